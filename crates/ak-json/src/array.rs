@@ -1,0 +1,130 @@
+//! Arrays.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::tree::{self, Item, Tree};
+use crate::value::Value;
+
+/// A JSON array: clones share its items, and a change copies only the chunk of 32 it touches.
+///
+/// Reading and replacing an item, and appending one, take time logarithmic in the length; inserting and
+/// removing also move what comes after.
+#[derive(Clone, Default)]
+pub struct Array {
+    pub(crate) tree: Tree<Value>,
+}
+
+impl Array {
+    /// An empty array.
+    pub const fn new() -> Self {
+        Self { tree: Tree::new() }
+    }
+
+    /// The number of items.
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Whether there are no items.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The item at `index`.
+    pub fn get(&self, index: usize) -> Option<&Value> {
+        self.tree.get(index)
+    }
+
+    /// The last item.
+    pub fn last(&self) -> Option<&Value> {
+        self.get(self.len().checked_sub(1)?)
+    }
+
+    /// The items in order.
+    pub fn iter(&self) -> Items<'_> {
+        Items(self.tree.iter())
+    }
+
+    /// Appends an item.
+    pub fn push(&mut self, item: impl Into<Value>) {
+        self.tree.insert(usize::MAX, item.into());
+    }
+
+    /// Puts an item before the one at `index`, or last when `index` is the length; beyond that it changes
+    /// nothing and returns false.
+    pub fn insert(&mut self, index: usize, item: impl Into<Value>) -> bool {
+        let fits = index <= self.len();
+        if fits {
+            self.tree.insert(index, item.into());
+        }
+        fits
+    }
+
+    /// Replaces the item at `index` and returns the old one; without such an item it changes nothing.
+    pub fn set(&mut self, index: usize, item: impl Into<Value>) -> Option<Value> {
+        self.tree.set(index, item.into()).ok()
+    }
+
+    /// Takes the item at `index` out.
+    pub fn remove(&mut self, index: usize) -> Option<Value> {
+        self.tree.remove(index)
+    }
+}
+
+impl Item for Value {
+    fn value(&self) -> &Value {
+        self
+    }
+
+    fn take(&mut self) -> Value {
+        mem::take(self)
+    }
+
+    fn json_len(&self) -> usize {
+        self.json_len_shallow()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_shallow(out);
+    }
+}
+
+/// The items of an [`Array`] in order.
+#[derive(Clone)]
+pub struct Items<'a>(tree::Iter<'a, Value>);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = &'a Value;
+
+    fn next(&mut self) -> Option<&'a Value> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
+
+impl<'a> IntoIterator for &'a Array {
+    type Item = &'a Value;
+    type IntoIter = Items<'a>;
+
+    fn into_iter(self) -> Items<'a> {
+        self.iter()
+    }
+}
+
+impl From<Vec<Value>> for Array {
+    fn from(items: Vec<Value>) -> Self {
+        Self { tree: Tree::build(items.into_iter()) }
+    }
+}
+
+impl<T: Into<Value>> FromIterator<T> for Array {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        items.into_iter().map(Into::into).collect::<Vec<Value>>().into()
+    }
+}

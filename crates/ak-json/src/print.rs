@@ -1,0 +1,157 @@
+//! Compact JSON text.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::array::{Array, Items};
+use crate::object::{Members, Object};
+use crate::tree::{Item, Tree};
+use crate::value::Value;
+
+/// What a container still has to print.
+enum Rest<'a> {
+    Array(Items<'a>),
+    Object(Members<'a>),
+}
+
+impl Value {
+    /// The compact JSON text, members in the order written.
+    pub fn to_json(&self) -> String {
+        let mut out = Vec::new();
+        self.write_json(&mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Appends the compact JSON text.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let mut open = Vec::new();
+        write_head(self, out, &mut open);
+        while let Some(rest) = open.last_mut() {
+            let (next, end) = match rest {
+                Rest::Array(items) => (items.next().map(|item| (None, item)), b']'),
+                Rest::Object(members) => (members.next().map(|(name, value)| (Some(name), value)), b'}'),
+            };
+            let Some((name, value)) = next else {
+                out.push(end);
+                open.pop();
+                continue;
+            };
+            if !matches!(out.last(), Some(b'[' | b'{')) {
+                out.push(b',');
+            }
+            if let Some(name) = name {
+                write_string(name, out);
+                out.push(b':');
+            }
+            write_head(value, out, &mut open);
+        }
+    }
+
+    /// Bytes of the compact JSON text of a value that is not deep, or was measured before.
+    pub(crate) fn json_len_shallow(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(true) => 4,
+            Self::Bool(false) => 5,
+            Self::Number(number) => number.with_text(str::len),
+            Self::String(text) => string_len(text),
+            Self::Array(Array { tree }) => container_len(tree),
+            Self::Object(Object { tree }) => container_len(tree),
+        }
+    }
+}
+
+fn container_len<T: Item>(tree: &Tree<T>) -> usize {
+    tree.root().map_or(0, |root| root.json_len()).saturating_add(2)
+}
+
+/// Writes a scalar, or the opening of a container, whose rest is noted.
+fn write_head<'a>(value: &'a Value, out: &mut Vec<u8>, open: &mut Vec<Rest<'a>>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => number.with_text(|text| out.extend_from_slice(text.as_bytes())),
+        Value::String(text) => write_string(text, out),
+        Value::Array(array) => {
+            out.push(b'[');
+            open.push(Rest::Array(array.iter()));
+        }
+        Value::Object(object) => {
+            out.push(b'{');
+            open.push(Rest::Object(object.iter()));
+        }
+    }
+}
+
+/// Appends a string in quotes, escaping only what RFC 8259 §7 demands.
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| escape(*byte).is_some()) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { break };
+        match escape(*byte) {
+            Some(b'u') => {
+                const HEX: [u8; 16] = *b"0123456789abcdef";
+                let low = HEX.get(usize::from(byte & 15)).copied().unwrap_or_default();
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), low]);
+            }
+            Some(letter) => out.extend_from_slice(&[b'\\', letter]),
+            None => {}
+        }
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Bytes of a string in quotes.
+pub(crate) fn string_len(text: &str) -> usize {
+    text.bytes().fold(text.len().saturating_add(2), |len, byte| match escape(byte) {
+        None => len,
+        Some(b'u') => len.saturating_add(5),
+        Some(_) => len.saturating_add(1),
+    })
+}
+
+/// The letter after the backslash for a byte that must be escaped.
+const fn escape(byte: u8) -> Option<u8> {
+    match byte {
+        b'"' => Some(b'"'),
+        b'\\' => Some(b'\\'),
+        0x08 => Some(b'b'),
+        0x0c => Some(b'f'),
+        b'\n' => Some(b'n'),
+        b'\r' => Some(b'r'),
+        b'\t' => Some(b't'),
+        0..0x20 => Some(b'u'),
+        _ => None,
+    }
+}
+
+macro_rules! show {
+    ($($shown:ty => $value:expr),*) => {$(
+        /// Shows the compact JSON text.
+        impl fmt::Display for $shown {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let value: fn(&Self) -> Value = $value;
+                f.write_str(&value(self).to_json())
+            }
+        }
+
+        /// Shows the compact JSON text.
+        impl fmt::Debug for $shown {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+show! {
+    Value => Self::clone,
+    Array => |array| Value::Array(array.clone()),
+    Object => |object| Value::Object(object.clone())
+}
