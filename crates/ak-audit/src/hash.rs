@@ -1,0 +1,57 @@
+//! The three hashes everything else is made of.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// The hash that stands where nothing is: before the first entry, and for a thing that is absent.
+pub const ZERO_HASH: Hash = [0; 32];
+
+/// RFC 6962 §2.1, `SHA-256(0x00 ‖ entry)`: the leaf of the tree and the link of the chain at once.
+#[must_use]
+pub fn leaf_hash(entry: &[u8]) -> Hash {
+    Sha256::new().chain_update([0x00]).chain_update(entry).finalize().into()
+}
+
+/// RFC 6962 §2.1, `SHA-256(0x01 ‖ left ‖ right)`: an inner node of the tree.
+#[must_use]
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    Sha256::new().chain_update([0x01]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// RFC 6962 §2.1: the root of a tree without leaves, `SHA-256("")`.
+#[must_use]
+pub fn empty_root() -> Hash {
+    Sha256::digest([]).into()
+}
+
+/// `HMAC-SHA256(salt, digest)`, RFC 2104: binds an entry to a digest that nobody without the salt can guess at.
+///
+/// An absent thing is not committed to; it stands as [`ZERO_HASH`].
+#[must_use]
+pub fn commitment(salt: &[u8; 32], digest: &Hash) -> Hash {
+    // RFC 2104 fills a short key up to the hash's block with zeros.
+    let key: [u8; 64] = core::array::from_fn(|index| salt.get(index).copied().unwrap_or(0));
+    let mut mac = Hmac::<Sha256>::new(&key.into());
+    mac.update(digest);
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_answers() {
+        // RFC 6962 leaf of the empty entry, the empty tree, and HMAC-SHA256 by an independent implementation.
+        let check = |hash: Hash, hexadecimal: &str| assert_eq!(hex::encode(hash), hexadecimal);
+        check(leaf_hash(b""), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
+        check(empty_root(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        check(
+            commitment(&[1; 32], &[2; 32]),
+            "7321406e0c880fd92597898beb393af2aebed51ab5cdf1d52e5991f9afadd2de",
+        );
+    }
+}
