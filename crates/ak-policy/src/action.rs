@@ -1,0 +1,235 @@
+//! What a rule speaks about: the operations of the policy language.
+
+use core::fmt;
+
+macro_rules! actions {
+    ($($variant:ident $name:literal $kind:ident $doc:literal)*) => {
+        /// One operation of the policy language, the verb of a [`Query`](crate::Query).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Action { $(#[doc = $doc] $variant,)* }
+
+        impl Action {
+            /// Every action, in the order of the language.
+            pub const ALL: &'static [Action] = &[$(Action::$variant,)*];
+
+            /// The canonical text: `fs.read`, `http.get`, `execute`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Action::$variant => $name,)* }
+            }
+
+            /// What the action is done to.
+            pub const fn kind(self) -> TargetKind {
+                match self { $(Action::$variant => TargetKind::$kind,)* }
+            }
+        }
+    };
+}
+
+/// The sort of [`Target`](crate::Target) an action is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TargetKind {
+    /// A file or directory.
+    Path,
+    /// A URL.
+    Url,
+    /// A host name.
+    Host,
+    /// A host name or an address, with a port.
+    Endpoint,
+    /// A tool.
+    Tool,
+    /// A model.
+    Model,
+    /// An agent.
+    Agent,
+    /// A heap object, or a type of heap objects.
+    Heap,
+    /// A type of heap objects.
+    Type,
+    /// A kind of audit entry, or the agent whose entries are read.
+    Audit,
+}
+
+actions! {
+    FsRead "fs.read" Path "Read a file. In a rule it covers list and stat."
+    FsList "fs.list" Path "List a directory."
+    FsStat "fs.stat" Path "Describe a file or directory."
+    FsWrite "fs.write" Path "Write a file. In a rule it covers delete."
+    FsDelete "fs.delete" Path "Delete a file or directory."
+    HeapRead "heap.read" Heap "Read or describe a heap object."
+    HeapWrite "heap.write" Heap "Patch a heap object."
+    HeapAlloc "heap.alloc" Type "Create a heap object of a type."
+    HeapDelete "heap.delete" Heap "Delete a heap object."
+    HeapQuery "heap.query" Type "Search the heap objects of a type."
+    HttpGet "http.get" Url "Send a GET request."
+    HttpHead "http.head" Url "Send a HEAD request."
+    HttpPost "http.post" Url "Send a POST request."
+    HttpPut "http.put" Url "Send a PUT request."
+    HttpPatch "http.patch" Url "Send a PATCH request."
+    HttpDelete "http.delete" Url "Send a DELETE request."
+    HttpOptions "http.options" Url "Send an OPTIONS request."
+    Dns "dns" Host "Resolve a host name."
+    Connect "connect" Endpoint "Open a connection."
+    Bind "bind" Endpoint "Bind a local address."
+    Listen "listen" Endpoint "Accept connections on a local address."
+    Execute "execute" Tool "Call a tool."
+    Infer "infer" Model "Ask a model."
+    Spawn "spawn" Agent "Start an agent."
+    Send "send" Agent "Send a message to an agent."
+    AuditLog "audit.log" Audit "Write an audit entry of one's own."
+    AuditRead "audit.read" Audit "Read an agent's audit entries."
+}
+
+impl Action {
+    /// The action with this canonical text.
+    pub fn from_name(name: &str) -> Option<Action> {
+        Self::ALL.iter().copied().find(|action| action.as_str() == name)
+    }
+
+    /// The HTTP action of a method, which is written in upper case (RFC 9110 §9).
+    pub fn from_method(method: &str) -> Option<Action> {
+        Self::ALL.iter().copied().find(|action| action.method() == Some(method))
+    }
+
+    /// The method of an HTTP action, in upper case.
+    pub const fn method(self) -> Option<&'static str> {
+        match self {
+            Self::HttpGet => Some("GET"),
+            Self::HttpHead => Some("HEAD"),
+            Self::HttpPost => Some("POST"),
+            Self::HttpPut => Some("PUT"),
+            Self::HttpPatch => Some("PATCH"),
+            Self::HttpDelete => Some("DELETE"),
+            Self::HttpOptions => Some("OPTIONS"),
+            Self::FsRead
+            | Self::FsList
+            | Self::FsStat
+            | Self::FsWrite
+            | Self::FsDelete
+            | Self::HeapRead
+            | Self::HeapWrite
+            | Self::HeapAlloc
+            | Self::HeapDelete
+            | Self::HeapQuery
+            | Self::Dns
+            | Self::Connect
+            | Self::Bind
+            | Self::Listen
+            | Self::Execute
+            | Self::Infer
+            | Self::Spawn
+            | Self::Send
+            | Self::AuditLog
+            | Self::AuditRead => None,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of actions, as the `operation` of a rule names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Actions(u32);
+
+const _: () = assert!(Action::ALL.len() <= 32, "a set of actions is 32 bits");
+
+impl Actions {
+    /// No action.
+    pub const NONE: Actions = Actions(0);
+
+    /// The set of one action.
+    pub const fn of(action: Action) -> Actions {
+        Actions(1 << action as u8)
+    }
+
+    /// The actions that a rule's `operation` stands for: one action and what it covers, `*`, or a family such
+    /// as `http.*`. `None` when the text names no action.
+    pub fn parse(text: &str) -> Option<Actions> {
+        let family = text.strip_suffix('*').filter(|rest| rest.is_empty() || rest.ends_with('.'));
+        let actions = match family {
+            Some(family) => {
+                Self::from_iter(Action::ALL.iter().copied().filter(|action| action.as_str().starts_with(family)))
+            }
+            None => Self::of(Action::from_name(text)?).covering(),
+        };
+        (actions != Self::NONE).then_some(actions)
+    }
+
+    /// Adds what the actions of this set cover: `fs.read` list and stat, `fs.write` delete.
+    const fn covering(self) -> Actions {
+        let mut bits = self.0;
+        if self.contains(Action::FsRead) {
+            bits |= Self::of(Action::FsList).0 | Self::of(Action::FsStat).0;
+        }
+        if self.contains(Action::FsWrite) {
+            bits |= Self::of(Action::FsDelete).0;
+        }
+        Actions(bits)
+    }
+
+    /// Whether the action belongs to the set.
+    pub const fn contains(self, action: Action) -> bool {
+        self.0 & Self::of(action).0 != 0
+    }
+
+    /// Whether the set has no action.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The actions of either set.
+    #[must_use]
+    pub const fn union(self, other: Actions) -> Actions {
+        Actions(self.0 | other.0)
+    }
+
+    /// The actions of both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Actions) -> Actions {
+        Actions(self.0 & other.0)
+    }
+
+    /// The actions, in the order of the language.
+    pub fn iter(self) -> impl Iterator<Item = Action> {
+        Action::ALL.iter().copied().filter(move |action| self.contains(*action))
+    }
+}
+
+impl FromIterator<Action> for Actions {
+    fn from_iter<I: IntoIterator<Item = Action>>(actions: I) -> Self {
+        actions.into_iter().fold(Self::NONE, |set, action| set.union(Self::of(action)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_survives_its_name() {
+        for &action in Action::ALL {
+            assert_eq!(Action::from_name(action.as_str()), Some(action));
+            assert_eq!(action.method().and_then(Action::from_method), action.method().map(|_| action));
+        }
+    }
+
+    #[test]
+    fn operations_cover_what_the_language_says() {
+        let check = |text: &str, expected: &[Action]| {
+            assert_eq!(Actions::parse(text), Some(expected.iter().copied().collect()), "{text}");
+        };
+        check("fs.read", &[Action::FsRead, Action::FsList, Action::FsStat]);
+        check("fs.write", &[Action::FsWrite, Action::FsDelete]);
+        check("fs.list", &[Action::FsList]);
+        check("audit.*", &[Action::AuditLog, Action::AuditRead]);
+        check("*", Action::ALL);
+        for refused in ["", "fs", "fs*", "fs.*.*", "fs.reed", "FS.READ", "nothing.*"] {
+            assert_eq!(Actions::parse(refused), None, "{refused}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One account: limits, usage, and what is in flight.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+
+use ak_json::{Digest, Object, Value, object};
+
+use super::dimension::{ByDimension, Dimension, Flow};
+
+/// Limits and usage of one agent in every [`Dimension`].
+///
+/// For each dimension `used + reserved ≤ limit` holds after every successful reservation. Only two things can
+/// break it, and both block further spending: a settlement above what was reserved, which is recorded in full, and a limit
+/// lowered below what was already used. A limit of 0 allows nothing; no limit allows everything.
+///
+/// The order of calls is [`reserve`](Self::reserve), then for that reservation exactly one of
+/// [`settle`](Self::settle), [`settle_in_full`](Self::settle_in_full) and [`release`](Self::release).
+///
+/// ```
+/// use ak_policy::budget::{Dimension, Ledger};
+/// let mut ledger = Ledger::default();
+/// ledger.set_limit(Dimension::Tokens, Some(1_000));
+/// let reservation = ledger.reserve(&[(Dimension::Tokens, 800)])?;
+/// assert!(ledger.reserve(&[(Dimension::Tokens, 300)]).is_err());
+/// ledger.settle(reservation, &[(Dimension::Tokens, 500)]);
+/// assert_eq!(ledger.status(Dimension::Tokens).used, 500);
+/// # Ok::<(), ak_policy::budget::BudgetExceeded>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    accounts: ByDimension<Status>,
+    open: BTreeMap<u64, Box<[(Dimension, u64)]>>,
+    last_reservation: u64,
+}
+
+/// Where one dimension stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The most that may be used; `None` is unlimited.
+    pub limit: Option<u64>,
+    /// What was settled.
+    pub used: u64,
+    /// What is reserved and not yet settled.
+    pub reserved: u64,
+}
+
+/// A claim on a [`Ledger`], to be given back to the same ledger.
+///
+/// The ledger keeps what it stands for, so a lost reservation stays visible as `reserved` instead of vanishing.
+#[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reservation(u64);
+
+/// A budget does not allow what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{dimension}: {requested} requested, {used} used and {reserved} reserved of {limit}")]
+pub struct BudgetExceeded {
+    /// The first dimension, in the order of the request, that has no room.
+    pub dimension: Dimension,
+    /// Its limit.
+    pub limit: u64,
+    /// What is settled already.
+    pub used: u64,
+    /// What is reserved already.
+    pub reserved: u64,
+    /// What was asked, of this dimension in total.
+    pub requested: u64,
+}
+
+impl Status {
+    /// What may still be reserved. Where there is no limit, counters end at `u64::MAX`.
+    pub fn remaining(&self) -> u64 {
+        self.limit.unwrap_or(u64::MAX).saturating_sub(self.used).saturating_sub(self.reserved)
+    }
+}
+
+impl Ledger {
+    /// Sets or lifts a limit. Usage stays as it is.
+    pub fn set_limit(&mut self, dimension: Dimension, limit: Option<u64>) {
+        self.accounts.of_mut(dimension).limit = limit;
+    }
+
+    /// Where a dimension stands.
+    pub fn status(&self, dimension: Dimension) -> Status {
+        *self.accounts.of(dimension)
+    }
+
+    /// Whether [`reserve`](Self::reserve) would succeed.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`] names the first dimension without room.
+    pub fn check(&self, amounts: &[(Dimension, u64)]) -> Result<(), BudgetExceeded> {
+        for &(dimension, _) in amounts {
+            let requested = total(amounts, dimension);
+            let status = self.accounts.of(dimension);
+            if requested > status.remaining() {
+                let Status { used, reserved, .. } = *status;
+                let limit = status.limit.unwrap_or(u64::MAX);
+                return Err(BudgetExceeded { dimension, limit, used, reserved, requested });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves all the amounts or none of them. A dimension named twice counts twice.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`] names the first dimension without room; nothing is reserved then.
+    pub fn reserve(&mut self, amounts: &[(Dimension, u64)]) -> Result<Reservation, BudgetExceeded> {
+        self.check(amounts)?;
+        for &(dimension, amount) in amounts {
+            let status = self.accounts.of_mut(dimension);
+            status.reserved = status.reserved.saturating_add(amount);
+        }
+        self.last_reservation = self.last_reservation.saturating_add(1);
+        self.open.insert(self.last_reservation, amounts.into());
+        Ok(Reservation(self.last_reservation))
+    }
+
+    /// Reserves and settles at once: for work whose cost is known beforehand.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`] names the first dimension without room; nothing is spent then.
+    pub fn spend(&mut self, amounts: &[(Dimension, u64)]) -> Result<(), BudgetExceeded> {
+        self.check(amounts)?;
+        for &(dimension, amount) in amounts {
+            self.record(dimension, amount);
+        }
+        Ok(())
+    }
+
+    /// Records what was actually used in place of what was reserved.
+    ///
+    /// A dimension that was reserved and is absent from `actual` counts at its reservation; one that was not
+    /// reserved is recorded all the same. More than was reserved is recorded in full, beyond the limit if need be.
+    pub fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)]) {
+        let reserved = self.close(reservation);
+        for &(dimension, amount) in &reserved {
+            if !actual.iter().any(|&(settled, _)| settled == dimension) {
+                self.record(dimension, amount);
+            }
+        }
+        for &(dimension, amount) in actual {
+            self.record(dimension, amount);
+        }
+    }
+
+    /// Settles at what was reserved: for work whose outcome is unknown.
+    pub fn settle_in_full(&mut self, reservation: Reservation) {
+        self.settle(reservation, &[]);
+    }
+
+    /// Gives back what was reserved: the work was not done.
+    pub fn release(&mut self, reservation: Reservation) {
+        self.close(reservation);
+    }
+
+    /// Takes back what was freed. Does nothing for a [`Flow::Meter`], whose usage only grows.
+    pub fn credit(&mut self, dimension: Dimension, amount: u64) {
+        match dimension.flow() {
+            Flow::Gauge => {
+                let status = self.accounts.of_mut(dimension);
+                status.used = status.used.saturating_sub(amount);
+            }
+            Flow::Meter => {}
+        }
+    }
+
+    /// Records usage that was not reserved, beyond the limit if need be.
+    pub fn record(&mut self, dimension: Dimension, amount: u64) {
+        let status = self.accounts.of_mut(dimension);
+        status.used = status.used.saturating_add(amount);
+    }
+
+    fn close(&mut self, reservation: Reservation) -> Box<[(Dimension, u64)]> {
+        let amounts = self.open.remove(&reservation.0).unwrap_or_default();
+        for &(dimension, amount) in &amounts {
+            let status = self.accounts.of_mut(dimension);
+            status.reserved = status.reserved.saturating_sub(amount);
+        }
+        amounts
+    }
+
+    /// The whole state as JSON: every dimension's limit, usage and open reservations.
+    pub fn to_value(&self) -> Value {
+        let accounts = self.accounts.iter().map(|(dimension, status)| {
+            let limit = status.limit.map_or(Value::Null, Value::from);
+            let status = object! { "limit": limit, "used": status.used, "reserved": status.reserved };
+            (dimension.as_str(), status)
+        });
+        let open = self.open.iter().map(|(id, amounts)| {
+            let amounts = amounts.iter().map(|&(dimension, amount)| {
+                Value::from(alloc::vec![Value::from(dimension.as_str()), Value::from(amount)])
+            });
+            Value::from(alloc::vec![Value::from(*id), Value::from(amounts.collect::<alloc::vec::Vec<_>>())])
+        });
+        object! {
+            "accounts": accounts.collect::<Object>(),
+            "open": open.collect::<alloc::vec::Vec<_>>(),
+            "last": self.last_reservation,
+        }
+    }
+
+    /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.
+    pub fn digest(&self) -> Digest {
+        self.to_value().digest()
+    }
+}
+
+fn total(amounts: &[(Dimension, u64)], dimension: Dimension) -> u64 {
+    let same = amounts.iter().filter(|(other, _)| *other == dimension);
+    same.fold(0u64, |sum, (_, amount)| sum.saturating_add(*amount))
+}

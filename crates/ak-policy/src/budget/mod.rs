@@ -1,0 +1,7 @@
+//! Budgets: integers that are reserved before the work, settled after it, and never exceeded in between.
+
+mod dimension;
+mod ledger;
+
+pub use dimension::{Dimension, Flow};
+pub use ledger::{BudgetExceeded, Ledger, Reservation, Status};

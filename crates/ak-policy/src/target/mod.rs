@@ -1,0 +1,215 @@
+//! Canonical targets: what an action is done to, in the one form that is checked, used and recorded.
+//!
+//! A target can only be made by canonicalising a text. So what the policy decided about is, by type, what the
+//! host acts on: there is no second spelling that could slip past a rule.
+
+mod host;
+mod ip;
+mod name;
+mod path;
+mod resolve;
+mod url;
+
+use core::fmt;
+use core::net::IpAddr;
+
+pub use host::CanonicalHost;
+pub use ip::CanonicalIp;
+pub use name::{CanonicalName, CanonicalTool, NAME_BYTES_MAX};
+pub use path::{CanonicalPath, PATH_BYTES_MAX};
+pub use url::{CanonicalUrl, HostOrIp, Scheme, URL_BYTES_MAX};
+
+pub(crate) use url::{parse_port, split_port};
+
+/// What an action is done to. Its [`Display`](fmt::Display) is the canonical text, which parses back to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A file or directory: `/app/data.txt`.
+    Path(CanonicalPath),
+    /// A URL: `https://host/path`.
+    Url(CanonicalUrl),
+    /// A host name: `dns:host`.
+    Host(CanonicalHost),
+    /// A host name and a port: `dns:host:443`.
+    HostPort(CanonicalHost, u16),
+    /// An address and a port: `ip:1.2.3.4:443`, `ip:[::1]:8080`.
+    Addr(CanonicalIp, u16),
+    /// A tool: `tool:name`, `tool:name@version`.
+    Tool(CanonicalTool),
+    /// A model: `model:name`.
+    Model(CanonicalName),
+    /// An agent: `agent:crew/writer`.
+    Agent(CanonicalName),
+    /// A heap object: `heap:0x…`.
+    Heap(u64),
+    /// A type of heap objects: `type:name`.
+    Type(CanonicalName),
+    /// An audit event, or the agent whose entries are read: `audit:name`.
+    Audit(CanonicalName),
+}
+
+/// Why a text has no canonical form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Nothing stands where a name should.
+    #[error("target is empty")]
+    Empty,
+    /// The text is longer than any target of its kind.
+    #[error("target is longer than {bytes_max} bytes")]
+    TooLong {
+        /// The most bytes that are allowed.
+        bytes_max: usize,
+    },
+    /// A NUL byte, plain or escaped.
+    #[error("target holds a NUL")]
+    Nul,
+    /// A file path that does not begin with `/`.
+    #[error("path is not absolute")]
+    NotAbsolute,
+    /// A name with a control character, white space around it, or an `@` where none belongs.
+    #[error("name holds a character that names may not have there")]
+    NameCharacter,
+    /// The text is no host name.
+    #[error("not a host name")]
+    Host,
+    /// The text is no IP address in its usual spelling.
+    #[error("not an IP address in its usual spelling")]
+    Address,
+    /// No port, or none between 0 and 65535 in plain decimal.
+    #[error("port is missing or not a plain number up to 65535")]
+    Port,
+    /// The scheme is missing, or neither `http` nor `https`.
+    #[error("url does not begin with http:// or https://")]
+    Scheme,
+    /// A user name or password before the host.
+    #[error("url carries credentials")]
+    Credentials,
+    /// A backslash or control character in a URL.
+    #[error("url holds a backslash or control character")]
+    UrlCharacter,
+    /// A `%` without two hexadecimal digits.
+    #[error("'%' is not followed by two hexadecimal digits")]
+    Escape,
+    /// A path segment that some programs read as a step upwards.
+    #[error("url hides '.' or '..' behind an escape or parameter")]
+    HiddenStep,
+    /// Not a heap handle.
+    #[error("not a heap handle such as 0x100000001")]
+    Handle,
+    /// The operation's name is unknown.
+    #[error("operation is not known")]
+    Operation,
+    /// The operation is not done to such a target.
+    #[error("target is not of the kind that the operation is done to")]
+    Kind,
+}
+
+impl Target {
+    /// A file or directory. See [`CanonicalPath::parse`].
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form; so with every constructor here.
+    pub fn path(text: &str) -> Result<Target, TargetError> {
+        CanonicalPath::parse(text).map(Target::Path)
+    }
+
+    /// A URL. See [`CanonicalUrl::parse`].
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form.
+    pub fn url(text: &str) -> Result<Target, TargetError> {
+        CanonicalUrl::parse(text).map(Target::Url)
+    }
+
+    /// A host name.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form.
+    pub fn host(text: &str) -> Result<Target, TargetError> {
+        CanonicalHost::parse(text).map(Target::Host)
+    }
+
+    /// A host name or address, and a port: `example.com:443`, `1.2.3.4:443`, `[::1]:443`.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form or names no port.
+    pub fn endpoint(text: &str) -> Result<Target, TargetError> {
+        let (host, port) = split_port(text)?;
+        let port = port.ok_or(TargetError::Port)?;
+        Ok(match HostOrIp::parse(host)? {
+            HostOrIp::Host(host) => Target::HostPort(host, port),
+            HostOrIp::Ip(ip) => Target::Addr(ip, port),
+        })
+    }
+
+    /// An address and a port.
+    pub fn addr(ip: IpAddr, port: u16) -> Target {
+        Target::Addr(CanonicalIp::new(ip), port)
+    }
+
+    /// A tool: `name` or `name@version`.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form.
+    pub fn tool(text: &str) -> Result<Target, TargetError> {
+        CanonicalTool::parse(text).map(Target::Tool)
+    }
+
+    /// A model.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form.
+    pub fn model(text: &str) -> Result<Target, TargetError> {
+        CanonicalName::parse(text).map(Target::Model)
+    }
+
+    /// An agent, by its path of names.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form; a path has no empty name.
+    pub fn agent(text: &str) -> Result<Target, TargetError> {
+        if text.split('/').any(str::is_empty) {
+            return Err(TargetError::Empty);
+        }
+        CanonicalName::parse(text).map(Target::Agent)
+    }
+
+    /// A heap object.
+    pub fn heap(handle: u64) -> Target {
+        Target::Heap(handle)
+    }
+
+    /// A type of heap objects.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form.
+    pub fn type_name(text: &str) -> Result<Target, TargetError> {
+        CanonicalName::parse(text).map(Target::Type)
+    }
+
+    /// An audit event, or the agent whose entries are read.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the text has no canonical form.
+    pub fn audit(text: &str) -> Result<Target, TargetError> {
+        CanonicalName::parse(text).map(Target::Audit)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.fmt(f),
+            Self::Url(url) => url.fmt(f),
+            Self::Host(host) => write!(f, "dns:{host}"),
+            Self::HostPort(host, port) => write!(f, "dns:{host}:{port}"),
+            Self::Addr(ip, port) => write!(f, "ip:{ip}:{port}"),
+            Self::Tool(tool) => write!(f, "tool:{tool}"),
+            Self::Model(name) => write!(f, "model:{name}"),
+            Self::Agent(name) => write!(f, "agent:{name}"),
+            Self::Heap(handle) => write!(f, "heap:{handle:#x}"),
+            Self::Type(name) => write!(f, "type:{name}"),
+            Self::Audit(name) => write!(f, "audit:{name}"),
+        }
+    }
+}

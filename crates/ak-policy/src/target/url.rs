@@ -1,0 +1,307 @@
+//! HTTP URLs.
+
+use alloc::string::String;
+use core::fmt::{self, Write};
+use core::ops::Range;
+
+use ak_json::Text;
+
+use super::{CanonicalHost, CanonicalIp, TargetError};
+
+/// The longest URL, in bytes, before and after normalising.
+pub const URL_BYTES_MAX: usize = 8192;
+
+/// The schemes an agent may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// `http`, port 80 unless the URL says otherwise.
+    Http,
+    /// `https`, port 443 unless the URL says otherwise.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme's name in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port of a URL that names none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Who a URL or an endpoint names: a host to be looked up, or an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostOrIp {
+    /// A name.
+    Host(CanonicalHost),
+    /// An address.
+    Ip(CanonicalIp),
+}
+
+impl HostOrIp {
+    /// Reads a host name, a dotted quad, or an IPv6 address in brackets.
+    ///
+    /// # Errors
+    /// [`TargetError`] when it is none of them.
+    pub fn parse(text: &str) -> Result<Self, TargetError> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').filter(|inner| inner.contains(':')).ok_or(TargetError::Address)?;
+            return CanonicalIp::parse(inner).map(Self::Ip);
+        }
+        match CanonicalIp::parse(text) {
+            Ok(ip) if !text.contains(':') => Ok(Self::Ip(ip)),
+            _ => CanonicalHost::parse(text).map(Self::Host),
+        }
+    }
+}
+
+impl fmt::Display for HostOrIp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => host.fmt(f),
+            Self::Ip(ip) => ip.fmt(f),
+        }
+    }
+}
+
+/// An `http` or `https` URL with one spelling, in the form in which it is sent.
+///
+/// Scheme and host are in lower case, a default port is dropped, `.` and `..` are resolved, percent-encoding is
+/// in upper case and only where it must be, and the fragment, which is never sent, is gone.
+#[derive(Clone, Debug)]
+pub struct CanonicalUrl {
+    text: Text,
+    scheme: Scheme,
+    host: HostOrIp,
+    port: u16,
+    path: Range<usize>,
+}
+
+impl CanonicalUrl {
+    /// Normalises a URL (RFC 3986 §6.2.2, with what the WHATWG URL standard adds for characters outside ASCII).
+    ///
+    /// # Errors
+    /// [`TargetError`] when the URL is relative, has another scheme, a user name or password, a backslash, white space or a
+    /// control character, a malformed escape, or a path in which an escape hides a step upwards: programs
+    /// disagree on what such a URL names.
+    pub fn parse(text: &str) -> Result<Self, TargetError> {
+        if text.len() > URL_BYTES_MAX {
+            return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
+        }
+        if text.contains(|c: char| c.is_control() || c == '\\') {
+            return Err(TargetError::UrlCharacter);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(TargetError::Scheme)?;
+        let scheme = [Scheme::Http, Scheme::Https]
+            .into_iter()
+            .find(|known| known.as_str().eq_ignore_ascii_case(scheme))
+            .ok_or(TargetError::Scheme)?;
+        let rest = rest.split_once('#').map_or(rest, |(sent, _)| sent);
+        let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(TargetError::Credentials);
+        }
+        let (host, port) = split_port(authority)?;
+        let host = HostOrIp::parse(host)?;
+        let port = port.unwrap_or(scheme.default_port());
+        let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
+
+        let mut url = String::with_capacity(text.len() + 1);
+        // Writing to a String cannot fail.
+        let _ = write!(url, "{}://{host}", scheme.as_str());
+        if port != scheme.default_port() {
+            let _ = write!(url, ":{port}");
+        }
+        let start = url.len();
+        write_path(&mut url, path)?;
+        let end = url.len();
+        if let Some(query) = query {
+            url.push('?');
+            write_escaped(&mut url, query, is_query_byte)?;
+        }
+        if url.len() > URL_BYTES_MAX {
+            return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
+        }
+        Ok(Self { text: url.into(), scheme, host, port, path: start..end })
+    }
+
+    /// The whole URL.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host or address.
+    pub fn host(&self) -> &HostOrIp {
+        &self.host
+    }
+
+    /// The port, the scheme's own when the URL names none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path, which begins with `/`.
+    pub fn path(&self) -> &str {
+        self.text.get(self.path.clone()).unwrap_or("/")
+    }
+
+    /// What follows the `?`, when there is one.
+    pub fn query(&self) -> Option<&str> {
+        self.text.get(self.path.end..)?.strip_prefix('?')
+    }
+
+    /// Path and query: the target of the request line (RFC 9112 §3.2.1).
+    pub fn path_and_query(&self) -> &str {
+        self.text.get(self.path.start..).unwrap_or("/")
+    }
+
+    /// Scheme, host and port: `https://example.com`, `http://[::1]:8080` (RFC 6454).
+    pub fn origin(&self) -> &str {
+        self.text.get(..self.path.start).unwrap_or_default()
+    }
+}
+
+impl PartialEq for CanonicalUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for CanonicalUrl {}
+
+impl fmt::Display for CanonicalUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Splits `host:port`, where the host may be an address in brackets.
+pub(crate) fn split_port(authority: &str) -> Result<(&str, Option<u16>), TargetError> {
+    let host_end = authority.rfind(']').unwrap_or(0);
+    let Some(colon) = authority.get(host_end..).and_then(|rest| rest.find(':')).map(|at| host_end + at) else {
+        return Ok((authority, None));
+    };
+    let (host, port) = authority.split_at(colon);
+    parse_port(port.get(1..).unwrap_or_default()).map(|port| (host, Some(port)))
+}
+
+/// Reads a decimal port without sign or leading zeros.
+pub(crate) fn parse_port(text: &str) -> Result<u16, TargetError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain).ok_or(TargetError::Port)
+}
+
+fn write_path(url: &mut String, path: &str) -> Result<(), TargetError> {
+    let start = url.len();
+    if path.split('/').any(hides_a_step) {
+        return Err(TargetError::HiddenStep);
+    }
+    let mut escaped = String::with_capacity(path.len());
+    write_escaped(&mut escaped, path.strip_prefix('/').unwrap_or(path), is_path_byte)?;
+    let mut segments = escaped.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    url.truncate(url.get(start..).and_then(|path| path.rfind('/')).map_or(start, |at| start + at));
+                }
+                // A step at the end leaves a directory: `/a/.` is `/a/`.
+                if segments.peek().is_none() {
+                    url.push('/');
+                }
+            }
+            name => {
+                url.push('/');
+                url.push_str(name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a segment would become, or come to hold, `.` or `..` in the hands of a program that decodes more than
+/// the standard asks for, once or several times, or that strips `;parameters`.
+fn hides_a_step(segment: &str) -> bool {
+    if !segment.contains(['%', ';']) {
+        return false;
+    }
+    let mut bytes = segment.bytes();
+    let mut decoded = alloc::vec::Vec::with_capacity(segment.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        // `%25` is an escaped `%`: however many of them stand here, look at what they lead to.
+        let mut rest = bytes.clone();
+        let mut digits = (rest.next(), rest.next());
+        while digits == (Some(b'2'), Some(b'5')) {
+            bytes = rest.clone();
+            digits = (rest.next(), rest.next());
+        }
+        match hex_pair(digits) {
+            Some(decoded_byte) => {
+                decoded.push(decoded_byte);
+                bytes = rest;
+            }
+            None => decoded.push(b'%'),
+        }
+    }
+    // A plain `.` or `..`, and `%2e` alone, have an agreed meaning; everything around them has not.
+    let separated = decoded.iter().any(|byte| matches!(byte, b'/' | b'\\' | b';' | 0));
+    let is_step = |part: &[u8]| matches!(part, b"." | b"..");
+    let doubly = segment.contains("%25") && is_step(&decoded);
+    doubly || separated && decoded.split(|byte| matches!(byte, b'/' | b'\\' | b';' | 0)).any(is_step)
+}
+
+/// Writes `text` with every byte escaped that has to be, and none besides.
+fn write_escaped(url: &mut String, text: &str, plain: fn(u8) -> bool) -> Result<(), TargetError> {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let (byte, escaped) = match byte {
+            b'%' => (hex_pair((bytes.next(), bytes.next())).ok_or(TargetError::Escape)?, true),
+            byte => (byte, false),
+        };
+        if byte == 0 {
+            return Err(TargetError::Nul);
+        }
+        if if escaped { is_unreserved(byte) } else { plain(byte) } {
+            url.push(char::from(byte));
+        } else {
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    Ok(())
+}
+
+fn hex_pair(digits: (Option<u8>, Option<u8>)) -> Option<u8> {
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    u8::try_from(digit(digits.0)? << 4 | digit(digits.1)?).ok()
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+fn is_path_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"/!$&'()*+,;=:@".contains(&byte)
+}
+
+/// As in a path, with `?`; `'` is escaped since browsers and their libraries escape it.
+fn is_query_byte(byte: u8) -> bool {
+    byte == b'?' || byte != b'\'' && is_path_byte(byte)
+}
