@@ -1,0 +1,275 @@
+//! The guest's side of one run: its memory, its streams, its meter.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use wasmi::errors::MemoryError;
+use wasmi::{Caller, Error, Memory, ResourceLimiter};
+use wasmi_core::LimiterError;
+
+use crate::host::HostCall;
+use crate::limits::BYTES_PER_FUEL;
+use crate::{Failure, RunLimits};
+
+/// What the store holds for one run.
+pub(crate) struct Guest {
+    pub(crate) limiter: Limiter,
+    /// Known once the module is instantiated, so before any of its code runs.
+    pub(crate) memory: Option<Memory>,
+    /// Why the guest was stopped by a host function.
+    pub(crate) interrupt: Option<Interrupt>,
+    /// Fuel charged for bytes moved that the engine's own counter could no longer cover.
+    pub(crate) fuel_debt: u64,
+    pub(crate) stdin: Stdin,
+    pub(crate) stdout: Stream,
+    pub(crate) log: Stream,
+    /// Reply to the last host call, until the guest takes it.
+    pub(crate) reply: Option<Vec<u8>>,
+    pub(crate) host_call_bytes_max: u64,
+    /// `NAME\0` and `KEY=VALUE\0`, in the order in which WASI hands them out.
+    pub(crate) args: Vec<Vec<u8>>,
+    pub(crate) env: Vec<Vec<u8>>,
+}
+
+impl Guest {
+    pub(crate) fn new(input: Arc<[u8]>, name: &str, limits: &RunLimits) -> Self {
+        Self {
+            limiter: Limiter::new(limits),
+            memory: None,
+            interrupt: None,
+            fuel_debt: 0,
+            stdin: Stdin { bytes: input, position: 0 },
+            stdout: Stream::new(limits.output_bytes_max),
+            log: Stream::new(limits.log_bytes_max),
+            reply: None,
+            host_call_bytes_max: limits.host_call_bytes_max,
+            args: alloc::vec![zero_terminated(name)],
+            env: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn zero_terminated(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() + 1);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+/// The arguments, read from front to back.
+pub(crate) struct Stdin {
+    bytes: Arc<[u8]>,
+    position: usize,
+}
+
+impl Stdin {
+    /// Fills `target` as far as there is input left; gives the number of bytes.
+    pub(crate) fn read(&mut self, target: &mut [u8]) -> usize {
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let count = rest.len().min(target.len());
+        if let (Some(target), Some(rest)) = (target.get_mut(..count), rest.get(..count)) {
+            target.copy_from_slice(rest);
+        }
+        self.position += count;
+        count
+    }
+}
+
+/// What the guest writes, up to a limit.
+pub(crate) struct Stream {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Stream {
+    fn new(bytes_max: u64) -> Self {
+        Self { bytes: Vec::new(), bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) }
+    }
+
+    /// Appends as much as there is room for; false if that is not all.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
+        let room = self.bytes_max.saturating_sub(self.bytes.len());
+        match bytes.split_at_checked(room) {
+            Some((fits, rest)) => {
+                self.bytes.extend_from_slice(fits);
+                rest.is_empty()
+            }
+            None => {
+                self.bytes.extend_from_slice(bytes);
+                true
+            }
+        }
+    }
+
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max as u64
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.bytes)
+    }
+}
+
+/// Why a host function stopped the guest.
+pub(crate) enum Interrupt {
+    /// It asks for something from outside; resumed by the reply.
+    HostCall(HostCall, Delivery),
+    /// `ak.fail`.
+    Fail(String),
+    /// WASI's `proc_exit`.
+    Exit(u32),
+    /// The run is over.
+    Failure(Failure),
+}
+
+/// How the reply to a host call reaches the guest.
+#[derive(Clone, Copy)]
+pub(crate) enum Delivery {
+    /// Kept until `ak.take`; the call returns its length.
+    Taken,
+    /// WASI's `clock_time_get`: nanoseconds at this address.
+    ClockAt(u32),
+    /// WASI's `random_get`: so many bytes at this address.
+    RandomAt(u32, u32),
+}
+
+/// The engine's error for "see [`Guest::interrupt`]".
+#[derive(Debug)]
+struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped by the host")
+    }
+}
+
+impl wasmi::errors::HostError for Stopped {}
+
+/// Stops the guest inside a host function.
+pub(crate) fn stop(caller: &mut Caller<'_, Guest>, interrupt: Interrupt) -> Error {
+    caller.data_mut().interrupt = Some(interrupt);
+    Error::host(Stopped)
+}
+
+/// Charges for bytes that a host function moves.
+pub(crate) fn charge(caller: &mut Caller<'_, Guest>, bytes: u64) -> Result<(), Error> {
+    let cost = bytes / u64::from(BYTES_PER_FUEL);
+    let fuel = caller.get_fuel()?;
+    caller.set_fuel(fuel.saturating_sub(cost))?;
+    let debt = &mut caller.data_mut().fuel_debt;
+    *debt = debt.saturating_add(cost.saturating_sub(fuel));
+    Ok(())
+}
+
+/// The guest's memory and, beside it, its state.
+pub(crate) fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest) {
+    match caller.data().memory {
+        Some(memory) => memory.data_and_store_mut(caller),
+        None => (&mut [], caller.data_mut()),
+    }
+}
+
+/// The bytes that a guest points at; the failure names the call that was given the pointer.
+pub(crate) fn range<'a>(
+    memory: &'a [u8],
+    call: &'static str,
+    at: u32,
+    length: u32,
+) -> Result<&'a [u8], Failure> {
+    let bytes = (at as usize).checked_add(length as usize).and_then(|end| memory.get(at as usize..end));
+    bytes.ok_or(Failure::BadPointer { call, at, length })
+}
+
+/// As [`range`], to write to.
+pub(crate) fn range_mut<'a>(
+    memory: &'a mut [u8],
+    call: &'static str,
+    at: u32,
+    length: u32,
+) -> Result<&'a mut [u8], Failure> {
+    let bytes = (at as usize).checked_add(length as usize).and_then(|end| memory.get_mut(at as usize..end));
+    bytes.ok_or(Failure::BadPointer { call, at, length })
+}
+
+/// Holds memory and tables to their limits and remembers which limit was met.
+pub(crate) struct Limiter {
+    memory_bytes_max: u64,
+    table_elements_max: u64,
+    table_elements: u64,
+    /// Set once the module is instantiated.
+    pub(crate) running: bool,
+    pub(crate) breach: Option<Failure>,
+}
+
+impl Limiter {
+    fn new(limits: &RunLimits) -> Self {
+        Self {
+            memory_bytes_max: limits.memory_bytes_max,
+            table_elements_max: limits.table_elements_max,
+            table_elements: 0,
+            running: false,
+            breach: None,
+        }
+    }
+
+    fn refuse(&mut self, breach: Failure) -> Result<bool, LimiterError> {
+        self.breach = Some(breach);
+        Err(LimiterError::ResourceLimiterDeniedAllocation)
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool, LimiterError> {
+        if desired as u64 > self.memory_bytes_max {
+            return self.refuse(Failure::MemoryLimit { bytes_max: self.memory_bytes_max });
+        }
+        // Beyond the module's own maximum `memory.grow` gives -1, as the specification says.
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn memory_grow_failed(&mut self, error: &MemoryError) -> Result<(), LimiterError> {
+        match error {
+            // What the host has left must not show in the guest's results.
+            MemoryError::OutOfSystemMemory => self.refuse(Failure::HostMemory).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> Result<bool, LimiterError> {
+        let added = desired.saturating_sub(current) as u64;
+        self.table_elements = self.table_elements.saturating_add(added);
+        // A table keeps its size: the engine cannot resume a `table.grow` that ran out of fuel.
+        if self.table_elements > self.table_elements_max || (self.running && added > 0) {
+            return self.refuse(Failure::TableLimit { elements_max: self.table_elements_max });
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn tables(&self) -> usize {
+        100
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+}

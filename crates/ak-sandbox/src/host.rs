@@ -1,0 +1,178 @@
+//! What a guest may ask of the world outside: the import module `ak`.
+//!
+//! | import | meaning |
+//! |---|---|
+//! | `fail(ptr, len)` | ends the run; the text is the message |
+//! | `log(ptr, len)` | appends a line to the log |
+//! | `take(ptr)` | copies the reply to the last host call to `ptr`, once |
+//! | every [`HostOperation`] `(ptr, len) -> len` | takes JSON arguments, gives the length of a JSON reply |
+//!
+//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`. The guest learns its length first and takes it when it has made
+//! room, so the host never calls back into a guest that waits.
+
+use alloc::string::{String, ToString};
+
+use ak_json::{Limits, Object, Value};
+use wasmi::{Caller, Error, Func, Store};
+
+use crate::Failure;
+use crate::guest::{Delivery, Guest, Interrupt, charge, memory, range, range_mut, stop};
+
+/// A request that a guest makes of the world outside; the run waits for [`Run::reply`](crate::Run::reply).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostCall {
+    /// What is asked for.
+    pub operation: HostOperation,
+    /// The guest's arguments, of any shape; for [`HostOperation::Random`] `{"bytes": n}`, for [`HostOperation::Now`] as the guest gave them.
+    pub args: Value,
+}
+
+/// What a guest can ask for. The sandbox decides nothing: whoever drives the run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostOperation {
+    /// Read a file.
+    FsRead,
+    /// Write a file.
+    FsWrite,
+    /// Make an HTTP request.
+    Http,
+    /// Ask a model.
+    Infer,
+    /// Read a heap object.
+    HeapRead,
+    /// Patch a heap object.
+    HeapWrite,
+    /// Call another tool.
+    Call,
+    /// The time; the result is an integer, µs since the Unix epoch.
+    Now,
+    /// Random bytes; the result is `bytes` many of them, base64url without padding.
+    Random,
+}
+
+impl HostOperation {
+    /// Every operation.
+    pub const ALL: [Self; 9] = [
+        Self::FsRead,
+        Self::FsWrite,
+        Self::Http,
+        Self::Infer,
+        Self::HeapRead,
+        Self::HeapWrite,
+        Self::Call,
+        Self::Now,
+        Self::Random,
+    ];
+
+    /// The name of the import.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FsRead => "fs_read",
+            Self::FsWrite => "fs_write",
+            Self::Http => "http",
+            Self::Infer => "infer",
+            Self::HeapRead => "heap_read",
+            Self::HeapWrite => "heap_write",
+            Self::Call => "call",
+            Self::Now => "now",
+            Self::Random => "random",
+        }
+    }
+}
+
+/// The import module of this table.
+pub(crate) const MODULE: &str = "ak";
+
+/// The host function of this name, if there is one.
+pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
+    match name {
+        "fail" => Some(Func::wrap(store, fail)),
+        "log" => Some(Func::wrap(store, log)),
+        "take" => Some(Func::wrap(store, take)),
+        _ => {
+            let operation = HostOperation::ALL.into_iter().find(|operation| operation.name() == name)?;
+            Some(Func::wrap(store, move |caller: Caller<'_, Guest>, at: u32, length: u32| {
+                host_call(caller, operation, at, length)
+            }))
+        }
+    }
+}
+
+fn fail(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
+    charge(&mut caller, length.into())?;
+    let (memory, guest) = memory(&mut caller);
+    let interrupt = match range(memory, "fail", at, length) {
+        Ok(bytes) => {
+            // As long as a log may be: a message is for people.
+            guest.log.write(bytes);
+            Interrupt::Fail(
+                String::from_utf8_lossy(bytes.get(..MESSAGE_BYTES_MAX).unwrap_or(bytes)).into_owned(),
+            )
+        }
+        Err(failure) => Interrupt::Failure(failure),
+    };
+    Err(stop(&mut caller, interrupt))
+}
+
+/// Longest message of a failing tool, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
+
+fn log(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
+    charge(&mut caller, length.into())?;
+    let (memory, guest) = memory(&mut caller);
+    match range(memory, "log", at, length) {
+        Ok(bytes) => {
+            let _fits = guest.log.write(bytes) && guest.log.write(b"\n");
+            Ok(())
+        }
+        Err(failure) => Err(stop(&mut caller, Interrupt::Failure(failure))),
+    }
+}
+
+fn take(mut caller: Caller<'_, Guest>, at: u32) -> Result<(), Error> {
+    let (memory, guest) = memory(&mut caller);
+    let taken = match guest.reply.take() {
+        None => Err(Failure::BadHostCall { call: "take", reason: "no reply is waiting".to_string() }),
+        Some(reply) => {
+            // A reply too long for 32 bits was refused when it came.
+            let length = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+            range_mut(memory, "take", at, length).map(|target| target.copy_from_slice(&reply))
+        }
+    };
+    taken.map_err(|failure| stop(&mut caller, Interrupt::Failure(failure)))
+}
+
+fn host_call(
+    mut caller: Caller<'_, Guest>,
+    operation: HostOperation,
+    at: u32,
+    length: u32,
+) -> Result<u32, Error> {
+    charge(&mut caller, length.into())?;
+    let (memory, guest) = memory(&mut caller);
+    guest.reply = None;
+    let call = operation.name();
+    let limits = Limits {
+        bytes_max: usize::try_from(guest.host_call_bytes_max).unwrap_or(usize::MAX),
+        ..Limits::default()
+    };
+    let args = range(memory, call, at, length).and_then(|bytes| {
+        Value::parse(bytes, &limits).map_err(|error| Failure::BadHostCall { call, reason: error.to_string() })
+    });
+    let interrupt = match args {
+        Ok(args) => Interrupt::HostCall(HostCall { operation, args }, Delivery::Taken),
+        Err(failure) => Interrupt::Failure(failure),
+    };
+    Err(stop(&mut caller, interrupt))
+}
+
+/// The reply as the guest sees it.
+pub(crate) fn envelope(reply: Result<Value, Value>) -> Value {
+    let mut object = Object::new();
+    object.insert("ok", Value::Bool(reply.is_ok()));
+    match reply {
+        Ok(result) => object.insert("result", result),
+        Err(error) => object.insert("error", error),
+    };
+    Value::from(object)
+}
