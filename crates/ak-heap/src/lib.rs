@@ -1,4 +1,33 @@
+//! A typed, versioned object store with JSON Patch.
 #![no_std]
 #![forbid(unsafe_code)]
-//! Placeholder.
+
 extern crate alloc;
+
+mod config;
+mod draft;
+mod error;
+mod handle;
+mod heap;
+mod labels;
+mod object;
+mod patch;
+mod plan;
+mod slots;
+mod usage;
+
+pub use ak_json::{Digest, Labels, Limits};
+
+pub use crate::config::{
+    BATCH_OPS_MAX, BYTES_MAX, HISTORY_MAX, HeapConfig, INDEXES_MAX, LABELLED_MAX, NAME_BYTES_MAX,
+    OBJECTS_MAX, PAGE_OBJECTS_MAX, PATCH_OPS_MAX, SCAN_OBJECTS_MAX, TOMBSTONE_BYTES_MAX, TOMBSTONES_MAX,
+    TYPES_MAX,
+};
+pub use crate::error::{Absence, HeapError, Quota};
+pub use crate::handle::{Handle, HandleError};
+pub use crate::heap::Heap;
+pub use crate::labels::LabelMap;
+pub use crate::object::{Content, Object, Revision};
+pub use crate::patch::{Patch, PatchError, PatchErrorKind, PatchOp, PatchReason};
+pub use crate::plan::{Action, Change, Plan};
+pub use crate::usage::Usage;

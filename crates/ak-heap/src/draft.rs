@@ -1,0 +1,253 @@
+//! Drafts: operations applied to a picture of the heap, one after another, while the heap stays as it is.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use ak_json::{Labels, Pointer};
+
+use crate::config::NAME_BYTES_MAX;
+use crate::patch::apply;
+use crate::{
+    Absence, Action, Change, Content, Handle, Heap, HeapConfig, HeapError, LabelMap, Object, Patch,
+    PatchError, PatchReason, Plan, Quota, Revision, Usage,
+};
+
+/// What is to happen, by index.
+pub(crate) type Staged = BTreeMap<u32, Edit>;
+
+/// What is to happen to one object, in this order.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    pub(crate) handle: Handle,
+    /// It comes to be.
+    pub(crate) born: Option<Box<Object>>,
+    /// It gets new revisions.
+    pub(crate) revisions: Vec<Revision>,
+    /// It becomes a tombstone.
+    pub(crate) deleted: bool,
+}
+
+/// A picture of the heap as it will be, from which a [`Plan`] is made.
+pub(crate) struct Draft<'h> {
+    heap: &'h mut Heap,
+    staged: Staged,
+    usage: Usage,
+    /// The highest index given to a new object.
+    taken: Option<u32>,
+}
+
+impl<'h> Draft<'h> {
+    pub(crate) fn new(heap: &'h mut Heap) -> Draft<'h> {
+        let usage = heap.usage();
+        Draft { heap, staged: Staged::new(), usage, taken: None }
+    }
+
+    /// The plan to do what `operate` drafts.
+    pub(crate) fn plan<T, E>(
+        mut self,
+        operate: impl FnOnce(&mut Draft<'h>) -> Result<T, E>,
+    ) -> Result<Plan<'h, T>, E> {
+        let outcome = operate(&mut self)?;
+        let bytes_delta = difference(self.usage.bytes, self.heap.usage().bytes);
+        Ok(Plan::new(self.heap, self.staged, bytes_delta, outcome))
+    }
+
+    pub(crate) fn alloc(
+        &mut self,
+        owner: &str,
+        type_name: &str,
+        content: Content,
+        labels: LabelMap,
+    ) -> Result<Change, HeapError> {
+        let config = self.heap.config();
+        for (what, name) in [("owner", owner), ("type name", type_name)] {
+            if name.is_empty() || name.len() > NAME_BYTES_MAX {
+                return Err(HeapError::Name(what));
+            }
+        }
+        check_content(&content, config)?;
+        let max = config.objects_max;
+        let objects = self.usage.objects.checked_add(1).filter(|objects| *objects <= max);
+        let (Some(objects), Some(handle)) = (objects, self.heap.slots.vacancy(self.taken)) else {
+            return Err(HeapError::Quota { quota: Quota::Objects, max });
+        };
+        let labels = self.heap.shared_labels(labels.bounded(config.labelled_max));
+        let revision = Revision::new(0, content, labels);
+        let bytes_before = self.usage.bytes;
+        self.usage.bytes = self.room(revision.size(), 0)?;
+        self.usage.objects = objects;
+        self.taken = Some(handle.index());
+        let owner = self.heap.shared_owner(owner);
+        let object = Object::new(owner.clone(), self.heap.shared_type_name(type_name), revision);
+        let edit = Edit { handle, born: Some(Box::new(object)), revisions: Vec::new(), deleted: false };
+        self.staged.insert(handle.index(), edit);
+        let bytes_delta = difference(self.usage.bytes, bytes_before);
+        Ok(Change { handle, action: Action::Alloc, version: 0, owner, bytes_delta })
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        handle: Handle,
+        patch: &Patch,
+        expected_version: Option<u64>,
+    ) -> Result<Change, HeapError> {
+        let config = self.heap.config();
+        if patch.ops().len() > config.patch_ops_max {
+            let reason = PatchReason::Operations { max: config.patch_ops_max };
+            return Err(PatchError { index: config.patch_ops_max, path: String::new(), reason }.into());
+        }
+        let latest = self.expect(handle, expected_version)?.latest();
+        let document = latest.content().as_json().ok_or(HeapError::NotJson { handle })?;
+        let (document, labels) =
+            apply(patch, document, latest.label_map(), &config.content, config.labelled_max)?;
+        let labels = if labels == *latest.label_map() {
+            latest.shared_label_map()
+        } else {
+            self.heap.shared_labels(labels)
+        };
+        self.push(handle, Content::Json(document), labels)
+    }
+
+    pub(crate) fn relabel(
+        &mut self,
+        handle: Handle,
+        subtree: &Pointer,
+        labels: &Labels,
+        expected_version: Option<u64>,
+    ) -> Result<Change, HeapError> {
+        let latest = self.expect(handle, expected_version)?.latest();
+        let map = latest.label_map().clone().relabelled(subtree.clone(), labels);
+        let content = latest.content().clone();
+        let labels = self.heap.shared_labels(map.bounded(self.heap.config().labelled_max));
+        self.push(handle, content, labels)
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        handle: Handle,
+        expected_version: Option<u64>,
+    ) -> Result<Change, HeapError> {
+        let view = self.expect(handle, expected_version)?;
+        let version = next_version(view.latest())?;
+        let owner = view.object.owner().clone();
+        let bytes = view.bytes(self.heap.config().history_max);
+        self.edit(handle).deleted = true;
+        self.usage.objects = self.usage.objects.saturating_sub(1);
+        self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
+        Ok(Change { handle, action: Action::Delete, version, owner, bytes_delta: difference(0, bytes) })
+    }
+
+    /// Stages the next revision of an object that is there.
+    fn push(&mut self, handle: Handle, content: Content, labels: Arc<LabelMap>) -> Result<Change, HeapError> {
+        let view = self.view(handle)?;
+        let revision = Revision::new(next_version(view.latest())?, content, labels);
+        let owner = view.object.owner().clone();
+        let dropped = view.dropped_by_push(self.heap.config().history_max).map_or(0, Revision::size);
+        let bytes_before = self.usage.bytes;
+        self.usage.bytes = self.room(revision.size(), dropped)?;
+        let bytes_delta = difference(self.usage.bytes, bytes_before);
+        let version = revision.version();
+        self.edit(handle).revisions.push(revision);
+        Ok(Change { handle, action: Action::Write, version, owner, bytes_delta })
+    }
+
+    /// The bytes in use after so many more and so many fewer.
+    fn room(&self, more: u64, fewer: u64) -> Result<u64, HeapError> {
+        let max = self.heap.config().bytes_max;
+        let bytes = self.usage.bytes.saturating_sub(fewer).checked_add(more);
+        bytes
+            .filter(|bytes| *bytes <= max || more <= fewer)
+            .ok_or(HeapError::Quota { quota: Quota::Bytes, max })
+    }
+
+    /// The object, if it has the version that the caller expects.
+    fn expect(&self, handle: Handle, expected_version: Option<u64>) -> Result<View<'_>, HeapError> {
+        let view = self.view(handle)?;
+        let actual = view.latest().version();
+        match expected_version {
+            Some(expected) if expected != actual => Err(HeapError::Conflict { handle, expected, actual }),
+            Some(_) | None => Ok(view),
+        }
+    }
+
+    fn view(&self, handle: Handle) -> Result<View<'_>, HeapError> {
+        let Some(edit) = self.staged.get(&handle.index()).filter(|edit| edit.handle == handle) else {
+            return Ok(View { object: self.heap.read(handle)?, revisions: &[] });
+        };
+        let object = match &edit.born {
+            Some(object) => object,
+            None => self.heap.read(handle)?,
+        };
+        let view = View { object, revisions: &edit.revisions };
+        if edit.deleted {
+            let version = Some(view.latest().version().saturating_add(1));
+            return Err(HeapError::NotFound { handle, absence: Absence::Deleted { version } });
+        }
+        Ok(view)
+    }
+
+    fn edit(&mut self, handle: Handle) -> &mut Edit {
+        let unchanged = || Edit { handle, born: None, revisions: Vec::new(), deleted: false };
+        self.staged.entry(handle.index()).or_insert_with(unchanged)
+    }
+}
+
+/// An object as the draft has it: as it is, and with revisions to come.
+#[derive(Clone, Copy)]
+struct View<'d> {
+    object: &'d Object,
+    revisions: &'d [Revision],
+}
+
+impl<'d> View<'d> {
+    fn latest(self) -> &'d Revision {
+        self.revisions.last().unwrap_or(self.object.current())
+    }
+
+    /// Every revision, those included that pushing drops.
+    fn all(self) -> impl Iterator<Item = &'d Revision> {
+        self.object.revisions().chain(self.revisions)
+    }
+
+    fn count(self) -> usize {
+        self.object.revision_count().saturating_add(self.revisions.len())
+    }
+
+    /// The sizes of the revisions that stay readable, together.
+    fn bytes(self, history_max: usize) -> u64 {
+        let kept = history_max.saturating_add(1);
+        let sizes = self.all().skip(self.count().saturating_sub(kept)).map(Revision::size);
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// The revision that the next one pushes out of the history.
+    fn dropped_by_push(self, history_max: usize) -> Option<&'d Revision> {
+        self.all().nth(self.count().checked_sub(history_max.saturating_add(1))?)
+    }
+}
+
+fn next_version(revision: &Revision) -> Result<u64, HeapError> {
+    revision.version().checked_add(1).ok_or(HeapError::Limit { limit: "version", max: u64::MAX })
+}
+
+fn check_content(content: &Content, config: &HeapConfig) -> Result<(), HeapError> {
+    let limits = &config.content;
+    if content.size() > limits.bytes_max as u64 {
+        return Err(HeapError::Limit { limit: "content in bytes", max: limits.bytes_max as u64 });
+    }
+    if content.as_json().is_some_and(|value| value.depth() as usize > limits.depth_max) {
+        return Err(HeapError::Limit { limit: "depth of content", max: limits.depth_max as u64 });
+    }
+    Ok(())
+}
+
+fn difference(after: u64, before: u64) -> i64 {
+    i64::try_from(i128::from(after) - i128::from(before)).unwrap_or(if after > before {
+        i64::MAX
+    } else {
+        i64::MIN
+    })
+}

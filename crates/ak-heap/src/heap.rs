@@ -1,0 +1,212 @@
+//! The heap itself: reading it, and doing what plans say.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+
+use ak_json::Text;
+
+use crate::draft::{Edit, Staged};
+use crate::slots::{Slots, State};
+use crate::usage::{Graveyard, Ledger};
+use crate::{Absence, Action, Change, Handle, HeapConfig, HeapError, LabelMap, Object, Revision, Usage};
+
+/// A store of typed, versioned objects.
+///
+/// Changes go through a [`Plan`](crate::Plan), which says what would happen before it does; [`alloc`](Self::alloc),
+/// [`write`](Self::write) and [`delete`](Self::delete) commit theirs at once. The heap is a function of the changes
+/// made to it: the same ones in the same order give the same handles, the same errors and the same digest.
+///
+/// A clone is a snapshot in memory: it shares all content with the heap.
+#[derive(Clone, Debug)]
+pub struct Heap {
+    config: HeapConfig,
+    pub(crate) slots: Slots,
+    ledger: Ledger,
+    graveyard: Graveyard,
+    by_type: BTreeMap<Text, BTreeSet<u32>>,
+    /// The label map of every object without labels.
+    unlabelled: Arc<LabelMap>,
+}
+
+impl Heap {
+    /// An empty heap.
+    pub fn new(config: HeapConfig) -> Heap {
+        Heap {
+            config,
+            slots: Slots::default(),
+            ledger: Ledger::default(),
+            graveyard: Graveyard::default(),
+            by_type: BTreeMap::new(),
+            unlabelled: Arc::default(),
+        }
+    }
+
+    /// The limits.
+    pub fn config(&self) -> &HeapConfig {
+        &self.config
+    }
+
+    /// The live object behind a handle.
+    ///
+    /// # Errors
+    /// [`HeapError::NotFound`], which says whether there ever was one.
+    pub fn read(&self, handle: Handle) -> Result<&Object, HeapError> {
+        self.slots.live(handle)
+    }
+
+    /// An object as it was at a version, also after its deletion, as far as history is kept.
+    ///
+    /// # Errors
+    /// [`HeapError::NotFound`], which says which versions are kept.
+    pub fn read_at(&self, handle: Handle, version: u64) -> Result<&Revision, HeapError> {
+        let object = self.slots.any(handle)?;
+        object.revision(version).ok_or_else(|| {
+            let oldest = object.revisions().next().map_or(0, Revision::version);
+            let absence = Absence::Version { version, oldest, newest: object.version() };
+            HeapError::NotFound { handle, absence }
+        })
+    }
+
+    /// What live objects take.
+    pub fn usage(&self) -> Usage {
+        self.ledger.total()
+    }
+
+    /// What the live objects of one owner take.
+    pub fn usage_of(&self, owner: &str) -> Usage {
+        self.ledger.of(owner)
+    }
+
+    /// What tombstones keep readable, beside [`usage`](Self::usage).
+    pub fn tombstones(&self) -> Usage {
+        self.graveyard.usage()
+    }
+
+    /// Every live object, in the order of their places in the table.
+    pub fn iter(&self) -> impl Iterator<Item = (Handle, &Object)> {
+        self.slots.iter().filter_map(|(index, _)| self.slots.live_at(index))
+    }
+
+    /// Erases an object or a tombstone for good, with all versions.
+    ///
+    /// # Errors
+    /// [`HeapError::NotFound`] when there is neither.
+    pub fn erase(&mut self, handle: Handle) -> Result<Change, HeapError> {
+        let object = self.slots.any(handle)?;
+        let (owner, version, before) = (object.owner().clone(), object.version(), self.usage().bytes);
+        self.vacate(handle.index());
+        let freed = before.saturating_sub(self.usage().bytes);
+        let bytes_delta = i64::try_from(freed).map_or(i64::MIN, i64::wrapping_neg);
+        Ok(Change { handle, action: Action::Erase, version, owner, bytes_delta })
+    }
+
+    /// Does what a plan says.
+    pub(crate) fn commit(&mut self, staged: Staged) {
+        for (index, Edit { handle, born, revisions, deleted }) in staged {
+            if let Some(object) = born {
+                self.ledger.add(&object);
+                self.by_type.entry(object.type_name().clone()).or_default().insert(index);
+                self.slots.occupy(handle, object);
+            }
+            for revision in revisions {
+                if let Some(object) = self.slots.live_mut(index) {
+                    self.ledger.subtract(object);
+                    object.push(revision, self.config.history_max);
+                    self.ledger.add(object);
+                }
+            }
+            if deleted {
+                self.bury(index);
+            }
+        }
+        let (max, bytes_max) = (self.config.tombstones_max as u64, self.config.tombstone_bytes_max);
+        while self.tombstones().objects > max || self.tombstones().bytes > bytes_max {
+            let Some(oldest) = self.graveyard.oldest() else { break };
+            self.vacate(oldest);
+        }
+    }
+
+    fn bury(&mut self, index: u32) {
+        let order = self.graveyard.next_order();
+        self.slots.bury(index, order);
+        if let Some(State::Dead(tombstone)) = self.slots.at(index).map(|slot| &slot.state) {
+            self.ledger.subtract(&tombstone.object);
+            self.graveyard.add(order, index, &tombstone.object);
+            unlist(&mut self.by_type, &tombstone.object, index);
+        }
+    }
+
+    /// Empties a slot, whoever stands there.
+    fn vacate(&mut self, index: u32) {
+        match self.slots.vacate(index) {
+            State::Live(object) => {
+                self.ledger.subtract(&object);
+                unlist(&mut self.by_type, &object, index);
+            }
+            State::Dead(tombstone) => self.graveyard.subtract(tombstone.order, &tombstone.object),
+            State::Free | State::Retired => {}
+        }
+    }
+
+    /// The type's name, shared with the objects of that type.
+    pub(crate) fn shared_type_name(&self, name: &str) -> Text {
+        self.by_type.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
+    }
+
+    /// The owner's name, shared with the objects they own.
+    pub(crate) fn shared_owner(&self, owner: &str) -> Text {
+        self.ledger.shared_owner(owner)
+    }
+
+    /// The map, in one place for all objects without labels.
+    pub(crate) fn shared_labels(&self, labels: LabelMap) -> Arc<LabelMap> {
+        if labels.is_bottom() { Arc::clone(&self.unlabelled) } else { Arc::new(labels) }
+    }
+}
+
+fn unlist(by_type: &mut BTreeMap<Text, BTreeSet<u32>>, object: &Object, index: u32) {
+    if let Some(indexes) = by_type.get_mut(&**object.type_name()) {
+        indexes.remove(&index);
+        if indexes.is_empty() {
+            by_type.remove(&**object.type_name());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ak_json::{Labels, Value, object};
+
+    use super::*;
+    use crate::{Content, Patch};
+
+    #[test]
+    fn an_object_lives_and_dies() {
+        let mut heap = Heap::new(HeapConfig::default());
+        let counter = heap
+            .alloc(
+                "main",
+                "counter",
+                Content::Json(object! { "value": 0, "name": "counter" }),
+                Labels::default(),
+            )
+            .unwrap();
+        assert_eq!(counter.raw(), 1 << 32);
+        let patch =
+            Value::parse(br#"[{"op":"replace","path":"/value","value":42}]"#, &Default::default()).unwrap();
+        assert_eq!(heap.write(counter, &Patch::parse(&patch).unwrap(), Some(0)), Ok(1));
+        assert_eq!(
+            heap.read(counter).unwrap().content().as_json().unwrap().to_json(),
+            r#"{"value":42,"name":"counter"}"#
+        );
+        assert_eq!(
+            heap.read_at(counter, 0).unwrap().content().as_json().unwrap().to_json(),
+            r#"{"value":0,"name":"counter"}"#
+        );
+        heap.delete(counter, None).unwrap();
+        assert_eq!(
+            heap.read(counter).unwrap_err(),
+            HeapError::NotFound { handle: counter, absence: Absence::Deleted { version: Some(2) } }
+        );
+    }
+}

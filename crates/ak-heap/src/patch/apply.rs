@@ -1,0 +1,238 @@
+//! Applying a patch: every operation comes down to putting a value in, taking one out, or replacing one.
+//!
+//! A change rebuilds the containers on the way to it and shares all others. Containers know their length and
+//! depth, so checking the limits costs no walk through the document.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use ak_json::{Labels, Limits, Pointer, Text, Value, array_index};
+
+use super::{Patch, PatchError, PatchOp, PatchReason};
+use crate::labels::LabelMap;
+
+/// The document after the patch, and its labels, of which there are at most `labelled_max` below the root's.
+pub(crate) fn apply(
+    patch: &Patch,
+    document: &Value,
+    labels: &LabelMap,
+    limits: &Limits,
+    labelled_max: usize,
+) -> Result<(Value, LabelMap), PatchError> {
+    let written = patch.labels();
+    let mut draft =
+        Draft { document: document.clone(), labels: labels.clone(), written, limits, labelled_max };
+    let mut last = None;
+    for (index, op) in patch.ops().iter().enumerate() {
+        draft.apply(op).map_err(|(at, reason)| PatchError { index, path: at.to_string(), reason })?;
+        last = Some((index, op.path()));
+    }
+    // All but copies add no more than the patch itself holds: for them, once at the end is enough.
+    match (draft.check_bytes(), last) {
+        (Err(reason), Some((index, path))) => Err(PatchError { index, path: path.to_string(), reason }),
+        _ => Ok((draft.document, draft.labels)),
+    }
+}
+
+struct Draft<'a> {
+    document: Value,
+    labels: LabelMap,
+    written: &'a Labels,
+    limits: &'a Limits,
+    labelled_max: usize,
+}
+
+/// A failure and the pointer it is about.
+type At<'op> = (&'op Pointer, PatchReason);
+
+impl Draft<'_> {
+    fn apply<'op>(&mut self, op: &'op PatchOp) -> Result<(), At<'op>> {
+        match op {
+            PatchOp::Add { path, value } => self.put(path, value.clone(), LabelMap::default()),
+            PatchOp::Remove { path } => self.take(path).map(|_| ()),
+            PatchOp::Replace { path, value } => self.replace(path, value.clone()),
+            PatchOp::Move { from, path } => {
+                if path == from {
+                    return find(&self.document, from).map(|_| ());
+                }
+                if path.starts_with(from) {
+                    return Err((path, PatchReason::MoveIntoItself));
+                }
+                let carried = self.labels.subtree(from);
+                let value = self.take(from)?;
+                self.put(path, value, carried)
+            }
+            PatchOp::Copy { from, path } => {
+                let value = find(&self.document, from)?.clone();
+                let carried = self.labels.subtree(from);
+                self.put(path, value, carried)?;
+                // Copies of copies double the document each time.
+                self.check_bytes().map_err(|reason| (path, reason))
+            }
+            PatchOp::Test { path, value } => match find(&self.document, path) {
+                Ok(found) if found == value => Ok(()),
+                Ok(_) | Err(_) => Err((path, PatchReason::TestFailed)),
+            },
+        }
+    }
+
+    /// Inserts into an array, sets a member, or replaces the document.
+    fn put<'op>(&mut self, path: &'op Pointer, value: Value, carried: LabelMap) -> Result<(), At<'op>> {
+        let at = |reason| (path, reason);
+        let mut inserted = None;
+        self.document = match Site::find(&self.document, path)? {
+            None => value,
+            Some(site) => {
+                let members_max = self.limits.members_max;
+                let full = || at(PatchReason::Members { max: members_max });
+                let container = match site.container {
+                    Value::Array(items) => {
+                        let len = items.len();
+                        let index = match &**site.token {
+                            "-" => len,
+                            token => array_index(token).ok_or_else(|| at(PatchReason::NotIndex))?,
+                        };
+                        if index > len {
+                            return Err(at(PatchReason::BeyondEnd { len }));
+                        }
+                        if len >= members_max {
+                            return Err(full());
+                        }
+                        inserted = Some(index);
+                        let mut items = items.clone();
+                        items.insert(index, value);
+                        Value::Array(items)
+                    }
+                    Value::Object(members) => {
+                        if members.len() >= members_max && !members.contains_key(site.token) {
+                            return Err(full());
+                        }
+                        let mut members = members.clone();
+                        members.insert(site.token, value);
+                        Value::Object(members)
+                    }
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                        return Err(at(PatchReason::NoContainer));
+                    }
+                };
+                site.rebuild(container)
+            }
+        };
+        self.labels.put(path, inserted, carried, self.written, self.labelled_max);
+        self.check_depth().map_err(at)
+    }
+
+    /// Takes a value out of its container.
+    fn take<'op>(&mut self, path: &'op Pointer) -> Result<Value, At<'op>> {
+        let at = |reason| (path, reason);
+        let mut removed = None;
+        let site = Site::find(&self.document, path)?.ok_or_else(|| at(PatchReason::RemoveRoot))?;
+        let found = child(site.container, site.token).map_err(at)?.clone();
+        let container = match site.container {
+            Value::Array(items) => {
+                removed = array_index(site.token);
+                let mut items = items.clone();
+                removed.and_then(|index| items.remove(index));
+                Value::Array(items)
+            }
+            Value::Object(members) => {
+                let mut members = members.clone();
+                members.remove(site.token);
+                Value::Object(members)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                return Err(at(PatchReason::NoContainer));
+            }
+        };
+        self.document = site.rebuild(container);
+        self.labels.take(path, removed, self.written);
+        Ok(found)
+    }
+
+    fn replace<'op>(&mut self, path: &'op Pointer, value: Value) -> Result<(), At<'op>> {
+        let at = |reason| (path, reason);
+        self.document = match Site::find(&self.document, path)? {
+            None => value,
+            Some(site) => {
+                child(site.container, site.token).map_err(at)?;
+                let container = with_child(site.container, site.token, value);
+                site.rebuild(container)
+            }
+        };
+        self.labels.put(path, None, LabelMap::default(), self.written, self.labelled_max);
+        self.check_depth().map_err(at)
+    }
+
+    fn check_depth(&self) -> Result<(), PatchReason> {
+        let max = self.limits.depth_max;
+        if self.document.depth() as usize > max { Err(PatchReason::Depth { max }) } else { Ok(()) }
+    }
+
+    fn check_bytes(&self) -> Result<(), PatchReason> {
+        let max = self.limits.bytes_max;
+        if self.document.json_len() > max { Err(PatchReason::Bytes { max }) } else { Ok(()) }
+    }
+}
+
+/// A place below the root: where it is, whether or not there is a value.
+struct Site<'d, 'op> {
+    /// The containers around `container`, outermost first, each with the token that leads on.
+    way: Vec<(&'d Value, &'op Text)>,
+    container: &'d Value,
+    token: &'op Text,
+}
+
+impl<'d, 'op> Site<'d, 'op> {
+    /// The place a pointer names; none when that is the root.
+    fn find(document: &'d Value, path: &'op Pointer) -> Result<Option<Site<'d, 'op>>, At<'op>> {
+        let Some((token, outer)) = path.tokens().split_last() else { return Ok(None) };
+        let mut way = Vec::new();
+        let mut container = document;
+        for token in outer {
+            way.push((container, token));
+            container = child(container, token).map_err(|_| (path, PatchReason::NoContainer))?;
+        }
+        Ok(Some(Site { way, container, token }))
+    }
+
+    /// The document with another container here.
+    fn rebuild(self, container: Value) -> Value {
+        self.way.iter().rev().fold(container, |inner, (outer, token)| with_child(outer, token, inner))
+    }
+}
+
+fn find<'d, 'op>(document: &'d Value, path: &'op Pointer) -> Result<&'d Value, At<'op>> {
+    path.tokens().iter().try_fold(document, child).map_err(|reason| (path, reason))
+}
+
+/// The value that a token names within a container.
+fn child<'a>(container: &'a Value, token: &Text) -> Result<&'a Value, PatchReason> {
+    match container {
+        Value::Array(items) => {
+            let beyond = PatchReason::BeyondEnd { len: items.len() };
+            if *token == "-" {
+                return Err(beyond);
+            }
+            items.get(array_index(token).ok_or(PatchReason::NotIndex)?).ok_or(beyond)
+        }
+        Value::Object(members) => members.get(token).ok_or(PatchReason::NoValue),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(PatchReason::NoContainer),
+    }
+}
+
+/// The container with another value in a place that exists.
+fn with_child(container: &Value, token: &Text, value: Value) -> Value {
+    match container {
+        Value::Array(items) => {
+            let mut items = items.clone();
+            array_index(token).and_then(|index| items.set(index, value));
+            Value::Array(items)
+        }
+        Value::Object(members) => {
+            let mut members = members.clone();
+            members.insert(token, value);
+            Value::Object(members)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => container.clone(),
+    }
+}

@@ -1,0 +1,126 @@
+//! Why a patch is refused.
+
+use alloc::string::String;
+
+use ak_json::PointerError;
+
+/// A patch that is malformed or does not apply. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("patch operation {index} at \"{path}\": {reason}")]
+pub struct PatchError {
+    /// Which operation, from 0.
+    pub index: usize,
+    /// The operation's `path`, or its `from` where that is what is wrong; empty where it has none.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: PatchReason,
+}
+
+/// What a caller can do about a [`PatchError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchErrorKind {
+    /// No document could take this patch: mend the patch.
+    Invalid,
+    /// The document lacks what the operation needs: read it again.
+    Missing,
+    /// A `test` did not hold.
+    TestFailed,
+    /// The result would break a limit.
+    Limit,
+}
+
+/// What is wrong with one operation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatchReason {
+    /// The patch is not an array.
+    #[error("a patch is an array of operations")]
+    NotArray,
+    /// The operation is not an object.
+    #[error("an operation is an object")]
+    NotObject,
+    /// A member that the operation needs is not there.
+    #[error("'{0}' is missing")]
+    MemberMissing(&'static str),
+    /// `op`, `path` or `from` is not a string.
+    #[error("'{0}' is not a string")]
+    MemberNotText(&'static str),
+    /// `op` is none of RFC 6902.
+    #[error("'op' is not add, remove, replace, move, copy or test")]
+    OpUnknown,
+    /// `path` or `from` is not a JSON Pointer.
+    #[error(transparent)]
+    Pointer(#[from] PointerError),
+    /// A value would move into itself.
+    #[error("a value cannot move into itself")]
+    MoveIntoItself,
+    /// The whole document would be removed.
+    #[error("the whole document cannot be removed")]
+    RemoveRoot,
+    /// There is no value at the place.
+    #[error("no value there")]
+    NoValue,
+    /// The container of the place does not exist, or is neither array nor object.
+    #[error("no array or object to hold it")]
+    NoContainer,
+    /// The token is not an array index: decimal digits without leading zeros, or `-` to append.
+    #[error("not an array index")]
+    NotIndex,
+    /// The array is shorter.
+    #[error("index beyond the end of {len} items")]
+    BeyondEnd {
+        /// How many items there are.
+        len: usize,
+    },
+    /// A `test` found another value, or none.
+    #[error("the value is not as expected")]
+    TestFailed,
+    /// The patch has too many operations.
+    #[error("a patch has at most {max} operations")]
+    Operations {
+        /// The limit.
+        max: usize,
+    },
+    /// The result would be nested too deeply.
+    #[error("result nested deeper than {max} levels")]
+    Depth {
+        /// The limit.
+        max: usize,
+    },
+    /// The result would be too long.
+    #[error("result longer than {max} bytes")]
+    Bytes {
+        /// The limit.
+        max: usize,
+    },
+    /// A container would have too many items or members.
+    #[error("more than {max} items or members")]
+    Members {
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl PatchError {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> PatchErrorKind {
+        match self.reason {
+            PatchReason::NotArray
+            | PatchReason::NotObject
+            | PatchReason::MemberMissing(_)
+            | PatchReason::MemberNotText(_)
+            | PatchReason::OpUnknown
+            | PatchReason::Pointer(_)
+            | PatchReason::MoveIntoItself
+            | PatchReason::RemoveRoot => PatchErrorKind::Invalid,
+            PatchReason::NoValue
+            | PatchReason::NoContainer
+            | PatchReason::NotIndex
+            | PatchReason::BeyondEnd { .. } => PatchErrorKind::Missing,
+            PatchReason::TestFailed => PatchErrorKind::TestFailed,
+            PatchReason::Operations { .. }
+            | PatchReason::Depth { .. }
+            | PatchReason::Bytes { .. }
+            | PatchReason::Members { .. } => PatchErrorKind::Limit,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! JSON Patch (RFC 6902), and patches made from other descriptions of a change.
+
+mod apply;
+mod diff;
+mod error;
+mod merge;
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use ak_json::{Labels, Limits, Object, Pointer, Value, object};
+
+pub(crate) use self::apply::apply;
+pub use self::error::{PatchError, PatchErrorKind, PatchReason};
+use crate::labels::LabelMap;
+
+/// A JSON Patch: operations that apply one after another, all of them or none.
+///
+/// ```
+/// use ak_heap::Patch;
+/// use ak_json::{Limits, object, array};
+///
+/// let patch = Patch::parse(&array![object! { "op": "replace", "path": "/value", "value": 42 }])?;
+/// let document = object! { "value": 0, "name": "counter" };
+/// let patched = patch.apply(&document, &Limits::default())?;
+/// assert_eq!(patched, object! { "value": 42, "name": "counter" });
+/// # Ok::<(), ak_heap::PatchError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Patch {
+    ops: Vec<PatchOp>,
+    labels: Labels,
+}
+
+/// One operation of RFC 6902 §4.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PatchOp {
+    /// Inserts before an array's item, or sets an object's member, or replaces the document.
+    Add {
+        /// Where; `-` as the last token appends.
+        path: Pointer,
+        /// What.
+        value: Value,
+    },
+    /// Takes a value out.
+    Remove {
+        /// Which; never the whole document.
+        path: Pointer,
+    },
+    /// Puts a value where there is one.
+    Replace {
+        /// Where.
+        path: Pointer,
+        /// What.
+        value: Value,
+    },
+    /// Takes a value out and adds it elsewhere.
+    Move {
+        /// Which.
+        from: Pointer,
+        /// Where, once it has been taken out.
+        path: Pointer,
+    },
+    /// Adds a value a second time.
+    Copy {
+        /// Which.
+        from: Pointer,
+        /// Where.
+        path: Pointer,
+    },
+    /// Demands that a value is there and equals this one.
+    Test {
+        /// Where.
+        path: Pointer,
+        /// What.
+        value: Value,
+    },
+}
+
+impl Patch {
+    /// A patch of these operations.
+    pub fn new(ops: Vec<PatchOp>) -> Patch {
+        Patch { ops, labels: Labels::default() }
+    }
+
+    /// Reads a patch document. Members that RFC 6902 does not define are ignored, as it demands.
+    ///
+    /// # Errors
+    /// [`PatchError`] names the first operation that is malformed.
+    pub fn parse(document: &Value) -> Result<Patch, PatchError> {
+        let error = |index, path: &str, reason| PatchError { index, path: path.into(), reason };
+        let Some(items) = document.as_array() else { return Err(error(0, "", PatchReason::NotArray)) };
+        let mut ops = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let op = PatchOp::parse(item).map_err(|reason| {
+                error(index, item.get("path").and_then(Value::as_str).unwrap_or_default(), reason)
+            })?;
+            ops.push(op);
+        }
+        Ok(Patch::new(ops))
+    }
+
+    /// The same patch with labels on all that it writes.
+    ///
+    /// A value that the patch adds or replaces carries them, beside what a moved or copied one carries already.
+    /// Where the patch takes a value out, what contained it carries them from then on.
+    #[must_use]
+    pub fn labelled(self, labels: Labels) -> Patch {
+        Patch { labels, ..self }
+    }
+
+    /// The operations in order.
+    pub fn ops(&self) -> &[PatchOp] {
+        &self.ops
+    }
+
+    /// The labels on what the patch writes.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The patch document.
+    pub fn to_value(&self) -> Value {
+        self.ops.iter().map(PatchOp::to_value).collect::<ak_json::Array>().into()
+    }
+
+    /// The document after the patch. It shares with `document` all that the patch does not touch.
+    ///
+    /// # Errors
+    /// [`PatchError`] names the first operation that does not apply, or whose result breaks a limit.
+    pub fn apply(&self, document: &Value, limits: &Limits) -> Result<Value, PatchError> {
+        apply(self, document, &LabelMap::default(), limits, usize::MAX).map(|(value, _)| value)
+    }
+}
+
+impl PatchOp {
+    fn parse(item: &Value) -> Result<PatchOp, PatchReason> {
+        let members = item.as_object().ok_or(PatchReason::NotObject)?;
+        let path = || pointer(members, "path");
+        let from = || pointer(members, "from");
+        let value = || members.get("value").cloned().ok_or(PatchReason::MemberMissing("value"));
+        match text(members, "op")? {
+            "add" => Ok(PatchOp::Add { path: path()?, value: value()? }),
+            "remove" => Ok(PatchOp::Remove { path: path()? }),
+            "replace" => Ok(PatchOp::Replace { path: path()?, value: value()? }),
+            "move" => Ok(PatchOp::Move { from: from()?, path: path()? }),
+            "copy" => Ok(PatchOp::Copy { from: from()?, path: path()? }),
+            "test" => Ok(PatchOp::Test { path: path()?, value: value()? }),
+            _ => Err(PatchReason::OpUnknown),
+        }
+    }
+
+    /// Where the operation acts.
+    pub fn path(&self) -> &Pointer {
+        match self {
+            PatchOp::Add { path, .. }
+            | PatchOp::Remove { path }
+            | PatchOp::Replace { path, .. }
+            | PatchOp::Move { path, .. }
+            | PatchOp::Copy { path, .. }
+            | PatchOp::Test { path, .. } => path,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        let path = self.path().to_string();
+        match self {
+            PatchOp::Add { value, .. } => object! { "op": "add", "path": path, "value": value },
+            PatchOp::Remove { .. } => object! { "op": "remove", "path": path },
+            PatchOp::Replace { value, .. } => object! { "op": "replace", "path": path, "value": value },
+            PatchOp::Move { from, .. } => object! { "op": "move", "from": from.to_string(), "path": path },
+            PatchOp::Copy { from, .. } => object! { "op": "copy", "from": from.to_string(), "path": path },
+            PatchOp::Test { value, .. } => object! { "op": "test", "path": path, "value": value },
+        }
+    }
+}
+
+fn text<'a>(members: &'a Object, name: &'static str) -> Result<&'a str, PatchReason> {
+    let value = members.get(name).ok_or(PatchReason::MemberMissing(name))?;
+    value.as_str().ok_or(PatchReason::MemberNotText(name))
+}
+
+fn pointer(members: &Object, name: &'static str) -> Result<Pointer, PatchReason> {
+    Ok(Pointer::parse(text(members, name)?)?)
+}

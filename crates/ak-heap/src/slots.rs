@@ -1,0 +1,168 @@
+//! The table behind handles: which object stands at which index, and which stood there before.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use crate::{Absence, Handle, HeapError, Object};
+
+/// One index of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    /// The generation of who stands here, or of who will be the next.
+    pub(crate) generation: u32,
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// Nobody stands here.
+    Free,
+    /// Nobody stands here nor ever will: the generations are used up.
+    Retired,
+    Live(Box<Object>),
+    Dead(Box<Tombstone>),
+}
+
+/// A deleted object: its versions can be read until it is forgotten.
+#[derive(Clone, Debug)]
+pub(crate) struct Tombstone {
+    pub(crate) object: Object,
+    /// How many objects of this heap were deleted before it.
+    pub(crate) order: u64,
+}
+
+impl Tombstone {
+    /// The version that the deletion made.
+    pub(crate) fn version(&self) -> u64 {
+        self.object.version().saturating_add(1)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slots {
+    slots: Vec<Slot>,
+    /// Indexes of the free slots. The lowest is taken first, so that the next handle depends on what the table
+    /// holds and not on how it came to be.
+    free: BTreeSet<u32>,
+}
+
+impl Slots {
+    /// The handle that the next object gets, after those at indexes up to `taken`.
+    pub(crate) fn vacancy(&self, taken: Option<u32>) -> Option<Handle> {
+        let from = taken.map_or(Some(0), |index| index.checked_add(1))?;
+        if let Some(index) = self.free.range(from..).next() {
+            return self.slots.get(*index as usize).map(|slot| Handle::new(slot.generation, *index));
+        }
+        let index = u32::try_from(self.slots.len()).ok()?.max(from);
+        (index < u32::MAX).then_some(Handle::new(1, index))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0..u32::MAX).zip(&self.slots)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The live object at an index.
+    pub(crate) fn live_at(&self, index: u32) -> Option<(Handle, &Object)> {
+        let slot = self.slots.get(index as usize)?;
+        match &slot.state {
+            State::Live(object) => Some((Handle::new(slot.generation, index), object)),
+            State::Free | State::Retired | State::Dead(_) => None,
+        }
+    }
+
+    pub(crate) fn at(&self, index: u32) -> Option<&Slot> {
+        self.slots.get(index as usize)
+    }
+
+    /// The slot that the handle names, whatever stands there.
+    fn slot(&self, handle: Handle) -> Option<&Slot> {
+        self.slots.get(handle.index() as usize).filter(|slot| slot.generation == handle.generation())
+    }
+
+    /// The live object.
+    pub(crate) fn live(&self, handle: Handle) -> Result<&Object, HeapError> {
+        match self.slot(handle).map(|slot| &slot.state) {
+            Some(State::Live(object)) => Ok(object),
+            _ => Err(HeapError::NotFound { handle, absence: self.absence(handle) }),
+        }
+    }
+
+    /// The object, live or dead.
+    pub(crate) fn any(&self, handle: Handle) -> Result<&Object, HeapError> {
+        match self.slot(handle).map(|slot| &slot.state) {
+            Some(State::Live(object)) => Ok(object),
+            Some(State::Dead(tombstone)) => Ok(&tombstone.object),
+            Some(State::Free | State::Retired) | None => {
+                Err(HeapError::NotFound { handle, absence: self.absence(handle) })
+            }
+        }
+    }
+
+    /// Why there is no live object behind the handle.
+    fn absence(&self, handle: Handle) -> Absence {
+        let Some(slot) = self.slots.get(handle.index() as usize) else { return Absence::Unknown };
+        match &slot.state {
+            State::Dead(tombstone) if slot.generation == handle.generation() => {
+                Absence::Deleted { version: Some(tombstone.version()) }
+            }
+            State::Retired if (1..=slot.generation).contains(&handle.generation()) => {
+                Absence::Deleted { version: None }
+            }
+            _ if (1..slot.generation).contains(&handle.generation()) => Absence::Deleted { version: None },
+            _ => Absence::Unknown,
+        }
+    }
+
+    /// Puts an object where [`vacancy`](Self::vacancy) said there is room.
+    pub(crate) fn occupy(&mut self, handle: Handle, object: Box<Object>) {
+        self.free.remove(&handle.index());
+        let slot = Slot { generation: handle.generation(), state: State::Live(object) };
+        match self.slots.get_mut(handle.index() as usize) {
+            Some(vacant) => *vacant = slot,
+            None => self.slots.push(slot),
+        }
+    }
+
+    /// Appends a slot as a snapshot has it.
+    pub(crate) fn append(&mut self, slot: Slot) {
+        if matches!(slot.state, State::Free) {
+            self.free.extend(u32::try_from(self.slots.len()));
+        }
+        self.slots.push(slot);
+    }
+
+    pub(crate) fn live_mut(&mut self, index: u32) -> Option<&mut Object> {
+        match &mut self.slots.get_mut(index as usize)?.state {
+            State::Live(object) => Some(object),
+            State::Free | State::Retired | State::Dead(_) => None,
+        }
+    }
+
+    /// Turns a live object into a tombstone.
+    pub(crate) fn bury(&mut self, index: u32, order: u64) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        slot.state = match core::mem::replace(&mut slot.state, State::Free) {
+            State::Live(object) => State::Dead(Box::new(Tombstone { object: *object, order })),
+            other @ (State::Free | State::Retired | State::Dead(_)) => other,
+        };
+    }
+
+    /// Forgets who stands at the index; the place is free for the next generation, if there is one.
+    pub(crate) fn vacate(&mut self, index: u32) -> State {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return State::Free };
+        let next = match slot.generation.checked_add(1) {
+            Some(generation) => {
+                slot.generation = generation;
+                self.free.insert(index);
+                State::Free
+            }
+            None => State::Retired,
+        };
+        core::mem::replace(&mut slot.state, next)
+    }
+}

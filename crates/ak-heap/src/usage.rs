@@ -1,0 +1,111 @@
+//! What the heap holds, counted exactly: in all, by owner, and behind tombstones.
+
+use alloc::collections::BTreeMap;
+
+use ak_json::Text;
+
+use crate::Object;
+
+/// What is held: a gauge, not a counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// How many objects.
+    pub objects: u64,
+    /// The sizes of all their revisions that can be read, together.
+    pub bytes: u64,
+}
+
+impl Usage {
+    fn add(&mut self, object: &Object) {
+        self.objects = self.objects.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(object.bytes());
+    }
+
+    fn subtract(&mut self, object: &Object) {
+        self.objects = self.objects.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(object.bytes());
+    }
+}
+
+/// The gauges of live objects.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    total: Usage,
+    /// No owner without objects.
+    owners: BTreeMap<Text, Usage>,
+}
+
+impl Ledger {
+    pub(crate) fn total(&self) -> Usage {
+        self.total
+    }
+
+    pub(crate) fn of(&self, owner: &str) -> Usage {
+        self.owners.get(owner).copied().unwrap_or_default()
+    }
+
+    /// The owner's name, shared with the objects they own already.
+    pub(crate) fn shared_owner(&self, owner: &str) -> Text {
+        self.owners.get_key_value(owner).map_or_else(|| owner.into(), |(owner, _)| owner.clone())
+    }
+
+    pub(crate) fn add(&mut self, object: &Object) {
+        self.total.add(object);
+        self.owners.entry(object.owner().clone()).or_default().add(object);
+    }
+
+    pub(crate) fn subtract(&mut self, object: &Object) {
+        self.total.subtract(object);
+        if let Some(usage) = self.owners.get_mut(&**object.owner()) {
+            usage.subtract(object);
+            if usage.objects == 0 {
+                self.owners.remove(&**object.owner());
+            }
+        }
+    }
+}
+
+/// The tombstones in the order of their deaths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graveyard {
+    usage: Usage,
+    /// How many objects were ever deleted.
+    deaths: u64,
+    by_order: BTreeMap<u64, u32>,
+}
+
+impl Graveyard {
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    pub(crate) fn deaths(&self) -> u64 {
+        self.deaths
+    }
+
+    /// A graveyard where so many deaths happened.
+    pub(crate) fn after(deaths: u64) -> Graveyard {
+        Graveyard { deaths, ..Graveyard::default() }
+    }
+
+    /// The order of the next death.
+    pub(crate) fn next_order(&mut self) -> u64 {
+        let order = self.deaths;
+        self.deaths = self.deaths.saturating_add(1);
+        order
+    }
+
+    pub(crate) fn add(&mut self, order: u64, index: u32, object: &Object) {
+        self.usage.add(object);
+        self.by_order.insert(order, index);
+    }
+
+    pub(crate) fn subtract(&mut self, order: u64, object: &Object) {
+        self.usage.subtract(object);
+        self.by_order.remove(&order);
+    }
+
+    pub(crate) fn oldest(&self) -> Option<u32> {
+        self.by_order.first_key_value().map(|(_, index)| *index)
+    }
+}
