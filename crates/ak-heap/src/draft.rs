@@ -55,6 +55,10 @@ impl<'h> Draft<'h> {
         Ok(Plan::new(self.heap, self.staged, bytes_delta, outcome))
     }
 
+    pub(crate) fn config(&self) -> &HeapConfig {
+        self.heap.config()
+    }
+
     pub(crate) fn alloc(
         &mut self,
         owner: &str,

@@ -50,6 +50,12 @@ pub enum HeapError {
         /// The limit.
         max: u64,
     },
+    /// A batch refers to an object that no earlier operation of it creates.
+    #[error("operation {operation} is not an earlier alloc of this batch")]
+    NotCreated {
+        /// Which operation should have created it.
+        operation: usize,
+    },
     /// A name is empty or longer than [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX).
     #[error("{0} is not 1 to 255 bytes long")]
     Name(&'static str),

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use ak_json::Text;
 
+use crate::digest::Tree;
 use crate::draft::{Edit, Staged};
 use crate::slots::{Slots, State};
 use crate::usage::{Graveyard, Ledger};
@@ -26,6 +27,7 @@ pub struct Heap {
     by_type: BTreeMap<Text, BTreeSet<u32>>,
     /// The label map of every object without labels.
     unlabelled: Arc<LabelMap>,
+    pub(crate) digests: Tree,
 }
 
 impl Heap {
@@ -38,6 +40,7 @@ impl Heap {
             graveyard: Graveyard::default(),
             by_type: BTreeMap::new(),
             unlabelled: Arc::default(),
+            digests: Tree::default(),
         }
     }
 
@@ -80,6 +83,11 @@ impl Heap {
     /// What tombstones keep readable, beside [`usage`](Self::usage).
     pub fn tombstones(&self) -> Usage {
         self.graveyard.usage()
+    }
+
+    /// How many objects were ever deleted.
+    pub(crate) fn deaths(&self) -> u64 {
+        self.graveyard.deaths()
     }
 
     /// Every live object, in the order of their places in the table.

@@ -4,7 +4,9 @@
 
 extern crate alloc;
 
+mod batch;
 mod config;
+mod digest;
 mod draft;
 mod error;
 mod handle;
@@ -18,6 +20,7 @@ mod usage;
 
 pub use ak_json::{Digest, Labels, Limits};
 
+pub use crate::batch::{BatchError, BatchOp, Created, Target};
 pub use crate::config::{
     BATCH_OPS_MAX, BYTES_MAX, HISTORY_MAX, HeapConfig, INDEXES_MAX, LABELLED_MAX, NAME_BYTES_MAX,
     OBJECTS_MAX, PAGE_OBJECTS_MAX, PATCH_OPS_MAX, SCAN_OBJECTS_MAX, TOMBSTONE_BYTES_MAX, TOMBSTONES_MAX,

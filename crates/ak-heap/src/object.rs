@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use ak_json::{Labels, Text, Value};
+use ak_json::{Digest, Labels, Text, Value};
 
 use crate::labels::LabelMap;
 
@@ -42,11 +42,20 @@ pub struct Revision {
     size: u64,
     labels: Labels,
     label_map: Arc<LabelMap>,
+    /// Computed when the heap is digested.
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Revision {
     pub(crate) fn new(version: u64, content: Content, label_map: Arc<LabelMap>) -> Revision {
-        Revision { version, size: content.size(), labels: label_map.whole(), content, label_map }
+        Revision {
+            version,
+            size: content.size(),
+            labels: label_map.whole(),
+            content,
+            label_map,
+            digest: None,
+        }
     }
 
     /// 0 as allocated, one more after each write.
@@ -143,6 +152,10 @@ impl Object {
     /// Every revision that can be read, oldest first, the current last.
     pub fn revisions(&self) -> impl DoubleEndedIterator<Item = &Revision> {
         self.history.iter().chain([&self.current])
+    }
+
+    pub(crate) fn revisions_mut(&mut self) -> impl Iterator<Item = &mut Revision> {
+        self.history.iter_mut().chain([&mut self.current])
     }
 
     /// The revision with this version, if it is still kept.

@@ -12,6 +12,8 @@ pub(crate) struct Slot {
     /// The generation of who stands here, or of who will be the next.
     pub(crate) generation: u32,
     pub(crate) state: State,
+    /// Whether it is on the list of touched slots.
+    touched: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +47,14 @@ pub(crate) struct Slots {
     /// Indexes of the free slots. The lowest is taken first, so that the next handle depends on what the table
     /// holds and not on how it came to be.
     free: BTreeSet<u32>,
+    /// Which slots may have changed since they were last digested, none twice.
+    touched: Vec<u32>,
+}
+
+impl Slot {
+    pub(crate) fn new(generation: u32, state: State) -> Slot {
+        Slot { generation, state, touched: false }
+    }
 }
 
 impl Slots {
@@ -77,6 +87,11 @@ impl Slots {
 
     pub(crate) fn at(&self, index: u32) -> Option<&Slot> {
         self.slots.get(index as usize)
+    }
+
+    /// The slot, to note digests in.
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(index as usize)
     }
 
     /// The slot that the handle names, whatever stands there.
@@ -118,26 +133,49 @@ impl Slots {
         }
     }
 
+    /// The slot, to be changed.
+    fn touch(&mut self, index: u32) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(index as usize)?;
+        if !slot.touched {
+            slot.touched = true;
+            self.touched.push(index);
+        }
+        Some(slot)
+    }
+
+    /// The slots that may have changed since the last call, in no order.
+    pub(crate) fn take_touched(&mut self) -> Vec<u32> {
+        for index in &self.touched {
+            if let Some(slot) = self.slots.get_mut(*index as usize) {
+                slot.touched = false;
+            }
+        }
+        core::mem::take(&mut self.touched)
+    }
+
+    /// Appends a slot.
+    pub(crate) fn append(&mut self, slot: Slot) {
+        let Ok(index) = u32::try_from(self.slots.len()) else { return };
+        if matches!(slot.state, State::Free) {
+            self.free.insert(index);
+        }
+        self.slots.push(slot);
+        self.touch(index);
+    }
+
     /// Puts an object where [`vacancy`](Self::vacancy) said there is room.
     pub(crate) fn occupy(&mut self, handle: Handle, object: Box<Object>) {
         self.free.remove(&handle.index());
-        let slot = Slot { generation: handle.generation(), state: State::Live(object) };
-        match self.slots.get_mut(handle.index() as usize) {
-            Some(vacant) => *vacant = slot,
-            None => self.slots.push(slot),
+        let state = State::Live(object);
+        match self.touch(handle.index()) {
+            Some(slot) => slot.state = state,
+            None => self.append(Slot::new(handle.generation(), state)),
         }
     }
 
-    /// Appends a slot as a snapshot has it.
-    pub(crate) fn append(&mut self, slot: Slot) {
-        if matches!(slot.state, State::Free) {
-            self.free.extend(u32::try_from(self.slots.len()));
-        }
-        self.slots.push(slot);
-    }
-
+    /// The live object, to be changed.
     pub(crate) fn live_mut(&mut self, index: u32) -> Option<&mut Object> {
-        match &mut self.slots.get_mut(index as usize)?.state {
+        match &mut self.touch(index)?.state {
             State::Live(object) => Some(object),
             State::Free | State::Retired | State::Dead(_) => None,
         }
@@ -145,7 +183,7 @@ impl Slots {
 
     /// Turns a live object into a tombstone.
     pub(crate) fn bury(&mut self, index: u32, order: u64) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.touch(index) else { return };
         slot.state = match core::mem::replace(&mut slot.state, State::Free) {
             State::Live(object) => State::Dead(Box::new(Tombstone { object: *object, order })),
             other @ (State::Free | State::Retired | State::Dead(_)) => other,
@@ -154,15 +192,19 @@ impl Slots {
 
     /// Forgets who stands at the index; the place is free for the next generation, if there is one.
     pub(crate) fn vacate(&mut self, index: u32) -> State {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return State::Free };
+        let Some(slot) = self.touch(index) else { return State::Free };
         let next = match slot.generation.checked_add(1) {
             Some(generation) => {
                 slot.generation = generation;
-                self.free.insert(index);
                 State::Free
             }
             None => State::Retired,
         };
-        core::mem::replace(&mut slot.state, next)
+        let is_free = matches!(next, State::Free);
+        let state = core::mem::replace(&mut slot.state, next);
+        if is_free {
+            self.free.insert(index);
+        }
+        state
     }
 }

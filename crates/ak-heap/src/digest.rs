@@ -1,0 +1,157 @@
+//! The digest of the whole heap.
+//!
+//! | what | digest: SHA-256 over |
+//! |---|---|
+//! | revision | `30 ‖ kind ‖ content ‖ labels`; *kind* is 0 for JSON, 1 for raw bytes; *content* is the digest of the JSON value or the SHA-256 of the bytes |
+//! | slot | `31 ‖ u32 generation ‖ state ‖ …`; *state* is 0 free, 1 live, 2 tombstone, 3 retired |
+//! | … live or tombstone | `u64 order of death` (0 while live) `‖ owner ‖ type name ‖ u64 version ‖ u32 count ‖` the kept revisions' digests, oldest first |
+//! | node | `32 ‖` digests of up to 16 slots or nodes; the slots in the order of their indexes |
+//! | heap | `33 ‖ u32 slots ‖ u64 deaths ‖` root node |
+//!
+//! Prefix bytes are hexadecimal, integers little-endian. A text is `u32 length ‖ UTF-8`. *labels* are
+//! `u32 count`, and for the root and then each labelled subtree in order: `u32 tokens ‖` each token as text,
+//! `integrity` (0 trusted, 1 untrusted), `u32 secrets ‖` each as text, ascending.
+
+use alloc::vec::Vec;
+
+use ak_json::{Digest, Integrity, Labels, Pointer, sha256};
+
+use crate::slots::{Slot, State};
+use crate::{Content, Heap, LabelMap, Object, Revision};
+
+/// Digests under one node.
+const WIDTH: usize = 16;
+
+/// A Merkle tree over the slots: level 0 are their digests, each level above has one for 16 of the level below.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree {
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Tree {
+    /// Sets the digests of slots, ascending by index, and returns the root's.
+    fn update(&mut self, slots: Vec<(usize, Digest)>) -> Digest {
+        let mut changed = slots;
+        let mut height = 0;
+        loop {
+            if self.levels.len() == height {
+                self.levels.push(Vec::new());
+            }
+            let Some(level) = self.levels.get_mut(height) else { return node(&[]) };
+            for (index, digest) in &changed {
+                match level.get_mut(*index) {
+                    Some(place) => *place = *digest,
+                    None => level.push(*digest),
+                }
+            }
+            if level.len() <= 1 {
+                return level.first().copied().unwrap_or_else(|| node(&[]));
+            }
+            let mut parents: Vec<usize> = changed.iter().map(|(index, _)| index / WIDTH).collect();
+            parents.dedup();
+            let parent = |index| {
+                let below = level.iter().skip(index * WIDTH).take(WIDTH);
+                (index, node(&below.copied().collect::<Vec<_>>()))
+            };
+            changed = parents.into_iter().map(parent).collect();
+            height += 1;
+        }
+    }
+}
+
+impl Heap {
+    /// The digest of everything that can be seen through the heap: objects, labels, history, tombstones, and which
+    /// handle comes next. Limits are no part of it.
+    ///
+    /// Equal heaps have equal digests, however they came about. It costs time for what changed since the last call,
+    /// times the logarithm of the heap's size.
+    pub fn digest(&mut self) -> Digest {
+        let mut touched = self.slots.take_touched();
+        touched.sort_unstable();
+        let slots =
+            touched.into_iter().filter_map(|index| Some((index as usize, slot(self.slots.at_mut(index)?))));
+        let root = self.digests.update(slots.collect());
+        let mut bytes = Vec::from([0x33]);
+        length(self.slots.len(), &mut bytes);
+        bytes.extend(self.deaths().to_le_bytes());
+        bytes.extend(root.as_bytes());
+        sha256(&bytes)
+    }
+}
+
+fn node(below: &[Digest]) -> Digest {
+    Digest::of_parts([[0x32].as_slice()].into_iter().chain(below.iter().map(Digest::as_ref)))
+}
+
+fn slot(slot: &mut Slot) -> Digest {
+    let mut bytes = Vec::from([0x31]);
+    bytes.extend(slot.generation.to_le_bytes());
+    match &mut slot.state {
+        State::Free => bytes.push(0),
+        State::Live(live) => {
+            bytes.push(1);
+            object(0, live, &mut bytes);
+        }
+        State::Dead(tombstone) => {
+            bytes.push(2);
+            object(tombstone.order, &mut tombstone.object, &mut bytes);
+        }
+        State::Retired => bytes.push(3),
+    }
+    sha256(&bytes)
+}
+
+fn object(order: u64, object: &mut Object, bytes: &mut Vec<u8>) {
+    bytes.extend(order.to_le_bytes());
+    text(object.owner(), bytes);
+    text(object.type_name(), bytes);
+    bytes.extend(object.version().to_le_bytes());
+    length(object.revision_count(), bytes);
+    for kept in object.revisions_mut() {
+        let digest = match kept.digest {
+            Some(digest) => digest,
+            None => *kept.digest.insert(revision(kept)),
+        };
+        bytes.extend(digest.as_bytes());
+    }
+}
+
+fn revision(revision: &Revision) -> Digest {
+    let (kind, content) = match revision.content() {
+        Content::Json(value) => (0, value.digest()),
+        Content::Raw(raw) => (1, sha256(raw)),
+    };
+    let mut bytes = Vec::from([0x30, kind]);
+    bytes.extend(content.as_bytes());
+    label_map(revision.label_map(), &mut bytes);
+    sha256(&bytes)
+}
+
+/// Appends the encoding of a label map, which snapshots use too.
+pub(crate) fn label_map(map: &LabelMap, bytes: &mut Vec<u8>) {
+    length(map.subtrees().len().saturating_add(1), bytes);
+    labels(&Pointer::root(), map.root(), bytes);
+    for (subtree, carried) in map.subtrees() {
+        labels(subtree, carried, bytes);
+    }
+}
+
+fn labels(subtree: &Pointer, labels: &Labels, bytes: &mut Vec<u8>) {
+    length(subtree.tokens().len(), bytes);
+    subtree.tokens().iter().for_each(|token| text(token, bytes));
+    bytes.push(match labels.integrity {
+        Integrity::Trusted => 0,
+        Integrity::Untrusted => 1,
+    });
+    length(labels.secrecy.len(), bytes);
+    labels.secrecy.iter().for_each(|secret| text(secret, bytes));
+}
+
+fn text(text: &str, bytes: &mut Vec<u8>) {
+    length(text.len(), bytes);
+    bytes.extend(text.as_bytes());
+}
+
+fn length(length: usize, bytes: &mut Vec<u8>) {
+    bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
