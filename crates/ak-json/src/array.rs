@@ -119,7 +119,7 @@ impl<'a> IntoIterator for &'a Array {
 
 impl From<Vec<Value>> for Array {
     fn from(items: Vec<Value>) -> Self {
-        Self { tree: Tree::build(items.into_iter()) }
+        Self { tree: Tree::build(items) }
     }
 }
 

@@ -16,6 +16,7 @@ mod object;
 mod parse;
 mod pointer;
 mod print;
+mod scan;
 mod text;
 mod tree;
 mod value;

@@ -26,6 +26,12 @@ impl Number {
         value.is_finite().then_some(Self(Repr::Float(value)))
     }
 
+    /// The number of a float known to be finite.
+    pub(crate) fn finite(value: f64) -> Self {
+        debug_assert!(value.is_finite());
+        Self(Repr::Float(value))
+    }
+
     /// The value as `u64`, when this is an integer within its range.
     pub fn as_u64(&self) -> Option<u64> {
         match self.0 {

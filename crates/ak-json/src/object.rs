@@ -31,11 +31,10 @@ impl Object {
         Self { tree: Tree::new() }
     }
 
-    /// Takes the members from `start` on; gives the position of a repeated name when there is one.
-    pub(crate) fn build(members: &mut Vec<Member>, start: usize) -> Result<Self, usize> {
-        let own = members.get(start..).unwrap_or_default();
-        let index = Index::build(own).map_err(|position| start + position)?;
-        let mut tree = Tree::build(members.drain(start..));
+    /// Takes the members over; gives the position of a repeated name when there is one.
+    pub(crate) fn build(members: Vec<Member>) -> Result<Self, usize> {
+        let index = Index::build(&members)?;
+        let mut tree = Tree::build(members);
         tree.put_index(index.map(Arc::new));
         Ok(Self { tree })
     }

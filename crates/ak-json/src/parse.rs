@@ -1,15 +1,13 @@
 //! The parser: RFC 8259 text to values, without recursion.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
 
 use crate::array::Array;
 use crate::limits::Limits;
-use crate::number::Number;
 use crate::object::{Member, Object};
+use crate::scan::Cursor;
 use crate::text::Text;
-use crate::tree::Tree;
 use crate::value::Value;
 
 /// Why and where a text was refused.
@@ -117,27 +115,24 @@ impl Value {
     }
 }
 
-struct Stop(ParseReason, usize);
+/// A reason to stop, and the byte to name.
+pub(crate) struct Stop(pub(crate) ParseReason, pub(crate) usize);
 
-type Parsed<T> = Result<T, Stop>;
+pub(crate) type Parsed<T> = Result<T, Stop>;
 
-/// A container whose end has not come yet; what it holds so far lies on the parser's stacks from `start`.
-enum Open {
-    Array { start: usize },
-    Object { start: usize, name: Text },
+/// An object or array whose end has not come yet.
+struct Open {
+    is_object: bool,
+    /// Where its content begins on the stack of values.
+    start: usize,
+    /// Where its names begin on the stack of names.
+    names: usize,
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
-    limits: &'a Limits,
-    values_left: usize,
-    open: Vec<Open>,
-    items: Vec<Value>,
-    members: Vec<Member>,
-    /// Where the name of each of `members` stands.
-    name_offsets: Vec<usize>,
-    unescaped: String,
+/// The name of a member, and where it stands.
+struct Name {
+    text: Text,
+    offset: usize,
 }
 
 fn parse(text: &[u8], limits: &Limits) -> Parsed<Value> {
@@ -145,334 +140,85 @@ fn parse(text: &[u8], limits: &Limits) -> Parsed<Value> {
         return Err(Stop(ParseReason::Bytes, limits.bytes_max));
     }
     let text = core::str::from_utf8(text).map_err(|error| Stop(ParseReason::Utf8, error.valid_up_to()))?;
-    let mut parser = Parser {
-        text,
-        at: 0,
-        limits,
-        values_left: limits.values_max,
-        open: Vec::new(),
-        items: Vec::new(),
-        members: Vec::new(),
-        name_offsets: Vec::new(),
-        unescaped: String::new(),
-    };
-    parser.document()
-}
-
-impl Parser<'_> {
-    fn document(&mut self) -> Parsed<Value> {
-        loop {
-            let Some(mut value) = self.value()? else { continue };
-            loop {
-                let Some(open) = self.open.last_mut() else {
-                    return match self.token() {
-                        None => Ok(value),
-                        Some(_) => self.stop(ParseReason::Trailing),
-                    };
-                };
-                let (count, end) = match open {
-                    Open::Array { start } => {
-                        self.items.push(value);
-                        (self.items.len() - *start, b']')
-                    }
-                    Open::Object { start, name } => {
-                        self.members.push(Member { name: mem::take(name), value });
-                        (self.members.len() - *start, b'}')
-                    }
-                };
-                if count > self.limits.members_max {
-                    return self.stop(ParseReason::Members);
+    let mut cursor = Cursor::new(text);
+    // What is complete in the containers that are open. Values are built where they stay: to move one that
+    // has just been written makes the processor wait for the write.
+    let mut values: Vec<Value> = Vec::with_capacity(16);
+    let mut names: Vec<Name> = Vec::new();
+    let mut outer: Vec<Open> = Vec::new();
+    let mut open = Open { is_object: false, start: 0, names: 0 };
+    let mut values_left = limits.values_max;
+    loop {
+        values_left = values_left.checked_sub(1).ok_or(Stop(ParseReason::Values, cursor.at))?;
+        match cursor.token() {
+            Some(b'"') => values.push(Value::String(cursor.string()?.into())),
+            Some(b'-' | b'0'..=b'9') => values.push(Value::Number(cursor.number()?)),
+            Some(bracket @ (b'{' | b'[')) => {
+                if outer.len() >= limits.depth_max {
+                    return cursor.stop(ParseReason::Depth);
                 }
-                match self.token() {
-                    Some(b',') => {
-                        self.at += 1;
-                        if end == b'}' {
-                            self.name()?;
+                cursor.at += 1;
+                let is_object = bracket == b'{';
+                let inner = Open { is_object, start: values.len(), names: names.len() };
+                match cursor.token() {
+                    Some(b']') if !is_object => values.push(Value::Array(Array::new())),
+                    Some(b'}') if is_object => values.push(Value::Object(Object::new())),
+                    _ => {
+                        outer.push(mem::replace(&mut open, inner));
+                        if is_object {
+                            names.push(Name { offset: cursor.at, text: cursor.name()?.into() });
+                            cursor.colon()?;
                         }
-                        break;
+                        continue;
                     }
-                    Some(byte) if byte == end => {
-                        self.at += 1;
-                        value = self.close()?;
-                    }
-                    _ => return self.unexpected(),
                 }
+                cursor.at += 1;
             }
+            Some(b't') => values.push(cursor.word("true", Value::Bool(true))?),
+            Some(b'f') => values.push(cursor.word("false", Value::Bool(false))?),
+            Some(b'n') => values.push(cursor.word("null", Value::Null)?),
+            _ => return cursor.unexpected(),
         }
-    }
-
-    /// Reads a scalar or an empty container; or opens a container and gives `None`.
-    fn value(&mut self) -> Parsed<Option<Value>> {
-        let Some(byte) = self.token() else { return self.stop(ParseReason::End) };
-        let Some(left) = self.values_left.checked_sub(1) else { return self.stop(ParseReason::Values) };
-        self.values_left = left;
-        let value = match byte {
-            b'"' => Value::String(self.string()?),
-            b'-' | b'0'..=b'9' => Value::Number(self.number()?),
-            b'{' => {
-                self.enter()?;
-                if self.token() != Some(b'}') {
-                    let start = self.members.len();
-                    self.open.push(Open::Object { start, name: Text::new() });
-                    self.name()?;
-                    return Ok(None);
-                }
-                self.at += 1;
-                Value::Object(Object::new())
-            }
-            b'[' => {
-                self.enter()?;
-                if self.token() != Some(b']') {
-                    let start = self.items.len();
-                    self.open.push(Open::Array { start });
-                    return Ok(None);
-                }
-                self.at += 1;
-                Value::Array(Array::new())
-            }
-            b't' => self.word("true", Value::Bool(true))?,
-            b'f' => self.word("false", Value::Bool(false))?,
-            b'n' => self.word("null", Value::Null)?,
-            _ => return self.unexpected(),
-        };
-        Ok(Some(value))
-    }
-
-    fn enter(&mut self) -> Parsed<()> {
-        if self.open.len() >= self.limits.depth_max {
-            return self.stop(ParseReason::Depth);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// Builds the innermost open container, whose end has been read.
-    fn close(&mut self) -> Parsed<Value> {
-        match self.open.pop() {
-            Some(Open::Array { start }) => {
-                Ok(Value::Array(Array { tree: Tree::build(self.items.drain(start..)) }))
-            }
-            Some(Open::Object { start, .. }) => {
-                let object = Object::build(&mut self.members, start).map_err(|repeated| {
-                    let offset = self.name_offsets.get(repeated).copied().unwrap_or(self.at);
-                    Stop(ParseReason::Duplicate, offset)
-                })?;
-                self.name_offsets.truncate(start);
-                Ok(Value::Object(object))
-            }
-            None => self.unexpected(),
-        }
-    }
-
-    /// Reads a member's name and the colon after it.
-    fn name(&mut self) -> Parsed<()> {
-        if self.token() != Some(b'"') {
-            return self.unexpected();
-        }
-        self.name_offsets.push(self.at);
-        let text = self.string()?;
-        if let Some(Open::Object { name, .. }) = self.open.last_mut() {
-            *name = text;
-        }
-        if self.token() != Some(b':') {
-            return self.unexpected();
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn word(&mut self, word: &str, value: Value) -> Parsed<Value> {
-        for expected in word.bytes() {
-            if self.peek() != Some(expected) {
-                return self.unexpected();
-            }
-            self.at += 1;
-        }
-        Ok(value)
-    }
-
-    fn string(&mut self) -> Parsed<Text> {
-        self.at += 1;
-        let start = self.at;
-        self.at += plain_len(self.rest());
-        if self.peek() == Some(b'"') {
-            let text = self.text.get(start..self.at).unwrap_or_default().into();
-            self.at += 1;
-            return Ok(text);
-        }
-        let mut from = start;
-        self.unescaped.clear();
+        // A value is complete, and perhaps with it the containers around it.
         loop {
-            self.unescaped.push_str(self.text.get(from..self.at).unwrap_or_default());
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(self.unescaped.as_str().into());
-                }
-                Some(b'\\') => {
-                    let character = self.escape()?;
-                    self.unescaped.push(character);
-                }
-                Some(_) => return self.stop(ParseReason::Control),
-                None => return self.stop(ParseReason::End),
+            if values.len() - open.start > limits.members_max && !outer.is_empty() {
+                return cursor.stop(ParseReason::Members);
             }
-            from = self.at;
-            self.at += plain_len(self.rest());
-        }
-    }
-
-    /// Reads an escape, from its backslash on.
-    fn escape(&mut self) -> Parsed<char> {
-        let start = self.at;
-        self.at += 1;
-        let Some(letter) = self.peek() else { return self.stop(ParseReason::End) };
-        self.at += 1;
-        let character = match letter {
-            b'"' => '"',
-            b'\\' => '\\',
-            b'/' => '/',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                let high = self.hex4(start)?;
-                let code = if (0xd800..0xdc00).contains(&high) && self.rest().starts_with(b"\\u") {
-                    self.at += 2;
-                    let low = self.hex4(start)?;
-                    if !(0xdc00..0xe000).contains(&low) {
-                        return Err(Stop(ParseReason::Surrogate, start));
-                    }
-                    0x10000 + ((high - 0xd800) << 10 | (low - 0xdc00))
-                } else {
-                    high
+            let Some(byte) = cursor.token() else {
+                return match (outer.is_empty(), values.pop()) {
+                    (true, Some(value)) => Ok(value),
+                    _ => cursor.stop(ParseReason::End),
                 };
-                char::from_u32(code).ok_or(Stop(ParseReason::Surrogate, start))?
-            }
-            _ => return Err(Stop(ParseReason::Escape, start)),
-        };
-        Ok(character)
-    }
-
-    fn hex4(&mut self, start: usize) -> Parsed<u32> {
-        let mut code = 0;
-        for _ in 0..4 {
-            let digit = match self.peek() {
-                Some(digit @ b'0'..=b'9') => digit - b'0',
-                Some(digit @ b'a'..=b'f') => digit - b'a' + 10,
-                Some(digit @ b'A'..=b'F') => digit - b'A' + 10,
-                Some(_) => return Err(Stop(ParseReason::Escape, start)),
-                None => return self.stop(ParseReason::End),
             };
-            code = code << 4 | u32::from(digit);
-            self.at += 1;
-        }
-        Ok(code)
-    }
-
-    fn number(&mut self) -> Parsed<Number> {
-        let start = self.at;
-        let negative = self.peek() == Some(b'-');
-        self.at += usize::from(negative);
-        let mut magnitude = Some(0u64);
-        let leading_zero = self.peek() == Some(b'0');
-        let first = self.at;
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            magnitude =
-                magnitude.and_then(|value| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-            self.at += 1;
-        }
-        let digits = self.at - first;
-        if digits == 0 {
-            return self.bad_number();
-        }
-        if leading_zero && digits > 1 {
-            return Err(Stop(ParseReason::Number, first + 1));
-        }
-        if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
-            return self.float(start);
-        }
-        let number = match (magnitude, negative) {
-            (Some(magnitude), false) => Some(Number::from(magnitude)),
-            (Some(magnitude), true) => 0i64.checked_sub_unsigned(magnitude).map(Number::from),
-            (None, _) => None,
-        };
-        number.ok_or(Stop(ParseReason::Integer, start))
-    }
-
-    /// Reads fraction and exponent of a number that began at `start`.
-    fn float(&mut self, start: usize) -> Parsed<Number> {
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        let text = self.text.get(start..self.at).unwrap_or_default();
-        text.parse().ok().and_then(Number::from_f64).ok_or(Stop(ParseReason::Float, start))
-    }
-
-    fn digits(&mut self) -> Parsed<()> {
-        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
-        if count == 0 { self.bad_number() } else { Ok(()) }
-    }
-
-    fn bad_number<T>(&self) -> Parsed<T> {
-        self.stop(if self.peek().is_none() { ParseReason::End } else { ParseReason::Number })
-    }
-
-    /// The next byte after white space.
-    fn token(&mut self) -> Option<u8> {
-        loop {
-            match self.peek() {
-                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                other => return other,
-            }
+            let value = match byte {
+                _ if outer.is_empty() => return cursor.stop(ParseReason::Trailing),
+                b',' => {
+                    cursor.at += 1;
+                    if open.is_object {
+                        cursor.token();
+                        names.push(Name { offset: cursor.at, text: cursor.name()?.into() });
+                        cursor.colon()?;
+                    }
+                    break;
+                }
+                b']' if !open.is_object => Value::Array(values.split_off(open.start).into()),
+                b'}' if open.is_object => {
+                    let own = names.get_mut(open.names..).unwrap_or_default();
+                    let pairs = own.iter_mut().zip(values.drain(open.start..));
+                    let members =
+                        pairs.map(|(name, value)| Member { name: mem::take(&mut name.text), value });
+                    let object = Object::build(members.collect()).map_err(|repeated| {
+                        let offset = own.get(repeated).map_or(cursor.at, |name| name.offset);
+                        Stop(ParseReason::Duplicate, offset)
+                    })?;
+                    names.truncate(open.names);
+                    Value::Object(object)
+                }
+                _ => return cursor.stop(ParseReason::Byte),
+            };
+            cursor.at += 1;
+            values.push(value);
+            open = outer.pop().unwrap_or(Open { is_object: false, start: 0, names: 0 });
         }
     }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    fn unexpected<T>(&self) -> Parsed<T> {
-        self.stop(if self.peek().is_none() { ParseReason::End } else { ParseReason::Byte })
-    }
-
-    fn stop<T>(&self, reason: ParseReason) -> Parsed<T> {
-        Err(Stop(reason, self.at))
-    }
-}
-
-/// How many bytes come before a quote, a backslash or a control character.
-fn plain_len(bytes: &[u8]) -> usize {
-    const fn every(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
-    }
-    // Sets the top bit of the lowest zero byte, and perhaps of bytes above it.
-    const fn zeros(word: u64) -> u64 {
-        word.wrapping_sub(every(1)) & !word & every(0x80)
-    }
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (count, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(every(0x20)) & !word & every(0x80);
-        let special = zeros(word ^ every(b'"')) | zeros(word ^ every(b'\\')) | control;
-        if special != 0 {
-            return count * 8 + special.trailing_zeros() as usize / 8;
-        }
-    }
-    let plain = tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count();
-    words.len() * 8 + plain
 }

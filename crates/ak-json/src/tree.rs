@@ -72,24 +72,23 @@ impl<T: Item> Tree<T> {
     }
 
     /// Builds a tree in one pass.
-    pub(crate) fn build(mut items: impl ExactSizeIterator<Item = T>) -> Self {
+    pub(crate) fn build(mut items: Vec<T>) -> Self {
         if items.len() <= WIDTH {
-            let leaf: Vec<T> = items.collect();
-            let root = if leaf.is_empty() { None } else { Some(Arc::new(Node::leaf(leaf))) };
+            items.shrink_to_fit();
+            let root = if items.is_empty() { None } else { Some(Arc::new(Node::leaf(items))) };
             return Self { root };
         }
+        // The chunks are cut off the end, which moves each item once.
         let mut nodes = Vec::with_capacity(items.len().div_ceil(WIDTH));
-        while items.len() > 0 {
-            nodes.push(Arc::new(Node::leaf(items.by_ref().take(WIDTH).collect())));
+        while !items.is_empty() {
+            let start = (items.len() - 1) / WIDTH * WIDTH;
+            nodes.push(Arc::new(Node::leaf(items.split_off(start))));
         }
+        nodes.reverse();
         let mut level = 0;
         while nodes.len() > 1 {
             level += 1;
-            let mut nodes_below = nodes.into_iter();
-            nodes = Vec::with_capacity(nodes_below.len().div_ceil(WIDTH));
-            while nodes_below.len() > 0 {
-                nodes.push(Arc::new(Node::branch(level, nodes_below.by_ref().take(WIDTH).collect())));
-            }
+            nodes = nodes.chunks(WIDTH).map(|kids| Arc::new(Node::branch(level, kids.to_vec()))).collect();
         }
         Self { root: nodes.pop() }
     }
