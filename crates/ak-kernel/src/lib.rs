@@ -1,4 +1,77 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! Placeholder.
+//! The reference monitor: one deterministic state machine behind every effect of an agent.
+//!
+//! - **One gate.** A [`Request`] is turned into a [`Permit`] or a [`Denial`]; only a permit can act.
+//! - **Record first.** Every input gives one [`Record`]; nothing leaves before the record is committed.
+//! - **Pure.** Time and entropy come in with each input ([`Now`]); the same inputs give the same bytes, so a journal
+//!   can be re-executed by a stranger ([`Replay`]).
+//!
+//! The road of a request: [`Request`] → `question` (canonical target) → `gate` (policy, budget) → `exec` or `answer`
+//! → `record` → [`Output::Reply`], or [`Output::Perform`] → [`Step`]s and [`Completion`] → `settle` → `record` → reply.
+//!
+//! ```
+//! use ak_heap::Content;
+//! use ak_json::object;
+//! use ak_kernel::{Config, Kernel, Now, Output, Request, Session, Time};
+//!
+//! let now = Now { time: Time::from_micros(1_700_000_000_000_000), entropy: [7; 32] };
+//! let mut kernel = Kernel::new(now, Config::default());
+//! let content = Content::Json(object! { "value": 0 });
+//! kernel.dispatch(now, Session::OWNER, Request::Alloc { type_name: "counter".into(), content, subject: None });
+//!
+//! // The driver's loop: keep the records, say so, take what they release.
+//! while let Some(record) = kernel.poll_record() {
+//!     kernel.committed(record.seq);
+//! }
+//! let Some(Output::Reply(_, outcome)) = kernel.poll_output() else { panic!("there is a reply") };
+//! assert!(outcome.is_ok());
+//! ```
+//!
+//! This crate knows nothing of files, sockets, clocks, threads or Python.
+
 extern crate alloc;
+
+mod agents;
+mod answer;
+mod code;
+mod config;
+mod describe;
+mod effect;
+mod exec;
+mod fields;
+mod gate;
+mod history;
+mod kernel;
+mod operation;
+mod question;
+mod record;
+mod replay;
+mod reply;
+mod request;
+mod session;
+mod settle;
+mod time;
+mod toolbox;
+pub mod wire;
+
+pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};
+pub use code::{Class, Code};
+pub use config::Config;
+pub use effect::{Completion, Effect, FileAction, Step, Ticket, Verdict};
+pub use exec::COMPLETION_TOKENS;
+pub use fields::FieldError;
+pub use gate::Permit;
+pub use history::{Filter, QUERY_LIMIT, QUERY_LIMIT_MAX};
+pub use kernel::{CallId, Kernel, Output};
+pub use operation::{Operation, Who};
+pub use record::{FORMAT_VERSION, Record, SEMANTICS_VERSION};
+pub use replay::{Replay, ReplayError, Tools};
+pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
+pub use request::{FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request};
+pub use session::Session;
+pub use time::{Now, Time};
+pub use toolbox::run_tool;
+
+/// The leaves, for those who drive a kernel.
+pub use {ak_audit, ak_heap, ak_json, ak_policy, ak_sandbox};

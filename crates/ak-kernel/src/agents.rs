@@ -1,0 +1,226 @@
+//! Agents and their accounts. What an agent spends is spent by the root agent too.
+
+use alloc::{format, vec::Vec};
+
+use ak_json::{Object, Text, Value, object};
+use ak_policy::{BudgetExceeded, Dimension, Ledger, Reservation};
+
+use crate::{code::Code, reply::{Denial, Failure}, session::Session, time::Time};
+
+/// The root agent's name.
+pub const MAIN: &str = "main";
+/// Longest agent name, in bytes.
+pub const AGENT_NAME_BYTES_MAX: usize = 255;
+
+/// One agent: its name, its account, and what it was last refused.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) name: Text,
+    ledger: Ledger,
+    /// When its wall time began.
+    since: Time,
+    pub(crate) last_denial: Option<Denial>,
+}
+
+/// All agents, by number. Number 0 is `main`.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    list: Vec<Agent>,
+}
+
+/// What is set aside for one request: a reservation in each account on the way to the root.
+///
+/// It ends in [`Agents::settle`] or [`Agents::release`], by value.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Hold {
+    parts: Vec<(Session, Reservation)>,
+}
+
+impl Agents {
+    pub(crate) fn new(since: Time) -> Agents {
+        let main = Agent { name: Text::from(MAIN), ledger: Ledger::new(), since, last_denial: None };
+        Agents { list: Vec::from([main]) }
+    }
+
+    pub(crate) fn get(&self, session: Session) -> Option<&Agent> {
+        self.list.get(usize::try_from(session.number()).ok()?)
+    }
+
+    pub(crate) fn get_mut(&mut self, session: Session) -> Option<&mut Agent> {
+        self.list.get_mut(usize::try_from(session.number()).ok()?)
+    }
+
+    /// The session of the agent with this name, which is made if it is not there.
+    pub(crate) fn open(&mut self, name: &Text, now: Time, agents_max: u64) -> Result<Session, Failure> {
+        if let Some(session) = self.find(name) {
+            return Ok(session);
+        }
+        if name.is_empty() || name.len() > AGENT_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+            let message = format!("an agent's name has 1 to {AGENT_NAME_BYTES_MAX} bytes and no control characters");
+            return Err(Failure::new(Code::InvalidArgument, message));
+        }
+        match u32::try_from(self.list.len()) {
+            Ok(number) if u64::from(number) < agents_max => {
+                self.list.push(Agent { name: name.clone(), ledger: Ledger::new(), since: now, last_denial: None });
+                Ok(Session::from_number(number))
+            }
+            _ => Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already"))),
+        }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Session> {
+        let number = self.list.iter().position(|agent| *agent.name == *name)?;
+        u32::try_from(number).ok().map(Session::from_number)
+    }
+}
+
+/// Accounts. Whatever is charged is charged to the agent and to the root, so the root's limit holds for all together.
+impl Agents {
+    /// The accounts that `session` spends from, its own first.
+    fn accounts(session: Session) -> impl Iterator<Item = Session> {
+        [session, Session::OWNER].into_iter().take(if session.is_owner() { 1 } else { 2 })
+    }
+
+    /// Whether every account has room for `amounts`, and time left.
+    pub(crate) fn check(&self, session: Session, amounts: &[(Dimension, u64)], now: Time) -> Result<(), Failure> {
+        for account in Self::accounts(session) {
+            let Some(agent) = self.get(account) else { continue };
+            agent.ledger.check(amounts).map_err(|exceeded| over_budget(&agent.name, &exceeded))?;
+            let wall = agent.ledger.status(Dimension::WallTimeMs);
+            let used = now.millis_since(agent.since);
+            if let Some(limit) = wall.limit.filter(|limit| used >= *limit) {
+                let dimension = Dimension::WallTimeMs;
+                let exceeded = BudgetExceeded { dimension, limit, used, reserved: 0, requested: 1 };
+                return Err(over_budget(&agent.name, &exceeded));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets `amounts` aside in every account, or in none.
+    pub(crate) fn reserve(
+        &mut self,
+        session: Session,
+        amounts: &[(Dimension, u64)],
+        now: Time,
+    ) -> Result<Hold, Failure> {
+        self.check(session, amounts, now)?;
+        let mut parts = Vec::new();
+        for account in Self::accounts(session) {
+            let Some(agent) = self.get_mut(account) else { continue };
+            // Checked above: there is room in every account.
+            if let Ok(reservation) = agent.ledger.reserve(amounts) {
+                parts.push((account, reservation));
+            }
+        }
+        Ok(Hold { parts })
+    }
+
+    /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
+    pub(crate) fn settle(&mut self, hold: Hold, actual: &[(Dimension, u64)]) {
+        for (account, reservation) in hold.parts {
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.settle(reservation, actual);
+            }
+        }
+    }
+
+    /// Ends a hold of which nothing was used.
+    pub(crate) fn release(&mut self, hold: Hold) {
+        for (account, reservation) in hold.parts {
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.release(reservation);
+            }
+        }
+    }
+
+    /// Records what was used without asking.
+    pub(crate) fn record(&mut self, session: Session, dimension: Dimension, amount: u64) {
+        for account in Self::accounts(session) {
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.record(dimension, amount);
+            }
+        }
+    }
+
+    /// Gives back what a gauge no longer measures.
+    pub(crate) fn credit(&mut self, session: Session, dimension: Dimension, amount: u64) {
+        for account in Self::accounts(session) {
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.credit(dimension, amount);
+            }
+        }
+    }
+
+    /// Sets a limit. `lower_only` refuses to raise or remove one.
+    pub(crate) fn set_limit(
+        &mut self,
+        session: Session,
+        dimension: Dimension,
+        limit: Option<u64>,
+        lower_only: bool,
+    ) -> Result<(), Failure> {
+        let Some(agent) = self.get_mut(session) else {
+            return Err(Failure::new(Code::NotFound, "there is no such agent"));
+        };
+        let before = agent.ledger.status(dimension).limit;
+        let lowers = limit.unwrap_or(u64::MAX) <= before.unwrap_or(u64::MAX) && limit.is_some();
+        if lower_only && !lowers {
+            let message = format!("an agent session can only lower its {dimension} budget");
+            return Err(Failure::new(Code::PolicyDeny, message));
+        }
+        agent.ledger.set_limit(dimension, limit);
+        Ok(())
+    }
+
+    /// Limit, use and reservations of each dimension asked for.
+    pub(crate) fn status(&self, session: Session, dimension: Option<Dimension>, now: Time) -> Value {
+        let Some(agent) = self.get(session) else { return Object::new().into() };
+        let asked = Dimension::ALL.into_iter().filter(|each| dimension.is_none_or(|only| only == *each));
+        let rows = asked.map(|dimension| {
+            let mut status = agent.ledger.status(dimension);
+            if dimension == Dimension::WallTimeMs {
+                status.used = now.millis_since(agent.since);
+            }
+            let limit = status.limit.map_or(Value::Null, Value::from);
+            let remaining = status.limit.map_or(Value::Null, |_| status.remaining().into());
+            let row = object! {
+                "limit": limit, "used": status.used, "reserved": status.reserved, "remaining": remaining,
+            };
+            (dimension.as_str(), row)
+        });
+        rows.collect::<Object>().into()
+    }
+
+    /// When the first agent's wall time ends.
+    pub(crate) fn deadline(&self, session: Session) -> Option<Time> {
+        let accounts = Self::accounts(session).filter_map(|account| self.get(account));
+        let ends = accounts.filter_map(|agent| {
+            agent.ledger.status(Dimension::WallTimeMs).limit.map(|limit| agent.since.plus_millis(limit))
+        });
+        ends.min()
+    }
+
+    /// All that is visible of the agents, for the state digest.
+    pub(crate) fn to_value(&self) -> Value {
+        let rows = self.list.iter().map(|agent| {
+            let denial = agent.last_denial.as_ref().map_or(Value::Null, Denial::to_value);
+            object! {
+                "name": agent.name.clone(), "since": agent.since.as_micros(),
+                "ledger": agent.ledger.to_value(), "last_denial": denial,
+            }
+        });
+        rows.collect::<Vec<Value>>().into()
+    }
+}
+
+fn over_budget(agent: &str, exceeded: &BudgetExceeded) -> Failure {
+    Failure::new(Code::BudgetExceeded, format!("the budget of agent {agent} is used up: {exceeded}"))
+        .with("agent", agent)
+        .with("kind", exceeded.dimension.as_str())
+        .with("limit", exceeded.limit)
+        .with("used", exceeded.used)
+        .with("reserved", exceeded.reserved)
+        .with("requested", exceeded.requested)
+}

@@ -1,0 +1,243 @@
+//! Requests that the kernel answers by itself.
+
+use alloc::{format, string::ToString, sync::Arc};
+
+use ak_heap::{Change, Content, Handle, Heap, HeapError, PatchErrorKind, Patch, Plan};
+use ak_json::{Labels, Text, Value, object};
+use ak_policy::{Dimension, Policy, Target};
+use ak_sandbox::Manifest;
+
+use crate::{
+    code::Code,
+    history::Filter,
+    kernel::Kernel,
+    operation::Operation,
+    question::Question,
+    reply::{Failure, Reply},
+    request::Request,
+    session::Session,
+};
+
+impl Kernel {
+    /// Answers a request that needs nothing from outside.
+    pub(crate) fn answer(&mut self, session: Session, request: Request) -> Result<Reply, Failure> {
+        match request {
+            Request::Alloc { type_name, content, .. } => self.alloc(session, &type_name, content),
+            Request::Read { handle } => {
+                self.own(session, handle)?;
+                let object = self.heap.read(handle).map_err(heap_failure)?;
+                Ok(Reply::Content(object.content().clone()))
+            }
+            Request::Stat { handle } => {
+                self.own(session, handle)?;
+                let object = self.heap.read(handle).map_err(heap_failure)?;
+                Ok(Reply::Value(object! {
+                    "type": object.type_name().clone(), "version": object.version(), "size": object.size(),
+                    "owner": object.owner().clone(), "labels": object.labels().to_value(),
+                }))
+            }
+            Request::Write { handle, patch, expected_version } => {
+                self.own(session, handle)?;
+                let patch = Patch::parse(&patch).map_err(|error| heap_failure(error.into()))?;
+                self.change(session, |heap| heap.plan_write(handle, &patch, expected_version)).map(Reply::Version)
+            }
+            Request::Delete { handle, expected_version } => {
+                self.own(session, handle)?;
+                self.change(session, |heap| heap.plan_delete(handle, expected_version))?;
+                Ok(Reply::Done)
+            }
+            Request::LastError => {
+                let denial = self.agents.get(session).and_then(|agent| agent.last_denial.as_ref());
+                Ok(Reply::Value(object! { "denial": denial.map_or(Value::Null, |denial| denial.to_value()) }))
+            }
+            Request::Authorize { operation, target, args } => Ok(self.would_pass(session, &operation, &target, args)),
+            Request::PolicyLoad { text, base_dir } => self.load_policy(&text, base_dir.as_deref()),
+            Request::BudgetSet { dimension, limit, agent } => self.set_budget(session, dimension, limit, agent),
+            Request::BudgetStatus { dimension } => Ok(Reply::Value(self.agents.status(session, dimension, self.clock))),
+            Request::AuditLog { event, .. } if event.is_empty() || Operation::is_reserved_event(&event) => {
+                let message = format!("the event type {:?} is empty or reserved for the kernel", &*event);
+                Err(Failure::new(Code::InvalidArgument, message))
+            }
+            Request::AuditLog { .. } => Ok(Reply::Done),
+            Request::AuditQuery(filter) => Ok(Reply::Value(self.query(session, &filter))),
+            Request::ToolRegister { manifest, module } => self.register_tool(&manifest, module),
+            Request::ToolList => Ok(Reply::Value(self.toolbox.to_value())),
+            Request::SessionOpen { agent } => {
+                self.agents.open(&agent, self.clock, self.config.agents_max).map(Reply::Session)
+            }
+            Request::Call { .. }
+            | Request::Inference { .. }
+            | Request::FsRead { .. }
+            | Request::FsWrite { .. }
+            | Request::FsList { .. }
+            | Request::FsStat { .. }
+            | Request::FsDelete { .. }
+            | Request::Http(_)
+            | Request::AuditVerify => Err(Failure::new(Code::Io, "this request needs the host")),
+        }
+    }
+
+    fn alloc(&mut self, session: Session, type_name: &str, content: Content) -> Result<Reply, Failure> {
+        let owner = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let change = self.change(session, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
+        Ok(Reply::Handle(change.handle))
+    }
+
+    /// Plans a change of the heap, pays for it, and lets it happen; or none of these.
+    fn change(
+        &mut self,
+        session: Session,
+        plan: impl FnOnce(&mut Heap) -> Result<Plan<'_>, HeapError>,
+    ) -> Result<Change, Failure> {
+        let plan = plan(&mut self.heap).map_err(heap_failure)?;
+        let account = self.agents.find(&plan.outcome().owner).unwrap_or(session);
+        let grows = u64::try_from(plan.bytes_delta()).unwrap_or(0);
+        self.agents.check(account, &[(Dimension::Memory, grows)], self.clock)?;
+        let change = plan.commit();
+        match change.bytes_delta {
+            grown @ 0.. => self.agents.record(account, Dimension::Memory, grown.unsigned_abs()),
+            shrunk => self.agents.credit(account, Dimension::Memory, shrunk.unsigned_abs()),
+        }
+        match change.action {
+            ak_heap::Action::Alloc => self.agents.record(account, Dimension::HeapObjects, 1),
+            ak_heap::Action::Delete | ak_heap::Action::Erase => {
+                self.agents.credit(account, Dimension::HeapObjects, 1);
+            }
+            ak_heap::Action::Write => {}
+        }
+        Ok(change)
+    }
+
+    /// Refuses an agent session an object that is not its own, as if there were none.
+    fn own(&self, session: Session, handle: Handle) -> Result<(), Failure> {
+        let Ok(object) = self.heap.read(handle) else { return Ok(()) };
+        let is_own = self.agents.get(session).is_some_and(|agent| agent.name == *object.owner());
+        if is_own || session.is_owner() {
+            return Ok(());
+        }
+        Err(Failure::new(Code::NotFound, format!("no object {handle}: never allocated")).with("handle", handle.to_string()))
+    }
+
+    /// The whole gate, budget included, for a request that is not made.
+    fn would_pass(&mut self, session: Session, operation: &Text, target: &Text, args: Option<Value>) -> Reply {
+        let answer = |authorized: bool, reason: &str, rule: &str, suggestion: &str, canonical: &str| {
+            Reply::Value(object! {
+                "operation": operation.clone(), "target": canonical, "authorized": authorized,
+                "capability_name": "", "ttl_ms": 0u64, "reason": reason, "rule_id": rule, "suggestion": suggestion,
+            })
+        };
+        let agent = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let (action, resolved) = match Target::resolve(operation, target) {
+            Ok(found) => found,
+            Err(error) => {
+                let failure = Failure::new(Code::InvalidArgument, format!("{:?} has no canonical form: {error}", &**target));
+                return answer(false, &failure.message, "", "", target);
+            }
+        };
+        let question = Question { action, target: resolved, args };
+        let canonical = question.target.to_string();
+        let (ruling, passed) = self.gate(session, agent).ask(&question);
+        let costs = match action {
+            ak_policy::Action::Execute => alloc::vec![(Dimension::ToolCalls, 1)],
+            ak_policy::Action::Infer => alloc::vec![(Dimension::Tokens, 1)],
+            _ => alloc::vec![],
+        };
+        let passed = passed.and_then(|_| self.agents.check(session, &costs, self.clock));
+        match passed {
+            Ok(()) => answer(true, "permitted", &ruling.rule, "", &canonical),
+            Err(failure) => {
+                let failure = self.shown(session, failure);
+                let denial = failure.denial.as_deref();
+                let field = |pick: fn(&crate::reply::Denial) -> &str| denial.map_or("", pick);
+                answer(
+                    false,
+                    denial.map_or(failure.message.as_str(), |denial| denial.reason.as_str()),
+                    field(|denial| &denial.rule_id),
+                    field(|denial| &denial.suggested_snippet),
+                    &canonical,
+                )
+            }
+        }
+    }
+
+    fn load_policy(&mut self, text: &str, base_dir: Option<&str>) -> Result<Reply, Failure> {
+        let policy = Policy::parse(text, base_dir).map_err(|error| {
+            Failure::new(Code::PolicyInvalid, format!("the policy is refused: {error}"))
+                .with("line", u64::from(error.line))
+                .with("column", u64::from(error.column))
+        })?;
+        for (dimension, limit) in policy.budgets() {
+            self.agents.set_limit(Session::OWNER, dimension, Some(limit), false)?;
+        }
+        self.grants.load(&policy, self.clock.as_micros());
+        self.policy = policy;
+        Ok(Reply::Done)
+    }
+
+    fn set_budget(
+        &mut self,
+        session: Session,
+        dimension: Dimension,
+        limit: Option<u64>,
+        agent: Option<Text>,
+    ) -> Result<Reply, Failure> {
+        let account = match agent {
+            None => session,
+            Some(name) => self
+                .agents
+                .find(&name)
+                .filter(|account| session.is_owner() || *account == session)
+                .ok_or_else(|| Failure::new(Code::NotFound, format!("no agent {:?}", &*name)))?,
+        };
+        self.agents.set_limit(account, dimension, limit, !session.is_owner())?;
+        Ok(Reply::Done)
+    }
+
+    /// An agent session sees its own entries, an owner session everybody's.
+    fn query(&self, session: Session, filter: &Filter) -> Value {
+        let only = self.agents.get(session).filter(|_| !session.is_owner()).map(|agent| &*agent.name);
+        self.history.query(filter, only)
+    }
+
+    fn register_tool(&mut self, manifest: &Value, module: Arc<[u8]>) -> Result<Reply, Failure> {
+        let parsed = match manifest.as_str() {
+            Some(text) => Manifest::parse(text),
+            None => Manifest::from_value(manifest),
+        };
+        let manifest = parsed.map_err(|error| {
+            Failure::new(Code::InvalidArgument, format!("the tool's manifest is refused: {error}"))
+        })?;
+        let tool = self.toolbox.register(manifest, module)?;
+        Ok(Reply::Value(object! {
+            "name": tool.manifest().name.as_str(), "version": tool.manifest().version.as_str(),
+            "digest": format!("{}", tool.digest()),
+        }))
+    }
+}
+
+pub(crate) fn heap_failure(error: HeapError) -> Failure {
+    let message = error.to_string();
+    match error {
+        HeapError::NotFound { handle, .. } => Failure::new(Code::NotFound, message).with("handle", handle.to_string()),
+        HeapError::Conflict { handle, expected, actual } => Failure::new(Code::Conflict, message)
+            .with("handle", handle.to_string())
+            .with("expected", expected)
+            .with("actual", actual),
+        HeapError::Patch(patch) => {
+            let code = match patch.kind() {
+                PatchErrorKind::Invalid | PatchErrorKind::Missing => Code::InvalidArgument,
+                PatchErrorKind::TestFailed => Code::PatchTestFailed,
+                PatchErrorKind::Limit => Code::Limit,
+            };
+            let failure = Failure::new(code, message);
+            match patch.index {
+                Some(index) => failure.with("index", index as u64).with("path", patch.path.to_string()),
+                None => failure,
+            }
+        }
+        HeapError::NotJson { handle } => Failure::new(Code::InvalidArgument, message).with("handle", handle.to_string()),
+        HeapError::Quota { .. } => Failure::new(Code::Quota, message),
+        HeapError::Limit { .. } => Failure::new(Code::Limit, message),
+        HeapError::Name(_) => Failure::new(Code::InvalidArgument, message),
+    }
+}

@@ -1,0 +1,104 @@
+//! The kernel's limits. They stand in the journal's genesis entry, so replay runs under the same ones.
+
+use ak_json::{Value, object};
+
+use crate::fields::{FieldError, Fields};
+
+/// The limits of one kernel. A limit that is reached gives an error; nothing is cut silently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Longest request or completion that is taken, in bytes of text and data.
+    pub input_bytes_max: u64,
+    /// Deepest nesting of a JSON value.
+    pub json_depth_max: u64,
+    /// Most live heap objects.
+    pub heap_objects_max: u64,
+    /// Most bytes of live heap objects.
+    pub heap_bytes_max: u64,
+    /// Most agents.
+    pub agents_max: u64,
+    /// Most registered tools.
+    pub tools_max: u64,
+    /// Most effects under way at once.
+    pub effects_max: u64,
+    /// Most bytes of recent entries kept at hand for queries; older ones stay in the log alone.
+    pub history_bytes_max: u64,
+    /// Longest answer of an HTTP server or a model, in bytes.
+    pub response_bytes_max: u64,
+    /// Most fuel for one tool call.
+    pub tool_fuel_max: u64,
+    /// Most linear memory for one tool call, in bytes.
+    pub tool_memory_bytes_max: u64,
+    /// Longest output of one tool call, in bytes.
+    pub tool_output_bytes_max: u64,
+}
+
+macro_rules! config {
+    ($($field:ident = $default:expr;)*) => {
+        impl Default for Config {
+            fn default() -> Self {
+                Config { $($field: $default,)* }
+            }
+        }
+
+        impl Config {
+            pub(crate) fn to_value(&self) -> Value {
+                object! { $(stringify!($field): self.$field,)* }
+            }
+
+            pub(crate) fn from_value(value: &Value) -> Result<Config, FieldError> {
+                let mut fields = Fields::new("config", value)?;
+                let config = Config { $($field: fields.u64(stringify!($field))?,)* };
+                fields.finish()?;
+                Ok(config)
+            }
+        }
+    };
+}
+
+config! {
+    input_bytes_max = 16 << 20;
+    json_depth_max = 128;
+    heap_objects_max = 1 << 20;
+    heap_bytes_max = 1 << 30;
+    agents_max = 4096;
+    tools_max = 1024;
+    effects_max = 4096;
+    history_bytes_max = 64 << 20;
+    response_bytes_max = 10 << 20;
+    tool_fuel_max = 500_000_000;
+    tool_memory_bytes_max = 64 << 20;
+    tool_output_bytes_max = 4 << 20;
+}
+
+impl Config {
+    /// The limits for reading journalled inputs: an input in wire form is longer and deeper than what it holds.
+    pub(crate) fn journal_limits(&self) -> ak_json::Limits {
+        let limits = self.json_limits();
+        ak_json::Limits {
+            depth_max: limits.depth_max.saturating_add(8),
+            bytes_max: limits.bytes_max.saturating_mul(4),
+            ..limits
+        }
+    }
+
+    /// The limits for parsing JSON.
+    pub fn json_limits(&self) -> ak_json::Limits {
+        ak_json::Limits {
+            depth_max: usize::try_from(self.json_depth_max).unwrap_or(usize::MAX),
+            bytes_max: usize::try_from(self.input_bytes_max).unwrap_or(usize::MAX),
+            ..ak_json::Limits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_survives_its_wire_form() {
+        let config = Config { agents_max: 7, ..Config::default() };
+        assert_eq!(Config::from_value(&config.to_value()).unwrap(), config);
+    }
+}

@@ -1,0 +1,96 @@
+//! What an entry's readable form says beside the fields that every entry has.
+
+use alloc::string::ToString;
+
+use ak_heap::Content;
+use ak_json::{Object, Value, object};
+
+use crate::{effect::Step, operation::Operation, request::{Request, insert_some}};
+
+/// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
+pub(crate) fn decision(request: &Request, reply: Option<&Value>) -> Value {
+    let mut keys = match request {
+        Request::Alloc { type_name, content, .. } => {
+            let size = content.size();
+            let kind = if matches!(content, Content::Json(_)) { "json" } else { "raw" };
+            members(object! { "type": type_name.clone(), "size": size, "content": kind })
+        }
+        Request::Read { handle } | Request::Stat { handle } | Request::Delete { handle, .. } => {
+            members(object! { "handle_id": handle.to_string() })
+        }
+        Request::Write { handle, patch, .. } => members(object! {
+            "handle_id": handle.to_string(), "operations": patch.as_array().map_or(0, |list| list.len() as u64),
+        }),
+        Request::Call { tool, .. } => members(object! { "tool": tool.clone() }),
+        Request::Inference { request, stream } => members(object! {
+            "model": request.get("model").cloned().unwrap_or_default(), "stream": *stream,
+        }),
+        Request::Authorize { operation, target, .. } => {
+            members(object! { "asked_operation": operation.clone(), "asked_target": target.clone() })
+        }
+        Request::FsRead { path, .. }
+        | Request::FsList { path }
+        | Request::FsStat { path }
+        | Request::FsDelete { path } => members(object! { "path": path.clone() }),
+        Request::FsWrite { path, data } => members(object! { "path": path.clone(), "size": data.len() as u64 }),
+        Request::Http(http) => members(object! { "method": http.method.clone(), "url": http.url.clone() }),
+        Request::BudgetSet { dimension, limit, .. } => members(object! {
+            "kind": dimension.as_str(), "limit": limit.map_or(Value::Null, Value::from),
+        }),
+        Request::AuditLog { details, .. } => members(object! { "details": details.clone() }),
+        Request::SessionOpen { agent } => members(object! { "opened": agent.clone() }),
+        Request::LastError
+        | Request::PolicyLoad { .. }
+        | Request::BudgetStatus { .. }
+        | Request::AuditQuery(_)
+        | Request::AuditVerify
+        | Request::ToolRegister { .. }
+        | Request::ToolList => Object::new(),
+    };
+    if let Some(reply) = reply {
+        add_outcome(&mut keys, reply);
+    }
+    keys.into()
+}
+
+/// Of a step: what the effect met.
+pub(crate) fn step(step: &Step) -> Value {
+    let mut keys = members(step.to_value());
+    // A chunk's text is content.
+    keys.remove("data");
+    keys.into()
+}
+
+/// Of an outcome: how it ended, and the measures in the reply that are not content.
+pub(crate) fn outcome(operation: Operation, reply: &Value) -> Value {
+    let mut keys = Object::new();
+    add_outcome(&mut keys, reply);
+    let result = reply.get("result");
+    match operation {
+        Operation::Http => insert_some(&mut keys, "status", result.and_then(|result| result.get("status")).cloned()),
+        Operation::Inference => insert_some(&mut keys, "usage", result.and_then(|result| result.get("usage")).cloned()),
+        _ => {}
+    }
+    keys.into()
+}
+
+/// The small facts of an outcome: the handle or version made, or the error and its reason.
+fn add_outcome(keys: &mut Object, reply: &Value) {
+    if let Some(result) = reply.get("result") {
+        insert_some(keys, "handle_id", result.get("handle").cloned());
+        insert_some(keys, "version", result.get("version").filter(|version| version.as_u64().is_some()).cloned());
+        insert_some(keys, "authorized", result.get("authorized").cloned());
+    }
+    if let Some(error) = reply.get("error") {
+        insert_some(keys, "error", error.get("name").cloned());
+        insert_some(keys, "message", error.get("message").cloned());
+        insert_some(keys, "trace_id", error.get("denial").and_then(|denial| denial.get("trace_id")).cloned());
+    }
+}
+
+fn members(value: Value) -> Object {
+    match value {
+        Value::Object(object) => object,
+        _ => Object::new(),
+    }
+}

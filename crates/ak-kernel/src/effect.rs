@@ -1,0 +1,276 @@
+//! What the kernel lets the host do, and what the host brings back.
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::net::IpAddr;
+
+use ak_json::{Object, Text, Value, object};
+use ak_policy::{CanonicalPath, CanonicalUrl};
+use ak_sandbox::{RunLimits, Tool};
+
+use crate::{
+    code::Code,
+    fields::{FieldError, Fields, base64url},
+    reply::{Failure, HttpResponse},
+};
+
+/// Names one effect under way. Single-use: the completion that ends the effect ends the ticket.
+///
+/// It cannot be built outside this crate; the host only hands back what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+impl Ticket {
+    pub(crate) const fn new(cause: u64) -> Ticket {
+        Ticket(cause)
+    }
+
+    /// The `seq` of the decision that permitted the effect.
+    pub const fn cause(self) -> u64 {
+        self.0
+    }
+}
+
+/// An effect that the gate has permitted. The host performs it as it stands and decides nothing.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// An operation on one file or directory.
+    File {
+        /// The granted root: the path is resolved beneath it, through no symbolic link.
+        root: Text,
+        /// The canonical path, which begins with `root`.
+        path: CanonicalPath,
+        /// What to do.
+        action: FileAction,
+    },
+    /// An HTTP request. Addresses and redirects come back as [`Step`]s first.
+    Http {
+        /// Method token.
+        method: Text,
+        /// Where to.
+        url: CanonicalUrl,
+        /// Name and value, in order.
+        headers: Vec<(Text, Text)>,
+        /// The body, if there is one.
+        body: Option<Arc<[u8]>>,
+        /// Refuse a longer response body, in bytes.
+        response_bytes_max: u64,
+        /// Give up after this long, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// A chat completion.
+    Infer {
+        /// The model, to choose the endpoint by.
+        model: Text,
+        /// The request as it goes out, `max_tokens` clamped.
+        request: Value,
+        /// Whether to stream; each chunk comes back as a [`Step`] first.
+        stream: bool,
+        /// Refuse a longer response, in bytes.
+        response_bytes_max: u64,
+    },
+    /// A run of a tool.
+    RunTool {
+        /// Which.
+        tool: Tool,
+        /// Its arguments.
+        input: Value,
+        /// How far it may go.
+        limits: RunLimits,
+    },
+    /// A verification of the whole log, which the host keeps.
+    VerifyLog,
+}
+
+/// What to do with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileAction {
+    /// Read all of it; refuse a longer one.
+    Read {
+        /// In bytes.
+        bytes_max: u64,
+    },
+    /// Replace it by this, atomically.
+    Write {
+        /// The whole content.
+        data: Arc<[u8]>,
+    },
+    /// List the directory.
+    List,
+    /// Describe it.
+    Stat,
+    /// Remove it.
+    Delete,
+}
+
+/// Something the host met on the way and may not decide by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// The host name resolved to these addresses. Answered by [`Verdict::Connect`].
+    Resolved(Vec<IpAddr>),
+    /// The server redirects: method and absolute URL of the next request. Answered by [`Verdict::Follow`].
+    Redirect {
+        /// Method of the next request.
+        method: Text,
+        /// Where to.
+        url: Text,
+    },
+    /// A piece of a streamed answer, and how many tokens it is worth.
+    Chunk {
+        /// The server-sent event's data.
+        data: Text,
+        /// Counted by the host.
+        tokens: u64,
+    },
+}
+
+/// The kernel's answer to a [`Step`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// Connect to one of these addresses and no other.
+    Connect(Vec<IpAddr>),
+    /// Follow the redirect, to exactly this URL.
+    Follow(CanonicalUrl),
+    /// Stop, and complete the effect with this failure.
+    Abort(Failure),
+}
+
+/// How an effect ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Completion {
+    /// Nothing to bring back.
+    Done,
+    /// The file's content.
+    File(Arc<[u8]>),
+    /// A listing, a description, or the result of a verification.
+    Value(Value),
+    /// The server's response.
+    Http(HttpResponse),
+    /// The model's answer and the tokens used, prompt included.
+    Inferred {
+        /// An OpenAI chat completion.
+        response: Value,
+        /// Tokens of prompt and completion.
+        tokens: u64,
+    },
+    /// The tool's output and the fuel used.
+    Tool {
+        /// What it answered.
+        output: Value,
+        /// Fuel used.
+        fuel: u64,
+    },
+    /// It did not happen, or failed in a known way; what it used up all the same.
+    Failed {
+        /// Why.
+        code: Code,
+        /// One sentence.
+        message: String,
+        /// Facts for programs.
+        context: Object,
+        /// Tokens or fuel used up.
+        spent: u64,
+    },
+    /// Nobody knows whether it happened.
+    Unknown,
+}
+
+impl Completion {
+    /// A failure that used nothing up.
+    pub fn failed(code: Code, message: impl Into<String>) -> Completion {
+        Completion::Failed { code, message: message.into(), context: Object::new(), spent: 0 }
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Self::Done => object! { "end": "done" },
+            Self::File(bytes) => object! { "end": "file", "bytes": base64url(bytes) },
+            Self::Value(value) => object! { "end": "value", "value": value.clone() },
+            Self::Http(response) => object! { "end": "http", "response": response.to_value() },
+            Self::Inferred { response, tokens } => {
+                object! { "end": "inferred", "response": response.clone(), "tokens": *tokens }
+            }
+            Self::Tool { output, fuel } => object! { "end": "tool", "output": output.clone(), "fuel": *fuel },
+            Self::Failed { code, message, context, spent } => object! {
+                "end": "failed", "code": code.number(), "message": message.as_str(),
+                "context": context.clone(), "spent": *spent,
+            },
+            Self::Unknown => object! { "end": "unknown" },
+        }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Completion, FieldError> {
+        let mut fields = Fields::new("result", value)?;
+        let completion = match &*fields.text("end")? {
+            "done" => Self::Done,
+            "file" => Self::File(fields.bytes("bytes")?),
+            "value" => Self::Value(fields.value("value")?),
+            "http" => {
+                let response = fields.value("response")?;
+                let mut inner = Fields::new("result.response", &response)?;
+                let response = HttpResponse::from_fields(&mut inner)?;
+                inner.finish()?;
+                Self::Http(response)
+            }
+            "inferred" => {
+                Self::Inferred { response: fields.value("response")?, tokens: fields.u64("tokens")? }
+            }
+            "tool" => Self::Tool { output: fields.value("output")?, fuel: fields.u64("fuel")? },
+            "failed" => {
+                let number = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
+                Self::Failed {
+                    code: number
+                        .and_then(Code::from_number)
+                        .ok_or_else(|| fields.error("code", "is not a code"))?,
+                    message: String::from(&*fields.text("message")?),
+                    context: match fields.value("context")? {
+                        Value::Object(context) => context,
+                        _ => return Err(fields.error("context", "expected an object")),
+                    },
+                    spent: fields.u64("spent")?,
+                }
+            }
+            "unknown" => Self::Unknown,
+            _ => return Err(fields.error("end", "is not known here")),
+        };
+        fields.finish()?;
+        Ok(completion)
+    }
+}
+
+impl Step {
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Self::Resolved(addresses) => {
+                let list: Vec<Value> =
+                    addresses.iter().map(|address| alloc::format!("{address}").into()).collect();
+                object! { "step": "resolved", "addresses": list }
+            }
+            Self::Redirect { method, url } => {
+                object! { "step": "redirect", "method": method.clone(), "url": url.clone() }
+            }
+            Self::Chunk { data, tokens } => {
+                object! { "step": "chunk", "data": data.clone(), "tokens": *tokens }
+            }
+        }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Step, FieldError> {
+        let mut fields = Fields::new("step", value)?;
+        let step = match &*fields.text("step")? {
+            "resolved" => {
+                let wrong = || FieldError::new("step.addresses", "expected a list of IP addresses");
+                let list = fields.value("addresses")?;
+                let list = list.as_array().ok_or_else(wrong)?;
+                let parse = |item: &Value| item.as_str().and_then(|text| text.parse().ok()).ok_or_else(wrong);
+                Self::Resolved(list.iter().map(parse).collect::<Result<_, _>>()?)
+            }
+            "redirect" => Self::Redirect { method: fields.text("method")?, url: fields.text("url")? },
+            "chunk" => Self::Chunk { data: fields.text("data")?, tokens: fields.u64("tokens")? },
+            _ => return Err(fields.error("step", "is not known here")),
+        };
+        fields.finish()?;
+        Ok(step)
+    }
+}

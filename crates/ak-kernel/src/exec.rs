@@ -1,0 +1,190 @@
+//! What happens once the gate has let a request through.
+
+use alloc::{format, string::{String, ToString}, vec::Vec};
+
+use ak_json::{Text, Value};
+use ak_policy::{Dimension, Target};
+
+use crate::{
+    agents::Hold,
+    code::Code,
+    effect::{Effect, FileAction},
+    gate::{Costs, Granted, Permit},
+    kernel::{Kernel, Next, UnderWay},
+    reply::Failure,
+    request::{HttpRequest, Request},
+    session::Session,
+    toolbox::run_limits,
+};
+
+/// Tokens of completion where neither the request nor the policy names a limit.
+pub const COMPLETION_TOKENS: u64 = 1_000;
+
+impl Kernel {
+    /// What a request costs at most; it is set aside before the request passes.
+    ///
+    /// # Errors
+    /// A request that is over one of the kernel's own limits.
+    pub(crate) fn costs(&self, request: &Request) -> Result<Costs, Failure> {
+        let too_large = |what: &str, max: u64| Failure::new(Code::Limit, format!("{what} is above the limit of {max} bytes"));
+        let input_bytes_max = self.config.input_bytes_max;
+        Ok(match request {
+            Request::Alloc { content, .. } => {
+                if content.size() > input_bytes_max {
+                    return Err(too_large("the value", input_bytes_max));
+                }
+                Vec::from([(Dimension::HeapObjects, 1)])
+            }
+            Request::Call { .. } => Vec::from([(Dimension::ToolCalls, 1)]),
+            Request::Inference { request, .. } => Vec::from([(Dimension::Tokens, self.tokens_at_most(request))]),
+            Request::FsRead { bytes_max, .. } => Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))]),
+            Request::FsWrite { data, .. } if data.len() as u64 > input_bytes_max => {
+                return Err(too_large("the data", input_bytes_max));
+            }
+            Request::FsWrite { data, .. } => Vec::from([(Dimension::Bytes, data.len() as u64)]),
+            Request::Http(request) => {
+                let body = request.body.as_ref().map_or(0, |body| body.len() as u64);
+                if body > input_bytes_max {
+                    return Err(too_large("the body", input_bytes_max));
+                }
+                let response = request.response_bytes_max.min(self.config.response_bytes_max);
+                Vec::from([(Dimension::Bytes, body.saturating_add(response))])
+            }
+            Request::Read { .. }
+            | Request::Stat { .. }
+            | Request::Write { .. }
+            | Request::Delete { .. }
+            | Request::LastError
+            | Request::Authorize { .. }
+            | Request::FsList { .. }
+            | Request::FsStat { .. }
+            | Request::FsDelete { .. }
+            | Request::PolicyLoad { .. }
+            | Request::BudgetSet { .. }
+            | Request::BudgetStatus { .. }
+            | Request::AuditLog { .. }
+            | Request::AuditQuery(_)
+            | Request::AuditVerify
+            | Request::ToolRegister { .. }
+            | Request::ToolList
+            | Request::SessionOpen { .. } => Vec::new(),
+        })
+    }
+
+    /// The completion tokens a request may get.
+    fn completion_tokens(&self, request: &Value) -> u64 {
+        let wanted = ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| request.get(name)?.as_u64());
+        let allowed = self.policy.infer_max_tokens().unwrap_or(u64::MAX);
+        wanted.unwrap_or(COMPLETION_TOKENS).min(allowed)
+    }
+
+    /// The worst case: a token is at least one byte of the prompt.
+    fn tokens_at_most(&self, request: &Value) -> u64 {
+        let choices = request.get("n").and_then(Value::as_u64).unwrap_or(1).max(1);
+        let completion = self.completion_tokens(request).saturating_mul(choices);
+        let prompt = ["messages", "tools"].into_iter().filter_map(|name| request.get(name)).map(|part| part.json_len() as u64);
+        prompt.fold(completion, u64::saturating_add)
+    }
+
+    /// Acts on a permit: answers at once, or lets an effect out.
+    pub(crate) fn exercise(&mut self, session: Session, target_text: Option<String>, permit: Permit) -> Result<Next, Failure> {
+        let Granted { request, target, root, hold } = permit.exercise();
+        let under_way = |request: Request, hold: Hold| UnderWay {
+            session,
+            request,
+            target: target_text.clone(),
+            hold,
+            url: None,
+            tokens: 0,
+            tokens_max: 0,
+            aborted: None,
+        };
+        let effects_max = self.config.effects_max;
+        if request.is_effect() && self.under_way.len() as u64 >= effects_max {
+            self.agents.release(hold);
+            return Err(Failure::new(Code::Quota, format!("{effects_max} effects are under way already")));
+        }
+        match (&request, target) {
+            (Request::Call { args, .. }, Some(Target::Tool(wanted))) => {
+                let Some(tool) = self.toolbox.find(&wanted).cloned() else {
+                    self.agents.release(hold);
+                    return Err(Failure::new(Code::NotFound, format!("no tool {wanted} is registered")).with("tool", wanted.to_string()));
+                };
+                let effect = Effect::RunTool { tool, input: args.clone(), limits: run_limits(&self.config) };
+                Ok(Next::Effect(effect, under_way(request.clone(), hold)))
+            }
+            (Request::Inference { request: body, stream }, Some(Target::Model(model))) => {
+                let body = match self.outgoing(body) {
+                    Ok(body) => body,
+                    Err(failure) => {
+                        self.agents.release(hold);
+                        return Err(failure);
+                    }
+                };
+                let effect = Effect::Infer {
+                    model: Text::from(model.as_str()),
+                    request: body.clone(),
+                    stream: *stream,
+                    response_bytes_max: self.config.response_bytes_max,
+                };
+                let tokens_max = self.tokens_at_most(&body);
+                Ok(Next::Effect(effect, UnderWay { tokens_max, ..under_way(request.clone(), hold) }))
+            }
+            (Request::Http(http), Some(Target::Url(url))) => {
+                let HttpRequest { method, headers, body, response_bytes_max, timeout_ms, .. } = http.clone();
+                let effect = Effect::Http {
+                    method,
+                    url: url.clone(),
+                    headers,
+                    body,
+                    response_bytes_max: response_bytes_max.min(self.config.response_bytes_max),
+                    timeout_ms,
+                };
+                Ok(Next::Effect(effect, UnderWay { url: Some(url), ..under_way(request.clone(), hold) }))
+            }
+            (_, Some(Target::Path(path))) => {
+                let (Some(action), Some(root)) = (self.file_action(&request), root) else {
+                    self.agents.release(hold);
+                    return Err(Failure::new(Code::PolicyDeny, "no root is granted for this file"));
+                };
+                Ok(Next::Effect(Effect::File { root, path, action }, under_way(request.clone(), hold)))
+            }
+            (Request::AuditVerify, _) => Ok(Next::Effect(Effect::VerifyLog, under_way(request.clone(), hold))),
+            (_, _) => {
+                // The heap is a gauge: it records what it holds itself.
+                self.agents.release(hold);
+                self.answer(session, request).map(Next::Reply)
+            }
+        }
+    }
+
+    fn file_action(&self, request: &Request) -> Option<FileAction> {
+        match request {
+            Request::FsRead { bytes_max, .. } => {
+                Some(FileAction::Read { bytes_max: (*bytes_max).min(self.config.input_bytes_max) })
+            }
+            Request::FsWrite { data, .. } => Some(FileAction::Write { data: data.clone() }),
+            Request::FsList { .. } => Some(FileAction::List),
+            Request::FsStat { .. } => Some(FileAction::Stat),
+            Request::FsDelete { .. } => Some(FileAction::Delete),
+            _ => None,
+        }
+    }
+
+    /// A chat-completions request as it goes out: whole, with its tokens clamped.
+    fn outgoing(&self, request: &Value) -> Result<Value, Failure> {
+        let wrong = |what: &str| Failure::new(Code::InvalidArgument, format!("the inference request {what}"));
+        let Some(mut members) = request.as_object().cloned() else {
+            return Err(wrong("is not a JSON object"));
+        };
+        if request.get("messages").and_then(Value::as_array).is_none_or(|messages| messages.is_empty()) {
+            return Err(wrong("has no `messages`"));
+        }
+        let name = if members.contains_key("max_completion_tokens") { "max_completion_tokens" } else { "max_tokens" };
+        members.insert(name, self.completion_tokens(request));
+        // Whether to stream is the call's own argument; the host sets it.
+        members.remove("stream");
+        members.remove("stream_options");
+        Ok(members.into())
+    }
+}

@@ -1,0 +1,116 @@
+//! Reading a JSON object member by member: every member is known, typed and used, or the whole is refused.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+use ak_json::{Object, Text, Value};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// Why an object was refused: which member, and what was expected there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct FieldError {
+    /// The member, such as `args.path`.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(path: impl Into<String>, reason: impl Into<String>) -> FieldError {
+        FieldError { path: path.into(), reason: reason.into() }
+    }
+}
+
+/// A JSON object that is being taken apart.
+pub(crate) struct Fields<'a> {
+    path: &'a str,
+    object: Object,
+    taken: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(path: &'a str, value: &Value) -> Result<Fields<'a>, FieldError> {
+        match value {
+            Value::Object(object) => Ok(Fields { path, object: object.clone(), taken: Vec::new() }),
+            _ => Err(FieldError::new(path, "expected an object")),
+        }
+    }
+
+    pub(crate) fn error(&self, name: &str, reason: impl Into<String>) -> FieldError {
+        FieldError::new(format!("{}.{name}", self.path), reason)
+    }
+
+    /// The member, if it is there and not null.
+    pub(crate) fn optional(&mut self, name: &'static str) -> Option<Value> {
+        self.taken.push(name);
+        self.object.get(name).filter(|value| !value.is_null()).cloned()
+    }
+
+    /// The member, whatever it is; null counts.
+    pub(crate) fn value(&mut self, name: &'static str) -> Result<Value, FieldError> {
+        self.taken.push(name);
+        self.object.get(name).cloned().ok_or_else(|| self.error(name, "is missing"))
+    }
+
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<Text, FieldError> {
+        self.optional_text(name)?.ok_or_else(|| self.error(name, "is missing"))
+    }
+
+    pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<Text>, FieldError> {
+        match self.optional(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.error(name, "expected a string")),
+        }
+    }
+
+    pub(crate) fn u64(&mut self, name: &'static str) -> Result<u64, FieldError> {
+        self.optional_u64(name)?.ok_or_else(|| self.error(name, "is missing"))
+    }
+
+    pub(crate) fn optional_u64(&mut self, name: &'static str) -> Result<Option<u64>, FieldError> {
+        match self.optional(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(self.error(name, "expected an integer from 0 to 2^64-1")),
+            },
+        }
+    }
+
+    /// A boolean; false where it is absent.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, FieldError> {
+        match self.optional(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(self.error(name, "expected true or false")),
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, name: &'static str) -> Result<Arc<[u8]>, FieldError> {
+        self.optional_bytes(name)?.ok_or_else(|| self.error(name, "is missing"))
+    }
+
+    pub(crate) fn optional_bytes(&mut self, name: &'static str) -> Result<Option<Arc<[u8]>>, FieldError> {
+        match self.optional_text(name)? {
+            None => Ok(None),
+            Some(text) => match URL_SAFE_NO_PAD.decode(text.as_bytes()) {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(_) => Err(self.error(name, "expected base64url without padding")),
+            },
+        }
+    }
+
+    /// Ends the reading: a member that nobody asked for is an error.
+    pub(crate) fn finish(self) -> Result<(), FieldError> {
+        match self.object.iter().find(|(key, _)| !self.taken.contains(&&***key)) {
+            None => Ok(()),
+            Some((key, _)) => Err(self.error(key, "is not known here")),
+        }
+    }
+}
+
+/// Bytes in their wire form.
+pub(crate) fn base64url(bytes: &[u8]) -> Value {
+    Value::from(URL_SAFE_NO_PAD.encode(bytes))
+}

@@ -1,0 +1,204 @@
+//! The one gate. A request goes in, and comes out as a [`Permit`] or not at all.
+
+use alloc::{boxed::Box, format, string::{String, ToString}, vec::Vec};
+
+use ak_audit::Verdict as Ruled;
+use ak_json::Text;
+use ak_policy::{Dimension, GrantId, GrantTable, Policy, Query, Target, Verdict};
+
+use crate::{
+    agents::{Agents, Hold},
+    code::Code,
+    operation::Who,
+    question::{Question, Unaskable},
+    reply::{Denial, Failure},
+    request::Request,
+    session::Session,
+    time::Time,
+};
+
+/// Proof that a request passed the gate, and the request with it.
+///
+/// Whatever reads or changes an agent's things, or lets an effect out, takes one by value. Only [`Gate::authorize`]
+/// makes one: the fields are private to this file.
+#[derive(Debug)]
+pub struct Permit {
+    request: Request,
+    target: Option<Target>,
+    root: Option<Text>,
+    hold: Hold,
+}
+
+/// A permit taken apart by whoever acts on it.
+pub(crate) struct Granted {
+    pub(crate) request: Request,
+    /// The canonical target: what was checked, and so what is used.
+    pub(crate) target: Option<Target>,
+    /// For files: the root that was granted.
+    pub(crate) root: Option<Text>,
+    /// What is set aside. It must be settled or released.
+    pub(crate) hold: Hold,
+}
+
+impl Permit {
+    pub(crate) fn exercise(self) -> Granted {
+        Granted { request: self.request, target: self.target, root: self.root, hold: self.hold }
+    }
+}
+
+/// What the record says of a decision.
+#[derive(Clone, Debug)]
+pub(crate) struct Ruling {
+    pub(crate) ruled: Ruled,
+    pub(crate) rule: Text,
+    pub(crate) target: Option<String>,
+}
+
+/// What comes with a policy's permit.
+pub(crate) struct Passed {
+    root: Option<Text>,
+    grant: Option<GrantId>,
+}
+
+/// Everything a decision depends on.
+pub(crate) struct Gate<'k> {
+    pub(crate) policy: &'k Policy,
+    pub(crate) grants: &'k mut GrantTable,
+    pub(crate) agents: &'k mut Agents,
+    pub(crate) session: Session,
+    pub(crate) agent: Text,
+    pub(crate) now: Time,
+    pub(crate) trace_id: String,
+}
+
+impl Gate<'_> {
+    /// Decides on a request. What it may cost at most is set aside in the permit.
+    pub(crate) fn authorize(&mut self, request: Request, costs: &[(Dimension, u64)]) -> (Ruling, Result<Permit, Failure>) {
+        let session_rule = |ruled, rule: &str| Ruling { ruled, rule: Text::from(rule), target: None };
+        let owner_only = request.operation().who() != Who::Anyone;
+        if owner_only && !self.session.is_owner() {
+            return (session_rule(Ruled::Forbid, "owner-only"), Err(self.owner_only(&request)));
+        }
+        // The owner can always put a budget right again; everybody else pays for asking, whatever comes of it.
+        if !owner_only && !matches!(request, Request::BudgetSet { .. }) {
+            let one = [(Dimension::Compute, 1)];
+            match self.agents.reserve(self.session, &one, self.now) {
+                Ok(hold) => self.agents.settle(hold, &one),
+                Err(failure) => return (session_rule(Ruled::Refused, "budget"), Err(failure)),
+            }
+        }
+        let question = match Question::of(&request, &self.agent) {
+            Ok(None) => {
+                let permit = Permit { request, target: None, root: None, hold: Hold::default() };
+                return (session_rule(Ruled::Permit, "session"), Ok(permit));
+            }
+            Ok(Some(question)) => question,
+            Err(unaskable) => {
+                let target = Some(String::from(&*unaskable.target));
+                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("canonical"), target };
+                return (ruling, Err(self.no_canonical_form(&unaskable)));
+            }
+        };
+        let (ruling, passed) = self.ask(&question);
+        let passed = passed.and_then(|passed| Ok((passed, self.agents.reserve(self.session, costs, self.now)?)));
+        match passed {
+            Ok((passed, hold)) => {
+                if let Some(grant) = passed.grant {
+                    self.grants.spend(grant, self.now.as_micros());
+                }
+                let root = passed.root;
+                let permit = Permit { request, target: Some(question.target), root, hold };
+                (ruling, Ok(permit))
+            }
+            Err(failure) => (ruling, Err(failure)),
+        }
+    }
+
+    /// Asks the policy, and changes nothing.
+    pub(crate) fn ask(&self, question: &Question) -> (Ruling, Result<Passed, Failure>) {
+        let query = self.query(question);
+        let decision = self.policy.decide(&query);
+        let rule = Text::from(decision.rule_id.unwrap_or_default());
+        let ruling = |ruled| Ruling { ruled, rule: rule.clone(), target: Some(question.target.to_string()) };
+        let deny = |ruled, code| {
+            let explanation = self.policy.explain(&query);
+            let denial = Denial {
+                op: question.action.to_string(),
+                target: question.target.to_string(),
+                reason: explanation.reason,
+                reason_code: code_name(code),
+                missing_cap: explanation.missing_capability,
+                suggested_snippet: explanation.snippet,
+                rule_id: String::from(&*rule),
+                args_path: explanation.args_path,
+                trace_id: self.trace_id.clone(),
+                timestamp: self.now.as_micros(),
+            };
+            (ruling(ruled), Err(denied(code, denial)))
+        };
+        match decision.verdict {
+            Verdict::Permit => {
+                let root = decision.granted_root().map(Text::from);
+                (ruling(Ruled::Permit), Ok(Passed { root, grant: decision.grant }))
+            }
+            Verdict::Ask => deny(Ruled::Ask, Code::ApprovalRequired),
+            Verdict::Forbid => deny(Ruled::Forbid, Code::PolicyDeny),
+            Verdict::DefaultDeny => deny(Ruled::DefaultDeny, Code::PolicyDeny),
+            Verdict::Expired => deny(Ruled::DefaultDeny, Code::CapExpired),
+            Verdict::RateLimited { retry_after_us } => {
+                let (ruling, failure) = deny(Ruled::DefaultDeny, Code::CapRate);
+                (ruling, failure.map_err(|failure| failure.with("retry_after_ms", retry_after_us.div_ceil(1000))))
+            }
+        }
+    }
+
+    fn query<'q>(&'q self, question: &'q Question) -> Query<'q> {
+        Query {
+            agent: &self.agent,
+            action: question.action,
+            target: &question.target,
+            args: question.args.as_ref(),
+            now_us: self.now.as_micros(),
+            grants: self.grants,
+        }
+    }
+
+    fn owner_only(&self, request: &Request) -> Failure {
+        let operation = request.operation();
+        let reason = format!("{operation} is the owner's operation; an agent session may not use it");
+        denied(Code::PolicyDeny, self.denial(operation.event(), "", reason, Code::PolicyDeny))
+    }
+
+    fn no_canonical_form(&self, unaskable: &Unaskable) -> Failure {
+        let reason = format!("{:?} has no canonical form: {}", &*unaskable.target, unaskable.reason);
+        let denial = self.denial(&unaskable.op, &unaskable.target, reason.clone(), Code::InvalidArgument);
+        Failure { denial: Some(Box::new(denial)), ..Failure::new(Code::InvalidArgument, reason) }
+    }
+
+    fn denial(&self, op: &str, target: &str, reason: String, code: Code) -> Denial {
+        Denial {
+            op: op.into(),
+            target: target.into(),
+            reason,
+            reason_code: code_name(code),
+            trace_id: self.trace_id.clone(),
+            timestamp: self.now.as_micros(),
+            ..Denial::default()
+        }
+    }
+}
+
+fn code_name(code: Code) -> String {
+    code.name().into()
+}
+
+fn denied(code: Code, denial: Denial) -> Failure {
+    let message = match denial.target.as_str() {
+        "" => denial.reason.clone(),
+        target => format!("{} {target}: {}", denial.op, denial.reason),
+    };
+    Failure { denial: Some(Box::new(denial)), ..Failure::new(code, message) }
+}
+
+/// What a request costs at most. The amounts are set aside before it is let through.
+pub(crate) type Costs = Vec<(Dimension, u64)>;

@@ -1,0 +1,197 @@
+//! Recent entries in readable form, for queries. Derived from the journal, so it is never written anywhere.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+use ak_audit::{Kind, Verdict};
+use ak_json::{Object, Text, Value};
+
+use crate::{
+    fields::{FieldError, Fields},
+    record::Facts,
+    request::insert_some,
+    time::Time,
+};
+
+/// Most entries that one query returns.
+pub const QUERY_LIMIT_MAX: u64 = 10_000;
+/// How many entries a query returns that names no limit.
+pub const QUERY_LIMIT: u64 = 1_000;
+
+/// Which entries a query wants. Conditions that are absent hold for every entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The event.
+    pub event_type: Option<Text>,
+    /// The agent.
+    pub actor: Option<Text>,
+    /// Not before, in µs since the Unix epoch.
+    pub since: Option<u64>,
+    /// Not after, in µs since the Unix epoch.
+    pub until: Option<u64>,
+    /// The operation's name, in any case.
+    pub operation: Option<Text>,
+    /// `permit`, `ask`, `forbid`, `deny` or `refused`.
+    pub decision: Option<Text>,
+    /// Only entries after this `seq`: the last one seen.
+    pub cursor: Option<u64>,
+    /// The newest entries instead of the oldest. They still come oldest first.
+    pub newest: bool,
+    /// At most so many; 1,000 where absent.
+    pub limit: Option<u64>,
+}
+
+impl Filter {
+    pub(crate) fn to_value(&self) -> Value {
+        let mut args = Object::new();
+        insert_some(&mut args, "event_type", self.event_type.clone());
+        insert_some(&mut args, "actor", self.actor.clone());
+        insert_some(&mut args, "since", self.since);
+        insert_some(&mut args, "until", self.until);
+        insert_some(&mut args, "operation", self.operation.clone());
+        insert_some(&mut args, "decision", self.decision.clone());
+        insert_some(&mut args, "cursor", self.cursor);
+        insert_some(&mut args, "newest", self.newest.then_some(true));
+        insert_some(&mut args, "limit", self.limit);
+        args.into()
+    }
+
+    /// Takes a filter from a JSON object with the members of this type.
+    ///
+    /// # Errors
+    /// [`FieldError`] names the member that is unknown or of the wrong type.
+    pub fn decode(value: &Value) -> Result<Filter, FieldError> {
+        let mut fields = Fields::new("query", value)?;
+        let filter = Filter::from_fields(&mut fields)?;
+        fields.finish()?;
+        Ok(filter)
+    }
+
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<Filter, FieldError> {
+        let filter = Filter {
+            event_type: fields.optional_text("event_type")?,
+            actor: fields.optional_text("actor")?,
+            since: fields.optional_u64("since")?,
+            until: fields.optional_u64("until")?,
+            operation: fields.optional_text("operation")?,
+            decision: fields.optional_text("decision")?,
+            cursor: fields.optional_u64("cursor")?,
+            newest: fields.flag("newest")?,
+            limit: fields.optional_u64("limit")?,
+        };
+        match filter.limit {
+            Some(limit) if limit > QUERY_LIMIT_MAX => Err(fields.error("limit", "is above 10000")),
+            _ => Ok(filter),
+        }
+    }
+
+    fn admits(&self, view: &View) -> bool {
+        self.event_type.as_ref().is_none_or(|event| *event == view.event)
+            && self.actor.as_ref().is_none_or(|actor| *actor == view.actor)
+            && self.since.is_none_or(|since| view.time_us >= since)
+            && self.until.is_none_or(|until| view.time_us <= until)
+            && self.operation.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(view.operation))
+            && self.decision.as_ref().is_none_or(|decision| **decision == *view.decision)
+    }
+}
+
+/// One entry as people read it.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) seq: u64,
+    pub(crate) time_us: u64,
+    pub(crate) actor: Text,
+    pub(crate) event: Text,
+    pub(crate) operation: &'static str,
+    pub(crate) decision: &'static str,
+    /// The whole of it, as the query returns it.
+    pub(crate) json: Value,
+}
+
+impl View {
+    pub(crate) fn new(seq: u64, time: Time, facts: &Facts, details: Value) -> View {
+        let (event, origin) = match &facts.event {
+            Some(event) => (event.clone(), "agent"),
+            None => (Text::from(facts.operation.event()), "kernel"),
+        };
+        let kind = match facts.kind {
+            Kind::Decision => "decision",
+            Kind::Step => "step",
+            Kind::Outcome => "outcome",
+            Kind::Notice => "notice",
+        };
+        let decision = match facts.decision {
+            Verdict::Permit => "permit",
+            Verdict::Ask => "ask",
+            Verdict::Forbid => "forbid",
+            Verdict::DefaultDeny => "deny",
+            Verdict::Refused => "refused",
+        };
+        let operation = facts.operation.name();
+        let mut json = Object::new();
+        json.insert("seq", seq);
+        json.insert("timestamp", time.as_micros());
+        json.insert("event", event.clone());
+        json.insert("actor", facts.agent.clone());
+        json.insert("origin", origin);
+        json.insert("operation", operation);
+        json.insert("kind", kind);
+        json.insert("target", facts.target.as_deref().map_or(Value::Null, Value::from));
+        json.insert("decision", decision);
+        json.insert("code", facts.code);
+        insert_some(&mut json, "rule_id", Some(facts.rule.clone()).filter(|rule| !rule.is_empty()));
+        insert_some(&mut json, "cause", facts.cause);
+        if let Value::Object(details) = details {
+            for (name, value) in details.iter() {
+                json.insert(name.clone(), value.clone());
+            }
+        }
+        let actor = facts.agent.clone();
+        View { seq, time_us: time.as_micros(), actor, event, operation, decision, json: json.into() }
+    }
+}
+
+/// The newest entries, as many as fit.
+#[derive(Debug)]
+pub(crate) struct History {
+    views: VecDeque<(View, u64)>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl History {
+    pub(crate) fn new(bytes_max: u64) -> History {
+        History { views: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    pub(crate) fn push(&mut self, view: View) {
+        let size = view.json.json_len() as u64;
+        self.bytes = self.bytes.saturating_add(size);
+        self.views.push_back((view, size));
+        while self.bytes > self.bytes_max && self.views.len() > 1 {
+            if let Some((_, size)) = self.views.pop_front() {
+                self.bytes = self.bytes.saturating_sub(size);
+            }
+        }
+    }
+
+    /// The entries that `filter` admits, oldest first; only those of `actor` where one is given.
+    pub(crate) fn query(&self, filter: &Filter, actor: Option<&str>) -> Value {
+        let first = self.views.front().map_or(0, |(view, _)| view.seq);
+        let skip = filter.cursor.map_or(0, |cursor| cursor.saturating_add(1).saturating_sub(first));
+        let admitted = self
+            .views
+            .iter()
+            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            .map(|(view, _)| view)
+            .filter(|view| filter.admits(view) && actor.is_none_or(|actor| *view.actor == *actor));
+        let limit = usize::try_from(filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);
+        let found: Vec<Value> = if filter.newest {
+            let mut newest: Vec<Value> = admitted.rev().take(limit).map(|view| view.json.clone()).collect();
+            newest.reverse();
+            newest
+        } else {
+            admitted.take(limit).map(|view| view.json.clone()).collect()
+        };
+        ak_json::object! { "entries": found, "pruned_below": first }
+    }
+}

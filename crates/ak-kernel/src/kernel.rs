@@ -1,0 +1,443 @@
+//! The state machine: inputs go in, records and outputs come out, nothing else happens.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
+
+use ak_audit::{Kind, Verdict as Ruled};
+use ak_heap::{Heap, HeapConfig};
+use ak_json::{Digest, Text, Value, object};
+use ak_policy::{CanonicalUrl, GrantTable, Policy};
+
+use crate::{
+    agents::{Agents, Hold},
+    code::Code,
+    config::Config,
+    effect::{Completion, Effect, Step, Ticket, Verdict},
+    gate::{Gate, Ruling},
+    history::{History, View},
+    operation::Operation,
+    record::{Chain, Facts, Input, Record},
+    reply::{Failure, Outcome, Reply, outcome_to_value},
+    request::Request,
+    session::Session,
+    time::{Now, Time},
+    toolbox::Toolbox,
+};
+
+/// Names one request until its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(u64);
+
+impl CallId {
+    /// The `seq` of the request's decision record.
+    pub const fn seq(self) -> u64 {
+        self.0
+    }
+}
+
+/// What leaves the kernel, after the record that decided it was committed.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// A request is answered.
+    Reply(CallId, Outcome),
+    /// The host shall perform this and say how it ended.
+    Perform(Ticket, Effect),
+    /// The answer to a step of an effect under way.
+    Resume(Ticket, Verdict),
+}
+
+/// The Authority Kernel: a deterministic state machine.
+///
+/// Call order: after every input take all records with [`poll_record`](Self::poll_record), make them durable, say so with
+/// [`committed`](Self::committed), and only then take the outputs with [`poll_output`](Self::poll_output).
+#[derive(Debug)]
+pub struct Kernel {
+    pub(crate) config: Config,
+    pub(crate) clock: Time,
+    pub(crate) policy: Policy,
+    pub(crate) grants: GrantTable,
+    pub(crate) agents: Agents,
+    pub(crate) heap: Heap,
+    pub(crate) toolbox: Toolbox,
+    pub(crate) history: History,
+    pub(crate) under_way: BTreeMap<Ticket, UnderWay>,
+    chain: Chain,
+    records: VecDeque<Record>,
+    committed: Option<u64>,
+    held: VecDeque<(u64, Output)>,
+}
+
+/// An effect between permit and completion.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    pub(crate) session: Session,
+    pub(crate) request: Request,
+    pub(crate) target: Option<String>,
+    pub(crate) hold: Hold,
+    /// For HTTP: where the request goes at the moment.
+    pub(crate) url: Option<CanonicalUrl>,
+    /// For a stream: the tokens seen so far, and how many there may be.
+    pub(crate) tokens: u64,
+    pub(crate) tokens_max: u64,
+    /// Why it was told to stop.
+    pub(crate) aborted: Option<Failure>,
+}
+
+/// What acting on a permit came to.
+pub(crate) enum Next {
+    Reply(Reply),
+    Effect(Effect, UnderWay),
+}
+
+impl Kernel {
+    /// A new kernel. Its first record, the genesis entry, waits already.
+    pub fn new(now: Now, config: Config) -> Kernel {
+        let mut grants = GrantTable::new();
+        let policy = Policy::baseline();
+        grants.load(&policy, now.time.as_micros());
+        let heap = Heap::new(HeapConfig {
+            objects_max: config.heap_objects_max,
+            bytes_max: config.heap_bytes_max,
+            content: config.json_limits(),
+            ..HeapConfig::default()
+        });
+        let mut kernel = Kernel {
+            clock: now.time,
+            agents: Agents::new(now.time),
+            toolbox: Toolbox::with_builtin(&config),
+            history: History::new(config.history_bytes_max),
+            chain: Chain::new(&now.entropy),
+            policy,
+            grants,
+            heap,
+            under_way: BTreeMap::new(),
+            records: VecDeque::new(),
+            committed: None,
+            held: VecDeque::new(),
+            config,
+        };
+        let facts = kernel.notice(Operation::Genesis);
+        let input = Input::Genesis { config: kernel.config.clone() };
+        kernel.record(&now, &input, facts, object! {});
+        kernel
+    }
+
+    /// Takes a request. Its reply comes as an output under the id returned.
+    pub fn dispatch(&mut self, now: Now, session: Session, request: Request) -> CallId {
+        self.advance(&now);
+        let seq = self.chain.next_seq();
+        let operation = request.operation();
+        let agent = self.agents.get(session).map(|agent| agent.name.clone());
+        let mut subject = agent.clone().unwrap_or_default();
+        if let Request::Alloc { subject: Some(named), .. } | Request::AuditLog { subject: Some(named), .. } = &request {
+            subject = named.clone();
+        }
+        let input = Input::Dispatch { session, request: request.clone() };
+        let (ruling, next) = match &agent {
+            Some(agent) => self.decide(session, agent.clone(), request.clone()),
+            None => {
+                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("session"), target: None };
+                (ruling, Err(Failure::new(Code::InvalidArgument, format!("there is no session {}", session.number()))))
+            }
+        };
+        let (output, reply) = match next {
+            Ok(Next::Effect(effect, under_way)) => {
+                let ticket = Ticket::new(seq);
+                self.under_way.insert(ticket, under_way);
+                (Output::Perform(ticket, effect), None)
+            }
+            Ok(Next::Reply(reply)) => {
+                let outcome = Ok(reply);
+                let value = outcome_to_value(&outcome);
+                (Output::Reply(CallId(seq), outcome), Some((0, value)))
+            }
+            Err(failure) => {
+                let code = failure.code.number();
+                let outcome = Err(self.shown(session, failure));
+                let value = outcome_to_value(&outcome);
+                (Output::Reply(CallId(seq), outcome), Some((code, value)))
+            }
+        };
+        let code = reply.as_ref().map_or(0, |(code, _)| *code);
+        let event = match &request {
+            Request::AuditLog { event, .. } if code == 0 => Some(event.clone()),
+            _ => None,
+        };
+        let reply = reply.map(|(_, value)| value);
+        let details = crate::describe::decision(&request, reply.as_ref());
+        let facts = Facts {
+            operation,
+            kind: Kind::Decision,
+            decision: ruling.ruled,
+            code,
+            cause: None,
+            policy: self.policy.digest(),
+            target: ruling.target,
+            reply,
+            agent: agent.unwrap_or_default(),
+            subject,
+            rule: ruling.rule,
+            event,
+        };
+        self.record(&now, &input, facts, details);
+        self.held.push_back((seq, output));
+        CallId(seq)
+    }
+
+    /// Decides on a request and, if it may pass, acts on it.
+    fn decide(&mut self, session: Session, agent: Text, request: Request) -> (Ruling, Result<Next, Failure>) {
+        let costs = match self.costs(&request) {
+            Ok(costs) => costs,
+            Err(failure) => {
+                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("limit"), target: None };
+                return (ruling, Err(failure));
+            }
+        };
+        let (ruling, permit) = self.gate(session, agent).authorize(request, &costs);
+        let next = permit.and_then(|permit| self.exercise(session, ruling.target.clone(), permit));
+        (ruling, next)
+    }
+
+    pub(crate) fn gate(&mut self, session: Session, agent: Text) -> Gate<'_> {
+        Gate {
+            policy: &self.policy,
+            grants: &mut self.grants,
+            agents: &mut self.agents,
+            session,
+            agent,
+            now: self.clock,
+            trace_id: trace_id(&self.chain),
+        }
+    }
+
+    /// Takes a step of an effect under way. The verdict comes as an output.
+    ///
+    /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. It is recorded.
+    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) {
+        self.advance(&now);
+        let seq = self.chain.next_seq();
+        let input = Input::Progress { ticket, step: step.clone() };
+        let details = crate::describe::step(&step);
+        let Some(mut under_way) = self.under_way.remove(&ticket) else {
+            return self.stale(&now, &input, ticket);
+        };
+        let (ruling, verdict) = match under_way.aborted.clone() {
+            Some(failure) => {
+                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("aborted"), target: None };
+                (ruling, Verdict::Abort(failure))
+            }
+            None => self.judge(&mut under_way, step),
+        };
+        let mut code = 0;
+        if let Verdict::Abort(failure) = &verdict {
+            code = failure.code.number();
+            under_way.aborted = Some(failure.clone());
+        }
+        let mut facts = self.facts_of(&under_way, ticket, Kind::Step);
+        facts.decision = ruling.ruled;
+        facts.rule = ruling.rule;
+        facts.target = ruling.target;
+        facts.code = code;
+        self.under_way.insert(ticket, under_way);
+        self.record(&now, &input, facts, details);
+        self.held.push_back((seq, Output::Resume(ticket, verdict)));
+    }
+
+    /// Takes the end of an effect. The reply to its request comes as an output.
+    ///
+    /// A ticket that was never given out or is used up is recorded and has no other consequence.
+    pub fn complete(&mut self, now: Now, ticket: Ticket, completion: Completion) {
+        self.advance(&now);
+        let seq = self.chain.next_seq();
+        let input = Input::Complete { ticket, completion: completion.clone() };
+        let Some(under_way) = self.under_way.remove(&ticket) else {
+            return self.stale(&now, &input, ticket);
+        };
+        let mut facts = self.facts_of(&under_way, ticket, Kind::Outcome);
+        let session = under_way.session;
+        let operation = under_way.request.operation();
+        let outcome = self.conclude(under_way, completion).map_err(|failure| self.shown(session, failure));
+        if let Err(failure) = &outcome {
+            facts.code = failure.code.number();
+        }
+        let value = outcome_to_value(&outcome);
+        let details = crate::describe::outcome(operation, &value);
+        facts.reply = Some(value);
+        self.record(&now, &input, facts, details);
+        self.held.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));
+    }
+
+    /// Says that every record up to `seq` is as durable as it will ever be. Outputs that rest on them are released.
+    pub fn committed(&mut self, seq: u64) {
+        self.committed = self.committed.max(Some(seq));
+    }
+
+    /// The next record to make durable.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        self.records.pop_front()
+    }
+
+    /// The next output whose record is committed.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let (seq, _) = self.held.front()?;
+        if Some(*seq) > self.committed {
+            return None;
+        }
+        self.held.pop_front().map(|(_, output)| output)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due, if ever.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let open = self.under_way.values().filter(|under_way| under_way.aborted.is_none());
+        open.filter_map(|under_way| self.agents.deadline(under_way.session)).min()
+    }
+
+    /// Tells effects whose agent's wall time is over to stop. Before [`poll_timeout`](Self::poll_timeout) nothing happens.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.poll_timeout().is_none_or(|due| now.time < due) {
+            return;
+        }
+        self.advance(&now);
+        let seq = self.chain.next_seq();
+        let clock = self.clock;
+        for (ticket, under_way) in &mut self.under_way {
+            let over = self.agents.deadline(under_way.session).is_some_and(|due| due <= clock);
+            if over && under_way.aborted.is_none() {
+                let failure = Failure::new(Code::BudgetExceeded, "the wall time of the agent is used up");
+                under_way.aborted = Some(failure.clone());
+                self.held.push_back((seq, Output::Resume(*ticket, Verdict::Abort(failure))));
+            }
+        }
+        let facts = self.notice(Operation::Tick);
+        self.record(&now, &Input::Tick, facts, object! {});
+    }
+
+    /// The tickets of all effects under way. After a restart each is completed as [`Completion::Unknown`].
+    pub fn tickets(&self) -> Vec<Ticket> {
+        self.under_way.keys().copied().collect()
+    }
+
+    /// The leaf hash of the newest entry.
+    pub fn head(&self) -> Digest {
+        self.chain.head()
+    }
+
+    /// How many entries there are.
+    pub fn entries(&self) -> u64 {
+        self.chain.next_seq()
+    }
+
+    /// The kernel's limits.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A digest of everything that can be seen of the kernel's state. Equal after replay.
+    pub fn state_digest(&self) -> Digest {
+        let under_way = self.under_way.iter().map(|(ticket, open)| {
+            object! {
+                "ticket": ticket.cause(), "session": u64::from(open.session.number()),
+                "tokens": open.tokens, "aborted": open.aborted.is_some(),
+            }
+        });
+        let state = object! {
+            "clock": self.clock.as_micros(),
+            "head": format!("{}", self.chain.head()),
+            "policy": format!("{}", self.policy.digest()),
+            "grants": format!("{}", self.grants.digest()),
+            "agents": self.agents.to_value(),
+            "heap": format!("{}", self.heap.digest()),
+            "tools": self.toolbox.to_value(),
+            "under_way": under_way.collect::<Vec<Value>>(),
+        };
+        state.digest()
+    }
+
+    /// Time never falls.
+    fn advance(&mut self, now: &Now) {
+        self.clock = self.clock.max(now.time);
+    }
+
+    /// What a session is shown of a failure. The last denial is kept.
+    fn shown(&mut self, session: Session, mut failure: Failure) -> Failure {
+        let Some(denial) = failure.denial.take() else { return failure };
+        let full = session.is_owner() || self.policy.denial_detail_full();
+        let denial = if full { *denial } else { denial.redacted() };
+        if !full {
+            failure.message = match denial.target.as_str() {
+                "" => format!("{}: {}", denial.op, denial.reason),
+                target => format!("{} {target}: {}", denial.op, denial.reason),
+            };
+        }
+        if let Some(agent) = self.agents.get_mut(session) {
+            agent.last_denial = Some(denial.clone());
+        }
+        failure.denial = Some(Box::new(denial));
+        failure
+    }
+
+    fn stale(&mut self, now: &Now, input: &Input, ticket: Ticket) {
+        let mut facts = self.notice(Operation::Tick);
+        facts.decision = Ruled::Refused;
+        facts.rule = Text::from("stale-ticket");
+        facts.code = Code::Replay.number();
+        self.record(now, input, facts, object! { "ticket": ticket.cause() });
+    }
+
+    fn notice(&self, operation: Operation) -> Facts {
+        Facts {
+            operation,
+            kind: Kind::Notice,
+            decision: Ruled::Permit,
+            code: 0,
+            cause: None,
+            policy: self.policy.digest(),
+            target: None,
+            reply: None,
+            agent: Text::default(),
+            subject: Text::default(),
+            rule: Text::default(),
+            event: None,
+        }
+    }
+
+    fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
+        let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
+        Facts {
+            operation: under_way.request.operation(),
+            kind,
+            decision: Ruled::Permit,
+            code: 0,
+            cause: Some(ticket.cause()),
+            policy: self.policy.digest(),
+            target: under_way.target.clone(),
+            reply: None,
+            subject: agent.clone(),
+            agent,
+            rule: Text::default(),
+            event: None,
+        }
+    }
+
+    fn record(&mut self, now: &Now, input: &Input, facts: Facts, details: Value) {
+        let view = View::new(self.chain.next_seq(), self.clock, &facts, details);
+        let record = self.chain.record(now, self.clock, input, facts);
+        self.history.push(view);
+        self.records.push_back(record);
+    }
+}
+
+/// Names the next entry: run and `seq`.
+fn trace_id(chain: &Chain) -> String {
+    let mut text = String::new();
+    for byte in chain.run().iter().take(4) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text.push_str(&format!("-{}", chain.next_seq()));
+    text
+}

@@ -1,0 +1,113 @@
+//! The one table of operations.
+
+use core::fmt;
+
+macro_rules! operations {
+    ($($number:literal $variant:ident $name:literal $event:literal $who:ident $doc:literal)*) => {
+        /// What a request asks for. The number stands on the wire and in leaves.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Operation { $(#[doc = $doc] $variant = $number,)* }
+
+        impl Operation {
+            /// Every operation, lowest number first.
+            pub const ALL: &'static [Operation] = &[$(Operation::$variant,)*];
+
+            /// The number on the wire, in C and in leaves.
+            pub const fn number(self) -> u16 { self as u16 }
+
+            /// The operation with this number.
+            pub const fn from_number(number: u16) -> Option<Operation> {
+                match number { $($number => Some(Operation::$variant),)* _ => None }
+            }
+
+            /// The name in upper case, as on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Operation::$variant => $name,)* }
+            }
+
+            /// The event name in audit entries: the name in lower case.
+            pub const fn event(self) -> &'static str {
+                match self { $(Operation::$variant => $event,)* }
+            }
+
+            /// Who may ask for it at all, whatever the policy says.
+            pub const fn who(self) -> Who {
+                match self { $(Operation::$variant => Who::$who,)* }
+            }
+        }
+    };
+}
+
+/// Who may ask for an operation at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Every session; the policy decides.
+    Anyone,
+    /// Owner sessions only.
+    Owner,
+    /// Nobody: the kernel writes such entries itself.
+    Kernel,
+}
+
+operations! {
+    1024 Read "READ" "read" Anyone "Read a heap object."
+    1025 Alloc "ALLOC" "alloc" Anyone "Create a heap object."
+    1026 Write "WRITE" "write" Anyone "Patch a heap object (RFC 6902)."
+    1027 Delete "DELETE" "delete" Anyone "Delete a heap object."
+    1031 Call "CALL" "call" Anyone "Call a tool."
+    1037 Inference "INFERENCE" "inference" Anyone "Ask a model."
+    1040 LastError "LAST_ERROR" "last_error" Anyone "The session's last denial."
+    1048 Authorize "AUTHORIZE" "authorize" Anyone "Ask whether a request would pass."
+    1049 Stat "STAT" "stat" Anyone "Describe a heap object."
+    1050 FsRead "FS_READ" "fs_read" Anyone "Read a file."
+    1051 FsWrite "FS_WRITE" "fs_write" Anyone "Write a file."
+    1052 FsList "FS_LIST" "fs_list" Anyone "List a directory."
+    1053 FsStat "FS_STAT" "fs_stat" Anyone "Describe a file."
+    1054 FsDelete "FS_DELETE" "fs_delete" Anyone "Delete a file."
+    1060 Http "HTTP" "http" Anyone "Send an HTTP request."
+    1070 PolicyLoad "POLICY_LOAD" "policy_load" Owner "Replace the policy."
+    1080 BudgetSet "BUDGET_SET" "budget_set" Anyone "Set a budget; an agent session only lowers its own."
+    1081 BudgetStatus "BUDGET_STATUS" "budget_status" Anyone "Limits and usage of the session's agent."
+    1100 AuditLog "AUDIT_LOG" "audit_log" Anyone "Write an entry of one's own."
+    1101 AuditQuery "AUDIT_QUERY" "audit_query" Anyone "Read entries; an agent session sees its own."
+    1102 AuditVerify "AUDIT_VERIFY" "audit_verify" Owner "Verify the whole log and re-execute it."
+    1120 ToolRegister "TOOL_REGISTER" "tool_register" Owner "Register a tool."
+    1121 ToolList "TOOL_LIST" "tool_list" Anyone "List the registered tools."
+    1130 SessionOpen "SESSION_OPEN" "session_open" Owner "Open a session for an agent."
+    1140 Genesis "GENESIS" "genesis" Kernel "The first entry: format, semantics and configuration."
+    1141 Tick "TICK" "tick" Kernel "A deadline passed."
+}
+
+impl Operation {
+    /// The operation with this upper-case name.
+    pub fn from_name(name: &str) -> Option<Operation> {
+        Self::ALL.iter().copied().find(|operation| operation.name() == name)
+    }
+
+    /// Whether an agent may not use this text as an event type of its own.
+    pub fn is_reserved_event(event: &str) -> bool {
+        Self::ALL.iter().any(|operation| operation.event() == event)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_survives_number_name_and_event() {
+        for &operation in Operation::ALL {
+            assert_eq!(Operation::from_number(operation.number()), Some(operation));
+            assert_eq!(Operation::from_name(operation.name()), Some(operation));
+            assert_eq!(operation.event(), operation.name().to_lowercase());
+            assert!(Operation::is_reserved_event(operation.event()));
+        }
+    }
+}

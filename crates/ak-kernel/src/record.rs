@@ -1,0 +1,243 @@
+//! Inputs as the journal keeps them, and the records the kernel makes of them.
+
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+
+use ak_audit::{Entry, Integrity, Kind, Verdict as AuditVerdict};
+use ak_json::{Digest, Object, Text, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    config::Config,
+    effect::{Completion, Step, Ticket},
+    fields::{FieldError, Fields, base64url},
+    operation::Operation,
+    request::Request,
+    session::Session,
+    time::{Now, Time},
+};
+
+/// Version of the journal's format. Replay refuses others.
+pub const FORMAT_VERSION: u64 = 1;
+/// Version of the kernel's meaning: raised whenever any decision could come out differently. Replay refuses others.
+pub const SEMANTICS_VERSION: u64 = 1;
+
+/// One input, made durable before anything that follows from it leaves the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number, from 0 without gaps.
+    pub seq: u64,
+    /// The audit entry: digests of input, decision and reply.
+    pub leaf: Arc<[u8]>,
+    /// The leaf's hash.
+    pub hash: Digest,
+    /// The input itself, as JSON text.
+    pub body: Arc<[u8]>,
+}
+
+/// An input, as dispatched or as read back from a journal.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    Genesis { config: Config },
+    Dispatch { session: Session, request: Request },
+    Progress { ticket: Ticket, step: Step },
+    Complete { ticket: Ticket, completion: Completion },
+    Tick,
+}
+
+impl Input {
+    /// The journal's form. `entropy` is given only where the input drew on it.
+    pub(crate) fn to_value(&self, time: Time, entropy: Option<&[u8; 32]>) -> Value {
+        let mut body = Object::new();
+        match self {
+            Self::Genesis { config } => {
+                body.insert("in", "genesis".into());
+                body.insert("format", FORMAT_VERSION.into());
+                body.insert("semantics", SEMANTICS_VERSION.into());
+                body.insert("config", config.to_value());
+            }
+            Self::Dispatch { session, request } => {
+                body.insert("in", "dispatch".into());
+                body.insert("session", u64::from(session.number()).into());
+                body.insert("op", request.operation().name().into());
+                body.insert("args", request.args());
+            }
+            Self::Progress { ticket, step } => {
+                body.insert("in", "progress".into());
+                body.insert("ticket", ticket.cause().into());
+                body.insert("step", step.to_value());
+            }
+            Self::Complete { ticket, completion } => {
+                body.insert("in", "complete".into());
+                body.insert("ticket", ticket.cause().into());
+                body.insert("result", completion.to_value());
+            }
+            Self::Tick => {
+                body.insert("in", "tick".into());
+            }
+        }
+        body.insert("time", time.as_micros().into());
+        if let Some(entropy) = entropy {
+            body.insert("entropy", base64url(entropy));
+        }
+        body.into()
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<(Now, Input), FieldError> {
+        let mut fields = Fields::new("input", value)?;
+        let time = Time::from_micros(fields.u64("time")?);
+        let entropy = match fields.optional_bytes("entropy")? {
+            None => [0; 32],
+            Some(bytes) => {
+                <[u8; 32]>::try_from(&*bytes).map_err(|_| fields.error("entropy", "expected 32 bytes"))?
+            }
+        };
+        let input = match &*fields.text("in")? {
+            "genesis" => {
+                for (name, ours) in [("format", FORMAT_VERSION), ("semantics", SEMANTICS_VERSION)] {
+                    if fields.u64(name)? != ours {
+                        return Err(fields.error(name, "is a version that this kernel does not know"));
+                    }
+                }
+                Self::Genesis { config: Config::from_value(&fields.value("config")?)? }
+            }
+            "dispatch" => {
+                let session = fields.u64("session")?;
+                let session = u32::try_from(session).map_err(|_| fields.error("session", "is out of range"))?;
+                let operation = Operation::from_name(&fields.text("op")?)
+                    .ok_or_else(|| fields.error("op", "is not an operation"))?;
+                Self::Dispatch {
+                    session: Session::from_number(session),
+                    request: Request::decode(operation, &fields.value("args")?)?,
+                }
+            }
+            "progress" => Self::Progress {
+                ticket: Ticket::new(fields.u64("ticket")?),
+                step: Step::from_value(&fields.value("step")?)?,
+            },
+            "complete" => Self::Complete {
+                ticket: Ticket::new(fields.u64("ticket")?),
+                completion: Completion::from_value(&fields.value("result")?)?,
+            },
+            "tick" => Self::Tick,
+            _ => return Err(fields.error("in", "is not an input")),
+        };
+        fields.finish()?;
+        Ok((Now { time, entropy }, input))
+    }
+}
+
+/// What the entry says beside the input itself.
+pub(crate) struct Facts {
+    pub(crate) operation: Operation,
+    pub(crate) kind: Kind,
+    pub(crate) decision: AuditVerdict,
+    pub(crate) code: i32,
+    /// The decision that this entry belongs to; its own `seq` where absent.
+    pub(crate) cause: Option<u64>,
+    pub(crate) policy: Digest,
+    /// The canonical target.
+    pub(crate) target: Option<String>,
+    /// The wire form of the outcome, where there is one already.
+    pub(crate) reply: Option<Value>,
+    pub(crate) agent: Text,
+    /// Whose salt commits to input, target and reply.
+    pub(crate) subject: Text,
+    pub(crate) rule: Text,
+    /// The event type of an entry that an agent writes itself.
+    pub(crate) event: Option<Text>,
+}
+
+/// The chain of leaves and the salts of the subjects.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    run: [u8; 16],
+    next_seq: u64,
+    previous: Digest,
+    salts: BTreeMap<Text, [u8; 32]>,
+}
+
+impl Chain {
+    pub(crate) fn new(entropy: &[u8; 32]) -> Chain {
+        let mut run = [0; 16];
+        for (to, from) in run.iter_mut().zip(derive(entropy, "run", "")) {
+            *to = from;
+        }
+        Chain { run, next_seq: 0, previous: Digest::from([0; 32]), salts: BTreeMap::new() }
+    }
+
+    pub(crate) const fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    pub(crate) const fn head(&self) -> Digest {
+        self.previous
+    }
+
+    pub(crate) const fn run(&self) -> &[u8; 16] {
+        &self.run
+    }
+
+    /// Makes the record of one input and moves the chain on.
+    pub(crate) fn record(&mut self, now: &Now, time: Time, input: &Input, facts: Facts) -> Record {
+        let fresh = !self.salts.contains_key(&facts.subject);
+        let salt = *self
+            .salts
+            .entry(facts.subject.clone())
+            .or_insert_with(|| derive(&now.entropy, "salt", &facts.subject));
+        // Genesis draws the run; otherwise only a subject's first entry draws its salt.
+        let drew = fresh || matches!(input, Input::Genesis { .. });
+        let body = input.to_value(now.time, drew.then_some(&now.entropy));
+        let commit = |digest: Option<Digest>| match digest {
+            Some(digest) => ak_audit::commitment(&salt, digest.as_bytes()),
+            None => [0; 32],
+        };
+        let seq = self.next_seq;
+        let entry = Entry {
+            seq,
+            time_us: time.as_micros(),
+            run: self.run,
+            operation: facts.operation.number(),
+            kind: facts.kind,
+            decision: facts.decision,
+            code: facts.code,
+            cause: facts.cause.unwrap_or(seq),
+            policy: *facts.policy.as_bytes(),
+            target: commit(facts.target.map(|target| Value::from(target).digest())),
+            request: commit(Some(body.digest())),
+            reply: commit(facts.reply.map(|reply| reply.digest())),
+            previous: *self.previous.as_bytes(),
+            integrity: Integrity::Trusted,
+            secrecy: Vec::new(),
+            agent: &facts.agent,
+            rule: clip(&facts.rule),
+        };
+        // Names are bounded where they come in, and the rule just above.
+        let Ok(leaf) = entry.encode() else { unreachable!("an entry with bounded texts has bytes") };
+        let leaf: Arc<[u8]> = leaf.into();
+        let hash = Digest::from(ak_audit::leaf_hash(&leaf));
+        self.next_seq += 1;
+        self.previous = hash;
+        let mut text = Vec::with_capacity(body.json_len());
+        body.write_json(&mut text);
+        Record { seq, leaf, hash, body: text.into() }
+    }
+}
+
+/// The first 255 bytes of a rule id, which is all an entry has room for.
+fn clip(rule: &str) -> &str {
+    let mut end = rule.len().min(usize::from(u8::MAX));
+    while !rule.is_char_boundary(end) {
+        end -= 1;
+    }
+    rule.get(..end).unwrap_or_default()
+}
+
+/// 32 bytes for one purpose from one input's entropy.
+fn derive(entropy: &[u8; 32], purpose: &str, name: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(entropy);
+    hash.update([u8::try_from(purpose.len()).unwrap_or(u8::MAX)]);
+    hash.update(purpose);
+    hash.update(name);
+    hash.finalize().into()
+}

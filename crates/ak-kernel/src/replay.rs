@@ -1,0 +1,138 @@
+//! Re-execution: feeds a journal to a new kernel and checks that every entry follows.
+
+use alloc::{format, string::String};
+
+use ak_json::{Digest, Value};
+
+use crate::{
+    config::Config,
+    effect::{Completion, Effect, Ticket},
+    kernel::{Kernel, Output},
+    record::{Input, Record},
+    toolbox::run_tool,
+};
+
+/// What to do with tools when a journal is re-executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tools {
+    /// Take their results from the journal.
+    #[default]
+    Recorded,
+    /// Run them again, and compare.
+    Rerun,
+}
+
+/// Why a journal does not follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq} is wrong: {reason}")]
+pub struct ReplayError {
+    /// The first entry that is wrong.
+    pub seq: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A kernel in the making, fed with one recorded input after the other.
+///
+/// ```
+/// use ak_kernel::{Config, Kernel, Now, Replay, Request, Session, Time, Tools};
+///
+/// let now = Now { time: Time::from_micros(1), entropy: [7; 32] };
+/// let mut kernel = Kernel::new(now, Config::default());
+/// kernel.dispatch(now, Session::OWNER, Request::ToolList);
+///
+/// let mut replay = Replay::new(Tools::Recorded);
+/// while let Some(record) = kernel.poll_record() {
+///     replay.feed(&record.leaf, &record.body)?;
+/// }
+/// let again = replay.finish()?;
+/// assert_eq!(again.head(), kernel.head());
+/// assert_eq!(again.state_digest(), kernel.state_digest());
+/// # Ok::<(), ak_kernel::ReplayError>(())
+/// ```
+#[derive(Debug)]
+pub struct Replay {
+    kernel: Option<Kernel>,
+    tools: Tools,
+    rerun: alloc::collections::BTreeMap<Ticket, Completion>,
+    seq: u64,
+}
+
+impl Replay {
+    /// Begins a replay. The first input must be a genesis.
+    pub fn new(tools: Tools) -> Replay {
+        Replay { kernel: None, tools, rerun: alloc::collections::BTreeMap::new(), seq: 0 }
+    }
+
+    /// Re-executes one recorded input and compares the entry it makes, byte for byte.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when the body is no input, or the entry that follows from it is not the recorded one.
+    pub fn feed(&mut self, leaf: &[u8], body: &[u8]) -> Result<Record, ReplayError> {
+        let seq = self.seq;
+        let wrong = |reason: String| ReplayError { seq, reason };
+        // The journal's own limits are unknown before its genesis is read; what it holds was within them when written.
+        let limits = match &self.kernel {
+            None => Config::default().journal_limits(),
+            Some(kernel) => kernel.config().journal_limits(),
+        };
+        let value = Value::parse(body, &limits).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
+        let (now, input) = Input::from_value(&value).map_err(|error| wrong(format!("the body is no input: {error}")))?;
+        if let (Tools::Rerun, Input::Complete { ticket, completion }) = (self.tools, &input) {
+            if self.rerun.remove(ticket).is_some_and(|again| again != *completion) {
+                return Err(wrong(String::from("the tool, run again, gives another result")));
+            }
+        }
+        match (&mut self.kernel, input) {
+            (None, Input::Genesis { config }) => self.kernel = Some(Kernel::new(now, config)),
+            (Some(kernel), Input::Dispatch { session, request }) => {
+                kernel.dispatch(now, session, request);
+            }
+            (Some(kernel), Input::Progress { ticket, step }) => kernel.progress(now, ticket, step),
+            (Some(kernel), Input::Complete { ticket, completion }) => kernel.complete(now, ticket, completion),
+            (Some(kernel), Input::Tick) => kernel.handle_timeout(now),
+            (None, _) => return Err(wrong(String::from("the journal does not begin with a genesis"))),
+            (Some(_), Input::Genesis { .. }) => return Err(wrong(String::from("a second genesis"))),
+        }
+        let record = self.kernel.as_mut().and_then(Kernel::poll_record);
+        let record = record.ok_or_else(|| wrong(String::from("nothing follows from this input")))?;
+        if *record.leaf != *leaf {
+            return Err(wrong(String::from("another entry follows from this input than the one recorded")));
+        }
+        self.release(record.seq);
+        self.seq += 1;
+        Ok(record)
+    }
+
+    /// Takes the outputs; tools are run again where that is wanted.
+    fn release(&mut self, seq: u64) {
+        let Some(kernel) = &mut self.kernel else { return };
+        kernel.committed(seq);
+        while let Some(output) = kernel.poll_output() {
+            match (self.tools, output) {
+                (Tools::Rerun, Output::Perform(ticket, Effect::RunTool { tool, input, limits })) => {
+                    self.rerun.insert(ticket, run_tool(&tool, &input, limits));
+                }
+                (Tools::Recorded | Tools::Rerun, Output::Perform(..) | Output::Reply(..) | Output::Resume(..)) => {}
+            }
+        }
+    }
+
+    /// How many entries have followed so far.
+    pub fn entries(&self) -> u64 {
+        self.seq
+    }
+
+    /// The leaf hash of the last entry that followed.
+    pub fn head(&self) -> Option<Digest> {
+        self.kernel.as_ref().map(Kernel::head)
+    }
+
+    /// The kernel as it was after the last input.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when there was no input at all.
+    pub fn finish(self) -> Result<Kernel, ReplayError> {
+        self.kernel.ok_or_else(|| ReplayError { seq: 0, reason: String::from("the journal is empty") })
+    }
+}

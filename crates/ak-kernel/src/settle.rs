@@ -1,0 +1,145 @@
+//! Effects under way: what may happen on the way, and what their end means.
+
+use alloc::{format, string::ToString, vec::Vec};
+use core::net::IpAddr;
+
+use ak_audit::Verdict as Ruled;
+use ak_json::{Text, object};
+use ak_policy::{Action, CanonicalUrl, Dimension, Target};
+
+use crate::{
+    code::Code,
+    effect::{Completion, Step, Verdict},
+    gate::Ruling,
+    kernel::{Kernel, UnderWay},
+    question::Question,
+    reply::{Failure, Reply},
+    request::Request,
+};
+
+impl Kernel {
+    /// Decides on a step of an effect.
+    pub(crate) fn judge(&mut self, under_way: &mut UnderWay, step: Step) -> (Ruling, Verdict) {
+        match (step, under_way.url.clone()) {
+            (Step::Resolved(addresses), Some(url)) => self.judge_addresses(under_way, &url, &addresses),
+            (Step::Redirect { method, url }, Some(_)) => self.judge_redirect(under_way, &method, &url),
+            (Step::Chunk { tokens, .. }, None) if matches!(under_way.request, Request::Inference { .. }) => {
+                under_way.tokens = under_way.tokens.saturating_add(tokens);
+                // The estimate of a chunk is coarse; only what was reserved for the whole answer counts.
+                if under_way.tokens <= under_way.tokens_max {
+                    return (ruling(Ruled::Permit, "budget", None), Verdict::Continue);
+                }
+                let message = format!("the answer exceeds the {} tokens set aside for it", under_way.tokens_max);
+                let failure = Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
+                (ruling(Ruled::Refused, "budget", None), Verdict::Abort(failure))
+            }
+            (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. }, _) => {
+                let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
+                (ruling(Ruled::Refused, "step", None), Verdict::Abort(failure))
+            }
+        }
+    }
+
+    /// Of a host's addresses those remain that may be connected to.
+    fn judge_addresses(&self, under_way: &UnderWay, url: &CanonicalUrl, found: &[IpAddr]) -> (Ruling, Verdict) {
+        let agent = self.agents.get(under_way.session).map(|agent| &*agent.name).unwrap_or_default();
+        let via = Target::Url(url.clone());
+        let open: Vec<IpAddr> = found
+            .iter()
+            .copied()
+            .filter(|address| self.policy.address_allowed(agent, *address, url.port(), &via))
+            .collect();
+        let target = found.first().map(|address| Target::addr(*address, url.port()).to_string());
+        if !open.is_empty() {
+            return (ruling(Ruled::Permit, "address", target), Verdict::Connect(open));
+        }
+        let closed: Vec<_> = found.iter().map(|address| Target::addr(*address, url.port()).to_string()).collect();
+        let message = match closed.as_slice() {
+            [] => format!("{url}: the host has no address"),
+            _ => format!("{url}: private and special addresses are closed unless `[net] connect` grants them: {}", closed.join(", ")),
+        };
+        (ruling(Ruled::DefaultDeny, "address", target), Verdict::Abort(Failure::new(Code::PolicyDeny, message)))
+    }
+
+    /// A redirect is a request of its own.
+    fn judge_redirect(&mut self, under_way: &mut UnderWay, method: &str, url: &Text) -> (Ruling, Verdict) {
+        let refuse = |reason: &str| {
+            let failure = Failure::new(Code::PolicyDeny, format!("redirect to {}: {reason}", &**url));
+            (ruling(Ruled::Refused, "canonical", Some(url.to_string())), Verdict::Abort(failure))
+        };
+        let Some(action) = Action::from_method(method) else { return refuse("the method is not known") };
+        let url = match CanonicalUrl::parse(url) {
+            Ok(url) => url,
+            Err(error) => return refuse(&error.to_string()),
+        };
+        let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let args = Question::of(&under_way.request, &agent).ok().flatten().and_then(|question| question.args);
+        let question = Question { action, target: Target::Url(url.clone()), args };
+        match self.gate(under_way.session, agent).ask(&question) {
+            (ruling, Ok(_)) => {
+                under_way.url = Some(url.clone());
+                (ruling, Verdict::Follow(url))
+            }
+            (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
+        }
+    }
+
+    /// Settles an effect's account and turns its end into the reply.
+    pub(crate) fn conclude(&mut self, under_way: UnderWay, completion: Completion) -> Result<Reply, Failure> {
+        let UnderWay { session, request, hold, aborted, .. } = under_way;
+        let sent = match &request {
+            Request::FsWrite { data, .. } => data.len() as u64,
+            Request::Http(http) => http.body.as_ref().map_or(0, |body| body.len() as u64),
+            _ => 0,
+        };
+        let used = |received: usize| [(Dimension::Bytes, sent.saturating_add(received as u64))];
+        let (reply, actual) = match completion {
+            Completion::Unknown => {
+                // Whatever was set aside counts as used.
+                self.agents.settle(hold, &[]);
+                let message = "the kernel stopped while this was under way: it may or may not have happened";
+                return Err(Failure::new(Code::UnknownOutcome, message));
+            }
+            Completion::Failed { code, message, context, spent } => {
+                let dimension = match &request {
+                    Request::Inference { .. } => Some(Dimension::Tokens),
+                    Request::Call { .. } => Some(Dimension::Cpu),
+                    _ => None,
+                };
+                let mut actual = Vec::from(used(0));
+                actual.extend(dimension.map(|dimension| (dimension, spent)));
+                if matches!(request, Request::Call { .. }) {
+                    actual.push((Dimension::ToolCalls, 1));
+                }
+                self.agents.settle(hold, &actual);
+                return Err(aborted.unwrap_or(Failure { context, ..Failure::new(code, message) }));
+            }
+            Completion::Done => (Reply::Done, Vec::from(used(0))),
+            Completion::File(bytes) => {
+                let actual = Vec::from(used(bytes.len()));
+                (Reply::Bytes(bytes), actual)
+            }
+            Completion::Value(value) => (Reply::Value(value), Vec::from(used(0))),
+            Completion::Http(response) => {
+                let actual = Vec::from(used(response.body.len()));
+                (Reply::Http(response), actual)
+            }
+            Completion::Inferred { response, tokens } => {
+                (Reply::Value(response), Vec::from([(Dimension::Tokens, tokens)]))
+            }
+            Completion::Tool { output, fuel } => {
+                let actual = Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)]);
+                (Reply::Value(object! { "output": output }), actual)
+            }
+        };
+        self.agents.settle(hold, &actual);
+        match aborted {
+            None => Ok(reply),
+            Some(failure) => Err(failure),
+        }
+    }
+}
+
+fn ruling(ruled: Ruled, rule: &str, target: Option<alloc::string::String>) -> Ruling {
+    Ruling { ruled, rule: Text::from(rule), target }
+}
