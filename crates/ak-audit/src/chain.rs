@@ -58,6 +58,11 @@ impl Chain {
     /// # Errors
     /// When the bytes are no entry, or not the one that follows.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Hash, ChainError> {
+        Ok(self.push_decoded(bytes)?.0)
+    }
+
+    /// [`Chain::push`] that gives the decoded entry, too.
+    pub(crate) fn push_decoded<'b>(&mut self, bytes: &'b [u8]) -> Result<(Hash, Entry<'b>), ChainError> {
         let seq = self.next;
         let entry = Entry::decode(bytes).map_err(|error| ChainError::Entry { seq, error })?;
         if entry.seq != seq {
@@ -70,6 +75,6 @@ impl Chain {
             return Err(ChainError::Time { seq });
         }
         *self = Chain { next: seq.saturating_add(1), head: leaf_hash(bytes), time_us: entry.time_us };
-        Ok(self.head)
+        Ok((self.head, entry))
     }
 }

@@ -7,6 +7,12 @@ use crate::{
     prove::{self, ProofError},
 };
 
+/// Levels of the tree that a tile spans.
+pub(crate) const TILE_HEIGHT: u32 = 8;
+
+/// Leaves under a full tile.
+pub(crate) const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
+
 /// The right edge of an append-only RFC 6962 tree: enough to append and to know the root, in O(log n) memory.
 ///
 /// It holds one hash for each bit set in the size: the roots of the perfect trees the leaves fall into, largest first.
@@ -60,6 +66,26 @@ impl Tree {
     #[must_use]
     pub fn peaks(&self) -> &[Hash] {
         &self.peaks
+    }
+
+    /// The part of this edge at `height` and above, as the edge of a tree whose leaves are the subtrees of that height.
+    pub(crate) fn above(&self, height: u32) -> Tree {
+        let size = self.size >> height;
+        Tree { size, peaks: self.peaks.iter().take(size.count_ones() as usize).copied().collect() }
+    }
+
+    /// The part of this edge below `height`: the leaves after the last full subtree of that height.
+    pub(crate) fn below(&self, height: u32) -> Tree {
+        let above = (self.size >> height).count_ones() as usize;
+        let size = self.size - (self.size >> height << height);
+        Tree { size, peaks: self.peaks.iter().skip(above).copied().collect() }
+    }
+
+    /// The edge of which this is the part at `height` and above, and `below` the rest.
+    pub(crate) fn joined(mut self, height: u32, below: &Tree) -> Tree {
+        self.size = (self.size << height) + below.size;
+        self.peaks.extend_from_slice(&below.peaks);
+        self
     }
 }
 
@@ -156,6 +182,15 @@ impl FullTree {
         }
     }
 
+    /// Forgets every leaf from `size` on, as if it had never been appended.
+    pub(crate) fn truncate(&mut self, size: u64) {
+        self.size = size.clamp(self.pruned_below, self.size);
+        for (height, level) in (0..).zip(self.levels.iter_mut()) {
+            let kept = (self.size >> height).saturating_sub(level.first);
+            level.hashes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        }
+    }
+
     /// The edge of the tree as it was when it had `size` leaves.
     ///
     /// # Errors
@@ -206,7 +241,8 @@ impl FullTree {
         if size > self.size { Err(ProofError::Range) } else { Ok(()) }
     }
 
-    fn node(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
+    /// The root of the perfect subtree at this height and index.
+    pub(crate) fn node(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
         self.levels.get(level as usize).and_then(|level| level.at(index)).ok_or(ProofError::Pruned)
     }
 }

@@ -1,0 +1,144 @@
+//! Frames, the unit in which a segment is written and damage is noticed.
+//!
+//! | bytes | field, little-endian |
+//! |---|---|
+//! | 4 | CRC-32C over the segment's salt, the frame's offset in the file as u64, and all that follows |
+//! | 4 | *n*, length of the payload |
+//! | 1 | kind |
+//! | *n* | payload |
+//!
+//! The salt keeps anybody who may choose a body from writing a frame inside it; the offset keeps a frame that a disk
+//! put in the wrong place from being taken for one that belongs there.
+
+use alloc::vec::Vec;
+
+use crc::{CRC_32_ISCSI, Crc, Table};
+
+use crate::hash::Hash;
+
+/// CRC-32C (Castagnoli), as in RFC 3720.
+const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// Bytes of a frame before its payload.
+pub(crate) const FRAME_HEAD_BYTES: usize = 9;
+
+/// The longest payload: an entry and a body of 64 MiB.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = (64 << 20) + (1 << 17);
+
+/// Bytes of a whole commit frame.
+pub(crate) const COMMIT_BYTES: usize = FRAME_HEAD_BYTES + 56;
+
+/// Bytes of a whole mark frame.
+pub(crate) const MARK_BYTES: usize = FRAME_HEAD_BYTES + 8;
+
+pub(crate) const HEADER: u8 = 1;
+pub(crate) const RECORD: u8 = 2;
+pub(crate) const COMMIT: u8 = 3;
+pub(crate) const MARK: u8 = 4;
+
+/// What the checksums of one segment start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Salt(pub(crate) [u8; 8]);
+
+/// The end of a batch: what makes its records count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Commit {
+    /// Entries in the log before this batch.
+    pub(crate) first: u64,
+    /// Entries in the log with it.
+    pub(crate) size: u64,
+    /// Offset of the batch's first frame.
+    pub(crate) start: u64,
+    /// Root over all `size` entries.
+    pub(crate) root: Hash,
+}
+
+/// A frame whose checksum holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    /// An entry and its body: `u32` length of the entry, entry, body.
+    Record { entry: &'a [u8], body: &'a [u8] },
+    /// `u64` first, `u64` size, `u64` start, root.
+    Commit(Commit),
+    /// `u64` size: written once a sync returned, it says that so many entries were acknowledged.
+    Mark { size: u64 },
+}
+
+/// Appends a frame that will stand at `offset`; `write` appends its payload.
+pub(crate) fn push(out: &mut Vec<u8>, salt: Salt, offset: u64, kind: u8, payload: &[&[u8]]) {
+    let length = payload.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+    // Callers keep to PAYLOAD_BYTES_MAX, which fits.
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut digest = CRC.digest();
+    digest.update(&salt.0);
+    digest.update(&offset.to_le_bytes());
+    digest.update(&length);
+    digest.update(&[kind]);
+    payload.iter().for_each(|part| digest.update(part));
+    out.extend_from_slice(&digest.finalize().to_le_bytes());
+    out.extend_from_slice(&length);
+    out.push(kind);
+    payload.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+pub(crate) fn push_record(out: &mut Vec<u8>, salt: Salt, offset: u64, entry: &[u8], body: &[u8]) {
+    let length = u32::try_from(entry.len()).unwrap_or(u32::MAX).to_le_bytes();
+    push(out, salt, offset, RECORD, &[&length, entry, body]);
+}
+
+pub(crate) fn push_commit(out: &mut Vec<u8>, salt: Salt, offset: u64, commit: &Commit) {
+    let Commit { first, size, start, root } = commit;
+    let numbers = [first.to_le_bytes(), size.to_le_bytes(), start.to_le_bytes()];
+    push(out, salt, offset, COMMIT, &[numbers.as_flattened(), root]);
+}
+
+pub(crate) fn push_mark(out: &mut Vec<u8>, salt: Salt, offset: u64, size: u64) {
+    push(out, salt, offset, MARK, &[&size.to_le_bytes()]);
+}
+
+/// The length of the whole frame that starts with `head`, if that is plausible.
+pub(crate) fn frame_length(head: &[u8; FRAME_HEAD_BYTES]) -> Option<usize> {
+    let [_, _, _, _, a, b, c, d, kind] = *head;
+    let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
+    (length <= PAYLOAD_BYTES_MAX && matches!(kind, HEADER..=MARK))
+        .then(|| length.saturating_add(FRAME_HEAD_BYTES))
+}
+
+/// The kind and payload of the whole frame in `bytes`, if its checksum holds.
+pub(crate) fn open(bytes: &[u8], salt: Salt, offset: u64) -> Option<(u8, &[u8])> {
+    let (crc, rest) = bytes.split_first_chunk::<4>()?;
+    let mut digest = CRC.digest();
+    digest.update(&salt.0);
+    digest.update(&offset.to_le_bytes());
+    digest.update(rest);
+    if digest.finalize() != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    let (head, payload) = rest.split_first_chunk::<5>()?;
+    let [a, b, c, d, kind] = *head;
+    (u32::from_le_bytes([a, b, c, d]) as usize == payload.len()).then_some((kind, payload))
+}
+
+/// The whole frame in `bytes`, if its checksum holds and it is one of those that follow a header.
+pub(crate) fn parse(bytes: &[u8], salt: Salt, offset: u64) -> Option<Frame<'_>> {
+    let (kind, payload) = open(bytes, salt, offset)?;
+    match kind {
+        RECORD => {
+            let (length, rest) = payload.split_first_chunk::<4>()?;
+            let (entry, body) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            Some(Frame::Record { entry, body })
+        }
+        COMMIT => {
+            let (numbers, root) = payload.split_at_checked(24)?;
+            let ([first, size, start], []) = numbers.as_chunks::<8>() else { return None };
+            Some(Frame::Commit(Commit {
+                first: u64::from_le_bytes(*first),
+                size: u64::from_le_bytes(*size),
+                start: u64::from_le_bytes(*start),
+                root: root.try_into().ok()?,
+            }))
+        }
+        MARK => Some(Frame::Mark { size: u64::from_le_bytes(payload.try_into().ok()?) }),
+        _ => None,
+    }
+}

@@ -1,0 +1,115 @@
+//! The sparse index: where blocks of entries start, and what certainly does not stand in them.
+
+use alloc::vec::Vec;
+
+use crate::{
+    entry::{Entry, Verdict},
+    tree::TILE_WIDTH,
+};
+
+/// A block ends after this many bytes even if it holds few entries.
+const BLOCK_BYTES: u64 = 1 << 20;
+
+/// Consecutive entries of one segment, never across a tile of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) first: u64,
+    /// First entry of the segment it stands in.
+    pub(crate) segment: u64,
+    /// Where its first frame starts.
+    pub(crate) offset: u64,
+    pub(crate) time_first_us: u64,
+    pub(crate) time_last_us: u64,
+    pub(crate) holds: Filter,
+}
+
+/// What may stand in a block: a bit that is not set says that it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Filter {
+    operations: u128,
+    agents: u128,
+    rules: u128,
+    decisions: u8,
+}
+
+impl Filter {
+    fn add(&mut self, entry: &Entry<'_>) {
+        self.operations |= 1 << (entry.operation % 128);
+        self.agents |= text_bit(entry.agent);
+        self.rules |= text_bit(entry.rule);
+        self.decisions |= 1 << entry.decision as u8;
+    }
+
+    pub(crate) const fn operation(&self, operation: u16) -> bool {
+        self.operations >> (operation % 128) & 1 == 1
+    }
+
+    pub(crate) fn agent(&self, agent: &str) -> bool {
+        self.agents & text_bit(agent) != 0
+    }
+
+    pub(crate) fn rule(&self, rule: &str) -> bool {
+        self.rules & text_bit(rule) != 0
+    }
+
+    pub(crate) const fn decision(&self, decision: Verdict) -> bool {
+        self.decisions >> decision as u8 & 1 == 1
+    }
+}
+
+/// One of 128 bits, by FNV-1a.
+fn text_bit(text: &str) -> u128 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    1 << (text.bytes().fold(0xcbf2_9ce4_8422_2325, step) >> 57)
+}
+
+/// All blocks of a journal, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Index {
+    blocks: Vec<Block>,
+}
+
+impl Index {
+    /// Takes in the next entry, whose frame starts at `offset` of `segment`.
+    pub(crate) fn push(&mut self, entry: &Entry<'_>, segment: u64, offset: u64) {
+        let fits = |block: &&mut Block| {
+            block.segment == segment
+                && !entry.seq.is_multiple_of(TILE_WIDTH)
+                && offset.saturating_sub(block.offset) < BLOCK_BYTES
+        };
+        if let Some(block) = self.blocks.last_mut().filter(fits) {
+            block.time_last_us = entry.time_us;
+            block.holds.add(entry);
+        } else {
+            let mut holds = Filter::default();
+            holds.add(entry);
+            self.blocks.push(Block {
+                first: entry.seq,
+                segment,
+                offset,
+                time_first_us: entry.time_us,
+                time_last_us: entry.time_us,
+                holds,
+            });
+        }
+    }
+
+    /// Forgets every entry from `seq` on.
+    pub(crate) fn truncate(&mut self, seq: u64) {
+        self.blocks.truncate(self.blocks.partition_point(|block| block.first < seq));
+    }
+
+    /// Forgets every block of segments before the one that starts with `segment`.
+    pub(crate) fn prune(&mut self, segment: u64) {
+        self.blocks.drain(..self.blocks.partition_point(|block| block.segment < segment));
+    }
+
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Position of the block that holds `seq`, or of the first one after it.
+    pub(crate) fn position(&self, seq: u64) -> usize {
+        self.blocks.partition_point(|block| block.first <= seq).saturating_sub(1)
+    }
+}

@@ -1,0 +1,378 @@
+//! Reading a journal back: what is whole, what was torn by a crash, what is damaged.
+
+use alloc::{string::String, vec, vec::Vec};
+
+use super::{
+    cursor::{Cursor, read_fully},
+    disk::{Disk, DiskError},
+    frame::{Commit, Frame, Salt},
+    index::Index,
+    segment::{self, Genesis, HEADER_BYTES, Header},
+};
+use crate::{
+    chain::{Chain, ChainError},
+    checkpoint::Checkpoint,
+    entry::Entry,
+    hash::{Hash, leaf_hash},
+    tiled::TiledTree,
+    tree::Tree,
+};
+
+/// What is wrong with a journal, from some entry on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JournalFault {
+    /// Bytes that were acknowledged do not match their checksum, or unused space is not zero.
+    #[error("acknowledged bytes are damaged")]
+    Damaged,
+    /// The header of a segment is damaged, or contradicts the segment before it.
+    #[error("header of a segment is damaged or belongs to another log")]
+    Header,
+    /// A segment is missing.
+    #[error("a segment is missing")]
+    Gap,
+    /// An entry does not follow its predecessor.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The entries of a batch lead to another root than the batch was committed with.
+    #[error("entries lead to another root than they were committed with")]
+    Root,
+    /// The log is shorter than a checkpoint says it was.
+    #[error("log is shorter than the checkpoint at {size}")]
+    RolledBack {
+        /// Size stated by the checkpoint.
+        size: u64,
+    },
+    /// The log is another than the one a checkpoint was made of.
+    #[error("log differs from the checkpoint at {size}")]
+    Rewritten {
+        /// Size stated by the checkpoint.
+        size: u64,
+    },
+}
+
+/// What opening a journal found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// Entries recovered, those pruned included: the `seq` of the next entry.
+    pub size: u64,
+    /// Root over them.
+    pub root: Hash,
+    /// Entries below this one were dropped by retention.
+    pub pruned_below: u64,
+    /// Bytes after the last whole batch, left by a write that was never acknowledged.
+    pub torn_tail_bytes: u64,
+    /// Whether nothing can be appended: acknowledged data is damaged, or the journal was opened for reading.
+    pub read_only: bool,
+    /// The first entry that is damaged, missing or not vouched for.
+    pub first_bad: Option<u64>,
+    /// What is wrong with it.
+    pub reason: Option<JournalFault>,
+    /// Largest size among the caller's checkpoints that this journal agrees with. None: it is unanchored, and whoever
+    /// holds the directory could have rewritten it.
+    pub anchored_at: Option<u64>,
+}
+
+/// One segment that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Its first entry, which is its name.
+    pub(crate) first: u64,
+    pub(crate) salt: Salt,
+    /// Where its last whole batch ends.
+    pub(crate) end: u64,
+}
+
+/// A journal read back.
+pub(crate) struct Recovery {
+    pub(crate) genesis: Genesis,
+    pub(crate) base: Tree,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) index: Index,
+    pub(crate) chain: Chain,
+    pub(crate) tree: TiledTree,
+    /// Unacknowledged bytes at the end of the last segment.
+    pub(crate) torn_bytes: u64,
+    /// A segment whose creation a crash cut short.
+    pub(crate) stillborn: Option<String>,
+    pub(crate) fault: Option<(u64, JournalFault)>,
+    /// Root at the size of each checkpoint asked about, as far as the log reaches.
+    pub(crate) roots: Vec<(u64, Hash)>,
+}
+
+/// Reads every segment of the journal on `disk`; none if there is none. Roots are noted at the sizes of `anchors`.
+pub(crate) fn recover<D: Disk>(disk: &D, anchors: &[Checkpoint]) -> Result<Option<Recovery>, DiskError> {
+    let mut firsts: Vec<u64> = disk.list()?.iter().filter_map(|name| segment::parse_name(name)).collect();
+    firsts.sort_unstable();
+    let mut recovery: Option<Recovery> = None;
+    for (position, first) in firsts.iter().enumerate() {
+        let last = position + 1 == firsts.len();
+        let header = read_header(disk, *first)?;
+        let Some(header) = header.filter(|header| header.chain.next == *first) else {
+            let stillborn = last && is_stillborn(disk, *first, recovery.as_ref())?;
+            match &mut recovery {
+                Some(recovery) if stillborn => recovery.stillborn = Some(segment::name(*first)),
+                Some(recovery) => recovery.fault = Some((*first, JournalFault::Header)),
+                None if stillborn => return Ok(None),
+                None => {
+                    let mut lost = Recovery::start(Header::lost(*first));
+                    lost.fault = Some((*first, JournalFault::Header));
+                    recovery = Some(lost);
+                }
+            }
+            break;
+        };
+        match &mut recovery {
+            None => recovery = Some(Recovery::start(header.clone())),
+            Some(recovery) => {
+                recovery.fault = recovery.check_header(&header);
+                if recovery.fault.is_some() {
+                    break;
+                }
+            }
+        }
+        let Some(recovery) = &mut recovery else { break };
+        recovery.note_roots(anchors);
+        Reading::new(disk, &header, recovery, anchors)?.read(last)?;
+        if recovery.fault.is_some() {
+            break;
+        }
+    }
+    Ok(recovery)
+}
+
+fn read_header<D: Disk>(disk: &D, first: u64) -> Result<Option<Header>, DiskError> {
+    let mut bytes = vec![0; usize::try_from(HEADER_BYTES).unwrap_or_default()];
+    let got = read_fully(disk, &segment::name(first), 0, &mut bytes)?;
+    Ok(bytes.get(..got).and_then(Header::decode))
+}
+
+/// Whether the last segment, whose header is not whole, never held a batch: then a crash cut its creation short, and
+/// nothing is lost with it.
+fn is_stillborn<D: Disk>(disk: &D, first: u64, before: Option<&Recovery>) -> Result<bool, DiskError> {
+    let name = segment::name(first);
+    let length = disk.length(&name)?;
+    let unused = Cursor::new(disk, name, HEADER_BYTES, length).bytes_until_zeros()? == 0;
+    Ok(unused && first == before.map_or(0, |recovery| recovery.chain.next))
+}
+
+impl Recovery {
+    /// The journal that begins with this header, nothing of it read yet.
+    pub(crate) fn start(header: Header) -> Recovery {
+        Recovery {
+            tree: TiledTree::from_edge(&header.tree),
+            genesis: header.genesis,
+            base: header.tree,
+            segments: Vec::new(),
+            index: Index::default(),
+            chain: header.chain,
+            torn_bytes: 0,
+            stillborn: None,
+            fault: None,
+            roots: Vec::new(),
+        }
+    }
+
+    /// What is wrong with the header of the segment that should come next.
+    fn check_header(&self, header: &Header) -> Option<(u64, JournalFault)> {
+        let size = self.chain.next;
+        if header.chain.next != size {
+            return Some((size.min(header.chain.next), JournalFault::Gap));
+        }
+        let follows =
+            header.chain == self.chain && header.tree == self.tree.edge() && header.genesis == self.genesis;
+        (!follows).then_some((size, JournalFault::Header))
+    }
+
+    fn note_roots(&mut self, anchors: &[Checkpoint]) {
+        if anchors.iter().any(|anchor| anchor.size == self.chain.next) {
+            self.roots.push((self.chain.next, self.tree.root()));
+        }
+    }
+
+    /// Compares with the checkpoints: the largest size they agree on, and the first contradiction.
+    pub(crate) fn compare(&self, anchors: &[Checkpoint]) -> (Option<u64>, Option<(u64, JournalFault)>) {
+        let mut sorted: Vec<&Checkpoint> = anchors.iter().collect();
+        sorted.sort_by_key(|anchor| anchor.size);
+        let mut agreed = None;
+        for anchor in sorted.into_iter().filter(|anchor| anchor.size >= self.base.size()) {
+            let Checkpoint { size, root, .. } = anchor;
+            if *size > self.chain.next {
+                return (agreed, Some((self.chain.next, JournalFault::RolledBack { size: *size })));
+            }
+            if !self.roots.contains(&(*size, *root)) {
+                let first = agreed.unwrap_or(self.base.size());
+                return (agreed, Some((first, JournalFault::Rewritten { size: *size })));
+            }
+            agreed = Some(*size);
+        }
+        (agreed, None)
+    }
+}
+
+/// The reading of one segment.
+struct Reading<'r, 'd, D> {
+    cursor: Cursor<'d, D>,
+    salt: Salt,
+    segment: u64,
+    recovery: &'r mut Recovery,
+    anchors: &'r [Checkpoint],
+    batch: Batch,
+}
+
+/// The batch under way: nothing of it counts before its commit.
+struct Batch {
+    /// Offset of its first frame.
+    start: u64,
+    chain: Chain,
+    leaves: Vec<Hash>,
+    /// Edge of the tree's last tile before it.
+    last_tile: Tree,
+}
+
+/// What a frame was good for.
+enum Read {
+    Good,
+    Fault(u64, JournalFault),
+}
+
+impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
+    fn new(
+        disk: &'d D,
+        header: &Header,
+        recovery: &'r mut Recovery,
+        anchors: &'r [Checkpoint],
+    ) -> Result<Reading<'r, 'd, D>, DiskError> {
+        let segment = header.chain.next;
+        let name = segment::name(segment);
+        let length = disk.length(&name)?;
+        let salt = header.salt();
+        recovery.segments.push(Segment { first: segment, salt, end: HEADER_BYTES });
+        let batch = Batch {
+            start: HEADER_BYTES,
+            chain: recovery.chain,
+            leaves: Vec::new(),
+            last_tile: recovery.tree.last_tile(),
+        };
+        let cursor = Cursor::new(disk, name, HEADER_BYTES, length);
+        Ok(Reading { cursor, salt, segment, recovery, anchors, batch })
+    }
+
+    fn read(mut self, last: bool) -> Result<(), DiskError> {
+        let fault = loop {
+            match self.step()? {
+                Some(Read::Good) => {}
+                Some(Read::Fault(seq, fault)) => break Some((seq, fault)),
+                None => break self.end(last)?,
+            }
+        };
+        self.recovery.fault = fault;
+        let size = self.recovery.chain.next;
+        self.recovery.tree.rewind(size, self.batch.last_tile);
+        self.recovery.index.truncate(size);
+        Ok(())
+    }
+
+    /// Takes in the next frame; none if there is none that is whole.
+    fn step(&mut self) -> Result<Option<Read>, DiskError> {
+        let offset = self.cursor.offset();
+        let Some((frame, length)) = self.cursor.frame(self.salt)? else { return Ok(None) };
+        let next = offset.saturating_add(length);
+        let read = match frame {
+            Frame::Record { entry, .. } => match self.batch.chain.push_decoded(entry) {
+                Ok((leaf, entry)) => {
+                    self.recovery.index.push(&entry, self.segment, offset);
+                    self.batch.leaves.push(leaf);
+                    self.recovery.tree.push(leaf);
+                    let size = self.batch.chain.next;
+                    if self.anchors.iter().any(|anchor| anchor.size == size) {
+                        self.recovery.roots.push((size, self.recovery.tree.root()));
+                    }
+                    Read::Good
+                }
+                Err(ChainError::Previous { seq }) => {
+                    let seq = self.blame(seq)?;
+                    Read::Fault(seq, ChainError::Previous { seq }.into())
+                }
+                Err(error) => Read::Fault(self.batch.chain.next, error.into()),
+            },
+            Frame::Commit(commit) => self.commit(&commit, next),
+            Frame::Mark { size } => {
+                if self.batch.leaves.is_empty() && size == self.recovery.chain.next {
+                    self.advance(next);
+                    Read::Good
+                } else {
+                    Read::Fault(self.batch.chain.next, JournalFault::Root)
+                }
+            }
+        };
+        self.cursor.seek(next);
+        Ok(Some(read))
+    }
+
+    fn commit(&mut self, commit: &Commit, next: u64) -> Read {
+        let expected = Commit {
+            first: self.recovery.chain.next,
+            size: self.batch.chain.next,
+            start: self.batch.start,
+            root: self.recovery.tree.root(),
+        };
+        if *commit != expected || self.batch.leaves.is_empty() {
+            // The chain vouches for all but the last.
+            return Read::Fault(self.batch.chain.next.saturating_sub(1), JournalFault::Root);
+        }
+        self.recovery.chain = self.batch.chain;
+        self.batch.leaves.clear();
+        self.batch.last_tile = self.recovery.tree.last_tile();
+        self.advance(next);
+        Read::Good
+    }
+
+    fn advance(&mut self, end: u64) {
+        self.batch.start = end;
+        if let Some(segment) = self.recovery.segments.last_mut() {
+            segment.end = end;
+        }
+    }
+
+    /// No whole frame follows: is this the end, a torn write, or damage?
+    fn end(&mut self, last: bool) -> Result<Option<(u64, JournalFault)>, DiskError> {
+        let damaged = Some((self.batch.chain.next, JournalFault::Damaged));
+        self.cursor.seek(self.batch.start);
+        let trailing = self.cursor.bytes_until_zeros()?;
+        if trailing == 0 {
+            return Ok(None);
+        }
+        self.cursor.shorten(self.batch.start.saturating_add(trailing));
+        if !last || self.cursor.acknowledged_beyond(self.recovery.chain.next, self.salt)? {
+            return Ok(damaged);
+        }
+        self.recovery.torn_bytes = trailing;
+        Ok(None)
+    }
+
+    /// Entry `seq` names another predecessor than the one that stands before it in its batch: which of the two was
+    /// changed? If the batch's root is right with the hash that `seq` names, then `seq` is right and its predecessor wrong.
+    fn blame(&mut self, seq: u64) -> Result<u64, DiskError> {
+        let Some(kept) = self.batch.leaves.len().checked_sub(1) else { return Ok(seq) };
+        let mut tree = self.recovery.tree.clone();
+        tree.rewind(self.recovery.chain.next, self.batch.last_tile.clone());
+        self.batch.leaves.iter().take(kept).for_each(|leaf| tree.push(*leaf));
+        let mut named = false;
+        loop {
+            let Some((frame, length)) = self.cursor.frame(self.salt)? else { return Ok(seq) };
+            match frame {
+                Frame::Record { entry, .. } => {
+                    if !named {
+                        let Ok(entry) = Entry::decode(entry) else { return Ok(seq) };
+                        tree.push(entry.previous);
+                        named = true;
+                    }
+                    tree.push(leaf_hash(entry));
+                }
+                Frame::Commit(commit) if commit.root == tree.root() => return Ok(seq.saturating_sub(1)),
+                Frame::Commit(_) | Frame::Mark { .. } => return Ok(seq),
+            }
+            self.cursor.seek(self.cursor.offset().saturating_add(length));
+        }
+    }
+}

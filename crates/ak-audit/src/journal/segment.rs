@@ -1,0 +1,110 @@
+//! Segments: the files a journal consists of, each with a header from which it can be read alone.
+
+use alloc::{format, string::String, vec, vec::Vec};
+
+use sha2::{Digest as _, Sha256};
+
+use super::frame::{self, FRAME_HEAD_BYTES, Salt};
+use crate::{chain::Chain, hash::ZERO_HASH, tree::Tree};
+
+/// What a header's payload starts with; it changes with the format.
+const MAGIC: [u8; 8] = *b"AKJRNL01";
+
+/// Bytes that a header fills, with zeros after its frame. Batches start here.
+pub const HEADER_BYTES: u64 = 16 << 10;
+
+/// The most bytes of [`Genesis::meta`].
+pub const META_BYTES_MAX: usize = 8 << 10;
+
+/// What a journal is born with. Every segment repeats it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Genesis {
+    /// 16 bytes of entropy that nobody outside the directory knows: the segments' salts derive from them.
+    pub id: [u8; 16],
+    /// What the owner wants to find again before the first record: versions, configuration. At most
+    /// [`META_BYTES_MAX`] bytes.
+    pub meta: Vec<u8>,
+}
+
+/// Where a segment takes up the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) genesis: Genesis,
+    pub(crate) chain: Chain,
+    pub(crate) tree: Tree,
+}
+
+impl Header {
+    /// The header's bytes, without the zeros that follow it:
+    /// magic, id, `u64` first seq, head, `u64` time, `u8` number of peaks, peaks, meta.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Header { genesis, chain, tree } = self;
+        let count = u8::try_from(tree.peaks().len()).unwrap_or(u8::MAX);
+        let mut out = Vec::new();
+        let payload: [&[u8]; 8] = [
+            &MAGIC,
+            &genesis.id,
+            &chain.next.to_le_bytes(),
+            &chain.head,
+            &chain.time_us.to_le_bytes(),
+            &[count],
+            tree.peaks().as_flattened(),
+            &genesis.meta,
+        ];
+        frame::push(&mut out, Salt([0; 8]), 0, frame::HEADER, &payload);
+        out
+    }
+
+    /// What stands in for the header of the segment that starts with `first` where that is lost.
+    pub(crate) fn lost(first: u64) -> Header {
+        let tree = Tree::from_peaks(first, vec![ZERO_HASH; first.count_ones() as usize]).unwrap_or_default();
+        Header { genesis: Genesis::default(), chain: Chain { next: first, ..Chain::EMPTY }, tree }
+    }
+
+    /// Reads the header at the start of a segment; none if it is damaged.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Header> {
+        let length = frame::frame_length(bytes.first_chunk::<FRAME_HEAD_BYTES>()?)?;
+        let (whole, padding) = bytes.split_at_checked(length)?;
+        let (frame::HEADER, payload) = frame::open(whole, Salt([0; 8]), 0)? else { return None };
+        let (magic, rest) = payload.split_first_chunk::<8>()?;
+        let (id, rest) = rest.split_first_chunk::<16>()?;
+        let (next, rest) = rest.split_first_chunk::<8>()?;
+        let (head, rest) = rest.split_first_chunk::<32>()?;
+        let (time_us, rest) = rest.split_first_chunk::<8>()?;
+        let (count, rest) = rest.split_first()?;
+        let (peaks, meta) = rest.split_at_checked(usize::from(*count).checked_mul(32)?)?;
+        let (peaks, _) = peaks.as_chunks::<32>();
+        let next = u64::from_le_bytes(*next);
+        if *magic != MAGIC || meta.len() > META_BYTES_MAX || padding.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        Some(Header {
+            genesis: Genesis { id: *id, meta: meta.to_vec() },
+            chain: Chain { next, head: *head, time_us: u64::from_le_bytes(*time_us) },
+            tree: Tree::from_peaks(next, peaks.to_vec())?,
+        })
+    }
+
+    /// The salt of this segment's frames.
+    pub(crate) fn salt(&self) -> Salt {
+        let digest: [u8; 32] = Sha256::new()
+            .chain_update(b"ak-audit segment salt\n")
+            .chain_update(self.genesis.id)
+            .chain_update(self.chain.next.to_le_bytes())
+            .chain_update(self.chain.head)
+            .finalize()
+            .into();
+        Salt(digest.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+/// The file name of the segment whose first entry is `first`.
+pub(crate) fn name(first: u64) -> String {
+    format!("{first:020}.akj")
+}
+
+/// The first entry of the segment with this file name, if it is one.
+pub(crate) fn parse_name(file: &str) -> Option<u64> {
+    let first = file.strip_suffix(".akj")?.parse().ok()?;
+    (name(first) == file).then_some(first)
+}
