@@ -11,6 +11,12 @@ use ak_json::{Labels, Limits, Pointer, Text, Value, array_index};
 use super::{Patch, PatchError, PatchOp, PatchReason};
 use crate::labels::LabelMap;
 
+/// A patch may move so many items for each that a container may have. Moving them is what makes an operation slow:
+/// an insertion moves the rest of an array, a removal the rest of an array or object.
+const MOVES_PER_MEMBER: usize = 64;
+/// Adding a member to an object moves only what orders the names, which is as quick as moving one in so many.
+const NAMES_PER_MOVE: usize = 64;
+
 /// The document after the patch, and its labels, of which there are at most `labelled_max` below the root's.
 pub(crate) fn apply(
     patch: &Patch,
@@ -20,8 +26,9 @@ pub(crate) fn apply(
     labelled_max: usize,
 ) -> Result<(Value, LabelMap), PatchError> {
     let written = patch.labels();
-    let mut draft =
-        Draft { document: document.clone(), labels: labels.clone(), written, limits, labelled_max };
+    let moves_left = limits.members_max.saturating_mul(MOVES_PER_MEMBER);
+    let (document, labels) = (document.clone(), labels.clone());
+    let mut draft = Draft { document, labels, written, limits, labelled_max, moves_left };
     let mut last = None;
     for (index, op) in patch.ops().iter().enumerate() {
         draft.apply(op).map_err(|(at, reason)| PatchError { index, path: at.to_string(), reason })?;
@@ -40,6 +47,7 @@ struct Draft<'a> {
     written: &'a Labels,
     limits: &'a Limits,
     labelled_max: usize,
+    moves_left: usize,
 }
 
 /// A failure and the pointer it is about.
@@ -79,7 +87,7 @@ impl Draft<'_> {
     /// Inserts into an array, sets a member, or replaces the document.
     fn put<'op>(&mut self, path: &'op Pointer, value: Value, carried: LabelMap) -> Result<(), At<'op>> {
         let at = |reason| (path, reason);
-        let mut inserted = None;
+        let (mut inserted, mut moves) = (None, 0);
         self.document = match Site::find(&self.document, path)? {
             None => value,
             Some(site) => {
@@ -99,13 +107,17 @@ impl Draft<'_> {
                             return Err(full());
                         }
                         inserted = Some(index);
+                        moves = len - index;
                         let mut items = items.clone();
                         items.insert(index, value);
                         Value::Array(items)
                     }
                     Value::Object(members) => {
-                        if members.len() >= members_max && !members.contains_key(site.token) {
-                            return Err(full());
+                        if !members.contains_key(site.token) {
+                            if members.len() >= members_max {
+                                return Err(full());
+                            }
+                            moves = members.len() / NAMES_PER_MOVE;
                         }
                         let mut members = members.clone();
                         members.insert(site.token, value);
@@ -119,23 +131,26 @@ impl Draft<'_> {
             }
         };
         self.labels.put(path, inserted, carried, self.written, self.labelled_max);
-        self.check_depth().map_err(at)
+        self.check_depth().and_then(|()| self.spend(moves)).map_err(at)
     }
 
     /// Takes a value out of its container.
     fn take<'op>(&mut self, path: &'op Pointer) -> Result<Value, At<'op>> {
         let at = |reason| (path, reason);
-        let mut removed = None;
+        let (removed, moves);
         let site = Site::find(&self.document, path)?.ok_or_else(|| at(PatchReason::RemoveRoot))?;
         let found = child(site.container, site.token).map_err(at)?.clone();
         let container = match site.container {
             Value::Array(items) => {
                 removed = array_index(site.token);
+                moves = items.len().saturating_sub(removed.unwrap_or(0));
                 let mut items = items.clone();
                 removed.and_then(|index| items.remove(index));
                 Value::Array(items)
             }
             Value::Object(members) => {
+                removed = None;
+                moves = members.len();
                 let mut members = members.clone();
                 members.remove(site.token);
                 Value::Object(members)
@@ -146,6 +161,7 @@ impl Draft<'_> {
         };
         self.document = site.rebuild(container);
         self.labels.take(path, removed, self.written);
+        self.spend(moves).map_err(at)?;
         Ok(found)
     }
 
@@ -161,6 +177,12 @@ impl Draft<'_> {
         };
         self.labels.put(path, None, LabelMap::default(), self.written, self.labelled_max);
         self.check_depth().map_err(at)
+    }
+
+    fn spend(&mut self, moves: usize) -> Result<(), PatchReason> {
+        let left = self.moves_left.checked_sub(moves);
+        self.moves_left = left.ok_or(PatchReason::Moves { per_member: MOVES_PER_MEMBER })?;
+        Ok(())
     }
 
     fn check_depth(&self) -> Result<(), PatchReason> {

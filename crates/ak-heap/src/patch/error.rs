@@ -92,6 +92,12 @@ pub enum PatchReason {
         /// The limit.
         max: usize,
     },
+    /// The patch inserts into or removes from large containers too often.
+    #[error("the patch moves more than {per_member} times the items that a container may have")]
+    Moves {
+        /// How many times.
+        per_member: usize,
+    },
     /// A container would have too many items or members.
     #[error("more than {max} items or members")]
     Members {
@@ -120,6 +126,7 @@ impl PatchError {
             PatchReason::Operations { .. }
             | PatchReason::Depth { .. }
             | PatchReason::Bytes { .. }
+            | PatchReason::Moves { .. }
             | PatchReason::Members { .. } => PatchErrorKind::Limit,
         }
     }
