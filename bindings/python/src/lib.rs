@@ -1,1 +1,38 @@
-//! Placeholder.
+//! The native half of the Python package `authority_nanos`.
+//!
+//! A shim: it converts what Python gives, calls [`ak_host::Connection`], and converts what comes back. No
+//! rule stands here; what is refused is refused by the kernel, with the kernel's codes. The interpreter is
+//! released around every call, so threads of one process meet only in the kernel.
+//!
+//! - [`kernel`]: the class `AuthorityKernel`, one method for each operation
+//! - [`session`]: a connection, and the one way a request takes through it
+//! - [`stream`]: the iterator that `inference_stream` gives
+//! - [`handle`]: the class `Handle`
+//! - [`argument`]: what the methods take: handles, paths, numbers, JSON
+//! - [`convert`]: JSON values to and from Python objects
+//! - [`error`]: failures become the exceptions of `authority_nanos.exceptions`
+//! - [`tables`]: the kernel's codes and operations, from which Python's enums are made
+
+mod argument;
+mod convert;
+mod error;
+mod handle;
+mod kernel;
+mod session;
+mod stream;
+mod tables;
+
+use pyo3::pymodule;
+
+/// Native half of `authority_nanos`; import that instead.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::handle::Handle;
+    #[pymodule_export]
+    use crate::kernel::AuthorityKernel;
+    #[pymodule_export]
+    use crate::stream::InferenceStream;
+    #[pymodule_export]
+    use crate::tables::{codes, operations};
+}

@@ -1,0 +1,83 @@
+"""The Authority Kernel: policy, budgets and a tamper-evident log in front of everything an agent does.
+
+    >>> from authority_nanos import AuthorityKernel
+    >>> with AuthorityKernel() as ak:
+    ...     handle = ak.alloc("counter", {"value": 0})
+    ...     ak.write(handle, [{"op": "replace", "path": "/value", "value": 42}])
+    ...     ak.read_json(handle)
+    1
+    {'value': 42}
+"""
+
+from ._native import AuthorityKernel, Handle, InferenceStream
+from .aio import AsyncAuthorityKernel
+from .exceptions import (
+    ApprovalRequiredError,
+    AuditError,
+    AuthorityKernelError,
+    BudgetExceededError,
+    BufferOverflowError,
+    CapabilityError,
+    ConflictError,
+    InvalidArgumentError,
+    LibakError,
+    NotFoundError,
+    OperationDeniedError,
+    OutOfMemoryError,
+    PatchTestFailedError,
+    RateLimitError,
+    SchemaError,
+    TaintError,
+    TimeoutError,
+    ToolError,
+    UnknownOutcomeError,
+)
+from .tables import ErrorCode, Syscall
+from .types import (
+    AuthorizationDetails,
+    Capability,
+    DenialInfo,
+    EffectRequest,
+    EffectResponse,
+    HttpResponse,
+    InferenceRequest,
+    ToolCall,
+    Verification,
+)
+
+__all__ = [
+    "ApprovalRequiredError",
+    "AsyncAuthorityKernel",
+    "AuditError",
+    "AuthorityKernel",
+    "AuthorityKernelError",
+    "AuthorizationDetails",
+    "BudgetExceededError",
+    "BufferOverflowError",
+    "Capability",
+    "CapabilityError",
+    "ConflictError",
+    "DenialInfo",
+    "EffectRequest",
+    "EffectResponse",
+    "ErrorCode",
+    "Handle",
+    "HttpResponse",
+    "InferenceRequest",
+    "InferenceStream",
+    "InvalidArgumentError",
+    "LibakError",
+    "NotFoundError",
+    "OperationDeniedError",
+    "OutOfMemoryError",
+    "PatchTestFailedError",
+    "RateLimitError",
+    "SchemaError",
+    "Syscall",
+    "TaintError",
+    "TimeoutError",
+    "ToolCall",
+    "ToolError",
+    "UnknownOutcomeError",
+    "Verification",
+]

@@ -1,0 +1,64 @@
+"""The kernel for asyncio programs."""
+
+import asyncio
+import functools
+import threading
+from typing import Any, AsyncIterator, Callable, Optional
+
+from ._native import AuthorityKernel
+
+__all__ = ["AsyncAuthorityKernel"]
+
+
+class AsyncAuthorityKernel:
+    """:class:`AuthorityKernel` with every method a coroutine. A call waits in a thread, never in the event loop.
+
+    It takes what :class:`AuthorityKernel` takes, and is opened by ``async with`` or by the first call.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._open: Callable[[], AuthorityKernel] = functools.partial(AuthorityKernel, *args, **options)
+        self._kernel: Optional[AuthorityKernel] = None
+        self._opening = threading.Lock()
+
+    def _session(self) -> AuthorityKernel:
+        with self._opening:
+            if self._kernel is None:
+                self._kernel = self._open()
+            return self._kernel
+
+    async def __aenter__(self) -> "AsyncAuthorityKernel":
+        await self.init()  # type: ignore[attr-defined]
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self.close()  # type: ignore[attr-defined]
+
+    async def agent(self, name: str) -> "AsyncAuthorityKernel":
+        """A session of the agent with this name."""
+        session = await asyncio.to_thread(lambda: self._session().agent(name))
+        agent = AsyncAuthorityKernel()
+        agent._kernel = session
+        return agent
+
+    async def inference_stream(self, *args: Any, **options: Any) -> AsyncIterator[bytes]:
+        """The chunks of a model's answer, for ``async for``."""
+        stream = await asyncio.to_thread(lambda: self._session().inference_stream(*args, **options))
+        try:
+            while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
+                yield chunk
+        finally:
+            stream.close()
+
+
+def _awaitable(name: str) -> Callable[..., Any]:
+    @functools.wraps(getattr(AuthorityKernel, name))
+    async def method(self: AsyncAuthorityKernel, *args: Any, **options: Any) -> Any:
+        return await asyncio.to_thread(lambda: getattr(self._session(), name)(*args, **options))
+
+    return method
+
+
+for _name, _method in vars(AuthorityKernel).items():
+    if callable(_method) and not _name.startswith("_") and not hasattr(AsyncAuthorityKernel, _name):
+        setattr(AsyncAuthorityKernel, _name, _awaitable(_name))

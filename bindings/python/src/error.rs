@@ -1,0 +1,52 @@
+//! Failures become exceptions.
+
+use ak_host::{
+    ak_json::Value,
+    ak_kernel::{Code, Failure},
+};
+use pyo3::{prelude::*, types::PyDict};
+
+use crate::convert::{members, to_python};
+
+/// The exception for a failure: of the class its code names, with code, message, context and denial.
+pub(crate) fn raise(py: Python<'_>, failure: Failure) -> PyErr {
+    exception(py, failure).map_or_else(|error| error, PyErr::from_value)
+}
+
+fn exception(py: Python<'_>, failure: Failure) -> PyResult<Bound<'_, PyAny>> {
+    let class = py.import("authority_nanos.exceptions")?.getattr(failure.code.class().exception())?;
+    let context = to_python(py, &Value::Object(failure.context))?;
+    let denial = match failure.denial {
+        Some(denial) => Some(denial_info(py, &denial.to_value())?),
+        None => None,
+    };
+    class.call1((failure.code.number(), failure.message, context, denial))
+}
+
+/// A denial in its wire form as a `DenialInfo`; the number is added to the name of the code.
+pub(crate) fn denial_info<'py>(py: Python<'py>, denial: &Value) -> PyResult<Bound<'py, PyAny>> {
+    let fields = members(py, denial)?;
+    let name = denial.get("reason_code").and_then(Value::as_str);
+    let code = Code::ALL.iter().find(|code| Some(code.name()) == name);
+    fields.set_item("code", code.map_or(0, |code| code.number()))?;
+    record(py, "DenialInfo", &fields)
+}
+
+/// A dataclass of `authority_nanos.types`, made from its fields.
+pub(crate) fn record<'py>(
+    py: Python<'py>,
+    class: &str,
+    fields: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    py.import("authority_nanos.types")?.getattr(class)?.call((), Some(fields))
+}
+
+/// An argument of the right type that says nothing sensible.
+pub(crate) fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
+    raise(py, Failure::new(Code::InvalidArgument, message))
+}
+
+/// The other side answered an operation in the form of another.
+pub(crate) fn misfit(py: Python<'_>) -> PyErr {
+    raise(py, Failure::new(Code::FrameInvalid, "the reply does not belong to this operation"))
+}

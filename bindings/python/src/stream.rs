@@ -1,0 +1,86 @@
+//! The iterator that `inference_stream` gives.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use ak_host::{
+    Connection,
+    ak_kernel::{Failure, Request},
+};
+use pyo3::{prelude::*, types::PyBytes};
+
+use crate::error::raise;
+
+/// How many chunks wait for a slow reader before the model does.
+const CHUNKS_WAITING_MAX: usize = 16;
+/// How long a Ctrl-C may go unnoticed, in milliseconds.
+const SIGNAL_INTERVAL_MS: u64 = 100;
+
+/// The chunks of a model's answer, each a chat-completion chunk as JSON bytes. Closing or dropping the
+/// iterator stops the model. A refusal is raised by the first `next`.
+#[pyclass(frozen, module = "authority_nanos")]
+pub(crate) struct InferenceStream {
+    /// Gone once the answer has ended.
+    events: Mutex<Option<Receiver<Result<String, Failure>>>>,
+}
+
+impl InferenceStream {
+    /// Sends the request from a thread of its own, since a call lasts until the last chunk has come.
+    pub(crate) fn start(connection: Connection, request: Result<Request, Failure>) -> InferenceStream {
+        let (sender, events) = sync_channel(CHUNKS_WAITING_MAX);
+        thread::spawn(move || {
+            let outcome = request.and_then(|request| {
+                connection.call_streaming(request, &mut |chunk| sender.send(Ok(chunk.to_owned())).is_ok())
+            });
+            if let Err(failure) = outcome {
+                // Nobody listens any more when the iterator is gone.
+                let _ = sender.send(Err(failure));
+            }
+        });
+        InferenceStream { events: Mutex::new(Some(events)) }
+    }
+
+    /// The next event, if there is one within the interval; `None` at the end.
+    fn poll(&self) -> Result<Option<Result<String, Failure>>, RecvTimeoutError> {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(receiver) = events.as_ref() else { return Ok(None) };
+        match receiver.recv_timeout(Duration::from_millis(SIGNAL_INTERVAL_MS)) {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Disconnected) => {
+                *events = None;
+                Ok(None)
+            }
+            Err(RecvTimeoutError::Timeout) => Err(RecvTimeoutError::Timeout),
+        }
+    }
+}
+
+#[pymethods]
+impl InferenceStream {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        loop {
+            py.check_signals()?;
+            match py.detach(|| self.poll()) {
+                Ok(Some(Ok(chunk))) => return Ok(Some(PyBytes::new(py, chunk.as_bytes()))),
+                Ok(Some(Err(failure))) => return Err(raise(py, failure)),
+                Ok(None) => return Ok(None),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes no more chunks, and stops the model.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| *self.events.lock().unwrap_or_else(PoisonError::into_inner) = None);
+    }
+}
