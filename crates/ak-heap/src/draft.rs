@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -100,8 +99,7 @@ impl<'h> Draft<'h> {
     ) -> Result<Change, HeapError> {
         let config = self.heap.config();
         if patch.ops().len() > config.patch_ops_max {
-            let reason = PatchReason::Operations { max: config.patch_ops_max };
-            return Err(PatchError { index: config.patch_ops_max, path: String::new(), reason }.into());
+            return Err(PatchError::whole(PatchReason::Operations { max: config.patch_ops_max }).into());
         }
         let latest = self.expect(handle, expected_version)?.latest();
         let document = latest.content().as_json().ok_or(HeapError::NotJson { handle })?;

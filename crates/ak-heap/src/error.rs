@@ -1,6 +1,9 @@
 //! Why the heap refuses. A refusal changes nothing.
 
+use alloc::string::String;
 use core::fmt;
+
+use ak_json::Text;
 
 use crate::{Handle, PatchError};
 
@@ -49,6 +52,16 @@ pub enum HeapError {
         limit: &'static str,
         /// The limit.
         max: u64,
+    },
+    /// The content does not satisfy the schema of its type.
+    #[error("content of type {type_name} breaks '{keyword}' at \"{instance_path}\"")]
+    Schema {
+        /// The type.
+        type_name: Text,
+        /// Where in the content, as a JSON Pointer.
+        instance_path: String,
+        /// The keyword of the schema that does not hold there.
+        keyword: String,
     },
     /// A batch refers to an object that no earlier operation of it creates.
     #[error("operation {operation} is not an earlier alloc of this batch")]

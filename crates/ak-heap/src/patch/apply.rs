@@ -29,16 +29,13 @@ pub(crate) fn apply(
     let moves_left = limits.members_max.saturating_mul(MOVES_PER_MEMBER);
     let (document, labels) = (document.clone(), labels.clone());
     let mut draft = Draft { document, labels, written, limits, labelled_max, moves_left };
-    let mut last = None;
     for (index, op) in patch.ops().iter().enumerate() {
-        draft.apply(op).map_err(|(at, reason)| PatchError { index, path: at.to_string(), reason })?;
-        last = Some((index, op.path()));
+        let error = |(at, reason): At<'_>| PatchError { index: Some(index), path: at.to_string(), reason };
+        draft.apply(op).map_err(error)?;
     }
     // All but copies add no more than the patch itself holds: for them, once at the end is enough.
-    match (draft.check_bytes(), last) {
-        (Err(reason), Some((index, path))) => Err(PatchError { index, path: path.to_string(), reason }),
-        _ => Ok((draft.document, draft.labels)),
-    }
+    draft.check_bytes().map_err(PatchError::whole)?;
+    Ok((draft.document, draft.labels))
 }
 
 struct Draft<'a> {

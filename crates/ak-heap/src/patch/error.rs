@@ -1,15 +1,15 @@
 //! Why a patch is refused.
 
 use alloc::string::String;
+use core::fmt;
 
 use ak_json::PointerError;
 
 /// A patch that is malformed or does not apply. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("patch operation {index} at \"{path}\": {reason}")]
 pub struct PatchError {
-    /// Which operation, from 0.
-    pub index: usize,
+    /// Which operation, from 0; none where it is the patch as a whole.
+    pub index: Option<usize>,
     /// The operation's `path`, or its `from` where that is what is wrong; empty where it has none.
     pub path: String,
     /// What is wrong with it.
@@ -106,7 +106,21 @@ pub enum PatchReason {
     },
 }
 
+impl fmt::Display for PatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "patch operation {index} at \"{}\": {}", self.path, self.reason),
+            None => write!(f, "patch: {}", self.reason),
+        }
+    }
+}
+
 impl PatchError {
+    /// An error of the patch as a whole.
+    pub(crate) fn whole(reason: PatchReason) -> PatchError {
+        PatchError { index: None, path: String::new(), reason }
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> PatchErrorKind {
         match self.reason {

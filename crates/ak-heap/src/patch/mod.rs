@@ -88,14 +88,13 @@ impl Patch {
     /// # Errors
     /// [`PatchError`] names the first operation that is malformed.
     pub fn parse(document: &Value) -> Result<Patch, PatchError> {
-        let error = |index, path: &str, reason| PatchError { index, path: path.into(), reason };
-        let Some(items) = document.as_array() else { return Err(error(0, "", PatchReason::NotArray)) };
+        let items = document.as_array().ok_or(PatchError::whole(PatchReason::NotArray))?;
         let mut ops = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            let op = PatchOp::parse(item).map_err(|reason| {
-                error(index, item.get("path").and_then(Value::as_str).unwrap_or_default(), reason)
-            })?;
-            ops.push(op);
+            ops.push(PatchOp::parse(item).map_err(|reason| {
+                let path = item.get("path").and_then(Value::as_str).unwrap_or_default();
+                PatchError { index: Some(index), path: path.into(), reason }
+            })?);
         }
         Ok(Patch::new(ops))
     }
