@@ -167,6 +167,19 @@ pub(crate) fn charge(caller: &mut Caller<'_, Guest>, bytes: u64) -> Result<(), E
     Ok(())
 }
 
+/// Checks what a guest points at, and charges for it.
+pub(crate) fn admit(
+    caller: &mut Caller<'_, Guest>,
+    call: &'static str,
+    at: u32,
+    length: u32,
+) -> Result<(), Error> {
+    match range(memory(caller).0, call, at, length) {
+        Ok(_) => charge(caller, length.into()),
+        Err(failure) => Err(stop(caller, Interrupt::Failure(failure))),
+    }
+}
+
 /// The guest's memory and, beside it, its state.
 pub(crate) fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest) {
     match caller.data().memory {

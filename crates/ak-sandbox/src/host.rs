@@ -16,7 +16,7 @@ use ak_json::{Limits, Object, Value};
 use wasmi::{Caller, Error, Func, Store};
 
 use crate::Failure;
-use crate::guest::{Delivery, Guest, Interrupt, charge, memory, range, range_mut, stop};
+use crate::guest::{Delivery, Guest, Interrupt, admit, memory, range, range_mut, stop};
 
 /// A request that a guest makes of the world outside; the run waits for [`Run::reply`](crate::Run::reply).
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +99,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
 }
 
 fn fail(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
-    charge(&mut caller, length.into())?;
+    admit(&mut caller, "fail", at, length)?;
     let (memory, guest) = memory(&mut caller);
     let interrupt = match range(memory, "fail", at, length) {
         Ok(bytes) => {
@@ -118,7 +118,7 @@ fn fail(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
 
 fn log(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
-    charge(&mut caller, length.into())?;
+    admit(&mut caller, "log", at, length)?;
     let (memory, guest) = memory(&mut caller);
     match range(memory, "log", at, length) {
         Ok(bytes) => {
@@ -148,10 +148,10 @@ fn host_call(
     at: u32,
     length: u32,
 ) -> Result<u32, Error> {
-    charge(&mut caller, length.into())?;
+    let call = operation.name();
+    admit(&mut caller, call, at, length)?;
     let (memory, guest) = memory(&mut caller);
     guest.reply = None;
-    let call = operation.name();
     let limits = Limits {
         bytes_max: usize::try_from(guest.host_call_bytes_max).unwrap_or(usize::MAX),
         ..Limits::default()

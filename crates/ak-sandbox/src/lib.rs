@@ -33,6 +33,10 @@
 
 extern crate alloc;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod builtin;
 mod failure;
 mod guest;

@@ -5,7 +5,7 @@ use ak_json::{Object, Value};
 use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};
 
 use crate::Failure;
-use crate::guest::{Delivery, Guest, Interrupt, charge, memory, range, range_mut, stop};
+use crate::guest::{Delivery, Guest, Interrupt, admit, charge, memory, range, range_mut, stop};
 use crate::host::{HostCall, HostOperation};
 
 /// The import module of this table.
@@ -73,7 +73,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
 }
 
 /// The functions that answer `ENOSYS`, with their parameters: `i` is 32 bits, `l` 64.
-const UNSUPPORTED: [(&str, &str); 29] = [
+const UNSUPPORTED: [(&str, &str); 30] = [
     ("fd_advise", "illi"),
     ("fd_allocate", "ill"),
     ("fd_datasync", "i"),
@@ -102,6 +102,7 @@ const UNSUPPORTED: [(&str, &str); 29] = [
     ("proc_raise", "i"),
     ("sock_accept", "iii"),
     ("sock_recv", "iiiiii"),
+    ("sock_send", "iiiii"),
     ("sock_shutdown", "ii"),
 ];
 
@@ -193,21 +194,17 @@ fn clock_time_get(mut caller: Caller<'_, Guest>, clock: u32, _precision: i64, at
 }
 
 fn random_get(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
-    charge(&mut caller, length.into())?;
-    let (memory, guest) = memory(&mut caller);
-    let interrupt = match range(memory, "random_get", at, length) {
-        Ok(_) if u64::from(length) > guest.host_call_bytes_max => {
-            let reason = alloc::format!("more than {} bytes", guest.host_call_bytes_max);
-            Interrupt::Failure(Failure::BadHostCall { call: "random_get", reason })
-        }
-        Ok(_) => {
-            let args = Value::from(Object::from_iter([("bytes", Value::from(length))]));
-            Interrupt::HostCall(
-                HostCall { operation: HostOperation::Random, args },
-                Delivery::RandomAt(at, length),
-            )
-        }
-        Err(failure) => Interrupt::Failure(failure),
+    admit(&mut caller, "random_get", at, length)?;
+    let bytes_max = caller.data().host_call_bytes_max;
+    let interrupt = if u64::from(length) > bytes_max {
+        let reason = alloc::format!("more than {bytes_max} bytes");
+        Interrupt::Failure(Failure::BadHostCall { call: "random_get", reason })
+    } else {
+        let args = Value::from(Object::from_iter([("bytes", Value::from(length))]));
+        Interrupt::HostCall(
+            HostCall { operation: HostOperation::Random, args },
+            Delivery::RandomAt(at, length),
+        )
     };
     Err(stop(&mut caller, interrupt))
 }
@@ -219,8 +216,8 @@ fn buffer(memory: &[u8], call: &'static str, list: u32, index: u32) -> Result<(u
     Ok((read_u32(address), read_u32(bytes)))
 }
 
-/// Charges for a read or write before it is done.
-fn charge_buffers(
+/// Checks the buffers of a read or write, and charges for them.
+fn admit_buffers(
     caller: &mut Caller<'_, Guest>,
     call: &'static str,
     list: u32,
@@ -228,7 +225,8 @@ fn charge_buffers(
 ) -> Result<(), Error> {
     let (memory, _) = memory(caller);
     let bytes = (0..count).try_fold(0u64, |sum, index| {
-        let (_, bytes) = buffer(memory, call, list, index)?;
+        let (address, bytes) = buffer(memory, call, list, index)?;
+        range(memory, call, address, bytes)?;
         Ok(sum.saturating_add(bytes.into()))
     });
     match bytes {
@@ -245,7 +243,7 @@ fn fd_read(mut caller: Caller<'_, Guest>, file: u32, list: u32, count: u32, read
     if count > BUFFERS_MAX {
         return Ok(INVALID);
     }
-    charge_buffers(&mut caller, CALL, list, count)?;
+    admit_buffers(&mut caller, CALL, list, count)?;
     let (memory, guest) = memory(&mut caller);
     let total = (0..count).try_fold(0u32, |total, index| {
         let (address, bytes) = buffer(memory, CALL, list, index)?;
@@ -264,7 +262,7 @@ fn fd_write(mut caller: Caller<'_, Guest>, file: u32, list: u32, count: u32, wri
     if count > BUFFERS_MAX {
         return Ok(INVALID);
     }
-    charge_buffers(&mut caller, CALL, list, count)?;
+    admit_buffers(&mut caller, CALL, list, count)?;
     let (memory, guest) = memory(&mut caller);
     let total = (0..count).try_fold(0u32, |total, index| {
         let (address, bytes) = buffer(memory, CALL, list, index)?;

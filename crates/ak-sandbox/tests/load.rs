@@ -1,0 +1,270 @@
+//! Modules and manifests that are refused before anything runs.
+
+mod support;
+
+use std::sync::Arc;
+
+use ak_sandbox::{Abi, Manifest, ManifestError, Position, SandboxConfig, Tool, ToolError};
+use proptest::prelude::*;
+use support::{json, load_bytes, manifest, native, native_run, wasi};
+
+#[track_caller]
+fn refused(abi: Abi, wat: &str) -> ToolError {
+    load_bytes(abi, &wat::parse_str(wat).unwrap()).expect_err(wat)
+}
+
+#[track_caller]
+fn invalid(wat: &str) {
+    let error = refused(Abi::Native, wat);
+    assert!(matches!(error, ToolError::Invalid { .. }), "{error}: {wat}");
+}
+
+#[test]
+fn exports_are_demanded() {
+    let alloc = r#"(func (export "ak_alloc") (param i32) (result i32) (i32.const 0))"#;
+    let run = r#"(func (export "ak_run") (param i32 i32) (result i64) (i64.const 0))"#;
+    let memory = r#"(memory (export "memory") 1)"#;
+    for (abi, fields, missing) in [
+        (Abi::Native, format!("{alloc} {run}"), "memory"),
+        (Abi::Native, format!("{memory} {run}"), "ak_alloc"),
+        (Abi::Native, format!("{memory} {alloc}"), "ak_run"),
+        (Abi::Native, r#"(memory (export "Memory") 1)"#.to_string(), "memory"),
+        (Abi::Wasi, r#"(func (export "_start"))"#.to_string(), "memory"),
+        (Abi::Wasi, memory.to_string(), "_start"),
+        (Abi::Wasi, format!("{memory} {alloc} {run}"), "_start"),
+    ] {
+        assert_eq!(refused(abi, &format!("(module {fields})")), ToolError::MissingExport { name: missing });
+    }
+    for (abi, fields) in [
+        (Abi::Native, r#"(func (export "memory"))"#.to_string()),
+        (
+            Abi::Native,
+            format!(r#"{memory} {run} (func (export "ak_alloc") (param i64) (result i32) (i32.const 0))"#),
+        ),
+        (Abi::Native, format!(r#"{memory} {run} (func (export "ak_alloc"))"#)),
+        (Abi::Native, format!(r#"{memory} {run} (global (export "ak_alloc") i32 (i32.const 0))"#)),
+        (
+            Abi::Native,
+            format!(r#"{memory} {alloc} (func (export "ak_run") (param i32) (result i64) (i64.const 0))"#),
+        ),
+        (
+            Abi::Native,
+            format!(
+                r#"{memory} {alloc} (func (export "ak_run") (param i32 i32) (result i32) (i32.const 0))"#
+            ),
+        ),
+        (Abi::Wasi, format!(r#"{memory} (func (export "_start") (param i32))"#)),
+        (Abi::Wasi, format!(r#"{memory} (func (export "_start") (result i32) (i32.const 0))"#)),
+    ] {
+        let error = refused(abi, &format!("(module {fields})"));
+        assert!(matches!(error, ToolError::WrongType { .. }), "{error}: {fields}");
+    }
+}
+
+#[test]
+fn imports_are_known_or_refused() {
+    for (abi, module, name) in [
+        (Abi::Native, "env", "abort"),
+        (Abi::Native, "ak", "shell"),
+        (Abi::Native, "ak", ""),
+        (Abi::Native, "AK", "log"),
+        (Abi::Native, "wasi_snapshot_preview1", "fd_write"),
+        (Abi::Wasi, "wasi_unstable", "fd_write"),
+        (Abi::Wasi, "wasi_snapshot_preview1", "sock_open"),
+        (Abi::Wasi, "env", "fd_write"),
+    ] {
+        let import = format!(r#"(import "{module}" "{name}" (func (param i32)))"#);
+        let wat = if abi == Abi::Wasi { wasi(&import, "") } else { native_run(&import, "(i64.const 0)") };
+        let (module, name) = (module.to_string(), name.to_string());
+        assert_eq!(refused(abi, &wat), ToolError::UnknownImport { module, name });
+    }
+    for import in [
+        r#"(import "ak" "log" (func (param i32)))"#,
+        r#"(import "ak" "log" (func (param i32 i32) (result i32)))"#,
+        r#"(import "ak" "fs_read" (func (param i64 i32) (result i32)))"#,
+        r#"(import "ak" "fs_read" (func (param i32 i32)))"#,
+        r#"(import "ak" "log" (global i32))"#,
+        r#"(import "ak" "log" (table 1 funcref))"#,
+    ] {
+        let error = refused(Abi::Native, &native_run(import, "(i64.const 0)"));
+        assert!(matches!(error, ToolError::WrongType { .. }), "{error}: {import}");
+    }
+    let memory = r#"(module (import "ak" "memory" (memory 1)) (export "memory" (memory 0)))"#;
+    assert!(matches!(refused(Abi::Native, memory), ToolError::UnknownImport { .. }));
+}
+
+#[test]
+fn modules_beyond_the_limits_are_refused() {
+    invalid(&native(&r#"(func)"#.repeat(10_001)));
+    invalid(&native(&"(global i32 (i32.const 0))".repeat(1_001)));
+    invalid(&native(&"(table 0 funcref)".repeat(101)));
+    invalid(&native(&r#"(data "")"#.repeat(1_001)));
+    invalid(&native(&"(func (nop))".repeat(500)));
+    invalid(&native(&format!("(func (param {}))", "i32 ".repeat(33))));
+    invalid("(module (memory 1) (memory 1))");
+    invalid(&native(&format!("(func (local {}))", "i64 ".repeat(50_001))));
+    invalid(&native("(memory i64 1)"));
+    invalid(&native("(func (drop (v128.const i64x2 0 0)))"));
+    let module = vec![0; 9 << 20];
+    let error = load_bytes(Abi::Native, &module).unwrap_err();
+    assert_eq!(error, ToolError::TooLarge { bytes: 9 << 20, bytes_max: 8 << 20 });
+}
+
+#[test]
+fn malformed_modules_are_refused() {
+    let good = wat::parse_str(native_run("(start 0) (func)", "(i64.const 0)")).unwrap();
+    load_bytes(Abi::Native, &good).unwrap();
+    for length in 0..good.len() {
+        assert!(load_bytes(Abi::Native, &good[..length]).is_err(), "cut to {length}");
+    }
+    for (name, module) in [
+        ("empty", &b""[..]),
+        ("text", b"(module)"),
+        ("version 2", b"\0asm\x02\0\0\0"),
+        ("component", b"\0asm\x0d\0\x01\0"),
+        ("endless section length", b"\0asm\x01\0\0\0\x01\xff\xff\xff\xff\x0f"),
+        ("length of six bytes", b"\0asm\x01\0\0\0\x01\x80\x80\x80\x80\x80\0"),
+        ("start without functions", b"\0asm\x01\0\0\0\x08\x01\x00"),
+        ("two start sections", b"\0asm\x01\0\0\0\x08\x01\x00\x08\x01\x00"),
+        ("sections out of order", b"\0asm\x01\0\0\0\x03\x01\x00\x01\x01\x00"),
+        ("four billion types", b"\0asm\x01\0\0\0\x01\x05\xff\xff\xff\xff\x0f"),
+        ("four billion functions", b"\0asm\x01\0\0\0\x03\x05\xff\xff\xff\xff\x0f"),
+    ] {
+        let error = load_bytes(Abi::Native, module).unwrap_err();
+        assert!(matches!(error, ToolError::Invalid { .. }), "{name}: {error}");
+    }
+    // A name that only the sandbox itself gives.
+    invalid(&native(r#"(start $s) (func $s (export "\00ak start")) (func (export "ak_run"))"#));
+}
+
+#[test]
+fn a_changed_module_or_an_absent_schema_is_refused() {
+    let module: Arc<[u8]> = wat::parse_str(support::echo()).unwrap().into();
+    let config = SandboxConfig::default();
+    let good = manifest(Abi::Native, &module);
+    let tool = Tool::new(good.clone(), module.clone(), &config).unwrap();
+    assert_eq!(tool.digest(), good.to_value().digest());
+
+    let mut changed = module.to_vec();
+    changed.extend_from_slice(b"\0\x02\x01x");
+    let error = Tool::new(good.clone(), changed.into(), &config).unwrap_err();
+    assert!(matches!(error, ToolError::Changed { .. }), "{error}");
+
+    let mut described = good.clone();
+    described.input = json(r#"{"type":"object"}"#);
+    assert_ne!(Tool::new(described, module.clone(), &config).unwrap().digest(), tool.digest());
+
+    let mut elsewhere = good;
+    elsewhere.output = json(r#""output.schema.json""#);
+    let error = Tool::new(elsewhere, module, &config).unwrap_err();
+    assert_eq!(error, ToolError::SchemaNotLoaded { which: "output", path: "output.schema.json".to_string() });
+}
+
+const MINIMAL: &str = "name = \"t\"\nversion = \"1.0.0\"\nabi = \"wasi\"\nsha256 = \"";
+
+fn minimal(rest: &str) -> String {
+    format!("{MINIMAL}{}\"\n{rest}", "0".repeat(64))
+}
+
+#[test]
+fn a_whole_manifest_is_read() {
+    let text = minimal(
+        r#"
+        description = "…"
+        needs = ["fs.read:/data/**", "infer:gpt-4*"]
+        env = ["LANG"]
+        output = { type = "string", maxLength = 0x10, minimum = 1.5, nullable = true, enum = ["b", "a"] }
+        [input]
+        type = "object"
+        properties.b = { type = "number" }
+        properties.a = { type = "number" }
+        [limits]
+        fuel = 50_000_000
+        wall_ms = 5_000"#,
+    );
+    let manifest = Manifest::parse(&text).unwrap();
+    assert_eq!(manifest.needs, ["fs.read:/data/**", "infer:gpt-4*"]);
+    assert_eq!(
+        manifest.input.to_json(),
+        r#"{"type":"object","properties":{"b":{"type":"number"},"a":{"type":"number"}}}"#,
+        "members stand as written"
+    );
+    assert_eq!(
+        manifest.output.to_json(),
+        r#"{"type":"string","maxLength":16,"minimum":1.5,"nullable":true,"enum":["b","a"]}"#
+    );
+    assert_eq!((manifest.limits.fuel, manifest.limits.output_bytes), (Some(50_000_000), None));
+    assert_eq!(Manifest::from_value(&manifest.to_value()).unwrap(), manifest, "both forms say the same");
+    assert_eq!(Manifest::parse(&minimal("input = \"schema.json\"")).unwrap().input, json(r#""schema.json""#));
+    for (manifest, _) in ak_sandbox::builtin() {
+        Manifest::parse(manifest).unwrap();
+    }
+}
+
+#[track_caller]
+fn refuse(text: &str, line: usize, column: usize, message: &str) {
+    let error: ManifestError = Manifest::parse(text).expect_err(text);
+    assert_eq!(error.position(), Some(Position { line, column }), "{error}: {text}");
+    assert!(error.to_string().ends_with(message), "{error}");
+}
+
+#[test]
+fn a_manifest_is_refused_with_its_place() {
+    refuse(&minimal("\n colour = 1"), 6, 2, "at /colour: unknown key");
+    refuse(&minimal("[limits]\nfeul = 1"), 6, 1, "at /limits/feul: unknown key");
+    refuse(&minimal("limits.fuel = -1"), 5, 8, "at /limits/fuel: must be an integer that is not negative");
+    refuse(&minimal("limits.fuel = 1.0"), 5, 8, "must be an integer that is not negative");
+    refuse(&minimal("limits = 3"), 5, 1, "at /limits: must be an object");
+    refuse(&minimal("env = ['A', 'B=C']"), 5, 13, "at /env/1: must be the name of an environment variable");
+    refuse(&minimal("needs = ['everything']"), 5, 10, "at /needs/0: must be `operation:target`");
+    refuse(&minimal("needs = 'fs.read:/x'"), 5, 1, "at /needs: must be an array");
+    refuse(&minimal("description = 1"), 5, 1, "at /description: must be a string");
+    refuse(&minimal("input = 3"), 5, 1, "at /input: must be a JSON Schema or the path of one");
+    refuse(&minimal("input = { at = 2026-01-01 }"), 5, 16, "must be a JSON type, which a date is not");
+    refuse(&minimal("input = { minimum = nan }"), 5, 21, "must be a finite number");
+    refuse(&minimal("input = { minimum = 9223372036854775808 }"), 5, 21, "must be an integer of 64 bits");
+    let unique = Manifest::parse(&minimal("name = 'twice'")).unwrap_err();
+    assert_eq!(unique.position().map(|position| position.line), Some(5), "{unique}");
+    let broken = Manifest::parse("name = ").unwrap_err();
+    assert_eq!(broken.position().map(|position| position.line), Some(1), "{broken}");
+    refuse("version = '1.0.0'", 1, 1, "at /name: missing key");
+
+    for (key, values) in [
+        ("name", &["", "a b", "a@1", "*", "-a", "é", "a\\n", &"a".repeat(65)][..]),
+        ("version", &["", "1", "1.0", "1.0.0.0", "v1.0.0", "1.0.x", "1.0.0-", "1.0.0-a b", "1.0.0@2"]),
+        ("abi", &["", "WASI", "component"]),
+        ("sha256", &["", "00", &"g".repeat(64), &"A".repeat(64)]),
+    ] {
+        for value in values {
+            let text: String = minimal("")
+                .lines()
+                .map(|line| {
+                    if line.starts_with(key) { format!("{key} = \"{value}\"\n") } else { format!("{line}\n") }
+                })
+                .collect();
+            let error = Manifest::parse(&text).expect_err(&text);
+            assert_eq!(error.at(), format!("/{key}"), "{error}");
+        }
+    }
+    for value in ["null", "[]", "3", "{}", r#"{"name":"t"}"#, r#"{"a/b~c":1}"#] {
+        Manifest::from_value(&json(value)).unwrap_err();
+    }
+    assert_eq!(Manifest::from_value(&json(r#"{"a/b~c":1}"#)).unwrap_err().at(), "/a~1b~0c");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_make_the_loader_panic(tail in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut module = b"\0asm\x01\0\0\0".to_vec();
+        module.extend(tail);
+        let _ = load_bytes(Abi::Native, &module);
+    }
+
+    #[test]
+    fn no_text_makes_the_manifest_panic(rest in "[a-z=\\[\\]{}\"'0-9.\n# -]{0,80}") {
+        let _ = Manifest::parse(&rest);
+        let _ = Manifest::parse(&minimal(&rest));
+    }
+}
