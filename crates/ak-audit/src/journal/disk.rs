@@ -12,7 +12,7 @@ use alloc::{string::String, vec::Vec};
 ///
 /// Names are ASCII letters, digits, `.` and `-`.
 pub trait Disk {
-    /// Takes the right to write, until the value is dropped.
+    /// Takes the right to write, until the value is dropped. Who holds it already may take it again.
     ///
     /// # Errors
     /// [`DiskError::Locked`] when another holds it.

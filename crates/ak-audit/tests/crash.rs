@@ -1,0 +1,186 @@
+//! Power failures at every point of a journal's life: nothing acknowledged is lost, nothing corrupt is accepted, and the
+//! journal can be written again. `AK_CRASH_IMAGES` sets how many crash images are opened, `AK_CRASH_SEED` where to start.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
+
+use ak_audit::{
+    DiskError, Journal, JournalError, Record, ZERO_HASH,
+    journal::{Genesis, Options, RecoveryReport},
+    leaf_hash,
+};
+
+mod common;
+use common::{
+    record,
+    sim::{Faults, Random, SimDisk},
+};
+
+const SMALL: Options = Options { segment_bytes_max: 20 << 10, allocation_bytes: 2048, reserve_bytes: 512 };
+
+fn open(disk: SimDisk) -> Result<(Journal<SimDisk>, RecoveryReport), JournalError> {
+    Journal::open(disk, &Genesis { id: [3; 16], meta: b"meta".to_vec() }, SMALL, &[])
+}
+
+/// The first `count` records every journal here consists of.
+fn records(count: u64) -> Vec<Record> {
+    let mut previous = ZERO_HASH;
+    let make = |seq| {
+        let record = record(seq, previous);
+        previous = leaf_hash(&record.entry);
+        record
+    };
+    (0..count).map(make).collect()
+}
+
+/// Opens what a crash left and checks it against what was acknowledged; then goes on writing.
+fn check(image: SimDisk, model: &[Record], acknowledged: u64, pruned: u64, seed: u64) {
+    let (mut journal, report) = open(image).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    assert_eq!((report.first_bad, report.reason, report.read_only), (None, None, false), "seed {seed}");
+    assert!(report.size >= acknowledged, "seed {seed}: {} of {acknowledged} left", report.size);
+    assert!(report.pruned_below <= pruned, "seed {seed}");
+    let kept: Vec<_> = journal.records(0..u64::MAX).map(|record| record.unwrap()).collect();
+    let expected = (report.pruned_below..report.size).map(|seq| (seq, model[seq as usize].clone()));
+    assert!(kept.into_iter().eq(expected), "seed {seed}");
+    let more = model.get(report.size as usize..).unwrap_or_default();
+    let more = &more[..more.len().min(3)];
+    journal.append(more).unwrap();
+    journal.sync().unwrap();
+    let (size, root) = (journal.len(), journal.root());
+    let again = open(journal.into_disk()).unwrap().1;
+    assert_eq!(
+        (again.size, again.root, again.torn_tail_bytes, again.first_bad),
+        (size, root, 0, None),
+        "seed {seed}"
+    );
+}
+
+#[test]
+fn a_crash_loses_nothing_acknowledged_and_leaves_nothing_corrupt() {
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let mut left: u64 = number("AK_CRASH_IMAGES", 4_000);
+    let mut seed: u64 = number("AK_CRASH_SEED", 1);
+    let model = records(200);
+    while left > 0 {
+        let random = &mut Random(seed);
+        let disk = SimDisk::default();
+        let mut images = Vec::new();
+        // The disk fails once, somewhere: the crash image then is one of a write or sync that was under way.
+        disk.faults(Faults { fail_at: Some(random.next() % 120), ..Faults::default() });
+        let (mut acknowledged, mut appended, mut pruned) = (0, 0, 0);
+        let mut journal = match open(disk.share()) {
+            Ok((journal, _)) => Some(journal),
+            Err(_) => None,
+        };
+        while let Some(writing) = journal.as_mut().filter(|_| appended < 190) {
+            let count = 1 + random.next() % 6;
+            let batch = &model[appended as usize..(appended + count) as usize];
+            let done = match random.below(12) {
+                0 => {
+                    writing.prune(random.next() % (acknowledged + 1)).map(|below| pruned = pruned.max(below))
+                }
+                1..=5 => writing.append(batch).map(|size| appended = size),
+                _ => writing.sync().map(|size| acknowledged = size),
+            };
+            // What an interrupted pruning deleted is not known to the journal, only to the disk.
+            pruned = if done.is_err() { u64::MAX } else { pruned };
+            images.push((disk.crash(random), acknowledged, pruned));
+            if done.is_err() {
+                journal = None;
+            }
+        }
+        images.push((disk.crash(random), acknowledged, pruned));
+        for (image, acknowledged, pruned) in images {
+            check(image, &model, acknowledged, pruned, seed);
+            left = left.saturating_sub(1);
+        }
+        seed += 1;
+    }
+}
+
+/// Fails the operation `at`, once or for good, during the same short life, and gives what was acknowledged.
+fn live_with_fault(disk: &SimDisk, model: &[Record], faults: Faults) -> u64 {
+    disk.faults(faults);
+    let mut acknowledged = 0;
+    let Ok((mut journal, _)) = open(disk.share()) else { return 0 };
+    for batch in model.chunks(4) {
+        if journal.append(batch).is_err() {
+            continue;
+        }
+        match journal.sync() {
+            Ok(size) => acknowledged = size,
+            Err(_) => {
+                assert_eq!(journal.append(batch), Err(JournalError::Poisoned));
+                assert_eq!(
+                    journal.sync(),
+                    Err(JournalError::Poisoned),
+                    "an error is never retried into a success"
+                );
+            }
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn an_error_of_the_disk_at_any_point_poisons_and_loses_nothing() {
+    let model = records(120);
+    let clean = SimDisk::default();
+    live_with_fault(&clean, &model, Faults::default());
+    assert!(clean.operations() > 100);
+    for fail_at in 0..clean.operations() {
+        for forever in [false, true] {
+            let disk = SimDisk::default();
+            let faults = Faults { fail_at: Some(fail_at), forever, ..Faults::default() };
+            let acknowledged = live_with_fault(&disk, &model, faults);
+            disk.faults(Faults::default());
+            for seed in 0..4 {
+                check(disk.crash(&mut Random(seed)), &model, acknowledged, 0, seed);
+            }
+            check(disk.share(), &model, acknowledged, 0, fail_at);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_keeps_reading_and_recovers() {
+    let model = records(200);
+    let disk = SimDisk::default();
+    disk.faults(Faults { capacity_bytes: Some(24 << 10), ..Faults::default() });
+    let (mut journal, _) = open(disk.share()).unwrap();
+    let mut next = 0;
+    loop {
+        match journal.append(&model[next..=next]) {
+            Ok(_) => next += 1,
+            Err(error) => break assert_eq!(error, JournalError::Full),
+        }
+        journal.sync().unwrap();
+    }
+    assert!(next > 5);
+    assert_eq!(journal.append(&model[next..=next]), Err(JournalError::Full));
+    assert_eq!(journal.records(0..u64::MAX).count(), next);
+    // The reserve is there for what must still be possible.
+    journal.append_reserved(&model[next..=next]).unwrap();
+    assert_eq!(journal.sync(), Ok(next as u64 + 1));
+    next += 1;
+    disk.faults(Faults::default());
+    journal.append(&model[next..]).unwrap();
+    assert_eq!(journal.sync(), Ok(200));
+    drop(journal);
+    check(disk.share(), &model, 200, 0, 0);
+}
+
+#[test]
+fn a_second_writer_is_refused_and_a_reader_is_not() {
+    let model = records(10);
+    let disk = SimDisk::default();
+    let (mut journal, _) = open(disk.share()).unwrap();
+    journal.append(&model).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(open(disk.share()).unwrap_err(), JournalError::Disk(DiskError::Locked));
+    let (mut reader, report) = Journal::open_read_only(disk.share(), &[]).unwrap().unwrap();
+    assert_eq!((report.size, report.root, report.read_only), (10, journal.root(), true));
+    assert_eq!(reader.append(&model), Err(JournalError::ReadOnly));
+    assert_eq!(reader.sync(), Err(JournalError::ReadOnly));
+    drop(journal);
+    assert!(open(disk.share()).is_ok());
+    assert!(Journal::open_read_only(SimDisk::default(), &[]).unwrap().is_none());
+}
