@@ -5,7 +5,10 @@ use std::{ops::Deref, path::PathBuf, sync::Arc};
 
 use ak_host::{
     ak_json::{Limits, ParseError, Text, Value, array, object},
-    ak_kernel::{Code, Content, Failure, Handle as HeapHandle},
+    ak_kernel::{
+        Code, Failure,
+        ak_heap::{Content, Handle as HeapHandle},
+    },
 };
 use pyo3::{
     Borrowed,
@@ -42,7 +45,9 @@ impl<'py> FromPyObject<'_, 'py> for Unsigned {
         let integer = object.cast::<PyInt>()?;
         match integer.extract() {
             Ok(number) => Ok(Unsigned(number)),
-            Err(_) => Err(invalid(object.py(), format!("{} is not an integer from 0 to 2^64-1", integer.str()?))),
+            Err(_) => {
+                Err(invalid(object.py(), format!("{} is not an integer from 0 to 2^64-1", integer.str()?)))
+            }
         }
     }
 }
@@ -61,7 +66,9 @@ impl<'py> FromPyObject<'_, 'py> for HandleArgument {
             return Ok(HandleArgument(HeapHandle::from_raw(object.extract::<Unsigned>()?.0)));
         }
         let Str(text) = object.extract()?;
-        let parsed = text.parse().map_err(|_| invalid(object.py(), format!("'{text}' is not a handle such as 0x100000000")));
+        let parsed = text
+            .parse()
+            .map_err(|_| invalid(object.py(), format!("'{text}' is not a handle such as 0x100000000")));
         parsed.map(HandleArgument)
     }
 }
@@ -110,7 +117,9 @@ impl Data {
     fn of(object: Borrowed<'_, '_, PyAny>) -> PyResult<Option<Data>> {
         let py = object.py();
         Ok(if let Ok(string) = object.cast::<PyString>() {
-            let text = string.extract().map_err(|_| invalid(py, "a text is not unicode: it holds a lone surrogate"))?;
+            let text = string
+                .extract()
+                .map_err(|_| invalid(py, "a text is not unicode: it holds a lone surrogate"))?;
             Some(Data::Str(text))
         } else if object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>() {
             Some(Data::Bytes(object.extract()?))
@@ -194,7 +203,6 @@ fn refusal(error: ParseError) -> Failure {
 }
 
 /// HTTP headers: a dict, or pairs where a name comes twice.
-#[derive(Default)]
 pub(crate) struct Headers(pub(crate) Vec<(Text, Text)>);
 
 impl<'py> FromPyObject<'_, 'py> for Headers {
@@ -271,7 +279,11 @@ pub(crate) struct Chat(pub(crate) Json);
 
 impl Chat {
     /// Takes the whole request, or with a prompt the model's name.
-    pub(crate) fn new(request: &Bound<'_, PyAny>, prompt: Option<Str>, max_tokens: Unsigned) -> PyResult<Chat> {
+    pub(crate) fn new(
+        request: &Bound<'_, PyAny>,
+        prompt: Option<Str>,
+        max_tokens: Unsigned,
+    ) -> PyResult<Chat> {
         let Some(Str(prompt)) = prompt else { return Ok(Chat(request.extract()?)) };
         let Str(model) = request.extract()?;
         Ok(Chat(Json::Value(object! {

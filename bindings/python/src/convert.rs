@@ -76,7 +76,8 @@ fn nested(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     } else if let Ok(dict) = object.cast::<PyDict>() {
         let mut members = Object::new();
         for (name, member) in dict {
-            let name = name.cast::<PyString>().map_err(|_| PyTypeError::new_err("a JSON member's name is a str"))?;
+            let name =
+                name.cast::<PyString>().map_err(|_| PyTypeError::new_err("a JSON member's name is a str"))?;
             members.insert(text(name)?, nested(&member, depth + 1)?);
         }
         Ok(Value::Object(members))

@@ -1,6 +1,6 @@
 //! The class `Handle`.
 
-use ak_host::ak_kernel::Handle as HeapHandle;
+use ak_host::ak_kernel::ak_heap::Handle as HeapHandle;
 use pyo3::prelude::*;
 
 use crate::argument::HandleArgument;

@@ -6,9 +6,10 @@ use ak_host::{
     Options,
     ak_json::{Value, object},
     ak_kernel::{
-        Code, Content, FILE_BYTES_MAX, Failure, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, Operation,
-        RESPONSE_BYTES_MAX, Reply, Request,
+        Code, FILE_BYTES_MAX, Failure, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, Operation,
+        RESPONSE_BYTES_MAX, Reply, Request, ak_heap::Content,
     },
+    policy_request,
 };
 use pyo3::{
     prelude::*,
@@ -51,7 +52,7 @@ impl AuthorityKernel {
     ) -> PyResult<AuthorityKernel> {
         let _ = (libak_path, debug);
         let options = Options { url, state_dir, policy, token_file, ca };
-        Ok(AuthorityKernel { session: Session::open(py, options.or_env())? })
+        Ok(AuthorityKernel { session: Session::open(py, options.or_from_env())? })
     }
 
     /// Opens the session again after `shutdown`. It is open from the start, so this is seldom needed.
@@ -82,7 +83,7 @@ impl AuthorityKernel {
     /// Whether this is an owner session, which may change policy, budgets and tools.
     #[getter]
     fn is_owner(&self) -> bool {
-        self.session.connection().is_owner()
+        self.session.connection().is_ok_and(|connection| connection.is_owner())
     }
 
     /// A session of the agent with this name, made if it is not there: what model loops and adapters receive.
@@ -94,7 +95,11 @@ impl AuthorityKernel {
     #[pyo3(signature = (type_name, value=Json::empty(), subject=None))]
     fn alloc(&self, py: Python<'_>, type_name: Str, value: Json, subject: Option<Str>) -> PyResult<Handle> {
         let request = || {
-            Ok(Request::Alloc { type_name: type_name.0, content: value.content()?, subject: subject.map(|name| name.0) })
+            Ok(Request::Alloc {
+                type_name: type_name.0,
+                content: value.content()?,
+                subject: subject.map(|name| name.0),
+            })
         };
         match self.session.call(py, request)? {
             Reply::Handle(handle) => Ok(Handle(handle)),
@@ -114,7 +119,9 @@ impl AuthorityKernel {
     fn read_json<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyAny>> {
         match self.content(py, handle)? {
             Content::Json(value) => to_python(py, &value),
-            Content::Raw(_) => Err(raise(py, Failure::new(Code::JsonInvalid, "the object holds raw bytes, not json"))),
+            Content::Raw(_) => {
+                Err(raise(py, Failure::new(Code::JsonInvalid, "the object holds raw bytes, not json")))
+            }
         }
     }
 
@@ -142,7 +149,12 @@ impl AuthorityKernel {
 
     /// Deletes a heap object; its handle is never given out again.
     #[pyo3(signature = (handle, expected_version=None))]
-    fn delete(&self, py: Python<'_>, handle: HandleArgument, expected_version: Option<Unsigned>) -> PyResult<()> {
+    fn delete(
+        &self,
+        py: Python<'_>,
+        handle: HandleArgument,
+        expected_version: Option<Unsigned>,
+    ) -> PyResult<()> {
         let expected_version = expected_version.map(|version| version.0);
         self.session.call(py, || Ok(Request::Delete { handle: handle.0, expected_version }))?;
         Ok(())
@@ -150,9 +162,15 @@ impl AuthorityKernel {
 
     /// Whether a request would pass now. Nothing is consumed; a target without canonical form gives False.
     #[pyo3(signature = (operation, target, args=None))]
-    fn authorize(&self, py: Python<'_>, operation: Str, target: Target, args: Option<Json>) -> PyResult<bool> {
-        let details = self.authorization(py, operation, target, args)?;
-        details.get("authorized").and_then(Value::as_bool).ok_or_else(|| misfit(py))
+    fn authorize(
+        &self,
+        py: Python<'_>,
+        operation: Str,
+        target: Target,
+        args: Option<Json>,
+    ) -> PyResult<bool> {
+        let request = || authorize(operation, target, args);
+        self.session.part(py, "authorized", request)?.as_bool().ok_or_else(|| misfit(py))
     }
 
     /// The same, with the reason and what would have to change.
@@ -164,13 +182,18 @@ impl AuthorityKernel {
         target: Target,
         args: Option<Json>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let details = self.authorization(py, operation, target, args)?;
+        let details = self.session.ask(py, || authorize(operation, target, args))?;
         record(py, "AuthorizationDetails", &members(py, &details)?)
     }
 
     /// What a file holds, read by the kernel's host.
     #[pyo3(signature = (path, max_size=Unsigned(FILE_BYTES_MAX)))]
-    fn file_read<'py>(&self, py: Python<'py>, path: Path, max_size: Unsigned) -> PyResult<Bound<'py, PyBytes>> {
+    fn file_read<'py>(
+        &self,
+        py: Python<'py>,
+        path: Path,
+        max_size: Unsigned,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         match self.session.call(py, || Ok(Request::FsRead { path: path.0, bytes_max: max_size.0 }))? {
             Reply::Bytes(bytes) => Ok(PyBytes::new(py, &bytes)),
             _ => Err(misfit(py)),
@@ -185,7 +208,7 @@ impl AuthorityKernel {
 
     /// The entries of a directory.
     fn file_list<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        to_python(py, &self.session.ask(py, || Ok(Request::FsList { path: path.0 }))?)
+        to_python(py, &self.session.part(py, "entries", || Ok(Request::FsList { path: path.0 }))?)
     }
 
     /// Kind, size and time of a file.
@@ -200,7 +223,7 @@ impl AuthorityKernel {
     }
 
     /// Sends an HTTP request and gives the body of the response, whatever its status.
-    #[pyo3(signature = (method, url, body=None, headers=Headers::default(), max_response=Unsigned(RESPONSE_BYTES_MAX), timeout=Seconds(HTTP_TIMEOUT_MS)))]
+    #[pyo3(signature = (method, url, body=None, headers=None, max_response=Unsigned(RESPONSE_BYTES_MAX), timeout=Seconds(HTTP_TIMEOUT_MS)))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
     fn http_request<'py>(
         &self,
@@ -208,7 +231,7 @@ impl AuthorityKernel {
         method: Str,
         url: Str,
         body: Option<Data>,
-        headers: Headers,
+        headers: Option<Headers>,
         max_response: Unsigned,
         timeout: Seconds,
     ) -> PyResult<Bound<'py, PyBytes>> {
@@ -217,7 +240,7 @@ impl AuthorityKernel {
     }
 
     /// Sends an HTTP request and gives status, headers and body.
-    #[pyo3(signature = (method, url, body=None, headers=Headers::default(), max_response=Unsigned(RESPONSE_BYTES_MAX), timeout=Seconds(HTTP_TIMEOUT_MS)))]
+    #[pyo3(signature = (method, url, body=None, headers=None, max_response=Unsigned(RESPONSE_BYTES_MAX), timeout=Seconds(HTTP_TIMEOUT_MS)))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
     fn http<'py>(
         &self,
@@ -225,12 +248,13 @@ impl AuthorityKernel {
         method: Str,
         url: Str,
         body: Option<Data>,
-        headers: Headers,
+        headers: Option<Headers>,
         max_response: Unsigned,
         timeout: Seconds,
     ) -> PyResult<Bound<'py, PyAny>> {
         let response = self.exchange(py, method, url, body, headers, max_response, timeout)?;
-        let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let headers: Vec<(&str, &str)> =
+            response.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let fields = PyDict::new(py);
         fields.set_item("status", response.status)?;
         fields.set_item("headers", headers)?;
@@ -247,23 +271,35 @@ impl AuthorityKernel {
         args: Option<Json>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let ToolCall { tool, args } = ToolCall::new(name, args)?;
-        Ok(to_bytes(py, &self.session.ask(py, || Ok(Request::Call { tool, args: args.value()? }))?))
+        Ok(to_bytes(
+            py,
+            &self.session.part(py, "output", || Ok(Request::Call { tool, args: args.value()? }))?,
+        ))
     }
 
     /// Calls a tool: Python values in, Python values out.
-    fn call_tool<'py>(&self, py: Python<'py>, name: Str, args: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    fn call_tool<'py>(
+        &self,
+        py: Python<'py>,
+        name: Str,
+        args: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let args = from_python(args)?;
-        to_python(py, &self.session.ask(py, || Ok(Request::Call { tool: name.0, args }))?)
+        to_python(py, &self.session.part(py, "output", || Ok(Request::Call { tool: name.0, args }))?)
     }
 
     /// The tools there are, each as a dict.
     fn list_tools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let reply = self.session.ask(py, || Ok(Request::ToolList))?;
-        to_python(py, reply.get("tools").ok_or_else(|| misfit(py))?)
+        to_python(py, &self.session.part(py, "tools", || Ok(Request::ToolList))?)
     }
 
     /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. Owner only.
-    fn register_tool<'py>(&self, py: Python<'py>, manifest: &Bound<'py, PyAny>, module: Data) -> PyResult<Bound<'py, PyAny>> {
+    fn register_tool<'py>(
+        &self,
+        py: Python<'py>,
+        manifest: &Bound<'py, PyAny>,
+        module: Data,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let manifest = from_python(manifest)?;
         let request = || Ok(Request::ToolRegister { manifest, module: module.to_shared() });
         to_python(py, &self.session.ask(py, request)?)
@@ -287,13 +323,19 @@ impl AuthorityKernel {
     #[pyo3(signature = (request, prompt=None, max_tokens=Unsigned(1000)))]
     fn inference_stream(
         &self,
+        py: Python<'_>,
         request: &Bound<'_, PyAny>,
         prompt: Option<Str>,
         max_tokens: Unsigned,
     ) -> PyResult<InferenceStream> {
         let chat = Chat::new(request, prompt, max_tokens)?;
-        let request = chat.0.value().map(|request| Request::Inference { request, stream: true });
-        Ok(InferenceStream::start(self.session.connection(), request))
+        let started = self.session.connection().and_then(|connection| {
+            Ok(InferenceStream::start(
+                connection,
+                Request::Inference { request: chat.0.value()?, stream: true },
+            ))
+        });
+        started.map_err(|failure| raise(py, failure))
     }
 
     /// Writes an audit entry of one's own. `details` is JSON; a text that is not stays a text.
@@ -350,7 +392,9 @@ impl AuthorityKernel {
     #[pyo3(signature = (path=None, *, text=None))]
     fn load_policy(&self, py: Python<'_>, path: Option<Path>, text: Option<Str>) -> PyResult<()> {
         let request = match (path, text) {
-            (Some(path), None) => py.detach(|| policy_file(&path.0)).map_err(|failure| raise(py, failure))?,
+            (Some(path), None) => {
+                policy_request(std::path::Path::new(&*path.0)).map_err(|failure| raise(py, failure))?
+            }
             (None, Some(text)) => Request::PolicyLoad { text: text.0, base_dir: None },
             (Some(_), Some(_)) | (None, None) => return Err(invalid(py, "give a policy's path or its text")),
         };
@@ -360,25 +404,33 @@ impl AuthorityKernel {
 
     /// Sets a limit; None takes it away. An agent session lowers only its own; the owner sets any agent's.
     #[pyo3(signature = (kind, limit, agent=None))]
-    fn set_budget(&self, py: Python<'_>, kind: Str, limit: Option<Unsigned>, agent: Option<Str>) -> PyResult<()> {
+    fn set_budget(
+        &self,
+        py: Python<'_>,
+        kind: Str,
+        limit: Option<Unsigned>,
+        agent: Option<Str>,
+    ) -> PyResult<()> {
         let limit = limit.map(|limit| limit.0);
         let args = object! { "kind": kind.0, "limit": limit, "agent": agent.map(|name| name.0) };
-        self.session.decode(py, Operation::BudgetSet, &args)?;
+        self.session.call(py, || Ok(Request::decode(Operation::BudgetSet, &args)?))?;
         Ok(())
     }
 
     /// Limit and usage of one budget, or of all by their names.
     #[pyo3(signature = (kind=None))]
     fn budget_status<'py>(&self, py: Python<'py>, kind: Option<Str>) -> PyResult<Bound<'py, PyAny>> {
-        match self.session.decode(py, Operation::BudgetStatus, &object! { "kind": kind.map(|kind| kind.0) })? {
-            Reply::Value(status) => to_python(py, &status),
-            _ => Err(misfit(py)),
+        let args = object! { "kind": kind.as_ref().map(|kind| &kind.0) };
+        let request = || Ok(Request::decode(Operation::BudgetStatus, &args)?);
+        match kind {
+            Some(kind) => to_python(py, &self.session.part(py, &kind.0, request)?),
+            None => to_python(py, &self.session.ask(py, request)?),
         }
     }
 
     /// Why the gate last said no to this session; None if it never did.
     fn get_last_denial<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match self.session.ask(py, || Ok(Request::LastError))? {
+        match self.session.part(py, "denial", || Ok(Request::LastError))? {
             Value::Null => Ok(None),
             denial => denial_info(py, &denial).map(Some),
         }
@@ -390,7 +442,8 @@ impl AuthorityKernel {
         let (number, args) = request;
         let outcome = self.session.outcome(py, || {
             let operation = Operation::from_number(number);
-            let operation = operation.ok_or_else(|| Failure::new(Code::InvalidArgument, format!("no operation {number}")))?;
+            let operation = operation
+                .ok_or_else(|| Failure::new(Code::InvalidArgument, format!("no operation {number}")))?;
             Ok(Request::decode(operation, &args.value()?)?)
         });
         let (code, result) = match outcome {
@@ -412,13 +465,6 @@ impl AuthorityKernel {
         }
     }
 
-    fn authorization(&self, py: Python<'_>, operation: Str, target: Target, args: Option<Json>) -> PyResult<Value> {
-        self.session.ask(py, || {
-            let args = args.map(|args| args.value()).transpose()?;
-            Ok(Request::Authorize { operation: operation.0, target: target.0, args })
-        })
-    }
-
     #[expect(clippy::too_many_arguments, reason = "what two methods of Python take")]
     fn exchange(
         &self,
@@ -426,7 +472,7 @@ impl AuthorityKernel {
         method: Str,
         url: Str,
         body: Option<Data>,
-        headers: Headers,
+        headers: Option<Headers>,
         max_response: Unsigned,
         timeout: Seconds,
     ) -> PyResult<HttpResponse> {
@@ -434,7 +480,7 @@ impl AuthorityKernel {
             Ok(Request::Http(HttpRequest {
                 method: method.0,
                 url: url.0,
-                headers: headers.0,
+                headers: headers.map(|headers| headers.0).unwrap_or_default(),
                 body: body.map(|body| body.to_shared()),
                 response_bytes_max: max_response.0,
                 timeout_ms: timeout.0,
@@ -447,16 +493,7 @@ impl AuthorityKernel {
     }
 }
 
-/// The request that loads a policy file; `./…` in it is relative to where it stands.
-fn policy_file(path: &str) -> Result<Request, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::NotFound => Code::NotFound,
-            std::io::ErrorKind::InvalidData => Code::PolicyInvalid,
-            _ => Code::Io,
-        };
-        Failure::new(code, format!("policy file {path}: {error}"))
-    })?;
-    let base_dir = std::path::Path::new(path).parent().and_then(std::path::Path::to_str);
-    Ok(Request::PolicyLoad { text: text.into(), base_dir: base_dir.map(Into::into) })
+fn authorize(operation: Str, target: Target, args: Option<Json>) -> Result<Request, Failure> {
+    let args = args.map(|args| args.value()).transpose()?;
+    Ok(Request::Authorize { operation: operation.0, target: target.0, args })
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ak_host::{
     Connection, Options,
     ak_json::Value,
-    ak_kernel::{Failure, Operation, Outcome, Reply, Request},
+    ak_kernel::{Code, Failure, Operation, Outcome, Reply, Request},
 };
 use pyo3::{prelude::*, types::PyBytes};
 
@@ -15,35 +15,31 @@ use crate::{
 };
 
 pub(crate) struct Session {
-    state: Mutex<State>,
+    /// Nothing once the session is closed.
+    connection: Mutex<Option<Connection>>,
     /// How to open it again; an agent session has nothing: only its owner opens it.
     options: Option<Options>,
 }
 
-struct State {
-    connection: Connection,
-    open: bool,
-}
-
 impl Session {
     pub(crate) fn open(py: Python<'_>, options: Options) -> PyResult<Session> {
-        let connection = py.detach(|| Connection::open(&options)).map_err(|failure| raise(py, failure))?;
-        Ok(Session { state: Mutex::new(State { connection, open: true }), options: Some(options) })
+        let session = Session { connection: Mutex::new(None), options: Some(options) };
+        session.reopen(py)?;
+        Ok(session)
     }
 
     pub(crate) fn agent(&self, py: Python<'_>, name: &str) -> PyResult<Session> {
-        let connection = self.connection();
-        let agent = py.detach(|| connection.agent(name)).map_err(|failure| raise(py, failure))?;
-        Ok(Session { state: Mutex::new(State { connection: agent, open: true }), options: None })
+        let agent = py.detach(|| self.connection()?.agent(name)).map_err(|failure| raise(py, failure))?;
+        Ok(Session { connection: Mutex::new(Some(agent)), options: None })
     }
 
-    /// Opens the session again if it was closed and is an owner's.
+    /// Opens the session if it is closed and an owner's.
     pub(crate) fn reopen(&self, py: Python<'_>) -> PyResult<()> {
         let Some(options) = &self.options else { return Ok(()) };
         let reopened = py.detach(|| {
-            let mut state = self.lock();
-            if !state.open {
-                *state = State { connection: Connection::open(options)?, open: true };
+            let mut connection = self.lock();
+            if connection.is_none() {
+                *connection = Some(Connection::open(options)?);
             }
             Ok(())
         });
@@ -52,24 +48,27 @@ impl Session {
 
     pub(crate) fn close(&self, py: Python<'_>) {
         py.detach(|| {
-            let mut state = self.lock();
-            state.open = false;
-            state.connection.close();
+            if let Some(connection) = self.lock().take() {
+                connection.close();
+            }
         });
     }
 
-    pub(crate) fn connection(&self) -> Connection {
-        self.lock().connection.clone()
+    pub(crate) fn connection(&self) -> Result<Connection, Failure> {
+        self.lock().clone().ok_or_else(|| Failure::new(Code::NotConfigured, "the session is closed"))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a request and waits for its outcome, all of it with the interpreter released.
-    pub(crate) fn outcome(&self, py: Python<'_>, request: impl FnOnce() -> Result<Request, Failure> + Send) -> Outcome {
-        let connection = self.connection();
-        py.detach(|| connection.call(request()?))
+    pub(crate) fn outcome(
+        &self,
+        py: Python<'_>,
+        request: impl FnOnce() -> Result<Request, Failure> + Send,
+    ) -> Outcome {
+        py.detach(|| self.connection()?.call(request()?))
     }
 
     pub(crate) fn call(
@@ -92,15 +91,20 @@ impl Session {
         }
     }
 
-    /// The same where the arguments stand in their wire form and the kernel takes them apart.
-    pub(crate) fn decode(&self, py: Python<'_>, operation: Operation, args: &Value) -> PyResult<Reply> {
-        self.call(py, || Ok(Request::decode(operation, args)?))
+    /// The same where only one member of the reply is wanted.
+    pub(crate) fn part(
+        &self,
+        py: Python<'_>,
+        member: &str,
+        request: impl FnOnce() -> Result<Request, Failure> + Send,
+    ) -> PyResult<Value> {
+        self.ask(py, request)?.get(member).cloned().ok_or_else(|| misfit(py))
     }
 
     /// The audit entries that a query finds, each as compact JSON.
     pub(crate) fn entries<'py>(&self, py: Python<'py>, query: &Value) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let Reply::Value(found) = self.decode(py, Operation::AuditQuery, query)? else { return Err(misfit(py)) };
-        let entries = found.get("entries").and_then(Value::as_array).ok_or_else(|| misfit(py))?;
+        let found = self.part(py, "entries", || Ok(Request::decode(Operation::AuditQuery, query)?))?;
+        let entries = found.as_array().ok_or_else(|| misfit(py))?;
         Ok(entries.iter().map(|entry| to_bytes(py, entry)).collect())
     }
 }

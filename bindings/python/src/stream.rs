@@ -32,13 +32,11 @@ pub(crate) struct InferenceStream {
 
 impl InferenceStream {
     /// Sends the request from a thread of its own, since a call lasts until the last chunk has come.
-    pub(crate) fn start(connection: Connection, request: Result<Request, Failure>) -> InferenceStream {
+    pub(crate) fn start(connection: Connection, request: Request) -> InferenceStream {
         let (sender, events) = sync_channel(CHUNKS_WAITING_MAX);
         thread::spawn(move || {
-            let outcome = request.and_then(|request| {
-                connection.call_streaming(request, &mut |chunk| sender.send(Ok(chunk.to_owned())).is_ok())
-            });
-            if let Err(failure) = outcome {
+            let mut deliver = |chunk: &str| sender.send(Ok(chunk.to_owned())).is_ok();
+            if let Err(failure) = connection.call_streaming(request, &mut deliver) {
                 // Nobody listens any more when the iterator is gone.
                 let _ = sender.send(Err(failure));
             }

@@ -66,7 +66,11 @@ class AuthorizationDetails:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``audit_verify`` found. True if and only if the log is consistent."""
+    """What ``audit_verify`` found. True if and only if the log is consistent.
+
+    ``first_bad`` is the first entry that is wrong, and ``reason`` says in what way; ``replayed`` entries were
+    re-executed and follow, ``opaque`` ones could not be; ``rests_on`` says what the finding rests on.
+    """
 
     consistent: bool
     signed_by: Optional[str] = None
@@ -75,6 +79,7 @@ class Verification:
     replayed: Optional[int] = None
     opaque: Optional[int] = None
     reason: Optional[str] = None
+    rests_on: Optional[str] = None
 
     def __bool__(self) -> bool:
         return self.consistent
