@@ -55,7 +55,7 @@ pub struct HeapConfig {
     pub indexes_max: usize,
     /// Objects on one page of a query.
     pub page_objects_max: usize,
-    /// Objects looked at for one page of a query.
+    /// Objects looked at for one page of a query; each 4 KiB of content count as one more.
     pub scan_objects_max: usize,
     /// What one object's content may be; `bytes_max` holds for raw bytes too.
     pub content: Limits,

@@ -6,16 +6,19 @@
 //! | slot | `31 ‖ u32 generation ‖ state ‖ …`; *state* is 0 free, 1 live, 2 tombstone, 3 retired |
 //! | … live or tombstone | `u64 order of death` (0 while live) `‖ owner ‖ type name ‖ u64 version ‖ u32 count ‖` the kept revisions' digests, oldest first |
 //! | node | `32 ‖` digests of up to 16 slots or nodes; the slots in the order of their indexes |
-//! | heap | `33 ‖ u32 slots ‖ u64 deaths ‖` root node |
+//! | catalog | `34 ‖`, for each type of which anything is declared, in order: its name, `u32 count ‖` the pointers of its indexes, as texts, in order |
+//! | heap | `33 ‖ u32 slots ‖ u64 deaths ‖ catalog ‖` root node |
 //!
 //! Prefix bytes are hexadecimal, integers little-endian. A text is `u32 length ‖ UTF-8`. *labels* are
 //! `u32 count`, and for the root and then each labelled subtree in order: `u32 tokens ‖` each token as text,
 //! `integrity` (0 trusted, 1 untrusted), `u32 secrets ‖` each as text, ascending.
 
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use ak_json::{Digest, Integrity, Labels, Pointer, sha256};
 
+use crate::catalog::Catalog;
 use crate::slots::{Slot, State};
 use crate::{Content, Heap, LabelMap, Object, Revision};
 
@@ -74,9 +77,20 @@ impl Heap {
         let mut bytes = Vec::from([0x33]);
         length(self.slots.len(), &mut bytes);
         bytes.extend(self.deaths().to_le_bytes());
+        bytes.extend(catalog(&self.catalog).as_bytes());
         bytes.extend(root.as_bytes());
         sha256(&bytes)
     }
+}
+
+fn catalog(catalog: &Catalog) -> Digest {
+    let mut bytes = Vec::from([0x34]);
+    for (name, declared) in catalog.declared() {
+        text(name, &mut bytes);
+        length(declared.indexes.len(), &mut bytes);
+        declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
+    }
+    sha256(&bytes)
 }
 
 fn node(below: &[Digest]) -> Digest {

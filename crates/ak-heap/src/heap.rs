@@ -1,10 +1,10 @@
 //! The heap itself: reading it, and doing what plans say.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 use ak_json::Text;
 
+use crate::catalog::Catalog;
 use crate::digest::Tree;
 use crate::draft::{Edit, Staged};
 use crate::slots::{Slots, State};
@@ -24,7 +24,7 @@ pub struct Heap {
     pub(crate) slots: Slots,
     ledger: Ledger,
     graveyard: Graveyard,
-    by_type: BTreeMap<Text, BTreeSet<u32>>,
+    pub(crate) catalog: Catalog,
     /// The label map of every object without labels.
     unlabelled: Arc<LabelMap>,
     pub(crate) digests: Tree,
@@ -38,7 +38,7 @@ impl Heap {
             slots: Slots::default(),
             ledger: Ledger::default(),
             graveyard: Graveyard::default(),
-            by_type: BTreeMap::new(),
+            catalog: Catalog::default(),
             unlabelled: Arc::default(),
             digests: Tree::default(),
         }
@@ -113,11 +113,12 @@ impl Heap {
         for (index, Edit { handle, born, revisions, deleted }) in staged {
             if let Some(object) = born {
                 self.ledger.add(&object);
-                self.by_type.entry(object.type_name().clone()).or_default().insert(index);
+                self.catalog.add(index, &object);
                 self.slots.occupy(handle, object);
             }
             for revision in revisions {
                 if let Some(object) = self.slots.live_mut(index) {
+                    self.catalog.update(index, object, revision.content());
                     self.ledger.subtract(object);
                     object.push(revision, self.config.history_max);
                     self.ledger.add(object);
@@ -140,7 +141,7 @@ impl Heap {
         if let Some(State::Dead(tombstone)) = self.slots.at(index).map(|slot| &slot.state) {
             self.ledger.subtract(&tombstone.object);
             self.graveyard.add(order, index, &tombstone.object);
-            unlist(&mut self.by_type, &tombstone.object, index);
+            self.catalog.remove(index, &tombstone.object);
         }
     }
 
@@ -149,7 +150,7 @@ impl Heap {
         match self.slots.vacate(index) {
             State::Live(object) => {
                 self.ledger.subtract(&object);
-                unlist(&mut self.by_type, &object, index);
+                self.catalog.remove(index, &object);
             }
             State::Dead(tombstone) => self.graveyard.subtract(tombstone.order, &tombstone.object),
             State::Free | State::Retired => {}
@@ -158,7 +159,7 @@ impl Heap {
 
     /// The type's name, shared with the objects of that type.
     pub(crate) fn shared_type_name(&self, name: &str) -> Text {
-        self.by_type.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
+        self.catalog.shared_name(name)
     }
 
     /// The owner's name, shared with the objects they own.
@@ -169,15 +170,6 @@ impl Heap {
     /// The map, in one place for all objects without labels.
     pub(crate) fn shared_labels(&self, labels: LabelMap) -> Arc<LabelMap> {
         if labels.is_bottom() { Arc::clone(&self.unlabelled) } else { Arc::new(labels) }
-    }
-}
-
-fn unlist(by_type: &mut BTreeMap<Text, BTreeSet<u32>>, object: &Object, index: u32) {
-    if let Some(indexes) = by_type.get_mut(&**object.type_name()) {
-        indexes.remove(&index);
-        if indexes.is_empty() {
-            by_type.remove(&**object.type_name());
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod batch;
+mod catalog;
 mod config;
 mod digest;
 mod draft;
@@ -15,6 +16,7 @@ mod labels;
 mod object;
 mod patch;
 mod plan;
+mod query;
 mod slots;
 mod usage;
 
@@ -33,4 +35,8 @@ pub use crate::labels::LabelMap;
 pub use crate::object::{Content, Object, Revision};
 pub use crate::patch::{Patch, PatchError, PatchErrorKind, PatchOp, PatchReason};
 pub use crate::plan::{Action, Change, Plan};
+pub use crate::query::{
+    Cursor, CursorError, Filter, KEY_BYTES_MAX, Order, PAGE_OBJECTS, Page, QUERY_TERMS_MAX, Query,
+    QueryError, Test,
+};
 pub use crate::usage::Usage;

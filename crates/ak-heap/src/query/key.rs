@@ -1,0 +1,44 @@
+//! The order of values in indexes and results.
+
+use ak_json::{Number, Text, Value};
+
+/// Strings are ordered by so many bytes from their beginning.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// What a value is ordered by: null, then `false` and `true`, numbers by value, strings by code points, and at last
+/// containers and places without a value, all alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(Text),
+    Other,
+}
+
+impl Key {
+    pub(crate) fn of(value: Option<&Value>) -> Key {
+        match value {
+            Some(Value::Null) => Key::Null,
+            Some(Value::Bool(value)) => Key::Bool(*value),
+            Some(Value::Number(value)) => Key::Number(*value),
+            Some(Value::String(text)) if text.len() <= KEY_BYTES_MAX => Key::Text(text.clone()),
+            Some(Value::String(text)) => {
+                let end = (0..=KEY_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+                Key::Text(text.split_at(end).0.into())
+            }
+            Some(Value::Array(_) | Value::Object(_)) | None => Key::Other,
+        }
+    }
+
+    /// The JSON form: the scalar, or an array of nothing for what is not ordered.
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Key::Null => Value::Null,
+            Key::Bool(value) => Value::Bool(*value),
+            Key::Number(value) => Value::Number(*value),
+            Key::Text(text) => Value::String(text.clone()),
+            Key::Other => Value::Array(ak_json::Array::new()),
+        }
+    }
+}

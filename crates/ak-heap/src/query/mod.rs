@@ -1,0 +1,165 @@
+//! Finding objects by what they hold.
+
+mod cursor;
+mod form;
+mod key;
+mod run;
+
+use alloc::vec::Vec;
+
+use ak_json::{Labels, Pointer, Text, Value};
+
+pub use self::cursor::{Cursor, CursorError};
+pub use self::form::QueryError;
+pub use self::key::KEY_BYTES_MAX;
+pub(crate) use self::key::Key;
+pub use self::run::{Page, QUERY_TERMS_MAX};
+use crate::Object;
+
+/// Objects on a page where a query does not say.
+pub const PAGE_OBJECTS: usize = 100;
+
+/// Which live objects to find, in what order, how many at once. All conditions must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// Of this type.
+    pub type_name: Option<Text>,
+    /// Of this owner.
+    pub owner: Option<Text>,
+    /// Of this version or a later one.
+    pub version_min: u64,
+    /// Of this version or an earlier one.
+    pub version_max: u64,
+    /// Carrying at least these labels.
+    pub labels_min: Labels,
+    /// Carrying at most these labels.
+    pub labels_max: Option<Labels>,
+    /// With such values.
+    pub filters: Vec<Filter>,
+    /// In this order.
+    pub order: Order,
+    /// At most so many on a page.
+    pub limit: usize,
+    /// After the page that ended here.
+    pub cursor: Option<Cursor>,
+}
+
+/// A condition on the value at a pointer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    /// Where the value stands.
+    pub pointer: Pointer,
+    /// What it must be.
+    pub test: Test,
+}
+
+/// What a value must be. A place without a value passes [`Exists(false)`](Test::Exists) and nothing else.
+///
+/// Values are equal as in RFC 6902. Numbers have an order among themselves, and so do strings (by code points);
+/// between values of other kinds no comparison holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// `=`
+    Equal(Value),
+    /// `!=`
+    NotEqual(Value),
+    /// `<`
+    Less(Value),
+    /// `<=`
+    AtMost(Value),
+    /// `>`
+    Greater(Value),
+    /// `>=`
+    AtLeast(Value),
+    /// `in`: equal to one of these.
+    In(Vec<Value>),
+    /// `exists`: whether there is a value at all.
+    Exists(bool),
+    /// `prefix`: a string that begins so.
+    Prefix(Text),
+    /// `contains`: a string with this one in it, or an array with such an item.
+    Contains(Value),
+}
+
+/// The order of results.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By place in the heap's table, which for objects never deleted is the order of their creation.
+    #[default]
+    Place,
+    /// By the value at the pointer: null, `false`, `true`, numbers, strings by their first [`KEY_BYTES_MAX`] bytes,
+    /// and at last containers and objects without a value there; equals by place.
+    Value {
+        /// Where the value stands.
+        pointer: Pointer,
+        /// Whether the order is the other way round, among equals too.
+        descending: bool,
+    },
+}
+
+impl Default for Query {
+    fn default() -> Query {
+        Query {
+            type_name: None,
+            owner: None,
+            version_min: 0,
+            version_max: u64::MAX,
+            labels_min: Labels::default(),
+            labels_max: None,
+            filters: Vec::new(),
+            order: Order::default(),
+            limit: PAGE_OBJECTS,
+            cursor: None,
+        }
+    }
+}
+
+impl Query {
+    /// Whether the object is one of those looked for, wherever it stands in their order.
+    pub fn matches(&self, object: &Object) -> bool {
+        self.type_name.as_ref().is_none_or(|name| name == object.type_name())
+            && self.owner.as_ref().is_none_or(|owner| owner == object.owner())
+            && (self.version_min..=self.version_max).contains(&object.version())
+            && self.labels_min.flows_to(object.labels())
+            && self.labels_max.as_ref().is_none_or(|max| object.labels().flows_to(max))
+            && self.filters.iter().all(|filter| filter.matches(object))
+    }
+}
+
+impl Filter {
+    fn matches(&self, object: &Object) -> bool {
+        let document = object.content().as_json();
+        self.test.passes(document.and_then(|document| document.pointer(&self.pointer)))
+    }
+}
+
+impl Test {
+    /// Whether the value, or its absence, is as it must be.
+    pub fn passes(&self, value: Option<&Value>) -> bool {
+        let Some(value) = value else { return *self == Test::Exists(false) };
+        match self {
+            Test::Equal(other) => value == other,
+            Test::NotEqual(other) => value != other,
+            Test::Less(other) => compare(value, other).is_some_and(|order| order.is_lt()),
+            Test::AtMost(other) => compare(value, other).is_some_and(|order| order.is_le()),
+            Test::Greater(other) => compare(value, other).is_some_and(|order| order.is_gt()),
+            Test::AtLeast(other) => compare(value, other).is_some_and(|order| order.is_ge()),
+            Test::In(others) => others.contains(value),
+            Test::Exists(wanted) => *wanted,
+            Test::Prefix(prefix) => value.as_str().is_some_and(|text| text.starts_with(&**prefix)),
+            Test::Contains(part) => match (value, part) {
+                (Value::String(text), Value::String(part)) => text.contains(&**part),
+                (Value::Array(items), part) => items.iter().any(|item| item == part),
+                _ => false,
+            },
+        }
+    }
+}
+
+fn compare(a: &Value, b: &Value) -> Option<core::cmp::Ordering> {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => Some(a.cmp(b)),
+        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
