@@ -9,18 +9,18 @@
 //! | catalog | `34 ‖`, for each type of which anything is declared, in order: its name, `u32 count ‖` the pointers of its indexes, as texts, in order |
 //! | heap | `33 ‖ u32 slots ‖ u64 deaths ‖ catalog ‖` root node |
 //!
-//! Prefix bytes are hexadecimal, integers little-endian. A text is `u32 length ‖ UTF-8`. *labels* are
-//! `u32 count`, and for the root and then each labelled subtree in order: `u32 tokens ‖` each token as text,
-//! `integrity` (0 trusted, 1 untrusted), `u32 secrets ‖` each as text, ascending.
+//! Prefix bytes are hexadecimal, integers little-endian; texts and labels are encoded as in a
+//! [snapshot](crate::Heap::snapshot).
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use ak_json::{Digest, Integrity, Labels, Pointer, sha256};
+use ak_json::{Digest, sha256};
 
 use crate::catalog::Catalog;
+use crate::encode::{label_map, length, text};
 use crate::slots::{Slot, State};
-use crate::{Content, Heap, LabelMap, Object, Revision};
+use crate::{Content, Heap, Object, Revision};
 
 /// Digests under one node.
 const WIDTH: usize = 16;
@@ -139,33 +139,4 @@ fn revision(revision: &Revision) -> Digest {
     bytes.extend(content.as_bytes());
     label_map(revision.label_map(), &mut bytes);
     sha256(&bytes)
-}
-
-/// Appends the encoding of a label map, which snapshots use too.
-pub(crate) fn label_map(map: &LabelMap, bytes: &mut Vec<u8>) {
-    length(map.subtrees().len().saturating_add(1), bytes);
-    labels(&Pointer::root(), map.root(), bytes);
-    for (subtree, carried) in map.subtrees() {
-        labels(subtree, carried, bytes);
-    }
-}
-
-fn labels(subtree: &Pointer, labels: &Labels, bytes: &mut Vec<u8>) {
-    length(subtree.tokens().len(), bytes);
-    subtree.tokens().iter().for_each(|token| text(token, bytes));
-    bytes.push(match labels.integrity {
-        Integrity::Trusted => 0,
-        Integrity::Untrusted => 1,
-    });
-    length(labels.secrecy.len(), bytes);
-    labels.secrecy.iter().for_each(|secret| text(secret, bytes));
-}
-
-fn text(text: &str, bytes: &mut Vec<u8>) {
-    length(text.len(), bytes);
-    bytes.extend(text.as_bytes());
-}
-
-fn length(length: usize, bytes: &mut Vec<u8>) {
-    bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
 }

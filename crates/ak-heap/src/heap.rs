@@ -22,8 +22,8 @@ use crate::{Absence, Action, Change, Handle, HeapConfig, HeapError, LabelMap, Ob
 pub struct Heap {
     config: HeapConfig,
     pub(crate) slots: Slots,
-    ledger: Ledger,
-    graveyard: Graveyard,
+    pub(crate) ledger: Ledger,
+    pub(crate) graveyard: Graveyard,
     pub(crate) catalog: Catalog,
     /// The label map of every object without labels.
     unlabelled: Arc<LabelMap>,

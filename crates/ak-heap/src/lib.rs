@@ -9,6 +9,7 @@ mod catalog;
 mod config;
 mod digest;
 mod draft;
+mod encode;
 mod error;
 mod handle;
 mod heap;
@@ -17,7 +18,9 @@ mod object;
 mod patch;
 mod plan;
 mod query;
+mod restore;
 mod slots;
+mod snapshot;
 mod usage;
 
 pub use ak_json::{Digest, Labels, Limits};
@@ -39,4 +42,5 @@ pub use crate::query::{
     Cursor, CursorError, Filter, KEY_BYTES_MAX, Order, PAGE_OBJECTS, Page, QUERY_TERMS_MAX, Query,
     QueryError, Test,
 };
+pub use crate::restore::{RestoreError, RestoreReason};
 pub use crate::usage::Usage;

@@ -104,6 +104,18 @@ impl Object {
         Object { owner, type_name, bytes: current.size, current, history: VecDeque::new() }
     }
 
+    /// An object with these revisions, oldest first; none without any.
+    pub(crate) fn restored(
+        owner: Text,
+        type_name: Text,
+        mut revisions: VecDeque<Revision>,
+    ) -> Option<Object> {
+        let current = revisions.pop_back()?;
+        let bytes =
+            revisions.iter().fold(current.size, |bytes, revision| bytes.saturating_add(revision.size));
+        Some(Object { owner, type_name, current, history: revisions, bytes })
+    }
+
     /// The agent that allocated it.
     pub fn owner(&self) -> &Text {
         &self.owner

@@ -83,9 +83,13 @@ impl Graveyard {
         self.deaths
     }
 
-    /// A graveyard where so many deaths happened.
+    /// An empty graveyard, so many deaths on.
     pub(crate) fn after(deaths: u64) -> Graveyard {
         Graveyard { deaths, ..Graveyard::default() }
+    }
+
+    pub(crate) fn holds(&self, order: u64) -> bool {
+        self.by_order.contains_key(&order)
     }
 
     /// The order of the next death.

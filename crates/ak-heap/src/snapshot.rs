@@ -1,0 +1,98 @@
+//! The heap as bytes.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use crate::encode::{label_map, length, text};
+use crate::slots::State;
+use crate::{Content, Heap, Object, Revision};
+
+/// How a snapshot begins: format and version.
+pub(crate) const MAGIC: &[u8; 4] = b"AKH1";
+/// What follows a slot's generation.
+pub(crate) mod state {
+    pub(crate) const FREE: u8 = 0;
+    pub(crate) const LIVE: u8 = 1;
+    pub(crate) const DEAD: u8 = 2;
+    pub(crate) const RETIRED: u8 = 3;
+}
+/// What a revision's content begins with.
+pub(crate) mod kind {
+    pub(crate) const JSON: u8 = 0;
+    pub(crate) const RAW: u8 = 1;
+}
+
+impl Heap {
+    /// Everything that can be seen through the heap, as bytes from which [`restore`](Self::restore) makes an equal
+    /// one. Limits are not part of it.
+    ///
+    /// | bytes | what |
+    /// |---|---|
+    /// | 4 | `AKH1` |
+    /// | 8 | how many objects were ever deleted |
+    /// | 4 | how many types have indexes, and for each, ascending: |
+    /// | | its name, the number of its indexes (4), their JSON Pointers, ascending |
+    /// | 4 | how many slots there are, and for each: |
+    /// | 4 + 1 | generation; 0 free, 1 live, 2 tombstone, 3 retired. Where live or tombstone: |
+    /// | 8 | how many objects were deleted before it; 0 while live |
+    /// | | owner, type name |
+    /// | 8 + 4 | the newest version; the number of revisions kept, and for each, oldest first: |
+    /// | 1 | 0 JSON, 1 raw bytes |
+    /// | 4 + *n* | length and content: compact JSON text or the bytes |
+    /// | 4 | the number of label entries: one for the whole content, then one for each labelled subtree, ascending |
+    /// | | each: the number of pointer tokens (4), the tokens, integrity (1: 0 trusted, 1 untrusted), the number of secrets (4), the secrets, ascending |
+    /// | 32 | [`digest`](Self::digest) of the heap |
+    ///
+    /// Integers are little-endian. Names, pointers, tokens and secrets are UTF-8 with their length (4) before.
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        let digest = self.digest();
+        let mut bytes = Vec::from(MAGIC);
+        bytes.extend(self.deaths().to_le_bytes());
+        length(self.catalog.declared().len(), &mut bytes);
+        for (name, declared) in self.catalog.declared() {
+            text(name, &mut bytes);
+            length(declared.indexes.len(), &mut bytes);
+            declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
+        }
+        length(self.slots.len(), &mut bytes);
+        for (_, slot) in self.slots.iter() {
+            bytes.extend(slot.generation.to_le_bytes());
+            match &slot.state {
+                State::Free => bytes.push(state::FREE),
+                State::Retired => bytes.push(state::RETIRED),
+                State::Live(live) => {
+                    bytes.push(state::LIVE);
+                    object(0, live, &mut bytes);
+                }
+                State::Dead(tombstone) => {
+                    bytes.push(state::DEAD);
+                    object(tombstone.order, &tombstone.object, &mut bytes);
+                }
+            }
+        }
+        bytes.extend(digest.as_bytes());
+        bytes
+    }
+}
+
+fn object(order: u64, object: &Object, bytes: &mut Vec<u8>) {
+    bytes.extend(order.to_le_bytes());
+    text(object.owner(), bytes);
+    text(object.type_name(), bytes);
+    bytes.extend(object.version().to_le_bytes());
+    length(object.revision_count(), bytes);
+    object.revisions().for_each(|kept| revision(kept, bytes));
+}
+
+fn revision(revision: &Revision, bytes: &mut Vec<u8>) {
+    bytes.push(match revision.content() {
+        Content::Json(_) => kind::JSON,
+        Content::Raw(_) => kind::RAW,
+    });
+    length(usize::try_from(revision.size()).unwrap_or(usize::MAX), bytes);
+    match revision.content() {
+        Content::Json(value) => value.write_json(bytes),
+        Content::Raw(raw) => bytes.extend(&**raw),
+    }
+    label_map(revision.label_map(), bytes);
+}
