@@ -148,12 +148,7 @@ impl<D: Disk> Journal<D> {
         }
         disk.lock()?;
         if let Some(recovery) = recover::recover(&disk, anchors)? {
-            let (mut journal, report) =
-                Journal::recovered(disk, options, recovery, anchors, State::Writable)?;
-            if journal.state == State::Writable {
-                journal.repair(report.torn_tail_bytes)?;
-            }
-            return Ok((journal, report));
+            return Journal::recovered(disk, options, recovery, anchors, State::Writable);
         }
         let recovery =
             Recovery::start(Header { genesis: genesis.clone(), chain: Chain::EMPTY, tree: Tree::new() });
@@ -191,7 +186,7 @@ impl<D: Disk> Journal<D> {
             size: recovery.chain.next,
             root: recovery.tree.root(),
             pruned_below: recovery.base.size(),
-            torn_tail_bytes: recovery.torn_bytes,
+            torn_tail_bytes: recovery.stillborn.as_ref().map_or(recovery.torn_bytes, |(_, bytes)| *bytes),
             read_only: state == State::ReadOnly,
             first_bad: fault.map(|(seq, _)| seq),
             reason: fault.map(|(_, fault)| fault),
@@ -216,9 +211,12 @@ impl<D: Disk> Journal<D> {
             tree: recovery.tree,
             buffer: Vec::new(),
         };
-        if let Some(stillborn) = recovery.stillborn.filter(|_| state == State::Writable) {
-            journal.disk.remove(&stillborn)?;
-            journal.disk.sync_dir()?;
+        if state == State::Writable {
+            if let Some((name, _)) = recovery.stillborn {
+                journal.disk.remove(&name)?;
+                journal.disk.sync_dir()?;
+            }
+            journal.repair(recovery.torn_bytes)?;
         }
         Ok((journal, report))
     }

@@ -56,7 +56,7 @@ fn check(image: SimDisk, model: &[Record], acknowledged: u64, pruned: u64, seed:
 #[test]
 fn a_crash_loses_nothing_acknowledged_and_leaves_nothing_corrupt() {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let mut left: u64 = number("AK_CRASH_IMAGES", 4_000);
+    let mut left: u64 = number("AK_CRASH_IMAGES", 2_000);
     let mut seed: u64 = number("AK_CRASH_SEED", 1);
     let model = records(200);
     while left > 0 {

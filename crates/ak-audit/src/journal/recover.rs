@@ -92,8 +92,8 @@ pub(crate) struct Recovery {
     pub(crate) tree: TiledTree,
     /// Unacknowledged bytes at the end of the last segment.
     pub(crate) torn_bytes: u64,
-    /// A segment whose creation a crash cut short.
-    pub(crate) stillborn: Option<String>,
+    /// A segment whose creation a crash cut short, and how many bytes of its header are there.
+    pub(crate) stillborn: Option<(String, u64)>,
     pub(crate) fault: Option<(u64, JournalFault)>,
     /// Root at the size of each checkpoint asked about, as far as the log reaches.
     pub(crate) roots: Vec<(u64, Hash)>,
@@ -108,12 +108,12 @@ pub(crate) fn recover<D: Disk>(disk: &D, anchors: &[Checkpoint]) -> Result<Optio
         let last = position + 1 == firsts.len();
         let header = read_header(disk, *first)?;
         let Some(header) = header.filter(|header| header.chain.next == *first) else {
-            let stillborn = last && is_stillborn(disk, *first, recovery.as_ref())?;
-            match &mut recovery {
-                Some(recovery) if stillborn => recovery.stillborn = Some(segment::name(*first)),
-                Some(recovery) => recovery.fault = Some((*first, JournalFault::Header)),
-                None if stillborn => return Ok(None),
-                None => {
+            let stillborn = if last { stillborn(disk, *first, recovery.as_ref())? } else { None };
+            match (&mut recovery, stillborn) {
+                (Some(recovery), Some(bytes)) => recovery.stillborn = Some((segment::name(*first), bytes)),
+                (Some(recovery), None) => recovery.fault = Some((*first, JournalFault::Header)),
+                (None, Some(_)) => return Ok(None),
+                (None, None) => {
                     let mut lost = Recovery::start(Header::lost(*first));
                     lost.fault = Some((*first, JournalFault::Header));
                     recovery = Some(lost);
@@ -146,13 +146,14 @@ fn read_header<D: Disk>(disk: &D, first: u64) -> Result<Option<Header>, DiskErro
     Ok(bytes.get(..got).and_then(Header::decode))
 }
 
-/// Whether the last segment, whose header is not whole, never held a batch: then a crash cut its creation short, and
-/// nothing is lost with it.
-fn is_stillborn<D: Disk>(disk: &D, first: u64, before: Option<&Recovery>) -> Result<bool, DiskError> {
+/// Whether the last segment, whose header is not whole, never held a batch: then a crash cut its creation short, nothing
+/// is lost with it, and this many bytes of its header are there.
+fn stillborn<D: Disk>(disk: &D, first: u64, before: Option<&Recovery>) -> Result<Option<u64>, DiskError> {
     let name = segment::name(first);
     let length = disk.length(&name)?;
-    let unused = Cursor::new(disk, name, HEADER_BYTES, length).bytes_until_zeros()? == 0;
-    Ok(unused && first == before.map_or(0, |recovery| recovery.chain.next))
+    let written = Cursor::new(disk, name, 0, length).bytes_until_zeros()?;
+    let expected = first == before.map_or(0, |recovery| recovery.chain.next);
+    Ok((expected && written <= HEADER_BYTES).then_some(written))
 }
 
 impl Recovery {

@@ -7,6 +7,7 @@
     reason = "for tests, each of which uses its own part"
 )]
 
+pub mod forge;
 pub mod sim;
 
 use std::sync::Arc;
