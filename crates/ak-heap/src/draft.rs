@@ -14,10 +14,16 @@ use crate::{
     PatchError, PatchReason, Plan, Quota, Revision, Usage,
 };
 
-/// What is to happen, by index.
-pub(crate) type Staged = BTreeMap<u32, Edit>;
+/// What is to happen.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    /// By index, what comes to be and what changes.
+    pub(crate) edits: BTreeMap<u32, Edit>,
+    /// The indexes of objects that become tombstones after that, in this order.
+    pub(crate) deaths: Vec<u32>,
+}
 
-/// What is to happen to one object, in this order.
+/// What is to happen to one object before it dies, if it does.
 #[derive(Debug)]
 pub(crate) struct Edit {
     pub(crate) handle: Handle,
@@ -26,7 +32,7 @@ pub(crate) struct Edit {
     /// It gets new revisions.
     pub(crate) revisions: Vec<Revision>,
     /// It becomes a tombstone.
-    pub(crate) deleted: bool,
+    dies: bool,
 }
 
 /// A picture of the heap as it will be, from which a [`Plan`] is made.
@@ -41,7 +47,7 @@ pub(crate) struct Draft<'h> {
 impl<'h> Draft<'h> {
     pub(crate) fn new(heap: &'h mut Heap) -> Draft<'h> {
         let usage = heap.usage();
-        Draft { heap, staged: Staged::new(), usage, taken: None }
+        Draft { heap, staged: Staged::default(), usage, taken: None }
     }
 
     /// The plan to do what `operate` drafts.
@@ -85,8 +91,8 @@ impl<'h> Draft<'h> {
         self.taken = Some(handle.index());
         let owner = self.heap.shared_owner(owner);
         let object = Object::new(owner.clone(), self.heap.shared_type_name(type_name), revision);
-        let edit = Edit { handle, born: Some(Box::new(object)), revisions: Vec::new(), deleted: false };
-        self.staged.insert(handle.index(), edit);
+        let edit = Edit { handle, born: Some(Box::new(object)), revisions: Vec::new(), dies: false };
+        self.staged.edits.insert(handle.index(), edit);
         let bytes_delta = difference(self.usage.bytes, bytes_before);
         Ok(Change { handle, action: Action::Alloc, version: 0, owner, bytes_delta })
     }
@@ -136,7 +142,8 @@ impl<'h> Draft<'h> {
         let version = next_version(view.latest())?;
         let owner = view.object.owner().clone();
         let bytes = view.bytes(self.heap.config().history_max);
-        self.edit(handle).deleted = true;
+        self.edit(handle).dies = true;
+        self.staged.deaths.push(handle.index());
         self.usage.objects = self.usage.objects.saturating_sub(1);
         self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
         Ok(Change { handle, action: Action::Delete, version, owner, bytes_delta: difference(0, bytes) })
@@ -176,7 +183,7 @@ impl<'h> Draft<'h> {
     }
 
     fn view(&self, handle: Handle) -> Result<View<'_>, HeapError> {
-        let Some(edit) = self.staged.get(&handle.index()).filter(|edit| edit.handle == handle) else {
+        let Some(edit) = self.staged.edits.get(&handle.index()).filter(|edit| edit.handle == handle) else {
             return Ok(View { object: self.heap.read(handle)?, revisions: &[] });
         };
         let object = match &edit.born {
@@ -184,7 +191,7 @@ impl<'h> Draft<'h> {
             None => self.heap.read(handle)?,
         };
         let view = View { object, revisions: &edit.revisions };
-        if edit.deleted {
+        if edit.dies {
             let version = Some(view.latest().version().saturating_add(1));
             return Err(HeapError::NotFound { handle, absence: Absence::Deleted { version } });
         }
@@ -192,8 +199,8 @@ impl<'h> Draft<'h> {
     }
 
     fn edit(&mut self, handle: Handle) -> &mut Edit {
-        let unchanged = || Edit { handle, born: None, revisions: Vec::new(), deleted: false };
-        self.staged.entry(handle.index()).or_insert_with(unchanged)
+        let unchanged = || Edit { handle, born: None, revisions: Vec::new(), dies: false };
+        self.staged.edits.entry(handle.index()).or_insert_with(unchanged)
     }
 }
 

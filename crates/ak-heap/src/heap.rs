@@ -110,7 +110,7 @@ impl Heap {
 
     /// Does what a plan says.
     pub(crate) fn commit(&mut self, staged: Staged) {
-        for (index, Edit { handle, born, revisions, deleted }) in staged {
+        for (index, Edit { handle, born, revisions, .. }) in staged.edits {
             if let Some(object) = born {
                 self.ledger.add(&object);
                 self.catalog.add(index, &object);
@@ -124,9 +124,9 @@ impl Heap {
                     self.ledger.add(object);
                 }
             }
-            if deleted {
-                self.bury(index);
-            }
+        }
+        for index in staged.deaths {
+            self.bury(index);
         }
         let (max, bytes_max) = (self.config.tombstones_max as u64, self.config.tombstone_bytes_max);
         while self.tombstones().objects > max || self.tombstones().bytes > bytes_max {
