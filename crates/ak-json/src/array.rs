@@ -63,7 +63,7 @@ impl Array {
 
     /// Replaces the item at `index` and returns the old one; without such an item it changes nothing.
     pub fn set(&mut self, index: usize, item: impl Into<Value>) -> Option<Value> {
-        self.tree.set(index, item.into()).ok()
+        self.tree.set(index, item.into())
     }
 
     /// Takes the item at `index` out.
@@ -126,5 +126,11 @@ impl From<Vec<Value>> for Array {
 impl<T: Into<Value>> FromIterator<T> for Array {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         items.into_iter().map(Into::into).collect::<Vec<Value>>().into()
+    }
+}
+
+impl From<&Array> for Array {
+    fn from(shared: &Self) -> Self {
+        shared.clone()
     }
 }

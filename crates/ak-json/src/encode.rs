@@ -6,7 +6,7 @@ use crate::array::Array;
 use crate::digest::{Digest, sha256};
 use crate::number::Repr;
 use crate::object::Object;
-use crate::tree::{Item, Kids, Node, SHALLOW_DEPTH_MAX, Tree};
+use crate::tree::{Item, Kids, Node, Tree};
 use crate::value::Value;
 
 /// Items whose encodings sum to more stand in their container's encoding as a hash.
@@ -32,45 +32,16 @@ impl Value {
     /// The SHA-256 of the canonical encoding: depends on the value and the order of members, not on how it came
     /// to be. Containers remember theirs, so a changed value costs a hash of what was touched.
     pub fn digest(&self) -> Digest {
-        self.deep_first(|value| value.encode_shallow(&mut Vec::new()));
+        // Small containers are not remembered, but few can stand between those that are.
+        let is_hashed = |value: &Self| match value {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
+            Self::Array(Array { tree }) => tree.is_hashed(),
+            Self::Object(Object { tree }) => tree.is_hashed(),
+        };
+        self.deepest_first(is_hashed, |value| value.encode_shallow(&mut Vec::new()));
         let mut out = Vec::new();
         self.encode_shallow(&mut out);
         sha256(&out)
-    }
-
-    /// Bytes of the compact JSON text, remembered by containers.
-    pub fn json_len(&self) -> usize {
-        self.deep_first(|value| {
-            value.json_len_shallow();
-        });
-        self.json_len_shallow()
-    }
-
-    /// Calls `visit` on every value nested too deep for recursion, innermost first, so that recursion from
-    /// any of them, and in the end from this one, soon meets what the visit remembered.
-    fn deep_first(&self, visit: impl Fn(&Self)) {
-        let mut stack = Vec::new();
-        self.push_deep(&mut stack);
-        while let Some((value, expanded)) = stack.pop() {
-            if expanded {
-                visit(value);
-            } else {
-                stack.push((value, true));
-                value.push_deep(&mut stack);
-            }
-        }
-    }
-
-    fn push_deep<'a>(&'a self, stack: &mut Vec<(&'a Self, bool)>) {
-        if self.depth() <= SHALLOW_DEPTH_MAX {
-            return;
-        }
-        let deep = |value: &&Self| value.depth() > SHALLOW_DEPTH_MAX;
-        match self {
-            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => {}
-            Self::Array(array) => stack.extend(array.iter().filter(deep).map(|value| (value, false))),
-            Self::Object(object) => stack.extend(object.values().filter(deep).map(|value| (value, false))),
-        }
     }
 
     pub(crate) fn encode_shallow(&self, out: &mut Vec<u8>) {
@@ -112,7 +83,7 @@ fn encode_container<T: Item>(tag: u8, tree: &Tree<T>, out: &mut Vec<u8>) {
     let Some(root) = tree.root() else { return head(tag, 0, out) };
     let start = out.len();
     // A root is hashed only when its items do not fit.
-    if root.known_hash().is_none() {
+    if !tree.is_hashed() {
         head(tag, tree.len(), out);
         let items = out.len();
         let fits = tree.iter().all(|item| {

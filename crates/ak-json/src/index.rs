@@ -1,66 +1,86 @@
 //! The order of names in a large object.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::object::Member;
 use crate::tree::{Tree, WIDTH};
 
+/// A run that has grown to this length is cut in two.
+const RUN_MAX: usize = 512;
+
 /// Positions of members, sorted by name: look-up by bisection, whatever names an adversary chooses.
+///
+/// They stand in runs, so that a name is taken up without moving all others, and versions of an object
+/// share the runs that did not change.
 #[derive(Clone)]
 pub(crate) struct Index {
-    positions: Vec<u32>,
+    /// In order, none empty.
+    runs: Vec<Arc<Vec<u32>>>,
 }
 
 impl Index {
     /// Sorts the members if there are many; gives the position of a repeated name when there is one.
     pub(crate) fn build(members: &[Member]) -> Result<Option<Self>, usize> {
         if members.len() <= WIDTH {
-            return match repeated(members) {
-                Some(position) => Err(position),
-                None => Ok(None),
-            };
+            return repeated(members).map_or(Ok(None), Err);
         }
         let name = |position: &u32| members.get(*position as usize).map(|member| member.name.as_str());
-        let mut positions: Vec<u32> = (0..members.len() as u32).collect();
-        positions.sort_by(|a, b| name(a).cmp(&name(b)).then(a.cmp(b)));
-        let repeated = positions.windows(2).filter_map(|pair| match pair {
+        let mut positions: Vec<u32> = (0..).take(members.len()).collect();
+        positions.sort_by_key(name);
+        // The sort is stable: of two equal names the later comes second.
+        let again = positions.windows(2).filter_map(|pair| match pair {
             [a, b] if name(a) == name(b) => Some(*b as usize),
             _ => None,
         });
-        match repeated.min() {
+        match again.min() {
             Some(position) => Err(position),
-            None => Ok(Some(Self { positions })),
+            None => Ok(Some(Self {
+                runs: positions.chunks(RUN_MAX / 2).map(|run| Arc::new(run.into())).collect(),
+            })),
         }
     }
 
-    /// Where the name stands in the order, or would stand.
-    fn search(&self, members: &Tree<Member>, name: &str) -> Result<usize, usize> {
-        self.positions.binary_search_by(|position| {
+    /// The run that has the name or would take it up, and where the name stands or would stand within.
+    fn search(&self, members: &Tree<Member>, name: &str) -> (usize, Result<usize, usize>) {
+        let compare = |position: &u32| {
             members.get(*position as usize).map_or(Ordering::Less, |member| member.name.as_str().cmp(name))
-        })
+        };
+        let starts_before = |run: &Arc<Vec<u32>>| run.first().is_some_and(|first| compare(first).is_le());
+        let at = self.runs.partition_point(starts_before).saturating_sub(1);
+        let found = self.runs.get(at).map_or(Err(0), |run| run.binary_search_by(compare));
+        (at, found)
     }
 
     /// The position of the member with the name.
     pub(crate) fn position(&self, members: &Tree<Member>, name: &str) -> Option<usize> {
-        let at = self.search(members, name).ok()?;
-        self.positions.get(at).map(|position| *position as usize)
+        let (run, found) = self.search(members, name);
+        self.runs.get(run)?.get(found.ok()?).map(|position| *position as usize)
     }
 
-    /// Takes up the name that is about to be appended to the members.
+    /// Takes up a new name, which is about to be appended to the members.
     pub(crate) fn append(&mut self, members: &Tree<Member>, name: &str) {
-        if let Err(at) = self.search(members, name) {
-            self.positions.insert(at, members.len() as u32);
+        let (at, Err(place)) = self.search(members, name) else { return };
+        let Some(run) = self.runs.get_mut(at).map(Arc::make_mut) else { return };
+        run.insert(place, members.len() as u32);
+        if run.len() == RUN_MAX {
+            let second = run.split_off(RUN_MAX / 2);
+            self.runs.insert(at + 1, Arc::new(second));
         }
     }
 
-    /// Gives up a position whose member was removed.
+    /// Gives up a position whose member is removed; those after it move down.
     pub(crate) fn remove(&mut self, position: usize) {
         let position = position as u32;
-        self.positions.retain(|other| *other != position);
-        for other in &mut self.positions {
-            *other -= u32::from(*other > position);
+        for run in &mut self.runs {
+            let run = Arc::make_mut(run);
+            run.retain(|other| *other != position);
+            for other in run {
+                *other -= u32::from(*other > position);
+            }
         }
+        self.runs.retain(|run| !run.is_empty());
     }
 }
 
@@ -72,8 +92,8 @@ fn repeated(members: &[Member]) -> Option<usize> {
         let name = member.name.as_bytes();
         let ends = name.last().map_or(0, |last| last ^ name.first().map_or(0, |first| first << 3));
         let mark = 1u64 << ((usize::from(ends) + name.len()) % 64);
-        let new = seen & mark == 0;
+        let is_new = seen & mark == 0;
         seen |= mark;
-        !new && members.iter().take(position).any(|other| other.name == member.name)
+        !is_new && members.iter().take(position).any(|other| other.name == member.name)
     })
 }

@@ -103,14 +103,11 @@ impl Labels {
             _ => return Err(LabelsError::Integrity),
         };
         let names = secrecy.as_array().ok_or(LabelsError::Secrecy)?;
-        let mut secrecy = BTreeSet::new();
-        for name in names {
-            let Value::String(name) = name else { return Err(LabelsError::Secrecy) };
-            if name.is_empty() || name.len() > LABEL_BYTES_MAX {
-                return Err(LabelsError::Label);
-            }
-            secrecy.insert(name.clone());
-        }
-        Ok(Self { integrity, secrecy })
+        let label = |name: &Value| match name.as_text() {
+            None => Err(LabelsError::Secrecy),
+            Some(name) if name.is_empty() || name.len() > LABEL_BYTES_MAX => Err(LabelsError::Label),
+            Some(name) => Ok(name.clone()),
+        };
+        Ok(Self { integrity, secrecy: names.iter().map(label).collect::<Result<_, _>>()? })
     }
 }

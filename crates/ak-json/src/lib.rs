@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod array;
+mod deep;
 mod digest;
 mod encode;
 mod equal;

@@ -51,12 +51,11 @@ impl Object {
 
     /// The value of the member with the name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        match self.tree.root()?.index.as_deref() {
-            Some(index) => self.tree.get(index.position(&self.tree, name)?).map(|member| &member.value),
-            None => {
-                self.tree.chunk_from(0).iter().find(|member| member.name == *name).map(|member| &member.value)
-            }
+        match self.tree.index() {
+            Some(index) => self.tree.get(index.position(&self.tree, name)?),
+            None => self.tree.chunk_from(0).iter().find(|member| member.name == *name),
         }
+        .map(|member| &member.value)
     }
 
     /// Whether there is a member with the name.
@@ -83,7 +82,7 @@ impl Object {
     pub fn insert(&mut self, name: impl Into<Text>, value: impl Into<Value>) -> Option<Value> {
         let member = Member { name: name.into(), value: value.into() };
         if let Some(position) = self.position(&member.name) {
-            return self.tree.set(position, member).ok().map(|old| old.value);
+            return self.tree.set(position, member).map(|old| old.value);
         }
         let mut index = self.tree.take_index();
         if let Some(index) = &mut index {
@@ -101,19 +100,17 @@ impl Object {
     /// Takes the member with the name out and returns its value; the others keep their order.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         let position = self.position(name)?;
-        let index = self.tree.take_index();
-        let removed = self.tree.remove(position)?;
-        if let Some(mut index) = index
-            && self.len() > WIDTH
-        {
-            Arc::make_mut(&mut index).remove(position);
-            self.tree.put_index(Some(index));
+        let mut index = self.tree.take_index().filter(|_| self.len() > WIDTH + 1);
+        let removed = self.tree.remove(position);
+        if let Some(index) = &mut index {
+            Arc::make_mut(index).remove(position);
         }
-        Some(removed.value)
+        self.tree.put_index(index);
+        removed.map(|member| member.value)
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        match self.tree.root()?.index.as_deref() {
+        match self.tree.index() {
             Some(index) => index.position(&self.tree, name),
             None => self.tree.chunk_from(0).iter().position(|member| member.name == *name),
         }
@@ -175,5 +172,11 @@ impl<K: Into<Text>, V: Into<Value>> FromIterator<(K, V)> for Object {
             object.insert(name, value);
         }
         object
+    }
+}
+
+impl From<&Object> for Object {
+    fn from(shared: &Self) -> Self {
+        shared.clone()
     }
 }

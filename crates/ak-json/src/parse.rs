@@ -120,12 +120,42 @@ pub(crate) struct Stop(pub(crate) ParseReason, pub(crate) usize);
 
 pub(crate) type Parsed<T> = Result<T, Stop>;
 
+fn parse(text: &[u8], limits: &Limits) -> Parsed<Value> {
+    if text.len() > limits.bytes_max {
+        return Err(Stop(ParseReason::Bytes, limits.bytes_max));
+    }
+    let text = core::str::from_utf8(text).map_err(|error| Stop(ParseReason::Utf8, error.valid_up_to()))?;
+    let mut parser = Parser {
+        cursor: Cursor::new(text),
+        limits,
+        values_left: limits.values_max,
+        open: Vec::new(),
+        values: Vec::with_capacity(16),
+        names: Vec::new(),
+    };
+    while !(parser.begin()? && parser.finish()?) {}
+    parser.values.pop().ok_or(Stop(ParseReason::End, parser.cursor.at))
+}
+
+/// The parser's state. What is complete within open containers lies on two stacks.
+///
+/// Values are built where they stay: to move one that has just been written makes the processor wait for
+/// the write.
+struct Parser<'a> {
+    cursor: Cursor<'a>,
+    limits: &'a Limits,
+    values_left: usize,
+    open: Vec<Open>,
+    values: Vec<Value>,
+    names: Vec<Name>,
+}
+
 /// An object or array whose end has not come yet.
 struct Open {
     is_object: bool,
-    /// Where its content begins on the stack of values.
-    start: usize,
-    /// Where its names begin on the stack of names.
+    /// Where its values begin on their stack.
+    values: usize,
+    /// Where its names begin on their stack.
     names: usize,
 }
 
@@ -135,90 +165,96 @@ struct Name {
     offset: usize,
 }
 
-fn parse(text: &[u8], limits: &Limits) -> Parsed<Value> {
-    if text.len() > limits.bytes_max {
-        return Err(Stop(ParseReason::Bytes, limits.bytes_max));
-    }
-    let text = core::str::from_utf8(text).map_err(|error| Stop(ParseReason::Utf8, error.valid_up_to()))?;
-    let mut cursor = Cursor::new(text);
-    // What is complete in the containers that are open. Values are built where they stay: to move one that
-    // has just been written makes the processor wait for the write.
-    let mut values: Vec<Value> = Vec::with_capacity(16);
-    let mut names: Vec<Name> = Vec::new();
-    let mut outer: Vec<Open> = Vec::new();
-    let mut open = Open { is_object: false, start: 0, names: 0 };
-    let mut values_left = limits.values_max;
-    loop {
-        values_left = values_left.checked_sub(1).ok_or(Stop(ParseReason::Values, cursor.at))?;
-        match cursor.token() {
-            Some(b'"') => values.push(Value::String(cursor.string()?.into())),
-            Some(b'-' | b'0'..=b'9') => values.push(Value::Number(cursor.number()?)),
-            Some(bracket @ (b'{' | b'[')) => {
-                if outer.len() >= limits.depth_max {
-                    return cursor.stop(ParseReason::Depth);
-                }
-                cursor.at += 1;
-                let is_object = bracket == b'{';
-                let inner = Open { is_object, start: values.len(), names: names.len() };
-                match cursor.token() {
-                    Some(b']') if !is_object => values.push(Value::Array(Array::new())),
-                    Some(b'}') if is_object => values.push(Value::Object(Object::new())),
-                    _ => {
-                        outer.push(mem::replace(&mut open, inner));
-                        if is_object {
-                            names.push(Name { offset: cursor.at, text: cursor.name()?.into() });
-                            cursor.colon()?;
-                        }
-                        continue;
-                    }
-                }
-                cursor.at += 1;
-            }
-            Some(b't') => values.push(cursor.word("true", Value::Bool(true))?),
-            Some(b'f') => values.push(cursor.word("false", Value::Bool(false))?),
-            Some(b'n') => values.push(cursor.word("null", Value::Null)?),
+impl Parser<'_> {
+    /// Reads a scalar, an empty container or the beginning of another, up to where a value must follow.
+    /// Tells whether a value is complete.
+    #[inline]
+    fn begin(&mut self) -> Parsed<bool> {
+        let cursor = &mut self.cursor;
+        let byte = cursor.token();
+        self.values_left = self.values_left.checked_sub(1).ok_or(Stop(ParseReason::Values, cursor.at))?;
+        match byte {
+            Some(b'"') => self.values.push(Value::String(cursor.string()?.into())),
+            Some(b'-' | b'0'..=b'9') => self.values.push(Value::Number(cursor.number()?)),
+            Some(b'{') => return self.enter(true),
+            Some(b'[') => return self.enter(false),
+            Some(b't') => self.values.push(cursor.word("true", Value::Bool(true))?),
+            Some(b'f') => self.values.push(cursor.word("false", Value::Bool(false))?),
+            Some(b'n') => self.values.push(cursor.word("null", Value::Null)?),
             _ => return cursor.unexpected(),
         }
-        // A value is complete, and perhaps with it the containers around it.
-        loop {
-            if values.len() - open.start > limits.members_max && !outer.is_empty() {
-                return cursor.stop(ParseReason::Members);
+        Ok(true)
+    }
+
+    #[inline]
+    fn enter(&mut self, is_object: bool) -> Parsed<bool> {
+        if self.open.len() >= self.limits.depth_max {
+            return self.cursor.stop(ParseReason::Depth);
+        }
+        self.cursor.at += 1;
+        let empty = match (self.cursor.token(), is_object) {
+            (Some(b'}'), true) => Value::Object(Object::new()),
+            (Some(b']'), false) => Value::Array(Array::new()),
+            _ => {
+                self.open.push(Open { is_object, values: self.values.len(), names: self.names.len() });
+                if is_object {
+                    self.name()?;
+                }
+                return Ok(false);
             }
-            let Some(byte) = cursor.token() else {
-                return match (outer.is_empty(), values.pop()) {
-                    (true, Some(value)) => Ok(value),
-                    _ => cursor.stop(ParseReason::End),
-                };
+        };
+        self.cursor.at += 1;
+        self.values.push(empty);
+        Ok(true)
+    }
+
+    /// Goes on after a value: closes what ends here, up to where a value must follow. Tells whether the text
+    /// has ended.
+    #[inline]
+    fn finish(&mut self) -> Parsed<bool> {
+        loop {
+            let byte = self.cursor.token();
+            let Some(open) = self.open.last() else {
+                return if byte.is_none() { Ok(true) } else { self.cursor.stop(ParseReason::Trailing) };
             };
-            let value = match byte {
-                _ if outer.is_empty() => return cursor.stop(ParseReason::Trailing),
-                b',' => {
-                    cursor.at += 1;
-                    if open.is_object {
-                        cursor.token();
-                        names.push(Name { offset: cursor.at, text: cursor.name()?.into() });
-                        cursor.colon()?;
+            if self.values.len() - open.values > self.limits.members_max {
+                return self.cursor.stop(ParseReason::Members);
+            }
+            let container = match (byte, open.is_object) {
+                (Some(b','), is_object) => {
+                    self.cursor.at += 1;
+                    if is_object {
+                        self.cursor.token();
+                        self.name()?;
                     }
-                    break;
+                    return Ok(false);
                 }
-                b']' if !open.is_object => Value::Array(values.split_off(open.start).into()),
-                b'}' if open.is_object => {
-                    let own = names.get_mut(open.names..).unwrap_or_default();
-                    let pairs = own.iter_mut().zip(values.drain(open.start..));
-                    let members =
-                        pairs.map(|(name, value)| Member { name: mem::take(&mut name.text), value });
-                    let object = Object::build(members.collect()).map_err(|repeated| {
-                        let offset = own.get(repeated).map_or(cursor.at, |name| name.offset);
-                        Stop(ParseReason::Duplicate, offset)
-                    })?;
-                    names.truncate(open.names);
-                    Value::Object(object)
-                }
-                _ => return cursor.stop(ParseReason::Byte),
+                (Some(b']'), false) => Value::Array(self.values.split_off(open.values).into()),
+                (Some(b'}'), true) => Value::Object(object(&mut self.values, &mut self.names, open)?),
+                _ => return self.cursor.unexpected(),
             };
-            cursor.at += 1;
-            values.push(value);
-            open = outer.pop().unwrap_or(Open { is_object: false, start: 0, names: 0 });
+            self.cursor.at += 1;
+            self.open.pop();
+            self.values.push(container);
         }
     }
+
+    #[inline]
+    fn name(&mut self) -> Parsed<()> {
+        self.names.push(Name { offset: self.cursor.at, text: self.cursor.name()?.into() });
+        self.cursor.colon()
+    }
+}
+
+/// Takes the members of an object that ends here off the stacks.
+fn object(values: &mut Vec<Value>, names: &mut Vec<Name>, open: &Open) -> Parsed<Object> {
+    let own = names.get_mut(open.names..).unwrap_or_default();
+    let members = own.iter_mut().zip(values.drain(open.values..));
+    let members = members.map(|(name, value)| Member { name: mem::take(&mut name.text), value });
+    let object = Object::build(members.collect()).map_err(|repeated| {
+        let offset = own.get(repeated).map_or(0, |name| name.offset);
+        Stop(ParseReason::Duplicate, offset)
+    })?;
+    names.truncate(open.names);
+    Ok(object)
 }

@@ -48,7 +48,20 @@ impl Value {
         }
     }
 
-    /// Bytes of the compact JSON text of a value that is not deep, or was measured before.
+    /// Bytes of the compact JSON text, remembered by containers.
+    pub fn json_len(&self) -> usize {
+        let is_measured = |value: &Self| match value {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
+            Self::Array(Array { tree }) => tree.is_measured(),
+            Self::Object(Object { tree }) => tree.is_measured(),
+        };
+        self.deepest_first(is_measured, |value| {
+            value.json_len_shallow();
+        });
+        self.json_len_shallow()
+    }
+
+    /// The same, for a value that is not deep or whose inner values were measured.
     pub(crate) fn json_len_shallow(&self) -> usize {
         match self {
             Self::Null | Self::Bool(true) => 4,

@@ -253,7 +253,7 @@ pub(crate) fn plain_len(bytes: &[u8]) -> usize {
 }
 
 const fn is_special(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\' || byte < 0x20
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
 /// The place of the first special byte of a word.

@@ -48,8 +48,8 @@ pub(crate) struct Node<T: Item> {
     len: u32,
     /// Levels of nested values below, 1 when all are scalars.
     depth: u32,
-    /// The order of names, at the root of a large object.
-    pub(crate) index: Option<Arc<Index>>,
+    /// At the root of a large object.
+    index: Option<Arc<Index>>,
     json_len: OnceNonZeroUsize,
     hash: OnceBox<Digest>,
 }
@@ -97,6 +97,11 @@ impl<T: Item> Tree<T> {
         self.root.as_deref()
     }
 
+    /// The order of names, at a large object.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.root()?.index.as_deref()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.root.as_ref().map_or(0, |root| root.len as usize)
     }
@@ -104,6 +109,16 @@ impl<T: Item> Tree<T> {
     /// Levels of nesting, 1 for an empty container.
     pub(crate) fn depth(&self) -> u32 {
         self.root.as_ref().map_or(1, |root| root.depth)
+    }
+
+    /// Whether the root's hash is remembered, or there is none.
+    pub(crate) fn is_hashed(&self) -> bool {
+        self.root().is_none_or(|root| root.hash.get().is_some())
+    }
+
+    /// Whether the bytes of JSON text are remembered, or there are none.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.root().is_none_or(|root| root.json_len.get().is_some())
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -139,58 +154,52 @@ impl<T: Item> Tree<T> {
         Iter { tree: self, chunk: [].iter(), next: 0 }
     }
 
-    /// Replaces the item at the position and returns the old one; gives the new one back when there is none.
-    pub(crate) fn set(&mut self, position: usize, item: T) -> Result<T, T> {
-        match &mut self.root {
-            Some(root) if position < root.len as usize => Ok(Arc::make_mut(root).set(position, item)),
-            _ => Err(item),
-        }
+    /// Replaces the item at the position and returns the old one.
+    pub(crate) fn set(&mut self, position: usize, item: T) -> Option<T> {
+        let root = self.root.as_mut().filter(|root| position < root.len as usize)?;
+        Some(Arc::make_mut(root).set(position, item))
     }
 
-    /// Puts the item before the position, or last when the position is the length or beyond.
+    /// Puts the item before the position, or last when the position is the length or beyond. The index must
+    /// have been taken off.
     pub(crate) fn insert(&mut self, position: usize, item: T) {
         let Some(root) = &mut self.root else {
             self.root = Some(Arc::new(Node::leaf([item].into())));
             return;
         };
-        let position = position.min(root.len as usize);
         let node = Arc::make_mut(root);
+        let position = position.min(node.len as usize);
         if let Some(overflow) = node.insert(position, item) {
-            let index = node.index.take();
             let level = node.level();
-            let mut top = Node::branch(level + 1, [Arc::clone(root), Node::single(level, overflow)].into());
-            top.index = index;
-            self.root = Some(Arc::new(top));
+            let kids = [Arc::clone(root), Node::single(level, overflow)];
+            self.root = Some(Arc::new(Node::branch(level + 1, kids.into())));
         }
     }
 
-    /// Takes the item at the position out.
+    /// Takes the item at the position out. The index must have been taken off.
     pub(crate) fn remove(&mut self, position: usize) -> Option<T> {
         let root = self.root.as_mut().filter(|root| position < root.len as usize)?;
-        let node = Arc::make_mut(root);
-        let removed = node.remove(position, None)?;
-        let index = node.index.take();
-        if node.len == 0 {
+        let removed = Arc::make_mut(root).remove(position, None);
+        if root.len == 0 {
             self.root = None;
         }
         while let Some(only) = self.root.as_deref().and_then(Node::only_kid) {
             // A copy, since it forgets: a chunk may keep the hash of items that a root would show in place.
             self.root = Some(Arc::new(Node::clone(only)));
         }
-        self.put_index(index);
-        Some(removed)
+        removed
     }
 
     /// Takes the index off the root, to be changed and put back.
     pub(crate) fn take_index(&mut self) -> Option<Arc<Index>> {
-        Arc::make_mut(self.root.as_mut()?).index.take()
+        let root = self.root.as_mut().filter(|root| root.index.is_some())?;
+        Arc::make_mut(root).index.take()
     }
 
+    /// Puts the index on the root of a tree that is not shared.
     pub(crate) fn put_index(&mut self, index: Option<Arc<Index>>) {
-        if let Some(root) = &mut self.root
-            && index.is_some()
-        {
-            Arc::make_mut(root).index = index;
+        if let Some(root) = self.root.as_mut().and_then(Arc::get_mut) {
+            root.index = index;
         }
     }
 
@@ -287,10 +296,7 @@ impl<T: Item> Node<T> {
     /// Inserts, and returns the last item when it no longer fits. Position is at most the length.
     fn insert(&mut self, position: usize, item: T) -> Option<T> {
         let overflow = match &mut self.kids {
-            Kids::Leaf(items) if position == WIDTH => {
-                debug_assert_eq!(items.len(), WIDTH);
-                return Some(item);
-            }
+            Kids::Leaf(_) if position == WIDTH => return Some(item),
             Kids::Leaf(items) => {
                 let overflow = if items.len() == WIDTH { items.pop() } else { None };
                 items.insert(position.min(items.len()), item);
@@ -360,11 +366,7 @@ impl<T: Item> Node<T> {
         self.json_len.get_or_init(measure).get()
     }
 
-    /// The hash of the canonical encoding's node, if it has been needed before.
-    pub(crate) fn known_hash(&self) -> Option<&Digest> {
-        self.hash.get()
-    }
-
+    /// The hash of this node of the canonical encoding, remembered.
     pub(crate) fn hash(&self, compute: impl FnOnce() -> Digest) -> &Digest {
         self.hash.get_or_init(|| Box::new(compute()))
     }

@@ -108,8 +108,8 @@ from! {
     bool => Bool,
     Number => Number, u64 => Number, i64 => Number, u32 => Number, i32 => Number, usize => Number,
     Text => String, &Text => String, String => String, &String => String, &str => String,
-    Array => Array, Vec<Value> => Array,
-    Object => Object,
+    Array => Array, &Array => Array, Vec<Value> => Array,
+    Object => Object, &Object => Object,
 }
 
 impl From<&Value> for Value {
