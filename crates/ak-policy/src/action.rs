@@ -43,7 +43,7 @@ pub enum TargetKind {
     Model,
     /// An agent.
     Agent,
-    /// A heap object, or a type of heap objects.
+    /// A heap object.
     Heap,
     /// A type of heap objects.
     Type,
@@ -152,9 +152,9 @@ impl Actions {
     pub fn parse(text: &str) -> Option<Actions> {
         let family = text.strip_suffix('*').filter(|rest| rest.is_empty() || rest.ends_with('.'));
         let actions = match family {
-            Some(family) => {
-                Self::from_iter(Action::ALL.iter().copied().filter(|action| action.as_str().starts_with(family)))
-            }
+            Some(family) => Self::from_iter(
+                Action::ALL.iter().copied().filter(|action| action.as_str().starts_with(family)),
+            ),
             None => Self::of(Action::from_name(text)?).covering(),
         };
         (actions != Self::NONE).then_some(actions)

@@ -59,7 +59,8 @@ fn is_label(label: &str) -> bool {
 
 /// Whether a last label makes the whole name an IPv4 address to some reader (WHATWG URL, "ends in a number").
 fn is_number(label: &str) -> bool {
-    let hexadecimal = label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let hexadecimal =
+        label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
     hexadecimal || label.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -92,10 +93,42 @@ mod tests {
         check("faß.de", Some("xn--fa-hia.de"));
         check("1password.com", Some("1password.com"));
         for refused in [
-            "", ".", "..", "a..b", ".a", "a..", "-a.com", "a-.com", "a b.com", "a\tb.com", "a/b", "a:80", "a@b",
-            "a%2eb.com", "a\\b", "[::1]", "127.0.0.1", "127.0.0.1.", "1.2.3", "2130706433", "0x7f.1", "0x7f000001",
-            "0177.0.0.1", "a.1", "a.0x", "１２７.０.０.１", "⑫7.0.0.1", "xn--zzzzzz--.com", "xn--a.com", "*.com", "a*",
-            "exa\u{0}mple.com", "example.com\n", "a?b", "a#b", "\u{ad}",
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a..",
+            "-a.com",
+            "a-.com",
+            "a b.com",
+            "a\tb.com",
+            "a/b",
+            "a:80",
+            "a@b",
+            "a%2eb.com",
+            "a\\b",
+            "[::1]",
+            "127.0.0.1",
+            "127.0.0.1.",
+            "1.2.3",
+            "2130706433",
+            "0x7f.1",
+            "0x7f000001",
+            "0177.0.0.1",
+            "a.1",
+            "a.0x",
+            "１２７.０.０.１",
+            "⑫7.0.0.1",
+            "xn--zzzzzz--.com",
+            "xn--a.com",
+            "*.com",
+            "a*",
+            "exa\u{0}mple.com",
+            "example.com\n",
+            "a?b",
+            "a#b",
+            "\u{ad}",
         ] {
             check(refused, None);
         }

@@ -13,13 +13,17 @@ mod url;
 use core::fmt;
 use core::net::IpAddr;
 
+use crate::action::TargetKind;
+
 pub use host::CanonicalHost;
 pub use ip::CanonicalIp;
 pub use name::{CanonicalName, CanonicalTool, NAME_BYTES_MAX};
 pub use path::{CanonicalPath, PATH_BYTES_MAX};
 pub use url::{CanonicalUrl, HostOrIp, Scheme, URL_BYTES_MAX};
 
-pub(crate) use url::{parse_port, split_port};
+pub(crate) use url::{parse_port, write_path_literal, write_query_literal};
+
+use url::split_port;
 
 /// What an action is done to. Its [`Display`](fmt::Display) is the canonical text, which parses back to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +115,22 @@ impl Target {
     /// [`TargetError`] when the text has no canonical form; so with every constructor here.
     pub fn path(text: &str) -> Result<Target, TargetError> {
         CanonicalPath::parse(text).map(Target::Path)
+    }
+
+    /// What sort of thing this is.
+    pub fn kind(&self) -> TargetKind {
+        match self {
+            Self::Path(_) => TargetKind::Path,
+            Self::Url(_) => TargetKind::Url,
+            Self::Host(_) => TargetKind::Host,
+            Self::HostPort(..) | Self::Addr(..) => TargetKind::Endpoint,
+            Self::Tool(_) => TargetKind::Tool,
+            Self::Model(_) => TargetKind::Model,
+            Self::Agent(_) => TargetKind::Agent,
+            Self::Heap(_) => TargetKind::Heap,
+            Self::Type(_) => TargetKind::Type,
+            Self::Audit(_) => TargetKind::Audit,
+        }
     }
 
     /// A URL. See [`CanonicalUrl::parse`].

@@ -67,7 +67,10 @@ impl CanonicalTool {
         if name.chars().skip(1).any(|c| c == '@') {
             return Err(TargetError::NameCharacter);
         }
-        Ok(Self { name: CanonicalName::parse(name)?, version: version.map(CanonicalName::parse).transpose()? })
+        Ok(Self {
+            name: CanonicalName::parse(name)?,
+            version: version.map(CanonicalName::parse).transpose()?,
+        })
     }
 
     /// The name, without the version.

@@ -50,6 +50,11 @@ impl CanonicalPath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The path without its leading `/`: its segments.
+    pub(crate) fn relative(&self) -> &str {
+        self.0.strip_prefix('/').unwrap_or(&self.0)
+    }
 }
 
 impl fmt::Display for CanonicalPath {
@@ -66,7 +71,11 @@ mod tests {
     fn a_path_has_one_form() {
         let check = |text: &str, expected: Result<&str, TargetError>| {
             let path = CanonicalPath::parse(text);
-            assert_eq!(path.as_ref().map(CanonicalPath::as_str), expected.as_ref().map(|text| *text), "{text:?}");
+            assert_eq!(
+                path.as_ref().map(CanonicalPath::as_str),
+                expected.as_ref().map(|text| *text),
+                "{text:?}"
+            );
         };
         check("/", Ok("/"));
         check("//", Ok("/"));

@@ -122,7 +122,8 @@ enum TargetForm {
 
 impl TargetForm {
     fn of(target: &str) -> Self {
-        let lower = |prefix: &str| target.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        let lower =
+            |prefix: &str| target.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
         if target.starts_with('/') {
             Self::Path
         } else if target.starts_with("0x") || target.starts_with("heap:") {

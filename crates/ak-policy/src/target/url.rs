@@ -54,7 +54,8 @@ impl HostOrIp {
     /// [`TargetError`] when it is none of them.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if let Some(inner) = text.strip_prefix('[') {
-            let inner = inner.strip_suffix(']').filter(|inner| inner.contains(':')).ok_or(TargetError::Address)?;
+            let inner =
+                inner.strip_suffix(']').filter(|inner| inner.contains(':')).ok_or(TargetError::Address)?;
             return CanonicalIp::parse(inner).map(Self::Ip);
         }
         match CanonicalIp::parse(text) {
@@ -97,7 +98,7 @@ impl CanonicalUrl {
         if text.len() > URL_BYTES_MAX {
             return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
         }
-        if text.contains(|c: char| c.is_control() || c == '\\') {
+        if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
             return Err(TargetError::UrlCharacter);
         }
         let (scheme, rest) = text.split_once("://").ok_or(TargetError::Scheme)?;
@@ -192,7 +193,8 @@ impl fmt::Display for CanonicalUrl {
 /// Splits `host:port`, where the host may be an address in brackets.
 pub(crate) fn split_port(authority: &str) -> Result<(&str, Option<u16>), TargetError> {
     let host_end = authority.rfind(']').unwrap_or(0);
-    let Some(colon) = authority.get(host_end..).and_then(|rest| rest.find(':')).map(|at| host_end + at) else {
+    let Some(colon) = authority.get(host_end..).and_then(|rest| rest.find(':')).map(|at| host_end + at)
+    else {
         return Ok((authority, None));
     };
     let (host, port) = authority.split_at(colon);
@@ -217,7 +219,9 @@ fn write_path(url: &mut String, path: &str) -> Result<(), TargetError> {
         match segment {
             "." | ".." => {
                 if segment == ".." {
-                    url.truncate(url.get(start..).and_then(|path| path.rfind('/')).map_or(start, |at| start + at));
+                    url.truncate(
+                        url.get(start..).and_then(|path| path.rfind('/')).map_or(start, |at| start + at),
+                    );
                 }
                 // A step at the end leaves a directory: `/a/.` is `/a/`.
                 if segments.peek().is_none() {
@@ -266,6 +270,16 @@ fn hides_a_step(segment: &str) -> bool {
     let is_step = |part: &[u8]| matches!(part, b"." | b"..");
     let doubly = segment.contains("%25") && is_step(&decoded);
     doubly || separated && decoded.split(|byte| matches!(byte, b'/' | b'\\' | b';' | 0)).any(is_step)
+}
+
+/// Writes a piece of a pattern's path as it would stand in a canonical URL.
+pub(crate) fn write_path_literal(url: &mut String, piece: &str) -> Result<(), TargetError> {
+    write_escaped(url, piece, is_path_byte)
+}
+
+/// Writes a piece of a pattern's query as it would stand in a canonical URL.
+pub(crate) fn write_query_literal(url: &mut String, piece: &str) -> Result<(), TargetError> {
+    write_escaped(url, piece, is_query_byte)
 }
 
 /// Writes `text` with every byte escaped that has to be, and none besides.

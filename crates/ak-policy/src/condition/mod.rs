@@ -1,0 +1,191 @@
+//! Conditions on the arguments, labels and provenance of a request.
+//!
+//! A condition is read in one of two ways, so that doubt never widens what may be done. Where it must hold for authority to be
+//! given (a permit's `when`, a forbid's or ask's `unless`), **every** selected value must satisfy it. Where
+//! it takes authority away (a forbid's or ask's `when`, a permit's `unless`), **one** value that satisfies it suffices,
+//! or one of which it cannot be told.
+
+mod format;
+mod only;
+mod origin;
+mod select;
+mod test;
+
+use alloc::boxed::Box;
+
+use ak_json::{Object, Pointer, Value};
+
+pub(crate) use format::{Format, FormatPattern};
+pub(crate) use only::{Only, PLACES_MAX};
+pub use origin::Origin;
+pub(crate) use origin::{LabelTest, SourcePattern};
+pub(crate) use select::{Found, Place, Selector};
+pub(crate) use test::{JsonType, Test};
+
+use crate::pattern::Reading;
+
+/// How many values must satisfy a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quantifier {
+    /// Every one, beyond doubt, and at least one.
+    Every,
+    /// One, or one in doubt.
+    Some,
+}
+
+/// Whether a value satisfies a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It does.
+    Holds,
+    /// It does not.
+    Fails,
+    /// The value is of a type or form that the test cannot judge.
+    Doubt,
+}
+
+impl Outcome {
+    pub(crate) fn of(holds: bool) -> Self {
+        if holds { Self::Holds } else { Self::Fails }
+    }
+
+    fn satisfies(self, quantifier: Quantifier) -> bool {
+        match (self, quantifier) {
+            (Self::Holds, _) | (Self::Doubt, Quantifier::Some) => true,
+            (Self::Fails, _) | (Self::Doubt, Quantifier::Every) => false,
+        }
+    }
+}
+
+/// What a condition looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) args: Option<&'a Value>,
+    pub(crate) labels: &'a ak_json::Labels,
+    pub(crate) origins: &'a [Origin],
+}
+
+/// A `when` or `unless`: all its parts together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Condition {
+    pub(crate) args: Box<[Constraint]>,
+    pub(crate) labels: Box<[LabelTest]>,
+}
+
+/// What is demanded of the values that one pointer selects.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Constraint {
+    pub(crate) selector: Selector,
+    pub(crate) tests: Box<[Test]>,
+    /// Whether absence satisfies it.
+    pub(crate) optional: bool,
+}
+
+impl Condition {
+    /// Whether the condition holds.
+    pub(crate) fn holds(&self, subject: Subject<'_>, quantifier: Quantifier) -> bool {
+        let labels = || origin::request_labels(subject);
+        (self.labels.is_empty() || self.labels.iter().all(|test| test.holds(&labels())))
+            && self.args.iter().all(|constraint| constraint.holds(subject, quantifier))
+    }
+
+    /// Where in the arguments the condition's answer comes from: the value that breaks it when it does not
+    /// hold, the one that satisfies it when it does.
+    pub(crate) fn witness(&self, subject: Subject<'_>, quantifier: Quantifier) -> Option<Pointer> {
+        let holds = self.holds(subject, quantifier);
+        let telling = self.args.iter().find(|constraint| constraint.holds(subject, quantifier) == holds)?;
+        Some(telling.witness(subject, quantifier))
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        let mut condition = Object::new();
+        if !self.args.is_empty() {
+            let args =
+                self.args.iter().map(|constraint| (constraint.selector.to_text(), constraint.to_value()));
+            condition.insert("args", args.collect::<Object>());
+        }
+        if !self.labels.is_empty() {
+            condition.insert("label", origin::labels_to_value(&self.labels));
+        }
+        Value::Object(condition)
+    }
+}
+
+impl Constraint {
+    fn holds(&self, subject: Subject<'_>, quantifier: Quantifier) -> bool {
+        let mut any = false;
+        let mut every = true;
+        let mut seen = false;
+        self.selector.select(subject.args, &mut |found| {
+            let satisfies = match found {
+                Found::Value(value, place) => {
+                    seen = true;
+                    self.outcome(value, place, subject, quantifier).satisfies(quantifier)
+                }
+                Found::Missing(_) => self.optional,
+                Found::Blocked(_) => Outcome::Doubt.satisfies(quantifier),
+            };
+            any |= satisfies;
+            every &= satisfies;
+            // The rest cannot change the answer.
+            match quantifier {
+                Quantifier::Every => every,
+                Quantifier::Some => !any,
+            }
+        });
+        match quantifier {
+            Quantifier::Every => every && (seen || self.optional),
+            Quantifier::Some => any,
+        }
+    }
+
+    /// All tests together: one that fails decides, then one in doubt.
+    fn outcome(
+        &self,
+        value: &Value,
+        place: &Place<'_>,
+        subject: Subject<'_>,
+        quantifier: Quantifier,
+    ) -> Outcome {
+        let reading = match quantifier {
+            Quantifier::Every => Reading::Narrow,
+            Quantifier::Some => Reading::Wide,
+        };
+        self.tests.iter().fold(Outcome::Holds, |so_far, test| match so_far {
+            Outcome::Fails => Outcome::Fails,
+            Outcome::Holds => test.on(value, place, subject, reading),
+            Outcome::Doubt => match test.on(value, place, subject, reading) {
+                Outcome::Fails => Outcome::Fails,
+                Outcome::Holds | Outcome::Doubt => Outcome::Doubt,
+            },
+        })
+    }
+
+    fn witness(&self, subject: Subject<'_>, quantifier: Quantifier) -> Pointer {
+        let mut witness = None;
+        self.selector.select(subject.args, &mut |found| {
+            let (satisfies, place) = match found {
+                Found::Value(value, place) => {
+                    (self.outcome(value, place, subject, quantifier).satisfies(quantifier), place)
+                }
+                Found::Missing(place) => (self.optional, place),
+                Found::Blocked(place) => (Outcome::Doubt.satisfies(quantifier), place),
+            };
+            // An existential answer comes from what satisfies, a universal one from what does not.
+            let telling = satisfies == (quantifier == Quantifier::Some);
+            if telling {
+                witness = Some(place.pointer());
+            }
+            !telling
+        });
+        witness.unwrap_or_else(|| self.selector.literal_pointer())
+    }
+
+    fn to_value(&self) -> Value {
+        let mut tests: Object = self.tests.iter().flat_map(Test::to_members).collect();
+        if self.optional {
+            tests.insert("optional", true);
+        }
+        crate::canonical::sorted(&Value::Object(tests))
+    }
+}

@@ -1,0 +1,242 @@
+//! The decision: forbid > ask > permit > default deny.
+
+use core::net::IpAddr;
+
+use ak_json::Pointer;
+
+use crate::action::Action;
+use crate::grant::{Grant, GrantId, GrantState};
+use crate::model::lineage;
+use crate::policy::Policy;
+use crate::query::Query;
+use crate::rule::{self, Effect, Rule};
+use crate::target::{CanonicalIp, HostOrIp, Target};
+
+/// What a policy says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may happen.
+    Permit,
+    /// Somebody with authority must approve first.
+    Ask,
+    /// A rule forbids it.
+    Forbid,
+    /// No rule permits it.
+    DefaultDeny,
+    /// Only a grant would permit it, and its time is over.
+    Expired,
+    /// Only a grant would permit it, and its rate is used up for now.
+    RateLimited {
+        /// When it can be used again, in µs from now.
+        retry_after_us: u64,
+    },
+}
+
+impl Verdict {
+    /// Whether the request may happen now.
+    pub fn is_permit(self) -> bool {
+        self == Self::Permit
+    }
+
+    /// How far the verdict is from a permit, for the worst of several.
+    fn severity(self) -> u8 {
+        match self {
+            Self::Permit => 0,
+            Self::Ask => 1,
+            Self::RateLimited { .. } => 2,
+            Self::Expired => 3,
+            Self::DefaultDeny => 4,
+            Self::Forbid => 5,
+        }
+    }
+}
+
+/// A verdict and what it rests on.
+#[derive(Clone, Debug)]
+pub struct Decision<'p> {
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// The grant that permits; the caller spends its rate. `None` when a plain rule permits.
+    pub grant: Option<GrantId>,
+    /// Where in the arguments the reason lies, when it is not a permit and a condition on arguments decided.
+    pub args_path: Option<Pointer>,
+    /// The agent whose authority decided: the asking one, or the ancestor that does not pass.
+    pub(crate) agent_bytes: usize,
+    rule: Option<&'p Rule>,
+    target: Option<&'p rule::Target>,
+}
+
+impl<'p> Decision<'p> {
+    /// The rule that decided, or the grant's rule that would have.
+    pub fn rule_id(&self) -> Option<&'p str> {
+        self.rule.map(|rule| &*rule.id)
+    }
+
+    /// For a permit over files: the deepest directory that holds everything the permitting pattern matches.
+    pub fn granted_root(&self) -> Option<&'p str> {
+        self.target?.root.as_deref()
+    }
+
+    pub(crate) fn rule(&self) -> Option<&'p Rule> {
+        self.rule
+    }
+
+    fn deny() -> Self {
+        let verdict = Verdict::DefaultDeny;
+        Self { verdict, grant: None, args_path: None, agent_bytes: 0, rule: None, target: None }
+    }
+}
+
+impl Policy {
+    /// Decides about a request. A permit allocates nothing, unless a rule demands a `format`.
+    ///
+    /// Where the agent has ancestors (`crew` is one of `crew/writer`), each of them must be permitted to do the same; the
+    /// decision is the one furthest from a permit, of equals the outermost ancestor's.
+    pub fn decide<'p>(&'p self, query: &Query<'_>) -> Decision<'p> {
+        if query.action.kind() != query.target.kind() {
+            return Decision::deny();
+        }
+        let mut worst: Option<Decision<'p>> = None;
+        let mut grant = None;
+        for agent in lineage(query.agent) {
+            let decision = Decision { agent_bytes: agent.len(), ..self.decide_for(agent, query) };
+            grant = decision.grant.or(grant);
+            let worse = |worst: &Decision<'_>| decision.verdict.severity() > worst.verdict.severity();
+            // A permit is the asking agent's own.
+            if worst.as_ref().is_none_or(|worst| worse(worst) || worst.verdict.is_permit()) {
+                worst = Some(decision);
+            }
+        }
+        let mut decision = worst.unwrap_or_else(Decision::deny);
+        decision.grant = grant.filter(|_| decision.verdict.is_permit());
+        decision
+    }
+
+    /// Decides for one agent, leaving its ancestors aside.
+    fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>) -> Decision<'p> {
+        let rules = self.rules();
+        let facts = query.facts(agent);
+        // Rules stand in the order in which they decide: the first that applies is the answer.
+        let mut first: Option<(u32, u32)> = None;
+        let mut near: Option<(u32, u32)> = None;
+        let mut lapsed: Option<(u32, u32, GrantState)> = None;
+        self.index().candidates(agent, query.action, query.target, |entry| {
+            let place = (entry.rule, entry.target);
+            if first.is_some_and(|first| first <= place) {
+                return;
+            }
+            let Some(rule) = rules.get(entry.rule as usize) else { return };
+            let Some(target) = rule.targets.get(entry.target as usize) else { return };
+            if !target.pattern.matches(query.action, query.target, rule.effect.reading()) {
+                return;
+            }
+            if rule.applies(facts).is_err() {
+                near = near.map_or(Some(place), |near| Some(near.min(place)));
+                return;
+            }
+            match self.state(rule, query) {
+                GrantState::Alive => first = Some(place),
+                state => {
+                    let sooner = |(_, _, old)| preference(state) < preference(old);
+                    let earlier =
+                        |(rule, target, old)| preference(state) == preference(old) && place < (rule, target);
+                    if lapsed.is_none_or(|old| sooner(old) || earlier(old)) {
+                        lapsed = Some((entry.rule, entry.target, state));
+                    }
+                }
+            }
+        });
+        let at = |(rule, target): (u32, u32)| {
+            let rule = rules.get(rule as usize)?;
+            Some((rule, rule.targets.get(target as usize)?))
+        };
+        let mut decision = Decision::deny();
+        if let Some((rule, target)) = first.and_then(at) {
+            decision.rule = Some(rule);
+            decision.verdict = match rule.effect {
+                Effect::Forbid => Verdict::Forbid,
+                Effect::Ask => Verdict::Ask,
+                Effect::Permit => Verdict::Permit,
+            };
+            if rule.effect == Effect::Permit {
+                decision.target = Some(target);
+                decision.grant = rule.grant;
+            } else {
+                decision.args_path = rule.witness(facts);
+            }
+        } else if let Some((rule, target, state)) = lapsed {
+            decision.rule = at((rule, target)).map(|(rule, _)| rule);
+            decision.verdict = match state {
+                GrantState::RateLimited { retry_after_us } => Verdict::RateLimited { retry_after_us },
+                GrantState::Expired | GrantState::Alive => Verdict::Expired,
+            };
+        } else if let Some((rule, _)) = near.and_then(at) {
+            decision.args_path = rule.witness(facts);
+        }
+        decision
+    }
+
+    fn state(&self, rule: &Rule, query: &Query<'_>) -> GrantState {
+        match rule.grant.and_then(|grant| self.grant(grant)) {
+            Some(grant) => query.grants.state(grant, query.now_us),
+            None => GrantState::Alive,
+        }
+    }
+
+    /// The grant that a decision rests on.
+    pub fn grant(&self, id: GrantId) -> Option<&Grant> {
+        let grants = self.grants();
+        grants.get(grants.binary_search_by_key(&id, Grant::id).ok()?)
+    }
+
+    /// Whether a permitted request may open a connection to this address, to which its host was resolved.
+    ///
+    /// `request` is the request that was permitted. Public addresses of the host that it names are open to it; those of
+    /// private, loopback, link-local, multicast and reserved ranges, and those where clouds serve metadata, only when
+    /// `connect` is permitted to `ip:…`. A rule that forbids, or asks about, looking up the host or connecting to the
+    /// host or the address closes it, and so does one for an ancestor of the agent.
+    pub fn address_allowed(&self, request: &Query<'_>, ip: IpAddr, port: u16) -> bool {
+        let ip = CanonicalIp::new(ip);
+        let (host, is_named) = match request.target {
+            Target::Url(url) => match url.host() {
+                HostOrIp::Host(host) => (Some(host), url.port() == port),
+                HostOrIp::Ip(own) => (None, *own == ip && url.port() == port),
+            },
+            Target::HostPort(host, own) => (Some(host), *own == port),
+            Target::Host(host) => (Some(host), true),
+            Target::Addr(own, own_port) => (None, *own == ip && *own_port == port),
+            Target::Path(_)
+            | Target::Tool(_)
+            | Target::Model(_)
+            | Target::Agent(_)
+            | Target::Heap(_)
+            | Target::Type(_)
+            | Target::Audit(_) => (None, false),
+        };
+        let ask =
+            |action, target: &Target| self.decide(&Query { action, target, args: None, ..*request }).verdict;
+        let closed = |verdict| matches!(verdict, Verdict::Forbid | Verdict::Ask);
+        if let Some(host) = host
+            && (closed(ask(Action::Dns, &Target::Host(host.clone())))
+                || closed(ask(Action::Connect, &Target::HostPort(host.clone(), port))))
+        {
+            return false;
+        }
+        match ask(Action::Connect, &Target::Addr(ip, port)) {
+            Verdict::Permit => true,
+            Verdict::Forbid | Verdict::Ask => false,
+            Verdict::DefaultDeny | Verdict::Expired | Verdict::RateLimited { .. } => {
+                is_named && ip.is_public()
+            }
+        }
+    }
+}
+
+/// Which of two lapsed grants to tell of: the one that comes back.
+fn preference(state: GrantState) -> u8 {
+    match state {
+        GrantState::Alive => 0,
+        GrantState::RateLimited { .. } => 1,
+        GrantState::Expired => 2,
+    }
+}

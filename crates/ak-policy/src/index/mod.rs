@@ -1,0 +1,271 @@
+//! From a request to the few rules that may be about it.
+//!
+//! Patterns are found by what is literal in them: a whole text, the beginning of a text, or the end of a host name. So a
+//! decision looks at the patterns that share the target's literal part, however many others there are. Only patterns
+//! without a literal part are tried one by one.
+
+mod keys;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+pub(crate) use keys::Entry;
+use keys::{Exact, Prefixes, Source};
+
+use crate::action::Action;
+use crate::pattern::{Cidr, EndpointPattern, Glob, HostPattern, LiteralTarget, PathGlob, Pattern};
+use crate::rule::Rule;
+use crate::target::{CanonicalIp, HostOrIp, Target};
+
+/// All rules of a policy, by agent, action and target.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Rules for every agent, and those that name agents by a pattern.
+    anyone: ByAction,
+    /// Rules that name their agents: places in `named`.
+    names: Exact,
+    named: Box<[ByAction]>,
+}
+
+#[derive(Debug, Default)]
+struct ByAction(Box<[Option<Box<Patterns>>]>);
+
+/// The patterns for one action.
+#[derive(Debug, Default)]
+struct Patterns {
+    exact: Exact,
+    prefixes: Prefixes,
+    /// The ends of host names, written backwards.
+    host_ends: Prefixes,
+    nets: Box<[(Cidr, Entry)]>,
+    /// What nothing literal leads to.
+    others: Box<[Entry]>,
+}
+
+/// What leads to a pattern.
+enum Lead {
+    Exact(Vec<u8>),
+    Prefix(Vec<u8>),
+    HostEnd(Vec<u8>),
+    Net(Cidr),
+    Nothing,
+}
+
+#[derive(Default)]
+struct PatternsSource {
+    exact: Source,
+    prefixes: Source,
+    host_ends: Source,
+    nets: Vec<(Cidr, Entry)>,
+    others: Vec<Entry>,
+}
+
+type ByActionSource = BTreeMap<Action, PatternsSource>;
+
+impl Index {
+    pub(crate) fn build(rules: &[Rule]) -> Self {
+        let mut anyone = ByActionSource::new();
+        let mut named: BTreeMap<Vec<u8>, ByActionSource> = BTreeMap::new();
+        for (place, rule) in (0u32..).zip(rules) {
+            let agents: Option<Vec<_>> = rule.agents.iter().map(PathGlob::as_literal).collect();
+            match agents {
+                Some(agents) if !agents.is_empty() => {
+                    for agent in agents {
+                        insert(named.entry(agent.into_bytes()).or_default(), place, rule);
+                    }
+                }
+                Some(_) | None => insert(&mut anyone, place, rule),
+            }
+        }
+        let mut names = Source::new();
+        let mut by_name = Vec::with_capacity(named.len());
+        for (place, (name, source)) in (0u32..).zip(named) {
+            names.insert(name, alloc::vec![Entry { rule: place, target: 0 }]);
+            by_name.push(ByAction::build(source));
+        }
+        Self { anyone: ByAction::build(anyone), names: Exact::build(names), named: by_name.into() }
+    }
+
+    /// Visits every pattern that may match, and no rule that certainly does not name the agent. A pattern may be visited twice.
+    pub(crate) fn candidates(
+        &self,
+        agent: &str,
+        action: Action,
+        target: &Target,
+        mut visit: impl FnMut(Entry),
+    ) {
+        self.anyone.candidates(action, target, &mut visit);
+        for place in self.names.find(agent.as_bytes()) {
+            if let Some(named) = self.named.get(place.rule as usize) {
+                named.candidates(action, target, &mut visit);
+            }
+        }
+    }
+}
+
+fn insert(by_action: &mut ByActionSource, place: u32, rule: &Rule) {
+    for action in rule.actions.iter() {
+        let source = by_action.entry(action).or_default();
+        for (number, target) in (0u32..).zip(&rule.targets) {
+            if !target.pattern.fits(action.kind()) {
+                continue;
+            }
+            let entry = Entry { rule: place, target: number };
+            match lead(&target.pattern) {
+                Lead::Exact(key) => source.exact.entry(key).or_default().push(entry),
+                Lead::Prefix(key) => source.prefixes.entry(key).or_default().push(entry),
+                Lead::HostEnd(key) => source.host_ends.entry(key).or_default().push(entry),
+                Lead::Net(range) => source.nets.push((range, entry)),
+                Lead::Nothing => source.others.push(entry),
+            }
+        }
+    }
+}
+
+impl ByAction {
+    fn build(mut source: ByActionSource) -> Self {
+        if source.is_empty() {
+            return Self::default();
+        }
+        Self(
+            Action::ALL
+                .iter()
+                .map(|action| Some(Box::new(Patterns::build(source.remove(action)?))))
+                .collect(),
+        )
+    }
+
+    fn candidates(&self, action: Action, target: &Target, visit: &mut impl FnMut(Entry)) {
+        if let Some(Some(patterns)) = self.0.get(action as usize) {
+            patterns.candidates(target, visit);
+        }
+    }
+}
+
+impl Patterns {
+    fn build(source: PatternsSource) -> Self {
+        Self {
+            exact: Exact::build(source.exact),
+            prefixes: Prefixes::build(source.prefixes),
+            host_ends: Prefixes::build(source.host_ends),
+            nets: source.nets.into(),
+            others: source.others.into(),
+        }
+    }
+
+    fn candidates(&self, target: &Target, visit: &mut impl FnMut(Entry)) {
+        match target {
+            Target::Heap(handle) => self.texts(&handle.to_be_bytes(), visit),
+            Target::Addr(ip, _) => self.addresses(*ip, visit),
+            Target::Path(path) => self.texts(path.as_str().as_bytes(), visit),
+            Target::Url(url) => self.texts(url.as_str().as_bytes(), visit),
+            Target::Host(host) | Target::HostPort(host, _) => self.texts(host.as_str().as_bytes(), visit),
+            Target::Tool(tool) => self.texts(tool.name().as_bytes(), visit),
+            Target::Model(name) | Target::Agent(name) | Target::Type(name) | Target::Audit(name) => {
+                self.texts(name.as_str().as_bytes(), visit);
+            }
+        }
+        if let Some(host) = host_of(target)
+            && !self.host_ends.is_empty()
+        {
+            // No host name is longer.
+            let mut backwards = [0; 256];
+            let bytes = backwards.iter_mut().zip(host.bytes().rev()).map(|(slot, byte)| *slot = byte).count();
+            self.host_ends.each(backwards.get(..bytes).unwrap_or_default(), visit);
+        }
+        self.others.iter().copied().for_each(visit);
+    }
+
+    fn texts(&self, text: &[u8], visit: &mut impl FnMut(Entry)) {
+        self.exact.find(text).iter().copied().for_each(&mut *visit);
+        self.prefixes.each(text, visit);
+    }
+
+    fn addresses(&self, ip: CanonicalIp, visit: &mut impl FnMut(Entry)) {
+        self.nets.iter().filter(|(range, _)| range.contains(ip)).for_each(|(_, entry)| visit(*entry));
+    }
+}
+
+fn host_of(target: &Target) -> Option<&str> {
+    match target {
+        Target::Host(host) | Target::HostPort(host, _) => Some(host.as_str()),
+        Target::Url(url) => match url.host() {
+            HostOrIp::Host(host) => Some(host.as_str()),
+            HostOrIp::Ip(_) => None,
+        },
+        Target::Path(_)
+        | Target::Addr(..)
+        | Target::Tool(_)
+        | Target::Model(_)
+        | Target::Agent(_)
+        | Target::Heap(_)
+        | Target::Type(_)
+        | Target::Audit(_) => None,
+    }
+}
+
+fn lead(pattern: &Pattern) -> Lead {
+    match pattern {
+        Pattern::Any | Pattern::UrlAny | Pattern::HeapAny => Lead::Nothing,
+        Pattern::Path(glob) => match glob.literal_prefix() {
+            (path, true) if path.is_empty() => Lead::Exact(b"/".to_vec()),
+            (path, true) => Lead::Exact(path.into_bytes()),
+            (path, false) => prefix(path),
+        },
+        Pattern::Url(url) => match (url.literal_prefix(), url.host()) {
+            (Some(text), _) => prefix(text),
+            (None, Some(host)) => host_lead(host, false),
+            (None, None) => Lead::Nothing,
+        },
+        Pattern::Host(host) | Pattern::Endpoint(EndpointPattern::Host(host, _)) => host_lead(host, true),
+        Pattern::Endpoint(EndpointPattern::Net(range, _)) => Lead::Net(*range),
+        Pattern::Tool(glob, _) | Pattern::Model(glob) | Pattern::Type(glob) | Pattern::Audit(glob) => {
+            name_lead(glob)
+        }
+        Pattern::Agent(glob) => match glob.literal_prefix() {
+            (path, whole) => {
+                let name = path.strip_prefix('/').unwrap_or(&path);
+                if whole { Lead::Exact(name.into()) } else { prefix(name.into()) }
+            }
+        },
+        Pattern::Heap(handle) => Lead::Exact(handle.to_be_bytes().into()),
+        Pattern::Literal(LiteralTarget(target)) => match target {
+            Target::Path(path) => Lead::Exact(path.as_str().into()),
+            Target::Url(url) => Lead::Exact(url.as_str().into()),
+            Target::Host(host) | Target::HostPort(host, _) => Lead::Exact(host.as_str().into()),
+            Target::Addr(ip, _) => Lead::Net(Cidr::of(*ip)),
+            Target::Tool(tool) => Lead::Exact(tool.name().into()),
+            Target::Model(name) | Target::Agent(name) | Target::Type(name) | Target::Audit(name) => {
+                Lead::Exact(name.as_str().into())
+            }
+            Target::Heap(handle) => Lead::Exact(handle.to_be_bytes().into()),
+        },
+    }
+}
+
+fn name_lead(glob: &Glob) -> Lead {
+    match glob.as_literal() {
+        Some(name) => Lead::Exact(name.into()),
+        None => prefix(glob.head().into()),
+    }
+}
+
+fn prefix(text: alloc::string::String) -> Lead {
+    if text.is_empty() { Lead::Nothing } else { Lead::Prefix(text.into_bytes()) }
+}
+
+/// `alone`: whether the host is the whole of the text that is looked up.
+fn host_lead(host: &HostPattern, alone: bool) -> Lead {
+    let backwards = |text: &str| text.bytes().rev().collect::<Vec<_>>();
+    match host {
+        HostPattern::Any => Lead::Nothing,
+        HostPattern::Exactly(host) if alone => Lead::Exact(host.as_str().into()),
+        HostPattern::Exactly(host) => Lead::HostEnd(backwards(host.as_str())),
+        HostPattern::Below(host) => {
+            let mut end = backwards(host.as_str());
+            end.push(b'.');
+            Lead::HostEnd(end)
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The policy language: TOML and JSON texts to one model.
+
+mod capability;
+mod constraint;
+mod document;
+mod hint;
+mod limits;
+mod older;
+mod reader;
+mod rules;
+mod sections;
+
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use ak_json::{Text, Value};
+
+use crate::model::Model;
+use crate::pattern::PatternError;
+pub use document::POLICY_BYTES_MAX;
+use document::{Document, Fault};
+use reader::{Node, Read, Table};
+use sections::{SECTIONS, Sections};
+
+/// How deep profiles may include profiles.
+const INCLUDE_DEPTH_MAX: usize = 16;
+/// The most rules a policy may have, its included profiles' among them.
+pub const RULES_MAX: usize = 100_000;
+
+/// Why a policy text is refused, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyError {
+    /// The included profile in which the fault lies; `None` for the text itself.
+    pub source: Option<String>,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The character within the line, counted from 1.
+    pub column: usize,
+    /// What is wrong, in lower case without a full stop.
+    pub message: String,
+    /// What to write instead, where that can be guessed.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            write!(f, "{source}: ")?;
+        }
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)?;
+        self.hint.iter().try_for_each(|hint| write!(f, " ({hint})"))
+    }
+}
+
+impl core::error::Error for PolicyError {}
+
+/// Reads included profiles, so that this crate never opens a file.
+pub trait Loader {
+    /// Reads the profile `name`, as written in a text whose directory is `base_dir`.
+    ///
+    /// # Errors
+    /// Why the profile cannot be read, for the error message.
+    fn load(&self, name: &str, base_dir: Option<&str>) -> Result<Included, String>;
+}
+
+/// An included profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Included {
+    /// What tells this profile from every other: its absolute path. A profile is read once, however often it is included.
+    pub identity: String,
+    /// Its text.
+    pub text: String,
+    /// The absolute directory that `./` in it stands for.
+    pub base_dir: Option<String>,
+}
+
+/// For texts that include nothing but built-in profiles.
+struct NoIncludes;
+
+impl Loader for NoIncludes {
+    fn load(&self, _name: &str, _base_dir: Option<&str>) -> Result<Included, String> {
+        Err("profiles cannot be read from here".into())
+    }
+}
+
+/// The keys of a policy text besides its sections.
+const KEYS: [&str; 8] =
+    ["version", "profiles", "denial_detail", "capability", "rule", "limit", "label", "agent"];
+
+/// Reads a policy text and all it includes.
+pub(crate) fn read(
+    text: &str,
+    base_dir: Option<&str>,
+    loader: Option<&dyn Loader>,
+) -> Result<Model, PolicyError> {
+    let mut reading = Reading {
+        loader: loader.unwrap_or(&NoIncludes),
+        model: Model::default(),
+        ids: BTreeSet::new(),
+        including: Vec::new(),
+        included: BTreeSet::new(),
+    };
+    reading.text(text, base_dir, &["baseline"])?;
+    Ok(reading.model)
+}
+
+struct Reading<'l> {
+    loader: &'l dyn Loader,
+    model: Model,
+    /// The ids of written rules.
+    ids: BTreeSet<Text>,
+    /// The profiles that are being read, outermost first.
+    including: Vec<String>,
+    /// The profiles that were read.
+    included: BTreeSet<String>,
+}
+
+/// Where a fault lies: in this text, or in one that it includes.
+enum Trouble {
+    Here(Fault),
+    Included(PolicyError),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Here(fault)
+    }
+}
+
+impl Reading<'_> {
+    fn text(&mut self, text: &str, base: Option<&str>, default_profiles: &[&str]) -> Result<(), PolicyError> {
+        let document = Document::parse(text)?;
+        self.document(&document.value, base, default_profiles).map_err(|trouble| match trouble {
+            Trouble::Here(fault) => document.locate(fault),
+            Trouble::Included(error) => error,
+        })
+    }
+
+    fn document(
+        &mut self,
+        value: &Value,
+        base: Option<&str>,
+        default_profiles: &[&str],
+    ) -> Result<(), Trouble> {
+        let allowed: Vec<_> = KEYS.into_iter().chain(SECTIONS).collect();
+        let table = Node::root(value).table(&allowed)?;
+        if let Some(node) = table.find("version")
+            && !matches!(node.text()?, "1" | "1.0")
+        {
+            return Err(node
+                .fault("this version of the language is not known")
+                .with_hint("write \"1.0\"")
+                .into());
+        }
+        match table.find("profiles") {
+            Some(node) => node.items()?.iter().try_for_each(|item| self.profile(item, base))?,
+            None => self.model.baseline |= default_profiles.contains(&"baseline"),
+        }
+        if let Some(node) = table.find("denial_detail") {
+            self.model.denial_detail_full |=
+                node.choice(&[true, false], |full| if full { "full" } else { "brief" })?;
+        }
+        self.sections(&table, None, base)?;
+        for (agent, node) in table.find("agent").map(|node| node.members()).transpose()?.unwrap_or_default() {
+            crate::Target::agent(agent).map_err(|error| node.key_fault(error.to_string()))?;
+            self.sections(&node.table(&SECTIONS)?, Some(agent), base)?;
+        }
+        for node in array(&table, "rule")? {
+            let rule = rules::rule(&node, base)?;
+            self.check_id(&rule.id, &node)?;
+            self.model.rules.push(rule);
+        }
+        for node in array(&table, "capability")? {
+            let (grant, rule) = capability::capability(&node, base)?;
+            self.model.add_grant(grant, rule);
+        }
+        for node in array(&table, "limit")? {
+            let limit = limits::limit(&node, base)?;
+            self.check_id(limit.id_text(), &node)?;
+            self.model.limits.push(limit);
+        }
+        for node in array(&table, "label")? {
+            self.model.labels.push(limits::label(&node, base)?);
+        }
+        if self.model.rules.len() > RULES_MAX {
+            return Err(table.fault(alloc::format!("more than {RULES_MAX} rules")).into());
+        }
+        Ok(())
+    }
+
+    fn sections(&mut self, table: &Table<'_>, agent: Option<&str>, base: Option<&str>) -> Read<()> {
+        let sections = Sections::read(table, agent, base)?;
+        self.model.rules.extend(sections.rules);
+        self.model.settings_of(agent).merge(sections.settings);
+        Ok(())
+    }
+
+    /// Ids are distinct, except where a rule stands twice word for word.
+    fn check_id(&mut self, id: &Text, node: &Node<'_>) -> Read<()> {
+        if id.starts_with("rule:") || self.ids.insert(id.clone()) {
+            return Ok(());
+        }
+        Err(node.fault(alloc::format!("the id '{id}' is taken")))
+    }
+
+    fn profile(&mut self, item: &Node<'_>, base: Option<&str>) -> Result<(), Trouble> {
+        let name = item.text()?;
+        if name == "baseline" {
+            self.model.baseline = true;
+            return Ok(());
+        }
+        if !name.contains(['/', '.']) {
+            let fault = item.unknown(name, &["baseline"]);
+            return Err(Fault { message: alloc::format!("there is no profile '{name}'"), ..fault }.into());
+        }
+        let included =
+            self.loader.load(name, base).map_err(|why| item.fault(alloc::format!("'{name}': {why}")))?;
+        if self.including.contains(&included.identity) {
+            return Err(item.fault(alloc::format!("'{name}' includes itself")).into());
+        }
+        if self.including.len() >= INCLUDE_DEPTH_MAX {
+            return Err(item.fault(alloc::format!("profiles nest deeper than {INCLUDE_DEPTH_MAX}")).into());
+        }
+        if !self.included.insert(included.identity.clone()) {
+            return Ok(());
+        }
+        self.including.push(included.identity);
+        let read = self.text(&included.text, included.base_dir.as_deref(), &[]);
+        self.including.pop();
+        read.map_err(|error| {
+            Trouble::Included(PolicyError {
+                source: error.source.or_else(|| Some(name.to_string())),
+                ..error
+            })
+        })
+    }
+}
+
+/// The tables of an array under a key; an absent one has none.
+fn array<'v>(table: &Table<'v>, key: &str) -> Read<Vec<Node<'v>>> {
+    table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
+}
+
+fn pattern_fault(node: &Node<'_>, error: PatternError) -> Fault {
+    let fault = node.fault(error.to_string());
+    match error.hint() {
+        Some(hint) => fault.with_hint(hint),
+        None => fault,
+    }
+}

@@ -1,0 +1,166 @@
+//! Typed access to a document, with faults that say where and what instead.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use ak_json::{Number, Object, Pointer, Text, Value};
+
+use super::document::Fault;
+use super::hint::nearest;
+
+/// A value of the document, and its place.
+#[derive(Clone)]
+pub(crate) struct Node<'a> {
+    pub(crate) value: &'a Value,
+    at: Pointer,
+}
+
+/// A table of the document whose keys are known to be allowed.
+pub(crate) struct Table<'a> {
+    object: &'a Object,
+    at: Pointer,
+}
+
+pub(crate) type Read<T> = Result<T, Fault>;
+
+impl<'a> Node<'a> {
+    pub(crate) fn root(value: &'a Value) -> Self {
+        Self { value, at: Pointer::root() }
+    }
+
+    pub(crate) fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault { at: self.at.clone(), key: false, message: message.into(), hint: None }
+    }
+
+    /// A fault about the member's name.
+    pub(crate) fn key_fault(&self, message: impl Into<String>) -> Fault {
+        Fault { key: true, ..self.fault(message) }
+    }
+
+    fn wrong(&self, wanted: &str) -> Fault {
+        let found = match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "an array",
+            Value::Object(_) => "a table",
+        };
+        self.fault(alloc::format!("expected {wanted}, found {found}"))
+    }
+
+    /// A table with no other than the allowed keys.
+    pub(crate) fn table(&self, allowed: &[&str]) -> Read<Table<'a>> {
+        let object = self.value.as_object().ok_or_else(|| self.wrong("a table"))?;
+        for name in object.keys() {
+            if !allowed.contains(&&**name) {
+                return Err(self.unknown_key(name, allowed));
+            }
+        }
+        Ok(Table { object, at: self.at.clone() })
+    }
+
+    fn unknown_key(&self, name: &Text, allowed: &[&str]) -> Fault {
+        let mut at = self.at.clone();
+        at.push(name.clone());
+        let hint = match nearest(name, allowed.iter().copied()) {
+            Some(known) => alloc::format!("did you mean '{known}'?"),
+            None => alloc::format!("known here: {}", allowed.join(", ")),
+        };
+        Fault { at, key: true, message: alloc::format!("unknown key '{name}'"), hint: Some(hint) }
+    }
+
+    /// The members of a table whose keys are free.
+    pub(crate) fn members(&self) -> Read<Vec<(&'a Text, Node<'a>)>> {
+        let object = self.value.as_object().ok_or_else(|| self.wrong("a table"))?;
+        Ok(object.iter().map(|(name, value)| (name, self.child(name.clone(), value))).collect())
+    }
+
+    pub(crate) fn items(&self) -> Read<Vec<Node<'a>>> {
+        let array = self.value.as_array().ok_or_else(|| self.wrong("an array"))?;
+        Ok(array.iter().enumerate().map(|(at, value)| self.child(alloc::format!("{at}"), value)).collect())
+    }
+
+    /// The items of an array, or the one value that stands in its place.
+    pub(crate) fn one_or_many(&self) -> Read<Vec<Node<'a>>> {
+        let items = if self.value.as_array().is_some() { self.items()? } else { alloc::vec![self.clone()] };
+        if items.is_empty() { Err(self.fault("array is empty")) } else { Ok(items) }
+    }
+
+    fn child(&self, token: impl Into<Text>, value: &'a Value) -> Node<'a> {
+        let mut at = self.at.clone();
+        at.push(token);
+        Node { value, at }
+    }
+
+    /// A string that is not empty.
+    pub(crate) fn text(&self) -> Read<&'a str> {
+        let text = self.any_text()?;
+        if text.is_empty() { Err(self.fault("string is empty")) } else { Ok(text) }
+    }
+
+    /// A string that may be empty.
+    pub(crate) fn any_text(&self) -> Read<&'a str> {
+        self.value.as_str().ok_or_else(|| self.wrong("a string"))
+    }
+
+    pub(crate) fn boolean(&self) -> Read<bool> {
+        self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
+    }
+
+    pub(crate) fn number(&self) -> Read<Number> {
+        self.value.as_number().copied().ok_or_else(|| self.wrong("a number"))
+    }
+
+    /// An integer that is not negative.
+    pub(crate) fn unsigned(&self) -> Read<u64> {
+        let number = self.number()?;
+        number.as_u64().ok_or_else(|| self.fault("expected a whole number that is not negative"))
+    }
+
+    /// One of several names.
+    pub(crate) fn choice<T: Copy>(&self, options: &[T], name: impl Fn(T) -> &'static str) -> Read<T> {
+        let text = self.text()?;
+        let found = options.iter().copied().find(|option| name(*option) == text);
+        found.ok_or_else(|| {
+            self.unknown(text, &options.iter().map(|option| name(*option)).collect::<Vec<_>>())
+        })
+    }
+
+    /// A fault about a name that is none of those known.
+    pub(crate) fn unknown(&self, text: &str, known: &[&str]) -> Fault {
+        let hint = match nearest(text, known.iter().copied()) {
+            Some(name) => alloc::format!("did you mean '{name}'?"),
+            None => alloc::format!("known here: {}", known.join(", ")),
+        };
+        Fault { hint: Some(hint), ..self.fault(alloc::format!("'{text}' is not known here")) }
+    }
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn find(&self, key: &str) -> Option<Node<'a>> {
+        let value = self.object.get(key)?;
+        let mut at = self.at.clone();
+        at.push(key);
+        Some(Node { value, at })
+    }
+
+    pub(crate) fn need(&self, key: &str) -> Read<Node<'a>> {
+        self.find(key).ok_or_else(|| self.fault(alloc::format!("'{key}' is missing")))
+    }
+
+    pub(crate) fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault { at: self.at.clone(), key: false, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.object.is_empty()
+    }
+}
+
+impl Fault {
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        Self { hint: Some(hint.to_owned()), ..self }
+    }
+}

@@ -1,0 +1,171 @@
+//! `[[rule]]` tables.
+
+use alloc::vec::Vec;
+
+use ak_json::Text;
+
+use super::reader::{Node, Read};
+use super::{constraint, pattern_fault};
+use crate::action::{Action, Actions, TargetKind};
+use crate::pattern::{PathGlob, Pattern, PatternError, parse_agent};
+use crate::rule::{Effect, Rule};
+use crate::target::Target;
+use crate::time::Window;
+
+/// The longest rule id, in bytes: the length that a leaf of the audit log has room for.
+pub(crate) const ID_BYTES_MAX: usize = 255;
+
+const KEYS: [&str; 9] = ["id", "effect", "operation", "target", "agent", "time", "when", "unless", "only"];
+
+/// Reads one `[[rule]]`.
+pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> Read<Rule> {
+    let table = node.table(&KEYS)?;
+    let effect = table.need("effect")?.choice(&Effect::ALL, Effect::as_str)?;
+    let operations = operations(&table.need("operation")?)?;
+    let targets = targets(&table.need("target")?, &operations, base)?;
+    let actions = operations.iter().fold(Actions::NONE, |all, operation| all.union(operation.actions));
+    // A family such as `*` means those of its operations that are done to such targets.
+    let fits = |action: &Action| targets.iter().any(|target| target.fits(action.kind()));
+    let mut rule = Rule::new(Text::new(), effect, actions.iter().filter(fits).collect(), targets);
+    if let Some(node) = table.find("agent") {
+        rule.agents = agents(&node)?.into();
+    }
+    if let Some(node) = table.find("time") {
+        rule.windows = windows(&node)?.into();
+    }
+    rule.when = table.find("when").map(|node| constraint::condition(&node)).transpose()?;
+    rule.unless = table.find("unless").map(|node| constraint::condition(&node)).transpose()?;
+    rule.only = table.find("only").map(|node| constraint::only(&node)).transpose()?;
+    rule.id = match table.find("id") {
+        Some(node) => id(&node)?,
+        None => anonymous_id(&rule),
+    };
+    Ok(rule)
+}
+
+/// An id that is the same wherever the rule stands.
+fn anonymous_id(rule: &Rule) -> Text {
+    let digest = alloc::format!("{}", rule.body().digest());
+    alloc::format!("rule:{}", digest.get(..16).unwrap_or(&digest)).into()
+}
+
+/// Reads an `id`.
+pub(crate) fn id(node: &Node<'_>) -> Read<Text> {
+    let text = node.text()?;
+    if text.len() > ID_BYTES_MAX {
+        return Err(node.fault(alloc::format!("id is longer than {ID_BYTES_MAX} bytes")));
+    }
+    if text.contains(char::is_control) {
+        return Err(node.fault("id holds a control character"));
+    }
+    Ok(text.into())
+}
+
+/// One operation text of a rule.
+pub(crate) struct Operation<'a> {
+    node: Node<'a>,
+    pub(crate) actions: Actions,
+    is_family: bool,
+}
+
+/// Reads an `operation`.
+pub(crate) fn operations<'a>(node: &Node<'a>) -> Read<Vec<Operation<'a>>> {
+    let operation = |item: Node<'a>| {
+        let text = item.text()?;
+        let known = || Action::ALL.iter().map(|action| action.as_str()).collect::<Vec<_>>();
+        let actions = Actions::parse(text).ok_or_else(|| item.unknown(text, &known()))?;
+        Ok(Operation { is_family: text.ends_with('*'), node: item, actions })
+    };
+    node.one_or_many()?.into_iter().map(operation).collect()
+}
+
+/// Reads a `target`. Every pattern must fit an operation, and every operation that is named must fit a pattern.
+pub(crate) fn targets(
+    node: &Node<'_>,
+    operations: &[Operation<'_>],
+    base: Option<&str>,
+) -> Read<Vec<Pattern>> {
+    let mut kinds: Vec<_> =
+        operations.iter().flat_map(|operation| operation.actions.iter()).map(Action::kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    let mut patterns = Vec::new();
+    for item in node.one_or_many()? {
+        let pattern = target(&item, &kinds, base)?;
+        if !kinds.iter().any(|kind| pattern.fits(*kind)) {
+            return Err(item.fault("no operation of the rule is done to such a target"));
+        }
+        patterns.push(pattern);
+    }
+    for operation in operations.iter().filter(|operation| !operation.is_family) {
+        let fits = |action: Action| patterns.iter().any(|pattern| pattern.fits(action.kind()));
+        if !operation.actions.iter().any(fits) {
+            return Err(operation.node.fault("no target of the rule fits this operation"));
+        }
+    }
+    patterns.sort();
+    patterns.dedup();
+    Ok(patterns)
+}
+
+fn target(item: &Node<'_>, kinds: &[TargetKind], base: Option<&str>) -> Read<Pattern> {
+    if item.value.as_object().is_some() {
+        let node = item.table(&["literal"])?.need("literal")?;
+        let text = node.text()?;
+        let kind = kind_of(text, kinds).ok_or_else(|| pattern_fault(&node, PatternError::Kind))?;
+        let target = Target::parse(kind, text).map_err(|error| pattern_fault(&node, error.into()))?;
+        return Ok(Pattern::literal(&target));
+    }
+    let text = item.text()?;
+    if text == "*" {
+        return Ok(Pattern::Any);
+    }
+    let kind = kind_of(text, kinds).ok_or_else(|| pattern_fault(item, PatternError::Kind))?;
+    Pattern::parse(kind, text, base).map_err(|error| pattern_fault(item, error))
+}
+
+/// The kind of target that a text is about, by its form or else by what the operations are done to.
+fn kind_of(text: &str, kinds: &[TargetKind]) -> Option<TargetKind> {
+    let endpoint = |name: &str| {
+        if name.trim_start_matches("[").contains(':') { TargetKind::Endpoint } else { TargetKind::Host }
+    };
+    match text.split_once(':') {
+        _ if text.starts_with('/') || text.starts_with("./") => Some(TargetKind::Path),
+        Some((_, rest)) if rest.starts_with("//") => Some(TargetKind::Url),
+        Some(("dns", rest)) => Some(endpoint(rest)),
+        Some(("ip", _)) => Some(TargetKind::Endpoint),
+        Some(("tool", _)) => Some(TargetKind::Tool),
+        Some(("model", _)) => Some(TargetKind::Model),
+        Some(("agent", _)) => Some(TargetKind::Agent),
+        Some(("heap", _)) => Some(TargetKind::Heap),
+        Some(("type", _)) => Some(TargetKind::Type),
+        Some(("audit", _)) => Some(TargetKind::Audit),
+        _ => match kinds {
+            [only] => Some(*only),
+            _ => None,
+        },
+    }
+}
+
+/// Reads an `agent`.
+pub(crate) fn agents(node: &Node<'_>) -> Read<Vec<PathGlob>> {
+    let agent = |item: &Node<'_>| parse_agent(item.text()?).map_err(|error| pattern_fault(item, error));
+    let mut agents = node.one_or_many()?.iter().map(agent).collect::<Read<Vec<_>>>()?;
+    agents.sort();
+    agents.dedup();
+    Ok(agents)
+}
+
+fn windows(node: &Node<'_>) -> Read<Vec<Window>> {
+    let window = |item: &Node<'_>| {
+        Window::parse(item.text()?).map_err(|error| {
+            item.fault(alloc::format!("{error}")).with_hint(
+                "write 'Mon-Fri 08:00-18:00' or '2026-01-01T00:00:00Z/2026-02-01T00:00:00Z', in UTC",
+            )
+        })
+    };
+    let mut windows = node.one_or_many()?.iter().map(window).collect::<Read<Vec<_>>>()?;
+    windows.sort();
+    windows.dedup();
+    Ok(windows)
+}

@@ -1,0 +1,306 @@
+//! The sections, of the whole policy and of one agent.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use ak_json::Text;
+
+use super::reader::{Node, Read, Table};
+use super::{older, pattern_fault};
+use crate::action::{Action, Actions, TargetKind};
+use crate::budget::Dimension;
+use crate::pattern::{Glob, PathGlob, Pattern, PatternError};
+use crate::rule::{Effect, Rule};
+use crate::settings::{NameList, Settings};
+
+/// The sections that a policy and an agent's part of it may have.
+pub(crate) const SECTIONS: [&str; 10] =
+    ["fs", "net", "dns", "http", "tools", "wasm", "infer", "inference", "spawn", "budgets"];
+
+/// Collects what sections say.
+pub(crate) struct Sections<'a> {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) settings: Settings,
+    /// The agent whose sections these are; `None` for those of everyone.
+    pub(crate) agent: Option<&'a str>,
+    base: Option<&'a str>,
+}
+
+impl<'a> Sections<'a> {
+    /// Reads the sections that stand in a table.
+    pub(crate) fn read(table: &Table<'_>, agent: Option<&'a str>, base: Option<&'a str>) -> Read<Self> {
+        let mut sections = Self { rules: Vec::new(), settings: Settings::default(), agent, base };
+        let readers: [(&str, fn(&mut Self, &Node<'_>) -> Read<()>); 10] = [
+            ("fs", Self::fs),
+            ("net", Self::net),
+            ("dns", Self::dns),
+            ("http", Self::http),
+            ("tools", Self::tools),
+            ("wasm", Self::wasm),
+            ("infer", Self::infer),
+            ("inference", Self::inference),
+            ("spawn", Self::spawn),
+            ("budgets", Self::budgets),
+        ];
+        for (name, reader) in readers {
+            if let Some(node) = table.find(name) {
+                reader(&mut sections, &node)?;
+            }
+        }
+        Ok(sections)
+    }
+
+    fn fs(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["read", "write", "deny", "allow"])?;
+        let all = actions("fs.*");
+        self.patterns(&table, "fs.read", Effect::Permit, actions("fs.read"), TargetKind::Path)?;
+        self.patterns(&table, "fs.write", Effect::Permit, actions("fs.write"), TargetKind::Path)?;
+        self.patterns(&table, "fs.deny", Effect::Forbid, all, TargetKind::Path)?;
+        for item in older::items(&table, "allow")? {
+            for (actions, path) in older::fs(&item)? {
+                self.pattern(&path, "fs.allow", Effect::Permit, actions, TargetKind::Path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn net(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["dns", "connect", "bind", "listen", "deny", "allow"])?;
+        self.patterns(&table, "net.dns", Effect::Permit, Actions::of(Action::Dns), TargetKind::Host)?;
+        self.patterns(
+            &table,
+            "net.connect",
+            Effect::Permit,
+            Actions::of(Action::Connect),
+            TargetKind::Endpoint,
+        )?;
+        self.patterns(&table, "net.bind", Effect::Permit, Actions::of(Action::Bind), TargetKind::Endpoint)?;
+        self.patterns(
+            &table,
+            "net.listen",
+            Effect::Permit,
+            Actions::of(Action::Listen),
+            TargetKind::Endpoint,
+        )?;
+        for item in list(&table, "deny")? {
+            let patterns = net_deny(&item)?;
+            let connections = actions_of(&[Action::Dns, Action::Connect, Action::Bind, Action::Listen]);
+            self.rule("net.deny", item.text()?, Effect::Forbid, connections, patterns);
+        }
+        for item in older::items(&table, "allow")? {
+            let (actions, pattern, text) = older::net(&item)?;
+            self.rule("net.allow", &text, Effect::Permit, actions, alloc::vec![pattern]);
+        }
+        Ok(())
+    }
+
+    fn dns(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["allow"])?;
+        for item in older::items(&table, "allow")? {
+            let pattern = item.table(&["pattern"])?.need("pattern")?;
+            self.pattern(&pattern, "dns.allow", Effect::Permit, Actions::of(Action::Dns), TargetKind::Host)?;
+        }
+        Ok(())
+    }
+
+    fn http(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["allow", "deny"])?;
+        for (key, effect) in [("allow", Effect::Permit), ("deny", Effect::Forbid)] {
+            for item in list(&table, key)? {
+                let text = item.text()?;
+                let (method, url) =
+                    text.split_once(' ').map_or((None, text), |(method, url)| (Some(method), url));
+                let actions = match method {
+                    Some("*") => actions("http.*"),
+                    Some(method) => match Action::from_method(method) {
+                        Some(action) => Actions::of(action),
+                        None => return Err(unknown_method(&item, method)),
+                    },
+                    None if effect == Effect::Forbid => actions("http.*"),
+                    None => {
+                        let fault = item.fault("the method is missing");
+                        return Err(
+                            fault.with_hint("write 'GET https://…', or '* https://…' for every method")
+                        );
+                    }
+                };
+                let pattern = Pattern::parse(TargetKind::Url, url, None)
+                    .map_err(|error| pattern_fault(&item, error))?;
+                self.rule(&alloc::format!("http.{key}"), text, effect, actions, alloc::vec![pattern]);
+            }
+        }
+        Ok(())
+    }
+
+    fn tools(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["allow", "deny"])?;
+        for (key, effect) in [("allow", Effect::Permit), ("deny", Effect::Forbid)] {
+            let id = alloc::format!("tools.{key}");
+            for item in table.find(key).map(|node| node.items()).transpose()?.unwrap_or_default() {
+                if item.value.as_object().is_some() {
+                    let (pattern, text) = older::tool(&item)?;
+                    self.rule(&id, &text, effect, Actions::of(Action::Execute), alloc::vec![pattern]);
+                } else {
+                    self.pattern(&item, &id, effect, Actions::of(Action::Execute), TargetKind::Tool)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wasm(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["modules", "hostcalls", "deny", "allow"])?;
+        let globs = |key: &str| table.find(key).map(|_| self::globs(&list(&table, key)?)).transpose();
+        let mut modules = globs("modules")?;
+        for item in older::items(&table, "allow")? {
+            let module = item.table(&["module"])?.need("module")?;
+            modules.get_or_insert_default().extend(self::globs(&[module])?);
+        }
+        let settings = &mut self.settings;
+        settings.wasm_modules = NameList { allow: modules, deny: globs("deny")?.unwrap_or_default() };
+        settings.wasm_hostcalls = NameList { allow: globs("hostcalls")?, deny: Vec::new() };
+        Ok(())
+    }
+
+    fn infer(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["models", "max_tokens", "deny"])?;
+        let infer = Actions::of(Action::Infer);
+        self.patterns(&table, "infer.models", Effect::Permit, infer, TargetKind::Model)?;
+        self.patterns(&table, "infer.deny", Effect::Forbid, infer, TargetKind::Model)?;
+        if let Some(node) = table.find("max_tokens") {
+            self.settings.lower_max_tokens(node.unsigned()?);
+        }
+        Ok(())
+    }
+
+    fn inference(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["allow"])?;
+        for item in older::items(&table, "allow")? {
+            let table = item.table(&["model", "max_tokens"])?;
+            let infer = Actions::of(Action::Infer);
+            self.pattern(&table.need("model")?, "inference.allow", Effect::Permit, infer, TargetKind::Model)?;
+            if let Some(node) = table.find("max_tokens") {
+                self.settings.lower_max_tokens(node.unsigned()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, node: &Node<'_>) -> Read<()> {
+        let table = node.table(&["allow", "deny"])?;
+        let spawn = Actions::of(Action::Spawn);
+        self.patterns(&table, "spawn.allow", Effect::Permit, spawn, TargetKind::Agent)?;
+        self.patterns(&table, "spawn.deny", Effect::Forbid, spawn, TargetKind::Agent)
+    }
+
+    fn budgets(&mut self, node: &Node<'_>) -> Read<()> {
+        let names = Dimension::ALL.map(Dimension::as_str);
+        let table = node.table(&names)?;
+        for dimension in Dimension::ALL {
+            if let Some(node) = table.find(dimension.as_str()) {
+                self.settings.lower_budget(dimension, node.unsigned()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// One rule for each pattern in the list that stands under the last part of `id`.
+    fn patterns(
+        &mut self,
+        table: &Table<'_>,
+        id: &str,
+        effect: Effect,
+        actions: Actions,
+        kind: TargetKind,
+    ) -> Read<()> {
+        let key = id.rsplit_once('.').map_or(id, |(_, key)| key);
+        list(table, key)?.iter().try_for_each(|item| self.pattern(item, id, effect, actions, kind))
+    }
+
+    fn pattern(
+        &mut self,
+        item: &Node<'_>,
+        id: &str,
+        effect: Effect,
+        actions: Actions,
+        kind: TargetKind,
+    ) -> Read<()> {
+        let text = item.text()?;
+        let pattern = Pattern::parse(kind, text, self.base).map_err(|error| pattern_fault(item, error))?;
+        self.rule(id, text, effect, actions, alloc::vec![pattern]);
+        Ok(())
+    }
+
+    fn rule(&mut self, id: &str, text: &str, effect: Effect, actions: Actions, patterns: Vec<Pattern>) {
+        let mut rule = Rule::new(section_id(self.agent, id, text), effect, actions, patterns);
+        if let Some(agent) = self.agent {
+            rule.agents = Box::new([PathGlob::literal(agent)]);
+        }
+        self.rules.push(rule);
+    }
+}
+
+/// `fs.read:/app/**`, `agent.crew/writer.fs.read:/app/**`; what is too long for an id is cut and told apart by its digest.
+fn section_id(agent: Option<&str>, section: &str, text: &str) -> Text {
+    let id = match agent {
+        Some(agent) => alloc::format!("agent.{agent}.{section}:{text}"),
+        None => alloc::format!("{section}:{text}"),
+    };
+    if id.len() <= super::rules::ID_BYTES_MAX && !id.contains(char::is_control) {
+        return id.into();
+    }
+    let digest = alloc::format!("{}", ak_json::sha256(id.as_bytes()));
+    let kept: String = id.chars().filter(|c| !c.is_control()).take(40).collect();
+    alloc::format!("{kept}…{}", digest.get(..16).unwrap_or(&digest)).into()
+}
+
+/// The strings under a key; an absent one has none.
+fn list<'v>(table: &Table<'v>, key: &str) -> Read<Vec<Node<'v>>> {
+    table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
+}
+
+fn globs(items: &[Node<'_>]) -> Read<Vec<Glob>> {
+    items.iter().map(|item| Glob::parse(item.text()?).map_err(|error| pattern_fault(item, error))).collect()
+}
+
+fn actions(text: &str) -> Actions {
+    Actions::parse(text).unwrap_or_default()
+}
+
+fn actions_of(actions: &[Action]) -> Actions {
+    actions.iter().copied().collect()
+}
+
+fn unknown_method(item: &Node<'_>, method: &str) -> super::document::Fault {
+    let methods: Vec<_> = Action::ALL.iter().filter_map(|action| action.method()).collect();
+    item.unknown(method, &methods)
+}
+
+/// What `[net] deny` forbids: `HOST`, `dns:HOST[:PORTS]`, `ip:RANGE[:PORTS]`; without ports, on every one.
+fn net_deny(item: &Node<'_>) -> Read<Vec<Pattern>> {
+    let text = item.text()?;
+    let parse = |kind, text: &str| Pattern::parse(kind, text, None);
+    let patterns = match text.split_once(':') {
+        Some(("ip", range)) => {
+            let ported =
+                range.rsplit_once(':').is_some_and(|(head, _)| !head.starts_with('[') || head.contains(']'));
+            let whole = if ported { text.into() } else { alloc::format!("{text}:*") };
+            parse(TargetKind::Endpoint, &whole).map(|pattern| alloc::vec![pattern])
+        }
+        Some(("dns", host)) if host.contains(':') => {
+            parse(TargetKind::Endpoint, text).map(|pattern| alloc::vec![pattern])
+        }
+        Some(("dns", host)) => deny_host(host),
+        Some(_) => Err(PatternError::Kind),
+        None => deny_host(text),
+    };
+    patterns.map_err(|error| pattern_fault(item, error))
+}
+
+fn deny_host(host: &str) -> Result<Vec<Pattern>, PatternError> {
+    Ok(alloc::vec![
+        Pattern::parse(TargetKind::Host, &alloc::format!("dns:{host}"), None)?,
+        Pattern::parse(TargetKind::Endpoint, &alloc::format!("dns:{host}:*"), None)?,
+    ])
+}

@@ -1,0 +1,114 @@
+//! What the language is read into, and its canonical form.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use ak_json::{Object, Text, Value};
+
+use crate::baseline;
+use crate::canonical;
+use crate::grant::{Grant, tables};
+use crate::label::LabelRule;
+use crate::limit::Limit;
+use crate::rule::{Rule, Source};
+use crate::settings::Settings;
+
+/// Everything a policy says.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) baseline: bool,
+    pub(crate) denial_detail_full: bool,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) labels: Vec<LabelRule>,
+    pub(crate) everyone: Settings,
+    pub(crate) agents: BTreeMap<Text, Settings>,
+}
+
+impl Model {
+    /// The settings of everyone, or of one agent.
+    pub(crate) fn settings_of(&mut self, agent: Option<&str>) -> &mut Settings {
+        match agent {
+            Some(agent) => self.agents.entry(agent.into()).or_default(),
+            None => &mut self.everyone,
+        }
+    }
+
+    /// Adds a grant; one that stands there already says nothing new.
+    pub(crate) fn add_grant(&mut self, grant: Grant, rule: Rule) {
+        if !self.grants.iter().any(|own| own.id == grant.id) {
+            self.grants.push(grant);
+            self.rules.push(rule);
+        }
+    }
+
+    /// Brings everything into canonical order, in which the first rule that applies decides: forbids before asks before
+    /// permits, plain permits before those that hang on a grant.
+    pub(crate) fn finish(mut self) -> Self {
+        if self.baseline {
+            self.rules.extend(baseline::rules());
+        }
+        self.rules.sort_by_cached_key(|rule| {
+            (rule.effect, rule.grant.is_some(), rule.id.clone(), rule.body().to_json())
+        });
+        self.rules.dedup_by(|a, b| a.id == b.id && a.effect == b.effect && a.body() == b.body());
+        self.grants.sort_by_key(|grant| grant.id);
+        self.limits.sort_by(|a, b| a.id_text().cmp(b.id_text()));
+        self.labels.sort_by_cached_key(|label| label.to_value().to_json());
+        self.labels.dedup();
+        self
+    }
+
+    /// The policy in canonical form, which is a policy text in JSON itself.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut policy = Object::new();
+        if !self.agents.is_empty() {
+            let agents = self.agents.iter().map(|(name, settings)| {
+                let mut agent = Object::new();
+                settings.write(&mut agent);
+                (name, Value::Object(agent))
+            });
+            policy.insert("agent", agents.collect::<Object>());
+        }
+        if !self.grants.is_empty() {
+            policy.insert("capability", tables(&self.grants));
+        }
+        if self.denial_detail_full {
+            policy.insert("denial_detail", "full");
+        }
+        if !self.labels.is_empty() {
+            policy.insert("label", self.labels.iter().map(LabelRule::to_value).collect::<Vec<_>>());
+        }
+        if !self.limits.is_empty() {
+            policy.insert("limit", self.limits.iter().map(|limit| limit.table.clone()).collect::<Vec<_>>());
+        }
+        let profiles: Vec<Value> = if self.baseline { alloc::vec!["baseline".into()] } else { Vec::new() };
+        policy.insert("profiles", profiles);
+        let rules: Vec<_> =
+            self.rules.iter().filter(|rule| rule.source == Source::Written).map(written).collect();
+        if !rules.is_empty() {
+            policy.insert("rule", rules);
+        }
+        policy.insert("version", "1.0");
+        self.everyone.write(&mut policy);
+        canonical::sorted(&Value::Object(policy))
+    }
+}
+
+fn written(rule: &Rule) -> Value {
+    let mut table = Object::new();
+    table.insert("id", rule.id.clone());
+    if let Value::Object(body) = rule.body() {
+        for (name, value) in body.iter() {
+            table.insert(name.clone(), value.clone());
+        }
+    }
+    canonical::sorted(&Value::Object(table))
+}
+
+/// The names that stand on the way to an agent, its own last: `crew`, `crew/writer`.
+pub(crate) fn lineage(agent: &str) -> impl Iterator<Item = &str> {
+    let ends = agent.match_indices('/').map(|(at, _)| at).chain([agent.len()]);
+    ends.filter_map(|end| agent.get(..end))
+}

@@ -1,0 +1,390 @@
+//! Patterns: what the target of a rule may look like.
+//!
+//! A pattern is parsed once, into a form whose literal parts are canonical as targets are. Matching allocates
+//! nothing and takes time linear in pattern × target, whatever either of them holds.
+
+mod glob;
+mod net;
+mod url;
+
+use alloc::string::{String, ToString};
+use core::cmp::Ordering;
+use core::fmt;
+
+pub(crate) use glob::{Glob, PathGlob};
+pub(crate) use net::{Cidr, EndpointPattern, HostPattern, Ports};
+pub(crate) use url::UrlPattern;
+
+use crate::action::{Action, TargetKind};
+use crate::target::{CanonicalPath, CanonicalTool, Target, TargetError};
+
+/// The longest pattern, in bytes.
+pub(crate) const PATTERN_BYTES_MAX: usize = 8192;
+
+/// How to read what a pattern leaves open: doubt never widens what may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// A permit: what the pattern does not say is not meant.
+    Narrow,
+    /// A forbid or an ask: what the pattern does not say may be meant.
+    Wide,
+}
+
+/// A pattern over targets of one kind, or over every target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pattern {
+    /// `*`: every target.
+    Any,
+    /// Files: the segments behind the leading `/`.
+    Path(PathGlob),
+    Url(UrlPattern),
+    /// Every URL.
+    UrlAny,
+    Host(HostPattern),
+    Endpoint(EndpointPattern),
+    /// A tool and, where one is named, its version.
+    Tool(Glob, Option<Glob>),
+    Model(Glob),
+    Agent(PathGlob),
+    Heap(u64),
+    /// `heap:*`.
+    HeapAny,
+    Type(Glob),
+    Audit(Glob),
+    /// `{ literal = "…" }`: this target and no other.
+    Literal(LiteralTarget),
+}
+
+/// A target compared as a whole, by its canonical text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LiteralTarget(pub(crate) Target);
+
+/// By the canonical text.
+impl Ord for LiteralTarget {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.to_string().cmp(&other.0.to_string())
+    }
+}
+
+impl PartialOrd for LiteralTarget {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PatternError {
+    #[error("pattern is empty")]
+    Empty,
+    #[error("pattern is longer than {PATTERN_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("pattern holds a control character")]
+    Control,
+    #[error("pattern ends with a lone '\\'")]
+    Escape,
+    #[error("'**' must be a whole segment")]
+    PartialDeep,
+    #[error("pattern is not an absolute path")]
+    NotAbsolute,
+    #[error("'./' has no directory to start from")]
+    NoBase,
+    #[error("no canonical path has an empty, '.' or '..' segment")]
+    Dots,
+    #[error("a host pattern is a name, '*.name' or '*'")]
+    HostWildcard,
+    #[error("not an address range")]
+    Cidr,
+    #[error("the range has bits set behind its prefix length")]
+    CidrHostBits,
+    #[error("port is missing, or neither a number, a range nor '*'")]
+    Ports,
+    #[error("not a url pattern")]
+    Url,
+    #[error("url pattern holds white space, a control character or a fragment")]
+    UrlCharacter,
+    #[error("an e-mail pattern has an '@'")]
+    Email,
+    #[error("cannot tell what kind of target this is")]
+    Kind,
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+impl PatternError {
+    /// What to write instead.
+    pub(crate) fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::Escape => Some("write '\\\\' for a backslash"),
+            Self::PartialDeep => Some("write '/app/**' for everything below, '/app/x*' within one segment"),
+            Self::NotAbsolute => Some("begin with '/', or with './' for the policy file's directory"),
+            Self::NoBase => Some("load the policy from a file, or write an absolute path"),
+            Self::Dots => Some("write '/app' for the directory, '/app/**' for it and everything below"),
+            Self::HostWildcard => Some("write '*.example.com' for every host below example.com"),
+            Self::Cidr => Some("write '10.0.0.0/8', '[2001:db8::]/32' or one address"),
+            Self::CidrHostBits => Some("write the first address of the range"),
+            Self::Ports => Some("write ':443', ':8000-8099' or ':*'"),
+            Self::Url | Self::Target(TargetError::Scheme) => {
+                Some("write 'https://host/path', or 'https://host/**'")
+            }
+            Self::Email => Some("write '*@example.com'"),
+            Self::Kind => {
+                Some("write a prefix: 'tool:', 'model:', 'agent:', 'dns:', 'ip:', 'heap:', 'type:', 'audit:'")
+            }
+            Self::Target(TargetError::Host) => Some("address ranges stand behind 'ip:'"),
+            Self::Empty | Self::TooLong | Self::Control | Self::UrlCharacter | Self::Target(_) => None,
+        }
+    }
+}
+
+impl Pattern {
+    /// Parses a pattern for targets of one kind, with or without the kind's prefix.
+    ///
+    /// `base` is the directory that `./` stands for.
+    pub(crate) fn parse(kind: TargetKind, text: &str, base: Option<&str>) -> Result<Self, PatternError> {
+        check_text(text)?;
+        if text == "*" && kind != TargetKind::Path {
+            return Ok(Self::any_of(kind));
+        }
+        let (prefix, rest) = split_prefix(text);
+        let own = match prefix {
+            Some(prefix) if !prefixes(kind).contains(&prefix) => return Err(PatternError::Kind),
+            Some(_) => rest,
+            None => text,
+        };
+        if own.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        match kind {
+            TargetKind::Path => parse_path(text, base),
+            TargetKind::Url => UrlPattern::parse(text).map(Self::Url),
+            TargetKind::Host => HostPattern::parse(own).map(Self::Host),
+            TargetKind::Endpoint => match prefix {
+                Some("ip") => EndpointPattern::parse_net(own),
+                Some(_) => EndpointPattern::parse_host(own),
+                None => Err(PatternError::Kind),
+            }
+            .map(Self::Endpoint),
+            TargetKind::Tool => parse_tool(own),
+            TargetKind::Model => Glob::parse(own).map(Self::Model),
+            TargetKind::Agent => parse_agent(own).map(Self::Agent),
+            TargetKind::Heap if own == "*" => Ok(Self::HeapAny),
+            TargetKind::Heap => match Target::parse(TargetKind::Heap, own)? {
+                Target::Heap(handle) => Ok(Self::Heap(handle)),
+                _ => Err(PatternError::Kind),
+            },
+            TargetKind::Type => Glob::parse(own).map(Self::Type),
+            TargetKind::Audit => Glob::parse(own).map(Self::Audit),
+        }
+    }
+
+    /// The pattern that takes every target of a kind.
+    fn any_of(kind: TargetKind) -> Self {
+        match kind {
+            TargetKind::Path => Self::Path(PathGlob::deep()),
+            TargetKind::Tool => Self::Tool(Glob::any(), None),
+            TargetKind::Model => Self::Model(Glob::any()),
+            TargetKind::Agent => Self::Agent(PathGlob::deep()),
+            TargetKind::Heap => Self::HeapAny,
+            TargetKind::Type => Self::Type(Glob::any()),
+            TargetKind::Audit => Self::Audit(Glob::any()),
+            TargetKind::Host => Self::Host(HostPattern::Any),
+            TargetKind::Url => Self::UrlAny,
+            TargetKind::Endpoint => Self::Any,
+        }
+    }
+
+    /// This target and no other.
+    pub(crate) fn literal(target: &Target) -> Self {
+        Self::Literal(LiteralTarget(target.clone()))
+    }
+
+    /// Whether targets of this kind can match.
+    pub(crate) fn fits(&self, kind: TargetKind) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Path(_) => kind == TargetKind::Path,
+            Self::Url(_) | Self::UrlAny => kind == TargetKind::Url,
+            Self::Host(_) => kind == TargetKind::Host,
+            Self::Endpoint(_) => kind == TargetKind::Endpoint,
+            Self::Tool(..) => kind == TargetKind::Tool,
+            Self::Model(_) => kind == TargetKind::Model,
+            Self::Agent(_) => kind == TargetKind::Agent,
+            Self::Heap(_) | Self::HeapAny => kind == TargetKind::Heap,
+            Self::Type(_) => kind == TargetKind::Type,
+            Self::Audit(_) => kind == TargetKind::Audit,
+            Self::Literal(literal) => kind == literal.0.kind(),
+        }
+    }
+
+    /// Whether the target matches.
+    pub(crate) fn matches(&self, action: Action, target: &Target, reading: Reading) -> bool {
+        match (self, target) {
+            // Addresses that are not the public internet's are granted by address alone.
+            (Self::Any, Target::Addr(ip, _)) => {
+                reading == Reading::Wide || action != Action::Connect || ip.is_public()
+            }
+            (Self::Any, _) => true,
+            (Self::Path(glob), Target::Path(path)) => glob.matches(path.relative()),
+            (Self::Url(pattern), Target::Url(url)) => pattern.matches(url, reading),
+            (Self::Host(pattern), Target::Host(host)) => pattern.matches(host),
+            (Self::Endpoint(EndpointPattern::Host(host, ports)), Target::HostPort(name, port)) => {
+                ports.contains(*port) && host.matches(name)
+            }
+            (Self::Endpoint(EndpointPattern::Net(range, ports)), Target::Addr(ip, port)) => {
+                ports.contains(*port) && range.contains(*ip)
+            }
+            (Self::Tool(name, version), Target::Tool(tool)) => {
+                name.matches(tool.name()) && version_matches(version.as_ref(), tool, reading)
+            }
+            (Self::Model(glob), Target::Model(name))
+            | (Self::Type(glob), Target::Type(name))
+            | (Self::Audit(glob), Target::Audit(name)) => glob.matches(name.as_str()),
+            (Self::Agent(glob), Target::Agent(name)) => glob.matches(name.as_str()),
+            (Self::Heap(own), Target::Heap(handle)) => own == handle,
+            (Self::HeapAny, Target::Heap(_)) => true,
+            (Self::UrlAny, Target::Url(_)) => true,
+            (Self::Literal(literal), target) => literal.0 == *target,
+            (
+                Self::Path(_)
+                | Self::Url(_)
+                | Self::UrlAny
+                | Self::Host(_)
+                | Self::Endpoint(_)
+                | Self::Tool(..)
+                | Self::Model(_)
+                | Self::Agent(_)
+                | Self::Heap(_)
+                | Self::HeapAny
+                | Self::Type(_)
+                | Self::Audit(_),
+                _,
+            ) => false,
+        }
+    }
+
+    /// For a pattern over files: the deepest directory known to hold everything it matches.
+    pub(crate) fn root(&self) -> Option<String> {
+        match self {
+            Self::Any => Some("/".into()),
+            Self::Path(glob) => Some(glob.root()),
+            Self::Literal(LiteralTarget(Target::Path(path))) => {
+                let (parent, _) = path.as_str().rsplit_once('/')?;
+                Some(if parent.is_empty() { "/".into() } else { parent.into() })
+            }
+            Self::Literal(_)
+            | Self::Url(_)
+            | Self::UrlAny
+            | Self::Host(_)
+            | Self::Endpoint(_)
+            | Self::Tool(..)
+            | Self::Model(_)
+            | Self::Agent(_)
+            | Self::Heap(_)
+            | Self::HeapAny
+            | Self::Type(_)
+            | Self::Audit(_) => None,
+        }
+    }
+}
+
+fn version_matches(pattern: Option<&Glob>, tool: &CanonicalTool, reading: Reading) -> bool {
+    match (pattern, tool.version()) {
+        (None, _) => true,
+        (Some(pattern), Some(version)) => pattern.matches(version),
+        // Which version will run is not said.
+        (Some(_), None) => reading == Reading::Wide,
+    }
+}
+
+fn check_text(text: &str) -> Result<(), PatternError> {
+    match text {
+        "" => Err(PatternError::Empty),
+        text if text.len() > PATTERN_BYTES_MAX => Err(PatternError::TooLong),
+        text if text.contains('\0') => Err(PatternError::Control),
+        _ => Ok(()),
+    }
+}
+
+fn parse_path(text: &str, base: Option<&str>) -> Result<Pattern, PatternError> {
+    let (base, relative) = match (text.strip_prefix("./"), text.strip_prefix('/')) {
+        (Some(below), _) => (base.ok_or(PatternError::NoBase)?, below),
+        (None, Some(absolute)) => ("/", absolute),
+        (None, None) => return Err(PatternError::NotAbsolute),
+    };
+    let base = CanonicalPath::parse(base)?;
+    let glob = PathGlob::parse(relative, |segment| match segment {
+        "" | "." | ".." => Err(PatternError::Dots),
+        segment => Glob::parse(segment),
+    })?;
+    Ok(Pattern::Path(PathGlob::literal(base.relative()).join(glob)))
+}
+
+fn parse_tool(text: &str) -> Result<Pattern, PatternError> {
+    let at = text.char_indices().rfind(|&(at, c)| c == '@' && at > 0).map(|(at, _)| at);
+    let (name, version) = match at {
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
+        None => (text, None),
+    };
+    if version == Some("") {
+        return Err(PatternError::Empty);
+    }
+    Ok(Pattern::Tool(Glob::parse(name)?, version.map(Glob::parse).transpose()?))
+}
+
+/// Parses a pattern over agents; `*` alone is every agent.
+pub(crate) fn parse_agent(text: &str) -> Result<PathGlob, PatternError> {
+    check_text(text)?;
+    if text == "*" {
+        return Ok(PathGlob::deep());
+    }
+    PathGlob::parse(
+        text,
+        |segment| if segment.is_empty() { Err(PatternError::Empty) } else { Glob::parse(segment) },
+    )
+}
+
+/// The prefixes that patterns of a kind may carry.
+fn prefixes(kind: TargetKind) -> &'static [&'static str] {
+    match kind {
+        TargetKind::Path | TargetKind::Url => &[],
+        TargetKind::Host => &["dns"],
+        TargetKind::Endpoint => &["dns", "ip"],
+        TargetKind::Tool => &["tool"],
+        TargetKind::Model => &["model"],
+        TargetKind::Agent => &["agent"],
+        TargetKind::Heap => &["heap"],
+        TargetKind::Type => &["type"],
+        TargetKind::Audit => &["audit"],
+    }
+}
+
+fn split_prefix(text: &str) -> (Option<&str>, &str) {
+    match text.split_once(':') {
+        Some((prefix @ ("dns" | "ip" | "tool" | "model" | "agent" | "heap" | "type" | "audit"), rest)) => {
+            (Some(prefix), rest)
+        }
+        _ => (None, text),
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any | Self::UrlAny => f.write_str("*"),
+            Self::Path(glob) => write!(f, "/{glob}"),
+            Self::Url(url) => url.fmt(f),
+            Self::Host(host) => write!(f, "dns:{host}"),
+            Self::Endpoint(endpoint) => endpoint.fmt(f),
+            Self::Tool(name, None) => write!(f, "tool:{name}"),
+            Self::Tool(name, Some(version)) => write!(f, "tool:{name}@{version}"),
+            Self::Model(glob) => write!(f, "model:{glob}"),
+            Self::Agent(glob) => write!(f, "agent:{glob}"),
+            Self::Heap(handle) => write!(f, "heap:{handle:#x}"),
+            Self::HeapAny => f.write_str("heap:*"),
+            Self::Type(glob) => write!(f, "type:{glob}"),
+            Self::Audit(glob) => write!(f, "audit:{glob}"),
+            Self::Literal(literal) => literal.0.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A compiled policy.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use ak_json::{Digest, Value};
+
+use crate::budget::Dimension;
+use crate::grant::Grant;
+use crate::index::Index;
+use crate::label::{SourceLabels, labels_of};
+use crate::language::{self, Loader, PolicyError};
+use crate::limit::{Charge, Limit, LimitError};
+use crate::model::{Model, lineage};
+use crate::query::Query;
+use crate::rule::Rule;
+use crate::settings::Settings;
+use crate::target::Target;
+
+/// What agents may do: immutable, compiled once, cheap to clone.
+#[derive(Clone)]
+pub struct Policy(Arc<Compiled>);
+
+struct Compiled {
+    model: Model,
+    index: Index,
+    canonical: Value,
+}
+
+impl Policy {
+    /// Reads a policy: JSON when its first character is `{`, TOML otherwise.
+    ///
+    /// `base_dir` is the absolute directory that `./` stands for; without one such patterns are refused. Profiles that
+    /// are not built in are refused; see [`parse_with`](Self::parse_with).
+    ///
+    /// # Errors
+    /// [`PolicyError`] with line, column and, where it can be guessed, what was meant. Nothing is read in part.
+    pub fn parse(text: &str, base_dir: Option<&str>) -> Result<Policy, PolicyError> {
+        language::read(text, base_dir, None).map(Self::compile)
+    }
+
+    /// Reads a policy and the profiles that it includes.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse); also when a profile cannot be read, or includes itself.
+    pub fn parse_with(
+        text: &str,
+        base_dir: Option<&str>,
+        loader: &dyn Loader,
+    ) -> Result<Policy, PolicyError> {
+        language::read(text, base_dir, Some(loader)).map(Self::compile)
+    }
+
+    /// The built-in profile: one's own heap objects and audit entries and the pure tools; nothing that reaches outside.
+    pub fn baseline() -> Policy {
+        Self::compile(Model { baseline: true, ..Model::default() })
+    }
+
+    /// The policy that permits nothing.
+    pub fn nothing() -> Policy {
+        Self::compile(Model::default())
+    }
+
+    fn compile(model: Model) -> Policy {
+        let model = model.finish();
+        let index = Index::build(&model.rules);
+        let canonical = model.to_value();
+        Self(Arc::new(Compiled { model, index, canonical }))
+    }
+
+    /// The policy in canonical form: a policy in JSON that says the same, whatever order, comments and sections the text had.
+    pub fn to_value(&self) -> &Value {
+        &self.0.canonical
+    }
+
+    /// The digest of the canonical form.
+    pub fn digest(&self) -> Digest {
+        self.0.canonical.digest()
+    }
+
+    /// The grants, in the order of their identities.
+    pub fn grants(&self) -> &[Grant] {
+        &self.0.model.grants
+    }
+
+    /// The budgets of everyone, in the order of the dimensions.
+    pub fn budgets(&self) -> impl Iterator<Item = (Dimension, u64)> {
+        self.0.model.everyone.budgets.iter().map(|(dimension, limit)| (*dimension, *limit))
+    }
+
+    /// The budgets of one agent: those of everyone and its own, of two the lower.
+    pub fn budgets_of(&self, agent: &str) -> impl Iterator<Item = (Dimension, u64)> {
+        let own = self.0.model.agents.get(agent);
+        Dimension::ALL.into_iter().filter_map(move |dimension| {
+            let settings = [Some(&self.0.model.everyone), own].into_iter().flatten();
+            let limit = settings.filter_map(|settings| settings.budgets.get(&dimension)).min()?;
+            Some((dimension, *limit))
+        })
+    }
+
+    /// The most tokens that one inference may ask for.
+    pub fn infer_max_tokens(&self) -> Option<u64> {
+        self.0.model.everyone.infer_max_tokens
+    }
+
+    /// The most tokens that one inference of this agent may ask for: the lowest that is said of it and its ancestors.
+    pub fn infer_max_tokens_of(&self, agent: &str) -> Option<u64> {
+        self.settings_of(agent).filter_map(|settings| settings.infer_max_tokens).min()
+    }
+
+    /// Whether an agent may run this WASM module. It may as long as no `[wasm]` says otherwise.
+    pub fn wasm_module_allowed(&self, agent: &str, module: &str) -> bool {
+        self.settings_of(agent).all(|settings| settings.wasm_modules.allows(module))
+    }
+
+    /// Whether a WASM module that an agent runs may make this host call.
+    pub fn wasm_hostcall_allowed(&self, agent: &str, hostcall: &str) -> bool {
+        self.settings_of(agent).all(|settings| settings.wasm_hostcalls.allows(hostcall))
+    }
+
+    /// Whether agents are told why they were denied (`denial_detail = "full"`).
+    pub fn denial_detail_full(&self) -> bool {
+        self.0.model.denial_detail_full
+    }
+
+    /// What a request adds to the cumulative limits that it falls under.
+    ///
+    /// # Errors
+    /// [`LimitError::NotAnAmount`] when a limit cannot tell what the request adds to it.
+    pub fn charges(&self, query: &Query<'_>) -> Result<Vec<Charge>, LimitError> {
+        let falls_under = |limit: &&Limit| {
+            let matching = limit.scope.matching(query.action, query.target).is_some();
+            matching && lineage(query.agent).any(|agent| limit.scope.applies(query.facts(agent)).is_ok())
+        };
+        self.0.model.limits.iter().filter(falls_under).map(|limit| limit.charge(query.args)).collect()
+    }
+
+    /// What the results of a source carry: a tool, a URL, a file, a model, an agent.
+    pub fn labels_of(&self, source: &Target) -> SourceLabels {
+        labels_of(&self.0.model.labels, source)
+    }
+
+    /// Settings of everyone, of the agent, and of its ancestors.
+    fn settings_of(&self, agent: &str) -> impl Iterator<Item = &Settings> {
+        let named = lineage(agent).filter_map(|name| self.0.model.agents.get(name));
+        [&self.0.model.everyone].into_iter().chain(named)
+    }
+
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.0.model.rules
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.0.index
+    }
+}
+
+impl PartialEq for Policy {
+    /// Whether both say the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.digest() == other.digest()
+    }
+}
+
+impl Eq for Policy {}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Policy").field(&self.digest()).finish()
+    }
+}

@@ -1,0 +1,60 @@
+//! What is asked of a policy.
+
+use ak_json::{Integrity, Labels, Value};
+
+use crate::action::Action;
+use crate::condition::{Origin, Subject};
+use crate::grant::{GrantClock, Unspent};
+use crate::rule::Facts;
+use crate::target::Target;
+
+/// May this agent do this to that? All that the answer may depend on.
+///
+/// Made by [`Query::new`] for the least that can be asked; the rest are fields to set.
+#[derive(Clone, Copy)]
+pub struct Query<'a> {
+    /// Who asks: the path of the agent's names, `main` or `crew/writer`.
+    pub agent: &'a str,
+    /// What is to be done.
+    pub action: Action,
+    /// What it is to be done to.
+    pub target: &'a Target,
+    /// The arguments, as they will be used.
+    pub args: Option<&'a Value>,
+    /// What the request as a whole carries.
+    pub labels: &'a Labels,
+    /// What is known about parts of the arguments.
+    pub origins: &'a [Origin],
+    /// Whether the heap object or the audit entries belong to the asking agent.
+    pub owned: bool,
+    /// The time, in µs since the Unix epoch.
+    pub now_us: u64,
+    /// How the policy's grants stand.
+    pub grants: &'a dyn GrantClock,
+}
+
+const NO_LABELS: &Labels =
+    &Labels { integrity: Integrity::Trusted, secrecy: alloc::collections::BTreeSet::new() };
+
+impl<'a> Query<'a> {
+    /// A request without arguments, labels and ownership, at the epoch, with all grants fresh.
+    pub fn new(agent: &'a str, action: Action, target: &'a Target) -> Self {
+        Self {
+            agent,
+            action,
+            target,
+            args: None,
+            labels: NO_LABELS,
+            origins: &[],
+            owned: false,
+            now_us: 0,
+            grants: &Unspent,
+        }
+    }
+
+    /// What the conditions of rules are asked about, for one of the agents that must pass.
+    pub(crate) fn facts(&self, agent: &'a str) -> Facts<'a> {
+        let subject = Subject { args: self.args, labels: self.labels, origins: self.origins };
+        Facts { agent, now_us: self.now_us, owned: self.owned, subject }
+    }
+}

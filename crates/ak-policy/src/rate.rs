@@ -1,0 +1,191 @@
+//! Rates and token buckets, in whole numbers.
+
+use core::fmt;
+
+use ak_json::{Value, object};
+
+/// So many uses in a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rate {
+    count: u32,
+    per_us: u64,
+}
+
+/// A text that is no rate or period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a rate such as '10/min'")]
+pub(crate) struct RateError;
+
+/// The units of time, in µs, the smallest first.
+const UNITS: [(&[&str], u64); 5] = [
+    (&["ms"], 1_000),
+    (&["s", "sec", "second"], 1_000_000),
+    (&["min", "m", "minute"], 60_000_000),
+    (&["h", "hour"], 3_600_000_000),
+    (&["d", "day"], 86_400_000_000),
+];
+
+fn unit_us(text: &str) -> Option<u64> {
+    UNITS.iter().find(|(names, _)| names.contains(&text)).map(|(_, us)| *us)
+}
+
+/// Reads a period of at least 1 ms: `24h`, `30min`, or a unit alone.
+pub(crate) fn parse_period_us(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = text.split_at_checked(digits)?;
+    let count: u64 = if count.is_empty() { 1 } else { count.parse().ok()? };
+    unit_us(unit)?.checked_mul(count).filter(|&us| us > 0)
+}
+
+/// Writes a period in the largest unit that divides it.
+pub(crate) struct Period(pub(crate) u64);
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let largest = UNITS.iter().rev().find(|(_, us)| self.0.is_multiple_of(*us));
+        match largest.and_then(|(names, us)| Some((names.first()?, us))) {
+            Some((name, us)) => write!(f, "{}{name}", self.0 / us),
+            None => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+impl Rate {
+    /// Reads `10/min`, `1/24h`, `5/s`.
+    pub(crate) fn parse(text: &str) -> Result<Self, RateError> {
+        let (count, period) = text.split_once('/').ok_or(RateError)?;
+        let plain = count.bytes().all(|byte| byte.is_ascii_digit());
+        let count = count.parse().ok().filter(|_| plain).ok_or(RateError)?;
+        Ok(Self { count, per_us: parse_period_us(period).ok_or(RateError)? })
+    }
+
+    /// Uses per period.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// The period in µs.
+    pub fn per_us(self) -> u64 {
+        self.per_us
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, Period(self.per_us))
+    }
+}
+
+/// A token bucket that holds one period's uses and fills evenly.
+///
+/// Its level is kept in `uses × period`, so that nothing is ever rounded: a µs adds `count`, a use takes `per_us`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    rate: Rate,
+    level: u128,
+    at_us: u64,
+}
+
+impl Bucket {
+    pub(crate) fn full(rate: Rate, now_us: u64) -> Self {
+        Self { rate, level: Self::capacity(rate), at_us: now_us }
+    }
+
+    fn capacity(rate: Rate) -> u128 {
+        u128::from(rate.count) * u128::from(rate.per_us)
+    }
+
+    fn level_at(&self, now_us: u64) -> u128 {
+        let filled = u128::from(now_us.saturating_sub(self.at_us)) * u128::from(self.rate.count);
+        self.level.saturating_add(filled).min(Self::capacity(self.rate))
+    }
+
+    /// Takes one use, if there is one.
+    pub(crate) fn take(&mut self, now_us: u64) -> bool {
+        let left = self.level_at(now_us).checked_sub(u128::from(self.rate.per_us));
+        if let Some(left) = left {
+            self.level = left;
+            self.at_us = self.at_us.max(now_us);
+        }
+        left.is_some()
+    }
+
+    /// How long until there is one, in µs; a rate of none never has one.
+    pub(crate) fn wait_us(&self, now_us: u64) -> u64 {
+        let missing = u128::from(self.rate.per_us).saturating_sub(self.level_at(now_us));
+        if missing == 0 {
+            return 0;
+        }
+        match self.rate.count {
+            0 => u64::MAX,
+            count => u64::try_from(missing.div_ceil(u128::from(count))).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        // Levels reach beyond 64 bits, JSON integers do not.
+        object! { "rate": alloc::format!("{}", self.rate), "level": alloc::format!("{}", self.level), "at_us": self.at_us }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rates() {
+        let check = |text: &str, expected: Option<(u32, u64)>, canonical: &str| {
+            let rate = Rate::parse(text).ok();
+            assert_eq!(rate.map(|rate| (rate.count, rate.per_us)), expected, "{text}");
+            assert_eq!(rate.map_or(text.to_string(), |rate| rate.to_string()), canonical);
+        };
+        check("10/min", Some((10, 60_000_000)), "10/1min");
+        check("1/24h", Some((1, 86_400_000_000)), "1/1d");
+        check("5/90s", Some((5, 90_000_000)), "5/90s");
+        check("0/s", Some((0, 1_000_000)), "0/1s");
+        for refused in
+            ["", "10", "10/", "/min", "10/0min", "-1/min", "10/fortnight", "1.5/s", "10 /min", "+1/s"]
+        {
+            check(refused, None, refused);
+        }
+    }
+
+    proptest! {
+        /// Against the definition: a use at `t` is allowed iff the level, replayed from the start, holds one.
+        #[test]
+        fn a_bucket_gives_what_its_rate_allows(
+            count in 0u32..6,
+            per_us in 1u64..50,
+            gaps in prop::collection::vec(0u64..30, 1..60),
+        ) {
+            let rate = Rate { count, per_us };
+            let mut bucket = Bucket::full(rate, 0);
+            let mut now_us = 0;
+            let mut taken = Vec::new();
+            for gap in gaps {
+                now_us += gap;
+                let waits = bucket.wait_us(now_us);
+                let took = bucket.take(now_us);
+                prop_assert_eq!(took, waits == 0);
+                if took {
+                    taken.push(now_us);
+                }
+                if waits > 0 && waits < u64::MAX {
+                    prop_assert!(bucket.clone().take(now_us + waits));
+                    prop_assert!(!bucket.clone().take(now_us + waits - 1));
+                }
+            }
+            // In any span: the burst and what flowed in meanwhile, never more.
+            for (first, from) in taken.iter().enumerate() {
+                for (last, until) in taken.iter().enumerate().skip(first) {
+                    let uses = (last - first + 1) as u128 * u128::from(per_us);
+                    let flowed = u128::from(until - from) * u128::from(count);
+                    prop_assert!(uses <= u128::from(count) * u128::from(per_us) + flowed);
+                }
+            }
+        }
+    }
+}
