@@ -69,7 +69,7 @@ impl<'h> Draft<'h> {
         owner: &str,
         type_name: &str,
         content: Content,
-        labels: LabelMap,
+        mut labels: LabelMap,
     ) -> Result<Change, HeapError> {
         let config = self.heap.config();
         for (what, name) in [("owner", owner), ("type name", type_name)] {
@@ -83,7 +83,8 @@ impl<'h> Draft<'h> {
         let (Some(objects), Some(handle)) = (objects, self.heap.slots.vacancy(self.taken)) else {
             return Err(HeapError::Quota { quota: Quota::Objects, max });
         };
-        let labels = self.heap.shared_labels(labels.bounded(config.labelled_max));
+        labels.bound(config.labelled_max);
+        let labels = self.heap.shared_labels(labels);
         let revision = Revision::new(0, content, labels);
         let bytes_before = self.usage.bytes;
         self.usage.bytes = self.room(revision.size(), 0)?;
@@ -127,10 +128,11 @@ impl<'h> Draft<'h> {
         expected_version: Option<u64>,
     ) -> Result<Change, HeapError> {
         let latest = self.expect(handle, expected_version)?.latest();
-        let map = latest.label_map().clone().relabelled(subtree.clone(), labels);
         let content = latest.content().clone();
-        let labels = self.heap.shared_labels(map.bounded(self.heap.config().labelled_max));
-        self.push(handle, content, labels)
+        let mut map = latest.label_map().clone();
+        map.relabel(subtree.clone(), labels);
+        map.bound(self.heap.config().labelled_max);
+        self.push(handle, content, self.heap.shared_labels(map))
     }
 
     pub(crate) fn delete(

@@ -75,18 +75,17 @@ impl LabelMap {
         map
     }
 
-    /// The same map with exactly `labels` on the subtree and nothing below; what holds around it stays.
-    #[must_use]
-    pub(crate) fn relabelled(mut self, pointer: Pointer, labels: &Labels) -> LabelMap {
+    /// Puts exactly `labels` on the subtree and nothing below; what holds around it stays.
+    pub(crate) fn relabel(&mut self, pointer: Pointer, labels: &Labels) {
         self.clear(&pointer);
         self.mark(pointer, labels);
-        self
     }
 
-    /// The same map if it labels at most `labelled_max` subtrees, or else one that joins all into the root's.
-    #[must_use]
-    pub(crate) fn bounded(self, labelled_max: usize) -> LabelMap {
-        if self.subtrees.len() > labelled_max { LabelMap::from(self.whole()) } else { self }
+    /// Joins all labels into the root's if more than `labelled_max` subtrees have some.
+    pub(crate) fn bound(&mut self, labelled_max: usize) {
+        if self.subtrees.len() > labelled_max {
+            *self = LabelMap::from(self.whole());
+        }
     }
 
     /// Follows a value that was put at `path`, with its own labels `carried`, by a patch labelled `written`.
@@ -97,7 +96,6 @@ impl LabelMap {
         inserted: Option<usize>,
         mut carried: LabelMap,
         written: &Labels,
-        labelled_max: usize,
     ) {
         if self.is_bottom() && carried.is_bottom() && written.is_bottom() {
             return;
@@ -115,7 +113,6 @@ impl LabelMap {
         for (subtree, labels) in &carried.subtrees {
             self.mark(place.tokens().iter().chain(subtree.tokens()).cloned().collect(), labels);
         }
-        *self = mem::take(self).bounded(labelled_max);
     }
 
     /// Follows the removal of the value at `path` by a patch labelled `written`, which its container now carries.

@@ -1,5 +1,6 @@
 //! The community's RFC 6902 test suite, read from the directory that AK_VECTORS names. All of it is run, the
 //! cases that it marks as disabled too.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

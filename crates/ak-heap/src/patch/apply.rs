@@ -28,10 +28,11 @@ pub(crate) fn apply(
     let written = patch.labels();
     let moves_left = limits.members_max.saturating_mul(MOVES_PER_MEMBER);
     let (document, labels) = (document.clone(), labels.clone());
-    let mut draft = Draft { document, labels, written, limits, labelled_max, moves_left };
+    let mut draft = Draft { document, labels, written, limits, moves_left };
     for (index, op) in patch.ops().iter().enumerate() {
         let error = |(at, reason): At<'_>| PatchError { index: Some(index), path: at.to_string(), reason };
         draft.apply(op).map_err(error)?;
+        draft.labels.bound(labelled_max);
     }
     // All but copies add no more than the patch itself holds: for them, once at the end is enough.
     draft.check_bytes().map_err(PatchError::whole)?;
@@ -43,7 +44,6 @@ struct Draft<'a> {
     labels: LabelMap,
     written: &'a Labels,
     limits: &'a Limits,
-    labelled_max: usize,
     moves_left: usize,
 }
 
@@ -127,7 +127,7 @@ impl Draft<'_> {
                 site.rebuild(container)
             }
         };
-        self.labels.put(path, inserted, carried, self.written, self.labelled_max);
+        self.labels.put(path, inserted, carried, self.written);
         self.check_depth().and_then(|()| self.spend(moves)).map_err(at)
     }
 
@@ -172,7 +172,7 @@ impl Draft<'_> {
                 site.rebuild(container)
             }
         };
-        self.labels.put(path, None, LabelMap::default(), self.written, self.labelled_max);
+        self.labels.put(path, None, LabelMap::default(), self.written);
         self.check_depth().map_err(at)
     }
 
