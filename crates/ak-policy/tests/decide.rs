@@ -20,8 +20,11 @@ fn check(policy: &str, request: &str, expected: Verdict) {
 }
 
 fn verdict(policy: &Policy, request: &str) -> Verdict {
-    let (agent, request) = request.split_once(": ").unwrap_or(("main", request));
-    let (operation, rest) = request.split_once(' ').unwrap();
+    let (first, rest) = request.split_once(' ').unwrap();
+    let (agent, operation, rest) = match first.strip_suffix(':') {
+        Some(agent) => rest.split_once(' ').map(|(operation, rest)| (agent, operation, rest)).unwrap(),
+        None => ("main", first, rest),
+    };
     let (target, args) = rest.split_once(" {").map_or((rest, None), |(target, args)| (target, Some(args)));
     let args = args.map(|args| Value::parse(format!("{{{args}").as_bytes(), &Limits::default()).unwrap());
     let Ok((action, target)) = Target::resolve(operation, target) else { panic!("no target: {request}") };

@@ -233,6 +233,8 @@ impl<'a> Sections<'a> {
     }
 
     fn rule(&mut self, id: &str, text: &str, effect: Effect, actions: Actions, patterns: Vec<Pattern>) {
+        let fits = |action: &Action| patterns.iter().any(|pattern| pattern.fits(action.kind()));
+        let actions = actions.iter().filter(fits).collect();
         let mut rule = Rule::new(section_id(self.agent, id, text), effect, actions, patterns);
         if let Some(agent) = self.agent {
             rule.agents = Box::new([PathGlob::literal(agent)]);
