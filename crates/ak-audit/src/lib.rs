@@ -1,4 +1,66 @@
-//! A tamper-evident log: canonical entries, one hash each for chain and tree, proofs, signed checkpoints.
+//! A tamper-evident log: what was decided is written down so that nobody can quietly change it.
+//!
+//! An [`Entry`] has one byte form. Its RFC 6962 leaf hash is the next entry's `previous` and a leaf of the Merkle tree, so
+//! one hash for each entry pays for chain and tree. A [`Checkpoint`] is the tree's size and root, signed; whoever keeps one
+//! can tell this log from an older or a rewritten copy. What an entry is about stands beside it in a *body*, to which the
+//! entry holds salted commitments only: a body can go, and every proof still holds.
+//!
+//! Principles:
+//! - One form: a decoder refuses whatever the encoder would not write.
+//! - Acknowledged means synced; damage below that is named by entry, never repaired away.
+//! - No clock, no entropy, no files: they come in as arguments, and as a [`Disk`].
+//! - Verification says what it rests on. Without a checkpoint kept elsewhere, it rests on nothing.
+//!
+//! The types to start from: [`Entry`], what is recorded; [`Log`], a bounded log in memory; [`Journal`], the durable one.
+//!
+//! # Example
+//!
+//! ```
+//! use ak_audit::{Entry, Integrity, Kind, Log, SigningKey, Verdict, ZERO_HASH, commitment, note::KeyKind, proof};
+//!
+//! let mut log = Log::new(1 << 20);
+//! for seq in 0..5 {
+//!     let entry = Entry {
+//!         seq,
+//!         time_us: 1_700_000_000_000_000 + seq,
+//!         run: [7; 16],
+//!         operation: 1031,
+//!         kind: Kind::Decision,
+//!         decision: Verdict::Permit,
+//!         code: 0,
+//!         cause: seq,
+//!         policy: ZERO_HASH,
+//!         target: ZERO_HASH,
+//!         request: commitment(&[42; 32], &ak_json::sha256(b"what was asked").into()),
+//!         reply: ZERO_HASH,
+//!         previous: log.head(),
+//!         integrity: Integrity::Trusted,
+//!         secrecy: vec!["pii"],
+//!         agent: "worker",
+//!         rule: "only-our-people",
+//!     };
+//!     log.append(entry.encode()?, b"what was asked".as_slice().into())?;
+//! }
+//! assert!(log.verify().consistent);
+//!
+//! // Somebody holds a checkpoint, and is shown that entry 3 stands in the log it speaks of.
+//! let key = SigningKey::from_seed("log.example", KeyKind::Log, &[1; 32])?;
+//! let note = log.checkpoint("log.example").sign(&key)?;
+//! let checkpoint = ak_audit::Checkpoint::open(&note, key.verifier())?;
+//! let leaf = ak_audit::leaf_hash(&log.get(3)?.entry);
+//! let path = log.inclusion_proof(3, checkpoint.size)?;
+//! proof::verify_inclusion(&leaf, 3, checkpoint.size, &path, &checkpoint.root)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Modules
+//!
+//! - [`journal`]: segments, frames, group commit, recovery.
+//! - [`proof`]: verification of inclusion and consistency, without allocation.
+//! - [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes.
+//!
+//! Every byte of every format stands in `docs/audit-format.md`. This crate knows nothing of policies, agents or kernels:
+//! an operation is a number, a body is bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -9,12 +71,14 @@ pub mod checkpoint;
 mod entry;
 mod hash;
 pub mod journal;
+mod json;
 mod log;
 pub mod note;
 pub mod proof;
 mod prove;
 mod query;
 mod tiled;
+mod tiles;
 mod tree;
 
 pub use ak_json::Integrity;
@@ -22,9 +86,14 @@ pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Verdict};
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
-pub use journal::{Disk, DiskError, Journal, JournalError};
+pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
 pub use log::{Fault, Log, Missing, Record, Report};
 pub use note::{SigningKey, VerifierKey};
 pub use prove::ProofError;
 pub use query::{Order, Page, Query};
+pub use tiles::{Tile, TileError};
 pub use tree::{FullTree, Tree};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -165,7 +165,7 @@ pub struct NoteSignature {
     pub bytes: Vec<u8>,
 }
 
-/// A text with signatures. The text means nothing until [`Note::signed_by`] has found a signature.
+/// A text with signatures. The text means nothing until [`verify`](crate::checkpoint::verify) has found a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     text: String,

@@ -14,6 +14,7 @@ use crate::{
     hash::{Hash, leaf_hash},
     log::{Missing, Record},
     prove::{self, ProofError},
+    tiled::TileReader,
     tree::{FullTree, TILE_HEIGHT, TILE_WIDTH},
 };
 
@@ -48,7 +49,7 @@ impl<D: Disk> Journal<D> {
         if seq < self.base.size() {
             return Err(ProofError::Pruned);
         }
-        let mut reader = self.tree.reader(|tile| self.tile(tile));
+        let mut reader = self.tree_reader();
         prove::inclusion(seq, size, |level, index| reader.node(level, index))
     }
 
@@ -58,7 +59,7 @@ impl<D: Disk> Journal<D> {
     /// When there are no such sizes, the hashes needed were pruned, or the disk fails.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofError> {
         self.check_size(new)?;
-        let mut reader = self.tree.reader(|tile| self.tile(tile));
+        let mut reader = self.tree_reader();
         prove::consistency(old, new, |level, index| reader.node(level, index))
     }
 
@@ -68,7 +69,12 @@ impl<D: Disk> Journal<D> {
     /// When there is no such size, the hashes needed were pruned, or the disk fails.
     pub fn root_at(&self, size: u64) -> Result<Hash, ProofError> {
         self.check_size(size)?;
-        self.tree.reader(|tile| self.tile(tile)).root(size)
+        self.tree_reader().root(size)
+    }
+
+    /// The nodes of the tree, read from disk where they are not in memory.
+    pub(crate) fn tree_reader(&self) -> TileReader<'_, impl FnMut(u64) -> Result<FullTree, ProofError>> {
+        self.tree.reader(|tile| self.tile(tile))
     }
 
     fn check_size(&self, size: u64) -> Result<(), ProofError> {
@@ -76,7 +82,7 @@ impl<D: Disk> Journal<D> {
     }
 
     /// The leaves of one tile as a tree, hashed from its entries; where retention cut through it, from its edge on.
-    pub(crate) fn tile(&self, tile: u64) -> Result<FullTree, ProofError> {
+    fn tile(&self, tile: u64) -> Result<FullTree, ProofError> {
         let start = tile << TILE_HEIGHT;
         let mut tree = match self.base.size().checked_sub(start) {
             Some(gone) if gone >= TILE_WIDTH => return Err(ProofError::Pruned),
