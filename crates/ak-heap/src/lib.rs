@@ -1,4 +1,42 @@
-//! A typed, versioned object store with JSON Patch.
+//! A store of typed, versioned objects: what an agent knows, kept so that nothing about it is ambiguous.
+//!
+//! - **A plan before a change.** Whatever would change the heap is checked in full and put into a [`Plan`], which says
+//!   what will happen and what it costs. Committing a plan cannot fail; dropping it changes nothing.
+//! - **Sharing, not copying.** Reading hands out the value itself. A patch rebuilds the containers on its way and
+//!   shares all others with the version before, which stays readable. So does a clone of the heap.
+//! - **A pure function.** No clock, no randomness, no global, no hash map: the same operations give the same handles,
+//!   errors, bytes and [`digest`](Heap::digest), on any machine.
+//! - **Labels are kept, not judged.** Where a value came from and who may see it follows it through patches, batches
+//!   and history ([`LabelMap`]). Who may read or lower them is for others to decide.
+//! - **Bounded.** Every size has a limit in [`HeapConfig`]; no input makes the heap panic, recurse deeply or grow past it.
+//!
+//! The types that matter: [`Heap`] holds [`Object`]s, each with its owner, type, version and [`Content`], under
+//! [`Handle`]s that are never used twice; a [`Patch`] (RFC 6902) changes a content; a [`Query`] finds objects.
+//!
+//! ```
+//! use ak_heap::{Content, Heap, HeapConfig, Labels, Patch};
+//! use ak_json::{array, object};
+//!
+//! let mut heap = Heap::new(HeapConfig::default());
+//! let content = Content::Json(object! { "value": 0, "name": "counter" });
+//! let counter = heap.alloc("main", "counter", content, Labels::default())?;
+//!
+//! let patch = Patch::parse(&array![
+//!     object! { "op": "test", "path": "/value", "value": 0 },
+//!     object! { "op": "replace", "path": "/value", "value": 42 },
+//! ])?;
+//! assert_eq!(heap.write(counter, &patch, Some(0))?, 1);
+//! // Version 0 is no longer the present one, so the same write is now a conflict.
+//! assert!(heap.write(counter, &patch, Some(0)).is_err());
+//!
+//! assert_eq!(heap.read(counter)?.content(), &Content::Json(object! { "value": 42, "name": "counter" }));
+//! assert_eq!(heap.read_at(counter, 0)?.content(), &Content::Json(object! { "value": 0, "name": "counter" }));
+//! # Ok::<(), ak_heap::HeapError>(())
+//! ```
+//!
+//! The modules, from what they rest on to what rests on them: `handle`, `object`, `labels` and `patch` are values;
+//! `slots`, `usage` and `catalog` keep count of objects; `heap` reads and commits; `draft`, `plan` and `batch` make
+//! plans; `query` finds; `digest`, `snapshot` and `restore` turn all of it into bytes and back.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,6 +60,10 @@ mod restore;
 mod slots;
 mod snapshot;
 mod usage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 pub use ak_json::{Digest, Labels, Limits};
 
