@@ -60,8 +60,8 @@ pub struct Decision<'p> {
     pub grant: Option<GrantId>,
     /// Where in the arguments the reason lies, when it is not a permit and a condition on arguments decided.
     pub args_path: Option<Pointer>,
-    /// The agent whose authority decided: the asking one, or the ancestor that does not pass.
-    pub(crate) agent_bytes: usize,
+    /// How much of the asking agent's path names the agent whose authority decided.
+    agent_bytes: usize,
     rule: Option<&'p Rule>,
     target: Option<&'p rule::Target>,
 }
@@ -75,6 +75,11 @@ impl<'p> Decision<'p> {
     /// For a permit over files: the deepest directory that holds everything the permitting pattern matches.
     pub fn granted_root(&self) -> Option<&'p str> {
         self.target?.root.as_deref()
+    }
+
+    /// The agent whose authority decided.
+    pub(crate) fn agent<'q>(&self, query: &Query<'q>) -> &'q str {
+        query.agent.get(..self.agent_bytes).unwrap_or(query.agent)
     }
 
     pub(crate) fn rule(&self) -> Option<&'p Rule> {
@@ -94,7 +99,7 @@ impl Policy {
     /// decision is the one furthest from a permit, of equals the outermost ancestor's.
     pub fn decide<'p>(&'p self, query: &Query<'_>) -> Decision<'p> {
         if query.action.kind() != query.target.kind() {
-            return Decision::deny();
+            return Decision { agent_bytes: query.agent.len(), ..Decision::deny() };
         }
         let mut worst: Option<Decision<'p>> = None;
         let mut grant = None;
@@ -113,7 +118,7 @@ impl Policy {
     }
 
     /// Decides for one agent, leaving its ancestors aside.
-    fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>) -> Decision<'p> {
+    pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>) -> Decision<'p> {
         let rules = self.rules();
         let facts = query.facts(agent);
         // Rules stand in the order in which they decide: the first that applies is the answer.

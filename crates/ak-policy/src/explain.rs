@@ -1,0 +1,167 @@
+//! A decision in words, and the rule that would have permitted it.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use ak_json::Pointer;
+
+use crate::action::Action;
+use crate::decide::{Decision, Verdict};
+use crate::model::lineage;
+use crate::pattern::PathGlob;
+use crate::policy::Policy;
+use crate::query::Query;
+use crate::rule::{Effect, Miss, Rule};
+use crate::target::Target;
+use crate::toml_text::Quoted;
+
+/// At most so many other rules are told of.
+const OTHERS_MAX: usize = 32;
+
+/// Why a request is decided as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// The rule that decided.
+    pub rule_id: Option<String>,
+    /// Where in the arguments the reason lies.
+    pub args_path: Option<Pointer>,
+    /// One sentence, in lower case without a full stop.
+    pub reason: String,
+    /// What no rule permits, for a default denial.
+    pub missing: Option<Action>,
+    /// For a default denial, the `[[rule]]` that makes this request pass; see [`Policy::suggest`].
+    pub snippet: Option<String>,
+    /// The other rules about such a target, and why they did not decide.
+    pub others: Vec<Other>,
+}
+
+/// A rule whose pattern matches the target, and that did not decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// The rule's id.
+    pub rule_id: String,
+    /// What it would have done.
+    pub effect: Effect,
+    /// Why it did not.
+    pub why: &'static str,
+}
+
+impl Policy {
+    /// Decides, and tells why.
+    pub fn explain(&self, query: &Query<'_>) -> Explanation {
+        let decision = self.decide(query);
+        let snippet = self.suggest(query);
+        Explanation {
+            verdict: decision.verdict,
+            rule_id: decision.rule_id().map(String::from),
+            args_path: decision.args_path.clone(),
+            reason: reason(&decision, query),
+            missing: (decision.verdict == Verdict::DefaultDeny).then_some(query.action),
+            snippet,
+            others: self.others(query, decision.rule()),
+        }
+    }
+
+    /// One `[[rule]]` that permits exactly this: this operation on this target by this agent. Appended to the TOML text of
+    /// this or any other policy that denies it by default, it makes the request pass, whatever characters the target has.
+    ///
+    /// `None` when the request is permitted already, or denied by more than the lack of a permit: then one more
+    /// permit would not help.
+    pub fn suggest(&self, query: &Query<'_>) -> Option<String> {
+        if query.action.kind() != query.target.kind() {
+            return None;
+        }
+        let mut lacking = Vec::new();
+        for agent in lineage(query.agent) {
+            match self.decide_for(agent, query).verdict {
+                Verdict::Permit => {}
+                Verdict::DefaultDeny => lacking.push(agent),
+                Verdict::Ask | Verdict::Forbid | Verdict::Expired | Verdict::RateLimited { .. } => {
+                    return None;
+                }
+            }
+        }
+        if lacking.is_empty() { None } else { Some(literal_rule(&lacking, query.action, query.target)) }
+    }
+
+    fn others(&self, query: &Query<'_>, deciding: Option<&Rule>) -> Vec<Other> {
+        let agent = lineage(query.agent).last().unwrap_or(query.agent);
+        let about = |rule: &&Rule| {
+            deciding.is_none_or(|deciding| deciding.id != rule.id)
+                && rule.matching(query.action, query.target).is_some()
+        };
+        let other = |rule: &Rule| Other {
+            rule_id: rule.id.as_str().into(),
+            effect: rule.effect,
+            why: match rule.applies(query.facts(agent)) {
+                Ok(()) => "a stronger or earlier rule decided",
+                Err(Miss::Agent) => "it is about other agents",
+                Err(Miss::Owner) => "the target belongs to another agent",
+                Err(Miss::Time) => "it is about another time",
+                Err(Miss::When) => "its 'when' does not hold",
+                Err(Miss::Unless) => "its 'unless' holds",
+                Err(Miss::Only) if rule.effect == Effect::Permit => "there are arguments besides its 'only'",
+                Err(Miss::Only) => "there are no arguments besides its 'only'",
+            },
+        };
+        self.rules().iter().filter(about).take(OTHERS_MAX).map(other).collect()
+    }
+}
+
+fn reason(decision: &Decision<'_>, query: &Query<'_>) -> String {
+    let Query { action, target, .. } = query;
+    let agent = decision.agent(query);
+    let mut reason = match (decision.verdict, decision.rule_id()) {
+        (Verdict::Permit, Some(rule)) => alloc::format!("rule '{rule}' permits {action} on {target}"),
+        (Verdict::Ask, Some(rule)) => {
+            alloc::format!("rule '{rule}' asks for approval of {action} on {target}")
+        }
+        (Verdict::Forbid, Some(rule)) => alloc::format!("rule '{rule}' forbids {action} on {target}"),
+        (Verdict::Expired, Some(rule)) => {
+            alloc::format!("the grant '{rule}' of {action} on {target} has expired")
+        }
+        (Verdict::RateLimited { retry_after_us }, Some(rule)) => alloc::format!(
+            "the rate of the grant '{rule}' of {action} on {target} is used up for {} ms",
+            retry_after_us.div_ceil(1_000)
+        ),
+        (_, _) => alloc::format!("no rule permits {action} on {target}"),
+    };
+    if agent != query.agent {
+        reason.push_str(&alloc::format!(" for its ancestor '{agent}'"));
+    }
+    if let Some(path) = &decision.args_path {
+        reason.push_str(&alloc::format!(", because of the argument at '{path}'"));
+    }
+    reason
+}
+
+fn literal_rule(agents: &[&str], action: Action, target: &Target) -> String {
+    let agents: Vec<_> = agents.iter().map(|agent| PathGlob::literal(agent).to_string()).collect();
+    let agents: Vec<_> = agents.iter().map(|agent| Quoted(agent).to_string()).collect();
+    let agent = match agents.as_slice() {
+        [agent] => agent.clone(),
+        several => alloc::format!("[{}]", several.join(", ")),
+    };
+    let target = target.to_string();
+    alloc::format!(
+        "\n[[rule]]\neffect = \"permit\"\noperation = \"{action}\"\ntarget = {{ literal = {} }}\nagent = {agent}\n",
+        Quoted(&target)
+    )
+}
+
+impl fmt::Display for Explanation {
+    /// The reason, then the other rules, then the suggestion.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        for other in &self.others {
+            write!(f, "\n  {} '{}' did not decide: {}", other.effect, other.rule_id, other.why)?;
+        }
+        match &self.snippet {
+            Some(snippet) => write!(f, "\nto permit exactly this, append:\n{snippet}"),
+            None => Ok(()),
+        }
+    }
+}
