@@ -63,6 +63,22 @@ impl Number {
         matches!(self.0, Repr::Float(_))
     }
 
+    /// Whether the value is a whole number, however it is written.
+    pub(crate) fn is_integer(&self) -> bool {
+        match self.0 {
+            Repr::Unsigned(_) | Repr::Negative(_) => true,
+            // Beyond 2⁵³ every float is whole; below, the cast is exact.
+            Repr::Float(value) => value.abs() >= (1u64 << 53) as f64 || value == (value as i64) as f64,
+        }
+    }
+
+    /// The same for all equal numbers: an integer if one has this value.
+    pub(crate) fn canonical(self) -> Self {
+        let Repr::Float(value) = self.0 else { return self };
+        let (unsigned, negative) = (Self::from(value as u64), Self::from(value as i64));
+        [unsigned, negative].into_iter().find(|integer| *integer == self).unwrap_or(self)
+    }
+
     /// Calls `with` on the shortest text that reads back as this number.
     pub(crate) fn with_text<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         match self.0 {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::{Text, Value};
+use crate::{Number, Text, Value};
 
 /// A pointer has at most this many tokens: it can name nothing deeper than the deepest document.
 pub const POINTER_TOKENS_MAX: usize = 4096;
@@ -70,6 +70,11 @@ impl Pointer {
     /// Goes one step further down: a member's name, or an array index in decimal.
     pub fn push(&mut self, token: impl Into<Text>) {
         self.0.push(token.into());
+    }
+
+    /// Goes one step further down, into an array.
+    pub fn push_index(&mut self, index: usize) {
+        self.0.push(Number::from(index).with_text(|text| text.into()));
     }
 
     /// Takes the last step back and returns its token.

@@ -1,0 +1,153 @@
+//! JSON Schema, the part of draft 2020-12 that is kept to the letter.
+//!
+//! | vocabulary | keywords |
+//! |---|---|
+//! | core | `$schema` (this draft's) and `$id` at the root, `$ref` within the schema, `$defs`, `$anchor`, `$comment` |
+//! | applicators | `allOf anyOf oneOf not if then else dependentSchemas` · `properties patternProperties additionalProperties propertyNames` · `prefixItems items contains` |
+//! | unevaluated | `unevaluatedItems unevaluatedProperties` |
+//! | validation | `type enum const` · `multipleOf maximum exclusiveMaximum minimum exclusiveMinimum` · `maxLength minLength pattern` · `maxItems minItems uniqueItems maxContains minContains` · `maxProperties minProperties required dependentRequired` |
+//! | annotations | `title description default deprecated readOnly writeOnly examples` |
+//!
+//! A schema with any other keyword is refused, since it would promise what is not checked: so are `format`
+//! and `content…`, which this draft does not enforce, `$dynamicRef`, and references to other documents.
+//! Patterns are those of ECMA-262 with the flag `u`, as far as an automaton can match them in linear time:
+//! without look-around and back-references.
+
+mod check;
+mod compile;
+mod decimal;
+mod evaluated;
+mod keywords;
+mod pattern;
+mod unique;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::pointer::Pointer;
+use crate::text::Text;
+use crate::value::Value;
+use keywords::Node;
+
+/// Levels of nesting that a schema's text may have.
+pub const SCHEMA_DEPTH_MAX: u32 = 64;
+/// Schemas and values that may lie within each other while a value is checked.
+pub const CHECK_DEPTH_MAX: usize = 512;
+
+/// A JSON Schema (draft 2020-12, the subset named in the module's documentation), ready to check values.
+///
+/// Checking takes bounded stack and a number of steps linear in the size of the value, or gives up with
+/// [`Violation::Depth`] or [`Violation::Steps`].
+///
+/// ```
+/// use ak_json::{Schema, array, object};
+///
+/// let schema = Schema::parse(&object! { "items": object! { "type": "integer", "minimum": 0 } })?;
+/// assert!(schema.validate(&array![1, 2]).is_ok());
+/// let violation = schema.validate(&array![1, -2]).unwrap_err();
+/// assert_eq!(violation.to_string(), "'/1' breaks 'minimum' at '/items' of the schema");
+/// # Ok::<(), ak_json::SchemaError>(())
+/// ```
+#[derive(Clone)]
+pub struct Schema(Arc<Compiled>);
+
+struct Compiled {
+    source: Value,
+    /// The root is the first.
+    nodes: Vec<Node>,
+    /// How many patterns there are.
+    patterns: usize,
+}
+
+/// Why a schema was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at '{at}' of the schema")]
+pub struct SchemaError {
+    /// What is wrong.
+    pub reason: SchemaReason,
+    /// Where in the schema.
+    pub at: Pointer,
+}
+
+/// What is wrong with a schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaReason {
+    /// It is neither a boolean nor an object.
+    #[error("neither a boolean nor an object")]
+    Shape,
+    /// A keyword that is unknown or not supported here.
+    #[error("unsupported keyword '{0}'")]
+    Keyword(Text),
+    /// A keyword's value has the wrong form.
+    #[error("wrong value of '{0}'")]
+    KeywordValue(Text),
+    /// A pattern is not written in the supported syntax.
+    #[error("unsupported pattern")]
+    Pattern,
+    /// A pattern, or all of them together, would take too much memory.
+    #[error("pattern too large")]
+    PatternSize,
+    /// A reference leads out of the schema, or to a place that is no schema.
+    #[error("reference '{0}' leads to no schema in this document")]
+    Reference(Text),
+    /// A reference leads back to where it stands without going into the value.
+    #[error("reference cycle")]
+    Cycle,
+    /// An anchor stands twice.
+    #[error("duplicate anchor '{0}'")]
+    Anchor(Text),
+    /// The schema's text nests deeper than [`SCHEMA_DEPTH_MAX`].
+    #[error("schema nests too deep")]
+    Depth,
+}
+
+/// Why a value does not satisfy a schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A keyword does not hold.
+    #[error("'{instance}' breaks '{keyword}' at '{schema}' of the schema")]
+    Keyword {
+        /// The place in the value.
+        instance: Pointer,
+        /// The keyword; for a `false` schema the one that holds it.
+        keyword: &'static str,
+        /// The place in the schema of the object with the keyword.
+        schema: Pointer,
+    },
+    /// Schemas and values lie within each other deeper than [`CHECK_DEPTH_MAX`].
+    #[error("value and schema nest too deep to be checked")]
+    Depth,
+    /// The value takes more work than its size allows.
+    #[error("value takes too many steps to be checked")]
+    Steps,
+}
+
+impl Schema {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// [`SchemaError`] names the place and what is wrong there.
+    pub fn parse(source: &Value) -> Result<Self, SchemaError> {
+        compile::compile(source).map(|compiled| Self(Arc::new(compiled)))
+    }
+
+    /// The value the schema was read from.
+    pub fn source(&self) -> &Value {
+        &self.0.source
+    }
+
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// [`Violation`] names the first keyword that does not hold and the place in the value.
+    pub fn validate(&self, value: &Value) -> Result<(), Violation> {
+        check::validate(&self.0, value)
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Schema").field(self.source()).finish()
+    }
+}

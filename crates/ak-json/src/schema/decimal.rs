@@ -1,0 +1,46 @@
+//! `multipleOf`, in decimal, as numbers are written.
+
+use crate::number::Number;
+
+/// A number as `digits × 10^exponent`, leaving out the sign.
+struct Decimal {
+    digits: u64,
+    exponent: i32,
+}
+
+impl Decimal {
+    fn of(number: &Number) -> Option<Self> {
+        number.with_text(|text| {
+            let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+            let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+            let mut digits = 0u64;
+            for digit in whole.bytes().chain(fraction.bytes()).filter(u8::is_ascii_digit) {
+                digits = digits.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+            }
+            let exponent = exponent.parse::<i32>().ok()?.checked_sub(fraction.len() as i32)?;
+            Some(Self { digits, exponent })
+        })
+    }
+}
+
+/// Whether the number is an integer times the divisor, exactly as both are written: 0.0075 is a multiple of
+/// 0.0001, although the nearest floats are not.
+pub(super) fn is_multiple(number: &Number, divisor: &Number) -> bool {
+    let (Some(number), Some(divisor)) = (Decimal::of(number), Decimal::of(divisor)) else { return false };
+    let shift = number.exponent.saturating_sub(divisor.exponent);
+    let modulus = u128::from(divisor.digits);
+    if modulus == 0 {
+        return false;
+    }
+    if shift >= 0 {
+        // number = digits × 10^shift units of the divisor's last place.
+        let remainder = (0..shift).fold(u128::from(number.digits) % modulus, |rest, _| rest * 10 % modulus);
+        return remainder == 0;
+    }
+    // The divisor has the higher last place: digits must be a multiple of modulus × 10^-shift.
+    let step = (shift..0).try_fold(modulus, |step, _| step.checked_mul(10));
+    match step {
+        Some(step) => u128::from(number.digits) % step == 0,
+        None => number.digits == 0,
+    }
+}

@@ -1,0 +1,161 @@
+//! A compiled schema: nodes with the rules their keywords stand for.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::pattern::Pattern;
+use crate::number::Number;
+use crate::pointer::Pointer;
+use crate::text::Text;
+use crate::value::Value;
+
+/// The number of a node.
+pub(super) type Id = usize;
+
+/// A schema, or a schema within it.
+pub(super) struct Node {
+    pub(super) at: Pointer,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// What one keyword, or several that work together, demand.
+pub(super) enum Rule {
+    /// The schema `false`.
+    Never,
+    Type(Types),
+    Enum(Vec<Value>),
+    Const(Value),
+    MultipleOf(Number),
+    Maximum(Number),
+    ExclusiveMaximum(Number),
+    Minimum(Number),
+    ExclusiveMinimum(Number),
+    MaxLength(u64),
+    MinLength(u64),
+    Pattern(Pattern),
+    MaxItems(u64),
+    MinItems(u64),
+    UniqueItems,
+    MaxProperties(u64),
+    MinProperties(u64),
+    Required(Vec<Text>),
+    DependentRequired(Vec<(Text, Vec<Text>)>),
+    Items(Items),
+    Contains(Contains),
+    Properties(Properties),
+    PropertyNames(Id),
+    DependentSchemas(Vec<(Text, Id)>),
+    AllOf(Vec<Id>),
+    AnyOf(Vec<Id>),
+    OneOf(Vec<Id>),
+    Not(Id),
+    If(Conditional),
+    Ref(Id),
+    UnevaluatedItems(Id),
+    UnevaluatedProperties(Id),
+}
+
+/// `prefixItems` and `items`.
+#[derive(Default)]
+pub(super) struct Items {
+    pub(super) prefix: Vec<Id>,
+    pub(super) rest: Option<Id>,
+}
+
+/// `contains`, `minContains` and `maxContains`.
+pub(super) struct Contains {
+    pub(super) item: Id,
+    pub(super) min: u64,
+    pub(super) max: Option<u64>,
+}
+
+/// `properties`, `patternProperties` and `additionalProperties`.
+#[derive(Default)]
+pub(super) struct Properties {
+    pub(super) named: BTreeMap<Text, Id>,
+    pub(super) patterns: Vec<(Pattern, Id)>,
+    pub(super) rest: Option<Id>,
+}
+
+/// `if`, `then` and `else`.
+pub(super) struct Conditional {
+    pub(super) test: Id,
+    pub(super) then: Option<Id>,
+    pub(super) otherwise: Option<Id>,
+}
+
+/// A set of types, one bit each.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Types(u8);
+
+impl Types {
+    const INTEGER: u8 = 1;
+    const NUMBER: u8 = 2;
+
+    /// Adds a type by its name, which must be known and new.
+    pub(super) fn add(&mut self, name: &str) -> Option<()> {
+        let bit = match name {
+            "integer" => Self::INTEGER,
+            "number" => Self::NUMBER,
+            "null" => 4,
+            "boolean" => 8,
+            "string" => 16,
+            "array" => 32,
+            "object" => 64,
+            _ => return None,
+        };
+        let is_new = self.0 & bit == 0;
+        self.0 |= bit;
+        is_new.then_some(())
+    }
+
+    pub(super) fn has(self, value: &Value) -> bool {
+        let bits = match value {
+            Value::Null => 4,
+            Value::Bool(_) => 8,
+            Value::Number(number) if number.is_integer() => Self::INTEGER | Self::NUMBER,
+            Value::Number(_) => Self::NUMBER,
+            Value::String(_) => 16,
+            Value::Array(_) => 32,
+            Value::Object(_) => 64,
+        };
+        self.0 & bits != 0
+    }
+}
+
+impl Rule {
+    /// The schemas that this rule applies to the same value, not to something within.
+    pub(super) fn in_place(&self) -> Vec<Id> {
+        match self {
+            Self::AllOf(ids) | Self::AnyOf(ids) | Self::OneOf(ids) => ids.clone(),
+            Self::Not(id) | Self::Ref(id) => [*id].into(),
+            Self::If(rule) => [Some(rule.test), rule.then, rule.otherwise].into_iter().flatten().collect(),
+            Self::DependentSchemas(schemas) => schemas.iter().map(|(_, id)| *id).collect(),
+            Self::Never
+            | Self::Type(_)
+            | Self::Enum(_)
+            | Self::Const(_)
+            | Self::MultipleOf(_)
+            | Self::Maximum(_)
+            | Self::ExclusiveMaximum(_)
+            | Self::Minimum(_)
+            | Self::ExclusiveMinimum(_)
+            | Self::MaxLength(_)
+            | Self::MinLength(_)
+            | Self::Pattern(_)
+            | Self::MaxItems(_)
+            | Self::MinItems(_)
+            | Self::UniqueItems
+            | Self::MaxProperties(_)
+            | Self::MinProperties(_)
+            | Self::Required(_)
+            | Self::DependentRequired(_)
+            | Self::Items(_)
+            | Self::Contains(_)
+            | Self::Properties(_)
+            | Self::PropertyNames(_)
+            | Self::UnevaluatedItems(_)
+            | Self::UnevaluatedProperties(_) => Vec::new(),
+        }
+    }
+}
