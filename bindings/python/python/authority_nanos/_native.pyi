@@ -30,7 +30,7 @@ class InferenceStream:
 
 class AuthorityKernel:
     def __new__(
-        cls,
+        cls: Type[_Self],
         url: Optional[str] = None,
         *,
         state_dir: Optional[_Path] = None,
@@ -39,7 +39,7 @@ class AuthorityKernel:
         ca: Optional[_Path] = None,
         libak_path: Optional[_Path] = None,
         debug: bool = False,
-    ) -> AuthorityKernel: ...
+    ) -> _Self: ...
     def init(self) -> None: ...
     def shutdown(self) -> None: ...
     def close(self) -> None: ...

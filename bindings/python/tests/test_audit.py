@@ -1,0 +1,158 @@
+"""The audit log: one entry for each request, found again, and proof against a forger."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+from authority_nanos import AuditError, AuthorityKernel, InvalidArgumentError, OperationDeniedError
+
+
+def parsed(entries: List[bytes]) -> List[Dict[str, Any]]:
+    return [json.loads(entry) for entry in entries]
+
+
+def test_every_request_leaves_an_entry(ak: AuthorityKernel) -> None:
+    handle = ak.alloc("invoice", {"a": 1})
+    ak.read(handle)
+    with pytest.raises(OperationDeniedError):
+        ak.file_read("/etc/shadow")
+    alloc, read, denied = parsed(ak.audit_logs())[-4:-1]
+    assert (alloc["event"], alloc["type"], alloc["actor"], alloc["decision"]) == ("alloc", "invoice", "main", "permit")
+    assert (read["event"], read["handle_id"]) == ("read", str(handle))
+    assert (denied["event"], denied["target"], denied["decision"]) == ("fs_read", "/etc/shadow", "deny")
+    for entry in (alloc, read, denied):
+        assert {"seq", "timestamp", "event", "actor", "origin", "target", "decision"} <= set(entry)
+        assert entry["origin"] == "kernel"
+
+
+@pytest.mark.parametrize(
+    "details, kept",
+    [
+        ({"action": "example", "n": 1}, {"action": "example", "n": 1}),
+        (b'{"a": 1}', {"a": 1}),
+        ("just words", "just words"),
+        ([1, 2], [1, 2]),
+        (None, {}),
+    ],
+)
+def test_entries_of_ones_own(ak: AuthorityKernel, details: Any, kept: Any) -> None:
+    ak.audit_log("custom_event", details)
+    (entry,) = parsed(ak.audit_query(event_type="custom_event"))
+    assert entry["event"] == "custom_event" and entry["origin"] == "agent" and entry["details"] == kept
+
+
+@pytest.mark.parametrize("event", ["alloc", "policy_load", "genesis", "", "a\0b", "\ud800"])
+def test_kernel_events_are_reserved(ak: AuthorityKernel, event: str) -> None:
+    with pytest.raises((InvalidArgumentError, OperationDeniedError)):
+        ak.audit_log(event, {})
+
+
+def test_queries(ak: AuthorityKernel) -> None:
+    for value in range(5):
+        ak.alloc("thing", value)
+    agent = ak.agent("worker")
+    agent.audit_log("note", {})
+    before = time.time_ns() // 1000
+    ak.audit_log("late", {})
+
+    def seqs(**query: Any) -> List[int]:
+        return [entry["seq"] for entry in parsed(ak.audit_query(**query))]
+
+    allocs = seqs(event_type="alloc")
+    assert len(allocs) == 5 and allocs == sorted(allocs)
+    assert seqs(event_type="alloc", limit=2) == allocs[:2]
+    assert seqs(event_type="alloc", cursor=allocs[1]) == allocs[2:]
+    assert seqs(event_type="alloc", newest=True, limit=2) == allocs[-2:]
+    assert seqs(operation="alloc") == seqs(operation="ALLOC") == allocs
+    assert seqs(actor="nobody") == [] == seqs(event_type="alloc", decision="deny")
+    (note,) = parsed(ak.audit_query(event_type="note", actor="worker"))
+    assert note["actor"] == "worker"
+    assert seqs(event_type="late", since=before) and not seqs(event_type="alloc", since=before)
+    assert seqs(event_type="alloc", until=before) == allocs
+    for form in (b'{"event_type": "alloc", "limit": 2}', '{"event_type": "alloc", "limit": 2}'):
+        assert [entry["seq"] for entry in parsed(ak.audit_query(form))] == allocs[:2]
+    assert [entry["seq"] for entry in parsed(ak.audit_query({"event_type": "alloc"}, limit=2))] == allocs[:2]
+
+
+@pytest.mark.parametrize("query", [b"not json", [], 5, {"evnt": "alloc"}, {"limit": -1}, {"limit": "all"}, {"limit": 10**9}])
+def test_bad_queries_are_refused(ak: AuthorityKernel, query: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        ak.audit_query(query)
+
+
+def test_audit_logs_gives_the_newest_thousand(ak: AuthorityKernel) -> None:
+    for value in range(1_100):
+        ak.alloc("thing", value)
+    entries = parsed(ak.audit_logs())
+    assert len(entries) == 1_000
+    assert [entry["seq"] for entry in entries] == list(range(entries[0]["seq"], entries[0]["seq"] + 1_000))
+
+
+def test_an_agent_sees_its_own(ak: AuthorityKernel) -> None:
+    ak.alloc("thing", {})
+    agent = ak.agent("worker")
+    agent.audit_log("note", {})
+    assert {entry["actor"] for entry in parsed(agent.audit_query())} == {"worker"}
+
+
+def test_a_good_log_verifies(ak: AuthorityKernel) -> None:
+    ak.call_tool("add", {"a": 1, "b": 2})
+    with pytest.raises(OperationDeniedError):
+        ak.file_read("/etc/shadow")
+    report = ak.audit_verify()
+    assert report and report.consistent and report.first_bad is None and report.replayed
+    assert report.signed_by is None and report.anchored_at is None
+
+
+def journal(state: Path) -> List[Path]:
+    return [path for path in state.rglob("*") if path.is_file() and b"payment" in path.read_bytes()]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    with AuthorityKernel(state_dir=tmp_path / "state") as ak:
+        ak.audit_log("payment", {"to": "alice", "amount": 10})
+        ak.audit_log("payment", {"to": "bob", "amount": 20})
+        ak.alloc("thing", {"a": 1})
+    return tmp_path / "state"
+
+
+def test_a_log_outlives_its_kernel(state: Path) -> None:
+    with AuthorityKernel(state_dir=state) as ak:
+        assert ak.audit_verify()
+        payments = parsed(ak.audit_query(event_type="payment"))
+        assert [entry["details"]["to"] for entry in payments] == ["alice", "bob"]
+        (alloc,) = parsed(ak.audit_query(event_type="alloc"))
+        assert ak.read_json(alloc["handle_id"]) == {"a": 1}
+
+
+@pytest.mark.parametrize("forged", [b'"amount":99', b'"amount":1 '])
+def test_a_forged_entry_is_named(state: Path, forged: bytes) -> None:
+    with AuthorityKernel(state_dir=state) as ak:
+        seq = parsed(ak.audit_query(event_type="payment"))[0]["seq"]
+    (file,) = journal(state)
+    file.write_bytes(file.read_bytes().replace(b'"amount":10', forged))
+    with AuthorityKernel(state_dir=state) as ak:
+        report = ak.audit_verify()
+        assert not report and report.consistent is False and report.first_bad == seq
+        with pytest.raises(AuditError):
+            ak.alloc("thing", {})
+
+
+def test_any_flipped_byte_of_an_entry_is_caught(state: Path) -> None:
+    (file,) = journal(state)
+    good = file.read_bytes()
+    start = good.index(b'"payment"') - 300
+    for offset in range(start, start + 600, 7):
+        flipped = bytearray(good)
+        flipped[offset] ^= 0x40
+        file.write_bytes(flipped)
+        with AuthorityKernel(state_dir=state) as ak:
+            report = ak.audit_verify()
+            assert not report and report.first_bad is not None, offset
+    file.write_bytes(good)
+    with AuthorityKernel(state_dir=state) as ak:
+        assert ak.audit_verify()

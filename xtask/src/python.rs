@@ -1,0 +1,81 @@
+//! The private Python environment in `target/venv`, with the package built into it.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::UNIX_EPOCH,
+};
+
+use crate::run::{Result, command, need, root, run, target_dir};
+
+/// What the package is built and tested with.
+const REQUIREMENTS: [&str; 3] = ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.11"];
+
+/// What the package is made from.
+const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "bindings/python"];
+
+/// A Python program of the environment: `python`, `pytest`, …
+pub(crate) fn python(program: &str) -> Command {
+    let mut command = command(environment().join("bin").join(program));
+    command.env("VIRTUAL_ENV", environment()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Builds the package into the environment, which is made if it is not there. Where nothing has changed since
+/// the last time, nothing is done.
+pub(crate) fn build() -> Result {
+    let stamp = environment().join("built-from");
+    let sources = fingerprint().map_err(|error| format!("cannot read the sources: {error}"))?;
+    if fs::read_to_string(&stamp).is_ok_and(|built| built == sources) {
+        return Ok(());
+    }
+    if !environment().join("bin/maturin").exists() {
+        need(|| with(command("python3"), &["--version"]), "python3")?;
+        need(|| with(command("python3"), &["-c", "import ensurepip, venv"]), "python3-venv")?;
+        println!("==> making a Python environment");
+        run(command("python3").args(["-m", "venv", "--clear"]).arg(environment()))?;
+        run(python("python").args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(REQUIREMENTS))?;
+    }
+    println!("==> building the Python package");
+    run(python("maturin").args(["develop", "--quiet", "--manifest-path", "bindings/python/Cargo.toml"]))?;
+    fs::write(&stamp, sources).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
+}
+
+fn with(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
+    command
+}
+
+fn environment() -> PathBuf {
+    target_dir().join("venv")
+}
+
+/// A digest of names, sizes and times of the sources: enough to see that nothing was touched.
+fn fingerprint() -> io::Result<String> {
+    let mut digest = DefaultHasher::new();
+    for source in SOURCES {
+        visit(&root().join(source), &mut digest)?;
+    }
+    Ok(format!("{:016x}", digest.finish()))
+}
+
+fn visit(path: &Path, digest: &mut DefaultHasher) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        // Neither what the build itself puts there nor what tests leave.
+        entries.retain(|entry| {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with('.') && name != "__pycache__" && !name.ends_with(".so") && name != "tests"
+        });
+        entries.sort();
+        return entries.iter().try_for_each(|entry| visit(entry, digest));
+    }
+    path.hash(digest);
+    metadata.len().hash(digest);
+    metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().hash(digest);
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! `cargo xtask test`: everything that is tested.
+
+use std::time::Instant;
+
+use crate::{
+    examples, image, python,
+    run::{Result, cargo, root, run},
+};
+
+/// What the bare-metal image needs stands in its own profile; everything else is built with std.
+const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "ak-image"];
+
+type Stage = (&'static str, fn() -> Result);
+
+const STAGES: [Stage; 8] = [
+    ("formatting", formatting),
+    ("lints", lints),
+    ("documentation", documentation),
+    ("Rust tests", rust_tests),
+    ("bare-metal image", image::check),
+    ("Python tests", python_tests),
+    ("examples, embedded", examples::embedded),
+    ("examples, over a socket", examples::over_a_socket),
+];
+
+/// Runs every stage, whether or not those before it passed, and says which failed.
+pub(crate) fn test() -> Result {
+    let mut report = Vec::new();
+    for (name, stage) in STAGES {
+        println!("\n==> {name}");
+        let started = Instant::now();
+        let result = stage();
+        if let Err(error) = &result {
+            eprintln!("xtask: {error}");
+        }
+        report.push((name, started.elapsed(), result.is_ok()));
+    }
+    println!();
+    for (name, took, passed) in &report {
+        println!("{} {name:<24} {:>7.1} s", if *passed { "ok    " } else { "FAILED" }, took.as_secs_f64());
+    }
+    let failed: Vec<&str> = report.iter().filter(|(_, _, passed)| !passed).map(|(name, ..)| *name).collect();
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn formatting() -> Result {
+    run(&mut cargo(&["fmt", "--all", "--", "--check"]))
+}
+
+fn lints() -> Result {
+    run(cargo(&["clippy"]).args(WORKSPACE).args(["--all-targets", "--", "-D", "warnings"]))
+}
+
+fn documentation() -> Result {
+    run(cargo(&["doc", "--no-deps"]).args(WORKSPACE).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Unit tests, integration tests and doctests. Third-party vectors are used where they lie beside the checkout.
+fn rust_tests() -> Result {
+    let mut tests = cargo(&["test", "--no-fail-fast"]);
+    let vectors = root().join("../shared/vectors");
+    if std::env::var_os("AK_VECTORS").is_none() && vectors.is_dir() {
+        tests.env("AK_VECTORS", vectors);
+    }
+    run(&mut tests)
+}
+
+fn python_tests() -> Result {
+    python::build()?;
+    run(python::python("python").args(["-m", "mypy", "--strict", "bindings/python/python", "examples"]))?;
+    run(python::python("python").args(["-m", "pytest", "-p", "no:cacheprovider", "bindings/python"]))
+}
