@@ -1,2 +1,29 @@
 #![no_std]
-//! Placeholder.
+#![forbid(unsafe_code)]
+//! The Authority Kernel on bare metal: an x86-64 image that boots by PVH and re-executes the journal it is given.
+//!
+//! The image itself is the binary of this crate (`boot/`, feature `boot`): entry, page tables, faults, heap, serial console, exit. What
+//! can be said without touching a machine is here, where the host's tests reach it:
+//!
+//! - [`Boot`] reads the loader's information: which module was passed, where the heap can be.
+//! - [`run`] is all that the image does once it stands: journal in, text out.
+//!
+//! ```
+//! use ak_image::{ExitCode, run};
+//! use ak_kernel::{Config, Kernel, Now, Time, stream};
+//!
+//! let mut kernel = Kernel::new(Now { time: Time::from_micros(1), entropy: [7; 32] }, Config::default());
+//! let journal: Vec<_> = core::iter::from_fn(|| kernel.poll_record()).collect();
+//!
+//! let mut console = String::new();
+//! assert_eq!(run(&stream::encode(&journal), &mut console), ExitCode::Success);
+//! assert!(console.contains(&kernel.head().to_string()));
+//! ```
+
+extern crate alloc;
+
+mod run;
+mod start_info;
+
+pub use run::{ExitCode, run};
+pub use start_info::{Boot, BootError, MEMORY_END, MEMORY_START};

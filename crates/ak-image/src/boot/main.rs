@@ -1,0 +1,77 @@
+#![no_std]
+#![no_main]
+#![allow(
+    unsafe_code,
+    reason = "this is where the machine is touched; everything above it forbids unsafe code"
+)]
+#![deny(unsafe_op_in_unsafe_fn)]
+//! The image: boots, claims memory, re-executes the journal it was given as its boot module, says how that went, ends.
+
+mod console;
+mod fault;
+mod heap;
+mod port;
+mod runtime;
+
+use core::arch::global_asm;
+use core::fmt::Write;
+use core::ops::Range;
+
+use ak_image::{Boot, ExitCode, MEMORY_END, run};
+
+use console::Console;
+
+global_asm!(include_str!("entry.s"));
+
+/// Makes the compiler watch the linker script: a changed one links anew.
+const _: &str = include_str!("../../linker.ld");
+
+/// The first Rust code to run, on the stack that `entry.s` has set up. `info` is the address of the PVH start information.
+#[unsafe(no_mangle)]
+extern "C" fn image_main(info: u64) -> ! {
+    fault::install();
+    let mut console = Console::new();
+    let code = match Boot::read(physical, info, image()) {
+        Ok(Boot { module, heap }) => {
+            heap::claim(heap);
+            match module.and_then(|module| physical(module.start, module.end - module.start)) {
+                Some(journal) => run(journal, &mut console),
+                None => fail(&mut console, "no boot module: pass the journal with -initrd"),
+            }
+        }
+        Err(error) => fail(&mut console, error),
+    };
+    exit(code)
+}
+
+fn fail(console: &mut Console, reason: impl core::fmt::Display) -> ExitCode {
+    match writeln!(console, "cannot boot: {reason}") {
+        Ok(()) | Err(core::fmt::Error) => ExitCode::Failure,
+    }
+}
+
+/// Ends QEMU through its `isa-debug-exit` device at port 0xf4; a machine without one stops.
+fn exit(code: ExitCode) -> ! {
+    const DEBUG_EXIT: u16 = 0xf4;
+    // SAFETY: the port belongs to the debug exit device or to nothing.
+    unsafe { port::write(DEBUG_EXIT, code as u8) };
+    port::halt()
+}
+
+/// Where the linker put this program.
+fn image() -> Range<u64> {
+    unsafe extern "C" {
+        static image_start: u8;
+        static image_end: u8;
+    }
+    (&raw const image_start) as u64..(&raw const image_end) as u64
+}
+
+/// Bytes that the loader left in memory: its tables and the boot module. None of them is ever written to.
+fn physical(at: u64, length: u64) -> Option<&'static [u8]> {
+    let end = at.checked_add(length).filter(|&end| at > 0 && end <= MEMORY_END)?;
+    let apart = end <= image().start || at >= image().end;
+    // SAFETY: the range is mapped (all below `MEMORY_END` is), does not start at null and lies outside the image; the heap is claimed around the
+    // module and after the tables were read. So nobody writes there while the bytes are borrowed.
+    apart.then(|| unsafe { core::slice::from_raw_parts(at as *const u8, length as usize) })
+}

@@ -1,0 +1,31 @@
+//! What compiled code expects a runtime to supply.
+
+use core::arch::global_asm;
+use core::fmt::Write;
+use core::panic::PanicInfo;
+
+use ak_image::ExitCode;
+
+use crate::console::Console;
+use crate::{exit, port};
+
+global_asm!(include_str!("memory.s"));
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    // The console cannot fail, and there would be nobody to tell.
+    let _ = writeln!(Console::new(), "{info}");
+    exit(ExitCode::Fault)
+}
+
+/// Named by the unwind tables of the precompiled `core`; the linker discards the tables, so it is never called.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() -> ! {
+    port::halt()
+}
+
+/// Called by landing pads, which nothing reaches: panics abort.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    port::halt()
+}
