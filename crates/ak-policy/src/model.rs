@@ -109,6 +109,6 @@ fn written(rule: &Rule) -> Value {
 
 /// The names that stand on the way to an agent, its own last: `crew`, `crew/writer`.
 pub(crate) fn lineage(agent: &str) -> impl Iterator<Item = &str> {
-    let ends = agent.match_indices('/').map(|(at, _)| at).chain([agent.len()]);
-    ends.filter_map(|end| agent.get(..end))
+    let ends = agent.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+    ends.chain([agent.len()]).filter_map(|end| agent.get(..end))
 }

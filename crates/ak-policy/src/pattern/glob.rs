@@ -117,7 +117,11 @@ pub(crate) enum Step {
 
 /// A pattern over segments that `/` separates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PathGlob(Box<[Step]>);
+pub(crate) struct PathGlob {
+    steps: Box<[Step]>,
+    /// For the most usual pattern, `app/data/**`: what stands before the `**`.
+    below: Option<Box<str>>,
+}
 
 impl PathGlob {
     /// Parses segments; `segment` turns each into its glob. Empty text has no segments.
@@ -134,22 +138,30 @@ impl PathGlob {
                 part => steps.push(Step::One(segment(part)?)),
             }
         }
-        Ok(Self(steps.into()))
+        Ok(Self::new(steps.into()))
+    }
+
+    fn new(steps: Box<[Step]>) -> Self {
+        let below = match steps.split_last() {
+            Some((Step::Deep, before)) => literal(before).map(|text| text.strip_prefix('/').unwrap_or("").into()),
+            Some((Step::One(_), _)) | None => None,
+        };
+        Self { steps, below }
     }
 
     /// The pattern of one path: every segment literal.
     pub(crate) fn literal(text: &str) -> Self {
-        Self(Segments::of(text).map(|segment| Step::One(Glob::literal(segment))).collect())
+        Self::new(Segments::of(text).map(|segment| Step::One(Glob::literal(segment))).collect())
     }
 
     /// The pattern of the URL path `/`, which is one empty segment.
     pub(crate) fn empty_segment() -> Self {
-        Self(Box::new([Step::One(Glob::literal(""))]))
+        Self::new(Box::new([Step::One(Glob::literal(""))]))
     }
 
     /// `**`: everything.
     pub(crate) fn deep() -> Self {
-        Self(Box::new([Step::Deep]))
+        Self::new(Box::new([Step::Deep]))
     }
 
     /// The one text that matches, when there is no wildcard.
@@ -160,14 +172,14 @@ impl PathGlob {
 
     /// The segments of both, one behind the other.
     pub(crate) fn join(self, behind: Self) -> Self {
-        Self(self.0.into_iter().chain(behind.0).collect())
+        Self::new(self.steps.into_iter().chain(behind.steps).collect())
     }
 
     /// The directory that holds everything the pattern matches: its literal segments, without the last
     /// one unless `**` follows it.
     pub(crate) fn root(&self) -> String {
-        let (mut root, last) = (String::from("/"), self.0.len().saturating_sub(1));
-        for (at, step) in self.0.iter().enumerate() {
+        let (mut root, last) = (String::from("/"), self.steps.len().saturating_sub(1));
+        for (at, step) in self.steps.iter().enumerate() {
             let Step::One(glob) = step else { break };
             let (Some(name), true) = (glob.as_literal(), at < last) else { break };
             if at > 0 {
@@ -178,13 +190,9 @@ impl PathGlob {
         root
     }
 
-    pub(crate) fn steps(&self) -> &[Step] {
-        &self.0
-    }
-
     /// Whether the pattern ends with `**`.
     pub(crate) fn is_deep(&self) -> bool {
-        self.0.last() == Some(&Step::Deep)
+        self.steps.last() == Some(&Step::Deep)
     }
 
     /// Matches the segments of `text`; the empty text has none.
@@ -200,7 +208,11 @@ impl PathGlob {
     /// A segment that does not fit is given back to the last `**` alone, so that every step meets every segment
     /// at most once: the time is linear in pattern × text.
     fn matches_segments(&self, mut rest: Segments<'_>) -> bool {
-        let mut steps = &*self.0;
+        if let (Some(below), Some(text)) = (&self.below, rest.0) {
+            return below.is_empty()
+                || text.strip_prefix(&**below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        }
+        let mut steps = &*self.steps;
         let mut retry = None;
         loop {
             match steps.split_first() {
@@ -234,7 +246,7 @@ impl PathGlob {
     /// the whole of the one text that matches.
     pub(crate) fn literal_prefix(&self) -> (String, bool) {
         let mut prefix = String::new();
-        for step in &self.0 {
+        for step in &self.steps {
             let Step::One(glob) = step else { return (prefix, false) };
             prefix.push('/');
             prefix.push_str(glob.head());
@@ -246,10 +258,20 @@ impl PathGlob {
     }
 }
 
+/// The text of steps without wildcards, each segment behind a `/`.
+fn literal(steps: &[Step]) -> Option<String> {
+    steps.iter().try_fold(String::new(), |mut text, step| {
+        let Step::One(glob) = step else { return None };
+        text.push('/');
+        text.push_str(glob.as_literal()?);
+        Some(text)
+    })
+}
+
 impl fmt::Display for PathGlob {
     /// Writes the segments with `/` between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, step) in self.0.iter().enumerate() {
+        for (at, step) in self.steps.iter().enumerate() {
             if at > 0 {
                 f.write_char('/')?;
             }
@@ -281,8 +303,11 @@ impl<'a> Iterator for Segments<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let text = self.0?;
-        let (segment, rest) =
-            text.split_once('/').map_or((text, None), |(segment, rest)| (segment, Some(rest)));
+        // Segments are short: a plain loop finds their end sooner than a search that must be set up.
+        let (segment, rest) = match text.bytes().position(|byte| byte == b'/') {
+            Some(end) => (text.get(..end)?, text.get(end + 1..)),
+            None => (text, None),
+        };
         self.0 = rest;
         Some(segment)
     }
