@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 
 /// The known word that differs least from the text, if it differs little.
 pub(crate) fn nearest<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let text: Vec<char> = text.chars().take(64).flat_map(char::to_lowercase).collect();
+    let lower = |text: &str| text.chars().take(64).flat_map(char::to_lowercase).collect::<Vec<_>>();
+    let text = lower(text);
     let distance_max = 1 + text.len() / 4;
     known
-        .map(|word| (distance(&text, &word.chars().collect::<Vec<_>>()), word))
+        .map(|word| (distance(&text, &lower(word)), word))
         .filter(|(distance, _)| *distance <= distance_max)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)

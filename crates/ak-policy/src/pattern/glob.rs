@@ -143,7 +143,9 @@ impl PathGlob {
 
     fn new(steps: Box<[Step]>) -> Self {
         let below = match steps.split_last() {
-            Some((Step::Deep, before)) => literal(before).map(|text| text.strip_prefix('/').unwrap_or("").into()),
+            Some((Step::Deep, before)) => {
+                literal(before).map(|text| text.strip_prefix('/').unwrap_or("").into())
+            }
             Some((Step::One(_), _)) | None => None,
         };
         Self { steps, below }

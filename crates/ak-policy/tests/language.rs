@@ -1,0 +1,267 @@
+//! What the language refuses, where it says the fault lies, and what it thinks was meant.
+
+use ak_policy::budget::Dimension;
+use ak_policy::{Included, Loader, Policy, PolicyError};
+
+/// One row: the text is refused at `line:column` with a message and hint that hold these words.
+#[track_caller]
+fn refused(text: &str, at: &str, words: &str, hint: &str) {
+    let error = Policy::parse(text, None).expect_err(text);
+    let place = format!("{}:{}", error.line, error.column);
+    assert_eq!(place, at, "{error}\n{text}");
+    assert!(error.message.contains(words), "{error}");
+    assert!(error.hint.as_deref().unwrap_or_default().contains(hint), "{error}");
+}
+
+#[track_caller]
+fn accepted(text: &str) -> Policy {
+    Policy::parse(text, Some("/base")).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn unknown_keys() {
+    refused("[fs]\nraed = []", "2:1", "unknown key 'raed'", "did you mean 'read'");
+    refused("[tool]\nallow = []", "1:2", "unknown key 'tool'", "'tools'");
+    refused("[[capabilities]]\nname = \"x\"", "1:3", "unknown key 'capabilities'", "'capability'");
+    refused("[frobnicate]", "1:2", "unknown key 'frobnicate'", "known here: version");
+    refused("[budgets]\ntoken = 5", "2:1", "unknown key 'token'", "'tokens'");
+    refused(r#"{"fs": {"read": [], "raed": []}}"#, "1:21", "unknown key 'raed'", "'read'");
+    refused("[agent.\"crew\"]\ntools.alow = []", "2:7", "unknown key 'alow'", "'allow'");
+    refused(
+        "[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\nwhen.args.\"/x\" = { equal = 1 }",
+        "5:21",
+        "unknown key 'equal'",
+        "'equals'",
+    );
+}
+
+#[test]
+fn duplicates_and_syntax() {
+    refused("[fs]\nread = []\nread = []", "3:1", "duplicate key", "");
+    refused("[fs]\n[fs]", "2:2", "duplicate key", "");
+    refused(r#"{"fs": {}, "fs": {}}"#, "1:12", "duplicate member", "");
+    refused("[fs\nread = []", "1:4", "", "");
+    refused("{", "1:2", "end of text", "");
+    refused("x = 99999999999999999999", "1:5", "64 bits", "");
+    refused("x = nan", "1:5", "not finite", "");
+}
+
+#[test]
+fn wrong_types() {
+    refused("[fs]\nread = \"/app\"", "2:8", "expected an array, found a string", "");
+    refused("[fs]\nread = [1]", "2:9", "expected a string, found a number", "");
+    refused("fs = 3", "1:6", "expected a table, found a number", "");
+    refused("version = \"2.0\"", "1:11", "version", "1.0");
+    refused("[budgets]\ntokens = -1", "2:10", "not negative", "");
+    refused("[budgets]\ntokens = 1.5", "2:10", "whole number", "");
+    refused("[tools]\nallow = [\"\"]", "2:10", "empty", "");
+    refused("denial_detail = \"ful\"", "1:17", "'ful' is not known here", "'full'");
+    refused("profiles = [\"basline\"]", "1:13", "no profile 'basline'", "'baseline'");
+    refused("profiles = [\"./x.toml\"]", "1:13", "cannot be read", "");
+}
+
+#[test]
+fn bad_patterns() {
+    refused("[fs]\nread = [\"/app\", \"data\"]", "2:17", "not an absolute path", "begin with '/'");
+    refused("[fs]\nread = [\"./data\"]", "2:9", "no directory to start from", "load the policy from a file");
+    refused("[fs]\nread = [\"/a/../b\"]", "2:9", "'..'", "");
+    refused("[fs]\nread = [\"/a/\"]", "2:9", "empty", "/app/**");
+    refused("[fs]\nread = [\"/a/b**\"]", "2:9", "whole segment", "");
+    refused("[fs]\nread = ['/a\\']", "2:9", "lone '\\'", "");
+    refused("[net]\ndns = [\"a*.com\"]", "2:8", "host pattern", "'*.example.com'");
+    refused("[net]\ndns = [\"127.0.0.1\"]", "2:8", "not a host name", "");
+    refused("[net]\nconnect = [\"dns:a.com\"]", "2:12", "port is missing", "':443'");
+    refused("[net]\nconnect = [\"ip:10.0.0.1/8:80\"]", "2:12", "bits set behind", "first address");
+    refused("[net]\nconnect = [\"ip:10.0.0/8:80\"]", "2:12", "not an address range", "10.0.0.0/8");
+    refused("[net]\nconnect = [\"a.com:80\"]", "2:12", "what kind of target", "'dns:'");
+    refused("[http]\nallow = [\"https://a.com/**\"]", "2:10", "method is missing", "'GET https://");
+    refused("[http]\nallow = [\"GTE https://a.com/**\"]", "2:10", "'GTE' is not known", "'GET'");
+    refused("[http]\nallow = [\"GET ftp://a.com/**\"]", "2:10", "not a url pattern", "https://host");
+    refused("[tools]\nallow = [\"a@\"]", "2:10", "empty", "");
+}
+
+#[test]
+fn bad_rules() {
+    let rule = |rest: &str| {
+        format!("[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\n{rest}")
+    };
+    refused("[[rule]]\noperation = \"execute\"\ntarget = \"x\"", "1:1", "'effect' is missing", "");
+    refused(
+        "[[rule]]\neffect = \"allow\"\noperation = \"execute\"\ntarget = \"x\"",
+        "2:10",
+        "'allow'",
+        "permit",
+    );
+    refused(
+        "[[rule]]\neffect = \"permit\"\noperation = \"exeucte\"\ntarget = \"x\"",
+        "3:13",
+        "'exeucte'",
+        "'execute'",
+    );
+    refused(
+        "[[rule]]\neffect = \"permit\"\noperation = \"fs.read\"\ntarget = \"tool:x\"",
+        "4:10",
+        "no operation",
+        "",
+    );
+    refused(
+        "[[rule]]\neffect = \"permit\"\noperation = [\"fs.read\", \"dns\"]\ntarget = \"/x\"",
+        "3:25",
+        "no target",
+        "",
+    );
+    refused(
+        "[[rule]]\neffect = \"permit\"\noperation = \"*\"\ntarget = \"x\"",
+        "4:10",
+        "what kind",
+        "'tool:'",
+    );
+    refused(
+        "[[rule]]\neffect = \"permit\"\noperation = \"dns\"\ntarget = { literal = \"a b\" }",
+        "4:22",
+        "host",
+        "",
+    );
+    refused(&rule("agent = \"a//b\""), "5:9", "empty", "");
+    refused(&rule("time = \"8-18\""), "5:8", "time window", "Mon-Fri");
+    refused(&rule("only = [\"x\"]"), "5:9", "does not begin with '/'", "");
+    refused(&rule("when.args.\"x\" = { equals = 1 }"), "5:11", "does not begin with '/'", "");
+    refused(&rule("when.args.\"/x\" = { }"), "5:18", "constraint is empty", "");
+    refused(&rule("when = { }"), "5:8", "condition is empty", "");
+    refused(&rule("when.args.\"/x\" = { format = \"mail\" }"), "5:29", "'mail'", "'email'");
+    refused(
+        &rule("when.args.\"/x\" = { format = \"email\", matches = [\"x\"] }"),
+        "5:49",
+        "'@'",
+        "'*@example.com'",
+    );
+    refused(&rule("when.args.\"/x\" = { in = [] }"), "5:25", "empty", "");
+    let twice = "[[rule]]\nid = \"a\"\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\n";
+    refused(&twice.repeat(2), "6:1", "the id 'a' is taken", "");
+}
+
+#[test]
+fn bad_capabilities_limits_and_labels() {
+    refused("[[capability]]\nresource = \"*\"", "1:1", "'name' is missing", "");
+    refused("[[capability]]\nname = \"fs\"", "1:1", "'methods' is missing", "\"*\"");
+    refused("[[capability]]\nname = \"x\"\nmethods = [\"run\"]", "3:12", "'run'", "execute");
+    refused("[[capability]]\nname = \"x\"\nresource = \"/data\"", "3:12", "no resources", "");
+    refused("[[capability]]\nname = \"x\"\nrate = \"10 per minute\"", "3:8", "not a rate", "'10/min'");
+    refused(
+        "[[capability]]\nname = \"net\"\nresource = \"ip:10.0.0.0/8:80\"\nmethods = [\"dns\"]",
+        "1:1",
+        "no method",
+        "",
+    );
+    let limit = "[[limit]]\nid = \"d\"\noperation = \"execute\"\ntarget = \"x\"\n";
+    refused(&format!("{limit}max = 5\nper = \"24h\""), "1:1", "neither 'sum' nor 'count'", "");
+    refused(&format!("{limit}count = true\nmax = -5\nper = \"24h\""), "6:7", "negative", "");
+    refused(&format!("{limit}count = true\nmax = 5\nper = \"soon\""), "7:7", "not a period", "'24h'");
+    refused("[[label]]\nsource = \"tol:x\"\nintegrity = \"trusted\"", "2:10", "'tol'", "'tool'");
+    refused("[[label]]\nsource = \"tool:x\"", "1:1", "neither 'integrity' nor 'secrecy'", "");
+    refused("[[label]]\nsource = \"tool:x\"\nsecrecy = [\"trusted\"]", "3:12", "not a secrecy label", "");
+}
+
+#[test]
+fn every_prefix_of_a_policy_is_read_or_refused() {
+    let text = include_str!("policies/everything.toml");
+    for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+        let _ = Policy::parse(&text[..end], Some("/base"));
+    }
+    accepted(text);
+}
+
+#[test]
+fn deep_documents_are_refused() {
+    for text in [
+        "x = ".to_string() + &"[".repeat(100_000),
+        "x = ".to_string() + &"{a=".repeat(100_000),
+        "a.".repeat(100_000) + "a = 1",
+        "[".to_string() + &"a.".repeat(100_000) + "a]",
+        "{\"a\":".repeat(100_000),
+    ] {
+        assert!(Policy::parse(&text, None).is_err());
+    }
+}
+
+struct Files(&'static [(&'static str, &'static str)]);
+
+impl Loader for Files {
+    fn load(&self, name: &str, base_dir: Option<&str>) -> Result<Included, String> {
+        let identity = format!("{}/{}", base_dir.unwrap_or_default(), name.trim_start_matches("./"));
+        let (_, text) = self.0.iter().find(|(path, _)| *path == identity).ok_or("no such file")?;
+        let dir = identity.rsplit_once('/').map(|(dir, _)| dir.to_string());
+        Ok(Included { identity: identity.clone(), text: text.to_string(), base_dir: dir })
+    }
+}
+
+#[track_caller]
+fn with_files(text: &str, files: &'static [(&'static str, &'static str)]) -> Result<Policy, PolicyError> {
+    Policy::parse_with(text, Some("/p"), &Files(files))
+}
+
+#[test]
+fn profiles() {
+    let policy = with_files(
+        "profiles = [\"./team.toml\"]\n[budgets]\ntokens = 10",
+        &[
+            ("/p/team.toml", "profiles = [\"sub/more.toml\", \"sub/more.toml\"]\n[budgets]\ntokens = 5"),
+            ("/p/sub/more.toml", "[fs]\nread = [\"./x\"]"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(policy.budgets().collect::<Vec<_>>(), [(Dimension::Tokens, 5)]);
+    let text = policy.to_value().to_json();
+    assert!(text.contains("/p/sub/x"), "{text}");
+    assert!(text.contains(r#""profiles":[]"#), "{text}");
+
+    let error =
+        with_files("profiles = [\"./a.toml\"]", &[("/p/a.toml", "profiles = [\"./a.toml\"]")]).unwrap_err();
+    assert!(error.to_string().contains("./a.toml: line 1, column 13: './a.toml' includes itself"), "{error}");
+    let error = with_files("profiles = [\"./a.toml\"]", &[("/p/a.toml", "\n[fs]\nraed = []")]).unwrap_err();
+    assert_eq!((error.source.as_deref(), error.line, error.column), (Some("./a.toml"), 3, 1));
+    let error = with_files("\nprofiles = [\"./b.toml\"]", &[]).unwrap_err();
+    assert_eq!((error.line, error.column, error.source), (2, 13, None));
+}
+
+#[test]
+fn settings() {
+    let policy = accepted(
+        r#"
+        denial_detail = "full"
+        [infer]
+        max_tokens = 1000
+        [budgets]
+        tokens = 100_000
+        tool_calls = 50
+        [wasm]
+        modules = ["add", "text_*"]
+        hostcalls = ["fs_read"]
+        deny = ["text_eval"]
+        [agent."crew/writer"]
+        infer.max_tokens = 10
+        budgets.tokens = 7
+        wasm.hostcalls = ["log"]
+        "#,
+    );
+    assert!(policy.denial_detail_full());
+    assert_eq!(policy.infer_max_tokens(), Some(1000));
+    assert_eq!(policy.infer_max_tokens_of("crew/writer/x"), Some(10));
+    assert_eq!(
+        policy.budgets().collect::<Vec<_>>(),
+        [(Dimension::Tokens, 100_000), (Dimension::ToolCalls, 50)]
+    );
+    assert_eq!(
+        policy.budgets_of("crew/writer").collect::<Vec<_>>(),
+        [(Dimension::Tokens, 7), (Dimension::ToolCalls, 50)]
+    );
+    assert!(policy.wasm_module_allowed("main", "text_split"));
+    assert!(!policy.wasm_module_allowed("main", "text_eval"));
+    assert!(!policy.wasm_module_allowed("main", "other"));
+    assert!(policy.wasm_hostcall_allowed("main", "fs_read"));
+    assert!(!policy.wasm_hostcall_allowed("crew/writer", "fs_read"));
+    assert!(Policy::baseline().wasm_module_allowed("main", "anything"));
+    assert!(!Policy::baseline().denial_detail_full());
+    let again = Policy::parse(&policy.to_value().to_json(), None).unwrap();
+    assert_eq!(again, policy);
+}
