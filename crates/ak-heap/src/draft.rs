@@ -1,13 +1,13 @@
 //! Drafts: operations applied to a picture of the heap, one after another, while the heap stays as it is.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ak_json::{Labels, Pointer};
 
 use crate::config::NAME_BYTES_MAX;
+use crate::object::SealedLabels;
 use crate::patch::apply;
 use crate::{
     Absence, Action, Change, Content, Handle, Heap, HeapConfig, HeapError, LabelMap, Object, Patch,
@@ -17,8 +17,8 @@ use crate::{
 /// What is to happen.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
-    /// By index, what comes to be and what changes.
-    pub(crate) edits: BTreeMap<u32, Edit>,
+    /// What comes to be and what changes, ascending by index, none twice.
+    pub(crate) edits: Vec<Edit>,
     /// The indexes of objects that become tombstones after that, in this order.
     pub(crate) deaths: Vec<u32>,
 }
@@ -84,7 +84,7 @@ impl<'h> Draft<'h> {
             return Err(HeapError::Quota { quota: Quota::Objects, max });
         };
         labels.bound(config.labelled_max);
-        let labels = self.heap.shared_labels(labels);
+        let labels = self.heap.sealed(labels);
         let revision = Revision::new(0, content, labels);
         let bytes_before = self.usage.bytes;
         self.usage.bytes = self.room(revision.size(), 0)?;
@@ -92,8 +92,7 @@ impl<'h> Draft<'h> {
         self.taken = Some(handle.index());
         let owner = self.heap.shared_owner(owner);
         let object = Object::new(owner.clone(), self.heap.shared_type_name(type_name), revision);
-        let edit = Edit { handle, born: Some(Box::new(object)), revisions: Vec::new(), dies: false };
-        self.staged.edits.insert(handle.index(), edit);
+        self.edit(handle, |edit| edit.born = Some(Box::new(object)));
         let bytes_delta = difference(self.usage.bytes, bytes_before);
         Ok(Change { handle, action: Action::Alloc, version: 0, owner, bytes_delta })
     }
@@ -113,9 +112,9 @@ impl<'h> Draft<'h> {
         let (document, labels) =
             apply(patch, document, latest.label_map(), &config.content, config.labelled_max)?;
         let labels = if labels == *latest.label_map() {
-            latest.shared_label_map()
+            Arc::clone(latest.sealed_labels())
         } else {
-            self.heap.shared_labels(labels)
+            self.heap.sealed(labels)
         };
         self.push(handle, Content::Json(document), labels)
     }
@@ -132,7 +131,7 @@ impl<'h> Draft<'h> {
         let mut map = latest.label_map().clone();
         map.relabel(subtree.clone(), labels);
         map.bound(self.heap.config().labelled_max);
-        self.push(handle, content, self.heap.shared_labels(map))
+        self.push(handle, content, self.heap.sealed(map))
     }
 
     pub(crate) fn delete(
@@ -144,7 +143,7 @@ impl<'h> Draft<'h> {
         let version = next_version(view.latest())?;
         let owner = view.object.owner().clone();
         let bytes = view.bytes(self.heap.config().history_max);
-        self.edit(handle).dies = true;
+        self.edit(handle, |edit| edit.dies = true);
         self.staged.deaths.push(handle.index());
         self.usage.objects = self.usage.objects.saturating_sub(1);
         self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
@@ -152,7 +151,12 @@ impl<'h> Draft<'h> {
     }
 
     /// Stages the next revision of an object that is there.
-    fn push(&mut self, handle: Handle, content: Content, labels: Arc<LabelMap>) -> Result<Change, HeapError> {
+    fn push(
+        &mut self,
+        handle: Handle,
+        content: Content,
+        labels: Arc<SealedLabels>,
+    ) -> Result<Change, HeapError> {
         let view = self.view(handle)?;
         let revision = Revision::new(next_version(view.latest())?, content, labels);
         let owner = view.object.owner().clone();
@@ -161,7 +165,7 @@ impl<'h> Draft<'h> {
         self.usage.bytes = self.room(revision.size(), dropped)?;
         let bytes_delta = difference(self.usage.bytes, bytes_before);
         let version = revision.version();
-        self.edit(handle).revisions.push(revision);
+        self.edit(handle, |edit| edit.revisions.push(revision));
         Ok(Change { handle, action: Action::Write, version, owner, bytes_delta })
     }
 
@@ -185,7 +189,8 @@ impl<'h> Draft<'h> {
     }
 
     fn view(&self, handle: Handle) -> Result<View<'_>, HeapError> {
-        let Some(edit) = self.staged.edits.get(&handle.index()).filter(|edit| edit.handle == handle) else {
+        let edit = self.position(handle).ok().and_then(|position| self.staged.edits.get(position));
+        let Some(edit) = edit.filter(|edit| edit.handle == handle) else {
             return Ok(View { object: self.heap.read(handle)?, revisions: &[] });
         };
         let object = match &edit.born {
@@ -200,9 +205,23 @@ impl<'h> Draft<'h> {
         Ok(view)
     }
 
-    fn edit(&mut self, handle: Handle) -> &mut Edit {
-        let unchanged = || Edit { handle, born: None, revisions: Vec::new(), dies: false };
-        self.staged.edits.entry(handle.index()).or_insert_with(unchanged)
+    /// Where the edit of an object is, or would be.
+    fn position(&self, handle: Handle) -> Result<usize, usize> {
+        self.staged.edits.binary_search_by_key(&handle.index(), |edit| edit.handle.index())
+    }
+
+    /// Changes the edit of an object, which is made if it is not there.
+    fn edit(&mut self, handle: Handle, change: impl FnOnce(&mut Edit)) {
+        match self.position(handle) {
+            Ok(position) => {
+                self.staged.edits.get_mut(position).map(change);
+            }
+            Err(position) => {
+                let mut edit = Edit { handle, born: None, revisions: Vec::new(), dies: false };
+                change(&mut edit);
+                self.staged.edits.insert(position, edit);
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use ak_json::Text;
 use crate::catalog::Catalog;
 use crate::digest::Tree;
 use crate::draft::{Edit, Staged};
+use crate::object::SealedLabels;
 use crate::slots::{Slots, State};
 use crate::usage::{Graveyard, Ledger};
 use crate::{Absence, Action, Change, Handle, HeapConfig, HeapError, LabelMap, Object, Revision, Usage};
@@ -26,7 +27,7 @@ pub struct Heap {
     pub(crate) graveyard: Graveyard,
     pub(crate) catalog: Catalog,
     /// The label map of every object without labels.
-    unlabelled: Arc<LabelMap>,
+    unlabelled: Arc<SealedLabels>,
     pub(crate) digests: Tree,
 }
 
@@ -110,7 +111,8 @@ impl Heap {
 
     /// Does what a plan says.
     pub(crate) fn commit(&mut self, staged: Staged) {
-        for (index, Edit { handle, born, revisions, .. }) in staged.edits {
+        for Edit { handle, born, revisions, .. } in staged.edits {
+            let index = handle.index();
             if let Some(object) = born {
                 self.ledger.add(&object);
                 self.catalog.add(index, &object);
@@ -119,9 +121,9 @@ impl Heap {
             for revision in revisions {
                 if let Some(object) = self.slots.live_mut(index) {
                     self.catalog.update(index, object, revision.content());
-                    self.ledger.subtract(object);
+                    let bytes_before = object.bytes();
                     object.push(revision, self.config.history_max);
-                    self.ledger.add(object);
+                    self.ledger.resize(object, bytes_before);
                 }
             }
         }
@@ -168,8 +170,8 @@ impl Heap {
     }
 
     /// The map, in one place for all objects without labels.
-    pub(crate) fn shared_labels(&self, labels: LabelMap) -> Arc<LabelMap> {
-        if labels.is_bottom() { Arc::clone(&self.unlabelled) } else { Arc::new(labels) }
+    pub(crate) fn sealed(&self, labels: LabelMap) -> Arc<SealedLabels> {
+        if labels.is_bottom() { Arc::clone(&self.unlabelled) } else { Arc::new(labels.into()) }
     }
 }
 

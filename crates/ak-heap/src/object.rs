@@ -40,22 +40,14 @@ pub struct Revision {
     version: u64,
     content: Content,
     size: u64,
-    labels: Labels,
-    label_map: Arc<LabelMap>,
+    labels: Arc<SealedLabels>,
     /// Computed when the heap is digested.
     pub(crate) digest: Option<Digest>,
 }
 
 impl Revision {
-    pub(crate) fn new(version: u64, content: Content, label_map: Arc<LabelMap>) -> Revision {
-        Revision {
-            version,
-            size: content.size(),
-            labels: label_map.whole(),
-            content,
-            label_map,
-            digest: None,
-        }
+    pub(crate) fn new(version: u64, content: Content, labels: Arc<SealedLabels>) -> Revision {
+        Revision { version, size: content.size(), content, labels, digest: None }
     }
 
     /// 0 as allocated, one more after each write.
@@ -75,16 +67,29 @@ impl Revision {
 
     /// What the whole content carries.
     pub fn labels(&self) -> &Labels {
-        &self.labels
+        &self.labels.whole
     }
 
     /// The labels by subtree.
     pub fn label_map(&self) -> &LabelMap {
-        &self.label_map
+        &self.labels.map
     }
 
-    pub(crate) fn shared_label_map(&self) -> Arc<LabelMap> {
-        Arc::clone(&self.label_map)
+    pub(crate) fn sealed_labels(&self) -> &Arc<SealedLabels> {
+        &self.labels
+    }
+}
+
+/// A label map that no longer changes, and what it comes to.
+#[derive(Debug, Default)]
+pub(crate) struct SealedLabels {
+    map: LabelMap,
+    whole: Labels,
+}
+
+impl From<LabelMap> for SealedLabels {
+    fn from(map: LabelMap) -> SealedLabels {
+        SealedLabels { whole: map.whole(), map }
     }
 }
 
@@ -133,12 +138,12 @@ impl Object {
 
     /// What the whole content carries.
     pub fn labels(&self) -> &Labels {
-        &self.current.labels
+        self.current.labels()
     }
 
     /// The labels by subtree.
     pub fn label_map(&self) -> &LabelMap {
-        &self.current.label_map
+        self.current.label_map()
     }
 
     /// The content.

@@ -143,7 +143,7 @@ fn object(reader: &mut Reader<'_>, heap: &Heap) -> Result<(u64, Object), Restore
     for version in oldest.ok_or(RestoreReason::Form("more revisions than versions"))?..=version {
         let content = content(reader, heap.config())?;
         let labels = label_map(reader, heap.config())?;
-        revisions.push_back(Revision::new(version, content, heap.shared_labels(labels)));
+        revisions.push_back(Revision::new(version, content, heap.sealed(labels)));
     }
     let object = Object::restored(owner, type_name, revisions);
     Ok((order, object.ok_or(RestoreReason::Form("no revision"))?))

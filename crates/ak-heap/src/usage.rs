@@ -54,6 +54,17 @@ impl Ledger {
         self.owners.entry(object.owner().clone()).or_default().add(object);
     }
 
+    /// Follows a write to an object that took so many bytes before.
+    pub(crate) fn resize(&mut self, object: &Object, bytes_before: u64) {
+        if object.bytes() != bytes_before {
+            let resize = |usage: &mut Usage| {
+                usage.bytes = usage.bytes.saturating_sub(bytes_before).saturating_add(object.bytes());
+            };
+            resize(&mut self.total);
+            self.owners.get_mut(&**object.owner()).map(resize);
+        }
+    }
+
     pub(crate) fn subtract(&mut self, object: &Object) {
         self.total.subtract(object);
         if let Some(usage) = self.owners.get_mut(&**object.owner()) {
