@@ -93,9 +93,10 @@ impl Ledger {
         for &(dimension, _) in amounts {
             let requested = total(amounts, dimension);
             let status = self.accounts.of(dimension);
-            if requested > status.remaining() {
+            if requested > u128::from(status.remaining()) {
                 let Status { used, reserved, .. } = *status;
                 let limit = status.limit.unwrap_or(u64::MAX);
+                let requested = u64::try_from(requested).unwrap_or(u64::MAX);
                 return Err(BudgetExceeded { dimension, limit, used, reserved, requested });
             }
         }
@@ -172,6 +173,11 @@ impl Ledger {
         status.used = status.used.saturating_add(amount);
     }
 
+    /// Whether anything is reserved and not settled.
+    pub fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     fn close(&mut self, reservation: Reservation) -> Box<[(Dimension, u64)]> {
         let amounts = self.open.remove(&reservation.0).unwrap_or_default();
         for &(dimension, amount) in &amounts {
@@ -207,7 +213,7 @@ impl Ledger {
     }
 }
 
-fn total(amounts: &[(Dimension, u64)], dimension: Dimension) -> u64 {
-    let same = amounts.iter().filter(|(other, _)| *other == dimension);
-    same.fold(0u64, |sum, (_, amount)| sum.saturating_add(*amount))
+/// What is asked of one dimension in total; too wide to overflow.
+fn total(amounts: &[(Dimension, u64)], dimension: Dimension) -> u128 {
+    amounts.iter().filter(|(other, _)| *other == dimension).map(|(_, amount)| u128::from(*amount)).sum()
 }

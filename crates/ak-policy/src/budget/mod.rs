@@ -2,6 +2,8 @@
 
 mod dimension;
 mod ledger;
+mod tree;
 
 pub use dimension::{Dimension, Flow};
 pub use ledger::{BudgetExceeded, Ledger, Reservation, Status};
+pub use tree::{BudgetError, BudgetTree, TreeReservation};
