@@ -1,17 +1,4 @@
-//! JSON Schema, the part of draft 2020-12 that is kept to the letter.
-//!
-//! | vocabulary | keywords |
-//! |---|---|
-//! | core | `$schema` (this draft's) and `$id` at the root, `$ref` within the schema, `$defs`, `$anchor`, `$comment` |
-//! | applicators | `allOf anyOf oneOf not if then else dependentSchemas` · `properties patternProperties additionalProperties propertyNames` · `prefixItems items contains` |
-//! | unevaluated | `unevaluatedItems unevaluatedProperties` |
-//! | validation | `type enum const` · `multipleOf maximum exclusiveMaximum minimum exclusiveMinimum` · `maxLength minLength pattern` · `maxItems minItems uniqueItems maxContains minContains` · `maxProperties minProperties required dependentRequired` |
-//! | annotations | `title description default deprecated readOnly writeOnly examples` |
-//!
-//! A schema with any other keyword is refused, since it would promise what is not checked: so are `format`
-//! and `content…`, which this draft does not enforce, `$dynamicRef`, and references to other documents.
-//! Patterns are those of ECMA-262 with the flag `u`, as far as an automaton can match them in linear time:
-//! without look-around and back-references.
+//! JSON Schema: a schema is compiled to rules once, then checks values.
 
 mod check;
 mod compile;
@@ -19,6 +6,7 @@ mod decimal;
 mod evaluated;
 mod keywords;
 mod pattern;
+mod reference;
 mod unique;
 
 use alloc::sync::Arc;
@@ -35,7 +23,21 @@ pub const SCHEMA_DEPTH_MAX: u32 = 64;
 /// Schemas and values that may lie within each other while a value is checked.
 pub const CHECK_DEPTH_MAX: usize = 512;
 
-/// A JSON Schema (draft 2020-12, the subset named in the module's documentation), ready to check values.
+/// A JSON Schema, ready to check values: draft 2020-12, as far as it is kept to the letter.
+///
+/// | vocabulary | keywords |
+/// |---|---|
+/// | core | `$schema` (this draft's) and `$id` at the root, `$ref` within the schema, `$defs`, `$anchor`, `$comment` |
+/// | in place | `allOf anyOf oneOf not if then else dependentSchemas` |
+/// | objects | `properties patternProperties additionalProperties propertyNames unevaluatedProperties`, `maxProperties minProperties required dependentRequired` |
+/// | arrays | `prefixItems items contains unevaluatedItems`, `maxItems minItems uniqueItems maxContains minContains` |
+/// | scalars | `type enum const`, `multipleOf maximum exclusiveMaximum minimum exclusiveMinimum`, `maxLength minLength pattern` |
+/// | annotations | `title description default deprecated readOnly writeOnly examples` |
+///
+/// A schema with any other keyword is refused, since it would promise what is not checked: so are `format`
+/// and `content…`, which the draft does not enforce, `$dynamicRef`, and references to other documents.
+/// Patterns are those of ECMA-262 with the flag `u`, as far as an automaton can match them in linear time:
+/// without look-around and back-references.
 ///
 /// Checking takes bounded stack and a number of steps linear in the size of the value, or gives up with
 /// [`Violation::Depth`] or [`Violation::Steps`].

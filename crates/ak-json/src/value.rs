@@ -125,7 +125,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// Builds an object [`Value`] from literal names and anything that converts to a value.
+/// Builds an object [`Value`] from names, in parentheses unless literal, and anything that converts to a value.
 ///
 /// ```
 /// let value = ak_json::object! { "name": "ak", "size": 3, "tags": ak_json::array!["a", 1] };
@@ -136,7 +136,8 @@ macro_rules! object {
     ($($name:tt : $value:expr),* $(,)?) => {{
         #[allow(unused_mut, reason = "no members, nothing to insert")]
         let mut object = $crate::Object::new();
-        $(object.insert($name, $value);)*
+        $(#[allow(unused_parens, reason = "a name that is no literal stands in parentheses")]
+        object.insert($name, $value);)*
         $crate::Value::Object(object)
     }};
 }

@@ -1,11 +1,11 @@
 //! Schemas from values.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::keywords::{Conditional, Contains, Id, Items, Node, Properties, Rule, Types};
 use super::pattern::{self, Pattern};
+use super::reference::cycle;
 use super::{Compiled, SCHEMA_DEPTH_MAX, SchemaError, SchemaReason};
 use crate::array::Array;
 use crate::number::Number;
@@ -30,22 +30,22 @@ pub(super) fn compile(source: &Value) -> Result<Compiled, SchemaError> {
 }
 
 #[derive(Default)]
-struct Compiler<'a> {
+pub(super) struct Compiler<'a> {
     /// The root's `$id`.
-    base: Option<&'a str>,
+    pub(super) base: Option<&'a str>,
     /// Where the compiler stands.
     at: Pointer,
-    nodes: Vec<Node>,
-    places: BTreeMap<Pointer, Id>,
-    anchors: BTreeMap<Text, Id>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) places: BTreeMap<Pointer, Id>,
+    pub(super) anchors: BTreeMap<Text, Id>,
     /// The node that refers, and to what.
-    references: Vec<(Id, Text)>,
+    pub(super) references: Vec<(Id, Text)>,
     patterns: usize,
     /// Bytes of memory that all patterns take.
     pattern_bytes: usize,
 }
 
-type Compiling<T> = Result<T, SchemaError>;
+pub(super) type Compiling<T> = Result<T, SchemaError>;
 
 /// The keywords that work together, as far as they have been met.
 #[derive(Default)]
@@ -336,68 +336,4 @@ impl Compiler<'_> {
         self.demand(name, sorted.is_sorted_by(|a, b| a < b))?;
         Ok(names)
     }
-
-    fn resolve(&mut self) -> Compiling<()> {
-        for (id, reference) in core::mem::take(&mut self.references) {
-            let target = self.target(&reference);
-            let Some(node) = self.nodes.get_mut(id) else { continue };
-            match target {
-                Some(target) => node.rules.insert(0, Rule::Ref(target)),
-                None => {
-                    let reason = SchemaReason::Reference(reference);
-                    return Err(SchemaError { reason, at: node.at.clone() });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The node that a reference leads to, by JSON Pointer or anchor.
-    fn target(&self, reference: &str) -> Option<Id> {
-        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        if !document.is_empty() && Some(document) != self.base {
-            return None;
-        }
-        let fragment = unescape_percent(fragment)?;
-        if fragment.is_empty() || fragment.starts_with('/') {
-            return self.places.get(&Pointer::parse(&fragment).ok()?).copied();
-        }
-        self.anchors.get(fragment.as_str()).copied()
-    }
-}
-
-/// Decodes the percent escapes of RFC 3986.
-fn unescape_percent(text: &str) -> Option<String> {
-    let mut parts = text.split('%');
-    let mut bytes = Vec::from(parts.next()?);
-    for part in parts {
-        let (code, rest) = part.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(code, 16).ok().filter(|_| !code.starts_with('+'))?);
-        bytes.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// A node from which schemas applied to one and the same value lead in a circle.
-fn cycle(nodes: &[Node]) -> Option<&Node> {
-    let next = |node: &Node| node.rules.iter().flat_map(Rule::in_place).collect::<Vec<_>>();
-    let mut incoming = alloc::vec![0usize; nodes.len()];
-    for id in nodes.iter().flat_map(next) {
-        if let Some(count) = incoming.get_mut(id) {
-            *count += 1;
-        }
-    }
-    // Take away whatever nothing leads to; a circle stays.
-    let mut free: Vec<Id> = (0..nodes.len()).filter(|id| incoming.get(*id) == Some(&0)).collect();
-    while let Some(id) = free.pop() {
-        for id in nodes.get(id).map(next).unwrap_or_default() {
-            if let Some(count) = incoming.get_mut(id) {
-                *count -= 1;
-                if *count == 0 {
-                    free.push(id);
-                }
-            }
-        }
-    }
-    incoming.iter().position(|count| *count > 0).and_then(|id| nodes.get(id))
 }

@@ -17,7 +17,7 @@ use super::SchemaReason;
 /// Bytes of a pattern's text.
 const TEXT_BYTES_MAX: usize = 4096;
 /// Bytes of memory one pattern's automaton may take.
-const BYTES_MAX: usize = 128 << 10;
+const BYTES_MAX: usize = 1 << 20;
 /// Bytes of memory that all patterns of a schema may take.
 pub(super) const ALL_BYTES_MAX: usize = 4 << 20;
 

@@ -1,0 +1,284 @@
+//! Schemas beyond the suite: what is refused, what an error names, and hostile schemas.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Instant;
+
+use ak_json::{Limits, Schema, SchemaReason, Value, Violation, array, object};
+use proptest::prelude::*;
+
+fn value(text: &str) -> Value {
+    Value::parse(text.as_bytes(), &Limits::default()).unwrap()
+}
+
+fn schema(text: &str) -> Schema {
+    Schema::parse(&value(text)).unwrap()
+}
+
+#[test]
+fn schemas_that_are_refused() {
+    let check = |text: &str, expected: &str| {
+        assert_eq!(Schema::parse(&value(text)).unwrap_err().to_string(), expected, "{text}");
+    };
+    check("null", "neither a boolean nor an object at '' of the schema");
+    check(r#"{"items":3}"#, "neither a boolean nor an object at '/items' of the schema");
+    check(r#"{"maxLenght":3}"#, "unsupported keyword 'maxLenght' at '' of the schema");
+    check(
+        r#"{"properties":{"a":{"format":"email"}}}"#,
+        "unsupported keyword 'format' at '/properties/a' of the schema",
+    );
+    check(r#"{"allOf":[true,{"$id":"x"}]}"#, "unsupported keyword '$id' at '/allOf/1' of the schema");
+    check(r#"{"definitions":{}}"#, "unsupported keyword 'definitions' at '' of the schema");
+    check(
+        r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#,
+        "wrong value of '$schema' at '' of the schema",
+    );
+    check(r#"{"type":"int"}"#, "wrong value of 'type' at '' of the schema");
+    check(r#"{"type":["null","null"]}"#, "wrong value of 'type' at '' of the schema");
+    check(r#"{"type":[]}"#, "wrong value of 'type' at '' of the schema");
+    check(r#"{"minLength":-1}"#, "wrong value of 'minLength' at '' of the schema");
+    check(r#"{"maxItems":1.5}"#, "wrong value of 'maxItems' at '' of the schema");
+    check(r#"{"multipleOf":0}"#, "wrong value of 'multipleOf' at '' of the schema");
+    check(r#"{"required":["a","a"]}"#, "wrong value of 'required' at '' of the schema");
+    check(r#"{"required":[1]}"#, "wrong value of 'required' at '' of the schema");
+    check(r#"{"anyOf":[]}"#, "wrong value of 'anyOf' at '' of the schema");
+    check(r#"{"enum":1}"#, "wrong value of 'enum' at '' of the schema");
+    check(
+        r#"{"$ref":"other.json"}"#,
+        "reference 'other.json' leads to no schema in this document at '' of the schema",
+    );
+    check(
+        r##"{"$ref":"#/$defs/a"}"##,
+        "reference '#/$defs/a' leads to no schema in this document at '' of the schema",
+    );
+    check(
+        r##"{"default":{},"$ref":"#/default"}"##,
+        "reference '#/default' leads to no schema in this document at '' of the schema",
+    );
+    check(r##"{"$ref":"#a%2"}"##, "reference '#a%2' leads to no schema in this document at '' of the schema");
+    check(r#"{"$anchor":"a","not":{"$anchor":"a"}}"#, "duplicate anchor 'a' at '/not' of the schema");
+    check(r##"{"$ref":"#"}"##, "reference cycle at '' of the schema");
+    check(
+        r##"{"$defs":{"a":{"not":{"$ref":"#/$defs/b"}},"b":{"anyOf":[true,{"$ref":"#/$defs/a"}]}}}"##,
+        "reference cycle at '/$defs/a' of the schema",
+    );
+    let deep = format!("{}{{}}{}", r#"{"not":"#.repeat(64), "}".repeat(64));
+    check(&deep, "schema nests too deep at '' of the schema");
+    check(r#"{"pattern":"a{1000}{1000}"}"#, "unsupported pattern at '' of the schema");
+    check(r#"{"pattern":"(?:a{1000}){1000}"}"#, "pattern too large at '' of the schema");
+    check(&format!(r#"{{"pattern":"{}"}}"#, "a".repeat(5000)), "pattern too large at '' of the schema");
+    let many = Value::from(vec![object! { "pattern": r"\p{L}{5}" }; 200]);
+    let refused = Schema::parse(&object! { "anyOf": many }).unwrap_err();
+    assert_eq!(refused.reason, SchemaReason::PatternSize);
+}
+
+#[test]
+fn a_violation_names_value_and_keyword() {
+    let check = |text: &str, instance: &str, expected: &str| {
+        assert_eq!(schema(text).validate(&value(instance)).unwrap_err().to_string(), expected);
+    };
+    let order = r##"{"$defs":{"id":{"type":"string","pattern":"^[a-z]+$"}},"properties":{"to":{"$ref":"#/$defs/id"},
+        "items":{"items":{"properties":{"n":{"minimum":1}},"additionalProperties":false}}},"required":["to"]}"##;
+    check(order, r#"{"to":1}"#, "'/to' breaks 'type' at '/$defs/id' of the schema");
+    check(order, r#"{"to":"A"}"#, "'/to' breaks 'pattern' at '/$defs/id' of the schema");
+    check(order, "{}", "'' breaks 'required' at '' of the schema");
+    check(
+        order,
+        r#"{"to":"a","items":[{"n":2},{"n":0}]}"#,
+        "'/items/1/n' breaks 'minimum' at '/properties/items/items/properties/n' of the schema",
+    );
+    check(
+        order,
+        r#"{"to":"a","items":[{"m/":2}]}"#,
+        "'/items/0/m~1' breaks 'additionalProperties' at '/properties/items/items/additionalProperties' of the schema",
+    );
+    check(r#"{"anyOf":[{"type":"null"},{"items":false}]}"#, "[1]", "'' breaks 'anyOf' at '' of the schema");
+    check(r#"{"oneOf":[true,true]}"#, "1", "'' breaks 'oneOf' at '' of the schema");
+    check(r#"{"not":{"items":{"type":"null"}}}"#, "[null]", "'' breaks 'not' at '' of the schema");
+    check(
+        r#"{"if":{"minimum":0},"then":{"maximum":9},"else":false}"#,
+        "10",
+        "'' breaks 'maximum' at '/then' of the schema",
+    );
+    check(
+        r#"{"if":{"minimum":0},"then":{"maximum":9},"else":false}"#,
+        "-1",
+        "'' breaks 'else' at '/else' of the schema",
+    );
+    check(
+        r#"{"contains":{"const":1},"minContains":2}"#,
+        "[1,2]",
+        "'' breaks 'minContains' at '' of the schema",
+    );
+    check(
+        r#"{"unevaluatedItems":false,"prefixItems":[true]}"#,
+        "[1,2]",
+        "'/1' breaks 'unevaluatedItems' at '/unevaluatedItems' of the schema",
+    );
+    check(
+        r#"{"propertyNames":{"maxLength":1}}"#,
+        r#"{"ab":1}"#,
+        "'' breaks 'propertyNames' at '' of the schema",
+    );
+    check("false", "1", "'' breaks 'schema' at '' of the schema");
+}
+
+#[test]
+fn patterns_are_those_of_ecma_262() {
+    let check = |pattern: &str, text: &str, expected: bool| {
+        let schema = Schema::parse(&object! { "pattern": pattern }).unwrap();
+        assert_eq!(schema.validate(&text.into()).is_ok(), expected, "{pattern} {text:?}");
+    };
+    check("b", "abc", true);
+    check("^b", "abc", false);
+    check("c$", "abc\n", false);
+    check("^a.c$", "a\u{2028}c", false);
+    check("^.$", "𝄞", true);
+    check(r"^\uD834\uDD1E$", "𝄞", true);
+    check(r"^\u{1d11e}\x41\t\cJ\0$", "𝄞A\t\n\0", true);
+    check(r"^\d$", "٣", false);
+    check(r"^\w$", "é", false);
+    check(r"^\s$", "\u{feff}", true);
+    check(r"^\S$", "\u{a0}", false);
+    check(r"^[\w-]+$", "a-b", true);
+    check(r"^[a&&b]+$", "a&b", true);
+    check(r"^[a~~b[]+$", "~[", true);
+    check(r"^[+--]+$", "+,-", true);
+    check(r"^[^\d\s]+$", "ab", true);
+    check(r"^[^\d\s]+$", "a1", false);
+    check(r"^[\b]$", "\u{8}", true);
+    check(r"^[^]$", "\n", true);
+    check(r"[]", "a", false);
+    check(r"\bcat\b", "a cat.", true);
+    check(r"\bcat\b", "concat", false);
+    check(r"\Bcat", "concat", true);
+    check(r"^(?:ab){2,3}$", "abab", true);
+    check(r"^(?<year>\d{4})-(\d{2})$", "2026-11", true);
+    check(r"^a+?b*?c??$", "aabb", true);
+    check(r"^\p{Lu}\P{Lu}$", "Éé", true);
+    check(r"^a#b $", "a#b ", true);
+    check(r"^\/\.\-\@$", "/.-@", true);
+    check("", "anything", true);
+    check("a|", "", true);
+    check(r"^(a|b)*$", "abba", true);
+}
+
+#[test]
+fn patterns_that_are_refused() {
+    for pattern in [
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)",
+        "(?<!a)",
+        "(?i)a",
+        "(?i:a)",
+        "(?P<n>a)",
+        r"(a)\1",
+        r"\k<n>",
+        "(",
+        ")",
+        "a)",
+        "[",
+        "[b-a]",
+        r"[\d-z]",
+        r"[a-\d]",
+        "*",
+        "a**",
+        "a*+",
+        "^*",
+        "a{",
+        "a{,2}",
+        "a{2,1}",
+        "}",
+        "]",
+        r"\",
+        r"\q",
+        r"\u12",
+        r"\uD834",
+        r"\x1",
+        r"\c1",
+        r"\p{Nonsense}",
+        r"\pL",
+        r"\u{110000}",
+        r"\Z",
+        r"\A",
+        "(?<>a)",
+        "(?#a)",
+        r"\00",
+    ] {
+        let refused = Schema::parse(&object! { "pattern": pattern });
+        assert!(refused.is_err(), "{pattern}");
+    }
+}
+
+#[test]
+fn hostile_schemas_end() {
+    let started = Instant::now();
+    // Each level applies the next twice.
+    let mut definitions: Vec<String> = (0..60)
+        .map(|n| {
+            format!(r##""a{n}":{{"allOf":[{{"$ref":"#/$defs/a{0}"}},{{"$ref":"#/$defs/a{0}"}}]}}"##, n + 1)
+        })
+        .collect();
+    definitions.push(r#""a60":{"type":"null"}"#.into());
+    let doubling = schema(&format!(r##"{{"$defs":{{{}}},"$ref":"#/$defs/a0"}}"##, definitions.join(",")));
+    assert_eq!(doubling.validate(&Value::Null), Err(Violation::Steps));
+    // A chain of references longer than the stack.
+    let mut chain: Vec<String> =
+        (0..9999).map(|n| format!(r##""a{n}":{{"$ref":"#/$defs/a{}"}}"##, n + 1)).collect();
+    chain.push(r#""a9999":true"#.into());
+    let chain = schema(&format!(r##"{{"$defs":{{{}}},"$ref":"#/$defs/a0"}}"##, chain.join(",")));
+    assert_eq!(chain.validate(&Value::Null), Err(Violation::Depth));
+    // A value that nests deeper than any schema may follow.
+    let tree = schema(r##"{"type":"array","items":{"$ref":"#"}}"##);
+    let nested = |levels| (0..levels).fold(array![], |inner, _| array![inner]);
+    assert_eq!(tree.validate(&nested(200)), Ok(()));
+    assert_eq!(tree.validate(&nested(100_000)), Err(Violation::Depth));
+    assert_eq!(schema(r#"{"uniqueItems":true}"#).validate(&nested(100_000)), Err(Violation::Depth));
+    // Comparing each item with each would take minutes.
+    let many = Value::from((0..100_000u64).map(Value::from).collect::<Vec<_>>());
+    assert_eq!(schema(r#"{"uniqueItems":true}"#).validate(&many), Ok(()));
+    // A backtracking engine would not return.
+    let backtracking = schema(r#"{"pattern":"^(a+)+$"}"#);
+    assert!(backtracking.validate(&Value::from("a".repeat(50_000) + "b")).is_err());
+    let wide = schema(r#"{"pattern":"(?:[a-z]{30}){30}$"}"#);
+    assert_eq!(wide.validate(&Value::from("a".repeat(5_000_000))), Err(Violation::Steps));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+/// A decimal of few digits as `digits × 10^-places`.
+fn decimal(digits: i64, places: u32) -> (Value, i128) {
+    let scale = 10i64.pow(places);
+    let text = if places == 0 {
+        digits.to_string()
+    } else {
+        format!(
+            "{}{}.{:0width$}",
+            if digits < 0 { "-" } else { "" },
+            digits.abs() / scale,
+            digits.abs() % scale,
+            width = places as usize
+        )
+    };
+    (value(&text), i128::from(digits) * 10i128.pow(6 - places))
+}
+
+proptest! {
+    #[test]
+    fn multiples_are_exact_in_decimal(a in -100_000_000i64..100_000_000, p in 0u32..6, b in 1i64..10_000, q in 0u32..6, k in -1000i64..1000) {
+        let (divisor, units) = decimal(b, q);
+        let schema = Schema::parse(&object! { "multipleOf": divisor }).unwrap();
+        let (number, number_units) = decimal(a, p);
+        prop_assert_eq!(schema.validate(&number).is_ok(), number_units % units == 0);
+        prop_assert!(schema.validate(&decimal(b * k, q).0).is_ok());
+    }
+
+    #[test]
+    fn any_schema_is_answered(keyword in prop::sample::select(vec!["type", "items", "pattern", "$ref", "enum", "required",
+        "properties", "allOf", "minimum", "$defs", "if", "dependentRequired"]), pattern in ".{0,12}", n in any::<i64>()) {
+        for operand in [Value::from(&pattern), Value::from(n), array![&*pattern], object! { (&*pattern): n }, object! { (&*pattern): true }] {
+            if let Ok(schema) = Schema::parse(&object! { keyword: operand }) {
+                let _ = schema.validate(&array![&*pattern, n]);
+            }
+        }
+    }
+}
