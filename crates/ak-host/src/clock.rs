@@ -1,6 +1,6 @@
 //! The time and entropy that every input carries.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ak_kernel::{Now, Time};
 
@@ -11,6 +11,16 @@ use ak_kernel::{Now, Time};
 pub fn now() -> Result<Now, getrandom::Error> {
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy)?;
+    Ok(Now { time: time(), entropy })
+}
+
+fn time() -> Time {
     let us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-    Ok(Now { time: Time::from_micros(u64::try_from(us).unwrap_or(u64::MAX)), entropy })
+    Time::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
+}
+
+/// How long it is until then.
+pub(crate) fn until(due: Time) -> Duration {
+    // A millisecond more, so that the time is over for the kernel as well.
+    Duration::from_millis(due.millis_since(time()).saturating_add(1))
 }

@@ -118,7 +118,7 @@ async fn follow(mut job: HttpJob, asker: &Asker) -> Result<HttpResponse, HttpErr
 /// The addresses of a URL's host.
 pub(crate) async fn resolve(url: &CanonicalUrl) -> Result<Vec<std::net::IpAddr>, HttpError> {
     match url.host() {
-        HostOrIp::Ip(ip) => Ok(vec![ip.addr()]),
+        HostOrIp::Ip(ip) => Ok(vec![ip.get()]),
         HostOrIp::Host(host) => {
             let found = tokio::net::lookup_host((host.as_str(), url.port())).await?;
             let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
@@ -211,7 +211,7 @@ async fn handshake(
         Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
     });
     let name = match url.host() {
-        HostOrIp::Ip(ip) => ServerName::IpAddress(ip.addr().into()),
+        HostOrIp::Ip(ip) => ServerName::IpAddress(ip.get().into()),
         HostOrIp::Host(host) => ServerName::try_from(host.as_str().to_owned())
             .map_err(|error| HttpError::Request(format!("{host}: {error}")))?,
     };

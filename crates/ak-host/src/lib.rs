@@ -1,1 +1,47 @@
-//! Placeholder.
+//! Std drivers for the Authority Kernel: everything that touches the world, and nothing that decides.
+//!
+//! A [`Connection`] is a session with a kernel, embedded in this process or behind a daemon's socket. Around an embedded
+//! kernel runs the [`Driver`]: it gives the kernel time and entropy, keeps its records, performs the effects that it
+//! permits, and brings back how they ended. The Python module, the C library and the daemon all stand on it.
+//!
+//! ```
+//! use ak_host::{Connection, Options};
+//! use ak_host::ak_kernel::{Reply, Request, ak_heap::Content, ak_json::object};
+//!
+//! let kernel = Connection::open(&Options::default())?;
+//! let content = Content::Json(object! { "value": 0 });
+//! let reply = kernel.call(Request::Alloc { type_name: "counter".into(), content, subject: None })?;
+//! assert!(matches!(reply, Reply::Handle(_)));
+//! # Ok::<(), ak_host::ak_kernel::Failure>(())
+//! ```
+//!
+//! | file | what it drives |
+//! |---|---|
+//! | `driver` | the run loop: persist → committed → perform → progress → complete |
+//! | `log`, `disk` | records, in memory or in a journal on disk |
+//! | `files` | file effects, beneath the granted root |
+//! | `http`, `infer` | HTTP and model calls |
+//! | `server`, `client`, `wire` | the daemon's socket, both ends |
+
+mod client;
+mod clock;
+mod connection;
+mod disk;
+mod driver;
+mod files;
+mod http;
+mod infer;
+mod log;
+mod server;
+mod wire;
+
+pub use connection::{Connection, Options, policy_request};
+pub use disk::FileDisk;
+pub use driver::Driver;
+pub use files::LIST_ENTRIES_MAX;
+pub use http::{CONNECT_TIMEOUT_MS, REDIRECTS_MAX};
+pub use infer::BYTES_PER_TOKEN;
+pub use log::{JOURNAL_DIRECTORY, MEMORY_LOG_BYTES_MAX, read_journal};
+pub use server::{CONNECTIONS_MAX, Server};
+
+pub use {ak_json, ak_kernel};

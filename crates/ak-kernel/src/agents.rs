@@ -3,7 +3,8 @@
 use alloc::{format, vec::Vec};
 
 use ak_json::{Object, Text, Value, object};
-use ak_policy::{BudgetExceeded, Dimension, Ledger, Reservation};
+use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
+use ak_policy::{Charge, LimitError, LimitReservation, LimitTable, Policy, Target};
 
 use crate::{code::Code, reply::{Denial, Failure}, session::Session, time::Time};
 
@@ -22,10 +23,11 @@ pub(crate) struct Agent {
     pub(crate) last_denial: Option<Denial>,
 }
 
-/// All agents, by number. Number 0 is `main`.
+/// All agents, by number. Number 0 is `main`. With them, what was used of the policy's cumulative limits.
 #[derive(Debug)]
 pub(crate) struct Agents {
     list: Vec<Agent>,
+    limits: LimitTable,
 }
 
 /// What is set aside for one request: a reservation in each account on the way to the root.
@@ -35,12 +37,20 @@ pub(crate) struct Agents {
 #[must_use]
 pub(crate) struct Hold {
     parts: Vec<(Session, Reservation)>,
+    limits: Option<LimitReservation>,
+}
+
+/// What a request may cost at most: budgets, and the policy's cumulative limits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Costs {
+    pub(crate) amounts: Vec<(Dimension, u64)>,
+    pub(crate) charges: Vec<Charge>,
 }
 
 impl Agents {
     pub(crate) fn new(since: Time) -> Agents {
-        let main = Agent { name: Text::from(MAIN), ledger: Ledger::new(), since, last_denial: None };
-        Agents { list: Vec::from([main]) }
+        let main = Agent { name: Text::from(MAIN), ledger: Ledger::default(), since, last_denial: None };
+        Agents { list: Vec::from([main]), limits: LimitTable::default() }
     }
 
     pub(crate) fn get(&self, session: Session) -> Option<&Agent> {
@@ -52,17 +62,28 @@ impl Agents {
     }
 
     /// The session of the agent with this name, which is made if it is not there.
-    pub(crate) fn open(&mut self, name: &Text, now: Time, agents_max: u64) -> Result<Session, Failure> {
+    pub(crate) fn open(
+        &mut self,
+        name: &Text,
+        policy: &Policy,
+        now: Time,
+        agents_max: u64,
+    ) -> Result<Session, Failure> {
         if let Some(session) = self.find(name) {
             return Ok(session);
         }
-        if name.is_empty() || name.len() > AGENT_NAME_BYTES_MAX || name.chars().any(char::is_control) {
-            let message = format!("an agent's name has 1 to {AGENT_NAME_BYTES_MAX} bytes and no control characters");
-            return Err(Failure::new(Code::InvalidArgument, message));
+        let refuse = |reason: &str| Failure::new(Code::InvalidArgument, format!("agent {:?}: {reason}", &**name));
+        if name.len() > AGENT_NAME_BYTES_MAX {
+            return Err(refuse("the name is longer than 255 bytes"));
         }
+        Target::agent(name).map_err(|error| refuse(&format!("{error}")))?;
         match u32::try_from(self.list.len()) {
             Ok(number) if u64::from(number) < agents_max => {
-                self.list.push(Agent { name: name.clone(), ledger: Ledger::new(), since: now, last_denial: None });
+                let mut ledger = Ledger::default();
+                for (dimension, limit) in policy.budgets_of(name) {
+                    ledger.set_limit(dimension, Some(limit));
+                }
+                self.list.push(Agent { name: name.clone(), ledger, since: now, last_denial: None });
                 Ok(Session::from_number(number))
             }
             _ => Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already"))),
@@ -82,11 +103,11 @@ impl Agents {
         [session, Session::OWNER].into_iter().take(if session.is_owner() { 1 } else { 2 })
     }
 
-    /// Whether every account has room for `amounts`, and time left.
-    pub(crate) fn check(&self, session: Session, amounts: &[(Dimension, u64)], now: Time) -> Result<(), Failure> {
+    /// Whether every account and limit has room, and time is left.
+    pub(crate) fn check(&self, session: Session, costs: &Costs, now: Time) -> Result<(), Failure> {
         for account in Self::accounts(session) {
             let Some(agent) = self.get(account) else { continue };
-            agent.ledger.check(amounts).map_err(|exceeded| over_budget(&agent.name, &exceeded))?;
+            agent.ledger.check(&costs.amounts).map_err(|exceeded| over_budget(&agent.name, &exceeded))?;
             let wall = agent.ledger.status(Dimension::WallTimeMs);
             let used = now.millis_since(agent.since);
             if let Some(limit) = wall.limit.filter(|limit| used >= *limit) {
@@ -95,26 +116,25 @@ impl Agents {
                 return Err(over_budget(&agent.name, &exceeded));
             }
         }
-        Ok(())
+        self.limits.check(&costs.charges, now.as_micros()).map_err(|error| over_limit(&error))
     }
 
-    /// Sets `amounts` aside in every account, or in none.
-    pub(crate) fn reserve(
-        &mut self,
-        session: Session,
-        amounts: &[(Dimension, u64)],
-        now: Time,
-    ) -> Result<Hold, Failure> {
-        self.check(session, amounts, now)?;
+    /// Sets the costs aside in every account and limit, or in none.
+    pub(crate) fn reserve(&mut self, session: Session, costs: &Costs, now: Time) -> Result<Hold, Failure> {
+        self.check(session, costs, now)?;
+        let limits = match costs.charges.as_slice() {
+            [] => None,
+            charges => Some(self.limits.reserve(charges, now.as_micros()).map_err(|error| over_limit(&error))?),
+        };
         let mut parts = Vec::new();
         for account in Self::accounts(session) {
             let Some(agent) = self.get_mut(account) else { continue };
             // Checked above: there is room in every account.
-            if let Ok(reservation) = agent.ledger.reserve(amounts) {
+            if let Ok(reservation) = agent.ledger.reserve(&costs.amounts) {
                 parts.push((account, reservation));
             }
         }
-        Ok(Hold { parts })
+        Ok(Hold { parts, limits })
     }
 
     /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
@@ -124,6 +144,9 @@ impl Agents {
                 agent.ledger.settle(reservation, actual);
             }
         }
+        if let Some(limits) = hold.limits {
+            self.limits.commit(limits);
+        }
     }
 
     /// Ends a hold of which nothing was used.
@@ -132,6 +155,9 @@ impl Agents {
             if let Some(agent) = self.get_mut(account) {
                 agent.ledger.release(reservation);
             }
+        }
+        if let Some(limits) = hold.limits {
+            self.limits.release(limits);
         }
     }
 
@@ -174,6 +200,24 @@ impl Agents {
         Ok(())
     }
 
+    /// Puts the budgets of `new` in the place of those of `old`. A limit that was set by hand since stays.
+    pub(crate) fn adopt(&mut self, old: &Policy, new: &Policy) {
+        for agent in &mut self.list {
+            let (old, new): (Vec<_>, Vec<_>) = match *agent.name == *MAIN {
+                true => (old.budgets().collect(), new.budgets().collect()),
+                false => (old.budgets_of(&agent.name).collect(), new.budgets_of(&agent.name).collect()),
+            };
+            for (dimension, limit) in old {
+                if agent.ledger.status(dimension).limit == Some(limit) {
+                    agent.ledger.set_limit(dimension, None);
+                }
+            }
+            for (dimension, limit) in new {
+                agent.ledger.set_limit(dimension, Some(limit));
+            }
+        }
+    }
+
     /// Limit, use and reservations of each dimension asked for.
     pub(crate) fn status(&self, session: Session, dimension: Option<Dimension>, now: Time) -> Value {
         let Some(agent) = self.get(session) else { return Object::new().into() };
@@ -211,7 +255,7 @@ impl Agents {
                 "ledger": agent.ledger.to_value(), "last_denial": denial,
             }
         });
-        rows.collect::<Vec<Value>>().into()
+        object! { "agents": rows.collect::<Vec<Value>>(), "limits": self.limits.to_value() }
     }
 }
 
@@ -223,4 +267,12 @@ fn over_budget(agent: &str, exceeded: &BudgetExceeded) -> Failure {
         .with("used", exceeded.used)
         .with("reserved", exceeded.reserved)
         .with("requested", exceeded.requested)
+}
+
+pub(crate) fn over_limit(error: &LimitError) -> Failure {
+    let code = match error {
+        LimitError::Exceeded { .. } => Code::BudgetExceeded,
+        LimitError::NotAnAmount { .. } => Code::PolicyDeny,
+    };
+    Failure::new(code, format!("{error}"))
 }

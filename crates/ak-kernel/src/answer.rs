@@ -1,13 +1,14 @@
 //! Requests that the kernel answers by itself.
 
-use alloc::{format, string::ToString, sync::Arc};
+use alloc::{format, string::ToString, sync::Arc, vec::Vec};
 
 use ak_heap::{Change, Content, Handle, Heap, HeapError, PatchErrorKind, Patch, Plan};
 use ak_json::{Labels, Text, Value, object};
-use ak_policy::{Dimension, Policy, Target};
+use ak_policy::{Action, Policy, Target, budget::Dimension};
 use ak_sandbox::Manifest;
 
 use crate::{
+    agents::Costs,
     code::Code,
     history::Filter,
     kernel::Kernel,
@@ -24,12 +25,12 @@ impl Kernel {
         match request {
             Request::Alloc { type_name, content, .. } => self.alloc(session, &type_name, content),
             Request::Read { handle } => {
-                self.own(session, handle)?;
+                self.own(session, Action::HeapRead, handle)?;
                 let object = self.heap.read(handle).map_err(heap_failure)?;
                 Ok(Reply::Content(object.content().clone()))
             }
             Request::Stat { handle } => {
-                self.own(session, handle)?;
+                self.own(session, Action::HeapRead, handle)?;
                 let object = self.heap.read(handle).map_err(heap_failure)?;
                 Ok(Reply::Value(object! {
                     "type": object.type_name().clone(), "version": object.version(), "size": object.size(),
@@ -37,12 +38,13 @@ impl Kernel {
                 }))
             }
             Request::Write { handle, patch, expected_version } => {
-                self.own(session, handle)?;
+                self.own(session, Action::HeapWrite, handle)?;
                 let patch = Patch::parse(&patch).map_err(|error| heap_failure(error.into()))?;
-                self.change(session, |heap| heap.plan_write(handle, &patch, expected_version)).map(Reply::Version)
+                let change = self.change(session, |heap| heap.plan_write(handle, &patch, expected_version))?;
+                Ok(Reply::Version(change.version))
             }
             Request::Delete { handle, expected_version } => {
-                self.own(session, handle)?;
+                self.own(session, Action::HeapDelete, handle)?;
                 self.change(session, |heap| heap.plan_delete(handle, expected_version))?;
                 Ok(Reply::Done)
             }
@@ -63,7 +65,7 @@ impl Kernel {
             Request::ToolRegister { manifest, module } => self.register_tool(&manifest, module),
             Request::ToolList => Ok(Reply::Value(self.toolbox.to_value())),
             Request::SessionOpen { agent } => {
-                self.agents.open(&agent, self.clock, self.config.agents_max).map(Reply::Session)
+                self.agents.open(&agent, &self.policy, self.clock, self.config.agents_max).map(Reply::Session)
             }
             Request::Call { .. }
             | Request::Inference { .. }
@@ -92,7 +94,8 @@ impl Kernel {
         let plan = plan(&mut self.heap).map_err(heap_failure)?;
         let account = self.agents.find(&plan.outcome().owner).unwrap_or(session);
         let grows = u64::try_from(plan.bytes_delta()).unwrap_or(0);
-        self.agents.check(account, &[(Dimension::Memory, grows)], self.clock)?;
+        let costs = Costs { amounts: Vec::from([(Dimension::Memory, grows)]), charges: Vec::new() };
+        self.agents.check(account, &costs, self.clock)?;
         let change = plan.commit();
         match change.bytes_delta {
             grown @ 0.. => self.agents.record(account, Dimension::Memory, grown.unsigned_abs()),
@@ -108,14 +111,21 @@ impl Kernel {
         Ok(change)
     }
 
-    /// Refuses an agent session an object that is not its own, as if there were none.
-    fn own(&self, session: Session, handle: Handle) -> Result<(), Failure> {
-        let Ok(object) = self.heap.read(handle) else { return Ok(()) };
-        let is_own = self.agents.get(session).is_some_and(|agent| agent.name == *object.owner());
-        if is_own || session.is_owner() {
+    /// Refuses an object of somebody else's, as if there were none, unless the policy permits that too.
+    fn own(&mut self, session: Session, action: Action, handle: Handle) -> Result<(), Failure> {
+        let agent = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let foreign = self.heap.read(handle).is_ok_and(|object| *object.owner() != agent);
+        if !foreign || session.is_owner() {
             return Ok(());
         }
-        Err(Failure::new(Code::NotFound, format!("no object {handle}: never allocated")).with("handle", handle.to_string()))
+        let question = Question { action, target: Target::heap(handle.raw()), args: None, owned: false };
+        match self.gate(session, agent).ask(&question) {
+            (_, Ok(_)) => Ok(()),
+            (_, Err(_)) => {
+                let message = format!("no object {handle}: never allocated");
+                Err(Failure::new(Code::NotFound, message).with("handle", handle.to_string()))
+            }
+        }
     }
 
     /// The whole gate, budget included, for a request that is not made.
@@ -134,15 +144,22 @@ impl Kernel {
                 return answer(false, &failure.message, "", "", target);
             }
         };
-        let question = Question { action, target: resolved, args };
-        let canonical = question.target.to_string();
-        let (ruling, passed) = self.gate(session, agent).ask(&question);
-        let costs = match action {
-            ak_policy::Action::Execute => alloc::vec![(Dimension::ToolCalls, 1)],
-            ak_policy::Action::Infer => alloc::vec![(Dimension::Tokens, 1)],
-            _ => alloc::vec![],
+        let owned = match &resolved {
+            Target::Heap(handle) => self.heap.read(Handle::from_raw(*handle)).map_or(true, |object| *object.owner() == agent),
+            Target::Audit(name) => name.as_str() == &*agent,
+            _ => true,
         };
-        let passed = passed.and_then(|_| self.agents.check(session, &costs, self.clock));
+        let question = Question { action, target: resolved, args, owned };
+        let canonical = question.target.to_string();
+        let gate = self.gate(session, agent);
+        let (ruling, passed) = gate.ask(&question);
+        let charges = passed.and_then(|_| gate.charges(&question));
+        let amounts = match action {
+            Action::Execute => Vec::from([(Dimension::ToolCalls, 1)]),
+            Action::Infer => Vec::from([(Dimension::Tokens, 1)]),
+            _ => Vec::new(),
+        };
+        let passed = charges.and_then(|charges| self.agents.check(session, &Costs { amounts, charges }, self.clock));
         match passed {
             Ok(()) => answer(true, "permitted", &ruling.rule, "", &canonical),
             Err(failure) => {
@@ -163,12 +180,10 @@ impl Kernel {
     fn load_policy(&mut self, text: &str, base_dir: Option<&str>) -> Result<Reply, Failure> {
         let policy = Policy::parse(text, base_dir).map_err(|error| {
             Failure::new(Code::PolicyInvalid, format!("the policy is refused: {error}"))
-                .with("line", u64::from(error.line))
-                .with("column", u64::from(error.column))
+                .with("line", error.line as u64)
+                .with("column", error.column as u64)
         })?;
-        for (dimension, limit) in policy.budgets() {
-            self.agents.set_limit(Session::OWNER, dimension, Some(limit), false)?;
-        }
+        self.agents.adopt(&self.policy, &policy);
         self.grants.load(&policy, self.clock.as_micros());
         self.policy = policy;
         Ok(Reply::Done)
@@ -238,6 +253,13 @@ pub(crate) fn heap_failure(error: HeapError) -> Failure {
         HeapError::NotJson { handle } => Failure::new(Code::InvalidArgument, message).with("handle", handle.to_string()),
         HeapError::Quota { .. } => Failure::new(Code::Quota, message),
         HeapError::Limit { .. } => Failure::new(Code::Limit, message),
+        HeapError::Schema { type_name, instance_path, keyword } => Failure::new(Code::SchemaInvalid, message)
+            .with("type", type_name)
+            .with("path", instance_path)
+            .with("keyword", keyword),
+        HeapError::NotCreated { operation } => {
+            Failure::new(Code::InvalidArgument, message).with("operation", operation as u64)
+        }
         HeapError::Name(_) => Failure::new(Code::InvalidArgument, message),
     }
 }

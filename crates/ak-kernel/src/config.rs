@@ -1,6 +1,6 @@
 //! The kernel's limits. They stand in the journal's genesis entry, so replay runs under the same ones.
 
-use ak_json::{Value, object};
+use ak_json::{Object, Value};
 
 use crate::fields::{FieldError, Fields};
 
@@ -43,7 +43,9 @@ macro_rules! config {
 
         impl Config {
             pub(crate) fn to_value(&self) -> Value {
-                object! { $(stringify!($field): self.$field,)* }
+                let mut members = Object::new();
+                $(members.insert(stringify!($field), self.$field);)*
+                members.into()
             }
 
             pub(crate) fn from_value(value: &Value) -> Result<Config, FieldError> {

@@ -3,13 +3,13 @@
 use alloc::{format, string::{String, ToString}, vec::Vec};
 
 use ak_json::{Text, Value};
-use ak_policy::{Dimension, Target};
+use ak_policy::{Target, budget::Dimension};
 
 use crate::{
     agents::Hold,
     code::Code,
     effect::{Effect, FileAction},
-    gate::{Costs, Granted, Permit},
+    gate::{Granted, Permit},
     kernel::{Kernel, Next, UnderWay},
     reply::Failure,
     request::{HttpRequest, Request},
@@ -25,7 +25,7 @@ impl Kernel {
     ///
     /// # Errors
     /// A request that is over one of the kernel's own limits.
-    pub(crate) fn costs(&self, request: &Request) -> Result<Costs, Failure> {
+    pub(crate) fn costs(&self, request: &Request) -> Result<Vec<(Dimension, u64)>, Failure> {
         let too_large = |what: &str, max: u64| Failure::new(Code::Limit, format!("{what} is above the limit of {max} bytes"));
         let input_bytes_max = self.config.input_bytes_max;
         Ok(match request {
@@ -110,6 +110,12 @@ impl Kernel {
                     self.agents.release(hold);
                     return Err(Failure::new(Code::NotFound, format!("no tool {wanted} is registered")).with("tool", wanted.to_string()));
                 };
+                let agent = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
+                if !self.policy.wasm_module_allowed(&agent, &tool.manifest().name) {
+                    self.agents.release(hold);
+                    let message = format!("the policy's `[wasm] modules` does not list {}", tool.manifest().name);
+                    return Err(Failure::new(Code::PolicyDeny, message));
+                }
                 let effect = Effect::RunTool { tool, input: args.clone(), limits: run_limits(&self.config) };
                 Ok(Next::Effect(effect, under_way(request.clone(), hold)))
             }

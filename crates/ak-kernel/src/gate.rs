@@ -1,13 +1,14 @@
 //! The one gate. A request goes in, and comes out as a [`Permit`] or not at all.
 
 use alloc::{boxed::Box, format, string::{String, ToString}, vec::Vec};
+use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
-use ak_json::Text;
-use ak_policy::{Dimension, GrantId, GrantTable, Policy, Query, Target, Verdict};
+use ak_json::{Integrity, Labels, Text};
+use ak_policy::{Charge, GrantId, GrantTable, Policy, Query, Target, Verdict, budget::Dimension};
 
 use crate::{
-    agents::{Agents, Hold},
+    agents::{Agents, Costs, Hold, over_limit},
     code::Code,
     operation::Who,
     question::{Question, Unaskable},
@@ -73,7 +74,7 @@ pub(crate) struct Gate<'k> {
 
 impl Gate<'_> {
     /// Decides on a request. What it may cost at most is set aside in the permit.
-    pub(crate) fn authorize(&mut self, request: Request, costs: &[(Dimension, u64)]) -> (Ruling, Result<Permit, Failure>) {
+    pub(crate) fn authorize(&mut self, request: Request, amounts: Vec<(Dimension, u64)>) -> (Ruling, Result<Permit, Failure>) {
         let session_rule = |ruled, rule: &str| Ruling { ruled, rule: Text::from(rule), target: None };
         let owner_only = request.operation().who() != Who::Anyone;
         if owner_only && !self.session.is_owner() {
@@ -81,9 +82,9 @@ impl Gate<'_> {
         }
         // The owner can always put a budget right again; everybody else pays for asking, whatever comes of it.
         if !owner_only && !matches!(request, Request::BudgetSet { .. }) {
-            let one = [(Dimension::Compute, 1)];
+            let one = Costs { amounts: Vec::from([(Dimension::Compute, 1)]), charges: Vec::new() };
             match self.agents.reserve(self.session, &one, self.now) {
-                Ok(hold) => self.agents.settle(hold, &one),
+                Ok(hold) => self.agents.settle(hold, &one.amounts),
                 Err(failure) => return (session_rule(Ruled::Refused, "budget"), Err(failure)),
             }
         }
@@ -100,7 +101,10 @@ impl Gate<'_> {
             }
         };
         let (ruling, passed) = self.ask(&question);
-        let passed = passed.and_then(|passed| Ok((passed, self.agents.reserve(self.session, costs, self.now)?)));
+        let passed = passed.and_then(|passed| {
+            let costs = Costs { amounts, charges: self.charges(&question)? };
+            Ok((passed, self.agents.reserve(self.session, &costs, self.now)?))
+        });
         match passed {
             Ok((passed, hold)) => {
                 if let Some(grant) = passed.grant {
@@ -116,9 +120,10 @@ impl Gate<'_> {
 
     /// Asks the policy, and changes nothing.
     pub(crate) fn ask(&self, question: &Question) -> (Ruling, Result<Passed, Failure>) {
-        let query = self.query(question);
+        let labels = self.labels();
+        let query = self.query(question, &labels);
         let decision = self.policy.decide(&query);
-        let rule = Text::from(decision.rule_id.unwrap_or_default());
+        let rule = Text::from(decision.rule_id().unwrap_or_default());
         let ruling = |ruled| Ruling { ruled, rule: rule.clone(), target: Some(question.target.to_string()) };
         let deny = |ruled, code| {
             let explanation = self.policy.explain(&query);
@@ -127,10 +132,10 @@ impl Gate<'_> {
                 target: question.target.to_string(),
                 reason: explanation.reason,
                 reason_code: code_name(code),
-                missing_cap: explanation.missing_capability,
-                suggested_snippet: explanation.snippet,
+                missing_cap: explanation.missing.map(|action| format!("{action}:{}", question.target)).unwrap_or_default(),
+                suggested_snippet: explanation.snippet.unwrap_or_default(),
                 rule_id: String::from(&*rule),
-                args_path: explanation.args_path,
+                args_path: explanation.args_path.map(|path| path.to_string()).unwrap_or_default(),
                 trace_id: self.trace_id.clone(),
                 timestamp: self.now.as_micros(),
             };
@@ -152,15 +157,34 @@ impl Gate<'_> {
         }
     }
 
-    fn query<'q>(&'q self, question: &'q Question) -> Query<'q> {
+    /// What the request adds to the policy's cumulative limits.
+    pub(crate) fn charges(&self, question: &Question) -> Result<Vec<Charge>, Failure> {
+        let labels = self.labels();
+        self.policy.charges(&self.query(question, &labels)).map_err(|error| over_limit(&error))
+    }
+
+    /// Which of a host's addresses a permitted request may connect to.
+    pub(crate) fn open_addresses(&self, question: &Question, found: &[IpAddr], port: u16) -> Vec<IpAddr> {
+        let labels = self.labels();
+        let query = self.query(question, &labels);
+        found.iter().copied().filter(|address| self.policy.address_allowed(&query, *address, port)).collect()
+    }
+
+    fn query<'q>(&'q self, question: &'q Question, labels: &'q Labels) -> Query<'q> {
         Query {
-            agent: &self.agent,
-            action: question.action,
-            target: &question.target,
             args: question.args.as_ref(),
+            labels,
+            owned: question.owned,
             now_us: self.now.as_micros(),
-            grants: self.grants,
+            grants: &*self.grants,
+            ..Query::new(&self.agent, question.action, &question.target)
         }
+    }
+
+    /// What the values of a request carry. They come as bare text, so all that is known is who sent them.
+    fn labels(&self) -> Labels {
+        let integrity = if self.session.is_owner() { Integrity::Trusted } else { Integrity::Untrusted };
+        Labels { integrity, ..Labels::default() }
     }
 
     fn owner_only(&self, request: &Request) -> Failure {
@@ -199,6 +223,3 @@ fn denied(code: Code, denial: Denial) -> Failure {
     };
     Failure { denial: Some(Box::new(denial)), ..Failure::new(code, message) }
 }
-
-/// What a request costs at most. The amounts are set aside before it is let through.
-pub(crate) type Costs = Vec<(Dimension, u64)>;

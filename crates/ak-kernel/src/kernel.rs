@@ -97,7 +97,7 @@ pub(crate) enum Next {
 impl Kernel {
     /// A new kernel. Its first record, the genesis entry, waits already.
     pub fn new(now: Now, config: Config) -> Kernel {
-        let mut grants = GrantTable::new();
+        let mut grants = GrantTable::default();
         let policy = Policy::baseline();
         grants.load(&policy, now.time.as_micros());
         let heap = Heap::new(HeapConfig {
@@ -191,14 +191,14 @@ impl Kernel {
 
     /// Decides on a request and, if it may pass, acts on it.
     fn decide(&mut self, session: Session, agent: Text, request: Request) -> (Ruling, Result<Next, Failure>) {
-        let costs = match self.costs(&request) {
-            Ok(costs) => costs,
+        let amounts = match self.costs(&request) {
+            Ok(amounts) => amounts,
             Err(failure) => {
                 let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("limit"), target: None };
                 return (ruling, Err(failure));
             }
         };
-        let (ruling, permit) = self.gate(session, agent).authorize(request, &costs);
+        let (ruling, permit) = self.gate(session, agent).authorize(request, amounts);
         let next = permit.and_then(|permit| self.exercise(session, ruling.target.clone(), permit));
         (ruling, next)
     }
@@ -338,20 +338,21 @@ impl Kernel {
     }
 
     /// A digest of everything that can be seen of the kernel's state. Equal after replay.
-    pub fn state_digest(&self) -> Digest {
+    pub fn state_digest(&mut self) -> Digest {
         let under_way = self.under_way.iter().map(|(ticket, open)| {
             object! {
                 "ticket": ticket.cause(), "session": u64::from(open.session.number()),
                 "tokens": open.tokens, "aborted": open.aborted.is_some(),
             }
         });
+        let heap = format!("{}", self.heap.digest());
         let state = object! {
             "clock": self.clock.as_micros(),
             "head": format!("{}", self.chain.head()),
             "policy": format!("{}", self.policy.digest()),
             "grants": format!("{}", self.grants.digest()),
             "agents": self.agents.to_value(),
-            "heap": format!("{}", self.heap.digest()),
+            "heap": heap,
             "tools": self.toolbox.to_value(),
             "under_way": under_way.collect::<Vec<Value>>(),
         };
@@ -364,7 +365,7 @@ impl Kernel {
     }
 
     /// What a session is shown of a failure. The last denial is kept.
-    fn shown(&mut self, session: Session, mut failure: Failure) -> Failure {
+    pub(crate) fn shown(&mut self, session: Session, mut failure: Failure) -> Failure {
         let Some(denial) = failure.denial.take() else { return failure };
         let full = session.is_owner() || self.policy.denial_detail_full();
         let denial = if full { *denial } else { denial.redacted() };

@@ -14,6 +14,9 @@ pub(crate) struct Question {
     pub(crate) action: Action,
     pub(crate) target: Target,
     pub(crate) args: Option<Value>,
+    /// Whether what it is done to belongs to whoever asks. A handle is looked up only after the decision, so it counts as
+    /// one's own until then.
+    pub(crate) owned: bool,
 }
 
 /// Why a request has nothing the policy could decide on: it is refused.
@@ -33,15 +36,15 @@ impl Question {
             reason: error.to_string(),
         };
         let path = |action: Action, path: &Text, args: Option<Value>| match Target::path(path) {
-            Ok(target) => Ok(Some(Question { action, target, args })),
+            Ok(target) => Ok(Some(Question { action, target, args, owned: true })),
             Err(error) => Err(unaskable(&action.to_string(), path, error)),
         };
         let named = |action: Action, made: Result<Target, TargetError>, name: &Text, args: Option<Value>| match made {
-            Ok(target) => Ok(Some(Question { action, target, args })),
+            Ok(target) => Ok(Some(Question { action, target, args, owned: true })),
             Err(error) => Err(unaskable(&action.to_string(), name, error)),
         };
         let heap = |action, handle: &ak_heap::Handle, args| {
-            Ok(Some(Question { action, target: Target::heap(handle.raw()), args }))
+            Ok(Some(Question { action, target: Target::heap(handle.raw()), args, owned: true }))
         };
         match request {
             Request::Alloc { type_name, content, .. } => {
@@ -75,7 +78,7 @@ impl Question {
                     reason: "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS".into(),
                 })?;
                 match Target::url(&request.url) {
-                    Ok(target) => Ok(Some(Question { action, target, args: Some(http_args(request)) })),
+                    Ok(target) => Ok(Some(Question { action, target, args: Some(http_args(request)), owned: false })),
                     Err(error) => Err(unaskable(&action.to_string(), &request.url, error)),
                 }
             }
@@ -108,10 +111,10 @@ pub(crate) fn model_of(request: &Value) -> Option<Text> {
 fn http_args(request: &HttpRequest) -> Value {
     let mut headers = Object::new();
     for (name, value) in &request.headers {
-        headers.insert(name.to_ascii_lowercase().as_str(), value.clone().into());
+        headers.insert(name.to_ascii_lowercase().as_str(), value.clone());
     }
     let mut args = Object::new();
-    args.insert("headers", headers.into());
+    args.insert("headers", headers);
     if let Some(body) = &request.body {
         let body = match Value::parse(body, &Limits::default()) {
             Ok(value) => value,

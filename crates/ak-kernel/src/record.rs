@@ -50,32 +50,32 @@ impl Input {
         let mut body = Object::new();
         match self {
             Self::Genesis { config } => {
-                body.insert("in", "genesis".into());
-                body.insert("format", FORMAT_VERSION.into());
-                body.insert("semantics", SEMANTICS_VERSION.into());
+                body.insert("in", "genesis");
+                body.insert("format", FORMAT_VERSION);
+                body.insert("semantics", SEMANTICS_VERSION);
                 body.insert("config", config.to_value());
             }
             Self::Dispatch { session, request } => {
-                body.insert("in", "dispatch".into());
-                body.insert("session", u64::from(session.number()).into());
-                body.insert("op", request.operation().name().into());
+                body.insert("in", "dispatch");
+                body.insert("session", u64::from(session.number()));
+                body.insert("op", request.operation().name());
                 body.insert("args", request.args());
             }
             Self::Progress { ticket, step } => {
-                body.insert("in", "progress".into());
-                body.insert("ticket", ticket.cause().into());
+                body.insert("in", "progress");
+                body.insert("ticket", ticket.cause());
                 body.insert("step", step.to_value());
             }
             Self::Complete { ticket, completion } => {
-                body.insert("in", "complete".into());
-                body.insert("ticket", ticket.cause().into());
+                body.insert("in", "complete");
+                body.insert("ticket", ticket.cause());
                 body.insert("result", completion.to_value());
             }
             Self::Tick => {
-                body.insert("in", "tick".into());
+                body.insert("in", "tick");
             }
         }
-        body.insert("time", time.as_micros().into());
+        body.insert("time", time.as_micros());
         if let Some(entropy) = entropy {
             body.insert("entropy", base64url(entropy));
         }

@@ -1,14 +1,15 @@
 //! Re-execution: feeds a journal to a new kernel and checks that every entry follows.
 
-use alloc::{format, string::String};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 
 use ak_json::{Digest, Value};
 
 use crate::{
     config::Config,
     effect::{Completion, Effect, Ticket},
-    kernel::{Kernel, Output},
+    kernel::{CallId, Kernel, Output},
     record::{Input, Record},
+    reply::Outcome,
     toolbox::run_tool,
 };
 
@@ -30,6 +31,15 @@ pub struct ReplayError {
     pub seq: u64,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// One input that was re-executed.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The record it makes: the recorded one, byte for byte.
+    pub record: Record,
+    /// The replies it releases.
+    pub replies: Vec<(CallId, Outcome)>,
 }
 
 /// A kernel in the making, fed with one recorded input after the other.
@@ -54,21 +64,21 @@ pub struct ReplayError {
 pub struct Replay {
     kernel: Option<Kernel>,
     tools: Tools,
-    rerun: alloc::collections::BTreeMap<Ticket, Completion>,
+    rerun: BTreeMap<Ticket, Completion>,
     seq: u64,
 }
 
 impl Replay {
     /// Begins a replay. The first input must be a genesis.
     pub fn new(tools: Tools) -> Replay {
-        Replay { kernel: None, tools, rerun: alloc::collections::BTreeMap::new(), seq: 0 }
+        Replay { kernel: None, tools, rerun: BTreeMap::new(), seq: 0 }
     }
 
     /// Re-executes one recorded input and compares the entry it makes, byte for byte.
     ///
     /// # Errors
     /// [`ReplayError`] when the body is no input, or the entry that follows from it is not the recorded one.
-    pub fn feed(&mut self, leaf: &[u8], body: &[u8]) -> Result<Record, ReplayError> {
+    pub fn feed(&mut self, leaf: &[u8], body: &[u8]) -> Result<Followed, ReplayError> {
         let seq = self.seq;
         let wrong = |reason: String| ReplayError { seq, reason };
         // The journal's own limits are unknown before its genesis is read; what it holds was within them when written.
@@ -99,23 +109,26 @@ impl Replay {
         if *record.leaf != *leaf {
             return Err(wrong(String::from("another entry follows from this input than the one recorded")));
         }
-        self.release(record.seq);
         self.seq += 1;
-        Ok(record)
+        let replies = self.release(record.seq);
+        Ok(Followed { record, replies })
     }
 
     /// Takes the outputs; tools are run again where that is wanted.
-    fn release(&mut self, seq: u64) {
-        let Some(kernel) = &mut self.kernel else { return };
+    fn release(&mut self, seq: u64) -> Vec<(CallId, Outcome)> {
+        let mut replies = Vec::new();
+        let Some(kernel) = &mut self.kernel else { return replies };
         kernel.committed(seq);
         while let Some(output) = kernel.poll_output() {
             match (self.tools, output) {
                 (Tools::Rerun, Output::Perform(ticket, Effect::RunTool { tool, input, limits })) => {
                     self.rerun.insert(ticket, run_tool(&tool, &input, limits));
                 }
-                (Tools::Recorded | Tools::Rerun, Output::Perform(..) | Output::Reply(..) | Output::Resume(..)) => {}
+                (Tools::Recorded | Tools::Rerun, Output::Reply(call, outcome)) => replies.push((call, outcome)),
+                (Tools::Recorded | Tools::Rerun, Output::Perform(..) | Output::Resume(..)) => {}
             }
         }
+        replies
     }
 
     /// How many entries have followed so far.

@@ -150,18 +150,18 @@ impl Failure {
     /// The same with one more fact.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Failure {
-        self.context.insert(name, value.into());
+        self.context.insert(name, value);
         self
     }
 
     /// The `error` of the wire form.
     pub fn to_value(&self) -> Value {
         let mut error = Object::new();
-        error.insert("code", self.code.number().into());
-        error.insert("name", self.code.name().into());
-        error.insert("message", self.message.as_str().into());
+        error.insert("code", self.code.number());
+        error.insert("name", self.code.name());
+        error.insert("message", self.message.as_str());
         if self.context.len() > 0 {
-            error.insert("context", self.context.clone().into());
+            error.insert("context", self.context.clone());
         }
         insert_some(&mut error, "denial", self.denial.as_deref().map(Denial::to_value));
         error.into()
@@ -227,8 +227,8 @@ macro_rules! denial_form {
             /// The wire form.
             pub fn to_value(&self) -> Value {
                 let mut members = Object::new();
-                $(members.insert(stringify!($field), self.$field.as_str().into());)*
-                members.insert("timestamp", self.timestamp.into());
+                $(members.insert(stringify!($field), self.$field.as_str());)*
+                members.insert("timestamp", self.timestamp);
                 members.into()
             }
 

@@ -4,7 +4,7 @@ use alloc::{format, sync::Arc, vec::Vec};
 
 use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value, object};
-use ak_policy::Dimension;
+use ak_policy::budget::Dimension;
 
 use crate::{
     fields::{FieldError, Fields, base64url},
@@ -225,7 +225,7 @@ impl Request {
         match self {
             Self::Alloc { type_name, content, subject } => {
                 let mut args = content_members(content);
-                args.insert("type", type_name.clone().into());
+                args.insert("type", type_name.clone());
                 insert_some(&mut args, "subject", subject.clone());
                 args.into()
             }
@@ -241,8 +241,8 @@ impl Request {
             Self::LastError | Self::AuditVerify | Self::ToolList => Object::new().into(),
             Self::Authorize { operation, target, args } => {
                 let mut members = Object::new();
-                members.insert("operation", operation.clone().into());
-                members.insert("target", target.clone().into());
+                members.insert("operation", operation.clone());
+                members.insert("target", target.clone());
                 insert_some(&mut members, "args", args.clone());
                 members.into()
             }
@@ -254,13 +254,13 @@ impl Request {
             Self::Http(request) => request.to_value(),
             Self::PolicyLoad { text, base_dir } => {
                 let mut args = Object::new();
-                args.insert("text", text.clone().into());
+                args.insert("text", text.clone());
                 insert_some(&mut args, "base_dir", base_dir.clone());
                 args.into()
             }
             Self::BudgetSet { dimension, limit, agent } => {
                 let mut args = Object::new();
-                args.insert("kind", dimension.as_str().into());
+                args.insert("kind", dimension.as_str());
                 insert_some(&mut args, "limit", *limit);
                 insert_some(&mut args, "agent", agent.clone());
                 args.into()
@@ -272,7 +272,7 @@ impl Request {
             }
             Self::AuditLog { event, details, subject } => {
                 let mut args = Object::new();
-                args.insert("event", event.clone().into());
+                args.insert("event", event.clone());
                 args.insert("details", details.clone());
                 insert_some(&mut args, "subject", subject.clone());
                 args.into()
@@ -371,12 +371,12 @@ impl HttpRequest {
             .map(|(name, value)| Value::from(Vec::from([Value::from(name.clone()), Value::from(value.clone())])))
             .collect();
         let mut args = Object::new();
-        args.insert("method", self.method.clone().into());
-        args.insert("url", self.url.clone().into());
-        args.insert("headers", headers.into());
+        args.insert("method", self.method.clone());
+        args.insert("url", self.url.clone());
+        args.insert("headers", headers);
         insert_some(&mut args, "body", self.body.as_deref().map(base64url));
-        args.insert("max", self.response_bytes_max.into());
-        args.insert("timeout_ms", self.timeout_ms.into());
+        args.insert("max", self.response_bytes_max);
+        args.insert("timeout_ms", self.timeout_ms);
         args.into()
     }
 
@@ -420,7 +420,7 @@ pub(crate) fn headers_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>
 
 pub(crate) fn insert_some<V: Into<Value>>(object: &mut Object, name: &str, value: Option<V>) {
     if let Some(value) = value {
-        object.insert(name, value.into());
+        object.insert(name, value);
     }
 }
 
@@ -443,7 +443,7 @@ pub(crate) fn content_field(fields: &mut Fields<'_>, object: &Value) -> Result<C
 
 fn handle_members(handle: Handle, expected_version: Option<u64>) -> Object {
     let mut args = Object::new();
-    args.insert("handle", format!("{handle}").into());
+    args.insert("handle", format!("{handle}"));
     insert_some(&mut args, "expected_version", expected_version);
     args
 }

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
 use ak_json::{Text, object};
-use ak_policy::{Action, CanonicalUrl, Dimension, Target};
+use ak_policy::{Action, CanonicalUrl, Target, budget::Dimension};
 
 use crate::{
     code::Code,
@@ -41,14 +41,13 @@ impl Kernel {
     }
 
     /// Of a host's addresses those remain that may be connected to.
-    fn judge_addresses(&self, under_way: &UnderWay, url: &CanonicalUrl, found: &[IpAddr]) -> (Ruling, Verdict) {
-        let agent = self.agents.get(under_way.session).map(|agent| &*agent.name).unwrap_or_default();
-        let via = Target::Url(url.clone());
-        let open: Vec<IpAddr> = found
-            .iter()
-            .copied()
-            .filter(|address| self.policy.address_allowed(agent, *address, url.port(), &via))
-            .collect();
+    fn judge_addresses(&mut self, under_way: &UnderWay, url: &CanonicalUrl, found: &[IpAddr]) -> (Ruling, Verdict) {
+        let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let question = match Question::of(&under_way.request, &agent) {
+            Ok(Some(question)) => Question { target: Target::Url(url.clone()), ..question },
+            Ok(None) | Err(_) => return (ruling(Ruled::Refused, "step", None), Verdict::Connect(Vec::new())),
+        };
+        let open = self.gate(under_way.session, agent).open_addresses(&question, found, url.port());
         let target = found.first().map(|address| Target::addr(*address, url.port()).to_string());
         if !open.is_empty() {
             return (ruling(Ruled::Permit, "address", target), Verdict::Connect(open));
@@ -74,7 +73,7 @@ impl Kernel {
         };
         let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
         let args = Question::of(&under_way.request, &agent).ok().flatten().and_then(|question| question.args);
-        let question = Question { action, target: Target::Url(url.clone()), args };
+        let question = Question { action, target: Target::Url(url.clone()), args, owned: false };
         match self.gate(under_way.session, agent).ask(&question) {
             (ruling, Ok(_)) => {
                 under_way.url = Some(url.clone());

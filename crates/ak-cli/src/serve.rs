@@ -1,0 +1,35 @@
+//! `ak serve`: offers a kernel on a Unix socket.
+
+use std::path::PathBuf;
+
+use ak_host::{Connection, Options, Server};
+use clap::Args;
+
+use crate::Failed;
+
+/// Offer a kernel on a Unix socket.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen.
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// The owner's token; made there, readable by its owner alone, if it is not there.
+    #[arg(long, value_name = "PATH")]
+    token_file: PathBuf,
+    /// A policy to load at once.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Where to keep the journal; in memory where absent.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<(), Failed> {
+        let options = Options { state_dir: self.state_dir, policy: self.policy, ..Options::default() };
+        let kernel = Connection::open(&options).map_err(Failed::error)?;
+        let server = Server::bind(&kernel, &self.socket, &self.token_file).map_err(Failed::error)?;
+        eprintln!("listening on unix:{}", self.socket.display());
+        server.run().map_err(Failed::error)
+    }
+}

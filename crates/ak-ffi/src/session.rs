@@ -1,0 +1,66 @@
+//! What the C interface calls: a session, spoken to in JSON.
+
+use std::{collections::BTreeMap, ffi::{CStr, CString}, path::PathBuf, sync::OnceLock};
+
+use ak_host::{
+    Connection, Options,
+    ak_json::{Limits, Value},
+    ak_kernel::{Code, Failure, Operation, Outcome, Request},
+};
+
+/// A session with a kernel.
+pub struct AkSession {
+    connection: Connection,
+}
+
+impl AkSession {
+    pub(crate) fn open(options: &str) -> Result<AkSession, Failure> {
+        let value = parse(options)?;
+        let wrong = |message: String| Failure::new(Code::InvalidArgument, message);
+        let members = value.as_object().ok_or_else(|| wrong("options: expected an object".into()))?;
+        let mut options = Options::default();
+        for (name, value) in members.iter() {
+            let text = value.as_str().ok_or_else(|| wrong(format!("options.{}: expected a string", &**name)))?;
+            match &**name {
+                "url" => options.url = Some(text.to_owned()),
+                "state_dir" => options.state_dir = Some(PathBuf::from(text)),
+                "policy" => options.policy = Some(PathBuf::from(text)),
+                "token_file" => options.token_file = Some(PathBuf::from(text)),
+                unknown => return Err(wrong(format!("options.{unknown}: is not known here"))),
+            }
+        }
+        Ok(AkSession { connection: Connection::open(&options)? })
+    }
+
+    pub(crate) fn agent(&self, name: &str) -> Result<AkSession, Failure> {
+        Ok(AkSession { connection: self.connection.agent(name)? })
+    }
+
+    pub(crate) fn call(&self, op: u16, args: &str) -> Outcome {
+        let operation = Operation::from_number(op)
+            .ok_or_else(|| Failure::new(Code::InvalidArgument, format!("there is no operation {op}")))?;
+        self.connection.call(Request::decode(operation, &parse(args)?)?)
+    }
+
+    pub(crate) fn close(&self) {
+        self.connection.close();
+    }
+}
+
+fn parse(text: &str) -> Result<Value, Failure> {
+    Value::parse(text.as_bytes(), &Limits::default())
+        .map_err(|error| Failure::new(Code::JsonInvalid, format!("the text is not JSON: {error}")))
+}
+
+/// The name of a code as a C string that lives for ever.
+pub(crate) fn code_name(code: i32) -> &'static CStr {
+    static NAMES: OnceLock<BTreeMap<i32, CString>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| {
+        let name = |code: &Code| Some((code.number(), CString::new(code.name()).ok()?));
+        Code::ALL.iter().filter_map(name).collect()
+    });
+    match code {
+        0 => c"OK",
+        _ => names.get(&code).map_or(c"UNKNOWN", |name| name.as_c_str()),
+    }
+}

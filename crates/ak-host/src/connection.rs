@@ -1,0 +1,190 @@
+//! One session with a kernel, wherever the kernel runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ak_json::Text;
+use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, Session};
+
+use crate::{
+    client::{Client, SharedClient},
+    clock,
+    driver::{Driver, HostConfig},
+    files::Protected,
+    infer::Endpoint,
+    log::Log,
+};
+
+/// How to reach or make a kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `unix:///path` of a daemon; an embedded kernel where absent.
+    pub url: Option<String>,
+    /// Where an embedded kernel keeps its journal; in memory where absent.
+    pub state_dir: Option<PathBuf>,
+    /// A policy file that an embedded kernel loads at once.
+    pub policy: Option<PathBuf>,
+    /// The owner's token for a daemon.
+    pub token_file: Option<PathBuf>,
+    /// Certificates for TLS.
+    pub ca: Option<PathBuf>,
+}
+
+impl Options {
+    /// Takes what is absent from `AK_URL`, `AK_STATE_DIR`, `AK_POLICY` and `AK_TOKEN_FILE`.
+    ///
+    /// A place named by the caller, be it a URL or a directory, is not mixed with one from the environment.
+    #[must_use]
+    pub fn or_from_env(mut self) -> Options {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if self.url.is_none() && self.state_dir.is_none() {
+            self.url = std::env::var("AK_URL").ok().filter(|url| !url.is_empty());
+            self.state_dir = path("AK_STATE_DIR").filter(|_| self.url.is_none());
+        }
+        self.policy = self.policy.or_else(|| path("AK_POLICY"));
+        self.token_file = self.token_file.or_else(|| path("AK_TOKEN_FILE"));
+        self
+    }
+}
+
+/// A session with a kernel: embedded in this process, or behind a socket. Cheap to clone.
+#[derive(Clone)]
+pub struct Connection {
+    end: End,
+}
+
+#[derive(Clone)]
+enum End {
+    Embedded(Driver, Session),
+    Remote(SharedClient),
+}
+
+impl Connection {
+    /// Opens the owner's session.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses, the journal cannot be opened, or the policy is refused.
+    pub fn open(options: &Options) -> Result<Connection, Failure> {
+        match &options.url {
+            None => Connection::embed(options),
+            Some(url) => match url.strip_prefix("unix://") {
+                Some(path) => {
+                    let token = options.token_file.as_deref().map(read_token).transpose()?;
+                    let client = Client::connect(Path::new(path), token, None)?;
+                    let connection = Connection { end: End::Remote(Arc::new(client)) };
+                    connection.load_policy(options.policy.as_deref())?;
+                    Ok(connection)
+                }
+                None => {
+                    let message = format!("{url:?} is not a kernel's address: expected unix:///path/of/socket");
+                    Err(Failure::new(Code::InvalidArgument, message))
+                }
+            },
+        }
+    }
+
+    fn embed(options: &Options) -> Result<Connection, Failure> {
+        let protected: Vec<PathBuf> = options.state_dir.iter().chain(&options.policy).cloned().collect();
+        let (kernel, log) = match &options.state_dir {
+            None => (Kernel::new(now()?, Config::default()), Log::in_memory()),
+            Some(directory) => Log::open(directory, || Ok(Kernel::new(now()?, Config::default())))?,
+        };
+        let unusable = |error: std::io::Error| Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"));
+        let config = HostConfig {
+            endpoint: Endpoint::from_env().map_err(|message| Failure::new(Code::NotConfigured, message))?,
+            protected: Protected::new(&protected).map_err(unusable)?,
+        };
+        let driver = Driver::new(kernel, log, config);
+        driver.settle_unknown()?;
+        let connection = Connection { end: End::Embedded(driver, Session::OWNER) };
+        connection.load_policy(options.policy.as_deref())?;
+        Ok(connection)
+    }
+
+    fn load_policy(&self, path: Option<&Path>) -> Result<(), Failure> {
+        match path {
+            None => Ok(()),
+            Some(path) => self.call(policy_request(path)?).map(|_| ()),
+        }
+    }
+
+    /// Makes a request and waits for its outcome.
+    pub fn call(&self, request: Request) -> Outcome {
+        self.call_streaming(request, &mut |_| true)
+    }
+
+    /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
+    ///
+    /// A piece is the JSON text of one server-sent event. When `on_chunk` gives false the stream stops.
+    pub fn call_streaming(&self, request: Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+        match &self.end {
+            End::Embedded(driver, session) => driver.call_streaming(*session, request, on_chunk),
+            End::Remote(client) => client.call(&request, on_chunk),
+        }
+    }
+
+    /// A session for an agent. Only the owner may open one.
+    ///
+    /// # Errors
+    /// When this is not the owner's session, or the name is no agent's name.
+    pub fn agent(&self, name: &str) -> Result<Connection, Failure> {
+        match &self.end {
+            End::Embedded(driver, session) => {
+                let session = driver.open_agent(*session, name)?;
+                Ok(Connection { end: End::Embedded(driver.clone(), session) })
+            }
+            End::Remote(client) => Ok(Connection { end: End::Remote(Arc::new(client.agent(name)?)) }),
+        }
+    }
+
+    /// Whether this is the owner's session.
+    pub fn is_owner(&self) -> bool {
+        match &self.end {
+            End::Embedded(_, session) => session.is_owner(),
+            End::Remote(client) => client.is_owner(),
+        }
+    }
+
+    /// Ends the session; an owner's session ends an embedded kernel with it. Later calls fail.
+    pub fn close(&self) {
+        match &self.end {
+            End::Embedded(driver, session) if session.is_owner() => driver.close(),
+            End::Embedded(..) => {}
+            End::Remote(client) => client.close(),
+        }
+    }
+
+    /// The embedded kernel's driver, if there is one.
+    pub fn driver(&self) -> Option<Driver> {
+        match &self.end {
+            End::Embedded(driver, _) => Some(driver.clone()),
+            End::Remote(_) => None,
+        }
+    }
+}
+
+/// The request that loads the policy file at `path`. `./…` in it is relative to its directory.
+///
+/// # Errors
+/// When the file cannot be read as UTF-8.
+pub fn policy_request(path: &Path) -> Result<Request, Failure> {
+    let unreadable = |error: std::io::Error| {
+        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Io };
+        Failure::new(code, format!("policy {}: {error}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let directory = std::path::absolute(path).map_err(unreadable)?.parent().map(Path::to_owned);
+    let base_dir = directory.as_deref().and_then(Path::to_str).map(Text::from);
+    Ok(Request::PolicyLoad { text: Text::from(text), base_dir })
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(token) => Ok(token.trim().to_owned()),
+        Err(error) => Err(Failure::new(Code::NotConfigured, format!("token file {}: {error}", path.display()))),
+    }
+}
+
+fn now() -> Result<ak_kernel::Now, Failure> {
+    clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
+}

@@ -1,0 +1,134 @@
+//! A directory of the file system as the journal's disk.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use ak_audit::{Disk, DiskError};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+
+/// The name of the file whose lock is the right to write.
+const LOCK_FILE: &str = "lock";
+
+/// A directory, its files opened once and kept open.
+#[derive(Debug)]
+pub struct FileDisk {
+    directory: PathBuf,
+    files: Mutex<BTreeMap<String, Arc<File>>>,
+    lock: Option<File>,
+}
+
+impl FileDisk {
+    /// The directory, which is made if it is not there, for its owner alone.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(directory: &Path) -> io::Result<FileDisk> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        Ok(FileDisk { directory: directory.to_owned(), files: Mutex::default(), lock: None })
+    }
+
+    fn open(&self, name: &str, create: bool) -> Result<Arc<File>, DiskError> {
+        let mut files = self.files.lock().map_err(|_| DiskError::Failed("a thread died holding the disk".into()))?;
+        if let Some(file) = files.get(name) {
+            return Ok(file.clone());
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(false).mode(0o600);
+        let file = Arc::new(options.open(self.directory.join(name)).map_err(failed)?);
+        files.insert(name.to_owned(), file.clone());
+        Ok(file)
+    }
+}
+
+impl Disk for FileDisk {
+    fn lock(&mut self) -> Result<(), DiskError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(self.directory.join(LOCK_FILE)).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                self.lock = Some(file);
+                Ok(())
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::Locked),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    fn list(&self) -> Result<Vec<String>, DiskError> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if name != LOCK_FILE {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn length(&self, name: &str) -> Result<u64, DiskError> {
+        Ok(self.open(name, false)?.metadata().map_err(failed)?.len())
+    }
+
+    fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        let file = self.open(name, false)?;
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn allocate(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
+        let file = self.open(name, true)?;
+        let before = file.metadata().map_err(failed)?.len();
+        if before >= length {
+            return Ok(());
+        }
+        match fallocate(&*file, FallocateFlags::empty(), before, length - before) {
+            Ok(()) => Ok(()),
+            // File systems without preallocation: the space is taken when it is written.
+            Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(length).map_err(failed),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.open(name, false)?.write_all_at(bytes, offset).map_err(failed)
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), DiskError> {
+        self.open(name, false)?.sync_data().map_err(failed)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        if let Ok(mut files) = self.files.lock() {
+            files.remove(name);
+        }
+        std::fs::remove_file(self.directory.join(name)).map_err(failed)
+    }
+
+    fn sync_dir(&mut self) -> Result<(), DiskError> {
+        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    }
+}
+
+fn failed(error: io::Error) -> DiskError {
+    match error.kind() {
+        io::ErrorKind::NotFound => DiskError::Absent,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,
+        _ => DiskError::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,306 @@
+//! The run loop around one kernel: persist, commit, perform, complete.
+//!
+//! The kernel sits behind one lock. A call dispatches on its own thread; while an effect runs, the lock is free.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use ak_kernel::{
+    CallId, Code, Completion, Effect, Failure, Kernel, Outcome, Output, Record, Reply, Request, Session, Step, Ticket, Verdict, run_tool,
+};
+use tokio::runtime::Runtime;
+
+use crate::{
+    clock, files,
+    files::Protected,
+    http::{self, HttpJob},
+    infer::{self, Endpoint},
+    log::{self, Log},
+};
+
+/// What the operator configures; none of it can be reached by an agent.
+#[derive(Clone, Debug, Default)]
+pub struct HostConfig {
+    /// Where models are asked, or why the setting cannot be used.
+    pub endpoint: Option<Endpoint>,
+    /// Files and directories that no agent may touch.
+    pub protected: Protected,
+}
+
+/// One kernel with its log and its drivers. Cheap to clone; all clones are the same kernel.
+#[derive(Clone)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    config: HostConfig,
+    runtime: OnceLock<Runtime>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The last clone may be dropped by one of the runtime's own threads, which must not wait for itself.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct State {
+    kernel: Kernel,
+    log: Log,
+    waiting: BTreeMap<CallId, Sender<Event>>,
+    verdicts: BTreeMap<Ticket, Verdict>,
+    /// Why nothing can be done any more.
+    stopped: Option<Failure>,
+}
+
+/// What a caller waits for.
+enum Event {
+    Chunk(String),
+    Ended(Outcome),
+}
+
+impl Driver {
+    /// Takes a kernel whose records so far are in `log`.
+    pub(crate) fn new(kernel: Kernel, log: Log, config: HostConfig) -> Driver {
+        let stopped = log.refusal();
+        let mut state = State { kernel, log, waiting: BTreeMap::new(), verdicts: BTreeMap::new(), stopped };
+        if state.stopped.is_none() {
+            // A new kernel's genesis is durable before anything else happens.
+            state.pump();
+        }
+        Driver { shared: Arc::new(Shared { state: Mutex::new(state), config, runtime: OnceLock::new() }) }
+    }
+
+    /// Makes a request and waits for its outcome.
+    pub fn call(&self, session: Session, request: Request) -> Outcome {
+        self.call_streaming(session, request, &mut |_| true)
+    }
+
+    /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
+    ///
+    /// When `on_chunk` gives false the effect is stopped at its next piece.
+    pub fn call_streaming(&self, session: Session, request: Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+        let (sender, receiver) = channel();
+        let jobs = {
+            let mut state = self.state()?;
+            // A log that was found damaged can still be verified; nothing else is possible.
+            if let Some(failure) = &state.stopped {
+                return match request {
+                    Request::AuditVerify if session.is_owner() => Ok(Reply::Value(state.log.verdict())),
+                    _ => Err(failure.clone()),
+                };
+            }
+            let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
+            let call = state.kernel.dispatch(now, session, request);
+            state.waiting.insert(call, sender.clone());
+            state.pump()
+        };
+        for (ticket, effect) in jobs {
+            self.perform(ticket, effect, &sender);
+        }
+        drop(sender);
+        wait(&receiver, on_chunk)
+    }
+
+    /// Opens a session for an agent, if `session` may.
+    pub(crate) fn open_agent(&self, session: Session, name: &str) -> Result<Session, Failure> {
+        match self.call(session, Request::SessionOpen { agent: name.into() })? {
+            Reply::Session(session) => Ok(session),
+            other => Err(Failure::new(Code::Io, format!("the kernel opened no session but gave {other:?}"))),
+        }
+    }
+
+    /// Ends the kernel: later calls fail. What is under way is not waited for.
+    pub fn close(&self) {
+        if let Ok(mut state) = self.state() {
+            let closed = Failure::new(Code::NotConfigured, "the kernel is closed");
+            state.stop(closed);
+            state.log.close();
+        }
+    }
+
+    /// Completes what was under way when the kernel last stopped: nobody knows whether it happened.
+    pub(crate) fn settle_unknown(&self) -> Result<(), Failure> {
+        let tickets = self.state()?.kernel.tickets();
+        for ticket in tickets {
+            self.finish(ticket, Completion::Unknown);
+        }
+        Ok(())
+    }
+
+    /// Everything recorded so far, as [`Replay`] takes it.
+    pub fn records(&self) -> Result<Vec<Record>, Failure> {
+        let unreadable = |error: ak_audit::JournalError| Failure::new(Code::Io, format!("the journal: {error}"));
+        self.state()?.log.records().map_err(unreadable)
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
+        let panicked = |_| Failure::new(Code::Io, "the kernel is stopped: a thread died while it held the kernel");
+        self.shared.state.lock().map_err(panicked)
+    }
+
+    /// Starts an effect: what waits for others goes to the runtime, the rest is done on this thread.
+    fn perform(&self, ticket: Ticket, effect: Effect, sender: &Sender<Event>) {
+        let asker = Asker { driver: self.clone(), ticket, sender: sender.clone() };
+        match effect {
+            Effect::File { root, path, action } => {
+                let completion = files::perform(&root, path.as_str(), &action, &self.shared.config.protected);
+                self.finish(ticket, completion);
+            }
+            Effect::RunTool { tool, input, limits } => self.finish(ticket, run_tool(&tool, &input, limits)),
+            Effect::VerifyLog => {
+                let verified = self.records().map(|records| log::verify(&records));
+                let failed = |failure: Failure| Completion::failed(failure.code, failure.message);
+                self.finish(ticket, verified.map_or_else(failed, Completion::Value));
+            }
+            Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
+                let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };
+                self.spawn(ticket, async move { http::perform(job, &asker).await });
+            }
+            Effect::Infer { request, stream, response_bytes_max, .. } => {
+                let endpoint = self.shared.config.endpoint.clone();
+                let work = async move {
+                    infer::perform(endpoint.as_ref(), request, stream, response_bytes_max, &asker).await
+                };
+                self.spawn(ticket, work);
+            }
+        }
+    }
+
+    /// Performs an effect on the runtime, until its agent's wall time is over.
+    fn spawn(&self, ticket: Ticket, work: impl Future<Output = Completion> + Send + 'static) {
+        let due = self.state().ok().and_then(|state| state.kernel.poll_timeout());
+        let driver = self.clone();
+        let bounded = async move {
+            let Some(left) = due.map(clock::until) else { return work.await };
+            match tokio::time::timeout(left, work).await {
+                Ok(completion) => completion,
+                Err(_) => {
+                    driver.feed(|kernel, now| kernel.handle_timeout(now));
+                    Completion::failed(Code::Deadline, "the wall time of the agent is used up")
+                }
+            }
+        };
+        match self.runtime() {
+            Ok(runtime) => {
+                let driver = self.clone();
+                runtime.spawn(async move { driver.finish(ticket, bounded.await) });
+            }
+            Err(error) => self.finish(ticket, Completion::failed(Code::Io, format!("no runtime: {error}"))),
+        }
+    }
+
+    fn runtime(&self) -> std::io::Result<&Runtime> {
+        if let Some(runtime) = self.shared.runtime.get() {
+            return Ok(runtime);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        Ok(self.shared.runtime.get_or_init(|| runtime))
+    }
+
+    /// Hands the end of an effect to the kernel.
+    fn finish(&self, ticket: Ticket, completion: Completion) {
+        self.feed(|kernel, now| kernel.complete(now, ticket, completion));
+        if let Ok(mut state) = self.state() {
+            // A verdict that nobody asked for, as when the time is over, ends with its effect.
+            state.verdicts.remove(&ticket);
+        }
+    }
+
+    fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
+        let Ok(mut state) = self.state() else { return };
+        match clock::now() {
+            Ok(now) if state.stopped.is_none() => {
+                input(&mut state.kernel, now);
+                // Completions and steps let no new effects out.
+                let jobs = state.pump();
+                debug_assert!(jobs.is_empty(), "only requests let effects out");
+            }
+            Ok(_) => {}
+            Err(error) => state.stop(Failure::new(Code::Io, format!("no entropy: {error}"))),
+        }
+    }
+}
+
+impl State {
+    /// Persists what the kernel recorded, then releases what rests on it. Gives the effects to perform.
+    fn pump(&mut self) -> Vec<(Ticket, Effect)> {
+        let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
+        if let Some(seq) = records.last().map(|record| record.seq) {
+            if let Err(error) = self.log.append(records) {
+                // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
+                let message = format!("the journal could not be written, reopen the kernel: {error}");
+                self.stop(Failure::new(Code::UnknownOutcome, message));
+                return Vec::new();
+            }
+            self.kernel.committed(seq);
+        }
+        let mut jobs = Vec::new();
+        while let Some(output) = self.kernel.poll_output() {
+            match output {
+                Output::Reply(call, outcome) => {
+                    if let Some(waiting) = self.waiting.remove(&call) {
+                        // A caller that is gone needs no reply.
+                        let _ = waiting.send(Event::Ended(outcome));
+                    }
+                }
+                Output::Perform(ticket, effect) => jobs.push((ticket, effect)),
+                Output::Resume(ticket, verdict) => {
+                    self.verdicts.insert(ticket, verdict);
+                }
+            }
+        }
+        jobs
+    }
+
+    fn stop(&mut self, failure: Failure) {
+        for waiting in std::mem::take(&mut self.waiting).into_values() {
+            let _ = waiting.send(Event::Ended(Err(failure.clone())));
+        }
+        self.stopped.get_or_insert(failure);
+    }
+}
+
+fn wait(receiver: &Receiver<Event>, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+    loop {
+        match receiver.recv() {
+            Ok(Event::Chunk(chunk)) => {
+                if !on_chunk(&chunk) {
+                    return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
+                }
+            }
+            Ok(Event::Ended(outcome)) => return outcome,
+            Err(_) => return Err(Failure::new(Code::UnknownOutcome, "the effect's driver is gone")),
+        }
+    }
+}
+
+/// Through this an effect under way asks the kernel what it may do next.
+pub(crate) struct Asker {
+    driver: Driver,
+    ticket: Ticket,
+    sender: Sender<Event>,
+}
+
+impl Asker {
+    /// Puts a step to the kernel. Without an answer the effect stops.
+    pub(crate) fn ask(&self, step: Step) -> Verdict {
+        self.driver.feed(|kernel, now| kernel.progress(now, self.ticket, step));
+        let verdict = self.driver.state().ok().and_then(|mut state| state.verdicts.remove(&self.ticket));
+        verdict.unwrap_or_else(|| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
+    }
+
+    /// Hands a piece of the answer to the caller; false when the caller is gone.
+    pub(crate) fn deliver(&self, chunk: &str) -> bool {
+        self.sender.send(Event::Chunk(chunk.to_owned())).is_ok()
+    }
+}

@@ -1,0 +1,176 @@
+//! The daemon: one kernel offered on a Unix socket.
+
+use std::{
+    io,
+    os::unix::{
+        fs::{OpenOptionsExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ak_json::{Value, object};
+use ak_kernel::{Code, Failure, Session, outcome_to_value, wire::{Flags, PAYLOAD_BYTES_MAX, VERSION}};
+
+use crate::{connection::Connection, driver::Driver, wire};
+
+/// Most connections at once; the next one is told so and closed.
+pub const CONNECTIONS_MAX: u64 = 1_024;
+/// Bytes of the owner's token before it is written as hexadecimal.
+const TOKEN_BYTES: usize = 32;
+
+/// A kernel that listens.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    driver: Driver,
+    token: Arc<str>,
+}
+
+impl Server {
+    /// Listens at `path`. The owner's token is read from `token_file`, or made there for its owner's eyes alone.
+    ///
+    /// # Errors
+    /// When the socket or the file cannot be made, or another daemon listens already.
+    pub fn bind(connection: &Connection, path: &Path, token_file: &Path) -> io::Result<Server> {
+        let driver = connection.driver().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
+        let token = owner_token(token_file)?;
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{} is served already", path.display())));
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Server { listener, path: path.to_owned(), driver, token: token.into() })
+    }
+
+    /// Serves until the process ends.
+    ///
+    /// # Errors
+    /// When the socket breaks.
+    pub fn run(&self) -> io::Result<()> {
+        let open = Arc::new(AtomicU64::new(0));
+        for stream in self.listener.incoming() {
+            let stream = stream?;
+            let (driver, token, open) = (self.driver.clone(), self.token.clone(), open.clone());
+            if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
+                open.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            std::thread::spawn(move || {
+                // A connection that breaks concerns nobody else; its client sees it.
+                let _ = serve(&driver, &token, stream);
+                open.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The socket file is of no use without its listener; that it is gone already is fine.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The owner's credential: 64 hexadecimal digits in a file that only its owner may read.
+fn owner_token(path: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(token) => {
+            let mode = std::fs::metadata(path)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                let message = format!("{}: others may read the token (mode {:o}); make it 0600", path.display(), mode & 0o777);
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+            }
+            match token.trim() {
+                token if token.len() == 2 * TOKEN_BYTES => Ok(token.to_owned()),
+                _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: is not an owner token", path.display()))),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut bytes = [0; TOKEN_BYTES];
+            getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+            let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            io::Write::write_all(&mut file, token.as_bytes())?;
+            Ok(token)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// One connection: HELLO, then requests one after the other.
+fn serve(driver: &Driver, token: &str, mut stream: UnixStream) -> Result<(), Failure> {
+    let Some(hello) = wire::read(&mut stream)? else { return Ok(()) };
+    let opened = match hello.flags.has(Flags::HELLO) {
+        true => greet(driver, token, &hello.payload),
+        false => Err(Failure::new(Code::FrameInvalid, "the first frame is not HELLO")),
+    };
+    let session = match opened {
+        Ok(session) => session,
+        Err(failure) => {
+            let error = outcome_to_value(&Err(failure));
+            return wire::write(&mut stream, Flags::HELLO.with(Flags::ERROR), hello.sequence, &error);
+        }
+    };
+    let limits = object! { "payload_bytes_max": PAYLOAD_BYTES_MAX as u64 };
+    let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": session.is_owner() };
+    let welcome = object! { "ok": true, "result": welcome };
+    wire::write(&mut stream, Flags::HELLO.with(Flags::RESPONSE), hello.sequence, &welcome)?;
+    let mut newest = hello.sequence;
+    while let Some(frame) = wire::read(&mut stream)? {
+        let sequence = frame.sequence;
+        let outcome = if frame.sequence <= newest {
+            Err(Failure::new(Code::Replay, format!("sequence {sequence} does not rise above {newest}")))
+        } else if !frame.flags.has(Flags::REQUEST) {
+            Err(Failure::new(Code::FrameInvalid, "the frame is not a request"))
+        } else {
+            newest = sequence;
+            wire::request_of(&frame.payload).and_then(|request| {
+                driver.call_streaming(session, request, &mut |chunk| {
+                    let payload = object! { "data": chunk };
+                    wire::write(&mut stream, Flags::RESPONSE.with(Flags::CHUNK), sequence, &payload).is_ok()
+                })
+            })
+        };
+        let flags = if outcome.is_ok() { Flags::RESPONSE } else { Flags::RESPONSE.with(Flags::ERROR) };
+        let payload = outcome_to_value(&outcome);
+        match wire::write(&mut stream, flags.with(Flags::END), sequence, &payload) {
+            Err(failure) if failure.code == Code::FrameTooLarge => {
+                let payload = outcome_to_value(&Err(failure));
+                wire::write(&mut stream, Flags::RESPONSE.with(Flags::ERROR), sequence, &payload)?;
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; without it nothing opens.
+fn greet(driver: &Driver, token: &str, hello: &Value) -> Result<Session, Failure> {
+    let speaks = hello.get("versions").and_then(Value::as_array);
+    if !speaks.is_some_and(|versions| versions.iter().any(|version| version.as_u64() == Some(u64::from(VERSION)))) {
+        return Err(Failure::new(Code::Version, format!("this side speaks version {VERSION}")));
+    }
+    let presented = hello.get("token").and_then(Value::as_str).unwrap_or_default();
+    if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) {
+        let message = "HELLO carries no valid token: set AK_TOKEN_FILE to the owner's token file";
+        return Err(Failure::new(Code::CapInvalid, message));
+    }
+    match hello.get("agent").and_then(Value::as_str) {
+        None => Ok(Session::OWNER),
+        Some(agent) => driver.open_agent(Session::OWNER, agent),
+    }
+}
+
+fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |different, (a, b)| different | (a ^ b)) == 0
+}

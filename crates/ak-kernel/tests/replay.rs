@@ -1,0 +1,246 @@
+//! I6: re-executing the journal reproduces every decision, reply, leaf and the state.
+
+mod support;
+
+use std::sync::Arc;
+
+use ak_heap::{Content, Handle};
+use ak_json::{Text, object};
+use ak_kernel::{
+    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Replay, Reply, Request, Session, Step, Tools, run_tool,
+    outcome_to_value, stream,
+};
+use ak_policy::Dimension;
+use proptest::prelude::*;
+
+use support::{Machine, alloc, json, load, tool, write};
+
+/// What a random run does next. Numbers are taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Act {
+    Alloc { agent: usize, value: i64 },
+    Raw { agent: usize, bytes: Vec<u8> },
+    Read { agent: usize, object: usize },
+    Write { agent: usize, object: usize, value: i64, version: Option<u64> },
+    BadPatch { agent: usize, object: usize },
+    Delete { agent: usize, object: usize },
+    Add { agent: usize, a: i64, b: i64 },
+    BadCall { agent: usize },
+    FileRead { agent: usize, inside: bool },
+    FileWrite { agent: usize },
+    Http { agent: usize, host: usize },
+    Infer { agent: usize, max_tokens: u64 },
+    End { effect: usize, how: usize },
+    Stale,
+    Authorize { agent: usize, what: usize },
+    Policy { which: usize },
+    Budget { agent: usize, dimension: usize, limit: u64 },
+    Log { agent: usize, reserved: bool },
+    Query { agent: usize },
+    Sleep { ms: u64 },
+    ClockBack { ms: u64 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let agent = 0..4usize;
+    prop_oneof![
+        4 => (agent.clone(), any::<i64>()).prop_map(|(agent, value)| Act::Alloc { agent, value }),
+        1 => (agent.clone(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(agent, bytes)| Act::Raw { agent, bytes }),
+        3 => (agent.clone(), any::<usize>()).prop_map(|(agent, object)| Act::Read { agent, object }),
+        3 => (agent.clone(), any::<usize>(), any::<i64>(), proptest::option::of(0..3u64))
+            .prop_map(|(agent, object, value, version)| Act::Write { agent, object, value, version }),
+        1 => (agent.clone(), any::<usize>()).prop_map(|(agent, object)| Act::BadPatch { agent, object }),
+        1 => (agent.clone(), any::<usize>()).prop_map(|(agent, object)| Act::Delete { agent, object }),
+        2 => (agent.clone(), any::<i64>(), any::<i64>()).prop_map(|(agent, a, b)| Act::Add { agent, a, b }),
+        1 => agent.clone().prop_map(|agent| Act::BadCall { agent }),
+        2 => (agent.clone(), any::<bool>()).prop_map(|(agent, inside)| Act::FileRead { agent, inside }),
+        1 => agent.clone().prop_map(|agent| Act::FileWrite { agent }),
+        2 => (agent.clone(), 0..3usize).prop_map(|(agent, host)| Act::Http { agent, host }),
+        2 => (agent.clone(), 0..500u64).prop_map(|(agent, max_tokens)| Act::Infer { agent, max_tokens }),
+        6 => (any::<usize>(), 0..6usize).prop_map(|(effect, how)| Act::End { effect, how }),
+        1 => Just(Act::Stale),
+        2 => (agent.clone(), 0..5usize).prop_map(|(agent, what)| Act::Authorize { agent, what }),
+        1 => (0..POLICIES.len()).prop_map(|which| Act::Policy { which }),
+        1 => (agent.clone(), 0..9usize, 0..2000u64)
+            .prop_map(|(agent, dimension, limit)| Act::Budget { agent, dimension, limit }),
+        1 => (agent.clone(), any::<bool>()).prop_map(|(agent, reserved)| Act::Log { agent, reserved }),
+        1 => agent.prop_map(|agent| Act::Query { agent }),
+        1 => (0..100_000u64).prop_map(|ms| Act::Sleep { ms }),
+        1 => (0..100_000u64).prop_map(|ms| Act::ClockBack { ms }),
+    ]
+}
+
+const POLICIES: [&str; 5] = [
+    "profiles = []",
+    "",
+    "[fs]\nread = [\"/data/**\"]\nwrite = [\"/data/out/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]\n[infer]\nmodels = [\"m-*\"]\nmax_tokens = 100\n",
+    "[tools]\ndeny = [\"add\"]\n[budgets]\ntool_calls = 2\ntokens = 400\n",
+    "profiles = []\n[[capability]]\nname = \"add\"\nresource = \"*\"\nmethods = [\"execute\"]\nexpires_minutes = 1\nrate = \"2/min\"\n",
+];
+
+struct Run {
+    machine: Machine,
+    agents: Vec<Session>,
+    objects: Vec<Handle>,
+}
+
+impl Run {
+    fn new() -> Run {
+        let mut machine = Machine::new();
+        let mut agents = vec![Session::OWNER];
+        for name in ["a", "b", "crew/c"] {
+            agents.push(machine.agent(name));
+        }
+        Run { machine, agents, objects: vec![Handle::from_raw(1)] }
+    }
+
+    fn take(&mut self, act: Act) {
+        let object = |index: usize, objects: &[Handle]| objects[index % objects.len()];
+        let agents = self.agents.clone();
+        let (agent, request) = match act {
+            Act::Alloc { agent, value } => (agent, alloc("counter", &format!("{{\"value\":{value}}}"))),
+            Act::Raw { agent, bytes } => {
+                (agent, Request::Alloc { type_name: "raw".into(), content: Content::Raw(bytes.into()), subject: Some("alice".into()) })
+            }
+            Act::Read { agent, object: index } => (agent, Request::Read { handle: object(index, &self.objects) }),
+            Act::Write { agent, object: index, value, version } => {
+                let patch = format!("[{{\"op\":\"replace\",\"path\":\"/value\",\"value\":{value}}}]");
+                (agent, write(object(index, &self.objects), &patch, version))
+            }
+            Act::BadPatch { agent, object: index } => {
+                (agent, write(object(index, &self.objects), "[{\"op\":\"test\",\"path\":\"/x\",\"value\":1}]", None))
+            }
+            Act::Delete { agent, object: index } => {
+                (agent, Request::Delete { handle: object(index, &self.objects), expected_version: None })
+            }
+            Act::Add { agent, a, b } => (agent, tool("add", &format!("{{\"a\":{a},\"b\":{b}}}"))),
+            Act::BadCall { agent } => (agent, tool("nothing@9.9.9", "[]")),
+            Act::FileRead { agent, inside } => {
+                let path = if inside { "/data/./x/../y.txt" } else { "/etc/passwd" };
+                (agent, Request::FsRead { path: path.into(), bytes_max: 1000 })
+            }
+            Act::FileWrite { agent } => {
+                (agent, Request::FsWrite { path: "/data/out/z".into(), data: Arc::from(&b"bytes"[..]) })
+            }
+            Act::Http { agent, host } => {
+                let url = ["https://a.example/x", "https://evila.example/", "http://127.0.0.1:1/"][host % 3];
+                (agent, Request::Http(HttpRequest {
+                    method: "GET".into(), url: url.into(), headers: vec![("accept".into(), "*/*".into())], body: None,
+                    response_bytes_max: 100, timeout_ms: 1000,
+                }))
+            }
+            Act::Infer { agent, max_tokens } => {
+                let request = object! { "model": "m-1", "max_tokens": max_tokens, "messages": json(r#"[{"role":"user","content":"hi"}]"#) };
+                (agent, Request::Inference { request, stream: max_tokens % 2 == 0 })
+            }
+            Act::Authorize { agent, what } => {
+                let (operation, target) =
+                    [("read", "/data/x"), ("execute", "add"), ("http.get", "https://a.example/"), ("fly", "moon"), ("read", "0x1")][what % 5];
+                (agent, Request::Authorize { operation: operation.into(), target: target.into(), args: None })
+            }
+            Act::Policy { which } => (0, load(POLICIES[which])),
+            Act::Budget { agent, dimension, limit } => {
+                (agent, Request::BudgetSet { dimension: Dimension::ALL[dimension % 9], limit: Some(limit), agent: None })
+            }
+            Act::Log { agent, reserved } => {
+                let event = if reserved { "alloc" } else { "shipped" };
+                (agent, Request::AuditLog { event: event.into(), details: object! { "n": 1 }, subject: Some("bob".into()) })
+            }
+            Act::Query { agent } => (agent, Request::AuditQuery(Filter { newest: true, limit: Some(5), ..Filter::default() })),
+            Act::Sleep { ms } => return self.machine.sleep_ms(ms),
+            Act::ClockBack { ms } => {
+                self.machine.clock_us -= ms * 1000;
+                return;
+            }
+            Act::Stale => {
+                let Some((ticket, _)) = self.machine.effects.first().cloned() else { return };
+                self.machine.effects.remove(0);
+                self.machine.complete(ticket, Completion::Unknown);
+                self.machine.complete(ticket, Completion::Done);
+                return;
+            }
+            Act::End { effect, how } => return self.end(effect, how),
+        };
+        let call = self.machine.dispatch(agents[agent % agents.len()], request);
+        if let Some(Ok(Reply::Handle(handle))) = self.machine.replies.get(&call) {
+            self.objects.push(*handle);
+        }
+        let now = self.machine.now();
+        self.machine.kernel.handle_timeout(now);
+        self.machine.settle();
+    }
+
+    fn end(&mut self, index: usize, how: usize) {
+        if self.machine.effects.is_empty() {
+            return;
+        }
+        let index = index % self.machine.effects.len();
+        let (ticket, effect) = self.machine.effects.swap_remove(index);
+        let completion = match (how, effect) {
+            (0, _) => Completion::failed(Code::Io, "the disk is on fire"),
+            (1, _) => Completion::Unknown,
+            (_, Effect::RunTool { tool, input, limits }) => run_tool(&tool, &input, limits),
+            (_, Effect::Http { .. }) => {
+                self.machine.progress(ticket, Step::Resolved(vec!["8.8.8.8".parse().unwrap(), "10.0.0.1".parse().unwrap()]));
+                let url = Text::from(["https://a.example/next", "https://other.example/", "nonsense"][how % 3]);
+                self.machine.progress(ticket, Step::Redirect { method: "GET".into(), url });
+                Completion::Http(HttpResponse { status: 200, headers: vec![], body: Arc::from(&b"ok"[..]) })
+            }
+            (_, Effect::Infer { .. }) => {
+                self.machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 60 * how as u64 });
+                Completion::Inferred { response: object! { "choices": Vec::new() }, tokens: 60 * how as u64 }
+            }
+            (_, Effect::File { .. }) => Completion::File(Arc::from(&b"content"[..])),
+            (_, Effect::VerifyLog) => Completion::Value(object! { "consistent": true }),
+        };
+        self.machine.complete(ticket, completion);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn replay_reproduces_everything(acts in proptest::collection::vec(act(), 1..60)) {
+        let mut run = Run::new();
+        for act in acts {
+            run.take(act);
+        }
+        let machine = &run.machine;
+        let bytes = stream::encode(&machine.records);
+        let mut replay = Replay::new(Tools::Rerun);
+        let mut replies = 0;
+        for (entry, record) in stream::decode(&bytes).unwrap().zip(&machine.records) {
+            let (leaf, body) = entry.unwrap();
+            let followed = replay.feed(leaf, body).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            prop_assert_eq!(&followed.record, record);
+            for (call, outcome) in followed.replies {
+                prop_assert_eq!(outcome_to_value(&outcome), outcome_to_value(&machine.replies[&call]));
+                replies += 1;
+            }
+        }
+        prop_assert_eq!(replies, machine.replies.len());
+        let again = replay.finish().unwrap();
+        prop_assert_eq!(again.head(), machine.kernel.head());
+        prop_assert_eq!(again.state_digest(), machine.kernel.state_digest());
+    }
+
+    #[test]
+    fn no_forged_body_follows(acts in proptest::collection::vec(act(), 1..20), at in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>()) {
+        let mut run = Run::new();
+        for act in acts {
+            run.take(act);
+        }
+        let records = &run.machine.records;
+        let forged = at.index(records.len());
+        let mut body = records[forged].body.to_vec();
+        let byte = byte.index(body.len());
+        body[byte] ^= 1;
+        let mut replay = Replay::new(Tools::Recorded);
+        let wrong = records.iter().enumerate().find_map(|(index, record)| {
+            let body = if index == forged { &body[..] } else { &record.body };
+            replay.feed(&record.leaf, body).err()
+        });
+        prop_assert_eq!(wrong.map(|error| error.seq), Some(forged as u64));
+    }
+}

@@ -1,0 +1,185 @@
+//! A driver for tests: virtual time, memory log, effects ended by the test.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::collections::BTreeMap;
+
+use ak_heap::{Content, Handle};
+use ak_json::{Limits, Value};
+use ak_kernel::{
+    CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Record, Reply, Replay, Request, Session, Step,
+    Ticket, Time, Tools, Verdict, run_tool,
+};
+
+/// 2026-01-01, in µs.
+const START_US: u64 = 1_767_225_600_000_000;
+
+pub struct Machine {
+    pub kernel: Kernel,
+    pub records: Vec<Record>,
+    pub replies: BTreeMap<CallId, Outcome>,
+    pub effects: Vec<(Ticket, Effect)>,
+    pub verdicts: Vec<(Ticket, Verdict)>,
+    pub clock_us: u64,
+    inputs: u64,
+}
+
+impl Machine {
+    pub fn new() -> Machine {
+        Machine::with(Config::default())
+    }
+
+    pub fn with(config: Config) -> Machine {
+        let now = Now { time: Time::from_micros(START_US), entropy: [1; 32] };
+        let mut machine = Machine {
+            kernel: Kernel::new(now, config),
+            records: Vec::new(),
+            replies: BTreeMap::new(),
+            effects: Vec::new(),
+            verdicts: Vec::new(),
+            clock_us: START_US,
+            inputs: 0,
+        };
+        machine.settle();
+        machine
+    }
+
+    /// The next moment, a millisecond later, with entropy of its own.
+    pub fn now(&mut self) -> Now {
+        self.clock_us += 1000;
+        self.inputs += 1;
+        let mut entropy = [0; 32];
+        entropy[..8].copy_from_slice(&self.inputs.to_le_bytes());
+        Now { time: Time::from_micros(self.clock_us), entropy }
+    }
+
+    pub fn sleep_ms(&mut self, ms: u64) {
+        self.clock_us += ms * 1000;
+    }
+
+    /// Commits what was recorded and takes what that releases.
+    pub fn settle(&mut self) {
+        while let Some(record) = self.kernel.poll_record() {
+            assert!(self.kernel.poll_output().is_none(), "nothing leaves before its record is committed");
+            self.kernel.committed(record.seq);
+            self.records.push(record);
+        }
+        while let Some(output) = self.kernel.poll_output() {
+            match output {
+                Output::Reply(call, outcome) => {
+                    assert!(self.replies.insert(call, outcome).is_none(), "a call is answered once");
+                }
+                Output::Perform(ticket, effect) => self.effects.push((ticket, effect)),
+                Output::Resume(ticket, verdict) => self.verdicts.push((ticket, verdict)),
+            }
+        }
+    }
+
+    pub fn dispatch(&mut self, session: Session, request: Request) -> CallId {
+        let now = self.now();
+        let call = self.kernel.dispatch(now, session, request);
+        self.settle();
+        call
+    }
+
+    pub fn progress(&mut self, ticket: Ticket, step: Step) -> Verdict {
+        let now = self.now();
+        self.kernel.progress(now, ticket, step);
+        self.settle();
+        self.verdicts.pop().expect("a verdict").1
+    }
+
+    pub fn complete(&mut self, ticket: Ticket, completion: Completion) {
+        let now = self.now();
+        self.kernel.complete(now, ticket, completion);
+        self.settle();
+    }
+
+    /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
+    pub fn call_as(&mut self, session: Session, request: Request) -> Outcome {
+        let call = self.dispatch(session, request);
+        if let Some((ticket, Effect::RunTool { tool, input, limits })) = self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. })) {
+            self.complete(ticket, run_tool(&tool, &input, limits));
+        }
+        self.replies.remove(&call).expect("a reply")
+    }
+
+    pub fn call(&mut self, request: Request) -> Outcome {
+        self.call_as(Session::OWNER, request)
+    }
+
+    /// Dispatches a request that must be let out as an effect.
+    pub fn effect(&mut self, session: Session, request: Request) -> (CallId, Ticket, Effect) {
+        let call = self.dispatch(session, request);
+        let (ticket, effect) = self.effects.pop().unwrap_or_else(|| panic!("no effect but {:?}", self.replies.get(&call)));
+        (call, ticket, effect)
+    }
+
+    pub fn policy(&mut self, text: &str) {
+        self.call(load(text)).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+
+    pub fn agent(&mut self, name: &str) -> Session {
+        match self.call(Request::SessionOpen { agent: name.into() }) {
+            Ok(Reply::Session(session)) => session,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Re-executes everything so far and compares.
+    pub fn replayed(&self) -> Kernel {
+        let mut replay = Replay::new(Tools::Rerun);
+        for record in &self.records {
+            let followed = replay.feed(&record.leaf, &record.body).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(followed.record.hash, record.hash);
+        }
+        let again = replay.finish().unwrap();
+        assert_eq!(again.head(), self.kernel.head());
+        assert_eq!(again.state_digest(), self.kernel.state_digest());
+        again
+    }
+}
+
+pub fn json(text: &str) -> Value {
+    Value::parse(text.as_bytes(), &Limits::default()).unwrap()
+}
+
+pub fn load(text: &str) -> Request {
+    Request::PolicyLoad { text: text.into(), base_dir: None }
+}
+
+pub fn alloc(type_name: &str, value: &str) -> Request {
+    Request::Alloc { type_name: type_name.into(), content: Content::Json(json(value)), subject: None }
+}
+
+pub fn write(handle: Handle, patch: &str, expected_version: Option<u64>) -> Request {
+    Request::Write { handle, patch: json(patch), expected_version }
+}
+
+pub fn tool(name: &str, args: &str) -> Request {
+    Request::Call { tool: name.into(), args: json(args) }
+}
+
+pub fn file_read(path: &str) -> Request {
+    Request::FsRead { path: path.into(), bytes_max: 1000 }
+}
+
+pub fn handle(outcome: Outcome) -> Handle {
+    match outcome {
+        Ok(Reply::Handle(handle)) => handle,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn value(outcome: Outcome) -> Value {
+    match outcome {
+        Ok(Reply::Value(value)) => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn failure(outcome: Outcome) -> Failure {
+    match outcome {
+        Err(failure) => failure,
+        Ok(reply) => panic!("it passed: {reply:?}"),
+    }
+}
