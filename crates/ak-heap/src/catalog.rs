@@ -1,11 +1,12 @@
 //! The catalog: what is declared of types, which objects are of them, and in what order their values are.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
 
-use ak_json::{Pointer, Text};
+use ak_json::{CHECK_DEPTH_MAX, Pointer, Schema, Text, Violation};
 
 use crate::query::Key;
-use crate::{Content, Object};
+use crate::{Content, HeapError, Object};
 
 /// A secondary index: the objects of one type by the value at one pointer, then by place.
 pub(crate) type Index = BTreeSet<(Key, u32)>;
@@ -22,6 +23,8 @@ pub(crate) struct Catalog {
 /// What is declared of a type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declared {
+    /// What its objects' contents must satisfy.
+    pub(crate) schema: Option<Schema>,
     pub(crate) indexes: BTreeMap<Pointer, Index>,
 }
 
@@ -37,6 +40,27 @@ impl Catalog {
 
     pub(crate) fn declared(&self) -> impl ExactSizeIterator<Item = (&Text, &Declared)> {
         self.declared.iter()
+    }
+
+    /// Whether the content satisfies the schema of the type, if that has one.
+    pub(crate) fn check(&self, type_name: &str, content: &Content) -> Result<(), HeapError> {
+        match self.schema(type_name) {
+            Some(schema) => satisfies(schema, type_name, content),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn schema(&self, type_name: &str) -> Option<&Schema> {
+        self.declared.get(type_name)?.schema.as_ref()
+    }
+
+    pub(crate) fn schema_count(&self) -> usize {
+        self.declared.values().filter(|declared| declared.schema.is_some()).count()
+    }
+
+    pub(crate) fn set_schema(&mut self, type_name: &str, schema: Schema) {
+        let name = self.shared_name(type_name);
+        self.declared.entry(name).or_default().schema = Some(schema);
     }
 
     pub(crate) fn index_count(&self) -> usize {
@@ -93,11 +117,30 @@ impl Catalog {
     pub(crate) fn remove_index(&mut self, type_name: &str, pointer: &Pointer) -> bool {
         let Some(declared) = self.declared.get_mut(type_name) else { return false };
         let removed = declared.indexes.remove(pointer).is_some();
-        if declared.indexes.is_empty() {
+        if declared.indexes.is_empty() && declared.schema.is_none() {
             self.declared.remove(type_name);
         }
         removed
     }
+}
+
+/// Whether the content satisfies the schema. Raw bytes satisfy none.
+pub(crate) fn satisfies(schema: &Schema, type_name: &str, content: &Content) -> Result<(), HeapError> {
+    let breaks = |instance_path: String, keyword: &str| HeapError::Schema {
+        type_name: type_name.into(),
+        instance_path,
+        keyword: keyword.into(),
+    };
+    let document = content.as_json().ok_or_else(|| breaks(String::new(), "type"))?;
+    schema.validate(document).map_err(|violation| match violation {
+        Violation::Keyword { instance, keyword, .. } => breaks(instance.to_string(), keyword),
+        Violation::Depth => {
+            HeapError::Limit { limit: "depth of content and schema together", max: CHECK_DEPTH_MAX as u64 }
+        }
+        Violation::Steps => {
+            HeapError::Limit { limit: "work of checking content, for its bytes,", max: content.size() }
+        }
+    })
 }
 
 /// What an object is ordered by.

@@ -26,6 +26,8 @@ pub const INDEXES_MAX: usize = 64;
 pub const PAGE_OBJECTS_MAX: usize = 1_000;
 /// Objects looked at for one page of a query by default.
 pub const SCAN_OBJECTS_MAX: usize = 100_000;
+/// Bytes of a schema's compact JSON text.
+pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a type's or an owner's name.
 pub const NAME_BYTES_MAX: usize = 255;
 

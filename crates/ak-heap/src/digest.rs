@@ -6,7 +6,7 @@
 //! | slot | `31 ‖ u32 generation ‖ state ‖ …`; *state* is 0 free, 1 live, 2 tombstone, 3 retired |
 //! | … live or tombstone | `u64 order of death` (0 while live) `‖ owner ‖ type name ‖ u64 version ‖ u32 count ‖` the kept revisions' digests, oldest first |
 //! | node | `32 ‖` digests of up to 16 slots or nodes; the slots in the order of their indexes |
-//! | catalog | `34 ‖`, for each type of which anything is declared, in order: its name, `u32 count ‖` the pointers of its indexes, as texts, in order |
+//! | catalog | `34 ‖`, for each type of which anything is declared, in order: its name, the digest of its schema (zeros without one), `u32 count ‖` the pointers of its indexes, as texts, in order |
 //! | heap | `33 ‖ u32 slots ‖ u64 deaths ‖ catalog ‖` root node |
 //!
 //! Prefix bytes are hexadecimal, integers little-endian; texts and labels are encoded as in a
@@ -87,6 +87,8 @@ fn catalog(catalog: &Catalog) -> Digest {
     let mut bytes = Vec::from([0x34]);
     for (name, declared) in catalog.declared() {
         text(name, &mut bytes);
+        let schema = declared.schema.as_ref().map(|schema| schema.source().digest());
+        bytes.extend(schema.unwrap_or_default().as_bytes());
         length(declared.indexes.len(), &mut bytes);
         declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
     }

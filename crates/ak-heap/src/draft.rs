@@ -78,6 +78,7 @@ impl<'h> Draft<'h> {
             }
         }
         check_content(&content, config)?;
+        self.heap.catalog.check(type_name, &content)?;
         let max = config.objects_max;
         let objects = self.usage.objects.checked_add(1).filter(|objects| *objects <= max);
         let (Some(objects), Some(handle)) = (objects, self.heap.slots.vacancy(self.taken)) else {
@@ -116,7 +117,9 @@ impl<'h> Draft<'h> {
         } else {
             self.heap.sealed(labels)
         };
-        self.push(handle, Content::Json(document), labels)
+        let content = Content::Json(document);
+        self.heap.catalog.check(self.view(handle)?.object.type_name(), &content)?;
+        self.push(handle, content, labels)
     }
 
     pub(crate) fn relabel(

@@ -59,6 +59,7 @@ mod query;
 mod restore;
 mod slots;
 mod snapshot;
+mod types;
 mod usage;
 
 #[cfg(doctest)]
@@ -70,8 +71,8 @@ pub use ak_json::{Digest, Labels, Limits};
 pub use crate::batch::{BatchError, BatchOp, Created, Target};
 pub use crate::config::{
     BATCH_OPS_MAX, BYTES_MAX, HISTORY_MAX, HeapConfig, INDEXES_MAX, LABELLED_MAX, NAME_BYTES_MAX,
-    OBJECTS_MAX, PAGE_OBJECTS_MAX, PATCH_OPS_MAX, SCAN_OBJECTS_MAX, TOMBSTONE_BYTES_MAX, TOMBSTONES_MAX,
-    TYPES_MAX,
+    OBJECTS_MAX, PAGE_OBJECTS_MAX, PATCH_OPS_MAX, SCAN_OBJECTS_MAX, SCHEMA_BYTES_MAX, TOMBSTONE_BYTES_MAX,
+    TOMBSTONES_MAX, TYPES_MAX,
 };
 pub use crate::error::{Absence, HeapError, Quota};
 pub use crate::handle::{Handle, HandleError};
@@ -85,4 +86,5 @@ pub use crate::query::{
     QueryError, Test,
 };
 pub use crate::restore::{RestoreError, RestoreReason};
+pub use crate::types::TypeError;
 pub use crate::usage::Usage;

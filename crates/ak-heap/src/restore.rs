@@ -10,7 +10,7 @@ use crate::config::NAME_BYTES_MAX;
 use crate::slots::{Slot, State, Tombstone};
 use crate::snapshot::{MAGIC, kind, state};
 use crate::usage::Graveyard;
-use crate::{Content, Heap, HeapConfig, HeapError, LabelMap, Object, Revision};
+use crate::{Content, Heap, HeapConfig, HeapError, LabelMap, Object, Revision, TypeError};
 
 /// Bytes that are no snapshot, or hold more than the limits allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,17 @@ fn restore(reader: &mut Reader<'_>, config: HeapConfig) -> Result<Heap, RestoreR
     // Indexes are filled while objects come in.
     for _ in 0..reader.u32()? {
         let name = reader.name()?;
+        let schema = reader.bytes()?;
+        if !schema.is_empty() {
+            let schema =
+                Value::parse(schema, &Limits::default()).map_err(|_| RestoreReason::Form("not JSON"))?;
+            heap.register_type(name, &schema).map_err(|error| match error {
+                TypeError::Limit { limit, .. } => RestoreReason::Limit(limit),
+                TypeError::Name | TypeError::Schema(_) | TypeError::Object { .. } => {
+                    RestoreReason::Form("not a schema")
+                }
+            })?;
+        }
         for _ in 0..reader.u32()? {
             let pointer = Pointer::parse(reader.text()?).map_err(|_| RestoreReason::Form("not a pointer"))?;
             heap.create_index(name, &pointer).map_err(limit)?;
@@ -101,6 +112,8 @@ fn slot(reader: &mut Reader<'_>, heap: &mut Heap, index: u32) -> Result<(), Rest
             let (0, object) = object(reader, heap)? else {
                 return Err(RestoreReason::Form("live after death"));
             };
+            let checked = heap.catalog.check(object.type_name(), object.content());
+            checked.map_err(|_| RestoreReason::Form("content that its type refuses"))?;
             heap.ledger.add(&object);
             heap.catalog.add(index, &object);
             State::Live(Box::new(object))

@@ -30,8 +30,8 @@ impl Heap {
     /// |---|---|
     /// | 4 | `AKH1` |
     /// | 8 | how many objects were ever deleted |
-    /// | 4 | how many types have indexes, and for each, ascending: |
-    /// | | its name, the number of its indexes (4), their JSON Pointers, ascending |
+    /// | 4 | of how many types anything is declared, and for each, ascending: |
+    /// | | its name, the compact JSON text of its schema (empty without one), the number of its indexes (4), their JSON Pointers, ascending |
     /// | 4 | how many slots there are, and for each: |
     /// | 4 + 1 | generation; 0 free, 1 live, 2 tombstone, 3 retired. Where live or tombstone: |
     /// | 8 | how many objects were deleted before it; 0 while live |
@@ -51,6 +51,8 @@ impl Heap {
         length(self.catalog.declared().len(), &mut bytes);
         for (name, declared) in self.catalog.declared() {
             text(name, &mut bytes);
+            let schema = declared.schema.as_ref().map(|schema| schema.source().to_json());
+            text(&schema.unwrap_or_default(), &mut bytes);
             length(declared.indexes.len(), &mut bytes);
             declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
         }
