@@ -210,9 +210,9 @@ proptest! {
         let theirs = serde_json::from_str::<serde_json::Value>(&text);
         match Value::parse(text.as_bytes(), &Limits::default()) {
             Ok(value) => {
-                let theirs = theirs.unwrap();
-                let reparsed: serde_json::Value = serde_json::from_str(&value.to_json()).unwrap();
-                prop_assert_eq!(reparsed, theirs);
+                // Their objects are sorted and their -0 is a float: both are equal by value.
+                let theirs = theirs.unwrap().to_string();
+                prop_assert_eq!(Value::parse(theirs.as_bytes(), &Limits::default()).unwrap(), value);
             }
             Err(error) => prop_assert!(theirs.is_err() || error.reason.is_limit(), "{}", error),
         }
