@@ -89,13 +89,27 @@ fn every_visible_difference_changes_the_digest() {
     }
     let heaps: [Make; 18] = [
         |_| {},
-        |heap| drop(one(heap, 1)),
-        |heap| drop(one(heap, 2)),
-        |heap| drop(one(heap, ak_json::Number::from_f64(1.0).unwrap())),
-        |heap| drop(put(heap, "b", "t", Content::Json(1.into()), Labels::default())),
-        |heap| drop(put(heap, "a", "u", Content::Json(1.into()), Labels::default())),
-        |heap| drop(put(heap, "a", "t", Content::Json(1.into()), Labels::untrusted())),
-        |heap| drop(put(heap, "a", "t", Content::Raw(b"1"[..].into()), Labels::default())),
+        |heap| {
+            one(heap, 1);
+        },
+        |heap| {
+            one(heap, 2);
+        },
+        |heap| {
+            one(heap, ak_json::Number::from_f64(1.0).unwrap());
+        },
+        |heap| {
+            put(heap, "b", "t", Content::Json(1.into()), Labels::default());
+        },
+        |heap| {
+            put(heap, "a", "u", Content::Json(1.into()), Labels::default());
+        },
+        |heap| {
+            put(heap, "a", "t", Content::Json(1.into()), Labels::untrusted());
+        },
+        |heap| {
+            put(heap, "a", "t", Content::Raw(b"1"[..].into()), Labels::default());
+        },
         |heap| {
             let handle = one(heap, 1);
             heap.write(handle, &replace("", 1), None).unwrap();
@@ -121,8 +135,12 @@ fn every_visible_difference_changes_the_digest() {
             one(heap, 1);
             one(heap, 1);
         },
-        |heap| drop(one(heap, object! { "a": 1, "b": 2 })),
-        |heap| drop(one(heap, object! { "b": 2, "a": 1 })),
+        |heap| {
+            one(heap, object! { "a": 1, "b": 2 });
+        },
+        |heap| {
+            one(heap, object! { "b": 2, "a": 1 });
+        },
         |heap| heap.create_index("t", &Pointer::root()).unwrap(),
         |heap| heap.register_type("t", &true.into()).unwrap(),
     ];
