@@ -126,6 +126,8 @@ fn http_and_the_rest() {
     check(policy, "http POST https://api.github.com/x", DefaultDeny);
     check(policy, "http https://api.github.com/admin/x", Forbid);
     check(policy, "http https://api.github.com/a/../admin/x", Forbid);
+    check(policy, "http https://api.github.com//admin/x", Forbid);
+    check(policy, "http https://api.github.com/admin%2Fx", Forbid);
     check(policy, "http POST https://api.test/v1/x", Permit);
     check(policy, "http POST https://api.test/v1/x?y", DefaultDeny);
     check(policy, "execute file_read", Permit);

@@ -159,7 +159,12 @@ impl Patterns {
             Target::Heap(handle) => self.texts(&handle.to_be_bytes(), visit),
             Target::Addr(ip, _) => self.addresses(*ip, visit),
             Target::Path(path) => self.texts(path.as_str().as_bytes(), visit),
-            Target::Url(url) => self.texts(url.as_str().as_bytes(), visit),
+            Target::Url(url) => {
+                self.texts(url.as_str().as_bytes(), visit);
+                if let Some((text, _)) = url.collapsed() {
+                    self.texts(text.as_bytes(), visit);
+                }
+            }
             Target::Host(host) | Target::HostPort(host, _) => self.texts(host.as_str().as_bytes(), visit),
             Target::Tool(tool) => self.texts(tool.name().as_bytes(), visit),
             Target::Model(name) | Target::Agent(name) | Target::Type(name) | Target::Audit(name) => {

@@ -86,8 +86,13 @@ impl UrlPattern {
         };
         host && self.scheme == url.scheme()
             && self.ports.contains(url.port())
-            && self.path.matches_url_path(url.path())
+            && (self.path.matches_url_path(url.path())
+                || reading == Reading::Wide && self.matches_collapsed(url))
             && query(url)
+    }
+
+    fn matches_collapsed(&self, url: &CanonicalUrl) -> bool {
+        url.collapsed().is_some_and(|(_, path)| self.path.matches_url_path(&path))
     }
 
     /// The text every match begins with, when host and port are literal.
@@ -203,6 +208,8 @@ mod tests {
         both("https://h/a?**", "https://h/a?c=/d", true);
         both("https://h/a?q=*", "https://h/a?q=1&r=2", true);
         both("https://h/a?q=*", "https://h/a", false);
+        check("https://h/admin/**", "https://h//admin/x", false, true);
+        check("https://h/admin/**", "https://h/%2Fadmin%2Fx", false, true);
         both("https://h/caf\u{e9}/%7ex", "https://h/caf%C3%A9/~x", true);
         both("https://*.h.com/**", "https://a.h.com/", true);
         both("https://*.h.com/**", "https://h.com/", false);

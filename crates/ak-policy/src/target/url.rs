@@ -170,6 +170,22 @@ impl CanonicalUrl {
         self.text.get(self.path.start..).unwrap_or("/")
     }
 
+    /// The URL and its path as a server may read them that takes `%2F` for `/` and several `/` for one; `None` when
+    /// that is no other reading.
+    pub(crate) fn collapsed(&self) -> Option<(String, String)> {
+        if !self.path().contains("//") && !self.path().contains("%2F") {
+            return None;
+        }
+        let path = self.path().replace("%2F", "/");
+        let collapsed =
+            path.split('/').filter(|segment| !segment.is_empty()).fold(String::new(), |mut path, segment| {
+                path.push('/');
+                path.push_str(segment);
+                path
+            });
+        Some((alloc::format!("{}{collapsed}", self.origin()), collapsed))
+    }
+
     /// Scheme, host and port: `https://example.com`, `http://[::1]:8080` (RFC 6454).
     pub fn origin(&self) -> &str {
         self.text.get(..self.path.start).unwrap_or_default()

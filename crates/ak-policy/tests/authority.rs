@@ -1,0 +1,446 @@
+//! Grants, limits, labels, windows and addresses.
+
+use ak_json::{Integrity, Labels, Pointer, Text, Value, object};
+use ak_policy::{
+    Action, GrantClock, GrantState, GrantTable, LimitError, LimitTable, Origin, Policy, Query, Target,
+    Verdict,
+};
+use proptest::prelude::*;
+
+const MINUTE_US: u64 = 60_000_000;
+
+fn policy(text: &str) -> Policy {
+    Policy::parse(text, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn tool(name: &str) -> Target {
+    Target::tool(name).unwrap()
+}
+
+#[test]
+fn a_grant_lapses_and_reloading_does_not_renew_it() {
+    let text = "[[capability]]\nname = \"x\"\nexpires_minutes = 60\n";
+    let first = policy(text);
+    let mut table = GrantTable::default();
+    table.load(&first, 0);
+    let target = tool("x");
+    let at = |table: &GrantTable, policy: &Policy, now_us| {
+        policy
+            .decide(&Query { now_us, grants: table, ..Query::new("main", Action::Execute, &target) })
+            .verdict
+    };
+    assert_eq!(at(&table, &first, 60 * MINUTE_US - 1), Verdict::Permit);
+    assert_eq!(at(&table, &first, 60 * MINUTE_US), Verdict::Expired);
+    // Reloaded, moved, commented: the same table.
+    let again = policy(&format!("# a comment\n[tools]\nallow = [\"y\"]\n{text}"));
+    table.load(&again, 30 * MINUTE_US);
+    assert_eq!(at(&table, &again, 60 * MINUTE_US), Verdict::Expired);
+    // Taken out and put in again.
+    table.load(&policy(""), 40 * MINUTE_US);
+    table.load(&first, 50 * MINUTE_US);
+    assert_eq!(at(&table, &first, 60 * MINUTE_US), Verdict::Expired);
+    // Another table is another grant.
+    let other = policy("[[capability]]\nname = \"x\"\nexpires_minutes = 61\n");
+    assert_eq!(at(&table, &other, 0), Verdict::Expired);
+    table.load(&other, 60 * MINUTE_US);
+    assert_eq!(at(&table, &other, 100 * MINUTE_US), Verdict::Permit);
+    let grant = &other.grants()[0];
+    assert_eq!(table.remaining_us(grant, 100 * MINUTE_US), Some(21 * MINUTE_US));
+    assert_eq!(grant.name(), "x");
+}
+
+#[test]
+fn a_rate_is_spent_and_fills_again() {
+    let policy = policy(
+        "[[capability]]\nname = \"x\"\nrate = \"2/min\"\n[[capability]]\nname = \"y\"\nrate = \"0/s\"\n",
+    );
+    let mut table = GrantTable::default();
+    table.load(&policy, 0);
+    let (x, y) = (tool("x"), tool("y"));
+    let decide = |table: &GrantTable, target, now_us| {
+        let decision =
+            policy.decide(&Query { now_us, grants: table, ..Query::new("main", Action::Execute, target) });
+        (decision.verdict, decision.grant)
+    };
+    for _ in 0..2 {
+        let (verdict, grant) = decide(&table, &x, 0);
+        assert_eq!(verdict, Verdict::Permit);
+        assert!(table.spend(grant.unwrap(), 0));
+    }
+    assert_eq!(decide(&table, &x, 0), (Verdict::RateLimited { retry_after_us: MINUTE_US / 2 }, None));
+    assert_eq!(decide(&table, &x, MINUTE_US / 2).0, Verdict::Permit);
+    assert_eq!(decide(&table, &y, u64::MAX).0, Verdict::RateLimited { retry_after_us: u64::MAX });
+    let before = table.digest();
+    table.spend(policy.grants()[0].id(), MINUTE_US);
+    assert_ne!(table.digest(), before);
+}
+
+#[test]
+fn a_plain_permit_is_preferred_to_a_grant() {
+    let policy = policy("[tools]\nallow = [\"x\"]\n[[capability]]\nname = \"*\"\nrate = \"1/h\"\n");
+    let decision = |name| {
+        let target = tool(name);
+        let decision = policy.decide(&Query::new("main", Action::Execute, &target));
+        (decision.verdict, decision.grant.is_some(), decision.rule_id().unwrap().to_string())
+    };
+    assert_eq!(decision("x"), (Verdict::Permit, false, "tools.allow:x".into()));
+    let (verdict, grant, rule) = decision("y");
+    assert_eq!((verdict, grant), (Verdict::Permit, true));
+    assert!(rule.starts_with("capability:*:"), "{rule}");
+}
+
+#[test]
+fn the_table_of_an_agent_passes_its_ancestors() {
+    let policy = policy("[[capability]]\nname = \"x\"\nrate = \"1/h\"\n");
+    let target = tool("x");
+    let decision = policy.decide(&Query::new("crew/writer", Action::Execute, &target));
+    assert_eq!((decision.verdict, decision.grant), (Verdict::Permit, Some(policy.grants()[0].id())));
+    let mut table = GrantTable::default();
+    assert!(!table.spend(policy.grants()[0].id(), 0));
+    assert_eq!(table.state(&policy.grants()[0], 0), GrantState::Expired);
+    table.load(&policy, 5);
+    assert_eq!(table.first_loaded_us(policy.grants()[0].id()), Some(5));
+}
+
+#[test]
+fn windows_open_and_close() {
+    let policy = policy(
+        "[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\ntime = \"Mon-Fri 08:00-18:00\"\n",
+    );
+    let target = tool("x");
+    let at =
+        |now_us| policy.decide(&Query { now_us, ..Query::new("main", Action::Execute, &target) }).verdict;
+    // The epoch was a Thursday.
+    assert_eq!(at(8 * 60 * MINUTE_US - 1), Verdict::DefaultDeny);
+    assert_eq!(at(8 * 60 * MINUTE_US), Verdict::Permit);
+    assert_eq!(at((2 * 24 + 9) * 60 * MINUTE_US), Verdict::DefaultDeny);
+}
+
+#[test]
+fn ownership_is_what_the_baseline_asks_for() {
+    let policy = Policy::baseline();
+    let (object, entries) = (Target::heap(1), Target::audit("crew").unwrap());
+    for (action, target) in [
+        (Action::HeapRead, &object),
+        (Action::HeapWrite, &object),
+        (Action::HeapDelete, &object),
+        (Action::AuditRead, &entries),
+    ] {
+        let query = Query::new("main", action, target);
+        assert_eq!(policy.decide(&query).verdict, Verdict::DefaultDeny, "{action}");
+        assert_eq!(policy.decide(&Query { owned: true, ..query }).verdict, Verdict::Permit, "{action}");
+    }
+}
+
+const SPENDING: &str = r#"
+    [tools]
+    allow = ["*"]
+    [[limit]]
+    id = "daily"
+    operation = "execute"
+    target = "send_money"
+    sum = "/amount"
+    max = 500
+    per = "24h"
+    [[limit]]
+    id = "calls"
+    operation = "execute"
+    target = "*"
+    count = true
+    max = 3
+    per = "1h"
+"#;
+
+fn charges(policy: &Policy, name: &str, args: &Value) -> Result<Vec<ak_policy::Charge>, LimitError> {
+    let target = tool(name);
+    policy.charges(&Query { args: Some(args), ..Query::new("main", Action::Execute, &target) })
+}
+
+#[test]
+fn a_limit_sums_up_over_its_period() {
+    let policy = policy(SPENDING);
+    let mut table = LimitTable::default();
+    let pay = |amount: f64| {
+        charges(&policy, "send_money", &object! { "amount": ak_json::Number::from_f64(amount).unwrap() })
+            .unwrap()
+    };
+    let first = table.reserve(&pay(300.25), 0).unwrap();
+    table.commit(first);
+    let second = table.reserve(&pay(199.75), 10).unwrap();
+    assert_eq!(
+        table.check(&pay(0.01), 20).unwrap_err().to_string(),
+        "limit 'daily': 0.01 requested, 500 used of 500"
+    );
+    table.release(second);
+    let second = table.reserve(&pay(199.75), 30).unwrap();
+    table.commit(second);
+    // A day later the first slice has left the window.
+    assert!(table.check(&pay(0.01), 24 * 60 * MINUTE_US - 1).is_err());
+    assert!(table.check(&pay(500.0), 25 * 60 * MINUTE_US).is_ok());
+}
+
+#[test]
+fn several_limits_are_reserved_together_or_not_at_all() {
+    let policy = policy(SPENDING);
+    let mut table = LimitTable::default();
+    let args = object! { "amount": 1 };
+    for _ in 0..3 {
+        let reservation = table.reserve(&charges(&policy, "send_money", &args).unwrap(), 0).unwrap();
+        table.commit(reservation);
+    }
+    let before = table.digest();
+    let exceeded = table.reserve(&charges(&policy, "send_money", &args).unwrap(), 0).unwrap_err();
+    assert!(matches!(exceeded, LimitError::Exceeded { ref id, .. } if id == "calls"), "{exceeded}");
+    assert_eq!(table.digest(), before);
+}
+
+#[test]
+fn what_is_no_amount_is_refused() {
+    let policy = policy(SPENDING);
+    for args in [
+        object! { "amount": -1 },
+        object! { "amount": "5" },
+        object! { "amount": ak_json::array![1] },
+        object! { "Amount": 1 },
+        object! {},
+        object! { "amount": u64::MAX },
+        object! { "amount": ak_json::Number::from_f64(1e300).unwrap() },
+        object! { "amount": ak_json::Number::from_f64(-0.5).unwrap() },
+    ] {
+        let refused = charges(&policy, "send_money", &args);
+        assert!(matches!(refused, Err(LimitError::NotAnAmount { .. })), "{args:?}");
+    }
+    assert!(charges(&policy, "other", &object! {}).unwrap().len() == 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Over every span of the period's length, at whatever moment it begins.
+    #[test]
+    fn a_limit_holds_over_every_span(steps in proptest::collection::vec((0u64..400, 0u64..30), 1..60)) {
+        let policy = policy("[[limit]]\nid = \"l\"\noperation = \"execute\"\ntarget = \"*\"\nsum = \"/n\"\nmax = 50\nper = \"1ms\"\n");
+        let mut table = LimitTable::default();
+        let (mut now_us, mut spent) = (0, Vec::new());
+        for (gap, amount) in steps {
+            now_us += gap;
+            if let Ok(reservation) = table.reserve(&charges(&policy, "x", &object! { "n": amount }).unwrap(), now_us) {
+                table.commit(reservation);
+                spent.push((now_us, amount));
+            }
+            let recent: u64 = spent.iter().filter(|(at, _)| at + 1_000 > now_us).map(|(_, amount)| amount).sum();
+            prop_assert!(recent <= 50);
+        }
+    }
+}
+
+#[test]
+fn sources_are_labelled() {
+    let policy = policy(
+        r#"
+        [[label]]
+        source = "tool:read_*"
+        secrecy = ["pii"]
+        [[label]]
+        source = "tool:clock"
+        integrity = "trusted"
+        [[label]]
+        source = "tool:read_mail"
+        pointer = "/id"
+        integrity = "trusted"
+        [[label]]
+        source = "fs:/downloads/**"
+        integrity = "untrusted"
+        [[label]]
+        source = "http:https://intranet.example.com/**"
+        integrity = "trusted"
+        "#,
+    );
+    let at = |target: &Target, pointer: &str| {
+        let labels = policy.labels_of(target).at(&Pointer::parse(pointer).unwrap()).clone();
+        let secrets: Vec<_> = labels.secrecy.iter().map(|name| name.to_string()).collect();
+        (labels.integrity == Integrity::Trusted, secrets.join(","))
+    };
+    let check = |target: Target, pointer: &str, trusted: bool, secrets: &str| {
+        assert_eq!(at(&target, pointer), (trusted, secrets.to_string()), "{target} {pointer}");
+    };
+    check(tool("other"), "", false, "");
+    check(tool("clock"), "/x", true, "");
+    check(tool("read_mail"), "", false, "pii");
+    check(tool("read_mail"), "/id", true, "pii");
+    check(tool("read_mail"), "/id/x", true, "pii");
+    check(tool("read_mail"), "/body", false, "pii");
+    check(Target::path("/downloads/x").unwrap(), "", false, "");
+    check(Target::path("/etc/x").unwrap(), "", true, "");
+    check(Target::url("https://intranet.example.com/x").unwrap(), "", true, "");
+    check(Target::url("https://example.com/x").unwrap(), "", false, "");
+    check(Target::model("gpt").unwrap(), "", false, "");
+}
+
+#[test]
+fn rules_ask_for_labels_and_provenance() {
+    let policy = policy(
+        r#"
+        [tools]
+        allow = ["send"]
+        [[rule]]
+        id = "no-secrets-out"
+        effect = "forbid"
+        operation = "execute"
+        target = "send"
+        when.args."" = { label = "pii" }
+        [[rule]]
+        id = "recipient-from-the-user"
+        effect = "forbid"
+        operation = "execute"
+        target = "send"
+        unless.args."/to" = { from = ["user", "tool:contacts"] }
+        [[rule]]
+        id = "ask-when-tainted"
+        effect = "ask"
+        operation = "execute"
+        target = "send"
+        when.label = "untrusted"
+        "#,
+    );
+    let origin = |pointer: &str, labels: Labels, sources: &[&str]| Origin {
+        pointer: Pointer::parse(pointer).unwrap(),
+        labels,
+        sources: sources.iter().map(|source| Text::from(*source)).collect(),
+    };
+    let secret = Labels { secrecy: ["pii".into()].into(), ..Labels::default() };
+    let target = tool("send");
+    let args = object! { "to": "bob", "body": "hello" };
+    let rule = |origins: &[Origin]| {
+        let decision = policy.decide(&Query {
+            args: Some(&args),
+            origins,
+            ..Query::new("main", Action::Execute, &target)
+        });
+        decision.rule_id().unwrap().to_string()
+    };
+    let user = origin("", Labels::default(), &["user"]);
+    assert_eq!(rule(std::slice::from_ref(&user)), "tools.allow:send");
+    assert_eq!(rule(&[origin("", Labels::default(), &["tool:contacts@2.1"])]), "tools.allow:send");
+    // Nothing is known of where it comes from.
+    assert_eq!(rule(&[]), "recipient-from-the-user");
+    assert_eq!(rule(&[origin("", Labels::default(), &["user", "tool:web"])]), "recipient-from-the-user");
+    // What is closest to the value says more than what is around it.
+    assert_eq!(
+        rule(&[user.clone(), origin("/to", Labels::default(), &["tool:web"])]),
+        "recipient-from-the-user"
+    );
+    assert_eq!(rule(&[user.clone(), origin("/body", secret, &["tool:files"])]), "no-secrets-out");
+    assert_eq!(
+        rule(&[user.clone(), origin("/body", Labels::untrusted(), &["tool:web"])]),
+        "ask-when-tainted"
+    );
+}
+
+#[test]
+fn addresses() {
+    let text = r#"
+        [http]
+        allow = ["GET https://api.test/**", "GET http://10.1.1.1/**", "GET http://1.1.1.1/**"]
+        [net]
+        connect = ["ip:10.0.0.0/8:443", "dns:db.test:5432"]
+        deny = ["ip:8.8.4.4", "bad.test"]
+    "#;
+    let check = |target: &Target, ip: &str, port: u16, expected: bool| {
+        let action = match target {
+            Target::Url(_) => Action::HttpGet,
+            _ => Action::Connect,
+        };
+        let allowed =
+            policy(text).address_allowed(&Query::new("main", action, target), ip.parse().unwrap(), port);
+        assert_eq!(allowed, expected, "{target} at {ip}:{port}");
+    };
+    let api = Target::url("https://api.test/x").unwrap();
+    check(&api, "8.8.8.8", 443, true);
+    check(&api, "8.8.8.8", 80, false);
+    check(&api, "8.8.4.4", 443, false);
+    check(&api, "::ffff:8.8.4.4", 443, false);
+    check(&api, "10.2.3.4", 443, true);
+    for closed in [
+        "127.0.0.1",
+        "169.254.169.254",
+        "192.168.0.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::a9fe:a9fe",
+        "fd00::1",
+        "fe80::1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "100.100.100.200",
+        "168.63.129.16",
+    ] {
+        check(&api, closed, 443, false);
+    }
+    check(&Target::url("http://10.1.1.1/x").unwrap(), "10.1.1.1", 80, false);
+    check(&Target::url("http://1.1.1.1/x").unwrap(), "1.1.1.1", 80, true);
+    check(&Target::url("http://1.1.1.1/x").unwrap(), "1.1.1.2", 80, false);
+    check(&Target::url("https://bad.test/x").unwrap(), "8.8.8.8", 443, false);
+    let db = Target::endpoint("db.test:5432").unwrap();
+    check(&db, "8.8.8.8", 5432, true);
+    check(&db, "10.2.3.4", 5432, false);
+    check(&tool("x"), "8.8.8.8", 443, false);
+    // A permit for every target does not reach inside.
+    let wide = policy("[[rule]]\neffect = \"permit\"\noperation = \"*\"\ntarget = \"*\"\n");
+    let metadata = Target::endpoint("169.254.169.254:80").unwrap();
+    assert_eq!(wide.decide(&Query::new("main", Action::Connect, &metadata)).verdict, Verdict::DefaultDeny);
+    assert!(!wide.address_allowed(
+        &Query::new("main", Action::HttpGet, &api),
+        "169.254.169.254".parse().unwrap(),
+        443
+    ));
+}
+
+#[test]
+fn a_permit_over_files_names_its_root() {
+    let check = |pattern: &str, path: &str, root: &str| {
+        let policy = policy(&format!("[fs]\nread = [{pattern:?}]"));
+        let target = Target::path(path).unwrap();
+        let decision = policy.decide(&Query::new("main", Action::FsRead, &target));
+        assert_eq!((decision.verdict, decision.granted_root()), (Verdict::Permit, Some(root)), "{pattern}");
+    };
+    check("/tmp/agent/**", "/tmp/agent/x/y", "/tmp/agent");
+    check("/tmp/agent/**", "/tmp/agent", "/tmp/agent");
+    check("/a/b.txt", "/a/b.txt", "/a");
+    check("/a/*.txt", "/a/b.txt", "/a");
+    check("/a/*/c", "/a/b/c", "/a");
+    check("/**", "/etc", "/");
+    check("/x", "/x", "/");
+    check("/a/**/z", "/a/b/z", "/a");
+}
+
+#[test]
+fn an_explanation_names_the_rule_and_the_place() {
+    let policy = policy(
+        r#"
+        [tools]
+        allow = ["send_email"]
+        [[rule]]
+        id = "ours"
+        effect = "forbid"
+        operation = "execute"
+        target = "send_email"
+        unless.args."/recipients/*" = { format = "email", matches = ["*@example.com"] }
+        "#,
+    );
+    let target = tool("send_email");
+    let args = object! { "recipients": ak_json::array!["bob@example.com", "eve@evil.com"] };
+    let told = policy.explain(&Query { args: Some(&args), ..Query::new("main", Action::Execute, &target) });
+    assert_eq!(
+        told.reason,
+        "rule 'ours' forbids execute on tool:send_email, because of the argument at '/recipients/1'"
+    );
+    assert_eq!((told.snippet, told.missing), (None, None));
+    assert_eq!(told.others[0].rule_id, "tools.allow:send_email");
+
+    let path = Target::path("/etc/passwd").unwrap();
+    let told = policy.explain(&Query::new("main", Action::FsRead, &path));
+    assert_eq!(told.reason, "no rule permits fs.read on /etc/passwd");
+    assert_eq!(told.missing, Some(Action::FsRead));
+    assert!(told.to_string().contains("target = { literal = \"/etc/passwd\" }"), "{told}");
+}
