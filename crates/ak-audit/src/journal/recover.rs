@@ -78,8 +78,25 @@ pub(crate) struct Segment {
     /// Its first entry, which is its name.
     pub(crate) first: u64,
     pub(crate) salt: Salt,
-    /// Where its last whole batch ends.
+    /// Where the last batch but one ends, if there is a last one: what follows may not have reached the disk.
+    pub(crate) doubtful_from: Option<u64>,
+    /// Where the last whole batch ends.
+    pub(crate) batch_end: u64,
+    /// Where the mark behind it ends; the same if there is none.
     pub(crate) end: u64,
+}
+
+impl Segment {
+    /// Notes that a batch was written up to `end`.
+    pub(crate) const fn take_batch(&mut self, end: u64) {
+        self.doubtful_from = Some(self.batch_end);
+        (self.batch_end, self.end) = (end, end);
+    }
+
+    /// A segment that has its header only.
+    pub(crate) const fn new(first: u64, salt: Salt) -> Segment {
+        Segment { first, salt, doubtful_from: None, batch_end: HEADER_BYTES, end: HEADER_BYTES }
+    }
 }
 
 /// A journal read back.
@@ -247,7 +264,7 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
         let name = segment::name(segment);
         let length = disk.length(&name)?;
         let salt = header.salt();
-        recovery.segments.push(Segment { first: segment, salt, end: HEADER_BYTES });
+        recovery.segments.push(Segment::new(segment, salt));
         let batch = Batch {
             start: HEADER_BYTES,
             chain: recovery.chain,
@@ -299,7 +316,10 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
             Frame::Commit(commit) => self.commit(&commit, next),
             Frame::Mark { size } => {
                 if self.batch.leaves.is_empty() && size == self.recovery.chain.next {
-                    self.advance(next);
+                    self.batch.start = next;
+                    if let Some(segment) = self.recovery.segments.last_mut() {
+                        segment.end = next;
+                    }
                     Read::Good
                 } else {
                     Read::Fault(self.batch.chain.next, JournalFault::Root)
@@ -324,15 +344,11 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
         self.recovery.chain = self.batch.chain;
         self.batch.leaves.clear();
         self.batch.last_tile = self.recovery.tree.last_tile();
-        self.advance(next);
-        Read::Good
-    }
-
-    fn advance(&mut self, end: u64) {
-        self.batch.start = end;
+        self.batch.start = next;
         if let Some(segment) = self.recovery.segments.last_mut() {
-            segment.end = end;
+            segment.take_batch(next);
         }
+        Read::Good
     }
 
     /// No whole frame follows: is this the end, a torn write, or damage?

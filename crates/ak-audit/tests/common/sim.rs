@@ -50,6 +50,8 @@ pub struct Faults {
     pub fail_at: Option<u64>,
     /// Whether it goes on failing from there.
     pub forever: bool,
+    /// The operation, if it is a write or a sync, that finds no space although it was allocated.
+    pub full_at: Option<u64>,
     /// Bytes that all files together may have.
     pub capacity_bytes: Option<usize>,
 }
@@ -129,15 +131,16 @@ impl SimDisk {
         SimDisk::with(files)
     }
 
-    fn step(&self) -> Result<(), DiskError> {
+    /// Counts an operation, and fails it if it is its turn.
+    fn step(&self) -> Result<u64, DiskError> {
         let mut state = self.state.borrow_mut();
         let now = state.operations;
         state.operations += 1;
-        match state.faults.fail_at {
-            Some(at) if at == now || (state.faults.forever && at < now) => {
+        match state.faults {
+            Faults { fail_at: Some(at), forever, .. } if at == now || (forever && at < now) => {
                 Err(DiskError::Failed(format!("input/output error at operation {now}")))
             }
-            _ => Ok(()),
+            _ => Ok(now),
         }
     }
 }
@@ -218,33 +221,45 @@ impl Disk for SimDisk {
         let mut state = self.state.borrow_mut();
         let used: usize = state.files.values().map(|file| file.current.len()).sum();
         let present = state.files.get(name).map_or(0, |file| file.current.len());
-        let grown = (length as usize).saturating_sub(present);
-        if state.faults.capacity_bytes.is_some_and(|capacity| used + grown > capacity) {
-            return Err(DiskError::Full);
-        }
-        state.files.entry(name.to_owned()).or_default().current.resize(present + grown, 0);
-        Ok(())
+        let wanted = (length as usize).saturating_sub(present);
+        let room = state.faults.capacity_bytes.map_or(wanted, |capacity| capacity.saturating_sub(used));
+        // Where there is too little, what there is may have been taken.
+        let grown = present + wanted.min(room);
+        state.files.entry(name.to_owned()).or_default().current.resize(grown, 0);
+        if room < wanted { Err(DiskError::Full) } else { Ok(()) }
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let failed = self.step();
+        let mut failed = self.step();
         let mut state = self.state.borrow_mut();
+        if failed.as_ref().ok().is_some_and(|now| state.faults.full_at == Some(*now)) {
+            failed = Err(DiskError::Full);
+        }
         let file = state.files.get_mut(name).ok_or(DiskError::Absent)?;
         let offset = offset as usize;
         // A write that fails may have been done in part.
         let done = if failed.is_err() { bytes.len() / 2 } else { bytes.len() };
         file.current[offset..offset + bytes.len()][..done].copy_from_slice(&bytes[..done]);
         file.writes.push((offset, bytes[..done].to_vec()));
-        failed
+        failed.map(|_| ())
     }
 
     fn sync(&mut self, name: &str) -> Result<(), DiskError> {
-        self.step()?;
+        let mut done = self.step();
         let mut state = self.state.borrow_mut();
+        if done.as_ref().ok().is_some_and(|now| state.faults.full_at == Some(*now)) {
+            done = Err(DiskError::Full);
+        }
         let file = state.files.get_mut(name).ok_or(DiskError::Absent)?;
-        file.synced.clone_from(&file.current);
-        file.writes.clear();
-        Ok(())
+        // What a failed sync did not write is forgotten: it is read from the cache, and no later sync writes it.
+        let writes = std::mem::take(&mut file.writes);
+        if done.is_ok() {
+            file.synced.resize(file.current.len(), 0);
+            for (offset, bytes) in writes {
+                file.synced[offset..offset + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        done.map(|_| ())
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
