@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::tree::{self, Item, Tree};
+use crate::tree::{self, Item, SHALLOW_DEPTH_MAX, Tree};
 use crate::value::Value;
 
 /// A JSON array: clones share its items, and a change copies only the chunk of 32 it touches.
@@ -12,18 +12,18 @@ use crate::value::Value;
 /// removing also move what comes after.
 #[derive(Clone, Default)]
 pub struct Array {
-    pub(crate) tree: Tree<Value>,
+    pub(crate) items: Tree<Value>,
 }
 
 impl Array {
     /// An empty array.
     pub const fn new() -> Self {
-        Self { tree: Tree::new() }
+        Self { items: Tree::new() }
     }
 
     /// The number of items.
     pub fn len(&self) -> usize {
-        self.tree.len()
+        self.items.len()
     }
 
     /// Whether there are no items.
@@ -33,7 +33,7 @@ impl Array {
 
     /// The item at `index`.
     pub fn get(&self, index: usize) -> Option<&Value> {
-        self.tree.get(index)
+        self.items.get(index)
     }
 
     /// The last item.
@@ -43,12 +43,12 @@ impl Array {
 
     /// The items in order.
     pub fn iter(&self) -> Items<'_> {
-        Items(self.tree.iter())
+        Items(self.items.iter())
     }
 
     /// Appends an item.
     pub fn push(&mut self, item: impl Into<Value>) {
-        self.tree.insert(usize::MAX, item.into());
+        self.items.insert(usize::MAX, item.into());
     }
 
     /// Puts an item before the one at `index`, or last when `index` is the length; beyond that it changes
@@ -56,37 +56,33 @@ impl Array {
     pub fn insert(&mut self, index: usize, item: impl Into<Value>) -> bool {
         let fits = index <= self.len();
         if fits {
-            self.tree.insert(index, item.into());
+            self.items.insert(index, item.into());
         }
         fits
     }
 
     /// Replaces the item at `index` and returns the old one; without such an item it changes nothing.
     pub fn set(&mut self, index: usize, item: impl Into<Value>) -> Option<Value> {
-        self.tree.set(index, item.into())
+        self.items.set(index, item.into())
     }
 
     /// Takes the item at `index` out.
     pub fn remove(&mut self, index: usize) -> Option<Value> {
-        self.tree.remove(index)
+        self.items.remove(index)
     }
 }
 
 impl Item for Value {
-    fn value(&self) -> &Value {
-        self
-    }
-
-    fn take(&mut self) -> Value {
-        mem::take(self)
+    fn depth(&self) -> u32 {
+        self.depth()
     }
 
     fn json_len(&self) -> usize {
         self.json_len_shallow()
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.encode_shallow(out);
+    fn take_deep(&mut self) -> Option<Value> {
+        (self.depth() > SHALLOW_DEPTH_MAX).then(|| mem::take(self))
     }
 }
 
@@ -119,7 +115,7 @@ impl<'a> IntoIterator for &'a Array {
 
 impl From<Vec<Value>> for Array {
     fn from(items: Vec<Value>) -> Self {
-        Self { tree: Tree::build(items) }
+        Self { items: Tree::build(items) }
     }
 }
 

@@ -2,11 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::array::Array;
 use crate::digest::{Digest, sha256};
 use crate::number::Repr;
-use crate::object::Object;
-use crate::tree::{Item, Kids, Node, Tree};
+use crate::text::Text;
+use crate::tree::{self, Kids, Node, Tree};
 use crate::value::Value;
 
 /// Items whose encodings sum to more stand in their container's encoding as a hash.
@@ -35,8 +34,8 @@ impl Value {
         // Small containers are not remembered, but few can stand between those that are.
         let is_hashed = |value: &Self| match value {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
-            Self::Array(Array { tree }) => tree.is_hashed(),
-            Self::Object(Object { tree }) => tree.is_hashed(),
+            Self::Array(array) => array.items.is_hashed(),
+            Self::Object(object) => object.values.is_hashed(),
         };
         self.deepest_first(is_hashed, |value| value.encode_shallow(&mut Vec::new()));
         let mut out = Vec::new();
@@ -68,8 +67,10 @@ impl Value {
                     out.extend_from_slice(digest.as_bytes());
                 }
             },
-            Self::Array(Array { tree }) => encode_container(ARRAY, tree, out),
-            Self::Object(Object { tree }) => encode_container(OBJECT, tree, out),
+            Self::Array(array) => Items { values: &array.items, names: None }.encode(ARRAY, out),
+            Self::Object(object) => {
+                Items { values: &object.values, names: object.names() }.encode(OBJECT, out)
+            }
         }
     }
 }
@@ -79,46 +80,77 @@ fn head(tag: u8, len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(len as u32).to_le_bytes());
 }
 
-fn encode_container<T: Item>(tag: u8, tree: &Tree<T>, out: &mut Vec<u8>) {
-    let Some(root) = tree.root() else { return head(tag, 0, out) };
-    let start = out.len();
-    // A root is hashed only when its items do not fit.
-    if !tree.is_hashed() {
-        head(tag, tree.len(), out);
-        let items = out.len();
-        let fits = tree.iter().all(|item| {
-            item.encode(out);
-            out.len() - items <= INLINE_BYTES_MAX
-        });
-        if fits {
-            return;
-        }
-        out.truncate(start);
-    }
-    head(tag | HASHED, tree.len(), out);
-    let digest = node_hash(root, out);
-    out.extend_from_slice(digest.as_bytes());
+/// The items of an array, or the members of an object.
+struct Items<'a> {
+    values: &'a Tree<Value>,
+    names: Option<&'a Tree<Text>>,
 }
 
-/// The hash of a chunk or of a node above; the end of `out` serves as scratch space.
-fn node_hash<'a, T: Item>(node: &'a Node<T>, out: &mut Vec<u8>) -> &'a Digest {
-    node.hash(|| {
-        let start = out.len();
-        match node.kids() {
-            Kids::Leaf(items) => {
-                out.push(CHUNK);
-                items.iter().for_each(|item| item.encode(out));
+impl Items<'_> {
+    fn encode(&self, tag: u8, out: &mut Vec<u8>) {
+        let len = self.values.len();
+        let Some(root) = self.values.root() else { return head(tag, len, out) };
+        // A root is hashed only when its items do not fit.
+        if !self.values.is_hashed() {
+            let start = out.len();
+            head(tag, len, out);
+            if self.fit(out) {
+                return;
             }
-            Kids::Branch(_, kids) => {
-                out.push(NODE);
-                for kid in kids {
-                    let digest = node_hash(kid, out);
-                    out.extend_from_slice(digest.as_bytes());
-                }
+            out.truncate(start);
+        }
+        head(tag | HASHED, len, out);
+        let digest = self.hash(root, 0, out);
+        out.extend_from_slice(digest.as_bytes());
+    }
+
+    /// Appends the items while they fit, and tells whether all did.
+    fn fit(&self, out: &mut Vec<u8>) -> bool {
+        let end_max = out.len() + INLINE_BYTES_MAX;
+        let mut position = 0;
+        while position < self.values.len() && out.len() <= end_max {
+            let chunk = self.values.chunk_from(position);
+            self.chunk(chunk, position, end_max, out);
+            position += chunk.len();
+        }
+        out.len() <= end_max
+    }
+
+    /// Appends the items of a chunk, up to the one that goes beyond `end_max`.
+    fn chunk(&self, chunk: &[Value], position: usize, end_max: usize, out: &mut Vec<u8>) {
+        let names = self.names.map_or(&[][..], |names| names.chunk_from(position));
+        for (place, value) in chunk.iter().enumerate() {
+            if let Some(name) = names.get(place) {
+                out.extend_from_slice(&(name.len() as u32).to_le_bytes());
+                out.extend_from_slice(name.as_bytes());
+            }
+            value.encode_shallow(out);
+            if out.len() > end_max {
+                return;
             }
         }
-        let digest = sha256(out.get(start..).unwrap_or_default());
-        out.truncate(start);
-        digest
-    })
+    }
+
+    /// The hash of a node whose items begin at `position`; the end of `out` serves as scratch space.
+    fn hash<'a>(&self, node: &'a Node<Value>, position: usize, out: &mut Vec<u8>) -> &'a Digest {
+        node.memo.hash(|| {
+            let start = out.len();
+            match node.kids() {
+                Kids::Leaf(chunk) => {
+                    out.push(CHUNK);
+                    self.chunk(chunk, position, usize::MAX, out);
+                }
+                Kids::Branch(level, kids) => {
+                    out.push(NODE);
+                    for (place, kid) in kids.iter().enumerate() {
+                        let digest = self.hash(kid, position + place * tree::span(*level), out);
+                        out.extend_from_slice(digest.as_bytes());
+                    }
+                }
+            }
+            let digest = sha256(out.get(start..).unwrap_or_default());
+            out.truncate(start);
+            digest
+        })
+    }
 }

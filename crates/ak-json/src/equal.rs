@@ -47,11 +47,13 @@ fn same<'a>(a: &'a Value, b: &'a Value, waiting: &mut Vec<(&'a Value, &'a Value)
     };
     match (a, b) {
         (Value::Array(a), Value::Array(b)) => {
-            a.tree.is_same(&b.tree) || a.len() == b.len() && a.iter().zip(b).all(|(a, b)| compare(a, b))
+            a.items.is_same(&b.items) || a.len() == b.len() && a.iter().zip(b).all(|(a, b)| compare(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) if a.has_names_of(b) => {
+            a.values.is_same(&b.values) || a.values().zip(b.values()).all(|(a, b)| compare(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            a.tree.is_same(&b.tree)
-                || a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| compare(a, b)))
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| compare(a, b)))
         }
         _ => scalars_equal(a, b),
     }

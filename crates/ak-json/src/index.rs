@@ -1,16 +1,16 @@
-//! The order of names in a large object.
+//! Finding names in a large object.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::object::Member;
-use crate::tree::{Tree, WIDTH};
+use crate::text::Text;
+use crate::tree::Tree;
 
 /// A run that has grown to this length is cut in two.
 const RUN_MAX: usize = 512;
 
-/// Positions of members, sorted by name: look-up by bisection, whatever names an adversary chooses.
+/// Positions of names, sorted by name: look-up by bisection, whatever names an adversary chooses.
 ///
 /// They stand in runs, so that a name is taken up without moving all others, and versions of an object
 /// share the runs that did not change.
@@ -21,13 +21,10 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Sorts the members if there are many; gives the position of a repeated name when there is one.
-    pub(crate) fn build(members: &[Member]) -> Result<Option<Self>, usize> {
-        if members.len() <= WIDTH {
-            return repeated(members).map_or(Ok(None), Err);
-        }
-        let name = |position: &u32| members.get(*position as usize).map(|member| member.name.as_str());
-        let mut positions: Vec<u32> = (0..).take(members.len()).collect();
+    /// Sorts the names; gives the position of a repeated one when there is one.
+    pub(crate) fn build(names: &[Text]) -> Result<Self, usize> {
+        let name = |position: &u32| names.get(*position as usize);
+        let mut positions: Vec<u32> = (0..).take(names.len()).collect();
         positions.sort_by_key(name);
         // The sort is stable: of two equal names the later comes second.
         let again = positions.windows(2).filter_map(|pair| match pair {
@@ -36,16 +33,17 @@ impl Index {
         });
         match again.min() {
             Some(position) => Err(position),
-            None => Ok(Some(Self {
-                runs: positions.chunks(RUN_MAX / 2).map(|run| Arc::new(run.into())).collect(),
-            })),
+            None => {
+                let runs = positions.chunks(RUN_MAX / 2).map(|run| Arc::new(run.into()));
+                Ok(Self { runs: runs.collect() })
+            }
         }
     }
 
     /// The run that has the name or would take it up, and where the name stands or would stand within.
-    fn search(&self, members: &Tree<Member>, name: &str) -> (usize, Result<usize, usize>) {
+    fn search(&self, names: &Tree<Text>, name: &str) -> (usize, Result<usize, usize>) {
         let compare = |position: &u32| {
-            members.get(*position as usize).map_or(Ordering::Less, |member| member.name.as_str().cmp(name))
+            names.get(*position as usize).map_or(Ordering::Less, |other| other.as_str().cmp(name))
         };
         let starts_before = |run: &Arc<Vec<u32>>| run.first().is_some_and(|first| compare(first).is_le());
         let at = self.runs.partition_point(starts_before).saturating_sub(1);
@@ -53,24 +51,24 @@ impl Index {
         (at, found)
     }
 
-    /// The position of the member with the name.
-    pub(crate) fn position(&self, members: &Tree<Member>, name: &str) -> Option<usize> {
-        let (run, found) = self.search(members, name);
+    /// The position of the name.
+    pub(crate) fn position(&self, names: &Tree<Text>, name: &str) -> Option<usize> {
+        let (run, found) = self.search(names, name);
         self.runs.get(run)?.get(found.ok()?).map(|position| *position as usize)
     }
 
-    /// Takes up a new name, which is about to be appended to the members.
-    pub(crate) fn append(&mut self, members: &Tree<Member>, name: &str) {
-        let (at, Err(place)) = self.search(members, name) else { return };
+    /// Takes up a new name, which is about to be appended.
+    pub(crate) fn append(&mut self, names: &Tree<Text>, name: &str) {
+        let (at, Err(place)) = self.search(names, name) else { return };
         let Some(run) = self.runs.get_mut(at).map(Arc::make_mut) else { return };
-        run.insert(place, members.len() as u32);
+        run.insert(place, names.len() as u32);
         if run.len() == RUN_MAX {
             let second = run.split_off(RUN_MAX / 2);
             self.runs.insert(at + 1, Arc::new(second));
         }
     }
 
-    /// Gives up a position whose member is removed; those after it move down.
+    /// Gives up a position whose name was removed; those after it move down.
     pub(crate) fn remove(&mut self, position: usize) {
         let position = position as u32;
         for run in &mut self.runs {
@@ -82,18 +80,4 @@ impl Index {
         }
         self.runs.retain(|run| !run.is_empty());
     }
-}
-
-/// The position of the first of a few members whose name came before.
-fn repeated(members: &[Member]) -> Option<usize> {
-    let mut seen = 0u64;
-    members.iter().enumerate().position(|(position, member)| {
-        // Most names differ in this mark already, and need not be compared.
-        let name = member.name.as_bytes();
-        let ends = name.last().map_or(0, |last| last ^ name.first().map_or(0, |first| first << 3));
-        let mark = 1u64 << ((usize::from(ends) + name.len()) % 64);
-        let is_new = seen & mark == 0;
-        seen |= mark;
-        !is_new && members.iter().take(position).any(|other| other.name == member.name)
-    })
 }

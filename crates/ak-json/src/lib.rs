@@ -34,9 +34,9 @@
 //! ```
 //!
 //! Map of the modules: `value`, `number`, `text`, `array`, `object` are the types; `tree` is the shared
-//! structure below both containers and `index` finds names in large objects; `parse` and `scan` read, `print`
-//! writes; `encode` and `digest` hash; `equal` compares; `deep` walks what nests too deep for recursion;
-//! `pointer`, `labels` and `schema` stand on all of these.
+//! structure below both containers, `memo` what its nodes remember, `names` and `index` the names of members;
+//! `parse` and `scan` read, `print` writes; `encode` and `digest` hash; `equal` compares; `deep` walks what
+//! nests too deep for recursion; `pointer`, `labels` and `schema` stand on all of these.
 //!
 //! [encoding]: https://github.com/authority-kernel/authority-kernel/blob/main/docs/decisions/0002-canonical-encoding.md
 
@@ -50,6 +50,8 @@ mod equal;
 mod index;
 mod labels;
 mod limits;
+mod memo;
+mod names;
 mod number;
 mod object;
 mod parse;

@@ -1,13 +1,16 @@
 //! The parser: RFC 8259 text to values, without recursion.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
 use crate::array::Array;
 use crate::limits::Limits;
-use crate::object::{Member, Object};
+use crate::names::{Names, Shapes};
+use crate::object::Object;
 use crate::scan::Cursor;
 use crate::text::Text;
+use crate::tree::Tree;
 use crate::value::Value;
 
 /// Why and where a text was refused.
@@ -132,6 +135,7 @@ fn parse(text: &[u8], limits: &Limits) -> Parsed<Value> {
         open: Vec::new(),
         values: Vec::with_capacity(16),
         names: Vec::new(),
+        shapes: Shapes::default(),
     };
     while !(parser.begin()? && parser.finish()?) {}
     parser.values.pop().ok_or(Stop(ParseReason::End, parser.cursor.at))
@@ -148,15 +152,22 @@ struct Parser<'a> {
     open: Vec<Open>,
     values: Vec<Value>,
     names: Vec<Name>,
+    shapes: Shapes,
 }
 
-/// An object or array whose end has not come yet.
+/// A container whose end has not come yet.
 struct Open {
-    is_object: bool,
     /// Where its values begin on their stack.
     values: usize,
-    /// Where its names begin on their stack.
-    names: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Array,
+    /// An object whose names lie on their stack.
+    Object,
+    /// An object whose names so far are those of an earlier one, and not on the stack.
+    Shaped(Arc<Names>),
 }
 
 /// The name of a member, and where it stands.
@@ -176,8 +187,8 @@ impl Parser<'_> {
         match byte {
             Some(b'"') => self.values.push(Value::String(cursor.string()?.into())),
             Some(b'-' | b'0'..=b'9') => self.values.push(Value::Number(cursor.number()?)),
-            Some(b'{') => return self.enter(true),
-            Some(b'[') => return self.enter(false),
+            Some(b'{') => return self.object(),
+            Some(b'[') => return self.array(),
             Some(b't') => self.values.push(cursor.word("true", Value::Bool(true))?),
             Some(b'f') => self.values.push(cursor.word("false", Value::Bool(false))?),
             Some(b'n') => self.values.push(cursor.word("null", Value::Null)?),
@@ -186,26 +197,44 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    #[inline]
-    fn enter(&mut self, is_object: bool) -> Parsed<bool> {
+    fn array(&mut self) -> Parsed<bool> {
+        self.enter()?;
+        if self.cursor.token() == Some(b']') {
+            self.cursor.at += 1;
+            self.values.push(Value::Array(Array::new()));
+            return Ok(true);
+        }
+        self.open.push(Open { values: self.values.len(), kind: Kind::Array });
+        Ok(false)
+    }
+
+    fn object(&mut self) -> Parsed<bool> {
+        self.enter()?;
+        if self.cursor.token() == Some(b'}') {
+            self.cursor.at += 1;
+            self.values.push(Value::Object(Object::new()));
+            return Ok(true);
+        }
+        let offset = self.cursor.at;
+        let first = self.cursor.name()?;
+        let kind = match self.shapes.beginning_with(first) {
+            Some(shape) => Kind::Shaped(shape),
+            None => {
+                self.names.push(Name { text: first.into(), offset });
+                Kind::Object
+            }
+        };
+        self.open.push(Open { values: self.values.len(), kind });
+        self.cursor.colon()?;
+        Ok(false)
+    }
+
+    fn enter(&mut self) -> Parsed<()> {
         if self.open.len() >= self.limits.depth_max {
             return self.cursor.stop(ParseReason::Depth);
         }
         self.cursor.at += 1;
-        let empty = match (self.cursor.token(), is_object) {
-            (Some(b'}'), true) => Value::Object(Object::new()),
-            (Some(b']'), false) => Value::Array(Array::new()),
-            _ => {
-                self.open.push(Open { is_object, values: self.values.len(), names: self.names.len() });
-                if is_object {
-                    self.name()?;
-                }
-                return Ok(false);
-            }
-        };
-        self.cursor.at += 1;
-        self.values.push(empty);
-        Ok(true)
+        Ok(())
     }
 
     /// Goes on after a value: closes what ends here, up to where a value must follow. Tells whether the text
@@ -214,23 +243,27 @@ impl Parser<'_> {
     fn finish(&mut self) -> Parsed<bool> {
         loop {
             let byte = self.cursor.token();
-            let Some(open) = self.open.last() else {
+            let Some(open) = self.open.last_mut() else {
                 return if byte.is_none() { Ok(true) } else { self.cursor.stop(ParseReason::Trailing) };
             };
-            if self.values.len() - open.values > self.limits.members_max {
+            let count = self.values.len() - open.values;
+            if count > self.limits.members_max {
                 return self.cursor.stop(ParseReason::Members);
             }
-            let container = match (byte, open.is_object) {
-                (Some(b','), is_object) => {
+            let container = match (byte, &mut open.kind) {
+                (Some(b','), kind) => {
                     self.cursor.at += 1;
-                    if is_object {
+                    if !matches!(kind, Kind::Array) {
                         self.cursor.token();
-                        self.name()?;
+                        next_name(&mut self.cursor, &mut self.names, kind, count)?;
                     }
                     return Ok(false);
                 }
-                (Some(b']'), false) => Value::Array(self.values.split_off(open.values).into()),
-                (Some(b'}'), true) => Value::Object(object(&mut self.values, &mut self.names, open)?),
+                (Some(b']'), Kind::Array) => Value::Array(self.values.split_off(open.values).into()),
+                (Some(b'}'), kind @ (Kind::Object | Kind::Shaped(_))) => {
+                    let names = close_names(&mut self.names, &mut self.shapes, kind, count)?;
+                    Value::Object(Object::of(names, Tree::build(self.values.split_off(open.values))))
+                }
                 _ => return self.cursor.unexpected(),
             };
             self.cursor.at += 1;
@@ -238,23 +271,50 @@ impl Parser<'_> {
             self.values.push(container);
         }
     }
+}
 
-    #[inline]
-    fn name(&mut self) -> Parsed<()> {
-        self.names.push(Name { offset: self.cursor.at, text: self.cursor.name()?.into() });
-        self.cursor.colon()
+/// Reads the name of the next member, `count` members after the first, and the colon.
+#[inline]
+fn next_name(cursor: &mut Cursor<'_>, names: &mut Vec<Name>, kind: &mut Kind, count: usize) -> Parsed<()> {
+    let is_expected = match kind {
+        Kind::Shaped(shape) => shape.list().get(count).is_some_and(|name| cursor.eat_plain(name)),
+        Kind::Array | Kind::Object => false,
+    };
+    if !is_expected {
+        leave_shape(names, kind, count);
+        names.push(Name { offset: cursor.at, text: cursor.name()?.into() });
+    }
+    cursor.colon()
+}
+
+/// Puts the names that were those of an earlier object on the stack, since there the likeness ends.
+fn leave_shape(names: &mut Vec<Name>, kind: &mut Kind, count: usize) {
+    if let Kind::Shaped(shape) = kind {
+        names.extend(shape.list().iter().take(count).map(|name| Name { text: name.clone(), offset: 0 }));
+        *kind = Kind::Object;
     }
 }
 
-/// Takes the members of an object that ends here off the stacks.
-fn object(values: &mut Vec<Value>, names: &mut Vec<Name>, open: &Open) -> Parsed<Object> {
-    let own = names.get_mut(open.names..).unwrap_or_default();
-    let members = own.iter_mut().zip(values.drain(open.values..));
-    let members = members.map(|(name, value)| Member { name: mem::take(&mut name.text), value });
-    let object = Object::build(members.collect()).map_err(|repeated| {
+/// The names of an object of `count` members that ends here.
+fn close_names(
+    names: &mut Vec<Name>,
+    shapes: &mut Shapes,
+    kind: &mut Kind,
+    count: usize,
+) -> Parsed<Arc<Names>> {
+    match kind {
+        Kind::Shaped(shape) if shape.list().len() == count => return Ok(Arc::clone(shape)),
+        _ => leave_shape(names, kind, count),
+    }
+    let start = names.len() - count;
+    let own = names.get_mut(start..).unwrap_or_default();
+    let texts = own.iter_mut().map(|name| mem::take(&mut name.text)).collect();
+    let built = Names::build(texts).map_err(|repeated| {
         let offset = own.get(repeated).map_or(0, |name| name.offset);
         Stop(ParseReason::Duplicate, offset)
     })?;
-    names.truncate(open.names);
-    Ok(object)
+    names.truncate(start);
+    let built = Arc::new(built);
+    shapes.remember(&built);
+    Ok(built)
 }

@@ -6,7 +6,8 @@ use core::fmt;
 
 use crate::array::{Array, Items};
 use crate::object::{Members, Object};
-use crate::tree::{Item, Tree};
+use crate::scan::plain_len;
+use crate::tree::Tree;
 use crate::value::Value;
 
 /// What a container still has to print.
@@ -52,8 +53,8 @@ impl Value {
     pub fn json_len(&self) -> usize {
         let is_measured = |value: &Self| match value {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
-            Self::Array(Array { tree }) => tree.is_measured(),
-            Self::Object(Object { tree }) => tree.is_measured(),
+            Self::Array(array) => array.items.is_measured(),
+            Self::Object(object) => object.values.is_measured(),
         };
         self.deepest_first(is_measured, |value| {
             value.json_len_shallow();
@@ -68,14 +69,18 @@ impl Value {
             Self::Bool(false) => 5,
             Self::Number(number) => number.with_text(str::len),
             Self::String(text) => string_len(text),
-            Self::Array(Array { tree }) => container_len(tree),
-            Self::Object(Object { tree }) => container_len(tree),
+            Self::Array(array) => container_len(array.len(), array.items.json_len()),
+            Self::Object(object) => {
+                let names = object.names().map_or(0, Tree::json_len);
+                container_len(object.len(), names.saturating_add(object.values.json_len()))
+            }
         }
     }
 }
 
-fn container_len<T: Item>(tree: &Tree<T>) -> usize {
-    tree.root().map_or(0, |root| root.json_len()).saturating_add(2)
+/// Adds brackets and commas.
+fn container_len(len: usize, bytes: usize) -> usize {
+    bytes.saturating_add(len.saturating_sub(1)).saturating_add(2)
 }
 
 /// Writes a scalar, or the opening of a container, whose rest is noted.
@@ -101,46 +106,43 @@ fn write_head<'a>(value: &'a Value, out: &mut Vec<u8>, open: &mut Vec<Rest<'a>>)
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| escape(*byte).is_some()) {
-        let (plain, special) = rest.split_at(at);
+    loop {
+        let (plain, special) = rest.split_at_checked(plain_len(rest)).unwrap_or((rest, &[]));
         out.extend_from_slice(plain);
         let Some((byte, after)) = special.split_first() else { break };
         match escape(*byte) {
-            Some(b'u') => {
-                const HEX: [u8; 16] = *b"0123456789abcdef";
-                let low = HEX.get(usize::from(byte & 15)).copied().unwrap_or_default();
+            b'u' => {
+                let low = char::from_digit(u32::from(byte & 15), 16).map_or(0, |digit| digit as u8);
                 out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), low]);
             }
-            Some(letter) => out.extend_from_slice(&[b'\\', letter]),
-            None => {}
+            letter => out.extend_from_slice(&[b'\\', letter]),
         }
         rest = after;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
 /// Bytes of a string in quotes.
 pub(crate) fn string_len(text: &str) -> usize {
-    text.bytes().fold(text.len().saturating_add(2), |len, byte| match escape(byte) {
-        None => len,
-        Some(b'u') => len.saturating_add(5),
-        Some(_) => len.saturating_add(1),
-    })
+    let mut len = text.len().saturating_add(2);
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.get(plain_len(rest)..).and_then(<[u8]>::split_first) {
+        len = len.saturating_add(if escape(*byte) == b'u' { 5 } else { 1 });
+        rest = after;
+    }
+    len
 }
 
-/// The letter after the backslash for a byte that must be escaped.
-const fn escape(byte: u8) -> Option<u8> {
+/// The letter after the backslash for a byte that must be escaped; `u` is followed by four digits.
+const fn escape(byte: u8) -> u8 {
     match byte {
-        b'"' => Some(b'"'),
-        b'\\' => Some(b'\\'),
-        0x08 => Some(b'b'),
-        0x0c => Some(b'f'),
-        b'\n' => Some(b'n'),
-        b'\r' => Some(b'r'),
-        b'\t' => Some(b't'),
-        0..0x20 => Some(b'u'),
-        _ => None,
+        0x08 => b'b',
+        0x0c => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0..0x20 => b'u',
+        _ => byte,
     }
 }
 

@@ -59,6 +59,17 @@ impl<'a> Cursor<'a> {
         if self.peek() == Some(b'"') { self.string() } else { self.unexpected() }
     }
 
+    /// Passes over a string if it is this one, written without escapes.
+    #[inline]
+    pub(crate) fn eat_plain(&mut self, expected: &str) -> bool {
+        let rest = self.rest().strip_prefix(b"\"").and_then(|rest| rest.strip_prefix(expected.as_bytes()));
+        let found = rest.is_some_and(|rest| rest.first() == Some(&b'"'));
+        if found {
+            self.at += expected.len() + 2;
+        }
+        found
+    }
+
     /// Reads the colon after a name.
     #[inline]
     pub(crate) fn colon(&mut self) -> Parsed<()> {

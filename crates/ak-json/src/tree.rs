@@ -8,12 +8,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
-use core::num::NonZeroUsize;
 
-use once_cell::race::{OnceBox, OnceNonZeroUsize};
-
-use crate::digest::Digest;
-use crate::index::Index;
+use crate::memo::Memo;
 use crate::value::Value;
 
 /// Items of a chunk, and chunks or nodes of a node.
@@ -23,16 +19,14 @@ const WIDTH_BITS: u32 = WIDTH.trailing_zeros();
 /// Values nested no deeper than this are walked by recursion, deeper ones by a worklist.
 pub(crate) const SHALLOW_DEPTH_MAX: u32 = 64;
 
-/// What a tree holds: the items of an array or the members of an object.
+/// What a tree holds: values, or the names of members.
 pub(crate) trait Item: Clone {
-    /// The value that may nest further.
-    fn value(&self) -> &Value;
-    /// Takes that value out, leaving null.
-    fn take(&mut self) -> Value;
-    /// Bytes of the compact JSON text.
+    /// Levels of nesting: 0 for what holds nothing.
+    fn depth(&self) -> u32;
+    /// Bytes it has in compact JSON text.
     fn json_len(&self) -> usize;
-    /// Appends the canonical encoding.
-    fn encode(&self, out: &mut Vec<u8>);
+    /// Moves what nests too deep for recursion out, to be dropped elsewhere.
+    fn take_deep(&mut self) -> Option<Value>;
 }
 
 /// A sequence of items; empty ones own no memory.
@@ -42,27 +36,26 @@ pub(crate) struct Tree<T: Item> {
 }
 
 /// A subtree, never empty.
+#[derive(Clone)]
 pub(crate) struct Node<T: Item> {
     kids: Kids<T>,
     /// Items below.
     len: u32,
-    /// Levels of nested values below, 1 when all are scalars.
+    /// Levels of nesting, 1 when all items below are scalars.
     depth: u32,
-    /// At the root of a large object.
-    index: Option<Arc<Index>>,
-    json_len: OnceNonZeroUsize,
-    hash: OnceBox<Digest>,
+    pub(crate) memo: Memo,
 }
 
+#[derive(Clone)]
 pub(crate) enum Kids<T: Item> {
-    Leaf(Vec<T>),
+    Leaf(Box<[T]>),
     /// The level counts from the leaves, which are 0.
-    Branch(u32, Vec<Arc<Node<T>>>),
+    Branch(u32, Box<[Arc<Node<T>>]>),
 }
 
 impl<T: Item> Default for Tree<T> {
     fn default() -> Self {
-        Self { root: None }
+        Self::new()
     }
 }
 
@@ -73,10 +66,11 @@ impl<T: Item> Tree<T> {
 
     /// Builds a tree in one pass.
     pub(crate) fn build(mut items: Vec<T>) -> Self {
+        if items.is_empty() {
+            return Self::new();
+        }
         if items.len() <= WIDTH {
-            items.shrink_to_fit();
-            let root = if items.is_empty() { None } else { Some(Arc::new(Node::leaf(items))) };
-            return Self { root };
+            return Self { root: Some(Arc::new(Node::leaf(items))) };
         }
         // The chunks are cut off the end, which moves each item once.
         let mut nodes = Vec::with_capacity(items.len().div_ceil(WIDTH));
@@ -97,11 +91,6 @@ impl<T: Item> Tree<T> {
         self.root.as_deref()
     }
 
-    /// The order of names, at a large object.
-    pub(crate) fn index(&self) -> Option<&Index> {
-        self.root()?.index.as_deref()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.root.as_ref().map_or(0, |root| root.len as usize)
     }
@@ -111,16 +100,7 @@ impl<T: Item> Tree<T> {
         self.root.as_ref().map_or(1, |root| root.depth)
     }
 
-    /// Whether the root's hash is remembered, or there is none.
-    pub(crate) fn is_hashed(&self) -> bool {
-        self.root().is_none_or(|root| root.hash.get().is_some())
-    }
-
-    /// Whether the bytes of JSON text are remembered, or there are none.
-    pub(crate) fn is_measured(&self) -> bool {
-        self.root().is_none_or(|root| root.json_len.get().is_some())
-    }
-
+    /// Whether both are one and the same; it tells nothing when they are not.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (&self.root, &other.root) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -131,10 +111,7 @@ impl<T: Item> Tree<T> {
 
     /// The chunk that holds the position, cut to begin there; empty past the end.
     pub(crate) fn chunk_from(&self, position: usize) -> &[T] {
-        let Some(mut node) = self.root() else { return &[] };
-        if position >= self.len() {
-            return &[];
-        }
+        let Some(mut node) = self.root().filter(|root| position < root.len as usize) else { return &[] };
         loop {
             match &node.kids {
                 Kids::Leaf(items) => return items.get(position % WIDTH..).unwrap_or_default(),
@@ -160,8 +137,7 @@ impl<T: Item> Tree<T> {
         Some(Arc::make_mut(root).set(position, item))
     }
 
-    /// Puts the item before the position, or last when the position is the length or beyond. The index must
-    /// have been taken off.
+    /// Puts the item before the position, or last when the position is the length or beyond.
     pub(crate) fn insert(&mut self, position: usize, item: T) {
         let Some(root) = &mut self.root else {
             self.root = Some(Arc::new(Node::leaf([item].into())));
@@ -176,7 +152,7 @@ impl<T: Item> Tree<T> {
         }
     }
 
-    /// Takes the item at the position out. The index must have been taken off.
+    /// Takes the item at the position out.
     pub(crate) fn remove(&mut self, position: usize) -> Option<T> {
         let root = self.root.as_mut().filter(|root| position < root.len as usize)?;
         let removed = Arc::make_mut(root).remove(position, None);
@@ -184,30 +160,10 @@ impl<T: Item> Tree<T> {
             self.root = None;
         }
         while let Some(only) = self.root.as_deref().and_then(Node::only_kid) {
-            // A copy, since it forgets: a chunk may keep the hash of items that a root would show in place.
+            // A copy, since it forgets: a chunk may remember the hash of items that a root would show in place.
             self.root = Some(Arc::new(Node::clone(only)));
         }
         removed
-    }
-
-    /// Takes the index off the root, to be changed and put back.
-    pub(crate) fn take_index(&mut self) -> Option<Arc<Index>> {
-        let root = self.root.as_mut().filter(|root| root.index.is_some())?;
-        Arc::make_mut(root).index.take()
-    }
-
-    /// Puts the index on the root of a tree that is not shared.
-    pub(crate) fn put_index(&mut self, index: Option<Arc<Index>>) {
-        if let Some(root) = self.root.as_mut().and_then(Arc::get_mut) {
-            root.index = index;
-        }
-    }
-
-    /// Moves the values that nest too deep for recursion to the worklist, if nobody else holds them.
-    fn drain_deep(&mut self, out: &mut Vec<Value>) {
-        if let Some(root) = self.root.as_mut().and_then(Arc::get_mut) {
-            root.drain_deep(out);
-        }
     }
 }
 
@@ -216,13 +172,27 @@ fn slot(level: u32, position: usize) -> usize {
     (position >> (WIDTH_BITS * level)) % WIDTH
 }
 
+/// How many items a kid of a node at `level` has, unless it is the last.
+pub(crate) fn span(level: u32) -> usize {
+    1 << (WIDTH_BITS * level)
+}
+
+/// Changes the length of a slice, whose memory always fits.
+fn resize<T, R>(items: &mut Box<[T]>, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
+    let mut list = mem::take(items).into_vec();
+    list.reserve_exact(1);
+    let result = change(&mut list);
+    *items = list.into();
+    result
+}
+
 impl<T: Item> Node<T> {
     fn leaf(items: Vec<T>) -> Self {
-        Self::of(Kids::Leaf(items))
+        Self::of(Kids::Leaf(items.into()))
     }
 
     fn branch(level: u32, kids: Vec<Arc<Self>>) -> Self {
-        Self::of(Kids::Branch(level, kids))
+        Self::of(Kids::Branch(level, kids.into()))
     }
 
     /// A subtree of the given level with a lone item.
@@ -232,14 +202,7 @@ impl<T: Item> Node<T> {
     }
 
     fn of(kids: Kids<T>) -> Self {
-        let mut node = Self {
-            kids,
-            len: 0,
-            depth: 0,
-            index: None,
-            json_len: OnceNonZeroUsize::new(),
-            hash: OnceBox::new(),
-        };
+        let mut node = Self { kids, len: 0, depth: 0, memo: Memo::default() };
         node.recount();
         node
     }
@@ -266,15 +229,14 @@ impl<T: Item> Node<T> {
     fn recount(&mut self) {
         (self.len, self.depth) = match &self.kids {
             Kids::Leaf(items) => {
-                let nested = items.iter().map(|item| item.value().depth()).max().unwrap_or(0);
+                let nested = items.iter().map(T::depth).max().unwrap_or(0);
                 (items.len() as u32, nested.saturating_add(1))
             }
             Kids::Branch(_, kids) => kids
                 .iter()
                 .fold((0, 0), |(len, depth), kid| (kid.len.saturating_add(len), kid.depth.max(depth))),
         };
-        self.json_len = OnceNonZeroUsize::new();
-        self.hash = OnceBox::new();
+        self.memo = Memo::default();
     }
 
     /// The position must be in range.
@@ -293,20 +255,17 @@ impl<T: Item> Node<T> {
         old
     }
 
-    /// Inserts, and returns the last item when it no longer fits. Position is at most the length.
+    /// Inserts at a position up to the length, and returns the last item when it no longer fits.
     fn insert(&mut self, position: usize, item: T) -> Option<T> {
         let overflow = match &mut self.kids {
             Kids::Leaf(_) if position == WIDTH => return Some(item),
-            Kids::Leaf(items) => {
+            Kids::Leaf(items) => resize(items, |items| {
                 let overflow = if items.len() == WIDTH { items.pop() } else { None };
                 items.insert(position.min(items.len()), item);
                 overflow
-            }
+            }),
             Kids::Branch(level, kids) => {
-                let level = *level;
-                let span = 1usize << (WIDTH_BITS * level);
-                let first = position / span;
-                let mut within = position % span;
+                let (first, mut within) = (position / span(*level), position % span(*level));
                 let mut carried = Some(item);
                 for kid in kids.iter_mut().skip(first) {
                     let Some(item) = carried else { break };
@@ -314,7 +273,7 @@ impl<T: Item> Node<T> {
                 }
                 match carried {
                     Some(item) if kids.len() < WIDTH => {
-                        kids.push(Self::single(level - 1, item));
+                        resize(kids, |kids| kids.push(Self::single(*level - 1, item)));
                         None
                     }
                     carried => carried,
@@ -332,80 +291,40 @@ impl<T: Item> Node<T> {
                 if position >= items.len() {
                     return None;
                 }
-                let removed = items.remove(position);
-                items.extend(refill);
-                removed
+                resize(items, |items| {
+                    let removed = items.remove(position);
+                    items.extend(refill);
+                    Some(removed)
+                })
             }
             Kids::Branch(level, kids) => {
-                let span = 1usize << (WIDTH_BITS * *level);
-                let (first, within) = (position / span, position % span);
+                let (first, within) = (position / span(*level), position % span(*level));
                 let mut carried = refill;
                 for (place, kid) in kids.iter_mut().enumerate().skip(first).rev() {
                     let from = if place == first { within } else { 0 };
                     carried = Arc::make_mut(kid).remove(from, carried);
                 }
                 if kids.last().is_some_and(|kid| kid.len == 0) {
-                    kids.pop();
+                    resize(kids, Vec::pop);
                 }
-                carried?
+                carried
             }
         };
         self.recount();
-        Some(removed)
+        removed
     }
 
-    /// Bytes of the items' compact JSON texts with the commas between them, remembered.
-    pub(crate) fn json_len(&self) -> usize {
-        let measure = || {
-            let (count, bytes) = match &self.kids {
-                Kids::Leaf(items) => (items.len(), sum(items.iter().map(T::json_len))),
-                Kids::Branch(_, kids) => (kids.len(), sum(kids.iter().map(|kid| kid.json_len()))),
-            };
-            NonZeroUsize::new(bytes.saturating_add(count).saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)
-        };
-        self.json_len.get_or_init(measure).get()
-    }
-
-    /// The hash of this node of the canonical encoding, remembered.
-    pub(crate) fn hash(&self, compute: impl FnOnce() -> Digest) -> &Digest {
-        self.hash.get_or_init(|| Box::new(compute()))
-    }
-
+    /// Moves the values that nest too deep for recursion to the worklist, if nobody else holds them.
     fn drain_deep(&mut self, out: &mut Vec<Value>) {
         if self.depth <= SHALLOW_DEPTH_MAX {
             return;
         }
         self.depth = 0;
         match &mut self.kids {
-            Kids::Leaf(items) => {
-                let deep = items.iter_mut().filter(|item| item.value().depth() > SHALLOW_DEPTH_MAX);
-                out.extend(deep.map(T::take));
-            }
+            Kids::Leaf(items) => out.extend(items.iter_mut().filter_map(T::take_deep)),
             Kids::Branch(_, kids) => {
                 kids.iter_mut().filter_map(Arc::get_mut).for_each(|kid| kid.drain_deep(out));
             }
-        }
-    }
-}
-
-fn sum(lengths: impl Iterator<Item = usize>) -> usize {
-    lengths.fold(0, usize::saturating_add)
-}
-
-/// A copy shares everything below and remembers nothing, since it is made to be changed.
-impl<T: Item> Clone for Node<T> {
-    fn clone(&self) -> Self {
-        let kids = match &self.kids {
-            Kids::Leaf(items) => Kids::Leaf(items.clone()),
-            Kids::Branch(level, kids) => Kids::Branch(*level, kids.clone()),
-        };
-        Self {
-            kids,
-            len: self.len,
-            depth: self.depth,
-            index: self.index.clone(),
-            json_len: OnceNonZeroUsize::new(),
-            hash: OnceBox::new(),
         }
     }
 }
@@ -415,11 +334,14 @@ impl<T: Item> Drop for Node<T> {
     fn drop(&mut self) {
         let mut deep = Vec::new();
         self.drain_deep(&mut deep);
-        while let Some(value) = deep.pop() {
-            match value {
-                Value::Array(mut array) => array.tree.drain_deep(&mut deep),
-                Value::Object(mut object) => object.tree.drain_deep(&mut deep),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        while let Some(mut value) = deep.pop() {
+            let tree = match &mut value {
+                Value::Array(array) => &mut array.items,
+                Value::Object(object) => &mut object.values,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => continue,
+            };
+            if let Some(root) = tree.root.as_mut().and_then(Arc::get_mut) {
+                root.drain_deep(&mut deep);
             }
         }
     }

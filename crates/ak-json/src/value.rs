@@ -88,8 +88,8 @@ impl Value {
     pub fn depth(&self) -> u32 {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
-            Self::Array(array) => array.tree.depth(),
-            Self::Object(object) => object.tree.depth(),
+            Self::Array(array) => array.items.depth(),
+            Self::Object(object) => object.values.depth(),
         }
     }
 }

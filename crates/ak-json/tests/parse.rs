@@ -132,6 +132,31 @@ fn duplicate_members() {
     check(format!("{{{many}}}"), Ok(&format!("{{{many}}}")));
 }
 
+/// An object after one that began with the same name.
+#[test]
+fn repeated_shapes() {
+    let check = |first: &str, second: &str, expected: Result<&str, (ParseReason, usize)>| {
+        let expected = expected.map(|second| format!("[{first},{second}]"));
+        let expected = expected.as_deref().map_err(|(reason, at)| (*reason, at + first.len() + 2));
+        check_within(&Limits::default(), format!("[{first},{second}]"), expected);
+    };
+    let first = r#"{"a":1,"bc":2,"d":3}"#;
+    let escaped = r#"{"a":1,"b\\n":2,"c":3}"#;
+    check(escaped, escaped, Ok(escaped));
+    check(first, r#"{ "a" : 4 , "bc" : 5 , "d" : 6 }"#, Ok(r#"{"a":4,"bc":5,"d":6}"#));
+    check(first, r#"{"a":4,"bc":5,"d":6,"e":7}"#, Ok(r#"{"a":4,"bc":5,"d":6,"e":7}"#));
+    check(first, r#"{"a":4,"bc":5}"#, Ok(r#"{"a":4,"bc":5}"#));
+    check(first, r#"{"a":4,"b":5,"d":6}"#, Ok(r#"{"a":4,"b":5,"d":6}"#));
+    check(first, r#"{"a":4,"bcd":5,"d":6}"#, Ok(r#"{"a":4,"bcd":5,"d":6}"#));
+    check(first, r#"{"\u0061":4,"\u0062c":5,"d":6}"#, Ok(r#"{"a":4,"bc":5,"d":6}"#));
+    check(first, r#"{"a":4,"bc":5,"d":6,"a":7}"#, Err((Duplicate, 20)));
+    check(first, r#"{"a":4,"bc":5,"bc":6}"#, Err((Duplicate, 14)));
+    check(first, r#"{"a":4,"a":5,"d":6}"#, Err((Duplicate, 7)));
+    check(first, r#"{"a":4,"bc" 5}"#, Err((Byte, 12)));
+    check(first, r#"{"a":4,}"#, Err((Byte, 7)));
+    check(r#"{"a":1,"\u0001":2}"#, "{\"a\":1,\"\u{1}\":2}", Err((Control, 8)));
+}
+
 #[test]
 fn limits() {
     let limits = Limits { depth_max: 2, bytes_max: 20, members_max: 3, values_max: 6 };
