@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (manifest, module, input) = match args.as_slice() {
         [manifest, module, input] => (fs::read_to_string(manifest)?, fs::read(module)?, input.clone()),
         [] => {
-            let (manifest, module) = builtin()[0];
+            let [(manifest, module), _] = builtin();
             (manifest.to_string(), module.to_vec(), r#"{"a":3,"b":5}"#.to_string())
         }
         _ => return Err("usage: call MANIFEST.toml MODULE.wasm JSON".into()),

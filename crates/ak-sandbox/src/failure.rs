@@ -98,12 +98,14 @@ pub enum Failure {
         /// What is wrong.
         reason: String,
     },
-    /// The run was driven out of order: a step after its end or while a reply is due, or a reply that nobody waits for.
+    /// The run was driven out of order: a step after its end or while a reply is due, or a reply that nobody
+    /// waits for.
     #[error("run driven out of order: {0}")]
     OutOfOrder(&'static str),
-    /// The module could not be instantiated for a reason that [`Tool::new`](crate::Tool::new) does not see.
-    #[error("cannot instantiate: {0}")]
-    Instantiation(String),
+    /// The engine cannot run the module for a reason that shows only now: a function too big to translate,
+    /// say.
+    #[error("cannot be run: {0}")]
+    Unrunnable(String),
 }
 
 /// A trap of the WebAssembly specification.
@@ -147,7 +149,8 @@ impl From<TrapCode> for Failure {
             TrapCode::BadConversionToInteger => Self::Trap(Trap::BadConversion),
             TrapCode::BadSignature => Self::Trap(Trap::BadSignature),
             TrapCode::StackOverflow => Self::StackOverflow,
-            // The limiter and the meter know the limits and speak first; these are what is left when they did not.
+            // The limiter and the meter know the limits and speak first; these are what is left when they did
+            // not.
             TrapCode::OutOfFuel => Self::OutOfFuel { fuel_max: 0 },
             TrapCode::GrowthOperationLimited | TrapCode::OutOfSystemMemory => Self::HostMemory,
         }
@@ -163,7 +166,7 @@ impl From<wasmi::Error> for Failure {
             ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. })
             | ErrorKind::Table(TableError::InitOutOfBounds) => Self::Trap(Trap::TableOutOfBounds),
             ErrorKind::Memory(MemoryError::OutOfBoundsAccess) => Self::Trap(Trap::MemoryOutOfBounds),
-            _ => Self::Instantiation(alloc::string::ToString::to_string(&error)),
+            _ => Self::Unrunnable(alloc::string::ToString::to_string(&error)),
         }
     }
 }

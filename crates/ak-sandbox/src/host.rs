@@ -7,8 +7,8 @@
 //! | `take(ptr)` | copies the reply to the last host call to `ptr`, once |
 //! | every [`HostOperation`] `(ptr, len) -> len` | takes JSON arguments, gives the length of a JSON reply |
 //!
-//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`. The guest learns its length first and takes it when it has made
-//! room, so the host never calls back into a guest that waits.
+//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`. The guest learns its length first and
+//! takes it when it has made room, so the host never calls back into a guest that waits.
 
 use alloc::string::{String, ToString};
 
@@ -23,7 +23,8 @@ use crate::guest::{Delivery, Guest, Interrupt, admit, memory, range, range_mut, 
 pub struct HostCall {
     /// What is asked for.
     pub operation: HostOperation,
-    /// The guest's arguments, of any shape; for [`HostOperation::Random`] `{"bytes": n}`, for [`HostOperation::Now`] as the guest gave them.
+    /// The guest's arguments, of any shape; for [`HostOperation::Random`] `{"bytes": n}`, for
+    /// [`HostOperation::Now`] as the guest gave them.
     pub args: Value,
 }
 

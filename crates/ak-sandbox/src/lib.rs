@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 //! Runs a stranger's tool: WebAssembly with a meter, walls and no surprises.
 //!
-//! A [`Tool`] is a [`Manifest`] and the module it names by SHA-256. A [`Run`] is one call of it, on an instance of its own.
+//! A [`Tool`] is a [`Manifest`] and the module it names by SHA-256. A [`Run`] is one call of it, on an
+//! instance of its own.
 //!
-//! - **Nothing comes for free.** Fuel, memory, tables, stack, output, log and host calls each have a limit and an error of their own.
-//! - **Nothing happens inside.** This crate touches no file, clock or network. A guest that asks for something from outside is
+//! - **Nothing comes for free.** Fuel, memory, tables, stack, output, log and host calls each have a limit
+//!   and an error of their own.
+//! - **Nothing happens inside.** This crate touches no file, clock or network. A guest that asks for
+//!   something from outside is
 //!   suspended with a [`HostCall`]; whoever drives the run decides, performs, and resumes it with the reply.
-//! - **Nothing varies.** The same module, input and replies give the same output and the same fuel, however the run is sliced.
+//! - **Nothing varies.** The same module, input and replies give the same output and the same fuel, however
+//!   the run is sliced.
 //!
 //! This crate knows JSON ([`ak_json`]) and nothing of policies, agents or audit.
 //!
@@ -15,7 +19,7 @@
 //! use ak_json::{Limits, Value};
 //! use ak_sandbox::{Manifest, Run, RunLimits, SandboxConfig, Step, Tool, builtin};
 //!
-//! let (manifest, module) = builtin()[0];
+//! let [(manifest, module), _] = builtin(); // add {a, b}
 //! let tool = Tool::new(Manifest::parse(manifest)?, module.into(), &SandboxConfig::default())?;
 //!
 //! let input = Value::parse(br#"{"a":3,"b":5}"#, &Limits::default())?;
@@ -41,6 +45,7 @@ mod builtin;
 mod failure;
 mod guest;
 mod host;
+mod limiter;
 mod limits;
 mod manifest;
 mod manifest_error;

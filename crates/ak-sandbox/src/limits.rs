@@ -3,7 +3,8 @@ use wasmi::{CompilationMode, Config, CustomFuelCosts, EnforcedLimits};
 /// Bytes that the host moves into or out of a guest for one unit of fuel.
 pub(crate) const BYTES_PER_FUEL: u32 = 64;
 
-/// What holds for a [`Tool`](crate::Tool) from the day it is loaded: the size of the module and the engine's stacks.
+/// What holds for a [`Tool`](crate::Tool) from the day it is loaded: the size of the module and the engine's
+/// stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SandboxConfig {
     /// Largest module, in bytes.
@@ -21,10 +22,12 @@ impl Default for SandboxConfig {
 }
 
 impl SandboxConfig {
-    /// The engine's settings. Every choice serves one aim: the same call costs the same fuel and gives the same bytes everywhere.
+    /// The engine's settings. Every choice serves one aim: the same call costs the same fuel and gives the
+    /// same bytes everywhere.
     pub(crate) fn engine(&self) -> Config {
         let mut config = Config::default();
-        // Translation is lazy, so that a big module starts at once, and free, so that the first call costs what the second costs.
+        // Translation is lazy, so that a big module starts at once, and free, so that the first call costs
+        // what the second costs.
         config.compilation_mode(CompilationMode::LazyTranslation);
         config.consume_fuel(true);
         config.fuel_cost(CustomFuelCosts {
@@ -34,7 +37,8 @@ impl SandboxConfig {
         });
         config.enforced_limits(EnforcedLimits::strict());
         config.wasm_multi_memory(false);
-        // `Tool` turns a start section into an export: a start function run by the engine could not be sliced.
+        // `Tool` turns a start section into an export: a start function run by the engine could not be
+        // sliced.
         config.allow_start_fn(false);
         config.ignore_custom_sections(true);
         config.set_max_recursion_depth(self.call_depth_max);

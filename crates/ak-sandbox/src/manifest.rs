@@ -43,7 +43,8 @@ pub struct ManifestLimits {
     pub wall_ms: Option<u64>,
 }
 
-/// A tool's manifest: its name, the module it stands for (by SHA-256), what it needs and what it takes and gives.
+/// A tool's manifest: its name, the module it stands for (by SHA-256), what it needs and what it takes and
+/// gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// ASCII letters, digits and `_ - . /`, at most [`NAME_BYTES_MAX`] bytes.
@@ -60,7 +61,8 @@ pub struct Manifest {
     pub needs: Vec<String>,
     /// Names of the environment variables that the host passes on.
     pub env: Vec<String>,
-    /// JSON Schema of the arguments; a string is the path of a file, which whoever loads the manifest must replace by its content.
+    /// JSON Schema of the arguments; a string is the path of a file, which whoever loads the manifest must
+    /// replace by its content.
     pub input: Value,
     /// JSON Schema of the result, likewise.
     pub output: Value,
@@ -73,7 +75,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`ManifestError`] with line and column for bad TOML, an unknown or missing key, a wrong type or an inadmissible value.
+    /// [`ManifestError`] with line and column for bad TOML, an unknown or missing key, a wrong type or an
+    /// inadmissible value.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         manifest_toml::parse(text)
     }
@@ -82,7 +85,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`ManifestError`] with the JSON Pointer of an unknown or missing key, a wrong type or an inadmissible value.
+    /// [`ManifestError`] with the JSON Pointer of an unknown or missing key, a wrong type or an inadmissible
+    /// value.
     pub fn from_value(value: &Value) -> Result<Self, ManifestError> {
         let fields = Fields::new(value, "", &KEYS)?;
         let limits = match value.get("limits") {
@@ -122,7 +126,8 @@ impl Manifest {
         })
     }
 
-    /// The manifest as a JSON object, in one fixed form: what [`Tool::digest`](crate::Tool::digest) is taken from.
+    /// The manifest as a JSON object, in one fixed form: what [`Tool::digest`](crate::Tool::digest) is taken
+    /// from.
     pub fn to_value(&self) -> Value {
         let mut object = Object::new();
         object.insert("name", Value::from(self.name.as_str()));

@@ -3,8 +3,8 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-/// Export under which a module's start function is found again. No compiler writes such a name, and a module that has it is refused
-/// as a duplicate export.
+/// Export under which a module's start function is found again. No compiler writes such a name, and a module
+/// that has it is refused as a duplicate export.
 pub(crate) const START_EXPORT: &str = "\0ak start";
 
 const HEADER_BYTES: usize = 8;
@@ -13,9 +13,11 @@ const SECTION_START: u8 = 8;
 /// Sections that stand before the export section.
 const SECTIONS_BEFORE_EXPORT: [u8; 7] = [1, 2, 3, 4, 5, 13, 6];
 
-/// Turns the start section into an export, so that the start function runs under fuel slices and may make host calls like any other.
+/// Turns the start section into an export, so that the start function runs under fuel slices and may make
+/// host calls like any other.
 ///
-/// A module without a start section is returned as it is; so is a malformed one, which validation then refuses.
+/// A module without a start section is returned as it is; so is a malformed one, which validation then
+/// refuses.
 pub(crate) fn start_as_export(module: &[u8]) -> Cow<'_, [u8]> {
     rewrite(module).map_or(Cow::Borrowed(module), Cow::Owned)
 }

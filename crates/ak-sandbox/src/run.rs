@@ -249,7 +249,7 @@ impl Run {
     }
 
     fn export(&self, name: &'static str) -> Result<Func, Failure> {
-        let missing = || Failure::Instantiation(alloc::format!("export {name:?} is missing"));
+        let missing = || Failure::Unrunnable(alloc::format!("export {name:?} is missing"));
         self.instance.get_func(&self.store, name).ok_or_else(missing)
     }
 
@@ -373,7 +373,7 @@ fn instantiate(store: &mut Store<Guest>, tool: &Tool) -> Result<Instance, Failur
     let mut imports = Vec::new();
     for item in tool.module().imports() {
         let Some(function) = tool::import(store, abi, item.module(), item.name()) else {
-            return Err(Failure::Instantiation(alloc::format!("unknown import {:?}", item.name())));
+            return Err(Failure::Unrunnable(alloc::format!("unknown import {:?}", item.name())));
         };
         imports.push(Extern::Func(function));
     }

@@ -22,7 +22,8 @@ struct Inner {
 }
 
 impl Tool {
-    /// Loads a module, which must be the one that the manifest names by its SHA-256, and checks everything that can be checked before it runs.
+    /// Loads a module, which must be the one that the manifest names by its SHA-256, and checks everything
+    /// that can be checked before it runs.
     ///
     /// # Errors
     ///

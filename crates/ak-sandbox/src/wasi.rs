@@ -1,5 +1,5 @@
-//! WASI preview 1, as far as a command without files needs it: standard streams, arguments, environment, clock, random, exit.
-//! Everything else is there to link against and answers `ENOSYS`.
+//! WASI preview 1, as far as a command without files needs it: standard streams, arguments, environment,
+//! clock, random, exit. Everything else is there to link against and answers `ENOSYS`.
 
 use ak_json::{Object, Value};
 use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};

@@ -14,14 +14,14 @@ export fn ak_run(ptr: [*]const u8, len: usize) u64 {
     return json.pack(result(add(number("a", args[0]), number("b", args[1]))));
 }
 
-fn number(comptime name: []const u8, value: std.json.Value) Number {
-    const text = switch (value) {
-        .number_string => |text| text,
-        else => json.refuse("argument \"" ++ name ++ "\" must be a number", .{}),
+fn number(comptime name: []const u8, argument: json.Argument) Number {
+    const text = switch (argument) {
+        .number => |text| text,
+        else => json.refuse("argument \"" ++ name ++ "\" must be a number"),
     };
     if (std.fmt.parseInt(i64, text, 10)) |integer| return .{ .integer = integer } else |_| {}
-    const float = std.fmt.parseFloat(f64, text) catch json.refuse("argument \"" ++ name ++ "\" must be a number", .{});
-    if (!std.math.isFinite(float)) json.refuse("argument \"" ++ name ++ "\" is out of range", .{});
+    const float = std.fmt.parseFloat(f64, text) catch json.refuse("argument \"" ++ name ++ "\" must be a number");
+    if (!std.math.isFinite(float)) json.refuse("argument \"" ++ name ++ "\" is out of range");
     return .{ .float = float };
 }
 
@@ -31,7 +31,7 @@ fn add(a: Number, b: Number) Number {
         if (sum[1] == 0) return .{ .integer = sum[0] };
     }
     const sum = toFloat(a) + toFloat(b);
-    if (!std.math.isFinite(sum)) json.refuse("the sum is out of range", .{});
+    if (!std.math.isFinite(sum)) json.refuse("the sum is out of range");
     return .{ .float = sum };
 }
 
@@ -42,10 +42,13 @@ fn toFloat(value: Number) f64 {
     };
 }
 
+/// Outlives the call, as the host reads the result from it.
+var buffer: [64]u8 = undefined;
+
 fn result(sum: Number) []const u8 {
     return (switch (sum) {
-        .integer => |integer| std.fmt.allocPrint(json.allocator, "{{\"result\":{d}}}", .{integer}),
+        .integer => |integer| std.fmt.bufPrint(&buffer, "{{\"result\":{d}}}", .{integer}),
         // Scientific form is the shortest that reads back the same, and always a float.
-        .float => |float| std.fmt.allocPrint(json.allocator, "{{\"result\":{e}}}", .{float}),
-    }) catch json.refuse("no memory for the result", .{});
+        .float => |float| std.fmt.bufPrint(&buffer, "{{\"result\":{e}}}", .{float}),
+    }) catch unreachable;
 }

@@ -17,10 +17,10 @@ export fn ak_run(ptr: [*]const u8, len: usize) u64 {
     return json.pack(out.items);
 }
 
-fn string(comptime name: []const u8, value: std.json.Value) []const u8 {
-    return switch (value) {
+fn string(comptime name: []const u8, argument: json.Argument) []const u8 {
+    return switch (argument) {
         .string => |text| text,
-        else => json.refuse("argument \"" ++ name ++ "\" must be a string", .{}),
+        else => json.refuse("argument \"" ++ name ++ "\" must be a string"),
     };
 }
 
@@ -35,5 +35,5 @@ fn escape(out: *std.ArrayList(u8), text: []const u8) void {
 }
 
 fn append(out: *std.ArrayList(u8), bytes: []const u8) void {
-    out.appendSlice(json.allocator, bytes) catch json.refuse("no memory for the result", .{});
+    out.appendSlice(json.allocator, bytes) catch json.refuse("no memory for the result");
 }
