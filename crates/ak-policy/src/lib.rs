@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod budget;
+pub mod capability;
 
 mod action;
 mod baseline;

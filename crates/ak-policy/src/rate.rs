@@ -59,6 +59,11 @@ impl Rate {
         Ok(Self { count, per_us: parse_period_us(period).ok_or(RateError)? })
     }
 
+    /// So many uses in a period of so many µs; `None` for a period of nothing.
+    pub fn new(count: u32, per_us: u64) -> Option<Self> {
+        (per_us > 0).then_some(Self { count, per_us })
+    }
+
     /// Uses per period.
     pub fn count(self) -> u32 {
         self.count

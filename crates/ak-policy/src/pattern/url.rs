@@ -86,13 +86,18 @@ impl UrlPattern {
         };
         host && self.scheme == url.scheme()
             && self.ports.contains(url.port())
-            && (self.path.matches_url_path(url.path())
-                || reading == Reading::Wide && self.matches_collapsed(url))
+            && self.path_matches(url, reading)
             && query(url)
     }
 
-    fn matches_collapsed(&self, url: &CanonicalUrl) -> bool {
-        url.collapsed().is_some_and(|(_, path)| self.path.matches_url_path(&path))
+    /// Matches the path in every way that a server may read it: a permit wants all of them to fit, a forbid one.
+    fn path_matches(&self, url: &CanonicalUrl, reading: Reading) -> bool {
+        let plain = self.path.matches_url_path(url.path());
+        match (url.collapsed(), reading) {
+            (None, _) => plain,
+            (Some((_, path)), Reading::Narrow) => plain && self.path.matches_url_path(&path),
+            (Some((_, path)), Reading::Wide) => plain || self.path.matches_url_path(&path),
+        }
     }
 
     /// The text every match begins with, when host and port are literal.
@@ -208,6 +213,8 @@ mod tests {
         both("https://h/a?**", "https://h/a?c=/d", true);
         both("https://h/a?q=*", "https://h/a?q=1&r=2", true);
         both("https://h/a?q=*", "https://h/a", false);
+        check("https://h/a/*", "https://h/a/b%2Fc", false, true);
+        check("https://h/a/**", "https://h/a//b%2Fc", true, true);
         check("https://h/admin/**", "https://h//admin/x", false, true);
         check("https://h/admin/**", "https://h/%2Fadmin%2Fx", false, true);
         both("https://h/caf\u{e9}/%7ex", "https://h/caf%C3%A9/~x", true);

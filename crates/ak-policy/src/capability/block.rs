@@ -1,0 +1,98 @@
+//! What both forms of token are made of: a head and blocks of caveats.
+
+use alloc::vec::Vec;
+
+use super::caveat::Authority;
+use super::encode;
+use super::table::CapId;
+
+/// The longest token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+/// The most blocks a token may have.
+pub const BLOCKS_MAX: usize = 16;
+
+/// Which of the keys made a token.
+pub type KeyId = u32;
+
+/// What a verified token gives: a capability of the table, narrowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// The capability in the table.
+    pub capability: CapId,
+    /// All that the token's blocks demand.
+    pub authority: Authority,
+}
+
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than [`TOKEN_BYTES_MAX`].
+    #[error("token is longer than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not of the form of such a token.
+    #[error("token is malformed")]
+    Malformed,
+    /// Made with a key that is not, or no longer, known.
+    #[error("token was made with an unknown key")]
+    UnknownKey,
+    /// Changed since it was made, made for another context, or presented by somebody else than its holder.
+    #[error("token is not authentic")]
+    NotAuthentic,
+    /// Too many blocks, or caveats that do not fit into one.
+    #[error("token has no room for the caveats")]
+    Full,
+}
+
+/// The bytes before the blocks: magic, key id, capability.
+pub(super) const HEAD_BYTES: usize = 16;
+
+pub(super) fn write_head(magic: &[u8; 4], key: KeyId, capability: CapId) -> Vec<u8> {
+    let mut token = Vec::from(*magic);
+    token.extend_from_slice(&key.to_le_bytes());
+    token.extend_from_slice(&capability.to_u64().to_le_bytes());
+    token
+}
+
+/// Reads the head, the token's length before anything else.
+pub(super) fn read_head<'t>(
+    magic: &[u8; 4],
+    token: &'t [u8],
+) -> Result<(KeyId, CapId, &'t [u8]), TokenError> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::TooLong);
+    }
+    let parts = || {
+        let rest = token.strip_prefix(magic)?;
+        let (key, rest) = rest.split_first_chunk::<4>()?;
+        let (capability, rest) = rest.split_first_chunk::<8>()?;
+        Some((u32::from_le_bytes(*key), CapId::from_u64(u64::from_le_bytes(*capability)), rest))
+    };
+    parts().ok_or(TokenError::Malformed)
+}
+
+/// Writes `length u16 ‖ caveats`.
+pub(super) fn write_caveats(token: &mut Vec<u8>, authority: &Authority) -> Result<(), TokenError> {
+    let mut caveats = Vec::new();
+    encode::write(authority, &mut caveats);
+    let length = u16::try_from(caveats.len()).map_err(|_| TokenError::Full)?;
+    token.extend_from_slice(&length.to_le_bytes());
+    token.extend_from_slice(&caveats);
+    Ok(())
+}
+
+/// Splits off `length u16 ‖ caveats`: the caveats, and what stands behind them.
+pub(super) fn split_caveats(bytes: &[u8]) -> Result<(&[u8], &[u8]), TokenError> {
+    let (length, rest) = bytes.split_first_chunk::<2>().ok_or(TokenError::Malformed)?;
+    rest.split_at_checked(u16::from_le_bytes(*length).into()).ok_or(TokenError::Malformed)
+}
+
+/// Reads the caveats of all blocks, which are known to be authentic, into one authority.
+pub(super) fn read_authority(blocks: &[&[u8]]) -> Result<Authority, TokenError> {
+    blocks.iter().try_fold(Authority::everything(), |all, caveats| {
+        Ok(all.meet(&encode::read(caveats).ok_or(TokenError::Malformed)?))
+    })
+}
+
+pub(super) fn check_length(token: Vec<u8>) -> Result<Vec<u8>, TokenError> {
+    if token.len() > TOKEN_BYTES_MAX { Err(TokenError::Full) } else { Ok(token) }
+}

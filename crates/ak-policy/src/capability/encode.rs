@@ -1,0 +1,150 @@
+//! Caveats as bytes. Every caveat has one encoding, and a decoder takes no other.
+//!
+//! A caveat is `tag u8 ‖ length u16 ‖ body`, integers little-endian:
+//!
+//! | tag | body |
+//! |---|---|
+//! | 1 operations | their texts, comma between them, in the order of the language |
+//! | 2 target | kind `u8`, then the pattern in canonical form |
+//! | 3 agent | the pattern in canonical form |
+//! | 4 not before · 5 expires at | µs since the Unix epoch, `u64` |
+//! | 6 run | 16 bytes |
+//! | 7 rate | count `u32`, period in µs `u64` |
+//! | 8 uses | `u64` |
+//! | 9 budget | amount `u64`, then the dimension's name |
+//!
+//! Caveats of one block stand in strictly ascending order of the language, so that none stands twice.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, TargetPattern};
+use crate::action::{Action, Actions, TargetKind};
+use crate::budget::Dimension;
+use crate::rate::Rate;
+
+const KINDS: [TargetKind; 10] = [
+    TargetKind::Path,
+    TargetKind::Url,
+    TargetKind::Host,
+    TargetKind::Endpoint,
+    TargetKind::Tool,
+    TargetKind::Model,
+    TargetKind::Agent,
+    TargetKind::Heap,
+    TargetKind::Type,
+    TargetKind::Audit,
+];
+
+/// Writes the caveats of one block.
+pub(super) fn write(authority: &Authority, out: &mut Vec<u8>) {
+    authority.caveats().for_each(|caveat| write_caveat(caveat, out));
+}
+
+pub(super) fn to_hex(caveat: &Caveat) -> String {
+    let mut bytes = Vec::new();
+    write_caveat(caveat, &mut bytes);
+    bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
+}
+
+fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    let tag = match caveat {
+        Caveat::Operations(actions) => {
+            let names: Vec<_> = actions.iter().map(Action::as_str).collect();
+            body.extend_from_slice(names.join(",").as_bytes());
+            1
+        }
+        Caveat::Target(target) => {
+            body.extend(
+                KINDS.iter().zip(0u8..).find(|(kind, _)| **kind == target.kind).map(|(_, number)| number),
+            );
+            body.extend_from_slice(target.text().as_bytes());
+            2
+        }
+        Caveat::Agent(agent) => {
+            body.extend_from_slice(agent.text().as_bytes());
+            3
+        }
+        Caveat::NotBefore(time_us) => {
+            body.extend_from_slice(&time_us.to_le_bytes());
+            4
+        }
+        Caveat::ExpiresAt(time_us) => {
+            body.extend_from_slice(&time_us.to_le_bytes());
+            5
+        }
+        Caveat::Run(run) => {
+            body.extend_from_slice(run);
+            6
+        }
+        Caveat::Rate(rate) => {
+            body.extend_from_slice(&rate.count().to_le_bytes());
+            body.extend_from_slice(&rate.per_us().to_le_bytes());
+            7
+        }
+        Caveat::Uses(uses) => {
+            body.extend_from_slice(&uses.to_le_bytes());
+            8
+        }
+        Caveat::Budget(dimension, amount) => {
+            body.extend_from_slice(&amount.to_le_bytes());
+            body.extend_from_slice(dimension.as_str().as_bytes());
+            9
+        }
+    };
+    out.push(tag);
+    // A body is at most a pattern long, which fits.
+    out.extend_from_slice(&u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(&body);
+}
+
+/// Reads the caveats of one block; `None` for anything but what [`write`] gives.
+pub(super) fn read(mut bytes: &[u8]) -> Option<Authority> {
+    let mut caveats = Vec::new();
+    while let Some((tag, rest)) = bytes.split_first() {
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (body, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+        let caveat = read_caveat(*tag, body)?;
+        if caveats.last().is_some_and(|last| *last >= caveat) || caveats.len() == CAVEATS_MAX {
+            return None;
+        }
+        caveats.push(caveat);
+        bytes = rest;
+    }
+    Some(caveats.into_iter().collect())
+}
+
+fn read_caveat(tag: u8, body: &[u8]) -> Option<Caveat> {
+    let number = || Some(u64::from_le_bytes(body.try_into().ok()?));
+    let text = |bytes| core::str::from_utf8(bytes).ok();
+    let caveat = match tag {
+        1 => {
+            let names = text(body)?.split(',').map(Action::from_name);
+            Caveat::Operations(names.collect::<Option<Actions>>()?)
+        }
+        2 => {
+            let (kind, pattern) = body.split_first()?;
+            Caveat::Target(TargetPattern::parse(*KINDS.get(usize::from(*kind))?, text(pattern)?).ok()?)
+        }
+        3 => Caveat::Agent(AgentPattern::parse(text(body)?).ok()?),
+        4 => Caveat::NotBefore(number()?),
+        5 => Caveat::ExpiresAt(number()?),
+        6 => Caveat::Run(body.try_into().ok()?),
+        7 => {
+            let (count, per_us) = body.split_first_chunk::<4>()?;
+            let per_us = u64::from_le_bytes(per_us.try_into().ok()?);
+            Caveat::Rate(Rate::new(u32::from_le_bytes(*count), per_us)?)
+        }
+        8 => Caveat::Uses(number()?),
+        9 => {
+            let (amount, name) = body.split_first_chunk::<8>()?;
+            Caveat::Budget(Dimension::from_name(text(name)?)?, u64::from_le_bytes(*amount))
+        }
+        _ => return None,
+    };
+    // Another spelling of the same is another text: refused.
+    let mut canonical = Vec::with_capacity(body.len() + 3);
+    write_caveat(&caveat, &mut canonical);
+    (canonical.get(3..) == Some(body)).then_some(caveat)
+}

@@ -1,0 +1,40 @@
+//! Capabilities: authority that is handed on, and can only get less on the way.
+//!
+//! A capability lives in the kernel's [`CapTable`]; it travels as a token that names it and narrows it further. What a capability allows
+//! is its set of [`Caveat`]s, all of which must hold, so that the meet of two authorities is the union of their caveats, and there
+//! is no operation that takes a caveat away.
+//!
+//! ```
+//! use ak_policy::capability::{CapTable, Caveat, TargetPattern, TokenKeys, attenuate};
+//! use ak_policy::{Action, Query, Target, TargetKind};
+//!
+//! let mut table = CapTable::default();
+//! let root = table.root()?;
+//! let data = Caveat::Target(TargetPattern::parse(TargetKind::Path, "/data/**")?);
+//! let reader = table.derive(root, [data], 0)?;
+//!
+//! let keys = TokenKeys::new([7; 32], &[(1, [42; 32])]).unwrap();
+//! let token = keys.issue(reader, &Default::default())?;
+//! let short = attenuate(&token, &[Caveat::ExpiresAt(1_000)].into_iter().collect())?;
+//!
+//! let verified = keys.verify(&short)?;
+//! let (target, run) = (Target::path("/data/x")?, [0; 16]);
+//! let query = Query { now_us: 999, ..Query::new("worker", Action::FsRead, &target) };
+//! assert!(verified.authority.covers(&query, &run));
+//! assert!(table.check(verified.capability, &query, &run, &[]).is_ok());
+//! assert!(!verified.authority.covers(&Query { now_us: 1_000, ..query }, &run));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod block;
+mod caveat;
+mod encode;
+mod signed;
+mod table;
+mod token;
+
+pub use block::{BLOCKS_MAX, KeyId, TOKEN_BYTES_MAX, TokenError, VerifiedToken};
+pub use caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, CaveatError, TargetPattern};
+pub use signed::{HolderProof, Issuers, KeyPair, PublicKey};
+pub use table::{CAPABILITIES_MAX, CapDenial, CapId, CapReservation, CapTable, DEPTH_MAX, DeriveError};
+pub use token::{TokenKeys, attenuate};

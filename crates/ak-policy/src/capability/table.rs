@@ -1,0 +1,403 @@
+//! The table of capabilities: who derived what from what, and what is left of it.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::fmt;
+
+use ak_json::{Digest, Object, Value, object};
+
+use super::caveat::{Authority, CAVEATS_MAX, Caveat, Says};
+use super::encode;
+use crate::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
+use crate::query::Query;
+use crate::rate::Bucket;
+
+/// The most capabilities at a time.
+pub const CAPABILITIES_MAX: usize = 65_536;
+/// The longest line from a root to a capability.
+pub const DEPTH_MAX: usize = 16;
+
+/// A capability in the table: an index, and the generation of what stands there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CapId {
+    generation: u32,
+    index: u32,
+}
+
+impl CapId {
+    /// The number by which tokens and the wire name it.
+    pub const fn to_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The capability of this number, which need not exist.
+    pub const fn from_u64(number: u64) -> Self {
+        Self { generation: (number >> 32) as u32, index: number as u32 }
+    }
+}
+
+impl fmt::Debug for CapId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.to_u64())
+    }
+}
+
+/// All capabilities of a kernel.
+///
+/// [`root`](Self::root) and [`derive`](Self::derive) are the only ways to make one, and a derived one has every caveat of its
+/// parent besides its own: authority never grows. What caveats count (uses, rates, budgets) is counted at the
+/// capability that has the caveat, for all that is derived from it together. [`revoke`](Self::revoke) takes a
+/// capability away with everything derived from it, at once and for ever.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CapTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    count: usize,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Slot {
+    generation: u32,
+    held: Option<Held>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    parent: Option<CapId>,
+    children: Vec<CapId>,
+    depth: usize,
+    /// The caveats added here.
+    own: Authority,
+    uses_left: Option<u64>,
+    buckets: Vec<Bucket>,
+    ledger: Ledger,
+}
+
+/// What the use of a capability took from the budgets on its way; see [`Ledger`].
+#[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct CapReservation(Vec<(CapId, Reservation)>);
+
+/// Why a capability cannot be derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeriveError {
+    /// The parent was revoked, or never was.
+    #[error("the capability was revoked or never was")]
+    Revoked,
+    /// The table is full.
+    #[error("there are {CAPABILITIES_MAX} capabilities already")]
+    Full,
+    /// The line from the root is too long.
+    #[error("a capability is at most {DEPTH_MAX} steps from its root")]
+    Depth,
+    /// Too many caveats.
+    #[error("a capability adds at most {CAVEATS_MAX} caveats")]
+    Caveats,
+}
+
+/// Why a capability does not allow a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CapDenial {
+    /// It was revoked, or never was.
+    #[error("the capability was revoked or never was")]
+    Revoked,
+    /// Its time is not yet.
+    #[error("the capability is not valid yet")]
+    TooEarly,
+    /// Its time is over.
+    #[error("the capability has expired")]
+    Expired,
+    /// Operation, target or agent is another.
+    #[error("the capability does not cover this")]
+    Scope,
+    /// It belongs to another run.
+    #[error("the capability belongs to another run")]
+    OtherRun,
+    /// It was used as often as it may be.
+    #[error("the capability is used up")]
+    UsedUp,
+    /// Its rate is used up for now.
+    #[error("the capability's rate is used up")]
+    Rate {
+        /// When it can be used again, in µs from now.
+        retry_after_us: u64,
+    },
+    /// A budget caveat has no room.
+    #[error(transparent)]
+    Budget(BudgetExceeded),
+}
+
+impl CapTable {
+    /// Makes a capability that allows everything.
+    ///
+    /// # Errors
+    /// [`DeriveError::Full`].
+    pub fn root(&mut self) -> Result<CapId, DeriveError> {
+        self.insert(None, 0, Authority::everything(), 0)
+    }
+
+    /// Makes a capability that allows what `parent` allows and every caveat too.
+    ///
+    /// # Errors
+    /// [`DeriveError`]; nothing is made then.
+    pub fn derive(
+        &mut self,
+        parent: CapId,
+        caveats: impl IntoIterator<Item = Caveat>,
+        now_us: u64,
+    ) -> Result<CapId, DeriveError> {
+        let depth = self.held(parent).ok_or(DeriveError::Revoked)?.depth + 1;
+        let own: Authority = caveats.into_iter().take(CAVEATS_MAX + 1).collect();
+        if own.caveats().len() > CAVEATS_MAX {
+            return Err(DeriveError::Caveats);
+        }
+        if depth > DEPTH_MAX {
+            return Err(DeriveError::Depth);
+        }
+        let child = self.insert(Some(parent), depth, own, now_us)?;
+        if let Some(held) = self.held_mut(parent) {
+            held.children.push(child);
+        }
+        Ok(child)
+    }
+
+    fn insert(
+        &mut self,
+        parent: Option<CapId>,
+        depth: usize,
+        own: Authority,
+        now_us: u64,
+    ) -> Result<CapId, DeriveError> {
+        if self.count >= CAPABILITIES_MAX {
+            return Err(DeriveError::Full);
+        }
+        let mut held = Held {
+            parent,
+            children: Vec::new(),
+            depth,
+            uses_left: None,
+            buckets: Vec::new(),
+            ledger: Ledger::default(),
+            own: Authority::everything(),
+        };
+        for caveat in own.caveats() {
+            held.count(caveat, now_us);
+        }
+        held.own = own;
+        let id = match self.free.pop().and_then(|index| Some((index, self.slots.get_mut(index as usize)?))) {
+            Some((index, slot)) => {
+                slot.held = Some(held);
+                CapId { generation: slot.generation, index }
+            }
+            None => {
+                let index = u32::try_from(self.slots.len()).map_err(|_| DeriveError::Full)?;
+                self.slots.push(Slot { generation: 1, held: Some(held) });
+                CapId { generation: 1, index }
+            }
+        };
+        self.count += 1;
+        Ok(id)
+    }
+
+    fn held(&self, id: CapId) -> Option<&Held> {
+        let slot = self.slots.get(id.index as usize)?;
+        slot.held.as_ref().filter(|_| slot.generation == id.generation)
+    }
+
+    fn held_mut(&mut self, id: CapId) -> Option<&mut Held> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        slot.held.as_mut().filter(|_| slot.generation == id.generation)
+    }
+
+    /// The capability and its ancestors, itself first; nothing when it is revoked.
+    fn line(&self, id: CapId) -> impl Iterator<Item = (CapId, &Held)> {
+        let first = self.held(id).map(|held| (id, held));
+        core::iter::successors(first, |(_, held)| held.parent.and_then(|id| Some((id, self.held(id)?))))
+    }
+
+    /// What a capability allows, counts aside: its own caveats and those of all its ancestors.
+    pub fn authority(&self, id: CapId) -> Option<Authority> {
+        self.held(id)?;
+        Some(self.line(id).fold(Authority::everything(), |all, (_, held)| all.meet(&held.own)))
+    }
+
+    /// Whether the capability allows a request now. Takes nothing.
+    ///
+    /// # Errors
+    /// [`CapDenial`].
+    pub fn check(
+        &self,
+        id: CapId,
+        query: &Query<'_>,
+        run: &[u8; 16],
+        amounts: &[(Dimension, u64)],
+    ) -> Result<(), CapDenial> {
+        self.held(id).ok_or(CapDenial::Revoked)?;
+        self.line(id).try_for_each(|(_, held)| held.check(query, run, amounts))
+    }
+
+    /// Checks, then takes one use and the rates, and reserves the amounts, here and from every ancestor; or nothing anywhere.
+    ///
+    /// # Errors
+    /// [`CapDenial`].
+    pub fn spend(
+        &mut self,
+        id: CapId,
+        query: &Query<'_>,
+        run: &[u8; 16],
+        amounts: &[(Dimension, u64)],
+    ) -> Result<CapReservation, CapDenial> {
+        self.check(id, query, run, amounts)?;
+        let line: Vec<_> = self.line(id).map(|(id, _)| id).collect();
+        let mut reserved = Vec::with_capacity(line.len());
+        for id in line {
+            let Some(held) = self.held_mut(id) else { continue };
+            held.uses_left = held.uses_left.map(|left| left.saturating_sub(1));
+            for bucket in &mut held.buckets {
+                bucket.take(query.now_us);
+            }
+            // Only limited dimensions are kept count of; every ledger was asked above.
+            let limited = held.limited(amounts);
+            if !limited.is_empty() {
+                reserved.push((id, held.ledger.reserve(&limited).map_err(CapDenial::Budget)?));
+            }
+        }
+        Ok(CapReservation(reserved))
+    }
+
+    /// Records what was actually used; see [`Ledger::settle`].
+    pub fn settle(&mut self, reservation: CapReservation, actual: &[(Dimension, u64)]) {
+        for (id, claim) in reservation.0 {
+            if let Some(held) = self.held_mut(id) {
+                let limited = held.limited(actual);
+                held.ledger.settle(claim, &limited);
+            }
+        }
+    }
+
+    /// Gives back the amounts, not the use: the work was not done.
+    pub fn release(&mut self, reservation: CapReservation) {
+        for (id, claim) in reservation.0 {
+            if let Some(held) = self.held_mut(id) {
+                held.ledger.release(claim);
+            }
+        }
+    }
+
+    /// Takes a capability away, and all that was derived from it. Gives how many there were.
+    pub fn revoke(&mut self, id: CapId) -> usize {
+        if let Some(parent) = self.held(id).and_then(|held| held.parent)
+            && let Some(parent) = self.held_mut(parent)
+        {
+            parent.children.retain(|child| *child != id);
+        }
+        let mut doomed = Vec::from([id]);
+        let mut revoked = 0;
+        while let Some(id) = doomed.pop() {
+            let Some(slot) =
+                self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)
+            else {
+                continue;
+            };
+            let Some(held) = slot.held.take() else { continue };
+            doomed.extend(held.children);
+            revoked += 1;
+            self.count -= 1;
+            // A slot whose generations are used up is never used again.
+            if let Some(next) = slot.generation.checked_add(1) {
+                slot.generation = next;
+                self.free.push(id.index);
+            }
+        }
+        revoked
+    }
+
+    /// How many capabilities there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The whole state as JSON.
+    pub fn to_value(&self) -> Value {
+        let slots = self.slots.iter().map(|slot| {
+            let held = slot.held.as_ref().map(Held::to_value);
+            object! { "generation": slot.generation, "held": held }
+        });
+        let free = self.free.iter().map(|index| Value::from(*index));
+        object! { "slots": slots.collect::<Vec<_>>(), "free": free.collect::<Vec<_>>() }
+    }
+
+    /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.
+    pub fn digest(&self) -> Digest {
+        self.to_value().digest()
+    }
+}
+
+impl Held {
+    /// Begins to keep count of what a caveat limits; of several limits on the same, the lowest.
+    fn count(&mut self, caveat: &Caveat, now_us: u64) {
+        match caveat {
+            Caveat::Uses(uses) => self.uses_left = Some(self.uses_left.map_or(*uses, |own| own.min(*uses))),
+            Caveat::Rate(rate) => self.buckets.push(Bucket::full(*rate, now_us)),
+            Caveat::Budget(dimension, amount) => {
+                let own = self.ledger.status(*dimension).limit.unwrap_or(u64::MAX);
+                self.ledger.set_limit(*dimension, Some(own.min(*amount)));
+            }
+            Caveat::Operations(_)
+            | Caveat::Target(_)
+            | Caveat::Agent(_)
+            | Caveat::NotBefore(_)
+            | Caveat::ExpiresAt(_)
+            | Caveat::Run(_) => {}
+        }
+    }
+
+    fn limited(&self, amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
+        amounts
+            .iter()
+            .copied()
+            .filter(|(dimension, _)| self.ledger.status(*dimension).limit.is_some())
+            .collect()
+    }
+
+    fn check(
+        &self,
+        query: &Query<'_>,
+        run: &[u8; 16],
+        amounts: &[(Dimension, u64)],
+    ) -> Result<(), CapDenial> {
+        for caveat in self.own.caveats() {
+            match caveat.says(query, run) {
+                Says::Yes => {}
+                Says::OutOfScope => return Err(CapDenial::Scope),
+                Says::TooEarly => return Err(CapDenial::TooEarly),
+                Says::Expired => return Err(CapDenial::Expired),
+                Says::OtherRun => return Err(CapDenial::OtherRun),
+            }
+        }
+        if self.uses_left == Some(0) {
+            return Err(CapDenial::UsedUp);
+        }
+        match self.buckets.iter().map(|bucket| bucket.wait_us(query.now_us)).max() {
+            None | Some(0) => {}
+            Some(retry_after_us) => return Err(CapDenial::Rate { retry_after_us }),
+        }
+        self.ledger.check(&self.limited(amounts)).map_err(CapDenial::Budget)
+    }
+
+    fn to_value(&self) -> Value {
+        let own = self.own.caveats().map(|caveat| Value::from(encode::to_hex(caveat)));
+        let mut held = Object::new();
+        held.insert("parent", self.parent.map(CapId::to_u64));
+        held.insert("own", own.collect::<Vec<_>>());
+        held.insert("uses_left", self.uses_left);
+        held.insert("buckets", self.buckets.iter().map(Bucket::to_value).collect::<Vec<_>>());
+        held.insert("ledger", self.ledger.digest().to_string());
+        Value::Object(held)
+    }
+}

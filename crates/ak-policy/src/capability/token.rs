@@ -1,0 +1,135 @@
+//! Tokens within one trust domain: a chain of HMAC-SHA256.
+//!
+//! ```text
+//! "AKH1" ‖ key id u32 ‖ capability u64 ‖ (length u16 ‖ caveats)+ ‖ tag 32
+//! ```
+//!
+//! Integers are little-endian. The first tag is `HMAC(key, "ak token h1" ‖ context ‖ all up to the end of the first
+//! block)`; each further block's is `HMAC(tag before, length ‖ caveats)`. Only the last tag travels. So whoever holds a
+//! token can add a block, and nobody can take one away (Birgisson et al., "Macaroons", NDSS 2014). There is no
+//! algorithm to choose and no third party to discharge anything.
+
+use alloc::vec::Vec;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::block::{
+    BLOCKS_MAX, HEAD_BYTES, KeyId, TokenError, VerifiedToken, check_length, read_authority, read_head,
+    split_caveats, write_caveats, write_head,
+};
+use super::caveat::Authority;
+use super::table::CapId;
+
+const MAGIC: &[u8; 4] = b"AKH1";
+const DOMAIN: &[u8] = b"ak token h1";
+const TAG_BYTES: usize = 32;
+
+/// The keys of a trust domain: one makes tokens, all of them verify, so that keys can be changed while tokens are about.
+#[derive(Clone)]
+pub struct TokenKeys {
+    /// The newest last. The key schedule and the constant beginning are computed once.
+    keys: Vec<(KeyId, Hmac<Sha256>)>,
+}
+
+impl TokenKeys {
+    /// Keys for one context: the id of the log, or whatever tells this trust domain from every other.
+    ///
+    /// Keys are 32 random bytes each; the last one makes tokens. `None` when there is no key, or two have one id.
+    pub fn new(context: [u8; 32], keys: &[(KeyId, [u8; 32])]) -> Option<Self> {
+        let distinct =
+            keys.iter().enumerate().all(|(at, (id, _))| !keys.iter().take(at).any(|(other, _)| other == id));
+        let keyed = |(id, key): &(KeyId, [u8; 32])| {
+            let mut mac = keyed(key);
+            mac.update(DOMAIN);
+            mac.update(&context);
+            (*id, mac)
+        };
+        (distinct && !keys.is_empty()).then(|| Self { keys: keys.iter().map(keyed).collect() })
+    }
+
+    /// Makes a token for a capability of the table, narrowed.
+    ///
+    /// # Errors
+    /// [`TokenError::Full`] when the caveats do not fit.
+    pub fn issue(&self, capability: CapId, authority: &Authority) -> Result<Vec<u8>, TokenError> {
+        let (id, key) = self.keys.last().ok_or(TokenError::UnknownKey)?;
+        let mut token = write_head(MAGIC, *id, capability);
+        write_caveats(&mut token, authority)?;
+        let tag = key.clone().chain_update(&token).finalize().into_bytes();
+        token.extend_from_slice(&tag);
+        check_length(token)
+    }
+
+    /// Checks a token.
+    ///
+    /// # Errors
+    /// [`TokenError`]. The length is checked before anything else, the tag in constant time, and what the
+    /// caveats say is looked at only when the tag is right.
+    pub fn verify(&self, token: &[u8]) -> Result<VerifiedToken, TokenError> {
+        let (id, capability, _) = read_head(MAGIC, token)?;
+        let (blocks, tag) = split(token)?;
+        let (_, key) = self.keys.iter().find(|(own, _)| *own == id).ok_or(TokenError::UnknownKey)?;
+        let mut mac = key.clone();
+        let mut caveats = Vec::with_capacity(blocks.len());
+        for (at, block) in blocks.iter().enumerate() {
+            if at > 0 {
+                mac = keyed(&mac.finalize().into_bytes().into());
+            }
+            mac.update(block.authenticated);
+            caveats.push(block.caveats);
+        }
+        mac.verify_slice(tag).map_err(|_| TokenError::NotAuthentic)?;
+        Ok(VerifiedToken { capability, authority: read_authority(&caveats)? })
+    }
+}
+
+/// Adds a block to a token, which needs no key.
+///
+/// # Errors
+/// [`TokenError`] when the token is malformed or has no room. Whether it is authentic cannot be told here.
+pub fn attenuate(token: &[u8], authority: &Authority) -> Result<Vec<u8>, TokenError> {
+    read_head(MAGIC, token)?;
+    let (blocks, tag) = split(token)?;
+    if blocks.len() >= BLOCKS_MAX {
+        return Err(TokenError::Full);
+    }
+    let mut narrowed = token.strip_suffix(tag).map(Vec::from).ok_or(TokenError::Malformed)?;
+    let mut block = Vec::new();
+    write_caveats(&mut block, authority)?;
+    let tag = keyed(tag).chain_update(&block).finalize().into_bytes();
+    narrowed.extend_from_slice(&block);
+    narrowed.extend_from_slice(&tag);
+    check_length(narrowed)
+}
+
+/// The MAC under a key, which RFC 2104 fills up with zeros to the hash's block.
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    let mut block = [0; 64];
+    block.iter_mut().zip(key).for_each(|(slot, byte)| *slot = *byte);
+    Hmac::new(&block.into())
+}
+
+struct Block<'t> {
+    /// What the block's tag is computed over; the first block's begins with the head.
+    authenticated: &'t [u8],
+    caveats: &'t [u8],
+}
+
+/// Splits a token into its blocks, of which there is at least one, and its tag.
+fn split(token: &[u8]) -> Result<(Vec<Block<'_>>, &[u8; TAG_BYTES]), TokenError> {
+    let (body, tag) = token.split_last_chunk::<TAG_BYTES>().ok_or(TokenError::Malformed)?;
+    let mut blocks = Vec::new();
+    let mut rest = body;
+    let mut head_bytes = HEAD_BYTES;
+    while !rest.is_empty() || blocks.is_empty() {
+        let (caveats, behind) = split_caveats(rest.get(head_bytes..).ok_or(TokenError::Malformed)?)?;
+        let authenticated = rest.strip_suffix(behind).ok_or(TokenError::Malformed)?;
+        if blocks.len() == BLOCKS_MAX {
+            return Err(TokenError::Malformed);
+        }
+        blocks.push(Block { authenticated, caveats });
+        (rest, head_bytes) = (behind, 0);
+    }
+    Ok((blocks, tag))
+}
