@@ -182,6 +182,11 @@ impl Completion {
         Completion::Failed { code, message: message.into(), context: Object::new(), spent: 0 }
     }
 
+    /// Whether a tool's own run made this, rather than a host that could not run it or lost it.
+    pub(crate) fn is_of_tool(&self) -> bool {
+        matches!(self, Self::Tool { .. } | Self::Failed { code: Code::ToolFail, .. })
+    }
+
     pub(crate) fn to_value(&self) -> Value {
         match self {
             Self::Done => object! { "end": "done" },

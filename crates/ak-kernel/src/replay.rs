@@ -88,8 +88,9 @@ impl Replay {
         };
         let value = Value::parse(body, &limits).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
         let (now, input) = Input::from_value(&value).map_err(|error| wrong(format!("the body is no input: {error}")))?;
-        if let (Tools::Rerun, Input::Complete { ticket, completion }) = (self.tools, &input) {
-            if self.rerun.remove(ticket).is_some_and(|again| again != *completion) {
+        if let Input::Complete { ticket, completion } = &input {
+            let again = self.rerun.remove(ticket);
+            if completion.is_of_tool() && again.is_some_and(|again| again != *completion) {
                 return Err(wrong(String::from("the tool, run again, gives another result")));
             }
         }

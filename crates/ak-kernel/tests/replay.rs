@@ -10,7 +10,7 @@ use ak_kernel::{
     Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Replay, Reply, Request, Session, Step, Tools, run_tool,
     outcome_to_value, stream,
 };
-use ak_policy::Dimension;
+use ak_policy::budget::Dimension;
 use proptest::prelude::*;
 
 use support::{Machine, alloc, json, load, tool, write};
@@ -206,7 +206,7 @@ proptest! {
         for act in acts {
             run.take(act);
         }
-        let machine = &run.machine;
+        let machine = &mut run.machine;
         let bytes = stream::encode(&machine.records);
         let mut replay = Replay::new(Tools::Rerun);
         let mut replies = 0;
@@ -220,7 +220,7 @@ proptest! {
             }
         }
         prop_assert_eq!(replies, machine.replies.len());
-        let again = replay.finish().unwrap();
+        let mut again = replay.finish().unwrap();
         prop_assert_eq!(again.head(), machine.kernel.head());
         prop_assert_eq!(again.state_digest(), machine.kernel.state_digest());
     }

@@ -100,7 +100,7 @@ impl Machine {
         if let Some((ticket, Effect::RunTool { tool, input, limits })) = self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. })) {
             self.complete(ticket, run_tool(&tool, &input, limits));
         }
-        self.replies.remove(&call).expect("a reply")
+        self.replies.get(&call).cloned().expect("a reply")
     }
 
     pub fn call(&mut self, request: Request) -> Outcome {
@@ -126,13 +126,13 @@ impl Machine {
     }
 
     /// Re-executes everything so far and compares.
-    pub fn replayed(&self) -> Kernel {
+    pub fn replayed(&mut self) -> Kernel {
         let mut replay = Replay::new(Tools::Rerun);
         for record in &self.records {
             let followed = replay.feed(&record.leaf, &record.body).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(followed.record.hash, record.hash);
         }
-        let again = replay.finish().unwrap();
+        let mut again = replay.finish().unwrap();
         assert_eq!(again.head(), self.kernel.head());
         assert_eq!(again.state_digest(), self.kernel.state_digest());
         again

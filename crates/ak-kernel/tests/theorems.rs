@@ -1,0 +1,463 @@
+//! The kernel's promises, one by one.
+
+mod support;
+
+use std::sync::Arc;
+
+use ak_heap::{Content, Handle};
+use ak_json::{Value, object};
+use ak_kernel::{
+    Class, Code, Completion, Config, Effect, FileAction, Filter, HttpRequest, HttpResponse, Kernel, Output, Reply, Request,
+    Session, Step, Verdict,
+};
+use ak_policy::budget::Dimension;
+
+use support::{Machine, alloc, failure, file_read, handle, json, load, tool, value, write};
+
+fn http(url: &str) -> Request {
+    Request::Http(HttpRequest {
+        method: "GET".into(),
+        url: url.into(),
+        headers: Vec::new(),
+        body: None,
+        response_bytes_max: 1000,
+        timeout_ms: 1000,
+    })
+}
+
+fn infer(model: &str, max_tokens: u64) -> Request {
+    let request = object! {
+        "model": model, "max_tokens": max_tokens, "messages": json(r#"[{"role":"user","content":"hello"}]"#),
+    };
+    Request::Inference { request, stream: true }
+}
+
+fn budget(dimension: Dimension, limit: u64) -> Request {
+    Request::BudgetSet { dimension, limit: Some(limit), agent: None }
+}
+
+fn used(machine: &mut Machine, dimension: Dimension) -> u64 {
+    let status = value(machine.call(Request::BudgetStatus { dimension: Some(dimension) }));
+    status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
+}
+
+/// Every row: a request, and the code it must fail with while nothing changes.
+#[test]
+fn bad_input_is_refused_and_nothing_changes() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]");
+    let object = handle(machine.call(alloc("counter", r#"{"value":0}"#)));
+    let gone = handle(machine.call(alloc("counter", "1")));
+    machine.call(Request::Delete { handle: gone, expected_version: None }).unwrap();
+    let raw = handle(machine.call(Request::Alloc { type_name: "r".into(), content: Content::Raw(Arc::from(&b"x"[..])), subject: None }));
+    let rows = [
+        (write(object, "{}", None), Code::InvalidArgument),
+        (write(object, r#"[{"op":"fly","path":"/value"}]"#, None), Code::InvalidArgument),
+        (write(object, r#"[{"op":"replace","path":"/nothing","value":1}]"#, None), Code::InvalidArgument),
+        (write(object, r#"[{"op":"replace","path":"/value","value":1},{"op":"remove","path":"/x"}]"#, None), Code::InvalidArgument),
+        (write(object, r#"[{"op":"test","path":"/value","value":7}]"#, None), Code::PatchTestFailed),
+        (write(object, "[]", Some(7)), Code::Conflict),
+        (write(raw, "[]", None), Code::InvalidArgument),
+        (Request::Read { handle: Handle::from_raw(0xdead) }, Code::NotFound),
+        (Request::Read { handle: gone }, Code::NotFound),
+        (Request::Delete { handle: gone, expected_version: None }, Code::NotFound),
+        (alloc("", "1"), Code::InvalidArgument),
+        (tool("nothing", "{}"), Code::PolicyDeny),
+        (tool("", "{}"), Code::InvalidArgument),
+        (file_read("relative"), Code::InvalidArgument),
+        (file_read("/data/\0"), Code::InvalidArgument),
+        (file_read("/data/../etc/passwd"), Code::PolicyDeny),
+        (http("gopher://a.example/"), Code::InvalidArgument),
+        (http("https://user:password@a.example/"), Code::InvalidArgument),
+        (http("https://evila.example/"), Code::PolicyDeny),
+        (load("[fz]\nread = []"), Code::PolicyInvalid),
+        (load("[fs]\nread = [1]"), Code::PolicyInvalid),
+        (Request::AuditLog { event: "alloc".into(), details: Value::Null, subject: None }, Code::InvalidArgument),
+        (Request::ToolRegister { manifest: "name = 1".into(), module: Arc::from(&b""[..]) }, Code::InvalidArgument),
+        (Request::SessionOpen { agent: "a//b".into() }, Code::InvalidArgument),
+    ];
+    for (request, code) in rows {
+        let call = machine.dispatch(Session::OWNER, request.clone());
+        assert_eq!(machine.replies[&call].as_ref().err().map(|failure| failure.code), Some(code), "{request:?}");
+        assert!(machine.effects.is_empty(), "{request:?}");
+    }
+    assert_eq!(machine.call(Request::Read { handle: object }), Ok(Reply::Content(Content::Json(json(r#"{"value":0}"#)))));
+    machine.replayed();
+}
+
+#[test]
+fn every_request_leaves_one_entry() {
+    let mut machine = Machine::new();
+    let before = machine.records.len();
+    machine.call(alloc("counter", "1")).unwrap();
+    assert_eq!(machine.records.len(), before + 1, "one decision");
+    failure(machine.call(file_read("/etc/passwd")));
+    assert_eq!(machine.records.len(), before + 2, "a denied one too");
+    machine.call(tool("add", r#"{"a":5,"b":3}"#)).unwrap();
+    assert_eq!(machine.records.len(), before + 4, "a decision and an outcome");
+}
+
+#[test]
+fn nothing_leaves_before_its_record_is_committed() {
+    let mut machine = Machine::new();
+    let now = machine.now();
+    machine.kernel.dispatch(now, Session::OWNER, Request::ToolList);
+    let record = machine.kernel.poll_record().expect("a record");
+    assert!(machine.kernel.poll_output().is_none());
+    machine.kernel.committed(record.seq - 1);
+    assert!(machine.kernel.poll_output().is_none());
+    machine.kernel.committed(record.seq);
+    assert!(matches!(machine.kernel.poll_output(), Some(Output::Reply(..))));
+}
+
+#[test]
+fn a_denial_explains_itself_and_its_suggestion_is_enough() {
+    let mut machine = Machine::new();
+    let policy = "[fs]\nread = [\"/data/**\"]";
+    machine.policy(policy);
+    let denied = failure(machine.call(file_read("/etc/o'd\"d \\ name")));
+    let denial = denied.denial.clone().expect("a denial");
+    assert_eq!((denied.code, denial.op.as_str()), (Code::PolicyDeny, "fs.read"));
+    assert!(denial.missing_cap.contains("fs.read"), "{denial:?}");
+    machine.policy(&format!("{policy}\n{}", denial.suggested_snippet));
+    let (_, ticket, effect) = machine.effect(Session::OWNER, file_read("/etc/o'd\"d \\ name"));
+    assert!(matches!(effect, Effect::File { .. }));
+    machine.complete(ticket, Completion::File(Arc::from(&b""[..])));
+    failure(machine.call(file_read("/etc/shadow")));
+}
+
+#[test]
+fn an_agent_session_cannot_use_the_owner_s_operations() {
+    let mut machine = Machine::new();
+    let agent = machine.agent("worker");
+    let rows = [
+        load(""),
+        Request::AuditVerify,
+        Request::ToolRegister { manifest: Value::Null, module: Arc::from(&b""[..]) },
+        Request::SessionOpen { agent: "other".into() },
+    ];
+    for request in rows {
+        let denied = failure(machine.call_as(agent, request.clone()));
+        assert_eq!(denied.code, Code::PolicyDeny, "{request:?}");
+    }
+}
+
+#[test]
+fn an_agent_session_is_told_only_the_class_of_reason() {
+    let mut machine = Machine::new();
+    let agent = machine.agent("worker");
+    let denial = *failure(machine.call_as(agent, file_read("/etc/passwd"))).denial.unwrap();
+    assert_eq!((denial.suggested_snippet.as_str(), denial.missing_cap.as_str(), denial.rule_id.as_str()), ("", "", ""));
+    assert!(!denial.trace_id.is_empty());
+    machine.policy("denial_detail = \"full\"");
+    let denial = *failure(machine.call_as(agent, file_read("/etc/passwd"))).denial.unwrap();
+    assert!(!denial.suggested_snippet.is_empty());
+}
+
+#[test]
+fn an_agent_cannot_tell_another_s_object_from_none() {
+    let mut machine = Machine::new();
+    let agent = machine.agent("worker");
+    let mine = handle(machine.call(alloc("secret", "1")));
+    let none = Handle::from_raw(mine.raw() + 1000);
+    for handle in [mine, none] {
+        let failed = failure(machine.call_as(agent, Request::Read { handle }));
+        assert_eq!((failed.code, failed.message.contains("never allocated")), (Code::NotFound, true));
+    }
+    let own = handle_of(machine.call_as(agent, alloc("own", "2")));
+    machine.call_as(agent, Request::Read { handle: own }).unwrap();
+    machine.call(Request::Read { handle: own }).expect("the owner sees everything");
+}
+
+fn handle_of(outcome: ak_kernel::Outcome) -> Handle {
+    handle(outcome)
+}
+
+#[test]
+fn agents_see_only_their_own_entries() {
+    let mut machine = Machine::new();
+    let agent = machine.agent("worker");
+    let event = Request::AuditLog { event: "shipped".into(), details: object! { "n": 1 }, subject: None };
+    machine.call_as(agent, event.clone()).unwrap();
+    machine.call(event).unwrap();
+    let seen = value(machine.call_as(agent, Request::AuditQuery(Filter::default())));
+    let actors: Vec<_> = seen.get("entries").and_then(Value::as_array).unwrap().iter().filter_map(|entry| entry.get("actor")?.as_str().map(String::from)).collect();
+    assert!(!actors.is_empty() && actors.iter().all(|actor| actor == "worker"), "{actors:?}");
+    let all = value(machine.call(Request::AuditQuery(Filter { event_type: Some("shipped".into()), ..Filter::default() })));
+    assert_eq!(all.get("entries").and_then(Value::as_array).unwrap().len(), 2);
+}
+
+#[test]
+fn the_budget_is_never_exceeded() {
+    let mut machine = Machine::new();
+    machine.call(budget(Dimension::Memory, 100)).unwrap();
+    let first = handle(machine.call(alloc("text", &format!("\"{}\"", "x".repeat(60)))));
+    let denied = failure(machine.call(alloc("text", &format!("\"{}\"", "x".repeat(60)))));
+    assert_eq!((denied.code, denied.code.class()), (Code::BudgetExceeded, Class::BudgetExceeded));
+    assert_eq!(used(&mut machine, Dimension::Memory), 62);
+    assert_eq!(used(&mut machine, Dimension::HeapObjects), 1);
+    machine.call(Request::Delete { handle: first, expected_version: None }).unwrap();
+    assert_eq!(used(&mut machine, Dimension::HeapObjects), 0);
+    machine.call(alloc("text", &format!("\"{}\"", "x".repeat(60)))).expect("what was deleted is free again");
+}
+
+#[test]
+fn denied_operations_cost_compute_too() {
+    let mut machine = Machine::new();
+    machine.call(budget(Dimension::Compute, 2)).unwrap();
+    failure(machine.call(file_read("/etc/passwd")));
+    machine.call(alloc("x", "1")).unwrap();
+    assert_eq!(failure(machine.call(alloc("x", "1"))).code, Code::BudgetExceeded);
+    machine.call(budget(Dimension::Compute, 100)).expect("the owner can always raise a budget");
+    machine.call(alloc("x", "1")).unwrap();
+}
+
+#[test]
+fn a_child_s_spending_counts_for_the_root() {
+    let mut machine = Machine::new();
+    let agent = machine.agent("worker");
+    machine.call(budget(Dimension::ToolCalls, 1)).unwrap();
+    machine.call_as(agent, tool("add", r#"{"a":1,"b":1}"#)).unwrap();
+    assert_eq!(failure(machine.call_as(agent, tool("add", r#"{"a":1,"b":1}"#))).code, Code::BudgetExceeded);
+    assert_eq!(failure(machine.call(tool("add", r#"{"a":1,"b":1}"#))).code, Code::BudgetExceeded);
+}
+
+#[test]
+fn an_agent_session_only_lowers_its_own_budget() {
+    let mut machine = Machine::new();
+    let agent = machine.agent("worker");
+    machine.call_as(agent, budget(Dimension::Tokens, 50)).unwrap();
+    assert_eq!(failure(machine.call_as(agent, budget(Dimension::Tokens, 51))).code, Code::PolicyDeny);
+    let lift = Request::BudgetSet { dimension: Dimension::Tokens, limit: None, agent: None };
+    assert_eq!(failure(machine.call_as(agent, lift)).code, Code::PolicyDeny);
+    let other = Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(1), agent: Some("main".into()) };
+    assert_eq!(failure(machine.call_as(agent, other)).code, Code::NotFound);
+    let raise = Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(60), agent: Some("worker".into()) };
+    machine.call(raise).expect("the owner sets any");
+}
+
+#[test]
+fn tokens_are_reserved_settled_and_refunded() {
+    let mut machine = Machine::new();
+    machine.policy("[infer]\nmodels = [\"m\"]\nmax_tokens = 40\n[budgets]\ntokens = 200");
+    assert_eq!(failure(machine.call(infer("other", 1))).code, Code::PolicyDeny);
+    let (call, ticket, effect) = machine.effect(Session::OWNER, infer("m", 1_000_000));
+    let Effect::Infer { request, .. } = effect else { panic!("{effect:?}") };
+    assert_eq!(request.get("max_tokens"), Some(&Value::from(40u64)), "clamped to the policy");
+    assert!(request.get("stream").is_none());
+    let status = value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Tokens) }));
+    let reserved = status.get("tokens").and_then(|row| row.get("reserved")).and_then(Value::as_u64).unwrap();
+    assert!(reserved > 40, "prompt and completion at the most: {reserved}");
+    assert_eq!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 5 }), Verdict::Continue);
+    assert!(matches!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 500 }), Verdict::Abort(_)));
+    machine.complete(ticket, Completion::Failed { code: Code::Io, message: "stopped".into(), context: ak_json::Object::new(), spent: 505 });
+    assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::BudgetExceeded, "the kernel's reason, not the host's");
+    assert_eq!(used(&mut machine, Dimension::Tokens), 505, "an overrun is recorded in full");
+    assert_eq!(failure(machine.call(infer("m", 1))).code, Code::BudgetExceeded, "and blocks further spending");
+}
+
+#[test]
+fn wall_time_is_a_deadline() {
+    let mut machine = Machine::new();
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
+    machine.call(budget(Dimension::WallTimeMs, 5_000)).unwrap();
+    let (call, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
+    let due = machine.kernel.poll_timeout().expect("a deadline");
+    machine.sleep_ms(10_000);
+    assert!(due.as_micros() < machine.clock_us);
+    let now = machine.now();
+    machine.kernel.handle_timeout(now);
+    machine.settle();
+    assert!(matches!(machine.verdicts.pop(), Some((told, Verdict::Abort(_))) if told == ticket));
+    assert!(machine.kernel.poll_timeout().is_none(), "told once");
+    machine.complete(ticket, Completion::failed(Code::Io, "cancelled"));
+    assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::BudgetExceeded);
+    assert_eq!(failure(machine.call(alloc("x", "1"))).code, Code::BudgetExceeded);
+    machine.replayed();
+}
+
+#[test]
+fn a_file_effect_carries_its_granted_root_and_the_canonical_path() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/in/**\"]");
+    let (_, _, effect) = machine.effect(Session::OWNER, file_read("/data//in/./x/../y.txt"));
+    let Effect::File { root, path, action } = effect else { panic!("{effect:?}") };
+    assert_eq!((&*root, path.as_str()), ("/data/in", "/data/in/y.txt"));
+    assert_eq!(action, FileAction::Read { bytes_max: 1000 });
+}
+
+#[test]
+fn a_read_rule_never_allows_a_write() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]");
+    let request = Request::FsWrite { path: "/data/x".into(), data: Arc::from(&b""[..]) };
+    assert_eq!(failure(machine.call(request)).code, Code::PolicyDeny);
+    assert_eq!(failure(machine.call(Request::FsDelete { path: "/data/x".into() })).code, Code::PolicyDeny);
+}
+
+#[test]
+fn private_addresses_are_closed_unless_granted_by_address() {
+    let mut machine = Machine::new();
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\", \"GET http://127.0.0.1:8000/**\"]");
+    let (_, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
+    let found = ["8.8.8.8", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"].map(|address| address.parse().unwrap());
+    assert_eq!(machine.progress(ticket, Step::Resolved(found.into())), Verdict::Connect(vec![found[0]]));
+    let rebound = machine.progress(ticket, Step::Resolved(found[1..].into()));
+    assert!(matches!(rebound, Verdict::Abort(_)), "a name that resolves to closed addresses only");
+
+    let loopback = Step::Resolved(vec!["127.0.0.1".parse().unwrap()]);
+    let (_, ticket, _) = machine.effect(Session::OWNER, http("http://127.0.0.1:8000/"));
+    assert!(matches!(machine.progress(ticket, loopback.clone()), Verdict::Abort(_)));
+    machine.policy("[http]\nallow = [\"GET http://127.0.0.1:8000/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:8000\"]");
+    let (_, ticket, _) = machine.effect(Session::OWNER, http("http://127.0.0.1:8000/"));
+    assert!(matches!(machine.progress(ticket, loopback), Verdict::Connect(_)));
+}
+
+#[test]
+fn a_redirect_is_a_decision_of_its_own() {
+    let mut machine = Machine::new();
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
+    let (call, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
+    let to = |url: &str| Step::Redirect { method: "GET".into(), url: url.into() };
+    assert!(matches!(machine.progress(ticket, to("https://a.example/next")), Verdict::Follow(url) if url.as_str() == "https://a.example/next"));
+    assert!(matches!(machine.progress(ticket, to("https://evil.example/")), Verdict::Abort(_)));
+    assert!(matches!(machine.progress(ticket, to("https://a.example/")), Verdict::Abort(_)), "stopped is stopped");
+    let response = HttpResponse { status: 200, headers: Vec::new(), body: Arc::from(&b"loot"[..]) };
+    machine.complete(ticket, Completion::Http(response));
+    assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::PolicyDeny, "what it brings back is dropped");
+}
+
+#[test]
+fn a_ticket_is_good_once() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]");
+    let (_, ticket, _) = machine.effect(Session::OWNER, file_read("/data/x"));
+    machine.complete(ticket, Completion::File(Arc::from(&b"1"[..])));
+    let (replies, records) = (machine.replies.len(), machine.records.len());
+    machine.complete(ticket, Completion::File(Arc::from(&b"2"[..])));
+    assert_eq!((machine.replies.len(), machine.records.len()), (replies, records + 1), "recorded, and nothing else");
+    machine.replayed();
+}
+
+#[test]
+fn a_lost_effect_is_unknown_and_paid_in_full() {
+    let mut machine = Machine::new();
+    machine.policy("[infer]\nmodels = [\"m\"]\n[budgets]\ntokens = 2000");
+    let (call, _, _) = machine.effect(Session::OWNER, infer("m", 100));
+    let mut again = machine.replayed();
+    let tickets = again.tickets();
+    assert_eq!(tickets.len(), 1, "the intent survives in the journal");
+    let now = machine.now();
+    again.complete(now, tickets[0], Completion::Unknown);
+    let record = again.poll_record().unwrap();
+    again.committed(record.seq);
+    let Some(Output::Reply(answered, Err(failure))) = again.poll_output() else { panic!("a failure") };
+    assert_eq!((answered, failure.code), (call, Code::UnknownOutcome));
+    let reserved = tokens_used(&mut again, &mut machine);
+    assert!(reserved > 100, "{reserved}");
+}
+
+fn tokens_used(kernel: &mut Kernel, machine: &mut Machine) -> u64 {
+    let now = machine.now();
+    kernel.dispatch(now, Session::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens) });
+    let record = kernel.poll_record().unwrap();
+    kernel.committed(record.seq);
+    let Some(Output::Reply(_, Ok(Reply::Value(status)))) = kernel.poll_output() else { panic!("a status") };
+    status.get("tokens").and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
+}
+
+#[test]
+fn a_capability_has_a_rate_and_an_end_that_reloading_does_not_renew() {
+    let policy = "profiles = []\n[[capability]]\nname = \"add\"\nresource = \"*\"\nmethods = [\"execute\"]\nexpires_minutes = 60\nrate = \"2/min\"";
+    let add = || tool("add", r#"{"a":1,"b":2}"#);
+    let mut machine = Machine::new();
+    machine.policy(policy);
+    assert_eq!(failure(machine.call(tool("concat", r#"{"str1":"","str2":""}"#))).code, Code::PolicyDeny);
+    machine.call(add()).unwrap();
+    machine.call(add()).unwrap();
+    let limited = failure(machine.call(add()));
+    assert_eq!((limited.code, limited.code.class()), (Code::CapRate, Class::RateLimit));
+    assert!(limited.context.get("retry_after_ms").and_then(Value::as_u64).is_some());
+    machine.policy(policy);
+    assert_eq!(failure(machine.call(add())).code, Code::CapRate, "reloading refills nothing");
+    machine.sleep_ms(61_000);
+    machine.call(add()).unwrap();
+    machine.sleep_ms(3_600_000);
+    assert_eq!(failure(machine.call(add())).code, Code::CapExpired);
+    machine.replayed();
+}
+
+#[test]
+fn tools_answer_or_say_why_not() {
+    let mut machine = Machine::new();
+    let sum = value(machine.call(tool("add", r#"{"a":5,"b":3}"#)));
+    assert_eq!(sum.to_json(), r#"{"output":{"result":8}}"#);
+    let failed = failure(machine.call(tool("add", r#"{"a":"5"}"#)));
+    assert_eq!(failed.code, Code::ToolFail);
+    machine.policy("[tools]\nallow = [\"*\"]");
+    assert_eq!(failure(machine.call(tool("nothing", "{}"))).code, Code::NotFound, "looked up only after the decision");
+}
+
+#[test]
+fn authorize_asks_without_doing() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]\n[budgets]\ntool_calls = 0");
+    let mut ask = |operation: &str, target: &str| {
+        let request = Request::Authorize { operation: operation.into(), target: target.into(), args: None };
+        value(machine.call(request)).get("authorized").and_then(Value::as_bool).unwrap()
+    };
+    assert!(ask("read", "/data/x"));
+    assert!(ask("READ", "/data/./x"));
+    assert!(ask("fs.read", "/data/x"));
+    assert!(!ask("write", "/data/x"));
+    assert!(!ask("read", "/etc/passwd"));
+    assert!(!ask("execute", "add"), "the budget is part of the gate");
+    assert!(!ask("fly", "/moon"));
+    assert!(!ask("read", "\0"));
+    assert!(machine.effects.is_empty());
+    let LastDenial(last) = last_denial(&mut machine);
+    assert!(last.is_some(), "a false sets the last denial");
+}
+
+struct LastDenial(Option<Value>);
+
+fn last_denial(machine: &mut Machine) -> LastDenial {
+    let reply = value(machine.call(Request::LastError));
+    LastDenial(reply.get("denial").filter(|denial| !denial.is_null()).cloned())
+}
+
+#[test]
+fn a_broken_policy_is_refused_whole_and_the_one_in_force_stays() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]");
+    let refused = failure(machine.call(load("[fs]\nread = [\"/**\"]\nwriite = []")));
+    assert_eq!(refused.code, Code::PolicyInvalid);
+    assert_eq!(refused.context.get("line").and_then(Value::as_u64), Some(3));
+    assert_eq!(failure(machine.call(file_read("/etc/passwd"))).code, Code::PolicyDeny);
+    machine.effect(Session::OWNER, file_read("/data/x"));
+}
+
+#[test]
+fn limits_are_limits() {
+    let mut machine = Machine::with(Config { input_bytes_max: 100, heap_objects_max: 2, agents_max: 2, ..Config::default() });
+    assert_eq!(failure(machine.call(alloc("x", &format!("\"{}\"", "y".repeat(200))))).code, Code::Limit);
+    machine.call(alloc("x", "1")).unwrap();
+    machine.call(alloc("x", "1")).unwrap();
+    assert_eq!(failure(machine.call(alloc("x", "1"))).code, Code::Quota);
+    machine.agent("one");
+    assert_eq!(failure(machine.call(Request::SessionOpen { agent: "two".into() })).code, Code::Quota);
+    assert_eq!(machine.agent("one"), machine.agent("one"), "opening twice gives the same session");
+    machine.replayed();
+}
+
+#[test]
+fn the_clock_never_falls() {
+    let mut machine = Machine::new();
+    machine.call(alloc("x", "1")).unwrap();
+    machine.clock_us -= 10_000_000;
+    machine.call(alloc("x", "1")).unwrap();
+    let found = value(machine.call(Request::AuditQuery(Filter::default())));
+    let times: Vec<u64> = found.get("entries").and_then(Value::as_array).unwrap().iter().filter_map(|entry| entry.get("timestamp")?.as_u64()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    machine.replayed();
+}
