@@ -63,6 +63,17 @@ fn a_witness_is_kept_and_verified() {
 }
 
 #[test]
+fn one_false_signature_in_a_keys_name_is_too_many() {
+    let note = String::from_utf8(signed()).unwrap();
+    let other = String::from_utf8(Checkpoint::new("example.com/log42", 6, [7; 32]).sign(&log_key()).unwrap())
+        .unwrap();
+    let (_, false_line) = other.rsplit_once("\n\n").unwrap();
+    for both in [format!("{note}{false_line}"), note.replace("\n\n", &format!("\n\n{false_line}"))] {
+        assert_eq!(Checkpoint::open(both.as_bytes(), log_key().verifier()), Err(NoteError::Forged));
+    }
+}
+
+#[test]
 fn each_kind_of_key_signs_its_own() {
     let checkpoint = Checkpoint::new("example.com/log42", 5, [7; 32]);
     assert!(matches!(checkpoint.sign(&witness_key()), Err(NoteError::Key(_))));

@@ -46,8 +46,13 @@ fn check(image: SimDisk, model: &[Record], acknowledged: u64, pruned: u64, seed:
     journal.sync().unwrap();
     let (size, root) = (journal.len(), journal.root());
     // What was only in a cache when the journal was opened would be gone now.
-    let again = open(journal.into_disk().crash(&mut Random(seed))).unwrap().1;
+    let (journal, again) = open(journal.into_disk().crash(&mut Random(seed))).unwrap();
     assert_eq!((again.size, again.root, again.first_bad), (size, root, None), "seed {seed}");
+    let whole = journal.records(0..u64::MAX).map(|record| record.unwrap());
+    assert!(
+        whole.eq((again.pruned_below..size).map(|seq| (seq, model[seq as usize].clone()))),
+        "seed {seed}"
+    );
 }
 
 #[test]
@@ -101,6 +106,41 @@ fn a_crash_loses_nothing_acknowledged_and_leaves_nothing_corrupt() {
         }
         seed += 1;
     }
+}
+
+#[test]
+fn a_torn_batch_leaves_nothing_behind() {
+    // The torn batch spans a tile; what is written in its place has other lengths and another agent.
+    let model = records(300);
+    let disk = SimDisk::default();
+    let (mut journal, _) = open(disk.share()).unwrap();
+    journal.append(&model[..250]).unwrap();
+    journal.sync().unwrap();
+    journal.append(&model[250..]).unwrap();
+    disk.faults(Faults { fail_at: Some(disk.operations()), ..Faults::default() });
+    assert!(matches!(journal.sync(), Err(JournalError::Disk(_))));
+    drop(journal);
+    disk.faults(Faults::default());
+    let (mut journal, report) = open(disk.share()).unwrap();
+    assert_eq!(report.size, 250);
+    assert!(report.torn_tail_bytes > 0);
+    let mut other = model[..250].to_vec();
+    for seq in 250..300 {
+        let previous = journal.chain().head;
+        let entry = ak_audit::Entry { agent: "other", ..common::entry(seq, previous) }.encode().unwrap();
+        let record = Record { entry: entry.into(), body: vec![7; 3].into() };
+        journal.append(std::slice::from_ref(&record)).unwrap();
+        other.push(record);
+    }
+    journal.sync().unwrap();
+    let whole: Vec<_> = journal.records(0..300).map(|record| record.unwrap().1).collect();
+    assert_eq!(whole, other);
+    let (again, report) = open(journal.into_disk()).unwrap();
+    let mut tree = ak_audit::Tree::new();
+    other.iter().for_each(|record| tree.push(leaf_hash(&record.entry)));
+    assert_eq!((report.size, report.torn_tail_bytes, report.root), (300, 0, tree.root()));
+    let whole: Vec<_> = again.records(0..300).map(|record| record.unwrap().1).collect();
+    assert_eq!(whole, other);
 }
 
 /// Fails the operation `at`, once or for good, during the same short life, and gives what was acknowledged.

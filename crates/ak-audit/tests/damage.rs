@@ -55,7 +55,7 @@ fn check_nothing_corrupt(journal: &Journal<SimDisk>, report: &RecoveryReport, mo
 
 #[test]
 fn every_flipped_bit_of_a_sealed_log_is_found() {
-    let (files, model, _) = journal(9, 13, 24 << 10);
+    let (files, model, _) = journal(10, 13, 24 << 10);
     assert!(files.values().map(Vec::len).sum::<usize>() >= 64 << 10);
     let exhaustive = std::env::var_os("AK_EXHAUSTIVE").is_some();
     for (name, bytes) in &files {
@@ -81,7 +81,7 @@ fn every_flipped_bit_of_a_sealed_log_is_found() {
 
 #[test]
 fn rotten_sectors_are_found() {
-    let (files, model, checkpoints) = journal(9, 13, 24 << 10);
+    let (files, model, checkpoints) = journal(10, 13, 24 << 10);
     for seed in 0..800 {
         let random = &mut Random(seed);
         let mut rotten = files.clone();
@@ -171,6 +171,29 @@ fn commits_and_marks_are_part_of_it() {
     check(|pieces| drop(pieces.remove(at(5) - 2)), 5, 0);
     check(|pieces| pieces[at(5) - 1] = Piece::Mark { size: 4 }, 5, 5);
     check(|pieces| pieces.insert(at(5), pieces[at(5) - 2].clone()), 4, 5);
+}
+
+#[test]
+fn a_commit_of_nothing_is_none() {
+    let nothing = |pieces: &mut Vec<Piece>| {
+        let Piece::Commit { root, .. } = pieces[at(5) - 2] else { panic!("no commit") };
+        pieces.insert(at(5), Piece::Commit { first: 5, size: 5, root });
+    };
+    check(nothing, 4, 5);
+}
+
+#[test]
+fn a_forged_header_is_named() {
+    let (files, _, _) = journal(10, 13, 24 << 10);
+    let (name, bytes) = files.last_key_value().unwrap();
+    let first = name[..20].parse().unwrap();
+    // Id, first entry, head, time, a peak, metadata: each byte of them is bound by the segment before.
+    for offset in [17, 33, 41, 73, 82] {
+        let mut forged = files.clone();
+        forged.insert(name.clone(), forge::change_header(bytes, offset));
+        let report = open(&forged, &[]).1;
+        assert_eq!((report.first_bad, report.read_only), (Some(first), true), "offset {offset}: {report:?}");
+    }
 }
 
 #[test]

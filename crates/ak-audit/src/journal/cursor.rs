@@ -29,9 +29,9 @@ impl<'d, D: Disk> Cursor<'d, D> {
         self.offset
     }
 
-    /// Takes the file to end at `length`.
-    pub(crate) const fn shorten(&mut self, length: u64) {
-        self.length = length;
+    /// Takes the file to end at `length`, if it does not end before.
+    pub(crate) fn shorten(&mut self, length: u64) {
+        self.length = self.length.min(length);
     }
 
     pub(crate) const fn seek(&mut self, offset: u64) {

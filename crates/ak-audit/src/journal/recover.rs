@@ -5,7 +5,7 @@ use alloc::{string::String, vec, vec::Vec};
 use super::{
     cursor::{Cursor, read_fully},
     disk::{Disk, DiskError},
-    frame::{Commit, Frame, Salt},
+    frame::{COMMIT_BYTES, Commit, Frame, Salt},
     index::Index,
     segment::{self, Genesis, HEADER_BYTES, Header},
 };
@@ -359,7 +359,8 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
         if trailing == 0 {
             return Ok(None);
         }
-        self.cursor.shorten(self.batch.start.saturating_add(trailing));
+        // The last frame may itself end in zeros.
+        self.cursor.shorten(self.batch.start.saturating_add(trailing).saturating_add(COMMIT_BYTES as u64));
         if !last || self.cursor.acknowledged_beyond(self.recovery.chain.next, self.salt)? {
             return Ok(damaged);
         }

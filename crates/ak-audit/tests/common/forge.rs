@@ -92,6 +92,16 @@ pub fn write(segment: &[u8], pieces: &[Piece]) -> Vec<u8> {
     out
 }
 
+/// The segment with one byte of its header changed and the header's checksum right.
+pub fn change_header(segment: &[u8], offset: usize) -> Vec<u8> {
+    let mut out = segment.to_vec();
+    out[offset] ^= 1;
+    let length = u32::from_le_bytes(out[4..8].try_into().unwrap()) as usize;
+    let crc = crc32c(&[&[0; 8], &0u64.to_le_bytes(), &out[4..9 + length]]);
+    out[..4].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
 /// Makes every record follow its predecessor again, from the first on, and every commit fit, as whoever holds the
 /// directory could. Needs the first segment.
 pub fn chain_anew(pieces: &mut [Piece]) {
