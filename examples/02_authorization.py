@@ -39,8 +39,8 @@ class Hello(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def denied(what: str, error: OperationDeniedError) -> None:
-    print(f"ℹ️  Denied, as expected: {what}: {error}")
+def denied(error: OperationDeniedError) -> None:
+    print(f"ℹ️  Denied, as expected: {error}")
 
 
 def main(directory: Path, port: int) -> int:
@@ -57,7 +57,7 @@ def main(directory: Path, port: int) -> int:
         try:
             ak.file_write(report, b"quarterly figures")
         except OperationDeniedError as error:
-            denied("writing the report", error)
+            denied(error)
         denial = ak.get_last_denial()
         if denial and denial.suggestion:
             print("ℹ️  Appended to the policy, this would permit exactly that:")
@@ -82,13 +82,13 @@ def main(directory: Path, port: int) -> int:
                 print(f"❌ {path} was read")
                 return 1
             except OperationDeniedError as error:
-                denied(path, error)
+                denied(error)
         try:
             ak.http_request("POST", url, b"{}")
             print("❌ a POST was sent")
             return 1
         except OperationDeniedError as error:
-            denied("POST", error)
+            denied(error)
 
         # A policy with a fault is refused whole, and the one in force stays.
         try:

@@ -12,7 +12,7 @@ use ak_host::{
 };
 use pyo3::{
     Borrowed,
-    exceptions::PyTypeError,
+    exceptions::{PyTypeError, PyUnicodeError},
     prelude::*,
     pybacked::{PyBackedBytes, PyBackedStr},
     types::{PyByteArray, PyBytes, PyDict, PyInt, PyMemoryView, PyString},
@@ -81,7 +81,10 @@ impl<'py> FromPyObject<'_, 'py> for Path {
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let py = object.py();
-        let mut path: PathBuf = object.extract()?;
+        let mut path: PathBuf = object.extract().map_err(|error: PyErr| {
+            let is_text = error.is_instance_of::<PyUnicodeError>(py);
+            if is_text { invalid(py, "a path is not unicode: it holds a lone surrogate") } else { error }
+        })?;
         if path.is_relative() && !path.as_os_str().is_empty() {
             let here = std::env::current_dir();
             path = here.map_err(|error| invalid(py, format!("no working directory: {error}")))?.join(path);
