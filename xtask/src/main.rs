@@ -4,6 +4,7 @@
 //! - `test`: everything that is tested
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 
+mod ak;
 mod demo;
 mod examples;
 mod image;

@@ -33,18 +33,22 @@ pub(crate) fn build() -> Result {
         return Ok(());
     }
     if !environment().join("bin/maturin").exists() {
-        need(|| with(command("python3"), &["--version"]), "python3")?;
-        need(|| with(command("python3"), &["-c", "import ensurepip, venv"]), "python3-venv")?;
+        need(|| python3(&["--version"]), "python3")?;
+        need(|| python3(&["-c", "import ensurepip, venv"]), "python3-venv")?;
         println!("==> making a Python environment");
-        run(command("python3").args(["-m", "venv", "--clear"]).arg(environment()))?;
-        run(python("python").args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(REQUIREMENTS))?;
+        run(python3(&["-m", "venv", "--clear"]).arg(environment()))?;
+        run(python("python")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(REQUIREMENTS))?;
     }
     println!("==> building the Python package");
     run(python("maturin").args(["develop", "--quiet", "--manifest-path", "bindings/python/Cargo.toml"]))?;
     fs::write(&stamp, sources).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
 }
 
-fn with(mut command: Command, arguments: &[&str]) -> Command {
+/// The machine's own Python.
+fn python3(arguments: &[&str]) -> Command {
+    let mut command = command("python3");
     command.args(arguments);
     command
 }
@@ -65,7 +69,8 @@ fn fingerprint() -> io::Result<String> {
 fn visit(path: &Path, digest: &mut DefaultHasher) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
-        let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        let mut entries =
+            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
         // Neither what the build itself puts there nor what tests leave.
         entries.retain(|entry| {
             let name = entry.file_name().unwrap_or_default().to_string_lossy();

@@ -61,9 +61,16 @@ pub(crate) fn need(mut probe: impl FnMut() -> Command, package: &str) -> Result 
         return Ok(());
     }
     println!("==> installing {package}");
-    let apt = |arguments: &[&str]| answers(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments));
-    if apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", package]) && answers(&mut probe()) {
+    let apt = |arguments: &[&str]| {
+        answers(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+    };
+    if apt(&["update"])
+        && apt(&["install", "-y", "--no-install-recommends", package])
+        && answers(&mut probe())
+    {
         return Ok(());
     }
-    Err(format!("{package} is missing and could not be installed: please run `sudo apt-get install {package}`"))
+    Err(format!(
+        "{package} is missing and could not be installed: please run `sudo apt-get install {package}`"
+    ))
 }

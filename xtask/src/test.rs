@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::{
-    examples, image, python,
-    run::{Result, cargo, root, run},
+    ak, examples, image, python,
+    run::{Result, cargo, root, run, target_dir},
 };
 
 /// What the bare-metal image needs stands in its own profile; everything else is built with std.
@@ -17,7 +17,7 @@ const STAGES: [Stage; 8] = [
     ("lints", lints),
     ("documentation", documentation),
     ("Rust tests", rust_tests),
-    ("bare-metal image", image::check),
+    ("bare-metal image", || image::image(None)),
     ("Python tests", python_tests),
     ("examples, embedded", examples::embedded),
     ("examples, over a socket", examples::over_a_socket),
@@ -65,8 +65,15 @@ fn rust_tests() -> Result {
     run(&mut tests)
 }
 
+/// Types and behaviour; with the other forms of the kernel at hand, the tests go through them too.
 fn python_tests() -> Result {
     python::build()?;
-    run(python::python("python").args(["-m", "mypy", "--strict", "bindings/python/python", "examples"]))?;
-    run(python::python("python").args(["-m", "pytest", "-p", "no:cacheprovider", "bindings/python"]))
+    run(python::python("mypy").args(["--strict", "--no-incremental", "bindings/python/python"]))?;
+    run(&mut cargo(&["build", "--package", "ak-ffi"]))?;
+    let mut tests = python::python("python");
+    tests.args(["-m", "pytest", "-p", "no:cacheprovider", "bindings/python"]);
+    tests.env("AK_BIN", ak::build()?);
+    tests.env("AK_LIB", target_dir().join("debug/libak.so"));
+    tests.env("AK_IMAGE", image::build()?);
+    run(&mut tests)
 }

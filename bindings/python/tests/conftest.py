@@ -23,10 +23,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def daemon(directory: Path) -> Iterator[None]:
+def daemon(directory: Path, *options: str) -> Iterator[None]:
     """``ak serve``; within, AK_URL and AK_TOKEN_FILE lead to it as its owner."""
     socket, token = directory / "ak.sock", directory / "token"
-    command = [os.environ["AK_BIN"], "serve", "--socket", str(socket), "--token-file", str(token)]
+    command = [os.environ["AK_BIN"], "serve", "--socket", str(socket), "--token-file", str(token), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

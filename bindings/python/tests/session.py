@@ -1,0 +1,57 @@
+"""One scripted session, in the wire form that every form of the kernel takes. As a program it records the session's
+journal: ``session.py STATE_DIR``."""
+
+import sys
+from typing import Any, Callable, Dict, List, Tuple
+
+from authority_nanos import AuthorityKernel, EffectRequest, Syscall
+
+POLICY = """
+[[rule]]
+id = "no-concat"
+effect = "forbid"
+operation = "execute"
+target = "concat"
+
+[budgets]
+tool_calls = 10
+"""
+
+Call = Callable[[int, Dict[str, Any]], Tuple[int, bytes]]
+
+SESSION: List[Tuple[int, Dict[str, Any]]] = [
+    (Syscall.POLICY_LOAD, {"text": POLICY}),
+    (Syscall.ALLOC, {"type": "counter", "value": {"value": 0, "name": "counter"}}),
+    (Syscall.WRITE, {"handle": "0x100000000", "patch": [{"op": "replace", "path": "/value", "value": 42}]}),
+    (Syscall.READ, {"handle": "0x100000000"}),
+    (Syscall.WRITE, {"handle": "0x100000000", "patch": [{"op": "remove", "path": "/missing"}]}),
+    (Syscall.CALL, {"tool": "add", "args": {"a": 5, "b": 3}}),
+    (Syscall.CALL, {"tool": "concat", "args": {"str1": "a", "str2": "b"}}),
+    (Syscall.FS_READ, {"path": "/etc/shadow"}),
+    (Syscall.AUTHORIZE, {"operation": "http.get", "target": "https://example.com/"}),
+    (Syscall.AUDIT_LOG, {"event": "note", "details": {"about": "this session"}}),
+    (Syscall.DELETE, {"handle": "0x100000000"}),
+    (Syscall.READ, {"handle": "0x100000000"}),
+    (Syscall.BUDGET_STATUS, {"kind": "tool_calls"}),
+    (Syscall.AUDIT_VERIFY, {}),
+]
+
+
+def play(call: Call) -> List[Tuple[int, bytes]]:
+    """Makes the session's requests one after the other and gives what came back."""
+    return [call(operation, args) for operation, args in SESSION]
+
+
+def through(ak: AuthorityKernel) -> Call:
+    """A kernel of this package as what ``play`` takes."""
+
+    def call(operation: int, args: Dict[str, Any]) -> Tuple[int, bytes]:
+        response = ak.syscall(EffectRequest(operation, args))
+        return response.err, response.result
+
+    return call
+
+
+if __name__ == "__main__":
+    with AuthorityKernel(state_dir=sys.argv[1]) as kernel:
+        play(through(kernel))
