@@ -44,7 +44,7 @@ impl ReplayCommand {
             }
         }
         let entries = replay.entries();
-        let kernel = replay.finish().map_err(|error| wrong(error.to_string()))?;
+        let mut kernel = replay.finish().map_err(|error| wrong(error.to_string()))?;
         let verdict = object! {
             "entries": entries, "head": kernel.head().to_string(), "state": kernel.state_digest().to_string(),
         };

@@ -8,7 +8,7 @@ use ak_kernel::{Now, Time};
 ///
 /// # Errors
 /// When the system has no random source: the kernel must not run without one.
-pub fn now() -> Result<Now, getrandom::Error> {
+pub(crate) fn now() -> Result<Now, getrandom::Error> {
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy)?;
     Ok(Now { time: time(), entropy })

@@ -25,11 +25,11 @@ use crate::{
 
 /// What the operator configures; none of it can be reached by an agent.
 #[derive(Clone, Debug, Default)]
-pub struct HostConfig {
+pub(crate) struct HostConfig {
     /// Where models are asked, or why the setting cannot be used.
-    pub endpoint: Option<Endpoint>,
+    pub(crate) endpoint: Option<Endpoint>,
     /// Files and directories that no agent may touch.
-    pub protected: Protected,
+    pub(crate) protected: Protected,
 }
 
 /// One kernel with its log and its drivers. Cheap to clone; all clones are the same kernel.

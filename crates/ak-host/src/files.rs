@@ -24,7 +24,7 @@ pub const LIST_ENTRIES_MAX: usize = 100_000;
 
 /// Files and directories that no agent may touch, by device and inode: state, keys, policies.
 #[derive(Clone, Debug, Default)]
-pub struct Protected {
+pub(crate) struct Protected {
     nodes: Vec<(u64, u64)>,
 }
 
@@ -33,7 +33,7 @@ impl Protected {
     ///
     /// # Errors
     /// When one of them cannot be looked at.
-    pub fn new(paths: &[PathBuf]) -> io::Result<Protected> {
+    pub(crate) fn new(paths: &[PathBuf]) -> io::Result<Protected> {
         let node = |path: &PathBuf| Ok(node(&rustix::fs::stat(path)?));
         Ok(Protected { nodes: paths.iter().map(node).collect::<io::Result<_>>()? })
     }

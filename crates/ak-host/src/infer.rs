@@ -13,7 +13,7 @@ pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// Where models are asked. The operator's own setting: the policy's `[net]` does not apply to it.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     url: CanonicalUrl,
     key: Option<Text>,
 }
@@ -23,7 +23,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// Says which variable is wrong, and why.
-    pub fn from_env() -> Result<Option<Endpoint>, String> {
+    pub(crate) fn from_env() -> Result<Option<Endpoint>, String> {
         let pair = |url: &'static str, key: &str| std::env::var(url).ok().map(|value| (url, value, std::env::var(key).ok()));
         let Some((variable, url, key)) =
             pair("AK_INFER_URL", "AK_INFER_KEY").or_else(|| pair("OPENAI_BASE_URL", "OPENAI_API_KEY"))
@@ -37,7 +37,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When it is not an absolute HTTP URL.
-    pub fn new(base: &str, key: Option<&str>) -> Result<Endpoint, ak_policy::TargetError> {
+    pub(crate) fn new(base: &str, key: Option<&str>) -> Result<Endpoint, ak_policy::TargetError> {
         let base = base.trim_end_matches('/');
         let url = match base.ends_with("/chat/completions") {
             true => CanonicalUrl::parse(base)?,

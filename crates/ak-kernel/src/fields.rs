@@ -46,10 +46,15 @@ impl<'a> Fields<'a> {
         self.object.get(name).filter(|value| !value.is_null()).cloned()
     }
 
+    /// The member, if it is there; null counts.
+    pub(crate) fn member(&mut self, name: &'static str) -> Option<Value> {
+        self.taken.push(name);
+        self.object.get(name).cloned()
+    }
+
     /// The member, whatever it is; null counts.
     pub(crate) fn value(&mut self, name: &'static str) -> Result<Value, FieldError> {
-        self.taken.push(name);
-        self.object.get(name).cloned().ok_or_else(|| self.error(name, "is missing"))
+        self.member(name).ok_or_else(|| self.error(name, "is missing"))
     }
 
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Text, FieldError> {

@@ -11,7 +11,6 @@ use crate::{
     operation::Operation,
     request::{content_field, content_members, handle_field, headers_field, insert_some},
     session::Session,
-    time::Time,
 };
 
 /// How a request ended.
@@ -266,12 +265,6 @@ impl Denial {
             timestamp: self.timestamp,
             ..Denial::default()
         }
-    }
-
-    pub(crate) fn at(mut self, trace_id: String, time: Time) -> Denial {
-        self.trace_id = trace_id;
-        self.timestamp = time.as_micros();
-        self
     }
 }
 

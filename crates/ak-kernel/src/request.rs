@@ -316,7 +316,7 @@ impl Request {
             Operation::Authorize => Self::Authorize {
                 operation: fields.text("operation")?,
                 target: fields.text("target")?,
-                args: fields.optional("args"),
+                args: fields.member("args"),
             },
             Operation::FsRead => {
                 Self::FsRead { path: fields.text("path")?, bytes_max: fields.optional_u64("max")?.unwrap_or(FILE_BYTES_MAX) }
@@ -337,7 +337,7 @@ impl Request {
             Operation::BudgetStatus => Self::BudgetStatus { dimension: dimension_field(&mut fields)? },
             Operation::AuditLog => Self::AuditLog {
                 event: fields.text("event")?,
-                details: fields.optional("details").unwrap_or_else(|| Object::new().into()),
+                details: fields.member("details").unwrap_or_else(|| Object::new().into()),
                 subject: fields.optional_text("subject")?,
             },
             Operation::AuditQuery => Self::AuditQuery(Filter::from_fields(&mut fields)?),

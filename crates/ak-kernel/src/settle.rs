@@ -85,7 +85,7 @@ impl Kernel {
 
     /// Settles an effect's account and turns its end into the reply.
     pub(crate) fn conclude(&mut self, under_way: UnderWay, completion: Completion) -> Result<Reply, Failure> {
-        let UnderWay { session, request, hold, aborted, .. } = under_way;
+        let UnderWay { request, hold, aborted, .. } = under_way;
         let sent = match &request {
             Request::FsWrite { data, .. } => data.len() as u64,
             Request::Http(http) => http.body.as_ref().map_or(0, |body| body.len() as u64),
