@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use ak_host::{ak_json::object, ak_kernel::{Replay, Tools, outcome_to_value, stream}};
+use ak_host::{
+    ak_json::object,
+    ak_kernel::{Replay, Tools, outcome_to_value, stream},
+};
 use clap::Args;
 
 use crate::Failed;
@@ -32,7 +35,8 @@ impl ReplayCommand {
                 .map_err(|error| Failed::error(format!("{}: {error}", self.journal.display())))?,
         };
         if let Some(export) = &self.export {
-            std::fs::write(export, &bytes).map_err(|error| Failed::error(format!("{}: {error}", export.display())))?;
+            std::fs::write(export, &bytes)
+                .map_err(|error| Failed::error(format!("{}: {error}", export.display())))?;
         }
         let wrong = |message: String| Failed { code: Failed::VERIFICATION, message };
         let mut replay = Replay::new(if self.rerun_tools { Tools::Rerun } else { Tools::Recorded });
@@ -40,7 +44,10 @@ impl ReplayCommand {
             let (leaf, body) = entry.map_err(|error| wrong(error.to_string()))?;
             let followed = replay.feed(leaf, body).map_err(|error| wrong(error.to_string()))?;
             for (call, outcome) in followed.replies.iter().filter(|_| self.replies) {
-                println!("{}", object! { "call": call.seq(), "outcome": outcome_to_value(outcome) }.to_json());
+                println!(
+                    "{}",
+                    object! { "call": call.seq(), "outcome": outcome_to_value(outcome) }.to_json()
+                );
             }
         }
         let entries = replay.entries();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ak_host::{Connection, Options, Server};
+use ak_host::{Connection, Options, Server, owner_token};
 use clap::Args;
 
 use crate::Failed;
@@ -26,9 +26,12 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failed> {
-        let options = Options { state_dir: self.state_dir, policy: self.policy, ..Options::default() };
+        let token = owner_token(&self.token_file).map_err(Failed::error)?;
+        let token_file = Some(self.token_file);
+        let options =
+            Options { state_dir: self.state_dir, policy: self.policy, token_file, ..Options::default() };
         let kernel = Connection::open(&options).map_err(Failed::error)?;
-        let server = Server::bind(&kernel, &self.socket, &self.token_file).map_err(Failed::error)?;
+        let server = Server::bind(&kernel, &self.socket, &token).map_err(Failed::error)?;
         eprintln!("listening on unix:{}", self.socket.display());
         server.run().map_err(Failed::error)
     }

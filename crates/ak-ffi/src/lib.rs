@@ -29,7 +29,11 @@ pub use session::AkSession;
 /// # Safety
 /// `options` is NULL or a NUL-terminated string; `session` and `reply` point to writable pointers, `reply` may be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ak_init(options: *const c_char, session: *mut *mut AkSession, reply: *mut *mut c_char) -> i32 {
+pub unsafe extern "C" fn ak_init(
+    options: *const c_char,
+    session: *mut *mut AkSession,
+    reply: *mut *mut c_char,
+) -> i32 {
     if session.is_null() {
         return Code::InvalidArgument.number();
     }
@@ -130,8 +134,9 @@ pub unsafe extern "C" fn ak_shutdown(session: *mut AkSession) {
 
 /// Runs Rust code behind C: a panic becomes a failure and goes no further.
 fn fence<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(Failure::new(Code::Io, "libak has a bug: a call panicked; shut the session down")))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Failure::new(Code::Io, "libak has a bug: a call panicked; shut the session down"))
+    })
 }
 
 /// # Safety
@@ -158,7 +163,11 @@ unsafe fn give_text(text: &str, reply: *mut *mut c_char) {
 
 /// # Safety
 /// `session` points to a writable pointer; `reply` is NULL or does.
-unsafe fn give_session(opened: Result<AkSession, Failure>, session: *mut *mut AkSession, reply: *mut *mut c_char) -> i32 {
+unsafe fn give_session(
+    opened: Result<AkSession, Failure>,
+    session: *mut *mut AkSession,
+    reply: *mut *mut c_char,
+) -> i32 {
     if !reply.is_null() {
         // SAFETY: not NULL, and the caller vouches that it can be written.
         unsafe { reply.write(ptr::null_mut()) };

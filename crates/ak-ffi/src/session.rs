@@ -1,6 +1,11 @@
 //! What the C interface calls: a session, spoken to in JSON.
 
-use std::{collections::BTreeMap, ffi::{CStr, CString}, path::PathBuf, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    ffi::{CStr, CString},
+    path::PathBuf,
+    sync::OnceLock,
+};
 
 use ak_host::{
     Connection, Options,
@@ -20,7 +25,8 @@ impl AkSession {
         let members = value.as_object().ok_or_else(|| wrong("options: expected an object".into()))?;
         let mut options = Options::default();
         for (name, value) in members.iter() {
-            let text = value.as_str().ok_or_else(|| wrong(format!("options.{}: expected a string", &**name)))?;
+            let text =
+                value.as_str().ok_or_else(|| wrong(format!("options.{}: expected a string", &**name)))?;
             match &**name {
                 "url" => options.url = Some(text.to_owned()),
                 "state_dir" => options.state_dir = Some(PathBuf::from(text)),

@@ -26,9 +26,14 @@ struct Line {
 
 impl Client {
     /// Connects and says HELLO. With the owner's token this is an owner session, unless it opens as `agent`.
-    pub(crate) fn connect(path: &Path, token: Option<String>, agent: Option<&str>) -> Result<Client, Failure> {
+    pub(crate) fn connect(
+        path: &Path,
+        token: Option<String>,
+        agent: Option<&str>,
+    ) -> Result<Client, Failure> {
         let unreachable = |error| {
-            let message = format!("no kernel answers at unix:{}: {error} (start one with `ak serve`)", path.display());
+            let message =
+                format!("no kernel answers at unix:{}: {error} (start one with `ak serve`)", path.display());
             Failure::new(Code::Io, message)
         };
         let mut stream = UnixStream::connect(path).map_err(unreachable)?;
@@ -47,7 +52,8 @@ impl Client {
         if let Some(error) = answer.payload.get("error") {
             return Err(Failure::from_value(error)?);
         }
-        let owner = answer.payload.get("result").and_then(|result| result.get("owner")).and_then(Value::as_bool);
+        let owner =
+            answer.payload.get("result").and_then(|result| result.get("owner")).and_then(Value::as_bool);
         Ok(Client {
             path: path.to_owned(),
             token,
@@ -67,7 +73,8 @@ impl Client {
 
     pub(crate) fn call(&self, request: &Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
         let operation = request.operation();
-        let mut guard = self.stream.lock().map_err(|_| Failure::new(Code::Io, "a thread died holding the connection"))?;
+        let mut guard =
+            self.stream.lock().map_err(|_| Failure::new(Code::Io, "a thread died holding the connection"))?;
         let Some(line) = guard.as_mut() else {
             return Err(Failure::new(Code::NotConfigured, "the kernel is closed"));
         };
@@ -87,12 +94,19 @@ impl Client {
 }
 
 impl Line {
-    fn exchange(&mut self, request: &Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Result<Value, Failure> {
+    fn exchange(
+        &mut self,
+        request: &Request,
+        on_chunk: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Value, Failure> {
         self.sequence += 1;
         wire::write(&mut self.stream, Flags::REQUEST, self.sequence, &wire::request_payload(request))?;
         loop {
             let Some(frame) = wire::read(&mut self.stream)? else {
-                return Err(Failure::new(Code::UnknownOutcome, "the kernel closed the connection before it answered"));
+                return Err(Failure::new(
+                    Code::UnknownOutcome,
+                    "the kernel closed the connection before it answered",
+                ));
             };
             if frame.sequence != self.sequence {
                 return Err(Failure::new(Code::FrameInvalid, "the kernel answered another request"));

@@ -24,7 +24,7 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// A policy file that an embedded kernel loads at once.
     pub policy: Option<PathBuf>,
-    /// The owner's token for a daemon.
+    /// The owner's token for a daemon. An embedded kernel keeps every agent away from the file.
     pub token_file: Option<PathBuf>,
     /// Certificates for TLS.
     pub ca: Option<PathBuf>,
@@ -76,7 +76,8 @@ impl Connection {
                     Ok(connection)
                 }
                 None => {
-                    let message = format!("{url:?} is not a kernel's address: expected unix:///path/of/socket");
+                    let message =
+                        format!("{url:?} is not a kernel's address: expected unix:///path/of/socket");
                     Err(Failure::new(Code::InvalidArgument, message))
                 }
             },
@@ -84,12 +85,18 @@ impl Connection {
     }
 
     fn embed(options: &Options) -> Result<Connection, Failure> {
-        let protected: Vec<PathBuf> = options.state_dir.iter().chain(&options.policy).cloned().collect();
+        let protected: Vec<PathBuf> = [&options.state_dir, &options.policy, &options.token_file]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         let (kernel, log) = match &options.state_dir {
             None => (Kernel::new(now()?, Config::default()), Log::in_memory()),
             Some(directory) => Log::open(directory, || Ok(Kernel::new(now()?, Config::default())))?,
         };
-        let unusable = |error: std::io::Error| Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"));
+        let unusable = |error: std::io::Error| {
+            Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"))
+        };
         let config = HostConfig {
             endpoint: Endpoint::from_env().map_err(|message| Failure::new(Code::NotConfigured, message))?,
             protected: Protected::new(&protected).map_err(unusable)?,
@@ -181,7 +188,9 @@ pub fn policy_request(path: &Path) -> Result<Request, Failure> {
 fn read_token(path: &Path) -> Result<String, Failure> {
     match std::fs::read_to_string(path) {
         Ok(token) => Ok(token.trim().to_owned()),
-        Err(error) => Err(Failure::new(Code::NotConfigured, format!("token file {}: {error}", path.display()))),
+        Err(error) => {
+            Err(Failure::new(Code::NotConfigured, format!("token file {}: {error}", path.display())))
+        }
     }
 }
 

@@ -35,7 +35,8 @@ impl FileDisk {
     }
 
     fn open(&self, name: &str, create: bool) -> Result<Arc<File>, DiskError> {
-        let mut files = self.files.lock().map_err(|_| DiskError::Failed("a thread died holding the disk".into()))?;
+        let mut files =
+            self.files.lock().map_err(|_| DiskError::Failed("a thread died holding the disk".into()))?;
         if let Some(file) = files.get(name) {
             return Ok(file.clone());
         }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use ak_kernel::{
-    CallId, Code, Completion, Effect, Failure, Kernel, Outcome, Output, Record, Reply, Request, Session, Step, Ticket, Verdict, run_tool,
+    CallId, Code, Completion, Effect, Failure, Kernel, Outcome, Output, Record, Reply, Request, Session,
+    Step, Ticket, Verdict, run_tool,
 };
 use tokio::runtime::Runtime;
 
@@ -88,7 +89,12 @@ impl Driver {
     /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
     ///
     /// When `on_chunk` gives false the effect is stopped at its next piece.
-    pub fn call_streaming(&self, session: Session, request: Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+    pub fn call_streaming(
+        &self,
+        session: Session,
+        request: Request,
+        on_chunk: &mut dyn FnMut(&str) -> bool,
+    ) -> Outcome {
         let (sender, receiver) = channel();
         let jobs = {
             let mut state = self.state()?;
@@ -139,12 +145,14 @@ impl Driver {
 
     /// Everything recorded so far, as [`Replay`] takes it.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
-        let unreadable = |error: ak_audit::JournalError| Failure::new(Code::Io, format!("the journal: {error}"));
+        let unreadable =
+            |error: ak_audit::JournalError| Failure::new(Code::Io, format!("the journal: {error}"));
         self.state()?.log.records().map_err(unreadable)
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
-        let panicked = |_| Failure::new(Code::Io, "the kernel is stopped: a thread died while it held the kernel");
+        let panicked =
+            |_| Failure::new(Code::Io, "the kernel is stopped: a thread died while it held the kernel");
         self.shared.state.lock().map_err(panicked)
     }
 

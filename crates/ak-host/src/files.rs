@@ -32,10 +32,17 @@ impl Protected {
     /// Protects these paths, and everything beneath those that are directories.
     ///
     /// # Errors
-    /// When one of them cannot be looked at.
+    /// When one that is there cannot be looked at.
     pub(crate) fn new(paths: &[PathBuf]) -> io::Result<Protected> {
-        let node = |path: &PathBuf| Ok(node(&rustix::fs::stat(path)?));
-        Ok(Protected { nodes: paths.iter().map(node).collect::<io::Result<_>>()? })
+        let mut nodes = Vec::new();
+        for path in paths {
+            match rustix::fs::stat(path) {
+                Ok(stat) => nodes.push(node(&stat)),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(Protected { nodes })
     }
 
     fn covers(&self, stat: &Stat) -> bool {
@@ -116,7 +123,12 @@ pub(crate) fn perform(root: &str, path: &str, action: &FileAction, protected: &P
     }
 }
 
-fn attempt(root: &str, path: &str, action: &FileAction, protected: &Protected) -> Result<Completion, FileError> {
+fn attempt(
+    root: &str,
+    path: &str,
+    action: &FileAction,
+    protected: &Protected,
+) -> Result<Completion, FileError> {
     let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::Outside)?;
     let mut components: Vec<&str> = beneath.split('/').filter(|component| !component.is_empty()).collect();
     let name = components.pop().unwrap_or(".");
@@ -152,7 +164,12 @@ fn open_directory(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, io::Err
 }
 
 /// Opens a file or directory for use and looks at what was opened.
-fn open(parent: BorrowedFd<'_>, name: &str, flags: OFlags, protected: &Protected) -> Result<(File, Stat), FileError> {
+fn open(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    flags: OFlags,
+    protected: &Protected,
+) -> Result<(File, Stat), FileError> {
     // NONBLOCK: opening a fifo must not hang; it is refused below.
     let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(parent, name, flags, Mode::empty()) {
@@ -170,7 +187,12 @@ fn open(parent: BorrowedFd<'_>, name: &str, flags: OFlags, protected: &Protected
     Ok((File::from(file), stat))
 }
 
-fn read(parent: BorrowedFd<'_>, name: &str, bytes_max: u64, protected: &Protected) -> Result<Completion, FileError> {
+fn read(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    bytes_max: u64,
+    protected: &Protected,
+) -> Result<Completion, FileError> {
     let (file, stat) = open(parent, name, OFlags::empty(), protected)?;
     regular(&stat)?;
     let mut bytes = Vec::new();
@@ -182,7 +204,12 @@ fn read(parent: BorrowedFd<'_>, name: &str, bytes_max: u64, protected: &Protecte
 }
 
 /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
-fn write(parent: BorrowedFd<'_>, name: &str, data: &[u8], protected: &Protected) -> Result<Completion, FileError> {
+fn write(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    data: &[u8],
+    protected: &Protected,
+) -> Result<Completion, FileError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let mode = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => {

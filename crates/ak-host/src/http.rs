@@ -1,6 +1,10 @@
 //! HTTP/1.1 over TCP or TLS, to addresses that the kernel has seen and permitted.
 
-use std::{net::SocketAddr, sync::{Arc, OnceLock}, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ak_json::Text;
 use ak_kernel::{Code, Completion, HttpResponse, Step, Verdict};
@@ -14,7 +18,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::{io::{AsyncRead, AsyncWrite}, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::driver::Asker;
@@ -99,9 +106,13 @@ async fn follow(mut job: HttpJob, asker: &Asker) -> Result<HttpResponse, HttpErr
                 let step = Step::Redirect { method: method.clone(), url };
                 let url = match asker.ask(step) {
                     Verdict::Follow(url) => url,
-                    Verdict::Continue | Verdict::Connect(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
+                    Verdict::Continue | Verdict::Connect(_) | Verdict::Abort(_) => {
+                        return Err(HttpError::Aborted);
+                    }
                 };
-                if (url.scheme(), url.host(), url.port()) != (job.url.scheme(), job.url.host(), job.url.port()) {
+                if (url.scheme(), url.host(), url.port())
+                    != (job.url.scheme(), job.url.host(), job.url.port())
+                {
                     job.headers.retain(|(name, _)| !is_one_of(name, &CREDENTIAL_HEADERS));
                 }
                 if *method != *job.method {
@@ -152,7 +163,8 @@ pub(crate) fn request(
     headers: &[(Text, Text)],
     body: Option<&[u8]>,
 ) -> Result<Request<Full<Bytes>>, HttpError> {
-    let wrong = |what: &str, name: &str| HttpError::Request(format!("{what} {name:?} may not stand in a request"));
+    let wrong =
+        |what: &str, name: &str| HttpError::Request(format!("{what} {name:?} may not stand in a request"));
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method", method))?;
     let body = Full::new(Bytes::copy_from_slice(body.unwrap_or_default()));
     let mut request = Request::new(body);

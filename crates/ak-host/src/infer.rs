@@ -6,7 +6,10 @@ use ak_policy::CanonicalUrl;
 use http_body_util::BodyExt;
 use hyper::{Response, body::Incoming};
 
-use crate::{driver::Asker, http::{self, HttpError}};
+use crate::{
+    driver::Asker,
+    http::{self, HttpError},
+};
 
 /// Bytes of text that count as one token where the provider reports no usage.
 pub const BYTES_PER_TOKEN: u64 = 4;
@@ -24,7 +27,9 @@ impl Endpoint {
     /// # Errors
     /// Says which variable is wrong, and why.
     pub(crate) fn from_env() -> Result<Option<Endpoint>, String> {
-        let pair = |url: &'static str, key: &str| std::env::var(url).ok().map(|value| (url, value, std::env::var(key).ok()));
+        let pair = |url: &'static str, key: &str| {
+            std::env::var(url).ok().map(|value| (url, value, std::env::var(key).ok()))
+        };
         let Some((variable, url, key)) =
             pair("AK_INFER_URL", "AK_INFER_KEY").or_else(|| pair("OPENAI_BASE_URL", "OPENAI_API_KEY"))
         else {
@@ -81,7 +86,12 @@ pub(crate) async fn perform(
     }
 }
 
-async fn ask(endpoint: &Endpoint, request: &Value, stream: bool, bytes_max: u64) -> Result<Response<Incoming>, HttpError> {
+async fn ask(
+    endpoint: &Endpoint,
+    request: &Value,
+    stream: bool,
+    bytes_max: u64,
+) -> Result<Response<Incoming>, HttpError> {
     let mut request = request.as_object().cloned().unwrap_or_default();
     if stream {
         request.insert("stream", true);
@@ -170,7 +180,12 @@ impl Answer {
     }
 
     /// Reads server-sent events: a chunk reaches the caller only after the kernel has seen what it costs.
-    async fn read_stream(&mut self, response: Response<Incoming>, bytes_max: u64, asker: &Asker) -> Result<(), HttpError> {
+    async fn read_stream(
+        &mut self,
+        response: Response<Incoming>,
+        bytes_max: u64,
+        asker: &Asker,
+    ) -> Result<(), HttpError> {
         self.reached = true;
         let mut line: Vec<u8> = Vec::new();
         let mut done = false;
@@ -205,7 +220,9 @@ impl Answer {
         self.counted_tokens = self.counted_tokens.saturating_add(tokens);
         match asker.ask(Step::Chunk { data: Text::from(event), tokens }) {
             Verdict::Continue if asker.deliver(event) => Ok(()),
-            Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => Err(HttpError::Aborted),
+            Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => {
+                Err(HttpError::Aborted)
+            }
         }
     }
 
@@ -218,7 +235,11 @@ impl Answer {
         }
         let mut tokens = 0;
         for item in chunk.get("choices").and_then(Value::as_array).map(Array::iter).into_iter().flatten() {
-            let index = item.get("index").and_then(Value::as_u64).and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
+            let index = item
+                .get("index")
+                .and_then(Value::as_u64)
+                .and_then(|index| usize::try_from(index).ok())
+                .unwrap_or(0);
             if index > CHOICES_MAX {
                 continue;
             }
@@ -234,7 +255,9 @@ impl Answer {
                 choice.content.push_str(text);
                 tokens += count(text.len());
             }
-            for call in delta.get("tool_calls").and_then(Value::as_array).map(Array::iter).into_iter().flatten() {
+            for call in
+                delta.get("tool_calls").and_then(Value::as_array).map(Array::iter).into_iter().flatten()
+            {
                 tokens += count(call.json_len());
                 choice.take_tool_call(call);
             }
@@ -267,7 +290,10 @@ impl Answer {
                 let mut response = self.head;
                 response.insert("object", "chat.completion");
                 let choices = self.choices.into_iter().enumerate();
-                response.insert("choices", choices.map(|(index, choice)| choice.into_value(index)).collect::<Vec<_>>());
+                response.insert(
+                    "choices",
+                    choices.map(|(index, choice)| choice.into_value(index)).collect::<Vec<_>>(),
+                );
                 response.insert("usage", usage);
                 response.into()
             }
@@ -282,7 +308,11 @@ const CHOICES_MAX: usize = 128;
 impl Choice {
     /// A tool call arrives in pieces: its name first, then its arguments bit by bit.
     fn take_tool_call(&mut self, piece: &Value) {
-        let index = piece.get("index").and_then(Value::as_u64).and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
+        let index = piece
+            .get("index")
+            .and_then(Value::as_u64)
+            .and_then(|index| usize::try_from(index).ok())
+            .unwrap_or(0);
         if index > CHOICES_MAX {
             return;
         }
@@ -297,7 +327,9 @@ impl Choice {
         }
         let mut function = call.get("function").and_then(Value::as_object).cloned().unwrap_or_default();
         for name in ["name", "arguments"] {
-            if let Some(text) = piece.get("function").and_then(|function| function.get(name)).and_then(Value::as_str) {
+            if let Some(text) =
+                piece.get("function").and_then(|function| function.get(name)).and_then(Value::as_str)
+            {
                 let before = function.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 function.insert(name, before + text);
             }

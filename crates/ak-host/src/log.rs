@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, path::Path};
 
-use ak_audit::{Journal, JournalError, journal::{self, Genesis}};
+use ak_audit::{
+    Journal, JournalError,
+    journal::{self, Genesis},
+};
 use ak_json::{Value, object};
 use ak_kernel::{Code, Failure, Kernel, Record, Replay, SEMANTICS_VERSION, Tools};
 
@@ -38,10 +41,14 @@ impl Log {
         directory: &Path,
         fresh: impl FnOnce() -> Result<Kernel, Failure>,
     ) -> Result<(Kernel, Log), Failure> {
-        let unusable = |error: String| Failure::new(Code::Io, format!("state directory {}: {error}", directory.display()));
-        let disk = FileDisk::new(&directory.join(JOURNAL_DIRECTORY)).map_err(|error| unusable(error.to_string()))?;
+        let unusable = |error: String| {
+            Failure::new(Code::Io, format!("state directory {}: {error}", directory.display()))
+        };
+        let disk =
+            FileDisk::new(&directory.join(JOURNAL_DIRECTORY)).map_err(|error| unusable(error.to_string()))?;
         let entropy = clock::now().map_err(|error| unusable(error.to_string()))?.entropy;
-        let mut genesis = Genesis { id: [0; 16], meta: object! { "semantics": SEMANTICS_VERSION }.to_json().into_bytes() };
+        let mut genesis =
+            Genesis { id: [0; 16], meta: object! { "semantics": SEMANTICS_VERSION }.to_json().into_bytes() };
         for (to, from) in genesis.id.iter_mut().zip(entropy) {
             *to = from;
         }
@@ -51,7 +58,9 @@ impl Log {
             return Ok((fresh()?, Log::Durable(Box::new(journal))));
         }
         let (replay, wrong) = re_execute(&journal, Tools::Recorded);
-        let damage = report.first_bad.map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
+        let damage = report
+            .first_bad
+            .map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
         let followed = replay.entries();
         let kernel = match replay.finish() {
             Ok(kernel) => kernel,
@@ -68,7 +77,9 @@ impl Log {
         match self {
             Log::Memory { .. } | Log::Durable(_) => None,
             Log::Damaged { first_bad, reason, .. } => {
-                let message = format!("the journal is damaged from entry {first_bad} on and can only be verified: {reason}");
+                let message = format!(
+                    "the journal is damaged from entry {first_bad} on and can only be verified: {reason}"
+                );
                 Some(Failure::new(Code::LogCorrupt, message).with("first_bad", *first_bad))
             }
             Log::Closed => Some(Failure::new(Code::NotConfigured, "the kernel is closed")),
@@ -89,7 +100,8 @@ impl Log {
                 Ok(())
             }
             Log::Durable(journal) => {
-                let entries = new.into_iter().map(|record| ak_audit::Record { entry: record.leaf, body: record.body });
+                let entries =
+                    new.into_iter().map(|record| ak_audit::Record { entry: record.leaf, body: record.body });
                 journal.append(&entries.collect::<Vec<_>>())?;
                 journal.sync().map(|_| ())
             }
@@ -109,7 +121,9 @@ impl Log {
     /// What a verification says of a journal that was found damaged.
     pub(crate) fn verdict(&self) -> Value {
         match self {
-            Log::Damaged { followed, first_bad, reason } => verdict(*followed, 0, Some((*first_bad, reason.clone()))),
+            Log::Damaged { followed, first_bad, reason } => {
+                verdict(*followed, 0, Some((*first_bad, reason.clone())))
+            }
             Log::Memory { .. } | Log::Durable(_) | Log::Closed => verdict(0, 0, None),
         }
     }
@@ -136,7 +150,9 @@ fn re_execute(journal: &Journal<FileDisk>, tools: Tools) -> (Replay, Option<(u64
     let mut replay = Replay::new(tools);
     for found in journal.records(0..u64::MAX) {
         let fed = match found {
-            Ok((_, record)) => replay.feed(&record.entry, &record.body).map_err(|error| (error.seq, error.reason)),
+            Ok((_, record)) => {
+                replay.feed(&record.entry, &record.body).map_err(|error| (error.seq, error.reason))
+            }
             Err(error) => Err((replay.entries(), error.to_string())),
         };
         if let Err(wrong) = fed {
@@ -185,7 +201,8 @@ fn verdict(replayed: u64, opaque: u64, first_bad: Option<(u64, String)>) -> Valu
 /// # Errors
 /// When there is none, or it is damaged.
 pub fn read_journal(directory: &Path) -> Result<Vec<Record>, Failure> {
-    let unusable = |code, error: String| Failure::new(code, format!("state directory {}: {error}", directory.display()));
+    let unusable =
+        |code, error: String| Failure::new(code, format!("state directory {}: {error}", directory.display()));
     let journal_directory = directory.join(JOURNAL_DIRECTORY);
     if !journal_directory.is_dir() {
         return Err(unusable(Code::NotFound, String::from("holds no journal")));

@@ -14,12 +14,17 @@ use std::{
 };
 
 use ak_json::{Value, object};
-use ak_kernel::{Code, Failure, Session, outcome_to_value, wire::{Flags, PAYLOAD_BYTES_MAX, VERSION}};
+use ak_kernel::{
+    Code, Failure, Session, outcome_to_value,
+    wire::{Flags, PAYLOAD_BYTES_MAX, VERSION},
+};
 
 use crate::{connection::Connection, driver::Driver, wire};
 
 /// Most connections at once; the next one is told so and closed.
 pub const CONNECTIONS_MAX: u64 = 1_024;
+/// The agent that connections without a credential share.
+pub const GUEST: &str = "guest";
 /// Bytes of the owner's token before it is written as hexadecimal.
 const TOKEN_BYTES: usize = 32;
 
@@ -32,15 +37,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`. The owner's token is read from `token_file`, or made there for its owner's eyes alone.
+    /// Listens at `path`. Whoever presents `token` is the owner; see [`owner_token`].
     ///
     /// # Errors
-    /// When the socket or the file cannot be made, or another daemon listens already.
-    pub fn bind(connection: &Connection, path: &Path, token_file: &Path) -> io::Result<Server> {
-        let driver = connection.driver().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
-        let token = owner_token(token_file)?;
+    /// When the socket cannot be made, or another daemon listens already.
+    pub fn bind(connection: &Connection, path: &Path, token: &str) -> io::Result<Server> {
+        let driver =
+            connection.driver().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
         if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{} is served already", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!("{} is served already", path.display()),
+            ));
         }
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -81,18 +89,28 @@ impl Drop for Server {
     }
 }
 
-/// The owner's credential: 64 hexadecimal digits in a file that only its owner may read.
-fn owner_token(path: &Path) -> io::Result<String> {
+/// The owner's credential: 64 hexadecimal digits in a file that only its owner may read. It is made where it is not there.
+///
+/// # Errors
+/// When the file cannot be read or made, others may read it, or it holds something else.
+pub fn owner_token(path: &Path) -> io::Result<String> {
     match std::fs::read_to_string(path) {
         Ok(token) => {
             let mode = std::fs::metadata(path)?.permissions().mode();
             if mode & 0o077 != 0 {
-                let message = format!("{}: others may read the token (mode {:o}); make it 0600", path.display(), mode & 0o777);
+                let message = format!(
+                    "{}: others may read the token (mode {:o}); make it 0600",
+                    path.display(),
+                    mode & 0o777
+                );
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
             }
             match token.trim() {
                 token if token.len() == 2 * TOKEN_BYTES => Ok(token.to_owned()),
-                _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: is not an owner token", path.display()))),
+                _ => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{}: is not an owner token", path.display()),
+                )),
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -154,20 +172,29 @@ fn serve(driver: &Driver, token: &str, mut stream: UnixStream) -> Result<(), Fai
     Ok(())
 }
 
-/// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; without it nothing opens.
+/// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; without one it is a guest.
 fn greet(driver: &Driver, token: &str, hello: &Value) -> Result<Session, Failure> {
     let speaks = hello.get("versions").and_then(Value::as_array);
-    if !speaks.is_some_and(|versions| versions.iter().any(|version| version.as_u64() == Some(u64::from(VERSION)))) {
+    if !speaks
+        .is_some_and(|versions| versions.iter().any(|version| version.as_u64() == Some(u64::from(VERSION))))
+    {
         return Err(Failure::new(Code::Version, format!("this side speaks version {VERSION}")));
     }
-    let presented = hello.get("token").and_then(Value::as_str).unwrap_or_default();
-    if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) {
-        let message = "HELLO carries no valid token: set AK_TOKEN_FILE to the owner's token file";
-        return Err(Failure::new(Code::CapInvalid, message));
-    }
-    match hello.get("agent").and_then(Value::as_str) {
-        None => Ok(Session::OWNER),
-        Some(agent) => driver.open_agent(Session::OWNER, agent),
+    let presented = hello.get("token").and_then(Value::as_str);
+    let agent = hello.get("agent").and_then(Value::as_str);
+    match (presented, agent) {
+        (Some(presented), _) if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) => {
+            let message =
+                "the token in HELLO is not the owner's: set AK_TOKEN_FILE to the file that `ak serve` made";
+            Err(Failure::new(Code::CapInvalid, message))
+        }
+        (Some(_), None) => Ok(Session::OWNER),
+        (Some(_), Some(agent)) => driver.open_agent(Session::OWNER, agent),
+        (None, None) => driver.open_agent(Session::OWNER, GUEST),
+        (None, Some(_)) => {
+            let message = "only the owner opens a session for a named agent: set AK_TOKEN_FILE";
+            Err(Failure::new(Code::CapMissing, message))
+        }
     }
 }
 

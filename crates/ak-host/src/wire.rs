@@ -23,7 +23,9 @@ pub(crate) fn read(stream: &mut impl Read) -> Result<Option<Frame>, Failure> {
     while let Some(rest) = header.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match stream.read(rest) {
             Ok(0) if filled == 0 => return Ok(None),
-            Ok(0) => return Err(Failure::new(Code::FrameInvalid, "the stream ended inside a frame's header")),
+            Ok(0) => {
+                return Err(Failure::new(Code::FrameInvalid, "the stream ended inside a frame's header"));
+            }
             Ok(count) => filled += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(broken(error)),
@@ -44,7 +46,12 @@ pub(crate) fn read(stream: &mut impl Read) -> Result<Option<Frame>, Failure> {
 }
 
 /// Writes one frame.
-pub(crate) fn write(stream: &mut impl Write, flags: Flags, sequence: u64, payload: &Value) -> Result<(), Failure> {
+pub(crate) fn write(
+    stream: &mut impl Write,
+    flags: Flags,
+    sequence: u64,
+    payload: &Value,
+) -> Result<(), Failure> {
     let frame = encode(flags, sequence, payload.to_json().as_bytes()).map_err(refused)?;
     stream.write_all(&frame).map_err(|error| Failure::new(Code::Io, format!("the connection broke: {error}")))
 }
@@ -71,10 +78,13 @@ pub(crate) fn request_payload(request: &Request) -> Value {
 pub(crate) fn request_of(payload: &Value) -> Result<Request, Failure> {
     let invalid = |message: &str| Failure::new(Code::InvalidArgument, message);
     let object = payload.as_object().ok_or_else(|| invalid("the payload is not an object"))?;
-    if let Some((name, _)) = object.iter().find(|(name, _)| !["op", "args", "id", "trace"].contains(&&***name)) {
+    if let Some((name, _)) =
+        object.iter().find(|(name, _)| !["op", "args", "id", "trace"].contains(&&***name))
+    {
         return Err(invalid(&format!("payload.{}: is not known here", &**name)));
     }
-    let name = payload.get("op").and_then(Value::as_str).ok_or_else(|| invalid("payload.op: expected a string"))?;
+    let name =
+        payload.get("op").and_then(Value::as_str).ok_or_else(|| invalid("payload.op: expected a string"))?;
     let operation = Operation::from_name(name)
         .ok_or_else(|| invalid(&format!("payload.op: there is no operation {name:?}")))?;
     let args = payload.get("args").cloned().unwrap_or_else(|| Object::new().into());

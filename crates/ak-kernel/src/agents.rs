@@ -6,7 +6,12 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
 use ak_policy::{Charge, LimitError, LimitReservation, LimitTable, Policy, Target};
 
-use crate::{code::Code, reply::{Denial, Failure}, session::Session, time::Time};
+use crate::{
+    code::Code,
+    reply::{Denial, Failure},
+    session::Session,
+    time::Time,
+};
 
 /// The root agent's name.
 pub const MAIN: &str = "main";
@@ -72,7 +77,8 @@ impl Agents {
         if let Some(session) = self.find(name) {
             return Ok(session);
         }
-        let refuse = |reason: &str| Failure::new(Code::InvalidArgument, format!("agent {:?}: {reason}", &**name));
+        let refuse =
+            |reason: &str| Failure::new(Code::InvalidArgument, format!("agent {:?}: {reason}", &**name));
         if name.len() > AGENT_NAME_BYTES_MAX {
             return Err(refuse("the name is longer than 255 bytes"));
         }
@@ -124,7 +130,9 @@ impl Agents {
         self.check(session, costs, now)?;
         let limits = match costs.charges.as_slice() {
             [] => None,
-            charges => Some(self.limits.reserve(charges, now.as_micros()).map_err(|error| over_limit(&error))?),
+            charges => {
+                Some(self.limits.reserve(charges, now.as_micros()).map_err(|error| over_limit(&error))?)
+            }
         };
         let mut parts = Vec::new();
         for account in Self::accounts(session) {

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
 
-use ak_heap::{Change, Content, Handle, Heap, HeapError, PatchErrorKind, Patch, Plan};
+use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan};
 use ak_json::{Labels, Text, Value, object};
 use ak_policy::{Action, Policy, Target, budget::Dimension};
 use ak_sandbox::Manifest;
@@ -40,7 +40,8 @@ impl Kernel {
             Request::Write { handle, patch, expected_version } => {
                 self.own(session, Action::HeapWrite, handle)?;
                 let patch = Patch::parse(&patch).map_err(|error| heap_failure(error.into()))?;
-                let change = self.change(session, |heap| heap.plan_write(handle, &patch, expected_version))?;
+                let change =
+                    self.change(session, |heap| heap.plan_write(handle, &patch, expected_version))?;
                 Ok(Reply::Version(change.version))
             }
             Request::Delete { handle, expected_version } => {
@@ -52,10 +53,16 @@ impl Kernel {
                 let denial = self.agents.get(session).and_then(|agent| agent.last_denial.as_ref());
                 Ok(Reply::Value(object! { "denial": denial.map_or(Value::Null, |denial| denial.to_value()) }))
             }
-            Request::Authorize { operation, target, args } => Ok(self.would_pass(session, &operation, &target, args)),
+            Request::Authorize { operation, target, args } => {
+                Ok(self.would_pass(session, &operation, &target, args))
+            }
             Request::PolicyLoad { text, base_dir } => self.load_policy(&text, base_dir.as_deref()),
-            Request::BudgetSet { dimension, limit, agent } => self.set_budget(session, dimension, limit, agent),
-            Request::BudgetStatus { dimension } => Ok(Reply::Value(self.agents.status(session, dimension, self.clock))),
+            Request::BudgetSet { dimension, limit, agent } => {
+                self.set_budget(session, dimension, limit, agent)
+            }
+            Request::BudgetStatus { dimension } => {
+                Ok(Reply::Value(self.agents.status(session, dimension, self.clock)))
+            }
             Request::AuditLog { event, .. } if event.is_empty() || Operation::is_reserved_event(&event) => {
                 let message = format!("the event type {:?} is empty or reserved for the kernel", &*event);
                 Err(Failure::new(Code::InvalidArgument, message))
@@ -81,7 +88,8 @@ impl Kernel {
 
     fn alloc(&mut self, session: Session, type_name: &str, content: Content) -> Result<Reply, Failure> {
         let owner = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
-        let change = self.change(session, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
+        let change =
+            self.change(session, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
         Ok(Reply::Handle(change.handle))
     }
 
@@ -129,7 +137,13 @@ impl Kernel {
     }
 
     /// The whole gate, budget included, for a request that is not made.
-    fn would_pass(&mut self, session: Session, operation: &Text, target: &Text, args: Option<Value>) -> Reply {
+    fn would_pass(
+        &mut self,
+        session: Session,
+        operation: &Text,
+        target: &Text,
+        args: Option<Value>,
+    ) -> Reply {
         let answer = |authorized: bool, reason: &str, rule: &str, suggestion: &str, canonical: &str| {
             Reply::Value(object! {
                 "operation": operation.clone(), "target": canonical, "authorized": authorized,
@@ -140,12 +154,17 @@ impl Kernel {
         let (action, resolved) = match Target::resolve(operation, target) {
             Ok(found) => found,
             Err(error) => {
-                let failure = Failure::new(Code::InvalidArgument, format!("{:?} has no canonical form: {error}", &**target));
+                let failure = Failure::new(
+                    Code::InvalidArgument,
+                    format!("{:?} has no canonical form: {error}", &**target),
+                );
                 return answer(false, &failure.message, "", "", target);
             }
         };
         let owned = match &resolved {
-            Target::Heap(handle) => self.heap.read(Handle::from_raw(*handle)).map_or(true, |object| *object.owner() == agent),
+            Target::Heap(handle) => {
+                self.heap.read(Handle::from_raw(*handle)).map_or(true, |object| *object.owner() == agent)
+            }
             Target::Audit(name) => name.as_str() == &*agent,
             _ => true,
         };
@@ -159,7 +178,8 @@ impl Kernel {
             Action::Infer => Vec::from([(Dimension::Tokens, 1)]),
             _ => Vec::new(),
         };
-        let passed = charges.and_then(|charges| self.agents.check(session, &Costs { amounts, charges }, self.clock));
+        let passed =
+            charges.and_then(|charges| self.agents.check(session, &Costs { amounts, charges }, self.clock));
         match passed {
             Ok(()) => answer(true, "permitted", &ruling.rule, "", &canonical),
             Err(failure) => {
@@ -233,7 +253,9 @@ impl Kernel {
 pub(crate) fn heap_failure(error: HeapError) -> Failure {
     let message = error.to_string();
     match error {
-        HeapError::NotFound { handle, .. } => Failure::new(Code::NotFound, message).with("handle", handle.to_string()),
+        HeapError::NotFound { handle, .. } => {
+            Failure::new(Code::NotFound, message).with("handle", handle.to_string())
+        }
         HeapError::Conflict { handle, expected, actual } => Failure::new(Code::Conflict, message)
             .with("handle", handle.to_string())
             .with("expected", expected)
@@ -250,7 +272,9 @@ pub(crate) fn heap_failure(error: HeapError) -> Failure {
                 None => failure,
             }
         }
-        HeapError::NotJson { handle } => Failure::new(Code::InvalidArgument, message).with("handle", handle.to_string()),
+        HeapError::NotJson { handle } => {
+            Failure::new(Code::InvalidArgument, message).with("handle", handle.to_string())
+        }
         HeapError::Quota { .. } => Failure::new(Code::Quota, message),
         HeapError::Limit { .. } => Failure::new(Code::Limit, message),
         HeapError::Schema { type_name, instance_path, keyword } => Failure::new(Code::SchemaInvalid, message)

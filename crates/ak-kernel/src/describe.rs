@@ -5,7 +5,11 @@ use alloc::string::ToString;
 use ak_heap::Content;
 use ak_json::{Object, Value, object};
 
-use crate::{effect::Step, operation::Operation, request::{Request, insert_some}};
+use crate::{
+    effect::Step,
+    operation::Operation,
+    request::{Request, insert_some},
+};
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
 pub(crate) fn decision(request: &Request, reply: Option<&Value>) -> Value {
@@ -32,10 +36,12 @@ pub(crate) fn decision(request: &Request, reply: Option<&Value>) -> Value {
         | Request::FsList { path }
         | Request::FsStat { path }
         | Request::FsDelete { path } => members(object! { "path": path.clone() }),
-        Request::FsWrite { path, data } => members(object! { "path": path.clone(), "size": data.len() as u64 }),
+        Request::FsWrite { path, data } => {
+            members(object! { "path": path.clone(), "size": data.len() as u64 })
+        }
         Request::Http(http) => members(object! { "method": http.method.clone(), "url": http.url.clone() }),
         Request::BudgetSet { dimension, limit, .. } => members(object! {
-            "kind": dimension.as_str(), "limit": limit.map_or(Value::Null, Value::from),
+            "budget": dimension.as_str(), "limit": limit.map_or(Value::Null, Value::from),
         }),
         Request::AuditLog { details, .. } => members(object! { "details": details.clone() }),
         Request::SessionOpen { agent } => members(object! { "opened": agent.clone() }),
@@ -67,8 +73,12 @@ pub(crate) fn outcome(operation: Operation, reply: &Value) -> Value {
     add_outcome(&mut keys, reply);
     let result = reply.get("result");
     match operation {
-        Operation::Http => insert_some(&mut keys, "status", result.and_then(|result| result.get("status")).cloned()),
-        Operation::Inference => insert_some(&mut keys, "usage", result.and_then(|result| result.get("usage")).cloned()),
+        Operation::Http => {
+            insert_some(&mut keys, "status", result.and_then(|result| result.get("status")).cloned())
+        }
+        Operation::Inference => {
+            insert_some(&mut keys, "usage", result.and_then(|result| result.get("usage")).cloned())
+        }
         _ => {}
     }
     keys.into()
@@ -78,7 +88,11 @@ pub(crate) fn outcome(operation: Operation, reply: &Value) -> Value {
 fn add_outcome(keys: &mut Object, reply: &Value) {
     if let Some(result) = reply.get("result") {
         insert_some(keys, "handle_id", result.get("handle").cloned());
-        insert_some(keys, "version", result.get("version").filter(|version| version.as_u64().is_some()).cloned());
+        insert_some(
+            keys,
+            "version",
+            result.get("version").filter(|version| version.as_u64().is_some()).cloned(),
+        );
         insert_some(keys, "authorized", result.get("authorized").cloned());
     }
     if let Some(error) = reply.get("error") {

@@ -1,6 +1,10 @@
 //! What happens once the gate has let a request through.
 
-use alloc::{format, string::{String, ToString}, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use ak_json::{Text, Value};
 use ak_policy::{Target, budget::Dimension};
@@ -26,7 +30,9 @@ impl Kernel {
     /// # Errors
     /// A request that is over one of the kernel's own limits.
     pub(crate) fn costs(&self, request: &Request) -> Result<Vec<(Dimension, u64)>, Failure> {
-        let too_large = |what: &str, max: u64| Failure::new(Code::Limit, format!("{what} is above the limit of {max} bytes"));
+        let too_large = |what: &str, max: u64| {
+            Failure::new(Code::Limit, format!("{what} is above the limit of {max} bytes"))
+        };
         let input_bytes_max = self.config.input_bytes_max;
         Ok(match request {
             Request::Alloc { content, .. } => {
@@ -36,8 +42,12 @@ impl Kernel {
                 Vec::from([(Dimension::HeapObjects, 1)])
             }
             Request::Call { .. } => Vec::from([(Dimension::ToolCalls, 1)]),
-            Request::Inference { request, .. } => Vec::from([(Dimension::Tokens, self.tokens_at_most(request))]),
-            Request::FsRead { bytes_max, .. } => Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))]),
+            Request::Inference { request, .. } => {
+                Vec::from([(Dimension::Tokens, self.tokens_at_most(request))])
+            }
+            Request::FsRead { bytes_max, .. } => {
+                Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))])
+            }
             Request::FsWrite { data, .. } if data.len() as u64 > input_bytes_max => {
                 return Err(too_large("the data", input_bytes_max));
             }
@@ -73,7 +83,8 @@ impl Kernel {
 
     /// The completion tokens a request may get.
     fn completion_tokens(&self, request: &Value) -> u64 {
-        let wanted = ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| request.get(name)?.as_u64());
+        let wanted =
+            ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| request.get(name)?.as_u64());
         let allowed = self.policy.infer_max_tokens().unwrap_or(u64::MAX);
         wanted.unwrap_or(COMPLETION_TOKENS).min(allowed)
     }
@@ -82,12 +93,20 @@ impl Kernel {
     fn tokens_at_most(&self, request: &Value) -> u64 {
         let choices = request.get("n").and_then(Value::as_u64).unwrap_or(1).max(1);
         let completion = self.completion_tokens(request).saturating_mul(choices);
-        let prompt = ["messages", "tools"].into_iter().filter_map(|name| request.get(name)).map(|part| part.json_len() as u64);
+        let prompt = ["messages", "tools"]
+            .into_iter()
+            .filter_map(|name| request.get(name))
+            .map(|part| part.json_len() as u64);
         prompt.fold(completion, u64::saturating_add)
     }
 
     /// Acts on a permit: answers at once, or lets an effect out.
-    pub(crate) fn exercise(&mut self, session: Session, target_text: Option<String>, permit: Permit) -> Result<Next, Failure> {
+    pub(crate) fn exercise(
+        &mut self,
+        session: Session,
+        target_text: Option<String>,
+        permit: Permit,
+    ) -> Result<Next, Failure> {
         let Granted { request, target, root, hold } = permit.exercise();
         let under_way = |request: Request, hold: Hold| UnderWay {
             session,
@@ -108,12 +127,14 @@ impl Kernel {
             (Request::Call { args, .. }, Some(Target::Tool(wanted))) => {
                 let Some(tool) = self.toolbox.find(&wanted).cloned() else {
                     self.agents.release(hold);
-                    return Err(Failure::new(Code::NotFound, format!("no tool {wanted} is registered")).with("tool", wanted.to_string()));
+                    return Err(Failure::new(Code::NotFound, format!("no tool {wanted} is registered"))
+                        .with("tool", wanted.to_string()));
                 };
                 let agent = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
                 if !self.policy.wasm_module_allowed(&agent, &tool.manifest().name) {
                     self.agents.release(hold);
-                    let message = format!("the policy's `[wasm] modules` does not list {}", tool.manifest().name);
+                    let message =
+                        format!("the policy's `[wasm] modules` does not list {}", tool.manifest().name);
                     return Err(Failure::new(Code::PolicyDeny, message));
                 }
                 let effect = Effect::RunTool { tool, input: args.clone(), limits: run_limits(&self.config) };
@@ -155,7 +176,9 @@ impl Kernel {
                 };
                 Ok(Next::Effect(Effect::File { root, path, action }, under_way(request.clone(), hold)))
             }
-            (Request::AuditVerify, _) => Ok(Next::Effect(Effect::VerifyLog, under_way(request.clone(), hold))),
+            (Request::AuditVerify, _) => {
+                Ok(Next::Effect(Effect::VerifyLog, under_way(request.clone(), hold)))
+            }
             (_, _) => {
                 // The heap is a gauge: it records what it holds itself.
                 self.agents.release(hold);
@@ -186,7 +209,11 @@ impl Kernel {
         if request.get("messages").and_then(Value::as_array).is_none_or(|messages| messages.is_empty()) {
             return Err(wrong("has no `messages`"));
         }
-        let name = if members.contains_key("max_completion_tokens") { "max_completion_tokens" } else { "max_tokens" };
+        let name = if members.contains_key("max_completion_tokens") {
+            "max_completion_tokens"
+        } else {
+            "max_tokens"
+        };
         members.insert(name, self.completion_tokens(request));
         // Whether to stream is the call's own argument; the host sets it.
         members.remove("stream");

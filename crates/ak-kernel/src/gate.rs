@@ -1,6 +1,11 @@
 //! The one gate. A request goes in, and comes out as a [`Permit`] or not at all.
 
-use alloc::{boxed::Box, format, string::{String, ToString}, vec::Vec};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
@@ -74,7 +79,11 @@ pub(crate) struct Gate<'k> {
 
 impl Gate<'_> {
     /// Decides on a request. What it may cost at most is set aside in the permit.
-    pub(crate) fn authorize(&mut self, request: Request, amounts: Vec<(Dimension, u64)>) -> (Ruling, Result<Permit, Failure>) {
+    pub(crate) fn authorize(
+        &mut self,
+        request: Request,
+        amounts: Vec<(Dimension, u64)>,
+    ) -> (Ruling, Result<Permit, Failure>) {
         let session_rule = |ruled, rule: &str| Ruling { ruled, rule: Text::from(rule), target: None };
         let owner_only = request.operation().who() != Who::Anyone;
         if owner_only && !self.session.is_owner() {
@@ -132,7 +141,10 @@ impl Gate<'_> {
                 target: question.target.to_string(),
                 reason: explanation.reason,
                 reason_code: code_name(code),
-                missing_cap: explanation.missing.map(|action| format!("{action}:{}", question.target)).unwrap_or_default(),
+                missing_cap: explanation
+                    .missing
+                    .map(|action| format!("{action}:{}", question.target))
+                    .unwrap_or_default(),
                 suggested_snippet: explanation.snippet.unwrap_or_default(),
                 rule_id: String::from(&*rule),
                 args_path: explanation.args_path.map(|path| path.to_string()).unwrap_or_default(),
@@ -152,7 +164,10 @@ impl Gate<'_> {
             Verdict::Expired => deny(Ruled::DefaultDeny, Code::CapExpired),
             Verdict::RateLimited { retry_after_us } => {
                 let (ruling, failure) = deny(Ruled::DefaultDeny, Code::CapRate);
-                (ruling, failure.map_err(|failure| failure.with("retry_after_ms", retry_after_us.div_ceil(1000))))
+                (
+                    ruling,
+                    failure.map_err(|failure| failure.with("retry_after_ms", retry_after_us.div_ceil(1000))),
+                )
             }
         }
     }

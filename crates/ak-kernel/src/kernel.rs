@@ -134,7 +134,9 @@ impl Kernel {
         let operation = request.operation();
         let agent = self.agents.get(session).map(|agent| agent.name.clone());
         let mut subject = agent.clone().unwrap_or_default();
-        if let Request::Alloc { subject: Some(named), .. } | Request::AuditLog { subject: Some(named), .. } = &request {
+        if let Request::Alloc { subject: Some(named), .. } | Request::AuditLog { subject: Some(named), .. } =
+            &request
+        {
             subject = named.clone();
         }
         let input = Input::Dispatch { session, request: request.clone() };
@@ -142,7 +144,13 @@ impl Kernel {
             Some(agent) => self.decide(session, agent.clone(), request.clone()),
             None => {
                 let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("session"), target: None };
-                (ruling, Err(Failure::new(Code::InvalidArgument, format!("there is no session {}", session.number()))))
+                (
+                    ruling,
+                    Err(Failure::new(
+                        Code::InvalidArgument,
+                        format!("there is no session {}", session.number()),
+                    )),
+                )
             }
         };
         let (output, reply) = match next {

@@ -39,9 +39,11 @@ impl Question {
             Ok(target) => Ok(Some(Question { action, target, args, owned: true })),
             Err(error) => Err(unaskable(&action.to_string(), path, error)),
         };
-        let named = |action: Action, made: Result<Target, TargetError>, name: &Text, args: Option<Value>| match made {
-            Ok(target) => Ok(Some(Question { action, target, args, owned: true })),
-            Err(error) => Err(unaskable(&action.to_string(), name, error)),
+        let named = |action: Action, made: Result<Target, TargetError>, name: &Text, args: Option<Value>| {
+            match made {
+                Ok(target) => Ok(Some(Question { action, target, args, owned: true })),
+                Err(error) => Err(unaskable(&action.to_string(), name, error)),
+            }
         };
         let heap = |action, handle: &ak_heap::Handle, args| {
             Ok(Some(Question { action, target: Target::heap(handle.raw()), args, owned: true }))
@@ -59,7 +61,9 @@ impl Question {
                 heap(Action::HeapWrite, handle, Some(object! { "patch": patch.clone() }))
             }
             Request::Delete { handle, .. } => heap(Action::HeapDelete, handle, None),
-            Request::Call { tool, args } => named(Action::Execute, Target::tool(tool), tool, Some(args.clone())),
+            Request::Call { tool, args } => {
+                named(Action::Execute, Target::tool(tool), tool, Some(args.clone()))
+            }
             Request::Inference { request, .. } => {
                 let model = model_of(request).unwrap_or_default();
                 named(Action::Infer, Target::model(&model), &model, Some(request.clone()))
@@ -78,7 +82,9 @@ impl Question {
                     reason: "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS".into(),
                 })?;
                 match Target::url(&request.url) {
-                    Ok(target) => Ok(Some(Question { action, target, args: Some(http_args(request)), owned: false })),
+                    Ok(target) => {
+                        Ok(Some(Question { action, target, args: Some(http_args(request)), owned: false }))
+                    }
                     Err(error) => Err(unaskable(&action.to_string(), &request.url, error)),
                 }
             }

@@ -102,7 +102,8 @@ impl Input {
             }
             "dispatch" => {
                 let session = fields.u64("session")?;
-                let session = u32::try_from(session).map_err(|_| fields.error("session", "is out of range"))?;
+                let session =
+                    u32::try_from(session).map_err(|_| fields.error("session", "is out of range"))?;
                 let operation = Operation::from_name(&fields.text("op")?)
                     .ok_or_else(|| fields.error("op", "is not an operation"))?;
                 Self::Dispatch {

@@ -86,8 +86,10 @@ impl Replay {
             None => Config::default().journal_limits(),
             Some(kernel) => kernel.config().journal_limits(),
         };
-        let value = Value::parse(body, &limits).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
-        let (now, input) = Input::from_value(&value).map_err(|error| wrong(format!("the body is no input: {error}")))?;
+        let value =
+            Value::parse(body, &limits).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
+        let (now, input) =
+            Input::from_value(&value).map_err(|error| wrong(format!("the body is no input: {error}")))?;
         if let Input::Complete { ticket, completion } = &input {
             let again = self.rerun.remove(ticket);
             if completion.is_of_tool() && again.is_some_and(|again| again != *completion) {
@@ -100,7 +102,9 @@ impl Replay {
                 kernel.dispatch(now, session, request);
             }
             (Some(kernel), Input::Progress { ticket, step }) => kernel.progress(now, ticket, step),
-            (Some(kernel), Input::Complete { ticket, completion }) => kernel.complete(now, ticket, completion),
+            (Some(kernel), Input::Complete { ticket, completion }) => {
+                kernel.complete(now, ticket, completion)
+            }
             (Some(kernel), Input::Tick) => kernel.handle_timeout(now),
             (None, _) => return Err(wrong(String::from("the journal does not begin with a genesis"))),
             (Some(_), Input::Genesis { .. }) => return Err(wrong(String::from("a second genesis"))),
@@ -125,7 +129,9 @@ impl Replay {
                 (Tools::Rerun, Output::Perform(ticket, Effect::RunTool { tool, input, limits })) => {
                     self.rerun.insert(ticket, run_tool(&tool, &input, limits));
                 }
-                (Tools::Recorded | Tools::Rerun, Output::Reply(call, outcome)) => replies.push((call, outcome)),
+                (Tools::Recorded | Tools::Rerun, Output::Reply(call, outcome)) => {
+                    replies.push((call, outcome))
+                }
                 (Tools::Recorded | Tools::Rerun, Output::Perform(..) | Output::Resume(..)) => {}
             }
         }

@@ -97,7 +97,8 @@ impl Reply {
             Operation::Http => Self::Http(HttpResponse::from_fields(&mut fields)?),
             Operation::SessionOpen => {
                 let number = fields.u64("session")?;
-                let number = u32::try_from(number).map_err(|_| fields.error("session", "expected a session number"))?;
+                let number = u32::try_from(number)
+                    .map_err(|_| fields.error("session", "expected a session number"))?;
                 Self::Session(Session::from_number(number))
             }
             Operation::Delete
@@ -248,9 +249,7 @@ macro_rules! denial_form {
     };
 }
 
-denial_form!(
-    op, target, reason, reason_code, missing_cap, suggested_snippet, rule_id, args_path, trace_id
-);
+denial_form!(op, target, reason, reason_code, missing_cap, suggested_snippet, rule_id, args_path, trace_id);
 
 impl Denial {
     /// What an agent session is shown: the class of reason, and where the owner finds the rest.

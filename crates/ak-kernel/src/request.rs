@@ -318,9 +318,10 @@ impl Request {
                 target: fields.text("target")?,
                 args: fields.member("args"),
             },
-            Operation::FsRead => {
-                Self::FsRead { path: fields.text("path")?, bytes_max: fields.optional_u64("max")?.unwrap_or(FILE_BYTES_MAX) }
-            }
+            Operation::FsRead => Self::FsRead {
+                path: fields.text("path")?,
+                bytes_max: fields.optional_u64("max")?.unwrap_or(FILE_BYTES_MAX),
+            },
             Operation::FsWrite => Self::FsWrite { path: fields.text("path")?, data: fields.bytes("data")? },
             Operation::FsList => Self::FsList { path: fields.text("path")? },
             Operation::FsStat => Self::FsStat { path: fields.text("path")? },
@@ -368,7 +369,9 @@ impl HttpRequest {
         let headers: Vec<Value> = self
             .headers
             .iter()
-            .map(|(name, value)| Value::from(Vec::from([Value::from(name.clone()), Value::from(value.clone())])))
+            .map(|(name, value)| {
+                Value::from(Vec::from([Value::from(name.clone()), Value::from(value.clone())]))
+            })
             .collect();
         let mut args = Object::new();
         args.insert("method", self.method.clone());

@@ -29,8 +29,10 @@ impl Kernel {
                 if under_way.tokens <= under_way.tokens_max {
                     return (ruling(Ruled::Permit, "budget", None), Verdict::Continue);
                 }
-                let message = format!("the answer exceeds the {} tokens set aside for it", under_way.tokens_max);
-                let failure = Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
+                let message =
+                    format!("the answer exceeds the {} tokens set aside for it", under_way.tokens_max);
+                let failure =
+                    Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
                 (ruling(Ruled::Refused, "budget", None), Verdict::Abort(failure))
             }
             (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. }, _) => {
@@ -41,7 +43,12 @@ impl Kernel {
     }
 
     /// Of a host's addresses those remain that may be connected to.
-    fn judge_addresses(&mut self, under_way: &UnderWay, url: &CanonicalUrl, found: &[IpAddr]) -> (Ruling, Verdict) {
+    fn judge_addresses(
+        &mut self,
+        under_way: &UnderWay,
+        url: &CanonicalUrl,
+        found: &[IpAddr],
+    ) -> (Ruling, Verdict) {
         let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
         let question = match Question::of(&under_way.request, &agent) {
             Ok(Some(question)) => Question { target: Target::Url(url.clone()), ..question },
@@ -52,12 +59,19 @@ impl Kernel {
         if !open.is_empty() {
             return (ruling(Ruled::Permit, "address", target), Verdict::Connect(open));
         }
-        let closed: Vec<_> = found.iter().map(|address| Target::addr(*address, url.port()).to_string()).collect();
+        let closed: Vec<_> =
+            found.iter().map(|address| Target::addr(*address, url.port()).to_string()).collect();
         let message = match closed.as_slice() {
             [] => format!("{url}: the host has no address"),
-            _ => format!("{url}: private and special addresses are closed unless `[net] connect` grants them: {}", closed.join(", ")),
+            _ => format!(
+                "{url}: private and special addresses are closed unless `[net] connect` grants them: {}",
+                closed.join(", ")
+            ),
         };
-        (ruling(Ruled::DefaultDeny, "address", target), Verdict::Abort(Failure::new(Code::PolicyDeny, message)))
+        (
+            ruling(Ruled::DefaultDeny, "address", target),
+            Verdict::Abort(Failure::new(Code::PolicyDeny, message)),
+        )
     }
 
     /// A redirect is a request of its own.

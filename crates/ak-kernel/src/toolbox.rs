@@ -33,12 +33,15 @@ impl Toolbox {
 
     /// Registers a tool, or replaces the one with the same name and version.
     pub(crate) fn register(&mut self, manifest: Manifest, module: Arc<[u8]>) -> Result<&Tool, Failure> {
-        let refuse = |reason: &str| Failure::new(Code::InvalidArgument, format!("the tool is refused: {reason}"));
+        let refuse =
+            |reason: &str| Failure::new(Code::InvalidArgument, format!("the tool is refused: {reason}"));
         if !manifest.needs.is_empty() {
             return Err(refuse("needs: host calls are not granted to tools by this kernel"));
         }
-        let tool = Tool::new(manifest, module, &SandboxConfig::default()).map_err(|error| refuse(&error.to_string()))?;
-        let key = (Text::from(tool.manifest().name.as_str()), Text::from(tool.manifest().version.to_string()));
+        let tool = Tool::new(manifest, module, &SandboxConfig::default())
+            .map_err(|error| refuse(&error.to_string()))?;
+        let key =
+            (Text::from(tool.manifest().name.as_str()), Text::from(tool.manifest().version.to_string()));
         if self.tools.len() as u64 >= self.tools_max && !self.tools.contains_key(&key) {
             return Err(Failure::new(Code::Quota, format!("there are {} tools already", self.tools_max)));
         }
@@ -93,7 +96,9 @@ pub fn run_tool(tool: &Tool, input: &Value, limits: RunLimits) -> Completion {
         match run.step(SLICE_FUEL) {
             Ok(Step::Yield) => {}
             Ok(Step::HostCall(_)) => {
-                if let Err(error) = run.reply(Err(Value::from("host calls are not granted to tools by this kernel"))) {
+                if let Err(error) =
+                    run.reply(Err(Value::from("host calls are not granted to tools by this kernel")))
+                {
                     return failed(error);
                 }
             }

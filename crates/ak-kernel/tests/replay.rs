@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ak_heap::{Content, Handle};
 use ak_json::{Text, object};
 use ak_kernel::{
-    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Replay, Reply, Request, Session, Step, Tools, run_tool,
-    outcome_to_value, stream,
+    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Replay, Reply, Request, Session, Step,
+    Tools, outcome_to_value, run_tool, stream,
 };
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
@@ -99,17 +99,25 @@ impl Run {
         let agents = self.agents.clone();
         let (agent, request) = match act {
             Act::Alloc { agent, value } => (agent, alloc("counter", &format!("{{\"value\":{value}}}"))),
-            Act::Raw { agent, bytes } => {
-                (agent, Request::Alloc { type_name: "raw".into(), content: Content::Raw(bytes.into()), subject: Some("alice".into()) })
+            Act::Raw { agent, bytes } => (
+                agent,
+                Request::Alloc {
+                    type_name: "raw".into(),
+                    content: Content::Raw(bytes.into()),
+                    subject: Some("alice".into()),
+                },
+            ),
+            Act::Read { agent, object: index } => {
+                (agent, Request::Read { handle: object(index, &self.objects) })
             }
-            Act::Read { agent, object: index } => (agent, Request::Read { handle: object(index, &self.objects) }),
             Act::Write { agent, object: index, value, version } => {
                 let patch = format!("[{{\"op\":\"replace\",\"path\":\"/value\",\"value\":{value}}}]");
                 (agent, write(object(index, &self.objects), &patch, version))
             }
-            Act::BadPatch { agent, object: index } => {
-                (agent, write(object(index, &self.objects), "[{\"op\":\"test\",\"path\":\"/x\",\"value\":1}]", None))
-            }
+            Act::BadPatch { agent, object: index } => (
+                agent,
+                write(object(index, &self.objects), "[{\"op\":\"test\",\"path\":\"/x\",\"value\":1}]", None),
+            ),
             Act::Delete { agent, object: index } => {
                 (agent, Request::Delete { handle: object(index, &self.objects), expected_version: None })
             }
@@ -124,29 +132,55 @@ impl Run {
             }
             Act::Http { agent, host } => {
                 let url = ["https://a.example/x", "https://evila.example/", "http://127.0.0.1:1/"][host % 3];
-                (agent, Request::Http(HttpRequest {
-                    method: "GET".into(), url: url.into(), headers: vec![("accept".into(), "*/*".into())], body: None,
-                    response_bytes_max: 100, timeout_ms: 1000,
-                }))
+                (
+                    agent,
+                    Request::Http(HttpRequest {
+                        method: "GET".into(),
+                        url: url.into(),
+                        headers: vec![("accept".into(), "*/*".into())],
+                        body: None,
+                        response_bytes_max: 100,
+                        timeout_ms: 1000,
+                    }),
+                )
             }
             Act::Infer { agent, max_tokens } => {
                 let request = object! { "model": "m-1", "max_tokens": max_tokens, "messages": json(r#"[{"role":"user","content":"hi"}]"#) };
                 (agent, Request::Inference { request, stream: max_tokens % 2 == 0 })
             }
             Act::Authorize { agent, what } => {
-                let (operation, target) =
-                    [("read", "/data/x"), ("execute", "add"), ("http.get", "https://a.example/"), ("fly", "moon"), ("read", "0x1")][what % 5];
+                let (operation, target) = [
+                    ("read", "/data/x"),
+                    ("execute", "add"),
+                    ("http.get", "https://a.example/"),
+                    ("fly", "moon"),
+                    ("read", "0x1"),
+                ][what % 5];
                 (agent, Request::Authorize { operation: operation.into(), target: target.into(), args: None })
             }
             Act::Policy { which } => (0, load(POLICIES[which])),
-            Act::Budget { agent, dimension, limit } => {
-                (agent, Request::BudgetSet { dimension: Dimension::ALL[dimension % 9], limit: Some(limit), agent: None })
-            }
+            Act::Budget { agent, dimension, limit } => (
+                agent,
+                Request::BudgetSet {
+                    dimension: Dimension::ALL[dimension % 9],
+                    limit: Some(limit),
+                    agent: None,
+                },
+            ),
             Act::Log { agent, reserved } => {
                 let event = if reserved { "alloc" } else { "shipped" };
-                (agent, Request::AuditLog { event: event.into(), details: object! { "n": 1 }, subject: Some("bob".into()) })
+                (
+                    agent,
+                    Request::AuditLog {
+                        event: event.into(),
+                        details: object! { "n": 1 },
+                        subject: Some("bob".into()),
+                    },
+                )
             }
-            Act::Query { agent } => (agent, Request::AuditQuery(Filter { newest: true, limit: Some(5), ..Filter::default() })),
+            Act::Query { agent } => {
+                (agent, Request::AuditQuery(Filter { newest: true, limit: Some(5), ..Filter::default() }))
+            }
             Act::Sleep { ms } => return self.machine.sleep_ms(ms),
             Act::ClockBack { ms } => {
                 self.machine.clock_us -= ms * 1000;
@@ -181,8 +215,12 @@ impl Run {
             (1, _) => Completion::Unknown,
             (_, Effect::RunTool { tool, input, limits }) => run_tool(&tool, &input, limits),
             (_, Effect::Http { .. }) => {
-                self.machine.progress(ticket, Step::Resolved(vec!["8.8.8.8".parse().unwrap(), "10.0.0.1".parse().unwrap()]));
-                let url = Text::from(["https://a.example/next", "https://other.example/", "nonsense"][how % 3]);
+                self.machine.progress(
+                    ticket,
+                    Step::Resolved(vec!["8.8.8.8".parse().unwrap(), "10.0.0.1".parse().unwrap()]),
+                );
+                let url =
+                    Text::from(["https://a.example/next", "https://other.example/", "nonsense"][how % 3]);
                 self.machine.progress(ticket, Step::Redirect { method: "GET".into(), url });
                 Completion::Http(HttpResponse { status: 200, headers: vec![], body: Arc::from(&b"ok"[..]) })
             }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ak_heap::{Content, Handle};
 use ak_json::{Value, object};
 use ak_kernel::{
-    Class, Code, Completion, Config, Effect, FileAction, Filter, HttpRequest, HttpResponse, Kernel, Output, Reply, Request,
-    Session, Step, Verdict,
+    Class, Code, Completion, Config, Effect, FileAction, Filter, HttpRequest, HttpResponse, Kernel, Output,
+    Reply, Request, Session, Step, Verdict,
 };
 use ak_policy::budget::Dimension;
 
@@ -49,12 +49,23 @@ fn bad_input_is_refused_and_nothing_changes() {
     let object = handle(machine.call(alloc("counter", r#"{"value":0}"#)));
     let gone = handle(machine.call(alloc("counter", "1")));
     machine.call(Request::Delete { handle: gone, expected_version: None }).unwrap();
-    let raw = handle(machine.call(Request::Alloc { type_name: "r".into(), content: Content::Raw(Arc::from(&b"x"[..])), subject: None }));
+    let raw = handle(machine.call(Request::Alloc {
+        type_name: "r".into(),
+        content: Content::Raw(Arc::from(&b"x"[..])),
+        subject: None,
+    }));
     let rows = [
         (write(object, "{}", None), Code::InvalidArgument),
         (write(object, r#"[{"op":"fly","path":"/value"}]"#, None), Code::InvalidArgument),
         (write(object, r#"[{"op":"replace","path":"/nothing","value":1}]"#, None), Code::InvalidArgument),
-        (write(object, r#"[{"op":"replace","path":"/value","value":1},{"op":"remove","path":"/x"}]"#, None), Code::InvalidArgument),
+        (
+            write(
+                object,
+                r#"[{"op":"replace","path":"/value","value":1},{"op":"remove","path":"/x"}]"#,
+                None,
+            ),
+            Code::InvalidArgument,
+        ),
         (write(object, r#"[{"op":"test","path":"/value","value":7}]"#, None), Code::PatchTestFailed),
         (write(object, "[]", Some(7)), Code::Conflict),
         (write(raw, "[]", None), Code::InvalidArgument),
@@ -72,16 +83,29 @@ fn bad_input_is_refused_and_nothing_changes() {
         (http("https://evila.example/"), Code::PolicyDeny),
         (load("[fz]\nread = []"), Code::PolicyInvalid),
         (load("[fs]\nread = [1]"), Code::PolicyInvalid),
-        (Request::AuditLog { event: "alloc".into(), details: Value::Null, subject: None }, Code::InvalidArgument),
-        (Request::ToolRegister { manifest: "name = 1".into(), module: Arc::from(&b""[..]) }, Code::InvalidArgument),
+        (
+            Request::AuditLog { event: "alloc".into(), details: Value::Null, subject: None },
+            Code::InvalidArgument,
+        ),
+        (
+            Request::ToolRegister { manifest: "name = 1".into(), module: Arc::from(&b""[..]) },
+            Code::InvalidArgument,
+        ),
         (Request::SessionOpen { agent: "a//b".into() }, Code::InvalidArgument),
     ];
     for (request, code) in rows {
         let call = machine.dispatch(Session::OWNER, request.clone());
-        assert_eq!(machine.replies[&call].as_ref().err().map(|failure| failure.code), Some(code), "{request:?}");
+        assert_eq!(
+            machine.replies[&call].as_ref().err().map(|failure| failure.code),
+            Some(code),
+            "{request:?}"
+        );
         assert!(machine.effects.is_empty(), "{request:?}");
     }
-    assert_eq!(machine.call(Request::Read { handle: object }), Ok(Reply::Content(Content::Json(json(r#"{"value":0}"#)))));
+    assert_eq!(
+        machine.call(Request::Read { handle: object }),
+        Ok(Reply::Content(Content::Json(json(r#"{"value":0}"#))))
+    );
     machine.replayed();
 }
 
@@ -147,7 +171,10 @@ fn an_agent_session_is_told_only_the_class_of_reason() {
     let mut machine = Machine::new();
     let agent = machine.agent("worker");
     let denial = *failure(machine.call_as(agent, file_read("/etc/passwd"))).denial.unwrap();
-    assert_eq!((denial.suggested_snippet.as_str(), denial.missing_cap.as_str(), denial.rule_id.as_str()), ("", "", ""));
+    assert_eq!(
+        (denial.suggested_snippet.as_str(), denial.missing_cap.as_str(), denial.rule_id.as_str()),
+        ("", "", "")
+    );
     assert!(!denial.trace_id.is_empty());
     machine.policy("denial_detail = \"full\"");
     let denial = *failure(machine.call_as(agent, file_read("/etc/passwd"))).denial.unwrap();
@@ -181,9 +208,17 @@ fn agents_see_only_their_own_entries() {
     machine.call_as(agent, event.clone()).unwrap();
     machine.call(event).unwrap();
     let seen = value(machine.call_as(agent, Request::AuditQuery(Filter::default())));
-    let actors: Vec<_> = seen.get("entries").and_then(Value::as_array).unwrap().iter().filter_map(|entry| entry.get("actor")?.as_str().map(String::from)).collect();
+    let actors: Vec<_> = seen
+        .get("entries")
+        .and_then(Value::as_array)
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry.get("actor")?.as_str().map(String::from))
+        .collect();
     assert!(!actors.is_empty() && actors.iter().all(|actor| actor == "worker"), "{actors:?}");
-    let all = value(machine.call(Request::AuditQuery(Filter { event_type: Some("shipped".into()), ..Filter::default() })));
+    let all = value(
+        machine.call(Request::AuditQuery(Filter { event_type: Some("shipped".into()), ..Filter::default() })),
+    );
     assert_eq!(all.get("entries").and_then(Value::as_array).unwrap().len(), 2);
 }
 
@@ -230,9 +265,11 @@ fn an_agent_session_only_lowers_its_own_budget() {
     assert_eq!(failure(machine.call_as(agent, budget(Dimension::Tokens, 51))).code, Code::PolicyDeny);
     let lift = Request::BudgetSet { dimension: Dimension::Tokens, limit: None, agent: None };
     assert_eq!(failure(machine.call_as(agent, lift)).code, Code::PolicyDeny);
-    let other = Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(1), agent: Some("main".into()) };
+    let other =
+        Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(1), agent: Some("main".into()) };
     assert_eq!(failure(machine.call_as(agent, other)).code, Code::NotFound);
-    let raise = Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(60), agent: Some("worker".into()) };
+    let raise =
+        Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(60), agent: Some("worker".into()) };
     machine.call(raise).expect("the owner sets any");
 }
 
@@ -249,11 +286,30 @@ fn tokens_are_reserved_settled_and_refunded() {
     let reserved = status.get("tokens").and_then(|row| row.get("reserved")).and_then(Value::as_u64).unwrap();
     assert!(reserved > 40, "prompt and completion at the most: {reserved}");
     assert_eq!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 5 }), Verdict::Continue);
-    assert!(matches!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 500 }), Verdict::Abort(_)));
-    machine.complete(ticket, Completion::Failed { code: Code::Io, message: "stopped".into(), context: ak_json::Object::new(), spent: 505 });
-    assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::BudgetExceeded, "the kernel's reason, not the host's");
+    assert!(matches!(
+        machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 500 }),
+        Verdict::Abort(_)
+    ));
+    machine.complete(
+        ticket,
+        Completion::Failed {
+            code: Code::Io,
+            message: "stopped".into(),
+            context: ak_json::Object::new(),
+            spent: 505,
+        },
+    );
+    assert_eq!(
+        machine.replies[&call].as_ref().unwrap_err().code,
+        Code::BudgetExceeded,
+        "the kernel's reason, not the host's"
+    );
     assert_eq!(used(&mut machine, Dimension::Tokens), 505, "an overrun is recorded in full");
-    assert_eq!(failure(machine.call(infer("m", 1))).code, Code::BudgetExceeded, "and blocks further spending");
+    assert_eq!(
+        failure(machine.call(infer("m", 1))).code,
+        Code::BudgetExceeded,
+        "and blocks further spending"
+    );
 }
 
 #[test]
@@ -300,7 +356,8 @@ fn private_addresses_are_closed_unless_granted_by_address() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"GET https://a.example/**\", \"GET http://127.0.0.1:8000/**\"]");
     let (_, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
-    let found = ["8.8.8.8", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"].map(|address| address.parse().unwrap());
+    let found = ["8.8.8.8", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"]
+        .map(|address| address.parse().unwrap());
     assert_eq!(machine.progress(ticket, Step::Resolved(found.into())), Verdict::Connect(vec![found[0]]));
     let rebound = machine.progress(ticket, Step::Resolved(found[1..].into()));
     assert!(matches!(rebound, Verdict::Abort(_)), "a name that resolves to closed addresses only");
@@ -308,7 +365,9 @@ fn private_addresses_are_closed_unless_granted_by_address() {
     let loopback = Step::Resolved(vec!["127.0.0.1".parse().unwrap()]);
     let (_, ticket, _) = machine.effect(Session::OWNER, http("http://127.0.0.1:8000/"));
     assert!(matches!(machine.progress(ticket, loopback.clone()), Verdict::Abort(_)));
-    machine.policy("[http]\nallow = [\"GET http://127.0.0.1:8000/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:8000\"]");
+    machine.policy(
+        "[http]\nallow = [\"GET http://127.0.0.1:8000/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:8000\"]",
+    );
     let (_, ticket, _) = machine.effect(Session::OWNER, http("http://127.0.0.1:8000/"));
     assert!(matches!(machine.progress(ticket, loopback), Verdict::Connect(_)));
 }
@@ -319,12 +378,21 @@ fn a_redirect_is_a_decision_of_its_own() {
     machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
     let (call, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
     let to = |url: &str| Step::Redirect { method: "GET".into(), url: url.into() };
-    assert!(matches!(machine.progress(ticket, to("https://a.example/next")), Verdict::Follow(url) if url.as_str() == "https://a.example/next"));
+    assert!(
+        matches!(machine.progress(ticket, to("https://a.example/next")), Verdict::Follow(url) if url.as_str() == "https://a.example/next")
+    );
     assert!(matches!(machine.progress(ticket, to("https://evil.example/")), Verdict::Abort(_)));
-    assert!(matches!(machine.progress(ticket, to("https://a.example/")), Verdict::Abort(_)), "stopped is stopped");
+    assert!(
+        matches!(machine.progress(ticket, to("https://a.example/")), Verdict::Abort(_)),
+        "stopped is stopped"
+    );
     let response = HttpResponse { status: 200, headers: Vec::new(), body: Arc::from(&b"loot"[..]) };
     machine.complete(ticket, Completion::Http(response));
-    assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::PolicyDeny, "what it brings back is dropped");
+    assert_eq!(
+        machine.replies[&call].as_ref().unwrap_err().code,
+        Code::PolicyDeny,
+        "what it brings back is dropped"
+    );
 }
 
 #[test]
@@ -335,7 +403,11 @@ fn a_ticket_is_good_once() {
     machine.complete(ticket, Completion::File(Arc::from(&b"1"[..])));
     let (replies, records) = (machine.replies.len(), machine.records.len());
     machine.complete(ticket, Completion::File(Arc::from(&b"2"[..])));
-    assert_eq!((machine.replies.len(), machine.records.len()), (replies, records + 1), "recorded, and nothing else");
+    assert_eq!(
+        (machine.replies.len(), machine.records.len()),
+        (replies, records + 1),
+        "recorded, and nothing else"
+    );
     machine.replayed();
 }
 
@@ -395,7 +467,11 @@ fn tools_answer_or_say_why_not() {
     let failed = failure(machine.call(tool("add", r#"{"a":"5"}"#)));
     assert_eq!(failed.code, Code::ToolFail);
     machine.policy("[tools]\nallow = [\"*\"]");
-    assert_eq!(failure(machine.call(tool("nothing", "{}"))).code, Code::NotFound, "looked up only after the decision");
+    assert_eq!(
+        failure(machine.call(tool("nothing", "{}"))).code,
+        Code::NotFound,
+        "looked up only after the decision"
+    );
 }
 
 #[test]
@@ -439,7 +515,12 @@ fn a_broken_policy_is_refused_whole_and_the_one_in_force_stays() {
 
 #[test]
 fn limits_are_limits() {
-    let mut machine = Machine::with(Config { input_bytes_max: 100, heap_objects_max: 2, agents_max: 2, ..Config::default() });
+    let mut machine = Machine::with(Config {
+        input_bytes_max: 100,
+        heap_objects_max: 2,
+        agents_max: 2,
+        ..Config::default()
+    });
     assert_eq!(failure(machine.call(alloc("x", &format!("\"{}\"", "y".repeat(200))))).code, Code::Limit);
     machine.call(alloc("x", "1")).unwrap();
     machine.call(alloc("x", "1")).unwrap();
@@ -457,7 +538,13 @@ fn the_clock_never_falls() {
     machine.clock_us -= 10_000_000;
     machine.call(alloc("x", "1")).unwrap();
     let found = value(machine.call(Request::AuditQuery(Filter::default())));
-    let times: Vec<u64> = found.get("entries").and_then(Value::as_array).unwrap().iter().filter_map(|entry| entry.get("timestamp")?.as_u64()).collect();
+    let times: Vec<u64> = found
+        .get("entries")
+        .and_then(Value::as_array)
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry.get("timestamp")?.as_u64())
+        .collect();
     assert!(times.is_sorted(), "{times:?}");
     machine.replayed();
 }

@@ -18,7 +18,9 @@ fn main() -> Result<(), Failure> {
     // What an agent gets: it can use what the policy permits, and change nothing about it.
     let agent = owner.agent("worker")?;
     let content = Content::Json(object! { "value": 0 });
-    let Reply::Handle(handle) = agent.call(Request::Alloc { type_name: "counter".into(), content, subject: None })? else {
+    let Reply::Handle(handle) =
+        agent.call(Request::Alloc { type_name: "counter".into(), content, subject: None })?
+    else {
         unreachable!("alloc gives a handle")
     };
     println!("allocated {handle}");
@@ -31,7 +33,9 @@ fn main() -> Result<(), Failure> {
     let denied = agent.call(Request::Call { tool: "concat".into(), args });
     println!("concat: {}", denied.expect_err("the policy denies it"));
 
-    let Reply::Value(verdict) = owner.call(Request::AuditVerify)? else { unreachable!("a verdict is a value") };
+    let Reply::Value(verdict) = owner.call(Request::AuditVerify)? else {
+        unreachable!("a verdict is a value")
+    };
     assert_eq!(verdict.get("consistent"), Some(&Value::Bool(true)));
     println!("the log verifies: {}", verdict.to_json());
     Ok(())

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use ak_heap::{Content, Handle};
 use ak_json::{Limits, Value};
 use ak_kernel::{
-    CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Record, Reply, Replay, Request, Session, Step,
-    Ticket, Time, Tools, Verdict, run_tool,
+    CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Record, Replay, Reply,
+    Request, Session, Step, Ticket, Time, Tools, Verdict, run_tool,
 };
 
 /// 2026-01-01, in µs.
@@ -97,7 +97,9 @@ impl Machine {
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
     pub fn call_as(&mut self, session: Session, request: Request) -> Outcome {
         let call = self.dispatch(session, request);
-        if let Some((ticket, Effect::RunTool { tool, input, limits })) = self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. })) {
+        if let Some((ticket, Effect::RunTool { tool, input, limits })) =
+            self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
+        {
             self.complete(ticket, run_tool(&tool, &input, limits));
         }
         self.replies.get(&call).cloned().expect("a reply")
@@ -110,7 +112,8 @@ impl Machine {
     /// Dispatches a request that must be let out as an effect.
     pub fn effect(&mut self, session: Session, request: Request) -> (CallId, Ticket, Effect) {
         let call = self.dispatch(session, request);
-        let (ticket, effect) = self.effects.pop().unwrap_or_else(|| panic!("no effect but {:?}", self.replies.get(&call)));
+        let (ticket, effect) =
+            self.effects.pop().unwrap_or_else(|| panic!("no effect but {:?}", self.replies.get(&call)));
         (call, ticket, effect)
     }
 

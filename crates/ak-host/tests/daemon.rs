@@ -1,0 +1,129 @@
+//! The daemon's socket, from both ends.
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
+
+use ak_host::ak_kernel::wire::{Flags, HEADER_BYTES, Header, encode};
+use ak_host::ak_kernel::{Code, Reply, Request, ak_heap::Content, ak_json::object};
+use ak_host::{Connection, Options, Server, owner_token};
+
+use support::{Scratch, code};
+
+struct Daemon {
+    scratch: Scratch,
+}
+
+impl Daemon {
+    fn start() -> Daemon {
+        let scratch = Scratch::new("daemon");
+        let token = owner_token(&scratch.join("token")).unwrap();
+        let kernel = Connection::open(&Options::default()).unwrap();
+        let server = Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
+        std::thread::spawn(move || server.run());
+        Daemon { scratch }
+    }
+
+    fn connect(&self, token: bool) -> Connection {
+        Connection::open(&Options {
+            url: Some(format!("unix://{}", self.scratch.text("ak.sock"))),
+            token_file: token.then(|| self.scratch.join("token")),
+            ..Options::default()
+        })
+        .unwrap()
+    }
+
+    fn raw(&self) -> UnixStream {
+        UnixStream::connect(self.scratch.join("ak.sock")).unwrap()
+    }
+}
+
+fn exchange(stream: &mut UnixStream, flags: Flags, sequence: u64, payload: &str) -> String {
+    stream.write_all(&encode(flags, sequence, payload.as_bytes()).unwrap()).unwrap();
+    let mut header = [0; HEADER_BYTES];
+    stream.read_exact(&mut header).unwrap();
+    let header = Header::decode(&header).unwrap();
+    let mut answer = vec![0; header.payload_bytes];
+    stream.read_exact(&mut answer).unwrap();
+    header.verify(&answer).unwrap();
+    assert_eq!(header.sequence, sequence);
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn owner_and_agents_get_what_is_theirs() {
+    let daemon = Daemon::start();
+    let owner = daemon.connect(true);
+    assert!(owner.is_owner());
+    let content = Content::Json(object! { "value": 1 });
+    let alloc = Request::Alloc { type_name: "t".into(), content: content.clone(), subject: None };
+    let Ok(Reply::Handle(handle)) = owner.call(alloc) else { panic!() };
+    assert_eq!(owner.call(Request::Read { handle }), Ok(Reply::Content(content)));
+    owner.call(Request::AuditVerify).unwrap();
+
+    let worker = owner.agent("worker").unwrap();
+    assert!(!worker.is_owner());
+    assert_eq!(code(worker.call(Request::Read { handle })), Code::NotFound);
+    assert_eq!(code(worker.call(Request::AuditVerify)), Code::PolicyDeny);
+
+    let guest = daemon.connect(false);
+    assert!(!guest.is_owner(), "without a token nobody is the owner");
+    assert_eq!(code(guest.call(Request::PolicyLoad { text: "".into(), base_dir: None })), Code::PolicyDeny);
+    assert!(guest.agent("worker").is_err(), "nor any agent they name");
+}
+
+#[test]
+fn a_wrong_hello_is_refused() {
+    let daemon = Daemon::start();
+    let hello = Flags::HELLO.with(Flags::REQUEST);
+    let rows = [
+        (hello, r#"{"versions":[1],"token":"wrong"}"#, "CAP_INVALID"),
+        (hello, r#"{"versions":[2]}"#, "VERSION"),
+        (hello, "{}", "VERSION"),
+        (hello, r#"{"versions":[1],"agent":"worker"}"#, "CAP_MISSING"),
+        (Flags::REQUEST, r#"{"op":"TOOL_LIST"}"#, "FRAME_INVALID"),
+    ];
+    for (flags, payload, expected) in rows {
+        let answer = exchange(&mut daemon.raw(), flags, 0, payload);
+        assert!(answer.contains(expected), "{payload}: {answer}");
+    }
+}
+
+#[test]
+fn bad_requests_are_answered_and_the_connection_goes_on() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.raw();
+    exchange(&mut stream, Flags::HELLO.with(Flags::REQUEST), 0, r#"{"versions":[1]}"#);
+    let rows = [
+        (1, r#"{"op":"FLY"}"#, "INVALID_ARGUMENT"),
+        (2, r#"{"op":"READ","args":{}}"#, "INVALID_ARGUMENT"),
+        (3, r#"{"op":"READ","args":{"handle":"0x1","extra":1}}"#, "INVALID_ARGUMENT"),
+        (4, r#"{"op":"GENESIS"}"#, "INVALID_ARGUMENT"),
+        (4, r#"{"op":"TOOL_LIST"}"#, "REPLAY"),
+        (3, r#"{"op":"TOOL_LIST"}"#, "REPLAY"),
+        (9, r#"{"op":"TOOL_LIST"}"#, "\"ok\":true"),
+    ];
+    for (sequence, payload, expected) in rows {
+        let answer = exchange(&mut stream, Flags::REQUEST, sequence, payload);
+        assert!(answer.contains(expected), "{payload}: {answer}");
+    }
+}
+
+#[test]
+fn garbage_closes_one_connection_and_no_other() {
+    let daemon = Daemon::start();
+    let owner = daemon.connect(true);
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n      "[..], &[0xff; 64], &encode(Flags::HELLO, 0, b"not json").unwrap()]
+    {
+        let mut stream = daemon.raw();
+        stream.write_all(garbage).unwrap();
+        let mut rest = Vec::new();
+        // Closed, whether or not an answer came first.
+        let _ = stream.read_to_end(&mut rest);
+    }
+    owner.call(Request::ToolList).unwrap();
+}

@@ -1,0 +1,163 @@
+//! What was checked is what is opened.
+
+mod support;
+
+use std::{fs, os::unix::fs::symlink, sync::Arc};
+
+use ak_host::ak_kernel::{Code, Reply, Request};
+use ak_host::{Connection, Options};
+
+use support::{Scratch, bytes, code, embedded, load};
+
+fn read(path: &str) -> Request {
+    Request::FsRead { path: path.into(), bytes_max: 100 }
+}
+
+fn write(path: &str, data: &[u8]) -> Request {
+    Request::FsWrite { path: path.into(), data: Arc::from(data) }
+}
+
+fn granted(scratch: &Scratch) -> String {
+    let root = scratch.text("data");
+    format!("[fs]\nread = [\"{root}/**\"]\nwrite = [\"{root}/**\"]")
+}
+
+#[test]
+fn what_is_granted_works() {
+    let scratch = Scratch::new("files");
+    fs::create_dir_all(scratch.join("data/sub")).unwrap();
+    let kernel = embedded(&granted(&scratch));
+    let path = scratch.text("data/sub/report.txt");
+    kernel.call(write(&path, b"first")).unwrap();
+    kernel.call(write(&path, b"second")).unwrap();
+    assert_eq!(bytes(kernel.call(read(&path))), b"second");
+    assert_eq!(fs::read_dir(scratch.join("data/sub")).unwrap().count(), 1, "no temporary file stays");
+
+    let Ok(Reply::Value(list)) = kernel.call(Request::FsList { path: scratch.text("data").into() }) else {
+        panic!()
+    };
+    assert_eq!(list.to_json(), r#"{"entries":[{"name":"sub","kind":"directory"}]}"#);
+    let Ok(Reply::Value(stat)) = kernel.call(Request::FsStat { path: path.as_str().into() }) else {
+        panic!()
+    };
+    assert_eq!(stat.get("size").and_then(|size| size.as_u64()), Some(6));
+    kernel.call(Request::FsDelete { path: path.as_str().into() }).unwrap();
+    assert_eq!(code(kernel.call(read(&path))), Code::NotFound);
+}
+
+/// Every way out of the granted directory: a path relative to it, and the code that meets it.
+#[test]
+fn no_path_leads_out() {
+    let scratch = Scratch::new("escape");
+    let data = scratch.join("data");
+    fs::create_dir_all(data.join("sub")).unwrap();
+    fs::write(scratch.join("secret"), "secret").unwrap();
+    fs::create_dir(scratch.join("outside")).unwrap();
+    fs::write(scratch.join("outside/secret"), "secret").unwrap();
+    symlink(scratch.join("secret"), data.join("link")).unwrap();
+    symlink("../secret", data.join("relative-link")).unwrap();
+    symlink(scratch.join("outside"), data.join("linked-dir")).unwrap();
+    symlink("link", data.join("link-to-link")).unwrap();
+    symlink(data.join("sub"), data.join("inner-dir-link")).unwrap();
+    fs::write(data.join("sub/inside"), "inside").unwrap();
+    symlink("sub/inside", data.join("inner-link")).unwrap();
+    fs::hard_link(scratch.join("secret"), data.join("hard-link")).unwrap();
+    let kernel = embedded(&granted(&scratch));
+    let root = scratch.text("data");
+    let rows = [
+        ("../secret", Code::PolicyDeny),
+        ("sub/../../secret", Code::PolicyDeny),
+        ("link", Code::PolicyDeny),
+        ("relative-link", Code::PolicyDeny),
+        ("link-to-link", Code::PolicyDeny),
+        ("inner-link", Code::PolicyDeny),
+        ("linked-dir/secret", Code::Io),
+        ("inner-dir-link/inside", Code::Io),
+        ("sub", Code::Io),
+        ("missing", Code::NotFound),
+        ("sub/inside/below", Code::Io),
+        ("nul\0", Code::InvalidArgument),
+    ];
+    for (path, expected) in rows {
+        let path = format!("{root}/{path}");
+        assert_eq!(code(kernel.call(read(&path))), expected, "read {path:?}");
+        if expected != Code::NotFound {
+            assert_eq!(code(kernel.call(write(&path, b"x"))), expected, "write {path:?}");
+        }
+    }
+    assert_eq!(
+        code(kernel.call(write(&format!("{root}/hard-link"), b"x"))),
+        Code::PolicyDeny,
+        "several links"
+    );
+    assert_eq!(fs::read_to_string(scratch.join("secret")).unwrap(), "secret");
+    assert_eq!(fs::read_to_string(scratch.join("outside/secret")).unwrap(), "secret");
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let scratch = Scratch::new("fifo");
+    fs::create_dir(scratch.join("data")).unwrap();
+    let fifo = scratch.join("data/fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let kernel = embedded(&granted(&scratch));
+    assert_eq!(code(kernel.call(read(fifo.to_str().unwrap()))), Code::Io, "and it does not hang");
+    load(&kernel, "[fs]\nread = [\"/proc/**\", \"/dev/**\"]");
+    assert_eq!(code(kernel.call(read("/dev/null"))), Code::Io);
+    assert_eq!(code(kernel.call(read("/proc/self/root/etc/passwd"))), Code::Io, "a magic link is a link");
+}
+
+#[test]
+fn a_longer_file_than_asked_for_is_refused() {
+    let scratch = Scratch::new("long");
+    fs::create_dir(scratch.join("data")).unwrap();
+    fs::write(scratch.join("data/long"), vec![b'x'; 101]).unwrap();
+    fs::write(scratch.join("data/fits"), vec![b'x'; 100]).unwrap();
+    let kernel = embedded(&granted(&scratch));
+    assert_eq!(code(kernel.call(read(&scratch.text("data/long")))), Code::BufferOverflow);
+    assert_eq!(bytes(kernel.call(read(&scratch.text("data/fits")))).len(), 100);
+}
+
+#[test]
+fn the_kernel_s_own_files_are_out_of_reach() {
+    let scratch = Scratch::new("own");
+    let policy =
+        format!("[fs]\nread = [\"{0}/**\"]\nwrite = [\"{0}/**\"]", scratch.text("").trim_end_matches('/'));
+    fs::write(scratch.join("policy.toml"), &policy).unwrap();
+    let options = Options {
+        state_dir: Some(scratch.join("state")),
+        policy: Some(scratch.join("policy.toml")),
+        ..Options::default()
+    };
+    let kernel = Connection::open(&options).unwrap();
+    kernel.call(write(&scratch.text("free"), b"fine")).unwrap();
+    fs::hard_link(scratch.join("policy.toml"), scratch.join("alias")).unwrap();
+    for path in ["policy.toml", "alias", "state/journal/lock", "state/x", "state"] {
+        let path = scratch.text(path);
+        assert_eq!(code(kernel.call(read(&path))), Code::PolicyDeny, "read {path}");
+        assert_eq!(
+            code(kernel.call(Request::FsDelete { path: path.as_str().into() })),
+            Code::PolicyDeny,
+            "delete {path}"
+        );
+    }
+    assert_eq!(code(kernel.call(write(&scratch.text("policy.toml"), b""))), Code::PolicyDeny);
+    assert_eq!(code(kernel.call(write(&scratch.text("state/new"), b""))), Code::PolicyDeny);
+    assert_eq!(fs::read_to_string(scratch.join("policy.toml")).unwrap(), policy);
+}
+
+#[test]
+fn state_survives_and_only_one_kernel_has_it() {
+    let scratch = Scratch::new("state");
+    let options = Options { state_dir: Some(scratch.join("state")), ..Options::default() };
+    let kernel = Connection::open(&options).unwrap();
+    let content = ak_host::ak_kernel::ak_heap::Content::Json(ak_host::ak_json::object! { "value": 7 });
+    let alloc = Request::Alloc { type_name: "t".into(), content: content.clone(), subject: None };
+    let Ok(Reply::Handle(handle)) = kernel.call(alloc) else { panic!() };
+    assert!(Connection::open(&options).is_err(), "a second kernel is refused");
+    kernel.close();
+    assert!(kernel.call(Request::ToolList).is_err(), "a closed kernel answers nothing");
+    let again = Connection::open(&options).unwrap();
+    assert_eq!(again.call(Request::Read { handle }), Ok(Reply::Content(content)));
+}

@@ -1,0 +1,120 @@
+//! A directory of the test's own, an embedded kernel, and a web server on loopback.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ak_host::ak_kernel::{Code, HttpRequest, Outcome, Reply, Request};
+use ak_host::{Connection, Options};
+
+/// A directory that is gone with the value.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Scratch {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path.canonicalize().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        self.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn embedded(policy: &str) -> Connection {
+    let kernel = Connection::open(&Options::default()).unwrap();
+    load(&kernel, policy);
+    kernel
+}
+
+pub fn load(kernel: &Connection, policy: &str) {
+    kernel
+        .call(Request::PolicyLoad { text: policy.into(), base_dir: None })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+pub fn code(outcome: Outcome) -> Code {
+    match outcome {
+        Err(failure) => failure.code,
+        Ok(reply) => panic!("it passed: {reply:?}"),
+    }
+}
+
+pub fn bytes(outcome: Outcome) -> Vec<u8> {
+    match outcome {
+        Ok(Reply::Bytes(bytes)) => bytes.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn get(url: &str) -> Request {
+    Request::Http(HttpRequest {
+        method: "GET".into(),
+        url: url.into(),
+        headers: vec![("authorization".into(), "Bearer secret".into())],
+        body: None,
+        response_bytes_max: 1000,
+        timeout_ms: 2_000,
+    })
+}
+
+/// Answers each connection's first request with what `answer` makes of its request line and headers.
+pub fn web(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (u16, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hits = Arc::new(AtomicU64::new(0));
+    let counter = hits.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            counter.fetch_add(1, Ordering::SeqCst);
+            // A client that hangs up early is part of some tests.
+            let _ = respond(stream, &answer);
+        }
+    });
+    (port, hits)
+}
+
+fn respond(mut stream: TcpStream, answer: &impl Fn(&str) -> String) -> std::io::Result<()> {
+    let mut request = String::new();
+    let mut reader = BufReader::new(stream.try_clone()?);
+    while !request.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut request)? == 0 {
+            return Ok(());
+        }
+    }
+    stream.write_all(answer(&request).as_bytes())
+}
+
+pub fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+pub fn redirect(to: &str) -> String {
+    format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+}
