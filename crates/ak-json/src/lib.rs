@@ -35,7 +35,7 @@
 //!
 //! Map of the modules: `value`, `number`, `text`, `array`, `object` are the types; `tree` is the shared
 //! structure below both containers, `memo` what its nodes remember, `names` and `index` the names of members;
-//! `parse` and `scan` read, `print` writes; `encode` and `digest` hash; `equal` compares; `deep` walks what
+//! `parse`, `scan` and `grammar` read, `print` writes; `encode` and `digest` hash; `equal` compares; `deep` walks what
 //! nests too deep for recursion; `pointer`, `labels` and `schema` stand on all of these.
 //!
 //! [encoding]: https://github.com/authority-kernel/authority-kernel/blob/main/docs/decisions/0002-canonical-encoding.md
@@ -47,6 +47,7 @@ mod deep;
 mod digest;
 mod encode;
 mod equal;
+mod grammar;
 mod index;
 mod labels;
 mod limits;

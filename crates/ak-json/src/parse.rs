@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use crate::array::Array;
+use crate::grammar;
 use crate::limits::Limits;
 use crate::names::{Names, Shapes};
 use crate::object::Object;
@@ -78,7 +79,7 @@ pub enum ParseReason {
 }
 
 impl ParseReason {
-    /// Whether the text up to here is JSON by the grammar, and breaks a limit or a rule of this parser.
+    /// Whether the text is JSON by the grammar of RFC 8259, and breaks a limit or a rule of this parser.
     pub fn is_limit(self) -> bool {
         match self {
             Self::End
@@ -108,8 +109,14 @@ impl Value {
     /// # Errors
     /// [`ParseError`] when the text is no JSON; when an object has a member twice, an integer lies outside
     /// `i64` and `u64`, another number outside `f64`, or an escape is a lone surrogate; when a limit is exceeded.
+    /// Of a text that is no JSON, this is what the error tells, whatever else it breaks.
     pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, ParseError> {
-        parse(text, limits).map_err(|Stop(reason, offset)| {
+        parse(text, limits).map_err(|stop| {
+            // Where no limit tells what follows, the text may yet turn out to be no JSON.
+            let Stop(reason, offset) = match stop {
+                Stop(reason, _) if reason.is_limit() => grammar::check(text).err().unwrap_or(stop),
+                _ => stop,
+            };
             let before = text.get(..offset).unwrap_or(text);
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
@@ -123,11 +130,15 @@ pub(crate) struct Stop(pub(crate) ParseReason, pub(crate) usize);
 
 pub(crate) type Parsed<T> = Result<T, Stop>;
 
+pub(crate) fn utf8(text: &[u8]) -> Parsed<&str> {
+    core::str::from_utf8(text).map_err(|error| Stop(ParseReason::Utf8, error.valid_up_to()))
+}
+
 fn parse(text: &[u8], limits: &Limits) -> Parsed<Value> {
     if text.len() > limits.bytes_max {
         return Err(Stop(ParseReason::Bytes, limits.bytes_max));
     }
-    let text = core::str::from_utf8(text).map_err(|error| Stop(ParseReason::Utf8, error.valid_up_to()))?;
+    let text = utf8(text)?;
     let mut parser = Parser {
         cursor: Cursor::new(text),
         limits,

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 
+use crate::grammar::by_grammar;
 use crate::number::Number;
 use crate::parse::{ParseReason, Parsed, Stop};
 use crate::value::Value;
@@ -116,6 +117,32 @@ impl<'a> Cursor<'a> {
             self.at += plain_len(self.rest());
             self.buffer.push_str(self.since(start));
         }
+    }
+
+    /// Passes over a string, from its opening quote on.
+    pub(crate) fn skip_string(&mut self) -> Parsed<()> {
+        self.at += 1;
+        loop {
+            self.at += plain_len(self.rest());
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => by_grammar(self.escape())?,
+                Some(_) => return self.stop(ParseReason::Control),
+                None => return self.stop(ParseReason::End),
+            }
+        }
+    }
+
+    /// Passes over a member's name and the colon after it.
+    pub(crate) fn skip_name(&mut self) -> Parsed<()> {
+        if self.peek() != Some(b'"') {
+            return self.unexpected();
+        }
+        self.skip_string()?;
+        self.colon()
     }
 
     /// Reads an escape, from its backslash on.
