@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn op(u: &mut Unstructured<'_>) -> Result<Op> {
-    Ok(match u.int_in_range(0..=7)? {
+    Ok(match u.int_in_range(0..=8)? {
         0 => Op::Alloc {
             owner: u.choose(&["main", "main/worker"])?,
             type_name: u.choose(&["t", "u", ""])?,
@@ -52,6 +52,7 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
             let steps = (0..u.int_in_range(0..=5)?).map(|_| step(u)).collect::<Result<_>>();
             Op::Batch(steps?)
         }
+        7 => Op::Register { strict: u.arbitrary()? },
         _ => {
             if u.arbitrary()? {
                 Op::Restore

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use ak_json::{Pointer, Text, Value};
 
 use crate::draft::Draft;
-use crate::patch::{Patch, PatchOp, apply};
+use crate::patch::{Patch, PatchOp};
 use crate::{Change, Content, Handle, Heap, HeapError, LabelMap, Plan};
 
 /// One operation of a batch.
@@ -152,10 +152,7 @@ fn operate(
         BatchOp::Alloc { owner, type_name, content, labels, links: wanted } => {
             let (content, labels) = match content {
                 Content::Json(document) if !wanted.is_empty() => {
-                    let config = draft.config();
-                    let patch = Patch::new(links(wanted)?);
-                    let (document, labels) =
-                        apply(&patch, document, labels, &config.content, config.labelled_max)?;
+                    let (document, labels) = draft.patched(&Patch::new(links(wanted)?), document, labels)?;
                     (Content::Json(document), labels)
                 }
                 Content::Json(_) | Content::Raw(_) => (content.clone(), labels.clone()),

@@ -42,14 +42,6 @@ impl Catalog {
         self.declared.iter()
     }
 
-    /// Whether the content satisfies the schema of the type, if that has one.
-    pub(crate) fn check(&self, type_name: &str, content: &Content) -> Result<(), HeapError> {
-        match self.schema(type_name) {
-            Some(schema) => satisfies(schema, type_name, content),
-            None => Ok(()),
-        }
-    }
-
     pub(crate) fn schema(&self, type_name: &str) -> Option<&Schema> {
         self.declared.get(type_name)?.schema.as_ref()
     }

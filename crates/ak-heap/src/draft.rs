@@ -4,11 +4,12 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ak_json::{Labels, Pointer};
+use ak_json::{Labels, Pointer, Value};
 
+use crate::catalog::satisfies;
 use crate::config::NAME_BYTES_MAX;
 use crate::object::SealedLabels;
-use crate::patch::apply;
+use crate::patch::{Allowance, apply};
 use crate::{
     Absence, Action, Change, Content, Handle, Heap, HeapConfig, HeapError, LabelMap, Object, Patch,
     PatchError, PatchReason, Plan, Quota, Revision, Usage,
@@ -42,12 +43,26 @@ pub(crate) struct Draft<'h> {
     usage: Usage,
     /// The highest index given to a new object.
     taken: Option<u32>,
+    allowance: Allowance,
+    /// How many more bytes may be checked by schemas.
+    checks_left: u64,
 }
+
+/// A plan checks so many bytes by schemas for each that one content may have: a batch is no way to check a large
+/// object a thousand times.
+const CHECKS_PER_BYTE: u64 = 4;
 
 impl<'h> Draft<'h> {
     pub(crate) fn new(heap: &'h mut Heap) -> Draft<'h> {
-        let usage = heap.usage();
-        Draft { heap, staged: Staged::default(), usage, taken: None }
+        let config = heap.config();
+        Draft {
+            staged: Staged::default(),
+            usage: heap.usage(),
+            taken: None,
+            allowance: Allowance::new(config.content, config.labelled_max),
+            checks_left: checks_max(config),
+            heap,
+        }
     }
 
     /// The plan to do what `operate` drafts.
@@ -60,8 +75,27 @@ impl<'h> Draft<'h> {
         Ok(Plan::new(self.heap, self.staged, bytes_delta, outcome))
     }
 
-    pub(crate) fn config(&self) -> &HeapConfig {
-        self.heap.config()
+    /// The document after the patch, and its labels.
+    pub(crate) fn patched(
+        &mut self,
+        patch: &Patch,
+        document: &Value,
+        labels: &LabelMap,
+    ) -> Result<(Value, LabelMap), HeapError> {
+        let ops_max = self.heap.config().patch_ops_max;
+        if patch.ops().len() > ops_max {
+            return Err(PatchError::whole(PatchReason::Operations { max: ops_max }).into());
+        }
+        Ok(apply(patch, document, labels, &mut self.allowance)?)
+    }
+
+    /// Demands that the content satisfies the schema of the type, if that has one.
+    fn check_type(&mut self, type_name: &str, content: &Content) -> Result<(), HeapError> {
+        let Some(schema) = self.heap.schema(type_name) else { return Ok(()) };
+        let limit =
+            HeapError::Limit { limit: "bytes to check by schemas", max: checks_max(self.heap.config()) };
+        self.checks_left = self.checks_left.checked_sub(content.size()).ok_or(limit)?;
+        satisfies(schema, type_name, content)
     }
 
     pub(crate) fn alloc(
@@ -78,7 +112,8 @@ impl<'h> Draft<'h> {
             }
         }
         check_content(&content, config)?;
-        self.heap.catalog.check(type_name, &content)?;
+        self.check_type(type_name, &content)?;
+        let config = self.heap.config();
         let max = config.objects_max;
         let objects = self.usage.objects.checked_add(1).filter(|objects| *objects <= max);
         let (Some(objects), Some(handle)) = (objects, self.heap.slots.vacancy(self.taken)) else {
@@ -104,21 +139,13 @@ impl<'h> Draft<'h> {
         patch: &Patch,
         expected_version: Option<u64>,
     ) -> Result<Change, HeapError> {
-        let config = self.heap.config();
-        if patch.ops().len() > config.patch_ops_max {
-            return Err(PatchError::whole(PatchReason::Operations { max: config.patch_ops_max }).into());
-        }
-        let latest = self.expect(handle, expected_version)?.latest();
-        let document = latest.content().as_json().ok_or(HeapError::NotJson { handle })?;
-        let (document, labels) =
-            apply(patch, document, latest.label_map(), &config.content, config.labelled_max)?;
-        let labels = if labels == *latest.label_map() {
-            Arc::clone(latest.sealed_labels())
-        } else {
-            self.heap.sealed(labels)
-        };
+        let view = self.expect(handle, expected_version)?;
+        let (type_name, before) = (view.object.type_name().clone(), view.latest().sealed_labels().clone());
+        let document = view.latest().content().as_json().ok_or(HeapError::NotJson { handle })?.clone();
+        let (document, after) = self.patched(patch, &document, before.map())?;
+        let labels = if after == *before.map() { before } else { self.heap.sealed(after) };
         let content = Content::Json(document);
-        self.heap.catalog.check(self.view(handle)?.object.type_name(), &content)?;
+        self.check_type(&type_name, &content)?;
         self.push(handle, content, labels)
     }
 
@@ -260,6 +287,10 @@ impl<'d> View<'d> {
     fn dropped_by_push(self, history_max: usize) -> Option<&'d Revision> {
         self.all().nth(self.count().checked_sub(history_max.saturating_add(1))?)
     }
+}
+
+fn checks_max(config: &HeapConfig) -> u64 {
+    CHECKS_PER_BYTE.saturating_mul(config.content.bytes_max as u64)
 }
 
 fn next_version(revision: &Revision) -> Result<u64, HeapError> {

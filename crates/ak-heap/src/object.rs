@@ -87,6 +87,12 @@ pub(crate) struct SealedLabels {
     whole: Labels,
 }
 
+impl SealedLabels {
+    pub(crate) fn map(&self) -> &LabelMap {
+        &self.map
+    }
+}
+
 impl From<LabelMap> for SealedLabels {
     fn from(map: LabelMap) -> SealedLabels {
         SealedLabels { whole: map.whole(), map }

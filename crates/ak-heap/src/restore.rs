@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 
 use ak_json::{Integrity, Labels, Limits, Pointer, Text, Value};
 
+use crate::catalog::satisfies;
 use crate::config::NAME_BYTES_MAX;
 use crate::slots::{Slot, State, Tombstone};
 use crate::snapshot::{MAGIC, kind, state};
@@ -112,8 +113,10 @@ fn slot(reader: &mut Reader<'_>, heap: &mut Heap, index: u32) -> Result<(), Rest
             let (0, object) = object(reader, heap)? else {
                 return Err(RestoreReason::Form("live after death"));
             };
-            let checked = heap.catalog.check(object.type_name(), object.content());
-            checked.map_err(|_| RestoreReason::Form("content that its type refuses"))?;
+            if let Some(schema) = heap.schema(object.type_name()) {
+                let checked = satisfies(schema, object.type_name(), object.content());
+                checked.map_err(|_| RestoreReason::Form("content that its type refuses"))?;
+            }
             heap.ledger.add(&object);
             heap.catalog.add(index, &object);
             State::Live(Box::new(object))

@@ -208,3 +208,30 @@ impl Slots {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ak_json::Value;
+
+    use super::*;
+    use crate::{Content, Revision};
+
+    #[test]
+    fn an_exhausted_slot_is_never_used_again() {
+        let revision = Revision::new(0, Content::Json(Value::Null), Default::default());
+        let object = Box::new(Object::new("main".into(), "t".into(), revision));
+        let mut slots = Slots::default();
+        slots.append(Slot::new(u32::MAX - 1, State::Free));
+        for generation in [u32::MAX - 1, u32::MAX] {
+            let handle = Handle::new(generation, 0);
+            assert_eq!(slots.vacancy(None), Some(handle));
+            slots.occupy(handle, object.clone());
+            assert!(slots.live(handle).is_ok());
+            slots.vacate(0);
+            assert_eq!(slots.absence(handle), Absence::Deleted { version: None });
+        }
+        assert!(matches!(slots.at(0).map(|slot| &slot.state), Some(State::Retired)));
+        assert_eq!(slots.vacancy(None), Some(Handle::new(1, 1)));
+        assert_eq!(slots.absence(Handle::new(0, 0)), Absence::Unknown);
+    }
+}

@@ -11,28 +11,40 @@ use ak_json::{Labels, Limits, Pointer, Text, Value, array_index};
 use super::{Patch, PatchError, PatchOp, PatchReason};
 use crate::labels::LabelMap;
 
-/// A patch may move so many items for each that a container may have. Moving them is what makes an operation slow:
+/// Patches may move so many items for each that a container may have. Moving them is what makes an operation slow:
 /// an insertion moves the rest of an array, a removal the rest of an array or object.
 const MOVES_PER_MEMBER: usize = 64;
 /// Adding a member to an object moves only what orders the names, which is as quick as moving one in so many.
 const NAMES_PER_MOVE: usize = 64;
 
-/// The document after the patch, and its labels, of which there are at most `labelled_max` below the root's.
+/// What patches may do. The patches of a batch share one allowance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    limits: Limits,
+    /// How many subtrees may have labels of their own.
+    labelled_max: usize,
+    moves_left: usize,
+}
+
+impl Allowance {
+    pub(crate) fn new(limits: Limits, labelled_max: usize) -> Allowance {
+        Allowance { limits, labelled_max, moves_left: limits.members_max.saturating_mul(MOVES_PER_MEMBER) }
+    }
+}
+
+/// The document after the patch, and its labels.
 pub(crate) fn apply(
     patch: &Patch,
     document: &Value,
     labels: &LabelMap,
-    limits: &Limits,
-    labelled_max: usize,
+    allowance: &mut Allowance,
 ) -> Result<(Value, LabelMap), PatchError> {
-    let written = patch.labels();
-    let moves_left = limits.members_max.saturating_mul(MOVES_PER_MEMBER);
     let (document, labels) = (document.clone(), labels.clone());
-    let mut draft = Draft { document, labels, written, limits, moves_left };
+    let mut draft = Draft { document, labels, written: patch.labels(), allowance };
     for (index, op) in patch.ops().iter().enumerate() {
         let error = |(at, reason): At<'_>| PatchError { index: Some(index), path: at.to_string(), reason };
         draft.apply(op).map_err(error)?;
-        draft.labels.bound(labelled_max);
+        draft.labels.bound(draft.allowance.labelled_max);
     }
     // All but copies add no more than the patch itself holds: for them, once at the end is enough.
     draft.check_bytes().map_err(PatchError::whole)?;
@@ -43,8 +55,7 @@ struct Draft<'a> {
     document: Value,
     labels: LabelMap,
     written: &'a Labels,
-    limits: &'a Limits,
-    moves_left: usize,
+    allowance: &'a mut Allowance,
 }
 
 /// A failure and the pointer it is about.
@@ -88,7 +99,7 @@ impl Draft<'_> {
         self.document = match Site::find(&self.document, path)? {
             None => value,
             Some(site) => {
-                let members_max = self.limits.members_max;
+                let members_max = self.allowance.limits.members_max;
                 let full = || at(PatchReason::Members { max: members_max });
                 let container = match site.container {
                     Value::Array(items) => {
@@ -177,18 +188,18 @@ impl Draft<'_> {
     }
 
     fn spend(&mut self, moves: usize) -> Result<(), PatchReason> {
-        let left = self.moves_left.checked_sub(moves);
-        self.moves_left = left.ok_or(PatchReason::Moves { per_member: MOVES_PER_MEMBER })?;
+        let left = self.allowance.moves_left.checked_sub(moves);
+        self.allowance.moves_left = left.ok_or(PatchReason::Moves { per_member: MOVES_PER_MEMBER })?;
         Ok(())
     }
 
     fn check_depth(&self) -> Result<(), PatchReason> {
-        let max = self.limits.depth_max;
+        let max = self.allowance.limits.depth_max;
         if self.document.depth() as usize > max { Err(PatchReason::Depth { max }) } else { Ok(()) }
     }
 
     fn check_bytes(&self) -> Result<(), PatchReason> {
-        let max = self.limits.bytes_max;
+        let max = self.allowance.limits.bytes_max;
         if self.document.json_len() > max { Err(PatchReason::Bytes { max }) } else { Ok(()) }
     }
 }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use ak_json::{Labels, Limits, Object, Pointer, Value, object};
 
-pub(crate) use self::apply::apply;
+pub(crate) use self::apply::{Allowance, apply};
 pub use self::error::{PatchError, PatchErrorKind, PatchReason};
 use crate::labels::LabelMap;
 
@@ -128,7 +128,8 @@ impl Patch {
     /// # Errors
     /// [`PatchError`] names the first operation that does not apply, or whose result breaks a limit.
     pub fn apply(&self, document: &Value, limits: &Limits) -> Result<Value, PatchError> {
-        apply(self, document, &LabelMap::default(), limits, usize::MAX).map(|(value, _)| value)
+        let mut allowance = Allowance::new(*limits, usize::MAX);
+        apply(self, document, &LabelMap::default(), &mut allowance).map(|(value, _)| value)
     }
 }
 

@@ -5,7 +5,7 @@ use ak_heap::{
     Absence, BatchError, BatchOp, Change, Content, Created, Handle, Heap, HeapConfig, HeapError, LabelMap,
     Patch, PatchError, PatchOp, PatchReason, Quota, Target, Usage,
 };
-use ak_json::{Labels, Pointer, Value};
+use ak_json::{Labels, Pointer, Value, object};
 use proptest::prelude::*;
 
 use crate::documents::{document, labels, op, pointer};
@@ -51,6 +51,10 @@ pub(crate) enum Op {
         object: usize,
     },
     Batch(Vec<Step>),
+    /// Registers type `t`: for all but strings, or for everything.
+    Register {
+        strict: bool,
+    },
     /// Goes on with a heap restored from this one's bytes.
     Restore,
     /// Goes on with a clone, while the original is dropped.
@@ -112,6 +116,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Op> {
             .prop_map(|(object, subtree, labels)| Op::Relabel { object, subtree, labels }),
         1 => (0usize..8).prop_map(|object| Op::Erase { object }),
         3 => prop::collection::vec(step, 0..5).prop_map(Op::Batch),
+        1 => any::<bool>().prop_map(|strict| Op::Register { strict }),
         1 => Just(Op::Restore),
         1 => Just(Op::Clone),
     ]
@@ -140,6 +145,8 @@ enum State {
 pub(crate) struct Model {
     pub(crate) objects: Vec<Object>,
     deaths: usize,
+    /// Whether objects of type `t` are JSON but no strings, or anything that is JSON.
+    strict: Option<bool>,
 }
 
 fn size(content: &Content) -> u64 {
@@ -213,6 +220,7 @@ impl Model {
         if type_name.is_empty() {
             return Err(HeapError::Name("type name"));
         }
+        self.check_type(type_name, &content)?;
         let max = config().objects_max;
         if self.usage(|object| object.state == State::Live).objects == max {
             return Err(HeapError::Quota { quota: Quota::Objects, max });
@@ -225,6 +233,20 @@ impl Model {
             state: State::Live,
         });
         self.check_bytes()
+    }
+
+    fn check_type(&self, type_name: &str, content: &Content) -> Result<(), HeapError> {
+        let Some(strict) = self.strict.filter(|_| type_name == "t") else { return Ok(()) };
+        let keyword = match content {
+            Content::Raw(_) => "type",
+            Content::Json(Value::String(_)) if strict => "not",
+            Content::Json(_) => return Ok(()),
+        };
+        Err(HeapError::Schema {
+            type_name: "t".into(),
+            instance_path: String::new(),
+            keyword: keyword.into(),
+        })
     }
 
     fn expect(&self, handle: Handle, expected: Option<u64>) -> Result<usize, HeapError> {
@@ -244,16 +266,17 @@ impl Model {
     }
 
     fn write(&mut self, handle: Handle, patch: &Patch, expected: Option<u64>) -> Result<(), HeapError> {
-        if patch.ops().len() > config().patch_ops_max {
-            let reason = PatchReason::Operations { max: config().patch_ops_max };
-            return Err(HeapError::Patch(PatchError { index: None, path: String::new(), reason }));
-        }
         let position = self.expect(handle, expected)?;
         let Some(Content::Json(document)) = self.objects[position].contents.last() else {
             return Err(HeapError::NotJson { handle });
         };
-        let patched = patch.apply(document, &config().content)?;
-        self.push(position, Content::Json(patched))
+        if patch.ops().len() > config().patch_ops_max {
+            let reason = PatchReason::Operations { max: config().patch_ops_max };
+            return Err(HeapError::Patch(PatchError { index: None, path: String::new(), reason }));
+        }
+        let patched = Content::Json(patch.apply(document, &config().content)?);
+        self.check_type(&self.objects[position].type_name, &patched)?;
+        self.push(position, patched)
     }
 
     fn delete(&mut self, handle: Handle, expected: Option<u64>) -> Result<(), HeapError> {
@@ -328,6 +351,24 @@ impl Model {
                 let done = heap.plan_batch(&ops).map(ak_heap::Plan::commit);
                 let expected = next.batch(&steps, self);
                 (done, expected)
+            }
+            Op::Register { strict } => {
+                let schema = if strict {
+                    object! { "not": object! { "type": "string" } }
+                } else {
+                    true.into()
+                };
+                let result = heap.register_type("t", &schema);
+                next.strict = Some(strict);
+                let faulty = self.objects.iter().find(|object| {
+                    object.state == State::Live
+                        && next.check_type(&object.type_name, object.contents.last().unwrap()).is_err()
+                });
+                assert_eq!(result.is_ok(), faulty.is_none(), "{result:?}");
+                if result.is_ok() {
+                    *self = next;
+                }
+                return;
             }
             Op::Restore => {
                 let bytes = heap.snapshot();
