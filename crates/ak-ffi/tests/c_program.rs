@@ -1,4 +1,5 @@
 //! A C program is compiled against the header, linked with the library, and run.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! `include/libak.h` is what the source and the kernel's tables make it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fmt::Write;
 use std::path::Path;

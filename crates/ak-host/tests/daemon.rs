@@ -1,4 +1,5 @@
 //! The daemon's socket, from both ends.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

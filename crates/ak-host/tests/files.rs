@@ -1,4 +1,5 @@
 //! What was checked is what is opened.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

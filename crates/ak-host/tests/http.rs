@@ -1,4 +1,5 @@
 //! HTTP goes where it was permitted to go, and nowhere else.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! What happens once the gate has let a request through.
 
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -138,7 +139,7 @@ impl Kernel {
                     return Err(Failure::new(Code::PolicyDeny, message));
                 }
                 let effect = Effect::RunTool { tool, input: args.clone(), limits: run_limits(&self.config) };
-                Ok(Next::Effect(effect, under_way(request.clone(), hold)))
+                Ok(Next::Effect(effect, Box::new(under_way(request.clone(), hold))))
             }
             (Request::Inference { request: body, stream }, Some(Target::Model(model))) => {
                 let body = match self.outgoing(body) {
@@ -155,7 +156,10 @@ impl Kernel {
                     response_bytes_max: self.config.response_bytes_max,
                 };
                 let tokens_max = self.tokens_at_most(&body);
-                Ok(Next::Effect(effect, UnderWay { tokens_max, ..under_way(request.clone(), hold) }))
+                Ok(Next::Effect(
+                    effect,
+                    Box::new(UnderWay { tokens_max, ..under_way(request.clone(), hold) }),
+                ))
             }
             (Request::Http(http), Some(Target::Url(url))) => {
                 let HttpRequest { method, headers, body, response_bytes_max, timeout_ms, .. } = http.clone();
@@ -167,17 +171,23 @@ impl Kernel {
                     response_bytes_max: response_bytes_max.min(self.config.response_bytes_max),
                     timeout_ms,
                 };
-                Ok(Next::Effect(effect, UnderWay { url: Some(url), ..under_way(request.clone(), hold) }))
+                Ok(Next::Effect(
+                    effect,
+                    Box::new(UnderWay { url: Some(url), ..under_way(request.clone(), hold) }),
+                ))
             }
             (_, Some(Target::Path(path))) => {
                 let (Some(action), Some(root)) = (self.file_action(&request), root) else {
                     self.agents.release(hold);
                     return Err(Failure::new(Code::PolicyDeny, "no root is granted for this file"));
                 };
-                Ok(Next::Effect(Effect::File { root, path, action }, under_way(request.clone(), hold)))
+                Ok(Next::Effect(
+                    Effect::File { root, path, action },
+                    Box::new(under_way(request.clone(), hold)),
+                ))
             }
             (Request::AuditVerify, _) => {
-                Ok(Next::Effect(Effect::VerifyLog, under_way(request.clone(), hold)))
+                Ok(Next::Effect(Effect::VerifyLog, Box::new(under_way(request.clone(), hold))))
             }
             (_, _) => {
                 // The heap is a gauge: it records what it holds itself.

@@ -91,7 +91,7 @@ pub(crate) struct UnderWay {
 /// What acting on a permit came to.
 pub(crate) enum Next {
     Reply(Reply),
-    Effect(Effect, UnderWay),
+    Effect(Effect, Box<UnderWay>),
 }
 
 impl Kernel {
@@ -156,7 +156,7 @@ impl Kernel {
         let (output, reply) = match next {
             Ok(Next::Effect(effect, under_way)) => {
                 let ticket = Ticket::new(seq);
-                self.under_way.insert(ticket, under_way);
+                self.under_way.insert(ticket, *under_way);
                 (Output::Perform(ticket, effect), None)
             }
             Ok(Next::Reply(reply)) => {

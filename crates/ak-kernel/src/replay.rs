@@ -55,7 +55,7 @@ pub struct Followed {
 /// while let Some(record) = kernel.poll_record() {
 ///     replay.feed(&record.leaf, &record.body)?;
 /// }
-/// let again = replay.finish()?;
+/// let mut again = replay.finish()?;
 /// assert_eq!(again.head(), kernel.head());
 /// assert_eq!(again.state_digest(), kernel.state_digest());
 /// # Ok::<(), ak_kernel::ReplayError>(())

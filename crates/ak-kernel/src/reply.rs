@@ -160,7 +160,7 @@ impl Failure {
         error.insert("code", self.code.number());
         error.insert("name", self.code.name());
         error.insert("message", self.message.as_str());
-        if self.context.len() > 0 {
+        if !self.context.is_empty() {
             error.insert("context", self.context.clone());
         }
         insert_some(&mut error, "denial", self.denial.as_deref().map(Denial::to_value));

@@ -1,4 +1,5 @@
 //! I6: re-executing the journal reproduces every decision, reply, leaf and the state.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The kernel's promises, one by one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

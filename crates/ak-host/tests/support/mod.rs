@@ -15,10 +15,10 @@ use ak_host::ak_kernel::{Code, HttpRequest, Outcome, Reply, Request};
 use ak_host::{Connection, Options};
 
 /// A directory that is gone with the value.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path =
@@ -27,15 +27,15 @@ impl Scratch {
         Scratch(path.canonicalize().unwrap())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.join(name).to_str().unwrap().to_owned()
     }
 }
@@ -46,33 +46,33 @@ impl Drop for Scratch {
     }
 }
 
-pub fn embedded(policy: &str) -> Connection {
+pub(crate) fn embedded(policy: &str) -> Connection {
     let kernel = Connection::open(&Options::default()).unwrap();
     load(&kernel, policy);
     kernel
 }
 
-pub fn load(kernel: &Connection, policy: &str) {
+pub(crate) fn load(kernel: &Connection, policy: &str) {
     kernel
         .call(Request::PolicyLoad { text: policy.into(), base_dir: None })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-pub fn code(outcome: Outcome) -> Code {
+pub(crate) fn code(outcome: Outcome) -> Code {
     match outcome {
         Err(failure) => failure.code,
         Ok(reply) => panic!("it passed: {reply:?}"),
     }
 }
 
-pub fn bytes(outcome: Outcome) -> Vec<u8> {
+pub(crate) fn bytes(outcome: Outcome) -> Vec<u8> {
     match outcome {
         Ok(Reply::Bytes(bytes)) => bytes.to_vec(),
         other => panic!("{other:?}"),
     }
 }
 
-pub fn get(url: &str) -> Request {
+pub(crate) fn get(url: &str) -> Request {
     Request::Http(HttpRequest {
         method: "GET".into(),
         url: url.into(),
@@ -84,7 +84,7 @@ pub fn get(url: &str) -> Request {
 }
 
 /// Answers each connection's first request with what `answer` makes of its request line and headers.
-pub fn web(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (u16, Arc<AtomicU64>) {
+pub(crate) fn web(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (u16, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let hits = Arc::new(AtomicU64::new(0));
@@ -111,10 +111,10 @@ fn respond(mut stream: TcpStream, answer: &impl Fn(&str) -> String) -> std::io::
     stream.write_all(answer(&request).as_bytes())
 }
 
-pub fn ok(body: &str) -> String {
+pub(crate) fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 
-pub fn redirect(to: &str) -> String {
+pub(crate) fn redirect(to: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }

@@ -13,22 +13,22 @@ use ak_kernel::{
 /// 2026-01-01, in µs.
 const START_US: u64 = 1_767_225_600_000_000;
 
-pub struct Machine {
-    pub kernel: Kernel,
-    pub records: Vec<Record>,
-    pub replies: BTreeMap<CallId, Outcome>,
-    pub effects: Vec<(Ticket, Effect)>,
-    pub verdicts: Vec<(Ticket, Verdict)>,
-    pub clock_us: u64,
+pub(crate) struct Machine {
+    pub(crate) kernel: Kernel,
+    pub(crate) records: Vec<Record>,
+    pub(crate) replies: BTreeMap<CallId, Outcome>,
+    pub(crate) effects: Vec<(Ticket, Effect)>,
+    pub(crate) verdicts: Vec<(Ticket, Verdict)>,
+    pub(crate) clock_us: u64,
     inputs: u64,
 }
 
 impl Machine {
-    pub fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         Machine::with(Config::default())
     }
 
-    pub fn with(config: Config) -> Machine {
+    pub(crate) fn with(config: Config) -> Machine {
         let now = Now { time: Time::from_micros(START_US), entropy: [1; 32] };
         let mut machine = Machine {
             kernel: Kernel::new(now, config),
@@ -44,7 +44,7 @@ impl Machine {
     }
 
     /// The next moment, a millisecond later, with entropy of its own.
-    pub fn now(&mut self) -> Now {
+    pub(crate) fn now(&mut self) -> Now {
         self.clock_us += 1000;
         self.inputs += 1;
         let mut entropy = [0; 32];
@@ -52,12 +52,12 @@ impl Machine {
         Now { time: Time::from_micros(self.clock_us), entropy }
     }
 
-    pub fn sleep_ms(&mut self, ms: u64) {
+    pub(crate) fn sleep_ms(&mut self, ms: u64) {
         self.clock_us += ms * 1000;
     }
 
     /// Commits what was recorded and takes what that releases.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(record) = self.kernel.poll_record() {
             assert!(self.kernel.poll_output().is_none(), "nothing leaves before its record is committed");
             self.kernel.committed(record.seq);
@@ -74,28 +74,28 @@ impl Machine {
         }
     }
 
-    pub fn dispatch(&mut self, session: Session, request: Request) -> CallId {
+    pub(crate) fn dispatch(&mut self, session: Session, request: Request) -> CallId {
         let now = self.now();
         let call = self.kernel.dispatch(now, session, request);
         self.settle();
         call
     }
 
-    pub fn progress(&mut self, ticket: Ticket, step: Step) -> Verdict {
+    pub(crate) fn progress(&mut self, ticket: Ticket, step: Step) -> Verdict {
         let now = self.now();
         self.kernel.progress(now, ticket, step);
         self.settle();
         self.verdicts.pop().expect("a verdict").1
     }
 
-    pub fn complete(&mut self, ticket: Ticket, completion: Completion) {
+    pub(crate) fn complete(&mut self, ticket: Ticket, completion: Completion) {
         let now = self.now();
         self.kernel.complete(now, ticket, completion);
         self.settle();
     }
 
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
-    pub fn call_as(&mut self, session: Session, request: Request) -> Outcome {
+    pub(crate) fn call_as(&mut self, session: Session, request: Request) -> Outcome {
         let call = self.dispatch(session, request);
         if let Some((ticket, Effect::RunTool { tool, input, limits })) =
             self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
@@ -105,23 +105,23 @@ impl Machine {
         self.replies.get(&call).cloned().expect("a reply")
     }
 
-    pub fn call(&mut self, request: Request) -> Outcome {
+    pub(crate) fn call(&mut self, request: Request) -> Outcome {
         self.call_as(Session::OWNER, request)
     }
 
     /// Dispatches a request that must be let out as an effect.
-    pub fn effect(&mut self, session: Session, request: Request) -> (CallId, Ticket, Effect) {
+    pub(crate) fn effect(&mut self, session: Session, request: Request) -> (CallId, Ticket, Effect) {
         let call = self.dispatch(session, request);
         let (ticket, effect) =
             self.effects.pop().unwrap_or_else(|| panic!("no effect but {:?}", self.replies.get(&call)));
         (call, ticket, effect)
     }
 
-    pub fn policy(&mut self, text: &str) {
+    pub(crate) fn policy(&mut self, text: &str) {
         self.call(load(text)).unwrap_or_else(|failure| panic!("{failure}"));
     }
 
-    pub fn agent(&mut self, name: &str) -> Session {
+    pub(crate) fn agent(&mut self, name: &str) -> Session {
         match self.call(Request::SessionOpen { agent: name.into() }) {
             Ok(Reply::Session(session)) => session,
             other => panic!("{other:?}"),
@@ -129,7 +129,7 @@ impl Machine {
     }
 
     /// Re-executes everything so far and compares.
-    pub fn replayed(&mut self) -> Kernel {
+    pub(crate) fn replayed(&mut self) -> Kernel {
         let mut replay = Replay::new(Tools::Rerun);
         for record in &self.records {
             let followed = replay.feed(&record.leaf, &record.body).unwrap_or_else(|error| panic!("{error}"));
@@ -142,45 +142,45 @@ impl Machine {
     }
 }
 
-pub fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     Value::parse(text.as_bytes(), &Limits::default()).unwrap()
 }
 
-pub fn load(text: &str) -> Request {
+pub(crate) fn load(text: &str) -> Request {
     Request::PolicyLoad { text: text.into(), base_dir: None }
 }
 
-pub fn alloc(type_name: &str, value: &str) -> Request {
+pub(crate) fn alloc(type_name: &str, value: &str) -> Request {
     Request::Alloc { type_name: type_name.into(), content: Content::Json(json(value)), subject: None }
 }
 
-pub fn write(handle: Handle, patch: &str, expected_version: Option<u64>) -> Request {
+pub(crate) fn write(handle: Handle, patch: &str, expected_version: Option<u64>) -> Request {
     Request::Write { handle, patch: json(patch), expected_version }
 }
 
-pub fn tool(name: &str, args: &str) -> Request {
+pub(crate) fn tool(name: &str, args: &str) -> Request {
     Request::Call { tool: name.into(), args: json(args) }
 }
 
-pub fn file_read(path: &str) -> Request {
+pub(crate) fn file_read(path: &str) -> Request {
     Request::FsRead { path: path.into(), bytes_max: 1000 }
 }
 
-pub fn handle(outcome: Outcome) -> Handle {
+pub(crate) fn handle(outcome: Outcome) -> Handle {
     match outcome {
         Ok(Reply::Handle(handle)) => handle,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn value(outcome: Outcome) -> Value {
+pub(crate) fn value(outcome: Outcome) -> Value {
     match outcome {
         Ok(Reply::Value(value)) => value,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn failure(outcome: Outcome) -> Failure {
+pub(crate) fn failure(outcome: Outcome) -> Failure {
     match outcome {
         Err(failure) => failure,
         Ok(reply) => panic!("it passed: {reply:?}"),
