@@ -53,7 +53,7 @@ fn replay(journal: &[u8], out: &mut dyn Write) -> Result<(), RunError> {
         }
     }
     let entries = replay.entries();
-    let kernel = replay.finish()?;
+    let mut kernel = replay.finish()?;
     let (head, state) = (alloc::format!("{}", kernel.head()), alloc::format!("{}", kernel.state_digest()));
     writeln!(out, "{}", object! { "entries": entries, "head": head, "state": state }.to_json())?;
     Ok(())
