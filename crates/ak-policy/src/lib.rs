@@ -1,6 +1,52 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! May this happen? Policies, canonical targets, capabilities and budgets.
+//! May this happen? A policy language for AI agents, canonical targets, capabilities and budgets.
+//!
+//! The crate answers one question, [`Policy::decide`], about one thing, a [`Query`]: an agent, an [`Action`], a
+//! [`Target`], and the arguments. It opens nothing, knows no clock, and keeps no state but what it hands out to be kept.
+//!
+//! - **Doubt never widens.** `forbid > ask > permit > default deny`. A pattern or condition that leaves something open is
+//!   read narrowly where it gives authority and widely where it takes authority away.
+//! - **One form, or none.** A [`Target`] can only be made by canonicalising, and what programs disagree about is
+//!   refused. So what was checked is, by type, what is used.
+//! - **Authority never grows.** An agent's ancestors must be permitted too; a [capability](capability) is the set of its
+//!   caveats, and nothing takes one away.
+//! - **Compiled once.** Patterns are found by what is literal in them: a thousand rules decide as fast as ten, and no
+//!   pattern costs more than linear time. A permit allocates nothing.
+//! - **For people.** Errors have line, column and a guess; a denial comes with the rule that would permit it.
+//!
+//! ```
+//! use ak_policy::{Policy, Query, Target, Verdict};
+//!
+//! let policy = Policy::parse(
+//!     r#"
+//!     [http]
+//!     allow = ["GET https://api.github.com/**"]
+//!     deny = ["https://api.github.com/admin/**"]
+//!     "#,
+//!     None,
+//! )?;
+//! let verdict = |target| {
+//!     let (action, target) = Target::resolve("http", target)?;
+//!     Ok::<_, ak_policy::TargetError>(policy.decide(&Query::new("main", action, &target)).verdict)
+//! };
+//! assert_eq!(verdict("https://API.github.com:443/user/./repos")?, Verdict::Permit);
+//! assert_eq!(verdict("https://api.github.com//admin/users")?, Verdict::Forbid);
+//! assert_eq!(verdict("https://api.github.com.evil.net/")?, Verdict::DefaultDeny);
+//! assert!(verdict("https://user@api.github.com/").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | decide, and tell why | [`Policy`], [`Query`], [`Decision`], [`Explanation`] |
+//! | name what is done to what | [`Action`], [`Target`] |
+//! | keep clocks and rates of grants | [`GrantTable`] |
+//! | keep cumulative limits | [`LimitTable`] |
+//! | keep budgets | [`budget`] |
+//! | hand authority on | [`capability`] |
+//! | label what sources give | [`Policy::labels_of`], [`Origin`] |
+//! | review policies | [`Policy::lint`], [`Policy::diff`], [`Policy::test`], [`Recorder`] |
 
 extern crate alloc;
 
@@ -12,17 +58,21 @@ mod baseline;
 mod canonical;
 mod condition;
 mod decide;
+mod diff;
+mod expect;
 mod explain;
 mod grant;
 mod index;
 mod label;
 mod language;
 mod limit;
+mod lint;
 mod model;
 mod pattern;
 mod policy;
 mod query;
 mod rate;
+mod record;
 mod rule;
 mod settings;
 mod target;
@@ -32,16 +82,24 @@ mod toml_text;
 pub use action::{Action, Actions, TargetKind};
 pub use condition::Origin;
 pub use decide::{Decision, Verdict};
+pub use diff::{Change, Direction};
+pub use expect::{Report, Surprise};
 pub use explain::{Explanation, Other};
 pub use grant::{Grant, GrantClock, GrantId, GrantState, GrantTable, Unspent};
 pub use label::SourceLabels;
 pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX};
 pub use limit::{Amount, Charge, LimitError, LimitId, LimitReservation, LimitTable};
+pub use lint::{Concern, Remark};
 pub use policy::Policy;
 pub use query::Query;
 pub use rate::Rate;
+pub use record::Recorder;
 pub use rule::Effect;
 pub use target::{
     CanonicalHost, CanonicalIp, CanonicalName, CanonicalPath, CanonicalTool, CanonicalUrl, HostOrIp,
     NAME_BYTES_MAX, PATH_BYTES_MAX, Scheme, Target, TargetError, URL_BYTES_MAX,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

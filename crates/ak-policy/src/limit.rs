@@ -52,7 +52,7 @@ impl Amount {
         let scaled = number.as_f64() * MILLION as f64;
         // Beyond 2^53 millionths a float no longer tells amounts apart.
         let countable = number.is_float() && (0.0..9.0e15).contains(&scaled);
-        countable.then(|| (scaled as u64, scaled - (scaled as u64) as f64))
+        countable.then_some((scaled as u64, scaled - (scaled as u64) as f64))
     }
 
     /// The amount in millionths.
@@ -178,7 +178,7 @@ fn to_table(scope: &Rule, measure: &Measure, max: Amount, per_us: u64) -> Value 
         table.insert("count", true);
     }
     table.insert("id", scope.id.clone());
-    let whole = max.0 % MILLION == 0;
+    let whole = max.0.is_multiple_of(MILLION);
     let max = if whole {
         Some(Number::from(max.0 / MILLION))
     } else {

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use ak_json::{Digest, Value};
+use ak_json::{Digest, Text, Value};
 
 use crate::budget::Dimension;
 use crate::grant::Grant;
@@ -139,6 +139,19 @@ impl Policy {
     /// What the results of a source carry: a tool, a URL, a file, a model, an agent.
     pub fn labels_of(&self, source: &Target) -> SourceLabels {
         labels_of(&self.0.model.labels, source)
+    }
+
+    /// The agents that have settings of their own.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = &Text> {
+        self.0.model.agents.keys()
+    }
+
+    /// The settings of everyone, or of one agent.
+    pub(crate) fn settings(&self, agent: Option<&Text>) -> Option<&Settings> {
+        match agent {
+            Some(agent) => self.0.model.agents.get(agent),
+            None => Some(&self.0.model.everyone),
+        }
     }
 
     /// Settings of everyone, of the agent, and of its ancestors.

@@ -2,6 +2,8 @@
 //!
 //! `AK_PAIRS` sets how many (policy, request) pairs are compared; 50,000 unless it says otherwise.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 mod naive;
 
 use ak_json::{Value, array, object};

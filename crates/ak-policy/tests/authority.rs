@@ -1,5 +1,7 @@
 //! Grants, limits, labels, windows and addresses.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 use ak_json::{Integrity, Labels, Pointer, Text, Value, object};
 use ak_policy::{
     Action, GrantClock, GrantState, GrantTable, LimitError, LimitTable, Origin, Policy, Query, Target,

@@ -1,5 +1,7 @@
 //! Budgets against the obvious bookkeeping.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 use std::collections::BTreeMap;
 
 use ak_policy::budget::{BudgetError, BudgetTree, Dimension, Flow, Ledger, Reservation};

@@ -1,5 +1,7 @@
 //! Capabilities only get less, and tokens cannot be bent.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 use ak_policy::budget::Dimension;
 use ak_policy::capability::{
     AgentPattern, Authority, BLOCKS_MAX, CAVEATS_MAX, CapDenial, CapId, CapTable, Caveat, DEPTH_MAX,

@@ -1,5 +1,7 @@
 //! What the language means: policies, requests and verdicts.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 use ak_json::{Limits, Value};
 use ak_policy::{Policy, Query, Target, Verdict};
 

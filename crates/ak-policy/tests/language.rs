@@ -1,5 +1,7 @@
 //! What the language refuses, where it says the fault lies, and what it thinks was meant.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 use ak_policy::budget::Dimension;
 use ak_policy::{Included, Loader, Policy, PolicyError};
 

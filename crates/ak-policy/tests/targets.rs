@@ -1,5 +1,7 @@
 //! Canonical targets: one form or a refusal.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 use ak_policy::{Action, CanonicalIp, CanonicalPath, CanonicalUrl, Target, TargetError};
 use proptest::prelude::*;
 

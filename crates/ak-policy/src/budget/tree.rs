@@ -48,6 +48,9 @@ pub struct TreeReservation {
     claims: Vec<(Text, Reservation)>,
 }
 
+/// The ledgers that a spending touches, and what it takes from each.
+type Levels = Vec<(Text, Vec<(Dimension, u64)>)>;
+
 /// Why a tree does not do what it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {
@@ -180,7 +183,7 @@ impl BudgetTree {
 
     /// The ledgers that a spending touches, the account's own first, and what it takes from each: a dimension in which an
     /// account has an allotment goes no further up.
-    fn levels(&self, name: &str, amounts: &[(Dimension, u64)]) -> Option<Vec<(Text, Vec<(Dimension, u64)>)>> {
+    fn levels(&self, name: &str, amounts: &[(Dimension, u64)]) -> Option<Levels> {
         let mut levels = Vec::new();
         let mut amounts = amounts.to_vec();
         let mut next = Some(Text::from(name));

@@ -228,12 +228,11 @@ fn lead(pattern: &Pattern) -> Lead {
         Pattern::Tool(glob, _) | Pattern::Model(glob) | Pattern::Type(glob) | Pattern::Audit(glob) => {
             name_lead(glob)
         }
-        Pattern::Agent(glob) => match glob.literal_prefix() {
-            (path, whole) => {
-                let name = path.strip_prefix('/').unwrap_or(&path);
-                if whole { Lead::Exact(name.into()) } else { prefix(name.into()) }
-            }
-        },
+        Pattern::Agent(glob) => {
+            let (path, whole) = glob.literal_prefix();
+            let name = path.strip_prefix('/').unwrap_or(&path);
+            if whole { Lead::Exact(name.into()) } else { prefix(name.into()) }
+        }
         Pattern::Heap(handle) => Lead::Exact(handle.to_be_bytes().into()),
         Pattern::Literal(LiteralTarget(target)) => match target {
             Target::Path(path) => Lead::Exact(path.as_str().into()),

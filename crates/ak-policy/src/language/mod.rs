@@ -19,9 +19,10 @@ use ak_json::{Text, Value};
 
 use crate::model::Model;
 use crate::pattern::PatternError;
+pub(crate) use document::Document;
+use document::Fault;
 pub use document::POLICY_BYTES_MAX;
-use document::{Document, Fault};
-use reader::{Node, Read, Table};
+pub(crate) use reader::{Node, Read, Table};
 use sections::{SECTIONS, Sections};
 
 /// How deep profiles may include profiles.

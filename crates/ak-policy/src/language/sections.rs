@@ -27,11 +27,13 @@ pub(crate) struct Sections<'a> {
     base: Option<&'a str>,
 }
 
+type Reader<'a> = fn(&mut Sections<'a>, &Node<'_>) -> Read<()>;
+
 impl<'a> Sections<'a> {
     /// Reads the sections that stand in a table.
     pub(crate) fn read(table: &Table<'_>, agent: Option<&'a str>, base: Option<&'a str>) -> Read<Self> {
         let mut sections = Self { rules: Vec::new(), settings: Settings::default(), agent, base };
-        let readers: [(&str, fn(&mut Self, &Node<'_>) -> Read<()>); 10] = [
+        let readers: [(&str, Reader<'a>); 10] = [
             ("fs", Self::fs),
             ("net", Self::net),
             ("dns", Self::dns),

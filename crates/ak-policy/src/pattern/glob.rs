@@ -14,8 +14,16 @@ use super::PatternError;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glob {
     head: Box<str>,
-    /// The pieces between stars and the one behind the last star; `None` when there is no star.
-    rest: Option<(Box<[Box<str>]>, Box<str>)>,
+    /// What stands behind the first star; `None` when there is no star.
+    rest: Option<Rest>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Rest {
+    /// The pieces between stars.
+    middle: Box<[Box<str>]>,
+    /// The piece behind the last star.
+    tail: Box<str>,
 }
 
 impl Glob {
@@ -24,11 +32,16 @@ impl Glob {
     }
 
     pub(crate) fn any() -> Self {
-        Self { head: "".into(), rest: Some((Box::default(), "".into())) }
+        Self::beginning("")
+    }
+
+    /// Every text that begins so.
+    pub(super) fn beginning(head: &str) -> Self {
+        Self { head: head.into(), rest: Some(Rest::default()) }
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
-        Self::parse_with(text, |piece| Ok(piece))
+        Self::parse_with(text, Ok)
     }
 
     /// Parses, and puts every literal piece into its canonical form.
@@ -52,11 +65,11 @@ impl Glob {
         }
         let head = pieces.remove(0);
         pieces.retain(|piece| !piece.is_empty());
-        Ok(Self { head, rest: Some((pieces.into(), last)) })
+        Ok(Self { head, rest: Some(Rest { middle: pieces.into(), tail: last }) })
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
-        let Some((middle, tail)) = &self.rest else { return text == &*self.head };
+        let Some(Rest { middle, tail }) = &self.rest else { return text == &*self.head };
         let Some(mut text) = text.strip_prefix(&*self.head).and_then(|text| text.strip_suffix(&**tail))
         else {
             return false;
@@ -80,14 +93,14 @@ impl Glob {
 
     /// Whether every text matches.
     pub(crate) fn is_any(&self) -> bool {
-        matches!(&self.rest, Some((middle, tail)) if self.head.is_empty() && middle.is_empty() && tail.is_empty())
+        self.head.is_empty() && self.rest.as_ref() == Some(&Rest::default())
     }
 }
 
 impl fmt::Display for Glob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_literal(f, &self.head)?;
-        let Some((middle, tail)) = &self.rest else { return Ok(()) };
+        let Some(Rest { middle, tail }) = &self.rest else { return Ok(()) };
         for piece in middle.iter().chain([tail]) {
             f.write_char('*')?;
             write_literal(f, piece)?;
@@ -190,6 +203,10 @@ impl PathGlob {
             root.push_str(name);
         }
         root
+    }
+
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     /// Whether the pattern ends with `**`.

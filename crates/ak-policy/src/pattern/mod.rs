@@ -3,6 +3,7 @@
 //! A pattern is parsed once, into a form whose literal parts are canonical as targets are. Matching allocates
 //! nothing and takes time linear in pattern × target, whatever either of them holds.
 
+mod cover;
 mod glob;
 mod net;
 mod url;

@@ -90,6 +90,16 @@ impl Cidr {
         self.base.get().is_ipv4() == ip.get().is_ipv4() && self.prefix_of(ip) == number(self.base)
     }
 
+    /// Whether the range holds all of another.
+    pub(crate) fn covers(&self, other: Cidr) -> bool {
+        self.bits <= other.bits && self.contains(other.base)
+    }
+
+    /// Whether the range is a large part of the whole internet.
+    pub(crate) fn is_vast(&self) -> bool {
+        self.bits < 8
+    }
+
     fn prefix_of(&self, ip: CanonicalIp) -> u128 {
         let free = u32::from(width(self.base) - self.bits);
         number(ip).checked_shr(free).unwrap_or(0).checked_shl(free).unwrap_or(0)
@@ -140,6 +150,10 @@ impl Ports {
 
     pub(crate) fn contains(self, port: u16) -> bool {
         (self.low..=self.high).contains(&port)
+    }
+
+    pub(crate) fn covers(self, other: Ports) -> bool {
+        self.low <= other.low && other.high <= self.high
     }
 
     /// The one port, when there is only one.

@@ -124,9 +124,24 @@ impl UrlPattern {
         }
     }
 
-    /// Whether every host and path of the scheme matches.
+    /// Whether hosts of every name match.
     pub(crate) fn is_any_host(&self) -> bool {
         matches!(self.host, UrlHost::Any | UrlHost::Name(HostPattern::Any))
+    }
+
+    /// Whether every URL that `other` matches is matched by this one; `false` when that cannot be told.
+    pub(super) fn covers(&self, other: &UrlPattern) -> bool {
+        let host = match (&self.host, &other.host) {
+            (UrlHost::Any, _) => true,
+            (UrlHost::Name(own), UrlHost::Name(other)) => own.covers(other),
+            (UrlHost::Ip(own), UrlHost::Ip(other)) => own == other,
+            (UrlHost::Name(_) | UrlHost::Ip(_), _) => false,
+        };
+        let query = self.query == Query::Any || self.query == other.query;
+        host && query
+            && self.scheme == other.scheme
+            && self.ports.covers(other.ports)
+            && self.path.covers(&other.path)
     }
 }
 

@@ -1,21 +1,24 @@
-//! The obvious evaluator: every rule is looked at, every pattern by trying all ways to match.
+//! The obvious evaluator: every rule is looked at, in no order, and all that a pointer selects is collected.
+
+mod patterns;
 
 use ak_json::{Value, array_index};
 use ak_policy::{Effect, Verdict};
+use patterns::{glob, segments, target};
 
 #[derive(Clone, Debug)]
-pub struct Rule {
-    pub effect: Effect,
-    pub operations: Vec<&'static str>,
-    pub targets: Vec<String>,
-    pub agents: Vec<&'static str>,
-    pub when: Vec<(&'static str, Test)>,
-    pub unless: Vec<(&'static str, Test)>,
-    pub only: Option<Vec<&'static str>>,
+pub(crate) struct Rule {
+    pub(crate) effect: Effect,
+    pub(crate) operations: Vec<&'static str>,
+    pub(crate) targets: Vec<String>,
+    pub(crate) agents: Vec<&'static str>,
+    pub(crate) when: Vec<(&'static str, Test)>,
+    pub(crate) unless: Vec<(&'static str, Test)>,
+    pub(crate) only: Option<Vec<&'static str>>,
 }
 
 #[derive(Clone, Debug)]
-pub enum Test {
+pub(crate) enum Test {
     Equals(Value),
     Min(i64),
     Matches(&'static str),
@@ -23,15 +26,15 @@ pub enum Test {
 }
 
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub agent: &'static str,
-    pub operation: &'static str,
-    pub target: String,
-    pub args: Value,
+pub(crate) struct Request {
+    pub(crate) agent: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) target: String,
+    pub(crate) args: Value,
 }
 
 /// Forbid before ask before permit, for the agent and each of its ancestors; the worst of their verdicts.
-pub fn decide(rules: &[Rule], request: &Request) -> Verdict {
+pub(crate) fn decide(rules: &[Rule], request: &Request) -> Verdict {
     let ends = request.agent.match_indices('/').map(|(at, _)| at).chain([request.agent.len()]);
     let verdicts = ends.map(|end| {
         let applies = |effect| {
@@ -67,70 +70,6 @@ fn applies(rule: &Rule, agent: &str, request: &Request) -> bool {
     let unless = !rule.unless.is_empty() && all(&rule.unless, !permit);
     let bare = rule.only.is_some() && rule.when.is_empty() && rule.unless.is_empty();
     if permit { !extra && when && !unless } else { extra || when && !unless && !bare }
-}
-
-fn target(pattern: &str, request: &Request, effect: Effect) -> bool {
-    let (own, text) = (pattern, request.target.as_str());
-    if own == "*" {
-        return true;
-    }
-    if !text.starts_with("https://") {
-        return if text.starts_with('/') {
-            own.starts_with('/') && segments(&own[1..], &text[1..])
-        } else {
-            host_or_name(own, text, request)
-        };
-    }
-    let split = |url: &str| {
-        url["https://".len()..]
-            .split_once('/')
-            .map(|(host, rest)| (host.to_string(), rest.to_string()))
-            .unwrap()
-    };
-    let ((own_host, own_path), (host, rest)) = (split(own), split(text));
-    let (path, query) =
-        rest.split_once('?').map_or((rest.as_str(), None), |(path, query)| (path, Some(query)));
-    let query_fits = query.is_none() || own_path.ends_with("**") || effect != Effect::Permit;
-    host_fits(&own_host, &host)
-        && segments_of(&own_path.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>())
-        && query_fits
-}
-
-fn host_or_name(own: &str, text: &str, request: &Request) -> bool {
-    if request.operation == "dns" { host_fits(own, text) } else { glob(own.as_bytes(), text.as_bytes()) }
-}
-
-fn host_fits(own: &str, host: &str) -> bool {
-    own == "*" || own == host || own.strip_prefix('*').is_some_and(|end| end.len() > 1 && host.ends_with(end))
-}
-
-fn segments(pattern: &str, text: &str) -> bool {
-    let parts = |text: &'_ str| {
-        if text.is_empty() { vec![] } else { text.split('/').map(String::from).collect::<Vec<_>>() }
-    };
-    let (pattern, text) = (parts(pattern), parts(text));
-    segments_of(
-        &pattern.iter().map(String::as_str).collect::<Vec<_>>(),
-        &text.iter().map(String::as_str).collect::<Vec<_>>(),
-    )
-}
-
-fn segments_of(pattern: &[&str], text: &[&str]) -> bool {
-    match pattern {
-        [] => text.is_empty(),
-        ["**", rest @ ..] => (0..=text.len()).any(|at| segments_of(rest, &text[at..])),
-        [own, rest @ ..] => {
-            text.first().is_some_and(|s| glob(own.as_bytes(), s.as_bytes())) && segments_of(rest, &text[1..])
-        }
-    }
-}
-
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern {
-        [] => text.is_empty(),
-        [b'*', rest @ ..] => (0..=text.len()).any(|at| glob(rest, &text[at..])),
-        [own, rest @ ..] => text.first() == Some(own) && glob(rest, &text[1..]),
-    }
 }
 
 /// `None`: nothing there; `Err`: something of the wrong sort in the way.

@@ -1,0 +1,82 @@
+//! Whether one pattern takes all that another takes. When in doubt it says no.
+
+use super::glob::Step;
+use super::{EndpointPattern, Glob, HostPattern, PathGlob, Pattern};
+
+impl Pattern {
+    /// Whether every target that `other` matches is matched by this one; `false` when that cannot be told.
+    pub(crate) fn covers(&self, other: &Pattern) -> bool {
+        if self == other {
+            return true;
+        }
+        match (self, other) {
+            (Self::Any, Self::Endpoint(EndpointPattern::Net(..))) => false,
+            (Self::Any, _) | (Self::UrlAny, Self::Url(_)) | (Self::HeapAny, Self::Heap(_)) => true,
+            (Self::Path(own), Self::Path(other)) | (Self::Agent(own), Self::Agent(other)) => {
+                own.covers(other)
+            }
+            (Self::Url(own), Self::Url(other)) => own.covers(other),
+            (Self::Host(own), Self::Host(other)) => own.covers(other),
+            (
+                Self::Endpoint(EndpointPattern::Host(own, own_ports)),
+                Self::Endpoint(EndpointPattern::Host(other, ports)),
+            ) => own.covers(other) && own_ports.covers(*ports),
+            (
+                Self::Endpoint(EndpointPattern::Net(own, own_ports)),
+                Self::Endpoint(EndpointPattern::Net(other, ports)),
+            ) => own.covers(*other) && own_ports.covers(*ports),
+            (Self::Tool(own, None), Self::Tool(other, _)) => own.covers(other),
+            (Self::Model(own), Self::Model(other))
+            | (Self::Type(own), Self::Type(other))
+            | (Self::Audit(own), Self::Audit(other)) => own.covers(other),
+            (_, Self::Literal(literal)) => {
+                // The narrowest reading is the one that covers least.
+                let action = crate::Action::ALL.iter().find(|action| action.kind() == literal.0.kind());
+                action.is_some_and(|action| self.matches(*action, &literal.0, super::Reading::Narrow))
+            }
+            (_, _) => false,
+        }
+    }
+}
+
+impl Glob {
+    /// Whether every text that `other` matches is matched by this one; `false` when that cannot be told.
+    pub(crate) fn covers(&self, other: &Glob) -> bool {
+        match other.as_literal() {
+            Some(text) => self.matches(text),
+            None => {
+                let begins = other.head().starts_with(self.head()) && *self == Glob::beginning(self.head());
+                begins || self == other
+            }
+        }
+    }
+}
+
+impl PathGlob {
+    /// Whether every text that `other` matches is matched by this one; `false` when that cannot be told.
+    pub(crate) fn covers(&self, other: &PathGlob) -> bool {
+        if self == other {
+            return true;
+        }
+        // Literal segments, then `**`: whatever begins with the same segments is within.
+        let Some((Step::Deep, before)) = self.steps().split_last() else {
+            return other.as_literal().is_some_and(|text| self.matches(&text));
+        };
+        let begins = before.iter().zip(other.steps()).all(|(own, other)| match (own, other) {
+            (Step::One(own), Step::One(other)) => own.covers(other),
+            (Step::Deep, _) | (_, Step::Deep) => false,
+        });
+        begins && other.steps().len() >= before.len()
+    }
+}
+
+impl HostPattern {
+    pub(super) fn covers(&self, other: &HostPattern) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (own, Self::Exactly(host)) => own.matches(host),
+            (Self::Below(_), Self::Below(parent)) => self == other || self.matches(parent),
+            (Self::Exactly(_) | Self::Below(_), Self::Any) | (Self::Exactly(_), Self::Below(_)) => false,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What helps people with policies: expected decisions, remarks, differences, records.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+use ak_policy::{Action, Concern, Direction, Policy, Query, Recorder, Target};
+use proptest::prelude::*;
+
+fn policy(text: &str) -> Policy {
+    Policy::parse(text, Some("/repo")).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+macro_rules! examples {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/policies/");
+            let read = |suffix| std::fs::read_to_string(format!("{root}{}{suffix}", stringify!($name))).unwrap();
+            let (policy, cases) = (policy(&read(".toml")), read(".expected.toml"));
+            let report = policy.test(&cases).unwrap();
+            assert!(report.failed.is_empty(), "{:#?}", report.failed);
+            assert!(report.passed >= 10);
+            assert_eq!(policy.lint(), [], "an example is above suspicion");
+            // As JSON it says the same.
+            let again = Policy::parse(&policy.to_value().to_json(), None).unwrap();
+            assert_eq!(again.test(&cases).unwrap(), report);
+            // A policy that says nothing fails the test.
+            assert!(!Policy::nothing().test(&cases).unwrap().failed.is_empty());
+        }
+    )*};
+}
+
+examples! { coding mail bank research sql crew }
+
+#[test]
+fn surprises_are_told() {
+    let cases = r#"
+        [[case]]
+        operation = "execute"
+        target = "add"
+        expect = "permit"
+        [[case]]
+        name = "nobody reads this"
+        operation = "read"
+        target = "/etc/passwd"
+        expect = "forbid"
+        [[case]]
+        operation = "execute"
+        target = ""
+        expect = "deny"
+        "#
+    .replace("target = \"\"", "target = \" \"");
+    let report = Policy::baseline().test(&cases).unwrap();
+    assert_eq!(report.passed, 2);
+    let [surprise] = report.failed.as_slice() else { panic!("{report:?}") };
+    assert_eq!((surprise.name.as_str(), surprise.expected.as_str()), ("nobody reads this", "forbid"));
+    assert_eq!(surprise.found, "deny: no rule permits fs.read on /etc/passwd");
+    let error = Policy::baseline()
+        .test("[[case]]\noperation = \"read\"\ntarget = \"/x\"\nexpect = \"denied\"")
+        .unwrap_err();
+    assert_eq!((error.line, error.column), (4, 10));
+    assert!(error.to_string().contains("did you mean 'deny'"), "{error}");
+}
+
+/// One row: the policy gets a remark of this concern about this rule, and no other.
+#[track_caller]
+fn remark(text: &str, rule: &str, concern: Concern) {
+    let remarks = policy(text).lint();
+    let found: Vec<_> = remarks.iter().map(|remark| (remark.rule_id.as_str(), remark.concern)).collect();
+    assert_eq!(found, [(rule, concern)], "{remarks:#?}");
+}
+
+#[test]
+fn lint() {
+    let rule = |rest: &str| format!("[[rule]]\nid = \"r\"\neffect = \"permit\"\n{rest}");
+    remark("[fs]\nread = [\"/a/b/**\"]\ndeny = [\"/a/**\"]", "fs.read:/a/b/**", Concern::Shadowed);
+    remark("[tools]\nallow = [\"a\"]\ndeny = [\"a*\"]", "tools.allow:a", Concern::Shadowed);
+    remark("[net]\ndns = [\"*.a.com\", \"x.a.com\"]", "net.dns:x.a.com", Concern::Redundant);
+    remark("[fs]\nread = [\"/a/**\", \"/a/*.txt\"]", "fs.read:/a/*.txt", Concern::Redundant);
+    remark("[fs]\nread = [\"/**\"]", "fs.read:/**", Concern::Broad);
+    remark("[http]\nallow = [\"GET https://**\"]", "http.allow:GET https://**", Concern::Broad);
+    remark("[http]\nallow = [\"GET https://*/x\"]", "http.allow:GET https://*/x", Concern::Broad);
+    remark("[tools]\nallow = [\"*\"]", "tools.allow:*", Concern::Broad);
+    remark("[net]\nconnect = [\"ip:0.0.0.0/0:443\"]", "net.connect:ip:0.0.0.0/0:443", Concern::Broad);
+    remark(&rule("operation = \"*\"\ntarget = \"*\""), "r", Concern::Broad);
+    let sql = "operation = \"execute\"\ntarget = \"sql\"\nwhen.args.\"/query\" = { starts = \"SELECT \" }";
+    remark(&rule(sql), "r", Concern::Text);
+    let url =
+        "operation = \"execute\"\ntarget = \"fetch\"\nwhen.args.\"/url\" = { matches = \"https://a.com*\" }";
+    remark(&rule(url), "r", Concern::LooseUrl);
+    let fine =
+        policy(&rule(&url.replace("matches", "format = \"url\", matches").replace("a.com*", "a.com/**")));
+    assert_eq!(fine.lint(), []);
+    assert_eq!(Policy::baseline().lint(), []);
+}
+
+/// One row: the changes from one policy to the other, each by its direction and a word of its text.
+#[track_caller]
+fn changes(old: &str, new: &str, expected: &[(Direction, &str)]) {
+    let changes = policy(old).diff(&policy(new));
+    assert_eq!(changes.len(), expected.len(), "{changes:#?}");
+    for (change, (direction, words)) in changes.iter().zip(expected) {
+        assert!(change.direction == *direction && change.text.contains(words), "{change:#?}");
+    }
+}
+
+#[test]
+fn diff() {
+    use Direction::{Narrows, Neutral, Widens};
+    changes("", "", &[]);
+    changes("[fs]\nread = [\"/a\"]", "# the same\nfs.read = [\"/a\"]", &[]);
+    changes("", "[fs]\nread = [\"/a\"]", &[(Widens, "now permitted: 'fs.read:/a'")]);
+    changes("[fs]\nread = [\"/a\"]", "", &[(Narrows, "no longer permitted")]);
+    changes("[fs]\ndeny = [\"/a\"]", "", &[(Widens, "no longer forbidden")]);
+    changes(
+        "[fs]\nread = [\"/a/**\"]",
+        "[fs]\nread = [\"/a/**\", \"/a/b\"]",
+        &[(Neutral, "as 'fs.read:/a/**' says too")],
+    );
+    changes("[fs]\nread = [\"/a\"]", "[fs]\nread = [\"/b\"]", &[(Widens, "/b"), (Narrows, "/a")]);
+    changes(
+        "",
+        "profiles = []",
+        &[(Narrows, "heap"); 5].map(|(direction, _)| (direction, "no longer permitted: 'baseline:")),
+    );
+    changes("[budgets]\ntokens = 5", "[budgets]\ntokens = 6", &[(Widens, "budget tokens: 5 becomes 6")]);
+    changes("[budgets]\ntokens = 5", "", &[(Widens, "budget tokens: 5 becomes unlimited")]);
+    changes(
+        "",
+        "[agent.a]\ninfer.max_tokens = 5",
+        &[(Narrows, "tokens of one inference of 'a': unlimited becomes 5")],
+    );
+    changes("", "[[capability]]\nname = \"x\"", &[(Widens, "now granted")]);
+    changes("", "[wasm]\nmodules = [\"x\"]", &[(Neutral, "to be reviewed")]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// What was recorded passes under the policy that was written, and hardly anything else does.
+    #[test]
+    fn a_record_permits_what_it_saw(
+        seen in proptest::collection::vec((0usize..6, "[a-c\"\\\\*é\n]{1,4}", 0usize..3), 0..12),
+        other in ("[d-f]{1,4}", 0usize..3),
+    ) {
+        let agents = ["main", "crew/a", "crew/b*"];
+        let make = |kind: usize, name: &str| match kind {
+            0 => Target::path(&format!("/{name}")).map(|target| (Action::FsRead, target)),
+            1 => Target::path(&format!("/{name}")).map(|target| (Action::FsList, target)),
+            2 => Target::path(&format!("/{name}")).map(|target| (Action::FsDelete, target)),
+            3 => Target::tool(name).map(|target| (Action::Execute, target)),
+            4 => Target::url(&format!("https://example.com/{name}")).map(|target| (Action::HttpPost, target)),
+            _ => Target::model(name).map(|target| (Action::Infer, target)),
+        };
+        let mut recorder = Recorder::default();
+        let seen: Vec<_> = seen
+            .iter()
+            .filter_map(|(kind, name, agent)| Some((make(*kind, name).ok()?, agents[*agent])))
+            .collect();
+        for ((action, target), agent) in &seen {
+            recorder.note(&Query::new(agent, *action, target));
+        }
+        let text = recorder.to_toml();
+        let policy = policy(&text);
+        for ((action, target), agent) in &seen {
+            let verdict = policy.decide(&Query::new(agent, *action, target)).verdict;
+            prop_assert!(verdict.is_permit(), "{} {}\n{}", action, target, text);
+        }
+        let (action, target) = make(0, &other.0).unwrap();
+        prop_assert!(!policy.decide(&Query::new(agents[other.1], action, &target)).verdict.is_permit());
+    }
+}
