@@ -136,7 +136,9 @@ impl Policy {
                 return;
             }
             if rule.applies(facts).is_err() {
-                near = near.map_or(Some(place), |near| Some(near.min(place)));
+                if rule.effect == Effect::Permit {
+                    near = near.map_or(Some(place), |near| Some(near.min(place)));
+                }
                 return;
             }
             match self.state(rule, query) {

@@ -68,8 +68,8 @@ impl Window {
                 if from < until {
                     days.contains(day) && (from..until).contains(&minute)
                 } else {
-                    let yesterday = day.checked_sub(1).is_some_and(|day| days.contains(day));
-                    days.contains(day) && minute >= from || yesterday && minute < until
+                    // Six days on is the weekday of yesterday.
+                    days.contains(day) && minute >= from || days.contains(day + 6) && minute < until
                 }
             }
         }

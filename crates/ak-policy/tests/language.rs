@@ -31,7 +31,7 @@ fn unknown_keys() {
     refused("[agent.\"crew\"]\ntools.alow = []", "2:7", "unknown key 'alow'", "'allow'");
     refused(
         "[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\nwhen.args.\"/x\" = { equal = 1 }",
-        "5:21",
+        "5:20",
         "unknown key 'equal'",
         "'equals'",
     );

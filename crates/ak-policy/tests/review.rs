@@ -55,7 +55,7 @@ fn surprises_are_told() {
     assert_eq!((surprise.name.as_str(), surprise.expected.as_str()), ("nobody reads this", "forbid"));
     assert_eq!(surprise.found, "deny: no rule permits fs.read on /etc/passwd");
     let error = Policy::baseline()
-        .test("[[case]]\noperation = \"read\"\ntarget = \"/x\"\nexpect = \"denied\"")
+        .test("[[case]]\noperation = \"read\"\ntarget = \"/x\"\nexpect = \"dney\"")
         .unwrap_err();
     assert_eq!((error.line, error.column), (4, 10));
     assert!(error.to_string().contains("did you mean 'deny'"), "{error}");
