@@ -36,6 +36,7 @@ use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
     hash::Hash,
+    log::Missing,
     tiled::TiledTree,
     tree::Tree,
 };
@@ -75,6 +76,9 @@ pub enum JournalError {
     /// A write or sync failed before: what was not acknowledged may or may not be there. Open the journal again.
     #[error("journal failed to sync and must be opened again")]
     Poisoned,
+    /// There is no such entry, or no longer.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// What should be read has changed on disk since it was checked.
     #[error("entry {seq} changed on disk since it was checked")]
     Changed {

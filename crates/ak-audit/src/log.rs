@@ -114,7 +114,9 @@ impl Log {
         self.tree.push(leaf);
         self.bytes = self.bytes.saturating_add(Log::cost(&record));
         self.records.push_back(record);
-        self.prune();
+        if self.bytes > self.bytes_max {
+            self.prune();
+        }
         Ok(leaf)
     }
 

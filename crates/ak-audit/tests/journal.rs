@@ -69,11 +69,11 @@ fn what_is_buffered_counts_once_it_is_synced() {
     assert_eq!(journal.append(&model[..2]), Ok(2));
     assert_eq!(journal.append(&model[2..5]), Ok(5));
     assert_eq!((journal.len(), journal.records(0..9).count()), (0, 0));
-    assert_eq!(journal.record(0), Ok(Err(Missing::Absent)));
+    assert_eq!(journal.record(0), Err(Missing::Absent.into()));
     assert_eq!(journal.inclusion_proof(0, 1), Err(ProofError::Range));
     assert_eq!(journal.sync(), Ok(5));
-    assert_eq!(journal.record(4), Ok(Ok(model[4].clone())));
-    assert_eq!(journal.record(5), Ok(Err(Missing::Absent)));
+    assert_eq!(journal.record(4), Ok(model[4].clone()));
+    assert_eq!(journal.record(5), Err(Missing::Absent.into()));
     journal.append(&model[5..]).unwrap();
     assert_eq!(open(SimDisk::with(journal.disk().files())).len(), 5);
 }
@@ -116,7 +116,7 @@ fn many_records_in_one_sync_and_large_bodies() {
     model.push(large);
     let journal = open(journal.into_disk());
     assert!(journal.records(0..u64::MAX).map(|record| record.unwrap().1).eq(model.iter().cloned()));
-    assert_eq!(journal.record(3000), Ok(Ok(model[3000].clone())));
+    assert_eq!(journal.record(3000), Ok(model[3000].clone()));
 }
 
 fn tree(model: &[Record]) -> FullTree {
@@ -143,6 +143,9 @@ proptest! {
             journal = open(journal.into_disk());
         }
         prop_assert_eq!(journal.pruned_below(), below);
+        if let Some(gone) = below.checked_sub(1) {
+            prop_assert_eq!(journal.record(gone), Err(Missing::Pruned.into()));
+        }
         let (from, to) = (from, from.saturating_add(length));
         let expected: Vec<u64> = (from.max(below)..to.min(count)).collect();
         // Taken from both ends in an arbitrary order.

@@ -28,15 +28,13 @@ impl<D: Disk> Journal<D> {
     /// The record of entry `seq`.
     ///
     /// # Errors
-    /// When the disk fails. The inner result tells whether the entry was pruned or never was.
-    pub fn record(&self, seq: u64) -> Result<Result<Record, Missing>, JournalError> {
+    /// When it was pruned or never was, or the disk fails.
+    pub fn record(&self, seq: u64) -> Result<Record, JournalError> {
         if seq < self.base.size() {
-            return Ok(Err(Missing::Pruned));
+            return Err(Missing::Pruned.into());
         }
-        match self.records(seq..seq.saturating_add(1)).next() {
-            Some(record) => Ok(Ok(record?.1)),
-            None => Ok(Err(Missing::Absent)),
-        }
+        let found = self.records(seq..seq.saturating_add(1)).next();
+        Ok(found.ok_or(Missing::Absent)??.1)
     }
 
     /// Proves that entry `seq` stands in the log of the first `size` entries (RFC 6962 §2.1.1). Reads two tiles of 256
@@ -108,7 +106,8 @@ impl<D: Disk> Journal<D> {
 
     /// The durable records of one block.
     pub(crate) fn block(&self, block: &Block) -> Result<Vec<(u64, Record)>, JournalError> {
-        let segment = self.segments.iter().find(|segment| segment.first == block.segment);
+        let segment = self.segments.binary_search_by_key(&block.segment, |segment| segment.first).ok();
+        let segment = segment.and_then(|index| self.segments.get(index));
         let Some(segment) = segment else { return Err(JournalError::Changed { seq: block.first }) };
         let position = self.blocks().partition_point(|other| other.first <= block.first);
         let next = self.blocks().get(position).filter(|next| next.segment == block.segment);
