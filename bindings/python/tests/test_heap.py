@@ -60,7 +60,6 @@ def test_read_json_parses(ak: AuthorityKernel) -> None:
     "value",
     [
         pytest.param(b"[" * DEEP + b"]" * DEEP, id="deep json"),
-        pytest.param(b"[" * DEEP, id="the beginning of deep json"),
         pytest.param(b'"' + b"x" * HUGE + b'"', id="huge json"),
         pytest.param(b"x" * HUGE, id="huge raw"),
         pytest.param({"x": "x" * HUGE}, id="huge object"),
