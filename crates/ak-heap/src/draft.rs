@@ -203,9 +203,7 @@ impl<'h> Draft<'h> {
     fn room(&self, more: u64, fewer: u64) -> Result<u64, HeapError> {
         let max = self.heap.config().bytes_max;
         let bytes = self.usage.bytes.saturating_sub(fewer).checked_add(more);
-        bytes
-            .filter(|bytes| *bytes <= max || more <= fewer)
-            .ok_or(HeapError::Quota { quota: Quota::Bytes, max })
+        bytes.filter(|bytes| *bytes <= max).ok_or(HeapError::Quota { quota: Quota::Bytes, max })
     }
 
     /// The object, if it has the version that the caller expects.
@@ -309,9 +307,6 @@ fn check_content(content: &Content, config: &HeapConfig) -> Result<(), HeapError
 }
 
 fn difference(after: u64, before: u64) -> i64 {
-    i64::try_from(i128::from(after) - i128::from(before)).unwrap_or(if after > before {
-        i64::MAX
-    } else {
-        i64::MIN
-    })
+    let difference = i128::from(after) - i128::from(before);
+    difference.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }

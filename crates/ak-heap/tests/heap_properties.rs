@@ -9,7 +9,7 @@ use model::{Model, config, operation};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(documents::cases(400))]
+    #![proptest_config(documents::cases(200))]
 
     #[test]
     fn the_heap_does_what_the_model_does(ops in prop::collection::vec(operation(), 1..60)) {

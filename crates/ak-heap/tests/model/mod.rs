@@ -259,10 +259,8 @@ impl Model {
     }
 
     fn push(&mut self, position: usize, content: Content) -> Result<(), HeapError> {
-        let before = self.usage(|object| object.state == State::Live).bytes;
         self.objects[position].contents.push(content);
-        let after = self.usage(|object| object.state == State::Live).bytes;
-        if after <= before { Ok(()) } else { self.check_bytes() }
+        self.check_bytes()
     }
 
     fn write(&mut self, handle: Handle, patch: &Patch, expected: Option<u64>) -> Result<(), HeapError> {
