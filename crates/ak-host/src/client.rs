@@ -1,27 +1,42 @@
-//! A kernel behind a Unix socket.
+//! A kernel behind a Unix socket. Calls of several threads share the connection and pipeline.
 
 use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::Shutdown,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        mpsc::{Sender, channel},
+    },
 };
 
 use ak_json::{Object, Value};
-use ak_kernel::{Code, Failure, Outcome, Request, outcome_from_value, wire::Flags};
+use ak_kernel::{
+    Code, Failure, Outcome, Request, outcome_from_value,
+    wire::{Flags, PAYLOAD_BYTES_MAX, encode},
+};
 
-use crate::wire;
+use crate::wire::{self, Frame};
 
-/// One connection: one session. Calls take turns.
+/// One connection: one session.
 pub(crate) struct Client {
     path: PathBuf,
     token: Option<String>,
     owner: bool,
-    stream: Mutex<Option<Line>>,
+    line: Arc<Mutex<Line>>,
+    /// Agents' connections opened through this one: they end with it.
+    agents: Mutex<Vec<Weak<Client>>>,
 }
 
+/// The writing end, and who waits for what.
 struct Line {
     stream: UnixStream,
     sequence: u64,
+    waiting: BTreeMap<u64, Sender<Frame>>,
+    /// Why there is no connection any more.
+    ended: Option<Failure>,
 }
 
 impl Client {
@@ -31,7 +46,7 @@ impl Client {
         token: Option<String>,
         agent: Option<&str>,
     ) -> Result<Client, Failure> {
-        let unreachable = |error| {
+        let unreachable = |error: std::io::Error| {
             let message =
                 format!("no kernel answers at unix:{}: {error} (start one with `ak serve`)", path.display());
             Failure::new(Code::Io, message)
@@ -54,12 +69,18 @@ impl Client {
         }
         let owner =
             answer.payload.get("result").and_then(|result| result.get("owner")).and_then(Value::as_bool);
-        Ok(Client {
-            path: path.to_owned(),
-            token,
-            owner: owner.unwrap_or(false),
-            stream: Mutex::new(Some(Line { stream, sequence: 0 })),
-        })
+        let reader = stream.try_clone().map_err(unreachable)?;
+        let line = Line { stream, sequence: 0, waiting: BTreeMap::new(), ended: None };
+        let line = Arc::new(Mutex::new(line));
+        let listener = line.clone();
+        std::thread::Builder::new()
+            .name("ak-client".into())
+            .spawn(move || listen(reader, &listener))
+            .map_err(unreachable)?;
+        // Only the owner's connection needs the token again.
+        let owner = owner.unwrap_or(false);
+        let token = token.filter(|_| owner);
+        Ok(Client { path: path.to_owned(), token, owner, line, agents: Mutex::default() })
     }
 
     pub(crate) fn is_owner(&self) -> bool {
@@ -67,60 +88,130 @@ impl Client {
     }
 
     /// Another connection, as an agent.
-    pub(crate) fn agent(&self, name: &str) -> Result<Client, Failure> {
-        Client::connect(&self.path, self.token.clone(), Some(name))
+    pub(crate) fn agent(&self, name: &str) -> Result<Arc<Client>, Failure> {
+        if !self.owner {
+            return Err(Failure::new(Code::PolicyDeny, "only the owner opens a session for an agent"));
+        }
+        self.line()?.check()?;
+        let agent = Arc::new(Client::connect(&self.path, self.token.clone(), Some(name))?);
+        if let Ok(mut agents) = self.agents.lock() {
+            agents.retain(|agent| agent.strong_count() > 0);
+            agents.push(Arc::downgrade(&agent));
+        }
+        Ok(agent)
     }
 
     pub(crate) fn call(&self, request: &Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
-        let operation = request.operation();
-        let mut guard =
-            self.stream.lock().map_err(|_| Failure::new(Code::Io, "a thread died holding the connection"))?;
-        let Some(line) = guard.as_mut() else {
-            return Err(Failure::new(Code::NotConfigured, "the kernel is closed"));
-        };
-        let answer = line.exchange(request, on_chunk);
-        if answer.is_err() {
-            // Half an exchange leaves a stream that nobody can read on.
-            *guard = None;
+        let payload = wire::request_payload(request).to_json();
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let message = format!(
+                "a request of {} bytes is above the limit of {PAYLOAD_BYTES_MAX} bytes",
+                payload.len()
+            );
+            return Err(Failure::new(Code::Limit, message));
         }
-        outcome_from_value(operation, &answer?)?
-    }
-
-    pub(crate) fn close(&self) {
-        if let Ok(mut guard) = self.stream.lock() {
-            *guard = None;
-        }
-    }
-}
-
-impl Line {
-    fn exchange(
-        &mut self,
-        request: &Request,
-        on_chunk: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Value, Failure> {
-        self.sequence += 1;
-        wire::write(&mut self.stream, Flags::REQUEST, self.sequence, &wire::request_payload(request))?;
+        let (sender, receiver) = channel();
+        let sequence = self.line()?.send(payload.as_bytes(), sender)?;
         loop {
-            let Some(frame) = wire::read(&mut self.stream)? else {
-                return Err(Failure::new(
-                    Code::UnknownOutcome,
-                    "the kernel closed the connection before it answered",
-                ));
-            };
-            if frame.sequence != self.sequence {
-                return Err(Failure::new(Code::FrameInvalid, "the kernel answered another request"));
-            }
+            let Ok(frame) = receiver.recv() else { return Err(self.line()?.lost()) };
             if !frame.flags.has(Flags::CHUNK) {
-                return Ok(frame.payload);
+                return outcome_from_value(request.operation(), &frame.payload)?;
             }
             let chunk = frame.payload.get("data").and_then(Value::as_str).unwrap_or_default();
             if !on_chunk(chunk) {
+                self.line()?.cancel(sequence)?;
                 return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
             }
         }
     }
+
+    /// Ends the connection, and those of its agents.
+    pub(crate) fn close(&self) {
+        if let Ok(mut line) = self.line() {
+            line.end(Failure::new(Code::NotConfigured, "the kernel is closed"));
+        }
+        let agents = self.agents.lock().map(|mut agents| std::mem::take(&mut *agents)).unwrap_or_default();
+        for agent in agents.iter().filter_map(Weak::upgrade) {
+            agent.close();
+        }
+    }
+
+    fn line(&self) -> Result<MutexGuard<'_, Line>, Failure> {
+        self.line.lock().map_err(|_| Failure::new(Code::Io, "a thread died while it held the connection"))
+    }
 }
 
-/// Shared by the clones of one connection.
-pub(crate) type SharedClient = Arc<Client>;
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Line {
+    fn check(&self) -> Result<(), Failure> {
+        self.ended.clone().map_or(Ok(()), Err)
+    }
+
+    fn send(&mut self, payload: &[u8], sender: Sender<Frame>) -> Result<u64, Failure> {
+        self.check()?;
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.waiting.insert(sequence, sender);
+        self.put(Flags::REQUEST, sequence, payload)?;
+        Ok(sequence)
+    }
+
+    /// Tells the kernel that nobody waits for the rest of a stream.
+    fn cancel(&mut self, sequence: u64) -> Result<(), Failure> {
+        self.waiting.remove(&sequence);
+        self.put(Flags::REQUEST.with(Flags::END), sequence, b"{}")
+    }
+
+    fn put(&mut self, flags: Flags, sequence: u64, payload: &[u8]) -> Result<(), Failure> {
+        let frame = encode(flags, sequence, payload).map_err(wire::refused)?;
+        let written = self.stream.write_all(&frame);
+        written.map_err(|error| {
+            // Half a frame leaves a stream that nobody can read on.
+            let failure = Failure::new(Code::UnknownOutcome, format!("the connection broke: {error}"));
+            self.end(failure.clone());
+            failure
+        })
+    }
+
+    /// Why a call that was sent got no answer.
+    fn lost(&self) -> Failure {
+        let closed = self.ended.clone().filter(|failure| failure.code == Code::NotConfigured);
+        let message = "the kernel closed the connection before it answered";
+        closed.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message))
+    }
+
+    fn end(&mut self, failure: Failure) {
+        self.ended.get_or_insert(failure);
+        self.waiting.clear();
+        // The other side may have closed it already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Hands each frame to whoever waits for it, until the stream ends.
+fn listen(mut reader: UnixStream, line: &Mutex<Line>) {
+    loop {
+        let frame = wire::read(&mut reader);
+        let Ok(mut line) = line.lock() else { return };
+        match frame {
+            Ok(Some(frame)) => {
+                let sequence = frame.sequence;
+                let last = !frame.flags.has(Flags::CHUNK);
+                if let Some(waiting) = line.waiting.get(&sequence) {
+                    // A caller that is gone needs no frame.
+                    let _ = waiting.send(frame);
+                }
+                if last {
+                    line.waiting.remove(&sequence);
+                }
+            }
+            Ok(None) => return line.end(Failure::new(Code::Io, "the kernel closed the connection")),
+            Err(failure) => return line.end(failure),
+        }
+    }
+}

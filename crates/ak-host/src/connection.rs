@@ -7,7 +7,7 @@ use ak_json::Text;
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, Session};
 
 use crate::{
-    client::{Client, SharedClient},
+    client::Client,
     clock,
     driver::{Driver, HostConfig},
     files::Protected,
@@ -56,7 +56,7 @@ pub struct Connection {
 #[derive(Clone)]
 enum End {
     Embedded(Driver, Session),
-    Remote(SharedClient),
+    Remote(Arc<Client>),
 }
 
 impl Connection {
@@ -140,7 +140,7 @@ impl Connection {
                 let session = driver.open_agent(*session, name)?;
                 Ok(Connection { end: End::Embedded(driver.clone(), session) })
             }
-            End::Remote(client) => Ok(Connection { end: End::Remote(Arc::new(client.agent(name)?)) }),
+            End::Remote(client) => Ok(Connection { end: End::Remote(client.agent(name)?) }),
         }
     }
 

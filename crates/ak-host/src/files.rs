@@ -150,12 +150,23 @@ fn walk(root: &str, components: &[&str]) -> Result<OwnedFd, FileError> {
     let mut current = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let device = fstat(&current)?.st_dev;
     for component in components {
-        current = open_directory(current.as_fd(), component)?;
+        current = match open_directory(current.as_fd(), component) {
+            Ok(next) => next,
+            Err(error) => return Err(link_or(current.as_fd(), component, error)),
+        };
         if fstat(&current)?.st_dev != device {
             return Err(FileError::Mount);
         }
     }
     Ok(current)
+}
+
+/// What cannot be entered may be a symbolic link, which deserves its own name.
+fn link_or(parent: BorrowedFd<'_>, name: &str, error: io::Error) -> FileError {
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => FileError::Link,
+        Ok(_) | Err(_) => error.into(),
+    }
 }
 
 fn open_directory(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, io::Error> {

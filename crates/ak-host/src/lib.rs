@@ -42,6 +42,6 @@ pub use files::LIST_ENTRIES_MAX;
 pub use http::{CONNECT_TIMEOUT_MS, REDIRECTS_MAX};
 pub use infer::BYTES_PER_TOKEN;
 pub use log::{JOURNAL_DIRECTORY, MEMORY_LOG_BYTES_MAX, read_journal};
-pub use server::{CONNECTIONS_MAX, GUEST, Server, owner_token};
+pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, GUEST, Server, owner_token};
 
 pub use {ak_json, ak_kernel};

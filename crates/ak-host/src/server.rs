@@ -1,6 +1,7 @@
 //! The daemon: one kernel offered on a Unix socket.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::unix::{
         fs::{OpenOptionsExt, PermissionsExt},
@@ -8,14 +9,14 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use ak_json::{Value, object};
 use ak_kernel::{
-    Code, Failure, Session, outcome_to_value,
+    Code, Failure, Outcome, Request, Session, outcome_to_value,
     wire::{Flags, PAYLOAD_BYTES_MAX, VERSION},
 };
 
@@ -23,6 +24,8 @@ use crate::{connection::Connection, driver::Driver, wire};
 
 /// Most connections at once; the next one is told so and closed.
 pub const CONNECTIONS_MAX: u64 = 1_024;
+/// Most effects of one connection under way at once.
+pub const EFFECTS_MAX: usize = 256;
 /// The agent that connections without a credential share.
 pub const GUEST: &str = "guest";
 /// Bytes of the owner's token before it is written as hexadecimal.
@@ -125,7 +128,7 @@ pub fn owner_token(path: &Path) -> io::Result<String> {
     }
 }
 
-/// One connection: HELLO, then requests one after the other.
+/// One connection: HELLO, then requests.
 fn serve(driver: &Driver, token: &str, mut stream: UnixStream) -> Result<(), Failure> {
     let Some(hello) = wire::read(&mut stream)? else { return Ok(()) };
     let opened = match hello.flags.has(Flags::HELLO) {
@@ -143,33 +146,124 @@ fn serve(driver: &Driver, token: &str, mut stream: UnixStream) -> Result<(), Fai
     let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": session.is_owner() };
     let welcome = object! { "ok": true, "result": welcome };
     wire::write(&mut stream, Flags::HELLO.with(Flags::RESPONSE), hello.sequence, &welcome)?;
-    let mut newest = hello.sequence;
-    while let Some(frame) = wire::read(&mut stream)? {
+    let line = Arc::new(ServerLine {
+        driver: driver.clone(),
+        session,
+        writer: Mutex::new(stream.try_clone().map_err(|error| Failure::new(Code::Io, error.to_string()))?),
+        under_way: Mutex::default(),
+    });
+    let ended = requests(&line, &mut stream, hello.sequence);
+    line.cancel_all();
+    ended
+}
+
+/// What the threads of one connection share.
+struct ServerLine {
+    driver: Driver,
+    session: Session,
+    writer: Mutex<UnixStream>,
+    /// The requests that are being performed, and whether the client still waits.
+    under_way: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
+}
+
+/// Takes requests until the client is gone. What the kernel answers by itself is answered here; an effect gets a thread, so
+/// that what follows it need not wait.
+fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) -> Result<(), Failure> {
+    while let Some(frame) = wire::read(stream)? {
         let sequence = frame.sequence;
-        let outcome = if frame.sequence <= newest {
-            Err(Failure::new(Code::Replay, format!("sequence {sequence} does not rise above {newest}")))
-        } else if !frame.flags.has(Flags::REQUEST) {
-            Err(Failure::new(Code::FrameInvalid, "the frame is not a request"))
-        } else {
-            newest = sequence;
-            wire::request_of(&frame.payload).and_then(|request| {
-                driver.call_streaming(session, request, &mut |chunk| {
-                    let payload = object! { "data": chunk };
-                    wire::write(&mut stream, Flags::RESPONSE.with(Flags::CHUNK), sequence, &payload).is_ok()
-                })
-            })
-        };
-        let flags = if outcome.is_ok() { Flags::RESPONSE } else { Flags::RESPONSE.with(Flags::ERROR) };
-        let payload = outcome_to_value(&outcome);
-        match wire::write(&mut stream, flags.with(Flags::END), sequence, &payload) {
-            Err(failure) if failure.code == Code::FrameTooLarge => {
-                let payload = outcome_to_value(&Err(failure));
-                wire::write(&mut stream, Flags::RESPONSE.with(Flags::ERROR), sequence, &payload)?;
-            }
-            other => other?,
+        if frame.flags == Flags::REQUEST.with(Flags::END) {
+            line.cancel(sequence);
+            continue;
+        }
+        if sequence <= newest {
+            let message = format!("sequence {sequence} does not rise above {newest}");
+            line.answer(sequence, &Err(Failure::new(Code::Replay, message)))?;
+            continue;
+        }
+        newest = sequence;
+        if frame.flags != Flags::REQUEST {
+            line.answer(sequence, &Err(Failure::new(Code::FrameInvalid, "the frame is not a request")))?;
+            continue;
+        }
+        match wire::request_of(&frame.payload) {
+            Err(failure) => line.answer(sequence, &Err(failure))?,
+            Ok(request) if request.is_effect() => line.perform(sequence, request)?,
+            Ok(request) => line.answer(sequence, &line.driver.call(line.session, request))?,
         }
     }
     Ok(())
+}
+
+impl ServerLine {
+    /// Performs an effect on a thread of its own.
+    fn perform(self: &Arc<Self>, sequence: u64, request: Request) -> Result<(), Failure> {
+        let wanted = Arc::new(AtomicBool::new(true));
+        let full = match self.under_way.lock() {
+            Ok(under_way) if under_way.len() >= EFFECTS_MAX => true,
+            Ok(mut under_way) => {
+                under_way.insert(sequence, wanted.clone());
+                false
+            }
+            Err(_) => true,
+        };
+        if full {
+            let message = format!("{EFFECTS_MAX} requests of this connection are under way already");
+            return self.answer(sequence, &Err(Failure::new(Code::Quota, message)));
+        }
+        let line = self.clone();
+        let work = move || {
+            let outcome = line.driver.call_streaming(line.session, request, &mut |chunk| {
+                let payload = object! { "data": chunk };
+                let flags = Flags::RESPONSE.with(Flags::CHUNK);
+                wanted.load(Ordering::Relaxed) && line.write(flags, sequence, &payload).is_ok()
+            });
+            line.cancel(sequence);
+            // A client that is gone needs no answer.
+            let _ = line.answer(sequence, &outcome);
+        };
+        match std::thread::Builder::new().name("ak-effect".into()).spawn(work) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.cancel(sequence);
+                self.answer(
+                    sequence,
+                    &Err(Failure::new(Code::Quota, format!("no thread for the request: {error}"))),
+                )
+            }
+        }
+    }
+
+    fn answer(&self, sequence: u64, outcome: &Outcome) -> Result<(), Failure> {
+        let flags = if outcome.is_ok() { Flags::RESPONSE } else { Flags::RESPONSE.with(Flags::ERROR) };
+        match self.write(flags.with(Flags::END), sequence, &outcome_to_value(outcome)) {
+            Err(failure) if failure.code == Code::FrameTooLarge => {
+                let flags = Flags::RESPONSE.with(Flags::ERROR).with(Flags::END);
+                self.write(flags, sequence, &outcome_to_value(&Err(failure)))
+            }
+            written => written,
+        }
+    }
+
+    fn write(&self, flags: Flags, sequence: u64, payload: &Value) -> Result<(), Failure> {
+        let died = |_| Failure::new(Code::Io, "a thread died while it held the connection");
+        wire::write(&mut *self.writer.lock().map_err(died)?, flags, sequence, payload)
+    }
+
+    /// The client does not wait for this any longer: a stream stops at its next piece.
+    fn cancel(&self, sequence: u64) {
+        if let Some(wanted) = self.under_way.lock().ok().and_then(|mut under_way| under_way.remove(&sequence))
+        {
+            wanted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn cancel_all(&self) {
+        if let Ok(mut under_way) = self.under_way.lock() {
+            for wanted in std::mem::take(&mut *under_way).into_values() {
+                wanted.store(false, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 /// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; without one it is a guest.

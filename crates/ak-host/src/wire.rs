@@ -56,7 +56,7 @@ pub(crate) fn write(
     stream.write_all(&frame).map_err(|error| Failure::new(Code::Io, format!("the connection broke: {error}")))
 }
 
-fn refused(error: ak_kernel::wire::FrameError) -> Failure {
+pub(crate) fn refused(error: ak_kernel::wire::FrameError) -> Failure {
     use ak_kernel::wire::FrameError;
     let code = match error {
         FrameError::TooLarge(_) => Code::FrameTooLarge,
