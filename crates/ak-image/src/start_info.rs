@@ -233,9 +233,10 @@ mod tests {
                 for occupied in [IMAGE, module] {
                     prop_assert!(occupied.is_empty() || heap.end <= occupied.start || occupied.end <= heap.start);
                 }
-                prop_assert!(map.iter().any(|(start, size, kind)| {
+                let inside = |(start, size, kind): &(u64, u64, u32)| {
                     *kind == 1 && *start <= heap.start && heap.end <= start + size
-                }));
+                };
+                prop_assert!(map.iter().any(inside));
             }
         }
     }
