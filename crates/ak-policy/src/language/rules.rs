@@ -131,7 +131,6 @@ fn kind_of(text: &str, kinds: &[TargetKind]) -> Option<TargetKind> {
     };
     match text.split_once(':') {
         _ if text.starts_with('/') || text.starts_with("./") => Some(TargetKind::Path),
-        Some((_, rest)) if rest.starts_with("//") => Some(TargetKind::Url),
         Some(("dns", rest)) => Some(endpoint(rest)),
         Some(("ip", _)) => Some(TargetKind::Endpoint),
         Some(("tool", _)) => Some(TargetKind::Tool),
@@ -140,6 +139,7 @@ fn kind_of(text: &str, kinds: &[TargetKind]) -> Option<TargetKind> {
         Some(("heap", _)) => Some(TargetKind::Heap),
         Some(("type", _)) => Some(TargetKind::Type),
         Some(("audit", _)) => Some(TargetKind::Audit),
+        Some((_, rest)) if rest.starts_with("//") => Some(TargetKind::Url),
         _ => match kinds {
             [only] => Some(*only),
             _ => None,
