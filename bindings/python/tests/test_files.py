@@ -72,7 +72,6 @@ def test_nothing_leads_out(ak: AuthorityKernel, granted: Path) -> None:
         f"{granted}/./.././secret.txt",
         f"{granted}//..//secret.txt",
         f"{granted}/link",
-        f"{granted}/directory/../secret.txt",
         "/proc/self/environ",
         "/proc/self/root/etc/passwd",
     ):
