@@ -4,14 +4,14 @@
 //! rule stands here; what is refused is refused by the kernel, with the kernel's codes. The interpreter is
 //! released around every call, so threads of one process meet only in the kernel.
 //!
-//! - [`kernel`]: the class `AuthorityKernel`, one method for each operation
-//! - [`session`]: a connection, and the one way a request takes through it
-//! - [`stream`]: the iterator that `inference_stream` gives
-//! - [`handle`]: the class `Handle`
-//! - [`argument`]: what the methods take: handles, paths, numbers, JSON
-//! - [`convert`]: JSON values to and from Python objects
-//! - [`error`]: failures become the exceptions of `authority_nanos.exceptions`
-//! - [`tables`]: the kernel's codes and operations, from which Python's enums are made
+//! - `kernel`: the class `AuthorityKernel`, one method for each operation
+//! - `session`: a connection, and the one way a request takes through it
+//! - `stream`: the iterator that `inference_stream` gives
+//! - `handle`: the class `Handle`
+//! - `argument`: what the methods take: handles, paths, numbers, JSON
+//! - `convert`: JSON values to and from Python objects
+//! - `error`: failures become the exceptions of `authority_nanos.exceptions`
+//! - `tables`: the kernel's codes and operations, from which Python's enums are made
 
 mod argument;
 mod convert;

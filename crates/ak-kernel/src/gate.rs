@@ -25,7 +25,7 @@ use crate::{
 
 /// Proof that a request passed the gate, and the request with it.
 ///
-/// Whatever reads or changes an agent's things, or lets an effect out, takes one by value. Only [`Gate::authorize`]
+/// Whatever reads or changes an agent's things, or lets an effect out, takes one by value. Only `Gate::authorize`
 /// makes one: the fields are private to this file.
 #[derive(Debug)]
 pub struct Permit {

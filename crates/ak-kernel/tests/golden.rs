@@ -1,0 +1,54 @@
+//! A scripted session's journal, byte for byte. When it changes, every journal ever written reads differently: raise
+//! `FORMAT_VERSION` or `SEMANTICS_VERSION` with it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::path::Path;
+
+use ak_json::object;
+use ak_kernel::{Filter, Request, stream};
+
+use support::{Machine, alloc, failure, file_read, handle, tool, write};
+
+/// Set to write the golden files instead of comparing them.
+const BLESS: &str = "AK_BLESS";
+
+fn session() -> Machine {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]\n[tools]\nallow = [\"add\"]\n[budgets]\ntool_calls = 5");
+    let counter = handle(machine.call(alloc("counter", r#"{"value":0,"name":"counter"}"#)));
+    machine.call(write(counter, r#"[{"op":"replace","path":"/value","value":42}]"#, Some(0))).unwrap();
+    machine.call(tool("add", r#"{"a":5,"b":3}"#)).unwrap();
+    failure(machine.call(file_read("/etc/shadow")));
+    let worker = machine.agent("worker");
+    failure(machine.call_as(worker, Request::Read { handle: counter }));
+    let shipped = Request::AuditLog {
+        event: "shipped".into(),
+        details: object! { "order": 7 },
+        subject: Some("alice".into()),
+    };
+    machine.call_as(worker, shipped).unwrap();
+    machine.call(Request::AuditQuery(Filter { newest: true, limit: Some(2), ..Filter::default() })).unwrap();
+    machine
+}
+
+#[test]
+fn the_journal_is_the_golden_one() {
+    let machine = session();
+    let journal = stream::encode(&machine.records);
+    let head = format!("{}\n", machine.kernel.head());
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::create_dir_all(&golden).unwrap();
+        std::fs::write(golden.join("session.journal"), &journal).unwrap();
+        std::fs::write(golden.join("session.head"), &head).unwrap();
+    }
+    assert_eq!(head, std::fs::read_to_string(golden.join("session.head")).unwrap());
+    assert!(journal == std::fs::read(golden.join("session.journal")).unwrap(), "the bytes differ");
+}
+
+#[test]
+fn it_replays() {
+    session().replayed();
+}
