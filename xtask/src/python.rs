@@ -17,6 +17,9 @@ const REQUIREMENTS: [&str; 3] = ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.11"]
 /// What the package is made from.
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "bindings/python"];
 
+/// What the build leaves beside the package's Python files, which the environment refers to.
+const MODULE: &str = "bindings/python/python/authority_nanos/_native.abi3.so";
+
 /// A Python program of the environment: `python`, `pytest`, …
 pub(crate) fn python(program: &str) -> Command {
     let mut command = command(environment().join("bin").join(program));
@@ -29,7 +32,7 @@ pub(crate) fn python(program: &str) -> Command {
 pub(crate) fn build() -> Result {
     let stamp = environment().join("built-from");
     let sources = fingerprint().map_err(|error| format!("cannot read the sources: {error}"))?;
-    if fs::read_to_string(&stamp).is_ok_and(|built| built == sources) {
+    if root().join(MODULE).exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == sources) {
         return Ok(());
     }
     if !environment().join("bin/maturin").exists() {
@@ -42,7 +45,7 @@ pub(crate) fn build() -> Result {
             .args(REQUIREMENTS))?;
     }
     println!("==> building the Python package");
-    run(python("maturin").args(["develop", "--quiet", "--manifest-path", "bindings/python/Cargo.toml"]))?;
+    run(python("maturin").args(["develop", "--manifest-path", "bindings/python/Cargo.toml"]))?;
     fs::write(&stamp, sources).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
 }
 
