@@ -9,7 +9,7 @@
 //!   read narrowly where it gives authority and widely where it takes authority away.
 //! - **One form, or none.** A [`Target`] can only be made by canonicalising, and what programs disagree about is
 //!   refused. So what was checked is, by type, what is used.
-//! - **Authority never grows.** An agent's ancestors must be permitted too; a [capability](capability) is the set of its
+//! - **Authority never grows.** An agent's ancestors must be permitted too; a [capability] is the set of its
 //!   caveats, and nothing takes one away.
 //! - **Compiled once.** Patterns are found by what is literal in them: a thousand rules decide as fast as ten, and no
 //!   pattern costs more than linear time. A permit allocates nothing.
@@ -61,6 +61,7 @@ mod decide;
 mod diff;
 mod expect;
 mod explain;
+mod family;
 mod grant;
 mod index;
 mod label;
