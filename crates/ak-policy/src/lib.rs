@@ -61,7 +61,6 @@ mod decide;
 mod diff;
 mod expect;
 mod explain;
-mod family;
 mod grant;
 mod index;
 mod label;
