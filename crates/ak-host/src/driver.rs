@@ -143,7 +143,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Everything recorded so far, as [`Replay`] takes it.
+    /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
         let unreadable =
             |error: ak_audit::JournalError| Failure::new(Code::Io, format!("the journal: {error}"));
