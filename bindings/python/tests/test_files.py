@@ -8,7 +8,6 @@ import pytest
 
 from authority_nanos import (
     AuthorityKernel,
-    AuthorityKernelError,
     BufferOverflowError,
     InvalidArgumentError,
     NotFoundError,
@@ -72,15 +71,14 @@ def test_nothing_leads_out(ak: AuthorityKernel, granted: Path) -> None:
         f"{granted}/./.././secret.txt",
         f"{granted}//..//secret.txt",
         f"{granted}/link",
+        f"{granted}/directory/secret.txt",
         "/proc/self/environ",
         "/proc/self/root/etc/passwd",
     ):
         with pytest.raises(OperationDeniedError):
             ak.file_read(path)
-    with pytest.raises(AuthorityKernelError):
-        ak.file_read(granted / "directory/secret.txt")
     for path in (outside, granted / "link", granted / "directory/secret.txt", granted / "hard"):
-        with pytest.raises(AuthorityKernelError):
+        with pytest.raises(OperationDeniedError):
             ak.file_write(path, b"overwritten")
     assert outside.read_text() == "secret"
 

@@ -92,7 +92,7 @@ def test_a_url_that_leads_nowhere(url: str) -> None:
 
 def test_a_faulty_policy_opens_nothing(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
-    with pytest.raises((NotFoundError, LibakError)):
+    with pytest.raises(NotFoundError):
         AuthorityKernel(policy=policy)
     policy.write_text("[fs]\nraed = []")
     with pytest.raises(InvalidArgumentError):
