@@ -90,7 +90,8 @@ impl Gate<'_> {
             return (session_rule(Ruled::Forbid, "owner-only"), Err(self.owner_only(&request)));
         }
         // The owner can always put a budget right again; everybody else pays for asking, whatever comes of it.
-        if !owner_only && !matches!(request, Request::BudgetSet { .. }) {
+        let mends_budget = self.session.is_owner() && matches!(request, Request::BudgetSet { .. });
+        if !owner_only && !mends_budget {
             let one = Costs { amounts: Vec::from([(Dimension::Compute, 1)]), charges: Vec::new() };
             match self.agents.reserve(self.session, &one, self.now) {
                 Ok(hold) => self.agents.settle(hold, &one.amounts),

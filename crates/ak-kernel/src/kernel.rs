@@ -23,7 +23,7 @@ use crate::{
     operation::Operation,
     record::{Chain, Facts, Input, Record},
     reply::{Failure, Outcome, Reply, outcome_to_value},
-    request::Request,
+    request::{Request, SUBJECT_BYTES_MAX},
     session::Session,
     time::{Now, Time},
     toolbox::Toolbox,
@@ -133,16 +133,15 @@ impl Kernel {
         let seq = self.chain.next_seq();
         let operation = request.operation();
         let agent = self.agents.get(session).map(|agent| agent.name.clone());
-        let mut subject = agent.clone().unwrap_or_default();
-        if let Request::Alloc { subject: Some(named), .. } | Request::AuditLog { subject: Some(named), .. } =
-            &request
-        {
-            subject = named.clone();
-        }
+        let named = self.named_subject(&request);
+        let subject = named.clone().ok().flatten().or_else(|| agent.clone()).unwrap_or_default();
         let input = Input::Dispatch { session, request: request.clone() };
-        let (ruling, next) = match &agent {
-            Some(agent) => self.decide(session, agent.clone(), request.clone()),
-            None => {
+        let (ruling, next) = match (&agent, named) {
+            (Some(_), Err(failure)) => {
+                (Ruling { ruled: Ruled::Refused, rule: Text::from("limit"), target: None }, Err(failure))
+            }
+            (Some(agent), Ok(_)) => self.decide(session, agent.clone(), request.clone()),
+            (None, _) => {
                 let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("session"), target: None };
                 (
                     ruling,
@@ -195,6 +194,20 @@ impl Kernel {
         self.record(&now, &input, facts, details);
         self.held.push_back((seq, output));
         CallId(seq)
+    }
+
+    /// Whom a request names as its subject, if the kernel can take one more.
+    fn named_subject(&self, request: &Request) -> Result<Option<Text>, Failure> {
+        let Some(subject) = request.subject() else { return Ok(None) };
+        let subjects_max = self.config.subjects_max;
+        if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
+            let message = format!("a subject's name has 1 to {SUBJECT_BYTES_MAX} bytes");
+            return Err(Failure::new(Code::InvalidArgument, message));
+        }
+        if self.chain.subjects_with(subject) > subjects_max {
+            return Err(Failure::new(Code::Quota, format!("there are {subjects_max} subjects already")));
+        }
+        Ok(Some(subject.clone()))
     }
 
     /// Decides on a request and, if it may pass, acts on it.

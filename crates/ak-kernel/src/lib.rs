@@ -69,7 +69,9 @@ pub use operation::{Operation, Who};
 pub use record::{FORMAT_VERSION, Record, SEMANTICS_VERSION};
 pub use replay::{Followed, Replay, ReplayError, Tools};
 pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
-pub use request::{FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request};
+pub use request::{
+    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
+};
 pub use session::Session;
 pub use time::{Now, Time};
 pub use toolbox::run_tool;

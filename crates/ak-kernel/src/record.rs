@@ -170,6 +170,12 @@ impl Chain {
         self.next_seq
     }
 
+    /// How many subjects there would be with this one.
+    pub(crate) fn subjects_with(&self, subject: &Text) -> u64 {
+        let fresh = !self.salts.contains_key(subject);
+        (self.salts.len() as u64).saturating_add(u64::from(fresh))
+    }
+
     pub(crate) const fn head(&self) -> Digest {
         self.previous
     }

@@ -204,6 +204,14 @@ impl Request {
         }
     }
 
+    /// Whom it says it is about, if it says so.
+    pub(crate) fn subject(&self) -> Option<&Text> {
+        match self {
+            Self::Alloc { subject, .. } | Self::AuditLog { subject, .. } => subject.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether performing it needs the host.
     pub const fn is_effect(&self) -> bool {
         matches!(
@@ -357,6 +365,8 @@ impl Request {
     }
 }
 
+/// Longest name of a subject, in bytes.
+pub const SUBJECT_BYTES_MAX: usize = 255;
 /// Longest file that is read where the caller sets no limit, in bytes.
 pub const FILE_BYTES_MAX: u64 = 10 << 20;
 /// Longest response that is taken where the caller sets no limit, in bytes.

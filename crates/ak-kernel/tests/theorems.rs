@@ -514,12 +514,17 @@ fn a_broken_policy_is_refused_whole_and_the_one_in_force_stays() {
     machine.effect(Session::OWNER, file_read("/data/x"));
 }
 
+fn about(subject: &str) -> Request {
+    Request::AuditLog { event: "shipped".into(), details: Value::Null, subject: Some(subject.into()) }
+}
+
 #[test]
 fn limits_are_limits() {
     let mut machine = Machine::with(Config {
         input_bytes_max: 100,
         heap_objects_max: 2,
         agents_max: 2,
+        subjects_max: 2,
         ..Config::default()
     });
     assert_eq!(failure(machine.call(alloc("x", &format!("\"{}\"", "y".repeat(200))))).code, Code::Limit);
@@ -527,6 +532,13 @@ fn limits_are_limits() {
     machine.call(alloc("x", "1")).unwrap();
     assert_eq!(failure(machine.call(alloc("x", "1"))).code, Code::Quota);
     machine.agent("one");
+    assert_eq!(
+        failure(machine.call(about("two")).clone()).code,
+        Code::Quota,
+        "main and the kernel are subjects too"
+    );
+    assert_eq!(failure(machine.call(about(&"x".repeat(256)))).code, Code::InvalidArgument);
+    assert_eq!(failure(machine.call(about(""))).code, Code::InvalidArgument);
     assert_eq!(failure(machine.call(Request::SessionOpen { agent: "two".into() })).code, Code::Quota);
     assert_eq!(machine.agent("one"), machine.agent("one"), "opening twice gives the same session");
     machine.replayed();
