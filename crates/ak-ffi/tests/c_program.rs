@@ -27,7 +27,8 @@ fn run(options: Option<&str>) -> Output {
         .output()
         .expect("a C compiler named cc");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    Command::new(program).args(options).output().unwrap()
+    // cargo's own search path would find the library of an earlier build first.
+    Command::new(program).args(options).env_remove("LD_LIBRARY_PATH").output().unwrap()
 }
 
 #[test]
