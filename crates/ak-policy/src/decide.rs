@@ -9,7 +9,7 @@ use crate::grant::{Grant, GrantId, GrantState};
 use crate::model::lineage;
 use crate::policy::Policy;
 use crate::query::Query;
-use crate::rule::{self, Effect, Rule};
+use crate::rule::{Effect, Rule, RuleTarget};
 use crate::target::{CanonicalIp, HostOrIp, Target};
 
 /// What a policy says to a request.
@@ -63,7 +63,7 @@ pub struct Decision<'p> {
     /// How much of the asking agent's path names the agent whose authority decided.
     agent_bytes: usize,
     rule: Option<&'p Rule>,
-    target: Option<&'p rule::Target>,
+    target: Option<&'p RuleTarget>,
 }
 
 impl<'p> Decision<'p> {
@@ -93,7 +93,7 @@ impl<'p> Decision<'p> {
 }
 
 impl Policy {
-    /// Decides about a request. A permit allocates nothing, unless a rule demands a `format`.
+    /// Decides about a request. A permit allocates nothing, unless a rule asks for a `format`, a label or provenance.
     ///
     /// Where the agent has ancestors (`crew` is one of `crew/writer`), each of them must be permitted to do the same; the
     /// decision is the one furthest from a permit, of equals the outermost ancestor's.

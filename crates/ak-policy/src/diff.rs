@@ -1,5 +1,6 @@
 //! What changes between two policies, as changed authority.
 
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -124,9 +125,9 @@ impl Policy {
 
 /// The rules of one policy that the other does not have, grants aside.
 fn absent<'p>(policy: &'p Policy, other: &Policy) -> impl Iterator<Item = &'p Rule> {
-    let known: Vec<Value> = other.rules().iter().map(Rule::body).collect();
+    let known: BTreeSet<String> = other.rules().iter().map(|rule| rule.body().to_json()).collect();
     let plain = policy.rules().iter().filter(|rule| rule.source != Source::Capability);
-    plain.filter(move |rule| !known.contains(&rule.body()))
+    plain.filter(move |rule| !known.contains(&rule.body().to_json()))
 }
 
 /// Tells of a rule that comes or goes; one that the other policy's rules cover changes nothing.

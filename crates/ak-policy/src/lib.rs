@@ -61,6 +61,7 @@ mod decide;
 mod diff;
 mod expect;
 mod explain;
+mod family;
 mod grant;
 mod index;
 mod label;

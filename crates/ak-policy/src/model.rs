@@ -35,14 +35,6 @@ impl Model {
         }
     }
 
-    /// Adds a grant; one that stands there already says nothing new.
-    pub(crate) fn add_grant(&mut self, grant: Grant, rule: Rule) {
-        if !self.grants.iter().any(|own| own.id == grant.id) {
-            self.grants.push(grant);
-            self.rules.push(rule);
-        }
-    }
-
     /// Brings everything into canonical order, in which the first rule that applies decides: forbids before asks before
     /// permits, plain permits before those that hang on a grant.
     pub(crate) fn finish(mut self) -> Self {
@@ -53,7 +45,9 @@ impl Model {
             (rule.effect, rule.grant.is_some(), rule.id.clone(), rule.body().to_json())
         });
         self.rules.dedup_by(|a, b| a.id == b.id && a.effect == b.effect && a.body() == b.body());
+        // A table that stands twice is one grant.
         self.grants.sort_by_key(|grant| grant.id);
+        self.grants.dedup();
         self.limits.sort_by(|a, b| a.id_text().cmp(b.id_text()));
         self.labels.sort_by_cached_key(|label| label.to_value().to_json());
         self.labels.dedup();

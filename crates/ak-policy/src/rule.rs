@@ -12,6 +12,7 @@ use crate::canonical;
 use crate::condition::{Condition, Only, Quantifier, Subject};
 use crate::grant::GrantId;
 use crate::pattern::{PathGlob, Pattern, Reading};
+use crate::target::Target;
 use crate::time::Window;
 
 /// What a rule does with the requests it applies to; the first that applies decides.
@@ -59,7 +60,7 @@ pub(crate) struct Rule {
     pub(crate) id: Text,
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
-    pub(crate) targets: Box<[Target]>,
+    pub(crate) targets: Box<[RuleTarget]>,
     /// The agents it applies to; empty is every agent.
     pub(crate) agents: Box<[PathGlob]>,
     /// When it applies; empty is always.
@@ -76,7 +77,7 @@ pub(crate) struct Rule {
 
 /// A pattern of a rule, and the directory that holds all it matches.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct RuleTarget {
     pub(crate) pattern: Pattern,
     pub(crate) root: Option<Text>,
 }
@@ -112,7 +113,7 @@ pub(crate) enum Miss {
     Only,
 }
 
-impl From<Pattern> for Target {
+impl From<Pattern> for RuleTarget {
     fn from(pattern: Pattern) -> Self {
         let root = pattern.root().map(Text::from);
         Self { pattern, root }
@@ -126,7 +127,7 @@ impl Rule {
             id,
             effect,
             actions,
-            targets: targets.into_iter().map(Target::from).collect(),
+            targets: targets.into_iter().map(RuleTarget::from).collect(),
             agents: Box::default(),
             windows: Box::default(),
             when: None,
@@ -201,8 +202,8 @@ impl Rule {
     }
 
     /// The target pattern that matches.
-    pub(crate) fn matching(&self, action: Action, target: &crate::Target) -> Option<&Target> {
-        let matches = |own: &&Target| own.pattern.matches(action, target, self.effect.reading());
+    pub(crate) fn matching(&self, action: Action, target: &Target) -> Option<&RuleTarget> {
+        let matches = |own: &&RuleTarget| own.pattern.matches(action, target, self.effect.reading());
         self.actions.contains(action).then(|| self.targets.iter().find(matches)).flatten()
     }
 
@@ -232,7 +233,7 @@ impl Rule {
 }
 
 /// Patterns as texts, literals as `{"literal": …}`, ascending.
-pub(crate) fn targets_to_value(targets: &[Target]) -> Value {
+pub(crate) fn targets_to_value(targets: &[RuleTarget]) -> Value {
     let mut patterns: Vec<_> = targets.iter().map(|target| &target.pattern).collect();
     patterns.sort();
     patterns.dedup();

@@ -16,7 +16,7 @@ const RUN: [u8; 16] = [1; 16];
 const CONTEXT: [u8; 32] = [7; 32];
 
 fn target_pattern(kind: TargetKind, text: &str) -> Caveat {
-    Caveat::Target(TargetPattern::parse(kind, text).unwrap())
+    Caveat::targets([TargetPattern::parse(kind, text).unwrap()])
 }
 
 fn caveat() -> impl Strategy<Value = Caveat> {
@@ -224,6 +224,33 @@ fn what_is_counted_is_counted_at_the_ancestor() {
 }
 
 #[test]
+fn a_grant_by_name_is_its_two_caveats() {
+    let check = |name, resource, methods: &[&str], operation, target, expected: bool| {
+        let authority: Authority = Caveat::grant(name, resource, methods).unwrap().into_iter().collect();
+        let (action, target) = Target::resolve(operation, target).unwrap();
+        let covers = authority.covers(&Query::new("main", action, &target), &RUN);
+        assert_eq!(covers, expected, "{name} {resource} on {operation} {target}");
+    };
+    check("send_email", "*", &[], "execute", "send_email", true);
+    check("send_email", "*", &["execute"], "execute", "send_mail", false);
+    check("fs", "/data/**", &["read"], "fs.list", "/data/x", true);
+    check("fs", "/data/**", &["read"], "fs.write", "/data/x", false);
+    check("fs", "*", &["*"], "fs.delete", "/x", true);
+    check("http", "https://a.test/**", &["GET"], "http.get", "https://a.test/x", true);
+    check("http", "https://a.test/**", &["GET"], "http.post", "https://a.test/x", false);
+    check("net", "dns:a.test:443", &["*"], "connect", "dns:a.test:443", true);
+    check("net", "dns:a.test:443", &["*"], "dns", "a.test", true);
+    check("net", "dns:a.test:443", &["*"], "listen", "ip:127.0.0.1:443", false);
+    check("infer", "gpt-*", &[], "infer", "gpt-4", true);
+    check("spawn", "*", &[], "spawn", "worker", true);
+    for (name, resource, methods) in
+        [("fs", "*", vec![]), ("fs", "x", vec!["read"]), ("x", "/y", vec![]), ("x", "*", vec!["run"])]
+    {
+        assert!(Caveat::grant(name, resource, &methods).is_err(), "{name}");
+    }
+}
+
+#[test]
 fn depth_and_caveats_are_bounded() {
     let mut table = CapTable::default();
     let mut id = table.root().unwrap();
@@ -289,7 +316,7 @@ fn macaroon_discharge_confusion() {
     // A trailing byte, a length beyond the end, another spelling of a pattern.
     refused(&[uses.as_slice(), &[0]].concat());
     refused(&[8, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
-    refused(&[&[2, 11, 0, 2], b"A.com.test".as_slice()].concat());
+    refused(&[&[2, 13, 0, 2, 10, 0], b"A.com.test".as_slice()].concat());
     refused(&[&[1, 16, 0], b"execute,fs.write".as_slice()].concat());
     refused(&[&[1, 15, 0], b"execute,execute".as_slice()].concat());
 }

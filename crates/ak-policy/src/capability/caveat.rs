@@ -2,10 +2,12 @@
 
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-use crate::action::{Actions, TargetKind};
+use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
-use crate::pattern::{PathGlob, Pattern, PatternError, Reading, parse_agent};
+use crate::family::{self, Family, FamilyError};
+use crate::pattern::{PathGlob, Pattern, Reading, parse_agent};
 use crate::query::Query;
 use crate::rate::Rate;
 
@@ -17,8 +19,8 @@ pub const CAVEATS_MAX: usize = 32;
 pub enum Caveat {
     /// Only these operations.
     Operations(Actions),
-    /// Only targets that match, of the pattern's kind.
-    Target(TargetPattern),
+    /// Only targets that match one of these patterns. Made by [`Caveat::targets`], in one order and each once.
+    Targets(TargetPatterns),
     /// Only for the agents that match.
     Agent(AgentPattern),
     /// Not before this time, in µs since the Unix epoch.
@@ -35,21 +37,25 @@ pub enum Caveat {
     Budget(Dimension, u64),
 }
 
-/// A pattern over targets, as a policy's rule writes it.
+/// A pattern over targets of one kind, as a policy's rule writes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TargetPattern {
-    pub(crate) kind: TargetKind,
-    pub(crate) pattern: Pattern,
+    pub(super) kind: TargetKind,
+    pub(super) pattern: Pattern,
 }
+
+/// Patterns of which one must match, in canonical order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TargetPatterns(pub(super) Vec<TargetPattern>);
 
 /// A pattern over agents, as a policy's rule writes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AgentPattern(PathGlob);
 
-/// A text that is no pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct CaveatError(PatternError);
+/// Texts that make no caveat.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct CaveatError(#[from] FamilyError);
 
 impl TargetPattern {
     /// Parses a pattern over targets of a kind: `/data/**`, `https://example.com/**`, `tool:file_*`.
@@ -57,11 +63,16 @@ impl TargetPattern {
     /// # Errors
     /// [`CaveatError`] when the text is no such pattern.
     pub fn parse(kind: TargetKind, text: &str) -> Result<Self, CaveatError> {
-        Pattern::parse(kind, text, None).map(|pattern| Self { kind, pattern }).map_err(CaveatError)
+        let pattern = Pattern::parse(kind, text, None).map_err(FamilyError::from)?;
+        Ok(Self { kind, pattern })
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.pattern.to_string()
+    }
+
+    fn matches(&self, query: &Query<'_>) -> bool {
+        query.target.kind() == self.kind && self.pattern.matches(query.action, query.target, Reading::Narrow)
     }
 }
 
@@ -71,10 +82,10 @@ impl AgentPattern {
     /// # Errors
     /// [`CaveatError`] when the text is no such pattern.
     pub fn parse(text: &str) -> Result<Self, CaveatError> {
-        parse_agent(text).map(Self).map_err(CaveatError)
+        Ok(Self(parse_agent(text).map_err(FamilyError::from)?))
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.0.to_string()
     }
 }
@@ -90,14 +101,38 @@ pub(super) enum Says {
 }
 
 impl Caveat {
+    /// Only targets that match one of the patterns.
+    pub fn targets(patterns: impl IntoIterator<Item = TargetPattern>) -> Self {
+        let patterns: BTreeSet<_> = patterns.into_iter().collect();
+        Self::Targets(TargetPatterns(patterns.into_iter().collect()))
+    }
+
+    /// The caveats of a grant by name, as a `[[capability]]` table has them: a tool, or `fs`, `http`, `net`, `infer`,
+    /// `spawn` with a resource and methods. `*` is every resource, every method; a single method may be left out.
+    ///
+    /// # Errors
+    /// [`CaveatError`] when name, resource and methods make no capability.
+    pub fn grant(name: &str, resource: &str, methods: &[&str]) -> Result<[Caveat; 2], CaveatError> {
+        let actions = Family::of(name).actions(methods)?;
+        let patterns = family::patterns(name, resource, None)?;
+        let actions = family::fitting(actions, &patterns)?;
+        let mut kinds: Vec<_> = actions.iter().map(Action::kind).collect();
+        kinds.dedup();
+        let of_kind = |kind: TargetKind| {
+            let fitting = patterns.iter().filter(move |pattern| pattern.fits(kind)).cloned();
+            fitting.map(move |pattern| TargetPattern { kind, pattern: pattern.of_kind(kind) })
+        };
+        Ok([Self::Operations(actions), Self::targets(kinds.into_iter().flat_map(of_kind))])
+    }
+
     /// Checks everything but what the kernel must keep count of.
     pub(super) fn says(&self, query: &Query<'_>, run: &[u8; 16]) -> Says {
         let within = |holds| if holds { Says::Yes } else { Says::OutOfScope };
         match self {
             Self::Operations(actions) => within(actions.contains(query.action)),
-            Self::Target(target) => {
-                let fits = query.action.kind() == target.kind && query.target.kind() == target.kind;
-                within(fits && target.pattern.matches(query.action, query.target, Reading::Narrow))
+            Self::Targets(TargetPatterns(patterns)) => {
+                let fits = query.action.kind() == query.target.kind();
+                within(fits && patterns.iter().any(|pattern| pattern.matches(query)))
             }
             Self::Agent(agent) => within(agent.0.matches(query.agent)),
             Self::NotBefore(from_us) if query.now_us < *from_us => Says::TooEarly,

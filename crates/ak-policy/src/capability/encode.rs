@@ -5,7 +5,7 @@
 //! | tag | body |
 //! |---|---|
 //! | 1 operations | their texts, comma between them, in the order of the language |
-//! | 2 target | kind `u8`, then the pattern in canonical form |
+//! | 2 targets | for each pattern, ascending: kind `u8`, length `u16`, the pattern in canonical form |
 //! | 3 agent | the pattern in canonical form |
 //! | 4 not before · 5 expires at | µs since the Unix epoch, `u64` |
 //! | 6 run | 16 bytes |
@@ -18,7 +18,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, TargetPattern};
+use super::caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, TargetPattern, TargetPatterns};
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
 use crate::rate::Rate;
@@ -55,11 +55,13 @@ fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
             body.extend_from_slice(names.join(",").as_bytes());
             1
         }
-        Caveat::Target(target) => {
-            body.extend(
-                KINDS.iter().zip(0u8..).find(|(kind, _)| **kind == target.kind).map(|(_, number)| number),
-            );
-            body.extend_from_slice(target.text().as_bytes());
+        Caveat::Targets(TargetPatterns(patterns)) => {
+            for target in patterns {
+                body.extend(
+                    (0u8..).zip(KINDS).find(|(_, kind)| *kind == target.kind).map(|(number, _)| number),
+                );
+                write_sized(target.text().as_bytes(), &mut body);
+            }
             2
         }
         Caveat::Agent(agent) => {
@@ -94,17 +96,27 @@ fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
         }
     };
     out.push(tag);
-    // A body is at most a pattern long, which fits.
-    out.extend_from_slice(&u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes());
-    out.extend_from_slice(&body);
+    write_sized(&body, out);
+}
+
+/// Writes `length u16 ‖ bytes`. What is longer than a length can say is far longer than a token may be, and
+/// makes it too long.
+fn write_sized(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Splits off `length u16 ‖ bytes`.
+fn split_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    rest.split_at_checked(u16::from_le_bytes(*length).into())
 }
 
 /// Reads the caveats of one block; `None` for anything but what [`write`] gives.
 pub(super) fn read(mut bytes: &[u8]) -> Option<Authority> {
     let mut caveats = Vec::new();
     while let Some((tag, rest)) = bytes.split_first() {
-        let (length, rest) = rest.split_first_chunk::<2>()?;
-        let (body, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+        let (body, rest) = split_sized(rest)?;
         let caveat = read_caveat(*tag, body)?;
         if caveats.last().is_some_and(|last| *last >= caveat) || caveats.len() == CAVEATS_MAX {
             return None;
@@ -124,8 +136,13 @@ fn read_caveat(tag: u8, body: &[u8]) -> Option<Caveat> {
             Caveat::Operations(names.collect::<Option<Actions>>()?)
         }
         2 => {
-            let (kind, pattern) = body.split_first()?;
-            Caveat::Target(TargetPattern::parse(*KINDS.get(usize::from(*kind))?, text(pattern)?).ok()?)
+            let (mut patterns, mut rest) = (Vec::new(), body);
+            while let Some((kind, behind)) = rest.split_first() {
+                let (pattern, behind) = split_sized(behind)?;
+                patterns.push(TargetPattern::parse(*KINDS.get(usize::from(*kind))?, text(pattern)?).ok()?);
+                rest = behind;
+            }
+            Caveat::targets(patterns)
         }
         3 => Caveat::Agent(AgentPattern::parse(text(body)?).ok()?),
         4 => Caveat::NotBefore(number()?),

@@ -5,13 +5,12 @@
 //! is no operation that takes a caveat away.
 //!
 //! ```
-//! use ak_policy::capability::{CapTable, Caveat, TargetPattern, TokenKeys, attenuate};
-//! use ak_policy::{Action, Query, Target, TargetKind};
+//! use ak_policy::capability::{CapTable, Caveat, TokenKeys, attenuate};
+//! use ak_policy::{Action, Query, Target};
 //!
 //! let mut table = CapTable::default();
 //! let root = table.root()?;
-//! let data = Caveat::Target(TargetPattern::parse(TargetKind::Path, "/data/**")?);
-//! let reader = table.derive(root, [data], 0)?;
+//! let reader = table.derive(root, Caveat::grant("fs", "/data/**", &["read"])?, 0)?;
 //!
 //! let keys = TokenKeys::new([7; 32], &[(1, [42; 32])]).unwrap();
 //! let token = keys.issue(reader, &Default::default())?;
@@ -29,12 +28,13 @@
 mod block;
 mod caveat;
 mod encode;
+mod held;
 mod signed;
 mod table;
 mod token;
 
 pub use block::{BLOCKS_MAX, KeyId, TOKEN_BYTES_MAX, TokenError, VerifiedToken};
-pub use caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, CaveatError, TargetPattern};
+pub use caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, CaveatError, TargetPattern, TargetPatterns};
 pub use signed::{HolderProof, Issuers, KeyPair, PublicKey};
 pub use table::{CAPABILITIES_MAX, CapDenial, CapId, CapReservation, CapTable, DEPTH_MAX, DeriveError};
 pub use token::{TokenKeys, attenuate};

@@ -1,16 +1,14 @@
 //! The table of capabilities: who derived what from what, and what is left of it.
 
-use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 
-use ak_json::{Digest, Object, Value, object};
+use ak_json::{Digest, Value, object};
 
-use super::caveat::{Authority, CAVEATS_MAX, Caveat, Says};
-use super::encode;
-use crate::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
+use super::caveat::{Authority, CAVEATS_MAX, Caveat};
+use super::held::Held;
+use crate::budget::{BudgetExceeded, Dimension, Reservation};
 use crate::query::Query;
-use crate::rate::Bucket;
 
 /// The most capabilities at a time.
 pub const CAPABILITIES_MAX: usize = 65_536;
@@ -59,18 +57,6 @@ pub struct CapTable {
 struct Slot {
     generation: u32,
     held: Option<Held>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Held {
-    parent: Option<CapId>,
-    children: Vec<CapId>,
-    depth: usize,
-    /// The caveats added here.
-    own: Authority,
-    uses_left: Option<u64>,
-    buckets: Vec<Bucket>,
-    ledger: Ledger,
 }
 
 /// What the use of a capability took from the budgets on its way; see [`Ledger`].
@@ -156,7 +142,7 @@ impl CapTable {
         }
         let child = self.insert(Some(parent), depth, own, now_us)?;
         if let Some(held) = self.held_mut(parent) {
-            held.children.push(child);
+            held.children.insert(child);
         }
         Ok(child)
     }
@@ -171,19 +157,7 @@ impl CapTable {
         if self.count >= CAPABILITIES_MAX {
             return Err(DeriveError::Full);
         }
-        let mut held = Held {
-            parent,
-            children: Vec::new(),
-            depth,
-            uses_left: None,
-            buckets: Vec::new(),
-            ledger: Ledger::default(),
-            own: Authority::everything(),
-        };
-        for caveat in own.caveats() {
-            held.count(caveat, now_us);
-        }
-        held.own = own;
+        let held = Held::new(parent, depth, own, now_us);
         let id = match self.free.pop().and_then(|index| Some((index, self.slots.get_mut(index as usize)?))) {
             Some((index, slot)) => {
                 slot.held = Some(held);
@@ -252,14 +226,9 @@ impl CapTable {
         let mut reserved = Vec::with_capacity(line.len());
         for id in line {
             let Some(held) = self.held_mut(id) else { continue };
-            held.uses_left = held.uses_left.map(|left| left.saturating_sub(1));
-            for bucket in &mut held.buckets {
-                bucket.take(query.now_us);
-            }
-            // Only limited dimensions are kept count of; every ledger was asked above.
-            let limited = held.limited(amounts);
-            if !limited.is_empty() {
-                reserved.push((id, held.ledger.reserve(&limited).map_err(CapDenial::Budget)?));
+            // Every one of the line was asked above.
+            if let Some(claim) = held.spend(query.now_us, amounts)? {
+                reserved.push((id, claim));
             }
         }
         Ok(CapReservation(reserved))
@@ -289,7 +258,7 @@ impl CapTable {
         if let Some(parent) = self.held(id).and_then(|held| held.parent)
             && let Some(parent) = self.held_mut(parent)
         {
-            parent.children.retain(|child| *child != id);
+            parent.children.remove(&id);
         }
         let mut doomed = Vec::from([id]);
         let mut revoked = 0;
@@ -335,69 +304,5 @@ impl CapTable {
     /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.
     pub fn digest(&self) -> Digest {
         self.to_value().digest()
-    }
-}
-
-impl Held {
-    /// Begins to keep count of what a caveat limits; of several limits on the same, the lowest.
-    fn count(&mut self, caveat: &Caveat, now_us: u64) {
-        match caveat {
-            Caveat::Uses(uses) => self.uses_left = Some(self.uses_left.map_or(*uses, |own| own.min(*uses))),
-            Caveat::Rate(rate) => self.buckets.push(Bucket::full(*rate, now_us)),
-            Caveat::Budget(dimension, amount) => {
-                let own = self.ledger.status(*dimension).limit.unwrap_or(u64::MAX);
-                self.ledger.set_limit(*dimension, Some(own.min(*amount)));
-            }
-            Caveat::Operations(_)
-            | Caveat::Target(_)
-            | Caveat::Agent(_)
-            | Caveat::NotBefore(_)
-            | Caveat::ExpiresAt(_)
-            | Caveat::Run(_) => {}
-        }
-    }
-
-    fn limited(&self, amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
-        amounts
-            .iter()
-            .copied()
-            .filter(|(dimension, _)| self.ledger.status(*dimension).limit.is_some())
-            .collect()
-    }
-
-    fn check(
-        &self,
-        query: &Query<'_>,
-        run: &[u8; 16],
-        amounts: &[(Dimension, u64)],
-    ) -> Result<(), CapDenial> {
-        for caveat in self.own.caveats() {
-            match caveat.says(query, run) {
-                Says::Yes => {}
-                Says::OutOfScope => return Err(CapDenial::Scope),
-                Says::TooEarly => return Err(CapDenial::TooEarly),
-                Says::Expired => return Err(CapDenial::Expired),
-                Says::OtherRun => return Err(CapDenial::OtherRun),
-            }
-        }
-        if self.uses_left == Some(0) {
-            return Err(CapDenial::UsedUp);
-        }
-        match self.buckets.iter().map(|bucket| bucket.wait_us(query.now_us)).max() {
-            None | Some(0) => {}
-            Some(retry_after_us) => return Err(CapDenial::Rate { retry_after_us }),
-        }
-        self.ledger.check(&self.limited(amounts)).map_err(CapDenial::Budget)
-    }
-
-    fn to_value(&self) -> Value {
-        let own = self.own.caveats().map(|caveat| Value::from(encode::to_hex(caveat)));
-        let mut held = Object::new();
-        held.insert("parent", self.parent.map(CapId::to_u64));
-        held.insert("own", own.collect::<Vec<_>>());
-        held.insert("uses_left", self.uses_left);
-        held.insert("buckets", self.buckets.iter().map(Bucket::to_value).collect::<Vec<_>>());
-        held.insert("ledger", self.ledger.digest().to_string());
-        Value::Object(held)
     }
 }

@@ -175,7 +175,8 @@ impl Reading<'_> {
         }
         for node in array(&table, "capability")? {
             let (grant, rule) = capability::capability(&node, base)?;
-            self.model.add_grant(grant, rule);
+            self.model.grants.push(grant);
+            self.model.rules.push(rule);
         }
         for node in array(&table, "limit")? {
             let limit = limits::limit(&node, base)?;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use ak_json::{Number, Object, Pointer, Text, Value};
 
-use super::document::Fault;
+pub(super) use super::document::Fault;
 use super::hint::nearest;
 
 /// A value of the document, and its place.

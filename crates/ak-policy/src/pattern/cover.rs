@@ -1,6 +1,6 @@
 //! Whether one pattern takes all that another takes. When in doubt it says no.
 
-use super::glob::Step;
+use super::path::Step;
 use super::{EndpointPattern, Glob, HostPattern, PathGlob, Pattern};
 
 impl Pattern {

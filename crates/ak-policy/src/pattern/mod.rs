@@ -4,20 +4,24 @@
 //! nothing and takes time linear in pattern × target, whatever either of them holds.
 
 mod cover;
+mod error;
 mod glob;
 mod net;
+mod path;
 mod url;
 
 use alloc::string::{String, ToString};
 use core::cmp::Ordering;
 use core::fmt;
 
-pub(crate) use glob::{Glob, PathGlob};
+pub(crate) use error::PatternError;
+pub(crate) use glob::Glob;
 pub(crate) use net::{Cidr, EndpointPattern, HostPattern, Ports};
+pub(crate) use path::PathGlob;
 pub(crate) use url::UrlPattern;
 
 use crate::action::{Action, TargetKind};
-use crate::target::{CanonicalPath, CanonicalTool, Target, TargetError};
+use crate::target::{CanonicalPath, CanonicalTool, Target};
 
 /// The longest pattern, in bytes.
 pub(crate) const PATTERN_BYTES_MAX: usize = 8192;
@@ -73,71 +77,6 @@ impl PartialOrd for LiteralTarget {
     }
 }
 
-/// Why a text is no pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PatternError {
-    #[error("pattern is empty")]
-    Empty,
-    #[error("pattern is longer than {PATTERN_BYTES_MAX} bytes")]
-    TooLong,
-    #[error("pattern holds a control character")]
-    Control,
-    #[error("pattern ends with a lone '\\'")]
-    Escape,
-    #[error("'**' must be a whole segment")]
-    PartialDeep,
-    #[error("pattern is not an absolute path")]
-    NotAbsolute,
-    #[error("'./' has no directory to start from")]
-    NoBase,
-    #[error("no canonical path has an empty, '.' or '..' segment")]
-    Dots,
-    #[error("a host pattern is a name, '*.name' or '*'")]
-    HostWildcard,
-    #[error("not an address range")]
-    Cidr,
-    #[error("the range has bits set behind its prefix length")]
-    CidrHostBits,
-    #[error("port is missing, or neither a number, a range nor '*'")]
-    Ports,
-    #[error("not a url pattern")]
-    Url,
-    #[error("url pattern holds white space, a control character or a fragment")]
-    UrlCharacter,
-    #[error("an e-mail pattern has an '@'")]
-    Email,
-    #[error("cannot tell what kind of target this is")]
-    Kind,
-    #[error(transparent)]
-    Target(#[from] TargetError),
-}
-
-impl PatternError {
-    /// What to write instead.
-    pub(crate) fn hint(self) -> Option<&'static str> {
-        match self {
-            Self::Escape => Some("write '\\\\' for a backslash"),
-            Self::PartialDeep => Some("write '/app/**' for everything below, '/app/x*' within one segment"),
-            Self::NotAbsolute => Some("begin with '/', or with './' for the policy file's directory"),
-            Self::NoBase => Some("load the policy from a file, or write an absolute path"),
-            Self::Dots => Some("write '/app' for the directory, '/app/**' for it and everything below"),
-            Self::HostWildcard => Some("write '*.example.com' for every host below example.com"),
-            Self::Cidr => Some("write '10.0.0.0/8', '[2001:db8::]/32' or one address"),
-            Self::CidrHostBits => Some("write the first address of the range"),
-            Self::Ports => Some("write ':443', ':8000-8099' or ':*'"),
-            Self::Url | Self::Target(TargetError::Scheme) => {
-                Some("write 'https://host/path', or 'https://host/**'")
-            }
-            Self::Email => Some("write '*@example.com'"),
-            Self::Kind => {
-                Some("write a prefix: 'tool:', 'model:', 'agent:', 'dns:', 'ip:', 'heap:', 'type:', 'audit:'")
-            }
-            Self::Target(TargetError::Host) => Some("address ranges stand behind 'ip:'"),
-            Self::Empty | Self::TooLong | Self::Control | Self::UrlCharacter | Self::Target(_) => None,
-        }
-    }
-}
-
 impl Pattern {
     /// Parses a pattern for targets of one kind, with or without the kind's prefix.
     ///
@@ -177,6 +116,11 @@ impl Pattern {
             TargetKind::Type => Glob::parse(own).map(Self::Type),
             TargetKind::Audit => Glob::parse(own).map(Self::Audit),
         }
+    }
+
+    /// The pattern, `*` in the form that it has for one kind.
+    pub(crate) fn of_kind(self, kind: TargetKind) -> Self {
+        if self == Self::Any { Self::any_of(kind) } else { self }
     }
 
     /// The pattern that takes every target of a kind.

@@ -1,0 +1,123 @@
+//! One capability of the table, and what is left of it.
+
+use alloc::collections::BTreeSet;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use ak_json::{Object, Value};
+
+use super::caveat::{Authority, Caveat, Says};
+use super::encode;
+use super::table::{CapDenial, CapId};
+use crate::budget::{Dimension, Ledger, Reservation};
+use crate::query::Query;
+use crate::rate::Bucket;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) parent: Option<CapId>,
+    pub(super) children: BTreeSet<CapId>,
+    pub(super) depth: usize,
+    /// The caveats added here.
+    pub(super) own: Authority,
+    uses_left: Option<u64>,
+    buckets: Vec<Bucket>,
+    pub(super) ledger: Ledger,
+}
+
+impl Held {
+    pub(super) fn new(parent: Option<CapId>, depth: usize, own: Authority, now_us: u64) -> Self {
+        let mut held = Self {
+            parent,
+            children: BTreeSet::new(),
+            depth,
+            own: Authority::everything(),
+            uses_left: None,
+            buckets: Vec::new(),
+            ledger: Ledger::default(),
+        };
+        own.caveats().for_each(|caveat| held.count(caveat, now_us));
+        held.own = own;
+        held
+    }
+
+    /// Takes one use and the rates, and reserves the amounts.
+    pub(super) fn spend(
+        &mut self,
+        now_us: u64,
+        amounts: &[(Dimension, u64)],
+    ) -> Result<Option<Reservation>, CapDenial> {
+        self.uses_left = self.uses_left.map(|left| left.saturating_sub(1));
+        for bucket in &mut self.buckets {
+            bucket.take(now_us);
+        }
+        let limited = self.limited(amounts);
+        if limited.is_empty() {
+            return Ok(None);
+        }
+        self.ledger.reserve(&limited).map(Some).map_err(CapDenial::Budget)
+    }
+
+    /// Begins to keep count of what a caveat limits; of several limits on the same, the lowest.
+    fn count(&mut self, caveat: &Caveat, now_us: u64) {
+        match caveat {
+            Caveat::Uses(uses) => self.uses_left = Some(self.uses_left.map_or(*uses, |own| own.min(*uses))),
+            Caveat::Rate(rate) => self.buckets.push(Bucket::full(*rate, now_us)),
+            Caveat::Budget(dimension, amount) => {
+                let own = self.ledger.status(*dimension).limit.unwrap_or(u64::MAX);
+                self.ledger.set_limit(*dimension, Some(own.min(*amount)));
+            }
+            Caveat::Operations(_)
+            | Caveat::Targets(_)
+            | Caveat::Agent(_)
+            | Caveat::NotBefore(_)
+            | Caveat::ExpiresAt(_)
+            | Caveat::Run(_) => {}
+        }
+    }
+
+    /// The amounts in the dimensions that are limited here; no others are kept count of.
+    pub(super) fn limited(&self, amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
+        amounts
+            .iter()
+            .copied()
+            .filter(|(dimension, _)| self.ledger.status(*dimension).limit.is_some())
+            .collect()
+    }
+
+    pub(super) fn check(
+        &self,
+        query: &Query<'_>,
+        run: &[u8; 16],
+        amounts: &[(Dimension, u64)],
+    ) -> Result<(), CapDenial> {
+        for caveat in self.own.caveats() {
+            match caveat.says(query, run) {
+                Says::Yes => {}
+                Says::OutOfScope => return Err(CapDenial::Scope),
+                Says::TooEarly => return Err(CapDenial::TooEarly),
+                Says::Expired => return Err(CapDenial::Expired),
+                Says::OtherRun => return Err(CapDenial::OtherRun),
+            }
+        }
+        if self.uses_left == Some(0) {
+            return Err(CapDenial::UsedUp);
+        }
+        match self.buckets.iter().map(|bucket| bucket.wait_us(query.now_us)).max() {
+            None | Some(0) => {}
+            Some(retry_after_us) => return Err(CapDenial::Rate { retry_after_us }),
+        }
+        self.ledger.check(&self.limited(amounts)).map_err(CapDenial::Budget)
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        let own = self.own.caveats().map(|caveat| Value::from(encode::to_hex(caveat)));
+        let mut held = Object::new();
+        held.insert("parent", self.parent.map(CapId::to_u64));
+        held.insert("own", own.collect::<Vec<_>>());
+        held.insert("uses_left", self.uses_left);
+        held.insert("buckets", self.buckets.iter().map(Bucket::to_value).collect::<Vec<_>>());
+        held.insert("ledger", self.ledger.digest().to_string());
+        Value::Object(held)
+    }
+}

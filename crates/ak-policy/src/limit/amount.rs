@@ -1,0 +1,53 @@
+//! Amounts of money and the like.
+
+use core::fmt;
+
+use ak_json::Number;
+
+/// An amount in millionths, so that sums are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Amount(pub(super) u64);
+
+pub(super) const MILLION: u64 = 1_000_000;
+
+impl Amount {
+    pub(super) const ONE: Amount = Amount(MILLION);
+
+    /// The amount of a request, rounded up; `None` when negative or beyond what can be counted.
+    pub(crate) fn at_least(number: &Number) -> Option<Self> {
+        Self::whole(number).or_else(|| {
+            let (below, rest) = Self::scaled(number)?;
+            Some(Self(if rest > 0.0 { below.checked_add(1)? } else { below }))
+        })
+    }
+
+    /// The amount of a limit, rounded down; `None` when negative or beyond what can be counted.
+    pub(crate) fn at_most(number: &Number) -> Option<Self> {
+        Self::whole(number).or_else(|| Some(Self(Self::scaled(number)?.0)))
+    }
+
+    fn whole(number: &Number) -> Option<Self> {
+        number.as_u64()?.checked_mul(MILLION).map(Self)
+    }
+
+    /// Millionths below the number, and what is left.
+    fn scaled(number: &Number) -> Option<(u64, f64)> {
+        let scaled = number.as_f64() * MILLION as f64;
+        // Beyond 2^53 millionths a float no longer tells amounts apart.
+        let countable = number.is_float() && (0.0..9.0e15).contains(&scaled);
+        countable.then_some((scaled as u64, scaled - (scaled as u64) as f64))
+    }
+
+    /// The amount in millionths.
+    pub fn millionths(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / MILLION, self.0 % MILLION);
+        write!(f, "{whole}")?;
+        if rest == 0 { Ok(()) } else { write!(f, ".{}", alloc::format!("{rest:06}").trim_end_matches('0')) }
+    }
+}

@@ -1,0 +1,145 @@
+//! What was used of the limits.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use ak_json::{Digest, Object, Value, object};
+
+use super::{Amount, Charge, LimitError, LimitId};
+
+/// A window is counted in so many slices, so that a limit holds over every span of its length.
+const SLICES: u64 = 60;
+
+/// What was used of each limit, and when.
+///
+/// Like a [`Ledger`](crate::budget::Ledger) it is reserved from before the work; then each reservation is either
+/// [kept](Self::commit) or [given back](Self::release). Usage survives reloading the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitTable {
+    windows: BTreeMap<LimitId, Window>,
+    open: BTreeMap<u64, Box<[Share]>>,
+    last_reservation: u64,
+}
+
+/// What one reservation added to one slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
+    limit: LimitId,
+    slice: u64,
+    amount: Amount,
+}
+
+/// Amounts by slice of time, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Window(VecDeque<(u64, Amount)>);
+
+/// A claim on a [`LimitTable`], to be given back to the same table.
+#[must_use = "a reservation that is neither committed nor released stays open"]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LimitReservation(u64);
+
+impl LimitTable {
+    /// Whether [`reserve`](Self::reserve) would succeed.
+    ///
+    /// # Errors
+    /// [`LimitError::Exceeded`] names the first limit without room.
+    pub fn check(&self, charges: &[Charge], now_us: u64) -> Result<(), LimitError> {
+        for charge in charges {
+            let used = self.windows.get(&charge.limit).map_or(0, |window| window.used(charge.per_us, now_us));
+            let room = charge.max.0.saturating_sub(used);
+            if charge.amount.0 > room {
+                let (max, used, requested) = (charge.max, Amount(used), charge.amount);
+                return Err(LimitError::Exceeded { id: charge.name.clone(), max, used, requested });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves all the charges or none of them.
+    ///
+    /// # Errors
+    /// [`LimitError::Exceeded`] names the first limit without room; nothing is reserved then.
+    pub fn reserve(&mut self, charges: &[Charge], now_us: u64) -> Result<LimitReservation, LimitError> {
+        self.check(charges, now_us)?;
+        let mut shares = Vec::with_capacity(charges.len());
+        for charge in charges {
+            let slice = now_us / slice_us(charge.per_us);
+            self.windows.entry(charge.limit).or_default().add(slice, charge.amount, charge.per_us, now_us);
+            shares.push(Share { limit: charge.limit, slice, amount: charge.amount });
+        }
+        self.last_reservation = self.last_reservation.saturating_add(1);
+        self.open.insert(self.last_reservation, shares.into());
+        Ok(LimitReservation(self.last_reservation))
+    }
+
+    /// Keeps what was reserved: the work was done, or may have been.
+    pub fn commit(&mut self, reservation: LimitReservation) {
+        self.open.remove(&reservation.0);
+    }
+
+    /// Gives back what was reserved: the work was not done.
+    pub fn release(&mut self, reservation: LimitReservation) {
+        for share in self.open.remove(&reservation.0).unwrap_or_default() {
+            if let Some(window) = self.windows.get_mut(&share.limit) {
+                window.subtract(share.slice, share.amount);
+            }
+        }
+    }
+
+    /// The whole state as JSON.
+    pub fn to_value(&self) -> Value {
+        let windows = self.windows.iter().map(|(id, window)| {
+            let slices =
+                window.0.iter().flat_map(|(slice, amount)| [Value::from(*slice), Value::from(amount.0)]);
+            (id.0.to_string(), Value::from(slices.collect::<Vec<_>>()))
+        });
+        let open = self.open.iter().flat_map(|(id, shares)| {
+            shares.iter().map(move |share| {
+                ak_json::array![*id, share.limit.0.to_string(), share.slice, share.amount.0]
+            })
+        });
+        object! {
+            "windows": windows.collect::<Object>(),
+            "open": open.collect::<Vec<_>>(),
+            "last": self.last_reservation,
+        }
+    }
+
+    /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.
+    pub fn digest(&self) -> Digest {
+        self.to_value().digest()
+    }
+}
+
+fn slice_us(per_us: u64) -> u64 {
+    (per_us / SLICES).max(1)
+}
+
+impl Window {
+    /// What was used in the period before `now_us`; a slice counts until its end has left the period.
+    fn used(&self, per_us: u64, now_us: u64) -> u64 {
+        let slices = self.0.iter().filter(|(slice, _)| Self::counts(*slice, per_us, now_us));
+        slices.fold(0u64, |sum, (_, amount)| sum.saturating_add(amount.0))
+    }
+
+    fn counts(slice: u64, per_us: u64, now_us: u64) -> bool {
+        let end_us = slice.saturating_add(1).saturating_mul(slice_us(per_us));
+        end_us.saturating_add(per_us) > now_us
+    }
+
+    fn add(&mut self, slice: u64, amount: Amount, per_us: u64, now_us: u64) {
+        self.0.retain(|(slice, _)| Self::counts(*slice, per_us, now_us));
+        match self.0.back_mut() {
+            Some((last, sum)) if *last >= slice => sum.0 = sum.0.saturating_add(amount.0),
+            Some(_) | None => self.0.push_back((slice, amount)),
+        }
+    }
+
+    fn subtract(&mut self, slice: u64, amount: Amount) {
+        if let Some((_, sum)) = self.0.iter_mut().find(|(own, _)| *own == slice) {
+            sum.0 = sum.0.saturating_sub(amount.0);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Why a text is no pattern, and what to write instead.
+
+use super::PATTERN_BYTES_MAX;
+use crate::target::TargetError;
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PatternError {
+    #[error("pattern is empty")]
+    Empty,
+    #[error("pattern is longer than {PATTERN_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("pattern holds a control character")]
+    Control,
+    #[error("pattern ends with a lone '\\'")]
+    Escape,
+    #[error("'**' must be a whole segment")]
+    PartialDeep,
+    #[error("pattern is not an absolute path")]
+    NotAbsolute,
+    #[error("'./' has no directory to start from")]
+    NoBase,
+    #[error("no canonical path has an empty, '.' or '..' segment")]
+    Dots,
+    #[error("a host pattern is a name, '*.name' or '*'")]
+    HostWildcard,
+    #[error("not an address range")]
+    Cidr,
+    #[error("the range has bits set behind its prefix length")]
+    CidrHostBits,
+    #[error("port is missing, or neither a number, a range nor '*'")]
+    Ports,
+    #[error("not a url pattern")]
+    Url,
+    #[error("url pattern holds white space, a control character or a fragment")]
+    UrlCharacter,
+    #[error("an e-mail pattern has an '@'")]
+    Email,
+    #[error("cannot tell what kind of target this is")]
+    Kind,
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+impl PatternError {
+    /// What to write instead.
+    pub(crate) fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::Escape => Some("write '\\\\' for a backslash"),
+            Self::PartialDeep => Some("write '/app/**' for everything below, '/app/x*' within one segment"),
+            Self::NotAbsolute => Some("begin with '/', or with './' for the policy file's directory"),
+            Self::NoBase => Some("load the policy from a file, or write an absolute path"),
+            Self::Dots => Some("write '/app' for the directory, '/app/**' for it and everything below"),
+            Self::HostWildcard => Some("write '*.example.com' for every host below example.com"),
+            Self::Cidr => Some("write '10.0.0.0/8', '[2001:db8::]/32' or one address"),
+            Self::CidrHostBits => Some("write the first address of the range"),
+            Self::Ports => Some("write ':443', ':8000-8099' or ':*'"),
+            Self::Url | Self::Target(TargetError::Scheme) => {
+                Some("write 'https://host/path', or 'https://host/**'")
+            }
+            Self::Email => Some("write '*@example.com'"),
+            Self::Kind => {
+                Some("write a prefix: 'tool:', 'model:', 'agent:', 'dns:', 'ip:', 'heap:', 'type:', 'audit:'")
+            }
+            Self::Target(TargetError::Host) => Some("address ranges stand behind 'ip:'"),
+            Self::Empty | Self::TooLong | Self::Control | Self::UrlCharacter | Self::Target(_) => None,
+        }
+    }
+}
