@@ -203,6 +203,12 @@ impl Kernel {
                 .with("line", error.line as u64)
                 .with("column", error.column as u64)
         })?;
+        if policy.to_value().get("label").is_some() {
+            // A table that is taken and has no effect would be a promise that nobody keeps.
+            let message =
+                "the policy is refused: this kernel does not carry `[[label]]` labels along with values yet";
+            return Err(Failure::new(Code::PolicyInvalid, message));
+        }
         self.agents.adopt(&self.policy, &policy);
         self.grants.load(&policy, self.clock.as_micros());
         self.policy = policy;

@@ -84,6 +84,7 @@ fn bad_input_is_refused_and_nothing_changes() {
         (http("https://evila.example/"), Code::PolicyDeny),
         (load("[fz]\nread = []"), Code::PolicyInvalid),
         (load("[fs]\nread = [1]"), Code::PolicyInvalid),
+        (load("[[label]]\nsource = \"tool:add\"\nsecrecy = [\"pii\"]"), Code::PolicyInvalid),
         (
             Request::AuditLog { event: "alloc".into(), details: Value::Null, subject: None },
             Code::InvalidArgument,

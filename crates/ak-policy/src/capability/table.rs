@@ -59,7 +59,7 @@ struct Slot {
     held: Option<Held>,
 }
 
-/// What the use of a capability took from the budgets on its way; see [`Ledger`].
+/// What the use of a capability took from the budgets on its way; see [`Ledger`](crate::budget::Ledger).
 #[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct CapReservation(Vec<(CapId, Reservation)>);
@@ -234,7 +234,7 @@ impl CapTable {
         Ok(CapReservation(reserved))
     }
 
-    /// Records what was actually used; see [`Ledger::settle`].
+    /// Records what was actually used; see [`Ledger::settle`](crate::budget::Ledger::settle).
     pub fn settle(&mut self, reservation: CapReservation, actual: &[(Dimension, u64)]) {
         for (id, claim) in reservation.0 {
             if let Some(held) = self.held_mut(id) {
