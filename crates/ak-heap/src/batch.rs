@@ -152,8 +152,9 @@ fn operate(
         BatchOp::Alloc { owner, type_name, content, labels, links: wanted } => {
             let (content, labels) = match content {
                 Content::Json(document) if !wanted.is_empty() => {
-                    let (document, labels) = draft.patched(&Patch::new(links(wanted)?), document, labels)?;
-                    (Content::Json(document), labels)
+                    let patch = Patch::new(links(wanted)?);
+                    let (document, changed) = draft.patched(&patch, document, labels)?;
+                    (Content::Json(document), changed.unwrap_or_else(|| labels.clone()))
                 }
                 Content::Json(_) | Content::Raw(_) => (content.clone(), labels.clone()),
             };

@@ -75,13 +75,13 @@ impl<'h> Draft<'h> {
         Ok(Plan::new(self.heap, self.staged, bytes_delta, outcome))
     }
 
-    /// The document after the patch, and its labels.
+    /// The document after the patch, and its labels where they may have changed.
     pub(crate) fn patched(
         &mut self,
         patch: &Patch,
         document: &Value,
         labels: &LabelMap,
-    ) -> Result<(Value, LabelMap), HeapError> {
+    ) -> Result<(Value, Option<LabelMap>), HeapError> {
         let ops_max = self.heap.config().patch_ops_max;
         if patch.ops().len() > ops_max {
             return Err(PatchError::whole(PatchReason::Operations { max: ops_max }).into());
@@ -143,7 +143,8 @@ impl<'h> Draft<'h> {
         let (type_name, before) = (view.object.type_name().clone(), view.latest().sealed_labels().clone());
         let document = view.latest().content().as_json().ok_or(HeapError::NotJson { handle })?.clone();
         let (document, after) = self.patched(patch, &document, before.map())?;
-        let labels = if after == *before.map() { before } else { self.heap.sealed(after) };
+        let changed = after.filter(|after| after != before.map());
+        let labels = changed.map_or(before, |changed| self.heap.sealed(changed));
         let content = Content::Json(document);
         self.check_type(&type_name, &content)?;
         self.push(handle, content, labels)

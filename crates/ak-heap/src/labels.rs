@@ -97,9 +97,6 @@ impl LabelMap {
         mut carried: LabelMap,
         written: &Labels,
     ) {
-        if self.is_bottom() && carried.is_bottom() && written.is_bottom() {
-            return;
-        }
         carried.root.absorb(written);
         let mut place = path.clone();
         if let Some(index) = inserted {
@@ -118,9 +115,6 @@ impl LabelMap {
     /// Follows the removal of the value at `path` by a patch labelled `written`, which its container now carries.
     /// `removed` is its index where an array's later items moved up.
     pub(crate) fn take(&mut self, path: &Pointer, removed: Option<usize>, written: &Labels) {
-        if self.is_bottom() && written.is_bottom() {
-            return;
-        }
         self.clear(path);
         let Some(container) = path.parent() else { return };
         if let Some(index) = removed {

@@ -32,19 +32,23 @@ impl Allowance {
     }
 }
 
-/// The document after the patch, and its labels.
+/// The document after the patch, and its labels where they may have changed.
 pub(crate) fn apply(
     patch: &Patch,
     document: &Value,
     labels: &LabelMap,
     allowance: &mut Allowance,
-) -> Result<(Value, LabelMap), PatchError> {
-    let (document, labels) = (document.clone(), labels.clone());
-    let mut draft = Draft { document, labels, written: patch.labels(), allowance };
+) -> Result<(Value, Option<LabelMap>), PatchError> {
+    let written = patch.labels();
+    // Where there are no labels, none come to be.
+    let labels = if labels.is_bottom() && written.is_bottom() { None } else { Some(labels.clone()) };
+    let mut draft = Draft { document: document.clone(), labels, written, allowance };
     for (index, op) in patch.ops().iter().enumerate() {
         let error = |(at, reason): At<'_>| PatchError { index: Some(index), path: at.to_string(), reason };
         draft.apply(op).map_err(error)?;
-        draft.labels.bound(draft.allowance.labelled_max);
+        if let Some(labels) = &mut draft.labels {
+            labels.bound(draft.allowance.labelled_max);
+        }
     }
     // All but copies add no more than the patch itself holds: for them, once at the end is enough.
     draft.check_bytes().map_err(PatchError::whole)?;
@@ -53,7 +57,7 @@ pub(crate) fn apply(
 
 struct Draft<'a> {
     document: Value,
-    labels: LabelMap,
+    labels: Option<LabelMap>,
     written: &'a Labels,
     allowance: &'a mut Allowance,
 }
@@ -64,7 +68,7 @@ type At<'op> = (&'op Pointer, PatchReason);
 impl Draft<'_> {
     fn apply<'op>(&mut self, op: &'op PatchOp) -> Result<(), At<'op>> {
         match op {
-            PatchOp::Add { path, value } => self.put(path, value.clone(), LabelMap::default()),
+            PatchOp::Add { path, value } => self.put(path, value.clone(), None),
             PatchOp::Remove { path } => self.take(path).map(|_| ()),
             PatchOp::Replace { path, value } => self.replace(path, value.clone()),
             PatchOp::Move { from, path } => {
@@ -74,13 +78,13 @@ impl Draft<'_> {
                 if path.starts_with(from) {
                     return Err((path, PatchReason::MoveIntoItself));
                 }
-                let carried = self.labels.subtree(from);
+                let carried = self.labels.as_ref().map(|labels| labels.subtree(from));
                 let value = self.take(from)?;
                 self.put(path, value, carried)
             }
             PatchOp::Copy { from, path } => {
                 let value = find(&self.document, from)?.clone();
-                let carried = self.labels.subtree(from);
+                let carried = self.labels.as_ref().map(|labels| labels.subtree(from));
                 self.put(path, value, carried)?;
                 // Copies of copies double the document each time.
                 self.check_bytes().map_err(|reason| (path, reason))
@@ -93,7 +97,12 @@ impl Draft<'_> {
     }
 
     /// Inserts into an array, sets a member, or replaces the document.
-    fn put<'op>(&mut self, path: &'op Pointer, value: Value, carried: LabelMap) -> Result<(), At<'op>> {
+    fn put<'op>(
+        &mut self,
+        path: &'op Pointer,
+        value: Value,
+        carried: Option<LabelMap>,
+    ) -> Result<(), At<'op>> {
         let at = |reason| (path, reason);
         let (mut inserted, mut moves) = (None, 0);
         self.document = match Site::find(&self.document, path)? {
@@ -138,7 +147,9 @@ impl Draft<'_> {
                 site.rebuild(container)
             }
         };
-        self.labels.put(path, inserted, carried, self.written);
+        if let Some(labels) = &mut self.labels {
+            labels.put(path, inserted, carried.unwrap_or_default(), self.written);
+        }
         self.check_depth().and_then(|()| self.spend(moves)).map_err(at)
     }
 
@@ -168,7 +179,9 @@ impl Draft<'_> {
             }
         };
         self.document = site.rebuild(container);
-        self.labels.take(path, removed, self.written);
+        if let Some(labels) = &mut self.labels {
+            labels.take(path, removed, self.written);
+        }
         self.spend(moves).map_err(at)?;
         Ok(found)
     }
@@ -178,12 +191,13 @@ impl Draft<'_> {
         self.document = match Site::find(&self.document, path)? {
             None => value,
             Some(site) => {
-                child(site.container, site.token).map_err(at)?;
-                let container = with_child(site.container, site.token, value);
+                let container = replaced(site.container, site.token, value).map_err(at)?;
                 site.rebuild(container)
             }
         };
-        self.labels.put(path, None, LabelMap::default(), self.written);
+        if let Some(labels) = &mut self.labels {
+            labels.put(path, None, LabelMap::default(), self.written);
+        }
         self.check_depth().map_err(at)
     }
 
@@ -227,7 +241,10 @@ impl<'d, 'op> Site<'d, 'op> {
 
     /// The document with another container here.
     fn rebuild(self, container: Value) -> Value {
-        self.way.iter().rev().fold(container, |inner, (outer, token)| with_child(outer, token, inner))
+        self.way.iter().rev().fold(container, |inner, (outer, token)| {
+            // The way leads through values that are there.
+            replaced(outer, token, inner).unwrap_or_default()
+        })
     }
 }
 
@@ -250,19 +267,22 @@ fn child<'a>(container: &'a Value, token: &Text) -> Result<&'a Value, PatchReaso
     }
 }
 
-/// The container with another value in a place that exists.
-fn with_child(container: &Value, token: &Text, value: Value) -> Value {
-    match container {
+/// The container with another value for the one that a token names.
+fn replaced(container: &Value, token: &Text, value: Value) -> Result<Value, PatchReason> {
+    let (old, replaced) = match container {
         Value::Array(items) => {
             let mut items = items.clone();
-            array_index(token).and_then(|index| items.set(index, value));
-            Value::Array(items)
+            let old = array_index(token).and_then(|index| items.set(index, value));
+            (old, Value::Array(items))
         }
         Value::Object(members) => {
             let mut members = members.clone();
-            members.insert(token, value);
-            Value::Object(members)
+            (members.insert(token, value), Value::Object(members))
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => container.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (None, Value::Null),
+    };
+    match old {
+        Some(_) => Ok(replaced),
+        None => Err(child(container, token).err().unwrap_or(PatchReason::NoValue)),
     }
 }
