@@ -214,6 +214,8 @@ fn ask_stands_between() {
     check(policy, r#"execute pay_bill {"amount":"5"}"#, Ask);
     check(policy, r#"execute pay_bill {}"#, Permit);
     check(policy, r#"execute refund {"amount":1e3}"#, Ask);
+    check(policy, r#"execute refund@2 {"amount":1e3}"#, Ask);
+    check(policy, r#"execute refunds {"amount":1e3}"#, Permit);
 }
 
 #[test]

@@ -189,6 +189,13 @@ impl Pattern {
             (Self::Heap(own), Target::Heap(handle)) => own == handle,
             (Self::HeapAny, Target::Heap(_)) => true,
             (Self::UrlAny, Target::Url(_)) => true,
+            // Of a call that names no version, or a forbid that names none, any may be meant.
+            (Self::Literal(LiteralTarget(Target::Tool(own))), Target::Tool(tool))
+                if reading == Reading::Wide =>
+            {
+                let either = own.version().is_none() || tool.version().is_none();
+                own.name() == tool.name() && (either || own.version() == tool.version())
+            }
             (Self::Literal(literal), target) => literal.0 == *target,
             (
                 Self::Path(_)
