@@ -146,6 +146,31 @@ fn http_and_the_rest() {
     check(policy, "spawn boss", DefaultDeny);
 }
 
+/// Suffixes compared without their dot took `evilexample.com` for a part of `example.com`.
+#[test]
+fn evilexample_com_suffix() {
+    let policy = r#"
+        [net]
+        dns = ["*.example.com"]
+        connect = ["dns:*.example.com:443"]
+        [http]
+        allow = ["GET https://*.example.com/**"]
+    "#;
+    check(policy, "dns www.example.com", Permit);
+    check(policy, "http https://www.example.com/", Permit);
+    for host in [
+        "evilexample.com",
+        "example.com",
+        "example.com.evil.com",
+        "www.example.com.evil.com",
+        "wwwexample.com",
+    ] {
+        check(policy, &format!("dns {host}"), DefaultDeny);
+        check(policy, &format!("connect dns:{host}:443"), DefaultDeny);
+        check(policy, &format!("http https://{host}/"), DefaultDeny);
+    }
+}
+
 const MAIL: &str = r#"
     [tools]
     allow = ["send_email"]

@@ -107,6 +107,38 @@ fn ambiguous_urls_are_refused() {
     assert!(CanonicalUrl::parse(&format!("https://example.com/{}", "é".repeat(4_000))).is_err());
 }
 
+/// Libraries that read `0177.0.0.1` as 177.0.0.1 let it pass, and sockets that read it as octal connected to 127.0.0.1
+/// (CVE-2021-28918, CVE-2021-29921 and others).
+#[test]
+fn ipv4_octal_ssrf() {
+    for host in [
+        "0177.0.0.1",
+        "0177.0x0.0.1",
+        "127.0.0.01",
+        "00127.0.0.1",
+        "0x7f.0.0.1",
+        "0x7f.1",
+        "0x7f000001",
+        "017700000001",
+        "2130706433",
+        "127.1",
+        "127.0.1",
+        "127.0.0.1.",
+        "0",
+        "0x0",
+        "0300.0250.0.1",
+        "169.254.0xa9fe",
+        "1.1.1.0x7f",
+    ] {
+        assert!(Target::url(&format!("http://{host}/")).is_err(), "{host}");
+        assert!(Target::host(host).is_err(), "{host}");
+        assert!(Target::endpoint(&format!("{host}:80")).is_err(), "{host}");
+    }
+    // What is written as usual is an address, and never a host name.
+    assert_eq!(Target::endpoint("127.0.0.1:80").unwrap().to_string(), "ip:127.0.0.1:80");
+    assert!(Target::host("127.0.0.1").is_err());
+}
+
 #[test]
 fn a_url_comes_apart() {
     let url = CanonicalUrl::parse("https://API.example.com:8443/a/b?c=d#e").unwrap();
