@@ -136,7 +136,7 @@ impl fmt::Display for Action {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Actions(u32);
 
-const _: () = assert!(Action::ALL.len() <= 32, "a set of actions is 32 bits");
+const _: () = assert!(Action::ALL.len() < 32, "a set of actions is 32 bits");
 
 impl Actions {
     /// No action.
@@ -170,6 +170,17 @@ impl Actions {
             bits |= Self::of(Action::FsDelete).0;
         }
         Actions(bits)
+    }
+
+    /// The set as bits, one for each action in the order of the language. New actions come last, so that bits
+    /// keep their meaning.
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// The set of these bits; `None` when one of them is no action's.
+    pub const fn from_bits(bits: u32) -> Option<Actions> {
+        if bits >> Action::ALL.len() == 0 { Some(Actions(bits)) } else { None }
     }
 
     /// Whether the action belongs to the set.
@@ -216,6 +227,17 @@ mod tests {
             assert_eq!(Action::from_name(action.as_str()), Some(action));
             assert_eq!(action.method().and_then(Action::from_method), action.method().map(|_| action));
         }
+    }
+
+    #[test]
+    fn bits_stand_in_tokens_and_keep_their_meaning() {
+        assert_eq!(Actions::of(Action::FsRead).to_bits(), 1);
+        assert_eq!(Actions::of(Action::HttpGet).to_bits(), 1 << 10);
+        assert_eq!(Actions::of(Action::Execute).to_bits(), 1 << 21);
+        assert_eq!(Actions::of(Action::AuditRead).to_bits(), 1 << 26);
+        let all: Actions = Action::ALL.iter().copied().collect();
+        assert_eq!(Actions::from_bits(all.to_bits()), Some(all));
+        assert_eq!(Actions::from_bits(1 << Action::ALL.len()), None);
     }
 
     #[test]

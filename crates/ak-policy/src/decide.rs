@@ -93,10 +93,11 @@ impl<'p> Decision<'p> {
 }
 
 impl Policy {
-    /// Decides about a request. A permit allocates nothing, unless a rule asks for a `format`, a label or provenance.
+    /// Decides about a request. A permit allocates nothing, unless a rule asks for a `format`, a label or
+    /// provenance.
     ///
-    /// Where the agent has ancestors (`crew` is one of `crew/writer`), each of them must be permitted to do the same; the
-    /// decision is the one furthest from a permit, of equals the outermost ancestor's.
+    /// Where the agent has ancestors (`crew` is one of `crew/writer`), each of them must be permitted to do
+    /// the same; the decision is the one furthest from a permit, of equals the outermost ancestor's.
     pub fn decide<'p>(&'p self, query: &Query<'_>) -> Decision<'p> {
         if query.action.kind() != query.target.kind() {
             return Decision { agent_bytes: query.agent.len(), ..Decision::deny() };
@@ -198,10 +199,11 @@ impl Policy {
 
     /// Whether a permitted request may open a connection to this address, to which its host was resolved.
     ///
-    /// `request` is the request that was permitted. Public addresses of the host that it names are open to it; those of
-    /// private, loopback, link-local, multicast and reserved ranges, and those where clouds serve metadata, only when
-    /// `connect` is permitted to `ip:…`. A rule that forbids, or asks about, looking up the host or connecting to the
-    /// host or the address closes it, and so does one for an ancestor of the agent.
+    /// `request` is the request that was permitted. Public addresses of the host that it names are open to
+    /// it; those of private, loopback, link-local, multicast and reserved ranges, and those where clouds
+    /// serve metadata, only when `connect` is permitted to `ip:…`. A rule that forbids, or asks about,
+    /// looking up the host or connecting to the host or the address closes it, and so does one for an
+    /// ancestor of the agent.
     pub fn address_allowed(&self, request: &Query<'_>, ip: IpAddr, port: u16) -> bool {
         let ip = CanonicalIp::new(ip);
         let (host, is_named) = match request.target {

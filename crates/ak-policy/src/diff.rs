@@ -45,7 +45,8 @@ impl fmt::Display for Change {
 impl Policy {
     /// What changes when `new` takes the place of this policy, what widens first.
     ///
-    /// Rules are compared by what they say, whatever they are called. Takes time in the product of both numbers of rules.
+    /// Rules are compared by what they say, whatever they are called. Takes time in the product of both
+    /// numbers of rules.
     pub fn diff(&self, new: &Policy) -> Vec<Change> {
         let mut changes = Vec::new();
         for rule in absent(self, new) {

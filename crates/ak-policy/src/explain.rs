@@ -65,11 +65,12 @@ impl Policy {
         }
     }
 
-    /// One `[[rule]]` that permits exactly this: this operation on this target by this agent. Appended to the TOML text of
-    /// this or any other policy that denies it by default, it makes the request pass, whatever characters the target has.
+    /// One `[[rule]]` that permits exactly this: this operation on this target by this agent. Appended to the
+    /// TOML text of this or any other policy that denies it by default, it makes the request pass, whatever
+    /// characters the target has.
     ///
-    /// `None` when the request is permitted already, or denied by more than the lack of a permit: then one more
-    /// permit would not help.
+    /// `None` when the request is permitted already, or denied by more than the lack of a permit: then one
+    /// more permit would not help.
     pub fn suggest(&self, query: &Query<'_>) -> Option<String> {
         if query.action.kind() != query.target.kind() {
             return None;

@@ -105,8 +105,9 @@ impl GrantClock for Unspent {
 
 /// When each grant was first loaded, and how much of its rate is left.
 ///
-/// Call [`load`](Self::load) for every policy that comes into force. A grant's clock runs from the first load, and goes on running while no
-/// policy carries it, so that reloading renews nothing. After a decision that a grant made, call [`spend`](Self::spend).
+/// Call [`load`](Self::load) for every policy that comes into force. A grant's clock runs from the first
+/// load, and goes on running while no policy carries it, so that reloading renews nothing. After a decision
+/// that a grant made, call [`spend`](Self::spend).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantTable {
     grants: BTreeMap<GrantId, Entry>,

@@ -57,8 +57,8 @@ impl LabelRule {
 
 /// The labels of what `source` gives: those of every `[[label]]` that matches it.
 ///
-/// Without one that speaks of integrity, what a tool, a model or the network gives is untrusted. Where several speak of the
-/// same part, untrusted wins and secrets add up.
+/// Without one that speaks of integrity, what a tool, a model or the network gives is untrusted. Where
+/// several speak of the same part, untrusted wins and secrets add up.
 pub(crate) fn labels_of(rules: &[LabelRule], source: &Target) -> SourceLabels {
     let default = match source {
         Target::Tool(_) | Target::Url(_) | Target::Model(_) => Labels::untrusted(),

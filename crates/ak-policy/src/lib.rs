@@ -2,17 +2,18 @@
 #![forbid(unsafe_code)]
 //! May this happen? A policy language for AI agents, canonical targets, capabilities and budgets.
 //!
-//! The crate answers one question, [`Policy::decide`], about one thing, a [`Query`]: an agent, an [`Action`], a
-//! [`Target`], and the arguments. It opens nothing, knows no clock, and keeps no state but what it hands out to be kept.
+//! The crate answers one question, [`Policy::decide`], about one thing, a [`Query`]: an agent, an [`Action`],
+//! a [`Target`], and the arguments. It opens nothing, knows no clock, and keeps no state but what it hands
+//! out to be kept.
 //!
-//! - **Doubt never widens.** `forbid > ask > permit > default deny`. A pattern or condition that leaves something open is
-//!   read narrowly where it gives authority and widely where it takes authority away.
-//! - **One form, or none.** A [`Target`] can only be made by canonicalising, and what programs disagree about is
-//!   refused. So what was checked is, by type, what is used.
+//! - **Doubt never widens.** `forbid > ask > permit > default deny`. A pattern or condition that leaves
+//!   something open is read narrowly where it gives authority and widely where it takes authority away.
+//! - **One form, or none.** A [`Target`] can only be made by canonicalising, and what programs disagree about
+//!   is refused. So what was checked is, by type, what is used.
 //! - **Authority never grows.** An agent's ancestors must be permitted too; a [capability] is the set of its
 //!   caveats, and nothing takes one away.
-//! - **Compiled once.** Patterns are found by what is literal in them: a thousand rules decide as fast as ten, and no
-//!   pattern costs more than linear time. A permit allocates nothing.
+//! - **Compiled once.** Patterns are found by what is literal in them: a thousand rules decide as fast as
+//!   ten, and no pattern costs more than linear time. A permit allocates nothing.
 //! - **For people.** Errors have line, column and a guess; a denial comes with the rule that would permit it.
 //!
 //! ```

@@ -43,7 +43,8 @@ impl fmt::Display for Remark {
 }
 
 impl Policy {
-    /// Looks for rules that are shadowed, redundant or over-broad, and for conditions that promise more than they can hold.
+    /// Looks for rules that are shadowed, redundant or over-broad, and for conditions that promise more than
+    /// they can hold.
     ///
     /// Takes time in the square of the number of rules.
     pub fn lint(&self) -> Vec<Remark> {

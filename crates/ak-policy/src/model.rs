@@ -35,8 +35,8 @@ impl Model {
         }
     }
 
-    /// Brings everything into canonical order, in which the first rule that applies decides: forbids before asks before
-    /// permits, plain permits before those that hang on a grant.
+    /// Brings everything into canonical order, in which the first rule that applies decides: forbids before
+    /// asks before permits, plain permits before those that hang on a grant.
     pub(crate) fn finish(mut self) -> Self {
         if self.baseline {
             self.rules.extend(baseline::rules());

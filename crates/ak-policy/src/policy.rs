@@ -31,11 +31,12 @@ struct Compiled {
 impl Policy {
     /// Reads a policy: JSON when its first character is `{`, TOML otherwise.
     ///
-    /// `base_dir` is the absolute directory that `./` stands for; without one such patterns are refused. Profiles that
-    /// are not built in are refused; see [`parse_with`](Self::parse_with).
+    /// `base_dir` is the absolute directory that `./` stands for; without one such patterns are refused.
+    /// Profiles that are not built in are refused; see [`parse_with`](Self::parse_with).
     ///
     /// # Errors
-    /// [`PolicyError`] with line, column and, where it can be guessed, what was meant. Nothing is read in part.
+    /// [`PolicyError`] with line, column and, where it can be guessed, what was meant. Nothing is read in
+    /// part.
     pub fn parse(text: &str, base_dir: Option<&str>) -> Result<Policy, PolicyError> {
         language::read(text, base_dir, None).map(Self::compile)
     }
@@ -52,7 +53,8 @@ impl Policy {
         language::read(text, base_dir, Some(loader)).map(Self::compile)
     }
 
-    /// The built-in profile: one's own heap objects and audit entries and the pure tools; nothing that reaches outside.
+    /// The built-in profile: one's own heap objects and audit entries and the pure tools; nothing that
+    /// reaches outside.
     pub fn baseline() -> Policy {
         Self::compile(Model { baseline: true, ..Model::default() })
     }
@@ -69,7 +71,8 @@ impl Policy {
         Self(Arc::new(Compiled { model, index, canonical }))
     }
 
-    /// The policy in canonical form: a policy in JSON that says the same, whatever order, comments and sections the text had.
+    /// The policy in canonical form: a policy in JSON that says the same, whatever order, comments and
+    /// sections the text had.
     pub fn to_value(&self) -> &Value {
         &self.0.canonical
     }
@@ -104,7 +107,8 @@ impl Policy {
         self.0.model.everyone.infer_max_tokens
     }
 
-    /// The most tokens that one inference of this agent may ask for: the lowest that is said of it and its ancestors.
+    /// The most tokens that one inference of this agent may ask for: the lowest that is said of it and its
+    /// ancestors.
     pub fn infer_max_tokens_of(&self, agent: &str) -> Option<u64> {
         self.settings_of(agent).filter_map(|settings| settings.infer_max_tokens).min()
     }

@@ -83,7 +83,8 @@ impl fmt::Display for Rate {
 
 /// A token bucket that holds one period's uses and fills evenly.
 ///
-/// Its level is kept in `uses × period`, so that nothing is ever rounded: a µs adds `count`, a use takes `per_us`.
+/// Its level is kept in `uses × period`, so that nothing is ever rounded: a µs adds `count`, a use takes
+/// `per_us`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket {
     rate: Rate,

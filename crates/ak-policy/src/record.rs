@@ -10,8 +10,8 @@ use crate::policy::Policy;
 use crate::query::Query;
 use crate::toml_text::Quoted;
 
-/// Collects requests and writes the least policy that permits them: every target literal, nothing generalised. It is
-/// a draft for people to review, and to generalise where they mean more.
+/// Collects requests and writes the least policy that permits them: every target literal, nothing
+/// generalised. It is a draft for people to review, and to generalise where they mean more.
 ///
 /// ```
 /// use ak_policy::{Action, Query, Recorder, Target};

@@ -151,7 +151,8 @@ impl Rule {
             return Err(Miss::Time);
         }
         let (when, unless) = self.quantifiers();
-        // An argument outside `only` makes a permit fail, and a forbid or ask apply whatever its conditions are.
+        // An argument outside `only` makes a permit fail, and a forbid or ask apply whatever its conditions
+        // are.
         if let Some(only) = &self.only
             && !only.covers(facts.subject.args)
         {

@@ -1,4 +1,5 @@
-//! What a policy says besides rules: budgets, the size of inferences, which modules and host calls WASM tools may use.
+//! What a policy says besides rules: budgets, the size of inferences, which modules and host calls WASM tools
+//! may use.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

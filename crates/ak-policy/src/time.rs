@@ -12,8 +12,8 @@ const DAY_MINUTES: u64 = 24 * 60;
 pub(crate) enum Window {
     /// From one instant until before another, in µs since the Unix epoch.
     Between { from_us: u64, until_us: u64 },
-    /// On some days of the week, from one minute of the day until before another. Where the end is not behind the
-    /// beginning, the window lasts over midnight and belongs to the day it begins on.
+    /// On some days of the week, from one minute of the day until before another. Where the end is not behind
+    /// the beginning, the window lasts over midnight and belongs to the day it begins on.
     Weekly { days: Days, from_minute: u16, until_minute: u16 },
 }
 
@@ -130,7 +130,8 @@ fn instant_us(text: &str) -> Result<u64, WindowError> {
     if !valid || date.next().is_some() || time.next().is_some() {
         return Err(WindowError);
     }
-    // Years begin in March, so that the leap day is the last (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+    // Years begin in March, so that the leap day is the last (Hinnant, "chrono-Compatible Low-Level Date
+    // Algorithms").
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
     let days = days - 719_468;

@@ -4,7 +4,8 @@ use core::fmt::{self, Write};
 
 /// A TOML basic string (TOML 1.0, "String").
 ///
-/// Besides what must be escaped, so is what a reviewer could not see: control, bidirectional and invisible characters.
+/// Besides what must be escaped, so is what a reviewer could not see: control, bidirectional and invisible
+/// characters.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {

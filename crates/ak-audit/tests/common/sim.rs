@@ -39,6 +39,8 @@ struct File {
     synced: Vec<u8>,
     /// What is read.
     current: Vec<u8>,
+    /// How long it was promised to be; it can be longer.
+    granted: usize,
     /// Writes since the last sync, in order.
     writes: Vec<(usize, Vec<u8>)>,
 }
@@ -89,7 +91,9 @@ impl SimDisk {
         let mut state = disk.state.borrow_mut();
         for (name, bytes) in files {
             state.synced_names.insert(name.clone());
-            state.files.insert(name, File { synced: bytes.clone(), current: bytes, writes: Vec::new() });
+            let file =
+                File { granted: bytes.len(), synced: bytes.clone(), current: bytes, writes: Vec::new() };
+            state.files.insert(name, file);
         }
         drop(state);
         disk
@@ -203,8 +207,10 @@ impl Disk for SimDisk {
     }
 
     fn length(&self, name: &str) -> Result<u64, DiskError> {
-        let state = self.state.borrow();
-        state.files.get(name).map(|file| file.current.len() as u64).ok_or(DiskError::Absent)
+        let mut state = self.state.borrow_mut();
+        let file = state.files.get_mut(name).ok_or(DiskError::Absent)?;
+        file.granted = file.current.len();
+        Ok(file.granted as u64)
     }
 
     fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
@@ -225,8 +231,13 @@ impl Disk for SimDisk {
         let room = state.faults.capacity_bytes.map_or(wanted, |capacity| capacity.saturating_sub(used));
         // Where there is too little, what there is may have been taken.
         let grown = present + wanted.min(room);
-        state.files.entry(name.to_owned()).or_default().current.resize(grown, 0);
-        if room < wanted { Err(DiskError::Full) } else { Ok(()) }
+        let file = state.files.entry(name.to_owned()).or_default();
+        file.current.resize(grown, 0);
+        if room < wanted {
+            return Err(DiskError::Full);
+        }
+        file.granted = file.granted.max(length as usize);
+        Ok(())
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
@@ -237,6 +248,7 @@ impl Disk for SimDisk {
         }
         let file = state.files.get_mut(name).ok_or(DiskError::Absent)?;
         let offset = offset as usize;
+        assert!(offset + bytes.len() <= file.granted, "{name} is written beyond its allocation");
         // A write that fails may have been done in part.
         let done = if failed.is_err() { bytes.len() / 2 } else { bytes.len() };
         file.current[offset..offset + bytes.len()][..done].copy_from_slice(&bytes[..done]);

@@ -10,8 +10,9 @@ use super::dimension::{ByDimension, Dimension, Flow};
 /// Limits and usage of one agent in every [`Dimension`].
 ///
 /// For each dimension `used + reserved ≤ limit` holds after every successful reservation. Only two things can
-/// break it, and both block further spending: a settlement above what was reserved, which is recorded in full, and a limit
-/// lowered below what was already used. A limit of 0 allows nothing; no limit allows everything.
+/// break it, and both block further spending: a settlement above what was reserved, which is recorded in
+/// full, and a limit lowered below what was already used. A limit of 0 allows nothing; no limit allows
+/// everything.
 ///
 /// The order of calls is [`reserve`](Self::reserve), then for that reservation exactly one of
 /// [`settle`](Self::settle), [`settle_in_full`](Self::settle_in_full) and [`release`](Self::release).
@@ -46,7 +47,8 @@ pub struct Status {
 
 /// A claim on a [`Ledger`], to be given back to the same ledger.
 ///
-/// The ledger keeps what it stands for, so a lost reservation stays visible as `reserved` instead of vanishing.
+/// The ledger keeps what it stands for, so a lost reservation stays visible as `reserved` instead of
+/// vanishing.
 #[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reservation(u64);
@@ -133,7 +135,8 @@ impl Ledger {
     /// Records what was actually used in place of what was reserved.
     ///
     /// A dimension that was reserved and is absent from `actual` counts at its reservation; one that was not
-    /// reserved is recorded all the same. More than was reserved is recorded in full, beyond the limit if need be.
+    /// reserved is recorded all the same. More than was reserved is recorded in full, beyond the limit if
+    /// need be.
     pub fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)]) {
         let reserved = self.close(reservation);
         for &(dimension, amount) in &reserved {

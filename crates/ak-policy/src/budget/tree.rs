@@ -9,9 +9,10 @@ use super::{BudgetExceeded, Dimension, Ledger, Reservation, Status};
 
 /// Ledgers in a tree.
 ///
-/// A child is opened with an *allotment* in some dimensions: it stays reserved in the parent for as long as the child lives,
-/// and is the child's limit. What the child spends of it needs no more room in the parent. In every other dimension the
-/// child spends from its own ledger and its ancestors' alike. So no subtree ever uses more than its root may.
+/// A child is opened with an *allotment* in some dimensions: it stays reserved in the parent for as long as
+/// the child lives, and is the child's limit. What the child spends of it needs no more room in the parent.
+/// In every other dimension the child spends from its own ledger and its ancestors' alike. So no subtree ever
+/// uses more than its root may.
 ///
 /// ```
 /// use ak_policy::budget::{BudgetTree, Dimension::Tokens};
@@ -181,8 +182,8 @@ impl BudgetTree {
         }
     }
 
-    /// The ledgers that a spending touches, the account's own first, and what it takes from each: a dimension in which an
-    /// account has an allotment goes no further up.
+    /// The ledgers that a spending touches, the account's own first, and what it takes from each: a dimension
+    /// in which an account has an allotment goes no further up.
     fn levels(&self, name: &str, amounts: &[(Dimension, u64)]) -> Option<Levels> {
         let mut levels = Vec::new();
         let mut amounts = amounts.to_vec();

@@ -1,8 +1,8 @@
 //! Caveats: what narrows a capability.
 
 use alloc::collections::BTreeSet;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
@@ -19,7 +19,8 @@ pub const CAVEATS_MAX: usize = 32;
 pub enum Caveat {
     /// Only these operations.
     Operations(Actions),
-    /// Only targets that match one of these patterns. Made by [`Caveat::targets`], in one order and each once.
+    /// Only targets that match one of these patterns. Made by [`Caveat::targets`], in one order and each
+    /// once.
     Targets(TargetPatterns),
     /// Only for the agents that match.
     Agent(AgentPattern),
@@ -67,10 +68,6 @@ impl TargetPattern {
         Ok(Self { kind, pattern })
     }
 
-    pub(super) fn text(&self) -> String {
-        self.pattern.to_string()
-    }
-
     fn matches(&self, query: &Query<'_>) -> bool {
         query.target.kind() == self.kind && self.pattern.matches(query.action, query.target, Reading::Narrow)
     }
@@ -84,9 +81,17 @@ impl AgentPattern {
     pub fn parse(text: &str) -> Result<Self, CaveatError> {
         Ok(Self(parse_agent(text).map_err(FamilyError::from)?))
     }
+}
 
-    pub(super) fn text(&self) -> String {
-        self.0.to_string()
+impl fmt::Display for TargetPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pattern.fmt(f)
+    }
+}
+
+impl fmt::Display for AgentPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -107,8 +112,9 @@ impl Caveat {
         Self::Targets(TargetPatterns(patterns.into_iter().collect()))
     }
 
-    /// The caveats of a grant by name, as a `[[capability]]` table has them: a tool, or `fs`, `http`, `net`, `infer`,
-    /// `spawn` with a resource and methods. `*` is every resource, every method; a single method may be left out.
+    /// The caveats of a grant by name, as a `[[capability]]` table has them: a tool, or `fs`, `http`, `net`,
+    /// `infer`, `spawn` with a resource and methods. `*` is every resource, every method; a single method may
+    /// be left out.
     ///
     /// # Errors
     /// [`CaveatError`] when name, resource and methods make no capability.
@@ -148,9 +154,10 @@ impl Caveat {
     }
 }
 
-/// What a capability allows: everything that satisfies all of its caveats. Without caveats it is everything.
+/// What a capability allows: everything that satisfies all of its caveats, which stand in ascending order,
+/// each once. Without caveats it is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Authority(BTreeSet<Caveat>);
+pub struct Authority(Vec<Caveat>);
 
 impl Authority {
     /// Authority without any caveat.
@@ -161,7 +168,16 @@ impl Authority {
     /// What both allow. There is no way to have more than either.
     #[must_use]
     pub fn meet(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
+        self.0.iter().chain(&other.0).cloned().collect()
+    }
+
+    /// Adds the caveats of another.
+    pub(super) fn narrow(&mut self, other: Self) {
+        if self.0.is_empty() {
+            *self = other;
+        } else {
+            *self = core::mem::take(&mut self.0).into_iter().chain(other.0).collect();
+        }
     }
 
     /// The caveats, in canonical order.
@@ -177,6 +193,9 @@ impl Authority {
 
 impl FromIterator<Caveat> for Authority {
     fn from_iter<I: IntoIterator<Item = Caveat>>(caveats: I) -> Self {
-        Self(caveats.into_iter().collect())
+        let mut caveats: Vec<_> = caveats.into_iter().collect();
+        caveats.sort();
+        caveats.dedup();
+        Self(caveats)
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! | tag | body |
 //! |---|---|
-//! | 1 operations | their texts, comma between them, in the order of the language |
+//! | 1 operations | `u32`, a bit for each in the order of the language |
 //! | 2 targets | for each pattern, ascending: kind `u8`, length `u16`, the pattern in canonical form |
 //! | 3 agent | the pattern in canonical form |
 //! | 4 not before · 5 expires at | µs since the Unix epoch, `u64` |
@@ -15,11 +15,12 @@
 //!
 //! Caveats of one block stand in strictly ascending order of the language, so that none stands twice.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt::{self, Write};
 
 use super::caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, TargetPattern, TargetPatterns};
-use crate::action::{Action, Actions, TargetKind};
+use crate::action::{Actions, TargetKind};
 use crate::budget::Dimension;
 use crate::rate::Rate;
 
@@ -51,8 +52,7 @@ fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
     let mut body = Vec::new();
     let tag = match caveat {
         Caveat::Operations(actions) => {
-            let names: Vec<_> = actions.iter().map(Action::as_str).collect();
-            body.extend_from_slice(names.join(",").as_bytes());
+            body.extend_from_slice(&actions.to_bits().to_le_bytes());
             1
         }
         Caveat::Targets(TargetPatterns(patterns)) => {
@@ -60,12 +60,12 @@ fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
                 body.extend(
                     (0u8..).zip(KINDS).find(|(_, kind)| *kind == target.kind).map(|(number, _)| number),
                 );
-                write_sized(target.text().as_bytes(), &mut body);
+                write_sized(target.to_string().as_bytes(), &mut body);
             }
             2
         }
         Caveat::Agent(agent) => {
-            body.extend_from_slice(agent.text().as_bytes());
+            body.extend_from_slice(agent.to_string().as_bytes());
             3
         }
         Caveat::NotBefore(time_us) => {
@@ -130,21 +130,13 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Authority> {
 fn read_caveat(tag: u8, body: &[u8]) -> Option<Caveat> {
     let number = || Some(u64::from_le_bytes(body.try_into().ok()?));
     let text = |bytes| core::str::from_utf8(bytes).ok();
-    let caveat = match tag {
-        1 => {
-            let names = text(body)?.split(',').map(Action::from_name);
-            Caveat::Operations(names.collect::<Option<Actions>>()?)
+    Some(match tag {
+        1 => Caveat::Operations(Actions::from_bits(u32::from_le_bytes(body.try_into().ok()?))?),
+        2 => Caveat::Targets(TargetPatterns(read_patterns(body)?)),
+        3 => {
+            let text = text(body)?;
+            Caveat::Agent(AgentPattern::parse(text).ok().filter(|agent| is_written(agent, text))?)
         }
-        2 => {
-            let (mut patterns, mut rest) = (Vec::new(), body);
-            while let Some((kind, behind)) = rest.split_first() {
-                let (pattern, behind) = split_sized(behind)?;
-                patterns.push(TargetPattern::parse(*KINDS.get(usize::from(*kind))?, text(pattern)?).ok()?);
-                rest = behind;
-            }
-            Caveat::targets(patterns)
-        }
-        3 => Caveat::Agent(AgentPattern::parse(text(body)?).ok()?),
         4 => Caveat::NotBefore(number()?),
         5 => Caveat::ExpiresAt(number()?),
         6 => Caveat::Run(body.try_into().ok()?),
@@ -159,9 +151,33 @@ fn read_caveat(tag: u8, body: &[u8]) -> Option<Caveat> {
             Caveat::Budget(Dimension::from_name(text(name)?)?, u64::from_le_bytes(*amount))
         }
         _ => return None,
-    };
-    // Another spelling of the same is another text: refused.
-    let mut canonical = Vec::with_capacity(body.len() + 3);
-    write_caveat(&caveat, &mut canonical);
-    (canonical.get(3..) == Some(body)).then_some(caveat)
+    })
+}
+
+fn read_patterns(mut bytes: &[u8]) -> Option<Vec<TargetPattern>> {
+    let mut patterns: Vec<TargetPattern> = Vec::new();
+    while let Some((kind, rest)) = bytes.split_first() {
+        let (text, rest) = split_sized(rest)?;
+        let text = core::str::from_utf8(text).ok()?;
+        let pattern = TargetPattern::parse(*KINDS.get(usize::from(*kind))?, text).ok()?;
+        if !is_written(&pattern, text) || patterns.last().is_some_and(|last| *last >= pattern) {
+            return None;
+        }
+        patterns.push(pattern);
+        bytes = rest;
+    }
+    Some(patterns)
+}
+
+/// Whether a text is the very one that the value is written as: another spelling is refused.
+fn is_written(value: &impl fmt::Display, text: &str) -> bool {
+    struct Rest<'a>(&'a str);
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut rest = Rest(text);
+    write!(rest, "{value}").is_ok() && rest.0.is_empty()
 }

@@ -4,10 +4,11 @@
 //! "AKE1" ‖ key id u32 ‖ capability u64 ‖ (length u16 ‖ caveats ‖ next key 32 ‖ signature 64)+
 //! ```
 //!
-//! Integers are little-endian. The issuer signs the first block, with all that stands before it; each block names the key that
-//! signs the next one. A signature covers the one before it, so that no block can be moved to another token. The last
-//! block's key is the holder's: a token is worth nothing without its signature over the token and a fresh challenge.
-//! Signatures are verified strictly (no small-order keys, no second encodings; RFC 8032 §5.1.7 without cofactor).
+//! Integers are little-endian. The issuer signs the first block, with all that stands before it; each block
+//! names the key that signs the next one. A signature covers the one before it, so that no block can be moved
+//! to another token. The last block's key is the holder's: a token is worth nothing without its signature
+//! over the token and a fresh challenge. Signatures are verified strictly (no small-order keys, no second
+//! encodings; RFC 8032 §5.1.7 without cofactor).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -122,8 +123,8 @@ impl Issuers {
     /// Checks a token and its holder's proof.
     ///
     /// # Errors
-    /// [`TokenError`]. The length is checked before anything else, and what the caveats say is looked at only when
-    /// every signature is right.
+    /// [`TokenError`]. The length is checked before anything else, and what the caveats say is looked at only
+    /// when every signature is right.
     pub fn verify(
         &self,
         token: &[u8],

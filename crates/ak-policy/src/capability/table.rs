@@ -42,10 +42,10 @@ impl fmt::Debug for CapId {
 
 /// All capabilities of a kernel.
 ///
-/// [`root`](Self::root) and [`derive`](Self::derive) are the only ways to make one, and a derived one has every caveat of its
-/// parent besides its own: authority never grows. What caveats count (uses, rates, budgets) is counted at the
-/// capability that has the caveat, for all that is derived from it together. [`revoke`](Self::revoke) takes a
-/// capability away with everything derived from it, at once and for ever.
+/// [`root`](Self::root) and [`derive`](Self::derive) are the only ways to make one, and a derived one has
+/// every caveat of its parent besides its own: authority never grows. What caveats count (uses, rates,
+/// budgets) is counted at the capability that has the caveat, for all that is derived from it together.
+/// [`revoke`](Self::revoke) takes a capability away with everything derived from it, at once and for ever.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CapTable {
     slots: Vec<Slot>,
@@ -210,7 +210,8 @@ impl CapTable {
         self.line(id).try_for_each(|(_, held)| held.check(query, run, amounts))
     }
 
-    /// Checks, then takes one use and the rates, and reserves the amounts, here and from every ancestor; or nothing anywhere.
+    /// Checks, then takes one use and the rates, and reserves the amounts, here and from every ancestor; or
+    /// nothing anywhere.
     ///
     /// # Errors
     /// [`CapDenial`].

@@ -4,10 +4,10 @@
 //! "AKH1" ‖ key id u32 ‖ capability u64 ‖ (length u16 ‖ caveats)+ ‖ tag 32
 //! ```
 //!
-//! Integers are little-endian. The first tag is `HMAC(key, "ak token h1" ‖ context ‖ all up to the end of the first
-//! block)`; each further block's is `HMAC(tag before, length ‖ caveats)`. Only the last tag travels. So whoever holds a
-//! token can add a block, and nobody can take one away (Birgisson et al., "Macaroons", NDSS 2014). There is no
-//! algorithm to choose and no third party to discharge anything.
+//! Integers are little-endian. The first tag is `HMAC(key, "ak token h1" ‖ context ‖ all up to the end of the
+//! first block)`; each further block's is `HMAC(tag before, length ‖ caveats)`. Only the last tag travels. So
+//! whoever holds a token can add a block, and nobody can take one away (Birgisson et al., "Macaroons", NDSS
+//! 2014). There is no algorithm to choose and no third party to discharge anything.
 
 use alloc::vec::Vec;
 
@@ -25,7 +25,8 @@ const MAGIC: &[u8; 4] = b"AKH1";
 const DOMAIN: &[u8] = b"ak token h1";
 const TAG_BYTES: usize = 32;
 
-/// The keys of a trust domain: one makes tokens, all of them verify, so that keys can be changed while tokens are about.
+/// The keys of a trust domain: one makes tokens, all of them verify, so that keys can be changed while tokens
+/// are about.
 #[derive(Clone)]
 pub struct TokenKeys {
     /// The newest last. The key schedule and the constant beginning are computed once.
@@ -35,7 +36,8 @@ pub struct TokenKeys {
 impl TokenKeys {
     /// Keys for one context: the id of the log, or whatever tells this trust domain from every other.
     ///
-    /// Keys are 32 random bytes each; the last one makes tokens. `None` when there is no key, or two have one id.
+    /// Keys are 32 random bytes each; the last one makes tokens. `None` when there is no key, or two have one
+    /// id.
     pub fn new(context: [u8; 32], keys: &[(KeyId, [u8; 32])]) -> Option<Self> {
         let distinct =
             keys.iter().enumerate().all(|(at, (id, _))| !keys.iter().take(at).any(|(other, _)| other == id));

@@ -1,9 +1,9 @@
 //! Conditions on the arguments, labels and provenance of a request.
 //!
-//! A condition is read in one of two ways, so that doubt never widens what may be done. Where it must hold for authority to be
-//! given (a permit's `when`, a forbid's or ask's `unless`), **every** selected value must satisfy it. Where
-//! it takes authority away (a forbid's or ask's `when`, a permit's `unless`), **one** value that satisfies it suffices,
-//! or one of which it cannot be told.
+//! A condition is read in one of two ways, so that doubt never widens what may be done. Where it must hold
+//! for authority to be given (a permit's `when`, a forbid's or ask's `unless`), **every** selected value must
+//! satisfy it. Where it takes authority away (a forbid's or ask's `when`, a permit's `unless`), **one** value
+//! that satisfies it suffices, or one of which it cannot be told.
 
 mod format;
 mod only;

@@ -1,7 +1,7 @@
 //! Hashed keys, exact and as beginnings of a text.
 //!
-//! The hash needs no secret: the keys come from the policy, whose owner gains nothing by slowing it down, and a
-//! request's target is only looked up.
+//! The hash needs no secret: the keys come from the policy, whose owner gains nothing by slowing it down, and
+//! a request's target is only looked up.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! From a request to the few rules that may be about it.
 //!
-//! Patterns are found by what is literal in them: a whole text, the beginning of a text, or the end of a host name. So a
-//! decision looks at the patterns that share the target's literal part, however many others there are. Only patterns
-//! without a literal part are tried one by one.
+//! Patterns are found by what is literal in them: a whole text, the beginning of a text, or the end of a host
+//! name. So a decision looks at the patterns that share the target's literal part, however many others there
+//! are. Only patterns without a literal part are tried one by one.
 
 mod keys;
 
@@ -87,7 +87,8 @@ impl Index {
         Self { anyone: ByAction::build(anyone), names: Exact::build(names), named: by_name.into() }
     }
 
-    /// Visits every pattern that may match, and no rule that certainly does not name the agent. A pattern may be visited twice.
+    /// Visits every pattern that may match, and no rule that certainly does not name the agent. A pattern may
+    /// be visited twice.
     pub(crate) fn candidates(
         &self,
         agent: &str,

@@ -69,7 +69,8 @@ pub trait Loader {
 /// An included profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Included {
-    /// What tells this profile from every other: its absolute path. A profile is read once, however often it is included.
+    /// What tells this profile from every other: its absolute path. A profile is read once, however often it
+    /// is included.
     pub identity: String,
     /// Its text.
     pub text: String,

@@ -1,4 +1,5 @@
-//! The older table form: `[[fs.allow]]`, `[[net.allow]]`, `[[dns.allow]]`, `[[tools.allow]]`, `[[inference.allow]]`.
+//! The older table form: `[[fs.allow]]`, `[[net.allow]]`, `[[dns.allow]]`, `[[tools.allow]]`,
+//! `[[inference.allow]]`.
 
 use alloc::vec::Vec;
 

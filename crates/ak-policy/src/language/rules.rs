@@ -79,7 +79,8 @@ pub(crate) fn operations<'a>(node: &Node<'a>) -> Read<Vec<Operation<'a>>> {
     node.one_or_many()?.into_iter().map(operation).collect()
 }
 
-/// Reads a `target`. Every pattern must fit an operation, and every operation that is named must fit a pattern.
+/// Reads a `target`. Every pattern must fit an operation, and every operation that is named must fit a
+/// pattern.
 pub(crate) fn targets(
     node: &Node<'_>,
     operations: &[Operation<'_>],

@@ -245,7 +245,8 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// `fs.read:/app/**`, `agent.crew/writer.fs.read:/app/**`; what is too long for an id is cut and told apart by its digest.
+/// `fs.read:/app/**`, `agent.crew/writer.fs.read:/app/**`; what is too long for an id is cut and told apart
+/// by its digest.
 fn section_id(agent: Option<&str>, section: &str, text: &str) -> Text {
     let id = match agent {
         Some(agent) => alloc::format!("agent.{agent}.{section}:{text}"),

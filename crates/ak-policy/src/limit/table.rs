@@ -14,8 +14,8 @@ const SLICES: u64 = 60;
 
 /// What was used of each limit, and when.
 ///
-/// Like a [`Ledger`](crate::budget::Ledger) it is reserved from before the work; then each reservation is either
-/// [kept](Self::commit) or [given back](Self::release). Usage survives reloading the policy.
+/// Like a [`Ledger`](crate::budget::Ledger) it is reserved from before the work; then each reservation is
+/// either [kept](Self::commit) or [given back](Self::release). Usage survives reloading the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitTable {
     windows: BTreeMap<LimitId, Window>,

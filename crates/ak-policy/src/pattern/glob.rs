@@ -9,8 +9,8 @@ use super::PatternError;
 
 /// A pattern over one name: `*` stands for any characters, `\` takes the next character literally.
 ///
-/// Matching takes time linear in pattern and text: the pieces between the stars are searched for from left to right, and the
-/// leftmost place is always good enough.
+/// Matching takes time linear in pattern and text: the pieces between the stars are searched for from left to
+/// right, and the leftmost place is always good enough.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glob {
     head: Box<str>,

@@ -259,17 +259,19 @@ fn check_text(text: &str) -> Result<(), PatternError> {
 }
 
 fn parse_path(text: &str, base: Option<&str>) -> Result<Pattern, PatternError> {
-    let (base, relative) = match (text.strip_prefix("./"), text.strip_prefix('/')) {
-        (Some(below), _) => (base.ok_or(PatternError::NoBase)?, below),
-        (None, Some(absolute)) => ("/", absolute),
+    let (below, relative) = match (text.strip_prefix("./"), text.strip_prefix('/')) {
+        (Some(relative), _) => (Some(base.ok_or(PatternError::NoBase)?), relative),
+        (None, Some(relative)) => (None, relative),
         (None, None) => return Err(PatternError::NotAbsolute),
     };
-    let base = CanonicalPath::parse(base)?;
     let glob = PathGlob::parse(relative, |segment| match segment {
         "" | "." | ".." => Err(PatternError::Dots),
         segment => Glob::parse(segment),
     })?;
-    Ok(Pattern::Path(PathGlob::literal(base.relative()).join(glob)))
+    Ok(Pattern::Path(match below {
+        Some(base) => PathGlob::literal(CanonicalPath::parse(base)?.relative()).join(glob),
+        None => glob,
+    }))
 }
 
 fn parse_tool(text: &str) -> Result<Pattern, PatternError> {

@@ -79,7 +79,8 @@ impl Cidr {
         let Some(bits) = bits else { return Ok(Self::of(base)) };
         let plain = bits.bytes().all(|byte| byte.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
         let bits: u8 = bits.parse().ok().filter(|_| plain).ok_or(PatternError::Cidr)?;
-        // A mapped range, `[::ffff:10.0.0.0]/104`, is the IPv4 range it maps; a wider one is half one, half another.
+        // A mapped range, `[::ffff:10.0.0.0]/104`, is the IPv4 range it maps; a wider one is half one, half
+        // another.
         let shift = if written.is_ipv6() && base.get().is_ipv4() { 96 } else { 0 };
         let bits = bits.checked_sub(shift).filter(|&bits| bits <= width(base)).ok_or(PatternError::Cidr)?;
         let range = Self { base, bits };

@@ -112,8 +112,8 @@ impl PathGlob {
         self.matches_segments(Segments(Some(path.strip_prefix('/').unwrap_or(path))))
     }
 
-    /// A segment that does not fit is given back to the last `**` alone, so that every step meets every segment
-    /// at most once: the time is linear in pattern × text.
+    /// A segment that does not fit is given back to the last `**` alone, so that every step meets every
+    /// segment at most once: the time is linear in pattern × text.
     fn matches_segments(&self, mut rest: Segments<'_>) -> bool {
         if let (Some(below), Some(text)) = (&self.below, rest.0) {
             return below.is_empty()

@@ -90,7 +90,8 @@ impl UrlPattern {
             && query(url)
     }
 
-    /// Matches the path in every way that a server may read it: a permit wants all of them to fit, a forbid one.
+    /// Matches the path in every way that a server may read it: a permit wants all of them to fit, a forbid
+    /// one.
     fn path_matches(&self, url: &CanonicalUrl, reading: Reading) -> bool {
         let plain = self.path.matches_url_path(url.path());
         match (url.collapsed(), reading) {

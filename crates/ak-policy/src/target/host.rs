@@ -18,8 +18,9 @@ impl CanonicalHost {
     /// Normalises case, one trailing dot and internationalised labels.
     ///
     /// # Errors
-    /// [`TargetError::Host`] when the text is no host name: empty or overlong labels, characters other than letters,
-    /// digits, `-` and `_`, or a last label that is a number, since programs read such a name as an IPv4 address.
+    /// [`TargetError::Host`] when the text is no host name: empty or overlong labels, characters other than
+    /// letters, digits, `-` and `_`, or a last label that is a number, since programs read such a name as an
+    /// IPv4 address.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         let ascii = to_ascii(text)?;

@@ -18,8 +18,9 @@ impl CanonicalIp {
     /// Reads a dotted quad or an IPv6 address (RFC 4291 §2.2), without brackets.
     ///
     /// # Errors
-    /// [`TargetError::Address`] for every other spelling. Octal, hexadecimal, short and decimal IPv4 are refused, since
-    /// programs disagree on what they mean; so are IPv6 zones, which mean something on one machine only.
+    /// [`TargetError::Address`] for every other spelling. Octal, hexadecimal, short and decimal IPv4 are
+    /// refused, since programs disagree on what they mean; so are IPv6 zones, which mean something on one
+    /// machine only.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         text.parse().map(Self::new).map_err(|_| TargetError::Address)
     }

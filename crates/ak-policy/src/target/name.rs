@@ -17,7 +17,8 @@ impl CanonicalName {
     /// Takes a name as it stands.
     ///
     /// # Errors
-    /// [`TargetError`] when it is empty, too long, begins or ends with white space, or holds a control character.
+    /// [`TargetError`] when it is empty, too long, begins or ends with white space, or holds a control
+    /// character.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text.is_empty() {
             return Err(TargetError::Empty);

@@ -9,13 +9,15 @@ use crate::action::{Action, TargetKind};
 impl Target {
     /// Reads an operation and a target as people write them.
     ///
-    /// The operation is a canonical text (`fs.read`, `http.get`), or a bare or upper-case name (`read`, `WRITE`,
-    /// `http`, `FS_READ`), which the target resolves: `/…` is a file, `0x…` a heap object, `http://…` and `https://…` a URL. A URL may
-    /// stand behind its method (`POST https://…`); without one, `http` means GET. Where the operation fixes the kind of
-    /// target, its prefix (`tool:`, `model:`, …) may be left out.
+    /// The operation is a canonical text (`fs.read`, `http.get`), or a bare or upper-case name (`read`,
+    /// `WRITE`, `http`, `FS_READ`), which the target resolves: `/…` is a file, `0x…` a heap object,
+    /// `http://…` and `https://…` a URL. A URL may stand behind its method (`POST https://…`); without one,
+    /// `http` means GET. Where the operation fixes the kind of target, its prefix (`tool:`, `model:`, …) may
+    /// be left out.
     ///
     /// # Errors
-    /// [`TargetError`] when the operation is unknown, or the target has no canonical form or is of another kind.
+    /// [`TargetError`] when the operation is unknown, or the target has no canonical form or is of another
+    /// kind.
     ///
     /// # Example
     /// ```

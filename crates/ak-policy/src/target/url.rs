@@ -76,8 +76,8 @@ impl fmt::Display for HostOrIp {
 
 /// An `http` or `https` URL with one spelling, in the form in which it is sent.
 ///
-/// Scheme and host are in lower case, a default port is dropped, `.` and `..` are resolved, percent-encoding is
-/// in upper case and only where it must be, and the fragment, which is never sent, is gone.
+/// Scheme and host are in lower case, a default port is dropped, `.` and `..` are resolved, percent-encoding
+/// is in upper case and only where it must be, and the fragment, which is never sent, is gone.
 #[derive(Clone, Debug)]
 pub struct CanonicalUrl {
     text: Text,
@@ -85,15 +85,18 @@ pub struct CanonicalUrl {
     host: HostOrIp,
     port: u16,
     path: Range<usize>,
+    /// Whether some server may read the path otherwise; see [`collapsed`](Self::collapsed).
+    collapses: bool,
 }
 
 impl CanonicalUrl {
-    /// Normalises a URL (RFC 3986 §6.2.2, with what the WHATWG URL standard adds for characters outside ASCII).
+    /// Normalises a URL (RFC 3986 §6.2.2, with what the WHATWG URL standard adds for characters outside
+    /// ASCII).
     ///
     /// # Errors
-    /// [`TargetError`] when the URL is relative, has another scheme, a user name or password, a backslash, white space or a
-    /// control character, a malformed escape, or a path in which an escape hides a step upwards: programs
-    /// disagree on what such a URL names.
+    /// [`TargetError`] when the URL is relative, has another scheme, a user name or password, a backslash,
+    /// white space or a control character, a malformed escape, or a path in which an escape hides a step
+    /// upwards: programs disagree on what such a URL names.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text.len() > URL_BYTES_MAX {
             return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
@@ -125,6 +128,7 @@ impl CanonicalUrl {
         let start = url.len();
         write_path(&mut url, path)?;
         let end = url.len();
+        let collapses = url.get(start..).is_some_and(|path| path.contains("//") || path.contains("%2F"));
         if let Some(query) = query {
             url.push('?');
             write_escaped(&mut url, query, is_query_byte)?;
@@ -132,7 +136,7 @@ impl CanonicalUrl {
         if url.len() > URL_BYTES_MAX {
             return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
         }
-        Ok(Self { text: url.into(), scheme, host, port, path: start..end })
+        Ok(Self { text: url.into(), scheme, host, port, path: start..end, collapses })
     }
 
     /// The whole URL.
@@ -170,10 +174,10 @@ impl CanonicalUrl {
         self.text.get(self.path.start..).unwrap_or("/")
     }
 
-    /// The URL and its path as a server may read them that takes `%2F` for `/` and several `/` for one; `None` when
-    /// that is no other reading.
+    /// The URL and its path as a server may read them that takes `%2F` for `/` and several `/` for one;
+    /// `None` when that is no other reading.
     pub(crate) fn collapsed(&self) -> Option<(String, String)> {
-        if !self.path().contains("//") && !self.path().contains("%2F") {
+        if !self.collapses {
             return None;
         }
         let path = self.path().replace("%2F", "/");
@@ -253,8 +257,8 @@ fn write_path(url: &mut String, path: &str) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Whether a segment would become, or come to hold, `.` or `..` in the hands of a program that decodes more than
-/// the standard asks for, once or several times, or that strips `;parameters`.
+/// Whether a segment would become, or come to hold, `.` or `..` in the hands of a program that decodes more
+/// than the standard asks for, once or several times, or that strips `;parameters`.
 fn hides_a_step(segment: &str) -> bool {
     if !segment.contains(['%', ';']) {
         return false;
