@@ -3,8 +3,10 @@
 //! - `demo`: builds the Python package into a private environment and runs the five examples
 //! - `test`: everything that is tested
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
+//! - `bench NAME [--save]`: measures a crate beside its rivals
 
 mod ak;
+mod bench;
 mod demo;
 mod examples;
 mod image;
@@ -18,7 +20,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   demo             build the Python package into target/venv and run the five examples
   test             formatting, lints, documentation, Rust tests, the bare-metal image, Python tests, examples
-  image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session";
+  image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
+  bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
         ["test"] => test::test(),
         ["image"] => image::image(None),
         ["image", journal] => image::image(Some(journal.as_ref())),
+        ["bench", name] => bench::bench(name, false),
+        ["bench", name, "--save"] => bench::bench(name, true),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

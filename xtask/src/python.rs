@@ -14,6 +14,9 @@ use crate::run::{Result, command, need, root, run, target_dir};
 /// What the package is built and tested with.
 const REQUIREMENTS: [&str; 3] = ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.11"];
 
+/// What benches measure.
+const RIVALS: [&str; 1] = ["jsonpatch>=1.33"];
+
 /// What the package is made from.
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "bindings/python"];
 
@@ -36,17 +39,33 @@ pub(crate) fn build() -> Result {
         return Ok(());
     }
     if !environment().join("bin/maturin").exists() {
-        need(|| python3(&["--version"]), "python3")?;
-        need(|| python3(&["-c", "import ensurepip, venv"]), "python3-venv")?;
-        println!("==> making a Python environment");
-        run(python3(&["-m", "venv", "--clear"]).arg(environment()))?;
-        run(python("python")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(REQUIREMENTS))?;
+        make(&environment(), &REQUIREMENTS)?;
     }
     println!("==> building the Python package");
     run(python("maturin").args(["develop", "--manifest-path", "bindings/python/Cargo.toml"]))?;
     fs::write(&stamp, sources).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
+}
+
+/// The Python of another environment, with the rivals that benches measure; made if it is not there.
+pub(crate) fn rivals() -> Result<PathBuf> {
+    let environment = target_dir().join("venv-rivals");
+    if !environment.join("complete").exists() {
+        make(&environment, &RIVALS)?;
+        fs::write(environment.join("complete"), "")
+            .map_err(|error| format!("cannot write there: {error}"))?;
+    }
+    Ok(environment.join("bin/python"))
+}
+
+/// Makes an environment anew.
+fn make(environment: &Path, requirements: &[&str]) -> Result {
+    need(|| python3(&["--version"]), "python3")?;
+    need(|| python3(&["-c", "import ensurepip, venv"]), "python3-venv")?;
+    println!("==> making a Python environment");
+    run(python3(&["-m", "venv", "--clear"]).arg(environment))?;
+    run(command(environment.join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(requirements))
 }
 
 /// The machine's own Python.

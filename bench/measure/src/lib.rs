@@ -1,0 +1,13 @@
+//! Contenders side by side in one run: they take turns, round by round, and medians are compared.
+//!
+//! A [`Race`] times several ways to do one thing; a [`Report`] collects races, prints them as Markdown and says which
+//! targets are met.
+
+mod race;
+mod report;
+
+pub use race::{Clock, Race, Result};
+pub use report::Report;
+
+/// Keeps the compiler from leaving out work whose result nobody looks at.
+pub use std::hint::black_box;

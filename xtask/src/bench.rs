@@ -1,0 +1,46 @@
+//! `cargo xtask bench NAME`: a crate beside its rivals, in one run.
+
+use std::{fs, process::Stdio};
+
+use crate::{
+    python,
+    run::{Result, cargo, root},
+};
+
+/// The benches, as packages of the workspace in `bench/`.
+pub(crate) const BENCHES: [&str; 1] = ["heap"];
+
+/// Where what was measured is kept.
+const PERFORMANCE: &str = "docs/performance.md";
+
+/// Runs a bench and prints its tables; `save` keeps them in `docs/performance.md` too.
+pub(crate) fn bench(name: &str, save: bool) -> Result {
+    if !BENCHES.contains(&name) {
+        return Err(format!("there is no bench {name}; there are: {}", BENCHES.join(", ")));
+    }
+    let package = format!("bench-{name}");
+    let mut bench =
+        cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--package", &package]);
+    bench.env("AK_BENCH_PYTHON", python::rivals()?);
+    let output =
+        bench.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run cargo: {error}"))?;
+    let tables = String::from_utf8_lossy(&output.stdout);
+    println!("{tables}");
+    if !output.status.success() {
+        return Err(format!("the bench {name} failed: {}", output.status));
+    }
+    if save { keep(name, &tables) } else { Ok(()) }
+}
+
+/// Puts the tables between the section's marks.
+fn keep(name: &str, tables: &str) -> Result {
+    let path = root().join(PERFORMANCE);
+    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {PERFORMANCE}: {error}"))?;
+    let (start, end) = (format!("<!-- bench {name} -->"), format!("<!-- end {name} -->"));
+    let parts = text.split_once(&start).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let Some((before, after)) = parts else {
+        return Err(format!("{PERFORMANCE} has no section between {start} and {end}"));
+    };
+    let text = format!("{before}{start}\n{}\n\n{end}{after}", tables.trim_end());
+    fs::write(&path, text).map_err(|error| format!("cannot write {PERFORMANCE}: {error}"))
+}
