@@ -11,6 +11,7 @@ use crate::{
     code::Code,
     fields::{FieldError, Fields, base64url},
     reply::{Failure, HttpResponse},
+    request::Request,
 };
 
 /// Names one effect under way. Single-use: the completion that ends the effect ends the ticket.
@@ -185,6 +186,21 @@ impl Completion {
     /// Whether a tool's own run made this, rather than a host that could not run it or lost it.
     pub(crate) fn is_of_tool(&self) -> bool {
         matches!(self, Self::Tool { .. } | Self::Failed { code: Code::ToolFail, .. })
+    }
+
+    /// Whether this is how such a request can end.
+    pub(crate) fn ends(&self, request: &Request) -> bool {
+        match self {
+            Self::Done => matches!(request, Request::FsWrite { .. } | Request::FsDelete { .. }),
+            Self::File(_) => matches!(request, Request::FsRead { .. }),
+            Self::Value(_) => {
+                matches!(request, Request::FsList { .. } | Request::FsStat { .. } | Request::AuditVerify)
+            }
+            Self::Http(_) => matches!(request, Request::Http(_)),
+            Self::Inferred { .. } => matches!(request, Request::Inference { .. }),
+            Self::Tool { .. } => matches!(request, Request::Call { .. }),
+            Self::Failed { .. } | Self::Unknown => true,
+        }
     }
 
     pub(crate) fn to_value(&self) -> Value {

@@ -271,8 +271,9 @@ impl Kernel {
 
     /// Takes the end of an effect. The reply to its request comes as an output.
     ///
-    /// A ticket that was never given out or is used up is recorded and has no other consequence.
-    pub fn complete(&mut self, now: Now, ticket: Ticket, completion: Completion) {
+    /// A ticket that was never given out or is used up is recorded and has no other consequence. A completion that
+    /// is not of the request's kind is refused: what happened counts as unknown.
+    pub fn complete(&mut self, now: Now, ticket: Ticket, mut completion: Completion) {
         self.advance(&now);
         let seq = self.chain.next_seq();
         let input = Input::Complete { ticket, completion: completion.clone() };
@@ -282,6 +283,10 @@ impl Kernel {
         let mut facts = self.facts_of(&under_way, ticket, Kind::Outcome);
         let session = under_way.session;
         let operation = under_way.request.operation();
+        if !completion.ends(&under_way.request) {
+            (facts.decision, facts.rule) = (Ruled::Refused, Text::from("completion"));
+            completion = Completion::Unknown;
+        }
         let outcome = self.conclude(under_way, completion).map_err(|failure| self.shown(session, failure));
         if let Err(failure) = &outcome {
             facts.code = failure.code.number();

@@ -110,7 +110,8 @@ impl Kernel {
             Completion::Unknown => {
                 // Whatever was set aside counts as used.
                 self.agents.settle(hold, &[]);
-                let message = "the kernel stopped while this was under way: it may or may not have happened";
+                let message =
+                    "this was begun, and nothing reliable came back: it may or may not have happened";
                 return Err(Failure::new(Code::UnknownOutcome, message));
             }
             Completion::Failed { code, message, context, spent } => {

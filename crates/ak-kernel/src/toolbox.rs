@@ -56,7 +56,8 @@ impl Toolbox {
             Some(version) => self.tools.get(&(name, Text::from(version))),
             None => {
                 let versions = self.tools.range((name.clone(), Text::default())..);
-                versions.take_while(|((other, _), _)| *other == name).last().map(|(_, tool)| tool)
+                let own = versions.take_while(|((other, _), _)| *other == name);
+                own.max_by(|((_, a), _), ((_, b), _)| precedence(a).cmp(&precedence(b))).map(|(_, tool)| tool)
             }
         }
     }
@@ -68,6 +69,31 @@ impl Toolbox {
         });
         object! { "tools": rows.collect::<Vec<Value>>() }
     }
+}
+
+/// A part of a pre-release. One made of digits compares by value, which is by length first, and is below all others.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Identifier<'a> {
+    Number(usize, &'a str),
+    Text(&'a str),
+}
+
+impl Identifier<'_> {
+    fn of(text: &str) -> Identifier<'_> {
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Identifier::Text(text);
+        }
+        let digits = text.trim_start_matches('0');
+        Identifier::Number(digits.len(), digits)
+    }
+}
+
+/// What versions are ordered by (Semantic Versioning 2.0.0, §11): the numbers, then a pre-release before its release.
+fn precedence(version: &str) -> (Vec<Identifier<'_>>, bool, Vec<Identifier<'_>>) {
+    let (numbers, pre) =
+        version.split_once('-').map_or((version, None), |(numbers, pre)| (numbers, Some(pre)));
+    let parts = |text| str::split(text, '.').map(Identifier::of).collect();
+    (parts(numbers), pre.is_none(), pre.map_or_else(Vec::new, parts))
 }
 
 /// How far one call may go under this configuration. A manifest can only lower it.
@@ -105,5 +131,35 @@ pub fn run_tool(tool: &Tool, input: &Value, limits: RunLimits) -> Completion {
             Ok(Step::Done(done)) => return Completion::Tool { output: done.output, fuel: done.fuel },
             Err(error) => return failed(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_semantic_versions() {
+        let ascending = [
+            "0.9.0",
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "1.9.0",
+            "1.10.0",
+            "2.0.0",
+        ];
+        for (index, version) in ascending.iter().enumerate() {
+            for (other_index, other) in ascending.iter().enumerate() {
+                let order = precedence(version).cmp(&precedence(other));
+                assert_eq!(order, index.cmp(&other_index), "{version} {other}");
+            }
+        }
+        assert!(precedence("01.002.0") == precedence("1.2.0"));
     }
 }

@@ -214,6 +214,7 @@ impl Run {
         let completion = match (how, effect) {
             (0, _) => Completion::failed(Code::Io, "the disk is on fire"),
             (1, _) => Completion::Unknown,
+            (2, _) => Completion::Done,
             (_, Effect::RunTool { tool, input, limits }) => run_tool(&tool, &input, limits),
             (_, Effect::Http { .. }) => {
                 self.machine.progress(

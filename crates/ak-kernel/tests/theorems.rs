@@ -477,6 +477,69 @@ fn tools_answer_or_say_why_not() {
 }
 
 #[test]
+fn the_newest_version_of_a_tool_is_the_highest() {
+    let mut machine = Machine::new();
+    machine.policy("[tools]\nallow = [\"*\"]");
+    let (manifest, module) = ak_sandbox::builtin()[0];
+    for version in ["1.9.0", "1.10.0", "1.10.0-rc.1"] {
+        let text = manifest.replace("name = \"add\"", "name = \"sum\"");
+        let line = text.lines().find(|line| line.starts_with("version")).unwrap();
+        let text = text.replace(line, &format!("version = \"{version}\""));
+        let request = Request::ToolRegister { manifest: text.as_str().into(), module: Arc::from(module) };
+        machine.call(request).unwrap();
+    }
+    let (_, _, effect) = machine.effect(Session::OWNER, tool("sum", r#"{"a":1,"b":2}"#));
+    let Effect::RunTool { tool, .. } = effect else { panic!("{effect:?}") };
+    assert_eq!(tool.manifest().version, "1.10.0");
+}
+
+#[test]
+fn a_completion_of_another_kind_is_never_taken() {
+    let mut machine = Machine::new();
+    machine.policy(
+        "[fs]\nread = [\"/data/**\"]\nwrite = [\"/data/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]\n\
+         [infer]\nmodels = [\"m\"]\n[tools]\nallow = [\"add\"]",
+    );
+    let path = || "/data/x".into();
+    let requests = [
+        file_read("/data/x"),
+        Request::FsWrite { path: path(), data: Arc::from(&b"x"[..]) },
+        Request::FsList { path: path() },
+        Request::FsStat { path: path() },
+        Request::FsDelete { path: path() },
+        http("https://a.example/"),
+        infer("m", 10),
+        tool("add", r#"{"a":1,"b":2}"#),
+        Request::AuditVerify,
+    ];
+    let response = HttpResponse { status: 200, headers: Vec::new(), body: Arc::from(&b""[..]) };
+    let completions = [
+        Completion::Done,
+        Completion::File(Arc::from(&b""[..])),
+        Completion::Value(object! {}),
+        Completion::Http(response),
+        Completion::Inferred { response: object! {}, tokens: 1 },
+        Completion::Tool { output: object! {}, fuel: 1 },
+    ];
+    for request in requests {
+        let mut taken = 0;
+        for completion in &completions {
+            let (call, ticket, _) = machine.effect(Session::OWNER, request.clone());
+            machine.complete(ticket, completion.clone());
+            match &machine.replies[&call] {
+                Ok(_) => taken += 1,
+                Err(failure) => assert_eq!(failure.code, Code::UnknownOutcome, "{request:?} {completion:?}"),
+            }
+        }
+        assert_eq!(taken, 1, "{request:?}");
+    }
+    let refused = Filter { decision: Some("refused".into()), ..Filter::default() };
+    let found = value(machine.call(Request::AuditQuery(refused)));
+    let entries = found.get("entries").and_then(Value::as_array).unwrap();
+    assert_eq!(entries.len(), 9 * 5, "each is recorded as what it is");
+}
+
+#[test]
 fn authorize_asks_without_doing() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]\n[budgets]\ntool_calls = 0");
