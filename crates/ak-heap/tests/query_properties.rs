@@ -5,7 +5,7 @@ mod documents;
 
 use std::cmp::Ordering;
 
-use ak_heap::{Content, Cursor, Filter, Handle, Heap, HeapConfig, Labels, Order, Query, Test};
+use ak_heap::{Content, Cursor, Filter, Handle, Heap, HeapConfig, Labels, Order, Page, Query, Test};
 use ak_json::{Pointer, Value, array, object};
 use documents::{document, json, labels, pointer, replace, scalar};
 use proptest::prelude::*;
@@ -238,6 +238,28 @@ fn conditions_hold_as_documented() {
     check(r#"{"exists":true,"<":"b"}"#, values, r#"["1","ab"]"#);
     check(r#"{"prefix":"a"}"#, values, r#"["ab"]"#);
     check(r#"{"contains":"b"}"#, values, r#"["ab","b",[1,"b"]]"#);
+}
+
+#[test]
+fn what_is_not_admitted_is_not_told_of() {
+    let mut heap = Heap::new(HeapConfig::default());
+    let owners = ["main", "other", "main", "other", "main", "other"];
+    for (number, owner) in owners.iter().enumerate() {
+        heap.alloc(owner, "t", Content::Json(object! { "n": number as u64 }), Labels::default()).unwrap();
+    }
+    let by_value = Order::Value { pointer: Pointer::parse("/n").unwrap(), descending: true };
+    for order in [Order::Place, by_value] {
+        let mut own = Query { owner: Some("main".into()), order, limit: 2, ..Query::default() };
+        let mut any = Query { owner: None, ..own.clone() };
+        let handles = |page: &Page<'_>| page.objects.iter().map(|(handle, _)| *handle).collect::<Vec<_>>();
+        for expected in [2, 1] {
+            let page = heap.query_among(&any, |_, object| &**object.owner() == "main").unwrap();
+            let same = heap.query(&own).unwrap();
+            assert_eq!((handles(&page), handles(&page).len()), (handles(&same), expected));
+            (any.cursor, own.cursor) = (page.next, same.next);
+        }
+        assert_eq!(any.cursor, None);
+    }
 }
 
 /// A query that is refused, and where.

@@ -37,6 +37,20 @@ impl Heap {
     /// The cursor belongs to another query, the query has more than [`QUERY_TERMS_MAX`] conditions, or it demands
     /// an order for which it would have to look at too many objects and there is no index.
     pub fn query(&self, query: &Query) -> Result<Page<'_>, QueryError> {
+        self.query_among(query, |_, _| true)
+    }
+
+    /// The same among the objects that `admits` lets be seen. Unless an index gives the order, neither page nor cursor
+    /// tells what others hold.
+    ///
+    /// # Errors
+    /// As for [`query`](Self::query).
+    pub fn query_among(
+        &self,
+        query: &Query,
+        admits: impl Fn(Handle, &Object) -> bool,
+    ) -> Result<Page<'_>, QueryError> {
+        let finds = |handle, object: &Object| query.matches(object) && admits(handle, object);
         let error = |path: &str, reason| QueryError { path: path.into(), reason };
         let terms = query.filters.iter().map(|filter| match &filter.test {
             Test::In(values) => values.len(),
@@ -54,14 +68,14 @@ impl Heap {
             None => None,
         };
         let found = match &query.order {
-            Order::Place => self.collect(query, self.by_place(query, after.as_ref()), after),
+            Order::Place => self.collect(query, &finds, self.by_place(query, after.as_ref()), after),
             Order::Value { pointer, descending } => match self.index(query, pointer) {
                 Some(index) => {
                     let positions = by_value(query, pointer, *descending, index, after.as_ref());
-                    self.collect(query, positions, after)
+                    self.collect(query, &finds, positions, after)
                 }
                 None => self
-                    .sorted(query, pointer, *descending, after)
+                    .sorted(query, &finds, pointer, *descending, after)
                     .ok_or_else(|| error("order", "needs an index, so many objects are there"))?,
             },
         };
@@ -130,6 +144,7 @@ impl Heap {
     fn collect<'h>(
         &'h self,
         query: &Query,
+        finds: &impl Fn(Handle, &Object) -> bool,
         candidates: impl Iterator<Item = Position>,
         after: Option<Position>,
     ) -> Found<'h> {
@@ -142,7 +157,7 @@ impl Heap {
             }
             let Some((handle, object)) = self.slots.live_at(position.1) else { continue };
             budget = budget.saturating_sub(cost(object));
-            if query.matches(object) {
+            if finds(handle, object) {
                 found.objects.push((handle, object));
             }
             found.next = Some(position);
@@ -154,6 +169,7 @@ impl Heap {
     fn sorted<'h>(
         &'h self,
         query: &Query,
+        finds: &impl Fn(Handle, &Object) -> bool,
         pointer: &Pointer,
         descending: bool,
         after: Option<Position>,
@@ -163,7 +179,7 @@ impl Heap {
         for (_, index) in self.by_place(query, None) {
             let Some((handle, object)) = self.slots.live_at(index) else { continue };
             budget = budget.checked_sub(cost(object))?;
-            if query.matches(object) {
+            if finds(handle, object) {
                 matching.push(((key(object.content(), pointer), index), (handle, object)));
             }
         }
