@@ -72,7 +72,7 @@ impl Index {
             match agents {
                 Some(agents) if !agents.is_empty() => {
                     for agent in agents {
-                        insert(named.entry(agent.into_bytes()).or_default(), place, rule);
+                        insert(named.entry(agent.into()).or_default(), place, rule);
                     }
                 }
                 Some(_) | None => insert(&mut anyone, place, rule),

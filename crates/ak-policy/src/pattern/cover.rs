@@ -1,7 +1,6 @@
 //! Whether one pattern takes all that another takes. When in doubt it says no.
 
-use super::path::Step;
-use super::{EndpointPattern, Glob, HostPattern, PathGlob, Pattern};
+use super::{EndpointPattern, Glob, HostPattern, Pattern};
 
 impl Pattern {
     /// Whether every target that `other` matches is matched by this one; `false` when that cannot be told.
@@ -49,24 +48,6 @@ impl Glob {
                 begins || self == other
             }
         }
-    }
-}
-
-impl PathGlob {
-    /// Whether every text that `other` matches is matched by this one; `false` when that cannot be told.
-    pub(crate) fn covers(&self, other: &PathGlob) -> bool {
-        if self == other {
-            return true;
-        }
-        // Literal segments, then `**`: whatever begins with the same segments is within.
-        let Some((Step::Deep, before)) = self.steps().split_last() else {
-            return other.as_literal().is_some_and(|text| self.matches(&text));
-        };
-        let begins = before.iter().zip(other.steps()).all(|(own, other)| match (own, other) {
-            (Step::One(own), Step::One(other)) => own.covers(other),
-            (Step::Deep, _) | (_, Step::Deep) => false,
-        });
-        begins && other.steps().len() >= before.len()
     }
 }
 

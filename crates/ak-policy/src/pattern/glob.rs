@@ -109,12 +109,13 @@ impl fmt::Display for Glob {
     }
 }
 
-fn write_literal(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    for c in text.chars() {
-        if matches!(c, '*' | '\\') {
-            f.write_char('\\')?;
+/// Writes a text in which nothing is a wildcard.
+pub(super) fn write_literal(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for piece in text.split_inclusive(['*', '\\']) {
+        match piece.strip_suffix(['*', '\\']) {
+            Some(plain) => write!(f, "{plain}\\{}", piece.get(plain.len()..).unwrap_or_default())?,
+            None => f.write_str(piece)?,
         }
-        f.write_char(c)?;
     }
     Ok(())
 }

@@ -269,7 +269,7 @@ fn parse_path(text: &str, base: Option<&str>) -> Result<Pattern, PatternError> {
         segment => Glob::parse(segment),
     })?;
     Ok(Pattern::Path(match below {
-        Some(base) => PathGlob::literal(CanonicalPath::parse(base)?.relative()).join(glob),
+        Some(base) => glob.below(CanonicalPath::parse(base)?.relative()),
         None => glob,
     }))
 }

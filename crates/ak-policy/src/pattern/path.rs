@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use super::glob::write_literal;
 use super::{Glob, PatternError};
 
 /// One step of a [`PathGlob`].
@@ -16,12 +17,22 @@ pub(crate) enum Step {
     Deep,
 }
 
-/// A pattern over segments that `/` separates.
+/// A pattern over segments that `/` separates, in its one form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PathGlob {
-    steps: Box<[Step]>,
-    /// For the most usual pattern, `app/data/**`: what stands before the `**`.
-    below: Option<Box<str>>,
+    /// The segments without wildcards that it begins with; `None` when there are none.
+    head: Option<Box<str>>,
+    rest: Rest,
+}
+
+/// What stands behind the literal segments.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rest {
+    Nothing,
+    /// `**`, as in the most usual pattern, `app/data/**`.
+    Deep,
+    /// Anything else; the first step is no literal segment.
+    Steps(Box<[Step]>),
 }
 
 impl PathGlob {
@@ -30,76 +41,86 @@ impl PathGlob {
         text: &str,
         segment: impl Fn(&str) -> Result<Glob, PatternError>,
     ) -> Result<Self, PatternError> {
+        let mut head: Option<String> = None;
         let mut steps = Vec::new();
         for part in Segments::of(text) {
             match part {
                 "**" if steps.last() == Some(&Step::Deep) => {}
                 "**" => steps.push(Step::Deep),
                 part if has_two_stars(part) => return Err(PatternError::PartialDeep),
-                part => steps.push(Step::One(segment(part)?)),
+                part => {
+                    let glob = segment(part)?;
+                    match glob.as_literal() {
+                        Some(name) if steps.is_empty() => append(&mut head, name),
+                        Some(_) | None => steps.push(Step::One(glob)),
+                    }
+                }
             }
         }
-        Ok(Self::new(steps.into()))
-    }
-
-    fn new(steps: Box<[Step]>) -> Self {
-        let below = match steps.split_last() {
-            Some((Step::Deep, before)) => {
-                literal(before).map(|text| text.strip_prefix('/').unwrap_or("").into())
-            }
-            Some((Step::One(_), _)) | None => None,
+        let rest = match steps.as_slice() {
+            [] => Rest::Nothing,
+            [Step::Deep] => Rest::Deep,
+            [..] => Rest::Steps(steps.into()),
         };
-        Self { steps, below }
+        Ok(Self { head: head.map(Box::from), rest })
     }
 
     /// The pattern of one path: every segment literal.
     pub(crate) fn literal(text: &str) -> Self {
-        Self::new(Segments::of(text).map(|segment| Step::One(Glob::literal(segment))).collect())
+        Self { head: Segments::of(text).0.map(Box::from), rest: Rest::Nothing }
     }
 
     /// The pattern of the URL path `/`, which is one empty segment.
     pub(crate) fn empty_segment() -> Self {
-        Self::new(Box::new([Step::One(Glob::literal(""))]))
+        Self { head: Some(Box::default()), rest: Rest::Nothing }
     }
 
     /// `**`: everything.
     pub(crate) fn deep() -> Self {
-        Self::new(Box::new([Step::Deep]))
+        Self { head: None, rest: Rest::Deep }
     }
 
     /// The one text that matches, when there is no wildcard.
-    pub(crate) fn as_literal(&self) -> Option<String> {
-        let (prefix, whole) = self.literal_prefix();
-        whole.then(|| prefix.strip_prefix('/').unwrap_or(&prefix).into())
+    pub(crate) fn as_literal(&self) -> Option<&str> {
+        (self.rest == Rest::Nothing).then(|| self.head())
     }
 
-    /// The segments of both, one behind the other.
-    pub(crate) fn join(self, behind: Self) -> Self {
-        Self::new(self.steps.into_iter().chain(behind.steps).collect())
-    }
-
-    /// The directory that holds everything the pattern matches: its literal segments, without the last
-    /// one unless `**` follows it.
-    pub(crate) fn root(&self) -> String {
-        let (mut root, last) = (String::from("/"), self.steps.len().saturating_sub(1));
-        for (at, step) in self.steps.iter().enumerate() {
-            let Step::One(glob) = step else { break };
-            let (Some(name), true) = (glob.as_literal(), at < last) else { break };
-            if at > 0 {
-                root.push('/');
-            }
-            root.push_str(name);
+    /// The pattern below a directory.
+    pub(crate) fn below(self, directory: &str) -> Self {
+        let mut head = Segments::of(directory).0.map(String::from);
+        if let Some(own) = &self.head {
+            append(&mut head, own);
         }
-        root
+        Self { head: head.map(Box::from), ..self }
     }
 
-    pub(super) fn steps(&self) -> &[Step] {
-        &self.steps
+    /// The directory that holds everything the pattern matches: its literal segments, the last one left out
+    /// when nothing follows it.
+    pub(crate) fn root(&self) -> String {
+        let directory = match &self.rest {
+            Rest::Nothing => self.head().rsplit_once('/').map_or("", |(directory, _)| directory),
+            Rest::Deep | Rest::Steps(_) => self.head(),
+        };
+        alloc::format!("/{directory}")
+    }
+
+    /// Whether every text that `other` matches is matched by this one; `false` when that cannot be told.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let begins = || self.behind_head(Segments(other.head.as_deref())).is_some();
+        match &self.rest {
+            Rest::Nothing => self == other,
+            Rest::Deep => begins(),
+            Rest::Steps(_) => self == other || other.as_literal().is_some_and(|text| self.matches(text)),
+        }
     }
 
     /// Whether the pattern ends with `**`.
     pub(crate) fn is_deep(&self) -> bool {
-        self.steps.last() == Some(&Step::Deep)
+        match &self.rest {
+            Rest::Nothing => false,
+            Rest::Deep => true,
+            Rest::Steps(steps) => steps.last() == Some(&Step::Deep),
+        }
     }
 
     /// Matches the segments of `text`; the empty text has none.
@@ -112,56 +133,79 @@ impl PathGlob {
         self.matches_segments(Segments(Some(path.strip_prefix('/').unwrap_or(path))))
     }
 
-    /// A segment that does not fit is given back to the last `**` alone, so that every step meets every
-    /// segment at most once: the time is linear in pattern × text.
-    fn matches_segments(&self, mut rest: Segments<'_>) -> bool {
-        if let (Some(below), Some(text)) = (&self.below, rest.0) {
-            return below.is_empty()
-                || text.strip_prefix(&**below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    fn matches_segments(&self, text: Segments<'_>) -> bool {
+        let Some(behind) = self.behind_head(text) else { return false };
+        match &self.rest {
+            Rest::Nothing => behind.is_empty(),
+            Rest::Deep => true,
+            Rest::Steps(steps) => steps_match(steps, behind),
         }
-        let mut steps = &*self.steps;
-        let mut retry = None;
-        loop {
-            match steps.split_first() {
-                Some((Step::Deep, [])) => return true,
-                Some((Step::Deep, behind)) => {
-                    retry = Some((behind, rest));
-                    steps = behind;
-                    continue;
-                }
-                Some((Step::One(glob), behind)) => {
-                    let mut ahead = rest;
-                    // Fewer segments are left than steps: to skip more of them cannot help.
-                    let Some(segment) = ahead.next() else { return false };
-                    if glob.matches(segment) {
-                        (steps, rest) = (behind, ahead);
-                        continue;
-                    }
-                }
-                None if rest.is_empty() => return true,
-                None => {}
-            }
-            let Some((behind, start)) = &mut retry else { return false };
-            if start.next().is_none() {
-                return false;
-            }
-            (steps, rest) = (behind, *start);
-        }
+    }
+
+    /// What follows the literal segments, when the text begins with them.
+    fn behind_head<'t>(&self, text: Segments<'t>) -> Option<Segments<'t>> {
+        let Some(head) = &self.head else { return Some(text) };
+        let behind = text.0?.strip_prefix(&**head)?;
+        if behind.is_empty() { Some(Segments(None)) } else { Some(Segments(Some(behind.strip_prefix('/')?))) }
+    }
+
+    fn head(&self) -> &str {
+        self.head.as_deref().unwrap_or_default()
     }
 
     /// The text that every match begins with, where each segment stands behind a `/`, and whether it is
     /// the whole of the one text that matches.
     pub(crate) fn literal_prefix(&self) -> (String, bool) {
-        let mut prefix = String::new();
-        for step in &self.steps {
-            let Step::One(glob) = step else { return (prefix, false) };
+        let mut prefix = self.head.as_ref().map_or_else(String::new, |head| alloc::format!("/{head}"));
+        if let Rest::Steps(steps) = &self.rest
+            && let Some(Step::One(glob)) = steps.first()
+        {
             prefix.push('/');
             prefix.push_str(glob.head());
-            if glob.as_literal().is_none() {
-                return (prefix, false);
-            }
         }
-        (prefix, true)
+        (prefix, self.rest == Rest::Nothing)
+    }
+}
+
+/// A segment that does not fit is given back to the last `**` alone, so that every step meets every segment
+/// at most once: the time is linear in pattern × text.
+fn steps_match(mut steps: &[Step], mut rest: Segments<'_>) -> bool {
+    let mut retry = None;
+    loop {
+        match steps.split_first() {
+            Some((Step::Deep, [])) => return true,
+            Some((Step::Deep, behind)) => {
+                retry = Some((behind, rest));
+                steps = behind;
+                continue;
+            }
+            Some((Step::One(glob), behind)) => {
+                let mut ahead = rest;
+                // Fewer segments are left than steps: to skip more of them cannot help.
+                let Some(segment) = ahead.next() else { return false };
+                if glob.matches(segment) {
+                    (steps, rest) = (behind, ahead);
+                    continue;
+                }
+            }
+            None if rest.is_empty() => return true,
+            None => {}
+        }
+        let Some((behind, start)) = &mut retry else { return false };
+        if start.next().is_none() {
+            return false;
+        }
+        (steps, rest) = (behind, *start);
+    }
+}
+
+fn append(head: &mut Option<String>, name: &str) {
+    match head {
+        Some(head) => {
+            head.push('/');
+            head.push_str(name);
+        }
+        None => *head = Some(name.into()),
     }
 }
 
@@ -178,21 +222,17 @@ fn has_two_stars(segment: &str) -> bool {
     false
 }
 
-/// The text of steps without wildcards, each segment behind a `/`.
-fn literal(steps: &[Step]) -> Option<String> {
-    steps.iter().try_fold(String::new(), |mut text, step| {
-        let Step::One(glob) = step else { return None };
-        text.push('/');
-        text.push_str(glob.as_literal()?);
-        Some(text)
-    })
-}
-
 impl fmt::Display for PathGlob {
     /// Writes the segments with `/` between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, step) in self.steps.iter().enumerate() {
-            if at > 0 {
+        write_literal(f, self.head())?;
+        let steps = match &self.rest {
+            Rest::Nothing => &[],
+            Rest::Deep => &[Step::Deep][..],
+            Rest::Steps(steps) => steps,
+        };
+        for (at, step) in steps.iter().enumerate() {
+            if at > 0 || self.head.is_some() {
                 f.write_char('/')?;
             }
             match step {

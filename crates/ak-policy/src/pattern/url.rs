@@ -232,6 +232,8 @@ mod tests {
         check("https://h/a/*", "https://h/a/b%2Fc", false, true);
         check("https://h/a/**", "https://h/a//b%2Fc", true, true);
         check("https://h/admin/**", "https://h//admin/x", false, true);
+        both("https://h//**", "https://h/x", false);
+        check("https://h//**", "https://h//x", false, true);
         check("https://h/admin/**", "https://h/%2Fadmin%2Fx", false, true);
         both("https://h/caf\u{e9}/%7ex", "https://h/caf%C3%A9/~x", true);
         both("https://*.h.com/**", "https://a.h.com/", true);
