@@ -66,7 +66,10 @@ impl Catalog {
 
     /// Takes up a new object.
     pub(crate) fn add(&mut self, index: u32, object: &Object) {
-        self.members.entry(object.type_name().clone()).or_default().insert(index);
+        match self.members.get_mut(&**object.type_name()) {
+            Some(members) => members.insert(index),
+            None => self.members.entry(object.type_name().clone()).or_default().insert(index),
+        };
         for (pointer, entries) in self.indexes_of(object) {
             entries.insert((key(object.content(), pointer), index));
         }

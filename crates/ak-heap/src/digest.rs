@@ -12,6 +12,7 @@
 //! Prefix bytes are hexadecimal, integers little-endian; texts and labels are encoded as in a
 //! [snapshot](crate::Heap::snapshot).
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -124,11 +125,9 @@ fn object(order: u64, object: &mut Object, bytes: &mut Vec<u8>) {
     bytes.extend(object.version().to_le_bytes());
     length(object.revision_count(), bytes);
     for kept in object.revisions_mut() {
-        let digest = match kept.digest {
-            Some(digest) => digest,
-            None => *kept.digest.insert(revision(kept)),
-        };
+        let digest = kept.digest.take().unwrap_or_else(|| Box::new(revision(kept)));
         bytes.extend(digest.as_bytes());
+        kept.digest = Some(digest);
     }
 }
 

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ak_json::{Labels, Pointer, Value};
+use smallvec::SmallVec;
 
 use crate::catalog::satisfies;
 use crate::config::NAME_BYTES_MAX;
@@ -31,7 +32,7 @@ pub(crate) struct Edit {
     /// It comes to be.
     pub(crate) born: Option<Box<Object>>,
     /// It gets new revisions.
-    pub(crate) revisions: Vec<Revision>,
+    pub(crate) revisions: SmallVec<[Revision; 1]>,
     /// It becomes a tombstone.
     dies: bool,
 }
@@ -140,13 +141,17 @@ impl<'h> Draft<'h> {
         expected_version: Option<u64>,
     ) -> Result<Change, HeapError> {
         let view = self.expect(handle, expected_version)?;
-        let (type_name, before) = (view.object.type_name().clone(), view.latest().sealed_labels().clone());
+        let before = view.latest().sealed_labels().clone();
+        let is_typed = self.heap.schema(view.object.type_name()).is_some();
+        let type_name = is_typed.then(|| view.object.type_name().clone());
         let document = view.latest().content().as_json().ok_or(HeapError::NotJson { handle })?.clone();
         let (document, after) = self.patched(patch, &document, before.map())?;
         let changed = after.filter(|after| after != before.map());
         let labels = changed.map_or(before, |changed| self.heap.sealed(changed));
         let content = Content::Json(document);
-        self.check_type(&type_name, &content)?;
+        if let Some(type_name) = type_name {
+            self.check_type(&type_name, &content)?;
+        }
         self.push(handle, content, labels)
     }
 
@@ -246,7 +251,7 @@ impl<'h> Draft<'h> {
                 self.staged.edits.get_mut(position).map(change);
             }
             Err(position) => {
-                let mut edit = Edit { handle, born: None, revisions: Vec::new(), dies: false };
+                let mut edit = Edit { handle, born: None, revisions: SmallVec::new(), dies: false };
                 change(&mut edit);
                 self.staged.edits.insert(position, edit);
             }

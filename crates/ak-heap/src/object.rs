@@ -1,5 +1,6 @@
 //! What a handle names: an object, its content and its history.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
@@ -42,7 +43,7 @@ pub struct Revision {
     size: u64,
     labels: Arc<SealedLabels>,
     /// Computed when the heap is digested.
-    pub(crate) digest: Option<Digest>,
+    pub(crate) digest: Option<Box<Digest>>,
 }
 
 impl Revision {

@@ -51,7 +51,10 @@ impl Ledger {
 
     pub(crate) fn add(&mut self, object: &Object) {
         self.total.add(object);
-        self.owners.entry(object.owner().clone()).or_default().add(object);
+        match self.owners.get_mut(&**object.owner()) {
+            Some(usage) => usage.add(object),
+            None => self.owners.entry(object.owner().clone()).or_default().add(object),
+        }
     }
 
     /// Follows a write to an object that took so many bytes before.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::tree::{self, Item, SHALLOW_DEPTH_MAX, Tree};
+use crate::tree::{self, Item, SHALLOW_DEPTH_MAX, Slot, Tree};
 use crate::value::Value;
 
 /// A JSON array: clones share its items, and a change copies only the chunk of 32 it touches.
@@ -73,8 +73,25 @@ impl Array {
 }
 
 impl Item for Value {
+    /// Each kind by itself: were they one expression, each copy would be put together elsewhere and moved here.
+    #[inline]
+    fn clone_onto(&self, slots: &mut Vec<Slot<Self>>) {
+        match self {
+            Self::Null => slots.push(Slot::Item(Self::Null)),
+            Self::Bool(value) => slots.push(Slot::Item(Self::Bool(*value))),
+            Self::Number(value) => slots.push(Slot::Item(Self::Number(*value))),
+            Self::String(value) => slots.push(Slot::Item(Self::String(value.clone()))),
+            Self::Array(value) => slots.push(Slot::Item(Self::Array(value.clone()))),
+            Self::Object(value) => slots.push(Slot::Item(Self::Object(value.clone()))),
+        }
+    }
+
     fn depth(&self) -> u32 {
         self.depth()
+    }
+
+    fn is_measured(&self) -> bool {
+        self.is_measured()
     }
 
     fn json_len(&self) -> usize {
@@ -115,7 +132,7 @@ impl<'a> IntoIterator for &'a Array {
 
 impl From<Vec<Value>> for Array {
     fn from(items: Vec<Value>) -> Self {
-        Self { items: Tree::build(items) }
+        Self { items: items.into() }
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::digest::{Digest, sha256};
 use crate::number::Repr;
 use crate::text::Text;
-use crate::tree::{self, Kids, Node, Tree};
+use crate::tree::{self, Chunk, Node, Tree};
 use crate::value::Value;
 
 /// Items whose encodings sum to more stand in their container's encoding as a hash.
@@ -110,17 +110,17 @@ impl Items<'_> {
         let mut position = 0;
         while position < self.values.len() && out.len() <= end_max {
             let chunk = self.values.chunk_from(position);
-            self.chunk(chunk, position, end_max, out);
+            self.chunk(&chunk, position, end_max, out);
             position += chunk.len();
         }
         out.len() <= end_max
     }
 
     /// Appends the items of a chunk, up to the one that goes beyond `end_max`.
-    fn chunk(&self, chunk: &[Value], position: usize, end_max: usize, out: &mut Vec<u8>) {
-        let names = self.names.map_or(&[][..], |names| names.chunk_from(position));
+    fn chunk(&self, chunk: &Chunk<'_, Value>, position: usize, end_max: usize, out: &mut Vec<u8>) {
+        let names = self.names.map(|names| names.chunk_from(position));
         for (place, value) in chunk.iter().enumerate() {
-            if let Some(name) = names.get(place) {
+            if let Some(name) = names.as_ref().and_then(|names| names.get(place)) {
                 out.extend_from_slice(&(name.len() as u32).to_le_bytes());
                 out.extend_from_slice(name.as_bytes());
             }
@@ -133,17 +133,17 @@ impl Items<'_> {
 
     /// The hash of a node whose items begin at `position`; the end of `out` serves as scratch space.
     fn hash<'a>(&self, node: &'a Node<Value>, position: usize, out: &mut Vec<u8>) -> &'a Digest {
-        node.memo.hash(|| {
+        node.head().memo.hash(|| {
             let start = out.len();
-            match node.kids() {
-                Kids::Leaf(chunk) => {
+            match node.level() {
+                0 => {
                     out.push(CHUNK);
-                    self.chunk(chunk, position, usize::MAX, out);
+                    self.chunk(&node.chunk(), position, usize::MAX, out);
                 }
-                Kids::Branch(level, kids) => {
+                level => {
                     out.push(NODE);
-                    for (place, kid) in kids.iter().enumerate() {
-                        let digest = self.hash(kid, position + place * tree::span(*level), out);
+                    for (place, kid) in node.kids().enumerate() {
+                        let digest = self.hash(kid, position + place * tree::span(level), out);
                         out.extend_from_slice(digest.as_bytes());
                     }
                 }

@@ -1,17 +1,18 @@
 //! What a node remembers about what is below it.
 
 use alloc::boxed::Box;
-use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use once_cell::race::{OnceBox, OnceNonZeroUsize};
+use once_cell::race::OnceBox;
 
 use crate::digest::Digest;
-use crate::tree::{Item, Kids, Node, Tree};
+use crate::tree::{Item, Node, Tree};
 
 /// Worked out when first asked for. Threads that ask at once may both work it out, and find the same.
 #[derive(Default)]
 pub(crate) struct Memo {
-    json_len: OnceNonZeroUsize,
+    /// 0 where it is not known yet: no item is written with nothing.
+    json_len: AtomicU32,
     hash: OnceBox<Digest>,
 }
 
@@ -23,40 +24,55 @@ impl Clone for Memo {
 }
 
 impl Memo {
+    /// Nothing but the bytes of JSON text, if they are known. From 2³² − 1 on nothing can be told of them but that.
+    pub(crate) fn of_len(json_len: Option<u32>) -> Self {
+        let known = json_len.filter(|len| *len != u32::MAX).unwrap_or(0);
+        Self { json_len: AtomicU32::new(known), hash: OnceBox::new() }
+    }
+
+    /// The sum of the items' bytes of JSON text, if it is known.
+    pub(crate) fn known_len(&self) -> Option<u32> {
+        Some(self.json_len.load(Relaxed)).filter(|len| *len > 0)
+    }
+
     /// The hash of this node of the canonical encoding. In an object it covers the names.
     pub(crate) fn hash(&self, compute: impl FnOnce() -> Digest) -> &Digest {
         self.hash.get_or_init(|| Box::new(compute()))
     }
 }
 
+/// A number of bytes, of which 2³² − 1 stands for all from there on.
+pub(crate) fn len32(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 impl<T: Item> Tree<T> {
     /// Whether the root's hash is remembered, or there is none.
     pub(crate) fn is_hashed(&self) -> bool {
-        self.root().is_none_or(|root| root.memo.hash.get().is_some())
+        self.root().is_none_or(|root| root.head().memo.hash.get().is_some())
     }
 
     /// Whether the bytes of JSON text are remembered, or there are none.
     pub(crate) fn is_measured(&self) -> bool {
-        self.root().is_none_or(|root| root.memo.json_len.get().is_some())
+        self.root().is_none_or(|root| root.head().memo.known_len().is_some())
     }
 
-    /// The sum of the items' bytes of JSON text.
+    /// The sum of the items' bytes of JSON text, `usize::MAX` where that is 2³² − 1 or more.
     pub(crate) fn json_len(&self) -> usize {
-        self.root().map_or(0, Node::json_len)
+        match self.root().map_or(0, Node::json_len) {
+            u32::MAX => usize::MAX,
+            bytes => bytes as usize,
+        }
     }
 }
 
 impl<T: Item> Node<T> {
-    fn json_len(&self) -> usize {
-        let sum = |lengths: &mut dyn Iterator<Item = usize>| lengths.fold(0, usize::saturating_add);
-        let measure = || {
-            let bytes = match self.kids() {
-                Kids::Leaf(items) => sum(&mut items.iter().map(T::json_len)),
-                Kids::Branch(_, kids) => sum(&mut kids.iter().map(|kid| kid.json_len())),
-            };
-            // No item is written with nothing.
-            NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN)
-        };
-        self.memo.json_len.get_or_init(measure).get()
+    fn json_len(&self) -> u32 {
+        self.head().memo.known_len().unwrap_or_else(|| {
+            let items = self.chunk().iter().map(|item| len32(item.json_len()));
+            let bytes = items.chain(self.kids().map(Self::json_len)).fold(0, u32::saturating_add);
+            self.head().memo.json_len.store(bytes, Relaxed);
+            bytes
+        })
     }
 }

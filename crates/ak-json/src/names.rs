@@ -7,7 +7,7 @@ use crate::index::Index;
 use crate::print;
 use crate::scan::plain_len;
 use crate::text::Text;
-use crate::tree::{Item, Tree, WIDTH};
+use crate::tree::{Item, Slot, Tree, WIDTH};
 use crate::value::Value;
 
 /// Names in the order written, none twice. Objects that were parsed with the same names share them.
@@ -28,7 +28,7 @@ impl Names {
         } else {
             None
         };
-        Ok(Self { list: Tree::build(names), index })
+        Ok(Self { list: names.into(), index })
     }
 
     pub(crate) fn list(&self) -> &Tree<Text> {
@@ -66,8 +66,16 @@ impl Names {
 }
 
 impl Item for Text {
+    fn clone_onto(&self, slots: &mut Vec<Slot<Self>>) {
+        slots.push(Slot::Item(self.clone()));
+    }
+
     fn depth(&self) -> u32 {
         0
+    }
+
+    fn is_measured(&self) -> bool {
+        true
     }
 
     /// Counts the quotes and the colon.
@@ -117,7 +125,7 @@ impl Shapes {
     pub(crate) fn remember(&mut self, names: &Arc<Names>) {
         let few = names.list.chunk_from(0);
         // Only what is written as it reads can be recognised in the text.
-        let (Some(first), true) = (few.first(), few.len() == names.list.len()) else { return };
+        let (Some(first), true) = (few.get(0), few.len() == names.list.len()) else { return };
         if few.iter().all(|name| plain_len(name.as_bytes()) == name.len()) {
             self.slots.resize(SHAPES, None);
             if let Some(slot) = self.slots.get_mut(Self::slot(first)) {

@@ -270,10 +270,12 @@ impl Parser<'_> {
                     }
                     return Ok(false);
                 }
-                (Some(b']'), Kind::Array) => Value::Array(self.values.split_off(open.values).into()),
+                (Some(b']'), Kind::Array) => {
+                    Value::Array(Array { items: Tree::split_off(&mut self.values, open.values) })
+                }
                 (Some(b'}'), kind @ (Kind::Object | Kind::Shaped(_))) => {
                     let names = close_names(&mut self.names, &mut self.shapes, kind, count)?;
-                    Value::Object(Object::of(names, Tree::build(self.values.split_off(open.values))))
+                    Value::Object(Object::of(names, Tree::split_off(&mut self.values, open.values)))
                 }
                 _ => return self.cursor.unexpected(),
             };

@@ -49,17 +49,21 @@ impl Value {
         }
     }
 
-    /// Bytes of the compact JSON text, remembered by containers.
+    /// Bytes of the compact JSON text, remembered by containers; `usize::MAX` for a container of 4 GiB or more.
     pub fn json_len(&self) -> usize {
-        let is_measured = |value: &Self| match value {
-            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
-            Self::Array(array) => array.items.is_measured(),
-            Self::Object(object) => object.values.is_measured(),
-        };
-        self.deepest_first(is_measured, |value| {
+        self.deepest_first(Self::is_measured, |value| {
             value.json_len_shallow();
         });
         self.json_len_shallow()
+    }
+
+    /// Whether containers within need no walk to tell their bytes.
+    pub(crate) fn is_measured(&self) -> bool {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
+            Self::Array(array) => array.items.is_measured(),
+            Self::Object(object) => object.values.is_measured(),
+        }
     }
 
     /// The same, for a value that is not deep or whose inner values were measured.

@@ -4,12 +4,12 @@
 //! that the canonical encoding hashes (`docs/decisions/0002`), so each node keeps the hash of what is below
 //! it. Nodes are shared between versions and copied when written through.
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::memo::Memo;
+use triomphe::{Arc, HeaderWithLength, ThinArc};
+
+use crate::memo::{Memo, len32};
 use crate::value::Value;
 
 /// Items of a chunk, and chunks or nodes of a node.
@@ -20,9 +20,13 @@ const WIDTH_BITS: u32 = WIDTH.trailing_zeros();
 pub(crate) const SHALLOW_DEPTH_MAX: u32 = 64;
 
 /// What a tree holds: values, or the names of members.
-pub(crate) trait Item: Clone {
+pub(crate) trait Item: Clone + Default {
+    /// Appends a copy of it, made where it stays.
+    fn clone_onto(&self, slots: &mut Vec<Slot<Self>>);
     /// Levels of nesting: 0 for what holds nothing.
     fn depth(&self) -> u32;
+    /// Whether it takes no walk to tell [`json_len`](Self::json_len).
+    fn is_measured(&self) -> bool;
     /// Bytes it has in compact JSON text.
     fn json_len(&self) -> usize;
     /// Moves what nests too deep for recursion out, to be dropped elsewhere.
@@ -32,25 +36,68 @@ pub(crate) trait Item: Clone {
 /// A sequence of items; empty ones own no memory.
 #[derive(Clone)]
 pub(crate) struct Tree<T: Item> {
-    root: Option<Arc<Node<T>>>,
+    root: Option<Node<T>>,
 }
 
-/// A subtree, never empty.
+/// A subtree, never empty once it stands in a tree. One allocation holds its head and its slots.
 #[derive(Clone)]
-pub(crate) struct Node<T: Item> {
-    kids: Kids<T>,
+pub(crate) struct Node<T: Item>(ThinArc<Head, Slot<T>>);
+
+/// What is known of a node.
+#[derive(Clone)]
+pub(crate) struct Head {
     /// Items below.
     len: u32,
     /// Levels of nesting, 1 when all items below are scalars.
     depth: u32,
+    /// Counts from the chunks of items, which are 0.
+    level: u8,
     pub(crate) memo: Memo,
 }
 
+/// What stands in a node: items in a chunk, nodes above.
 #[derive(Clone)]
-pub(crate) enum Kids<T: Item> {
-    Leaf(Box<[T]>),
-    /// The level counts from the leaves, which are 0.
-    Branch(u32, Box<[Arc<Node<T>>]>),
+pub(crate) enum Slot<T: Item> {
+    Item(T),
+    Kid(Node<T>),
+}
+
+const _: () = assert!(size_of::<Slot<Value>>() == size_of::<Value>(), "a slot costs nothing");
+
+impl<T: Item> Default for Slot<T> {
+    fn default() -> Self {
+        Self::Item(T::default())
+    }
+}
+
+impl<T: Item> Slot<T> {
+    fn item(&self) -> Option<&T> {
+        if let Self::Item(item) = self { Some(item) } else { None }
+    }
+
+    fn kid(&self) -> Option<&Node<T>> {
+        if let Self::Kid(kid) = self { Some(kid) } else { None }
+    }
+
+    fn into_item(self) -> Option<T> {
+        if let Self::Item(item) = self { Some(item) } else { None }
+    }
+
+    /// Levels of nesting that the slot gives its node.
+    fn depth(&self) -> u32 {
+        match self {
+            Self::Item(item) => item.depth().saturating_add(1),
+            Self::Kid(kid) => kid.head().depth,
+        }
+    }
+
+    /// Bytes of JSON text, where no walk is needed to tell.
+    fn known_len(&self) -> Option<u32> {
+        match self {
+            Self::Item(item) => item.is_measured().then(|| len32(item.json_len())),
+            Self::Kid(kid) => kid.head().memo.known_len(),
+        }
+    }
 }
 
 impl<T: Item> Default for Tree<T> {
@@ -59,72 +106,72 @@ impl<T: Item> Default for Tree<T> {
     }
 }
 
+impl<T: Item> From<Vec<T>> for Tree<T> {
+    fn from(mut items: Vec<T>) -> Self {
+        Self::split_off(&mut items, 0)
+    }
+}
+
 impl<T: Item> Tree<T> {
     pub(crate) const fn new() -> Self {
         Self { root: None }
     }
 
-    /// Builds a tree in one pass.
-    pub(crate) fn build(mut items: Vec<T>) -> Self {
-        if items.is_empty() {
+    /// Takes the items from the position on off a list and makes them a tree.
+    pub(crate) fn split_off(items: &mut Vec<T>, start: usize) -> Self {
+        let count = items.len().saturating_sub(start);
+        if count == 0 {
             return Self::new();
         }
-        if items.len() <= WIDTH {
-            return Self { root: Some(Arc::new(Node::leaf(items))) };
+        if count <= WIDTH {
+            return Self { root: Some(Node::chunk_off(items, start)) };
         }
         // The chunks are cut off the end, which moves each item once.
-        let mut nodes = Vec::with_capacity(items.len().div_ceil(WIDTH));
-        while !items.is_empty() {
-            let start = (items.len() - 1) / WIDTH * WIDTH;
-            nodes.push(Arc::new(Node::leaf(items.split_off(start))));
+        let mut nodes = Vec::with_capacity(count.div_ceil(WIDTH));
+        while items.len() > start {
+            let chunk = start + (items.len() - 1 - start) / WIDTH * WIDTH;
+            nodes.push(Node::chunk_off(items, chunk));
         }
         nodes.reverse();
         let mut level = 0;
         while nodes.len() > 1 {
             level += 1;
-            nodes = nodes.chunks(WIDTH).map(|kids| Arc::new(Node::branch(level, kids.to_vec()))).collect();
+            let branch = |kids: &[Node<T>]| Node::of(level, kids.iter().cloned().map(Slot::Kid).collect());
+            nodes = nodes.chunks(WIDTH).map(branch).collect();
         }
         Self { root: nodes.pop() }
     }
 
     pub(crate) fn root(&self) -> Option<&Node<T>> {
-        self.root.as_deref()
+        self.root.as_ref()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.root.as_ref().map_or(0, |root| root.len as usize)
+        self.root.as_ref().map_or(0, Node::len)
     }
 
     /// Levels of nesting, 1 for an empty container.
     pub(crate) fn depth(&self) -> u32 {
-        self.root.as_ref().map_or(1, |root| root.depth)
+        self.root.as_ref().map_or(1, |root| root.head().depth)
     }
 
     /// Whether both are one and the same; it tells nothing when they are not.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (&self.root, &other.root) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        }
+        let place = |tree: &Self| tree.root.as_ref().map(|root| root.0.heap_ptr());
+        place(self) == place(other)
     }
 
     /// The chunk that holds the position, cut to begin there; empty past the end.
-    pub(crate) fn chunk_from(&self, position: usize) -> &[T] {
-        let Some(mut node) = self.root().filter(|root| position < root.len as usize) else { return &[] };
-        loop {
-            match &node.kids {
-                Kids::Leaf(items) => return items.get(position % WIDTH..).unwrap_or_default(),
-                Kids::Branch(level, kids) => match kids.get(slot(*level, position)) {
-                    Some(kid) => node = kid,
-                    None => return &[],
-                },
-            }
+    pub(crate) fn chunk_from(&self, position: usize) -> Chunk<'_, T> {
+        let Some(mut node) = self.root().filter(|root| position < root.len()) else { return Chunk(&[]) };
+        while let Some(kid) = node.slots().get(slot(node.level(), position)).and_then(Slot::kid) {
+            node = kid;
         }
+        Chunk(node.slots().get(slot(0, position)..).unwrap_or_default())
     }
 
     pub(crate) fn get(&self, position: usize) -> Option<&T> {
-        self.chunk_from(position).first()
+        self.chunk_from(position).get(0)
     }
 
     pub(crate) fn iter(&self) -> Iter<'_, T> {
@@ -133,205 +180,285 @@ impl<T: Item> Tree<T> {
 
     /// Replaces the item at the position and returns the old one.
     pub(crate) fn set(&mut self, position: usize, item: T) -> Option<T> {
-        let root = self.root.as_mut().filter(|root| position < root.len as usize)?;
-        Some(Arc::make_mut(root).set(position, item))
+        self.root.as_mut().filter(|root| position < root.len())?.set(position, item)
     }
 
     /// Puts the item before the position, or last when the position is the length or beyond.
     pub(crate) fn insert(&mut self, position: usize, item: T) {
         let Some(root) = &mut self.root else {
-            self.root = Some(Arc::new(Node::leaf([item].into())));
+            self.root = Some(Node::single(0, item));
             return;
         };
-        let node = Arc::make_mut(root);
-        let position = position.min(node.len as usize);
-        if let Some(overflow) = node.insert(position, item) {
-            let level = node.level();
-            let kids = [Arc::clone(root), Node::single(level, overflow)];
-            self.root = Some(Arc::new(Node::branch(level + 1, kids.into())));
+        let position = position.min(root.len());
+        if let Some(overflow) = root.insert(position, item) {
+            let level = root.level();
+            let kids = [root.clone(), Node::single(level, overflow)];
+            self.root = Some(Node::of(level + 1, kids.map(Slot::Kid).into()));
         }
     }
 
     /// Takes the item at the position out.
     pub(crate) fn remove(&mut self, position: usize) -> Option<T> {
-        let root = self.root.as_mut().filter(|root| position < root.len as usize)?;
-        let removed = Arc::make_mut(root).remove(position, None);
-        if root.len == 0 {
+        let root = self.root.as_mut().filter(|root| position < root.len())?;
+        let removed = root.remove(position, None);
+        if root.len() == 0 {
             self.root = None;
         }
-        while let Some(only) = self.root.as_deref().and_then(Node::only_kid) {
+        while let Some(only) = self.root.as_ref().and_then(Node::only_kid) {
             // A copy, since it forgets: a chunk may remember the hash of items that a root would show in place.
-            self.root = Some(Arc::new(Node::clone(only)));
+            self.root = Some(only.copy());
         }
         removed
     }
 }
 
-/// The kid of a node at `level` that holds the position.
-fn slot(level: u32, position: usize) -> usize {
-    (position >> (WIDTH_BITS * level)) % WIDTH
+/// The slot of a node at `level` that holds the position.
+fn slot(level: u8, position: usize) -> usize {
+    (position >> (WIDTH_BITS * u32::from(level))) % WIDTH
 }
 
 /// How many items a kid of a node at `level` has, unless it is the last.
-pub(crate) fn span(level: u32) -> usize {
-    1 << (WIDTH_BITS * level)
+pub(crate) fn span(level: u8) -> usize {
+    1 << (WIDTH_BITS * u32::from(level))
 }
 
-/// Changes the length of a slice, whose memory always fits.
-fn resize<T, R>(items: &mut Box<[T]>, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
-    let mut list = mem::take(items).into_vec();
-    list.reserve_exact(1);
-    let result = change(&mut list);
-    *items = list.into();
-    result
+impl Head {
+    fn of<T: Item>(level: u8, slots: &[Slot<T>]) -> Self {
+        let (mut len, mut depth) = (0_u32, 0);
+        for slot in slots {
+            len = len.saturating_add(slot.kid().map_or(1, |kid| kid.head().len));
+            depth = depth.max(slot.depth());
+        }
+        Self { len, depth, level, memo: Memo::default() }
+    }
 }
 
 impl<T: Item> Node<T> {
-    fn leaf(items: Vec<T>) -> Self {
-        Self::of(Kids::Leaf(items.into()))
+    fn of(level: u8, slots: Vec<Slot<T>>) -> Self {
+        Self::with_head(Head::of(level, &slots), slots)
     }
 
-    fn branch(level: u32, kids: Vec<Arc<Self>>) -> Self {
-        Self::of(Kids::Branch(level, kids.into()))
+    fn with_head(head: Head, slots: Vec<Slot<T>>) -> Self {
+        let head = HeaderWithLength::new(head, slots.len());
+        Self(Arc::into_thin(Arc::from_header_and_vec(head, slots)))
+    }
+
+    /// Takes the items from the position on off a list; there must be no more than a chunk's.
+    fn chunk_off(items: &mut Vec<T>, start: usize) -> Self {
+        let nested = items.iter().skip(start).map(T::depth).max().unwrap_or(0);
+        let len = items.len().saturating_sub(start) as u32;
+        let head = Head { len, depth: nested.saturating_add(1), level: 0, memo: Memo::default() };
+        Self(ThinArc::from_header_and_iter(head, items.drain(start..).map(Slot::Item)))
     }
 
     /// A subtree of the given level with a lone item.
-    fn single(level: u32, item: T) -> Arc<Self> {
-        let leaf = Arc::new(Self::leaf([item].into()));
-        (1..=level).fold(leaf, |kid, level| Arc::new(Self::branch(level, [kid].into())))
+    fn single(level: u8, item: T) -> Self {
+        let leaf = Self::of(0, [Slot::Item(item)].into());
+        (1..=level).fold(leaf, |kid, level| Self::of(level, [Slot::Kid(kid)].into()))
     }
 
-    fn of(kids: Kids<T>) -> Self {
-        let mut node = Self { kids, len: 0, depth: 0, memo: Memo::default() };
-        node.recount();
-        node
-    }
-
-    pub(crate) fn kids(&self) -> &Kids<T> {
-        &self.kids
-    }
-
-    fn level(&self) -> u32 {
-        match self.kids {
-            Kids::Leaf(_) => 0,
-            Kids::Branch(level, _) => level,
-        }
-    }
-
-    fn only_kid(&self) -> Option<&Arc<Self>> {
-        match &self.kids {
-            Kids::Branch(_, kids) if kids.len() == 1 => kids.first(),
-            Kids::Leaf(_) | Kids::Branch(..) => None,
-        }
-    }
-
-    /// Brings the sums up to date after a change below and forgets what was remembered.
-    fn recount(&mut self) {
-        (self.len, self.depth) = match &self.kids {
-            Kids::Leaf(items) => {
-                let nested = items.iter().map(T::depth).max().unwrap_or(0);
-                (items.len() as u32, nested.saturating_add(1))
+    /// The same in a place of its own.
+    fn copy(&self) -> Self {
+        let mut slots = Vec::with_capacity(self.slots().len());
+        for slot in self.slots() {
+            match slot {
+                Slot::Item(item) => item.clone_onto(&mut slots),
+                Slot::Kid(kid) => slots.push(Slot::Kid(kid.clone())),
             }
-            Kids::Branch(_, kids) => kids
-                .iter()
-                .fold((0, 0), |(len, depth), kid| (kid.len.saturating_add(len), kid.depth.max(depth))),
-        };
-        self.memo = Memo::default();
+        }
+        Self::with_head(self.head().clone(), slots)
     }
 
-    /// The position must be in range.
-    fn set(&mut self, position: usize, item: T) -> T {
-        let old = match &mut self.kids {
-            Kids::Leaf(items) => match items.get_mut(position % WIDTH) {
-                Some(place) => mem::replace(place, item),
-                None => item,
-            },
-            Kids::Branch(level, kids) => match kids.get_mut(slot(*level, position)) {
-                Some(kid) => Arc::make_mut(kid).set(position, item),
-                None => item,
-            },
-        };
-        self.recount();
-        old
+    pub(crate) fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    fn slots(&self) -> &[Slot<T>] {
+        &self.0.slice
+    }
+
+    fn len(&self) -> usize {
+        self.head().len as usize
+    }
+
+    /// Counts from the chunks of items, which are 0.
+    pub(crate) fn level(&self) -> u8 {
+        self.head().level
+    }
+
+    /// The items of a chunk.
+    pub(crate) fn chunk(&self) -> Chunk<'_, T> {
+        Chunk(self.slots())
+    }
+
+    /// The nodes of a node above the chunks.
+    pub(crate) fn kids(&self) -> impl Iterator<Item = &Self> {
+        self.slots().iter().filter_map(Slot::kid)
+    }
+
+    fn only_kid(&self) -> Option<&Self> {
+        if let [Slot::Kid(kid)] = self.slots() { Some(kid) } else { None }
+    }
+
+    /// Changes the slots in place, of a copy if others share them; what was known of them is worked out anew.
+    fn change<R>(&mut self, change: impl FnOnce(&mut [Slot<T>]) -> Option<R>) -> Option<R> {
+        self.own();
+        self.0.with_arc_mut(|node| {
+            let node = Arc::get_mut(node)?;
+            let result = change(node.slice_mut());
+            *node.header_mut() = Head::of(node.header().level, node.slice());
+            result
+        })
+    }
+
+    /// Makes it a node with other slots.
+    fn rebuild(&mut self, change: impl FnOnce(&mut Vec<Slot<T>>)) {
+        let mut slots = Vec::with_capacity(self.slots().len() + 1);
+        self.0.with_arc_mut(|node| match Arc::get_mut(node) {
+            Some(node) => slots.extend(node.slice_mut().iter_mut().map(mem::take)),
+            None => slots.extend(node.slice().iter().cloned()),
+        });
+        change(&mut slots);
+        *self = Self::of(self.level(), slots);
+    }
+
+    /// The position must be in range. What is known of the node is brought up to date without a look at its other
+    /// slots.
+    fn set(&mut self, position: usize, item: T) -> Option<T> {
+        let known = self.head().memo.known_len();
+        self.own();
+        self.0.with_arc_mut(|node| {
+            let node = Arc::get_mut(node)?;
+            let (level, depth) = (node.header().level, node.header().depth);
+            let place = node.slice_mut().get_mut(slot(level, position))?;
+            let before = (place.depth(), place.known_len());
+            let old = match place {
+                Slot::Item(old) => Some(mem::replace(old, item)),
+                Slot::Kid(kid) => kid.set(position, item),
+            };
+            let after = (place.depth(), place.known_len());
+            if after.0 >= depth || before.0 < depth {
+                let known = known.zip(before.1).zip(after.1);
+                let len =
+                    known.map(|((known, before), after)| known.saturating_sub(before).saturating_add(after));
+                let head = node.header_mut();
+                (head.depth, head.memo) = (depth.max(after.0), Memo::of_len(len));
+            } else {
+                *node.header_mut() = Head::of(level, node.slice());
+            }
+            old
+        })
+    }
+
+    /// Makes it a copy if others share it.
+    fn own(&mut self) {
+        if ThinArc::strong_count(&self.0) != 1 {
+            *self = self.copy();
+        }
     }
 
     /// Inserts at a position up to the length, and returns the last item when it no longer fits.
     fn insert(&mut self, position: usize, item: T) -> Option<T> {
-        let overflow = match &mut self.kids {
-            Kids::Leaf(_) if position == WIDTH => return Some(item),
-            Kids::Leaf(items) => resize(items, |items| {
-                let overflow = if items.len() == WIDTH { items.pop() } else { None };
-                items.insert(position.min(items.len()), item);
-                overflow
-            }),
-            Kids::Branch(level, kids) => {
-                let (first, mut within) = (position / span(*level), position % span(*level));
-                let mut carried = Some(item);
-                for kid in kids.iter_mut().skip(first) {
-                    let Some(item) = carried else { break };
-                    carried = Arc::make_mut(kid).insert(mem::take(&mut within), item);
-                }
-                match carried {
-                    Some(item) if kids.len() < WIDTH => {
-                        resize(kids, |kids| kids.push(Self::single(*level - 1, item)));
-                        None
-                    }
-                    carried => carried,
-                }
+        if self.level() > 0 {
+            return self.insert_below(position, item);
+        }
+        if position >= WIDTH {
+            return Some(item);
+        }
+        if self.slots().len() < WIDTH {
+            self.rebuild(|slots| slots.insert(position.min(slots.len()), Slot::Item(item)));
+            return None;
+        }
+        let overflow = self.change(|slots| {
+            let moved = slots.get_mut(position..)?;
+            moved.rotate_right(1);
+            Some(mem::replace(moved.first_mut()?, Slot::Item(item)))
+        });
+        overflow.and_then(Slot::into_item)
+    }
+
+    fn insert_below(&mut self, position: usize, item: T) -> Option<T> {
+        let (level, count) = (self.level(), self.slots().len());
+        let (first, mut within) = (position / span(level), position % span(level));
+        let overflow = self.change(|slots| {
+            let mut carried = Some(item);
+            for slot in slots.iter_mut().skip(first) {
+                let (Slot::Kid(kid), Some(item)) = (slot, carried.take()) else { break };
+                carried = kid.insert(mem::take(&mut within), item);
             }
-        };
-        self.recount();
-        overflow
+            carried
+        })?;
+        if count == WIDTH {
+            return Some(overflow);
+        }
+        self.rebuild(|kids| kids.push(Slot::Kid(Self::single(level - 1, overflow))));
+        None
     }
 
     /// Removes the item at the position, which must be in range, and appends `refill`.
     fn remove(&mut self, position: usize, refill: Option<T>) -> Option<T> {
-        let removed = match &mut self.kids {
-            Kids::Leaf(items) => {
-                if position >= items.len() {
-                    return None;
-                }
-                resize(items, |items| {
-                    let removed = items.remove(position);
-                    items.extend(refill);
-                    Some(removed)
-                })
-            }
-            Kids::Branch(level, kids) => {
-                let (first, within) = (position / span(*level), position % span(*level));
-                let mut carried = refill;
-                for (place, kid) in kids.iter_mut().enumerate().skip(first).rev() {
-                    let from = if place == first { within } else { 0 };
-                    carried = Arc::make_mut(kid).remove(from, carried);
-                }
-                if kids.last().is_some_and(|kid| kid.len == 0) {
-                    resize(kids, Vec::pop);
-                }
-                carried
-            }
+        if self.level() > 0 {
+            return self.remove_below(position, refill);
+        }
+        if position >= self.slots().len() {
+            return None;
+        }
+        let Some(refill) = refill else {
+            let mut removed = None;
+            self.rebuild(|slots| removed = slots.remove(position).into_item());
+            return removed;
         };
-        self.recount();
+        let removed = self.change(|slots| {
+            let moved = slots.get_mut(position..)?;
+            moved.rotate_left(1);
+            Some(mem::replace(moved.last_mut()?, Slot::Item(refill)))
+        });
+        removed.and_then(Slot::into_item)
+    }
+
+    fn remove_below(&mut self, position: usize, refill: Option<T>) -> Option<T> {
+        let level = self.level();
+        let (first, within) = (position / span(level), position % span(level));
+        let removed = self.change(|slots| {
+            let mut carried = refill;
+            for (place, slot) in slots.iter_mut().enumerate().skip(first).rev() {
+                let Slot::Kid(kid) = slot else { continue };
+                let from = if place == first { within } else { 0 };
+                carried = kid.remove(from, carried);
+            }
+            carried
+        });
+        if self.kids().last().is_some_and(|kid| kid.len() == 0) {
+            self.rebuild(|kids| drop(kids.pop()));
+        }
         removed
     }
 
     /// Moves the values that nest too deep for recursion to the worklist, if nobody else holds them.
     fn drain_deep(&mut self, out: &mut Vec<Value>) {
-        if self.depth <= SHALLOW_DEPTH_MAX {
+        if self.head().depth <= SHALLOW_DEPTH_MAX {
             return;
         }
-        self.depth = 0;
-        match &mut self.kids {
-            Kids::Leaf(items) => out.extend(items.iter_mut().filter_map(T::take_deep)),
-            Kids::Branch(_, kids) => {
-                kids.iter_mut().filter_map(Arc::get_mut).for_each(|kid| kid.drain_deep(out));
+        self.0.with_arc_mut(|node| {
+            let Some(node) = Arc::get_mut(node) else { return };
+            node.header_mut().depth = 0;
+            for slot in node.slice_mut() {
+                match slot {
+                    Slot::Item(item) => out.extend(item.take_deep()),
+                    Slot::Kid(kid) => kid.drain_deep(out),
+                }
             }
-        }
+        });
     }
 }
 
-/// Deep values are taken apart by a worklist: recursion would exhaust the stack.
+/// Deep values are taken apart by a worklist: recursion would exhaust the stack. When two threads give up a node at
+/// once, neither may find it its own; then the last goes on with the next level, which is its own for certain.
 impl<T: Item> Drop for Node<T> {
     fn drop(&mut self) {
+        if self.head().depth <= SHALLOW_DEPTH_MAX {
+            return;
+        }
         let mut deep = Vec::new();
         self.drain_deep(&mut deep);
         while let Some(mut value) = deep.pop() {
@@ -340,17 +467,34 @@ impl<T: Item> Drop for Node<T> {
                 Value::Object(object) => &mut object.values,
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => continue,
             };
-            if let Some(root) = tree.root.as_mut().and_then(Arc::get_mut) {
+            if let Some(root) = &mut tree.root {
                 root.drain_deep(&mut deep);
             }
         }
     }
 }
 
+/// Items that stand side by side.
+pub(crate) struct Chunk<'a, T: Item>(&'a [Slot<T>]);
+
+impl<'a, T: Item> Chunk<'a, T> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn get(&self, place: usize) -> Option<&'a T> {
+        self.0.get(place)?.item()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        self.0.iter().filter_map(Slot::item)
+    }
+}
+
 /// Items in order, chunk by chunk.
 pub(crate) struct Iter<'a, T: Item> {
     tree: &'a Tree<T>,
-    chunk: core::slice::Iter<'a, T>,
+    chunk: core::slice::Iter<'a, Slot<T>>,
     next: usize,
 }
 
@@ -367,9 +511,9 @@ impl<'a, T: Item> Iterator for Iter<'a, T> {
         if self.chunk.len() == 0 {
             let chunk = self.tree.chunk_from(self.next);
             self.next += chunk.len();
-            self.chunk = chunk.iter();
+            self.chunk = chunk.0.iter();
         }
-        self.chunk.next()
+        self.chunk.next()?.item()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
