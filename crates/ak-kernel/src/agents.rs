@@ -42,7 +42,15 @@ pub(crate) struct Agents {
 #[must_use]
 pub(crate) struct Hold {
     parts: Vec<(Session, Reservation)>,
-    limits: Option<LimitReservation>,
+    limits: Vec<LimitReservation>,
+}
+
+impl Hold {
+    /// Adds what was set aside for something else.
+    pub(crate) fn join(&mut self, other: Hold) {
+        self.parts.extend(other.parts);
+        self.limits.extend(other.limits);
+    }
 }
 
 /// What a request may cost at most: budgets, and the policy's cumulative limits.
@@ -60,6 +68,11 @@ impl Agents {
 
     pub(crate) fn get(&self, session: Session) -> Option<&Agent> {
         self.list.get(usize::try_from(session.number()).ok()?)
+    }
+
+    /// The name of the session's agent; empty where there is none.
+    pub(crate) fn name(&self, session: Session) -> Text {
+        self.get(session).map(|agent| agent.name.clone()).unwrap_or_default()
     }
 
     pub(crate) fn get_mut(&mut self, session: Session) -> Option<&mut Agent> {
@@ -129,9 +142,10 @@ impl Agents {
     pub(crate) fn reserve(&mut self, session: Session, costs: &Costs, now: Time) -> Result<Hold, Failure> {
         self.check(session, costs, now)?;
         let limits = match costs.charges.as_slice() {
-            [] => None,
+            [] => Vec::new(),
             charges => {
-                Some(self.limits.reserve(charges, now.as_micros()).map_err(|error| over_limit(&error))?)
+                let reserved = self.limits.reserve(charges, now.as_micros());
+                Vec::from([reserved.map_err(|error| over_limit(&error))?])
             }
         };
         let mut parts = Vec::new();
@@ -152,9 +166,7 @@ impl Agents {
                 agent.ledger.settle(reservation, actual);
             }
         }
-        if let Some(limits) = hold.limits {
-            self.limits.commit(limits);
-        }
+        hold.limits.into_iter().for_each(|limits| self.limits.commit(limits));
     }
 
     /// Ends a hold of which nothing was used.
@@ -164,9 +176,7 @@ impl Agents {
                 agent.ledger.release(reservation);
             }
         }
-        if let Some(limits) = hold.limits {
-            self.limits.release(limits);
-        }
+        hold.limits.into_iter().for_each(|limits| self.limits.release(limits));
     }
 
     /// Records what was used without asking.

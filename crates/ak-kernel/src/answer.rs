@@ -2,8 +2,8 @@
 
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
 
-use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan};
-use ak_json::{Labels, Text, Value, object};
+use ak_heap::Handle;
+use ak_json::{Text, Value, object};
 use ak_policy::{Action, Policy, Target, budget::Dimension};
 use ak_sandbox::Manifest;
 
@@ -24,31 +24,15 @@ impl Kernel {
     pub(crate) fn answer(&mut self, session: Session, request: Request) -> Result<Reply, Failure> {
         match request {
             Request::Alloc { type_name, content, .. } => self.alloc(session, &type_name, content),
-            Request::Read { handle } => {
-                self.own(session, Action::HeapRead, handle)?;
-                let object = self.heap.read(handle).map_err(heap_failure)?;
-                Ok(Reply::Content(object.content().clone()))
-            }
-            Request::Stat { handle } => {
-                self.own(session, Action::HeapRead, handle)?;
-                let object = self.heap.read(handle).map_err(heap_failure)?;
-                Ok(Reply::Value(object! {
-                    "type": object.type_name().clone(), "version": object.version(), "size": object.size(),
-                    "owner": object.owner().clone(), "labels": object.labels().to_value(),
-                }))
-            }
+            Request::Read { handle } => self.read(session, handle),
+            Request::Stat { handle } => self.stat(session, handle),
             Request::Write { handle, patch, expected_version } => {
-                self.own(session, Action::HeapWrite, handle)?;
-                let patch = Patch::parse(&patch).map_err(|error| heap_failure(error.into()))?;
-                let change =
-                    self.change(session, |heap| heap.plan_write(handle, &patch, expected_version))?;
-                Ok(Reply::Version(change.version))
+                self.write(session, handle, &patch, expected_version)
             }
-            Request::Delete { handle, expected_version } => {
-                self.own(session, Action::HeapDelete, handle)?;
-                self.change(session, |heap| heap.plan_delete(handle, expected_version))?;
-                Ok(Reply::Done)
-            }
+            Request::Delete { handle, expected_version } => self.delete(session, handle, expected_version),
+            Request::Query { form } => self.search(session, &form),
+            Request::Batch { parts } => self.batch(session, &parts),
+            Request::TypeRegister { name, schema } => self.register_type(session, &name, &schema),
             Request::LastError => {
                 let denial = self.agents.get(session).and_then(|agent| agent.last_denial.as_ref());
                 Ok(Reply::Value(object! { "denial": denial.map_or(Value::Null, |denial| denial.to_value()) }))
@@ -68,7 +52,7 @@ impl Kernel {
                 Err(Failure::new(Code::InvalidArgument, message))
             }
             Request::AuditLog { .. } => Ok(Reply::Done),
-            Request::AuditQuery(filter) => Ok(Reply::Value(self.query(session, &filter))),
+            Request::AuditQuery(filter) => Ok(Reply::Value(self.recorded(session, &filter))),
             Request::ToolRegister { manifest, module } => self.register_tool(&manifest, module),
             Request::ToolList => Ok(Reply::Value(self.toolbox.to_value())),
             Request::SessionOpen { agent } => {
@@ -86,56 +70,6 @@ impl Kernel {
         }
     }
 
-    fn alloc(&mut self, session: Session, type_name: &str, content: Content) -> Result<Reply, Failure> {
-        let owner = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
-        let change =
-            self.change(session, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
-        Ok(Reply::Handle(change.handle))
-    }
-
-    /// Plans a change of the heap, pays for it, and lets it happen; or none of these.
-    fn change(
-        &mut self,
-        session: Session,
-        plan: impl FnOnce(&mut Heap) -> Result<Plan<'_>, HeapError>,
-    ) -> Result<Change, Failure> {
-        let plan = plan(&mut self.heap).map_err(heap_failure)?;
-        let account = self.agents.find(&plan.outcome().owner).unwrap_or(session);
-        let grows = u64::try_from(plan.bytes_delta()).unwrap_or(0);
-        let costs = Costs { amounts: Vec::from([(Dimension::Memory, grows)]), charges: Vec::new() };
-        self.agents.check(account, &costs, self.clock)?;
-        let change = plan.commit();
-        match change.bytes_delta {
-            grown @ 0.. => self.agents.record(account, Dimension::Memory, grown.unsigned_abs()),
-            shrunk => self.agents.credit(account, Dimension::Memory, shrunk.unsigned_abs()),
-        }
-        match change.action {
-            ak_heap::Action::Alloc => self.agents.record(account, Dimension::HeapObjects, 1),
-            ak_heap::Action::Delete | ak_heap::Action::Erase => {
-                self.agents.credit(account, Dimension::HeapObjects, 1);
-            }
-            ak_heap::Action::Write => {}
-        }
-        Ok(change)
-    }
-
-    /// Refuses an object of somebody else's, as if there were none, unless the policy permits that too.
-    fn own(&mut self, session: Session, action: Action, handle: Handle) -> Result<(), Failure> {
-        let agent = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
-        let foreign = self.heap.read(handle).is_ok_and(|object| *object.owner() != agent);
-        if !foreign || session.is_owner() {
-            return Ok(());
-        }
-        let question = Question { action, target: Target::heap(handle.raw()), args: None, owned: false };
-        match self.gate(session, agent).ask(&question) {
-            (_, Ok(_)) => Ok(()),
-            (_, Err(_)) => {
-                let message = format!("no object {handle}: never allocated");
-                Err(Failure::new(Code::NotFound, message).with("handle", handle.to_string()))
-            }
-        }
-    }
-
     /// The whole gate, budget included, for a request that is not made.
     fn would_pass(
         &mut self,
@@ -150,7 +84,7 @@ impl Kernel {
                 "capability_name": "", "ttl_ms": 0u64, "reason": reason, "rule_id": rule, "suggestion": suggestion,
             })
         };
-        let agent = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let agent = self.agents.name(session);
         let (action, resolved) = match Target::resolve(operation, target) {
             Ok(found) => found,
             Err(error) => {
@@ -162,8 +96,10 @@ impl Kernel {
             }
         };
         let owned = match &resolved {
+            // An agent is told the same of an object that is not there as of another's.
             Target::Heap(handle) => {
-                self.heap.read(Handle::from_raw(*handle)).map_or(true, |object| *object.owner() == agent)
+                let object = self.heap.read(Handle::from_raw(*handle));
+                session.is_owner() || object.is_ok_and(|object| *object.owner() == agent)
             }
             Target::Audit(name) => name.as_str() == &*agent,
             _ => true,
@@ -176,6 +112,7 @@ impl Kernel {
         let amounts = match action {
             Action::Execute => Vec::from([(Dimension::ToolCalls, 1)]),
             Action::Infer => Vec::from([(Dimension::Tokens, 1)]),
+            Action::HeapAlloc => Vec::from([(Dimension::HeapObjects, 1)]),
             _ => Vec::new(),
         };
         let passed =
@@ -235,7 +172,7 @@ impl Kernel {
     }
 
     /// An agent session sees its own entries, an owner session everybody's.
-    fn query(&self, session: Session, filter: &Filter) -> Value {
+    fn recorded(&self, session: Session, filter: &Filter) -> Value {
         let only = self.agents.get(session).filter(|_| !session.is_owner()).map(|agent| &*agent.name);
         self.history.query(filter, only)
     }
@@ -253,43 +190,5 @@ impl Kernel {
             "name": tool.manifest().name.as_str(), "version": tool.manifest().version.as_str(),
             "digest": format!("{}", tool.digest()),
         }))
-    }
-}
-
-pub(crate) fn heap_failure(error: HeapError) -> Failure {
-    let message = error.to_string();
-    match error {
-        HeapError::NotFound { handle, .. } => {
-            Failure::new(Code::NotFound, message).with("handle", handle.to_string())
-        }
-        HeapError::Conflict { handle, expected, actual } => Failure::new(Code::Conflict, message)
-            .with("handle", handle.to_string())
-            .with("expected", expected)
-            .with("actual", actual),
-        HeapError::Patch(patch) => {
-            let code = match patch.kind() {
-                PatchErrorKind::Invalid | PatchErrorKind::Missing => Code::InvalidArgument,
-                PatchErrorKind::TestFailed => Code::PatchTestFailed,
-                PatchErrorKind::Limit => Code::Limit,
-            };
-            let failure = Failure::new(code, message);
-            match patch.index {
-                Some(index) => failure.with("index", index as u64).with("path", patch.path.to_string()),
-                None => failure,
-            }
-        }
-        HeapError::NotJson { handle } => {
-            Failure::new(Code::InvalidArgument, message).with("handle", handle.to_string())
-        }
-        HeapError::Quota { .. } => Failure::new(Code::Quota, message),
-        HeapError::Limit { .. } => Failure::new(Code::Limit, message),
-        HeapError::Schema { type_name, instance_path, keyword } => Failure::new(Code::SchemaInvalid, message)
-            .with("type", type_name)
-            .with("path", instance_path)
-            .with("keyword", keyword),
-        HeapError::NotCreated { operation } => {
-            Failure::new(Code::InvalidArgument, message).with("operation", operation as u64)
-        }
-        HeapError::Name(_) => Failure::new(Code::InvalidArgument, message),
     }
 }

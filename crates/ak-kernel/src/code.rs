@@ -105,8 +105,8 @@ macro_rules! codes {
 
 codes! {
     -4001 FrameTooLarge "FRAME_TOO_LARGE" Libak "A wire frame is longer than allowed."
-    -4002 SchemaInvalid "SCHEMA_INVALID" Schema "A value does not satisfy its type's schema."
-    -4003 SchemaUnknown "SCHEMA_UNKNOWN" Schema "A schema uses a keyword that is not supported."
+    -4002 SchemaInvalid "SCHEMA_INVALID" Schema "A value does not satisfy its type's schema, or a schema is malformed."
+    -4003 SchemaUnknown "SCHEMA_UNKNOWN" Schema "A schema uses what is not supported."
     -4004 JsonInvalid "JSON_INVALID" InvalidArgument "A text is not JSON, or breaks a limit."
     -4005 FrameInvalid "FRAME_INVALID" Libak "A wire frame is malformed."
     -4006 InvalidArgument "INVALID_ARGUMENT" InvalidArgument "An argument is missing, unknown or of the wrong form."

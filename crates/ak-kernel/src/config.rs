@@ -77,13 +77,15 @@ config! {
 }
 
 impl Config {
-    /// The limits for reading journalled inputs: an input in wire form is longer and deeper than what it holds.
+    /// The limits for reading journalled inputs: an input in wire form is deeper than what it holds, and one that was
+    /// refused for its length is in the journal all the same.
     pub(crate) fn journal_limits(&self) -> ak_json::Limits {
         let limits = self.json_limits();
         ak_json::Limits {
             depth_max: limits.depth_max.saturating_add(8),
-            bytes_max: limits.bytes_max.saturating_mul(4),
-            ..limits
+            bytes_max: usize::MAX,
+            members_max: usize::MAX,
+            values_max: usize::MAX,
         }
     }
 

@@ -1,18 +1,17 @@
 //! What an entry's readable form says beside the fields that every entry has.
 
-use alloc::string::ToString;
+use alloc::{string::ToString, vec::Vec};
 
 use ak_heap::Content;
 use ak_json::{Object, Value, object};
 
 use crate::{
-    effect::Step,
-    operation::Operation,
-    request::{Request, insert_some},
+    batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, operation::Operation,
+    request::Request,
 };
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
-pub(crate) fn decision(request: &Request, reply: Option<&Value>) -> Value {
+pub(crate) fn decision(request: &Request, each: &[Ruling], reply: Option<&Value>) -> Value {
     let mut keys = match request {
         Request::Alloc { type_name, content, .. } => {
             let size = content.size();
@@ -25,6 +24,15 @@ pub(crate) fn decision(request: &Request, reply: Option<&Value>) -> Value {
         Request::Write { handle, patch, .. } => members(object! {
             "handle_id": handle.to_string(), "operations": patch.as_array().map_or(0, |list| list.len() as u64),
         }),
+        Request::Query { form } => {
+            let mut keys = Object::new();
+            insert_some(&mut keys, "type", form.get("type").cloned());
+            keys
+        }
+        Request::Batch { parts } => {
+            members(object! { "operations": parts.iter().zip(each).map(part).collect::<Vec<Value>>() })
+        }
+        Request::TypeRegister { name, .. } => members(object! { "type": name.clone() }),
         Request::Call { tool, .. } => members(object! { "tool": tool.clone() }),
         Request::Inference { request, stream } => members(object! {
             "model": request.get("model").cloned().unwrap_or_default(), "stream": *stream,
@@ -57,6 +65,14 @@ pub(crate) fn decision(request: &Request, reply: Option<&Value>) -> Value {
         add_outcome(&mut keys, reply);
     }
     keys.into()
+}
+
+/// Of a batch's operation: what was decided.
+fn part((part, ruling): (&Part, &Ruling)) -> Value {
+    object! {
+        "operation": part.alone().operation().name(), "target": ruling.target.clone(),
+        "decision": decision_name(ruling.ruled), "rule_id": ruling.rule.clone(),
+    }
 }
 
 /// Of a step: what the effect met.

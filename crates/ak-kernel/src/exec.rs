@@ -31,17 +31,18 @@ impl Kernel {
     /// # Errors
     /// A request that is over one of the kernel's own limits.
     pub(crate) fn costs(&self, request: &Request) -> Result<Vec<(Dimension, u64)>, Failure> {
-        let too_large = |what: &str, max: u64| {
-            Failure::new(Code::Limit, format!("{what} is above the limit of {max} bytes"))
-        };
-        let input_bytes_max = self.config.input_bytes_max;
+        let (size, input_bytes_max) = (request.size(), self.config.input_bytes_max);
+        let refused = |message| Failure::new(Code::Limit, message);
+        if size > input_bytes_max {
+            return Err(refused(format!(
+                "{size} bytes are above the limit of {input_bytes_max} for a request"
+            )));
+        }
+        let operations_max = self.heap.config().batch_ops_max as u64;
+        if request.operations() > operations_max {
+            return Err(refused(format!("a batch has at most {operations_max} operations")));
+        }
         Ok(match request {
-            Request::Alloc { content, .. } => {
-                if content.size() > input_bytes_max {
-                    return Err(too_large("the value", input_bytes_max));
-                }
-                Vec::from([(Dimension::HeapObjects, 1)])
-            }
             Request::Call { .. } => Vec::from([(Dimension::ToolCalls, 1)]),
             Request::Inference { request, .. } => {
                 Vec::from([(Dimension::Tokens, self.tokens_at_most(request))])
@@ -49,19 +50,17 @@ impl Kernel {
             Request::FsRead { bytes_max, .. } => {
                 Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))])
             }
-            Request::FsWrite { data, .. } if data.len() as u64 > input_bytes_max => {
-                return Err(too_large("the data", input_bytes_max));
-            }
-            Request::FsWrite { data, .. } => Vec::from([(Dimension::Bytes, data.len() as u64)]),
+            Request::FsWrite { .. } => Vec::from([(Dimension::Bytes, size)]),
             Request::Http(request) => {
-                let body = request.body.as_ref().map_or(0, |body| body.len() as u64);
-                if body > input_bytes_max {
-                    return Err(too_large("the body", input_bytes_max));
-                }
                 let response = request.response_bytes_max.min(self.config.response_bytes_max);
-                Vec::from([(Dimension::Bytes, body.saturating_add(response))])
+                Vec::from([(Dimension::Bytes, size.saturating_add(response))])
             }
-            Request::Read { .. }
+            // The heap is a gauge: what it holds is checked and counted as it changes.
+            Request::Alloc { .. }
+            | Request::Query { .. }
+            | Request::Batch { .. }
+            | Request::TypeRegister { .. }
+            | Request::Read { .. }
             | Request::Stat { .. }
             | Request::Write { .. }
             | Request::Delete { .. }
@@ -131,7 +130,7 @@ impl Kernel {
                     return Err(Failure::new(Code::NotFound, format!("no tool {wanted} is registered"))
                         .with("tool", wanted.to_string()));
                 };
-                let agent = self.agents.get(session).map(|agent| agent.name.clone()).unwrap_or_default();
+                let agent = self.agents.name(session);
                 if !self.policy.wasm_module_allowed(&agent, &tool.manifest().name) {
                     self.agents.release(hold);
                     let message =
@@ -190,9 +189,12 @@ impl Kernel {
                 Ok(Next::Effect(Effect::VerifyLog, Box::new(under_way(request.clone(), hold))))
             }
             (_, _) => {
-                // The heap is a gauge: it records what it holds itself.
-                self.agents.release(hold);
-                self.answer(session, request).map(Next::Reply)
+                let reply = self.answer(session, request);
+                match &reply {
+                    Ok(_) => self.agents.settle(hold, &[]),
+                    Err(_) => self.agents.release(hold),
+                }
+                reply.map(Next::Reply)
             }
         }
     }

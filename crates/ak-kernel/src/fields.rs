@@ -106,6 +106,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Every member, for a reader of its own.
+    pub(crate) fn rest(&mut self) -> Object {
+        core::mem::take(&mut self.object)
+    }
+
     /// Ends the reading: a member that nobody asked for is an error.
     pub(crate) fn finish(self) -> Result<(), FieldError> {
         match self.object.iter().find(|(key, _)| !self.taken.contains(&&***key)) {

@@ -14,6 +14,7 @@ use ak_policy::{Charge, GrantId, GrantTable, Policy, Query, Target, Verdict, bud
 
 use crate::{
     agents::{Agents, Costs, Hold, over_limit},
+    batch::{self, Part},
     code::Code,
     operation::Who,
     question::{Question, Unaskable},
@@ -58,6 +59,22 @@ pub(crate) struct Ruling {
     pub(crate) ruled: Ruled,
     pub(crate) rule: Text,
     pub(crate) target: Option<String>,
+    /// Of a batch: the rulings on its operations, in order.
+    pub(crate) each: Vec<Ruling>,
+}
+
+impl Ruling {
+    pub(crate) fn new(ruled: Ruled, rule: &str, target: Option<String>) -> Ruling {
+        Ruling { ruled, rule: Text::from(rule), target, each: Vec::new() }
+    }
+}
+
+/// What a request that passes takes along.
+#[derive(Default)]
+struct Pass {
+    target: Option<Target>,
+    root: Option<Text>,
+    hold: Hold,
 }
 
 /// What comes with a policy's permit.
@@ -84,48 +101,76 @@ impl Gate<'_> {
         request: Request,
         amounts: Vec<(Dimension, u64)>,
     ) -> (Ruling, Result<Permit, Failure>) {
-        let session_rule = |ruled, rule: &str| Ruling { ruled, rule: Text::from(rule), target: None };
         let owner_only = request.operation().who() != Who::Anyone;
         if owner_only && !self.session.is_owner() {
-            return (session_rule(Ruled::Forbid, "owner-only"), Err(self.owner_only(&request)));
+            return (Ruling::new(Ruled::Forbid, "owner-only", None), Err(self.owner_only(&request)));
         }
         // The owner can always put a budget right again; everybody else pays for asking, whatever comes of it.
         let mends_budget = self.session.is_owner() && matches!(request, Request::BudgetSet { .. });
         if !owner_only && !mends_budget {
-            let one = Costs { amounts: Vec::from([(Dimension::Compute, 1)]), charges: Vec::new() };
-            match self.agents.reserve(self.session, &one, self.now) {
-                Ok(hold) => self.agents.settle(hold, &one.amounts),
-                Err(failure) => return (session_rule(Ruled::Refused, "budget"), Err(failure)),
+            let amounts = Vec::from([(Dimension::Compute, request.operations())]);
+            let asking = Costs { amounts, charges: Vec::new() };
+            match self.agents.reserve(self.session, &asking, self.now) {
+                Ok(hold) => self.agents.settle(hold, &asking.amounts),
+                Err(failure) => return (Ruling::new(Ruled::Refused, "budget", None), Err(failure)),
             }
         }
-        let question = match Question::of(&request, &self.agent) {
-            Ok(None) => {
-                let permit = Permit { request, target: None, root: None, hold: Hold::default() };
-                return (session_rule(Ruled::Permit, "session"), Ok(permit));
+        let (ruling, passed) = match &request {
+            Request::Batch { parts } => self.pass_each(parts),
+            request => self.pass(request, amounts),
+        };
+        (ruling, passed.map(|Pass { target, root, hold }| Permit { request, target, root, hold }))
+    }
+
+    /// Decides on each operation of a batch as if it came alone. The whole passes if each of them does; else it fails as
+    /// the first that does not.
+    fn pass_each(&mut self, parts: &[Part]) -> (Ruling, Result<Pass, Failure>) {
+        let mut whole = Ruling::new(Ruled::Permit, "batch", None);
+        let mut all = Ok(Pass::default());
+        for (index, part) in parts.iter().enumerate() {
+            let (ruling, passed) = self.pass(&part.alone(), Vec::new());
+            match (&mut all, passed) {
+                (Ok(all), Ok(passed)) => all.hold.join(passed.hold),
+                (Ok(before), Err(failure)) => {
+                    self.agents.release(core::mem::take(&mut before.hold));
+                    whole = Ruling { each: whole.each, ..ruling.clone() };
+                    all = Err(batch::of(index, failure));
+                }
+                (Err(_), Ok(passed)) => self.agents.release(passed.hold),
+                (Err(_), Err(_)) => {}
             }
+            whole.each.push(ruling);
+        }
+        (whole, all)
+    }
+
+    /// Canonical target, policy, limits, and `amounts` set aside: the decision on one request.
+    fn pass(&mut self, request: &Request, amounts: Vec<(Dimension, u64)>) -> (Ruling, Result<Pass, Failure>) {
+        let question = match Question::of(request, &self.agent) {
+            Ok(None) => return (Ruling::new(Ruled::Permit, "session", None), Ok(Pass::default())),
             Ok(Some(question)) => question,
             Err(unaskable) => {
                 let target = Some(String::from(&*unaskable.target));
-                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("canonical"), target };
+                let ruling = Ruling::new(Ruled::Refused, "canonical", target);
                 return (ruling, Err(self.no_canonical_form(&unaskable)));
             }
         };
         let (ruling, passed) = self.ask(&question);
-        let passed = passed.and_then(|passed| {
+        let pass = passed.and_then(|passed| {
             let costs = Costs { amounts, charges: self.charges(&question)? };
-            Ok((passed, self.agents.reserve(self.session, &costs, self.now)?))
-        });
-        match passed {
-            Ok((passed, hold)) => {
-                if let Some(grant) = passed.grant {
-                    self.grants.spend(grant, self.now.as_micros());
-                }
-                let root = passed.root;
-                let permit = Permit { request, target: Some(question.target), root, hold };
-                (ruling, Ok(permit))
+            let hold = self.agents.reserve(self.session, &costs, self.now)?;
+            if let Some(grant) = passed.grant {
+                self.grants.spend(grant, self.now.as_micros());
             }
-            Err(failure) => (ruling, Err(failure)),
-        }
+            Ok(Pass { target: Some(question.target), root: passed.root, hold })
+        });
+        (ruling, pass)
+    }
+
+    /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
+    pub(crate) fn permits(&self, question: &Question) -> bool {
+        let labels = self.labels();
+        self.policy.decide(&self.query(question, &labels)).verdict == Verdict::Permit
     }
 
     /// Asks the policy, and changes nothing.
@@ -134,7 +179,7 @@ impl Gate<'_> {
         let query = self.query(question, &labels);
         let decision = self.policy.decide(&query);
         let rule = Text::from(decision.rule_id().unwrap_or_default());
-        let ruling = |ruled| Ruling { ruled, rule: rule.clone(), target: Some(question.target.to_string()) };
+        let ruling = |ruled| Ruling::new(ruled, &rule, Some(question.target.to_string()));
         let deny = |ruled, code| {
             let explanation = self.policy.explain(&query);
             let denial = Denial {

@@ -7,8 +7,8 @@ use ak_json::{Object, Text, Value};
 
 use crate::{
     fields::{FieldError, Fields},
+    form::insert_some,
     record::Facts,
-    request::insert_some,
     time::Time,
 };
 
@@ -119,13 +119,7 @@ impl View {
             Kind::Outcome => "outcome",
             Kind::Notice => "notice",
         };
-        let decision = match facts.decision {
-            Verdict::Permit => "permit",
-            Verdict::Ask => "ask",
-            Verdict::Forbid => "forbid",
-            Verdict::DefaultDeny => "deny",
-            Verdict::Refused => "refused",
-        };
+        let decision = decision_name(facts.decision);
         let operation = facts.operation.name();
         let mut json = Object::new();
         json.insert("seq", seq);
@@ -147,6 +141,17 @@ impl View {
         }
         let actor = facts.agent.clone();
         View { seq, time_us: time.as_micros(), actor, event, operation, decision, json: json.into() }
+    }
+}
+
+/// What a decision is called in readable entries.
+pub(crate) const fn decision_name(decision: Verdict) -> &'static str {
+    match decision {
+        Verdict::Permit => "permit",
+        Verdict::Ask => "ask",
+        Verdict::Forbid => "forbid",
+        Verdict::DefaultDeny => "deny",
+        Verdict::Refused => "refused",
     }
 }
 

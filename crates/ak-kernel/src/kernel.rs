@@ -27,6 +27,7 @@ use crate::{
     session::Session,
     time::{Now, Time},
     toolbox::Toolbox,
+    types::Types,
 };
 
 /// Names one request until its reply.
@@ -63,6 +64,7 @@ pub struct Kernel {
     pub(crate) grants: GrantTable,
     pub(crate) agents: Agents,
     pub(crate) heap: Heap,
+    pub(crate) types: Types,
     pub(crate) toolbox: Toolbox,
     pub(crate) history: History,
     pub(crate) under_way: BTreeMap<Ticket, UnderWay>,
@@ -115,6 +117,7 @@ impl Kernel {
             policy,
             grants,
             heap,
+            types: Types::default(),
             under_way: BTreeMap::new(),
             records: VecDeque::new(),
             committed: None,
@@ -137,12 +140,10 @@ impl Kernel {
         let subject = named.clone().ok().flatten().or_else(|| agent.clone()).unwrap_or_default();
         let input = Input::Dispatch { session, request: request.clone() };
         let (ruling, next) = match (&agent, named) {
-            (Some(_), Err(failure)) => {
-                (Ruling { ruled: Ruled::Refused, rule: Text::from("limit"), target: None }, Err(failure))
-            }
+            (Some(_), Err(failure)) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
             (Some(agent), Ok(_)) => self.decide(session, agent.clone(), request.clone()),
             (None, _) => {
-                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("session"), target: None };
+                let ruling = Ruling::new(Ruled::Refused, "session", None);
                 (
                     ruling,
                     Err(Failure::new(
@@ -176,7 +177,7 @@ impl Kernel {
             _ => None,
         };
         let reply = reply.map(|(_, value)| value);
-        let details = crate::describe::decision(&request, reply.as_ref());
+        let details = crate::describe::decision(&request, &ruling.each, reply.as_ref());
         let facts = Facts {
             operation,
             kind: Kind::Decision,
@@ -215,7 +216,7 @@ impl Kernel {
         let amounts = match self.costs(&request) {
             Ok(amounts) => amounts,
             Err(failure) => {
-                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("limit"), target: None };
+                let ruling = Ruling::new(Ruled::Refused, "limit", None);
                 return (ruling, Err(failure));
             }
         };
@@ -225,7 +226,12 @@ impl Kernel {
     }
 
     pub(crate) fn gate(&mut self, session: Session, agent: Text) -> Gate<'_> {
-        Gate {
+        self.gate_and_heap(session, agent).0
+    }
+
+    /// The gate, and the heap to ask it about.
+    pub(crate) fn gate_and_heap(&mut self, session: Session, agent: Text) -> (Gate<'_>, &Heap) {
+        let gate = Gate {
             policy: &self.policy,
             grants: &mut self.grants,
             agents: &mut self.agents,
@@ -233,7 +239,8 @@ impl Kernel {
             agent,
             now: self.clock,
             trace_id: trace_id(&self.chain),
-        }
+        };
+        (gate, &self.heap)
     }
 
     /// Takes a step of an effect under way. The verdict comes as an output.
@@ -249,7 +256,7 @@ impl Kernel {
         };
         let (ruling, verdict) = match under_way.aborted.clone() {
             Some(failure) => {
-                let ruling = Ruling { ruled: Ruled::Refused, rule: Text::from("aborted"), target: None };
+                let ruling = Ruling::new(Ruled::Refused, "aborted", None);
                 (ruling, Verdict::Abort(failure))
             }
             None => self.judge(&mut under_way, step),
@@ -379,6 +386,7 @@ impl Kernel {
             "grants": format!("{}", self.grants.digest()),
             "agents": self.agents.to_value(),
             "heap": heap,
+            "types": self.types.to_value(),
             "tools": self.toolbox.to_value(),
             "under_way": under_way.collect::<Vec<Value>>(),
         };
@@ -434,7 +442,7 @@ impl Kernel {
     }
 
     fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
-        let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let agent = self.agents.name(under_way.session);
         Facts {
             operation: under_way.request.operation(),
             kind,

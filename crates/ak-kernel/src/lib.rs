@@ -34,29 +34,35 @@ extern crate alloc;
 
 mod agents;
 mod answer;
+mod batch;
 mod code;
 mod config;
 mod describe;
 mod effect;
 mod exec;
 mod fields;
+mod form;
 mod gate;
 mod history;
 mod kernel;
+mod objects;
 mod operation;
 mod question;
 mod record;
 mod replay;
 mod reply;
 mod request;
+mod search;
 mod session;
 mod settle;
 pub mod stream;
 mod time;
 mod toolbox;
+mod types;
 pub mod wire;
 
 pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};
+pub use batch::Part;
 pub use code::{Class, Code};
 pub use config::Config;
 pub use effect::{Completion, Effect, FileAction, Step, Ticket, Verdict};
@@ -72,6 +78,7 @@ pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_valu
 pub use request::{
     FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
 };
+pub use search::PAGE_BYTES_MAX;
 pub use session::Session;
 pub use time::{Now, Time};
 pub use toolbox::run_tool;

@@ -6,7 +6,10 @@ use ak_heap::Content;
 use ak_json::{Limits, Object, Text, Value, object};
 use ak_policy::{Action, Target, TargetError};
 
-use crate::request::{HttpRequest, Request};
+use crate::{
+    request::{HttpRequest, Request},
+    search::ANY_TYPE,
+};
 
 /// What the policy decides on.
 #[derive(Clone, Debug)]
@@ -61,6 +64,17 @@ impl Question {
                 heap(Action::HeapWrite, handle, Some(object! { "patch": patch.clone() }))
             }
             Request::Delete { handle, .. } => heap(Action::HeapDelete, handle, None),
+            Request::Query { form } => {
+                let wanted = form.get("type").and_then(Value::as_text).cloned();
+                let type_name = wanted.unwrap_or_else(|| Text::from(ANY_TYPE));
+                let target = Target::type_name(&type_name);
+                named(Action::HeapQuery, target, &type_name, Some(form.clone().into()))
+            }
+            // Who may create objects of a type may say what they hold, as long as nobody else uses the type.
+            Request::TypeRegister { name, schema } => {
+                let args = object! { "schema": schema.clone() };
+                named(Action::HeapAlloc, Target::type_name(name), name, Some(args))
+            }
             Request::Call { tool, args } => {
                 named(Action::Execute, Target::tool(tool), tool, Some(args.clone()))
             }
@@ -92,7 +106,9 @@ impl Question {
                 named(Action::AuditLog, Target::audit(event), event, Some(details.clone()))
             }
             Request::AuditQuery(_) => named(Action::AuditRead, Target::audit(agent), agent, None),
-            Request::LastError
+            // Each operation of a batch puts its own question.
+            Request::Batch { .. }
+            | Request::LastError
             | Request::Authorize { .. }
             | Request::PolicyLoad { .. }
             | Request::BudgetSet { .. }

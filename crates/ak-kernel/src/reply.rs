@@ -8,8 +8,8 @@ use ak_json::{Object, Text, Value, object};
 use crate::{
     code::Code,
     fields::{FieldError, Fields, base64url},
+    form::{content_field, content_members, handle_field, headers_field, insert_some},
     operation::Operation,
-    request::{content_field, content_members, handle_field, headers_field, insert_some},
     session::Session,
 };
 
@@ -107,6 +107,7 @@ impl Reply {
             | Operation::PolicyLoad
             | Operation::BudgetSet
             | Operation::AuditLog
+            | Operation::TypeRegister
             | Operation::Genesis
             | Operation::Tick => Self::Done,
             Operation::Call
@@ -114,6 +115,8 @@ impl Reply {
             | Operation::LastError
             | Operation::Authorize
             | Operation::Stat
+            | Operation::Query
+            | Operation::Batch
             | Operation::FsList
             | Operation::FsStat
             | Operation::BudgetStatus

@@ -1,16 +1,12 @@
-//! What a session may ask for, and its wire form `{"op", "args"}`.
+//! What a session may ask for.
 
-use alloc::{format, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 
 use ak_heap::{Content, Handle};
-use ak_json::{Object, Text, Value, object};
+use ak_json::{Object, Text, Value};
 use ak_policy::budget::Dimension;
 
-use crate::{
-    fields::{FieldError, Fields, base64url},
-    history::Filter,
-    operation::Operation,
-};
+use crate::{batch::Part, history::Filter, operation::Operation};
 
 /// A typed request. Text that arrives from outside becomes one of these at the edge or is refused there.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +45,23 @@ pub enum Request {
         handle: Handle,
         /// Refuse unless the object has this version.
         expected_version: Option<u64>,
+    },
+    /// Search the heap.
+    Query {
+        /// The form that [`ak_heap::Query::parse`] reads.
+        form: Object,
+    },
+    /// Several operations on the heap, all of them or none.
+    Batch {
+        /// In this order.
+        parts: Vec<Part>,
+    },
+    /// Give a type of heap objects a schema.
+    TypeRegister {
+        /// The type's name, not empty.
+        name: Text,
+        /// A JSON Schema.
+        schema: Value,
     },
     /// Call a tool with JSON arguments.
     Call {
@@ -182,6 +195,9 @@ impl Request {
             Self::Stat { .. } => Operation::Stat,
             Self::Write { .. } => Operation::Write,
             Self::Delete { .. } => Operation::Delete,
+            Self::Query { .. } => Operation::Query,
+            Self::Batch { .. } => Operation::Batch,
+            Self::TypeRegister { .. } => Operation::TypeRegister,
             Self::Call { .. } => Operation::Call,
             Self::Inference { .. } => Operation::Inference,
             Self::LastError => Operation::LastError,
@@ -212,6 +228,48 @@ impl Request {
         }
     }
 
+    /// How many operations it counts as.
+    pub(crate) fn operations(&self) -> u64 {
+        let Self::Batch { parts } = self else { return 1 };
+        (parts.len() as u64).max(1)
+    }
+
+    /// Bytes of the values and data in it, before they are put into words.
+    pub(crate) fn size(&self) -> u64 {
+        let json = |value: &Value| value.json_len() as u64;
+        match self {
+            Self::Alloc { content, .. } => content.size(),
+            Self::Write { patch, .. } => json(patch),
+            Self::Batch { parts } => {
+                parts.iter().map(|part| part.alone().size()).fold(0, u64::saturating_add)
+            }
+            Self::Query { form } => json(&form.clone().into()),
+            Self::TypeRegister { schema, .. } => json(schema),
+            Self::Call { args, .. } => json(args),
+            Self::Inference { request, .. } => json(request),
+            Self::Authorize { args, .. } => args.as_ref().map_or(0, json),
+            Self::FsWrite { data, .. } => data.len() as u64,
+            Self::Http(request) => request.body.as_ref().map_or(0, |body| body.len() as u64),
+            Self::PolicyLoad { text, .. } => text.len() as u64,
+            Self::AuditLog { details, .. } => json(details),
+            Self::ToolRegister { manifest, module } => json(manifest).saturating_add(module.len() as u64),
+            Self::Read { .. }
+            | Self::Stat { .. }
+            | Self::Delete { .. }
+            | Self::LastError
+            | Self::FsRead { .. }
+            | Self::FsList { .. }
+            | Self::FsStat { .. }
+            | Self::FsDelete { .. }
+            | Self::BudgetSet { .. }
+            | Self::BudgetStatus { .. }
+            | Self::AuditQuery(_)
+            | Self::AuditVerify
+            | Self::ToolList
+            | Self::SessionOpen { .. } => 0,
+        }
+    }
+
     /// Whether performing it needs the host.
     pub const fn is_effect(&self) -> bool {
         matches!(
@@ -227,142 +285,6 @@ impl Request {
                 | Self::AuditVerify
         )
     }
-
-    /// The `args` of the wire form.
-    pub fn args(&self) -> Value {
-        match self {
-            Self::Alloc { type_name, content, subject } => {
-                let mut args = content_members(content);
-                args.insert("type", type_name.clone());
-                insert_some(&mut args, "subject", subject.clone());
-                args.into()
-            }
-            Self::Read { handle } | Self::Stat { handle } => object! { "handle": format!("{handle}") },
-            Self::Write { handle, patch, expected_version } => {
-                let mut args = handle_members(*handle, *expected_version);
-                args.insert("patch", patch.clone());
-                args.into()
-            }
-            Self::Delete { handle, expected_version } => handle_members(*handle, *expected_version).into(),
-            Self::Call { tool, args } => object! { "tool": tool.clone(), "args": args.clone() },
-            Self::Inference { request, stream } => object! { "request": request.clone(), "stream": *stream },
-            Self::LastError | Self::AuditVerify | Self::ToolList => Object::new().into(),
-            Self::Authorize { operation, target, args } => {
-                let mut members = Object::new();
-                members.insert("operation", operation.clone());
-                members.insert("target", target.clone());
-                insert_some(&mut members, "args", args.clone());
-                members.into()
-            }
-            Self::FsRead { path, bytes_max } => object! { "path": path.clone(), "max": *bytes_max },
-            Self::FsWrite { path, data } => object! { "path": path.clone(), "data": base64url(data) },
-            Self::FsList { path } | Self::FsStat { path } | Self::FsDelete { path } => {
-                object! { "path": path.clone() }
-            }
-            Self::Http(request) => request.to_value(),
-            Self::PolicyLoad { text, base_dir } => {
-                let mut args = Object::new();
-                args.insert("text", text.clone());
-                insert_some(&mut args, "base_dir", base_dir.clone());
-                args.into()
-            }
-            Self::BudgetSet { dimension, limit, agent } => {
-                let mut args = Object::new();
-                args.insert("kind", dimension.as_str());
-                insert_some(&mut args, "limit", *limit);
-                insert_some(&mut args, "agent", agent.clone());
-                args.into()
-            }
-            Self::BudgetStatus { dimension } => {
-                let mut args = Object::new();
-                insert_some(&mut args, "kind", dimension.map(Dimension::as_str));
-                args.into()
-            }
-            Self::AuditLog { event, details, subject } => {
-                let mut args = Object::new();
-                args.insert("event", event.clone());
-                args.insert("details", details.clone());
-                insert_some(&mut args, "subject", subject.clone());
-                args.into()
-            }
-            Self::AuditQuery(filter) => filter.to_value(),
-            Self::ToolRegister { manifest, module } => {
-                object! { "manifest": manifest.clone(), "module": base64url(module) }
-            }
-            Self::SessionOpen { agent } => object! { "agent": agent.clone() },
-        }
-    }
-
-    /// Takes a request from its wire form.
-    ///
-    /// # Errors
-    /// [`FieldError`] names the first member that is missing, unknown or of the wrong type.
-    pub fn decode(operation: Operation, args: &Value) -> Result<Request, FieldError> {
-        let mut fields = Fields::new("args", args)?;
-        let request = match operation {
-            Operation::Alloc => Self::Alloc {
-                type_name: fields.text("type")?,
-                content: content_field(&mut fields, args)?,
-                subject: fields.optional_text("subject")?,
-            },
-            Operation::Read => Self::Read { handle: handle_field(&mut fields)? },
-            Operation::Stat => Self::Stat { handle: handle_field(&mut fields)? },
-            Operation::Write => Self::Write {
-                handle: handle_field(&mut fields)?,
-                patch: fields.value("patch")?,
-                expected_version: fields.optional_u64("expected_version")?,
-            },
-            Operation::Delete => Self::Delete {
-                handle: handle_field(&mut fields)?,
-                expected_version: fields.optional_u64("expected_version")?,
-            },
-            Operation::Call => Self::Call { tool: fields.text("tool")?, args: fields.value("args")? },
-            Operation::Inference => {
-                Self::Inference { request: fields.value("request")?, stream: fields.flag("stream")? }
-            }
-            Operation::LastError => Self::LastError,
-            Operation::Authorize => Self::Authorize {
-                operation: fields.text("operation")?,
-                target: fields.text("target")?,
-                args: fields.member("args"),
-            },
-            Operation::FsRead => Self::FsRead {
-                path: fields.text("path")?,
-                bytes_max: fields.optional_u64("max")?.unwrap_or(FILE_BYTES_MAX),
-            },
-            Operation::FsWrite => Self::FsWrite { path: fields.text("path")?, data: fields.bytes("data")? },
-            Operation::FsList => Self::FsList { path: fields.text("path")? },
-            Operation::FsStat => Self::FsStat { path: fields.text("path")? },
-            Operation::FsDelete => Self::FsDelete { path: fields.text("path")? },
-            Operation::Http => Self::Http(HttpRequest::from_fields(&mut fields)?),
-            Operation::PolicyLoad => {
-                Self::PolicyLoad { text: fields.text("text")?, base_dir: fields.optional_text("base_dir")? }
-            }
-            Operation::BudgetSet => Self::BudgetSet {
-                dimension: dimension_field(&mut fields)?.ok_or_else(|| fields.error("kind", "is missing"))?,
-                limit: fields.optional_u64("limit")?,
-                agent: fields.optional_text("agent")?,
-            },
-            Operation::BudgetStatus => Self::BudgetStatus { dimension: dimension_field(&mut fields)? },
-            Operation::AuditLog => Self::AuditLog {
-                event: fields.text("event")?,
-                details: fields.member("details").unwrap_or_else(|| Object::new().into()),
-                subject: fields.optional_text("subject")?,
-            },
-            Operation::AuditQuery => Self::AuditQuery(Filter::from_fields(&mut fields)?),
-            Operation::AuditVerify => Self::AuditVerify,
-            Operation::ToolRegister => {
-                Self::ToolRegister { manifest: fields.value("manifest")?, module: fields.bytes("module")? }
-            }
-            Operation::ToolList => Self::ToolList,
-            Operation::SessionOpen => Self::SessionOpen { agent: fields.text("agent")? },
-            Operation::Genesis | Operation::Tick => {
-                return Err(FieldError::new("op", "only the kernel writes such entries"));
-            }
-        };
-        fields.finish()?;
-        Ok(request)
-    }
 }
 
 /// Longest name of a subject, in bytes.
@@ -373,105 +295,3 @@ pub const FILE_BYTES_MAX: u64 = 10 << 20;
 pub const RESPONSE_BYTES_MAX: u64 = 10 << 20;
 /// How long an HTTP request may take where the caller sets no limit, in milliseconds.
 pub const HTTP_TIMEOUT_MS: u64 = 30_000;
-
-impl HttpRequest {
-    fn to_value(&self) -> Value {
-        let headers: Vec<Value> = self
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                Value::from(Vec::from([Value::from(name.clone()), Value::from(value.clone())]))
-            })
-            .collect();
-        let mut args = Object::new();
-        args.insert("method", self.method.clone());
-        args.insert("url", self.url.clone());
-        args.insert("headers", headers);
-        insert_some(&mut args, "body", self.body.as_deref().map(base64url));
-        args.insert("max", self.response_bytes_max);
-        args.insert("timeout_ms", self.timeout_ms);
-        args.into()
-    }
-
-    fn from_fields(fields: &mut Fields<'_>) -> Result<HttpRequest, FieldError> {
-        Ok(HttpRequest {
-            method: fields.text("method")?,
-            url: fields.text("url")?,
-            headers: headers_field(fields)?,
-            body: fields.optional_bytes("body")?,
-            response_bytes_max: fields.optional_u64("max")?.unwrap_or(RESPONSE_BYTES_MAX),
-            timeout_ms: fields.optional_u64("timeout_ms")?.unwrap_or(HTTP_TIMEOUT_MS),
-        })
-    }
-}
-
-/// Headers: an object, or an array of `[name, value]` where a name comes twice.
-pub(crate) fn headers_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
-    let wrong = || FieldError::new("args.headers", "expected names and values that are strings");
-    let pair = |name: &Value, value: &Value| match (name, value) {
-        (Value::String(name), Value::String(value)) => Ok((name.clone(), value.clone())),
-        _ => Err(wrong()),
-    };
-    match fields.optional("headers") {
-        None => Ok(Vec::new()),
-        Some(Value::Object(members)) => {
-            members.iter().map(|(name, value)| pair(&Value::from(name.clone()), value)).collect()
-        }
-        Some(Value::Array(items)) => items
-            .iter()
-            .map(|item| match item.as_array() {
-                Some(both) if both.len() == 2 => match (both.get(0), both.get(1)) {
-                    (Some(name), Some(value)) => pair(name, value),
-                    _ => Err(wrong()),
-                },
-                _ => Err(wrong()),
-            })
-            .collect(),
-        Some(_) => Err(wrong()),
-    }
-}
-
-pub(crate) fn insert_some<V: Into<Value>>(object: &mut Object, name: &str, value: Option<V>) {
-    if let Some(value) = value {
-        object.insert(name, value);
-    }
-}
-
-/// Content in its wire form: a JSON object under `value`, bytes under `bytes`.
-pub(crate) fn content_members(content: &Content) -> Object {
-    let mut members = Object::new();
-    match content {
-        Content::Json(value) => members.insert("value", value.clone()),
-        Content::Raw(bytes) => members.insert("bytes", base64url(bytes)),
-    };
-    members
-}
-
-pub(crate) fn content_field(fields: &mut Fields<'_>, object: &Value) -> Result<Content, FieldError> {
-    match object.get("value") {
-        Some(_) => Ok(Content::Json(fields.value("value")?)),
-        None => Ok(Content::Raw(fields.bytes("bytes")?)),
-    }
-}
-
-fn handle_members(handle: Handle, expected_version: Option<u64>) -> Object {
-    let mut args = Object::new();
-    args.insert("handle", format!("{handle}"));
-    insert_some(&mut args, "expected_version", expected_version);
-    args
-}
-
-pub(crate) fn handle_field(fields: &mut Fields<'_>) -> Result<Handle, FieldError> {
-    let text = fields.text("handle")?;
-    text.parse().map_err(|_| fields.error("handle", "expected a handle such as 0x100000000"))
-}
-
-fn dimension_field(fields: &mut Fields<'_>) -> Result<Option<Dimension>, FieldError> {
-    match fields.optional_text("kind")? {
-        None => Ok(None),
-        Some(name) => match Dimension::from_name(&name) {
-            Some(dimension) => Ok(Some(dimension)),
-            None => Err(fields.error("kind", format!("no budget is called '{}'", &*name))),
-        },
-    }
-}

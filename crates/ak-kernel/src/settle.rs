@@ -27,17 +27,17 @@ impl Kernel {
                 under_way.tokens = under_way.tokens.saturating_add(tokens);
                 // The estimate of a chunk is coarse; only what was reserved for the whole answer counts.
                 if under_way.tokens <= under_way.tokens_max {
-                    return (ruling(Ruled::Permit, "budget", None), Verdict::Continue);
+                    return (Ruling::new(Ruled::Permit, "budget", None), Verdict::Continue);
                 }
                 let message =
                     format!("the answer exceeds the {} tokens set aside for it", under_way.tokens_max);
                 let failure =
                     Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
-                (ruling(Ruled::Refused, "budget", None), Verdict::Abort(failure))
+                (Ruling::new(Ruled::Refused, "budget", None), Verdict::Abort(failure))
             }
             (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. }, _) => {
                 let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
-                (ruling(Ruled::Refused, "step", None), Verdict::Abort(failure))
+                (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure))
             }
         }
     }
@@ -49,15 +49,17 @@ impl Kernel {
         url: &CanonicalUrl,
         found: &[IpAddr],
     ) -> (Ruling, Verdict) {
-        let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let agent = self.agents.name(under_way.session);
         let question = match Question::of(&under_way.request, &agent) {
             Ok(Some(question)) => Question { target: Target::Url(url.clone()), ..question },
-            Ok(None) | Err(_) => return (ruling(Ruled::Refused, "step", None), Verdict::Connect(Vec::new())),
+            Ok(None) | Err(_) => {
+                return (Ruling::new(Ruled::Refused, "step", None), Verdict::Connect(Vec::new()));
+            }
         };
         let open = self.gate(under_way.session, agent).open_addresses(&question, found, url.port());
         let target = found.first().map(|address| Target::addr(*address, url.port()).to_string());
         if !open.is_empty() {
-            return (ruling(Ruled::Permit, "address", target), Verdict::Connect(open));
+            return (Ruling::new(Ruled::Permit, "address", target), Verdict::Connect(open));
         }
         let closed: Vec<_> =
             found.iter().map(|address| Target::addr(*address, url.port()).to_string()).collect();
@@ -69,7 +71,7 @@ impl Kernel {
             ),
         };
         (
-            ruling(Ruled::DefaultDeny, "address", target),
+            Ruling::new(Ruled::DefaultDeny, "address", target),
             Verdict::Abort(Failure::new(Code::PolicyDeny, message)),
         )
     }
@@ -78,14 +80,14 @@ impl Kernel {
     fn judge_redirect(&mut self, under_way: &mut UnderWay, method: &str, url: &Text) -> (Ruling, Verdict) {
         let refuse = |reason: &str| {
             let failure = Failure::new(Code::PolicyDeny, format!("redirect to {}: {reason}", &**url));
-            (ruling(Ruled::Refused, "canonical", Some(url.to_string())), Verdict::Abort(failure))
+            (Ruling::new(Ruled::Refused, "canonical", Some(url.to_string())), Verdict::Abort(failure))
         };
         let Some(action) = Action::from_method(method) else { return refuse("the method is not known") };
         let url = match CanonicalUrl::parse(url) {
             Ok(url) => url,
             Err(error) => return refuse(&error.to_string()),
         };
-        let agent = self.agents.get(under_way.session).map(|agent| agent.name.clone()).unwrap_or_default();
+        let agent = self.agents.name(under_way.session);
         let args = Question::of(&under_way.request, &agent).ok().flatten().and_then(|question| question.args);
         let question = Question { action, target: Target::Url(url.clone()), args, owned: false };
         match self.gate(under_way.session, agent).ask(&question) {
@@ -152,8 +154,4 @@ impl Kernel {
             Some(failure) => Err(failure),
         }
     }
-}
-
-fn ruling(ruled: Ruled, rule: &str, target: Option<alloc::string::String>) -> Ruling {
-    Ruling { ruled, rule: Text::from(rule), target }
 }

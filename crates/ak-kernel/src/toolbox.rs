@@ -71,7 +71,7 @@ impl Toolbox {
     }
 }
 
-/// A part of a pre-release. One made of digits compares by value, which is by length first, and is below all others.
+/// A part of a version. One made of digits compares by value, so first by length, and is below all others.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Identifier<'a> {
     Number(usize, &'a str),

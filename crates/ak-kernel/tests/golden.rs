@@ -6,10 +6,11 @@ mod support;
 
 use std::path::Path;
 
-use ak_json::object;
-use ak_kernel::{Filter, Request, stream};
+use ak_heap::Created;
+use ak_json::{Object, object};
+use ak_kernel::{Filter, Part, Request, stream};
 
-use support::{Machine, alloc, failure, file_read, handle, tool, write};
+use support::{Machine, alloc, failure, file_read, handle, json, new, tool, write};
 
 /// Set to write the golden files instead of comparing them.
 const BLESS: &str = "AK_BLESS";
@@ -29,6 +30,15 @@ fn session() -> Machine {
         subject: Some("alice".into()),
     };
     machine.call_as(worker, shipped).unwrap();
+    machine
+        .call(Request::TypeRegister { name: "counter".into(), schema: object! { "type": "object" } })
+        .unwrap();
+    let add = json(r#"[{"op":"add","path":"/of","value":1}]"#);
+    let add =
+        Part::Write { target: Created(0).into(), patch: add, expected_version: Some(0), links: Vec::new() };
+    machine.call(Request::Batch { parts: vec![new("counter", "{}"), add.clone()] }).unwrap();
+    failure(machine.call_as(worker, Request::Batch { parts: vec![new("counter", "7"), add] }));
+    machine.call(Request::Query { form: Object::from_iter([("type", "counter")]) }).unwrap();
     machine.call(Request::AuditQuery(Filter { newest: true, limit: Some(2), ..Filter::default() })).unwrap();
     machine
 }

@@ -5,16 +5,16 @@ mod support;
 
 use std::sync::Arc;
 
-use ak_heap::{Content, Handle};
-use ak_json::{Text, object};
+use ak_heap::{Content, Created, Handle};
+use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
-    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Replay, Reply, Request, Session, Step,
+    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Part, Replay, Reply, Request, Session, Step,
     Tools, outcome_to_value, run_tool, stream,
 };
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
 
-use support::{Machine, alloc, json, load, tool, write};
+use support::{Machine, alloc, json, load, new, tool, write};
 
 /// What a random run does next. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -25,6 +25,9 @@ enum Act {
     Write { agent: usize, object: usize, value: i64, version: Option<u64> },
     BadPatch { agent: usize, object: usize },
     Delete { agent: usize, object: usize },
+    Search { agent: usize, form: usize },
+    Batch { agent: usize, object: usize, value: i64, parts: usize },
+    Type { agent: usize, schema: usize },
     Add { agent: usize, a: i64, b: i64 },
     BadCall { agent: usize },
     FileRead { agent: usize, inside: bool },
@@ -52,6 +55,10 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(agent, object, value, version)| Act::Write { agent, object, value, version }),
         1 => (agent.clone(), any::<usize>()).prop_map(|(agent, object)| Act::BadPatch { agent, object }),
         1 => (agent.clone(), any::<usize>()).prop_map(|(agent, object)| Act::Delete { agent, object }),
+        2 => (agent.clone(), 0..SEARCHES.len()).prop_map(|(agent, form)| Act::Search { agent, form }),
+        3 => (agent.clone(), any::<usize>(), any::<i64>(), 0..6usize)
+            .prop_map(|(agent, object, value, parts)| Act::Batch { agent, object, value, parts }),
+        1 => (agent.clone(), 0..SCHEMAS.len()).prop_map(|(agent, schema)| Act::Type { agent, schema }),
         2 => (agent.clone(), any::<i64>(), any::<i64>()).prop_map(|(agent, a, b)| Act::Add { agent, a, b }),
         1 => agent.clone().prop_map(|agent| Act::BadCall { agent }),
         2 => (agent.clone(), any::<bool>()).prop_map(|(agent, inside)| Act::FileRead { agent, inside }),
@@ -73,11 +80,21 @@ fn act() -> impl Strategy<Value = Act> {
 
 const POLICIES: [&str; 5] = [
     "profiles = []",
-    "",
+    "[[rule]]\nid = \"shared\"\neffect = \"permit\"\noperation = \"heap.*\"\ntarget = \"*\"\n[[limit]]\nid = \"few\"\noperation = \"heap.alloc\"\ntarget = \"*\"\ncount = true\nmax = 9\nper = \"1m\"\n",
     "[fs]\nread = [\"/data/**\"]\nwrite = [\"/data/out/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]\n[infer]\nmodels = [\"m-*\"]\nmax_tokens = 100\n",
     "[tools]\ndeny = [\"add\"]\n[budgets]\ntool_calls = 2\ntokens = 400\n",
     "profiles = []\n[[capability]]\nname = \"add\"\nresource = \"*\"\nmethods = [\"execute\"]\nexpires_minutes = 1\nrate = \"2/min\"\n",
 ];
+
+const SEARCHES: [&str; 4] = [
+    "{}",
+    r#"{"type":"counter","where":{"/value":{">":0}},"order":{"pointer":"/value","descending":true},"limit":2}"#,
+    r#"{"owner":"a","limit":0}"#,
+    r#"{"where":[]}"#,
+];
+
+const SCHEMAS: [&str; 4] =
+    ["true", r#"{"properties":{"value":{"minimum":0}}}"#, r#"{"type":"number"}"#, r#"{"format":"uri"}"#];
 
 struct Run {
     machine: Machine,
@@ -121,6 +138,33 @@ impl Run {
             ),
             Act::Delete { agent, object: index } => {
                 (agent, Request::Delete { handle: object(index, &self.objects), expected_version: None })
+            }
+            Act::Search { agent, form } => {
+                let Value::Object(form) = json(SEARCHES[form]) else { unreachable!("each is an object") };
+                (agent, Request::Query { form })
+            }
+            Act::Batch { agent, object: index, value, parts } => {
+                let patch = json(&format!("[{{\"op\":\"add\",\"path\":\"/value\",\"value\":{value}}}]"));
+                let target = object(index, &self.objects).into();
+                let expected_version = (value % 3 == 0).then_some(1);
+                let links = vec![(Pointer::parse("/link").unwrap(), Created(0))];
+                let write = |target| Part::Write {
+                    target,
+                    patch: patch.clone(),
+                    expected_version: None,
+                    links: links.clone(),
+                };
+                let all = [
+                    new("counter", "{}"),
+                    write(Created(0).into()),
+                    write(target),
+                    Part::Delete { target, expected_version },
+                    new("", "1"),
+                ];
+                (agent, Request::Batch { parts: all[..parts].to_vec() })
+            }
+            Act::Type { agent, schema } => {
+                (agent, Request::TypeRegister { name: "counter".into(), schema: json(SCHEMAS[schema]) })
             }
             Act::Add { agent, a, b } => (agent, tool("add", &format!("{{\"a\":{a},\"b\":{b}}}"))),
             Act::BadCall { agent } => (agent, tool("nothing@9.9.9", "[]")),

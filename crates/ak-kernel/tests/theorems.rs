@@ -5,15 +5,15 @@ mod support;
 
 use std::sync::Arc;
 
-use ak_heap::{Content, Handle};
+use ak_heap::{Content, Handle, Target};
 use ak_json::{Value, object};
 use ak_kernel::{
     Class, Code, Completion, Config, Effect, FileAction, Filter, HttpRequest, HttpResponse, Kernel, Output,
-    Reply, Request, Session, Step, Verdict,
+    Part, Reply, Request, Session, Step, Verdict,
 };
 use ak_policy::budget::Dimension;
 
-use support::{Machine, alloc, failure, file_read, handle, json, load, tool, value, write};
+use support::{Machine, alloc, failure, file_read, handle, json, load, new, tool, value, write};
 
 fn http(url: &str) -> Request {
     Request::Http(HttpRequest {
@@ -188,18 +188,40 @@ fn an_agent_cannot_tell_another_s_object_from_none() {
     let mut machine = Machine::new();
     let agent = machine.agent("worker");
     let mine = handle(machine.call(alloc("secret", "1")));
+    let gone = handle(machine.call(alloc("secret", "1")));
+    machine.call(Request::Delete { handle: gone, expected_version: None }).unwrap();
     let none = Handle::from_raw(mine.raw() + 1000);
-    for handle in [mine, none] {
-        let failed = failure(machine.call_as(agent, Request::Read { handle }));
-        assert_eq!((failed.code, failed.message.contains("never allocated")), (Code::NotFound, true));
+    let told = |machine: &mut Machine, handle: Handle| {
+        let write = |patch: &str| Part::Write {
+            target: Target::Handle(handle),
+            patch: json(patch),
+            expected_version: Some(7),
+            links: Vec::new(),
+        };
+        let ask =
+            Request::Authorize { operation: "read".into(), target: handle.to_string().into(), args: None };
+        let requests = [
+            Request::Read { handle },
+            Request::Stat { handle },
+            self::write(handle, "[]", None),
+            Request::Delete { handle, expected_version: Some(7) },
+            Request::Batch { parts: vec![new("own", "1"), write("[]")] },
+            Request::Batch { parts: vec![new("own", "1"), write("7")] },
+            ask,
+        ];
+        requests.map(|request| match machine.call_as(agent, request) {
+            Ok(reply) => (None, reply.to_value().to_json().replace(&handle.to_string(), "")),
+            Err(failed) => (Some(failed.code), failed.message.replace(&handle.to_string(), "")),
+        })
+    };
+    let expected = told(&mut machine, none);
+    assert_eq!(expected[0].0, Some(Code::NotFound));
+    for handle in [mine, gone] {
+        assert_eq!(told(&mut machine, handle), expected);
     }
-    let own = handle_of(machine.call_as(agent, alloc("own", "2")));
+    let own = handle(machine.call_as(agent, alloc("own", "2")));
     machine.call_as(agent, Request::Read { handle: own }).unwrap();
     machine.call(Request::Read { handle: own }).expect("the owner sees everything");
-}
-
-fn handle_of(outcome: ak_kernel::Outcome) -> Handle {
-    handle(outcome)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ak_heap::{Content, Handle};
 use ak_json::{Limits, Value};
 use ak_kernel::{
-    CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Record, Replay, Reply,
+    CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Part, Record, Replay, Reply,
     Request, Session, Step, Ticket, Time, Tools, Verdict, run_tool,
 };
 
@@ -152,6 +152,10 @@ pub(crate) fn load(text: &str) -> Request {
 
 pub(crate) fn alloc(type_name: &str, value: &str) -> Request {
     Request::Alloc { type_name: type_name.into(), content: Content::Json(json(value)), subject: None }
+}
+
+pub(crate) fn new(type_name: &str, value: &str) -> Part {
+    Part::Alloc { type_name: type_name.into(), content: Content::Json(json(value)), links: Vec::new() }
 }
 
 pub(crate) fn write(handle: Handle, patch: &str, expected_version: Option<u64>) -> Request {

@@ -1,0 +1,260 @@
+//! Batches: several operations on the heap in one request, all of them or none.
+
+use alloc::{format, string::ToString, vec::Vec};
+
+use ak_heap::{BatchOp, Content, Created, Handle, LabelMap, Patch, Target};
+use ak_json::{Object, Pointer, Text, Value, object};
+use ak_policy::Action;
+
+use crate::{
+    fields::{FieldError, Fields},
+    form::{content_field, content_members, handle_field, insert_some},
+    kernel::Kernel,
+    objects::heap_failure,
+    operation::Operation,
+    reply::{Failure, Reply},
+    request::Request,
+    session::Session,
+};
+
+/// One operation of a batch.
+///
+/// An operation may be about an object that an earlier one creates, and `links` may write the handles of such objects
+/// into a document: see [`BatchOp`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// Create an object.
+    Alloc {
+        /// The type's name, not empty.
+        type_name: Text,
+        /// What it holds.
+        content: Content,
+        /// Handles to write into the content.
+        links: Vec<(Pointer, Created)>,
+    },
+    /// Patch an object.
+    Write {
+        /// Which.
+        target: Target,
+        /// An RFC 6902 patch.
+        patch: Value,
+        /// Refuse unless the object has this version by then.
+        expected_version: Option<u64>,
+        /// Handles to write into the document.
+        links: Vec<(Pointer, Created)>,
+    },
+    /// Delete an object.
+    Delete {
+        /// Which.
+        target: Target,
+        /// Refuse unless the object has this version by then.
+        expected_version: Option<u64>,
+    },
+}
+
+impl Part {
+    /// The operation as a request of its own, which is what the gate decides on.
+    ///
+    /// An object that the batch itself creates has no handle yet: it stands as `0x0`, which is nobody's.
+    pub(crate) fn alone(&self) -> Request {
+        let handle = |target: &Target| match target {
+            Target::Handle(handle) => *handle,
+            Target::Created(_) => Handle::from_raw(0),
+        };
+        match self {
+            Self::Alloc { type_name, content, .. } => {
+                Request::Alloc { type_name: type_name.clone(), content: content.clone(), subject: None }
+            }
+            Self::Write { target, patch, expected_version, .. } => Request::Write {
+                handle: handle(target),
+                patch: patch.clone(),
+                expected_version: *expected_version,
+            },
+            Self::Delete { target, expected_version } => {
+                Request::Delete { handle: handle(target), expected_version: *expected_version }
+            }
+        }
+    }
+
+    /// The object that must be the session's own, if it was there before the batch.
+    fn existing(&self) -> Option<(Action, Handle)> {
+        match self {
+            Self::Write { target: Target::Handle(handle), .. } => Some((Action::HeapWrite, *handle)),
+            Self::Delete { target: Target::Handle(handle), .. } => Some((Action::HeapDelete, *handle)),
+            Self::Alloc { .. }
+            | Self::Write { target: Target::Created(_), .. }
+            | Self::Delete { target: Target::Created(_), .. } => None,
+        }
+    }
+
+    fn to_heap(&self, owner: &Text) -> Result<BatchOp, Failure> {
+        Ok(match self.clone() {
+            Self::Alloc { type_name, content, links } => BatchOp::Alloc {
+                owner: owner.clone(),
+                type_name,
+                content,
+                labels: LabelMap::default(),
+                links,
+            },
+            Self::Write { target, patch, expected_version, links } => {
+                let patch = Patch::parse(&patch).map_err(|error| heap_failure(error.into()))?;
+                BatchOp::Write { target, patch, expected_version, links }
+            }
+            Self::Delete { target, expected_version } => BatchOp::Delete { target, expected_version },
+        })
+    }
+}
+
+impl Kernel {
+    /// Does all the operations, or none and says which is the first that cannot be done.
+    pub(crate) fn batch(&mut self, session: Session, parts: &[Part]) -> Result<Reply, Failure> {
+        let owner = self.agents.name(session);
+        let mut ops = Vec::with_capacity(parts.len());
+        let mut barred = None;
+        for part in parts {
+            let own = part.existing().map_or(Ok(()), |(action, handle)| self.own(session, action, handle));
+            match own.and_then(|()| part.to_heap(&owner)) {
+                Ok(op) => ops.push(op),
+                Err(failure) => {
+                    // What comes before it may fail first, as it would alone.
+                    barred = Some(failure);
+                    break;
+                }
+            }
+        }
+        let plan = self.heap.plan_batch(&ops).map_err(|error| of(error.index, heap_failure(error.error)))?;
+        if let Some(failure) = barred {
+            return Err(of(ops.len(), failure));
+        }
+        for (index, change) in plan.outcome().iter().enumerate() {
+            if let Err(failure) = self.agents.pay(session, change, self.clock) {
+                plan.outcome().iter().take(index).for_each(|paid| self.agents.repay(session, paid));
+                return Err(of(index, failure));
+            }
+        }
+        let results = plan.commit().into_iter().map(|change| match change.action {
+            ak_heap::Action::Alloc => Reply::Handle(change.handle).to_value(),
+            ak_heap::Action::Write => Reply::Version(change.version).to_value(),
+            ak_heap::Action::Delete | ak_heap::Action::Erase => Reply::Done.to_value(),
+        });
+        Ok(Reply::Value(object! { "results": results.collect::<Vec<Value>>() }))
+    }
+}
+
+/// A failure of one operation as the batch's.
+pub(crate) fn of(index: usize, mut failure: Failure) -> Failure {
+    if let Some(patch_index) = failure.context.remove("index") {
+        failure.context.insert("patch_index", patch_index);
+    }
+    failure.message = format!("batch operation {index}: {}", failure.message);
+    failure.with("index", index as u64)
+}
+
+/// The wire form: `op` and its own members; the target under `handle` or `created`, the links as `[pointer, index]`.
+impl Part {
+    pub(crate) fn to_value(&self) -> Value {
+        let mut members = Object::new();
+        match self {
+            Self::Alloc { type_name, content, links } => {
+                members.insert("op", Operation::Alloc.event());
+                members.insert("type", type_name.clone());
+                for (name, value) in &content_members(content) {
+                    members.insert(name.clone(), value.clone());
+                }
+                insert_links(&mut members, links);
+            }
+            Self::Write { target, patch, expected_version, links } => {
+                members.insert("op", Operation::Write.event());
+                insert_target(&mut members, *target);
+                members.insert("patch", patch.clone());
+                insert_some(&mut members, "expected_version", *expected_version);
+                insert_links(&mut members, links);
+            }
+            Self::Delete { target, expected_version } => {
+                members.insert("op", Operation::Delete.event());
+                insert_target(&mut members, *target);
+                insert_some(&mut members, "expected_version", *expected_version);
+            }
+        }
+        members.into()
+    }
+
+    pub(crate) fn list(ops: &Value) -> Result<Vec<Part>, FieldError> {
+        let ops = ops.as_array().ok_or_else(|| FieldError::new("args.ops", "expected an array"))?;
+        ops.iter().enumerate().map(|(index, op)| Part::decode(&format!("args.ops.{index}"), op)).collect()
+    }
+
+    fn decode(path: &str, value: &Value) -> Result<Part, FieldError> {
+        let mut fields = Fields::new(path, value)?;
+        let op = fields.text("op")?;
+        let part = match Operation::ALL.iter().find(|operation| operation.event() == &*op) {
+            Some(Operation::Alloc) => Self::Alloc {
+                type_name: fields.text("type")?,
+                content: content_field(&mut fields, value)?,
+                links: links_field(&mut fields)?,
+            },
+            Some(Operation::Write) => Self::Write {
+                target: target_field(&mut fields)?,
+                patch: fields.value("patch")?,
+                expected_version: fields.optional_u64("expected_version")?,
+                links: links_field(&mut fields)?,
+            },
+            Some(Operation::Delete) => Self::Delete {
+                target: target_field(&mut fields)?,
+                expected_version: fields.optional_u64("expected_version")?,
+            },
+            Some(_) | None => return Err(fields.error("op", "expected alloc, write or delete")),
+        };
+        fields.finish()?;
+        Ok(part)
+    }
+}
+
+fn insert_target(members: &mut Object, target: Target) {
+    match target {
+        Target::Handle(handle) => members.insert("handle", handle.to_string()),
+        Target::Created(Created(index)) => members.insert("created", index as u64),
+    };
+}
+
+fn target_field(fields: &mut Fields<'_>) -> Result<Target, FieldError> {
+    match fields.optional_u64("created")? {
+        None => handle_field(fields).map(Target::Handle),
+        Some(index) => {
+            created(index).map(Target::Created).ok_or_else(|| fields.error("created", "too large"))
+        }
+    }
+}
+
+fn insert_links(members: &mut Object, links: &[(Pointer, Created)]) {
+    let pairs = links.iter().map(|(pointer, Created(index))| {
+        Value::from(Vec::from([Value::from(pointer.to_string()), (*index as u64).into()]))
+    });
+    let pairs: Vec<Value> = pairs.collect();
+    insert_some(members, "links", Some(pairs).filter(|pairs| !pairs.is_empty()));
+}
+
+/// Links: an array of `[pointer, index]`, or an object.
+fn links_field(fields: &mut Fields<'_>) -> Result<Vec<(Pointer, Created)>, FieldError> {
+    let wrong = fields.error("links", "expected JSON Pointers with the indexes of earlier operations");
+    let link = |pointer: &str, index: &Value| {
+        Some((Pointer::parse(pointer).ok()?, index.as_u64().and_then(created)?))
+    };
+    let links: Option<Vec<_>> = match fields.optional("links") {
+        None => Some(Vec::new()),
+        Some(Value::Object(members)) => members.iter().map(|(pointer, index)| link(pointer, index)).collect(),
+        Some(Value::Array(pairs)) => pairs
+            .iter()
+            .map(|pair| match pair.as_array()?.iter().collect::<Vec<_>>().as_slice() {
+                [pointer, index] => link(pointer.as_str()?, index),
+                _ => None,
+            })
+            .collect(),
+        Some(_) => None,
+    };
+    links.ok_or(wrong)
+}
+
+fn created(index: u64) -> Option<Created> {
+    usize::try_from(index).ok().map(Created)
+}

@@ -1,0 +1,193 @@
+//! Requests on heap objects.
+
+use alloc::{format, string::ToString, vec::Vec};
+
+use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan};
+use ak_json::{Labels, Object, Value};
+use ak_policy::{Action, Target, budget::Dimension};
+
+use crate::{
+    agents::{Agents, Costs},
+    code::Code,
+    kernel::Kernel,
+    question::Question,
+    reply::{Failure, Reply},
+    session::Session,
+    time::Time,
+};
+
+impl Kernel {
+    pub(crate) fn alloc(
+        &mut self,
+        session: Session,
+        type_name: &str,
+        content: Content,
+    ) -> Result<Reply, Failure> {
+        let owner = self.agents.name(session);
+        let change =
+            self.change(session, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
+        Ok(Reply::Handle(change.handle))
+    }
+
+    pub(crate) fn read(&mut self, session: Session, handle: Handle) -> Result<Reply, Failure> {
+        self.own(session, Action::HeapRead, handle)?;
+        let object = self.heap.read(handle).map_err(heap_failure)?;
+        Ok(Reply::Content(object.content().clone()))
+    }
+
+    pub(crate) fn stat(&mut self, session: Session, handle: Handle) -> Result<Reply, Failure> {
+        self.own(session, Action::HeapRead, handle)?;
+        let object = self.heap.read(handle).map_err(heap_failure)?;
+        Ok(Reply::Value(description(object).into()))
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        session: Session,
+        handle: Handle,
+        patch: &Value,
+        expected_version: Option<u64>,
+    ) -> Result<Reply, Failure> {
+        self.own(session, Action::HeapWrite, handle)?;
+        let patch = Patch::parse(patch).map_err(|error| heap_failure(error.into()))?;
+        let change = self.change(session, |heap| heap.plan_write(handle, &patch, expected_version))?;
+        Ok(Reply::Version(change.version))
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        session: Session,
+        handle: Handle,
+        expected_version: Option<u64>,
+    ) -> Result<Reply, Failure> {
+        self.own(session, Action::HeapDelete, handle)?;
+        self.change(session, |heap| heap.plan_delete(handle, expected_version))?;
+        Ok(Reply::Done)
+    }
+
+    /// Plans a change of the heap, pays for it, and lets it happen; or none of these.
+    fn change(
+        &mut self,
+        session: Session,
+        plan: impl FnOnce(&mut Heap) -> Result<Plan<'_>, HeapError>,
+    ) -> Result<Change, Failure> {
+        let plan = plan(&mut self.heap).map_err(heap_failure)?;
+        self.agents.pay(session, plan.outcome(), self.clock)?;
+        Ok(plan.commit())
+    }
+
+    /// Refuses an object of somebody else's as if there were none, unless the policy permits that too.
+    ///
+    /// An agent session is told the same of an object that is gone, of one it may not use and of one that never was.
+    pub(crate) fn own(&mut self, session: Session, action: Action, handle: Handle) -> Result<(), Failure> {
+        if session.is_owner() {
+            return Ok(());
+        }
+        let agent = self.agents.name(session);
+        let permitted = match self.heap.read(handle).map(|object| *object.owner() == agent) {
+            Ok(true) => true,
+            Ok(false) => {
+                let target = Target::heap(handle.raw());
+                let question = Question { action, target, args: None, owned: false };
+                self.gate(session, agent).permits(&question)
+            }
+            Err(_) => false,
+        };
+        if permitted {
+            return Ok(());
+        }
+        let message = format!("no object {handle} that this session may use");
+        Err(Failure::new(Code::NotFound, message).with("handle", handle.to_string()))
+    }
+}
+
+/// What can be said of an object without its content.
+pub(crate) fn description(object: &ak_heap::Object) -> Object {
+    let members: [(&str, Value); 5] = [
+        ("type", object.type_name().into()),
+        ("version", object.version().into()),
+        ("size", object.size().into()),
+        ("owner", object.owner().into()),
+        ("labels", object.labels().to_value()),
+    ];
+    members.into_iter().collect()
+}
+
+/// The heap's part of the accounts. Whoever owns an object pays for it.
+impl Agents {
+    /// Charges what a change adds, or gives back what it frees.
+    pub(crate) fn pay(&mut self, session: Session, change: &Change, now: Time) -> Result<(), Failure> {
+        let account = self.find(&change.owner).unwrap_or(session);
+        let (objects, bytes) = gauges(change);
+        let grows = |by: i64| u64::try_from(by).unwrap_or(0);
+        let amounts =
+            Vec::from([(Dimension::HeapObjects, grows(objects)), (Dimension::Memory, grows(bytes))]);
+        self.check(account, &Costs { amounts, charges: Vec::new() }, now)?;
+        self.gauge(account, Dimension::HeapObjects, objects);
+        self.gauge(account, Dimension::Memory, bytes);
+        Ok(())
+    }
+
+    /// Undoes a [`pay`](Self::pay).
+    pub(crate) fn repay(&mut self, session: Session, change: &Change) {
+        let account = self.find(&change.owner).unwrap_or(session);
+        let (objects, bytes) = gauges(change);
+        self.gauge(account, Dimension::HeapObjects, objects.saturating_neg());
+        self.gauge(account, Dimension::Memory, bytes.saturating_neg());
+    }
+
+    pub(crate) fn gauge(&mut self, account: Session, dimension: Dimension, by: i64) {
+        match by {
+            0.. => self.record(account, dimension, by.unsigned_abs()),
+            _ => self.credit(account, dimension, by.unsigned_abs()),
+        }
+    }
+}
+
+/// By how many objects and bytes the heap grows.
+fn gauges(change: &Change) -> (i64, i64) {
+    let objects = match change.action {
+        ak_heap::Action::Alloc => 1,
+        ak_heap::Action::Write => 0,
+        ak_heap::Action::Delete | ak_heap::Action::Erase => -1,
+    };
+    (objects, change.bytes_delta)
+}
+
+pub(crate) fn heap_failure(error: HeapError) -> Failure {
+    let message = error.to_string();
+    match error {
+        HeapError::NotFound { handle, .. } => {
+            Failure::new(Code::NotFound, message).with("handle", handle.to_string())
+        }
+        HeapError::Conflict { handle, expected, actual } => Failure::new(Code::Conflict, message)
+            .with("handle", handle.to_string())
+            .with("expected", expected)
+            .with("actual", actual),
+        HeapError::Patch(patch) => {
+            let code = match patch.kind() {
+                PatchErrorKind::Invalid | PatchErrorKind::Missing => Code::InvalidArgument,
+                PatchErrorKind::TestFailed => Code::PatchTestFailed,
+                PatchErrorKind::Limit => Code::Limit,
+            };
+            let failure = Failure::new(code, message);
+            match patch.index {
+                Some(index) => failure.with("index", index as u64).with("path", patch.path.to_string()),
+                None => failure,
+            }
+        }
+        HeapError::NotJson { handle } => {
+            Failure::new(Code::InvalidArgument, message).with("handle", handle.to_string())
+        }
+        HeapError::Quota { .. } => Failure::new(Code::Quota, message),
+        HeapError::Limit { .. } => Failure::new(Code::Limit, message),
+        HeapError::Schema { type_name, instance_path, keyword } => Failure::new(Code::SchemaInvalid, message)
+            .with("type", type_name)
+            .with("path", instance_path)
+            .with("keyword", keyword),
+        HeapError::NotCreated { operation } => {
+            Failure::new(Code::InvalidArgument, message).with("operation", operation as u64)
+        }
+        HeapError::Name(_) => Failure::new(Code::InvalidArgument, message),
+    }
+}
