@@ -1,0 +1,48 @@
+//! Whatever text comes, reading it ends in a policy or an error; and a policy's canonical form is the policy.
+#![no_main]
+
+use ak_policy::{Policy, Query, Target, Verdict};
+use libfuzzer_sys::fuzz_target;
+
+const REQUESTS: [(&str, &str, &str); 8] = [
+    ("main", "fs.read", "/a/b"),
+    ("crew/a", "fs.write", "/a"),
+    ("main", "http.get", "https://a.com//b%2Fc?q"),
+    ("main", "dns", "x.a.com"),
+    ("main", "connect", "ip:10.0.0.1:443"),
+    ("main", "connect", "dns:a.com:443"),
+    ("crew/a/b", "execute", "tool@1.0"),
+    ("main", "infer", "gpt-4"),
+];
+
+fuzz_target!(|text: &str| {
+    let policy = match Policy::parse(text, Some("/base")) {
+        Ok(policy) => policy,
+        Err(error) => {
+            assert!(error.line >= 1 && error.column >= 1);
+            return drop(error.to_string());
+        }
+    };
+    let written = policy.to_value().to_json();
+    let again = Policy::parse(&written, None).unwrap_or_else(|error| panic!("{error}\n{written}"));
+    assert_eq!(again.to_value().to_json(), written);
+    assert!(policy.diff(&again).is_empty());
+    policy.lint();
+    let args = ak_json::object! { "a": ak_json::array!["b", 1], "c": "d" };
+    for (agent, operation, target) in REQUESTS {
+        let (action, target) = Target::resolve(operation, target).expect("a target");
+        let query = Query { args: Some(&args), ..Query::new(agent, action, &target) };
+        let decision = policy.decide(&query);
+        let other = again.decide(&query);
+        assert_eq!((decision.verdict, decision.rule_id()), (other.verdict, other.rule_id()));
+        let told = policy.explain(&query);
+        assert_eq!(told.verdict, decision.verdict);
+        let Some(snippet) = told.snippet else { continue };
+        // JSON takes no appended table.
+        if !text.starts_with('{') {
+            let widened = Policy::parse(&format!("{text}{snippet}"), Some("/base"));
+            let widened = widened.unwrap_or_else(|error| panic!("{error}\n{snippet}"));
+            assert_eq!(widened.decide(&query).verdict, Verdict::Permit, "{snippet}");
+        }
+    }
+});
