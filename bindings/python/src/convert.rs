@@ -8,7 +8,10 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-use crate::error::{invalid, misfit};
+use crate::{
+    error::{invalid, misfit},
+    handle::Handle,
+};
 
 /// A value as `json.loads` would give it; members keep their order.
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
@@ -48,7 +51,8 @@ pub(crate) fn to_bytes<'py>(py: Python<'py>, value: &Value) -> Bound<'py, PyByte
     PyBytes::new(py, value.to_json().as_bytes())
 }
 
-/// The value that a JSON-able object stands for: none, booleans, numbers, strings, dicts, lists, tuples.
+/// The value that a JSON-able object stands for: none, booleans, numbers, strings, dicts, lists, tuples. A `Handle`
+/// stands for its text.
 ///
 /// # Errors
 /// `TypeError` for any other type; `InvalidArgumentError` for a number or a text that JSON cannot hold, and
@@ -87,6 +91,8 @@ fn nested(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
             items.push(nested(&item?, depth + 1)?);
         }
         Ok(Value::Array(items))
+    } else if let Ok(handle) = object.cast::<Handle>() {
+        Ok(handle.get().0.to_string().into())
     } else {
         Err(PyTypeError::new_err(format!("{} is not JSON", object.get_type().qualname()?)))
     }

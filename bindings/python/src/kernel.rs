@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ak_host::{
     Options,
-    ak_json::{Value, object},
+    ak_json::{Object, Value, object},
     ak_kernel::{
         Code, FILE_BYTES_MAX, Failure, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, Operation,
         RESPONSE_BYTES_MAX, Reply, Request, ak_heap::Content,
@@ -13,7 +13,7 @@ use ak_host::{
 };
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{PyBytes, PyDict, PyList},
 };
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     convert::{from_python, members, to_bytes, to_python},
     error::{denial_info, invalid, misfit, raise, record},
     handle::Handle,
+    heap::{Operations, page, results},
     session::Session,
     stream::InferenceStream,
 };
@@ -157,6 +158,46 @@ impl AuthorityKernel {
     ) -> PyResult<()> {
         let expected_version = expected_version.map(|version| version.0);
         self.session.call(py, || Ok(Request::Delete { handle: handle.0, expected_version }))?;
+        Ok(())
+    }
+
+    /// The heap objects that match, among those the session may read, page by page: a dict of `objects` and `cursor`.
+    #[pyo3(signature = (r#type=None, r#where=None, limit=Unsigned(100), cursor=None, **conditions))]
+    fn query<'py>(
+        &self,
+        py: Python<'py>,
+        r#type: Option<Str>,
+        r#where: Option<Json>,
+        limit: Unsigned,
+        cursor: Option<Str>,
+        conditions: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut form = Object::new();
+        for (name, value) in conditions.into_iter().flatten() {
+            form.insert(name.extract::<Str>()?.0, from_python(&value)?);
+        }
+        form.insert("limit", limit.0);
+        r#type.map(|name| form.insert("type", name.0));
+        cursor.map(|cursor| form.insert("cursor", cursor.0));
+        let request = || {
+            if let Some(conditions) = r#where {
+                form.insert("where", conditions.value()?);
+            }
+            Ok(Request::Query { form })
+        };
+        page(py, &self.session.ask(py, request)?)
+    }
+
+    /// Several allocs, writes and deletes, all or none. Gives what each gave: a handle, a version, or None.
+    fn batch<'py>(&self, py: Python<'py>, ops: Operations) -> PyResult<Bound<'py, PyList>> {
+        let request = || Ok(Request::decode(Operation::Batch, &ops.0)?);
+        results(py, &self.session.part(py, "results", request)?)
+    }
+
+    /// Gives a type a JSON Schema: no object of that name breaks it from then on.
+    fn register_type(&self, py: Python<'_>, name: Str, schema: Json) -> PyResult<()> {
+        let request = || Ok(Request::TypeRegister { name: name.0, schema: schema.value()? });
+        self.session.call(py, request)?;
         Ok(())
     }
 

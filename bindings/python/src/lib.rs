@@ -8,6 +8,7 @@
 //! - `session`: a connection, and the one way a request takes through it
 //! - `stream`: the iterator that `inference_stream` gives
 //! - `handle`: the class `Handle`
+//! - `heap`: queries and batches
 //! - `argument`: what the methods take: handles, paths, numbers, JSON
 //! - `convert`: JSON values to and from Python objects
 //! - `error`: failures become the exceptions of `authority_nanos.exceptions`
@@ -17,6 +18,7 @@ mod argument;
 mod convert;
 mod error;
 mod handle;
+mod heap;
 mod kernel;
 mod session;
 mod stream;

@@ -30,6 +30,16 @@ SESSION: List[Tuple[int, Dict[str, Any]]] = [
     (Syscall.FS_READ, {"path": "/etc/shadow"}),
     (Syscall.AUTHORIZE, {"operation": "http.get", "target": "https://example.com/"}),
     (Syscall.AUDIT_LOG, {"event": "note", "details": {"about": "this session"}}),
+    (Syscall.TYPE_REGISTER, {"name": "counter", "schema": {"type": "object"}}),
+    (Syscall.BATCH, {"ops": [
+        {"op": "alloc", "type": "counter", "value": {}, "links": {"/next": 0}},
+    ]}),
+    (Syscall.BATCH, {"ops": [
+        {"op": "alloc", "type": "counter", "value": {}},
+        {"op": "alloc", "type": "list", "bytes": "AAE", "links": []},
+        {"op": "write", "created": 0, "patch": [{"op": "add", "path": "/a", "value": 1}], "links": {"/list": 1}},
+    ]}),
+    (Syscall.QUERY, {"type": "counter", "where": {"/a": {">": 0}}, "order": {"pointer": "/a"}}),
     (Syscall.DELETE, {"handle": "0x100000000"}),
     (Syscall.READ, {"handle": "0x100000000"}),
     (Syscall.BUDGET_STATUS, {"kind": "tool_calls"}),

@@ -1,5 +1,6 @@
 """Heap objects: what they hold, how they change, and what is refused."""
 
+import asyncio
 import json
 import pickle
 from typing import Any, List
@@ -7,13 +8,17 @@ from typing import Any, List
 import pytest
 
 from authority_nanos import (
+    AsyncAuthorityKernel,
     AuthorityKernel,
+    BudgetExceededError,
     ConflictError,
     ErrorCode,
     Handle,
     InvalidArgumentError,
     NotFoundError,
+    OperationDeniedError,
     PatchTestFailedError,
+    SchemaError,
 )
 
 DEEP = 10_000
@@ -192,3 +197,134 @@ def test_unknown_and_deleted_handles_are_not_found(ak: AuthorityKernel) -> None:
             with pytest.raises(NotFoundError) as raised:
                 call(handle)
             assert raised.value.code == ErrorCode.NOT_FOUND
+
+
+def test_a_query_finds_what_matches(ak: AuthorityKernel) -> None:
+    users = [ak.alloc("user", {"name": name, "age": age}) for name, age in [("a", 30), ("b", 10), ("c", 20)]]
+    ak.alloc("blob", b"\xff")
+    found = ak.query("user", {"/age": {">=": 15}}, order={"pointer": "/age"})
+    assert [each["handle"] for each in found["objects"]] == [users[2], users[0]] and found["cursor"] is None
+    assert found["objects"][0]["value"] == {"name": "c", "age": 20}
+    assert {name: found["objects"][0][name] for name in ("type", "version", "size", "owner")} == {
+        "type": "user", "version": 0, "size": 21, "owner": "main",
+    }
+    assert ak.query(type="blob")["objects"][0]["value"] == b"\xff"
+    assert len(ak.query()["objects"]) == 4 and ak.query("nothing")["objects"] == []
+    assert [each["handle"] for each in ak.query(where=b'{"/name": "b"}')["objects"]] == [users[1]]
+    ak.alloc("link", {"to": users[1]})
+    assert len(ak.query("link", {"/to": users[1]})["objects"]) == 1
+
+
+def test_a_query_comes_in_pages(ak: AuthorityKernel) -> None:
+    handles = [ak.alloc("n", number) for number in range(7)]
+    seen, cursor = [], None
+    while True:
+        page = ak.query("n", limit=3, cursor=cursor, order={"pointer": "", "descending": True})
+        seen += [each["handle"] for each in page["objects"]]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert seen == handles[::-1]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": 0}, {"limit": -1}, {"cursor": "x"}, {"where": []}, {"where": {"a": 1}}, {"where": "{"}, {"typo": 1}],
+)
+def test_queries_of_another_form_are_refused(ak: AuthorityKernel, query: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        ak.query(**query)
+
+
+def test_an_agent_finds_its_own(ak: AuthorityKernel) -> None:
+    secret = ak.alloc("note", "mine")
+    worker = ak.agent("worker")
+    own = worker.alloc("note", "its")
+    assert [each["handle"] for each in worker.query("note")["objects"]] == [own]
+    assert worker.query(owner="main")["objects"] == []
+    assert [each["handle"] for each in ak.query("note")["objects"]] == [secret, own]
+
+
+def test_a_batch_happens_whole(ak: AuthorityKernel) -> None:
+    old = ak.alloc("node", {"a": 1})
+    root, leaf, version, none = ak.batch(
+        [
+            {"op": "alloc", "type": "node", "value": '{"leaf": false}'},
+            {"op": "alloc", "type": "node", "value": {"old": old}, "links": {"/parent": 0}},
+            {"op": "write", "created": 0, "patch": b'[{"op": "replace", "path": "/leaf", "value": 1}]', "expected_version": 0},
+            {"op": "delete", "handle": old},
+        ]
+    )
+    assert isinstance(root, Handle) and isinstance(leaf, Handle) and (version, none) == (1, None)
+    assert ak.read_json(root) == {"leaf": 1} and ak.read_json(leaf) == {"old": str(old), "parent": str(root)}
+    with pytest.raises(NotFoundError):
+        ak.read(old)
+    (entry,) = map(json.loads, ak.audit_query(event_type="batch"))
+    assert [each["decision"] for each in entry["operations"]] == ["permit"] * 4
+    assert ak.batch([]) == [] and ak.read(ak.batch([{"op": "alloc", "type": "raw", "value": b"\xff"}])[0]) == b"\xff"
+
+
+def test_a_refused_batch_names_the_operation_and_changes_nothing(ak: AuthorityKernel) -> None:
+    handle = ak.alloc("counter", {"value": 0})
+    new = {"op": "alloc", "type": "counter", "value": {}}
+    test = {"op": "write", "handle": handle, "patch": [{"op": "test", "path": "/value", "value": 1}]}
+    rows = [
+        ([new, {"op": "delete", "handle": handle, "expected_version": 3}], 1, ConflictError),
+        ([test, new], 0, PatchTestFailedError),
+        ([new, new, {"op": "delete", "handle": "0x7fffffff00000001"}], 2, NotFoundError),
+        ([{**new, "type": ""}], 0, InvalidArgumentError),
+    ]
+    for ops, index, error in rows:
+        with pytest.raises(error) as raised:
+            ak.batch(ops)
+        assert raised.value.context["index"] == index and f"batch operation {index}" in raised.value.message
+    ak.set_budget("heap_objects", ak.budget_status("heap_objects")["used"] + 1)
+    with pytest.raises(BudgetExceededError) as raised:
+        ak.batch([new, new])
+    assert raised.value.context["index"] == 1
+    ak.set_budget("heap_objects", None)
+    assert len(ak.query("counter")["objects"]) == 1 and ak.read(handle) == b'{"value":0}'
+
+
+@pytest.mark.parametrize(
+    "ops", [[{}], [{"op": "read", "handle": 1}], [{"op": "delete"}], [{"op": "delete", "handle": 1, "typo": 1}]]
+)
+def test_batches_of_another_form_are_refused(ak: AuthorityKernel, ops: List[Any]) -> None:
+    with pytest.raises(InvalidArgumentError):
+        ak.batch(ops)
+    for wrong in (7, [7], [None]):
+        with pytest.raises(TypeError):
+            ak.batch(wrong)  # type: ignore[arg-type]
+
+
+def test_a_registered_type_is_kept(ak: AuthorityKernel) -> None:
+    ak.register_type("user", {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}})
+    user = ak.alloc("user", {"age": 1})
+    for call in (
+        lambda: ak.alloc("user", {"age": -1}),
+        lambda: ak.write(user, [{"op": "replace", "path": "/age", "value": -1}]),
+    ):
+        with pytest.raises(SchemaError) as raised:
+            call()
+        assert raised.value.code == ErrorCode.SCHEMA_INVALID
+        assert (raised.value.context["path"], raised.value.context["keyword"]) == ("/age", "minimum")
+    with pytest.raises(SchemaError):
+        ak.alloc("user", b"raw")
+    with pytest.raises(SchemaError) as raised:
+        ak.register_type("mail", b'{"format": "email"}')
+    assert (raised.value.code, raised.value.context["keyword"]) == (ErrorCode.SCHEMA_UNKNOWN, "format")
+    worker = ak.agent("worker")
+    worker.register_type("task", {"type": "object"})
+    with pytest.raises(OperationDeniedError):
+        worker.register_type("user", True)
+
+
+def test_the_same_in_asyncio(form: str) -> None:
+    async def main() -> Any:
+        async with AsyncAuthorityKernel() as ak:
+            await ak.register_type("n", {"type": "integer"})
+            (handle,) = await ak.batch([{"op": "alloc", "type": "n", "value": 7}])
+            return handle, (await ak.query("n"))["objects"][0]["handle"]
+
+    first, second = asyncio.run(main())
+    assert first == second

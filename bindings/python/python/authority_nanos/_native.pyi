@@ -7,7 +7,7 @@ from .types import AuthorizationDetails, DenialInfo, EffectRequest, EffectRespon
 _Self = TypeVar("_Self", bound="AuthorityKernel")
 _Path = Union[str, PathLike[str]]
 _Bytes = Union[bytes, bytearray, memoryview, str]
-_Json = Union[_Bytes, None, bool, int, float, Sequence[Any], Dict[str, Any]]
+_Json = Union[_Bytes, None, bool, int, float, Sequence[Any], Dict[str, Any], "Handle"]
 _Handle = Union["Handle", str, int]
 _Headers = Union[Dict[str, str], Iterable[Tuple[str, str]]]
 
@@ -59,6 +59,16 @@ class AuthorityKernel:
     def stat(self, handle: _Handle) -> Dict[str, Any]: ...
     def write(self, handle: _Handle, patch: _Json, expected_version: Optional[int] = None) -> int: ...
     def delete(self, handle: _Handle, expected_version: Optional[int] = None) -> None: ...
+    def query(
+        self,
+        type: Optional[str] = None,
+        where: Optional[_Json] = None,
+        limit: int = 100,
+        cursor: Optional[str] = None,
+        **conditions: Any,
+    ) -> Dict[str, Any]: ...
+    def batch(self, ops: Iterable[Dict[str, Any]]) -> List[Union[Handle, int, None]]: ...
+    def register_type(self, name: str, schema: _Json) -> None: ...
     def authorize(self, operation: str, target: Union[str, Handle], args: Optional[_Json] = None) -> bool: ...
     def authorize_details(
         self, operation: str, target: Union[str, Handle], args: Optional[_Json] = None

@@ -1,5 +1,5 @@
 from types import TracebackType
-from typing import Any, AsyncIterator, Dict, List, Optional, Type, TypeVar, Union
+from typing import Any, AsyncIterator, Dict, Iterable, List, Optional, Type, TypeVar, Union
 
 from ._native import Handle, _Bytes, _Handle, _Headers, _Json, _Path
 from .types import AuthorizationDetails, DenialInfo, EffectRequest, EffectResponse, HttpResponse, ToolCall, Verification
@@ -35,6 +35,16 @@ class AsyncAuthorityKernel:
     async def stat(self, handle: _Handle) -> Dict[str, Any]: ...
     async def write(self, handle: _Handle, patch: _Json, expected_version: Optional[int] = None) -> int: ...
     async def delete(self, handle: _Handle, expected_version: Optional[int] = None) -> None: ...
+    async def query(
+        self,
+        type: Optional[str] = None,
+        where: Optional[_Json] = None,
+        limit: int = 100,
+        cursor: Optional[str] = None,
+        **conditions: Any,
+    ) -> Dict[str, Any]: ...
+    async def batch(self, ops: Iterable[Dict[str, Any]]) -> List[Union[Handle, int, None]]: ...
+    async def register_type(self, name: str, schema: _Json) -> None: ...
     async def authorize(self, operation: str, target: Union[str, Handle], args: Optional[_Json] = None) -> bool: ...
     async def authorize_details(
         self, operation: str, target: Union[str, Handle], args: Optional[_Json] = None

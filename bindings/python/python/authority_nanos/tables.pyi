@@ -45,6 +45,8 @@ class Syscall(IntEnum):
     ALLOC = 1025
     WRITE = 1026
     DELETE = 1027
+    QUERY = 1028
+    BATCH = 1029
     CALL = 1031
     INFERENCE = 1037
     LAST_ERROR = 1040
@@ -62,6 +64,7 @@ class Syscall(IntEnum):
     AUDIT_LOG = 1100
     AUDIT_QUERY = 1101
     AUDIT_VERIFY = 1102
+    TYPE_REGISTER = 1110
     TOOL_REGISTER = 1120
     TOOL_LIST = 1121
     SESSION_OPEN = 1130
