@@ -108,17 +108,29 @@ impl AuthorityKernel {
         }
     }
 
-    /// What a heap object holds: compact JSON, or its raw bytes.
-    fn read<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyBytes>> {
-        match self.content(py, handle)? {
+    /// What a heap object holds, or held at a version: compact JSON, or its raw bytes.
+    #[pyo3(signature = (handle, version=None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        handle: HandleArgument,
+        version: Option<Unsigned>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        match self.content(py, handle, version)? {
             Content::Json(value) => Ok(to_bytes(py, &value)),
             Content::Raw(bytes) => Ok(PyBytes::new(py, &bytes)),
         }
     }
 
     /// What a heap object holds, parsed.
-    fn read_json<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyAny>> {
-        match self.content(py, handle)? {
+    #[pyo3(signature = (handle, version=None))]
+    fn read_json<'py>(
+        &self,
+        py: Python<'py>,
+        handle: HandleArgument,
+        version: Option<Unsigned>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.content(py, handle, version)? {
             Content::Json(value) => to_python(py, &value),
             Content::Raw(_) => {
                 Err(raise(py, Failure::new(Code::JsonInvalid, "the object holds raw bytes, not json")))
@@ -499,8 +511,14 @@ impl AuthorityKernel {
 }
 
 impl AuthorityKernel {
-    fn content(&self, py: Python<'_>, handle: HandleArgument) -> PyResult<Content> {
-        match self.session.call(py, || Ok(Request::Read { handle: handle.0 }))? {
+    fn content(
+        &self,
+        py: Python<'_>,
+        handle: HandleArgument,
+        version: Option<Unsigned>,
+    ) -> PyResult<Content> {
+        let version = version.map(|version| version.0);
+        match self.session.call(py, || Ok(Request::Read { handle: handle.0, version }))? {
             Reply::Content(content) => Ok(content),
             _ => Err(misfit(py)),
         }

@@ -121,6 +121,9 @@ def test_versions_rise_with_each_write(ak: AuthorityKernel) -> None:
     ):
         assert ak.write(handle, patch, expected_version=version - 1) == version
     assert ak.read_json(handle) == {"value": 1, "list": [1, 2]}
+    assert ak.read(handle, 0) == b'{"value":0}' and ak.read_json(handle, version=2)["list"] == [1]
+    with pytest.raises(NotFoundError):
+        ak.read(handle, 6)
 
 
 @pytest.mark.parametrize(

@@ -164,5 +164,5 @@ fn state_survives_and_only_one_kernel_has_it() {
     kernel.close();
     assert!(kernel.call(Request::ToolList).is_err(), "a closed kernel answers nothing");
     let again = Connection::open(&options).unwrap();
-    assert_eq!(again.call(Request::Read { handle }), Ok(Reply::Content(content)));
+    assert_eq!(again.call(Request::Read { handle, version: None }), Ok(Reply::Content(content)));
 }

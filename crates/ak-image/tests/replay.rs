@@ -70,7 +70,7 @@ fn session() -> Host {
     };
     let patch = array![object! { "op": "replace", "path": "/value", "value": 42 }];
     host.ask(3, Request::Write { handle, patch, expected_version: Some(0) }).unwrap();
-    host.ask(4, Request::Read { handle }).unwrap();
+    host.ask(4, Request::Read { handle, version: None }).unwrap();
     let numbers = Value::parse(br#"{"a":3,"b":5.25}"#, &Limits::default()).unwrap();
     host.ask(5, call("add", numbers)).unwrap();
     host.ask(6, call("add", object! { "a": 3 })).unwrap_err();

@@ -24,7 +24,7 @@ impl Kernel {
     pub(crate) fn answer(&mut self, session: Session, request: Request) -> Result<Reply, Failure> {
         match request {
             Request::Alloc { type_name, content, .. } => self.alloc(session, &type_name, content),
-            Request::Read { handle } => self.read(session, handle),
+            Request::Read { handle, version } => self.read(session, handle, version),
             Request::Stat { handle } => self.stat(session, handle),
             Request::Write { handle, patch, expected_version } => {
                 self.write(session, handle, &patch, expected_version)

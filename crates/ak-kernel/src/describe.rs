@@ -18,7 +18,7 @@ pub(crate) fn decision(request: &Request, each: &[Ruling], reply: Option<&Value>
             let kind = if matches!(content, Content::Json(_)) { "json" } else { "raw" };
             members(object! { "type": type_name.clone(), "size": size, "content": kind })
         }
-        Request::Read { handle } | Request::Stat { handle } | Request::Delete { handle, .. } => {
+        Request::Read { handle, .. } | Request::Stat { handle } | Request::Delete { handle, .. } => {
             members(object! { "handle_id": handle.to_string() })
         }
         Request::Write { handle, patch, .. } => members(object! {

@@ -24,7 +24,12 @@ impl Request {
                 insert_some(&mut args, "subject", subject.clone());
                 args.into()
             }
-            Self::Read { handle } | Self::Stat { handle } => object! { "handle": format!("{handle}") },
+            Self::Read { handle, version } => {
+                let mut args = handle_members(*handle, None);
+                insert_some(&mut args, "version", *version);
+                args.into()
+            }
+            Self::Stat { handle } => handle_members(*handle, None).into(),
             Self::Write { handle, patch, expected_version } => {
                 let mut args = handle_members(*handle, *expected_version);
                 args.insert("patch", patch.clone());
@@ -97,7 +102,9 @@ impl Request {
                 content: content_field(&mut fields, args)?,
                 subject: fields.optional_text("subject")?,
             },
-            Operation::Read => Self::Read { handle: handle_field(&mut fields)? },
+            Operation::Read => {
+                Self::Read { handle: handle_field(&mut fields)?, version: fields.optional_u64("version")? }
+            }
             Operation::Stat => Self::Stat { handle: handle_field(&mut fields)? },
             Operation::Write => Self::Write {
                 handle: handle_field(&mut fields)?,

@@ -29,10 +29,18 @@ impl Kernel {
         Ok(Reply::Handle(change.handle))
     }
 
-    pub(crate) fn read(&mut self, session: Session, handle: Handle) -> Result<Reply, Failure> {
+    pub(crate) fn read(
+        &mut self,
+        session: Session,
+        handle: Handle,
+        version: Option<u64>,
+    ) -> Result<Reply, Failure> {
         self.own(session, Action::HeapRead, handle)?;
+        // An object that was deleted is not read, not even as it was before.
         let object = self.heap.read(handle).map_err(heap_failure)?;
-        Ok(Reply::Content(object.content().clone()))
+        let version = version.unwrap_or(object.version());
+        let revision = self.heap.read_at(handle, version).map_err(heap_failure)?;
+        Ok(Reply::Content(revision.content().clone()))
     }
 
     pub(crate) fn stat(&mut self, session: Session, handle: Handle) -> Result<Reply, Failure> {

@@ -59,7 +59,7 @@ impl Question {
                 };
                 named(Action::HeapAlloc, Target::type_name(type_name), type_name, args)
             }
-            Request::Read { handle } | Request::Stat { handle } => heap(Action::HeapRead, handle, None),
+            Request::Read { handle, .. } | Request::Stat { handle } => heap(Action::HeapRead, handle, None),
             Request::Write { handle, patch, .. } => {
                 heap(Action::HeapWrite, handle, Some(object! { "patch": patch.clone() }))
             }

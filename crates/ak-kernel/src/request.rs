@@ -24,6 +24,8 @@ pub enum Request {
     Read {
         /// Which.
         handle: Handle,
+        /// As it was at this version, as far as history is kept.
+        version: Option<u64>,
     },
     /// Describe a heap object.
     Stat {

@@ -23,7 +23,7 @@ fn session() -> Machine {
     machine.call(tool("add", r#"{"a":5,"b":3}"#)).unwrap();
     failure(machine.call(file_read("/etc/shadow")));
     let worker = machine.agent("worker");
-    failure(machine.call_as(worker, Request::Read { handle: counter }));
+    failure(machine.call_as(worker, Request::Read { handle: counter, version: None }));
     let shipped = Request::AuditLog {
         event: "shipped".into(),
         details: object! { "order": 7 },

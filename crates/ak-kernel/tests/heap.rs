@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ak_heap::{Content, Created, Handle, Target};
 use ak_json::{Value, object};
-use ak_kernel::{Code, Config, Filter, PAGE_BYTES_MAX, Part, Request, Session};
+use ak_kernel::{Code, Config, Filter, PAGE_BYTES_MAX, Part, Reply, Request, Session};
 use ak_policy::budget::Dimension;
 
 use support::{Machine, alloc, failure, handle, json, new, value, write};
@@ -269,6 +269,29 @@ fn limits_count_what_happens_on_the_heap() {
     assert_eq!((over.code, over.context.get("index")), (Code::BudgetExceeded, Some(&Value::from(2))));
     machine.call(batch(vec![new("n", "1"), new("n", "1")])).expect("what did not happen is not counted");
     assert_eq!(failure(machine.call(alloc("n", "1"))).code, Code::BudgetExceeded);
+    machine.replayed();
+}
+
+#[test]
+fn an_earlier_version_stays_readable_while_the_object_lives() {
+    let mut machine = Machine::new();
+    let (a, b) = (machine.agent("a"), machine.agent("b"));
+    let object = handle(machine.call_as(a, alloc("n", r#"{"v":0}"#)));
+    for version in 1..=9 {
+        let patch = format!("[{{\"op\":\"replace\",\"path\":\"/v\",\"value\":{version}}}]");
+        machine.call_as(a, write(object, &patch, None)).unwrap();
+    }
+    let at = |version| Request::Read { handle: object, version };
+    for (version, content) in [(None, 9), (Some(9), 9), (Some(1), 1)] {
+        let expected = Reply::Content(Content::Json(object! { "v": content }));
+        assert_eq!(machine.call_as(a, at(version)), Ok(expected));
+    }
+    for version in [0, 10] {
+        assert_eq!(failure(machine.call_as(a, at(Some(version)))).code, Code::NotFound);
+    }
+    assert_eq!(failure(machine.call_as(b, at(Some(1)))).code, Code::NotFound);
+    machine.call_as(a, Request::Delete { handle: object, expected_version: None }).unwrap();
+    assert_eq!(failure(machine.call_as(a, at(Some(1)))).code, Code::NotFound);
     machine.replayed();
 }
 

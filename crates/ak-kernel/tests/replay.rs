@@ -125,9 +125,13 @@ impl Run {
                     subject: Some("alice".into()),
                 },
             ),
-            Act::Read { agent, object: index } => {
-                (agent, Request::Read { handle: object(index, &self.objects) })
-            }
+            Act::Read { agent, object: index } => (
+                agent,
+                Request::Read {
+                    handle: object(index, &self.objects),
+                    version: (index % 5 == 0).then_some(1),
+                },
+            ),
             Act::Write { agent, object: index, value, version } => {
                 let patch = format!("[{{\"op\":\"replace\",\"path\":\"/value\",\"value\":{value}}}]");
                 (agent, write(object(index, &self.objects), &patch, version))

@@ -70,8 +70,8 @@ fn bad_input_is_refused_and_nothing_changes() {
         (write(object, r#"[{"op":"test","path":"/value","value":7}]"#, None), Code::PatchTestFailed),
         (write(object, "[]", Some(7)), Code::Conflict),
         (write(raw, "[]", None), Code::InvalidArgument),
-        (Request::Read { handle: Handle::from_raw(0xdead) }, Code::NotFound),
-        (Request::Read { handle: gone }, Code::NotFound),
+        (Request::Read { handle: Handle::from_raw(0xdead), version: None }, Code::NotFound),
+        (Request::Read { handle: gone, version: None }, Code::NotFound),
         (Request::Delete { handle: gone, expected_version: None }, Code::NotFound),
         (alloc("", "1"), Code::InvalidArgument),
         (tool("nothing", "{}"), Code::PolicyDeny),
@@ -105,7 +105,7 @@ fn bad_input_is_refused_and_nothing_changes() {
         assert!(machine.effects.is_empty(), "{request:?}");
     }
     assert_eq!(
-        machine.call(Request::Read { handle: object }),
+        machine.call(Request::Read { handle: object, version: None }),
         Ok(Reply::Content(Content::Json(json(r#"{"value":0}"#))))
     );
     machine.replayed();
@@ -201,7 +201,7 @@ fn an_agent_cannot_tell_another_s_object_from_none() {
         let ask =
             Request::Authorize { operation: "read".into(), target: handle.to_string().into(), args: None };
         let requests = [
-            Request::Read { handle },
+            Request::Read { handle, version: None },
             Request::Stat { handle },
             self::write(handle, "[]", None),
             Request::Delete { handle, expected_version: Some(7) },
@@ -220,8 +220,8 @@ fn an_agent_cannot_tell_another_s_object_from_none() {
         assert_eq!(told(&mut machine, handle), expected);
     }
     let own = handle(machine.call_as(agent, alloc("own", "2")));
-    machine.call_as(agent, Request::Read { handle: own }).unwrap();
-    machine.call(Request::Read { handle: own }).expect("the owner sees everything");
+    machine.call_as(agent, Request::Read { handle: own, version: None }).unwrap();
+    machine.call(Request::Read { handle: own, version: None }).expect("the owner sees everything");
 }
 
 #[test]
