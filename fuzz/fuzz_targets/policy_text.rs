@@ -39,7 +39,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(told.verdict, decision.verdict);
         let Some(snippet) = told.snippet else { continue };
         // JSON takes no appended table.
-        if !text.starts_with('{') {
+        if !text.trim_start().starts_with('{') {
             let widened = Policy::parse(&format!("{text}{snippet}"), Some("/base"));
             let widened = widened.unwrap_or_else(|error| panic!("{error}\n{snippet}"));
             assert_eq!(widened.decide(&query).verdict, Verdict::Permit, "{snippet}");

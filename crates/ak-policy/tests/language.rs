@@ -88,6 +88,8 @@ fn bad_rules() {
         format!("[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\n{rest}")
     };
     refused("[[rule]]\noperation = \"execute\"\ntarget = \"x\"", "1:1", "'effect' is missing", "");
+    // Nothing could be appended to such a policy.
+    refused("version = \"1.0\"\n\"rule\" = []", "2:1", "tables of their own", "[[rule]]");
     refused(
         "[[rule]]\neffect = \"allow\"\noperation = \"execute\"\ntarget = \"x\"",
         "2:10",

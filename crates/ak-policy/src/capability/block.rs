@@ -87,8 +87,10 @@ pub(super) fn split_caveats(bytes: &[u8]) -> Result<(&[u8], &[u8]), TokenError> 
 }
 
 /// Reads the caveats of all blocks, which are known to be authentic, into one authority.
-pub(super) fn read_authority(blocks: &[&[u8]]) -> Result<Authority, TokenError> {
-    blocks.iter().try_fold(Authority::everything(), |mut all, caveats| {
+pub(super) fn read_authority<'t>(
+    mut blocks: impl Iterator<Item = &'t [u8]>,
+) -> Result<Authority, TokenError> {
+    blocks.try_fold(Authority::everything(), |mut all, caveats| {
         all.narrow(encode::read(caveats).ok_or(TokenError::Malformed)?);
         Ok(all)
     })

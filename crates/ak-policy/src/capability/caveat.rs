@@ -171,6 +171,11 @@ impl Authority {
         self.0.iter().chain(&other.0).cloned().collect()
     }
 
+    /// Of caveats that stand in strictly ascending order.
+    pub(super) fn ascending(caveats: Vec<Caveat>) -> Self {
+        Self(caveats)
+    }
+
     /// Adds the caveats of another.
     pub(super) fn narrow(&mut self, other: Self) {
         if self.0.is_empty() {

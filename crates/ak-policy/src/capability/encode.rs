@@ -114,7 +114,7 @@ fn split_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Reads the caveats of one block; `None` for anything but what [`write`] gives.
 pub(super) fn read(mut bytes: &[u8]) -> Option<Authority> {
-    let mut caveats = Vec::new();
+    let mut caveats = Vec::with_capacity(8);
     while let Some((tag, rest)) = bytes.split_first() {
         let (body, rest) = split_sized(rest)?;
         let caveat = read_caveat(*tag, body)?;
@@ -124,7 +124,7 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Authority> {
         caveats.push(caveat);
         bytes = rest;
     }
-    Some(caveats.into_iter().collect())
+    Some(Authority::ascending(caveats))
 }
 
 fn read_caveat(tag: u8, body: &[u8]) -> Option<Caveat> {

@@ -135,7 +135,6 @@ impl Issuers {
         let blocks = split(token)?;
         let mut key = *self.keys.get(&id).ok_or(TokenError::UnknownKey)?;
         let mut before: Option<&[u8; 64]> = None;
-        let mut caveats = Vec::with_capacity(blocks.len());
         for block in &blocks {
             let message = match before {
                 None => [ISSUE, &self.context, block.signed].concat(),
@@ -143,10 +142,9 @@ impl Issuers {
             };
             check(key, &message, block.signature)?;
             (key, before) = (PublicKey(*block.next_key), Some(block.signature));
-            caveats.push(block.caveats);
         }
         check(key, &proof_message(token, challenge), &proof.0)?;
-        Ok(VerifiedToken { capability, authority: read_authority(&caveats)? })
+        Ok(VerifiedToken { capability, authority: read_authority(blocks.iter().map(|block| block.caveats))? })
     }
 }
 

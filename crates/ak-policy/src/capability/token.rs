@@ -4,10 +4,10 @@
 //! "AKH1" ‖ key id u32 ‖ capability u64 ‖ (length u16 ‖ caveats)+ ‖ tag 32
 //! ```
 //!
-//! Integers are little-endian. The first tag is `HMAC(key, "ak token h1" ‖ context ‖ all up to the end of the
-//! first block)`; each further block's is `HMAC(tag before, length ‖ caveats)`. Only the last tag travels. So
-//! whoever holds a token can add a block, and nobody can take one away (Birgisson et al., "Macaroons", NDSS
-//! 2014). There is no algorithm to choose and no third party to discharge anything.
+//! Integers are little-endian. The first tag is `HMAC(key, "authority kernel: token, form h1" ‖ context ‖ all
+//! up to the end of the first block)`; each further block's is `HMAC(tag before, length ‖ caveats)`. Only the
+//! last tag travels. So whoever holds a token can add a block, and nobody can take one away (Birgisson et al.,
+//! "Macaroons", NDSS 2014). There is no algorithm to choose and no third party to discharge anything.
 
 use alloc::vec::Vec;
 
@@ -22,7 +22,8 @@ use super::caveat::Authority;
 use super::table::CapId;
 
 const MAGIC: &[u8; 4] = b"AKH1";
-const DOMAIN: &[u8] = b"ak token h1";
+/// With the context it fills a block of the hash: what all tokens begin with is hashed once.
+const DOMAIN: &[u8; 32] = b"authority kernel: token, form h1";
 const TAG_BYTES: usize = 32;
 
 /// The keys of a trust domain: one makes tokens, all of them verify, so that keys can be changed while tokens
@@ -73,16 +74,14 @@ impl TokenKeys {
         let (blocks, tag) = split(token)?;
         let (_, key) = self.keys.iter().find(|(own, _)| *own == id).ok_or(TokenError::UnknownKey)?;
         let mut mac = key.clone();
-        let mut caveats = Vec::with_capacity(blocks.len());
-        for (at, block) in blocks.iter().enumerate() {
+        for (at, block) in blocks.clone().enumerate() {
             if at > 0 {
                 mac = keyed(&mac.finalize().into_bytes().into());
             }
             mac.update(block.authenticated);
-            caveats.push(block.caveats);
         }
         mac.verify_slice(tag).map_err(|_| TokenError::NotAuthentic)?;
-        Ok(VerifiedToken { capability, authority: read_authority(&caveats)? })
+        Ok(VerifiedToken { capability, authority: read_authority(blocks.map(|block| block.caveats))? })
     }
 }
 
@@ -93,7 +92,7 @@ impl TokenKeys {
 pub fn attenuate(token: &[u8], authority: &Authority) -> Result<Vec<u8>, TokenError> {
     read_head(MAGIC, token)?;
     let (blocks, tag) = split(token)?;
-    if blocks.len() >= BLOCKS_MAX {
+    if blocks.count() >= BLOCKS_MAX {
         return Err(TokenError::Full);
     }
     let mut narrowed = token.strip_suffix(tag).map(Vec::from).ok_or(TokenError::Malformed)?;
@@ -118,20 +117,30 @@ struct Block<'t> {
     caveats: &'t [u8],
 }
 
-/// Splits a token into its blocks, of which there is at least one, and its tag.
-fn split(token: &[u8]) -> Result<(Vec<Block<'_>>, &[u8; TAG_BYTES]), TokenError> {
-    let (body, tag) = token.split_last_chunk::<TAG_BYTES>().ok_or(TokenError::Malformed)?;
-    let mut blocks = Vec::new();
-    let mut rest = body;
-    let mut head_bytes = HEAD_BYTES;
-    while !rest.is_empty() || blocks.is_empty() {
-        let (caveats, behind) = split_caveats(rest.get(head_bytes..).ok_or(TokenError::Malformed)?)?;
-        let authenticated = rest.strip_suffix(behind).ok_or(TokenError::Malformed)?;
-        if blocks.len() == BLOCKS_MAX {
-            return Err(TokenError::Malformed);
-        }
-        blocks.push(Block { authenticated, caveats });
-        (rest, head_bytes) = (behind, 0);
+/// The blocks of a token, one behind the other.
+#[derive(Clone)]
+struct Blocks<'t> {
+    rest: &'t [u8],
+    head_bytes: usize,
+}
+
+impl<'t> Iterator for Blocks<'t> {
+    type Item = Block<'t>;
+
+    /// The next block; when there is none, `rest` is what cannot be read.
+    fn next(&mut self) -> Option<Block<'t>> {
+        let (caveats, behind) = split_caveats(self.rest.get(self.head_bytes..)?).ok()?;
+        let (authenticated, rest) = self.rest.split_at_checked(self.rest.len() - behind.len())?;
+        *self = Self { rest, head_bytes: 0 };
+        Some(Block { authenticated, caveats })
     }
-    Ok((blocks, tag))
+}
+
+/// Splits a token into its blocks, of which there is at least one and nothing behind the last, and its tag.
+fn split(token: &[u8]) -> Result<(Blocks<'_>, &[u8; TAG_BYTES]), TokenError> {
+    let (body, tag) = token.split_last_chunk::<TAG_BYTES>().ok_or(TokenError::Malformed)?;
+    let blocks = Blocks { rest: body, head_bytes: HEAD_BYTES };
+    let mut ahead = blocks.clone();
+    let count = ahead.by_ref().take(BLOCKS_MAX).count();
+    if count > 0 && ahead.rest.is_empty() { Ok((blocks, tag)) } else { Err(TokenError::Malformed) }
 }

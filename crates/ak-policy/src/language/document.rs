@@ -47,7 +47,7 @@ impl<'a> Document<'a> {
             return Ok(Self { text, format: Format::Json, value });
         }
         let table = parse_toml(text)?;
-        let value = convert_table(&table, &Pointer::root());
+        let value = no_inline_rules(text, &table).and_then(|()| convert_table(&table, &Pointer::root()));
         let value =
             value.map_err(|fault| Self { text, format: Format::Toml, value: Value::Null }.locate(fault))?;
         Ok(Self { text, format: Format::Toml, value })
@@ -81,6 +81,23 @@ fn parse_toml(text: &str) -> Result<DeTable<'_>, PolicyError> {
     DeTable::parse(text).map(toml::Spanned::into_inner).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         error_at(text, offset, error.message().to_owned(), None)
+    })
+}
+
+/// Refuses `rule = [{ … }]`: nothing can be appended to an array that is written in one piece, and every
+/// policy is to take one `[[rule]]` more.
+fn no_inline_rules(text: &str, table: &DeTable<'_>) -> Result<(), Fault> {
+    let tables = |value: &toml::Spanned<DeValue<'_>>| {
+        text.get(value.span()).is_some_and(|value| value.is_empty() || value.starts_with("[["))
+    };
+    if table.iter().all(|(name, value)| name.get_ref() != "rule" || tables(value)) {
+        return Ok(());
+    }
+    Err(Fault {
+        at: ["rule".into()].into_iter().collect(),
+        key: true,
+        message: "rules are tables of their own".to_owned(),
+        hint: Some("write each behind a line '[[rule]]'".to_owned()),
     })
 }
 

@@ -109,8 +109,16 @@ impl fmt::Display for Glob {
     }
 }
 
+/// Whether a text says the same with and without wildcards and escapes.
+pub(super) fn is_plain(text: &str) -> bool {
+    !text.bytes().any(|byte| matches!(byte, b'*' | b'\\'))
+}
+
 /// Writes a text in which nothing is a wildcard.
 pub(super) fn write_literal(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    if is_plain(text) {
+        return f.write_str(text);
+    }
     for piece in text.split_inclusive(['*', '\\']) {
         match piece.strip_suffix(['*', '\\']) {
             Some(plain) => write!(f, "{plain}\\{}", piece.get(plain.len()..).unwrap_or_default())?,

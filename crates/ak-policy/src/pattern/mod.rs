@@ -17,7 +17,7 @@ use core::fmt;
 pub(crate) use error::PatternError;
 pub(crate) use glob::Glob;
 pub(crate) use net::{Cidr, EndpointPattern, HostPattern, Ports};
-pub(crate) use path::PathGlob;
+pub(crate) use path::{Part, PathGlob};
 pub(crate) use url::UrlPattern;
 
 use crate::action::{Action, TargetKind};
@@ -266,7 +266,7 @@ fn parse_path(text: &str, base: Option<&str>) -> Result<Pattern, PatternError> {
     };
     let glob = PathGlob::parse(relative, |segment| match segment {
         "" | "." | ".." => Err(PatternError::Dots),
-        segment => Glob::parse(segment),
+        segment => Part::parse(segment),
     })?;
     Ok(Pattern::Path(match below {
         Some(base) => glob.below(CanonicalPath::parse(base)?.relative()),
@@ -294,7 +294,7 @@ pub(crate) fn parse_agent(text: &str) -> Result<PathGlob, PatternError> {
     }
     PathGlob::parse(
         text,
-        |segment| if segment.is_empty() { Err(PatternError::Empty) } else { Glob::parse(segment) },
+        |segment| if segment.is_empty() { Err(PatternError::Empty) } else { Part::parse(segment) },
     )
 }
 

@@ -1,11 +1,12 @@
 //! Wildcards over paths.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use super::glob::write_literal;
+use super::glob::{is_plain, write_literal};
 use super::{Glob, PatternError};
 
 /// One step of a [`PathGlob`].
@@ -15,6 +16,29 @@ pub(crate) enum Step {
     One(Glob),
     /// `**`: zero or more segments.
     Deep,
+}
+
+/// What stands in a pattern for one segment.
+pub(crate) enum Part<'t> {
+    /// This segment.
+    Literal(Cow<'t, str>),
+    /// A segment with a wildcard.
+    Glob(Glob),
+}
+
+impl<'t> Part<'t> {
+    pub(crate) fn parse(text: &'t str) -> Result<Self, PatternError> {
+        if is_plain(text) { Ok(Self::Literal(text.into())) } else { Glob::parse(text).map(Self::from) }
+    }
+}
+
+impl From<Glob> for Part<'_> {
+    fn from(glob: Glob) -> Self {
+        match glob.as_literal() {
+            Some(text) => Self::Literal(Cow::Owned(text.into())),
+            None => Self::Glob(glob),
+        }
+    }
 }
 
 /// A pattern over segments that `/` separates, in its one form.
@@ -36,25 +60,34 @@ enum Rest {
 }
 
 impl PathGlob {
-    /// Parses segments; `segment` turns each into its glob. Empty text has no segments.
-    pub(crate) fn parse(
-        text: &str,
-        segment: impl Fn(&str) -> Result<Glob, PatternError>,
+    /// Parses segments, each by `segment`. Empty text has no segments.
+    pub(crate) fn parse<'t>(
+        text: &'t str,
+        segment: impl Fn(&'t str) -> Result<Part<'t>, PatternError>,
     ) -> Result<Self, PatternError> {
-        let mut head: Option<String> = None;
+        let mut head: Option<Cow<'t, str>> = None;
         let mut steps = Vec::new();
-        for part in Segments::of(text) {
+        let mut parts = Segments::of(text);
+        while let Some(part) = parts.next() {
             match part {
+                "**" if steps.is_empty() && parts.is_empty() => {
+                    return Ok(Self { head: head.map(Box::from), rest: Rest::Deep });
+                }
                 "**" if steps.last() == Some(&Step::Deep) => {}
                 "**" => steps.push(Step::Deep),
                 part if has_two_stars(part) => return Err(PatternError::PartialDeep),
-                part => {
-                    let glob = segment(part)?;
-                    match glob.as_literal() {
-                        Some(name) if steps.is_empty() => append(&mut head, name),
-                        Some(_) | None => steps.push(Step::One(glob)),
+                part => match segment(part)? {
+                    Part::Literal(name) if steps.is_empty() => {
+                        head = Some(match (head, name) {
+                            // Segments that stay as they are stand side by side already.
+                            (None | Some(Cow::Borrowed(_)), Cow::Borrowed(_)) => parts.before(text).into(),
+                            (None, name) => name,
+                            (Some(head), name) => Cow::Owned(head.into_owned() + "/" + &name),
+                        });
                     }
-                }
+                    Part::Literal(name) => steps.push(Step::One(Glob::literal(&name))),
+                    Part::Glob(glob) => steps.push(Step::One(glob)),
+                },
             }
         }
         let rest = match steps.as_slice() {
@@ -87,11 +120,11 @@ impl PathGlob {
 
     /// The pattern below a directory.
     pub(crate) fn below(self, directory: &str) -> Self {
-        let mut head = Segments::of(directory).0.map(String::from);
-        if let Some(own) = &self.head {
-            append(&mut head, own);
-        }
-        Self { head: head.map(Box::from), ..self }
+        let head = match (Segments::of(directory).0, self.head) {
+            (Some(directory), Some(own)) => Some(alloc::format!("{directory}/{own}").into()),
+            (directory, own) => directory.map(Box::from).or(own),
+        };
+        Self { head, rest: self.rest }
     }
 
     /// The directory that holds everything the pattern matches: its literal segments, the last one left out
@@ -199,25 +232,15 @@ fn steps_match(mut steps: &[Step], mut rest: Segments<'_>) -> bool {
     }
 }
 
-fn append(head: &mut Option<String>, name: &str) {
-    match head {
-        Some(head) => {
-            head.push('/');
-            head.push_str(name);
-        }
-        None => *head = Some(name.into()),
-    }
-}
-
 /// Whether two wildcards stand side by side.
 fn has_two_stars(segment: &str) -> bool {
-    let mut chars = segment.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => drop(chars.next()),
-            '*' if chars.peek() == Some(&'*') => return true,
-            _ => {}
+    let (mut escaped, mut star) = (false, false);
+    for byte in segment.bytes() {
+        if star && byte == b'*' {
+            return true;
         }
+        star = byte == b'*' && !escaped;
+        escaped = byte == b'\\' && !escaped;
     }
     false
 }
@@ -256,6 +279,12 @@ impl<'a> Segments<'a> {
     fn is_empty(self) -> bool {
         self.0.is_none()
     }
+
+    /// What stands before the segments that are left of a text, without the `/` between.
+    fn before(self, text: &str) -> &str {
+        let behind = self.0.map_or(0, |rest| rest.len() + 1);
+        text.get(..text.len().saturating_sub(behind)).unwrap_or_default()
+    }
 }
 
 impl<'a> Iterator for Segments<'a> {
@@ -282,7 +311,7 @@ mod tests {
     #[test]
     fn segments() {
         let check = |pattern: &str, text: &str, expected: bool| {
-            let glob = PathGlob::parse(pattern, Glob::parse).unwrap();
+            let glob = PathGlob::parse(pattern, Part::parse).unwrap();
             assert_eq!(glob.matches(text), expected, "{pattern} on {text}");
             assert_eq!(glob.to_string(), pattern);
         };
@@ -303,14 +332,14 @@ mod tests {
         check(r"a/\*\*", "a/b", false);
         check("*", "", false);
         for refused in ["a/b**", "a/**b", "a/***", r"a/\***"] {
-            assert_eq!(PathGlob::parse(refused, Glob::parse), Err(PatternError::PartialDeep), "{refused}");
+            assert_eq!(PathGlob::parse(refused, Part::parse), Err(PatternError::PartialDeep), "{refused}");
         }
     }
 
     #[test]
     fn hostile_patterns_stay_linear() {
         let path = "a/".repeat(50_000) + "b";
-        assert!(!PathGlob::parse(&("**/a/".repeat(500) + "c"), Glob::parse).unwrap().matches(&path));
+        assert!(!PathGlob::parse(&("**/a/".repeat(500) + "c"), Part::parse).unwrap().matches(&path));
     }
 
     /// The obvious matcher, exponential.
@@ -331,7 +360,7 @@ mod tests {
             pattern in prop::collection::vec(prop::sample::select(alloc::vec!["**", "*", "a", "b", "a*", "*b"]), 1..6),
             text in prop::collection::vec(prop::sample::select(alloc::vec!["a", "b", "ab", "ba"]), 1..7),
         ) {
-            let glob = PathGlob::parse(&pattern.join("/"), Glob::parse).unwrap();
+            let glob = PathGlob::parse(&pattern.join("/"), Part::parse).unwrap();
             prop_assert_eq!(glob.matches(&text.join("/")), naive(&pattern, &text));
         }
     }

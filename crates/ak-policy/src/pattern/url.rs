@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use super::{Glob, HostPattern, PathGlob, PatternError, Ports, Reading};
+use super::{Glob, HostPattern, Part, PathGlob, PatternError, Ports, Reading};
 use crate::target::{CanonicalIp, CanonicalUrl, HostOrIp, Scheme, write_path_literal, write_query_literal};
 
 /// A pattern over URLs: `https://HOST[:PORTS]/PATH[?QUERY]`, or `https://**` for every URL of the scheme.
@@ -46,7 +46,7 @@ impl UrlPattern {
             return Err(PatternError::UrlCharacter);
         }
         if rest == "**" {
-            let path = PathGlob::parse("**", Glob::parse)?;
+            let path = PathGlob::deep();
             return Ok(Self { scheme, host: UrlHost::Any, ports: Ports::ALL, path, query: Query::Any });
         }
         let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -59,7 +59,9 @@ impl UrlPattern {
         } else {
             PathGlob::parse(segments, |segment| match segment {
                 "." | ".." => Err(PatternError::Dots),
-                segment => Glob::parse_with(segment, |piece| canonical(&piece, write_path_literal)),
+                segment => {
+                    Glob::parse_with(segment, |piece| canonical(&piece, write_path_literal)).map(Part::from)
+                }
             })?
         };
         let query = match query {
