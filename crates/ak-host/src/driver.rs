@@ -1,23 +1,22 @@
 //! The run loop around one kernel: persist, commit, perform, complete.
 //!
-//! The kernel sits behind one lock. A call dispatches on its own thread; while an effect runs, the lock is free.
+//! A call dispatches on its own thread, sees to it that its records become durable, and performs its own effects.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock,
-        mpsc::{Receiver, Sender, channel},
-    },
+use std::sync::{
+    Arc, MutexGuard, OnceLock,
+    mpsc::{Receiver, Sender, channel},
 };
 
 use ak_kernel::{
-    CallId, Code, Completion, Effect, Failure, Kernel, Outcome, Output, Record, Reply, Request, Session,
-    Step, Ticket, Verdict, run_tool,
+    Code, Completion, Effect, Failure, Kernel, Outcome, Record, Reply, Request, Session, Step, Ticket,
+    Verdict, run_tool,
 };
 use tokio::runtime::Runtime;
 
 use crate::{
-    clock, files,
+    clock,
+    commit::{Event, Ledger, State},
+    files,
     files::Protected,
     http::{self, HttpJob},
     infer::{self, Endpoint},
@@ -40,7 +39,7 @@ pub struct Driver {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    ledger: Ledger,
     config: HostConfig,
     runtime: OnceLock<Runtime>,
 }
@@ -54,31 +53,13 @@ impl Drop for Shared {
     }
 }
 
-struct State {
-    kernel: Kernel,
-    log: Log,
-    waiting: BTreeMap<CallId, Sender<Event>>,
-    verdicts: BTreeMap<Ticket, Verdict>,
-    /// Why nothing can be done any more.
-    stopped: Option<Failure>,
-}
-
-/// What a caller waits for.
-enum Event {
-    Chunk(String),
-    Ended(Outcome),
-}
-
 impl Driver {
     /// Takes a kernel whose records so far are in `log`.
     pub(crate) fn new(kernel: Kernel, log: Log, config: HostConfig) -> Driver {
-        let stopped = log.refusal();
-        let mut state = State { kernel, log, waiting: BTreeMap::new(), verdicts: BTreeMap::new(), stopped };
-        if state.stopped.is_none() {
-            // A new kernel's genesis is durable before anything else happens.
-            state.pump();
-        }
-        Driver { shared: Arc::new(Shared { state: Mutex::new(state), config, runtime: OnceLock::new() }) }
+        let ledger = Ledger::new(kernel, log);
+        // A new kernel's genesis is durable before anything else happens.
+        ledger.commit();
+        Driver { shared: Arc::new(Shared { ledger, config, runtime: OnceLock::new() }) }
     }
 
     /// Makes a request and waits for its outcome.
@@ -96,25 +77,39 @@ impl Driver {
         on_chunk: &mut dyn FnMut(&str) -> bool,
     ) -> Outcome {
         let (sender, receiver) = channel();
-        let jobs = {
+        {
             let mut state = self.state()?;
             // A log that was found damaged can still be verified; nothing else is possible.
-            if let Some(failure) = &state.stopped {
+            if let Some(failure) = state.stopped.clone() {
+                drop(state);
                 return match request {
-                    Request::AuditVerify if session.is_owner() => Ok(Reply::Value(state.log.verdict())),
-                    _ => Err(failure.clone()),
+                    Request::AuditVerify if session.is_owner() => {
+                        Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
+                    }
+                    _ => Err(failure),
                 };
             }
             let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
-            let call = state.kernel.dispatch(now, session, request);
-            state.waiting.insert(call, sender.clone());
-            state.pump()
-        };
-        for (ticket, effect) in jobs {
-            self.perform(ticket, effect, &sender);
+            state.dispatch(now, session, request, sender);
         }
-        drop(sender);
-        wait(&receiver, on_chunk)
+        self.shared.ledger.commit();
+        self.wait(&receiver, on_chunk)
+    }
+
+    /// Waits for the outcome, and performs the effects that lead to it.
+    fn wait(&self, receiver: &Receiver<Event>, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+        loop {
+            match receiver.recv() {
+                Ok(Event::Perform(ticket, effect, sender)) => self.perform(ticket, effect, sender),
+                Ok(Event::Chunk(chunk)) => {
+                    if !on_chunk(&chunk) {
+                        return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
+                    }
+                }
+                Ok(Event::Ended(outcome)) => return outcome,
+                Err(_) => return Err(Failure::new(Code::UnknownOutcome, "the effect's driver is gone")),
+            }
+        }
     }
 
     /// Opens a session for an agent, if `session` may.
@@ -127,11 +122,7 @@ impl Driver {
 
     /// Ends the kernel: later calls fail. What is under way is not waited for.
     pub fn close(&self) {
-        if let Ok(mut state) = self.state() {
-            let closed = Failure::new(Code::NotConfigured, "the kernel is closed");
-            state.stop(closed);
-            state.log.close();
-        }
+        self.shared.ledger.close();
     }
 
     /// Completes what was under way when the kernel last stopped: nobody knows whether it happened.
@@ -147,18 +138,16 @@ impl Driver {
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
         let unreadable =
             |error: ak_audit::JournalError| Failure::new(Code::Io, format!("the journal: {error}"));
-        self.state()?.log.records().map_err(unreadable)
+        self.shared.ledger.log()?.records().map_err(unreadable)
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
-        let panicked =
-            |_| Failure::new(Code::Io, "the kernel is stopped: a thread died while it held the kernel");
-        self.shared.state.lock().map_err(panicked)
+        self.shared.ledger.state()
     }
 
     /// Starts an effect: what waits for others goes to the runtime, the rest is done on this thread.
-    fn perform(&self, ticket: Ticket, effect: Effect, sender: &Sender<Event>) {
-        let asker = Asker { driver: self.clone(), ticket, sender: sender.clone() };
+    fn perform(&self, ticket: Ticket, effect: Effect, sender: Sender<Event>) {
+        let asker = Asker { driver: self.clone(), ticket, sender };
         match effect {
             Effect::File { root, path, action } => {
                 let completion = files::perform(&root, path.as_str(), &action, &self.shared.config.protected);
@@ -227,68 +216,12 @@ impl Driver {
     fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
         let Ok(mut state) = self.state() else { return };
         match clock::now() {
-            Ok(now) if state.stopped.is_none() => {
-                input(&mut state.kernel, now);
-                // Completions and steps let no new effects out.
-                let jobs = state.pump();
-                debug_assert!(jobs.is_empty(), "only requests let effects out");
-            }
-            Ok(_) => {}
-            Err(error) => state.stop(Failure::new(Code::Io, format!("no entropy: {error}"))),
+            Ok(now) if state.stopped.is_none() => input(&mut state.kernel, now),
+            Ok(_) => return,
+            Err(error) => return state.stop(Failure::new(Code::Io, format!("no entropy: {error}"))),
         }
-    }
-}
-
-impl State {
-    /// Persists what the kernel recorded, then releases what rests on it. Gives the effects to perform.
-    fn pump(&mut self) -> Vec<(Ticket, Effect)> {
-        let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
-        if let Some(seq) = records.last().map(|record| record.seq) {
-            if let Err(error) = self.log.append(records) {
-                // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
-                let message = format!("the journal could not be written, reopen the kernel: {error}");
-                self.stop(Failure::new(Code::UnknownOutcome, message));
-                return Vec::new();
-            }
-            self.kernel.committed(seq);
-        }
-        let mut jobs = Vec::new();
-        while let Some(output) = self.kernel.poll_output() {
-            match output {
-                Output::Reply(call, outcome) => {
-                    if let Some(waiting) = self.waiting.remove(&call) {
-                        // A caller that is gone needs no reply.
-                        let _ = waiting.send(Event::Ended(outcome));
-                    }
-                }
-                Output::Perform(ticket, effect) => jobs.push((ticket, effect)),
-                Output::Resume(ticket, verdict) => {
-                    self.verdicts.insert(ticket, verdict);
-                }
-            }
-        }
-        jobs
-    }
-
-    fn stop(&mut self, failure: Failure) {
-        for waiting in std::mem::take(&mut self.waiting).into_values() {
-            let _ = waiting.send(Event::Ended(Err(failure.clone())));
-        }
-        self.stopped.get_or_insert(failure);
-    }
-}
-
-fn wait(receiver: &Receiver<Event>, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
-    loop {
-        match receiver.recv() {
-            Ok(Event::Chunk(chunk)) => {
-                if !on_chunk(&chunk) {
-                    return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
-                }
-            }
-            Ok(Event::Ended(outcome)) => return outcome,
-            Err(_) => return Err(Failure::new(Code::UnknownOutcome, "the effect's driver is gone")),
-        }
+        drop(state);
+        self.shared.ledger.commit();
     }
 }
 

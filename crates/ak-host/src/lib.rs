@@ -18,6 +18,7 @@
 //! | file | what it drives |
 //! |---|---|
 //! | `driver` | the run loop: persist → committed → perform → progress → complete |
+//! | `commit` | group commit: one sync for all who wait |
 //! | `log`, `disk` | records, in memory or in a journal on disk |
 //! | `files` | file effects, beneath the granted root |
 //! | `http`, `infer` | HTTP and model calls |
@@ -25,6 +26,7 @@
 
 mod client;
 mod clock;
+mod commit;
 mod connection;
 mod disk;
 mod driver;
