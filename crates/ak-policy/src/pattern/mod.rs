@@ -326,7 +326,10 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any | Self::UrlAny => f.write_str("*"),
-            Self::Path(glob) => write!(f, "/{glob}"),
+            Self::Path(glob) => {
+                f.write_str("/")?;
+                glob.fmt(f)
+            }
             Self::Url(url) => url.fmt(f),
             Self::Host(host) => write!(f, "dns:{host}"),
             Self::Endpoint(endpoint) => endpoint.fmt(f),

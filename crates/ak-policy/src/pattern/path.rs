@@ -75,7 +75,6 @@ impl PathGlob {
                 }
                 "**" if steps.last() == Some(&Step::Deep) => {}
                 "**" => steps.push(Step::Deep),
-                part if has_two_stars(part) => return Err(PatternError::PartialDeep),
                 part => match segment(part)? {
                     Part::Literal(name) if steps.is_empty() => {
                         head = Some(match (head, name) {
@@ -86,6 +85,7 @@ impl PathGlob {
                         });
                     }
                     Part::Literal(name) => steps.push(Step::One(Glob::literal(&name))),
+                    Part::Glob(_) if has_two_stars(part) => return Err(PatternError::PartialDeep),
                     Part::Glob(glob) => steps.push(Step::One(glob)),
                 },
             }
