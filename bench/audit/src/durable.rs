@@ -1,0 +1,74 @@
+//! Durable append: so many waiters, one sync.
+
+use std::path::{Path, PathBuf};
+
+use measure::{Clock, Race, Report};
+
+use crate::{
+    OURS,
+    records::Source,
+    stores::{Fjall, Ours, Raw, Redb, Sqlite, Store},
+};
+
+pub const DURABLE: &str = "Durable append: one batch of so many waiting entries (wall time)";
+pub const RAW: &str = "write and fdatasync of the same bytes, over blocks written before";
+pub const FJALL: &str = "fjall, synced";
+pub const SQLITE: &str = "SQLite: WAL, synchronous=FULL";
+const REDB: &str = "redb: durability immediate";
+
+/// The columns, and how many batches make a turn: enough that what happens now and then takes part.
+pub const CASES: [(&str, usize, usize); 3] = [("1", 1, 100), ("64", 64, 60), ("1,024", 1024, 30)];
+
+pub fn race(report: &mut Report) {
+    for (case, waiters, batches) in CASES {
+        let scratch = Scratch::new();
+        let stores: [(&str, Box<dyn Store>); 5] = [
+            (OURS, Box::new(Ours::new(&scratch.path("ours")))),
+            (RAW, Box::new(Raw::new(&scratch.path("raw")))),
+            (FJALL, Box::new(Fjall::new(&scratch.path("fjall")))),
+            (REDB, Box::new(Redb::new(&scratch.path("redb")))),
+            (SQLITE, Box::new(Sqlite::new(&scratch.path("sqlite")))),
+        ];
+        let mut race = Race::new();
+        for (name, mut store) in stores {
+            let mut source = Source::new();
+            let first = source.take(waiters);
+            store.append(&first);
+            let kept = store.entries();
+            let expected: Vec<Vec<u8>> = first.iter().map(|record| record.entry.to_vec()).collect();
+            assert_eq!(kept, expected, "{name} keeps what it was given");
+            race = race.turns(name, move |iterations| {
+                let count = batches * iterations as usize;
+                let records = source.take(waiters * count);
+                let took = Clock::Wall.time(|| records.chunks(waiters).for_each(|batch| store.append(batch)));
+                store.rest();
+                took / batches as u32
+            });
+        }
+        report.add(DURABLE, case, race.run());
+    }
+}
+
+/// A directory on the disk that the build stands on, which is gone afterwards.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        let program = std::env::current_exe().expect("it runs");
+        let directory =
+            program.parent().unwrap_or(Path::new(".")).join(format!("audit-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("the directory can be made");
+        Scratch(directory)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Whoever is interrupted leaves files behind; that is no reason to fail.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,201 @@
+//! Where records can be made durable, a batch at a time: the journal, what stands beside it, and the limit.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+use ak_audit::{
+    Journal, Record,
+    journal::{Genesis, Options},
+};
+
+use crate::disk::FileDisk;
+
+/// A place that keeps records in order.
+pub trait Store {
+    /// Takes records in, and returns once all of them are durable.
+    fn append(&mut self, records: &[Record]);
+
+    /// Every entry it holds, oldest first.
+    fn entries(&mut self) -> Vec<Vec<u8>>;
+
+    /// What may be done between two turns, so that the disk does not fill up.
+    fn rest(&mut self) {}
+}
+
+/// Our journal on the host's disk.
+pub struct Ours(Journal<FileDisk>);
+
+impl Ours {
+    pub fn new(directory: &Path) -> Ours {
+        let disk = FileDisk::new(directory).expect("the directory can be made");
+        let genesis = Genesis { id: [7; 16], meta: Vec::new() };
+        Ours(Journal::open(disk, &genesis, Options::default(), &[]).expect("it is new").0)
+    }
+}
+
+impl Store for Ours {
+    fn append(&mut self, records: &[Record]) {
+        self.0.append(records).expect("there is space");
+        self.0.sync().expect("the disk works");
+    }
+
+    fn entries(&mut self) -> Vec<Vec<u8>> {
+        self.0.records(0..u64::MAX).map(|record| record.expect("it is whole").1.entry.to_vec()).collect()
+    }
+
+    fn rest(&mut self) {
+        self.0.prune(self.0.len()).expect("the disk works");
+    }
+}
+
+/// A file whose blocks were written before, overwritten from end to end and synced, and nothing else.
+pub struct Raw {
+    file: File,
+    buffer: Vec<u8>,
+    at: u64,
+}
+
+impl Raw {
+    const BYTES: u64 = 128 << 20;
+    /// What a frame adds to a record, and what ends a batch, in the journal.
+    const FRAME: usize = 13;
+    const END: usize = 65 + 17;
+
+    pub fn new(directory: &Path) -> Raw {
+        fs::create_dir_all(directory).expect("the directory can be made");
+        let path = directory.join("raw");
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).expect("it is new");
+        file.write_all_at(&vec![0; Raw::BYTES as usize], 0).expect("there is space");
+        file.sync_all().expect("the disk works");
+        Raw { file, buffer: Vec::new(), at: 0 }
+    }
+}
+
+impl Store for Raw {
+    fn append(&mut self, records: &[Record]) {
+        self.buffer.clear();
+        for record in records {
+            self.buffer.extend_from_slice(&[0; Raw::FRAME]);
+            self.buffer.extend_from_slice(&record.entry);
+        }
+        self.buffer.extend_from_slice(&[0; Raw::END]);
+        if self.at + self.buffer.len() as u64 > Raw::BYTES {
+            self.at = 0;
+        }
+        self.file.write_all_at(&self.buffer, self.at).expect("there is space");
+        self.file.sync_data().expect("the disk works");
+        self.at += self.buffer.len() as u64;
+    }
+
+    fn entries(&mut self) -> Vec<Vec<u8>> {
+        let mut bytes = vec![0; self.at as usize];
+        self.file.read_exact_at(&mut bytes, 0).expect("it was written");
+        let frames = bytes.chunks_exact(Raw::FRAME + crate::records::ENTRY_BYTES);
+        frames.map(|frame| frame[Raw::FRAME..].to_vec()).collect()
+    }
+}
+
+/// SQLite with a write-ahead log that is synced at each commit.
+pub struct Sqlite(rusqlite::Connection);
+
+impl Sqlite {
+    pub fn new(directory: &Path) -> Sqlite {
+        fs::create_dir_all(directory).expect("the directory can be made");
+        let connection = rusqlite::Connection::open(directory.join("log.db")).expect("it can be made");
+        let begin = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+                     CREATE TABLE log (seq INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT;";
+        connection.execute_batch(begin).expect("it is SQL");
+        Sqlite(connection)
+    }
+}
+
+impl Store for Sqlite {
+    fn append(&mut self, records: &[Record]) {
+        let transaction = self.0.transaction().expect("it begins");
+        {
+            let insert = "INSERT INTO log (entry) VALUES (?1)";
+            let mut insert = transaction.prepare_cached(insert).expect("it is SQL");
+            for record in records {
+                insert.execute([&*record.entry]).expect("it is inserted");
+            }
+        }
+        transaction.commit().expect("it commits");
+    }
+
+    fn entries(&mut self) -> Vec<Vec<u8>> {
+        let mut select = self.0.prepare("SELECT entry FROM log ORDER BY seq").expect("it is SQL");
+        let rows = select.query_map([], |row| row.get(0)).expect("it can be asked");
+        rows.map(|row| row.expect("it is there")).collect()
+    }
+}
+
+/// redb, whose commits are durable at once unless told otherwise.
+pub struct Redb {
+    database: redb::Database,
+    next: u64,
+}
+
+const LOG: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("log");
+
+impl Redb {
+    pub fn new(directory: &Path) -> Redb {
+        fs::create_dir_all(directory).expect("the directory can be made");
+        let database = redb::Database::create(directory.join("log.redb")).expect("it can be made");
+        Redb { database, next: 0 }
+    }
+}
+
+impl Store for Redb {
+    fn append(&mut self, records: &[Record]) {
+        let mut transaction = self.database.begin_write().expect("it begins");
+        transaction.set_durability(redb::Durability::Immediate).expect("nothing was written yet");
+        {
+            let mut table = transaction.open_table(LOG).expect("it can be made");
+            for record in records {
+                table.insert(self.next, &*record.entry).expect("it is inserted");
+                self.next += 1;
+            }
+        }
+        transaction.commit().expect("it commits");
+    }
+
+    fn entries(&mut self) -> Vec<Vec<u8>> {
+        use redb::{ReadableDatabase as _, ReadableTable as _};
+        let table = self.database.begin_read().expect("it begins").open_table(LOG).expect("it is there");
+        let rows = table.iter().expect("it can be read");
+        rows.map(|row| row.expect("it is there").1.value().to_vec()).collect()
+    }
+}
+
+/// fjall, synced after each batch.
+pub struct Fjall {
+    database: fjall::Database,
+    log: fjall::Keyspace,
+    next: u64,
+}
+
+impl Fjall {
+    pub fn new(directory: &Path) -> Fjall {
+        let database = fjall::Database::builder(directory).open().expect("it can be made");
+        let log = database.keyspace("log", fjall::KeyspaceCreateOptions::default).expect("it can be made");
+        Fjall { database, log, next: 0 }
+    }
+}
+
+impl Store for Fjall {
+    fn append(&mut self, records: &[Record]) {
+        let mut batch = self.database.batch().durability(Some(fjall::PersistMode::SyncData));
+        for record in records {
+            batch.insert(&self.log, self.next.to_be_bytes(), &*record.entry);
+            self.next += 1;
+        }
+        batch.commit().expect("it commits");
+    }
+
+    fn entries(&mut self) -> Vec<Vec<u8>> {
+        self.log.iter().map(|row| row.into_inner().expect("it is there").1.to_vec()).collect()
+    }
+}
