@@ -15,11 +15,12 @@ use crate::{
     code::Code,
     effect::{Effect, FileAction},
     gate::{Granted, Permit},
-    kernel::{Kernel, Next, UnderWay},
+    kernel::Kernel,
     reply::Failure,
     request::{HttpRequest, Request},
     session::Session,
     toolbox::run_limits,
+    under_way::{Next, UnderWay},
 };
 
 /// Tokens of completion where neither the request nor the policy names a limit.

@@ -59,6 +59,7 @@ pub mod stream;
 mod time;
 mod toolbox;
 mod types;
+mod under_way;
 pub mod wire;
 
 pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};

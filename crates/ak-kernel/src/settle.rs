@@ -11,10 +11,11 @@ use crate::{
     code::Code,
     effect::{Completion, Step, Verdict},
     gate::Ruling,
-    kernel::{Kernel, UnderWay},
+    kernel::Kernel,
     question::Question,
     reply::{Failure, Reply},
     request::Request,
+    under_way::UnderWay,
 };
 
 impl Kernel {
