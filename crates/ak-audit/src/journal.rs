@@ -119,6 +119,8 @@ pub struct Journal<D> {
     index: Index,
     /// Bytes allocated to the last segment.
     allocated: u64,
+    /// Bytes of records that were promised room.
+    promised: u64,
     /// Chain and tree with what is buffered.
     chain: Chain,
     tree: TiledTree,
@@ -205,6 +207,7 @@ impl<D: Disk> Journal<D> {
             segments: recovery.segments,
             index: recovery.index,
             allocated,
+            promised: 0,
             chain: recovery.chain,
             durable: recovery.chain.next,
             durable_root: report.root,

@@ -1,18 +1,19 @@
-//! Group commit: whoever comes to the log first writes the records of all who wait, with one sync.
+//! Group commit: one caller leads and writes the records of all who wait, with one sync.
 //!
-//! The kernel and the log have a lock each. While one thread holds the log to sync it, others dispatch; their records
-//! gather in the kernel, and the next to hold the log writes them all. Whoever then finds nothing to write was served.
+//! The kernel and the log have a lock each. While the leader syncs the log, others dispatch; their records gather in
+//! the kernel. After each sync one of those who came meanwhile leads the next, so that nobody serves others for long.
+//!
+//! Nothing is dispatched before there is room in the log for all records that may come of it: a full disk refuses, and
+//! what was admitted before goes on.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, mpsc::Sender},
 };
 
-use ak_kernel::{
-    Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, Session, Ticket, Verdict,
-};
+use ak_kernel::{Code, Effect, Failure, Kernel, Outcome, Output, Record, Request, Session, Ticket, Verdict};
 
-use crate::log::Log;
+use crate::{clock, log::Log};
 
 /// A kernel and its log.
 pub(crate) struct Ledger {
@@ -25,14 +26,33 @@ pub(crate) struct Ledger {
 pub(crate) struct State {
     pub(crate) kernel: Kernel,
     /// By the `seq` of the request's record.
-    waiting: BTreeMap<u64, Sender<Event>>,
-    pub(crate) verdicts: BTreeMap<Ticket, Verdict>,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Bytes of records that may yet come of all who wait.
+    needed: u64,
+    /// Bytes of records for which the log has room.
+    room: u64,
+    /// Who waits for the answer to a step.
+    asking: BTreeMap<Ticket, Sender<Verdict>>,
+    /// Whether somebody leads.
+    led: bool,
     /// Why nothing can be done any more.
     pub(crate) stopped: Option<Failure>,
 }
 
+struct Waiting {
+    sender: Sender<Event>,
+    needed: u64,
+}
+
+/// Room is asked for in steps of so many bytes, so that few calls ask.
+const ROOM_STEP_BYTES: u64 = 1 << 20;
+/// Room that only the owner's requests take: on a full disk policies can be replaced and grants revoked.
+const OWNER_ROOM_BYTES: u64 = 128 << 10;
+
 /// What a caller waits for.
 pub(crate) enum Event {
+    /// It is its turn to lead.
+    Lead,
     /// Its effect may happen; what comes of it goes through the sender.
     Perform(Ticket, Effect, Sender<Event>),
     /// A piece of a streamed answer.
@@ -44,7 +64,9 @@ impl Ledger {
     /// Takes a kernel whose records so far are in `log`.
     pub(crate) fn new(kernel: Kernel, log: Log) -> Ledger {
         let stopped = log.refusal();
-        let state = State { kernel, waiting: BTreeMap::new(), verdicts: BTreeMap::new(), stopped };
+        let room = log.room();
+        let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
+        let state = State { kernel, waiting, needed: 0, room, asking, led: false, stopped };
         Ledger { log: Mutex::new(log), state: Mutex::new(state) }
     }
 
@@ -56,25 +78,69 @@ impl Ledger {
         self.log.lock().map_err(|_| panicked())
     }
 
-    /// Makes durable what is recorded, and releases what rests on it. When it returns, both is done for every record
-    /// that was there when it was called, be it by another thread.
+    /// Makes a request, whose events go to `sender` once they are committed.
+    ///
+    /// # Errors
+    /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped.
+    pub(crate) fn dispatch(
+        &self,
+        session: Session,
+        request: &Request,
+        sender: Sender<Event>,
+    ) -> Result<(), Failure> {
+        let mut state = self.state()?;
+        if state.needed_with(request)? <= state.room {
+            return state.dispatch(session, request, sender);
+        }
+        drop(state);
+        let mut log = self.log()?;
+        let mut state = self.state()?;
+        let needed = state.needed_with(request)?;
+        let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
+        state.room = log.room();
+        let reserve = if session.is_owner() { OWNER_ROOM_BYTES } else { 0 };
+        if needed > state.room.saturating_add(reserve) {
+            return Err(Failure::new(Code::LogFull, "the disk has no room for the record; nothing was done"));
+        }
+        state.dispatch(session, request, sender)
+    }
+
+    /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
+    /// another leads already.
     pub(crate) fn commit(&self) {
-        let Ok(mut log) = self.log() else { return };
-        let records: Vec<Record> = match self.state() {
-            Ok(mut state) if state.stopped.is_none() => {
-                std::iter::from_fn(|| state.kernel.poll_record()).collect()
-            }
+        match self.state() {
+            Ok(mut state) if !state.led => state.led = true,
             Ok(_) | Err(_) => return,
-        };
-        let Some(seq) = records.last().map(|record| record.seq) else { return };
-        let written = log.append(records);
-        let Ok(mut state) = self.state() else { return };
-        match written {
-            Ok(()) => state.release(seq),
-            Err(error) => {
-                // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
-                let message = format!("the journal could not be written, reopen the kernel: {error}");
-                state.stop(Failure::new(Code::UnknownOutcome, message));
+        }
+        self.lead();
+    }
+
+    /// Makes durable what is recorded, and releases what rests on it, until nothing is left or another takes over.
+    pub(crate) fn lead(&self) {
+        let leading = Leading(self);
+        let Ok(mut log) = self.log() else { return };
+        loop {
+            let Ok(mut state) = self.state() else { return };
+            let records: Vec<Record> = std::iter::from_fn(|| state.kernel.poll_record()).collect();
+            let Some(seq) = records.last().map(|record| record.seq).filter(|_| state.stopped.is_none())
+            else {
+                state.led = false;
+                return std::mem::forget(leading);
+            };
+            drop(state);
+            let written = log.append(records);
+            let Ok(mut state) = self.state() else { return };
+            state.room = log.room();
+            match written {
+                Ok(()) => state.release(seq),
+                Err(error) => {
+                    // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
+                    let message = format!("the journal could not be written, reopen the kernel: {error}");
+                    state.stop(Failure::new(Code::UnknownOutcome, message));
+                }
+            }
+            if state.hand_over(seq) {
+                return std::mem::forget(leading);
             }
         }
     }
@@ -91,11 +157,41 @@ impl Ledger {
     }
 }
 
+/// The thread that leads. Should it die, nobody waits for it in vain.
+struct Leading<'a>(&'a Ledger);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        match self.0.state.lock() {
+            Ok(mut state) => state.stop(panicked()),
+            Err(poisoned) => poisoned.into_inner().stop(panicked()),
+        }
+    }
+}
+
 impl State {
-    /// Makes a request, whose outcome goes to `waiting` once it is committed.
-    pub(crate) fn dispatch(&mut self, now: Now, session: Session, request: Request, waiting: Sender<Event>) {
-        let call = self.kernel.dispatch(now, session, request);
-        self.waiting.insert(call.seq(), waiting);
+    /// Bytes of records that may come of all who wait and of this request.
+    fn needed_with(&self, request: &Request) -> Result<u64, Failure> {
+        match &self.stopped {
+            Some(failure) => Err(failure.clone()),
+            // Without a disk there is room for everything, and no need to look.
+            None if self.room == u64::MAX => Ok(0),
+            None => Ok(self.needed.saturating_add(self.kernel.record_bytes_max(request))),
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        session: Session,
+        request: &Request,
+        sender: Sender<Event>,
+    ) -> Result<(), Failure> {
+        let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
+        let needed = self.needed_with(request)?.saturating_sub(self.needed);
+        let call = self.kernel.dispatch(now, session, request.clone());
+        self.waiting.insert(call.seq(), Waiting { sender, needed });
+        self.needed = self.needed.saturating_add(needed);
+        Ok(())
     }
 
     /// Releases what rests on the records up to `seq`. A caller that is gone needs no reply.
@@ -104,28 +200,47 @@ impl State {
         while let Some(output) = self.kernel.poll_output() {
             match output {
                 Output::Reply(call, outcome) => {
-                    if let Some(waiting) = self.waiting.remove(&call.seq()) {
-                        let _ = waiting.send(Event::Ended(outcome));
+                    if let Some(Waiting { sender, needed }) = self.waiting.remove(&call.seq()) {
+                        self.needed = self.needed.saturating_sub(needed);
+                        let _ = sender.send(Event::Ended(outcome));
                     }
                 }
                 Output::Perform(ticket, effect) => {
                     // A caller waits at least until its effect is let out.
-                    if let Some(waiting) = self.waiting.get(&ticket.cause()) {
-                        let _ = waiting.send(Event::Perform(ticket, effect, waiting.clone()));
+                    if let Some(Waiting { sender, .. }) = self.waiting.get(&ticket.cause()) {
+                        let _ = sender.send(Event::Perform(ticket, effect, sender.clone()));
                     }
                 }
                 Output::Resume(ticket, verdict) => {
-                    self.verdicts.insert(ticket, verdict);
+                    // A verdict that nobody asked for, as when the time is over, ends with its effect.
+                    if let Some(asking) = self.asking.remove(&ticket) {
+                        let _ = asking.send(verdict);
+                    }
                 }
             }
+        }
+    }
+
+    /// Has someone lead whose record is not durable yet, and who does nothing but wait for that.
+    fn hand_over(&self, committed: u64) -> bool {
+        let mut waiting = self.waiting.range(committed + 1..);
+        waiting.any(|(_, waiting)| waiting.sender.send(Event::Lead).is_ok())
+    }
+
+    /// Where the answer to the next step of an effect goes.
+    pub(crate) fn expect(&mut self, ticket: Ticket, verdict: Sender<Verdict>) {
+        // Who stopped answers nobody: the sender ends here.
+        if self.stopped.is_none() {
+            self.asking.insert(ticket, verdict);
         }
     }
 
     /// Fails everyone who waits, and whoever comes.
     pub(crate) fn stop(&mut self, failure: Failure) {
         for waiting in std::mem::take(&mut self.waiting).into_values() {
-            let _ = waiting.send(Event::Ended(Err(failure.clone())));
+            let _ = waiting.sender.send(Event::Ended(Err(failure.clone())));
         }
+        self.asking.clear();
         self.stopped.get_or_insert(failure);
     }
 }

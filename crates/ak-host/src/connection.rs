@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ak_audit::Disk;
 use ak_json::Text;
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, Session};
 
@@ -84,16 +85,29 @@ impl Connection {
         }
     }
 
+    /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, in place of
+    /// [`Options::state_dir`].
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_on(disk: impl Disk + Send + 'static, options: &Options) -> Result<Connection, Failure> {
+        Connection::around(Log::open_on(Box::new(disk), fresh_kernel)?, options)
+    }
+
     fn embed(options: &Options) -> Result<Connection, Failure> {
+        let kernel_and_log = match &options.state_dir {
+            None => (fresh_kernel()?, Log::in_memory()),
+            Some(directory) => Log::open(directory, fresh_kernel)?,
+        };
+        Connection::around(kernel_and_log, options)
+    }
+
+    fn around((kernel, log): (Kernel, Log), options: &Options) -> Result<Connection, Failure> {
         let protected: Vec<PathBuf> = [&options.state_dir, &options.policy, &options.token_file]
             .into_iter()
             .flatten()
             .cloned()
             .collect();
-        let (kernel, log) = match &options.state_dir {
-            None => (Kernel::new(now()?, Config::default()), Log::in_memory()),
-            Some(directory) => Log::open(directory, || Ok(Kernel::new(now()?, Config::default())))?,
-        };
         let unusable = |error: std::io::Error| {
             Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"))
         };
@@ -194,6 +208,7 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     }
 }
 
-fn now() -> Result<ak_kernel::Now, Failure> {
-    clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
+fn fresh_kernel() -> Result<Kernel, Failure> {
+    let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
+    Ok(Kernel::new(now, Config::default()))
 }

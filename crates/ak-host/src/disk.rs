@@ -15,6 +15,9 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 /// The name of the file whose lock is the right to write.
 const LOCK_FILE: &str = "lock";
 
+/// How much is written at a time where space is allocated.
+const ZEROS_BYTES: usize = 1 << 20;
+
 /// A directory, its files opened once and kept open.
 #[derive(Debug)]
 pub struct FileDisk {
@@ -99,11 +102,20 @@ impl Disk for FileDisk {
             return Ok(());
         }
         match fallocate(&*file, FallocateFlags::empty(), before, length - before) {
-            Ok(()) => Ok(()),
-            // File systems without preallocation: the space is taken when it is written.
-            Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(length).map_err(failed),
-            Err(errno) => Err(failed(errno.into())),
+            // File systems without preallocation: the space is taken when the zeros are written.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(failed(errno.into())),
         }
+        // Blocks that were never written would each cost a commit of the file system's own journal later on, with every
+        // sync of a batch; written at once, they cost one.
+        let zeros = vec![0; ZEROS_BYTES];
+        let mut at = before;
+        while at < length {
+            let count = usize::try_from(length - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+            file.write_all_at(&zeros[..count], at).map_err(failed)?;
+            at += count as u64;
+        }
+        Ok(())
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

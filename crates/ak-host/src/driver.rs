@@ -77,20 +77,15 @@ impl Driver {
         on_chunk: &mut dyn FnMut(&str) -> bool,
     ) -> Outcome {
         let (sender, receiver) = channel();
-        {
-            let mut state = self.state()?;
+        let admitted = self.shared.ledger.dispatch(session, &request, sender);
+        if let Err(failure) = admitted {
             // A log that was found damaged can still be verified; nothing else is possible.
-            if let Some(failure) = state.stopped.clone() {
-                drop(state);
-                return match request {
-                    Request::AuditVerify if session.is_owner() => {
-                        Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
-                    }
-                    _ => Err(failure),
-                };
-            }
-            let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
-            state.dispatch(now, session, request, sender);
+            return match request {
+                Request::AuditVerify if failure.code == Code::LogCorrupt && session.is_owner() => {
+                    Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
+                }
+                _ => Err(failure),
+            };
         }
         self.shared.ledger.commit();
         self.wait(&receiver, on_chunk)
@@ -100,6 +95,7 @@ impl Driver {
     fn wait(&self, receiver: &Receiver<Event>, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
         loop {
             match receiver.recv() {
+                Ok(Event::Lead) => self.shared.ledger.lead(),
                 Ok(Event::Perform(ticket, effect, sender)) => self.perform(ticket, effect, sender),
                 Ok(Event::Chunk(chunk)) => {
                     if !on_chunk(&chunk) {
@@ -207,10 +203,6 @@ impl Driver {
     /// Hands the end of an effect to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion) {
         self.feed(|kernel, now| kernel.complete(now, ticket, completion));
-        if let Ok(mut state) = self.state() {
-            // A verdict that nobody asked for, as when the time is over, ends with its effect.
-            state.verdicts.remove(&ticket);
-        }
     }
 
     fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
@@ -235,9 +227,12 @@ pub(crate) struct Asker {
 impl Asker {
     /// Puts a step to the kernel. Without an answer the effect stops.
     pub(crate) fn ask(&self, step: Step) -> Verdict {
+        let (sender, receiver) = channel();
+        if let Ok(mut state) = self.driver.state() {
+            state.expect(self.ticket, sender);
+        }
         self.driver.feed(|kernel, now| kernel.progress(now, self.ticket, step));
-        let verdict = self.driver.state().ok().and_then(|mut state| state.verdicts.remove(&self.ticket));
-        verdict.unwrap_or_else(|| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
+        receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
     }
 
     /// Hands a piece of the answer to the caller; false when the caller is gone.

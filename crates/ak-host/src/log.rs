@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, path::Path};
 
 use ak_audit::{
-    Journal, JournalError,
+    Disk, Journal, JournalError,
     journal::{self, Genesis},
 };
 use ak_json::{Value, object};
@@ -16,12 +16,15 @@ pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
 /// The journal's place in the state directory.
 pub const JOURNAL_DIRECTORY: &str = "journal";
 
+/// Whatever disk a journal stands on.
+pub(crate) type BoxedDisk = Box<dyn Disk + Send>;
+
 /// The records of one kernel, in order.
 pub(crate) enum Log {
     /// They end with the process.
     Memory { records: VecDeque<Record>, bytes: usize },
     /// They are synced before anything rests on them.
-    Durable(Box<Journal<FileDisk>>),
+    Durable(Box<Journal<BoxedDisk>>),
     /// What was found on disk is damaged or does not follow: nothing is added to it.
     Damaged { followed: u64, first_bad: u64, reason: String },
     /// The kernel is closed.
@@ -41,11 +44,23 @@ impl Log {
         directory: &Path,
         fresh: impl FnOnce() -> Result<Kernel, Failure>,
     ) -> Result<(Kernel, Log), Failure> {
-        let unusable = |error: String| {
+        let within = |error: String| {
             Failure::new(Code::Io, format!("state directory {}: {error}", directory.display()))
         };
         let disk =
-            FileDisk::new(&directory.join(JOURNAL_DIRECTORY)).map_err(|error| unusable(error.to_string()))?;
+            FileDisk::new(&directory.join(JOURNAL_DIRECTORY)).map_err(|error| within(error.to_string()))?;
+        Log::open_on(Box::new(disk), fresh).map_err(|failure| within(failure.message))
+    }
+
+    /// Opens the journal on a disk and re-executes it; `fresh` makes the kernel of a new journal.
+    ///
+    /// # Errors
+    /// When the disk cannot be used, or another kernel uses it.
+    pub(crate) fn open_on(
+        disk: BoxedDisk,
+        fresh: impl FnOnce() -> Result<Kernel, Failure>,
+    ) -> Result<(Kernel, Log), Failure> {
+        let unusable = |error: String| Failure::new(Code::Io, error);
         let entropy = clock::now().map_err(|error| unusable(error.to_string()))?.entropy;
         let mut genesis =
             Genesis { id: [0; 16], meta: object! { "semantics": SEMANTICS_VERSION }.to_json().into_bytes() };
@@ -102,10 +117,27 @@ impl Log {
             Log::Durable(journal) => {
                 let entries =
                     new.into_iter().map(|record| ak_audit::Record { entry: record.leaf, body: record.body });
-                journal.append(&entries.collect::<Vec<_>>())?;
+                // Room was promised before anything was dispatched.
+                journal.append_reserved(&entries.collect::<Vec<_>>())?;
                 journal.sync().map(|_| ())
             }
             Log::Damaged { .. } | Log::Closed => Err(JournalError::ReadOnly),
+        }
+    }
+
+    /// For how many bytes of records there is room without asking the disk for more.
+    pub(crate) fn room(&self) -> u64 {
+        match self {
+            Log::Durable(journal) => journal.room(),
+            Log::Memory { .. } | Log::Damaged { .. } | Log::Closed => u64::MAX,
+        }
+    }
+
+    /// Asks the disk for room for so many bytes of records.
+    pub(crate) fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
+        match self {
+            Log::Durable(journal) => journal.promise(bytes),
+            Log::Memory { .. } | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
     }
 
@@ -134,7 +166,7 @@ impl Log {
     }
 }
 
-fn read(journal: &Journal<FileDisk>) -> Result<Vec<Record>, JournalError> {
+fn read(journal: &Journal<impl Disk>) -> Result<Vec<Record>, JournalError> {
     let records = journal.records(0..u64::MAX);
     records
         .map(|found| {
@@ -146,7 +178,7 @@ fn read(journal: &Journal<FileDisk>) -> Result<Vec<Record>, JournalError> {
 }
 
 /// Feeds a whole journal to a new kernel. Gives the first entry that does not follow, and why.
-fn re_execute(journal: &Journal<FileDisk>, tools: Tools) -> (Replay, Option<(u64, String)>) {
+fn re_execute(journal: &Journal<impl Disk>, tools: Tools) -> (Replay, Option<(u64, String)>) {
     let mut replay = Replay::new(tools);
     for found in journal.records(0..u64::MAX) {
         let fed = match found {

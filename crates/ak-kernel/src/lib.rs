@@ -52,6 +52,7 @@ mod record;
 mod replay;
 mod reply;
 mod request;
+mod room;
 mod search;
 mod session;
 mod settle;

@@ -1,6 +1,6 @@
 //! What the journal needs of a disk.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// A directory of files, held by one journal.
 ///
@@ -67,6 +67,44 @@ pub trait Disk {
     /// # Errors
     /// When one may be lost.
     fn sync_dir(&mut self) -> Result<(), DiskError>;
+}
+
+impl<D: Disk + ?Sized> Disk for Box<D> {
+    fn lock(&mut self) -> Result<(), DiskError> {
+        (**self).lock()
+    }
+
+    fn list(&self) -> Result<Vec<String>, DiskError> {
+        (**self).list()
+    }
+
+    fn length(&self, name: &str) -> Result<u64, DiskError> {
+        (**self).length(name)
+    }
+
+    fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        (**self).read(name, offset, buffer)
+    }
+
+    fn allocate(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
+        (**self).allocate(name, length)
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        (**self).write(name, offset, bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), DiskError> {
+        (**self).sync(name)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        (**self).remove(name)
+    }
+
+    fn sync_dir(&mut self) -> Result<(), DiskError> {
+        (**self).sync_dir()
+    }
 }
 
 /// Why a disk did not do as asked.

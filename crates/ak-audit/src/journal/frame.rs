@@ -68,17 +68,21 @@ pub(crate) enum Frame<'a> {
 pub(crate) fn push(out: &mut Vec<u8>, salt: Salt, offset: u64, kind: u8, payload: &[&[u8]]) {
     let length = payload.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
     // Callers keep to PAYLOAD_BYTES_MAX, which fits.
-    let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let mut digest = CRC.digest();
-    digest.update(&salt.0);
-    digest.update(&offset.to_le_bytes());
-    digest.update(&length);
-    digest.update(&[kind]);
-    payload.iter().for_each(|part| digest.update(part));
-    out.extend_from_slice(&digest.finalize().to_le_bytes());
-    out.extend_from_slice(&length);
-    out.push(kind);
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, a, b, c, d, kind]);
     payload.iter().for_each(|part| out.extend_from_slice(part));
+    if let Some((crc, covered)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut()) {
+        *crc = checksum(salt, offset, covered).to_le_bytes();
+    }
+}
+
+/// Of what stands behind the checksum in the frame at `offset`.
+fn checksum(salt: Salt, offset: u64, covered: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update([salt.0, offset.to_le_bytes()].as_flattened());
+    digest.update(covered);
+    digest.finalize()
 }
 
 pub(crate) fn push_record(out: &mut Vec<u8>, salt: Salt, offset: u64, entry: &[u8], body: &[u8]) {
@@ -107,11 +111,7 @@ pub(crate) fn frame_length(head: &[u8; FRAME_HEAD_BYTES]) -> Option<usize> {
 /// The kind and payload of the whole frame in `bytes`, if its checksum holds.
 pub(crate) fn open(bytes: &[u8], salt: Salt, offset: u64) -> Option<(u8, &[u8])> {
     let (crc, rest) = bytes.split_first_chunk::<4>()?;
-    let mut digest = CRC.digest();
-    digest.update(&salt.0);
-    digest.update(&offset.to_le_bytes());
-    digest.update(rest);
-    if digest.finalize() != u32::from_le_bytes(*crc) {
+    if checksum(salt, offset, rest) != u32::from_le_bytes(*crc) {
         return None;
     }
     let (head, payload) = rest.split_first_chunk::<5>()?;

@@ -91,6 +91,27 @@ impl<D: Disk> Journal<D> {
         Ok(self.chain.next)
     }
 
+    /// Promises room for so many bytes of records (see [`Record::len`]) from now on, [`Journal::append_reserved`]'s
+    /// reserve besides, so that appending and syncing them finds it. Only the last promise counts.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] when there is not so much space: then [`Journal::room`] tells what there is.
+    pub fn promise(&mut self, bytes: u64) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.make_room(bytes, self.options.reserve_bytes)?;
+        self.promised = bytes;
+        Ok(())
+    }
+
+    /// For how many bytes of records there is room already, the reserve not counted.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let end = self.segments.last().map_or(0, |segment| segment.end);
+        let closing = (COMMIT_BYTES + MARK_BYTES) as u64;
+        let taken = [self.buffer.len() as u64, closing, self.options.reserve_bytes];
+        self.allocated.saturating_sub(taken.iter().fold(end, |sum, part| sum.saturating_add(*part)))
+    }
+
     /// Sees to it that `bytes` more can be written, with the frames that close a batch, and `reserve` stays free.
     fn make_room(&mut self, bytes: u64, reserve: u64) -> Result<(), JournalError> {
         let Some(segment) = self.segments.last() else { return Err(JournalError::ReadOnly) };
@@ -170,7 +191,7 @@ impl<D: Disk> Journal<D> {
         let header = Header { genesis: self.genesis.clone(), chain: self.chain, tree: self.tree.edge() };
         let first = self.chain.next;
         let name = segment::name(first);
-        let length = HEADER_BYTES.saturating_add(self.options.allocation_bytes);
+        let length = HEADER_BYTES.saturating_add(self.options.allocation_bytes).saturating_add(self.promised);
         let begun =
             self.disk.allocate(&name, length).and_then(|()| self.disk.write(&name, 0, &header.encode()));
         if let Err(error) = begun {

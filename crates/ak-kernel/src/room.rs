@@ -1,0 +1,32 @@
+//! How much room in the journal a request may need, so that it can be found before anything happens.
+
+use crate::{kernel::Kernel, request::Request};
+
+/// What a record takes beside what its input holds: entry, frame, names of members.
+const RECORD_BYTES: u64 = 2 << 10;
+/// How many steps an effect is expected to take at most: addresses, redirects.
+const STEPS: u64 = 32;
+
+impl Kernel {
+    /// Bytes that the records of a request take in a journal at most: the decision, and for an effect its steps and
+    /// its outcome. A host that finds no such room answers LOG_FULL and does not dispatch.
+    pub fn record_bytes_max(&self, request: &Request) -> u64 {
+        // Bytes travel in base64url: four characters for three.
+        let encoded = |bytes: u64| bytes.saturating_add(bytes / 3).saturating_add(STEPS * RECORD_BYTES);
+        let outcome = match request {
+            Request::FsRead { bytes_max, .. } => encoded((*bytes_max).min(self.config.input_bytes_max)),
+            Request::Http(http) => encoded(http.response_bytes_max.min(self.config.response_bytes_max)),
+            // Each chunk is a step of its own, and has at least a token.
+            Request::Inference { .. } => encoded(self.config.response_bytes_max),
+            Request::Call { .. } => encoded(self.config.tool_output_bytes_max),
+            Request::FsList { .. } => encoded(self.config.input_bytes_max),
+            Request::FsWrite { .. }
+            | Request::FsStat { .. }
+            | Request::FsDelete { .. }
+            | Request::AuditVerify => encoded(RECORD_BYTES),
+            // What is answered at once has no record but the decision.
+            _ => 0,
+        };
+        RECORD_BYTES.saturating_add(request.args().json_len() as u64).saturating_add(outcome)
+    }
+}
