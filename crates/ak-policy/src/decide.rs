@@ -72,7 +72,8 @@ impl<'p> Decision<'p> {
         self.rule.map(|rule| &*rule.id)
     }
 
-    /// For a permit over files: the deepest directory that holds everything the permitting pattern matches.
+    /// For a permit over files: the deepest directory that holds everything the permitting pattern matches. For an
+    /// ask the same of the pattern that asks: what an approval of the request grants.
     pub fn granted_root(&self) -> Option<&'p str> {
         self.target?.root.as_deref()
     }
@@ -166,11 +167,16 @@ impl Policy {
                 Effect::Ask => Verdict::Ask,
                 Effect::Permit => Verdict::Permit,
             };
-            if rule.effect == Effect::Permit {
-                decision.target = Some(target);
-                decision.grant = rule.grant;
-            } else {
-                decision.args_path = rule.witness(facts);
+            match rule.effect {
+                Effect::Permit => {
+                    decision.target = Some(target);
+                    decision.grant = rule.grant;
+                }
+                Effect::Ask => {
+                    decision.target = Some(target);
+                    decision.args_path = rule.witness(facts);
+                }
+                Effect::Forbid => decision.args_path = rule.witness(facts),
             }
         } else if let Some((rule, target, state)) = lapsed {
             decision.rule = at((rule, target)).map(|(rule, _)| rule);

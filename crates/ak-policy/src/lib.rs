@@ -94,7 +94,7 @@ pub use limit::{Amount, Charge, LimitError, LimitId, LimitReservation, LimitTabl
 pub use lint::{Concern, Remark};
 pub use policy::Policy;
 pub use query::Query;
-pub use rate::Rate;
+pub use rate::{Rate, RateError};
 pub use record::Recorder;
 pub use rule::Effect;
 pub use target::{

@@ -11,10 +11,10 @@ pub struct Rate {
     per_us: u64,
 }
 
-/// A text that is no rate or period.
+/// A text that is no rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a rate such as '10/min'")]
-pub(crate) struct RateError;
+pub struct RateError;
 
 /// The units of time, in µs, the smallest first.
 const UNITS: [(&[&str], u64); 5] = [
@@ -52,7 +52,10 @@ impl fmt::Display for Period {
 
 impl Rate {
     /// Reads `10/min`, `1/24h`, `5/s`.
-    pub(crate) fn parse(text: &str) -> Result<Self, RateError> {
+    ///
+    /// # Errors
+    /// [`RateError`] where the text is not a count and a period in `ms`, `s`, `min`, `h` or `d`.
+    pub fn parse(text: &str) -> Result<Self, RateError> {
         let (count, period) = text.split_once('/').ok_or(RateError)?;
         let plain = count.bytes().all(|byte| byte.is_ascii_digit());
         let count = count.parse().ok().filter(|_| plain).ok_or(RateError)?;

@@ -417,6 +417,15 @@ fn a_permit_over_files_names_its_root() {
 }
 
 #[test]
+fn an_ask_over_files_names_the_root_that_an_approval_grants() {
+    let rule = "[[rule]]\neffect = \"ask\"\noperation = \"fs.write\"\ntarget = \"/tmp/agent/**\"\n";
+    let policy = policy(&format!("{rule}[fs]\nwrite = [\"/**\"]"));
+    let target = Target::path("/tmp/agent/x/y").unwrap();
+    let decision = policy.decide(&Query::new("main", Action::FsWrite, &target));
+    assert_eq!((decision.verdict, decision.granted_root()), (Verdict::Ask, Some("/tmp/agent")));
+}
+
+#[test]
 fn an_explanation_names_the_rule_and_the_place() {
     let policy = policy(
         r#"

@@ -145,9 +145,17 @@ proptest! {
             }
             for (id, _, lives) in &made {
                 prop_assert_eq!(table.check(*id, &query, &RUN, &[]).is_ok(), *lives);
+                prop_assert_eq!(table.contains(*id), *lives);
             }
             prop_assert_eq!(table.len(), made.iter().filter(|(.., lives)| *lives).count());
         }
+    }
+
+    #[test]
+    fn an_authority_survives_its_bytes(authority in authority(), more in any::<u8>()) {
+        let bytes = authority.to_bytes();
+        prop_assert_eq!(Authority::from_bytes(&bytes), Some(authority));
+        prop_assert_eq!(Authority::from_bytes(&[bytes.as_slice(), &[more]].concat()), None);
     }
 
     #[test]

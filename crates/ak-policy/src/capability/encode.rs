@@ -112,6 +112,20 @@ fn split_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u16::from_le_bytes(*length).into())
 }
 
+impl Authority {
+    /// The caveats as the one block that says the same.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(self, &mut bytes);
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave, of at most [`CAVEATS_MAX`] caveats; `None` for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+}
+
 /// Reads the caveats of one block; `None` for anything but what [`write`] gives.
 pub(super) fn read(mut bytes: &[u8]) -> Option<Authority> {
     let mut caveats = Vec::with_capacity(8);

@@ -189,6 +189,11 @@ impl CapTable {
         core::iter::successors(first, |(_, held)| held.parent.and_then(|id| Some((id, self.held(id)?))))
     }
 
+    /// Whether the capability is there: it was made, and not revoked since.
+    pub fn contains(&self, id: CapId) -> bool {
+        self.held(id).is_some()
+    }
+
     /// What a capability allows, counts aside: its own caveats and those of all its ancestors.
     pub fn authority(&self, id: CapId) -> Option<Authority> {
         self.held(id)?;
