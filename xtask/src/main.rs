@@ -3,13 +3,17 @@
 //! - `demo`: builds the Python package into a private environment and runs the five examples
 //! - `test`: everything that is tested
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
+//! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
+//! - `nightly`: tests further and from another seed, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
 
 mod ak;
 mod bench;
 mod demo;
 mod examples;
+mod fuzz;
 mod image;
+mod nightly;
 mod python;
 mod run;
 mod test;
@@ -21,7 +25,12 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo             build the Python package into target/venv and run the five examples
   test             formatting, lints, documentation, Rust tests, the bare-metal image, Python tests, examples
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
+  fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
+  nightly          test further and from another seed, fuzz every target for 10 minutes, run every bench
   bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md";
+
+/// How long a target is fuzzed where nothing is said.
+const FUZZ_SECONDS: u64 = 60;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +40,13 @@ fn main() -> ExitCode {
         ["test"] => test::test(),
         ["image"] => image::image(None),
         ["image", journal] => image::image(Some(journal.as_ref())),
+        ["fuzz"] => fuzz::fuzz(None, FUZZ_SECONDS),
+        ["fuzz", name] => fuzz::fuzz(Some(name), FUZZ_SECONDS),
+        ["fuzz", name, seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::fuzz(Some(name), seconds),
+            Err(_) => Err(format!("{seconds:?} is no number of seconds")),
+        },
+        ["nightly"] => nightly::nightly(),
         ["bench", name] => bench::bench(name, false),
         ["bench", name, "--save"] => bench::bench(name, true),
         _ => {

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: everything that is tested.
 
-use std::time::Instant;
+use std::{process::Command, time::Instant};
 
 use crate::{
-    ak, examples, image, python,
+    ak, examples, fuzz, image, python,
     run::{Result, cargo, root, run, target_dir},
 };
 
@@ -12,11 +12,12 @@ const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "ak-image"];
 
 type Stage = (&'static str, fn() -> Result);
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     ("formatting", formatting),
     ("lints", lints),
     ("documentation", documentation),
     ("Rust tests", rust_tests),
+    ("fuzz targets, a slice", fuzz::slice),
     ("bare-metal image", || image::image(None)),
     ("Python tests", python_tests),
     ("examples, embedded", examples::embedded),
@@ -62,15 +63,20 @@ const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "20261123");
 fn rust_tests() -> Result {
     // The Python module is tested from Python; without Python around it, it would not link.
     let mut tests = cargo(&["test", "--no-fail-fast", "--workspace", "--exclude", "authority-nanos-python"]);
-    let vectors = root().join("../shared/vectors");
-    if std::env::var_os("AK_VECTORS").is_none() && vectors.is_dir() {
-        tests.env("AK_VECTORS", vectors);
-    }
+    with_vectors(&mut tests);
     if std::env::var_os(SEED.0).is_none() {
         println!("property tests start from {}={}", SEED.0, SEED.1);
         tests.env(SEED.0, SEED.1);
     }
     run(&mut tests)
+}
+
+/// Names the third-party vectors where they lie beside the checkout and nobody named others.
+pub(crate) fn with_vectors(tests: &mut Command) {
+    let vectors = root().join("../shared/vectors");
+    if std::env::var_os("AK_VECTORS").is_none() && vectors.is_dir() {
+        tests.env("AK_VECTORS", vectors);
+    }
 }
 
 /// Types and behaviour; with the other forms of the kernel at hand, the tests go through them too.

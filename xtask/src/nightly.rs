@@ -1,0 +1,39 @@
+//! `cargo xtask nightly`: what takes too long for every change.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::{
+    bench, fuzz,
+    run::{Result, cargo, run},
+    test,
+};
+
+/// How much further the tests go than by default: cases of each property, decisions compared with the naive evaluator,
+/// crash images of the journal, kills of a process that writes one.
+const FURTHER: [(&str, &str); 4] = [
+    ("PROPTEST_CASES", "4096"),
+    ("AK_PAIRS", "1000000"),
+    ("AK_CRASH_IMAGES", "1000000"),
+    ("AK_KILLS", "2000"),
+];
+
+/// How long each target is fuzzed.
+const FUZZ_SECONDS: u64 = 600;
+
+/// The tests from another seed and further, every fuzz target, every bench.
+pub(crate) fn nightly() -> Result {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    println!("==> tests, further: PROPTEST_RNG_SEED={seed}");
+    let mut tests = cargo(&["test", "--release", "--no-fail-fast", "--workspace"]);
+    tests.args(["--exclude", "authority-nanos-python", "--exclude", "ak-image"]);
+    tests.env("PROPTEST_RNG_SEED", seed.to_string()).envs(FURTHER);
+    test::with_vectors(&mut tests);
+    let mut failed = Vec::new();
+    failed.extend(run(&mut tests).err());
+    failed.extend(fuzz::fuzz(None, FUZZ_SECONDS).err());
+    for name in bench::BENCHES {
+        println!("==> bench {name}");
+        failed.extend(bench::bench(name, false).err());
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
