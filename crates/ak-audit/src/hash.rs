@@ -1,13 +1,17 @@
 //! The three hashes everything else is made of.
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, block_api::compress256};
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
 /// The hash that stands where nothing is: before the first entry, and for a thing that is absent.
 pub const ZERO_HASH: Hash = [0; 32];
+
+/// What SHA-256 starts from, FIPS 180-4 §5.3.3.
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// RFC 6962 §2.1, `SHA-256(0x00 ‖ entry)`: the leaf of the tree and the link of the chain at once.
 #[must_use]
@@ -18,7 +22,19 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
 /// RFC 6962 §2.1, `SHA-256(0x01 ‖ left ‖ right)`: an inner node of the tree.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new().chain_update([0x01]).chain_update(left).chain_update(right).finalize().into()
+    // With its padding (FIPS 180-4 §5.1.1: one bit, zeros, the length of 65 bytes in bits) it fills two blocks exactly,
+    // and need not pass through a buffer.
+    let mut message = [0; 128];
+    message[0] = 0x01;
+    message[1..33].copy_from_slice(left);
+    message[33..65].copy_from_slice(right);
+    message[65] = 0x80;
+    message[126..].copy_from_slice(&(65 * 8u16).to_be_bytes());
+    let mut state = INITIAL;
+    compress256(&mut state, message.as_chunks().0);
+    let mut hash = ZERO_HASH;
+    hash.as_chunks_mut().0.iter_mut().zip(state).for_each(|(to, word)| *to = word.to_be_bytes());
+    hash
 }
 
 /// RFC 6962 §2.1: the root of a tree without leaves, `SHA-256("")`.
@@ -49,6 +65,8 @@ mod tests {
         let check = |hash: Hash, hexadecimal: &str| assert_eq!(hex::encode(hash), hexadecimal);
         check(leaf_hash(b""), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
         check(empty_root(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let node = Sha256::new().chain_update([1]).chain_update([2; 32]).chain_update([3; 32]).finalize();
+        assert_eq!(node_hash(&[2; 32], &[3; 32]), <Hash>::from(node));
         check(
             commitment(&[1; 32], &[2; 32]),
             "7321406e0c880fd92597898beb393af2aebed51ab5cdf1d52e5991f9afadd2de",

@@ -226,13 +226,14 @@ impl Log {
         let mut chain = self.base;
         let Ok(mut tree) = self.tree.edge(self.base.next) else { return Some((self.base.next, Fault::Root)) };
         for (seq, record) in self.iter() {
-            // The tree is asked first: it tells a changed entry from its unchanged successor.
-            if self.tree.leaf(seq) != Some(leaf_hash(&record.entry)) {
-                return Some((seq, Fault::Leaf));
-            }
+            // The tree tells a changed entry from its unchanged successor.
+            let kept = self.tree.leaf(seq);
             match chain.push(&record.entry) {
-                Ok(leaf) => tree.push(leaf),
-                Err(error) => return Some((seq, Fault::Chain(error))),
+                Ok(leaf) if Some(leaf) == kept => tree.push(leaf),
+                Err(error) if Some(leaf_hash(&record.entry)) == kept => {
+                    return Some((seq, Fault::Chain(error)));
+                }
+                Ok(_) | Err(_) => return Some((seq, Fault::Leaf)),
             }
         }
         let whole = chain == self.chain && tree.root() == self.root();

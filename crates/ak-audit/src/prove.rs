@@ -37,8 +37,9 @@ pub(crate) fn inclusion(
     if index >= size {
         return Err(ProofError::Range);
     }
-    let mut proof = Vec::new();
     let (mut index, mut last) = (index, size - 1);
+    // One sibling for each level, at most.
+    let mut proof = Vec::with_capacity((u64::BITS - last.leading_zeros()) as usize);
     for level in 0..u64::BITS {
         if last == 0 {
             break;

@@ -2,6 +2,11 @@
 //! journal can be written again. `AK_CRASH_IMAGES` sets how many crash images are opened, `AK_CRASH_SEED` where to start.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
 use ak_audit::{
     DiskError, Journal, JournalError, Query, Record, ZERO_HASH,
     journal::{Genesis, Options, RecoveryReport},
@@ -58,54 +63,65 @@ fn check(image: SimDisk, model: &[Record], acknowledged: u64, pruned: u64, seed:
 #[test]
 fn a_crash_loses_nothing_acknowledged_and_leaves_nothing_corrupt() {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let mut left: u64 = number("AK_CRASH_IMAGES", 2_000);
-    let mut seed: u64 = number("AK_CRASH_SEED", 1);
+    let (images, first) = (number("AK_CRASH_IMAGES", 100_000), number("AK_CRASH_SEED", 1));
+    println!("AK_CRASH_IMAGES={images} AK_CRASH_SEED={first}");
     let model = records(200);
-    while left > 0 {
-        let random = &mut Random(seed);
-        let disk = SimDisk::default();
-        let mut images = Vec::new();
-        // The disk fails once, somewhere: the crash image then is one of a write or sync that was under way. Or it is full.
-        let at = Some(random.next() % 120);
-        disk.faults(match random.below(3) {
-            0 => Faults { fail_at: at, ..Faults::default() },
-            1 => Faults { full_at: at, ..Faults::default() },
-            _ => Faults {
-                capacity_bytes: Some((20 << 10) + random.below(120 << 10)),
-                full_at: at,
-                ..Faults::default()
-            },
-        });
-        let (mut acknowledged, mut appended, mut pruned) = (0, 0, 0);
-        let mut journal = open(disk.share()).ok().map(|(journal, _)| journal);
-        while let Some(writing) = journal.as_mut().filter(|_| appended < 190) {
-            let count = 1 + random.next() % 6;
-            let batch = &model[appended as usize..(appended + count) as usize];
-            let done = match random.below(12) {
-                0 => {
-                    writing.prune(random.next() % (acknowledged + 1)).map(|below| pruned = pruned.max(below))
+    let (seed, opened) = (AtomicU64::new(first), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while opened.load(Ordering::Relaxed) < images {
+                    let images = crash_throughout_a_life(seed.fetch_add(1, Ordering::Relaxed), &model);
+                    opened.fetch_add(images, Ordering::Relaxed);
                 }
-                1..=5 => writing.append(batch).map(|size| appended = size),
-                _ => writing.sync().map(|size| acknowledged = size),
-            };
-            // What an interrupted pruning deleted is not known to the journal, only to the disk.
-            pruned = if done.is_err() { u64::MAX } else { pruned };
-            images.push((disk.crash(random), acknowledged, pruned));
-            match done {
-                Ok(_) => {}
-                // Sooner or later there is space again.
-                Err(JournalError::Full) if random.chance(3) => disk.faults(Faults::default()),
-                Err(JournalError::Full) => {}
-                Err(_) => journal = None,
-            }
+            });
         }
+    });
+}
+
+/// Lives one life of a journal, with a crash after each step, and gives how many images that made.
+fn crash_throughout_a_life(seed: u64, model: &[Record]) -> u64 {
+    let random = &mut Random(seed);
+    let disk = SimDisk::default();
+    let mut images = Vec::new();
+    // The disk fails once, somewhere: the crash image then is one of a write or sync that was under way. Or it is full.
+    let at = Some(random.next() % 120);
+    disk.faults(match random.below(3) {
+        0 => Faults { fail_at: at, ..Faults::default() },
+        1 => Faults { full_at: at, ..Faults::default() },
+        _ => Faults {
+            capacity_bytes: Some((20 << 10) + random.below(120 << 10)),
+            full_at: at,
+            ..Faults::default()
+        },
+    });
+    let (mut acknowledged, mut appended, mut pruned) = (0, 0, 0);
+    let mut journal = open(disk.share()).ok().map(|(journal, _)| journal);
+    while let Some(writing) = journal.as_mut().filter(|_| appended < 190) {
+        let count = 1 + random.next() % 6;
+        let batch = &model[appended as usize..(appended + count) as usize];
+        let done = match random.below(12) {
+            0 => writing.prune(random.next() % (acknowledged + 1)).map(|below| pruned = pruned.max(below)),
+            1..=5 => writing.append(batch).map(|size| appended = size),
+            _ => writing.sync().map(|size| acknowledged = size),
+        };
+        // What an interrupted pruning deleted is not known to the journal, only to the disk.
+        pruned = if done.is_err() { u64::MAX } else { pruned };
         images.push((disk.crash(random), acknowledged, pruned));
-        for (image, acknowledged, pruned) in images {
-            check(image, &model, acknowledged, pruned, seed);
-            left = left.saturating_sub(1);
+        match done {
+            Ok(_) => {}
+            // Sooner or later there is space again.
+            Err(JournalError::Full) if random.chance(3) => disk.faults(Faults::default()),
+            Err(JournalError::Full) => {}
+            Err(_) => journal = None,
         }
-        seed += 1;
     }
+    images.push((disk.crash(random), acknowledged, pruned));
+    let count = images.len() as u64;
+    for (image, acknowledged, pruned) in images {
+        check(image, model, acknowledged, pruned, seed);
+    }
+    count
 }
 
 #[test]
