@@ -434,10 +434,36 @@ impl AuthorityKernel {
         self.session.entries(py, &query.into())
     }
 
-    /// Verifies the whole log and re-executes it. Owner only.
-    fn audit_verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let report = self.session.ask(py, || Ok(Request::AuditVerify))?;
+    /// Verifies the whole log and re-executes it, against a key and a checkpoint that the caller kept. Owner only.
+    #[pyo3(signature = (key=None, anchor=None))]
+    fn audit_verify<'py>(
+        &self,
+        py: Python<'py>,
+        key: Option<Str>,
+        anchor: Option<Data>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let anchor = anchor.map(|note| String::from_utf8_lossy(&note.to_shared()).into_owned().into());
+        let report =
+            self.session.ask(py, || Ok(Request::AuditVerify { key: key.map(|key| key.0), anchor }))?;
         record(py, "Verification", &members(py, &report)?)
+    }
+
+    /// A signed checkpoint of the log as it stands (C2SP note), to be kept elsewhere and given to `audit_verify`.
+    fn audit_checkpoint<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let made = self.session.ask(py, || Ok(Request::Commit))?;
+        let note = made.get("note").and_then(Value::as_str).unwrap_or_default();
+        Ok(PyBytes::new(py, note.as_bytes()))
+    }
+
+    /// The key that verifies the log's checkpoints, as text (C2SP signed-note), to be kept elsewhere.
+    fn audit_key(&self, py: Python<'_>) -> PyResult<String> {
+        let made = self.session.ask(py, || Ok(Request::Commit))?;
+        Ok(made.get("key").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// The proof that an entry stands in the log (RFC 6962 §2.1.1), and the checkpoint it leads to.
+    fn audit_proof<'py>(&self, py: Python<'py>, seq: Unsigned) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.session.ask(py, || Ok(Request::AuditProof { seq: seq.0 }))?)
     }
 
     /// Replaces the policy by the one in the file or the text; a policy with a fault leaves the one in force.

@@ -1,13 +1,22 @@
 """The audit log: one entry for each request, found again, and proof against a forger."""
 
+import base64
+import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 
-from authority_nanos import AuditError, AuthorityKernel, InvalidArgumentError, OperationDeniedError
+from authority_nanos import (
+    AuditError,
+    AuthorityKernel,
+    InvalidArgumentError,
+    NotFoundError,
+    OperationDeniedError,
+)
 
 
 def parsed(entries: List[bytes]) -> List[Dict[str, Any]]:
@@ -105,6 +114,62 @@ def test_a_good_log_verifies(ak: AuthorityKernel) -> None:
     report = ak.audit_verify()
     assert report and report.consistent and report.first_bad is None and report.replayed
     assert report.signed_by is None and report.anchored_at is None
+
+
+def test_a_log_is_verified_against_what_the_caller_kept(ak: AuthorityKernel) -> None:
+    ak.audit_log("before", {})
+    key, anchor = ak.audit_key(), ak.audit_checkpoint()
+    size = int(anchor.split(b"\n")[1])
+    ak.audit_log("after", {})
+    report = ak.audit_verify(key=key, anchor=anchor)
+    assert report and report.anchored_at == size and report.signed_by and report.signed_by in key
+    assert ak.audit_verify(anchor=anchor.decode()).anchored_at == size
+    assert ak.audit_verify(key=key).signed_by and ak.audit_verify(key=key).anchored_at is None
+    with AuthorityKernel() as other, pytest.raises(InvalidArgumentError):
+        ak.audit_verify(anchor=other.audit_checkpoint())
+    forged = anchor.replace(b"\n%d\n" % size, b"\n%d\n" % (size - 1))
+    for arguments in ({"anchor": forged}, {"key": "nonsense"}, {"anchor": b"nonsense"}):
+        with pytest.raises(InvalidArgumentError):
+            ak.audit_verify(**arguments)
+
+
+def test_a_proof_leads_to_the_checkpoint(ak: AuthorityKernel) -> None:
+    for number in range(9):
+        ak.audit_log("note", {"number": number})
+    proof = ak.audit_proof(5)
+    entry = bytes.fromhex(proof["entry"])
+    node, index, last = hashlib.sha256(b"\0" + entry).digest(), 5, proof["size"] - 1
+    assert node.hex() == proof["leaf_hash"]
+    for sibling in map(bytes.fromhex, proof["path"]):
+        # RFC 9162, section 2.1.3.2
+        if index & 1 or index == last:
+            node = hashlib.sha256(b"\1" + sibling + node).digest()
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            node = hashlib.sha256(b"\1" + node + sibling).digest()
+        index, last = index >> 1, last >> 1
+    _origin, size, root = proof["checkpoint"].split("\n")[:3]
+    assert int(size) == proof["size"] and base64.b64decode(root) == node
+    assert ak.agent("worker").audit_proof(5)["entry"] is None
+    with pytest.raises(NotFoundError):
+        ak.audit_proof(10_000)
+
+
+def test_a_journal_that_was_put_back_is_found_out(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with AuthorityKernel(state_dir=state) as ak:
+        ak.audit_log("first", {})
+    kept = shutil.copytree(state, tmp_path / "kept")
+    with AuthorityKernel(state_dir=state) as ak:
+        ak.audit_log("second", {})
+        key, anchor = ak.audit_key(), ak.audit_checkpoint()
+    shutil.rmtree(state)
+    shutil.copytree(kept, state)
+    with AuthorityKernel(state_dir=state) as ak:
+        assert ak.audit_verify(), "by itself the older copy is consistent"
+        report = ak.audit_verify(key=key, anchor=anchor)
+        assert not report and report.first_bad is not None and "gone" in str(report.reason)
 
 
 def journal(state: Path) -> List[Path]:

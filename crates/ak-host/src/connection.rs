@@ -8,6 +8,7 @@ use ak_json::Text;
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, Session};
 
 use crate::{
+    attest::Signer,
     client::Client,
     clock,
     driver::{Driver, HostConfig},
@@ -114,6 +115,7 @@ impl Connection {
         let config = HostConfig {
             endpoint: Endpoint::from_env().map_err(|message| Failure::new(Code::NotConfigured, message))?,
             protected: Protected::new(&protected).map_err(unusable)?,
+            signer: Signer::new(&log.origin()?, options.state_dir.as_deref())?,
         };
         let driver = Driver::new(kernel, log, config);
         driver.settle_unknown()?;

@@ -112,7 +112,7 @@ impl Disk for FileDisk {
         let mut at = before;
         while at < length {
             let count = usize::try_from(length - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
-            file.write_all_at(&zeros[..count], at).map_err(failed)?;
+            file.write_all_at(zeros.get(..count).unwrap_or_default(), at).map_err(failed)?;
             at += count as u64;
         }
         Ok(())

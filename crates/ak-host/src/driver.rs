@@ -14,22 +14,25 @@ use ak_kernel::{
 use tokio::runtime::Runtime;
 
 use crate::{
+    attest::{self, Signer},
     clock,
     commit::{Event, Ledger, State},
     files,
     files::Protected,
     http::{self, HttpJob},
     infer::{self, Endpoint},
-    log::{self, Log},
+    log::Log,
 };
 
 /// What the operator configures; none of it can be reached by an agent.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HostConfig {
     /// Where models are asked, or why the setting cannot be used.
     pub(crate) endpoint: Option<Endpoint>,
     /// Files and directories that no agent may touch.
     pub(crate) protected: Protected,
+    /// What signs checkpoints of the log.
+    pub(crate) signer: Signer,
 }
 
 /// One kernel with its log and its drivers. Cheap to clone; all clones are the same kernel.
@@ -81,7 +84,7 @@ impl Driver {
         if let Err(failure) = admitted {
             // A log that was found damaged can still be verified; nothing else is possible.
             return match request {
-                Request::AuditVerify if failure.code == Code::LogCorrupt && session.is_owner() => {
+                Request::AuditVerify { .. } if failure.code == Code::LogCorrupt && session.is_owner() => {
                     Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
                 }
                 _ => Err(failure),
@@ -150,10 +153,10 @@ impl Driver {
                 self.finish(ticket, completion);
             }
             Effect::RunTool { tool, input, limits } => self.finish(ticket, run_tool(&tool, &input, limits)),
-            Effect::VerifyLog => {
-                let verified = self.records().map(|records| log::verify(&records));
+            Effect::Log(work) => {
+                let done = attest::perform(|| self.shared.ledger.log(), &self.shared.config.signer, work);
                 let failed = |failure: Failure| Completion::failed(failure.code, failure.message);
-                self.finish(ticket, verified.map_or_else(failed, Completion::Value));
+                self.finish(ticket, done.map_or_else(failed, Completion::Value));
             }
             Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };

@@ -19,11 +19,13 @@
 //! |---|---|
 //! | `driver` | the run loop: persist → committed → perform → progress → complete |
 //! | `commit` | group commit: one sync for all who wait |
+//! | `attest` | verdicts on the log, checkpoints, proofs |
 //! | `log`, `disk` | records, in memory or in a journal on disk |
 //! | `files` | file effects, beneath the granted root |
 //! | `http`, `infer` | HTTP and model calls |
 //! | `server`, `client`, `wire` | the daemon's socket, both ends |
 
+mod attest;
 mod client;
 mod clock;
 mod commit;
@@ -37,6 +39,7 @@ mod log;
 mod server;
 mod wire;
 
+pub use attest::CHECKPOINT_KEY;
 pub use connection::{Connection, Options, policy_request};
 pub use disk::FileDisk;
 pub use driver::Driver;

@@ -1,15 +1,20 @@
 //! Where records are kept: in memory, or in a journal on disk.
 
-use std::{collections::VecDeque, path::Path};
+use std::path::Path;
+use std::sync::Arc;
 
 use ak_audit::{
-    Disk, Journal, JournalError,
+    Disk, Hash, Journal, JournalError, Missing, ProofError,
     journal::{self, Genesis},
 };
 use ak_json::{Value, object};
 use ak_kernel::{Code, Failure, Kernel, Record, Replay, SEMANTICS_VERSION, Tools};
 
-use crate::{clock, disk::FileDisk};
+use crate::{
+    attest::{Anchor, Followed},
+    clock,
+    disk::FileDisk,
+};
 
 /// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
 pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
@@ -22,7 +27,7 @@ pub(crate) type BoxedDisk = Box<dyn Disk + Send>;
 /// The records of one kernel, in order.
 pub(crate) enum Log {
     /// They end with the process.
-    Memory { records: VecDeque<Record>, bytes: usize },
+    Memory(ak_audit::Log),
     /// They are synced before anything rests on them.
     Durable(Box<Journal<BoxedDisk>>),
     /// What was found on disk is damaged or does not follow: nothing is added to it.
@@ -33,7 +38,7 @@ pub(crate) enum Log {
 
 impl Log {
     pub(crate) fn in_memory() -> Log {
-        Log::Memory { records: VecDeque::new(), bytes: 0 }
+        Log::Memory(ak_audit::Log::new(MEMORY_LOG_BYTES_MAX))
     }
 
     /// Opens the journal beneath `directory` and re-executes it; `fresh` makes the kernel of a new journal.
@@ -90,7 +95,7 @@ impl Log {
     /// Why nothing can be recorded, if nothing can.
     pub(crate) fn refusal(&self) -> Option<Failure> {
         match self {
-            Log::Memory { .. } | Log::Durable(_) => None,
+            Log::Memory(_) | Log::Durable(_) => None,
             Log::Damaged { first_bad, reason, .. } => {
                 let message = format!(
                     "the journal is damaged from entry {first_bad} on and can only be verified: {reason}"
@@ -103,15 +108,8 @@ impl Log {
 
     pub(crate) fn append(&mut self, new: Vec<Record>) -> Result<(), JournalError> {
         match self {
-            Log::Memory { records, bytes } => {
-                for record in new {
-                    *bytes += record.leaf.len() + record.body.len();
-                    records.push_back(record);
-                }
-                while *bytes > MEMORY_LOG_BYTES_MAX && records.len() > 1 {
-                    let dropped = records.pop_front();
-                    *bytes -= dropped.map_or(0, |record| record.leaf.len() + record.body.len());
-                }
+            Log::Memory(log) => {
+                new.into_iter().try_for_each(|record| log.append(record.leaf, record.body).map(|_| ()))?;
                 Ok(())
             }
             Log::Durable(journal) => {
@@ -129,7 +127,7 @@ impl Log {
     pub(crate) fn room(&self) -> u64 {
         match self {
             Log::Durable(journal) => journal.room(),
-            Log::Memory { .. } | Log::Damaged { .. } | Log::Closed => u64::MAX,
+            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => u64::MAX,
         }
     }
 
@@ -137,14 +135,14 @@ impl Log {
     pub(crate) fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
         match self {
             Log::Durable(journal) => journal.promise(bytes),
-            Log::Memory { .. } | Log::Damaged { .. } | Log::Closed => Ok(()),
+            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
     }
 
     /// Every record that is kept.
     pub(crate) fn records(&self) -> Result<Vec<Record>, JournalError> {
         match self {
-            Log::Memory { records, .. } => Ok(records.iter().cloned().collect()),
+            Log::Memory(log) => Ok(log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect()),
             Log::Durable(journal) => read(journal),
             Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
         }
@@ -154,10 +152,73 @@ impl Log {
     pub(crate) fn verdict(&self) -> Value {
         match self {
             Log::Damaged { followed, first_bad, reason } => {
-                verdict(*followed, 0, Some((*first_bad, reason.clone())))
+                let wrong = Some((*first_bad, reason.clone()));
+                Anchor::NONE.verdict(Followed { replayed: *followed, opaque: 0, wrong })
             }
-            Log::Memory { .. } | Log::Durable(_) | Log::Closed => verdict(0, 0, None),
+            Log::Memory(_) | Log::Durable(_) | Log::Closed => {
+                Anchor::NONE.verdict(Followed { replayed: 0, opaque: 0, wrong: None })
+            }
         }
+    }
+
+    /// How many entries there are, and the root over them.
+    pub(crate) fn tree_head(&self) -> Result<(u64, Hash), Failure> {
+        match self {
+            Log::Memory(log) => Ok((log.len(), log.root())),
+            Log::Durable(journal) => Ok((journal.len(), journal.root())),
+            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// The root over the first `size` entries.
+    pub(crate) fn root_at(&self, size: u64) -> Result<Hash, Failure> {
+        let root = match self {
+            Log::Memory(log) => log.tree().root_at(size),
+            Log::Durable(journal) => journal.root_at(size),
+            Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
+        };
+        root.map_err(unprovable)
+    }
+
+    /// Proves that an entry stands among the first `size`.
+    pub(crate) fn inclusion_proof(&self, seq: u64, size: u64) -> Result<Vec<Hash>, Failure> {
+        let path = match self {
+            Log::Memory(log) => log.inclusion_proof(seq, size),
+            Log::Durable(journal) => journal.inclusion_proof(seq, size),
+            Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
+        };
+        path.map_err(unprovable)
+    }
+
+    /// The bytes of an entry.
+    pub(crate) fn entry(&self, seq: u64) -> Result<Arc<[u8]>, Failure> {
+        let missing = |missing: Missing| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
+        match self {
+            Log::Memory(log) => log.get(seq).map(|kept| kept.entry.clone()).map_err(missing),
+            Log::Durable(journal) => match journal.record(seq) {
+                Ok(kept) => Ok(kept.entry),
+                Err(JournalError::Missing(reason)) => Err(missing(reason)),
+                Err(error) => Err(Failure::new(Code::Io, error.to_string())),
+            },
+            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    fn gone(&self) -> Failure {
+        self.refusal().unwrap_or_else(|| Failure::new(Code::NotConfigured, "there is no log"))
+    }
+
+    /// The log's name: that of the key that signs for it.
+    pub(crate) fn origin(&self) -> Result<String, Failure> {
+        let id = match self {
+            Log::Durable(journal) => journal.genesis().id,
+            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => {
+                let mut id = [0; 16];
+                getrandom::fill(&mut id).map_err(|error| Failure::new(Code::Io, error.to_string()))?;
+                id
+            }
+        };
+        Ok(format!("authority-kernel/{:032x}", u128::from_be_bytes(id)))
     }
 
     /// Lets go of the journal, so that it can be opened again.
@@ -168,13 +229,16 @@ impl Log {
 
 fn read(journal: &Journal<impl Disk>) -> Result<Vec<Record>, JournalError> {
     let records = journal.records(0..u64::MAX);
-    records
-        .map(|found| {
-            let (seq, record) = found?;
-            let hash = ak_audit::leaf_hash(&record.entry).into();
-            Ok(Record { seq, leaf: record.entry, hash, body: record.body })
-        })
-        .collect()
+    records.map(|found| found.map(|(seq, kept)| record(seq, kept))).collect()
+}
+
+fn record(seq: u64, kept: ak_audit::Record) -> Record {
+    let hash = ak_audit::leaf_hash(&kept.entry).into();
+    Record { seq, leaf: kept.entry, hash, body: kept.body }
+}
+
+fn unprovable(error: ProofError) -> Failure {
+    Failure::new(Code::NotFound, error.to_string())
 }
 
 /// Feeds a whole journal to a new kernel. Gives the first entry that does not follow, and why.
@@ -192,40 +256,6 @@ fn re_execute(journal: &Journal<impl Disk>, tools: Tools) -> (Replay, Option<(u6
         }
     }
     (replay, None)
-}
-
-/// Re-executes records, tools included, and says what holds.
-pub(crate) fn verify(records: &[Record]) -> Value {
-    let pruned = records.first().map_or(0, |record| record.seq);
-    if pruned > 0 {
-        // What precedes is gone, so nothing can be re-executed; the chain still holds or not.
-        let broken = records.windows(2).find_map(|pair| match pair {
-            [before, after] => {
-                let entry = ak_audit::Entry::decode(&after.leaf).ok();
-                let follows = entry.is_some_and(|entry| entry.previous == ak_audit::leaf_hash(&before.leaf));
-                (!follows).then(|| (after.seq, String::from("the entry does not follow its predecessor")))
-            }
-            _ => None,
-        });
-        return verdict(0, pruned + records.len() as u64, broken);
-    }
-    let mut replay = Replay::new(Tools::Rerun);
-    let wrong = records.iter().find_map(|record| replay.feed(&record.leaf, &record.body).err());
-    verdict(replay.entries(), 0, wrong.map(|error| (error.seq, error.reason)))
-}
-
-/// The result of a verification: `replayed` entries follow, `opaque` ones could not be re-executed.
-fn verdict(replayed: u64, opaque: u64, first_bad: Option<(u64, String)>) -> Value {
-    let consistent = first_bad.is_none();
-    let rests_on = "unanchored: whoever holds this log could have rewritten it";
-    let (bad, reason) = match first_bad {
-        Some((seq, reason)) => (Value::from(seq), Value::from(reason)),
-        None => (Value::Null, Value::Null),
-    };
-    object! {
-        "consistent": consistent, "first_bad": bad, "reason": reason, "replayed": replayed, "opaque": opaque,
-        "signed_by": Value::Null, "anchored_at": Value::Null, "rests_on": rests_on,
-    }
 }
 
 /// Reads the journal in a state directory, without taking it from a kernel that uses it.

@@ -97,12 +97,17 @@ impl Drop for Server {
 /// # Errors
 /// When the file cannot be read or made, others may read it, or it holds something else.
 pub fn owner_token(path: &Path) -> io::Result<String> {
+    secret(path)
+}
+
+/// The secret in a file that only its owner can read: as many random digits as a token has. Made if it is not there.
+pub(crate) fn secret(path: &Path) -> io::Result<String> {
     match std::fs::read_to_string(path) {
         Ok(token) => {
             let mode = std::fs::metadata(path)?.permissions().mode();
             if mode & 0o077 != 0 {
                 let message = format!(
-                    "{}: others may read the token (mode {:o}); make it 0600",
+                    "{}: others may read the secret (mode {:o}); make it 0600",
                     path.display(),
                     mode & 0o777
                 );
@@ -112,7 +117,7 @@ pub fn owner_token(path: &Path) -> io::Result<String> {
                 token if token.len() == 2 * TOKEN_BYTES => Ok(token.to_owned()),
                 _ => Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("{}: is not an owner token", path.display()),
+                    format!("{}: holds no secret of {} hexadecimal digits", path.display(), 2 * TOKEN_BYTES),
                 )),
             }
         }

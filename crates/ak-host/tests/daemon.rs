@@ -63,12 +63,12 @@ fn owner_and_agents_get_what_is_theirs() {
     let alloc = Request::Alloc { type_name: "t".into(), content: content.clone(), subject: None };
     let Ok(Reply::Handle(handle)) = owner.call(alloc) else { panic!() };
     assert_eq!(owner.call(Request::Read { handle, version: None }), Ok(Reply::Content(content)));
-    owner.call(Request::AuditVerify).unwrap();
+    owner.call(Request::AuditVerify { key: None, anchor: None }).unwrap();
 
     let worker = owner.agent("worker").unwrap();
     assert!(!worker.is_owner());
     assert_eq!(code(worker.call(Request::Read { handle, version: None })), Code::NotFound);
-    assert_eq!(code(worker.call(Request::AuditVerify)), Code::PolicyDeny);
+    assert_eq!(code(worker.call(Request::AuditVerify { key: None, anchor: None })), Code::PolicyDeny);
 
     let guest = daemon.connect(false);
     assert!(!guest.is_owner(), "without a token nobody is the owner");

@@ -66,7 +66,9 @@ impl Kernel {
             | Request::FsStat { .. }
             | Request::FsDelete { .. }
             | Request::Http(_)
-            | Request::AuditVerify => Err(Failure::new(Code::Io, "this request needs the host")),
+            | Request::AuditVerify { .. }
+            | Request::Commit
+            | Request::AuditProof { .. } => Err(Failure::new(Code::Io, "this request needs the host")),
         }
     }
 

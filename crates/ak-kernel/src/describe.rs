@@ -53,11 +53,13 @@ pub(crate) fn decision(request: &Request, each: &[Ruling], reply: Option<&Value>
         }),
         Request::AuditLog { details, .. } => members(object! { "details": details.clone() }),
         Request::SessionOpen { agent } => members(object! { "opened": agent.clone() }),
+        Request::AuditProof { seq } => members(object! { "entry": *seq }),
         Request::LastError
         | Request::PolicyLoad { .. }
         | Request::BudgetStatus { .. }
         | Request::AuditQuery(_)
-        | Request::AuditVerify
+        | Request::AuditVerify { .. }
+        | Request::Commit
         | Request::ToolRegister { .. }
         | Request::ToolList => Object::new(),
     };

@@ -78,8 +78,29 @@ pub enum Effect {
         /// How far it may go.
         limits: RunLimits,
     },
-    /// A verification of the whole log, which the host keeps.
-    VerifyLog,
+    /// Work on the log, which the host keeps.
+    Log(LogWork),
+}
+
+/// What to do with the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogWork {
+    /// Verify the whole of it and execute it again.
+    Verify {
+        /// The key that is trusted to sign its checkpoints, as text (C2SP signed-note).
+        key: Option<Text>,
+        /// A signed checkpoint that the caller kept.
+        anchor: Option<Text>,
+    },
+    /// Sign a checkpoint of it.
+    Checkpoint,
+    /// Prove that an entry stands in it.
+    Prove {
+        /// Which.
+        seq: u64,
+        /// Whether its bytes are given too.
+        with_entry: bool,
+    },
 }
 
 /// What to do with a file.
@@ -194,7 +215,12 @@ impl Completion {
             Self::Done => matches!(request, Request::FsWrite { .. } | Request::FsDelete { .. }),
             Self::File(_) => matches!(request, Request::FsRead { .. }),
             Self::Value(_) => {
-                matches!(request, Request::FsList { .. } | Request::FsStat { .. } | Request::AuditVerify)
+                let of_files = matches!(request, Request::FsList { .. } | Request::FsStat { .. });
+                let of_log = matches!(
+                    request,
+                    Request::AuditVerify { .. } | Request::Commit | Request::AuditProof { .. }
+                );
+                of_files || of_log
             }
             Self::Http(_) => matches!(request, Request::Http(_)),
             Self::Inferred { .. } => matches!(request, Request::Inference { .. }),

@@ -13,7 +13,7 @@ use ak_policy::{Target, budget::Dimension};
 use crate::{
     agents::Hold,
     code::Code,
-    effect::{Effect, FileAction},
+    effect::{Effect, FileAction, LogWork},
     gate::{Granted, Permit},
     kernel::Kernel,
     reply::Failure,
@@ -75,7 +75,9 @@ impl Kernel {
             | Request::BudgetStatus { .. }
             | Request::AuditLog { .. }
             | Request::AuditQuery(_)
-            | Request::AuditVerify
+            | Request::AuditVerify { .. }
+            | Request::Commit
+            | Request::AuditProof { .. }
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Vec::new(),
@@ -186,8 +188,17 @@ impl Kernel {
                     Box::new(under_way(request.clone(), hold)),
                 ))
             }
-            (Request::AuditVerify, _) => {
-                Ok(Next::Effect(Effect::VerifyLog, Box::new(under_way(request.clone(), hold))))
+            (Request::AuditVerify { key, anchor }, _) => {
+                let work = LogWork::Verify { key: key.clone(), anchor: anchor.clone() };
+                Ok(Next::Effect(Effect::Log(work), Box::new(under_way(request.clone(), hold))))
+            }
+            (Request::Commit, _) => {
+                Ok(Next::Effect(Effect::Log(LogWork::Checkpoint), Box::new(under_way(request.clone(), hold))))
+            }
+            (Request::AuditProof { seq }, _) => {
+                // The entry itself names agent and rule: of others' entries only the owner learns them.
+                let work = LogWork::Prove { seq: *seq, with_entry: session.is_owner() };
+                Ok(Next::Effect(Effect::Log(work), Box::new(under_way(request.clone(), hold))))
             }
             (_, _) => {
                 let reply = self.answer(session, request);

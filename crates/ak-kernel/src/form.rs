@@ -43,7 +43,14 @@ impl Request {
             Self::TypeRegister { name, schema } => object! { "name": name.clone(), "schema": schema.clone() },
             Self::Call { tool, args } => object! { "tool": tool.clone(), "args": args.clone() },
             Self::Inference { request, stream } => object! { "request": request.clone(), "stream": *stream },
-            Self::LastError | Self::AuditVerify | Self::ToolList => Object::new().into(),
+            Self::LastError | Self::Commit | Self::ToolList => Object::new().into(),
+            Self::AuditVerify { key, anchor } => {
+                let mut args = Object::new();
+                insert_some(&mut args, "key", key.clone());
+                insert_some(&mut args, "anchor", anchor.clone());
+                args.into()
+            }
+            Self::AuditProof { seq } => object! { "seq": *seq },
             Self::Authorize { operation, target, args } => {
                 let mut members = Object::new();
                 members.insert("operation", operation.clone());
@@ -154,7 +161,12 @@ impl Request {
                 subject: fields.optional_text("subject")?,
             },
             Operation::AuditQuery => Self::AuditQuery(Filter::from_fields(&mut fields)?),
-            Operation::AuditVerify => Self::AuditVerify,
+            Operation::AuditVerify => Self::AuditVerify {
+                key: fields.optional_text("key")?,
+                anchor: fields.optional_text("anchor")?,
+            },
+            Operation::Commit => Self::Commit,
+            Operation::AuditProof => Self::AuditProof { seq: fields.u64("seq")? },
             Operation::ToolRegister => {
                 Self::ToolRegister { manifest: fields.value("manifest")?, module: fields.bytes("module")? }
             }

@@ -67,7 +67,7 @@ pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};
 pub use batch::Part;
 pub use code::{Class, Code};
 pub use config::Config;
-pub use effect::{Completion, Effect, FileAction, Step, Ticket, Verdict};
+pub use effect::{Completion, Effect, FileAction, LogWork, Step, Ticket, Verdict};
 pub use exec::COMPLETION_TOKENS;
 pub use fields::FieldError;
 pub use gate::Permit;

@@ -105,7 +105,9 @@ impl Question {
             Request::AuditLog { event, details, .. } => {
                 named(Action::AuditLog, Target::audit(event), event, Some(details.clone()))
             }
-            Request::AuditQuery(_) => named(Action::AuditRead, Target::audit(agent), agent, None),
+            Request::AuditQuery(_) | Request::Commit | Request::AuditProof { .. } => {
+                named(Action::AuditRead, Target::audit(agent), agent, None)
+            }
             // Each operation of a batch puts its own question.
             Request::Batch { .. }
             | Request::LastError
@@ -113,7 +115,7 @@ impl Question {
             | Request::PolicyLoad { .. }
             | Request::BudgetSet { .. }
             | Request::BudgetStatus { .. }
-            | Request::AuditVerify
+            | Request::AuditVerify { .. }
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Ok(None),

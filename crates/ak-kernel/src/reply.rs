@@ -122,6 +122,8 @@ impl Reply {
             | Operation::BudgetStatus
             | Operation::AuditQuery
             | Operation::AuditVerify
+            | Operation::Commit
+            | Operation::AuditProof
             | Operation::ToolRegister
             | Operation::ToolList => return Ok(Self::Value(result.clone())),
         };

@@ -154,7 +154,19 @@ pub enum Request {
     /// Read entries.
     AuditQuery(Filter),
     /// Verify the whole log and re-execute it.
-    AuditVerify,
+    AuditVerify {
+        /// The key that is trusted to sign checkpoints, as text (C2SP signed-note).
+        key: Option<Text>,
+        /// A signed checkpoint that the caller kept.
+        anchor: Option<Text>,
+    },
+    /// Sign a checkpoint of the log as it stands.
+    Commit,
+    /// Prove that an entry stands in the log.
+    AuditProof {
+        /// Which.
+        seq: u64,
+    },
     /// Register a tool.
     ToolRegister {
         /// The manifest: TOML text, or the same as an object.
@@ -215,7 +227,9 @@ impl Request {
             Self::BudgetStatus { .. } => Operation::BudgetStatus,
             Self::AuditLog { .. } => Operation::AuditLog,
             Self::AuditQuery(_) => Operation::AuditQuery,
-            Self::AuditVerify => Operation::AuditVerify,
+            Self::AuditVerify { .. } => Operation::AuditVerify,
+            Self::Commit => Operation::Commit,
+            Self::AuditProof { .. } => Operation::AuditProof,
             Self::ToolRegister { .. } => Operation::ToolRegister,
             Self::ToolList => Operation::ToolList,
             Self::SessionOpen { .. } => Operation::SessionOpen,
@@ -254,6 +268,9 @@ impl Request {
             Self::Http(request) => request.body.as_ref().map_or(0, |body| body.len() as u64),
             Self::PolicyLoad { text, .. } => text.len() as u64,
             Self::AuditLog { details, .. } => json(details),
+            Self::AuditVerify { key, anchor } => {
+                [key, anchor].into_iter().flatten().map(|text| text.len() as u64).sum()
+            }
             Self::ToolRegister { manifest, module } => json(manifest).saturating_add(module.len() as u64),
             Self::Read { .. }
             | Self::Stat { .. }
@@ -266,7 +283,8 @@ impl Request {
             | Self::BudgetSet { .. }
             | Self::BudgetStatus { .. }
             | Self::AuditQuery(_)
-            | Self::AuditVerify
+            | Self::Commit
+            | Self::AuditProof { .. }
             | Self::ToolList
             | Self::SessionOpen { .. } => 0,
         }
@@ -284,7 +302,9 @@ impl Request {
                 | Self::FsStat { .. }
                 | Self::FsDelete { .. }
                 | Self::Http(_)
-                | Self::AuditVerify
+                | Self::AuditVerify { .. }
+                | Self::Commit
+                | Self::AuditProof { .. }
         )
     }
 }

@@ -23,7 +23,9 @@ impl Kernel {
             Request::FsWrite { .. }
             | Request::FsStat { .. }
             | Request::FsDelete { .. }
-            | Request::AuditVerify => encoded(RECORD_BYTES),
+            | Request::AuditVerify { .. }
+            | Request::Commit
+            | Request::AuditProof { .. } => encoded(RECORD_BYTES),
             // What is answered at once has no record but the decision.
             _ => 0,
         };

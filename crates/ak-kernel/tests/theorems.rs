@@ -158,7 +158,7 @@ fn an_agent_session_cannot_use_the_owner_s_operations() {
     let agent = machine.agent("worker");
     let rows = [
         load(""),
-        Request::AuditVerify,
+        Request::AuditVerify { key: None, anchor: None },
         Request::ToolRegister { manifest: Value::Null, module: Arc::from(&b""[..]) },
         Request::SessionOpen { agent: "other".into() },
     ];
@@ -532,7 +532,7 @@ fn a_completion_of_another_kind_is_never_taken() {
         http("https://a.example/"),
         infer("m", 10),
         tool("add", r#"{"a":1,"b":2}"#),
-        Request::AuditVerify,
+        Request::AuditVerify { key: None, anchor: None },
     ];
     let response = HttpResponse { status: 200, headers: Vec::new(), body: Arc::from(&b""[..]) };
     let completions = [

@@ -33,7 +33,7 @@ fn main() -> Result<(), Failure> {
     let denied = agent.call(Request::Call { tool: "concat".into(), args });
     println!("concat: {}", denied.expect_err("the policy denies it"));
 
-    let Reply::Value(verdict) = owner.call(Request::AuditVerify)? else {
+    let Reply::Value(verdict) = owner.call(Request::AuditVerify { key: None, anchor: None })? else {
         unreachable!("a verdict is a value")
     };
     assert_eq!(verdict.get("consistent"), Some(&Value::Bool(true)));

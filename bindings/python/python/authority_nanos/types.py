@@ -69,7 +69,8 @@ class Verification:
     """What ``audit_verify`` found. True if and only if the log is consistent.
 
     ``first_bad`` is the first entry that is wrong, and ``reason`` says in what way; ``replayed`` entries were
-    re-executed and follow, ``opaque`` ones could not be; ``rests_on`` says what the finding rests on.
+    re-executed and follow, ``opaque`` ones could not be; ``signed_by`` names the key given if it is the one that signs
+    for this log, ``anchored_at`` is the size of the log in the anchor; ``rests_on`` says what the finding rests on.
     """
 
     consistent: bool

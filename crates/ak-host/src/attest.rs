@@ -1,0 +1,168 @@
+//! What the host says of its log: that it holds together, what it came to, that an entry stands in it.
+
+use std::path::Path;
+
+use ak_audit::{
+    Checkpoint, SigningKey, VerifierKey,
+    note::{KeyKind, NoteError},
+};
+use ak_json::{Value, object};
+use ak_kernel::{Code, Failure, LogWork, Record, Replay, Tools};
+
+use crate::{log::Log, server::secret};
+
+/// The file in the state directory that holds the seed of the key that signs checkpoints.
+pub const CHECKPOINT_KEY: &str = "checkpoint.key";
+
+/// Signs checkpoints of one log, whose name the key has.
+#[derive(Debug)]
+pub(crate) struct Signer(SigningKey);
+
+impl Signer {
+    /// The key in the state directory, which is made if it is not there; a new one where there is none.
+    ///
+    /// # Errors
+    /// When there is no entropy, or the key cannot be read or made, or others may read it.
+    pub(crate) fn new(origin: &str, state_dir: Option<&Path>) -> Result<Signer, Failure> {
+        let unusable = |error: String| Failure::new(Code::Io, format!("the key of checkpoints: {error}"));
+        let mut seed = [0; 32];
+        match state_dir {
+            None => getrandom::fill(&mut seed).map_err(|error| unusable(error.to_string()))?,
+            Some(directory) => {
+                let digits =
+                    secret(&directory.join(CHECKPOINT_KEY)).map_err(|error| unusable(error.to_string()))?;
+                let digest: ak_json::Digest =
+                    digits.parse().map_err(|_| unusable("it is not 64 hexadecimal digits".into()))?;
+                seed = digest.into();
+            }
+        }
+        let key = SigningKey::from_seed(origin, KeyKind::Log, &seed);
+        key.map(Signer).map_err(|error| unusable(error.to_string()))
+    }
+
+    fn checkpoint(&self, log: &Log) -> Result<String, Failure> {
+        let (size, root) = log.tree_head()?;
+        let signed = Checkpoint::new(self.0.verifier().name(), size, root).sign(&self.0);
+        // A note is text.
+        signed.map(|note| String::from_utf8_lossy(&note).into_owned()).map_err(refused("the checkpoint"))
+    }
+}
+
+/// Does what was permitted with the log that `log` gives, which is not held while anything is executed again.
+pub(crate) fn perform<L: std::ops::Deref<Target = Log>>(
+    log: impl FnOnce() -> Result<L, Failure>,
+    signer: &Signer,
+    work: LogWork,
+) -> Result<Value, Failure> {
+    let log = log()?;
+    match work {
+        LogWork::Checkpoint => {
+            Ok(object! { "note": signer.checkpoint(&log)?, "key": signer.0.verifier().to_string() })
+        }
+        LogWork::Prove { seq, with_entry } => {
+            let (size, _) = log.tree_head()?;
+            let entry = log.entry(seq)?;
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let path: Vec<Value> =
+                log.inclusion_proof(seq, size)?.iter().map(|hash| Value::from(hex(hash))).collect();
+            Ok(object! {
+                "seq": seq, "size": size, "leaf_hash": hex(&ak_audit::leaf_hash(&entry)), "path": path,
+                "entry": with_entry.then(|| hex(&entry)), "checkpoint": signer.checkpoint(&log)?,
+            })
+        }
+        LogWork::Verify { key, anchor } => {
+            let anchor = Anchor::new(signer, &log, key.as_deref(), anchor.as_deref())?;
+            let records = log.records().map_err(|error| Failure::new(Code::Io, error.to_string()))?;
+            drop(log);
+            Ok(anchor.verdict(follow(&records)))
+        }
+    }
+}
+
+/// What a verification rests on, besides the log itself.
+pub(crate) struct Anchor {
+    signed_by: Option<String>,
+    anchored_at: Option<u64>,
+    /// What speaks against the log: from which entry on, if that is known, and why.
+    against: Option<(Option<u64>, String)>,
+}
+
+impl Anchor {
+    /// Nothing.
+    pub(crate) const NONE: Anchor = Anchor { signed_by: None, anchored_at: None, against: None };
+
+    fn new(signer: &Signer, log: &Log, key: Option<&str>, note: Option<&str>) -> Result<Anchor, Failure> {
+        let own = signer.0.verifier();
+        let key = key.map(VerifierKey::parse).transpose().map_err(refused("the key"))?;
+        let mut anchor = Anchor::NONE;
+        anchor.signed_by = key.as_ref().filter(|key| *key == own).map(|key| key.name().to_owned());
+        let Some(note) = note else { return Ok(anchor) };
+        let kept = Checkpoint::open(note.as_bytes(), key.as_ref().unwrap_or(own));
+        let kept = kept.map_err(refused("the anchor"))?;
+        if kept.origin != own.name() {
+            return Err(Failure::new(Code::InvalidArgument, "the anchor: it is of another log"));
+        }
+        anchor.signed_by = key.map(|key| key.name().to_owned());
+        let (size, _) = log.tree_head()?;
+        if kept.size > size {
+            let reason = format!("there were {} entries, and there are {size}: some are gone", kept.size);
+            anchor.against = Some((Some(size), reason));
+        } else if log.root_at(kept.size)? != kept.root {
+            let reason = format!("the first {} entries are not those that the anchor saw", kept.size);
+            anchor.against = Some((None, reason));
+        } else {
+            anchor.anchored_at = Some(kept.size);
+        }
+        Ok(anchor)
+    }
+
+    /// The result of a verification.
+    pub(crate) fn verdict(self, followed: Followed) -> Value {
+        let against = followed.wrong.map(|(seq, reason)| (Some(seq), reason)).or(self.against);
+        let rests_on = match self.anchored_at {
+            Some(size) => format!("the first {size} entries are those that the anchor saw"),
+            None => String::from("unanchored: whoever holds this log could have rewritten it"),
+        };
+        object! {
+            "consistent": against.is_none(), "first_bad": against.as_ref().and_then(|(seq, _)| *seq),
+            "reason": against.map(|(_, reason)| reason), "replayed": followed.replayed,
+            "opaque": followed.opaque, "signed_by": self.signed_by, "anchored_at": self.anchored_at,
+            "rests_on": rests_on,
+        }
+    }
+}
+
+/// How far a log follows from its inputs.
+pub(crate) struct Followed {
+    /// Entries that follow.
+    pub(crate) replayed: u64,
+    /// Entries that could not be executed again.
+    pub(crate) opaque: u64,
+    /// The first that does not follow, and why.
+    pub(crate) wrong: Option<(u64, String)>,
+}
+
+/// Re-executes records, tools included.
+fn follow(records: &[Record]) -> Followed {
+    let pruned = records.first().map_or(0, |record| record.seq);
+    if pruned > 0 {
+        // What precedes is gone, so nothing can be re-executed; the chain still holds or not.
+        let broken = records.windows(2).find_map(|pair| match pair {
+            [before, after] => {
+                let entry = ak_audit::Entry::decode(&after.leaf).ok();
+                let follows = entry.is_some_and(|entry| entry.previous == ak_audit::leaf_hash(&before.leaf));
+                (!follows).then(|| (after.seq, String::from("the entry does not follow its predecessor")))
+            }
+            _ => None,
+        });
+        return Followed { replayed: 0, opaque: pruned + records.len() as u64, wrong: broken };
+    }
+    let mut replay = Replay::new(Tools::Rerun);
+    let wrong = records.iter().find_map(|record| replay.feed(&record.leaf, &record.body).err());
+    let wrong = wrong.map(|error| (error.seq, error.reason));
+    Followed { replayed: replay.entries(), opaque: 0, wrong }
+}
+
+fn refused(what: &'static str) -> impl Fn(NoteError) -> Failure {
+    move |error| Failure::new(Code::InvalidArgument, format!("{what}: {error}"))
+}
