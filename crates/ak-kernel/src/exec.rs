@@ -12,6 +12,7 @@ use ak_policy::{Target, budget::Dimension};
 
 use crate::{
     agents::Hold,
+    capability::Presented,
     code::Code,
     effect::{Effect, FileAction},
     gate::{Granted, Permit},
@@ -73,12 +74,17 @@ impl Kernel {
             | Request::PolicyLoad { .. }
             | Request::BudgetSet { .. }
             | Request::BudgetStatus { .. }
+            | Request::CapGrant { .. }
+            | Request::CapAttenuate { .. }
+            | Request::CapRevoke { .. }
+            | Request::CapToken { .. }
             | Request::AuditLog { .. }
             | Request::AuditQuery(_)
             | Request::AuditVerify
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Vec::new(),
+            Request::Presented(_) => self.costs(request.bare())?,
         })
     }
 
@@ -106,12 +112,14 @@ impl Kernel {
         &mut self,
         session: Session,
         target_text: Option<String>,
+        presented: Option<Presented>,
         permit: Permit,
     ) -> Result<Next, Failure> {
         let Granted { request, target, root, hold } = permit.exercise();
         let under_way = |request: Request, hold: Hold| UnderWay {
             session,
             request,
+            presented: presented.clone(),
             target: target_text.clone(),
             hold,
             url: None,
@@ -190,7 +198,7 @@ impl Kernel {
                 Ok(Next::Effect(Effect::VerifyLog, Box::new(under_way(request.clone(), hold))))
             }
             (_, _) => {
-                let reply = self.answer(session, request);
+                let reply = self.answer(session, presented.as_ref(), request);
                 match &reply {
                     Ok(_) => self.agents.settle(hold, &[]),
                     Err(_) => self.agents.release(hold),

@@ -35,14 +35,17 @@ extern crate alloc;
 mod agents;
 mod answer;
 mod batch;
+mod capability;
 mod code;
 mod config;
 mod describe;
 mod effect;
 mod exec;
 mod fields;
+mod foresee;
 mod form;
 mod gate;
+mod grants;
 mod history;
 mod kernel;
 mod objects;
@@ -57,6 +60,7 @@ mod search;
 mod session;
 mod settle;
 pub mod stream;
+mod terms;
 mod time;
 mod toolbox;
 mod types;
@@ -65,6 +69,7 @@ pub mod wire;
 
 pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};
 pub use batch::Part;
+pub use capability::Presented;
 pub use code::{Class, Code};
 pub use config::Config;
 pub use effect::{Completion, Effect, FileAction, Step, Ticket, Verdict};
@@ -78,10 +83,11 @@ pub use record::{FORMAT_VERSION, Record, SEMANTICS_VERSION};
 pub use replay::{Followed, Replay, ReplayError, Tools};
 pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
 pub use request::{
-    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
+    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, Presenting, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
 };
 pub use search::PAGE_BYTES_MAX;
 pub use session::Session;
+pub use terms::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms};
 pub use time::{Now, Time};
 pub use toolbox::run_tool;
 

@@ -8,6 +8,7 @@ use ak_policy::CanonicalUrl;
 
 use crate::{
     agents::Hold,
+    capability::Presented,
     code::Code,
     effect::{Completion, Effect, Step, Ticket, Verdict},
     gate::Ruling,
@@ -25,6 +26,8 @@ use crate::{
 pub(crate) struct UnderWay {
     pub(crate) session: Session,
     pub(crate) request: Request,
+    /// The capability that came with the request: it must cover a redirect too.
+    pub(crate) presented: Option<Presented>,
     pub(crate) target: Option<String>,
     pub(crate) hold: Hold,
     /// For HTTP: where the request goes at the moment.
