@@ -7,11 +7,11 @@ use ak_policy::{Policy, budget::Dimension};
 use ak_sandbox::Manifest;
 
 use crate::{
-    capability::Presented,
     code::Code,
     history::Filter,
     kernel::Kernel,
     operation::Operation,
+    presented::Presented,
     reply::{Failure, Reply},
     request::Request,
     session::Session,

@@ -10,71 +10,10 @@ use ak_json::{Text, Value, object};
 use ak_policy::{
     Action, Query, TargetKind,
     budget::Dimension,
-    capability::{
-        Authority, CAVEATS_MAX, CapDenial, CapId, CapReservation, CapTable, Caveat, DeriveError,
-        VerifiedToken,
-    },
+    capability::{Authority, CapDenial, CapId, CapReservation, CapTable, Caveat, DeriveError},
 };
 
-use crate::{
-    code::Code,
-    fields::{FieldError, Fields, base64url},
-    reply::Failure,
-    session::Session,
-    terms::{capability_field, capability_text},
-};
-
-/// A capability that comes with a request. Its token was verified by the host: the kernel knows no key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Presented {
-    pub(crate) capability: CapId,
-    pub(crate) authority: Authority,
-}
-
-impl Presented {
-    /// What a verified token gives.
-    ///
-    /// # Errors
-    /// CAP_INVALID where the token's own blocks count something (a rate, uses, a budget), which nobody would keep count
-    /// of, or hold more caveats than one capability adds.
-    pub fn new(token: VerifiedToken) -> Result<Presented, Failure> {
-        let VerifiedToken { capability, authority } = token;
-        let counts = |caveat: &Caveat| match caveat {
-            Caveat::Rate(_) | Caveat::Uses(_) | Caveat::Budget(..) => true,
-            Caveat::Operations(_)
-            | Caveat::Targets(_)
-            | Caveat::Agent(_)
-            | Caveat::NotBefore(_)
-            | Caveat::ExpiresAt(_)
-            | Caveat::Run(_) => false,
-        };
-        if authority.caveats().any(counts) {
-            let message =
-                "rates, uses and budgets are counted by the kernel: attenuate the capability, not its token";
-            return Err(Failure::new(Code::CapInvalid, message).presented());
-        }
-        if authority.caveats().len() > CAVEATS_MAX {
-            return Err(Failure::new(Code::CapInvalid, "the token has too many caveats").presented());
-        }
-        Ok(Presented { capability, authority })
-    }
-}
-
-/// The journal's form.
-impl Presented {
-    pub(crate) fn to_value(&self) -> Value {
-        object! { "capability": capability_text(self.capability), "caveats": base64url(&self.authority.to_bytes()) }
-    }
-
-    pub(crate) fn from_value(value: &Value) -> Result<Presented, FieldError> {
-        let mut fields = Fields::new("cap", value)?;
-        let capability = capability_field(&mut fields)?;
-        let authority = Authority::from_bytes(&fields.bytes("caveats")?)
-            .ok_or_else(|| fields.error("caveats", "are not caveats"))?;
-        fields.finish()?;
-        Ok(Presented { capability, authority })
-    }
-}
+use crate::{code::Code, presented::Presented, reply::Failure, session::Session};
 
 /// What a permitted request rests on beside the policy.
 #[derive(Clone, Debug, Default)]

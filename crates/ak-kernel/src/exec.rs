@@ -12,11 +12,11 @@ use ak_policy::{Target, budget::Dimension};
 
 use crate::{
     agents::Hold,
-    capability::Presented,
     code::Code,
     effect::{Effect, FileAction},
     gate::{Granted, Permit},
     kernel::Kernel,
+    presented::Presented,
     reply::Failure,
     request::{HttpRequest, Request},
     session::Session,

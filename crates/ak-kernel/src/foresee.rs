@@ -12,10 +12,11 @@ use ak_policy::{Action, GrantClock, Target, budget::Dimension};
 
 use crate::{
     agents::Costs,
-    capability::{Cover, Presented},
+    capability::Cover,
     code::Code,
     gate::{Gate, Passed},
     kernel::Kernel,
+    presented::Presented,
     question::Question,
     reply::{Failure, Reply},
     session::Session,

@@ -19,9 +19,10 @@ use ak_policy::{
 use crate::{
     agents::{Agents, Costs, Hold, over_limit},
     batch::{self, Part},
-    capability::{Cover, Presented, refusal},
+    capability::{Cover, refusal},
     code::Code,
     operation::Who,
+    presented::Presented,
     question::{Question, Unaskable},
     reply::{Denial, Failure},
     request::Request,

@@ -15,13 +15,13 @@ use ak_policy::{GrantTable, Policy};
 
 use crate::{
     agents::Agents,
-    capability::Presented,
     code::Code,
     config::Config,
     effect::{Effect, Ticket, Verdict},
     gate::{Gate, Ruling},
     history::{History, View},
     operation::Operation,
+    presented::Presented,
     record::{Chain, Facts, Input, Record},
     reply::{Failure, Outcome, outcome_to_value},
     request::{Request, SUBJECT_BYTES_MAX},
@@ -260,6 +260,11 @@ impl Kernel {
     /// How many entries there are.
     pub fn entries(&self) -> u64 {
         self.chain.next_seq()
+    }
+
+    /// The id of the log, made with it.
+    pub const fn run(&self) -> [u8; 16] {
+        *self.chain.run()
     }
 
     /// The kernel's limits.

@@ -50,6 +50,7 @@ mod history;
 mod kernel;
 mod objects;
 mod operation;
+mod presented;
 mod question;
 mod record;
 mod replay;
@@ -69,7 +70,6 @@ pub mod wire;
 
 pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};
 pub use batch::Part;
-pub use capability::Presented;
 pub use code::{Class, Code};
 pub use config::Config;
 pub use effect::{Completion, Effect, FileAction, Step, Ticket, Verdict};
@@ -79,11 +79,12 @@ pub use gate::Permit;
 pub use history::{Filter, QUERY_LIMIT, QUERY_LIMIT_MAX};
 pub use kernel::{CallId, Kernel, Output};
 pub use operation::{Operation, Who};
+pub use presented::{Presented, Presenting};
 pub use record::{FORMAT_VERSION, Record, SEMANTICS_VERSION};
 pub use replay::{Followed, Replay, ReplayError, Tools};
 pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
 pub use request::{
-    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, Presenting, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
+    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
 };
 pub use search::PAGE_BYTES_MAX;
 pub use session::Session;

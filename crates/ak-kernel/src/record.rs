@@ -7,12 +7,12 @@ use ak_json::{Digest, Object, Text, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    capability::Presented,
     config::Config,
     effect::{Completion, Step, Ticket},
     fields::{FieldError, Fields, base64url},
     form::insert_some,
     operation::Operation,
+    presented::Presented,
     request::Request,
     session::Session,
     time::{Now, Time},

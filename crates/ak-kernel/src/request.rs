@@ -6,7 +6,7 @@ use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value};
 use ak_policy::{budget::Dimension, capability::CapId};
 
-use crate::{batch::Part, capability::Presented, history::Filter, operation::Operation, terms::Terms};
+use crate::{batch::Part, history::Filter, operation::Operation, presented::Presenting, terms::Terms};
 
 /// A typed request. Text that arrives from outside becomes one of these at the edge or is refused there.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,13 +197,6 @@ pub enum Request {
     Presented(Box<Presenting>),
 }
 
-/// A request and the capability that comes with it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Presenting {
-    request: Request,
-    presented: Presented,
-}
-
 /// An HTTP request as the agent wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRequest {
@@ -256,43 +249,8 @@ impl Request {
             Self::ToolRegister { .. } => Operation::ToolRegister,
             Self::ToolList => Operation::ToolList,
             Self::SessionOpen { .. } => Operation::SessionOpen,
-            Self::Presented(presenting) => presenting.request.operation(),
+            Self::Presented(_) => self.bare().operation(),
         }
-    }
-
-    /// The same request with a capability: it passes if the policy permits it and the capability covers it. Of several
-    /// capabilities the last one counts.
-    #[must_use]
-    pub fn presenting(self, presented: Presented) -> Request {
-        let (_, request) = self.split();
-        Request::Presented(Box::new(Presenting { request, presented }))
-    }
-
-    /// The capability that comes with it, if one does, and the request itself.
-    pub(crate) fn split(self) -> (Option<Presented>, Request) {
-        match self {
-            Self::Presented(presenting) => (Some(presenting.presented), presenting.request),
-            request => (None, request),
-        }
-    }
-
-    /// The request itself, whatever comes with it.
-    pub(crate) fn bare(&self) -> &Request {
-        match self {
-            Self::Presented(presenting) => &presenting.request,
-            request => request,
-        }
-    }
-
-    /// The capability that comes with it.
-    pub(crate) fn presented(&self) -> Option<&Presented> {
-        let Self::Presented(presenting) = self else { return None };
-        Some(&presenting.presented)
-    }
-
-    /// Whether it only tells a session about itself, and so may come with any capability.
-    pub(crate) const fn only_tells(&self) -> bool {
-        matches!(self, Self::LastError | Self::Authorize { .. } | Self::BudgetStatus { .. } | Self::ToolList)
     }
 
     /// Whom it says it is about, if it says so.
@@ -327,7 +285,7 @@ impl Request {
             Self::Http(request) => request.body.as_ref().map_or(0, |body| body.len() as u64),
             Self::PolicyLoad { text, .. } => text.len() as u64,
             Self::CapGrant { .. } | Self::CapAttenuate { .. } => json(&self.args()),
-            Self::Presented(presenting) => presenting.request.size(),
+            Self::Presented(_) => self.bare().size(),
             Self::AuditLog { details, .. } => json(details),
             Self::ToolRegister { manifest, module } => json(manifest).saturating_add(module.len() as u64),
             Self::Read { .. }

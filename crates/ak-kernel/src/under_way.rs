@@ -8,12 +8,12 @@ use ak_policy::CanonicalUrl;
 
 use crate::{
     agents::Hold,
-    capability::Presented,
     code::Code,
     effect::{Completion, Effect, Step, Ticket, Verdict},
     gate::Ruling,
     kernel::{CallId, Kernel, Output},
     operation::Operation,
+    presented::Presented,
     record::{Facts, Input},
     reply::{Failure, Reply, outcome_to_value},
     request::Request,
