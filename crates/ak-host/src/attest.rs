@@ -1,6 +1,6 @@
 //! What the host says of its log: that it holds together, what it came to, that an entry stands in it.
 
-use std::path::Path;
+use std::{io, ops::Deref, path::Path};
 
 use ak_audit::{
     Checkpoint, SigningKey, VerifierKey,
@@ -9,7 +9,7 @@ use ak_audit::{
 use ak_json::{Value, object};
 use ak_kernel::{Code, Failure, LogWork, Record, Replay, Tools};
 
-use crate::{log::Log, server::secret};
+use crate::{log::Log, secret};
 
 /// The file in the state directory that holds the seed of the key that signs checkpoints.
 pub const CHECKPOINT_KEY: &str = "checkpoint.key";
@@ -19,25 +19,23 @@ pub const CHECKPOINT_KEY: &str = "checkpoint.key";
 pub(crate) struct Signer(SigningKey);
 
 impl Signer {
-    /// The key in the state directory, which is made if it is not there; a new one where there is none.
+    /// The key in the state directory, which is made there at first use; without a directory a key that ends with the
+    /// process. `run` is the id of the kernel's log.
     ///
     /// # Errors
-    /// When there is no entropy, or the key cannot be read or made, or others may read it.
-    pub(crate) fn new(origin: &str, state_dir: Option<&Path>) -> Result<Signer, Failure> {
-        let unusable = |error: String| Failure::new(Code::Io, format!("the key of checkpoints: {error}"));
-        let mut seed = [0; 32];
-        match state_dir {
-            None => getrandom::fill(&mut seed).map_err(|error| unusable(error.to_string()))?,
+    /// When the key cannot be read or made, or others may read it.
+    pub(crate) fn open(directory: Option<&Path>, run: &[u8; 16]) -> io::Result<Signer> {
+        let seed = match directory {
+            None => secret::random()?,
             Some(directory) => {
-                let digits =
-                    secret(&directory.join(CHECKPOINT_KEY)).map_err(|error| unusable(error.to_string()))?;
-                let digest: ak_json::Digest =
-                    digits.parse().map_err(|_| unusable("it is not 64 hexadecimal digits".into()))?;
-                seed = digest.into();
+                let made = || Ok(secret::to_hex(&secret::random()?));
+                let digits = secret::read_or_make(&directory.join(CHECKPOINT_KEY), made)?;
+                secret::from_hex(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
             }
-        }
-        let key = SigningKey::from_seed(origin, KeyKind::Log, &seed);
-        key.map(Signer).map_err(|error| unusable(error.to_string()))
+        };
+        let key =
+            SigningKey::from_seed(&format!("authority-kernel/{}", secret::to_hex(run)), KeyKind::Log, &seed);
+        key.map(Signer).map_err(invalid)
     }
 
     fn checkpoint(&self, log: &Log) -> Result<String, Failure> {
@@ -49,7 +47,7 @@ impl Signer {
 }
 
 /// Does what was permitted with the log that `log` gives, which is not held while anything is executed again.
-pub(crate) fn perform<L: std::ops::Deref<Target = Log>>(
+pub(crate) fn perform<L: Deref<Target = Log>>(
     log: impl FnOnce() -> Result<L, Failure>,
     signer: &Signer,
     work: LogWork,
@@ -62,12 +60,14 @@ pub(crate) fn perform<L: std::ops::Deref<Target = Log>>(
         LogWork::Prove { seq, with_entry } => {
             let (size, _) = log.tree_head()?;
             let entry = log.entry(seq)?;
-            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            let path: Vec<Value> =
-                log.inclusion_proof(seq, size)?.iter().map(|hash| Value::from(hex(hash))).collect();
+            let path: Vec<Value> = log
+                .inclusion_proof(seq, size)?
+                .iter()
+                .map(|hash| Value::from(secret::to_hex(hash)))
+                .collect();
             Ok(object! {
-                "seq": seq, "size": size, "leaf_hash": hex(&ak_audit::leaf_hash(&entry)), "path": path,
-                "entry": with_entry.then(|| hex(&entry)), "checkpoint": signer.checkpoint(&log)?,
+                "seq": seq, "size": size, "leaf_hash": secret::to_hex(&ak_audit::leaf_hash(&entry)), "path": path,
+                "entry": with_entry.then(|| secret::to_hex(&entry)), "checkpoint": signer.checkpoint(&log)?,
             })
         }
         LogWork::Verify { key, anchor } => {
@@ -161,6 +161,10 @@ fn follow(records: &[Record]) -> Followed {
     let wrong = records.iter().find_map(|record| replay.feed(&record.leaf, &record.body).err());
     let wrong = wrong.map(|error| (error.seq, error.reason));
     Followed { replayed: replay.entries(), opaque: 0, wrong }
+}
+
+fn invalid(error: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{CHECKPOINT_KEY}: {}", error.to_string()))
 }
 
 fn refused(what: &'static str) -> impl Fn(NoteError) -> Failure {

@@ -101,8 +101,13 @@ impl Client {
         Ok(agent)
     }
 
-    pub(crate) fn call(&self, request: &Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
-        let payload = wire::request_payload(request).to_json();
+    pub(crate) fn call(
+        &self,
+        request: &Request,
+        cap: Option<&str>,
+        on_chunk: &mut dyn FnMut(&str) -> bool,
+    ) -> Outcome {
+        let payload = wire::request_payload(request, cap).to_json();
         if payload.len() > PAYLOAD_BYTES_MAX {
             let message = format!(
                 "a request of {} bytes is above the limit of {PAYLOAD_BYTES_MAX} bytes",

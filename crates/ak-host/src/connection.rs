@@ -12,8 +12,10 @@ use crate::{
     client::Client,
     clock,
     driver::{Driver, HostConfig},
+    embedded::Embedded,
     files::Protected,
     infer::Endpoint,
+    keyring::Keyring,
     log::Log,
 };
 
@@ -53,11 +55,13 @@ impl Options {
 #[derive(Clone)]
 pub struct Connection {
     end: End,
+    /// The token that every request presents.
+    cap: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
 enum End {
-    Embedded(Driver, Session),
+    Embedded(Embedded, Session),
     Remote(Arc<Client>),
 }
 
@@ -73,7 +77,7 @@ impl Connection {
                 Some(path) => {
                     let token = options.token_file.as_deref().map(read_token).transpose()?;
                     let client = Client::connect(Path::new(path), token, None)?;
-                    let connection = Connection { end: End::Remote(Arc::new(client)) };
+                    let connection = Connection::to(End::Remote(Arc::new(client)));
                     connection.load_policy(options.policy.as_deref())?;
                     Ok(connection)
                 }
@@ -115,13 +119,19 @@ impl Connection {
         let config = HostConfig {
             endpoint: Endpoint::from_env().map_err(|message| Failure::new(Code::NotConfigured, message))?,
             protected: Protected::new(&protected).map_err(unusable)?,
-            signer: Signer::new(&log.origin()?, options.state_dir.as_deref())?,
+            signer: Signer::open(options.state_dir.as_deref(), &kernel.run()).map_err(unusable)?,
         };
+        let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run())
+            .map_err(|error| Failure::new(Code::Io, format!("no keys for tokens: {error}")))?;
         let driver = Driver::new(kernel, log, config);
         driver.settle_unknown()?;
-        let connection = Connection { end: End::Embedded(driver, Session::OWNER) };
+        let connection = Connection::to(End::Embedded(Embedded::new(driver, keyring), Session::OWNER));
         connection.load_policy(options.policy.as_deref())?;
         Ok(connection)
+    }
+
+    const fn to(end: End) -> Connection {
+        Connection { end, cap: None }
     }
 
     fn load_policy(&self, path: Option<&Path>) -> Result<(), Failure> {
@@ -141,37 +151,53 @@ impl Connection {
     /// A piece is the JSON text of one server-sent event. When `on_chunk` gives false the stream stops.
     pub fn call_streaming(&self, request: Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
         match &self.end {
-            End::Embedded(driver, session) => driver.call_streaming(*session, request, on_chunk),
-            End::Remote(client) => client.call(&request, on_chunk),
+            End::Embedded(kernel, session) => kernel.call(*session, request, self.cap.as_deref(), on_chunk),
+            End::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk),
         }
     }
 
-    /// A session for an agent. Only the owner may open one.
+    /// A session for an agent. Only the owner may open one, and not by a capability.
     ///
     /// # Errors
     /// When this is not the owner's session, or the name is no agent's name.
     pub fn agent(&self, name: &str) -> Result<Connection, Failure> {
-        match &self.end {
-            End::Embedded(driver, session) => {
-                let session = driver.open_agent(*session, name)?;
-                Ok(Connection { end: End::Embedded(driver.clone(), session) })
-            }
-            End::Remote(client) => Ok(Connection { end: End::Remote(client.agent(name)?) }),
+        if self.cap.is_some() {
+            let message = "a session that presents a capability opens no other";
+            return Err(Failure::new(Code::CapScope, message).presented());
         }
+        match &self.end {
+            End::Embedded(kernel, session) => {
+                let session = kernel.driver.open_agent(*session, name)?;
+                Ok(Connection::to(End::Embedded(kernel.clone(), session)))
+            }
+            End::Remote(client) => Ok(Connection::to(End::Remote(client.agent(name)?))),
+        }
+    }
+
+    /// The same session with a token, in base64url, that every request presents: one passes if the policy permits it
+    /// and the token's capability covers it. Whether the token is good shows with each request.
+    #[must_use]
+    pub fn present(&self, token: &str) -> Connection {
+        Connection { end: self.end.clone(), cap: Some(token.into()) }
     }
 
     /// Whether this is the owner's session.
     pub fn is_owner(&self) -> bool {
-        match &self.end {
-            End::Embedded(_, session) => session.is_owner(),
-            End::Remote(client) => client.is_owner(),
-        }
+        self.cap.is_none()
+            && match &self.end {
+                End::Embedded(_, session) => session.is_owner(),
+                End::Remote(client) => client.is_owner(),
+            }
     }
 
-    /// Ends the session; an owner's session ends an embedded kernel with it. Later calls fail.
+    /// Ends the session; an owner's session ends an embedded kernel with it. Later calls fail. A session that presents a
+    /// capability is another's, and ends with that.
     pub fn close(&self) {
+        if self.cap.is_some() {
+            return;
+        }
         match &self.end {
-            End::Embedded(driver, session) if session.is_owner() => driver.close(),
+            End::Embedded(kernel, session) if session.is_owner() => kernel.driver.close(),
             End::Embedded(..) => {}
             End::Remote(client) => client.close(),
         }
@@ -179,8 +205,12 @@ impl Connection {
 
     /// The embedded kernel's driver, if there is one.
     pub fn driver(&self) -> Option<Driver> {
+        self.embedded().map(|kernel| kernel.driver)
+    }
+
+    pub(crate) fn embedded(&self) -> Option<Embedded> {
         match &self.end {
-            End::Embedded(driver, _) => Some(driver.clone()),
+            End::Embedded(kernel, _) => Some(kernel.clone()),
             End::Remote(_) => None,
         }
     }

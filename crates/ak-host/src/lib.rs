@@ -21,6 +21,7 @@
 //! | `commit` | group commit: one sync for all who wait |
 //! | `attest` | verdicts on the log, checkpoints, proofs |
 //! | `log`, `disk` | records, in memory or in a journal on disk |
+//! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
 //! | `files` | file effects, beneath the granted root |
 //! | `http`, `infer` | HTTP and model calls |
 //! | `server`, `client`, `wire` | the daemon's socket, both ends |
@@ -32,10 +33,13 @@ mod commit;
 mod connection;
 mod disk;
 mod driver;
+mod embedded;
 mod files;
 mod http;
 mod infer;
+mod keyring;
 mod log;
+mod secret;
 mod server;
 mod wire;
 
@@ -46,6 +50,7 @@ pub use driver::Driver;
 pub use files::LIST_ENTRIES_MAX;
 pub use http::{CONNECT_TIMEOUT_MS, REDIRECTS_MAX};
 pub use infer::BYTES_PER_TOKEN;
+pub use keyring::KEYS_FILE;
 pub use log::{JOURNAL_DIRECTORY, MEMORY_LOG_BYTES_MAX, read_journal};
 pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, GUEST, Server, owner_token};
 

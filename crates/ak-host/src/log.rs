@@ -208,19 +208,6 @@ impl Log {
         self.refusal().unwrap_or_else(|| Failure::new(Code::NotConfigured, "there is no log"))
     }
 
-    /// The log's name: that of the key that signs for it.
-    pub(crate) fn origin(&self) -> Result<String, Failure> {
-        let id = match self {
-            Log::Durable(journal) => journal.genesis().id,
-            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => {
-                let mut id = [0; 16];
-                getrandom::fill(&mut id).map_err(|error| Failure::new(Code::Io, error.to_string()))?;
-                id
-            }
-        };
-        Ok(format!("authority-kernel/{:032x}", u128::from_be_bytes(id)))
-    }
-
     /// Lets go of the journal, so that it can be opened again.
     pub(crate) fn close(&mut self) {
         *self = Log::Closed;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     os::unix::{
-        fs::{OpenOptionsExt, PermissionsExt},
+        fs::PermissionsExt,
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -14,13 +14,13 @@ use std::{
     },
 };
 
-use ak_json::{Value, object};
+use ak_json::{Text, Value, object};
 use ak_kernel::{
     Code, Failure, Outcome, Request, Session, outcome_to_value,
     wire::{Flags, PAYLOAD_BYTES_MAX, VERSION},
 };
 
-use crate::{connection::Connection, driver::Driver, wire};
+use crate::{connection::Connection, embedded::Embedded, secret, wire};
 
 /// Most connections at once; the next one is told so and closed.
 pub const CONNECTIONS_MAX: u64 = 1_024;
@@ -28,14 +28,12 @@ pub const CONNECTIONS_MAX: u64 = 1_024;
 pub const EFFECTS_MAX: usize = 256;
 /// The agent that connections without a credential share.
 pub const GUEST: &str = "guest";
-/// Bytes of the owner's token before it is written as hexadecimal.
-const TOKEN_BYTES: usize = 32;
 
 /// A kernel that listens.
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    driver: Driver,
+    kernel: Embedded,
     token: Arc<str>,
 }
 
@@ -45,8 +43,8 @@ impl Server {
     /// # Errors
     /// When the socket cannot be made, or another daemon listens already.
     pub fn bind(connection: &Connection, path: &Path, token: &str) -> io::Result<Server> {
-        let driver =
-            connection.driver().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
+        let kernel =
+            connection.embedded().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
         if UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(
                 io::ErrorKind::AddrInUse,
@@ -59,7 +57,7 @@ impl Server {
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Server { listener, path: path.to_owned(), driver, token: token.into() })
+        Ok(Server { listener, path: path.to_owned(), kernel, token: token.into() })
     }
 
     /// Serves until the process ends.
@@ -70,14 +68,14 @@ impl Server {
         let open = Arc::new(AtomicU64::new(0));
         for stream in self.listener.incoming() {
             let stream = stream?;
-            let (driver, token, open) = (self.driver.clone(), self.token.clone(), open.clone());
+            let (kernel, token, open) = (self.kernel.clone(), self.token.clone(), open.clone());
             if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
                 open.fetch_sub(1, Ordering::Relaxed);
                 continue;
             }
             std::thread::spawn(move || {
                 // A connection that breaks concerns nobody else; its client sees it.
-                let _ = serve(&driver, &token, stream);
+                let _ = serve(&kernel, &token, stream);
                 open.fetch_sub(1, Ordering::Relaxed);
             });
         }
@@ -97,63 +95,39 @@ impl Drop for Server {
 /// # Errors
 /// When the file cannot be read or made, others may read it, or it holds something else.
 pub fn owner_token(path: &Path) -> io::Result<String> {
-    secret(path)
-}
-
-/// The secret in a file that only its owner can read: as many random digits as a token has. Made if it is not there.
-pub(crate) fn secret(path: &Path) -> io::Result<String> {
-    match std::fs::read_to_string(path) {
-        Ok(token) => {
-            let mode = std::fs::metadata(path)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                let message = format!(
-                    "{}: others may read the secret (mode {:o}); make it 0600",
-                    path.display(),
-                    mode & 0o777
-                );
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-            }
-            match token.trim() {
-                token if token.len() == 2 * TOKEN_BYTES => Ok(token.to_owned()),
-                _ => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{}: holds no secret of {} hexadecimal digits", path.display(), 2 * TOKEN_BYTES),
-                )),
-            }
+    let token = secret::read_or_make(path, || Ok(secret::to_hex(&secret::random()?)))?;
+    match secret::from_hex(token.trim()) {
+        Some(_) => Ok(token.trim().to_owned()),
+        None => {
+            let message = format!("{}: is not an owner token", path.display());
+            Err(io::Error::new(io::ErrorKind::InvalidData, message))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut bytes = [0; TOKEN_BYTES];
-            getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-            let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            io::Write::write_all(&mut file, token.as_bytes())?;
-            Ok(token)
-        }
-        Err(error) => Err(error),
     }
 }
 
 /// One connection: HELLO, then requests.
-fn serve(driver: &Driver, token: &str, mut stream: UnixStream) -> Result<(), Failure> {
+fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), Failure> {
     let Some(hello) = wire::read(&mut stream)? else { return Ok(()) };
     let opened = match hello.flags.has(Flags::HELLO) {
-        true => greet(driver, token, &hello.payload),
+        true => greet(kernel, token, &hello.payload),
         false => Err(Failure::new(Code::FrameInvalid, "the first frame is not HELLO")),
     };
-    let session = match opened {
-        Ok(session) => session,
+    let (session, cap) = match opened {
+        Ok(opened) => opened,
         Err(failure) => {
             let error = outcome_to_value(&Err(failure));
             return wire::write(&mut stream, Flags::HELLO.with(Flags::ERROR), hello.sequence, &error);
         }
     };
     let limits = object! { "payload_bytes_max": PAYLOAD_BYTES_MAX as u64 };
-    let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": session.is_owner() };
+    let owner = session.is_owner() && cap.is_none();
+    let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": owner };
     let welcome = object! { "ok": true, "result": welcome };
     wire::write(&mut stream, Flags::HELLO.with(Flags::RESPONSE), hello.sequence, &welcome)?;
     let line = Arc::new(ServerLine {
-        driver: driver.clone(),
+        kernel: kernel.clone(),
         session,
+        cap,
         writer: Mutex::new(stream.try_clone().map_err(|error| Failure::new(Code::Io, error.to_string()))?),
         under_way: Mutex::default(),
     });
@@ -164,8 +138,10 @@ fn serve(driver: &Driver, token: &str, mut stream: UnixStream) -> Result<(), Fai
 
 /// What the threads of one connection share.
 struct ServerLine {
-    driver: Driver,
+    kernel: Embedded,
     session: Session,
+    /// The token that came with HELLO in the owner's place: every request presents it that presents no other.
+    cap: Option<Text>,
     writer: Mutex<UnixStream>,
     /// The requests that are being performed, and whether the client still waits.
     under_way: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
@@ -192,16 +168,23 @@ fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) ->
         }
         match wire::request_of(&frame.payload) {
             Err(failure) => line.answer(sequence, &Err(failure))?,
-            Ok(request) if request.is_effect() => line.perform(sequence, request)?,
-            Ok(request) => line.answer(sequence, &line.driver.call(line.session, request))?,
+            Ok((request, cap)) if request.is_effect() => line.perform(sequence, request, cap)?,
+            Ok((request, cap)) => {
+                let outcome = line.call(request, cap.as_deref(), &mut |_| true);
+                line.answer(sequence, &outcome)?;
+            }
         }
     }
     Ok(())
 }
 
 impl ServerLine {
+    fn call(&self, request: Request, cap: Option<&str>, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+        self.kernel.call(self.session, request, cap.or(self.cap.as_deref()), on_chunk)
+    }
+
     /// Performs an effect on a thread of its own.
-    fn perform(self: &Arc<Self>, sequence: u64, request: Request) -> Result<(), Failure> {
+    fn perform(self: &Arc<Self>, sequence: u64, request: Request, cap: Option<Text>) -> Result<(), Failure> {
         let wanted = Arc::new(AtomicBool::new(true));
         let full = match self.under_way.lock() {
             Ok(under_way) if under_way.len() >= EFFECTS_MAX => true,
@@ -217,7 +200,7 @@ impl ServerLine {
         }
         let line = self.clone();
         let work = move || {
-            let outcome = line.driver.call_streaming(line.session, request, &mut |chunk| {
+            let outcome = line.call(request, cap.as_deref(), &mut |chunk| {
                 let payload = object! { "data": chunk };
                 let flags = Flags::RESPONSE.with(Flags::CHUNK);
                 wanted.load(Ordering::Relaxed) && line.write(flags, sequence, &payload).is_ok()
@@ -271,8 +254,9 @@ impl ServerLine {
     }
 }
 
-/// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; without one it is a guest.
-fn greet(driver: &Driver, token: &str, hello: &Value) -> Result<Session, Failure> {
+/// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; a capability's token opens its
+/// holder's, and is what every request presents then; without one it is a guest.
+fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(Session, Option<Text>), Failure> {
     let speaks = hello.get("versions").and_then(Value::as_array);
     if !speaks
         .is_some_and(|versions| versions.iter().any(|version| version.as_u64() == Some(u64::from(VERSION))))
@@ -281,15 +265,26 @@ fn greet(driver: &Driver, token: &str, hello: &Value) -> Result<Session, Failure
     }
     let presented = hello.get("token").and_then(Value::as_str);
     let agent = hello.get("agent").and_then(Value::as_str);
+    let open = |agent: &str| Ok((kernel.driver.open_agent(Session::OWNER, agent)?, None));
     match (presented, agent) {
-        (Some(presented), _) if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) => {
-            let message =
-                "the token in HELLO is not the owner's: set AK_TOKEN_FILE to the file that `ak serve` made";
-            Err(Failure::new(Code::CapInvalid, message))
+        (Some(presented), agent) if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) => {
+            let refused = || {
+                let message = "the token in HELLO is not the owner's, nor a capability's: set AK_TOKEN_FILE to the \
+                               file that `ak serve` made";
+                Failure::new(Code::CapInvalid, message)
+            };
+            match agent {
+                None => match kernel.holder(presented) {
+                    Ok(session) => Ok((session, Some(presented.into()))),
+                    Err(failure) if failure.code == Code::CapInvalid => Err(refused()),
+                    Err(failure) => Err(failure),
+                },
+                Some(_) => Err(refused()),
+            }
         }
-        (Some(_), None) => Ok(Session::OWNER),
-        (Some(_), Some(agent)) => driver.open_agent(Session::OWNER, agent),
-        (None, None) => driver.open_agent(Session::OWNER, GUEST),
+        (Some(_), None) => Ok((Session::OWNER, None)),
+        (Some(_), Some(agent)) => open(agent),
+        (None, None) => open(GUEST),
         (None, Some(_)) => {
             let message = "only the owner opens a session for a named agent: set AK_TOKEN_FILE";
             Err(Failure::new(Code::CapMissing, message))

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use ak_json::{Limits, Object, Value};
+use ak_json::{Limits, Object, Text, Value};
 use ak_kernel::{
     Code, Failure, Operation, Request,
     wire::{Flags, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX, encode},
@@ -66,20 +66,23 @@ pub(crate) fn refused(error: ak_kernel::wire::FrameError) -> Failure {
     Failure::new(code, error.to_string())
 }
 
-/// The payload of a request.
-pub(crate) fn request_payload(request: &Request) -> Value {
+/// The payload of a request, and of the token that it presents.
+pub(crate) fn request_payload(request: &Request, cap: Option<&str>) -> Value {
     let mut payload = Object::new();
     payload.insert("op", request.operation().name());
     payload.insert("args", request.args());
+    if let Some(token) = cap {
+        payload.insert("cap", token);
+    }
     payload.into()
 }
 
-/// Takes the payload of a request apart.
-pub(crate) fn request_of(payload: &Value) -> Result<Request, Failure> {
+/// Takes the payload of a request apart: the request, and the token that it presents.
+pub(crate) fn request_of(payload: &Value) -> Result<(Request, Option<Text>), Failure> {
     let invalid = |message: &str| Failure::new(Code::InvalidArgument, message);
     let object = payload.as_object().ok_or_else(|| invalid("the payload is not an object"))?;
     if let Some((name, _)) =
-        object.iter().find(|(name, _)| !["op", "args", "id", "trace"].contains(&&***name))
+        object.iter().find(|(name, _)| !["op", "args", "cap", "id", "trace"].contains(&&***name))
     {
         return Err(invalid(&format!("payload.{}: is not known here", &**name)));
     }
@@ -88,5 +91,10 @@ pub(crate) fn request_of(payload: &Value) -> Result<Request, Failure> {
     let operation = Operation::from_name(name)
         .ok_or_else(|| invalid(&format!("payload.op: there is no operation {name:?}")))?;
     let args = payload.get("args").cloned().unwrap_or_else(|| Object::new().into());
-    Ok(Request::decode(operation, &args)?)
+    let cap = match payload.get("cap") {
+        None => None,
+        Some(Value::String(token)) => Some(token.clone()),
+        Some(_) => return Err(invalid("payload.cap: expected a string")),
+    };
+    Ok((Request::decode(operation, &args)?, cap))
 }

@@ -4,9 +4,12 @@ use alloc::{format, vec::Vec};
 
 use ak_json::{Object, Text, Value, object};
 use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
-use ak_policy::{Charge, LimitError, LimitReservation, LimitTable, Policy, Target};
+use ak_policy::{
+    Charge, LimitError, LimitReservation, LimitTable, Policy, Target, capability::CapReservation,
+};
 
 use crate::{
+    capability::Holdings,
     code::Code,
     reply::{Denial, Failure},
     session::Session,
@@ -28,14 +31,17 @@ pub(crate) struct Agent {
     pub(crate) last_denial: Option<Denial>,
 }
 
-/// All agents, by number. Number 0 is `main`. With them, what was used of the policy's cumulative limits.
+/// All agents, by number. Number 0 is `main`. With them, what was used of the policy's cumulative limits, and the
+/// capabilities.
 #[derive(Debug)]
 pub(crate) struct Agents {
     list: Vec<Agent>,
     limits: LimitTable,
+    pub(crate) holdings: Holdings,
 }
 
-/// What is set aside for one request: a reservation in each account on the way to the root.
+/// What is set aside for one request: a reservation in each account on the way to the root, and in each capability
+/// that it rests on.
 ///
 /// It ends in [`Agents::settle`] or [`Agents::release`], by value.
 #[derive(Debug, Default)]
@@ -43,6 +49,7 @@ pub(crate) struct Agents {
 pub(crate) struct Hold {
     parts: Vec<(Session, Reservation)>,
     limits: Vec<LimitReservation>,
+    pub(crate) capabilities: Vec<CapReservation>,
 }
 
 impl Hold {
@@ -50,6 +57,7 @@ impl Hold {
     pub(crate) fn join(&mut self, other: Hold) {
         self.parts.extend(other.parts);
         self.limits.extend(other.limits);
+        self.capabilities.extend(other.capabilities);
     }
 }
 
@@ -63,7 +71,7 @@ pub(crate) struct Costs {
 impl Agents {
     pub(crate) fn new(since: Time) -> Agents {
         let main = Agent { name: Text::from(MAIN), ledger: Ledger::default(), since, last_denial: None };
-        Agents { list: Vec::from([main]), limits: LimitTable::default() }
+        Agents { list: Vec::from([main]), limits: LimitTable::default(), holdings: Holdings::default() }
     }
 
     pub(crate) fn get(&self, session: Session) -> Option<&Agent> {
@@ -107,6 +115,14 @@ impl Agents {
             }
             _ => Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already"))),
         }
+    }
+
+    /// The session and those of its agent's ancestors that there are; nobody where the root agent asks.
+    pub(crate) fn line(&self, session: Session) -> Vec<Session> {
+        let name = self.name(session);
+        let own = Some(session).filter(|session| !session.is_owner());
+        let ancestors = name.match_indices('/').filter_map(|(at, _)| self.find(name.get(..at)?));
+        own.into_iter().chain(ancestors).collect()
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Session> {
@@ -156,7 +172,7 @@ impl Agents {
                 parts.push((account, reservation));
             }
         }
-        Ok(Hold { parts, limits })
+        Ok(Hold { parts, limits, capabilities: Vec::new() })
     }
 
     /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
@@ -167,6 +183,7 @@ impl Agents {
             }
         }
         hold.limits.into_iter().for_each(|limits| self.limits.commit(limits));
+        hold.capabilities.into_iter().for_each(|reserved| self.holdings.settle(reserved, actual));
     }
 
     /// Ends a hold of which nothing was used.
@@ -177,6 +194,7 @@ impl Agents {
             }
         }
         hold.limits.into_iter().for_each(|limits| self.limits.release(limits));
+        hold.capabilities.into_iter().for_each(|reserved| self.holdings.release(reserved));
     }
 
     /// Records what was used without asking.
@@ -273,7 +291,10 @@ impl Agents {
                 "ledger": agent.ledger.to_value(), "last_denial": denial,
             }
         });
-        object! { "agents": rows.collect::<Vec<Value>>(), "limits": self.limits.to_value() }
+        object! {
+            "agents": rows.collect::<Vec<Value>>(), "limits": self.limits.to_value(),
+            "capabilities": self.holdings.to_value(),
+        }
     }
 }
 

@@ -1,19 +1,17 @@
 //! Requests that the kernel answers by itself.
 
-use alloc::{format, string::ToString, sync::Arc, vec::Vec};
+use alloc::{format, sync::Arc};
 
-use ak_heap::Handle;
 use ak_json::{Text, Value, object};
-use ak_policy::{Action, Policy, Target, budget::Dimension};
+use ak_policy::{Policy, budget::Dimension};
 use ak_sandbox::Manifest;
 
 use crate::{
-    agents::Costs,
     code::Code,
     history::Filter,
     kernel::Kernel,
     operation::Operation,
-    question::Question,
+    presented::Presented,
     reply::{Failure, Reply},
     request::Request,
     session::Session,
@@ -21,7 +19,12 @@ use crate::{
 
 impl Kernel {
     /// Answers a request that needs nothing from outside.
-    pub(crate) fn answer(&mut self, session: Session, request: Request) -> Result<Reply, Failure> {
+    pub(crate) fn answer(
+        &mut self,
+        session: Session,
+        presented: Option<&Presented>,
+        request: Request,
+    ) -> Result<Reply, Failure> {
         match request {
             Request::Alloc { type_name, content, .. } => self.alloc(session, &type_name, content),
             Request::Read { handle, version } => self.read(session, handle, version),
@@ -38,7 +41,7 @@ impl Kernel {
                 Ok(Reply::Value(object! { "denial": denial.map_or(Value::Null, |denial| denial.to_value()) }))
             }
             Request::Authorize { operation, target, args } => {
-                Ok(self.would_pass(session, &operation, &target, args))
+                Ok(self.foresee(session, presented, &operation, &target, args))
             }
             Request::PolicyLoad { text, base_dir } => self.load_policy(&text, base_dir.as_deref()),
             Request::BudgetSet { dimension, limit, agent } => {
@@ -46,6 +49,14 @@ impl Kernel {
             }
             Request::BudgetStatus { dimension } => {
                 Ok(Reply::Value(self.agents.status(session, dimension, self.clock)))
+            }
+            Request::CapGrant { agent, terms } => self.grant(&agent, &terms),
+            Request::CapAttenuate { capability, terms } => self.attenuate(session, capability, &terms),
+            Request::CapRevoke { capability } => self.revoke(session, capability),
+            Request::CapToken { capability } => self.described(session, capability),
+            Request::Presented(_) => {
+                let (presented, request) = request.split();
+                self.answer(session, presented.as_ref(), request)
             }
             Request::AuditLog { event, .. } if event.is_empty() || Operation::is_reserved_event(&event) => {
                 let message = format!("the event type {:?} is empty or reserved for the kernel", &*event);
@@ -69,70 +80,6 @@ impl Kernel {
             | Request::AuditVerify { .. }
             | Request::Commit
             | Request::AuditProof { .. } => Err(Failure::new(Code::Io, "this request needs the host")),
-        }
-    }
-
-    /// The whole gate, budget included, for a request that is not made.
-    fn would_pass(
-        &mut self,
-        session: Session,
-        operation: &Text,
-        target: &Text,
-        args: Option<Value>,
-    ) -> Reply {
-        let answer = |authorized: bool, reason: &str, rule: &str, suggestion: &str, canonical: &str| {
-            Reply::Value(object! {
-                "operation": operation.clone(), "target": canonical, "authorized": authorized,
-                "capability_name": "", "ttl_ms": 0u64, "reason": reason, "rule_id": rule, "suggestion": suggestion,
-            })
-        };
-        let agent = self.agents.name(session);
-        let (action, resolved) = match Target::resolve(operation, target) {
-            Ok(found) => found,
-            Err(error) => {
-                let failure = Failure::new(
-                    Code::InvalidArgument,
-                    format!("{:?} has no canonical form: {error}", &**target),
-                );
-                return answer(false, &failure.message, "", "", target);
-            }
-        };
-        let owned = match &resolved {
-            // An agent is told the same of an object that is not there as of another's.
-            Target::Heap(handle) => {
-                let object = self.heap.read(Handle::from_raw(*handle));
-                session.is_owner() || object.is_ok_and(|object| *object.owner() == agent)
-            }
-            Target::Audit(name) => name.as_str() == &*agent,
-            _ => true,
-        };
-        let question = Question { action, target: resolved, args, owned };
-        let canonical = question.target.to_string();
-        let gate = self.gate(session, agent);
-        let (ruling, passed) = gate.ask(&question);
-        let charges = passed.and_then(|_| gate.charges(&question));
-        let amounts = match action {
-            Action::Execute => Vec::from([(Dimension::ToolCalls, 1)]),
-            Action::Infer => Vec::from([(Dimension::Tokens, 1)]),
-            Action::HeapAlloc => Vec::from([(Dimension::HeapObjects, 1)]),
-            _ => Vec::new(),
-        };
-        let passed =
-            charges.and_then(|charges| self.agents.check(session, &Costs { amounts, charges }, self.clock));
-        match passed {
-            Ok(()) => answer(true, "permitted", &ruling.rule, "", &canonical),
-            Err(failure) => {
-                let failure = self.shown(session, failure);
-                let denial = failure.denial.as_deref();
-                let field = |pick: fn(&crate::reply::Denial) -> &str| denial.map_or("", pick);
-                answer(
-                    false,
-                    denial.map_or(failure.message.as_str(), |denial| denial.reason.as_str()),
-                    field(|denial| &denial.rule_id),
-                    field(|denial| &denial.suggested_snippet),
-                    &canonical,
-                )
-            }
         }
     }
 

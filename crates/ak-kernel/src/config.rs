@@ -17,6 +17,8 @@ pub struct Config {
     pub heap_bytes_max: u64,
     /// Most agents.
     pub agents_max: u64,
+    /// Most capabilities of one agent, grants and what it derived from them.
+    pub capabilities_per_agent_max: u64,
     /// Most subjects, agents included: each has a salt of its own.
     pub subjects_max: u64,
     /// Most registered tools.
@@ -66,6 +68,7 @@ config! {
     heap_objects_max = 1 << 20;
     heap_bytes_max = 1 << 30;
     agents_max = 4096;
+    capabilities_per_agent_max = 1024;
     subjects_max = 1 << 20;
     tools_max = 1024;
     effects_max = 4096;

@@ -7,11 +7,11 @@ use ak_json::{Object, Value, object};
 
 use crate::{
     batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, operation::Operation,
-    request::Request,
+    request::Request, terms::capability_text,
 };
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
-pub(crate) fn decision(request: &Request, each: &[Ruling], reply: Option<&Value>) -> Value {
+pub(crate) fn decision(request: &Request, ruling: &Ruling, reply: Option<&Value>) -> Value {
     let mut keys = match request {
         Request::Alloc { type_name, content, .. } => {
             let size = content.size();
@@ -29,9 +29,9 @@ pub(crate) fn decision(request: &Request, each: &[Ruling], reply: Option<&Value>
             insert_some(&mut keys, "type", form.get("type").cloned());
             keys
         }
-        Request::Batch { parts } => {
-            members(object! { "operations": parts.iter().zip(each).map(part).collect::<Vec<Value>>() })
-        }
+        Request::Batch { parts } => members(
+            object! { "operations": parts.iter().zip(&ruling.each).map(part).collect::<Vec<Value>>() },
+        ),
         Request::TypeRegister { name, .. } => members(object! { "type": name.clone() }),
         Request::Call { tool, .. } => members(object! { "tool": tool.clone() }),
         Request::Inference { request, stream } => members(object! {
@@ -51,6 +51,15 @@ pub(crate) fn decision(request: &Request, each: &[Ruling], reply: Option<&Value>
         Request::BudgetSet { dimension, limit, .. } => members(object! {
             "budget": dimension.as_str(), "limit": limit.map_or(Value::Null, Value::from),
         }),
+        Request::CapGrant { agent, terms } => {
+            members(object! { "granted_to": agent.clone(), "name": terms.name.clone() })
+        }
+        Request::CapAttenuate { capability, .. } => {
+            members(object! { "parent": capability_text(*capability) })
+        }
+        Request::CapRevoke { capability } | Request::CapToken { capability } => {
+            members(object! { "capability": capability_text(*capability) })
+        }
         Request::AuditLog { details, .. } => members(object! { "details": details.clone() }),
         Request::SessionOpen { agent } => members(object! { "opened": agent.clone() }),
         Request::AuditProof { seq } => members(object! { "entry": *seq }),
@@ -61,8 +70,12 @@ pub(crate) fn decision(request: &Request, each: &[Ruling], reply: Option<&Value>
         | Request::AuditVerify { .. }
         | Request::Commit
         | Request::ToolRegister { .. }
-        | Request::ToolList => Object::new(),
+        | Request::ToolList
+        | Request::Presented(_) => Object::new(),
     };
+    if !ruling.by.is_empty() {
+        keys.insert("covered_by", ruling.by.iter().copied().map(capability_text).collect::<Vec<Value>>());
+    }
     if let Some(reply) = reply {
         add_outcome(&mut keys, reply);
     }
@@ -112,6 +125,8 @@ fn add_outcome(keys: &mut Object, reply: &Value) {
             result.get("version").filter(|version| version.as_u64().is_some()).cloned(),
         );
         insert_some(keys, "authorized", result.get("authorized").cloned());
+        insert_some(keys, "capability", result.get("capability").cloned());
+        insert_some(keys, "revoked", result.get("revoked").cloned());
     }
     if let Some(error) = reply.get("error") {
         insert_some(keys, "error", error.get("name").cloned());

@@ -16,6 +16,7 @@ use crate::{
     effect::{Effect, FileAction, LogWork},
     gate::{Granted, Permit},
     kernel::Kernel,
+    presented::Presented,
     reply::Failure,
     request::{HttpRequest, Request},
     session::Session,
@@ -73,6 +74,10 @@ impl Kernel {
             | Request::PolicyLoad { .. }
             | Request::BudgetSet { .. }
             | Request::BudgetStatus { .. }
+            | Request::CapGrant { .. }
+            | Request::CapAttenuate { .. }
+            | Request::CapRevoke { .. }
+            | Request::CapToken { .. }
             | Request::AuditLog { .. }
             | Request::AuditQuery(_)
             | Request::AuditVerify { .. }
@@ -81,6 +86,7 @@ impl Kernel {
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Vec::new(),
+            Request::Presented(_) => self.costs(request.bare())?,
         })
     }
 
@@ -108,12 +114,14 @@ impl Kernel {
         &mut self,
         session: Session,
         target_text: Option<String>,
+        presented: Option<Presented>,
         permit: Permit,
     ) -> Result<Next, Failure> {
         let Granted { request, target, root, hold } = permit.exercise();
         let under_way = |request: Request, hold: Hold| UnderWay {
             session,
             request,
+            presented: presented.clone(),
             target: target_text.clone(),
             hold,
             url: None,
@@ -201,7 +209,7 @@ impl Kernel {
                 Ok(Next::Effect(Effect::Log(work), Box::new(under_way(request.clone(), hold))))
             }
             (_, _) => {
-                let reply = self.answer(session, request);
+                let reply = self.answer(session, presented.as_ref(), request);
                 match &reply {
                     Ok(_) => self.agents.settle(hold, &[]),
                     Err(_) => self.agents.release(hold),

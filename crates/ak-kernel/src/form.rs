@@ -12,6 +12,7 @@ use crate::{
     history::Filter,
     operation::Operation,
     request::{FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request},
+    terms::{Terms, capability_field, capability_text},
 };
 
 impl Request {
@@ -82,6 +83,21 @@ impl Request {
                 insert_some(&mut args, "kind", dimension.map(Dimension::as_str));
                 args.into()
             }
+            Self::CapGrant { agent, terms } => {
+                let mut args = Object::new();
+                args.insert("agent", agent.clone());
+                terms.insert_into(&mut args);
+                args.into()
+            }
+            Self::CapAttenuate { capability, terms } => {
+                let mut args = Object::new();
+                args.insert("capability", capability_text(*capability));
+                terms.insert_into(&mut args);
+                args.into()
+            }
+            Self::CapRevoke { capability } | Self::CapToken { capability } => {
+                object! { "capability": capability_text(*capability) }
+            }
             Self::AuditLog { event, details, subject } => {
                 let mut args = Object::new();
                 args.insert("event", event.clone());
@@ -94,6 +110,7 @@ impl Request {
                 object! { "manifest": manifest.clone(), "module": base64url(module) }
             }
             Self::SessionOpen { agent } => object! { "agent": agent.clone() },
+            Self::Presented(_) => self.bare().args(),
         }
     }
 
@@ -155,6 +172,15 @@ impl Request {
                 agent: fields.optional_text("agent")?,
             },
             Operation::BudgetStatus => Self::BudgetStatus { dimension: dimension_field(&mut fields)? },
+            Operation::CapGrant => {
+                Self::CapGrant { agent: fields.text("agent")?, terms: Terms::from_fields(&mut fields)? }
+            }
+            Operation::CapAttenuate => Self::CapAttenuate {
+                capability: capability_field(&mut fields)?,
+                terms: Terms::from_fields(&mut fields)?,
+            },
+            Operation::CapRevoke => Self::CapRevoke { capability: capability_field(&mut fields)? },
+            Operation::CapToken => Self::CapToken { capability: capability_field(&mut fields)? },
             Operation::AuditLog => Self::AuditLog {
                 event: fields.text("event")?,
                 details: fields.member("details").unwrap_or_else(|| Object::new().into()),

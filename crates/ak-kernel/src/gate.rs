@@ -10,13 +10,19 @@ use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
 use ak_json::{Integrity, Labels, Text};
-use ak_policy::{Charge, GrantId, GrantTable, Policy, Query, Target, Verdict, budget::Dimension};
+use ak_policy::{
+    Charge, GrantId, GrantTable, Policy, Query, Target, Verdict,
+    budget::Dimension,
+    capability::{CapDenial, CapId},
+};
 
 use crate::{
     agents::{Agents, Costs, Hold, over_limit},
     batch::{self, Part},
+    capability::{Cover, refusal},
     code::Code,
     operation::Who,
+    presented::Presented,
     question::{Question, Unaskable},
     reply::{Denial, Failure},
     request::Request,
@@ -61,11 +67,13 @@ pub(crate) struct Ruling {
     pub(crate) target: Option<String>,
     /// Of a batch: the rulings on its operations, in order.
     pub(crate) each: Vec<Ruling>,
+    /// The capabilities that it rests on beside the policy.
+    pub(crate) by: Vec<CapId>,
 }
 
 impl Ruling {
     pub(crate) fn new(ruled: Ruled, rule: &str, target: Option<String>) -> Ruling {
-        Ruling { ruled, rule: Text::from(rule), target, each: Vec::new() }
+        Ruling { ruled, rule: Text::from(rule), target, each: Vec::new(), by: Vec::new() }
     }
 }
 
@@ -80,7 +88,8 @@ struct Pass {
 /// What comes with a policy's permit.
 pub(crate) struct Passed {
     root: Option<Text>,
-    grant: Option<GrantId>,
+    pub(crate) grant: Option<GrantId>,
+    pub(crate) cover: Cover,
 }
 
 /// Everything a decision depends on.
@@ -90,6 +99,10 @@ pub(crate) struct Gate<'k> {
     pub(crate) agents: &'k mut Agents,
     pub(crate) session: Session,
     pub(crate) agent: Text,
+    /// The capability that came with the request.
+    pub(crate) presented: Option<Presented>,
+    /// The log's id, for capabilities that are bound to it.
+    pub(crate) run: [u8; 16],
     pub(crate) now: Time,
     pub(crate) trace_id: String,
 }
@@ -147,6 +160,10 @@ impl Gate<'_> {
     /// Canonical target, policy, limits, and `amounts` set aside: the decision on one request.
     fn pass(&mut self, request: &Request, amounts: Vec<(Dimension, u64)>) -> (Ruling, Result<Pass, Failure>) {
         let question = match Question::of(request, &self.agent) {
+            Ok(None) if self.presented.is_some() && !request.only_tells() => {
+                let failure = refusal(CapDenial::Scope).presented();
+                return (Ruling::new(Ruled::Forbid, "capability", None), Err(failure));
+            }
             Ok(None) => return (Ruling::new(Ruled::Permit, "session", None), Ok(Pass::default())),
             Ok(Some(question)) => question,
             Err(unaskable) => {
@@ -155,10 +172,10 @@ impl Gate<'_> {
                 return (ruling, Err(self.no_canonical_form(&unaskable)));
             }
         };
-        let (ruling, passed) = self.ask(&question);
+        let (ruling, passed) = self.ask(&question, &amounts);
         let pass = passed.and_then(|passed| {
             let costs = Costs { amounts, charges: self.charges(&question)? };
-            let hold = self.agents.reserve(self.session, &costs, self.now)?;
+            let hold = self.set_aside(&question, &costs, &passed.cover)?;
             if let Some(grant) = passed.grant {
                 self.grants.spend(grant, self.now.as_micros());
             }
@@ -167,19 +184,57 @@ impl Gate<'_> {
         (ruling, pass)
     }
 
+    /// Sets the costs aside in every account, limit and capability, or in none.
+    fn set_aside(&mut self, question: &Question, costs: &Costs, cover: &Cover) -> Result<Hold, Failure> {
+        let mut hold = self.agents.reserve(self.session, costs, self.now)?;
+        let query = Query {
+            now_us: self.now.as_micros(),
+            ..Query::new(&self.agent, question.action, &question.target)
+        };
+        let amounts = with_compute(&costs.amounts);
+        match self.agents.holdings.spend(&cover.by, &query, &self.run, &amounts) {
+            Ok(reserved) => hold.capabilities = reserved,
+            Err(failure) => {
+                self.agents.release(hold);
+                return Err(failure);
+            }
+        }
+        Ok(hold)
+    }
+
     /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
     pub(crate) fn permits(&self, question: &Question) -> bool {
         let labels = self.labels();
         self.policy.decide(&self.query(question, &labels)).verdict == Verdict::Permit
     }
 
-    /// Asks the policy, and changes nothing.
-    pub(crate) fn ask(&self, question: &Question) -> (Ruling, Result<Passed, Failure>) {
+    /// Asks what the request rests on and then the policy, and changes nothing.
+    pub(crate) fn ask(
+        &self,
+        question: &Question,
+        amounts: &[(Dimension, u64)],
+    ) -> (Ruling, Result<Passed, Failure>) {
         let labels = self.labels();
         let query = self.query(question, &labels);
+        let line = self.agents.line(self.session);
+        let amounts = with_compute(amounts);
+        let holdings = &self.agents.holdings;
+        let cover = match holdings.cover(self.presented.as_ref(), &line, &query, &self.run, &amounts) {
+            Ok(cover) => cover,
+            Err(failure) => {
+                let target = question.target.to_string();
+                let op = question.action.as_str();
+                let denial = self.denial(op, &target, failure.message.clone(), failure.code);
+                let ruling = Ruling::new(Ruled::DefaultDeny, "capability", Some(target));
+                return (ruling, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
+            }
+        };
         let decision = self.policy.decide(&query);
         let rule = Text::from(decision.rule_id().unwrap_or_default());
-        let ruling = |ruled| Ruling::new(ruled, &rule, Some(question.target.to_string()));
+        let ruling = |ruled| Ruling {
+            by: cover.by.clone(),
+            ..Ruling::new(ruled, &rule, Some(question.target.to_string()))
+        };
         let deny = |ruled, code| {
             let explanation = self.policy.explain(&query);
             let denial = Denial {
@@ -202,7 +257,7 @@ impl Gate<'_> {
         match decision.verdict {
             Verdict::Permit => {
                 let root = decision.granted_root().map(Text::from);
-                (ruling(Ruled::Permit), Ok(Passed { root, grant: decision.grant }))
+                (ruling(Ruled::Permit), Ok(Passed { root, grant: decision.grant, cover }))
             }
             Verdict::Ask => deny(Ruled::Ask, Code::ApprovalRequired),
             Verdict::Forbid => deny(Ruled::Forbid, Code::PolicyDeny),
@@ -271,6 +326,11 @@ impl Gate<'_> {
             ..Denial::default()
         }
     }
+}
+
+/// What a request costs a capability: its amounts, and that it was made.
+fn with_compute(amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
+    amounts.iter().copied().chain([(Dimension::Compute, 1)]).collect()
 }
 
 fn code_name(code: Code) -> String {

@@ -21,6 +21,7 @@ use crate::{
     gate::{Gate, Ruling},
     history::{History, View},
     operation::Operation,
+    presented::Presented,
     record::{Chain, Facts, Input, Record},
     reply::{Failure, Outcome, outcome_to_value},
     request::{Request, SUBJECT_BYTES_MAX},
@@ -118,9 +119,10 @@ impl Kernel {
         let named = self.named_subject(&request);
         let subject = named.clone().ok().flatten().or_else(|| agent.clone()).unwrap_or_default();
         let input = Input::Dispatch { session, request: request.clone() };
+        let (presented, request) = request.split();
         let (ruling, next) = match (&agent, named) {
             (Some(_), Err(failure)) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
-            (Some(agent), Ok(_)) => self.decide(session, agent.clone(), request.clone()),
+            (Some(agent), Ok(_)) => self.decide(session, agent.clone(), presented, request.clone()),
             (None, _) => {
                 let ruling = Ruling::new(Ruled::Refused, "session", None);
                 (
@@ -156,7 +158,7 @@ impl Kernel {
             _ => None,
         };
         let reply = reply.map(|(_, value)| value);
-        let details = crate::describe::decision(&request, &ruling.each, reply.as_ref());
+        let details = crate::describe::decision(&request, &ruling, reply.as_ref());
         let facts = Facts {
             operation,
             kind: Kind::Decision,
@@ -191,7 +193,13 @@ impl Kernel {
     }
 
     /// Decides on a request and, if it may pass, acts on it.
-    fn decide(&mut self, session: Session, agent: Text, request: Request) -> (Ruling, Result<Next, Failure>) {
+    fn decide(
+        &mut self,
+        session: Session,
+        agent: Text,
+        presented: Option<Presented>,
+        request: Request,
+    ) -> (Ruling, Result<Next, Failure>) {
         let amounts = match self.costs(&request) {
             Ok(amounts) => amounts,
             Err(failure) => {
@@ -199,8 +207,9 @@ impl Kernel {
                 return (ruling, Err(failure));
             }
         };
-        let (ruling, permit) = self.gate(session, agent).authorize(request, amounts);
-        let next = permit.and_then(|permit| self.exercise(session, ruling.target.clone(), permit));
+        let mut gate = Gate { presented: presented.clone(), ..self.gate(session, agent) };
+        let (ruling, permit) = gate.authorize(request, amounts);
+        let next = permit.and_then(|permit| self.exercise(session, ruling.target.clone(), presented, permit));
         (ruling, next)
     }
 
@@ -216,6 +225,8 @@ impl Kernel {
             agents: &mut self.agents,
             session,
             agent,
+            presented: None,
+            run: *self.chain.run(),
             now: self.clock,
             trace_id: trace_id(&self.chain),
         };
@@ -249,6 +260,11 @@ impl Kernel {
     /// How many entries there are.
     pub fn entries(&self) -> u64 {
         self.chain.next_seq()
+    }
+
+    /// The id of the log, made with it.
+    pub const fn run(&self) -> [u8; 16] {
+        *self.chain.run()
     }
 
     /// The kernel's limits.

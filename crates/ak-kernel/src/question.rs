@@ -115,10 +115,15 @@ impl Question {
             | Request::PolicyLoad { .. }
             | Request::BudgetSet { .. }
             | Request::BudgetStatus { .. }
+            | Request::CapGrant { .. }
+            | Request::CapAttenuate { .. }
+            | Request::CapRevoke { .. }
+            | Request::CapToken { .. }
             | Request::AuditVerify { .. }
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Ok(None),
+            Request::Presented(_) => Question::of(request.bare(), agent),
         }
     }
 }

@@ -10,7 +10,9 @@ use crate::{
     config::Config,
     effect::{Completion, Step, Ticket},
     fields::{FieldError, Fields, base64url},
+    form::insert_some,
     operation::Operation,
+    presented::Presented,
     request::Request,
     session::Session,
     time::{Now, Time},
@@ -19,7 +21,7 @@ use crate::{
 /// Version of the journal's format. Replay refuses others.
 pub const FORMAT_VERSION: u64 = 1;
 /// Version of the kernel's meaning: raised whenever any decision could come out differently. Replay refuses others.
-pub const SEMANTICS_VERSION: u64 = 2;
+pub const SEMANTICS_VERSION: u64 = 3;
 
 /// One input, made durable before anything that follows from it leaves the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl Input {
                 body.insert("session", u64::from(session.number()));
                 body.insert("op", request.operation().name());
                 body.insert("args", request.args());
+                insert_some(&mut body, "cap", request.presented().map(Presented::to_value));
             }
             Self::Progress { ticket, step } => {
                 body.insert("in", "progress");
@@ -106,10 +109,12 @@ impl Input {
                     u32::try_from(session).map_err(|_| fields.error("session", "is out of range"))?;
                 let operation = Operation::from_name(&fields.text("op")?)
                     .ok_or_else(|| fields.error("op", "is not an operation"))?;
-                Self::Dispatch {
-                    session: Session::from_number(session),
-                    request: Request::decode(operation, &fields.value("args")?)?,
-                }
+                let request = Request::decode(operation, &fields.value("args")?)?;
+                let request = match fields.optional("cap") {
+                    None => request,
+                    Some(presented) => request.presenting(Presented::from_value(&presented)?),
+                };
+                Self::Dispatch { session: Session::from_number(session), request }
             }
             "progress" => Self::Progress {
                 ticket: Ticket::new(fields.u64("ticket")?),

@@ -6,7 +6,7 @@ use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value, object};
 
 use crate::{
-    code::Code,
+    code::{Class, Code},
     fields::{FieldError, Fields, base64url},
     form::{content_field, content_members, handle_field, headers_field, insert_some},
     operation::Operation,
@@ -120,6 +120,10 @@ impl Reply {
             | Operation::FsList
             | Operation::FsStat
             | Operation::BudgetStatus
+            | Operation::CapGrant
+            | Operation::CapAttenuate
+            | Operation::CapRevoke
+            | Operation::CapToken
             | Operation::AuditQuery
             | Operation::AuditVerify
             | Operation::Commit
@@ -157,6 +161,28 @@ impl Failure {
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Failure {
         self.context.insert(name, value);
         self
+    }
+
+    /// The same of a capability that was presented, as opposed to one that the agent holds.
+    #[must_use]
+    pub fn presented(self) -> Failure {
+        self.with("presented", true)
+    }
+
+    /// The exception class: the code's, except that whoever presents a capability is told that it is no good.
+    pub fn class(&self) -> Class {
+        match (self.code, self.context.get("presented").and_then(Value::as_bool)) {
+            (
+                Code::CapMissing
+                | Code::CapInvalid
+                | Code::CapExpired
+                | Code::CapScope
+                | Code::CapRevoked
+                | Code::CapRunMismatch,
+                Some(true),
+            ) => Class::Capability,
+            (code, _) => code.class(),
+        }
     }
 
     /// The `error` of the wire form.

@@ -1,12 +1,12 @@
 //! What a session may ask for.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value};
-use ak_policy::budget::Dimension;
+use ak_policy::{budget::Dimension, capability::CapId};
 
-use crate::{batch::Part, history::Filter, operation::Operation};
+use crate::{batch::Part, history::Filter, operation::Operation, presented::Presenting, terms::Terms};
 
 /// A typed request. Text that arrives from outside becomes one of these at the edge or is refused there.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,6 +142,30 @@ pub enum Request {
         /// Of what; of everything where absent.
         dimension: Option<Dimension>,
     },
+    /// Give an agent a capability.
+    CapGrant {
+        /// The agent, which is created if it is not there.
+        agent: Text,
+        /// What it is for; they need a name.
+        terms: Terms,
+    },
+    /// Derive a narrower capability.
+    CapAttenuate {
+        /// From which.
+        capability: CapId,
+        /// What is added.
+        terms: Terms,
+    },
+    /// Take a capability back, with all that was derived from it.
+    CapRevoke {
+        /// Which.
+        capability: CapId,
+    },
+    /// A capability as a bearer token. The kernel tells whose it is; the host, which has the keys, adds the token.
+    CapToken {
+        /// Which.
+        capability: CapId,
+    },
     /// Write an entry of one's own.
     AuditLog {
         /// The event type; kernel names are reserved.
@@ -181,6 +205,8 @@ pub enum Request {
         /// The agent's name.
         agent: Text,
     },
+    /// Another request, which comes with a capability: see [`Request::presenting`].
+    Presented(Box<Presenting>),
 }
 
 /// An HTTP request as the agent wants it.
@@ -225,6 +251,10 @@ impl Request {
             Self::PolicyLoad { .. } => Operation::PolicyLoad,
             Self::BudgetSet { .. } => Operation::BudgetSet,
             Self::BudgetStatus { .. } => Operation::BudgetStatus,
+            Self::CapGrant { .. } => Operation::CapGrant,
+            Self::CapAttenuate { .. } => Operation::CapAttenuate,
+            Self::CapRevoke { .. } => Operation::CapRevoke,
+            Self::CapToken { .. } => Operation::CapToken,
             Self::AuditLog { .. } => Operation::AuditLog,
             Self::AuditQuery(_) => Operation::AuditQuery,
             Self::AuditVerify { .. } => Operation::AuditVerify,
@@ -233,12 +263,13 @@ impl Request {
             Self::ToolRegister { .. } => Operation::ToolRegister,
             Self::ToolList => Operation::ToolList,
             Self::SessionOpen { .. } => Operation::SessionOpen,
+            Self::Presented(_) => self.bare().operation(),
         }
     }
 
     /// Whom it says it is about, if it says so.
     pub(crate) fn subject(&self) -> Option<&Text> {
-        match self {
+        match self.bare() {
             Self::Alloc { subject, .. } | Self::AuditLog { subject, .. } => subject.as_ref(),
             _ => None,
         }
@@ -246,7 +277,7 @@ impl Request {
 
     /// How many operations it counts as.
     pub(crate) fn operations(&self) -> u64 {
-        let Self::Batch { parts } = self else { return 1 };
+        let Self::Batch { parts } = self.bare() else { return 1 };
         (parts.len() as u64).max(1)
     }
 
@@ -267,6 +298,8 @@ impl Request {
             Self::FsWrite { data, .. } => data.len() as u64,
             Self::Http(request) => request.body.as_ref().map_or(0, |body| body.len() as u64),
             Self::PolicyLoad { text, .. } => text.len() as u64,
+            Self::CapGrant { .. } | Self::CapAttenuate { .. } => json(&self.args()),
+            Self::Presented(_) => self.bare().size(),
             Self::AuditLog { details, .. } => json(details),
             Self::AuditVerify { key, anchor } => {
                 [key, anchor].into_iter().flatten().map(|text| text.len() as u64).sum()
@@ -282,6 +315,8 @@ impl Request {
             | Self::FsDelete { .. }
             | Self::BudgetSet { .. }
             | Self::BudgetStatus { .. }
+            | Self::CapRevoke { .. }
+            | Self::CapToken { .. }
             | Self::AuditQuery(_)
             | Self::Commit
             | Self::AuditProof { .. }
@@ -291,9 +326,9 @@ impl Request {
     }
 
     /// Whether performing it needs the host.
-    pub const fn is_effect(&self) -> bool {
+    pub fn is_effect(&self) -> bool {
         matches!(
-            self,
+            self.bare(),
             Self::Call { .. }
                 | Self::Inference { .. }
                 | Self::FsRead { .. }

@@ -4,6 +4,8 @@ use crate::{kernel::Kernel, request::Request};
 
 /// What a record takes beside what its input holds: entry, frame, names of members.
 const RECORD_BYTES: u64 = 2 << 10;
+/// What a capability that comes with a request takes: the caveats of its token, in base64url.
+const PRESENTED_BYTES: u64 = 6 << 10;
 /// How many steps an effect is expected to take at most: addresses, redirects.
 const STEPS: u64 = 32;
 
@@ -13,7 +15,7 @@ impl Kernel {
     pub fn record_bytes_max(&self, request: &Request) -> u64 {
         // Bytes travel in base64url: four characters for three.
         let encoded = |bytes: u64| bytes.saturating_add(bytes / 3).saturating_add(STEPS * RECORD_BYTES);
-        let outcome = match request {
+        let outcome = match request.bare() {
             Request::FsRead { bytes_max, .. } => encoded((*bytes_max).min(self.config.input_bytes_max)),
             Request::Http(http) => encoded(http.response_bytes_max.min(self.config.response_bytes_max)),
             // Each chunk is a step of its own, and has at least a token.
@@ -29,6 +31,10 @@ impl Kernel {
             // What is answered at once has no record but the decision.
             _ => 0,
         };
-        RECORD_BYTES.saturating_add(request.args().json_len() as u64).saturating_add(outcome)
+        let presented = if request.presented().is_some() { PRESENTED_BYTES } else { 0 };
+        RECORD_BYTES
+            .saturating_add(presented)
+            .saturating_add(request.args().json_len() as u64)
+            .saturating_add(outcome)
     }
 }

@@ -10,7 +10,7 @@ use ak_policy::{Action, CanonicalUrl, Target, budget::Dimension};
 use crate::{
     code::Code,
     effect::{Completion, Step, Verdict},
-    gate::Ruling,
+    gate::{Gate, Ruling},
     kernel::Kernel,
     question::Question,
     reply::{Failure, Reply},
@@ -91,7 +91,8 @@ impl Kernel {
         let agent = self.agents.name(under_way.session);
         let args = Question::of(&under_way.request, &agent).ok().flatten().and_then(|question| question.args);
         let question = Question { action, target: Target::Url(url.clone()), args, owned: false };
-        match self.gate(under_way.session, agent).ask(&question) {
+        let gate = Gate { presented: under_way.presented.clone(), ..self.gate(under_way.session, agent) };
+        match gate.ask(&question, &[]) {
             (ruling, Ok(_)) => {
                 under_way.url = Some(url.clone());
                 (ruling, Verdict::Follow(url))

@@ -13,6 +13,7 @@ use crate::{
     gate::Ruling,
     kernel::{CallId, Kernel, Output},
     operation::Operation,
+    presented::Presented,
     record::{Facts, Input},
     reply::{Failure, Reply, outcome_to_value},
     request::Request,
@@ -25,6 +26,8 @@ use crate::{
 pub(crate) struct UnderWay {
     pub(crate) session: Session,
     pub(crate) request: Request,
+    /// The capability that came with the request: it must cover a redirect too.
+    pub(crate) presented: Option<Presented>,
     pub(crate) target: Option<String>,
     pub(crate) hold: Hold,
     /// For HTTP: where the request goes at the moment.

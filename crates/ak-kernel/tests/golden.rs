@@ -8,7 +8,8 @@ use std::path::Path;
 
 use ak_heap::Created;
 use ak_json::{Object, object};
-use ak_kernel::{Filter, Part, Request, stream};
+use ak_kernel::{Completion, Filter, Operation, Part, Presented, Request, stream};
+use ak_policy::capability::{CapId, Caveat, VerifiedToken};
 
 use support::{Machine, alloc, failure, file_read, handle, json, new, tool, write};
 
@@ -39,6 +40,18 @@ fn session() -> Machine {
     machine.call(Request::Batch { parts: vec![new("counter", "{}"), add.clone()] }).unwrap();
     failure(machine.call_as(worker, Request::Batch { parts: vec![new("counter", "7"), add] }));
     machine.call(Request::Query { form: Object::from_iter([("type", "counter")]) }).unwrap();
+    let terms = r#"{"agent":"worker","name":"fs","resource":"/data/**","methods":["read"],"rate":"10/min"}"#;
+    machine.call(Request::decode(Operation::CapGrant, &json(terms)).unwrap()).unwrap();
+    let narrower = r#"{"capability":"0x100000001","resource":"/data/a/*","expires_minutes":5,"uses":2}"#;
+    machine.call_as(worker, Request::decode(Operation::CapAttenuate, &json(narrower)).unwrap()).unwrap();
+    let authority = [Caveat::ExpiresAt(u64::MAX)].into_iter().collect();
+    let token = VerifiedToken { capability: CapId::from_u64(0x1_0000_0002), authority };
+    let presented = Presented::new(token).unwrap();
+    let (_, ticket, _) = machine.effect(worker, file_read("/data/a/x").presenting(presented.clone()));
+    machine.complete(ticket, Completion::File(b"content".as_slice().into()));
+    failure(machine.call_as(worker, file_read("/data/b").presenting(presented)));
+    machine.call(Request::CapRevoke { capability: CapId::from_u64(0x1_0000_0001) }).unwrap();
+    failure(machine.call_as(worker, file_read("/data/a/x")));
     machine.call(Request::AuditQuery(Filter { newest: true, limit: Some(2), ..Filter::default() })).unwrap();
     machine
 }

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use ak_heap::{Content, Created, Handle};
 use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
-    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Part, Replay, Reply, Request, Session, Step,
-    Tools, outcome_to_value, run_tool, stream,
+    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Operation, Part, Presented, Replay, Reply,
+    Request, Session, Step, Tools, outcome_to_value, run_tool, stream,
 };
-use ak_policy::budget::Dimension;
+use ak_policy::{
+    budget::Dimension,
+    capability::{AgentPattern, Authority, CapId, Caveat, VerifiedToken},
+};
 use proptest::prelude::*;
 
 use support::{Machine, alloc, json, load, new, tool, write};
@@ -35,6 +38,10 @@ enum Act {
     Http { agent: usize, host: usize },
     Infer { agent: usize, max_tokens: u64 },
     End { effect: usize, how: usize },
+    Grant { agent: usize, terms: usize },
+    Attenuate { agent: usize, capability: usize, terms: usize },
+    Dispose { agent: usize, capability: usize, revoke: bool },
+    Present { agent: usize, capability: usize, caveat: usize, what: usize },
     Stale,
     Authorize { agent: usize, what: usize },
     Policy { which: usize },
@@ -66,6 +73,13 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (agent.clone(), 0..3usize).prop_map(|(agent, host)| Act::Http { agent, host }),
         2 => (agent.clone(), 0..500u64).prop_map(|(agent, max_tokens)| Act::Infer { agent, max_tokens }),
         6 => (any::<usize>(), 0..6usize).prop_map(|(effect, how)| Act::End { effect, how }),
+        1 => (agent.clone(), 0..TERMS.len()).prop_map(|(agent, terms)| Act::Grant { agent, terms }),
+        1 => (agent.clone(), any::<usize>(), 0..TERMS.len())
+            .prop_map(|(agent, capability, terms)| Act::Attenuate { agent, capability, terms }),
+        1 => (agent.clone(), any::<usize>(), any::<bool>())
+            .prop_map(|(agent, capability, revoke)| Act::Dispose { agent, capability, revoke }),
+        3 => (agent.clone(), any::<usize>(), 0..4usize, 0..4usize)
+            .prop_map(|(agent, capability, caveat, what)| Act::Present { agent, capability, caveat, what }),
         1 => Just(Act::Stale),
         2 => (agent.clone(), 0..5usize).prop_map(|(agent, what)| Act::Authorize { agent, what }),
         1 => (0..POLICIES.len()).prop_map(|which| Act::Policy { which }),
@@ -93,6 +107,13 @@ const SEARCHES: [&str; 4] = [
     r#"{"where":[]}"#,
 ];
 
+const TERMS: [&str; 4] = [
+    r#"{"name":"fs"}"#,
+    r#"{"name":"fs","resource":"/data/**","methods":["read"],"rate":"2/min","budget":{"bytes":1500}}"#,
+    r#"{"name":"add","uses":3,"expires_minutes":1}"#,
+    r#"{"name":"http","only_agent":"a"}"#,
+];
+
 const SCHEMAS: [&str; 4] =
     ["true", r#"{"properties":{"value":{"minimum":0}}}"#, r#"{"type":"number"}"#, r#"{"format":"uri"}"#];
 
@@ -100,6 +121,7 @@ struct Run {
     machine: Machine,
     agents: Vec<Session>,
     objects: Vec<Handle>,
+    capabilities: Vec<CapId>,
 }
 
 impl Run {
@@ -109,7 +131,7 @@ impl Run {
         for name in ["a", "b", "crew/c"] {
             agents.push(machine.agent(name));
         }
-        Run { machine, agents, objects: vec![Handle::from_raw(1)] }
+        Run { machine, agents, objects: vec![Handle::from_raw(1)], capabilities: vec![CapId::from_u64(1)] }
     }
 
     fn take(&mut self, act: Act) {
@@ -230,6 +252,41 @@ impl Run {
             Act::Query { agent } => {
                 (agent, Request::AuditQuery(Filter { newest: true, limit: Some(5), ..Filter::default() }))
             }
+            Act::Grant { agent, terms } => {
+                let mut args = json(TERMS[terms]).as_object().cloned().unwrap();
+                args.insert("agent", ["main", "a", "b", "crew"][agent]);
+                (0, Request::decode(Operation::CapGrant, &args.into()).unwrap())
+            }
+            Act::Attenuate { agent, capability, terms } => {
+                let mut args = json(TERMS[terms]).as_object().cloned().unwrap();
+                args.insert("capability", format!("{:#x}", self.capability(capability).to_u64()));
+                (agent, Request::decode(Operation::CapAttenuate, &args.into()).unwrap())
+            }
+            Act::Dispose { agent, capability, revoke } => {
+                let capability = self.capability(capability);
+                let request =
+                    if revoke { Request::CapRevoke { capability } } else { Request::CapToken { capability } };
+                (agent, request)
+            }
+            Act::Present { agent, capability, caveat, what } => {
+                let request = [
+                    Request::FsRead { path: "/data/y".into(), bytes_max: 1000 },
+                    tool("add", r#"{"a":1,"b":2}"#),
+                    Request::LastError,
+                    alloc("counter", "0"),
+                ][what]
+                    .clone();
+                let caveat = [
+                    None,
+                    Some(Caveat::ExpiresAt(self.machine.clock_us + 2_000_000)),
+                    Some(Caveat::Run([7; 16])),
+                    Some(Caveat::Agent(AgentPattern::parse("crew/*").unwrap())),
+                ][caveat]
+                    .clone();
+                let authority: Authority = caveat.into_iter().collect();
+                let token = VerifiedToken { capability: self.capability(capability), authority };
+                (agent, request.presenting(Presented::new(token).unwrap()))
+            }
             Act::Sleep { ms } => return self.machine.sleep_ms(ms),
             Act::ClockBack { ms } => {
                 self.machine.clock_us -= ms * 1000;
@@ -245,12 +302,23 @@ impl Run {
             Act::End { effect, how } => return self.end(effect, how),
         };
         let call = self.machine.dispatch(agents[agent % agents.len()], request);
-        if let Some(Ok(Reply::Handle(handle))) = self.machine.replies.get(&call) {
-            self.objects.push(*handle);
+        match self.machine.replies.get(&call) {
+            Some(Ok(Reply::Handle(handle))) => self.objects.push(*handle),
+            Some(Ok(Reply::Value(made))) => {
+                if let Some(text) = made.get("capability").and_then(Value::as_str) {
+                    let number = u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
+                    self.capabilities.push(CapId::from_u64(number));
+                }
+            }
+            _ => {}
         }
         let now = self.machine.now();
         self.machine.kernel.handle_timeout(now);
         self.machine.settle();
+    }
+
+    fn capability(&self, index: usize) -> CapId {
+        self.capabilities[index % self.capabilities.len()]
     }
 
     fn end(&mut self, index: usize, how: usize) {

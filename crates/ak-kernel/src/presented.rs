@@ -1,0 +1,117 @@
+//! Requests that come with a capability.
+
+use alloc::boxed::Box;
+
+use ak_json::{Value, object};
+use ak_policy::capability::{Authority, CAVEATS_MAX, CapId, Caveat, VerifiedToken};
+
+use crate::{
+    code::Code,
+    fields::{FieldError, Fields, base64url},
+    reply::Failure,
+    request::Request,
+    terms::{capability_field, capability_text},
+};
+
+/// A capability that comes with a request. Its token was verified by the host: the kernel knows no key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Presented {
+    pub(crate) capability: CapId,
+    pub(crate) authority: Authority,
+}
+
+impl Presented {
+    /// What a verified token gives.
+    ///
+    /// # Errors
+    /// CAP_INVALID where the token's own blocks count something (a rate, uses, a budget), which nobody would keep count
+    /// of, or hold more caveats than one capability adds.
+    pub fn new(token: VerifiedToken) -> Result<Presented, Failure> {
+        let VerifiedToken { capability, authority } = token;
+        let counts = |caveat: &Caveat| match caveat {
+            Caveat::Rate(_) | Caveat::Uses(_) | Caveat::Budget(..) => true,
+            Caveat::Operations(_)
+            | Caveat::Targets(_)
+            | Caveat::Agent(_)
+            | Caveat::NotBefore(_)
+            | Caveat::ExpiresAt(_)
+            | Caveat::Run(_) => false,
+        };
+        if authority.caveats().any(counts) {
+            let message =
+                "rates, uses and budgets are counted by the kernel: attenuate the capability, not its token";
+            return Err(Failure::new(Code::CapInvalid, message).presented());
+        }
+        if authority.caveats().len() > CAVEATS_MAX {
+            return Err(Failure::new(Code::CapInvalid, "the token has too many caveats").presented());
+        }
+        Ok(Presented { capability, authority })
+    }
+}
+
+impl Presented {
+    /// Which capability it is.
+    pub const fn capability(&self) -> CapId {
+        self.capability
+    }
+}
+
+/// The journal's form.
+impl Presented {
+    pub(crate) fn to_value(&self) -> Value {
+        object! { "capability": capability_text(self.capability), "caveats": base64url(&self.authority.to_bytes()) }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Presented, FieldError> {
+        let mut fields = Fields::new("cap", value)?;
+        let capability = capability_field(&mut fields)?;
+        let authority = Authority::from_bytes(&fields.bytes("caveats")?)
+            .ok_or_else(|| fields.error("caveats", "are not caveats"))?;
+        fields.finish()?;
+        Ok(Presented { capability, authority })
+    }
+}
+
+/// A request and the capability that comes with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Presenting {
+    request: Request,
+    presented: Presented,
+}
+
+impl Request {
+    /// The same request with a capability: it passes if the policy permits it and the capability covers it. Of several
+    /// capabilities the last one counts.
+    #[must_use]
+    pub fn presenting(self, presented: Presented) -> Request {
+        let (_, request) = self.split();
+        Request::Presented(Box::new(Presenting { request, presented }))
+    }
+
+    /// The capability that comes with it, if one does, and the request itself.
+    pub(crate) fn split(self) -> (Option<Presented>, Request) {
+        match self {
+            Self::Presented(presenting) => (Some(presenting.presented), presenting.request),
+            request => (None, request),
+        }
+    }
+
+    /// The request itself, whatever comes with it.
+    pub(crate) fn bare(&self) -> &Request {
+        match self {
+            Self::Presented(presenting) => &presenting.request,
+            request => request,
+        }
+    }
+
+    /// The capability that comes with it.
+    pub(crate) fn presented(&self) -> Option<&Presented> {
+        let Self::Presented(presenting) = self else { return None };
+        Some(&presenting.presented)
+    }
+
+    /// Whether it only tells a session about itself, and so may come with any capability.
+    pub(crate) const fn only_tells(&self) -> bool {
+        matches!(self, Self::LastError | Self::Authorize { .. } | Self::BudgetStatus { .. } | Self::ToolList)
+    }
+}
