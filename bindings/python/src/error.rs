@@ -14,7 +14,7 @@ pub(crate) fn raise(py: Python<'_>, failure: Failure) -> PyErr {
 }
 
 fn exception(py: Python<'_>, failure: Failure) -> PyResult<Bound<'_, PyAny>> {
-    let class = py.import("authority_nanos.exceptions")?.getattr(failure.code.class().exception())?;
+    let class = py.import("authority_nanos.exceptions")?.getattr(failure.class().exception())?;
     let context = to_python(py, &Value::Object(failure.context))?;
     let denial = match failure.denial {
         Some(denial) => Some(denial_info(py, &denial.to_value())?),

@@ -18,6 +18,7 @@ use pyo3::{
 
 use crate::{
     argument::{Chat, Data, HandleArgument, Headers, Json, Path, Seconds, Str, Target, ToolCall, Unsigned},
+    capability::{Capability, terms, token_of},
     convert::{from_python, members, to_bytes, to_python},
     error::{denial_info, invalid, misfit, raise, record},
     handle::Handle,
@@ -33,7 +34,7 @@ use crate::{
 /// `libak_path` and `debug` are accepted for scripts written for the earlier SDK, and change nothing.
 #[pyclass(frozen, subclass, weakref, module = "authority_nanos")]
 pub(crate) struct AuthorityKernel {
-    session: Session,
+    pub(crate) session: Session,
 }
 
 #[pymethods]
@@ -90,6 +91,33 @@ impl AuthorityKernel {
     /// A session of the agent with this name, made if it is not there: what model loops and adapters receive.
     fn agent(&self, py: Python<'_>, name: Str) -> PyResult<AuthorityKernel> {
         Ok(AuthorityKernel { session: self.session.agent(py, &name.0)? })
+    }
+
+    /// This session presenting a capability with every request: one passes if the policy permits it and the capability
+    /// covers it. Takes a `Capability` or a token; whether that is good shows with each request.
+    fn present(&self, py: Python<'_>, capability: &Bound<'_, PyAny>) -> PyResult<AuthorityKernel> {
+        Ok(AuthorityKernel { session: self.session.present(py, &token_of(capability)?)? })
+    }
+
+    /// Gives an agent a capability. From its first grant on, an agent reaches outside only as far as its grants do.
+    /// Owner only.
+    #[pyo3(signature = (agent, name, resource=Str("*".into()), methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None))]
+    #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
+    fn grant(
+        slf: &Bound<'_, Self>,
+        agent: Str,
+        name: Str,
+        resource: Str,
+        methods: Option<&Bound<'_, PyAny>>,
+        expires_minutes: Option<Unsigned>,
+        rate: Option<Str>,
+        uses: Option<Unsigned>,
+        budget: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Capability> {
+        let mut args = terms(Some(resource), methods, expires_minutes, rate, uses, budget)?;
+        args.insert("agent", agent.0);
+        args.insert("name", name.0);
+        Capability::made(slf, Operation::CapGrant, args)
     }
 
     /// Creates a heap object.

@@ -8,6 +8,7 @@
 //! - `session`: a connection, and the one way a request takes through it
 //! - `stream`: the iterator that `inference_stream` gives
 //! - `handle`: the class `Handle`
+//! - `capability`: the class `Capability`
 //! - `heap`: queries and batches
 //! - `argument`: what the methods take: handles, paths, numbers, JSON
 //! - `convert`: JSON values to and from Python objects
@@ -15,6 +16,7 @@
 //! - `tables`: the kernel's codes and operations, from which Python's enums are made
 
 mod argument;
+mod capability;
 mod convert;
 mod error;
 mod handle;
@@ -29,6 +31,8 @@ use pyo3::pymodule;
 /// Native half of `authority_nanos`; import that instead.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::capability::Capability;
     #[pymodule_export]
     use crate::handle::Handle;
     #[pymodule_export]

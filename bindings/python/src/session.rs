@@ -33,6 +33,12 @@ impl Session {
         Ok(Session { connection: Mutex::new(Some(agent)), options: None })
     }
 
+    /// The same session presenting a token with every request.
+    pub(crate) fn present(&self, py: Python<'_>, token: &str) -> PyResult<Session> {
+        let connection = self.connection().map_err(|failure| raise(py, failure))?.present(token);
+        Ok(Session { connection: Mutex::new(Some(connection)), options: None })
+    }
+
     /// Opens the session if it is closed and an owner's.
     pub(crate) fn reopen(&self, py: Python<'_>) -> PyResult<()> {
         let Some(options) = &self.options else { return Ok(()) };

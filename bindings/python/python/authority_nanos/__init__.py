@@ -9,8 +9,8 @@
     {'value': 42}
 """
 
-from ._native import AuthorityKernel, Handle, InferenceStream
-from .aio import AsyncAuthorityKernel
+from ._native import AuthorityKernel, Capability, Handle, InferenceStream
+from .aio import AsyncAuthorityKernel, AsyncCapability
 from .exceptions import (
     ApprovalRequiredError,
     AuditError,
@@ -35,7 +35,6 @@ from .exceptions import (
 from .tables import ErrorCode, Syscall
 from .types import (
     AuthorizationDetails,
-    Capability,
     DenialInfo,
     EffectRequest,
     EffectResponse,
@@ -48,6 +47,7 @@ from .types import (
 __all__ = [
     "ApprovalRequiredError",
     "AsyncAuthorityKernel",
+    "AsyncCapability",
     "AuditError",
     "AuthorityKernel",
     "AuthorityKernelError",

@@ -11,6 +11,30 @@ _Json = Union[_Bytes, None, bool, int, float, Sequence[Any], Dict[str, Any], "Ha
 _Handle = Union["Handle", str, int]
 _Headers = Union[Dict[str, str], Iterable[Tuple[str, str]]]
 
+class Capability:
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def agent(self) -> str: ...
+    @property
+    def expires_at(self) -> Optional[int]: ...
+    def attenuate(
+        self,
+        resource: Optional[str] = None,
+        methods: Union[str, Sequence[str], None] = None,
+        expires_minutes: Optional[int] = None,
+        rate: Optional[str] = None,
+        *,
+        uses: Optional[int] = None,
+        budget: Optional[Dict[str, int]] = None,
+        name: Optional[str] = None,
+        only_agent: Optional[str] = None,
+    ) -> Capability: ...
+    def revoke(self) -> None: ...
+    def token(self) -> str: ...
+
 class Handle:
     @staticmethod
     def parse(handle: _Handle) -> Handle: ...
@@ -53,6 +77,19 @@ class AuthorityKernel:
     @property
     def is_owner(self) -> bool: ...
     def agent(self, name: str) -> AuthorityKernel: ...
+    def present(self, capability: Union[Capability, str, bytes]) -> AuthorityKernel: ...
+    def grant(
+        self,
+        agent: str,
+        name: str,
+        resource: str = "*",
+        methods: Union[str, Sequence[str], None] = None,
+        expires_minutes: Optional[int] = None,
+        rate: Optional[str] = None,
+        *,
+        uses: Optional[int] = None,
+        budget: Optional[Dict[str, int]] = None,
+    ) -> Capability: ...
     def alloc(self, type_name: str, value: _Json = b"", subject: Optional[str] = None) -> Handle: ...
     def read(self, handle: _Handle, version: Optional[int] = None) -> bytes: ...
     def read_json(self, handle: _Handle, version: Optional[int] = None) -> Any: ...

@@ -1,10 +1,35 @@
 from types import TracebackType
-from typing import Any, AsyncIterator, Dict, Iterable, List, Optional, Type, TypeVar, Union
+from typing import Any, AsyncIterator, Dict, Iterable, List, Optional, Sequence, Type, TypeVar, Union
 
-from ._native import Handle, _Bytes, _Handle, _Headers, _Json, _Path
+from ._native import Capability, Handle, _Bytes, _Handle, _Headers, _Json, _Path
 from .types import AuthorizationDetails, DenialInfo, EffectRequest, EffectResponse, HttpResponse, ToolCall, Verification
 
 _Self = TypeVar("_Self", bound="AsyncAuthorityKernel")
+
+class AsyncCapability:
+    def __init__(self, capability: Capability) -> None: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def agent(self) -> str: ...
+    @property
+    def expires_at(self) -> Optional[int]: ...
+    async def attenuate(
+        self,
+        resource: Optional[str] = None,
+        methods: Union[str, Sequence[str], None] = None,
+        expires_minutes: Optional[int] = None,
+        rate: Optional[str] = None,
+        *,
+        uses: Optional[int] = None,
+        budget: Optional[Dict[str, int]] = None,
+        name: Optional[str] = None,
+        only_agent: Optional[str] = None,
+    ) -> AsyncCapability: ...
+    async def revoke(self) -> None: ...
+    async def token(self) -> str: ...
 
 class AsyncAuthorityKernel:
     def __init__(
@@ -29,6 +54,19 @@ class AsyncAuthorityKernel:
         traceback: Optional[TracebackType],
     ) -> None: ...
     async def agent(self, name: str) -> AsyncAuthorityKernel: ...
+    async def present(self, capability: Union[AsyncCapability, Capability, str, bytes]) -> AsyncAuthorityKernel: ...
+    async def grant(
+        self,
+        agent: str,
+        name: str,
+        resource: str = "*",
+        methods: Union[str, Sequence[str], None] = None,
+        expires_minutes: Optional[int] = None,
+        rate: Optional[str] = None,
+        *,
+        uses: Optional[int] = None,
+        budget: Optional[Dict[str, int]] = None,
+    ) -> AsyncCapability: ...
     async def alloc(self, type_name: str, value: _Json = b"", subject: Optional[str] = None) -> Handle: ...
     async def read(self, handle: _Handle, version: Optional[int] = None) -> bytes: ...
     async def read_json(self, handle: _Handle, version: Optional[int] = None) -> Any: ...

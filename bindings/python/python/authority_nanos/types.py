@@ -6,7 +6,6 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 __all__ = [
     "AuthorizationDetails",
-    "Capability",
     "DenialInfo",
     "EffectRequest",
     "EffectResponse",
@@ -101,14 +100,6 @@ class HttpResponse:
     def json(self) -> Any:
         """The body as JSON."""
         return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Capability:
-    """A capability token as it travels. ``ttl_ms`` is how long it lasts from now, or None."""
-
-    token: bytes
-    ttl_ms: Optional[int] = None
 
 
 class ToolCall(NamedTuple):

@@ -1,0 +1,136 @@
+//! Capabilities: what the owner grants, and its holder narrows, gives back and hands on.
+
+use ak_host::{
+    ak_json::{Object, Text, Value, object},
+    ak_kernel::{Operation, Request},
+};
+use pyo3::{
+    prelude::*,
+    pybacked::PyBackedStr,
+    types::{PyDict, PyString},
+};
+
+use crate::{
+    argument::{Str, Unsigned},
+    convert::from_python,
+    error::{invalid, misfit},
+    kernel::AuthorityKernel,
+};
+
+/// A capability in the kernel: `AuthorityKernel.grant` and `attenuate` give one.
+///
+/// `id` names it in the kernel; `agent` holds it; `expires_at` is in microseconds since the Unix epoch.
+#[pyclass(frozen, module = "authority_nanos")]
+pub(crate) struct Capability {
+    kernel: Py<AuthorityKernel>,
+    #[pyo3(get)]
+    id: String,
+    #[pyo3(get)]
+    name: String,
+    #[pyo3(get)]
+    agent: String,
+    #[pyo3(get)]
+    expires_at: Option<u64>,
+}
+
+#[pymethods]
+impl Capability {
+    /// Derives a capability that allows the same and less. What is left out narrows nothing.
+    #[pyo3(signature = (resource=None, methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None, name=None, only_agent=None))]
+    #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
+    fn attenuate(
+        &self,
+        py: Python<'_>,
+        resource: Option<Str>,
+        methods: Option<&Bound<'_, PyAny>>,
+        expires_minutes: Option<Unsigned>,
+        rate: Option<Str>,
+        uses: Option<Unsigned>,
+        budget: Option<&Bound<'_, PyDict>>,
+        name: Option<Str>,
+        only_agent: Option<Str>,
+    ) -> PyResult<Capability> {
+        let mut args = terms(resource, methods, expires_minutes, rate, uses, budget)?;
+        args.insert("capability", self.id.as_str());
+        args.insert("name", name.map(|name| name.0));
+        args.insert("only_agent", only_agent.map(|pattern| pattern.0));
+        Capability::made(self.kernel.bind(py), Operation::CapAttenuate, args)
+    }
+
+    /// Takes the capability back, with everything derived from it, at once. A holder takes back only what it derived.
+    fn revoke(&self, py: Python<'_>) -> PyResult<()> {
+        let args = object! { "capability": self.id.as_str() };
+        let request = || Ok(Request::decode(Operation::CapRevoke, &args)?);
+        self.kernel.get().session.call(py, request)?;
+        Ok(())
+    }
+
+    /// The capability as a bearer token, for `AuthorityKernel.present` or the token file of a connection.
+    fn token(&self, py: Python<'_>) -> PyResult<String> {
+        let args = object! { "capability": self.id.as_str() };
+        let request = || Ok(Request::decode(Operation::CapToken, &args)?);
+        let token = self.kernel.get().session.part(py, "token", request)?;
+        token.as_str().map(str::to_owned).ok_or_else(|| misfit(py))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Capability({}, name={:?}, agent={:?})", self.id, self.name, self.agent)
+    }
+}
+
+impl Capability {
+    /// Makes one by a request for it.
+    pub(crate) fn made(
+        kernel: &Bound<'_, AuthorityKernel>,
+        operation: Operation,
+        args: Object,
+    ) -> PyResult<Capability> {
+        let py = kernel.py();
+        let args = Value::from(args);
+        let told = kernel.get().session.ask(py, || Ok(Request::decode(operation, &args)?))?;
+        let text = |member| {
+            let text = told.get(member).and_then(Value::as_str);
+            text.map(str::to_owned).ok_or_else(|| misfit(py))
+        };
+        Ok(Capability {
+            kernel: kernel.clone().unbind(),
+            id: text("capability")?,
+            name: text("name")?,
+            agent: text("agent")?,
+            expires_at: told.get("expires_at").and_then(Value::as_u64),
+        })
+    }
+}
+
+/// What narrows a capability, in its wire form.
+pub(crate) fn terms(
+    resource: Option<Str>,
+    methods: Option<&Bound<'_, PyAny>>,
+    expires_minutes: Option<Unsigned>,
+    rate: Option<Str>,
+    uses: Option<Unsigned>,
+    budget: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Object> {
+    let mut args = Object::new();
+    args.insert("resource", resource.map(|resource| resource.0));
+    args.insert("methods", methods.map(from_python).transpose()?);
+    args.insert("expires_minutes", expires_minutes.map(|minutes| minutes.0));
+    args.insert("rate", rate.map(|rate| rate.0));
+    args.insert("uses", uses.map(|uses| uses.0));
+    args.insert("budget", budget.map(|budget| from_python(budget)).transpose()?);
+    Ok(args)
+}
+
+/// The token to present: a `Capability`'s, or one given as `str` or `bytes`.
+pub(crate) fn token_of(capability: &Bound<'_, PyAny>) -> PyResult<Text> {
+    let py = capability.py();
+    if let Ok(capability) = capability.cast::<Capability>() {
+        return Ok(capability.get().token(py)?.into());
+    }
+    if capability.is_instance_of::<PyString>() {
+        return Ok(Text::from(&*capability.extract::<PyBackedStr>()?));
+    }
+    let bytes: Vec<u8> = capability.extract()?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid(py, "a token is base64url text"))?;
+    Ok(Text::from(text))
+}
