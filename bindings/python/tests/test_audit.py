@@ -116,7 +116,7 @@ def test_a_good_log_verifies(ak: AuthorityKernel) -> None:
     assert report.signed_by is None and report.anchored_at is None
 
 
-def test_a_log_is_verified_against_what_the_caller_kept(ak: AuthorityKernel) -> None:
+def test_a_log_is_verified_against_what_the_caller_kept(ak: AuthorityKernel, tmp_path: Path) -> None:
     ak.audit_log("before", {})
     key, anchor = ak.audit_key(), ak.audit_checkpoint()
     size = int(anchor.split(b"\n")[1])
@@ -125,7 +125,7 @@ def test_a_log_is_verified_against_what_the_caller_kept(ak: AuthorityKernel) -> 
     assert report and report.anchored_at == size and report.signed_by and report.signed_by in key
     assert ak.audit_verify(anchor=anchor.decode()).anchored_at == size
     assert ak.audit_verify(key=key).signed_by and ak.audit_verify(key=key).anchored_at is None
-    with AuthorityKernel() as other, pytest.raises(InvalidArgumentError):
+    with AuthorityKernel(state_dir=tmp_path / "other") as other, pytest.raises(InvalidArgumentError):
         ak.audit_verify(anchor=other.audit_checkpoint())
     forged = anchor.replace(b"\n%d\n" % size, b"\n%d\n" % (size - 1))
     for arguments in ({"anchor": forged}, {"key": "nonsense"}, {"anchor": b"nonsense"}):

@@ -47,6 +47,7 @@ class Syscall(IntEnum):
     DELETE = 1027
     QUERY = 1028
     BATCH = 1029
+    COMMIT = 1030
     CALL = 1031
     INFERENCE = 1037
     LAST_ERROR = 1040
@@ -68,6 +69,7 @@ class Syscall(IntEnum):
     AUDIT_LOG = 1100
     AUDIT_QUERY = 1101
     AUDIT_VERIFY = 1102
+    AUDIT_PROOF = 1103
     TYPE_REGISTER = 1110
     TOOL_REGISTER = 1120
     TOOL_LIST = 1121
