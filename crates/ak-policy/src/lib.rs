@@ -47,6 +47,7 @@
 //! | keep budgets | [`budget`] |
 //! | hand authority on | [`capability`] |
 //! | label what sources give | [`Policy::labels_of`], [`Origin`] |
+//! | lower labels | [`Declassification`] |
 //! | review policies | [`Policy::lint`], [`Policy::diff`], [`Policy::test`], [`Recorder`] |
 
 extern crate alloc;
@@ -59,6 +60,7 @@ mod baseline;
 mod canonical;
 mod condition;
 mod decide;
+mod declassify;
 mod diff;
 mod expect;
 mod explain;
@@ -84,6 +86,9 @@ mod toml_text;
 pub use action::{Action, Actions, TargetKind};
 pub use condition::Origin;
 pub use decide::{Decision, Verdict};
+pub use declassify::{
+    DECLASSIFICATION_NAME_BYTES_MAX, Declassification, DeclassificationError, Declassified,
+};
 pub use diff::{Change, Direction};
 pub use expect::{Report, Surprise};
 pub use explain::{Explanation, Other};
