@@ -91,8 +91,9 @@ struct Gathering<'q, K> {
 }
 
 impl<'q, K: FnMut(&Entry<'_>, &[u8]) -> bool> Gathering<'q, K> {
-    const fn new(query: &'q Query<'q>, limit: usize, keep: K) -> Gathering<'q, K> {
-        Gathering { query, limit, keep, page: Page { records: Vec::new(), cursor: None } }
+    fn new(query: &'q Query<'q>, limit: usize, keep: K) -> Gathering<'q, K> {
+        // An empty page could not say where to go on.
+        Gathering { query, limit: limit.max(1), keep, page: Page { records: Vec::new(), cursor: None } }
     }
 
     /// Takes the next record in order; false once the page is full and there is more.
@@ -115,7 +116,7 @@ impl<'q, K: FnMut(&Entry<'_>, &[u8]) -> bool> Gathering<'q, K> {
 }
 
 impl Log {
-    /// At most `limit` of the records kept that `query` and `keep` accept.
+    /// At most `limit` (0 counts as 1) of the records kept that `query` and `keep` accept.
     pub fn query(
         &self,
         query: &Query<'_>,
@@ -132,8 +133,8 @@ impl Log {
 }
 
 impl<D: Disk> Journal<D> {
-    /// At most `limit` of the durable records that `query` and `keep` accept. Blocks of entries in which there is
-    /// certainly nothing are not read.
+    /// At most `limit` (0 counts as 1) of the durable records that `query` and `keep` accept. Blocks of entries in which
+    /// there is certainly nothing are not read.
     ///
     /// # Errors
     /// When the disk fails.

@@ -103,6 +103,13 @@ fn queries() {
     assert_eq!(page.records.len(), 1);
 }
 
+#[test]
+fn a_page_is_never_empty_while_there_is_more() {
+    let log = filled(3, usize::MAX);
+    let page = log.query(&Query::default(), 0, |_, _| true);
+    assert_eq!((page.records.len(), page.cursor), (1, Some(2)));
+}
+
 proptest! {
     #[test]
     fn pages_put_together_are_the_whole(count in 0u64..60, limit in 1usize..20, newest: bool, agent in 0u8..4) {
