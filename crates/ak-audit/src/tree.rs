@@ -176,6 +176,10 @@ impl FullTree {
         self.pruned_below = index.clamp(self.pruned_below, self.size);
         for (height, level) in (0..).zip(self.levels.iter_mut()) {
             let first = first_kept(self.pruned_below, height);
+            if level.first == first {
+                // Where nothing goes here, nothing goes above.
+                break;
+            }
             while level.first < first && level.hashes.pop_front().is_some() {
                 level.first += 1;
             }
