@@ -12,6 +12,7 @@ use crate::{
 
 pub const DURABLE: &str = "Durable append: one batch of so many waiting entries (wall time)";
 pub const RAW: &str = "write and fdatasync of the same bytes, over blocks written before";
+pub const RAW_HASHED: &str = "the same, and SHA-256 of each entry and one inner node";
 pub const FJALL: &str = "fjall, synced";
 pub const SQLITE: &str = "SQLite: WAL, synchronous=FULL";
 const REDB: &str = "redb: durability immediate";
@@ -22,9 +23,10 @@ pub const CASES: [(&str, usize, usize); 3] = [("1", 1, 100), ("64", 64, 60), ("1
 pub fn race(report: &mut Report) {
     for (case, waiters, batches) in CASES {
         let scratch = Scratch::new();
-        let stores: [(&str, Box<dyn Store>); 5] = [
+        let stores: [(&str, Box<dyn Store>); 6] = [
             (OURS, Box::new(Ours::new(&scratch.path("ours")))),
-            (RAW, Box::new(Raw::new(&scratch.path("raw")))),
+            (RAW, Box::new(Raw::new(&scratch.path("raw"), false))),
+            (RAW_HASHED, Box::new(Raw::new(&scratch.path("hashed"), true))),
             (FJALL, Box::new(Fjall::new(&scratch.path("fjall")))),
             (REDB, Box::new(Redb::new(&scratch.path("redb")))),
             (SQLITE, Box::new(Sqlite::new(&scratch.path("sqlite")))),

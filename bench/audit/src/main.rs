@@ -29,11 +29,11 @@ fn main() {
 }
 
 fn durable_targets(report: &mut Report) {
-    use durable::{CASES, DURABLE, FJALL, RAW, SQLITE};
+    use durable::{CASES, DURABLE, FJALL, RAW, RAW_HASHED, SQLITE};
     let case = CASES[2].0;
     let ns = |report: &Report, who| report.ns(DURABLE, case, who);
     let ours = ns(report, OURS);
-    for (rival, bound) in [(FJALL, 1.8), (SQLITE, 3.5), (RAW, 0.85)] {
+    for (rival, bound) in [(FJALL, 1.8), (SQLITE, 3.5), (RAW, 0.85), (RAW_HASHED, 0.85)] {
         let ratio = ns(report, rival) / ours;
         report.at_least(&format!("durable append with {case} waiters, rate against {rival}"), ratio, bound);
     }
