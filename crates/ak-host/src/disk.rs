@@ -45,7 +45,13 @@ impl FileDisk {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(create).truncate(false).mode(0o600);
-        let file = Arc::new(options.open(self.directory.join(name)).map_err(failed)?);
+        let path = self.directory.join(name);
+        let opened = options.open(&path).or_else(|error| match error.kind() {
+            // What cannot be written, a copy kept elsewhere for one, can still be read and verified.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            _ => Err(error),
+        });
+        let file = Arc::new(opened.map_err(failed)?);
         files.insert(name.to_owned(), file.clone());
         Ok(file)
     }

@@ -1,4 +1,5 @@
-//! A process that writes a journal is killed at any moment, again and again: nothing it acknowledged is ever lost.
+//! Journals in a directory. A process that writes one is killed at any moment, again and again: nothing it acknowledged
+//! is ever lost.
 //!
 //! `AK_KILLS` sets how often, `AK_KILL_SEED` when.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
@@ -7,6 +8,7 @@ mod support;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -140,4 +142,22 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     }
     println!("{acknowledged} acknowledged, {torn} torn tails in {kills} kills");
     assert!(acknowledged > kills, "there was load");
+}
+
+/// Root may write everything, and sees nothing of this.
+#[test]
+fn a_copy_that_may_only_be_read_is_verified() {
+    let scratch = Scratch::new("copy");
+    let (mut journal, _) = open(scratch.path());
+    let next = record(&journal.chain());
+    journal.append(&[next]).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    let only_read = std::fs::Permissions::from_mode(0o500);
+    for place in std::fs::read_dir(scratch.path()).unwrap() {
+        std::fs::set_permissions(place.unwrap().path(), only_read.clone()).unwrap();
+    }
+    let disk = FileDisk::new(scratch.path()).unwrap();
+    let (journal, report) = Journal::open_read_only(disk, &[]).unwrap().unwrap();
+    assert_eq!((report.size, report.first_bad, journal.records(0..9).count()), (1, None, 1));
 }
