@@ -2,13 +2,17 @@
 //! root it reports; what is then appended is there when it is opened again.
 #![no_main]
 
+#[path = "../../crates/ak-audit/tests/common/records.rs"]
+mod records;
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use ak_audit::{
-    Chain, Disk, DiskError, Entry, Integrity, Journal, Kind, Query, Record, Tree, Verdict, ZERO_HASH,
+    Chain, Disk, DiskError, Entry, Journal, Query, Tree,
     journal::{Genesis, Options},
 };
 use libfuzzer_sys::fuzz_target;
+use records::{AGENTS, record};
 
 /// A disk without faults.
 #[derive(Clone, Default)]
@@ -64,35 +68,12 @@ fn open(disk: &Memory) -> (Journal<Memory>, ak_audit::journal::RecoveryReport) {
     Journal::open(disk.clone(), &Genesis::default(), OPTIONS, &[]).expect("the disk works")
 }
 
-fn record(chain: &Chain) -> Record {
-    let entry = Entry {
-        seq: chain.next,
-        time_us: chain.time_us,
-        run: [7; 16],
-        operation: 1,
-        kind: Kind::Notice,
-        decision: Verdict::Permit,
-        code: 0,
-        cause: chain.next,
-        policy: ZERO_HASH,
-        target: ZERO_HASH,
-        request: ZERO_HASH,
-        reply: ZERO_HASH,
-        previous: chain.head,
-        integrity: Integrity::Trusted,
-        secrecy: Vec::new(),
-        agent: "fuzz",
-        rule: "",
-    };
-    Record { entry: entry.encode().expect("it fits").into(), body: vec![7; 40].into() }
-}
-
 /// A journal of three segments, to be damaged.
 fn whole() -> Memory {
     let disk = Memory::default();
     let (mut journal, _) = open(&disk);
     for _ in 0..18 {
-        let record = record(&journal.chain());
+        let record = record(journal.chain().next, journal.chain().head);
         journal.append(&[record]).expect("there is space");
         journal.sync().expect("the disk works");
     }
@@ -132,18 +113,21 @@ fuzz_target!(|input: (Vec<(u8, u16, Vec<u8>)>, bool, u16)| {
         tree.push(leaf);
         if report.pruned_below == 0 {
             let path = journal.inclusion_proof(seq, report.size).expect("it is there");
-            ak_audit::proof::verify_inclusion(&leaf, seq, report.size, &path, &report.root).expect("it holds");
+            ak_audit::proof::verify_inclusion(&leaf, seq, report.size, &path, &report.root)
+                .expect("it holds");
         }
     }
     if report.pruned_below == 0 {
         assert_eq!((tree.size(), tree.root()), (report.size, report.root));
     }
-    journal.query(&Query { agent: Some("fuzz"), ..Query::default() }, 3, |_, _| true).expect("it can be read");
+    journal
+        .query(&Query { agent: Some(AGENTS[0]), ..Query::default() }, 3, |_, _| true)
+        .expect("it can be read");
     journal.tiles(report.size).for_each(|tile| drop(tile));
     if report.read_only || report.size > u64::MAX - 2 {
         return;
     }
-    let next = record(&journal.chain());
+    let next = record(journal.chain().next, journal.chain().head);
     journal.append(&[next.clone()]).expect("there is space");
     assert_eq!(journal.sync(), Ok(report.size + 1));
     drop(journal);

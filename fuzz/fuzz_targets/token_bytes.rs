@@ -2,7 +2,7 @@
 #![no_main]
 
 use ak_policy::Query;
-use ak_policy::capability::{Authority, CapId, Issuers, HolderProof, KeyPair, TokenKeys, attenuate};
+use ak_policy::capability::{Authority, CapId, HolderProof, Issuers, KeyPair, TokenKeys, attenuate};
 use ak_policy::{Action, Target};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,6 +4,8 @@
 //! `AK_KILLS` sets how often, `AK_KILL_SEED` when.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "../../ak-audit/tests/common/records.rs"]
+mod records;
 mod support;
 
 use std::{
@@ -16,10 +18,11 @@ use std::{
 };
 
 use ak_audit::{
-    Chain, Entry, Integrity, Journal, Kind, Record, Verdict, ZERO_HASH,
+    Journal,
     journal::{Genesis, Options, RecoveryReport},
 };
 use ak_host::FileDisk;
+use records::{body, record};
 use support::Scratch;
 
 /// Tells the process that it is the one to be killed, and where to write.
@@ -34,34 +37,6 @@ fn open(directory: &Path) -> (Journal<FileDisk>, RecoveryReport) {
     Journal::open(disk, &Genesis { id: [9; 16], meta: Vec::new() }, OPTIONS, &[]).unwrap()
 }
 
-/// The record that follows; everything in it follows from its number.
-fn record(chain: &Chain) -> Record {
-    let entry = Entry {
-        seq: chain.next,
-        time_us: chain.next,
-        run: [7; 16],
-        operation: 1,
-        kind: Kind::Notice,
-        decision: Verdict::Permit,
-        code: 0,
-        cause: chain.next,
-        policy: ZERO_HASH,
-        target: ZERO_HASH,
-        request: ZERO_HASH,
-        reply: ZERO_HASH,
-        previous: chain.head,
-        integrity: Integrity::Trusted,
-        secrecy: Vec::new(),
-        agent: "victim",
-        rule: "",
-    };
-    Record { entry: entry.encode().unwrap().into(), body: body(chain.next).into() }
-}
-
-fn body(seq: u64) -> Vec<u8> {
-    vec![seq as u8; (seq % 700) as usize]
-}
-
 /// What the child does: logs without end, and says what is durable as soon as it is.
 #[test]
 fn victim() {
@@ -72,7 +47,7 @@ fn victim() {
         let mut batch = Vec::new();
         let mut chain = journal.chain();
         for _ in 0..1 + round * round % 23 {
-            let next = record(&chain);
+            let next = record(chain.next, chain.head);
             chain.push(&next.entry).unwrap();
             batch.push(next);
         }
@@ -149,7 +124,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
 fn a_copy_that_may_only_be_read_is_verified() {
     let scratch = Scratch::new("copy");
     let (mut journal, _) = open(scratch.path());
-    let next = record(&journal.chain());
+    let next = record(0, journal.chain().head);
     journal.append(&[next]).unwrap();
     journal.sync().unwrap();
     drop(journal);
