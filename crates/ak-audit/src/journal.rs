@@ -119,8 +119,8 @@ pub struct Journal<D> {
     index: Index,
     /// Bytes allocated to the last segment.
     allocated: u64,
-    /// Bytes of records that were promised room.
-    promised: u64,
+    /// Bytes of records that a new segment must have room for.
+    expected: u64,
     /// Chain and tree with what is buffered.
     chain: Chain,
     tree: TiledTree,
@@ -207,7 +207,7 @@ impl<D: Disk> Journal<D> {
             segments: recovery.segments,
             index: recovery.index,
             allocated,
-            promised: 0,
+            expected: 0,
             chain: recovery.chain,
             durable: recovery.chain.next,
             durable_root: report.root,

@@ -119,6 +119,41 @@ fn many_records_in_one_sync_and_large_bodies() {
     assert_eq!(journal.record(3000), Ok(model[3000].clone()));
 }
 
+/// How long the file of a segment is.
+fn length(journal: &Journal<SimDisk>, first: u64) -> usize {
+    let files = journal.disk().files();
+    files
+        .iter()
+        .find(|(name, _)| name.starts_with(&format!("{first:020}")))
+        .map_or(0, |(_, bytes)| bytes.len())
+}
+
+#[test]
+fn room_is_found_beforehand_and_given_back() {
+    const PROMISED: u64 = 300 << 10;
+    let model = records(2000);
+    let mut journal = open(SimDisk::default());
+    journal.make_room(PROMISED).unwrap();
+    assert!(journal.room() >= PROMISED && length(&journal, 0) as u64 >= PROMISED);
+    let mut firsts = vec![0];
+    for record in &model {
+        // While something is expected each new segment has room for it; then no longer.
+        journal.expect(if firsts.len() < 3 { PROMISED } else { 0 });
+        journal.append(std::slice::from_ref(record)).unwrap();
+        let segments = journal.disk().files().len();
+        journal.sync().unwrap();
+        if journal.disk().files().len() > segments {
+            let sealed = length(&journal, *firsts.last().unwrap()) as u64;
+            assert!(sealed < SMALL.segment_bytes_max + 1024, "a sealed segment keeps {sealed} bytes");
+            firsts.push(journal.len());
+            assert_eq!(journal.room() >= PROMISED, firsts.len() <= 3);
+        }
+    }
+    assert!(firsts.len() > 4);
+    let journal = open(journal.into_disk());
+    assert_eq!(journal.records(0..u64::MAX).count(), 2000);
+}
+
 fn tree(model: &[Record]) -> FullTree {
     let mut tree = FullTree::new();
     model.iter().for_each(|record| tree.push(leaf_hash(&record.entry)));

@@ -127,8 +127,9 @@ impl Ledger {
                 state.led = false;
                 return std::mem::forget(leading);
             };
+            let needed = state.needed;
             drop(state);
-            let written = log.append(records);
+            let written = log.append(records, needed);
             let Ok(mut state) = self.state() else { return };
             state.room = log.room();
             match written {

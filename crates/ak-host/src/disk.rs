@@ -17,6 +17,8 @@ const LOCK_FILE: &str = "lock";
 
 /// How much is written at a time where space is allocated.
 const ZEROS_BYTES: usize = 1 << 20;
+/// How much of newly allocated space is written at once. What lies further ahead may never be used.
+const WRITTEN_AHEAD_BYTES: u64 = 8 << 20;
 
 /// A directory, its files opened once and kept open.
 #[derive(Debug)]
@@ -107,21 +109,26 @@ impl Disk for FileDisk {
         if before >= length {
             return Ok(());
         }
-        match fallocate(&*file, FallocateFlags::empty(), before, length - before) {
+        let end = match fallocate(&*file, FallocateFlags::empty(), before, length - before) {
+            Ok(()) => length.min(before + WRITTEN_AHEAD_BYTES),
             // File systems without preallocation: the space is taken when the zeros are written.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+            Err(rustix::io::Errno::OPNOTSUPP) => length,
             Err(errno) => return Err(failed(errno.into())),
-        }
+        };
         // Blocks that were never written would each cost a commit of the file system's own journal later on, with every
         // sync of a batch; written at once, they cost one.
         let zeros = vec![0; ZEROS_BYTES];
         let mut at = before;
-        while at < length {
-            let count = usize::try_from(length - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+        while at < end {
+            let count = usize::try_from(end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
             file.write_all_at(zeros.get(..count).unwrap_or_default(), at).map_err(failed)?;
             at += count as u64;
         }
         Ok(())
+    }
+
+    fn shrink(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
+        self.open(name, false)?.set_len(length).map_err(failed)
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

@@ -106,7 +106,8 @@ impl Log {
         }
     }
 
-    pub(crate) fn append(&mut self, new: Vec<Record>) -> Result<(), JournalError> {
+    /// Makes records durable; `expected` more bytes of records have been promised room.
+    pub(crate) fn append(&mut self, new: Vec<Record>, expected: u64) -> Result<(), JournalError> {
         match self {
             Log::Memory(log) => {
                 new.into_iter().try_for_each(|record| log.append(record.leaf, record.body).map(|_| ()))?;
@@ -115,7 +116,8 @@ impl Log {
             Log::Durable(journal) => {
                 let entries =
                     new.into_iter().map(|record| ak_audit::Record { entry: record.leaf, body: record.body });
-                // Room was promised before anything was dispatched.
+                // Room was found before anything was dispatched; that a segment ends here takes none of it away.
+                journal.expect(expected);
                 journal.append_reserved(&entries.collect::<Vec<_>>())?;
                 journal.sync().map(|_| ())
             }
@@ -134,7 +136,7 @@ impl Log {
     /// Asks the disk for room for so many bytes of records.
     pub(crate) fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
         match self {
-            Log::Durable(journal) => journal.promise(bytes),
+            Log::Durable(journal) => journal.make_room(bytes),
             Log::Memory(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
     }

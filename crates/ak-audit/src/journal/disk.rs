@@ -44,6 +44,16 @@ pub trait Disk {
     /// [`DiskError::Full`] when the space is not there; the file then is as it was, or absent, or longer.
     fn allocate(&mut self, name: &str, length: u64) -> Result<(), DiskError>;
 
+    /// Gives back what lies behind `length` bytes, which nobody reads any more. A disk that cannot may do nothing: only
+    /// space is lost.
+    ///
+    /// # Errors
+    /// When the file may be longer than that.
+    fn shrink(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
+        let (_, _) = (name, length);
+        Ok(())
+    }
+
     /// Overwrites bytes from `offset` on, within the allocated length.
     ///
     /// # Errors
@@ -88,6 +98,10 @@ impl<D: Disk + ?Sized> Disk for Box<D> {
 
     fn allocate(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
         (**self).allocate(name, length)
+    }
+
+    fn shrink(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
+        (**self).shrink(name, length)
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

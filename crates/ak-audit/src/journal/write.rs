@@ -79,7 +79,7 @@ impl<D: Disk> Journal<D> {
             bytes = bytes.saturating_add((payload + FRAME_HEAD_BYTES) as u64);
             leaves.push(chain.push_decoded(&record.entry)?);
         }
-        self.make_room(bytes, reserve)?;
+        self.allocate(bytes, reserve)?;
         let Some(segment) = self.segments.last() else { return Err(JournalError::ReadOnly) };
         for (record, (leaf, entry)) in records.iter().zip(leaves) {
             let offset = segment.end.saturating_add(self.buffer.len() as u64);
@@ -91,16 +91,18 @@ impl<D: Disk> Journal<D> {
         Ok(self.chain.next)
     }
 
-    /// Promises room for so many bytes of records (see [`Record::len`]) from now on, [`Journal::append_reserved`]'s
-    /// reserve besides, so that appending and syncing them finds it. Only the last promise counts.
+    /// Finds room for so many bytes of records (see [`Record::len`]), the reserve besides.
     ///
     /// # Errors
     /// [`JournalError::Full`] when there is not so much space: then [`Journal::room`] tells what there is.
-    pub fn promise(&mut self, bytes: u64) -> Result<(), JournalError> {
+    pub fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
         self.check_writable()?;
-        self.make_room(bytes, self.options.reserve_bytes)?;
-        self.promised = bytes;
-        Ok(())
+        self.allocate(bytes, self.options.reserve_bytes)
+    }
+
+    /// Says how many bytes of records are still to find room: a segment that begins from now on begins with so much.
+    pub const fn expect(&mut self, bytes: u64) {
+        self.expected = bytes;
     }
 
     /// For how many bytes of records there is room already, the reserve not counted.
@@ -113,7 +115,7 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Sees to it that `bytes` more can be written, with the frames that close a batch, and `reserve` stays free.
-    fn make_room(&mut self, bytes: u64, reserve: u64) -> Result<(), JournalError> {
+    fn allocate(&mut self, bytes: u64, reserve: u64) -> Result<(), JournalError> {
         let Some(segment) = self.segments.last() else { return Err(JournalError::ReadOnly) };
         let closing = (COMMIT_BYTES + MARK_BYTES) as u64;
         let needed = [self.buffer.len() as u64, bytes, closing, reserve]
@@ -181,9 +183,15 @@ impl<D: Disk> Journal<D> {
         }
         // A segment that has a successor must be whole, its last mark included.
         self.disk.sync(&segment::name(last.first)).map_err(JournalError::Disk)?;
+        let (name, end) = (segment::name(last.first), last.end);
         match self.start_segment() {
             Err(JournalError::Full) => Ok(()),
-            done => done,
+            Err(error) => Err(error),
+            Ok(()) => {
+                // What was allocated and not used is worth giving back, and no more than that.
+                let _ = self.disk.shrink(&name, end);
+                Ok(())
+            }
         }
     }
 
@@ -191,7 +199,7 @@ impl<D: Disk> Journal<D> {
         let header = Header { genesis: self.genesis.clone(), chain: self.chain, tree: self.tree.edge() };
         let first = self.chain.next;
         let name = segment::name(first);
-        let length = HEADER_BYTES.saturating_add(self.options.allocation_bytes).saturating_add(self.promised);
+        let length = HEADER_BYTES.saturating_add(self.options.allocation_bytes).saturating_add(self.expected);
         let begun =
             self.disk.allocate(&name, length).and_then(|()| self.disk.write(&name, 0, &header.encode()));
         if let Err(error) = begun {

@@ -152,7 +152,10 @@ impl SimDisk {
 impl File {
     fn after_crash(&self, random: &mut Random) -> Vec<u8> {
         let mut bytes = self.synced.clone();
-        let grown = self.current.len() - bytes.len();
+        if bytes.len() > self.current.len() && random.chance(2) {
+            bytes.truncate(self.current.len());
+        }
+        let grown = self.current.len().saturating_sub(bytes.len());
         bytes.resize(bytes.len() + if random.chance(2) { grown } else { random.below(grown + 1) }, 0);
         // One way for the whole file: all, none, a prefix torn at some byte, or each sector by itself.
         let way = random.below(4);
@@ -237,6 +240,19 @@ impl Disk for SimDisk {
             return Err(DiskError::Full);
         }
         file.granted = file.granted.max(length as usize);
+        Ok(())
+    }
+
+    fn shrink(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
+        self.step()?;
+        let mut state = self.state.borrow_mut();
+        let file = state.files.get_mut(name).ok_or(DiskError::Absent)?;
+        assert!(
+            file.writes.iter().all(|(at, bytes)| at + bytes.len() <= length as usize),
+            "unsynced bytes are cut off"
+        );
+        file.current.truncate(length as usize);
+        file.granted = file.current.len();
         Ok(())
     }
 
