@@ -100,7 +100,8 @@ impl Ledger {
         state.room = log.room();
         let reserve = if session.is_owner() { OWNER_ROOM_BYTES } else { 0 };
         if needed > state.room.saturating_add(reserve) {
-            return Err(Failure::new(Code::LogFull, "the disk has no room for the record; nothing was done"));
+            let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
+            return Err(Failure::new(Code::LogFull, message));
         }
         state.dispatch(session, request, sender)
     }
@@ -230,8 +231,8 @@ impl State {
 
     /// Where the answer to the next step of an effect goes.
     pub(crate) fn expect(&mut self, ticket: Ticket, verdict: Sender<Verdict>) {
-        // Who stopped answers nobody: the sender ends here.
-        if self.stopped.is_none() {
+        // Where nobody will answer, the sender ends here: the kernel has stopped, or this is no effect under way.
+        if self.stopped.is_none() && self.waiting.contains_key(&ticket.cause()) {
             self.asking.insert(ticket, verdict);
         }
     }

@@ -116,13 +116,14 @@ impl Connection {
         let unusable = |error: std::io::Error| {
             Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"))
         };
+        let no_key =
+            |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
         let config = HostConfig {
             endpoint: Endpoint::from_env().map_err(|message| Failure::new(Code::NotConfigured, message))?,
             protected: Protected::new(&protected).map_err(unusable)?,
-            signer: Signer::open(options.state_dir.as_deref(), &kernel.run()).map_err(unusable)?,
+            signer: Signer::open(options.state_dir.as_deref(), &kernel.run()).map_err(no_key)?,
         };
-        let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run())
-            .map_err(|error| Failure::new(Code::Io, format!("no keys for tokens: {error}")))?;
+        let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
         let driver = Driver::new(kernel, log, config);
         driver.settle_unknown()?;
         let connection = Connection::to(End::Embedded(Embedded::new(driver, keyring), Session::OWNER));
