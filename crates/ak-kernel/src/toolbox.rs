@@ -5,6 +5,7 @@ use alloc::{collections::BTreeMap, format, string::ToString, sync::Arc, vec::Vec
 use ak_json::{Text, Value, object};
 use ak_policy::CanonicalTool;
 use ak_sandbox::{Manifest, Run, RunLimits, SandboxConfig, Step, Tool, builtin};
+use semver::Version;
 
 use crate::{code::Code, config::Config, effect::Completion, reply::Failure};
 
@@ -57,7 +58,7 @@ impl Toolbox {
             None => {
                 let versions = self.tools.range((name.clone(), Text::default())..);
                 let own = versions.take_while(|((other, _), _)| *other == name);
-                own.max_by(|((_, a), _), ((_, b), _)| precedence(a).cmp(&precedence(b))).map(|(_, tool)| tool)
+                own.max_by_key(|((_, version), _)| Version::parse(version).ok()).map(|(_, tool)| tool)
             }
         }
     }
@@ -69,31 +70,6 @@ impl Toolbox {
         });
         object! { "tools": rows.collect::<Vec<Value>>() }
     }
-}
-
-/// A part of a version. One made of digits compares by value, so first by length, and is below all others.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Identifier<'a> {
-    Number(usize, &'a str),
-    Text(&'a str),
-}
-
-impl Identifier<'_> {
-    fn of(text: &str) -> Identifier<'_> {
-        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Identifier::Text(text);
-        }
-        let digits = text.trim_start_matches('0');
-        Identifier::Number(digits.len(), digits)
-    }
-}
-
-/// What versions are ordered by (Semantic Versioning 2.0.0, §11): the numbers, then a pre-release before its release.
-fn precedence(version: &str) -> (Vec<Identifier<'_>>, bool, Vec<Identifier<'_>>) {
-    let (numbers, pre) =
-        version.split_once('-').map_or((version, None), |(numbers, pre)| (numbers, Some(pre)));
-    let parts = |text| str::split(text, '.').map(Identifier::of).collect();
-    (parts(numbers), pre.is_none(), pre.map_or_else(Vec::new, parts))
 }
 
 /// How far one call may go under this configuration. A manifest can only lower it.
@@ -131,35 +107,5 @@ pub fn run_tool(tool: &Tool, input: &Value, limits: RunLimits) -> Completion {
             Ok(Step::Done(done)) => return Completion::Tool { output: done.output, fuel: done.fuel },
             Err(error) => return failed(error),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_ordered_as_semantic_versions() {
-        let ascending = [
-            "0.9.0",
-            "1.0.0-alpha",
-            "1.0.0-alpha.1",
-            "1.0.0-alpha.beta",
-            "1.0.0-beta",
-            "1.0.0-beta.2",
-            "1.0.0-beta.11",
-            "1.0.0-rc.1",
-            "1.0.0",
-            "1.9.0",
-            "1.10.0",
-            "2.0.0",
-        ];
-        for (index, version) in ascending.iter().enumerate() {
-            for (other_index, other) in ascending.iter().enumerate() {
-                let order = precedence(version).cmp(&precedence(other));
-                assert_eq!(order, index.cmp(&other_index), "{version} {other}");
-            }
-        }
-        assert!(precedence("01.002.0") == precedence("1.2.0"));
     }
 }

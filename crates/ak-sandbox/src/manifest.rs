@@ -10,6 +10,8 @@ use crate::manifest_toml;
 
 /// Longest tool name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
+/// The version of a tool has at most this many bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
 
 /// How a module takes its arguments and gives its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ pub struct ManifestLimits {
 pub struct Manifest {
     /// ASCII letters, digits and `_ - . /`, at most [`NAME_BYTES_MAX`] bytes.
     pub name: String,
-    /// `MAJOR.MINOR.PATCH`, optionally followed by `-PRE`.
+    /// A semantic version without build metadata, at most [`VERSION_BYTES_MAX`] bytes.
     pub version: String,
     /// For people and models.
     pub description: String,
@@ -248,16 +250,10 @@ fn is_tool_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
 }
 
+/// A semantic version. One with build metadata is none here: it would name the same version twice.
 fn is_version(text: &str) -> bool {
-    let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
-    let is_number =
-        |part: &str| part.len() <= 9 && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    numbers.split('.').count() == 3
-        && numbers.split('.').all(is_number)
-        && pre.is_none_or(|pre| {
-            (1..=32).contains(&pre.len())
-                && pre.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
-        })
+    text.len() <= VERSION_BYTES_MAX
+        && semver::Version::parse(text).is_ok_and(|version| version.build.is_empty())
 }
 
 fn is_need(text: &str) -> bool {
