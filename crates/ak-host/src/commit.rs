@@ -11,7 +11,7 @@ use std::{
     sync::{Mutex, MutexGuard, mpsc::Sender},
 };
 
-use ak_kernel::{Code, Effect, Failure, Kernel, Outcome, Output, Record, Request, Session, Ticket, Verdict};
+use ak_kernel::{Asked, Code, Effect, Failure, Kernel, Outcome, Output, Record, Session, Ticket, Verdict};
 
 use crate::{clock, log::Log};
 
@@ -85,17 +85,17 @@ impl Ledger {
     pub(crate) fn dispatch(
         &self,
         session: Session,
-        request: &Request,
+        asked: &Asked,
         sender: Sender<Event>,
     ) -> Result<(), Failure> {
         let mut state = self.state()?;
-        if state.needed_with(request)? <= state.room {
-            return state.dispatch(session, request, sender);
+        if state.needed_with(asked)? <= state.room {
+            return state.dispatch(session, asked, sender);
         }
         drop(state);
         let mut log = self.log()?;
         let mut state = self.state()?;
-        let needed = state.needed_with(request)?;
+        let needed = state.needed_with(asked)?;
         let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
         state.room = log.room();
         let reserve = if session.is_owner() { OWNER_ROOM_BYTES } else { 0 };
@@ -103,7 +103,7 @@ impl Ledger {
             let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
             return Err(Failure::new(Code::LogFull, message));
         }
-        state.dispatch(session, request, sender)
+        state.dispatch(session, asked, sender)
     }
 
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
@@ -173,24 +173,19 @@ impl Drop for Leading<'_> {
 
 impl State {
     /// Bytes of records that may come of all who wait and of this request.
-    fn needed_with(&self, request: &Request) -> Result<u64, Failure> {
+    fn needed_with(&self, asked: &Asked) -> Result<u64, Failure> {
         match &self.stopped {
             Some(failure) => Err(failure.clone()),
             // Without a disk there is room for everything, and no need to look.
             None if self.room == u64::MAX => Ok(0),
-            None => Ok(self.needed.saturating_add(self.kernel.record_bytes_max(request))),
+            None => Ok(self.needed.saturating_add(self.kernel.record_bytes_max(asked))),
         }
     }
 
-    fn dispatch(
-        &mut self,
-        session: Session,
-        request: &Request,
-        sender: Sender<Event>,
-    ) -> Result<(), Failure> {
+    fn dispatch(&mut self, session: Session, asked: &Asked, sender: Sender<Event>) -> Result<(), Failure> {
         let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
-        let needed = self.needed_with(request)?.saturating_sub(self.needed);
-        let call = self.kernel.dispatch(now, session, request.clone());
+        let needed = self.needed_with(asked)?.saturating_sub(self.needed);
+        let call = self.kernel.dispatch(now, session, asked.clone());
         self.waiting.insert(call.seq(), Waiting { sender, needed });
         self.needed = self.needed.saturating_add(needed);
         Ok(())

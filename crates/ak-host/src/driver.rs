@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use ak_kernel::{
-    Code, Completion, Effect, Failure, Kernel, Outcome, Record, Reply, Request, Session, Step, Ticket,
+    Asked, Code, Completion, Effect, Failure, Kernel, Outcome, Record, Reply, Request, Session, Step, Ticket,
     Verdict, run_tool,
 };
 use tokio::runtime::Runtime;
@@ -76,14 +76,15 @@ impl Driver {
     pub fn call_streaming(
         &self,
         session: Session,
-        request: Request,
+        asked: impl Into<Asked>,
         on_chunk: &mut dyn FnMut(&str) -> bool,
     ) -> Outcome {
+        let asked = asked.into();
         let (sender, receiver) = channel();
-        let admitted = self.shared.ledger.dispatch(session, &request, sender);
+        let admitted = self.shared.ledger.dispatch(session, &asked, sender);
         if let Err(failure) = admitted {
             // A log that was found damaged can still be verified; nothing else is possible.
-            return match request {
+            return match asked.request() {
                 Request::AuditVerify { .. } if failure.code == Code::LogCorrupt && session.is_owner() => {
                     Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
                 }

@@ -32,11 +32,11 @@ impl Embedded {
             Request::CapToken { capability } => Some(*capability),
             _ => None,
         };
-        let request = match cap {
-            None => request,
+        let asked = match cap {
+            None => request.into(),
             Some(token) => request.presenting(self.keyring.verify(token)?),
         };
-        let reply = self.driver.call_streaming(session, request, on_chunk)?;
+        let reply = self.driver.call_streaming(session, asked, on_chunk)?;
         match (wanted, reply) {
             (Some(capability), Reply::Value(Value::Object(mut told))) => {
                 told.insert("token", self.keyring.sign(capability)?);

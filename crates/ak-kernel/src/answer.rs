@@ -54,10 +54,6 @@ impl Kernel {
             Request::CapAttenuate { capability, terms } => self.attenuate(session, capability, &terms),
             Request::CapRevoke { capability } => self.revoke(session, capability),
             Request::CapToken { capability } => self.described(session, capability),
-            Request::Presented(_) => {
-                let (presented, request) = request.split();
-                self.answer(session, presented.as_ref(), request)
-            }
             Request::AuditLog { event, .. } if event.is_empty() || Operation::is_reserved_event(&event) => {
                 let message = format!("the event type {:?} is empty or reserved for the kernel", &*event);
                 Err(Failure::new(Code::InvalidArgument, message))

@@ -70,8 +70,7 @@ pub(crate) fn decision(request: &Request, ruling: &Ruling, reply: Option<&Value>
         | Request::AuditVerify { .. }
         | Request::Commit
         | Request::ToolRegister { .. }
-        | Request::ToolList
-        | Request::Presented(_) => Object::new(),
+        | Request::ToolList => Object::new(),
     };
     if !ruling.by.is_empty() {
         keys.insert("covered_by", ruling.by.iter().copied().map(capability_text).collect::<Vec<Value>>());

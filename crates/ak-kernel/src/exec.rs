@@ -86,7 +86,6 @@ impl Kernel {
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Vec::new(),
-            Request::Presented(_) => self.costs(request.bare())?,
         })
     }
 

@@ -110,7 +110,6 @@ impl Request {
                 object! { "manifest": manifest.clone(), "module": base64url(module) }
             }
             Self::SessionOpen { agent } => object! { "agent": agent.clone() },
-            Self::Presented(_) => self.bare().args(),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     gate::{Gate, Ruling},
     history::{History, View},
     operation::Operation,
-    presented::Presented,
+    presented::Asked,
     record::{Chain, Facts, Input, Record},
     reply::{Failure, Outcome, outcome_to_value},
     request::{Request, SUBJECT_BYTES_MAX},
@@ -111,18 +111,17 @@ impl Kernel {
     }
 
     /// Takes a request. Its reply comes as an output under the id returned.
-    pub fn dispatch(&mut self, now: Now, session: Session, request: Request) -> CallId {
+    pub fn dispatch(&mut self, now: Now, session: Session, asked: impl Into<Asked>) -> CallId {
         self.advance(&now);
         let seq = self.chain.next_seq();
-        let operation = request.operation();
+        let asked = asked.into();
+        let request = &asked.request;
         let agent = self.agents.get(session).map(|agent| agent.name.clone());
-        let named = self.named_subject(&request);
+        let named = self.named_subject(request);
         let subject = named.clone().ok().flatten().or_else(|| agent.clone()).unwrap_or_default();
-        let input = Input::Dispatch { session, request: request.clone() };
-        let (presented, request) = request.split();
         let (ruling, next) = match (&agent, named) {
             (Some(_), Err(failure)) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
-            (Some(agent), Ok(_)) => self.decide(session, agent.clone(), presented, request.clone()),
+            (Some(agent), Ok(_)) => self.decide(session, agent.clone(), asked.clone()),
             (None, _) => {
                 let ruling = Ruling::new(Ruled::Refused, "session", None);
                 (
@@ -153,14 +152,14 @@ impl Kernel {
             }
         };
         let code = reply.as_ref().map_or(0, |(code, _)| *code);
-        let event = match &request {
+        let event = match request {
             Request::AuditLog { event, .. } if code == 0 => Some(event.clone()),
             _ => None,
         };
         let reply = reply.map(|(_, value)| value);
-        let details = crate::describe::decision(&request, &ruling, reply.as_ref());
+        let details = crate::describe::decision(request, &ruling, reply.as_ref());
         let facts = Facts {
-            operation,
+            operation: request.operation(),
             kind: Kind::Decision,
             decision: ruling.ruled,
             code,
@@ -173,7 +172,7 @@ impl Kernel {
             rule: ruling.rule,
             event,
         };
-        self.record(&now, &input, facts, details);
+        self.record(&now, &Input::Dispatch { session, asked }, facts, details);
         self.held.push_back((seq, output));
         CallId(seq)
     }
@@ -197,8 +196,7 @@ impl Kernel {
         &mut self,
         session: Session,
         agent: Text,
-        presented: Option<Presented>,
-        request: Request,
+        Asked { request, presented }: Asked,
     ) -> (Ruling, Result<Next, Failure>) {
         let amounts = match self.costs(&request) {
             Ok(amounts) => amounts,

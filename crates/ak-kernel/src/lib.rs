@@ -79,7 +79,7 @@ pub use gate::Permit;
 pub use history::{Filter, QUERY_LIMIT, QUERY_LIMIT_MAX};
 pub use kernel::{CallId, Kernel, Output};
 pub use operation::{Operation, Who};
-pub use presented::{Presented, Presenting};
+pub use presented::{Asked, Presented};
 pub use record::{FORMAT_VERSION, Record, SEMANTICS_VERSION};
 pub use replay::{Followed, Replay, ReplayError, Tools};
 pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};

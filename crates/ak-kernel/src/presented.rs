@@ -1,7 +1,5 @@
 //! Requests that come with a capability.
 
-use alloc::boxed::Box;
-
 use ak_json::{Value, object};
 use ak_policy::capability::{Authority, CAVEATS_MAX, CapId, Caveat, VerifiedToken};
 
@@ -72,42 +70,31 @@ impl Presented {
     }
 }
 
-/// A request and the capability that comes with it.
+/// A request as a session makes it: by itself, or with a capability.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Presenting {
-    request: Request,
-    presented: Presented,
+pub struct Asked {
+    pub(crate) request: Request,
+    pub(crate) presented: Option<Presented>,
+}
+
+impl Asked {
+    /// The request itself.
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+}
+
+impl From<Request> for Asked {
+    fn from(request: Request) -> Asked {
+        Asked { request, presented: None }
+    }
 }
 
 impl Request {
-    /// The same request with a capability: it passes if the policy permits it and the capability covers it. Of several
-    /// capabilities the last one counts.
+    /// The same request with a capability: it passes if the policy permits it and the capability covers it.
     #[must_use]
-    pub fn presenting(self, presented: Presented) -> Request {
-        let (_, request) = self.split();
-        Request::Presented(Box::new(Presenting { request, presented }))
-    }
-
-    /// The capability that comes with it, if one does, and the request itself.
-    pub(crate) fn split(self) -> (Option<Presented>, Request) {
-        match self {
-            Self::Presented(presenting) => (Some(presenting.presented), presenting.request),
-            request => (None, request),
-        }
-    }
-
-    /// The request itself, whatever comes with it.
-    pub(crate) fn bare(&self) -> &Request {
-        match self {
-            Self::Presented(presenting) => &presenting.request,
-            request => request,
-        }
-    }
-
-    /// The capability that comes with it.
-    pub(crate) fn presented(&self) -> Option<&Presented> {
-        let Self::Presented(presenting) = self else { return None };
-        Some(&presenting.presented)
+    pub const fn presenting(self, presented: Presented) -> Asked {
+        Asked { request: self, presented: Some(presented) }
     }
 
     /// Whether it only tells a session about itself, and so may come with any capability.

@@ -123,7 +123,6 @@ impl Question {
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Ok(None),
-            Request::Presented(_) => Question::of(request.bare(), agent),
         }
     }
 }

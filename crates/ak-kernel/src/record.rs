@@ -12,7 +12,7 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     form::insert_some,
     operation::Operation,
-    presented::Presented,
+    presented::{Asked, Presented},
     request::Request,
     session::Session,
     time::{Now, Time},
@@ -21,7 +21,7 @@ use crate::{
 /// Version of the journal's format. Replay refuses others.
 pub const FORMAT_VERSION: u64 = 1;
 /// Version of the kernel's meaning: raised whenever any decision could come out differently. Replay refuses others.
-pub const SEMANTICS_VERSION: u64 = 3;
+pub const SEMANTICS_VERSION: u64 = 4;
 
 /// One input, made durable before anything that follows from it leaves the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Record {
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     Genesis { config: Config },
-    Dispatch { session: Session, request: Request },
+    Dispatch { session: Session, asked: Asked },
     Progress { ticket: Ticket, step: Step },
     Complete { ticket: Ticket, completion: Completion },
     Tick,
@@ -57,12 +57,12 @@ impl Input {
                 body.insert("semantics", SEMANTICS_VERSION);
                 body.insert("config", config.to_value());
             }
-            Self::Dispatch { session, request } => {
+            Self::Dispatch { session, asked: Asked { request, presented } } => {
                 body.insert("in", "dispatch");
                 body.insert("session", u64::from(session.number()));
                 body.insert("op", request.operation().name());
                 body.insert("args", request.args());
-                insert_some(&mut body, "cap", request.presented().map(Presented::to_value));
+                insert_some(&mut body, "cap", presented.as_ref().map(Presented::to_value));
             }
             Self::Progress { ticket, step } => {
                 body.insert("in", "progress");
@@ -110,11 +110,9 @@ impl Input {
                 let operation = Operation::from_name(&fields.text("op")?)
                     .ok_or_else(|| fields.error("op", "is not an operation"))?;
                 let request = Request::decode(operation, &fields.value("args")?)?;
-                let request = match fields.optional("cap") {
-                    None => request,
-                    Some(presented) => request.presenting(Presented::from_value(&presented)?),
-                };
-                Self::Dispatch { session: Session::from_number(session), request }
+                let presented = fields.optional("cap").as_ref().map(Presented::from_value).transpose()?;
+                let asked = Asked { request, presented };
+                Self::Dispatch { session: Session::from_number(session), asked }
             }
             "progress" => Self::Progress {
                 ticket: Ticket::new(fields.u64("ticket")?),

@@ -98,8 +98,8 @@ impl Replay {
         }
         match (&mut self.kernel, input) {
             (None, Input::Genesis { config }) => self.kernel = Some(Kernel::new(now, config)),
-            (Some(kernel), Input::Dispatch { session, request }) => {
-                kernel.dispatch(now, session, request);
+            (Some(kernel), Input::Dispatch { session, asked }) => {
+                kernel.dispatch(now, session, asked);
             }
             (Some(kernel), Input::Progress { ticket, step }) => kernel.progress(now, ticket, step),
             (Some(kernel), Input::Complete { ticket, completion }) => {

@@ -1,12 +1,12 @@
 //! What a session may ask for.
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 
 use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value};
 use ak_policy::{budget::Dimension, capability::CapId};
 
-use crate::{batch::Part, history::Filter, operation::Operation, presented::Presenting, terms::Terms};
+use crate::{batch::Part, history::Filter, operation::Operation, terms::Terms};
 
 /// A typed request. Text that arrives from outside becomes one of these at the edge or is refused there.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,8 +205,6 @@ pub enum Request {
         /// The agent's name.
         agent: Text,
     },
-    /// Another request, which comes with a capability: see [`Request::presenting`].
-    Presented(Box<Presenting>),
 }
 
 /// An HTTP request as the agent wants it.
@@ -263,13 +261,12 @@ impl Request {
             Self::ToolRegister { .. } => Operation::ToolRegister,
             Self::ToolList => Operation::ToolList,
             Self::SessionOpen { .. } => Operation::SessionOpen,
-            Self::Presented(_) => self.bare().operation(),
         }
     }
 
     /// Whom it says it is about, if it says so.
     pub(crate) fn subject(&self) -> Option<&Text> {
-        match self.bare() {
+        match self {
             Self::Alloc { subject, .. } | Self::AuditLog { subject, .. } => subject.as_ref(),
             _ => None,
         }
@@ -277,7 +274,7 @@ impl Request {
 
     /// How many operations it counts as.
     pub(crate) fn operations(&self) -> u64 {
-        let Self::Batch { parts } = self.bare() else { return 1 };
+        let Self::Batch { parts } = self else { return 1 };
         (parts.len() as u64).max(1)
     }
 
@@ -299,7 +296,6 @@ impl Request {
             Self::Http(request) => request.body.as_ref().map_or(0, |body| body.len() as u64),
             Self::PolicyLoad { text, .. } => text.len() as u64,
             Self::CapGrant { .. } | Self::CapAttenuate { .. } => json(&self.args()),
-            Self::Presented(_) => self.bare().size(),
             Self::AuditLog { details, .. } => json(details),
             Self::AuditVerify { key, anchor } => {
                 [key, anchor].into_iter().flatten().map(|text| text.len() as u64).sum()
@@ -328,7 +324,7 @@ impl Request {
     /// Whether performing it needs the host.
     pub fn is_effect(&self) -> bool {
         matches!(
-            self.bare(),
+            self,
             Self::Call { .. }
                 | Self::Inference { .. }
                 | Self::FsRead { .. }

@@ -1,6 +1,6 @@
 //! How much room in the journal a request may need, so that it can be found before anything happens.
 
-use crate::{kernel::Kernel, request::Request};
+use crate::{kernel::Kernel, presented::Asked, request::Request};
 
 /// What a record takes beside what its input holds: entry, frame, names of members.
 const RECORD_BYTES: u64 = 2 << 10;
@@ -12,10 +12,10 @@ const STEPS: u64 = 32;
 impl Kernel {
     /// Bytes that the records of a request take in a journal at most: the decision, and for an effect its steps and
     /// its outcome. A host that finds no such room answers LOG_FULL and does not dispatch.
-    pub fn record_bytes_max(&self, request: &Request) -> u64 {
+    pub fn record_bytes_max(&self, Asked { request, presented }: &Asked) -> u64 {
         // Bytes travel in base64url: four characters for three.
         let encoded = |bytes: u64| bytes.saturating_add(bytes / 3).saturating_add(STEPS * RECORD_BYTES);
-        let outcome = match request.bare() {
+        let outcome = match request {
             Request::FsRead { bytes_max, .. } => encoded((*bytes_max).min(self.config.input_bytes_max)),
             Request::Http(http) => encoded(http.response_bytes_max.min(self.config.response_bytes_max)),
             // Each chunk is a step of its own, and has at least a token.
@@ -31,7 +31,7 @@ impl Kernel {
             // What is answered at once has no record but the decision.
             _ => 0,
         };
-        let presented = if request.presented().is_some() { PRESENTED_BYTES } else { 0 };
+        let presented = if presented.is_some() { PRESENTED_BYTES } else { 0 };
         RECORD_BYTES
             .saturating_add(presented)
             .saturating_add(request.args().json_len() as u64)

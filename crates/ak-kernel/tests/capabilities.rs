@@ -5,8 +5,8 @@ mod support;
 
 use ak_json::{Object, Value};
 use ak_kernel::{
-    Class, Code, Completion, Config, Failure, HttpRequest, Operation, Presented, Reply, Request, Session,
-    Step, Verdict,
+    Asked, Class, Code, Completion, Config, Failure, HttpRequest, Operation, Presented, Reply, Request,
+    Session, Step, Verdict,
 };
 use ak_policy::{
     Rate,
@@ -48,7 +48,7 @@ fn attenuate(machine: &mut Machine, session: Session, parent: CapId, terms: &str
 }
 
 /// As if the host had verified a token of the capability, with these caveats in its blocks.
-fn present(request: Request, capability: CapId, caveats: impl IntoIterator<Item = Caveat>) -> Request {
+fn present(request: Request, capability: CapId, caveats: impl IntoIterator<Item = Caveat>) -> Asked {
     let authority: Authority = caveats.into_iter().collect();
     request.presenting(Presented::new(VerifiedToken { capability, authority }).unwrap())
 }
@@ -69,7 +69,7 @@ fn add() -> Request {
 }
 
 /// Whether a request is let out; what it does is of no interest here.
-fn passes(machine: &mut Machine, session: Session, request: Request) -> Result<(), Failure> {
+fn passes(machine: &mut Machine, session: Session, request: impl Into<Asked>) -> Result<(), Failure> {
     let call = machine.dispatch(session, request);
     while let Some((ticket, _)) = machine.effects.pop() {
         machine.complete(ticket, Completion::failed(Code::Io, "not in this test"));
@@ -107,7 +107,7 @@ fn a_grant_is_all_that_its_agent_reaches() {
 fn a_grant_never_permits_what_the_policy_does_not() {
     let (mut machine, worker) = machine();
     let all = grant(&mut machine, r#"{"agent":"worker","name":"fs"}"#);
-    for request in [file_read("/etc/passwd"), present(file_read("/etc/passwd"), all, [])] {
+    for request in [file_read("/etc/passwd").into(), present(file_read("/etc/passwd"), all, [])] {
         assert_eq!(passes(&mut machine, worker, request).unwrap_err().code, Code::PolicyDeny);
     }
 }

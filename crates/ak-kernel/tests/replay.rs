@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ak_heap::{Content, Created, Handle};
 use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
-    Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Operation, Part, Presented, Replay, Reply,
-    Request, Session, Step, Tools, outcome_to_value, run_tool, stream,
+    Asked, Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Operation, Part, Presented, Replay,
+    Reply, Request, Session, Step, Tools, outcome_to_value, run_tool, stream,
 };
 use ak_policy::{
     budget::Dimension,
@@ -137,6 +137,7 @@ impl Run {
     fn take(&mut self, act: Act) {
         let object = |index: usize, objects: &[Handle]| objects[index % objects.len()];
         let agents = self.agents.clone();
+        let mut presented = None;
         let (agent, request) = match act {
             Act::Alloc { agent, value } => (agent, alloc("counter", &format!("{{\"value\":{value}}}"))),
             Act::Raw { agent, bytes } => (
@@ -285,7 +286,8 @@ impl Run {
                     .clone();
                 let authority: Authority = caveat.into_iter().collect();
                 let token = VerifiedToken { capability: self.capability(capability), authority };
-                (agent, request.presenting(Presented::new(token).unwrap()))
+                presented = Some(Presented::new(token).unwrap());
+                (agent, request)
             }
             Act::Sleep { ms } => return self.machine.sleep_ms(ms),
             Act::ClockBack { ms } => {
@@ -301,7 +303,11 @@ impl Run {
             }
             Act::End { effect, how } => return self.end(effect, how),
         };
-        let call = self.machine.dispatch(agents[agent % agents.len()], request);
+        let asked: Asked = match presented {
+            Some(presented) => request.presenting(presented),
+            None => request.into(),
+        };
+        let call = self.machine.dispatch(agents[agent % agents.len()], asked);
         match self.machine.replies.get(&call) {
             Some(Ok(Reply::Handle(handle))) => self.objects.push(*handle),
             Some(Ok(Reply::Value(made))) => {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use ak_heap::{Content, Handle};
 use ak_json::{Limits, Value};
 use ak_kernel::{
-    CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Part, Record, Replay, Reply,
-    Request, Session, Step, Ticket, Time, Tools, Verdict, run_tool,
+    Asked, CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Part, Record, Replay,
+    Reply, Request, Session, Step, Ticket, Time, Tools, Verdict, run_tool,
 };
 
 /// 2026-01-01, in µs.
@@ -74,7 +74,7 @@ impl Machine {
         }
     }
 
-    pub(crate) fn dispatch(&mut self, session: Session, request: Request) -> CallId {
+    pub(crate) fn dispatch(&mut self, session: Session, request: impl Into<Asked>) -> CallId {
         let now = self.now();
         let call = self.kernel.dispatch(now, session, request);
         self.settle();
@@ -95,7 +95,7 @@ impl Machine {
     }
 
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
-    pub(crate) fn call_as(&mut self, session: Session, request: Request) -> Outcome {
+    pub(crate) fn call_as(&mut self, session: Session, request: impl Into<Asked>) -> Outcome {
         let call = self.dispatch(session, request);
         if let Some((ticket, Effect::RunTool { tool, input, limits })) =
             self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
@@ -105,12 +105,12 @@ impl Machine {
         self.replies.get(&call).cloned().expect("a reply")
     }
 
-    pub(crate) fn call(&mut self, request: Request) -> Outcome {
+    pub(crate) fn call(&mut self, request: impl Into<Asked>) -> Outcome {
         self.call_as(Session::OWNER, request)
     }
 
     /// Dispatches a request that must be let out as an effect.
-    pub(crate) fn effect(&mut self, session: Session, request: Request) -> (CallId, Ticket, Effect) {
+    pub(crate) fn effect(&mut self, session: Session, request: impl Into<Asked>) -> (CallId, Ticket, Effect) {
         let call = self.dispatch(session, request);
         let (ticket, effect) =
             self.effects.pop().unwrap_or_else(|| panic!("no effect but {:?}", self.replies.get(&call)));
