@@ -96,6 +96,12 @@ impl Heap {
         self.slots.iter().filter_map(|(index, _)| self.slots.live_at(index))
     }
 
+    /// The live objects of a type, in the order of their places in the table. Objects of other types cost nothing.
+    pub fn of_type(&self, type_name: &str) -> impl Iterator<Item = (Handle, &Object)> {
+        let members = self.catalog.members(type_name).into_iter().flatten();
+        members.filter_map(|index| self.slots.live_at(*index))
+    }
+
     /// Erases an object or a tombstone for good, with all versions.
     ///
     /// # Errors

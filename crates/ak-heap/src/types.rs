@@ -64,11 +64,9 @@ impl Heap {
             return Err(TypeError::Limit { limit: "types", max: max as u64 });
         }
         let schema = Schema::parse(schema)?;
-        for index in self.catalog.members(name).into_iter().flatten() {
-            if let Some((handle, object)) = self.slots.live_at(*index) {
-                let checked = satisfies(&schema, name, object.content());
-                checked.map_err(|error| TypeError::Object { handle, error })?;
-            }
+        for (handle, object) in self.of_type(name) {
+            let checked = satisfies(&schema, name, object.content());
+            checked.map_err(|error| TypeError::Object { handle, error })?;
         }
         self.catalog.set_schema(name, schema);
         Ok(())

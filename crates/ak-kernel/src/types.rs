@@ -43,9 +43,8 @@ impl Kernel {
         let before = self.types.0.get(name).copied();
         if !session.is_owner() {
             let agent = self.agents.name(session);
-            let mut objects = self.heap.iter().map(|(_, object)| object);
             let foreign = before.is_some_and(|(registrar, _)| registrar != session)
-                || objects.any(|object| object.type_name() == name && *object.owner() != agent);
+                || self.heap.of_type(name).any(|(_, object)| *object.owner() != agent);
             if foreign {
                 let message = format!("others use the type {:?} already: its schema is the owner's", &**name);
                 return Err(Failure::new(Code::PolicyDeny, message));

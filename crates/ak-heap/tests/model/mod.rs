@@ -497,6 +497,11 @@ impl Model {
             }
         }
         assert_eq!(heap.iter().count() as u64, heap.usage().objects);
+        for type_name in ["t", "u"] {
+            let of_type = |object: &&ak_heap::Object| &**object.type_name() == type_name;
+            let expected = heap.iter().filter(|(_, object)| of_type(object)).map(|(handle, _)| handle);
+            assert!(heap.of_type(type_name).map(|(handle, _)| handle).eq(expected));
+        }
     }
 }
 
