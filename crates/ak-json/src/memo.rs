@@ -24,9 +24,9 @@ impl Clone for Memo {
 }
 
 impl Memo {
-    /// Nothing but the bytes of JSON text, if they are known. From 2³² − 1 on nothing can be told of them but that.
+    /// Nothing but the bytes of JSON text, if they are known.
     pub(crate) fn of_len(json_len: Option<u32>) -> Self {
-        let known = json_len.filter(|len| *len != u32::MAX).unwrap_or(0);
+        let known = json_len.unwrap_or(0);
         Self { json_len: AtomicU32::new(known), hash: OnceBox::new() }
     }
 
@@ -35,10 +35,20 @@ impl Memo {
         Some(self.json_len.load(Relaxed)).filter(|len| *len > 0)
     }
 
+    /// The same, if it can be reckoned with.
+    pub(crate) fn exact_len(&self) -> Option<u32> {
+        self.known_len().and_then(exact)
+    }
+
     /// The hash of this node of the canonical encoding. In an object it covers the names.
     pub(crate) fn hash(&self, compute: impl FnOnce() -> Digest) -> &Digest {
         self.hash.get_or_init(|| Box::new(compute()))
     }
+}
+
+/// A number of bytes that can be reckoned with: of one from 2³² − 1 on, nothing is known but that.
+pub(crate) fn exact(bytes: u32) -> Option<u32> {
+    Some(bytes).filter(|bytes| *bytes != u32::MAX)
 }
 
 /// A number of bytes, of which 2³² − 1 stands for all from there on.

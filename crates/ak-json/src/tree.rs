@@ -9,7 +9,7 @@ use core::mem;
 
 use triomphe::{Arc, HeaderWithLength, ThinArc};
 
-use crate::memo::{Memo, len32};
+use crate::memo::{Memo, exact, len32};
 use crate::value::Value;
 
 /// Items of a chunk, and chunks or nodes of a node.
@@ -92,10 +92,10 @@ impl<T: Item> Slot<T> {
     }
 
     /// Bytes of JSON text, where no walk is needed to tell.
-    fn known_len(&self) -> Option<u32> {
+    fn exact_len(&self) -> Option<u32> {
         match self {
-            Self::Item(item) => item.is_measured().then(|| len32(item.json_len())),
-            Self::Kid(kid) => kid.head().memo.known_len(),
+            Self::Item(item) => item.is_measured().then(|| exact(len32(item.json_len())))?,
+            Self::Kid(kid) => kid.head().memo.exact_len(),
         }
     }
 }
@@ -325,18 +325,18 @@ impl<T: Item> Node<T> {
     /// The position must be in range. What is known of the node is brought up to date without a look at its other
     /// slots.
     fn set(&mut self, position: usize, item: T) -> Option<T> {
-        let known = self.head().memo.known_len();
+        let known = self.head().memo.exact_len();
         self.own();
         self.0.with_arc_mut(|node| {
             let node = Arc::get_mut(node)?;
             let (level, depth) = (node.header().level, node.header().depth);
             let place = node.slice_mut().get_mut(slot(level, position))?;
-            let before = (place.depth(), place.known_len());
+            let before = (place.depth(), place.exact_len());
             let old = match place {
                 Slot::Item(old) => Some(mem::replace(old, item)),
                 Slot::Kid(kid) => kid.set(position, item),
             };
-            let after = (place.depth(), place.known_len());
+            let after = (place.depth(), place.exact_len());
             if after.0 >= depth || before.0 < depth {
                 let known = known.zip(before.1).zip(after.1);
                 let len =

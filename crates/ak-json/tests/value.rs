@@ -34,6 +34,21 @@ fn a_value_doubled_often_is_measured_without_being_written() {
 }
 
 #[test]
+fn a_vast_value_stays_vast_until_it_is_not() {
+    let twice = |value: Value, _| array![value.clone(), value];
+    let vast = (0..40).fold(Value::from("x"), twice);
+    let Value::Array(mut items) = array![vast.clone(), 1, "xyz"] else { unreachable!() };
+    assert_eq!(Value::from(items.clone()).json_len(), usize::MAX);
+    // Its length is known no more exactly than that: nothing may be taken from it, or added to it.
+    items.set(2, 1).unwrap();
+    assert_eq!(Value::from(items.clone()).json_len(), usize::MAX);
+    items.set(0, 2).unwrap();
+    assert_eq!(Value::from(items.clone()).json_len(), "[2,1,1]".len());
+    items.set(1, vast).unwrap();
+    assert_eq!(Value::from(items).json_len(), usize::MAX);
+}
+
+#[test]
 fn equality() {
     let check = |a: &str, b: &str, equal: bool| {
         assert_eq!(value(a) == value(b), equal, "{a} {b}");
