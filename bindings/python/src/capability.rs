@@ -34,6 +34,36 @@ pub(crate) struct Capability {
 }
 
 #[pymethods]
+impl AuthorityKernel {
+    /// This session presenting a capability with every request: one passes if the policy permits it and the capability
+    /// covers it. Takes a `Capability` or a token; whether that is good shows with each request.
+    fn present(&self, py: Python<'_>, capability: &Bound<'_, PyAny>) -> PyResult<AuthorityKernel> {
+        Ok(AuthorityKernel { session: self.session.present(py, &token_of(capability)?)? })
+    }
+
+    /// Gives an agent a capability. From its first grant on, an agent reaches outside only as far as its grants do.
+    /// Owner only.
+    #[pyo3(signature = (agent, name, resource=Str("*".into()), methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None))]
+    #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
+    fn grant(
+        slf: &Bound<'_, Self>,
+        agent: Str,
+        name: Str,
+        resource: Str,
+        methods: Option<&Bound<'_, PyAny>>,
+        expires_minutes: Option<Unsigned>,
+        rate: Option<Str>,
+        uses: Option<Unsigned>,
+        budget: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Capability> {
+        let mut args = terms(Some(resource), methods, expires_minutes, rate, uses, budget)?;
+        args.insert("agent", agent.0);
+        args.insert("name", name.0);
+        Capability::made(slf, Operation::CapGrant, args)
+    }
+}
+
+#[pymethods]
 impl Capability {
     /// Derives a capability that allows the same and less. What is left out narrows nothing.
     #[pyo3(signature = (resource=None, methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None, name=None, only_agent=None))]

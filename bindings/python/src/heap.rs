@@ -1,8 +1,8 @@
-//! Queries and batches of the heap, to and from Python.
+//! The methods on heap objects; queries and batches to and from Python.
 
 use ak_host::{
     ak_json::{Object, Value, object},
-    ak_kernel::{Operation, Reply, ak_heap::Content},
+    ak_kernel::{Code, Failure, Operation, Reply, Request, ak_heap::Content},
 };
 use pyo3::{
     Borrowed,
@@ -11,11 +11,151 @@ use pyo3::{
 };
 
 use crate::{
-    argument::{HandleArgument, Json, Str},
-    convert::{from_python, members},
+    argument::{HandleArgument, Json, Str, Unsigned},
+    convert::{from_python, members, to_bytes, to_python},
     error::{misfit, raise},
     handle::Handle,
+    kernel::AuthorityKernel,
 };
+
+#[pymethods]
+impl AuthorityKernel {
+    /// Creates a heap object.
+    #[pyo3(signature = (type_name, value=Json::empty(), subject=None))]
+    fn alloc(&self, py: Python<'_>, type_name: Str, value: Json, subject: Option<Str>) -> PyResult<Handle> {
+        let request = || {
+            Ok(Request::Alloc {
+                type_name: type_name.0,
+                content: value.content()?,
+                subject: subject.map(|name| name.0),
+            })
+        };
+        match self.session.call(py, request)? {
+            Reply::Handle(handle) => Ok(Handle(handle)),
+            _ => Err(misfit(py)),
+        }
+    }
+
+    /// What a heap object holds, or held at a version: compact JSON, or its raw bytes.
+    #[pyo3(signature = (handle, version=None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        handle: HandleArgument,
+        version: Option<Unsigned>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        match self.content(py, handle, version)? {
+            Content::Json(value) => Ok(to_bytes(py, &value)),
+            Content::Raw(bytes) => Ok(PyBytes::new(py, &bytes)),
+        }
+    }
+
+    /// What a heap object holds, parsed.
+    #[pyo3(signature = (handle, version=None))]
+    fn read_json<'py>(
+        &self,
+        py: Python<'py>,
+        handle: HandleArgument,
+        version: Option<Unsigned>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.content(py, handle, version)? {
+            Content::Json(value) => to_python(py, &value),
+            Content::Raw(_) => {
+                Err(raise(py, Failure::new(Code::JsonInvalid, "the object holds raw bytes, not json")))
+            }
+        }
+    }
+
+    /// Type, version, labels and size of a heap object.
+    fn stat<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyDict>> {
+        members(py, &self.session.ask(py, || Ok(Request::Stat { handle: handle.0 }))?)
+    }
+
+    /// Applies an RFC 6902 patch, whole or not at all, and gives the new version.
+    #[pyo3(signature = (handle, patch, expected_version=None))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        handle: HandleArgument,
+        patch: Json,
+        expected_version: Option<Unsigned>,
+    ) -> PyResult<u64> {
+        let expected_version = expected_version.map(|version| version.0);
+        let request = || Ok(Request::Write { handle: handle.0, patch: patch.value()?, expected_version });
+        match self.session.call(py, request)? {
+            Reply::Version(version) => Ok(version),
+            _ => Err(misfit(py)),
+        }
+    }
+
+    /// Deletes a heap object; its handle is never given out again.
+    #[pyo3(signature = (handle, expected_version=None))]
+    fn delete(
+        &self,
+        py: Python<'_>,
+        handle: HandleArgument,
+        expected_version: Option<Unsigned>,
+    ) -> PyResult<()> {
+        let expected_version = expected_version.map(|version| version.0);
+        self.session.call(py, || Ok(Request::Delete { handle: handle.0, expected_version }))?;
+        Ok(())
+    }
+
+    /// The heap objects that match, among those the session may read, page by page: a dict of `objects` and `cursor`.
+    #[pyo3(signature = (r#type=None, r#where=None, limit=Unsigned(100), cursor=None, **conditions))]
+    fn query<'py>(
+        &self,
+        py: Python<'py>,
+        r#type: Option<Str>,
+        r#where: Option<Json>,
+        limit: Unsigned,
+        cursor: Option<Str>,
+        conditions: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut form = Object::new();
+        for (name, value) in conditions.into_iter().flatten() {
+            form.insert(name.extract::<Str>()?.0, from_python(&value)?);
+        }
+        form.insert("limit", limit.0);
+        r#type.map(|name| form.insert("type", name.0));
+        cursor.map(|cursor| form.insert("cursor", cursor.0));
+        let request = || {
+            if let Some(conditions) = r#where {
+                form.insert("where", conditions.value()?);
+            }
+            Ok(Request::Query { form })
+        };
+        page(py, &self.session.ask(py, request)?)
+    }
+
+    /// Several allocs, writes and deletes, all or none. Gives what each gave: a handle, a version, or None.
+    fn batch<'py>(&self, py: Python<'py>, ops: Operations) -> PyResult<Bound<'py, PyList>> {
+        let request = || Ok(Request::decode(Operation::Batch, &ops.0)?);
+        results(py, &self.session.part(py, "results", request)?)
+    }
+
+    /// Gives a type a JSON Schema: no object of that name breaks it from then on.
+    fn register_type(&self, py: Python<'_>, name: Str, schema: Json) -> PyResult<()> {
+        let request = || Ok(Request::TypeRegister { name: name.0, schema: schema.value()? });
+        self.session.call(py, request)?;
+        Ok(())
+    }
+}
+
+impl AuthorityKernel {
+    fn content(
+        &self,
+        py: Python<'_>,
+        handle: HandleArgument,
+        version: Option<Unsigned>,
+    ) -> PyResult<Content> {
+        let version = version.map(|version| version.0);
+        match self.session.call(py, || Ok(Request::Read { handle: handle.0, version }))? {
+            Reply::Content(content) => Ok(content),
+            _ => Err(misfit(py)),
+        }
+    }
+}
 
 /// The operations of a batch, each a dict in the wire form. As in the methods for one object, a `handle` may be a
 /// `Handle`, and text under `value` or `patch` is JSON where it parses as such.

@@ -4,20 +4,22 @@
 //! rule stands here; what is refused is refused by the kernel, with the kernel's codes. The interpreter is
 //! released around every call, so threads of one process meet only in the kernel.
 //!
-//! - `kernel`: the class `AuthorityKernel`, one method for each operation
+//! - `kernel`: the class `AuthorityKernel`: opening, closing, and what is asked of the gate itself
+//! - `heap`, `effects`, `audit`: its methods on objects, on what lies outside, on the log
 //! - `session`: a connection, and the one way a request takes through it
 //! - `stream`: the iterator that `inference_stream` gives
 //! - `handle`: the class `Handle`
-//! - `capability`: the class `Capability`
-//! - `heap`: queries and batches
+//! - `capability`: the class `Capability`, and the methods that give and present one
 //! - `argument`: what the methods take: handles, paths, numbers, JSON
 //! - `convert`: JSON values to and from Python objects
 //! - `error`: failures become the exceptions of `authority_nanos.exceptions`
 //! - `tables`: the kernel's codes and operations, from which Python's enums are made
 
 mod argument;
+mod audit;
 mod capability;
 mod convert;
+mod effects;
 mod error;
 mod handle;
 mod heap;
