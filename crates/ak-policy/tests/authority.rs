@@ -215,6 +215,30 @@ fn what_is_no_amount_is_refused() {
     assert!(charges(&policy, "other", &object! {}).unwrap().len() == 1);
 }
 
+#[test]
+fn charges_on_one_limit_count_together() {
+    let policy = policy(SPENDING);
+    let mut table = LimitTable::default();
+    let once = charges(&policy, "send_money", &object! { "amount": 300 }).unwrap();
+    let exceeded = table.reserve(&[once.clone(), once].concat(), 0).unwrap_err();
+    assert_eq!(exceeded.to_string(), "limit 'daily': 600 requested, 0 used of 500");
+}
+
+#[test]
+fn what_is_given_back_leaves_the_slice_it_was_added_to() {
+    const HOUR_US: u64 = 3_600_000_000;
+    let policy = policy(SPENDING);
+    let mut table = LimitTable::default();
+    let pay = |amount: u64| charges(&policy, "send_money", &object! { "amount": amount }).unwrap();
+    table.reserve(&pay(200), HOUR_US).map(|kept| table.commit(kept)).unwrap();
+    table.reserve(&pay(1), 9 * HOUR_US).map(|kept| table.commit(kept)).unwrap();
+    // The clock went back.
+    let released = table.reserve(&pay(200), HOUR_US).unwrap();
+    table.release(released);
+    // What was spent first is over by now, and nothing else is left but the 1.
+    table.reserve(&pay(499), 26 * HOUR_US).map(|kept| table.commit(kept)).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 

@@ -41,16 +41,20 @@ struct Window(VecDeque<(u64, Amount)>);
 pub struct LimitReservation(u64);
 
 impl LimitTable {
-    /// Whether [`reserve`](Self::reserve) would succeed.
+    /// Whether [`reserve`](Self::reserve) would succeed. Charges on one limit count together.
     ///
     /// # Errors
     /// [`LimitError::Exceeded`] names the first limit without room.
     pub fn check(&self, charges: &[Charge], now_us: u64) -> Result<(), LimitError> {
+        let mut asked = BTreeMap::new();
         for charge in charges {
+            let asked: &mut u128 = asked.entry(charge.limit).or_default();
+            *asked += u128::from(charge.amount.0);
             let used = self.windows.get(&charge.limit).map_or(0, |window| window.used(charge.per_us, now_us));
             let room = charge.max.0.saturating_sub(used);
-            if charge.amount.0 > room {
-                let (max, used, requested) = (charge.max, Amount(used), charge.amount);
+            if *asked > u128::from(room) {
+                let requested = Amount(u64::try_from(*asked).unwrap_or(u64::MAX));
+                let (max, used) = (charge.max, Amount(used));
                 return Err(LimitError::Exceeded { id: charge.name.clone(), max, used, requested });
             }
         }
@@ -65,8 +69,8 @@ impl LimitTable {
         self.check(charges, now_us)?;
         let mut shares = Vec::with_capacity(charges.len());
         for charge in charges {
-            let slice = now_us / slice_us(charge.per_us);
-            self.windows.entry(charge.limit).or_default().add(slice, charge.amount, charge.per_us, now_us);
+            let window = self.windows.entry(charge.limit).or_default();
+            let slice = window.add(charge.amount, charge.per_us, now_us);
             shares.push(Share { limit: charge.limit, slice, amount: charge.amount });
         }
         self.last_reservation = self.last_reservation.saturating_add(1);
@@ -125,15 +129,24 @@ impl Window {
     }
 
     fn counts(slice: u64, per_us: u64, now_us: u64) -> bool {
-        let end_us = slice.saturating_add(1).saturating_mul(slice_us(per_us));
-        end_us.saturating_add(per_us) > now_us
+        // Too wide to overflow, so that the slice of now always counts.
+        let end_us = (u128::from(slice) + 1) * u128::from(slice_us(per_us));
+        end_us + u128::from(per_us) > u128::from(now_us)
     }
 
-    fn add(&mut self, slice: u64, amount: Amount, per_us: u64, now_us: u64) {
+    /// Adds to the slice of now, or to the last when the clock went back. Gives which it was.
+    fn add(&mut self, amount: Amount, per_us: u64, now_us: u64) -> u64 {
+        let slice = now_us / slice_us(per_us);
         self.0.retain(|(slice, _)| Self::counts(*slice, per_us, now_us));
         match self.0.back_mut() {
-            Some((last, sum)) if *last >= slice => sum.0 = sum.0.saturating_add(amount.0),
-            Some(_) | None => self.0.push_back((slice, amount)),
+            Some((last, sum)) if *last >= slice => {
+                sum.0 = sum.0.saturating_add(amount.0);
+                *last
+            }
+            Some(_) | None => {
+                self.0.push_back((slice, amount));
+                slice
+            }
         }
     }
 
