@@ -8,6 +8,7 @@ use ak_json::{Digest, Object, Text, Value, object};
 
 use crate::policy::Policy;
 use crate::rate::{Bucket, Rate};
+use crate::state::{Part, TableError};
 
 /// A grant's identity: the digest of its table. Two tables that say the same are one grant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +155,24 @@ impl GrantTable {
             (alloc::format!("{}", id.0), state)
         });
         Value::Object(grants.collect::<Object>())
+    }
+
+    /// The table that [`to_value`](Self::to_value) wrote down.
+    ///
+    /// # Errors
+    /// [`TableError`] when no table is written so.
+    pub fn from_value(value: &Value) -> Result<Self, TableError> {
+        let mut table = Self::default();
+        for (id, part) in Part::whole("grants", value).entries()? {
+            let digest = id.parse().map_err(|_| part.wrong("the name is no digest"))?;
+            let [first_loaded, bucket] = part.members(["first_loaded_us", "bucket"])?;
+            let entry =
+                Entry { first_loaded_us: first_loaded.number()?, bucket: bucket.optional(Bucket::read)? };
+            let began_after = entry.bucket.as_ref().is_none_or(|own| own.at_us() >= entry.first_loaded_us);
+            bucket.demand(began_after, "older than its grant")?;
+            table.grants.insert(GrantId(digest), entry);
+        }
+        Ok(table)
     }
 
     /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.

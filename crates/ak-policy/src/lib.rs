@@ -45,6 +45,7 @@
 //! | keep clocks and rates of grants | [`GrantTable`] |
 //! | keep cumulative limits | [`LimitTable`] |
 //! | keep budgets | [`budget`] |
+//! | bring the state of a table back | `from_value` of each, [`TableError`] |
 //! | hand authority on | [`capability`] |
 //! | label what sources give | [`Policy::labels_of`], [`Origin`] |
 //! | lower labels | [`Declassification`] |
@@ -79,6 +80,7 @@ mod rate;
 mod record;
 mod rule;
 mod settings;
+mod state;
 mod target;
 mod time;
 mod toml_text;
@@ -102,6 +104,7 @@ pub use query::Query;
 pub use rate::{Rate, RateError};
 pub use record::Recorder;
 pub use rule::Effect;
+pub use state::TableError;
 pub use target::{
     CanonicalHost, CanonicalIp, CanonicalName, CanonicalPath, CanonicalTool, CanonicalUrl, HostOrIp,
     NAME_BYTES_MAX, PATH_BYTES_MAX, Scheme, Target, TargetError, URL_BYTES_MAX,

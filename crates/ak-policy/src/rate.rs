@@ -1,8 +1,11 @@
 //! Rates and token buckets, in whole numbers.
 
+use alloc::string::ToString;
 use core::fmt;
 
 use ak_json::{Value, object};
+
+use crate::state::{Part, Read};
 
 /// So many uses in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,16 +134,38 @@ impl Bucket {
         }
     }
 
+    /// The rate it fills at.
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// When it was last taken from, or filled for the first time.
+    pub(crate) fn at_us(&self) -> u64 {
+        self.at_us
+    }
+
     pub(crate) fn to_value(&self) -> Value {
+        let Rate { count, per_us } = self.rate;
         // Levels reach beyond 64 bits, JSON integers do not.
-        object! { "rate": alloc::format!("{}", self.rate), "level": alloc::format!("{}", self.level), "at_us": self.at_us }
+        object! { "count": count, "per_us": per_us, "level": self.level.to_string(), "at_us": self.at_us }
+    }
+
+    /// Reads what [`to_value`](Self::to_value) gave.
+    pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
+        let [count, per_us, level, at_us] = part.members(["count", "per_us", "level", "at_us"])?;
+        let rate = Rate::new(count.number()?, per_us.number()?)
+            .ok_or_else(|| per_us.wrong("a period of nothing"))?;
+        let text = level.text()?;
+        let number: Option<u128> = text.parse().ok().filter(|number: &u128| number.to_string() == text);
+        let number = number.ok_or_else(|| level.wrong("not a whole number in digits"))?;
+        level.demand(number <= Self::capacity(rate), "more than the rate allows")?;
+        Ok(Self { rate, level: number, at_us: at_us.number()? })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
     use alloc::vec::Vec;
     use proptest::prelude::*;
 

@@ -2,10 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use ak_json::{Digest, Object, Value, object};
 
 use super::dimension::{ByDimension, Dimension, Flow};
+use crate::state::{Part, RESERVATIONS_MAX, Read, TableError};
 
 /// Limits and usage of one agent in every [`Dimension`].
 ///
@@ -52,6 +54,18 @@ pub struct Status {
 #[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reservation(u64);
+
+impl Reservation {
+    /// Its number in its ledger, for writing it down beside the ledger; see [`Ledger::reservation`].
+    pub fn id(&self) -> u64 {
+        self.0
+    }
+
+    /// A claim on what is there no more, which nobody will settle.
+    pub(crate) fn of_nothing(id: u64) -> Self {
+        Self(id)
+    }
+}
 
 /// A budget does not allow what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -181,6 +195,14 @@ impl Ledger {
         !self.open.is_empty()
     }
 
+    /// The open reservation of this number; `None` when there is none.
+    ///
+    /// For restoring, and for nothing else: whoever brings a ledger back takes up each claim that was written
+    /// down beside it, once. Two claims of one number would let what one holds be settled by the other.
+    pub fn reservation(&self, id: u64) -> Option<Reservation> {
+        self.open.contains_key(&id).then_some(Reservation(id))
+    }
+
     fn close(&mut self, reservation: Reservation) -> Box<[(Dimension, u64)]> {
         let amounts = self.open.remove(&reservation.0).unwrap_or_default();
         for &(dimension, amount) in &amounts {
@@ -190,9 +212,10 @@ impl Ledger {
         amounts
     }
 
-    /// The whole state as JSON: every dimension's limit, usage and open reservations.
+    /// The whole state as JSON: the limit and usage of every dimension that has any, and open reservations.
     pub fn to_value(&self) -> Value {
-        let accounts = self.accounts.iter().map(|(dimension, status)| {
+        let accounts = self.accounts.iter().filter(|(_, status)| **status != Status::default());
+        let accounts = accounts.map(|(dimension, status)| {
             let limit = status.limit.map_or(Value::Null, Value::from);
             let status = object! { "limit": limit, "used": status.used, "reserved": status.reserved };
             (dimension.as_str(), status)
@@ -201,13 +224,63 @@ impl Ledger {
             let amounts = amounts.iter().map(|&(dimension, amount)| {
                 Value::from(alloc::vec![Value::from(dimension.as_str()), Value::from(amount)])
             });
-            Value::from(alloc::vec![Value::from(*id), Value::from(amounts.collect::<alloc::vec::Vec<_>>())])
+            Value::from(alloc::vec![Value::from(*id), Value::from(amounts.collect::<Vec<_>>())])
         });
         object! {
             "accounts": accounts.collect::<Object>(),
-            "open": open.collect::<alloc::vec::Vec<_>>(),
+            "open": open.collect::<Vec<_>>(),
             "last": self.last_reservation,
         }
+    }
+
+    /// The ledger that [`to_value`](Self::to_value) wrote down.
+    ///
+    /// # Errors
+    /// [`TableError`] when no ledger is written so.
+    pub fn from_value(value: &Value) -> Result<Self, TableError> {
+        Self::read(&Part::whole("ledger", value))
+    }
+
+    pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
+        let [accounts, open, last] = part.members(["accounts", "open", "last"])?;
+        let mut ledger = Self { last_reservation: last.number()?, ..Self::default() };
+        last.demand(ledger.last_reservation <= RESERVATIONS_MAX, "too many reservations")?;
+        for (name, account) in accounts.entries()? {
+            let dimension =
+                Dimension::from_name(name).ok_or_else(|| account.wrong("no dimension has this name"))?;
+            let [limit, used, reserved] = account.members(["limit", "used", "reserved"])?;
+            let status = Status {
+                limit: limit.optional(Part::number)?,
+                used: used.number()?,
+                reserved: reserved.number()?,
+            };
+            account.demand(status != Status::default(), "says nothing")?;
+            *ledger.accounts.of_mut(dimension) = status;
+        }
+        let mut claimed = ByDimension::<u128>::default();
+        for item in open.items()? {
+            let [id, amounts] = item.tuple()?;
+            let number = id.number()?;
+            let follows = ledger.open.last_key_value().map_or(number > 0, |(before, _)| *before < number);
+            id.demand(follows && number <= ledger.last_reservation, "not the number of an open reservation")?;
+            let amounts = amounts.items()?.map(|amount| {
+                let [name, amount] = amount.tuple()?;
+                let dimension = Dimension::from_name(name.text()?);
+                let dimension = dimension.ok_or_else(|| name.wrong("no dimension has this name"))?;
+                let amount = amount.number()?;
+                *claimed.of_mut(dimension) += u128::from(amount);
+                Ok((dimension, amount))
+            });
+            let amounts = amounts.collect::<Read<_>>()?;
+            ledger.open.insert(number, amounts);
+        }
+        let adds_up =
+            |(dimension, status): (Dimension, &Status)| u128::from(status.reserved) == *claimed.of(dimension);
+        accounts.demand(
+            ledger.accounts.iter().all(adds_up),
+            "what is reserved is not what the open reservations claim",
+        )?;
+        Ok(ledger)
     }
 
     /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.

@@ -8,9 +8,13 @@ use alloc::vec::Vec;
 use ak_json::{Digest, Object, Value, object};
 
 use super::{Amount, Charge, LimitError, LimitId};
+use crate::state::{Part, RESERVATIONS_MAX, Read, TableError};
 
 /// A window is counted in so many slices, so that a limit holds over every span of its length.
 const SLICES: u64 = 60;
+/// The most slices that count at a time: a slice is a whole number of µs, so that a period has up to twice as
+/// many as it should.
+const SLICES_MAX: usize = 2 * SLICES as usize;
 
 /// What was used of each limit, and when.
 ///
@@ -39,6 +43,13 @@ struct Window(VecDeque<(u64, Amount)>);
 #[must_use = "a reservation that is neither committed nor released stays open"]
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LimitReservation(u64);
+
+impl LimitReservation {
+    /// Its number in its table, for writing it down beside the table; see [`LimitTable::reservation`].
+    pub fn id(&self) -> u64 {
+        self.0
+    }
+}
 
 impl LimitTable {
     /// Whether [`reserve`](Self::reserve) would succeed. Charges on one limit count together.
@@ -92,6 +103,14 @@ impl LimitTable {
         }
     }
 
+    /// The open reservation of this number; `None` when there is none.
+    ///
+    /// For restoring, and for nothing else: whoever brings a table back takes up each claim that was written
+    /// down beside it, once.
+    pub fn reservation(&self, id: u64) -> Option<LimitReservation> {
+        self.open.contains_key(&id).then_some(LimitReservation(id))
+    }
+
     /// The whole state as JSON.
     pub fn to_value(&self) -> Value {
         let windows = self.windows.iter().map(|(id, window)| {
@@ -99,16 +118,53 @@ impl LimitTable {
                 window.0.iter().flat_map(|(slice, amount)| [Value::from(*slice), Value::from(amount.0)]);
             (id.0.to_string(), Value::from(slices.collect::<Vec<_>>()))
         });
-        let open = self.open.iter().flat_map(|(id, shares)| {
-            shares.iter().map(move |share| {
-                ak_json::array![*id, share.limit.0.to_string(), share.slice, share.amount.0]
-            })
+        let open = self.open.iter().map(|(id, shares)| {
+            let shares = shares
+                .iter()
+                .map(|share| ak_json::array![share.limit.0.to_string(), share.slice, share.amount.0]);
+            ak_json::array![*id, shares.collect::<Vec<_>>()]
         });
         object! {
             "windows": windows.collect::<Object>(),
             "open": open.collect::<Vec<_>>(),
             "last": self.last_reservation,
         }
+    }
+
+    /// The table that [`to_value`](Self::to_value) wrote down.
+    ///
+    /// # Errors
+    /// [`TableError`] when no table is written so.
+    pub fn from_value(value: &Value) -> Result<Self, TableError> {
+        let whole = Part::whole("limits", value);
+        let [windows, open, last] = whole.members(["windows", "open", "last"])?;
+        let mut table = Self { last_reservation: last.number()?, ..Self::default() };
+        last.demand(table.last_reservation <= RESERVATIONS_MAX, "too many reservations")?;
+        for (name, part) in windows.entries()? {
+            let id = name.parse().map_err(|_| part.wrong("the name is no digest"))?;
+            table.windows.insert(LimitId(id), Window::read(&part)?);
+        }
+        let mut claimed = BTreeMap::new();
+        for item in open.items()? {
+            let [id, shares] = item.tuple()?;
+            let number = id.number()?;
+            let follows = table.open.last_key_value().map_or(number > 0, |(before, _)| *before < number);
+            id.demand(follows && number <= table.last_reservation, "not the number of an open reservation")?;
+            let shares = shares.items()?.map(|part| {
+                let share = Share::read(&part)?;
+                let claimed: &mut u128 = claimed.entry((share.limit, share.slice)).or_default();
+                *claimed += u128::from(share.amount.0);
+                let window = table.windows.get(&share.limit);
+                part.demand(
+                    window.is_some_and(|window| window.holds(share.slice, *claimed)),
+                    "more than the limit's window holds",
+                )?;
+                Ok(share)
+            });
+            let shares = shares.collect::<Read<_>>()?;
+            table.open.insert(number, shares);
+        }
+        Ok(table)
     }
 
     /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.
@@ -121,7 +177,41 @@ fn slice_us(per_us: u64) -> u64 {
     (per_us / SLICES).max(1)
 }
 
+impl Share {
+    fn read(part: &Part<'_>) -> Read<Self> {
+        let [limit, slice, amount] = part.tuple()?;
+        let id = limit.text()?.parse().map_err(|_| limit.wrong("not a digest"))?;
+        Ok(Self { limit: LimitId(id), slice: slice.number()?, amount: Amount(amount.number()?) })
+    }
+}
+
 impl Window {
+    /// Reads slices and amounts in turn.
+    fn read(part: &Part<'_>) -> Read<Self> {
+        let mut items = part.items()?;
+        let mut window = Self::default();
+        let mut sum = 0u64;
+        while let (Some(slice), Some(amount)) = (items.next(), items.next()) {
+            let (number, counted) = (slice.number()?, amount.number()?);
+            let last = window.0.back();
+            slice.demand(last.is_none_or(|(last, _)| *last < number), "not behind the slice before it")?;
+            sum = sum.checked_add(counted).ok_or_else(|| amount.wrong("more than can be counted"))?;
+            window.0.push_back((number, Amount(counted)));
+        }
+        let is_whole = part.items()?.len() == 2 * window.0.len() && !window.0.is_empty();
+        part.demand(is_whole, "not pairs of slice and amount")?;
+        part.demand(window.0.len() <= SLICES_MAX, "more slices than a period has")?;
+        Ok(window)
+    }
+
+    /// Whether so much may be reserved of a slice: it holds as much, or has left the window.
+    fn holds(&self, slice: u64, amount: u128) -> bool {
+        match self.0.iter().find(|(own, _)| *own == slice) {
+            Some((_, sum)) => amount <= u128::from(sum.0),
+            None => self.0.front().is_some_and(|(first, _)| slice < *first),
+        }
+    }
+
     /// What was used in the period before `now_us`; a slice counts until its end has left the period.
     fn used(&self, per_us: u64, now_us: u64) -> u64 {
         let slices = self.0.iter().filter(|(slice, _)| Self::counts(*slice, per_us, now_us));
