@@ -2,40 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
+mod caveats;
+
 use ak_policy::budget::Dimension;
 use ak_policy::capability::{
-    AgentPattern, Authority, BLOCKS_MAX, CAVEATS_MAX, CapDenial, CapId, CapTable, Caveat, DEPTH_MAX,
-    DeriveError, Issuers, KeyPair, TOKEN_BYTES_MAX, TargetPattern, TokenError, TokenKeys, attenuate,
+    Authority, BLOCKS_MAX, CAVEATS_MAX, CapDenial, CapId, CapTable, Caveat, DEPTH_MAX, DeriveError, Issuers,
+    KeyPair, TOKEN_BYTES_MAX, TokenError, TokenKeys, attenuate,
 };
-use ak_policy::{Action, Actions, Query, Rate, Target, TargetKind};
+use ak_policy::{Action, Query, Target, TargetKind};
+use caveats::{caveat, target_pattern};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 const RUN: [u8; 16] = [1; 16];
 const CONTEXT: [u8; 32] = [7; 32];
-
-fn target_pattern(kind: TargetKind, text: &str) -> Caveat {
-    Caveat::targets([TargetPattern::parse(kind, text).unwrap()])
-}
-
-fn caveat() -> impl Strategy<Value = Caveat> {
-    prop_oneof![
-        select(vec!["fs.read", "fs.*", "execute", "*"])
-            .prop_map(|text| Caveat::Operations(Actions::parse(text).unwrap())),
-        select(vec!["/a/**", "/a/b", "/*"]).prop_map(|text| target_pattern(TargetKind::Path, text)),
-        select(vec!["tool_*", "tool_a@1"]).prop_map(|text| target_pattern(TargetKind::Tool, text)),
-        select(vec!["*", "crew/*", "main"])
-            .prop_map(|text| Caveat::Agent(AgentPattern::parse(text).unwrap())),
-        (0u64..50).prop_map(Caveat::NotBefore),
-        (0u64..100).prop_map(Caveat::ExpiresAt),
-        (0u8..3).prop_map(|byte| Caveat::Run([byte; 16])),
-        (0u32..4, 1u64..50).prop_map(|(count, per_us)| Caveat::Rate(Rate::new(count, per_us).unwrap())),
-        (0u64..4).prop_map(Caveat::Uses),
-        (select(Dimension::ALL.to_vec()), 0u64..50)
-            .prop_map(|(dimension, amount)| Caveat::Budget(dimension, amount)),
-    ]
-}
 
 fn authority() -> impl Strategy<Value = Authority> {
     vec(caveat(), 0..5).prop_map(Authority::from_iter)

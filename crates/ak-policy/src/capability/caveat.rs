@@ -13,6 +13,8 @@ use crate::rate::Rate;
 
 /// A capability carries at most so many caveats of its own.
 pub const CAVEATS_MAX: usize = 32;
+/// A caveat of a capability has at most so many bytes in [its encoding](Authority::to_bytes).
+pub const CAVEAT_BYTES_MAX: usize = u16::MAX as usize;
 
 /// One condition on the use of a capability. A closed list: what is not known is refused, never skipped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,9 +19,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use super::caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, TargetPattern, TargetPatterns};
+use super::caveat::{
+    AgentPattern, Authority, CAVEAT_BYTES_MAX, CAVEATS_MAX, Caveat, TargetPattern, TargetPatterns,
+};
 use crate::action::{Actions, TargetKind};
 use crate::budget::Dimension;
+use crate::pattern::PATTERN_BYTES_MAX;
 use crate::rate::Rate;
 
 const KINDS: [TargetKind; 10] = [
@@ -97,6 +100,28 @@ fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
     };
     out.push(tag);
     write_sized(&body, out);
+}
+
+/// The caveat that [`to_hex`] wrote; `None` for any other text.
+pub(super) fn from_hex(text: &str) -> Option<Caveat> {
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<_>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    let authority = read(&bytes?)?;
+    let mut caveats = authority.caveats();
+    caveats.next().filter(|_| caveats.len() == 0).cloned()
+}
+
+/// Whether a caveat's encoding has room for it: only targets can be too many.
+pub(super) fn has_room(caveat: &Caveat) -> bool {
+    let Caveat::Targets(TargetPatterns(patterns)) = caveat else { return true };
+    let few = patterns.len() * (PATTERN_BYTES_MAX + 3) <= CAVEAT_BYTES_MAX;
+    few || patterns.iter().map(|target| target.to_string().len() + 3).sum::<usize>() <= CAVEAT_BYTES_MAX
 }
 
 /// Writes `length u16 ‖ bytes`. What is longer than a length can say is far longer than a token may be, and

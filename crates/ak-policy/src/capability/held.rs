@@ -1,17 +1,17 @@
 //! One capability of the table, and what is left of it.
 
 use alloc::collections::BTreeSet;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use ak_json::{Object, Value};
 
-use super::caveat::{Authority, Caveat, Says};
+use super::caveat::{Authority, CAVEATS_MAX, Caveat, Says};
 use super::encode;
 use super::table::{CapDenial, CapId};
 use crate::budget::{Dimension, Ledger, Reservation};
 use crate::query::Query;
 use crate::rate::Bucket;
+use crate::state::{Part, Read};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Held {
@@ -117,7 +117,38 @@ impl Held {
         held.insert("own", own.collect::<Vec<_>>());
         held.insert("uses_left", self.uses_left);
         held.insert("buckets", self.buckets.iter().map(Bucket::to_value).collect::<Vec<_>>());
-        held.insert("ledger", self.ledger.digest().to_string());
+        held.insert("ledger", self.ledger.to_value());
         Value::Object(held)
+    }
+
+    /// Reads what [`to_value`](Self::to_value) gave: depth and children are the table's to find out.
+    pub(super) fn read(part: &Part<'_>) -> Read<Self> {
+        let [parent, own, uses_left, buckets, ledger] =
+            part.members(["parent", "own", "uses_left", "buckets", "ledger"])?;
+        let mut caveats: Vec<Caveat> = Vec::new();
+        for part in own.items()? {
+            let caveat = encode::from_hex(part.text()?).ok_or_else(|| part.wrong("not a caveat"))?;
+            part.demand(caveats.last().is_none_or(|last| *last < caveat), "caveats are not ascending")?;
+            part.demand(caveats.len() < CAVEATS_MAX, "too many caveats")?;
+            caveats.push(caveat);
+        }
+        let parent = parent.optional(Part::number)?.map(CapId::from_u64);
+        // What the caveats make it keep count of; what is left of it is read.
+        let mut held = Self::new(parent, 0, Authority::ascending(caveats), 0);
+        let left = uses_left.optional(Part::number)?;
+        let fits = left.is_some() == held.uses_left.is_some() && left <= held.uses_left;
+        uses_left.demand(fits, "not what the caveats leave")?;
+        let read: Vec<_> = buckets.items()?.map(|part| Bucket::read(&part)).collect::<Read<_>>()?;
+        let rates_are_own = read.iter().map(Bucket::rate).eq(held.buckets.iter().map(Bucket::rate));
+        buckets.demand(rates_are_own, "not the rates of the caveats")?;
+        let counts = Ledger::read(&ledger)?;
+        let is_own = Dimension::ALL.into_iter().all(|dimension| {
+            let (status, own) = (counts.status(dimension), held.ledger.status(dimension));
+            // What is not limited is not counted.
+            status.limit == own.limit && (own.limit.is_some() || status == own)
+        });
+        ledger.demand(is_own, "not the budgets of the caveats")?;
+        (held.uses_left, held.buckets, held.ledger) = (left, read, counts);
+        Ok(held)
     }
 }

@@ -34,7 +34,10 @@ mod table;
 mod token;
 
 pub use block::{BLOCKS_MAX, KeyId, TOKEN_BYTES_MAX, TokenError, VerifiedToken};
-pub use caveat::{AgentPattern, Authority, CAVEATS_MAX, Caveat, CaveatError, TargetPattern, TargetPatterns};
+pub use caveat::{
+    AgentPattern, Authority, CAVEAT_BYTES_MAX, CAVEATS_MAX, Caveat, CaveatError, TargetPattern,
+    TargetPatterns,
+};
 pub use signed::{HolderProof, Issuers, KeyPair, PublicKey};
 pub use table::{CAPABILITIES_MAX, CapDenial, CapId, CapReservation, CapTable, DEPTH_MAX, DeriveError};
 pub use token::{TokenKeys, attenuate};

@@ -3,12 +3,14 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use ak_json::{Digest, Value, object};
+use ak_json::{Digest, Value, array, object};
 
-use super::caveat::{Authority, CAVEATS_MAX, Caveat};
+use super::caveat::{Authority, CAVEAT_BYTES_MAX, CAVEATS_MAX, Caveat};
+use super::encode;
 use super::held::Held;
 use crate::budget::{BudgetExceeded, Dimension, Reservation};
 use crate::query::Query;
+use crate::state::{Part, Read, TableError};
 
 /// The most capabilities at a time.
 pub const CAPABILITIES_MAX: usize = 65_536;
@@ -64,6 +66,14 @@ struct Slot {
 #[derive(Debug, PartialEq, Eq)]
 pub struct CapReservation(Vec<(CapId, Reservation)>);
 
+impl CapReservation {
+    /// The claim as JSON, for writing it down beside its table; see [`CapTable::reservation`].
+    pub fn to_value(&self) -> Value {
+        let claims = self.0.iter().map(|(id, claim)| array![id.to_u64(), claim.id()]);
+        Value::from(claims.collect::<Vec<_>>())
+    }
+}
+
 /// Why a capability cannot be derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeriveError {
@@ -76,8 +86,8 @@ pub enum DeriveError {
     /// The line from the root is too long.
     #[error("a capability is at most {DEPTH_MAX} steps from its root")]
     Depth,
-    /// Too many caveats.
-    #[error("a capability adds at most {CAVEATS_MAX} caveats")]
+    /// Too many caveats, or one that is too long.
+    #[error("a capability adds at most {CAVEATS_MAX} caveats of at most {CAVEAT_BYTES_MAX} bytes")]
     Caveats,
 }
 
@@ -134,7 +144,7 @@ impl CapTable {
     ) -> Result<CapId, DeriveError> {
         let depth = self.held(parent).ok_or(DeriveError::Revoked)?.depth + 1;
         let own: Authority = caveats.into_iter().take(CAVEATS_MAX + 1).collect();
-        if own.caveats().len() > CAVEATS_MAX {
+        if own.caveats().len() > CAVEATS_MAX || !own.caveats().all(encode::has_room) {
             return Err(DeriveError::Caveats);
         }
         if depth > DEPTH_MAX {
@@ -297,6 +307,52 @@ impl CapTable {
         self.count == 0
     }
 
+    /// The claim that [`CapReservation::to_value`] wrote down, if it is open here.
+    ///
+    /// For restoring, and for nothing else: whoever brings a table back takes up each claim that was written
+    /// down beside it, once. What it held of capabilities that were revoked since is nobody's any more.
+    ///
+    /// # Errors
+    /// [`TableError`] when the value is no claim, or one that is not open here.
+    pub fn reservation(&self, value: &Value) -> Result<CapReservation, TableError> {
+        let whole = Part::whole("claim", value);
+        let items = whole.items()?;
+        whole.demand(items.len() <= DEPTH_MAX + 1, "longer than a line of capabilities")?;
+        let mut claims: Vec<(CapId, Reservation)> = Vec::new();
+        // The living one before: revoked are those that came first, and on it goes upwards.
+        let mut below: Option<CapId> = None;
+        for part in items {
+            let [id, number] = part.tuple()?;
+            let capability = CapId::from_u64(id.number()?);
+            let claim = match self.held(capability) {
+                Some(held) => {
+                    let is_above = below.is_none_or(|below| {
+                        self.line(below).skip(1).any(|(ancestor, _)| ancestor == capability)
+                    });
+                    id.demand(is_above, "no ancestor of the capability before it")?;
+                    below = Some(capability);
+                    held.ledger.reservation(number.number()?)
+                }
+                None => {
+                    let was_revoked = below.is_none() && self.was_revoked(capability);
+                    id.demand(was_revoked, "there never was such a capability")?;
+                    Some(Reservation::of_nothing(number.number()?))
+                }
+            };
+            claims.push((capability, claim.ok_or_else(|| number.wrong("not open"))?));
+        }
+        Ok(CapReservation(claims))
+    }
+
+    fn was_revoked(&self, id: CapId) -> bool {
+        let slot = self.slots.get(id.index as usize);
+        slot.is_some_and(|slot| {
+            let is_over = id.generation == slot.generation && slot.held.is_none();
+            let is_retired = is_over && id.generation == u32::MAX && !self.free.contains(&id.index);
+            (1..slot.generation).contains(&id.generation) || is_retired
+        })
+    }
+
     /// The whole state as JSON.
     pub fn to_value(&self) -> Value {
         let slots = self.slots.iter().map(|slot| {
@@ -305,6 +361,72 @@ impl CapTable {
         });
         let free = self.free.iter().map(|index| Value::from(*index));
         object! { "slots": slots.collect::<Vec<_>>(), "free": free.collect::<Vec<_>>() }
+    }
+
+    /// The table that [`to_value`](Self::to_value) wrote down.
+    ///
+    /// # Errors
+    /// [`TableError`] when no table is written so.
+    pub fn from_value(value: &Value) -> Result<Self, TableError> {
+        let whole = Part::whole("capabilities", value);
+        let [slots, free] = whole.members(["slots", "free"])?;
+        let mut table = Self::default();
+        for part in slots.items()? {
+            let [generation, held] = part.members(["generation", "held"])?;
+            let slot = Slot { generation: generation.number()?, held: held.optional(Held::read)? };
+            generation.demand(slot.generation > 0, "generations begin at 1")?;
+            table.count += usize::from(slot.held.is_some());
+            table.slots.push(slot);
+            part.demand(table.count <= CAPABILITIES_MAX, "too many capabilities")?;
+        }
+        for (index, part) in (0u32..).zip(slots.items()?) {
+            table.place(index, &part)?;
+        }
+        for part in free.items()? {
+            let index: u32 = part.number()?;
+            let is_vacant = table
+                .slots
+                .get(index as usize)
+                .is_some_and(|slot| slot.held.is_none() && slot.generation > 1);
+            part.demand(is_vacant, "not a slot that became free")?;
+            table.free.push(index);
+        }
+        let mut sorted = table.free.clone();
+        sorted.sort_unstable();
+        free.demand(sorted.is_sorted_by(|a, b| a < b), "a slot is free twice")?;
+        let fits = table.count + table.free.len() <= CAPABILITIES_MAX;
+        free.demand(fits, "more slots than there may be capabilities")?;
+        let lost = (0u32..).zip(&table.slots).any(|(index, slot)| {
+            let is_used_up = slot.generation == u32::MAX;
+            slot.held.is_none() && !is_used_up && sorted.binary_search(&index).is_err()
+        });
+        free.demand(!lost, "a slot is neither held nor free")?;
+        Ok(table)
+    }
+
+    /// Finds out the depth of what stands in a slot, and makes it its parent's child.
+    fn place(&mut self, index: u32, part: &Part<'_>) -> Read<()> {
+        let slot = self.slots.get(index as usize);
+        let Some((generation, held)) = slot.and_then(|slot| Some((slot.generation, slot.held.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        let id = CapId { generation, index };
+        let is_plain = held.parent.is_some() || held.own.caveats().len() == 0;
+        part.demand(is_plain, "a root has no caveats")?;
+        // One more than there may be tells what is too deep, and what goes round in a circle.
+        let line = self.line(id).take(DEPTH_MAX + 2);
+        let (length, top) = line.fold((0, None), |(length, _), (_, held)| (length + 1, held.parent));
+        part.demand(length <= DEPTH_MAX + 1, "too far from a root")?;
+        part.demand(top.is_none(), "its line does not end at a root")?;
+        let parent = held.parent;
+        if let Some(held) = self.held_mut(id) {
+            held.depth = length - 1;
+        }
+        if let Some(parent) = parent.and_then(|parent| self.held_mut(parent)) {
+            parent.children.insert(id);
+        }
+        Ok(())
     }
 
     /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.
