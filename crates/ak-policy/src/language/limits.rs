@@ -7,7 +7,7 @@ use ak_json::{Integrity, LABEL_BYTES_MAX, Labels, Pointer, Text};
 use super::pattern_fault;
 use super::reader::{Node, Read};
 use super::rules;
-use crate::action::{Actions, TargetKind};
+use crate::action::TargetKind;
 use crate::condition::Selector;
 use crate::label::LabelRule;
 use crate::limit::{Amount, Limit, Measure};
@@ -21,7 +21,7 @@ pub(crate) fn limit(node: &Node<'_>, base: Option<&str>) -> Read<Limit> {
     let id = rules::id(&table.need("id")?)?;
     let operations = rules::operations(&table.need("operation")?)?;
     let targets = rules::targets(&table.need("target")?, &operations, base)?;
-    let actions = operations.iter().fold(Actions::NONE, |all, operation| all.union(operation.actions));
+    let actions = rules::fitting(&operations, &targets);
     // What a limit is about is read as widely as what a forbid is about.
     let mut scope = Rule::new(id, Effect::Forbid, actions, targets);
     if let Some(node) = table.find("agent") {

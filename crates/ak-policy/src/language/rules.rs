@@ -23,10 +23,8 @@ pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> Read<Rule> {
     let effect = table.need("effect")?.choice(&Effect::ALL, Effect::as_str)?;
     let operations = operations(&table.need("operation")?)?;
     let targets = targets(&table.need("target")?, &operations, base)?;
-    let actions = operations.iter().fold(Actions::NONE, |all, operation| all.union(operation.actions));
-    // A family such as `*` means those of its operations that are done to such targets.
-    let fits = |action: &Action| targets.iter().any(|target| target.fits(action.kind()));
-    let mut rule = Rule::new(Text::new(), effect, actions.iter().filter(fits).collect(), targets);
+    let actions = fitting(&operations, &targets);
+    let mut rule = Rule::new(Text::new(), effect, actions, targets);
     if let Some(node) = table.find("agent") {
         rule.agents = agents(&node)?.into();
     }
@@ -77,6 +75,13 @@ pub(crate) fn operations<'a>(node: &Node<'a>) -> Read<Vec<Operation<'a>>> {
         Ok(Operation { is_family: text.ends_with('*'), node: item, actions })
     };
     node.one_or_many()?.into_iter().map(operation).collect()
+}
+
+/// The operations that are done to such targets: a family such as `*` means those alone.
+pub(crate) fn fitting(operations: &[Operation<'_>], targets: &[Pattern]) -> Actions {
+    let actions = operations.iter().fold(Actions::NONE, |all, operation| all.union(operation.actions));
+    let fits = |action: &Action| targets.iter().any(|target| target.fits(action.kind()));
+    actions.iter().filter(fits).collect()
 }
 
 /// Reads a `target`. Every pattern must fit an operation, and every operation that is named must fit a

@@ -35,7 +35,12 @@ impl Amount {
         let scaled = number.as_f64() * MILLION as f64;
         // Beyond 2^53 millionths a float no longer tells amounts apart.
         let countable = number.is_float() && (0.0..9.0e15).contains(&scaled);
-        countable.then_some((scaled as u64, scaled - (scaled as u64) as f64))
+        let below = scaled as u64;
+        // What was written with six places is meant to the millionth, though the float only comes near it.
+        let written = |millionths: &u64| *millionths as f64 / MILLION as f64 == number.as_f64();
+        let exactly =
+            [below, below.saturating_add(1)].into_iter().find(written).map(|exactly| (exactly, 0.0));
+        countable.then_some(exactly.unwrap_or((below, scaled - below as f64)))
     }
 
     /// The amount in millionths.
