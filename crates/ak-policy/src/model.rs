@@ -3,14 +3,14 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use ak_json::{Object, Text, Value};
+use ak_json::{Digest, Object, Text, Value};
 
 use crate::baseline;
 use crate::canonical;
 use crate::grant::{Grant, tables};
 use crate::label::LabelRule;
 use crate::limit::Limit;
-use crate::rule::{Rule, Source};
+use crate::rule::{Rule, Source, cut_id};
 use crate::settings::Settings;
 
 /// Everything a policy says.
@@ -41,10 +41,11 @@ impl Model {
         if self.baseline {
             self.rules.extend(baseline::rules());
         }
-        self.rules.sort_by_cached_key(|rule| {
-            (rule.effect, rule.grant.is_some(), rule.id.clone(), rule.body().to_json())
-        });
+        self.sort_rules();
         self.rules.dedup_by(|a, b| a.id == b.id && a.effect == b.effect && a.body() == b.body());
+        if self.tell_apart() {
+            self.sort_rules();
+        }
         // A table that stands twice is one grant.
         self.grants.sort_by_key(|grant| grant.id);
         self.grants.dedup();
@@ -52,6 +53,32 @@ impl Model {
         self.labels.sort_by_cached_key(|label| label.to_value().to_json());
         self.labels.dedup();
         self
+    }
+
+    fn sort_rules(&mut self) {
+        self.rules.sort_by_cached_key(|rule| {
+            (rule.effect, rule.grant.is_some(), rule.id.clone(), rule.body().to_json())
+        });
+    }
+
+    /// Sections name their rules by what is written there, and so may give one id to several: `./x` in two
+    /// profiles, or what a written rule has for an id. These get ids of their own, so that in canonical form
+    /// no two rules have one. Gives whether there were any.
+    fn tell_apart(&mut self) -> bool {
+        // An id that is a digest of the rule tells rules apart already.
+        let is_named = |rule: &&mut Rule| rule.source == Source::Written && !rule.id.starts_with("rule:");
+        let mut owners: BTreeMap<Text, usize> = BTreeMap::new();
+        let limits = self.limits.iter().map(|limit| limit.id_text().clone());
+        let rules = self.rules.iter_mut().filter(is_named).map(|rule| rule.id.clone());
+        limits.chain(rules).for_each(|id| *owners.entry(id).or_default() += 1);
+        let is_shared = |rule: &&mut Rule| owners.get(&rule.id).is_some_and(|owners| *owners > 1);
+        let mut any = false;
+        for rule in self.rules.iter_mut().filter(is_named).filter(is_shared) {
+            let body = rule.body().digest();
+            rule.id = cut_id(&rule.id, Digest::of_parts([rule.id.as_bytes(), body.as_ref()]));
+            any = true;
+        }
+        any
     }
 
     /// The policy in canonical form, which is a policy text in JSON itself.

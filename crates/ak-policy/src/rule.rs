@@ -1,11 +1,11 @@
 //! The one form that everything a policy says about requests is brought into.
 
 use alloc::boxed::Box;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use ak_json::{Object, Pointer, Text, Value, object};
+use ak_json::{Digest, Object, Pointer, Text, Value, object};
 
 use crate::action::{Action, Actions};
 use crate::canonical;
@@ -231,6 +231,13 @@ impl Rule {
         }
         canonical::sorted(&Value::Object(body))
     }
+}
+
+/// The beginning of an id, told apart by a digest.
+pub(crate) fn cut_id(id: &str, digest: Digest) -> Text {
+    let digest = digest.to_string();
+    let kept: String = id.chars().filter(|c| !c.is_control()).take(40).collect();
+    alloc::format!("{kept}…{}", digest.get(..16).unwrap_or(&digest)).into()
 }
 
 /// Patterns as texts, literals as `{"literal": …}`, ascending.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
-use ak_policy::Policy;
+use ak_policy::{Included, Loader, Policy};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -15,6 +15,54 @@ fn comes_back(policy: &Policy) -> Result<(), TestCaseError> {
     prop_assert_eq!(again.digest(), policy.digest());
     prop_assert_eq!(again.grants(), policy.grants());
     Ok(())
+}
+
+/// A profile whose directory is another's.
+struct Elsewhere;
+
+impl Loader for Elsewhere {
+    fn load(&self, name: &str, _base_dir: Option<&str>) -> Result<Included, String> {
+        let text = "fs.read = [\"./x\"]\n".to_string();
+        Ok(Included { identity: name.into(), text, base_dir: Some(format!("/{name}")) })
+    }
+}
+
+#[test]
+fn rules_of_one_id_are_told_apart() {
+    let check = |text: &str, ids: &[&str]| {
+        let policy = Policy::parse_with(text, Some("/base"), &Elsewhere).unwrap();
+        comes_back(&policy).unwrap();
+        let value = policy.to_value();
+        let rules = value.get("rule").and_then(|rules| rules.as_array()).unwrap();
+        let found: Vec<_> = rules.iter().map(|rule| rule.get("id").unwrap().as_str().unwrap()).collect();
+        assert_eq!(found.len(), ids.len(), "{found:?}");
+        assert!(found.iter().all(|id| ids.iter().any(|own| id.starts_with(own))), "{found:?}");
+        assert_eq!(found.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len(), "{found:?}");
+    };
+    let rule = "[[rule]]\nid = \"fs.read:./x\"\neffect = \"ask\"\noperation = \"fs.read\"\ntarget = \"/y\"\n";
+    let cut = "fs.read:./x…";
+    check("fs.read = [\"./x\"]\n", &["fs.read:./x"]);
+    check("profiles = [\"a.b\", \"c.d\"]\nfs.read = [\"./x\"]\n", &[cut, cut, cut]);
+    check(&format!("fs.read = [\"./x\"]\n{rule}"), &[cut, cut]);
+    let limit = rule.replace("[[rule]]", "[[limit]]\ncount = true\nmax = 1\nper = \"1h\"");
+    check(&format!("fs.read = [\"./x\"]\n{}", limit.replace("effect = \"ask\"\n", "")), &[cut]);
+    let (read, write) = ("{ path = \"/x\", read = true }", "{ path = \"/x\", write = true }");
+    check(&format!("fs.allow = [{read}, {write}]\n"), &["fs.allow:/x…", "fs.allow:/x…"]);
+    check("fs.allow = [{ path = \"/x\", read = true, write = true }]\n", &["fs.allow:/x"]);
+}
+
+#[test]
+fn a_pattern_is_no_longer_in_its_canonical_form_than_it_may_be() {
+    for (section, text) in [
+        ("fs.read", format!("./{}", "x".repeat(8_190))),
+        ("tools.allow", "x".repeat(8_192)),
+        ("http.allow", format!("GET https://a.com/{}", "ü".repeat(4_000))),
+    ] {
+        let error = Policy::parse(&format!("{section} = [{text:?}]\n"), Some("/base")).unwrap_err();
+        assert!(error.message.contains("long"), "{error}");
+        let shorter: String = text.chars().take(1_000).collect();
+        comes_back(&Policy::parse(&format!("{section} = [{shorter:?}]\n"), Some("/base")).unwrap()).unwrap();
+    }
 }
 
 #[test]
@@ -76,11 +124,41 @@ fn section() -> BoxedStrategy<String> {
         key("http", &["deny"], &["https://a.com/admin/**", "GET https://a.com/x", "https://**"]),
         key("infer", &["models", "deny"], &["gpt-*", "llama:7b", "*"]),
         key("wasm", &["modules", "hostcalls", "deny"], &names),
+        older(),
         (0u64..5).prop_map(|max| format!("infer.max_tokens = {max}\n")),
         (select(vec!["tokens", "memory", "cost_micro_usd"]), 0u64..5)
             .prop_map(|(name, limit)| format!("budgets.{name} = {limit}\n")),
     ]
     .boxed()
+}
+
+/// The older tables, of which several may speak of one target.
+fn older() -> impl Strategy<Value = String> {
+    let rows: [(&str, &[&str]); 5] = [
+        (
+            "fs.allow",
+            &[
+                "{ path = \"/x\", read = true, write = true }",
+                "{ path = \"/x\", write = true }",
+                "{ path = \"/y\", read = false }",
+            ],
+        ),
+        (
+            "net.allow",
+            &[
+                "{ pattern = \"a.com:80\" }",
+                "{ pattern = \"a.com:80\", bind = true }",
+                "{ pattern = \"10.0.0.0/8:80\", connect = false }",
+            ],
+        ),
+        ("dns.allow", &["{ pattern = \"a.com\" }"]),
+        ("tools.allow", &["{ name = \"x\", version = \"1\" }", "{ name = \"x\", version = \"*\" }", "\"x\""]),
+        ("inference.allow", &["{ model = \"gpt-*\", max_tokens = 3 }", "{ model = \"gpt-*\" }"]),
+    ];
+    select(rows.to_vec()).prop_flat_map(|(key, items)| {
+        subsequence(items.to_vec(), 1..=items.len())
+            .prop_map(move |items| format!("{key} = [{}]\n", items.join(", ")))
+    })
 }
 
 /// Sections, each key once.

@@ -16,21 +16,21 @@ pub(crate) fn items<'v>(table: &Table<'v>, key: &str) -> Read<Vec<Node<'v>>> {
 }
 
 /// `path`, and what of it: `read = true`, `write = true`.
-pub(crate) fn fs<'v>(item: &Node<'v>) -> Read<Vec<(Actions, Node<'v>)>> {
+pub(crate) fn fs<'v>(item: &Node<'v>) -> Read<(Actions, Node<'v>)> {
     let table = item.table(&["path", "read", "write"])?;
     let path = table.need("path")?;
-    let mut allowed = Vec::new();
+    let mut allowed = Actions::NONE;
     for (key, actions) in [("read", "fs.read"), ("write", "fs.write")] {
         if let Some(node) = table.find(key)
             && node.boolean()?
         {
-            allowed.push((Actions::parse(actions).unwrap_or_default(), path.clone()));
+            allowed = allowed.union(Actions::parse(actions).unwrap_or_default());
         }
     }
     if table.find("read").is_none() && table.find("write").is_none() {
         return Err(item.fault("neither read nor write is given"));
     }
-    Ok(allowed)
+    Ok((allowed, path))
 }
 
 /// `pattern = "host:port"`, and what of it: `connect`, `bind`, `listen`; `connect` when nothing is said.

@@ -1,7 +1,6 @@
 //! The sections, of the whole policy and of one agent.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use ak_json::Text;
@@ -11,7 +10,7 @@ use super::{older, pattern_fault};
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
 use crate::pattern::{Glob, PathGlob, Pattern, PatternError};
-use crate::rule::{Effect, Rule};
+use crate::rule::{Effect, Rule, cut_id};
 use crate::settings::{NameList, Settings};
 
 /// The sections that a policy and an agent's part of it may have.
@@ -60,9 +59,8 @@ impl<'a> Sections<'a> {
         self.patterns(&table, "fs.write", Effect::Permit, actions("fs.write"), TargetKind::Path)?;
         self.patterns(&table, "fs.deny", Effect::Forbid, all, TargetKind::Path)?;
         for item in older::items(&table, "allow")? {
-            for (actions, path) in older::fs(&item)? {
-                self.pattern(&path, "fs.allow", Effect::Permit, actions, TargetKind::Path)?;
-            }
+            let (actions, path) = older::fs(&item)?;
+            self.pattern(&path, "fs.allow", Effect::Permit, actions, TargetKind::Path)?;
         }
         Ok(())
     }
@@ -236,7 +234,10 @@ impl<'a> Sections<'a> {
 
     fn rule(&mut self, id: &str, text: &str, effect: Effect, actions: Actions, patterns: Vec<Pattern>) {
         let fits = |action: &Action| patterns.iter().any(|pattern| pattern.fits(action.kind()));
-        let actions = actions.iter().filter(fits).collect();
+        let actions: Actions = actions.iter().filter(fits).collect();
+        if actions.is_empty() {
+            return;
+        }
         let mut rule = Rule::new(section_id(self.agent, id, text), effect, actions, patterns);
         if let Some(agent) = self.agent {
             rule.agents = Box::new([PathGlob::literal(agent)]);
@@ -255,9 +256,7 @@ fn section_id(agent: Option<&str>, section: &str, text: &str) -> Text {
     if id.len() <= super::rules::ID_BYTES_MAX && !id.contains(char::is_control) {
         return id.into();
     }
-    let digest = alloc::format!("{}", ak_json::sha256(id.as_bytes()));
-    let kept: String = id.chars().filter(|c| !c.is_control()).take(40).collect();
-    alloc::format!("{kept}…{}", digest.get(..16).unwrap_or(&digest)).into()
+    cut_id(&id, ak_json::sha256(id.as_bytes()))
 }
 
 /// The strings under a key; an absent one has none.

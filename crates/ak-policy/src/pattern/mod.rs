@@ -83,6 +83,12 @@ impl Pattern {
     /// `base` is the directory that `./` stands for.
     pub(crate) fn parse(kind: TargetKind, text: &str, base: Option<&str>) -> Result<Self, PatternError> {
         check_text(text)?;
+        let pattern = Self::parse_any(kind, text, base)?;
+        // The canonical form, which may be longer than the text, is a pattern too.
+        if is_longer(&pattern, PATTERN_BYTES_MAX) { Err(PatternError::TooLong) } else { Ok(pattern) }
+    }
+
+    fn parse_any(kind: TargetKind, text: &str, base: Option<&str>) -> Result<Self, PatternError> {
         if text == "*" && kind != TargetKind::Path {
             return Ok(Self::any_of(kind));
         }
@@ -256,6 +262,18 @@ fn check_text(text: &str) -> Result<(), PatternError> {
         text if text.contains('\0') => Err(PatternError::Control),
         _ => Ok(()),
     }
+}
+
+/// Whether something takes more bytes to write.
+fn is_longer(value: &impl fmt::Display, bytes_max: usize) -> bool {
+    struct Room(usize);
+    impl fmt::Write for Room {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.checked_sub(part.len()).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+    fmt::Write::write_fmt(&mut Room(bytes_max), format_args!("{value}")).is_err()
 }
 
 fn parse_path(text: &str, base: Option<&str>) -> Result<Pattern, PatternError> {
