@@ -53,6 +53,15 @@ impl Policy {
         language::read(text, base_dir, Some(loader)).map(Self::compile)
     }
 
+    /// The policy that [`to_value`](Self::to_value) gave, which may be longer than a text that
+    /// [`parse`](Self::parse) takes: its sections are written out.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the value is no policy; line and column are those of its JSON.
+    pub fn from_value(value: &Value) -> Result<Policy, PolicyError> {
+        language::read_value(value).map(Self::compile)
+    }
+
     /// The built-in profile: one's own heap objects and audit entries and the pure tools; nothing that
     /// reaches outside.
     pub fn baseline() -> Policy {

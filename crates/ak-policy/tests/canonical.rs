@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
-use ak_policy::{Included, Loader, Policy};
+use ak_policy::{Included, Loader, POLICY_BYTES_MAX, Policy};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -14,6 +14,8 @@ fn comes_back(policy: &Policy) -> Result<(), TestCaseError> {
     prop_assert_eq!(again.to_value().to_json(), text);
     prop_assert_eq!(again.digest(), policy.digest());
     prop_assert_eq!(again.grants(), policy.grants());
+    let again = Policy::from_value(policy.to_value());
+    prop_assert_eq!(again.as_ref(), Ok(policy));
     Ok(())
 }
 
@@ -63,6 +65,16 @@ fn a_pattern_is_no_longer_in_its_canonical_form_than_it_may_be() {
         let shorter: String = text.chars().take(1_000).collect();
         comes_back(&Policy::parse(&format!("{section} = [{shorter:?}]\n"), Some("/base")).unwrap()).unwrap();
     }
+}
+
+#[test]
+fn a_policy_comes_back_from_a_value_longer_than_a_text() {
+    let paths: Vec<_> = (0..40_000).map(|number| format!("/{number}")).collect();
+    let policy = Policy::parse(&format!("fs.read = {paths:?}\n"), None).unwrap();
+    assert!(policy.to_value().json_len() > POLICY_BYTES_MAX);
+    assert_eq!(Policy::from_value(policy.to_value()), Ok(policy));
+    let error = Policy::from_value(&ak_json::object! { "raed": 1 }).unwrap_err();
+    assert_eq!((error.line, error.column), (1, 2));
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl<'a> Document<'a> {
         Ok(Self { text, format: Format::Toml, value })
     }
 
+    /// A value that was read already, and the text that it has in JSON.
+    pub(crate) fn of(value: &Value, text: &'a str) -> Self {
+        Self { text, format: Format::Json, value: value.clone() }
+    }
+
     /// Finds the place of a fault in the text.
     pub(crate) fn locate(&self, fault: Fault) -> PolicyError {
         let offset = match self.format {

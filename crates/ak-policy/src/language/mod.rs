@@ -97,14 +97,16 @@ pub(crate) fn read(
     base_dir: Option<&str>,
     loader: Option<&dyn Loader>,
 ) -> Result<Model, PolicyError> {
-    let mut reading = Reading {
-        loader: loader.unwrap_or(&NoIncludes),
-        model: Model::default(),
-        ids: BTreeSet::new(),
-        including: Vec::new(),
-        included: BTreeSet::new(),
-    };
+    let mut reading = Reading::new(loader.unwrap_or(&NoIncludes));
     reading.text(text, base_dir, &["baseline"])?;
+    Ok(reading.model)
+}
+
+/// Reads a policy that is a value already, whatever its length as a text.
+pub(crate) fn read_value(value: &Value) -> Result<Model, PolicyError> {
+    let text = value.to_json();
+    let mut reading = Reading::new(&NoIncludes);
+    reading.whole(&Document::of(value, &text), None, &["baseline"])?;
     Ok(reading.model)
 }
 
@@ -131,9 +133,27 @@ impl From<Fault> for Trouble {
     }
 }
 
-impl Reading<'_> {
+impl<'l> Reading<'l> {
+    fn new(loader: &'l dyn Loader) -> Self {
+        Self {
+            loader,
+            model: Model::default(),
+            ids: BTreeSet::new(),
+            including: Vec::new(),
+            included: BTreeSet::new(),
+        }
+    }
+
     fn text(&mut self, text: &str, base: Option<&str>, default_profiles: &[&str]) -> Result<(), PolicyError> {
-        let document = Document::parse(text)?;
+        self.whole(&Document::parse(text)?, base, default_profiles)
+    }
+
+    fn whole(
+        &mut self,
+        document: &Document<'_>,
+        base: Option<&str>,
+        default_profiles: &[&str],
+    ) -> Result<(), PolicyError> {
         self.document(&document.value, base, default_profiles).map_err(|trouble| match trouble {
             Trouble::Here(fault) => document.locate(fault),
             Trouble::Included(error) => error,
