@@ -88,6 +88,12 @@ impl AuthorityKernel {
         Ok(made.get("key").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 
+    /// Makes all that is recorded about a subject unreadable for good: an agent's name, or as it was given to `alloc` and
+    /// `audit_log`. Every proof stays valid. Owner only.
+    fn erase<'py>(&self, py: Python<'py>, subject: Str) -> PyResult<Bound<'py, PyDict>> {
+        members(py, &self.session.ask(py, || Ok(Request::Erase { subject: subject.0 }))?)
+    }
+
     /// The proof that an entry stands in the log (RFC 6962 §2.1.1), and the checkpoint it leads to.
     fn audit_proof<'py>(&self, py: Python<'py>, seq: Unsigned) -> PyResult<Bound<'py, PyAny>> {
         to_python(py, &self.session.ask(py, || Ok(Request::AuditProof { seq: seq.0 }))?)

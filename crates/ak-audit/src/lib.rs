@@ -57,6 +57,7 @@
 //!
 //! - [`journal`]: segments, frames, group commit, recovery.
 //! - [`proof`]: verification of inclusion and consistency, without allocation.
+//! - [`seal`]: bodies that are gone once a key is.
 //! - [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes.
 //!
 //! Every byte of every format stands in `docs/audit-format.md`. This crate knows nothing of policies, agents or kernels:
@@ -77,6 +78,7 @@ pub mod note;
 pub mod proof;
 mod prove;
 mod query;
+pub mod seal;
 mod tiled;
 mod tiles;
 mod tree;

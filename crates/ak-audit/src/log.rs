@@ -144,6 +144,15 @@ impl Log {
         usize::try_from(index).ok().and_then(|index| self.records.get(index)).ok_or(Missing::Absent)
     }
 
+    /// Lets go of the body of entry `seq`, which then is empty. The entry, and all that proves it, stays.
+    pub fn erase_body(&mut self, seq: u64) {
+        let index = seq.checked_sub(self.base.next).and_then(|index| usize::try_from(index).ok());
+        if let Some(record) = index.and_then(|index| self.records.get_mut(index)) {
+            self.bytes = self.bytes.saturating_sub(record.body.len());
+            record.body = Arc::default();
+        }
+    }
+
     /// The records kept with their `seq`, oldest first, and from the other end with `rev`.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Record)> {
         self.records

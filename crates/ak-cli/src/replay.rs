@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ak_host::{
     ak_json::object,
-    ak_kernel::{Replay, Tools, outcome_to_value, stream},
+    ak_kernel::{Examination, Standing, Tools, outcome_to_value, stream},
 };
 use clap::Args;
 
@@ -19,6 +19,9 @@ pub(crate) struct ReplayCommand {
     /// Run the tools again instead of taking their results from the journal.
     #[arg(long)]
     rerun_tools: bool,
+    /// Print how every entry stands: whether it follows, or is opaque because a body was erased.
+    #[arg(long)]
+    entries: bool,
     /// Print every reply as JSON.
     #[arg(long)]
     replies: bool,
@@ -30,7 +33,7 @@ pub(crate) struct ReplayCommand {
 impl ReplayCommand {
     pub(crate) fn run(self) -> Result<(), Failed> {
         let bytes = match self.journal.is_dir() {
-            true => stream::encode(&ak_host::read_journal(&self.journal).map_err(Failed::error)?),
+            true => ak_host::read_journal(&self.journal).map_err(Failed::error)?.to_stream(),
             false => std::fs::read(&self.journal)
                 .map_err(|error| Failed::error(format!("{}: {error}", self.journal.display())))?,
         };
@@ -39,23 +42,30 @@ impl ReplayCommand {
                 .map_err(|error| Failed::error(format!("{}: {error}", export.display())))?;
         }
         let wrong = |message: String| Failed { code: Failed::VERIFICATION, message };
-        let mut replay = Replay::new(if self.rerun_tools { Tools::Rerun } else { Tools::Recorded });
+        let tools = if self.rerun_tools { Tools::Rerun } else { Tools::Recorded };
+        let mut examination = Examination::new(0, tools);
         for entry in stream::decode(&bytes).map_err(|error| wrong(error.to_string()))? {
-            let (leaf, body) = entry.map_err(|error| wrong(error.to_string()))?;
-            let followed = replay.feed(leaf, body).map_err(|error| wrong(error.to_string()))?;
-            for (call, outcome) in followed.replies.iter().filter(|_| self.replies) {
-                println!(
-                    "{}",
-                    object! { "call": call.seq(), "outcome": outcome_to_value(outcome) }.to_json()
-                );
+            let stream::StreamEntry { leaf, body, snapshot } =
+                entry.map_err(|error| wrong(error.to_string()))?;
+            let seq = examination.entries();
+            let standing = examination.examine(leaf, body, |_| snapshot);
+            let (name, replies) = match standing {
+                Standing::Follows(replies) => ("follows", replies),
+                Standing::Opaque => ("opaque", Vec::new()),
+                Standing::Wrong(reason) => return Err(wrong(format!("entry {seq} is wrong: {reason}"))),
+            };
+            if self.entries {
+                println!("{}", object! { "seq": seq, "standing": name }.to_json());
+            }
+            for (call, outcome) in replies.iter().filter(|_| self.replies) {
+                let line = object! { "call": call.seq(), "outcome": outcome_to_value(outcome) };
+                println!("{}", line.to_json());
             }
         }
-        let entries = replay.entries();
-        let mut kernel = replay.finish().map_err(|error| wrong(error.to_string()))?;
-        let verdict = object! {
-            "entries": entries, "head": kernel.head().to_string(), "state": kernel.state_digest().to_string(),
-        };
-        println!("{}", verdict.to_json());
+        if examination.entries() == 0 {
+            return Err(wrong(String::from("the journal is empty")));
+        }
+        println!("{}", examination.into_summary().to_json());
         Ok(())
     }
 }

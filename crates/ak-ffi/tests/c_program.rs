@@ -51,7 +51,7 @@ fn its_journal_can_be_re_executed() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     use ak_host::ak_kernel::{Replay, Tools};
-    let records = ak_host::read_journal(&state_dir).unwrap();
+    let records = ak_host::read_journal(&state_dir).unwrap().records;
     let mut replay = Replay::new(Tools::Rerun);
     for record in &records {
         let followed = replay.feed(&record.leaf, &record.body).unwrap();

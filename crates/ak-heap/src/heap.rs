@@ -96,6 +96,19 @@ impl Heap {
         self.slots.iter().filter_map(|(index, _)| self.slots.live_at(index))
     }
 
+    /// An object or the tombstone of one: whatever may still be read of it in some version.
+    pub fn any(&self, handle: Handle) -> Option<&Object> {
+        self.slots.any(handle).ok()
+    }
+
+    /// Every live object and every tombstone, in the order of their places in the table.
+    pub fn iter_any(&self) -> impl Iterator<Item = (Handle, &Object)> {
+        self.slots.iter().filter_map(|(index, slot)| {
+            let handle = Handle::new(slot.generation, index);
+            self.any(handle).map(|object| (handle, object))
+        })
+    }
+
     /// The live objects of a type, in the order of their places in the table. Objects of other types cost nothing.
     pub fn of_type(&self, type_name: &str) -> impl Iterator<Item = (Handle, &Object)> {
         let members = self.catalog.members(type_name).into_iter().flatten();

@@ -1,13 +1,13 @@
 //! What the host says of its log: that it holds together, what it came to, that an entry stands in it.
 
-use std::{io, ops::Deref, path::Path};
+use std::{collections::BTreeMap, io, ops::Deref, path::Path};
 
 use ak_audit::{
     Checkpoint, SigningKey, VerifierKey,
     note::{KeyKind, NoteError},
 };
 use ak_json::{Value, object};
-use ak_kernel::{Code, Failure, LogWork, Record, Replay, Tools};
+use ak_kernel::{Code, Examination, Failure, LogWork, Record, Tools};
 
 use crate::{log::Log, secret};
 
@@ -70,11 +70,15 @@ pub(crate) fn perform<L: Deref<Target = Log>>(
                 "entry": with_entry.then(|| secret::to_hex(&entry)), "checkpoint": signer.checkpoint(&log)?,
             })
         }
+        LogWork::Erase { .. } => Err(Failure::new(Code::Io, "an erasure needs the whole kernel")),
         LogWork::Verify { key, anchor } => {
             let anchor = Anchor::new(signer, &log, key.as_deref(), anchor.as_deref())?;
-            let records = log.records().map_err(|error| Failure::new(Code::Io, error.to_string()))?;
+            let records = log.records()?;
+            let whole = records.iter().all(|record| !record.body.is_empty());
+            let whole = whole && records.first().is_none_or(|record| record.seq == 0);
+            let snapshots = if whole { BTreeMap::new() } else { log.snapshots() };
             drop(log);
-            Ok(anchor.verdict(follow(&records)))
+            Ok(anchor.verdict(follow(&records, &snapshots)))
         }
     }
 }
@@ -142,25 +146,19 @@ pub(crate) struct Followed {
     pub(crate) wrong: Option<(u64, String)>,
 }
 
-/// Re-executes records, tools included.
-fn follow(records: &[Record]) -> Followed {
+/// Re-executes records, tools included, as far as their bodies are there.
+fn follow(records: &[Record], snapshots: &BTreeMap<u64, Vec<u8>>) -> Followed {
     let pruned = records.first().map_or(0, |record| record.seq);
-    if pruned > 0 {
-        // What precedes is gone, so nothing can be re-executed; the chain still holds or not.
-        let broken = records.windows(2).find_map(|pair| match pair {
-            [before, after] => {
-                let entry = ak_audit::Entry::decode(&after.leaf).ok();
-                let follows = entry.is_some_and(|entry| entry.previous == ak_audit::leaf_hash(&before.leaf));
-                (!follows).then(|| (after.seq, String::from("the entry does not follow its predecessor")))
-            }
-            _ => None,
-        });
-        return Followed { replayed: 0, opaque: pruned + records.len() as u64, wrong: broken };
+    let mut examination = Examination::new(pruned, Tools::Rerun);
+    for record in records {
+        let body = Some(&*record.body).filter(|body| !body.is_empty());
+        examination.examine(&record.leaf, body, |seq| snapshots.get(&seq));
     }
-    let mut replay = Replay::new(Tools::Rerun);
-    let wrong = records.iter().find_map(|record| replay.feed(&record.leaf, &record.body).err());
-    let wrong = wrong.map(|error| (error.seq, error.reason));
-    Followed { replayed: replay.entries(), opaque: 0, wrong }
+    Followed {
+        replayed: examination.follows(),
+        opaque: pruned.saturating_add(examination.opaque()),
+        wrong: examination.first_wrong().map(|(seq, reason)| (seq, reason.to_owned())),
+    }
 }
 
 fn invalid(error: impl ToString) -> io::Error {

@@ -11,7 +11,9 @@ use std::{
     sync::{Mutex, MutexGuard, mpsc::Sender},
 };
 
-use ak_kernel::{Asked, Code, Effect, Failure, Kernel, Outcome, Output, Record, Session, Ticket, Verdict};
+use ak_kernel::{
+    Asked, Code, Effect, Failure, Kernel, Outcome, Output, Record, Session, SubjectId, Ticket, Verdict,
+};
 
 use crate::{clock, log::Log};
 
@@ -121,30 +123,68 @@ impl Ledger {
         let leading = Leading(self);
         let Ok(mut log) = self.log() else { return };
         loop {
-            let Ok(mut state) = self.state() else { return };
-            let records: Vec<Record> = std::iter::from_fn(|| state.kernel.poll_record()).collect();
-            let Some(seq) = records.last().map(|record| record.seq).filter(|_| state.stopped.is_none())
-            else {
-                state.led = false;
-                return std::mem::forget(leading);
-            };
-            let needed = state.needed;
-            drop(state);
-            let written = log.append(records, needed);
-            let Ok(mut state) = self.state() else { return };
-            state.room = log.room();
-            match written {
-                Ok(()) => state.release(seq),
-                Err(error) => {
-                    // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
-                    let message = format!("the journal could not be written, reopen the kernel: {error}");
-                    state.stop(Failure::new(Code::UnknownOutcome, message));
-                }
-            }
-            if state.hand_over(seq) {
-                return std::mem::forget(leading);
+            match self.write(&mut log) {
+                Ok((_, true)) => return std::mem::forget(leading),
+                Ok((_, false)) => {}
+                Err(_) => return,
             }
         }
+    }
+
+    /// Writes what is recorded now, and releases what rests on it. Gives the state, and whether somebody else leads from
+    /// here on, or nobody needs to.
+    fn write(&self, log: &mut Log) -> Result<(MutexGuard<'_, State>, bool), Failure> {
+        let mut state = self.state()?;
+        let records: Vec<Record> = std::iter::from_fn(|| state.kernel.poll_record()).collect();
+        let Some(seq) = records.last().map(|record| record.seq).filter(|_| state.stopped.is_none()) else {
+            state.led = false;
+            return Ok((state, true));
+        };
+        let needed = state.needed;
+        drop(state);
+        let written = log.append(records, needed);
+        let mut state = self.state()?;
+        state.room = log.room();
+        match written {
+            Ok(()) => state.release(seq),
+            Err(error) => {
+                // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
+                let message = format!("the journal could not be written, reopen the kernel: {error}");
+                state.stop(Failure::new(Code::UnknownOutcome, message));
+            }
+        }
+        let handed_over = state.hand_over(seq);
+        Ok((state, handed_over))
+    }
+
+    /// Takes a snapshot of the state and keeps it, once the entry that it belongs to is durable. Then makes unreadable what
+    /// is about `erased`, who is in the state no more. Should this fail, the kernel stops: opened again, it takes an erasure
+    /// up where it was.
+    ///
+    /// # Errors
+    /// Why the kernel is stopped.
+    pub(crate) fn keep_snapshot(&self, erased: Option<SubjectId>) -> Result<(), Failure> {
+        let mut log = self.log()?;
+        let mut state = self.state()?;
+        let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
+        let (snapshot, led) = (state.kernel.snapshot(now), state.led);
+        let seq = state.kernel.entries().saturating_sub(1);
+        drop(state);
+        let (mut state, _) = self.write(&mut log)?;
+        // Whoever led before still waits for the log, and leads on.
+        state.led = led;
+        if let Some(failure) = &state.stopped {
+            return Err(failure.clone());
+        }
+        drop(state);
+        let kept = log
+            .keep_snapshot(seq, snapshot)
+            .and_then(|()| erased.map_or(Ok(()), |subject| log.erase(subject, seq)));
+        kept.inspect_err(|failure| {
+            if let (Some(_), Ok(mut state)) = (erased, self.state()) {
+                state.stop(failure.clone());
+            }
+        })
     }
 
     /// Ends the kernel and lets go of the journal.
@@ -185,7 +225,7 @@ impl State {
     fn dispatch(&mut self, session: Session, asked: &Asked, sender: Sender<Event>) -> Result<(), Failure> {
         let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
         let needed = self.needed_with(asked)?.saturating_sub(self.needed);
-        let call = self.kernel.dispatch(now, session, asked.clone());
+        let call = self.kernel.dispatch(now, session, asked.clone())?;
         self.waiting.insert(call.seq(), Waiting { sender, needed });
         self.needed = self.needed.saturating_add(needed);
         Ok(())

@@ -11,12 +11,13 @@ use crate::{
     attest::Signer,
     client::Client,
     clock,
-    driver::{Driver, HostConfig},
+    driver::{Driver, HostConfig, SNAPSHOT_ENTRIES},
     embedded::Embedded,
     files::Protected,
     infer::Endpoint,
     keyring::Keyring,
     log::Log,
+    recover::{self, Progress, Recovered},
 };
 
 /// How to reach or make a kernel.
@@ -72,7 +73,7 @@ impl Connection {
     /// When the daemon cannot be reached or refuses, the journal cannot be opened, or the policy is refused.
     pub fn open(options: &Options) -> Result<Connection, Failure> {
         match &options.url {
-            None => Connection::embed(options),
+            None => Connection::embed(options, &mut |_, _| {}),
             Some(url) => match url.strip_prefix("unix://") {
                 Some(path) => {
                     let token = options.token_file.as_deref().map(read_token).transpose()?;
@@ -90,24 +91,41 @@ impl Connection {
         }
     }
 
-    /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, in place of
-    /// [`Options::state_dir`].
+    /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, and what can be
+    /// destroyed of it (keys and snapshots) on another, in place of [`Options::state_dir`].
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    pub fn open_on(disk: impl Disk + Send + 'static, options: &Options) -> Result<Connection, Failure> {
-        Connection::around(Log::open_on(Box::new(disk), fresh_kernel)?, options)
+    pub fn open_on(
+        journal: impl Disk + Send + 'static,
+        vault: impl Disk + Send + 'static,
+        options: &Options,
+    ) -> Result<Connection, Failure> {
+        let recovered = recover::open_on(Box::new(journal), Box::new(vault), fresh_kernel, &mut |_, _| {})?;
+        Connection::around(recovered, options)
     }
 
-    fn embed(options: &Options) -> Result<Connection, Failure> {
-        let kernel_and_log = match &options.state_dir {
-            None => (fresh_kernel()?, Log::in_memory()),
-            Some(directory) => Log::open(directory, fresh_kernel)?,
+    /// [`open`](Self::open) that says how far it is where a journal has to be executed again.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_telling(options: &Options, progress: Progress<'_>) -> Result<Connection, Failure> {
+        match &options.url {
+            None => Connection::embed(options, progress),
+            Some(_) => Connection::open(options),
+        }
+    }
+
+    fn embed(options: &Options, progress: Progress<'_>) -> Result<Connection, Failure> {
+        let recovered = match &options.state_dir {
+            None => Recovered { kernel: fresh_kernel()?, log: Log::in_memory(), replayed: 0 },
+            Some(directory) => recover::open(directory, fresh_kernel, progress)?,
         };
-        Connection::around(kernel_and_log, options)
+        Connection::around(recovered, options)
     }
 
-    fn around((kernel, log): (Kernel, Log), options: &Options) -> Result<Connection, Failure> {
+    fn around(recovered: Recovered, options: &Options) -> Result<Connection, Failure> {
+        let Recovered { kernel, log, replayed } = recovered;
         let protected: Vec<PathBuf> = [&options.state_dir, &options.policy, &options.token_file]
             .into_iter()
             .flatten()
@@ -124,8 +142,12 @@ impl Connection {
             signer: Signer::open(options.state_dir.as_deref(), &kernel.run()).map_err(no_key)?,
         };
         let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
-        let driver = Driver::new(kernel, log, config);
+        let driver = Driver::new(kernel, log, replayed, config);
         driver.settle_unknown()?;
+        if replayed >= SNAPSHOT_ENTRIES {
+            // Without it the next start takes as long again, and nothing else.
+            let _ = driver.keep_snapshot();
+        }
         let connection = Connection::to(End::Embedded(Embedded::new(driver, keyring), Session::OWNER));
         connection.load_policy(options.policy.as_deref())?;
         Ok(connection)

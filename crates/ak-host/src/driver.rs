@@ -4,12 +4,14 @@
 
 use std::sync::{
     Arc, MutexGuard, OnceLock,
+    atomic::{AtomicU64, Ordering},
     mpsc::{Receiver, Sender, channel},
 };
 
+use ak_json::{Value, object};
 use ak_kernel::{
-    Asked, Code, Completion, Effect, Failure, Kernel, Outcome, Record, Reply, Request, Session, Step, Ticket,
-    Verdict, run_tool,
+    Asked, Code, Completion, Effect, Failure, Kernel, LogWork, Outcome, Record, Reply, Request, Session,
+    Step, SubjectId, Ticket, Verdict, run_tool,
 };
 use tokio::runtime::Runtime;
 
@@ -45,7 +47,12 @@ struct Shared {
     ledger: Ledger,
     config: HostConfig,
     runtime: OnceLock<Runtime>,
+    /// How many entries there were when the newest snapshot was kept.
+    snapshot_at: AtomicU64,
 }
+
+/// A snapshot is kept when a kernel is opened or closed, if it spares the next start so many entries.
+pub const SNAPSHOT_ENTRIES: u64 = 10_000;
 
 impl Drop for Shared {
     fn drop(&mut self) {
@@ -58,11 +65,14 @@ impl Drop for Shared {
 
 impl Driver {
     /// Takes a kernel whose records so far are in `log`.
-    pub(crate) fn new(kernel: Kernel, log: Log, config: HostConfig) -> Driver {
+    ///
+    /// `unsaved` of them are newer than the newest snapshot.
+    pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64, config: HostConfig) -> Driver {
+        let snapshot_at = AtomicU64::new(kernel.entries().saturating_sub(unsaved));
         let ledger = Ledger::new(kernel, log);
         // A new kernel's genesis is durable before anything else happens.
         ledger.commit();
-        Driver { shared: Arc::new(Shared { ledger, config, runtime: OnceLock::new() }) }
+        Driver { shared: Arc::new(Shared { ledger, config, runtime: OnceLock::new(), snapshot_at }) }
     }
 
     /// Makes a request and waits for its outcome.
@@ -83,6 +93,8 @@ impl Driver {
         let (sender, receiver) = channel();
         let admitted = self.shared.ledger.dispatch(session, &asked, sender);
         if let Err(failure) = admitted {
+            // That somebody was turned away may have been recorded.
+            self.shared.ledger.commit();
             // A log that was found damaged can still be verified; nothing else is possible.
             return match asked.request() {
                 Request::AuditVerify { .. } if failure.code == Code::LogCorrupt && session.is_owner() => {
@@ -122,23 +134,64 @@ impl Driver {
 
     /// Ends the kernel: later calls fail. What is under way is not waited for.
     pub fn close(&self) {
+        if self.entries().is_some_and(|entries| {
+            entries.saturating_sub(self.shared.snapshot_at.load(Ordering::Relaxed)) >= SNAPSHOT_ENTRIES
+        }) {
+            // Without it the next start takes longer, and nothing else.
+            let _ = self.keep_snapshot();
+        }
         self.shared.ledger.close();
     }
 
-    /// Completes what was under way when the kernel last stopped: nobody knows whether it happened.
+    /// How many entries there are, where they are kept on a disk.
+    fn entries(&self) -> Option<u64> {
+        let durable = self.shared.ledger.log().is_ok_and(|log| log.is_durable());
+        let state = self.state().ok().filter(|state| durable && state.stopped.is_none())?;
+        Some(state.kernel.entries())
+    }
+
+    /// Keeps a snapshot of the state, from which the kernel starts next time.
+    ///
+    /// # Errors
+    /// When the disk fails or is full; the kernel goes on without.
+    pub(crate) fn keep_snapshot(&self) -> Result<(), Failure> {
+        self.shared.ledger.keep_snapshot(None)?;
+        let entries = self.state()?.kernel.entries();
+        self.shared.snapshot_at.store(entries, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Completes what was under way when the kernel last stopped: an erasure is brought to its end; of anything else nobody
+    /// knows whether it happened.
+    ///
+    /// # Errors
+    /// When an erasure cannot be brought to its end.
     pub(crate) fn settle_unknown(&self) -> Result<(), Failure> {
-        let tickets = self.state()?.kernel.tickets();
-        for ticket in tickets {
+        let (unfinished, tickets) = {
+            let state = self.state()?;
+            (state.kernel.unfinished(), state.kernel.tickets())
+        };
+        for (ticket, effect) in &unfinished {
+            if let Effect::Log(LogWork::Erase { subject, objects }) = effect {
+                let done = self.erase(*subject, *objects)?;
+                self.finish(*ticket, Completion::Value(done));
+            }
+        }
+        for ticket in tickets.into_iter().filter(|ticket| unfinished.iter().all(|(done, _)| done != ticket)) {
             self.finish(ticket, Completion::Unknown);
         }
         Ok(())
     }
 
+    /// Makes what is about a subject unreadable for good.
+    fn erase(&self, subject: SubjectId, objects: u64) -> Result<Value, Failure> {
+        self.shared.ledger.keep_snapshot(Some(subject))?;
+        Ok(object! { "objects": objects })
+    }
+
     /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
-        let unreadable =
-            |error: ak_audit::JournalError| Failure::new(Code::Io, format!("the journal: {error}"));
-        self.shared.ledger.log()?.records().map_err(unreadable)
+        self.shared.ledger.log()?.records()
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
@@ -154,6 +207,11 @@ impl Driver {
                 self.finish(ticket, completion);
             }
             Effect::RunTool { tool, input, limits } => self.finish(ticket, run_tool(&tool, &input, limits)),
+            Effect::Log(LogWork::Erase { subject, objects }) => match self.erase(subject, objects) {
+                Ok(done) => self.finish(ticket, Completion::Value(done)),
+                // The kernel has stopped, and said so to whoever waits.
+                Err(_) => {}
+            },
             Effect::Log(work) => {
                 let done = attest::perform(|| self.shared.ledger.log(), &self.shared.config.signer, work);
                 let failed = |failure: Failure| Completion::failed(failure.code, failure.message);

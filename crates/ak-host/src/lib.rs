@@ -21,6 +21,8 @@
 //! | `commit` | group commit: one sync for all who wait |
 //! | `attest` | verdicts on the log, checkpoints, proofs |
 //! | `log`, `disk` | records, in memory or in a journal on disk |
+//! | `vault` | the keys of bodies, and snapshots: what an erasure destroys |
+//! | `recover` | from a state directory back to a kernel |
 //! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
 //! | `files` | file effects, beneath the granted root |
 //! | `http`, `infer` | HTTP and model calls |
@@ -39,19 +41,22 @@ mod http;
 mod infer;
 mod keyring;
 mod log;
+mod recover;
 mod secret;
 mod server;
+mod vault;
 mod wire;
 
 pub use attest::CHECKPOINT_KEY;
 pub use connection::{Connection, Options, policy_request};
 pub use disk::FileDisk;
-pub use driver::Driver;
+pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use files::LIST_ENTRIES_MAX;
 pub use http::{CONNECT_TIMEOUT_MS, REDIRECTS_MAX};
 pub use infer::BYTES_PER_TOKEN;
 pub use keyring::KEYS_FILE;
-pub use log::{JOURNAL_DIRECTORY, MEMORY_LOG_BYTES_MAX, read_journal};
+pub use log::MEMORY_LOG_BYTES_MAX;
+pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
 pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, GUEST, Server, owner_token};
 
 pub use {ak_json, ak_kernel};

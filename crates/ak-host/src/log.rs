@@ -1,25 +1,19 @@
-//! Where records are kept: in memory, or in a journal on disk.
+//! Where records are kept: in memory, or in a journal on disk with their bodies sealed.
 
-use std::path::Path;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ak_audit::{
-    Disk, Hash, Journal, JournalError, Missing, ProofError,
-    journal::{self, Genesis},
-};
-use ak_json::{Value, object};
-use ak_kernel::{Code, Failure, Kernel, Record, Replay, SEMANTICS_VERSION, Tools};
+use ak_audit::{Disk, Hash, Journal, JournalError, Missing, ProofError, seal::SealError};
+use ak_json::Value;
+use ak_kernel::{Code, Failure, Record, SubjectId};
 
 use crate::{
     attest::{Anchor, Followed},
-    clock,
-    disk::FileDisk,
+    vault::Vault,
 };
 
 /// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
 pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
-/// The journal's place in the state directory.
-pub const JOURNAL_DIRECTORY: &str = "journal";
 
 /// Whatever disk a journal stands on.
 pub(crate) type BoxedDisk = Box<dyn Disk + Send>;
@@ -27,69 +21,34 @@ pub(crate) type BoxedDisk = Box<dyn Disk + Send>;
 /// The records of one kernel, in order.
 pub(crate) enum Log {
     /// They end with the process.
-    Memory(ak_audit::Log),
+    Memory(Box<Memory>),
     /// They are synced before anything rests on them.
-    Durable(Box<Journal<BoxedDisk>>),
+    Durable(Box<Durable>),
     /// What was found on disk is damaged or does not follow: nothing is added to it.
     Damaged { followed: u64, first_bad: u64, reason: String },
     /// The kernel is closed.
     Closed,
 }
 
+/// A log in memory. Nobody but this process reads it, so its bodies are open, and an erased one is emptied.
+pub(crate) struct Memory {
+    log: ak_audit::Log,
+    /// Whom the records kept are about.
+    subjects: VecDeque<Vec<SubjectId>>,
+    /// The snapshot of the last erasure, and the entry that it belongs to.
+    snapshot: Option<(u64, Vec<u8>)>,
+}
+
+/// A journal, and the keys of its bodies.
+pub(crate) struct Durable {
+    pub(crate) journal: Journal<BoxedDisk>,
+    pub(crate) vault: Vault,
+}
+
 impl Log {
     pub(crate) fn in_memory() -> Log {
-        Log::Memory(ak_audit::Log::new(MEMORY_LOG_BYTES_MAX))
-    }
-
-    /// Opens the journal beneath `directory` and re-executes it; `fresh` makes the kernel of a new journal.
-    ///
-    /// # Errors
-    /// When the directory cannot be used, or another kernel uses it.
-    pub(crate) fn open(
-        directory: &Path,
-        fresh: impl FnOnce() -> Result<Kernel, Failure>,
-    ) -> Result<(Kernel, Log), Failure> {
-        let within = |error: String| {
-            Failure::new(Code::Io, format!("state directory {}: {error}", directory.display()))
-        };
-        let disk =
-            FileDisk::new(&directory.join(JOURNAL_DIRECTORY)).map_err(|error| within(error.to_string()))?;
-        Log::open_on(Box::new(disk), fresh).map_err(|failure| within(failure.message))
-    }
-
-    /// Opens the journal on a disk and re-executes it; `fresh` makes the kernel of a new journal.
-    ///
-    /// # Errors
-    /// When the disk cannot be used, or another kernel uses it.
-    pub(crate) fn open_on(
-        disk: BoxedDisk,
-        fresh: impl FnOnce() -> Result<Kernel, Failure>,
-    ) -> Result<(Kernel, Log), Failure> {
-        let unusable = |error: String| Failure::new(Code::Io, error);
-        let entropy = clock::now().map_err(|error| unusable(error.to_string()))?.entropy;
-        let mut genesis =
-            Genesis { id: [0; 16], meta: object! { "semantics": SEMANTICS_VERSION }.to_json().into_bytes() };
-        for (to, from) in genesis.id.iter_mut().zip(entropy) {
-            *to = from;
-        }
-        let opened = Journal::open(disk, &genesis, journal::Options::default(), &[]);
-        let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
-        if report.size == 0 && report.first_bad.is_none() {
-            return Ok((fresh()?, Log::Durable(Box::new(journal))));
-        }
-        let (replay, wrong) = re_execute(&journal, Tools::Recorded);
-        let damage = report
-            .first_bad
-            .map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
-        let followed = replay.entries();
-        let kernel = match replay.finish() {
-            Ok(kernel) => kernel,
-            Err(_) => fresh()?,
-        };
-        Ok(match wrong.or(damage) {
-            None => (kernel, Log::Durable(Box::new(journal))),
-            Some((first_bad, reason)) => (kernel, Log::Damaged { followed, first_bad, reason }),
-        })
+        let log = ak_audit::Log::new(MEMORY_LOG_BYTES_MAX);
+        Log::Memory(Box::new(Memory { log, subjects: VecDeque::new(), snapshot: None }))
     }
 
     /// Why nothing can be recorded, if nothing can.
@@ -109,16 +68,13 @@ impl Log {
     /// Makes records durable; `expected` more bytes of records have been promised room.
     pub(crate) fn append(&mut self, new: Vec<Record>, expected: u64) -> Result<(), JournalError> {
         match self {
-            Log::Memory(log) => {
-                new.into_iter().try_for_each(|record| log.append(record.leaf, record.body).map(|_| ()))?;
-                Ok(())
-            }
-            Log::Durable(journal) => {
-                let entries =
-                    new.into_iter().map(|record| ak_audit::Record { entry: record.leaf, body: record.body });
+            Log::Memory(memory) => new.into_iter().try_for_each(|record| memory.append(record)),
+            Log::Durable(durable) => {
+                let entries = durable.sealed(&new)?;
+                let journal = &mut durable.journal;
                 // Room was found before anything was dispatched; that a segment ends here takes none of it away.
                 journal.expect(expected);
-                journal.append_reserved(&entries.collect::<Vec<_>>())?;
+                journal.append_reserved(&entries)?;
                 journal.sync().map(|_| ())
             }
             Log::Damaged { .. } | Log::Closed => Err(JournalError::ReadOnly),
@@ -128,7 +84,9 @@ impl Log {
     /// For how many bytes of records there is room without asking the disk for more.
     pub(crate) fn room(&self) -> u64 {
         match self {
-            Log::Durable(journal) => journal.room(),
+            // Without room for keys there is none for anything.
+            Log::Durable(durable) if !durable.vault.has_room() => 0,
+            Log::Durable(durable) => durable.journal.room(),
             Log::Memory(_) | Log::Damaged { .. } | Log::Closed => u64::MAX,
         }
     }
@@ -136,17 +94,59 @@ impl Log {
     /// Asks the disk for room for so many bytes of records.
     pub(crate) fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
         match self {
-            Log::Durable(journal) => journal.make_room(bytes),
+            Log::Durable(durable) => {
+                durable.vault.reserve()?;
+                durable.journal.make_room(bytes)
+            }
             Log::Memory(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
     }
 
-    /// Every record that is kept.
-    pub(crate) fn records(&self) -> Result<Vec<Record>, JournalError> {
+    /// Every record that is kept. A body that was erased is empty.
+    pub(crate) fn records(&self) -> Result<Vec<Record>, Failure> {
         match self {
-            Log::Memory(log) => Ok(log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect()),
-            Log::Durable(journal) => read(journal),
+            Log::Memory(memory) => {
+                Ok(memory.log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect())
+            }
+            Log::Durable(durable) => durable.records(0).collect(),
             Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
+        }
+    }
+
+    /// The snapshots that are kept, by the entries that they belong to.
+    pub(crate) fn snapshots(&self) -> BTreeMap<u64, Vec<u8>> {
+        match self {
+            Log::Memory(memory) => memory.snapshot.iter().cloned().collect(),
+            Log::Durable(durable) => durable.vault.all_snapshots(),
+            Log::Damaged { .. } | Log::Closed => BTreeMap::new(),
+        }
+    }
+
+    /// Keeps the snapshot that belongs to entry `seq`, which is durable.
+    pub(crate) fn keep_snapshot(&mut self, seq: u64, snapshot: Vec<u8>) -> Result<(), Failure> {
+        match self {
+            Log::Memory(memory) => {
+                memory.snapshot = Some((seq, snapshot));
+                Ok(())
+            }
+            Log::Durable(durable) => durable.vault.keep(seq, &snapshot).map_err(unkept),
+            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// Makes what is about a subject unreadable for good, once the snapshot of entry `seq` is kept: the bodies, and
+    /// every snapshot before that one.
+    pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<(), Failure> {
+        match self {
+            Log::Memory(memory) => {
+                memory.erase(subject);
+                Ok(())
+            }
+            Log::Durable(durable) => {
+                let vault = &mut durable.vault;
+                vault.drop_snapshots_below(seq).and_then(|()| vault.destroy(subject)).map_err(unkept)
+            }
+            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
 
@@ -166,8 +166,8 @@ impl Log {
     /// How many entries there are, and the root over them.
     pub(crate) fn tree_head(&self) -> Result<(u64, Hash), Failure> {
         match self {
-            Log::Memory(log) => Ok((log.len(), log.root())),
-            Log::Durable(journal) => Ok((journal.len(), journal.root())),
+            Log::Memory(memory) => Ok((memory.log.len(), memory.log.root())),
+            Log::Durable(durable) => Ok((durable.journal.len(), durable.journal.root())),
             Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
@@ -175,8 +175,8 @@ impl Log {
     /// The root over the first `size` entries.
     pub(crate) fn root_at(&self, size: u64) -> Result<Hash, Failure> {
         let root = match self {
-            Log::Memory(log) => log.tree().root_at(size),
-            Log::Durable(journal) => journal.root_at(size),
+            Log::Memory(memory) => memory.log.tree().root_at(size),
+            Log::Durable(durable) => durable.journal.root_at(size),
             Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
         };
         root.map_err(unprovable)
@@ -185,8 +185,8 @@ impl Log {
     /// Proves that an entry stands among the first `size`.
     pub(crate) fn inclusion_proof(&self, seq: u64, size: u64) -> Result<Vec<Hash>, Failure> {
         let path = match self {
-            Log::Memory(log) => log.inclusion_proof(seq, size),
-            Log::Durable(journal) => journal.inclusion_proof(seq, size),
+            Log::Memory(memory) => memory.log.inclusion_proof(seq, size),
+            Log::Durable(durable) => durable.journal.inclusion_proof(seq, size),
             Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
         };
         path.map_err(unprovable)
@@ -196,8 +196,8 @@ impl Log {
     pub(crate) fn entry(&self, seq: u64) -> Result<Arc<[u8]>, Failure> {
         let missing = |missing: Missing| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
         match self {
-            Log::Memory(log) => log.get(seq).map(|kept| kept.entry.clone()).map_err(missing),
-            Log::Durable(journal) => match journal.record(seq) {
+            Log::Memory(memory) => memory.log.get(seq).map(|kept| kept.entry.clone()).map_err(missing),
+            Log::Durable(durable) => match durable.journal.record(seq) {
                 Ok(kept) => Ok(kept.entry),
                 Err(JournalError::Missing(reason)) => Err(missing(reason)),
                 Err(error) => Err(Failure::new(Code::Io, error.to_string())),
@@ -210,61 +210,78 @@ impl Log {
         self.refusal().unwrap_or_else(|| Failure::new(Code::NotConfigured, "there is no log"))
     }
 
+    pub(crate) const fn is_durable(&self) -> bool {
+        matches!(self, Log::Durable(_))
+    }
+
     /// Lets go of the journal, so that it can be opened again.
     pub(crate) fn close(&mut self) {
         *self = Log::Closed;
     }
 }
 
-fn read(journal: &Journal<impl Disk>) -> Result<Vec<Record>, JournalError> {
-    let records = journal.records(0..u64::MAX);
-    records.map(|found| found.map(|(seq, kept)| record(seq, kept))).collect()
+impl Memory {
+    fn append(&mut self, record: Record) -> Result<(), JournalError> {
+        self.log.append(record.leaf, record.body)?;
+        self.subjects.push_back(record.subjects);
+        let kept = usize::try_from(self.log.len() - self.log.pruned_below()).unwrap_or(usize::MAX);
+        while self.subjects.len() > kept {
+            self.subjects.pop_front();
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, subject: SubjectId) {
+        let first = self.log.pruned_below();
+        let about = self.subjects.iter().enumerate().filter(|(_, subjects)| subjects.contains(&subject));
+        for (index, _) in about {
+            self.log.erase_body(first + index as u64);
+        }
+    }
 }
 
+impl Durable {
+    /// The records as they go to the disk, their bodies sealed.
+    fn sealed(&mut self, new: &[Record]) -> Result<Vec<ak_audit::Record>, JournalError> {
+        self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
+        let sealed = new.iter().map(|record| {
+            let body = self.vault.seal(&record.subjects, record.hash.as_bytes(), &record.body);
+            let body = body.map_err(|error| ak_audit::DiskError::Failed(error.to_string()))?;
+            Ok(ak_audit::Record { entry: record.leaf.clone(), body: body.into() })
+        });
+        sealed.collect()
+    }
+
+    /// The records from `first` on, their bodies opened; one that was erased is empty.
+    pub(crate) fn records(&self, first: u64) -> impl Iterator<Item = Result<Record, Failure>> {
+        self.journal.records(first..u64::MAX).map(|found| {
+            let (seq, kept) =
+                found.map_err(|error| Failure::new(Code::Io, format!("the journal: {error}")))?;
+            let leaf = ak_audit::leaf_hash(&kept.entry);
+            let body: Arc<[u8]> = match self.vault.open_body(&leaf, &kept.body) {
+                Ok(body) => body.into(),
+                Err(SealError::Erased { .. }) => Arc::default(),
+                Err(error) => {
+                    return Err(Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}"))
+                        .with("first_bad", seq));
+                }
+            };
+            Ok(record(seq, ak_audit::Record { entry: kept.entry, body }))
+        })
+    }
+}
+
+/// A record as it comes back. Whom it is about, only its keys tell.
 fn record(seq: u64, kept: ak_audit::Record) -> Record {
     let hash = ak_audit::leaf_hash(&kept.entry).into();
-    Record { seq, leaf: kept.entry, hash, body: kept.body }
+    Record { seq, leaf: kept.entry, hash, body: kept.body, subjects: Vec::new() }
 }
 
 fn unprovable(error: ProofError) -> Failure {
     Failure::new(Code::NotFound, error.to_string())
 }
 
-/// Feeds a whole journal to a new kernel. Gives the first entry that does not follow, and why.
-fn re_execute(journal: &Journal<impl Disk>, tools: Tools) -> (Replay, Option<(u64, String)>) {
-    let mut replay = Replay::new(tools);
-    for found in journal.records(0..u64::MAX) {
-        let fed = match found {
-            Ok((_, record)) => {
-                replay.feed(&record.entry, &record.body).map_err(|error| (error.seq, error.reason))
-            }
-            Err(error) => Err((replay.entries(), error.to_string())),
-        };
-        if let Err(wrong) = fed {
-            return (replay, Some(wrong));
-        }
-    }
-    (replay, None)
-}
-
-/// Reads the journal in a state directory, without taking it from a kernel that uses it.
-///
-/// # Errors
-/// When there is none, or it is damaged.
-pub fn read_journal(directory: &Path) -> Result<Vec<Record>, Failure> {
-    let unusable =
-        |code, error: String| Failure::new(code, format!("state directory {}: {error}", directory.display()));
-    let journal_directory = directory.join(JOURNAL_DIRECTORY);
-    if !journal_directory.is_dir() {
-        return Err(unusable(Code::NotFound, String::from("holds no journal")));
-    }
-    let disk = FileDisk::new(&journal_directory).map_err(|error| unusable(Code::Io, error.to_string()))?;
-    let opened = Journal::open_read_only(disk, &[]).map_err(|error| unusable(Code::Io, error.to_string()))?;
-    let Some((journal, report)) = opened else {
-        return Err(unusable(Code::NotFound, String::from("holds no journal")));
-    };
-    if let Some(first_bad) = report.first_bad {
-        return Err(unusable(Code::LogCorrupt, format!("the journal is damaged from entry {first_bad} on")));
-    }
-    read(&journal).map_err(|error| unusable(Code::Io, error.to_string()))
+fn unkept(error: ak_audit::DiskError) -> Failure {
+    let code = if error == ak_audit::DiskError::Full { Code::LogFull } else { Code::Io };
+    Failure::new(code, format!("the snapshot of the state: {error}"))
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ak_audit::{Disk, DiskError};
-use ak_host::ak_kernel::{Code, Reply, Request, ak_heap::Content, ak_json::object};
+use ak_host::ak_kernel::{Code, Failure, Reply, Request, ak_heap::Content, ak_json::object};
 use ak_host::{Connection, FileDisk, Options};
 
 use support::Scratch;
@@ -82,8 +82,13 @@ impl Disk for FaultyDisk {
 }
 
 fn open(scratch: &Scratch, faults: &Faults) -> Connection {
+    try_open(scratch, faults).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn try_open(scratch: &Scratch, faults: &Faults) -> Result<Connection, Failure> {
     let disk = FaultyDisk(FileDisk::new(&scratch.join("journal")).unwrap(), faults.clone());
-    Connection::open_on(disk, &Options::default()).unwrap()
+    let vault = FileDisk::new(&scratch.join("vault")).unwrap();
+    Connection::open_on(disk, vault, &Options::default())
 }
 
 fn alloc(kernel: &Connection, text: &str) -> Result<(), Code> {
@@ -176,7 +181,6 @@ fn a_failed_sync_stops_the_kernel_until_it_is_opened_again() {
 fn a_journal_has_one_writer() {
     let (scratch, faults) = (Scratch::new("lock"), Faults::default());
     let _first = open(&scratch, &faults);
-    let disk = FaultyDisk(FileDisk::new(&scratch.join("journal")).unwrap(), faults);
-    let second = Connection::open_on(disk, &Options::default());
+    let second = try_open(&scratch, &faults);
     assert_eq!(second.err().map(|failure| failure.code), Some(Code::Io));
 }

@@ -118,7 +118,7 @@ fn keys_outlive_a_restart_and_are_in_no_journal() {
     let keys = state.join(KEYS_FILE);
     assert_eq!(std::fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
     let key = std::fs::read_to_string(&keys).unwrap().trim().split_once(' ').unwrap().1.to_owned();
-    for record in read_journal(&state).unwrap() {
+    for record in read_journal(&state).unwrap().records {
         let body = String::from_utf8_lossy(&record.body);
         assert!(!body.contains(&key) && !body.contains(&token), "{body}");
     }

@@ -16,7 +16,7 @@
 //! let journal: Vec<_> = core::iter::from_fn(|| kernel.poll_record()).collect();
 //!
 //! let mut console = String::new();
-//! assert_eq!(run(&stream::encode(&journal), &mut console), ExitCode::Success);
+//! assert_eq!(run(&stream::encode(&journal, &Default::default()), &mut console), ExitCode::Success);
 //! assert!(console.contains(&kernel.head().to_string()));
 //! ```
 

@@ -1,6 +1,7 @@
 //! The image's whole work: what it prints for a journal, on the host and, where `AK_IMAGE` names a built image, in QEMU.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, process};
@@ -27,7 +28,7 @@ impl Host {
 
     /// Dispatches one request and drives it to its reply.
     fn ask(&mut self, at: u64, request: Request) -> Result<Reply, ak_kernel::Failure> {
-        self.kernel.dispatch(now(at), Session::OWNER, request);
+        self.kernel.dispatch(now(at), Session::OWNER, request)?;
         self.settle(at).pop().unwrap()
     }
 
@@ -94,19 +95,23 @@ fn console(journal: &[u8]) -> (ExitCode, Vec<Value>) {
 #[test]
 fn a_journal_that_follows_is_printed_and_succeeds() {
     let mut host = session();
-    let (code, lines) = console(&stream::encode(&host.journal));
+    let (code, lines) = console(&stream::encode(&host.journal, &BTreeMap::new()));
     assert_eq!(code, ExitCode::Success, "{lines:?}");
     let (last, replies) = lines.split_last().unwrap();
     assert_eq!(replies.len(), 6);
     assert!(replies.iter().any(|reply| reply.to_json().contains("8.25")));
     let head = host.kernel.head().to_string();
     let state = host.kernel.state_digest().to_string();
-    assert_eq!(last, &object! { "entries": host.journal.len(), "head": head, "state": state });
+    let entries = host.journal.len();
+    let expected = object! {
+        "entries": entries, "follows": entries, "opaque": 0, "head": head, "state": state,
+    };
+    assert_eq!(last, &expected);
 }
 
 #[test]
 fn a_journal_that_does_not_follow_fails_where_it_is_wrong() {
-    let journal = stream::encode(&session().journal);
+    let journal = stream::encode(&session().journal, &BTreeMap::new());
     let fails = |journal: &[u8], what: &str| {
         let (code, lines) = console(journal);
         assert_eq!(code, ExitCode::Failure);
@@ -114,7 +119,7 @@ fn a_journal_that_does_not_follow_fails_where_it_is_wrong() {
         assert!(error.contains(what), "{error}");
     };
     fails(b"", "not a journal");
-    fails(b"AKJRNL02", "not a journal");
+    fails(b"AKJRNL01", "not a journal");
     fails(&journal[..8], "empty");
     fails(&journal[..journal.len() - 1], "not a journal stream from byte");
     fails(&forge(journal), "is wrong");
@@ -166,7 +171,7 @@ fn the_metal_prints_what_the_host_prints() {
         println!("skipped: AK_IMAGE names no image");
         return;
     };
-    let journal = stream::encode(&session().journal);
+    let journal = stream::encode(&session().journal, &BTreeMap::new());
     for journal in [journal.clone(), forge(journal), b"no journal".to_vec()] {
         let mut expected = String::new();
         let code = run(&journal, &mut expected);

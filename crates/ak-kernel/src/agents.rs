@@ -2,7 +2,7 @@
 
 use alloc::{format, vec::Vec};
 
-use ak_json::{Object, Text, Value, object};
+use ak_json::{Object, Text, Value, array, object};
 use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
 use ak_policy::{
     Charge, LimitError, LimitReservation, LimitTable, Policy, Target, capability::CapReservation,
@@ -11,6 +11,7 @@ use ak_policy::{
 use crate::{
     capability::Holdings,
     code::Code,
+    fields::{FieldError, Fields},
     reply::{Denial, Failure},
     session::Session,
     time::Time,
@@ -295,6 +296,69 @@ impl Agents {
             "agents": rows.collect::<Vec<Value>>(), "limits": self.limits.to_value(),
             "capabilities": self.holdings.to_value(),
         }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Agents, FieldError> {
+        let mut fields = Fields::new("agents", value)?;
+        let mut list = Vec::new();
+        for row in fields.items("agents")?.iter() {
+            let mut fields = Fields::new("agents.agents", row)?;
+            let ledger = Ledger::from_value(&fields.value("ledger")?);
+            list.push(Agent {
+                name: fields.text("name")?,
+                ledger: ledger.map_err(|error| fields.error("ledger", format!("{error}")))?,
+                since: Time::from_micros(fields.u64("since")?),
+                last_denial: fields.optional("last_denial").as_ref().map(Denial::from_value).transpose()?,
+            });
+            fields.finish()?;
+        }
+        let limits = LimitTable::from_value(&fields.value("limits")?);
+        let limits = limits.map_err(|error| fields.error("limits", format!("{error}")))?;
+        let holdings = Holdings::from_value(&fields.value("capabilities")?)?;
+        fields.finish()?;
+        match list.first() {
+            Some(main) if *main.name == *MAIN => Ok(Agents { list, limits, holdings }),
+            Some(_) | None => Err(FieldError::new("agents.agents", "does not begin with the root agent")),
+        }
+    }
+}
+
+/// A hold in a snapshot: the ids of its claims.
+impl Hold {
+    pub(crate) fn to_value(&self) -> Value {
+        let parts = self.parts.iter().map(|(session, part)| array![u64::from(session.number()), part.id()]);
+        let limits = self.limits.iter().map(|limit| Value::from(limit.id()));
+        let capabilities = self.capabilities.iter().map(CapReservation::to_value);
+        object! {
+            "parts": parts.collect::<Vec<Value>>(), "limits": limits.collect::<Vec<Value>>(),
+            "capabilities": capabilities.collect::<Vec<Value>>(),
+        }
+    }
+}
+
+impl Agents {
+    /// Takes up again what a snapshot says was held.
+    pub(crate) fn hold_again(&self, value: &Value) -> Result<Hold, FieldError> {
+        let mut fields = Fields::new("hold", value)?;
+        let mut hold = Hold::default();
+        for part in fields.items("parts")?.iter() {
+            let number = |index| part.as_array()?.iter().nth(index)?.as_u64();
+            let session = number(0).and_then(|number| u32::try_from(number).ok()).map(Session::from_number);
+            let claim = session
+                .and_then(|session| Some((session, self.get(session)?.ledger.reservation(number(1)?)?)));
+            hold.parts.push(claim.ok_or_else(|| fields.error("parts", "names no open reservation"))?);
+        }
+        for limit in fields.items("limits")?.iter() {
+            let claim = limit.as_u64().and_then(|id| self.limits.reservation(id));
+            hold.limits.push(claim.ok_or_else(|| fields.error("limits", "names no open reservation"))?);
+        }
+        for capability in fields.items("capabilities")?.iter() {
+            let claim = self.holdings.reservation(capability);
+            hold.capabilities
+                .push(claim.ok_or_else(|| fields.error("capabilities", "names no open reservation"))?);
+        }
+        fields.finish()?;
+        Ok(hold)
     }
 }
 

@@ -75,7 +75,8 @@ impl Kernel {
             | Request::Http(_)
             | Request::AuditVerify { .. }
             | Request::Commit
-            | Request::AuditProof { .. } => Err(Failure::new(Code::Io, "this request needs the host")),
+            | Request::AuditProof { .. }
+            | Request::Erase { .. } => Err(Failure::new(Code::Io, "this request needs the host")),
         }
     }
 

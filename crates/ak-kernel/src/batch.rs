@@ -76,6 +76,11 @@ impl Part {
         }
     }
 
+    /// The object that it names, if that was there before the batch.
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        self.existing().map(|(_, handle)| handle)
+    }
+
     /// The object that must be the session's own, if it was there before the batch.
     fn existing(&self) -> Option<(Action, Handle)> {
         match self {

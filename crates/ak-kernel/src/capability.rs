@@ -13,7 +13,13 @@ use ak_policy::{
     capability::{Authority, CapDenial, CapId, CapReservation, CapTable, Caveat, DeriveError},
 };
 
-use crate::{code::Code, presented::Presented, reply::Failure, session::Session};
+use crate::{
+    code::Code,
+    fields::{FieldError, Fields},
+    presented::Presented,
+    reply::Failure,
+    session::Session,
+};
 
 /// What a permitted request rests on beside the policy.
 #[derive(Clone, Debug, Default)]
@@ -226,9 +232,40 @@ impl Holdings {
             object! { "agent": u64::from(agent.number()), "grants": grants }
         });
         object! {
-            "table": self.table.digest().to_string(), "root": self.root.map(CapId::to_u64),
+            "table": self.table.to_value(), "root": self.root.map(CapId::to_u64),
             "held": held.collect::<Vec<Value>>(), "own": own.collect::<Vec<Value>>(),
         }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Holdings, FieldError> {
+        let mut fields = Fields::new("capabilities", value)?;
+        let table = CapTable::from_value(&fields.value("table")?);
+        let table = table.map_err(|error| fields.error("table", format!("{error}")))?;
+        let mut held = BTreeMap::new();
+        for row in fields.items("held")?.iter() {
+            let mut fields = Fields::new("capabilities.held", row)?;
+            let id = CapId::from_u64(fields.u64("id")?);
+            held.insert(id, Held { holder: fields.session("holder")?, name: fields.text("name")? });
+            fields.finish()?;
+        }
+        let mut own = BTreeMap::new();
+        for row in fields.items("own")?.iter() {
+            let mut fields = Fields::new("capabilities.own", row)?;
+            let grants = fields.items("grants")?;
+            let grants: Option<Vec<CapId>> =
+                grants.iter().map(|id| id.as_u64().map(CapId::from_u64)).collect();
+            let grants = grants.ok_or_else(|| fields.error("grants", "expected numbers"))?;
+            own.insert(fields.session("agent")?, grants);
+            fields.finish()?;
+        }
+        let root = fields.optional_u64("root")?.map(CapId::from_u64);
+        fields.finish()?;
+        Ok(Holdings { table, root, held, own })
+    }
+
+    /// Takes up again what a snapshot says was set aside.
+    pub(crate) fn reservation(&self, value: &Value) -> Option<CapReservation> {
+        self.table.reservation(value).ok()
     }
 }
 

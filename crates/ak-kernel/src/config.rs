@@ -29,6 +29,19 @@ pub struct Config {
     pub history_bytes_max: u64,
     /// Longest answer of an HTTP server or a model, in bytes.
     pub response_bytes_max: u64,
+    /// How many requests of one agent are heard a second. What is above is turned away with RATE_LIMIT, as with the other
+    /// rates here; the owner is always heard.
+    pub requests_per_second: u64,
+    /// How many may come at once.
+    pub requests_burst: u64,
+    /// How many refused requests of one agent are recorded a second.
+    pub refusals_per_second: u64,
+    /// How many may come at once.
+    pub refusals_burst: u64,
+    /// How many bytes of journal one agent's requests may take a second.
+    pub journal_bytes_per_second: u64,
+    /// How many they may take at once.
+    pub journal_bytes_burst: u64,
     /// Most fuel for one tool call.
     pub tool_fuel_max: u64,
     /// Most linear memory for one tool call, in bytes.
@@ -74,6 +87,12 @@ config! {
     effects_max = 4096;
     history_bytes_max = 64 << 20;
     response_bytes_max = 10 << 20;
+    requests_per_second = 20_000;
+    requests_burst = 100_000;
+    refusals_per_second = 100;
+    refusals_burst = 10_000;
+    journal_bytes_per_second = 16 << 20;
+    journal_bytes_burst = 512 << 20;
     tool_fuel_max = 500_000_000;
     tool_memory_bytes_max = 64 << 20;
     tool_output_bytes_max = 4 << 20;

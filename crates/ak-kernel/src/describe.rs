@@ -69,6 +69,7 @@ pub(crate) fn decision(request: &Request, ruling: &Ruling, reply: Option<&Value>
         | Request::AuditQuery(_)
         | Request::AuditVerify { .. }
         | Request::Commit
+        | Request::Erase { .. }
         | Request::ToolRegister { .. }
         | Request::ToolList => Object::new(),
     };

@@ -12,6 +12,7 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     reply::{Failure, HttpResponse},
     request::Request,
+    subject::SubjectId,
 };
 
 /// Names one effect under way. Single-use: the completion that ends the effect ends the ticket.
@@ -101,6 +102,24 @@ pub enum LogWork {
         /// Whether its bytes are given too.
         with_entry: bool,
     },
+    /// Make what is recorded about a subject unreadable for good. The kernel has forgotten it already: first keep a
+    /// snapshot, then destroy the subject's key, older snapshots with it.
+    Erase {
+        /// Whose key.
+        subject: SubjectId,
+        /// How many objects went; for the answer.
+        objects: u64,
+    },
+}
+
+impl LogWork {
+    /// Of an erasure: whose key, and how many objects went.
+    pub(crate) const fn erasing(&self) -> Option<(SubjectId, u64)> {
+        match self {
+            Self::Erase { subject, objects } => Some((*subject, *objects)),
+            Self::Verify { .. } | Self::Checkpoint | Self::Prove { .. } => None,
+        }
+    }
 }
 
 /// What to do with a file.
@@ -218,7 +237,10 @@ impl Completion {
                 let of_files = matches!(request, Request::FsList { .. } | Request::FsStat { .. });
                 let of_log = matches!(
                     request,
-                    Request::AuditVerify { .. } | Request::Commit | Request::AuditProof { .. }
+                    Request::AuditVerify { .. }
+                        | Request::Commit
+                        | Request::AuditProof { .. }
+                        | Request::Erase { .. }
                 );
                 of_files || of_log
             }

@@ -83,6 +83,7 @@ impl Kernel {
             | Request::AuditVerify { .. }
             | Request::Commit
             | Request::AuditProof { .. }
+            | Request::Erase { .. }
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Vec::new(),
@@ -118,15 +119,9 @@ impl Kernel {
     ) -> Result<Next, Failure> {
         let Granted { request, target, root, hold } = permit.exercise();
         let under_way = |request: Request, hold: Hold| UnderWay {
-            session,
-            request,
             presented: presented.clone(),
             target: target_text.clone(),
-            hold,
-            url: None,
-            tokens: 0,
-            tokens_max: 0,
-            aborted: None,
+            ..UnderWay::new(session, request, hold)
         };
         let effects_max = self.config.effects_max;
         if request.is_effect() && self.under_way.len() as u64 >= effects_max {
@@ -207,6 +202,7 @@ impl Kernel {
                 let work = LogWork::Prove { seq: *seq, with_entry: session.is_owner() };
                 Ok(Next::Effect(Effect::Log(work), Box::new(under_way(request.clone(), hold))))
             }
+            (Request::Erase { subject }, _) => self.erase(session, subject, hold),
             (_, _) => {
                 let reply = self.answer(session, presented.as_ref(), request);
                 match &reply {

@@ -2,8 +2,10 @@
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use ak_json::{Object, Text, Value};
+use ak_json::{Array, Digest, Object, Text, Value};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::session::Session;
 
 /// Why an object was refused: which member, and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +106,42 @@ impl<'a> Fields<'a> {
                 Err(_) => Err(self.error(name, "expected base64url without padding")),
             },
         }
+    }
+
+    /// The members of a member that is an object.
+    pub(crate) fn members(&mut self, name: &'static str) -> Result<Object, FieldError> {
+        match self.value(name)? {
+            Value::Object(members) => Ok(members),
+            _ => Err(self.error(name, "expected an object")),
+        }
+    }
+
+    /// The items of a member that is an array.
+    pub(crate) fn items(&mut self, name: &'static str) -> Result<Array, FieldError> {
+        match self.value(name)? {
+            Value::Array(items) => Ok(items),
+            _ => Err(self.error(name, "expected an array")),
+        }
+    }
+
+    /// A session's number.
+    pub(crate) fn session(&mut self, name: &'static str) -> Result<Session, FieldError> {
+        let number =
+            u32::try_from(self.u64(name)?).map_err(|_| self.error(name, "expected a session number"))?;
+        Ok(Session::from_number(number))
+    }
+
+    /// A list of strings.
+    pub(crate) fn texts(&mut self, name: &'static str) -> Result<Vec<Text>, FieldError> {
+        let items = self.items(name)?;
+        let texts: Option<Vec<Text>> = items.iter().map(|item| item.as_text().cloned()).collect();
+        texts.ok_or_else(|| self.error(name, "expected strings"))
+    }
+
+    /// A digest, 64 hexadecimal digits.
+    pub(crate) fn digest(&mut self, name: &'static str) -> Result<Digest, FieldError> {
+        let text = self.text(name)?;
+        text.parse().map_err(|_| self.error(name, "expected 64 hexadecimal digits"))
     }
 
     /// Every member, for a reader of its own.

@@ -52,6 +52,7 @@ impl Request {
                 args.into()
             }
             Self::AuditProof { seq } => object! { "seq": *seq },
+            Self::Erase { subject } => object! { "subject": subject.clone() },
             Self::Authorize { operation, target, args } => {
                 let mut members = Object::new();
                 members.insert("operation", operation.clone());
@@ -191,13 +192,14 @@ impl Request {
                 anchor: fields.optional_text("anchor")?,
             },
             Operation::Commit => Self::Commit,
+            Operation::AuditErase => Self::Erase { subject: fields.text("subject")? },
             Operation::AuditProof => Self::AuditProof { seq: fields.u64("seq")? },
             Operation::ToolRegister => {
                 Self::ToolRegister { manifest: fields.value("manifest")?, module: fields.bytes("module")? }
             }
             Operation::ToolList => Self::ToolList,
             Operation::SessionOpen => Self::SessionOpen { agent: fields.text("agent")? },
-            Operation::Genesis | Operation::Tick => {
+            Operation::Genesis | Operation::Tick | Operation::Snapshot | Operation::Throttled => {
                 return Err(FieldError::new("op", "only the kernel writes such entries"));
             }
         };

@@ -3,11 +3,12 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use ak_audit::{Kind, Verdict};
-use ak_json::{Object, Text, Value};
+use ak_json::{Object, Text, Value, object};
 
 use crate::{
     fields::{FieldError, Fields},
     form::insert_some,
+    operation::Operation,
     record::Facts,
     time::Time,
 };
@@ -103,12 +104,14 @@ pub(crate) struct View {
     pub(crate) event: Text,
     pub(crate) operation: &'static str,
     pub(crate) decision: &'static str,
+    /// Whom it is about or tells of; nobody beside the kernel itself where empty.
+    pub(crate) about: Vec<Text>,
     /// The whole of it, as the query returns it.
     pub(crate) json: Value,
 }
 
 impl View {
-    pub(crate) fn new(seq: u64, time: Time, facts: &Facts, details: Value) -> View {
+    pub(crate) fn new(seq: u64, time: Time, facts: &Facts, about: Vec<Text>, details: Value) -> View {
         let (event, origin) = match &facts.event {
             Some(event) => (event.clone(), "agent"),
             None => (Text::from(facts.operation.event()), "kernel"),
@@ -140,7 +143,29 @@ impl View {
             }
         }
         let actor = facts.agent.clone();
-        View { seq, time_us: time.as_micros(), actor, event, operation, decision, json: json.into() }
+        View { seq, time_us: time.as_micros(), actor, event, operation, decision, about, json: json.into() }
+    }
+
+    fn to_value(&self) -> Value {
+        object! { "about": self.about.iter().cloned().map(Value::from).collect::<Vec<Value>>(), "entry": self.json.clone() }
+    }
+
+    fn from_value(value: &Value) -> Result<View, FieldError> {
+        let mut fields = Fields::new("history", value)?;
+        let json = fields.value("entry")?;
+        let about = fields.texts("about")?;
+        fields.finish()?;
+        let unknown = |what: &str| FieldError::new("history.entry", alloc::format!("has no known {what}"));
+        let member = |name: &'static str| json.get(name).ok_or_else(|| unknown(name));
+        let number = |name| member(name)?.as_u64().ok_or_else(|| unknown(name));
+        let text = |name| member(name)?.as_text().cloned().ok_or_else(|| unknown(name));
+        let operation = Operation::from_name(&text("operation")?).ok_or_else(|| unknown("operation"))?.name();
+        let decision = text("decision")?;
+        let mut decisions = Verdict::ALL.iter().map(|decision| decision_name(*decision));
+        let decision = decisions.find(|name| *name == &*decision).ok_or_else(|| unknown("decision"))?;
+        let (seq, time_us) = (number("seq")?, number("timestamp")?);
+        let (actor, event) = (text("actor")?, text("event")?);
+        Ok(View { seq, time_us, actor, event, operation, decision, about, json })
     }
 }
 
@@ -179,14 +204,40 @@ impl History {
         }
     }
 
+    /// Forgets what is about a subject, or tells of it.
+    pub(crate) fn forget(&mut self, subject: &Text) {
+        self.views.retain(|(view, _)| !view.about.contains(subject));
+        self.bytes = self.views.iter().map(|(_, size)| *size).sum();
+    }
+
+    /// Whom the entry `seq` is about, while it is at hand.
+    pub(crate) fn about(&self, seq: u64) -> &[Text] {
+        let found = self.views.binary_search_by_key(&seq, |(view, _)| view.seq).ok();
+        found.and_then(|index| self.views.get(index)).map_or(&[], |(view, _)| &view.about)
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        self.views.iter().map(|(view, _)| view.to_value()).collect::<Vec<Value>>().into()
+    }
+
+    pub(crate) fn from_value(value: &Value, bytes_max: u64) -> Result<History, FieldError> {
+        let rows = value.as_array().ok_or_else(|| FieldError::new("history", "expected an array"))?;
+        let mut history = History::new(bytes_max);
+        for row in rows.iter() {
+            history.push(View::from_value(row)?);
+        }
+        Ok(history)
+    }
+
     /// The entries that `filter` admits, oldest first; only those of `actor` where one is given.
     pub(crate) fn query(&self, filter: &Filter, actor: Option<&str>) -> Value {
         let first = self.views.front().map_or(0, |(view, _)| view.seq);
-        let skip = filter.cursor.map_or(0, |cursor| cursor.saturating_add(1).saturating_sub(first));
+        let skip =
+            filter.cursor.map_or(0, |cursor| self.views.partition_point(|(view, _)| view.seq <= cursor));
         let admitted = self
             .views
             .iter()
-            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            .skip(skip)
             .map(|(view, _)| view)
             .filter(|view| filter.admits(view) && actor.is_none_or(|actor| *view.actor == *actor));
         let limit = usize::try_from(filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);
@@ -197,6 +248,6 @@ impl History {
         } else {
             admitted.take(limit).map(|view| view.json.clone()).collect()
         };
-        ak_json::object! { "entries": found, "pruned_below": first }
+        object! { "entries": found, "pruned_below": first }
     }
 }

@@ -14,6 +14,7 @@ use ak_json::{Digest, Text, Value, object};
 use ak_policy::{GrantTable, Policy};
 
 use crate::{
+    admission::Admission,
     agents::Agents,
     code::Code,
     config::Config,
@@ -26,6 +27,7 @@ use crate::{
     reply::{Failure, Outcome, outcome_to_value},
     request::{Request, SUBJECT_BYTES_MAX},
     session::Session,
+    subject::{About, Subjects},
     time::{Now, Time},
     toolbox::Toolbox,
     types::Types,
@@ -69,7 +71,9 @@ pub struct Kernel {
     pub(crate) types: Types,
     pub(crate) toolbox: Toolbox,
     pub(crate) history: History,
+    pub(crate) subjects: Subjects,
     pub(crate) under_way: BTreeMap<Ticket, UnderWay>,
+    pub(crate) admission: Admission,
     pub(crate) chain: Chain,
     records: VecDeque<Record>,
     committed: Option<u64>,
@@ -79,49 +83,85 @@ pub struct Kernel {
 impl Kernel {
     /// A new kernel. Its first record, the genesis entry, waits already.
     pub fn new(now: Now, config: Config) -> Kernel {
-        let mut grants = GrantTable::default();
-        let policy = Policy::baseline();
-        grants.load(&policy, now.time.as_micros());
-        let heap = Heap::new(HeapConfig {
+        let chain = Chain::new(&now.entropy);
+        let mut kernel = Kernel::bare(config, chain, Policy::baseline(), BTreeMap::new());
+        kernel.clock = now.time;
+        kernel.agents = Agents::new(now.time);
+        kernel.toolbox = Toolbox::with_builtin(&kernel.config);
+        kernel.grants.load(&kernel.policy, now.time.as_micros());
+        let facts = kernel.notice(Operation::Genesis);
+        let input = Input::Genesis { config: kernel.config.clone() };
+        kernel.record(&now, &input, facts, Vec::new(), object! {});
+        kernel
+    }
+
+    /// A kernel that knows of nothing but these.
+    pub(crate) fn bare(
+        config: Config,
+        chain: Chain,
+        policy: Policy,
+        under_way: BTreeMap<Ticket, UnderWay>,
+    ) -> Kernel {
+        Kernel {
+            clock: Time::default(),
+            grants: GrantTable::default(),
+            agents: Agents::new(Time::default()),
+            toolbox: Toolbox::empty(&config),
+            history: History::new(config.history_bytes_max),
+            subjects: Subjects::new(),
+            heap: Heap::new(Kernel::heap_config(&config)),
+            types: Types::default(),
+            records: VecDeque::new(),
+            admission: Admission::default(),
+            committed: None,
+            held: VecDeque::new(),
+            chain,
+            policy,
+            under_way,
+            config,
+        }
+    }
+
+    pub(crate) fn heap_config(config: &Config) -> HeapConfig {
+        HeapConfig {
             objects_max: config.heap_objects_max,
             bytes_max: config.heap_bytes_max,
             content: config.json_limits(),
             ..HeapConfig::default()
-        });
-        let mut kernel = Kernel {
-            clock: now.time,
-            agents: Agents::new(now.time),
-            toolbox: Toolbox::with_builtin(&config),
-            history: History::new(config.history_bytes_max),
-            chain: Chain::new(&now.entropy),
-            policy,
-            grants,
-            heap,
-            types: Types::default(),
-            under_way: BTreeMap::new(),
-            records: VecDeque::new(),
-            committed: None,
-            held: VecDeque::new(),
-            config,
-        };
-        let facts = kernel.notice(Operation::Genesis);
-        let input = Input::Genesis { config: kernel.config.clone() };
-        kernel.record(&now, &input, facts, object! {});
-        kernel
+        }
     }
 
     /// Takes a request. Its reply comes as an output under the id returned.
-    pub fn dispatch(&mut self, now: Now, session: Session, asked: impl Into<Asked>) -> CallId {
+    ///
+    /// # Errors
+    /// RATE_LIMIT with `retry_after_ms` when the session asks too often, or is refused too often. Nothing was done then, and
+    /// nothing recorded but that somebody was turned away.
+    pub fn dispatch(
+        &mut self,
+        now: Now,
+        session: Session,
+        asked: impl Into<Asked>,
+    ) -> Result<CallId, Failure> {
+        self.note_turned_away(&now);
+        self.admit(&now, session)?;
+        Ok(self.heard(now, session, asked.into()))
+    }
+
+    /// Takes a request that was admitted.
+    pub(crate) fn heard(&mut self, now: Now, session: Session, asked: Asked) -> CallId {
         self.advance(&now);
         let seq = self.chain.next_seq();
-        let asked = asked.into();
         let request = &asked.request;
         let agent = self.agents.get(session).map(|agent| agent.name.clone());
-        let named = self.named_subject(request);
-        let subject = named.clone().ok().flatten().or_else(|| agent.clone()).unwrap_or_default();
-        let (ruling, next) = match (&agent, named) {
-            (Some(_), Err(failure)) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
-            (Some(agent), Ok(_)) => self.decide(session, agent.clone(), asked.clone()),
+        let unnameable = self.check_subject(request).err();
+        let about = match (&agent, &unnameable) {
+            (Some(agent), None) => self.subjects_of(request, agent),
+            (agent, _) => agent.iter().cloned().collect(),
+        };
+        let about = self.subjects.meet(about, &now.entropy);
+        let (ruling, next) = match (&agent, unnameable) {
+            (Some(_), Some(failure)) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
+            (Some(agent), None) => self.decide(session, agent.clone(), asked.clone()),
             (None, _) => {
                 let ruling = Ruling::new(Ruled::Refused, "session", None);
                 (
@@ -151,6 +191,13 @@ impl Kernel {
                 (Output::Reply(CallId(seq), outcome), Some((code, value)))
             }
         };
+        let others = match &output {
+            Output::Reply(_, Ok(reply)) => {
+                self.note_subject(request, reply);
+                self.others_in(request, reply)
+            }
+            Output::Reply(_, Err(_)) | Output::Perform(..) | Output::Resume(..) => Vec::new(),
+        };
         let code = reply.as_ref().map_or(0, |(code, _)| *code);
         let event = match request {
             Request::AuditLog { event, .. } if code == 0 => Some(event.clone()),
@@ -167,28 +214,32 @@ impl Kernel {
             policy: self.policy.digest(),
             target: ruling.target,
             reply,
+            others,
             agent: agent.unwrap_or_default(),
-            subject,
             rule: ruling.rule,
             event,
         };
-        self.record(&now, &Input::Dispatch { session, asked }, facts, details);
+        let refused = ruling.ruled != Ruled::Permit;
+        self.record_about(&now, &Input::Dispatch { session, asked }, facts, about, details);
+        let bytes =
+            self.records.back().map_or(0, |record| record.leaf.len().saturating_add(record.body.len()));
+        self.charge_admission(session, refused, bytes);
         self.held.push_back((seq, output));
         CallId(seq)
     }
 
-    /// Whom a request names as its subject, if the kernel can take one more.
-    fn named_subject(&self, request: &Request) -> Result<Option<Text>, Failure> {
-        let Some(subject) = request.subject() else { return Ok(None) };
+    /// Whether the kernel can take the subject that a request names, if it names one.
+    fn check_subject(&self, request: &Request) -> Result<(), Failure> {
+        let Some(subject) = request.subject() else { return Ok(()) };
         let subjects_max = self.config.subjects_max;
         if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
             let message = format!("a subject's name has 1 to {SUBJECT_BYTES_MAX} bytes");
             return Err(Failure::new(Code::InvalidArgument, message));
         }
-        if self.chain.subjects_with(subject) > subjects_max {
+        if self.subjects.count_with(subject) > subjects_max {
             return Err(Failure::new(Code::Quota, format!("there are {subjects_max} subjects already")));
         }
-        Ok(Some(subject.clone()))
+        Ok(())
     }
 
     /// Decides on a request and, if it may pass, acts on it.
@@ -270,29 +321,6 @@ impl Kernel {
         &self.config
     }
 
-    /// A digest of everything that can be seen of the kernel's state. Equal after replay.
-    pub fn state_digest(&mut self) -> Digest {
-        let under_way = self.under_way.iter().map(|(ticket, open)| {
-            object! {
-                "ticket": ticket.cause(), "session": u64::from(open.session.number()),
-                "tokens": open.tokens, "aborted": open.aborted.is_some(),
-            }
-        });
-        let heap = format!("{}", self.heap.digest());
-        let state = object! {
-            "clock": self.clock.as_micros(),
-            "head": format!("{}", self.chain.head()),
-            "policy": format!("{}", self.policy.digest()),
-            "grants": format!("{}", self.grants.digest()),
-            "agents": self.agents.to_value(),
-            "heap": heap,
-            "types": self.types.to_value(),
-            "tools": self.toolbox.to_value(),
-            "under_way": under_way.collect::<Vec<Value>>(),
-        };
-        state.digest()
-    }
-
     /// Time never falls.
     pub(crate) fn advance(&mut self, now: &Now) {
         self.clock = self.clock.max(now.time);
@@ -326,16 +354,36 @@ impl Kernel {
             policy: self.policy.digest(),
             target: None,
             reply: None,
+            others: Vec::new(),
             agent: Text::default(),
-            subject: Text::default(),
             rule: Text::default(),
             event: None,
         }
     }
 
-    pub(crate) fn record(&mut self, now: &Now, input: &Input, facts: Facts, details: Value) {
-        let view = View::new(self.chain.next_seq(), self.clock, &facts, details);
-        let record = self.chain.record(now, self.clock, input, facts);
+    /// Records an input that is about these subjects.
+    pub(crate) fn record(
+        &mut self,
+        now: &Now,
+        input: &Input,
+        facts: Facts,
+        about: Vec<Text>,
+        details: Value,
+    ) {
+        let about = self.subjects.meet(about, &now.entropy);
+        self.record_about(now, input, facts, about, details);
+    }
+
+    fn record_about(&mut self, now: &Now, input: &Input, facts: Facts, about: About, details: Value) {
+        // Whoever was erased by this very input leaves no trace in what can be read.
+        let names = about
+            .names
+            .iter()
+            .chain(&facts.others)
+            .filter(|name| self.subjects.id(name).is_some_and(|id| id > 0));
+        let view = View::new(self.chain.next_seq(), self.clock, &facts, names.cloned().collect(), details);
+        let reply_salt = self.subjects.salt_with(&about, &facts.others);
+        let record = self.chain.record(now, self.clock, input, facts, about, &reply_salt);
         self.history.push(view);
         self.records.push_back(record);
     }

@@ -18,7 +18,7 @@
 //! let now = Now { time: Time::from_micros(1_700_000_000_000_000), entropy: [7; 32] };
 //! let mut kernel = Kernel::new(now, Config::default());
 //! let content = Content::Json(object! { "value": 0 });
-//! kernel.dispatch(now, Session::OWNER, Request::Alloc { type_name: "counter".into(), content, subject: None });
+//! kernel.dispatch(now, Session::OWNER, Request::Alloc { type_name: "counter".into(), content, subject: None })?;
 //!
 //! // The driver's loop: keep the records, say so, take what they release.
 //! while let Some(record) = kernel.poll_record() {
@@ -26,12 +26,14 @@
 //! }
 //! let Some(Output::Reply(_, outcome)) = kernel.poll_output() else { panic!("there is a reply") };
 //! assert!(outcome.is_ok());
+//! # Ok::<(), ak_kernel::Failure>(())
 //! ```
 //!
 //! This crate knows nothing of files, sockets, clocks, threads or Python.
 
 extern crate alloc;
 
+mod admission;
 mod agents;
 mod answer;
 mod batch;
@@ -40,6 +42,8 @@ mod code;
 mod config;
 mod describe;
 mod effect;
+mod erase;
+mod examine;
 mod exec;
 mod fields;
 mod foresee;
@@ -60,7 +64,9 @@ mod room;
 mod search;
 mod session;
 mod settle;
+mod snapshot;
 pub mod stream;
+mod subject;
 mod terms;
 mod time;
 mod toolbox;
@@ -68,11 +74,13 @@ mod types;
 mod under_way;
 pub mod wire;
 
+pub use admission::THROTTLED_INTERVAL_MS;
 pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};
 pub use batch::Part;
 pub use code::{Class, Code};
 pub use config::Config;
 pub use effect::{Completion, Effect, FileAction, LogWork, Step, Ticket, Verdict};
+pub use examine::{Examination, Standing};
 pub use exec::COMPLETION_TOKENS;
 pub use fields::FieldError;
 pub use gate::Permit;
@@ -88,6 +96,8 @@ pub use request::{
 };
 pub use search::PAGE_BYTES_MAX;
 pub use session::Session;
+pub use snapshot::RestoreError;
+pub use subject::SubjectId;
 pub use terms::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms};
 pub use time::{Now, Time};
 pub use toolbox::run_tool;

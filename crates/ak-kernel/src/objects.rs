@@ -131,9 +131,16 @@ impl Agents {
         let amounts =
             Vec::from([(Dimension::HeapObjects, grows(objects)), (Dimension::Memory, grows(bytes))]);
         self.check(account, &Costs { amounts, charges: Vec::new() }, now)?;
+        self.follow(session, change);
+        Ok(())
+    }
+
+    /// Counts a change that needs no leave.
+    pub(crate) fn follow(&mut self, session: Session, change: &Change) {
+        let account = self.find(&change.owner).unwrap_or(session);
+        let (objects, bytes) = gauges(change);
         self.gauge(account, Dimension::HeapObjects, objects);
         self.gauge(account, Dimension::Memory, bytes);
-        Ok(())
     }
 
     /// Undoes a [`pay`](Self::pay).

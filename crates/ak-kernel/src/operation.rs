@@ -79,6 +79,7 @@ operations! {
     1100 AuditLog "AUDIT_LOG" "audit_log" Anyone "Write an entry of one's own."
     1101 AuditQuery "AUDIT_QUERY" "audit_query" Anyone "Read entries; an agent session sees its own."
     1102 AuditVerify "AUDIT_VERIFY" "audit_verify" Owner "Verify the whole log and re-execute it."
+    1104 AuditErase "AUDIT_ERASE" "audit_erase" Owner "Erase all that is recorded about a subject."
     1110 TypeRegister "TYPE_REGISTER" "type_register" Anyone "Give a type of heap objects a schema."
     1103 AuditProof "AUDIT_PROOF" "audit_proof" Anyone "Prove that an entry stands in the log."
     1120 ToolRegister "TOOL_REGISTER" "tool_register" Owner "Register a tool."
@@ -86,6 +87,8 @@ operations! {
     1130 SessionOpen "SESSION_OPEN" "session_open" Owner "Open a session for an agent."
     1140 Genesis "GENESIS" "genesis" Kernel "The first entry: format, semantics and configuration."
     1141 Tick "TICK" "tick" Kernel "A deadline passed."
+    1143 Throttled "THROTTLED" "throttled" Kernel "How many requests were turned away unheard, by agent."
+    1142 Snapshot "SNAPSHOT" "snapshot" Kernel "The digest of the state, for snapshots of it."
 }
 
 impl Operation {

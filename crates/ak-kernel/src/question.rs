@@ -120,6 +120,7 @@ impl Question {
             | Request::CapRevoke { .. }
             | Request::CapToken { .. }
             | Request::AuditVerify { .. }
+            | Request::Erase { .. }
             | Request::ToolRegister { .. }
             | Request::ToolList
             | Request::SessionOpen { .. } => Ok(None),

@@ -1,12 +1,13 @@
 //! Inputs as the journal keeps them, and the records the kernel makes of them.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::{Entry, Integrity, Kind, Verdict as AuditVerdict};
 use ak_json::{Digest, Object, Text, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    admission::Turned,
     config::Config,
     effect::{Completion, Step, Ticket},
     fields::{FieldError, Fields, base64url},
@@ -15,13 +16,14 @@ use crate::{
     presented::{Asked, Presented},
     request::Request,
     session::Session,
+    subject::{About, SubjectId},
     time::{Now, Time},
 };
 
 /// Version of the journal's format. Replay refuses others.
 pub const FORMAT_VERSION: u64 = 1;
 /// Version of the kernel's meaning: raised whenever any decision could come out differently. Replay refuses others.
-pub const SEMANTICS_VERSION: u64 = 4;
+pub const SEMANTICS_VERSION: u64 = 5;
 
 /// One input, made durable before anything that follows from it leaves the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +36,35 @@ pub struct Record {
     pub hash: Digest,
     /// The input itself, as JSON text.
     pub body: Arc<[u8]>,
+    /// Whom the body is about, ascending: it is to be kept so that it is gone once one of them is erased. Empty where it
+    /// is about the kernel itself, which is never erased.
+    pub subjects: Vec<SubjectId>,
 }
 
 /// An input, as dispatched or as read back from a journal.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
-    Genesis { config: Config },
-    Dispatch { session: Session, asked: Asked },
-    Progress { ticket: Ticket, step: Step },
-    Complete { ticket: Ticket, completion: Completion },
+    Genesis {
+        config: Config,
+    },
+    Dispatch {
+        session: Session,
+        asked: Asked,
+    },
+    Progress {
+        ticket: Ticket,
+        step: Step,
+    },
+    Complete {
+        ticket: Ticket,
+        completion: Completion,
+    },
     Tick,
+    /// The state's digest is recorded, so that a snapshot of it can be told from any other.
+    Snapshot {
+        state: Digest,
+    },
+    Throttled(Turned),
 }
 
 impl Input {
@@ -76,6 +97,14 @@ impl Input {
             }
             Self::Tick => {
                 body.insert("in", "tick");
+            }
+            Self::Throttled(turned) => {
+                body.insert("in", "throttled");
+                body.insert("counts", turned.to_value());
+            }
+            Self::Snapshot { state } => {
+                body.insert("in", "snapshot");
+                body.insert("state", format!("{state}"));
             }
         }
         body.insert("time", time.as_micros());
@@ -123,6 +152,8 @@ impl Input {
                 completion: Completion::from_value(&fields.value("result")?)?,
             },
             "tick" => Self::Tick,
+            "throttled" => Self::Throttled(Turned::from_value(&fields.value("counts")?)?),
+            "snapshot" => Self::Snapshot { state: fields.digest("state")? },
             _ => return Err(fields.error("in", "is not an input")),
         };
         fields.finish()?;
@@ -143,21 +174,20 @@ pub(crate) struct Facts {
     pub(crate) target: Option<String>,
     /// The wire form of the outcome, where there is one already.
     pub(crate) reply: Option<Value>,
+    /// Whom the reply tells of beside those the input is about.
+    pub(crate) others: Vec<Text>,
     pub(crate) agent: Text,
-    /// Whose salt commits to input, target and reply.
-    pub(crate) subject: Text,
     pub(crate) rule: Text,
     /// The event type of an entry that an agent writes itself.
     pub(crate) event: Option<Text>,
 }
 
-/// The chain of leaves and the salts of the subjects.
+/// The chain of leaves.
 #[derive(Debug)]
 pub(crate) struct Chain {
     run: [u8; 16],
     next_seq: u64,
     previous: Digest,
-    salts: BTreeMap<Text, [u8; 32]>,
 }
 
 impl Chain {
@@ -166,17 +196,16 @@ impl Chain {
         for (to, from) in run.iter_mut().zip(derive(entropy, "run", "")) {
             *to = from;
         }
-        Chain { run, next_seq: 0, previous: Digest::from([0; 32]), salts: BTreeMap::new() }
+        Chain { run, next_seq: 0, previous: Digest::from([0; 32]) }
+    }
+
+    /// The chain of a log with this id, after so many entries.
+    pub(crate) const fn resumed(run: [u8; 16], next_seq: u64, previous: Digest) -> Chain {
+        Chain { run, next_seq, previous }
     }
 
     pub(crate) const fn next_seq(&self) -> u64 {
         self.next_seq
-    }
-
-    /// How many subjects there would be with this one.
-    pub(crate) fn subjects_with(&self, subject: &Text) -> u64 {
-        let fresh = !self.salts.contains_key(subject);
-        (self.salts.len() as u64).saturating_add(u64::from(fresh))
     }
 
     pub(crate) const fn head(&self) -> Digest {
@@ -187,18 +216,22 @@ impl Chain {
         &self.run
     }
 
-    /// Makes the record of one input and moves the chain on.
-    pub(crate) fn record(&mut self, now: &Now, time: Time, input: &Input, facts: Facts) -> Record {
-        let fresh = !self.salts.contains_key(&facts.subject);
-        let salt = *self
-            .salts
-            .entry(facts.subject.clone())
-            .or_insert_with(|| derive(&now.entropy, "salt", &facts.subject));
+    /// Makes the record of one input and moves the chain on. `reply_salt` commits to the reply, the salt of `about` to all
+    /// else.
+    pub(crate) fn record(
+        &mut self,
+        now: &Now,
+        time: Time,
+        input: &Input,
+        facts: Facts,
+        about: About,
+        reply_salt: &[u8; 32],
+    ) -> Record {
         // Genesis draws the run; otherwise only a subject's first entry draws its salt.
-        let drew = fresh || matches!(input, Input::Genesis { .. });
+        let drew = about.drew || matches!(input, Input::Genesis { .. });
         let body = input.to_value(now.time, drew.then_some(&now.entropy));
-        let commit = |digest: Option<Digest>| match digest {
-            Some(digest) => ak_audit::commitment(&salt, digest.as_bytes()),
+        let commit = |salt: &[u8; 32], digest: Option<Digest>| match digest {
+            Some(digest) => ak_audit::commitment(salt, digest.as_bytes()),
             None => [0; 32],
         };
         let seq = self.next_seq;
@@ -212,9 +245,9 @@ impl Chain {
             code: facts.code,
             cause: facts.cause.unwrap_or(seq),
             policy: *facts.policy.as_bytes(),
-            target: commit(facts.target.map(|target| Value::from(target).digest())),
-            request: commit(Some(body.digest())),
-            reply: commit(facts.reply.map(|reply| reply.digest())),
+            target: commit(&about.salt, facts.target.map(|target| Value::from(target).digest())),
+            request: commit(&about.salt, Some(body.digest())),
+            reply: commit(reply_salt, facts.reply.map(|reply| reply.digest())),
             previous: *self.previous.as_bytes(),
             integrity: Integrity::Trusted,
             secrecy: Vec::new(),
@@ -229,7 +262,7 @@ impl Chain {
         self.previous = hash;
         let mut text = Vec::with_capacity(body.json_len());
         body.write_json(&mut text);
-        Record { seq, leaf, hash, body: text.into() }
+        Record { seq, leaf, hash, body: text.into(), subjects: about.ids }
     }
 }
 
@@ -243,7 +276,7 @@ fn clip(rule: &str) -> &str {
 }
 
 /// 32 bytes for one purpose from one input's entropy.
-fn derive(entropy: &[u8; 32], purpose: &str, name: &str) -> [u8; 32] {
+pub(crate) fn derive(entropy: &[u8; 32], purpose: &str, name: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(entropy);
     hash.update([u8::try_from(purpose.len()).unwrap_or(u8::MAX)]);

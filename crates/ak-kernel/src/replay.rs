@@ -10,6 +10,7 @@ use crate::{
     kernel::{CallId, Kernel, Output},
     record::{Input, Record},
     reply::Outcome,
+    snapshot::RestoreError,
     toolbox::run_tool,
 };
 
@@ -49,7 +50,7 @@ pub struct Followed {
 ///
 /// let now = Now { time: Time::from_micros(1), entropy: [7; 32] };
 /// let mut kernel = Kernel::new(now, Config::default());
-/// kernel.dispatch(now, Session::OWNER, Request::ToolList);
+/// kernel.dispatch(now, Session::OWNER, Request::ToolList).unwrap();
 ///
 /// let mut replay = Replay::new(Tools::Recorded);
 /// while let Some(record) = kernel.poll_record() {
@@ -72,6 +73,17 @@ impl Replay {
     /// Begins a replay. The first input must be a genesis.
     pub fn new(tools: Tools) -> Replay {
         Replay { kernel: None, tools, rerun: BTreeMap::new(), seq: 0 }
+    }
+
+    /// Goes on from a snapshot. The first input to feed is the record that was made with it, which follows only from the
+    /// state that was recorded then.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the bytes are no snapshot.
+    pub fn resume(snapshot: &[u8], tools: Tools) -> Result<Replay, RestoreError> {
+        let kernel = Kernel::restore(snapshot)?;
+        let seq = kernel.entries();
+        Ok(Replay { kernel: Some(kernel), tools, rerun: BTreeMap::new(), seq })
     }
 
     /// Re-executes one recorded input and compares the entry it makes, byte for byte.
@@ -99,13 +111,16 @@ impl Replay {
         match (&mut self.kernel, input) {
             (None, Input::Genesis { config }) => self.kernel = Some(Kernel::new(now, config)),
             (Some(kernel), Input::Dispatch { session, asked }) => {
-                kernel.dispatch(now, session, asked);
+                kernel.heard(now, session, asked);
             }
             (Some(kernel), Input::Progress { ticket, step }) => kernel.progress(now, ticket, step),
             (Some(kernel), Input::Complete { ticket, completion }) => {
                 kernel.complete(now, ticket, completion)
             }
-            (Some(kernel), Input::Tick) => kernel.handle_timeout(now),
+            (Some(kernel), Input::Tick) => kernel.tick(&now),
+            (Some(kernel), Input::Throttled(turned)) => kernel.throttled(&now, turned),
+            // The digest recorded is not believed: it is computed anew.
+            (Some(kernel), Input::Snapshot { .. }) => kernel.note_state(&now),
             (None, _) => return Err(wrong(String::from("the journal does not begin with a genesis"))),
             (Some(_), Input::Genesis { .. }) => return Err(wrong(String::from("a second genesis"))),
         }
@@ -138,7 +153,7 @@ impl Replay {
         replies
     }
 
-    /// How many entries have followed so far.
+    /// How many entries there are with those that have followed so far.
     pub fn entries(&self) -> u64 {
         self.seq
     }

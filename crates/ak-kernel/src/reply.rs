@@ -109,7 +109,9 @@ impl Reply {
             | Operation::AuditLog
             | Operation::TypeRegister
             | Operation::Genesis
-            | Operation::Tick => Self::Done,
+            | Operation::Tick
+            | Operation::Snapshot
+            | Operation::Throttled => Self::Done,
             Operation::Call
             | Operation::Inference
             | Operation::LastError
@@ -128,6 +130,7 @@ impl Reply {
             | Operation::AuditVerify
             | Operation::Commit
             | Operation::AuditProof
+            | Operation::AuditErase
             | Operation::ToolRegister
             | Operation::ToolList => return Ok(Self::Value(result.clone())),
         };

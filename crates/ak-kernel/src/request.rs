@@ -191,6 +191,11 @@ pub enum Request {
         /// Which.
         seq: u64,
     },
+    /// Erase all that is recorded about a subject.
+    Erase {
+        /// Its name: an agent's, or as it was given to ALLOC or AUDIT_LOG.
+        subject: Text,
+    },
     /// Register a tool.
     ToolRegister {
         /// The manifest: TOML text, or the same as an object.
@@ -258,6 +263,7 @@ impl Request {
             Self::AuditVerify { .. } => Operation::AuditVerify,
             Self::Commit => Operation::Commit,
             Self::AuditProof { .. } => Operation::AuditProof,
+            Self::Erase { .. } => Operation::AuditErase,
             Self::ToolRegister { .. } => Operation::ToolRegister,
             Self::ToolList => Operation::ToolList,
             Self::SessionOpen { .. } => Operation::SessionOpen,
@@ -316,6 +322,7 @@ impl Request {
             | Self::AuditQuery(_)
             | Self::Commit
             | Self::AuditProof { .. }
+            | Self::Erase { .. }
             | Self::ToolList
             | Self::SessionOpen { .. } => 0,
         }
@@ -336,6 +343,7 @@ impl Request {
                 | Self::AuditVerify { .. }
                 | Self::Commit
                 | Self::AuditProof { .. }
+                | Self::Erase { .. }
         )
     }
 }

@@ -27,7 +27,8 @@ impl Kernel {
             | Request::FsDelete { .. }
             | Request::AuditVerify { .. }
             | Request::Commit
-            | Request::AuditProof { .. } => encoded(RECORD_BYTES),
+            | Request::AuditProof { .. }
+            | Request::Erase { .. } => encoded(RECORD_BYTES),
             // What is answered at once has no record but the decision.
             _ => 0,
         };

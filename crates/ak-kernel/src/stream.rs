@@ -2,20 +2,22 @@
 //!
 //! | offset | bytes | field, little-endian |
 //! |---|---|---|
-//! | 0 | 8 | magic `AKJRNL01` |
-//! | … | 4 | length of the next leaf |
+//! | 0 | 8 | magic `AKJRNL02` |
+//! | … | 8 | length of the next leaf |
 //! | … | … | the leaf |
-//! | … | 4 | length of its body |
+//! | … | 8 | length of its body; 0 where it was erased |
 //! | … | … | the body |
+//! | … | 8 | length of the snapshot that belongs to the entry; 0 where none is given |
+//! | … | … | the snapshot |
 //!
-//! The last four repeat for each entry. There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
+//! The last six repeat for each entry. There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::record::Record;
 
 /// What a stream starts with.
-pub const MAGIC: [u8; 8] = *b"AKJRNL01";
+pub const MAGIC: [u8; 8] = *b"AKJRNL02";
 
 /// The bytes are no journal stream, or end in the middle of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,20 +27,34 @@ pub struct StreamError {
     pub offset: usize,
 }
 
-/// Puts records into one string of bytes.
-pub fn encode<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<u8> {
+/// Puts records into one string of bytes, with the snapshots by which a log goes on after an erased body.
+pub fn encode<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+    snapshots: &BTreeMap<u64, Vec<u8>>,
+) -> Vec<u8> {
     let mut out = Vec::from(MAGIC);
     for record in records {
-        for part in [&record.leaf, &record.body] {
-            // A part is bounded by the kernel's limits, far below 4 GiB.
-            out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        let snapshot = snapshots.get(&record.seq).map_or(&[][..], |snapshot| snapshot);
+        for part in [&record.leaf, &record.body, snapshot] {
+            out.extend_from_slice(&(part.len() as u64).to_le_bytes());
             out.extend_from_slice(part);
         }
     }
     out
 }
 
-/// Takes a stream apart: leaf and body of each entry, without copying.
+/// One entry of a stream, borrowed from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamEntry<'a> {
+    /// The leaf.
+    pub leaf: &'a [u8],
+    /// The body, unless it was erased.
+    pub body: Option<&'a [u8]>,
+    /// The snapshot that belongs to the entry.
+    pub snapshot: Option<&'a [u8]>,
+}
+
+/// Takes a stream apart, without copying.
 ///
 /// # Errors
 /// [`StreamError`] when the bytes do not start like a stream. A later fault ends the iteration with an error.
@@ -49,7 +65,7 @@ pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, StreamError> {
     }
 }
 
-/// Leaf and body of each entry of a stream.
+/// The entries of a stream.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     rest: &'a [u8],
@@ -58,24 +74,27 @@ pub struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     fn part(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.rest.split_first_chunk::<4>()?;
-        let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        let (length, rest) = self.rest.split_first_chunk::<8>()?;
+        let (part, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
         self.rest = rest;
-        self.offset += 4 + part.len();
+        self.offset += 8 + part.len();
         Some(part)
     }
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Result<(&'a [u8], &'a [u8]), StreamError>;
+    type Item = Result<StreamEntry<'a>, StreamError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
         }
-        match (self.part(), self.part()) {
-            (Some(leaf), Some(body)) => Some(Ok((leaf, body))),
-            (Some(_) | None, _) => {
+        let given = |part: &'a [u8]| Some(part).filter(|part| !part.is_empty());
+        match (self.part(), self.part(), self.part()) {
+            (Some(leaf), Some(body), Some(snapshot)) => {
+                Some(Ok(StreamEntry { leaf, body: given(body), snapshot: given(snapshot) }))
+            }
+            (Some(_) | None, _, _) => {
                 self.rest = &[];
                 Some(Err(StreamError { offset: self.offset }))
             }
@@ -89,20 +108,31 @@ mod tests {
 
     use super::*;
 
-    fn record(leaf: &[u8], body: &[u8]) -> Record {
-        Record { seq: 0, leaf: Arc::from(leaf), hash: [0; 32].into(), body: Arc::from(body) }
+    fn record(seq: u64, leaf: &[u8], body: &[u8]) -> Record {
+        Record {
+            seq,
+            leaf: Arc::from(leaf),
+            hash: [0; 32].into(),
+            body: Arc::from(body),
+            subjects: Vec::new(),
+        }
     }
 
     #[test]
     fn a_stream_gives_back_what_went_in() {
-        let bytes = encode(&[record(b"leaf", b"{}"), record(b"", b"body")]);
+        let records = [record(0, b"leaf", b"{}"), record(1, b"erased", b"")];
+        let bytes = encode(&records, &BTreeMap::from([(1, b"state".to_vec())]));
         let entries: Result<Vec<_>, _> = decode(&bytes).unwrap().collect();
-        assert_eq!(entries.unwrap(), [(&b"leaf"[..], &b"{}"[..]), (b"", b"body")]);
+        let expected = [
+            StreamEntry { leaf: b"leaf", body: Some(b"{}"), snapshot: None },
+            StreamEntry { leaf: b"erased", body: None, snapshot: Some(b"state") },
+        ];
+        assert_eq!(entries.unwrap(), expected);
     }
 
     #[test]
     fn a_cut_stream_is_noticed() {
-        let bytes = encode(&[record(b"leaf", b"{}")]);
+        let bytes = encode(&[record(0, b"leaf", b"{}")], &BTreeMap::new());
         assert!(decode(&bytes[..7]).is_err());
         for end in 9..bytes.len() {
             assert!(decode(&bytes[..end]).unwrap().any(|entry| entry.is_err()), "cut at {end}");

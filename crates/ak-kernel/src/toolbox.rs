@@ -7,7 +7,13 @@ use ak_policy::CanonicalTool;
 use ak_sandbox::{Manifest, Run, RunLimits, SandboxConfig, Step, Tool, builtin};
 use semver::Version;
 
-use crate::{code::Code, config::Config, effect::Completion, reply::Failure};
+use crate::{
+    code::Code,
+    config::Config,
+    effect::Completion,
+    fields::{FieldError, Fields, base64url},
+    reply::Failure,
+};
 
 /// How much fuel a tool uses between two looks around.
 const SLICE_FUEL: u64 = 10_000_000;
@@ -15,14 +21,25 @@ const SLICE_FUEL: u64 = 10_000_000;
 /// Tools by name and version.
 #[derive(Debug)]
 pub(crate) struct Toolbox {
-    tools: BTreeMap<(Text, Text), Tool>,
+    tools: BTreeMap<(Text, Text), Registered>,
     tools_max: u64,
 }
 
+#[derive(Debug)]
+struct Registered {
+    tool: Tool,
+    /// As it came, for snapshots.
+    module: Arc<[u8]>,
+}
+
 impl Toolbox {
+    pub(crate) const fn empty(config: &Config) -> Toolbox {
+        Toolbox { tools: BTreeMap::new(), tools_max: config.tools_max }
+    }
+
     /// The tools that are shipped with the kernel.
     pub(crate) fn with_builtin(config: &Config) -> Toolbox {
-        let mut toolbox = Toolbox { tools: BTreeMap::new(), tools_max: config.tools_max };
+        let mut toolbox = Toolbox::empty(config);
         for (manifest, module) in builtin() {
             // Their own tests keep them loadable; were one not, calls of it would say that it is not registered.
             if let Ok(manifest) = Manifest::parse(manifest) {
@@ -39,36 +56,60 @@ impl Toolbox {
         if !manifest.needs.is_empty() {
             return Err(refuse("needs: host calls are not granted to tools by this kernel"));
         }
-        let tool = Tool::new(manifest, module, &SandboxConfig::default())
+        let tool = Tool::new(manifest, module.clone(), &SandboxConfig::default())
             .map_err(|error| refuse(&error.to_string()))?;
         let key =
             (Text::from(tool.manifest().name.as_str()), Text::from(tool.manifest().version.to_string()));
         if self.tools.len() as u64 >= self.tools_max && !self.tools.contains_key(&key) {
             return Err(Failure::new(Code::Quota, format!("there are {} tools already", self.tools_max)));
         }
-        self.tools.insert(key.clone(), tool);
-        self.tools.get(&key).ok_or_else(|| refuse("it is gone"))
+        self.tools.insert(key.clone(), Registered { tool, module });
+        self.tools.get(&key).map(|registered| &registered.tool).ok_or_else(|| refuse("it is gone"))
     }
 
     /// The tool with this name, of this version or else the newest registered under the name.
     pub(crate) fn find(&self, wanted: &CanonicalTool) -> Option<&Tool> {
         let name = Text::from(wanted.name());
         match wanted.version() {
-            Some(version) => self.tools.get(&(name, Text::from(version))),
+            Some(version) => self.tools.get(&(name, Text::from(version))).map(|registered| &registered.tool),
             None => {
                 let versions = self.tools.range((name.clone(), Text::default())..);
                 let own = versions.take_while(|((other, _), _)| *other == name);
-                own.max_by_key(|((_, version), _)| Version::parse(version).ok()).map(|(_, tool)| tool)
+                own.max_by_key(|((_, version), _)| Version::parse(version).ok())
+                    .map(|(_, registered)| &registered.tool)
             }
         }
     }
 
     /// The registered tools as people read them.
     pub(crate) fn to_value(&self) -> Value {
-        let rows = self.tools.values().map(|tool| {
+        let rows = self.tools.values().map(|Registered { tool, .. }| {
             object! { "manifest": tool.manifest().to_value(), "digest": format!("{}", tool.digest()) }
         });
         object! { "tools": rows.collect::<Vec<Value>>() }
+    }
+
+    /// Everything, the modules too.
+    pub(crate) fn state(&self) -> Value {
+        let rows = self.tools.values().map(|Registered { tool, module }| {
+            Value::from(object! { "manifest": tool.manifest().to_value(), "module": base64url(module) })
+        });
+        rows.collect::<Vec<Value>>().into()
+    }
+
+    pub(crate) fn from_state(value: &Value, config: &Config) -> Result<Toolbox, FieldError> {
+        let rows = value.as_array().ok_or_else(|| FieldError::new("tools", "expected an array"))?;
+        let mut toolbox = Toolbox::empty(config);
+        for row in rows.iter() {
+            let mut fields = Fields::new("tools", row)?;
+            let manifest = Manifest::from_value(&fields.value("manifest")?);
+            let manifest = manifest.map_err(|error| fields.error("manifest", error.to_string()))?;
+            let module = fields.bytes("module")?;
+            let registered = toolbox.register(manifest, module).map(|_| ());
+            registered.map_err(|failure| fields.error("module", failure.message))?;
+            fields.finish()?;
+        }
+        Ok(toolbox)
     }
 }
 

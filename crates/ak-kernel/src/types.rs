@@ -9,6 +9,7 @@ use ak_policy::budget::Dimension;
 use crate::{
     agents::Costs,
     code::Code,
+    fields::{FieldError, Fields},
     kernel::Kernel,
     objects::heap_failure,
     reply::{Failure, Reply},
@@ -26,6 +27,17 @@ impl Types {
             object! { "type": name.clone(), "session": u64::from(session.number()), "bytes": *bytes }
         });
         rows.collect::<Vec<Value>>().into()
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Types, FieldError> {
+        let rows = value.as_array().ok_or_else(|| FieldError::new("types", "expected an array"))?;
+        let row = |row: &Value| {
+            let mut fields = Fields::new("types", row)?;
+            let entry = (fields.text("type")?, (fields.session("session")?, fields.u64("bytes")?));
+            fields.finish()?;
+            Ok(entry)
+        };
+        rows.iter().map(row).collect::<Result<_, _>>().map(Types)
     }
 }
 

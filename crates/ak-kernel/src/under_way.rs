@@ -7,9 +7,9 @@ use ak_json::{Text, object};
 use ak_policy::CanonicalUrl;
 
 use crate::{
-    agents::Hold,
+    agents::{Hold, MAIN},
     code::Code,
-    effect::{Completion, Effect, Step, Ticket, Verdict},
+    effect::{Completion, Effect, LogWork, Step, Ticket, Verdict},
     gate::Ruling,
     kernel::{CallId, Kernel, Output},
     operation::Operation,
@@ -37,6 +37,26 @@ pub(crate) struct UnderWay {
     pub(crate) tokens_max: u64,
     /// Why it was told to stop.
     pub(crate) aborted: Option<Failure>,
+    /// Of an erasure: what is to be done again should it be cut short.
+    pub(crate) erasing: Option<LogWork>,
+}
+
+impl UnderWay {
+    /// One that has just begun, of a request that came without a capability.
+    pub(crate) const fn new(session: Session, request: Request, hold: Hold) -> UnderWay {
+        UnderWay {
+            session,
+            request,
+            presented: None,
+            target: None,
+            hold,
+            url: None,
+            tokens: 0,
+            tokens_max: 0,
+            aborted: None,
+            erasing: None,
+        }
+    }
 }
 
 /// What acting on a permit came to.
@@ -74,8 +94,9 @@ impl Kernel {
         facts.rule = ruling.rule;
         facts.target = ruling.target;
         facts.code = code;
+        let about = self.subjects_under_way(&under_way);
         self.under_way.insert(ticket, under_way);
-        self.record(&now, &input, facts, details);
+        self.record(&now, &input, facts, about, details);
         self.held.push_back((seq, Output::Resume(ticket, verdict)));
     }
 
@@ -91,6 +112,7 @@ impl Kernel {
             return self.stale(&now, &input, ticket);
         };
         let mut facts = self.facts_of(&under_way, ticket, Kind::Outcome);
+        let about = self.subjects_under_way(&under_way);
         let session = under_way.session;
         let operation = under_way.request.operation();
         if !completion.ends(&under_way.request) {
@@ -104,22 +126,32 @@ impl Kernel {
         let value = outcome_to_value(&outcome);
         let details = crate::describe::outcome(operation, &value);
         facts.reply = Some(value);
-        self.record(&now, &input, facts, details);
+        self.record(&now, &input, facts, about, details);
         self.held.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due, if ever.
     pub fn poll_timeout(&self) -> Option<Time> {
+        self.deadline().into_iter().chain(self.admission_due()).min()
+    }
+
+    /// When the wall time of somebody with an effect under way is over.
+    fn deadline(&self) -> Option<Time> {
         let open = self.under_way.values().filter(|under_way| under_way.aborted.is_none());
         open.filter_map(|under_way| self.agents.deadline(under_way.session)).min()
     }
 
     /// Tells effects whose agent's wall time is over to stop. Before [`poll_timeout`](Self::poll_timeout) nothing happens.
     pub fn handle_timeout(&mut self, now: Now) {
-        if self.poll_timeout().is_none_or(|due| now.time < due) {
-            return;
+        self.note_turned_away(&now);
+        if self.deadline().is_some_and(|due| due <= now.time) {
+            self.tick(&now);
         }
-        self.advance(&now);
+    }
+
+    /// Ends what is over.
+    pub(crate) fn tick(&mut self, now: &Now) {
+        self.advance(now);
         let seq = self.chain.next_seq();
         let clock = self.clock;
         for (ticket, under_way) in &mut self.under_way {
@@ -131,10 +163,11 @@ impl Kernel {
             }
         }
         let facts = self.notice(Operation::Tick);
-        self.record(&now, &Input::Tick, facts, object! {});
+        self.record(now, &Input::Tick, facts, Vec::new(), object! {});
     }
 
-    /// The tickets of all effects under way. After a restart each is completed as [`Completion::Unknown`].
+    /// The tickets of all effects under way. After a restart each is completed as [`Completion::Unknown`], save what is
+    /// [`unfinished`](Self::unfinished).
     pub fn tickets(&self) -> Vec<Ticket> {
         self.under_way.keys().copied().collect()
     }
@@ -144,7 +177,14 @@ impl Kernel {
         facts.decision = Ruled::Refused;
         facts.rule = Text::from("stale-ticket");
         facts.code = Code::Replay.number();
-        self.record(now, input, facts, object! { "ticket": ticket.cause() });
+        // Whatever it brings, nobody knows whom it is about.
+        let about = Vec::from([Text::from(MAIN)]);
+        self.record(now, input, facts, about, object! { "ticket": ticket.cause() });
+    }
+
+    /// Whom an effect is about: its agent.
+    fn subjects_under_way(&self, under_way: &UnderWay) -> Vec<Text> {
+        Vec::from([self.agents.name(under_way.session)])
     }
 
     fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
@@ -158,7 +198,7 @@ impl Kernel {
             policy: self.policy.digest(),
             target: under_way.target.clone(),
             reply: None,
-            subject: agent.clone(),
+            others: Vec::new(),
             agent,
             rule: Text::default(),
             event: None,

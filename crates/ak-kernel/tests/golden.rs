@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use ak_heap::Created;
 use ak_json::{Object, object};
@@ -59,7 +59,7 @@ fn session() -> Machine {
 #[test]
 fn the_journal_is_the_golden_one() {
     let machine = session();
-    let journal = stream::encode(&machine.records);
+    let journal = stream::encode(&machine.records, &BTreeMap::new());
     let head = format!("{}\n", machine.kernel.head());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     if std::env::var_os(BLESS).is_some() {

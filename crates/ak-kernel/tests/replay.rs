@@ -3,13 +3,13 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ak_heap::{Content, Created, Handle};
 use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
     Asked, Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Operation, Part, Presented, Replay,
-    Reply, Request, Session, Step, Tools, outcome_to_value, run_tool, stream,
+    Reply, Request, Session, Standing, Step, Tools, outcome_to_value, run_tool, stream,
 };
 use ak_policy::{
     budget::Dimension,
@@ -48,6 +48,8 @@ enum Act {
     Budget { agent: usize, dimension: usize, limit: u64 },
     Log { agent: usize, reserved: bool },
     Query { agent: usize },
+    Snapshot,
+    Erase { which: usize },
     Sleep { ms: u64 },
     ClockBack { ms: u64 },
 }
@@ -87,6 +89,8 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(agent, dimension, limit)| Act::Budget { agent, dimension, limit }),
         1 => (agent.clone(), any::<bool>()).prop_map(|(agent, reserved)| Act::Log { agent, reserved }),
         1 => agent.prop_map(|agent| Act::Query { agent }),
+        1 => Just(Act::Snapshot),
+        1 => (0..3usize).prop_map(|which| Act::Erase { which }),
         1 => (0..100_000u64).prop_map(|ms| Act::Sleep { ms }),
         1 => (0..100_000u64).prop_map(|ms| Act::ClockBack { ms }),
     ]
@@ -122,6 +126,9 @@ struct Run {
     agents: Vec<Session>,
     objects: Vec<Handle>,
     capabilities: Vec<CapId>,
+    snapshots: BTreeMap<u64, Vec<u8>>,
+    /// How many of the first records nobody can execute any more.
+    erased_below: u64,
 }
 
 impl Run {
@@ -131,7 +138,14 @@ impl Run {
         for name in ["a", "b", "crew/c"] {
             agents.push(machine.agent(name));
         }
-        Run { machine, agents, objects: vec![Handle::from_raw(1)], capabilities: vec![CapId::from_u64(1)] }
+        Run {
+            machine,
+            agents,
+            objects: vec![Handle::from_raw(1)],
+            capabilities: vec![CapId::from_u64(1)],
+            snapshots: BTreeMap::new(),
+            erased_below: 0,
+        }
     }
 
     fn take(&mut self, act: Act) {
@@ -139,7 +153,11 @@ impl Run {
         let agents = self.agents.clone();
         let mut presented = None;
         let (agent, request) = match act {
-            Act::Alloc { agent, value } => (agent, alloc("counter", &format!("{{\"value\":{value}}}"))),
+            Act::Alloc { agent, value } => {
+                let content = Content::Json(object! { "value": value });
+                let subject = (value % 4 == 0).then(|| "alice".into());
+                (agent, Request::Alloc { type_name: "counter".into(), content, subject })
+            }
             Act::Raw { agent, bytes } => (
                 agent,
                 Request::Alloc {
@@ -289,6 +307,19 @@ impl Run {
                 presented = Some(Presented::new(token).unwrap());
                 (agent, request)
             }
+            Act::Snapshot => {
+                let seq = self.machine.kernel.entries();
+                self.snapshots.insert(seq, self.machine.snapshot());
+                return;
+            }
+            Act::Erase { which } => {
+                if let Ok((seq, snapshot)) = self.machine.erase(["alice", "a", "main"][which]) {
+                    // Older ones hold what was erased.
+                    self.snapshots = BTreeMap::from([(seq, snapshot)]);
+                    self.erased_below = seq;
+                }
+                return;
+            }
             Act::Sleep { ms } => return self.machine.sleep_ms(ms),
             Act::ClockBack { ms } => {
                 self.machine.clock_us -= ms * 1000;
@@ -321,6 +352,12 @@ impl Run {
         let now = self.machine.now();
         self.machine.kernel.handle_timeout(now);
         self.machine.settle();
+    }
+
+    fn take_unless_erasing(&mut self, act: Act) {
+        if !matches!(act, Act::Erase { .. }) {
+            self.take(act);
+        }
     }
 
     fn capability(&self, index: usize) -> CapId {
@@ -366,15 +403,15 @@ proptest! {
     fn replay_reproduces_everything(acts in proptest::collection::vec(act(), 1..60)) {
         let mut run = Run::new();
         for act in acts {
-            run.take(act);
+            run.take_unless_erasing(act);
         }
         let machine = &mut run.machine;
-        let bytes = stream::encode(&machine.records);
+        let bytes = stream::encode(&machine.records, &BTreeMap::new());
         let mut replay = Replay::new(Tools::Rerun);
         let mut replies = 0;
         for (entry, record) in stream::decode(&bytes).unwrap().zip(&machine.records) {
-            let (leaf, body) = entry.unwrap();
-            let followed = replay.feed(leaf, body).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let entry = entry.unwrap();
+            let followed = replay.feed(entry.leaf, entry.body.unwrap()).map_err(|error| TestCaseError::fail(error.to_string()))?;
             prop_assert_eq!(&followed.record, record);
             for (call, outcome) in followed.replies {
                 prop_assert_eq!(outcome_to_value(&outcome), outcome_to_value(&machine.replies[&call]));
@@ -388,10 +425,41 @@ proptest! {
     }
 
     #[test]
-    fn no_forged_body_follows(acts in proptest::collection::vec(act(), 1..20), at in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>()) {
+    fn what_is_not_erased_follows_and_a_snapshot_goes_on_as_the_log_does(
+        acts in proptest::collection::vec(act(), 1..60),
+    ) {
         let mut run = Run::new();
         for act in acts {
             run.take(act);
+        }
+        let machine = &mut run.machine;
+        let (standings, examination) = machine.examined(&run.snapshots);
+        let first_erased = machine.records.iter().position(|record| record.body.is_empty());
+        for (seq, standing) in standings.iter().enumerate() {
+            let opaque = first_erased.is_some_and(|first| first <= seq) && (seq as u64) < run.erased_below;
+            prop_assert_eq!(matches!(standing, Standing::Opaque), opaque, "entry {}: {:?}", seq, standing);
+            prop_assert!(!matches!(standing, Standing::Wrong(_)), "entry {}: {:?}", seq, standing);
+        }
+        let mut again = examination.into_replay().expect("the state is known").finish().unwrap();
+        prop_assert_eq!(again.state_digest(), machine.kernel.state_digest());
+        for (seq, snapshot) in &run.snapshots {
+            let mut replay = Replay::resume(snapshot, Tools::Rerun).unwrap();
+            for record in &machine.records[usize::try_from(*seq).unwrap()..] {
+                let followed = replay.feed(&record.leaf, &record.body);
+                let followed = followed.map_err(|error| TestCaseError::fail(error.to_string()))?;
+                prop_assert_eq!(&followed.record.hash, &record.hash);
+            }
+            let mut again = replay.finish().unwrap();
+            prop_assert_eq!(again.head(), machine.kernel.head());
+            prop_assert_eq!(again.state_digest(), machine.kernel.state_digest());
+        }
+    }
+
+    #[test]
+    fn no_forged_body_follows(acts in proptest::collection::vec(act(), 1..20), at in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>()) {
+        let mut run = Run::new();
+        for act in acts {
+            run.take_unless_erasing(act);
         }
         let records = &run.machine.records;
         let forged = at.index(records.len());

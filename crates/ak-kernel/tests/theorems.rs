@@ -127,7 +127,7 @@ fn every_request_leaves_one_entry() {
 fn nothing_leaves_before_its_record_is_committed() {
     let mut machine = Machine::new();
     let now = machine.now();
-    machine.kernel.dispatch(now, Session::OWNER, Request::ToolList);
+    machine.kernel.dispatch(now, Session::OWNER, Request::ToolList).unwrap();
     let record = machine.kernel.poll_record().expect("a record");
     assert!(machine.kernel.poll_output().is_none());
     machine.kernel.committed(record.seq - 1);
@@ -455,7 +455,9 @@ fn a_lost_effect_is_unknown_and_paid_in_full() {
 
 fn tokens_used(kernel: &mut Kernel, machine: &mut Machine) -> u64 {
     let now = machine.now();
-    kernel.dispatch(now, Session::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens) });
+    kernel
+        .dispatch(now, Session::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens) })
+        .unwrap();
     let record = kernel.poll_record().unwrap();
     kernel.committed(record.seq);
     let Some(Output::Reply(_, Ok(Reply::Value(status)))) = kernel.poll_output() else { panic!("a status") };

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use ak_heap::{Content, Handle};
-use ak_json::{Limits, Value};
+use ak_json::{Limits, Value, object};
 use ak_kernel::{
-    Asked, CallId, Completion, Config, Effect, Failure, Kernel, Now, Outcome, Output, Part, Record, Replay,
-    Reply, Request, Session, Step, Ticket, Time, Tools, Verdict, run_tool,
+    Asked, CallId, Completion, Config, Effect, Examination, Failure, Kernel, LogWork, Now, Outcome, Output,
+    Part, Record, Replay, Reply, Request, Session, Standing, Step, Ticket, Time, Tools, Verdict, run_tool,
 };
 
 /// 2026-01-01, in µs.
@@ -62,7 +62,11 @@ impl Machine {
             assert!(self.kernel.poll_output().is_none(), "nothing leaves before its record is committed");
             self.kernel.committed(record.seq);
             self.records.push(record);
+            self.take_outputs();
         }
+    }
+
+    fn take_outputs(&mut self) {
         while let Some(output) = self.kernel.poll_output() {
             match output {
                 Output::Reply(call, outcome) => {
@@ -76,7 +80,7 @@ impl Machine {
 
     pub(crate) fn dispatch(&mut self, session: Session, request: impl Into<Asked>) -> CallId {
         let now = self.now();
-        let call = self.kernel.dispatch(now, session, request);
+        let call = self.kernel.dispatch(now, session, request).expect("it is heard");
         self.settle();
         call
     }
@@ -126,6 +130,44 @@ impl Machine {
             Ok(Reply::Session(session)) => session,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Takes a snapshot, which the next record belongs to.
+    pub(crate) fn snapshot(&mut self) -> Vec<u8> {
+        let now = self.now();
+        let bytes = self.kernel.snapshot(now);
+        self.settle();
+        bytes
+    }
+
+    /// Erases a subject as a host does: a snapshot, then the bodies. Gives the snapshot and the `seq` that it belongs to.
+    pub(crate) fn erase(&mut self, subject: &str) -> Result<(u64, Vec<u8>), Failure> {
+        let call = self.dispatch(Session::OWNER, Request::Erase { subject: subject.into() });
+        if let Some(Err(failure)) = self.replies.get(&call) {
+            return Err(failure.clone());
+        }
+        let Some((ticket, Effect::Log(LogWork::Erase { subject, objects }))) = self.effects.pop() else {
+            panic!("an erasure is work on the log")
+        };
+        let seq = self.kernel.entries();
+        let snapshot = self.snapshot();
+        for record in &mut self.records {
+            if record.subjects.contains(&subject) {
+                record.body = [].into();
+            }
+        }
+        self.complete(ticket, Completion::Value(object! { "objects": objects }));
+        Ok((seq, snapshot))
+    }
+
+    /// Judges everything so far, with snapshots by `seq`.
+    pub(crate) fn examined(&self, snapshots: &BTreeMap<u64, Vec<u8>>) -> (Vec<Standing>, Examination) {
+        let mut examination = Examination::new(0, Tools::Rerun);
+        let standings = self.records.iter().map(|record| {
+            let body = Some(&*record.body).filter(|body| !body.is_empty());
+            examination.examine(&record.leaf, body, |seq| snapshots.get(&seq).cloned())
+        });
+        (standings.collect(), examination)
     }
 
     /// Re-executes everything so far and compares.

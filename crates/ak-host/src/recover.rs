@@ -1,0 +1,189 @@
+//! From a state directory back to a kernel: the newest snapshot that holds, and everything recorded since.
+
+use std::{collections::BTreeMap, path::Path};
+
+use ak_audit::journal::{self, Genesis, Journal};
+use ak_json::object;
+use ak_kernel::{Code, Failure, Kernel, Record, Replay, SEMANTICS_VERSION, Tools, stream};
+
+use crate::{
+    clock,
+    disk::FileDisk,
+    log::{BoxedDisk, Durable, Log},
+    vault::Vault,
+};
+
+/// The journal's place in the state directory.
+pub const JOURNAL_DIRECTORY: &str = "journal";
+/// The place of the keys of bodies and of the snapshots in the state directory.
+pub const VAULT_DIRECTORY: &str = "vault";
+
+/// Says how far a recovery is: entries executed again, and how many there are to execute.
+pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
+
+/// How often progress is told, in entries.
+const PROGRESS_ENTRIES: u64 = 4096;
+
+/// A kernel as its journal leaves it.
+pub(crate) struct Recovered {
+    pub(crate) kernel: Kernel,
+    pub(crate) log: Log,
+    /// Entries that had to be executed again.
+    pub(crate) replayed: u64,
+}
+
+/// Opens the journal beneath `directory`; `fresh` makes the kernel of a new one.
+///
+/// # Errors
+/// When the directory cannot be used, or another kernel uses it.
+pub(crate) fn open(
+    directory: &Path,
+    fresh: impl FnOnce() -> Result<Kernel, Failure>,
+    progress: Progress<'_>,
+) -> Result<Recovered, Failure> {
+    let within = |failure: Failure| Failure {
+        message: format!("state directory {}: {}", directory.display(), failure.message),
+        ..failure
+    };
+    let disk = |name: &str| FileDisk::new(&directory.join(name)).map_err(|error| unusable(error.to_string()));
+    let disks = disk(JOURNAL_DIRECTORY).and_then(|journal| Ok((journal, disk(VAULT_DIRECTORY)?)));
+    let (journal, vault) = disks.map_err(within)?;
+    open_on(Box::new(journal), Box::new(vault), fresh, progress).map_err(within)
+}
+
+/// Opens a journal on one disk, and what may be destroyed of it on another.
+///
+/// # Errors
+/// When a disk cannot be used, or another kernel uses it.
+pub(crate) fn open_on(
+    disk: BoxedDisk,
+    vault: BoxedDisk,
+    fresh: impl FnOnce() -> Result<Kernel, Failure>,
+    progress: Progress<'_>,
+) -> Result<Recovered, Failure> {
+    let entropy = clock::now().map_err(|error| unusable(error.to_string()))?.entropy;
+    let mut genesis =
+        Genesis { id: [0; 16], meta: object! { "semantics": SEMANTICS_VERSION }.to_json().into_bytes() };
+    for (to, from) in genesis.id.iter_mut().zip(entropy) {
+        *to = from;
+    }
+    let opened = Journal::open(disk, &genesis, journal::Options::default(), &[]);
+    let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
+    let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
+    let durable = Box::new(Durable { journal, vault });
+    if report.size == 0 && report.first_bad.is_none() {
+        return Ok(Recovered { kernel: fresh()?, log: Log::Durable(durable), replayed: 0 });
+    }
+    let damage =
+        report.first_bad.map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
+    let start = newest_start(&durable);
+    let first = start.entries();
+    let (replay, wrong) = re_execute(start, &durable, progress);
+    let followed = replay.entries();
+    let kernel = match replay.finish() {
+        Ok(kernel) => kernel,
+        Err(_) => fresh()?,
+    };
+    let log = match wrong.or(damage) {
+        None => Log::Durable(durable),
+        Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
+    };
+    Ok(Recovered { kernel, log, replayed: followed.saturating_sub(first) })
+}
+
+/// The newest snapshot whose own entry follows from it; the beginning where there is none.
+fn newest_start(durable: &Durable) -> Replay {
+    let whole = durable.vault.snapshots().into_iter().find_map(|seq| {
+        let record = durable.records(seq).next()?.ok()?;
+        let mut replay = Replay::resume(&durable.vault.snapshot(seq)?, Tools::Recorded).ok()?;
+        replay.feed(&record.leaf, &record.body).ok()?;
+        Some(replay)
+    });
+    whole.unwrap_or_else(|| Replay::new(Tools::Recorded))
+}
+
+/// Executes the journal again from where `replay` stands. Gives the first entry that does not follow, and why.
+fn re_execute(
+    mut replay: Replay,
+    durable: &Durable,
+    progress: Progress<'_>,
+) -> (Replay, Option<(u64, String)>) {
+    let (first, end) = (replay.entries(), durable.journal.len());
+    for found in durable.records(first) {
+        let fed = match found {
+            Ok(record) if record.body.is_empty() => {
+                let reason = "its body was erased, and no snapshot of the state after it is left";
+                Err((record.seq, String::from(reason)))
+            }
+            Ok(record) => {
+                replay.feed(&record.leaf, &record.body).map(|_| ()).map_err(|error| (error.seq, error.reason))
+            }
+            Err(failure) => Err((replay.entries(), failure.message)),
+        };
+        if let Err(wrong) = fed {
+            return (replay, Some(wrong));
+        }
+        if replay.entries() % PROGRESS_ENTRIES == 0 {
+            progress(replay.entries() - first, end - first);
+        }
+    }
+    progress(end - first, end - first);
+    (replay, None)
+}
+
+/// A journal as it lies on the disk.
+#[derive(Debug)]
+pub struct StoredJournal {
+    /// Every record that is kept. A body that was erased is empty.
+    pub records: Vec<Record>,
+    /// Snapshots of the state, by the entries that they belong to.
+    pub snapshots: BTreeMap<u64, Vec<u8>>,
+}
+
+impl StoredJournal {
+    /// The journal as one stream. Snapshots hold the whole state: they come along only where a body was erased, and nothing
+    /// could be executed after it without them.
+    #[must_use]
+    pub fn to_stream(&self) -> Vec<u8> {
+        let whole = self.records.iter().all(|record| !record.body.is_empty());
+        let none = BTreeMap::new();
+        stream::encode(&self.records, if whole { &none } else { &self.snapshots })
+    }
+}
+
+/// Reads the journal in a state directory, without taking it from a kernel that uses it.
+///
+/// # Errors
+/// When there is none, or it is damaged.
+pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
+    let within =
+        |code, error: String| Failure::new(code, format!("state directory {}: {error}", directory.display()));
+    let journal_directory = directory.join(JOURNAL_DIRECTORY);
+    if !journal_directory.is_dir() {
+        return Err(within(Code::NotFound, String::from("holds no journal")));
+    }
+    let disk = |name: &str| {
+        FileDisk::new(&directory.join(name)).map_err(|error| within(Code::Io, error.to_string()))
+    };
+    let opened = Journal::open_read_only(Box::new(disk(JOURNAL_DIRECTORY)?) as BoxedDisk, &[]);
+    let Some((journal, report)) = opened.map_err(|error| within(Code::Io, error.to_string()))? else {
+        return Err(within(Code::NotFound, String::from("holds no journal")));
+    };
+    if let Some(first_bad) = report.first_bad {
+        let reason = format!("the journal is damaged from entry {first_bad} on");
+        return Err(within(Code::LogCorrupt, reason));
+    }
+    let vault = Vault::read_only(Box::new(disk(VAULT_DIRECTORY)?));
+    let vault = vault.map_err(|error| within(Code::Io, error.to_string()))?;
+    let snapshots = vault.all_snapshots();
+    let durable = Durable { journal, vault };
+    let records: Result<Vec<Record>, Failure> = durable.records(0).collect();
+    Ok(StoredJournal {
+        records: records.map_err(|failure| within(failure.code, failure.message))?,
+        snapshots,
+    })
+}
+
+fn unusable(error: String) -> Failure {
+    Failure::new(Code::Io, error)
+}

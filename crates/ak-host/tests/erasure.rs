@@ -1,0 +1,204 @@
+//! Erasure on a disk: nothing of the subject is left in any file, every proof holds, and the kernel goes on after a restart.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::path::Path;
+
+use ak_host::ak_json::{Value, object};
+use ak_host::ak_kernel::{Code, Examination, Outcome, Reply, Request, Standing, Tools, ak_heap::Content};
+use ak_host::{Connection, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY, read_journal};
+
+use support::Scratch;
+
+const SECRET: &str = "born in Ulm";
+
+fn open(state: &Path) -> Connection {
+    Connection::open(&Options { state_dir: Some(state.to_owned()), ..Options::default() }).unwrap()
+}
+
+fn alloc(text: &str, subject: Option<&str>) -> Request {
+    let content = Content::Json(object! { "text": text });
+    Request::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) }
+}
+
+fn erase(kernel: &Connection, subject: &str) -> Outcome {
+    kernel.call(Request::Erase { subject: subject.into() })
+}
+
+fn verified(kernel: &Connection) -> Value {
+    match kernel.call(Request::AuditVerify { key: None, anchor: None }) {
+        Ok(Reply::Value(report)) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The files beneath a directory that hold a text.
+fn holding(directory: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(holding(&path, text));
+        } else if std::fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes()) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_of_a_subject_remains_on_disk() {
+    let scratch = Scratch::new("erase");
+    let state = scratch.join("state");
+    let kernel = open(&state);
+    kernel.call(alloc("kept", None)).unwrap();
+    let Ok(Reply::Handle(handle)) = kernel.call(alloc(SECRET, Some("alice"))) else { panic!("no handle") };
+    kernel.call(Request::Read { handle, version: None }).unwrap();
+    let Ok(Reply::Value(before)) = kernel.call(Request::Commit) else { panic!("no checkpoint") };
+    let note = before.get("note").and_then(Value::as_str).unwrap().to_owned();
+    // What lies on the disk is sealed, before anything is erased.
+    assert_eq!(holding(&state, SECRET), Vec::<String>::new());
+    assert!(
+        read_journal(&state)
+            .unwrap()
+            .records
+            .iter()
+            .any(|record| { record.body.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()) })
+    );
+
+    erase(&kernel, "alice").unwrap();
+
+    let left = read_journal(&state).unwrap();
+    let opened: Vec<u8> = left.records.iter().flat_map(|record| record.body.to_vec()).collect();
+    assert!(!opened.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+    assert!(!opened.windows(5).any(|part| part == b"alice"));
+    assert_eq!(left.records.iter().filter(|record| record.body.is_empty()).count(), 3);
+    assert_eq!(left.snapshots.len(), 1);
+    assert_eq!((holding(&state, SECRET), holding(&state, "alice")), (Vec::new(), Vec::new()));
+    // The checkpoint from before still holds, and each entry follows or is opaque.
+    let report = match kernel.call(Request::AuditVerify { key: None, anchor: Some(note.as_str().into()) }) {
+        Ok(Reply::Value(report)) => report,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "{report}");
+    assert!(report.get("opaque").and_then(Value::as_u64).unwrap() >= 3);
+    assert!(report.get("anchored_at").and_then(Value::as_u64).is_some());
+    for seq in 0..left.records.len() as u64 {
+        kernel.call(Request::AuditProof { seq }).unwrap();
+    }
+    kernel.close();
+
+    // It goes on from the snapshot, and what is left is all there.
+    let kernel = open(&state);
+    assert_eq!(kernel.call(Request::Read { handle, version: None }).unwrap_err().code, Code::NotFound);
+    let found = kernel.call(Request::Query { form: Default::default() });
+    assert!(matches!(found, Ok(Reply::Value(page)) if page.to_json().contains("kept")));
+    kernel.call(alloc("after", None)).unwrap();
+    assert_eq!(erase(&kernel, "alice").unwrap_err().code, Code::NotFound);
+    kernel.close();
+
+    let stored = read_journal(&state).unwrap();
+    let stream = stored.to_stream();
+    let mut examination = Examination::new(0, Tools::Rerun);
+    for entry in ak_host::ak_kernel::stream::decode(&stream).unwrap() {
+        let entry = entry.unwrap();
+        let standing = examination.examine(entry.leaf, entry.body, |_| entry.snapshot);
+        assert!(!matches!(standing, Standing::Wrong(_)), "{standing:?}");
+    }
+    assert!(examination.into_replay().is_some(), "the state at the end is known");
+}
+
+#[test]
+fn erasing_one_leaves_the_others() {
+    let scratch = Scratch::new("erase-two");
+    let state = scratch.join("state");
+    let kernel = open(&state);
+    for (text, subject) in [("of alice", "alice"), ("of bob", "bob"), ("of carol", "carol")] {
+        kernel.call(alloc(text, Some(subject))).unwrap();
+    }
+    erase(&kernel, "alice").unwrap();
+    erase(&kernel, "carol").unwrap();
+    kernel.close();
+    let kernel = open(&state);
+    let Ok(Reply::Value(page)) = kernel.call(Request::Query { form: Default::default() }) else {
+        panic!("the query failed")
+    };
+    let page = page.to_json();
+    assert!(page.contains("of bob") && !page.contains("of alice") && !page.contains("of carol"), "{page}");
+    assert_eq!(read_journal(&state).unwrap().snapshots.len(), 1, "the snapshot between held carol");
+}
+
+#[test]
+fn a_log_in_memory_erases_too() {
+    let kernel = Connection::open(&Options::default()).unwrap();
+    kernel.call(alloc(SECRET, Some("alice"))).unwrap();
+    erase(&kernel, "alice").unwrap();
+    kernel.call(alloc("after", None)).unwrap();
+    let report = verified(&kernel);
+    assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "{report}");
+    assert_eq!(report.get("opaque").and_then(Value::as_u64), Some(2));
+    let records = kernel.driver().unwrap().records().unwrap();
+    assert!(records.iter().all(|record| !String::from_utf8_lossy(&record.body).contains("alice")));
+}
+
+#[test]
+fn a_lost_vault_is_damage_and_nothing_is_begun_anew() {
+    let scratch = Scratch::new("lost-vault");
+    let state = scratch.join("state");
+    let kernel = open(&state);
+    kernel.call(alloc("kept", None)).unwrap();
+    kernel.close();
+    let (vault, away) = (state.join(VAULT_DIRECTORY), state.join("away"));
+    std::fs::rename(&vault, &away).unwrap();
+    let kernel = open(&state);
+    assert_eq!(kernel.call(alloc("new", None)).unwrap_err().code, Code::LogCorrupt);
+    assert_eq!(verified(&kernel).get("consistent"), Some(&Value::Bool(false)));
+    kernel.close();
+    std::fs::remove_dir_all(&vault).unwrap();
+    std::fs::rename(&away, &vault).unwrap();
+    assert!(open(&state).call(alloc("again", None)).is_ok());
+}
+
+#[test]
+fn a_long_journal_starts_from_a_snapshot() {
+    let scratch = Scratch::new("snapshot");
+    let state = scratch.join("state");
+    let kernel = open(&state);
+    let agent = kernel.agent("worker").unwrap();
+    let request = Request::Authorize { operation: "read".into(), target: "/x".into(), args: None };
+    for chunk in 0..SNAPSHOT_ENTRIES / 100 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..25).for_each(|_| drop(kernel.call(request.clone()).unwrap())));
+            }
+        });
+        agent.call(alloc(&chunk.to_string(), None)).unwrap();
+    }
+    kernel.close();
+    let stored = read_journal(&state).unwrap();
+    assert_eq!(stored.snapshots.len(), 1);
+    let mut replayed = 0;
+    let options = Options { state_dir: Some(state.clone()), ..Options::default() };
+    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    assert!(replayed < 10, "{replayed} entries were executed again");
+    let report = verified(&kernel);
+    assert_eq!(
+        report.get("replayed").and_then(Value::as_u64),
+        Some(stored.records.len() as u64 + 1),
+        "{report}"
+    );
+    // A snapshot that was changed is not believed: everything is executed again.
+    kernel.close();
+    for file in std::fs::read_dir(state.join(VAULT_DIRECTORY)).unwrap() {
+        let path = file.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("snapshot-") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    assert!(replayed > SNAPSHOT_ENTRIES, "{replayed} entries were executed again");
+}

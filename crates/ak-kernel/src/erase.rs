@@ -1,0 +1,75 @@
+//! Erasure: what the kernel still holds about a subject goes at once, the host takes the rest.
+
+use alloc::{boxed::Box, format, vec::Vec};
+
+use ak_json::Text;
+
+use crate::{
+    agents::Hold,
+    code::Code,
+    effect::{Effect, LogWork, Ticket},
+    kernel::Kernel,
+    reply::Failure,
+    request::Request,
+    session::Session,
+    under_way::{Next, UnderWay},
+};
+
+impl Kernel {
+    /// Forgets a subject: its objects with all their versions and tombstones, its readable entries, its salt. What comes
+    /// to be known about the same name later is another subject's.
+    ///
+    /// # Errors
+    /// NOT_FOUND where there is nothing about it; CONFLICT while effects of an agent of that name are under way. Neither
+    /// says the name: nothing that is said of an erasure may keep it.
+    pub(crate) fn erase(&mut self, session: Session, subject: &Text, hold: Hold) -> Result<Next, Failure> {
+        let erasing = self.erasable(subject);
+        let erasing = match erasing {
+            Ok(id) => id,
+            Err(failure) => {
+                self.agents.release(hold);
+                return Err(failure);
+            }
+        };
+        let handles = self.subjects.forget(&self.heap, subject);
+        for handle in &handles {
+            let live = self.heap.read(*handle).is_ok();
+            // Each was found in the heap just now. A tombstone is on nobody's account any more.
+            if let Ok(change) = self.heap.erase(*handle)
+                && live
+            {
+                self.agents.follow(session, &change);
+            }
+        }
+        self.history.forget(subject);
+        if let Some(agent) = self.agents.find(subject).and_then(|session| self.agents.get_mut(session)) {
+            agent.last_denial = None;
+        }
+        let work = LogWork::Erase { subject: erasing, objects: handles.len() as u64 };
+        let nameless = Request::Erase { subject: Text::default() };
+        let under_way = UnderWay { erasing: Some(work.clone()), ..UnderWay::new(session, nameless, hold) };
+        Ok(Next::Effect(Effect::Log(work), Box::new(under_way)))
+    }
+
+    fn erasable(&self, subject: &Text) -> Result<u64, Failure> {
+        let known = self.subjects.id(subject).filter(|id| *id > 0);
+        let id = known.ok_or_else(|| {
+            Failure::new(Code::NotFound, "nothing is recorded about a subject of this name")
+        })?;
+        let agent = self.agents.find(subject);
+        let open = self.under_way.values().filter(|open| Some(open.session) == agent).count();
+        if open > 0 {
+            let message =
+                format!("{open} effects of this subject are under way: erase it when they have ended");
+            return Err(Failure::new(Code::Conflict, message));
+        }
+        Ok(id)
+    }
+
+    /// What a restart finds half done and can do again, unlike an effect whose outcome nobody knows: an erasure.
+    pub fn unfinished(&self) -> Vec<(Ticket, Effect)> {
+        let erasures =
+            self.under_way.iter().filter_map(|(ticket, open)| Some((*ticket, open.erasing.clone()?)));
+        erasures.map(|(ticket, work)| (ticket, Effect::Log(work))).collect()
+    }
+}

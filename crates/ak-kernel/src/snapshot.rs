@@ -1,0 +1,198 @@
+//! The whole state as bytes, and a kernel from them. What a snapshot rests on is not itself: the record made with it holds
+//! the state's digest, and a kernel restored from it goes on only if it makes that very record again.
+
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+
+use ak_audit::Kind;
+use ak_heap::Heap;
+use ak_json::{Digest, Limits, Object, Value, object};
+use ak_policy::{CanonicalUrl, GrantTable, Policy};
+
+use crate::{
+    agents::Agents,
+    config::Config,
+    effect::{LogWork, Ticket},
+    fields::{FieldError, Fields, base64url},
+    form::insert_some,
+    history::History,
+    kernel::Kernel,
+    operation::Operation,
+    presented::Presented,
+    record::{Chain, FORMAT_VERSION, Facts, Input, SEMANTICS_VERSION},
+    reply::Failure,
+    request::Request,
+    subject::Subjects,
+    time::{Now, Time},
+    toolbox::Toolbox,
+    types::Types,
+    under_way::UnderWay,
+};
+
+/// How a snapshot begins: format and version.
+const MAGIC: &[u8; 8] = b"AKSNAP01";
+
+/// Bytes that are no snapshot of a state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot cannot be used: {reason}")]
+pub struct RestoreError {
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl From<FieldError> for RestoreError {
+    fn from(error: FieldError) -> RestoreError {
+        RestoreError { reason: format!("{error}") }
+    }
+}
+
+fn unusable(error: impl core::fmt::Display) -> RestoreError {
+    RestoreError { reason: format!("{error}") }
+}
+
+impl Kernel {
+    /// Takes a snapshot: records the state's digest, and gives the state as it was before that record.
+    ///
+    /// `AKSNAP01`, the length of the state's JSON text (u64, little-endian), the text, the heap's own snapshot. It holds
+    /// all that the kernel knows of everybody: keep it as the bodies are kept, and no longer than the next erasure.
+    pub fn snapshot(&mut self, now: Now) -> Vec<u8> {
+        self.advance(&now);
+        let state = self.state().to_json();
+        let mut bytes = Vec::from(MAGIC);
+        bytes.extend((state.len() as u64).to_le_bytes());
+        bytes.extend(state.as_bytes());
+        bytes.extend(self.heap.snapshot());
+        self.note_state(&now);
+        bytes
+    }
+
+    /// Records the state's digest.
+    pub(crate) fn note_state(&mut self, now: &Now) {
+        self.advance(now);
+        let input = Input::Snapshot { state: self.state_digest() };
+        let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
+        self.record(now, &input, facts, Vec::new(), object! {});
+    }
+
+    /// The kernel as it was when the snapshot was taken: the next input is the record made with it.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the bytes are no snapshot that this kernel takes.
+    pub(crate) fn restore(bytes: &[u8]) -> Result<Kernel, RestoreError> {
+        let short = || unusable("it ends too early");
+        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| unusable("it is of another format"))?;
+        let (length, rest) = rest.split_first_chunk().ok_or_else(short)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
+        let (state, heap) = rest.split_at_checked(length).ok_or_else(short)?;
+        let unbounded = Limits {
+            depth_max: JSON_DEPTH_MAX,
+            bytes_max: usize::MAX,
+            members_max: usize::MAX,
+            values_max: usize::MAX,
+        };
+        let state = Value::parse(state, &unbounded).map_err(unusable)?;
+        Kernel::from_state(&state, heap)
+    }
+
+    /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
+    pub fn state_digest(&mut self) -> Digest {
+        let heap = format!("{}", self.heap.digest());
+        Value::from(object! { "state": self.state(), "heap": heap }).digest()
+    }
+
+    /// Everything but the heap.
+    fn state(&self) -> Value {
+        let under_way = self.under_way.iter().map(|(ticket, open)| {
+            let mut row = open.to_value();
+            row.insert("ticket", ticket.cause());
+            Value::from(row)
+        });
+        object! {
+            "format": FORMAT_VERSION, "semantics": SEMANTICS_VERSION, "config": self.config.to_value(),
+            "run": base64url(self.chain.run()), "next": self.chain.next_seq(), "head": format!("{}", self.chain.head()),
+            "clock": self.clock.as_micros(), "policy": self.policy.to_value().clone(), "grants": self.grants.to_value(),
+            "agents": self.agents.to_value(), "types": self.types.to_value(), "tools": self.toolbox.state(),
+            "subjects": self.subjects.to_value(), "history": self.history.to_value(),
+            "under_way": under_way.collect::<Vec<Value>>(),
+        }
+    }
+
+    fn from_state(state: &Value, heap: &[u8]) -> Result<Kernel, RestoreError> {
+        let mut fields = Fields::new("state", state)?;
+        for (name, ours) in [("format", FORMAT_VERSION), ("semantics", SEMANTICS_VERSION)] {
+            if fields.u64(name)? != ours {
+                return Err(fields.error(name, "is a version that this kernel does not know").into());
+            }
+        }
+        let config = Config::from_value(&fields.value("config")?)?;
+        let run = <[u8; 16]>::try_from(&*fields.bytes("run")?);
+        let run = run.map_err(|_| fields.error("run", "expected 16 bytes"))?;
+        let chain = Chain::resumed(run, fields.u64("next")?, fields.digest("head")?);
+        let policy = Policy::from_value(&fields.value("policy")?).map_err(unusable)?;
+        let mut under_way = BTreeMap::new();
+        let agents = Agents::from_value(&fields.value("agents")?)?;
+        for row in fields.items("under_way")?.iter() {
+            let (ticket, open) = UnderWay::from_value(row, &agents)?;
+            under_way.insert(ticket, open);
+        }
+        let heap = Heap::restore(heap, Kernel::heap_config(&config)).map_err(unusable)?;
+        let mut kernel = Kernel::bare(config, chain, policy, under_way);
+        kernel.clock = Time::from_micros(fields.u64("clock")?);
+        kernel.grants = GrantTable::from_value(&fields.value("grants")?).map_err(unusable)?;
+        kernel.types = Types::from_value(&fields.value("types")?)?;
+        kernel.toolbox = Toolbox::from_state(&fields.value("tools")?, &kernel.config)?;
+        kernel.history = History::from_value(&fields.value("history")?, kernel.config.history_bytes_max)?;
+        kernel.subjects = Subjects::from_value(&fields.value("subjects")?)?;
+        (kernel.agents, kernel.heap) = (agents, heap);
+        fields.finish()?;
+        Ok(kernel)
+    }
+}
+
+/// Deepest nesting of a state: of a journalled input, and the members around it.
+const JSON_DEPTH_MAX: usize = 1024;
+
+impl UnderWay {
+    fn to_value(&self) -> Object {
+        let mut row = Object::new();
+        row.insert("session", u64::from(self.session.number()));
+        row.insert("op", self.request.operation().name());
+        row.insert("args", self.request.args());
+        insert_some(&mut row, "cap", self.presented.as_ref().map(Presented::to_value));
+        insert_some(&mut row, "target", self.target.clone());
+        row.insert("hold", self.hold.to_value());
+        insert_some(&mut row, "url", self.url.as_ref().map(|url| format!("{url}")));
+        row.insert("tokens", self.tokens);
+        row.insert("tokens_max", self.tokens_max);
+        insert_some(&mut row, "aborted", self.aborted.as_ref().map(Failure::to_value));
+        let erasing = self.erasing.as_ref().and_then(LogWork::erasing);
+        insert_some(&mut row, "erasing", erasing.map(|(subject, objects)| ak_json::array![subject, objects]));
+        row
+    }
+
+    fn from_value(value: &Value, agents: &Agents) -> Result<(Ticket, UnderWay), FieldError> {
+        let mut fields = Fields::new("under_way", value)?;
+        let operation = Operation::from_name(&fields.text("op")?)
+            .ok_or_else(|| fields.error("op", "is not an operation"))?;
+        let request = Request::decode(operation, &fields.value("args")?)?;
+        let url = fields.optional_text("url")?.map(|url| CanonicalUrl::parse(&url)).transpose();
+        let erasing = fields.optional("erasing").map(|pair| {
+            let number = |index| pair.as_array()?.iter().nth(index)?.as_u64();
+            Some(LogWork::Erase { subject: number(0)?, objects: number(1)? })
+        });
+        let open = UnderWay {
+            presented: fields.optional("cap").as_ref().map(Presented::from_value).transpose()?,
+            target: fields.optional_text("target")?.as_deref().map(String::from),
+            url: url.map_err(|_| fields.error("url", "is not a URL"))?,
+            tokens: fields.u64("tokens")?,
+            tokens_max: fields.u64("tokens_max")?,
+            aborted: fields.optional("aborted").as_ref().map(Failure::from_value).transpose()?,
+            erasing: erasing
+                .map(|work| work.ok_or_else(|| fields.error("erasing", "is no erasure")))
+                .transpose()?,
+            ..UnderWay::new(fields.session("session")?, request, agents.hold_again(&fields.value("hold")?)?)
+        };
+        let ticket = Ticket::new(fields.u64("ticket")?);
+        fields.finish()?;
+        Ok((ticket, open))
+    }
+}

@@ -1,0 +1,217 @@
+//! Whom records are about. What is recorded about a subject is committed to with the subject's salt and kept under the
+//! subject's key, so that both can be taken away together.
+
+use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
+
+use ak_heap::{Handle, Heap};
+use ak_json::{Object, Text, Value, object};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    batch::Part,
+    fields::{FieldError, Fields, base64url},
+    kernel::Kernel,
+    record::derive,
+    reply::Reply,
+    request::Request,
+};
+
+/// Names one subject from the first record about it to its erasure; afterwards the same name gets another number. It is
+/// what a host's table of keys goes by, which so holds no names.
+pub type SubjectId = u64;
+
+/// The kernel itself, which is never erased: policies, tools, grants, agents.
+const KERNEL: &str = "";
+
+/// Everybody there is a record about.
+#[derive(Debug)]
+pub(crate) struct Subjects {
+    known: BTreeMap<Text, Subject>,
+    /// Objects that are about somebody else than their owner.
+    objects: BTreeMap<Handle, Text>,
+    next_id: SubjectId,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Subject {
+    id: SubjectId,
+    salt: [u8; 32],
+}
+
+/// Whom one record is about.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) names: Vec<Text>,
+    /// Ascending; the kernel itself is not among them.
+    pub(crate) ids: Vec<SubjectId>,
+    pub(crate) salt: [u8; 32],
+    /// Whether somebody was met for the first time, whose salt came from the input's entropy.
+    pub(crate) drew: bool,
+}
+
+impl Subjects {
+    pub(crate) fn new() -> Subjects {
+        Subjects { known: BTreeMap::new(), objects: BTreeMap::new(), next_id: 0 }
+    }
+
+    /// How many there would be with this one.
+    pub(crate) fn count_with(&self, name: &Text) -> u64 {
+        let fresh = !self.known.contains_key(name);
+        (self.known.len() as u64).saturating_add(u64::from(fresh))
+    }
+
+    pub(crate) fn id(&self, name: &Text) -> Option<SubjectId> {
+        self.known.get(name).map(|subject| subject.id)
+    }
+
+    /// The record's subjects, those met for the first time among them. Nobody is the kernel itself.
+    pub(crate) fn meet(&mut self, mut names: Vec<Text>, entropy: &[u8; 32]) -> About {
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            names.push(Text::from(KERNEL));
+        }
+        let before = self.next_id;
+        for name in &names {
+            if !self.known.contains_key(name) {
+                let subject = Subject { id: self.next_id, salt: derive(entropy, "salt", name) };
+                self.known.insert(name.clone(), subject);
+                self.next_id = self.next_id.saturating_add(1);
+            }
+        }
+        let (ids, salt) = self.bound(names.iter());
+        About { names, ids, salt, drew: self.next_id > before }
+    }
+
+    /// The salt for what tells of others too.
+    pub(crate) fn salt_with(&self, about: &About, others: &[Text]) -> [u8; 32] {
+        if others.iter().all(|other| about.names.contains(other)) {
+            return about.salt;
+        }
+        self.bound(about.names.iter().chain(others)).1
+    }
+
+    /// One subject's own salt, or one for several that is gone with any of theirs.
+    fn bound<'n>(&self, names: impl Iterator<Item = &'n Text>) -> (Vec<SubjectId>, [u8; 32]) {
+        let mut found: Vec<Subject> = names.filter_map(|name| self.known.get(name).copied()).collect();
+        found.sort_by_key(|subject| subject.id);
+        found.dedup_by_key(|subject| subject.id);
+        let salt = match found.as_slice() {
+            [one] => one.salt,
+            several => {
+                let mut hash = Sha256::new();
+                hash.update(b"ak-kernel salt of several subjects\n");
+                several.iter().for_each(|subject| hash.update(subject.salt));
+                hash.finalize().into()
+            }
+        };
+        (found.into_iter().map(|subject| subject.id).filter(|id| *id > 0).collect(), salt)
+    }
+
+    /// Whom an object is about, while the heap holds it or its tombstone.
+    fn of_object<'k>(&'k self, heap: &'k Heap, handle: Handle) -> Option<&'k Text> {
+        let object = heap.any(handle)?;
+        Some(self.objects.get(&handle).unwrap_or_else(|| object.owner()))
+    }
+
+    /// Forgets a subject; gives the objects that were about it.
+    pub(crate) fn forget(&mut self, heap: &Heap, name: &Text) -> Vec<Handle> {
+        // What the heap has forgotten needs no subject.
+        self.objects.retain(|handle, _| heap.any(*handle).is_some());
+        let about = |(handle, _): (Handle, &ak_heap::Object)| {
+            (self.of_object(heap, handle) == Some(name)).then_some(handle)
+        };
+        let handles: Vec<Handle> = heap.iter_any().filter_map(about).collect();
+        self.objects.retain(|_, subject| subject != name);
+        self.known.remove(name);
+        handles
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        let known = self.known.iter().map(|(name, subject)| {
+            (name.clone(), Value::from(object! { "id": subject.id, "salt": base64url(&subject.salt) }))
+        });
+        let objects =
+            self.objects.iter().map(|(handle, name)| (handle.to_string(), Value::from(name.clone())));
+        object! {
+            "known": known.collect::<Object>(), "objects": objects.collect::<Object>(), "next": self.next_id,
+        }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Subjects, FieldError> {
+        let mut fields = Fields::new("subjects", value)?;
+        let mut subjects = Subjects { next_id: fields.u64("next")?, ..Subjects::new() };
+        for (name, value) in &fields.members("known")? {
+            let mut fields = Fields::new("subjects.known", value)?;
+            let salt = <[u8; 32]>::try_from(&*fields.bytes("salt")?);
+            let salt = salt.map_err(|_| fields.error("salt", "expected 32 bytes"))?;
+            let id = fields.u64("id")?;
+            fields.finish()?;
+            subjects.known.insert(name.clone(), Subject { id, salt });
+        }
+        for (handle, name) in &fields.members("objects")? {
+            let handle: Result<Handle, _> = handle.parse();
+            match (handle, name) {
+                (Ok(handle), Value::String(name)) => subjects.objects.insert(handle, name.clone()),
+                (Ok(_) | Err(_), _) => return Err(fields.error("objects", "expected handles and names")),
+            };
+        }
+        fields.finish()?;
+        Ok(subjects)
+    }
+}
+
+impl Kernel {
+    /// Whom a request is about: whom it names, whom the objects it names are about, or else the agent. What keeps the
+    /// kernel itself going is about nobody else, and can never be erased.
+    pub(crate) fn subjects_of(&self, request: &Request, agent: &Text) -> Vec<Text> {
+        let of_object =
+            |handle: &Handle| self.subjects.of_object(&self.heap, *handle).unwrap_or(agent).clone();
+        match request {
+            Request::PolicyLoad { .. }
+            | Request::ToolRegister { .. }
+            | Request::TypeRegister { .. }
+            | Request::SessionOpen { .. }
+            | Request::BudgetSet { .. }
+            | Request::CapGrant { .. }
+            | Request::CapAttenuate { .. }
+            | Request::CapRevoke { .. } => Vec::new(),
+            Request::Erase { subject } if self.subjects.id(subject).is_some() => Vec::from([subject.clone()]),
+            Request::Read { handle, .. }
+            | Request::Stat { handle }
+            | Request::Write { handle, .. }
+            | Request::Delete { handle, .. } => Vec::from([of_object(handle)]),
+            Request::Batch { parts } => {
+                let objects = parts.iter().filter_map(Part::handle).map(|handle| of_object(&handle));
+                objects.chain([agent.clone()]).collect()
+            }
+            request => Vec::from([request.subject().unwrap_or(agent).clone()]),
+        }
+    }
+
+    /// Whom an answer tells of beside those the request is about.
+    pub(crate) fn others_in(&self, request: &Request, reply: &Reply) -> Vec<Text> {
+        let Reply::Value(value) = reply else { return Vec::new() };
+        let rows = |name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        match request {
+            Request::Query { .. } => {
+                let handles = rows("objects");
+                let handles = handles.iter().filter_map(|row| row.get("handle")?.as_str()?.parse().ok());
+                handles.filter_map(|handle| self.subjects.of_object(&self.heap, handle).cloned()).collect()
+            }
+            Request::AuditQuery(_) => {
+                let seqs = rows("entries");
+                let seqs = seqs.iter().filter_map(|row| row.get("seq")?.as_u64());
+                seqs.flat_map(|seq| self.history.about(seq)).cloned().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Notes whom a new object is about, where that is not its owner.
+    pub(crate) fn note_subject(&mut self, request: &Request, reply: &Reply) {
+        if let (Request::Alloc { subject: Some(subject), .. }, Reply::Handle(handle)) = (request, reply) {
+            self.subjects.objects.insert(*handle, subject.clone());
+        }
+    }
+}

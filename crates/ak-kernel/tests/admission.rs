@@ -1,0 +1,103 @@
+//! A flood is turned away, counted, and forgotten.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use ak_json::Value;
+use ak_kernel::{Code, Config, Filter, Request, Session, THROTTLED_INTERVAL_MS};
+
+use support::{Machine, alloc, failure, file_read, value};
+
+fn narrow() -> Config {
+    Config {
+        requests_per_second: 10,
+        requests_burst: 20,
+        refusals_per_second: 1,
+        refusals_burst: 3,
+        journal_bytes_per_second: 1000,
+        journal_bytes_burst: 100_000,
+        ..Config::default()
+    }
+}
+
+/// How many of so many requests are heard, all at one moment.
+fn heard(machine: &mut Machine, session: Session, request: &Request, count: usize) -> usize {
+    let now = machine.now();
+    let heard = (0..count).filter(|_| match machine.kernel.dispatch(now, session, request.clone()) {
+        Ok(_) => true,
+        Err(failure) => {
+            assert_eq!(failure.code, Code::RateLimit);
+            assert!(failure.context.get("retry_after_ms").and_then(Value::as_u64).unwrap() > 0);
+            false
+        }
+    });
+    let heard = heard.count();
+    machine.settle();
+    heard
+}
+
+#[test]
+fn a_flood_leaves_no_more_entries_than_its_rate_allows() {
+    let mut machine = Machine::with(narrow());
+    let worker = machine.agent("worker");
+    assert_eq!(heard(&mut machine, worker, &file_read("/etc/shadow"), 1000), 3, "refused requests");
+    machine.sleep_ms(10_000);
+    assert_eq!(heard(&mut machine, worker, &alloc("note", "1"), 1000), 20, "permitted requests");
+    machine.sleep_ms(10_000);
+    let long = format!("\"{}\"", "x".repeat(60_000));
+    assert_eq!(heard(&mut machine, worker, &alloc("note", &long), 1000), 2, "bytes of journal");
+    machine.replayed();
+}
+
+#[test]
+fn whoever_is_turned_away_is_heard_again_when_told() {
+    let mut machine = Machine::with(narrow());
+    let worker = machine.agent("worker");
+    heard(&mut machine, worker, &alloc("note", "1"), 100);
+    let now = machine.now();
+    let turned = machine.kernel.dispatch(now, worker, alloc("note", "1")).unwrap_err();
+    let wait = turned.context.get("retry_after_ms").and_then(Value::as_u64).unwrap();
+    machine.sleep_ms(wait - 1);
+    assert_eq!(heard(&mut machine, worker, &alloc("note", "1"), 1), 1);
+}
+
+#[test]
+fn a_flood_is_summed_in_one_record_a_second() {
+    let mut machine = Machine::with(narrow());
+    let worker = machine.agent("worker");
+    let other = machine.agent("other");
+    for _ in 0..50 {
+        heard(&mut machine, worker, &file_read("/etc/shadow"), 100);
+    }
+    heard(&mut machine, other, &file_read("/etc/shadow"), 5);
+    machine.sleep_ms(THROTTLED_INTERVAL_MS);
+    let now = machine.now();
+    machine.kernel.handle_timeout(now);
+    machine.settle();
+    let filter = Filter { event_type: Some("throttled".into()), ..Filter::default() };
+    let found = value(machine.call(Request::AuditQuery(filter)));
+    let entries = found.get("entries").and_then(Value::as_array).unwrap();
+    assert_eq!(entries.iter().count(), 2, "at the first one turned away, and a second later: {found}");
+    let counts: u64 = entries
+        .iter()
+        .flat_map(|entry| entry.get("agents").and_then(Value::as_array).unwrap().iter().collect::<Vec<_>>())
+        .map(|agent| agent.get("turned_away").and_then(Value::as_u64).unwrap())
+        .sum();
+    assert_eq!(counts, 5000 - 3 + 5 - 3);
+    machine.replayed();
+}
+
+#[test]
+fn the_owner_is_always_heard() {
+    let mut machine = Machine::with(narrow());
+    assert_eq!(heard(&mut machine, Session::OWNER, &file_read("/etc/shadow"), 1000), 1000);
+    assert_eq!(failure(machine.call(file_read("/x"))).code, Code::PolicyDeny);
+}
+
+#[test]
+fn agents_do_not_take_each_others_rate() {
+    let mut machine = Machine::with(narrow());
+    let (a, b) = (machine.agent("a"), machine.agent("b"));
+    heard(&mut machine, a, &alloc("note", "1"), 1000);
+    assert_eq!(heard(&mut machine, b, &alloc("note", "1"), 5), 5);
+}

@@ -1,0 +1,196 @@
+//! Erasure: what goes, what stays proven, and that nothing is left to guess at.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use ak_heap::Content;
+use ak_json::{Object, Value, object};
+use ak_kernel::{Code, Effect, Filter, Operation, Reply, Request, Session, Standing};
+use ak_policy::budget::Dimension;
+
+use support::{Machine, alloc, failure, file_read, handle, json, value, write};
+
+/// What nobody may find afterwards.
+const SECRET: &str = "born in Ulm";
+
+fn about_alice(content: &str) -> Request {
+    Request::Alloc {
+        type_name: "person".into(),
+        content: Content::Json(json(content)),
+        subject: Some("alice".into()),
+    }
+}
+
+fn erase(subject: &str) -> Request {
+    Request::Erase { subject: subject.into() }
+}
+
+/// Whether a text stands anywhere in what a host keeps.
+fn found(machine: &Machine, snapshot: &[u8], text: &str) -> bool {
+    let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    holds(snapshot) || machine.records.iter().any(|record| holds(&record.leaf) || holds(&record.body))
+}
+
+#[test]
+fn nothing_of_a_subject_is_left() {
+    let mut machine = Machine::new();
+    let worker = machine.agent("worker");
+    let kept = handle(machine.call_as(worker, alloc("note", "{\"of\":\"worker\"}")));
+    let object = handle(machine.call_as(worker, about_alice(&format!("{{\"was\":\"{SECRET}\"}}"))));
+    let patch = format!("[{{\"op\":\"add\",\"path\":\"/again\",\"value\":\"{SECRET}\"}}]");
+    machine.call_as(worker, write(object, &patch, None)).unwrap();
+    let dead = handle(machine.call(about_alice(&format!("[\"{SECRET}\"]"))));
+    machine.call(Request::Delete { handle: dead, expected_version: None }).unwrap();
+    let log = Request::AuditLog {
+        event: "met".into(),
+        details: object! { "at": SECRET },
+        subject: Some("alice".into()),
+    };
+    machine.call(log).unwrap();
+    // A failed patch tells of it as well.
+    let patch = format!("[{{\"op\":\"test\",\"path\":\"/was\",\"value\":\"not {SECRET}\"}}]");
+    failure(machine.call(write(object, &patch, None)));
+    let memory = |machine: &mut Machine| {
+        let status = value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Memory) }));
+        status.get("memory").and_then(|memory| memory.get("used")).and_then(Value::as_u64).unwrap()
+    };
+    let before = memory(&mut machine);
+    let whole = machine.snapshot();
+    assert!(found(&machine, &whole, SECRET) && found(&machine, &[], "alice"));
+
+    let (_, snapshot) = machine.erase("alice").unwrap();
+
+    assert!(!found(&machine, &snapshot, SECRET) && !found(&machine, &snapshot, "alice"));
+    assert!(memory(&mut machine) < before, "its bytes are given back");
+    for gone in [object, dead] {
+        let read = Request::Read { handle: gone, version: Some(0) };
+        assert_eq!(failure(machine.call(read)).code, Code::NotFound);
+    }
+    assert!(machine.call_as(worker, Request::Read { handle: kept, version: None }).is_ok());
+    let entries = value(machine.call(Request::AuditQuery(Filter::default())));
+    assert!(!entries.to_json().contains(SECRET) && !entries.to_json().contains("alice"));
+    // The name can be used again, and is then another subject's.
+    machine.call(about_alice("{}")).unwrap();
+    assert_ne!(machine.records.last().unwrap().subjects, machine.records[2].subjects);
+    assert!(machine.erase("alice").is_ok());
+}
+
+#[test]
+fn what_was_said_of_several_goes_with_any_of_them() {
+    let mut machine = Machine::new();
+    let object = handle(machine.call(about_alice(&format!("{{\"was\":\"{SECRET}\"}}"))));
+    let batch = object! { "ops": vec![
+        Value::from(object! { "op": "write", "handle": object.to_string(),
+            "patch": json(&format!("[{{\"op\":\"add\",\"path\":\"/n\",\"value\":\"{SECRET}\"}}]")) }),
+        Value::from(object! { "op": "alloc", "type": "note", "value": 1 }),
+    ] };
+    machine.call(Request::decode(Operation::Batch, &batch.into()).unwrap()).unwrap();
+    assert_eq!(machine.records.last().unwrap().subjects.len(), 2);
+    machine.call(Request::Query { form: Object::new() }).unwrap();
+    let (_, snapshot) = machine.erase("alice").unwrap();
+    assert!(!found(&machine, &snapshot, SECRET));
+    // What the query gave cannot be guessed at: the same answer under the salts that are left is another commitment.
+    let query = machine.records[3].leaf.clone();
+    let entry = ak_audit::Entry::decode(&query).unwrap();
+    assert_ne!(entry.reply, [0; 32]);
+}
+
+#[test]
+fn the_log_follows_up_to_what_is_gone_and_from_the_snapshot_on() {
+    let mut machine = Machine::new();
+    machine.call(alloc("note", "1")).unwrap();
+    machine.call(about_alice("{}")).unwrap();
+    machine.call(alloc("note", "2")).unwrap();
+    let (seq, snapshot) = machine.erase("alice").unwrap();
+    machine.call(alloc("note", "3")).unwrap();
+    let kept = BTreeMap::from([(seq, snapshot.clone())]);
+    let (standings, examination) = machine.examined(&kept);
+    let letters: String = standings
+        .iter()
+        .map(|standing| match standing {
+            Standing::Follows(_) => 'f',
+            Standing::Opaque => 'o',
+            Standing::Wrong(_) => 'w',
+        })
+        .collect();
+    // Genesis, note, alice, note, erase, snapshot, outcome, note.
+    assert_eq!(letters, "ffooofff");
+    assert_eq!((examination.follows(), examination.opaque(), examination.first_wrong()), (5, 3, None));
+    // A snapshot that was changed makes another record, and so says nothing.
+    let mut bent = snapshot;
+    let at = bent.windows(7).position(|window| window == b"\"clock\"").unwrap() + 12;
+    bent[at] ^= 1;
+    let (_, examination) = machine.examined(&BTreeMap::from([(seq, bent)]));
+    assert_eq!((examination.follows(), examination.first_wrong()), (2, None));
+}
+
+#[test]
+fn a_verdict_that_does_not_follow_is_named_though_its_bytes_are_consistent() {
+    let mut machine = Machine::new();
+    for n in 0..4 {
+        machine.call(alloc("note", &n.to_string())).unwrap();
+    }
+    // Rewritten from entry 2 on by somebody who can hash: a denial becomes a permit, the chain is whole again.
+    let mut records = machine.records.clone();
+    let mut previous = ak_audit::leaf_hash(&records[1].leaf);
+    for record in &mut records[2..] {
+        let mut entry = ak_audit::Entry::decode(&record.leaf).unwrap();
+        entry.previous = previous;
+        if entry.seq == 2 {
+            entry.code = Code::PolicyDeny.number();
+            entry.decision = ak_audit::Verdict::Forbid;
+        }
+        let bytes = entry.encode().unwrap();
+        previous = ak_audit::leaf_hash(&bytes);
+        record.leaf = bytes.into();
+    }
+    machine.records = records;
+    let (_, examination) = machine.examined(&BTreeMap::new());
+    assert_eq!(examination.first_wrong().map(|(seq, _)| seq), Some(2));
+    assert_eq!(examination.follows(), 2);
+}
+
+#[test]
+fn only_the_owner_erases_and_only_what_is_there() {
+    let mut machine = Machine::new();
+    let worker = machine.agent("worker");
+    assert_eq!(failure(machine.call_as(worker, erase("worker"))).code, Code::PolicyDeny);
+    for nobody in ["nobody", ""] {
+        let failure = failure(machine.call(erase(nobody)));
+        assert_eq!(failure.code, Code::NotFound);
+        assert!(!failure.message.contains("nobody"), "what is said of an erasure keeps no name");
+    }
+}
+
+#[test]
+fn a_subject_with_effects_under_way_waits() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]");
+    let worker = machine.agent("worker");
+    let (_, ticket, _) = machine.effect(worker, file_read("/data/x"));
+    assert_eq!(failure(machine.call(erase("worker"))).code, Code::Conflict);
+    machine.complete(ticket, ak_kernel::Completion::Unknown);
+    machine.erase("worker").unwrap();
+}
+
+#[test]
+fn an_erasure_cut_short_is_taken_up_again() {
+    let mut machine = Machine::new();
+    machine.call(about_alice("{}")).unwrap();
+    let call = machine.dispatch(Session::OWNER, erase("alice"));
+    let (ticket, work) = machine.effects.pop().unwrap();
+    let snapshot = machine.snapshot();
+    let mut restarted = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Recorded).unwrap();
+    let record = machine.records.last().unwrap();
+    restarted.feed(&record.leaf, &record.body).unwrap();
+    let kernel = restarted.finish().unwrap();
+    let unfinished = kernel.unfinished();
+    assert!(
+        matches!((&unfinished[..], work), ([(again, Effect::Log(left))], Effect::Log(work)) if *again == ticket && *left == work)
+    );
+    machine.complete(ticket, ak_kernel::Completion::Value(object! { "objects": 1 }));
+    assert!(matches!(machine.replies.get(&call), Some(Ok(Reply::Value(_)))));
+    assert!(machine.kernel.unfinished().is_empty());
+}
