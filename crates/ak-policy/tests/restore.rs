@@ -27,6 +27,7 @@ fn comes_back<T: Table>(steps: &[Step], more: &[Step]) -> Result<(), TestCaseErr
         world.step(step);
         let value = world.table.to_value();
         prop_assert_eq!(&T::from_value(&value).unwrap(), &world.table);
+        prop_assert!(T::is_sound(&value));
     }
     let mut again = world.restored();
     prop_assert_eq!(&again.table, &world.table);
@@ -146,7 +147,8 @@ fn is_refused_or_a_table<T: Table>(
     }
     let value = bends.iter().fold(world.table.to_value(), |value, bend| bent(&value, bend));
     let Ok(table) = T::from_value(&value) else { return Ok(()) };
-    prop_assert_eq!(table.to_value(), value);
+    prop_assert_eq!(&table.to_value(), &value);
+    prop_assert!(T::is_sound(&value));
     let claims = world.open.iter().filter_map(|claim| table.take_up(&bent(&T::write(claim), &bends[0])));
     let mut again = World { open: claims.collect(), table, made: world.made.clone() };
     for step in more {
@@ -154,6 +156,7 @@ fn is_refused_or_a_table<T: Table>(
         let value = again.table.to_value();
         let read = T::from_value(&value);
         prop_assert_eq!(read.as_ref(), Ok(&again.table));
+        prop_assert!(T::is_sound(&value));
     }
     Ok(())
 }

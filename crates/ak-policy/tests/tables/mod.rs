@@ -1,5 +1,7 @@
 //! Tables, and something to do to each of them.
 
+mod sound;
+
 use std::fmt::Debug;
 use std::sync::LazyLock;
 
@@ -54,6 +56,8 @@ pub(crate) trait Table: Debug + Default + PartialEq {
     type Claim: Debug + PartialEq;
     fn to_value(&self) -> Value;
     fn from_value(value: &Value) -> Result<Self, TableError>;
+    /// Whether what must be true of such a table is true of this one's value.
+    fn is_sound(value: &Value) -> bool;
     fn write(claim: &Self::Claim) -> Value;
     fn take_up(&self, claim: &Value) -> Option<Self::Claim>;
     /// Does something. Gives what the table answered.
@@ -124,6 +128,10 @@ impl Table for GrantTable {
         Self::from_value(value)
     }
 
+    fn is_sound(value: &Value) -> bool {
+        sound::grants(value)
+    }
+
     fn write((): &()) -> Value {
         Value::Null
     }
@@ -155,6 +163,10 @@ impl Table for Ledger {
 
     fn from_value(value: &Value) -> Result<Self, TableError> {
         Self::from_value(value)
+    }
+
+    fn is_sound(value: &Value) -> bool {
+        sound::ledger(value)
     }
 
     fn write(claim: &Reservation) -> Value {
@@ -194,6 +206,10 @@ impl Table for LimitTable {
 
     fn from_value(value: &Value) -> Result<Self, TableError> {
         Self::from_value(value)
+    }
+
+    fn is_sound(value: &Value) -> bool {
+        sound::limits(value)
     }
 
     fn write(claim: &LimitReservation) -> Value {
@@ -242,6 +258,10 @@ impl Table for CapTable {
 
     fn from_value(value: &Value) -> Result<Self, TableError> {
         Self::from_value(value)
+    }
+
+    fn is_sound(value: &Value) -> bool {
+        sound::capabilities(value)
     }
 
     fn write(claim: &CapReservation) -> Value {

@@ -1,0 +1,89 @@
+//! What must be true of a table, read off its value.
+
+use std::collections::BTreeMap;
+
+use ak_json::Value;
+use ak_policy::capability::DEPTH_MAX;
+
+fn at<'v>(value: &'v Value, name: &str) -> &'v Value {
+    value.get(name).unwrap()
+}
+
+fn items(value: &Value) -> Vec<&Value> {
+    value.as_array().unwrap().iter().collect()
+}
+
+fn number(value: &Value) -> u128 {
+    value.as_u64().unwrap().into()
+}
+
+/// No more than the rate allows at once, and not older than its grant.
+pub(super) fn grants(table: &Value) -> bool {
+    table.as_object().unwrap().values().all(|entry| {
+        let bucket = at(entry, "bucket");
+        bucket.is_null() || {
+            let level: u128 = at(bucket, "level").as_str().unwrap().parse().unwrap();
+            level <= number(at(bucket, "count")) * number(at(bucket, "per_us"))
+                && number(at(bucket, "at_us")) >= number(at(entry, "first_loaded_us"))
+        }
+    })
+}
+
+/// What is reserved is the sum of the open reservations.
+pub(super) fn ledger(table: &Value) -> bool {
+    let mut claimed: BTreeMap<&str, u128> = BTreeMap::new();
+    for open in items(at(table, "open")) {
+        for amount in items(items(open)[1]) {
+            let amount = items(amount);
+            *claimed.entry(amount[0].as_str().unwrap()).or_default() += number(amount[1]);
+        }
+    }
+    claimed.retain(|_, amount| *amount > 0);
+    let accounts = at(table, "accounts").as_object().unwrap().iter();
+    let reserved = accounts.map(|(name, account)| (name.as_str(), number(at(account, "reserved"))));
+    reserved.filter(|(_, amount)| *amount > 0).collect::<BTreeMap<_, _>>() == claimed
+}
+
+/// A slice that is still there holds all that is reserved of it.
+pub(super) fn limits(table: &Value) -> bool {
+    let mut claimed: BTreeMap<(&str, u128), u128> = BTreeMap::new();
+    for open in items(at(table, "open")) {
+        for share in items(items(open)[1]) {
+            let share = items(share);
+            *claimed.entry((share[0].as_str().unwrap(), number(share[1]))).or_default() += number(share[2]);
+        }
+    }
+    claimed.iter().all(|((limit, slice), amount)| {
+        let window = items(at(at(table, "windows"), limit));
+        let mut slices = window.chunks(2);
+        slices.find(|own| number(own[0]) == *slice).is_none_or(|own| number(own[1]) >= *amount)
+    })
+}
+
+/// Every line ends at a root after some steps; what is not held is free once, or never used again.
+pub(super) fn capabilities(table: &Value) -> bool {
+    let (slots, free) = (items(at(table, "slots")), items(at(table, "free")));
+    let ends = |slot: usize| {
+        let mut held = at(slots[slot], "held");
+        for _ in 0..=DEPTH_MAX {
+            let Some(parent) = at(held, "parent").as_u64() else { return true };
+            let slot = slots[(parent & 0xffff_ffff) as usize];
+            held = at(slot, "held");
+            if held.is_null() || at(slot, "generation").as_u64() != Some(parent >> 32) {
+                return false;
+            }
+        }
+        false
+    };
+    (0..slots.len()).all(|index| {
+        let held = at(slots[index], "held");
+        let times_free = free.iter().filter(|free| number(free) == index as u128).count();
+        match held {
+            Value::Null => {
+                times_free == 1
+                    || times_free == 0 && number(at(slots[index], "generation")) == u128::from(u32::MAX)
+            }
+            held => times_free == 0 && ends(index) && ledger(at(held, "ledger")),
+        }
+    })
+}
