@@ -221,3 +221,35 @@ def test_any_flipped_byte_of_an_entry_is_caught(state: Path) -> None:
     file.write_bytes(good)
     with AuthorityKernel(state_dir=state) as ak:
         assert ak.audit_verify()
+
+
+def test_a_subject_is_erased_and_the_log_still_holds(ak: AuthorityKernel) -> None:
+    kept = ak.alloc("note", {"text": "kept"})
+    note = ak.alloc("note", {"text": "secret"}, subject="alice")
+    ak.write(note, [{"op": "add", "path": "/more", "value": "secret"}])
+    ak.audit_log("met", {"where": "secret"}, subject="alice")
+    anchor = ak.audit_checkpoint()
+    assert ak.erase("alice") == {"objects": 1}
+    with pytest.raises(NotFoundError):
+        ak.read(note)
+    assert ak.read_json(kept) == {"text": "kept"}
+    assert b"secret" not in b"".join(ak.audit_logs())
+    report = ak.audit_verify(anchor=anchor)
+    assert report and report.opaque >= 3 and report.replayed > 0
+    with pytest.raises(NotFoundError):
+        ak.erase("alice")
+    with pytest.raises(OperationDeniedError):
+        ak.agent("worker").erase("worker")
+
+
+def test_entries_are_found_by_target_and_rule_and_paged_backwards(ak: AuthorityKernel) -> None:
+    ak.load_policy(text='[[rule]]\nid = "no-keys"\neffect = "forbid"\noperation = "fs.read"\ntarget = "/keys/**"\n')
+    for path in ("/keys/a", "/etc/b", "/keys/c"):
+        with pytest.raises(OperationDeniedError):
+            ak.file_read(path)
+    targets = [entry["target"] for entry in parsed(ak.audit_query(target="/keys/"))]
+    assert targets == ["/keys/a", "/keys/c"]
+    assert [entry["target"] for entry in parsed(ak.audit_query(rule_id="no-keys"))] == targets
+    newest = parsed(ak.audit_query(event_type="fs_read", newest=True, limit=2))
+    older = parsed(ak.audit_query(event_type="fs_read", newest=True, limit=2, before=newest[0]["seq"]))
+    assert [entry["target"] for entry in older + newest] == ["/keys/a", "/etc/b", "/keys/c"]

@@ -207,11 +207,12 @@ impl Driver {
                 self.finish(ticket, completion);
             }
             Effect::RunTool { tool, input, limits } => self.finish(ticket, run_tool(&tool, &input, limits)),
-            Effect::Log(LogWork::Erase { subject, objects }) => match self.erase(subject, objects) {
-                Ok(done) => self.finish(ticket, Completion::Value(done)),
-                // The kernel has stopped, and said so to whoever waits.
-                Err(_) => {}
-            },
+            Effect::Log(LogWork::Erase { subject, objects }) => {
+                // Where it fails, the kernel has stopped, and said so to whoever waits.
+                if let Ok(done) = self.erase(subject, objects) {
+                    self.finish(ticket, Completion::Value(done));
+                }
+            }
             Effect::Log(work) => {
                 let done = attest::perform(|| self.shared.ledger.log(), &self.shared.config.signer, work);
                 let failed = |failure: Failure| Completion::failed(failure.code, failure.message);

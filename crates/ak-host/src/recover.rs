@@ -123,7 +123,7 @@ fn re_execute(
         if let Err(wrong) = fed {
             return (replay, Some(wrong));
         }
-        if replay.entries() % PROGRESS_ENTRIES == 0 {
+        if replay.entries().is_multiple_of(PROGRESS_ENTRIES) {
             progress(replay.entries() - first, end - first);
         }
     }

@@ -40,8 +40,11 @@ struct Bucket {
 
 const UNIT: i128 = 1_000_000;
 
-/// What is measured: the name, and by a configuration the tokens a second and the most at once.
-const RATES: [(&str, fn(&Config) -> (u64, u64)); 3] = [
+/// Of a configuration: how many tokens a second, and the most at once.
+type Limits = fn(&Config) -> (u64, u64);
+
+/// What is measured, in the order of the meters.
+const RATES: [(&str, Limits); 3] = [
     ("requests", |config| (config.requests_per_second, config.requests_burst)),
     ("refused requests", |config| (config.refusals_per_second, config.refusals_burst)),
     ("bytes of journal", |config| (config.journal_bytes_per_second, config.journal_bytes_burst)),
@@ -127,7 +130,7 @@ impl Kernel {
         self.advance(now);
         self.admission.noted = self.clock;
         let agents = turned.0.iter().map(|(session, count)| {
-            Value::from(object! { "agent": self.agents.name(*session), "turned_away": *count })
+            object! { "agent": self.agents.name(*session), "turned_away": *count }
         });
         let details = object! { "agents": agents.collect::<Vec<Value>>() };
         let facts = Facts {

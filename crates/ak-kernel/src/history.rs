@@ -33,8 +33,14 @@ pub struct Filter {
     pub operation: Option<Text>,
     /// `permit`, `ask`, `forbid`, `deny` or `refused`.
     pub decision: Option<Text>,
-    /// Only entries after this `seq`: the last one seen.
+    /// What the canonical target begins with.
+    pub target: Option<Text>,
+    /// The rule that decided.
+    pub rule: Option<Text>,
+    /// Only entries after this `seq`: the last one seen, to go on from the oldest to newer ones.
     pub cursor: Option<u64>,
+    /// Only entries before this `seq`: the first one seen, to go on from the newest to older ones.
+    pub before: Option<u64>,
     /// The newest entries instead of the oldest. They still come oldest first.
     pub newest: bool,
     /// At most so many; 1,000 where absent.
@@ -50,7 +56,10 @@ impl Filter {
         insert_some(&mut args, "until", self.until);
         insert_some(&mut args, "operation", self.operation.clone());
         insert_some(&mut args, "decision", self.decision.clone());
+        insert_some(&mut args, "target", self.target.clone());
+        insert_some(&mut args, "rule_id", self.rule.clone());
         insert_some(&mut args, "cursor", self.cursor);
+        insert_some(&mut args, "before", self.before);
         insert_some(&mut args, "newest", self.newest.then_some(true));
         insert_some(&mut args, "limit", self.limit);
         args.into()
@@ -75,7 +84,10 @@ impl Filter {
             until: fields.optional_u64("until")?,
             operation: fields.optional_text("operation")?,
             decision: fields.optional_text("decision")?,
+            target: fields.optional_text("target")?,
+            rule: fields.optional_text("rule_id")?,
             cursor: fields.optional_u64("cursor")?,
+            before: fields.optional_u64("before")?,
             newest: fields.flag("newest")?,
             limit: fields.optional_u64("limit")?,
         };
@@ -92,6 +104,8 @@ impl Filter {
             && self.until.is_none_or(|until| view.time_us <= until)
             && self.operation.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(view.operation))
             && self.decision.as_ref().is_none_or(|decision| **decision == *view.decision)
+            && self.target.as_ref().is_none_or(|start| view.text("target").starts_with(&**start))
+            && self.rule.as_ref().is_none_or(|rule| view.text("rule_id") == &**rule)
     }
 }
 
@@ -144,6 +158,10 @@ impl View {
         }
         let actor = facts.agent.clone();
         View { seq, time_us: time.as_micros(), actor, event, operation, decision, about, json: json.into() }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.json.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
     fn to_value(&self) -> Value {
@@ -232,12 +250,12 @@ impl History {
     /// The entries that `filter` admits, oldest first; only those of `actor` where one is given.
     pub(crate) fn query(&self, filter: &Filter, actor: Option<&str>) -> Value {
         let first = self.views.front().map_or(0, |(view, _)| view.seq);
-        let skip =
-            filter.cursor.map_or(0, |cursor| self.views.partition_point(|(view, _)| view.seq <= cursor));
+        let until = |seq: u64| self.views.partition_point(|(view, _)| view.seq < seq);
+        let start = filter.cursor.map_or(0, |cursor| until(cursor.saturating_add(1)));
+        let end = filter.before.map_or(self.views.len(), until).max(start);
         let admitted = self
             .views
-            .iter()
-            .skip(skip)
+            .range(start..end)
             .map(|(view, _)| view)
             .filter(|view| filter.admits(view) && actor.is_none_or(|actor| *view.actor == *actor));
         let limit = usize::try_from(filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);

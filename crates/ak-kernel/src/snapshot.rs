@@ -96,7 +96,7 @@ impl Kernel {
     /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
     pub fn state_digest(&mut self) -> Digest {
         let heap = format!("{}", self.heap.digest());
-        Value::from(object! { "state": self.state(), "heap": heap }).digest()
+        object! { "state": self.state(), "heap": heap }.digest()
     }
 
     /// Everything but the heap.

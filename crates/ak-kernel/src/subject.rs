@@ -129,7 +129,7 @@ impl Subjects {
 
     pub(crate) fn to_value(&self) -> Value {
         let known = self.known.iter().map(|(name, subject)| {
-            (name.clone(), Value::from(object! { "id": subject.id, "salt": base64url(&subject.salt) }))
+            (name.clone(), object! { "id": subject.id, "salt": base64url(&subject.salt) })
         });
         let objects =
             self.objects.iter().map(|(handle, name)| (handle.to_string(), Value::from(name.clone())));

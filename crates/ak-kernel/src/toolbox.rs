@@ -92,7 +92,7 @@ impl Toolbox {
     /// Everything, the modules too.
     pub(crate) fn state(&self) -> Value {
         let rows = self.tools.values().map(|Registered { tool, module }| {
-            Value::from(object! { "manifest": tool.manifest().to_value(), "module": base64url(module) })
+            object! { "manifest": tool.manifest().to_value(), "module": base64url(module) }
         });
         rows.collect::<Vec<Value>>().into()
     }
