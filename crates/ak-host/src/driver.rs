@@ -88,7 +88,8 @@ impl Driver {
         asked: impl Into<Asked>,
         on_chunk: &mut dyn FnMut(&str) -> bool,
     ) -> Outcome {
-        let asked = asked.into();
+        let routes = &self.shared.config.routes;
+        let asked = asked.into().priced(|model| routes.find(model)?.price);
         let (sender, receiver) = channel();
         let admitted = self.shared.ledger.dispatch(session, &asked, sender);
         if let Err(failure) = admitted {
