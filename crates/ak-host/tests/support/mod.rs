@@ -1,6 +1,9 @@
 //! A directory of the test's own, an embedded kernel, and a web server on loopback.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod dns;
+pub(crate) mod model;
+
 use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
