@@ -68,6 +68,7 @@ extern crate alloc;
 
 mod chain;
 pub mod checkpoint;
+mod engine;
 mod entry;
 mod hash;
 pub mod journal;
@@ -77,13 +78,16 @@ pub mod note;
 pub mod proof;
 mod prove;
 mod query;
+mod sealed;
 mod tiled;
 mod tiles;
 mod tree;
+mod view;
 
 pub use ak_json::Integrity;
 pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
+pub use engine::{Block, Engine};
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Verdict};
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
 pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
@@ -91,6 +95,7 @@ pub use log::{Fault, Log, Missing, Record, Report};
 pub use note::{SigningKey, VerifierKey};
 pub use prove::ProofError;
 pub use query::{Order, Page, Query};
+pub use sealed::Sealed;
 pub use tiles::{Tile, TileError};
 pub use tree::{FullTree, Tree};
 

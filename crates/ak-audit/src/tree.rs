@@ -3,6 +3,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
+    engine::Engine,
     hash::{Hash, empty_root, node_hash},
     prove::{self, ProofError},
 };
@@ -47,6 +48,30 @@ impl Tree {
         }
         self.peaks.push(hash);
         self.size = self.size.saturating_add(1);
+    }
+
+    /// Appends leaves, hashing what lies under full subtrees together.
+    pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &Engine) {
+        let mut hashes = Vec::new();
+        while !leaves.is_empty() {
+            // The largest perfect subtree that can begin here.
+            let level = leaves.len().ilog2().min(self.size.trailing_zeros());
+            let (under, rest) = leaves.split_at_checked(1 << level).unwrap_or((leaves, &[]));
+            hashes.clear();
+            hashes.extend_from_slice(under);
+            while hashes.len() > 1 {
+                engine.parents(&mut hashes);
+            }
+            let Some(mut hash) = hashes.pop() else { break };
+            for _ in 0..(self.size >> level).trailing_ones() {
+                if let Some(left) = self.peaks.pop() {
+                    hash = node_hash(&left, &hash);
+                }
+            }
+            self.peaks.push(hash);
+            self.size = self.size.saturating_add(1 << level);
+            leaves = rest;
+        }
     }
 
     /// The Merkle tree hash over all leaves, RFC 6962 §2.1.

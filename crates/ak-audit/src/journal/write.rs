@@ -9,7 +9,7 @@ use super::{
     recover::Segment,
     segment::{self, Header},
 };
-use crate::log::Record;
+use crate::{log::Record, view::View};
 
 /// How much is copied at a time.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -77,14 +77,14 @@ impl<D: Disk> Journal<D> {
                 return Err(JournalError::TooLarge);
             }
             bytes = bytes.saturating_add((payload + FRAME_HEAD_BYTES) as u64);
-            leaves.push(chain.push_decoded(&record.entry)?);
+            leaves.push(chain.push(&record.entry)?);
         }
         self.allocate(bytes, reserve)?;
         let Some(segment) = self.segments.last() else { return Err(JournalError::ReadOnly) };
-        for (record, (leaf, entry)) in records.iter().zip(leaves) {
+        for (record, leaf) in records.iter().zip(leaves) {
             let offset = segment.end.saturating_add(self.buffer.len() as u64);
             frame::push_record(&mut self.buffer, segment.salt, offset, &record.entry, &record.body);
-            self.index.push(&entry, segment.first, offset);
+            self.index.push(&View::sealed(&record.entry), segment.first, offset);
             self.tree.push(leaf);
         }
         self.chain = chain;

@@ -1,0 +1,122 @@
+//! The arithmetic that hardware can do faster, and how several hashes are computed at once with it.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crc::{CRC_32_ISCSI, Crc, Table};
+use sha2::block_api::compress256;
+
+use crate::hash::{Hash, INITIAL, leaf_hash, node_block, to_hash};
+
+/// A block of SHA-256.
+pub type Block = [u8; 64];
+
+/// CRC-32C (Castagnoli), as in RFC 3720.
+const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// Blocks of the longest entry that is hashed beside another: 1,014 bytes.
+const BLOCKS_MAX: usize = 16;
+
+/// How SHA-256 and CRC-32C are computed. The results are the same everywhere; a host whose processor has instructions for
+/// them gives an engine that uses these, from [`Disk::engine`](crate::Disk::engine) and to
+/// [`Log::with_engine`](crate::Log::with_engine).
+#[derive(Clone, Copy)]
+pub struct Engine {
+    /// Takes as many blocks of one message as of another into their states (FIPS 180-4 §6.2.2). The two do not depend on
+    /// each other: whoever computes them side by side is not held up by the latency of either.
+    pub compress_two: fn(&mut [[u32; 8]; 2], [&[Block]; 2]),
+    /// CRC-32C of two parts joined.
+    pub crc32c: fn([&[u8]; 2]) -> u32,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// The engine of any processor: one message after the other, and tables.
+    pub const PORTABLE: Engine = Engine {
+        compress_two: |[first, second], [left, right]| {
+            compress256(first, left);
+            compress256(second, right);
+        },
+        crc32c: |parts| {
+            let mut digest = CRC.digest();
+            parts.iter().for_each(|part| digest.update(part));
+            digest.finalize()
+        },
+    };
+
+    /// Appends the leaf hash of each entry.
+    pub(crate) fn leaf_hashes<'e>(
+        &self,
+        entries: impl IntoIterator<Item = &'e [u8]>,
+        hashes: &mut Vec<Hash>,
+    ) {
+        let mut entries = entries.into_iter();
+        let mut scratch = [[[0; 64]; BLOCKS_MAX]; 2];
+        while let Some(first) = entries.next() {
+            let Some(second) = entries.next() else { return hashes.push(leaf_hash(first)) };
+            let [left, right] = &mut scratch;
+            let (Some(left), Some(right)) = (message(first, left), message(second, right)) else {
+                hashes.extend([leaf_hash(first), leaf_hash(second)]);
+                continue;
+            };
+            let common = left.len().min(right.len());
+            let ((left, left_rest), (right, right_rest)) = (left.split_at(common), right.split_at(common));
+            let mut states = [INITIAL; 2];
+            (self.compress_two)(&mut states, [left, right]);
+            let [first, second] = &mut states;
+            compress256(first, left_rest);
+            compress256(second, right_rest);
+            hashes.extend(states.map(to_hash));
+        }
+    }
+
+    /// Replaces hashes by their parents, two by two; `hashes` has an even length.
+    pub(crate) fn parents(&self, hashes: &mut Vec<Hash>) {
+        let count = hashes.len() / 2;
+        let mut at = 0;
+        while at < count {
+            // The last pair may have nobody beside it.
+            let beside = (at + 1).min(count - 1);
+            let messages = [at, beside].map(|parent| {
+                let child = |index: usize| hashes.get(index).copied().unwrap_or_default();
+                node_block(&child(2 * parent), &child(2 * parent + 1))
+            });
+            let [left, right] = &messages;
+            let mut states = [INITIAL; 2];
+            if beside > at {
+                (self.compress_two)(&mut states, [left, right]);
+            } else {
+                let [state, _] = &mut states;
+                compress256(state, left);
+            }
+            for (parent, state) in (at..=beside).zip(states) {
+                if let Some(hash) = hashes.get_mut(parent) {
+                    *hash = to_hash(state);
+                }
+            }
+            at += 2;
+        }
+        hashes.truncate(count);
+    }
+}
+
+/// The padded message whose hash is an entry's leaf hash; none if it is too long for that.
+fn message<'s>(entry: &[u8], scratch: &'s mut [Block; BLOCKS_MAX]) -> Option<&'s [Block]> {
+    // A prefix before it, one bit and its length in bits behind it (FIPS 180-4 §5.1.1).
+    let length = entry.len().checked_add(1)?;
+    let blocks = scratch.get_mut(..length.checked_add(9)?.div_ceil(64))?;
+    let (text, padding) = blocks.as_flattened_mut().split_at_mut_checked(length)?;
+    let (prefix, text) = text.split_first_mut()?;
+    *prefix = 0x00;
+    text.copy_from_slice(entry);
+    let (zeros, bits) = padding.split_last_chunk_mut::<8>()?;
+    zeros.fill(0);
+    *zeros.first_mut()? = 0x80;
+    *bits = (length as u64 * 8).to_be_bytes();
+    Some(blocks)
+}
