@@ -6,7 +6,7 @@ use core::fmt;
 use crc::{CRC_32_ISCSI, Crc, Table};
 use sha2::block_api::compress256;
 
-use crate::hash::{Hash, INITIAL, leaf_hash, node_block, to_hash};
+use crate::hash::{Hash, INITIAL, leaf_hash, leaf_message, node_block, to_hash};
 
 /// A block of SHA-256.
 pub type Block = [u8; 64];
@@ -16,6 +16,9 @@ const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Blocks of the longest entry that is hashed beside another: 1,014 bytes.
 const BLOCKS_MAX: usize = 16;
+
+/// Inner nodes whose messages are laid out together.
+const NODES_TOGETHER: usize = 8;
 
 /// How SHA-256 and CRC-32C are computed. The results are the same everywhere; a host whose processor has instructions for
 /// them gives an engine that uses these, from [`Disk::engine`](crate::Disk::engine) and to
@@ -60,6 +63,9 @@ impl Engine {
         while let Some(first) = entries.next() {
             let Some(second) = entries.next() else { return hashes.push(leaf_hash(first)) };
             let [left, right] = &mut scratch;
+            let message = |entry: &[u8], blocks| {
+                leaf_message(blocks, entry.len(), |text| text.copy_from_slice(entry))
+            };
             let (Some(left), Some(right)) = (message(first, left), message(second, right)) else {
                 hashes.extend([leaf_hash(first), leaf_hash(second)]);
                 continue;
@@ -77,46 +83,32 @@ impl Engine {
 
     /// Replaces hashes by their parents, two by two; `hashes` has an even length.
     pub(crate) fn parents(&self, hashes: &mut Vec<Hash>) {
+        // Written well before they are read: the processor need not wait for its own stores.
+        let mut messages = [[[0; 64]; 2]; NODES_TOGETHER];
         let count = hashes.len() / 2;
-        let mut at = 0;
-        while at < count {
-            // The last pair may have nobody beside it.
-            let beside = (at + 1).min(count - 1);
-            let messages = [at, beside].map(|parent| {
-                let child = |index: usize| hashes.get(index).copied().unwrap_or_default();
-                node_block(&child(2 * parent), &child(2 * parent + 1))
-            });
-            let [left, right] = &messages;
-            let mut states = [INITIAL; 2];
-            if beside > at {
-                (self.compress_two)(&mut states, [left, right]);
-            } else {
-                let [state, _] = &mut states;
-                compress256(state, left);
+        for start in (0..count).step_by(NODES_TOGETHER) {
+            let end = count.min(start + NODES_TOGETHER);
+            let children = hashes.get(2 * start..2 * end).unwrap_or_default().as_chunks::<2>().0;
+            for (message, [left, right]) in messages.iter_mut().zip(children) {
+                *message = node_block(left, right);
             }
-            for (parent, state) in (at..=beside).zip(states) {
-                if let Some(hash) = hashes.get_mut(parent) {
-                    *hash = to_hash(state);
+            let parents = hashes.get_mut(start..end).unwrap_or_default();
+            for (parents, messages) in parents.chunks_mut(2).zip(messages.chunks(2)) {
+                match (parents, messages) {
+                    ([first, second], [left, right]) => {
+                        let mut states = [INITIAL; 2];
+                        (self.compress_two)(&mut states, [left, right]);
+                        [*first, *second] = states.map(to_hash);
+                    }
+                    ([first], [left, ..]) => {
+                        let mut state = INITIAL;
+                        compress256(&mut state, left);
+                        *first = to_hash(state);
+                    }
+                    _ => {}
                 }
             }
-            at += 2;
         }
         hashes.truncate(count);
     }
-}
-
-/// The padded message whose hash is an entry's leaf hash; none if it is too long for that.
-fn message<'s>(entry: &[u8], scratch: &'s mut [Block; BLOCKS_MAX]) -> Option<&'s [Block]> {
-    // A prefix before it, one bit and its length in bits behind it (FIPS 180-4 §5.1.1).
-    let length = entry.len().checked_add(1)?;
-    let blocks = scratch.get_mut(..length.checked_add(9)?.div_ceil(64))?;
-    let (text, padding) = blocks.as_flattened_mut().split_at_mut_checked(length)?;
-    let (prefix, text) = text.split_first_mut()?;
-    *prefix = 0x00;
-    text.copy_from_slice(entry);
-    let (zeros, bits) = padding.split_last_chunk_mut::<8>()?;
-    zeros.fill(0);
-    *zeros.first_mut()? = 0x80;
-    *bits = (length as u64 * 8).to_be_bytes();
-    Some(blocks)
 }

@@ -1,6 +1,6 @@
 //! The audit entry and its one byte form, `docs/decisions/0001-leaf-format.md`.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use ak_json::Integrity;
 
@@ -134,12 +134,22 @@ impl<'a> Entry<'a> {
     /// When a text is too long, the labels do not ascend, or `cause` or `previous` contradict `kind` and `seq`:
     /// exactly the entries that [`Entry::decode`] would refuse.
     pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
-        self.check()?;
-        let agent = text_length("agent", 213, self.agent)?;
-        let rule = text_length("rule", 214, self.rule)?;
-        let secrecy = self.secrecy_length()?;
-        let length = FIXED_BYTES + self.agent.len() + self.rule.len() + usize::from(secrecy);
-        let mut fixed = [0; FIXED_BYTES];
+        let mut bytes = vec![0; self.length()?];
+        self.write(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// The entry's bytes with their hash.
+    ///
+    /// # Errors
+    /// As [`Entry::encode`].
+    pub fn seal(&self) -> Result<Sealed, EntryError> {
+        Ok(Sealed::write(self.length()?, |bytes| self.write(bytes)))
+    }
+
+    /// Writes the entry, which was checked, to as many bytes as it has.
+    fn write(&self, bytes: &mut [u8]) {
+        let Some((fixed, mut texts)) = bytes.split_first_chunk_mut::<FIXED_BYTES>() else { return };
         fixed[..4].copy_from_slice(&MAGIC);
         fixed[4..12].copy_from_slice(&self.seq.to_le_bytes());
         fixed[12..20].copy_from_slice(&self.time_us.to_le_bytes());
@@ -158,26 +168,39 @@ impl<'a> Entry<'a> {
             Integrity::Trusted => 0,
             Integrity::Untrusted => 1,
         };
+        // All lengths were found to fit.
+        let [agent, rule] = [self.agent, self.rule].map(|text| u8::try_from(text.len()).unwrap_or(u8::MAX));
         fixed[213] = agent;
         fixed[214] = rule;
-        fixed[215..].copy_from_slice(&secrecy.to_le_bytes());
-        let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(&fixed);
-        bytes.extend_from_slice(self.agent.as_bytes());
-        bytes.extend_from_slice(self.rule.as_bytes());
+        let secrecy = texts.len().saturating_sub(self.agent.len() + self.rule.len());
+        fixed[215..].copy_from_slice(&u16::try_from(secrecy).unwrap_or(u16::MAX).to_le_bytes());
+        let mut put = |part: &[u8]| {
+            if let Some((to, rest)) = core::mem::take(&mut texts).split_at_mut_checked(part.len()) {
+                to.copy_from_slice(part);
+                texts = rest;
+            }
+        };
+        put(self.agent.as_bytes());
+        put(self.rule.as_bytes());
         for label in &self.secrecy {
-            bytes.push(text_length("secrecy", 215, label)?);
-            bytes.extend_from_slice(label.as_bytes());
+            put(&[u8::try_from(label.len()).unwrap_or(u8::MAX)]);
+            put(label.as_bytes());
         }
-        Ok(bytes)
     }
 
-    /// The entry's bytes with their hash.
-    ///
-    /// # Errors
-    /// As [`Entry::encode`].
-    pub fn seal(&self) -> Result<Sealed, EntryError> {
-        self.encode().map(Sealed::written)
+    /// How many bytes it has, if it keeps to the rules.
+    fn length(&self) -> Result<usize, EntryError> {
+        self.check()?;
+        text_length("agent", 213, self.agent)?;
+        text_length("rule", 214, self.rule)?;
+        let mut secrecy = 0usize;
+        for label in &self.secrecy {
+            secrecy = secrecy.saturating_add(1 + usize::from(text_length("secrecy", 215, label)?));
+        }
+        if secrecy > usize::from(u16::MAX) {
+            return Err(EntryError::new("secrecy", 215, "is longer than 65535 bytes"));
+        }
+        Ok(FIXED_BYTES + self.agent.len() + self.rule.len() + secrecy)
     }
 
     /// Reads an entry back from its bytes, and only from them: whatever [`Entry::encode`] does not write is refused.
@@ -205,11 +228,6 @@ impl<'a> Entry<'a> {
             return Err(EntryError::new("secrecy", 215, "is empty somewhere or does not ascend"));
         }
         Ok(())
-    }
-
-    fn secrecy_length(&self) -> Result<u16, EntryError> {
-        let bytes = self.secrecy.iter().fold(0usize, |sum, label| sum.saturating_add(label.len() + 1));
-        u16::try_from(bytes).map_err(|_| EntryError::new("secrecy", 215, "is longer than 65535 bytes"))
     }
 }
 

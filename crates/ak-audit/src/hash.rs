@@ -41,12 +41,37 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
     to_hash(state)
 }
 
+/// The padded message whose hash is the leaf hash of an entry of `length` bytes, which `write` writes; none if there is no
+/// room for it in `blocks`.
+pub(crate) fn leaf_message(
+    blocks: &mut [[u8; 64]],
+    length: usize,
+    write: impl FnOnce(&mut [u8]),
+) -> Option<&[[u8; 64]]> {
+    let length = length.checked_add(1)?;
+    let message = blocks.get_mut(..length.checked_add(9)?.div_ceil(64))?;
+    let (text, padding) = message.as_flattened_mut().split_at_mut_checked(length)?;
+    let (prefix, text) = text.split_first_mut()?;
+    *prefix = 0x00;
+    write(text);
+    let (zeros, bits) = padding.split_last_chunk_mut::<8>()?;
+    zeros.fill(0);
+    *zeros.first_mut()? = 0x80;
+    *bits = (length as u64 * 8).to_be_bytes();
+    Some(message)
+}
+
+/// SHA-256 of a padded message.
+pub(crate) fn hash_blocks(message: &[[u8; 64]]) -> Hash {
+    let mut state = INITIAL;
+    compress256(&mut state, message);
+    to_hash(state)
+}
+
 /// RFC 6962 §2.1, `SHA-256(0x01 ‖ left ‖ right)`: an inner node of the tree.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut state = INITIAL;
-    compress256(&mut state, &node_block(left, right));
-    to_hash(state)
+    hash_blocks(&node_block(left, right))
 }
 
 /// The padded message of an inner node. It fills two blocks exactly, and need not pass through a buffer.

@@ -70,6 +70,7 @@ mod chain;
 pub mod checkpoint;
 mod engine;
 mod entry;
+mod full_tree;
 mod hash;
 pub mod journal;
 mod json;
@@ -89,6 +90,7 @@ pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
 pub use engine::{Block, Engine};
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Verdict};
+pub use full_tree::FullTree;
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
 pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
 pub use log::{Fault, Log, Missing, Record, Report};
@@ -97,7 +99,7 @@ pub use prove::ProofError;
 pub use query::{Order, Page, Query};
 pub use sealed::Sealed;
 pub use tiles::{Tile, TileError};
-pub use tree::{FullTree, Tree};
+pub use tree::Tree;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,10 +6,10 @@ use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
     engine::Engine,
+    full_tree::FullTree,
     hash::Hash,
     prove::ProofError,
     sealed::Sealed,
-    tree::FullTree,
 };
 
 /// How many entries are hashed at a time when all are verified: as many as stay in a first-level cache.
@@ -139,7 +139,7 @@ impl Log {
     }
 
     fn keep(&mut self, leaf: Hash, record: Record) {
-        self.tree.push(leaf);
+        self.tree.push_with(leaf, &self.engine);
         self.bytes = self.bytes.saturating_add(Log::cost(&record));
         self.records.push_back(record);
         if self.bytes > self.bytes_max {

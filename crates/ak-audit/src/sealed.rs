@@ -1,11 +1,11 @@
 //! An entry and its hash in one value, so that neither is computed twice.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec};
 use core::ops::Deref;
 
 use crate::{
     entry::EntryError,
-    hash::{Hash, leaf_hash},
+    hash::{Hash, hash_blocks, leaf_hash, leaf_message},
     view::View,
 };
 
@@ -31,11 +31,17 @@ impl Sealed {
         Ok(Sealed { bytes, leaf })
     }
 
-    /// What [`Entry::encode`](crate::Entry::encode) wrote.
-    pub(crate) fn written(bytes: impl Into<Arc<[u8]>>) -> Sealed {
-        let bytes = bytes.into();
-        let leaf = leaf_hash(&bytes);
-        Sealed { bytes, leaf }
+    /// Seals `length` bytes that `write` writes to zeros.
+    pub(crate) fn write(length: usize, write: impl Fn(&mut [u8])) -> Sealed {
+        // An entry of usual length is written where it is hashed.
+        let mut blocks = [[0; 64]; 8];
+        if let Some(message) = leaf_message(&mut blocks, length, &write) {
+            let bytes = message.as_flattened().get(1..=length).unwrap_or_default().into();
+            return Sealed { bytes, leaf: hash_blocks(message) };
+        }
+        let mut bytes = vec![0; length];
+        write(&mut bytes);
+        Sealed { leaf: leaf_hash(&bytes), bytes: bytes.into() }
     }
 
     pub(crate) fn view(&self) -> View<'_> {

@@ -3,15 +3,16 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
+    full_tree::FullTree,
     hash::Hash,
     prove::{self, ProofError},
-    tree::{FullTree, TILE_HEIGHT, Tree},
+    tree::{TILE_HEIGHT, Tree},
 };
 
 /// Half a byte for each entry: the roots of all full tiles with the tree above them, and the edge of the last tile.
 ///
 /// A *tile* is a perfect subtree over [`TILE_WIDTH`](crate::tree::TILE_WIDTH) leaves, as in <https://c2sp.org/tlog-tiles>.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct TiledTree {
     tiles: FullTree,
     tile: Tree,
@@ -86,6 +87,11 @@ impl<R: FnMut(u64) -> Result<FullTree, ProofError>> TileReader<'_, R> {
         }
         let within = index - (tile << height);
         self.cache.get(&tile).ok_or(ProofError::Unreadable)?.node(level, within)
+    }
+
+    /// The subtree at this height and index in the tree of `size` leaves.
+    pub(crate) fn subtree(&mut self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
+        prove::subtree(level, index, size, |level, index| self.node(level, index))
     }
 
     pub(crate) fn root(&mut self, size: u64) -> Result<Hash, ProofError> {
