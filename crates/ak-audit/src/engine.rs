@@ -74,9 +74,11 @@ impl Engine {
             let ((left, left_rest), (right, right_rest)) = (left.split_at(common), right.split_at(common));
             let mut states = [INITIAL; 2];
             (self.compress_two)(&mut states, [left, right]);
-            let [first, second] = &mut states;
-            compress256(first, left_rest);
-            compress256(second, right_rest);
+            for (state, rest) in states.iter_mut().zip([left_rest, right_rest]) {
+                if !rest.is_empty() {
+                    compress256(state, rest);
+                }
+            }
             hashes.extend(states.map(to_hash));
         }
     }

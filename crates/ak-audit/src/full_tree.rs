@@ -46,8 +46,8 @@ struct Level {
 }
 
 impl Level {
-    fn at(&self, index: u64) -> Option<Hash> {
-        self.hashes.get(usize::try_from(index.checked_sub(self.first)?).ok()?).copied()
+    fn at(&self, index: u64) -> Option<&Hash> {
+        self.hashes.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
     /// The first index that is not there yet.
@@ -134,7 +134,11 @@ impl FullTree {
     /// The leaf hash at `index`, if it is kept.
     #[must_use]
     pub fn leaf(&self, index: u64) -> Option<Hash> {
-        if index < self.pruned_below { None } else { self.node(0, index).ok() }
+        self.kept_leaf(index).copied()
+    }
+
+    pub(crate) fn kept_leaf(&self, index: u64) -> Option<&Hash> {
+        self.levels.first().filter(|_| index >= self.pruned_below)?.at(index)
     }
 
     /// Forgets every leaf below `index`; roots and proofs that concern later leaves stay available.
@@ -241,7 +245,7 @@ impl FullTree {
     pub(crate) fn node(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
         let kept = self.levels.get(level as usize).and_then(|level| level.at(index));
         match (kept, level.checked_sub(1)) {
-            (Some(hash), _) => Ok(hash),
+            (Some(hash), _) => Ok(*hash),
             // Complete, and not hashed yet.
             (None, Some(below)) if level < TOGETHER.ilog2() && index < self.size >> level => {
                 Ok(node_hash(&self.node(below, 2 * index)?, &self.node(below, 2 * index + 1)?))

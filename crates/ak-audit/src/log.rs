@@ -260,7 +260,7 @@ impl Log {
             for (record, leaf) in records.iter().zip(&leaves) {
                 let seq = chain.next;
                 // The tree tells a changed entry from its unchanged successor.
-                if self.tree.leaf(seq) != Some(*leaf) {
+                if self.tree.kept_leaf(seq) != Some(leaf) {
                     return Some((seq, Fault::Leaf));
                 }
                 let followed = chain.check(&record.entry).and_then(|entry| chain.follow(&entry, || *leaf));

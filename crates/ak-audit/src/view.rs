@@ -91,7 +91,7 @@ impl<'a> View<'a> {
         let (agent, rule) = self.name_lengths();
         let rule_start = FIXED_BYTES + agent;
         let labels_start = rule_start + rule;
-        let ascii = self.texts.is_ascii();
+        let ascii = is_ascii(self.texts);
         let check = |field, offset, text: Option<&[u8]>| match text {
             None => Err(EntryError::new(field, offset, "is cut short")),
             Some(text) if !ascii && core::str::from_utf8(text).is_err() => {
@@ -218,4 +218,13 @@ impl<'a> View<'a> {
             rule: text(self.rule()),
         }
     }
+}
+
+/// Whether all bytes are ASCII, eight at a time to the end: texts are short, and most of them are.
+fn is_ascii(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else { return bytes.is_ascii() };
+    let all = bytes.as_chunks::<8>().0.iter().fold(u64::from_le_bytes(*last), |all, word| {
+        all | u64::from_le_bytes(*word)
+    });
+    all & 0x8080_8080_8080_8080 == 0
 }
