@@ -174,7 +174,7 @@ fn live(disk: &SimDisk, model: &[Record], faults: Faults) -> u64 {
         match journal.sync() {
             Ok(size) => acknowledged = size,
             Err(JournalError::Full) => {
-                journal.append(&[]).unwrap();
+                journal.append::<Record>(&[]).unwrap();
                 acknowledged = journal.sync().unwrap();
             }
             Err(_) => {
