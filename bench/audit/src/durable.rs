@@ -15,6 +15,7 @@ pub const RAW: &str = "write and fdatasync of the same bytes, over blocks writte
 pub const RAW_HASHED: &str = "the same, and SHA-256 of each entry and one inner node";
 pub const FJALL: &str = "fjall, synced";
 pub const SQLITE: &str = "SQLite: WAL, synchronous=FULL";
+const SUSTAINED: &str = "ak-audit, nothing prepared between two turns";
 const REDB: &str = "redb: durability immediate";
 
 /// The columns, and how many batches make a turn: enough that what happens now and then takes part.
@@ -23,8 +24,9 @@ pub const CASES: [(&str, usize, usize); 3] = [("1", 1, 100), ("64", 64, 60), ("1
 pub fn race(report: &mut Report) {
     for (case, waiters, batches) in CASES {
         let scratch = Scratch::new();
-        let stores: [(&str, Box<dyn Store>); 6] = [
-            (OURS, Box::new(Ours::new(&scratch.path("ours")))),
+        let stores: [(&str, Box<dyn Store>); 7] = [
+            (OURS, Box::new(Ours::new(&scratch.path("ours"), true))),
+            (SUSTAINED, Box::new(Ours::new(&scratch.path("sustained"), false))),
             (RAW, Box::new(Raw::new(&scratch.path("raw"), false))),
             (RAW_HASHED, Box::new(Raw::new(&scratch.path("hashed"), true))),
             (FJALL, Box::new(Fjall::new(&scratch.path("fjall")))),
@@ -34,15 +36,16 @@ pub fn race(report: &mut Report) {
         let mut race = Race::new();
         for (name, mut store) in stores {
             let mut source = Source::new();
-            let first = source.take(waiters);
-            store.append(&first);
+            let first = source.entries(waiters);
+            let expected: Vec<Vec<u8>> =
+                first.iter().map(|entry| entry.encode().expect("it fits")).collect();
+            store.append(&[first]);
             let kept = store.entries();
-            let expected: Vec<Vec<u8>> = first.iter().map(|record| record.entry.to_vec()).collect();
             assert_eq!(kept, expected, "{name} keeps what it was given");
             race = race.turns(name, move |iterations| {
                 let count = batches * iterations as usize;
-                let records = source.take(waiters * count);
-                let took = Clock::Wall.time(|| records.chunks(waiters).for_each(|batch| store.append(batch)));
+                let entries: Vec<_> = (0..count).map(|_| source.entries(waiters)).collect();
+                let took = Clock::Wall.time(|| store.append(&entries));
                 store.rest();
                 took / batches as u32
             });

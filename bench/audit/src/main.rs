@@ -10,6 +10,8 @@ mod engine;
 mod memory;
 mod merkle;
 mod records;
+#[path = "../../../crates/ak-host/src/spare.rs"]
+mod spare;
 mod stores;
 mod verify;
 

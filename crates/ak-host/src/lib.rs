@@ -42,6 +42,7 @@ mod keyring;
 mod log;
 mod secret;
 mod server;
+mod spare;
 mod wire;
 
 pub use attest::CHECKPOINT_KEY;

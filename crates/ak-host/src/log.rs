@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ak_audit::{
-    Disk, Hash, Journal, JournalError, Missing, ProofError,
+    Disk, Hash, Journal, JournalError, Missing, ProofError, Sealed,
     journal::{self, Genesis},
 };
 use ak_json::{Value, object};
@@ -14,6 +14,7 @@ use crate::{
     attest::{Anchor, Followed},
     clock,
     disk::FileDisk,
+    engine::engine,
 };
 
 /// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
@@ -38,7 +39,7 @@ pub(crate) enum Log {
 
 impl Log {
     pub(crate) fn in_memory() -> Log {
-        Log::Memory(ak_audit::Log::new(MEMORY_LOG_BYTES_MAX))
+        Log::Memory(ak_audit::Log::with_engine(MEMORY_LOG_BYTES_MAX, engine()))
     }
 
     /// Opens the journal beneath `directory` and re-executes it; `fresh` makes the kernel of a new journal.
@@ -110,15 +111,14 @@ impl Log {
     pub(crate) fn append(&mut self, new: Vec<Record>, expected: u64) -> Result<(), JournalError> {
         match self {
             Log::Memory(log) => {
-                new.into_iter().try_for_each(|record| log.append(record.leaf, record.body).map(|_| ()))?;
+                new.into_iter().try_for_each(|record| log.append_sealed(record.leaf, record.body))?;
                 Ok(())
             }
             Log::Durable(journal) => {
-                let entries =
-                    new.into_iter().map(|record| ak_audit::Record { entry: record.leaf, body: record.body });
+                let records = new.into_iter().map(|record| (record.leaf, record.body));
                 // Room was found before anything was dispatched; that a segment ends here takes none of it away.
                 journal.expect(expected);
-                journal.append_reserved(&entries.collect::<Vec<_>>())?;
+                journal.append_reserved(&records.collect::<Vec<_>>())?;
                 journal.sync().map(|_| ())
             }
             Log::Damaged { .. } | Log::Closed => Err(JournalError::ReadOnly),
@@ -144,7 +144,7 @@ impl Log {
     /// Every record that is kept.
     pub(crate) fn records(&self) -> Result<Vec<Record>, JournalError> {
         match self {
-            Log::Memory(log) => Ok(log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect()),
+            Log::Memory(log) => log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect(),
             Log::Durable(journal) => read(journal),
             Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
         }
@@ -218,12 +218,12 @@ impl Log {
 
 fn read(journal: &Journal<impl Disk>) -> Result<Vec<Record>, JournalError> {
     let records = journal.records(0..u64::MAX);
-    records.map(|found| found.map(|(seq, kept)| record(seq, kept))).collect()
+    records.map(|found| found.and_then(|(seq, kept)| record(seq, kept))).collect()
 }
 
-fn record(seq: u64, kept: ak_audit::Record) -> Record {
-    let hash = ak_audit::leaf_hash(&kept.entry).into();
-    Record { seq, leaf: kept.entry, hash, body: kept.body }
+fn record(seq: u64, kept: ak_audit::Record) -> Result<Record, JournalError> {
+    let leaf = Sealed::check(kept.entry).map_err(|_| JournalError::Changed { seq })?;
+    Ok(Record { seq, hash: leaf.leaf().into(), leaf, body: kept.body })
 }
 
 fn unprovable(error: ProofError) -> Failure {

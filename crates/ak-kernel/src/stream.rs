@@ -29,7 +29,7 @@ pub struct StreamError {
 pub fn encode<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<u8> {
     let mut out = Vec::from(MAGIC);
     for record in records {
-        for part in [&record.leaf, &record.body] {
+        for part in [&*record.leaf, &*record.body] {
             // A part is bounded by the kernel's limits, far below 4 GiB.
             out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
             out.extend_from_slice(part);
@@ -87,22 +87,46 @@ impl<'a> Iterator for Entries<'a> {
 mod tests {
     use alloc::sync::Arc;
 
+    use ak_audit::{Entry, Integrity, Kind, Verdict, ZERO_HASH};
+
     use super::*;
 
-    fn record(leaf: &[u8], body: &[u8]) -> Record {
-        Record { seq: 0, leaf: Arc::from(leaf), hash: [0; 32].into(), body: Arc::from(body) }
+    fn record(agent: &str, body: &[u8]) -> Record {
+        let entry = Entry {
+            seq: 0,
+            time_us: 0,
+            run: [0; 16],
+            operation: 1,
+            kind: Kind::Notice,
+            decision: Verdict::Permit,
+            code: 0,
+            cause: 0,
+            policy: ZERO_HASH,
+            target: ZERO_HASH,
+            request: ZERO_HASH,
+            reply: ZERO_HASH,
+            previous: ZERO_HASH,
+            integrity: Integrity::Trusted,
+            secrecy: Vec::new(),
+            agent,
+            rule: "",
+        };
+        let leaf = entry.seal().unwrap();
+        Record { seq: 0, hash: leaf.leaf().into(), leaf, body: Arc::from(body) }
     }
 
     #[test]
     fn a_stream_gives_back_what_went_in() {
-        let bytes = encode(&[record(b"leaf", b"{}"), record(b"", b"body")]);
+        let records = [record("main", b"{}"), record("", b"")];
+        let bytes = encode(&records);
         let entries: Result<Vec<_>, _> = decode(&bytes).unwrap().collect();
-        assert_eq!(entries.unwrap(), [(&b"leaf"[..], &b"{}"[..]), (b"", b"body")]);
+        let expected = records.iter().map(|record| (&*record.leaf, &*record.body));
+        assert!(entries.unwrap().into_iter().eq(expected));
     }
 
     #[test]
     fn a_cut_stream_is_noticed() {
-        let bytes = encode(&[record(b"leaf", b"{}")]);
+        let bytes = encode(&[record("main", b"{}")]);
         assert!(decode(&bytes[..7]).is_err());
         for end in 9..bytes.len() {
             assert!(decode(&bytes[..end]).unwrap().any(|entry| entry.is_err()), "cut at {end}");
