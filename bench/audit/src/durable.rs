@@ -7,7 +7,7 @@ use measure::{Clock, Race, Report};
 use crate::{
     OURS,
     records::Source,
-    stores::{Fjall, Ours, Raw, Redb, Sqlite, Store},
+    stores::{Batch, Fjall, Ours, Raw, Redb, Sqlite, Store},
 };
 
 pub const DURABLE: &str = "Durable append: one batch of so many waiting entries (wall time)";
@@ -36,22 +36,26 @@ pub fn race(report: &mut Report) {
         let mut race = Race::new();
         for (name, mut store) in stores {
             let mut source = Source::new();
-            let first = source.entries(waiters);
-            let expected: Vec<Vec<u8>> =
-                first.iter().map(|entry| entry.encode().expect("it fits")).collect();
-            store.append(&[first]);
+            let first = batch(&mut source, waiters);
+            store.append(std::slice::from_ref(&first));
             let kept = store.entries();
-            assert_eq!(kept, expected, "{name} keeps what it was given");
+            assert_eq!(kept, first.bytes, "{name} keeps what it was given");
             race = race.turns(name, move |iterations| {
                 let count = batches * iterations as usize;
-                let entries: Vec<_> = (0..count).map(|_| source.entries(waiters)).collect();
-                let took = Clock::Wall.time(|| store.append(&entries));
+                let made: Vec<_> = (0..count).map(|_| batch(&mut source, waiters)).collect();
+                let took = Clock::Wall.time(|| store.append(&made));
                 store.rest();
                 took / batches as u32
             });
         }
         report.add(DURABLE, case, race.run());
     }
+}
+
+fn batch(source: &mut Source, count: usize) -> Batch {
+    let entries = source.entries(count);
+    let bytes = entries.iter().map(|entry| entry.encode().expect("it fits")).collect();
+    Batch { entries, bytes }
 }
 
 /// A directory on the disk that the build stands on, which is gone afterwards.

@@ -19,14 +19,18 @@ use measure::black_box;
 
 use crate::disk::FileDisk;
 
+/// The same entries twice: as they are before they are encoded, and as bytes.
+pub struct Batch {
+    pub entries: Vec<Entry<'static>>,
+    pub bytes: Vec<Vec<u8>>,
+}
+
 /// A place that keeps records in order.
 pub trait Store {
-    /// Takes entries in, a batch after the other, and returns once all of them are durable.
-    fn append(&mut self, batches: &[Vec<Entry<'static>>]) {
-        for batch in batches {
-            let records: Vec<Vec<u8>> = batch.iter().map(|entry| entry.encode().expect("it fits")).collect();
-            self.append_bytes(&records);
-        }
+    /// Takes batches in, one after the other, and returns once all of them are durable. Whoever need not hash is given
+    /// bytes; whoever must has the entries to encode and hash.
+    fn append(&mut self, batches: &[Batch]) {
+        batches.iter().for_each(|batch| self.append_bytes(&batch.bytes));
     }
 
     /// Takes one batch in, and returns once it is durable.
@@ -62,8 +66,8 @@ impl Ours {
         while ready.recv().is_ok() {
             let batch = self.journal.lock().expect("nobody died").begin_sync().expect("it can be written");
             let Some(batch) = batch else { panic!("there is a batch") };
-            // The one who gathers ends with the last.
-            drop(taken.send(()));
+            // The one who gathers may have ended with the last.
+            taken.send(()).unwrap_or_default();
             let written = batch.write(&mut disk);
             let mut journal = self.journal.lock().expect("nobody died");
             journal.finish_sync(batch, written).expect("the disk works");
@@ -72,18 +76,17 @@ impl Ours {
 }
 
 impl Store for Ours {
-    fn append(&mut self, batches: &[Vec<Entry<'static>>]) {
+    fn append(&mut self, batches: &[Batch]) {
         let body: Arc<[u8]> = [].into();
-        let seal = |batch: &[Entry<'static>]| {
-            let seal = |entry: &Entry<'static>| (entry.seal().expect("it fits"), body.clone());
-            batch.iter().map(seal).collect::<Vec<_>>()
-        };
-        let [first, rest @ ..] = batches else { return };
         let ours = &*self;
-        if rest.is_empty() {
-            let mut journal = self.journal.lock().expect("nobody died");
-            journal.append(&seal(first)).expect("there is space");
-            journal.sync().expect("the disk works");
+        if batches.iter().all(|batch| batch.entries.len() == 1) {
+            // Who waits alone has nothing to gather meanwhile.
+            for entry in batches.iter().flat_map(|batch| &batch.entries) {
+                let mut journal = self.journal.lock().expect("nobody died");
+                let sealed = entry.seal().expect("it fits");
+                journal.append(&[(sealed, body.clone())]).expect("there is space");
+                journal.sync().expect("the disk works");
+            }
             return;
         }
         std::thread::scope(|scope| {
@@ -91,7 +94,8 @@ impl Store for Ours {
             let (taken, took) = sync_channel(1);
             scope.spawn(move || ours.write(&readied, &taken));
             for (index, batch) in batches.iter().enumerate() {
-                let sealed = seal(batch);
+                let seal = |entry: &Entry<'static>| (entry.seal().expect("it fits"), body.clone());
+                let sealed: Vec<_> = batch.entries.iter().map(seal).collect();
                 if index > 0 {
                     // Each batch is one of its own: the one before must be on its way.
                     took.recv().expect("the writer lives");
