@@ -7,7 +7,7 @@ use measure::{Clock, Race, Report};
 use crate::{
     OURS,
     records::Source,
-    stores::{Fjall, Ours, Raw, Redb, Sqlite, Store},
+    stores::{Batch, Fjall, Ours, Raw, Redb, Sqlite, Store},
 };
 
 pub const DURABLE: &str = "Durable append: one batch of so many waiting entries (wall time)";
@@ -15,6 +15,7 @@ pub const RAW: &str = "write and fdatasync of the same bytes, over blocks writte
 pub const RAW_HASHED: &str = "the same, and SHA-256 of each entry and one inner node";
 pub const FJALL: &str = "fjall, synced";
 pub const SQLITE: &str = "SQLite: WAL, synchronous=FULL";
+const SUSTAINED: &str = "ak-audit, nothing prepared between two turns";
 const REDB: &str = "redb: durability immediate";
 
 /// The columns, and how many batches make a turn: enough that what happens now and then takes part.
@@ -23,8 +24,9 @@ pub const CASES: [(&str, usize, usize); 3] = [("1", 1, 100), ("64", 64, 60), ("1
 pub fn race(report: &mut Report) {
     for (case, waiters, batches) in CASES {
         let scratch = Scratch::new();
-        let stores: [(&str, Box<dyn Store>); 6] = [
-            (OURS, Box::new(Ours::new(&scratch.path("ours")))),
+        let stores: [(&str, Box<dyn Store>); 7] = [
+            (OURS, Box::new(Ours::new(&scratch.path("ours"), true))),
+            (SUSTAINED, Box::new(Ours::new(&scratch.path("sustained"), false))),
             (RAW, Box::new(Raw::new(&scratch.path("raw"), false))),
             (RAW_HASHED, Box::new(Raw::new(&scratch.path("hashed"), true))),
             (FJALL, Box::new(Fjall::new(&scratch.path("fjall")))),
@@ -34,21 +36,26 @@ pub fn race(report: &mut Report) {
         let mut race = Race::new();
         for (name, mut store) in stores {
             let mut source = Source::new();
-            let first = source.take(waiters);
-            store.append(&first);
+            let first = batch(&mut source, waiters);
+            store.append(std::slice::from_ref(&first));
             let kept = store.entries();
-            let expected: Vec<Vec<u8>> = first.iter().map(|record| record.entry.to_vec()).collect();
-            assert_eq!(kept, expected, "{name} keeps what it was given");
+            assert_eq!(kept, first.bytes, "{name} keeps what it was given");
             race = race.turns(name, move |iterations| {
                 let count = batches * iterations as usize;
-                let records = source.take(waiters * count);
-                let took = Clock::Wall.time(|| records.chunks(waiters).for_each(|batch| store.append(batch)));
+                let made: Vec<_> = (0..count).map(|_| batch(&mut source, waiters)).collect();
+                let took = Clock::Wall.time(|| store.append(&made));
                 store.rest();
                 took / batches as u32
             });
         }
         report.add(DURABLE, case, race.run());
     }
+}
+
+fn batch(source: &mut Source, count: usize) -> Batch {
+    let entries = source.entries(count);
+    let bytes = entries.iter().map(|entry| entry.encode().expect("it fits")).collect();
+    Batch { entries, bytes }
 }
 
 /// A directory on the disk that the build stands on, which is gone afterwards.

@@ -1,6 +1,6 @@
 //! The records every contender logs: entries of 332 bytes, each with the hash of the one before in it.
 
-use ak_audit::{Chain, Entry, Integrity, Kind, Record, Verdict};
+use ak_audit::{Chain, Entry, Integrity, Kind, Record, Sealed, Verdict};
 
 /// Bytes of each entry.
 pub const ENTRY_BYTES: usize = 332;
@@ -20,11 +20,21 @@ impl Source {
         (0..count).map(|_| self.record()).collect()
     }
 
+    /// The same, neither encoded nor hashed.
+    pub fn entries(&mut self, count: usize) -> Vec<Entry<'static>> {
+        (0..count).map(|_| self.entry().0).collect()
+    }
+
+    fn entry(&mut self) -> (Entry<'static>, Sealed) {
+        let entry = entry(&self.chain);
+        let sealed = entry.seal().expect("it fits");
+        assert_eq!(sealed.len(), ENTRY_BYTES);
+        self.chain.push_sealed(&sealed).expect("it follows");
+        (entry, sealed)
+    }
+
     fn record(&mut self) -> Record {
-        let bytes = entry(&self.chain).encode().expect("it fits");
-        assert_eq!(bytes.len(), ENTRY_BYTES);
-        self.chain.push(&bytes).expect("it follows");
-        Record { entry: bytes.into(), body: [].into() }
+        Record { entry: self.entry().1.into(), body: [].into() }
     }
 }
 

@@ -4,10 +4,14 @@ use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::FileExt as _,
     path::Path,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
 };
 
 use ak_audit::{
-    Journal, Record,
+    Entry, Journal, Record,
     journal::{Genesis, Options},
     leaf_hash, node_hash,
 };
@@ -15,10 +19,22 @@ use measure::black_box;
 
 use crate::disk::FileDisk;
 
+/// The same entries twice: as they are before they are encoded, and as bytes.
+pub struct Batch {
+    pub entries: Vec<Entry<'static>>,
+    pub bytes: Vec<Vec<u8>>,
+}
+
 /// A place that keeps records in order.
 pub trait Store {
-    /// Takes records in, and returns once all of them are durable.
-    fn append(&mut self, records: &[Record]);
+    /// Takes batches in, one after the other, and returns once all of them are durable. Whoever need not hash is given
+    /// bytes; whoever must has the entries to encode and hash.
+    fn append(&mut self, batches: &[Batch]) {
+        batches.iter().for_each(|batch| self.append_bytes(&batch.bytes));
+    }
+
+    /// Takes one batch in, and returns once it is durable.
+    fn append_bytes(&mut self, records: &[Vec<u8>]);
 
     /// Every entry it holds, oldest first.
     fn entries(&mut self) -> Vec<Vec<u8>>;
@@ -27,29 +43,91 @@ pub trait Store {
     fn rest(&mut self) {}
 }
 
-/// Our journal on the host's disk.
-pub struct Ours(Journal<FileDisk>);
+/// Our journal on the host's disk: while one batch is written, the next is sealed and framed.
+pub struct Ours {
+    journal: Mutex<Journal<FileDisk>>,
+    disk: FileDisk,
+    /// Whether what the disk prepares in the background is waited for between two turns.
+    rests: bool,
+}
 
 impl Ours {
-    pub fn new(directory: &Path) -> Ours {
+    pub fn new(directory: &Path, rests: bool) -> Ours {
         let disk = FileDisk::new(directory).expect("the directory can be made");
         let genesis = Genesis { id: [7; 16], meta: Vec::new() };
-        Ours(Journal::open(disk, &genesis, Options::default(), &[]).expect("it is new").0)
+        let (journal, _) =
+            Journal::open(disk.clone(), &genesis, Options::default(), &[]).expect("it is new");
+        Ours { journal: Mutex::new(journal), disk, rests }
+    }
+
+    /// Writes the batches that come, and says so once each is on its way.
+    fn write(&self, ready: &Receiver<()>, taken: &SyncSender<()>) {
+        let mut disk = self.disk.clone();
+        while ready.recv().is_ok() {
+            let batch = self.journal.lock().expect("nobody died").begin_sync().expect("it can be written");
+            let Some(batch) = batch else { panic!("there is a batch") };
+            // The one who gathers may have ended with the last.
+            taken.send(()).unwrap_or_default();
+            let written = batch.write(&mut disk);
+            let mut journal = self.journal.lock().expect("nobody died");
+            journal.finish_sync(batch, written).expect("the disk works");
+        }
     }
 }
 
 impl Store for Ours {
-    fn append(&mut self, records: &[Record]) {
-        self.0.append(records).expect("there is space");
-        self.0.sync().expect("the disk works");
+    fn append(&mut self, batches: &[Batch]) {
+        let body: Arc<[u8]> = [].into();
+        let ours = &*self;
+        if batches.iter().all(|batch| batch.entries.len() == 1) {
+            // Who waits alone has nothing to gather meanwhile.
+            for entry in batches.iter().flat_map(|batch| &batch.entries) {
+                let mut journal = self.journal.lock().expect("nobody died");
+                let sealed = entry.seal().expect("it fits");
+                journal.append(&[(sealed, body.clone())]).expect("there is space");
+                journal.sync().expect("the disk works");
+            }
+            return;
+        }
+        std::thread::scope(|scope| {
+            let (ready, readied) = sync_channel(1);
+            let (taken, took) = sync_channel(1);
+            scope.spawn(move || ours.write(&readied, &taken));
+            for (index, batch) in batches.iter().enumerate() {
+                let seal = |entry: &Entry<'static>| (entry.seal().expect("it fits"), body.clone());
+                let sealed: Vec<_> = batch.entries.iter().map(seal).collect();
+                if index > 0 {
+                    // Each batch is one of its own: the one before must be on its way.
+                    took.recv().expect("the writer lives");
+                }
+                let mut journal = ours.journal.lock().expect("nobody died");
+                journal.append(&sealed).expect("there is space");
+                journal.close_batch();
+                drop(journal);
+                ready.send(()).expect("the writer lives");
+            }
+        });
+    }
+
+    fn append_bytes(&mut self, records: &[Vec<u8>]) {
+        let mut journal = self.journal.lock().expect("nobody died");
+        let record = |bytes: &Vec<u8>| Record { entry: bytes.as_slice().into(), body: [].into() };
+        journal.append(&records.iter().map(record).collect::<Vec<_>>()).expect("there is space");
+        journal.sync().expect("the disk works");
     }
 
     fn entries(&mut self) -> Vec<Vec<u8>> {
-        self.0.records(0..u64::MAX).map(|record| record.expect("it is whole").1.entry.to_vec()).collect()
+        let journal = self.journal.lock().expect("nobody died");
+        journal.records(0..u64::MAX).map(|record| record.expect("it is whole").1.entry.to_vec()).collect()
     }
 
     fn rest(&mut self) {
-        self.0.prune(self.0.len()).expect("the disk works");
+        let mut journal = self.journal.lock().expect("nobody died");
+        let size = journal.len();
+        journal.prune(size).expect("the disk works");
+        if self.rests {
+            self.disk.rest();
+        }
     }
 }
 
@@ -79,13 +157,13 @@ impl Raw {
 }
 
 impl Store for Raw {
-    fn append(&mut self, records: &[Record]) {
+    fn append_bytes(&mut self, records: &[Vec<u8>]) {
         self.buffer.clear();
         for record in records {
             self.buffer.extend_from_slice(&[0; Raw::FRAME]);
-            self.buffer.extend_from_slice(&record.entry);
+            self.buffer.extend_from_slice(record);
             if self.hashes {
-                let leaf = leaf_hash(&record.entry);
+                let leaf = leaf_hash(record);
                 black_box(node_hash(&leaf, &leaf));
             }
         }
@@ -121,13 +199,13 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn append(&mut self, records: &[Record]) {
+    fn append_bytes(&mut self, records: &[Vec<u8>]) {
         let transaction = self.0.transaction().expect("it begins");
         {
             let insert = "INSERT INTO log (entry) VALUES (?1)";
             let mut insert = transaction.prepare_cached(insert).expect("it is SQL");
             for record in records {
-                insert.execute([&*record.entry]).expect("it is inserted");
+                insert.execute([&**record]).expect("it is inserted");
             }
         }
         transaction.commit().expect("it commits");
@@ -157,13 +235,13 @@ impl Redb {
 }
 
 impl Store for Redb {
-    fn append(&mut self, records: &[Record]) {
+    fn append_bytes(&mut self, records: &[Vec<u8>]) {
         let mut transaction = self.database.begin_write().expect("it begins");
         transaction.set_durability(redb::Durability::Immediate).expect("nothing was written yet");
         {
             let mut table = transaction.open_table(LOG).expect("it can be made");
             for record in records {
-                table.insert(self.next, &*record.entry).expect("it is inserted");
+                table.insert(self.next, record.as_slice()).expect("it is inserted");
                 self.next += 1;
             }
         }
@@ -194,10 +272,10 @@ impl Fjall {
 }
 
 impl Store for Fjall {
-    fn append(&mut self, records: &[Record]) {
+    fn append_bytes(&mut self, records: &[Vec<u8>]) {
         let mut batch = self.database.batch().durability(Some(fjall::PersistMode::SyncData));
         for record in records {
-            batch.insert(&self.log, self.next.to_be_bytes(), &*record.entry);
+            batch.insert(&self.log, self.next.to_be_bytes(), record.as_slice());
             self.next += 1;
         }
         batch.commit().expect("it commits");

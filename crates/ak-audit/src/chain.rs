@@ -1,8 +1,10 @@
 //! The rule by which each entry follows the one before.
 
 use crate::{
-    entry::{Entry, EntryError},
+    entry::EntryError,
     hash::{Hash, ZERO_HASH, leaf_hash},
+    sealed::Sealed,
+    view::View,
 };
 
 /// The end of a chain of entries: what the next one must build on.
@@ -58,23 +60,37 @@ impl Chain {
     /// # Errors
     /// When the bytes are no entry, or not the one that follows.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Hash, ChainError> {
-        Ok(self.push_decoded(bytes)?.0)
+        let view = self.check(bytes)?;
+        self.follow(&view, || leaf_hash(bytes))?;
+        Ok(self.head)
     }
 
-    /// [`Chain::push`] that gives the decoded entry, too.
-    pub(crate) fn push_decoded<'b>(&mut self, bytes: &'b [u8]) -> Result<(Hash, Entry<'b>), ChainError> {
+    /// Takes the next entry, which need not be decoded or hashed any more. Nothing changes when it is refused.
+    ///
+    /// # Errors
+    /// When it is not the one that follows.
+    pub fn push_sealed(&mut self, entry: &Sealed) -> Result<(), ChainError> {
+        self.follow(&entry.view(), || entry.leaf())
+    }
+
+    /// The next entry in these bytes, wherever it belongs.
+    pub(crate) fn check<'b>(&self, bytes: &'b [u8]) -> Result<View<'b>, ChainError> {
+        View::of(bytes).map_err(|error| ChainError::Entry { seq: self.next, error })
+    }
+
+    /// Takes the next entry, which has this leaf hash, if it is the one that follows.
+    pub(crate) fn follow(&mut self, entry: &View<'_>, leaf: impl FnOnce() -> Hash) -> Result<(), ChainError> {
         let seq = self.next;
-        let entry = Entry::decode(bytes).map_err(|error| ChainError::Entry { seq, error })?;
-        if entry.seq != seq {
-            return Err(ChainError::Seq { seq, found: entry.seq });
+        if entry.seq() != seq {
+            return Err(ChainError::Seq { seq, found: entry.seq() });
         }
-        if entry.previous != self.head {
+        if entry.previous() != self.head {
             return Err(ChainError::Previous { seq });
         }
-        if entry.time_us < self.time_us {
+        if entry.time_us() < self.time_us {
             return Err(ChainError::Time { seq });
         }
-        *self = Chain { next: seq.saturating_add(1), head: leaf_hash(bytes), time_us: entry.time_us };
-        Ok((self.head, entry))
+        *self = Chain { next: seq.saturating_add(1), head: leaf(), time_us: entry.time_us() };
+        Ok(())
     }
 }

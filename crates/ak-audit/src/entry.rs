@@ -1,10 +1,14 @@
 //! The audit entry and its one byte form, `docs/decisions/0001-leaf-format.md`.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use ak_json::Integrity;
 
-use crate::hash::{Hash, ZERO_HASH};
+use crate::{
+    hash::{Hash, ZERO_HASH},
+    sealed::Sealed,
+    view::View,
+};
 
 /// What an entry starts with. To change the layout is to change these bytes.
 pub const MAGIC: [u8; 4] = *b"AKL1";
@@ -54,7 +58,10 @@ macro_rules! from_byte {
             /// The value with this number, if there is one.
             #[must_use]
             pub fn from_byte(byte: u8) -> Option<$type> {
-                $type::ALL.iter().copied().find(|value| *value as u8 == byte)
+                match byte {
+                    $(byte if byte == $type::$variant as u8 => Some($type::$variant),)+
+                    _ => None,
+                }
             }
         }
     };
@@ -115,7 +122,7 @@ pub struct EntryError {
 }
 
 impl EntryError {
-    const fn new(field: &'static str, offset: usize, reason: &'static str) -> EntryError {
+    pub(crate) const fn new(field: &'static str, offset: usize, reason: &'static str) -> EntryError {
         EntryError { field, offset, reason }
     }
 }
@@ -127,37 +134,73 @@ impl<'a> Entry<'a> {
     /// When a text is too long, the labels do not ascend, or `cause` or `previous` contradict `kind` and `seq`:
     /// exactly the entries that [`Entry::decode`] would refuse.
     pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
-        self.check()?;
-        let agent = text_length("agent", 213, self.agent)?;
-        let rule = text_length("rule", 214, self.rule)?;
-        let secrecy = self.secrecy_length()?;
-        let mut bytes =
-            Vec::with_capacity(FIXED_BYTES + self.agent.len() + self.rule.len() + usize::from(secrecy));
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&self.seq.to_le_bytes());
-        bytes.extend_from_slice(&self.time_us.to_le_bytes());
-        bytes.extend_from_slice(&self.run);
-        bytes.extend_from_slice(&self.operation.to_le_bytes());
-        bytes.push(self.kind as u8);
-        bytes.push(self.decision as u8);
-        bytes.extend_from_slice(&self.code.to_le_bytes());
-        bytes.extend_from_slice(&self.cause.to_le_bytes());
-        for hash in [&self.policy, &self.target, &self.request, &self.reply, &self.previous] {
-            bytes.extend_from_slice(hash);
-        }
-        let integrity = match self.integrity {
+        let mut bytes = vec![0; self.length()?];
+        self.write(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// The entry's bytes with their hash.
+    ///
+    /// # Errors
+    /// As [`Entry::encode`].
+    pub fn seal(&self) -> Result<Sealed, EntryError> {
+        Ok(Sealed::write(self.length()?, |bytes| self.write(bytes)))
+    }
+
+    /// Writes the entry, which was checked, to as many bytes as it has.
+    fn write(&self, bytes: &mut [u8]) {
+        let Some((fixed, mut texts)) = bytes.split_first_chunk_mut::<FIXED_BYTES>() else { return };
+        fixed[..4].copy_from_slice(&MAGIC);
+        fixed[4..12].copy_from_slice(&self.seq.to_le_bytes());
+        fixed[12..20].copy_from_slice(&self.time_us.to_le_bytes());
+        fixed[20..36].copy_from_slice(&self.run);
+        fixed[36..38].copy_from_slice(&self.operation.to_le_bytes());
+        fixed[38] = self.kind as u8;
+        fixed[39] = self.decision as u8;
+        fixed[40..44].copy_from_slice(&self.code.to_le_bytes());
+        fixed[44..52].copy_from_slice(&self.cause.to_le_bytes());
+        fixed[52..84].copy_from_slice(&self.policy);
+        fixed[84..116].copy_from_slice(&self.target);
+        fixed[116..148].copy_from_slice(&self.request);
+        fixed[148..180].copy_from_slice(&self.reply);
+        fixed[180..212].copy_from_slice(&self.previous);
+        fixed[212] = match self.integrity {
             Integrity::Trusted => 0,
             Integrity::Untrusted => 1,
         };
-        bytes.extend_from_slice(&[integrity, agent, rule]);
-        bytes.extend_from_slice(&secrecy.to_le_bytes());
-        bytes.extend_from_slice(self.agent.as_bytes());
-        bytes.extend_from_slice(self.rule.as_bytes());
+        // All lengths were found to fit.
+        let [agent, rule] = [self.agent, self.rule].map(|text| u8::try_from(text.len()).unwrap_or(u8::MAX));
+        fixed[213] = agent;
+        fixed[214] = rule;
+        let secrecy = texts.len().saturating_sub(self.agent.len() + self.rule.len());
+        fixed[215..].copy_from_slice(&u16::try_from(secrecy).unwrap_or(u16::MAX).to_le_bytes());
+        let mut put = |part: &[u8]| {
+            if let Some((to, rest)) = core::mem::take(&mut texts).split_at_mut_checked(part.len()) {
+                to.copy_from_slice(part);
+                texts = rest;
+            }
+        };
+        put(self.agent.as_bytes());
+        put(self.rule.as_bytes());
         for label in &self.secrecy {
-            bytes.push(text_length("secrecy", 215, label)?);
-            bytes.extend_from_slice(label.as_bytes());
+            put(&[u8::try_from(label.len()).unwrap_or(u8::MAX)]);
+            put(label.as_bytes());
         }
-        Ok(bytes)
+    }
+
+    /// How many bytes it has, if it keeps to the rules.
+    fn length(&self) -> Result<usize, EntryError> {
+        self.check()?;
+        text_length("agent", 213, self.agent)?;
+        text_length("rule", 214, self.rule)?;
+        let mut secrecy = 0usize;
+        for label in &self.secrecy {
+            secrecy = secrecy.saturating_add(1 + usize::from(text_length("secrecy", 215, label)?));
+        }
+        if secrecy > usize::from(u16::MAX) {
+            return Err(EntryError::new("secrecy", 215, "is longer than 65535 bytes"));
+        }
+        Ok(FIXED_BYTES + self.agent.len() + self.rule.len() + secrecy)
     }
 
     /// Reads an entry back from its bytes, and only from them: whatever [`Entry::encode`] does not write is refused.
@@ -165,63 +208,7 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// Names the first field that is not as it must be.
     pub fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, EntryError> {
-        let mut reader = Reader { bytes, offset: 0 };
-        if reader.array("magic")? != MAGIC {
-            return Err(EntryError::new("magic", 0, "is unknown"));
-        }
-        let seq = u64::from_le_bytes(reader.array("seq")?);
-        let time_us = u64::from_le_bytes(reader.array("time")?);
-        let run = reader.array("run")?;
-        let operation = u16::from_le_bytes(reader.array("operation")?);
-        let kind = reader.number("kind", Kind::from_byte)?;
-        let decision = reader.number("decision", Verdict::from_byte)?;
-        let code = i32::from_le_bytes(reader.array("code")?);
-        let cause = u64::from_le_bytes(reader.array("cause")?);
-        let policy = reader.array("policy")?;
-        let target = reader.array("target")?;
-        let request = reader.array("request")?;
-        let reply = reader.array("reply")?;
-        let previous = reader.array("previous")?;
-        let integrity = reader.number("integrity", |byte| match byte {
-            0 => Some(Integrity::Trusted),
-            1 => Some(Integrity::Untrusted),
-            _ => None,
-        })?;
-        let [agent] = reader.array("agent length")?;
-        let [rule] = reader.array("rule length")?;
-        let secrecy_bytes = u16::from_le_bytes(reader.array("secrecy length")?);
-        let agent = reader.text("agent", agent)?;
-        let rule = reader.text("rule", rule)?;
-        let end = reader.offset.saturating_add(usize::from(secrecy_bytes));
-        let mut secrecy = Vec::new();
-        while reader.offset < end {
-            let [length] = reader.array("secrecy")?;
-            secrecy.push(reader.text("secrecy", length)?);
-        }
-        if reader.offset != end || !reader.bytes.is_empty() {
-            return Err(EntryError::new("end", end, "is not where the lengths put it"));
-        }
-        let entry = Entry {
-            seq,
-            time_us,
-            run,
-            operation,
-            kind,
-            decision,
-            code,
-            cause,
-            policy,
-            target,
-            request,
-            reply,
-            previous,
-            integrity,
-            secrecy,
-            agent,
-            rule,
-        };
-        entry.check()?;
-        Ok(entry)
+        View::of(bytes).map(View::entry)
     }
 
     /// The rules that bind several fields together.
@@ -242,46 +229,8 @@ impl<'a> Entry<'a> {
         }
         Ok(())
     }
-
-    fn secrecy_length(&self) -> Result<u16, EntryError> {
-        let bytes = self.secrecy.iter().fold(0usize, |sum, label| sum.saturating_add(label.len() + 1));
-        u16::try_from(bytes).map_err(|_| EntryError::new("secrecy", 215, "is longer than 65535 bytes"))
-    }
 }
 
 fn text_length(field: &'static str, offset: usize, text: &str) -> Result<u8, EntryError> {
     u8::try_from(text.len()).map_err(|_| EntryError::new(field, offset, "is longer than 255 bytes"))
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], EntryError> {
-        let (taken, rest) =
-            self.bytes.split_at_checked(length).ok_or(EntryError::new(field, self.offset, "is cut short"))?;
-        self.bytes = rest;
-        self.offset = self.offset.saturating_add(length);
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], EntryError> {
-        let offset = self.offset;
-        let taken = self.take(field, N)?;
-        taken.try_into().map_err(|_| EntryError::new(field, offset, "is cut short"))
-    }
-
-    fn number<T>(&mut self, field: &'static str, from: fn(u8) -> Option<T>) -> Result<T, EntryError> {
-        let offset = self.offset;
-        let [byte] = self.array(field)?;
-        from(byte).ok_or(EntryError::new(field, offset, "is an unknown number"))
-    }
-
-    fn text(&mut self, field: &'static str, length: u8) -> Result<&'a str, EntryError> {
-        let offset = self.offset;
-        let bytes = self.take(field, usize::from(length))?;
-        core::str::from_utf8(bytes).map_err(|_| EntryError::new(field, offset, "is not UTF-8"))
-    }
 }

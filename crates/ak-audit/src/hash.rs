@@ -10,28 +10,83 @@ pub type Hash = [u8; 32];
 pub const ZERO_HASH: Hash = [0; 32];
 
 /// What SHA-256 starts from, FIPS 180-4 §5.3.3.
-const INITIAL: [u32; 8] =
+pub(crate) const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// RFC 6962 §2.1, `SHA-256(0x00 ‖ entry)`: the leaf of the tree and the link of the chain at once.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
-    Sha256::new().chain_update([0x00]).chain_update(entry).finalize().into()
+    // Only the prefix and the padding (FIPS 180-4 §5.1.1: one bit, zeros, the length in bits) need a copy to stand in.
+    let Some((start, rest)) = entry.split_first_chunk::<63>() else {
+        return Sha256::new().chain_update([0x00]).chain_update(entry).finalize().into();
+    };
+    let mut first = [0; 64];
+    first[1..].copy_from_slice(start);
+    let (middle, text) = rest.as_chunks::<64>();
+    let mut last = [0; 128];
+    let (end, _) = last.split_at_mut(if text.len() < 56 { 64 } else { 128 });
+    if let Some((to, padding)) = end.split_at_mut_checked(text.len()) {
+        to.copy_from_slice(text);
+        if let Some(bit) = padding.first_mut() {
+            *bit = 0x80;
+        }
+        if let Some(bits) = padding.last_chunk_mut() {
+            *bits = ((entry.len() as u64 + 1) * 8).to_be_bytes();
+        }
+    }
+    let mut state = INITIAL;
+    compress256(&mut state, &[first]);
+    compress256(&mut state, middle);
+    compress256(&mut state, end.as_chunks().0);
+    to_hash(state)
+}
+
+/// The padded message whose hash is the leaf hash of an entry of `length` bytes, which `write` writes; none if there is no
+/// room for it in `blocks`.
+pub(crate) fn leaf_message(
+    blocks: &mut [[u8; 64]],
+    length: usize,
+    write: impl FnOnce(&mut [u8]),
+) -> Option<&[[u8; 64]]> {
+    let length = length.checked_add(1)?;
+    let message = blocks.get_mut(..length.checked_add(9)?.div_ceil(64))?;
+    let (text, padding) = message.as_flattened_mut().split_at_mut_checked(length)?;
+    let (prefix, text) = text.split_first_mut()?;
+    *prefix = 0x00;
+    write(text);
+    let (zeros, bits) = padding.split_last_chunk_mut::<8>()?;
+    zeros.fill(0);
+    *zeros.first_mut()? = 0x80;
+    *bits = (length as u64 * 8).to_be_bytes();
+    Some(message)
+}
+
+/// SHA-256 of a padded message.
+pub(crate) fn hash_blocks(message: &[[u8; 64]]) -> Hash {
+    let mut state = INITIAL;
+    compress256(&mut state, message);
+    to_hash(state)
 }
 
 /// RFC 6962 §2.1, `SHA-256(0x01 ‖ left ‖ right)`: an inner node of the tree.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    // With its padding (FIPS 180-4 §5.1.1: one bit, zeros, the length of 65 bytes in bits) it fills two blocks exactly,
-    // and need not pass through a buffer.
-    let mut message = [0; 128];
+    hash_blocks(&node_block(left, right))
+}
+
+/// The padded message of an inner node. It fills two blocks exactly, and need not pass through a buffer.
+pub(crate) fn node_block(left: &Hash, right: &Hash) -> [[u8; 64]; 2] {
+    let mut blocks = [[0; 64]; 2];
+    let message = blocks.as_flattened_mut();
     message[0] = 0x01;
     message[1..33].copy_from_slice(left);
     message[33..65].copy_from_slice(right);
     message[65] = 0x80;
     message[126..].copy_from_slice(&(65 * 8u16).to_be_bytes());
-    let mut state = INITIAL;
-    compress256(&mut state, message.as_chunks().0);
+    blocks
+}
+
+pub(crate) fn to_hash(state: [u32; 8]) -> Hash {
     let mut hash = ZERO_HASH;
     hash.as_chunks_mut().0.iter_mut().zip(state).for_each(|(to, word)| *to = word.to_be_bytes());
     hash

@@ -17,6 +17,8 @@ mod index;
 mod read;
 mod recover;
 mod segment;
+mod segments;
+mod sync;
 mod write;
 
 use alloc::vec::Vec;
@@ -26,6 +28,8 @@ pub(crate) use index::Block;
 pub use read::Records;
 pub use recover::{JournalFault, RecoveryReport};
 pub use segment::{Genesis, HEADER_BYTES, META_BYTES_MAX};
+pub use sync::{Batch, BatchError};
+pub use write::Recorded;
 
 use self::{
     index::Index,
@@ -35,6 +39,7 @@ use self::{
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
+    engine::Engine,
     hash::Hash,
     log::Missing,
     tiled::TiledTree,
@@ -76,6 +81,9 @@ pub enum JournalError {
     /// A write or sync failed before: what was not acknowledged may or may not be there. Open the journal again.
     #[error("journal failed to sync and must be opened again")]
     Poisoned,
+    /// A batch was taken out to be written and was not brought back. Nothing changed.
+    #[error("a batch is being written")]
+    UnderWay,
     /// There is no such entry, or no longer.
     #[error(transparent)]
     Missing(#[from] Missing),
@@ -124,8 +132,20 @@ pub struct Journal<D> {
     /// Chain and tree with what is buffered.
     chain: Chain,
     tree: TiledTree,
-    /// Frames of the batch being gathered, its commit not yet among them.
+    /// Room for a mark, and the records of the batch being gathered: frames that do not know their place yet.
     buffer: Vec<u8>,
+    /// Memory for the next buffer.
+    spare: Vec<u8>,
+    /// The batch that is ready to be taken out, and whether the one before it is out.
+    closed: Option<Batch>,
+    out: bool,
+    /// Size of the log with what is closed, and where in the segment that ends; whether it fills the segment, and whether
+    /// the mark before it is still to be written.
+    closed_size: u64,
+    tail: u64,
+    owes_mark: bool,
+    last_full: bool,
+    engine: Engine,
     durable: u64,
     durable_root: Hash,
 }
@@ -156,7 +176,7 @@ impl<D: Disk> Journal<D> {
             Recovery::start(Header { genesis: genesis.clone(), chain: Chain::EMPTY, tree: Tree::new() });
         let (mut journal, report) = Journal::recovered(disk, options, recovery, anchors, State::Writable)?;
         if journal.state == State::Writable {
-            journal.start_segment()?;
+            journal.start_segment(Chain::EMPTY, Tree::new())?;
         }
         Ok((journal, report))
     }
@@ -198,7 +218,9 @@ impl<D: Disk> Journal<D> {
             Some(segment) => disk.length(&segment::name(segment.first))?,
             None => 0,
         };
+        let tail = recovery.segments.last().map_or(0, |segment| segment.end);
         let mut journal = Journal {
+            engine: disk.engine(),
             disk,
             options,
             state,
@@ -213,6 +235,13 @@ impl<D: Disk> Journal<D> {
             durable_root: report.root,
             tree: recovery.tree,
             buffer: Vec::new(),
+            spare: Vec::new(),
+            closed: None,
+            out: false,
+            closed_size: recovery.chain.next,
+            owes_mark: false,
+            tail,
+            last_full: false,
         };
         if state == State::Writable {
             if let Some((name, _)) = recovery.stillborn {

@@ -69,7 +69,9 @@ extern crate alloc;
 
 mod chain;
 pub mod checkpoint;
+mod engine;
 mod entry;
+mod full_tree;
 mod hash;
 pub mod journal;
 mod json;
@@ -79,22 +81,27 @@ pub mod proof;
 mod prove;
 mod query;
 pub mod seal;
+mod sealed;
 mod tiled;
 mod tiles;
 mod tree;
+mod view;
 
 pub use ak_json::Integrity;
 pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
+pub use engine::{Block, Engine};
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Verdict};
+pub use full_tree::FullTree;
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
 pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
 pub use log::{Fault, Log, Missing, Record, Report};
 pub use note::{SigningKey, VerifierKey};
 pub use prove::ProofError;
 pub use query::{Order, Page, Query};
+pub use sealed::Sealed;
 pub use tiles::{Tile, TileError};
-pub use tree::{FullTree, Tree};
+pub use tree::Tree;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

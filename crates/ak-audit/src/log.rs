@@ -5,10 +5,15 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
-    hash::{Hash, leaf_hash},
+    engine::Engine,
+    full_tree::FullTree,
+    hash::Hash,
     prove::ProofError,
-    tree::FullTree,
+    sealed::Sealed,
 };
+
+/// How many entries are hashed at a time when all are verified: as many as stay in a first-level cache.
+const VERIFY_TOGETHER: usize = 64;
 
 /// One record: the entry that is proven, and the body whose commitments the entry carries.
 ///
@@ -78,6 +83,7 @@ pub enum Fault {
 /// What is dropped stays proven: the chain and the tree go on over it, and every proof about later entries holds.
 #[derive(Debug, Clone)]
 pub struct Log {
+    engine: Engine,
     bytes_max: usize,
     bytes: usize,
     /// The chain as it stood before the oldest record kept.
@@ -94,7 +100,14 @@ impl Log {
     /// An empty log that keeps at most `bytes_max` bytes of records (and always the newest one).
     #[must_use]
     pub const fn new(bytes_max: usize) -> Log {
+        Log::with_engine(bytes_max, Engine::PORTABLE)
+    }
+
+    /// [`Log::new`] that computes with `engine`.
+    #[must_use]
+    pub const fn with_engine(bytes_max: usize, engine: Engine) -> Log {
         Log {
+            engine,
             bytes_max,
             bytes: 0,
             base: Chain::EMPTY,
@@ -111,13 +124,27 @@ impl Log {
     pub fn append(&mut self, entry: impl Into<Arc<[u8]>>, body: Arc<[u8]>) -> Result<Hash, ChainError> {
         let record = Record { entry: entry.into(), body };
         let leaf = self.chain.push(&record.entry)?;
-        self.tree.push(leaf);
+        self.keep(leaf, record);
+        Ok(leaf)
+    }
+
+    /// [`Log::append`] of an entry that need not be decoded or hashed any more.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_sealed(&mut self, entry: Sealed, body: Arc<[u8]>) -> Result<(), ChainError> {
+        self.chain.push_sealed(&entry)?;
+        self.keep(entry.leaf(), Record { entry: entry.into(), body });
+        Ok(())
+    }
+
+    fn keep(&mut self, leaf: Hash, record: Record) {
+        self.tree.push_with(leaf, &self.engine);
         self.bytes = self.bytes.saturating_add(Log::cost(&record));
         self.records.push_back(record);
         if self.bytes > self.bytes_max {
             self.prune();
         }
-        Ok(leaf)
     }
 
     fn cost(record: &Record) -> usize {
@@ -234,16 +261,23 @@ impl Log {
     fn first_fault(&self) -> Option<(u64, Fault)> {
         let mut chain = self.base;
         let Ok(mut tree) = self.tree.edge(self.base.next) else { return Some((self.base.next, Fault::Root)) };
-        for (seq, record) in self.iter() {
-            // The tree tells a changed entry from its unchanged successor.
-            let kept = self.tree.leaf(seq);
-            match chain.push(&record.entry) {
-                Ok(leaf) if Some(leaf) == kept => tree.push(leaf),
-                Err(error) if Some(leaf_hash(&record.entry)) == kept => {
+        let mut leaves = Vec::with_capacity(VERIFY_TOGETHER);
+        let (older, newer) = self.records.as_slices();
+        for records in older.chunks(VERIFY_TOGETHER).chain(newer.chunks(VERIFY_TOGETHER)) {
+            leaves.clear();
+            self.engine.leaf_hashes(records.iter().map(|record| &*record.entry), &mut leaves);
+            for (record, leaf) in records.iter().zip(&leaves) {
+                let seq = chain.next;
+                // The tree tells a changed entry from its unchanged successor.
+                if self.tree.kept_leaf(seq) != Some(leaf) {
+                    return Some((seq, Fault::Leaf));
+                }
+                let followed = chain.check(&record.entry).and_then(|entry| chain.follow(&entry, || *leaf));
+                if let Err(error) = followed {
                     return Some((seq, Fault::Chain(error)));
                 }
-                Ok(_) | Err(_) => return Some((seq, Fault::Leaf)),
             }
+            tree.extend(&leaves, &self.engine);
         }
         let whole = chain == self.chain && tree.root() == self.root();
         (!whole).then_some((self.base.next, Fault::Root))

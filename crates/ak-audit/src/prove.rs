@@ -28,11 +28,12 @@ pub(crate) fn peaks(size: u64) -> impl Iterator<Item = (u32, u64)> {
         .map(move |level| (level, (size >> level) - 1))
 }
 
-/// RFC 6962 §2.1.1: the siblings on the way from leaf `index` up to the root over `size` leaves.
+/// RFC 6962 §2.1.1: the siblings on the way from leaf `index` up to the root over `size` leaves. `subtree` gives the
+/// subtree at a height and index, which the tree may cut through.
 pub(crate) fn inclusion(
     index: u64,
     size: u64,
-    mut node: impl FnMut(u32, u64) -> Result<Hash, ProofError>,
+    mut subtree: impl FnMut(u32, u64) -> Result<Hash, ProofError>,
 ) -> Result<Vec<Hash>, ProofError> {
     if index >= size {
         return Err(ProofError::Range);
@@ -46,7 +47,7 @@ pub(crate) fn inclusion(
         }
         let sibling = index ^ 1;
         if sibling <= last {
-            proof.push(subtree(level, sibling, size, &mut node)?);
+            proof.push(subtree(level, sibling)?);
         }
         (index, last) = (index >> 1, last >> 1);
     }
@@ -57,7 +58,7 @@ pub(crate) fn inclusion(
 pub(crate) fn consistency(
     old: u64,
     new: u64,
-    mut node: impl FnMut(u32, u64) -> Result<Hash, ProofError>,
+    mut subtree: impl FnMut(u32, u64) -> Result<Hash, ProofError>,
 ) -> Result<Vec<Hash>, ProofError> {
     if old == 0 || old > new {
         return Err(ProofError::Range);
@@ -70,7 +71,7 @@ pub(crate) fn consistency(
     let start = old.trailing_zeros();
     let (mut index, mut last) = ((old - 1) >> start, (new - 1) >> start);
     if index != 0 {
-        proof.push(node(start, index)?);
+        proof.push(subtree(start, index)?);
     }
     for level in start..u64::BITS {
         if last == 0 {
@@ -78,7 +79,7 @@ pub(crate) fn consistency(
         }
         let sibling = index ^ 1;
         if sibling <= last {
-            proof.push(subtree(level, sibling, new, &mut node)?);
+            proof.push(subtree(level, sibling)?);
         }
         (index, last) = (index >> 1, last >> 1);
     }
@@ -86,11 +87,11 @@ pub(crate) fn consistency(
 }
 
 /// The subtree at this height and index in a tree of `size` leaves, which cuts through it where it is the last.
-fn subtree(
+pub(crate) fn subtree(
     level: u32,
     index: u64,
     size: u64,
-    node: &mut impl FnMut(u32, u64) -> Result<Hash, ProofError>,
+    mut node: impl FnMut(u32, u64) -> Result<Hash, ProofError>,
 ) -> Result<Hash, ProofError> {
     if index < size >> level {
         return node(level, index);

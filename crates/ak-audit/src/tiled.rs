@@ -3,15 +3,17 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
+    engine::Engine,
+    full_tree::FullTree,
     hash::Hash,
     prove::{self, ProofError},
-    tree::{FullTree, TILE_HEIGHT, Tree},
+    tree::{TILE_HEIGHT, TILE_WIDTH, Tree},
 };
 
 /// Half a byte for each entry: the roots of all full tiles with the tree above them, and the edge of the last tile.
 ///
-/// A *tile* is a perfect subtree over [`TILE_WIDTH`](crate::tree::TILE_WIDTH) leaves, as in <https://c2sp.org/tlog-tiles>.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A *tile* is a perfect subtree over [`TILE_WIDTH`] leaves, as in <https://c2sp.org/tlog-tiles>.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct TiledTree {
     tiles: FullTree,
     tile: Tree,
@@ -28,6 +30,20 @@ impl TiledTree {
         if self.tile.size() >> TILE_HEIGHT == 1 {
             self.tiles.push(self.tile.root());
             self.tile = Tree::new();
+        }
+    }
+
+    /// Appends leaves, hashing what lies over them together.
+    pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &Engine) {
+        while !leaves.is_empty() {
+            let room = usize::try_from(TILE_WIDTH.saturating_sub(self.tile.size())).unwrap_or(usize::MAX);
+            let (within, rest) = leaves.split_at_checked(room).unwrap_or((leaves, &[]));
+            self.tile.extend(within, engine);
+            if self.tile.size() == TILE_WIDTH {
+                self.tiles.push(self.tile.root());
+                self.tile = Tree::new();
+            }
+            leaves = rest;
         }
     }
 
@@ -86,6 +102,11 @@ impl<R: FnMut(u64) -> Result<FullTree, ProofError>> TileReader<'_, R> {
         }
         let within = index - (tile << height);
         self.cache.get(&tile).ok_or(ProofError::Unreadable)?.node(level, within)
+    }
+
+    /// The subtree at this height and index in the tree of `size` leaves.
+    pub(crate) fn subtree(&mut self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
+        prove::subtree(level, index, size, |level, index| self.node(level, index))
     }
 
     pub(crate) fn root(&mut self, size: u64) -> Result<Hash, ProofError> {

@@ -103,7 +103,26 @@ fn crash_throughout_a_life(seed: u64, model: &[Record]) -> u64 {
         let done = match random.below(12) {
             0 => writing.prune(random.next() % (acknowledged + 1)).map(|below| pruned = pruned.max(below)),
             1..=5 => writing.append(batch).map(|size| appended = size),
-            _ => writing.sync().map(|size| acknowledged = size),
+            6..=8 => writing.sync().map(|size| acknowledged = size),
+            _ => {
+                // While a batch is out, records are appended, and the power may fail.
+                match writing.begin_sync() {
+                    Ok(None) => Ok(()),
+                    Ok(Some(out)) => {
+                        if let Ok(size) = writing.append(batch) {
+                            appended = size;
+                        }
+                        if random.chance(2) {
+                            writing.close_batch();
+                        }
+                        assert_eq!(writing.begin_sync().err(), Some(JournalError::UnderWay));
+                        let written = out.write(&mut disk.share());
+                        images.push((disk.crash(random), acknowledged, pruned));
+                        writing.finish_sync(out, written).map(|size| acknowledged = size)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
         };
         // What an interrupted pruning deleted is not known to the journal, only to the disk.
         pruned = if done.is_err() { u64::MAX } else { pruned };
@@ -174,7 +193,7 @@ fn live(disk: &SimDisk, model: &[Record], faults: Faults) -> u64 {
         match journal.sync() {
             Ok(size) => acknowledged = size,
             Err(JournalError::Full) => {
-                journal.append(&[]).unwrap();
+                journal.append::<Record>(&[]).unwrap();
                 acknowledged = journal.sync().unwrap();
             }
             Err(_) => {
@@ -205,6 +224,32 @@ fn an_error_of_the_disk_at_any_point_loses_nothing() {
             check(disk.share(), &model, acknowledged, 0, at.unwrap());
         }
     }
+}
+
+#[test]
+fn a_write_gone_astray_or_wrong_is_found() {
+    let model = records(60);
+    let clean = SimDisk::default();
+    live(&clean, &model, Faults::default());
+    let mut found = 0;
+    for at in (0..clean.operations()).map(Some) {
+        let astray = Faults { astray_at: at, ..Faults::default() };
+        let twice = Faults { twice_at: at, ..Faults::default() };
+        for faults in [astray, twice, Faults { flip_at: at, ..Faults::default() }] {
+            let disk = SimDisk::default();
+            let acknowledged = live(&disk, &model, faults);
+            disk.faults(Faults::default());
+            let Some((journal, report)) = Journal::open_read_only(disk, &[]).unwrap() else {
+                panic!("{faults:?}: a journal that was acknowledged is none")
+            };
+            let kept: Vec<_> = journal.records(0..u64::MAX).map(|record| record.unwrap().1).collect();
+            assert!(model.starts_with(&kept), "{faults:?}: what is corrupt is accepted");
+            let whole = report.size >= acknowledged;
+            assert!(whole || report.first_bad.is_some(), "{faults:?}: {report:?}");
+            found += u32::from(!whole);
+        }
+    }
+    assert!(found > 30, "{found}");
 }
 
 #[test]

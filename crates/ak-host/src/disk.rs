@@ -9,8 +9,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ak_audit::{Disk, DiskError};
+use ak_audit::{Disk, DiskError, Engine};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+
+use crate::{engine::engine, spare::Spare};
 
 /// The name of the file whose lock is the right to write.
 const LOCK_FILE: &str = "lock";
@@ -20,12 +22,23 @@ const ZEROS_BYTES: usize = 1 << 20;
 /// How much of newly allocated space is written at once. What lies further ahead may never be used.
 const WRITTEN_AHEAD_BYTES: u64 = 8 << 20;
 
-/// A directory, its files opened once and kept open.
-#[derive(Debug)]
+/// The name of the file that the next segment will be.
+const SPARE_FILE: &str = "spare";
+/// The length of a file from which on the one after it is prepared: what stays small needs none.
+const BUSY_BYTES: u64 = 16 << 20;
+
+/// A directory, its files opened once and kept open. Clones are handles on the same one, and share its lock.
+#[derive(Debug, Clone)]
 pub struct FileDisk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     directory: PathBuf,
     files: Mutex<BTreeMap<String, Arc<File>>>,
-    lock: Option<File>,
+    lock: Mutex<Option<File>>,
+    spare: Spare,
 }
 
 impl FileDisk {
@@ -36,18 +49,24 @@ impl FileDisk {
     pub fn new(directory: &Path) -> io::Result<FileDisk> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        Ok(FileDisk { directory: directory.to_owned(), files: Mutex::default(), lock: None })
+        let spare = Spare::new(directory.join(SPARE_FILE));
+        let (files, lock) = (Mutex::default(), Mutex::default());
+        Ok(FileDisk { shared: Arc::new(Shared { directory: directory.to_owned(), files, lock, spare }) })
+    }
+
+    /// Waits until nothing is done in the background.
+    pub fn rest(&self) {
+        self.shared.spare.wait();
     }
 
     fn open(&self, name: &str, create: bool) -> Result<Arc<File>, DiskError> {
-        let mut files =
-            self.files.lock().map_err(|_| DiskError::Failed("a thread died holding the disk".into()))?;
+        let mut files = self.shared.files.lock().map_err(|_| died())?;
         if let Some(file) = files.get(name) {
             return Ok(file.clone());
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(create).truncate(false).mode(0o600);
-        let path = self.directory.join(name);
+        let path = self.shared.directory.join(name);
         let opened = options.open(&path).or_else(|error| match error.kind() {
             // What cannot be written, a copy kept elsewhere for one, can still be read and verified.
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
@@ -57,16 +76,42 @@ impl FileDisk {
         files.insert(name.to_owned(), file.clone());
         Ok(file)
     }
+
+    fn grow(&self, name: &str, length: u64) -> Result<(), DiskError> {
+        let file = self.open(name, true)?;
+        let before = file.metadata().map_err(failed)?.len();
+        if before >= length {
+            return Ok(());
+        }
+        let end = match fallocate(&*file, FallocateFlags::empty(), before, length - before) {
+            Ok(()) => length.min(before + WRITTEN_AHEAD_BYTES),
+            // File systems without preallocation: the space is taken when the zeros are written.
+            Err(rustix::io::Errno::OPNOTSUPP) => length,
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        // Blocks that were never written would each cost a commit of the file system's own journal later on, with every
+        // sync of a batch; written at once, they cost one.
+        let zeros = vec![0; ZEROS_BYTES];
+        let mut at = before;
+        while at < end {
+            let count = usize::try_from(end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+            file.write_all_at(zeros.get(..count).unwrap_or_default(), at).map_err(failed)?;
+            at += count as u64;
+        }
+        Ok(())
+    }
 }
 
 impl Disk for FileDisk {
     fn lock(&mut self) -> Result<(), DiskError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(self.directory.join(LOCK_FILE)).map_err(failed)?;
+        let file = options.open(self.shared.directory.join(LOCK_FILE)).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                self.lock = Some(file);
+                *self.shared.lock.lock().map_err(|_| died())? = Some(file);
+                // Of whoever was here before.
+                self.shared.spare.discard();
                 Ok(())
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::Locked),
@@ -76,9 +121,9 @@ impl Disk for FileDisk {
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+        for entry in std::fs::read_dir(&self.shared.directory).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if name != LOCK_FILE {
+            if name != LOCK_FILE && name != SPARE_FILE {
                 names.push(name);
             }
         }
@@ -104,27 +149,18 @@ impl Disk for FileDisk {
     }
 
     fn allocate(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
-        let file = self.open(name, true)?;
-        let before = file.metadata().map_err(failed)?.len();
-        if before >= length {
-            return Ok(());
+        let path = self.shared.directory.join(name);
+        if !path.exists() && self.shared.spare.take(&path) {
+            self.shared.spare.prepare();
         }
-        let end = match fallocate(&*file, FallocateFlags::empty(), before, length - before) {
-            Ok(()) => length.min(before + WRITTEN_AHEAD_BYTES),
-            // File systems without preallocation: the space is taken when the zeros are written.
-            Err(rustix::io::Errno::OPNOTSUPP) => length,
-            Err(errno) => return Err(failed(errno.into())),
-        };
-        // Blocks that were never written would each cost a commit of the file system's own journal later on, with every
-        // sync of a batch; written at once, they cost one.
-        let zeros = vec![0; ZEROS_BYTES];
-        let mut at = before;
-        while at < end {
-            let count = usize::try_from(end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
-            file.write_all_at(zeros.get(..count).unwrap_or_default(), at).map_err(failed)?;
-            at += count as u64;
+        if length > BUSY_BYTES {
+            self.shared.spare.prepare();
         }
-        Ok(())
+        match self.grow(name, length) {
+            // What is prepared for later gives way to what is needed now.
+            Err(DiskError::Full) if self.shared.spare.discard() => self.grow(name, length),
+            done => done,
+        }
     }
 
     fn shrink(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
@@ -140,15 +176,23 @@ impl Disk for FileDisk {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
-        if let Ok(mut files) = self.files.lock() {
+        if let Ok(mut files) = self.shared.files.lock() {
             files.remove(name);
         }
-        std::fs::remove_file(self.directory.join(name)).map_err(failed)
+        std::fs::remove_file(self.shared.directory.join(name)).map_err(failed)
     }
 
     fn sync_dir(&mut self) -> Result<(), DiskError> {
-        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)
+        File::open(&self.shared.directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
+
+    fn engine(&self) -> Engine {
+        engine()
+    }
+}
+
+fn died() -> DiskError {
+    DiskError::Failed("a thread died holding the disk".into())
 }
 
 fn failed(error: io::Error) -> DiskError {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ak_audit::{Disk, Hash, Journal, JournalError, Missing, ProofError, seal::SealError};
+use ak_audit::{Disk, Hash, Journal, JournalError, Missing, ProofError, Sealed, seal::SealError};
 use ak_json::Value;
 use ak_kernel::{Code, Failure, Record, SubjectId};
 
 use crate::{
     attest::{Anchor, Followed},
+    engine::engine,
     vault::Vault,
 };
 
@@ -47,7 +48,7 @@ pub(crate) struct Durable {
 
 impl Log {
     pub(crate) fn in_memory() -> Log {
-        let log = ak_audit::Log::new(MEMORY_LOG_BYTES_MAX);
+        let log = ak_audit::Log::with_engine(MEMORY_LOG_BYTES_MAX, engine());
         Log::Memory(Box::new(Memory { log, subjects: VecDeque::new(), snapshot: None }))
     }
 
@@ -70,7 +71,7 @@ impl Log {
         match self {
             Log::Memory(memory) => new.into_iter().try_for_each(|record| memory.append(record)),
             Log::Durable(durable) => {
-                let entries = durable.sealed(&new)?;
+                let entries = durable.sealed(new)?;
                 let journal = &mut durable.journal;
                 // Room was found before anything was dispatched; that a segment ends here takes none of it away.
                 journal.expect(expected);
@@ -105,9 +106,7 @@ impl Log {
     /// Every record that is kept. A body that was erased is empty.
     pub(crate) fn records(&self) -> Result<Vec<Record>, Failure> {
         match self {
-            Log::Memory(memory) => {
-                Ok(memory.log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect())
-            }
+            Log::Memory(memory) => memory.log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect(),
             Log::Durable(durable) => durable.records(0).collect(),
             Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
         }
@@ -222,7 +221,7 @@ impl Log {
 
 impl Memory {
     fn append(&mut self, record: Record) -> Result<(), JournalError> {
-        self.log.append(record.leaf, record.body)?;
+        self.log.append_sealed(record.leaf, record.body)?;
         self.subjects.push_back(record.subjects);
         let kept = usize::try_from(self.log.len() - self.log.pruned_below()).unwrap_or(usize::MAX);
         while self.subjects.len() > kept {
@@ -242,12 +241,12 @@ impl Memory {
 
 impl Durable {
     /// The records as they go to the disk, their bodies sealed.
-    fn sealed(&mut self, new: &[Record]) -> Result<Vec<ak_audit::Record>, JournalError> {
+    fn sealed(&mut self, new: Vec<Record>) -> Result<Vec<(Sealed, Arc<[u8]>)>, JournalError> {
         self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
-        let sealed = new.iter().map(|record| {
+        let sealed = new.into_iter().map(|record| {
             let body = self.vault.seal(&record.subjects, record.hash.as_bytes(), &record.body);
             let body = body.map_err(|error| ak_audit::DiskError::Failed(error.to_string()))?;
-            Ok(ak_audit::Record { entry: record.leaf.clone(), body: body.into() })
+            Ok((record.leaf, body.into()))
         });
         sealed.collect()
     }
@@ -266,15 +265,17 @@ impl Durable {
                         .with("first_bad", seq));
                 }
             };
-            Ok(record(seq, ak_audit::Record { entry: kept.entry, body }))
+            record(seq, ak_audit::Record { entry: kept.entry, body })
         })
     }
 }
 
 /// A record as it comes back. Whom it is about, only its keys tell.
-fn record(seq: u64, kept: ak_audit::Record) -> Record {
-    let hash = ak_audit::leaf_hash(&kept.entry).into();
-    Record { seq, leaf: kept.entry, hash, body: kept.body, subjects: Vec::new() }
+fn record(seq: u64, kept: ak_audit::Record) -> Result<Record, Failure> {
+    let leaf = Sealed::check(kept.entry).map_err(|error| {
+        Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
+    })?;
+    Ok(Record { seq, hash: leaf.leaf().into(), leaf, body: kept.body, subjects: Vec::new() })
 }
 
 fn unprovable(error: ProofError) -> Failure {

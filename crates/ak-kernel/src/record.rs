@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use ak_audit::{Entry, Integrity, Kind, Verdict as AuditVerdict};
+use ak_audit::{Entry, Integrity, Kind, Sealed, Verdict as AuditVerdict};
 use ak_json::{Digest, Object, Text, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -30,8 +30,8 @@ pub const SEMANTICS_VERSION: u64 = 5;
 pub struct Record {
     /// Its number, from 0 without gaps.
     pub seq: u64,
-    /// The audit entry: digests of input, decision and reply.
-    pub leaf: Arc<[u8]>,
+    /// The audit entry: digests of input, decision and reply. It need not be hashed again.
+    pub leaf: Sealed,
     /// The leaf's hash.
     pub hash: Digest,
     /// The input itself, as JSON text.
@@ -255,9 +255,8 @@ impl Chain {
             rule: clip(&facts.rule),
         };
         // Names are bounded where they come in, and the rule just above.
-        let Ok(leaf) = entry.encode() else { unreachable!("an entry with bounded texts has bytes") };
-        let leaf: Arc<[u8]> = leaf.into();
-        let hash = Digest::from(ak_audit::leaf_hash(&leaf));
+        let Ok(leaf) = entry.seal() else { unreachable!("an entry with bounded texts has bytes") };
+        let hash = Digest::from(leaf.leaf());
         self.next_seq += 1;
         self.previous = hash;
         let mut text = Vec::with_capacity(body.json_len());

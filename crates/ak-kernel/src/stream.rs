@@ -35,7 +35,7 @@ pub fn encode<'a>(
     let mut out = Vec::from(MAGIC);
     for record in records {
         let snapshot = snapshots.get(&record.seq).map_or(&[][..], |snapshot| snapshot);
-        for part in [&record.leaf, &record.body, snapshot] {
+        for part in [&*record.leaf, &*record.body, snapshot] {
             out.extend_from_slice(&(part.len() as u64).to_le_bytes());
             out.extend_from_slice(part);
         }
@@ -106,33 +106,49 @@ impl<'a> Iterator for Entries<'a> {
 mod tests {
     use alloc::sync::Arc;
 
+    use ak_audit::{Entry, Integrity, Kind, Verdict, ZERO_HASH};
+
     use super::*;
 
-    fn record(seq: u64, leaf: &[u8], body: &[u8]) -> Record {
-        Record {
-            seq,
-            leaf: Arc::from(leaf),
-            hash: [0; 32].into(),
-            body: Arc::from(body),
-            subjects: Vec::new(),
-        }
+    fn record(agent: &str, body: &[u8]) -> Record {
+        let entry = Entry {
+            seq: 0,
+            time_us: 0,
+            run: [0; 16],
+            operation: 1,
+            kind: Kind::Notice,
+            decision: Verdict::Permit,
+            code: 0,
+            cause: 0,
+            policy: ZERO_HASH,
+            target: ZERO_HASH,
+            request: ZERO_HASH,
+            reply: ZERO_HASH,
+            previous: ZERO_HASH,
+            integrity: Integrity::Trusted,
+            secrecy: Vec::new(),
+            agent,
+            rule: "",
+        };
+        let leaf = entry.seal().unwrap();
+        Record { seq: 0, hash: leaf.leaf().into(), leaf, body: Arc::from(body), subjects: Vec::new() }
     }
 
     #[test]
     fn a_stream_gives_back_what_went_in() {
-        let records = [record(0, b"leaf", b"{}"), record(1, b"erased", b"")];
+        let records = [record("main", b"{}"), Record { seq: 1, ..record("", b"") }];
         let bytes = encode(&records, &BTreeMap::from([(1, b"state".to_vec())]));
         let entries: Result<Vec<_>, _> = decode(&bytes).unwrap().collect();
         let expected = [
-            StreamEntry { leaf: b"leaf", body: Some(b"{}"), snapshot: None },
-            StreamEntry { leaf: b"erased", body: None, snapshot: Some(b"state") },
+            StreamEntry { leaf: &records[0].leaf, body: Some(b"{}"), snapshot: None },
+            StreamEntry { leaf: &records[1].leaf, body: None, snapshot: Some(b"state") },
         ];
         assert_eq!(entries.unwrap(), expected);
     }
 
     #[test]
     fn a_cut_stream_is_noticed() {
-        let bytes = encode(&[record(0, b"leaf", b"{}")], &BTreeMap::new());
+        let bytes = encode(&[record("main", b"{}")], &BTreeMap::new());
         assert!(decode(&bytes[..7]).is_err());
         for end in 9..bytes.len() {
             assert!(decode(&bytes[..end]).unwrap().any(|entry| entry.is_err()), "cut at {end}");

@@ -59,19 +59,20 @@ impl<'d, D: Disk> Cursor<'d, D> {
 
     /// The frame that starts here and its length, without moving; none if there is no whole, undamaged one.
     pub(crate) fn frame(&mut self, salt: Salt) -> Result<Option<(Frame<'_>, u64)>, DiskError> {
-        let offset = self.offset;
+        let (offset, engine) = (self.offset, self.disk.engine());
         let length = match self.peek(FRAME_HEAD_BYTES)?.and_then(|head| head.first_chunk()) {
             Some(head) => frame::frame_length(head),
             None => None,
         };
         let Some(length) = length else { return Ok(None) };
         let whole = self.peek(length)?;
-        Ok(whole.and_then(|whole| Some((frame::parse(whole, salt, offset)?, length as u64))))
+        Ok(whole.and_then(|whole| Some((frame::parse(whole, &engine, salt, offset)?, length as u64))))
     }
 
     /// Looks from here to the end for a frame that can only have been written after a batch that began when the log had
     /// `size` entries was acknowledged: a mark that counts more, or the commit of a later batch.
     pub(crate) fn acknowledged_beyond(&mut self, size: u64, salt: Salt) -> Result<bool, DiskError> {
+        let engine = self.disk.engine();
         while let Some(head) = self.peek(FRAME_HEAD_BYTES)? {
             let length = match head {
                 [_, _, _, _, 56, 0, 0, 0, frame::COMMIT] => COMMIT_BYTES,
@@ -80,7 +81,7 @@ impl<'d, D: Disk> Cursor<'d, D> {
             };
             if length > 0 {
                 let offset = self.offset;
-                match self.peek(length)?.and_then(|whole| frame::parse(whole, salt, offset)) {
+                match self.peek(length)?.and_then(|whole| frame::parse(whole, &engine, salt, offset)) {
                     Some(Frame::Commit(commit)) if commit.first > size => return Ok(true),
                     Some(Frame::Mark { size: marked }) if marked > size => return Ok(true),
                     Some(Frame::Record { .. } | Frame::Commit(_) | Frame::Mark { .. }) | None => {}

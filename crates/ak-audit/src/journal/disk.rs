@@ -2,6 +2,8 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
+use crate::engine::Engine;
+
 /// A directory of files, held by one journal.
 ///
 /// The journal relies on this and nothing more:
@@ -77,6 +79,11 @@ pub trait Disk {
     /// # Errors
     /// When one may be lost.
     fn sync_dir(&mut self) -> Result<(), DiskError>;
+
+    /// How checksums and hashes are computed where this disk is.
+    fn engine(&self) -> Engine {
+        Engine::PORTABLE
+    }
 }
 
 impl<D: Disk + ?Sized> Disk for Box<D> {
@@ -118,6 +125,10 @@ impl<D: Disk + ?Sized> Disk for Box<D> {
 
     fn sync_dir(&mut self) -> Result<(), DiskError> {
         (**self).sync_dir()
+    }
+
+    fn engine(&self) -> Engine {
+        (**self).engine()
     }
 }
 

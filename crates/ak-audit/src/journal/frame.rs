@@ -12,12 +12,7 @@
 
 use alloc::vec::Vec;
 
-use crc::{CRC_32_ISCSI, Crc, Table};
-
-use crate::hash::Hash;
-
-/// CRC-32C (Castagnoli), as in RFC 3720.
-const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+use crate::{engine::Engine, hash::Hash};
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEAD_BYTES: usize = 9;
@@ -64,40 +59,66 @@ pub(crate) enum Frame<'a> {
     Mark { size: u64 },
 }
 
-/// Appends a frame that will stand at `offset`; `write` appends its payload.
-pub(crate) fn push(out: &mut Vec<u8>, salt: Salt, offset: u64, kind: u8, payload: &[&[u8]]) {
+/// Appends a frame whose checksum is still to come.
+fn push_open(out: &mut Vec<u8>, kind: u8, payload: &[&[u8]]) {
     let length = payload.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
     // Callers keep to PAYLOAD_BYTES_MAX, which fits.
     let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let start = out.len();
     out.extend_from_slice(&[0, 0, 0, 0, a, b, c, d, kind]);
     payload.iter().for_each(|part| out.extend_from_slice(part));
-    if let Some((crc, covered)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut()) {
-        *crc = checksum(salt, offset, covered).to_le_bytes();
+}
+
+/// Gives the whole frame in `frame` its checksum, now that it is known to stand at `offset`.
+fn finish(frame: &mut [u8], engine: &Engine, salt: Salt, offset: u64) {
+    if let Some((crc, covered)) = frame.split_first_chunk_mut() {
+        *crc = checksum(engine, salt, offset, covered).to_le_bytes();
     }
 }
 
+/// Appends a frame that will stand at `offset`.
+pub(crate) fn push(out: &mut Vec<u8>, engine: &Engine, salt: Salt, offset: u64, kind: u8, payload: &[&[u8]]) {
+    let start = out.len();
+    push_open(out, kind, payload);
+    finish(out.get_mut(start..).unwrap_or_default(), engine, salt, offset);
+}
+
 /// Of what stands behind the checksum in the frame at `offset`.
-fn checksum(salt: Salt, offset: u64, covered: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update([salt.0, offset.to_le_bytes()].as_flattened());
-    digest.update(covered);
-    digest.finalize()
+fn checksum(engine: &Engine, salt: Salt, offset: u64, covered: &[u8]) -> u32 {
+    (engine.crc32c)([[salt.0, offset.to_le_bytes()].as_flattened(), covered])
 }
 
-pub(crate) fn push_record(out: &mut Vec<u8>, salt: Salt, offset: u64, entry: &[u8], body: &[u8]) {
+/// Appends a record whose place is not known yet.
+pub(crate) fn push_record(out: &mut Vec<u8>, entry: &[u8], body: &[u8]) {
     let length = u32::try_from(entry.len()).unwrap_or(u32::MAX).to_le_bytes();
-    push(out, salt, offset, RECORD, &[&length, entry, body]);
+    push_open(out, RECORD, &[&length, entry, body]);
 }
 
-pub(crate) fn push_commit(out: &mut Vec<u8>, salt: Salt, offset: u64, commit: &Commit) {
+/// Finishes the record that `frames` starts with. Gives its entry, and the length of the frame.
+pub(crate) fn finish_record<'f>(
+    frames: &'f mut [u8],
+    engine: &Engine,
+    salt: Salt,
+    offset: u64,
+) -> (&'f [u8], usize) {
+    let length = frames.first_chunk().and_then(frame_length).unwrap_or(0);
+    let Some(frame) = frames.get_mut(..length) else { return (&[], 0) };
+    finish(frame, engine, salt, offset);
+    let entry = frame.get(FRAME_HEAD_BYTES..).and_then(|payload| payload.split_first_chunk::<4>());
+    let entry = entry.and_then(|(length, rest)| rest.get(..u32::from_le_bytes(*length) as usize));
+    (entry.unwrap_or_default(), length)
+}
+
+pub(crate) fn push_commit(out: &mut Vec<u8>, engine: &Engine, salt: Salt, offset: u64, commit: &Commit) {
     let Commit { first, size, start, root } = commit;
     let numbers = [first.to_le_bytes(), size.to_le_bytes(), start.to_le_bytes()];
-    push(out, salt, offset, COMMIT, &[numbers.as_flattened(), root]);
+    push(out, engine, salt, offset, COMMIT, &[numbers.as_flattened(), root]);
 }
 
-pub(crate) fn push_mark(out: &mut Vec<u8>, salt: Salt, offset: u64, size: u64) {
-    push(out, salt, offset, MARK, &[&size.to_le_bytes()]);
+/// Writes a mark that will stand at `offset`.
+pub(crate) fn write_mark(out: &mut [u8], engine: &Engine, salt: Salt, offset: u64, size: u64) {
+    let mut mark = Vec::with_capacity(MARK_BYTES);
+    push(&mut mark, engine, salt, offset, MARK, &[&size.to_le_bytes()]);
+    out.iter_mut().zip(mark).for_each(|(to, from)| *to = from);
 }
 
 /// The length of the whole frame that starts with `head`, if that is plausible.
@@ -109,9 +130,9 @@ pub(crate) fn frame_length(head: &[u8; FRAME_HEAD_BYTES]) -> Option<usize> {
 }
 
 /// The kind and payload of the whole frame in `bytes`, if its checksum holds.
-pub(crate) fn open(bytes: &[u8], salt: Salt, offset: u64) -> Option<(u8, &[u8])> {
+pub(crate) fn open<'b>(bytes: &'b [u8], engine: &Engine, salt: Salt, offset: u64) -> Option<(u8, &'b [u8])> {
     let (crc, rest) = bytes.split_first_chunk::<4>()?;
-    if checksum(salt, offset, rest) != u32::from_le_bytes(*crc) {
+    if checksum(engine, salt, offset, rest) != u32::from_le_bytes(*crc) {
         return None;
     }
     let (head, payload) = rest.split_first_chunk::<5>()?;
@@ -120,8 +141,8 @@ pub(crate) fn open(bytes: &[u8], salt: Salt, offset: u64) -> Option<(u8, &[u8])>
 }
 
 /// The whole frame in `bytes`, if its checksum holds and it is one of those that follow a header.
-pub(crate) fn parse(bytes: &[u8], salt: Salt, offset: u64) -> Option<Frame<'_>> {
-    let (kind, payload) = open(bytes, salt, offset)?;
+pub(crate) fn parse<'b>(bytes: &'b [u8], engine: &Engine, salt: Salt, offset: u64) -> Option<Frame<'b>> {
+    let (kind, payload) = open(bytes, engine, salt, offset)?;
     match kind {
         RECORD => {
             let (length, rest) = payload.split_first_chunk::<4>()?;

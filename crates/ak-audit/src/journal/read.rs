@@ -11,11 +11,12 @@ use super::{
     segment::{self, Header},
 };
 use crate::{
+    full_tree::FullTree,
     hash::{Hash, leaf_hash},
     log::{Missing, Record},
     prove::{self, ProofError},
     tiled::TileReader,
-    tree::{FullTree, TILE_HEIGHT, TILE_WIDTH},
+    tree::{TILE_HEIGHT, TILE_WIDTH},
 };
 
 impl<D: Disk> Journal<D> {
@@ -48,7 +49,7 @@ impl<D: Disk> Journal<D> {
             return Err(ProofError::Pruned);
         }
         let mut reader = self.tree_reader();
-        prove::inclusion(seq, size, |level, index| reader.node(level, index))
+        prove::inclusion(seq, size, |level, index| reader.subtree(level, index, size))
     }
 
     /// Proves that the log of `new` entries begins with the log of `old` (RFC 6962 §2.1.2).
@@ -58,7 +59,7 @@ impl<D: Disk> Journal<D> {
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofError> {
         self.check_size(new)?;
         let mut reader = self.tree_reader();
-        prove::consistency(old, new, |level, index| reader.node(level, index))
+        prove::consistency(old, new, |level, index| reader.subtree(level, index, new))
     }
 
     /// The root over the first `size` entries.

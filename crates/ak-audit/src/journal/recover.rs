@@ -16,6 +16,7 @@ use crate::{
     hash::{Hash, leaf_hash},
     tiled::TiledTree,
     tree::Tree,
+    view::View,
 };
 
 /// What is wrong with a journal, from some entry on.
@@ -296,9 +297,9 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
         let Some((frame, length)) = self.cursor.frame(self.salt)? else { return Ok(None) };
         let next = offset.saturating_add(length);
         let read = match frame {
-            Frame::Record { entry, .. } => match self.batch.chain.push_decoded(entry) {
-                Ok((leaf, entry)) => {
-                    self.recovery.index.push(&entry, self.segment, offset);
+            Frame::Record { entry, .. } => match self.batch.chain.push(entry) {
+                Ok(leaf) => {
+                    self.recovery.index.push(&View::sealed(entry), self.segment, offset);
                     self.batch.leaves.push(leaf);
                     self.recovery.tree.push(leaf);
                     let size = self.batch.chain.next;

@@ -54,6 +54,12 @@ pub struct Faults {
     pub forever: bool,
     /// The operation, if it is a write or a sync, that finds no space although it was allocated.
     pub full_at: Option<u64>,
+    /// The operation, if it is a write, that lands elsewhere in the file and not where it should.
+    pub astray_at: Option<u64>,
+    /// The operation, if it is a write, that lands elsewhere in the file, too.
+    pub twice_at: Option<u64>,
+    /// The operation, if it is a write, of which one bit arrives wrong.
+    pub flip_at: Option<u64>,
     /// Bytes that all files together may have.
     pub capacity_bytes: Option<usize>,
 }
@@ -150,6 +156,11 @@ impl SimDisk {
 }
 
 impl File {
+    fn put(&mut self, offset: usize, bytes: &[u8]) {
+        self.current[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self.writes.push((offset, bytes.to_vec()));
+    }
+
     fn after_crash(&self, random: &mut Random) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         if bytes.len() > self.current.len() && random.chance(2) {
@@ -259,7 +270,8 @@ impl Disk for SimDisk {
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let mut failed = self.step();
         let mut state = self.state.borrow_mut();
-        if failed.as_ref().ok().is_some_and(|now| state.faults.full_at == Some(*now)) {
+        let faults = state.faults;
+        if failed.as_ref().ok().is_some_and(|now| faults.full_at == Some(*now)) {
             failed = Err(DiskError::Full);
         }
         let file = state.files.get_mut(name).ok_or(DiskError::Absent)?;
@@ -267,9 +279,27 @@ impl Disk for SimDisk {
         assert!(offset + bytes.len() <= file.granted, "{name} is written beyond its allocation");
         // A write that fails may have been done in part.
         let done = if failed.is_err() { bytes.len() / 2 } else { bytes.len() };
-        file.current[offset..offset + bytes.len()][..done].copy_from_slice(&bytes[..done]);
-        file.writes.push((offset, bytes[..done].to_vec()));
-        failed.map(|_| ())
+        if failed.is_err() {
+            file.put(offset, &bytes[..done]);
+        }
+        let mut written = bytes[..done].to_vec();
+        let now = failed?;
+        let is_now = |at: Option<u64>| at == Some(now);
+        if is_now(faults.flip_at) {
+            written[now as usize % done] ^= 1 << (now % 8);
+        }
+        let elsewhere = (offset + SECTOR_BYTES * (1 + now as usize)) % (file.current.len() - done + 1);
+        let mut places = vec![offset];
+        if is_now(faults.astray_at) {
+            places = vec![elsewhere];
+        }
+        if is_now(faults.twice_at) {
+            places.push(elsewhere);
+        }
+        for place in places {
+            file.put(place, &written);
+        }
+        Ok(())
     }
 
     fn sync(&mut self, name: &str) -> Result<(), DiskError> {

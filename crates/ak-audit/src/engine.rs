@@ -1,0 +1,115 @@
+//! The arithmetic that hardware can do faster, and how several hashes are computed at once with it.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crc::{CRC_32_ISCSI, Crc, Table};
+use sha2::block_api::compress256;
+
+use crate::hash::{Hash, INITIAL, leaf_hash, leaf_message, node_block, to_hash};
+
+/// A block of SHA-256.
+pub type Block = [u8; 64];
+
+/// CRC-32C (Castagnoli), as in RFC 3720.
+const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// Blocks of the longest entry that is hashed beside another: 1,014 bytes.
+const BLOCKS_MAX: usize = 16;
+
+/// Inner nodes whose messages are laid out together.
+const NODES_TOGETHER: usize = 8;
+
+/// How SHA-256 and CRC-32C are computed. The results are the same everywhere; a host whose processor has instructions for
+/// them gives an engine that uses these, from [`Disk::engine`](crate::Disk::engine) and to
+/// [`Log::with_engine`](crate::Log::with_engine).
+#[derive(Clone, Copy)]
+pub struct Engine {
+    /// Takes as many blocks of one message as of another into their states (FIPS 180-4 §6.2.2). The two do not depend on
+    /// each other: whoever computes them side by side is not held up by the latency of either.
+    pub compress_two: fn(&mut [[u32; 8]; 2], [&[Block]; 2]),
+    /// CRC-32C of two parts joined.
+    pub crc32c: fn([&[u8]; 2]) -> u32,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// The engine of any processor: one message after the other, and tables.
+    pub const PORTABLE: Engine = Engine {
+        compress_two: |[first, second], [left, right]| {
+            compress256(first, left);
+            compress256(second, right);
+        },
+        crc32c: |parts| {
+            let mut digest = CRC.digest();
+            parts.iter().for_each(|part| digest.update(part));
+            digest.finalize()
+        },
+    };
+
+    /// Appends the leaf hash of each entry.
+    pub(crate) fn leaf_hashes<'e>(
+        &self,
+        entries: impl IntoIterator<Item = &'e [u8]>,
+        hashes: &mut Vec<Hash>,
+    ) {
+        let mut entries = entries.into_iter();
+        let mut scratch = [[[0; 64]; BLOCKS_MAX]; 2];
+        while let Some(first) = entries.next() {
+            let Some(second) = entries.next() else { return hashes.push(leaf_hash(first)) };
+            let [left, right] = &mut scratch;
+            let message =
+                |entry: &[u8], blocks| leaf_message(blocks, entry.len(), |text| text.copy_from_slice(entry));
+            let (Some(left), Some(right)) = (message(first, left), message(second, right)) else {
+                hashes.extend([leaf_hash(first), leaf_hash(second)]);
+                continue;
+            };
+            let common = left.len().min(right.len());
+            let ((left, left_rest), (right, right_rest)) = (left.split_at(common), right.split_at(common));
+            let mut states = [INITIAL; 2];
+            (self.compress_two)(&mut states, [left, right]);
+            for (state, rest) in states.iter_mut().zip([left_rest, right_rest]) {
+                if !rest.is_empty() {
+                    compress256(state, rest);
+                }
+            }
+            hashes.extend(states.map(to_hash));
+        }
+    }
+
+    /// Replaces hashes by their parents, two by two; `hashes` has an even length.
+    pub(crate) fn parents(&self, hashes: &mut Vec<Hash>) {
+        // Written well before they are read: the processor need not wait for its own stores.
+        let mut messages = [[[0; 64]; 2]; NODES_TOGETHER];
+        let count = hashes.len() / 2;
+        for start in (0..count).step_by(NODES_TOGETHER) {
+            let end = count.min(start + NODES_TOGETHER);
+            let children = hashes.get(2 * start..2 * end).unwrap_or_default().as_chunks::<2>().0;
+            for (message, [left, right]) in messages.iter_mut().zip(children) {
+                *message = node_block(left, right);
+            }
+            let parents = hashes.get_mut(start..end).unwrap_or_default();
+            for (parents, messages) in parents.chunks_mut(2).zip(messages.chunks(2)) {
+                match (parents, messages) {
+                    ([first, second], [left, right]) => {
+                        let mut states = [INITIAL; 2];
+                        (self.compress_two)(&mut states, [left, right]);
+                        [*first, *second] = states.map(to_hash);
+                    }
+                    ([first], [left, ..]) => {
+                        let mut state = INITIAL;
+                        compress256(&mut state, left);
+                        *first = to_hash(state);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        hashes.truncate(count);
+    }
+}

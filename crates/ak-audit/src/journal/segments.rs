@@ -1,0 +1,115 @@
+//! The files of a journal: put in order on opening, begun, dropped.
+
+use super::{
+    Disk, DiskError, HEADER_BYTES, Journal, JournalError, State,
+    cursor::read_fully,
+    recover::Segment,
+    segment::{self, Header},
+};
+use crate::{chain::Chain, tree::Tree};
+
+/// How much is copied at a time.
+const CHUNK_BYTES: usize = 16 << 10;
+
+impl<D: Disk> Journal<D> {
+    /// Writes the last batch again, and zeros behind it. Where a sync failed before, it may stand in a cache only, which
+    /// gives it to readers but leaves it out of every later sync; and nothing of a torn write may ever be taken for a frame.
+    pub(super) fn repair(&mut self) -> Result<(), JournalError> {
+        let Some(last) = self.segments.last() else { return Ok(()) };
+        let name = segment::name(last.first);
+        // With the batch goes the mark before it: both were written since the sync before.
+        let (start, end) = (last.doubtful_from.unwrap_or(0), last.end);
+        let owes_mark = last.doubtful_from.is_some() && last.batch_end == last.end;
+        self.disk.allocate(&name, end)?;
+        let mut chunk = [0; CHUNK_BYTES];
+        let mut at = start;
+        while at < end {
+            let length = end.saturating_sub(at).min(CHUNK_BYTES as u64);
+            let part =
+                usize::try_from(length).ok().and_then(|length| chunk.get_mut(..length)).unwrap_or_default();
+            read_fully(&self.disk, &name, at, part)?;
+            self.disk.write(&name, at, part)?;
+            at = at.saturating_add(length);
+        }
+        // From the back, so that what is left of a torn write never ends in a commit.
+        let zeros = [0; CHUNK_BYTES];
+        let mut at = self.allocated;
+        while at > end {
+            let length = at.saturating_sub(end).min(CHUNK_BYTES as u64);
+            at = at.saturating_sub(length);
+            let part =
+                usize::try_from(length).ok().and_then(|length| zeros.get(..length)).unwrap_or_default();
+            self.disk.write(&name, at, part)?;
+        }
+        self.disk.sync(&name).and_then(|()| self.disk.sync_dir()).map_err(JournalError::Disk)?;
+        self.tail = end;
+        if owes_mark { self.mark(self.durable) } else { Ok(()) }
+    }
+
+    /// Begins the next segment once this one is full; where there is no space for it, this one goes on growing. What is
+    /// buffered already has room in either.
+    pub(super) fn rotate(&mut self, chain: Chain, edge: Tree) -> Result<(), JournalError> {
+        let Some(last) = self.segments.last() else { return Ok(()) };
+        let (name, end) = (segment::name(last.first), last.end);
+        // A segment that has a successor must be whole, its last mark included.
+        self.disk.sync(&name).map_err(JournalError::Disk)?;
+        match self.start_segment(chain, edge) {
+            Err(JournalError::Full) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                // What was allocated and not used is worth giving back, and no more than that.
+                let _ = self.disk.shrink(&name, end);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn start_segment(&mut self, chain: Chain, tree: Tree) -> Result<(), JournalError> {
+        let header = Header { genesis: self.genesis.clone(), chain, tree };
+        let first = chain.next;
+        let name = segment::name(first);
+        let wanted = [self.options.allocation_bytes, self.expected, self.buffer.len() as u64];
+        let length = wanted.iter().fold(HEADER_BYTES, |sum, part| sum.saturating_add(*part));
+        let begun =
+            self.disk.allocate(&name, length).and_then(|()| self.disk.write(&name, 0, &header.encode()));
+        if let Err(error) = begun {
+            // A segment without a header must be gone for good before anything is written elsewhere.
+            match self.disk.remove(&name) {
+                Ok(()) | Err(DiskError::Absent) => self.disk.sync_dir().map_err(JournalError::Disk)?,
+                Err(failed) => return Err(JournalError::Disk(failed)),
+            }
+            return Err(error.into());
+        }
+        self.disk.sync(&name).and_then(|()| self.disk.sync_dir()).map_err(JournalError::Disk)?;
+        self.segments.push(Segment::new(first, header.salt()));
+        (self.allocated, self.tail) = (length, HEADER_BYTES);
+        Ok(())
+    }
+
+    /// Drops whole segments that hold only entries below `seq`, and returns the first entry that is left. What is left
+    /// goes on proving itself, and recovery starts at the oldest segment left.
+    ///
+    /// # Errors
+    /// When the journal is not writable, or the disk fails to delete, which poisons it.
+    pub fn prune(&mut self, seq: u64) -> Result<u64, JournalError> {
+        self.check_writable()?;
+        while let [oldest, next, ..] = self.segments.as_slice() {
+            if next.first > seq {
+                break;
+            }
+            let (name, first) = (segment::name(oldest.first), next.first);
+            // The edge is needed before the entries that lead to it go.
+            let edge = self.header_of(first)?.tree;
+            // Oldest first and one by one, so that a crash leaves no gap.
+            if let Err(error) = self.disk.remove(&name).and_then(|()| self.disk.sync_dir()) {
+                self.state = State::Poisoned;
+                return Err(error.into());
+            }
+            self.segments.remove(0);
+            self.index.prune(first);
+            self.tree.prune(first);
+            self.base = edge;
+        }
+        Ok(self.base.size())
+    }
+}

@@ -1,0 +1,130 @@
+//! A file of zeros for the journal's next segment, written and synced in the background.
+//!
+//! Blocks that were never written cost a commit of the file system's own journal with each sync of a batch; to write them
+//! in the way of a batch costs as much again as the batch. So it is done beside, and before it is needed.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+/// A segment of a journal, and a batch that goes beyond its end.
+const SPARE_BYTES: u64 = 68 << 20;
+/// How much is written at a time.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// The file, whoever is writing it, and whether that should end.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    path: PathBuf,
+    writer: Mutex<Option<JoinHandle<bool>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Spare {
+    pub(crate) fn new(path: PathBuf) -> Spare {
+        Spare { path, writer: Mutex::default(), stop: Arc::default() }
+    }
+
+    /// Begins to write it, if nobody did.
+    pub(crate) fn prepare(&self) {
+        let Ok(mut writer) = self.writer.lock() else { return };
+        if writer.is_none() {
+            let (path, stop) = (self.path.clone(), self.stop.clone());
+            stop.store(false, Ordering::Relaxed);
+            let work = move || zeros(&path, &stop).is_ok();
+            // Without it the journal is slower, and no less safe.
+            *writer = thread::Builder::new().name("ak-spare".into()).spawn(work).ok();
+        }
+    }
+
+    /// Puts it in the place of `to`, if it is ready.
+    pub(crate) fn take(&self, to: &Path) -> bool {
+        let Ok(mut writer) = self.writer.lock() else { return false };
+        let ready = writer.take_if(|writer| writer.is_finished()).and_then(|writer| writer.join().ok());
+        ready == Some(true) && fs::rename(&self.path, to).is_ok()
+    }
+
+    /// Waits until it is written, if somebody writes it.
+    pub(crate) fn wait(&self) {
+        while let Ok(writer) = self.writer.lock()
+            && writer.as_ref().is_some_and(|writer| !writer.is_finished())
+        {
+            drop(writer);
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    /// Gives its space back. Whether there was any.
+    pub(crate) fn discard(&self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Ok(mut writer) = self.writer.lock()
+            && let Some(writer) = writer.take()
+        {
+            let _ = writer.join();
+        }
+        fs::remove_file(&self.path).is_ok()
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if self.writer.get_mut().is_ok_and(|writer| writer.is_some()) {
+            self.discard();
+        }
+    }
+}
+
+fn zeros(path: &Path, stop: &AtomicBool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let file: File = options.open(path)?;
+    fallocate(&file, FallocateFlags::empty(), 0, SPARE_BYTES)?;
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut at = 0;
+    while at < SPARE_BYTES {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("stopped"));
+        }
+        file.write_all_at(&zeros, at)?;
+        // Little by little, so that no other sync waits for much of it.
+        file.sync_data()?;
+        at += zeros.len() as u64;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_is_taken_once_it_is_whole_and_all_zeros() {
+        let directory = std::env::temp_dir().join(format!("ak-spare-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("it can be made");
+        let (path, to) = (directory.join("spare"), directory.join("segment"));
+        let spare = Spare::new(path.clone());
+        assert!(!spare.take(&to), "nobody began");
+        spare.prepare();
+        spare.wait();
+        assert!(spare.take(&to) && !path.exists());
+        let bytes = fs::read(&to).expect("it is there");
+        assert!(bytes.len() as u64 == SPARE_BYTES && bytes.iter().all(|byte| *byte == 0));
+        assert!(!spare.take(&to), "there is but one");
+        spare.prepare();
+        assert!(spare.discard() && !path.exists());
+        spare.prepare();
+        drop(spare);
+        assert!(!path.exists());
+        fs::remove_dir_all(&directory).expect("it can be removed");
+    }
+}
