@@ -179,6 +179,11 @@ impl Driver {
         self.shared.ledger.close();
     }
 
+    /// Has the kernel count a request that did not get as far as the kernel.
+    pub(crate) fn turn_away(&self, session: Option<Session>) {
+        self.feed(|kernel, now| kernel.turn_away(&now, session));
+    }
+
     /// How many entries there are, where they are kept on a disk.
     fn entries(&self) -> Option<u64> {
         let durable = self.shared.ledger.log().is_ok_and(|log| log.is_durable());

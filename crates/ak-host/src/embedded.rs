@@ -34,7 +34,10 @@ impl Embedded {
         };
         let asked = match cap {
             None => request.into(),
-            Some(token) => request.presenting(self.keyring.verify(token)?),
+            Some(token) => {
+                let verified = self.keyring.verify(token);
+                request.presenting(verified.inspect_err(|_| self.driver.turn_away(Some(session)))?)
+            }
         };
         let reply = self.driver.call_streaming(session, asked, on_chunk)?;
         match (wanted, reply) {

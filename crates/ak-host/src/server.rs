@@ -115,6 +115,7 @@ fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), F
     let (session, cap) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
+            kernel.driver.turn_away(None);
             let error = outcome_to_value(&Err(failure));
             return wire::write(&mut stream, Flags::HELLO.with(Flags::ERROR), hello.sequence, &error);
         }
@@ -167,7 +168,10 @@ fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) ->
             continue;
         }
         match wire::request_of(&frame.payload) {
-            Err(failure) => line.answer(sequence, &Err(failure))?,
+            Err(failure) => {
+                line.kernel.driver.turn_away(Some(line.session));
+                line.answer(sequence, &Err(failure))?;
+            }
             Ok((request, cap)) if request.is_effect() => line.perform(sequence, request, cap)?,
             Ok((request, cap)) => {
                 let outcome = line.call(request, cap.as_deref(), &mut |_| true);

@@ -128,3 +128,17 @@ fn garbage_closes_one_connection_and_no_other() {
     }
     owner.call(Request::ToolList).unwrap();
 }
+
+#[test]
+fn what_cannot_be_understood_is_counted() {
+    let daemon = Daemon::start();
+    let mut stranger = daemon.raw();
+    assert!(
+        exchange(&mut stranger, Flags::HELLO, 1, r#"{"versions":[1],"token":"guess"}"#)
+            .contains("CAP_INVALID")
+    );
+    let owner = daemon.connect(true);
+    let filter = ak_host::ak_kernel::Filter { event_type: Some("throttled".into()), ..Default::default() };
+    let Ok(Reply::Value(found)) = owner.call(Request::AuditQuery(filter)) else { panic!("no entries") };
+    assert!(found.to_json().contains(r#""agents":[{"agent":null,"turned_away":1}]"#), "{found}");
+}

@@ -27,7 +27,8 @@ pub const THROTTLED_INTERVAL_MS: u64 = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     meters: BTreeMap<Session, [Bucket; 3]>,
-    turned_away: BTreeMap<Session, u64>,
+    /// Of nobody in particular where there is no session.
+    turned_away: BTreeMap<Option<Session>, u64>,
     noted: Time,
 }
 
@@ -100,13 +101,14 @@ impl Kernel {
         }
         let admitted = self.admission.check(session, self.clock.max(now.time), &self.config);
         if admitted.is_err() {
-            self.turn_away(now, session);
+            self.turn_away(now, Some(session));
         }
         admitted
     }
 
-    /// Counts a request that was not heard: of a session that asks too often, or because it could not be understood.
-    pub fn turn_away(&mut self, now: &Now, session: Session) {
+    /// Counts a request that was not heard: its session asks too often, or it could not be understood, or nobody could tell
+    /// whose it is. Call it for what a transport refuses.
+    pub fn turn_away(&mut self, now: &Now, session: Option<Session>) {
         let count = self.admission.turned_away.entry(session).or_default();
         *count = count.saturating_add(1);
         self.note_turned_away(now);
@@ -130,7 +132,8 @@ impl Kernel {
         self.advance(now);
         self.admission.noted = self.clock;
         let agents = turned.0.iter().map(|(session, count)| {
-            object! { "agent": self.agents.name(*session), "turned_away": *count }
+            let agent = session.map(|session| self.agents.name(session));
+            object! { "agent": agent, "turned_away": *count }
         });
         let details = object! { "agents": agents.collect::<Vec<Value>>() };
         let facts = Facts {
@@ -152,20 +155,26 @@ impl Kernel {
 
 /// How many requests of whom were turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Turned(Vec<(Session, u64)>);
+pub(crate) struct Turned(Vec<(Option<Session>, u64)>);
 
 impl Turned {
     pub(crate) fn to_value(&self) -> Value {
-        let rows = self.0.iter().map(|(session, count)| array![u64::from(session.number()), *count]);
+        let rows = self
+            .0
+            .iter()
+            .map(|(session, count)| array![session.map(|session| u64::from(session.number())), *count]);
         rows.collect::<Array>().into()
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<Turned, FieldError> {
         let wrong = || FieldError::new("input.counts", "expected pairs of a session and a number");
         let pair = |pair: &Value| {
-            let number = |index| pair.as_array()?.iter().nth(index)?.as_u64();
-            let session = number(0).and_then(|number| u32::try_from(number).ok())?;
-            Some((Session::from_number(session), number(1)?))
+            let mut items = pair.as_array()?.iter();
+            let session = match items.next()? {
+                Value::Null => None,
+                number => Some(Session::from_number(u32::try_from(number.as_u64()?).ok()?)),
+            };
+            Some((session, items.next()?.as_u64()?))
         };
         let rows = value.as_array().ok_or_else(wrong)?;
         rows.iter().map(pair).collect::<Option<_>>().map(Turned).ok_or_else(wrong)
