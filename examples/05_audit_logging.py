@@ -48,17 +48,19 @@ def read_and_query() -> None:
 
 def catch_a_forger(state: Path) -> None:
     with AuthorityKernel(state_dir=state) as ak:
-        ak.audit_log("payment", {"to": "alice", "amount": 10})
-        ak.audit_log("payment", {"to": "bob", "amount": 20})
+        ak.agent("alice").audit_log("payment", {"to": "bob", "amount": 10})
+        ak.agent("bobby").audit_log("payment", {"to": "alice", "amount": 20})
         assert ak.audit_verify()
     with AuthorityKernel(state_dir=state) as ak:
         print(f"✅ A durable log was reopened and verified: {bool(ak.audit_verify())}")
 
-    # Whoever holds the disk changes what was paid.
-    true, forged = b'"amount":10', b'"amount":99'
+    # What was paid is sealed. Whoever holds the disk changes who paid it.
     for file in state.rglob("*"):
-        if file.is_file() and true in file.read_bytes():
-            file.write_bytes(file.read_bytes().replace(true, forged))
+        if not file.is_file():
+            continue
+        assert b"amount" not in file.read_bytes()
+        if b"alice" in file.read_bytes():
+            file.write_bytes(file.read_bytes().replace(b"alice", b"carol"))
             print(f"ℹ️  Forged an entry in {file.name}")
 
     with AuthorityKernel(state_dir=state) as ak:
