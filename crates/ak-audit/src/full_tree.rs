@@ -66,7 +66,12 @@ impl FullTree {
     /// The tree whose leaves are all forgotten already and of which `tree` is the edge.
     #[must_use]
     pub fn from_edge(tree: &Tree) -> FullTree {
-        let mut full = FullTree { size: tree.size(), pruned_below: tree.size(), levels: Vec::new(), folds: Folds::new() };
+        let mut full = FullTree {
+            size: tree.size(),
+            pruned_below: tree.size(),
+            levels: Vec::new(),
+            folds: Folds::new(),
+        };
         let mut peaks = tree.peaks().iter().rev();
         let height = u64::BITS - tree.size().leading_zeros();
         for level in 0..height {

@@ -223,8 +223,10 @@ impl<'a> View<'a> {
 /// Whether all bytes are ASCII, eight at a time to the end: texts are short, and most of them are.
 fn is_ascii(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else { return bytes.is_ascii() };
-    let all = bytes.as_chunks::<8>().0.iter().fold(u64::from_le_bytes(*last), |all, word| {
-        all | u64::from_le_bytes(*word)
-    });
+    let all = bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .fold(u64::from_le_bytes(*last), |all, word| all | u64::from_le_bytes(*word));
     all & 0x8080_8080_8080_8080 == 0
 }

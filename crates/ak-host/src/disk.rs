@@ -60,8 +60,7 @@ impl FileDisk {
     }
 
     fn open(&self, name: &str, create: bool) -> Result<Arc<File>, DiskError> {
-        let mut files =
-            self.shared.files.lock().map_err(|_| died())?;
+        let mut files = self.shared.files.lock().map_err(|_| died())?;
         if let Some(file) = files.get(name) {
             return Ok(file.clone());
         }

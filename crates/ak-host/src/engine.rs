@@ -22,7 +22,10 @@ fn best_compress_two() -> fn(&mut [[u32; 8]; 2], [&[ak_audit::Block]; 2]) {
 
 /// Two messages side by side: one alone waits four cycles for each `sha256rnds2`, of which the processor could do two.
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "the instructions are there only where they were found, and loads take pointers")]
+#[allow(
+    unsafe_code,
+    reason = "the instructions are there only where they were found, and loads take pointers"
+)]
 mod sha_ni {
     use core::arch::x86_64::{
         __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_blend_epi16, _mm_loadu_si128, _mm_set_epi64x,

@@ -2,11 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{
-    entry::Verdict,
-    tree::TILE_WIDTH,
-    view::View,
-};
+use crate::{entry::Verdict, tree::TILE_WIDTH, view::View};
 
 /// A block ends after this many bytes even if it holds few entries.
 const BLOCK_BYTES: u64 = 1 << 20;

@@ -65,7 +65,9 @@ impl Header {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Header> {
         let length = frame::frame_length(bytes.first_chunk::<FRAME_HEAD_BYTES>()?)?;
         let (whole, padding) = bytes.split_at_checked(length)?;
-        let (frame::HEADER, payload) = frame::open(whole, &Engine::PORTABLE, Salt([0; 8]), 0)? else { return None };
+        let (frame::HEADER, payload) = frame::open(whole, &Engine::PORTABLE, Salt([0; 8]), 0)? else {
+            return None;
+        };
         let (magic, rest) = payload.split_first_chunk::<8>()?;
         let (id, rest) = rest.split_first_chunk::<16>()?;
         let (next, rest) = rest.split_first_chunk::<8>()?;
