@@ -6,7 +6,7 @@ use core::fmt;
 use crc::{CRC_32_ISCSI, Crc, Table};
 use sha2::block_api::compress256;
 
-use crate::hash::{Hash, INITIAL, ZERO_HASH, leaf_hash, leaf_message, node_block, to_hash};
+use crate::hash::{Hash, INITIAL, NODE, ZERO_HASH, leaf_hash, leaf_message, set_children, to_hash};
 
 /// A block of SHA-256.
 pub type Block = [u8; 64];
@@ -95,13 +95,13 @@ impl Engine {
     /// Replaces hashes by their parents, two by two; `hashes` has an even length.
     pub(crate) fn parents(&self, hashes: &mut Vec<Hash>) {
         // Written well before they are read: the processor need not wait for its own stores.
-        let mut messages = [[[0; 64]; 2]; NODES_TOGETHER];
+        let mut messages = [NODE; NODES_TOGETHER];
         let count = hashes.len() / 2;
         for start in (0..count).step_by(NODES_TOGETHER) {
             let end = count.min(start + NODES_TOGETHER);
             let children = hashes.get(2 * start..2 * end).unwrap_or_default().as_chunks::<2>().0;
             for (message, [left, right]) in messages.iter_mut().zip(children) {
-                *message = node_block(left, right);
+                set_children(message, left, right);
             }
             let parents = hashes.get_mut(start..end).unwrap_or_default();
             for (parents, messages) in parents.chunks_mut(2).zip(messages.chunks(2)) {

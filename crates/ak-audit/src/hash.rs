@@ -71,19 +71,27 @@ pub(crate) fn hash_blocks(message: &[[u8; 64]]) -> Hash {
 /// RFC 6962 §2.1, `SHA-256(0x01 ‖ left ‖ right)`: an inner node of the tree.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    hash_blocks(&node_block(left, right))
+    let mut message = NODE;
+    set_children(&mut message, left, right);
+    hash_blocks(&message)
 }
 
-/// The padded message of an inner node. It fills two blocks exactly, and need not pass through a buffer.
-pub(crate) fn node_block(left: &Hash, right: &Hash) -> [[u8; 64]; 2] {
-    let mut blocks = [[0; 64]; 2];
-    let message = blocks.as_flattened_mut();
-    message[0] = 0x01;
+/// The padded message of an inner node, but for its children. It fills two blocks exactly, and need not pass through a
+/// buffer.
+pub(crate) const NODE: [[u8; 64]; 2] = {
+    let [mut first, mut last] = [[0; 64]; 2];
+    first[0] = 0x01;
+    last[1] = 0x80;
+    [last[62], last[63]] = (65 * 8u16).to_be_bytes();
+    [first, last]
+};
+
+/// Puts the children into an inner node's message.
+#[inline]
+pub(crate) fn set_children(message: &mut [[u8; 64]; 2], left: &Hash, right: &Hash) {
+    let message = message.as_flattened_mut();
     message[1..33].copy_from_slice(left);
     message[33..65].copy_from_slice(right);
-    message[65] = 0x80;
-    message[126..].copy_from_slice(&(65 * 8u16).to_be_bytes());
-    blocks
 }
 
 pub(crate) fn to_hash(state: [u32; 8]) -> Hash {
