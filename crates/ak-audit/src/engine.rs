@@ -108,12 +108,12 @@ impl Engine {
                 match (parents, messages) {
                     ([first, second], [left, right]) => {
                         let mut states = [INITIAL; 2];
-                        (self.compress_two)(&mut states, [left, right]);
+                        (self.compress_two)(&mut states, [left.as_chunks().0, right.as_chunks().0]);
                         [*first, *second] = states.map(to_hash);
                     }
                     ([first], [left, ..]) => {
                         let mut state = INITIAL;
-                        compress256(&mut state, left);
+                        compress256(&mut state, left.as_chunks().0);
                         *first = to_hash(state);
                     }
                     _ => {}

@@ -73,23 +73,22 @@ pub(crate) fn hash_blocks(message: &[[u8; 64]]) -> Hash {
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut message = NODE;
     set_children(&mut message, left, right);
-    hash_blocks(&message)
+    hash_blocks(message.as_chunks().0)
 }
 
 /// The padded message of an inner node, but for its children. It fills two blocks exactly, and need not pass through a
 /// buffer.
-pub(crate) const NODE: [[u8; 64]; 2] = {
-    let [mut first, mut last] = [[0; 64]; 2];
-    first[0] = 0x01;
-    last[1] = 0x80;
-    [last[62], last[63]] = (65 * 8u16).to_be_bytes();
-    [first, last]
+pub(crate) const NODE: [u8; 128] = {
+    let mut message = [0; 128];
+    message[0] = 0x01;
+    message[65] = 0x80;
+    [message[126], message[127]] = (65 * 8u16).to_be_bytes();
+    message
 };
 
 /// Puts the children into an inner node's message.
 #[inline]
-pub(crate) fn set_children(message: &mut [[u8; 64]; 2], left: &Hash, right: &Hash) {
-    let message = message.as_flattened_mut();
+pub(crate) fn set_children(message: &mut [u8; 128], left: &Hash, right: &Hash) {
     message[1..33].copy_from_slice(left);
     message[33..65].copy_from_slice(right);
 }
