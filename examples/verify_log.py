@@ -97,15 +97,17 @@ def verify(directory, wanted):
     return state[0], root(state[3]), below, roots.get(wanted), torn
 
 def open_checkpoint(note, key):
-    """Size and root of a checkpoint, if the key has signed it."""
+    """Size and root of a checkpoint, if the key, of the log or of a witness, has signed it."""
     name, key_id, material = key.split("+", 2)
     public = base64.b64decode(material, validate=True)
-    require(sha256(name.encode(), b"\n", public)[:4].hex() == key_id and public[0] == 1, "the key is malformed")
+    require(sha256(name.encode(), b"\n", public)[:4].hex() == key_id and public[0] in (1, 4), "the key is malformed")
     text, signatures = note.rsplit("\n\n", 1)
     for dash, signer, signature in (line.split(" ") for line in signatures.splitlines()):
         blob = base64.b64decode(signature, validate=True)
         if (dash, signer, blob[:4].hex()) == ("—", name, key_id):
-            Ed25519PublicKey.from_public_bytes(public[1:]).verify(blob[4:], f"{text}\n".encode())
+            time, signed = (b"", blob[4:]) if public[0] == 1 else (blob[4:12], blob[12:])
+            before = f"cosignature/v1\ntime {int.from_bytes(time, 'big')}\n" if time else ""
+            Ed25519PublicKey.from_public_bytes(public[1:]).verify(signed, f"{before}{text}\n".encode())
             _, size, its_root, *_ = text.split("\n")
             return int(size), base64.b64decode(its_root, validate=True)
     return require(False, "the checkpoint is not signed by the key")

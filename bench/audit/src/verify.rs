@@ -7,7 +7,7 @@ use ak_audit::{
 use measure::{Race, Report};
 use sha2::{Digest as _, Sha256};
 
-use crate::{OURS, engine, disk::FileDisk, durable::Scratch, records::Source};
+use crate::{OURS, disk::FileDisk, durable::Scratch, engine, records::Source};
 
 const VERIFY: &str = "Verify 1,000,000 entries of 332 B";
 const STREAM: &str = "SHA-256 of the same entries and inner nodes, one stream";

@@ -25,7 +25,7 @@ pub struct FullTree {
 }
 
 /// Leaves whose nodes are hashed together, a power of two.
-const TOGETHER: u64 = 32;
+const TOGETHER: u64 = 64;
 
 /// The smallest peak, the two smallest as one subtree, the three smallest, and so on, at the present size: computed when
 /// first asked for.
@@ -46,8 +46,16 @@ struct Level {
 }
 
 impl Level {
+    #[inline]
     fn at(&self, index: u64) -> Option<&Hash> {
         self.hashes.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Those from index `start` to before `end`, as far as they are kept.
+    fn between(&self, start: u64, end: u64) -> impl Iterator<Item = &Hash> {
+        let place = |index: u64| usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let length = self.hashes.len();
+        self.hashes.range(place(start).min(length)..place(end).min(length))
     }
 
     /// The first index that is not there yet.
@@ -113,7 +121,7 @@ impl FullTree {
             }
             let Some(below) = self.levels.get(height) else { break };
             hashes.clear();
-            hashes.extend((2 * end..2 * wanted).filter_map(|index| below.at(index)));
+            hashes.extend(below.between(2 * end, 2 * wanted));
             engine.parents(&mut hashes);
             if self.levels.len() == height + 1 {
                 self.levels.push(Level::default());
@@ -226,10 +234,16 @@ impl FullTree {
     }
 
     /// The subtree at this height and index in the tree of `size` leaves, which cuts through it where it is the last.
+    #[inline]
     fn subtree(&self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
         if index < size >> level {
             return self.node(level, index);
         }
+        self.cut_subtree(level, index, size)
+    }
+
+    #[cold]
+    fn cut_subtree(&self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
         if size < self.size {
             return prove::subtree(level, index, size, |level, index| self.node(level, index));
         }
@@ -247,15 +261,22 @@ impl FullTree {
     }
 
     /// The root of the perfect subtree at this height and index.
+    #[inline]
     pub(crate) fn node(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
-        let kept = self.levels.get(level as usize).and_then(|level| level.at(index));
-        match (kept, level.checked_sub(1)) {
-            (Some(hash), _) => Ok(*hash),
-            // Complete, and not hashed yet.
-            (None, Some(below)) if level < TOGETHER.ilog2() && index < self.size >> level => {
+        match self.levels.get(level as usize).and_then(|level| level.at(index)) {
+            Some(hash) => Ok(*hash),
+            None => self.missing(level, index),
+        }
+    }
+
+    /// A node that is complete and not hashed yet, or pruned.
+    #[cold]
+    fn missing(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
+        match level.checked_sub(1) {
+            Some(below) if level < TOGETHER.ilog2() && index < self.size >> level => {
                 Ok(node_hash(&self.node(below, 2 * index)?, &self.node(below, 2 * index + 1)?))
             }
-            (None, _) => Err(ProofError::Pruned),
+            Some(_) | None => Err(ProofError::Pruned),
         }
     }
 }

@@ -71,19 +71,26 @@ pub(crate) fn hash_blocks(message: &[[u8; 64]]) -> Hash {
 /// RFC 6962 §2.1, `SHA-256(0x01 ‖ left ‖ right)`: an inner node of the tree.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    hash_blocks(&node_block(left, right))
+    let mut message = NODE;
+    set_children(&mut message, left, right);
+    hash_blocks(message.as_chunks().0)
 }
 
-/// The padded message of an inner node. It fills two blocks exactly, and need not pass through a buffer.
-pub(crate) fn node_block(left: &Hash, right: &Hash) -> [[u8; 64]; 2] {
-    let mut blocks = [[0; 64]; 2];
-    let message = blocks.as_flattened_mut();
+/// The padded message of an inner node, but for its children. It fills two blocks exactly, and need not pass through a
+/// buffer.
+pub(crate) const NODE: [u8; 128] = {
+    let mut message = [0; 128];
     message[0] = 0x01;
+    message[65] = 0x80;
+    [message[126], message[127]] = (65 * 8u16).to_be_bytes();
+    message
+};
+
+/// Puts the children into an inner node's message.
+#[inline]
+pub(crate) fn set_children(message: &mut [u8; 128], left: &Hash, right: &Hash) {
     message[1..33].copy_from_slice(left);
     message[33..65].copy_from_slice(right);
-    message[65] = 0x80;
-    message[126..].copy_from_slice(&(65 * 8u16).to_be_bytes());
-    blocks
 }
 
 pub(crate) fn to_hash(state: [u32; 8]) -> Hash {

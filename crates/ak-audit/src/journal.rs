@@ -7,8 +7,9 @@
 //! The life of a journal, as its owner drives it:
 //! 1. [`Journal::open`] recovers whatever the disk holds; look at the [`RecoveryReport`].
 //! 2. [`Journal::records`] from 0 on replays it.
-//! 3. [`Journal::append`] buffers; [`Journal::sync`] makes everything buffered durable, however many waited for it.
-//! 4. After any error but [`JournalError::Full`] from `sync`, the journal is poisoned: drop it and open it again.
+//! 3. [`Journal::append`] buffers; [`Journal::sync`] makes everything buffered durable, however many waited for it. Where
+//!    that should hold up nobody, [`Journal::begin_sync`] gives the batch out to be written beside.
+//! 4. After any error but [`JournalError::Full`] from `sync` or `finish_sync`, the journal is poisoned: drop it and open it again.
 
 mod cursor;
 mod disk;

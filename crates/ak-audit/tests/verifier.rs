@@ -10,9 +10,12 @@ use std::{
 
 use ak_audit::{
     Checkpoint, Journal, SigningKey,
+    checkpoint::cosign,
     journal::{Genesis, Options},
     note::KeyKind,
 };
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 mod common;
 use common::{
@@ -48,15 +51,28 @@ fn available() -> bool {
 }
 
 fn verify(scratch: &Scratch, files: &BTreeMap<String, Vec<u8>>, checkpoint: &Checkpoint) -> Output {
+    let key = log_key();
+    verify_note(scratch, files, &checkpoint.sign(&key).unwrap(), &key)
+}
+
+fn log_key() -> SigningKey {
+    SigningKey::from_seed("log.example", KeyKind::Log, &[5; 32]).unwrap()
+}
+
+fn verify_note(
+    scratch: &Scratch,
+    files: &BTreeMap<String, Vec<u8>>,
+    signed: &[u8],
+    key: &SigningKey,
+) -> Output {
     let directory = scratch.0.join("journal");
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
     for (name, bytes) in files {
         fs::write(directory.join(name), bytes).unwrap();
     }
-    let key = SigningKey::from_seed("log.example", KeyKind::Log, &[5; 32]).unwrap();
     let note = scratch.0.join("checkpoint");
-    fs::write(&note, checkpoint.sign(&key).unwrap()).unwrap();
+    fs::write(&note, signed).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/verify_log.py");
     let mut command = Command::new("python3");
     command.arg(script).arg(&directory).arg(&note).arg(key.verifier().to_string()).output().unwrap()
@@ -93,6 +109,32 @@ fn a_stranger_verifies_with_the_page_alone() {
     check(&journal, 93, "rests on the checkpoint at 93");
     assert!(journal.prune(80).unwrap() > 0);
     check(&journal, 93, &format!("kept from {} on", journal.pruned_below()));
+}
+
+#[test]
+fn a_stranger_verifies_what_a_witness_signed() {
+    if !available() {
+        return;
+    }
+    let scratch = Scratch::new("witness");
+    let journal = journal(20, 1 << 20);
+    let files = journal.disk().files();
+    let signed = journal.checkpoint("log.example").sign(&log_key()).unwrap();
+    let witness = SigningKey::from_seed("witness.example", KeyKind::Witness, &[6; 32]).unwrap();
+    let mut note = cosign(&signed, &witness, 1_700_000_000).unwrap();
+    let output = verify_note(&scratch, &files, &note, &witness);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("rests on the checkpoint at 20"));
+    assert!(!verify_note(&scratch, &files, &signed, &witness).status.success(), "no witness signed it");
+    // The time is signed, too.
+    let text = String::from_utf8(note.clone()).unwrap();
+    let later = cosign(&signed, &witness, 1_700_000_001).unwrap();
+    let later = String::from_utf8(later).unwrap();
+    let line = |text: &str| text.lines().last().unwrap().rsplit_once(' ').unwrap().1.to_owned();
+    let blobs = [line(&text), line(&later)].map(|blob| STANDARD.decode(blob).unwrap());
+    let forged = [&blobs[1][..12], &blobs[0][12..]].concat();
+    note = text.replace(&line(&text), &STANDARD.encode(forged)).into_bytes();
+    assert!(!verify_note(&scratch, &files, &note, &witness).status.success(), "at another time");
 }
 
 #[test]

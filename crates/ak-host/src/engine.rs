@@ -97,13 +97,14 @@ mod sha_ni {
         for (left, right) in left.iter().zip(right) {
             let (before_a, before_b) = (a, b);
             let (mut words_a, mut words_b) = (load_block(left), load_block(right));
-            for (round, k) in K.iter().enumerate() {
-                if round >= 4 {
-                    words_a = schedule(words_a);
-                    words_b = schedule(words_b);
-                }
-                let newest = if round < 4 { round } else { 3 };
-                (a, b) = rounds(k, a, b, words_a[newest], words_b[newest]);
+            let (start, rest) = K.split_at(4);
+            for ((k, newest_a), newest_b) in start.iter().zip(words_a).zip(words_b) {
+                (a, b) = rounds(k, a, b, newest_a, newest_b);
+            }
+            for k in rest {
+                (words_a, words_b) = (schedule(words_a), schedule(words_b));
+                let ([.., newest_a], [.., newest_b]) = (words_a, words_b);
+                (a, b) = rounds(k, a, b, newest_a, newest_b);
             }
             a = [_mm_add_epi32(a[0], before_a[0]), _mm_add_epi32(a[1], before_a[1])];
             b = [_mm_add_epi32(b[0], before_b[0]), _mm_add_epi32(b[1], before_b[1])];
