@@ -11,13 +11,16 @@ use crate::{
     attest::Signer,
     client::Client,
     clock,
+    config::HostFile,
     driver::{Driver, HostConfig, SNAPSHOT_ENTRIES},
     embedded::Embedded,
-    files::Protected,
-    infer::Endpoint,
+    files::Files,
     keyring::Keyring,
     log::Log,
+    net::Net,
+    protected::Protected,
     recover::{self, Progress, Recovered},
+    roots::Roots,
 };
 
 /// How to reach or make a kernel.
@@ -33,10 +36,12 @@ pub struct Options {
     pub token_file: Option<PathBuf>,
     /// Certificates for TLS.
     pub ca: Option<PathBuf>,
+    /// The host configuration of an embedded kernel: its models, secrets and network. No agent reaches the file.
+    pub host_config: Option<PathBuf>,
 }
 
 impl Options {
-    /// Takes what is absent from `AK_URL`, `AK_STATE_DIR`, `AK_POLICY` and `AK_TOKEN_FILE`.
+    /// Takes what is absent from `AK_URL`, `AK_STATE_DIR`, `AK_POLICY`, `AK_TOKEN_FILE` and `AK_HOST_CONFIG`.
     ///
     /// A place named by the caller, be it a URL or a directory, is not mixed with one from the environment.
     #[must_use]
@@ -48,6 +53,7 @@ impl Options {
         }
         self.policy = self.policy.or_else(|| path("AK_POLICY"));
         self.token_file = self.token_file.or_else(|| path("AK_TOKEN_FILE"));
+        self.host_config = self.host_config.or_else(|| path("AK_HOST_CONFIG"));
         self
     }
 }
@@ -126,19 +132,24 @@ impl Connection {
 
     fn around(recovered: Recovered, options: &Options) -> Result<Connection, Failure> {
         let Recovered { kernel, log, replayed } = recovered;
-        let protected: Vec<PathBuf> = [&options.state_dir, &options.policy, &options.token_file]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
         let unusable = |error: std::io::Error| {
             Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"))
         };
         let no_key =
             |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
+        let wrong = |message: String| Failure::new(Code::NotConfigured, message);
+        let path = options.host_config.as_deref();
+        let mut file = path.map(HostFile::read).transpose().map_err(wrong)?.unwrap_or_default();
+        file.routes.add_from_env(&mut file.secrets).map_err(wrong)?;
+        let named = [&options.state_dir, &options.policy, &options.token_file, &options.host_config];
+        let named = named.into_iter().flatten().cloned();
+        let protected = Protected::new(named.chain(file.protected)).map_err(unusable)?;
         let config = HostConfig {
-            endpoint: Endpoint::from_env().map_err(|message| Failure::new(Code::NotConfigured, message))?,
-            protected: Protected::new(&protected).map_err(unusable)?,
+            filter: file.secrets.filter(file.redact),
+            routes: file.routes,
+            net: Net::new(file.net).map_err(wrong)?,
+            secrets: file.secrets,
+            files: Files { protected, roots: Roots::default() },
             signer: Signer::open(options.state_dir.as_deref(), &kernel.run()).map_err(no_key)?,
         };
         let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
@@ -158,9 +169,20 @@ impl Connection {
     }
 
     fn load_policy(&self, path: Option<&Path>) -> Result<(), Failure> {
-        match path {
-            None => Ok(()),
-            Some(path) => self.call(policy_request(path)?).map(|_| ()),
+        path.map_or(Ok(()), |path| self.load_policy_file(path))
+    }
+
+    /// Replaces the policy by the one in the file at `path`. An embedded kernel keeps every agent away from the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the policy is refused; the one in force stays then.
+    pub fn load_policy_file(&self, path: &Path) -> Result<(), Failure> {
+        self.call(policy_request(path)?)?;
+        match &self.end {
+            End::Embedded(kernel, _) => kernel.driver.protect(path).map_err(|error| {
+                Failure::new(Code::Io, format!("cannot protect the policy {}: {error}", path.display()))
+            }),
+            End::Remote(_) => Ok(()),
         }
     }
 

@@ -19,20 +19,27 @@ use crate::{
     attest::{self, Signer},
     clock,
     commit::{Event, Ledger, State},
-    files,
-    files::Protected,
+    files::Files,
     http::{self, HttpJob},
-    infer::{self, Endpoint},
+    infer::{self, Around, InferJob},
     log::Log,
+    net::Net,
+    redact::Filter,
+    routes::Routes,
+    secrets::Secrets,
 };
 
 /// What the operator configures; none of it can be reached by an agent.
 #[derive(Debug)]
 pub(crate) struct HostConfig {
-    /// Where models are asked, or why the setting cannot be used.
-    pub(crate) endpoint: Option<Endpoint>,
-    /// Files and directories that no agent may touch.
-    pub(crate) protected: Protected,
+    /// Where models are asked.
+    pub(crate) routes: Routes,
+    pub(crate) net: Net,
+    pub(crate) secrets: Secrets,
+    /// What is cut from everything that comes back.
+    pub(crate) filter: Filter,
+    /// What file effects rest on, and keep away from.
+    pub(crate) files: Files,
     /// What signs checkpoints of the log.
     pub(crate) signer: Signer,
 }
@@ -72,7 +79,9 @@ impl Driver {
         let ledger = Ledger::new(kernel, log);
         // A new kernel's genesis is durable before anything else happens.
         ledger.commit();
-        Driver { shared: Arc::new(Shared { ledger, config, runtime: OnceLock::new(), snapshot_at }) }
+        let driver = Driver { shared: Arc::new(Shared { ledger, config, runtime: OnceLock::new(), snapshot_at }) };
+        driver.adopt_roots();
+        driver
     }
 
     /// Makes a request and waits for its outcome.
@@ -104,7 +113,32 @@ impl Driver {
             };
         }
         self.shared.ledger.commit();
-        self.wait(&receiver, on_chunk)
+        let outcome = self.wait(&receiver, on_chunk);
+        if outcome.is_ok() && matches!(asked.request(), Request::PolicyLoad { .. }) {
+            self.adopt_roots();
+        }
+        outcome
+    }
+
+    /// Resolves the roots that the policy in force grants.
+    fn adopt_roots(&self) {
+        if let Ok(state) = self.state() {
+            self.shared.config.files.roots.adopt(state.kernel.granted_roots());
+        }
+    }
+
+    /// Keeps every agent away from one more file, whether it is there or not.
+    ///
+    /// # Errors
+    /// When it is there and cannot be looked at.
+    pub fn protect(&self, path: &std::path::Path) -> std::io::Result<()> {
+        self.shared.config.files.protected.add(path)
+    }
+
+    /// Where models are asked, as a list of objects: `match`, `origin`, `format`, and `circuit`, which is `closed`, or
+    /// `open` while a server that failed too often is left alone, or `trying` while one request sees whether it is back.
+    pub fn models(&self) -> ak_json::Value {
+        self.shared.config.routes.to_value()
     }
 
     /// Waits for the outcome, and performs the effects that lead to it.
@@ -203,7 +237,7 @@ impl Driver {
         let asker = Asker { driver: self.clone(), ticket, sender };
         match effect {
             Effect::File { root, path, action } => {
-                let completion = files::perform(&root, path.as_str(), &action, &self.shared.config.protected);
+                let completion = self.shared.config.files.perform(&root, path.as_str(), &action);
                 self.finish(ticket, completion);
             }
             Effect::RunTool { tool, input, limits } => self.finish(ticket, run_tool(&tool, &input, limits)),
@@ -219,14 +253,21 @@ impl Driver {
             }
             Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };
-                self.spawn(ticket, async move { http::perform(job, &asker).await });
+                let shared = self.shared.clone();
+                self.spawn(ticket, async move {
+                    http::perform(job, &shared.config.net, &shared.config.secrets, &asker).await
+                });
             }
-            Effect::Infer { request, stream, response_bytes_max, .. } => {
-                let endpoint = self.shared.config.endpoint.clone();
-                let work = async move {
-                    infer::perform(endpoint.as_ref(), request, stream, response_bytes_max, &asker).await
+            Effect::Infer { model, request, stream, response_bytes_max } => {
+                let Some(route) = self.shared.config.routes.find(&model) else {
+                    let message = self.shared.config.routes.why_not(&model);
+                    return self.finish(ticket, Completion::failed(Code::NotConfigured, message));
                 };
-                self.spawn(ticket, work);
+                let (shared, job) = (self.shared.clone(), InferJob { request, stream, response_bytes_max });
+                self.spawn(ticket, async move {
+                    let HostConfig { net, filter, .. } = &shared.config;
+                    infer::perform(&route, job, &Around { net, filter, asker: &asker }).await
+                });
             }
         }
     }
@@ -247,8 +288,8 @@ impl Driver {
         };
         match self.runtime() {
             Ok(runtime) => {
-                let driver = self.clone();
-                runtime.spawn(async move { driver.finish(ticket, bounded.await) });
+                let mut ending = Ending { driver: self.clone(), ticket, ended: false };
+                runtime.spawn(async move { ending.end(bounded.await) });
             }
             Err(error) => self.finish(ticket, Completion::failed(Code::Io, format!("no runtime: {error}"))),
         }
@@ -264,6 +305,7 @@ impl Driver {
 
     /// Hands the end of an effect to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion) {
+        let completion = self.shared.config.filter.completion(completion);
         self.feed(|kernel, now| kernel.complete(now, ticket, completion));
     }
 
@@ -276,6 +318,28 @@ impl Driver {
         }
         drop(state);
         self.shared.ledger.commit();
+    }
+}
+
+/// The end of an effect on the runtime. One that is given up, or dies, ends too: nobody knows what it did.
+struct Ending {
+    driver: Driver,
+    ticket: Ticket,
+    ended: bool,
+}
+
+impl Ending {
+    fn end(&mut self, completion: Completion) {
+        self.ended = true;
+        self.driver.finish(self.ticket, completion);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.driver.finish(self.ticket, Completion::Unknown);
+        }
     }
 }
 

@@ -1,41 +1,60 @@
 //! HTTP/1.1 over TCP or TLS, to addresses that the kernel has seen and permitted.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use ak_json::Text;
+use ak_json::{Text, object};
 use ak_kernel::{Code, Completion, HttpResponse, Step, Verdict};
-use ak_policy::{CanonicalUrl, HostOrIp, Scheme};
+use ak_policy::CanonicalUrl;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    client::conn::http1,
+    body::{Body, Bytes, Incoming},
     header::{HOST, HeaderName, HeaderValue, LOCATION},
 };
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::TlsConnector;
 
-use crate::driver::Asker;
+use crate::{
+    driver::Asker,
+    net::{self, Net},
+    secrets::{SecretError, Secrets},
+};
 
 /// Most redirects that are followed.
 pub const REDIRECTS_MAX: usize = 10;
-/// How long connecting and the TLS handshake may take, in milliseconds.
-pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
 
-/// Headers that are not sent on when a redirect leads to another origin.
-const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "www-authenticate"];
+/// The headers that go along when a redirect leads to another origin. Every other may be a credential: what servers take
+/// for one has no end.
+const SAFE_HEADERS: [&str; 12] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "content-language",
+    "content-type",
+    "if-modified-since",
+    "if-none-match",
+    "pragma",
+    "range",
+    "user-agent",
+];
+/// Headers that describe a body. They go when it goes.
+const BODY_HEADERS: [&str; 5] =
+    ["content-encoding", "content-language", "content-location", "content-type", "digest"];
 /// Headers that belong to the connection: the host sets them itself.
-const CONNECTION_HEADERS: [&str; 8] =
-    ["connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+const CONNECTION_HEADERS: [&str; 12] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// One HTTP request as the gate has permitted it.
 pub(crate) struct HttpJob {
@@ -52,12 +71,16 @@ pub(crate) struct HttpJob {
 pub(crate) enum HttpError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    #[error("{0}")]
+    #[error("{}", with_cause(.0))]
     Protocol(#[from] hyper::Error),
     #[error("no address answered: {0}")]
     Connect(String),
     #[error("{0}")]
+    Answer(String),
+    #[error("{0}")]
     Request(String),
+    #[error("{0}")]
+    Secret(#[from] SecretError),
     #[error("the response is longer than {0} bytes")]
     TooLong(u64),
     #[error("more than {REDIRECTS_MAX} redirects")]
@@ -68,38 +91,72 @@ pub(crate) enum HttpError {
     Aborted,
 }
 
+/// hyper keeps what is really wrong behind what it was doing.
+fn with_cause(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 impl HttpError {
-    pub(crate) fn completion(&self, what: &str) -> Completion {
-        let code = match self {
-            Self::Io(_) | Self::Protocol(_) | Self::Connect(_) | Self::Redirects | Self::Aborted => Code::Io,
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Io(_)
+            | Self::Protocol(_)
+            | Self::Connect(_)
+            | Self::Answer(_)
+            | Self::Redirects
+            | Self::Aborted => Code::Io,
             Self::Request(_) => Code::InvalidArgument,
+            Self::Secret(_) => Code::PolicyDeny,
             Self::TooLong(_) => Code::BufferOverflow,
             Self::Timeout(_) => Code::Deadline,
+        }
+    }
+
+    /// `sent`: whether the server may have acted on the request.
+    fn completion(&self, what: &str, sent: bool) -> Completion {
+        let (code, message) = (self.code(), format!("{what}: {self}"));
+        let context = match object! { "sent": sent } {
+            ak_json::Value::Object(context) => context,
+            _ => ak_json::Object::new(),
         };
-        Completion::failed(code, format!("{what}: {self}"))
+        Completion::Failed { code, message, context, spent: 0 }
     }
 }
 
 /// Performs one request, redirects included.
-pub(crate) async fn perform(job: HttpJob, asker: &Asker) -> Completion {
+pub(crate) async fn perform(job: HttpJob, net: &Net, secrets: &Secrets, asker: &Asker) -> Completion {
     let what = format!("{} {}", &*job.method, job.url);
     let timeout_ms = job.timeout_ms;
-    match tokio::time::timeout(Duration::from_millis(timeout_ms), follow(job, asker)).await {
+    let mut sent = false;
+    let followed = follow(job, net, secrets, asker, &mut sent);
+    match tokio::time::timeout(Duration::from_millis(timeout_ms), followed).await {
         Ok(Ok(response)) => Completion::Http(response),
-        Ok(Err(error)) => error.completion(&what),
-        Err(_) => HttpError::Timeout(timeout_ms).completion(&what),
+        Ok(Err(error)) => error.completion(&what, sent),
+        Err(_) => HttpError::Timeout(timeout_ms).completion(&what, sent),
     }
 }
 
-async fn follow(mut job: HttpJob, asker: &Asker) -> Result<HttpResponse, HttpError> {
+async fn follow(
+    mut job: HttpJob,
+    net: &Net,
+    secrets: &Secrets,
+    asker: &Asker,
+    sent: &mut bool,
+) -> Result<HttpResponse, HttpError> {
     for _ in 0..=REDIRECTS_MAX {
-        let addresses = resolve(&job.url).await?;
+        // Before the name is looked up: what must not be sent makes no traffic at all.
+        let request = request(&job, secrets)?;
+        let addresses = net.resolve(&job.url).await?;
         let addresses = match asker.ask(Step::Resolved(addresses)) {
             Verdict::Connect(addresses) => addresses,
             Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
         };
-        let request = request(&job.method, &job.url, &job.headers, job.body.as_deref())?;
-        let response = send(&job.url, &addresses, request).await?;
+        let mut sender = net.connect(&job.url, &addresses).await?;
+        *sent = true;
+        let response = net::exchange(&mut sender, request).await?;
         match redirect(&job, &response)? {
             None => return collect(response, job.response_bytes_max).await,
             Some((method, url)) => {
@@ -110,13 +167,12 @@ async fn follow(mut job: HttpJob, asker: &Asker) -> Result<HttpResponse, HttpErr
                         return Err(HttpError::Aborted);
                     }
                 };
-                if (url.scheme(), url.host(), url.port())
-                    != (job.url.scheme(), job.url.host(), job.url.port())
-                {
-                    job.headers.retain(|(name, _)| !is_one_of(name, &CREDENTIAL_HEADERS));
+                if url.origin() != job.url.origin() {
+                    job.headers.retain(|(name, _)| is_one_of(name, &SAFE_HEADERS));
                 }
                 if *method != *job.method {
                     job.body = None;
+                    job.headers.retain(|(name, _)| !is_one_of(name, &BODY_HEADERS));
                 }
                 job.method = method;
                 job.url = url;
@@ -124,19 +180,6 @@ async fn follow(mut job: HttpJob, asker: &Asker) -> Result<HttpResponse, HttpErr
         }
     }
     Err(HttpError::Redirects)
-}
-
-/// The addresses of a URL's host.
-pub(crate) async fn resolve(url: &CanonicalUrl) -> Result<Vec<std::net::IpAddr>, HttpError> {
-    match url.host() {
-        HostOrIp::Ip(ip) => Ok(vec![ip.get()]),
-        HostOrIp::Host(host) => {
-            let found = tokio::net::lookup_host((host.as_str(), url.port())).await?;
-            let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
-            addresses.dedup();
-            Ok(addresses)
-        }
-    }
 }
 
 /// Where a redirect leads, and with which method (RFC 9110 §15.4).
@@ -148,7 +191,7 @@ fn redirect(job: &HttpJob, response: &Response<Incoming>) -> Result<Option<(Text
         _ => return Ok(None),
     };
     let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
-    let wrong = |reason: String| HttpError::Connect(format!("the redirect's location is wrong: {reason}"));
+    let wrong = |reason: String| HttpError::Answer(format!("the redirect's location is wrong: {reason}"));
     let location = location.to_str().map_err(|error| wrong(error.to_string()))?;
     let base = url::Url::parse(job.url.as_str()).map_err(|error| wrong(error.to_string()))?;
     let target = base.join(location).map_err(|error| wrong(error.to_string()))?;
@@ -156,31 +199,35 @@ fn redirect(job: &HttpJob, response: &Response<Incoming>) -> Result<Option<(Text
     Ok(Some((method, Text::from(target.as_str()))))
 }
 
-/// Builds the request. What belongs to the connection is the host's to set.
-pub(crate) fn request(
+/// Builds the request, secrets in their places. What belongs to the connection is the host's to set.
+fn request(job: &HttpJob, secrets: &Secrets) -> Result<Request<Full<Bytes>>, HttpError> {
+    let filled = secrets.fill(&job.url, &job.headers, job.body.as_deref())?;
+    let headers = filled.headers.iter().map(|(name, value)| (&***name, &**value));
+    let request = build(&job.method, &job.url, headers, filled.body.as_deref().unwrap_or_default());
+    // What is wrong with a header is told without its value.
+    request.map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")))
+}
+
+/// A request, or what is wrong in it: what it is and its name.
+pub(crate) fn build<'h>(
     method: &str,
     url: &CanonicalUrl,
-    headers: &[(Text, Text)],
-    body: Option<&[u8]>,
-) -> Result<Request<Full<Bytes>>, HttpError> {
-    let wrong =
-        |what: &str, name: &str| HttpError::Request(format!("{what} {name:?} may not stand in a request"));
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method", method))?;
-    let body = Full::new(Bytes::copy_from_slice(body.unwrap_or_default()));
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = url.path_and_query().parse().map_err(|_| wrong("path", url.path_and_query()))?;
-    let host = match (url.host(), url.port() == url.scheme().default_port()) {
-        (host, true) => host.to_string(),
-        (host, false) => format!("{host}:{}", url.port()),
-    };
-    request.headers_mut().insert(HOST, HeaderValue::from_str(&host).map_err(|_| wrong("host", &host))?);
+    headers: impl Iterator<Item = (&'h str, &'h str)>,
+    body: &[u8],
+) -> Result<Request<Full<Bytes>>, (&'static str, String)> {
+    let mut request = Request::new(Full::new(Bytes::copy_from_slice(body)));
+    *request.method_mut() =
+        Method::from_bytes(method.as_bytes()).map_err(|_| ("method", method.to_owned()))?;
+    *request.uri_mut() =
+        url.path_and_query().parse().map_err(|_| ("path", url.path_and_query().to_owned()))?;
+    let host = url.origin().split_once("://").map_or("", |(_, host)| host);
+    request.headers_mut().insert(HOST, HeaderValue::from_str(host).map_err(|_| ("host", host.to_owned()))?);
     for (name, value) in headers {
         if is_one_of(name, &CONNECTION_HEADERS) {
-            return Err(wrong("header", name));
+            return Err(("header", name.to_owned()));
         }
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header", name))?;
-        let value = HeaderValue::from_str(value).map_err(|_| wrong("the value of header", name))?;
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ("header", name.to_owned()))?;
+        let value = HeaderValue::from_str(value).map_err(|_| ("the value of header", name.to_owned()))?;
         request.headers_mut().append(parsed, value);
     }
     Ok(request)
@@ -190,58 +237,12 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
     list.iter().any(|item| name.eq_ignore_ascii_case(item))
 }
 
-/// Connects to the first address that answers, and sends.
-pub(crate) async fn send(
-    url: &CanonicalUrl,
-    addresses: &[std::net::IpAddr],
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, HttpError> {
-    let mut refused = String::from("there is none");
-    for address in addresses {
-        let connect = TcpStream::connect(SocketAddr::new(*address, url.port()));
-        match tokio::time::timeout(Duration::from_millis(CONNECT_TIMEOUT_MS), connect).await {
-            Ok(Ok(stream)) => {
-                return match url.scheme() {
-                    Scheme::Http => exchange(stream, request).await,
-                    Scheme::Https => exchange(handshake(url, stream).await?, request).await,
-                };
-            }
-            Ok(Err(error)) => refused = format!("{address}: {error}"),
-            Err(_) => refused = format!("{address}: no connection after {CONNECT_TIMEOUT_MS} ms"),
-        }
-    }
-    Err(HttpError::Connect(refused))
-}
-
-async fn handshake(
-    url: &CanonicalUrl,
-    stream: TcpStream,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, HttpError> {
-    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
-    let config = CONFIG.get_or_init(|| {
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-    });
-    let name = match url.host() {
-        HostOrIp::Ip(ip) => ServerName::IpAddress(ip.get().into()),
-        HostOrIp::Host(host) => ServerName::try_from(host.as_str().to_owned())
-            .map_err(|error| HttpError::Request(format!("{host}: {error}")))?,
-    };
-    Ok(TlsConnector::from(config.clone()).connect(name, stream).await?)
-}
-
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // The connection ends by itself when response and sender are gone; its error shows in the response.
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
-}
-
+/// Takes the body as it comes, and no more of it than is wanted.
 async fn collect(response: Response<Incoming>, bytes_max: u64) -> Result<HttpResponse, HttpError> {
     let (head, mut body) = response.into_parts();
+    if body.size_hint().lower() > bytes_max {
+        return Err(HttpError::TooLong(bytes_max));
+    }
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {

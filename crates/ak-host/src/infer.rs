@@ -1,349 +1,426 @@
-//! Chat completions over the OpenAI wire format, streamed or whole.
+//! Asking models: the kernel's request in the server's format, the answer as a chat completion, streamed or whole.
 
-use ak_json::{Array, Limits, Object, Text, Value, object};
-use ak_kernel::{Code, Completion, Step, Verdict};
-use ak_policy::CanonicalUrl;
-use http_body_util::BodyExt;
-use hyper::{Response, body::Incoming};
-
-use crate::{
-    driver::Asker,
-    http::{self, HttpError},
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-/// Bytes of text that count as one token where the provider reports no usage.
-pub const BYTES_PER_TOKEN: u64 = 4;
+use ak_json::{Limits, Object, Text, Value, object};
+use ak_kernel::{Code, Completion, Failure, Step, Verdict};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1::SendRequest,
+    header::RETRY_AFTER,
+};
 
-/// Where models are asked. The operator's own setting: the policy's `[net]` does not apply to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
-    url: CanonicalUrl,
-    key: Option<Text>,
-}
+use crate::{
+    answer::{Answer, count},
+    anthropic,
+    driver::Asker,
+    http::{self, HttpError},
+    net::Net,
+    redact::Filter,
+    responses,
+    routes::{Format, Route},
+    sse::Events,
+};
 
-impl Endpoint {
-    /// From `AK_INFER_URL` and `AK_INFER_KEY`, or `OPENAI_BASE_URL` and `OPENAI_API_KEY`; `None` where no URL is set.
-    ///
-    /// # Errors
-    /// Says which variable is wrong, and why.
-    pub(crate) fn from_env() -> Result<Option<Endpoint>, String> {
-        let pair = |url: &'static str, key: &str| {
-            std::env::var(url).ok().map(|value| (url, value, std::env::var(key).ok()))
-        };
-        let Some((variable, url, key)) =
-            pair("AK_INFER_URL", "AK_INFER_KEY").or_else(|| pair("OPENAI_BASE_URL", "OPENAI_API_KEY"))
-        else {
-            return Ok(None);
-        };
-        Endpoint::new(&url, key.as_deref()).map(Some).map_err(|error| format!("{variable}: {error}"))
-    }
-
-    /// The endpoint beneath a base URL such as `http://127.0.0.1:8080/v1`.
-    ///
-    /// # Errors
-    /// When it is not an absolute HTTP URL.
-    pub(crate) fn new(base: &str, key: Option<&str>) -> Result<Endpoint, ak_policy::TargetError> {
-        let base = base.trim_end_matches('/');
-        let url = match base.ends_with("/chat/completions") {
-            true => CanonicalUrl::parse(base)?,
-            false => CanonicalUrl::parse(&format!("{base}/chat/completions"))?,
-        };
-        Ok(Endpoint { url, key: key.map(Text::from) })
-    }
-}
-
-/// Asks the model.
-pub(crate) async fn perform(
-    endpoint: Option<&Endpoint>,
-    request: Value,
-    stream: bool,
-    bytes_max: u64,
-    asker: &Asker,
-) -> Completion {
-    let Some(endpoint) = endpoint else {
-        return Completion::failed(
-            Code::NotConfigured,
-            "no model endpoint is configured: set AK_INFER_URL (or OPENAI_BASE_URL) to the base URL of an \
-             OpenAI-compatible server, such as http://127.0.0.1:8080/v1, and AK_INFER_KEY (or OPENAI_API_KEY) to its key",
-        );
-    };
-    let mut answer = Answer::default();
-    let ended = match ask(endpoint, &request, stream, bytes_max).await {
-        Ok(response) if stream => answer.read_stream(response, bytes_max, asker).await,
-        Ok(response) => answer.read_whole(response, bytes_max).await,
-        Err(error) => Err(error),
-    };
-    let prompt_tokens = count(request.get("messages").map_or(0, Value::json_len));
-    match ended {
-        Ok(()) => answer.completion(prompt_tokens),
-        Err(error) => match error.completion(endpoint.url.as_str()) {
-            Completion::Failed { code, message, context, .. } => {
-                let spent = answer.spent(prompt_tokens);
-                Completion::Failed { code, message, context, spent }
-            }
-            other => other,
-        },
-    }
-}
-
-async fn ask(
-    endpoint: &Endpoint,
-    request: &Value,
-    stream: bool,
-    bytes_max: u64,
-) -> Result<Response<Incoming>, HttpError> {
-    let mut request = request.as_object().cloned().unwrap_or_default();
-    if stream {
-        request.insert("stream", true);
-        request.insert("stream_options", object! { "include_usage": true });
-    }
-    let body = Value::from(request).to_json();
-    let mut headers = vec![(Text::from("content-type"), Text::from("application/json"))];
-    if let Some(key) = &endpoint.key {
-        headers.push((Text::from("authorization"), Text::from(format!("Bearer {}", &**key))));
-    }
-    let addresses = http::resolve(&endpoint.url).await?;
-    let request = http::request("POST", &endpoint.url, &headers, Some(body.as_bytes()))?;
-    let response = http::send(&endpoint.url, &addresses, request).await?;
-    if response.status().is_success() {
-        return Ok(response);
-    }
-    let status = response.status();
-    let mut text = Vec::new();
-    read(response, bytes_max.min(ERROR_BYTES_MAX), |data| {
-        text.extend_from_slice(data);
-        Ok(())
-    })
-    .await?;
-    Err(HttpError::Connect(format!("the server answered {status}: {}", String::from_utf8_lossy(&text))))
-}
-
+/// How often a request is sent again that surely did not run.
+pub const INFER_RETRIES_MAX: u32 = 2;
+/// Longest wait before a request is sent again, in milliseconds. A server that wants more is told of.
+pub const RETRY_WAIT_MS_MAX: u64 = 2_000;
+/// First wait before a request is sent again, in milliseconds; it doubles.
+const RETRY_WAIT_MS: u64 = 100;
+/// How long a stream may say nothing, in milliseconds.
+pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
 /// Longest error text of a server that is passed on, in bytes.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
-async fn read(
-    response: Response<Incoming>,
-    bytes_max: u64,
-    mut take: impl FnMut(&[u8]) -> Result<(), HttpError>,
-) -> Result<(), HttpError> {
-    let mut body = response.into_body();
-    let mut total = 0u64;
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            total = total.saturating_add(data.len() as u64);
-            if total > bytes_max {
-                return Err(HttpError::TooLong(bytes_max));
+/// One request as the gate has permitted it.
+pub(crate) struct InferJob {
+    pub(crate) request: Value,
+    pub(crate) stream: bool,
+    pub(crate) response_bytes_max: u64,
+}
+
+/// What the call rests on.
+pub(crate) struct Around<'a> {
+    pub(crate) net: &'a Net,
+    pub(crate) filter: &'a Filter,
+    pub(crate) asker: &'a Asker,
+}
+
+/// Why there is no answer.
+enum Ended {
+    Http(HttpError),
+    /// The server answered, and it was no answer.
+    Refused(Failure),
+}
+
+impl<E: Into<HttpError>> From<E> for Ended {
+    fn from(error: E) -> Ended {
+        Ended::Http(error.into())
+    }
+}
+
+/// How far a call came: what it may have cost depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// Nothing was sent that could have run.
+    Nothing,
+    /// It was sent, and nobody knows what became of it.
+    Sent,
+    /// An answer began.
+    Answer,
+}
+
+/// Asks the model on a route.
+pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'_>) -> Completion {
+    let prompt_tokens = count(job.request.json_len());
+    let worst = worst_case(&job.request, prompt_tokens);
+    let mut call =
+        Call { route, job, around, answer: Answer::default(), reached: Reached::Nothing, whole: None };
+    let whole = Duration::from_millis(route.timeout_ms);
+    let ended = match tokio::time::timeout(whole, call.run()).await {
+        Ok(ended) => ended,
+        Err(_) => Err(HttpError::Timeout(route.timeout_ms).into()),
+    };
+    let spent = match call.reached {
+        Reached::Nothing => 0,
+        Reached::Sent => worst,
+        Reached::Answer => call.answer.tokens(prompt_tokens),
+    };
+    match ended {
+        Ok(()) => {
+            let usage = call.answer.usage(prompt_tokens);
+            let response = match call.whole {
+                Some(Value::Object(mut whole)) => {
+                    whole.insert("usage", usage);
+                    whole.into()
+                }
+                Some(other) => other,
+                None => call.answer.into_completion(prompt_tokens),
+            };
+            Completion::Inferred { response, tokens: spent }
+        }
+        Err(Ended::Http(error)) => {
+            let message = format!("{}: {error}", route.url);
+            failed(Failure::new(error.code(), message), route, spent)
+        }
+        Err(Ended::Refused(failure)) => failed(failure, route, spent),
+    }
+}
+
+fn failed(failure: Failure, route: &Route, spent: u64) -> Completion {
+    let failure = failure.with("circuit", route.circuit.state().as_str());
+    Completion::Failed { code: failure.code, message: failure.message, context: failure.context, spent }
+}
+
+/// The prompt and all that the server was allowed to answer.
+fn worst_case(request: &Value, prompt_tokens: u64) -> u64 {
+    let number = |name| request.get(name).and_then(Value::as_u64);
+    let most = number("max_completion_tokens").or_else(|| number("max_tokens")).unwrap_or(0);
+    prompt_tokens.saturating_add(most.saturating_mul(number("n").unwrap_or(1).max(1)))
+}
+
+struct Call<'c> {
+    route: &'c Arc<Route>,
+    job: InferJob,
+    around: &'c Around<'c>,
+    answer: Answer,
+    whole: Option<Value>,
+    reached: Reached,
+}
+
+impl Call<'_> {
+    async fn run(&mut self) -> Result<(), Ended> {
+        let body = outgoing(self.route, &self.job)
+            .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))?;
+        let mut tries = 0;
+        loop {
+            let leave = self
+                .route
+                .circuit
+                .admit(Instant::now())
+                .map_err(|left| Ended::Refused(open(self.route, left)))?;
+            let sent = self.send(&body).await;
+            let again = match &sent {
+                Ok((response, _)) => {
+                    leave.tell(!response.status().is_server_error(), Instant::now());
+                    // A request that was turned away did not run.
+                    (response.status() == StatusCode::TOO_MANY_REQUESTS).then(|| wait(response))
+                }
+                Err(HttpError::Connect(_)) => {
+                    leave.tell(false, Instant::now());
+                    Some(None)
+                }
+                Err(_) => {
+                    leave.tell(false, Instant::now());
+                    None
+                }
+            };
+            let pause = again.map(|asked| asked.unwrap_or(RETRY_WAIT_MS << tries.min(8)));
+            if let Some(pause) =
+                pause.filter(|pause| tries < INFER_RETRIES_MAX && *pause <= RETRY_WAIT_MS_MAX)
+            {
+                tries += 1;
+                self.reached = Reached::Nothing;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                continue;
             }
-            take(&data)?;
+            let (response, sender) = sent?;
+            if !response.status().is_success() {
+                self.reached = Reached::Nothing;
+                return Err(Ended::Refused(self.refusal(response).await));
+            }
+            self.reached = Reached::Answer;
+            match self.job.stream {
+                true => self.read_stream(response).await?,
+                false => self.read_whole(response).await?,
+            }
+            self.route.leave(sender);
+            return Ok(());
         }
     }
-    Ok(())
-}
 
-fn count(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(BYTES_PER_TOKEN)
-}
+    /// Sends over a connection that is there, else over a new one. What a closed connection did not take is sent again.
+    async fn send(
+        &mut self,
+        body: &[u8],
+    ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), HttpError> {
+        let mut request = self.request(body)?;
+        while let Some(mut sender) = self.route.reuse() {
+            self.reached = Reached::Sent;
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, sender)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        self.reached = Reached::Nothing;
+        let addresses = self.around.net.resolve(&self.route.url).await?;
+        let mut sender = self.around.net.connect(&self.route.url, &addresses).await?;
+        self.reached = Reached::Sent;
+        Ok((sender.send_request(request).await?, sender))
+    }
 
-/// What has come of an answer so far.
-#[derive(Default)]
-struct Answer {
-    whole: Option<Value>,
-    head: Object,
-    choices: Vec<Choice>,
-    usage: Option<Value>,
-    counted_tokens: u64,
-    reached: bool,
-}
+    fn request(&self, body: &[u8]) -> Result<Request<Full<Bytes>>, HttpError> {
+        let key = self.route.key.as_ref().map(|key| key.expose());
+        let bearer = key.map(|key| zeroize::Zeroizing::new(format!("Bearer {key}")));
+        let mut headers = vec![("content-type", "application/json")];
+        match (self.route.format, key, &bearer) {
+            (Format::Anthropic, key, _) => {
+                headers.push(("anthropic-version", anthropic::VERSION));
+                headers.extend(key.map(|key| ("x-api-key", key)));
+            }
+            (Format::Chat | Format::Responses, _, Some(bearer)) => headers.push(("authorization", bearer)),
+            (Format::Chat | Format::Responses, _, None) => {}
+        }
+        http::build("POST", &self.route.url, headers.into_iter(), body)
+            .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")))
+    }
 
-#[derive(Default)]
-struct Choice {
-    content: String,
-    tool_calls: Vec<Object>,
-    finish_reason: Value,
-}
-
-impl Answer {
-    async fn read_whole(&mut self, response: Response<Incoming>, bytes_max: u64) -> Result<(), HttpError> {
-        self.reached = true;
+    /// What a server says when it does not answer.
+    async fn refusal(&self, response: Response<Incoming>) -> Failure {
+        let (status, wait) = (response.status(), wait(&response));
         let mut text = Vec::new();
-        read(response, bytes_max, |data| {
-            text.extend_from_slice(data);
-            Ok(())
-        })
-        .await?;
-        let value = Value::parse(&text, &Limits::default())
-            .map_err(|error| HttpError::Connect(format!("the answer is not JSON: {error}")))?;
-        self.counted_tokens = count(value.get("choices").map_or(0, Value::json_len));
-        self.usage = value.get("usage").cloned();
+        // The status says enough where the text is too long or breaks off.
+        let mut body = Taken::of(response, ERROR_BYTES_MAX);
+        while let Ok(Some(data)) = body.next().await {
+            text.extend_from_slice(&data);
+        }
+        let message =
+            format!("{}: the server answered {status}: {}", self.route.url, String::from_utf8_lossy(&text));
+        let code = if status == StatusCode::TOO_MANY_REQUESTS { Code::RateLimit } else { Code::Io };
+        let failure = Failure::new(code, message).with("status", u64::from(status.as_u16()));
+        wait.map_or(failure.clone(), |wait| failure.with("retry_after_ms", wait))
+    }
+
+    async fn read_whole(&mut self, response: Response<Incoming>) -> Result<(), Ended> {
+        let mut text = Vec::new();
+        // Until it is understood, what came counts by its length.
+        let mut body = Taken::of(response, self.job.response_bytes_max);
+        while let Some(data) = body.next().await? {
+            text.extend_from_slice(&data);
+            self.answer.counted = count(text.len());
+        }
+        let no_answer =
+            |reason: String| HttpError::Answer(format!("the answer is not what was asked for: {reason}"));
+        let value = Value::parse(&text, &Limits::default()).map_err(|error| no_answer(error.to_string()))?;
+        let value = match self.route.format {
+            Format::Chat => value,
+            Format::Responses => responses::answer(&value).map_err(no_answer)?,
+            Format::Anthropic => anthropic::answer(&value),
+        };
+        if value.as_object().is_none() {
+            return Err(no_answer("it is no object".into()).into());
+        }
+        self.answer = Answer::whole(&value);
         self.whole = Some(value);
         Ok(())
     }
 
     /// Reads server-sent events: a chunk reaches the caller only after the kernel has seen what it costs.
-    async fn read_stream(
-        &mut self,
-        response: Response<Incoming>,
-        bytes_max: u64,
-        asker: &Asker,
-    ) -> Result<(), HttpError> {
-        self.reached = true;
-        let mut line: Vec<u8> = Vec::new();
-        let mut done = false;
-        read(response, bytes_max, |data| {
-            for &byte in data {
-                if byte != b'\n' {
-                    line.push(byte);
-                    continue;
-                }
-                let text = String::from_utf8_lossy(&line).trim().to_owned();
-                line.clear();
-                match text.strip_prefix("data:").map(str::trim) {
-                    None => {}
-                    Some("[DONE]") => done = true,
-                    Some(_) if done => {}
-                    Some(event) => self.event(event, asker)?,
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        if done { Ok(()) } else { Err(HttpError::Connect(String::from("the stream broke off"))) }
-    }
-
-    fn event(&mut self, event: &str, asker: &Asker) -> Result<(), HttpError> {
-        let value = Value::parse(event.as_bytes(), &Limits::default())
-            .map_err(|error| HttpError::Connect(format!("a chunk is not JSON: {error}")))?;
-        if let Some(usage) = value.get("usage").filter(|usage| !usage.is_null()) {
-            self.usage = Some(usage.clone());
-        }
-        let tokens = self.take_choices(&value);
-        self.counted_tokens = self.counted_tokens.saturating_add(tokens);
-        match asker.ask(Step::Chunk { data: Text::from(event), tokens }) {
-            Verdict::Continue if asker.deliver(event) => Ok(()),
-            Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => {
-                Err(HttpError::Aborted)
-            }
-        }
-    }
-
-    /// Adds a chunk's deltas to what is there and counts them.
-    fn take_choices(&mut self, chunk: &Value) -> u64 {
-        for name in ["id", "model", "created"] {
-            if let Some(value) = chunk.get(name) {
-                self.head.insert(name, value.clone());
-            }
-        }
-        let mut tokens = 0;
-        for item in chunk.get("choices").and_then(Value::as_array).map(Array::iter).into_iter().flatten() {
-            let index = item
-                .get("index")
-                .and_then(Value::as_u64)
-                .and_then(|index| usize::try_from(index).ok())
-                .unwrap_or(0);
-            if index > CHOICES_MAX {
-                continue;
-            }
-            if self.choices.len() <= index {
-                self.choices.resize_with(index + 1, Choice::default);
-            }
-            let Some(choice) = self.choices.get_mut(index) else { continue };
-            if let Some(reason) = item.get("finish_reason").filter(|reason| !reason.is_null()) {
-                choice.finish_reason = reason.clone();
-            }
-            let Some(delta) = item.get("delta") else { continue };
-            if let Some(text) = delta.get("content").and_then(Value::as_str) {
-                choice.content.push_str(text);
-                tokens += count(text.len());
-            }
-            for call in
-                delta.get("tool_calls").and_then(Value::as_array).map(Array::iter).into_iter().flatten()
-            {
-                tokens += count(call.json_len());
-                choice.take_tool_call(call);
-            }
-        }
-        tokens
-    }
-
-    fn reported_tokens(&self) -> Option<u64> {
-        self.usage.as_ref()?.get("total_tokens")?.as_u64()
-    }
-
-    /// Tokens to charge: the provider's own count, else ours.
-    fn spent(&self, prompt_tokens: u64) -> u64 {
-        let counted = prompt_tokens.saturating_add(self.counted_tokens);
-        if self.reached { self.reported_tokens().unwrap_or(counted) } else { 0 }
-    }
-
-    fn completion(self, prompt_tokens: u64) -> Completion {
-        let tokens = self.spent(prompt_tokens);
-        let response = match self.whole {
-            Some(whole) => whole,
-            None => {
-                let usage = self.usage.clone().unwrap_or_else(|| {
-                    object! {
-                        "prompt_tokens": prompt_tokens,
-                        "completion_tokens": self.counted_tokens,
-                        "total_tokens": prompt_tokens.saturating_add(self.counted_tokens),
+    async fn read_stream(&mut self, response: Response<Incoming>) -> Result<(), Ended> {
+        let mut stream = Stream::of(self.route.format);
+        let mut events = Events::default();
+        let (answer, Around { filter, asker, .. }) = (&mut self.answer, self.around);
+        let mut body = Taken::of(response, self.job.response_bytes_max);
+        while let Some(data) = body.next().await? {
+            let mut found = Vec::new();
+            events.feed(&data, |event| found.push(event));
+            let (mut chunks, mut broken) = (Vec::new(), Ok(()));
+            for event in found {
+                match stream.chunk(&event.data) {
+                    Ok(chunk) => chunks.extend(chunk.map(|chunk| answer.take(&chunk, filter))),
+                    Err(error) => {
+                        broken = Err(error);
+                        break;
                     }
-                });
-                let mut response = self.head;
-                response.insert("object", "chat.completion");
-                let choices = self.choices.into_iter().enumerate();
-                response.insert(
-                    "choices",
-                    choices.map(|(index, choice)| choice.into_value(index)).collect::<Vec<_>>(),
-                );
-                response.insert("usage", usage);
-                response.into()
+                }
             }
-        };
-        Completion::Inferred { response, tokens }
+            // What came before the fault was said, and counts.
+            deliver(chunks, asker)?;
+            broken?;
+        }
+        let rest = answer.rest(filter);
+        deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker)?;
+        match stream.is_done() || answer.is_ended() {
+            true => Ok(()),
+            false => Err(HttpError::Answer("the stream broke off".into()).into()),
+        }
     }
 }
 
-/// Most choices and tool calls of one answer.
-const CHOICES_MAX: usize = 128;
+/// Has the kernel see what came, and hands it over if it may go on.
+fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker) -> Result<(), HttpError> {
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    let tokens = chunks.iter().fold(0, |sum, (_, tokens)| tokens.saturating_add(sum));
+    let texts: Vec<String> = chunks.iter().map(|(chunk, _)| chunk.to_json()).collect();
+    match asker.ask(Step::Chunk { data: Text::from(texts.join("\n")), tokens }) {
+        Verdict::Continue if texts.iter().all(|text| asker.deliver(text)) => Ok(()),
+        Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => {
+            Err(HttpError::Aborted)
+        }
+    }
+}
 
-impl Choice {
-    /// A tool call arrives in pieces: its name first, then its arguments bit by bit.
-    fn take_tool_call(&mut self, piece: &Value) {
-        let index = piece
-            .get("index")
-            .and_then(Value::as_u64)
-            .and_then(|index| usize::try_from(index).ok())
-            .unwrap_or(0);
-        if index > CHOICES_MAX {
-            return;
+/// How long a server wants one to wait, in milliseconds, where it says so.
+fn wait(response: &Response<Incoming>) -> Option<u64> {
+    let header = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    header("retry-after-ms")
+        .or_else(|| header(RETRY_AFTER.as_str()).map(|seconds| seconds.saturating_mul(1_000)))
+}
+
+fn open(route: &Route, left: Duration) -> Failure {
+    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let message = format!("{}: not asked for another {left} ms: it failed too often", route.url);
+    Failure::new(Code::Io, message).with("retry_after_ms", left)
+}
+
+/// The request in the route's format.
+fn outgoing(route: &Route, job: &InferJob) -> Result<Vec<u8>, String> {
+    let mut chat = job.request.as_object().cloned().unwrap_or_default();
+    if let Some(name) = &route.name {
+        chat.insert("model", name.clone());
+    }
+    let mut request: Object = match route.format {
+        Format::Chat => chat,
+        Format::Responses => responses::request(&chat)?,
+        Format::Anthropic => anthropic::request(&chat)?,
+    };
+    if job.stream {
+        request.insert("stream", true);
+        if route.format == Format::Chat {
+            request.insert("stream_options", object! { "include_usage": true });
         }
-        if self.tool_calls.len() <= index {
-            self.tool_calls.resize_with(index + 1, Object::new);
+    }
+    Ok(Value::from(request).to_json().into_bytes())
+}
+
+/// A stream's events in the route's format.
+enum Stream {
+    Chat { done: bool },
+    Responses(responses::Stream),
+    Anthropic(anthropic::Stream),
+}
+
+impl Stream {
+    fn of(format: Format) -> Stream {
+        match format {
+            Format::Chat => Stream::Chat { done: false },
+            Format::Responses => Stream::Responses(responses::Stream::default()),
+            Format::Anthropic => Stream::Anthropic(anthropic::Stream::default()),
         }
-        let Some(call) = self.tool_calls.get_mut(index) else { return };
-        for name in ["id", "type"] {
-            if let Some(value) = piece.get(name) {
-                call.insert(name, value.clone());
-            }
-        }
-        let mut function = call.get("function").and_then(Value::as_object).cloned().unwrap_or_default();
-        for name in ["name", "arguments"] {
-            if let Some(text) =
-                piece.get("function").and_then(|function| function.get(name)).and_then(Value::as_str)
-            {
-                let before = function.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-                function.insert(name, before + text);
-            }
-        }
-        call.insert("function", function);
     }
 
-    fn into_value(self, index: usize) -> Value {
-        let mut message = Object::new();
-        message.insert("role", "assistant");
-        message.insert("content", self.content);
-        if !self.tool_calls.is_empty() {
-            message.insert("tool_calls", self.tool_calls.into_iter().map(Value::from).collect::<Vec<_>>());
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Chat { done } => *done,
+            Self::Responses(stream) => stream.done,
+            Self::Anthropic(stream) => stream.done,
         }
-        object! { "index": index as u64, "message": Value::from(message), "finish_reason": self.finish_reason }
+    }
+
+    /// The chunk that an event's data makes, if it makes one.
+    fn chunk(&mut self, data: &str) -> Result<Option<Value>, HttpError> {
+        if self.is_done() {
+            return Ok(None);
+        }
+        if data.trim() == "[DONE]" {
+            if let Self::Chat { done } = self {
+                *done = true;
+            }
+            return Ok(None);
+        }
+        let event = Value::parse(data.as_bytes(), &Limits::default())
+            .map_err(|error| HttpError::Answer(format!("a chunk is not JSON: {error}")))?;
+        let failed = |reason: String| HttpError::Answer(format!("the server broke off: {reason}"));
+        match self {
+            Self::Responses(stream) => stream.event(&event).map_err(failed),
+            Self::Anthropic(stream) => stream.event(&event).map_err(failed),
+            Self::Chat { .. } => match event.get("error").filter(|error| !error.is_null()) {
+                Some(error) => {
+                    let message = error.get("message").and_then(Value::as_str).unwrap_or("no reason given");
+                    Err(failed(message.to_owned()))
+                }
+                None => Ok(Some(event)),
+            },
+        }
+    }
+}
+
+/// A body, taken piece by piece, and no more of it than is wanted.
+struct Taken {
+    body: Incoming,
+    total: u64,
+    bytes_max: u64,
+}
+
+impl Taken {
+    fn of(response: Response<Incoming>, bytes_max: u64) -> Taken {
+        Taken { body: response.into_body(), total: 0, bytes_max }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let idle = Duration::from_millis(STREAM_IDLE_MS_MAX);
+        loop {
+            let Ok(frame) = tokio::time::timeout(idle, self.body.frame()).await else {
+                return Err(HttpError::Timeout(STREAM_IDLE_MS_MAX));
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            let Ok(data) = frame?.into_data() else { continue };
+            self.total = self.total.saturating_add(data.len() as u64);
+            return match self.total > self.bytes_max {
+                true => Err(HttpError::TooLong(self.bytes_max)),
+                false => Ok(Some(data)),
+            };
+        }
     }
 }

@@ -24,14 +24,23 @@
 //! | `vault` | the keys of bodies, and snapshots: what an erasure destroys |
 //! | `recover` | from a state directory back to a kernel |
 //! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
-//! | `files` | file effects, beneath the granted root |
-//! | `http`, `infer` | HTTP and model calls |
+//! | `config` | the operator's own settings |
+//! | `files`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
+//! | `http`, `net` | HTTP calls, to permitted addresses |
+//! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
+//! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
+//! | `secrets`, `redact` | secrets, put where they belong and cut from what comes back |
 //! | `server`, `client`, `wire` | the daemon's socket, both ends |
 
+mod answer;
+mod anthropic;
 mod attest;
+mod beneath;
+mod circuit;
 mod client;
 mod clock;
 mod commit;
+mod config;
 mod connection;
 mod disk;
 mod driver;
@@ -41,22 +50,37 @@ mod http;
 mod infer;
 mod keyring;
 mod log;
+mod net;
+mod protected;
 mod recover;
+mod redact;
+mod responses;
+mod roots;
+mod routes;
 mod secret;
+mod secrets;
 mod server;
+mod sse;
 mod vault;
 mod wire;
 
+pub use answer::BYTES_PER_TOKEN;
 pub use attest::CHECKPOINT_KEY;
+pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
+pub use config::CONFIG_BYTES_MAX;
 pub use connection::{Connection, Options, policy_request};
 pub use disk::FileDisk;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use files::LIST_ENTRIES_MAX;
-pub use http::{CONNECT_TIMEOUT_MS, REDIRECTS_MAX};
-pub use infer::BYTES_PER_TOKEN;
+pub use http::REDIRECTS_MAX;
+pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_IDLE_MS_MAX};
 pub use keyring::KEYS_FILE;
 pub use log::MEMORY_LOG_BYTES_MAX;
+pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS, HEAD_BYTES_MAX, HEADERS_MAX};
 pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
+pub use redact::{HELD_BYTES_MAX, REDACTED};
+pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
+pub use secrets::SECRET_BYTES_MIN;
 pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, GUEST, Server, owner_token};
 
 pub use {ak_json, ak_kernel};

@@ -103,3 +103,252 @@ fn headers_of_the_connection_are_the_host_s() {
     }
     assert_eq!(hits.load(Ordering::SeqCst), 0);
 }
+
+/// A server that sends these bytes, as they stand, and then goes on as `then` says.
+fn raw(answer: Vec<u8>, then: impl Fn(&mut std::net::TcpStream) + Send + Sync + 'static) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = [0; 4096];
+            // The client may hang up at any time: that is what is tested.
+            let _ = stream.read(&mut request).and_then(|_| stream.write_all(&answer));
+            then(&mut stream);
+        }
+    });
+    port
+}
+
+/// What a server may do to a client that trusts it: each is given up, in bounded time and memory.
+#[test]
+fn bombs_and_nonsense_are_given_up() {
+    use std::io::Write;
+    let endless = |piece: &'static [u8]| {
+        move |stream: &mut std::net::TcpStream| while stream.write_all(piece).is_ok() {}
+    };
+    let head = |rest: &str| format!("HTTP/1.1 200 OK\r\n{rest}").into_bytes();
+    let silent = |_: &mut std::net::TcpStream| {};
+    let rows = [
+        ("endless headers", raw(head(""), endless(b"x-a: b\r\n")), Code::Io),
+        ("one endless header", raw(head("x: "), endless(b"aaaaaaaaaaaaaaaa")), Code::Io),
+        ("an endless status line", raw(b"HTTP/1.1 200 ".to_vec(), endless(b"O")), Code::Io),
+        ("too many headers", raw(head(&"a: b\r\n".repeat(1000)), silent), Code::Io),
+        ("an endless body", raw(head("\r\n"), endless(b"aaaaaaaaaaaaaaaa")), Code::BufferOverflow),
+        (
+            "endless chunks",
+            raw(head("transfer-encoding: chunked\r\n\r\n"), endless(b"4\r\naaaa\r\n")),
+            Code::BufferOverflow,
+        ),
+        (
+            "a chunk of 2^64",
+            raw(head("transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n"), silent),
+            Code::Io,
+        ),
+        (
+            "a long body announced",
+            raw(head("content-length: 9999999999\r\n\r\n"), silent),
+            Code::BufferOverflow,
+        ),
+        ("a body cut short", raw(head("content-length: 100\r\n\r\nabc"), silent), Code::Io),
+        ("two lengths", raw(head("content-length: 3\r\ncontent-length: 4\r\n\r\nabc"), silent), Code::Io),
+        ("no http", raw(b"SSH-2.0-OpenSSH_9.0\r\n".to_vec(), silent), Code::Io),
+        ("nothing", raw(Vec::new(), silent), Code::Io),
+        ("endless early answers", raw(Vec::new(), endless(b"HTTP/1.1 103 Early\r\n\r\n")), Code::Deadline),
+        (
+            "bytes one by one",
+            raw(head("\r\n"), |stream| {
+                while stream.write_all(b"a").is_ok() {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+            }),
+            Code::Deadline,
+        ),
+    ];
+    let kernel = embedded(&granting(&rows.each_ref().map(|(_, port, _)| *port)));
+    for (what, port, expected) in rows {
+        assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{port}/")))), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_body_of_unknown_length_is_taken_to_its_end() {
+    use std::io::Write;
+    let (close, chunked) = (
+        b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+    );
+    let ports = [
+        raw(close, |stream| drop(stream.write_all(b"some").and_then(|()| stream.write_all(b"thing")))),
+        raw(chunked, |stream| {
+            drop(
+                stream
+                    .write_all(b"4\r\nsome\r\n")
+                    .and_then(|()| stream.write_all(b"5\r\nthing\r\n0\r\n\r\n")),
+            )
+        }),
+    ];
+    let kernel = embedded(&granting(&ports));
+    for port in ports {
+        let Ok(Reply::Http(response)) = kernel.call(get(&format!("http://127.0.0.1:{port}/"))) else {
+            panic!()
+        };
+        assert_eq!(&*response.body, b"something");
+    }
+}
+
+/// Whatever a server takes for a credential stays where it was given.
+#[test]
+fn only_harmless_headers_cross_origins() {
+    let tell = |request: &str| ok(&request.to_lowercase().replace("\r\n", "|"));
+    let (other, _) = web(tell);
+    let (port, _) = web(move |request| match request.starts_with("POST /away") {
+        true => redirect(&format!("http://127.0.0.1:{other}/")),
+        false => tell(request),
+    });
+    let policy = granting(&[port, other])
+        .replace("GET http", "POST http")
+        .replace("allow = [", "allow = [\"GET http://127.0.0.1:*/**\", ");
+    let kernel = embedded(&policy);
+    let secret = [
+        "authorization",
+        "cookie",
+        "x-api-key",
+        "private-token",
+        "x-auth-token",
+        "x-amz-security-token",
+        "dpop",
+        "x-csrf-token",
+        "referer",
+    ];
+    let mut request = get(&format!("http://127.0.0.1:{port}/away"));
+    if let ak_host::ak_kernel::Request::Http(http) = &mut request {
+        http.method = "POST".into();
+        http.body = Some(std::sync::Arc::from(&b"body"[..]));
+        http.headers = secret
+            .iter()
+            .chain(&["accept", "user-agent", "content-type"])
+            .map(|name| ((*name).into(), "marked".into()))
+            .collect();
+    }
+    let Ok(Reply::Http(response)) = kernel.call(request) else { panic!() };
+    let seen = String::from_utf8_lossy(&response.body);
+    assert!(
+        seen.starts_with("get / ")
+            && seen.contains("|accept: marked|")
+            && seen.contains("|user-agent: marked|"),
+        "{seen}"
+    );
+    for name in secret.iter().chain(&["content-type", "content-length"]) {
+        assert!(!seen.contains(&format!("|{name}:")), "{name} went along: {seen}");
+    }
+}
+
+fn with_config(text: &str, scratch: &support::Scratch) -> ak_host::Connection {
+    let config = scratch.join("host.toml");
+    std::fs::write(&config, text).unwrap();
+    let options = ak_host::Options { host_config: Some(config), ..ak_host::Options::default() };
+    ak_host::Connection::open(&options).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// A proxy that takes CONNECT, writes down where to, and passes everything on.
+fn proxy() -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = asked.clone();
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            let mut head = String::new();
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap() > 0 {}
+            let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            told.lock().unwrap().push(target.clone());
+            let Ok(mut server) = std::net::TcpStream::connect(&target) else { continue };
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let _ = std::io::copy(&mut server, &mut client);
+        }
+    });
+    (port, asked)
+}
+
+/// The proxy is told the address that was checked, so that it looks nothing up itself.
+#[test]
+fn a_proxy_is_the_operator_s_and_gets_the_checked_address() {
+    let scratch = support::Scratch::new("proxy");
+    let (server, hits) = web(|_| ok("through"));
+    let (through, asked) = proxy();
+    let (names, _) = support::dns::dns(|_, _| vec!["127.0.0.1".parse().unwrap()]);
+    let kernel = with_config(
+        &format!("[http]\nproxy = \"http://127.0.0.1:{through}\"\n[dns]\nservers = [\"{names}\"]"),
+        &scratch,
+    );
+    support::load(
+        &kernel,
+        &format!(
+            "[http]\nallow = [\"GET http://inside.test:{server}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{server}\"]"
+        ),
+    );
+    let Ok(Reply::Http(response)) = kernel.call(get(&format!("http://inside.test:{server}/"))) else {
+        panic!()
+    };
+    assert_eq!(&*response.body, b"through");
+    assert_eq!(*asked.lock().unwrap(), [format!("127.0.0.1:{server}")]);
+    // What is closed stays closed: the proxy is not even asked.
+    support::load(&kernel, &format!("[http]\nallow = [\"GET http://inside.test:{server}/**\"]"));
+    assert_eq!(code(kernel.call(get(&format!("http://inside.test:{server}/")))), Code::PolicyDeny);
+    assert_eq!((asked.lock().unwrap().len(), hits.load(Ordering::SeqCst)), (1, 1));
+}
+
+/// A server over TLS with a certificate of this name, made by the test.
+fn tls(name: &str) -> (u16, String) {
+    use std::io::{Read, Write};
+    let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key.into())
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut tls = rustls::Stream::new(&mut connection, &mut stream);
+            // A client that does not trust the certificate hangs up.
+            let _ = tls.read(&mut [0; 4096]).and_then(|_| tls.write_all(ok("private").as_bytes()));
+            connection.send_close_notify();
+            let _ = connection.write_tls(&mut stream);
+        }
+    });
+    (port, certified.cert.pem())
+}
+
+#[test]
+fn a_server_over_tls_is_who_it_says_or_is_not_asked() {
+    let scratch = support::Scratch::new("tls");
+    let (port, pem) = tls("inside.test");
+    let (names, _) = support::dns::dns(|_, _| vec!["127.0.0.1".parse().unwrap()]);
+    std::fs::write(scratch.join("ca.pem"), pem).unwrap();
+    let dns = format!("[dns]\nservers = [\"{names}\"]\n");
+    let policy = format!("[http]\nallow = [\"GET https://**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]");
+    let trusting = with_config(&format!("{dns}[http]\nca = [\"ca.pem\"]"), &scratch);
+    support::load(&trusting, &policy);
+    let Ok(Reply::Http(response)) = trusting.call(get(&format!("https://inside.test:{port}/"))) else {
+        panic!()
+    };
+    assert_eq!(&*response.body, b"private");
+    assert_eq!(code(trusting.call(get(&format!("https://other.test:{port}/")))), Code::Io, "another name");
+    assert_eq!(code(trusting.call(get(&format!("https://127.0.0.1:{port}/")))), Code::Io, "no name");
+    let wary = with_config(&dns, &scratch);
+    support::load(&wary, &policy);
+    assert_eq!(
+        code(wary.call(get(&format!("https://inside.test:{port}/")))),
+        Code::Io,
+        "nobody vouches for it"
+    );
+}

@@ -109,6 +109,11 @@ impl Kernel {
         prompt.fold(completion, u64::saturating_add)
     }
 
+    /// The directories beneath which the policy in force grants files to anybody.
+    pub fn granted_roots(&self) -> Vec<Text> {
+        self.policy.granted_roots().into_iter().map(Text::from).collect()
+    }
+
     /// Acts on a permit: answers at once, or lets an effect out.
     pub(crate) fn exercise(
         &mut self,

@@ -14,7 +14,7 @@ use crate::language::{self, Loader, PolicyError};
 use crate::limit::{Charge, Limit, LimitError};
 use crate::model::{Model, lineage};
 use crate::query::Query;
-use crate::rule::Rule;
+use crate::rule::{Effect, Rule};
 use crate::settings::Settings;
 use crate::target::Target;
 
@@ -130,6 +130,12 @@ impl Policy {
     /// Whether a WASM module that an agent runs may make this host call.
     pub fn wasm_hostcall_allowed(&self, agent: &str, hostcall: &str) -> bool {
         self.settings_of(agent).all(|settings| settings.wasm_hostcalls.allows(hostcall))
+    }
+
+    /// The directories beneath which files are granted to anybody, each once: the roots of permits and of asks.
+    pub fn granted_roots(&self) -> alloc::collections::BTreeSet<&str> {
+        let granting = self.rules().iter().filter(|rule| rule.effect != Effect::Forbid);
+        granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
     }
 
     /// Whether agents are told why they were denied (`denial_detail = "full"`).

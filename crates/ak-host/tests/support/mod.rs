@@ -1,6 +1,8 @@
 //! A directory of the test's own, an embedded kernel, and a web server on loopback.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod dns;
+
 use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},

@@ -1,0 +1,342 @@
+//! Anthropic messages (<https://docs.anthropic.com/en/api/messages>, version 2023-06-01) as chat completions.
+
+use ak_json::{Array, Limits, Object, Value, object};
+
+/// The version of the format, which every request names.
+pub(crate) const VERSION: &str = "2023-06-01";
+
+/// Members that say how to serve a request, not what to answer: they have no counterpart and are left out.
+const HINTS: [&str; 12] = [
+    "frequency_penalty",
+    "logit_bias",
+    "metadata",
+    "presence_penalty",
+    "prompt_cache_key",
+    "reasoning_effort",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "store",
+    "verbosity",
+    "stream_options",
+];
+
+/// A chat-completions request in this format.
+///
+/// # Errors
+/// Names the member that has no counterpart.
+pub(crate) fn request(chat: &Object) -> Result<Object, String> {
+    let mut out = Object::new();
+    for (name, value) in chat.iter().filter(|(_, value)| !value.is_null()) {
+        match &**name {
+            "model" | "temperature" | "top_p" | "stream" => drop(out.insert(&**name, value.clone())),
+            "max_tokens" | "max_completion_tokens" => drop(out.insert("max_tokens", value.clone())),
+            "messages" => messages(value, &mut out)?,
+            "stop" => {
+                let stop =
+                    if value.as_array().is_some() { value.clone() } else { ak_json::array![value.clone()] };
+                out.insert("stop_sequences", stop);
+            }
+            "tools" => drop(out.insert("tools", items(value).map(tool).collect::<Result<Vec<_>, _>>()?)),
+            "tool_choice" => choice(&mut out, tool_choice(value)?),
+            "parallel_tool_calls" if value.as_bool() == Some(true) => {}
+            "parallel_tool_calls" => {
+                let mut members = Object::new();
+                members.insert("disable_parallel_tool_use", true);
+                choice(&mut out, members);
+            }
+            "user" => drop(out.insert("metadata", object! { "user_id": value.clone() })),
+            "n" if value.as_u64() == Some(1) => {}
+            "logprobs" if value.as_bool() == Some(false) => {}
+            "response_format" if value.get("type").and_then(Value::as_str) == Some("text") => {}
+            hint if HINTS.contains(&hint) => {}
+            other => {
+                return Err(format!("`{other}` has no counterpart in the format of this model's server"));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// What is said of choosing tools comes in two members there and in one here.
+fn choice(out: &mut Object, members: Object) {
+    let mut choice = out.get("tool_choice").and_then(Value::as_object).cloned().unwrap_or_default();
+    members.iter().for_each(|(name, value)| drop(choice.insert(&**name, value.clone())));
+    if !choice.contains_key("type") {
+        choice.insert("type", "auto");
+    }
+    out.insert("tool_choice", choice);
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().map(Array::iter).into_iter().flatten()
+}
+
+fn messages(list: &Value, out: &mut Object) -> Result<(), String> {
+    let mut system: Vec<Value> = Vec::new();
+    let mut turns: Vec<(&str, Vec<Value>)> = Vec::new();
+    for message in items(list) {
+        let content = message.get("content").unwrap_or(&Value::Null);
+        let (role, blocks) = match message.get("role").and_then(Value::as_str).unwrap_or_default() {
+            "system" | "developer" => {
+                system.extend(blocks(content)?);
+                continue;
+            }
+            "user" => ("user", blocks(content)?),
+            "assistant" => {
+                let mut said = blocks(content)?;
+                for call in message.get("tool_calls").into_iter().flat_map(items) {
+                    said.push(tool_use(call)?);
+                }
+                ("assistant", said)
+            }
+            "tool" => {
+                let id = message.get("tool_call_id").cloned().unwrap_or_default();
+                let result =
+                    object! { "type": "tool_result", "tool_use_id": id, "content": blocks(content)? };
+                ("user", vec![result])
+            }
+            other => {
+                return Err(format!(
+                    "a message of role {other:?} has no counterpart in the format of this model's server"
+                ));
+            }
+        };
+        // Roles take turns: what the same one says twice is one turn.
+        match turns.last_mut() {
+            Some((last, said)) if *last == role => said.extend(blocks),
+            _ => turns.push((role, blocks)),
+        }
+    }
+    if !system.is_empty() {
+        out.insert("system", system);
+    }
+    let turns = turns.into_iter().map(|(role, said)| object! { "role": role, "content": said });
+    out.insert("messages", turns.collect::<Vec<Value>>());
+    Ok(())
+}
+
+fn blocks(content: &Value) -> Result<Vec<Value>, String> {
+    match content {
+        Value::String(text) if text.is_empty() => Ok(Vec::new()),
+        Value::String(text) => Ok(vec![object! { "type": "text", "text": text.clone() }]),
+        Value::Array(parts) => parts.iter().map(block).collect(),
+        Value::Null => Ok(Vec::new()),
+        _ => Err("a message's content is neither text nor a list of parts".into()),
+    }
+}
+
+fn block(part: &Value) -> Result<Value, String> {
+    match part.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(object! { "type": "text", "text": part.get("text").cloned().unwrap_or_default() }),
+        Some("image_url") => {
+            let url = part
+                .get("image_url")
+                .and_then(|image| image.get("url"))
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let source = match url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) {
+                Some((kind, data)) => object! { "type": "base64", "media_type": kind, "data": data },
+                None => object! { "type": "url", "url": url },
+            };
+            Ok(object! { "type": "image", "source": source })
+        }
+        other => Err(format!(
+            "a part of type {:?} has no counterpart in the format of this model's server",
+            other.unwrap_or("")
+        )),
+    }
+}
+
+fn tool_use(call: &Value) -> Result<Value, String> {
+    let function = call.get("function").unwrap_or(&Value::Null);
+    let arguments = function.get("arguments").and_then(Value::as_str).unwrap_or_default();
+    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+    let input = Value::parse(arguments.as_bytes(), &Limits::default())
+        .map_err(|error| format!("the arguments of a tool call are not JSON: {error}"))?;
+    let id = call.get("id").cloned().unwrap_or_default();
+    Ok(
+        object! { "type": "tool_use", "id": id, "name": function.get("name").cloned().unwrap_or_default(), "input": input },
+    )
+}
+
+fn tool(tool: &Value) -> Result<Value, String> {
+    let function = tool
+        .get("function")
+        .ok_or("a tool that is no function has no counterpart in the format of this model's server")?;
+    let mut out = Object::new();
+    out.insert("name", function.get("name").cloned().unwrap_or_default());
+    if let Some(description) = function.get("description") {
+        out.insert("description", description.clone());
+    }
+    let none = || object! { "type": "object" };
+    out.insert("input_schema", function.get("parameters").cloned().unwrap_or_else(none));
+    Ok(out.into())
+}
+
+fn tool_choice(value: &Value) -> Result<Object, String> {
+    let named = value.get("function").and_then(|function| function.get("name")).and_then(Value::as_str);
+    let mut out = Object::new();
+    match (value.as_str(), named) {
+        (Some("auto"), _) => drop(out.insert("type", "auto")),
+        (Some("none"), _) => drop(out.insert("type", "none")),
+        (Some("required"), _) => drop(out.insert("type", "any")),
+        (_, Some(name)) => {
+            out.insert("type", "tool");
+            out.insert("name", name);
+        }
+        _ => return Err("this `tool_choice` has no counterpart in the format of this model's server".into()),
+    }
+    Ok(out)
+}
+
+fn finish_reason(stop: Option<&str>) -> Value {
+    match stop {
+        None => Value::Null,
+        Some("max_tokens" | "model_context_window_exceeded") => "length".into(),
+        Some("tool_use") => "tool_calls".into(),
+        Some("refusal") => "content_filter".into(),
+        Some(_) => "stop".into(),
+    }
+}
+
+/// The tokens of the prompt, cached ones too: all are paid for.
+fn prompt_tokens(usage: &Value) -> Option<u64> {
+    let part = |name| usage.get(name).and_then(Value::as_u64);
+    let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
+    Some(cached.into_iter().filter_map(part).fold(part("input_tokens")?, u64::saturating_add))
+}
+
+fn usage(prompt: u64, completion: u64) -> Value {
+    object! {
+        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt.saturating_add(completion),
+    }
+}
+
+/// A whole answer as a chat completion.
+pub(crate) fn answer(message: &Value) -> Value {
+    let (mut text, mut calls) = (String::new(), Vec::new());
+    for block in message.get("content").into_iter().flat_map(items) {
+        match block.get("type").and_then(Value::as_str) {
+            Some("text") => text.push_str(block.get("text").and_then(Value::as_str).unwrap_or_default()),
+            Some("tool_use") => {
+                let arguments = block.get("input").map_or_else(|| "{}".into(), Value::to_json);
+                let function = object! { "name": block.get("name").cloned().unwrap_or_default(), "arguments": arguments };
+                let id = block.get("id").cloned().unwrap_or_default();
+                calls.push(object! { "id": id, "type": "function", "function": function });
+            }
+            // What it thought is not what it said.
+            _ => {}
+        }
+    }
+    let mut said = Object::new();
+    said.insert("role", "assistant");
+    said.insert("content", text);
+    if !calls.is_empty() {
+        said.insert("tool_calls", calls);
+    }
+    let reason = finish_reason(message.get("stop_reason").and_then(Value::as_str));
+    let choice = object! { "index": 0u64, "message": Value::from(said), "finish_reason": reason };
+    let mut out = Object::new();
+    for name in ["id", "model"] {
+        out.insert(name, message.get(name).cloned().unwrap_or_default());
+    }
+    out.insert("object", "chat.completion");
+    out.insert("choices", vec![choice]);
+    if let Some(told) = message.get("usage")
+        && let (Some(prompt), Some(completion)) =
+            (prompt_tokens(told), told.get("output_tokens").and_then(Value::as_u64))
+    {
+        out.insert("usage", usage(prompt, completion));
+    }
+    out.into()
+}
+
+/// A stream's events as chunks of a chat completion.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    head: Object,
+    prompt: Option<u64>,
+    completion: u64,
+    /// Blocks that are tool calls, in order: their place among the blocks.
+    calls: Vec<u64>,
+    pub(crate) done: bool,
+}
+
+impl Stream {
+    /// # Errors
+    /// What the server says went wrong.
+    pub(crate) fn event(&mut self, event: &Value) -> Result<Option<Value>, String> {
+        let block = event.get("index").and_then(Value::as_u64).unwrap_or_default();
+        match event.get("type").and_then(Value::as_str).unwrap_or_default() {
+            "message_start" => {
+                let message = event.get("message").unwrap_or(&Value::Null);
+                for name in ["id", "model"] {
+                    self.head.insert(name, message.get(name).cloned().unwrap_or_default());
+                }
+                self.head.insert("object", "chat.completion.chunk");
+                self.take_usage(message.get("usage"));
+                Ok(Some(self.chunk(object! { "role": "assistant", "content": "" }, Value::Null)))
+            }
+            "content_block_start" => {
+                let started = event.get("content_block").unwrap_or(&Value::Null);
+                match started.get("type").and_then(Value::as_str) {
+                    Some("tool_use") => {
+                        let function = object! { "name": started.get("name").cloned().unwrap_or_default(), "arguments": "" };
+                        let call = object! {
+                            "index": self.calls.len() as u64, "id": started.get("id").cloned().unwrap_or_default(),
+                            "type": "function", "function": function,
+                        };
+                        self.calls.push(block);
+                        Ok(Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null)))
+                    }
+                    _ => Ok(None),
+                }
+            }
+            "content_block_delta" => {
+                let delta = event.get("delta").unwrap_or(&Value::Null);
+                if let Some(text) = delta.get("text") {
+                    return Ok(Some(self.chunk(object! { "content": text.clone() }, Value::Null)));
+                }
+                let call = self.calls.iter().position(|at| *at == block);
+                Ok(delta.get("partial_json").zip(call).map(|(json, call)| {
+                    let call =
+                        object! { "index": call as u64, "function": object! { "arguments": json.clone() } };
+                    self.chunk(object! { "tool_calls": vec![call] }, Value::Null)
+                }))
+            }
+            "message_delta" => {
+                self.take_usage(event.get("usage"));
+                let stop =
+                    event.get("delta").and_then(|delta| delta.get("stop_reason")).and_then(Value::as_str);
+                let mut chunk = self.chunk(object! {}, finish_reason(stop));
+                if let (Value::Object(chunk), Some(prompt)) = (&mut chunk, self.prompt) {
+                    chunk.insert("usage", usage(prompt, self.completion));
+                }
+                Ok(Some(chunk))
+            }
+            "message_stop" => {
+                self.done = true;
+                Ok(None)
+            }
+            "error" => {
+                let message =
+                    event.get("error").and_then(|error| error.get("message")).and_then(Value::as_str);
+                Err(message.unwrap_or("no reason given").to_owned())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn take_usage(&mut self, usage: Option<&Value>) {
+        let Some(usage) = usage else { return };
+        self.prompt = prompt_tokens(usage).or(self.prompt);
+        self.completion = usage.get("output_tokens").and_then(Value::as_u64).unwrap_or(self.completion);
+    }
+
+    fn chunk(&self, delta: Value, reason: Value) -> Value {
+        let mut chunk = self.head.clone();
+        chunk.insert("choices", vec![object! { "index": 0u64, "delta": delta, "finish_reason": reason }]);
+        chunk.into()
+    }
+}

@@ -1,0 +1,134 @@
+//! A server that keeps failing is left alone for a while.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Failures in a row that open a circuit.
+pub const CIRCUIT_FAILURES_MAX: u32 = 5;
+/// How long an open circuit refuses before one request tries again, in milliseconds.
+pub const CIRCUIT_OPEN_MS: u64 = 10_000;
+
+/// Whether a server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CircuitState {
+    /// It is.
+    Closed,
+    /// It failed too often: it is not, for a while.
+    Open,
+    /// One request tries whether it answers again.
+    Trying,
+}
+
+impl CircuitState {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Trying => "trying",
+        }
+    }
+}
+
+/// The circuit of one route.
+#[derive(Debug, Default)]
+pub(crate) struct Circuit(Mutex<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    failures: u32,
+    /// When it opened last.
+    opened: Option<Instant>,
+    trying: bool,
+}
+
+/// Leave to ask once. Dropped without a word, as when the call is given up, it changes nothing.
+#[derive(Debug)]
+pub(crate) struct Try<'c> {
+    circuit: &'c Circuit,
+    told: bool,
+}
+
+impl Circuit {
+    /// Leave to ask once, or how long to wait for it.
+    pub(crate) fn admit(&self, now: Instant) -> Result<Try<'_>, Duration> {
+        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = count.opened {
+            let open = Duration::from_millis(CIRCUIT_OPEN_MS);
+            match open.checked_sub(now.saturating_duration_since(opened)) {
+                Some(left) if !left.is_zero() => return Err(left),
+                _ if count.trying => return Err(open),
+                _ => count.trying = true,
+            }
+        }
+        Ok(Try { circuit: self, told: false })
+    }
+
+    pub(crate) fn state(&self) -> CircuitState {
+        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (count.opened, count.trying) {
+            (None, _) => CircuitState::Closed,
+            (Some(_), false) => CircuitState::Open,
+            (Some(_), true) => CircuitState::Trying,
+        }
+    }
+
+    fn tell(&self, good: bool, now: Instant) {
+        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        count.trying = false;
+        if good {
+            *count = Count::default();
+            return;
+        }
+        count.failures = count.failures.saturating_add(1);
+        if count.failures >= CIRCUIT_FAILURES_MAX {
+            count.opened = Some(now);
+        }
+    }
+}
+
+impl Try<'_> {
+    /// The server answered, whatever it said, or it did not.
+    pub(crate) fn tell(mut self, good: bool, now: Instant) {
+        self.told = true;
+        self.circuit.tell(good, now);
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).trying = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circuit_opens_and_closes_again() {
+        let (circuit, start) = (Circuit::default(), Instant::now());
+        let later = |ms| start + Duration::from_millis(ms);
+        for _ in 0..CIRCUIT_FAILURES_MAX {
+            assert_eq!(circuit.state(), CircuitState::Closed);
+            circuit.admit(start).unwrap().tell(false, start);
+        }
+        assert_eq!(circuit.state(), CircuitState::Open);
+        assert_eq!(circuit.admit(later(1)).unwrap_err(), Duration::from_millis(CIRCUIT_OPEN_MS - 1));
+        // One tries, and no other meanwhile.
+        let first = circuit.admit(later(CIRCUIT_OPEN_MS)).unwrap();
+        assert_eq!(circuit.state(), CircuitState::Trying);
+        assert!(circuit.admit(later(CIRCUIT_OPEN_MS)).is_err());
+        first.tell(false, later(CIRCUIT_OPEN_MS));
+        assert!(circuit.admit(later(CIRCUIT_OPEN_MS + 1)).is_err(), "open again, for as long");
+        // One that is given up says nothing, and the next tries.
+        drop(circuit.admit(later(2 * CIRCUIT_OPEN_MS)).unwrap());
+        circuit.admit(later(2 * CIRCUIT_OPEN_MS)).unwrap().tell(true, later(2 * CIRCUIT_OPEN_MS));
+        assert_eq!(circuit.state(), CircuitState::Closed);
+        circuit.admit(start).unwrap().tell(false, start);
+        assert_eq!(circuit.state(), CircuitState::Closed, "one failure is not too many");
+    }
+}

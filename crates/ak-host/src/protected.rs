@@ -1,0 +1,144 @@
+//! What no agent may touch: state, keys, policies, the operator's settings.
+//!
+//! By device and inode, so that no other name leads to it; and by path, so that what takes its place is as far away.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    sync::RwLock,
+};
+
+use rustix::{
+    fs::{Mode, OFlags, Stat, fstat, lstat, openat, stat},
+    io::Errno,
+};
+
+/// Device and inode.
+type Node = (u64, u64);
+
+/// Files and directories that no agent may touch. It can grow while it is in use, and never shrinks.
+#[derive(Debug, Default)]
+pub(crate) struct Protected {
+    entries: RwLock<Vec<Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    /// What stood there when it was protected: it stays protected wherever it goes.
+    nodes: Vec<Node>,
+}
+
+/// What is protected at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Fence {
+    nodes: Vec<Node>,
+    /// Directory and name of each place.
+    places: Vec<(Node, OsString)>,
+}
+
+impl Protected {
+    /// Protects these paths, and everything beneath those that are directories.
+    ///
+    /// # Errors
+    /// When one that is there cannot be looked at.
+    pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Protected> {
+        let protected = Protected::default();
+        paths.into_iter().try_for_each(|path| protected.add(&path))?;
+        Ok(protected)
+    }
+
+    /// Protects one more, whether it is there or not.
+    ///
+    /// # Errors
+    /// When it is there and cannot be looked at.
+    pub(crate) fn add(&self, path: &Path) -> io::Result<()> {
+        let path = std::path::absolute(path)?;
+        let nodes: Vec<Node> = nodes_at(&path)?.collect();
+        let died = |_| io::Error::other("a thread died while it held the protected files");
+        let mut entries = self.entries.write().map_err(died)?;
+        match entries.iter_mut().find(|entry| entry.path == path) {
+            Some(entry) => entry.nodes.extend(nodes),
+            None => entries.push(Entry { path, nodes }),
+        }
+        Ok(())
+    }
+
+    /// What is protected now.
+    ///
+    /// # Errors
+    /// When a protected path cannot be looked at: then nobody knows what it is.
+    pub(crate) fn fence(&self) -> io::Result<Fence> {
+        let died = |_| io::Error::other("a thread died while it held the protected files");
+        let mut fence = Fence::default();
+        for entry in self.entries.read().map_err(died)?.iter() {
+            fence.nodes.extend(&entry.nodes);
+            fence.nodes.extend(nodes_at(&entry.path)?);
+            if let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.file_name())
+                && let Some(parent) = node_at(stat(parent))?
+            {
+                fence.places.push((parent, name.to_owned()));
+            }
+        }
+        Ok(fence)
+    }
+}
+
+/// What a path leads to, and the link that it may be itself.
+fn nodes_at(path: &Path) -> io::Result<impl Iterator<Item = Node> + use<>> {
+    Ok(node_at(stat(path))?.into_iter().chain(node_at(lstat(path))?))
+}
+
+fn node_at(found: Result<Stat, Errno>) -> io::Result<Option<Node>> {
+    match found {
+        Ok(stat) => Ok(Some(node(&stat))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn node(stat: &Stat) -> Node {
+    (stat.st_dev, stat.st_ino)
+}
+
+impl Fence {
+    pub(crate) fn covers(&self, stat: &Stat) -> bool {
+        self.nodes.contains(&node(stat))
+    }
+
+    /// Whether a name in this directory is a protected place, taken or free.
+    pub(crate) fn covers_name(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+        let here = node(&fstat(directory)?);
+        let name = OsStr::from_bytes(name.as_bytes());
+        Ok(self.places.iter().any(|(parent, own)| *parent == here && own == name))
+    }
+
+    /// Whether the directory is protected or lies beneath one that is.
+    pub(crate) fn covers_directory(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        if self.nodes.is_empty() {
+            return Ok(false);
+        }
+        let mut here = fstat(directory)?;
+        if self.covers(&here) {
+            return Ok(true);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut current = openat(directory, "..", flags, Mode::empty())?;
+        loop {
+            let parent = fstat(&current)?;
+            if node(&parent) == node(&here) {
+                return Ok(false);
+            }
+            if self.covers(&parent) {
+                return Ok(true);
+            }
+            here = parent;
+            current = openat(current.as_fd(), "..", flags, Mode::empty())?;
+        }
+    }
+}

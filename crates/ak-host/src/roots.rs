@@ -1,0 +1,75 @@
+//! The roots that a policy grants, resolved when it is loaded.
+//!
+//! A root may be reached through links: the operator wrote it. What it led to then is what it stands for as long as the
+//! policy is in force; a link that appears in it later leads nowhere.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+/// Each granted root and what it stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Roots {
+    resolved: Mutex<BTreeMap<String, String>>,
+}
+
+impl Roots {
+    /// Resolves the roots of a policy that comes into force. One that cannot be resolved is refused when it is used.
+    pub(crate) fn adopt(&self, roots: impl IntoIterator<Item = impl AsRef<str>>) {
+        let resolved = roots.into_iter().filter_map(|root| {
+            let root = root.as_ref();
+            Some((root.to_owned(), resolve(Path::new(root)).ok()?))
+        });
+        let resolved = resolved.collect();
+        if let Ok(mut held) = self.resolved.lock() {
+            *held = resolved;
+        }
+    }
+
+    /// What a root stands for.
+    ///
+    /// # Errors
+    /// When it cannot be resolved.
+    pub(crate) fn find(&self, root: &str) -> io::Result<String> {
+        let mut held =
+            self.resolved.lock().map_err(|_| io::Error::other("a thread died while it held the roots"))?;
+        if let Some(found) = held.get(root) {
+            return Ok(found.clone());
+        }
+        let found = resolve(Path::new(root))?;
+        held.insert(root.to_owned(), found.clone());
+        Ok(found)
+    }
+}
+
+/// A path without links, as far as it is there; the rest as it is written.
+fn resolve(path: &Path) -> io::Result<String> {
+    let mut missing: Vec<OsString> = Vec::new();
+    let mut there = path.to_path_buf();
+    let mut found: PathBuf = loop {
+        match there.canonicalize() {
+            Ok(found) => break found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A link that leads nowhere is there, and nobody knows what it will lead to.
+                if there.symlink_metadata().is_ok() {
+                    return Err(error);
+                }
+                let (Some(parent), Some(name)) = (there.parent(), there.file_name()) else {
+                    return Err(error);
+                };
+                missing.push(name.to_owned());
+                there = parent.to_path_buf();
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    found.extend(missing.into_iter().rev());
+    found
+        .into_os_string()
+        .into_string()
+        .map_err(|_| io::Error::other("the root leads to a name that is no text"))
+}

@@ -1,0 +1,226 @@
+//! Which model is asked where, in which format, with which key.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ak_json::{Text, Value, object};
+use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
+use http_body_util::Full;
+use hyper::{body::Bytes, client::conn::http1::SendRequest};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    circuit::Circuit,
+    config::{Source, Url},
+    secrets::{SecretValue, Secrets},
+};
+
+/// How long a model may take for its whole answer where the route does not say, in milliseconds.
+pub const INFER_TIMEOUT_MS: u64 = 600_000;
+/// Most connections to a model's server that are kept open while nobody uses them.
+pub const IDLE_CONNECTIONS_MAX: usize = 64;
+
+/// `[[model]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModelTable {
+    r#match: Patterns,
+    url: Url,
+    #[serde(default)]
+    format: Format,
+    key: Option<Source>,
+    name: Option<String>,
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a pattern or an array of patterns")]
+enum Patterns {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// OpenAI chat completions, which local servers speak too.
+    #[default]
+    #[serde(rename = "openai")]
+    Chat,
+    /// OpenAI responses.
+    #[serde(rename = "openai-responses")]
+    Responses,
+    /// Anthropic messages.
+    #[serde(rename = "anthropic")]
+    Anthropic,
+}
+
+impl Format {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Responses => "/responses",
+            Self::Anthropic => "/messages",
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "openai",
+            Self::Responses => "openai-responses",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
+/// Where some models are asked.
+#[derive(Debug)]
+pub(crate) struct Route {
+    label: String,
+    /// A policy that permits the models of this route.
+    models: Policy,
+    pub(crate) url: CanonicalUrl,
+    pub(crate) format: Format,
+    pub(crate) key: Option<SecretValue>,
+    /// What the server calls the model, where it is not what the agent calls it.
+    pub(crate) name: Option<Text>,
+    pub(crate) timeout_ms: u64,
+    pub(crate) circuit: Circuit,
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+impl Route {
+    fn new(label: String, patterns: &[String], base: &CanonicalUrl, format: Format) -> Result<Route, String> {
+        let models: Vec<Value> = patterns.iter().map(|pattern| Text::from(pattern.as_str()).into()).collect();
+        let profiles = Vec::<Value>::new();
+        let policy = object! { "profiles": profiles, "infer": object! { "models": models } };
+        let models =
+            Policy::parse(&policy.to_json(), None).map_err(|error| format!("match: {}", error.message))?;
+        let base = base.as_str().trim_end_matches('/');
+        let whole =
+            if base.ends_with(format.path()) { base.to_owned() } else { format!("{base}{}", format.path()) };
+        let url = CanonicalUrl::parse(&whole).map_err(|error| format!("url: {error}"))?;
+        Ok(Route {
+            label,
+            models,
+            url,
+            format,
+            key: None,
+            name: None,
+            timeout_ms: INFER_TIMEOUT_MS,
+            circuit: Circuit::default(),
+            idle: Mutex::default(),
+        })
+    }
+
+    fn serves(&self, model: &Target) -> bool {
+        self.models.decide(&Query::new("main", Action::Infer, model)).verdict == Verdict::Permit
+    }
+
+    /// A connection that another request has left.
+    pub(crate) fn reuse(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find(|sender| sender.is_ready())
+    }
+
+    /// Leaves a connection to the next request.
+    pub(crate) fn leave(&self, sender: SendRequest<Full<Bytes>>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_CONNECTIONS_MAX && !sender.is_closed() {
+            idle.push(sender);
+        }
+    }
+}
+
+/// The routes, in the order in which they are tried.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(Vec<Arc<Route>>);
+
+impl Routes {
+    /// # Errors
+    /// One sentence that names the table and holds no key.
+    pub(crate) fn new(
+        tables: Vec<ModelTable>,
+        secrets: &mut Secrets,
+        source: &mut impl FnMut(&Source) -> Result<Zeroizing<String>, String>,
+    ) -> Result<Routes, String> {
+        let mut routes = Vec::new();
+        for table in tables {
+            let patterns = match table.r#match {
+                Patterns::One(pattern) => vec![pattern],
+                Patterns::Many(patterns) => patterns,
+            };
+            let label = patterns.join(", ");
+            let within = |error: String| format!("[[model]] match = {label:?}: {error}");
+            let mut route =
+                Route::new(label.clone(), &patterns, &table.url.0, table.format).map_err(within)?;
+            if let Some(key) = &table.key {
+                let key = source(key).and_then(SecretValue::new).map_err(within)?;
+                secrets.add(format!("[key of {label}]"), key.clone());
+                route.key = Some(key);
+            }
+            route.name = table.name.map(Text::from);
+            route.timeout_ms = table.timeout_ms.unwrap_or(INFER_TIMEOUT_MS);
+            routes.push(Arc::new(route));
+        }
+        Ok(Routes(routes))
+    }
+
+    /// Adds a last route for every model, from `AK_INFER_URL` and `AK_INFER_KEY`, or `OPENAI_BASE_URL` and
+    /// `OPENAI_API_KEY`, where a URL is set.
+    ///
+    /// # Errors
+    /// Says which variable is wrong, and why.
+    pub(crate) fn add_from_env(&mut self, secrets: &mut Secrets) -> Result<(), String> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        for (variable, key) in [("AK_INFER_URL", "AK_INFER_KEY"), ("OPENAI_BASE_URL", "OPENAI_API_KEY")] {
+            let Some(url) = set(variable) else { continue };
+            let url = Url::try_from(url).map_err(|error| format!("{variable}: {error}"))?;
+            let mut route = Route::new(variable.into(), &["*".into()], &url.0, Format::Chat)
+                .map_err(|error| format!("{variable}: {error}"))?;
+            if let Some(value) = set(key) {
+                // Local servers take any key, and are given short ones: such a one is sent, and not looked for.
+                let value = Zeroizing::new(value);
+                match SecretValue::new(value.clone()) {
+                    Ok(value) => {
+                        secrets.add(format!("[{key}]"), value.clone());
+                        route.key = Some(value);
+                    }
+                    Err(error) if value.contains(char::is_control) => return Err(format!("{key}: {error}")),
+                    Err(_) => route.key = Some(SecretValue::short(value)),
+                }
+            }
+            self.0.push(Arc::new(route));
+            break;
+        }
+        Ok(())
+    }
+
+    /// The first route that serves the model.
+    pub(crate) fn find(&self, model: &str) -> Option<Arc<Route>> {
+        let target = Target::model(model).ok()?;
+        self.0.iter().find(|route| route.serves(&target)).cloned()
+    }
+
+    /// What to do so that a model is served.
+    pub(crate) fn why_not(&self, model: &str) -> String {
+        if !self.0.is_empty() {
+            return format!("no [[model]] of the host configuration serves {model}");
+        }
+        "no model endpoint is configured: set AK_INFER_URL (or OPENAI_BASE_URL) to the base URL of an OpenAI-compatible \
+         server, such as http://127.0.0.1:8080/v1, and AK_INFER_KEY (or OPENAI_API_KEY) to its key, or write a [[model]] \
+         into the host configuration"
+            .into()
+    }
+
+    /// Each route as the operator sees it: its patterns, where it leads, and how its server does.
+    pub(crate) fn to_value(&self) -> Value {
+        let row = |route: &Arc<Route>| {
+            object! {
+                "match": route.label.as_str(), "origin": route.url.origin(), "format": route.format.as_str(),
+                "circuit": route.circuit.state().as_str(),
+            }
+        };
+        Value::from(self.0.iter().map(row).collect::<Vec<Value>>())
+    }
+}

@@ -1,0 +1,95 @@
+//! Server-sent events (WHATWG HTML §9.2), read as they come.
+
+/// One event: its type, empty where it has none, and its data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) kind: String,
+    pub(crate) data: String,
+}
+
+/// Takes bytes and gives events. What is not ended by an empty line is no event.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    line: Vec<u8>,
+    /// Whether the last byte was a carriage return: a line feed behind it belongs to it.
+    returned: bool,
+    started: bool,
+    event: Event,
+    has_data: bool,
+}
+
+impl Events {
+    /// Takes more bytes; the events that end in them are handed over in order.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Event)) {
+        for &byte in bytes {
+            match byte {
+                b'\n' if self.returned => self.returned = false,
+                b'\n' | b'\r' => {
+                    self.returned = byte == b'\r';
+                    self.end_line(&mut take);
+                }
+                _ => {
+                    self.returned = false;
+                    self.line.push(byte);
+                }
+            }
+        }
+    }
+
+    fn end_line(&mut self, take: &mut impl FnMut(Event)) {
+        let line = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&line);
+        let line = if self.started { &*line } else { line.trim_start_matches('\u{feff}') };
+        self.started = true;
+        if line.is_empty() {
+            let event = std::mem::take(&mut self.event);
+            if std::mem::take(&mut self.has_data) {
+                take(event);
+            }
+            return;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => self.event.kind = value.to_owned(),
+            "data" => {
+                if self.has_data {
+                    self.event.data.push('\n');
+                }
+                self.event.data.push_str(value);
+                self.has_data = true;
+            }
+            // Comments, ids and times of retrying say nothing here.
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the bytes are cut, the same events come out.
+    #[test]
+    fn events_come_out_however_they_are_cut() {
+        let check = |text: &str, expected: &[(&str, &str)]| {
+            for size in 1..=text.len() {
+                let (mut events, mut found) = (Events::default(), Vec::new());
+                for piece in text.as_bytes().chunks(size) {
+                    events.feed(piece, |event| found.push((event.kind, event.data)));
+                }
+                let expected: Vec<_> =
+                    expected.iter().map(|(kind, data)| (kind.to_string(), data.to_string())).collect();
+                assert_eq!(found, expected, "{text:?} in pieces of {size}");
+            }
+        };
+        check("data: a\n\ndata: b\n\n", &[("", "a"), ("", "b")]);
+        check("data:a\r\n\r\ndata:  b\r\n\r\n", &[("", "a"), ("", " b")]);
+        check("data: a\r\rdata: b\r\r", &[("", "a"), ("", "b")]);
+        check("event: x\ndata: a\ndata: b\nid: 1\n\n: comment\n\ndata: c\n\n", &[("x", "a\nb"), ("", "c")]);
+        check("\u{feff}data: é\n\n", &[("", "é")]);
+        check("event: x\n\ndata: a\n", &[]);
+        check("data\n\n", &[("", "")]);
+        check(": keep-alive\n\n", &[]);
+    }
+}
