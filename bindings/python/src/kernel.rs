@@ -7,7 +7,6 @@ use ak_host::{
     Options,
     ak_json::{Value, object},
     ak_kernel::{Code, Failure, Operation, Request},
-    policy_request,
 };
 use pyo3::{prelude::*, types::PyDict};
 
@@ -21,7 +20,8 @@ use crate::{
 /// A session with a kernel: in this process, or behind a socket.
 ///
 /// `url` is `unix:///path` or `tcp://host:port`; without one the kernel lives in this process, in memory or,
-/// with `state_dir`, durably. What is absent comes from AK_URL, AK_STATE_DIR, AK_POLICY and AK_TOKEN_FILE.
+/// with `state_dir`, durably. `host_config` names the operator's file of models, secrets and network for such a kernel.
+/// What is absent comes from AK_URL, AK_STATE_DIR, AK_POLICY, AK_TOKEN_FILE and AK_HOST_CONFIG.
 /// `libak_path` and `debug` are accepted for scripts written for the earlier SDK, and change nothing.
 #[pyclass(frozen, subclass, weakref, module = "authority_nanos")]
 pub(crate) struct AuthorityKernel {
@@ -31,7 +31,7 @@ pub(crate) struct AuthorityKernel {
 #[pymethods]
 impl AuthorityKernel {
     #[new]
-    #[pyo3(signature = (url=None, *, state_dir=None, policy=None, token_file=None, ca=None, libak_path=None, debug=false))]
+    #[pyo3(signature = (url=None, *, state_dir=None, policy=None, token_file=None, ca=None, host_config=None, libak_path=None, debug=false))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
     fn new(
         py: Python<'_>,
@@ -40,11 +40,12 @@ impl AuthorityKernel {
         policy: Option<PathBuf>,
         token_file: Option<PathBuf>,
         ca: Option<PathBuf>,
+        host_config: Option<PathBuf>,
         libak_path: Option<PathBuf>,
         debug: bool,
     ) -> PyResult<AuthorityKernel> {
         let _ = (libak_path, debug);
-        let options = Options { url, state_dir, policy, token_file, ca };
+        let options = Options { url, state_dir, policy, token_file, ca, host_config };
         Ok(AuthorityKernel { session: Session::open(py, options.or_from_env())? })
     }
 
@@ -114,15 +115,14 @@ impl AuthorityKernel {
     /// Owner only.
     #[pyo3(signature = (path=None, *, text=None))]
     fn load_policy(&self, py: Python<'_>, path: Option<Path>, text: Option<Str>) -> PyResult<()> {
-        let request = match (path, text) {
-            (Some(path), None) => {
-                policy_request(std::path::Path::new(&*path.0)).map_err(|failure| raise(py, failure))?
+        match (path, text) {
+            (Some(path), None) => self.session.load_policy_file(py, std::path::Path::new(&*path.0)),
+            (None, Some(text)) => {
+                self.session.call(py, || Ok(Request::PolicyLoad { text: text.0, base_dir: None }))?;
+                Ok(())
             }
-            (None, Some(text)) => Request::PolicyLoad { text: text.0, base_dir: None },
-            (Some(_), Some(_)) | (None, None) => return Err(invalid(py, "give a policy's path or its text")),
-        };
-        self.session.call(py, || Ok(request))?;
-        Ok(())
+            (Some(_), Some(_)) | (None, None) => Err(invalid(py, "give a policy's path or its text")),
+        }
     }
 
     /// Sets a limit; None takes it away. An agent session lowers only its own; the owner sets any agent's.

@@ -68,6 +68,11 @@ impl Session {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Replaces the policy by the one in a file, which no agent reaches from then on.
+    pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<()> {
+        py.detach(|| self.connection()?.load_policy_file(path)).map_err(|failure| raise(py, failure))
+    }
+
     /// Makes a request and waits for its outcome, all of it with the interpreter released.
     pub(crate) fn outcome(
         &self,

@@ -18,7 +18,7 @@ FORMS = ["embedded", "socket"] if os.environ.get("AK_BIN") else ["embedded"]
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith(("AK_URL", "AK_POLICY", "AK_STATE_DIR", "AK_TOKEN_FILE", "AK_INFER_", "OPENAI_")):
+        if name.startswith(("AK_URL", "AK_POLICY", "AK_STATE_DIR", "AK_TOKEN_FILE", "AK_HOST_CONFIG", "AK_INFER_", "OPENAI_")):
             monkeypatch.delenv(name)
 
 

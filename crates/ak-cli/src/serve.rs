@@ -22,17 +22,29 @@ pub(crate) struct Serve {
     /// Where to keep the journal; in memory where absent.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The host configuration: models, secrets and network; from AK_HOST_CONFIG where absent.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failed> {
         let token = owner_token(&self.token_file).map_err(Failed::error)?;
         let token_file = Some(self.token_file);
-        let options =
-            Options { state_dir: self.state_dir, policy: self.policy, token_file, ..Options::default() };
+        let options = Options {
+            state_dir: self.state_dir,
+            policy: self.policy,
+            token_file,
+            host_config: self.config.or_else(config_from_env),
+            ..Options::default()
+        };
         let kernel = Connection::open(&options).map_err(Failed::error)?;
         let server = Server::bind(&kernel, &self.socket, &token).map_err(Failed::error)?;
         eprintln!("listening on unix:{}", self.socket.display());
         server.run().map_err(Failed::error)
     }
+}
+
+fn config_from_env() -> Option<PathBuf> {
+    std::env::var_os("AK_HOST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
 }

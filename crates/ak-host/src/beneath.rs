@@ -158,7 +158,7 @@ impl Mount {
 
 /// Whether a directory lies on procfs, where processes show what they hold.
 pub(crate) fn is_procfs(opened: BorrowedFd<'_>) -> Result<bool, FileError> {
-    Ok(i64::try_from(fstatfs(opened)?.f_type) == Ok(PROCFS))
+    Ok(fstatfs(opened)?.f_type == PROCFS)
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ class AuthorityKernel:
         policy: Optional[_Path] = None,
         token_file: Optional[_Path] = None,
         ca: Optional[_Path] = None,
+        host_config: Optional[_Path] = None,
         libak_path: Optional[_Path] = None,
         debug: bool = False,
     ) -> _Self: ...

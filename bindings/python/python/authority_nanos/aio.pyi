@@ -40,6 +40,7 @@ class AsyncAuthorityKernel:
         policy: Optional[_Path] = None,
         token_file: Optional[_Path] = None,
         ca: Optional[_Path] = None,
+        host_config: Optional[_Path] = None,
         libak_path: Optional[_Path] = None,
         debug: bool = False,
     ) -> None: ...

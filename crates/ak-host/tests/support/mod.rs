@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod dns;
+pub(crate) mod model;
 
 use std::{
     io::{BufRead, BufReader, Write},
