@@ -147,7 +147,7 @@ impl AuthorityKernel {
         max_tokens: Unsigned,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let chat = Chat::new(request, prompt, max_tokens)?;
-        let request = || Ok(Request::Inference { request: chat.0.value()?, stream: false });
+        let request = || Ok(Request::Inference { request: chat.0.value()?, stream: false, price: None });
         Ok(to_bytes(py, &self.session.ask(py, request)?))
     }
 
@@ -164,7 +164,7 @@ impl AuthorityKernel {
         let started = self.session.connection().and_then(|connection| {
             Ok(InferenceStream::start(
                 connection,
-                Request::Inference { request: chat.0.value()?, stream: true },
+                Request::Inference { request: chat.0.value()?, stream: true, price: None },
             ))
         });
         started.map_err(|failure| raise(py, failure))

@@ -79,7 +79,8 @@ impl Driver {
         let ledger = Ledger::new(kernel, log);
         // A new kernel's genesis is durable before anything else happens.
         ledger.commit();
-        let driver = Driver { shared: Arc::new(Shared { ledger, config, runtime: OnceLock::new(), snapshot_at }) };
+        let driver =
+            Driver { shared: Arc::new(Shared { ledger, config, runtime: OnceLock::new(), snapshot_at }) };
         driver.adopt_roots();
         driver
     }
@@ -98,7 +99,8 @@ impl Driver {
         asked: impl Into<Asked>,
         on_chunk: &mut dyn FnMut(&str) -> bool,
     ) -> Outcome {
-        let asked = asked.into();
+        let routes = &self.shared.config.routes;
+        let asked = asked.into().priced(|model| routes.find(model)?.price);
         let (sender, receiver) = channel();
         let admitted = self.shared.ledger.dispatch(session, &asked, sender);
         if let Err(failure) = admitted {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ak_json::{Text, Value, object};
+use ak_kernel::Price;
 use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
 use http_body_util::Full;
 use hyper::{body::Bytes, client::conn::http1::SendRequest};
@@ -31,6 +32,34 @@ pub(crate) struct ModelTable {
     key: Option<Source>,
     name: Option<String>,
     timeout_ms: Option<u64>,
+    price: Option<PriceTable>,
+}
+
+/// What a million tokens cost, in US dollars.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceTable {
+    input: Dollars,
+    output: Dollars,
+}
+
+/// An amount, in millionths of a US dollar.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+struct Dollars(u64);
+
+impl TryFrom<f64> for Dollars {
+    type Error = &'static str;
+
+    fn try_from(dollars: f64) -> Result<Dollars, &'static str> {
+        // Exact in a float: below 2^53 millionths.
+        const MOST: f64 = 1e9;
+        if !(0.0..=MOST).contains(&dollars) {
+            return Err("expected an amount of US dollars from 0 to a thousand million");
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+        Ok(Dollars((dollars * 1e6).round() as u64))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,6 +114,7 @@ pub(crate) struct Route {
     /// What the server calls the model, where it is not what the agent calls it.
     pub(crate) name: Option<Text>,
     pub(crate) timeout_ms: u64,
+    pub(crate) price: Option<Price>,
     pub(crate) circuit: Circuit,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
@@ -108,6 +138,7 @@ impl Route {
             key: None,
             name: None,
             timeout_ms: INFER_TIMEOUT_MS,
+            price: None,
             circuit: Circuit::default(),
             idle: Mutex::default(),
         })
@@ -161,6 +192,8 @@ impl Routes {
             }
             route.name = table.name.map(Text::from);
             route.timeout_ms = table.timeout_ms.unwrap_or(INFER_TIMEOUT_MS);
+            let price = |table: PriceTable| Price { input: table.input.0, output: table.output.0 };
+            route.price = table.price.map(price);
             routes.push(Arc::new(route));
         }
         Ok(Routes(routes))

@@ -42,16 +42,17 @@ fn request(model: &str, members: Value) -> Value {
 }
 
 fn ask(kernel: &Connection, request: Value) -> Outcome {
-    kernel.call(Request::Inference { request, stream: false })
+    kernel.call(Request::Inference { request, stream: false, price: None })
 }
 
 /// The chunks and the end of a stream.
 fn stream(kernel: &Connection, request: Value) -> (Vec<Value>, Outcome) {
     let mut chunks = Vec::new();
-    let outcome = kernel.call_streaming(Request::Inference { request, stream: true }, &mut |chunk| {
-        chunks.push(json(chunk));
-        true
-    });
+    let outcome =
+        kernel.call_streaming(Request::Inference { request, stream: true, price: None }, &mut |chunk| {
+            chunks.push(json(chunk));
+            true
+        });
     (chunks, outcome)
 }
 
@@ -266,7 +267,7 @@ fn a_caller_that_has_enough_stops_the_server() {
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
     let mut seen = 0;
     let outcome = kernel.call_streaming(
-        Request::Inference { request: request("m", object! {}), stream: true },
+        Request::Inference { request: request("m", object! {}), stream: true, price: None },
         &mut |_| {
             seen += 1;
             seen < 3
@@ -576,6 +577,51 @@ fn of_64_calls_a_budget_for_10_admits_exactly_10() {
         (10, 54, 10)
     );
     assert_eq!(tokens(&kernel).1, 0);
+}
+
+/// What a call costs is set aside with its tokens, and settled by what the provider says was used of which.
+#[test]
+fn a_price_is_set_aside_and_settled() {
+    let server = model(good);
+    let rows = [("gpt-4*", &server, "price = { input = 2.5, output = 10 }"), ("*", &server, "")];
+    let (kernel, _scratch) = kernel(&rows, ANY);
+    let cost = |kernel: &Connection| {
+        let status = value(kernel.call(Request::BudgetStatus { dimension: None }));
+        let part = |name| at(&status, &format!("cost_micro_usd.{name}")).as_u64().unwrap();
+        (part("used"), part("reserved"))
+    };
+    value(ask(&kernel, request("llama", object! {})));
+    assert_eq!(cost(&kernel), (0, 0), "without a price nothing is known of it");
+    value(ask(&kernel, request("gpt-4", object! {})));
+    assert_eq!(cost(&kernel), (48, 0), "7 of the prompt and 3 of the answer");
+    value(stream(&kernel, request("gpt-4", object! {})).1);
+    assert_eq!(cost(&kernel), (96, 0));
+    let dimension = ak_policy::budget::Dimension::CostMicroUsd;
+    kernel.call(Request::BudgetSet { dimension, limit: Some(1000), agent: None }).unwrap();
+    // The worst case of 100 tokens is 1000 and the prompt.
+    let refused = failure(ask(&kernel, request("gpt-4", object! { "max_tokens": 100u64 })));
+    assert_eq!(refused.code, Code::BudgetExceeded);
+    // Whoever asks does not set the price.
+    let free = Some(ak_host::ak_kernel::Price { input: 0, output: 0 });
+    let asked = request("gpt-4", object! { "max_tokens": 100u64 });
+    let refused = failure(kernel.call(Request::Inference { request: asked, stream: false, price: free }));
+    assert_eq!((refused.code, server.count()), (Code::BudgetExceeded, 3));
+}
+
+/// Of two limits on an agent the lower holds.
+#[test]
+fn the_tokens_of_a_request_are_clamped_for_each_agent() {
+    let server = model(good);
+    let policy = "[infer]\nmodels = [\"*\"]\nmax_tokens = 100\n[agent.\"worker\"]\ninfer.models = [\"*\"]\ninfer.max_tokens = 7";
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], policy);
+    let clamped = |session: &Connection| {
+        value(ask(session, request("m", object! { "max_tokens": 5000u64 })));
+        at(&server.last().body, "max_tokens").as_u64().unwrap()
+    };
+    assert_eq!(
+        (clamped(&kernel.agent("worker").unwrap()), clamped(&kernel.agent("other").unwrap())),
+        (7, 100)
+    );
 }
 
 fn budget(limit: Option<u64>) -> Request {

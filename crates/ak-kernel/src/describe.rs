@@ -34,7 +34,7 @@ pub(crate) fn decision(request: &Request, ruling: &Ruling, reply: Option<&Value>
         ),
         Request::TypeRegister { name, .. } => members(object! { "type": name.clone() }),
         Request::Call { tool, .. } => members(object! { "tool": tool.clone() }),
-        Request::Inference { request, stream } => members(object! {
+        Request::Inference { request, stream, .. } => members(object! {
             "model": request.get("model").cloned().unwrap_or_default(), "stream": *stream,
         }),
         Request::Authorize { operation, target, .. } => {

@@ -32,7 +32,7 @@ impl Kernel {
     ///
     /// # Errors
     /// A request that is over one of the kernel's own limits.
-    pub(crate) fn costs(&self, request: &Request) -> Result<Vec<(Dimension, u64)>, Failure> {
+    pub(crate) fn costs(&self, agent: &str, request: &Request) -> Result<Vec<(Dimension, u64)>, Failure> {
         let (size, input_bytes_max) = (request.size(), self.config.input_bytes_max);
         let refused = |message| Failure::new(Code::Limit, message);
         if size > input_bytes_max {
@@ -46,8 +46,11 @@ impl Kernel {
         }
         Ok(match request {
             Request::Call { .. } => Vec::from([(Dimension::ToolCalls, 1)]),
-            Request::Inference { request, .. } => {
-                Vec::from([(Dimension::Tokens, self.tokens_at_most(request))])
+            Request::Inference { request, price, .. } => {
+                let (prompt, completion) = self.tokens_at_most(agent, request);
+                let tokens = (Dimension::Tokens, prompt.saturating_add(completion));
+                let cost = price.map(|price| (Dimension::CostMicroUsd, price.of(prompt, completion)));
+                [tokens].into_iter().chain(cost).collect()
             }
             Request::FsRead { bytes_max, .. } => {
                 Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))])
@@ -91,22 +94,19 @@ impl Kernel {
     }
 
     /// The completion tokens a request may get.
-    fn completion_tokens(&self, request: &Value) -> u64 {
+    fn completion_tokens(&self, agent: &str, request: &Value) -> u64 {
         let wanted =
             ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| request.get(name)?.as_u64());
-        let allowed = self.policy.infer_max_tokens().unwrap_or(u64::MAX);
+        let allowed = self.policy.infer_max_tokens_of(agent).unwrap_or(u64::MAX);
         wanted.unwrap_or(COMPLETION_TOKENS).min(allowed)
     }
 
-    /// The worst case: a token is at least one byte of the prompt.
-    fn tokens_at_most(&self, request: &Value) -> u64 {
+    /// The worst case of prompt and completion: a token is at least one byte of the request. Whatever stands in it may
+    /// become part of the prompt: tools, schemas of the answer.
+    fn tokens_at_most(&self, agent: &str, request: &Value) -> (u64, u64) {
         let choices = request.get("n").and_then(Value::as_u64).unwrap_or(1).max(1);
-        let completion = self.completion_tokens(request).saturating_mul(choices);
-        let prompt = ["messages", "tools"]
-            .into_iter()
-            .filter_map(|name| request.get(name))
-            .map(|part| part.json_len() as u64);
-        prompt.fold(completion, u64::saturating_add)
+        let completion = self.completion_tokens(agent, request).saturating_mul(choices);
+        (request.json_len() as u64, completion)
     }
 
     /// The directories beneath which the policy in force grants files to anybody.
@@ -150,8 +150,9 @@ impl Kernel {
                 let effect = Effect::RunTool { tool, input: args.clone(), limits: run_limits(&self.config) };
                 Ok(Next::Effect(effect, Box::new(under_way(request.clone(), hold))))
             }
-            (Request::Inference { request: body, stream }, Some(Target::Model(model))) => {
-                let body = match self.outgoing(body) {
+            (Request::Inference { request: body, stream, .. }, Some(Target::Model(model))) => {
+                let agent = self.agents.name(session);
+                let body = match self.outgoing(&agent, body) {
                     Ok(body) => body,
                     Err(failure) => {
                         self.agents.release(hold);
@@ -164,7 +165,8 @@ impl Kernel {
                     stream: *stream,
                     response_bytes_max: self.config.response_bytes_max,
                 };
-                let tokens_max = self.tokens_at_most(&body);
+                let (prompt, completion) = self.tokens_at_most(&agent, &body);
+                let tokens_max = prompt.saturating_add(completion);
                 Ok(Next::Effect(
                     effect,
                     Box::new(UnderWay { tokens_max, ..under_way(request.clone(), hold) }),
@@ -233,7 +235,7 @@ impl Kernel {
     }
 
     /// A chat-completions request as it goes out: whole, with its tokens clamped.
-    fn outgoing(&self, request: &Value) -> Result<Value, Failure> {
+    fn outgoing(&self, agent: &str, request: &Value) -> Result<Value, Failure> {
         let wrong = |what: &str| Failure::new(Code::InvalidArgument, format!("the inference request {what}"));
         let Some(mut members) = request.as_object().cloned() else {
             return Err(wrong("is not a JSON object"));
@@ -246,7 +248,7 @@ impl Kernel {
         } else {
             "max_tokens"
         };
-        members.insert(name, self.completion_tokens(request));
+        members.insert(name, self.completion_tokens(agent, request));
         // Whether to stream is the call's own argument; the host sets it.
         members.remove("stream");
         members.remove("stream_options");

@@ -11,6 +11,7 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     history::Filter,
     operation::Operation,
+    price::Price,
     request::{FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request},
     terms::{Terms, capability_field, capability_text},
 };
@@ -43,7 +44,13 @@ impl Request {
             }
             Self::TypeRegister { name, schema } => object! { "name": name.clone(), "schema": schema.clone() },
             Self::Call { tool, args } => object! { "tool": tool.clone(), "args": args.clone() },
-            Self::Inference { request, stream } => object! { "request": request.clone(), "stream": *stream },
+            Self::Inference { request, stream, price } => {
+                let mut args = Object::new();
+                args.insert("request", request.clone());
+                args.insert("stream", *stream);
+                insert_some(&mut args, "price", price.map(Price::to_value));
+                args.into()
+            }
             Self::LastError | Self::Commit | Self::ToolList => Object::new().into(),
             Self::AuditVerify { key, anchor } => {
                 let mut args = Object::new();
@@ -145,9 +152,11 @@ impl Request {
                 Self::TypeRegister { name: fields.text("name")?, schema: fields.value("schema")? }
             }
             Operation::Call => Self::Call { tool: fields.text("tool")?, args: fields.value("args")? },
-            Operation::Inference => {
-                Self::Inference { request: fields.value("request")?, stream: fields.flag("stream")? }
-            }
+            Operation::Inference => Self::Inference {
+                request: fields.value("request")?,
+                stream: fields.flag("stream")?,
+                price: fields.optional("price").as_ref().map(Price::from_value).transpose()?,
+            },
             Operation::LastError => Self::LastError,
             Operation::Authorize => Self::Authorize {
                 operation: fields.text("operation")?,

@@ -249,7 +249,7 @@ impl Kernel {
         agent: Text,
         Asked { request, presented }: Asked,
     ) -> (Ruling, Result<Next, Failure>) {
-        let amounts = match self.costs(&request) {
+        let amounts = match self.costs(&agent, &request) {
             Ok(amounts) => amounts,
             Err(failure) => {
                 let ruling = Ruling::new(Ruled::Refused, "limit", None);

@@ -6,6 +6,7 @@ use ak_policy::capability::{Authority, CAVEATS_MAX, CapId, Caveat, VerifiedToken
 use crate::{
     code::Code,
     fields::{FieldError, Fields, base64url},
+    price::Price,
     reply::Failure,
     request::Request,
     terms::{capability_field, capability_text},
@@ -78,6 +79,15 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// The same with what the tokens of the model cost that it asks, if it asks one: `price` is given the model's name.
+    #[must_use]
+    pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> Asked {
+        if let Request::Inference { request, price: own, .. } = &mut self.request {
+            *own = crate::question::model_of(request).and_then(|model| price(&model));
+        }
+        self
+    }
+
     /// The request itself.
     pub const fn request(&self) -> &Request {
         &self.request

@@ -6,7 +6,7 @@ use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value};
 use ak_policy::{budget::Dimension, capability::CapId};
 
-use crate::{batch::Part, history::Filter, operation::Operation, terms::Terms};
+use crate::{batch::Part, history::Filter, operation::Operation, price::Price, terms::Terms};
 
 /// A typed request. Text that arrives from outside becomes one of these at the edge or is refused there.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +78,8 @@ pub enum Request {
         request: Value,
         /// Whether the caller takes the answer in chunks.
         stream: bool,
+        /// What the model's tokens cost: the host's to say, whoever asks.
+        price: Option<Price>,
     },
     /// The session's last denial.
     LastError,

@@ -104,6 +104,10 @@ impl Kernel {
     /// Settles an effect's account and turns its end into the reply.
     pub(crate) fn conclude(&mut self, under_way: UnderWay, completion: Completion) -> Result<Reply, Failure> {
         let UnderWay { request, hold, aborted, .. } = under_way;
+        let price = match &request {
+            Request::Inference { price, .. } => *price,
+            _ => None,
+        };
         let sent = match &request {
             Request::FsWrite { data, .. } => data.len() as u64,
             Request::Http(http) => http.body.as_ref().map_or(0, |body| body.len() as u64),
@@ -126,6 +130,7 @@ impl Kernel {
                 };
                 let mut actual = Vec::from(used(0));
                 actual.extend(dimension.map(|dimension| (dimension, spent)));
+                actual.extend(price.map(|price| (Dimension::CostMicroUsd, price.of_any(spent))));
                 if matches!(request, Request::Call { .. }) {
                     actual.push((Dimension::ToolCalls, 1));
                 }
@@ -143,7 +148,8 @@ impl Kernel {
                 (Reply::Http(response), actual)
             }
             Completion::Inferred { response, tokens } => {
-                (Reply::Value(response), Vec::from([(Dimension::Tokens, tokens)]))
+                let cost = price.map(|price| (Dimension::CostMicroUsd, price.of_answer(&response, tokens)));
+                (Reply::Value(response), [(Dimension::Tokens, tokens)].into_iter().chain(cost).collect())
             }
             Completion::Tool { output, fuel } => {
                 let actual = Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)]);

@@ -236,7 +236,7 @@ impl Run {
             }
             Act::Infer { agent, max_tokens } => {
                 let request = object! { "model": "m-1", "max_tokens": max_tokens, "messages": json(r#"[{"role":"user","content":"hi"}]"#) };
-                (agent, Request::Inference { request, stream: max_tokens % 2 == 0 })
+                (agent, Request::Inference { request, stream: max_tokens % 2 == 0, price: None })
             }
             Act::Authorize { agent, what } => {
                 let (operation, target) = [

@@ -30,7 +30,7 @@ fn infer(model: &str, max_tokens: u64) -> Request {
     let request = object! {
         "model": model, "max_tokens": max_tokens, "messages": json(r#"[{"role":"user","content":"hello"}]"#),
     };
-    Request::Inference { request, stream: true }
+    Request::Inference { request, stream: true, price: None }
 }
 
 fn budget(dimension: Dimension, limit: u64) -> Request {
