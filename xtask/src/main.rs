@@ -1,7 +1,7 @@
 //! Developer commands: `cargo xtask COMMAND`. Each does all its own set-up; what it cannot set up, it names.
 //!
 //! - `demo`: builds the Python package into a private environment and runs the five examples
-//! - `test`: everything that is tested
+//! - `test [--llm]`: everything that is tested; with `--llm` only model calls, against a real server
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `nightly`: tests further and from another seed, every fuzz target, every bench
@@ -13,6 +13,7 @@ mod demo;
 mod examples;
 mod fuzz;
 mod image;
+mod llm;
 mod nightly;
 mod python;
 mod run;
@@ -23,7 +24,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   demo             build the Python package into target/venv and run the five examples
-  test             formatting, lints, documentation, Rust tests, the bare-metal image, Python tests, examples
+  test [--llm]     formatting, lints, documentation, Rust tests, the bare-metal image, Python tests, examples;
+                   with --llm model calls against a llama.cpp server, which is built and started
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   nightly          test further and from another seed, fuzz every target for 10 minutes, run every bench
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["demo"] => demo::demo(),
         ["test"] => test::test(),
+        ["test", "--llm"] => llm::test(),
         ["image"] => image::image(None),
         ["image", journal] => image::image(Some(journal.as_ref())),
         ["fuzz"] => fuzz::fuzz(None, FUZZ_SECONDS),

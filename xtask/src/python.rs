@@ -14,6 +14,9 @@ use crate::run::{Result, command, need, root, run, target_dir};
 /// What the package is built and tested with.
 const REQUIREMENTS: [&str; 3] = ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.11"];
 
+/// A llama.cpp server that speaks the OpenAI format, and what writes a model for it.
+const LLM: [&str; 2] = ["llama-cpp-python[server]>=0.3", "gguf>=0.10"];
+
 /// What benches measure.
 const RIVALS: [&str; 1] = ["jsonpatch>=1.33"];
 
@@ -48,9 +51,18 @@ pub(crate) fn build() -> Result {
 
 /// The Python of another environment, with the rivals that benches measure; made if it is not there.
 pub(crate) fn rivals() -> Result<PathBuf> {
-    let environment = target_dir().join("venv-rivals");
+    other("venv-rivals", &RIVALS)
+}
+
+/// The Python of another environment, with a model's server; made if it is not there, which takes a quarter of an hour.
+pub(crate) fn llm() -> Result<PathBuf> {
+    other("venv-llm", &LLM)
+}
+
+fn other(name: &str, requirements: &[&str]) -> Result<PathBuf> {
+    let environment = target_dir().join(name);
     if !environment.join("complete").exists() {
-        make(&environment, &RIVALS)?;
+        make(&environment, requirements)?;
         fs::write(environment.join("complete"), "")
             .map_err(|error| format!("cannot write there: {error}"))?;
     }

@@ -1,0 +1,84 @@
+//! Against a real llama.cpp server, which `cargo xtask test --llm` builds and starts. It says nothing of usage while it
+//! streams: the tokens are counted here.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use ak_host::ak_json::{Value, object};
+use ak_host::ak_kernel::{Code, Outcome, Reply, Request};
+use ak_host::{Connection, Options};
+use support::{Scratch, load};
+
+fn kernel(scratch: &Scratch) -> Connection {
+    let url = std::env::var("AK_TEST_LLM_URL").expect("AK_TEST_LLM_URL: run `cargo xtask test --llm`");
+    let config = scratch.join("host.toml");
+    std::fs::write(&config, format!("[[model]]\nmatch = \"*\"\nurl = \"{url}\"\ntimeout_ms = 60_000"))
+        .unwrap();
+    let kernel = Connection::open(&Options { host_config: Some(config), ..Options::default() }).unwrap();
+    load(&kernel, "[infer]\nmodels = [\"*\"]\nmax_tokens = 12");
+    kernel
+}
+
+fn request(max_tokens: u64) -> Value {
+    let message = object! { "role": "user", "content": "w1 w2 w3" };
+    object! { "model": "random", "messages": vec![message], "max_tokens": max_tokens, "temperature": 0u64 }
+}
+
+fn tokens(kernel: &Connection) -> (u64, u64) {
+    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None }) else { panic!() };
+    let part = |name| status.get("tokens").unwrap().get(name).and_then(Value::as_u64).unwrap();
+    (part("used"), part("reserved"))
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value.get("usage").unwrap().get(name).and_then(Value::as_u64).unwrap()
+}
+
+#[test]
+#[ignore = "needs a llama.cpp server: cargo xtask test --llm"]
+fn a_completion_is_clamped_and_settled_to_the_servers_count() {
+    let scratch = Scratch::new("llama");
+    let kernel = kernel(&scratch);
+    let outcome = kernel.call(Request::Inference { request: request(1000), stream: false, price: None });
+    let Ok(Reply::Value(answer)) = outcome else { panic!("{outcome:?}") };
+    assert!(number(&answer, "completion_tokens") <= 12, "clamped: {}", answer.to_json());
+    assert_eq!(tokens(&kernel), (number(&answer, "total_tokens"), 0));
+}
+
+#[test]
+#[ignore = "needs a llama.cpp server: cargo xtask test --llm"]
+fn a_stream_is_counted_here() {
+    let scratch = Scratch::new("llama-stream");
+    let kernel = kernel(&scratch);
+    let mut text = String::new();
+    let outcome: Outcome = kernel.call_streaming(
+        Request::Inference { request: request(8), stream: true, price: None },
+        &mut |chunk| {
+            text.push_str(chunk);
+            true
+        },
+    );
+    let Ok(Reply::Value(answer)) = outcome else { panic!("{outcome:?}") };
+    assert!(text.contains("chat.completion.chunk"), "{text}");
+    let total = number(&answer, "total_tokens");
+    assert!(total > 0);
+    assert_eq!(tokens(&kernel), (total, 0));
+}
+
+#[test]
+#[ignore = "needs a llama.cpp server: cargo xtask test --llm"]
+fn a_stream_that_is_stopped_is_paid_for_as_far_as_it_came() {
+    let scratch = Scratch::new("llama-stopped");
+    let kernel = kernel(&scratch);
+    let stop = kernel
+        .call_streaming(Request::Inference { request: request(12), stream: true, price: None }, &mut |_| {
+            false
+        });
+    assert_eq!(stop.unwrap_err().code, Code::UnknownOutcome);
+    let started = std::time::Instant::now();
+    while tokens(&kernel).1 > 0 {
+        assert!(started.elapsed().as_secs() < 30, "it is still under way");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(tokens(&kernel).0 > 0);
+}
