@@ -23,7 +23,10 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let whole = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"an answer of some words, as long as answers are"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":11,"total_tokens":20}}"#;
     let event = r#"data: {"id":"1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}"#;
-    let last = format!("data: {{\"id\":\"1\",\"choices\":[],\"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":{CHUNKS},\"total_tokens\":{}}}}}\n\ndata: [DONE]\n\n", CHUNKS + 9);
+    let last = format!(
+        "data: {{\"id\":\"1\",\"choices\":[],\"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":{CHUNKS},\"total_tokens\":{}}}}}\n\ndata: [DONE]\n\n",
+        CHUNKS + 9
+    );
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     let event = chunk(&format!("{event}\n\n"));
     loop {
@@ -46,7 +49,9 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             }
             stream.write_all(format!("{}0\r\n\r\n", chunk(&last)).as_bytes())?;
         } else {
-            stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{whole}", whole.len()).as_bytes())?;
+            stream.write_all(
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{whole}", whole.len()).as_bytes(),
+            )?;
         }
     }
 }

@@ -36,7 +36,9 @@ pub(crate) type Contender = Arc<dyn Fn(Case) + Send + Sync>;
 
 fn chat(stream: bool) -> String {
     let stream = if stream { ",\"stream\":true" } else { "" };
-    format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"a question of some words, as questions are\"}}],\"max_tokens\":1000{stream}}}")
+    format!(
+        "{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"a question of some words, as questions are\"}}],\"max_tokens\":1000{stream}}}"
+    )
 }
 
 async fn connect(port: u16) -> SendRequest<Full<Bytes>> {
@@ -66,12 +68,13 @@ pub(crate) fn client(runtime: &Runtime, port: u16) -> Contender {
     let kept: Mutex<Vec<SendRequest<Full<Bytes>>>> = Mutex::default();
     let handle = runtime.handle().clone();
     Arc::new(move |case| {
-        let idle = || kept.lock().expect("a lock").pop().filter(|sender| sender.is_ready());
+        let idle = || kept.lock().expect("a lock").pop().filter(|sender| !sender.is_closed());
         let sender = handle.block_on(async {
             let mut sender = match Some(case).filter(|case| *case != Case::Http).and_then(|_| idle()) {
                 Some(sender) => sender,
                 None => connect(port).await,
             };
+            sender.ready().await.expect("a connection");
             let response = sender.send_request(request(case, port)).await.expect("a response");
             let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
@@ -97,7 +100,9 @@ pub(crate) fn proxy(runtime: &Runtime, to: u16) -> u16 {
                 let upstream = Arc::new(Mutex::new(None));
                 let pass = service_fn(move |request: Request<Incoming>| pass(request, upstream.clone(), to));
                 // A client that hangs up ends its connection.
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), pass).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), pass)
+                    .await;
             });
         }
     });
@@ -106,7 +111,11 @@ pub(crate) fn proxy(runtime: &Runtime, to: u16) -> u16 {
 
 type Upstream = Arc<Mutex<Option<SendRequest<Full<Bytes>>>>>;
 
-async fn pass(request: Request<Incoming>, upstream: Upstream, to: u16) -> Result<Response<Incoming>, hyper::Error> {
+async fn pass(
+    request: Request<Incoming>,
+    upstream: Upstream,
+    to: u16,
+) -> Result<Response<Incoming>, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let kept = upstream.lock().expect("a lock").take();
@@ -114,6 +123,7 @@ async fn pass(request: Request<Incoming>, upstream: Upstream, to: u16) -> Result
         Some(sender) => sender,
         None => connect(to).await,
     };
+    sender.ready().await?;
     let response = sender.send_request(Request::from_parts(head, Full::new(body))).await?;
     *upstream.lock().expect("a lock") = Some(sender);
     Ok(response)
@@ -124,10 +134,14 @@ pub(crate) fn kernel(port: u16) -> Contender {
     let directory = std::env::temp_dir().join(format!("ak-bench-host-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
     let config = directory.join("host.toml");
-    std::fs::write(&config, format!("[[model]]\nmatch = \"*\"\nurl = \"http://127.0.0.1:{port}/v1\"")).expect("a file");
-    let owner = Connection::open(&Options { host_config: Some(config), ..Options::default() }).expect("a kernel");
+    std::fs::write(&config, format!("[[model]]\nmatch = \"*\"\nurl = \"http://127.0.0.1:{port}/v1\""))
+        .expect("a file");
+    let owner =
+        Connection::open(&Options { host_config: Some(config), ..Options::default() }).expect("a kernel");
     std::fs::remove_dir_all(&directory).expect("a directory");
-    let policy = format!("[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]\n[infer]\nmodels = [\"*\"]");
+    let policy = format!(
+        "[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]\n[infer]\nmodels = [\"*\"]"
+    );
     owner.call(Asked::PolicyLoad { text: policy.into(), base_dir: None }).expect("a policy");
     let agent = owner.agent("worker").expect("an agent");
     let url = format!("http://127.0.0.1:{port}/x");

@@ -17,7 +17,7 @@ use measure::{Report, Result};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How often each contender has its turn.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
 /// Calls of one turn, by all threads together.
 const CALLS: usize = 640;
 const CONCURRENT: [usize; 3] = [1, 16, 64];
@@ -34,7 +34,11 @@ fn main() {
     let mut line = String::new();
     BufReader::new(server.stdout.take().expect("its output")).read_line(&mut line).expect("its port");
     let port: u16 = line.trim().parse().expect("a port");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let proxy = contenders::proxy(&runtime, port);
     let rivals: [(&str, Contender); 3] = [
         (ALONE, contenders::client(&runtime, port)),
@@ -72,12 +76,16 @@ fn main() {
             if case == Case::Stream {
                 for ((name, _), row) in rivals.iter().zip(&rows) {
                     let seconds = median(row.iter().map(|turn| turn.whole)).as_secs_f64();
-                    println!("- {name}, {column}: {:.0} tokens/s", (CALLS * backend::CHUNKS) as f64 / seconds);
+                    println!(
+                        "- {name}, {column}: {:.0} tokens/s",
+                        (CALLS * backend::CHUNKS) as f64 / seconds
+                    );
                 }
             }
         }
     }
     report.print();
+    // The server ends with this program.
     server.kill().expect("the server ends");
     server.wait().expect("the server ends");
 }

@@ -13,7 +13,7 @@ use pyo3::{prelude::*, types::PyDict};
 use crate::{
     argument::{Json, Path, Str, Target, Unsigned},
     convert::{members, to_bytes, to_python},
-    error::{denial_info, invalid, misfit, raise, record},
+    error::{denial_info, invalid, misfit, record},
     session::Session,
 };
 

@@ -192,6 +192,10 @@ impl Call<'_> {
     ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), HttpError> {
         let mut request = self.request(body)?;
         while let Some(mut sender) = self.route.reuse() {
+            // Its last answer is read; that the connection knows so too may take a moment.
+            if sender.ready().await.is_err() {
+                continue;
+            }
             self.reached = Reached::Sent;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, sender)),

@@ -151,7 +151,7 @@ impl Route {
     /// A connection that another request has left.
     pub(crate) fn reuse(&self) -> Option<SendRequest<Full<Bytes>>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(|sender| sender.is_ready())
+        std::iter::from_fn(|| idle.pop()).find(|sender| !sender.is_closed())
     }
 
     /// Leaves a connection to the next request.
