@@ -70,6 +70,8 @@ pub(crate) fn limits() -> RunLimits {
         log_bytes_max: 64,
         host_calls_max: 4,
         host_call_bytes_max: 256,
+        files_max: 4,
+        file_bytes_max: 400,
     }
 }
 

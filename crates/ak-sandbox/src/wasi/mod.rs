@@ -1,0 +1,397 @@
+//! The import module `wasi_snapshot_preview1`.
+//!
+//! A command sees its arguments on stdin, writes its result to stdout and its log to stderr. Clock and random are host
+//! calls, and so is everything about files, which a guest reaches beneath the directories of its manifest's needs.
+//! What is left is there to link against and answers `ENOSYS`.
+
+mod calls;
+mod errno;
+mod files;
+mod layout;
+
+use ak_json::{Object, Value};
+use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};
+
+pub(crate) use calls::{Act, Pending, answered, unwritten};
+pub(crate) use errno::{NOT_CAPABLE, SUCCESS};
+pub(crate) use files::{Files, preopens};
+
+use crate::Failure;
+use crate::guest::{Delivery, Guest, Interrupt, admit, charge, memory, range, range_mut, stop};
+use crate::host::{HostCall, HostOperation};
+use calls::{Listing, Then};
+
+/// The import module of this table.
+pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
+
+const STDIN: u32 = 0;
+const STDOUT: u32 = 1;
+const STDERR: u32 = 2;
+
+/// Most buffers of one read or write, as on Linux.
+const BUFFERS_MAX: u32 = 1024;
+/// Bytes of one buffer's address and length.
+const BUFFER_BYTES: u32 = 8;
+
+/// What a host function gives: a WASI error number, or the end of the run.
+type Answer = Result<i32, Error>;
+
+/// The host function of this name, if WASI has one.
+pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
+    let function = match name {
+        "args_get" => Func::wrap(store, |caller: Caller<'_, Guest>, list: u32, text: u32| {
+            strings(caller, "args_get", |guest| &guest.args, list, text)
+        }),
+        "args_sizes_get" => Func::wrap(store, |caller: Caller<'_, Guest>, count: u32, bytes: u32| {
+            string_sizes(caller, "args_sizes_get", |guest| &guest.args, count, bytes)
+        }),
+        "environ_get" => Func::wrap(store, |caller: Caller<'_, Guest>, list: u32, text: u32| {
+            strings(caller, "environ_get", |guest| &guest.env, list, text)
+        }),
+        "environ_sizes_get" => Func::wrap(store, |caller: Caller<'_, Guest>, count: u32, bytes: u32| {
+            string_sizes(caller, "environ_sizes_get", |guest| &guest.env, count, bytes)
+        }),
+        "clock_res_get" => Func::wrap(store, clock_res_get),
+        "clock_time_get" => Func::wrap(store, clock_time_get),
+        "random_get" => Func::wrap(store, random_get),
+        "fd_read" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, moved| {
+            read(caller, file, Buffers { call: "fd_read", list, count, moved }, None)
+        }),
+        "fd_pread" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, at: u64, moved| {
+            read(caller, file, Buffers { call: "fd_pread", list, count, moved }, Some(at))
+        }),
+        "fd_write" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, moved| {
+            write(caller, file, Buffers { call: "fd_write", list, count, moved }, None)
+        }),
+        "fd_pwrite" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, at: u64, moved| {
+            write(caller, file, Buffers { call: "fd_pwrite", list, count, moved }, Some(at))
+        }),
+        "fd_close" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
+            // The streams are there to the end, whatever becomes of their numbers.
+            if file <= STDERR { Ok(SUCCESS) } else { act(caller, |_, guest| calls::let_go(guest, file, true)) }
+        }),
+        "fd_sync" | "fd_datasync" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
+            act(caller, |_, guest| calls::let_go(guest, file, false))
+        }),
+        "fd_seek" => {
+            Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, offset: i64, whence: u32, at: u32| {
+                act(caller, |memory, guest| calls::seek(memory, guest, "fd_seek", file, (offset, whence), at))
+            })
+        }
+        "fd_tell" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::seek(memory, guest, "fd_tell", file, (0, 1), at))
+        }),
+        "fd_readdir" => Func::wrap(
+            store,
+            |mut caller: Caller<'_, Guest>, file: u32, at: u32, bytes: u32, cookie: u64, used: u32| {
+                admit(&mut caller, "fd_readdir", at, bytes)?;
+                let listing = Listing { at, bytes, cookie, used };
+                act(caller, |memory, guest| calls::fd_readdir(memory, guest, file, listing))
+            },
+        ),
+        "fd_fdstat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::fd_fdstat_get(memory, guest, file, at))
+        }),
+        "fd_fdstat_set_flags" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, flags: u32| {
+            act(caller, |_, guest| calls::fd_fdstat_set_flags(guest, file, flags))
+        }),
+        "fd_filestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::fd_filestat_get(memory, guest, file, at))
+        }),
+        "fd_filestat_set_size" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, bytes: u64| {
+            act(caller, |memory, guest| calls::with_content(memory, guest, file, Then::Resize(bytes)))
+        }),
+        // This is how a C library learns which directories there are.
+        "fd_prestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::fd_prestat_get(memory, guest, file, at))
+        }),
+        "fd_prestat_dir_name" => {
+            Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32, length: u32| {
+                act(caller, |memory, guest| calls::fd_prestat_dir_name(memory, guest, file, (at, length)))
+            })
+        }
+        "path_open" => Func::wrap(store, path_open),
+        "path_filestat_get" => Func::wrap(
+            store,
+            |mut caller: Caller<'_, Guest>, directory: u32, _follow: u32, name: u32, length: u32, at: u32| {
+                admit(&mut caller, "path_filestat_get", name, length)?;
+                let name = (name, length);
+                act(caller, |memory, guest| calls::path_filestat_get(memory, guest, directory, name, at))
+            },
+        ),
+        "path_unlink_file" => {
+            Func::wrap(store, |mut caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
+                admit(&mut caller, "path_unlink_file", name, length)?;
+                act(caller, |memory, guest| calls::path_unlink_file(memory, guest, directory, (name, length)))
+            })
+        }
+        "sched_yield" => Func::wrap(store, || SUCCESS),
+        "proc_exit" => Func::wrap(store, |mut caller: Caller<'_, Guest>, code: u32| -> Result<(), Error> {
+            Err(stop(&mut caller, Interrupt::Exit(code)))
+        }),
+        _ => return unsupported(store, name),
+    };
+    Some(function)
+}
+
+/// The functions that answer `ENOSYS`, with their parameters: `i` is 32 bits, `l` 64.
+const UNSUPPORTED: [(&str, &str); 18] = [
+    ("fd_advise", "illi"),
+    ("fd_allocate", "ill"),
+    ("fd_fdstat_set_rights", "ill"),
+    ("fd_filestat_set_times", "illi"),
+    ("fd_renumber", "ii"),
+    ("path_create_directory", "iii"),
+    ("path_filestat_set_times", "iiiilli"),
+    ("path_link", "iiiiiii"),
+    ("path_readlink", "iiiiii"),
+    ("path_remove_directory", "iii"),
+    ("path_rename", "iiiiii"),
+    ("path_symlink", "iiiii"),
+    ("poll_oneoff", "iiii"),
+    ("proc_raise", "i"),
+    ("sock_accept", "iii"),
+    ("sock_recv", "iiiiii"),
+    ("sock_send", "iiiii"),
+    ("sock_shutdown", "ii"),
+];
+
+fn unsupported(store: &mut Store<Guest>, name: &str) -> Option<Func> {
+    let (_, params) = UNSUPPORTED.iter().find(|(known, _)| *known == name)?;
+    let params = params.bytes().map(|letter| if letter == b'l' { ValType::I64 } else { ValType::I32 });
+    let ty = FuncType::new(params.collect::<alloc::vec::Vec<_>>(), [ValType::I32]);
+    Some(Func::new(store, ty, |_caller, _params, results| {
+        results.fill(Val::I32(errno::NOT_SUPPORTED));
+        Ok(())
+    }))
+}
+
+/// A file function, which may ask the world outside first.
+fn act(
+    mut caller: Caller<'_, Guest>,
+    function: impl FnOnce(&mut [u8], &mut Guest) -> Result<Act, Failure>,
+) -> Answer {
+    let (memory, guest) = memory(&mut caller);
+    let interrupt = match function(memory, guest) {
+        Ok(Act::Errno(number)) => return Ok(number),
+        Ok(Act::Ask(call, pending)) => Interrupt::HostCall(call, Delivery::File(pending)),
+        Err(failure) => Interrupt::Failure(failure),
+    };
+    Err(stop(&mut caller, interrupt))
+}
+
+#[expect(clippy::too_many_arguments, reason = "WASI has them")]
+fn path_open(
+    mut caller: Caller<'_, Guest>,
+    directory: u32,
+    _follow: u32,
+    name: u32,
+    length: u32,
+    flags: u32,
+    rights: u64,
+    _inherited: u64,
+    file_flags: u32,
+    opened: u32,
+) -> Answer {
+    admit(&mut caller, "path_open", name, length)?;
+    act(caller, |memory, guest| {
+        calls::path_open(memory, guest, directory, (name, length), (flags, rights, file_flags), opened)
+    })
+}
+
+/// Ends the run if a pointer was bad.
+fn answer(caller: &mut Caller<'_, Guest>, outcome: Result<i32, Failure>) -> Answer {
+    outcome.map_err(|failure| stop(caller, Interrupt::Failure(failure)))
+}
+
+fn write_u32(memory: &mut [u8], call: &'static str, at: u32, value: u32) -> Result<(), Failure> {
+    range_mut(memory, call, at, 4).map(|target| target.copy_from_slice(&value.to_le_bytes()))
+}
+
+fn read_u32(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+}
+
+/// Lengths within one guest memory always fit; a larger one is reported as the largest.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// `args_get`, `environ_get`: the texts one after the other at `text`, their addresses at `list`.
+fn strings(
+    mut caller: Caller<'_, Guest>,
+    call: &'static str,
+    of: fn(&Guest) -> &[alloc::vec::Vec<u8>],
+    list: u32,
+    text: u32,
+) -> Answer {
+    let bytes = of(caller.data()).iter().map(|item| item.len() as u64 + 4).sum();
+    charge(&mut caller, bytes)?;
+    let (memory, guest) = memory(&mut caller);
+    let (mut list, mut text) = (list, text);
+    let outcome = of(guest).iter().try_for_each(|item| {
+        write_u32(memory, call, list, text)?;
+        range_mut(memory, call, text, length(item.len()))?.copy_from_slice(item);
+        list = list.saturating_add(4);
+        text = text.saturating_add(length(item.len()));
+        Ok(())
+    });
+    answer(&mut caller, outcome.map(|()| SUCCESS))
+}
+
+/// `args_sizes_get`, `environ_sizes_get`.
+fn string_sizes(
+    mut caller: Caller<'_, Guest>,
+    call: &'static str,
+    of: fn(&Guest) -> &[alloc::vec::Vec<u8>],
+    count: u32,
+    bytes: u32,
+) -> Answer {
+    let (memory, guest) = memory(&mut caller);
+    let items = of(guest);
+    let outcome = write_u32(memory, call, count, length(items.len()))
+        .and_then(|()| write_u32(memory, call, bytes, length(items.iter().map(|item| item.len()).sum())));
+    answer(&mut caller, outcome.map(|()| SUCCESS))
+}
+
+/// Microseconds, the kernel's own resolution.
+fn clock_res_get(mut caller: Caller<'_, Guest>, _clock: u32, at: u32) -> Answer {
+    let target = range_mut(memory(&mut caller).0, "clock_res_get", at, 8);
+    let outcome = target.map(|target| target.copy_from_slice(&1_000u64.to_le_bytes()));
+    answer(&mut caller, outcome.map(|()| SUCCESS))
+}
+
+/// Realtime and monotonic are one clock: the kernel's time never falls.
+fn clock_time_get(mut caller: Caller<'_, Guest>, clock: u32, _precision: i64, at: u32) -> Answer {
+    if clock > 1 {
+        return Ok(errno::INVALID);
+    }
+    let interrupt = match range(memory(&mut caller).0, "clock_time_get", at, 8) {
+        Ok(_) => {
+            let call = HostCall { operation: HostOperation::Now, args: Value::from(Object::new()) };
+            Interrupt::HostCall(call, Delivery::ClockAt(at))
+        }
+        Err(failure) => Interrupt::Failure(failure),
+    };
+    Err(stop(&mut caller, interrupt))
+}
+
+fn random_get(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
+    admit(&mut caller, "random_get", at, length)?;
+    let bytes_max = caller.data().host_call_bytes_max;
+    let interrupt = if u64::from(length) > bytes_max {
+        let reason = alloc::format!("more than {bytes_max} bytes");
+        Interrupt::Failure(Failure::BadHostCall { call: "random_get", reason })
+    } else {
+        let args = Value::from(Object::from_iter([("bytes", Value::from(length))]));
+        Interrupt::HostCall(
+            HostCall { operation: HostOperation::Random, args },
+            Delivery::RandomAt(at, length),
+        )
+    };
+    Err(stop(&mut caller, interrupt))
+}
+
+/// The buffers of a read or write, and where the number of bytes belongs that went through them.
+#[derive(Clone, Copy)]
+pub(crate) struct Buffers {
+    call: &'static str,
+    list: u32,
+    count: u32,
+    moved: u32,
+}
+
+/// Address and length of one buffer.
+fn buffer(memory: &[u8], buffers: &Buffers, index: u32) -> Result<(u32, u32), Failure> {
+    let at = buffers.list.saturating_add(index.saturating_mul(BUFFER_BYTES));
+    let (address, bytes) = range(memory, buffers.call, at, BUFFER_BYTES)?.split_at(4);
+    Ok((read_u32(address), read_u32(bytes)))
+}
+
+/// Each buffer's bytes, in order.
+fn each_buffer(
+    memory: &mut [u8],
+    buffers: Buffers,
+    mut visit: impl FnMut(&mut [u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    (0..buffers.count).try_for_each(|index| {
+        let (address, bytes) = buffer(memory, &buffers, index)?;
+        visit(range_mut(memory, buffers.call, address, bytes)?)
+    })
+}
+
+/// Checks the buffers of a read or write, and charges for them.
+fn admit_buffers(caller: &mut Caller<'_, Guest>, buffers: Buffers) -> Result<(), Error> {
+    let (memory, _) = memory(caller);
+    let mut total = 0u64;
+    let checked = each_buffer(memory, buffers, |bytes| {
+        total = total.saturating_add(bytes.len() as u64);
+        Ok(())
+    });
+    match checked {
+        Ok(()) => charge(caller, total),
+        Err(failure) => Err(stop(caller, Interrupt::Failure(failure))),
+    }
+}
+
+fn read(mut caller: Caller<'_, Guest>, file: u32, buffers: Buffers, at: Option<u64>) -> Answer {
+    if buffers.count > BUFFERS_MAX {
+        return Ok(errno::INVALID);
+    }
+    if file == STDOUT || file == STDERR {
+        return Ok(errno::BAD_FILE);
+    }
+    if file == STDIN && at.is_some() {
+        return Ok(errno::NOT_SEEKABLE);
+    }
+    admit_buffers(&mut caller, buffers)?;
+    act(caller, |memory, guest| {
+        if file != STDIN {
+            return calls::with_content(memory, guest, file, Then::Read(buffers, at));
+        }
+        let mut total = 0u32;
+        each_buffer(memory, buffers, |target| {
+            total = total.saturating_add(length(guest.stdin.read(target)));
+            Ok(())
+        })?;
+        write_u32(memory, buffers.call, buffers.moved, total)?;
+        Ok(Act::Errno(SUCCESS))
+    })
+}
+
+fn write(mut caller: Caller<'_, Guest>, file: u32, buffers: Buffers, at: Option<u64>) -> Answer {
+    if buffers.count > BUFFERS_MAX {
+        return Ok(errno::INVALID);
+    }
+    if file == STDIN {
+        return Ok(errno::BAD_FILE);
+    }
+    if file <= STDERR && at.is_some() {
+        return Ok(errno::NOT_SEEKABLE);
+    }
+    admit_buffers(&mut caller, buffers)?;
+    act(caller, |memory, guest| {
+        if file > STDERR {
+            return calls::with_content(memory, guest, file, Then::Write(buffers, at));
+        }
+        let mut total = 0u32;
+        each_buffer(memory, buffers, |source| {
+            if file == STDERR {
+                // What does not fit into the log is dropped.
+                let _fits = guest.log.write(source);
+            } else if !guest.stdout.write(source) {
+                return Err(Failure::OutputTooLarge { bytes_max: guest.stdout.bytes_max() });
+            }
+            total = total.saturating_add(length(source.len()));
+            Ok(())
+        })?;
+        write_u32(memory, buffers.call, buffers.moved, total)?;
+        Ok(Act::Errno(SUCCESS))
+    })
+}
+
+/// Hands bytes to the guest.
+fn put(memory: &mut [u8], call: &'static str, at: u32, bytes: &[u8]) -> Result<Act, Failure> {
+    range_mut(memory, call, at, length(bytes.len()))?.copy_from_slice(bytes);
+    Ok(Act::Errno(SUCCESS))
+}
