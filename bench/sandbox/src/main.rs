@@ -4,7 +4,7 @@ mod modules;
 mod ours;
 mod rivals;
 
-use ak_json::Value;
+use ak_json::{Limits, Value};
 use ak_sandbox::Tool;
 use measure::{Race, Report, black_box};
 use rivals::{extism, wasmi::Wasmi, wasmtime, wasmtime::Wasmtime};
@@ -52,21 +52,26 @@ fn calls<'a>(module: &'a [u8], tool: Tool, input: &'static str, output: &'static
     for bytes in [wasmi.call(input.as_bytes()), warm.call(input.as_bytes()), wasmtime.call(input.as_bytes())] {
         assert_eq!(bytes, output.as_bytes());
     }
+    // From value to value for everybody.
+    let text = |value: &Value| value.to_json().into_bytes();
+    let parsed = |bytes: Vec<u8>| Value::parse(&bytes, &Limits::default()).expect("the output is JSON");
+    let values = [(); 4].map(|()| value.clone());
+    let [first, second, third, fourth] = values;
     // The built-in allocator never frees.
     let mut left = 0;
     Race::new()
-        .cpu(OURS, move || ours::call(&tool, &value))
-        .cpu(WASMTIME, move || wasmtime.call(input.as_bytes()))
+        .cpu(OURS, move || ours::call(&tool, &first))
+        .cpu(WASMTIME, move || parsed(wasmtime.call(&text(&second))))
         .cpu(WASMI, {
             let wasmi = Wasmi::new(module, true);
-            move || wasmi.call(input.as_bytes())
+            move || parsed(wasmi.call(&text(&third)))
         })
         .cpu(WARM, move || {
             if left == 0 {
                 (warm, left) = (wasmi.instance(), 1_000);
             }
             left -= 1;
-            warm.call(input.as_bytes())
+            parsed(warm.call(&text(&fourth)))
         })
 }
 

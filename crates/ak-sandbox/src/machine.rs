@@ -40,22 +40,23 @@ struct Page {
 /// In what pieces memory is compared and put back. Pages of this size are also what the machine below hands out.
 const PAGE_BYTES: usize = 4096;
 
+/// Up to this size zeros are written without looking, in bytes: what fits into a cache is written as fast as read.
+const WRITTEN_BYTES_MAX: usize = 256 << 10;
+
 impl Machine {
     /// Instantiates the module. None of its code runs.
     pub(crate) fn new(tool: &Tool, guest: Guest) -> Result<Self, Failure> {
         let mut store = Store::new(tool.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         let instance = instantiate(&mut store, tool)?;
-        let missing =
-            |name: &str| Failure::Unrunnable(alloc::format!("export {name:?} is missing"));
+        let missing = |name: &str| Failure::Unrunnable(alloc::format!("export {name:?} is missing"));
         let memory = instance.get_memory(&store, "memory").ok_or_else(|| missing("memory"))?;
         let main = match tool.manifest().abi {
             Abi::Native => "ak_run",
             Abi::Wasi => "_start",
         };
         let main = instance.get_func(&store, main).ok_or_else(|| missing(main))?;
-        let (start, alloc) =
-            (instance.get_func(&store, START_EXPORT), instance.get_func(&store, "ak_alloc"));
+        let (start, alloc) = (instance.get_func(&store, START_EXPORT), instance.get_func(&store, "ak_alloc"));
         let origin = match tool.state() {
             Some(state) if memory.data_size(&store) <= tool.recycled_bytes_max() => {
                 Origin::of(&mut store, &instance, memory, state)
@@ -99,7 +100,9 @@ impl Machine {
         }
         for (table, copy) in &origin.tables {
             let size = copy.size(&self.store);
-            if table.size(&self.store) != size || Table::copy(&mut self.store, table, 0, copy, 0, size).is_err() {
+            if table.size(&self.store) != size
+                || Table::copy(&mut self.store, table, 0, copy, 0, size).is_err()
+            {
                 return false;
             }
         }
@@ -137,16 +140,26 @@ impl Origin {
     }
 
     fn restore_memory(&self, memory: &mut [u8]) {
-        let mut pages = self.pages.iter().peekable();
-        for (index, page) in memory.chunks_mut(PAGE_BYTES).enumerate() {
-            match pages.next_if(|origin| origin.index == index) {
-                Some(origin) => page.copy_from_slice(&origin.bytes),
-                // Reading is cheaper than writing, and most pages of a large memory were never touched.
-                None if is_zero(page) => {}
-                None => page.fill(0),
-            }
+        let mut rest = memory;
+        let mut next = 0;
+        for page in &self.pages {
+            let gap = (page.index - next).saturating_mul(PAGE_BYTES);
+            let Some((before, after)) = rest.split_at_mut_checked(gap) else { return };
+            clear(before);
+            let Some((place, after)) = after.split_at_mut_checked(page.bytes.len()) else { return };
+            place.copy_from_slice(&page.bytes);
+            (rest, next) = (after, page.index + 1);
         }
+        clear(rest);
     }
+}
+
+/// Makes all of it zero. In a large memory most was never touched, and reading is then cheaper than writing.
+fn clear(bytes: &mut [u8]) {
+    if bytes.len() <= WRITTEN_BYTES_MAX {
+        return bytes.fill(0);
+    }
+    bytes.chunks_mut(PAGE_BYTES).filter(|page| !is_zero(page)).for_each(|page| page.fill(0));
 }
 
 /// A table of the same elements beside the instance's own.

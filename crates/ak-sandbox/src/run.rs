@@ -333,9 +333,7 @@ impl Run {
     /// A host function has stopped the guest.
     fn interrupted(&mut self, trap: ResumableCallHostTrap) -> Result<Option<Step>, Failure> {
         match self.machine()?.store.data_mut().interrupt.take() {
-            Some(Interrupt::HostCall(call, delivery)) => {
-                self.ask(Some(trap), call, delivery)
-            }
+            Some(Interrupt::HostCall(call, delivery)) => self.ask(Some(trap), call, delivery),
             Some(Interrupt::Fail(message)) => Err(Failure::ToolFailed { message, exit_code: None }),
             Some(Interrupt::Exit(code)) => self.exited(code),
             Some(Interrupt::Failure(failure)) => Err(failure),

@@ -83,7 +83,9 @@ impl Change {
             Self::Float(value) => {
                 format!("(global.set $float (f64.reinterpret_i64 (i64.const {})))", value.to_bits() as i64)
             }
-            Self::Reference(null) => format!("(global.set $reference {})", reference(if *null { 3 } else { 1 })),
+            Self::Reference(null) => {
+                format!("(global.set $reference {})", reference(if *null { 3 } else { 1 }))
+            }
             Self::Store(at, value) => format!("(i64.store (i32.const {at}) (i64.const {}))", *value as i64),
             Self::Fill(at, value, length) => {
                 format!("(memory.fill (i32.const {at}) (i32.const {value}) (i32.const {length}))")

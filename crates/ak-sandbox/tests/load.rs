@@ -112,6 +112,31 @@ fn modules_beyond_the_limits_are_refused() {
 }
 
 #[test]
+fn a_function_too_long_to_be_translated_at_once_is_refused() {
+    let config = SandboxConfig { function_bytes_max: 1_000, ..SandboxConfig::default() };
+    let load = |nops: usize| {
+        let module =
+            wat::parse_str(native_run(&format!("(func {})", "nop ".repeat(nops)), "(i64.const 0)")).unwrap();
+        Tool::new(manifest(Abi::Native, &module), module.into(), &config)
+    };
+    // Besides what it does, a function has a count of locals and an end.
+    load(998).unwrap();
+    let error = load(999).unwrap_err();
+    assert_eq!(error, ToolError::FunctionTooLarge { bytes: 1_001, bytes_max: 1_000 });
+}
+
+#[test]
+fn schemas_are_read_when_the_tool_is() {
+    let module: Arc<[u8]> = wat::parse_str(support::echo()).unwrap().into();
+    for (which, schema) in [("input", r#"{"type":"strnig"}"#), ("output", r#"{"unheardOf":1}"#)] {
+        let mut manifest = manifest(Abi::Native, &module);
+        *(if which == "input" { &mut manifest.input } else { &mut manifest.output }) = json(schema);
+        let error = Tool::new(manifest, module.clone(), &SandboxConfig::default()).unwrap_err();
+        assert!(matches!(&error, ToolError::Schema { which: at, .. } if *at == which), "{error}");
+    }
+}
+
+#[test]
 fn malformed_modules_are_refused() {
     let good = wat::parse_str(native_run("(start 0) (func)", "(i64.const 0)")).unwrap();
     load_bytes(Abi::Native, &good).unwrap();

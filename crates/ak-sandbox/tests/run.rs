@@ -54,7 +54,11 @@ fn add_adds() {
     check(0, r#"{"a":1e308,"b":1e308}"#, Err("the sum is out of range"));
     check(0, r#"{"a":1}"#, Err("'' breaks 'required' at '' of the schema"));
     check(0, r#"{}"#, Err("'' breaks 'required' at '' of the schema"));
-    check(0, r#"{"a":1,"b":2,"c":3}"#, Err("'/c' breaks 'additionalProperties' at '/additionalProperties' of the schema"));
+    check(
+        0,
+        r#"{"a":1,"b":2,"c":3}"#,
+        Err("'/c' breaks 'additionalProperties' at '/additionalProperties' of the schema"),
+    );
     check(0, r#"{"a":"1","b":2}"#, Err("'/a' breaks 'type' at '/properties/a' of the schema"));
     check(0, r#"{"a":1,"b":null}"#, Err("'/b' breaks 'type' at '/properties/b' of the schema"));
     for input in ["[1,2]", "null", "3", r#""a""#] {
@@ -229,6 +233,39 @@ fn limits_of_the_manifest_only_lower() {
 }
 
 #[test]
+fn arguments_and_results_obey_the_schemas() {
+    let module = wat::parse_str(echo()).unwrap();
+    let mut manifest = support::manifest(Abi::Native, &module);
+    manifest.input = json(r#"{"type":"object"}"#);
+    manifest.output = json(r#"{"required":["a"]}"#);
+    let tool = Tool::new(manifest, module.as_slice().into(), &Default::default()).unwrap();
+    assert_eq!(call(&tool, &json(r#"{"a":1}"#)).unwrap().output, json(r#"{"a":1}"#));
+    let input = call(&tool, &json("[]")).unwrap_err();
+    let reason = "'' breaks 'type' at '' of the schema".to_string();
+    assert_eq!((input.failure, input.fuel), (Failure::InvalidInput { reason }, 0));
+    let output = call(&tool, &json("{}")).unwrap_err();
+    let reason = "'' breaks 'required' at '' of the schema".to_string();
+    assert_eq!(output.failure, Failure::InvalidOutput { reason });
+    assert!(output.fuel > 0);
+}
+
+#[test]
+fn limits_of_a_call_hold_for_an_instance_that_served_before() {
+    let zero = native_run("(table 10 funcref) (data (i32.const 1) \"0\")", "(i64.const 0x100000001)");
+    let zero = load(Abi::Native, &zero);
+    assert_eq!(call(&zero, &json("{}")).unwrap().output, json("0"));
+    assert_eq!(zero.idle(), 1);
+    let memory = RunLimits { memory_bytes_max: 65_535, ..limits() };
+    let failure = drive(&zero, &json("{}"), memory, u64::MAX, |_| unreachable!()).unwrap_err().failure;
+    assert_eq!(failure, Failure::MemoryLimit { bytes_max: 65_535 });
+    let table = RunLimits { table_elements_max: 9, ..limits() };
+    let failure = drive(&zero, &json("{}"), table, u64::MAX, |_| unreachable!()).unwrap_err().failure;
+    assert_eq!(failure, Failure::TableLimit { elements_max: 9 });
+    assert_eq!(zero.idle(), 1, "the instance is kept all the same");
+    assert_eq!(call(&zero, &json("{}")).unwrap().output, json("0"));
+}
+
+#[test]
 fn the_log_is_cut_and_kept_on_failure() {
     let logging = r#"(import "ak" "log" (func $log (param i32 i32))) (data (i32.const 0) "0123456789")"#;
     let line = "(call $log (i32.const 0) (i32.const 10))".repeat(9);
@@ -294,7 +331,7 @@ fn wasi_answers_with_its_error_numbers() {
     for (name, count, error) in [
         ("fd_close", 1, 0),
         ("fd_datasync", 1, 8),
-                ("fd_renumber", 2, 52),
+        ("fd_renumber", 2, 52),
         ("path_create_directory", 3, 52),
         ("path_symlink", 5, 52),
         ("path_rename", 6, 52),

@@ -11,7 +11,7 @@ use ak_json::{Object, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::files::{Directory, File, Kind, Open, PATH_BYTES_MAX, Stat, resolve};
+use super::files::{Directory, File, Kind, Open, PATH_BYTES_MAX, Stat, join, resolve, serial};
 use super::{Buffers, each_buffer, errno, layout, length, put, write_u32};
 use crate::Failure;
 use crate::guest::{Guest, range, range_mut};
@@ -40,8 +40,8 @@ pub(crate) enum Pending {
     Content(u32, Then),
     /// The entries of a directory, for `fd_readdir`.
     Entries(u32, Listing),
-    /// `path_filestat_get`, and where the answer belongs.
-    Stat(u32),
+    /// `path_filestat_get`: the path, and where the answer belongs.
+    Stat(String, u32),
     /// A file's content has gone out; whether the file is to be closed.
     Written { file: u32, close: bool },
     /// Nothing but whether it worked.
@@ -186,7 +186,9 @@ pub(crate) fn answered(
             let number = errno::of_refusal(&error);
             let missing = number == errno::NO_ENTRY && opening.flags & OPEN_CREATE != 0;
             return match pending {
-                Pending::Open(opening) if missing && opening.flags & OPEN_DIRECTORY == 0 => Ok(create(opening)),
+                Pending::Open(opening) if missing && opening.flags & OPEN_DIRECTORY == 0 => {
+                    Ok(create(opening))
+                }
                 _ => Ok(Act::Errno(number)),
             };
         }
@@ -202,11 +204,12 @@ pub(crate) fn answered(
     let bad = |reason: &str| Failure::BadReply { call, reason: String::from(reason) };
     match pending {
         Pending::Open(opening) => {
-            let stat = stat(&result).ok_or_else(|| bad("expected `kind`, `size` and `modified`"))?;
+            let stat = stat(&opening.path, &result);
+            let stat = stat.ok_or_else(|| bad("expected `kind`, `size` and `modified`"))?;
             open_found(memory, guest, opening, stat)
         }
         Pending::Created(opening) => {
-            let stat = Stat { kind: Kind::File, bytes: 0, modified_us: 0 };
+            let stat = Stat { kind: Kind::File, bytes: 0, modified_us: 0, serial: serial(&opening.path) };
             opened_file(memory, guest, opening, stat, Some(Vec::new()))
         }
         Pending::Content(number, then) => {
@@ -231,8 +234,9 @@ pub(crate) fn answered(
             or_errno!(guest.files.directory(number)).entries = Some(entries);
             fd_readdir(memory, guest, number, listing)
         }
-        Pending::Stat(at) => {
-            let stat = stat(&result).ok_or_else(|| bad("expected `kind`, `size` and `modified`"))?;
+        Pending::Stat(path, at) => {
+            let stat = stat(&path, &result);
+            let stat = stat.ok_or_else(|| bad("expected `kind`, `size` and `modified`"))?;
             put(memory, "path_filestat_get", at, &layout::filestat(&stat))
         }
         Pending::Written { file, close } => {
@@ -255,7 +259,9 @@ fn open_found(memory: &mut [u8], guest: &mut Guest, opening: Opening, stat: Stat
             Ok(Act::Errno(errno::EXISTS))
         }
         // wasi-libc asks for every right when it opens a directory.
-        Kind::Directory if writing && opening.flags & OPEN_DIRECTORY == 0 && opening.flags & OPEN_TRUNCATE != 0 => {
+        Kind::Directory
+            if writing && opening.flags & OPEN_DIRECTORY == 0 && opening.flags & OPEN_TRUNCATE != 0 =>
+        {
             Ok(Act::Errno(errno::IS_DIRECTORY))
         }
         Kind::Directory => {
@@ -269,8 +275,9 @@ fn open_found(memory: &mut [u8], guest: &mut Guest, opening: Opening, stat: Stat
     }
 }
 
-fn stat(value: &Value) -> Option<Stat> {
+fn stat(path: &str, value: &Value) -> Option<Stat> {
     Some(Stat {
+        serial: serial(path),
         kind: Kind::named(value.get("kind")?.as_str()?),
         bytes: value.get("size")?.as_u64()?,
         modified_us: value.get("modified")?.as_u64()?,
@@ -350,7 +357,8 @@ fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at
     }
     let file = or_errno!(guest.files.file(number));
     let content = file.content.get_or_insert_default();
-    let (from, to) = (usize::try_from(position).unwrap_or(usize::MAX), usize::try_from(end).unwrap_or(usize::MAX));
+    let (from, to) =
+        (usize::try_from(position).unwrap_or(usize::MAX), usize::try_from(end).unwrap_or(usize::MAX));
     if content.len() < to {
         content.resize(to, 0);
     }
@@ -410,10 +418,15 @@ pub(super) fn path_filestat_get(
 ) -> Acted {
     range(memory, "path_filestat_get", at, layout::FILESTAT_BYTES as u32)?;
     let path = or_errno!(path(memory, guest, "path_filestat_get", directory, name)?);
-    Ok(ask(HostOperation::FsStat, &path, None, Pending::Stat(at)))
+    Ok(ask(HostOperation::FsStat, &path.clone(), None, Pending::Stat(path, at)))
 }
 
-pub(super) fn path_unlink_file(memory: &mut [u8], guest: &mut Guest, directory: u32, name: (u32, u32)) -> Acted {
+pub(super) fn path_unlink_file(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    directory: u32,
+    name: (u32, u32),
+) -> Acted {
     let path = or_errno!(path(memory, guest, "path_unlink_file", directory, name)?);
     Ok(ask(HostOperation::FsDelete, &path, None, Pending::Worked))
 }
@@ -421,8 +434,12 @@ pub(super) fn path_unlink_file(memory: &mut [u8], guest: &mut Guest, directory: 
 pub(super) fn fd_filestat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> Acted {
     let stat = match guest.files.at(number) {
         Some(Open::File(file)) => Stat { bytes: file.size(), ..file.stat },
-        Some(Open::Directory(_)) => Stat { kind: Kind::Directory, bytes: 0, modified_us: 0 },
-        None if number <= super::STDERR => Stat { kind: Kind::Unknown, bytes: 0, modified_us: 0 },
+        Some(Open::Directory(directory)) => {
+            Stat { kind: Kind::Directory, bytes: 0, modified_us: 0, serial: serial(&directory.path) }
+        }
+        None if number <= super::STDERR => {
+            Stat { kind: Kind::Unknown, bytes: 0, modified_us: 0, serial: u64::from(number) + 1 }
+        }
         None => return Ok(Act::Errno(errno::BAD_FILE)),
     };
     put(memory, "fd_filestat_get", at, &layout::filestat(&stat))
@@ -458,7 +475,12 @@ pub(super) fn fd_prestat_get(memory: &mut [u8], guest: &mut Guest, number: u32, 
     }
 }
 
-pub(super) fn fd_prestat_dir_name(memory: &mut [u8], guest: &mut Guest, number: u32, name: (u32, u32)) -> Acted {
+pub(super) fn fd_prestat_dir_name(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    number: u32,
+    name: (u32, u32),
+) -> Acted {
     match guest.files.at(number) {
         Some(Open::Directory(Directory { path, preopened: true, .. })) => {
             if length(path.len()) > name.1 {
@@ -507,8 +529,11 @@ pub(super) fn fd_readdir(memory: &mut [u8], guest: &mut Guest, number: u32, list
         return Ok(ask(HostOperation::FsList, &path, None, Pending::Entries(number, listing)));
     };
     let mut out = Vec::new();
-    for (index, (name, kind)) in entries.iter().enumerate().skip(usize::try_from(cookie).unwrap_or(usize::MAX)) {
-        out.extend_from_slice(&layout::dirent(index as u64 + 1, length(name.len()), *kind));
+    for (index, (name, kind)) in
+        entries.iter().enumerate().skip(usize::try_from(cookie).unwrap_or(usize::MAX))
+    {
+        let serial = serial(&join(&directory.path, name));
+        out.extend_from_slice(&layout::dirent(index as u64 + 1, serial, length(name.len()), *kind));
         out.extend_from_slice(name.as_bytes());
         // The last one may be cut: the guest asks again from there.
         if out.len() >= target.len() {

@@ -50,6 +50,16 @@ pub(super) struct Stat {
     pub(super) kind: Kind,
     pub(super) bytes: u64,
     pub(super) modified_us: u64,
+    /// Of the path: the same for the same path, and never 0, which a C library takes for unknown.
+    pub(super) serial: u64,
+}
+
+/// FNV-1a of a path.
+pub(super) fn serial(path: &str) -> u64 {
+    let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
 }
 
 /// One open file or directory, by the number that the guest has for it.
@@ -150,9 +160,7 @@ impl Files {
     }
 
     pub(super) fn close(&mut self, number: u32) {
-        if let Some(place) =
-            number.checked_sub(FIRST).and_then(|index| self.open.get_mut(index as usize))
-        {
+        if let Some(place) = number.checked_sub(FIRST).and_then(|index| self.open.get_mut(index as usize)) {
             *place = None;
         }
     }
@@ -170,10 +178,8 @@ impl Files {
 
     /// A file whose content the host has not got yet.
     pub(super) fn changed(&self) -> Option<u32> {
-        let index = self
-            .open
-            .iter()
-            .position(|open| matches!(open, Some(Open::File(File { changed: true, .. }))))?;
+        let index =
+            self.open.iter().position(|open| matches!(open, Some(Open::File(File { changed: true, .. }))))?;
         u32::try_from(index).ok()?.checked_add(FIRST)
     }
 }
@@ -183,7 +189,8 @@ impl Files {
 pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
     let mut directories = Vec::new();
     for need in needs {
-        let Some((_, target)) = need.split_once(':').filter(|(operation, _)| operation.starts_with("fs.")) else {
+        let Some((_, target)) = need.split_once(':').filter(|(operation, _)| operation.starts_with("fs."))
+        else {
             continue;
         };
         let literal = target.split(['*', '?', '[', '{']).next().unwrap_or_default();
@@ -198,6 +205,11 @@ pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
         }
     }
     directories
+}
+
+/// The path of what stands in a directory under this name.
+pub(super) fn join(directory: &str, name: &str) -> String {
+    alloc::format!("{}/{name}", directory.trim_end_matches('/'))
 }
 
 /// The absolute path of a name beneath a directory.

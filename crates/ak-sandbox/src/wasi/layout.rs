@@ -28,10 +28,11 @@ pub(super) fn fdstat(kind: Kind, flags: u16, rights: u64) -> [u8; FDSTAT_BYTES] 
     out
 }
 
-/// `filestat`: type at 16, links at 24, size at 32, times of access, change and status in ns at 40, 48 and 56. Device
-/// and serial number are zero.
+/// `filestat`: serial number at 8, type at 16, links at 24, size at 32, times of access, change and status in ns at 40, 48 and 56. The
+/// device is 0.
 pub(super) fn filestat(stat: &Stat) -> [u8; FILESTAT_BYTES] {
     let mut out = [0; FILESTAT_BYTES];
+    put(&mut out, 8, stat.serial.to_le_bytes());
     put(&mut out, 16, [stat.kind.number()]);
     put(&mut out, 24, 1u64.to_le_bytes());
     put(&mut out, 32, stat.bytes.to_le_bytes());
@@ -43,9 +44,10 @@ pub(super) fn filestat(stat: &Stat) -> [u8; FILESTAT_BYTES] {
 }
 
 /// `dirent`: the next cookie at 0, serial number at 8, length of the name at 16, type at 20; the name follows.
-pub(super) fn dirent(next: u64, name_bytes: u32, kind: Kind) -> [u8; DIRENT_BYTES] {
+pub(super) fn dirent(next: u64, serial: u64, name_bytes: u32, kind: Kind) -> [u8; DIRENT_BYTES] {
     let mut out = [0; DIRENT_BYTES];
     put(&mut out, 0, next.to_le_bytes());
+    put(&mut out, 8, serial.to_le_bytes());
     put(&mut out, 16, name_bytes.to_le_bytes());
     put(&mut out, 20, [kind.number()]);
     out

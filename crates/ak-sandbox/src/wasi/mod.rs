@@ -68,7 +68,11 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
         }),
         "fd_close" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
             // The streams are there to the end, whatever becomes of their numbers.
-            if file <= STDERR { Ok(SUCCESS) } else { act(caller, |_, guest| calls::let_go(guest, file, true)) }
+            if file <= STDERR {
+                Ok(SUCCESS)
+            } else {
+                act(caller, |_, guest| calls::let_go(guest, file, true))
+            }
         }),
         "fd_sync" | "fd_datasync" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
             act(caller, |_, guest| calls::let_go(guest, file, false))
