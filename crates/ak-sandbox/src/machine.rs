@@ -69,14 +69,15 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The same machine for another call, if its memory and tables are within that call's limits.
-    pub(crate) fn renew(mut self: Box<Self>, guest: Guest) -> Result<Box<Self>, (Box<Self>, Guest)> {
-        if !guest.limiter.admits(self.memory.data_size(&self.store) as u64, self.table_elements) {
-            return Err((self, guest));
-        }
+    /// Whether its memory and tables are within the limits of a call.
+    pub(crate) fn fits(&self, guest: &Guest) -> bool {
+        guest.limiter.admits(self.memory.data_size(&self.store) as u64, self.table_elements)
+    }
+
+    /// Makes it the machine of another call, whose limits it fits.
+    pub(crate) fn serve(&mut self, guest: Guest) {
         *self.store.data_mut() = guest;
         self.begin();
-        Ok(self)
     }
 
     fn begin(&mut self) {

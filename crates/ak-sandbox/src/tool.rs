@@ -110,17 +110,13 @@ impl Tool {
 
     /// A machine in its first state.
     pub(crate) fn machine(&self, guest: Guest) -> Result<Box<Machine>, Failure> {
-        let idle = self.inner.idle.as_ref();
-        let guest = match idle.and_then(ArrayQueue::pop) {
-            None => guest,
-            Some(machine) => match machine.renew(guest) {
-                Ok(machine) => return Ok(machine),
-                Err((machine, guest)) => {
-                    self.keep(machine);
-                    guest
-                }
-            },
-        };
+        if let Some(mut machine) = self.inner.idle.as_ref().and_then(ArrayQueue::pop) {
+            if machine.fits(&guest) {
+                machine.serve(guest);
+                return Ok(machine);
+            }
+            self.keep(machine);
+        }
         Machine::new(self, guest).map(Box::new)
     }
 

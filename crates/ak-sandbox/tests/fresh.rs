@@ -42,6 +42,7 @@ enum Change {
     TableInit(u8),
     DropData,
     DropElements,
+    DropPassive,
 }
 
 const PAGE: u32 = 65_536;
@@ -64,13 +65,14 @@ fn change() -> impl Strategy<Value = Change> {
         (0u8..4).prop_map(TableInit),
         Just(DropData),
         Just(DropElements),
+        Just(DropPassive),
     ]
 }
 
 impl Change {
     /// Whether it takes passive segments, with which instances are not kept.
     fn is_passive(&self) -> bool {
-        matches!(self, Self::MemoryInit(_) | Self::TableInit(_))
+        matches!(self, Self::MemoryInit(_) | Self::TableInit(_) | Self::DropPassive)
     }
 
     fn wat(&self) -> String {
@@ -109,6 +111,7 @@ impl Change {
             Self::TableInit(length) => {
                 format!("(table.init $t $passive (i32.const 2) (i32.const 0) (i32.const {length}))")
             }
+            Self::DropPassive => "(data.drop $passive) (elem.drop $passive)".to_string(),
             // Without passive segments what is dropped is gone already, and may be dropped again.
             Self::DropData => "(data.drop $active)".to_string(),
             Self::DropElements => "(elem.drop $active)".to_string(),

@@ -22,5 +22,7 @@ pub(crate) fn module(seed: &[u8]) -> Option<Vec<u8>> {
     (config.wide_arithmetic_enabled, config.custom_descriptors_enabled) = (false, false);
     config.compact_imports_enabled = false;
     config.allow_start_export = true;
+    // What traps tells little of the calls after it.
+    config.disallow_traps = seed.ratio(3, 4).ok()?;
     wasm_smith::Module::new(config, &mut seed).ok().map(|module| module.to_bytes())
 }
