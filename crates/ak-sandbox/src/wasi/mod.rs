@@ -4,7 +4,20 @@
 //! calls, and so is everything about files, which a guest reaches beneath the directories of its manifest's needs.
 //! What is left is there to link against and answers `ENOSYS`.
 
+/// Leaves with an error number.
+macro_rules! or_errno {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(number) => return Ok(Act::Errno(number)),
+        }
+    };
+}
+
+mod answers;
+mod buffers;
 mod calls;
+mod contents;
 mod errno;
 mod files;
 mod layout;
@@ -12,13 +25,16 @@ mod layout;
 use ak_json::{Object, Value};
 use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};
 
-pub(crate) use calls::{Act, Pending, answered, unwritten};
+pub(crate) use answers::answered;
+pub(crate) use calls::{Act, Pending};
+pub(crate) use contents::unwritten;
 pub(crate) use errno::{NOT_CAPABLE, SUCCESS};
 pub(crate) use files::{Files, preopens};
 
 use crate::Failure;
 use crate::guest::{Delivery, Guest, Interrupt, admit, charge, memory, range, range_mut, stop};
 use crate::host::{HostCall, HostOperation};
+use buffers::{Buffers, read, write};
 use calls::{Listing, Then};
 
 /// The import module of this table.
@@ -27,11 +43,6 @@ pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 const STDIN: u32 = 0;
 const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
-
-/// Most buffers of one read or write, as on Linux.
-const BUFFERS_MAX: u32 = 1024;
-/// Bytes of one buffer's address and length.
-const BUFFER_BYTES: u32 = 8;
 
 /// What a host function gives: a WASI error number, or the end of the run.
 type Answer = Result<i32, Error>;
@@ -71,11 +82,11 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
             if file <= STDERR {
                 Ok(SUCCESS)
             } else {
-                act(caller, |_, guest| calls::let_go(guest, file, true))
+                act(caller, |_, guest| contents::let_go(guest, file, true))
             }
         }),
         "fd_sync" | "fd_datasync" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
-            act(caller, |_, guest| calls::let_go(guest, file, false))
+            act(caller, |_, guest| contents::let_go(guest, file, false))
         }),
         "fd_seek" => {
             Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, offset: i64, whence: u32, at: u32| {
@@ -103,7 +114,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
             act(caller, |memory, guest| calls::fd_filestat_get(memory, guest, file, at))
         }),
         "fd_filestat_set_size" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, bytes: u64| {
-            act(caller, |memory, guest| calls::with_content(memory, guest, file, Then::Resize(bytes)))
+            act(caller, |memory, guest| contents::with_content(memory, guest, file, Then::Resize(bytes)))
         }),
         // This is how a C library learns which directories there are.
         "fd_prestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
@@ -294,104 +305,6 @@ fn random_get(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
         )
     };
     Err(stop(&mut caller, interrupt))
-}
-
-/// The buffers of a read or write, and where the number of bytes belongs that went through them.
-#[derive(Clone, Copy)]
-pub(crate) struct Buffers {
-    call: &'static str,
-    list: u32,
-    count: u32,
-    moved: u32,
-}
-
-/// Address and length of one buffer.
-fn buffer(memory: &[u8], buffers: &Buffers, index: u32) -> Result<(u32, u32), Failure> {
-    let at = buffers.list.saturating_add(index.saturating_mul(BUFFER_BYTES));
-    let (address, bytes) = range(memory, buffers.call, at, BUFFER_BYTES)?.split_at(4);
-    Ok((read_u32(address), read_u32(bytes)))
-}
-
-/// Each buffer's bytes, in order.
-fn each_buffer(
-    memory: &mut [u8],
-    buffers: Buffers,
-    mut visit: impl FnMut(&mut [u8]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    (0..buffers.count).try_for_each(|index| {
-        let (address, bytes) = buffer(memory, &buffers, index)?;
-        visit(range_mut(memory, buffers.call, address, bytes)?)
-    })
-}
-
-/// Checks the buffers of a read or write, and charges for them.
-fn admit_buffers(caller: &mut Caller<'_, Guest>, buffers: Buffers) -> Result<(), Error> {
-    let (memory, _) = memory(caller);
-    let mut total = 0u64;
-    let checked = each_buffer(memory, buffers, |bytes| {
-        total = total.saturating_add(bytes.len() as u64);
-        Ok(())
-    });
-    match checked {
-        Ok(()) => charge(caller, total),
-        Err(failure) => Err(stop(caller, Interrupt::Failure(failure))),
-    }
-}
-
-fn read(mut caller: Caller<'_, Guest>, file: u32, buffers: Buffers, at: Option<u64>) -> Answer {
-    if buffers.count > BUFFERS_MAX {
-        return Ok(errno::INVALID);
-    }
-    if file == STDOUT || file == STDERR {
-        return Ok(errno::BAD_FILE);
-    }
-    if file == STDIN && at.is_some() {
-        return Ok(errno::NOT_SEEKABLE);
-    }
-    admit_buffers(&mut caller, buffers)?;
-    act(caller, |memory, guest| {
-        if file != STDIN {
-            return calls::with_content(memory, guest, file, Then::Read(buffers, at));
-        }
-        let mut total = 0u32;
-        each_buffer(memory, buffers, |target| {
-            total = total.saturating_add(length(guest.stdin.read(target)));
-            Ok(())
-        })?;
-        write_u32(memory, buffers.call, buffers.moved, total)?;
-        Ok(Act::Errno(SUCCESS))
-    })
-}
-
-fn write(mut caller: Caller<'_, Guest>, file: u32, buffers: Buffers, at: Option<u64>) -> Answer {
-    if buffers.count > BUFFERS_MAX {
-        return Ok(errno::INVALID);
-    }
-    if file == STDIN {
-        return Ok(errno::BAD_FILE);
-    }
-    if file <= STDERR && at.is_some() {
-        return Ok(errno::NOT_SEEKABLE);
-    }
-    admit_buffers(&mut caller, buffers)?;
-    act(caller, |memory, guest| {
-        if file > STDERR {
-            return calls::with_content(memory, guest, file, Then::Write(buffers, at));
-        }
-        let mut total = 0u32;
-        each_buffer(memory, buffers, |source| {
-            if file == STDERR {
-                // What does not fit into the log is dropped.
-                let _fits = guest.log.write(source);
-            } else if !guest.stdout.write(source) {
-                return Err(Failure::OutputTooLarge { bytes_max: guest.stdout.bytes_max() });
-            }
-            total = total.saturating_add(length(source.len()));
-            Ok(())
-        })?;
-        write_u32(memory, buffers.call, buffers.moved, total)?;
-        Ok(Act::Errno(SUCCESS))
-    })
 }
 
 /// Hands bytes to the guest.
