@@ -17,7 +17,7 @@ pub struct SandboxConfig {
     pub function_bytes_max: usize,
     /// How many instances are kept for the next calls; 0 to keep none.
     pub recycled_max: usize,
-    /// Largest memory of an instance that is kept, in bytes.
+    /// Memory of all instances that are kept, in bytes. An instance of more than that serves one call only.
     pub recycled_bytes_max: usize,
 }
 

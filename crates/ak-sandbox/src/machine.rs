@@ -69,6 +69,10 @@ impl Machine {
         Ok(machine)
     }
 
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.data_size(&self.store)
+    }
+
     /// Whether its memory and tables are within the limits of a call.
     pub(crate) fn fits(&self, guest: &Guest) -> bool {
         guest.limiter.admits(self.memory.data_size(&self.store) as u64, self.table_elements)

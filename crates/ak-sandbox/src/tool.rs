@@ -127,9 +127,14 @@ impl Tool {
         }
     }
 
+    /// Keeps a machine for the next call, unless enough are kept already.
     fn keep(&self, machine: Box<Machine>) {
-        // Beyond the number that is kept it goes.
-        let _full = self.inner.idle.as_ref().map(|idle| idle.push(machine));
+        let Some(idle) = &self.inner.idle else { return };
+        let kept_max = self.inner.recycled_bytes_max / machine.memory_bytes().max(1);
+        if idle.len() < kept_max.max(1) {
+            // One that does not fit in any more goes.
+            let _full = idle.push(machine);
+        }
     }
 
     /// None if no instance is to be used twice.

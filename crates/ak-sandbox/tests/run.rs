@@ -266,6 +266,26 @@ fn limits_of_a_call_hold_for_an_instance_that_served_before() {
 }
 
 #[test]
+fn instances_are_kept_up_to_a_number_and_a_size() {
+    let zero = r#"(module (memory (export "memory") 2) (data (i32.const 1) "0")
+        (func (export "ak_alloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "ak_run") (param i32 i32) (result i64) (i64.const 0x100000001)))"#;
+    let module = wat::parse_str(zero).unwrap();
+    let kept = |recycled_max, pages: usize| {
+        let config =
+            ak_sandbox::SandboxConfig { recycled_max, recycled_bytes_max: pages << 16, ..Default::default() };
+        let tool =
+            Tool::new(support::manifest(Abi::Native, &module), module.as_slice().into(), &config).unwrap();
+        let runs: Vec<Run> = (0..6).map(|_| Run::start(&tool, &json("{}"), limits()).unwrap()).collect();
+        for mut run in runs {
+            assert!(matches!(run.step(u64::MAX), Ok(Step::Done(_))));
+        }
+        tool.idle()
+    };
+    assert_eq!((kept(4, 32), kept(4, 7), kept(4, 2), kept(4, 1), kept(0, 32)), (4, 3, 1, 0, 0));
+}
+
+#[test]
 fn the_log_is_cut_and_kept_on_failure() {
     let logging = r#"(import "ak" "log" (func $log (param i32 i32))) (data (i32.const 0) "0123456789")"#;
     let line = "(call $log (i32.const 0) (i32.const 10))".repeat(9);
