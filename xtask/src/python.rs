@@ -52,8 +52,7 @@ pub(crate) fn rivals() -> Result<PathBuf> {
     let (complete, wanted) = (environment.join("complete"), RIVALS.join("\n"));
     if fs::read_to_string(&complete).ok().as_ref() != Some(&wanted) {
         make(&environment, &RIVALS)?;
-        fs::write(complete, wanted)
-            .map_err(|error| format!("cannot write there: {error}"))?;
+        fs::write(complete, wanted).map_err(|error| format!("cannot write there: {error}"))?;
     }
     Ok(environment.join("bin/python"))
 }

@@ -29,9 +29,8 @@ fn main() {
     let extism = extism::measure();
     let trivial = modules::trivial();
     let race = calls(&trivial, ours::tool(&trivial), "{}", "0");
-    let race = race
-        .measured(EXTISM, extism.fresh_ns)
-        .measured("Extism, one plugin for all calls", extism.warm_ns);
+    let race =
+        race.measured(EXTISM, extism.fresh_ns).measured("Extism, one plugin for all calls", extism.warm_ns);
     report.add(CALL, TRIVIAL, race.run());
     for (case, module) in [(JSON, modules::add()), (JSON_17, modules::add_of_17_pages())] {
         let race = calls(&module, ours::add(&module), r#"{"a":3,"b":5}"#, r#"{"result":8}"#);
@@ -49,7 +48,8 @@ fn calls<'a>(module: &'a [u8], tool: Tool, input: &'static str, output: &'static
     let (wasmi, wasmtime) = (Wasmi::new(module, true), Wasmtime::new(module));
     let mut warm = wasmi.instance();
     assert_eq!(ours::call(&tool, &value), ours::json(output));
-    for bytes in [wasmi.call(input.as_bytes()), warm.call(input.as_bytes()), wasmtime.call(input.as_bytes())] {
+    for bytes in [wasmi.call(input.as_bytes()), warm.call(input.as_bytes()), wasmtime.call(input.as_bytes())]
+    {
         assert_eq!(bytes, output.as_bytes());
     }
     // From value to value for everybody.
@@ -99,7 +99,8 @@ fn first(report: &mut Report) {
 }
 
 fn targets(report: &mut Report) {
-    let ratio = |report: &Report, group, case, who| report.ns(group, case, who) / report.ns(group, case, OURS);
+    let ratio =
+        |report: &Report, group, case, who| report.ns(group, case, who) / report.ns(group, case, OURS);
     let json = ratio(report, CALL, JSON, WASMI);
     report.at_least("a JSON call of 2 pages, against wasmi with a fresh instance", json, 2.0);
     let json = ratio(report, CALL, JSON, WASMTIME);

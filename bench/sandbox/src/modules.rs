@@ -12,8 +12,7 @@ pub(crate) fn add_of_17_pages() -> Vec<u8> {
     let mut module = add();
     // The memory section: three bytes, one memory without a maximum, at least two pages.
     let section = [5, 3, 1, 0, 2];
-    let found: Vec<usize> =
-        (0..module.len()).filter(|&at| module[at..].starts_with(&section)).collect();
+    let found: Vec<usize> = (0..module.len()).filter(|&at| module[at..].starts_with(&section)).collect();
     assert_eq!(found.len(), 1, "the memory section is where it was");
     module[found[0] + 4] = 17;
     module

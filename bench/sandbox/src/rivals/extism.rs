@@ -32,8 +32,10 @@ print(measure(fresh, 5), measure(lambda: plugin.call("run", b"{}"), 200))
 pub(crate) fn measure() -> Measured {
     let missing = Measured { fresh_ns: f64::NAN, warm_ns: f64::NAN };
     let Some(python) = std::env::var_os("AK_BENCH_PYTHON") else { return missing };
-    let plugin = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "run") (result i32) (i32.const 0)))"#)
-        .expect("the text is right");
+    let plugin = wat::parse_str(
+        r#"(module (memory (export "memory") 1) (func (export "run") (result i32) (i32.const 0)))"#,
+    )
+    .expect("the text is right");
     let file = std::env::temp_dir().join(format!("ak-bench-plugin-{}.wasm", std::process::id()));
     std::fs::write(&file, plugin).expect("the plugin is written");
     let output = Command::new(python).args(["-c", SCRIPT]).arg(&file).output().expect("Python runs");
