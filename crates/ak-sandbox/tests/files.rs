@@ -12,7 +12,7 @@ use ak_sandbox::{Abi, Failure, Run, RunLimits, SandboxConfig, Step, Tool};
 use arbitrary::Unstructured;
 use disk::Disk;
 use proptest::prelude::*;
-use support::{drive, json, limits, manifest};
+use support::{cases, drive, json, limits, manifest};
 
 const WASI: &str = "wasi_snapshot_preview1";
 
@@ -288,7 +288,7 @@ fn a_host_that_answers_nonsense_is_at_fault() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(192))]
 
     #[test]
     fn no_arguments_and_no_replies_do_more_than_end_the_run(bytes in proptest::collection::vec(any::<u8>(), 400)) {

@@ -9,14 +9,10 @@ use std::fmt::Write;
 use ak_json::Value;
 use ak_sandbox::{Abi, Done, RunError, RunLimits, SandboxConfig, Tool};
 use proptest::prelude::*;
-use support::{drive, json, limits, manifest};
+use support::{cases, drive, json, limits, manifest};
 
 /// Calls one after the other. The first tells least: it is fresh either way.
 const CALLS: u64 = 4;
-
-fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
 
 fn calls(abi: Abi, module: &[u8], recycled_max: usize, limits: RunLimits) -> Vec<Result<Done, RunError>> {
     let config = SandboxConfig { recycled_max, ..SandboxConfig::default() };
@@ -188,7 +184,7 @@ fn module(changes: &[Change], start: &[Change]) -> String {
 }
 
 proptest! {
-    #![proptest_config(config(96))]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn every_call_is_the_first_whatever_the_ones_before_changed(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ak_sandbox::{Abi, Manifest, ManifestError, Position, SandboxConfig, Tool, ToolError};
 use proptest::prelude::*;
-use support::{json, load_bytes, manifest, native, native_run, wasi};
+use support::{cases, json, load_bytes, manifest, native, native_run, wasi};
 
 #[track_caller]
 fn refused(abi: Abi, wat: &str) -> ToolError {
@@ -294,7 +294,7 @@ fn a_manifest_is_refused_with_its_place() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn no_bytes_make_the_loader_panic(tail in proptest::collection::vec(any::<u8>(), 0..200)) {

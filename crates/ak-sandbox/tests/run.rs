@@ -6,7 +6,7 @@ mod support;
 use ak_json::Value;
 use ak_sandbox::{Abi, Failure, HostCall, HostOperation, Run, RunLimits, Step, Tool};
 use proptest::prelude::*;
-use support::{builtin, call, drive, echo, json, limits, load, load_bytes, native, native_run, wasi};
+use support::{builtin, call, cases, drive, echo, json, limits, load, load_bytes, native, native_run, wasi};
 
 #[test]
 fn tools_and_runs_travel_between_threads() {
@@ -82,7 +82,7 @@ fn concat_joins() {
 }
 
 proptest! {
-    #![proptest_config(config(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn add_is_exact_on_integers(a: i64, b: i64) {
@@ -295,11 +295,6 @@ fn the_log_is_cut_and_kept_on_failure() {
     assert!(log.starts_with(b"0123456789\n0123456789\n"));
 }
 
-/// A failing case is printed; it belongs into a row of its own, not into a file.
-fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 const WASI: &str = "wasi_snapshot_preview1";
 
 /// Copies stdin to stdout in pieces of 7 bytes, by two buffers a time.
@@ -488,7 +483,7 @@ fn busy() -> String {
 }
 
 proptest! {
-    #![proptest_config(config(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn slicing_changes_neither_result_nor_fuel(slices in proptest::collection::vec(0u64..200, 1..8), fuel in 0u64..3_000) {
