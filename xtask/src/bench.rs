@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The benches, as packages of the workspace in `bench/`.
-pub(crate) const BENCHES: [&str; 4] = ["audit", "heap", "host", "policy"];
+pub(crate) const BENCHES: [&str; 5] = ["audit", "heap", "host", "policy", "sandbox"];
 
 /// Where what was measured is kept.
 const PERFORMANCE: &str = "docs/performance.md";

@@ -18,7 +18,7 @@ const REQUIREMENTS: [&str; 3] = ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.11"]
 const LLM: [&str; 2] = ["llama-cpp-python[server]>=0.3", "gguf>=0.10"];
 
 /// What benches measure.
-const RIVALS: [&str; 1] = ["jsonpatch>=1.33"];
+const RIVALS: [&str; 2] = ["extism>=1.1,<2", "jsonpatch>=1.33"];
 
 /// What the package is made from.
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "bindings/python"];
@@ -61,10 +61,10 @@ pub(crate) fn llm() -> Result<PathBuf> {
 
 fn other(name: &str, requirements: &[&str]) -> Result<PathBuf> {
     let environment = target_dir().join(name);
-    if !environment.join("complete").exists() {
+    let (complete, wanted) = (environment.join("complete"), requirements.join("\n"));
+    if fs::read_to_string(&complete).ok().as_ref() != Some(&wanted) {
         make(&environment, requirements)?;
-        fs::write(environment.join("complete"), "")
-            .map_err(|error| format!("cannot write there: {error}"))?;
+        fs::write(complete, wanted).map_err(|error| format!("cannot write there: {error}"))?;
     }
     Ok(environment.join("bin/python"))
 }

@@ -63,6 +63,18 @@ pub enum Failure {
         /// What is wrong with it, and where.
         reason: String,
     },
+    /// The arguments are not what the tool takes.
+    #[error("input: {reason}")]
+    InvalidInput {
+        /// Which part breaks which part of the schema.
+        reason: String,
+    },
+    /// The result is JSON, but not what the tool gives.
+    #[error("output: {reason}")]
+    InvalidOutput {
+        /// Which part breaks which part of the schema.
+        reason: String,
+    },
     /// A pointer and a length that leave the guest's memory.
     #[error("bad pointer given to or by `{call}`: {length} bytes at {at}")]
     BadPointer {
@@ -79,6 +91,14 @@ pub enum Failure {
         /// The function.
         call: &'static str,
         /// What is wrong.
+        reason: String,
+    },
+    /// A command ended well, but what it had written to a file was refused.
+    #[error("file not written: {path}: {reason}")]
+    FileNotWritten {
+        /// Which.
+        path: String,
+        /// The error that the host gave.
         reason: String,
     },
     /// More host calls than one run may make.

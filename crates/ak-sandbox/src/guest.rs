@@ -10,6 +10,7 @@ use wasmi::{Caller, Error, Memory};
 use crate::host::HostCall;
 use crate::limiter::Limiter;
 use crate::limits::BYTES_PER_FUEL;
+use crate::wasi::{Files, Pending};
 use crate::{Failure, RunLimits};
 
 /// What the store holds for one run.
@@ -30,10 +31,11 @@ pub(crate) struct Guest {
     /// `NAME\0` and `KEY=VALUE\0`, in the order in which WASI hands them out.
     pub(crate) args: Vec<Vec<u8>>,
     pub(crate) env: Vec<Vec<u8>>,
+    pub(crate) files: Files,
 }
 
 impl Guest {
-    pub(crate) fn new(input: Arc<[u8]>, name: &str, limits: &RunLimits) -> Self {
+    pub(crate) fn new(input: Arc<[u8]>, name: &str, preopens: &[String], limits: &RunLimits) -> Self {
         Self {
             limiter: Limiter::new(limits),
             memory: None,
@@ -46,7 +48,22 @@ impl Guest {
             host_call_bytes_max: limits.host_call_bytes_max,
             args: alloc::vec![zero_terminated(name)],
             env: Vec::new(),
+            files: Files::new(preopens, limits),
         }
+    }
+}
+
+impl Guest {
+    /// Forgets the call.
+    pub(crate) fn clear(&mut self) {
+        self.interrupt = None;
+        self.stdin = Stdin { bytes: Arc::from([]), position: 0 };
+        self.stdout = Stream::new(0);
+        self.log = Stream::new(0);
+        self.reply = None;
+        self.args = Vec::new();
+        self.env = Vec::new();
+        self.files.clear();
     }
 }
 
@@ -128,7 +145,6 @@ pub(crate) enum Interrupt {
 }
 
 /// How the reply to a host call reaches the guest.
-#[derive(Clone, Copy)]
 pub(crate) enum Delivery {
     /// Kept until `ak.take`; the call returns its length.
     Taken,
@@ -136,6 +152,8 @@ pub(crate) enum Delivery {
     ClockAt(u32),
     /// WASI's `random_get`: so many bytes at this address.
     RandomAt(u32, u32),
+    /// A file function of WASI goes on.
+    File(Pending),
 }
 
 /// The engine's error for "see [`Guest::interrupt`]".

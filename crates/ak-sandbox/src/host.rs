@@ -19,6 +19,23 @@ use crate::Failure;
 use crate::guest::{Delivery, Guest, Interrupt, admit, memory, range, range_mut, stop};
 
 /// A request that a guest makes of the world outside; the run waits for [`Run::reply`](crate::Run::reply).
+///
+/// A native module's arguments may have any shape, and so may the reply. For a WASI command the sandbox makes and reads
+/// them itself; bytes are base64url without padding:
+///
+/// | operation | arguments | result |
+/// |---|---|---|
+/// | [`HostOperation::FsRead`] | `path`, `max` (bytes) | `bytes` |
+/// | [`HostOperation::FsWrite`] | `path`, `data` | anything |
+/// | [`HostOperation::FsStat`] | `path` | `kind` (`file`, `directory`, `link` …), `size`, `modified` (µs since 1970) |
+/// | [`HostOperation::FsList`] | `path` | `entries`: objects with `name` and `kind` |
+/// | [`HostOperation::FsDelete`] | `path` | anything |
+/// | [`HostOperation::Random`] | `bytes` (how many) | a string: so many bytes |
+/// | [`HostOperation::Now`] | none | an integer, µs since 1970 |
+///
+/// A refusal is an error number to a command, by the error's member `name`: `NOT_FOUND` is `ENOENT`, `LIMIT` and
+/// `BUFFER_OVERFLOW` are `EFBIG`, `IO`, `DEADLINE` and `UNKNOWN_OUTCOME` are `EIO`, everything else is `EACCES`; for
+/// clock and random it is always `ENOTCAPABLE`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCall {
     /// What is asked for.
@@ -35,6 +52,12 @@ pub enum HostOperation {
     FsRead,
     /// Write a file.
     FsWrite,
+    /// Describe a file or directory.
+    FsStat,
+    /// List a directory.
+    FsList,
+    /// Delete a file.
+    FsDelete,
     /// Make an HTTP request.
     Http,
     /// Ask a model.
@@ -53,9 +76,12 @@ pub enum HostOperation {
 
 impl HostOperation {
     /// Every operation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::FsRead,
         Self::FsWrite,
+        Self::FsStat,
+        Self::FsList,
+        Self::FsDelete,
         Self::Http,
         Self::Infer,
         Self::HeapRead,
@@ -70,6 +96,9 @@ impl HostOperation {
         match self {
             Self::FsRead => "fs_read",
             Self::FsWrite => "fs_write",
+            Self::FsStat => "fs_stat",
+            Self::FsList => "fs_list",
+            Self::FsDelete => "fs_delete",
             Self::Http => "http",
             Self::Infer => "infer",
             Self::HeapRead => "heap_read",

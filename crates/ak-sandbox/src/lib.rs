@@ -3,13 +3,13 @@
 //! Runs a stranger's tool: WebAssembly with a meter, walls and no surprises.
 //!
 //! A [`Tool`] is a [`Manifest`] and the module it names by SHA-256. A [`Run`] is one call of it, on an
-//! instance of its own.
+//! instance in its first state: new, or put back to it.
 //!
 //! - **Nothing comes for free.** Fuel, memory, tables, stack, output, log and host calls each have a limit
 //!   and an error of their own.
 //! - **Nothing happens inside.** This crate touches no file, clock or network. A guest that asks for
-//!   something from outside is
-//!   suspended with a [`HostCall`]; whoever drives the run decides, performs, and resumes it with the reply.
+//!   something from outside, be it by `ak.http` or by `fopen`, is suspended with a [`HostCall`]; whoever
+//!   drives the run decides, performs, and resumes it with the reply.
 //! - **Nothing varies.** The same module, input and replies give the same output and the same fuel, however
 //!   the run is sliced.
 //!
@@ -47,10 +47,12 @@ mod guest;
 mod host;
 mod limiter;
 mod limits;
+mod machine;
 mod manifest;
 mod manifest_error;
 mod manifest_toml;
 mod module;
+mod reply;
 mod run;
 mod tool;
 mod wasi;

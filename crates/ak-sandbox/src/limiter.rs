@@ -25,6 +25,27 @@ impl Limiter {
         }
     }
 
+    /// For what the sandbox itself makes beside an instance.
+    pub(crate) fn unlimited() -> Self {
+        Self {
+            memory_bytes_max: u64::MAX,
+            table_elements_max: u64::MAX,
+            table_elements: 0,
+            running: false,
+            breach: None,
+        }
+    }
+
+    /// Elements of all tables made so far.
+    pub(crate) fn table_elements(&self) -> u64 {
+        self.table_elements
+    }
+
+    /// Whether an instance of this size may be had.
+    pub(crate) fn admits(&self, memory_bytes: u64, table_elements: u64) -> bool {
+        memory_bytes <= self.memory_bytes_max && table_elements <= self.table_elements_max
+    }
+
     fn refuse(&mut self, breach: Failure) -> Result<bool, LimiterError> {
         self.breach = Some(breach);
         Err(LimiterError::ResourceLimiterDeniedAllocation)
@@ -73,7 +94,8 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        100
+        // The engine's strict limit for a module, and a copy of each.
+        2 * 100
     }
 
     fn memories(&self) -> usize {

@@ -13,11 +13,24 @@ pub struct SandboxConfig {
     pub call_depth_max: usize,
     /// Largest value stack of the guest, in bytes.
     pub stack_bytes_max: usize,
+    /// Longest function, in bytes: one is translated at once, when it is first called, and cannot be interrupted.
+    pub function_bytes_max: usize,
+    /// How many instances are kept for the next calls; 0 to keep none.
+    pub recycled_max: usize,
+    /// Memory of all instances that are kept, in bytes. An instance of more than that serves one call only.
+    pub recycled_bytes_max: usize,
 }
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        Self { module_bytes_max: 8 << 20, call_depth_max: 1_000, stack_bytes_max: 1_000_000 }
+        Self {
+            module_bytes_max: 8 << 20,
+            call_depth_max: 1_000,
+            stack_bytes_max: 1_000_000,
+            function_bytes_max: 1 << 20,
+            recycled_max: 4,
+            recycled_bytes_max: 2 << 20,
+        }
     }
 }
 
@@ -69,6 +82,10 @@ pub struct RunLimits {
     pub host_calls_max: u32,
     /// Arguments or reply of one host call, in bytes.
     pub host_call_bytes_max: u64,
+    /// Files and directories open at a time.
+    pub files_max: u32,
+    /// What the open files hold together, in bytes.
+    pub file_bytes_max: u64,
 }
 
 impl Default for RunLimits {
@@ -81,6 +98,8 @@ impl Default for RunLimits {
             log_bytes_max: 64 << 10,
             host_calls_max: 1_000,
             host_call_bytes_max: 4 << 20,
+            files_max: 64,
+            file_bytes_max: 16 << 20,
         }
     }
 }

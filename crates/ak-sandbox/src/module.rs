@@ -1,105 +1,186 @@
-//! The one change made to a module before it is compiled.
+//! What is read from a module before it is compiled, and the exports that are added to it.
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
+
+use wasmparser::{DataKind, ElementKind, Parser, Payload, TypeRef};
 
 /// Export under which a module's start function is found again. No compiler writes such a name, and a module
 /// that has it is refused as a duplicate export.
 pub(crate) const START_EXPORT: &str = "\0ak start";
 
+const KIND_FUNCTION: u8 = 0;
+const KIND_TABLE: u8 = 1;
+const KIND_GLOBAL: u8 = 3;
+
 const HEADER_BYTES: usize = 8;
+const SECTION_CUSTOM: u8 = 0;
 const SECTION_EXPORT: u8 = 7;
 const SECTION_START: u8 = 8;
-/// Sections that stand before the export section.
+/// Sections that stand before the export section: types to memories, tags (13), globals.
 const SECTIONS_BEFORE_EXPORT: [u8; 7] = [1, 2, 3, 4, 5, 13, 6];
 
-/// Turns the start section into an export, so that the start function runs under fuel slices and may make
-/// host calls like any other.
+/// Export under which a mutable global of the module is found again.
+pub(crate) fn global_export(index: u32) -> String {
+    alloc::format!("\0ak global {index}")
+}
+
+/// Export under which a table of the module is found again.
+pub(crate) fn table_export(index: u32) -> String {
+    alloc::format!("\0ak table {index}")
+}
+
+/// What a module's instances can change, besides their memory, and so what has to be put back before the next
+/// call.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Indices of the mutable globals.
+    pub(crate) globals: Vec<u32>,
+    /// How many tables there are.
+    pub(crate) tables: u32,
+    /// A passive segment can be dropped, which nothing undoes.
+    pub(crate) drops: bool,
+}
+
+/// A module as it is compiled.
+pub(crate) struct Prepared<'a> {
+    pub(crate) module: Cow<'a, [u8]>,
+    /// None for a module that could not be read; compiling it says why.
+    pub(crate) state: Option<State>,
+    /// The longest function body, in bytes.
+    pub(crate) function_bytes: usize,
+}
+
+/// Adds exports: the start function in place of the start section, so that it runs under fuel slices and may make
+/// host calls like any other; every mutable global and every table, so that they can be put back.
 ///
-/// A module without a start section is returned as it is; so is a malformed one, which validation then
-/// refuses.
-pub(crate) fn start_as_export(module: &[u8]) -> Cow<'_, [u8]> {
-    rewrite(module).map_or(Cow::Borrowed(module), Cow::Owned)
-}
-
-fn rewrite(module: &[u8]) -> Option<Vec<u8>> {
-    let (header, body) = module.split_at_checked(HEADER_BYTES)?;
-    let mut start = None;
-    let mut exports = None;
-    for section in sections(body) {
-        let Section { id, payload, .. } = section?;
-        match id {
-            SECTION_START if start.replace(payload).is_some() => return None,
-            SECTION_EXPORT if exports.replace(payload).is_some() => return None,
-            _ => {}
-        }
+/// A malformed module is returned as it is, and validation then refuses it.
+pub(crate) fn prepare(module: &[u8]) -> Prepared<'_> {
+    match Plan::read(module) {
+        None => Prepared { module: Cow::Borrowed(module), state: None, function_bytes: 0 },
+        Some(plan) => Prepared {
+            module: plan.rewrite(module).map_or(Cow::Borrowed(module), Cow::Owned),
+            state: Some(plan.state),
+            function_bytes: plan.function_bytes,
+        },
     }
-    let start = start?;
-    let (index, []) = leb128(start)? else { return None };
+}
 
-    let (count, entries) = exports.map_or(Some((0, &[][..])), leb128)?;
-    let mut payload = Vec::new();
-    write_leb128(&mut payload, count.checked_add(1)?);
-    payload.extend_from_slice(entries);
-    write_leb128(&mut payload, u32::try_from(START_EXPORT.len()).ok()?);
-    payload.extend_from_slice(START_EXPORT.as_bytes());
-    payload.push(0); // kind: function
-    write_leb128(&mut payload, index);
+/// What is to be written where.
+#[derive(Default)]
+struct Plan {
+    sections: Vec<(u8, Range<usize>)>,
+    /// How many exports the module has, and their bytes.
+    exports: Option<(u32, Range<usize>)>,
+    start: Option<u32>,
+    state: State,
+    function_bytes: usize,
+}
 
-    let mut out = Vec::with_capacity(module.len().saturating_add(payload.len()));
-    out.extend_from_slice(header);
-    let mut payload = Some(payload);
-    for section in sections(body) {
-        let Section { id, whole, .. } = section?;
-        // Custom sections (0) may stand anywhere and do not tell where we are.
-        let here = id != 0 && !SECTIONS_BEFORE_EXPORT.contains(&id);
-        if let Some(payload) = payload.take_if(|_| here) {
-            out.push(SECTION_EXPORT);
-            write_leb128(&mut out, u32::try_from(payload.len()).ok()?);
-            out.extend_from_slice(&payload);
+impl Plan {
+    fn read(module: &[u8]) -> Option<Self> {
+        let mut plan = Self::default();
+        let mut global = 0;
+        for payload in Parser::new(0).parse_all(module) {
+            let payload = payload.ok()?;
+            if let Some((id, range)) = payload.as_section() {
+                let known = plan.sections.iter().any(|(other, _)| *other == id && id != SECTION_CUSTOM);
+                if known {
+                    return None;
+                }
+                plan.sections.push((id, range));
+            }
+            match payload {
+                Payload::ImportSection(imports) => {
+                    for import in imports {
+                        // Nothing else can be imported; the engine's answer is as good as ours.
+                        let TypeRef::Func(_) = import.ok()?.ty else { return None };
+                    }
+                }
+                Payload::TableSection(tables) => plan.state.tables = tables.count(),
+                Payload::GlobalSection(globals) => {
+                    for item in globals {
+                        if item.ok()?.ty.mutable {
+                            plan.state.globals.push(global);
+                        }
+                        global += 1;
+                    }
+                }
+                Payload::ExportSection(exports) => {
+                    let (end, count) = (exports.range().end, exports.count());
+                    plan.exports = Some((count, exports.original_position()..end));
+                }
+                Payload::StartSection { func, .. } => plan.start = Some(func),
+                Payload::ElementSection(segments) => {
+                    for segment in segments {
+                        plan.state.drops |= matches!(segment.ok()?.kind, ElementKind::Passive);
+                    }
+                }
+                Payload::DataSection(segments) => {
+                    for segment in segments {
+                        plan.state.drops |= matches!(segment.ok()?.kind, DataKind::Passive);
+                    }
+                }
+                Payload::CodeSectionEntry(body) => {
+                    plan.function_bytes = plan.function_bytes.max(body.range().len());
+                }
+                _ => {}
+            }
         }
-        if id != SECTION_EXPORT && id != SECTION_START {
-            out.extend_from_slice(whole);
-        }
+        Some(plan)
     }
-    Some(out)
-}
 
-struct Section<'a> {
-    id: u8,
-    payload: &'a [u8],
-    /// Id, length and payload.
-    whole: &'a [u8],
-}
-
-/// The sections one after the other; `None` once something is not a section, and then no more.
-fn sections(mut rest: &[u8]) -> impl Iterator<Item = Option<Section<'_>>> {
-    core::iter::from_fn(move || {
-        let (&id, after_id) = rest.split_first()?;
-        let split =
-            leb128(after_id).and_then(|(length, body)| body.split_at_checked(usize::try_from(length).ok()?));
-        let Some((payload, after)) = split else {
-            rest = &[];
-            return Some(None);
-        };
-        let whole = rest.get(..rest.len() - after.len()).unwrap_or_default();
-        rest = after;
-        Some(Some(Section { id, payload, whole }))
-    })
-}
-
-/// An unsigned 32-bit LEB128 number and what follows it.
-fn leb128(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0u64;
-    for (index, &byte) in bytes.iter().take(5).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((u32::try_from(value).ok()?, bytes.get(index + 1..)?));
+    fn rewrite(&self, module: &[u8]) -> Option<Vec<u8>> {
+        let exports = self.export_section(module)?;
+        let mut out = Vec::with_capacity(module.len().saturating_add(exports.len()));
+        out.extend_from_slice(module.get(..HEADER_BYTES)?);
+        let mut pending = Some(exports);
+        for (id, range) in &self.sections {
+            // Custom sections may stand anywhere and do not tell where we are.
+            let here = *id != SECTION_CUSTOM && !SECTIONS_BEFORE_EXPORT.contains(id);
+            if let Some(exports) = pending.take_if(|_| here) {
+                write_section(&mut out, SECTION_EXPORT, &exports)?;
+            }
+            if *id != SECTION_EXPORT && *id != SECTION_START {
+                write_section(&mut out, *id, module.get(range.clone())?)?;
+            }
         }
+        if let Some(exports) = pending {
+            write_section(&mut out, SECTION_EXPORT, &exports)?;
+        }
+        Some(out)
     }
-    None
+
+    fn export_section(&self, module: &[u8]) -> Option<Vec<u8>> {
+        let start = self.start.map(|index| (String::from(START_EXPORT), KIND_FUNCTION, index));
+        let globals = self.state.globals.iter().map(|&index| (global_export(index), KIND_GLOBAL, index));
+        let tables = (0..self.state.tables).map(|index| (table_export(index), KIND_TABLE, index));
+        let added: Vec<_> = start.into_iter().chain(globals).chain(tables).collect();
+
+        let (count, old) = self.exports.clone().unwrap_or_default();
+        let mut payload = Vec::new();
+        write_leb128(&mut payload, count.checked_add(u32::try_from(added.len()).ok()?)?);
+        payload.extend_from_slice(module.get(old)?);
+        for (name, kind, index) in added {
+            write_leb128(&mut payload, u32::try_from(name.len()).ok()?);
+            payload.extend_from_slice(name.as_bytes());
+            payload.push(kind);
+            write_leb128(&mut payload, index);
+        }
+        Some(payload)
+    }
 }
 
+fn write_section(out: &mut Vec<u8>, id: u8, payload: &[u8]) -> Option<()> {
+    out.push(id);
+    write_leb128(out, u32::try_from(payload.len()).ok()?);
+    out.extend_from_slice(payload);
+    Some(())
+}
+
+/// An unsigned number in WebAssembly's variable-length form.
 fn write_leb128(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);

@@ -1,19 +1,17 @@
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ak_json::{Limits, Value};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use wasmi::{
-    Extern, Func, Instance, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Store, Val,
-};
+use wasmi::{Func, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Val};
 
 use crate::guest::{Delivery, Guest, Interrupt, range, range_mut, zero_terminated};
-use crate::host::{HostCall, MESSAGE_BYTES_MAX, envelope};
-use crate::limits::BYTES_PER_FUEL;
-use crate::module::START_EXPORT;
-use crate::{Abi, Failure, RunError, RunLimits, Tool, tool, wasi};
+use crate::host::{HostCall, MESSAGE_BYTES_MAX};
+use crate::machine::Machine;
+use crate::{Abi, Failure, RunError, RunLimits, Tool, wasi};
+
+const OVER: Failure = Failure::OutOfOrder("the run is over");
 
 /// One call of a tool, on an instance of its own.
 ///
@@ -23,14 +21,16 @@ use crate::{Abi, Failure, RunError, RunLimits, Tool, tool, wasi};
 /// 4. [`Step::Done`] or an error is the end. Dropping a run at any point aborts it.
 pub struct Run {
     tool: Tool,
-    limits: RunLimits,
-    store: Store<Guest>,
-    instance: Instance,
+    pub(crate) limits: RunLimits,
+    /// Gone once the run is over.
+    machine: Option<Box<Machine>>,
     input: Arc<[u8]>,
     stage: Stage,
-    state: State,
+    pub(crate) state: State,
     fuel: u64,
     host_calls: u32,
+    /// The guest's, once it has ended.
+    log: Vec<u8>,
 }
 
 /// What a step came to.
@@ -66,15 +66,19 @@ enum Stage {
     Main,
 }
 
-enum State {
+pub(crate) enum State {
     /// About to call a function.
     Call(Func, Vec<Val>),
     /// Interrupted between two instructions.
     OutOfFuel(ResumableCallOutOfFuel),
     /// A host function is to return these values.
     Resume(ResumableCallHostTrap, Vec<Val>),
-    /// A reply is due.
-    Waiting(ResumableCallHostTrap, HostCall, Delivery),
+    /// The reply to one host call led to another, which is to be asked.
+    Ask(Option<ResumableCallHostTrap>, HostCall, Delivery),
+    /// A reply is due: to the guest, or once it has ended to what it left unwritten.
+    Waiting(Option<ResumableCallHostTrap>, HostCall, Delivery),
+    /// A command has ended well.
+    Ended,
     /// Over, with or without a result.
     Over,
 }
@@ -94,29 +98,26 @@ impl Run {
             output_bytes_max: lower(manifest.limits.output_bytes, limits.output_bytes_max),
             ..limits
         };
+        let fail = |failure| RunError { failure, fuel: 0, log: Vec::new() };
+        if let Err(violation) = tool.input_schema().validate(input) {
+            return Err(fail(Failure::InvalidInput { reason: violation.to_string() }));
+        }
         let input: Arc<[u8]> = input.to_json().into_bytes().into();
-        let mut store = Store::new(tool.engine(), Guest::new(input.clone(), &manifest.name, &limits));
-        store.limiter(|guest| &mut guest.limiter);
-        let instance = instantiate(&mut store, tool).map_err(|failure| RunError {
-            failure,
-            fuel: 0,
-            log: Vec::new(),
-        })?;
-        let guest = store.data_mut();
-        guest.limiter.running = true;
+        let guest = Guest::new(input.clone(), &manifest.name, tool.preopens(), &limits);
+        let machine = tool.machine(guest).map_err(fail)?;
+        let start = machine.start;
         let mut run = Self {
             tool: tool.clone(),
             limits,
-            store,
-            instance,
+            machine: Some(machine),
             input,
             stage: Stage::Start,
             state: State::Over,
             fuel: 0,
             host_calls: 0,
+            log: Vec::new(),
         };
-        run.store.data_mut().memory = run.instance.get_memory(&run.store, "memory");
-        match run.instance.get_func(&run.store, START_EXPORT) {
+        match start {
             Some(start) => run.state = State::Call(start, Vec::new()),
             None => run.enter().map_err(|failure| run.error(failure))?,
         }
@@ -127,11 +128,13 @@ impl Run {
     #[must_use]
     pub fn with_env<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let listed = &self.tool.manifest().env;
-        self.store.data_mut().env = variables
+        let variables = variables
             .into_iter()
             .filter(|(name, value)| listed.iter().any(|listed| listed == name) && !value.contains('\0'))
-            .map(|(name, value)| zero_terminated(&alloc::format!("{name}={value}")))
-            .collect();
+            .map(|(name, value)| zero_terminated(&alloc::format!("{name}={value}")));
+        if let Some(machine) = &mut self.machine {
+            machine.store.data_mut().env = variables.collect();
+        }
         self
     }
 
@@ -159,28 +162,18 @@ impl Run {
         }
     }
 
-    /// Gives the outcome of a host call: its result, or the error object that the guest shall see.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError`] ends the run: the reply is too long, does not fit the call, or nobody waits for one.
-    pub fn reply(&mut self, reply: Result<Value, Value>) -> Result<(), RunError> {
-        let delivered = match core::mem::replace(&mut self.state, State::Over) {
-            State::Waiting(trap, call, delivery) => self
-                .deliver(&call, delivery, reply)
-                .map(|value| self.state = State::Resume(trap, alloc::vec![value])),
-            State::Call(..) | State::OutOfFuel(_) | State::Resume(..) | State::Over => {
-                Err(Failure::OutOfOrder("no reply is due"))
-            }
+    /// Ends the run. The machine is not used again.
+    pub(crate) fn error(&mut self, failure: Failure) -> RunError {
+        self.state = State::Over;
+        let log = match self.machine.take() {
+            Some(mut machine) => machine.store.data_mut().log.take(),
+            None => core::mem::take(&mut self.log),
         };
-        delivered.map_err(|failure| self.error(failure))
+        RunError { failure, fuel: self.fuel.min(self.limits.fuel), log }
     }
 
-    /// Ends the run.
-    fn error(&mut self, failure: Failure) -> RunError {
-        self.state = State::Over;
-        let fuel = self.fuel.min(self.limits.fuel);
-        RunError { failure, fuel, log: self.store.data_mut().log.take() }
+    pub(crate) fn machine(&mut self) -> Result<&mut Machine, Failure> {
+        self.machine.as_deref_mut().ok_or(OVER)
     }
 
     /// Lets the guest run once; `None` when it got to the next stage and may go on at once.
@@ -194,23 +187,28 @@ impl Run {
             },
         };
         let left = self.limits.fuel.saturating_sub(self.fuel);
-        let state = core::mem::replace(&mut self.state, State::Over);
+        let state = match core::mem::replace(&mut self.state, State::Over) {
+            State::Ask(trap, call, delivery) => return self.ask(trap, call, delivery),
+            State::Ended => return self.exited(0),
+            state => state,
+        };
         let needed = match &state {
             State::OutOfFuel(call) => call.required_fuel(),
-            State::Call(..) | State::Resume(..) | State::Waiting(..) | State::Over => 0,
+            _ => 0,
         };
         if needed > left {
             self.fuel = self.limits.fuel;
             return Err(self.out_of_fuel());
         }
         let given = slice.max(needed).min(left);
-        self.store.set_fuel(given)?;
+        let store = &mut self.machine()?.store;
+        store.set_fuel(given)?;
         let outcome = match state {
-            State::Call(function, args) => function.call_resumable(&mut self.store, &args, &mut results),
-            State::OutOfFuel(call) => call.resume(&mut self.store, &mut results),
-            State::Resume(call, values) => call.resume(&mut self.store, &values, &mut results),
+            State::Call(function, args) => function.call_resumable(store, &args, &mut results),
+            State::OutOfFuel(call) => call.resume(store, &mut results),
+            State::Resume(call, values) => call.resume(store, &values, &mut results),
             State::Waiting(..) => return Err(Failure::OutOfOrder("a reply is due")),
-            State::Over => return Err(Failure::OutOfOrder("the run is over")),
+            State::Ask(..) | State::Ended | State::Over => return Err(OVER),
         };
         self.settle(given)?;
         match outcome {
@@ -220,14 +218,18 @@ impl Run {
                 Ok(Some(Step::Yield))
             }
             Ok(ResumableCall::HostTrap(call)) => self.interrupted(call),
-            Err(error) => Err(self.store.data_mut().limiter.breach.take().unwrap_or_else(|| error.into())),
+            Err(error) => {
+                let breach = self.machine()?.store.data_mut().limiter.breach.take();
+                Err(breach.unwrap_or_else(|| error.into()))
+            }
         }
     }
 
     /// Adds up what was spent of the fuel `given`.
     fn settle(&mut self, given: u64) -> Result<(), Failure> {
-        let used = given.saturating_sub(self.store.get_fuel()?);
-        let debt = core::mem::take(&mut self.store.data_mut().fuel_debt);
+        let store = &mut self.machine()?.store;
+        let used = given.saturating_sub(store.get_fuel()?);
+        let debt = core::mem::take(&mut store.data_mut().fuel_debt);
         self.fuel = self.fuel.saturating_add(used).saturating_add(debt);
         if self.fuel > self.limits.fuel { Err(self.out_of_fuel()) } else { Ok(()) }
     }
@@ -241,27 +243,17 @@ impl Run {
         (self.stage, self.state) = match self.tool.manifest().abi {
             Abi::Native => {
                 let length = Val::I32(self.input_length()?.cast_signed());
-                (Stage::Alloc, State::Call(self.export("ak_alloc")?, alloc::vec![length]))
+                let alloc = self.machine()?.alloc;
+                let alloc = alloc.ok_or_else(|| Failure::Unrunnable("no `ak_alloc`".to_string()))?;
+                (Stage::Alloc, State::Call(alloc, alloc::vec![length]))
             }
-            Abi::Wasi => (Stage::Main, State::Call(self.export("_start")?, Vec::new())),
+            Abi::Wasi => (Stage::Main, State::Call(self.machine()?.main, Vec::new())),
         };
         Ok(())
     }
 
-    fn export(&self, name: &'static str) -> Result<Func, Failure> {
-        let missing = || Failure::Unrunnable(alloc::format!("export {name:?} is missing"));
-        self.instance.get_func(&self.store, name).ok_or_else(missing)
-    }
-
     fn input_length(&self) -> Result<u32, Failure> {
         u32::try_from(self.input.len()).map_err(|_| Failure::MemoryLimit { bytes_max: u32::MAX.into() })
-    }
-
-    fn memory(&mut self) -> (&mut [u8], &mut Guest) {
-        match self.store.data().memory {
-            Some(memory) => memory.data_and_store_mut(&mut self.store),
-            None => (&mut [], self.store.data_mut()),
-        }
     }
 
     /// A stage's function has returned.
@@ -272,21 +264,21 @@ impl Run {
                 let at = result.and_then(Val::i32).unwrap_or_default().cast_unsigned();
                 let length = self.input_length()?;
                 let input = self.input.clone();
-                range_mut(self.memory().0, "ak_alloc", at, length)?.copy_from_slice(&input);
+                range_mut(self.machine()?.memory().0, "ak_alloc", at, length)?.copy_from_slice(&input);
                 let args = alloc::vec![Val::I32(at.cast_signed()), Val::I32(length.cast_signed())];
-                (self.stage, self.state) = (Stage::Main, State::Call(self.export("ak_run")?, args));
+                (self.stage, self.state) = (Stage::Main, State::Call(self.machine()?.main, args));
                 Ok(None)
             }
             (Stage::Main, Some(packed)) => {
                 let packed = packed.i64().unwrap_or_default().cast_unsigned();
                 let (at, length) = ((packed >> 32) as u32, packed as u32);
                 let bytes_max = self.limits.output_bytes_max;
-                let bytes = range(self.memory().0, "ak_run", at, length)?;
+                let bytes = range(self.machine()?.memory().0, "ak_run", at, length)?;
                 if u64::from(length) > bytes_max {
                     return Err(Failure::OutputTooLarge { bytes_max });
                 }
-                let output = parse_output(bytes, bytes_max)?;
-                Ok(Some(self.done(output)))
+                let output = parse_output(bytes, bytes_max);
+                self.done(output).map(Some)
             }
             (Stage::Main, None) => self.exited(0),
         }
@@ -294,91 +286,60 @@ impl Run {
 
     /// A WASI command has ended.
     fn exited(&mut self, exit_code: u32) -> Result<Option<Step>, Failure> {
-        let guest = self.store.data_mut();
+        let bytes_max = self.limits.output_bytes_max;
+        let guest = self.machine()?.store.data_mut();
         if exit_code != 0 {
             let log = guest.log.bytes();
             let tail = log.get(log.len().saturating_sub(MESSAGE_BYTES_MAX)..).unwrap_or(log);
             let message = String::from_utf8_lossy(tail).trim().to_string();
             return Err(Failure::ToolFailed { message, exit_code: Some(exit_code) });
         }
-        let output = parse_output(&guest.stdout.take(), self.limits.output_bytes_max)?;
-        Ok(Some(self.done(output)))
+        if let Some((call, pending)) = wasi::unwritten(guest) {
+            return self.ask(None, call, Delivery::File(pending));
+        }
+        let output = parse_output(&guest.stdout.take(), bytes_max);
+        self.done(output).map(Some)
     }
 
-    fn done(&mut self, output: Value) -> Step {
-        self.state = State::Over;
-        Step::Done(Done { output, fuel: self.fuel, log: self.store.data_mut().log.take() })
+    /// The guest has come to its end, and the machine may serve the next call whatever the output is.
+    fn done(&mut self, output: Result<Value, Failure>) -> Result<Step, Failure> {
+        self.log = self.machine()?.store.data_mut().log.take();
+        if let Some(machine) = self.machine.take() {
+            self.tool.recycle(machine);
+        }
+        let output = output?;
+        if let Err(violation) = self.tool.output_schema().validate(&output) {
+            return Err(Failure::InvalidOutput { reason: violation.to_string() });
+        }
+        Ok(Step::Done(Done { output, fuel: self.fuel, log: core::mem::take(&mut self.log) }))
+    }
+
+    /// Hands a host call out.
+    fn ask(
+        &mut self,
+        trap: Option<ResumableCallHostTrap>,
+        call: HostCall,
+        delivery: Delivery,
+    ) -> Result<Option<Step>, Failure> {
+        let calls_max = self.limits.host_calls_max;
+        if self.host_calls >= calls_max {
+            return Err(Failure::HostCallLimit { calls_max });
+        }
+        self.host_calls += 1;
+        self.state = State::Waiting(trap, call.clone(), delivery);
+        Ok(Some(Step::HostCall(call)))
     }
 
     /// A host function has stopped the guest.
     fn interrupted(&mut self, trap: ResumableCallHostTrap) -> Result<Option<Step>, Failure> {
-        match self.store.data_mut().interrupt.take() {
-            Some(Interrupt::HostCall(call, delivery)) => {
-                let calls_max = self.limits.host_calls_max;
-                if self.host_calls >= calls_max {
-                    return Err(Failure::HostCallLimit { calls_max });
-                }
-                self.host_calls += 1;
-                self.state = State::Waiting(trap, call.clone(), delivery);
-                Ok(Some(Step::HostCall(call)))
-            }
+        match self.machine()?.store.data_mut().interrupt.take() {
+            Some(Interrupt::HostCall(call, delivery)) => self.ask(Some(trap), call, delivery),
             Some(Interrupt::Fail(message)) => Err(Failure::ToolFailed { message, exit_code: None }),
             Some(Interrupt::Exit(code)) => self.exited(code),
             Some(Interrupt::Failure(failure)) => Err(failure),
             None => Err(trap.into_host_error().into()),
         }
     }
-
-    /// Puts a reply where the guest expects it; gives the value that its call returns.
-    fn deliver(
-        &mut self,
-        call: &HostCall,
-        delivery: Delivery,
-        reply: Result<Value, Value>,
-    ) -> Result<Val, Failure> {
-        let call = call.operation.name();
-        let bad = |reason: &str| Failure::BadReply { call, reason: reason.to_string() };
-        let bytes_max = self.limits.host_call_bytes_max;
-        let (memory, guest) = self.memory();
-        let (at, bytes) = match (delivery, reply) {
-            (Delivery::Taken, reply) => {
-                let reply = envelope(reply).to_json().into_bytes();
-                let length = u32::try_from(reply.len()).ok().filter(|&length| u64::from(length) <= bytes_max);
-                let length = length.ok_or_else(|| bad("it is too long"))?;
-                guest.fuel_debt = guest.fuel_debt.saturating_add(u64::from(length / BYTES_PER_FUEL));
-                guest.reply = Some(reply);
-                return Ok(Val::I32(length.cast_signed()));
-            }
-            (Delivery::ClockAt(_) | Delivery::RandomAt(..), Err(_)) => {
-                return Ok(Val::I32(wasi::NOT_CAPABLE));
-            }
-            (Delivery::ClockAt(at), Ok(time)) => {
-                let micros = time.as_u64().ok_or_else(|| bad("expected an integer"))?;
-                (at, micros.saturating_mul(1_000).to_le_bytes().to_vec())
-            }
-            (Delivery::RandomAt(at, length), Ok(text)) => {
-                let bytes = text.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-                let bytes = bytes.filter(|bytes| bytes.len() == length as usize);
-                (at, bytes.ok_or_else(|| bad("expected that many bytes in base64url"))?)
-            }
-        };
-        let length = u32::try_from(bytes.len()).map_err(|_| bad("it is too long"))?;
-        range_mut(memory, call, at, length)?.copy_from_slice(&bytes);
-        Ok(Val::I32(wasi::SUCCESS))
-    }
-}
-
-fn instantiate(store: &mut Store<Guest>, tool: &Tool) -> Result<Instance, Failure> {
-    let abi = tool.manifest().abi;
-    let mut imports = Vec::new();
-    for item in tool.module().imports() {
-        let Some(function) = tool::import(store, abi, item.module(), item.name()) else {
-            return Err(Failure::Unrunnable(alloc::format!("unknown import {:?}", item.name())));
-        };
-        imports.push(Extern::Func(function));
-    }
-    let instance = Instance::new(&mut *store, tool.module(), &imports);
-    instance.map_err(|error| store.data_mut().limiter.breach.take().unwrap_or_else(|| error.into()))
 }
 
 fn parse_output(bytes: &[u8], bytes_max: u64) -> Result<Value, Failure> {

@@ -1,14 +1,21 @@
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
-use ak_json::{Digest, sha256};
+use ak_json::{Digest, Schema, Value, sha256};
+use crossbeam_queue::ArrayQueue;
 use wasmi::{Engine, ExternType, Func, FuncType, Module, Store, ValType};
 
 use crate::guest::Guest;
-use crate::module::start_as_export;
-use crate::{Abi, Manifest, RunLimits, SandboxConfig, host, wasi};
+use crate::machine::Machine;
+use crate::module::{State, prepare};
+use crate::{Abi, Failure, Manifest, RunLimits, SandboxConfig, host, wasi};
 
 /// A tool that is ready to run: its manifest and its compiled module. Cloning shares both.
+///
+/// It also keeps a few instances that have served a call to its end. They are put back to their first state, so that
+/// the next call finds what a fresh instance would show it, only sooner.
 #[derive(Clone)]
 pub struct Tool {
     inner: Arc<Inner>,
@@ -17,7 +24,16 @@ pub struct Tool {
 struct Inner {
     manifest: Manifest,
     digest: Digest,
+    input: Schema,
+    output: Schema,
+    /// The directories that a WASI command finds open.
+    preopens: Vec<String>,
     module: Module,
+    /// None if instances of it serve one call only.
+    state: Option<State>,
+    /// Machines for the next calls.
+    idle: Option<ArrayQueue<Box<Machine>>>,
+    recycled_bytes_max: usize,
     engine: Engine,
 }
 
@@ -41,14 +57,33 @@ impl Tool {
                 return Err(ToolError::SchemaNotLoaded { which, path: path.to_string() });
             }
         }
+        let input = schema("input", &manifest.input)?;
+        let output = schema("output", &manifest.output)?;
+        let prepared = prepare(&module);
+        if prepared.function_bytes > config.function_bytes_max {
+            let bytes_max = config.function_bytes_max;
+            return Err(ToolError::FunctionTooLarge { bytes: prepared.function_bytes, bytes_max });
+        }
         // An engine of its own: what a tool has compiled goes when the tool goes.
         let engine = Engine::new(&config.engine());
-        let module = Module::new(&engine, start_as_export(&module))
+        let module = Module::new(&engine, &prepared.module)
             .map_err(|error| ToolError::Invalid { reason: error.to_string() })?;
         check_imports(&engine, &module, manifest.abi)?;
         check_exports(&module, manifest.abi)?;
         let digest = manifest.to_value().digest();
-        Ok(Self { inner: Arc::new(Inner { manifest, digest, module, engine }) })
+        let inner = Inner {
+            preopens: wasi::preopens(&manifest.needs),
+            manifest,
+            digest,
+            input,
+            output,
+            module,
+            state: prepared.state,
+            idle: (config.recycled_max > 0).then(|| ArrayQueue::new(config.recycled_max)),
+            recycled_bytes_max: config.recycled_bytes_max,
+            engine,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the tool says of itself.
@@ -59,6 +94,61 @@ impl Tool {
     /// The digest of the manifest, and so of the module and the schemas too.
     pub fn digest(&self) -> Digest {
         self.inner.digest
+    }
+
+    pub(crate) fn input_schema(&self) -> &Schema {
+        &self.inner.input
+    }
+
+    pub(crate) fn output_schema(&self) -> &Schema {
+        &self.inner.output
+    }
+
+    pub(crate) fn preopens(&self) -> &[String] {
+        &self.inner.preopens
+    }
+
+    /// A machine in its first state.
+    pub(crate) fn machine(&self, guest: Guest) -> Result<Box<Machine>, Failure> {
+        if let Some(mut machine) = self.inner.idle.as_ref().and_then(ArrayQueue::pop) {
+            if machine.fits(&guest) {
+                machine.serve(guest);
+                return Ok(machine);
+            }
+            self.keep(machine);
+        }
+        Machine::new(self, guest).map(Box::new)
+    }
+
+    /// Takes back a machine that has served a call to its end.
+    pub(crate) fn recycle(&self, mut machine: Box<Machine>) {
+        if self.inner.idle.is_some() && machine.reset() {
+            self.keep(machine);
+        }
+    }
+
+    /// Keeps a machine for the next call, unless enough are kept already.
+    fn keep(&self, machine: Box<Machine>) {
+        let Some(idle) = &self.inner.idle else { return };
+        let kept_max = self.inner.recycled_bytes_max / machine.memory_bytes().max(1);
+        if idle.len() < kept_max.max(1) {
+            // One that does not fit in any more goes.
+            let _full = idle.push(machine);
+        }
+    }
+
+    /// None if no instance is to be used twice.
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.inner.state.as_ref().filter(|_| self.inner.idle.is_some())
+    }
+
+    pub(crate) fn recycled_bytes_max(&self) -> usize {
+        self.inner.recycled_bytes_max
+    }
+
+    /// How many instances wait for the next call.
+    pub fn idle(&self) -> usize {
+        self.inner.idle.as_ref().map_or(0, ArrayQueue::len)
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -104,6 +194,22 @@ pub enum ToolError {
         /// As in the manifest.
         path: String,
     },
+    /// A schema is malformed, or uses what is not supported.
+    #[error("{which} schema: {reason}")]
+    Schema {
+        /// `input` or `output`.
+        which: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A function is too long to be translated without interruption.
+    #[error("function of {bytes} bytes: the limit is {bytes_max}")]
+    FunctionTooLarge {
+        /// The longest function's.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// The module is malformed, breaks a limit on modules, or uses a feature beyond what the sandbox takes.
     #[error("invalid module: {reason}")]
     Invalid {
@@ -134,6 +240,10 @@ pub enum ToolError {
     },
 }
 
+fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {
+    Schema::parse(source).map_err(|error| ToolError::Schema { which, reason: error.to_string() })
+}
+
 /// The host function that an import stands for.
 pub(crate) fn import(store: &mut Store<Guest>, abi: Abi, module: &str, name: &str) -> Option<Func> {
     match abi {
@@ -144,7 +254,7 @@ pub(crate) fn import(store: &mut Store<Guest>, abi: Abi, module: &str, name: &st
 }
 
 fn check_imports(engine: &Engine, module: &Module, abi: Abi) -> Result<(), ToolError> {
-    let scratch = Guest::new(Arc::from([]), "", &RunLimits::default());
+    let scratch = Guest::new(Arc::from([]), "", &[], &RunLimits::default());
     let mut store = Store::new(engine, scratch);
     for item in module.imports() {
         let Some(function) = import(&mut store, abi, item.module(), item.name()) else {

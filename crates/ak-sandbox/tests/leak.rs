@@ -25,6 +25,8 @@ fn hostile_calls_leave_no_memory_behind() {
         native_run("", "(loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 65536)) (drop (memory.grow (i32.const 1))) (br $l)) unreachable"),
         native_run("(table 1000 funcref)", "unreachable"),
         native_run(ask, "(drop (call $now (i32.const 0) (i32.const 2))) unreachable"),
+        // Serves to its end, so its instance is kept.
+        native_run(r#"(table 100 funcref) (data (i32.const 1) "0")"#, "(memory.fill (i32.const 2) (i32.const 7) (i32.const 60000)) (i64.const 0x100000001)"),
         native(r#"(start $s) (func $s unreachable) (func (export "ak_run") (param i32 i32) (result i64) (i64.const 0))"#),
     ]
     .map(|wat| load(Abi::Native, &wat));
@@ -36,7 +38,7 @@ fn hostile_calls_leave_no_memory_behind() {
             match run.step(5_000) {
                 Ok(Step::Yield) if number % 4 < 2 => {}
                 Ok(Step::Yield | Step::HostCall(_)) => return,
-                Ok(Step::Done(done)) => panic!("{done:?}"),
+                Ok(Step::Done(done)) => return assert_eq!(done.output, json("0")),
                 Err(error) => return assert_ne!(error.failure, Failure::HostMemory),
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ak_sandbox::{Abi, Manifest, ManifestError, Position, SandboxConfig, Tool, ToolError};
 use proptest::prelude::*;
-use support::{json, load_bytes, manifest, native, native_run, wasi};
+use support::{cases, json, load_bytes, manifest, native, native_run, wasi};
 
 #[track_caller]
 fn refused(abi: Abi, wat: &str) -> ToolError {
@@ -109,6 +109,31 @@ fn modules_beyond_the_limits_are_refused() {
     let module = vec![0; 9 << 20];
     let error = load_bytes(Abi::Native, &module).unwrap_err();
     assert_eq!(error, ToolError::TooLarge { bytes: 9 << 20, bytes_max: 8 << 20 });
+}
+
+#[test]
+fn a_function_too_long_to_be_translated_at_once_is_refused() {
+    let config = SandboxConfig { function_bytes_max: 1_000, ..SandboxConfig::default() };
+    let load = |nops: usize| {
+        let module =
+            wat::parse_str(native_run(&format!("(func {})", "nop ".repeat(nops)), "(i64.const 0)")).unwrap();
+        Tool::new(manifest(Abi::Native, &module), module.into(), &config)
+    };
+    // Besides what it does, a function has a count of locals and an end.
+    load(998).unwrap();
+    let error = load(999).unwrap_err();
+    assert_eq!(error, ToolError::FunctionTooLarge { bytes: 1_001, bytes_max: 1_000 });
+}
+
+#[test]
+fn schemas_are_read_when_the_tool_is() {
+    let module: Arc<[u8]> = wat::parse_str(support::echo()).unwrap().into();
+    for (which, schema) in [("input", r#"{"type":"strnig"}"#), ("output", r#"{"unheardOf":1}"#)] {
+        let mut manifest = manifest(Abi::Native, &module);
+        *(if which == "input" { &mut manifest.input } else { &mut manifest.output }) = json(schema);
+        let error = Tool::new(manifest, module.clone(), &SandboxConfig::default()).unwrap_err();
+        assert!(matches!(&error, ToolError::Schema { which: at, .. } if *at == which), "{error}");
+    }
 }
 
 #[test]
@@ -269,7 +294,7 @@ fn a_manifest_is_refused_with_its_place() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn no_bytes_make_the_loader_panic(tail in proptest::collection::vec(any::<u8>(), 0..200)) {

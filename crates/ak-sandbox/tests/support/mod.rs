@@ -7,6 +7,14 @@ use ak_json::{Limits, Value, sha256};
 use ak_sandbox::{
     Abi, Done, HostCall, Manifest, Run, RunError, RunLimits, SandboxConfig, Step, Tool, ToolError,
 };
+use proptest::prelude::ProptestConfig;
+
+/// So many cases, unless PROPTEST_CASES says otherwise. A failing case is printed; it belongs into a row of its own, not
+/// into a file.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { default } else { ProptestConfig { cases, ..default } }
+}
 
 pub(crate) fn json(text: &str) -> Value {
     Value::parse(text.as_bytes(), &Limits::default()).unwrap()
@@ -70,6 +78,8 @@ pub(crate) fn limits() -> RunLimits {
         log_bytes_max: 64,
         host_calls_max: 4,
         host_call_bytes_max: 256,
+        files_max: 4,
+        file_bytes_max: 400,
     }
 }
 

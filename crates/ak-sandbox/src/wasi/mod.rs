@@ -1,33 +1,48 @@
-//! WASI preview 1, as far as a command without files needs it: standard streams, arguments, environment,
-//! clock, random, exit. Everything else is there to link against and answers `ENOSYS`.
+//! The import module `wasi_snapshot_preview1`.
+//!
+//! A command sees its arguments on stdin, writes its result to stdout and its log to stderr. Clock and random are host
+//! calls, and so is everything about files, which a guest reaches beneath the directories of its manifest's needs.
+//! What is left is there to link against and answers `ENOSYS`.
+
+/// Leaves with an error number.
+macro_rules! or_errno {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(number) => return Ok(Act::Errno(number)),
+        }
+    };
+}
+
+mod answers;
+mod buffers;
+mod calls;
+mod contents;
+mod errno;
+mod files;
+mod layout;
 
 use ak_json::{Object, Value};
 use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};
 
+pub(crate) use answers::answered;
+pub(crate) use calls::{Act, Pending};
+pub(crate) use contents::unwritten;
+pub(crate) use errno::{NOT_CAPABLE, SUCCESS};
+pub(crate) use files::{Files, preopens};
+
 use crate::Failure;
 use crate::guest::{Delivery, Guest, Interrupt, admit, charge, memory, range, range_mut, stop};
 use crate::host::{HostCall, HostOperation};
+use buffers::{Buffers, read, write};
+use calls::{Listing, Then};
 
 /// The import module of this table.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 
-/// Error numbers of `wasi_snapshot_preview1`.
-pub(crate) const SUCCESS: i32 = 0;
-const BAD_FILE: i32 = 8;
-const INVALID: i32 = 28;
-const NOT_SUPPORTED: i32 = 52;
-const NOT_SEEKABLE: i32 = 70;
-/// Answered to a clock or random call that the host refuses.
-pub(crate) const NOT_CAPABLE: i32 = 76;
-
 const STDIN: u32 = 0;
 const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
-
-/// Most buffers of one read or write, as on Linux.
-const BUFFERS_MAX: u32 = 1024;
-/// Bytes of one buffer's address and length.
-const BUFFER_BYTES: u32 = 8;
 
 /// What a host function gives: a WASI error number, or the end of the run.
 type Answer = Result<i32, Error>;
@@ -50,19 +65,81 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
         "clock_res_get" => Func::wrap(store, clock_res_get),
         "clock_time_get" => Func::wrap(store, clock_time_get),
         "random_get" => Func::wrap(store, random_get),
-        "fd_read" => Func::wrap(store, fd_read),
-        "fd_write" => Func::wrap(store, fd_write),
-        "fd_close" => Func::wrap(store, |file: u32| if file <= STDERR { SUCCESS } else { BAD_FILE }),
-        "fd_seek" => Func::wrap(
+        "fd_read" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, moved| {
+            read(caller, file, Buffers { call: "fd_read", list, count, moved }, None)
+        }),
+        "fd_pread" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, at: u64, moved| {
+            read(caller, file, Buffers { call: "fd_pread", list, count, moved }, Some(at))
+        }),
+        "fd_write" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, moved| {
+            write(caller, file, Buffers { call: "fd_write", list, count, moved }, None)
+        }),
+        "fd_pwrite" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, at: u64, moved| {
+            write(caller, file, Buffers { call: "fd_pwrite", list, count, moved }, Some(at))
+        }),
+        "fd_close" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
+            // The streams are there to the end, whatever becomes of their numbers.
+            if file <= STDERR {
+                Ok(SUCCESS)
+            } else {
+                act(caller, |_, guest| contents::let_go(guest, file, true))
+            }
+        }),
+        "fd_sync" | "fd_datasync" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
+            act(caller, |_, guest| contents::let_go(guest, file, false))
+        }),
+        "fd_seek" => {
+            Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, offset: i64, whence: u32, at: u32| {
+                act(caller, |memory, guest| calls::seek(memory, guest, "fd_seek", file, (offset, whence), at))
+            })
+        }
+        "fd_tell" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::seek(memory, guest, "fd_tell", file, (0, 1), at))
+        }),
+        "fd_readdir" => Func::wrap(
             store,
-            |file: u32, _offset: i64, _whence: i32, _at: u32| {
-                if file <= STDERR { NOT_SEEKABLE } else { BAD_FILE }
+            |mut caller: Caller<'_, Guest>, file: u32, at: u32, bytes: u32, cookie: u64, used: u32| {
+                admit(&mut caller, "fd_readdir", at, bytes)?;
+                let listing = Listing { at, bytes, cookie, used };
+                act(caller, |memory, guest| calls::fd_readdir(memory, guest, file, listing))
             },
         ),
-        "fd_fdstat_get" => Func::wrap(store, fd_fdstat_get),
-        // There are no preopened directories; this is how a C library learns it.
-        "fd_prestat_get" => Func::wrap(store, |_file: u32, _at: u32| BAD_FILE),
-        "fd_prestat_dir_name" => Func::wrap(store, |_file: u32, _at: u32, _length: u32| BAD_FILE),
+        "fd_fdstat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::fd_fdstat_get(memory, guest, file, at))
+        }),
+        "fd_fdstat_set_flags" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, flags: u32| {
+            act(caller, |_, guest| calls::fd_fdstat_set_flags(guest, file, flags))
+        }),
+        "fd_filestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::fd_filestat_get(memory, guest, file, at))
+        }),
+        "fd_filestat_set_size" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, bytes: u64| {
+            act(caller, |memory, guest| contents::with_content(memory, guest, file, Then::Resize(bytes)))
+        }),
+        // This is how a C library learns which directories there are.
+        "fd_prestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
+            act(caller, |memory, guest| calls::fd_prestat_get(memory, guest, file, at))
+        }),
+        "fd_prestat_dir_name" => {
+            Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32, length: u32| {
+                act(caller, |memory, guest| calls::fd_prestat_dir_name(memory, guest, file, (at, length)))
+            })
+        }
+        "path_open" => Func::wrap(store, path_open),
+        "path_filestat_get" => Func::wrap(
+            store,
+            |mut caller: Caller<'_, Guest>, directory: u32, _follow: u32, name: u32, length: u32, at: u32| {
+                admit(&mut caller, "path_filestat_get", name, length)?;
+                let name = (name, length);
+                act(caller, |memory, guest| calls::path_filestat_get(memory, guest, directory, name, at))
+            },
+        ),
+        "path_unlink_file" => {
+            Func::wrap(store, |mut caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
+                admit(&mut caller, "path_unlink_file", name, length)?;
+                act(caller, |memory, guest| calls::path_unlink_file(memory, guest, directory, (name, length)))
+            })
+        }
         "sched_yield" => Func::wrap(store, || SUCCESS),
         "proc_exit" => Func::wrap(store, |mut caller: Caller<'_, Guest>, code: u32| -> Result<(), Error> {
             Err(stop(&mut caller, Interrupt::Exit(code)))
@@ -73,31 +150,19 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
 }
 
 /// The functions that answer `ENOSYS`, with their parameters: `i` is 32 bits, `l` 64.
-const UNSUPPORTED: [(&str, &str); 30] = [
+const UNSUPPORTED: [(&str, &str); 18] = [
     ("fd_advise", "illi"),
     ("fd_allocate", "ill"),
-    ("fd_datasync", "i"),
-    ("fd_fdstat_set_flags", "ii"),
     ("fd_fdstat_set_rights", "ill"),
-    ("fd_filestat_get", "ii"),
-    ("fd_filestat_set_size", "il"),
     ("fd_filestat_set_times", "illi"),
-    ("fd_pread", "iiili"),
-    ("fd_pwrite", "iiili"),
-    ("fd_readdir", "iiili"),
     ("fd_renumber", "ii"),
-    ("fd_sync", "i"),
-    ("fd_tell", "ii"),
     ("path_create_directory", "iii"),
-    ("path_filestat_get", "iiiii"),
     ("path_filestat_set_times", "iiiilli"),
     ("path_link", "iiiiiii"),
-    ("path_open", "iiiiillii"),
     ("path_readlink", "iiiiii"),
     ("path_remove_directory", "iii"),
     ("path_rename", "iiiiii"),
     ("path_symlink", "iiiii"),
-    ("path_unlink_file", "iii"),
     ("poll_oneoff", "iiii"),
     ("proc_raise", "i"),
     ("sock_accept", "iii"),
@@ -111,9 +176,42 @@ fn unsupported(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     let params = params.bytes().map(|letter| if letter == b'l' { ValType::I64 } else { ValType::I32 });
     let ty = FuncType::new(params.collect::<alloc::vec::Vec<_>>(), [ValType::I32]);
     Some(Func::new(store, ty, |_caller, _params, results| {
-        results.fill(Val::I32(NOT_SUPPORTED));
+        results.fill(Val::I32(errno::NOT_SUPPORTED));
         Ok(())
     }))
+}
+
+/// A file function, which may ask the world outside first.
+fn act(
+    mut caller: Caller<'_, Guest>,
+    function: impl FnOnce(&mut [u8], &mut Guest) -> Result<Act, Failure>,
+) -> Answer {
+    let (memory, guest) = memory(&mut caller);
+    let interrupt = match function(memory, guest) {
+        Ok(Act::Errno(number)) => return Ok(number),
+        Ok(Act::Ask(call, pending)) => Interrupt::HostCall(call, Delivery::File(pending)),
+        Err(failure) => Interrupt::Failure(failure),
+    };
+    Err(stop(&mut caller, interrupt))
+}
+
+#[expect(clippy::too_many_arguments, reason = "WASI has them")]
+fn path_open(
+    mut caller: Caller<'_, Guest>,
+    directory: u32,
+    _follow: u32,
+    name: u32,
+    length: u32,
+    flags: u32,
+    rights: u64,
+    _inherited: u64,
+    file_flags: u32,
+    opened: u32,
+) -> Answer {
+    admit(&mut caller, "path_open", name, length)?;
+    act(caller, |memory, guest| {
+        calls::path_open(memory, guest, directory, (name, length), (flags, rights, file_flags), opened)
+    })
 }
 
 /// Ends the run if a pointer was bad.
@@ -181,7 +279,7 @@ fn clock_res_get(mut caller: Caller<'_, Guest>, _clock: u32, at: u32) -> Answer 
 /// Realtime and monotonic are one clock: the kernel's time never falls.
 fn clock_time_get(mut caller: Caller<'_, Guest>, clock: u32, _precision: i64, at: u32) -> Answer {
     if clock > 1 {
-        return Ok(INVALID);
+        return Ok(errno::INVALID);
     }
     let interrupt = match range(memory(&mut caller).0, "clock_time_get", at, 8) {
         Ok(_) => {
@@ -209,89 +307,8 @@ fn random_get(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
     Err(stop(&mut caller, interrupt))
 }
 
-/// Address and length of one buffer of a read or write.
-fn buffer(memory: &[u8], call: &'static str, list: u32, index: u32) -> Result<(u32, u32), Failure> {
-    let entry = range(memory, call, list.saturating_add(index.saturating_mul(BUFFER_BYTES)), BUFFER_BYTES)?;
-    let (address, bytes) = entry.split_at(4);
-    Ok((read_u32(address), read_u32(bytes)))
-}
-
-/// Checks the buffers of a read or write, and charges for them.
-fn admit_buffers(
-    caller: &mut Caller<'_, Guest>,
-    call: &'static str,
-    list: u32,
-    count: u32,
-) -> Result<(), Error> {
-    let (memory, _) = memory(caller);
-    let bytes = (0..count).try_fold(0u64, |sum, index| {
-        let (address, bytes) = buffer(memory, call, list, index)?;
-        range(memory, call, address, bytes)?;
-        Ok(sum.saturating_add(bytes.into()))
-    });
-    match bytes {
-        Ok(bytes) => charge(caller, bytes),
-        Err(failure) => Err(stop(caller, Interrupt::Failure(failure))),
-    }
-}
-
-fn fd_read(mut caller: Caller<'_, Guest>, file: u32, list: u32, count: u32, read: u32) -> Answer {
-    const CALL: &str = "fd_read";
-    if file != STDIN {
-        return Ok(BAD_FILE);
-    }
-    if count > BUFFERS_MAX {
-        return Ok(INVALID);
-    }
-    admit_buffers(&mut caller, CALL, list, count)?;
-    let (memory, guest) = memory(&mut caller);
-    let total = (0..count).try_fold(0u32, |total, index| {
-        let (address, bytes) = buffer(memory, CALL, list, index)?;
-        let target = range_mut(memory, CALL, address, bytes)?;
-        Ok(total.saturating_add(length(guest.stdin.read(target))))
-    });
-    let outcome = total.and_then(|total| write_u32(memory, CALL, read, total));
-    answer(&mut caller, outcome.map(|()| SUCCESS))
-}
-
-fn fd_write(mut caller: Caller<'_, Guest>, file: u32, list: u32, count: u32, written: u32) -> Answer {
-    const CALL: &str = "fd_write";
-    if file != STDOUT && file != STDERR {
-        return Ok(BAD_FILE);
-    }
-    if count > BUFFERS_MAX {
-        return Ok(INVALID);
-    }
-    admit_buffers(&mut caller, CALL, list, count)?;
-    let (memory, guest) = memory(&mut caller);
-    let total = (0..count).try_fold(0u32, |total, index| {
-        let (address, bytes) = buffer(memory, CALL, list, index)?;
-        let source = range(memory, CALL, address, bytes)?;
-        if file == STDERR {
-            // What does not fit into the log is dropped.
-            let _fits = guest.log.write(source);
-        } else if !guest.stdout.write(source) {
-            return Err(Failure::OutputTooLarge { bytes_max: guest.stdout.bytes_max() });
-        }
-        Ok(total.saturating_add(bytes))
-    });
-    let outcome = total.and_then(|total| write_u32(memory, CALL, written, total));
-    answer(&mut caller, outcome.map(|()| SUCCESS))
-}
-
-/// A stream of unknown kind: neither a terminal nor a file.
-fn fd_fdstat_get(mut caller: Caller<'_, Guest>, file: u32, at: u32) -> Answer {
-    const RIGHTS_AT: usize = 8;
-    const RIGHT_READ: u8 = 1 << 1;
-    const RIGHT_WRITE: u8 = 1 << 6;
-    if file > STDERR {
-        return Ok(BAD_FILE);
-    }
-    let mut stat = [0u8; 24];
-    if let Some(rights) = stat.get_mut(RIGHTS_AT) {
-        *rights = if file == STDIN { RIGHT_READ } else { RIGHT_WRITE };
-    }
-    let target = range_mut(memory(&mut caller).0, "fd_fdstat_get", at, 24);
-    let outcome = target.map(|target| target.copy_from_slice(&stat));
-    answer(&mut caller, outcome.map(|()| SUCCESS))
+/// Hands bytes to the guest.
+fn put(memory: &mut [u8], call: &'static str, at: u32, bytes: &[u8]) -> Result<Act, Failure> {
+    range_mut(memory, call, at, length(bytes.len()))?.copy_from_slice(bytes);
+    Ok(Act::Errno(SUCCESS))
 }
