@@ -239,9 +239,12 @@ impl Memory {
     }
 }
 
+/// A record as it goes to the disk: its entry, and its body sealed.
+type Stored = (Sealed, Arc<[u8]>);
+
 impl Durable {
     /// The records as they go to the disk, their bodies sealed.
-    fn sealed(&mut self, new: Vec<Record>) -> Result<Vec<(Sealed, Arc<[u8]>)>, JournalError> {
+    fn sealed(&mut self, new: Vec<Record>) -> Result<Vec<Stored>, JournalError> {
         self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
         let sealed = new.into_iter().map(|record| {
             let body = self.vault.seal(&record.subjects, record.hash.as_bytes(), &record.body);

@@ -83,11 +83,11 @@ fn what_was_said_of_several_goes_with_any_of_them() {
     let mut machine = Machine::new();
     let object = handle(machine.call(about_alice(&format!("{{\"was\":\"{SECRET}\"}}"))));
     let batch = object! { "ops": vec![
-        Value::from(object! { "op": "write", "handle": object.to_string(),
-            "patch": json(&format!("[{{\"op\":\"add\",\"path\":\"/n\",\"value\":\"{SECRET}\"}}]")) }),
-        Value::from(object! { "op": "alloc", "type": "note", "value": 1 }),
+        object! { "op": "write", "handle": object.to_string(),
+            "patch": json(&format!("[{{\"op\":\"add\",\"path\":\"/n\",\"value\":\"{SECRET}\"}}]")) },
+        object! { "op": "alloc", "type": "note", "value": 1 },
     ] };
-    machine.call(Request::decode(Operation::Batch, &batch.into()).unwrap()).unwrap();
+    machine.call(Request::decode(Operation::Batch, &batch).unwrap()).unwrap();
     assert_eq!(machine.records.last().unwrap().subjects.len(), 2);
     machine.call(Request::Query { form: Object::new() }).unwrap();
     let (_, snapshot) = machine.erase("alice").unwrap();
