@@ -120,7 +120,8 @@ impl<D: Disk> Journal<D> {
         let name = segment::name(segment.first);
         let mut batch = Batch { name, offset, bytes, skipped, commit, chain: self.chain, full: None };
         self.tail = batch.end();
-        self.last_full = self.tail >= self.options.segment_bytes_max;
+        // A segment ends with the mark of its last batch.
+        self.last_full = self.tail.saturating_add(MARK_BYTES as u64) >= self.options.segment_bytes_max;
         batch.full = self.last_full.then(|| self.tree.edge());
         (self.closed_size, self.owes_mark) = (commit.size, false);
         self.closed = Some(batch);
