@@ -9,12 +9,13 @@ use crate::{
 };
 
 /// How much further the tests go than by default: cases of each property, decisions compared with the naive evaluator,
-/// crash images of the journal, kills of a process that writes one.
-const FURTHER: [(&str, &str); 4] = [
+/// crash images of the journal, kills of a process that writes one, entries executed again.
+const FURTHER: [(&str, &str); 5] = [
     ("PROPTEST_CASES", "4096"),
     ("AK_PAIRS", "1000000"),
     ("AK_CRASH_IMAGES", "1000000"),
     ("AK_KILLS", "2000"),
+    ("AK_REPLAY_ENTRIES", "1000000"),
 ];
 
 /// How long each target is fuzzed.

@@ -1,5 +1,6 @@
 //! `ak`: the Authority Kernel's daemon and tools.
 
+mod progress;
 mod replay;
 mod serve;
 

@@ -8,7 +8,7 @@ use ak_host::{
 };
 use clap::Args;
 
-use crate::Failed;
+use crate::{Failed, progress::progress};
 
 /// Re-execute a journal and check that every decision follows.
 #[derive(Debug, Args)]
@@ -30,6 +30,9 @@ pub(crate) struct ReplayCommand {
     export: Option<PathBuf>,
 }
 
+/// How often progress is told, in entries.
+const PROGRESS_ENTRIES: u64 = 4096;
+
 impl ReplayCommand {
     pub(crate) fn run(self) -> Result<(), Failed> {
         let bytes = match self.journal.is_dir() {
@@ -44,7 +47,9 @@ impl ReplayCommand {
         let wrong = |message: String| Failed { code: Failed::VERIFICATION, message };
         let tools = if self.rerun_tools { Tools::Rerun } else { Tools::Recorded };
         let mut examination = Examination::new(0, tools);
-        for entry in stream::decode(&bytes).map_err(|error| wrong(error.to_string()))? {
+        let decoded = stream::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
+        let (mut progress, all) = (progress(), decoded.clone().count() as u64);
+        for entry in decoded {
             let stream::StreamEntry { leaf, body, snapshot } =
                 entry.map_err(|error| wrong(error.to_string()))?;
             let seq = examination.entries();
@@ -54,6 +59,9 @@ impl ReplayCommand {
                 Standing::Opaque => ("opaque", Vec::new()),
                 Standing::Wrong(reason) => return Err(wrong(format!("entry {seq} is wrong: {reason}"))),
             };
+            if (seq + 1).is_multiple_of(PROGRESS_ENTRIES) || seq + 1 == all {
+                progress(seq + 1, all);
+            }
             if self.entries {
                 println!("{}", object! { "seq": seq, "standing": name }.to_json());
             }

@@ -1,15 +1,11 @@
 //! `ak serve`: offers a kernel on a Unix socket.
 
-use std::{
-    io::IsTerminal,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
 
 use ak_host::{Connection, Options, Server, owner_token};
 use clap::Args;
 
-use crate::Failed;
+use crate::{Failed, progress::progress};
 
 /// Offer a kernel on a Unix socket.
 #[derive(Debug, Args)]
@@ -51,21 +47,4 @@ impl Serve {
 
 fn config_from_env() -> Option<PathBuf> {
     std::env::var_os("AK_HOST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
-}
-
-/// How long work goes on in silence.
-const SILENCE: Duration = Duration::from_secs(1);
-
-/// Tells a terminal how far the journal is executed again, once that takes a while.
-fn progress() -> impl FnMut(u64, u64) {
-    let (started, terminal) = (Instant::now(), std::io::stderr().is_terminal());
-    let mut told = false;
-    move |done, all| {
-        if terminal && (told || started.elapsed() >= SILENCE) {
-            told = true;
-            let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
-            let end = if done == all { "\n" } else { "" };
-            eprint!("\rexecuting the journal again: {done} of {all} entries, {percent}%{end}");
-        }
-    }
 }

@@ -474,3 +474,39 @@ proptest! {
         prop_assert_eq!(wrong.map(|error| error.seq), Some(forged as u64));
     }
 }
+
+/// How many entries are executed again at a stretch; a million in the nightly run.
+const ENTRIES: (&str, u64) = ("AK_REPLAY_ENTRIES", 20_000);
+
+#[test]
+fn a_long_journal_is_executed_again() {
+    let entries = std::env::var(ENTRIES.0).map_or(ENTRIES.1, |text| text.parse().unwrap());
+    let mut machine = Machine::new();
+    let worker = machine.agent("worker");
+    let mut replay = Replay::new(Tools::Recorded);
+    let mut took = std::time::Duration::ZERO;
+    let mut fed = 0;
+    while fed < entries {
+        for n in 0..64 {
+            machine.sleep_ms(10);
+            let content = object! { "n": n, "text": "as long as an object of an agent usually is" };
+            let request =
+                Request::Alloc { type_name: "note".into(), content: Content::Json(content), subject: None };
+            let Ok(Reply::Handle(handle)) = machine.call_as(worker, request) else { panic!("no handle") };
+            machine
+                .call_as(worker, write(handle, "[{\"op\":\"replace\",\"path\":\"/n\",\"value\":7}]", Some(0)))
+                .unwrap();
+            machine.call_as(worker, Request::Read { handle, version: None }).unwrap();
+            machine.call_as(worker, Request::Delete { handle, expected_version: None }).unwrap();
+        }
+        let started = std::time::Instant::now();
+        for record in machine.records.drain(..) {
+            replay.feed(&record.leaf, &record.body).unwrap();
+            fed += 1;
+        }
+        took += started.elapsed();
+        machine.replies.clear();
+    }
+    println!("{fed} entries executed again in {took:?}");
+    assert_eq!(replay.finish().unwrap().state_digest(), machine.kernel.state_digest());
+}
