@@ -34,7 +34,7 @@ pub fn race(report: &mut Report) {
             let entries = source.entries(iterations as usize);
             Clock::Cpu.time(|| {
                 for entry in &entries {
-                    sealed.append_sealed(entry.seal().expect("it fits"), body.clone()).expect("it follows");
+                    sealed.append_leaf(entry.to_leaf().expect("it fits"), body.clone()).expect("it follows");
                 }
             })
         })

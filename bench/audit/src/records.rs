@@ -1,6 +1,6 @@
 //! The records every contender logs: entries of 332 bytes, each with the hash of the one before in it.
 
-use ak_audit::{Chain, Entry, Integrity, Kind, Record, Sealed, Verdict};
+use ak_audit::{Chain, Entry, Integrity, Kind, Leaf, Record, Verdict};
 
 /// Bytes of each entry.
 pub const ENTRY_BYTES: usize = 332;
@@ -25,12 +25,12 @@ impl Source {
         (0..count).map(|_| self.entry().0).collect()
     }
 
-    fn entry(&mut self) -> (Entry<'static>, Sealed) {
+    fn entry(&mut self) -> (Entry<'static>, Leaf) {
         let entry = entry(&self.chain);
-        let sealed = entry.seal().expect("it fits");
-        assert_eq!(sealed.len(), ENTRY_BYTES);
-        self.chain.push_sealed(&sealed).expect("it follows");
-        (entry, sealed)
+        let leaf = entry.to_leaf().expect("it fits");
+        assert_eq!(leaf.len(), ENTRY_BYTES);
+        self.chain.push_leaf(&leaf).expect("it follows");
+        (entry, leaf)
     }
 
     fn record(&mut self) -> Record {

@@ -43,7 +43,7 @@ pub trait Store {
     fn rest(&mut self) {}
 }
 
-/// Our journal on the host's disk: while one batch is written, the next is sealed and framed.
+/// Our journal on the host's disk: while one batch is written, the next is hashed and framed.
 pub struct Ours {
     journal: Mutex<Journal<FileDisk>>,
     disk: FileDisk,
@@ -80,8 +80,8 @@ impl Store for Ours {
             // Who waits alone has nothing to gather meanwhile.
             for entry in batches.iter().flat_map(|batch| &batch.entries) {
                 let mut journal = self.journal.lock().expect("nobody died");
-                let sealed = entry.seal().expect("it fits");
-                journal.append(&[(sealed, body.clone())]).expect("there is space");
+                let leaf = entry.to_leaf().expect("it fits");
+                journal.append(&[(leaf, body.clone())]).expect("there is space");
                 journal.sync().expect("the disk works");
             }
             return;
@@ -91,14 +91,14 @@ impl Store for Ours {
             let (taken, took) = sync_channel(1);
             scope.spawn(move || ours.write(&readied, &taken));
             for (index, batch) in batches.iter().enumerate() {
-                let seal = |entry: &Entry<'static>| (entry.seal().expect("it fits"), body.clone());
-                let sealed: Vec<_> = batch.entries.iter().map(seal).collect();
+                let leaf = |entry: &Entry<'static>| (entry.to_leaf().expect("it fits"), body.clone());
+                let leaves: Vec<_> = batch.entries.iter().map(leaf).collect();
                 if index > 0 {
                     // Each batch is one of its own: the one before must be on its way.
                     took.recv().expect("the writer lives");
                 }
                 let mut journal = ours.journal.lock().expect("nobody died");
-                journal.append(&sealed).expect("there is space");
+                journal.append(&leaves).expect("there is space");
                 journal.close_batch();
                 drop(journal);
                 ready.send(()).expect("the writer lives");

@@ -3,7 +3,7 @@
 use crate::{
     entry::EntryError,
     hash::{Hash, ZERO_HASH, leaf_hash},
-    sealed::Sealed,
+    leaf::Leaf,
     view::View,
 };
 
@@ -69,8 +69,8 @@ impl Chain {
     ///
     /// # Errors
     /// When it is not the one that follows.
-    pub fn push_sealed(&mut self, entry: &Sealed) -> Result<(), ChainError> {
-        self.follow(&entry.view(), || entry.leaf())
+    pub fn push_leaf(&mut self, entry: &Leaf) -> Result<(), ChainError> {
+        self.follow(&entry.view(), || entry.hash())
     }
 
     /// The next entry in these bytes, wherever it belongs.

@@ -6,7 +6,7 @@ use ak_json::Integrity;
 
 use crate::{
     hash::{Hash, ZERO_HASH},
-    sealed::Sealed,
+    leaf::Leaf,
     view::View,
 };
 
@@ -143,8 +143,8 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     /// As [`Entry::encode`].
-    pub fn seal(&self) -> Result<Sealed, EntryError> {
-        Ok(Sealed::write(self.length()?, |bytes| self.write(bytes)))
+    pub fn to_leaf(&self) -> Result<Leaf, EntryError> {
+        Ok(Leaf::write(self.length()?, |bytes| self.write(bytes)))
     }
 
     /// Writes the entry, which was checked, to as many bytes as it has.

@@ -75,13 +75,13 @@ mod full_tree;
 mod hash;
 pub mod journal;
 mod json;
+mod leaf;
 mod log;
 pub mod note;
 pub mod proof;
 mod prove;
 mod query;
 pub mod seal;
-mod sealed;
 mod tiled;
 mod tiles;
 mod tree;
@@ -95,11 +95,11 @@ pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Ve
 pub use full_tree::FullTree;
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
 pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
+pub use leaf::Leaf;
 pub use log::{Fault, Log, Missing, Record, Report};
 pub use note::{SigningKey, VerifierKey};
 pub use prove::ProofError;
 pub use query::{Order, Page, Query};
-pub use sealed::Sealed;
 pub use tiles::{Tile, TileError};
 pub use tree::Tree;
 

@@ -8,8 +8,8 @@ use crate::{
     engine::Engine,
     full_tree::FullTree,
     hash::Hash,
+    leaf::Leaf,
     prove::ProofError,
-    sealed::Sealed,
 };
 
 /// How many entries are hashed at a time when all are verified: as many as stay in a first-level cache.
@@ -132,9 +132,9 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::append`].
-    pub fn append_sealed(&mut self, entry: Sealed, body: Arc<[u8]>) -> Result<(), ChainError> {
-        self.chain.push_sealed(&entry)?;
-        self.keep(entry.leaf(), Record { entry: entry.into(), body });
+    pub fn append_leaf(&mut self, entry: Leaf, body: Arc<[u8]>) -> Result<(), ChainError> {
+        self.chain.push_leaf(&entry)?;
+        self.keep(entry.hash(), Record { entry: entry.into(), body });
         Ok(())
     }
 

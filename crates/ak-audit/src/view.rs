@@ -57,8 +57,8 @@ impl<'a> View<'a> {
         Some(View { fixed, texts })
     }
 
-    /// The entry that these bytes are, which was checked when they were sealed.
-    pub(crate) fn sealed(bytes: &'a [u8]) -> View<'a> {
+    /// The entry that these bytes are, which was checked when the leaf was made.
+    pub(crate) fn of_leaf(bytes: &'a [u8]) -> View<'a> {
         View::unchecked(bytes).unwrap_or(View { fixed: &[0; FIXED_BYTES], texts: &[] })
     }
 

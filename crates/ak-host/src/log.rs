@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ak_audit::{Disk, Hash, Journal, JournalError, Missing, ProofError, Sealed, seal::SealError};
+use ak_audit::{Disk, Hash, Journal, JournalError, Leaf, Missing, ProofError, seal::SealError};
 use ak_json::Value;
 use ak_kernel::{Code, Failure, Record, SubjectId};
 
@@ -221,7 +221,7 @@ impl Log {
 
 impl Memory {
     fn append(&mut self, record: Record) -> Result<(), JournalError> {
-        self.log.append_sealed(record.leaf, record.body)?;
+        self.log.append_leaf(record.leaf, record.body)?;
         self.subjects.push_back(record.subjects);
         let kept = usize::try_from(self.log.len() - self.log.pruned_below()).unwrap_or(usize::MAX);
         while self.subjects.len() > kept {
@@ -240,7 +240,7 @@ impl Memory {
 }
 
 /// A record as it goes to the disk: its entry, and its body sealed.
-type Stored = (Sealed, Arc<[u8]>);
+type Stored = (Leaf, Arc<[u8]>);
 
 impl Durable {
     /// The records as they go to the disk, their bodies sealed.
@@ -275,10 +275,10 @@ impl Durable {
 
 /// A record as it comes back. Whom it is about, only its keys tell.
 fn record(seq: u64, kept: ak_audit::Record) -> Result<Record, Failure> {
-    let leaf = Sealed::check(kept.entry).map_err(|error| {
+    let leaf = Leaf::check(kept.entry).map_err(|error| {
         Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
     })?;
-    Ok(Record { seq, hash: leaf.leaf().into(), leaf, body: kept.body, subjects: Vec::new() })
+    Ok(Record { seq, hash: leaf.hash().into(), leaf, body: kept.body, subjects: Vec::new() })
 }
 
 fn unprovable(error: ProofError) -> Failure {

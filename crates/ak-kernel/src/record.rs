@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use ak_audit::{Entry, Integrity, Kind, Sealed, Verdict as AuditVerdict};
+use ak_audit::{Entry, Integrity, Kind, Leaf, Verdict as AuditVerdict};
 use ak_json::{Digest, Object, Text, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -31,7 +31,7 @@ pub struct Record {
     /// Its number, from 0 without gaps.
     pub seq: u64,
     /// The audit entry: digests of input, decision and reply. It need not be hashed again.
-    pub leaf: Sealed,
+    pub leaf: Leaf,
     /// The leaf's hash.
     pub hash: Digest,
     /// The input itself, as JSON text.
@@ -255,8 +255,8 @@ impl Chain {
             rule: clip(&facts.rule),
         };
         // Names are bounded where they come in, and the rule just above.
-        let Ok(leaf) = entry.seal() else { unreachable!("an entry with bounded texts has bytes") };
-        let hash = Digest::from(leaf.leaf());
+        let Ok(leaf) = entry.to_leaf() else { unreachable!("an entry with bounded texts has bytes") };
+        let hash = Digest::from(leaf.hash());
         self.next_seq += 1;
         self.previous = hash;
         let mut text = Vec::with_capacity(body.json_len());

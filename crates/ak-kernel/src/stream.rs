@@ -130,8 +130,8 @@ mod tests {
             agent,
             rule: "",
         };
-        let leaf = entry.seal().unwrap();
-        Record { seq: 0, hash: leaf.leaf().into(), leaf, body: Arc::from(body), subjects: Vec::new() }
+        let leaf = entry.to_leaf().unwrap();
+        Record { seq: 0, hash: leaf.hash().into(), leaf, body: Arc::from(body), subjects: Vec::new() }
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn a_verdict_that_does_not_follow_is_named_though_its_bytes_are_consistent() {
         }
         let bytes = entry.encode().unwrap();
         previous = ak_audit::leaf_hash(&bytes);
-        record.leaf = ak_audit::Sealed::check(bytes).unwrap();
+        record.leaf = ak_audit::Leaf::check(bytes).unwrap();
     }
     machine.records = records;
     let (_, examination) = machine.examined(&BTreeMap::new());

@@ -299,7 +299,7 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
         let read = match frame {
             Frame::Record { entry, .. } => match self.batch.chain.push(entry) {
                 Ok(leaf) => {
-                    self.recovery.index.push(&View::sealed(entry), self.segment, offset);
+                    self.recovery.index.push(&View::of_leaf(entry), self.segment, offset);
                     self.batch.leaves.push(leaf);
                     self.recovery.tree.push(leaf);
                     let size = self.batch.chain.next;

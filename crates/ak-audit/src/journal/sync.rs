@@ -107,7 +107,7 @@ impl<D: Disk> Journal<D> {
         let mut at = MARK_BYTES;
         while let Some(record) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
             let (entry, length) = frame::finish_record(record, &self.engine, segment.salt, place(at));
-            self.index.push(&View::sealed(entry), segment.first, place(at));
+            self.index.push(&View::of_leaf(entry), segment.first, place(at));
             at = at.saturating_add(length.max(FRAME_HEAD_BYTES));
         }
         let commit = Commit {

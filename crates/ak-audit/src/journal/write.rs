@@ -10,22 +10,22 @@ use super::{
 use crate::{
     chain::{Chain, ChainError},
     hash::Hash,
+    leaf::Leaf,
     log::Record,
-    sealed::Sealed,
 };
 
 /// What a batch needs besides its records: the mark of the batch before, a commit, its own mark.
 const CLOSING_BYTES: u64 = (MARK_BYTES + COMMIT_BYTES + MARK_BYTES) as u64;
 
-/// What can be appended: bytes that must be checked and hashed, or a sealed entry with its body.
+/// What can be appended: bytes that must be checked and hashed, or a leaf with its body.
 pub trait Recorded: private::Parts {}
 
 impl Recorded for Record {}
 
-impl Recorded for (Sealed, Arc<[u8]>) {}
+impl Recorded for (Leaf, Arc<[u8]>) {}
 
 mod private {
-    use super::{Arc, Chain, ChainError, Hash, Record, Sealed};
+    use super::{Arc, Chain, ChainError, Hash, Leaf, Record};
 
     pub trait Parts {
         fn entry(&self) -> &[u8];
@@ -48,7 +48,7 @@ mod private {
         }
     }
 
-    impl Parts for (Sealed, Arc<[u8]>) {
+    impl Parts for (Leaf, Arc<[u8]>) {
         fn entry(&self) -> &[u8] {
             &self.0
         }
@@ -58,8 +58,8 @@ mod private {
         }
 
         fn follow(&self, chain: &mut Chain) -> Result<Hash, ChainError> {
-            chain.push_sealed(&self.0)?;
-            Ok(self.0.leaf())
+            chain.push_leaf(&self.0)?;
+            Ok(self.0.hash())
         }
     }
 }

@@ -14,44 +14,44 @@ use crate::{
 /// There are two ways to one: an [`Entry`](crate::Entry) encoded, and bytes checked. So whoever is given one need neither
 /// decode nor hash it. It reads as its bytes, and clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub struct Leaf {
     bytes: Arc<[u8]>,
-    leaf: Hash,
+    hash: Hash,
 }
 
-impl Sealed {
+impl Leaf {
     /// Checks bytes and hashes them.
     ///
     /// # Errors
     /// When they are no entry.
-    pub fn check(bytes: impl Into<Arc<[u8]>>) -> Result<Sealed, EntryError> {
+    pub fn check(bytes: impl Into<Arc<[u8]>>) -> Result<Leaf, EntryError> {
         let bytes = bytes.into();
         View::of(&bytes)?;
-        let leaf = leaf_hash(&bytes);
-        Ok(Sealed { bytes, leaf })
+        let hash = leaf_hash(&bytes);
+        Ok(Leaf { bytes, hash })
     }
 
-    /// Seals `length` bytes that `write` writes to zeros.
-    pub(crate) fn write(length: usize, write: impl Fn(&mut [u8])) -> Sealed {
+    /// A leaf of `length` bytes that `write` writes to zeros.
+    pub(crate) fn write(length: usize, write: impl Fn(&mut [u8])) -> Leaf {
         // An entry of usual length is written where it is hashed.
         let mut blocks = [[0; 64]; 8];
         if let Some(message) = leaf_message(&mut blocks, length, &write) {
             let bytes = message.as_flattened().get(1..=length).unwrap_or_default().into();
-            return Sealed { bytes, leaf: hash_blocks(message) };
+            return Leaf { bytes, hash: hash_blocks(message) };
         }
         let mut bytes = vec![0; length];
         write(&mut bytes);
-        Sealed { leaf: leaf_hash(&bytes), bytes: bytes.into() }
+        Leaf { hash: leaf_hash(&bytes), bytes: bytes.into() }
     }
 
     pub(crate) fn view(&self) -> View<'_> {
-        View::sealed(&self.bytes)
+        View::of_leaf(&self.bytes)
     }
 
     /// Leaf hash of the entry.
     #[must_use]
-    pub const fn leaf(&self) -> Hash {
-        self.leaf
+    pub const fn hash(&self) -> Hash {
+        self.hash
     }
 
     /// The bytes.
@@ -61,7 +61,7 @@ impl Sealed {
     }
 }
 
-impl Deref for Sealed {
+impl Deref for Leaf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -69,8 +69,8 @@ impl Deref for Sealed {
     }
 }
 
-impl From<Sealed> for Arc<[u8]> {
-    fn from(sealed: Sealed) -> Arc<[u8]> {
-        sealed.bytes
+impl From<Leaf> for Arc<[u8]> {
+    fn from(leaf: Leaf) -> Arc<[u8]> {
+        leaf.bytes
     }
 }
