@@ -98,14 +98,25 @@ impl Ledger {
         let mut log = self.log()?;
         let mut state = self.state()?;
         let needed = state.needed_with(asked)?;
-        let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
-        state.room = log.room();
+        state.make_room(&mut log, needed);
         let reserve = if session.is_owner() { OWNER_ROOM_BYTES } else { 0 };
         if needed > state.room.saturating_add(reserve) {
             let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
             return Err(Failure::new(Code::LogFull, message));
         }
         state.dispatch(session, asked, sender)
+    }
+
+    /// Whether the log has room to record that one more was turned away, beside what was promised.
+    pub(crate) fn has_room_to_turn_away(&self) -> bool {
+        let needed = |state: &State| state.needed.saturating_add(state.kernel.turned_away_bytes(1));
+        if self.state().is_ok_and(|state| needed(&state) <= state.room) {
+            return true;
+        }
+        let (Ok(mut log), Ok(mut state)) = (self.log(), self.state()) else { return false };
+        let needed = needed(&state);
+        state.make_room(&mut log, needed);
+        needed <= state.room
     }
 
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
@@ -212,6 +223,12 @@ impl Drop for Leading<'_> {
 }
 
 impl State {
+    /// Asks the log for room, for more than this where that is to be had.
+    fn make_room(&mut self, log: &mut Log, needed: u64) {
+        let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
+        self.room = log.room();
+    }
+
     /// Bytes of records that may come of all who wait and of this request.
     fn needed_with(&self, asked: &Asked) -> Result<u64, Failure> {
         match &self.stopped {

@@ -179,9 +179,11 @@ impl Driver {
         self.shared.ledger.close();
     }
 
-    /// Has the kernel count a request that did not get as far as the kernel.
+    /// Has the kernel count a request that did not get as far as the kernel, if there is room to record that.
     pub(crate) fn turn_away(&self, session: Option<Session>) {
-        self.feed(|kernel, now| kernel.turn_away(&now, session));
+        if self.shared.ledger.has_room_to_turn_away() {
+            self.feed(|kernel, now| kernel.turn_away(&now, session));
+        }
     }
 
     /// How many entries there are, where they are kept on a disk.

@@ -112,7 +112,7 @@ fn re_execute(
     for found in durable.records(first) {
         let fed = match found {
             Ok(record) if record.body.is_empty() => {
-                let reason = "its body was erased, and no snapshot of the state after it is left";
+                let reason = "the key of its body is gone from the vault, and no snapshot of the state after it is left";
                 Err((record.seq, String::from(reason)))
             }
             Ok(record) => {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ak_audit::{Disk, DiskError};
-use ak_host::ak_kernel::{Code, Failure, Reply, Request, ak_heap::Content, ak_json::object};
+use ak_host::ak_kernel::{Code, Failure, Filter, Reply, Request, ak_heap::Content, ak_json::object};
 use ak_host::{Connection, FileDisk, Options};
 
 use support::Scratch;
@@ -161,6 +161,28 @@ fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
     alloc(&agent, &long).unwrap();
     owner.close();
     assert_eq!(notes(&open(&scratch, &faults)), stored + 1);
+}
+
+#[test]
+fn what_is_turned_away_takes_no_room_that_a_full_disk_lacks() {
+    let (scratch, faults) = (Scratch::new("turned-away"), Faults::default());
+    faults.file_bytes_max.store(6 << 20, SeqCst);
+    let owner = open(&scratch, &faults);
+    let agent = owner.agent("worker").unwrap();
+    while alloc(&agent, &"x".repeat(100_000)).is_ok() {}
+    while alloc(&agent, "x").is_ok() {}
+    // It is refused as ever, and not even counted: the reserve is the owner's.
+    let stranger = agent.present("no token");
+    assert_eq!(alloc(&stranger, "x"), Err(Code::CapInvalid));
+    faults.file_bytes_max.store(0, SeqCst);
+    let throttled = || {
+        let filter = Filter { event_type: Some("throttled".into()), ..Filter::default() };
+        let Ok(Reply::Value(found)) = owner.call(Request::AuditQuery(filter)) else { panic!("no entries") };
+        found.get("entries").unwrap().as_array().unwrap().len()
+    };
+    assert_eq!(throttled(), 0);
+    assert_eq!(alloc(&stranger, "x"), Err(Code::CapInvalid));
+    assert_eq!(throttled(), 1);
 }
 
 #[test]

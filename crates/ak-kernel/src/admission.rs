@@ -123,6 +123,11 @@ impl Kernel {
         self.throttled(now, Turned(counts.into_iter().collect()));
     }
 
+    /// Of how many agents requests were turned away, and not recorded yet.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.admission.turned_away.len() as u64
+    }
+
     /// When turned away requests are to be recorded.
     pub(crate) fn admission_due(&self) -> Option<Time> {
         self.admission.due()

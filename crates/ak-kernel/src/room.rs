@@ -6,10 +6,21 @@ use crate::{kernel::Kernel, presented::Asked, request::Request};
 const RECORD_BYTES: u64 = 2 << 10;
 /// What a capability that comes with a request takes: the caveats of its token, in base64url.
 const PRESENTED_BYTES: u64 = 6 << 10;
+/// What each agent takes in a record of those who were turned away.
+const TURNED_AWAY_BYTES: u64 = 64;
 /// How many steps an effect is expected to take at most: addresses, redirects.
 const STEPS: u64 = 32;
 
 impl Kernel {
+    /// Bytes that the record of those takes at most who were turned away, and of so many more; 0 where there is nobody. A
+    /// host that finds no such room does not call [`turn_away`](Self::turn_away): what is refused may fill no disk.
+    pub fn turned_away_bytes(&self, more: u64) -> u64 {
+        match self.turned_away().saturating_add(more) {
+            0 => 0,
+            agents => RECORD_BYTES.saturating_add(agents.saturating_mul(TURNED_AWAY_BYTES)),
+        }
+    }
+
     /// Bytes that the records of a request take in a journal at most: the decision, and for an effect its steps and
     /// its outcome. A host that finds no such room answers LOG_FULL and does not dispatch.
     pub fn record_bytes_max(&self, Asked { request, presented }: &Asked) -> u64 {
@@ -34,6 +45,7 @@ impl Kernel {
         };
         let presented = if presented.is_some() { PRESENTED_BYTES } else { 0 };
         RECORD_BYTES
+            .saturating_add(self.turned_away_bytes(0))
             .saturating_add(presented)
             .saturating_add(request.args().json_len() as u64)
             .saturating_add(outcome)

@@ -56,19 +56,25 @@ impl Kernel {
     /// all that the kernel knows of everybody: keep it as the bodies are kept, and no longer than the next erasure.
     pub fn snapshot(&mut self, now: Now) -> Vec<u8> {
         self.advance(&now);
-        let state = self.state().to_json();
+        let state = self.state();
+        let text = state.to_json();
         let mut bytes = Vec::from(MAGIC);
-        bytes.extend((state.len() as u64).to_le_bytes());
-        bytes.extend(state.as_bytes());
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
         bytes.extend(self.heap.snapshot());
-        self.note_state(&now);
+        self.note(&now, state);
         bytes
     }
 
     /// Records the state's digest.
     pub(crate) fn note_state(&mut self, now: &Now) {
         self.advance(now);
-        let input = Input::Snapshot { state: self.state_digest() };
+        let state = self.state();
+        self.note(now, state);
+    }
+
+    fn note(&mut self, now: &Now, state: Value) {
+        let input = Input::Snapshot { state: self.digest_with(state) };
         let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
         self.record(now, &input, facts, Vec::new(), object! {});
     }
@@ -95,8 +101,12 @@ impl Kernel {
 
     /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
     pub fn state_digest(&mut self) -> Digest {
-        let heap = format!("{}", self.heap.digest());
-        object! { "state": self.state(), "heap": heap }.digest()
+        let state = self.state();
+        self.digest_with(state)
+    }
+
+    fn digest_with(&mut self, state: Value) -> Digest {
+        object! { "state": state, "heap": format!("{}", self.heap.digest()) }.digest()
     }
 
     /// Everything but the heap.
