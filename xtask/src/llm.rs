@@ -29,6 +29,8 @@ pub(crate) fn test() -> Result {
     let file = fs::File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
     let mut server = command(&python);
     server.args(["-m", "llama_cpp.server", "--host", "127.0.0.1", "--n_ctx", "512", "--model"]).arg(&model);
+    // Else it cuts a stream short when another request comes.
+    server.args(["--interrupt_requests", "false"]);
     server.args(["--port", &address.port().to_string()]).stdout(Stdio::null()).stderr(file);
     let _server =
         Server::start(&mut server, address).map_err(|error| format!("{error}; see {}", log.display()))?;

@@ -133,7 +133,7 @@ impl AuthorityKernel {
         module: Data,
     ) -> PyResult<Bound<'py, PyAny>> {
         let manifest = from_python(manifest)?;
-        let request = || Ok(Request::ToolRegister { manifest, module: module.to_shared() });
+        let request = || Ok(Request::ToolRegister { manifest, module: module.to_shared(), env: Vec::new() });
         to_python(py, &self.session.ask(py, request)?)
     }
 

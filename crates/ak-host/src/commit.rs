@@ -12,7 +12,8 @@ use std::{
 };
 
 use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Outcome, Output, Record, Session, SubjectId, Ticket, Verdict,
+    Asked, Code, Effect, Failure, Kernel, Outcome, Output, Record, Session, Step, SubjectId, Ticket,
+    ToolRequest, Verdict,
 };
 
 use crate::{clock, log::Log};
@@ -51,6 +52,14 @@ const ROOM_STEP_BYTES: u64 = 1 << 20;
 /// Room that only the owner's requests take: on a full disk policies can be replaced and grants revoked.
 const OWNER_ROOM_BYTES: u64 = 128 << 10;
 
+/// A request that the kernel has not heard yet.
+pub(crate) enum Pending<'p> {
+    /// A session's own.
+    Request(Session, &'p Asked),
+    /// A running tool's.
+    HostCall(Ticket, &'p ToolRequest),
+}
+
 /// What a caller waits for.
 pub(crate) enum Event {
     /// It is its turn to lead.
@@ -80,31 +89,28 @@ impl Ledger {
         self.log.lock().map_err(|_| panicked())
     }
 
-    /// Makes a request, whose events go to `sender` once they are committed.
+    /// Gives the kernel a request, whose events go to `sender` once they are committed.
     ///
     /// # Errors
-    /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped.
-    pub(crate) fn dispatch(
-        &self,
-        session: Session,
-        asked: &Asked,
-        sender: Sender<Event>,
-    ) -> Result<(), Failure> {
+    /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
+    /// hear it.
+    pub(crate) fn enter(&self, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
         let mut state = self.state()?;
-        if state.needed_with(asked)? <= state.room {
-            return state.dispatch(session, asked, sender);
+        if state.needed_with(pending)? <= state.room {
+            return state.enter(pending, sender);
         }
         drop(state);
         let mut log = self.log()?;
         let mut state = self.state()?;
-        let needed = state.needed_with(asked)?;
+        let needed = state.needed_with(pending)?;
         state.make_room(&mut log, needed);
-        let reserve = if session.is_owner() { OWNER_ROOM_BYTES } else { 0 };
+        let owner = matches!(pending, Pending::Request(session, _) if session.is_owner());
+        let reserve = if owner { OWNER_ROOM_BYTES } else { 0 };
         if needed > state.room.saturating_add(reserve) {
             let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
             return Err(Failure::new(Code::LogFull, message));
         }
-        state.dispatch(session, asked, sender)
+        state.enter(pending, sender)
     }
 
     /// Whether the log has room to record that one more was turned away, beside what was promised.
@@ -230,19 +236,27 @@ impl State {
     }
 
     /// Bytes of records that may come of all who wait and of this request.
-    fn needed_with(&self, asked: &Asked) -> Result<u64, Failure> {
+    fn needed_with(&self, pending: &Pending<'_>) -> Result<u64, Failure> {
         match &self.stopped {
             Some(failure) => Err(failure.clone()),
             // Without a disk there is room for everything, and no need to look.
             None if self.room == u64::MAX => Ok(0),
-            None => Ok(self.needed.saturating_add(self.kernel.record_bytes_max(asked))),
+            None => Ok(self.needed.saturating_add(match pending {
+                Pending::Request(_, asked) => self.kernel.record_bytes_max(asked),
+                Pending::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
+            })),
         }
     }
 
-    fn dispatch(&mut self, session: Session, asked: &Asked, sender: Sender<Event>) -> Result<(), Failure> {
+    fn enter(&mut self, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
         let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
-        let needed = self.needed_with(asked)?.saturating_sub(self.needed);
-        let call = self.kernel.dispatch(now, session, asked.clone())?;
+        let needed = self.needed_with(pending)?.saturating_sub(self.needed);
+        let call = match *pending {
+            Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
+            Pending::HostCall(ticket, request) => {
+                self.kernel.progress(now, ticket, Step::HostCall(request.clone()))
+            }
+        };
         self.waiting.insert(call.seq(), Waiting { sender, needed });
         self.needed = self.needed.saturating_add(needed);
         Ok(())

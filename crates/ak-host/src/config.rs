@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ak_json::Text;
 use ak_policy::CanonicalUrl;
 use regex::bytes::Regex;
 use serde::Deserialize;
@@ -30,6 +31,8 @@ pub(crate) struct HostFile {
     pub(crate) net: NetConfig,
     pub(crate) secrets: Secrets,
     pub(crate) routes: Routes,
+    /// The variables of the environment that tools may list.
+    pub(crate) env: Vec<(Text, Text)>,
     /// What is cut from replies besides secrets.
     pub(crate) redact: Vec<Regex>,
     /// Files and directories that no agent may touch: those named, and those that secrets come from.
@@ -43,6 +46,7 @@ struct Tables {
     protect: Vec<PathBuf>,
     dns: DnsTable,
     http: HttpTable,
+    env: BTreeMap<String, String>,
     secret: BTreeMap<String, SecretTable>,
     model: Vec<ModelTable>,
     redact: RedactTable,
@@ -90,7 +94,9 @@ impl HostFile {
         let routes = Routes::new(tables.model, &mut secrets, &mut source)?;
         let net =
             NetConfig { dns_servers: tables.dns.servers, proxy: tables.http.proxy.map(|proxy| proxy.0), ca };
-        Ok(HostFile { net, secrets, routes, redact: tables.redact.patterns()?, protected })
+        let env =
+            tables.env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+        Ok(HostFile { net, secrets, routes, env, redact: tables.redact.patterns()?, protected })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ak_audit::Disk;
 use ak_json::Text;
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, Session};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     attest::Signer,
@@ -149,6 +150,7 @@ impl Connection {
             routes: file.routes,
             net: Net::new(file.net).map_err(wrong)?,
             secrets: file.secrets,
+            env: file.env,
             files: Files { protected, roots: Roots::default() },
             signer: Signer::open(options.state_dir.as_deref(), &kernel.run()).map_err(no_key)?,
         };
@@ -196,7 +198,9 @@ impl Connection {
     /// A piece is the JSON text of one server-sent event. When `on_chunk` gives false the stream stops.
     pub fn call_streaming(&self, request: Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
         match &self.end {
-            End::Embedded(kernel, session) => kernel.call(*session, request, self.cap.as_deref(), on_chunk),
+            End::Embedded(kernel, session) => {
+                kernel.call(*session, request, self.cap.as_deref(), on_chunk, &CancellationToken::new())
+            }
             End::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk),
         }
     }

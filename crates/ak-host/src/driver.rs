@@ -5,20 +5,22 @@
 use std::sync::{
     Arc, MutexGuard, OnceLock,
     atomic::{AtomicU64, Ordering},
-    mpsc::{Receiver, Sender, channel},
+    mpsc::{Receiver, RecvTimeoutError, Sender, channel},
 };
+use std::time::Instant;
 
-use ak_json::{Value, object};
+use ak_json::{Text, Value, object};
 use ak_kernel::{
-    Asked, Code, Completion, Effect, Failure, Kernel, LogWork, Outcome, Record, Reply, Request, Session,
-    Step, SubjectId, Ticket, Verdict, run_tool,
+    Asked, Code, Completion, Effect, Failure, Kernel, LogWork, Outcome, Price, Record, Reply, Request,
+    Session, Step, SubjectId, Ticket, Time, ToolRequest, Verdict,
 };
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     attest::{self, Signer},
     clock,
-    commit::{Event, Ledger, State},
+    commit::{Event, Ledger, Pending, State},
     files::Files,
     http::{self, HttpJob},
     infer::{self, Around, InferJob},
@@ -27,6 +29,7 @@ use crate::{
     redact::Filter,
     routes::Routes,
     secrets::Secrets,
+    tools::ToolJob,
 };
 
 /// What the operator configures; none of it can be reached by an agent.
@@ -40,6 +43,8 @@ pub(crate) struct HostConfig {
     pub(crate) filter: Filter,
     /// What file effects rest on, and keep away from.
     pub(crate) files: Files,
+    /// The variables of the environment that tools may list.
+    pub(crate) env: Vec<(Text, Text)>,
     /// What signs checkpoints of the log.
     pub(crate) signer: Signer,
 }
@@ -87,22 +92,23 @@ impl Driver {
 
     /// Makes a request and waits for its outcome.
     pub fn call(&self, session: Session, request: Request) -> Outcome {
-        self.call_streaming(session, request, &mut |_| true)
+        self.call_streaming(session, request, &mut |_| true, &CancellationToken::new())
     }
 
     /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
     ///
-    /// When `on_chunk` gives false the effect is stopped at its next piece.
+    /// When `on_chunk` gives false a stream is stopped at its next piece. Once `stop` is cancelled whatever is under way is
+    /// given up: nobody knows then whether it happened.
     pub fn call_streaming(
         &self,
         session: Session,
         asked: impl Into<Asked>,
         on_chunk: &mut dyn FnMut(&str) -> bool,
+        stop: &CancellationToken,
     ) -> Outcome {
-        let routes = &self.shared.config.routes;
-        let asked = asked.into().priced(|model| routes.find(model)?.price);
+        let asked = asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env);
         let (sender, receiver) = channel();
-        let admitted = self.shared.ledger.dispatch(session, &asked, sender);
+        let admitted = self.shared.ledger.enter(&Pending::Request(session, &asked), sender);
         if let Err(failure) = admitted {
             // That somebody was turned away may have been recorded.
             self.shared.ledger.commit();
@@ -115,7 +121,7 @@ impl Driver {
             };
         }
         self.shared.ledger.commit();
-        let outcome = self.wait(&receiver, on_chunk);
+        let outcome = self.wait(&receiver, on_chunk, stop);
         if outcome.is_ok() && matches!(asked.request(), Request::PolicyLoad { .. }) {
             self.adopt_roots();
         }
@@ -143,21 +149,95 @@ impl Driver {
         self.shared.config.routes.to_value()
     }
 
+    /// What the tokens of a model cost.
+    pub(crate) fn price(&self, model: &str) -> Option<Price> {
+        self.shared.config.routes.find(model)?.price
+    }
+
     /// Waits for the outcome, and performs the effects that lead to it.
-    fn wait(&self, receiver: &Receiver<Event>, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+    fn wait(
+        &self,
+        receiver: &Receiver<Event>,
+        on_chunk: &mut dyn FnMut(&str) -> bool,
+        stop: &CancellationToken,
+    ) -> Outcome {
         loop {
             match receiver.recv() {
-                Ok(Event::Lead) => self.shared.ledger.lead(),
-                Ok(Event::Perform(ticket, effect, sender)) => self.perform(ticket, effect, sender),
                 Ok(Event::Chunk(chunk)) => {
                     if !on_chunk(&chunk) {
                         return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
                     }
                 }
-                Ok(Event::Ended(outcome)) => return outcome,
-                Err(_) => return Err(Failure::new(Code::UnknownOutcome, "the effect's driver is gone")),
+                Ok(event) => {
+                    if let Some(outcome) = self.follow(event, stop) {
+                        return outcome;
+                    }
+                }
+                Err(_) => return Err(driver_gone()),
             }
         }
+    }
+
+    /// Waits for the outcome of what no chunks come of. What is under way when the time is over is given up.
+    pub(crate) fn wait_until(
+        &self,
+        receiver: &Receiver<Event>,
+        due: Instant,
+        stop: &CancellationToken,
+    ) -> Outcome {
+        loop {
+            let event = match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => {
+                    stop.cancel();
+                    match receiver.recv() {
+                        Ok(event) => event,
+                        Err(_) => return Err(driver_gone()),
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(driver_gone()),
+            };
+            if let Some(outcome) = self.follow(event, stop) {
+                return outcome;
+            }
+        }
+    }
+
+    /// Does what an event asks for; gives the outcome when this is it.
+    fn follow(&self, event: Event, stop: &CancellationToken) -> Option<Outcome> {
+        match event {
+            Event::Lead => self.shared.ledger.lead(),
+            Event::Perform(ticket, effect, sender) => self.perform(ticket, effect, sender, stop),
+            // Nobody takes it here.
+            Event::Chunk(_) => {}
+            Event::Ended(outcome) => return Some(outcome),
+        }
+        None
+    }
+
+    /// Puts what a running tool asks for to the kernel.
+    ///
+    /// # Errors
+    /// As for [`Ledger::enter`].
+    pub(crate) fn ask_for(
+        &self,
+        ticket: Ticket,
+        request: ToolRequest,
+        sender: Sender<Event>,
+    ) -> Result<(), Failure> {
+        self.shared.ledger.enter(&Pending::HostCall(ticket, &request), sender)?;
+        self.shared.ledger.commit();
+        Ok(())
+    }
+
+    /// When the wall time of the agent is over that an effect is for.
+    pub(crate) fn deadline(&self, ticket: Ticket) -> Option<Time> {
+        self.state().ok()?.kernel.deadline_of(ticket)
+    }
+
+    /// Has the kernel see what time it is.
+    pub(crate) fn tick(&self) {
+        self.feed(|kernel, now| kernel.handle_timeout(now));
     }
 
     /// Opens a session for an agent, if `session` may.
@@ -242,14 +322,17 @@ impl Driver {
     }
 
     /// Starts an effect: what waits for others goes to the runtime, the rest is done on this thread.
-    fn perform(&self, ticket: Ticket, effect: Effect, sender: Sender<Event>) {
+    fn perform(&self, ticket: Ticket, effect: Effect, sender: Sender<Event>, stop: &CancellationToken) {
         let asker = Asker { driver: self.clone(), ticket, sender };
         match effect {
             Effect::File { root, path, action } => {
                 let completion = self.shared.config.files.perform(&root, path.as_str(), &action);
                 self.finish(ticket, completion);
             }
-            Effect::RunTool { tool, input, limits } => self.finish(ticket, run_tool(&tool, &input, limits)),
+            Effect::RunTool { tool, env, input, limits } => {
+                let job = ToolJob { tool, env, input, limits };
+                self.finish(ticket, self.run_tool(ticket, &job, stop));
+            }
             Effect::Log(LogWork::Erase { subject, objects }) => {
                 // Where it fails, the kernel has stopped, and said so to whoever waits.
                 if let Ok(done) = self.erase(subject, objects) {
@@ -264,7 +347,7 @@ impl Driver {
             Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };
                 let shared = self.shared.clone();
-                self.spawn(ticket, async move {
+                self.spawn(ticket, stop, async move {
                     http::perform(job, &shared.config.net, &shared.config.secrets, &asker).await
                 });
             }
@@ -274,7 +357,7 @@ impl Driver {
                     return self.finish(ticket, Completion::failed(Code::NotConfigured, message));
                 };
                 let (shared, job) = (self.shared.clone(), InferJob { request, stream, response_bytes_max });
-                self.spawn(ticket, async move {
+                self.spawn(ticket, stop, async move {
                     let HostConfig { net, filter, .. } = &shared.config;
                     infer::perform(&route, job, &Around { net, filter, asker: &asker }).await
                 });
@@ -282,19 +365,26 @@ impl Driver {
         }
     }
 
-    /// Performs an effect on the runtime, until its agent's wall time is over.
-    fn spawn(&self, ticket: Ticket, work: impl Future<Output = Completion> + Send + 'static) {
-        let due = self.state().ok().and_then(|state| state.kernel.poll_timeout());
-        let driver = self.clone();
+    /// Performs an effect on the runtime, until its agent's wall time is over or nobody waits for it any more.
+    fn spawn(
+        &self,
+        ticket: Ticket,
+        stop: &CancellationToken,
+        work: impl Future<Output = Completion> + Send + 'static,
+    ) {
+        let due = self.deadline(ticket);
+        let (driver, stop) = (self.clone(), stop.clone());
         let bounded = async move {
-            let Some(left) = due.map(clock::until) else { return work.await };
-            match tokio::time::timeout(left, work).await {
-                Ok(completion) => completion,
-                Err(_) => {
-                    driver.feed(|kernel, now| kernel.handle_timeout(now));
-                    Completion::failed(Code::Deadline, "the wall time of the agent is used up")
-                }
-            }
+            let work = stop.run_until_cancelled(work);
+            let ended = match due.map(clock::until) {
+                None => work.await,
+                Some(left) => tokio::time::timeout(left, work).await.unwrap_or_else(|_| {
+                    driver.tick();
+                    None
+                }),
+            };
+            // What was cut short may have happened.
+            ended.unwrap_or(Completion::Unknown)
         };
         match self.runtime() {
             Ok(runtime) => {
@@ -329,6 +419,10 @@ impl Driver {
         drop(state);
         self.shared.ledger.commit();
     }
+}
+
+fn driver_gone() -> Failure {
+    Failure::new(Code::UnknownOutcome, "the effect's driver is gone")
 }
 
 /// The end of an effect on the runtime. One that is given up, or dies, ends too: nobody knows what it did.
@@ -367,7 +461,9 @@ impl Asker {
         if let Ok(mut state) = self.driver.state() {
             state.expect(self.ticket, sender);
         }
-        self.driver.feed(|kernel, now| kernel.progress(now, self.ticket, step));
+        self.driver.feed(|kernel, now| {
+            kernel.progress(now, self.ticket, step);
+        });
         receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ak_json::Value;
 use ak_kernel::{Code, Failure, Outcome, Reply, Request, Session};
+use tokio_util::sync::CancellationToken;
 
 use crate::{driver::Driver, keyring::Keyring};
 
@@ -27,6 +28,7 @@ impl Embedded {
         request: Request,
         cap: Option<&str>,
         on_chunk: &mut dyn FnMut(&str) -> bool,
+        stop: &CancellationToken,
     ) -> Outcome {
         let wanted = match &request {
             Request::CapToken { capability } => Some(*capability),
@@ -39,7 +41,7 @@ impl Embedded {
                 request.presenting(verified.inspect_err(|_| self.driver.turn_away(Some(session)))?)
             }
         };
-        let reply = self.driver.call_streaming(session, asked, on_chunk)?;
+        let reply = self.driver.call_streaming(session, asked, on_chunk, stop)?;
         match (wanted, reply) {
             (Some(capability), Reply::Value(Value::Object(mut told))) => {
                 told.insert("token", self.keyring.sign(capability)?);

@@ -29,6 +29,7 @@
 //! | `http`, `net` | HTTP calls, to permitted addresses |
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
+//! | `tools` | runs of tools, and what they ask for |
 //! | `secrets`, `redact` | secrets, put where they belong and cut from what comes back |
 //! | `server`, `client`, `wire` | the daemon's socket, both ends |
 
@@ -63,6 +64,7 @@ mod secrets;
 mod server;
 mod spare;
 mod sse;
+mod tools;
 mod vault;
 mod wire;
 
@@ -85,5 +87,6 @@ pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
 pub use secrets::SECRET_BYTES_MIN;
 pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, GUEST, Server, owner_token};
+pub use tools::TOOL_WALL_MS_MAX;
 
 pub use {ak_json, ak_kernel};

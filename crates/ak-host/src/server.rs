@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -19,6 +19,7 @@ use ak_kernel::{
     Code, Failure, Outcome, Request, Session, outcome_to_value,
     wire::{Flags, PAYLOAD_BYTES_MAX, VERSION},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{connection::Connection, embedded::Embedded, secret, wire};
 
@@ -144,8 +145,8 @@ struct ServerLine {
     /// The token that came with HELLO in the owner's place: every request presents it that presents no other.
     cap: Option<Text>,
     writer: Mutex<UnixStream>,
-    /// The requests that are being performed, and whether the client still waits.
-    under_way: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
+    /// The requests that are being performed, and what stops each.
+    under_way: Mutex<BTreeMap<u64, CancellationToken>>,
 }
 
 /// Takes requests until the client is gone. What the kernel answers by itself is answered here; an effect gets a thread, so
@@ -174,7 +175,7 @@ fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) ->
             }
             Ok((request, cap)) if request.is_effect() => line.perform(sequence, request, cap)?,
             Ok((request, cap)) => {
-                let outcome = line.call(request, cap.as_deref(), &mut |_| true);
+                let outcome = line.call(request, cap.as_deref(), &mut |_| true, &CancellationToken::new());
                 line.answer(sequence, &outcome)?;
             }
         }
@@ -183,17 +184,23 @@ fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) ->
 }
 
 impl ServerLine {
-    fn call(&self, request: Request, cap: Option<&str>, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
-        self.kernel.call(self.session, request, cap.or(self.cap.as_deref()), on_chunk)
+    fn call(
+        &self,
+        request: Request,
+        cap: Option<&str>,
+        on_chunk: &mut dyn FnMut(&str) -> bool,
+        stop: &CancellationToken,
+    ) -> Outcome {
+        self.kernel.call(self.session, request, cap.or(self.cap.as_deref()), on_chunk, stop)
     }
 
     /// Performs an effect on a thread of its own.
     fn perform(self: &Arc<Self>, sequence: u64, request: Request, cap: Option<Text>) -> Result<(), Failure> {
-        let wanted = Arc::new(AtomicBool::new(true));
+        let stop = CancellationToken::new();
         let full = match self.under_way.lock() {
             Ok(under_way) if under_way.len() >= EFFECTS_MAX => true,
             Ok(mut under_way) => {
-                under_way.insert(sequence, wanted.clone());
+                under_way.insert(sequence, stop.clone());
                 false
             }
             Err(_) => true,
@@ -204,11 +211,12 @@ impl ServerLine {
         }
         let line = self.clone();
         let work = move || {
-            let outcome = line.call(request, cap.as_deref(), &mut |chunk| {
+            let mut on_chunk = |chunk: &str| {
                 let payload = object! { "data": chunk };
                 let flags = Flags::RESPONSE.with(Flags::CHUNK);
-                wanted.load(Ordering::Relaxed) && line.write(flags, sequence, &payload).is_ok()
-            });
+                !stop.is_cancelled() && line.write(flags, sequence, &payload).is_ok()
+            };
+            let outcome = line.call(request, cap.as_deref(), &mut on_chunk, &stop);
             line.cancel(sequence);
             // A client that is gone needs no answer.
             let _ = line.answer(sequence, &outcome);
@@ -241,18 +249,17 @@ impl ServerLine {
         wire::write(&mut *self.writer.lock().map_err(died)?, flags, sequence, payload)
     }
 
-    /// The client does not wait for this any longer: a stream stops at its next piece.
+    /// The client does not wait for this any longer: what is under way is given up.
     fn cancel(&self, sequence: u64) {
-        if let Some(wanted) = self.under_way.lock().ok().and_then(|mut under_way| under_way.remove(&sequence))
-        {
-            wanted.store(false, Ordering::Relaxed);
+        if let Some(stop) = self.under_way.lock().ok().and_then(|mut under_way| under_way.remove(&sequence)) {
+            stop.cancel();
         }
     }
 
     fn cancel_all(&self) {
         if let Ok(mut under_way) = self.under_way.lock() {
-            for wanted in std::mem::take(&mut *under_way).into_values() {
-                wanted.store(false, Ordering::Relaxed);
+            for stop in std::mem::take(&mut *under_way).into_values() {
+                stop.cancel();
             }
         }
     }

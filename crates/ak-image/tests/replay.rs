@@ -10,7 +10,7 @@ use ak_image::{ExitCode, run};
 use ak_kernel::ak_heap::Content;
 use ak_kernel::ak_json::{Limits, Value, array, object};
 use ak_kernel::{
-    Config, Effect, Kernel, Now, Output, Record, Reply, Request, Session, Time, run_tool, stream,
+    Config, Effect, Kernel, Now, Output, Record, Reply, Request, Session, Time, ToolRun, ToolStep, stream,
 };
 
 /// A kernel in memory that keeps its journal, and performs tool calls itself.
@@ -42,8 +42,15 @@ impl Host {
             match self.kernel.poll_output() {
                 None => return replies,
                 Some(Output::Reply(_, outcome)) => replies.push(outcome),
-                Some(Output::Perform(ticket, Effect::RunTool { tool, input, limits })) => {
-                    let completion = run_tool(&tool, &input, limits);
+                Some(Output::Perform(ticket, Effect::RunTool { tool, env, input, limits })) => {
+                    let mut run = ToolRun::start(&tool, &input, limits, &env);
+                    let completion = loop {
+                        match run.step() {
+                            ToolStep::Yields => {}
+                            ToolStep::Asks(request) => panic!("not performed here: {request:?}"),
+                            ToolStep::Ends(completion) => break completion,
+                        }
+                    };
                     self.kernel.complete(now(at), ticket, completion);
                 }
                 Some(other) => panic!("not performed here: {other:?}"),

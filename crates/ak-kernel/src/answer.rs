@@ -1,6 +1,6 @@
 //! Requests that the kernel answers by itself.
 
-use alloc::{format, sync::Arc};
+use alloc::{format, sync::Arc, vec::Vec};
 
 use ak_json::{Text, Value, object};
 use ak_policy::{Policy, budget::Dimension};
@@ -60,7 +60,7 @@ impl Kernel {
             }
             Request::AuditLog { .. } => Ok(Reply::Done),
             Request::AuditQuery(filter) => Ok(Reply::Value(self.recorded(session, &filter))),
-            Request::ToolRegister { manifest, module } => self.register_tool(&manifest, module),
+            Request::ToolRegister { manifest, module, env } => self.register_tool(&manifest, module, env),
             Request::ToolList => Ok(Reply::Value(self.toolbox.to_value())),
             Request::SessionOpen { agent } => {
                 self.agents.open(&agent, &self.policy, self.clock, self.config.agents_max).map(Reply::Session)
@@ -123,7 +123,12 @@ impl Kernel {
         self.history.query(filter, only)
     }
 
-    fn register_tool(&mut self, manifest: &Value, module: Arc<[u8]>) -> Result<Reply, Failure> {
+    fn register_tool(
+        &mut self,
+        manifest: &Value,
+        module: Arc<[u8]>,
+        env: Vec<(Text, Text)>,
+    ) -> Result<Reply, Failure> {
         let parsed = match manifest.as_str() {
             Some(text) => Manifest::parse(text),
             None => Manifest::from_value(manifest),
@@ -131,7 +136,7 @@ impl Kernel {
         let manifest = parsed.map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("the tool's manifest is refused: {error}"))
         })?;
-        let tool = self.toolbox.register(manifest, module)?;
+        let tool = self.toolbox.register(manifest, module, env)?;
         Ok(Reply::Value(object! {
             "name": tool.manifest().name.as_str(), "version": tool.manifest().version.as_str(),
             "digest": format!("{}", tool.digest()),

@@ -4,14 +4,15 @@ use alloc::{string::ToString, vec::Vec};
 
 use ak_heap::Content;
 use ak_json::{Object, Value, object};
+use ak_sandbox::HostOperation;
 
 use crate::{
-    batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, operation::Operation,
-    request::Request, terms::capability_text,
+    batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, needs::Tools,
+    operation::Operation, request::Request, terms::capability_text,
 };
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
-pub(crate) fn decision(request: &Request, ruling: &Ruling, reply: Option<&Value>) -> Value {
+pub(crate) fn decision(request: &Request, tools: &Tools, ruling: &Ruling, reply: Option<&Value>) -> Value {
     let mut keys = match request {
         Request::Alloc { type_name, content, .. } => {
             let size = content.size();
@@ -73,11 +74,25 @@ pub(crate) fn decision(request: &Request, ruling: &Ruling, reply: Option<&Value>
         | Request::ToolRegister { .. }
         | Request::ToolList => Object::new(),
     };
+    if let Some(needs) = tools.last() {
+        keys.insert("by_tool", needs.tool.as_str());
+    }
     if !ruling.by.is_empty() {
         keys.insert("covered_by", ruling.by.iter().copied().map(capability_text).collect::<Vec<Value>>());
     }
     if let Some(reply) = reply {
         add_outcome(&mut keys, reply);
+    }
+    keys.into()
+}
+
+/// Of the time and random bytes that a tool gets, or does not.
+pub(crate) fn ambient(operation: HostOperation, tools: &Tools, reply: &Value) -> Value {
+    let mut keys = members(object! { "host_call": operation.name() });
+    insert_some(&mut keys, "by_tool", tools.last().map(|needs| needs.tool.as_str()));
+    // The reply itself is content.
+    if let Some(error) = reply.get("error") {
+        add_outcome(&mut keys, &object! { "error": error.clone() });
     }
     keys.into()
 }

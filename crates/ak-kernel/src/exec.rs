@@ -8,19 +8,20 @@ use alloc::{
 };
 
 use ak_json::{Text, Value};
-use ak_policy::{Target, budget::Dimension};
+use ak_policy::{CanonicalTool, Target, budget::Dimension};
+use ak_sandbox::RunLimits;
 
 use crate::{
     agents::Hold,
     code::Code,
     effect::{Effect, FileAction, LogWork},
     gate::{Granted, Permit},
-    kernel::Kernel,
+    host_call::TOOLS_NESTED_MAX,
+    kernel::{Caller, Kernel},
     presented::Presented,
     reply::Failure,
     request::{HttpRequest, Request},
-    session::Session,
-    toolbox::run_limits,
+    toolbox::Registered,
     under_way::{Next, UnderWay},
 };
 
@@ -117,15 +118,18 @@ impl Kernel {
     /// Acts on a permit: answers at once, or lets an effect out.
     pub(crate) fn exercise(
         &mut self,
-        session: Session,
+        caller: &Caller,
         target_text: Option<String>,
         presented: Option<Presented>,
         permit: Permit,
     ) -> Result<Next, Failure> {
+        let session = caller.session;
         let Granted { request, target, root, hold } = permit.exercise();
         let under_way = |request: Request, hold: Hold| UnderWay {
             presented: presented.clone(),
             target: target_text.clone(),
+            within: caller.within,
+            tools: caller.tools.clone(),
             ..UnderWay::new(session, request, hold)
         };
         let effects_max = self.config.effects_max;
@@ -135,20 +139,17 @@ impl Kernel {
         }
         match (&request, target) {
             (Request::Call { args, .. }, Some(Target::Tool(wanted))) => {
-                let Some(tool) = self.toolbox.find(&wanted).cloned() else {
-                    self.agents.release(hold);
-                    return Err(Failure::new(Code::NotFound, format!("no tool {wanted} is registered"))
-                        .with("tool", wanted.to_string()));
+                let (tool, limits) = match self.runnable(caller, &wanted) {
+                    Ok(runnable) => runnable,
+                    Err(failure) => {
+                        self.agents.release(hold);
+                        return Err(failure);
+                    }
                 };
-                let agent = self.agents.name(session);
-                if !self.policy.wasm_module_allowed(&agent, &tool.manifest().name) {
-                    self.agents.release(hold);
-                    let message =
-                        format!("the policy's `[wasm] modules` does not list {}", tool.manifest().name);
-                    return Err(Failure::new(Code::PolicyDeny, message));
-                }
-                let effect = Effect::RunTool { tool, input: args.clone(), limits: run_limits(&self.config) };
-                Ok(Next::Effect(effect, Box::new(under_way(request.clone(), hold))))
+                let mut running = under_way(request.clone(), hold);
+                running.tools.push(tool.needs.clone());
+                let effect = Effect::RunTool { tool: tool.tool, env: tool.env, input: args.clone(), limits };
+                Ok(Next::Effect(effect, Box::new(running)))
             }
             (Request::Inference { request: body, stream, .. }, Some(Target::Model(model))) => {
                 let agent = self.agents.name(session);
@@ -219,6 +220,32 @@ impl Kernel {
                 reply.map(Next::Reply)
             }
         }
+    }
+
+    /// The tool that is wanted, and how far one call of it may go. A manifest can only lower that.
+    fn runnable(&self, caller: &Caller, wanted: &CanonicalTool) -> Result<(Registered, RunLimits), Failure> {
+        let registered = self.toolbox.find(wanted).cloned().ok_or_else(|| {
+            Failure::new(Code::NotFound, format!("no tool {wanted} is registered"))
+                .with("tool", wanted.to_string())
+        })?;
+        let name = &registered.tool.manifest().name;
+        if !self.policy.wasm_module_allowed(&self.agents.name(caller.session), name) {
+            let message = format!("the policy's `[wasm] modules` does not list {name}");
+            return Err(Failure::new(Code::PolicyDeny, message));
+        }
+        if caller.tools.len() >= TOOLS_NESTED_MAX {
+            let message = format!("tools call tools at most {TOOLS_NESTED_MAX} deep");
+            return Err(Failure::new(Code::Limit, message));
+        }
+        // What one call of an agent leads to has together as much fuel as the call itself.
+        let first = caller.within.and_then(|within| self.under_way.get(&self.first_call(within)?));
+        let limits = RunLimits {
+            fuel: self.config.tool_fuel_max.saturating_sub(first.map_or(0, |first| first.tally.fuel)),
+            memory_bytes_max: self.config.tool_memory_bytes_max,
+            output_bytes_max: self.config.tool_output_bytes_max,
+            ..RunLimits::default()
+        };
+        Ok((registered, limits))
     }
 
     fn file_action(&self, request: &Request) -> Option<FileAction> {

@@ -114,8 +114,13 @@ impl Request {
                 args.into()
             }
             Self::AuditQuery(filter) => filter.to_value(),
-            Self::ToolRegister { manifest, module } => {
-                object! { "manifest": manifest.clone(), "module": base64url(module) }
+            Self::ToolRegister { manifest, module, env } => {
+                let mut args = Object::new();
+                args.insert("manifest", manifest.clone());
+                args.insert("module", base64url(module));
+                let env: Object = env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+                insert_some(&mut args, "env", Some(env).filter(|env| !env.is_empty()));
+                args.into()
             }
             Self::SessionOpen { agent } => object! { "agent": agent.clone() },
         }
@@ -203,9 +208,11 @@ impl Request {
             Operation::Commit => Self::Commit,
             Operation::AuditErase => Self::Erase { subject: fields.text("subject")? },
             Operation::AuditProof => Self::AuditProof { seq: fields.u64("seq")? },
-            Operation::ToolRegister => {
-                Self::ToolRegister { manifest: fields.value("manifest")?, module: fields.bytes("module")? }
-            }
+            Operation::ToolRegister => Self::ToolRegister {
+                manifest: fields.value("manifest")?,
+                module: fields.bytes("module")?,
+                env: env_field(&mut fields)?,
+            },
             Operation::ToolList => Self::ToolList,
             Operation::SessionOpen => Self::SessionOpen { agent: fields.text("agent")? },
             Operation::Genesis | Operation::Tick | Operation::Snapshot | Operation::Throttled => {
@@ -307,6 +314,21 @@ fn handle_members(handle: Handle, expected_version: Option<u64>) -> Object {
 pub(crate) fn handle_field(fields: &mut Fields<'_>) -> Result<Handle, FieldError> {
     let text = fields.text("handle")?;
     text.parse().map_err(|_| fields.error("handle", "expected a handle such as 0x100000000"))
+}
+
+pub(crate) fn env_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
+    let wrong = || FieldError::new("args.env", "expected names and values that are strings");
+    match fields.optional("env") {
+        None => Ok(Vec::new()),
+        Some(Value::Object(members)) => {
+            members
+                .iter()
+                .map(|(name, value)| Some((name.clone(), value.as_text()?.clone())))
+                .collect::<Option<_>>()
+        }
+        .ok_or_else(wrong),
+        Some(_) => Err(wrong()),
+    }
 }
 
 fn dimension_field(fields: &mut Fields<'_>) -> Result<Option<Dimension>, FieldError> {

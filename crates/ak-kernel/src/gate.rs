@@ -21,6 +21,7 @@ use crate::{
     batch::{self, Part},
     capability::{Cover, refusal},
     code::Code,
+    needs::Tools,
     operation::Who,
     presented::Presented,
     question::{Question, Unaskable},
@@ -101,6 +102,8 @@ pub(crate) struct Gate<'k> {
     pub(crate) agent: Text,
     /// The capability that came with the request.
     pub(crate) presented: Option<Presented>,
+    /// The tools that ask on the agent's behalf: the request must be within the needs of each.
+    pub(crate) tools: Tools,
     /// The log's id, for capabilities that are bound to it.
     pub(crate) run: [u8; 16],
     pub(crate) now: Time,
@@ -120,19 +123,25 @@ impl Gate<'_> {
         }
         // The owner can always put a budget right again; everybody else pays for asking, whatever comes of it.
         let mends_budget = self.session.is_owner() && matches!(request, Request::BudgetSet { .. });
-        if !owner_only && !mends_budget {
-            let amounts = Vec::from([(Dimension::Compute, request.operations())]);
-            let asking = Costs { amounts, charges: Vec::new() };
-            match self.agents.reserve(self.session, &asking, self.now) {
-                Ok(hold) => self.agents.settle(hold, &asking.amounts),
-                Err(failure) => return (Ruling::new(Ruled::Refused, "budget", None), Err(failure)),
-            }
+        if !owner_only
+            && !mends_budget
+            && let Err(failure) = self.pay_for_asking(request.operations())
+        {
+            return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
         }
         let (ruling, passed) = match &request {
             Request::Batch { parts } => self.pass_each(parts),
             request => self.pass(request, amounts),
         };
         (ruling, passed.map(|Pass { target, root, hold }| Permit { request, target, root, hold }))
+    }
+
+    /// Charges what asking costs.
+    pub(crate) fn pay_for_asking(&mut self, operations: u64) -> Result<(), Failure> {
+        let asking = Costs { amounts: Vec::from([(Dimension::Compute, operations)]), charges: Vec::new() };
+        let hold = self.agents.reserve(self.session, &asking, self.now)?;
+        self.agents.settle(hold, &asking.amounts);
+        Ok(())
     }
 
     /// Decides on each operation of a batch as if it came alone. The whole passes if each of them does; else it fails as
@@ -229,6 +238,13 @@ impl Gate<'_> {
                 return (ruling, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
             }
         };
+        if let Some(needs) = self.tools.iter().find(|needs| !needs.cover(&query, &self.run)) {
+            let (op, target) = (question.action.as_str(), question.target.to_string());
+            let reason = format!("the tool {} asks for what is not among its manifest's needs", needs.tool);
+            let denial = self.denial(op, &target, reason, Code::CapScope);
+            let ruling = Ruling::new(Ruled::DefaultDeny, "needs", Some(target));
+            return (ruling, Err(denied(Code::CapScope, denial)));
+        }
         let decision = self.policy.decide(&query);
         let rule = Text::from(decision.rule_id().unwrap_or_default());
         let ruling = |ruled| Ruling {

@@ -21,6 +21,7 @@ use crate::{
     effect::{Effect, Ticket, Verdict},
     gate::{Gate, Ruling},
     history::{History, View},
+    needs::Tools,
     operation::Operation,
     presented::Asked,
     record::{Chain, Facts, Input, Record},
@@ -43,6 +44,16 @@ impl CallId {
     pub const fn seq(self) -> u64 {
         self.0
     }
+}
+
+/// Who makes a request.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) session: Session,
+    /// The running tool that asks for it, on the session's behalf.
+    pub(crate) within: Option<Ticket>,
+    /// That tool, and those that called it.
+    pub(crate) tools: Tools,
 }
 
 /// What leaves the kernel, after the record that decided it was committed.
@@ -149,9 +160,22 @@ impl Kernel {
 
     /// Takes a request that was admitted.
     pub(crate) fn heard(&mut self, now: Now, session: Session, asked: Asked) -> CallId {
-        self.advance(&now);
+        let caller = Caller { session, within: None, tools: Vec::new() };
+        self.take(&now, &caller, None, asked, |asked| Input::Dispatch { session, asked })
+    }
+
+    /// Takes a request, by which `input` reached the kernel. It is refused at once where it is `barred`.
+    pub(crate) fn take(
+        &mut self,
+        now: &Now,
+        caller: &Caller,
+        barred: Option<Failure>,
+        asked: Asked,
+        input: impl FnOnce(Asked) -> Input,
+    ) -> CallId {
+        self.advance(now);
         let seq = self.chain.next_seq();
-        let request = &asked.request;
+        let (session, request) = (caller.session, &asked.request);
         let agent = self.agents.get(session).map(|agent| agent.name.clone());
         let unnameable = self.check_subject(request).err();
         let about = match (&agent, &unnameable) {
@@ -159,19 +183,15 @@ impl Kernel {
             (agent, _) => agent.iter().cloned().collect(),
         };
         let about = self.subjects.meet(about, &now.entropy);
-        let (ruling, next) = match (&agent, unnameable) {
-            (Some(_), Some(failure)) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
-            (Some(agent), None) => self.decide(session, agent.clone(), asked.clone()),
-            (None, _) => {
-                let ruling = Ruling::new(Ruled::Refused, "session", None);
-                (
-                    ruling,
-                    Err(Failure::new(
-                        Code::InvalidArgument,
-                        format!("there is no session {}", session.number()),
-                    )),
-                )
+        let refused = |rule: &str, failure| (Ruling::new(Ruled::Refused, rule, None), Err(failure));
+        let (ruling, next) = match (&agent, unnameable, barred) {
+            (None, _, _) => {
+                let message = format!("there is no session {}", session.number());
+                refused("session", Failure::new(Code::InvalidArgument, message))
             }
+            (Some(_), Some(failure), _) => refused("limit", failure),
+            (Some(_), None, Some(failure)) => refused("host-call", failure),
+            (Some(agent), None, None) => self.decide(caller, agent.clone(), asked.clone()),
         };
         let (output, reply) = match next {
             Ok(Next::Effect(effect, under_way)) => {
@@ -204,13 +224,13 @@ impl Kernel {
             _ => None,
         };
         let reply = reply.map(|(_, value)| value);
-        let details = crate::describe::decision(request, &ruling, reply.as_ref());
+        let details = crate::describe::decision(request, &caller.tools, &ruling, reply.as_ref());
         let facts = Facts {
             operation: request.operation(),
-            kind: Kind::Decision,
+            kind: if caller.within.is_some() { Kind::Step } else { Kind::Decision },
             decision: ruling.ruled,
             code,
-            cause: None,
+            cause: caller.within.map(Ticket::cause),
             policy: self.policy.digest(),
             target: ruling.target,
             reply,
@@ -220,7 +240,7 @@ impl Kernel {
             event,
         };
         let refused = ruling.ruled != Ruled::Permit;
-        self.record_about(&now, &Input::Dispatch { session, asked }, facts, about, details);
+        self.record_about(now, &input(asked), facts, about, details);
         let bytes =
             self.records.back().map_or(0, |record| record.leaf.len().saturating_add(record.body.len()));
         self.charge_admission(session, refused, bytes);
@@ -245,7 +265,7 @@ impl Kernel {
     /// Decides on a request and, if it may pass, acts on it.
     fn decide(
         &mut self,
-        session: Session,
+        caller: &Caller,
         agent: Text,
         Asked { request, presented }: Asked,
     ) -> (Ruling, Result<Next, Failure>) {
@@ -256,9 +276,10 @@ impl Kernel {
                 return (ruling, Err(failure));
             }
         };
-        let mut gate = Gate { presented: presented.clone(), ..self.gate(session, agent) };
+        let tools = caller.tools.clone();
+        let mut gate = Gate { presented: presented.clone(), tools, ..self.gate(caller.session, agent) };
         let (ruling, permit) = gate.authorize(request, amounts);
-        let next = permit.and_then(|permit| self.exercise(session, ruling.target.clone(), presented, permit));
+        let next = permit.and_then(|permit| self.exercise(caller, ruling.target.clone(), presented, permit));
         (ruling, next)
     }
 
@@ -275,6 +296,7 @@ impl Kernel {
             session,
             agent,
             presented: None,
+            tools: Vec::new(),
             run: *self.chain.run(),
             now: self.clock,
             trace_id: trace_id(&self.chain),

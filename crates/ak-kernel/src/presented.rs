@@ -1,6 +1,6 @@
 //! Requests that come with a capability.
 
-use ak_json::{Value, object};
+use ak_json::{Text, Value, object};
 use ak_policy::capability::{Authority, CAVEATS_MAX, CapId, Caveat, VerifiedToken};
 
 use crate::{
@@ -82,8 +82,15 @@ impl Asked {
     /// The same with what the tokens of the model cost that it asks, if it asks one: `price` is given the model's name.
     #[must_use]
     pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> Asked {
-        if let Request::Inference { request, price: own, .. } = &mut self.request {
-            *own = crate::question::model_of(request).and_then(|model| price(&model));
+        self.request.set_price(price);
+        self
+    }
+
+    /// The same with the environment for tools, where it registers one.
+    #[must_use]
+    pub fn with_env(mut self, variables: &[(Text, Text)]) -> Asked {
+        if let Request::ToolRegister { env, .. } = &mut self.request {
+            *env = variables.to_vec();
         }
         self
     }
@@ -105,6 +112,12 @@ impl Request {
     #[must_use]
     pub const fn presenting(self, presented: Presented) -> Asked {
         Asked { request: self, presented: Some(presented) }
+    }
+
+    pub(crate) fn set_price(&mut self, price: impl FnOnce(&str) -> Option<Price>) {
+        if let Self::Inference { request, price: own, .. } = self {
+            *own = crate::question::model_of(request).and_then(|model| price(&model));
+        }
     }
 
     /// Whether it only tells a session about itself, and so may come with any capability.

@@ -18,12 +18,13 @@ use crate::{
     session::Session,
     subject::{About, SubjectId},
     time::{Now, Time},
+    tool_request::Wish,
 };
 
 /// Version of the journal's format. Replay refuses others.
 pub const FORMAT_VERSION: u64 = 1;
 /// Version of the kernel's meaning: raised whenever any decision could come out differently. Replay refuses others.
-pub const SEMANTICS_VERSION: u64 = 6;
+pub const SEMANTICS_VERSION: u64 = 7;
 
 /// One input, made durable before anything that follows from it leaves the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +113,21 @@ impl Input {
             body.insert("entropy", base64url(entropy));
         }
         body.into()
+    }
+
+    /// Whether it draws on its entropy, beside the salt of a subject that is met for the first time: genesis makes the log's
+    /// id of it, a tool may ask for random bytes.
+    fn draws(&self) -> bool {
+        match self {
+            Self::Genesis { .. } => true,
+            Self::Progress { step: Step::HostCall(request), .. } => matches!(request.wish, Wish::Random(_)),
+            Self::Progress { .. }
+            | Self::Dispatch { .. }
+            | Self::Complete { .. }
+            | Self::Tick
+            | Self::Snapshot { .. }
+            | Self::Throttled(_) => false,
+        }
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<(Now, Input), FieldError> {
@@ -227,8 +243,7 @@ impl Chain {
         about: About,
         reply_salt: &[u8; 32],
     ) -> Record {
-        // Genesis draws the run; otherwise only a subject's first entry draws its salt.
-        let drew = about.drew || matches!(input, Input::Genesis { .. });
+        let drew = about.drew || input.draws();
         let body = input.to_value(now.time, drew.then_some(&now.entropy));
         let commit = |salt: &[u8; 32], digest: Option<Digest>| match digest {
             Some(digest) => ak_audit::commitment(salt, digest.as_bytes()),

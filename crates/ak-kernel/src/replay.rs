@@ -1,17 +1,16 @@
 //! Re-execution: feeds a journal to a new kernel and checks that every entry follows.
 
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use ak_json::{Digest, Value};
 
 use crate::{
     config::Config,
-    effect::{Completion, Effect, Ticket},
     kernel::{CallId, Kernel, Output},
     record::{Input, Record},
     reply::Outcome,
+    rerun::Rerun,
     snapshot::RestoreError,
-    toolbox::run_tool,
 };
 
 /// What to do with tools when a journal is re-executed.
@@ -22,6 +21,15 @@ pub enum Tools {
     Recorded,
     /// Run them again, and compare.
     Rerun,
+}
+
+impl Tools {
+    fn rerun(self) -> Option<Rerun> {
+        match self {
+            Self::Recorded => None,
+            Self::Rerun => Some(Rerun::default()),
+        }
+    }
 }
 
 /// Why a journal does not follow.
@@ -64,15 +72,15 @@ pub struct Followed {
 #[derive(Debug)]
 pub struct Replay {
     kernel: Option<Kernel>,
-    tools: Tools,
-    rerun: BTreeMap<Ticket, Completion>,
+    /// Where tools are run again.
+    rerun: Option<Rerun>,
     seq: u64,
 }
 
 impl Replay {
     /// Begins a replay. The first input must be a genesis.
     pub fn new(tools: Tools) -> Replay {
-        Replay { kernel: None, tools, rerun: BTreeMap::new(), seq: 0 }
+        Replay { kernel: None, rerun: tools.rerun(), seq: 0 }
     }
 
     /// Goes on from a snapshot. The first input to feed is the record that was made with it, which follows only from the
@@ -83,7 +91,7 @@ impl Replay {
     pub fn resume(snapshot: &[u8], tools: Tools) -> Result<Replay, RestoreError> {
         let kernel = Kernel::restore(snapshot)?;
         let seq = kernel.entries();
-        Ok(Replay { kernel: Some(kernel), tools, rerun: BTreeMap::new(), seq })
+        Ok(Replay { kernel: Some(kernel), rerun: tools.rerun(), seq })
     }
 
     /// Re-executes one recorded input and compares the entry it makes, byte for byte.
@@ -102,18 +110,17 @@ impl Replay {
             Value::parse(body, &limits).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
         let (now, input) =
             Input::from_value(&value).map_err(|error| wrong(format!("the body is no input: {error}")))?;
-        if let Input::Complete { ticket, completion } = &input {
-            let again = self.rerun.remove(ticket);
-            if completion.is_of_tool() && again.is_some_and(|again| again != *completion) {
-                return Err(wrong(String::from("the tool, run again, gives another result")));
-            }
+        if let Some(rerun) = &mut self.rerun {
+            rerun.compare(CallId(seq), &input).map_err(wrong)?;
         }
         match (&mut self.kernel, input) {
             (None, Input::Genesis { config }) => self.kernel = Some(Kernel::new(now, config)),
             (Some(kernel), Input::Dispatch { session, asked }) => {
                 kernel.heard(now, session, asked);
             }
-            (Some(kernel), Input::Progress { ticket, step }) => kernel.progress(now, ticket, step),
+            (Some(kernel), Input::Progress { ticket, step }) => {
+                kernel.progress(now, ticket, step);
+            }
             (Some(kernel), Input::Complete { ticket, completion }) => {
                 kernel.complete(now, ticket, completion)
             }
@@ -140,14 +147,19 @@ impl Replay {
         let Some(kernel) = &mut self.kernel else { return replies };
         kernel.committed(seq);
         while let Some(output) = kernel.poll_output() {
-            match (self.tools, output) {
-                (Tools::Rerun, Output::Perform(ticket, Effect::RunTool { tool, input, limits })) => {
-                    self.rerun.insert(ticket, run_tool(&tool, &input, limits));
+            match output {
+                Output::Perform(ticket, effect) => {
+                    if let Some(rerun) = &mut self.rerun {
+                        rerun.perform(ticket, effect);
+                    }
                 }
-                (Tools::Recorded | Tools::Rerun, Output::Reply(call, outcome)) => {
-                    replies.push((call, outcome))
+                Output::Reply(call, outcome) => {
+                    if let Some(rerun) = &mut self.rerun {
+                        rerun.reply(call, &outcome);
+                    }
+                    replies.push((call, outcome));
                 }
-                (Tools::Recorded | Tools::Rerun, Output::Perform(..) | Output::Resume(..)) => {}
+                Output::Resume(..) => {}
             }
         }
         replies

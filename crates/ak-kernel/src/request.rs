@@ -204,6 +204,9 @@ pub enum Request {
         manifest: Value,
         /// The WebAssembly module.
         module: Arc<[u8]>,
+        /// Variables of the environment: of these a WASI command sees the ones that its manifest lists. What an operator
+        /// configures is the host's to say, whoever asks.
+        env: Vec<(Text, Text)>,
     },
     /// List the registered tools.
     ToolList,
@@ -308,7 +311,10 @@ impl Request {
             Self::AuditVerify { key, anchor } => {
                 [key, anchor].into_iter().flatten().map(|text| text.len() as u64).sum()
             }
-            Self::ToolRegister { manifest, module } => json(manifest).saturating_add(module.len() as u64),
+            Self::ToolRegister { manifest, module, env } => {
+                let env: usize = env.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
+                json(manifest).saturating_add(module.len() as u64).saturating_add(env as u64)
+            }
             Self::Read { .. }
             | Self::Stat { .. }
             | Self::Delete { .. }

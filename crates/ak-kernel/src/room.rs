@@ -1,6 +1,6 @@
 //! How much room in the journal a request may need, so that it can be found before anything happens.
 
-use crate::{kernel::Kernel, presented::Asked, request::Request};
+use crate::{kernel::Kernel, presented::Asked, request::Request, tool_request::ToolRequest};
 
 /// What a record takes beside what its input holds: entry, frame, names of members.
 const RECORD_BYTES: u64 = 2 << 10;
@@ -18,6 +18,15 @@ impl Kernel {
         match self.turned_away().saturating_add(more) {
             0 => 0,
             agents => RECORD_BYTES.saturating_add(agents.saturating_mul(TURNED_AWAY_BYTES)),
+        }
+    }
+
+    /// Bytes that the records of what a running tool asks for take in a journal at most: see
+    /// [`record_bytes_max`](Self::record_bytes_max).
+    pub fn host_call_bytes_max(&self, request: &ToolRequest) -> u64 {
+        match request.request() {
+            Some(request) => self.record_bytes_max(&request.clone().into()),
+            None => RECORD_BYTES.saturating_add(self.turned_away_bytes(0)),
         }
     }
 

@@ -36,7 +36,7 @@ impl Kernel {
                     Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
                 (Ruling::new(Ruled::Refused, "budget", None), Verdict::Abort(failure))
             }
-            (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. }, _) => {
+            (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. } | Step::HostCall(_), _) => {
                 let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
                 (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure))
             }
@@ -91,7 +91,8 @@ impl Kernel {
         let agent = self.agents.name(under_way.session);
         let args = Question::of(&under_way.request, &agent).ok().flatten().and_then(|question| question.args);
         let question = Question { action, target: Target::Url(url.clone()), args, owned: false };
-        let gate = Gate { presented: under_way.presented.clone(), ..self.gate(under_way.session, agent) };
+        let (presented, tools) = (under_way.presented.clone(), under_way.tools.clone());
+        let gate = Gate { presented, tools, ..self.gate(under_way.session, agent) };
         match gate.ask(&question, &[]) {
             (ruling, Ok(_)) => {
                 under_way.url = Some(url.clone());
@@ -120,7 +121,7 @@ impl Kernel {
                 self.agents.settle(hold, &[]);
                 let message =
                     "this was begun, and nothing reliable came back: it may or may not have happened";
-                return Err(Failure::new(Code::UnknownOutcome, message));
+                return Err(aborted.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message)));
             }
             Completion::Failed { code, message, context, spent } => {
                 let dimension = match &request {

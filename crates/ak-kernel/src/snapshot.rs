@@ -1,7 +1,7 @@
 //! The whole state as bytes, and a kernel from them. What a snapshot rests on is not itself: the record made with it holds
 //! the state's digest, and a kernel restored from it goes on only if it makes that very record again.
 
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::Kind;
 use ak_heap::Heap;
@@ -15,7 +15,9 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     form::insert_some,
     history::History,
+    host_call::Tally,
     kernel::Kernel,
+    needs::Needs,
     operation::Operation,
     presented::Presented,
     record::{Chain, FORMAT_VERSION, Facts, Input, SEMANTICS_VERSION},
@@ -158,6 +160,16 @@ impl Kernel {
     }
 }
 
+fn needs_from_value(value: &Value) -> Result<Needs, FieldError> {
+    let mut fields = Fields::new("under_way.tools", value)?;
+    let tool = String::from(&*fields.text("tool")?);
+    let texts = fields.items("needs")?;
+    let texts: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(String::from)).collect();
+    let texts = texts.ok_or_else(|| fields.error("needs", "expected texts"))?;
+    fields.finish()?;
+    Needs::parse(tool, texts).map_err(|error| FieldError::new("under_way.tools", format!("{error}")))
+}
+
 /// Deepest nesting of a state: of a journalled input, and the members around it.
 const JSON_DEPTH_MAX: usize = 1024;
 
@@ -173,6 +185,13 @@ impl UnderWay {
         insert_some(&mut row, "url", self.url.as_ref().map(|url| format!("{url}")));
         row.insert("tokens", self.tokens);
         row.insert("tokens_max", self.tokens_max);
+        insert_some(&mut row, "within", self.within.map(Ticket::cause));
+        let tools = self.tools.iter().map(|needs| {
+            let texts = needs.texts.iter().map(|text| Value::from(text.as_str()));
+            object! { "tool": needs.tool.as_str(), "needs": texts.collect::<Vec<Value>>() }
+        });
+        row.insert("tools", tools.collect::<Vec<Value>>());
+        row.insert("tally", ak_json::array![self.tally.host_calls, self.tally.fuel]);
         insert_some(&mut row, "aborted", self.aborted.as_ref().map(Failure::to_value));
         let erasing = self.erasing.as_ref().and_then(LogWork::erasing);
         insert_some(&mut row, "erasing", erasing.map(|(subject, objects)| ak_json::array![subject, objects]));
@@ -189,7 +208,17 @@ impl UnderWay {
             let number = |index| pair.as_array()?.iter().nth(index)?.as_u64();
             Some(LogWork::Erase { subject: number(0)?, objects: number(1)? })
         });
+        let mut tools = Vec::new();
+        for row in fields.items("tools")?.iter() {
+            tools.push(Arc::new(needs_from_value(row)?));
+        }
+        let tally = fields.value("tally")?;
+        let count = |index| tally.as_array()?.iter().nth(index)?.as_u64();
+        let tally = count(0).zip(count(1)).map(|(host_calls, fuel)| Tally { host_calls, fuel });
         let open = UnderWay {
+            within: fields.optional_u64("within")?.map(Ticket::new),
+            tools,
+            tally: tally.ok_or_else(|| fields.error("tally", "expected two numbers"))?,
             presented: fields.optional("cap").as_ref().map(Presented::from_value).transpose()?,
             target: fields.optional_text("target")?.as_deref().map(String::from),
             url: url.map_err(|_| fields.error("url", "is not a URL"))?,

@@ -1,22 +1,23 @@
-//! The registered tools, and how a call of one is run.
+//! The registered tools.
 
 use alloc::{collections::BTreeMap, format, string::ToString, sync::Arc, vec::Vec};
 
-use ak_json::{Text, Value, object};
+use ak_json::{Object, Text, Value, object};
 use ak_policy::CanonicalTool;
-use ak_sandbox::{Manifest, Run, RunLimits, SandboxConfig, Step, Tool, builtin};
+use ak_sandbox::{Manifest, SandboxConfig, Tool, builtin};
 use semver::Version;
 
 use crate::{
     code::Code,
     config::Config,
-    effect::Completion,
     fields::{FieldError, Fields, base64url},
+    form::env_field,
+    needs::Needs,
     reply::Failure,
 };
 
-/// How much fuel a tool uses between two looks around.
-const SLICE_FUEL: u64 = 10_000_000;
+/// Longest environment of a tool, names and values together, in bytes.
+pub const ENV_BYTES_MAX: usize = 64 << 10;
 
 /// Tools by name and version.
 #[derive(Debug)]
@@ -25,9 +26,13 @@ pub(crate) struct Toolbox {
     tools_max: u64,
 }
 
-#[derive(Debug)]
-struct Registered {
-    tool: Tool,
+/// A tool and all that was registered with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) tool: Tool,
+    pub(crate) needs: Arc<Needs>,
+    /// The variables of the environment that its manifest lists, those that there are.
+    pub(crate) env: Vec<(Text, Text)>,
     /// As it came, for snapshots.
     module: Arc<[u8]>,
 }
@@ -43,18 +48,29 @@ impl Toolbox {
         for (manifest, module) in builtin() {
             // Their own tests keep them loadable; were one not, calls of it would say that it is not registered.
             if let Ok(manifest) = Manifest::parse(manifest) {
-                let _ = toolbox.register(manifest, module.into());
+                let _ = toolbox.register(manifest, module.into(), Vec::new());
             }
         }
         toolbox
     }
 
     /// Registers a tool, or replaces the one with the same name and version.
-    pub(crate) fn register(&mut self, manifest: Manifest, module: Arc<[u8]>) -> Result<&Tool, Failure> {
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a module that is not the manifest's or not fit to run, a need that is not understood, or an
+    /// environment that is too long; QUOTA.
+    pub(crate) fn register(
+        &mut self,
+        manifest: Manifest,
+        module: Arc<[u8]>,
+        mut env: Vec<(Text, Text)>,
+    ) -> Result<&Tool, Failure> {
         let refuse =
             |reason: &str| Failure::new(Code::InvalidArgument, format!("the tool is refused: {reason}"));
-        if !manifest.needs.is_empty() {
-            return Err(refuse("needs: host calls are not granted to tools by this kernel"));
+        let needs = Needs::of(&manifest).map_err(|error| refuse(&error.to_string()))?;
+        env.retain(|(name, _)| manifest.env.iter().any(|listed| **listed == **name));
+        if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ENV_BYTES_MAX {
+            return Err(refuse(&format!("its environment is longer than {ENV_BYTES_MAX} bytes")));
         }
         let tool = Tool::new(manifest, module.clone(), &SandboxConfig::default())
             .map_err(|error| refuse(&error.to_string()))?;
@@ -63,20 +79,20 @@ impl Toolbox {
         if self.tools.len() as u64 >= self.tools_max && !self.tools.contains_key(&key) {
             return Err(Failure::new(Code::Quota, format!("there are {} tools already", self.tools_max)));
         }
-        self.tools.insert(key.clone(), Registered { tool, module });
+        self.tools.insert(key.clone(), Registered { tool, needs: Arc::new(needs), env, module });
         self.tools.get(&key).map(|registered| &registered.tool).ok_or_else(|| refuse("it is gone"))
     }
 
     /// The tool with this name, of this version or else the newest registered under the name.
-    pub(crate) fn find(&self, wanted: &CanonicalTool) -> Option<&Tool> {
+    pub(crate) fn find(&self, wanted: &CanonicalTool) -> Option<&Registered> {
         let name = Text::from(wanted.name());
         match wanted.version() {
-            Some(version) => self.tools.get(&(name, Text::from(version))).map(|registered| &registered.tool),
+            Some(version) => self.tools.get(&(name, Text::from(version))),
             None => {
                 let versions = self.tools.range((name.clone(), Text::default())..);
                 let own = versions.take_while(|((other, _), _)| *other == name);
                 own.max_by_key(|((_, version), _)| Version::parse(version).ok())
-                    .map(|(_, registered)| &registered.tool)
+                    .map(|(_, registered)| registered)
             }
         }
     }
@@ -91,8 +107,9 @@ impl Toolbox {
 
     /// Everything, the modules too.
     pub(crate) fn state(&self) -> Value {
-        let rows = self.tools.values().map(|Registered { tool, module }| {
-            object! { "manifest": tool.manifest().to_value(), "module": base64url(module) }
+        let rows = self.tools.values().map(|Registered { tool, env, module, .. }| {
+            let env: Object = env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+            object! { "manifest": tool.manifest().to_value(), "module": base64url(module), "env": env }
         });
         rows.collect::<Vec<Value>>().into()
     }
@@ -105,48 +122,11 @@ impl Toolbox {
             let manifest = Manifest::from_value(&fields.value("manifest")?);
             let manifest = manifest.map_err(|error| fields.error("manifest", error.to_string()))?;
             let module = fields.bytes("module")?;
-            let registered = toolbox.register(manifest, module).map(|_| ());
+            let env = env_field(&mut fields)?;
+            let registered = toolbox.register(manifest, module, env).map(|_| ());
             registered.map_err(|failure| fields.error("module", failure.message))?;
             fields.finish()?;
         }
         Ok(toolbox)
-    }
-}
-
-/// How far one call may go under this configuration. A manifest can only lower it.
-pub(crate) fn run_limits(config: &Config) -> RunLimits {
-    RunLimits {
-        fuel: config.tool_fuel_max,
-        memory_bytes_max: config.tool_memory_bytes_max,
-        output_bytes_max: config.tool_output_bytes_max,
-        ..RunLimits::default()
-    }
-}
-
-/// Runs one call to its end. Pure: the same tool, input and limits give the same completion everywhere.
-pub fn run_tool(tool: &Tool, input: &Value, limits: RunLimits) -> Completion {
-    let failed = |error: ak_sandbox::RunError| Completion::Failed {
-        code: Code::ToolFail,
-        message: format!("tool {}: {error}", tool.manifest().name),
-        context: ak_json::Object::new(),
-        spent: error.fuel,
-    };
-    let mut run = match Run::start(tool, input, limits) {
-        Ok(run) => run,
-        Err(error) => return failed(error),
-    };
-    loop {
-        match run.step(SLICE_FUEL) {
-            Ok(Step::Yield) => {}
-            Ok(Step::HostCall(_)) => {
-                if let Err(error) =
-                    run.reply(Err(Value::from("host calls are not granted to tools by this kernel")))
-                {
-                    return failed(error);
-                }
-            }
-            Ok(Step::Done(done)) => return Completion::Tool { output: done.output, fuel: done.fuel },
-            Err(error) => return failed(error),
-        }
     }
 }

@@ -11,7 +11,9 @@ use crate::{
     code::Code,
     effect::{Completion, Effect, LogWork, Step, Ticket, Verdict},
     gate::Ruling,
+    host_call::Tally,
     kernel::{CallId, Kernel, Output},
+    needs::Tools,
     operation::Operation,
     presented::Presented,
     record::{Facts, Input},
@@ -37,6 +39,12 @@ pub(crate) struct UnderWay {
     pub(crate) tokens_max: u64,
     /// Why it was told to stop.
     pub(crate) aborted: Option<Failure>,
+    /// The running tool that asked for it.
+    pub(crate) within: Option<Ticket>,
+    /// The tools that it is done for, a running tool itself the last of them.
+    pub(crate) tools: Tools,
+    /// Of a tool that an agent called: what came of that.
+    pub(crate) tally: Tally,
     /// Of an erasure: what is to be done again should it be cut short.
     pub(crate) erasing: Option<LogWork>,
 }
@@ -54,6 +62,9 @@ impl UnderWay {
             tokens: 0,
             tokens_max: 0,
             aborted: None,
+            within: None,
+            tools: Vec::new(),
+            tally: Tally { host_calls: 0, fuel: 0 },
             erasing: None,
         }
     }
@@ -69,13 +80,19 @@ impl Kernel {
     /// Takes a step of an effect under way. The verdict comes as an output.
     ///
     /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. It is recorded.
-    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) {
+    ///
+    /// The id is that of the step. A [`Step::HostCall`] is answered under it, as a request is.
+    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) -> CallId {
+        if let Step::HostCall(request) = step {
+            return self.host_call(&now, ticket, request);
+        }
         self.advance(&now);
         let seq = self.chain.next_seq();
         let input = Input::Progress { ticket, step: step.clone() };
         let details = crate::describe::step(&step);
         let Some(mut under_way) = self.under_way.remove(&ticket) else {
-            return self.stale(&now, &input, ticket);
+            self.stale(&now, &input, ticket);
+            return CallId(seq);
         };
         let (ruling, verdict) = match under_way.aborted.clone() {
             Some(failure) => {
@@ -98,6 +115,7 @@ impl Kernel {
         self.under_way.insert(ticket, under_way);
         self.record(&now, &input, facts, about, details);
         self.held.push_back((seq, Output::Resume(ticket, verdict)));
+        CallId(seq)
     }
 
     /// Takes the end of an effect. The reply to its request comes as an output.
@@ -119,6 +137,7 @@ impl Kernel {
             (facts.decision, facts.rule) = (Ruled::Refused, Text::from("completion"));
             completion = Completion::Unknown;
         }
+        self.tally(&under_way, &completion);
         let outcome = self.conclude(under_way, completion).map_err(|failure| self.shown(session, failure));
         if let Err(failure) = &outcome {
             facts.code = failure.code.number();
@@ -139,6 +158,11 @@ impl Kernel {
     fn deadline(&self) -> Option<Time> {
         let open = self.under_way.values().filter(|under_way| under_way.aborted.is_none());
         open.filter_map(|under_way| self.agents.deadline(under_way.session)).min()
+    }
+
+    /// When the wall time of the agent is over that an effect is for, if it has any.
+    pub fn deadline_of(&self, ticket: Ticket) -> Option<Time> {
+        self.agents.deadline(self.under_way.get(&ticket)?.session)
     }
 
     /// Tells effects whose agent's wall time is over to stop. Before [`poll_timeout`](Self::poll_timeout) nothing happens.
@@ -172,7 +196,7 @@ impl Kernel {
         self.under_way.keys().copied().collect()
     }
 
-    fn stale(&mut self, now: &Now, input: &Input, ticket: Ticket) {
+    pub(crate) fn stale(&mut self, now: &Now, input: &Input, ticket: Ticket) {
         let mut facts = self.notice(Operation::Tick);
         facts.decision = Ruled::Refused;
         facts.rule = Text::from("stale-ticket");
@@ -187,7 +211,7 @@ impl Kernel {
         Vec::from([self.agents.name(under_way.session)])
     }
 
-    fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
+    pub(crate) fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
         let agent = self.agents.name(under_way.session);
         Facts {
             operation: under_way.request.operation(),

@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use ak_heap::Created;
 use ak_json::{Object, object};
-use ak_kernel::{Completion, Filter, Operation, Part, Presented, Request, stream};
+use ak_kernel::{Completion, Filter, Operation, Part, Presented, Request, Session, stream};
 use ak_policy::capability::{CapId, Caveat, VerifiedToken};
 
-use support::{Machine, alloc, failure, file_read, handle, json, new, tool, write};
+use support::{Machine, alloc, failure, file_read, handle, json, new, relay, tool, write};
 
 /// Set to write the golden files instead of comparing them.
 const BLESS: &str = "AK_BLESS";
@@ -52,6 +52,23 @@ fn session() -> Machine {
     failure(machine.call_as(worker, file_read("/data/b").presenting(presented)));
     machine.call(Request::CapRevoke { capability: CapId::from_u64(0x1_0000_0001) }).unwrap();
     failure(machine.call_as(worker, file_read("/data/a/x")));
+    machine.policy("[fs]\nread = [\"/data/**\"]\n[tools]\nallow = [\"*\"]");
+    for (name, call, needs) in [
+        ("read", "fs_read", &["fs.read:/data/*"][..]),
+        ("outer", "call", &["execute:*", "fs.read:/data/x"]),
+        ("draw", "random", &["random:*"]),
+    ] {
+        machine.call(relay(name, call, needs)).unwrap();
+    }
+    for (name, args) in [
+        ("read", r#"{"path":"/data/x"}"#),
+        ("read", r#"{"path":"/data/y/z"}"#),
+        ("outer", r#"{"tool":"read","args":{"path":"/data/x"}}"#),
+        ("draw", r#"{"bytes":33}"#),
+    ] {
+        let (_, ticket, effect) = machine.effect(Session::OWNER, tool(name, args));
+        machine.run_tool(ticket, effect, &mut |_, _, _| Completion::File(b"content".as_slice().into()));
+    }
     machine.call(Request::AuditQuery(Filter { newest: true, limit: Some(2), ..Filter::default() })).unwrap();
     machine
 }

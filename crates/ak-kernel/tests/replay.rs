@@ -9,7 +9,7 @@ use ak_heap::{Content, Created, Handle};
 use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
     Asked, Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Operation, Part, Presented, Replay,
-    Reply, Request, Session, Standing, Step, Tools, outcome_to_value, run_tool, stream,
+    Reply, Request, Session, Standing, Step, ToolRun, ToolStep, Tools, outcome_to_value, stream,
 };
 use ak_policy::{
     budget::Dimension,
@@ -17,7 +17,7 @@ use ak_policy::{
 };
 use proptest::prelude::*;
 
-use support::{Machine, alloc, json, load, new, tool, write};
+use support::{Machine, alloc, json, load, new, relay, tool, write};
 
 /// What a random run does next. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -35,6 +35,7 @@ enum Act {
     BadCall { agent: usize },
     FileRead { agent: usize, inside: bool },
     FileWrite { agent: usize },
+    Relay { agent: usize, which: usize },
     Http { agent: usize, host: usize },
     Infer { agent: usize, max_tokens: u64 },
     End { effect: usize, how: usize },
@@ -72,6 +73,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => agent.clone().prop_map(|agent| Act::BadCall { agent }),
         2 => (agent.clone(), any::<bool>()).prop_map(|(agent, inside)| Act::FileRead { agent, inside }),
         1 => agent.clone().prop_map(|agent| Act::FileWrite { agent }),
+        4 => (agent.clone(), 0..RELAYED.len()).prop_map(|(agent, which)| Act::Relay { agent, which }),
         2 => (agent.clone(), 0..3usize).prop_map(|(agent, host)| Act::Http { agent, host }),
         2 => (agent.clone(), 0..500u64).prop_map(|(agent, max_tokens)| Act::Infer { agent, max_tokens }),
         6 => (any::<usize>(), 0..6usize).prop_map(|(effect, how)| Act::End { effect, how }),
@@ -99,7 +101,7 @@ fn act() -> impl Strategy<Value = Act> {
 const POLICIES: [&str; 5] = [
     "profiles = []",
     "[[rule]]\nid = \"shared\"\neffect = \"permit\"\noperation = \"heap.*\"\ntarget = \"*\"\n[[limit]]\nid = \"few\"\noperation = \"heap.alloc\"\ntarget = \"*\"\ncount = true\nmax = 9\nper = \"1m\"\n",
-    "[fs]\nread = [\"/data/**\"]\nwrite = [\"/data/out/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]\n[infer]\nmodels = [\"m-*\"]\nmax_tokens = 100\n",
+    "[fs]\nread = [\"/data/**\"]\nwrite = [\"/data/out/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]\n[infer]\nmodels = [\"m-*\"]\nmax_tokens = 100\n[tools]\nallow = [\"*\"]\n",
     "[tools]\ndeny = [\"add\"]\n[budgets]\ntool_calls = 2\ntokens = 400\n",
     "profiles = []\n[[capability]]\nname = \"add\"\nresource = \"*\"\nmethods = [\"execute\"]\nexpires_minutes = 1\nrate = \"2/min\"\n",
 ];
@@ -116,6 +118,17 @@ const TERMS: [&str; 4] = [
     r#"{"name":"fs","resource":"/data/**","methods":["read"],"rate":"2/min","budget":{"bytes":1500}}"#,
     r#"{"name":"add","uses":3,"expires_minutes":1}"#,
     r#"{"name":"http","only_agent":"a"}"#,
+];
+
+/// Tools that make one host call, and what they are called with.
+const RELAYED: [(&str, &str); 7] = [
+    ("read", r#"{"path":"/data/x"}"#),
+    ("read", r#"{"path":"/data/y"}"#),
+    ("get", r#"{"method":"GET","url":"https://a.example/"}"#),
+    ("draw", r#"{"bytes":3}"#),
+    ("draw", r#"{"bytes":"3"}"#),
+    ("outer", r#"{"tool":"read","args":{"path":"/data/x"}}"#),
+    ("outer", r#"{"tool":"add","args":{"a":1,"b":2}}"#),
 ];
 
 const SCHEMAS: [&str; 4] =
@@ -135,6 +148,14 @@ impl Run {
     fn new() -> Run {
         let mut machine = Machine::new();
         let mut agents = vec![Session::OWNER];
+        for (name, call, needs) in [
+            ("read", "fs_read", &["fs.read:/data/x"][..]),
+            ("get", "http", &["http.get:https://a.example/**"]),
+            ("draw", "random", &["random:*"]),
+            ("outer", "call", &["execute:*", "fs.read:/data/**"]),
+        ] {
+            machine.call(relay(name, call, needs)).unwrap();
+        }
         for name in ["a", "b", "crew/c"] {
             agents.push(machine.agent(name));
         }
@@ -248,6 +269,7 @@ impl Run {
                 ][what % 5];
                 (agent, Request::Authorize { operation: operation.into(), target: target.into(), args: None })
             }
+            Act::Relay { agent, which } => (agent, tool(RELAYED[which].0, RELAYED[which].1)),
             Act::Policy { which } => (0, load(POLICIES[which])),
             Act::Budget { agent, dimension, limit } => (
                 agent,
@@ -374,7 +396,21 @@ impl Run {
             (0, _) => Completion::failed(Code::Io, "the disk is on fire"),
             (1, _) => Completion::Unknown,
             (2, _) => Completion::Done,
-            (_, Effect::RunTool { tool, input, limits }) => run_tool(&tool, &input, limits),
+            (3, Effect::RunTool { tool, env, input, limits }) => {
+                // The host gives the tool up; what it asked for goes on.
+                let mut run = ToolRun::start(&tool, &input, limits, &env);
+                if let ToolStep::Asks(request) = run.step() {
+                    self.machine.host_call(ticket, request);
+                }
+                run.give_up(Code::ToolTimeout, "too slow")
+            }
+            (how, effect @ Effect::RunTool { .. }) => {
+                let world = &mut |_: &mut Machine, _, effect: &Effect| match effect {
+                    Effect::File { .. } if how == 4 => Completion::File(Arc::from(&b"content"[..])),
+                    _ => Completion::Unknown,
+                };
+                return self.machine.run_tool(ticket, effect, world);
+            }
             (_, Effect::Http { .. }) => {
                 self.machine.progress(
                     ticket,

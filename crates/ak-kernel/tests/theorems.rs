@@ -90,7 +90,7 @@ fn bad_input_is_refused_and_nothing_changes() {
             Code::InvalidArgument,
         ),
         (
-            Request::ToolRegister { manifest: "name = 1".into(), module: Arc::from(&b""[..]) },
+            Request::ToolRegister { manifest: "name = 1".into(), module: Arc::from(&b""[..]), env: vec![] },
             Code::InvalidArgument,
         ),
         (Request::SessionOpen { agent: "a//b".into() }, Code::InvalidArgument),
@@ -159,7 +159,7 @@ fn an_agent_session_cannot_use_the_owner_s_operations() {
     let rows = [
         load(""),
         Request::AuditVerify { key: None, anchor: None },
-        Request::ToolRegister { manifest: Value::Null, module: Arc::from(&b""[..]) },
+        Request::ToolRegister { manifest: Value::Null, module: Arc::from(&b""[..]), env: vec![] },
         Request::SessionOpen { agent: "other".into() },
     ];
     for request in rows {
@@ -509,7 +509,8 @@ fn the_newest_version_of_a_tool_is_the_highest() {
         let text = manifest.replace("name = \"add\"", "name = \"sum\"");
         let line = text.lines().find(|line| line.starts_with("version")).unwrap();
         let text = text.replace(line, &format!("version = \"{version}\""));
-        let request = Request::ToolRegister { manifest: text.as_str().into(), module: Arc::from(module) };
+        let request =
+            Request::ToolRegister { manifest: text.as_str().into(), module: Arc::from(module), env: vec![] };
         machine.call(request).unwrap();
     }
     let (_, _, effect) = machine.effect(Session::OWNER, tool("sum", r#"{"a":1,"b":2}"#));

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use ak_heap::{Content, Handle};
-use ak_json::{Limits, Value, object};
+use ak_json::{Digest, Limits, Value, object};
 use ak_kernel::{
-    Asked, CallId, Completion, Config, Effect, Examination, Failure, Kernel, LogWork, Now, Outcome, Output,
-    Part, Record, Replay, Reply, Request, Session, Standing, Step, Ticket, Time, Tools, Verdict, run_tool,
+    Asked, CallId, Code, Completion, Config, Effect, Examination, Failure, Kernel, LogWork, Now, Outcome,
+    Output, Part, Record, Replay, Reply, Request, Session, Standing, Step, Ticket, Time, ToolRequest,
+    ToolRun, ToolStep, Tools, Verdict,
 };
+
+use sha2::Digest as _;
 
 /// 2026-01-01, in µs.
 const START_US: u64 = 1_767_225_600_000_000;
@@ -101,12 +104,51 @@ impl Machine {
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
     pub(crate) fn call_as(&mut self, session: Session, request: impl Into<Asked>) -> Outcome {
         let call = self.dispatch(session, request);
-        if let Some((ticket, Effect::RunTool { tool, input, limits })) =
+        if let Some((ticket, effect)) =
             self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
         {
-            self.complete(ticket, run_tool(&tool, &input, limits));
+            self.run_tool(ticket, effect, &mut no_world);
         }
         self.replies.get(&call).cloned().expect("a reply")
+    }
+
+    /// Runs a tool as a host does, what it asks for too; `world` ends the effects that are no tools.
+    pub(crate) fn run_tool(
+        &mut self,
+        ticket: Ticket,
+        effect: Effect,
+        world: &mut dyn FnMut(&mut Machine, Ticket, &Effect) -> Completion,
+    ) {
+        let Effect::RunTool { tool, env, input, limits } = effect else { panic!("{effect:?}") };
+        let mut run = ToolRun::start(&tool, &input, limits, &env);
+        loop {
+            match run.step() {
+                ToolStep::Yields => {}
+                ToolStep::Asks(request) => {
+                    let call = self.host_call(ticket, request);
+                    let own = |(ticket, _): &mut (Ticket, Effect)| ticket.cause() == call.seq();
+                    if let Some((inner, effect)) = self.effects.pop_if(own) {
+                        match effect {
+                            Effect::RunTool { .. } => self.run_tool(inner, effect, world),
+                            effect => {
+                                let completion = world(self, inner, &effect);
+                                self.complete(inner, completion);
+                            }
+                        }
+                    }
+                    run.reply(&self.replies[&call]);
+                }
+                ToolStep::Ends(completion) => return self.complete(ticket, completion),
+            }
+        }
+    }
+
+    /// Puts a host call of a running tool to the kernel.
+    pub(crate) fn host_call(&mut self, ticket: Ticket, request: ToolRequest) -> CallId {
+        let now = self.now();
+        let call = self.kernel.progress(now, ticket, Step::HostCall(request));
+        self.settle();
+        call
     }
 
     pub(crate) fn call(&mut self, request: impl Into<Asked>) -> Outcome {
@@ -184,6 +226,11 @@ impl Machine {
     }
 }
 
+/// A world in which nothing can be reached.
+pub(crate) fn no_world(_: &mut Machine, _: Ticket, _: &Effect) -> Completion {
+    Completion::failed(Code::Io, "there is no world here")
+}
+
 pub(crate) fn json(text: &str) -> Value {
     Value::parse(text.as_bytes(), &Limits::default()).unwrap()
 }
@@ -206,6 +253,35 @@ pub(crate) fn write(handle: Handle, patch: &str, expected_version: Option<u64>) 
 
 pub(crate) fn tool(name: &str, args: &str) -> Request {
     Request::Call { tool: name.into(), args: json(args) }
+}
+
+/// A tool that makes one host call with its own arguments, and gives the reply.
+pub(crate) fn relay(name: &str, call: &str, needs: &[&str]) -> Request {
+    let wat = format!(
+        r#"(module
+            (import "ak" "{call}" (func $ask (param i32 i32) (result i32)))
+            (import "ak" "take" (func $take (param i32)))
+            (memory (export "memory") 40)
+            (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
+            (func (export "ak_run") (param $at i32) (param $length i32) (result i64)
+                (local $reply i32)
+                (local.set $reply (call $ask (local.get $at) (local.get $length)))
+                (call $take (i32.const 65536))
+                (i64.or
+                    (i64.shl (i64.const 65536) (i64.const 32))
+                    (i64.extend_i32_u (local.get $reply)))))"#
+    );
+    register(name, &wat, needs)
+}
+
+fn register(name: &str, wat: &str, needs: &[&str]) -> Request {
+    let module = wat::parse_str(wat).unwrap();
+    let sha256 = Digest::from(<[u8; 32]>::from(sha2::Sha256::digest(&module)));
+    let needs: Vec<Value> = needs.iter().map(|need| Value::from(*need)).collect();
+    let manifest = object! {
+        "name": name, "version": "1.0.0", "abi": "native", "sha256": format!("{sha256}"), "needs": needs,
+    };
+    Request::ToolRegister { manifest, module: module.into(), env: Vec::new() }
 }
 
 pub(crate) fn file_read(path: &str) -> Request {

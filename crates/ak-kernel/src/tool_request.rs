@@ -1,0 +1,128 @@
+//! What a running tool asks for, in the kernel's own terms.
+
+use alloc::format;
+
+use ak_json::{Object, Value, object};
+use ak_sandbox::{HostCall, HostOperation};
+
+use crate::{
+    code::Code,
+    fields::{FieldError, Fields},
+    operation::Operation,
+    price::Price,
+    reply::Failure,
+    request::Request,
+};
+
+/// Most random bytes that a tool gets at once.
+pub const RANDOM_BYTES_MAX: u64 = 64 << 10;
+
+/// A host call of a tool that is well formed. It goes to the kernel as [`Step::HostCall`](crate::Step::HostCall).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolRequest {
+    pub(crate) operation: HostOperation,
+    pub(crate) wish: Wish,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Wish {
+    /// What an agent could ask for too, under the same name and with the same arguments.
+    Request(Request),
+    /// The kernel's time.
+    Now,
+    /// So many random bytes.
+    Random(u64),
+}
+
+impl ToolRequest {
+    /// Understands a guest's host call. Its arguments are those of the wire form of the request that it stands for.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT names the argument; the guest gets it as the reply to the call.
+    pub fn of(HostCall { operation, args }: HostCall) -> Result<ToolRequest, Failure> {
+        let request = ToolRequest::decode(operation, &args)?;
+        match &request.wish {
+            Wish::Request(Request::Inference { stream: true, .. }) => {
+                Err(Failure::new(Code::InvalidArgument, "args.stream: a tool takes an answer as a whole"))
+            }
+            Wish::Request(Request::Inference { price: Some(_), .. }) => {
+                Err(Failure::new(Code::InvalidArgument, "args.price: is not a tool's to say"))
+            }
+            _ => Ok(request),
+        }
+    }
+
+    fn decode(operation: HostOperation, args: &Value) -> Result<ToolRequest, FieldError> {
+        let mut fields = Fields::new("args", args)?;
+        let wish = match stands_for(operation) {
+            Some(request) => Wish::Request(Request::decode(request, args)?),
+            None if operation == HostOperation::Random => {
+                let bytes = fields.u64("bytes")?;
+                if bytes > RANDOM_BYTES_MAX {
+                    return Err(fields.error("bytes", format!("is above {RANDOM_BYTES_MAX}")));
+                }
+                fields.finish()?;
+                Wish::Random(bytes)
+            }
+            None => Wish::Now,
+        };
+        Ok(ToolRequest { operation, wish })
+    }
+
+    /// The same with what the tokens of the model cost that it asks, if it asks one; see [`Asked::priced`](crate::Asked::priced).
+    #[must_use]
+    pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> ToolRequest {
+        if let Wish::Request(request) = &mut self.wish {
+            request.set_price(price);
+        }
+        self
+    }
+
+    /// Whether a tool asks for the same in both. What it costs is not the tool's to say.
+    pub(crate) fn is_the_same_as(&self, other: &ToolRequest) -> bool {
+        let unpriced = |request: &ToolRequest| request.clone().priced(|_| None);
+        unpriced(self) == unpriced(other)
+    }
+
+    /// The request that an agent could make too; none for the time and for random bytes.
+    pub const fn request(&self) -> Option<&Request> {
+        match &self.wish {
+            Wish::Request(request) => Some(request),
+            Wish::Now | Wish::Random(_) => None,
+        }
+    }
+
+    /// The journal's form.
+    pub(crate) fn to_value(&self) -> Value {
+        let args = match &self.wish {
+            Wish::Request(request) => request.args(),
+            Wish::Now => Object::new().into(),
+            Wish::Random(bytes) => object! { "bytes": *bytes },
+        };
+        object! { "step": "host_call", "call": self.operation.name(), "args": args }
+    }
+
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<ToolRequest, FieldError> {
+        let name = fields.text("call")?;
+        let operation = HostOperation::ALL.into_iter().find(|operation| operation.name() == &*name);
+        let operation = operation.ok_or_else(|| fields.error("call", "is no host call"))?;
+        ToolRequest::decode(operation, &fields.value("args")?)
+    }
+}
+
+/// The operation that an agent would name.
+const fn stands_for(operation: HostOperation) -> Option<Operation> {
+    match operation {
+        HostOperation::FsRead => Some(Operation::FsRead),
+        HostOperation::FsWrite => Some(Operation::FsWrite),
+        HostOperation::FsStat => Some(Operation::FsStat),
+        HostOperation::FsList => Some(Operation::FsList),
+        HostOperation::FsDelete => Some(Operation::FsDelete),
+        HostOperation::Http => Some(Operation::Http),
+        HostOperation::Infer => Some(Operation::Inference),
+        HostOperation::HeapRead => Some(Operation::Read),
+        HostOperation::HeapWrite => Some(Operation::Write),
+        HostOperation::Call => Some(Operation::Call),
+        HostOperation::Now | HostOperation::Random => None,
+    }
+}

@@ -1,0 +1,126 @@
+//! One run of a tool, as hosts, the image and replay drive it.
+
+use alloc::{format, string::String};
+
+use ak_json::{Object, Text, Value};
+use ak_sandbox::{Run, RunError, RunLimits, Step, Tool};
+
+use crate::{
+    code::Code,
+    effect::Completion,
+    reply::{Failure, Outcome, Reply},
+    tool_request::ToolRequest,
+};
+
+/// How much fuel a tool uses between two looks around.
+const SLICE_FUEL: u64 = 10_000_000;
+
+/// A tool that runs. Pure: the same tool, input, limits and replies ask the same and give the same completion everywhere.
+///
+/// ```
+/// use ak_kernel::ak_json::object;
+/// use ak_kernel::ak_sandbox::{Manifest, RunLimits, SandboxConfig, Tool, builtin};
+/// use ak_kernel::{Code, Completion, Failure, ToolRun, ToolStep};
+///
+/// let [(manifest, module), _] = builtin(); // add {a, b}
+/// let tool = Tool::new(Manifest::parse(manifest)?, module.into(), &SandboxConfig::default())?;
+/// let mut run = ToolRun::start(&tool, &object! { "a": 3u64, "b": 5u64 }, RunLimits::default(), &[]);
+/// let completion = loop {
+///     match run.step() {
+///         ToolStep::Yields => {} // a driver looks at its clock here
+///         ToolStep::Asks(_) => run.reply(&Err(Failure::new(Code::PolicyDeny, "nothing is granted"))),
+///         ToolStep::Ends(completion) => break completion,
+///     }
+/// };
+/// assert!(matches!(completion, Completion::Tool { output, .. } if output == object! { "result": 8u64 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ToolRun {
+    tool: String,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Running(Guest),
+    Ended(Completion),
+}
+
+struct Guest(Run);
+
+impl core::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Run({} fuel)", self.0.fuel())
+    }
+}
+
+/// What a step of a tool came to.
+#[derive(Debug)]
+pub enum ToolStep {
+    /// It has used up a slice of its fuel, and wants to go on.
+    Yields,
+    /// It waits for the outcome of this: [`ToolRun::reply`].
+    Asks(ToolRequest),
+    /// It is over.
+    Ends(Completion),
+}
+
+impl ToolRun {
+    /// Starts one call. `env` is the environment of a WASI command.
+    pub fn start(tool: &Tool, input: &Value, limits: RunLimits, env: &[(Text, Text)]) -> ToolRun {
+        let name = tool.manifest().name.clone();
+        let env = env.iter().map(|(name, value)| (&**name, &**value));
+        let state = match Run::start(tool, input, limits) {
+            Ok(run) => State::Running(Guest(run.with_env(env))),
+            Err(error) => State::Ended(failed(&name, &error)),
+        };
+        ToolRun { tool: name, state }
+    }
+
+    /// Runs it for a slice of its fuel, or to the next thing that it asks for. Once it has ended it stays so.
+    pub fn step(&mut self) -> ToolStep {
+        loop {
+            let run = match &mut self.state {
+                State::Running(Guest(run)) => run,
+                State::Ended(completion) => return ToolStep::Ends(completion.clone()),
+            };
+            match run.step(SLICE_FUEL) {
+                Ok(Step::Yield) => return ToolStep::Yields,
+                Ok(Step::HostCall(call)) => match ToolRequest::of(call) {
+                    Ok(request) => return ToolStep::Asks(request),
+                    // What makes no sense is nobody else's business.
+                    Err(failure) => self.reply(&Err(failure)),
+                },
+                Ok(Step::Done(done)) => {
+                    self.state = State::Ended(Completion::Tool { output: done.output, fuel: done.fuel });
+                }
+                Err(error) => self.state = State::Ended(failed(&self.tool, &error)),
+            }
+        }
+    }
+
+    /// Gives it the outcome of what it asked for.
+    pub fn reply(&mut self, outcome: &Outcome) {
+        let State::Running(Guest(run)) = &mut self.state else { return };
+        let reply = outcome.as_ref().map(Reply::to_value).map_err(Failure::to_value);
+        if let Err(error) = run.reply(reply) {
+            self.state = State::Ended(failed(&self.tool, &error));
+        }
+    }
+
+    /// How it ends when it is given up before its own end.
+    pub fn give_up(&self, code: Code, reason: &str) -> Completion {
+        let spent = match &self.state {
+            State::Running(Guest(run)) => run.fuel(),
+            State::Ended(_) => 0,
+        };
+        let message = format!("tool {}: {reason}", self.tool);
+        Completion::Failed { code, message, context: Object::new(), spent }
+    }
+}
+
+fn failed(tool: &str, error: &RunError) -> Completion {
+    let message = format!("tool {tool}: {error}");
+    Completion::Failed { code: Code::ToolFail, message, context: Object::new(), spent: error.fuel }
+}

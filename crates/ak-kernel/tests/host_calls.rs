@@ -1,0 +1,402 @@
+//! What running tools ask for: the agent's authority and the tool's, and never more than both.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::Arc;
+
+use ak_json::{Value, object};
+use ak_kernel::{
+    CallId, Code, Completion, Effect, Filter, HOST_CALLS_MAX, HttpResponse, Outcome, RANDOM_BYTES_MAX, Reply,
+    Request, Session, Step, TOOLS_NESTED_MAX, Ticket, ToolRequest, Verdict,
+};
+use ak_sandbox::{HostCall, HostOperation};
+use support::{Machine, alloc, handle, json, relay, tool, value};
+
+/// A kernel with the policy, these tools, and an agent.
+fn machine(policy: &str, tools: impl IntoIterator<Item = Request>) -> (Machine, Session) {
+    let mut machine = Machine::new();
+    machine.policy(policy);
+    for tool in tools {
+        machine.call(tool).unwrap();
+    }
+    let agent = machine.agent("worker");
+    (machine, agent)
+}
+
+/// Has an agent call a tool, in a world that this function is.
+fn call(
+    machine: &mut Machine,
+    agent: Session,
+    request: Request,
+    world: &mut dyn FnMut(&mut Machine, Ticket, &Effect) -> Completion,
+) -> Outcome {
+    let (call, ticket, effect) = machine.effect(agent, request);
+    machine.run_tool(ticket, effect, world);
+    machine.replies[&call].clone()
+}
+
+/// A world of one file.
+fn file(_: &mut Machine, _: Ticket, effect: &Effect) -> Completion {
+    match effect {
+        Effect::File { path, .. } => Completion::File(path.to_string().into_bytes().into()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The error that the tool was given.
+fn denied(outcome: Outcome) -> (String, String) {
+    let output = value(outcome);
+    let error = output.get("output").unwrap().get("error").unwrap_or_else(|| panic!("{}", output.to_json()));
+    let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    (text("name"), text("message"))
+}
+
+const FILES: &str = "[fs]\nread = [\"/data/**\", \"/both/**\"]\n[tools]\nallow = [\"*\"]";
+
+#[test]
+fn a_tool_reaches_what_both_it_and_its_agent_may() {
+    let (mut machine, agent) =
+        machine(FILES, [relay("read", "fs_read", &["fs.read:/tool/**", "fs.read:/both/**"])]);
+    let read = |path: &str| tool("read", &format!(r#"{{"path":"{path}"}}"#));
+    let done = value(call(&mut machine, agent, read("/both/x"), &mut file));
+    assert_eq!(done.to_json(), r#"{"output":{"ok":true,"result":{"bytes":"L2JvdGgveA"}}}"#);
+
+    // The agent may, the tool may not.
+    let (name, message) = denied(call(&mut machine, agent, read("/data/x"), &mut file));
+    assert_eq!(name, "CAP_SCOPE", "{message}");
+    // The tool may, the agent may not: a confused deputy.
+    let (name, message) = denied(call(&mut machine, agent, read("/tool/x"), &mut file));
+    assert_eq!(name, "POLICY_DENY", "{message}");
+    // A way around the pattern is none.
+    let (name, _) = denied(call(&mut machine, agent, read("/both/../tool/x"), &mut file));
+    assert_eq!(name, "POLICY_DENY");
+    machine.replayed();
+}
+
+#[test]
+fn the_record_says_who_asked_for_what_and_within_which_call() {
+    let (mut machine, agent) = machine(FILES, [relay("read", "fs_read", &["fs.read:/both/**"])]);
+    let (id, ticket, effect) = machine.effect(agent, tool("read", r#"{"path":"/data/secret"}"#));
+    machine.run_tool(ticket, effect, &mut file);
+    let filter = Filter { operation: Some("FS_READ".into()), ..Filter::default() };
+    let rows = value(machine.call(Request::AuditQuery(filter)));
+    let row = rows.get("entries").unwrap().as_array().unwrap().get(0).unwrap().clone();
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    assert_eq!(row.get("cause").unwrap().as_u64(), Some(id.seq()), "{}", row.to_json());
+    assert_eq!([text("kind"), text("actor"), text("decision")], ["step", "worker", "deny"]);
+    assert_eq!([text("rule_id"), text("target"), text("by_tool")], ["needs", "/data/secret", "read@1.0.0"]);
+    // The agent learns why, as of a request of its own.
+    let told = value(machine.call_as(agent, Request::LastError));
+    assert_eq!(told.get("denial").unwrap().get("reason_code").unwrap().as_str(), Some("CAP_SCOPE"));
+}
+
+#[test]
+fn a_tool_that_needs_nothing_gets_nothing() {
+    for (call_name, args) in [
+        ("fs_read", r#"{"path":"/data/x"}"#),
+        ("fs_write", r#"{"path":"/data/x","data":""}"#),
+        ("fs_stat", r#"{"path":"/data/x"}"#),
+        ("fs_list", r#"{"path":"/data"}"#),
+        ("fs_delete", r#"{"path":"/data/x"}"#),
+        ("http", r#"{"method":"GET","url":"https://a.example/"}"#),
+        ("infer", r#"{"request":{"model":"m","messages":[{"role":"user","content":"x"}]}}"#),
+        ("heap_read", r#"{"handle":"0x100000000"}"#),
+        ("heap_write", r#"{"handle":"0x100000000","patch":[]}"#),
+        ("call", r#"{"tool":"add","args":{"a":1,"b":2}}"#),
+        ("now", "{}"),
+        ("random", r#"{"bytes":8}"#),
+    ] {
+        let everything = "[fs]\nread = [\"/**\"]\nwrite = [\"/**\"]\n[http]\nallow = [\"GET https://**\"]\n\
+                          [infer]\nmodels = [\"*\"]\n[tools]\nallow = [\"*\"]";
+        let (mut machine, agent) = machine(everything, [relay("t", call_name, &[])]);
+        let (name, message) = denied(call(&mut machine, agent, tool("t", args), &mut support::no_world));
+        assert_eq!(name, "CAP_SCOPE", "{call_name}: {message}");
+        machine.replayed();
+    }
+}
+
+#[test]
+fn the_policy_may_close_host_calls_by_name() {
+    let policy = format!("{FILES}\n[wasm]\nmodules = [\"*\"]\nhostcalls = [\"now\"]");
+    let tools = [relay("read", "fs_read", &["fs.read:/both/**"]), relay("time", "now", &["now:*"])];
+    let (mut machine, agent) = machine(&policy, tools);
+    let (name, message) = denied(call(&mut machine, agent, tool("read", r#"{"path":"/both/x"}"#), &mut file));
+    assert!(name == "POLICY_DENY" && message.contains("[wasm] hostcalls"), "{name}: {message}");
+    let time = value(call(&mut machine, agent, tool("time", "{}"), &mut file));
+    assert!(time.get("output").unwrap().get("result").unwrap().as_u64().unwrap() > 1_767_000_000_000_000);
+    machine.replayed();
+}
+
+#[test]
+fn random_bytes_are_the_same_when_the_journal_is_executed_again() {
+    let (mut machine, agent) = machine(FILES, [relay("random", "random", &["random:*"])]);
+    let draw = |machine: &mut Machine, bytes: u64| {
+        let request = tool("random", &format!(r#"{{"bytes":{bytes}}}"#));
+        value(call(machine, agent, request, &mut file)).get("output").unwrap().clone()
+    };
+    let (one, two) = (draw(&mut machine, 40), draw(&mut machine, 40));
+    assert_ne!(one, two);
+    assert_eq!(one.get("result").unwrap().as_str().unwrap().len(), 54, "40 bytes in base64url");
+    let whole = draw(&mut machine, RANDOM_BYTES_MAX);
+    assert_eq!(whole.get("ok").unwrap().as_bool(), Some(true));
+    let over = draw(&mut machine, RANDOM_BYTES_MAX + 1);
+    assert!(over.get("error").unwrap().to_json().contains("args.bytes"), "{}", over.to_json());
+    machine.replayed();
+}
+
+#[test]
+fn a_redirect_is_held_against_the_tools_needs_too() {
+    let policy = "[http]\nallow = [\"GET https://a.example/**\", \"GET https://b.example/**\"]\n[tools]\nallow = [\"*\"]";
+    let (mut machine, agent) = machine(policy, [relay("get", "http", &["http.get:https://a.example/**"])]);
+    let mut hops = Vec::new();
+    let outcome = call(
+        &mut machine,
+        agent,
+        tool("get", r#"{"method":"GET","url":"https://a.example/"}"#),
+        &mut |machine, ticket, _| {
+            for url in ["https://a.example/next", "https://b.example/"] {
+                let step = Step::Redirect { method: "GET".into(), url: url.into() };
+                hops.push(machine.progress(ticket, step));
+            }
+            Completion::Http(HttpResponse { status: 200, headers: vec![], body: Arc::from(&b""[..]) })
+        },
+    );
+    assert!(matches!(&hops[..], [Verdict::Follow(_), Verdict::Abort(_)]), "{hops:?}");
+    assert_eq!(denied(outcome).0, "CAP_SCOPE");
+    machine.replayed();
+}
+
+#[test]
+fn a_model_is_asked_within_the_agents_budget() {
+    let policy =
+        "[infer]\nmodels = [\"*\"]\nmax_tokens = 10\n[tools]\nallow = [\"*\"]\n[budgets]\ntokens = 200";
+    let (mut machine, agent) = machine(policy, [relay("ask", "infer", &["infer:gpt-*"])]);
+    let ask = |model: &str| {
+        let request = format!(
+            r#"{{"request":{{"model":"{model}","messages":[{{"role":"user","content":"x"}}],"max_tokens":99}}}}"#
+        );
+        tool("ask", &request)
+    };
+    let answer = &mut |_: &mut Machine, _: Ticket, effect: &Effect| {
+        let Effect::Infer { request, stream: false, .. } = effect else { panic!("{effect:?}") };
+        assert_eq!(request.get("max_tokens").unwrap().as_u64(), Some(10), "clamped");
+        Completion::Inferred { response: object! { "choices": Vec::new() }, tokens: 120 }
+    };
+    let done = value(call(&mut machine, agent, ask("gpt-4"), answer));
+    assert_eq!(done.to_json(), r#"{"output":{"ok":true,"result":{"choices":[]}}}"#);
+    assert_eq!(denied(call(&mut machine, agent, ask("claude"), answer)).0, "CAP_SCOPE");
+    assert_eq!(denied(call(&mut machine, agent, ask("gpt-4"), answer)).0, "BUDGET_EXCEEDED");
+    for wrong in [r#"{"request":{},"stream":true}"#, r#"{"request":{},"price":{"input":0,"output":0}}"#] {
+        assert_eq!(denied(call(&mut machine, agent, tool("ask", wrong), answer)).0, "INVALID_ARGUMENT");
+    }
+    machine.replayed();
+}
+
+#[test]
+fn a_tool_reads_and_writes_its_agents_objects_alone() {
+    let tools =
+        [relay("read", "heap_read", &["heap.read:*"]), relay("write", "heap_write", &["heap.write:*"])];
+    let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", tools);
+    let own = handle(machine.call_as(agent, alloc("counter", r#"{"value":1}"#)));
+    let others = handle(machine.call(alloc("counter", r#"{"value":2}"#)));
+    let write = tool(
+        "write",
+        &format!(r#"{{"handle":"{own}","patch":[{{"op":"replace","path":"/value","value":5}}]}}"#),
+    );
+    let written = value(call(&mut machine, agent, write, &mut support::no_world));
+    assert_eq!(written.to_json(), r#"{"output":{"ok":true,"result":{"version":1}}}"#);
+    let read = |handle| tool("read", &format!(r#"{{"handle":"{handle}"}}"#));
+    let seen = value(call(&mut machine, agent, read(own), &mut support::no_world));
+    assert_eq!(seen.to_json(), r#"{"output":{"ok":true,"result":{"value":{"value":5}}}}"#);
+    assert_ne!(denied(call(&mut machine, agent, read(others), &mut support::no_world)).0, "");
+    machine.replayed();
+}
+
+#[test]
+fn a_tool_gets_no_more_from_another_than_it_needs_itself() {
+    let tools = [
+        relay("outer", "call", &["execute:inner", "fs.read:/both/a"]),
+        relay("inner", "fs_read", &["fs.read:/both/**"]),
+    ];
+    let (mut machine, agent) = machine(FILES, tools);
+    let through = |path: &str| tool("outer", &format!(r#"{{"tool":"inner","args":{{"path":"{path}"}}}}"#));
+    let done = value(call(&mut machine, agent, through("/both/a"), &mut file)).to_json();
+    assert!(done.contains(r#""ok":true,"result":{"output":{"ok":true"#), "{done}");
+    let refused = value(call(&mut machine, agent, through("/both/b"), &mut file)).to_json();
+    assert!(refused.contains("CAP_SCOPE"), "{refused}");
+    // `outer` does not need `add`.
+    let other = tool("outer", r#"{"tool":"add","args":{"a":1,"b":2}}"#);
+    assert_eq!(denied(call(&mut machine, agent, other, &mut file)).0, "CAP_SCOPE");
+    machine.replayed();
+}
+
+/// Arguments for a tool that calls itself, this deep, and then something that is not there.
+fn nested(depth: usize) -> String {
+    (0..depth).fold("{}".to_owned(), |args, _| format!(r#"{{"tool":"again","args":{args}}}"#))
+}
+
+#[test]
+fn tools_call_tools_only_so_deep() {
+    let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", [relay("again", "call", &["execute:*"])]);
+    let deep =
+        value(call(&mut machine, agent, tool("again", &nested(TOOLS_NESTED_MAX)), &mut file)).to_json();
+    assert!(deep.contains(&format!("at most {TOOLS_NESTED_MAX} deep")), "{deep}");
+    let less =
+        value(call(&mut machine, agent, tool("again", &nested(TOOLS_NESTED_MAX - 1)), &mut file)).to_json();
+    assert!(!less.contains("deep"), "{less}");
+    machine.replayed();
+}
+
+fn host_call(operation: HostOperation, args: &str) -> ToolRequest {
+    ToolRequest::of(HostCall { operation, args: json(args) }).unwrap()
+}
+
+fn code(machine: &Machine, call: CallId) -> Option<Code> {
+    machine.replies[&call].as_ref().err().map(|failure| failure.code)
+}
+
+#[test]
+fn one_call_leads_to_so_many_host_calls_and_no_more() {
+    let tools = [relay("outer", "call", &["execute:inner", "now:*"]), relay("inner", "now", &["now:*"])];
+    let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", tools);
+    let (_, outer, _) = machine.effect(agent, tool("outer", r#"{"tool":"inner","args":{}}"#));
+    let first = machine.host_call(outer, host_call(HostOperation::Call, r#"{"tool":"inner","args":{}}"#));
+    let (inner, _) = machine.effects.pop().unwrap();
+    assert_eq!(inner.cause(), first.seq());
+    for _ in 1..HOST_CALLS_MAX {
+        let asked = machine.host_call(inner, host_call(HostOperation::Now, "{}"));
+        assert_eq!(code(&machine, asked), None);
+    }
+    for ticket in [inner, outer] {
+        let over = machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
+        assert_eq!(code(&machine, over), Some(Code::Limit));
+    }
+    // Another call counts anew.
+    let (_, other, _) = machine.effect(agent, tool("inner", "{}"));
+    let asked = machine.host_call(other, host_call(HostOperation::Now, "{}"));
+    assert_eq!(code(&machine, asked), None);
+}
+
+#[test]
+fn the_tools_that_a_call_leads_to_share_its_fuel() {
+    let tools = [relay("outer", "call", &["execute:inner"]), relay("inner", "now", &[])];
+    let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", tools);
+    let (_, outer, Effect::RunTool { limits, .. }) = machine.effect(agent, tool("outer", "{}")) else {
+        panic!("a tool runs")
+    };
+    let mut fuel_of_next = |spent: u64| {
+        machine.host_call(outer, host_call(HostOperation::Call, r#"{"tool":"inner","args":{}}"#));
+        let Some((inner, Effect::RunTool { limits, .. })) = machine.effects.pop() else {
+            panic!("a tool runs")
+        };
+        machine.complete(inner, Completion::Tool { output: object! {}, fuel: spent });
+        limits.fuel
+    };
+    assert_eq!(fuel_of_next(1_000), limits.fuel);
+    assert_eq!(fuel_of_next(u64::MAX), limits.fuel - 1_000);
+    assert_eq!(fuel_of_next(0), 0);
+}
+
+#[test]
+fn only_a_running_tool_makes_host_calls() {
+    let (mut machine, agent) = machine(FILES, [relay("read", "fs_read", &["fs.read:/both/**", "now:*"])]);
+    let now = || host_call(HostOperation::Now, "{}");
+    let (_, ticket, _) = machine.effect(agent, support::file_read("/both/x"));
+    let asked = machine.host_call(ticket, now());
+    assert_eq!(code(&machine, asked), Some(Code::InvalidArgument), "an effect that is no tool");
+    machine.complete(ticket, Completion::File(Arc::from(&b""[..])));
+    let asked = machine.host_call(ticket, now());
+    assert_eq!(code(&machine, asked), Some(Code::Replay), "a ticket that is used up");
+
+    // What a tool asked for may outlive it; it asks for nothing more then.
+    let (_, outer, _) = machine.effect(agent, tool("read", r#"{"path":"/both/x"}"#));
+    let asked = machine.host_call(outer, host_call(HostOperation::FsRead, r#"{"path":"/both/x"}"#));
+    let (inner, _) = machine.effects.pop().unwrap();
+    machine.complete(outer, Completion::Unknown);
+    machine.complete(inner, Completion::File(Arc::from(&b""[..])));
+    assert!(matches!(machine.replies[&asked], Ok(Reply::Bytes(_))));
+    assert_eq!(machine.kernel.tickets(), []);
+    machine.replayed();
+}
+
+#[test]
+fn a_tool_that_is_to_stop_asks_in_vain() {
+    let (mut machine, agent) =
+        machine(&format!("{FILES}\n[budgets]\nwall_time_ms = 1000"), [relay("time", "now", &["now:*"])]);
+    let (_, ticket, _) = machine.effect(agent, tool("time", "{}"));
+    assert!(machine.kernel.deadline_of(ticket).is_some());
+    machine.sleep_ms(2_000);
+    let now = machine.now();
+    machine.kernel.handle_timeout(now);
+    machine.settle();
+    let asked = machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
+    assert_eq!(code(&machine, asked), Some(Code::BudgetExceeded));
+}
+
+#[test]
+fn one_agents_deadline_is_no_other_agents() {
+    let (mut machine, agent) = machine(FILES, []);
+    let other = machine.agent("other");
+    let dimension = ak_policy::budget::Dimension::WallTimeMs;
+    machine.call(Request::BudgetSet { dimension, limit: Some(100), agent: Some("other".into()) }).unwrap();
+    let (_, ticket, _) = machine.effect(agent, support::file_read("/both/x"));
+    let (_, others, _) = machine.effect(other, support::file_read("/both/x"));
+    assert!(machine.kernel.deadline_of(others).is_some());
+    assert_eq!(machine.kernel.deadline_of(ticket), None);
+}
+
+#[test]
+fn a_snapshot_holds_what_tools_are_doing() {
+    let tools = [
+        relay("outer", "call", &["execute:inner", "fs.read:/both/**"]),
+        relay("inner", "fs_read", &["fs.read:/both/**"]),
+    ];
+    let (mut machine, agent) = machine(FILES, tools);
+    let (call, outer, _) = machine.effect(agent, tool("outer", "{}"));
+    machine.host_call(outer, host_call(HostOperation::Call, r#"{"tool":"inner","args":{}}"#));
+    let (inner, _) = machine.effects.pop().unwrap();
+    machine.host_call(inner, host_call(HostOperation::FsRead, r#"{"path":"/both/x"}"#));
+    let (read, _) = machine.effects.pop().unwrap();
+    let at = machine.kernel.entries();
+    let snapshot = machine.snapshot();
+    machine.complete(read, Completion::File(Arc::from(&b"x"[..])));
+    machine.complete(inner, Completion::Tool { output: object! {}, fuel: 7 });
+    let over = machine.host_call(outer, host_call(HostOperation::FsRead, r#"{"path":"/data/x"}"#));
+    assert_eq!(code(&machine, over), Some(Code::CapScope));
+    machine.complete(outer, Completion::Tool { output: object! {}, fuel: 9 });
+    assert!(machine.replies[&call].is_ok());
+
+    let mut replay = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Rerun).unwrap();
+    for record in &machine.records[at as usize..] {
+        replay.feed(&record.leaf, &record.body).unwrap();
+    }
+    assert_eq!(replay.finish().unwrap().state_digest(), machine.kernel.state_digest());
+}
+
+#[test]
+fn a_tool_that_is_run_again_must_ask_the_same() {
+    let (mut machine, agent) = machine(FILES, [relay("read", "fs_read", &["fs.read:/both/**"])]);
+    let (_, ticket, _) = machine.effect(agent, tool("read", r#"{"path":"/both/x"}"#));
+    // A host that says that the tool asked for something else.
+    machine.host_call(ticket, host_call(HostOperation::FsRead, r#"{"path":"/both/y"}"#));
+    let (inner, _) = machine.effects.pop().unwrap();
+    machine.complete(inner, Completion::File(Arc::from(&b"x"[..])));
+    machine.complete(ticket, Completion::Tool { output: json(r#"{"ok":true}"#), fuel: 9 });
+    let replayed = |tools| {
+        let mut replay = ak_kernel::Replay::new(tools);
+        machine.records.iter().try_for_each(|record| replay.feed(&record.leaf, &record.body).map(|_| ()))
+    };
+    replayed(ak_kernel::Tools::Recorded).unwrap();
+    let error = replayed(ak_kernel::Tools::Rerun).unwrap_err();
+    assert!(error.reason.contains("/both/x") && error.reason.contains("/both/y"), "{error}");
+}
+
+#[test]
+fn a_need_that_is_not_understood_is_told() {
+    let mut machine = Machine::new();
+    for need in ["fs.raed:/x", "http.get:nowhere", "now:1"] {
+        let failure = support::failure(machine.call(relay("t", "now", &[need])));
+        assert!(failure.code == Code::InvalidArgument && failure.message.contains(need), "{failure}");
+    }
+}
