@@ -89,4 +89,5 @@ pub use secrets::SECRET_BYTES_MIN;
 pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, GUEST, Server, owner_token};
 pub use tools::TOOL_WALL_MS_MAX;
 
+pub use tokio_util::sync::CancellationToken;
 pub use {ak_json, ak_kernel};

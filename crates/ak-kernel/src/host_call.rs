@@ -1,7 +1,7 @@
 //! What a running tool asks for: it passes the same gate as what its agent asks for, and must be within the needs of the
 //! tool, and of each tool that called it.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, vec::Vec};
 
 use ak_audit::{Kind, Verdict as Ruled};
 use ak_json::{Text, Value};
@@ -52,8 +52,8 @@ impl Kernel {
         let input = |wish| Input::Progress { ticket, step: Step::HostCall(ToolRequest { operation, wish }) };
         match wish {
             Wish::Request(request) => {
-                let asked = Asked { request, presented };
-                self.take(now, &caller, barred, asked, |asked| input(Wish::Request(asked.request)))
+                let asked = Asked { request: *request, presented };
+                self.take(now, &caller, barred, asked, |asked| input(Wish::Request(Box::new(asked.request))))
             }
             Wish::Now => {
                 let time = Value::from(self.clock.as_micros());
@@ -161,6 +161,6 @@ impl Kernel {
 /// So many bytes from one input's entropy.
 fn random(entropy: &[u8; 32], bytes: u64) -> Vec<u8> {
     let length = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let blocks = (0u64..).flat_map(|block| derive(entropy, "random", &String::from(format!("{block}"))));
+    let blocks = (0u64..).flat_map(|block| derive(entropy, "random", &format!("{block}")));
     blocks.take(length).collect()
 }

@@ -1,6 +1,6 @@
 //! What a running tool asks for, in the kernel's own terms.
 
-use alloc::format;
+use alloc::{boxed::Box, format};
 
 use ak_json::{Object, Value, object};
 use ak_sandbox::{HostCall, HostOperation};
@@ -27,7 +27,7 @@ pub struct ToolRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Wish {
     /// What an agent could ask for too, under the same name and with the same arguments.
-    Request(Request),
+    Request(Box<Request>),
     /// The kernel's time.
     Now,
     /// So many random bytes.
@@ -41,11 +41,11 @@ impl ToolRequest {
     /// INVALID_ARGUMENT names the argument; the guest gets it as the reply to the call.
     pub fn of(HostCall { operation, args }: HostCall) -> Result<ToolRequest, Failure> {
         let request = ToolRequest::decode(operation, &args)?;
-        match &request.wish {
-            Wish::Request(Request::Inference { stream: true, .. }) => {
+        match request.request() {
+            Some(Request::Inference { stream: true, .. }) => {
                 Err(Failure::new(Code::InvalidArgument, "args.stream: a tool takes an answer as a whole"))
             }
-            Wish::Request(Request::Inference { price: Some(_), .. }) => {
+            Some(Request::Inference { price: Some(_), .. }) => {
                 Err(Failure::new(Code::InvalidArgument, "args.price: is not a tool's to say"))
             }
             _ => Ok(request),
@@ -55,7 +55,7 @@ impl ToolRequest {
     fn decode(operation: HostOperation, args: &Value) -> Result<ToolRequest, FieldError> {
         let mut fields = Fields::new("args", args)?;
         let wish = match stands_for(operation) {
-            Some(request) => Wish::Request(Request::decode(request, args)?),
+            Some(request) => Wish::Request(Box::new(Request::decode(request, args)?)),
             None if operation == HostOperation::Random => {
                 let bytes = fields.u64("bytes")?;
                 if bytes > RANDOM_BYTES_MAX {
@@ -85,7 +85,7 @@ impl ToolRequest {
     }
 
     /// The request that an agent could make too; none for the time and for random bytes.
-    pub const fn request(&self) -> Option<&Request> {
+    pub fn request(&self) -> Option<&Request> {
         match &self.wish {
             Wish::Request(request) => Some(request),
             Wish::Now | Wish::Random(_) => None,

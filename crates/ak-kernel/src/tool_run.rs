@@ -1,6 +1,6 @@
 //! One run of a tool, as hosts, the image and replay drive it.
 
-use alloc::{format, string::String};
+use alloc::{boxed::Box, format, string::String};
 
 use ak_json::{Object, Text, Value};
 use ak_sandbox::{Run, RunError, RunLimits, Step, Tool};
@@ -47,7 +47,7 @@ enum State {
     Ended(Completion),
 }
 
-struct Guest(Run);
+struct Guest(Box<Run>);
 
 impl core::fmt::Debug for Guest {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -72,7 +72,7 @@ impl ToolRun {
         let name = tool.manifest().name.clone();
         let env = env.iter().map(|(name, value)| (&**name, &**value));
         let state = match Run::start(tool, input, limits) {
-            Ok(run) => State::Running(Guest(run.with_env(env))),
+            Ok(run) => State::Running(Guest(Box::new(run.with_env(env)))),
             Err(error) => State::Ended(failed(&name, &error)),
         };
         ToolRun { tool: name, state }

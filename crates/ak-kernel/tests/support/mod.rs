@@ -136,7 +136,7 @@ impl Machine {
                             }
                         }
                     }
-                    run.reply(&self.replies[&call]);
+                    run.reply(self.replies.get(&call).expect("a reply"));
                 }
                 ToolStep::Ends(completion) => return self.complete(ticket, completion),
             }

@@ -1,0 +1,323 @@
+//! Tools in a real world: what they ask for is performed, and everything has an end.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::net::UnixStream,
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use ak_host::ak_json::{Digest, Limits, Value, object};
+use ak_host::ak_kernel::wire::{Flags, encode};
+use ak_host::ak_kernel::{Code, Failure, Filter, Outcome, Reply, Request};
+use ak_host::{Connection, Options, Server, owner_token};
+
+use sha2::{Digest as _, Sha256};
+use support::{Scratch, code, embedded, get, load, ok, web};
+
+/// How long anything here may take that is to end soon.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An example tool, whose needs of files are of `/data` and `/notes`, there beneath the scratch directory.
+fn example(name: &str, scratch: &Scratch) -> Request {
+    let directory = format!("{}/../../examples/tools/{name}", env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(format!("{directory}/{name}.toml")).unwrap();
+    let root = scratch.path().display();
+    let manifest = manifest.replace(":/data/", &format!(":{root}/data/"));
+    let manifest = manifest.replace(":/notes/", &format!(":{root}/notes/"));
+    let module = std::fs::read(format!("{directory}/{name}.wasm")).unwrap();
+    Request::ToolRegister { manifest: manifest.as_str().into(), module: module.into(), env: Vec::new() }
+}
+
+/// A tool in text, with `wall_ms` of time.
+fn tool(name: &str, wat: &str, needs: &[&str], abi: &str, wall_ms: u64) -> Request {
+    let module = wat::parse_str(wat).unwrap();
+    let sha256 = Digest::from(<[u8; 32]>::from(Sha256::digest(&module)));
+    let needs: Vec<Value> = needs.iter().map(|need| Value::from(*need)).collect();
+    let manifest = object! {
+        "name": name, "version": "1.0.0", "abi": abi, "sha256": sha256.to_string(), "needs": needs,
+        "env": vec![Value::from("REGION")], "limits": object! { "wall_ms": wall_ms },
+    };
+    Request::ToolRegister { manifest, module: module.into(), env: Vec::new() }
+}
+
+/// A tool that makes one host call with its own arguments, and gives the reply.
+fn relay(name: &str, call: &str, needs: &[&str], wall_ms: u64) -> Request {
+    let wat = format!(
+        r#"(module
+            (import "ak" "{call}" (func $ask (param i32 i32) (result i32)))
+            (import "ak" "take" (func $take (param i32)))
+            (memory (export "memory") 40)
+            (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
+            (func (export "ak_run") (param $at i32) (param $length i32) (result i64)
+                (local $reply i32)
+                (local.set $reply (call $ask (local.get $at) (local.get $length)))
+                (call $take (i32.const 65536))
+                (i64.or
+                    (i64.shl (i64.const 65536) (i64.const 32))
+                    (i64.extend_i32_u (local.get $reply)))))"#
+    );
+    tool(name, &wat, needs, "native", wall_ms)
+}
+
+fn call(kernel: &Connection, name: &str, args: &str) -> Outcome {
+    let args = Value::parse(args.as_bytes(), &Limits::default()).unwrap();
+    kernel.call(Request::Call { tool: name.into(), args })
+}
+
+fn output(outcome: Outcome) -> String {
+    match outcome {
+        Ok(Reply::Value(value)) => value.get("output").unwrap().to_json(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failure(outcome: Outcome) -> Failure {
+    outcome.map(|reply| panic!("it passed: {reply:?}")).unwrap_err()
+}
+
+fn verified(kernel: &Connection) {
+    let Ok(Reply::Value(verdict)) = kernel.call(Request::AuditVerify { key: None, anchor: None }) else {
+        panic!("there is a verdict")
+    };
+    assert_eq!(verdict.get("consistent").and_then(Value::as_bool), Some(true), "{}", verdict.to_json());
+}
+
+#[test]
+fn ordinary_programs_read_list_and_write_files() {
+    let scratch = Scratch::new("tools");
+    let root = scratch.path().display();
+    std::fs::create_dir_all(scratch.join("data/deep")).unwrap();
+    std::fs::create_dir(scratch.join("notes")).unwrap();
+    std::fs::write(scratch.join("data/a.txt"), "one two\nthree\n").unwrap();
+    std::fs::write(scratch.join("data/deep/secret"), "x").unwrap();
+    let kernel = embedded(&format!(
+        "[fs]\nread = [\"{root}/data/*\", \"{root}/data\"]\nwrite = [\"{root}/**\"]\n[tools]\nallow = [\"*\"]"
+    ));
+    for name in ["count", "list", "note"] {
+        kernel.call(example(name, &scratch)).unwrap();
+    }
+    let counted = output(call(&kernel, "count", &format!(r#"{{"path":"{root}/data/a.txt"}}"#)));
+    assert_eq!(counted, r#"{"bytes":14,"lines":2,"words":3}"#);
+    let listed = output(call(&kernel, "list", &format!(r#"{{"directory":"{root}/data"}}"#)));
+    assert!(listed.contains(r#""a.txt""#) && listed.contains("14"), "{listed}");
+
+    let note = |path: &str| call(&kernel, "note", &format!(r#"{{"path":"{root}/{path}","text":"hello"}}"#));
+    assert_eq!(output(note("notes/n.txt")), r#"{"bytes":5}"#);
+    assert_eq!(std::fs::read_to_string(scratch.join("notes/n.txt")).unwrap(), "hello");
+
+    // The agent may not, the tool may: an ordinary program is told EACCES.
+    let denied = failure(call(&kernel, "count", &format!(r#"{{"path":"{root}/data/deep/secret"}}"#)));
+    assert_eq!(denied.code, Code::ToolFail);
+    assert!(denied.message.contains("PermissionDenied"), "{denied}");
+    // The agent may, the tool may not.
+    let denied = failure(note("elsewhere.txt"));
+    assert!(denied.message.contains("CAP_SCOPE"), "{denied}");
+    assert!(!scratch.join("elsewhere.txt").exists());
+    verified(&kernel);
+}
+
+#[test]
+fn a_journal_with_tools_in_it_is_executed_again_tools_and_all() {
+    let scratch = Scratch::new("tools-journal");
+    std::fs::create_dir(scratch.join("data")).unwrap();
+    std::fs::write(scratch.join("data/a.txt"), "one\n").unwrap();
+    let root = scratch.path().display();
+    let options = Options { state_dir: Some(scratch.join("state")), ..Options::default() };
+    let kernel = Connection::open(&options).unwrap();
+    load(&kernel, &format!("[fs]\nread = [\"{root}/data/**\"]\n[tools]\nallow = [\"*\"]"));
+    kernel.call(example("count", &scratch)).unwrap();
+    kernel.call(relay("draw", "random", &["random:*"], 1_000)).unwrap();
+    output(call(&kernel, "count", &format!(r#"{{"path":"{root}/data/a.txt"}}"#)));
+    let drawn = output(call(&kernel, "draw", r#"{"bytes":16}"#));
+    assert!(drawn.contains(r#""ok":true"#), "{drawn}");
+    kernel.close();
+    // Neither the file nor the entropy is needed again.
+    std::fs::remove_file(scratch.join("data/a.txt")).unwrap();
+
+    let mut replay = ak_host::ak_kernel::Replay::new(ak_host::ak_kernel::Tools::Rerun);
+    let stored = ak_host::read_journal(&scratch.join("state")).unwrap();
+    let mut replies = Vec::new();
+    for record in stored.records {
+        replies.extend(replay.feed(&record.leaf, &record.body).unwrap().replies);
+    }
+    let texts: Vec<String> = replies.iter().map(|(_, outcome)| format!("{outcome:?}")).collect();
+    assert!(texts.iter().any(|text| text.contains("words")), "{texts:?}");
+}
+
+#[test]
+fn a_tool_has_so_much_time_and_no_more() {
+    let kernel = embedded("[tools]\nallow = [\"*\"]");
+    let forever = r#"(module (memory (export "memory") 1)
+        (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
+        (func (export "ak_run") (param i32 i32) (result i64) (loop $l (br $l)) (i64.const 0)))"#;
+    kernel.call(tool("forever", forever, &[], "native", 30)).unwrap();
+    let started = Instant::now();
+    let over = failure(call(&kernel, "forever", "{}"));
+    assert_eq!(over.code, Code::ToolTimeout, "{over}");
+    assert!(over.message.contains("30 ms") && started.elapsed() < SOON, "{over}");
+    assert_eq!(output(call(&kernel, "add", r#"{"a":1,"b":2}"#)), r#"{"result":3}"#, "the next call works");
+    verified(&kernel);
+}
+
+/// A server that takes requests and never answers; each connection that ends is told.
+fn silent() -> (u16, Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (Ok(mut stream), sender) = (stream, sender.clone()) else { return };
+            std::thread::spawn(move || {
+                let mut buffer = [0; 1024];
+                while matches!(stream.read(&mut buffer), Ok(length) if length > 0) {}
+                let _ = sender.send(());
+            });
+        }
+    });
+    (port, receiver)
+}
+
+fn granting(port: u16) -> String {
+    format!(
+        "[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]\n\
+         [tools]\nallow = [\"*\"]"
+    )
+}
+
+#[test]
+fn what_a_tool_waits_for_ends_with_the_tools_time() {
+    let (port, hung_up) = silent();
+    let kernel = embedded(&granting(port));
+    kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 200)).unwrap();
+    let args = format!(r#"{{"method":"GET","url":"http://127.0.0.1:{port}/","timeout_ms":600000}}"#);
+    assert_eq!(failure(call(&kernel, "get", &args)).code, Code::ToolTimeout);
+    hung_up.recv_timeout(SOON).expect("the connection is closed");
+    // Nothing stays under way.
+    let filter = Filter { operation: Some("HTTP".into()), ..Filter::default() };
+    let Ok(Reply::Value(rows)) = kernel.call(Request::AuditQuery(filter)) else { panic!() };
+    assert!(rows.to_json().contains("UNKNOWN_OUTCOME"), "{}", rows.to_json());
+    verified(&kernel);
+}
+
+#[test]
+fn a_tools_request_is_the_agents_own_to_every_limit() {
+    let (port, _) = web(|_| ok("hello"));
+    let kernel = embedded(&format!("{}\n[budgets]\nbytes = 20000", granting(port)));
+    kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 10_000)).unwrap();
+    let args = format!(r#"{{"method":"GET","url":"http://127.0.0.1:{port}/","max":15000}}"#);
+    assert!(output(call(&kernel, "get", &args)).contains("aGVsbG8"), "hello in base64url");
+    let over = format!(r#"{{"method":"GET","url":"http://127.0.0.1:{port}/","max":25000}}"#);
+    assert!(output(call(&kernel, "get", &over)).contains("BUDGET_EXCEEDED"));
+}
+
+#[test]
+fn a_command_sees_the_variables_that_its_manifest_lists_and_the_operator_set() {
+    let scratch = Scratch::new("tools-env");
+    let config = scratch.join("host.toml");
+    std::fs::write(&config, "[env]\nREGION = \"north\"\nOTHER = \"hidden\"").unwrap();
+    let kernel = Connection::open(&Options { host_config: Some(config), ..Options::default() }).unwrap();
+    load(&kernel, "[tools]\nallow = [\"*\"]");
+    // Writes the first variable to stdout, between quotation marks.
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 99) "\"")
+        (func (export "_start")
+            (drop (call $sizes (i32.const 0) (i32.const 4)))
+            (drop (call $get (i32.const 16) (i32.const 100)))
+            ;; What is there, its last byte 0 replaced by a quotation mark.
+            (i32.store8 (i32.add (i32.const 99) (i32.load (i32.const 4))) (i32.const 34))
+            (i32.store (i32.const 32) (i32.const 99))
+            (i32.store (i32.const 36) (i32.add (i32.const 1) (i32.load (i32.const 4))))
+            (drop (call $write (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 40)))))"#;
+    let mut request = tool("env", wat, &[], "wasi", 1_000);
+    if let Request::ToolRegister { env, .. } = &mut request {
+        // What a caller says of it counts for nothing.
+        env.push(("REGION".into(), "south".into()));
+    }
+    kernel.call(request).unwrap();
+    assert_eq!(output(call(&kernel, "env", "{}")), r#""REGION=north""#);
+}
+
+#[test]
+fn a_client_that_hangs_up_stops_what_it_asked_for() {
+    let (port, hung_up) = silent();
+    let scratch = Scratch::new("tools-daemon");
+    let token = owner_token(&scratch.join("token")).unwrap();
+    let kernel = embedded(&granting(port));
+    kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 600_000)).unwrap();
+    let server = Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
+    std::thread::spawn(move || server.run());
+
+    let url = format!("http://127.0.0.1:{port}/");
+    let plain = object! { "op": "HTTP", "args": object! { "method": "GET", "url": url.as_str(), "timeout_ms": 600_000u64 } };
+    let inner = object! { "method": "GET", "url": url.as_str(), "timeout_ms": 600_000u64 };
+    let tool = object! { "op": "CALL", "args": object! { "tool": "get", "args": inner } };
+    for request in [plain, tool] {
+        for politely in [true, false] {
+            let mut stream = UnixStream::connect(scratch.join("ak.sock")).unwrap();
+            let mut send = |flags: Flags, sequence: u64, payload: &str| {
+                stream.write_all(&encode(flags, sequence, payload.as_bytes()).unwrap()).unwrap();
+            };
+            let hello = object! { "versions": vec![Value::from(1u64)], "token": token.as_str() };
+            send(Flags::HELLO.with(Flags::REQUEST), 0, &hello.to_json());
+            send(Flags::REQUEST, 1, &request.to_json());
+            wait_for_effect(&kernel);
+            if politely {
+                send(Flags::REQUEST.with(Flags::END), 1, "{}");
+            } else {
+                drop(stream);
+            }
+            hung_up.recv_timeout(SOON).expect("the connection to the server is closed");
+            wait_for_no_effect(&kernel);
+        }
+    }
+    verified(&kernel);
+}
+
+fn bytes_reserved(kernel: &Connection) -> u64 {
+    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None }) else { panic!() };
+    status.get("bytes").and_then(|bytes| bytes.get("reserved")).and_then(Value::as_u64).unwrap()
+}
+
+fn wait_for_effect(kernel: &Connection) {
+    wait_until(|| bytes_reserved(kernel) > 0);
+}
+
+fn wait_for_no_effect(kernel: &Connection) {
+    wait_until(|| bytes_reserved(kernel) == 0);
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < SOON, "it never came to that");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn one_agents_wall_time_ends_no_other_agents_effects() {
+    let (port, _) = web(|_| {
+        std::thread::sleep(Duration::from_millis(300));
+        ok("late")
+    });
+    let kernel = embedded(&granting(port));
+    let (hasty, patient) = (kernel.agent("hasty").unwrap(), kernel.agent("patient").unwrap());
+    let dimension = ak_host::ak_kernel::ak_policy::budget::Dimension::WallTimeMs;
+    kernel.call(Request::BudgetSet { dimension, limit: Some(60), agent: Some("hasty".into()) }).unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| code(hasty.call(get(&url))));
+        wait_for_effect(&hasty);
+        assert!(matches!(patient.call(get(&url)), Ok(Reply::Http(_))), "the other has all the time it wants");
+        assert_eq!(first.join().unwrap(), Code::BudgetExceeded);
+    });
+}
