@@ -11,9 +11,10 @@ use std::{
     sync::{Mutex, MutexGuard, mpsc::Sender},
 };
 
+use ak_audit::JournalError;
 use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Outcome, Output, Record, Session, Step, SubjectId, Ticket,
-    ToolRequest, Verdict,
+    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Session, Step, SubjectId, Ticket,
+    Time, ToolRequest, Verdict,
 };
 
 use crate::{clock, log::Log};
@@ -23,6 +24,8 @@ pub(crate) struct Ledger {
     /// Taken before `state` where both are taken.
     log: Mutex<Log>,
     state: Mutex<State>,
+    /// Whether the log is kept in memory: no sync is worth waiting for.
+    in_memory: bool,
 }
 
 /// A kernel, and who waits for what it gives.
@@ -64,10 +67,8 @@ pub(crate) enum Pending<'p> {
 pub(crate) enum Event {
     /// It is its turn to lead.
     Lead,
-    /// Its effect may happen; what comes of it goes through the sender.
-    Perform(Ticket, Effect, Sender<Event>),
-    /// A piece of a streamed answer.
-    Chunk(String),
+    /// Its effect may happen, until the wall time of its agent is over.
+    Perform(Ticket, Effect, Option<Time>),
     Ended(Outcome),
 }
 
@@ -78,7 +79,7 @@ impl Ledger {
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
         let state = State { kernel, waiting, needed: 0, room, asking, led: false, stopped };
-        Ledger { log: Mutex::new(log), state: Mutex::new(state) }
+        Ledger { in_memory: log.is_memory(), log: Mutex::new(log), state: Mutex::new(state) }
     }
 
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
@@ -95,9 +96,13 @@ impl Ledger {
     /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
     /// hear it.
     pub(crate) fn enter(&self, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
+        let now = now()?;
         let mut state = self.state()?;
         if state.needed_with(pending)? <= state.room {
-            return state.enter(pending, sender);
+            let entered = state.enter(now, pending, sender);
+            // One that was turned away may have been recorded as such.
+            self.commit(state);
+            return entered;
         }
         drop(state);
         let mut log = self.log()?;
@@ -110,7 +115,22 @@ impl Ledger {
             let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
             return Err(Failure::new(Code::LogFull, message));
         }
-        state.enter(pending, sender)
+        let entered = state.enter(now, pending, sender);
+        drop(log);
+        self.commit(state);
+        entered
+    }
+
+    /// Gives the kernel an input that nobody waits for. A kernel that is stopped takes none.
+    pub(crate) fn feed(&self, input: impl FnOnce(&mut Kernel, Now)) {
+        let now = now();
+        let Ok(mut state) = self.state() else { return };
+        match now {
+            Ok(now) if state.stopped.is_none() => input(&mut state.kernel, now),
+            Ok(_) => return,
+            Err(failure) => return state.stop(failure),
+        }
+        self.commit(state);
     }
 
     /// Whether the log has room to record that one more was turned away, beside what was promised.
@@ -127,11 +147,22 @@ impl Ledger {
 
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
     /// another leads already.
-    pub(crate) fn commit(&self) {
-        match self.state() {
-            Ok(mut state) if !state.led => state.led = true,
-            Ok(_) | Err(_) => return,
+    pub(crate) fn commit(&self, mut state: MutexGuard<'_, State>) {
+        if state.led {
+            return;
         }
+        // What is kept in memory is kept at once, under this very lock. Only here it is taken first, and so not waited for.
+        if self.in_memory
+            && let Ok(mut log) = self.log.try_lock()
+        {
+            if let Some((seq, records)) = state.records() {
+                let written = log.append(records, 0);
+                state.written(seq, written);
+            }
+            return;
+        }
+        state.led = true;
+        drop(state);
         self.lead();
     }
 
@@ -152,8 +183,7 @@ impl Ledger {
     /// here on, or nobody needs to.
     fn write(&self, log: &mut Log) -> Result<(MutexGuard<'_, State>, bool), Failure> {
         let mut state = self.state()?;
-        let records: Vec<Record> = std::iter::from_fn(|| state.kernel.poll_record()).collect();
-        let Some(seq) = records.last().map(|record| record.seq).filter(|_| state.stopped.is_none()) else {
+        let Some((seq, records)) = state.records() else {
             state.led = false;
             return Ok((state, true));
         };
@@ -162,14 +192,7 @@ impl Ledger {
         let written = log.append(records, needed);
         let mut state = self.state()?;
         state.room = log.room();
-        match written {
-            Ok(()) => state.release(seq),
-            Err(error) => {
-                // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
-                let message = format!("the journal could not be written, reopen the kernel: {error}");
-                state.stop(Failure::new(Code::UnknownOutcome, message));
-            }
-        }
+        state.written(seq, written);
         let handed_over = state.hand_over(seq);
         Ok((state, handed_over))
     }
@@ -183,7 +206,7 @@ impl Ledger {
     pub(crate) fn keep_snapshot(&self, erased: Option<SubjectId>) -> Result<(), Failure> {
         let mut log = self.log()?;
         let mut state = self.state()?;
-        let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
+        let now = now()?;
         let (snapshot, led) = (state.kernel.snapshot(now), state.led);
         let seq = state.kernel.entries().saturating_sub(1);
         drop(state);
@@ -248,8 +271,26 @@ impl State {
         }
     }
 
-    fn enter(&mut self, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
-        let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
+    /// What was recorded since this was last asked, and the last `seq` of it. A kernel that is stopped records nothing more.
+    fn records(&mut self) -> Option<(u64, Vec<Record>)> {
+        let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
+        let seq = records.last()?.seq;
+        self.stopped.is_none().then_some((seq, records))
+    }
+
+    /// Takes note of what became of the records up to `seq`.
+    fn written(&mut self, seq: u64, written: Result<(), JournalError>) {
+        match written {
+            Ok(()) => self.release(seq),
+            Err(error) => {
+                // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
+                let message = format!("the journal could not be written, reopen the kernel: {error}");
+                self.stop(Failure::new(Code::UnknownOutcome, message));
+            }
+        }
+    }
+
+    fn enter(&mut self, now: Now, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
         let needed = self.needed_with(pending)?.saturating_sub(self.needed);
         let call = match *pending {
             Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
@@ -276,7 +317,8 @@ impl State {
                 Output::Perform(ticket, effect) => {
                     // A caller waits at least until its effect is let out.
                     if let Some(Waiting { sender, .. }) = self.waiting.get(&ticket.cause()) {
-                        let _ = sender.send(Event::Perform(ticket, effect, sender.clone()));
+                        let due = self.kernel.deadline_of(ticket);
+                        let _ = sender.send(Event::Perform(ticket, effect, due));
                     }
                 }
                 Output::Resume(ticket, verdict) => {
@@ -311,6 +353,10 @@ impl State {
         self.asking.clear();
         self.stopped.get_or_insert(failure);
     }
+}
+
+fn now() -> Result<Now, Failure> {
+    clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
 }
 
 fn panicked() -> Failure {

@@ -5,9 +5,9 @@
 use std::sync::{
     Arc, MutexGuard, OnceLock,
     atomic::{AtomicU64, Ordering},
-    mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    mpsc::{Receiver, Sender, channel},
 };
-use std::time::Instant;
+use std::{cell::RefCell, time::Instant};
 
 use ak_json::{Text, Value, object};
 use ak_kernel::{
@@ -68,7 +68,7 @@ pub const SNAPSHOT_ENTRIES: u64 = 10_000;
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // The last clone may be dropped by one of the runtime's own threads, which must not wait for itself.
+        // Connections that are kept for later need not be waited for.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -83,7 +83,9 @@ impl Driver {
         let snapshot_at = AtomicU64::new(kernel.entries().saturating_sub(unsaved));
         let ledger = Ledger::new(kernel, log);
         // A new kernel's genesis is durable before anything else happens.
-        ledger.commit();
+        if let Ok(state) = ledger.state() {
+            ledger.commit(state);
+        }
         let shared = Shared { ledger, config, runtime: OnceLock::new(), snapshot_at };
         let driver = Driver { shared: Arc::new(shared) };
         driver.adopt_roots();
@@ -110,8 +112,6 @@ impl Driver {
         let (sender, receiver) = channel();
         let admitted = self.shared.ledger.enter(&Pending::Request(session, &asked), sender);
         if let Err(failure) = admitted {
-            // That somebody was turned away may have been recorded.
-            self.shared.ledger.commit();
             // A log that was found damaged can still be verified; nothing else is possible.
             return match asked.request() {
                 Request::AuditVerify { .. } if failure.code == Code::LogCorrupt && session.is_owner() => {
@@ -120,8 +120,7 @@ impl Driver {
                 _ => Err(failure),
             };
         }
-        self.shared.ledger.commit();
-        let outcome = self.wait(&receiver, on_chunk, stop);
+        let outcome = self.wait(&receiver, &mut Patience { on_chunk, stop, due: None });
         if outcome.is_ok() && matches!(asked.request(), Request::PolicyLoad { .. }) {
             self.adopt_roots();
         }
@@ -154,65 +153,18 @@ impl Driver {
         self.shared.config.routes.find(model)?.price
     }
 
-    /// Waits for the outcome, and performs the effects that lead to it.
-    fn wait(
-        &self,
-        receiver: &Receiver<Event>,
-        on_chunk: &mut dyn FnMut(&str) -> bool,
-        stop: &CancellationToken,
-    ) -> Outcome {
+    /// Waits for the outcome, and performs the effect that leads to it on this thread.
+    pub(crate) fn wait(&self, receiver: &Receiver<Event>, patience: &mut Patience<'_>) -> Outcome {
         loop {
             match receiver.recv() {
-                Ok(Event::Chunk(chunk)) => {
-                    if !on_chunk(&chunk) {
-                        return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
-                    }
+                Ok(Event::Lead) => self.shared.ledger.lead(),
+                Ok(Event::Perform(ticket, effect, due)) => self.perform(ticket, effect, due, patience),
+                Ok(Event::Ended(outcome)) => return outcome,
+                Err(_) => {
+                    return Err(Failure::new(Code::UnknownOutcome, "the effect's driver is gone"));
                 }
-                Ok(event) => {
-                    if let Some(outcome) = self.follow(event, stop) {
-                        return outcome;
-                    }
-                }
-                Err(_) => return Err(driver_gone()),
             }
         }
-    }
-
-    /// Waits for the outcome of what no chunks come of. What is under way when the time is over is given up.
-    pub(crate) fn wait_until(
-        &self,
-        receiver: &Receiver<Event>,
-        due: Instant,
-        stop: &CancellationToken,
-    ) -> Outcome {
-        loop {
-            let event = match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(event) => event,
-                Err(RecvTimeoutError::Timeout) => {
-                    stop.cancel();
-                    match receiver.recv() {
-                        Ok(event) => event,
-                        Err(_) => return Err(driver_gone()),
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(driver_gone()),
-            };
-            if let Some(outcome) = self.follow(event, stop) {
-                return outcome;
-            }
-        }
-    }
-
-    /// Does what an event asks for; gives the outcome when this is it.
-    fn follow(&self, event: Event, stop: &CancellationToken) -> Option<Outcome> {
-        match event {
-            Event::Lead => self.shared.ledger.lead(),
-            Event::Perform(ticket, effect, sender) => self.perform(ticket, effect, sender, stop),
-            // Nobody takes it here.
-            Event::Chunk(_) => {}
-            Event::Ended(outcome) => return Some(outcome),
-        }
-        None
     }
 
     /// Puts what a running tool asks for to the kernel.
@@ -225,14 +177,7 @@ impl Driver {
         request: ToolRequest,
         sender: Sender<Event>,
     ) -> Result<(), Failure> {
-        self.shared.ledger.enter(&Pending::HostCall(ticket, &request), sender)?;
-        self.shared.ledger.commit();
-        Ok(())
-    }
-
-    /// When the wall time of the agent is over that an effect is for.
-    pub(crate) fn deadline(&self, ticket: Ticket) -> Option<Time> {
-        self.state().ok()?.kernel.deadline_of(ticket)
+        self.shared.ledger.enter(&Pending::HostCall(ticket, &request), sender)
     }
 
     /// Has the kernel see what time it is.
@@ -321,78 +266,71 @@ impl Driver {
         self.shared.ledger.state()
     }
 
-    /// Starts an effect: what waits for others goes to the runtime, the rest is done on this thread.
-    fn perform(&self, ticket: Ticket, effect: Effect, sender: Sender<Event>, stop: &CancellationToken) {
-        let asker = Asker { driver: self.clone(), ticket, sender };
-        match effect {
-            Effect::File { root, path, action } => {
-                let completion = self.shared.config.files.perform(&root, path.as_str(), &action);
-                self.finish(ticket, completion);
-            }
+    /// Performs an effect, and tells the kernel how it ended.
+    fn perform(&self, ticket: Ticket, effect: Effect, due: Option<Time>, patience: &mut Patience<'_>) {
+        let agent_due = due.map(|due| Instant::now() + clock::until(due));
+        // Whatever becomes of it, it ends.
+        let ending = Ending { driver: self, ticket };
+        let HostConfig { net, secrets, filter, files, routes, signer, .. } = &self.shared.config;
+        let completion = match effect {
+            Effect::File { root, path, action } => files.perform(&root, path.as_str(), &action),
             Effect::RunTool { tool, env, input, limits } => {
-                let job = ToolJob { tool, env, input, limits };
-                self.finish(ticket, self.run_tool(ticket, &job, stop));
+                self.run_tool(ticket, &ToolJob { tool, env, input, limits, agent_due }, patience)
             }
-            Effect::Log(LogWork::Erase { subject, objects }) => {
-                // Where it fails, the kernel has stopped, and said so to whoever waits.
-                if let Ok(done) = self.erase(subject, objects) {
-                    self.finish(ticket, Completion::Value(done));
-                }
-            }
-            Effect::Log(work) => {
-                let done = attest::perform(|| self.shared.ledger.log(), &self.shared.config.signer, work);
-                let failed = |failure: Failure| Completion::failed(failure.code, failure.message);
-                self.finish(ticket, done.map_or_else(failed, Completion::Value));
-            }
+            Effect::Log(LogWork::Erase { subject, objects }) => match self.erase(subject, objects) {
+                Ok(done) => Completion::Value(done),
+                // The kernel has stopped, and said so to whoever waits.
+                Err(failure) => Completion::failed(failure.code, failure.message),
+            },
+            Effect::Log(work) => match attest::perform(|| self.shared.ledger.log(), signer, work) {
+                Ok(done) => Completion::Value(done),
+                Err(failure) => Completion::failed(failure.code, failure.message),
+            },
             Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };
-                let shared = self.shared.clone();
-                self.spawn(ticket, stop, async move {
-                    http::perform(job, &shared.config.net, &shared.config.secrets, &asker).await
-                });
+                self.complete(ticket, agent_due, patience, async |asker| {
+                    http::perform(job, net, secrets, &asker).await
+                })
             }
-            Effect::Infer { model, request, stream, response_bytes_max } => {
-                let Some(route) = self.shared.config.routes.find(&model) else {
-                    let message = self.shared.config.routes.why_not(&model);
-                    return self.finish(ticket, Completion::failed(Code::NotConfigured, message));
-                };
-                let (shared, job) = (self.shared.clone(), InferJob { request, stream, response_bytes_max });
-                self.spawn(ticket, stop, async move {
-                    let HostConfig { net, filter, .. } = &shared.config;
-                    infer::perform(&route, job, &Around { net, filter, asker: &asker }).await
-                });
-            }
-        }
+            Effect::Infer { model, request, stream, response_bytes_max } => match routes.find(&model) {
+                None => Completion::failed(Code::NotConfigured, routes.why_not(&model)),
+                Some(route) => {
+                    let job = InferJob { request, stream, response_bytes_max };
+                    self.complete(ticket, agent_due, patience, async |asker| {
+                        infer::perform(&route, job, &Around { net, filter, asker: &asker }).await
+                    })
+                }
+            },
+        };
+        ending.end(completion);
     }
 
-    /// Performs an effect on the runtime, until its agent's wall time is over or nobody waits for it any more.
-    fn spawn(
-        &self,
+    /// Performs an effect that waits for others: until its agent's wall time is over, or the patience of whoever asked.
+    fn complete<'p>(
+        &'p self,
         ticket: Ticket,
-        stop: &CancellationToken,
-        work: impl Future<Output = Completion> + Send + 'static,
-    ) {
-        let due = self.deadline(ticket);
-        let (driver, stop) = (self.clone(), stop.clone());
-        let bounded = async move {
-            let work = stop.run_until_cancelled(work);
-            let ended = match due.map(clock::until) {
-                None => work.await,
-                Some(left) => tokio::time::timeout(left, work).await.unwrap_or_else(|_| {
-                    driver.tick();
-                    None
-                }),
-            };
-            // What was cut short may have happened.
-            ended.unwrap_or(Completion::Unknown)
+        agent_due: Option<Instant>,
+        patience: &'p mut Patience<'_>,
+        work: impl AsyncFnOnce(Asker<'p>) -> Completion,
+    ) -> Completion {
+        let runtime = match self.runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return Completion::failed(Code::Io, format!("no runtime: {error}")),
         };
-        match self.runtime() {
-            Ok(runtime) => {
-                let mut ending = Ending { driver: self.clone(), ticket, ended: false };
-                runtime.spawn(async move { ending.end(bounded.await) });
+        let (stop, due) = (patience.stop.clone(), patience.due);
+        let asker = Asker { driver: self, ticket, on_chunk: RefCell::new(&mut *patience.on_chunk) };
+        let ended = runtime.block_on(async {
+            let work = stop.run_until_cancelled(work(asker));
+            match due.into_iter().chain(agent_due).min() {
+                None => work.await,
+                Some(due) => tokio::time::timeout_at(due.into(), work).await.unwrap_or_default(),
             }
-            Err(error) => self.finish(ticket, Completion::failed(Code::Io, format!("no runtime: {error}"))),
+        });
+        if agent_due.is_some_and(|due| Instant::now() >= due) {
+            self.tick();
         }
+        // What was cut short may have happened.
+        ended.unwrap_or(Completion::Unknown)
     }
 
     fn runtime(&self) -> std::io::Result<&Runtime> {
@@ -410,51 +348,48 @@ impl Driver {
     }
 
     fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
-        let Ok(mut state) = self.state() else { return };
-        match clock::now() {
-            Ok(now) if state.stopped.is_none() => input(&mut state.kernel, now),
-            Ok(_) => return,
-            Err(error) => return state.stop(Failure::new(Code::Io, format!("no entropy: {error}"))),
-        }
-        drop(state);
-        self.shared.ledger.commit();
+        self.shared.ledger.feed(input);
     }
 }
 
-fn driver_gone() -> Failure {
-    Failure::new(Code::UnknownOutcome, "the effect's driver is gone")
+/// How long whoever asked for an effect waits for it, and what is done with what comes of it meanwhile.
+pub(crate) struct Patience<'p> {
+    /// Takes the pieces of a streamed answer; gives false when it wants no more.
+    pub(crate) on_chunk: &'p mut dyn FnMut(&str) -> bool,
+    /// Says that nobody waits any more.
+    pub(crate) stop: &'p CancellationToken,
+    /// When the waiting is over, if ever.
+    pub(crate) due: Option<Instant>,
 }
 
-/// The end of an effect on the runtime. One that is given up, or dies, ends too: nobody knows what it did.
-struct Ending {
-    driver: Driver,
+/// The end of an effect under way. One whose thread dies ends too: nobody knows what it did.
+struct Ending<'d> {
+    driver: &'d Driver,
     ticket: Ticket,
-    ended: bool,
 }
 
-impl Ending {
-    fn end(&mut self, completion: Completion) {
-        self.ended = true;
-        self.driver.finish(self.ticket, completion);
+impl Ending<'_> {
+    fn end(self, completion: Completion) {
+        let (driver, ticket) = (self.driver, self.ticket);
+        std::mem::forget(self);
+        driver.finish(ticket, completion);
     }
 }
 
-impl Drop for Ending {
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        if !self.ended {
-            self.driver.finish(self.ticket, Completion::Unknown);
-        }
+        self.driver.finish(self.ticket, Completion::Unknown);
     }
 }
 
 /// Through this an effect under way asks the kernel what it may do next.
-pub(crate) struct Asker {
-    driver: Driver,
+pub(crate) struct Asker<'p> {
+    driver: &'p Driver,
     ticket: Ticket,
-    sender: Sender<Event>,
+    on_chunk: RefCell<&'p mut dyn FnMut(&str) -> bool>,
 }
 
-impl Asker {
+impl Asker<'_> {
     /// Puts a step to the kernel. Without an answer the effect stops.
     pub(crate) fn ask(&self, step: Step) -> Verdict {
         let (sender, receiver) = channel();
@@ -467,8 +402,8 @@ impl Asker {
         receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
     }
 
-    /// Hands a piece of the answer to the caller; false when the caller is gone.
+    /// Hands a piece of the answer to the caller; false when the caller wants no more.
     pub(crate) fn deliver(&self, chunk: &str) -> bool {
-        self.sender.send(Event::Chunk(chunk.to_owned())).is_ok()
+        (self.on_chunk.borrow_mut())(chunk)
     }
 }

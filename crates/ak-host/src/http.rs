@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ak_json::{Text, object};
 use ak_kernel::{Code, Completion, HttpResponse, Step, Verdict};
 use ak_policy::CanonicalUrl;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes, Incoming},
@@ -14,7 +14,8 @@ use hyper::{
 
 use crate::{
     driver::Asker,
-    net::{self, Net},
+    line::Line,
+    net::Net,
     secrets::{SecretError, Secrets},
 };
 
@@ -89,6 +90,8 @@ pub(crate) enum HttpError {
     Timeout(u64),
     #[error("stopped by the kernel")]
     Aborted,
+    #[error("the caller stopped the stream")]
+    Unwanted,
 }
 
 /// hyper keeps what is really wrong behind what it was doing.
@@ -112,6 +115,7 @@ impl HttpError {
             Self::Secret(_) => Code::PolicyDeny,
             Self::TooLong(_) => Code::BufferOverflow,
             Self::Timeout(_) => Code::Deadline,
+            Self::Unwanted => Code::UnknownOutcome,
         }
     }
 
@@ -127,7 +131,7 @@ impl HttpError {
 }
 
 /// Performs one request, redirects included.
-pub(crate) async fn perform(job: HttpJob, net: &Net, secrets: &Secrets, asker: &Asker) -> Completion {
+pub(crate) async fn perform(job: HttpJob, net: &Net, secrets: &Secrets, asker: &Asker<'_>) -> Completion {
     let what = format!("{} {}", &*job.method, job.url);
     let timeout_ms = job.timeout_ms;
     let mut sent = false;
@@ -143,7 +147,7 @@ async fn follow(
     mut job: HttpJob,
     net: &Net,
     secrets: &Secrets,
-    asker: &Asker,
+    asker: &Asker<'_>,
     sent: &mut bool,
 ) -> Result<HttpResponse, HttpError> {
     for _ in 0..=REDIRECTS_MAX {
@@ -154,11 +158,11 @@ async fn follow(
             Verdict::Connect(addresses) => addresses,
             Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
         };
-        let mut sender = net.connect(&job.url, &addresses).await?;
+        let mut line = net.connect(&job.url, &addresses).await?;
         *sent = true;
-        let response = net::exchange(&mut sender, request).await?;
+        let response = line.send(request).await?;
         match redirect(&job, &response)? {
-            None => return collect(response, job.response_bytes_max).await,
+            None => return collect(&mut line, response, job.response_bytes_max).await,
             Some((method, url)) => {
                 let step = Step::Redirect { method: method.clone(), url };
                 let url = match asker.ask(step) {
@@ -238,16 +242,18 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
 }
 
 /// Takes the body as it comes, and no more of it than is wanted.
-async fn collect(response: Response<Incoming>, bytes_max: u64) -> Result<HttpResponse, HttpError> {
+async fn collect(
+    line: &mut Line,
+    response: Response<Incoming>,
+    bytes_max: u64,
+) -> Result<HttpResponse, HttpError> {
     let (head, mut body) = response.into_parts();
     if body.size_hint().lower() > bytes_max {
         return Err(HttpError::TooLong(bytes_max));
     }
     let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
-        }
+    while let Some(data) = line.next(&mut body).await? {
+        bytes.extend_from_slice(&data);
         if bytes.len() as u64 > bytes_max {
             return Err(HttpError::TooLong(bytes_max));
         }

@@ -7,11 +7,10 @@ use std::{
 
 use ak_json::{Limits, Object, Text, Value, object};
 use ak_kernel::{Code, Completion, Failure, Step, Verdict};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    client::conn::http1::SendRequest,
     header::RETRY_AFTER,
 };
 
@@ -20,6 +19,7 @@ use crate::{
     anthropic,
     driver::Asker,
     http::{self, HttpError},
+    line::{Line, Unanswered},
     net::Net,
     redact::Filter,
     responses,
@@ -35,6 +35,8 @@ pub const RETRY_WAIT_MS_MAX: u64 = 2_000;
 const RETRY_WAIT_MS: u64 = 100;
 /// How long a stream may say nothing, in milliseconds.
 pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
+/// From so many bytes on, what has come of a stream is put to the kernel though there is more at hand.
+const STEP_BYTES_MAX: usize = 8 << 10;
 /// Longest error text of a server that is passed on, in bytes.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
@@ -46,10 +48,10 @@ pub(crate) struct InferJob {
 }
 
 /// What the call rests on.
-pub(crate) struct Around<'a> {
+pub(crate) struct Around<'a, 'p> {
     pub(crate) net: &'a Net,
     pub(crate) filter: &'a Filter,
-    pub(crate) asker: &'a Asker,
+    pub(crate) asker: &'a Asker<'p>,
 }
 
 /// Why there is no answer.
@@ -77,7 +79,7 @@ enum Reached {
 }
 
 /// Asks the model on a route.
-pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'_>) -> Completion {
+pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'_, '_>) -> Completion {
     let prompt_tokens = count(job.request.json_len());
     let worst = worst_case(&job.request, prompt_tokens);
     let mut call =
@@ -125,16 +127,16 @@ fn worst_case(request: &Value, prompt_tokens: u64) -> u64 {
     prompt_tokens.saturating_add(most.saturating_mul(number("n").unwrap_or(1).max(1)))
 }
 
-struct Call<'c> {
+struct Call<'c, 'p> {
     route: &'c Arc<Route>,
     job: InferJob,
-    around: &'c Around<'c>,
+    around: &'c Around<'c, 'p>,
     answer: Answer,
     whole: Option<Value>,
     reached: Reached,
 }
 
-impl Call<'_> {
+impl Call<'_, '_> {
     async fn run(&mut self) -> Result<(), Ended> {
         let body = outgoing(self.route, &self.job)
             .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))?;
@@ -170,46 +172,36 @@ impl Call<'_> {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 continue;
             }
-            let (response, sender) = sent?;
+            let (response, mut line) = sent?;
             if !response.status().is_success() {
                 self.reached = Reached::Nothing;
-                return Err(Ended::Refused(self.refusal(response).await));
+                return Err(Ended::Refused(self.refusal(response, &mut line).await));
             }
             self.reached = Reached::Answer;
             match self.job.stream {
-                true => self.read_stream(response).await?,
-                false => self.read_whole(response).await?,
+                true => self.read_stream(response, &mut line).await?,
+                false => self.read_whole(response, &mut line).await?,
             }
-            self.route.leave(sender);
+            self.route.leave(line);
             return Ok(());
         }
     }
 
     /// Sends over a connection that is there, else over a new one. What a closed connection did not take is sent again.
-    async fn send(
-        &mut self,
-        body: &[u8],
-    ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), HttpError> {
+    async fn send(&mut self, body: &[u8]) -> Result<(Response<Incoming>, Line), HttpError> {
         let mut request = self.request(body)?;
-        while let Some(mut sender) = self.route.reuse() {
-            // Its last answer is read; that the connection knows so too may take a moment.
-            if sender.ready().await.is_err() {
-                continue;
-            }
-            self.reached = Reached::Sent;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, sender)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(error.into_error().into()),
-                },
+        while let Some(mut line) = self.route.reuse() {
+            match line.send_again(request, || self.reached = Reached::Sent).await {
+                Ok(response) => return Ok((response, line)),
+                Err(Unanswered::Unsent(unsent)) => request = unsent,
+                Err(Unanswered::Broken(error)) => return Err(error),
             }
         }
         self.reached = Reached::Nothing;
         let addresses = self.around.net.resolve(&self.route.url).await?;
-        let mut sender = self.around.net.connect(&self.route.url, &addresses).await?;
+        let mut line = self.around.net.connect(&self.route.url, &addresses).await?;
         self.reached = Reached::Sent;
-        Ok((sender.send_request(request).await?, sender))
+        Ok((line.send(request).await?, line))
     }
 
     fn request(&self, body: &[u8]) -> Result<Request<Full<Bytes>>, HttpError> {
@@ -229,11 +221,11 @@ impl Call<'_> {
     }
 
     /// What a server says when it does not answer.
-    async fn refusal(&self, response: Response<Incoming>) -> Failure {
+    async fn refusal(&self, response: Response<Incoming>, line: &mut Line) -> Failure {
         let (status, wait) = (response.status(), wait(&response));
         let mut text = Vec::new();
         // The status says enough where the text is too long or breaks off.
-        let mut body = Taken::of(response, ERROR_BYTES_MAX);
+        let mut body = Taken::of(response, line, ERROR_BYTES_MAX);
         while let Ok(Some(data)) = body.next().await {
             text.extend_from_slice(&data);
         }
@@ -244,10 +236,10 @@ impl Call<'_> {
         wait.map_or(failure.clone(), |wait| failure.with("retry_after_ms", wait))
     }
 
-    async fn read_whole(&mut self, response: Response<Incoming>) -> Result<(), Ended> {
+    async fn read_whole(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<(), Ended> {
         let mut text = Vec::new();
         // Until it is understood, what came counts by its length.
-        let mut body = Taken::of(response, self.job.response_bytes_max);
+        let mut body = Taken::of(response, line, self.job.response_bytes_max);
         while let Some(data) = body.next().await? {
             text.extend_from_slice(&data);
             self.answer.counted = count(text.len());
@@ -269,14 +261,14 @@ impl Call<'_> {
     }
 
     /// Reads server-sent events: a chunk reaches the caller only after the kernel has seen what it costs.
-    async fn read_stream(&mut self, response: Response<Incoming>) -> Result<(), Ended> {
+    async fn read_stream(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<(), Ended> {
         let mut stream = Stream::of(self.route.format);
         let mut events = Events::default();
         let (answer, Around { filter, asker, .. }) = (&mut self.answer, self.around);
-        let mut body = Taken::of(response, self.job.response_bytes_max);
-        while let Some(data) = body.next().await? {
+        let mut body = Taken::of(response, line, self.job.response_bytes_max);
+        loop {
             let mut found = Vec::new();
-            events.feed(&data, |event| found.push(event));
+            let more = body.gather(|data| events.feed(data, |event| found.push(event))).await;
             let (mut chunks, mut broken) = (Vec::new(), Ok(()));
             for event in found {
                 match stream.chunk(&event.data) {
@@ -290,6 +282,9 @@ impl Call<'_> {
             // What came before the fault was said, and counts.
             deliver(chunks, asker)?;
             broken?;
+            if !more? {
+                break;
+            }
         }
         let rest = answer.rest(filter);
         deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker)?;
@@ -301,7 +296,7 @@ impl Call<'_> {
 }
 
 /// Has the kernel see what came, and hands it over if it may go on.
-fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker) -> Result<(), HttpError> {
+fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker<'_>) -> Result<(), HttpError> {
     if chunks.is_empty() {
         return Ok(());
     }
@@ -309,9 +304,8 @@ fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker) -> Result<(), HttpError> {
     let texts: Vec<String> = chunks.iter().map(|(chunk, _)| chunk.to_json()).collect();
     match asker.ask(Step::Chunk { data: Text::from(texts.join("\n")), tokens }) {
         Verdict::Continue if texts.iter().all(|text| asker.deliver(text)) => Ok(()),
-        Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => {
-            Err(HttpError::Aborted)
-        }
+        Verdict::Continue => Err(HttpError::Unwanted),
+        Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => Err(HttpError::Aborted),
     }
 }
 
@@ -401,30 +395,46 @@ impl Stream {
 }
 
 /// A body, taken piece by piece, and no more of it than is wanted.
-struct Taken {
+struct Taken<'l> {
     body: Incoming,
+    line: &'l mut Line,
     total: u64,
     bytes_max: u64,
 }
 
-impl Taken {
-    fn of(response: Response<Incoming>, bytes_max: u64) -> Taken {
-        Taken { body: response.into_body(), total: 0, bytes_max }
+impl Taken<'_> {
+    fn of(response: Response<Incoming>, line: &mut Line, bytes_max: u64) -> Taken<'_> {
+        Taken { body: response.into_body(), line, total: 0, bytes_max }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
         let idle = Duration::from_millis(STREAM_IDLE_MS_MAX);
-        loop {
-            let Ok(frame) = tokio::time::timeout(idle, self.body.frame()).await else {
-                return Err(HttpError::Timeout(STREAM_IDLE_MS_MAX));
-            };
-            let Some(frame) = frame else { return Ok(None) };
-            let Ok(data) = frame?.into_data() else { continue };
-            self.total = self.total.saturating_add(data.len() as u64);
-            return match self.total > self.bytes_max {
-                true => Err(HttpError::TooLong(self.bytes_max)),
-                false => Ok(Some(data)),
-            };
+        match tokio::time::timeout(idle, self.line.next(&mut self.body)).await {
+            Ok(data) => self.count(data?),
+            Err(_) => Err(HttpError::Timeout(STREAM_IDLE_MS_MAX)),
         }
+    }
+
+    /// Waits for the next piece, and takes with it what is there already: one step, one record. False at the end.
+    async fn gather(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, HttpError> {
+        let Some(mut data) = self.next().await? else { return Ok(false) };
+        let mut bytes = 0;
+        loop {
+            bytes += data.len();
+            take(&data);
+            if bytes >= STEP_BYTES_MAX {
+                return Ok(true);
+            }
+            let at_hand = self.line.at_hand(&mut self.body).await?;
+            match self.count(at_hand)? {
+                Some(more) => data = more,
+                None => return Ok(true),
+            }
+        }
+    }
+
+    fn count(&mut self, data: Option<Bytes>) -> Result<Option<Bytes>, HttpError> {
+        self.total = self.total.saturating_add(data.as_ref().map_or(0, Bytes::len) as u64);
+        if self.total > self.bytes_max { Err(HttpError::TooLong(self.bytes_max)) } else { Ok(data) }
     }
 }

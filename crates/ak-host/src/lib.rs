@@ -26,7 +26,7 @@
 //! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
 //! | `files`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
-//! | `http`, `net` | HTTP calls, to permitted addresses |
+//! | `http`, `net`, `line` | HTTP calls, to permitted addresses, over connections |
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
 //! | `tools` | runs of tools, and what they ask for |
@@ -51,6 +51,7 @@ mod files;
 mod http;
 mod infer;
 mod keyring;
+mod line;
 mod log;
 mod net;
 mod protected;

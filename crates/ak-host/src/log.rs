@@ -209,6 +209,10 @@ impl Log {
         self.refusal().unwrap_or_else(|| Failure::new(Code::NotConfigured, "there is no log"))
     }
 
+    pub(crate) const fn is_memory(&self) -> bool {
+        matches!(self, Log::Memory(_))
+    }
+
     pub(crate) const fn is_durable(&self) -> bool {
         matches!(self, Log::Durable(_))
     }

@@ -16,21 +16,14 @@ use hickory_resolver::{
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
 };
-use http_body_util::Full;
-use hyper::{
-    Request, Response,
-    body::{Bytes, Incoming},
-    client::conn::http1,
-};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::http::HttpError;
+use crate::{http::HttpError, line::Line};
 
 /// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
@@ -120,16 +113,12 @@ impl Net {
     ///
     /// # Errors
     /// Only before anything of a request was sent.
-    pub(crate) async fn connect(
-        &self,
-        url: &CanonicalUrl,
-        addresses: &[IpAddr],
-    ) -> Result<http1::SendRequest<Full<Bytes>>, HttpError> {
+    pub(crate) async fn connect(&self, url: &CanonicalUrl, addresses: &[IpAddr]) -> Result<Line, HttpError> {
         let mut refused = String::from("there is none");
         for address in addresses {
             let opened = self.open(url, SocketAddr::new(*address, url.port()));
             match tokio::time::timeout(Duration::from_millis(CONNECT_TIMEOUT_MS), opened).await {
-                Ok(Ok(sender)) => return Ok(sender),
+                Ok(Ok(line)) => return Ok(line),
                 Ok(Err(error)) => refused = format!("{address}: {error}"),
                 Err(_) => refused = format!("{address}: no connection after {CONNECT_TIMEOUT_MS} ms"),
             }
@@ -137,11 +126,7 @@ impl Net {
         Err(HttpError::Connect(refused))
     }
 
-    async fn open(
-        &self,
-        url: &CanonicalUrl,
-        address: SocketAddr,
-    ) -> Result<http1::SendRequest<Full<Bytes>>, HttpError> {
+    async fn open(&self, url: &CanonicalUrl, address: SocketAddr) -> Result<Line, HttpError> {
         let stream = match &self.proxy {
             None => TcpStream::connect(address).await?,
             Some(proxy) => through(self.reach(proxy).await?, address).await?,
@@ -149,14 +134,14 @@ impl Net {
         // A request goes out as it is written: it is not held back for more.
         stream.set_nodelay(true)?;
         match url.scheme() {
-            Scheme::Http => ready(stream).await,
+            Scheme::Http => Line::over(stream).await,
             Scheme::Https => {
                 let name = match url.host() {
                     HostOrIp::Ip(ip) => ServerName::IpAddress(ip.get().into()),
                     HostOrIp::Host(host) => ServerName::try_from(host.as_str().to_owned())
                         .map_err(|error| HttpError::Request(format!("{host}: {error}")))?,
                 };
-                ready(TlsConnector::from(self.tls.clone()).connect(name, stream).await?).await
+                Line::over(TlsConnector::from(self.tls.clone()).connect(name, stream).await?).await
             }
         }
     }
@@ -216,24 +201,4 @@ async fn through(mut stream: TcpStream, address: SocketAddr) -> Result<TcpStream
         [b'2', _, _] => Ok(stream),
         status => Err(refused(&format!("status {}", String::from_utf8_lossy(status)))),
     }
-}
-
-async fn ready<S>(stream: S) -> Result<http1::SendRequest<Full<Bytes>>, HttpError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let mut builder = http1::Builder::new();
-    builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-    // The connection ends by itself when response and sender are gone; its error shows in the response.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-/// A response, and the connection that it comes over.
-pub(crate) async fn exchange(
-    sender: &mut http1::SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, HttpError> {
-    Ok(sender.send_request(request).await?)
 }

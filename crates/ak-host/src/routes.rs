@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ak_json::{Text, Value, object};
 use ak_kernel::Price;
 use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
-use http_body_util::Full;
-use hyper::{body::Bytes, client::conn::http1::SendRequest};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
     circuit::Circuit,
     config::{Source, Url},
+    line::Line,
     secrets::{SecretValue, Secrets},
 };
 
@@ -116,7 +115,7 @@ pub(crate) struct Route {
     pub(crate) timeout_ms: u64,
     pub(crate) price: Option<Price>,
     pub(crate) circuit: Circuit,
-    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    idle: Mutex<Vec<Line>>,
 }
 
 impl Route {
@@ -149,16 +148,16 @@ impl Route {
     }
 
     /// A connection that another request has left.
-    pub(crate) fn reuse(&self) -> Option<SendRequest<Full<Bytes>>> {
+    pub(crate) fn reuse(&self) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(|sender| !sender.is_closed())
+        std::iter::from_fn(|| idle.pop()).find(|line| !line.is_closed())
     }
 
     /// Leaves a connection to the next request.
-    pub(crate) fn leave(&self, sender: SendRequest<Full<Bytes>>) {
+    pub(crate) fn leave(&self, line: Line) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_CONNECTIONS_MAX && !sender.is_closed() {
-            idle.push(sender);
+        if idle.len() < IDLE_CONNECTIONS_MAX && !line.is_closed() {
+            idle.push(line);
         }
     }
 }

@@ -11,7 +11,7 @@ use ak_kernel::{Code, Completion, Failure, Outcome, Ticket, ToolRequest, ToolRun
 use ak_sandbox::{RunLimits, Tool};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, driver::Driver};
+use crate::driver::{Driver, Patience};
 
 /// Longest run of a tool, in milliseconds, what it waits for included. A manifest's `wall_ms` can only lower it.
 pub const TOOL_WALL_MS_MAX: u64 = 300_000;
@@ -22,25 +22,25 @@ pub(crate) struct ToolJob {
     pub(crate) env: Vec<(Text, Text)>,
     pub(crate) input: Value,
     pub(crate) limits: RunLimits,
+    /// When the wall time of its agent is over.
+    pub(crate) agent_due: Option<Instant>,
 }
 
 /// Why a tool is given up before its own end.
 struct GivenUp(Code, String);
 
 impl Driver {
-    /// Runs a tool to its end, or until its time is over or `stop` says that nobody waits for it.
-    pub(crate) fn run_tool(&self, ticket: Ticket, job: &ToolJob, stop: &CancellationToken) -> Completion {
+    /// Runs a tool to its end, or until its time is over or nobody waits for it any more.
+    pub(crate) fn run_tool(&self, ticket: Ticket, job: &ToolJob, patience: &Patience<'_>) -> Completion {
+        let stop = patience.stop;
         let wall_ms = job.tool.manifest().limits.wall_ms.unwrap_or(u64::MAX).min(TOOL_WALL_MS_MAX);
-        let due = Instant::now() + Duration::from_millis(wall_ms);
-        let agent_due = self.deadline(ticket).map(|due| Instant::now() + clock::until(due));
-        // What it asked for ends with it.
-        let asked = stop.child_token();
-        let _stop_asked = asked.clone().drop_guard();
+        let own_due = Instant::now() + Duration::from_millis(wall_ms);
+        let due = patience.due.map_or(own_due, |due| due.min(own_due));
         let mut run = ToolRun::start(&job.tool, &job.input, job.limits, &job.env);
         loop {
             let given_up = if stop.is_cancelled() {
                 Some(GivenUp(Code::UnknownOutcome, "stopped: nobody waits for it any more".into()))
-            } else if agent_due.is_some_and(|due| Instant::now() >= due) {
+            } else if job.agent_due.is_some_and(|due| Instant::now() >= due) {
                 self.tick();
                 Some(GivenUp(Code::BudgetExceeded, "the wall time of the agent is used up".into()))
             } else if Instant::now() >= due {
@@ -48,7 +48,7 @@ impl Driver {
             } else {
                 match run.step() {
                     ToolStep::Yields => None,
-                    ToolStep::Asks(request) => match self.host_call(ticket, request, due, &asked) {
+                    ToolStep::Asks(request) => match self.host_call(ticket, request, due, stop) {
                         Ok(outcome) => {
                             run.reply(&outcome);
                             None
@@ -78,6 +78,7 @@ impl Driver {
         let request = request.priced(|model| self.price(model));
         let (sender, receiver) = channel();
         self.ask_for(ticket, request, sender)?;
-        Ok(self.wait_until(&receiver, due, stop))
+        // Nobody takes a tool's answer in pieces.
+        Ok(self.wait(&receiver, &mut Patience { on_chunk: &mut |_| true, stop, due: Some(due) }))
     }
 }

@@ -164,22 +164,32 @@ fn a_tool_has_so_much_time_and_no_more() {
     verified(&kernel);
 }
 
-/// A server that takes requests and never answers; each connection that ends is told.
-fn silent() -> (u16, Receiver<()>) {
+/// A server that takes requests and never answers. It tells of each connection that something came over, and that it ended.
+struct Silent {
+    port: u16,
+    asked: Receiver<()>,
+    hung_up: Receiver<()>,
+}
+
+fn silent() -> Silent {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (sender, receiver) = channel();
+    let ((tell_asked, asked), (tell_hung_up, hung_up)) = (channel(), channel());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (Ok(mut stream), sender) = (stream, sender.clone()) else { return };
+            let (Ok(mut stream), asked, hung_up) = (stream, tell_asked.clone(), tell_hung_up.clone()) else {
+                return;
+            };
             std::thread::spawn(move || {
                 let mut buffer = [0; 1024];
-                while matches!(stream.read(&mut buffer), Ok(length) if length > 0) {}
-                let _ = sender.send(());
+                while matches!(stream.read(&mut buffer), Ok(length) if length > 0) {
+                    let _ = asked.send(());
+                }
+                let _ = hung_up.send(());
             });
         }
     });
-    (port, receiver)
+    Silent { port, asked, hung_up }
 }
 
 fn granting(port: u16) -> String {
@@ -191,9 +201,9 @@ fn granting(port: u16) -> String {
 
 #[test]
 fn what_a_tool_waits_for_ends_with_the_tools_time() {
-    let (port, hung_up) = silent();
+    let Silent { port, hung_up, .. } = silent();
     let kernel = embedded(&granting(port));
-    kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 200)).unwrap();
+    kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 1_000)).unwrap();
     let args = format!(r#"{{"method":"GET","url":"http://127.0.0.1:{port}/","timeout_ms":600000}}"#);
     assert_eq!(failure(call(&kernel, "get", &args)).code, Code::ToolTimeout);
     hung_up.recv_timeout(SOON).expect("the connection is closed");
@@ -248,7 +258,7 @@ fn a_command_sees_the_variables_that_its_manifest_lists_and_the_operator_set() {
 
 #[test]
 fn a_client_that_hangs_up_stops_what_it_asked_for() {
-    let (port, hung_up) = silent();
+    let Silent { port, asked, hung_up } = silent();
     let scratch = Scratch::new("tools-daemon");
     let token = owner_token(&scratch.join("token")).unwrap();
     let kernel = embedded(&granting(port));
@@ -269,7 +279,7 @@ fn a_client_that_hangs_up_stops_what_it_asked_for() {
             let hello = object! { "versions": vec![Value::from(1u64)], "token": token.as_str() };
             send(Flags::HELLO.with(Flags::REQUEST), 0, &hello.to_json());
             send(Flags::REQUEST, 1, &request.to_json());
-            wait_for_effect(&kernel);
+            asked.recv_timeout(SOON).expect("the request reaches the server");
             if politely {
                 send(Flags::REQUEST.with(Flags::END), 1, "{}");
             } else {

@@ -1,0 +1,126 @@
+//! An HTTP/1.1 connection without a task of its own: it moves while somebody waits for something that comes over it, on the
+//! waiting thread, and ends when it is dropped.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+};
+
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::{Body, Bytes, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    http::HttpError,
+    net::{HEAD_BYTES_MAX, HEADERS_MAX},
+};
+
+/// One connection to a server.
+pub(crate) struct Line {
+    sender: http1::SendRequest<Full<Bytes>>,
+    wire: Wire,
+}
+
+/// The moving part. None once the connection has ended.
+struct Wire(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
+
+impl Wire {
+    /// Waits for something while the connection moves.
+    async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            // First, so that what it brings is there when the work looks. Its error shows in the response.
+            if self.0.as_mut().is_some_and(|wire| wire.as_mut().poll(context).is_ready()) {
+                self.0 = None;
+            }
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// Why a request that was to go over a kept connection has no response.
+pub(crate) enum Unanswered {
+    /// The server had closed it: nothing was sent.
+    Unsent(Request<Full<Bytes>>),
+    /// It broke on the way.
+    Broken(HttpError),
+}
+
+impl Line {
+    /// Takes a stream to a server.
+    pub(crate) async fn over<S>(stream: S) -> Result<Line, HttpError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        Ok(Line { sender, wire: Wire(Some(Box::pin(connection))) })
+    }
+
+    /// Sends a request; gives the response's head and what its body comes from.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, HttpError> {
+        Ok(self.wire.during(self.sender.send_request(request)).await?)
+    }
+
+    /// Sends over a connection that was kept, of which nobody knows whether the server has closed it meanwhile. `sending` is
+    /// called before anything is sent.
+    pub(crate) async fn send_again(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        sending: impl FnOnce(),
+    ) -> Result<Response<Incoming>, Unanswered> {
+        if self.wire.during(self.sender.ready()).await.is_err() {
+            return Err(Unanswered::Unsent(request));
+        }
+        sending();
+        self.wire.during(self.sender.try_send_request(request)).await.map_err(|mut error| {
+            match error.take_message() {
+                Some(unsent) => Unanswered::Unsent(unsent),
+                None => Unanswered::Broken(error.into_error().into()),
+            }
+        })
+    }
+
+    /// The next piece of a body, or none at its end. Trailers are no part of it.
+    pub(crate) async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let frame = self.wire.during(poll_fn(|context| Pin::new(&mut *body).poll_frame(context))).await;
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// The next piece of a body, if it is there already.
+    pub(crate) async fn at_hand(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
+        let look = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context)));
+        match self.wire.during(look).await {
+            Poll::Ready(Some(frame)) => Ok(frame?.into_data().ok()),
+            // The end is seen again by who waits for it.
+            Poll::Ready(None) | Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Whether it is of no further use.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
