@@ -105,7 +105,7 @@ impl Client {
         &self,
         request: &Request,
         cap: Option<&str>,
-        on_chunk: &mut dyn FnMut(&str) -> bool,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Outcome {
         let payload = wire::request_payload(request, cap).to_json();
         if payload.len() > PAYLOAD_BYTES_MAX {

@@ -13,8 +13,8 @@ use std::{
 
 use ak_audit::JournalError;
 use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Session, Step, SubjectId, Ticket,
-    Time, ToolRequest, Verdict,
+    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Session, SubjectId, Ticket, Time,
+    ToolRequest, Verdict,
 };
 
 use crate::{clock, log::Log};
@@ -294,9 +294,7 @@ impl State {
         let needed = self.needed_with(pending)?.saturating_sub(self.needed);
         let call = match *pending {
             Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
-            Pending::HostCall(ticket, request) => {
-                self.kernel.progress(now, ticket, Step::HostCall(request.clone()))
-            }
+            Pending::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
         };
         self.waiting.insert(call.seq(), Waiting { sender, needed });
         self.needed = self.needed.saturating_add(needed);

@@ -196,7 +196,11 @@ impl Connection {
     /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
     ///
     /// A piece is the JSON text of one server-sent event. When `on_chunk` gives false the stream stops.
-    pub fn call_streaming(&self, request: Request, on_chunk: &mut dyn FnMut(&str) -> bool) -> Outcome {
+    pub fn call_streaming(
+        &self,
+        request: Request,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
+    ) -> Outcome {
         match &self.end {
             End::Embedded(kernel, session) => {
                 kernel.call(*session, request, self.cap.as_deref(), on_chunk, &CancellationToken::new())

@@ -105,7 +105,7 @@ impl Driver {
         &self,
         session: Session,
         asked: impl Into<Asked>,
-        on_chunk: &mut dyn FnMut(&str) -> bool,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
         let asked = asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env);
@@ -174,10 +174,10 @@ impl Driver {
     pub(crate) fn ask_for(
         &self,
         ticket: Ticket,
-        request: ToolRequest,
+        request: &ToolRequest,
         sender: Sender<Event>,
     ) -> Result<(), Failure> {
-        self.shared.ledger.enter(&Pending::HostCall(ticket, &request), sender)
+        self.shared.ledger.enter(&Pending::HostCall(ticket, request), sender)
     }
 
     /// Has the kernel see what time it is.
@@ -311,7 +311,7 @@ impl Driver {
         ticket: Ticket,
         agent_due: Option<Instant>,
         patience: &'p mut Patience<'_>,
-        work: impl AsyncFnOnce(Asker<'p>) -> Completion,
+        work: impl AsyncFnOnce(Asker<'p>) -> Completion + Send,
     ) -> Completion {
         let runtime = match self.runtime() {
             Ok(runtime) => runtime,
@@ -319,13 +319,20 @@ impl Driver {
         };
         let (stop, due) = (patience.stop.clone(), patience.due);
         let asker = Asker { driver: self, ticket, on_chunk: RefCell::new(&mut *patience.on_chunk) };
-        let ended = runtime.block_on(async {
-            let work = stop.run_until_cancelled(work(asker));
-            match due.into_iter().chain(agent_due).min() {
-                None => work.await,
-                Some(due) => tokio::time::timeout_at(due.into(), work).await.unwrap_or_default(),
-            }
-        });
+        let perform = || {
+            runtime.block_on(async {
+                let work = stop.run_until_cancelled(work(asker));
+                match due.into_iter().chain(agent_due).min() {
+                    None => work.await,
+                    Some(due) => tokio::time::timeout_at(due.into(), work).await.unwrap_or_default(),
+                }
+            })
+        };
+        let ended = match tokio::runtime::Handle::try_current() {
+            Err(_) => perform(),
+            // A thread that drives somebody's runtime cannot drive this one too. One that died brings nothing.
+            Ok(_) => std::thread::scope(|scope| scope.spawn(perform).join()).unwrap_or_default(),
+        };
         if agent_due.is_some_and(|due| Instant::now() >= due) {
             self.tick();
         }
@@ -355,7 +362,7 @@ impl Driver {
 /// How long whoever asked for an effect waits for it, and what is done with what comes of it meanwhile.
 pub(crate) struct Patience<'p> {
     /// Takes the pieces of a streamed answer; gives false when it wants no more.
-    pub(crate) on_chunk: &'p mut dyn FnMut(&str) -> bool,
+    pub(crate) on_chunk: &'p mut (dyn FnMut(&str) -> bool + Send),
     /// Says that nobody waits any more.
     pub(crate) stop: &'p CancellationToken,
     /// When the waiting is over, if ever.
@@ -386,7 +393,7 @@ impl Drop for Ending<'_> {
 pub(crate) struct Asker<'p> {
     driver: &'p Driver,
     ticket: Ticket,
-    on_chunk: RefCell<&'p mut dyn FnMut(&str) -> bool>,
+    on_chunk: RefCell<&'p mut (dyn FnMut(&str) -> bool + Send)>,
 }
 
 impl Asker<'_> {
@@ -396,9 +403,7 @@ impl Asker<'_> {
         if let Ok(mut state) = self.driver.state() {
             state.expect(self.ticket, sender);
         }
-        self.driver.feed(|kernel, now| {
-            kernel.progress(now, self.ticket, step);
-        });
+        self.driver.feed(|kernel, now| kernel.progress(now, self.ticket, step));
         receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
     }
 

@@ -27,7 +27,7 @@ impl Embedded {
         session: Session,
         request: Request,
         cap: Option<&str>,
-        on_chunk: &mut dyn FnMut(&str) -> bool,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
         let wanted = match &request {

@@ -4,7 +4,7 @@
 //! It is done before the kernel sees what came back, so that neither replies nor the log hold it.
 
 use ak_json::{Array, Object, Text, Value};
-use ak_kernel::{Completion, HttpResponse};
+use ak_kernel::{Code, Completion, HttpResponse};
 use memchr::memmem;
 use regex::bytes::Regex;
 use serde::Deserialize;
@@ -171,13 +171,14 @@ impl Filter {
             Completion::Inferred { response, tokens } => {
                 Completion::Inferred { response: value(response), tokens }
             }
-            Completion::Tool { output, fuel } => Completion::Tool { output: value(output), fuel },
+            Completion::Failed { code: Code::ToolFail, .. } => completion,
             Completion::Failed { code, message, context, spent } => {
                 let message = self.text(&message).unwrap_or(message);
                 let context = self.object(&context).unwrap_or(context);
                 Completion::Failed { code, message, context, spent }
             }
-            Completion::Done | Completion::Unknown => completion,
+            // A tool makes what it gives of what it was given, which was cut before; and it is to give the same again.
+            Completion::Tool { .. } | Completion::Done | Completion::Unknown => completion,
         }
     }
 

@@ -134,7 +134,7 @@ fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), F
         under_way: Mutex::default(),
     });
     let ended = requests(&line, &mut stream, hello.sequence);
-    line.cancel_all();
+    line.stop_all();
     ended
 }
 
@@ -155,7 +155,7 @@ fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) ->
     while let Some(frame) = wire::read(stream)? {
         let sequence = frame.sequence;
         if frame.flags == Flags::REQUEST.with(Flags::END) {
-            line.cancel(sequence);
+            line.stop(sequence);
             continue;
         }
         if sequence <= newest {
@@ -188,7 +188,7 @@ impl ServerLine {
         &self,
         request: Request,
         cap: Option<&str>,
-        on_chunk: &mut dyn FnMut(&str) -> bool,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
         self.kernel.call(self.session, request, cap.or(self.cap.as_deref()), on_chunk, stop)
@@ -217,14 +217,14 @@ impl ServerLine {
                 !stop.is_cancelled() && line.write(flags, sequence, &payload).is_ok()
             };
             let outcome = line.call(request, cap.as_deref(), &mut on_chunk, &stop);
-            line.cancel(sequence);
+            line.ended(sequence);
             // A client that is gone needs no answer.
             let _ = line.answer(sequence, &outcome);
         };
         match std::thread::Builder::new().name("ak-effect".into()).spawn(work) {
             Ok(_) => Ok(()),
             Err(error) => {
-                self.cancel(sequence);
+                self.ended(sequence);
                 self.answer(
                     sequence,
                     &Err(Failure::new(Code::Quota, format!("no thread for the request: {error}"))),
@@ -249,18 +249,24 @@ impl ServerLine {
         wire::write(&mut *self.writer.lock().map_err(died)?, flags, sequence, payload)
     }
 
-    /// The client does not wait for this any longer: what is under way is given up.
-    fn cancel(&self, sequence: u64) {
-        if let Some(stop) = self.under_way.lock().ok().and_then(|mut under_way| under_way.remove(&sequence)) {
+    /// The client does not wait for this any longer: what is under way is given up. It counts until it has ended.
+    fn stop(&self, sequence: u64) {
+        if let Ok(under_way) = self.under_way.lock()
+            && let Some(stop) = under_way.get(&sequence)
+        {
             stop.cancel();
         }
     }
 
-    fn cancel_all(&self) {
+    fn stop_all(&self) {
+        if let Ok(under_way) = self.under_way.lock() {
+            under_way.values().for_each(CancellationToken::cancel);
+        }
+    }
+
+    fn ended(&self, sequence: u64) {
         if let Ok(mut under_way) = self.under_way.lock() {
-            for stop in std::mem::take(&mut *under_way).into_values() {
-                stop.cancel();
-            }
+            under_way.remove(&sequence);
         }
     }
 }

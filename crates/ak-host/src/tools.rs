@@ -16,6 +16,9 @@ use crate::driver::{Driver, Patience};
 /// Longest run of a tool, in milliseconds, what it waits for included. A manifest's `wall_ms` can only lower it.
 pub const TOOL_WALL_MS_MAX: u64 = 300_000;
 
+/// How long a tool that asks too often sleeps between two looks at whether anybody still waits for it.
+const WAIT: Duration = Duration::from_millis(20);
+
 /// One call of a tool as the gate has permitted it.
 pub(crate) struct ToolJob {
     pub(crate) tool: Tool,
@@ -53,6 +56,8 @@ impl Driver {
                             run.reply(&outcome);
                             None
                         }
+                        // The time is over, or nobody waits: it shows above which.
+                        Err(failure) if failure.code == Code::RateLimit => None,
                         Err(failure) => Some(GivenUp(failure.code, failure.message)),
                     },
                     ToolStep::Ends(completion) => return completion,
@@ -64,10 +69,11 @@ impl Driver {
         }
     }
 
-    /// Puts what a tool asks for to the kernel, and performs what comes of it.
+    /// Puts what a tool asks for to the kernel, and performs what comes of it. A tool that asks more often than its agent may
+    /// waits.
     ///
     /// # Errors
-    /// LOG_FULL, or why the kernel is stopped: nothing was asked then.
+    /// LOG_FULL, RATE_LIMIT when the time is over, or why the kernel is stopped: nothing was asked then.
     fn host_call(
         &self,
         ticket: Ticket,
@@ -77,7 +83,19 @@ impl Driver {
     ) -> Result<Outcome, Failure> {
         let request = request.priced(|model| self.price(model));
         let (sender, receiver) = channel();
-        self.ask_for(ticket, request, sender)?;
+        while let Err(failure) = self.ask_for(ticket, &request, sender.clone()) {
+            let wait = failure.context.get("retry_after_ms").and_then(Value::as_u64);
+            let Some(wait) = wait.filter(|_| failure.code == Code::RateLimit) else { return Err(failure) };
+            let until = due.min(Instant::now() + Duration::from_millis(wait));
+            while Instant::now() < until && !stop.is_cancelled() {
+                std::thread::sleep(WAIT.min(until - Instant::now()));
+            }
+            if Instant::now() >= due || stop.is_cancelled() {
+                // The caller sees why.
+                return Err(failure);
+            }
+        }
+        drop(sender);
         // Nobody takes a tool's answer in pieces.
         Ok(self.wait(&receiver, &mut Patience { on_chunk: &mut |_| true, stop, due: Some(due) }))
     }

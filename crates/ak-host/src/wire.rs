@@ -15,6 +15,9 @@ pub(crate) struct Frame {
     pub(crate) payload: Value,
 }
 
+/// How much deeper a payload may be nested than the values that it carries.
+const WRAPPED_DEPTH: usize = 8;
+
 /// Reads one frame; `None` when the other side has closed the stream between two frames.
 pub(crate) fn read(stream: &mut impl Read) -> Result<Option<Frame>, Failure> {
     let broken = |error: std::io::Error| Failure::new(Code::Io, format!("the connection broke: {error}"));
@@ -40,6 +43,7 @@ pub(crate) fn read(stream: &mut impl Read) -> Result<Option<Frame>, Failure> {
     }
     header.verify(&payload).map_err(refused)?;
     let limits = Limits { bytes_max: PAYLOAD_BYTES_MAX, ..Limits::default() };
+    let limits = Limits { depth_max: limits.depth_max + WRAPPED_DEPTH, ..limits };
     let payload = Value::parse(&payload, &limits)
         .map_err(|error| Failure::new(Code::JsonInvalid, format!("the payload is not JSON: {error}")))?;
     Ok(Some(Frame { flags: header.flags, sequence: header.sequence, payload }))

@@ -331,3 +331,94 @@ fn one_agents_wall_time_ends_no_other_agents_effects() {
         assert_eq!(first.join().unwrap(), Code::BudgetExceeded);
     });
 }
+
+#[test]
+fn what_looks_like_a_key_in_a_tools_result_makes_no_journal_wrong() {
+    let scratch = Scratch::new("tools-redacted");
+    let config = scratch.join("host.toml");
+    std::fs::write(&config, "[redact]\nbuiltin = true").unwrap();
+    let kernel = Connection::open(&Options { host_config: Some(config), ..Options::default() }).unwrap();
+    let agent = kernel.agent("worker").unwrap();
+    call(&agent, "concat", r#"{"str1":"sk-abcdefghijkl","str2":"mnopqrstuvwxyz"}"#).unwrap();
+    verified(&kernel);
+}
+
+#[test]
+fn a_tool_that_is_called_by_a_tool_has_no_more_time_than_it() {
+    let Silent { port, hung_up, .. } = silent();
+    let kernel = embedded(&granting(port));
+    let need = format!("http.get:http://127.0.0.1:{port}/**");
+    kernel.call(relay("get", "http", &[&need], 600_000)).unwrap();
+    kernel.call(relay("outer", "call", &[&need, "execute:get"], 500)).unwrap();
+    let args = format!(r#"{{"method":"GET","url":"http://127.0.0.1:{port}/","timeout_ms":600000}}"#);
+    let over = failure(call(&kernel, "outer", &format!(r#"{{"tool":"get","args":{args}}}"#)));
+    assert_eq!(over.code, Code::ToolTimeout);
+    hung_up.recv_timeout(SOON).expect("the connection is closed");
+    verified(&kernel);
+}
+
+#[test]
+fn calls_that_make_no_sense_take_no_more_time_than_there_is() {
+    let kernel = embedded("[tools]\nallow = [\"*\"]");
+    // `fs_read` with a string of 512 KiB in place of its arguments, again and again.
+    let wat = r#"(module
+        (import "ak" "fs_read" (func $ask (param i32 i32) (result i32)))
+        (memory (export "memory") 40)
+        (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
+        (func (export "ak_run") (param i32 i32) (result i64)
+            (memory.fill (i32.const 65536) (i32.const 120) (i32.const 524288))
+            (i32.store8 (i32.const 65536) (i32.const 34))
+            (i32.store8 (i32.const 589823) (i32.const 34))
+            (loop $l (drop (call $ask (i32.const 65536) (i32.const 524288))) (br $l))
+            (i64.const 0)))"#;
+    kernel.call(tool("nonsense", wat, &[], "native", 30)).unwrap();
+    assert_eq!(failure(call(&kernel, "nonsense", "{}")).code, Code::ToolTimeout);
+}
+
+#[test]
+fn no_record_holds_a_variable_that_no_tool_lists() {
+    let scratch = Scratch::new("tools-unlisted");
+    let config = scratch.join("host.toml");
+    std::fs::write(&config, "[env]\nOTHER = \"hidden-value\"\nREGION = \"listed-value\"").unwrap();
+    let state_dir = Some(scratch.join("state"));
+    let kernel =
+        Connection::open(&Options { host_config: Some(config), state_dir, ..Options::default() }).unwrap();
+    kernel.call(relay("t", "now", &["now:*"], 1_000)).unwrap();
+    kernel.close();
+    let stream = ak_host::read_journal(&scratch.join("state")).unwrap().to_stream();
+    let stream = String::from_utf8_lossy(&stream).into_owned();
+    assert!(stream.contains("listed-value") && !stream.contains("hidden-value"));
+}
+
+#[test]
+fn a_deep_result_reaches_a_client_and_ends_no_connection() {
+    let scratch = Scratch::new("tools-deep");
+    let token = owner_token(&scratch.join("token")).unwrap();
+    let kernel = embedded("[tools]\nallow = [\"*\"]");
+    let deepest = Limits::default().depth_max;
+    let json = format!("{}{}", "[".repeat(deepest), "]".repeat(deepest));
+    let wat = format!(
+        r#"(module (memory (export "memory") 2) (data (i32.const 4096) "{json}")
+            (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
+            (func (export "ak_run") (param i32 i32) (result i64)
+                (i64.or (i64.shl (i64.const 4096) (i64.const 32)) (i64.const {}))))"#,
+        json.len()
+    );
+    kernel.call(tool("deep", &wat, &[], "native", 10_000)).unwrap();
+    let server = Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
+    std::thread::spawn(move || server.run());
+    let url = Some(format!("unix://{}", scratch.join("ak.sock").display()));
+    let token_file = Some(scratch.join("token"));
+    let client = Connection::open(&Options { url, token_file, ..Options::default() }).unwrap();
+    assert_eq!(output(call(&client, "deep", "{}")), json);
+    client.call(Request::ToolList).unwrap();
+}
+
+#[test]
+fn a_thread_of_somebodys_runtime_may_call_too() {
+    let (port, _) = web(|_| ok("hello"));
+    let kernel = embedded(&granting(port));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let outcome = runtime.block_on(async { kernel.call(get(&format!("http://127.0.0.1:{port}/"))) });
+    assert!(matches!(outcome, Ok(Reply::Http(_))), "{outcome:?}");
+}

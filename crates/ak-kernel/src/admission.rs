@@ -12,7 +12,7 @@ use crate::{
     code::Code,
     config::Config,
     fields::FieldError,
-    kernel::Kernel,
+    kernel::{Caller, Kernel},
     operation::Operation,
     record::{Facts, Input},
     reply::Failure,
@@ -61,7 +61,7 @@ impl Bucket {
 
 impl Admission {
     /// Whether a session may be heard.
-    fn check(&self, session: Session, now: Time, config: &Config) -> Result<(), Failure> {
+    pub(crate) fn check(&self, session: Session, now: Time, config: &Config) -> Result<(), Failure> {
         let Some(meters) = self.meters.get(&session) else { return Ok(()) };
         for (bucket, (what, limits)) in meters.iter().zip(RATES) {
             let (rate, burst) = limits(config);
@@ -150,10 +150,10 @@ impl Kernel {
     }
 
     /// Takes from an agent's rates what its request took.
-    pub(crate) fn charge_admission(&mut self, session: Session, refused: bool, record_bytes: usize) {
-        if !session.is_owner() {
+    pub(crate) fn charge_admission(&mut self, caller: &Caller, refused: bool, record_bytes: usize) {
+        if !caller.is_owner() {
             let taken = [1, u64::from(refused), record_bytes as u64];
-            self.admission.charge(session, self.clock, taken, &self.config);
+            self.admission.charge(caller.session, self.clock, taken, &self.config);
         }
     }
 }

@@ -155,6 +155,13 @@ impl Agents {
         self.limits.check(&costs.charges, now.as_micros()).map_err(|error| over_limit(&error))
     }
 
+    /// How much of a budget is left, if there is a limit anywhere.
+    pub(crate) fn left(&self, session: Session, dimension: Dimension) -> Option<u64> {
+        let accounts = Self::accounts(session).filter_map(|account| self.get(account));
+        let left = accounts.map(|agent| agent.ledger.status(dimension));
+        left.filter(|status| status.limit.is_some()).map(|status| status.remaining()).min()
+    }
+
     /// Sets the costs aside in every account and limit, or in none.
     pub(crate) fn reserve(&mut self, session: Session, costs: &Costs, now: Time) -> Result<Hold, Failure> {
         self.check(session, costs, now)?;

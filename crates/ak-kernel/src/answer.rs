@@ -4,37 +4,38 @@ use alloc::{format, sync::Arc, vec::Vec};
 
 use ak_json::{Text, Value, object};
 use ak_policy::{Policy, budget::Dimension};
-use ak_sandbox::Manifest;
 
 use crate::{
     code::Code,
     history::Filter,
-    kernel::Kernel,
+    kernel::{Caller, Kernel},
     operation::Operation,
     presented::Presented,
     reply::{Failure, Reply},
     request::Request,
     session::Session,
+    toolbox,
 };
 
 impl Kernel {
     /// Answers a request that needs nothing from outside.
     pub(crate) fn answer(
         &mut self,
-        session: Session,
+        caller: &Caller,
         presented: Option<&Presented>,
         request: Request,
     ) -> Result<Reply, Failure> {
+        let session = caller.session;
         match request {
             Request::Alloc { type_name, content, .. } => self.alloc(session, &type_name, content),
-            Request::Read { handle, version } => self.read(session, handle, version),
-            Request::Stat { handle } => self.stat(session, handle),
+            Request::Read { handle, version } => self.read(caller, handle, version),
+            Request::Stat { handle } => self.stat(caller, handle),
             Request::Write { handle, patch, expected_version } => {
-                self.write(session, handle, &patch, expected_version)
+                self.write(caller, handle, &patch, expected_version)
             }
-            Request::Delete { handle, expected_version } => self.delete(session, handle, expected_version),
+            Request::Delete { handle, expected_version } => self.delete(caller, handle, expected_version),
             Request::Query { form } => self.search(session, &form),
-            Request::Batch { parts } => self.batch(session, &parts),
+            Request::Batch { parts } => self.batch(caller, &parts),
             Request::TypeRegister { name, schema } => self.register_type(session, &name, &schema),
             Request::LastError => {
                 let denial = self.agents.get(session).and_then(|agent| agent.last_denial.as_ref());
@@ -129,11 +130,7 @@ impl Kernel {
         module: Arc<[u8]>,
         env: Vec<(Text, Text)>,
     ) -> Result<Reply, Failure> {
-        let parsed = match manifest.as_str() {
-            Some(text) => Manifest::parse(text),
-            None => Manifest::from_value(manifest),
-        };
-        let manifest = parsed.map_err(|error| {
+        let manifest = toolbox::manifest(manifest).map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("the tool's manifest is refused: {error}"))
         })?;
         let tool = self.toolbox.register(manifest, module, env)?;

@@ -9,12 +9,11 @@ use ak_policy::Action;
 use crate::{
     fields::{FieldError, Fields},
     form::{content_field, content_members, handle_field, insert_some},
-    kernel::Kernel,
+    kernel::{Caller, Kernel},
     objects::heap_failure,
     operation::Operation,
     reply::{Failure, Reply},
     request::Request,
-    session::Session,
 };
 
 /// One operation of a batch.
@@ -112,12 +111,13 @@ impl Part {
 
 impl Kernel {
     /// Does all the operations, or none and says which is the first that cannot be done.
-    pub(crate) fn batch(&mut self, session: Session, parts: &[Part]) -> Result<Reply, Failure> {
+    pub(crate) fn batch(&mut self, caller: &Caller, parts: &[Part]) -> Result<Reply, Failure> {
+        let session = caller.session;
         let owner = self.agents.name(session);
         let mut ops = Vec::with_capacity(parts.len());
         let mut barred = None;
         for part in parts {
-            let own = part.existing().map_or(Ok(()), |(action, handle)| self.own(session, action, handle));
+            let own = part.existing().map_or(Ok(()), |(action, handle)| self.own(caller, action, handle));
             match own.and_then(|()| part.to_heap(&owner)) {
                 Ok(op) => ops.push(op),
                 Err(failure) => {

@@ -103,8 +103,10 @@ impl Config {
     /// refused for its length is in the journal all the same.
     pub(crate) fn journal_limits(&self) -> ak_json::Limits {
         let limits = self.json_limits();
+        // What tools ask for and give is within the sandbox's own limit.
+        let deepest = limits.depth_max.max(ak_json::Limits::default().depth_max);
         ak_json::Limits {
-            depth_max: limits.depth_max.saturating_add(8),
+            depth_max: deepest.saturating_add(8),
             bytes_max: usize::MAX,
             members_max: usize::MAX,
             values_max: usize::MAX,

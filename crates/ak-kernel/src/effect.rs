@@ -13,7 +13,6 @@ use crate::{
     reply::{Failure, HttpResponse},
     request::Request,
     subject::SubjectId,
-    tool_request::ToolRequest,
 };
 
 /// Names one effect under way. Single-use: the completion that ends the effect ends the ticket.
@@ -165,10 +164,6 @@ pub enum Step {
         /// Counted by the host.
         tokens: u64,
     },
-    /// A running tool asks for something. This is a request of its own, and answered as one, under the id that
-    /// [`Kernel::progress`](crate::Kernel::progress) gives: by [`Output::Reply`](crate::Output::Reply), or by
-    /// [`Output::Perform`](crate::Output::Perform) with a ticket of its own first.
-    HostCall(ToolRequest),
 }
 
 /// The kernel's answer to a [`Step`].
@@ -329,7 +324,6 @@ impl Step {
             Self::Chunk { data, tokens } => {
                 object! { "step": "chunk", "data": data.clone(), "tokens": *tokens }
             }
-            Self::HostCall(request) => request.to_value(),
         }
     }
 
@@ -345,7 +339,6 @@ impl Step {
             }
             "redirect" => Self::Redirect { method: fields.text("method")?, url: fields.text("url")? },
             "chunk" => Self::Chunk { data: fields.text("data")?, tokens: fields.u64("tokens")? },
-            "host_call" => Self::HostCall(ToolRequest::from_fields(&mut fields)?),
             _ => return Err(fields.error("step", "is not known here")),
         };
         fields.finish()?;

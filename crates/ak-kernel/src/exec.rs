@@ -33,7 +33,12 @@ impl Kernel {
     ///
     /// # Errors
     /// A request that is over one of the kernel's own limits.
-    pub(crate) fn costs(&self, agent: &str, request: &Request) -> Result<Vec<(Dimension, u64)>, Failure> {
+    pub(crate) fn costs(
+        &self,
+        caller: &Caller,
+        agent: &str,
+        request: &Request,
+    ) -> Result<Vec<(Dimension, u64)>, Failure> {
         let (size, input_bytes_max) = (request.size(), self.config.input_bytes_max);
         let refused = |message| Failure::new(Code::Limit, message);
         if size > input_bytes_max {
@@ -46,7 +51,13 @@ impl Kernel {
             return Err(refused(format!("a batch has at most {operations_max} operations")));
         }
         Ok(match request {
-            Request::Call { .. } => Vec::from([(Dimension::ToolCalls, 1)]),
+            // The fuel of a tool that a tool calls is the outer one's.
+            Request::Call { .. } if caller.within.is_some() => Vec::from([(Dimension::ToolCalls, 1)]),
+            Request::Call { .. } => {
+                let left = self.agents.left(caller.session, Dimension::Cpu).unwrap_or(u64::MAX);
+                let fuel = self.config.tool_fuel_max.min(left).max(1);
+                Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
+            }
             Request::Inference { request, price, .. } => {
                 let (prompt, completion) = self.tokens_at_most(agent, request);
                 let tokens = (Dimension::Tokens, prompt.saturating_add(completion));
@@ -124,7 +135,7 @@ impl Kernel {
         permit: Permit,
     ) -> Result<Next, Failure> {
         let session = caller.session;
-        let Granted { request, target, root, hold } = permit.exercise();
+        let Granted { request, target, root, hold, fuel } = permit.exercise();
         let under_way = |request: Request, hold: Hold| UnderWay {
             presented: presented.clone(),
             target: target_text.clone(),
@@ -139,7 +150,7 @@ impl Kernel {
         }
         match (&request, target) {
             (Request::Call { args, .. }, Some(Target::Tool(wanted))) => {
-                let (tool, limits) = match self.runnable(caller, &wanted) {
+                let (tool, limits) = match self.runnable(caller, &wanted, fuel) {
                     Ok(runnable) => runnable,
                     Err(failure) => {
                         self.agents.release(hold);
@@ -212,7 +223,7 @@ impl Kernel {
             }
             (Request::Erase { subject }, _) => self.erase(session, subject, hold),
             (_, _) => {
-                let reply = self.answer(session, presented.as_ref(), request);
+                let reply = self.answer(caller, presented.as_ref(), request);
                 match &reply {
                     Ok(_) => self.agents.settle(hold, &[]),
                     Err(_) => self.agents.release(hold),
@@ -223,7 +234,12 @@ impl Kernel {
     }
 
     /// The tool that is wanted, and how far one call of it may go. A manifest can only lower that.
-    fn runnable(&self, caller: &Caller, wanted: &CanonicalTool) -> Result<(Registered, RunLimits), Failure> {
+    fn runnable(
+        &self,
+        caller: &Caller,
+        wanted: &CanonicalTool,
+        fuel: Option<u64>,
+    ) -> Result<(Registered, RunLimits), Failure> {
         let registered = self.toolbox.find(wanted).cloned().ok_or_else(|| {
             Failure::new(Code::NotFound, format!("no tool {wanted} is registered"))
                 .with("tool", wanted.to_string())
@@ -237,10 +253,8 @@ impl Kernel {
             let message = format!("tools call tools at most {TOOLS_NESTED_MAX} deep");
             return Err(Failure::new(Code::Limit, message));
         }
-        // What one call of an agent leads to has together as much fuel as the call itself.
-        let first = caller.within.and_then(|within| self.under_way.get(&self.first_call(within)?));
         let limits = RunLimits {
-            fuel: self.config.tool_fuel_max.saturating_sub(first.map_or(0, |first| first.tally.fuel)),
+            fuel: fuel.unwrap_or(caller.fuel_left),
             memory_bytes_max: self.config.tool_memory_bytes_max,
             output_bytes_max: self.config.tool_output_bytes_max,
             ..RunLimits::default()

@@ -15,7 +15,7 @@ use crate::{
     capability::Cover,
     code::Code,
     gate::{Gate, Passed},
-    kernel::Kernel,
+    kernel::{Caller, Kernel},
     presented::Presented,
     question::Question,
     reply::{Failure, Reply},
@@ -52,7 +52,7 @@ impl Kernel {
                     Ok(foreseen) => foreseen,
                     Err(failure) => Foreseen {
                         target: question.target.to_string(),
-                        ..Foreseen::denied(&self.shown(session, failure))
+                        ..Foreseen::denied(&self.shown(&Caller::session(session), failure))
                     },
                 }
             }

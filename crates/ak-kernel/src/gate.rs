@@ -11,17 +11,19 @@ use core::net::IpAddr;
 use ak_audit::Verdict as Ruled;
 use ak_json::{Integrity, Labels, Text};
 use ak_policy::{
-    Charge, GrantId, GrantTable, Policy, Query, Target, Verdict,
+    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Target, Verdict,
     budget::Dimension,
     capability::{CapDenial, CapId},
 };
+
+use ak_sandbox::HostOperation;
 
 use crate::{
     agents::{Agents, Costs, Hold, over_limit},
     batch::{self, Part},
     capability::{Cover, refusal},
     code::Code,
-    needs::Tools,
+    needs::{Needs, Tools},
     operation::Who,
     presented::Presented,
     question::{Question, Unaskable},
@@ -41,6 +43,7 @@ pub struct Permit {
     target: Option<Target>,
     root: Option<Text>,
     hold: Hold,
+    fuel: Option<u64>,
 }
 
 /// A permit taken apart by whoever acts on it.
@@ -52,11 +55,14 @@ pub(crate) struct Granted {
     pub(crate) root: Option<Text>,
     /// What is set aside. It must be settled or released.
     pub(crate) hold: Hold,
+    /// How much fuel of that.
+    pub(crate) fuel: Option<u64>,
 }
 
 impl Permit {
     pub(crate) fn exercise(self) -> Granted {
-        Granted { request: self.request, target: self.target, root: self.root, hold: self.hold }
+        let Permit { request, target, root, hold, fuel } = self;
+        Granted { request, target, root, hold, fuel }
     }
 }
 
@@ -104,6 +110,8 @@ pub(crate) struct Gate<'k> {
     pub(crate) presented: Option<Presented>,
     /// The tools that ask on the agent's behalf: the request must be within the needs of each.
     pub(crate) tools: Tools,
+    /// By which host call of theirs, which the policy may close by name.
+    pub(crate) host_call: Option<HostOperation>,
     /// The log's id, for capabilities that are bound to it.
     pub(crate) run: [u8; 16],
     pub(crate) now: Time,
@@ -129,11 +137,12 @@ impl Gate<'_> {
         {
             return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
         }
+        let fuel = amounts.iter().find(|(dimension, _)| *dimension == Dimension::Cpu).map(|(_, fuel)| *fuel);
         let (ruling, passed) = match &request {
             Request::Batch { parts } => self.pass_each(parts),
             request => self.pass(request, amounts),
         };
-        (ruling, passed.map(|Pass { target, root, hold }| Permit { request, target, root, hold }))
+        (ruling, passed.map(|Pass { target, root, hold }| Permit { request, target, root, hold, fuel }))
     }
 
     /// Charges what asking costs.
@@ -213,8 +222,13 @@ impl Gate<'_> {
 
     /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
     pub(crate) fn permits(&self, question: &Question) -> bool {
+        self.verdict(question) == Verdict::Permit
+    }
+
+    /// What the policy says of it, alone.
+    pub(crate) fn verdict(&self, question: &Question) -> Verdict {
         let labels = self.labels();
-        self.policy.decide(&self.query(question, &labels)).verdict == Verdict::Permit
+        self.policy.decide(&self.query(question, &labels)).verdict
     }
 
     /// Asks what the request rests on and then the policy, and changes nothing.
@@ -238,12 +252,9 @@ impl Gate<'_> {
                 return (ruling, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
             }
         };
-        if let Some(needs) = self.tools.iter().find(|needs| !needs.cover(&query, &self.run)) {
-            let (op, target) = (question.action.as_str(), question.target.to_string());
-            let reason = format!("the tool {} asks for what is not among its manifest's needs", needs.tool);
-            let denial = self.denial(op, &target, reason, Code::CapScope);
-            let ruling = Ruling::new(Ruled::DefaultDeny, "needs", Some(target));
-            return (ruling, Err(denied(Code::CapScope, denial)));
+        if let Some((rule, failure)) = self.barred(&question.target, |needs| needs.cover(&query, &self.run)) {
+            let target = Some(question.target.to_string());
+            return (Ruling::new(Ruled::DefaultDeny, rule, target), Err(failure));
         }
         let decision = self.policy.decide(&query);
         let rule = Text::from(decision.rule_id().unwrap_or_default());
@@ -289,6 +300,25 @@ impl Gate<'_> {
         }
     }
 
+    /// Why a tool may not ask for this, and by which rule: the policy closes the host call, or it is not among the needs of a
+    /// tool.
+    pub(crate) fn barred(
+        &self,
+        target: &impl ToString,
+        covered: impl Fn(&Needs) -> bool,
+    ) -> Option<(&'static str, Failure)> {
+        let operation = self.host_call?.name();
+        let (rule, reason, code) = if !self.policy.wasm_hostcall_allowed(&self.agent, operation) {
+            let reason = format!("the policy's `[wasm] hostcalls` does not list {operation}");
+            ("wasm.hostcalls", reason, Code::PolicyDeny)
+        } else {
+            let needs = self.tools.iter().find(|needs| !covered(needs))?;
+            let reason = format!("the tool {} asks for what is not among its manifest's needs", needs.tool);
+            ("needs", reason, Code::CapScope)
+        };
+        Some((rule, denied(code, self.denial(operation, &target.to_string(), reason, code))))
+    }
+
     /// What the request adds to the policy's cumulative limits.
     pub(crate) fn charges(&self, question: &Question) -> Result<Vec<Charge>, Failure> {
         let labels = self.labels();
@@ -299,7 +329,21 @@ impl Gate<'_> {
     pub(crate) fn open_addresses(&self, question: &Question, found: &[IpAddr], port: u16) -> Vec<IpAddr> {
         let labels = self.labels();
         let query = self.query(question, &labels);
-        found.iter().copied().filter(|address| self.policy.address_allowed(&query, *address, port)).collect()
+        let open = |address: &IpAddr| {
+            self.policy.address_allowed(&query, *address, port) && self.is_needed(question, *address, port)
+        };
+        found.iter().copied().filter(open).collect()
+    }
+
+    /// Whether each tool needs to reach an address. It needs those of the public internet with the URL that leads there; any
+    /// other one only if it says so, by the URL itself or as `connect`.
+    fn is_needed(&self, question: &Question, address: IpAddr, port: u16) -> bool {
+        let target = Target::addr(address, port);
+        let query =
+            Query { now_us: self.now.as_micros(), ..Query::new(&self.agent, Action::Connect, &target) };
+        let said = matches!(&question.target, Target::Url(url) if matches!(url.host(), HostOrIp::Ip(_)));
+        said || CanonicalIp::new(address).is_public()
+            || self.tools.iter().all(|needs| needs.cover(&query, &self.run))
     }
 
     fn query<'q>(&'q self, question: &'q Question, labels: &'q Labels) -> Query<'q> {
@@ -313,9 +357,14 @@ impl Gate<'_> {
         }
     }
 
-    /// What the values of a request carry. They come as bare text, so all that is known is who sent them.
+    /// What the values of a request carry. They come as bare text, so all that is known is who sent them. What a tool sends is
+    /// a stranger's, whoever called it.
     fn labels(&self) -> Labels {
-        let integrity = if self.session.is_owner() { Integrity::Trusted } else { Integrity::Untrusted };
+        let integrity = if self.session.is_owner() && self.tools.is_empty() {
+            Integrity::Trusted
+        } else {
+            Integrity::Untrusted
+        };
         Labels { integrity, ..Labels::default() }
     }
 

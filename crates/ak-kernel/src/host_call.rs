@@ -1,24 +1,26 @@
 //! What a running tool asks for: it passes the same gate as what its agent asks for, and must be within the needs of the
-//! tool, and of each tool that called it.
+//! tool, and of each tool that called it. A tool of the owner's is no owner: it acts as the agent `main`.
 
 use alloc::{boxed::Box, format, vec::Vec};
 
 use ak_audit::{Kind, Verdict as Ruled};
 use ak_json::{Text, Value};
+use ak_policy::Verdict;
 use ak_sandbox::HostOperation;
 
 use crate::{
     code::Code,
-    effect::{Completion, Step, Ticket},
+    effect::Ticket,
     fields::base64url,
+    gate::Gate,
     kernel::{CallId, Caller, Kernel, Output},
     presented::Asked,
+    question::Question,
     record::{Facts, Input, derive},
     reply::{Failure, Outcome, Reply, outcome_to_value},
     request::Request,
     time::Now,
     tool_request::{ToolRequest, Wish},
-    under_way::UnderWay,
 };
 
 /// Most host calls that come of one call by an agent, through however many tools.
@@ -26,42 +28,54 @@ pub const HOST_CALLS_MAX: u64 = 1_000;
 /// How deep tools may call tools: an agent's call is the first level.
 pub const TOOLS_NESTED_MAX: usize = 4;
 
-/// What has come of an agent's call of a tool, all tools that it led to together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) host_calls: u64,
-    /// Used by the tools that the tool called.
-    pub(crate) fuel: u64,
-}
-
 impl Kernel {
-    /// Takes a host call. The answer comes under its own id, as to a request.
-    pub(crate) fn host_call(&mut self, now: &Now, ticket: Ticket, request: ToolRequest) -> CallId {
+    /// Takes what the tool asks for that runs under a ticket. It is answered as a request is: under the id returned, by
+    /// [`Output::Reply`], or by [`Output::Perform`] with a ticket of its own first.
+    ///
+    /// # Errors
+    /// RATE_LIMIT with `retry_after_ms` when the agent's rates are used up: nothing was done then, and nothing recorded; ask
+    /// again later.
+    pub fn host_call(&mut self, now: Now, ticket: Ticket, request: ToolRequest) -> Result<CallId, Failure> {
+        if let Some(tool) = self.under_way.get(&ticket) {
+            self.admission.check(tool.session, self.clock.max(now.time), &self.config)?;
+        }
+        Ok(self.heard_host_call(&now, ticket, request))
+    }
+
+    /// Takes a host call for which the agent's rates have room.
+    pub(crate) fn heard_host_call(&mut self, now: &Now, ticket: Ticket, request: ToolRequest) -> CallId {
         self.advance(now);
         let Some(tool) = self.under_way.get(&ticket) else {
             let seq = self.chain.next_seq();
-            self.stale(now, &Input::Progress { ticket, step: Step::HostCall(request) }, ticket);
+            self.stale(now, &Input::HostCall { ticket, request }, ticket);
             let failure = Failure::new(Code::Replay, "no tool runs under this ticket");
             self.held.push_back((seq, Output::Reply(CallId(seq), Err(failure))));
             return CallId(seq);
         };
-        let caller = Caller { session: tool.session, within: Some(ticket), tools: tool.tools.clone() };
+        let ToolRequest { operation, wish, fuel_left } = request;
+        let caller = Caller {
+            session: tool.session,
+            within: Some(ticket),
+            tools: tool.tools.clone(),
+            host_call: Some(operation),
+            fuel_left,
+        };
         let presented = tool.presented.clone();
-        let barred = self.count_host_call(ticket, request.operation).err();
-        let ToolRequest { operation, wish } = request;
-        let input = |wish| Input::Progress { ticket, step: Step::HostCall(ToolRequest { operation, wish }) };
+        let barred = self.count_host_call(ticket).err();
+        let input = |wish| Input::HostCall { ticket, request: ToolRequest { operation, wish, fuel_left } };
         match wish {
             Wish::Request(request) => {
                 let asked = Asked { request: *request, presented };
-                self.take(now, &caller, barred, asked, |asked| input(Wish::Request(Box::new(asked.request))))
+                let input = |asked: Asked| input(Wish::Request(Box::new(asked.request)));
+                self.take(now, &caller, barred, asked, input)
             }
             Wish::Now => {
                 let time = Value::from(self.clock.as_micros());
-                self.give(now, &caller, barred, (operation, time), &input(Wish::Now))
+                self.give(now, &caller, operation, time, barred, &input(Wish::Now))
             }
             Wish::Random(bytes) => {
                 let random = base64url(&random(&now.entropy, bytes));
-                self.give(now, &caller, barred, (operation, random), &input(Wish::Random(bytes)))
+                self.give(now, &caller, operation, random, barred, &input(Wish::Random(bytes)))
             }
         }
     }
@@ -70,91 +84,101 @@ impl Kernel {
     ///
     /// # Errors
     /// Why it may not be made, whatever it asks for.
-    fn count_host_call(&mut self, ticket: Ticket, operation: HostOperation) -> Result<(), Failure> {
-        let tool = self.under_way.get(&ticket).filter(|open| matches!(open.request, Request::Call { .. }));
-        let tool =
-            tool.ok_or_else(|| Failure::new(Code::InvalidArgument, "only a running tool makes host calls"))?;
-        if let Some(failure) = &tool.aborted {
-            return Err(failure.clone());
+    fn count_host_call(&mut self, ticket: Ticket) -> Result<(), Failure> {
+        let line = self.line_of_calls(ticket)?;
+        let first = line.last().and_then(|first| self.under_way.get_mut(first));
+        if let Some(first) = first {
+            if first.host_calls >= HOST_CALLS_MAX {
+                let message = format!("one call of a tool leads to at most {HOST_CALLS_MAX} host calls");
+                return Err(Failure::new(Code::Limit, message));
+            }
+            first.host_calls += 1;
         }
-        let agent = self.agents.name(tool.session);
-        if !self.policy.wasm_hostcall_allowed(&agent, operation.name()) {
-            let message = format!("the policy's `[wasm] hostcalls` does not list {}", operation.name());
-            return Err(Failure::new(Code::PolicyDeny, message));
-        }
-        let first = self.first_call(ticket);
-        let tally = first.and_then(|first| self.under_way.get_mut(&first)).map(|first| &mut first.tally);
-        let tally =
-            tally.ok_or_else(|| Failure::new(Code::Replay, "the tool that led to this call is gone"))?;
-        if tally.host_calls >= HOST_CALLS_MAX {
-            let message = format!("one call of a tool leads to at most {HOST_CALLS_MAX} host calls");
-            return Err(Failure::new(Code::Limit, message));
-        }
-        tally.host_calls += 1;
-        Ok(())
+        line.into_iter().try_for_each(|ticket| self.still_permitted(ticket))
     }
 
-    /// The call by an agent that led to this one, if all between are still under way.
-    pub(crate) fn first_call(&self, ticket: Ticket) -> Option<Ticket> {
-        let mut ticket = ticket;
-        // A ticket is always newer than the one it is within.
-        while let Some(outer) = self.under_way.get(&ticket)?.within {
-            ticket = outer;
+    /// The tool that runs under a ticket and those that led to it, the agent's own call last.
+    fn line_of_calls(&self, ticket: Ticket) -> Result<Vec<Ticket>, Failure> {
+        let mut line = Vec::from([ticket]);
+        loop {
+            let ticket = line.last().copied().unwrap_or(ticket);
+            let Some(tool) = self.under_way.get(&ticket) else {
+                return Err(Failure::new(Code::Replay, "the tool that led to this call is gone"));
+            };
+            if !matches!(tool.request, Request::Call { .. }) {
+                return Err(Failure::new(Code::InvalidArgument, "only a running tool makes host calls"));
+            }
+            if let Some(failure) = &tool.aborted {
+                return Err(failure.clone());
+            }
+            match tool.within {
+                // A ticket is always newer than the one it is within: this ends.
+                Some(outer) => line.push(outer),
+                None => return Ok(line),
+            }
         }
-        Some(ticket)
     }
 
-    /// Gives a tool the time or random bytes, which no policy speaks of: its needs do.
+    /// Whether a tool that runs could still be called: the policy may be another than when it was. That a rate is used up by
+    /// now, which the call was counted against, ends nothing.
+    fn still_permitted(&mut self, ticket: Ticket) -> Result<(), Failure> {
+        let Some(tool) = self.under_way.get(&ticket) else { return Ok(()) };
+        let (session, request) = (tool.session, tool.request.clone());
+        let name = tool.tools.last().map(|needs| needs.tool.clone()).unwrap_or_default();
+        let agent = self.agents.name(session);
+        let Ok(Some(question)) = Question::of(&request, &agent) else { return Ok(()) };
+        let module = name.split_once('@').map_or(&*name, |(module, _)| module);
+        let allowed = self.policy.wasm_module_allowed(&agent, module);
+        let verdict = self.gate(session, agent).verdict(&question);
+        match verdict {
+            Verdict::Permit | Verdict::RateLimited { .. } if allowed => Ok(()),
+            _ => {
+                let message = format!("the policy does not permit the tool {name} any more");
+                Err(Failure::new(Code::PolicyDeny, message))
+            }
+        }
+    }
+
+    /// Gives a tool the time or random bytes, which no rule of a policy speaks of: its needs do.
     fn give(
         &mut self,
         now: &Now,
         caller: &Caller,
+        operation: HostOperation,
+        wanted: Value,
         barred: Option<Failure>,
-        (operation, wanted): (HostOperation, Value),
         input: &Input,
     ) -> CallId {
         let seq = self.chain.next_seq();
         let agent = self.agents.name(caller.session);
-        let without = caller.tools.iter().find(|needs| !needs.has(operation));
-        let (ruled, rule, outcome): (_, _, Outcome) = match (barred, without) {
-            (Some(failure), _) => (Ruled::Refused, "host-call", Err(failure)),
-            (None, Some(needs)) => {
-                let message = format!("the tool {} does not need `{}:*`", needs.tool, operation.name());
-                (Ruled::DefaultDeny, "needs", Err(Failure::new(Code::CapScope, message)))
-            }
-            (None, None) => match self.gate(caller.session, agent.clone()).pay_for_asking(1) {
-                Ok(()) => (Ruled::Permit, "needs", Ok(Reply::Value(wanted))),
-                Err(failure) => (Ruled::Refused, "budget", Err(failure)),
-            },
-        };
+        let (tools, host_call) = (caller.tools.clone(), caller.host_call);
+        let mut gate = Gate { tools, host_call, ..self.gate(caller.session, agent.clone()) };
+        let paid = gate.pay_for_asking(1);
+        let (ruled, rule, outcome): (_, _, Outcome) =
+            match (barred, paid, gate.barred(&operation.name(), |needs| needs.has(operation))) {
+                (Some(failure), _, _) => (Ruled::Refused, "host-call", Err(failure)),
+                (None, Err(failure), _) => (Ruled::Refused, "budget", Err(failure)),
+                (None, Ok(()), Some((rule, failure))) => (Ruled::DefaultDeny, rule, Err(failure)),
+                (None, Ok(()), None) => (Ruled::Permit, "needs", Ok(Reply::Value(wanted))),
+            };
+        let outcome = outcome.map_err(|failure| self.shown(caller, failure));
         let value = outcome_to_value(&outcome);
         let details = crate::describe::ambient(operation, &caller.tools, &value);
-        let Some(ticket) = caller.within else { return CallId(seq) };
-        let Some(tool) = self.under_way.get(&ticket) else { return CallId(seq) };
         let facts = Facts {
+            operation: crate::operation::Operation::Call,
+            kind: Kind::Step,
+            cause: caller.within.map(Ticket::cause),
             decision: ruled,
             rule: Text::from(rule),
-            target: None,
             code: outcome.as_ref().err().map_or(0, |failure| failure.code.number()),
             reply: Some(value),
-            ..self.facts_of(tool, ticket, Kind::Step)
+            agent: agent.clone(),
+            ..self.notice(crate::operation::Operation::Call)
         };
         self.record(now, input, facts, Vec::from([agent]), details);
+        self.charge_newest(caller, ruled != Ruled::Permit);
         self.held.push_back((seq, Output::Reply(CallId(seq), outcome)));
         CallId(seq)
-    }
-
-    /// Counts the fuel of a tool that a tool called.
-    pub(crate) fn tally(&mut self, ended: &UnderWay, completion: &Completion) {
-        let spent = match completion {
-            Completion::Tool { fuel, .. } => *fuel,
-            Completion::Failed { spent, .. } if matches!(ended.request, Request::Call { .. }) => *spent,
-            _ => return,
-        };
-        let first = ended.within.and_then(|within| self.first_call(within));
-        if let Some(first) = first.and_then(|first| self.under_way.get_mut(&first)) {
-            first.tally.fuel = first.tally.fuel.saturating_add(spent);
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use ak_audit::{Kind, Verdict as Ruled};
 use ak_heap::{Heap, HeapConfig};
 use ak_json::{Digest, Text, Value, object};
 use ak_policy::{GrantTable, Policy};
+use ak_sandbox::HostOperation;
 
 use crate::{
     admission::Admission,
@@ -54,6 +55,22 @@ pub(crate) struct Caller {
     pub(crate) within: Option<Ticket>,
     /// That tool, and those that called it.
     pub(crate) tools: Tools,
+    /// What that tool has left.
+    pub(crate) fuel_left: u64,
+    /// By which host call it asks.
+    pub(crate) host_call: Option<HostOperation>,
+}
+
+impl Caller {
+    /// A session for itself.
+    pub(crate) const fn session(session: Session) -> Caller {
+        Caller { session, within: None, tools: Vec::new(), fuel_left: 0, host_call: None }
+    }
+
+    /// Whether the owner asks, and not a tool that the owner called: that is nobody but the agent `main`.
+    pub(crate) const fn is_owner(&self) -> bool {
+        self.session.is_owner() && self.within.is_none()
+    }
 }
 
 /// What leaves the kernel, after the record that decided it was committed.
@@ -160,8 +177,7 @@ impl Kernel {
 
     /// Takes a request that was admitted.
     pub(crate) fn heard(&mut self, now: Now, session: Session, asked: Asked) -> CallId {
-        let caller = Caller { session, within: None, tools: Vec::new() };
-        self.take(&now, &caller, None, asked, |asked| Input::Dispatch { session, asked })
+        self.take(&now, &Caller::session(session), None, asked, |asked| Input::Dispatch { session, asked })
     }
 
     /// Takes a request, by which `input` reached the kernel. It is refused at once where it is `barred`.
@@ -206,7 +222,7 @@ impl Kernel {
             }
             Err(failure) => {
                 let code = failure.code.number();
-                let outcome = Err(self.shown(session, failure));
+                let outcome = Err(self.shown(caller, failure));
                 let value = outcome_to_value(&outcome);
                 (Output::Reply(CallId(seq), outcome), Some((code, value)))
             }
@@ -241,11 +257,16 @@ impl Kernel {
         };
         let refused = ruling.ruled != Ruled::Permit;
         self.record_about(now, &input(asked), facts, about, details);
-        let bytes =
-            self.records.back().map_or(0, |record| record.leaf.len().saturating_add(record.body.len()));
-        self.charge_admission(session, refused, bytes);
+        self.charge_newest(caller, refused);
         self.held.push_back((seq, output));
         CallId(seq)
+    }
+
+    /// Takes from an agent's rates what the newest record took.
+    pub(crate) fn charge_newest(&mut self, caller: &Caller, refused: bool) {
+        let bytes = |record: &Record| record.leaf.len().saturating_add(record.body.len());
+        let bytes = self.records.back().map_or(0, bytes);
+        self.charge_admission(caller, refused, bytes);
     }
 
     /// Whether the kernel can take the subject that a request names, if it names one.
@@ -269,15 +290,16 @@ impl Kernel {
         agent: Text,
         Asked { request, presented }: Asked,
     ) -> (Ruling, Result<Next, Failure>) {
-        let amounts = match self.costs(&agent, &request) {
+        let amounts = match self.costs(caller, &agent, &request) {
             Ok(amounts) => amounts,
             Err(failure) => {
                 let ruling = Ruling::new(Ruled::Refused, "limit", None);
                 return (ruling, Err(failure));
             }
         };
-        let tools = caller.tools.clone();
-        let mut gate = Gate { presented: presented.clone(), tools, ..self.gate(caller.session, agent) };
+        let (tools, host_call) = (caller.tools.clone(), caller.host_call);
+        let gate = self.gate(caller.session, agent);
+        let mut gate = Gate { presented: presented.clone(), tools, host_call, ..gate };
         let (ruling, permit) = gate.authorize(request, amounts);
         let next = permit.and_then(|permit| self.exercise(caller, ruling.target.clone(), presented, permit));
         (ruling, next)
@@ -297,6 +319,7 @@ impl Kernel {
             agent,
             presented: None,
             tools: Vec::new(),
+            host_call: None,
             run: *self.chain.run(),
             now: self.clock,
             trace_id: trace_id(&self.chain),
@@ -348,10 +371,10 @@ impl Kernel {
         self.clock = self.clock.max(now.time);
     }
 
-    /// What a session is shown of a failure. The last denial is kept.
-    pub(crate) fn shown(&mut self, session: Session, mut failure: Failure) -> Failure {
+    /// What whoever asked is shown of a failure. The last denial is kept.
+    pub(crate) fn shown(&mut self, caller: &Caller, mut failure: Failure) -> Failure {
         let Some(denial) = failure.denial.take() else { return failure };
-        let full = session.is_owner() || self.policy.denial_detail_full();
+        let full = caller.is_owner() || self.policy.denial_detail_full();
         let denial = if full { *denial } else { denial.redacted() };
         if !full {
             failure.message = match denial.target.as_str() {
@@ -359,7 +382,7 @@ impl Kernel {
                 target => format!("{} {target}: {}", denial.op, denial.reason),
             };
         }
-        if let Some(agent) = self.agents.get_mut(session) {
+        if let Some(agent) = self.agents.get_mut(caller.session) {
             agent.last_denial = Some(denial.clone());
         }
         failure.denial = Some(Box::new(denial));

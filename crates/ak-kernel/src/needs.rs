@@ -2,11 +2,14 @@
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
+use ak_json::{Value, object};
 use ak_policy::{
-    Actions, Query, TargetKind,
+    Action, Actions, Query, TargetKind,
     capability::{Authority, Caveat, TargetPattern},
 };
 use ak_sandbox::{HostOperation, Manifest};
+
+use crate::fields::{FieldError, Fields};
 
 /// The needs that name no target of the policy: the time, and random bytes.
 const AMBIENT: [HostOperation; 2] = [HostOperation::Now, HostOperation::Random];
@@ -54,7 +57,11 @@ impl Needs {
             }
             let actions = Actions::parse(operation)
                 .ok_or_else(|| wrong(String::from("there is no such operation in the policy language")))?;
-            needs.reach.push(reach(actions, target).map_err(wrong)?);
+            let useful: Actions = actions.iter().filter(|action| is_useful(*action)).collect();
+            if useful.is_empty() {
+                return Err(wrong(String::from("no tool can do that")));
+            }
+            needs.reach.push(reach(useful, target).map_err(wrong)?);
         }
         Ok(Needs { texts, ..needs })
     }
@@ -64,9 +71,42 @@ impl Needs {
         self.reach.iter().any(|authority| authority.covers(query, run))
     }
 
+    /// The form in a snapshot.
+    pub(crate) fn to_value(&self) -> Value {
+        let texts = self.texts.iter().map(|text| Value::from(text.as_str()));
+        object! { "tool": self.tool.as_str(), "needs": texts.collect::<Vec<Value>>() }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Needs, FieldError> {
+        let mut fields = Fields::new("needs", value)?;
+        let tool = String::from(&*fields.text("tool")?);
+        let texts = fields.items("needs")?;
+        let texts: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(String::from)).collect();
+        let texts = texts.ok_or_else(|| fields.error("needs", "expected texts"))?;
+        fields.finish()?;
+        Needs::parse(tool, texts).map_err(|error| FieldError::new("needs", format!("{error}")))
+    }
+
     /// Whether it needs the time, or random bytes.
     pub(crate) fn has(&self, ambient: HostOperation) -> bool {
         self.ambient.contains(&ambient)
+    }
+}
+
+/// Whether a tool can ask for it, or for what leads to it.
+fn is_useful(action: Action) -> bool {
+    match action {
+        Action::FsRead
+        | Action::FsList
+        | Action::FsStat
+        | Action::FsWrite
+        | Action::FsDelete
+        | Action::HeapRead
+        | Action::HeapWrite
+        | Action::Connect
+        | Action::Execute
+        | Action::Infer => true,
+        action => action.method().is_some(),
     }
 }
 
@@ -87,7 +127,7 @@ pub(crate) type Tools = Vec<Arc<Needs>>;
 mod tests {
     use alloc::string::ToString;
 
-    use ak_policy::{Action, Target};
+    use ak_policy::Target;
 
     use super::*;
 
@@ -118,6 +158,9 @@ mod tests {
             ("http.get:ftp://x", ""),
             ("now:/data", "`now:*`"),
             ("infer:", ""),
+            ("dns:a.example", "no tool can"),
+            ("heap.alloc:*", "no tool can"),
+            ("audit.read:*", "no tool can"),
         ] {
             let error = needs(&["heap.read:*", text]).unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")) && error.contains(says), "{error}");

@@ -9,7 +9,7 @@ use ak_policy::{Action, Target, budget::Dimension};
 use crate::{
     agents::{Agents, Costs},
     code::Code,
-    kernel::Kernel,
+    kernel::{Caller, Kernel},
     question::Question,
     reply::{Failure, Reply},
     session::Session,
@@ -31,11 +31,11 @@ impl Kernel {
 
     pub(crate) fn read(
         &mut self,
-        session: Session,
+        caller: &Caller,
         handle: Handle,
         version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        self.own(session, Action::HeapRead, handle)?;
+        self.own(caller, Action::HeapRead, handle)?;
         // An object that was deleted is not read, not even as it was before.
         let object = self.heap.read(handle).map_err(heap_failure)?;
         let version = version.unwrap_or(object.version());
@@ -43,33 +43,33 @@ impl Kernel {
         Ok(Reply::Content(revision.content().clone()))
     }
 
-    pub(crate) fn stat(&mut self, session: Session, handle: Handle) -> Result<Reply, Failure> {
-        self.own(session, Action::HeapRead, handle)?;
+    pub(crate) fn stat(&mut self, caller: &Caller, handle: Handle) -> Result<Reply, Failure> {
+        self.own(caller, Action::HeapRead, handle)?;
         let object = self.heap.read(handle).map_err(heap_failure)?;
         Ok(Reply::Value(description(object).into()))
     }
 
     pub(crate) fn write(
         &mut self,
-        session: Session,
+        caller: &Caller,
         handle: Handle,
         patch: &Value,
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        self.own(session, Action::HeapWrite, handle)?;
+        self.own(caller, Action::HeapWrite, handle)?;
         let patch = Patch::parse(patch).map_err(|error| heap_failure(error.into()))?;
-        let change = self.change(session, |heap| heap.plan_write(handle, &patch, expected_version))?;
+        let change = self.change(caller.session, |heap| heap.plan_write(handle, &patch, expected_version))?;
         Ok(Reply::Version(change.version))
     }
 
     pub(crate) fn delete(
         &mut self,
-        session: Session,
+        caller: &Caller,
         handle: Handle,
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        self.own(session, Action::HeapDelete, handle)?;
-        self.change(session, |heap| heap.plan_delete(handle, expected_version))?;
+        self.own(caller, Action::HeapDelete, handle)?;
+        self.change(caller.session, |heap| heap.plan_delete(handle, expected_version))?;
         Ok(Reply::Done)
     }
 
@@ -87,17 +87,17 @@ impl Kernel {
     /// Refuses an object of somebody else's as if there were none, unless the policy permits that too.
     ///
     /// An agent session is told the same of an object that is gone, of one it may not use and of one that never was.
-    pub(crate) fn own(&mut self, session: Session, action: Action, handle: Handle) -> Result<(), Failure> {
-        if session.is_owner() {
+    pub(crate) fn own(&mut self, caller: &Caller, action: Action, handle: Handle) -> Result<(), Failure> {
+        if caller.is_owner() {
             return Ok(());
         }
-        let agent = self.agents.name(session);
+        let agent = self.agents.name(caller.session);
         let permitted = match self.heap.read(handle).map(|object| *object.owner() == agent) {
             Ok(true) => true,
             Ok(false) => {
                 let target = Target::heap(handle.raw());
                 let question = Question { action, target, args: None, owned: false };
-                self.gate(session, agent).permits(&question)
+                self.gate(caller.session, agent).permits(&question)
             }
             Err(_) => false,
         };

@@ -10,6 +10,7 @@ use crate::{
     reply::Failure,
     request::Request,
     terms::{capability_field, capability_text},
+    toolbox,
 };
 
 /// A capability that comes with a request. Its token was verified by the host: the kernel knows no key.
@@ -86,11 +87,14 @@ impl Asked {
         self
     }
 
-    /// The same with the environment for tools, where it registers one.
+    /// The same with the environment for a tool, where it registers one: those of the variables that the manifest lists.
     #[must_use]
     pub fn with_env(mut self, variables: &[(Text, Text)]) -> Asked {
-        if let Request::ToolRegister { env, .. } = &mut self.request {
-            *env = variables.to_vec();
+        if let Request::ToolRegister { manifest, env, .. } = &mut self.request {
+            // A manifest that is refused lists nothing.
+            let listed = toolbox::manifest(manifest).map(|manifest| manifest.env).unwrap_or_default();
+            let variables = variables.iter().filter(|(name, _)| listed.iter().any(|own| **own == **name));
+            *env = variables.cloned().collect();
         }
         self
     }

@@ -18,7 +18,7 @@ use crate::{
     session::Session,
     subject::{About, SubjectId},
     time::{Now, Time},
-    tool_request::Wish,
+    tool_request::{ToolRequest, Wish},
 };
 
 /// Version of the journal's format. Replay refuses others.
@@ -56,6 +56,11 @@ pub(crate) enum Input {
         ticket: Ticket,
         step: Step,
     },
+    /// A running tool asks for something.
+    HostCall {
+        ticket: Ticket,
+        request: ToolRequest,
+    },
     Complete {
         ticket: Ticket,
         completion: Completion,
@@ -91,6 +96,11 @@ impl Input {
                 body.insert("ticket", ticket.cause());
                 body.insert("step", step.to_value());
             }
+            Self::HostCall { ticket, request } => {
+                body.insert("in", "host_call");
+                body.insert("ticket", ticket.cause());
+                body.insert("request", request.to_value());
+            }
             Self::Complete { ticket, completion } => {
                 body.insert("in", "complete");
                 body.insert("ticket", ticket.cause());
@@ -120,7 +130,7 @@ impl Input {
     fn draws(&self) -> bool {
         match self {
             Self::Genesis { .. } => true,
-            Self::Progress { step: Step::HostCall(request), .. } => matches!(request.wish, Wish::Random(_)),
+            Self::HostCall { request, .. } => matches!(request.wish, Wish::Random(_)),
             Self::Progress { .. }
             | Self::Dispatch { .. }
             | Self::Complete { .. }
@@ -162,6 +172,10 @@ impl Input {
             "progress" => Self::Progress {
                 ticket: Ticket::new(fields.u64("ticket")?),
                 step: Step::from_value(&fields.value("step")?)?,
+            },
+            "host_call" => Self::HostCall {
+                ticket: Ticket::new(fields.u64("ticket")?),
+                request: ToolRequest::from_value(&fields.value("request")?)?,
             },
             "complete" => Self::Complete {
                 ticket: Ticket::new(fields.u64("ticket")?),

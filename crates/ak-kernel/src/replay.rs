@@ -118,8 +118,9 @@ impl Replay {
             (Some(kernel), Input::Dispatch { session, asked }) => {
                 kernel.heard(now, session, asked);
             }
-            (Some(kernel), Input::Progress { ticket, step }) => {
-                kernel.progress(now, ticket, step);
+            (Some(kernel), Input::Progress { ticket, step }) => kernel.progress(now, ticket, step),
+            (Some(kernel), Input::HostCall { ticket, request }) => {
+                kernel.heard_host_call(&now, ticket, request);
             }
             (Some(kernel), Input::Complete { ticket, completion }) => {
                 kernel.complete(now, ticket, completion)

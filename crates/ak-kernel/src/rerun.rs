@@ -2,13 +2,13 @@
 //! same.
 
 use alloc::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     format,
     string::{String, ToString},
 };
 
 use crate::{
-    effect::{Completion, Effect, Step, Ticket},
+    effect::{Completion, Effect, Ticket},
     kernel::CallId,
     record::Input,
     reply::Outcome,
@@ -16,30 +16,20 @@ use crate::{
     tool_run::{ToolRun, ToolStep},
 };
 
-/// The tools that run at the moment.
+/// The tools that run at the moment. Each is run only as far as the journal says that it came: a host may have given it up
+/// at any point.
 #[derive(Debug, Default)]
 pub(crate) struct Rerun {
-    running: BTreeMap<Ticket, (ToolRun, Pause)>,
+    running: BTreeMap<Ticket, ToolRun>,
     /// Who waits for the outcome of what was asked.
     waiting: BTreeMap<CallId, Ticket>,
-}
-
-/// Where a tool stands.
-#[derive(Debug)]
-enum Pause {
-    Asks(ToolRequest),
-    /// It has asked, and the journal says so.
-    Waits,
-    Ended(Completion),
 }
 
 impl Rerun {
     /// Starts a tool that the kernel lets run.
     pub(crate) fn perform(&mut self, ticket: Ticket, effect: Effect) {
         if let Effect::RunTool { tool, env, input, limits } = effect {
-            let mut run = ToolRun::start(&tool, &input, limits, &env);
-            let pause = go_on(&mut run);
-            self.running.insert(ticket, (run, pause));
+            self.running.insert(ticket, ToolRun::start(&tool, &input, limits, &env));
         }
     }
 
@@ -49,54 +39,60 @@ impl Rerun {
     /// How they differ.
     pub(crate) fn compare(&mut self, call: CallId, input: &Input) -> Result<(), String> {
         match input {
-            Input::Progress { ticket, step: Step::HostCall(recorded) } => {
-                let Some((_, pause)) = self.running.get_mut(ticket) else { return Ok(()) };
-                match core::mem::replace(pause, Pause::Waits) {
-                    Pause::Asks(asked) if asked.is_the_same_as(recorded) => {
-                        self.waiting.insert(call, *ticket);
-                        Ok(())
+            Input::HostCall { ticket, request } => {
+                let Some(run) = self.running.get_mut(ticket) else { return Ok(()) };
+                self.waiting.insert(call, *ticket);
+                match next(run) {
+                    Next::Asks(again) if again.is_the_same_as(request) => Ok(()),
+                    Next::Asks(again) => {
+                        let [again, recorded] =
+                            [&again, request].map(|request| request.to_value().to_string());
+                        Err(format!("the tool, run again, asks for {again} and not for {recorded}"))
                     }
-                    Pause::Asks(asked) => {
-                        let [asked, recorded] =
-                            [asked.to_value(), recorded.to_value()].map(|value| value.to_string());
-                        Err(format!("the tool, run again, asks for {asked} and not for {recorded}"))
-                    }
-                    Pause::Waits | Pause::Ended(_) => {
+                    Next::Ends(_) => {
                         Err("the tool, run again, does not ask for what was recorded".to_string())
                     }
                 }
             }
-            Input::Complete { ticket, completion } => {
-                let Entry::Occupied(running) = self.running.entry(*ticket) else { return Ok(()) };
-                // A host that gave the tool up, or lost it, may have done so at any point.
-                match running.remove() {
-                    _ if !completion.is_of_tool() => Ok(()),
-                    (_, Pause::Ended(again)) if again == *completion => Ok(()),
-                    _ => Err("the tool, run again, gives another result".to_string()),
-                }
-            }
-            _ => Ok(()),
+            Input::Complete { ticket, completion } => match self.running.remove(ticket) {
+                Some(mut run) if completion.is_of_tool() => match next(&mut run) {
+                    Next::Ends(again) if again == *completion => Ok(()),
+                    Next::Ends(_) | Next::Asks(_) => {
+                        Err("the tool, run again, gives another result".to_string())
+                    }
+                },
+                Some(_) | None => Ok(()),
+            },
+            Input::Genesis { .. }
+            | Input::Dispatch { .. }
+            | Input::Progress { .. }
+            | Input::Tick
+            | Input::Snapshot { .. }
+            | Input::Throttled(_) => Ok(()),
         }
     }
 
     /// Hands an outcome to the tool that waits for it.
     pub(crate) fn reply(&mut self, call: CallId, outcome: &Outcome) {
-        let Some((run, pause)) = self.waiting.remove(&call).and_then(|ticket| self.running.get_mut(&ticket))
-        else {
-            return;
-        };
-        run.reply(outcome);
-        *pause = go_on(run);
+        let ticket = self.waiting.remove(&call);
+        if let Some(run) = ticket.and_then(|ticket| self.running.get_mut(&ticket)) {
+            run.reply(outcome);
+        }
     }
 }
 
+enum Next {
+    Asks(ToolRequest),
+    Ends(Completion),
+}
+
 /// Runs a tool until it asks for something, or ends.
-fn go_on(run: &mut ToolRun) -> Pause {
+fn next(run: &mut ToolRun) -> Next {
     loop {
         match run.step() {
             ToolStep::Yields => {}
-            ToolStep::Asks(request) => return Pause::Asks(request),
-            ToolStep::Ends(completion) => return Pause::Ended(completion),
+            ToolStep::Asks(request) => return Next::Asks(request),
+            ToolStep::Ends(completion) => return Next::Ends(completion),
         }
     }
 }

@@ -4,8 +4,9 @@ use alloc::{format, string::ToString, vec::Vec};
 use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
-use ak_json::{Text, object};
+use ak_json::{Text, Value, object};
 use ak_policy::{Action, CanonicalUrl, Target, budget::Dimension};
+use ak_sandbox::HostOperation;
 
 use crate::{
     code::Code,
@@ -15,6 +16,7 @@ use crate::{
     question::Question,
     reply::{Failure, Reply},
     request::Request,
+    tool_run::FUEL,
     under_way::UnderWay,
 };
 
@@ -36,7 +38,7 @@ impl Kernel {
                     Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
                 (Ruling::new(Ruled::Refused, "budget", None), Verdict::Abort(failure))
             }
-            (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. } | Step::HostCall(_), _) => {
+            (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. }, _) => {
                 let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
                 (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure))
             }
@@ -51,13 +53,15 @@ impl Kernel {
         found: &[IpAddr],
     ) -> (Ruling, Verdict) {
         let agent = self.agents.name(under_way.session);
+        let tools = under_way.tools.clone();
         let question = match Question::of(&under_way.request, &agent) {
             Ok(Some(question)) => Question { target: Target::Url(url.clone()), ..question },
             Ok(None) | Err(_) => {
                 return (Ruling::new(Ruled::Refused, "step", None), Verdict::Connect(Vec::new()));
             }
         };
-        let open = self.gate(under_way.session, agent).open_addresses(&question, found, url.port());
+        let gate = Gate { tools, ..self.gate(under_way.session, agent) };
+        let open = gate.open_addresses(&question, found, url.port());
         let target = found.first().map(|address| Target::addr(*address, url.port()).to_string());
         if !open.is_empty() {
             return (Ruling::new(Ruled::Permit, "address", target), Verdict::Connect(open));
@@ -92,7 +96,8 @@ impl Kernel {
         let args = Question::of(&under_way.request, &agent).ok().flatten().and_then(|question| question.args);
         let question = Question { action, target: Target::Url(url.clone()), args, owned: false };
         let (presented, tools) = (under_way.presented.clone(), under_way.tools.clone());
-        let gate = Gate { presented, tools, ..self.gate(under_way.session, agent) };
+        let host_call = under_way.within.map(|_| HostOperation::Http);
+        let gate = Gate { presented, tools, host_call, ..self.gate(under_way.session, agent) };
         match gate.ask(&question, &[]) {
             (ruling, Ok(_)) => {
                 under_way.url = Some(url.clone());
@@ -104,7 +109,7 @@ impl Kernel {
 
     /// Settles an effect's account and turns its end into the reply.
     pub(crate) fn conclude(&mut self, under_way: UnderWay, completion: Completion) -> Result<Reply, Failure> {
-        let UnderWay { request, hold, aborted, .. } = under_way;
+        let UnderWay { request, hold, aborted, within, .. } = under_way;
         let price = match &request {
             Request::Inference { price, .. } => *price,
             _ => None,
@@ -126,7 +131,8 @@ impl Kernel {
             Completion::Failed { code, message, context, spent } => {
                 let dimension = match &request {
                     Request::Inference { .. } => Some(Dimension::Tokens),
-                    Request::Call { .. } => Some(Dimension::Cpu),
+                    // A tool that was called by a tool has used up the outer one's.
+                    Request::Call { .. } if within.is_none() => Some(Dimension::Cpu),
                     _ => None,
                 };
                 let mut actual = Vec::from(used(0));
@@ -136,7 +142,11 @@ impl Kernel {
                     actual.push((Dimension::ToolCalls, 1));
                 }
                 self.agents.settle(hold, &actual);
-                return Err(aborted.unwrap_or(Failure { context, ..Failure::new(code, message) }));
+                let mut failure = aborted.unwrap_or(Failure { context, ..Failure::new(code, message) });
+                if within.is_some() && matches!(request, Request::Call { .. }) {
+                    failure = failure.with(FUEL, spent);
+                }
+                return Err(failure);
             }
             Completion::Done => (Reply::Done, Vec::from(used(0))),
             Completion::File(bytes) => {
@@ -153,8 +163,15 @@ impl Kernel {
                 (Reply::Value(response), [(Dimension::Tokens, tokens)].into_iter().chain(cost).collect())
             }
             Completion::Tool { output, fuel } => {
-                let actual = Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)]);
-                (Reply::Value(object! { "output": output }), actual)
+                let mut actual = Vec::from([(Dimension::ToolCalls, 1)]);
+                let mut reply = object! { "output": output };
+                match (&mut reply, within) {
+                    (Value::Object(reply), Some(_)) => {
+                        reply.insert(FUEL, fuel);
+                    }
+                    _ => actual.push((Dimension::Cpu, fuel)),
+                }
+                (Reply::Value(reply), actual)
             }
         };
         self.agents.settle(hold, &actual);

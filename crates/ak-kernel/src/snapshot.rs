@@ -15,9 +15,8 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     form::insert_some,
     history::History,
-    host_call::Tally,
     kernel::Kernel,
-    needs::Needs,
+    needs::{Needs, Tools},
     operation::Operation,
     presented::Presented,
     record::{Chain, FORMAT_VERSION, Facts, Input, SEMANTICS_VERSION},
@@ -113,18 +112,24 @@ impl Kernel {
 
     /// Everything but the heap.
     fn state(&self) -> Value {
-        let under_way = self.under_way.iter().map(|(ticket, open)| {
-            let mut row = open.to_value();
-            row.insert("ticket", ticket.cause());
-            Value::from(row)
-        });
+        let mut lists: Vec<&Arc<Needs>> = Vec::new();
+        let under_way: Vec<Value> = self
+            .under_way
+            .iter()
+            .map(|(ticket, open)| {
+                let mut row = open.to_value(&mut lists);
+                row.insert("ticket", ticket.cause());
+                Value::from(row)
+            })
+            .collect();
+        let needs: Vec<Value> = lists.into_iter().map(|needs| needs.to_value()).collect();
         object! {
             "format": FORMAT_VERSION, "semantics": SEMANTICS_VERSION, "config": self.config.to_value(),
             "run": base64url(self.chain.run()), "next": self.chain.next_seq(), "head": format!("{}", self.chain.head()),
             "clock": self.clock.as_micros(), "policy": self.policy.to_value().clone(), "grants": self.grants.to_value(),
             "agents": self.agents.to_value(), "types": self.types.to_value(), "tools": self.toolbox.state(),
             "subjects": self.subjects.to_value(), "history": self.history.to_value(),
-            "under_way": under_way.collect::<Vec<Value>>(),
+            "under_way": under_way, "needs": needs,
         }
     }
 
@@ -142,8 +147,11 @@ impl Kernel {
         let policy = Policy::from_value(&fields.value("policy")?).map_err(unusable)?;
         let mut under_way = BTreeMap::new();
         let agents = Agents::from_value(&fields.value("agents")?)?;
+        let needs = fields.items("needs")?;
+        let needs: Vec<Arc<Needs>> =
+            needs.iter().map(|row| Needs::from_value(row).map(Arc::new)).collect::<Result<_, _>>()?;
         for row in fields.items("under_way")?.iter() {
-            let (ticket, open) = UnderWay::from_value(row, &agents)?;
+            let (ticket, open) = UnderWay::from_value(row, &agents, &needs)?;
             under_way.insert(ticket, open);
         }
         let heap = Heap::restore(heap, Kernel::heap_config(&config)).map_err(unusable)?;
@@ -160,21 +168,12 @@ impl Kernel {
     }
 }
 
-fn needs_from_value(value: &Value) -> Result<Needs, FieldError> {
-    let mut fields = Fields::new("under_way.tools", value)?;
-    let tool = String::from(&*fields.text("tool")?);
-    let texts = fields.items("needs")?;
-    let texts: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(String::from)).collect();
-    let texts = texts.ok_or_else(|| fields.error("needs", "expected texts"))?;
-    fields.finish()?;
-    Needs::parse(tool, texts).map_err(|error| FieldError::new("under_way.tools", format!("{error}")))
-}
-
 /// Deepest nesting of a state: of a journalled input, and the members around it.
 const JSON_DEPTH_MAX: usize = 1024;
 
 impl UnderWay {
-    fn to_value(&self) -> Object {
+    /// `lists` takes the needs of tools, each once.
+    fn to_value<'k>(&'k self, lists: &mut Vec<&'k Arc<Needs>>) -> Object {
         let mut row = Object::new();
         row.insert("session", u64::from(self.session.number()));
         row.insert("op", self.request.operation().name());
@@ -187,18 +186,26 @@ impl UnderWay {
         row.insert("tokens_max", self.tokens_max);
         insert_some(&mut row, "within", self.within.map(Ticket::cause));
         let tools = self.tools.iter().map(|needs| {
-            let texts = needs.texts.iter().map(|text| Value::from(text.as_str()));
-            object! { "tool": needs.tool.as_str(), "needs": texts.collect::<Vec<Value>>() }
+            let known = lists.iter().position(|list| list == &needs);
+            let at = known.unwrap_or_else(|| {
+                lists.push(needs);
+                lists.len() - 1
+            });
+            Value::from(at as u64)
         });
         row.insert("tools", tools.collect::<Vec<Value>>());
-        row.insert("tally", ak_json::array![self.tally.host_calls, self.tally.fuel]);
+        row.insert("host_calls", self.host_calls);
         insert_some(&mut row, "aborted", self.aborted.as_ref().map(Failure::to_value));
         let erasing = self.erasing.as_ref().and_then(LogWork::erasing);
         insert_some(&mut row, "erasing", erasing.map(|(subject, objects)| ak_json::array![subject, objects]));
         row
     }
 
-    fn from_value(value: &Value, agents: &Agents) -> Result<(Ticket, UnderWay), FieldError> {
+    fn from_value(
+        value: &Value,
+        agents: &Agents,
+        needs: &[Arc<Needs>],
+    ) -> Result<(Ticket, UnderWay), FieldError> {
         let mut fields = Fields::new("under_way", value)?;
         let operation = Operation::from_name(&fields.text("op")?)
             .ok_or_else(|| fields.error("op", "is not an operation"))?;
@@ -208,17 +215,13 @@ impl UnderWay {
             let number = |index| pair.as_array()?.iter().nth(index)?.as_u64();
             Some(LogWork::Erase { subject: number(0)?, objects: number(1)? })
         });
-        let mut tools = Vec::new();
-        for row in fields.items("tools")?.iter() {
-            tools.push(Arc::new(needs_from_value(row)?));
-        }
-        let tally = fields.value("tally")?;
-        let count = |index| tally.as_array()?.iter().nth(index)?.as_u64();
-        let tally = count(0).zip(count(1)).map(|(host_calls, fuel)| Tally { host_calls, fuel });
+        let tools = fields.items("tools")?;
+        let tools = tools.iter().map(|at| needs.get(usize::try_from(at.as_u64()?).ok()?).cloned());
+        let tools: Option<Tools> = tools.collect();
         let open = UnderWay {
             within: fields.optional_u64("within")?.map(Ticket::new),
-            tools,
-            tally: tally.ok_or_else(|| fields.error("tally", "expected two numbers"))?,
+            tools: tools.ok_or_else(|| fields.error("tools", "expected numbers of needs"))?,
+            host_calls: fields.u64("host_calls")?,
             presented: fields.optional("cap").as_ref().map(Presented::from_value).transpose()?,
             target: fields.optional_text("target")?.as_deref().map(String::from),
             url: url.map_err(|_| fields.error("url", "is not a URL"))?,

@@ -17,11 +17,13 @@ use crate::{
 /// Most random bytes that a tool gets at once.
 pub const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
-/// A host call of a tool that is well formed. It goes to the kernel as [`Step::HostCall`](crate::Step::HostCall).
+/// A host call of a tool that is well formed. It goes to [`Kernel::host_call`](crate::Kernel::host_call).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolRequest {
     pub(crate) operation: HostOperation,
     pub(crate) wish: Wish,
+    /// What the tool has left: a tool that it calls gets no more.
+    pub(crate) fuel_left: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,12 +37,13 @@ pub(crate) enum Wish {
 }
 
 impl ToolRequest {
-    /// Understands a guest's host call. Its arguments are those of the wire form of the request that it stands for.
+    /// Understands a host call of a guest that has so much fuel left. Its arguments are those of the wire form of the request
+    /// that it stands for.
     ///
     /// # Errors
     /// INVALID_ARGUMENT names the argument; the guest gets it as the reply to the call.
-    pub fn of(HostCall { operation, args }: HostCall) -> Result<ToolRequest, Failure> {
-        let request = ToolRequest::decode(operation, &args)?;
+    pub fn of(HostCall { operation, args }: HostCall, fuel_left: u64) -> Result<ToolRequest, Failure> {
+        let request = ToolRequest::decode(operation, &args, fuel_left)?;
         match request.request() {
             Some(Request::Inference { stream: true, .. }) => {
                 Err(Failure::new(Code::InvalidArgument, "args.stream: a tool takes an answer as a whole"))
@@ -52,7 +55,7 @@ impl ToolRequest {
         }
     }
 
-    fn decode(operation: HostOperation, args: &Value) -> Result<ToolRequest, FieldError> {
+    fn decode(operation: HostOperation, args: &Value, fuel_left: u64) -> Result<ToolRequest, FieldError> {
         let mut fields = Fields::new("args", args)?;
         let wish = match stands_for(operation) {
             Some(request) => Wish::Request(Box::new(Request::decode(request, args)?)),
@@ -66,7 +69,7 @@ impl ToolRequest {
             }
             None => Wish::Now,
         };
-        Ok(ToolRequest { operation, wish })
+        Ok(ToolRequest { operation, wish, fuel_left })
     }
 
     /// The same with what the tokens of the model cost that it asks, if it asks one; see [`Asked::priced`](crate::Asked::priced).
@@ -99,14 +102,17 @@ impl ToolRequest {
             Wish::Now => Object::new().into(),
             Wish::Random(bytes) => object! { "bytes": *bytes },
         };
-        object! { "step": "host_call", "call": self.operation.name(), "args": args }
+        object! { "call": self.operation.name(), "args": args, "fuel_left": self.fuel_left }
     }
 
-    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<ToolRequest, FieldError> {
+    pub(crate) fn from_value(value: &Value) -> Result<ToolRequest, FieldError> {
+        let mut fields = Fields::new("request", value)?;
         let name = fields.text("call")?;
         let operation = HostOperation::ALL.into_iter().find(|operation| operation.name() == &*name);
         let operation = operation.ok_or_else(|| fields.error("call", "is no host call"))?;
-        ToolRequest::decode(operation, &fields.value("args")?)
+        let request = ToolRequest::decode(operation, &fields.value("args")?, fields.u64("fuel_left")?)?;
+        fields.finish()?;
+        Ok(request)
     }
 }
 

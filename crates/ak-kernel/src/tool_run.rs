@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, format, string::String};
 
 use ak_json::{Object, Text, Value};
-use ak_sandbox::{Run, RunError, RunLimits, Step, Tool};
+use ak_sandbox::{Failure as RunFailure, HostOperation, Run, RunError, RunLimits, Step, Tool};
 
 use crate::{
     code::Code,
@@ -39,7 +39,12 @@ const SLICE_FUEL: u64 = 10_000_000;
 pub struct ToolRun {
     tool: String,
     state: State,
+    /// Whether it waits for a tool that it called.
+    called: bool,
 }
+
+/// What a reply to a tool says of the fuel that the tool it called has used up.
+pub(crate) const FUEL: &str = "fuel";
 
 #[derive(Debug)]
 enum State {
@@ -75,35 +80,42 @@ impl ToolRun {
             Ok(run) => State::Running(Guest(Box::new(run.with_env(env)))),
             Err(error) => State::Ended(failed(&name, &error)),
         };
-        ToolRun { tool: name, state }
+        ToolRun { tool: name, state, called: false }
     }
 
     /// Runs it for a slice of its fuel, or to the next thing that it asks for. Once it has ended it stays so.
     pub fn step(&mut self) -> ToolStep {
-        loop {
-            let run = match &mut self.state {
-                State::Running(Guest(run)) => run,
-                State::Ended(completion) => return ToolStep::Ends(completion.clone()),
-            };
-            match run.step(SLICE_FUEL) {
-                Ok(Step::Yield) => return ToolStep::Yields,
-                Ok(Step::HostCall(call)) => match ToolRequest::of(call) {
+        let run = match &mut self.state {
+            State::Running(Guest(run)) => run,
+            State::Ended(completion) => return ToolStep::Ends(completion.clone()),
+        };
+        let completion = match run.step(SLICE_FUEL) {
+            Ok(Step::Yield) => return ToolStep::Yields,
+            Ok(Step::HostCall(call)) => {
+                self.called = call.operation == HostOperation::Call;
+                match ToolRequest::of(call, run.fuel_left()) {
                     Ok(request) => return ToolStep::Asks(request),
                     // What makes no sense is nobody else's business.
                     Err(failure) => self.reply(&Err(failure)),
-                },
-                Ok(Step::Done(done)) => {
-                    self.state = State::Ended(Completion::Tool { output: done.output, fuel: done.fuel });
                 }
-                Err(error) => self.state = State::Ended(failed(&self.tool, &error)),
+                return ToolStep::Yields;
             }
-        }
+            Ok(Step::Done(done)) => Completion::Tool { output: done.output, fuel: done.fuel },
+            Err(error) => failed(&self.tool, &error),
+        };
+        self.state = State::Ended(completion.clone());
+        ToolStep::Ends(completion)
     }
 
     /// Gives it the outcome of what it asked for.
     pub fn reply(&mut self, outcome: &Outcome) {
         let State::Running(Guest(run)) = &mut self.state else { return };
         let reply = outcome.as_ref().map(Reply::to_value).map_err(Failure::to_value);
+        if core::mem::take(&mut self.called) {
+            // A tool that it called has used up its fuel.
+            let said = reply.as_ref().unwrap_or_else(|error| error.get("context").unwrap_or(&Value::Null));
+            run.charge(said.get(FUEL).and_then(Value::as_u64).unwrap_or(0));
+        }
         if let Err(error) = run.reply(reply) {
             self.state = State::Ended(failed(&self.tool, &error));
         }
@@ -122,5 +134,7 @@ impl ToolRun {
 
 fn failed(tool: &str, error: &RunError) -> Completion {
     let message = format!("tool {tool}: {error}");
-    Completion::Failed { code: Code::ToolFail, message, context: Object::new(), spent: error.fuel }
+    // That this machine is short of memory is no property of the tool.
+    let code = if error.failure == RunFailure::HostMemory { Code::Quota } else { Code::ToolFail };
+    Completion::Failed { code, message, context: Object::new(), spent: error.fuel }
 }

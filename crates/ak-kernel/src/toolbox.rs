@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, format, string::ToString, sync::Arc, vec::Vec
 
 use ak_json::{Object, Text, Value, object};
 use ak_policy::CanonicalTool;
-use ak_sandbox::{Manifest, SandboxConfig, Tool, builtin};
+use ak_sandbox::{Manifest, ManifestError, SandboxConfig, Tool, builtin};
 use semver::Version;
 
 use crate::{
@@ -128,5 +128,13 @@ impl Toolbox {
             fields.finish()?;
         }
         Ok(toolbox)
+    }
+}
+
+/// A manifest as a request holds it: TOML text, or the same as an object.
+pub(crate) fn manifest(value: &Value) -> Result<Manifest, ManifestError> {
+    match value.as_str() {
+        Some(text) => Manifest::parse(text),
+        None => Manifest::from_value(value),
     }
 }

@@ -11,8 +11,7 @@ use crate::{
     code::Code,
     effect::{Completion, Effect, LogWork, Step, Ticket, Verdict},
     gate::Ruling,
-    host_call::Tally,
-    kernel::{CallId, Kernel, Output},
+    kernel::{CallId, Caller, Kernel, Output},
     needs::Tools,
     operation::Operation,
     presented::Presented,
@@ -43,8 +42,8 @@ pub(crate) struct UnderWay {
     pub(crate) within: Option<Ticket>,
     /// The tools that it is done for, a running tool itself the last of them.
     pub(crate) tools: Tools,
-    /// Of a tool that an agent called: what came of that.
-    pub(crate) tally: Tally,
+    /// Of a tool that an agent called: how many host calls came of it, of all tools that it led to together.
+    pub(crate) host_calls: u64,
     /// Of an erasure: what is to be done again should it be cut short.
     pub(crate) erasing: Option<LogWork>,
 }
@@ -64,9 +63,16 @@ impl UnderWay {
             aborted: None,
             within: None,
             tools: Vec::new(),
-            tally: Tally { host_calls: 0, fuel: 0 },
+            host_calls: 0,
             erasing: None,
         }
+    }
+}
+
+impl UnderWay {
+    /// Who asked for it.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { within: self.within, tools: self.tools.clone(), ..Caller::session(self.session) }
     }
 }
 
@@ -80,19 +86,13 @@ impl Kernel {
     /// Takes a step of an effect under way. The verdict comes as an output.
     ///
     /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. It is recorded.
-    ///
-    /// The id is that of the step. A [`Step::HostCall`] is answered under it, as a request is.
-    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) -> CallId {
-        if let Step::HostCall(request) = step {
-            return self.host_call(&now, ticket, request);
-        }
+    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) {
         self.advance(&now);
         let seq = self.chain.next_seq();
         let input = Input::Progress { ticket, step: step.clone() };
         let details = crate::describe::step(&step);
         let Some(mut under_way) = self.under_way.remove(&ticket) else {
-            self.stale(&now, &input, ticket);
-            return CallId(seq);
+            return self.stale(&now, &input, ticket);
         };
         let (ruling, verdict) = match under_way.aborted.clone() {
             Some(failure) => {
@@ -115,7 +115,6 @@ impl Kernel {
         self.under_way.insert(ticket, under_way);
         self.record(&now, &input, facts, about, details);
         self.held.push_back((seq, Output::Resume(ticket, verdict)));
-        CallId(seq)
     }
 
     /// Takes the end of an effect. The reply to its request comes as an output.
@@ -131,14 +130,13 @@ impl Kernel {
         };
         let mut facts = self.facts_of(&under_way, ticket, Kind::Outcome);
         let about = self.subjects_under_way(&under_way);
-        let session = under_way.session;
+        let caller = under_way.caller();
         let operation = under_way.request.operation();
         if !completion.ends(&under_way.request) {
             (facts.decision, facts.rule) = (Ruled::Refused, Text::from("completion"));
             completion = Completion::Unknown;
         }
-        self.tally(&under_way, &completion);
-        let outcome = self.conclude(under_way, completion).map_err(|failure| self.shown(session, failure));
+        let outcome = self.conclude(under_way, completion).map_err(|failure| self.shown(&caller, failure));
         if let Err(failure) = &outcome {
             facts.code = failure.code.number();
         }

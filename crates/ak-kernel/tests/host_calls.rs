@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ak_json::{Value, object};
 use ak_kernel::{
-    CallId, Code, Completion, Effect, Filter, HOST_CALLS_MAX, HttpResponse, Outcome, RANDOM_BYTES_MAX, Reply,
-    Request, Session, Step, TOOLS_NESTED_MAX, Ticket, ToolRequest, Verdict,
+    CallId, Code, Completion, Config, ENV_BYTES_MAX, Effect, Filter, HOST_CALLS_MAX, HttpResponse, Outcome,
+    RANDOM_BYTES_MAX, Reply, Request, Session, Step, TOOLS_NESTED_MAX, Ticket, ToolRequest, Tools, Verdict,
 };
 use ak_sandbox::{HostCall, HostOperation};
 use support::{Machine, alloc, handle, json, relay, tool, value};
@@ -122,7 +122,10 @@ fn the_policy_may_close_host_calls_by_name() {
     let tools = [relay("read", "fs_read", &["fs.read:/both/**"]), relay("time", "now", &["now:*"])];
     let (mut machine, agent) = machine(&policy, tools);
     let (name, message) = denied(call(&mut machine, agent, tool("read", r#"{"path":"/both/x"}"#), &mut file));
-    assert!(name == "POLICY_DENY" && message.contains("[wasm] hostcalls"), "{name}: {message}");
+    assert_eq!(name, "POLICY_DENY", "{message}");
+    let filter = Filter { rule: Some("wasm.hostcalls".into()), ..Filter::default() };
+    let rows = value(machine.call(Request::AuditQuery(filter))).to_json();
+    assert!(rows.contains("/both/x"), "{rows}");
     let time = value(call(&mut machine, agent, tool("time", "{}"), &mut file));
     assert!(time.get("output").unwrap().get("result").unwrap().as_u64().unwrap() > 1_767_000_000_000_000);
     machine.replayed();
@@ -248,8 +251,11 @@ fn tools_call_tools_only_so_deep() {
     machine.replayed();
 }
 
+/// What a tool of these tests has left.
+const FUEL: u64 = 1_000_000;
+
 fn host_call(operation: HostOperation, args: &str) -> ToolRequest {
-    ToolRequest::of(HostCall { operation, args: json(args) }).unwrap()
+    ToolRequest::of(HostCall { operation, args: json(args) }, FUEL).unwrap()
 }
 
 fn code(machine: &Machine, call: CallId) -> Option<Code> {
@@ -279,23 +285,49 @@ fn one_call_leads_to_so_many_host_calls_and_no_more() {
 }
 
 #[test]
-fn the_tools_that_a_call_leads_to_share_its_fuel() {
-    let tools = [relay("outer", "call", &["execute:inner"]), relay("inner", "now", &[])];
+fn a_tool_that_is_called_by_a_tool_uses_up_the_outer_ones_fuel() {
+    let tools = [relay("outer", "call", &["execute:add"])];
     let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", tools);
-    let (_, outer, Effect::RunTool { limits, .. }) = machine.effect(agent, tool("outer", "{}")) else {
-        panic!("a tool runs")
+    let (_, outer, _) = machine.effect(agent, tool("outer", "{}"));
+    machine.host_call(outer, host_call(HostOperation::Call, r#"{"tool":"add","args":{"a":1,"b":2}}"#));
+    let Some((_, Effect::RunTool { limits, .. })) = machine.effects.pop() else { panic!("a tool runs") };
+    assert_eq!(limits.fuel, FUEL, "what the outer one has left");
+
+    let cpu = |machine: &mut Machine| {
+        let status = value(machine.call_as(agent, Request::BudgetStatus { dimension: None }));
+        status.get("cpu").unwrap().get("used").unwrap().as_u64().unwrap()
     };
-    let mut fuel_of_next = |spent: u64| {
-        machine.host_call(outer, host_call(HostOperation::Call, r#"{"tool":"inner","args":{}}"#));
-        let Some((inner, Effect::RunTool { limits, .. })) = machine.effects.pop() else {
-            panic!("a tool runs")
-        };
-        machine.complete(inner, Completion::Tool { output: object! {}, fuel: spent });
-        limits.fuel
+    let alone = {
+        machine.call_as(agent, tool("add", r#"{"a":1,"b":2}"#)).unwrap();
+        cpu(&mut machine)
     };
-    assert_eq!(fuel_of_next(1_000), limits.fuel);
-    assert_eq!(fuel_of_next(u64::MAX), limits.fuel - 1_000);
-    assert_eq!(fuel_of_next(0), 0);
+    let through = tool("outer", r#"{"tool":"add","args":{"a":1,"b":2}}"#);
+    let reply = value(call(&mut machine, agent, through, &mut file)).to_json();
+    assert!(reply.contains(&format!(r#""fuel":{alone}"#)), "{reply}");
+    let both = cpu(&mut machine) - alone;
+    assert!(both > alone && both < 2 * alone + 10_000, "{both} and {alone}");
+    machine.replayed_with(Tools::Recorded);
+}
+
+#[test]
+fn a_budget_of_fuel_is_held_to() {
+    let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", []);
+    let add = || tool("add", r#"{"a":1,"b":2}"#);
+    let limit = |machine: &mut Machine, limit| {
+        let dimension = ak_policy::budget::Dimension::Cpu;
+        machine
+            .call(Request::BudgetSet { dimension, limit: Some(limit), agent: Some("worker".into()) })
+            .unwrap();
+    };
+    limit(&mut machine, 0);
+    assert_eq!(support::failure(machine.call_as(agent, add())).code, Code::BudgetExceeded);
+    limit(&mut machine, 100);
+    let failed = support::failure(machine.call_as(agent, add()));
+    assert!(failed.code == Code::ToolFail && failed.message.contains("the limit is 100"), "{failed}");
+    assert_eq!(support::failure(machine.call_as(agent, add())).code, Code::BudgetExceeded, "it is used up");
+    limit(&mut machine, 10_000_000);
+    machine.call_as(agent, add()).unwrap();
+    machine.replayed();
 }
 
 #[test]
@@ -317,7 +349,7 @@ fn only_a_running_tool_makes_host_calls() {
     machine.complete(inner, Completion::File(Arc::from(&b""[..])));
     assert!(matches!(machine.replies[&asked], Ok(Reply::Bytes(_))));
     assert_eq!(machine.kernel.tickets(), []);
-    machine.replayed();
+    machine.replayed_with(Tools::Recorded);
 }
 
 #[test]
@@ -367,7 +399,7 @@ fn a_snapshot_holds_what_tools_are_doing() {
     machine.complete(outer, Completion::Tool { output: object! {}, fuel: 9 });
     assert!(machine.replies[&call].is_ok());
 
-    let mut replay = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Rerun).unwrap();
+    let mut replay = ak_kernel::Replay::resume(&snapshot, Tools::Rerun).unwrap();
     for record in &machine.records[at as usize..] {
         replay.feed(&record.leaf, &record.body).unwrap();
     }
@@ -387,9 +419,164 @@ fn a_tool_that_is_run_again_must_ask_the_same() {
         let mut replay = ak_kernel::Replay::new(tools);
         machine.records.iter().try_for_each(|record| replay.feed(&record.leaf, &record.body).map(|_| ()))
     };
-    replayed(ak_kernel::Tools::Recorded).unwrap();
-    let error = replayed(ak_kernel::Tools::Rerun).unwrap_err();
+    replayed(Tools::Recorded).unwrap();
+    let error = replayed(Tools::Rerun).unwrap_err();
     assert!(error.reason.contains("/both/x") && error.reason.contains("/both/y"), "{error}");
+}
+
+#[test]
+fn what_the_policy_closes_counts_too() {
+    let policy = "[tools]\nallow = [\"*\"]\n[wasm]\nhostcalls = [\"call\"]";
+    let (mut machine, agent) = machine(policy, [relay("time", "now", &["now:*"])]);
+    let (_, ticket, _) = machine.effect(agent, tool("time", "{}"));
+    for _ in 0..HOST_CALLS_MAX {
+        let asked = machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
+        assert_eq!(code(&machine, asked), Some(Code::PolicyDeny));
+    }
+    let more = machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
+    assert_eq!(code(&machine, more), Some(Code::Limit));
+}
+
+#[test]
+fn host_calls_are_within_the_agents_rates() {
+    let config = Config { journal_bytes_burst: 20_000, journal_bytes_per_second: 1_000, ..Config::default() };
+    for (operation, args) in [
+        (HostOperation::Now, "{}".to_owned()),
+        (HostOperation::Infer, format!(r#"{{"request":{{"model":"m","x":"{}"}}}}"#, "x".repeat(9_000))),
+    ] {
+        let mut machine = Machine::with(config.clone());
+        machine.policy("[tools]\nallow = [\"*\"]");
+        machine.call(relay("ask", "infer", &["now:*"])).unwrap();
+        let agent = machine.agent("worker");
+        let (_, ticket, _) = machine.effect(agent, tool("ask", "{}"));
+        let before: usize = machine.records.iter().map(|record| record.body.len()).sum();
+        let refused = (0..HOST_CALLS_MAX)
+            .find_map(|_| machine.try_host_call(ticket, host_call(operation, &args)).err())
+            .expect("it asks too often");
+        assert_eq!(refused.code, Code::RateLimit);
+        let after: usize = machine.records.iter().map(|record| record.body.len()).sum();
+        assert!(after - before < 40_000, "{} bytes", after - before);
+        // Later it may ask again.
+        let wait = refused.context.get("retry_after_ms").unwrap().as_u64().unwrap();
+        machine.sleep_ms(wait);
+        machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
+        machine.complete(ticket, Completion::Unknown);
+        machine.replayed_with(Tools::Recorded);
+    }
+}
+
+#[test]
+fn a_tool_that_the_owner_calls_is_no_owner() {
+    let policy = "[tools]\nallow = [\"*\"]\n[http]\nallow = [\"POST https://**\"]\n[[rule]]\neffect = \"forbid\"\n\
+                  operation = \"http.post\"\ntarget = \"https://**\"\nwhen.label = \"untrusted\"";
+    let tools = [
+        relay("read", "heap_read", &["heap.read:*"]),
+        relay("send", "http", &["http.post:https://**"]),
+        relay("open", "fs_read", &["fs.read:/**"]),
+    ];
+    let (mut machine, agent) = machine(policy, tools);
+    // It reads no agent's objects.
+    let agents = handle(machine.call_as(agent, alloc("note", r#"{"secret":1}"#)));
+    let read = |handle| tool("read", &format!(r#"{{"handle":"{handle}"}}"#));
+    assert_eq!(denied(call(&mut machine, Session::OWNER, read(agents), &mut file)).0, "NOT_FOUND");
+    let own = handle(machine.call(alloc("note", r#"{"mine":1}"#)));
+    assert!(value(call(&mut machine, Session::OWNER, read(own), &mut file)).to_json().contains("mine"));
+    // What it sends is a stranger's.
+    let send = tool("send", r#"{"method":"POST","url":"https://a.example/"}"#);
+    assert_eq!(denied(call(&mut machine, Session::OWNER, send, &mut file)).0, "POLICY_DENY");
+    // It is told no more than an agent.
+    let open = value(call(&mut machine, Session::OWNER, tool("open", r#"{"path":"/x"}"#), &mut file));
+    assert!(open.to_json().contains(r#""suggested_snippet":"""#), "{}", open.to_json());
+    machine.replayed();
+}
+
+#[test]
+fn an_address_inside_is_reached_by_a_tool_that_says_so() {
+    let policy = "[tools]\nallow = [\"*\"]\n[http]\nallow = [\"GET https://**\"]\n[net]\nconnect = [\"ip:10.0.0.5:443\"]";
+    for (url, needs, open) in [
+        ("https://evil.example/", &["http.get:https://evil.example/**"][..], false),
+        ("https://evil.example/", &["http.get:https://evil.example/**", "connect:ip:10.0.0.5:443"], true),
+        ("https://evil.example/", &["http.get:https://evil.example/**", "connect:ip:10.0.0.6:443"], false),
+        ("https://10.0.0.5/", &["http.get:https://10.0.0.5/**"], true),
+    ] {
+        let (mut machine, agent) = machine(policy, [relay("get", "http", needs)]);
+        let (_, ticket, _) = machine.effect(agent, tool("get", "{}"));
+        let args = format!(r#"{{"method":"GET","url":"{url}"}}"#);
+        machine.host_call(ticket, host_call(HostOperation::Http, &args));
+        let (inner, _) = machine.effects.pop().unwrap();
+        let verdict = machine.progress(inner, Step::Resolved(vec!["10.0.0.5".parse().unwrap()]));
+        assert_eq!(matches!(verdict, Verdict::Connect(_)), open, "{url} {needs:?}: {verdict:?}");
+    }
+}
+
+#[test]
+fn a_tool_that_is_taken_away_asks_no_more() {
+    let files = "[fs]\nread = [\"/data/**\"]\n";
+    for taken in [
+        "[tools]\nallow = [\"*\"]\ndeny = [\"read\"]",
+        "[tools]\nallow = [\"*\"]\n[wasm]\nmodules = [\"add\"]",
+        "[tools]\nallow = [\"add\"]",
+    ] {
+        let before = format!("{files}[tools]\nallow = [\"*\"]");
+        let (mut machine, agent) = machine(&before, [relay("read", "fs_read", &["fs.read:/data/**"])]);
+        let (_, ticket, _) = machine.effect(agent, tool("read", "{}"));
+        machine.policy(&format!("{files}{taken}"));
+        let asked = machine.host_call(ticket, host_call(HostOperation::FsRead, r#"{"path":"/data/x"}"#));
+        assert_eq!(code(&machine, asked), Some(Code::PolicyDeny), "{taken}");
+    }
+}
+
+#[test]
+fn a_rate_that_the_call_used_up_ends_nothing_but_a_grant_that_lapsed_does() {
+    let policy = "[fs]\nread = [\"/data/**\"]\n[[capability]]\nname = \"read\"\nresource = \"*\"\nmethods = [\"execute\"]\n\
+                  expires_minutes = 1\nrate = \"1/min\"";
+    let (mut machine, _) = machine(policy, [relay("read", "fs_read", &["fs.read:/data/**"])]);
+    let read = || tool("read", r#"{"path":"/data/x"}"#);
+    let (_, ticket, _) = machine.effect(Session::OWNER, read());
+    assert_eq!(support::failure(machine.call(read())).code, Code::CapRate);
+    let ask = || host_call(HostOperation::FsRead, r#"{"path":"/data/x"}"#);
+    let asked = machine.host_call(ticket, ask());
+    assert_eq!(machine.effects.pop().map(|(inner, _)| inner.cause()), Some(asked.seq()));
+    machine.sleep_ms(61_000);
+    let asked = machine.host_call(ticket, ask());
+    assert_eq!(code(&machine, asked), Some(Code::PolicyDeny));
+}
+
+#[test]
+fn a_journal_is_read_however_deep_a_tools_arguments_are() {
+    let mut machine = Machine::with(Config { json_depth_max: 16, ..Config::default() });
+    machine.policy("[tools]\nallow = [\"*\"]");
+    machine.call(relay("ask", "infer", &[])).unwrap();
+    let deep = format!("{}{}", "[".repeat(120), "]".repeat(120));
+    let (_, ticket, _) = machine.effect(Session::OWNER, tool("ask", "{}"));
+    machine.host_call(ticket, host_call(HostOperation::Infer, &format!(r#"{{"request":{deep}}}"#)));
+    machine.complete(ticket, Completion::Unknown);
+    machine.replayed_with(Tools::Recorded);
+}
+
+#[test]
+fn needs_and_variables_are_bounded() {
+    let mut machine = Machine::new();
+    let needs: Vec<String> =
+        (0..=ak_sandbox::LISTED_MAX).map(|number| format!("fs.read:/{number}/x")).collect();
+    let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+    machine.call(relay("t", "now", &needs[1..])).unwrap();
+    let failure = support::failure(machine.call(relay("t", "now", &needs)));
+    assert!(failure.message.contains("at most 256"), "{failure}");
+    let long = format!("fs.read:/{}", "x".repeat(ak_sandbox::LISTED_BYTES_MAX));
+    assert_eq!(support::failure(machine.call(relay("t", "now", &[&long]))).code, Code::InvalidArgument);
+
+    let with_env = |bytes: usize| {
+        let Request::ToolRegister { manifest, module, .. } = relay("t", "now", &[]) else { panic!() };
+        let mut members = manifest.as_object().cloned().unwrap();
+        members.insert("env", vec![Value::from("A")]);
+        let env =
+            vec![("A".into(), "x".repeat(bytes - 1).as_str().into()), ("B".into(), "not listed".into())];
+        Request::ToolRegister { manifest: members.into(), module, env }
+    };
+    machine.call(with_env(ENV_BYTES_MAX)).unwrap();
+    assert_eq!(support::failure(machine.call(with_env(ENV_BYTES_MAX + 1))).code, Code::InvalidArgument);
+    machine.replayed();
 }
 
 #[test]

@@ -61,7 +61,9 @@ pub use builtin::builtin;
 pub use failure::{Failure, RunError, Trap};
 pub use host::{HostCall, HostOperation};
 pub use limits::{RunLimits, SandboxConfig};
-pub use manifest::{Abi, Manifest, ManifestLimits, NAME_BYTES_MAX, VERSION_BYTES_MAX};
+pub use manifest::{
+    Abi, LISTED_BYTES_MAX, LISTED_MAX, Manifest, ManifestLimits, NAME_BYTES_MAX, VERSION_BYTES_MAX,
+};
 pub use manifest_error::{ManifestError, Position};
 pub use run::{Done, Run, Step};
 pub use tool::{Tool, ToolError};

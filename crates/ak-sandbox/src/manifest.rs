@@ -13,6 +13,11 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// The version of a tool has at most this many bytes.
 pub const VERSION_BYTES_MAX: usize = 64;
 
+/// Most needs of a tool, and most environment variables that it lists.
+pub const LISTED_MAX: usize = 256;
+/// Longest need or name of a variable, in bytes.
+pub const LISTED_BYTES_MAX: usize = 4096;
+
 /// How a module takes its arguments and gives its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abi {
@@ -210,8 +215,11 @@ impl<'a> Fields<'a> {
     ) -> Result<Vec<String>, ManifestError> {
         let Some(value) = self.object.get(key) else { return Ok(Vec::new()) };
         let array = value.as_array().ok_or_else(|| self.wrong(key, "an array"))?;
+        if array.len() > LISTED_MAX {
+            return Err(self.wrong(key, "an array of at most 256 texts"));
+        }
         let items = array.iter().enumerate().map(|(index, item)| match item.as_str() {
-            Some(text) if admits(text) => Ok(text.to_string()),
+            Some(text) if text.len() <= LISTED_BYTES_MAX && admits(text) => Ok(text.to_string()),
             Some(_) | None => {
                 Err(ManifestError::new(alloc::format!("{}/{key}/{index}", self.at), Reason::Wrong(expected)))
             }

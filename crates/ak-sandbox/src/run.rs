@@ -143,6 +143,17 @@ impl Run {
         self.fuel
     }
 
+    /// Fuel that is left.
+    pub fn fuel_left(&self) -> u64 {
+        self.limits.fuel.saturating_sub(self.fuel)
+    }
+
+    /// Charges fuel for what the host did on the guest's behalf: another run, say. If it is more than is left, the next step
+    /// says so.
+    pub fn charge(&mut self, fuel: u64) {
+        self.fuel = self.fuel.saturating_add(fuel);
+    }
+
     /// Runs for about `fuel_slice` units, at least for one block of instructions.
     ///
     /// How a run is sliced changes neither its result nor its fuel.
@@ -186,7 +197,10 @@ impl Run {
                 Abi::Wasi => Vec::new(),
             },
         };
-        let left = self.limits.fuel.saturating_sub(self.fuel);
+        if self.fuel > self.limits.fuel {
+            return Err(self.out_of_fuel());
+        }
+        let left = self.fuel_left();
         let state = match core::mem::replace(&mut self.state, State::Over) {
             State::Ask(trap, call, delivery) => return self.ask(trap, call, delivery),
             State::Ended => return self.exited(0),
