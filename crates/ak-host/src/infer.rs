@@ -193,7 +193,7 @@ impl Call<'_, '_> {
         while let Some(mut line) = self.route.reuse() {
             match line.send_again(request, || self.reached = Reached::Sent).await {
                 Ok(response) => return Ok((response, line)),
-                Err(Unanswered::Unsent(unsent)) => request = unsent,
+                Err(Unanswered::Unsent(unsent)) => request = *unsent,
                 Err(Unanswered::Broken(error)) => return Err(error),
             }
         }

@@ -48,7 +48,7 @@ impl Wire {
 /// Why a request that was to go over a kept connection has no response.
 pub(crate) enum Unanswered {
     /// The server had closed it: nothing was sent.
-    Unsent(Request<Full<Bytes>>),
+    Unsent(Box<Request<Full<Bytes>>>),
     /// It broke on the way.
     Broken(HttpError),
 }
@@ -81,12 +81,12 @@ impl Line {
         sending: impl FnOnce(),
     ) -> Result<Response<Incoming>, Unanswered> {
         if self.wire.during(self.sender.ready()).await.is_err() {
-            return Err(Unanswered::Unsent(request));
+            return Err(Unanswered::Unsent(Box::new(request)));
         }
         sending();
         self.wire.during(self.sender.try_send_request(request)).await.map_err(|mut error| {
             match error.take_message() {
-                Some(unsent) => Unanswered::Unsent(unsent),
+                Some(unsent) => Unanswered::Unsent(Box::new(unsent)),
                 None => Unanswered::Broken(error.into_error().into()),
             }
         })
