@@ -11,6 +11,9 @@ use crate::value::Value;
 /// Items whose encodings sum to more stand in their container's encoding as a hash.
 const INLINE_BYTES_MAX: usize = 128;
 
+/// Room for what an encoding often takes: it grows where it takes more.
+const ENCODED_BYTES: usize = 512;
+
 const NULL: u8 = 0x00;
 const FALSE: u8 = 0x01;
 const TRUE: u8 = 0x02;
@@ -38,7 +41,7 @@ impl Value {
             Self::Object(object) => object.values.is_hashed(),
         };
         self.deepest_first(is_hashed, |value| value.encode_shallow(&mut Vec::new()));
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(ENCODED_BYTES);
         self.encode_shallow(&mut out);
         sha256(&out)
     }

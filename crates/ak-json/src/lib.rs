@@ -69,7 +69,7 @@ pub use digest::{Digest, DigestError, sha256};
 pub use labels::{Integrity, LABEL_BYTES_MAX, Labels, LabelsError};
 pub use limits::{BYTES_MAX, DEPTH_MAX, Limits, MEMBERS_MAX, VALUES_MAX};
 pub use number::Number;
-pub use object::{Members, Object};
+pub use object::{Members, Object, ObjectBuilder};
 pub use parse::{ParseError, ParseReason};
 pub use pointer::{POINTER_TOKENS_MAX, Pointer, PointerError, array_index};
 pub use schema::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, SchemaReason, Violation};

@@ -19,16 +19,17 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Takes the names over; gives the position of a repeated one when there is one.
-    pub(crate) fn build(names: Vec<Text>) -> Result<Self, usize> {
+    /// Takes the names over; gives them back with the position of a repeated one when there is one.
+    pub(crate) fn build(names: Vec<Text>) -> Result<Self, (usize, Vec<Text>)> {
         let index = if names.len() > WIDTH {
-            Some(Index::build(&names)?)
-        } else if let Some(position) = repeated(&names) {
-            return Err(position);
+            Index::build(&names).map(Some)
         } else {
-            None
+            repeated(&names).map_or(Ok(None), Err)
         };
-        Ok(Self { list: names.into(), index })
+        match index {
+            Ok(index) => Ok(Self { list: names.into(), index }),
+            Err(position) => Err((position, names)),
+        }
     }
 
     pub(crate) fn list(&self) -> &Tree<Text> {

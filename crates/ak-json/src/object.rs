@@ -1,6 +1,7 @@
 //! Objects.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::iter::Zip;
 
 use crate::names::Names;
@@ -132,11 +133,56 @@ impl<'a> IntoIterator for &'a Object {
 /// A name that comes again replaces the value where it stood first.
 impl<K: Into<Text>, V: Into<Value>> FromIterator<(K, V)> for Object {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
-        let mut object = Self::new();
+        let members = members.into_iter();
+        let mut builder = ObjectBuilder::with_capacity(members.size_hint().0);
         for (name, value) in members {
-            object.insert(name, value);
+            builder.insert(name, value);
         }
-        object
+        builder.finish()
+    }
+}
+
+/// An object on its way: its members are put together in one go, which spares a copy for each.
+///
+/// ```
+/// let mut builder = ak_json::ObjectBuilder::default();
+/// builder.insert("a", 1u64);
+/// builder.insert("b", "two");
+/// assert_eq!(ak_json::Value::from(builder.finish()).to_json(), r#"{"a":1,"b":"two"}"#);
+/// ```
+#[derive(Debug, Default)]
+pub struct ObjectBuilder {
+    names: Vec<Text>,
+    values: Vec<Value>,
+}
+
+impl ObjectBuilder {
+    /// With room for so many members.
+    pub fn with_capacity(members: usize) -> Self {
+        Self { names: Vec::with_capacity(members), values: Vec::with_capacity(members) }
+    }
+
+    /// Appends a member. A name that comes again replaces the value where it stood first.
+    pub fn insert(&mut self, name: impl Into<Text>, value: impl Into<Value>) {
+        self.names.push(name.into());
+        self.values.push(value.into());
+    }
+
+    /// The object.
+    pub fn finish(self) -> Object {
+        if self.names.is_empty() {
+            return Object::new();
+        }
+        match Names::build(self.names) {
+            Ok(names) => Object::of(Arc::new(names), self.values.into()),
+            Err((_, names)) => {
+                let mut object = Object::new();
+                for (name, value) in names.into_iter().zip(self.values) {
+                    object.insert(name, value);
+                }
+                object
+            }
+        }
     }
 }
 

@@ -322,7 +322,7 @@ fn close_names(
     let start = names.len() - count;
     let own = names.get_mut(start..).unwrap_or_default();
     let texts = own.iter_mut().map(|name| mem::take(&mut name.text)).collect();
-    let built = Names::build(texts).map_err(|repeated| {
+    let built = Names::build(texts).map_err(|(repeated, _)| {
         let offset = own.get(repeated).map_or(0, |name| name.offset);
         Stop(ParseReason::Duplicate, offset)
     })?;

@@ -135,10 +135,10 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 macro_rules! object {
     ($($name:tt : $value:expr),* $(,)?) => {{
         #[allow(unused_mut, reason = "no members, nothing to insert")]
-        let mut object = $crate::Object::new();
+        let mut object = $crate::ObjectBuilder::with_capacity(0usize $(+ { stringify!($name); 1 })*);
         $(#[allow(unused_parens, reason = "a name that is no literal stands in parentheses")]
         object.insert($name, $value);)*
-        $crate::Value::Object(object)
+        $crate::Value::Object(object.finish())
     }};
 }
 

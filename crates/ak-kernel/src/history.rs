@@ -3,7 +3,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use ak_audit::{Kind, Verdict};
-use ak_json::{Object, Text, Value, object};
+use ak_json::{Object, ObjectBuilder, Text, Value, object};
 
 use crate::{
     fields::{FieldError, Fields},
@@ -138,7 +138,8 @@ impl View {
         };
         let decision = decision_name(facts.decision);
         let operation = facts.operation.name();
-        let mut json = Object::new();
+        let details = if let Value::Object(details) = details { details } else { Object::new() };
+        let mut json = ObjectBuilder::with_capacity(12 + details.len());
         json.insert("seq", seq);
         json.insert("timestamp", time.as_micros());
         json.insert("event", event.clone());
@@ -149,15 +150,18 @@ impl View {
         json.insert("target", facts.target.as_deref().map_or(Value::Null, Value::from));
         json.insert("decision", decision);
         json.insert("code", facts.code);
-        insert_some(&mut json, "rule_id", Some(facts.rule.clone()).filter(|rule| !rule.is_empty()));
-        insert_some(&mut json, "cause", facts.cause);
-        if let Value::Object(details) = details {
-            for (name, value) in details.iter() {
-                json.insert(name.clone(), value.clone());
-            }
+        if !facts.rule.is_empty() {
+            json.insert("rule_id", facts.rule.clone());
+        }
+        if let Some(cause) = facts.cause {
+            json.insert("cause", cause);
+        }
+        for (name, value) in &details {
+            json.insert(name.clone(), value.clone());
         }
         let actor = facts.agent.clone();
-        View { seq, time_us: time.as_micros(), actor, event, operation, decision, about, json: json.into() }
+        let json = json.finish().into();
+        View { seq, time_us: time.as_micros(), actor, event, operation, decision, about, json }
     }
 
     fn text(&self, name: &str) -> &str {

@@ -3,7 +3,7 @@
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::{Entry, Integrity, Kind, Leaf, Verdict as AuditVerdict};
-use ak_json::{Digest, Object, Text, Value};
+use ak_json::{Digest, ObjectBuilder, Text, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     config::Config,
     effect::{Completion, Step, Ticket},
     fields::{FieldError, Fields, base64url},
-    form::insert_some,
     operation::Operation,
     presented::{Asked, Presented},
     request::Request,
@@ -76,7 +75,7 @@ pub(crate) enum Input {
 impl Input {
     /// The journal's form. `entropy` is given only where the input drew on it.
     pub(crate) fn to_value(&self, time: Time, entropy: Option<&[u8; 32]>) -> Value {
-        let mut body = Object::new();
+        let mut body = ObjectBuilder::with_capacity(8);
         match self {
             Self::Genesis { config } => {
                 body.insert("in", "genesis");
@@ -89,7 +88,9 @@ impl Input {
                 body.insert("session", u64::from(session.number()));
                 body.insert("op", request.operation().name());
                 body.insert("args", request.args());
-                insert_some(&mut body, "cap", presented.as_ref().map(Presented::to_value));
+                if let Some(presented) = presented {
+                    body.insert("cap", presented.to_value());
+                }
             }
             Self::Progress { ticket, step } => {
                 body.insert("in", "progress");
@@ -122,7 +123,7 @@ impl Input {
         if let Some(entropy) = entropy {
             body.insert("entropy", base64url(entropy));
         }
-        body.into()
+        body.finish().into()
     }
 
     /// Whether it draws on its entropy, beside the salt of a subject that is met for the first time: genesis makes the log's

@@ -137,6 +137,10 @@ impl Replay {
         if *record.leaf != *leaf {
             return Err(wrong(String::from("another entry follows from this input than the one recorded")));
         }
+        // What is computed anew, as the digest of a snapshot, is compared here.
+        if *record.body != *body {
+            return Err(wrong(String::from("the body is not the one that the entry is about")));
+        }
         self.seq += 1;
         let replies = self.release(record.seq);
         Ok(Followed { record, replies })
