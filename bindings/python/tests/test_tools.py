@@ -1,6 +1,7 @@
 """Tools: JSON in, JSON out, and every way in which a call fails."""
 
 import json
+import pathlib
 from typing import Any, Callable
 
 import pytest
@@ -113,3 +114,30 @@ def test_a_faulty_manifest_is_refused(ak: AuthorityKernel, manifest: Any) -> Non
     with pytest.raises(InvalidArgumentError):
         ak.register_tool(manifest, MODULE)
     assert ak.list_tools() == before
+
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples" / "tools"
+
+
+def test_a_tool_reaches_what_it_needs_and_its_agent_may(ak: AuthorityKernel, tmp_path: pathlib.Path) -> None:
+    """`note`, written in Zig, asks for `fs_write` and waits for the kernel's decision."""
+    manifest = (EXAMPLES / "note" / "note.toml").read_text().replace("/notes/", f"{tmp_path}/notes/")
+    ak.register_tool(manifest, (EXAMPLES / "note" / "note.wasm").read_bytes())
+    (tmp_path / "notes").mkdir()
+    ak.load_policy(text=f'[tools]\nallow = ["note"]\n[fs]\nwrite = ["{tmp_path}/**"]')
+    args = {"path": f"{tmp_path}/notes/n.txt", "text": "hello"}
+    assert ak.call_tool("note", args) == {"bytes": 5}
+    assert (tmp_path / "notes" / "n.txt").read_text() == "hello"
+
+    # The agent may, the tool does not need it.
+    with pytest.raises(ToolError, match="CAP_SCOPE"):
+        ak.call_tool("note", {"path": f"{tmp_path}/elsewhere.txt", "text": "x"})
+    # The tool needs it, the agent may not.
+    ak.load_policy(text='[tools]\nallow = ["note"]')
+    with pytest.raises(ToolError, match="POLICY_DENY"):
+        ak.call_tool("note", args)
+    assert not (tmp_path / "elsewhere.txt").exists()
+    assert (tmp_path / "notes" / "n.txt").read_text() == "hello"
+    assert ak.audit_verify().consistent
+    asked = [entry for entry in map(json.loads, ak.audit_query()) if entry.get("by_tool") == "note@1.0.0"]
+    assert [entry["decision"] for entry in asked] == ["permit", "deny", "deny"]

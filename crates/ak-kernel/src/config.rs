@@ -21,6 +21,8 @@ pub struct Config {
     pub capabilities_per_agent_max: u64,
     /// Most subjects, agents included: each has a salt of its own.
     pub subjects_max: u64,
+    /// Most subjects that one agent names first. The owner may name as many as there is room for.
+    pub subjects_per_agent_max: u64,
     /// Most registered tools.
     pub tools_max: u64,
     /// Most effects under way at once.
@@ -83,6 +85,7 @@ config! {
     agents_max = 4096;
     capabilities_per_agent_max = 1024;
     subjects_max = 1 << 20;
+    subjects_per_agent_max = 1 << 16;
     tools_max = 1024;
     effects_max = 4096;
     history_bytes_max = 64 << 20;

@@ -193,12 +193,12 @@ impl Kernel {
         let seq = self.chain.next_seq();
         let (session, request) = (caller.session, &asked.request);
         let agent = self.agents.get(session).map(|agent| agent.name.clone());
-        let unnameable = self.check_subject(request).err();
+        let unnameable = self.check_subject(request, session).err();
         let about = match (&agent, &unnameable) {
             (Some(agent), None) => self.subjects_of(request, agent),
             (agent, _) => agent.iter().cloned().collect(),
         };
-        let about = self.subjects.meet(about, &now.entropy);
+        let about = self.subjects.meet(about, &now.entropy, session);
         let refused = |rule: &str, failure| (Ruling::new(Ruled::Refused, rule, None), Err(failure));
         let (ruling, next) = match (&agent, unnameable, barred) {
             (None, _, _) => {
@@ -270,17 +270,22 @@ impl Kernel {
     }
 
     /// Whether the kernel can take the subject that a request names, if it names one.
-    fn check_subject(&self, request: &Request) -> Result<(), Failure> {
+    fn check_subject(&self, request: &Request, session: Session) -> Result<(), Failure> {
         let Some(subject) = request.subject() else { return Ok(()) };
-        let subjects_max = self.config.subjects_max;
         if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
             let message = format!("a subject's name has 1 to {SUBJECT_BYTES_MAX} bytes");
             return Err(Failure::new(Code::InvalidArgument, message));
         }
-        if self.subjects.count_with(subject) > subjects_max {
-            return Err(Failure::new(Code::Quota, format!("there are {subjects_max} subjects already")));
-        }
-        Ok(())
+        let Config { subjects_max, subjects_per_agent_max, .. } = self.config;
+        let (all, own) = self.subjects.count_with(subject, session);
+        let message = if all > subjects_max {
+            format!("there are {subjects_max} subjects already")
+        } else if own > subjects_per_agent_max && !session.is_owner() {
+            format!("the agent has named {subjects_per_agent_max} subjects already")
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(Code::Quota, message))
     }
 
     /// Decides on a request and, if it may pass, acts on it.
@@ -415,7 +420,7 @@ impl Kernel {
         about: Vec<Text>,
         details: Value,
     ) {
-        let about = self.subjects.meet(about, &now.entropy);
+        let about = self.subjects.meet(about, &now.entropy, Session::OWNER);
         self.record_about(now, input, facts, about, details);
     }
 

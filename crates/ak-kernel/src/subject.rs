@@ -14,6 +14,7 @@ use crate::{
     record::derive,
     reply::Reply,
     request::Request,
+    session::Session,
 };
 
 /// Names one subject from the first record about it to its erasure; afterwards the same name gets another number. It is
@@ -29,6 +30,8 @@ pub(crate) struct Subjects {
     known: BTreeMap<Text, Subject>,
     /// Objects that are about somebody else than their owner.
     objects: BTreeMap<Handle, Text>,
+    /// How many each session named first.
+    named: BTreeMap<Session, u64>,
     next_id: SubjectId,
 }
 
@@ -36,6 +39,8 @@ pub(crate) struct Subjects {
 struct Subject {
     id: SubjectId,
     salt: [u8; 32],
+    /// Who named it first.
+    by: Session,
 }
 
 /// Whom one record is about.
@@ -51,21 +56,22 @@ pub(crate) struct About {
 
 impl Subjects {
     pub(crate) fn new() -> Subjects {
-        Subjects { known: BTreeMap::new(), objects: BTreeMap::new(), next_id: 0 }
+        Subjects { known: BTreeMap::new(), objects: BTreeMap::new(), named: BTreeMap::new(), next_id: 0 }
     }
 
-    /// How many there would be with this one.
-    pub(crate) fn count_with(&self, name: &Text) -> u64 {
-        let fresh = !self.known.contains_key(name);
-        (self.known.len() as u64).saturating_add(u64::from(fresh))
+    /// How many there would be with this one, and how many that a session named first.
+    pub(crate) fn count_with(&self, name: &Text, by: Session) -> (u64, u64) {
+        let fresh = u64::from(!self.known.contains_key(name));
+        let named = self.named.get(&by).copied().unwrap_or(0);
+        ((self.known.len() as u64).saturating_add(fresh), named.saturating_add(fresh))
     }
 
     pub(crate) fn id(&self, name: &Text) -> Option<SubjectId> {
         self.known.get(name).map(|subject| subject.id)
     }
 
-    /// The record's subjects, those met for the first time among them. Nobody is the kernel itself.
-    pub(crate) fn meet(&mut self, mut names: Vec<Text>, entropy: &[u8; 32]) -> About {
+    /// The record's subjects, those that the session names for the first time among them. Nobody is the kernel itself.
+    pub(crate) fn meet(&mut self, mut names: Vec<Text>, entropy: &[u8; 32], by: Session) -> About {
         names.sort();
         names.dedup();
         if names.is_empty() {
@@ -74,13 +80,18 @@ impl Subjects {
         let before = self.next_id;
         for name in &names {
             if !self.known.contains_key(name) {
-                let subject = Subject { id: self.next_id, salt: derive(entropy, "salt", name) };
-                self.known.insert(name.clone(), subject);
+                self.add(name.clone(), Subject { id: self.next_id, salt: derive(entropy, "salt", name), by });
                 self.next_id = self.next_id.saturating_add(1);
             }
         }
         let (ids, salt) = self.bound(names.iter());
         About { names, ids, salt, drew: self.next_id > before }
+    }
+
+    fn add(&mut self, name: Text, subject: Subject) {
+        let named = self.named.entry(subject.by).or_default();
+        *named = named.saturating_add(1);
+        self.known.insert(name, subject);
     }
 
     /// The salt for what tells of others too.
@@ -123,13 +134,17 @@ impl Subjects {
         };
         let handles: Vec<Handle> = heap.iter_any().filter_map(about).collect();
         self.objects.retain(|_, subject| subject != name);
-        self.known.remove(name);
+        let named = self.known.remove(name).and_then(|subject| self.named.get_mut(&subject.by));
+        if let Some(named) = named {
+            *named = named.saturating_sub(1);
+        }
         handles
     }
 
     pub(crate) fn to_value(&self) -> Value {
         let known = self.known.iter().map(|(name, subject)| {
-            (name.clone(), object! { "id": subject.id, "salt": base64url(&subject.salt) })
+            let by = u64::from(subject.by.number());
+            (name.clone(), object! { "id": subject.id, "salt": base64url(&subject.salt), "by": by })
         });
         let objects =
             self.objects.iter().map(|(handle, name)| (handle.to_string(), Value::from(name.clone())));
@@ -145,9 +160,9 @@ impl Subjects {
             let mut fields = Fields::new("subjects.known", value)?;
             let salt = <[u8; 32]>::try_from(&*fields.bytes("salt")?);
             let salt = salt.map_err(|_| fields.error("salt", "expected 32 bytes"))?;
-            let id = fields.u64("id")?;
+            let (id, by) = (fields.u64("id")?, fields.session("by")?);
             fields.finish()?;
-            subjects.known.insert(name.clone(), Subject { id, salt });
+            subjects.add(name.clone(), Subject { id, salt, by });
         }
         for (handle, name) in &fields.members("objects")? {
             let handle: Result<Handle, _> = handle.parse();

@@ -634,6 +634,26 @@ fn limits_are_limits() {
 }
 
 #[test]
+fn one_agent_takes_no_other_agents_subjects() {
+    let mut machine = Machine::with(Config { subjects_per_agent_max: 3, ..Config::default() });
+    let (one, other) = (machine.agent("one"), machine.agent("other"));
+    for name in ["a", "b"] {
+        machine.call_as(one, about(name)).unwrap();
+    }
+    let refused = failure(machine.call_as(one, about("c")));
+    assert!(refused.code == Code::Quota && refused.message.contains("named 3 subjects"), "{refused}");
+    machine.call_as(one, about("a")).unwrap();
+    machine.call_as(other, about("c")).unwrap();
+    machine.call_as(one, about("c")).unwrap();
+    machine.erase("a").unwrap();
+    machine.call_as(one, about("d")).unwrap();
+    assert_eq!(failure(machine.call_as(one, about("e"))).code, Code::Quota);
+    for name in ["e", "f", "g", "h"] {
+        machine.call(about(name)).unwrap();
+    }
+}
+
+#[test]
 fn the_clock_never_falls() {
     let mut machine = Machine::new();
     machine.call(alloc("x", "1")).unwrap();
