@@ -3,22 +3,20 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
     time::Duration,
 };
 
 use ak_host::{
-    Connection,
+    CancellationToken, Connection,
     ak_kernel::{Failure, Request},
 };
 use pyo3::{prelude::*, types::PyBytes};
 
 use crate::error::raise;
 
-/// How many chunks wait for a slow reader before the model does.
-const CHUNKS_WAITING_MAX: usize = 16;
 /// How long a Ctrl-C may go unnoticed, in milliseconds.
 const SIGNAL_INTERVAL_MS: u64 = 100;
 
@@ -26,22 +24,26 @@ const SIGNAL_INTERVAL_MS: u64 = 100;
 /// iterator stops the model. A refusal is raised by the first `next`.
 #[pyclass(frozen, module = "authority_nanos")]
 pub(crate) struct InferenceStream {
-    /// Gone once the answer has ended.
+    /// Gone once the answer has ended. What waits here is bounded by the longest answer that the kernel takes: a slow reader
+    /// keeps no server waiting.
     events: Mutex<Option<Receiver<Result<String, Failure>>>>,
+    stop: CancellationToken,
 }
 
 impl InferenceStream {
     /// Sends the request from a thread of its own, since a call lasts until the last chunk has come.
     pub(crate) fn start(connection: Connection, request: Request) -> InferenceStream {
-        let (sender, events) = sync_channel(CHUNKS_WAITING_MAX);
+        let (sender, events) = channel();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
         thread::spawn(move || {
             let mut deliver = |chunk: &str| sender.send(Ok(chunk.to_owned())).is_ok();
-            if let Err(failure) = connection.call_streaming(request, &mut deliver) {
+            if let Err(failure) = connection.call_until(request, &mut deliver, &stopped) {
                 // Nobody listens any more when the iterator is gone.
                 let _ = sender.send(Err(failure));
             }
         });
-        InferenceStream { events: Mutex::new(Some(events)) }
+        InferenceStream { events: Mutex::new(Some(events)), stop }
     }
 
     /// The next event, if there is one within the interval; `None` at the end.
@@ -79,6 +81,13 @@ impl InferenceStream {
 
     /// Takes no more chunks, and stops the model.
     fn close(&self, py: Python<'_>) {
+        self.stop.cancel();
         py.detach(|| *self.events.lock().unwrap_or_else(PoisonError::into_inner) = None);
+    }
+}
+
+impl Drop for InferenceStream {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }

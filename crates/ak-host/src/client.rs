@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, Weak,
-        mpsc::{Sender, channel},
+        mpsc::{RecvTimeoutError, Sender, channel},
     },
+    time::Duration,
 };
 
 use ak_json::{Object, Value};
@@ -18,7 +19,12 @@ use ak_kernel::{
     wire::{Flags, PAYLOAD_BYTES_MAX, encode},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::wire::{self, Frame};
+
+/// How long it may go unnoticed that a caller waits no more.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One connection: one session.
 pub(crate) struct Client {
@@ -106,6 +112,7 @@ impl Client {
         request: &Request,
         cap: Option<&str>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
+        stop: &CancellationToken,
     ) -> Outcome {
         let payload = wire::request_payload(request, cap).to_json();
         if payload.len() > PAYLOAD_BYTES_MAX {
@@ -118,7 +125,15 @@ impl Client {
         let (sender, receiver) = channel();
         let sequence = self.line()?.send(payload.as_bytes(), sender)?;
         loop {
-            let Ok(frame) = receiver.recv() else { return Err(self.line()?.lost()) };
+            let frame = match receiver.recv_timeout(LOOK) {
+                Ok(frame) => frame,
+                Err(RecvTimeoutError::Timeout) if stop.is_cancelled() => {
+                    self.line()?.cancel(sequence)?;
+                    return Err(Failure::new(Code::UnknownOutcome, "the caller waits no more"));
+                }
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.line()?.lost()),
+            };
             if !frame.flags.has(Flags::CHUNK) {
                 return outcome_from_value(request.operation(), &frame.payload)?;
             }

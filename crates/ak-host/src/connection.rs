@@ -201,11 +201,21 @@ impl Connection {
         request: Request,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Outcome {
+        self.call_until(request, on_chunk, &CancellationToken::new())
+    }
+
+    /// The same; once `stop` is cancelled, what is under way is given up: nobody knows then whether it happened.
+    pub fn call_until(
+        &self,
+        request: Request,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
+        stop: &CancellationToken,
+    ) -> Outcome {
         match &self.end {
             End::Embedded(kernel, session) => {
-                kernel.call(*session, request, self.cap.as_deref(), on_chunk, &CancellationToken::new())
+                kernel.call(*session, request, self.cap.as_deref(), on_chunk, stop)
             }
-            End::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk),
+            End::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk, stop),
         }
     }
 

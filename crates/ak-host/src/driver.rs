@@ -288,7 +288,7 @@ impl Driver {
             },
             Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };
-                self.complete(ticket, agent_due, patience, async |asker| {
+                self.carry_out(ticket, agent_due, patience, async |asker| {
                     http::perform(job, net, secrets, &asker).await
                 })
             }
@@ -296,7 +296,7 @@ impl Driver {
                 None => Completion::failed(Code::NotConfigured, routes.why_not(&model)),
                 Some(route) => {
                     let job = InferJob { request, stream, response_bytes_max };
-                    self.complete(ticket, agent_due, patience, async |asker| {
+                    self.carry_out(ticket, agent_due, patience, async |asker| {
                         infer::perform(&route, job, &Around { net, filter, asker: &asker }).await
                     })
                 }
@@ -306,7 +306,7 @@ impl Driver {
     }
 
     /// Performs an effect that waits for others: until its agent's wall time is over, or the patience of whoever asked.
-    fn complete<'p>(
+    fn carry_out<'p>(
         &'p self,
         ticket: Ticket,
         agent_due: Option<Instant>,

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::Shutdown,
     os::unix::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
@@ -12,6 +13,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ak_json::{Text, Value, object};
@@ -27,6 +29,8 @@ use crate::{connection::Connection, embedded::Embedded, secret, wire};
 pub const CONNECTIONS_MAX: u64 = 1_024;
 /// Most effects of one connection under way at once.
 pub const EFFECTS_MAX: usize = 256;
+/// How long a client may take nothing of what is written to it, in milliseconds. Its connection is closed then.
+pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
 /// The agent that connections without a credential share.
 pub const GUEST: &str = "guest";
 
@@ -126,11 +130,14 @@ fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), F
     let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": owner };
     let welcome = object! { "ok": true, "result": welcome };
     wire::write(&mut stream, Flags::HELLO.with(Flags::RESPONSE), hello.sequence, &welcome)?;
+    let io = |error: io::Error| Failure::new(Code::Io, error.to_string());
+    let writer = stream.try_clone().map_err(io)?;
+    writer.set_write_timeout(Some(Duration::from_millis(WRITE_TIMEOUT_MS))).map_err(io)?;
     let line = Arc::new(ServerLine {
         kernel: kernel.clone(),
         session,
         cap,
-        writer: Mutex::new(stream.try_clone().map_err(|error| Failure::new(Code::Io, error.to_string()))?),
+        writer: Mutex::new(writer),
         under_way: Mutex::default(),
     });
     let ended = requests(&line, &mut stream, hello.sequence);
@@ -246,7 +253,13 @@ impl ServerLine {
 
     fn write(&self, flags: Flags, sequence: u64, payload: &Value) -> Result<(), Failure> {
         let died = |_| Failure::new(Code::Io, "a thread died while it held the connection");
-        wire::write(&mut *self.writer.lock().map_err(died)?, flags, sequence, payload)
+        let mut writer = self.writer.lock().map_err(died)?;
+        wire::write(&mut *writer, flags, sequence, payload).inspect_err(|failure| {
+            // Half a frame leaves a stream that nobody can read on. A frame that is too long was never begun.
+            if failure.code == Code::Io {
+                let _ = writer.shutdown(Shutdown::Both);
+            }
+        })
     }
 
     /// The client does not wait for this any longer: what is under way is given up. It counts until it has ended.
@@ -311,4 +324,33 @@ fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(Session, Opti
 
 fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |different, (a, b)| different | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::mpsc::channel};
+
+    use ak_kernel::wire::encode;
+
+    use super::*;
+    use crate::connection::Options;
+
+    #[test]
+    fn a_client_that_takes_nothing_is_let_go() {
+        let kernel = Connection::open(&Options::default()).unwrap().embedded().unwrap();
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let (done, ended) = channel();
+        std::thread::spawn(move || {
+            // How it ends is not the point.
+            let _ = serve(&kernel, "token", server);
+            let _ = done.send(());
+        });
+        let mut send = |flags: Flags, sequence: u64, payload: &str| {
+            client.write_all(&encode(flags, sequence, payload.as_bytes()).unwrap())
+        };
+        send(Flags::HELLO.with(Flags::REQUEST), 0, r#"{"versions":[1],"token":"token"}"#).unwrap();
+        let requests = (1..100_000).map(|sequence| send(Flags::REQUEST, sequence, r#"{"op":"TOOL_LIST"}"#));
+        assert!(requests.take_while(Result::is_ok).count() < 99_999, "the server hangs up");
+        ended.recv_timeout(Duration::from_secs(20)).expect("the connection ends");
+    }
 }

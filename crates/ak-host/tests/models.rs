@@ -642,3 +642,40 @@ fn rates_are_per_model_and_agent() {
     assert_eq!((passed(&worker, "gpt-4"), passed(&worker, "llama"), passed(&other, "gpt-4")), (3, 5, 5));
     assert_eq!(server.count(), 13);
 }
+
+/// A caller that waits no more need not wait for the server's next word.
+#[test]
+fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
+    let server = model(|_, _| Then::Silence);
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let token = ak_host::owner_token(&scratch.join("token")).unwrap();
+    let daemon = ak_host::Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
+    std::thread::spawn(move || daemon.run());
+    let url = Some(format!("unix://{}", scratch.join("ak.sock").display()));
+    let token_file = Some(scratch.join("token"));
+    let remote = Connection::open(&Options { url, token_file, ..Options::default() }).unwrap();
+    for connection in [&kernel, &remote] {
+        let before = server.count();
+        let stop = ak_host::CancellationToken::new();
+        let outcome = std::thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                let request = request("m", object! {});
+                let request = Request::Inference { request, stream: true, price: None };
+                connection.call_until(request, &mut |_| true, &stop)
+            });
+            let started = std::time::Instant::now();
+            while server.count() == before {
+                assert!(started.elapsed().as_secs() < 20, "the server is asked");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            stop.cancel();
+            call.join().unwrap()
+        });
+        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+    }
+    let started = std::time::Instant::now();
+    while tokens(&kernel).1 > 0 {
+        assert!(started.elapsed().as_secs() < 20, "nothing is under way any more");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
