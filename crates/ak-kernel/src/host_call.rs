@@ -14,6 +14,7 @@ use crate::{
     fields::base64url,
     gate::Gate,
     kernel::{CallId, Caller, Kernel, Output},
+    operation::Operation,
     presented::Asked,
     question::Question,
     record::{Facts, Input, derive},
@@ -124,12 +125,14 @@ impl Kernel {
     fn still_permitted(&mut self, ticket: Ticket) -> Result<(), Failure> {
         let Some(tool) = self.under_way.get(&ticket) else { return Ok(()) };
         let (session, request) = (tool.session, tool.request.clone());
+        // Who called it: the session itself, or a tool.
+        let callers = if tool.within.is_some() { tool.tools.clone() } else { Vec::new() };
         let name = tool.tools.last().map(|needs| needs.tool.clone()).unwrap_or_default();
         let agent = self.agents.name(session);
         let Ok(Some(question)) = Question::of(&request, &agent) else { return Ok(()) };
         let module = name.split_once('@').map_or(&*name, |(module, _)| module);
         let allowed = self.policy.wasm_module_allowed(&agent, module);
-        let verdict = self.gate(session, agent).verdict(&question);
+        let verdict = Gate { tools: callers, ..self.gate(session, agent) }.verdict(&question);
         match verdict {
             Verdict::Permit | Verdict::RateLimited { .. } if allowed => Ok(()),
             _ => {
@@ -165,7 +168,6 @@ impl Kernel {
         let value = outcome_to_value(&outcome);
         let details = crate::describe::ambient(operation, &caller.tools, &value);
         let facts = Facts {
-            operation: crate::operation::Operation::Call,
             kind: Kind::Step,
             cause: caller.within.map(Ticket::cause),
             decision: ruled,
@@ -173,7 +175,7 @@ impl Kernel {
             code: outcome.as_ref().err().map_or(0, |failure| failure.code.number()),
             reply: Some(value),
             agent: agent.clone(),
-            ..self.notice(crate::operation::Operation::Call)
+            ..self.notice(Operation::Call)
         };
         self.record(now, input, facts, Vec::from([agent]), details);
         self.charge_newest(caller, ruled != Ruled::Permit);

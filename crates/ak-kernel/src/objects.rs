@@ -9,6 +9,7 @@ use ak_policy::{Action, Target, budget::Dimension};
 use crate::{
     agents::{Agents, Costs},
     code::Code,
+    gate::Gate,
     kernel::{Caller, Kernel},
     question::Question,
     reply::{Failure, Reply},
@@ -97,7 +98,8 @@ impl Kernel {
             Ok(false) => {
                 let target = Target::heap(handle.raw());
                 let question = Question { action, target, args: None, owned: false };
-                self.gate(caller.session, agent).permits(&question)
+                let gate = self.gate(caller.session, agent);
+                Gate { tools: caller.tools.clone(), ..gate }.permits(&question)
             }
             Err(_) => false,
         };

@@ -213,6 +213,9 @@ pub(crate) struct Facts {
     pub(crate) event: Option<Text>,
 }
 
+/// Room for what a body often takes, in bytes: to measure it costs more than to let it grow.
+const BODY_BYTES: usize = 512;
+
 /// The chain of leaves.
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -289,7 +292,7 @@ impl Chain {
         let hash = Digest::from(leaf.hash());
         self.next_seq += 1;
         self.previous = hash;
-        let mut text = Vec::with_capacity(body.json_len());
+        let mut text = Vec::with_capacity(BODY_BYTES);
         body.write_json(&mut text);
         Record { seq, leaf, hash, body: text.into(), subjects: about.ids }
     }
