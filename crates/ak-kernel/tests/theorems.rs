@@ -637,18 +637,22 @@ fn limits_are_limits() {
 fn one_agent_takes_no_other_agents_subjects() {
     let mut machine = Machine::with(Config { subjects_per_agent_max: 3, ..Config::default() });
     let (one, other) = (machine.agent("one"), machine.agent("other"));
-    for name in ["a", "b"] {
+    for name in ["a", "b", "c"] {
         machine.call_as(one, about(name)).unwrap();
     }
-    let refused = failure(machine.call_as(one, about("c")));
+    let refused = failure(machine.call_as(one, about("d")));
     assert!(refused.code == Code::Quota && refused.message.contains("named 3 subjects"), "{refused}");
+    // Those that are there already cost nothing, whoever named them.
     machine.call_as(one, about("a")).unwrap();
-    machine.call_as(other, about("c")).unwrap();
-    machine.call_as(one, about("c")).unwrap();
-    machine.erase("a").unwrap();
+    machine.call_as(other, about("d")).unwrap();
     machine.call_as(one, about("d")).unwrap();
-    assert_eq!(failure(machine.call_as(one, about("e"))).code, Code::Quota);
-    for name in ["e", "f", "g", "h"] {
+    // The refusal was about the agent itself, which is one more; two that are erased make room for one.
+    for name in ["a", "b"] {
+        machine.erase(name).unwrap();
+    }
+    machine.call_as(one, about("e")).unwrap();
+    assert_eq!(failure(machine.call_as(one, about("f"))).code, Code::Quota);
+    for name in ["f", "g", "h", "i"] {
         machine.call(about(name)).unwrap();
     }
 }
