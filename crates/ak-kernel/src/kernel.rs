@@ -276,11 +276,14 @@ impl Kernel {
             let message = format!("a subject's name has 1 to {SUBJECT_BYTES_MAX} bytes");
             return Err(Failure::new(Code::InvalidArgument, message));
         }
+        if self.subjects.id(subject).is_some() {
+            return Ok(());
+        }
         let Config { subjects_max, subjects_per_agent_max, .. } = self.config;
-        let (all, own) = self.subjects.count_with(subject, session);
-        let message = if all > subjects_max {
+        let (all, own) = self.subjects.count(session);
+        let message = if all >= subjects_max {
             format!("there are {subjects_max} subjects already")
-        } else if own > subjects_per_agent_max && !session.is_owner() {
+        } else if own >= subjects_per_agent_max && !session.is_owner() {
             format!("the agent has named {subjects_per_agent_max} subjects already")
         } else {
             return Ok(());

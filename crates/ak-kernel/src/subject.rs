@@ -59,11 +59,9 @@ impl Subjects {
         Subjects { known: BTreeMap::new(), objects: BTreeMap::new(), named: BTreeMap::new(), next_id: 0 }
     }
 
-    /// How many there would be with this one, and how many that a session named first.
-    pub(crate) fn count_with(&self, name: &Text, by: Session) -> (u64, u64) {
-        let fresh = u64::from(!self.known.contains_key(name));
-        let named = self.named.get(&by).copied().unwrap_or(0);
-        ((self.known.len() as u64).saturating_add(fresh), named.saturating_add(fresh))
+    /// How many there are, and how many of them a session named first.
+    pub(crate) fn count(&self, by: Session) -> (u64, u64) {
+        (self.known.len() as u64, self.named.get(&by).copied().unwrap_or(0))
     }
 
     pub(crate) fn id(&self, name: &Text) -> Option<SubjectId> {
