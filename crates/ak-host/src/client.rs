@@ -31,16 +31,29 @@ pub(crate) struct Client {
     path: PathBuf,
     token: Option<String>,
     owner: bool,
-    line: Arc<Mutex<Line>>,
+    line: Arc<Line>,
     /// Agents' connections opened through this one: they end with it.
     agents: Mutex<Vec<Weak<Client>>>,
 }
 
-/// The writing end, and who waits for what.
+/// A connection, shared by who calls and who listens. No lock is held while something is read; whoever listens takes only
+/// that of `waiting`, which nobody holds while writing: so what comes is always taken.
 struct Line {
+    writer: Mutex<Writer>,
+    waiting: Mutex<Waiting>,
+    /// To end it while somebody writes.
+    stream: UnixStream,
+}
+
+struct Writer {
     stream: UnixStream,
     sequence: u64,
-    waiting: BTreeMap<u64, Sender<Frame>>,
+}
+
+/// Who waits for what.
+#[derive(Default)]
+struct Waiting {
+    senders: BTreeMap<u64, Sender<Frame>>,
     /// Why there is no connection any more.
     ended: Option<Failure>,
 }
@@ -76,8 +89,9 @@ impl Client {
         let owner =
             answer.payload.get("result").and_then(|result| result.get("owner")).and_then(Value::as_bool);
         let reader = stream.try_clone().map_err(unreachable)?;
-        let line = Line { stream, sequence: 0, waiting: BTreeMap::new(), ended: None };
-        let line = Arc::new(Mutex::new(line));
+        let ender = stream.try_clone().map_err(unreachable)?;
+        let writer = Mutex::new(Writer { stream, sequence: 0 });
+        let line = Arc::new(Line { writer, waiting: Mutex::default(), stream: ender });
         let listener = line.clone();
         std::thread::Builder::new()
             .name("ak-client".into())
@@ -98,7 +112,7 @@ impl Client {
         if !self.owner {
             return Err(Failure::new(Code::PolicyDeny, "only the owner opens a session for an agent"));
         }
-        self.line()?.check()?;
+        self.line.waiting()?.check()?;
         let agent = Arc::new(Client::connect(&self.path, self.token.clone(), Some(name))?);
         if let Ok(mut agents) = self.agents.lock() {
             agents.retain(|agent| agent.strong_count() > 0);
@@ -123,23 +137,23 @@ impl Client {
             return Err(Failure::new(Code::Limit, message));
         }
         let (sender, receiver) = channel();
-        let sequence = self.line()?.send(payload.as_bytes(), sender)?;
+        let sequence = self.line.send(payload.as_bytes(), sender)?;
         loop {
+            if stop.is_cancelled() {
+                self.line.cancel(sequence)?;
+                return Err(Failure::new(Code::UnknownOutcome, "given up: nobody waits for it any more"));
+            }
             let frame = match receiver.recv_timeout(LOOK) {
                 Ok(frame) => frame,
-                Err(RecvTimeoutError::Timeout) if stop.is_cancelled() => {
-                    self.line()?.cancel(sequence)?;
-                    return Err(Failure::new(Code::UnknownOutcome, "the caller waits no more"));
-                }
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Err(self.line()?.lost()),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.line.waiting()?.lost()),
             };
             if !frame.flags.has(Flags::CHUNK) {
                 return outcome_from_value(request.operation(), &frame.payload)?;
             }
             let chunk = frame.payload.get("data").and_then(Value::as_str).unwrap_or_default();
             if !on_chunk(chunk) {
-                self.line()?.cancel(sequence)?;
+                self.line.cancel(sequence)?;
                 return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
             }
         }
@@ -147,17 +161,11 @@ impl Client {
 
     /// Ends the connection, and those of its agents.
     pub(crate) fn close(&self) {
-        if let Ok(mut line) = self.line() {
-            line.end(Failure::new(Code::NotConfigured, "the kernel is closed"));
-        }
+        self.line.end(Failure::new(Code::NotConfigured, "the kernel is closed"));
         let agents = self.agents.lock().map(|mut agents| std::mem::take(&mut *agents)).unwrap_or_default();
         for agent in agents.iter().filter_map(Weak::upgrade) {
             agent.close();
         }
-    }
-
-    fn line(&self) -> Result<MutexGuard<'_, Line>, Failure> {
-        self.line.lock().map_err(|_| Failure::new(Code::Io, "a thread died while it held the connection"))
     }
 }
 
@@ -168,34 +176,53 @@ impl Drop for Client {
 }
 
 impl Line {
-    fn check(&self) -> Result<(), Failure> {
-        self.ended.clone().map_or(Ok(()), Err)
+    fn waiting(&self) -> Result<MutexGuard<'_, Waiting>, Failure> {
+        self.waiting.lock().map_err(|_| died())
     }
 
-    fn send(&mut self, payload: &[u8], sender: Sender<Frame>) -> Result<u64, Failure> {
-        self.check()?;
-        self.sequence += 1;
-        let sequence = self.sequence;
-        self.waiting.insert(sequence, sender);
-        self.put(Flags::REQUEST, sequence, payload)?;
+    fn send(&self, payload: &[u8], sender: Sender<Frame>) -> Result<u64, Failure> {
+        let mut writer = self.writer.lock().map_err(|_| died())?;
+        {
+            let mut waiting = self.waiting()?;
+            waiting.check()?;
+            writer.sequence += 1;
+            waiting.senders.insert(writer.sequence, sender);
+        }
+        let sequence = writer.sequence;
+        self.put(&mut writer, Flags::REQUEST, sequence, payload)?;
         Ok(sequence)
     }
 
-    /// Tells the kernel that nobody waits for the rest of a stream.
-    fn cancel(&mut self, sequence: u64) -> Result<(), Failure> {
-        self.waiting.remove(&sequence);
-        self.put(Flags::REQUEST.with(Flags::END), sequence, b"{}")
+    /// Tells the kernel that nobody waits for the rest.
+    fn cancel(&self, sequence: u64) -> Result<(), Failure> {
+        self.waiting()?.senders.remove(&sequence);
+        let mut writer = self.writer.lock().map_err(|_| died())?;
+        self.put(&mut writer, Flags::REQUEST.with(Flags::END), sequence, b"{}")
     }
 
-    fn put(&mut self, flags: Flags, sequence: u64, payload: &[u8]) -> Result<(), Failure> {
+    fn put(&self, writer: &mut Writer, flags: Flags, sequence: u64, payload: &[u8]) -> Result<(), Failure> {
         let frame = encode(flags, sequence, payload).map_err(wire::refused)?;
-        let written = self.stream.write_all(&frame);
-        written.map_err(|error| {
+        writer.stream.write_all(&frame).map_err(|error| {
             // Half a frame leaves a stream that nobody can read on.
             let failure = Failure::new(Code::UnknownOutcome, format!("the connection broke: {error}"));
             self.end(failure.clone());
             failure
         })
+    }
+
+    fn end(&self, failure: Failure) {
+        if let Ok(mut waiting) = self.waiting.lock() {
+            waiting.ended.get_or_insert(failure);
+            waiting.senders.clear();
+        }
+        // The other side may have closed it already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Waiting {
+    fn check(&self) -> Result<(), Failure> {
+        self.ended.clone().map_or(Ok(()), Err)
     }
 
     /// Why a call that was sent got no answer.
@@ -204,34 +231,30 @@ impl Line {
         let message = "the kernel closed the connection before it answered";
         closed.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message))
     }
-
-    fn end(&mut self, failure: Failure) {
-        self.ended.get_or_insert(failure);
-        self.waiting.clear();
-        // The other side may have closed it already.
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
 }
 
 /// Hands each frame to whoever waits for it, until the stream ends.
-fn listen(mut reader: UnixStream, line: &Mutex<Line>) {
+fn listen(mut reader: UnixStream, line: &Line) {
     loop {
-        let frame = wire::read(&mut reader);
-        let Ok(mut line) = line.lock() else { return };
-        match frame {
+        match wire::read(&mut reader) {
             Ok(Some(frame)) => {
+                let Ok(mut waiting) = line.waiting.lock() else { return };
                 let sequence = frame.sequence;
                 let last = !frame.flags.has(Flags::CHUNK);
-                if let Some(waiting) = line.waiting.get(&sequence) {
+                if let Some(sender) = waiting.senders.get(&sequence) {
                     // A caller that is gone needs no frame.
-                    let _ = waiting.send(frame);
+                    let _ = sender.send(frame);
                 }
                 if last {
-                    line.waiting.remove(&sequence);
+                    waiting.senders.remove(&sequence);
                 }
             }
             Ok(None) => return line.end(Failure::new(Code::Io, "the kernel closed the connection")),
             Err(failure) => return line.end(failure),
         }
     }
+}
+
+fn died() -> Failure {
+    Failure::new(Code::Io, "a thread died while it held the connection")
 }

@@ -83,7 +83,11 @@ impl Ledger {
     }
 
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
-        self.state.lock().map_err(|_| panicked())
+        self.state.lock().map_err(|poisoned| {
+            // Whoever waits would do so for ever.
+            poisoned.into_inner().stop(panicked());
+            panicked()
+        })
     }
 
     pub(crate) fn log(&self) -> Result<MutexGuard<'_, Log>, Failure> {

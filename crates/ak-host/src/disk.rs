@@ -49,9 +49,14 @@ impl FileDisk {
     pub fn new(directory: &Path) -> io::Result<FileDisk> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        Ok(FileDisk::as_it_is(directory))
+    }
+
+    /// The directory to look into. One that is not there is empty, and is not made.
+    pub(crate) fn as_it_is(directory: &Path) -> FileDisk {
         let spare = Spare::new(directory.join(SPARE_FILE));
         let (files, lock) = (Mutex::default(), Mutex::default());
-        Ok(FileDisk { shared: Arc::new(Shared { directory: directory.to_owned(), files, lock, spare }) })
+        FileDisk { shared: Arc::new(Shared { directory: directory.to_owned(), files, lock, spare }) }
     }
 
     /// Waits until nothing is done in the background.
@@ -121,7 +126,11 @@ impl Disk for FileDisk {
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.shared.directory).map_err(failed)? {
+        let entries = match std::fs::read_dir(&self.shared.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
             if name != LOCK_FILE && name != SPARE_FILE {
                 names.push(name);

@@ -279,7 +279,7 @@ impl Driver {
             }
             Effect::Log(LogWork::Erase { subject, objects }) => match self.erase(subject, objects) {
                 Ok(done) => Completion::Value(done),
-                // The kernel has stopped, and said so to whoever waits.
+                // Where it got as far as the log, the kernel has stopped and said so to whoever waits.
                 Err(failure) => Completion::failed(failure.code, failure.message),
             },
             Effect::Log(work) => match attest::perform(|| self.shared.ledger.log(), signer, work) {
@@ -317,26 +317,19 @@ impl Driver {
             Ok(runtime) => runtime,
             Err(error) => return Completion::failed(Code::Io, format!("no runtime: {error}")),
         };
-        let (stop, due) = (patience.stop.clone(), patience.due);
-        let asker = Asker { driver: self, ticket, on_chunk: RefCell::new(&mut *patience.on_chunk) };
-        let perform = || {
-            runtime.block_on(async {
-                let work = stop.run_until_cancelled(work(asker));
-                match due.into_iter().chain(agent_due).min() {
-                    None => work.await,
-                    Some(due) => tokio::time::timeout_at(due.into(), work).await.unwrap_or_default(),
-                }
-            })
-        };
+        let due = patience.due.into_iter().chain(agent_due).min();
+        let (stop, on_chunk) = (patience.stop.clone(), RefCell::new(&mut *patience.on_chunk));
+        let asker = Asker { driver: self, ticket, on_chunk, stop, due };
+        let perform = || runtime.block_on(work(asker));
         let ended = match tokio::runtime::Handle::try_current() {
-            Err(_) => perform(),
-            // A thread that drives somebody's runtime cannot drive this one too. One that died brings nothing.
-            Ok(_) => std::thread::scope(|scope| scope.spawn(perform).join()).unwrap_or_default(),
+            Err(_) => Some(perform()),
+            // A thread that drives somebody's runtime cannot drive this one too.
+            Ok(_) => std::thread::scope(|scope| scope.spawn(perform).join()).ok(),
         };
         if agent_due.is_some_and(|due| Instant::now() >= due) {
             self.tick();
         }
-        // What was cut short may have happened.
+        // Of what died on its way nobody knows what it did.
         ended.unwrap_or(Completion::Unknown)
     }
 
@@ -394,14 +387,26 @@ pub(crate) struct Asker<'p> {
     driver: &'p Driver,
     ticket: Ticket,
     on_chunk: RefCell<&'p mut (dyn FnMut(&str) -> bool + Send)>,
+    stop: CancellationToken,
+    due: Option<Instant>,
 }
 
 impl Asker<'_> {
+    /// Does the work as long as somebody waits for it; none when it is given up.
+    pub(crate) async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let work = self.stop.run_until_cancelled(work);
+        match self.due {
+            None => work.await,
+            Some(due) => tokio::time::timeout_at(due.into(), work).await.ok().flatten(),
+        }
+    }
+
     /// Puts a step to the kernel. Without an answer the effect stops.
     pub(crate) fn ask(&self, step: Step) -> Verdict {
         let (sender, receiver) = channel();
-        if let Ok(mut state) = self.driver.state() {
-            state.expect(self.ticket, sender);
+        match self.driver.state() {
+            Ok(mut state) => state.expect(self.ticket, sender),
+            Err(failure) => return Verdict::Abort(failure),
         }
         self.driver.feed(|kernel, now| kernel.progress(now, self.ticket, step));
         receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
@@ -409,6 +414,7 @@ impl Asker<'_> {
 
     /// Hands a piece of the answer to the caller; false when the caller wants no more.
     pub(crate) fn deliver(&self, chunk: &str) -> bool {
-        (self.on_chunk.borrow_mut())(chunk)
+        // The caller's own code may do anything, even drive a runtime of its own.
+        tokio::task::block_in_place(|| (self.on_chunk.borrow_mut())(chunk))
     }
 }

@@ -90,7 +90,7 @@ pub(crate) enum HttpError {
     Timeout(u64),
     #[error("stopped by the kernel")]
     Aborted,
-    #[error("the caller stopped the stream")]
+    #[error("given up: nobody waits for it any more")]
     Unwanted,
 }
 
@@ -136,10 +136,12 @@ pub(crate) async fn perform(job: HttpJob, net: &Net, secrets: &Secrets, asker: &
     let timeout_ms = job.timeout_ms;
     let mut sent = false;
     let followed = follow(job, net, secrets, asker, &mut sent);
-    match tokio::time::timeout(Duration::from_millis(timeout_ms), followed).await {
-        Ok(Ok(response)) => Completion::Http(response),
-        Ok(Err(error)) => error.completion(&what, sent),
-        Err(_) => HttpError::Timeout(timeout_ms).completion(&what, sent),
+    let followed = tokio::time::timeout(Duration::from_millis(timeout_ms), followed);
+    match asker.while_wanted(followed).await {
+        Some(Ok(Ok(response))) => Completion::Http(response),
+        Some(Ok(Err(error))) => error.completion(&what, sent),
+        Some(Err(_)) => HttpError::Timeout(timeout_ms).completion(&what, sent),
+        None => HttpError::Unwanted.completion(&what, sent),
     }
 }
 

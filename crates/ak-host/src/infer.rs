@@ -85,9 +85,10 @@ pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'
     let mut call =
         Call { route, job, around, answer: Answer::default(), reached: Reached::Nothing, whole: None };
     let whole = Duration::from_millis(route.timeout_ms);
-    let ended = match tokio::time::timeout(whole, call.run()).await {
-        Ok(ended) => ended,
-        Err(_) => Err(HttpError::Timeout(route.timeout_ms).into()),
+    let ended = match around.asker.while_wanted(tokio::time::timeout(whole, call.run())).await {
+        Some(Ok(ended)) => ended,
+        Some(Err(_)) => Err(HttpError::Timeout(route.timeout_ms).into()),
+        None => Err(HttpError::Unwanted.into()),
     };
     let spent = match call.reached {
         Reached::Nothing => 0,

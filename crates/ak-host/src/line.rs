@@ -5,6 +5,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
+    time::Duration,
 };
 
 use http_body_util::Full;
@@ -20,6 +21,9 @@ use crate::{
     http::HttpError,
     net::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
+
+/// How long a kept connection may take until it can be used again.
+const READY: Duration = Duration::from_secs(1);
 
 /// One connection to a server.
 pub(crate) struct Line {
@@ -80,7 +84,9 @@ impl Line {
         request: Request<Full<Bytes>>,
         sending: impl FnOnce(),
     ) -> Result<Response<Incoming>, Unanswered> {
-        if self.wire.during(self.sender.ready()).await.is_err() {
+        // Its last answer is read, and so it is ready at once; or else its last request was never taken in full.
+        let ready = tokio::time::timeout(READY, self.wire.during(self.sender.ready()));
+        if !matches!(ready.await, Ok(Ok(()))) {
             return Err(Unanswered::Unsent(Box::new(request)));
         }
         sending();
@@ -113,7 +119,7 @@ impl Line {
         }
     }
 
-    /// Whether it is of no further use.
+    /// Whether it is known to be of no further use: that the server closed it shows only when it is used again.
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }

@@ -162,10 +162,8 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
     if !journal_directory.is_dir() {
         return Err(within(Code::NotFound, String::from("holds no journal")));
     }
-    let disk = |name: &str| {
-        FileDisk::new(&directory.join(name)).map_err(|error| within(Code::Io, error.to_string()))
-    };
-    let opened = Journal::open_read_only(Box::new(disk(JOURNAL_DIRECTORY)?) as BoxedDisk, &[]);
+    let disk = |name: &str| Box::new(FileDisk::as_it_is(&directory.join(name))) as BoxedDisk;
+    let opened = Journal::open_read_only(disk(JOURNAL_DIRECTORY), &[]);
     let Some((journal, report)) = opened.map_err(|error| within(Code::Io, error.to_string()))? else {
         return Err(within(Code::NotFound, String::from("holds no journal")));
     };
@@ -173,7 +171,7 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
         let reason = format!("the journal is damaged from entry {first_bad} on");
         return Err(within(Code::LogCorrupt, reason));
     }
-    let vault = Vault::read_only(Box::new(disk(VAULT_DIRECTORY)?));
+    let vault = Vault::read_only(disk(VAULT_DIRECTORY));
     let vault = vault.map_err(|error| within(Code::Io, error.to_string()))?;
     let snapshots = vault.all_snapshots();
     let durable = Durable { journal, vault };

@@ -1,6 +1,9 @@
 //! Which model is asked where, in which format, with which key.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use ak_json::{Text, Value, object};
 use ak_kernel::Price;
@@ -19,6 +22,9 @@ use crate::{
 pub const INFER_TIMEOUT_MS: u64 = 600_000;
 /// Most connections to a model's server that are kept open while nobody uses them.
 pub const IDLE_CONNECTIONS_MAX: usize = 64;
+
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// `[[model]]`.
 #[derive(Debug, Deserialize)]
@@ -115,7 +121,8 @@ pub(crate) struct Route {
     pub(crate) timeout_ms: u64,
     pub(crate) price: Option<Price>,
     pub(crate) circuit: Circuit,
-    idle: Mutex<Vec<Line>>,
+    /// Kept connections, and since when.
+    idle: Mutex<Vec<(Line, Instant)>>,
 }
 
 impl Route {
@@ -149,16 +156,22 @@ impl Route {
 
     /// A connection that another request has left.
     pub(crate) fn reuse(&self) -> Option<Line> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(|line| !line.is_closed())
+        self.kept().pop().map(|(line, _)| line)
     }
 
     /// Leaves a connection to the next request.
     pub(crate) fn leave(&self, line: Line) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_CONNECTIONS_MAX && !line.is_closed() {
-            idle.push(line);
+        let mut kept = self.kept();
+        if kept.len() < IDLE_CONNECTIONS_MAX {
+            kept.push((line, Instant::now()));
         }
+    }
+
+    /// The connections that may still be of use: nobody looks whether the server has closed them meanwhile.
+    fn kept(&self) -> MutexGuard<'_, Vec<(Line, Instant)>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(line, since)| !line.is_closed() && since.elapsed() < IDLE);
+        idle
     }
 }
 

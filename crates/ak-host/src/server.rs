@@ -25,12 +25,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{connection::Connection, embedded::Embedded, secret, wire};
 
-/// Most connections at once; the next one is told so and closed.
+/// Most connections at once; the next one is closed.
 pub const CONNECTIONS_MAX: u64 = 1_024;
 /// Most effects of one connection under way at once.
 pub const EFFECTS_MAX: usize = 256;
 /// How long a client may take nothing of what is written to it, in milliseconds. Its connection is closed then.
 pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
+/// How long a client may take for its HELLO, in milliseconds.
+pub const HELLO_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 10_000 };
+/// How long the daemon waits when it cannot take a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The agent that connections without a credential share.
 pub const GUEST: &str = "guest";
 
@@ -72,19 +76,43 @@ impl Server {
     pub fn run(&self) -> io::Result<()> {
         let open = Arc::new(AtomicU64::new(0));
         for stream in self.listener.incoming() {
-            let stream = stream?;
-            let (kernel, token, open) = (self.kernel.clone(), self.token.clone(), open.clone());
-            if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
-                open.fetch_sub(1, Ordering::Relaxed);
-                continue;
-            }
-            std::thread::spawn(move || {
+            let stream = match stream {
+                Ok(stream) => stream,
+                // The listener itself is gone.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+                Err(_) => {
+                    // No descriptors are left, or the client is gone already: neither ends the daemon.
+                    std::thread::sleep(ACCEPT_PAUSE);
+                    continue;
+                }
+            };
+            let (kernel, token, place) = (self.kernel.clone(), self.token.clone(), Place::take(&open));
+            let Some(place) = place else { continue };
+            let work = move || {
                 // A connection that breaks concerns nobody else; its client sees it.
                 let _ = serve(&kernel, &token, stream);
-                open.fetch_sub(1, Ordering::Relaxed);
-            });
+                drop(place);
+            };
+            // Without a thread the connection is closed, and its place is free again.
+            let _ = std::thread::Builder::new().name("ak-connection".into()).spawn(work);
         }
         Ok(())
+    }
+}
+
+/// One of the connections that there may be.
+struct Place(Arc<AtomicU64>);
+
+impl Place {
+    fn take(open: &Arc<AtomicU64>) -> Option<Place> {
+        let place = Place(open.clone());
+        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -112,7 +140,10 @@ pub fn owner_token(path: &Path) -> io::Result<String> {
 
 /// One connection: HELLO, then requests.
 fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), Failure> {
+    let io = |error: io::Error| Failure::new(Code::Io, error.to_string());
+    stream.set_read_timeout(Some(Duration::from_millis(HELLO_TIMEOUT_MS))).map_err(io)?;
     let Some(hello) = wire::read(&mut stream)? else { return Ok(()) };
+    stream.set_read_timeout(None).map_err(io)?;
     let opened = match hello.flags.has(Flags::HELLO) {
         true => greet(kernel, token, &hello.payload),
         false => Err(Failure::new(Code::FrameInvalid, "the first frame is not HELLO")),
@@ -130,7 +161,6 @@ fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), F
     let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": owner };
     let welcome = object! { "ok": true, "result": welcome };
     wire::write(&mut stream, Flags::HELLO.with(Flags::RESPONSE), hello.sequence, &welcome)?;
-    let io = |error: io::Error| Failure::new(Code::Io, error.to_string());
     let writer = stream.try_clone().map_err(io)?;
     writer.set_write_timeout(Some(Duration::from_millis(WRITE_TIMEOUT_MS))).map_err(io)?;
     let line = Arc::new(ServerLine {
@@ -224,9 +254,9 @@ impl ServerLine {
                 !stop.is_cancelled() && line.write(flags, sequence, &payload).is_ok()
             };
             let outcome = line.call(request, cap.as_deref(), &mut on_chunk, &stop);
-            line.ended(sequence);
-            // A client that is gone needs no answer.
+            // A client that is gone needs no answer. Its thread counts until it has written.
             let _ = line.answer(sequence, &outcome);
+            line.ended(sequence);
         };
         match std::thread::Builder::new().name("ak-effect".into()).spawn(work) {
             Ok(_) => Ok(()),
@@ -334,6 +364,23 @@ mod tests {
 
     use super::*;
     use crate::connection::Options;
+
+    #[test]
+    fn a_client_that_says_nothing_is_let_go() {
+        let kernel = Connection::open(&Options::default()).unwrap().embedded().unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
+        assert_eq!(serve(&kernel, "token", server).unwrap_err().code, Code::Io);
+        drop(client);
+    }
+
+    #[test]
+    fn a_place_is_free_again_when_its_connection_ends() {
+        let open = Arc::new(AtomicU64::new(0));
+        let places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Place::take(&open).unwrap()).collect();
+        assert!(Place::take(&open).is_none());
+        drop(places);
+        assert!(Place::take(&open).is_some());
+    }
 
     #[test]
     fn a_client_that_takes_nothing_is_let_go() {

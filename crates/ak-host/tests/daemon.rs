@@ -142,3 +142,26 @@ fn what_cannot_be_understood_is_counted() {
     let Ok(Reply::Value(found)) = owner.call(Request::AuditQuery(filter)) else { panic!("no entries") };
     assert!(found.to_json().contains(r#""agents":[{"agent":null,"turned_away":1}]"#), "{found}");
 }
+
+/// Large requests and large replies at once: neither side stops reading because it writes.
+#[test]
+fn large_frames_cross_each_other() {
+    let daemon = Daemon::start();
+    let owner = daemon.connect(true);
+    let text = "x".repeat(1 << 20);
+    let threads = 8;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    let content = Content::Json(object! { "text": text.as_str() });
+                    let made =
+                        owner.call(Request::Alloc { type_name: "large".into(), content, subject: None });
+                    let Ok(Reply::Handle(handle)) = made else { panic!("{made:?}") };
+                    let read = owner.call(Request::Read { handle, version: None });
+                    assert!(matches!(read, Ok(Reply::Content(_))), "{read:?}");
+                }
+            });
+        }
+    });
+}

@@ -206,3 +206,18 @@ fn a_journal_has_one_writer() {
     let second = try_open(&scratch, &faults);
     assert_eq!(second.err().map(|failure| failure.code), Some(Code::Io));
 }
+
+#[test]
+fn to_read_a_state_directory_makes_nothing() {
+    let scratch = Scratch::new("read-only");
+    let options = Options { state_dir: Some(scratch.path().into()), ..Options::default() };
+    let kernel = Connection::open(&options).unwrap();
+    kernel.call(Request::ToolList).unwrap();
+    kernel.close();
+    std::fs::remove_dir_all(scratch.join(ak_host::VAULT_DIRECTORY)).unwrap();
+    let stored = ak_host::read_journal(scratch.path()).unwrap();
+    assert!(stored.records.len() > 1 && stored.records.iter().all(|record| !record.leaf.is_empty()));
+    assert!(!scratch.join(ak_host::VAULT_DIRECTORY).exists());
+    assert_eq!(ak_host::read_journal(&scratch.join("nowhere")).unwrap_err().code, Code::NotFound);
+    assert!(!scratch.join("nowhere").exists());
+}

@@ -679,3 +679,39 @@ fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
+
+/// What is given up in the middle costs what came of it, wherever the caller is.
+#[test]
+fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, scratch) = kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]");
+    let token = ak_host::owner_token(&scratch.join("token")).unwrap();
+    let daemon = ak_host::Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
+    std::thread::spawn(move || daemon.run());
+    let url = Some(format!("unix://{}", scratch.join("ak.sock").display()));
+    let token_file = Some(scratch.join("token"));
+    let remote = Connection::open(&Options { url, token_file, ..Options::default() }).unwrap();
+    let mut before = 0;
+    for connection in [&kernel, &remote] {
+        let stop = ak_host::CancellationToken::new();
+        let request = request("m", object! { "max_tokens": 1_000_000u64 });
+        let request = Request::Inference { request, stream: true, price: None };
+        let outcome = connection.call_until(
+            request,
+            &mut |_| {
+                stop.cancel();
+                true
+            },
+            &stop,
+        );
+        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+        let started = std::time::Instant::now();
+        while tokens(&kernel).1 > 0 {
+            assert!(started.elapsed().as_secs() < 20, "nothing is under way any more");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let used = tokens(&kernel).0 - before;
+        assert!(used > 0 && used < 1_000_000, "{used}");
+        before += used;
+    }
+}
