@@ -30,7 +30,7 @@ pub(crate) struct ToolJob {
 }
 
 /// How long a tool may run.
-struct Time<'t> {
+struct TimeLeft<'t> {
     stop: &'t CancellationToken,
     wall_ms: u64,
     own_due: Instant,
@@ -39,7 +39,7 @@ struct Time<'t> {
     agent_due: Option<Instant>,
 }
 
-impl Time<'_> {
+impl TimeLeft<'_> {
     /// When the first of all this is over.
     fn due(&self) -> Instant {
         self.callers_due.into_iter().chain(self.agent_due).fold(self.own_due, Instant::min)
@@ -66,7 +66,7 @@ impl Driver {
     /// Runs a tool to its end, or until its time is over or nobody waits for it any more.
     pub(crate) fn run_tool(&self, ticket: Ticket, job: &ToolJob, patience: &Patience<'_>) -> Completion {
         let wall_ms = job.tool.manifest().limits.wall_ms.unwrap_or(u64::MAX).min(TOOL_WALL_MS_MAX);
-        let time = Time {
+        let time = TimeLeft {
             stop: patience.stop,
             wall_ms,
             own_due: Instant::now() + Duration::from_millis(wall_ms),
@@ -103,7 +103,7 @@ impl Driver {
         &self,
         ticket: Ticket,
         request: ToolRequest,
-        time: &Time<'_>,
+        time: &TimeLeft<'_>,
     ) -> Result<Option<Outcome>, Failure> {
         let request = request.priced(|model| self.price(model));
         let receiver = loop {

@@ -648,12 +648,7 @@ fn rates_are_per_model_and_agent() {
 fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
     let server = model(|_, _| Then::Silence);
     let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
-    let token = ak_host::owner_token(&scratch.join("token")).unwrap();
-    let daemon = ak_host::Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
-    std::thread::spawn(move || daemon.run());
-    let url = Some(format!("unix://{}", scratch.join("ak.sock").display()));
-    let token_file = Some(scratch.join("token"));
-    let remote = Connection::open(&Options { url, token_file, ..Options::default() }).unwrap();
+    let remote = support::over_a_socket(&kernel, &scratch);
     for connection in [&kernel, &remote] {
         let before = server.count();
         let stop = ak_host::CancellationToken::new();
@@ -685,12 +680,7 @@ fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
 fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
     let server = model(|_, _| Then::Endless(delta("word")));
     let (kernel, scratch) = kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]");
-    let token = ak_host::owner_token(&scratch.join("token")).unwrap();
-    let daemon = ak_host::Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
-    std::thread::spawn(move || daemon.run());
-    let url = Some(format!("unix://{}", scratch.join("ak.sock").display()));
-    let token_file = Some(scratch.join("token"));
-    let remote = Connection::open(&Options { url, token_file, ..Options::default() }).unwrap();
+    let remote = support::over_a_socket(&kernel, &scratch);
     let mut before = 0;
     for connection in [&kernel, &remote] {
         let stop = ak_host::CancellationToken::new();

@@ -47,20 +47,7 @@ fn tool(name: &str, wat: &str, needs: &[&str], abi: &str, wall_ms: u64) -> Reque
 
 /// A tool that makes one host call with its own arguments, and gives the reply.
 fn relay(name: &str, call: &str, needs: &[&str], wall_ms: u64) -> Request {
-    let wat = format!(
-        r#"(module
-            (import "ak" "{call}" (func $ask (param i32 i32) (result i32)))
-            (import "ak" "take" (func $take (param i32)))
-            (memory (export "memory") 40)
-            (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
-            (func (export "ak_run") (param $at i32) (param $length i32) (result i64)
-                (local $reply i32)
-                (local.set $reply (call $ask (local.get $at) (local.get $length)))
-                (call $take (i32.const 65536))
-                (i64.or
-                    (i64.shl (i64.const 65536) (i64.const 32))
-                    (i64.extend_i32_u (local.get $reply)))))"#
-    );
+    let wat = include_str!("../../ak-kernel/tests/support/relay.wat").replace("CALL", call);
     tool(name, &wat, needs, "native", wall_ms)
 }
 
@@ -393,7 +380,6 @@ fn no_record_holds_a_variable_that_no_tool_lists() {
 #[test]
 fn a_deep_result_reaches_a_client_and_ends_no_connection() {
     let scratch = Scratch::new("tools-deep");
-    let token = owner_token(&scratch.join("token")).unwrap();
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     let deepest = Limits::default().depth_max;
     let json = format!("{}{}", "[".repeat(deepest), "]".repeat(deepest));
@@ -405,11 +391,7 @@ fn a_deep_result_reaches_a_client_and_ends_no_connection() {
         json.len()
     );
     kernel.call(tool("deep", &wat, &[], "native", 10_000)).unwrap();
-    let server = Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
-    std::thread::spawn(move || server.run());
-    let url = Some(format!("unix://{}", scratch.join("ak.sock").display()));
-    let token_file = Some(scratch.join("token"));
-    let client = Connection::open(&Options { url, token_file, ..Options::default() }).unwrap();
+    let client = support::over_a_socket(&kernel, &scratch);
     assert_eq!(output(call(&client, "deep", "{}")), json);
     client.call(Request::ToolList).unwrap();
 }

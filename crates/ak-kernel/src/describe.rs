@@ -7,12 +7,12 @@ use ak_json::{Object, Value, object};
 use ak_sandbox::HostOperation;
 
 use crate::{
-    batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, needs::Tools,
+    batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, needs::ToolLine,
     operation::Operation, request::Request, terms::capability_text,
 };
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
-pub(crate) fn decision(request: &Request, tools: &Tools, ruling: &Ruling, reply: Option<&Value>) -> Value {
+pub(crate) fn decision(request: &Request, tools: &ToolLine, ruling: &Ruling, reply: Option<&Value>) -> Value {
     let mut keys = match request {
         Request::Alloc { type_name, content, .. } => {
             let size = content.size();
@@ -87,7 +87,7 @@ pub(crate) fn decision(request: &Request, tools: &Tools, ruling: &Ruling, reply:
 }
 
 /// Of the time and random bytes that a tool gets, or does not.
-pub(crate) fn ambient(operation: HostOperation, tools: &Tools, reply: &Value) -> Value {
+pub(crate) fn ambient(operation: HostOperation, tools: &ToolLine, reply: &Value) -> Value {
     let mut keys = members(object! { "host_call": operation.name() });
     insert_some(&mut keys, "by_tool", tools.last().map(|needs| needs.tool.as_str()));
     // The reply itself is content.

@@ -321,12 +321,9 @@ pub(crate) fn env_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, Fi
     match fields.optional("env") {
         None => Ok(Vec::new()),
         Some(Value::Object(members)) => {
-            members
-                .iter()
-                .map(|(name, value)| Some((name.clone(), value.as_text()?.clone())))
-                .collect::<Option<_>>()
+            let pairs = members.iter().map(|(name, value)| Some((name.clone(), value.as_text()?.clone())));
+            pairs.collect::<Option<_>>().ok_or_else(wrong)
         }
-        .ok_or_else(wrong),
         Some(_) => Err(wrong()),
     }
 }

@@ -15,7 +15,6 @@ use ak_policy::{
     budget::Dimension,
     capability::{CapDenial, CapId},
 };
-
 use ak_sandbox::HostOperation;
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     batch::{self, Part},
     capability::{Cover, refusal},
     code::Code,
-    needs::{Needs, Tools},
+    needs::{Needs, ToolLine},
     operation::Who,
     presented::Presented,
     question::{Question, Unaskable},
@@ -109,7 +108,7 @@ pub(crate) struct Gate<'k> {
     /// The capability that came with the request.
     pub(crate) presented: Option<Presented>,
     /// The tools that ask on the agent's behalf: the request must be within the needs of each.
-    pub(crate) tools: Tools,
+    pub(crate) tools: ToolLine,
     /// By which host call of theirs, which the policy may close by name.
     pub(crate) host_call: Option<HostOperation>,
     /// The log's id, for capabilities that are bound to it.
@@ -252,7 +251,11 @@ impl Gate<'_> {
                 return (ruling, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
             }
         };
-        if let Some((rule, failure)) = self.barred(&question.target, |needs| needs.cover(&query, &self.run)) {
+        if let Some((rule, failure)) =
+            self.barred(question.action.as_str(), &question.target.to_string(), |needs| {
+                needs.cover(&query, &self.run)
+            })
+        {
             let target = Some(question.target.to_string());
             return (Ruling::new(Ruled::DefaultDeny, rule, target), Err(failure));
         }
@@ -304,19 +307,20 @@ impl Gate<'_> {
     /// tool.
     pub(crate) fn barred(
         &self,
-        target: &impl ToString,
+        op: &str,
+        target: &str,
         covered: impl Fn(&Needs) -> bool,
     ) -> Option<(&'static str, Failure)> {
-        let operation = self.host_call?.name();
-        let (rule, reason, code) = if !self.policy.wasm_hostcall_allowed(&self.agent, operation) {
-            let reason = format!("the policy's `[wasm] hostcalls` does not list {operation}");
+        let host_call = self.host_call?.name();
+        let (rule, reason, code) = if !self.policy.wasm_hostcall_allowed(&self.agent, host_call) {
+            let reason = format!("the policy's `[wasm] hostcalls` does not list {host_call}");
             ("wasm.hostcalls", reason, Code::PolicyDeny)
         } else {
             let needs = self.tools.iter().find(|needs| !covered(needs))?;
-            let reason = format!("the tool {} asks for what is not among its manifest's needs", needs.tool);
+            let reason = format!("the tool {} may not: its manifest's `needs` do not list it", needs.tool);
             ("needs", reason, Code::CapScope)
         };
-        Some((rule, denied(code, self.denial(operation, &target.to_string(), reason, code))))
+        Some((rule, denied(code, self.denial(op, target, reason, code))))
     }
 
     /// What the request adds to the policy's cumulative limits.

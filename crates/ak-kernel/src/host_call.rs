@@ -158,7 +158,7 @@ impl Kernel {
         let mut gate = Gate { tools, host_call, ..self.gate(caller.session, agent.clone()) };
         let paid = gate.pay_for_asking(1);
         let (ruled, rule, outcome): (_, _, Outcome) =
-            match (barred, paid, gate.barred(&operation.name(), |needs| needs.has(operation))) {
+            match (barred, paid, gate.barred(operation.name(), "", |needs| needs.has(operation))) {
                 (Some(failure), _, _) => (Ruled::Refused, "host-call", Err(failure)),
                 (None, Err(failure), _) => (Ruled::Refused, "budget", Err(failure)),
                 (None, Ok(()), Some((rule, failure))) => (Ruled::DefaultDeny, rule, Err(failure)),

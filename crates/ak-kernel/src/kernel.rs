@@ -22,7 +22,7 @@ use crate::{
     effect::{Effect, Ticket, Verdict},
     gate::{Gate, Ruling},
     history::{History, View},
-    needs::Tools,
+    needs::ToolLine,
     operation::Operation,
     presented::Asked,
     record::{Chain, Facts, Input, Record},
@@ -54,7 +54,7 @@ pub(crate) struct Caller {
     /// The running tool that asks for it, on the session's behalf.
     pub(crate) within: Option<Ticket>,
     /// That tool, and those that called it.
-    pub(crate) tools: Tools,
+    pub(crate) tools: ToolLine,
     /// What that tool has left.
     pub(crate) fuel_left: u64,
     /// By which host call it asks.

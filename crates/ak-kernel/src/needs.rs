@@ -121,7 +121,7 @@ fn reach(actions: Actions, target: &str) -> Result<Authority, String> {
 }
 
 /// The tools on whose behalf something is asked, the innermost last: it must be within the needs of each.
-pub(crate) type Tools = Vec<Arc<Needs>>;
+pub(crate) type ToolLine = Vec<Arc<Needs>>;
 
 #[cfg(test)]
 mod tests {

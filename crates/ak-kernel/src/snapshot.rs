@@ -16,7 +16,7 @@ use crate::{
     form::insert_some,
     history::History,
     kernel::Kernel,
-    needs::{Needs, Tools},
+    needs::{Needs, ToolLine},
     operation::Operation,
     presented::Presented,
     record::{Chain, FORMAT_VERSION, Facts, Input, SEMANTICS_VERSION},
@@ -217,7 +217,7 @@ impl UnderWay {
         });
         let tools = fields.items("tools")?;
         let tools = tools.iter().map(|at| needs.get(usize::try_from(at.as_u64()?).ok()?).cloned());
-        let tools: Option<Tools> = tools.collect();
+        let tools: Option<ToolLine> = tools.collect();
         let open = UnderWay {
             within: fields.optional_u64("within")?.map(Ticket::new),
             tools: tools.ok_or_else(|| fields.error("tools", "expected numbers of needs"))?,

@@ -12,7 +12,7 @@ use crate::{
     effect::{Completion, Effect, LogWork, Step, Ticket, Verdict},
     gate::Ruling,
     kernel::{CallId, Caller, Kernel, Output},
-    needs::Tools,
+    needs::ToolLine,
     operation::Operation,
     presented::Presented,
     record::{Facts, Input},
@@ -41,7 +41,7 @@ pub(crate) struct UnderWay {
     /// The running tool that asked for it.
     pub(crate) within: Option<Ticket>,
     /// The tools that it is done for, a running tool itself the last of them.
-    pub(crate) tools: Tools,
+    pub(crate) tools: ToolLine,
     /// Of a tool that an agent called: how many host calls came of it, of all tools that it led to together.
     pub(crate) host_calls: u64,
     /// Of an erasure: what is to be done again should it be cut short.
@@ -209,7 +209,7 @@ impl Kernel {
         Vec::from([self.agents.name(under_way.session)])
     }
 
-    pub(crate) fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
+    fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
         let agent = self.agents.name(under_way.session);
         Facts {
             operation: under_way.request.operation(),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use ak_host::ak_kernel::{Code, HttpRequest, Outcome, Reply, Request};
-use ak_host::{Connection, Options};
+use ak_host::{Connection, Options, Server, owner_token};
 
 /// A directory that is gone with the value.
 pub(crate) struct Scratch(PathBuf);
@@ -120,4 +120,14 @@ pub(crate) fn ok(body: &str) -> String {
 
 pub(crate) fn redirect(to: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+}
+
+/// The owner's session with a kernel, over a socket of its own.
+pub(crate) fn over_a_socket(kernel: &Connection, scratch: &Scratch) -> Connection {
+    let token = owner_token(&scratch.join("token")).unwrap();
+    let server = Server::bind(kernel, &scratch.join("ak.sock"), &token).unwrap();
+    std::thread::spawn(move || server.run());
+    let url = Some(format!("unix://{}", scratch.text("ak.sock")));
+    let token_file = Some(scratch.join("token"));
+    Connection::open(&Options { url, token_file, ..Options::default() }).unwrap()
 }
