@@ -413,8 +413,11 @@ impl Asker<'_> {
     }
 
     /// Hands a piece of the answer to the caller; false when the caller wants no more.
+    ///
+    /// Work that always has something at hand gives [`Self::while_wanted`] no turn to look: it is done here too.
     pub(crate) fn deliver(&self, chunk: &str) -> bool {
         // The caller's own code may do anything, even drive a runtime of its own.
-        tokio::task::block_in_place(|| (self.on_chunk.borrow_mut())(chunk))
+        let wants_more = tokio::task::block_in_place(|| (self.on_chunk.borrow_mut())(chunk));
+        wants_more && !self.stop.is_cancelled() && self.due.is_none_or(|due| Instant::now() < due)
     }
 }

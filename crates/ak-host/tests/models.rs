@@ -678,8 +678,8 @@ fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
 /// What is given up in the middle costs what came of it, wherever the caller is.
 #[test]
 fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
-    let server = model(|_, _| Then::Endless(delta("word")));
-    let (kernel, scratch) = kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]");
+    let server = model(|_, _| Then::Stall(vec![delta("word")]));
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
     let remote = support::over_a_socket(&kernel, &scratch);
     let mut before = 0;
     for connection in [&kernel, &remote] {
@@ -703,5 +703,28 @@ fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
         let used = tokens(&kernel).0 - before;
         assert!(used > 0 && used < 1_000_000, "{used}");
         before += used;
+    }
+}
+
+/// However fast the server is, a caller that gives up gets no more.
+#[test]
+fn a_stream_that_is_given_up_ends_though_the_server_goes_on() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let remote = support::over_a_socket(&kernel, &scratch);
+    for connection in [&kernel, &remote] {
+        let stop = ak_host::CancellationToken::new();
+        let request = Request::Inference { request: request("m", object! {}), stream: true, price: None };
+        let mut pieces = 0;
+        let outcome = connection.call_until(
+            request,
+            &mut |_| {
+                stop.cancel();
+                pieces += 1;
+                true
+            },
+            &stop,
+        );
+        assert_eq!((failure(outcome).code, pieces), (Code::UnknownOutcome, 1));
     }
 }

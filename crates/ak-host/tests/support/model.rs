@@ -30,6 +30,8 @@ pub(crate) enum Then {
     Stream(Vec<String>),
     /// Events, and then the connection is closed in the middle of the body.
     Break(Vec<String>),
+    /// Events, and then nothing more, until the client hangs up.
+    Stall(Vec<String>),
     /// Events without end, until the client hangs up.
     Endless(String),
     /// Nothing; the connection is closed.
@@ -116,6 +118,12 @@ fn serve(
             Then::Break(events) => {
                 let events: String = events.iter().map(|event| chunk(event)).collect();
                 stream.write_all(format!("{chunked}{events}").as_bytes())?;
+                return Ok(());
+            }
+            Then::Stall(events) => {
+                let events: String = events.iter().map(|event| chunk(event)).collect();
+                stream.write_all(format!("{chunked}{events}").as_bytes())?;
+                let _ = reader.read(&mut [0; 1])?;
                 return Ok(());
             }
             Then::Endless(event) => {
