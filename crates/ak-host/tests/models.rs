@@ -8,97 +8,18 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ak_host::ak_json::{Limits, Value, object};
-use ak_host::ak_kernel::{Code, Failure, Outcome, Reply, Request};
-use ak_host::{Connection, Options};
-use support::{
-    Scratch, load,
-    model::{Asked, Model, Then, model},
+use ak_host::Connection;
+use ak_host::ak_json::{Value, object};
+use ak_host::ak_kernel::{Code, Request};
+use support::model::{
+    ANY, Asked, KEY, Then, ask, at, delta, failure, json, kernel, model, request, stream, tokens, value,
 };
-
-const KEY: &str = "sk-test-0123456789abcdefghij";
-
-/// A kernel whose models are these: pattern, server, further lines.
-fn kernel(models: &[(&str, &Model, &str)], policy: &str) -> (Connection, Scratch) {
-    let scratch = Scratch::new("models");
-    std::fs::write(scratch.join("key"), KEY).unwrap();
-    let table = |(pattern, server, more): &(&str, &Model, &str)| {
-        format!("[[model]]\nmatch = \"{pattern}\"\nurl = \"{}\"\nkey = \"file:key\"\n{more}\n", server.url())
-    };
-    std::fs::write(scratch.join("host.toml"), models.iter().map(table).collect::<String>()).unwrap();
-    let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
-    let kernel = Connection::open(&options).unwrap_or_else(|failure| panic!("{failure}"));
-    load(&kernel, policy);
-    (kernel, scratch)
-}
-
-fn request(model: &str, members: Value) -> Value {
-    let mut request = members.as_object().cloned().unwrap_or_default();
-    request.insert("model", model);
-    if !request.contains_key("messages") {
-        request.insert("messages", ak_host::ak_json::array![object! { "role": "user", "content": "count" }]);
-    }
-    request.into()
-}
-
-fn ask(kernel: &Connection, request: Value) -> Outcome {
-    kernel.call(Request::Inference { request, stream: false, price: None })
-}
-
-/// The chunks and the end of a stream.
-fn stream(kernel: &Connection, request: Value) -> (Vec<Value>, Outcome) {
-    let mut chunks = Vec::new();
-    let outcome =
-        kernel.call_streaming(Request::Inference { request, stream: true, price: None }, &mut |chunk| {
-            chunks.push(json(chunk));
-            true
-        });
-    (chunks, outcome)
-}
-
-fn json(text: &str) -> Value {
-    Value::parse(text.as_bytes(), &Limits::default()).unwrap()
-}
-
-fn value(outcome: Outcome) -> Value {
-    match outcome {
-        Ok(Reply::Value(value)) => value,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn failure(outcome: Outcome) -> Failure {
-    outcome.err().unwrap_or_else(|| panic!("it passed"))
-}
-
-fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
-    let step = |value: &'v Value, name: &str| match name.parse::<usize>() {
-        Ok(index) => value.as_array().and_then(|array| array.iter().nth(index)),
-        Err(_) => value.get(name),
-    };
-    path.split('.').try_fold(value, step).unwrap_or(&Value::Null)
-}
-
-/// Tokens used and set aside.
-fn tokens(kernel: &Connection) -> (u64, u64) {
-    let status = value(kernel.call(Request::BudgetStatus { dimension: None }));
-    let part = |name| at(&status, &format!("tokens.{name}")).as_u64().unwrap();
-    (part("used"), part("reserved"))
-}
 
 fn content(chunks: &[Value]) -> String {
     chunks
         .iter()
         .filter_map(|chunk| at(chunk, "choices.0.delta.content").as_str().map(str::to_owned))
         .collect()
-}
-
-/// An event of a chat-completions stream.
-fn delta(text: &str) -> String {
-    format!(
-        "data: {{\"id\":\"1\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{}}}}}]}}\n\n",
-        Value::from(text).to_json()
-    )
 }
 
 const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
@@ -124,8 +45,6 @@ fn good(asked: &Asked, _: usize) -> Then {
         _ => Then::Answer(200, completion(TEN)),
     }
 }
-
-const ANY: &str = "[infer]\nmodels = [\"*\"]\nmax_tokens = 100";
 
 #[test]
 fn each_model_goes_its_own_way() {
@@ -246,39 +165,6 @@ fn tool_calls_pass_through() {
     let calls = at(&whole, "choices.0.message.tool_calls").to_json();
     let expected = r#"[{"id":"c1","type":"function","function":{"name":"add","arguments":"{\"a\":1}"}},{"id":"c2","type":"function","function":{"name":"sub","arguments":"{}"}}]"#;
     assert_eq!(calls, expected);
-}
-
-/// A server that ignores `max_tokens` is stopped when what was set aside is used up.
-#[test]
-fn a_stream_stops_when_its_budget_is_gone() {
-    let server = model(|_, _| Then::Endless(delta("word")));
-    let (kernel, _scratch) =
-        kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]\nmax_tokens = 20\n[budgets]\ntokens = 1000");
-    let (chunks, outcome) = stream(&kernel, request("m", object! {}));
-    assert_eq!(failure(outcome).code, Code::BudgetExceeded);
-    assert!(chunks.len() < 200, "{} chunks", chunks.len());
-    let (used, reserved) = tokens(&kernel);
-    assert!(used > 0 && used <= 1000 && reserved == 0, "{used}");
-}
-
-#[test]
-fn a_caller_that_has_enough_stops_the_server() {
-    let server = model(|_, _| Then::Endless(delta("")));
-    let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
-    let mut seen = 0;
-    let outcome = kernel.call_streaming(
-        Request::Inference { request: request("m", object! {}), stream: true, price: None },
-        &mut |_| {
-            seen += 1;
-            seen < 3
-        },
-    );
-    assert_eq!(failure(outcome).code, Code::UnknownOutcome);
-    let start = std::time::Instant::now();
-    while server.cut.load(Ordering::SeqCst) == 0 || tokens(&kernel).1 > 0 {
-        assert!(start.elapsed().as_secs() < 20, "the server is still asked");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
 }
 
 /// What was turned away, or never arrived, did not run and is sent again; everything else is not.
@@ -641,90 +527,4 @@ fn rates_are_per_model_and_agent() {
     };
     assert_eq!((passed(&worker, "gpt-4"), passed(&worker, "llama"), passed(&other, "gpt-4")), (3, 5, 5));
     assert_eq!(server.count(), 13);
-}
-
-/// A caller that waits no more need not wait for the server's next word.
-#[test]
-fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
-    let server = model(|_, _| Then::Silence);
-    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
-    let remote = support::over_a_socket(&kernel, &scratch);
-    for connection in [&kernel, &remote] {
-        let before = server.count();
-        let stop = ak_host::CancellationToken::new();
-        let outcome = std::thread::scope(|scope| {
-            let call = scope.spawn(|| {
-                let request = request("m", object! {});
-                let request = Request::Inference { request, stream: true, price: None };
-                connection.call_until(request, &mut |_| true, &stop)
-            });
-            let started = std::time::Instant::now();
-            while server.count() == before {
-                assert!(started.elapsed().as_secs() < 20, "the server is asked");
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            stop.cancel();
-            call.join().unwrap()
-        });
-        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
-    }
-    let started = std::time::Instant::now();
-    while tokens(&kernel).1 > 0 {
-        assert!(started.elapsed().as_secs() < 20, "nothing is under way any more");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
-/// What is given up in the middle costs what came of it, wherever the caller is.
-#[test]
-fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
-    let server = model(|_, _| Then::Stall(vec![delta("word")]));
-    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
-    let remote = support::over_a_socket(&kernel, &scratch);
-    let mut before = 0;
-    for connection in [&kernel, &remote] {
-        let stop = ak_host::CancellationToken::new();
-        let request = request("m", object! { "max_tokens": 1_000_000u64 });
-        let request = Request::Inference { request, stream: true, price: None };
-        let outcome = connection.call_until(
-            request,
-            &mut |_| {
-                stop.cancel();
-                true
-            },
-            &stop,
-        );
-        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
-        let started = std::time::Instant::now();
-        while tokens(&kernel).1 > 0 {
-            assert!(started.elapsed().as_secs() < 20, "nothing is under way any more");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        let used = tokens(&kernel).0 - before;
-        assert!(used > 0 && used < 1_000_000, "{used}");
-        before += used;
-    }
-}
-
-/// However fast the server is, a caller that gives up gets no more.
-#[test]
-fn a_stream_that_is_given_up_ends_though_the_server_goes_on() {
-    let server = model(|_, _| Then::Endless(delta("word")));
-    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
-    let remote = support::over_a_socket(&kernel, &scratch);
-    for connection in [&kernel, &remote] {
-        let stop = ak_host::CancellationToken::new();
-        let request = Request::Inference { request: request("m", object! {}), stream: true, price: None };
-        let mut pieces = 0;
-        let outcome = connection.call_until(
-            request,
-            &mut |_| {
-                stop.cancel();
-                pieces += 1;
-                true
-            },
-            &stop,
-        );
-        assert_eq!((failure(outcome).code, pieces), (Code::UnknownOutcome, 1));
-    }
 }

@@ -1,4 +1,5 @@
-//! A server on loopback that answers like a model's: it keeps connections open, streams, and fails as a test wants.
+//! A server on loopback that answers like a model's: it keeps connections open, streams, and fails as a test wants. And a
+//! kernel that asks it.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -9,7 +10,11 @@ use std::{
     },
 };
 
-use ak_host::ak_json::{Limits, Value};
+use ak_host::ak_json::{Limits, Value, object};
+use ak_host::ak_kernel::{Failure, Outcome, Reply, Request};
+use ak_host::{Connection, Options};
+
+use super::{Scratch, load};
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
@@ -146,3 +151,83 @@ fn whole(stream: &mut TcpStream, status: u16, headers: &str, text: &str) -> std:
         format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{text}", text.len()).as_bytes(),
     )
 }
+
+pub(crate) const KEY: &str = "sk-test-0123456789abcdefghij";
+
+/// A kernel whose models are these: pattern, server, further lines.
+pub(crate) fn kernel(models: &[(&str, &Model, &str)], policy: &str) -> (Connection, Scratch) {
+    let scratch = Scratch::new("models");
+    std::fs::write(scratch.join("key"), KEY).unwrap();
+    let table = |(pattern, server, more): &(&str, &Model, &str)| {
+        format!("[[model]]\nmatch = \"{pattern}\"\nurl = \"{}\"\nkey = \"file:key\"\n{more}\n", server.url())
+    };
+    std::fs::write(scratch.join("host.toml"), models.iter().map(table).collect::<String>()).unwrap();
+    let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
+    let kernel = Connection::open(&options).unwrap_or_else(|failure| panic!("{failure}"));
+    load(&kernel, policy);
+    (kernel, scratch)
+}
+
+pub(crate) fn request(model: &str, members: Value) -> Value {
+    let mut request = members.as_object().cloned().unwrap_or_default();
+    request.insert("model", model);
+    if !request.contains_key("messages") {
+        request.insert("messages", ak_host::ak_json::array![object! { "role": "user", "content": "count" }]);
+    }
+    request.into()
+}
+
+pub(crate) fn ask(kernel: &Connection, request: Value) -> Outcome {
+    kernel.call(Request::Inference { request, stream: false, price: None })
+}
+
+/// The chunks and the end of a stream.
+pub(crate) fn stream(kernel: &Connection, request: Value) -> (Vec<Value>, Outcome) {
+    let mut chunks = Vec::new();
+    let outcome =
+        kernel.call_streaming(Request::Inference { request, stream: true, price: None }, &mut |chunk| {
+            chunks.push(json(chunk));
+            true
+        });
+    (chunks, outcome)
+}
+
+pub(crate) fn json(text: &str) -> Value {
+    Value::parse(text.as_bytes(), &Limits::default()).unwrap()
+}
+
+pub(crate) fn value(outcome: Outcome) -> Value {
+    match outcome {
+        Ok(Reply::Value(value)) => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn failure(outcome: Outcome) -> Failure {
+    outcome.err().unwrap_or_else(|| panic!("it passed"))
+}
+
+pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
+    let step = |value: &'v Value, name: &str| match name.parse::<usize>() {
+        Ok(index) => value.as_array().and_then(|array| array.iter().nth(index)),
+        Err(_) => value.get(name),
+    };
+    path.split('.').try_fold(value, step).unwrap_or(&Value::Null)
+}
+
+/// Tokens used and set aside.
+pub(crate) fn tokens(kernel: &Connection) -> (u64, u64) {
+    let status = value(kernel.call(Request::BudgetStatus { dimension: None }));
+    let part = |name| at(&status, &format!("tokens.{name}")).as_u64().unwrap();
+    (part("used"), part("reserved"))
+}
+
+/// An event of a chat-completions stream.
+pub(crate) fn delta(text: &str) -> String {
+    format!(
+        "data: {{\"id\":\"1\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{}}}}}]}}\n\n",
+        Value::from(text).to_json()
+    )
+}
+
+pub(crate) const ANY: &str = "[infer]\nmodels = [\"*\"]\nmax_tokens = 100";

@@ -1,0 +1,121 @@
+//! What is under way ends when nobody waits for it any more, and costs what came of it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use ak_host::CancellationToken;
+use ak_host::ak_json::{Value, object};
+use ak_host::ak_kernel::{Code, Request};
+use support::model::{ANY, Then, delta, failure, kernel, model, request, stream, tokens};
+
+fn streamed(members: Value) -> Request {
+    Request::Inference { request: request("m", members), stream: true, price: None }
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed().as_secs() < 20, "not so after 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A server that ignores `max_tokens` is stopped when what was set aside is used up.
+#[test]
+fn a_stream_stops_when_its_budget_is_gone() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, _scratch) =
+        kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]\nmax_tokens = 20\n[budgets]\ntokens = 1000");
+    let (chunks, outcome) = stream(&kernel, request("m", object! {}));
+    assert_eq!(failure(outcome).code, Code::BudgetExceeded);
+    assert!(chunks.len() < 200, "{} chunks", chunks.len());
+    let (used, reserved) = tokens(&kernel);
+    assert!(used > 0 && used <= 1000 && reserved == 0, "{used}");
+}
+
+#[test]
+fn a_caller_that_has_enough_stops_the_server() {
+    let server = model(|_, _| Then::Endless(delta("")));
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
+    let mut seen = 0;
+    let outcome = kernel.call_streaming(streamed(object! {}), &mut |_| {
+        seen += 1;
+        seen < 3
+    });
+    assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+    wait_until("the server is asked no more", || {
+        server.cut.load(Ordering::SeqCst) > 0 && tokens(&kernel).1 == 0
+    });
+}
+
+/// A caller that waits no more need not wait for the server's next word.
+#[test]
+fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
+    let server = model(|_, _| Then::Silence);
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let remote = support::over_a_socket(&kernel, &scratch);
+    for connection in [&kernel, &remote] {
+        let before = server.count();
+        let stop = CancellationToken::new();
+        let outcome = std::thread::scope(|scope| {
+            let call = scope.spawn(|| connection.call_until(streamed(object! {}), &mut |_| true, &stop));
+            wait_until("the server is asked", || server.count() > before);
+            stop.cancel();
+            call.join().unwrap()
+        });
+        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+    }
+    wait_until("nothing is under way", || tokens(&kernel).1 == 0);
+}
+
+/// What is given up in the middle costs what came of it, wherever the caller is.
+#[test]
+fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
+    let server = model(|_, _| Then::Stall(vec![delta("word")]));
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let remote = support::over_a_socket(&kernel, &scratch);
+    let mut before = 0;
+    for connection in [&kernel, &remote] {
+        let stop = CancellationToken::new();
+        let outcome = connection.call_until(
+            streamed(object! {}),
+            &mut |_| {
+                stop.cancel();
+                true
+            },
+            &stop,
+        );
+        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+        wait_until("nothing is under way", || tokens(&kernel).1 == 0);
+        let used = tokens(&kernel).0 - before;
+        assert!(used > 0 && used < 100, "{used}");
+        before += used;
+    }
+}
+
+/// However fast the server is, a caller that gives up gets no more.
+#[test]
+fn a_stream_that_is_given_up_ends_though_the_server_goes_on() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let remote = support::over_a_socket(&kernel, &scratch);
+    for connection in [&kernel, &remote] {
+        let stop = CancellationToken::new();
+        let mut pieces = 0;
+        let outcome = connection.call_until(
+            streamed(object! {}),
+            &mut |_| {
+                stop.cancel();
+                pieces += 1;
+                true
+            },
+            &stop,
+        );
+        assert_eq!((failure(outcome).code, pieces), (Code::UnknownOutcome, 1));
+    }
+}
