@@ -1,13 +1,18 @@
 //! An answer as it comes together from the chunks of a stream, and what it costs.
 
-use ak_json::{Array, Object, Value, object};
+use std::collections::BTreeMap;
+
+use ak_json::{Array, Object, Text, Value, object};
 
 use crate::redact::{Filter, Pieces};
 
 /// Bytes of text that count as one token where the provider reports no usage.
 pub const BYTES_PER_TOKEN: u64 = 4;
-/// Most choices, and most tool calls of one choice, in one answer.
+/// Most choices, and most items of one list in a choice: tool calls, say.
 const CHOICES_MAX: usize = 128;
+
+/// Texts that come in one piece, wherever they stand. Every other may come piece by piece.
+const WHOLE: [&str; 6] = ["finish_reason", "format", "id", "name", "role", "type"];
 
 /// What so many bytes of text count for where nobody says.
 pub(crate) fn count(bytes: usize) -> u64 {
@@ -20,37 +25,52 @@ pub(crate) struct Answer {
     head: Object,
     choices: Vec<Choice>,
     usage: Option<Value>,
-    /// Tokens of the answer, counted here.
-    pub(crate) counted: u64,
+    /// Whether the usage is of the whole answer.
+    ended: bool,
+    /// Bytes of text that the answer is made of.
+    bytes: usize,
 }
 
 #[derive(Default)]
 struct Choice {
-    /// The text members of the message: `content`, and what servers add beside it.
-    texts: Vec<(String, String, Pieces)>,
-    tool_calls: Vec<ToolCall>,
+    /// All but the texts that come in pieces.
+    message: Object,
+    texts: BTreeMap<Path, Pieced>,
+    /// Of each tool call the index that the server gave it, if any, and its id.
+    calls: Vec<(Option<u64>, Text)>,
     finish_reason: Value,
 }
 
-#[derive(Default)]
-struct ToolCall {
-    members: Object,
-    name: String,
-    arguments: String,
-    pieces: Pieces,
+/// Where in a choice something stands.
+type Path = Vec<Place>;
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Member(Text),
+    Item(usize),
 }
 
-/// The members of a delta that are text and come in pieces.
-const TEXTS: [&str; 4] = ["content", "refusal", "reasoning_content", "reasoning"];
+/// A text that comes in pieces.
+#[derive(Default)]
+struct Pieced {
+    whole: String,
+    pieces: Pieces,
+}
 
 impl Answer {
     /// A whole answer.
     pub(crate) fn whole(value: &Value) -> Answer {
         Answer {
             usage: value.get("usage").cloned(),
-            counted: count(value.get("choices").map_or(0, Value::json_len)),
+            ended: true,
+            bytes: value.get("choices").map_or(0, Value::json_len),
             ..Answer::default()
         }
+    }
+
+    /// So many bytes of an answer that nobody has understood yet.
+    pub(crate) fn unread(bytes: usize) -> Answer {
+        Answer { bytes, ..Answer::default() }
     }
 
     /// Takes a chunk; gives it as it may be let out, and the tokens that are counted for it.
@@ -58,41 +78,37 @@ impl Answer {
         if let Some(usage) = chunk.get("usage").filter(|usage| !usage.is_null()) {
             self.usage = Some(usage.clone());
         }
-        for name in ["id", "model", "created"] {
-            if let Some(value) = chunk.get(name) {
-                self.head.insert(name, filter.value(value).unwrap_or_else(|| value.clone()));
+        let filtered = |value: &Value| filter.value(value).unwrap_or_else(|| value.clone());
+        let mut out = Object::new();
+        for (name, value) in chunk.as_object().into_iter().flatten() {
+            match &**name {
+                "choices" => {}
+                "object" | "usage" => drop(out.insert(name, filtered(value))),
+                _ => {
+                    let value = filtered(value);
+                    self.head.insert(name, value.clone());
+                    out.insert(name, value);
+                }
             }
         }
-        let Some(items) = chunk.get("choices").and_then(Value::as_array) else {
-            return (filter.value(chunk).unwrap_or_else(|| chunk.clone()), 0);
-        };
-        let mut tokens = 0;
-        let mut out = Vec::new();
+        let Some(items) = chunk.get("choices").and_then(Value::as_array) else { return (out.into(), 0) };
+        let before = self.counted();
+        let mut choices = Array::new();
         for item in items.iter() {
-            let index = index_of(item);
-            let Some(choice) = slot(&mut self.choices, index) else { continue };
-            let (delta, counted) = choice.take(item, filter);
-            tokens += counted;
-            let mut item = item.as_object().cloned().unwrap_or_default();
-            if let Some(delta) = delta {
-                item.insert("delta", delta);
+            let index = index_of(item).map_or(0, |index| usize::try_from(index).unwrap_or(usize::MAX));
+            if let Some(choice) = slot(&mut self.choices, index) {
+                choices.push(choice.take(item, filter, &mut self.bytes));
             }
-            out.push(Value::from(item));
         }
-        self.counted = self.counted.saturating_add(tokens);
-        let mut chunk = chunk.as_object().cloned().unwrap_or_default();
-        chunk.insert("choices", out);
-        let chunk = Value::from(chunk);
-        (filter.value(&chunk).unwrap_or(chunk), tokens)
+        out.insert("choices", choices);
+        (out.into(), self.counted() - before)
     }
 
     /// What was held back and never came to an end: a last chunk, where there is something.
     pub(crate) fn rest(&mut self, filter: &Filter) -> Option<Value> {
         let rest = self.choices.iter_mut().enumerate().filter_map(|(index, choice)| {
-            let mut delta = Object::new();
-            choice.flush(&mut delta, filter);
-            let choice = object! { "index": index as u64, "delta": Value::from(delta.clone()), "finish_reason": Value::Null };
-            (!delta.is_empty()).then_some(choice)
+            let mut item = object! { "index": index as u64, "finish_reason": Value::Null };
+            choice.flush(&mut item, filter).then_some(item)
         });
         let rest: Vec<Value> = rest.collect();
         let mut chunk = self.head.clone();
@@ -103,22 +119,47 @@ impl Answer {
         })
     }
 
+    /// Says that it came to its end, and so does what was said of its usage.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
     /// Whether every choice that began has ended.
     pub(crate) fn is_ended(&self) -> bool {
         !self.choices.is_empty() && self.choices.iter().all(|choice| !choice.finish_reason.is_null())
     }
 
-    /// Tokens to charge: the provider's own count, else ours.
-    pub(crate) fn tokens(&self, prompt_tokens: u64) -> u64 {
-        self.reported().unwrap_or_else(|| prompt_tokens.saturating_add(self.counted))
+    /// Takes what was said of the usage beside the chunks.
+    pub(crate) fn told(&mut self, usage: Option<Value>) {
+        if self.usage.is_none() {
+            self.usage = usage;
+        }
     }
 
+    /// Bytes of text that came so far.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// Tokens of the answer, counted here.
+    pub(crate) fn counted(&self) -> u64 {
+        count(self.bytes)
+    }
+
+    /// Tokens to charge: the provider's own count, else ours. Of an answer that broke off the provider may have told a part.
+    pub(crate) fn tokens(&self, prompt_tokens: u64) -> u64 {
+        let part = |name| self.usage.as_ref()?.get(name)?.as_u64();
+        let prompt = part("prompt_tokens").filter(|told| *told > 0).unwrap_or(prompt_tokens);
+        let completion = part("completion_tokens").unwrap_or(0).max(self.counted());
+        self.reported().unwrap_or_else(|| prompt.saturating_add(completion))
+    }
+
+    /// What the provider says of the whole answer. It does not count if it is nothing but zeros.
     fn reported(&self) -> Option<u64> {
-        let usage = self.usage.as_ref()?;
+        let usage = self.usage.as_ref().filter(|_| self.ended)?;
         let part = |name| usage.get(name).and_then(Value::as_u64);
-        let sum = || part("prompt_tokens")?.checked_add(part("completion_tokens")?);
-        // A server that reports nothing but zeros does not count.
-        part("total_tokens").or_else(sum).filter(|total| *total > 0)
+        let sum = part("prompt_tokens").and_then(|prompt| prompt.checked_add(part("completion_tokens")?));
+        part("total_tokens").max(sum).filter(|total| *total > 0)
     }
 
     /// The usage to tell: the provider's own, else ours.
@@ -127,8 +168,8 @@ impl Answer {
             (Some(usage), Some(_)) => usage.clone(),
             _ => object! {
                 "prompt_tokens": prompt_tokens,
-                "completion_tokens": self.counted,
-                "total_tokens": prompt_tokens.saturating_add(self.counted),
+                "completion_tokens": self.counted(),
+                "total_tokens": prompt_tokens.saturating_add(self.counted()),
             },
         }
     }
@@ -146,9 +187,24 @@ impl Answer {
     }
 }
 
-fn index_of(item: &Value) -> usize {
-    let index = item.get("index").and_then(Value::as_u64);
-    index.map_or(0, |index| usize::try_from(index).unwrap_or(usize::MAX))
+/// A whole answer as the one chunk of a stream.
+pub(crate) fn as_chunk(answer: &Value) -> Value {
+    let mut chunk = answer.as_object().cloned().unwrap_or_default();
+    chunk.insert("object", "chat.completion.chunk");
+    let choices = answer.get("choices").and_then(Value::as_array).into_iter().flatten();
+    let choices = choices.map(|choice| {
+        let mut choice = choice.as_object().cloned().unwrap_or_default();
+        if let Some(message) = choice.remove("message") {
+            choice.insert("delta", message);
+        }
+        Value::from(choice)
+    });
+    chunk.insert("choices", choices.collect::<Array>());
+    chunk.into()
+}
+
+fn index_of(item: &Value) -> Option<u64> {
+    item.get("index").and_then(Value::as_u64)
 }
 
 fn slot<T: Default>(list: &mut Vec<T>, index: usize) -> Option<&mut T> {
@@ -159,119 +215,244 @@ fn slot<T: Default>(list: &mut Vec<T>, index: usize) -> Option<&mut T> {
 }
 
 impl Choice {
-    fn take(&mut self, item: &Value, filter: &Filter) -> (Option<Value>, u64) {
+    /// Takes a piece of a choice; gives it as it may be let out.
+    fn take(&mut self, item: &Value, filter: &Filter, bytes: &mut usize) -> Value {
         let reason = item.get("finish_reason").filter(|reason| !reason.is_null());
         if let Some(reason) = reason {
-            self.finish_reason = reason.clone();
+            self.finish_reason = filter.value(reason).unwrap_or_else(|| reason.clone());
         }
-        let mut tokens = 0;
-        let mut delta = item.get("delta").and_then(Value::as_object).cloned();
-        if let Some(delta) = &mut delta {
-            for name in TEXTS {
-                let Some(text) = delta.get(name).and_then(Value::as_str).map(str::to_owned) else { continue };
-                tokens += count(text.len());
-                let (whole, pieces) = self.text(name);
-                let text = pieces.push(filter, &text);
-                whole.push_str(&text);
-                delta.insert(name, text);
-            }
+        let mut item = item.as_object().cloned().unwrap_or_default();
+        let delta = item.get("delta").and_then(Value::as_object).cloned();
+        if let Some(mut delta) = delta {
             if let Some(calls) = delta.get("tool_calls").and_then(Value::as_array) {
-                let calls: Vec<Value> = calls
-                    .iter()
-                    .filter_map(|call| {
-                        tokens += count(call.json_len());
-                        Some(slot(&mut self.tool_calls, index_of(call))?.take(call, filter))
-                    })
-                    .collect();
+                let calls = calls.iter().filter_map(|call| self.numbered(call)).collect::<Array>();
                 delta.insert("tool_calls", calls);
             }
+            item.insert("delta", delta);
+        }
+        let item = Value::from(item);
+        let mut out = self.strain(&item, &mut Path::new(), filter, bytes);
+        if let Some(delta) = out.get("delta") {
+            merge(&mut self.message, delta);
+        }
+        // They tell the same text again, token by token.
+        let is_held = self.texts.values().any(|text| !text.pieces.is_empty());
+        if let Value::Object(object) = &mut out
+            && item.get("logprobs").is_some_and(|told| !told.is_null())
+            && (is_held || item.get("delta") != object.get("delta"))
+        {
+            object.insert("logprobs", Value::Null);
         }
         if reason.is_some() {
-            self.flush(delta.get_or_insert_with(Object::new), filter);
+            self.flush(&mut out, filter);
         }
-        (delta.map(Value::from), tokens)
+        out
     }
 
-    fn text(&mut self, name: &str) -> (&mut String, &mut Pieces) {
-        let at = self.texts.iter().position(|(known, _, _)| known == name).unwrap_or_else(|| {
-            self.texts.push((name.to_owned(), String::new(), Pieces::default()));
-            self.texts.len() - 1
-        });
-        // It was found or has just been put there.
-        #[expect(clippy::indexing_slicing, reason = "the position is that of an element")]
-        let (_, whole, pieces) = &mut self.texts[at];
-        (whole, pieces)
+    /// A tool call with its place among the choice's calls. Some servers give none, or the same to all: a new id is a new
+    /// call.
+    fn numbered(&mut self, call: &Value) -> Option<Value> {
+        let given = index_of(call);
+        let id = call.get("id").and_then(Value::as_text).cloned().unwrap_or_default();
+        let same_index = || self.calls.iter().rposition(|(index, _)| *index == given);
+        let known = match id.is_empty() {
+            true => same_index(),
+            false => self.calls.iter().position(|(_, known)| *known == id).or_else(|| {
+                same_index().filter(|at| self.calls.get(*at).is_some_and(|(_, known)| known.is_empty()))
+            }),
+        };
+        let at = known.unwrap_or(self.calls.len());
+        let own = slot(&mut self.calls, at)?;
+        own.0 = given;
+        if !id.is_empty() {
+            own.1 = id;
+        }
+        let mut call = call.as_object().cloned().unwrap_or_default();
+        call.insert("index", at as u64);
+        // Some give the arguments as they are, not as a text.
+        let function = call.get("function").and_then(Value::as_object).cloned();
+        if let Some(mut function) = function
+            && let Some(arguments @ Value::Object(_)) = function.get("arguments")
+        {
+            let arguments = arguments.to_json();
+            function.insert("arguments", arguments);
+            call.insert("function", function);
+        }
+        Some(call.into())
     }
 
-    /// Adds what was held back to a delta.
-    fn flush(&mut self, delta: &mut Object, filter: &Filter) {
-        for (name, whole, pieces) in &mut self.texts {
-            let rest = pieces.finish(filter);
-            if !rest.is_empty() {
-                whole.push_str(&rest);
-                let before = delta.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-                delta.insert(name.as_str(), before + &rest);
+    /// A copy of what came, with what can be let out of each text. A text is told from another by where it stands.
+    fn strain(&mut self, value: &Value, path: &mut Path, filter: &Filter, bytes: &mut usize) -> Value {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+            Value::String(text) => {
+                if let Some(Place::Member(name)) = path.last()
+                    && WHOLE.contains(&&**name)
+                {
+                    return filter.value(value).unwrap_or_else(|| value.clone());
+                }
+                *bytes = bytes.saturating_add(text.len());
+                let text = self.texts.entry(path.clone()).or_default().push(filter, text);
+                Value::from(text)
+            }
+            Value::Array(items) => {
+                let strained = items.iter().enumerate().filter_map(|(at, item)| {
+                    let at = index_of(item).map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
+                    path.push(Place::Item(at));
+                    let item = (at < CHOICES_MAX).then(|| self.strain(item, path, filter, bytes));
+                    path.pop();
+                    item
+                });
+                Value::Array(strained.collect())
+            }
+            Value::Object(members) => {
+                let mut out = Object::new();
+                for (name, value) in members {
+                    let name = filter.text(name).map_or_else(|| name.clone(), Text::from);
+                    if path.is_empty() && &*name == "logprobs" {
+                        out.insert(name, filter.value(value).unwrap_or_else(|| value.clone()));
+                        continue;
+                    }
+                    path.push(Place::Member(name.clone()));
+                    let value = self.strain(value, path, filter, bytes);
+                    path.pop();
+                    out.insert(name, value);
+                }
+                Value::Object(out)
             }
         }
-        let mut calls: Vec<Value> = delta
-            .get("tool_calls")
-            .and_then(Value::as_array)
-            .map(|calls| calls.iter().cloned().collect())
-            .unwrap_or_default();
-        let before = calls.len();
-        for (index, call) in self.tool_calls.iter_mut().enumerate() {
-            let rest = call.pieces.finish(filter);
+    }
+
+    /// Adds what was held back to a piece of the choice; says whether there was something.
+    fn flush(&mut self, item: &mut Value, filter: &Filter) -> bool {
+        let mut some = false;
+        for (path, text) in &mut self.texts {
+            let rest = text.finish(filter);
             if !rest.is_empty() {
-                call.arguments.push_str(&rest);
-                calls.push(object! { "index": index as u64, "function": object! { "arguments": rest } });
+                some = true;
+                append(item, path, &rest);
             }
         }
-        if calls.len() > before {
-            delta.insert("tool_calls", calls);
-        }
+        some
     }
 
     fn into_value(self, index: usize) -> Value {
-        let mut message = Object::new();
-        message.insert("role", "assistant");
-        message.insert("content", "");
-        for (name, whole, _) in self.texts {
-            message.insert(name, whole);
+        let mut message = object! { "role": "assistant", "content": "" };
+        if let Value::Object(message) = &mut message {
+            for (name, value) in self.message.iter().filter(|(_, value)| !value.is_null()) {
+                message.insert(name, value.clone());
+            }
         }
-        if !self.tool_calls.is_empty() {
-            let calls = self.tool_calls.into_iter().map(ToolCall::into_value);
+        for (path, text) in &self.texts {
+            if let Some((Place::Member(first), rest)) = path.split_first()
+                && &**first == "delta"
+                && !text.whole.is_empty()
+            {
+                append(&mut message, rest, &text.whole);
+            }
+        }
+        if let Value::Object(message) = &mut message
+            && let Some(Value::Array(calls)) = message.get("tool_calls").cloned()
+        {
+            // The place in the list says it.
+            let calls = calls.iter().map(|call| {
+                let mut call = call.as_object().cloned().unwrap_or_default();
+                call.remove("index");
+                Value::from(call)
+            });
             message.insert("tool_calls", calls.collect::<Array>());
         }
-        object! { "index": index as u64, "message": Value::from(message), "finish_reason": self.finish_reason }
+        object! { "index": index as u64, "message": message, "finish_reason": self.finish_reason }
     }
 }
 
-impl ToolCall {
-    /// A tool call arrives in pieces: its name first, then its arguments bit by bit.
-    fn take(&mut self, piece: &Value, filter: &Filter) -> Value {
-        let mut out = piece.as_object().cloned().unwrap_or_default();
-        for name in ["id", "type"] {
-            if let Some(value) = piece.get(name).filter(|value| !value.is_null()) {
-                self.members.insert(name, filter.value(value).unwrap_or_else(|| value.clone()));
-            }
-        }
-        let Some(function) = piece.get("function").and_then(Value::as_object) else { return out.into() };
-        let mut function = function.clone();
-        if let Some(name) = function.get("name").and_then(Value::as_str) {
-            self.name.push_str(name);
-        }
-        if let Some(text) = function.get("arguments").and_then(Value::as_str) {
-            let text = self.pieces.push(filter, text);
-            self.arguments.push_str(&text);
-            function.insert("arguments", text);
-        }
-        out.insert("function", function);
-        out.into()
+impl Pieced {
+    fn push(&mut self, filter: &Filter, piece: &str) -> String {
+        let out = self.pieces.push(filter, piece);
+        self.whole.push_str(&out);
+        out
     }
 
-    fn into_value(self) -> Value {
-        let mut call = self.members;
-        call.insert("function", object! { "name": self.name, "arguments": self.arguments });
-        call.into()
+    fn finish(&mut self, filter: &Filter) -> String {
+        let rest = self.pieces.finish(filter);
+        self.whole.push_str(&rest);
+        rest
+    }
+}
+
+/// Adds to what came of a message all of a delta but the texts that come in pieces.
+fn merge(message: &mut Object, delta: &Value) {
+    for (name, value) in delta.as_object().into_iter().flatten() {
+        let merged = match (value, message.get(name)) {
+            (Value::Null, Some(_)) => continue,
+            (Value::String(text), Some(Value::String(before))) if &**name == "name" && text != before => {
+                Value::from(format!("{before}{text}"))
+            }
+            (Value::String(text), _) if !WHOLE.contains(&&**name) || text.is_empty() => {
+                if message.contains_key(name) {
+                    continue;
+                }
+                Value::from("")
+            }
+            (Value::Object(_), before) => {
+                let mut members = before.and_then(Value::as_object).cloned().unwrap_or_default();
+                merge(&mut members, value);
+                members.into()
+            }
+            (Value::Array(items), _) if items.iter().any(|item| item.as_object().is_none()) => {
+                let blank =
+                    |item: &Value| if item.as_str().is_some() { Value::from("") } else { item.clone() };
+                items.iter().map(blank).collect::<Array>().into()
+            }
+            (Value::Array(items), before) => {
+                let mut list = before.and_then(Value::as_array).cloned().unwrap_or_default();
+                for (at, item) in items.iter().enumerate() {
+                    let at = index_of(item).map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
+                    merge_item(&mut list, at, item);
+                }
+                list.into()
+            }
+            (value, _) => value.clone(),
+        };
+        message.insert(name, merged);
+    }
+}
+
+fn merge_item(list: &mut Array, at: usize, item: &Value) {
+    while list.len() <= at && at < CHOICES_MAX {
+        list.push(Object::new());
+    }
+    let mut members = list.get(at).and_then(Value::as_object).cloned().unwrap_or_default();
+    merge(&mut members, item);
+    list.set(at, members);
+}
+
+/// Appends to the text at a path, which is made where it is not there.
+fn append(value: &mut Value, path: &[Place], text: &str) {
+    match path.split_first() {
+        None => *value = Value::from(format!("{}{text}", value.as_str().unwrap_or_default())),
+        Some((Place::Member(name), rest)) => {
+            let mut members = value.as_object().cloned().unwrap_or_default();
+            let mut member = members.get(name).cloned().unwrap_or_default();
+            append(&mut member, rest, text);
+            members.insert(name, member);
+            *value = members.into();
+        }
+        Some((Place::Item(index), rest)) => {
+            let mut list = value.as_array().cloned().unwrap_or_default();
+            let index_is = |item: &Value| index_of(item) == u64::try_from(*index).ok();
+            let at = list
+                .iter()
+                .position(index_is)
+                .or_else(|| list.get(*index).filter(|item| index_of(item).is_none()).map(|_| *index));
+            let at = at.unwrap_or_else(|| {
+                list.push(object! { "index": *index as u64 });
+                list.len() - 1
+            });
+            let mut item = list.get(at).cloned().unwrap_or_default();
+            append(&mut item, rest, text);
+            list.set(at, item);
+            *value = list.into();
+        }
     }
 }

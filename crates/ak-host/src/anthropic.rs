@@ -5,6 +5,9 @@ use ak_json::{Array, Limits, Object, Value, object};
 /// The version of the format, which every request names.
 pub(crate) const VERSION: &str = "2023-06-01";
 
+/// Where servers of chat completions tell what a model thought.
+const THOUGHT: &str = "reasoning_content";
+
 /// Members that say how to serve a request, not what to answer: they have no counterpart and are left out.
 const HINTS: [&str; 12] = [
     "frequency_penalty",
@@ -214,8 +217,14 @@ fn usage(prompt: u64, completion: u64) -> Value {
 }
 
 /// A whole answer as a chat completion.
-pub(crate) fn answer(message: &Value) -> Value {
-    let (mut text, mut calls) = (String::new(), Vec::new());
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn answer(message: &Value) -> Result<Value, String> {
+    if message.get("content").and_then(Value::as_array).is_none() {
+        return Err("it has no `content`".into());
+    }
+    let (mut text, mut thought, mut calls) = (String::new(), String::new(), Vec::new());
     for block in message.get("content").into_iter().flat_map(items) {
         match block.get("type").and_then(Value::as_str) {
             Some("text") => text.push_str(block.get("text").and_then(Value::as_str).unwrap_or_default()),
@@ -225,13 +234,18 @@ pub(crate) fn answer(message: &Value) -> Value {
                 let id = block.get("id").cloned().unwrap_or_default();
                 calls.push(object! { "id": id, "type": "function", "function": function });
             }
-            // What it thought is not what it said.
+            Some("thinking") => {
+                thought.push_str(block.get("thinking").and_then(Value::as_str).unwrap_or_default());
+            }
             _ => {}
         }
     }
     let mut said = Object::new();
     said.insert("role", "assistant");
     said.insert("content", text);
+    if !thought.is_empty() {
+        said.insert(THOUGHT, thought);
+    }
     if !calls.is_empty() {
         said.insert("tool_calls", calls);
     }
@@ -249,7 +263,7 @@ pub(crate) fn answer(message: &Value) -> Value {
     {
         out.insert("usage", usage(prompt, completion));
     }
-    out.into()
+    Ok(out.into())
 }
 
 /// A stream's events as chunks of a chat completion.
@@ -258,8 +272,8 @@ pub(crate) struct Stream {
     head: Object,
     prompt: Option<u64>,
     completion: u64,
-    /// Blocks that are tool calls, in order: their place among the blocks.
-    calls: Vec<u64>,
+    /// The tool calls, in order: the place of each among the blocks, and whether arguments came.
+    calls: Vec<(u64, bool)>,
     pub(crate) done: bool,
 }
 
@@ -287,7 +301,7 @@ impl Stream {
                             "index": self.calls.len() as u64, "id": started.get("id").cloned().unwrap_or_default(),
                             "type": "function", "function": function,
                         };
-                        self.calls.push(block);
+                        self.calls.push((block, false));
                         Ok(Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null)))
                     }
                     _ => Ok(None),
@@ -298,13 +312,18 @@ impl Stream {
                 if let Some(text) = delta.get("text") {
                     return Ok(Some(self.chunk(object! { "content": text.clone() }, Value::Null)));
                 }
-                let call = self.calls.iter().position(|at| *at == block);
-                Ok(delta.get("partial_json").zip(call).map(|(json, call)| {
-                    let call =
-                        object! { "index": call as u64, "function": object! { "arguments": json.clone() } };
-                    self.chunk(object! { "tool_calls": vec![call] }, Value::Null)
-                }))
+                if let Some(thought) = delta.get("thinking") {
+                    let mut members = Object::new();
+                    members.insert(THOUGHT, thought.clone());
+                    return Ok(Some(self.chunk(members.into(), Value::Null)));
+                }
+                Ok(delta.get("partial_json").and_then(|json| self.arguments(block, json)))
             }
+            // A call without arguments has an empty object of them.
+            "content_block_stop" => match self.calls.iter().find(|(at, _)| *at == block) {
+                Some((_, false)) => Ok(self.arguments(block, &Value::from("{}"))),
+                Some((_, true)) | None => Ok(None),
+            },
             "message_delta" => {
                 self.take_usage(event.get("usage"));
                 let stop =
@@ -326,6 +345,19 @@ impl Stream {
             }
             _ => Ok(None),
         }
+    }
+
+    fn arguments(&mut self, block: u64, json: &Value) -> Option<Value> {
+        let index = self.calls.iter().position(|(at, _)| *at == block)?;
+        let (_, has_arguments) = self.calls.get_mut(index)?;
+        *has_arguments |= json.as_str().is_some_and(|json| !json.is_empty());
+        let call = object! { "index": index as u64, "function": object! { "arguments": json.clone() } };
+        Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null))
+    }
+
+    /// What was said of it so far.
+    pub(crate) fn usage(&self) -> Option<Value> {
+        Some(usage(self.prompt?, self.completion))
     }
 
     fn take_usage(&mut self, usage: Option<&Value>) {

@@ -74,6 +74,11 @@ impl Circuit {
         }
     }
 
+    /// Counts a failure of a server that had answered.
+    pub(crate) fn fail(&self, now: Instant) {
+        self.tell(false, now);
+    }
+
     fn tell(&self, good: bool, now: Instant) {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         count.trying = false;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ak_json::Text;
-use ak_policy::CanonicalUrl;
+use ak_policy::{CanonicalUrl, Scheme};
 use regex::bytes::Regex;
 use serde::Deserialize;
 
@@ -86,6 +86,13 @@ impl HostFile {
         let place = |path: PathBuf| directory.join(path);
         let mut protected: Vec<PathBuf> = tables.protect.into_iter().map(place).collect();
         let ca: Vec<PathBuf> = tables.http.ca.into_iter().map(place).collect();
+        // Whoever writes them decides which servers are believed.
+        protected.extend(ca.iter().cloned());
+        if let Some(Url(proxy)) = &tables.http.proxy
+            && (proxy.scheme() != Scheme::Http || proxy.path_and_query() != "/")
+        {
+            return Err("[http] proxy: expected http://HOST:PORT, which takes CONNECT".into());
+        }
         let mut source = |source: &Source| source.read(directory, &mut protected);
         let mut secrets = Secrets::default();
         for (name, table) in tables.secret {
@@ -111,7 +118,10 @@ fn located(text: &str, error: &toml::de::Error) -> String {
     // serde quotes what it found in place of something else.
     let message = match (message.split_once("string \""), message.rsplit_once("\", expected")) {
         (Some((before, _)), Some((_, after))) => format!("{before}a string, expected{after}"),
-        _ => message.to_owned(),
+        _ => match (message.split_once("unknown variant `"), message.rsplit_once("`, expected")) {
+            (Some((before, _)), Some((_, after))) => format!("{before}unknown variant, expected{after}"),
+            _ => message.to_owned(),
+        },
     };
     format!("line {line}, column {column}: {}", message.lines().next().unwrap_or_default())
 }
@@ -221,10 +231,20 @@ mod tests {
             format!("[[model]]\nmatch = \"x\"\nurl = \"http://x\"\ntimeout_ms = \"{KEY}\""),
             format!("[dns]\nservers = [\"{KEY}\"]"),
             format!("[redact]\nbuiltin = \"{KEY}\""),
+            format!("[[model]]\nmatch = \"x\"\nurl = \"http://x\"\nformat = \"{KEY}\""),
         ] {
             let error = refused(&text);
             assert!(error.starts_with("line ") && !error.contains(KEY), "{error}");
         }
+    }
+
+    #[test]
+    fn a_proxy_is_spoken_to_in_clear_and_has_no_path() {
+        for proxy in ["https://proxy:3128", "http://proxy:3128/there"] {
+            let error = refused(&format!("[http]\nproxy = \"{proxy}\""));
+            assert!(error.starts_with("[http] proxy: expected http://"), "{error}");
+        }
+        HostFile::parse("[http]\nproxy = \"http://proxy:3128\"", Path::new("/nowhere")).unwrap();
     }
 
     #[test]

@@ -129,8 +129,11 @@ impl Driver {
 
     /// Resolves the roots that the policy in force grants.
     fn adopt_roots(&self) {
+        let Files { roots, protected } = &self.shared.config.files;
+        // What cannot be looked at is found so again by each effect that comes near it.
+        let _ = protected.look_beneath();
         if let Ok(state) = self.state() {
-            self.shared.config.files.roots.adopt(state.kernel.granted_roots());
+            roots.adopt(state.kernel.granted_roots());
         }
     }
 
@@ -289,7 +292,7 @@ impl Driver {
             Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };
                 self.carry_out(ticket, agent_due, patience, async |asker| {
-                    http::perform(job, net, secrets, &asker).await
+                    http::perform(job, &http::Around { net, secrets, filter }, &asker).await
                 })
             }
             Effect::Infer { model, request, stream, response_bytes_max } => match routes.find(&model) {

@@ -7,7 +7,6 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use ak_json::{Value, object};
@@ -148,6 +147,8 @@ impl Place<'_> {
     }
 
     fn read(&self, bytes_max: u64) -> Result<Completion, FileError> {
+        // Before it is opened: to open a fifo or a device is to do something with it.
+        regular(&statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)?;
         let (file, stat) = self.open(OFlags::empty())?;
         regular(&stat)?;
         let mut bytes = Vec::new();
@@ -160,7 +161,6 @@ impl Place<'_> {
 
     /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
     fn write(&self, data: &[u8]) -> Result<Completion, FileError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let before = match self.look() {
             Ok(stat) => {
                 regular(&stat)?;
@@ -172,8 +172,9 @@ impl Place<'_> {
             Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".ak-{}-{number}.tmp", std::process::id());
+        // Nobody can have taken a name that nobody could guess.
+        let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+        let temporary = format!(".ak-{number:016x}.tmp");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = before.unwrap_or(Mode::from_raw_mode(0o644));
         let mut file = File::from(openat(self.parent, &*temporary, flags, mode)?);

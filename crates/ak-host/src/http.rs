@@ -9,16 +9,23 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes, Incoming},
-    header::{HOST, HeaderName, HeaderValue, LOCATION},
+    header::{CONTENT_ENCODING, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT},
 };
 
 use crate::{
     driver::Asker,
     line::Line,
-    net::Net,
+    net::{Net, Way},
+    redact::Filter,
     secrets::{SecretError, Secrets},
 };
 
+/// Most headers of one request.
+pub const REQUEST_HEADERS_MAX: usize = 256;
+/// What the host calls itself where the request does not: some servers answer nobody without a name.
+const USER: &str = concat!("authority-kernel/", env!("CARGO_PKG_VERSION"));
+/// Headers by which a server may be told to answer so that a secret in its answer is not recognised.
+const DISGUISES: [&str; 4] = ["accept-encoding", "if-range", "range", "te"];
 /// Most redirects that are followed.
 pub const REDIRECTS_MAX: usize = 10;
 
@@ -65,6 +72,13 @@ pub(crate) struct HttpJob {
     pub(crate) body: Option<Arc<[u8]>>,
     pub(crate) response_bytes_max: u64,
     pub(crate) timeout_ms: u64,
+}
+
+/// What the call rests on.
+pub(crate) struct Around<'a> {
+    pub(crate) net: &'a Net,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) filter: &'a Filter,
 }
 
 /// Why a request has no response.
@@ -131,11 +145,11 @@ impl HttpError {
 }
 
 /// Performs one request, redirects included.
-pub(crate) async fn perform(job: HttpJob, net: &Net, secrets: &Secrets, asker: &Asker<'_>) -> Completion {
+pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &Asker<'_>) -> Completion {
     let what = format!("{} {}", &*job.method, job.url);
     let timeout_ms = job.timeout_ms;
     let mut sent = false;
-    let followed = follow(job, net, secrets, asker, &mut sent);
+    let followed = follow(job, around, asker, &mut sent);
     let followed = tokio::time::timeout(Duration::from_millis(timeout_ms), followed);
     match asker.while_wanted(followed).await {
         Some(Ok(Ok(response))) => Completion::Http(response),
@@ -147,23 +161,28 @@ pub(crate) async fn perform(job: HttpJob, net: &Net, secrets: &Secrets, asker: &
 
 async fn follow(
     mut job: HttpJob,
-    net: &Net,
-    secrets: &Secrets,
+    around: &Around<'_>,
     asker: &Asker<'_>,
     sent: &mut bool,
 ) -> Result<HttpResponse, HttpError> {
+    let Around { net, secrets, filter } = around;
     for _ in 0..=REDIRECTS_MAX {
         // Before the name is looked up: what must not be sent makes no traffic at all.
-        let request = request(&job, secrets)?;
+        let (request, holds_secret) = request(&job, secrets)?;
         let addresses = net.resolve(&job.url).await?;
         let addresses = match asker.ask(Step::Resolved(addresses)) {
             Verdict::Connect(addresses) => addresses,
             Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
         };
-        let mut line = net.connect(&job.url, &addresses).await?;
+        let mut line = net.connect(&job.url, &addresses, Way::Configured).await?;
         *sent = true;
         let response = line.send(request).await?;
-        match redirect(&job, &response)? {
+        if holds_secret && is_disguised(&response) {
+            let reason =
+                "it is encoded or a part, and the request held a secret, which could not be cut from it";
+            return Err(HttpError::Answer(format!("the response is not taken: {reason}")));
+        }
+        match redirect(&job, &response, filter)? {
             None => return collect(&mut line, response, job.response_bytes_max).await,
             Some((method, url)) => {
                 let step = Step::Redirect { method: method.clone(), url };
@@ -189,7 +208,11 @@ async fn follow(
 }
 
 /// Where a redirect leads, and with which method (RFC 9110 §15.4).
-fn redirect(job: &HttpJob, response: &Response<Incoming>) -> Result<Option<(Text, Text)>, HttpError> {
+fn redirect(
+    job: &HttpJob,
+    response: &Response<Incoming>,
+    filter: &Filter,
+) -> Result<Option<(Text, Text)>, HttpError> {
     let see_other = match response.status() {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => &*job.method == "POST",
         StatusCode::SEE_OTHER => &*job.method != "HEAD",
@@ -198,20 +221,40 @@ fn redirect(job: &HttpJob, response: &Response<Incoming>) -> Result<Option<(Text
     };
     let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
     let wrong = |reason: String| HttpError::Answer(format!("the redirect's location is wrong: {reason}"));
-    let location = location.to_str().map_err(|error| wrong(error.to_string()))?;
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    // It goes into records, and to whoever is asked next.
+    if filter.holds_value(location) {
+        return Err(wrong("it holds a secret".into()));
+    }
     let base = url::Url::parse(job.url.as_str()).map_err(|error| wrong(error.to_string()))?;
     let target = base.join(location).map_err(|error| wrong(error.to_string()))?;
     let method = if see_other { Text::from("GET") } else { job.method.clone() };
     Ok(Some((method, Text::from(target.as_str()))))
 }
 
-/// Builds the request, secrets in their places. What belongs to the connection is the host's to set.
-fn request(job: &HttpJob, secrets: &Secrets) -> Result<Request<Full<Bytes>>, HttpError> {
+/// Whether what is in a response could not be recognised by looking at its bytes.
+fn is_disguised(response: &Response<Incoming>) -> bool {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    response.status() == StatusCode::PARTIAL_CONTENT
+        || response.headers().get_all(CONTENT_ENCODING).iter().any(|value| !is_plain(value))
+}
+
+/// Builds the request, secrets in their places, and says whether there are any. What belongs to the connection is the
+/// host's to set.
+fn request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
     let filled = secrets.fill(&job.url, &job.headers, job.body.as_deref())?;
+    let holds_secret = filled.holds_secret();
+    if let Some((name, _)) =
+        filled.headers.iter().find(|(name, _)| holds_secret && is_one_of(name, &DISGUISES))
+    {
+        return Err(HttpError::Request(format!("header {name:?} may not stand beside a secret")));
+    }
     let headers = filled.headers.iter().map(|(name, value)| (&***name, &**value));
     let request = build(&job.method, &job.url, headers, filled.body.as_deref().unwrap_or_default());
     // What is wrong with a header is told without its value.
-    request.map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")))
+    let request = request
+        .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")));
+    Ok((request?, holds_secret))
 }
 
 /// A request, or what is wrong in it: what it is and its name.
@@ -228,13 +271,19 @@ pub(crate) fn build<'h>(
         url.path_and_query().parse().map_err(|_| ("path", url.path_and_query().to_owned()))?;
     let host = url.origin().split_once("://").map_or("", |(_, host)| host);
     request.headers_mut().insert(HOST, HeaderValue::from_str(host).map_err(|_| ("host", host.to_owned()))?);
-    for (name, value) in headers {
+    for (at, (name, value)) in headers.enumerate() {
+        if at >= REQUEST_HEADERS_MAX {
+            return Err(("more headers than the limit of", REQUEST_HEADERS_MAX.to_string()));
+        }
         if is_one_of(name, &CONNECTION_HEADERS) {
             return Err(("header", name.to_owned()));
         }
         let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ("header", name.to_owned()))?;
         let value = HeaderValue::from_str(value).map_err(|_| ("the value of header", name.to_owned()))?;
-        request.headers_mut().append(parsed, value);
+        request.headers_mut().try_append(parsed, value).map_err(|_| ("header", name.to_owned()))?;
+    }
+    if !request.headers().contains_key(USER_AGENT) {
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(USER));
     }
     Ok(request)
 }

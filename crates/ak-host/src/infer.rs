@@ -11,12 +11,13 @@ use http_body_util::Full;
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::RETRY_AFTER,
+    header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
 use crate::{
-    answer::{Answer, count},
+    answer::{Answer, as_chunk, count},
     anthropic,
+    circuit::Try,
     driver::Asker,
     http::{self, HttpError},
     line::{Line, Unanswered},
@@ -35,6 +36,10 @@ pub const RETRY_WAIT_MS_MAX: u64 = 2_000;
 const RETRY_WAIT_MS: u64 = 100;
 /// How long a stream may say nothing, in milliseconds.
 pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
+/// How many times longer than the longest answer a stream may be: most of it is not text.
+pub const STREAM_FRAMING_MAX: u64 = 16;
+/// How long a connection is waited for whose stream is over, so that it can be used again.
+const STREAM_END: Duration = Duration::from_millis(20);
 /// From so many bytes on, what has come of a stream is put to the kernel though there is more at hand.
 const STEP_BYTES_MAX: usize = 8 << 10;
 /// Longest error text of a server that is passed on, in bytes.
@@ -67,6 +72,19 @@ impl<E: Into<HttpError>> From<E> for Ended {
     }
 }
 
+impl Ended {
+    /// Whether it is the server's fault, as far as anybody can tell.
+    fn is_servers(&self) -> bool {
+        match self {
+            Self::Refused(_) => false,
+            Self::Http(error) => !matches!(
+                error,
+                HttpError::Request(_) | HttpError::Aborted | HttpError::Unwanted | HttpError::TooLong(_)
+            ),
+        }
+    }
+}
+
 /// How far a call came: what it may have cost depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reached {
@@ -82,14 +100,20 @@ enum Reached {
 pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'_, '_>) -> Completion {
     let prompt_tokens = count(job.request.json_len());
     let worst = worst_case(&job.request, prompt_tokens);
+    let stream = Stream::of(route.format);
+    let answer = Answer::default();
     let mut call =
-        Call { route, job, around, answer: Answer::default(), reached: Reached::Nothing, whole: None };
+        Call { route, job, around, leave: None, stream, answer, reached: Reached::Nothing, whole: None };
     let whole = Duration::from_millis(route.timeout_ms);
     let ended = match around.asker.while_wanted(tokio::time::timeout(whole, call.run())).await {
         Some(Ok(ended)) => ended,
         Some(Err(_)) => Err(HttpError::Timeout(route.timeout_ms).into()),
         None => Err(HttpError::Unwanted.into()),
     };
+    if ended.as_ref().is_err_and(Ended::is_servers) {
+        call.tell(false);
+    }
+    call.answer.told(call.stream.usage());
     let spent = match call.reached {
         Reached::Nothing => 0,
         Reached::Sent => worst,
@@ -124,14 +148,19 @@ fn failed(failure: Failure, route: &Route, spent: u64) -> Completion {
 /// The prompt and all that the server was allowed to answer.
 fn worst_case(request: &Value, prompt_tokens: u64) -> u64 {
     let number = |name| request.get(name).and_then(Value::as_u64);
+    // The kernel has set one of them.
     let most = number("max_completion_tokens").or_else(|| number("max_tokens")).unwrap_or(0);
-    prompt_tokens.saturating_add(most.saturating_mul(number("n").unwrap_or(1).max(1)))
+    let answers = number("n").max(number("best_of")).unwrap_or(1).max(1);
+    prompt_tokens.saturating_add(most.saturating_mul(answers))
 }
 
 struct Call<'c, 'p> {
     route: &'c Arc<Route>,
     job: InferJob,
     around: &'c Around<'c, 'p>,
+    /// Until it is known whether the server answers.
+    leave: Option<Try<'c>>,
+    stream: Stream,
     answer: Answer,
     whole: Option<Value>,
     reached: Reached,
@@ -143,31 +172,22 @@ impl Call<'_, '_> {
             .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))?;
         let mut tries = 0;
         loop {
-            let leave = self
-                .route
-                .circuit
-                .admit(Instant::now())
-                .map_err(|left| Ended::Refused(open(self.route, left)))?;
+            let leave = self.route.circuit.admit(Instant::now());
+            self.leave = Some(leave.map_err(|left| Ended::Refused(open(self.route, left)))?);
             let sent = self.send(&body).await;
             let again = match &sent {
+                // A request that was turned away did not run.
                 Ok((response, _)) => {
-                    leave.tell(!response.status().is_server_error(), Instant::now());
-                    // A request that was turned away did not run.
                     (response.status() == StatusCode::TOO_MANY_REQUESTS).then(|| wait(response))
                 }
-                Err(HttpError::Connect(_)) => {
-                    leave.tell(false, Instant::now());
-                    Some(None)
-                }
-                Err(_) => {
-                    leave.tell(false, Instant::now());
-                    None
-                }
+                Err(HttpError::Connect(_)) => Some(None),
+                Err(_) => None,
             };
             let pause = again.map(|asked| asked.unwrap_or(RETRY_WAIT_MS << tries.min(8)));
             if let Some(pause) =
                 pause.filter(|pause| tries < INFER_RETRIES_MAX && *pause <= RETRY_WAIT_MS_MAX)
             {
+                self.tell(sent.is_ok());
                 tries += 1;
                 self.reached = Reached::Nothing;
                 tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -175,16 +195,28 @@ impl Call<'_, '_> {
             }
             let (response, mut line) = sent?;
             if !response.status().is_success() {
+                self.tell(!response.status().is_server_error());
                 self.reached = Reached::Nothing;
                 return Err(Ended::Refused(self.refusal(response, &mut line).await));
             }
-            self.reached = Reached::Answer;
-            match self.job.stream {
+            let is_over = match self.job.stream && !is_json(&response) {
                 true => self.read_stream(response, &mut line).await?,
                 false => self.read_whole(response, &mut line).await?,
+            };
+            self.tell(true);
+            if is_over {
+                self.route.leave(line);
             }
-            self.route.leave(line);
             return Ok(());
+        }
+    }
+
+    /// Says of the server whether it answers; once it did, only that it failed after all.
+    fn tell(&mut self, good: bool) {
+        match self.leave.take() {
+            Some(leave) => leave.tell(good, Instant::now()),
+            None if good => {}
+            None => self.route.circuit.fail(Instant::now()),
         }
     }
 
@@ -200,7 +232,7 @@ impl Call<'_, '_> {
         }
         self.reached = Reached::Nothing;
         let addresses = self.around.net.resolve(&self.route.url).await?;
-        let mut line = self.around.net.connect(&self.route.url, &addresses).await?;
+        let mut line = self.around.net.connect(&self.route.url, &addresses, self.route.way).await?;
         self.reached = Reached::Sent;
         Ok((line.send(request).await?, line))
     }
@@ -230,69 +262,97 @@ impl Call<'_, '_> {
         while let Ok(Some(data)) = body.next().await {
             text.extend_from_slice(&data);
         }
-        let message =
-            format!("{}: the server answered {status}: {}", self.route.url, String::from_utf8_lossy(&text));
+        let text = match Value::parse(&text, &Limits::default()) {
+            // Within JSON a secret may stand in another form.
+            Ok(value) => self.around.filter.value(&value).unwrap_or(value).to_json(),
+            Err(_) => String::from_utf8_lossy(&text).into_owned(),
+        };
+        let message = format!("{}: the server answered {status}: {text}", self.route.url);
         let code = if status == StatusCode::TOO_MANY_REQUESTS { Code::RateLimit } else { Code::Io };
         let failure = Failure::new(code, message).with("status", u64::from(status.as_u16()));
         wait.map_or(failure.clone(), |wait| failure.with("retry_after_ms", wait))
     }
 
-    async fn read_whole(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<(), Ended> {
+    /// Reads an answer that comes in one piece. True where the connection can be used again.
+    async fn read_whole(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<bool, Ended> {
         let mut text = Vec::new();
-        // Until it is understood, what came counts by its length.
         let mut body = Taken::of(response, line, self.job.response_bytes_max);
+        // Until all of it is there, it may have cost whatever it was allowed to.
         while let Some(data) = body.next().await? {
             text.extend_from_slice(&data);
-            self.answer.counted = count(text.len());
         }
+        // Until it is understood, what came counts by its length.
+        self.reached = Reached::Answer;
+        self.answer = Answer::unread(text.len());
         let no_answer =
             |reason: String| HttpError::Answer(format!("the answer is not what was asked for: {reason}"));
         let value = Value::parse(&text, &Limits::default()).map_err(|error| no_answer(error.to_string()))?;
+        if let Some(error) = error_in(&value) {
+            self.reached = Reached::Nothing;
+            return Err(no_answer(error).into());
+        }
         let value = match self.route.format {
             Format::Chat => value,
             Format::Responses => responses::answer(&value).map_err(no_answer)?,
-            Format::Anthropic => anthropic::answer(&value),
+            Format::Anthropic => anthropic::answer(&value).map_err(no_answer)?,
         };
-        if value.as_object().is_none() {
-            return Err(no_answer("it is no object".into()).into());
+        if value.get("choices").and_then(Value::as_array).is_none() {
+            return Err(no_answer("it has no `choices`".into()).into());
         }
         self.answer = Answer::whole(&value);
+        if self.job.stream {
+            // The server does not stream.
+            let chunk = as_chunk(&value);
+            let chunk = self.around.filter.value(&chunk).unwrap_or(chunk);
+            deliver(vec![(chunk, self.answer.counted())], self.around.asker)?;
+        }
         self.whole = Some(value);
-        Ok(())
+        Ok(true)
     }
 
-    /// Reads server-sent events: a chunk reaches the caller only after the kernel has seen what it costs.
-    async fn read_stream(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<(), Ended> {
-        let mut stream = Stream::of(self.route.format);
+    /// Reads server-sent events: a chunk reaches the caller only after the kernel has seen what it costs. True where the
+    /// connection can be used again.
+    async fn read_stream(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<bool, Ended> {
+        self.reached = Reached::Answer;
         let mut events = Events::default();
-        let (answer, Around { filter, asker, .. }) = (&mut self.answer, self.around);
-        let mut body = Taken::of(response, line, self.job.response_bytes_max);
+        let Around { filter, asker, .. } = self.around;
+        let bytes_max = self.job.response_bytes_max;
+        let mut body = Taken::of(response, line, bytes_max.saturating_mul(STREAM_FRAMING_MAX));
         loop {
             let mut found = Vec::new();
             let more = body.gather(|data| events.feed(data, |event| found.push(event))).await;
             let (mut chunks, mut broken) = (Vec::new(), Ok(()));
             for event in found {
-                match stream.chunk(&event.data) {
-                    Ok(chunk) => chunks.extend(chunk.map(|chunk| answer.take(&chunk, filter))),
+                match self.stream.chunk(&event.data) {
+                    Ok(chunk) => chunks.extend(chunk.map(|chunk| self.answer.take(&chunk, filter))),
                     Err(error) => {
                         broken = Err(error);
                         break;
                     }
                 }
             }
+            if !chunks.is_empty() {
+                self.tell(true);
+            }
             // What came before the fault was said, and counts.
             deliver(chunks, asker)?;
             broken?;
-            if !more? {
+            if self.answer.text_bytes() > bytes_max {
+                return Err(HttpError::TooLong(bytes_max).into());
+            }
+            if !more? || self.stream.is_done() {
                 break;
             }
         }
-        let rest = answer.rest(filter);
-        deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker)?;
-        match stream.is_done() || answer.is_ended() {
-            true => Ok(()),
-            false => Err(HttpError::Answer("the stream broke off".into()).into()),
+        if !self.stream.is_done() && !self.answer.is_ended() {
+            return Err(HttpError::Answer("the stream broke off".into()).into());
         }
+        self.answer.end();
+        let rest = self.answer.rest(filter);
+        deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker)?;
+        // Nobody waits for a server that has said all and does not end.
+        let end = async { while let Ok(Some(_)) = body.next().await {} };
+        Ok(tokio::time::timeout(STREAM_END, end).await.is_ok())
     }
 }
 
@@ -308,6 +368,20 @@ fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker<'_>) -> Result<(), HttpError
         Verdict::Continue => Err(HttpError::Unwanted),
         Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => Err(HttpError::Aborted),
     }
+}
+
+fn is_json(response: &Response<Incoming>) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"))
+}
+
+/// What a server says went wrong, where it says so in place of an answer, whatever the status.
+fn error_in(value: &Value) -> Option<String> {
+    let error = value.get("error").filter(|error| !error.is_null());
+    let is_one = |name: &str| value.get(name).and_then(Value::as_str) == Some("error");
+    let error = error.or_else(|| (is_one("object") || is_one("type")).then_some(value))?;
+    let message = error.as_str().or_else(|| error.get("message").and_then(Value::as_str));
+    Some(message.unwrap_or("the server says that it failed and not why").to_owned())
 }
 
 /// How long a server wants one to wait, in milliseconds, where it says so.
@@ -330,7 +404,13 @@ fn outgoing(route: &Route, job: &InferJob) -> Result<Vec<u8>, String> {
         chat.insert("model", name.clone());
     }
     let mut request: Object = match route.format {
-        Format::Chat => chat,
+        Format::Chat => {
+            if let Some(name) = &route.limit_name {
+                let given = ["max_tokens", "max_completion_tokens"].map(|given| chat.remove(given));
+                given.into_iter().flatten().for_each(|limit| drop(chat.insert(*name, limit)));
+            }
+            chat
+        }
         Format::Responses => responses::request(&chat)?,
         Format::Anthropic => anthropic::request(&chat)?,
     };
@@ -367,6 +447,15 @@ impl Stream {
         }
     }
 
+    /// What the server has said of the usage so far, where no chunk tells it.
+    fn usage(&self) -> Option<Value> {
+        match self {
+            Self::Chat { .. } => None,
+            Self::Responses(stream) => stream.usage.clone(),
+            Self::Anthropic(stream) => stream.usage(),
+        }
+    }
+
     /// The chunk that an event's data makes, if it makes one.
     fn chunk(&mut self, data: &str) -> Result<Option<Value>, HttpError> {
         if self.is_done() {
@@ -381,16 +470,19 @@ impl Stream {
         let event = Value::parse(data.as_bytes(), &Limits::default())
             .map_err(|error| HttpError::Answer(format!("a chunk is not JSON: {error}")))?;
         let failed = |reason: String| HttpError::Answer(format!("the server broke off: {reason}"));
+        if event.as_object().is_none() {
+            return Err(failed("a chunk is no object".into()));
+        }
+        // Events of the other formats say by their type what they are.
+        if (matches!(self, Self::Chat { .. }) || event.get("type").is_none())
+            && let Some(error) = error_in(&event)
+        {
+            return Err(failed(error));
+        }
         match self {
             Self::Responses(stream) => stream.event(&event).map_err(failed),
             Self::Anthropic(stream) => stream.event(&event).map_err(failed),
-            Self::Chat { .. } => match event.get("error").filter(|error| !error.is_null()) {
-                Some(error) => {
-                    let message = error.get("message").and_then(Value::as_str).unwrap_or("no reason given");
-                    Err(failed(message.to_owned()))
-                }
-                None => Ok(Some(event)),
-            },
+            Self::Chat { .. } => Ok(Some(event)),
         }
     }
 }

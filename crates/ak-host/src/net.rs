@@ -49,6 +49,26 @@ pub(crate) struct NetConfig {
     pub(crate) ca: Vec<PathBuf>,
 }
 
+/// How a server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Through the proxy, where there is one.
+    Configured,
+    Direct,
+}
+
+impl Way {
+    /// How a server of the operator's is reached where nothing is said: this machine without the proxy, for which it would be
+    /// another.
+    pub(crate) fn to(url: &CanonicalUrl) -> Way {
+        let is_here = match url.host() {
+            HostOrIp::Ip(ip) => ip.get().to_canonical().is_loopback(),
+            HostOrIp::Host(host) => host.as_str() == "localhost",
+        };
+        if is_here { Self::Direct } else { Self::Configured }
+    }
+}
+
 /// The network.
 pub(crate) struct Net {
     resolver: Option<TokioResolver>,
@@ -109,14 +129,19 @@ impl Net {
         Ok(addresses)
     }
 
-    /// Connects to the first of these addresses that answers, ready to send.
+    /// Connects to the first of these addresses that answers, ready to send; `way` says whether through the proxy.
     ///
     /// # Errors
     /// Only before anything of a request was sent.
-    pub(crate) async fn connect(&self, url: &CanonicalUrl, addresses: &[IpAddr]) -> Result<Line, HttpError> {
+    pub(crate) async fn connect(
+        &self,
+        url: &CanonicalUrl,
+        addresses: &[IpAddr],
+        way: Way,
+    ) -> Result<Line, HttpError> {
         let mut refused = String::from("there is none");
         for address in addresses {
-            let opened = self.open(url, SocketAddr::new(*address, url.port()));
+            let opened = self.open(url, SocketAddr::new(*address, url.port()), way);
             match tokio::time::timeout(Duration::from_millis(CONNECT_TIMEOUT_MS), opened).await {
                 Ok(Ok(line)) => return Ok(line),
                 Ok(Err(error)) => refused = format!("{address}: {error}"),
@@ -126,8 +151,8 @@ impl Net {
         Err(HttpError::Connect(refused))
     }
 
-    async fn open(&self, url: &CanonicalUrl, address: SocketAddr) -> Result<Line, HttpError> {
-        let stream = match &self.proxy {
+    async fn open(&self, url: &CanonicalUrl, address: SocketAddr, way: Way) -> Result<Line, HttpError> {
+        let stream = match self.proxy.as_ref().filter(|_| way == Way::Configured) {
             None => TcpStream::connect(address).await?,
             Some(proxy) => through(self.reach(proxy).await?, address).await?,
         };

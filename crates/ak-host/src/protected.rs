@@ -6,7 +6,7 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, Stat, fstat, lstat, openat, stat},
+    fs::{FileType, Mode, OFlags, Stat, fstat, lstat, open, openat, stat},
     io::Errno,
 };
 
@@ -30,14 +30,19 @@ pub(crate) struct Protected {
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
-    /// What stood there when it was protected: it stays protected wherever it goes.
-    nodes: Vec<Node>,
+    /// What stood there when it was protected: it stays protected wherever it goes. As long as it is held, no other file is
+    /// given its number.
+    held: Vec<(Node, OwnedFd)>,
+    /// The directories beneath it, when they were last looked for: another mount may lead to them.
+    beneath: Vec<Node>,
 }
 
 /// What is protected at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Fence {
     nodes: Vec<Node>,
+    /// All protected paths.
+    paths: Vec<PathBuf>,
     /// Directory and name of each place.
     places: Vec<(Node, OsString)>,
 }
@@ -59,12 +64,34 @@ impl Protected {
     /// When it is there and cannot be looked at.
     pub(crate) fn add(&self, path: &Path) -> io::Result<()> {
         let path = std::path::absolute(path)?;
-        let nodes: Vec<Node> = nodes_at(&path)?.collect();
+        let mut now = held_at(&path)?;
         let died = |_| io::Error::other("a thread died while it held the protected files");
         let mut entries = self.entries.write().map_err(died)?;
         match entries.iter_mut().find(|entry| entry.path == path) {
-            Some(entry) => entry.nodes.extend(nodes),
-            None => entries.push(Entry { path, nodes }),
+            Some(entry) => {
+                now.retain(|(node, _)| entry.held.iter().all(|(known, _)| known != node));
+                entry.held.extend(now);
+            }
+            None => entries.push(Entry { path, held: now, beneath: Vec::new() }),
+        }
+        Ok(())
+    }
+
+    /// Looks for the directories beneath what is protected.
+    ///
+    /// # Errors
+    /// When one of them cannot be looked at.
+    pub(crate) fn look_beneath(&self) -> io::Result<()> {
+        let died = |_| io::Error::other("a thread died while it held the protected files");
+        for entry in self.entries.write().map_err(died)?.iter_mut() {
+            let mut beneath = Vec::new();
+            walk(&entry.path, &mut |stat| {
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    beneath.push(node(stat));
+                }
+                false
+            })?;
+            entry.beneath = beneath;
         }
         Ok(())
     }
@@ -77,8 +104,10 @@ impl Protected {
         let died = |_| io::Error::other("a thread died while it held the protected files");
         let mut fence = Fence::default();
         for entry in self.entries.read().map_err(died)?.iter() {
-            fence.nodes.extend(&entry.nodes);
+            fence.nodes.extend(entry.held.iter().map(|(node, _)| node));
+            fence.nodes.extend(&entry.beneath);
             fence.nodes.extend(nodes_at(&entry.path)?);
+            fence.paths.push(entry.path.clone());
             if let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.file_name())
                 && let Some(parent) = node_at(stat(parent))?
             {
@@ -87,6 +116,49 @@ impl Protected {
         }
         Ok(fence)
     }
+}
+
+/// Holds what a path leads to, and the link that it may be itself.
+fn held_at(path: &Path) -> io::Result<Vec<(Node, OwnedFd)>> {
+    let mut held = Vec::new();
+    for flags in [OFlags::PATH | OFlags::CLOEXEC, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW] {
+        match open(path, flags, Mode::empty()) {
+            Ok(file) => {
+                let node = node(&fstat(&file)?);
+                if held.iter().all(|(known, _)| *known != node) {
+                    held.push((node, file));
+                }
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(held)
+}
+
+/// Looks at everything beneath a directory until `found` says that it is enough; says whether it did. A path that is no
+/// directory has nothing beneath it.
+fn walk(path: &Path, found: &mut impl FnMut(&Stat) -> bool) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        // What is gone meanwhile is beneath it no more.
+        let stat = match lstat(&path) {
+            Err(Errno::NOENT) => continue,
+            stat => stat?,
+        };
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if found(&stat) || (is_directory && walk(&path, found)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What a path leads to, and the link that it may be itself.
@@ -108,7 +180,14 @@ fn node(stat: &Stat) -> Node {
 
 impl Fence {
     pub(crate) fn covers(&self, stat: &Stat) -> bool {
-        self.nodes.contains(&node(stat))
+        self.nodes.contains(&node(stat)) || self.covers_another_name(stat)
+    }
+
+    /// Whether a file with several names has one of them beneath a protected directory. Where that cannot be seen, it has.
+    fn covers_another_name(&self, stat: &Stat) -> bool {
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let is_it = |path: &PathBuf| walk(path, &mut |other| node(other) == node(stat)).unwrap_or(true);
+        is_file && stat.st_nlink > 1 && self.paths.iter().any(is_it)
     }
 
     /// Whether a name in this directory is a protected place, taken or free.

@@ -8,6 +8,7 @@ use ak_kernel::{Code, Completion, HttpResponse};
 use memchr::memmem;
 use regex::bytes::Regex;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::secrets::SecretValue;
 
@@ -24,14 +25,17 @@ const PEM_OPEN: &str = "-----BEGIN PRIVATE KEY-----";
 /// Keys and tokens by the forms that their issuers gave them, so that they can be found.
 const FORMS: &str = concat!(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
-    r"|\b(?:sk|pk|rk)-[A-Za-z0-9_-]{20,}",
-    r"|\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}",
-    r"|\bgh[opsur]_[A-Za-z0-9]{36,}|\bgithub_pat_[A-Za-z0-9_]{22,}|\bglpat-[A-Za-z0-9_-]{20,}",
-    r"|\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b",
-    r"|\bAIza[0-9A-Za-z_-]{35}|\bya29\.[0-9A-Za-z_-]{20,}",
-    r"|\bxox[abeprs]-[A-Za-z0-9-]{10,}|\bhf_[A-Za-z0-9]{30,}",
-    r"|\bnpm_[A-Za-z0-9]{36}|\bpypi-[A-Za-z0-9_-]{50,}|\bdop_v1_[a-f0-9]{64}",
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+    // These begin like ordinary words, and so only where a word begins.
+    r"|(?-u:\b)(?:sk|pk|rk)-[A-Za-z0-9_-]{20,}",
+    r"|(?-u:\b)(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}",
+    r"|(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}(?-u:\b)",
+    r"|(?-u:\b)(?:hf|gsk)_[A-Za-z0-9]{30,}|(?-u:\b)xai-[A-Za-z0-9]{40,}",
+    r"|(?-u:\b)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+    r"|(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+    r"|gh[opsur]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}|gl(?:pat|ptt|rt|dt)-[A-Za-z0-9_-]{20,}",
+    r"|AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,}",
+    r"|xox[abeprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{20,}",
+    r"|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dop_v1_[a-f0-9]{64}",
 );
 
 /// `[redact]`.
@@ -89,8 +93,19 @@ impl Filter {
         Filter { values, patterns }
     }
 
-    fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.values.is_empty() && self.patterns.is_empty()
+    }
+
+    /// Whether the exact value of a secret is in a text, be it percent-encoded or in another case: names of hosts and of
+    /// headers lose theirs on the way.
+    pub(crate) fn holds_value(&self, text: &str) -> bool {
+        let plain = percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+        let texts = [text.to_ascii_lowercase().into_bytes(), plain.to_ascii_lowercase()];
+        self.values.iter().any(|(_, value)| {
+            let value = Zeroizing::new(value.expose().to_ascii_lowercase());
+            texts.iter().any(|text| memmem::find(text, value.as_bytes()).is_some())
+        })
     }
 
     /// The bytes without what must not be in them; `None` where they stay as they are.
@@ -163,8 +178,10 @@ impl Filter {
             Completion::File(bytes) => Completion::File(self.bytes(&bytes).map_or(bytes, Into::into)),
             Completion::Value(told) => Completion::Value(value(told)),
             Completion::Http(HttpResponse { status, headers, body }) => {
+                let name = |name: Text| if self.holds_value(&name) { Text::from(REDACTED) } else { name };
                 let text = |text: Text| self.text(&text).map_or(text, Text::from);
-                let headers = headers.into_iter().map(|(name, value)| (text(name), text(value))).collect();
+                let headers =
+                    headers.into_iter().map(|(own, value)| (name(text(own)), text(value))).collect();
                 let body = self.bytes(&body).map_or(body, Into::into);
                 Completion::Http(HttpResponse { status, headers, body })
             }
@@ -182,8 +199,8 @@ impl Filter {
         }
     }
 
-    /// From where on a text may be the beginning of what must be cut.
-    fn undecided(&self, text: &str) -> usize {
+    /// From where on a text may be the beginning of a secret's value.
+    fn begins_value(&self, text: &str) -> usize {
         let of_values = self.values.iter().filter_map(|(_, value)| {
             let value = value.expose().as_bytes();
             let most = value.len().saturating_sub(1).min(text.len());
@@ -191,12 +208,23 @@ impl Filter {
                 |length: &usize| value.get(..*length).is_some_and(|start| text.as_bytes().ends_with(start));
             (1..=most).rev().find(starts)
         });
-        let mut from = text.len() - of_values.max().unwrap_or(0);
+        text.len() - of_values.max().unwrap_or(0)
+    }
+
+    /// From where on a text may be the beginning of what must be cut.
+    fn undecided(&self, text: &str) -> usize {
+        let mut from = self.begins_value(text);
         if !self.patterns.is_empty() {
-            let word = text.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+            // Keys are words of ASCII: a text in a script without spaces need not wait for one.
+            let before = text.char_indices().rev().find(|(_, c)| !c.is_ascii_graphic());
+            let word = before.map_or(0, |(at, c)| at + c.len_utf8());
             from = from.min(word).min(open_block(text).unwrap_or(from));
         }
-        // What lies on both sides of the cut belongs to the far one.
+        self.before_what_is_cut(text, from)
+    }
+
+    /// A place to cut a text, moved so that nothing lies on both sides that must be cut: it belongs to the far one.
+    fn before_what_is_cut(&self, text: &str, mut from: usize) -> usize {
         let values = self.values.iter().flat_map(|(_, value)| {
             let length = value.expose().len();
             memmem::find_iter(text.as_bytes(), value.expose())
@@ -231,6 +259,10 @@ fn open_block(text: &str) -> Option<usize> {
 pub(crate) struct Pieces(String);
 
 impl Pieces {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes a piece and gives what can be let out.
     pub(crate) fn push(&mut self, filter: &Filter, piece: &str) -> String {
         if filter.is_idle() {
@@ -242,11 +274,12 @@ impl Pieces {
             let out: String = self.0.drain(..from).collect();
             return filter.text(&out).unwrap_or(out);
         }
-        // Too long to wait for. Of a block that is open the rest is cut as well.
+        // Too long to wait for, but for what may be the value of a secret. Of a block that is open the rest is cut as well.
         let open = !filter.patterns.is_empty() && open_block(&self.0).is_some();
-        let held = std::mem::take(&mut self.0);
+        let from = filter.before_what_is_cut(&self.0, filter.begins_value(&self.0));
+        let held: String = self.0.drain(..from).collect();
         if open {
-            self.0.push_str(PEM_OPEN);
+            self.0.insert_str(0, PEM_OPEN);
         }
         filter.text(&held).unwrap_or(held)
     }
@@ -282,6 +315,8 @@ mod tests {
             "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
             "github_pat_11AAAAAAA0abcdefghijkl",
             "AKIAIOSFODNN7EXAMPLE",
+            "gsk_abcdefghijklmnopqrstuvwxyz0123456789",
+            "SG.abcdefghijklmnop.qrstuvwxyz012345",
             "xoxb-123456789012-abcdef",
             "AIzaSyA-0123456789abcdefghijklmnopqrstu",
             "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
@@ -291,6 +326,7 @@ mod tests {
         ] {
             check(&format!("a {key}"), Some("a [redacted]"));
         }
+        check("t%3Dghp_abcdefghijklmnopqrstuvwxyz0123456789", Some("t%3D[redacted]"));
         for plain in [
             "",
             "task-force",
@@ -359,6 +395,34 @@ mod tests {
             out.starts_with("before\n[redacted]") && out.ends_with("after ") && !out.contains("MIIE"),
             "{out}"
         );
+    }
+
+    /// What is too long to be held back lets out no part of a value.
+    #[test]
+    fn a_word_that_is_too_long_to_be_held_ends_before_a_secret() {
+        let (filter, mut pieces) = (filter(&["hunter2hunter2"], "builtin = true"), Pieces::default());
+        let mut out = pieces.push(&filter, &("x".repeat(HELD_BYTES_MAX) + "hunter2hun"));
+        out += &pieces.push(&filter, "ter2 after");
+        out += &pieces.finish(&filter);
+        assert_eq!(out, "x".repeat(HELD_BYTES_MAX) + "secret://x after");
+    }
+
+    /// A script without spaces comes through as it comes.
+    #[test]
+    fn a_text_without_spaces_is_not_held_back() {
+        let (filter, mut pieces) = (filter(&[], "builtin = true"), Pieces::default());
+        assert_eq!(pieces.push(&filter, "\u{4f60}\u{597d}"), "\u{4f60}\u{597d}");
+        assert_eq!(pieces.push(&filter, "\u{4f60}sk-abcdefghij"), "\u{4f60}");
+        assert_eq!(pieces.push(&filter, "klmnopqrstuvwx\u{597d}"), "[redacted]\u{597d}");
+    }
+
+    #[test]
+    fn a_value_is_found_in_other_spellings() {
+        let filter = filter(&["ghp_Abc/def1"], "");
+        for text in ["https://x/?t=ghp_Abc/def1", "ghp_abc%2Fdef1.example", "x-ghp_abc/def1"] {
+            assert!(filter.holds_value(text), "{text}");
+        }
+        assert!(!filter.holds_value("ghp_Abc/def"));
     }
 
     #[test]

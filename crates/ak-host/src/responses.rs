@@ -184,6 +184,9 @@ pub(crate) fn answer(response: &Value) -> Result<Value, String> {
     if matches!(response.get("status").and_then(Value::as_str), Some("failed" | "cancelled")) {
         return Err(error_of(response));
     }
+    if response.get("output").and_then(Value::as_array).is_none() {
+        return Err("it has no `output`".into());
+    }
     let (mut text, mut refusal, mut calls) = (String::new(), String::new(), Vec::new());
     for item in response.get("output").into_iter().flat_map(items) {
         match item.get("type").and_then(Value::as_str) {
@@ -227,12 +230,22 @@ pub(crate) fn answer(response: &Value) -> Result<Value, String> {
     Ok(out.into())
 }
 
+/// A tool call of a stream.
+#[derive(Debug)]
+struct Call {
+    /// Its place in the output.
+    at: u64,
+    has_arguments: bool,
+}
+
 /// A stream's events as chunks of a chat completion.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     head: Object,
-    /// Items that are tool calls, in order: their place in the output.
-    calls: Vec<u64>,
+    /// The tool calls, in order.
+    calls: Vec<Call>,
+    /// Of an answer that failed.
+    pub(crate) usage: Option<Value>,
     pub(crate) done: bool,
 }
 
@@ -263,13 +276,17 @@ impl Stream {
                 let call = object! {
                     "index": self.calls.len() as u64, "id": part("call_id"), "type": "function", "function": function,
                 };
-                self.calls.push(at);
+                self.calls.push(Call { at, has_arguments: false });
                 Ok(Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null)))
             }
-            "response.function_call_arguments.delta" => {
-                let Some(call) = self.calls.iter().position(|known| *known == at) else { return Ok(None) };
-                let call = object! { "index": call as u64, "function": object! { "arguments": delta() } };
-                Ok(Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null)))
+            "response.function_call_arguments.delta" => Ok(self.arguments(at, delta(), true)),
+            // Some servers give them only when they are whole.
+            "response.function_call_arguments.done" => {
+                Ok(self.arguments(at, event.get("arguments").cloned().unwrap_or_default(), false))
+            }
+            "response.output_item.done" => {
+                let arguments = event.get("item").and_then(|item| item.get("arguments"));
+                Ok(self.arguments(at, arguments.cloned().unwrap_or_default(), false))
             }
             "response.completed" | "response.incomplete" => {
                 self.done = true;
@@ -282,10 +299,25 @@ impl Stream {
                 }
                 Ok(Some(chunk))
             }
-            "response.failed" => Err(error_of(response)),
+            "response.failed" => {
+                self.usage = response.get("usage").and_then(usage);
+                Err(error_of(response))
+            }
             "error" => Err(error_of(event)),
             _ => Ok(None),
         }
+    }
+
+    /// Arguments of a tool call. Those that are whole are of use only where no piece came before.
+    fn arguments(&mut self, at: u64, text: Value, is_piece: bool) -> Option<Value> {
+        let index = self.calls.iter().position(|call| call.at == at)?;
+        let call = self.calls.get_mut(index)?;
+        if text.as_str().is_none_or(str::is_empty) || (call.has_arguments && !is_piece) {
+            return None;
+        }
+        call.has_arguments = true;
+        let call = object! { "index": index as u64, "function": object! { "arguments": text } };
+        Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null))
     }
 
     fn chunk(&self, delta: Value, reason: Value) -> Value {

@@ -15,6 +15,7 @@ use crate::{
     circuit::Circuit,
     config::{Source, Url},
     line::Line,
+    net::Way,
     secrets::{SecretValue, Secrets},
 };
 
@@ -36,8 +37,33 @@ pub(crate) struct ModelTable {
     format: Format,
     key: Option<Source>,
     name: Option<String>,
+    limit_name: Option<LimitName>,
+    proxy: Option<bool>,
     timeout_ms: Option<u64>,
     price: Option<PriceTable>,
+}
+
+/// By which name a server of chat completions takes the limit on an answer's tokens.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum LimitName {
+    MaxTokens,
+    MaxCompletionTokens,
+}
+
+impl LimitName {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+
+    /// What is known of a host: OpenAI's newer models refuse the older name, and all of them take the newer one.
+    fn of(host: &str) -> Option<LimitName> {
+        let is_openai = host == "api.openai.com" || host.ends_with(".openai.azure.com");
+        is_openai.then_some(Self::MaxCompletionTokens)
+    }
 }
 
 /// What a million tokens cost, in US dollars.
@@ -118,6 +144,9 @@ pub(crate) struct Route {
     pub(crate) key: Option<SecretValue>,
     /// What the server calls the model, where it is not what the agent calls it.
     pub(crate) name: Option<Text>,
+    /// By which name the server takes a limit; the one that the agent chose where it is not known.
+    pub(crate) limit_name: Option<&'static str>,
+    pub(crate) way: Way,
     pub(crate) timeout_ms: u64,
     pub(crate) price: Option<Price>,
     pub(crate) circuit: Circuit,
@@ -132,10 +161,15 @@ impl Route {
         let policy = object! { "profiles": profiles, "infer": object! { "models": models } };
         let models =
             Policy::parse(&policy.to_json(), None).map_err(|error| format!("match: {}", error.message))?;
-        let base = base.as_str().trim_end_matches('/');
-        let whole =
-            if base.ends_with(format.path()) { base.to_owned() } else { format!("{base}{}", format.path()) };
-        let url = CanonicalUrl::parse(&whole).map_err(|error| format!("url: {error}"))?;
+        let (base, query) = match base.as_str().split_once('?') {
+            Some((base, query)) => (base, format!("?{query}")),
+            None => (base.as_str(), String::new()),
+        };
+        let base = base.trim_end_matches('/');
+        let path = if base.ends_with(format.path()) { "" } else { format.path() };
+        let url =
+            CanonicalUrl::parse(&format!("{base}{path}{query}")).map_err(|error| format!("url: {error}"))?;
+        let (host, way) = (url.host().to_string(), Way::to(&url));
         Ok(Route {
             label,
             models,
@@ -143,6 +177,8 @@ impl Route {
             format,
             key: None,
             name: None,
+            way,
+            limit_name: LimitName::of(&host).map(LimitName::as_str),
             timeout_ms: INFER_TIMEOUT_MS,
             price: None,
             circuit: Circuit::default(),
@@ -198,11 +234,16 @@ impl Routes {
             let mut route =
                 Route::new(label.clone(), &patterns, &table.url.0, table.format).map_err(within)?;
             if let Some(key) = &table.key {
-                let key = source(key).and_then(SecretValue::new).map_err(within)?;
-                secrets.add(format!("[key of {label}]"), key.clone());
-                route.key = Some(key);
+                let key = source(key).map_err(within)?;
+                route.key = Some(secrets.add_key(format!("[key of {label}]"), key).map_err(within)?);
             }
             route.name = table.name.map(Text::from);
+            route.limit_name = table.limit_name.map(LimitName::as_str).or(route.limit_name);
+            route.way = match table.proxy {
+                Some(true) => Way::Configured,
+                Some(false) => Way::Direct,
+                None => route.way,
+            };
             route.timeout_ms = table.timeout_ms.unwrap_or(INFER_TIMEOUT_MS);
             let price = |table: PriceTable| Price { input: table.input.0, output: table.output.0 };
             route.price = table.price.map(price);
@@ -224,16 +265,8 @@ impl Routes {
             let mut route = Route::new(variable.into(), &["*".into()], &url.0, Format::Chat)
                 .map_err(|error| format!("{variable}: {error}"))?;
             if let Some(value) = set(key) {
-                // Local servers take any key, and are given short ones: such a one is sent, and not looked for.
-                let value = Zeroizing::new(value);
-                match SecretValue::new(value.clone()) {
-                    Ok(value) => {
-                        secrets.add(format!("[{key}]"), value.clone());
-                        route.key = Some(value);
-                    }
-                    Err(error) if value.contains(char::is_control) => return Err(format!("{key}: {error}")),
-                    Err(_) => route.key = Some(SecretValue::short(value)),
-                }
+                let value = secrets.add_key(format!("[{key}]"), Zeroizing::new(value));
+                route.key = Some(value.map_err(|error| format!("{key}: {error}"))?);
             }
             self.0.push(Arc::new(route));
             break;

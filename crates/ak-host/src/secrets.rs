@@ -39,11 +39,6 @@ impl SecretValue {
         Ok(SecretValue(Arc::new(value)))
     }
 
-    /// A key too short to be looked for in replies.
-    pub(crate) fn short(value: Zeroizing<String>) -> SecretValue {
-        SecretValue(Arc::new(value))
-    }
-
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -148,9 +143,18 @@ impl Secrets {
         Ok(())
     }
 
-    /// Adds a value that is cut from replies; `label` takes its place.
-    pub(crate) fn add(&mut self, label: String, value: SecretValue) {
-        self.values.push((label, value));
+    /// Adds the key of a server. It is cut from replies, where `label` takes its place; but local servers take any key, and
+    /// are given short ones: such a one is not looked for.
+    ///
+    /// # Errors
+    /// When it holds what no header may hold.
+    pub(crate) fn add_key(&mut self, label: String, key: Zeroizing<String>) -> Result<SecretValue, String> {
+        if (1..SECRET_BYTES_MIN).contains(&key.len()) && !key.contains(char::is_control) {
+            return Ok(SecretValue(Arc::new(key)));
+        }
+        let key = SecretValue::new(key)?;
+        self.values.push((label, key.clone()));
+        Ok(key)
     }
 
     /// What cuts these values from replies, and what the patterns match besides.
@@ -239,6 +243,14 @@ impl Secrets {
 pub(crate) struct Filled<'r> {
     pub(crate) headers: Vec<(&'r Text, Cow<'r, str>)>,
     pub(crate) body: Option<Cow<'r, [u8]>>,
+}
+
+impl Filled<'_> {
+    /// Whether a secret is in it.
+    pub(crate) fn holds_secret(&self) -> bool {
+        let is_filled = |(_, value): &(&Text, Cow<'_, str>)| matches!(value, Cow::Owned(_));
+        self.headers.iter().any(is_filled) || matches!(self.body, Some(Cow::Owned(_)))
+    }
 }
 
 impl Bound {

@@ -253,10 +253,8 @@ impl ServerLine {
                 let flags = Flags::RESPONSE.with(Flags::CHUNK);
                 !stop.is_cancelled() && line.write(flags, sequence, &payload).is_ok()
             };
-            let outcome = line.call(request, cap.as_deref(), &mut on_chunk, &stop);
-            // A client that is gone needs no answer. Its thread counts until it has written.
-            let _ = line.answer(sequence, &outcome);
-            line.ended(sequence);
+            let mut answer = Answer { line: &line, sequence, outcome: None };
+            answer.outcome = Some(line.call(request, cap.as_deref(), &mut on_chunk, &stop));
         };
         match std::thread::Builder::new().name("ak-effect".into()).spawn(work) {
             Ok(_) => Ok(()),
@@ -354,6 +352,23 @@ fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(Session, Opti
 
 fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |different, (a, b)| different | (a ^ b)) == 0
+}
+
+/// The answer to a request, given when this ends. A thread that dies gives one too: nobody knows what it did.
+struct Answer<'l> {
+    line: &'l ServerLine,
+    sequence: u64,
+    outcome: Option<Outcome>,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        let died = || Err(Failure::new(Code::UnknownOutcome, "the request's thread died"));
+        let outcome = self.outcome.take().unwrap_or_else(died);
+        // A client that is gone needs no answer. Its request counts until it is written.
+        let _ = self.line.answer(self.sequence, &outcome);
+        self.line.ended(self.sequence);
+    }
 }
 
 #[cfg(test)]

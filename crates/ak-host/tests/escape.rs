@@ -469,6 +469,7 @@ fn protected_places_stay_protected() {
     fs::rename(scratch.join("policy.toml"), scratch.join("old-policy")).unwrap();
     fs::rename(scratch.join("draft"), scratch.join("policy.toml")).unwrap();
     fs::hard_link(scratch.join("key"), scratch.join("alias")).unwrap();
+    fs::hard_link(scratch.join("vault/deep/file"), scratch.join("inner-alias")).unwrap();
     for name in [
         "policy.toml",
         "old-policy",
@@ -476,6 +477,7 @@ fn protected_places_stay_protected() {
         "host.toml",
         "key",
         "alias",
+        "inner-alias",
         "vault",
         "vault/deep/file",
         "vault/new",
@@ -496,4 +498,77 @@ fn protected_places_stay_protected() {
         );
     }
     assert!(kernel.call(write(&scratch.text("free"))).is_ok());
+    // Several names alone are no fault.
+    fs::hard_link(scratch.join("free"), scratch.join("free-too")).unwrap();
+    assert!(kernel.call(read(&scratch.text("free-too"))).is_ok());
+}
+
+/// No file that the kernel keeps is reached by another name for it.
+#[test]
+fn no_other_name_leads_into_the_state() {
+    let scratch = Scratch::new("escape-state");
+    let root = scratch.text("").trim_end_matches('/').to_owned();
+    fs::create_dir(scratch.join("data")).unwrap();
+    let options = Options { state_dir: Some(scratch.join("state")), ..Options::default() };
+    let kernel = Connection::open(&options).unwrap();
+    load(&kernel, &format!("[fs]\nread = [\"{root}/data/**\"]\nwrite = [\"{root}/data/**\"]"));
+    let (mut directories, mut files) = (vec![scratch.join("state")], 0);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let alias = scratch.text(&format!("data/{files}"));
+            fs::hard_link(&path, &alias).unwrap();
+            files += 1;
+            assert_eq!(code(kernel.call(read(&alias))), Code::PolicyDeny, "{}", path.display());
+        }
+    }
+    assert!(files > 3, "the state is more than {files} files");
+}
+
+/// What was protected and is gone leaves no trace: the next file that gets its number is like any other.
+#[test]
+fn what_is_gone_protects_nothing_else() {
+    let scratch = Scratch::new("escape-reuse");
+    let root = scratch.text("").trim_end_matches('/').to_owned();
+    let policy = format!("[fs]\nread = [\"{root}/data/**\"]\nwrite = [\"{root}/data/**\"]");
+    fs::create_dir(scratch.join("data")).unwrap();
+    fs::write(scratch.join("policy.toml"), &policy).unwrap();
+    let options = Options { policy: Some(scratch.join("policy.toml")), ..Options::default() };
+    let kernel = Connection::open(&options).unwrap();
+    fs::remove_file(scratch.join("policy.toml")).unwrap();
+    for number in 0..20 {
+        let path = scratch.text(&format!("data/{number}"));
+        kernel.call(write(&path)).unwrap();
+        kernel.call(read(&path)).unwrap();
+    }
+}
+
+/// To look at a fifo is not to open it: a writer that waits for a reader goes on waiting.
+#[test]
+fn a_fifo_is_not_opened() {
+    let scratch = Scratch::new("escape-fifo");
+    let root = scratch.text("").trim_end_matches('/').to_owned();
+    let kernel = embedded(&format!("[fs]\nread = [\"{root}/**\"]"));
+    let path = scratch.join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    let (opened, seen) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            let file = fs::OpenOptions::new().write(true).open(path);
+            opened.send(()).unwrap();
+            drop(file);
+        }
+    });
+    for _ in 0..100 {
+        assert_eq!(code(kernel.call(read(&scratch.text("fifo")))), Code::Io);
+    }
+    assert!(seen.try_recv().is_err(), "the writer found a reader");
+    drop(fs::File::open(&path).unwrap());
+    writer.join().unwrap();
 }

@@ -38,6 +38,34 @@ fn a_stream_stops_when_its_budget_is_gone() {
     assert!(used > 0 && used <= 1000 && reserved == 0, "{used}");
 }
 
+/// However long the prompt was: of what was set aside for it nothing is left for an answer that costs money.
+#[test]
+fn a_stream_stops_when_its_money_is_gone() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, _scratch) = kernel(
+        &[("*", &server, "price = { input = 0, output = 10 }")],
+        "[infer]\nmodels = [\"*\"]\nmax_tokens = 100\n[budgets]\ncost_micro_usd = 1000",
+    );
+    let prompt = ak_host::ak_json::array![object! { "role": "user", "content": "x".repeat(300_000) }];
+    let (_, outcome) = stream(&kernel, request("m", object! { "messages": prompt }));
+    assert_eq!(failure(outcome).code, Code::BudgetExceeded);
+    assert!(tokens(&kernel).0 < 75_100 + 1_000, "{:?}", tokens(&kernel));
+}
+
+/// Where the budget has room, an answer of long words is not cut at what its length would count for.
+#[test]
+fn an_answer_as_long_as_it_may_be_comes_whole() {
+    let server = model(|_, _| {
+        let words = std::iter::repeat_n(delta(" words"), 1_000);
+        let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
+        Then::Stream(words.chain([end.into()]).collect())
+    });
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]\nmax_tokens = 1000");
+    let (chunks, outcome) = stream(&kernel, request("m", object! { "max_tokens": 1_000u64 }));
+    assert_eq!(chunks.len(), 1_001);
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
 #[test]
 fn a_caller_that_has_enough_stops_the_server() {
     let server = model(|_, _| Then::Endless(delta("")));

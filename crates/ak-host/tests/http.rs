@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use ak_host::ak_kernel::{Code, Reply};
+use ak_host::ak_kernel::{Code, Reply, Request};
 
 use support::{code, embedded, get, ok, redirect, web};
 
@@ -273,6 +273,48 @@ fn proxy() -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
         }
     });
     (port, asked)
+}
+
+/// A server on this machine is not asked for through a proxy, for which this machine is another.
+#[test]
+fn a_model_on_this_machine_is_asked_directly() {
+    let scratch = support::Scratch::new("proxied-model");
+    let server = support::model::model(support::model::good);
+    let (through, asked) = proxy();
+    let table = |way: &str| {
+        format!(
+            "[http]\nproxy = \"http://127.0.0.1:{through}\"\n[[model]]\nmatch = \"*\"\nurl = \"{}\"\n{way}",
+            server.url()
+        )
+    };
+    for (way, expected) in [("", 0), ("proxy = false", 0), ("proxy = true", 1)] {
+        let kernel = with_config(&table(way), &scratch);
+        support::load(&kernel, support::model::ANY);
+        let request = support::model::request("m", ak_host::ak_json::object! {});
+        support::model::value(support::model::ask(&kernel, request));
+        assert_eq!(asked.lock().unwrap().len(), expected, "{way}");
+    }
+}
+
+#[test]
+fn a_request_has_so_many_headers_and_no_more() {
+    let (port, hits) = web(ok);
+    let kernel = embedded(&format!(
+        "[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]"
+    ));
+    let ask = |count: usize| {
+        let Request::Http(mut http) = get(&format!("http://127.0.0.1:{port}/")) else { panic!() };
+        http.headers = (0..count).map(|number| (format!("x{number}").into(), "1".into())).collect();
+        http.response_bytes_max = 100_000;
+        kernel.call(Request::Http(http))
+    };
+    let Ok(Reply::Http(response)) = ask(ak_host::REQUEST_HEADERS_MAX) else { panic!() };
+    let seen = String::from_utf8_lossy(&response.body).into_owned();
+    assert!(seen.contains("x255: 1") && seen.contains("user-agent: authority-kernel/"), "{seen}");
+    for count in [ak_host::REQUEST_HEADERS_MAX + 1, 40_000] {
+        assert_eq!(code(ask(count)), Code::InvalidArgument);
+    }
+    assert_eq!(hits.load(Ordering::SeqCst), 1);
 }
 
 /// The proxy is told the address that was checked, so that it looks nothing up itself.

@@ -12,7 +12,8 @@ use ak_host::Connection;
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{Code, Request};
 use support::model::{
-    ANY, Asked, KEY, Then, ask, at, delta, failure, json, kernel, model, request, stream, tokens, value,
+    ANY, Asked, DONE, FINISH, KEY, TEN, Then, USAGE, ask, at, completion, delta, failure, good, json, kernel,
+    model, request, stream, tokens, value,
 };
 
 fn content(chunks: &[Value]) -> String {
@@ -20,30 +21,6 @@ fn content(chunks: &[Value]) -> String {
         .iter()
         .filter_map(|chunk| at(chunk, "choices.0.delta.content").as_str().map(str::to_owned))
         .collect()
-}
-
-const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-const USAGE: &str =
-    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}\n\n";
-const DONE: &str = "data: [DONE]\n\n";
-
-fn completion(usage: &str) -> String {
-    format!(
-        "{{\"id\":\"1\",\"object\":\"chat.completion\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
-         \"content\":\"one two three\"}},\"finish_reason\":\"stop\"}}]{usage}}}"
-    )
-}
-
-const TEN: &str = ",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}";
-
-/// A chat-completions server that behaves.
-fn good(asked: &Asked, _: usize) -> Then {
-    match at(&asked.body, "stream").as_bool() {
-        Some(true) => Then::Stream(
-            [&delta("one "), &delta("two "), &delta("three"), FINISH, USAGE, DONE].map(String::from).to_vec(),
-        ),
-        _ => Then::Answer(200, completion(TEN)),
-    }
 }
 
 #[test]
@@ -306,6 +283,7 @@ data: {"type":"message_start","message":{"id":"msg_1","model":"claude-3","usage"
         r#"event: content_block_start
 data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
         r#"data: {"type":"ping"}"#,
+        r#"data: {"type":"content_block_delta","index":2,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
         r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Thr"}}"#,
         r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"ee."}}"#,
         r#"data: {"type":"content_block_stop","index":0}"#,
@@ -337,14 +315,14 @@ data: {"type":"content_block_start","index":0,"content_block":{"type":"text","te
         "tool_choice":{"type":"any"},"stop_sequences":["END"],"max_tokens":50,"temperature":0,"model":"claude-3"}"#,
     );
     assert_eq!(sorted(&asked.body), sorted(&expected));
-    let told = r#"{"role":"assistant","content":"Three.","tool_calls":[{"id":"t1","type":"function","function":{"name":"add","arguments":"{\"a\":1}"}}]}"#;
+    let told = r#"{"role":"assistant","content":"Three.","reasoning_content":"hm","tool_calls":[{"id":"t1","type":"function","function":{"name":"add","arguments":"{\"a\":1}"}}]}"#;
     assert_eq!(at(&answer, "choices.0.message").to_json(), told);
     assert_eq!(at(&answer, "choices.0.finish_reason").as_str(), Some("tool_calls"));
     assert_eq!((at(&answer, "usage.total_tokens").as_u64(), tokens(&kernel).0), (Some(10), 10));
     let (chunks, outcome) = stream(&kernel, request("claude-3", tool_talk()));
     assert_eq!(content(&chunks), "Three.");
     let streamed = value(outcome);
-    assert_eq!(at(&streamed, "choices.0.message").to_json(), told);
+    assert_eq!(sorted(at(&streamed, "choices.0.message")), sorted(&json(told)));
     assert_eq!((at(&streamed, "usage.total_tokens").as_u64(), tokens(&kernel)), (Some(10), (20, 0)));
     let lost = failure(ask(&kernel, request("claude-3", object! { "n": 2u64 })));
     assert!(lost.code == Code::InvalidArgument && lost.message.contains("`n` has no counterpart"), "{lost}");
@@ -508,6 +486,292 @@ fn the_tokens_of_a_request_are_clamped_for_each_agent() {
         (clamped(&kernel.agent("worker").unwrap()), clamped(&kernel.agent("other").unwrap())),
         (7, 100)
     );
+}
+
+/// Whatever a server calls it, an agent gets no more than it may; what nobody can count is refused.
+#[test]
+fn no_name_of_a_limit_leads_past_it() {
+    let server = model(good);
+    let rows = [
+        ("openai*", &server, "limit_name = \"max_completion_tokens\""),
+        ("claude*", &server, "format = \"anthropic\""),
+        ("*", &server, ""),
+    ];
+    let (kernel, _scratch) = kernel(&rows, ANY);
+    let sent = |model: &str, members: Value| {
+        // What a server of another format would say is not looked at.
+        let _ = ask(&kernel, request(model, members));
+        let names = ["max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"];
+        let body = server.last().body;
+        names.map(|name| body.get(name).and_then(Value::as_u64))
+    };
+    let both = || object! { "max_completion_tokens": 1u64, "max_tokens": 64_000u64, "n_predict": 9_000u64 };
+    assert_eq!(sent("m", both()), [None, Some(1), None, None]);
+    assert_eq!(sent("claude", both()), [Some(1), None, None, None]);
+    assert_eq!(sent("m", object! { "n_predict": 9_000u64 }), [Some(100), None, None, None]);
+    assert_eq!(sent("m", object! { "max_tokens": Value::Null }), [Some(100), None, None, None]);
+    assert_eq!(sent("openai", object! { "max_tokens": 7u64 }), [None, Some(7), None, None]);
+    let before = server.count();
+    for members in [
+        object! { "max_tokens": -1i64, "max_completion_tokens": 1u64 },
+        object! { "n": "5" },
+        object! { "n": json("5.5") },
+        object! { "best_of": -1i64 },
+        object! { "n_predict": "all" },
+    ] {
+        let refused = failure(ask(&kernel, request("m", members.clone())));
+        assert_eq!(refused.code, Code::InvalidArgument, "{members:?}");
+    }
+    assert_eq!(server.count(), before);
+}
+
+/// Error with status 200, in whatever form: it is no answer.
+#[test]
+fn an_error_is_no_answer_whatever_its_status() {
+    let (text, format) = (Arc::new(std::sync::Mutex::new("")), |format| format!("format = \"{format}\""));
+    let served = text.clone();
+    let server = model(move |asked, _| match at(&asked.body, "stream").as_bool() {
+        Some(true) => Then::Stream(vec![format!("data: {}\n\n", served.lock().unwrap()), DONE.into()]),
+        _ => Then::Answer(200, (*served.lock().unwrap()).to_owned()),
+    });
+    let rows = [
+        ("chat", &server, format("openai")),
+        ("messages", &server, format("anthropic")),
+        ("responses", &server, format("openai-responses")),
+    ];
+    let (kernel, _scratch) =
+        kernel(&rows.each_ref().map(|(name, server, format)| (*name, *server, &**format)), ANY);
+    for (model, answer, says) in [
+        ("chat", r#"{"error":{"code":502,"message":"gone"}}"#, "gone"),
+        ("chat", r#"{"error":"gone"}"#, "gone"),
+        ("chat", r#"{"object":"error","message":"gone"}"#, "gone"),
+        ("chat", r#"{"id":"1"}"#, "no `choices`"),
+        ("chat", "[1]", ""),
+        ("messages", r#"{"type":"error","error":{"type":"overloaded_error","message":"gone"}}"#, "gone"),
+        ("messages", "{}", "no `content`"),
+        ("responses", r#"{"error":{"message":"gone"}}"#, "gone"),
+        ("responses", "{}", "no `output`"),
+    ] {
+        *text.lock().unwrap() = answer;
+        let refused = failure(ask(&kernel, request(model, object! {})));
+        assert!(refused.code == Code::Io && refused.message.contains(says), "{answer}: {refused}");
+        if answer.contains("gone") || answer == "[1]" {
+            let refused = failure(stream(&kernel, request(model, object! {})).1);
+            assert!(refused.code == Code::Io && refused.message.contains(says), "{answer}: {refused}");
+        }
+        // Five failures in a row would close the way to the next one.
+        *text.lock().unwrap() = match model {
+            "chat" => r#"{"choices":[]}"#,
+            "messages" => r#"{"content":[]}"#,
+            _ => r#"{"output":[]}"#,
+        };
+        value(ask(&kernel, request(model, object! {})));
+    }
+}
+
+/// A server that takes every request and answers none is left alone like one that is not there.
+#[test]
+fn a_server_that_is_silent_opens_its_circuit() {
+    let server = model(|_, _| Then::Silence);
+    let (kernel, _scratch) = kernel(&[("*", &server, "timeout_ms = 20")], ANY);
+    for _ in 0..ak_host::CIRCUIT_FAILURES_MAX {
+        assert_eq!(failure(ask(&kernel, request("m", object! {}))).code, Code::Deadline);
+    }
+    let refused = failure(ask(&kernel, request("m", object! {})));
+    assert!(refused.code == Code::Io && refused.message.contains("failed too often"), "{refused}");
+    assert_eq!(server.count(), ak_host::CIRCUIT_FAILURES_MAX as usize);
+}
+
+/// A server that has said all and keeps the connection open is not waited for.
+#[test]
+fn a_stream_that_is_done_is_done() {
+    let server = model(|_, _| Then::Stall(vec![delta("word"), FINISH.into(), USAGE.into(), DONE.into()]));
+    let (kernel, _scratch) = kernel(&[("*", &server, "timeout_ms = 20000")], ANY);
+    let started = std::time::Instant::now();
+    let (chunks, outcome) = stream(&kernel, request("m", object! {}));
+    assert_eq!((content(&chunks), tokens(&kernel)), ("word".to_owned(), (10, 0)));
+    value(outcome);
+    assert!(started.elapsed().as_secs() < 15);
+}
+
+/// A server that does not stream answers all the same.
+#[test]
+fn a_whole_answer_to_a_stream_is_one_chunk() {
+    let server = model(|_, _| Then::With(200, "content-type: application/json\r\n", completion(TEN)));
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
+    let (chunks, outcome) = stream(&kernel, request("m", object! {}));
+    assert_eq!((content(&chunks), chunks.len()), ("one two three".to_owned(), 1));
+    assert_eq!(at(&value(outcome), "choices.0.message.content").as_str(), Some("one two three"));
+    assert_eq!(tokens(&kernel), (10, 0));
+}
+
+/// What broke off costs what the provider has told of it, or what came, whichever is more; what never came, the worst case.
+#[test]
+fn what_breaks_off_is_charged_for() {
+    let long = "x".repeat(400);
+    let early =
+        r#"data: {"choices":[],"usage":{"prompt_tokens":5000,"completion_tokens":1,"total_tokens":5001}}"#;
+    let cases: [(&str, Vec<String>, u64); 3] = [
+        ("openai", vec![format!("{early}\n\n"), delta(&long)], 5_100),
+        (
+            "anthropic",
+            vec![
+                r#"data: {"type":"message_start","message":{"usage":{"input_tokens":7000,"output_tokens":1}}}"#
+                    .to_owned()
+                    + "\n\n",
+                format!("data: {{\"type\":\"content_block_delta\",\"delta\":{{\"text\":\"{long}\"}}}}\n\n"),
+            ],
+            7_100,
+        ),
+        (
+            "openai-responses",
+            vec![
+                r#"data: {"type":"response.failed","response":{"error":{"message":"x"},"usage":{"input_tokens":5000,"output_tokens":600}}}"#
+                    .to_owned()
+                    + "\n\n",
+            ],
+            5_600,
+        ),
+    ];
+    for (format, events, expected) in cases {
+        let server = model(move |_, _| Then::Break(events.clone()));
+        let (kernel, _scratch) = kernel(&[("*", &server, &format!("format = \"{format}\""))], ANY);
+        failure(stream(&kernel, request("m", object! { "max_tokens": 100u64 })).1);
+        assert_eq!(tokens(&kernel), (expected, 0), "{format}");
+    }
+    let server = model(|_, _| Then::Break(Vec::new()));
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
+    failure(ask(&kernel, request("m", object! { "max_tokens": 100u64 })));
+    assert!(tokens(&kernel).0 > 100, "a head without a body may have cost all of it");
+}
+
+/// Each server numbers the calls of a stream in its own way, or not at all; arguments come late, or as they are.
+#[test]
+fn tool_calls_come_together() {
+    let chunk = |calls: &str| {
+        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"tool_calls\":{calls}}}}}]}}\n\n")
+    };
+    let told = |events: Vec<String>, format: &str| {
+        let server = model(move |_, _| Then::Stream(events.clone()));
+        let (kernel, _scratch) = kernel(&[("*", &server, &format!("format = \"{format}\""))], ANY);
+        let answer = value(stream(&kernel, request("m", object! {})).1);
+        at(&answer, "choices.0.message.tool_calls").to_json()
+    };
+    let two = r#"[{"id":"a","type":"function","function":{"name":"add","arguments":"{\"x\":1}"}},{"id":"b","type":"function","function":{"name":"sub","arguments":"{}"}}]"#;
+    let without = [
+        r#"[{"id":"a","type":"function","function":{"name":"add","arguments":"{\"x\""}}]"#,
+        r#"[{"id":"a","function":{"name":"add","arguments":":1}"}}]"#,
+        r#"[{"id":"b","type":"function","function":{"name":"sub","arguments":"{}"}}]"#,
+    ];
+    let same = [
+        r#"[{"index":0,"id":"a","type":"function","function":{"name":"add","arguments":""}}]"#,
+        r#"[{"index":0,"function":{"arguments":"{\"x\":1}"}}]"#,
+        r#"[{"index":0,"id":"b","type":"function","function":{"name":"sub","arguments":{}}}]"#,
+    ];
+    for calls in [without, same] {
+        let events = calls.map(&chunk).into_iter().chain([FINISH.into(), DONE.into()]).collect();
+        assert_eq!(told(events, "openai"), two);
+    }
+    let none = r#"[{"id":"t1","type":"function","function":{"name":"now","arguments":"{}"}}]"#;
+    let events = [
+        r#"{"type":"message_start","message":{}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t1","name":"now","input":{}}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    assert_eq!(told(events.map(|event| format!("data: {event}\n\n")).to_vec(), "anthropic"), none);
+    let events = [
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","call_id":"t1","name":"now","arguments":""}}"#,
+        r#"{"type":"response.function_call_arguments.done","output_index":0,"arguments":"{}"}"#,
+        r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","arguments":"{}"}}"#,
+        r#"{"type":"response.completed","response":{"output":[]}}"#,
+    ];
+    assert_eq!(told(events.map(|event| format!("data: {event}\n\n")).to_vec(), "openai-responses"), none);
+}
+
+/// The key is cut out of a stream wherever it comes in pieces, and nothing of it is left in the put-together answer.
+#[test]
+fn a_key_in_pieces_is_cut_from_every_text() {
+    let forms: [fn(&str) -> String; 8] = [
+        |piece| format!("\"content\":\"{piece}\""),
+        |piece| format!("\"content\":[{{\"type\":\"text\",\"text\":\"{piece}\"}}]"),
+        |piece| {
+            format!(
+                "\"reasoning_details\":[{{\"index\":0,\"type\":\"reasoning.text\",\"text\":\"{piece}\"}}]"
+            )
+        },
+        |piece| format!("\"function_call\":{{\"arguments\":\"{piece}\"}}"),
+        |piece| format!("\"tool_calls\":[{{\"index\":0,\"function\":{{\"arguments\":\"{piece}\"}}}}]"),
+        |piece| format!("\"tool_calls\":[{{\"index\":0,\"custom\":{{\"input\":\"{piece}\"}}}}]"),
+        |piece| format!("\"audio\":{{\"transcript\":\"{piece}\"}}"),
+        |piece| format!("\"content\":\"{piece}\"}},\"logprobs\":{{\"content\":[{{\"token\":\"{piece}\"}}]"),
+    ];
+    for form in forms {
+        let server = model(move |_, _| {
+            let pieces = ["say ", &KEY[..5], &KEY[5..12], &KEY[12..], " end"];
+            let chunk = |piece: &str| {
+                format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{}}}}}]}}\n\n", form(piece))
+            };
+            Then::Stream(pieces.into_iter().map(chunk).chain([FINISH.into(), DONE.into()]).collect())
+        });
+        let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
+        let (chunks, outcome) = stream(&kernel, request("m", object! {}));
+        let texts = |value: &Value| {
+            let mut all = String::new();
+            gather(value, &mut all);
+            all
+        };
+        let (told, whole): (String, _) = (chunks.iter().map(&texts).collect(), texts(&value(outcome)));
+        assert!(!told.contains(KEY) && told.contains("say [key of *] end"), "{}: {told}", form("x"));
+        assert!(!whole.contains(KEY) && whole.contains("say [key of *] end"), "{}: {whole}", form("x"));
+        assert!(tokens(&kernel).0 > 5, "{}", form("x"));
+    }
+}
+
+/// All texts of a value, one behind the other.
+fn gather(value: &Value, all: &mut String) {
+    match value {
+        Value::String(text) => all.push_str(text),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, all)),
+        Value::Object(members) => members
+            .iter()
+            .filter(|(name, _)| !["type", "finish_reason"].contains(&&***name))
+            .for_each(|(_, value)| gather(value, all)),
+        _ => {}
+    }
+}
+
+/// A stream is mostly not text: its length is measured by what is.
+#[test]
+fn a_stream_may_be_longer_than_an_answer() {
+    let server = model(|_, _| {
+        let event = delta("word").replace("\"id\":\"1\"", &format!("\"id\":\"{}\"", "1".repeat(4_000)));
+        Then::Stream(std::iter::repeat_n(event, 3_000).chain([FINISH.into(), DONE.into()]).collect())
+    });
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]");
+    let (chunks, outcome) = stream(&kernel, request("m", object! { "max_tokens": 10_000u64 }));
+    assert_eq!((chunks.len(), content(&chunks).len()), (3_001, 12_000));
+    value(outcome);
+}
+
+/// A base URL may have a query, as Azure's have.
+#[test]
+fn a_url_keeps_its_query() {
+    let server = model(good);
+    let scratch = support::Scratch::new("query");
+    let text =
+        format!("[[model]]\nmatch = \"*\"\nurl = \"{}?api-version=1\"\nkey = \"file:key\"", server.url());
+    std::fs::write(scratch.join("key"), "ollama").unwrap();
+    std::fs::write(scratch.join("host.toml"), text).unwrap();
+    let options = ak_host::Options { host_config: Some(scratch.join("host.toml")), ..Default::default() };
+    let kernel = Connection::open(&options).unwrap();
+    support::load(&kernel, ANY);
+    value(ask(&kernel, request("m", object! {})));
+    let asked = server.last();
+    assert_eq!(asked.path, "/v1/chat/completions?api-version=1");
+    assert!(asked.head.contains("authorization: Bearer ollama\r\n"), "a short key is sent");
+    assert!(asked.head.contains("user-agent: authority-kernel/"));
 }
 
 fn budget(limit: Option<u64>) -> Request {

@@ -36,6 +36,16 @@ fn world(extra: &str) -> World {
                 "/away" => redirect(&format!("http://127.0.0.1:{}/api/x", to.lock().unwrap())),
                 "/api/out" => redirect("/open"),
                 "/api/leak" => redirect(&format!("http://127.0.0.1:{}/?token={TOKEN}", to.lock().unwrap())),
+                "/api/leak/encoded" => redirect(&format!("/api/x?token={}", TOKEN.replace('p', "%70"))),
+                "/api/leak/host" => redirect(&format!("http://{}.test/", TOKEN.to_lowercase())),
+                "/api/leak/scheme" => redirect(&format!("gopher://x/{TOKEN}")),
+                "/api/name" => {
+                    format!(
+                        "HTTP/1.1 200 OK\r\nx-{TOKEN}: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    )
+                }
+                "/api/zipped" => ok("x").replace("\r\n\r\n", "\r\ncontent-encoding: gzip\r\n\r\n"),
+                "/api/part" => ok("x").replace("200 OK", "206 Partial Content"),
                 "/api/header" => format!(
                     "HTTP/1.1 200 OK\r\nx-echo: it was {TOKEN}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
                 ),
@@ -190,6 +200,43 @@ fn a_redirect_takes_no_secret_along() {
             .filter(|request| request.contains(&world.elsewhere.to_string()))
             .all(|request| !request.contains(OTHER))
     );
+}
+
+/// Where a server sends its caller with the secret in the address, nobody goes, and nobody learns it.
+#[test]
+fn a_redirect_that_holds_a_secret_leads_nowhere() {
+    let world = world("");
+    let bearer = [("authorization", "Bearer secret://github")];
+    for path in ["/api/leak", "/api/leak/encoded", "/api/leak/host", "/api/leak/scheme"] {
+        let outcome = world.ask(world.port, path, &bearer, None);
+        let failure = outcome.as_ref().unwrap_err();
+        assert!(failure.code == Code::Io && failure.message.contains("holds a secret"), "{path}: {failure}");
+        world.check_nothing_leaked(&outcome);
+        assert!(!format!("{outcome:?}").to_lowercase().contains(&TOKEN.to_lowercase()), "{path}");
+    }
+    assert_eq!(world.seen.lock().unwrap().len(), 4, "one request each");
+}
+
+/// An agent cannot have the server answer so that the secret is not seen.
+#[test]
+fn an_answer_to_a_secret_comes_plain_and_whole() {
+    let world = world("");
+    for disguise in ["Accept-Encoding", "Range", "If-Range", "TE"] {
+        let headers = [("authorization", "secret://github"), (disguise, "gzip")];
+        let outcome = world.ask(world.port, "/api/x", &headers, None);
+        assert_eq!(outcome.as_ref().unwrap_err().code, Code::InvalidArgument, "{disguise}");
+        // Without a secret they are as good as any.
+        if disguise != "TE" {
+            world.ask(world.port, "/api/x", &[(disguise, "gzip")], None).unwrap();
+        }
+    }
+    for path in ["/api/zipped", "/api/part"] {
+        let outcome = world.ask(world.port, path, &[("authorization", "secret://github")], None);
+        assert_eq!(outcome.as_ref().unwrap_err().code, Code::Io, "{path}");
+        world.check_nothing_leaked(&outcome);
+    }
+    let outcome = world.ask(world.port, "/api/name", &[], None);
+    assert!(!format!("{outcome:?}").to_lowercase().contains(&TOKEN.to_lowercase()), "{outcome:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use alloc::{
     vec::Vec,
 };
 
-use ak_json::{Text, Value};
+use ak_json::Text;
 use ak_policy::{CanonicalTool, Target, budget::Dimension};
 use ak_sandbox::RunLimits;
 
@@ -24,9 +24,6 @@ use crate::{
     toolbox::Registered,
     under_way::{Next, UnderWay},
 };
-
-/// Tokens of completion where neither the request nor the policy names a limit.
-pub const COMPLETION_TOKENS: u64 = 1_000;
 
 impl Kernel {
     /// What a request costs at most; it is set aside before the request passes.
@@ -58,12 +55,7 @@ impl Kernel {
                 let fuel = self.config.tool_fuel_max.min(left).max(1);
                 Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
             }
-            Request::Inference { request, price, .. } => {
-                let (prompt, completion) = self.tokens_at_most(agent, request);
-                let tokens = (Dimension::Tokens, prompt.saturating_add(completion));
-                let cost = price.map(|price| (Dimension::CostMicroUsd, price.of(prompt, completion)));
-                [tokens].into_iter().chain(cost).collect()
-            }
+            Request::Inference { request, price, .. } => self.tokens(agent, request)?.costs(*price),
             Request::FsRead { bytes_max, .. } => {
                 Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))])
             }
@@ -103,22 +95,6 @@ impl Kernel {
             | Request::ToolList
             | Request::SessionOpen { .. } => Vec::new(),
         })
-    }
-
-    /// The completion tokens a request may get.
-    fn completion_tokens(&self, agent: &str, request: &Value) -> u64 {
-        let wanted =
-            ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| request.get(name)?.as_u64());
-        let allowed = self.policy.infer_max_tokens_of(agent).unwrap_or(u64::MAX);
-        wanted.unwrap_or(COMPLETION_TOKENS).min(allowed)
-    }
-
-    /// The worst case of prompt and completion: a token is at least one byte of the request. Whatever stands in it may
-    /// become part of the prompt: tools, schemas of the answer.
-    fn tokens_at_most(&self, agent: &str, request: &Value) -> (u64, u64) {
-        let choices = request.get("n").and_then(Value::as_u64).unwrap_or(1).max(1);
-        let completion = self.completion_tokens(agent, request).saturating_mul(choices);
-        (request.json_len() as u64, completion)
     }
 
     /// The directories beneath which the policy in force grants files to anybody.
@@ -164,8 +140,8 @@ impl Kernel {
             }
             (Request::Inference { request: body, stream, .. }, Some(Target::Model(model))) => {
                 let agent = self.agents.name(session);
-                let body = match self.outgoing(&agent, body) {
-                    Ok(body) => body,
+                let (body, tokens) = match self.outgoing(&agent, body) {
+                    Ok(outgoing) => outgoing,
                     Err(failure) => {
                         self.agents.release(hold);
                         return Err(failure);
@@ -173,12 +149,11 @@ impl Kernel {
                 };
                 let effect = Effect::Infer {
                     model: Text::from(model.as_str()),
-                    request: body.clone(),
+                    request: body,
                     stream: *stream,
                     response_bytes_max: self.config.response_bytes_max,
                 };
-                let (prompt, completion) = self.tokens_at_most(&agent, &body);
-                let tokens_max = prompt.saturating_add(completion);
+                let tokens_max = tokens.completion();
                 Ok(Next::Effect(
                     effect,
                     Box::new(UnderWay { tokens_max, ..under_way(request.clone(), hold) }),
@@ -273,26 +248,5 @@ impl Kernel {
             Request::FsDelete { .. } => Some(FileAction::Delete),
             _ => None,
         }
-    }
-
-    /// A chat-completions request as it goes out: whole, with its tokens clamped.
-    fn outgoing(&self, agent: &str, request: &Value) -> Result<Value, Failure> {
-        let wrong = |what: &str| Failure::new(Code::InvalidArgument, format!("the inference request {what}"));
-        let Some(mut members) = request.as_object().cloned() else {
-            return Err(wrong("is not a JSON object"));
-        };
-        if request.get("messages").and_then(Value::as_array).is_none_or(|messages| messages.is_empty()) {
-            return Err(wrong("has no `messages`"));
-        }
-        let name = if members.contains_key("max_completion_tokens") {
-            "max_completion_tokens"
-        } else {
-            "max_tokens"
-        };
-        members.insert(name, self.completion_tokens(agent, request));
-        // Whether to stream is the call's own argument; the host sets it.
-        members.remove("stream");
-        members.remove("stream_options");
-        Ok(members.into())
     }
 }

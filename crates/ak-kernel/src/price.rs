@@ -24,6 +24,12 @@ impl Price {
         u64::try_from(sum.div_ceil(PER_TOKENS)).unwrap_or(u64::MAX)
     }
 
+    /// How many tokens of an answer so much pays for.
+    pub(crate) fn tokens_for(self, micro_usd: u64) -> u64 {
+        let tokens = (u128::from(micro_usd) * PER_TOKENS).checked_div(u128::from(self.output));
+        tokens.and_then(|tokens| u64::try_from(tokens).ok()).unwrap_or(u64::MAX)
+    }
+
     /// What an answer costs that used so many tokens in all: by its own account of which, where that adds up, else at
     /// the higher price.
     pub(crate) fn of_answer(self, response: &Value, tokens: u64) -> u64 {
@@ -66,6 +72,8 @@ mod tests {
         check(1_000_000, 0, 2_500_000);
         check(7, 3, 48);
         check(u64::MAX, u64::MAX, u64::MAX);
+        assert_eq!((price.tokens_for(100), price.tokens_for(u64::MAX)), (10, u64::MAX / 10));
+        assert_eq!(Price { input: 1, output: 0 }.tokens_for(0), u64::MAX);
         let usage = object! { "usage": object! { "prompt_tokens": 7u64, "completion_tokens": 3u64 } };
         assert_eq!(price.of_answer(&usage, 10), 48);
         assert_eq!(price.of_answer(&usage, 11), 110, "what does not add up costs the higher price");

@@ -27,16 +27,7 @@ impl Kernel {
             (Step::Resolved(addresses), Some(url)) => self.judge_addresses(under_way, &url, &addresses),
             (Step::Redirect { method, url }, Some(_)) => self.judge_redirect(under_way, &method, &url),
             (Step::Chunk { tokens, .. }, None) if matches!(under_way.request, Request::Inference { .. }) => {
-                under_way.tokens = under_way.tokens.saturating_add(tokens);
-                // The estimate of a chunk is coarse; only what was reserved for the whole answer counts.
-                if under_way.tokens <= under_way.tokens_max {
-                    return (Ruling::new(Ruled::Permit, "budget", None), Verdict::Continue);
-                }
-                let message =
-                    format!("the answer exceeds the {} tokens set aside for it", under_way.tokens_max);
-                let failure =
-                    Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
-                (Ruling::new(Ruled::Refused, "budget", None), Verdict::Abort(failure))
+                self.judge_chunk(under_way, tokens)
             }
             (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. }, _) => {
                 let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");

@@ -33,7 +33,7 @@ pub(crate) struct UnderWay {
     pub(crate) hold: Hold,
     /// For HTTP: where the request goes at the moment.
     pub(crate) url: Option<CanonicalUrl>,
-    /// For a stream: the tokens seen so far, and how many there may be.
+    /// For a stream: the tokens of its answer seen so far, and how many were set aside for it.
     pub(crate) tokens: u64,
     pub(crate) tokens_max: u64,
     /// Why it was told to stop.

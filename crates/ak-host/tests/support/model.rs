@@ -231,3 +231,28 @@ pub(crate) fn delta(text: &str) -> String {
 }
 
 pub(crate) const ANY: &str = "[infer]\nmodels = [\"*\"]\nmax_tokens = 100";
+
+pub(crate) const FINISH: &str =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+pub(crate) const USAGE: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}\n\n";
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
+
+pub(crate) fn completion(usage: &str) -> String {
+    format!(
+        "{{\"id\":\"1\",\"object\":\"chat.completion\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
+         \"content\":\"one two three\"}},\"finish_reason\":\"stop\"}}]{usage}}}"
+    )
+}
+
+pub(crate) const TEN: &str = ",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}";
+
+/// A chat-completions server that behaves.
+pub(crate) fn good(asked: &Asked, _: usize) -> Then {
+    match at(&asked.body, "stream").as_bool() {
+        Some(true) => Then::Stream(
+            [&delta("one "), &delta("two "), &delta("three"), FINISH, USAGE, DONE].map(String::from).to_vec(),
+        ),
+        _ => Then::Answer(200, completion(TEN)),
+    }
+}
