@@ -125,7 +125,8 @@ impl AuthorityKernel {
         to_python(py, &self.session.part(py, "tools", || Ok(Request::ToolList))?)
     }
 
-    /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. Owner only.
+    /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. A schema that the manifest names by
+    /// the path of a file is read, relative to the working directory. Owner only.
     fn register_tool<'py>(
         &self,
         py: Python<'py>,
@@ -133,7 +134,7 @@ impl AuthorityKernel {
         module: Data,
     ) -> PyResult<Bound<'py, PyAny>> {
         let manifest = from_python(manifest)?;
-        let request = || Ok(Request::ToolRegister { manifest, module: module.to_shared(), env: Vec::new() });
+        let request = || ak_host::tool_request(manifest, module.to_shared(), std::path::Path::new(""));
         to_python(py, &self.session.ask(py, request)?)
     }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ak_audit::Disk;
-use ak_json::Text;
+use ak_json::{Limits, Text, Value};
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, Session};
+use ak_sandbox::Manifest;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -292,6 +293,42 @@ pub fn policy_request(path: &Path) -> Result<Request, Failure> {
     let directory = std::path::absolute(path).map_err(unreadable)?.parent().map(Path::to_owned);
     let base_dir = directory.as_deref().and_then(Path::to_str).map(Text::from);
     Ok(Request::PolicyLoad { text: Text::from(text), base_dir })
+}
+
+/// The request that registers a tool. A schema that its manifest names by the path of a file is read, relative to
+/// `directory`.
+///
+/// # Errors
+/// When such a file cannot be read, or is no JSON.
+pub fn tool_request(manifest: Value, module: Arc<[u8]>, directory: &Path) -> Result<Request, Failure> {
+    let parsed = match &manifest {
+        Value::String(text) => Manifest::parse(text),
+        other => Manifest::from_value(other),
+    };
+    // What is wrong with a manifest, or with a schema that is in it, is the kernel's to say.
+    let manifest = match parsed {
+        Ok(mut parsed) if parsed.input.as_str().is_some() || parsed.output.as_str().is_some() => {
+            for (which, schema) in [("input", &mut parsed.input), ("output", &mut parsed.output)] {
+                if let Some(path) = schema.as_str() {
+                    *schema = read_schema(which, &directory.join(path))?;
+                }
+            }
+            parsed.to_value()
+        }
+        Ok(_) | Err(_) => manifest,
+    };
+    Ok(Request::ToolRegister { manifest, module, env: Vec::new() })
+}
+
+fn read_schema(which: &str, path: &Path) -> Result<Value, Failure> {
+    let wrong = |code, error: &dyn std::fmt::Display| {
+        Failure::new(code, format!("the tool's {which} schema {}: {error}", path.display()))
+    };
+    let text = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => wrong(Code::NotFound, &error),
+        _ => wrong(Code::Io, &error),
+    })?;
+    Value::parse(&text, &Limits::default()).map_err(|error| wrong(Code::InvalidArgument, &error))
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {

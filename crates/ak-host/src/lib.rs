@@ -73,7 +73,7 @@ pub use answer::BYTES_PER_TOKEN;
 pub use attest::CHECKPOINT_KEY;
 pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use config::CONFIG_BYTES_MAX;
-pub use connection::{Connection, Options, policy_request};
+pub use connection::{Connection, Options, policy_request, tool_request};
 pub use disk::FileDisk;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;

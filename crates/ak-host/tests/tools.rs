@@ -404,3 +404,74 @@ fn a_thread_of_somebodys_runtime_may_call_too() {
     let outcome = runtime.block_on(async { kernel.call(get(&format!("http://127.0.0.1:{port}/"))) });
     assert!(matches!(outcome, Ok(Reply::Http(_))), "{outcome:?}");
 }
+
+/// What a tool writes to stderr, or gives to `log`, stands in the log: the end of it.
+#[test]
+fn what_a_tool_says_beside_its_result_goes_to_the_log() {
+    let kernel = embedded("[tools]\nallow = [\"*\"]");
+    let says = |length: usize, exit: u32| {
+        let text = format!("{}the end", "x".repeat(length));
+        format!(
+            r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 2)
+            (data (i32.const 0) "\10\00\00\00\02\00\00\00") (data (i32.const 16) "{{}}")
+            (data (i32.const 32) "\40\00\00\00") (data (i32.const 64) "{text}")
+            (func (export "_start")
+                (i32.store (i32.const 36) (i32.const {}))
+                (drop (call $write (i32.const 2) (i32.const 32) (i32.const 1) (i32.const 8)))
+                (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+                (call $exit (i32.const {exit}))))"#,
+            text.len()
+        )
+    };
+    let logged = || {
+        let query = Filter { operation: Some("call".into()), ..Filter::default() };
+        let Ok(Reply::Value(found)) = kernel.call(Request::AuditQuery(query)) else { panic!() };
+        let entries = found.get("entries").and_then(Value::as_array).unwrap();
+        entries.iter().filter_map(|entry| entry.get("log")?.as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    kernel.call(tool("short", &says(3, 0), &[], "wasi", 10_000)).unwrap();
+    assert_eq!(output(call(&kernel, "short", "{}")), "{}");
+    assert_eq!(logged(), ["xxxthe end"]);
+    kernel.call(tool("long", &says(10_000, 0), &[], "wasi", 10_000)).unwrap();
+    output(call(&kernel, "long", "{}"));
+    let last = logged().pop().unwrap();
+    assert!(last.len() == ak_host::ak_kernel::TOOL_LOG_BYTES_MAX && last.ends_with("xthe end"), "{last}");
+    kernel.call(tool("failing", &says(0, 3), &[], "wasi", 10_000)).unwrap();
+    let failed = failure(call(&kernel, "failing", "{}"));
+    assert_eq!(failed.context.get("log").and_then(Value::as_str), Some("the end"), "{failed}");
+    assert_eq!(logged().pop().unwrap(), "the end");
+}
+
+/// What a policy permits by the name of a shipped tool is that tool, whoever registers what.
+#[test]
+fn nobody_takes_the_name_of_a_shipped_tool() {
+    let kernel = embedded("");
+    let refused = failure(kernel.call(tool("add", "(module)", &[], "native", 10)));
+    assert_eq!(refused.code, Code::InvalidArgument);
+    assert!(refused.message.contains("add is the name of a tool that comes with the kernel"), "{refused}");
+    assert_eq!(output(call(&kernel, "add", r#"{"a":1,"b":2}"#)), r#"{"result":3}"#);
+}
+
+/// A schema may be a file beside the manifest.
+#[test]
+fn a_schema_may_be_a_file() {
+    let scratch = Scratch::new("tools-schema");
+    let kernel = embedded("[tools]\nallow = [\"*\"]");
+    let Request::ToolRegister { manifest, module, .. } = relay("t", "now", &["now:*"], 1_000) else {
+        panic!()
+    };
+    let mut manifest = manifest.as_object().cloned().unwrap();
+    manifest.insert("input", "input.schema.json");
+    let request = || ak_host::tool_request(manifest.clone().into(), module.clone(), scratch.path());
+    assert_eq!(request().unwrap_err().code, Code::NotFound);
+    std::fs::write(scratch.join("input.schema.json"), "{").unwrap();
+    let wrong = request().unwrap_err();
+    assert!(wrong.code == Code::InvalidArgument && wrong.message.contains("input.schema.json"), "{wrong}");
+    std::fs::write(scratch.join("input.schema.json"), r#"{"type":"object","required":["a"]}"#).unwrap();
+    kernel.call(request().unwrap()).unwrap();
+    assert!(failure(call(&kernel, "t", "{}")).message.contains("input"));
+    output(call(&kernel, "t", r#"{"a":1}"#));
+}

@@ -3,12 +3,12 @@
 use alloc::{string::ToString, vec::Vec};
 
 use ak_heap::Content;
-use ak_json::{Object, Value, object};
+use ak_json::{Object, Text, Value, object};
 use ak_sandbox::HostOperation;
 
 use crate::{
     batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, needs::ToolLine,
-    operation::Operation, request::Request, terms::capability_text,
+    operation::Operation, request::Request, terms::capability_text, tool_run::LOG,
 };
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
@@ -113,9 +113,10 @@ pub(crate) fn step(step: &Step) -> Value {
     keys.into()
 }
 
-/// Of an outcome: how it ended, and the measures in the reply that are not content.
-pub(crate) fn outcome(operation: Operation, reply: &Value) -> Value {
+/// Of an outcome: how it ended, the measures in the reply that are not content, and what a tool wrote to the log.
+pub(crate) fn outcome(operation: Operation, reply: &Value, log: Option<Text>) -> Value {
     let mut keys = Object::new();
+    insert_some(&mut keys, LOG, log);
     add_outcome(&mut keys, reply);
     let result = reply.get("result");
     match operation {

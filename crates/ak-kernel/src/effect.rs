@@ -13,6 +13,7 @@ use crate::{
     reply::{Failure, HttpResponse},
     request::Request,
     subject::SubjectId,
+    tool_run::LOG,
 };
 
 /// Names one effect under way. Single-use: the completion that ends the effect ends the ticket.
@@ -203,6 +204,8 @@ pub enum Completion {
         output: Value,
         /// Fuel used.
         fuel: u64,
+        /// The end of what it wrote to its log, or to stderr.
+        log: Text,
     },
     /// It did not happen, or failed in a known way; what it used up all the same.
     Failed {
@@ -228,6 +231,16 @@ impl Completion {
     /// Whether a tool's own run made this, rather than a host that could not run it or lost it.
     pub(crate) fn is_of_tool(&self) -> bool {
         matches!(self, Self::Tool { .. } | Self::Failed { code: Code::ToolFail, .. })
+    }
+
+    /// What a tool wrote to its log, if anything.
+    pub(crate) fn log(&self) -> Option<&Text> {
+        let log = match self {
+            Self::Tool { log, .. } => Some(log),
+            Self::Failed { code: Code::ToolFail, context, .. } => context.get(LOG).and_then(Value::as_text),
+            _ => None,
+        };
+        log.filter(|log| !log.is_empty())
     }
 
     /// Whether this is how such a request can end.
@@ -262,7 +275,9 @@ impl Completion {
             Self::Inferred { response, tokens } => {
                 object! { "end": "inferred", "response": response.clone(), "tokens": *tokens }
             }
-            Self::Tool { output, fuel } => object! { "end": "tool", "output": output.clone(), "fuel": *fuel },
+            Self::Tool { output, fuel, log } => {
+                object! { "end": "tool", "output": output.clone(), "fuel": *fuel, "log": log.clone() }
+            }
             Self::Failed { code, message, context, spent } => object! {
                 "end": "failed", "code": code.number(), "message": message.as_str(),
                 "context": context.clone(), "spent": *spent,
@@ -287,7 +302,11 @@ impl Completion {
             "inferred" => {
                 Self::Inferred { response: fields.value("response")?, tokens: fields.u64("tokens")? }
             }
-            "tool" => Self::Tool { output: fields.value("output")?, fuel: fields.u64("fuel")? },
+            "tool" => Self::Tool {
+                output: fields.value("output")?,
+                fuel: fields.u64("fuel")?,
+                log: fields.text("log")?,
+            },
             "failed" => {
                 let number = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
                 Self::Failed {

@@ -110,7 +110,7 @@ pub use subject::SubjectId;
 pub use terms::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms};
 pub use time::{Now, Time};
 pub use tool_request::{RANDOM_BYTES_MAX, ToolRequest};
-pub use tool_run::{ToolRun, ToolStep};
+pub use tool_run::{TOOL_LOG_BYTES_MAX, ToolRun, ToolStep};
 pub use toolbox::ENV_BYTES_MAX;
 
 /// The leaves, for those who drive a kernel.

@@ -153,7 +153,7 @@ impl Kernel {
                 let cost = price.map(|price| (Dimension::CostMicroUsd, price.of_answer(&response, tokens)));
                 (Reply::Value(response), [(Dimension::Tokens, tokens)].into_iter().chain(cost).collect())
             }
-            Completion::Tool { output, fuel } => {
+            Completion::Tool { output, fuel, .. } => {
                 let mut actual = Vec::from([(Dimension::ToolCalls, 1)]);
                 let mut reply = object! { "output": output };
                 match (&mut reply, within) {

@@ -12,6 +12,11 @@ use crate::{
     tool_request::ToolRequest,
 };
 
+/// How much of a tool's log is recorded, the end of it, in bytes.
+pub const TOOL_LOG_BYTES_MAX: usize = 4 << 10;
+/// By which name it goes along with a failure.
+pub(crate) const LOG: &str = "log";
+
 /// How much fuel a tool uses between two looks around.
 const SLICE_FUEL: u64 = 10_000_000;
 
@@ -100,7 +105,9 @@ impl ToolRun {
                 }
                 return ToolStep::Yields;
             }
-            Ok(Step::Done(done)) => Completion::Tool { output: done.output, fuel: done.fuel },
+            Ok(Step::Done(done)) => {
+                Completion::Tool { output: done.output, fuel: done.fuel, log: end_of(&done.log) }
+            }
             Err(error) => failed(&self.tool, &error),
         };
         self.state = State::Ended(completion.clone());
@@ -136,5 +143,18 @@ fn failed(tool: &str, error: &RunError) -> Completion {
     let message = format!("tool {tool}: {error}");
     // That this machine is short of memory is no property of the tool.
     let code = if error.failure == RunFailure::HostMemory { Code::Quota } else { Code::ToolFail };
-    Completion::Failed { code, message, context: Object::new(), spent: error.fuel }
+    let mut context = Object::new();
+    if !error.log.is_empty() {
+        context.insert(LOG, end_of(&error.log));
+    }
+    Completion::Failed { code, message, context, spent: error.fuel }
+}
+
+/// The end of a tool's log as text.
+fn end_of(log: &[u8]) -> Text {
+    let end = log.get(log.len().saturating_sub(TOOL_LOG_BYTES_MAX)..).unwrap_or(log);
+    // A character that was cut begins with bytes that go on.
+    let cut = end.iter().take_while(|byte| **byte & 0xc0 == 0x80).count();
+    let whole = if end.len() == log.len() { end } else { end.get(cut..).unwrap_or(end) };
+    Text::from(&*String::from_utf8_lossy(whole))
 }

@@ -72,6 +72,16 @@ impl Toolbox {
         if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ENV_BYTES_MAX {
             return Err(refuse(&format!("its environment is longer than {ENV_BYTES_MAX} bytes")));
         }
+        let shipped = builtin()
+            .into_iter()
+            .find(|(shipped, _)| Manifest::parse(shipped).is_ok_and(|shipped| shipped.name == manifest.name));
+        // A policy that permits it by its name means what was shipped.
+        if shipped.is_some_and(|(_, shipped)| *shipped != *module) {
+            return Err(refuse(&format!(
+                "{} is the name of a tool that comes with the kernel",
+                manifest.name
+            )));
+        }
         let tool = Tool::new(manifest, module.clone(), &SandboxConfig::default())
             .map_err(|error| refuse(&error.to_string()))?;
         let key =

@@ -136,12 +136,13 @@ impl Kernel {
             (facts.decision, facts.rule) = (Ruled::Refused, Text::from("completion"));
             completion = Completion::Unknown;
         }
+        let log = completion.log().cloned();
         let outcome = self.conclude(under_way, completion).map_err(|failure| self.shown(&caller, failure));
         if let Err(failure) = &outcome {
             facts.code = failure.code.number();
         }
         let value = outcome_to_value(&outcome);
-        let details = crate::describe::outcome(operation, &value);
+        let details = crate::describe::outcome(operation, &value, log);
         facts.reply = Some(value);
         self.record(&now, &input, facts, about, details);
         self.held.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));

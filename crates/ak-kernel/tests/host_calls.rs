@@ -393,10 +393,10 @@ fn a_snapshot_holds_what_tools_are_doing() {
     let at = machine.kernel.entries();
     let snapshot = machine.snapshot();
     machine.complete(read, Completion::File(Arc::from(&b"x"[..])));
-    machine.complete(inner, Completion::Tool { output: object! {}, fuel: 7 });
+    machine.complete(inner, Completion::Tool { output: object! {}, fuel: 7, log: "".into() });
     let over = machine.host_call(outer, host_call(HostOperation::FsRead, r#"{"path":"/data/x"}"#));
     assert_eq!(code(&machine, over), Some(Code::CapScope));
-    machine.complete(outer, Completion::Tool { output: object! {}, fuel: 9 });
+    machine.complete(outer, Completion::Tool { output: object! {}, fuel: 9, log: "".into() });
     assert!(machine.replies[&call].is_ok());
 
     let mut replay = ak_kernel::Replay::resume(&snapshot, Tools::Rerun).unwrap();
@@ -414,7 +414,7 @@ fn a_tool_that_is_run_again_must_ask_the_same() {
     machine.host_call(ticket, host_call(HostOperation::FsRead, r#"{"path":"/both/y"}"#));
     let (inner, _) = machine.effects.pop().unwrap();
     machine.complete(inner, Completion::File(Arc::from(&b"x"[..])));
-    machine.complete(ticket, Completion::Tool { output: json(r#"{"ok":true}"#), fuel: 9 });
+    machine.complete(ticket, Completion::Tool { output: json(r#"{"ok":true}"#), fuel: 9, log: "".into() });
     let replayed = |tools| {
         let mut replay = ak_kernel::Replay::new(tools);
         machine.records.iter().try_for_each(|record| replay.feed(&record.leaf, &record.body).map(|_| ()))

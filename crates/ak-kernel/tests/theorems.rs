@@ -544,7 +544,7 @@ fn a_completion_of_another_kind_is_never_taken() {
         Completion::Value(object! {}),
         Completion::Http(response),
         Completion::Inferred { response: object! {}, tokens: 1 },
-        Completion::Tool { output: object! {}, fuel: 1 },
+        Completion::Tool { output: object! {}, fuel: 1, log: "".into() },
     ];
     for request in requests {
         let mut taken = 0;
