@@ -30,8 +30,11 @@ const HINTS: [&str; 12] = [
 /// Names the member that has no counterpart.
 pub(crate) fn request(chat: &Object) -> Result<Object, String> {
     let mut out = Object::new();
+    let has_tools = chat.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
     for (name, value) in chat.iter().filter(|(_, value)| !value.is_null()) {
         match &**name {
+            // Without tools there is nothing to choose, and to say so is an error there.
+            "tools" | "tool_choice" | "parallel_tool_calls" if !has_tools => {}
             "model" | "temperature" | "top_p" | "stream" => drop(out.insert(&**name, value.clone())),
             "max_tokens" | "max_completion_tokens" => drop(out.insert("max_tokens", value.clone())),
             "messages" => messages(value, &mut out)?,
@@ -67,6 +70,9 @@ fn choice(out: &mut Object, members: Object) {
     members.iter().for_each(|(name, value)| drop(choice.insert(&**name, value.clone())));
     if !choice.contains_key("type") {
         choice.insert("type", "auto");
+    }
+    if choice.get("type").and_then(Value::as_str) == Some("none") {
+        choice.remove("disable_parallel_tool_use");
     }
     out.insert("tool_choice", choice);
 }
@@ -105,6 +111,10 @@ fn messages(list: &Value, out: &mut Object) -> Result<(), String> {
                 ));
             }
         };
+        // Nobody says nothing there.
+        if blocks.is_empty() {
+            continue;
+        }
         // Roles take turns: what the same one says twice is one turn.
         match turns.last_mut() {
             Some((last, said)) if *last == role => said.extend(blocks),
@@ -123,7 +133,10 @@ fn blocks(content: &Value) -> Result<Vec<Value>, String> {
     match content {
         Value::String(text) if text.is_empty() => Ok(Vec::new()),
         Value::String(text) => Ok(vec![object! { "type": "text", "text": text.clone() }]),
-        Value::Array(parts) => parts.iter().map(block).collect(),
+        Value::Array(parts) => {
+            let is_empty = |part: &&Value| part.get("text").and_then(Value::as_str) == Some("");
+            parts.iter().filter(|part| !is_empty(part)).map(block).collect()
+        }
         Value::Null => Ok(Vec::new()),
         _ => Err("a message's content is neither text nor a list of parts".into()),
     }
@@ -173,7 +186,8 @@ fn tool(tool: &Value) -> Result<Value, String> {
         out.insert("description", description.clone());
     }
     let none = || object! { "type": "object" };
-    out.insert("input_schema", function.get("parameters").cloned().unwrap_or_else(none));
+    let parameters = function.get("parameters").filter(|parameters| !parameters.is_null());
+    out.insert("input_schema", parameters.cloned().unwrap_or_else(none));
     Ok(out.into())
 }
 

@@ -13,7 +13,8 @@ use ak_json::{Value, object};
 use ak_kernel::{Code, Completion, FileAction};
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, openat, renameat, statat, unlinkat,
+        AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat,
+        statat, unlinkat,
     },
     io::Errno,
 };
@@ -167,7 +168,7 @@ impl Place<'_> {
                 if stat.st_nlink > 1 {
                     return Err(FileError::HardLink);
                 }
-                Some(Mode::from_raw_mode(stat.st_mode & 0o777))
+                Some(stat)
             }
             Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -176,11 +177,16 @@ impl Place<'_> {
         let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
         let temporary = format!(".ak-{number:016x}.tmp");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = before.unwrap_or(Mode::from_raw_mode(0o644));
+        let mode = Mode::from_raw_mode(before.map_or(0o644, |stat| stat.st_mode & 0o777));
         let mut file = File::from(openat(self.parent, &*temporary, flags, mode)?);
         let written = file.write_all(data).and_then(|()| {
-            // The file that is replaced keeps its mode, whatever the process masks.
-            before.map_or(Ok(()), |mode| fchmod(&file, mode))?;
+            if let Some(stat) = before {
+                // Whoever owned the file goes on owning it, where this process may give files away.
+                let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+                let _ = fchown(&file, Some(owner), Some(group));
+                // It keeps its mode, whatever the process masks.
+                fchmod(&file, mode)?;
+            }
             file.sync_all()
         });
         let renamed = written.and_then(|()| Ok(renameat(self.parent, &*temporary, self.parent, self.name)?));

@@ -133,29 +133,37 @@ impl HttpError {
         }
     }
 
-    /// `sent`: whether the server may have acted on the request.
-    fn completion(&self, what: &str, sent: bool) -> Completion {
+    fn completion(&self, what: &str, came: Came) -> Completion {
         let (code, message) = (self.code(), format!("{what}: {self}"));
-        let context = match object! { "sent": sent } {
+        let context = match object! { "sent": came.sent } {
             ak_json::Value::Object(context) => context,
             _ => ak_json::Object::new(),
         };
-        Completion::Failed { code, message, context, spent: 0 }
+        Completion::Failed { code, message, context, spent: came.bytes }
     }
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Default)]
+struct Came {
+    /// Whether the server may have acted on it.
+    sent: bool,
+    /// Of the response's body.
+    bytes: u64,
 }
 
 /// Performs one request, redirects included.
 pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &Asker<'_>) -> Completion {
     let what = format!("{} {}", &*job.method, job.url);
     let timeout_ms = job.timeout_ms;
-    let mut sent = false;
-    let followed = follow(job, around, asker, &mut sent);
+    let mut came = Came::default();
+    let followed = follow(job, around, asker, &mut came);
     let followed = tokio::time::timeout(Duration::from_millis(timeout_ms), followed);
     match asker.while_wanted(followed).await {
         Some(Ok(Ok(response))) => Completion::Http(response),
-        Some(Ok(Err(error))) => error.completion(&what, sent),
-        Some(Err(_)) => HttpError::Timeout(timeout_ms).completion(&what, sent),
-        None => HttpError::Unwanted.completion(&what, sent),
+        Some(Ok(Err(error))) => error.completion(&what, came),
+        Some(Err(_)) => HttpError::Timeout(timeout_ms).completion(&what, came),
+        None => HttpError::Unwanted.completion(&what, came),
     }
 }
 
@@ -163,7 +171,7 @@ async fn follow(
     mut job: HttpJob,
     around: &Around<'_>,
     asker: &Asker<'_>,
-    sent: &mut bool,
+    came: &mut Came,
 ) -> Result<HttpResponse, HttpError> {
     let Around { net, secrets, filter } = around;
     for _ in 0..=REDIRECTS_MAX {
@@ -175,7 +183,7 @@ async fn follow(
             Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
         };
         let mut line = net.connect(&job.url, &addresses, Way::Configured).await?;
-        *sent = true;
+        came.sent = true;
         let response = line.send(request).await?;
         if holds_secret && is_disguised(&response) {
             let reason =
@@ -183,7 +191,7 @@ async fn follow(
             return Err(HttpError::Answer(format!("the response is not taken: {reason}")));
         }
         match redirect(&job, &response, filter)? {
-            None => return collect(&mut line, response, job.response_bytes_max).await,
+            None => return collect(&mut line, response, job.response_bytes_max, came).await,
             Some((method, url)) => {
                 let step = Step::Redirect { method: method.clone(), url };
                 let url = match asker.ask(step) {
@@ -297,6 +305,7 @@ async fn collect(
     line: &mut Line,
     response: Response<Incoming>,
     bytes_max: u64,
+    came: &mut Came,
 ) -> Result<HttpResponse, HttpError> {
     let (head, mut body) = response.into_parts();
     if body.size_hint().lower() > bytes_max {
@@ -305,6 +314,7 @@ async fn collect(
     let mut bytes = Vec::new();
     while let Some(data) = line.next(&mut body).await? {
         bytes.extend_from_slice(&data);
+        came.bytes = bytes.len() as u64;
         if bytes.len() as u64 > bytes_max {
             return Err(HttpError::TooLong(bytes_max));
         }

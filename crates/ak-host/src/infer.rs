@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ak_json::{Limits, Object, Text, Value, object};
@@ -384,11 +384,19 @@ fn error_in(value: &Value) -> Option<String> {
     Some(message.unwrap_or("the server says that it failed and not why").to_owned())
 }
 
-/// How long a server wants one to wait, in milliseconds, where it says so.
+/// How long a server wants one to wait, in milliseconds, where it says so (RFC 9110 §10.2.3).
 fn wait(response: &Response<Incoming>) -> Option<u64> {
-    let header = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    header("retry-after-ms")
-        .or_else(|| header(RETRY_AFTER.as_str()).map(|seconds| seconds.saturating_mul(1_000)))
+    let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let milliseconds = header("retry-after-ms").and_then(|told| told.parse::<u64>().ok());
+    milliseconds.or_else(|| {
+        let told = header(RETRY_AFTER.as_str())?;
+        if let Ok(seconds) = told.parse::<u64>() {
+            return Some(seconds.saturating_mul(1_000));
+        }
+        let wait =
+            httpdate::parse_http_date(told).ok()?.duration_since(SystemTime::now()).unwrap_or_default();
+        u64::try_from(wait.as_millis()).ok()
+    })
 }
 
 fn open(route: &Route, left: Duration) -> Failure {
@@ -458,7 +466,7 @@ impl Stream {
 
     /// The chunk that an event's data makes, if it makes one.
     fn chunk(&mut self, data: &str) -> Result<Option<Value>, HttpError> {
-        if self.is_done() {
+        if self.is_done() || data.trim().is_empty() {
             return Ok(None);
         }
         if data.trim() == "[DONE]" {

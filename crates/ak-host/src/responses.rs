@@ -91,9 +91,8 @@ fn input(list: &Value) -> Result<Vec<Value>, String> {
         match role {
             "tool" => {
                 let id = message.get("tool_call_id").cloned().unwrap_or_default();
-                out.push(
-                    object! { "type": "function_call_output", "call_id": id, "output": text_of(content) },
-                );
+                let output = text_of(content)?;
+                out.push(object! { "type": "function_call_output", "call_id": id, "output": output });
             }
             "system" | "developer" | "user" | "assistant" => {
                 let parts = parts(content, role)?;
@@ -119,11 +118,18 @@ fn input(list: &Value) -> Result<Vec<Value>, String> {
     Ok(out)
 }
 
-fn text_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => String::from(&**text),
-        other => items(other).filter_map(|part| part.get("text")?.as_str()).collect(),
+fn text_of(content: &Value) -> Result<String, String> {
+    if let Value::String(text) = content {
+        return Ok(String::from(&**text));
     }
+    let text = |part: &Value| {
+        let text = part.get("text").and_then(Value::as_str).map(str::to_owned);
+        text.ok_or_else(|| {
+            "a tool's result that is no text has no counterpart in the format of this model's server"
+                .to_owned()
+        })
+    };
+    items(content).map(text).collect()
 }
 
 fn parts(content: &Value, role: &str) -> Result<Vec<Value>, String> {
@@ -139,9 +145,14 @@ fn parts(content: &Value, role: &str) -> Result<Vec<Value>, String> {
                     Ok(object! { "type": kind, "text": part.get("text").cloned().unwrap_or_default() })
                 }
                 Some("image_url") => {
-                    let url =
-                        part.get("image_url").and_then(|image| image.get("url")).cloned().unwrap_or_default();
-                    Ok(object! { "type": "input_image", "image_url": url })
+                    let of = |name| part.get("image_url").and_then(|image| image.get(name)).cloned();
+                    let mut image = Object::new();
+                    image.insert("type", "input_image");
+                    image.insert("image_url", of("url").unwrap_or_default());
+                    if let Some(detail) = of("detail") {
+                        image.insert("detail", detail);
+                    }
+                    Ok(image.into())
                 }
                 other => Err(format!(
                     "a part of type {:?} has no counterpart in the format of this model's server",

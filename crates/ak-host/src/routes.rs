@@ -161,12 +161,18 @@ impl Route {
         let policy = object! { "profiles": profiles, "infer": object! { "models": models } };
         let models =
             Policy::parse(&policy.to_json(), None).map_err(|error| format!("match: {}", error.message))?;
+        let url_of = base;
         let (base, query) = match base.as_str().split_once('?') {
             Some((base, query)) => (base, format!("?{query}")),
             None => (base.as_str(), String::new()),
         };
         let base = base.trim_end_matches('/');
-        let path = if base.ends_with(format.path()) { "" } else { format.path() };
+        let path = match format {
+            _ if base.ends_with(format.path()) => "",
+            // Anthropic gives its base URL without the version.
+            Format::Anthropic if base.ends_with(url_of.origin()) => "/v1/messages",
+            _ => format.path(),
+        };
         let url =
             CanonicalUrl::parse(&format!("{base}{path}{query}")).map_err(|error| format!("url: {error}"))?;
         let (host, way) = (url.host().to_string(), Way::to(&url));

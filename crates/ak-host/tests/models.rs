@@ -148,7 +148,7 @@ fn tool_calls_pass_through() {
 #[test]
 fn only_what_surely_did_not_run_is_sent_again() {
     type Row = (&'static str, fn(usize) -> Then, usize, Option<Code>);
-    let rows: [Row; 7] = [
+    let rows: [Row; 8] = [
         (
             "turned away once",
             |before| {
@@ -161,6 +161,12 @@ fn only_what_surely_did_not_run_is_sent_again() {
         (
             "turned away for long",
             |_| Then::With(429, "retry-after: 60\r\n", "{}".into()),
+            1,
+            Some(Code::RateLimit),
+        ),
+        (
+            "turned away till a day",
+            |_| Then::With(429, "retry-after: Fri, 31 Dec 2399 23:59:59 GMT\r\n", "{}".into()),
             1,
             Some(Code::RateLimit),
         ),
@@ -324,6 +330,12 @@ data: {"type":"content_block_start","index":0,"content_block":{"type":"text","te
     let streamed = value(outcome);
     assert_eq!(sorted(at(&streamed, "choices.0.message")), sorted(&json(told)));
     assert_eq!((at(&streamed, "usage.total_tokens").as_u64(), tokens(&kernel)), (Some(10), (20, 0)));
+    // What would be an error there is left out.
+    let empty = r#"{"messages":[{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"a"}]},{"role":"assistant","content":""},
+        {"role":"user","content":"b"}],"tool_choice":"none","parallel_tool_calls":false,"tools":[],"max_tokens":5}"#;
+    value(ask(&kernel, request("claude-3", json(empty))));
+    let expected = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}],"max_tokens":5,"model":"claude-3"}"#;
+    assert_eq!(sorted(&server.last().body), sorted(&json(expected)));
     let lost = failure(ask(&kernel, request("claude-3", object! { "n": 2u64 })));
     assert!(lost.code == Code::InvalidArgument && lost.message.contains("`n` has no counterpart"), "{lost}");
 }

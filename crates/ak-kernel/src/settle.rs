@@ -110,7 +110,7 @@ impl Kernel {
             Request::Http(http) => http.body.as_ref().map_or(0, |body| body.len() as u64),
             _ => 0,
         };
-        let used = |received: usize| [(Dimension::Bytes, sent.saturating_add(received as u64))];
+        let used = |received: u64| [(Dimension::Bytes, sent.saturating_add(received))];
         let (reply, actual) = match completion {
             Completion::Unknown => {
                 // Whatever was set aside counts as used.
@@ -126,7 +126,8 @@ impl Kernel {
                     Request::Call { .. } if within.is_none() => Some(Dimension::Cpu),
                     _ => None,
                 };
-                let mut actual = Vec::from(used(0));
+                let received = matches!(request, Request::Http(_)).then_some(spent).unwrap_or_default();
+                let mut actual = Vec::from(used(received));
                 actual.extend(dimension.map(|dimension| (dimension, spent)));
                 actual.extend(price.map(|price| (Dimension::CostMicroUsd, price.of_any(spent))));
                 if matches!(request, Request::Call { .. }) {
@@ -141,12 +142,12 @@ impl Kernel {
             }
             Completion::Done => (Reply::Done, Vec::from(used(0))),
             Completion::File(bytes) => {
-                let actual = Vec::from(used(bytes.len()));
+                let actual = Vec::from(used(bytes.len() as u64));
                 (Reply::Bytes(bytes), actual)
             }
             Completion::Value(value) => (Reply::Value(value), Vec::from(used(0))),
             Completion::Http(response) => {
-                let actual = Vec::from(used(response.body.len()));
+                let actual = Vec::from(used(response.body.len() as u64));
                 (Reply::Http(response), actual)
             }
             Completion::Inferred { response, tokens } => {
