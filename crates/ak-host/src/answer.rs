@@ -222,8 +222,8 @@ impl Choice {
             self.finish_reason = filter.value(reason).unwrap_or_else(|| reason.clone());
         }
         let mut item = item.as_object().cloned().unwrap_or_default();
-        let delta = item.get("delta").and_then(Value::as_object).cloned();
-        if let Some(mut delta) = delta {
+        // What is no object is no delta.
+        if let Some(Value::Object(mut delta)) = item.remove("delta") {
             if let Some(calls) = delta.get("tool_calls").and_then(Value::as_array) {
                 let calls = calls.iter().filter_map(|call| self.numbered(call)).collect::<Array>();
                 delta.insert("tool_calls", calls);
@@ -299,7 +299,8 @@ impl Choice {
                 let strained = items.iter().enumerate().filter_map(|(at, item)| {
                     let at = index_of(item).map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
                     path.push(Place::Item(at));
-                    let item = (at < CHOICES_MAX).then(|| self.strain(item, path, filter, bytes));
+                    let fits = at < CHOICES_MAX || item.as_object().is_none();
+                    let item = fits.then(|| self.strain(item, path, filter, bytes));
                     path.pop();
                     item
                 });
@@ -360,7 +361,13 @@ impl Choice {
                 call.remove("index");
                 Value::from(call)
             });
-            message.insert("tool_calls", calls.collect::<Array>());
+            let calls: Array = calls.collect();
+            // Some servers say with every piece that there are none.
+            if calls.is_empty() {
+                message.remove("tool_calls");
+            } else {
+                message.insert("tool_calls", calls);
+            }
         }
         object! { "index": index as u64, "message": message, "finish_reason": self.finish_reason }
     }
@@ -454,5 +461,95 @@ fn append(value: &mut Value, path: &[Place], text: &str) {
             list.set(at, item);
             *value = list.into();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ak_json::Limits;
+
+    use super::*;
+
+    fn json(text: &str) -> Value {
+        Value::parse(text.as_bytes(), &Limits::default()).unwrap()
+    }
+
+    /// What comes of these deltas of one choice.
+    fn together(deltas: &[&str]) -> String {
+        let (mut answer, filter) = (Answer::default(), Filter::default());
+        for delta in deltas {
+            answer.take(&json(&format!("{{\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}")), &filter);
+        }
+        answer
+            .into_completion(0)
+            .get("choices")
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .get(0)
+            .unwrap()
+            .get("message")
+            .unwrap()
+            .to_json()
+    }
+
+    #[test]
+    fn a_message_is_its_deltas() {
+        for (deltas, message) in [
+            (&["{}"][..], r#"{"role":"assistant","content":""}"#),
+            (
+                &[r#"{"role":"assistant","content":null}"#, r#"{"tool_calls":[]}"#],
+                r#"{"role":"assistant","content":""}"#,
+            ),
+            (
+                &[r#"{"content":"a"}"#, r#"{"content":"b","refusal":null}"#, r#"{"content":"c"}"#],
+                r#"{"role":"assistant","content":"abc"}"#,
+            ),
+            (
+                &[
+                    r#"{"function_call":{"name":"f","arguments":""}}"#,
+                    r#"{"function_call":{"arguments":"{}"}}"#,
+                ],
+                r#"{"role":"assistant","content":"","function_call":{"name":"f","arguments":"{}"}}"#,
+            ),
+            (
+                &[
+                    r#"{"content":[{"type":"text","text":"a"}]}"#,
+                    r#"{"content":[{"type":"text","text":"b"},{"type":"text","text":"c"}]}"#,
+                ],
+                r#"{"role":"assistant","content":[{"type":"text","text":"ab"},{"type":"text","text":"c"}]}"#,
+            ),
+            (
+                &[r#"{"tags":["x","y"],"seen":[1,2]}"#, r#"{"odd":{"deep":[[1]]}}"#],
+                r#"{"role":"assistant","content":"","tags":["x","y"],"seen":[1,2],"odd":{"deep":[[1]]}}"#,
+            ),
+            (
+                &[
+                    r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"get_","arguments":""}}]}"#,
+                    r#"{"tool_calls":[{"index":0,"function":{"name":"it","arguments":"1"}}]}"#,
+                ],
+                r#"{"role":"assistant","content":"","tool_calls":[{"id":"a","function":{"name":"get_it","arguments":"1"}}]}"#,
+            ),
+            (&["5", "null", "[]", "\"x\""], r#"{"role":"assistant","content":""}"#),
+        ] {
+            assert_eq!(json(&together(deltas)), json(message), "{deltas:?}");
+        }
+    }
+
+    /// Numbers that mean no place take none.
+    #[test]
+    fn a_place_far_away_is_left_out() {
+        let far = CHOICES_MAX;
+        let (mut answer, filter) = (Answer::default(), Filter::default());
+        let chunk = format!(
+            "{{\"choices\":[{{\"index\":{far},\"delta\":{{\"content\":\"x\"}}}},{{\"index\":18446744073709551615}}]}}"
+        );
+        assert_eq!(answer.take(&json(&chunk), &filter).1, 0);
+        assert!(answer.choices.is_empty());
+        let calls: Vec<String> = (0..=far).map(|id| format!("{{\"id\":\"{id}\"}}")).collect();
+        let message = together(&[&format!("{{\"tool_calls\":[{}]}}", calls.join(","))]);
+        assert_eq!(json(&message).get("tool_calls").unwrap().as_array().unwrap().len(), CHOICES_MAX);
+        let numbers = format!("{{\"seen\":[{}]}}", vec!["1"; 1_000].join(","));
+        assert_eq!(json(&together(&[&numbers])).get("seen").unwrap().as_array().unwrap().len(), 1_000);
     }
 }
