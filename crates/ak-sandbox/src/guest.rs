@@ -9,7 +9,8 @@ use wasmi::{Caller, Error, Memory};
 
 use crate::host::HostCall;
 use crate::limiter::Limiter;
-use crate::limits::BYTES_PER_FUEL;
+use crate::limits::HOST_CALL_FUEL;
+use crate::meter::Meter;
 use crate::wasi::{Files, Pending};
 use crate::{Failure, RunLimits};
 
@@ -20,8 +21,7 @@ pub(crate) struct Guest {
     pub(crate) memory: Option<Memory>,
     /// Why the guest was stopped by a host function.
     pub(crate) interrupt: Option<Interrupt>,
-    /// Fuel charged for bytes moved that the engine's own counter could no longer cover.
-    pub(crate) fuel_debt: u64,
+    pub(crate) meter: Meter,
     pub(crate) stdin: Stdin,
     pub(crate) stdout: Stream,
     pub(crate) log: Stream,
@@ -40,7 +40,7 @@ impl Guest {
             limiter: Limiter::new(limits),
             memory: None,
             interrupt: None,
-            fuel_debt: 0,
+            meter: Meter::new(limits.fuel),
             stdin: Stdin { bytes: input, position: 0 },
             stdout: Stream::new(limits.output_bytes_max),
             log: Stream::new(limits.log_bytes_max),
@@ -144,6 +144,12 @@ pub(crate) enum Interrupt {
     Failure(Failure),
 }
 
+impl From<Failure> for Interrupt {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
 /// How the reply to a host call reaches the guest.
 pub(crate) enum Delivery {
     /// Kept until `ak.take`; the call returns its length.
@@ -168,37 +174,39 @@ impl fmt::Display for Stopped {
 
 impl wasmi::errors::HostError for Stopped {}
 
-/// Stops the guest inside a host function.
-pub(crate) fn stop(caller: &mut Caller<'_, Guest>, interrupt: Interrupt) -> Error {
-    caller.data_mut().interrupt = Some(interrupt);
-    Error::host(Stopped)
-}
-
-/// Charges for bytes that a host function moves.
-pub(crate) fn charge(caller: &mut Caller<'_, Guest>, bytes: u64) -> Result<(), Error> {
-    let cost = bytes / u64::from(BYTES_PER_FUEL);
+/// Runs a host function, which the guest pays for; an interrupt stops the guest inside it.
+pub(crate) fn enter<T>(
+    mut caller: Caller<'_, Guest>,
+    function: impl FnOnce(&mut [u8], &mut Guest) -> Result<T, Interrupt>,
+) -> Result<T, Error> {
     let fuel = caller.get_fuel()?;
-    caller.set_fuel(fuel.saturating_sub(cost))?;
-    let debt = &mut caller.data_mut().fuel_debt;
-    *debt = debt.saturating_add(cost.saturating_sub(fuel));
-    Ok(())
+    let (memory, guest) = memory(&mut caller);
+    guest.meter.enter(fuel);
+    let paid = guest.meter.spend(HOST_CALL_FUEL).map_err(Interrupt::Failure);
+    let outcome = paid.and_then(|()| function(memory, guest));
+    let fuel = guest.meter.leave();
+    let outcome = outcome.map_err(|interrupt| {
+        guest.interrupt = Some(interrupt);
+        Error::host(Stopped)
+    });
+    caller.set_fuel(fuel)?;
+    outcome
 }
 
-/// Checks what a guest points at, and charges for it.
+/// Checks what a guest points at, and has it pay for that.
 pub(crate) fn admit(
-    caller: &mut Caller<'_, Guest>,
+    memory: &[u8],
+    guest: &mut Guest,
     call: &'static str,
     at: u32,
     length: u32,
-) -> Result<(), Error> {
-    match range(memory(caller).0, call, at, length) {
-        Ok(_) => charge(caller, length.into()),
-        Err(failure) => Err(stop(caller, Interrupt::Failure(failure))),
-    }
+) -> Result<(), Failure> {
+    range(memory, call, at, length)?;
+    guest.meter.spend_bytes(length.into())
 }
 
 /// The guest's memory and, beside it, its state.
-pub(crate) fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest) {
+fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest) {
     match caller.data().memory {
         Some(memory) => memory.data_and_store_mut(caller),
         None => (&mut [], caller.data_mut()),

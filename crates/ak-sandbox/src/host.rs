@@ -16,7 +16,7 @@ use ak_json::{Limits, Object, Value};
 use wasmi::{Caller, Error, Func, Store};
 
 use crate::Failure;
-use crate::guest::{Delivery, Guest, Interrupt, admit, memory, range, range_mut, stop};
+use crate::guest::{Delivery, Guest, Interrupt, admit, enter, range, range_mut};
 
 /// A request that a guest makes of the world outside; the run waits for [`Run::reply`](crate::Run::reply).
 ///
@@ -128,72 +128,57 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     }
 }
 
-fn fail(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
-    admit(&mut caller, "fail", at, length)?;
-    let (memory, guest) = memory(&mut caller);
-    let interrupt = match range(memory, "fail", at, length) {
-        Ok(bytes) => {
-            // As long as a log may be: a message is for people.
-            guest.log.write(bytes);
-            Interrupt::Fail(
-                String::from_utf8_lossy(bytes.get(..MESSAGE_BYTES_MAX).unwrap_or(bytes)).into_owned(),
-            )
-        }
-        Err(failure) => Interrupt::Failure(failure),
-    };
-    Err(stop(&mut caller, interrupt))
+fn fail(caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
+    enter(caller, |memory, guest| {
+        admit(memory, guest, "fail", at, length)?;
+        let bytes = range(memory, "fail", at, length)?;
+        // As long as a log may be: a message is for people.
+        guest.log.write(bytes);
+        let message = bytes.get(..MESSAGE_BYTES_MAX).unwrap_or(bytes);
+        Err(Interrupt::Fail(String::from_utf8_lossy(message).into_owned()))
+    })
 }
 
 /// Longest message of a failing tool, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
 
-fn log(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
-    admit(&mut caller, "log", at, length)?;
-    let (memory, guest) = memory(&mut caller);
-    match range(memory, "log", at, length) {
-        Ok(bytes) => {
-            let _fits = guest.log.write(bytes) && guest.log.write(b"\n");
-            Ok(())
-        }
-        Err(failure) => Err(stop(&mut caller, Interrupt::Failure(failure))),
-    }
+fn log(caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
+    enter(caller, |memory, guest| {
+        admit(memory, guest, "log", at, length)?;
+        let _fits = guest.log.write(range(memory, "log", at, length)?) && guest.log.write(b"\n");
+        Ok(())
+    })
 }
 
-fn take(mut caller: Caller<'_, Guest>, at: u32) -> Result<(), Error> {
-    let (memory, guest) = memory(&mut caller);
-    let taken = match guest.reply.take() {
-        None => Err(Failure::BadHostCall { call: "take", reason: "no reply is waiting".to_string() }),
-        Some(reply) => {
-            // A reply too long for 32 bits was refused when it came.
-            let length = u32::try_from(reply.len()).unwrap_or(u32::MAX);
-            range_mut(memory, "take", at, length).map(|target| target.copy_from_slice(&reply))
-        }
-    };
-    taken.map_err(|failure| stop(&mut caller, Interrupt::Failure(failure)))
+fn take(caller: Caller<'_, Guest>, at: u32) -> Result<(), Error> {
+    enter(caller, |memory, guest| {
+        let none = || Failure::BadHostCall { call: "take", reason: "no reply is waiting".to_string() };
+        // It was paid for when it came, and one too long for 32 bits was refused.
+        let reply = guest.reply.take().ok_or_else(none)?;
+        let length = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+        range_mut(memory, "take", at, length)?.copy_from_slice(&reply);
+        Ok(())
+    })
 }
 
 fn host_call(
-    mut caller: Caller<'_, Guest>,
+    caller: Caller<'_, Guest>,
     operation: HostOperation,
     at: u32,
     length: u32,
 ) -> Result<u32, Error> {
     let call = operation.name();
-    admit(&mut caller, call, at, length)?;
-    let (memory, guest) = memory(&mut caller);
-    guest.reply = None;
-    let limits = Limits {
-        bytes_max: usize::try_from(guest.host_call_bytes_max).unwrap_or(usize::MAX),
-        ..Limits::default()
-    };
-    let args = range(memory, call, at, length).and_then(|bytes| {
-        Value::parse(bytes, &limits).map_err(|error| Failure::BadHostCall { call, reason: error.to_string() })
-    });
-    let interrupt = match args {
-        Ok(args) => Interrupt::HostCall(HostCall { operation, args }, Delivery::Taken),
-        Err(failure) => Interrupt::Failure(failure),
-    };
-    Err(stop(&mut caller, interrupt))
+    enter(caller, |memory, guest| {
+        admit(memory, guest, call, at, length)?;
+        guest.reply = None;
+        let limits = Limits {
+            bytes_max: usize::try_from(guest.host_call_bytes_max).unwrap_or(usize::MAX),
+            ..Limits::default()
+        };
+        let args = Value::parse(range(memory, call, at, length)?, &limits);
+        let args = args.map_err(|error| Failure::BadHostCall { call, reason: error.to_string() })?;
+        Err(Interrupt::HostCall(HostCall { operation, args }, Delivery::Taken))
+    })
 }
 
 /// The reply as the guest sees it.

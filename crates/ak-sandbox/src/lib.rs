@@ -51,6 +51,7 @@ mod machine;
 mod manifest;
 mod manifest_error;
 mod manifest_toml;
+mod meter;
 mod module;
 mod reply;
 mod run;

@@ -3,6 +3,9 @@ use wasmi::{CompilationMode, Config, CustomFuelCosts, EnforcedLimits};
 /// Bytes that the host moves into or out of a guest for one unit of fuel.
 pub(crate) const BYTES_PER_FUEL: u32 = 64;
 
+/// Fuel of every host call, besides what it moves: about what it takes to leave the guest and to come back.
+pub(crate) const HOST_CALL_FUEL: u64 = 30;
+
 /// What holds for a [`Tool`](crate::Tool) from the day it is loaded: the size of the module and the engine's
 /// stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +71,7 @@ const STACK_BYTES_INITIAL: usize = 1_000;
 /// What one [`Run`](crate::Run) may use. A manifest's own limits can only lower these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunLimits {
-    /// Fuel: about one unit per WASM instruction, plus one per 64 bytes moved between host and guest.
+    /// Fuel: about one unit per WASM instruction, plus 30 per host call and one per 64 bytes that the host moves.
     pub fuel: u64,
     /// Linear memory, in bytes.
     pub memory_bytes_max: u64,

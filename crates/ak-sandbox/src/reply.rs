@@ -10,7 +10,6 @@ use wasmi::Val;
 
 use crate::guest::{Delivery, range_mut};
 use crate::host::{HostCall, envelope};
-use crate::limits::BYTES_PER_FUEL;
 use crate::run::State;
 use crate::wasi::{self, Act};
 use crate::{Failure, Run, RunError};
@@ -59,37 +58,39 @@ impl Run {
         let call = call.operation.name();
         let bad = |reason: &str| Failure::BadReply { call, reason: reason.to_string() };
         let bytes_max = self.limits.host_call_bytes_max;
-        let (memory, guest) = self.machine()?.memory();
-        let (at, bytes): (u32, Vec<u8>) = match (delivery, reply) {
-            (Delivery::Taken, reply) => {
-                let reply = envelope(reply).to_json().into_bytes();
-                let length = u32::try_from(reply.len()).ok().filter(|&length| u64::from(length) <= bytes_max);
-                let length = length.ok_or_else(|| bad("it is too long"))?;
-                guest.fuel_debt = guest.fuel_debt.saturating_add(u64::from(length / BYTES_PER_FUEL));
-                guest.reply = Some(reply);
-                return Ok(Delivered::Returns(Val::I32(length.cast_signed())));
-            }
-            (Delivery::File(pending), reply) => {
-                return Ok(match wasi::answered(memory, guest, call, pending, reply)? {
-                    Act::Errno(number) => Delivered::Returns(Val::I32(number)),
-                    Act::Ask(call, pending) => Delivered::Asks(call, Delivery::File(pending)),
-                });
-            }
-            (Delivery::ClockAt(_) | Delivery::RandomAt(..), Err(_)) => {
-                return Ok(Delivered::Returns(Val::I32(wasi::NOT_CAPABLE)));
-            }
-            (Delivery::ClockAt(at), Ok(time)) => {
-                let micros = time.as_u64().ok_or_else(|| bad("expected an integer"))?;
-                (at, micros.saturating_mul(1_000).to_le_bytes().to_vec())
-            }
-            (Delivery::RandomAt(at, length), Ok(text)) => {
-                let bytes = text.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-                let bytes = bytes.filter(|bytes| bytes.len() == length as usize);
-                (at, bytes.ok_or_else(|| bad("expected that many bytes in base64url"))?)
-            }
-        };
-        let length = u32::try_from(bytes.len()).map_err(|_| bad("it is too long"))?;
-        range_mut(memory, call, at, length)?.copy_from_slice(&bytes);
-        Ok(Delivered::Returns(Val::I32(wasi::SUCCESS)))
+        self.meanwhile(|memory, guest| {
+            let (at, bytes): (u32, Vec<u8>) = match (delivery, reply) {
+                (Delivery::Taken, reply) => {
+                    let reply = envelope(reply).to_json().into_bytes();
+                    let length =
+                        u32::try_from(reply.len()).ok().filter(|&length| u64::from(length) <= bytes_max);
+                    let length = length.ok_or_else(|| bad("it is too long"))?;
+                    guest.meter.spend_bytes(length.into())?;
+                    guest.reply = Some(reply);
+                    return Ok(Delivered::Returns(Val::I32(length.cast_signed())));
+                }
+                (Delivery::File(pending), reply) => {
+                    return Ok(match wasi::answered(memory, guest, call, pending, reply)? {
+                        Act::Errno(number) => Delivered::Returns(Val::I32(number)),
+                        Act::Ask(call, pending) => Delivered::Asks(call, Delivery::File(pending)),
+                    });
+                }
+                (Delivery::ClockAt(_) | Delivery::RandomAt(..), Err(_)) => {
+                    return Ok(Delivered::Returns(Val::I32(wasi::NOT_CAPABLE)));
+                }
+                (Delivery::ClockAt(at), Ok(time)) => {
+                    let micros = time.as_u64().ok_or_else(|| bad("expected an integer"))?;
+                    (at, micros.saturating_mul(1_000).to_le_bytes().to_vec())
+                }
+                (Delivery::RandomAt(at, length), Ok(text)) => {
+                    let bytes = text.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+                    let bytes = bytes.filter(|bytes| bytes.len() == length as usize);
+                    (at, bytes.ok_or_else(|| bad("expected that many bytes in base64url"))?)
+                }
+            };
+            let length = u32::try_from(bytes.len()).map_err(|_| bad("it is too long"))?;
+            range_mut(memory, call, at, length)?.copy_from_slice(&bytes);
+            Ok(Delivered::Returns(Val::I32(wasi::SUCCESS)))
+        })
     }
 }

@@ -16,7 +16,6 @@ use super::files::{Directory, File, Kind, Open, Stat, serial};
 use super::{errno, layout, put, write_u32};
 use crate::Failure;
 use crate::guest::Guest;
-use crate::limits::BYTES_PER_FUEL;
 
 /// The guest goes on after the answer to a host call; or asks for more.
 pub(crate) fn answered(
@@ -65,7 +64,7 @@ pub(crate) fn answered(
             if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes) {
                 return Ok(Act::Errno(errno::TOO_BIG));
             }
-            guest.fuel_debt = guest.fuel_debt.saturating_add(bytes / u64::from(BYTES_PER_FUEL));
+            guest.meter.spend_bytes(bytes)?;
             or_errno!(guest.files.file(number)).content = Some(content);
             with_content(memory, guest, number, then)
         }
@@ -75,7 +74,7 @@ pub(crate) fn answered(
             if !guest.files.admits(bytes) {
                 return Ok(Act::Errno(errno::TOO_BIG));
             }
-            guest.fuel_debt = guest.fuel_debt.saturating_add(bytes / u64::from(BYTES_PER_FUEL));
+            guest.meter.spend_bytes(bytes)?;
             or_errno!(guest.files.directory(number)).entries = Some(entries);
             fd_readdir(memory, guest, number, listing)
         }

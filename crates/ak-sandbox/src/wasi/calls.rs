@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::files::{Directory, Kind, Open, PATH_BYTES_MAX, Stat, join, resolve, serial};
 use super::{Buffers, errno, layout, length, put, write_u32};
 use crate::Failure;
-use crate::guest::{Guest, range, range_mut};
+use crate::guest::{Guest, admit, range, range_mut};
 use crate::host::{HostCall, HostOperation};
 
 pub(super) const OPEN_CREATE: u32 = 1;
@@ -45,7 +45,6 @@ pub(crate) enum Pending {
 }
 
 /// What is done with a file's content.
-#[derive(Clone, Copy)]
 pub(crate) enum Then {
     Read(Buffers, Option<u64>),
     Write(Buffers, Option<u64>),
@@ -99,6 +98,7 @@ fn path(
     directory: u32,
     (at, bytes): (u32, u32),
 ) -> Result<Result<String, i32>, Failure> {
+    admit(memory, guest, call, at, bytes)?;
     let name = range(memory, call, at, bytes)?;
     if bytes > PATH_BYTES_MAX {
         return Ok(Err(errno::NAME_TOO_LONG));

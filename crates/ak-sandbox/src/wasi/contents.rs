@@ -7,10 +7,11 @@ use alloc::vec::Vec;
 
 use ak_json::Value;
 
-use super::buffers::{Buffers, each_buffer};
+use super::buffers::Buffers;
 use super::calls::{Act, Acted, Pending, Then, ask, ask_to_write};
 use super::files::{File, Open};
 use super::{errno, length, write_u32};
+use crate::Failure;
 use crate::guest::Guest;
 use crate::host::{HostCall, HostOperation};
 
@@ -33,18 +34,18 @@ pub(super) fn with_content(memory: &mut [u8], guest: &mut Guest, number: u32, th
         return Ok(ask(HostOperation::FsRead, &path, max, Pending::Content(number, then)));
     }
     match then {
-        Then::Read(buffers, at) => read(memory, guest, number, buffers, at),
-        Then::Write(buffers, at) => write(memory, guest, number, buffers, at),
+        Then::Read(buffers, at) => read(memory, guest, number, &buffers, at),
+        Then::Write(buffers, at) => write(memory, guest, number, &buffers, at),
         Then::Resize(bytes) => resize(guest, number, bytes),
     }
 }
 
-fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at: Option<u64>) -> Acted {
+fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, at: Option<u64>) -> Acted {
     let file = or_errno!(guest.files.file(number));
     let content = file.content.as_deref().unwrap_or_default();
     let mut position = usize::try_from(at.unwrap_or(file.position)).unwrap_or(usize::MAX);
     let mut total = 0u32;
-    each_buffer(memory, buffers, |target| {
+    buffers.each(memory, |target| {
         let rest = content.get(position..).unwrap_or_default();
         let count = rest.len().min(target.len());
         if let (Some(target), Some(rest)) = (target.get_mut(..count), rest.get(..count)) {
@@ -61,10 +62,10 @@ fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at:
     Ok(Act::Errno(errno::SUCCESS))
 }
 
-fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at: Option<u64>) -> Acted {
+fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, at: Option<u64>) -> Acted {
     let mut bytes = Vec::new();
     let bytes_max = guest.host_call_bytes_max;
-    each_buffer(memory, buffers, |source| {
+    buffers.each(memory, |source| {
         // Longer than any content may be: it is refused below.
         if bytes.len() as u64 <= bytes_max {
             bytes.extend_from_slice(source);
@@ -78,6 +79,8 @@ fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at
     if end > bytes_max || !guest.files.admits(end.saturating_sub(held)) {
         return Ok(Act::Errno(errno::NO_SPACE));
     }
+    // A gap is filled with zeros.
+    guest.meter.spend_bytes(position.saturating_sub(held))?;
     let file = or_errno!(guest.files.file(number));
     let content = file.content.get_or_insert_default();
     let (from, to) =
@@ -101,6 +104,7 @@ fn resize(guest: &mut Guest, number: u32, bytes: u64) -> Acted {
     if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes.saturating_sub(held)) {
         return Ok(Act::Errno(errno::NO_SPACE));
     }
+    guest.meter.spend_bytes(bytes.abs_diff(held))?;
     let file = or_errno!(guest.files.file(number));
     file.content.get_or_insert_default().resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
     file.changed = true;
@@ -112,6 +116,7 @@ pub(super) fn let_go(guest: &mut Guest, number: u32, close: bool) -> Acted {
     match guest.files.at(number) {
         None => Ok(Act::Errno(errno::BAD_FILE)),
         Some(Open::File(File { path, content: Some(content), changed: true, .. })) => {
+            guest.meter.spend_bytes(content.len() as u64)?;
             Ok(ask_to_write(path, content, Pending::Written { file: number, close }))
         }
         Some(Open::File(_) | Open::Directory(_)) => {
@@ -124,10 +129,10 @@ pub(super) fn let_go(guest: &mut Guest, number: u32, close: bool) -> Acted {
 }
 
 /// What a command that has ended has still to write, if anything.
-pub(crate) fn unwritten(guest: &mut Guest) -> Option<(HostCall, Pending)> {
-    let number = guest.files.changed()?;
-    match let_go(guest, number, true) {
-        Ok(Act::Ask(call, pending)) => Some((call, pending)),
-        Ok(Act::Errno(_)) | Err(_) => None,
-    }
+pub(crate) fn unwritten(guest: &mut Guest) -> Result<Option<(HostCall, Pending)>, Failure> {
+    let Some(number) = guest.files.changed() else { return Ok(None) };
+    Ok(match let_go(guest, number, true)? {
+        Act::Ask(call, pending) => Some((call, pending)),
+        Act::Errno(_) => None,
+    })
 }
