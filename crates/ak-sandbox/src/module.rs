@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use wasmparser::{DataKind, ElementKind, Parser, Payload, TypeRef};
+use wasmparser::{BlockType, DataKind, ElementKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 /// Export under which a module's start function is found again. No compiler writes such a name, and a module
 /// that has it is refused as a duplicate export.
@@ -21,6 +21,14 @@ const SECTION_EXPORT: u8 = 7;
 const SECTION_START: u8 = 8;
 /// Sections that stand before the export section: types to memories, tags (13), globals.
 const SECTIONS_BEFORE_EXPORT: [u8; 7] = [1, 2, 3, 4, 5, 13, 6];
+
+/// Most locals of a function. They are put to zero at each call, whose price does not tell how many there are; compilers need
+/// a few dozen, and some hundreds where they do not optimise.
+pub(crate) const LOCALS_MAX: u64 = 2_000;
+
+/// Most values that the branches of a module take. A table of branches names a label by a byte, and validation looks at each
+/// value of each.
+pub(crate) const BRANCH_VALUES_MAX: u64 = 2_000_000;
 
 /// Export under which a mutable global of the module is found again.
 pub(crate) fn global_export(index: u32) -> String {
@@ -49,8 +57,63 @@ pub(crate) struct Prepared<'a> {
     pub(crate) module: Cow<'a, [u8]>,
     /// None for a module that could not be read; compiling it says why.
     pub(crate) state: Option<State>,
+    pub(crate) code: Code,
+}
+
+/// How much there is to validate and to translate: of a malformed module, up to where it is.
+#[derive(Debug, Default)]
+pub(crate) struct Code {
     /// The longest function body, in bytes.
     pub(crate) function_bytes: usize,
+    /// The function of the most locals, and how many these are.
+    pub(crate) locals: (u32, u64),
+    /// Values that blocks and branches take, as if each were the widest of its function.
+    pub(crate) branch_values: u64,
+}
+
+impl Code {
+    /// Adds a function of this index and of so many results. None if it is malformed.
+    fn add(
+        &mut self,
+        index: u32,
+        body: &FunctionBody<'_>,
+        types: &[FunctionType],
+        results: u64,
+    ) -> Option<()> {
+        self.function_bytes = self.function_bytes.max(body.range().len());
+        let mut locals = 0u64;
+        let mut reader = body.get_locals_reader().ok()?;
+        for _ in 0..reader.get_count() {
+            locals = locals.saturating_add(reader.read().ok()?.0.into());
+            if locals > self.locals.1 {
+                self.locals = (index, locals);
+            }
+        }
+        let mut widest = results.max(1);
+        for operator in body.get_operators_reader().ok()? {
+            let labels = match operator.ok()? {
+                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+                    if let BlockType::FuncType(index) = blockty {
+                        let ty = types.get(index as usize).copied().unwrap_or_default();
+                        widest = widest.max(ty.params).max(ty.results);
+                    }
+                    1
+                }
+                Operator::Br { .. } | Operator::BrIf { .. } => 1,
+                Operator::BrTable { targets } => u64::from(targets.len()) + 1,
+                _ => 0,
+            };
+            self.branch_values = self.branch_values.saturating_add(widest.saturating_mul(labels));
+        }
+        Some(())
+    }
+}
+
+/// How many values a function takes and gives.
+#[derive(Clone, Copy, Default)]
+struct FunctionType {
+    params: u64,
+    results: u64,
 }
 
 /// Adds exports: the start function in place of the start section, so that it runs under fuel slices and may make
@@ -58,12 +121,13 @@ pub(crate) struct Prepared<'a> {
 ///
 /// A malformed module is returned as it is, and validation then refuses it.
 pub(crate) fn prepare(module: &[u8]) -> Prepared<'_> {
-    match Plan::read(module) {
-        None => Prepared { module: Cow::Borrowed(module), state: None, function_bytes: 0 },
-        Some(plan) => Prepared {
+    let mut plan = Plan::default();
+    match plan.read(module) {
+        None => Prepared { module: Cow::Borrowed(module), state: None, code: plan.code },
+        Some(()) => Prepared {
             module: plan.rewrite(module).map_or(Cow::Borrowed(module), Cow::Owned),
             state: Some(plan.state),
-            function_bytes: plan.function_bytes,
+            code: plan.code,
         },
     }
 }
@@ -76,12 +140,18 @@ struct Plan {
     exports: Option<(u32, Range<usize>)>,
     start: Option<u32>,
     state: State,
-    function_bytes: usize,
+    types: Vec<FunctionType>,
+    /// The type of each function, imports included.
+    functions: Vec<u32>,
+    /// How many function bodies were read.
+    bodies: usize,
+    code: Code,
 }
 
 impl Plan {
-    fn read(module: &[u8]) -> Option<Self> {
-        let mut plan = Self::default();
+    /// None for a module that is malformed; the engine stops where this does, and says why.
+    fn read(&mut self, module: &[u8]) -> Option<()> {
+        let plan = self;
         let mut global = 0;
         for payload in Parser::new(0).parse_all(module) {
             let payload = payload.ok()?;
@@ -93,10 +163,25 @@ impl Plan {
                 plan.sections.push((id, range));
             }
             match payload {
+                Payload::TypeSection(types) => {
+                    for ty in types.into_iter_err_on_gc_types() {
+                        let ty = ty.ok()?;
+                        let (params, results) = (ty.params().len() as u64, ty.results().len() as u64);
+                        plan.types.push(FunctionType { params, results });
+                    }
+                }
                 Payload::ImportSection(imports) => {
                     for import in imports {
-                        // Nothing else can be imported; the engine's answer is as good as ours.
-                        let TypeRef::Func(_) = import.ok()?.ty else { return None };
+                        // Nothing else can be imported, and a module that tries is refused once it is validated.
+                        if let TypeRef::Func(ty) = import.ok()?.ty {
+                            plan.functions.push(ty);
+                            plan.bodies += 1;
+                        }
+                    }
+                }
+                Payload::FunctionSection(functions) => {
+                    for ty in functions {
+                        plan.functions.push(ty.ok()?);
                     }
                 }
                 Payload::TableSection(tables) => plan.state.tables = tables.count(),
@@ -124,12 +209,16 @@ impl Plan {
                     }
                 }
                 Payload::CodeSectionEntry(body) => {
-                    plan.function_bytes = plan.function_bytes.max(body.range().len());
+                    let index = plan.bodies;
+                    plan.bodies += 1;
+                    let ty = plan.functions.get(index).and_then(|&ty| plan.types.get(ty as usize));
+                    let results = ty.map_or(0, |ty| ty.results);
+                    plan.code.add(u32::try_from(index).ok()?, &body, &plan.types, results)?;
                 }
                 _ => {}
             }
         }
-        Some(plan)
+        Some(())
     }
 
     fn rewrite(&self, module: &[u8]) -> Option<Vec<u8>> {

@@ -9,7 +9,7 @@ use wasmi::{Engine, ExternType, Func, FuncType, Module, Store, ValType};
 
 use crate::guest::Guest;
 use crate::machine::Machine;
-use crate::module::{State, prepare};
+use crate::module::{BRANCH_VALUES_MAX, Code, LOCALS_MAX, State, prepare};
 use crate::{Abi, Failure, Manifest, RunLimits, SandboxConfig, host, wasi};
 
 /// A tool that is ready to run: its manifest and its compiled module. Cloning shares both.
@@ -60,10 +60,7 @@ impl Tool {
         let input = schema("input", &manifest.input)?;
         let output = schema("output", &manifest.output)?;
         let prepared = prepare(&module);
-        if prepared.function_bytes > config.function_bytes_max {
-            let bytes_max = config.function_bytes_max;
-            return Err(ToolError::FunctionTooLarge { bytes: prepared.function_bytes, bytes_max });
-        }
+        check_code(&prepared.code, config)?;
         // An engine of its own: what a tool has compiled goes when the tool goes.
         let engine = Engine::new(&config.engine());
         let module = Module::new(&engine, &prepared.module)
@@ -210,6 +207,24 @@ pub enum ToolError {
         /// The limit.
         bytes_max: usize,
     },
+    /// A function has more locals than are put to zero for what a call costs.
+    #[error("function {function} has {locals} locals: the limit is {locals_max}")]
+    TooManyLocals {
+        /// Its index, imports included.
+        function: u32,
+        /// Besides its parameters.
+        locals: u64,
+        /// The limit.
+        locals_max: u64,
+    },
+    /// The branches take more values than can be validated without interruption.
+    #[error("branches of {values} values: the limit is {values_max}")]
+    TooManyBranches {
+        /// Of all targets of all branches, as if each were the widest of its function; at least one per target.
+        values: u64,
+        /// The limit.
+        values_max: u64,
+    },
     /// The module is malformed, breaks a limit on modules, or uses a feature beyond what the sandbox takes.
     #[error("invalid module: {reason}")]
     Invalid {
@@ -242,6 +257,23 @@ pub enum ToolError {
 
 fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {
     Schema::parse(source).map_err(|error| ToolError::Schema { which, reason: error.to_string() })
+}
+
+/// Bounds what validation and translation do, before either begins.
+fn check_code(code: &Code, config: &SandboxConfig) -> Result<(), ToolError> {
+    let bytes_max = config.function_bytes_max;
+    if code.function_bytes > bytes_max {
+        return Err(ToolError::FunctionTooLarge { bytes: code.function_bytes, bytes_max });
+    }
+    let (function, locals) = code.locals;
+    if locals > LOCALS_MAX {
+        return Err(ToolError::TooManyLocals { function, locals, locals_max: LOCALS_MAX });
+    }
+    let values = code.branch_values;
+    if values > BRANCH_VALUES_MAX {
+        return Err(ToolError::TooManyBranches { values, values_max: BRANCH_VALUES_MAX });
+    }
+    Ok(())
 }
 
 /// The host function that an import stands for.

@@ -107,7 +107,7 @@ fn endless_depth_overflows_the_stack() {
         &Failure::StackOverflow,
     );
     // Few frames, each huge.
-    let locals = "i64 ".repeat(20_000);
+    let locals = "i64 ".repeat(2_000);
     check_run(
         &format!("(func $f (local {locals}) (call $f))"),
         "(call $f) (i64.const 0)",
@@ -121,6 +121,16 @@ fn endless_depth_overflows_the_stack() {
                (func (export "ak_run") (param i32 i32) (result i64) (i64.const 0))"#,
         ),
         &Failure::StackOverflow,
+    );
+}
+
+#[test]
+fn what_cannot_be_translated_is_said_in_the_same_words_every_time() {
+    let (gets, drops) = ("local.get 0 ".repeat(100_000), "drop ".repeat(100_000));
+    check_run(
+        &format!("(func $f (param i32) {gets} {drops})"),
+        "(call $f (i32.const 0)) (i64.const 0)",
+        &Failure::Unrunnable("a function cannot be translated".to_string()),
     );
 }
 
