@@ -31,6 +31,11 @@ fn command(name: &str, body: &str) -> Vec<u8> {
             (import "{WASI}" "fd_readdir" (func $readdir (param i32 i32 i32 i64 i32) (result i32)))
             (import "{WASI}" "fd_filestat_set_size" (func $resize (param i32 i64) (result i32)))
             (import "{WASI}" "fd_seek" (func $seek (param i32 i64 i32 i32) (result i32)))
+            (import "{WASI}" "fd_tell" (func $tell (param i32 i32) (result i32)))
+            (import "{WASI}" "fd_fdstat_get" (func $fdstat (param i32 i32) (result i32)))
+            (import "{WASI}" "fd_fdstat_set_flags" (func $set_flags (param i32 i32) (result i32)))
+            (import "{WASI}" "fd_filestat_get" (func $fstat (param i32 i32) (result i32)))
+            (import "{WASI}" "path_remove_directory" (func $rmdir (param i32 i32 i32) (result i32)))
             (import "{WASI}" "fd_sync" (func $sync (param i32) (result i32)))
             (import "{WASI}" "fd_close" (func $close (param i32) (result i32)))
             (import "{WASI}" "proc_exit" (func $exit (param i32)))
@@ -51,6 +56,9 @@ fn command(name: &str, body: &str) -> Vec<u8> {
               (i32.store (i32.const 16) (i32.const 1024))
               (i32.store (i32.const 20) (i32.sub (global.get $end) (i32.const 1024)))
               (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 32))))
+            ;; A number below 100 and one that is above, as if it were an error number.
+            (func $size_of (param i32) (call $try (call $fstat (local.get 0) (i32.const 600)))
+              (call $try (i32.load (i32.const 632))))
             ;; Opens the name with flags and rights (2 read, 64 write).
             (func $open_it (param i32 i64)
               (call $try (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const {length}) (local.get 0)
@@ -71,6 +79,34 @@ fn tool(module: &[u8]) -> Tool {
 
 fn data() -> Disk {
     Disk::with(&[("/data/a", "some text"), ("/data/sub/b", "")])
+}
+
+/// Opens the name of so many bytes at 64, with these flags, rights and flags of the descriptor.
+fn open(length: usize, flags: u32, rights: u64, descriptor: u32) -> String {
+    format!(
+        "(call $try (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const {length}) (i32.const {flags})
+           (i64.const {rights}) (i64.const 0) (i32.const {descriptor}) (i32.const 40)))"
+    )
+}
+
+fn on(function: &str, file: u32) -> String {
+    let buffer = if function == "write" { 8 } else { 0 };
+    match function {
+        "read" | "write" => format!(
+            "(call $try (call ${function} (i32.const {file}) (i32.const {buffer}) (i32.const 1) (i32.const 32)))"
+        ),
+        "size_of" => format!("(call $size_of (i32.const {file}))"),
+        _ => format!("(call $try (call ${function} (i32.const {file})))"),
+    }
+}
+
+/// A function of a path, for the name of so many bytes at 64.
+fn of_path(function: &str, length: usize) -> String {
+    let stat = if function == "stat" { ("(i32.const 0)", "(i32.const 600)") } else { ("", "") };
+    format!(
+        "(call $try (call ${function} (i32.const 3) {} (i32.const 64) (i32.const {length}) {}))",
+        stat.0, stat.1
+    )
 }
 
 /// Runs a command; gives the error numbers that it printed, or the failure.
@@ -143,6 +179,213 @@ fn what_is_written_goes_out_when_it_is_closed_synced_or_left() {
     assert_eq!(disk.text("/data/new"), Some(""));
 }
 
+/// Flags of `path_open`, and of a descriptor.
+const CREAT: u32 = 1;
+const DIRECTORY: u32 = 2;
+const EXCL: u32 = 4;
+const TRUNC: u32 = 8;
+const APPEND: u32 = 1;
+const SYNC: u32 = 16;
+const READING: u64 = 2;
+const WRITING: u64 = 64;
+const BOTH: u64 = READING | WRITING;
+
+#[test]
+fn all_who_have_a_file_open_see_one_content() {
+    let (open_log, write) = (open(3, CREAT, WRITING, APPEND), |file| on("write", file));
+    let body =
+        [open_log.clone(), open_log, write(4), write(5), write(4), on("close", 4), on("close", 5)].concat();
+    let disk = check(
+        "log",
+        &body,
+        "[1,100,100,100,100,100,100,100]",
+        &["fs_stat /data/log", "fs_write /data/log", "fs_write /data/log"],
+    );
+    assert_eq!(disk.text("/data/log"), Some("hellohellohello"));
+    // Written by one, it is seen by another and by its size, before the host has it.
+    let body = [
+        open(1, CREAT | TRUNC, WRITING, 0),
+        open(1, 0, READING, 0),
+        on("write", 4),
+        on("size_of", 5),
+        of_path("stat", 1),
+        "(call $try (i32.load (i32.const 632)))".to_string(),
+        on("read", 5),
+        "(call $try (i32.load (i32.const 32)))".to_string(),
+    ]
+    .concat();
+    check("x", &body, "[1,100,100,100,100,105,100,105,100,105]", &["fs_write /data/x"; 2]);
+    // Opened once more to be cut, it is cut for all.
+    let body = [
+        open(1, 0, BOTH, 0),
+        on("write", 4),
+        open(1, TRUNC, WRITING, 0),
+        on("size_of", 4),
+        open(1, CREAT | EXCL, WRITING, 0),
+    ]
+    .concat();
+    let asked = ["fs_stat /data/a", "fs_read /data/a", "fs_write /data/a"];
+    let disk = check("a", &body, "[1,100,100,100,100,100,120]", &asked);
+    assert_eq!(disk.text("/data/a"), Some(""));
+}
+
+#[test]
+fn what_is_deleted_does_not_come_back() {
+    let body = [
+        open(3, CREAT | TRUNC, BOTH, 0),
+        on("write", 4),
+        of_path("unlink", 3),
+        on("write", 4),
+        on("size_of", 4),
+        on("sync", 4),
+        on("close", 4),
+    ]
+    .concat();
+    let disk = check(
+        "tmp",
+        &body,
+        "[1,100,100,100,100,100,110,100,100]",
+        &["fs_write /data/tmp", "fs_delete /data/tmp"],
+    );
+    assert_eq!(disk.text("/data/tmp"), None);
+    // Another of the same name is another file.
+    let body = [
+        open(3, CREAT | TRUNC, BOTH, 0),
+        on("write", 4),
+        of_path("unlink", 3),
+        open(3, CREAT | TRUNC, BOTH, 0),
+        on("size_of", 5),
+        on("size_of", 4),
+    ]
+    .concat();
+    let disk = check(
+        "tmp",
+        &body,
+        "[1,100,100,100,100,100,100,100,105]",
+        &["fs_write /data/tmp", "fs_delete /data/tmp", "fs_write /data/tmp"],
+    );
+    assert_eq!(disk.text("/data/tmp"), Some(""));
+}
+
+#[test]
+fn a_synchronous_file_goes_out_with_every_write() {
+    let body = [
+        open(1, CREAT | TRUNC, WRITING, SYNC | APPEND),
+        on("write", 4),
+        on("write", 4),
+        "(call $try (call $fdstat (i32.const 4) (i32.const 600)))".to_string(),
+        "(call $try (i32.load16_u (i32.const 602)))".to_string(),
+        on("close", 4),
+    ]
+    .concat();
+    check("x", &body, "[1,100,100,100,100,117,100]", &["fs_write /data/x"; 3]);
+}
+
+#[test]
+fn a_file_is_read_as_far_as_it_is_long() {
+    // What is asked for is what the file has and a little for growth, at most what a host call may move.
+    let most = |call: &ak_sandbox::HostCall| call.args.get("max").and_then(Value::as_u64);
+    let body = format!("{READ} {}", on("read", 4));
+    let tool = tool(&command("a", &body));
+    let limits = RunLimits { host_call_bytes_max: 4 << 20, file_bytes_max: 16 << 20, ..limits() };
+    let mut asked = Vec::new();
+    drive(&tool, &json("{}"), limits, 1_000, |call| {
+        asked.extend(most(call));
+        data().answer(call)
+    })
+    .unwrap();
+    assert_eq!(asked, [9 + 4_096]);
+    // One that has grown by more is looked at again, once.
+    for (length, expected) in [(10_000, "[1,100,100]"), (5 << 20, "[1,100,122]")] {
+        let mut grown = data();
+        let mut maxima = Vec::new();
+        let outcome = drive(&tool, &json("{}"), limits, 1_000, |call| {
+            let answer = grown.answer(call);
+            if let Some(max) = most(call) {
+                maxima.push(max);
+                grown.files.insert("/data/a".to_string(), vec![b'x'; length]);
+                if grown.files["/data/a"].len() as u64 > max {
+                    return Err(json(r#"{"name":"BUFFER_OVERFLOW"}"#));
+                }
+                return grown.answer(call);
+            }
+            answer
+        });
+        assert_eq!(outcome.unwrap().output, json(expected), "{length}");
+        assert_eq!(maxima[0], 9 + 4_096);
+        assert_eq!(maxima.get(1).copied(), (length < 4 << 20).then_some(length as u64 + 4_096));
+    }
+}
+
+#[test]
+fn a_file_is_no_directory_and_a_directory_is_no_file() {
+    let stat = |name: &str| format!("fs_stat /data/{name}");
+    let gone = |name: &str| format!("fs_delete /data/{name}");
+    for (name, body, expected, asked) in [
+        ("sub", of_path("unlink", 3), "[1,131]", vec![stat("sub")]),
+        ("a", of_path("unlink", 1), "[1,100]", vec![stat("a"), gone("a")]),
+        ("a", of_path("rmdir", 1), "[1,154]", vec![stat("a")]),
+        ("none", of_path("rmdir", 4), "[1,144]", vec![stat("none")]),
+        ("a/", of_path("unlink", 2), "[1,154]", vec![stat("a")]),
+        ("a/", of_path("stat", 2), "[1,154]", vec![stat("a")]),
+        ("sub/", of_path("stat", 4), "[1,100]", vec![stat("sub")]),
+        ("a/", open(2, 0, READING, 0), "[1,154]", vec![stat("a")]),
+        ("new/", open(4, CREAT, WRITING, 0), "[1,131]", vec![]),
+        ("new", open(3, CREAT | DIRECTORY | TRUNC, WRITING, 0), "[1,128]", vec![]),
+        ("new", open(3, CREAT | DIRECTORY, READING, 0), "[1,128]", vec![]),
+        ("sub", open(3, 0, WRITING, 0), "[1,131]", vec![stat("sub")]),
+        ("sub", open(3, DIRECTORY, READING, 0), "[1,100]", vec![stat("sub")]),
+    ] {
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        check(name, &body, expected, &asked);
+    }
+    // An empty directory goes.
+    let mut disk = data();
+    disk.directories.insert("/data/empty".to_string());
+    assert_eq!(run("empty", &of_path("rmdir", 5), &mut disk).as_deref(), Ok("[1,100]"));
+    assert!(disk.directories.is_empty());
+    // What a directory can is not what a file can.
+    let rights = "(call $try (call $fdstat (i32.const 3) (i32.const 600)))
+        (call $try (i32.wrap_i64 (i64.and (i64.load (i32.const 608)) (i64.const 66))))
+        (call $try (i32.wrap_i64 (i64.and (i64.load (i32.const 616)) (i64.const 66))))";
+    check("a", rights, "[1,100,100,166]", &[]);
+}
+
+#[test]
+fn who_may_write_need_not_look_first() {
+    let denied = || Disk { refused: vec!["fs_stat /data/x", "fs_read /data/x"], ..data() };
+    for (flags, rights, expected) in [
+        (CREAT | TRUNC, WRITING, "[1,100,100]"),
+        (CREAT | TRUNC, BOTH, "[1,100,100]"),
+        (CREAT, WRITING, "[1,102,108]"),
+        (CREAT | EXCL, WRITING, "[1,102,108]"),
+    ] {
+        let body = format!("{} {}", open(1, flags, rights, 0), on("write", 4));
+        assert_eq!(run("x", &body, &mut denied()).as_deref(), Ok(expected), "{flags} {rights}");
+    }
+}
+
+#[test]
+fn small_things_are_as_they_should_be() {
+    let empty = "(i32.store (i32.const 12) (i32.const 0))
+        (call $try (call $pwrite (i32.const 4) (i32.const 8) (i32.const 1) (i64.const 100) (i32.const 32)))";
+    let body = format!("{CREATE} {empty} {}", on("size_of", 4));
+    check("x", &body, "[1,100,100,100,100]", &["fs_write /data/x"]);
+    let seek = |offset: i64, whence: u32| {
+        format!(
+            "(call $try (call $seek (i32.const 4) (i64.const {offset}) (i32.const {whence}) (i32.const 48)))"
+        )
+    };
+    let body = [READ.to_string(), seek(i64::MAX, 0), seek(1, 1), seek(-1, 0), seek(i64::MAX, 2)].concat();
+    check("a", &body, "[1,100,100,128,128,128]", &["fs_stat /data/a"]);
+    check("a", "(call $try (call $set_flags (i32.const 1) (i32.const 1)))", "[1,100]", &[]);
+    // A directory that is read again from its beginning is asked for again.
+    let list = "(call $try (call $readdir (i32.const 3) (i32.const 700) (i32.const 200) (i64.const 0) (i32.const 32)))";
+    check("a", &list.repeat(2), "[1,100,100]", &["fs_list /data"; 2]);
+    let rest = list.replace("i64.const 0", "i64.const 1");
+    check("a", &format!("{list} {rest}"), "[1,100,100]", &["fs_list /data"]);
+}
+
 #[test]
 fn refusals_are_error_numbers() {
     for (refused, name, body, expected) in [
@@ -196,17 +439,24 @@ fn names_stay_beneath_their_directory() {
 
 #[test]
 fn open_files_are_bounded() {
-    // One directory stands open already; the limit is 4.
-    let body = READ.repeat(4);
-    let asked = ["fs_stat /data/a"; 3];
-    check("a", &body, "[1,100,100,100,133]", &asked);
+    // The limit is 4, without the directory that stands open already.
+    let body = READ.repeat(5);
+    check("a", &body, "[1,100,100,100,100,133]", &["fs_stat /data/a"]);
     // What files hold together is bounded, and what one may hold.
     let grow = |bytes: u64| format!("{CREATE} (call $try (call $resize (i32.const 4) (i64.const {bytes})))");
     check("n", &grow(256), "[1,100,100]", &["fs_write /data/n"; 2]);
     check("n", &grow(257), "[1,100,151]", &["fs_write /data/n"]);
     check("n", &grow(u64::MAX >> 1), "[1,100,151]", &["fs_write /data/n"]);
-    let two = format!("{} {CREATE} (call $try (call $resize (i32.const 5) (i64.const 200)))", grow(256));
-    check("n", &two, "[1,100,100,100,151]", &["fs_write /data/n"; 3]);
+    let read_other = format!("(i32.store8 (i32.const 64) (i32.const 97)) {READ} {}", on("read", 5));
+    let mut disk = Disk::with(&[("/data/a", &"x".repeat(200))]);
+    let two = format!("{} {read_other}", grow(256));
+    assert_eq!(run("n", &two, &mut disk).as_deref(), Ok("[1,100,100,100,122]"));
+    // What a directory lists is held too: a name and what is kept beside each.
+    let names: Vec<String> = (0..20).map(|number| format!("/data/{number}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let list = "(call $try (call $readdir (i32.const 3) (i32.const 700) (i32.const 200) (i64.const 0) (i32.const 32)))";
+    assert_eq!(run("n", list, &mut Disk::with(&files[..10])).as_deref(), Ok("[1,100]"));
+    assert_eq!(run("n", list, &mut Disk::with(&files)).as_deref(), Ok("[1,122]"));
     let mut disk = Disk::with(&[("/data/a", &"x".repeat(257))]);
     assert_eq!(run("a", &format!("{READ} (call $read_it)"), &mut disk).as_deref(), Ok("[1,100,122]"));
     assert_eq!(disk.asked, ["fs_stat /data/a"], "too long, and known to be");

@@ -115,14 +115,15 @@ fn work_that_is_not_paid_for_is_not_done() {
 #[test]
 fn a_list_of_buffers_that_is_overwritten_holds_as_it_was() {
     let body = format!(
-        r"{}
+        r"(i32.store8 (i32.const 64) (i32.const 1)) {} {}
           (i32.store (i32.const 48) (i32.const 60)) (i32.store (i32.const 52) (i32.const 4))
           (i32.store (i32.const 56) (i32.const 1024)) (i32.store (i32.const 60) (i32.const 0))
           (i32.store (i32.const 128) (i32.const 7))
           (drop (call $pread (i32.const 4) (i32.const 48) (i32.const 2) (i64.const 0) (i32.const 128)))
           (if (i32.ne (i32.load (i32.const 128)) (i32.const 4)) (then unreachable))",
         // A file of the bytes 0, 0, 1 is a length of 65,536.
-        format!("(i32.store8 (i32.const 64) (i32.const 1)) {} {}", write_at(2), resize(MIB)),
+        write_at(2),
+        resize(MIB),
     );
     run(&body, 1_000_000_000).unwrap();
 }

@@ -52,6 +52,11 @@ impl Buffers {
         Ok(Self { call, list: buffers, moved })
     }
 
+    /// What all buffers hold together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.list.iter().map(|&(_, bytes)| u64::from(bytes)).sum()
+    }
+
     /// Each buffer's bytes, in order.
     pub(super) fn each(
         &self,

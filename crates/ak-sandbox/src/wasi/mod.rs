@@ -21,6 +21,7 @@ mod contents;
 mod errno;
 mod files;
 mod layout;
+mod names;
 
 use ak_json::{Object, Value};
 use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};
@@ -29,13 +30,15 @@ pub(crate) use answers::answered;
 pub(crate) use calls::{Act, Pending};
 pub(crate) use contents::unwritten;
 pub(crate) use errno::{NOT_CAPABLE, SUCCESS};
-pub(crate) use files::{Files, preopens};
+pub(crate) use files::Files;
+pub(crate) use names::preopens;
 
 use crate::Failure;
 use crate::guest::{Delivery, Guest, Interrupt, admit, enter, range, range_mut};
 use crate::host::{HostCall, HostOperation};
 use buffers::{Buffers, List, read, write};
-use calls::{Listing, Then};
+use calls::{Listing, Removal, Then};
+use files::Kind;
 
 /// The import module of this table.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -136,7 +139,14 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
         ),
         "path_unlink_file" => {
             Func::wrap(store, |caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
-                act(caller, |memory, guest| calls::path_unlink_file(memory, guest, directory, (name, length)))
+                let removal = Removal { call: "path_unlink_file", of: Kind::File };
+                act(caller, |memory, guest| calls::remove(memory, guest, removal, directory, (name, length)))
+            })
+        }
+        "path_remove_directory" => {
+            Func::wrap(store, |caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
+                let removal = Removal { call: "path_remove_directory", of: Kind::Directory };
+                act(caller, |memory, guest| calls::remove(memory, guest, removal, directory, (name, length)))
             })
         }
         "sched_yield" => {
@@ -151,7 +161,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
 }
 
 /// The functions that answer `ENOSYS`, with their parameters: `i` is 32 bits, `l` 64.
-const UNSUPPORTED: [(&str, &str); 18] = [
+const UNSUPPORTED: [(&str, &str); 17] = [
     ("fd_advise", "illi"),
     ("fd_allocate", "ill"),
     ("fd_fdstat_set_rights", "ill"),
@@ -161,7 +171,6 @@ const UNSUPPORTED: [(&str, &str); 18] = [
     ("path_filestat_set_times", "iiiilli"),
     ("path_link", "iiiiiii"),
     ("path_readlink", "iiiiii"),
-    ("path_remove_directory", "iii"),
     ("path_rename", "iiiiii"),
     ("path_symlink", "iiiii"),
     ("poll_oneoff", "iiii"),
