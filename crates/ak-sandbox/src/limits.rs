@@ -53,6 +53,9 @@ impl SandboxConfig {
         });
         config.enforced_limits(EnforcedLimits::strict());
         config.wasm_multi_memory(false);
+        // The engine loses the result of a host call that was a tail call and comes only later, and spoils a local of the
+        // caller's with it.
+        config.wasm_tail_call(false);
         // `Tool` turns a start section into an export: a start function run by the engine could not be
         // sliced.
         config.allow_start_fn(false);
@@ -79,7 +82,7 @@ pub struct RunLimits {
     pub table_elements_max: u64,
     /// The result, in bytes of JSON.
     pub output_bytes_max: u64,
-    /// What is kept of the guest's log, in bytes; the rest is dropped.
+    /// What is kept of the guest's log, in bytes: its end.
     pub log_bytes_max: u64,
     /// Host calls that leave the sandbox.
     pub host_calls_max: u32,
