@@ -58,6 +58,8 @@ pub(crate) struct Prepared<'a> {
     /// None for a module that could not be read; compiling it says why.
     pub(crate) state: Option<State>,
     pub(crate) code: Code,
+    /// It has a start function, under [`START_EXPORT`].
+    pub(crate) starts: bool,
 }
 
 /// How much there is to validate and to translate: of a malformed module, up to where it is.
@@ -123,11 +125,12 @@ struct FunctionType {
 pub(crate) fn prepare(module: &[u8]) -> Prepared<'_> {
     let mut plan = Plan::default();
     match plan.read(module) {
-        None => Prepared { module: Cow::Borrowed(module), state: None, code: plan.code },
+        None => Prepared { module: Cow::Borrowed(module), state: None, code: plan.code, starts: false },
         Some(()) => Prepared {
             module: plan.rewrite(module).map_or(Cow::Borrowed(module), Cow::Owned),
             state: Some(plan.state),
             code: plan.code,
+            starts: plan.start.is_some(),
         },
     }
 }

@@ -29,6 +29,7 @@ struct Inner {
     /// The directories that a WASI command finds open.
     preopens: Vec<String>,
     module: Module,
+    starts: bool,
     /// None if instances of it serve one call only.
     state: Option<State>,
     /// Machines for the next calls.
@@ -75,6 +76,7 @@ impl Tool {
             input,
             output,
             module,
+            starts: prepared.starts,
             state: prepared.state,
             idle: (config.recycled_max > 0).then(|| ArrayQueue::new(config.recycled_max)),
             recycled_bytes_max: config.recycled_bytes_max,
@@ -137,6 +139,11 @@ impl Tool {
     /// None if no instance is to be used twice.
     pub(crate) fn state(&self) -> Option<&State> {
         self.inner.state.as_ref().filter(|_| self.inner.idle.is_some())
+    }
+
+    /// Whether the module has a start function: an export of its name may be another.
+    pub(crate) fn starts(&self) -> bool {
+        self.inner.starts
     }
 
     pub(crate) fn recycled_bytes_max(&self) -> usize {

@@ -104,6 +104,8 @@ fn modules_beyond_the_limits_are_refused() {
     invalid(&native(&format!("(func (param {}))", "i32 ".repeat(33))));
     invalid("(module (memory 1) (memory 1))");
     invalid(&native("(memory i64 1)"));
+    invalid(&native("(func $f (return_call $f))"));
+    invalid(&native("(table 1 funcref) (func (return_call_indirect (i32.const 0)))"));
     invalid(&native("(func (drop (v128.const i64x2 0 0)))"));
     let module = vec![0; 9 << 20];
     let error = load_bytes(Abi::Native, &module).unwrap_err();
@@ -258,6 +260,10 @@ fn a_whole_manifest_is_read() {
     );
     assert_eq!((manifest.limits.fuel, manifest.limits.output_bytes), (Some(50_000_000), None));
     assert_eq!(Manifest::from_value(&manifest.to_value()).unwrap(), manifest, "both forms say the same");
+    for name in ["a", "_a", "tools/a-b.c", "a..", "a...b"] {
+        let text = minimal("").replace("\"t\"", &format!("{name:?}"));
+        assert_eq!(Manifest::parse(&text).unwrap().name, name);
+    }
     assert_eq!(Manifest::parse(&minimal("input = \"schema.json\"")).unwrap().input, json(r#""schema.json""#));
     for (manifest, _) in ak_sandbox::builtin() {
         Manifest::parse(manifest).unwrap();
@@ -293,7 +299,25 @@ fn a_manifest_is_refused_with_its_place() {
     refuse("version = '1.0.0'", 1, 1, "at /name: missing key");
 
     for (key, values) in [
-        ("name", &["", "a b", "a@1", "*", "-a", "é", "a\\n", &"a".repeat(65)][..]),
+        (
+            "name",
+            &[
+                "",
+                "a b",
+                "a@1",
+                "*",
+                "-a",
+                "é",
+                "a\\n",
+                "a/",
+                "a//b",
+                "a/./b",
+                "a/..",
+                "a/../b",
+                "/a",
+                &"a".repeat(65),
+            ][..],
+        ),
         (
             "version",
             &[

@@ -34,7 +34,7 @@ pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
         else {
             continue;
         };
-        let literal = target.split(['*', '?', '[', '{']).next().unwrap_or_default();
+        let literal = literal(target);
         let Some((directory, _)) = literal.rsplit_once('/') else { continue };
         // A path that is not absolute belongs to no directory that the guest could name.
         if !target.starts_with('/') {
@@ -46,6 +46,17 @@ pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
         }
     }
     directories
+}
+
+/// What stands before the first wildcard of a pattern. As in the policy language `*` is one, and a `\` takes its meaning from
+/// what follows.
+fn literal(pattern: &str) -> String {
+    let mut literal = String::new();
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next().filter(|&c| c != '*') {
+        literal.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    literal
 }
 
 /// The path of what stands in a directory under this name.
@@ -127,8 +138,10 @@ mod tests {
             "fs.*:/top",
             "infer:gpt-4*",
             "fs.read:relative/**",
+            r"fs.read:/odd/a\*b/\\/*",
+            "fs.read:/odd/[x]?{y}/*.txt",
             "http.get:https://a.example/**",
         ];
-        assert_eq!(preopens(&needs.map(String::from)), ["/data", "/etc", "/"]);
+        assert_eq!(preopens(&needs.map(String::from)), ["/data", "/etc", "/", r"/odd/a*b/\", "/odd/[x]?{y}"]);
     }
 }
