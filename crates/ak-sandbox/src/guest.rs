@@ -24,7 +24,7 @@ pub(crate) struct Guest {
     pub(crate) meter: Meter,
     pub(crate) stdin: Stdin,
     pub(crate) stdout: Stream,
-    pub(crate) log: Stream,
+    pub(crate) log: Log,
     /// Reply to the last host call, until the guest takes it.
     pub(crate) reply: Option<Vec<u8>>,
     pub(crate) host_call_bytes_max: u64,
@@ -43,7 +43,7 @@ impl Guest {
             meter: Meter::new(limits.fuel),
             stdin: Stdin { bytes: input, position: 0 },
             stdout: Stream::new(limits.output_bytes_max),
-            log: Stream::new(limits.log_bytes_max),
+            log: Log::new(limits.log_bytes_max),
             reply: None,
             host_call_bytes_max: limits.host_call_bytes_max,
             args: alloc::vec![zero_terminated(name)],
@@ -59,7 +59,7 @@ impl Guest {
         self.interrupt = None;
         self.stdin = Stdin { bytes: Arc::from([]), position: 0 };
         self.stdout = Stream::new(0);
-        self.log = Stream::new(0);
+        self.log = Log::new(0);
         self.reply = None;
         self.args = Vec::new();
         self.env = Vec::new();
@@ -123,11 +123,42 @@ impl Stream {
         self.bytes_max as u64
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.bytes)
+    }
+}
+
+/// The end of what the guest logs, up to a limit: what it says last tells why it failed.
+pub(crate) struct Log {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Log {
+    fn new(bytes_max: u64) -> Self {
+        Self { bytes: Vec::new(), bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) }
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let tail = bytes.get(bytes.len().saturating_sub(self.bytes_max)..).unwrap_or_default();
+        self.bytes.extend_from_slice(tail);
+        // What is too old goes in large pieces, so that each byte is moved about once.
+        if self.bytes.len() > self.bytes_max.saturating_mul(2) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.bytes.drain(..self.bytes.len().saturating_sub(self.bytes_max));
+    }
+
+    pub(crate) fn bytes(&mut self) -> &[u8] {
+        self.cut();
         &self.bytes
     }
 
     pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.cut();
         core::mem::take(&mut self.bytes)
     }
 }
@@ -156,8 +187,8 @@ pub(crate) enum Delivery {
     Taken,
     /// WASI's `clock_time_get`: nanoseconds at this address.
     ClockAt(u32),
-    /// WASI's `random_get`: so many bytes at this address.
-    RandomAt(u32, u32),
+    /// WASI's `random_get`: so many bytes at this address, and then the rest.
+    RandomAt { at: u32, bytes: u32, rest: u32 },
     /// A file function of WASI goes on.
     File(Pending),
 }
@@ -182,7 +213,7 @@ pub(crate) fn enter<T>(
     let fuel = caller.get_fuel()?;
     let (memory, guest) = memory(&mut caller);
     guest.meter.enter(fuel);
-    let paid = guest.meter.spend(HOST_CALL_FUEL).map_err(Interrupt::Failure);
+    let paid = guest.meter.spend(HOST_CALL_FUEL).map_err(Interrupt::from);
     let outcome = paid.and_then(|()| function(memory, guest));
     let fuel = guest.meter.leave();
     let outcome = outcome.map_err(|interrupt| {

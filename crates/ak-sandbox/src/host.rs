@@ -145,7 +145,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
 fn log(caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
     enter(caller, |memory, guest| {
         admit(memory, guest, "log", at, length)?;
-        let _fits = guest.log.write(range(memory, "log", at, length)?) && guest.log.write(b"\n");
+        guest.log.write(range(memory, "log", at, length)?);
+        guest.log.write(b"\n");
         Ok(())
     })
 }
@@ -176,9 +177,25 @@ fn host_call(
             ..Limits::default()
         };
         let args = Value::parse(range(memory, call, at, length)?, &limits);
-        let args = args.map_err(|error| Failure::BadHostCall { call, reason: error.to_string() })?;
+        let mut args = args.map_err(|error| Failure::BadHostCall { call, reason: error.to_string() })?;
+        if matches!(operation, HostOperation::FsRead | HostOperation::Http) {
+            cap(&mut args, guest.host_call_bytes_max);
+        }
         Err(Interrupt::HostCall(HostCall { operation, args }, Delivery::Taken))
     })
+}
+
+/// What a reply holds besides the bytes that were asked for.
+const REPLY_REST_BYTES: u64 = 1024;
+
+/// Asks for no more bytes than a reply can hold in base64url.
+fn cap(args: &mut Value, reply_bytes_max: u64) {
+    let most = reply_bytes_max.saturating_sub(REPLY_REST_BYTES) / 4 * 3;
+    if let Value::Object(args) = args
+        && args.get("max").and_then(Value::as_u64).is_some_and(|max| max > most)
+    {
+        args.insert("max", most);
+    }
 }
 
 /// The reply as the guest sees it.

@@ -319,7 +319,10 @@ impl Run {
         if exit_code != 0 {
             let log = self.machine()?.store.data_mut().log.bytes();
             let tail = log.get(log.len().saturating_sub(MESSAGE_BYTES_MAX)..).unwrap_or(log);
-            let message = String::from_utf8_lossy(tail).trim().to_string();
+            let message = match String::from_utf8_lossy(tail).trim() {
+                "" => alloc::format!("exit code {exit_code}"),
+                said => said.to_string(),
+            };
             return Err(Failure::ToolFailed { message, exit_code: Some(exit_code) });
         }
         if let Some((call, pending)) = self.meanwhile(|_, guest| wasi::unwritten(guest))? {

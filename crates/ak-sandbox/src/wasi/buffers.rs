@@ -112,8 +112,7 @@ pub(super) fn write(caller: Caller<'_, Guest>, file: u32, list: List, at: Option
         let mut total = 0u32;
         buffers.each(memory, |source| {
             if file == STDERR {
-                // What does not fit into the log is dropped.
-                let _fits = guest.log.write(source);
+                guest.log.write(source);
             } else if !guest.stdout.write(source) {
                 return Err(Failure::OutputTooLarge { bytes_max: guest.stdout.bytes_max() });
             }

@@ -272,14 +272,20 @@ fn string_sizes(
 }
 
 /// Microseconds, the kernel's own resolution.
-fn clock_res_get(caller: Caller<'_, Guest>, _clock: u32, at: u32) -> Answer {
-    act(caller, |memory, _| put(memory, "clock_res_get", at, &1_000u64.to_le_bytes()))
+fn clock_res_get(caller: Caller<'_, Guest>, clock: u32, at: u32) -> Answer {
+    act(caller, |memory, _| match clock {
+        ..=MONOTONIC => put(memory, "clock_res_get", at, &1_000u64.to_le_bytes()),
+        _ => Ok(Act::Errno(errno::INVALID)),
+    })
 }
+
+/// The last clock that there is. The one before it is realtime.
+const MONOTONIC: u32 = 1;
 
 /// Realtime and monotonic are one clock: the kernel's time never falls.
 fn clock_time_get(caller: Caller<'_, Guest>, clock: u32, _precision: i64, at: u32) -> Answer {
     enter(caller, |memory, _| {
-        if clock > 1 {
+        if clock > MONOTONIC {
             return Ok(errno::INVALID);
         }
         range(memory, "clock_time_get", at, 8)?;
@@ -291,15 +297,21 @@ fn clock_time_get(caller: Caller<'_, Guest>, clock: u32, _precision: i64, at: u3
 fn random_get(caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
     enter(caller, |memory, guest| {
         admit(memory, guest, "random_get", at, length)?;
-        let bytes_max = guest.host_call_bytes_max;
-        if u64::from(length) > bytes_max {
-            let reason = alloc::format!("more than {bytes_max} bytes");
-            return Err(Failure::BadHostCall { call: "random_get", reason }.into());
-        }
-        let args = Value::from(Object::from_iter([("bytes", Value::from(length))]));
-        let call = HostCall { operation: HostOperation::Random, args };
-        Err(Interrupt::HostCall(call, Delivery::RandomAt(at, length)))
+        let (call, delivery) = random(guest, at, length);
+        Err(Interrupt::HostCall(call, delivery))
     })
+}
+
+/// Most random bytes that are asked for at once.
+const RANDOM_BYTES_MAX: u32 = 64 << 10;
+
+/// Asks for random bytes, or for the first of them.
+pub(crate) fn random(guest: &Guest, at: u32, length: u32) -> (HostCall, Delivery) {
+    let bytes_max = u32::try_from(guest.host_call_bytes_max).unwrap_or(u32::MAX).clamp(1, RANDOM_BYTES_MAX);
+    let bytes = length.min(bytes_max);
+    let args = Value::from(Object::from_iter([("bytes", Value::from(bytes))]));
+    let call = HostCall { operation: HostOperation::Random, args };
+    (call, Delivery::RandomAt { at, bytes, rest: length - bytes })
 }
 
 /// Hands bytes to the guest.
