@@ -3,6 +3,9 @@ use wasmi::{CompilationMode, Config, CustomFuelCosts, EnforcedLimits};
 /// Bytes that the host moves into or out of a guest for one unit of fuel.
 pub(crate) const BYTES_PER_FUEL: u32 = 64;
 
+/// Bytes of names of files that the host looks at for one unit of fuel: it takes them apart, puts them together, hashes them.
+pub(crate) const NAME_BYTES_PER_FUEL: u32 = 8;
+
 /// Fuel of every host call, besides what it moves: about what it takes to leave the guest and to come back.
 pub(crate) const HOST_CALL_FUEL: u64 = 30;
 

@@ -1,7 +1,7 @@
 //! Fuel for what the host does on a guest's behalf, which the engine does not count.
 
 use crate::Failure;
-use crate::limits::BYTES_PER_FUEL;
+use crate::limits::{BYTES_PER_FUEL, NAME_BYTES_PER_FUEL};
 
 /// Pays from the engine's counter while a host function runs, and beyond it from what the run has left.
 pub(crate) struct Meter {
@@ -53,5 +53,10 @@ impl Meter {
     /// As [`Meter::spend`], for bytes that are about to be moved.
     pub(crate) fn spend_bytes(&mut self, bytes: u64) -> Result<(), Failure> {
         self.spend(bytes / u64::from(BYTES_PER_FUEL))
+    }
+
+    /// As [`Meter::spend`], for a name of so many bytes that is about to be looked at.
+    pub(crate) fn spend_name(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.spend(bytes / u64::from(NAME_BYTES_PER_FUEL))
     }
 }

@@ -95,6 +95,18 @@ fn every_call_costs_something() {
 }
 
 #[test]
+fn names_cost_more_than_to_move_them() {
+    // A name of 4,000 bytes is looked at before anything is asked.
+    let name = "(memory.fill (i32.const 1024) (i32.const 46) (i32.const 4000))
+        (i32.store16 (i32.const 1024) (i32.const 0x2f61))
+        (memory.copy (i32.const 1026) (i32.const 1024) (i32.const 2000))";
+    let open = "(drop (call $open (i32.const 3) (i32.const 0) (i32.const 1024) (i32.const 4000) (i32.const 0)
+        (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 40)))";
+    let once = cost(&format!("{name} {open}")) - cost(name);
+    assert!(once >= 4_000 / 8, "{once}");
+}
+
+#[test]
 fn work_that_is_not_paid_for_is_not_done() {
     let log = native_run(
         r#"(import "ak" "log" (func $log (param i32 i32)))"#,

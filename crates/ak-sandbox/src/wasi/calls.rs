@@ -126,6 +126,7 @@ fn place(
     if bytes > PATH_BYTES_MAX {
         return Ok(Err(errno::NAME_TOO_LONG));
     }
+    guest.meter.spend_name(bytes.into())?;
     let Ok(name) = core::str::from_utf8(name) else { return Ok(Err(errno::BAD_TEXT)) };
     Ok(guest.files.directory(directory).and_then(|directory| resolve(&directory.path, name)))
 }
@@ -341,7 +342,9 @@ pub(super) fn hand_entries(memory: &mut [u8], guest: &mut Guest, number: u32, li
     let entries = directory.entries().unwrap_or_default().iter().enumerate();
     let mut out = Vec::new();
     for (index, (name, kind)) in entries.skip(usize::try_from(cookie).unwrap_or(usize::MAX)) {
-        let serial = serial(&join(&directory.path, name));
+        let path = join(&directory.path, name);
+        guest.meter.spend_name(path.len() as u64)?;
+        let serial = serial(&path);
         out.extend_from_slice(&layout::dirent(index as u64 + 1, serial, length(name.len()), *kind));
         out.extend_from_slice(name.as_bytes());
         // The last one may be cut: the guest asks again from there.
