@@ -7,7 +7,7 @@
 //! | `take(ptr)` | copies the reply to the last host call to `ptr`, once |
 //! | every [`HostOperation`] `(ptr, len) -> len` | takes JSON arguments, gives the length of a JSON reply |
 //!
-//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`. The guest learns its length first and
+//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`; one too long for the guest is an error named `LIMIT`. The guest learns its length first and
 //! takes it when it has made room, so the host never calls back into a guest that waits.
 
 use alloc::string::{String, ToString};
@@ -35,7 +35,10 @@ use crate::guest::{Delivery, Guest, Interrupt, admit, enter, range, range_mut};
 ///
 /// A refusal is an error number to a command, by the error's member `name`: `NOT_FOUND` is `ENOENT`, `LIMIT` and
 /// `BUFFER_OVERFLOW` are `EFBIG`, `IO`, `DEADLINE` and `UNKNOWN_OUTCOME` are `EIO`, everything else is `EACCES`; for
-/// clock and random it is always `ENOTCAPABLE`.
+/// clock and random it is always `ENOTCAPABLE`. After `BUFFER_OVERFLOW` a file is described and read once more: it has
+/// grown.
+///
+/// A native module's `max` of [`HostOperation::FsRead`] and [`HostOperation::Http`] is lowered to what a reply can hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCall {
     /// What is asked for.
