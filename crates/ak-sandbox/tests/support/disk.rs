@@ -65,8 +65,9 @@ impl Disk {
                 Ok(object([("bytes", Value::from(URL_SAFE_NO_PAD.encode(bytes)))]))
             }
             HostOperation::FsWrite => {
-                let data = call.args.get("data").and_then(Value::as_str).unwrap();
-                self.files.insert(path, URL_SAFE_NO_PAD.decode(data).unwrap());
+                let data = call.args.get("data").and_then(Value::as_str);
+                let data = data.and_then(|data| URL_SAFE_NO_PAD.decode(data).ok());
+                self.files.insert(path, data.ok_or_else(|| error("INVALID_ARGUMENT"))?);
                 Ok(object([]))
             }
             HostOperation::FsList => {
