@@ -42,6 +42,7 @@ extern crate alloc;
 mod readme {}
 
 mod builtin;
+mod code;
 mod failure;
 mod guest;
 mod host;

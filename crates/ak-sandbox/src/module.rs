@@ -5,7 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use wasmparser::{BlockType, DataKind, ElementKind, FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmparser::{DataKind, ElementKind, Parser, Payload, TypeRef};
+
+use crate::code::{Code, FunctionType};
 
 /// Export under which a module's start function is found again. No compiler writes such a name, and a module
 /// that has it is refused as a duplicate export.
@@ -19,16 +21,9 @@ const HEADER_BYTES: usize = 8;
 const SECTION_CUSTOM: u8 = 0;
 const SECTION_EXPORT: u8 = 7;
 const SECTION_START: u8 = 8;
+const SECTION_CODE: u8 = 10;
 /// Sections that stand before the export section: types to memories, tags (13), globals.
 const SECTIONS_BEFORE_EXPORT: [u8; 7] = [1, 2, 3, 4, 5, 13, 6];
-
-/// Most locals of a function. They are put to zero at each call, whose price does not tell how many there are; compilers need
-/// a few dozen, and some hundreds where they do not optimise.
-pub(crate) const LOCALS_MAX: u64 = 2_000;
-
-/// Most values that the branches of a module take. A table of branches names a label by a byte, and validation looks at each
-/// value of each.
-pub(crate) const BRANCH_VALUES_MAX: u64 = 2_000_000;
 
 /// Export under which a mutable global of the module is found again.
 pub(crate) fn global_export(index: u32) -> String {
@@ -62,64 +57,9 @@ pub(crate) struct Prepared<'a> {
     pub(crate) starts: bool,
 }
 
-/// How much there is to validate and to translate: of a malformed module, up to where it is.
-#[derive(Debug, Default)]
-pub(crate) struct Code {
-    /// The longest function body, in bytes.
-    pub(crate) function_bytes: usize,
-    /// The function of the most locals, and how many these are.
-    pub(crate) locals: (u32, u64),
-    /// Values that blocks and branches take, as if each were the widest of its function.
-    pub(crate) branch_values: u64,
-}
-
-impl Code {
-    /// Adds a function of this index and of so many results. None if it is malformed.
-    fn add(
-        &mut self,
-        index: u32,
-        body: &FunctionBody<'_>,
-        types: &[FunctionType],
-        results: u64,
-    ) -> Option<()> {
-        self.function_bytes = self.function_bytes.max(body.range().len());
-        let mut locals = 0u64;
-        let mut reader = body.get_locals_reader().ok()?;
-        for _ in 0..reader.get_count() {
-            locals = locals.saturating_add(reader.read().ok()?.0.into());
-            if locals > self.locals.1 {
-                self.locals = (index, locals);
-            }
-        }
-        let mut widest = results.max(1);
-        for operator in body.get_operators_reader().ok()? {
-            let labels = match operator.ok()? {
-                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
-                    if let BlockType::FuncType(index) = blockty {
-                        let ty = types.get(index as usize).copied().unwrap_or_default();
-                        widest = widest.max(ty.params).max(ty.results);
-                    }
-                    1
-                }
-                Operator::Br { .. } | Operator::BrIf { .. } => 1,
-                Operator::BrTable { targets } => u64::from(targets.len()) + 1,
-                _ => 0,
-            };
-            self.branch_values = self.branch_values.saturating_add(widest.saturating_mul(labels));
-        }
-        Some(())
-    }
-}
-
-/// How many values a function takes and gives.
-#[derive(Clone, Copy, Default)]
-struct FunctionType {
-    params: u64,
-    results: u64,
-}
-
 /// Adds exports: the start function in place of the start section, so that it runs under fuel slices and may make
-/// host calls like any other; every mutable global and every table, so that they can be put back.
+/// host calls like any other; every mutable global and every table, so that they can be put back. And helps the engine
+/// over stores that it cannot translate: see [`Code`].
 ///
 /// A malformed module is returned as it is, and validation then refuses it.
 pub(crate) fn prepare(module: &[u8]) -> Prepared<'_> {
@@ -235,7 +175,9 @@ impl Plan {
             if let Some(exports) = pending.take_if(|_| here) {
                 write_section(&mut out, SECTION_EXPORT, &exports)?;
             }
-            if *id != SECTION_EXPORT && *id != SECTION_START {
+            if *id == SECTION_CODE {
+                write_section(&mut out, *id, &self.code.section(module)?)?;
+            } else if *id != SECTION_EXPORT && *id != SECTION_START {
                 write_section(&mut out, *id, module.get(range.clone())?)?;
             }
         }
@@ -273,7 +215,7 @@ fn write_section(out: &mut Vec<u8>, id: u8, payload: &[u8]) -> Option<()> {
 }
 
 /// An unsigned number in WebAssembly's variable-length form.
-fn write_leb128(out: &mut Vec<u8>, mut value: u32) {
+pub(crate) fn write_leb128(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;

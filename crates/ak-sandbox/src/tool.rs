@@ -7,9 +7,10 @@ use ak_json::{Digest, Schema, Value, sha256};
 use crossbeam_queue::ArrayQueue;
 use wasmi::{Engine, ExternType, Func, FuncType, Module, Store, ValType};
 
+use crate::code::{BRANCH_VALUES_MAX, Code, LOCALS_MAX};
 use crate::guest::Guest;
 use crate::machine::Machine;
-use crate::module::{BRANCH_VALUES_MAX, Code, LOCALS_MAX, State, prepare};
+use crate::module::{State, prepare};
 use crate::{Abi, Failure, Manifest, RunLimits, SandboxConfig, host, wasi};
 
 /// A tool that is ready to run: its manifest and its compiled module. Cloning shares both.

@@ -610,6 +610,51 @@ proptest! {
     }
 }
 
+/// The engine cannot translate a store far from its pointer where pointer and value are one register: the loader helps it.
+#[test]
+fn a_value_may_be_stored_far_from_itself() {
+    for (store, extend) in [
+        ("i32.store", ""),
+        ("i32.store8", ""),
+        ("i32.store16", ""),
+        ("i64.store", "i64.extend_i32_u"),
+        ("i64.store8", "i64.extend_i32_u"),
+        ("i64.store16", "i64.extend_i32_u"),
+        ("i64.store32", "i64.extend_i32_u"),
+    ] {
+        for operands in [
+            "local.get $p local.get $p",
+            "i32.const 8 i32.load8_u local.tee $p local.get $p",
+            "local.get $p nop local.get $p",
+            "local.get $p local.get $q",
+            "local.get $p local.set $q local.get $p local.get $q",
+            "local.get $p local.tee $q local.get $p",
+            "i32.const 8 i32.load8_u local.tee $p local.set $q local.get $p local.get $q",
+            "i32.const 8 i32.load8_u local.tee $p local.tee $q local.get $p",
+            "local.get $p i32.const 49",
+            "local.get $p i32.const 8 i32.load8_u",
+            "local.get $p local.get $p local.get $p i32.const 1 select",
+            "local.get $p block (result i32) local.get $p end",
+            "local.get $p local.get $p i32.const 0 i32.add",
+            "local.get $p local.get $q drop local.get $p",
+            "local.get $p i64.extend_i32_u i32.wrap_i64 local.get $p",
+        ] {
+            // The value is the digit 1, and so is its address.
+            let wat = format!(
+                r#"(module (memory (export "memory") 2) (data (i32.const 8) "1")
+                    (func (export "ak_alloc") (param i32) (result i32) (i32.const 1024))
+                    (func $f (local $p i32) (local $q i32)
+                      i32.const 8 i32.load8_u local.set $q i32.const 8 i32.load8_u local.set $p
+                      {operands} {extend} {store} offset=65536)
+                    (func (export "ak_run") (param i32 i32) (result i64)
+                      (call $f) (i64.const {})))"#,
+                (65_536 + 49) << 32 | 1u64,
+            );
+            assert_eq!(call(&load(Abi::Native, &wat), &json("{}")).unwrap().output, json("1"), "{wat}");
+        }
+    }
+}
+
 #[test]
 fn nan_has_one_form() {
     let bits = |a: &str, b: &str| {
