@@ -89,11 +89,11 @@ pub struct RunLimits {
     pub log_bytes_max: u64,
     /// Host calls that leave the sandbox.
     pub host_calls_max: u32,
-    /// Arguments or reply of one host call, in bytes.
+    /// Arguments or reply of one host call, or one file of a command, in bytes.
     pub host_call_bytes_max: u64,
-    /// Files and directories open at a time.
+    /// Files and directories open at a time, besides those that a command finds open.
     pub files_max: u32,
-    /// What the open files hold together, in bytes.
+    /// What the open files hold together, in bytes; an entry of a directory counts for its name and 32 bytes.
     pub file_bytes_max: u64,
 }
 

@@ -3,132 +3,19 @@
 
 #[path = "support/calls.rs"]
 mod calls;
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/disk.rs"]
 mod disk;
 mod support;
 
 use ak_json::Value;
-use ak_sandbox::{Abi, Failure, Run, RunLimits, SandboxConfig, Step, Tool};
+use ak_sandbox::{Failure, Run, RunLimits, Step};
 use arbitrary::Unstructured;
+use command::*;
 use disk::Disk;
 use proptest::prelude::*;
-use support::{cases, drive, json, limits, manifest};
-
-const WASI: &str = "wasi_snapshot_preview1";
-
-/// What the modules below share: functions, a name at 64, two buffers at 0 and 8, and numbers to print with.
-///
-/// `$try` adds the error number that it is given to what is printed at the end, two digits each.
-fn command(name: &str, body: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(module
-            (import "{WASI}" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
-            (import "{WASI}" "path_filestat_get" (func $stat (param i32 i32 i32 i32 i32) (result i32)))
-            (import "{WASI}" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
-            (import "{WASI}" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
-            (import "{WASI}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-            (import "{WASI}" "fd_pwrite" (func $pwrite (param i32 i32 i32 i64 i32) (result i32)))
-            (import "{WASI}" "fd_readdir" (func $readdir (param i32 i32 i32 i64 i32) (result i32)))
-            (import "{WASI}" "fd_filestat_set_size" (func $resize (param i32 i64) (result i32)))
-            (import "{WASI}" "fd_seek" (func $seek (param i32 i64 i32 i32) (result i32)))
-            (import "{WASI}" "fd_tell" (func $tell (param i32 i32) (result i32)))
-            (import "{WASI}" "fd_fdstat_get" (func $fdstat (param i32 i32) (result i32)))
-            (import "{WASI}" "fd_fdstat_set_flags" (func $set_flags (param i32 i32) (result i32)))
-            (import "{WASI}" "fd_filestat_get" (func $fstat (param i32 i32) (result i32)))
-            (import "{WASI}" "path_remove_directory" (func $rmdir (param i32 i32 i32) (result i32)))
-            (import "{WASI}" "fd_sync" (func $sync (param i32) (result i32)))
-            (import "{WASI}" "fd_close" (func $close (param i32) (result i32)))
-            (import "{WASI}" "proc_exit" (func $exit (param i32)))
-            (memory (export "memory") 1)
-            ;; One buffer of 5 bytes at 512, one of 5 bytes with text at 528, and what is printed at 1024.
-            (data (i32.const 0) "\00\02\00\00\05\00\00\00") (data (i32.const 8) "\10\02\00\00\05\00\00\00")
-            (data (i32.const 64) "{name}") (data (i32.const 528) "hello") (data (i32.const 1024) "[1")
-            (global $end (mut i32) (i32.const 1026))
-            (func $print (param i32)
-              (i32.store8 (global.get $end) (local.get 0))
-              (global.set $end (i32.add (global.get $end) (i32.const 1))))
-            (func $try (param i32)
-              (call $print (i32.const 44)) (call $print (i32.const 49))
-              (call $print (i32.add (i32.const 48) (i32.div_u (local.get 0) (i32.const 10))))
-              (call $print (i32.add (i32.const 48) (i32.rem_u (local.get 0) (i32.const 10)))))
-            (func $done
-              (call $print (i32.const 93))
-              (i32.store (i32.const 16) (i32.const 1024))
-              (i32.store (i32.const 20) (i32.sub (global.get $end) (i32.const 1024)))
-              (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 32))))
-            ;; A number below 100 and one that is above, as if it were an error number.
-            (func $size_of (param i32) (call $try (call $fstat (local.get 0) (i32.const 600)))
-              (call $try (i32.load (i32.const 632))))
-            ;; Opens the name with flags and rights (2 read, 64 write).
-            (func $open_it (param i32 i64)
-              (call $try (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const {length}) (local.get 0)
-                (local.get 1) (i64.const 0) (i32.const 0) (i32.const 40))))
-            (func $read_it (call $try (call $read (i32.const 4) (i32.const 0) (i32.const 1) (i32.const 32))))
-            (func $write_it (call $try (call $write (i32.const 4) (i32.const 8) (i32.const 1) (i32.const 32))))
-            (func (export "_start") {body} (call $done)))"#,
-        length = name.len(),
-    );
-    wat::parse_str(text).unwrap()
-}
-
-fn tool(module: &[u8]) -> Tool {
-    let mut manifest = manifest(Abi::Wasi, module);
-    manifest.needs = vec!["fs.read:/data/**".into()];
-    Tool::new(manifest, module.into(), &SandboxConfig::default()).unwrap()
-}
-
-fn data() -> Disk {
-    Disk::with(&[("/data/a", "some text"), ("/data/sub/b", "")])
-}
-
-/// Opens the name of so many bytes at 64, with these flags, rights and flags of the descriptor.
-fn open(length: usize, flags: u32, rights: u64, descriptor: u32) -> String {
-    format!(
-        "(call $try (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const {length}) (i32.const {flags})
-           (i64.const {rights}) (i64.const 0) (i32.const {descriptor}) (i32.const 40)))"
-    )
-}
-
-fn on(function: &str, file: u32) -> String {
-    let buffer = if function == "write" { 8 } else { 0 };
-    match function {
-        "read" | "write" => format!(
-            "(call $try (call ${function} (i32.const {file}) (i32.const {buffer}) (i32.const 1) (i32.const 32)))"
-        ),
-        "size_of" => format!("(call $size_of (i32.const {file}))"),
-        _ => format!("(call $try (call ${function} (i32.const {file})))"),
-    }
-}
-
-/// A function of a path, for the name of so many bytes at 64.
-fn of_path(function: &str, length: usize) -> String {
-    let stat = if function == "stat" { ("(i32.const 0)", "(i32.const 600)") } else { ("", "") };
-    format!(
-        "(call $try (call ${function} (i32.const 3) {} (i32.const 64) (i32.const {length}) {}))",
-        stat.0, stat.1
-    )
-}
-
-/// Runs a command; gives the error numbers that it printed, or the failure.
-#[track_caller]
-fn run(name: &str, body: &str, disk: &mut Disk) -> Result<String, Failure> {
-    let tool = tool(&command(name, body));
-    let limits = RunLimits { host_calls_max: 10, ..limits() };
-    let outcome = drive(&tool, &json("{}"), limits, 1_000, |call| disk.answer(call));
-    outcome.map(|done| done.output.to_json()).map_err(|error| error.failure)
-}
-
-#[track_caller]
-fn check(name: &str, body: &str, expected: &str, asked: &[&str]) -> Disk {
-    let mut disk = data();
-    assert_eq!(run(name, body, &mut disk).as_deref(), Ok(expected), "{name}: {body}");
-    assert_eq!(disk.asked, asked, "{name}: {body}");
-    disk
-}
-
-const READ: &str = "(call $open_it (i32.const 0) (i64.const 2))";
-const WRITE: &str = "(call $open_it (i32.const 0) (i64.const 66))";
-const CREATE: &str = "(call $open_it (i32.const 9) (i64.const 64))";
+use support::{cases, drive, json, limits};
 
 #[test]
 fn a_file_is_asked_for_once_and_read_in_pieces() {
@@ -177,108 +64,6 @@ fn what_is_written_goes_out_when_it_is_closed_synced_or_left() {
     let failing = format!("{CREATE} (call $write_it) (call $exit (i32.const 1))");
     assert!(matches!(run("new", &failing, &mut disk), Err(Failure::ToolFailed { exit_code: Some(1), .. })));
     assert_eq!(disk.text("/data/new"), Some(""));
-}
-
-/// Flags of `path_open`, and of a descriptor.
-const CREAT: u32 = 1;
-const DIRECTORY: u32 = 2;
-const EXCL: u32 = 4;
-const TRUNC: u32 = 8;
-const APPEND: u32 = 1;
-const SYNC: u32 = 16;
-const READING: u64 = 2;
-const WRITING: u64 = 64;
-const BOTH: u64 = READING | WRITING;
-
-#[test]
-fn all_who_have_a_file_open_see_one_content() {
-    let (open_log, write) = (open(3, CREAT, WRITING, APPEND), |file| on("write", file));
-    let body =
-        [open_log.clone(), open_log, write(4), write(5), write(4), on("close", 4), on("close", 5)].concat();
-    let disk = check(
-        "log",
-        &body,
-        "[1,100,100,100,100,100,100,100]",
-        &["fs_stat /data/log", "fs_write /data/log", "fs_write /data/log"],
-    );
-    assert_eq!(disk.text("/data/log"), Some("hellohellohello"));
-    // Written by one, it is seen by another and by its size, before the host has it.
-    let body = [
-        open(1, CREAT | TRUNC, WRITING, 0),
-        open(1, 0, READING, 0),
-        on("write", 4),
-        on("size_of", 5),
-        of_path("stat", 1),
-        "(call $try (i32.load (i32.const 632)))".to_string(),
-        on("read", 5),
-        "(call $try (i32.load (i32.const 32)))".to_string(),
-    ]
-    .concat();
-    check("x", &body, "[1,100,100,100,100,105,100,105,100,105]", &["fs_write /data/x"; 2]);
-    // Opened once more to be cut, it is cut for all.
-    let body = [
-        open(1, 0, BOTH, 0),
-        on("write", 4),
-        open(1, TRUNC, WRITING, 0),
-        on("size_of", 4),
-        open(1, CREAT | EXCL, WRITING, 0),
-    ]
-    .concat();
-    let asked = ["fs_stat /data/a", "fs_read /data/a", "fs_write /data/a"];
-    let disk = check("a", &body, "[1,100,100,100,100,100,120]", &asked);
-    assert_eq!(disk.text("/data/a"), Some(""));
-}
-
-#[test]
-fn what_is_deleted_does_not_come_back() {
-    let body = [
-        open(3, CREAT | TRUNC, BOTH, 0),
-        on("write", 4),
-        of_path("unlink", 3),
-        on("write", 4),
-        on("size_of", 4),
-        on("sync", 4),
-        on("close", 4),
-    ]
-    .concat();
-    let disk = check(
-        "tmp",
-        &body,
-        "[1,100,100,100,100,100,110,100,100]",
-        &["fs_write /data/tmp", "fs_delete /data/tmp"],
-    );
-    assert_eq!(disk.text("/data/tmp"), None);
-    // Another of the same name is another file.
-    let body = [
-        open(3, CREAT | TRUNC, BOTH, 0),
-        on("write", 4),
-        of_path("unlink", 3),
-        open(3, CREAT | TRUNC, BOTH, 0),
-        on("size_of", 5),
-        on("size_of", 4),
-    ]
-    .concat();
-    let disk = check(
-        "tmp",
-        &body,
-        "[1,100,100,100,100,100,100,100,105]",
-        &["fs_write /data/tmp", "fs_delete /data/tmp", "fs_write /data/tmp"],
-    );
-    assert_eq!(disk.text("/data/tmp"), Some(""));
-}
-
-#[test]
-fn a_synchronous_file_goes_out_with_every_write() {
-    let body = [
-        open(1, CREAT | TRUNC, WRITING, SYNC | APPEND),
-        on("write", 4),
-        on("write", 4),
-        "(call $try (call $fdstat (i32.const 4) (i32.const 600)))".to_string(),
-        "(call $try (i32.load16_u (i32.const 602)))".to_string(),
-        on("close", 4),
-    ]
-    .concat();
-    check("x", &body, "[1,100,100,100,100,117,100]", &["fs_write /data/x"; 3]);
 }
 
 #[test]
