@@ -18,7 +18,7 @@ pub const TOOL_LOG_BYTES_MAX: usize = 4 << 10;
 pub(crate) const LOG: &str = "log";
 
 /// How much fuel a tool uses between two looks around.
-const SLICE_FUEL: u64 = 10_000_000;
+const SLICE_FUEL: u64 = 1_000_000;
 
 /// A tool that runs. Pure: the same tool, input, limits and replies ask the same and give the same completion everywhere.
 ///

@@ -186,6 +186,8 @@ impl From<wasmi::Error> for Failure {
             ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. })
             | ErrorKind::Table(TableError::InitOutOfBounds) => Self::Trap(Trap::TableOutOfBounds),
             ErrorKind::Memory(MemoryError::OutOfBoundsAccess) => Self::Trap(Trap::MemoryOutOfBounds),
+            // The engine says why only the first time, and a run must not show what ran before it.
+            ErrorKind::Translation(_) => Self::Unrunnable(String::from("a function cannot be translated")),
             _ => Self::Unrunnable(alloc::string::ToString::to_string(&error)),
         }
     }

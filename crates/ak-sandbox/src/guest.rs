@@ -9,7 +9,8 @@ use wasmi::{Caller, Error, Memory};
 
 use crate::host::HostCall;
 use crate::limiter::Limiter;
-use crate::limits::BYTES_PER_FUEL;
+use crate::limits::HOST_CALL_FUEL;
+use crate::meter::Meter;
 use crate::wasi::{Files, Pending};
 use crate::{Failure, RunLimits};
 
@@ -20,11 +21,10 @@ pub(crate) struct Guest {
     pub(crate) memory: Option<Memory>,
     /// Why the guest was stopped by a host function.
     pub(crate) interrupt: Option<Interrupt>,
-    /// Fuel charged for bytes moved that the engine's own counter could no longer cover.
-    pub(crate) fuel_debt: u64,
+    pub(crate) meter: Meter,
     pub(crate) stdin: Stdin,
     pub(crate) stdout: Stream,
-    pub(crate) log: Stream,
+    pub(crate) log: Log,
     /// Reply to the last host call, until the guest takes it.
     pub(crate) reply: Option<Vec<u8>>,
     pub(crate) host_call_bytes_max: u64,
@@ -40,10 +40,10 @@ impl Guest {
             limiter: Limiter::new(limits),
             memory: None,
             interrupt: None,
-            fuel_debt: 0,
+            meter: Meter::new(limits.fuel),
             stdin: Stdin { bytes: input, position: 0 },
             stdout: Stream::new(limits.output_bytes_max),
-            log: Stream::new(limits.log_bytes_max),
+            log: Log::new(limits.log_bytes_max),
             reply: None,
             host_call_bytes_max: limits.host_call_bytes_max,
             args: alloc::vec![zero_terminated(name)],
@@ -59,7 +59,7 @@ impl Guest {
         self.interrupt = None;
         self.stdin = Stdin { bytes: Arc::from([]), position: 0 };
         self.stdout = Stream::new(0);
-        self.log = Stream::new(0);
+        self.log = Log::new(0);
         self.reply = None;
         self.args = Vec::new();
         self.env = Vec::new();
@@ -123,11 +123,42 @@ impl Stream {
         self.bytes_max as u64
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.bytes)
+    }
+}
+
+/// The end of what the guest logs, up to a limit: what it says last tells why it failed.
+pub(crate) struct Log {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Log {
+    fn new(bytes_max: u64) -> Self {
+        Self { bytes: Vec::new(), bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) }
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let tail = bytes.get(bytes.len().saturating_sub(self.bytes_max)..).unwrap_or_default();
+        self.bytes.extend_from_slice(tail);
+        // What is too old goes in large pieces, so that each byte is moved about once.
+        if self.bytes.len() > self.bytes_max.saturating_mul(2) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.bytes.drain(..self.bytes.len().saturating_sub(self.bytes_max));
+    }
+
+    pub(crate) fn bytes(&mut self) -> &[u8] {
+        self.cut();
         &self.bytes
     }
 
     pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.cut();
         core::mem::take(&mut self.bytes)
     }
 }
@@ -144,14 +175,20 @@ pub(crate) enum Interrupt {
     Failure(Failure),
 }
 
+impl From<Failure> for Interrupt {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
 /// How the reply to a host call reaches the guest.
 pub(crate) enum Delivery {
     /// Kept until `ak.take`; the call returns its length.
     Taken,
     /// WASI's `clock_time_get`: nanoseconds at this address.
     ClockAt(u32),
-    /// WASI's `random_get`: so many bytes at this address.
-    RandomAt(u32, u32),
+    /// WASI's `random_get`: so many bytes at this address, and then the rest.
+    RandomAt { at: u32, bytes: u32, rest: u32 },
     /// A file function of WASI goes on.
     File(Pending),
 }
@@ -168,37 +205,39 @@ impl fmt::Display for Stopped {
 
 impl wasmi::errors::HostError for Stopped {}
 
-/// Stops the guest inside a host function.
-pub(crate) fn stop(caller: &mut Caller<'_, Guest>, interrupt: Interrupt) -> Error {
-    caller.data_mut().interrupt = Some(interrupt);
-    Error::host(Stopped)
-}
-
-/// Charges for bytes that a host function moves.
-pub(crate) fn charge(caller: &mut Caller<'_, Guest>, bytes: u64) -> Result<(), Error> {
-    let cost = bytes / u64::from(BYTES_PER_FUEL);
+/// Runs a host function, which the guest pays for; an interrupt stops the guest inside it.
+pub(crate) fn enter<T>(
+    mut caller: Caller<'_, Guest>,
+    function: impl FnOnce(&mut [u8], &mut Guest) -> Result<T, Interrupt>,
+) -> Result<T, Error> {
     let fuel = caller.get_fuel()?;
-    caller.set_fuel(fuel.saturating_sub(cost))?;
-    let debt = &mut caller.data_mut().fuel_debt;
-    *debt = debt.saturating_add(cost.saturating_sub(fuel));
-    Ok(())
+    let (memory, guest) = memory(&mut caller);
+    guest.meter.enter(fuel);
+    let paid = guest.meter.spend(HOST_CALL_FUEL).map_err(Interrupt::from);
+    let outcome = paid.and_then(|()| function(memory, guest));
+    let fuel = guest.meter.leave();
+    let outcome = outcome.map_err(|interrupt| {
+        guest.interrupt = Some(interrupt);
+        Error::host(Stopped)
+    });
+    caller.set_fuel(fuel)?;
+    outcome
 }
 
-/// Checks what a guest points at, and charges for it.
+/// Checks what a guest points at, and has it pay for that.
 pub(crate) fn admit(
-    caller: &mut Caller<'_, Guest>,
+    memory: &[u8],
+    guest: &mut Guest,
     call: &'static str,
     at: u32,
     length: u32,
-) -> Result<(), Error> {
-    match range(memory(caller).0, call, at, length) {
-        Ok(_) => charge(caller, length.into()),
-        Err(failure) => Err(stop(caller, Interrupt::Failure(failure))),
-    }
+) -> Result<(), Failure> {
+    range(memory, call, at, length)?;
+    guest.meter.spend_bytes(length.into())
 }
 
 /// The guest's memory and, beside it, its state.
-pub(crate) fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest) {
+fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest) {
     match caller.data().memory {
         Some(memory) => memory.data_and_store_mut(caller),
         None => (&mut [], caller.data_mut()),

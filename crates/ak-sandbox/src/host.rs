@@ -7,7 +7,7 @@
 //! | `take(ptr)` | copies the reply to the last host call to `ptr`, once |
 //! | every [`HostOperation`] `(ptr, len) -> len` | takes JSON arguments, gives the length of a JSON reply |
 //!
-//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`. The guest learns its length first and
+//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`; one too long for the guest is an error named `LIMIT`. The guest learns its length first and
 //! takes it when it has made room, so the host never calls back into a guest that waits.
 
 use alloc::string::{String, ToString};
@@ -16,7 +16,7 @@ use ak_json::{Limits, Object, Value};
 use wasmi::{Caller, Error, Func, Store};
 
 use crate::Failure;
-use crate::guest::{Delivery, Guest, Interrupt, admit, memory, range, range_mut, stop};
+use crate::guest::{Delivery, Guest, Interrupt, admit, enter, range, range_mut};
 
 /// A request that a guest makes of the world outside; the run waits for [`Run::reply`](crate::Run::reply).
 ///
@@ -35,7 +35,10 @@ use crate::guest::{Delivery, Guest, Interrupt, admit, memory, range, range_mut, 
 ///
 /// A refusal is an error number to a command, by the error's member `name`: `NOT_FOUND` is `ENOENT`, `LIMIT` and
 /// `BUFFER_OVERFLOW` are `EFBIG`, `IO`, `DEADLINE` and `UNKNOWN_OUTCOME` are `EIO`, everything else is `EACCES`; for
-/// clock and random it is always `ENOTCAPABLE`.
+/// clock and random it is always `ENOTCAPABLE`. After `BUFFER_OVERFLOW` a file is described and read once more: it has
+/// grown.
+///
+/// A native module's `max` of [`HostOperation::FsRead`] and [`HostOperation::Http`] is lowered to what a reply can hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCall {
     /// What is asked for.
@@ -128,72 +131,74 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     }
 }
 
-fn fail(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
-    admit(&mut caller, "fail", at, length)?;
-    let (memory, guest) = memory(&mut caller);
-    let interrupt = match range(memory, "fail", at, length) {
-        Ok(bytes) => {
-            // As long as a log may be: a message is for people.
-            guest.log.write(bytes);
-            Interrupt::Fail(
-                String::from_utf8_lossy(bytes.get(..MESSAGE_BYTES_MAX).unwrap_or(bytes)).into_owned(),
-            )
-        }
-        Err(failure) => Interrupt::Failure(failure),
-    };
-    Err(stop(&mut caller, interrupt))
+fn fail(caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
+    enter(caller, |memory, guest| {
+        admit(memory, guest, "fail", at, length)?;
+        let bytes = range(memory, "fail", at, length)?;
+        // As long as a log may be: a message is for people.
+        guest.log.write(bytes);
+        let message = bytes.get(..MESSAGE_BYTES_MAX).unwrap_or(bytes);
+        Err(Interrupt::Fail(String::from_utf8_lossy(message).into_owned()))
+    })
 }
 
 /// Longest message of a failing tool, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
 
-fn log(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
-    admit(&mut caller, "log", at, length)?;
-    let (memory, guest) = memory(&mut caller);
-    match range(memory, "log", at, length) {
-        Ok(bytes) => {
-            let _fits = guest.log.write(bytes) && guest.log.write(b"\n");
-            Ok(())
-        }
-        Err(failure) => Err(stop(&mut caller, Interrupt::Failure(failure))),
-    }
+fn log(caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
+    enter(caller, |memory, guest| {
+        admit(memory, guest, "log", at, length)?;
+        guest.log.write(range(memory, "log", at, length)?);
+        guest.log.write(b"\n");
+        Ok(())
+    })
 }
 
-fn take(mut caller: Caller<'_, Guest>, at: u32) -> Result<(), Error> {
-    let (memory, guest) = memory(&mut caller);
-    let taken = match guest.reply.take() {
-        None => Err(Failure::BadHostCall { call: "take", reason: "no reply is waiting".to_string() }),
-        Some(reply) => {
-            // A reply too long for 32 bits was refused when it came.
-            let length = u32::try_from(reply.len()).unwrap_or(u32::MAX);
-            range_mut(memory, "take", at, length).map(|target| target.copy_from_slice(&reply))
-        }
-    };
-    taken.map_err(|failure| stop(&mut caller, Interrupt::Failure(failure)))
+fn take(caller: Caller<'_, Guest>, at: u32) -> Result<(), Error> {
+    enter(caller, |memory, guest| {
+        let none = || Failure::BadHostCall { call: "take", reason: "no reply is waiting".to_string() };
+        // It was paid for when it came, and one too long for 32 bits was refused.
+        let reply = guest.reply.take().ok_or_else(none)?;
+        let length = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+        range_mut(memory, "take", at, length)?.copy_from_slice(&reply);
+        Ok(())
+    })
 }
 
 fn host_call(
-    mut caller: Caller<'_, Guest>,
+    caller: Caller<'_, Guest>,
     operation: HostOperation,
     at: u32,
     length: u32,
 ) -> Result<u32, Error> {
     let call = operation.name();
-    admit(&mut caller, call, at, length)?;
-    let (memory, guest) = memory(&mut caller);
-    guest.reply = None;
-    let limits = Limits {
-        bytes_max: usize::try_from(guest.host_call_bytes_max).unwrap_or(usize::MAX),
-        ..Limits::default()
-    };
-    let args = range(memory, call, at, length).and_then(|bytes| {
-        Value::parse(bytes, &limits).map_err(|error| Failure::BadHostCall { call, reason: error.to_string() })
-    });
-    let interrupt = match args {
-        Ok(args) => Interrupt::HostCall(HostCall { operation, args }, Delivery::Taken),
-        Err(failure) => Interrupt::Failure(failure),
-    };
-    Err(stop(&mut caller, interrupt))
+    enter(caller, |memory, guest| {
+        admit(memory, guest, call, at, length)?;
+        guest.reply = None;
+        let limits = Limits {
+            bytes_max: usize::try_from(guest.host_call_bytes_max).unwrap_or(usize::MAX),
+            ..Limits::default()
+        };
+        let args = Value::parse(range(memory, call, at, length)?, &limits);
+        let mut args = args.map_err(|error| Failure::BadHostCall { call, reason: error.to_string() })?;
+        if matches!(operation, HostOperation::FsRead | HostOperation::Http) {
+            cap(&mut args, guest.host_call_bytes_max);
+        }
+        Err(Interrupt::HostCall(HostCall { operation, args }, Delivery::Taken))
+    })
+}
+
+/// What a reply holds besides the bytes that were asked for.
+const REPLY_REST_BYTES: u64 = 1024;
+
+/// Asks for no more bytes than a reply can hold in base64url.
+fn cap(args: &mut Value, reply_bytes_max: u64) {
+    let most = reply_bytes_max.saturating_sub(REPLY_REST_BYTES) / 4 * 3;
+    if let Value::Object(args) = args
+        && args.get("max").and_then(Value::as_u64).is_some_and(|max| max > most)
+    {
+        args.insert("max", most);
+    }
 }
 
 /// The reply as the guest sees it.

@@ -42,6 +42,7 @@ extern crate alloc;
 mod readme {}
 
 mod builtin;
+mod code;
 mod failure;
 mod guest;
 mod host;
@@ -51,6 +52,7 @@ mod machine;
 mod manifest;
 mod manifest_error;
 mod manifest_toml;
+mod meter;
 mod module;
 mod reply;
 mod run;

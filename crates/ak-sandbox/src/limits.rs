@@ -3,6 +3,12 @@ use wasmi::{CompilationMode, Config, CustomFuelCosts, EnforcedLimits};
 /// Bytes that the host moves into or out of a guest for one unit of fuel.
 pub(crate) const BYTES_PER_FUEL: u32 = 64;
 
+/// Bytes of names of files that the host looks at for one unit of fuel: it takes them apart, puts them together, hashes them.
+pub(crate) const NAME_BYTES_PER_FUEL: u32 = 8;
+
+/// Fuel of every host call, besides what it moves: about what it takes to leave the guest and to come back.
+pub(crate) const HOST_CALL_FUEL: u64 = 30;
+
 /// What holds for a [`Tool`](crate::Tool) from the day it is loaded: the size of the module and the engine's
 /// stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +56,9 @@ impl SandboxConfig {
         });
         config.enforced_limits(EnforcedLimits::strict());
         config.wasm_multi_memory(false);
+        // The engine loses the result of a host call that was a tail call and comes only later, and spoils a local of the
+        // caller's with it.
+        config.wasm_tail_call(false);
         // `Tool` turns a start section into an export: a start function run by the engine could not be
         // sliced.
         config.allow_start_fn(false);
@@ -68,7 +77,7 @@ const STACK_BYTES_INITIAL: usize = 1_000;
 /// What one [`Run`](crate::Run) may use. A manifest's own limits can only lower these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunLimits {
-    /// Fuel: about one unit per WASM instruction, plus one per 64 bytes moved between host and guest.
+    /// Fuel: about one unit per WASM instruction, plus 30 per host call and one per 64 bytes that the host moves.
     pub fuel: u64,
     /// Linear memory, in bytes.
     pub memory_bytes_max: u64,
@@ -76,15 +85,15 @@ pub struct RunLimits {
     pub table_elements_max: u64,
     /// The result, in bytes of JSON.
     pub output_bytes_max: u64,
-    /// What is kept of the guest's log, in bytes; the rest is dropped.
+    /// What is kept of the guest's log, in bytes: its end.
     pub log_bytes_max: u64,
     /// Host calls that leave the sandbox.
     pub host_calls_max: u32,
-    /// Arguments or reply of one host call, in bytes.
+    /// Arguments or reply of one host call, or one file of a command, in bytes.
     pub host_call_bytes_max: u64,
-    /// Files and directories open at a time.
+    /// Files and directories open at a time, besides those that a command finds open.
     pub files_max: u32,
-    /// What the open files hold together, in bytes.
+    /// What the open files hold together, in bytes; an entry of a directory counts for its name and 32 bytes.
     pub file_bytes_max: u64,
 }
 

@@ -56,7 +56,8 @@ impl Machine {
             Abi::Wasi => "_start",
         };
         let main = instance.get_func(&store, main).ok_or_else(|| missing(main))?;
-        let (start, alloc) = (instance.get_func(&store, START_EXPORT), instance.get_func(&store, "ak_alloc"));
+        let start = if tool.starts() { instance.get_func(&store, START_EXPORT) } else { None };
+        let alloc = instance.get_func(&store, "ak_alloc");
         let origin = match tool.state() {
             Some(state) if memory.data_size(&store) <= tool.recycled_bytes_max() => {
                 Origin::of(&mut store, &instance, memory, state)

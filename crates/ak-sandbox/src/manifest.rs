@@ -54,7 +54,7 @@ pub struct ManifestLimits {
 /// gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// ASCII letters, digits and `_ - . /`, at most [`NAME_BYTES_MAX`] bytes.
+    /// ASCII letters, digits and `_ - . /`, at most [`NAME_BYTES_MAX`] bytes; no part between slashes is empty, `.` or `..`.
     pub name: String,
     /// A semantic version without build metadata, at most [`VERSION_BYTES_MAX`] bytes.
     pub version: String,
@@ -256,6 +256,8 @@ fn is_tool_name(text: &str) -> bool {
     text.len() <= NAME_BYTES_MAX
         && text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
+        // Whoever takes it for a path is led nowhere else.
+        && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// A semantic version. One with build metadata is none here: it would name the same version twice.

@@ -7,6 +7,8 @@ use core::ops::Range;
 
 use wasmparser::{DataKind, ElementKind, Parser, Payload, TypeRef};
 
+use crate::code::{Code, FunctionType};
+
 /// Export under which a module's start function is found again. No compiler writes such a name, and a module
 /// that has it is refused as a duplicate export.
 pub(crate) const START_EXPORT: &str = "\0ak start";
@@ -19,6 +21,7 @@ const HEADER_BYTES: usize = 8;
 const SECTION_CUSTOM: u8 = 0;
 const SECTION_EXPORT: u8 = 7;
 const SECTION_START: u8 = 8;
+const SECTION_CODE: u8 = 10;
 /// Sections that stand before the export section: types to memories, tags (13), globals.
 const SECTIONS_BEFORE_EXPORT: [u8; 7] = [1, 2, 3, 4, 5, 13, 6];
 
@@ -49,21 +52,25 @@ pub(crate) struct Prepared<'a> {
     pub(crate) module: Cow<'a, [u8]>,
     /// None for a module that could not be read; compiling it says why.
     pub(crate) state: Option<State>,
-    /// The longest function body, in bytes.
-    pub(crate) function_bytes: usize,
+    pub(crate) code: Code,
+    /// It has a start function, under [`START_EXPORT`].
+    pub(crate) starts: bool,
 }
 
 /// Adds exports: the start function in place of the start section, so that it runs under fuel slices and may make
-/// host calls like any other; every mutable global and every table, so that they can be put back.
+/// host calls like any other; every mutable global and every table, so that they can be put back. And helps the engine
+/// over stores that it cannot translate: see [`Code`].
 ///
 /// A malformed module is returned as it is, and validation then refuses it.
 pub(crate) fn prepare(module: &[u8]) -> Prepared<'_> {
-    match Plan::read(module) {
-        None => Prepared { module: Cow::Borrowed(module), state: None, function_bytes: 0 },
-        Some(plan) => Prepared {
+    let mut plan = Plan::default();
+    match plan.read(module) {
+        None => Prepared { module: Cow::Borrowed(module), state: None, code: plan.code, starts: false },
+        Some(()) => Prepared {
             module: plan.rewrite(module).map_or(Cow::Borrowed(module), Cow::Owned),
             state: Some(plan.state),
-            function_bytes: plan.function_bytes,
+            code: plan.code,
+            starts: plan.start.is_some(),
         },
     }
 }
@@ -76,12 +83,18 @@ struct Plan {
     exports: Option<(u32, Range<usize>)>,
     start: Option<u32>,
     state: State,
-    function_bytes: usize,
+    types: Vec<FunctionType>,
+    /// The type of each function, imports included.
+    functions: Vec<u32>,
+    /// How many function bodies were read.
+    bodies: usize,
+    code: Code,
 }
 
 impl Plan {
-    fn read(module: &[u8]) -> Option<Self> {
-        let mut plan = Self::default();
+    /// None for a module that is malformed; the engine stops where this does, and says why.
+    fn read(&mut self, module: &[u8]) -> Option<()> {
+        let plan = self;
         let mut global = 0;
         for payload in Parser::new(0).parse_all(module) {
             let payload = payload.ok()?;
@@ -93,10 +106,25 @@ impl Plan {
                 plan.sections.push((id, range));
             }
             match payload {
+                Payload::TypeSection(types) => {
+                    for ty in types.into_iter_err_on_gc_types() {
+                        let ty = ty.ok()?;
+                        let (params, results) = (ty.params().len() as u64, ty.results().len() as u64);
+                        plan.types.push(FunctionType { params, results });
+                    }
+                }
                 Payload::ImportSection(imports) => {
                     for import in imports {
-                        // Nothing else can be imported; the engine's answer is as good as ours.
-                        let TypeRef::Func(_) = import.ok()?.ty else { return None };
+                        // Nothing else can be imported, and a module that tries is refused once it is validated.
+                        if let TypeRef::Func(ty) = import.ok()?.ty {
+                            plan.functions.push(ty);
+                            plan.bodies += 1;
+                        }
+                    }
+                }
+                Payload::FunctionSection(functions) => {
+                    for ty in functions {
+                        plan.functions.push(ty.ok()?);
                     }
                 }
                 Payload::TableSection(tables) => plan.state.tables = tables.count(),
@@ -124,12 +152,16 @@ impl Plan {
                     }
                 }
                 Payload::CodeSectionEntry(body) => {
-                    plan.function_bytes = plan.function_bytes.max(body.range().len());
+                    let index = plan.bodies;
+                    plan.bodies += 1;
+                    let ty = plan.functions.get(index).and_then(|&ty| plan.types.get(ty as usize));
+                    let results = ty.map_or(0, |ty| ty.results);
+                    plan.code.add(u32::try_from(index).ok()?, &body, &plan.types, results)?;
                 }
                 _ => {}
             }
         }
-        Some(plan)
+        Some(())
     }
 
     fn rewrite(&self, module: &[u8]) -> Option<Vec<u8>> {
@@ -143,7 +175,9 @@ impl Plan {
             if let Some(exports) = pending.take_if(|_| here) {
                 write_section(&mut out, SECTION_EXPORT, &exports)?;
             }
-            if *id != SECTION_EXPORT && *id != SECTION_START {
+            if *id == SECTION_CODE {
+                write_section(&mut out, *id, &self.code.section(module)?)?;
+            } else if *id != SECTION_EXPORT && *id != SECTION_START {
                 write_section(&mut out, *id, module.get(range.clone())?)?;
             }
         }
@@ -181,7 +215,7 @@ fn write_section(out: &mut Vec<u8>, id: u8, payload: &[u8]) -> Option<()> {
 }
 
 /// An unsigned number in WebAssembly's variable-length form.
-fn write_leb128(out: &mut Vec<u8>, mut value: u32) {
+pub(crate) fn write_leb128(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;

@@ -1,16 +1,14 @@
 //! How the outcome of a host call reaches the guest.
 
 use alloc::string::ToString;
-use alloc::vec::Vec;
 
-use ak_json::Value;
+use ak_json::{Object, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use wasmi::Val;
 
 use crate::guest::{Delivery, range_mut};
 use crate::host::{HostCall, envelope};
-use crate::limits::BYTES_PER_FUEL;
 use crate::run::State;
 use crate::wasi::{self, Act};
 use crate::{Failure, Run, RunError};
@@ -59,37 +57,52 @@ impl Run {
         let call = call.operation.name();
         let bad = |reason: &str| Failure::BadReply { call, reason: reason.to_string() };
         let bytes_max = self.limits.host_call_bytes_max;
-        let (memory, guest) = self.machine()?.memory();
-        let (at, bytes): (u32, Vec<u8>) = match (delivery, reply) {
-            (Delivery::Taken, reply) => {
-                let reply = envelope(reply).to_json().into_bytes();
-                let length = u32::try_from(reply.len()).ok().filter(|&length| u64::from(length) <= bytes_max);
-                let length = length.ok_or_else(|| bad("it is too long"))?;
-                guest.fuel_debt = guest.fuel_debt.saturating_add(u64::from(length / BYTES_PER_FUEL));
-                guest.reply = Some(reply);
-                return Ok(Delivered::Returns(Val::I32(length.cast_signed())));
-            }
-            (Delivery::File(pending), reply) => {
-                return Ok(match wasi::answered(memory, guest, call, pending, reply)? {
-                    Act::Errno(number) => Delivered::Returns(Val::I32(number)),
-                    Act::Ask(call, pending) => Delivered::Asks(call, Delivery::File(pending)),
-                });
-            }
-            (Delivery::ClockAt(_) | Delivery::RandomAt(..), Err(_)) => {
-                return Ok(Delivered::Returns(Val::I32(wasi::NOT_CAPABLE)));
-            }
-            (Delivery::ClockAt(at), Ok(time)) => {
-                let micros = time.as_u64().ok_or_else(|| bad("expected an integer"))?;
-                (at, micros.saturating_mul(1_000).to_le_bytes().to_vec())
-            }
-            (Delivery::RandomAt(at, length), Ok(text)) => {
-                let bytes = text.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-                let bytes = bytes.filter(|bytes| bytes.len() == length as usize);
-                (at, bytes.ok_or_else(|| bad("expected that many bytes in base64url"))?)
-            }
-        };
-        let length = u32::try_from(bytes.len()).map_err(|_| bad("it is too long"))?;
-        range_mut(memory, call, at, length)?.copy_from_slice(&bytes);
-        Ok(Delivered::Returns(Val::I32(wasi::SUCCESS)))
+        self.meanwhile(|memory, guest| {
+            Ok(match (delivery, reply) {
+                (Delivery::Taken, reply) => {
+                    let mut reply = envelope(reply).to_json().into_bytes();
+                    if reply.len() as u64 > bytes_max {
+                        reply = envelope(Err(too_long(bytes_max))).to_json().into_bytes();
+                    }
+                    let length = u32::try_from(reply.len()).map_err(|_| bad("it is too long"))?;
+                    guest.meter.spend_bytes(length.into())?;
+                    guest.reply = Some(reply);
+                    Delivered::Returns(Val::I32(length.cast_signed()))
+                }
+                (Delivery::File(pending), reply) => {
+                    match wasi::answered(memory, guest, call, pending, reply)? {
+                        Act::Errno(number) => Delivered::Returns(Val::I32(number)),
+                        Act::Ask(call, pending) => Delivered::Asks(call, Delivery::File(pending)),
+                    }
+                }
+                (Delivery::ClockAt(_) | Delivery::RandomAt { .. }, Err(_)) => {
+                    Delivered::Returns(Val::I32(wasi::NOT_CAPABLE))
+                }
+                (Delivery::ClockAt(at), Ok(time)) => {
+                    let micros = time.as_u64().ok_or_else(|| bad("expected an integer"))?;
+                    let nanos = micros.saturating_mul(1_000).to_le_bytes();
+                    range_mut(memory, call, at, 8)?.copy_from_slice(&nanos);
+                    Delivered::Returns(Val::I32(wasi::SUCCESS))
+                }
+                (Delivery::RandomAt { at, bytes: length, rest }, Ok(text)) => {
+                    let bytes = text.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+                    let bytes = bytes.filter(|bytes| bytes.len() == length as usize);
+                    let bytes = bytes.ok_or_else(|| bad("expected that many bytes in base64url"))?;
+                    range_mut(memory, call, at, length)?.copy_from_slice(&bytes);
+                    if rest == 0 {
+                        Delivered::Returns(Val::I32(wasi::SUCCESS))
+                    } else {
+                        let (call, delivery) = wasi::random(guest, at.saturating_add(length), rest);
+                        Delivered::Asks(call, delivery)
+                    }
+                }
+            })
+        })
     }
+}
+
+/// What the guest gets in place of a reply that is longer than it may be.
+fn too_long(bytes_max: u64) -> Value {
+    let message = alloc::format!("the reply is longer than {bytes_max} bytes");
+    Value::from(Object::from_iter([("name", Value::from("LIMIT")), ("message", Value::from(message))]))
 }

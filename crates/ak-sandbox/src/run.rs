@@ -216,6 +216,7 @@ impl Run {
         }
         let given = slice.max(needed).min(left);
         let store = &mut self.machine()?.store;
+        store.data_mut().meter.begin(left - given);
         store.set_fuel(given)?;
         let outcome = match state {
             State::Call(function, args) => function.call_resumable(store, &args, &mut results),
@@ -243,9 +244,23 @@ impl Run {
     fn settle(&mut self, given: u64) -> Result<(), Failure> {
         let store = &mut self.machine()?.store;
         let used = given.saturating_sub(store.get_fuel()?);
-        let debt = core::mem::take(&mut store.data_mut().fuel_debt);
+        let debt = store.data_mut().meter.end();
         self.fuel = self.fuel.saturating_add(used).saturating_add(debt);
         if self.fuel > self.limits.fuel { Err(self.out_of_fuel()) } else { Ok(()) }
+    }
+
+    /// Does something for the guest while it waits, and adds up what that costs.
+    pub(crate) fn meanwhile<T>(
+        &mut self,
+        work: impl FnOnce(&mut [u8], &mut Guest) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let left = self.fuel_left();
+        let (memory, guest) = self.machine()?.memory();
+        guest.meter.begin(left);
+        let outcome = work(memory, guest);
+        let debt = guest.meter.end();
+        self.fuel = self.fuel.saturating_add(debt);
+        outcome
     }
 
     fn out_of_fuel(&self) -> Failure {
@@ -301,17 +316,19 @@ impl Run {
     /// A WASI command has ended.
     fn exited(&mut self, exit_code: u32) -> Result<Option<Step>, Failure> {
         let bytes_max = self.limits.output_bytes_max;
-        let guest = self.machine()?.store.data_mut();
         if exit_code != 0 {
-            let log = guest.log.bytes();
+            let log = self.machine()?.store.data_mut().log.bytes();
             let tail = log.get(log.len().saturating_sub(MESSAGE_BYTES_MAX)..).unwrap_or(log);
-            let message = String::from_utf8_lossy(tail).trim().to_string();
+            let message = match String::from_utf8_lossy(tail).trim() {
+                "" => alloc::format!("exit code {exit_code}"),
+                said => said.to_string(),
+            };
             return Err(Failure::ToolFailed { message, exit_code: Some(exit_code) });
         }
-        if let Some((call, pending)) = wasi::unwritten(guest) {
+        if let Some((call, pending)) = self.meanwhile(|_, guest| wasi::unwritten(guest))? {
             return self.ask(None, call, Delivery::File(pending));
         }
-        let output = parse_output(&guest.stdout.take(), bytes_max);
+        let output = parse_output(&self.machine()?.store.data_mut().stdout.take(), bytes_max);
         self.done(output).map(Some)
     }
 

@@ -7,6 +7,7 @@ use ak_json::{Digest, Schema, Value, sha256};
 use crossbeam_queue::ArrayQueue;
 use wasmi::{Engine, ExternType, Func, FuncType, Module, Store, ValType};
 
+use crate::code::{BRANCH_VALUES_MAX, Code, LOCALS_MAX};
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::module::{State, prepare};
@@ -29,6 +30,7 @@ struct Inner {
     /// The directories that a WASI command finds open.
     preopens: Vec<String>,
     module: Module,
+    starts: bool,
     /// None if instances of it serve one call only.
     state: Option<State>,
     /// Machines for the next calls.
@@ -60,10 +62,7 @@ impl Tool {
         let input = schema("input", &manifest.input)?;
         let output = schema("output", &manifest.output)?;
         let prepared = prepare(&module);
-        if prepared.function_bytes > config.function_bytes_max {
-            let bytes_max = config.function_bytes_max;
-            return Err(ToolError::FunctionTooLarge { bytes: prepared.function_bytes, bytes_max });
-        }
+        check_code(&prepared.code, config)?;
         // An engine of its own: what a tool has compiled goes when the tool goes.
         let engine = Engine::new(&config.engine());
         let module = Module::new(&engine, &prepared.module)
@@ -78,6 +77,7 @@ impl Tool {
             input,
             output,
             module,
+            starts: prepared.starts,
             state: prepared.state,
             idle: (config.recycled_max > 0).then(|| ArrayQueue::new(config.recycled_max)),
             recycled_bytes_max: config.recycled_bytes_max,
@@ -140,6 +140,11 @@ impl Tool {
     /// None if no instance is to be used twice.
     pub(crate) fn state(&self) -> Option<&State> {
         self.inner.state.as_ref().filter(|_| self.inner.idle.is_some())
+    }
+
+    /// Whether the module has a start function: an export of its name may be another.
+    pub(crate) fn starts(&self) -> bool {
+        self.inner.starts
     }
 
     pub(crate) fn recycled_bytes_max(&self) -> usize {
@@ -210,6 +215,24 @@ pub enum ToolError {
         /// The limit.
         bytes_max: usize,
     },
+    /// A function has more locals than are put to zero for what a call costs.
+    #[error("function {function} has {locals} locals: the limit is {locals_max}")]
+    TooManyLocals {
+        /// Its index, imports included.
+        function: u32,
+        /// Besides its parameters.
+        locals: u64,
+        /// The limit.
+        locals_max: u64,
+    },
+    /// The branches take more values than can be validated without interruption.
+    #[error("branches of {values} values: the limit is {values_max}")]
+    TooManyBranches {
+        /// Of all targets of all branches, as if each were the widest of its function; at least one per target.
+        values: u64,
+        /// The limit.
+        values_max: u64,
+    },
     /// The module is malformed, breaks a limit on modules, or uses a feature beyond what the sandbox takes.
     #[error("invalid module: {reason}")]
     Invalid {
@@ -242,6 +265,23 @@ pub enum ToolError {
 
 fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {
     Schema::parse(source).map_err(|error| ToolError::Schema { which, reason: error.to_string() })
+}
+
+/// Bounds what validation and translation do, before either begins.
+fn check_code(code: &Code, config: &SandboxConfig) -> Result<(), ToolError> {
+    let bytes_max = config.function_bytes_max;
+    if code.function_bytes > bytes_max {
+        return Err(ToolError::FunctionTooLarge { bytes: code.function_bytes, bytes_max });
+    }
+    let (function, locals) = code.locals;
+    if locals > LOCALS_MAX {
+        return Err(ToolError::TooManyLocals { function, locals, locals_max: LOCALS_MAX });
+    }
+    let values = code.branch_values;
+    if values > BRANCH_VALUES_MAX {
+        return Err(ToolError::TooManyBranches { values, values_max: BRANCH_VALUES_MAX });
+    }
+    Ok(())
 }
 
 /// The host function that an import stands for.

@@ -3,96 +3,19 @@
 
 #[path = "support/calls.rs"]
 mod calls;
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/disk.rs"]
 mod disk;
 mod support;
 
 use ak_json::Value;
-use ak_sandbox::{Abi, Failure, Run, RunLimits, SandboxConfig, Step, Tool};
+use ak_sandbox::{Failure, Run, RunLimits, Step};
 use arbitrary::Unstructured;
+use command::*;
 use disk::Disk;
 use proptest::prelude::*;
-use support::{cases, drive, json, limits, manifest};
-
-const WASI: &str = "wasi_snapshot_preview1";
-
-/// What the modules below share: functions, a name at 64, two buffers at 0 and 8, and numbers to print with.
-///
-/// `$try` adds the error number that it is given to what is printed at the end, two digits each.
-fn command(name: &str, body: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(module
-            (import "{WASI}" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
-            (import "{WASI}" "path_filestat_get" (func $stat (param i32 i32 i32 i32 i32) (result i32)))
-            (import "{WASI}" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
-            (import "{WASI}" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
-            (import "{WASI}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-            (import "{WASI}" "fd_pwrite" (func $pwrite (param i32 i32 i32 i64 i32) (result i32)))
-            (import "{WASI}" "fd_readdir" (func $readdir (param i32 i32 i32 i64 i32) (result i32)))
-            (import "{WASI}" "fd_filestat_set_size" (func $resize (param i32 i64) (result i32)))
-            (import "{WASI}" "fd_seek" (func $seek (param i32 i64 i32 i32) (result i32)))
-            (import "{WASI}" "fd_sync" (func $sync (param i32) (result i32)))
-            (import "{WASI}" "fd_close" (func $close (param i32) (result i32)))
-            (import "{WASI}" "proc_exit" (func $exit (param i32)))
-            (memory (export "memory") 1)
-            ;; One buffer of 5 bytes at 512, one of 5 bytes with text at 528, and what is printed at 1024.
-            (data (i32.const 0) "\00\02\00\00\05\00\00\00") (data (i32.const 8) "\10\02\00\00\05\00\00\00")
-            (data (i32.const 64) "{name}") (data (i32.const 528) "hello") (data (i32.const 1024) "[1")
-            (global $end (mut i32) (i32.const 1026))
-            (func $print (param i32)
-              (i32.store8 (global.get $end) (local.get 0))
-              (global.set $end (i32.add (global.get $end) (i32.const 1))))
-            (func $try (param i32)
-              (call $print (i32.const 44)) (call $print (i32.const 49))
-              (call $print (i32.add (i32.const 48) (i32.div_u (local.get 0) (i32.const 10))))
-              (call $print (i32.add (i32.const 48) (i32.rem_u (local.get 0) (i32.const 10)))))
-            (func $done
-              (call $print (i32.const 93))
-              (i32.store (i32.const 16) (i32.const 1024))
-              (i32.store (i32.const 20) (i32.sub (global.get $end) (i32.const 1024)))
-              (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 32))))
-            ;; Opens the name with flags and rights (2 read, 64 write).
-            (func $open_it (param i32 i64)
-              (call $try (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const {length}) (local.get 0)
-                (local.get 1) (i64.const 0) (i32.const 0) (i32.const 40))))
-            (func $read_it (call $try (call $read (i32.const 4) (i32.const 0) (i32.const 1) (i32.const 32))))
-            (func $write_it (call $try (call $write (i32.const 4) (i32.const 8) (i32.const 1) (i32.const 32))))
-            (func (export "_start") {body} (call $done)))"#,
-        length = name.len(),
-    );
-    wat::parse_str(text).unwrap()
-}
-
-fn tool(module: &[u8]) -> Tool {
-    let mut manifest = manifest(Abi::Wasi, module);
-    manifest.needs = vec!["fs.read:/data/**".into()];
-    Tool::new(manifest, module.into(), &SandboxConfig::default()).unwrap()
-}
-
-fn data() -> Disk {
-    Disk::with(&[("/data/a", "some text"), ("/data/sub/b", "")])
-}
-
-/// Runs a command; gives the error numbers that it printed, or the failure.
-#[track_caller]
-fn run(name: &str, body: &str, disk: &mut Disk) -> Result<String, Failure> {
-    let tool = tool(&command(name, body));
-    let limits = RunLimits { host_calls_max: 10, ..limits() };
-    let outcome = drive(&tool, &json("{}"), limits, 1_000, |call| disk.answer(call));
-    outcome.map(|done| done.output.to_json()).map_err(|error| error.failure)
-}
-
-#[track_caller]
-fn check(name: &str, body: &str, expected: &str, asked: &[&str]) -> Disk {
-    let mut disk = data();
-    assert_eq!(run(name, body, &mut disk).as_deref(), Ok(expected), "{name}: {body}");
-    assert_eq!(disk.asked, asked, "{name}: {body}");
-    disk
-}
-
-const READ: &str = "(call $open_it (i32.const 0) (i64.const 2))";
-const WRITE: &str = "(call $open_it (i32.const 0) (i64.const 66))";
-const CREATE: &str = "(call $open_it (i32.const 9) (i64.const 64))";
+use support::{cases, drive, json, limits};
 
 #[test]
 fn a_file_is_asked_for_once_and_read_in_pieces() {
@@ -141,6 +64,111 @@ fn what_is_written_goes_out_when_it_is_closed_synced_or_left() {
     let failing = format!("{CREATE} (call $write_it) (call $exit (i32.const 1))");
     assert!(matches!(run("new", &failing, &mut disk), Err(Failure::ToolFailed { exit_code: Some(1), .. })));
     assert_eq!(disk.text("/data/new"), Some(""));
+}
+
+#[test]
+fn a_file_is_read_as_far_as_it_is_long() {
+    // What is asked for is what the file has and a little for growth, at most what a host call may move.
+    let most = |call: &ak_sandbox::HostCall| call.args.get("max").and_then(Value::as_u64);
+    let body = format!("{READ} {}", on("read", 4));
+    let tool = tool(&command("a", &body));
+    let limits = RunLimits { host_call_bytes_max: 4 << 20, file_bytes_max: 16 << 20, ..limits() };
+    let mut asked = Vec::new();
+    drive(&tool, &json("{}"), limits, 1_000, |call| {
+        asked.extend(most(call));
+        data().answer(call)
+    })
+    .unwrap();
+    assert_eq!(asked, [9 + 4_096]);
+    // One that has grown by more is looked at again, once.
+    for (length, expected) in [(10_000, "[1,100,100]"), (5 << 20, "[1,100,122]")] {
+        let mut grown = data();
+        let mut maxima = Vec::new();
+        let outcome = drive(&tool, &json("{}"), limits, 1_000, |call| {
+            let answer = grown.answer(call);
+            if let Some(max) = most(call) {
+                maxima.push(max);
+                grown.files.insert("/data/a".to_string(), vec![b'x'; length]);
+                if grown.files["/data/a"].len() as u64 > max {
+                    return Err(json(r#"{"name":"BUFFER_OVERFLOW"}"#));
+                }
+                return grown.answer(call);
+            }
+            answer
+        });
+        assert_eq!(outcome.unwrap().output, json(expected), "{length}");
+        assert_eq!(maxima[0], 9 + 4_096);
+        assert_eq!(maxima.get(1).copied(), (length < 4 << 20).then_some(length as u64 + 4_096));
+    }
+}
+
+#[test]
+fn a_file_is_no_directory_and_a_directory_is_no_file() {
+    let stat = |name: &str| format!("fs_stat /data/{name}");
+    let gone = |name: &str| format!("fs_delete /data/{name}");
+    for (name, body, expected, asked) in [
+        ("sub", of_path("unlink", 3), "[1,131]", vec![stat("sub")]),
+        ("a", of_path("unlink", 1), "[1,100]", vec![stat("a"), gone("a")]),
+        ("a", of_path("rmdir", 1), "[1,154]", vec![stat("a")]),
+        ("none", of_path("rmdir", 4), "[1,144]", vec![stat("none")]),
+        ("a/", of_path("unlink", 2), "[1,154]", vec![stat("a")]),
+        ("a/", of_path("stat", 2), "[1,154]", vec![stat("a")]),
+        ("sub/", of_path("stat", 4), "[1,100]", vec![stat("sub")]),
+        ("a/", open(2, 0, READING, 0), "[1,154]", vec![stat("a")]),
+        ("new/", open(4, CREAT, WRITING, 0), "[1,131]", vec![]),
+        ("new", open(3, CREAT | DIRECTORY | TRUNC, WRITING, 0), "[1,128]", vec![]),
+        ("new", open(3, CREAT | DIRECTORY, READING, 0), "[1,128]", vec![]),
+        ("sub", open(3, 0, WRITING, 0), "[1,131]", vec![stat("sub")]),
+        ("sub", open(3, DIRECTORY, READING, 0), "[1,100]", vec![stat("sub")]),
+    ] {
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        check(name, &body, expected, &asked);
+    }
+    // An empty directory goes.
+    let mut disk = data();
+    disk.directories.insert("/data/empty".to_string());
+    assert_eq!(run("empty", &of_path("rmdir", 5), &mut disk).as_deref(), Ok("[1,100]"));
+    assert!(disk.directories.is_empty());
+    // What a directory can is not what a file can.
+    let rights = "(call $try (call $fdstat (i32.const 3) (i32.const 600)))
+        (call $try (i32.wrap_i64 (i64.and (i64.load (i32.const 608)) (i64.const 66))))
+        (call $try (i32.wrap_i64 (i64.and (i64.load (i32.const 616)) (i64.const 66))))";
+    check("a", rights, "[1,100,100,166]", &[]);
+}
+
+#[test]
+fn who_may_write_need_not_look_first() {
+    let denied = || Disk { refused: vec!["fs_stat /data/x", "fs_read /data/x"], ..data() };
+    for (flags, rights, expected) in [
+        (CREAT | TRUNC, WRITING, "[1,100,100]"),
+        (CREAT | TRUNC, BOTH, "[1,100,100]"),
+        (CREAT, WRITING, "[1,102,108]"),
+        (CREAT | EXCL, WRITING, "[1,102,108]"),
+    ] {
+        let body = format!("{} {}", open(1, flags, rights, 0), on("write", 4));
+        assert_eq!(run("x", &body, &mut denied()).as_deref(), Ok(expected), "{flags} {rights}");
+    }
+}
+
+#[test]
+fn small_things_are_as_they_should_be() {
+    let empty = "(i32.store (i32.const 12) (i32.const 0))
+        (call $try (call $pwrite (i32.const 4) (i32.const 8) (i32.const 1) (i64.const 100) (i32.const 32)))";
+    let body = format!("{CREATE} {empty} {}", on("size_of", 4));
+    check("x", &body, "[1,100,100,100,100]", &["fs_write /data/x"]);
+    let seek = |offset: i64, whence: u32| {
+        format!(
+            "(call $try (call $seek (i32.const 4) (i64.const {offset}) (i32.const {whence}) (i32.const 48)))"
+        )
+    };
+    let body = [READ.to_string(), seek(i64::MAX, 0), seek(1, 1), seek(-1, 0), seek(i64::MAX, 2)].concat();
+    check("a", &body, "[1,100,100,128,128,128]", &["fs_stat /data/a"]);
+    check("a", "(call $try (call $set_flags (i32.const 1) (i32.const 1)))", "[1,100]", &[]);
+    // A directory that is read again from its beginning is asked for again.
+    let list = "(call $try (call $readdir (i32.const 3) (i32.const 700) (i32.const 200) (i64.const 0) (i32.const 32)))";
+    check("a", &list.repeat(2), "[1,100,100]", &["fs_list /data"; 2]);
+    let rest = list.replace("i64.const 0", "i64.const 1");
+    check("a", &format!("{list} {rest}"), "[1,100,100]", &["fs_list /data"]);
 }
 
 #[test]
@@ -196,17 +224,24 @@ fn names_stay_beneath_their_directory() {
 
 #[test]
 fn open_files_are_bounded() {
-    // One directory stands open already; the limit is 4.
-    let body = READ.repeat(4);
-    let asked = ["fs_stat /data/a"; 3];
-    check("a", &body, "[1,100,100,100,133]", &asked);
+    // The limit is 4, without the directory that stands open already.
+    let body = READ.repeat(5);
+    check("a", &body, "[1,100,100,100,100,133]", &["fs_stat /data/a"]);
     // What files hold together is bounded, and what one may hold.
     let grow = |bytes: u64| format!("{CREATE} (call $try (call $resize (i32.const 4) (i64.const {bytes})))");
     check("n", &grow(256), "[1,100,100]", &["fs_write /data/n"; 2]);
     check("n", &grow(257), "[1,100,151]", &["fs_write /data/n"]);
     check("n", &grow(u64::MAX >> 1), "[1,100,151]", &["fs_write /data/n"]);
-    let two = format!("{} {CREATE} (call $try (call $resize (i32.const 5) (i64.const 200)))", grow(256));
-    check("n", &two, "[1,100,100,100,151]", &["fs_write /data/n"; 3]);
+    let read_other = format!("(i32.store8 (i32.const 64) (i32.const 97)) {READ} {}", on("read", 5));
+    let mut disk = Disk::with(&[("/data/a", &"x".repeat(200))]);
+    let two = format!("{} {read_other}", grow(256));
+    assert_eq!(run("n", &two, &mut disk).as_deref(), Ok("[1,100,100,100,122]"));
+    // What a directory lists is held too: a name and what is kept beside each.
+    let names: Vec<String> = (0..20).map(|number| format!("/data/{number}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let list = "(call $try (call $readdir (i32.const 3) (i32.const 700) (i32.const 200) (i64.const 0) (i32.const 32)))";
+    assert_eq!(run("n", list, &mut Disk::with(&files[..10])).as_deref(), Ok("[1,100]"));
+    assert_eq!(run("n", list, &mut Disk::with(&files)).as_deref(), Ok("[1,122]"));
     let mut disk = Disk::with(&[("/data/a", &"x".repeat(257))]);
     assert_eq!(run("a", &format!("{READ} (call $read_it)"), &mut disk).as_deref(), Ok("[1,100,122]"));
     assert_eq!(disk.asked, ["fs_stat /data/a"], "too long, and known to be");

@@ -103,8 +103,9 @@ fn modules_beyond_the_limits_are_refused() {
     invalid(&native(&"(func (nop))".repeat(500)));
     invalid(&native(&format!("(func (param {}))", "i32 ".repeat(33))));
     invalid("(module (memory 1) (memory 1))");
-    invalid(&native(&format!("(func (local {}))", "i64 ".repeat(50_001))));
     invalid(&native("(memory i64 1)"));
+    invalid(&native("(func $f (return_call $f))"));
+    invalid(&native("(table 1 funcref) (func (return_call_indirect (i32.const 0)))"));
     invalid(&native("(func (drop (v128.const i64x2 0 0)))"));
     let module = vec![0; 9 << 20];
     let error = load_bytes(Abi::Native, &module).unwrap_err();
@@ -123,6 +124,44 @@ fn a_function_too_long_to_be_translated_at_once_is_refused() {
     load(998).unwrap();
     let error = load(999).unwrap_err();
     assert_eq!(error, ToolError::FunctionTooLarge { bytes: 1_001, bytes_max: 1_000 });
+}
+
+#[test]
+fn a_function_of_many_locals_is_refused() {
+    let load = |locals: usize| {
+        let import = r#"(import "ak" "log" (func (param i32 i32)))"#;
+        let function = format!("(func (local i32 {}))", "i64 ".repeat(locals - 1));
+        let module = wat::parse_str(native_run(&format!("{import} (func) {function}"), "(i64.const 0)"));
+        load_bytes(Abi::Native, &module.unwrap())
+    };
+    load(2_000).unwrap();
+    let error = load(2_001).unwrap_err();
+    assert_eq!(error, ToolError::TooManyLocals { function: 2, locals: 2_001, locals_max: 2_000 });
+    assert_eq!(error.to_string(), "function 2 has 2001 locals: the limit is 2000");
+}
+
+/// Validation looks at every value of every label that a branch names: few bytes may ask for much.
+#[test]
+fn branches_of_too_many_values_are_refused_before_validation() {
+    let wide = |targets: usize, end: &str| {
+        let (types, values, drops) = ("i32 ".repeat(32), "(i32.const 1) ".repeat(32), "drop ".repeat(32));
+        let table = "$b ".repeat(targets);
+        let body = format!("(block $b (result {types}) {values} (i32.const 0) br_table {table}) {drops}");
+        native_run(&format!("(func {body}) {end}"), "(i64.const 0)")
+    };
+    // The block and the table, the last of whose targets is its default.
+    load_bytes(Abi::Native, &wat::parse_str(wide(62_499, "")).unwrap()).unwrap();
+    let too_many = |values| ToolError::TooManyBranches { values, values_max: 2_000_000 };
+    assert_eq!(refused(Abi::Native, &wide(62_500, "")), too_many(2_000_032));
+    // One value is the least that a branch counts for.
+    let plain = format!("(func {})", "(br 0)".repeat(100));
+    load_bytes(Abi::Native, &wat::parse_str(wide(62_400, &plain)).unwrap()).unwrap();
+    // What is malformed further on, or imports what nobody has, is counted as far as it goes.
+    let mut cut = wat::parse_str(wide(62_500, "")).unwrap();
+    cut.extend_from_slice(b"\x01\x01\0");
+    assert_eq!(load_bytes(Abi::Native, &cut).unwrap_err(), too_many(2_000_032));
+    let memory = wide(62_500, "").replace("(module", r#"(module (import "ak" "x" (global i32))"#);
+    assert_eq!(refused(Abi::Native, &memory), too_many(2_000_032));
 }
 
 #[test]
@@ -221,6 +260,10 @@ fn a_whole_manifest_is_read() {
     );
     assert_eq!((manifest.limits.fuel, manifest.limits.output_bytes), (Some(50_000_000), None));
     assert_eq!(Manifest::from_value(&manifest.to_value()).unwrap(), manifest, "both forms say the same");
+    for name in ["a", "_a", "tools/a-b.c", "a..", "a...b"] {
+        let text = minimal("").replace("\"t\"", &format!("{name:?}"));
+        assert_eq!(Manifest::parse(&text).unwrap().name, name);
+    }
     assert_eq!(Manifest::parse(&minimal("input = \"schema.json\"")).unwrap().input, json(r#""schema.json""#));
     for (manifest, _) in ak_sandbox::builtin() {
         Manifest::parse(manifest).unwrap();
@@ -256,7 +299,25 @@ fn a_manifest_is_refused_with_its_place() {
     refuse("version = '1.0.0'", 1, 1, "at /name: missing key");
 
     for (key, values) in [
-        ("name", &["", "a b", "a@1", "*", "-a", "é", "a\\n", &"a".repeat(65)][..]),
+        (
+            "name",
+            &[
+                "",
+                "a b",
+                "a@1",
+                "*",
+                "-a",
+                "é",
+                "a\\n",
+                "a/",
+                "a//b",
+                "a/./b",
+                "a/..",
+                "a/../b",
+                "/a",
+                &"a".repeat(65),
+            ][..],
+        ),
         (
             "version",
             &[

@@ -8,15 +8,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::calls::{
-    Act, Acted, OPEN_CREATE, OPEN_DIRECTORY, OPEN_EXCLUSIVE, OPEN_TRUNCATE, Opening, Pending, create,
-    fd_readdir,
+    Act, Acted, OPEN_CREATE, OPEN_EXCLUSIVE, OPEN_TRUNCATE, Opening, Pending, ask, create, hand_entries,
+    remove_found, tell,
 };
-use super::contents::with_content;
-use super::files::{Directory, File, Kind, Open, Stat, serial};
-use super::{errno, layout, put, write_u32};
+use super::contents::{ask_content, with_content};
+use super::files::{Kind, Stat, entries_bytes};
+use super::names::serial;
+use super::{errno, layout, write_u32};
 use crate::Failure;
 use crate::guest::Guest;
-use crate::limits::BYTES_PER_FUEL;
+use crate::host::HostOperation;
 
 /// The guest goes on after the answer to a host call; or asks for more.
 pub(crate) fn answered(
@@ -26,38 +27,26 @@ pub(crate) fn answered(
     pending: Pending,
     reply: Result<Value, Value>,
 ) -> Acted {
-    let result = match (&pending, reply) {
-        (Pending::Open(opening), Err(error)) => {
-            let number = errno::of_refusal(&error);
-            let missing = number == errno::NO_ENTRY && opening.flags & OPEN_CREATE != 0;
-            return match pending {
-                Pending::Open(opening) if missing && opening.flags & OPEN_DIRECTORY == 0 => {
-                    Ok(create(opening))
-                }
-                _ => Ok(Act::Errno(number)),
-            };
-        }
-        (Pending::Written { file, close }, Err(error)) => {
-            if *close {
-                guest.files.close(*file);
-            }
-            return Ok(Act::Errno(errno::of_refusal(&error)));
-        }
-        (_, Err(error)) => return Ok(Act::Errno(errno::of_refusal(&error))),
-        (_, Ok(result)) => result,
+    let result = match reply {
+        Ok(result) => result,
+        Err(error) => return refused(guest, pending, &error),
     };
     let bad = |reason: &str| Failure::BadReply { call, reason: String::from(reason) };
+    let stat_of =
+        |path: &str| stat(path, &result).ok_or_else(|| bad("expected `kind`, `size` and `modified`"));
     match pending {
         Pending::Open(opening) => {
-            let stat = stat(&opening.path, &result);
-            let stat = stat.ok_or_else(|| bad("expected `kind`, `size` and `modified`"))?;
+            let stat = stat_of(&opening.path)?;
             open_found(memory, guest, opening, stat)
         }
         Pending::Created(opening) => {
             let stat = Stat { kind: Kind::File, bytes: 0, modified_us: 0, serial: serial(&opening.path) };
-            opened_file(memory, guest, opening, stat, Some(Vec::new()))
+            let number = or_errno!(open_file(guest, &opening, stat));
+            or_errno!(guest.files.fill(number, Vec::new()));
+            or_errno!(guest.files.file(number)).1.changed = false;
+            opened(memory, &opening, number)
         }
-        Pending::Content(number, then) => {
+        Pending::Content { file, then, .. } => {
             let content = result.get("bytes").and_then(Value::as_str);
             let content = content.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
             let content = content.ok_or_else(|| bad("expected `bytes` in base64url"))?;
@@ -65,57 +54,80 @@ pub(crate) fn answered(
             if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes) {
                 return Ok(Act::Errno(errno::TOO_BIG));
             }
-            guest.fuel_debt = guest.fuel_debt.saturating_add(bytes / u64::from(BYTES_PER_FUEL));
-            or_errno!(guest.files.file(number)).content = Some(content);
-            with_content(memory, guest, number, then)
+            guest.meter.spend_bytes(bytes)?;
+            or_errno!(guest.files.fill(file, content));
+            with_content(memory, guest, file, then)
+        }
+        Pending::Grown(file, then) => {
+            let (_, content) = or_errno!(guest.files.file(file));
+            content.stat = stat_of(&content.path)?;
+            ask_content(guest, file, then, true)
         }
         Pending::Entries(number, listing) => {
             let entries = entries(&result).ok_or_else(|| bad("expected `entries` with `name` and `kind`"))?;
-            let bytes = entries.iter().map(|(name, _)| name.len() as u64).sum();
+            let bytes = entries_bytes(&entries);
             if !guest.files.admits(bytes) {
                 return Ok(Act::Errno(errno::TOO_BIG));
             }
-            guest.fuel_debt = guest.fuel_debt.saturating_add(bytes / u64::from(BYTES_PER_FUEL));
-            or_errno!(guest.files.directory(number)).entries = Some(entries);
-            fd_readdir(memory, guest, number, listing)
+            guest.meter.spend_bytes(bytes)?;
+            or_errno!(guest.files.list(number, entries));
+            hand_entries(memory, guest, number, listing)
         }
-        Pending::Stat(path, at) => {
-            let stat = stat(&path, &result);
-            let stat = stat.ok_or_else(|| bad("expected `kind`, `size` and `modified`"))?;
-            put(memory, "path_filestat_get", at, &layout::filestat(&stat))
+        Pending::Stat(place, at) => tell(memory, &place, &stat_of(&place.path)?, at),
+        Pending::Remove(removal, place) => {
+            let kind = stat_of(&place.path)?.kind;
+            remove_found(removal, place, kind)
+        }
+        Pending::Removed(path) => {
+            guest.files.unlink(&path);
+            Ok(Act::Errno(errno::SUCCESS))
         }
         Pending::Written { file, close } => {
+            or_errno!(guest.files.file(file)).1.changed = false;
             if close {
                 guest.files.close(file);
-            } else if let Ok(file) = guest.files.file(file) {
-                file.changed = false;
             }
             Ok(Act::Errno(errno::SUCCESS))
         }
-        Pending::Worked => Ok(Act::Errno(errno::SUCCESS)),
     }
 }
 
+/// The host has refused.
+fn refused(guest: &mut Guest, pending: Pending, error: &Value) -> Acted {
+    let number = errno::of_refusal(error);
+    match pending {
+        Pending::Open(opening) if number == errno::NO_ENTRY && opening.flags & OPEN_CREATE != 0 => {
+            return Ok(create(opening));
+        }
+        // What it was known to have was not enough.
+        Pending::Content { file, then, again: false } if errno::is_overflow(error) => {
+            let path = or_errno!(guest.files.file(file)).1.path.clone();
+            return Ok(ask(HostOperation::FsStat, &path, None, Pending::Grown(file, then)));
+        }
+        Pending::Written { file, close: true } => guest.files.close(file),
+        _ => {}
+    }
+    Ok(Act::Errno(number))
+}
+
 /// There is something under the name that was to be opened.
-fn open_found(memory: &mut [u8], guest: &mut Guest, opening: Opening, stat: Stat) -> Acted {
+pub(super) fn open_found(memory: &mut [u8], guest: &mut Guest, opening: Opening, stat: Stat) -> Acted {
     let writing = opening.rights & layout::RIGHT_WRITE != 0;
+    let has = |flag: u32| opening.flags & flag != 0;
     match stat.kind {
-        _ if opening.flags & OPEN_EXCLUSIVE != 0 && opening.flags & OPEN_CREATE != 0 => {
-            Ok(Act::Errno(errno::EXISTS))
-        }
-        // wasi-libc asks for every right when it opens a directory.
-        Kind::Directory
-            if writing && opening.flags & OPEN_DIRECTORY == 0 && opening.flags & OPEN_TRUNCATE != 0 =>
-        {
-            Ok(Act::Errno(errno::IS_DIRECTORY))
-        }
+        _ if has(OPEN_EXCLUSIVE) && has(OPEN_CREATE) => Ok(Act::Errno(errno::EXISTS)),
+        // wasi-libc asks for every right when it opens what must be a directory.
+        Kind::Directory if writing && !opening.directory => Ok(Act::Errno(errno::IS_DIRECTORY)),
         Kind::Directory => {
-            let directory = Directory { path: opening.path, preopened: false, entries: None };
-            opened(memory, guest, opening.opened, Open::Directory(directory))
+            let number = or_errno!(guest.files.open_directory(opening.path.clone()));
+            opened(memory, &opening, number)
         }
-        Kind::File if opening.flags & OPEN_DIRECTORY != 0 => Ok(Act::Errno(errno::NOT_DIRECTORY)),
-        Kind::File if opening.flags & OPEN_TRUNCATE != 0 => Ok(create(opening)),
-        Kind::File => opened_file(memory, guest, opening, stat, None),
+        Kind::File if opening.directory => Ok(Act::Errno(errno::NOT_DIRECTORY)),
+        Kind::File if has(OPEN_TRUNCATE) => Ok(create(opening)),
+        Kind::File => {
+            let number = or_errno!(open_file(guest, &opening, stat));
+            opened(memory, &opening, number)
+        }
         Kind::Link | Kind::Unknown => Ok(Act::Errno(errno::ACCESS)),
     }
 }
@@ -136,30 +148,14 @@ fn entries(value: &Value) -> Option<Vec<(String, Kind)>> {
     value.get("entries")?.as_array()?.iter().map(entry).collect()
 }
 
-/// Hands out a number for what was opened.
-fn opened(memory: &mut [u8], guest: &mut Guest, at: u32, open: Open) -> Acted {
-    let number = or_errno!(guest.files.insert(open));
-    write_u32(memory, "path_open", at, number)?;
+/// Tells the guest the number of what was opened.
+fn opened(memory: &mut [u8], opening: &Opening, number: u32) -> Acted {
+    write_u32(memory, "path_open", opening.opened, number)?;
     Ok(Act::Errno(errno::SUCCESS))
 }
 
-fn opened_file(
-    memory: &mut [u8],
-    guest: &mut Guest,
-    opening: Opening,
-    stat: Stat,
-    content: Option<Vec<u8>>,
-) -> Acted {
-    let writable = opening.rights & layout::RIGHT_WRITE != 0;
-    let file = File {
-        path: opening.path,
-        stat,
-        content,
-        position: 0,
-        readable: opening.rights & layout::RIGHT_READ != 0,
-        writable,
-        append: opening.append,
-        changed: false,
-    };
-    opened(memory, guest, opening.opened, Open::File(file))
+fn open_file(guest: &mut Guest, opening: &Opening, stat: Stat) -> Result<u32, i32> {
+    let has = |right: u64| opening.rights & right != 0;
+    let rights = (has(layout::RIGHT_READ), has(layout::RIGHT_WRITE));
+    guest.files.open_file(opening.path.clone(), stat, rights, opening.file_flags)
 }

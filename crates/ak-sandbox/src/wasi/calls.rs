@@ -8,17 +8,25 @@ use ak_json::{Object, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::files::{Directory, Kind, Open, PATH_BYTES_MAX, Stat, join, resolve, serial};
+use super::answers::open_found;
+use super::files::{Directory, Kind, Open, Stat};
+use super::names::{PATH_BYTES_MAX, Place, join, resolve, serial};
 use super::{Buffers, errno, layout, length, put, write_u32};
 use crate::Failure;
-use crate::guest::{Guest, range, range_mut};
+use crate::guest::{Guest, admit, range, range_mut};
 use crate::host::{HostCall, HostOperation};
 
 pub(super) const OPEN_CREATE: u32 = 1;
 pub(super) const OPEN_DIRECTORY: u32 = 2;
 pub(super) const OPEN_EXCLUSIVE: u32 = 4;
 pub(super) const OPEN_TRUNCATE: u32 = 8;
-const FLAG_APPEND: u32 = 1;
+pub(super) const FLAG_APPEND: u16 = 1;
+const FLAG_DATA_SYNC: u16 = 2;
+const FLAG_SYNC: u16 = 16;
+/// A descriptor with any of these writes through.
+pub(super) const FLAGS_SYNC: u16 = FLAG_DATA_SYNC | FLAG_SYNC;
+/// Every flag of a descriptor that preview 1 knows.
+const FLAGS_ALL: u32 = 31;
 
 /// What a file function comes to: an error number, or a question to the world outside.
 pub(crate) enum Act {
@@ -33,19 +41,30 @@ pub(crate) enum Pending {
     /// `path_open` has asked for an empty file.
     Created(Opening),
     /// The content of a file, for what was to be done with it.
-    Content(u32, Then),
+    Content { file: u32, then: Then, again: bool },
+    /// A file turned out to be longer than it was: how long it is now.
+    Grown(u32, Then),
     /// The entries of a directory, for `fd_readdir`.
     Entries(u32, Listing),
     /// `path_filestat_get`: the path, and where the answer belongs.
-    Stat(String, u32),
+    Stat(Place, u32),
+    /// `path_unlink_file` and `path_remove_directory` have asked what is there.
+    Remove(Removal, Place),
+    /// This path has been deleted.
+    Removed(String),
     /// A file's content has gone out; whether the file is to be closed.
     Written { file: u32, close: bool },
-    /// Nothing but whether it worked.
-    Worked,
+}
+
+/// What is to be removed, by which call.
+#[derive(Clone, Copy)]
+pub(crate) struct Removal {
+    pub(super) call: &'static str,
+    /// A file or a directory.
+    pub(super) of: Kind,
 }
 
 /// What is done with a file's content.
-#[derive(Clone, Copy)]
 pub(crate) enum Then {
     Read(Buffers, Option<u64>),
     Write(Buffers, Option<u64>),
@@ -64,9 +83,12 @@ pub(crate) struct Listing {
 /// The arguments of `path_open`.
 pub(crate) struct Opening {
     pub(super) path: String,
+    /// It must be a directory.
+    pub(super) directory: bool,
     pub(super) flags: u32,
     pub(super) rights: u64,
-    pub(super) append: bool,
+    /// Of the descriptor.
+    pub(super) file_flags: u16,
     pub(super) opened: u32,
 }
 
@@ -91,18 +113,20 @@ pub(super) fn ask_to_write(path: &str, content: &[u8], pending: Pending) -> Act 
     ask(HostOperation::FsWrite, path, Some(("data", data)), pending)
 }
 
-/// The path that a guest names beneath one of its directories.
-fn path(
+/// The place that a guest names beneath one of its directories.
+fn place(
     memory: &[u8],
     guest: &mut Guest,
     call: &'static str,
     directory: u32,
     (at, bytes): (u32, u32),
-) -> Result<Result<String, i32>, Failure> {
+) -> Result<Result<Place, i32>, Failure> {
+    admit(memory, guest, call, at, bytes)?;
     let name = range(memory, call, at, bytes)?;
     if bytes > PATH_BYTES_MAX {
         return Ok(Err(errno::NAME_TOO_LONG));
     }
+    guest.meter.spend_name(bytes.into())?;
     let Ok(name) = core::str::from_utf8(name) else { return Ok(Err(errno::BAD_TEXT)) };
     Ok(guest.files.directory(directory).and_then(|directory| resolve(&directory.path, name)))
 }
@@ -116,16 +140,25 @@ pub(super) fn path_open(
     opened: u32,
 ) -> Acted {
     range(memory, "path_open", opened, 4)?;
-    let path = or_errno!(path(memory, guest, "path_open", directory, name)?);
+    let Place { path, directory } = or_errno!(place(memory, guest, "path_open", directory, name)?);
+    let has = |flag: u32| flags & flag != 0;
+    if has(OPEN_DIRECTORY) && has(OPEN_CREATE | OPEN_TRUNCATE) || file_flags > FLAGS_ALL {
+        return Ok(Act::Errno(errno::INVALID));
+    }
+    if directory && has(OPEN_CREATE) {
+        return Ok(Act::Errno(errno::IS_DIRECTORY));
+    }
     if !guest.files.has_room() {
         return Ok(Act::Errno(errno::TOO_MANY_FILES));
     }
-    let append = file_flags & FLAG_APPEND != 0;
-    let opening = Opening { path, flags, rights, append, opened };
+    let directory = directory || has(OPEN_DIRECTORY);
+    let opening = Opening { path, directory, flags, rights, file_flags: file_flags as u16, opened };
     // Who may write here need not be allowed to look first.
-    let blind = OPEN_CREATE | OPEN_TRUNCATE;
-    if flags & (blind | OPEN_EXCLUSIVE) == blind && rights & layout::RIGHT_READ == 0 {
+    if has(OPEN_CREATE) && has(OPEN_TRUNCATE) && !has(OPEN_EXCLUSIVE) {
         return Ok(create(opening));
+    }
+    if let Some(stat) = guest.files.known(&opening.path) {
+        return open_found(memory, guest, opening, stat);
     }
     let path = opening.path.clone();
     Ok(ask(HostOperation::FsStat, &path, None, Pending::Open(opening)))
@@ -144,23 +177,54 @@ pub(super) fn path_filestat_get(
     at: u32,
 ) -> Acted {
     range(memory, "path_filestat_get", at, layout::FILESTAT_BYTES as u32)?;
-    let path = or_errno!(path(memory, guest, "path_filestat_get", directory, name)?);
-    Ok(ask(HostOperation::FsStat, &path.clone(), None, Pending::Stat(path, at)))
+    let place = or_errno!(place(memory, guest, "path_filestat_get", directory, name)?);
+    match guest.files.known(&place.path) {
+        Some(stat) => tell(memory, &place, &stat, at),
+        None => Ok(ask(HostOperation::FsStat, &place.path.clone(), None, Pending::Stat(place, at))),
+    }
 }
 
-pub(super) fn path_unlink_file(
+/// The answer of `path_filestat_get`.
+pub(super) fn tell(memory: &mut [u8], place: &Place, stat: &Stat, at: u32) -> Acted {
+    if place.directory && stat.kind != Kind::Directory {
+        return Ok(Act::Errno(errno::NOT_DIRECTORY));
+    }
+    put(memory, "path_filestat_get", at, &layout::filestat(stat))
+}
+
+/// `path_unlink_file` and `path_remove_directory`. The host deletes both, so what is there is asked for first.
+pub(super) fn remove(
     memory: &mut [u8],
     guest: &mut Guest,
+    removal: Removal,
     directory: u32,
     name: (u32, u32),
 ) -> Acted {
-    let path = or_errno!(path(memory, guest, "path_unlink_file", directory, name)?);
-    Ok(ask(HostOperation::FsDelete, &path, None, Pending::Worked))
+    let place = or_errno!(place(memory, guest, removal.call, directory, name)?);
+    match guest.files.known(&place.path) {
+        Some(stat) => remove_found(removal, place, stat.kind),
+        None => Ok(ask(HostOperation::FsStat, &place.path.clone(), None, Pending::Remove(removal, place))),
+    }
+}
+
+/// There is something under the name that was to be removed.
+pub(super) fn remove_found(removal: Removal, place: Place, kind: Kind) -> Acted {
+    let is_directory = kind == Kind::Directory;
+    if is_directory && removal.of != Kind::Directory {
+        return Ok(Act::Errno(errno::IS_DIRECTORY));
+    }
+    if !is_directory && (place.directory || removal.of == Kind::Directory) {
+        return Ok(Act::Errno(errno::NOT_DIRECTORY));
+    }
+    Ok(ask(HostOperation::FsDelete, &place.path.clone(), None, Pending::Removed(place.path)))
 }
 
 pub(super) fn fd_filestat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> Acted {
     let stat = match guest.files.at(number) {
-        Some(Open::File(file)) => Stat { bytes: file.size(), ..file.stat },
+        Some(Open::File(_)) => {
+            let (_, content) = or_errno!(guest.files.file(number));
+            Stat { bytes: content.size(), ..content.stat }
+        }
         Some(Open::Directory(directory)) => {
             Stat { kind: Kind::Directory, bytes: 0, modified_us: 0, serial: serial(&directory.path) }
         }
@@ -173,23 +237,33 @@ pub(super) fn fd_filestat_get(memory: &mut [u8], guest: &mut Guest, number: u32,
 }
 
 pub(super) fn fd_fdstat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> Acted {
+    let stream = |right| layout::fdstat(Kind::Unknown, 0, right, right);
     let stat = match guest.files.at(number) {
         Some(Open::File(file)) => {
             let rights = [(file.readable, layout::RIGHT_READ), (file.writable, layout::RIGHT_WRITE)];
             let denied = rights.iter().filter(|(has, _)| !has).fold(0, |bits, (_, bit)| bits | bit);
-            layout::fdstat(Kind::File, u16::from(file.append), layout::RIGHTS_ALL & !denied)
+            let rights = layout::RIGHTS_ALL & !denied;
+            layout::fdstat(Kind::File, file.flags, rights, rights)
         }
-        Some(Open::Directory(_)) => layout::fdstat(Kind::Directory, 0, layout::RIGHTS_ALL),
+        Some(Open::Directory(_)) => {
+            layout::fdstat(Kind::Directory, 0, layout::RIGHTS_DIRECTORY, layout::RIGHTS_ALL)
+        }
         // A stream of unknown kind: neither a terminal nor a file.
-        None if number == super::STDIN => layout::fdstat(Kind::Unknown, 0, layout::RIGHT_READ),
-        None if number <= super::STDERR => layout::fdstat(Kind::Unknown, 0, layout::RIGHT_WRITE),
+        None if number == super::STDIN => stream(layout::RIGHT_READ),
+        None if number <= super::STDERR => stream(layout::RIGHT_WRITE),
         None => return Ok(Act::Errno(errno::BAD_FILE)),
     };
     put(memory, "fd_fdstat_get", at, &stat)
 }
 
 pub(super) fn fd_fdstat_set_flags(guest: &mut Guest, number: u32, flags: u32) -> Acted {
-    or_errno!(guest.files.file(number)).append = flags & FLAG_APPEND != 0;
+    if flags > FLAGS_ALL {
+        return Ok(Act::Errno(errno::INVALID));
+    }
+    // To a stream they make no difference.
+    if number > super::STDERR {
+        or_errno!(guest.files.file(number)).0.flags = flags as u16;
+    }
     Ok(Act::Errno(errno::SUCCESS))
 }
 
@@ -231,14 +305,16 @@ pub(super) fn seek(
     if number <= super::STDERR {
         return Ok(Act::Errno(errno::NOT_SEEKABLE));
     }
-    let file = or_errno!(guest.files.file(number));
+    let (file, content) = or_errno!(guest.files.file(number));
     let from = match whence {
         0 => Some(0),
         1 => Some(file.position),
-        2 => Some(file.size()),
+        2 => Some(content.size()),
         _ => None,
     };
-    let Some(position) = from.and_then(|from| from.checked_add_signed(offset)) else {
+    // A position is a signed number to the guest.
+    let position = from.and_then(|from| from.checked_add_signed(offset));
+    let Some(position) = position.filter(|&position| i64::try_from(position).is_ok()) else {
         return Ok(Act::Errno(errno::INVALID));
     };
     file.position = position;
@@ -246,20 +322,29 @@ pub(super) fn seek(
 }
 
 pub(super) fn fd_readdir(memory: &mut [u8], guest: &mut Guest, number: u32, listing: Listing) -> Acted {
-    let Listing { at, bytes, cookie, used } = listing;
-    const CALL: &str = "fd_readdir";
-    range(memory, CALL, used, 4)?;
-    let target = range_mut(memory, CALL, at, bytes)?;
+    range(memory, READDIR, listing.used, 4)?;
     let directory = or_errno!(guest.files.directory(number));
-    let Some(entries) = &directory.entries else {
+    // Who begins anew sees what is there now.
+    if listing.cookie == 0 || directory.entries().is_none() {
         let path = directory.path.clone();
         return Ok(ask(HostOperation::FsList, &path, None, Pending::Entries(number, listing)));
-    };
+    }
+    hand_entries(memory, guest, number, listing)
+}
+
+const READDIR: &str = "fd_readdir";
+
+/// Hands out the entries of a directory, as far as there is room.
+pub(super) fn hand_entries(memory: &mut [u8], guest: &mut Guest, number: u32, listing: Listing) -> Acted {
+    let Listing { at, bytes, cookie, used } = listing;
+    let target = range_mut(memory, READDIR, at, bytes)?;
+    let directory = or_errno!(guest.files.directory(number));
+    let entries = directory.entries().unwrap_or_default().iter().enumerate();
     let mut out = Vec::new();
-    for (index, (name, kind)) in
-        entries.iter().enumerate().skip(usize::try_from(cookie).unwrap_or(usize::MAX))
-    {
-        let serial = serial(&join(&directory.path, name));
+    for (index, (name, kind)) in entries.skip(usize::try_from(cookie).unwrap_or(usize::MAX)) {
+        let path = join(&directory.path, name);
+        guest.meter.spend_name(path.len() as u64)?;
+        let serial = serial(&path);
         out.extend_from_slice(&layout::dirent(index as u64 + 1, serial, length(name.len()), *kind));
         out.extend_from_slice(name.as_bytes());
         // The last one may be cut: the guest asks again from there.
@@ -271,6 +356,6 @@ pub(super) fn fd_readdir(memory: &mut [u8], guest: &mut Guest, number: u32, list
     if let (Some(target), Some(out)) = (target.get_mut(..count), out.get(..count)) {
         target.copy_from_slice(out);
     }
-    write_u32(memory, CALL, used, length(count))?;
+    write_u32(memory, READDIR, used, length(count))?;
     Ok(Act::Errno(errno::SUCCESS))
 }

@@ -1,23 +1,25 @@
 //! The contents of open files.
 //!
-//! An open file is a copy: the first read asks for all of it, and what was written goes back as a whole when the file
-//! is synced or closed, or when the command ends well. So a tool sees one state of a file, and leaves a whole one.
-
-use alloc::vec::Vec;
+//! An open file is a copy, one for all who have opened its path: the first read asks for all of it, and what was written
+//! goes back as a whole when the file is synced or closed, or when the command ends well. So a tool sees one state of a
+//! file, and leaves a whole one.
 
 use ak_json::Value;
 
-use super::buffers::{Buffers, each_buffer};
-use super::calls::{Act, Acted, Pending, Then, ask, ask_to_write};
-use super::files::{File, Open};
+use super::buffers::Buffers;
+use super::calls::{Act, Acted, FLAG_APPEND, FLAGS_SYNC, Pending, Then, ask, ask_to_write};
+use super::files::Open;
 use super::{errno, length, write_u32};
+use crate::Failure;
 use crate::guest::Guest;
 use crate::host::{HostCall, HostOperation};
 
+/// How much a file may have grown since it was described, in bytes, to be read at once.
+const GROWTH_BYTES: u64 = 4096;
+
 /// Does what needs the content of a file, now or when it has come.
 pub(super) fn with_content(memory: &mut [u8], guest: &mut Guest, number: u32, then: Then) -> Acted {
-    let bytes_max = guest.host_call_bytes_max;
-    let file = or_errno!(guest.files.file(number));
+    let (file, content) = or_errno!(guest.files.file(number));
     let allowed = match then {
         Then::Read(..) => file.readable,
         Then::Write(..) | Then::Resize(_) => file.writable,
@@ -25,26 +27,38 @@ pub(super) fn with_content(memory: &mut [u8], guest: &mut Guest, number: u32, th
     if !allowed {
         return Ok(Act::Errno(errno::BAD_FILE));
     }
-    if file.content.is_none() {
-        if file.stat.bytes > bytes_max {
-            return Ok(Act::Errno(errno::TOO_BIG));
-        }
-        let (path, max) = (file.path.clone(), Some(("max", Value::from(bytes_max))));
-        return Ok(ask(HostOperation::FsRead, &path, max, Pending::Content(number, then)));
+    if content.bytes().is_none() {
+        return ask_content(guest, number, then, false);
     }
     match then {
-        Then::Read(buffers, at) => read(memory, guest, number, buffers, at),
-        Then::Write(buffers, at) => write(memory, guest, number, buffers, at),
+        Then::Read(buffers, at) => read(memory, guest, number, &buffers, at),
+        Then::Write(buffers, at) => write(memory, guest, number, &buffers, at),
         Then::Resize(bytes) => resize(guest, number, bytes),
     }
 }
 
-fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at: Option<u64>) -> Acted {
-    let file = or_errno!(guest.files.file(number));
-    let content = file.content.as_deref().unwrap_or_default();
+/// Asks for the content of a file, and for no more than it has: what is asked for is set aside from a budget.
+pub(super) fn ask_content(guest: &mut Guest, number: u32, then: Then, again: bool) -> Acted {
+    let bytes_max = guest.host_call_bytes_max;
+    let (_, content) = or_errno!(guest.files.file(number));
+    // Under its path there is something else by now, or nothing.
+    if content.is_unlinked() {
+        return Ok(Act::Errno(errno::NO_ENTRY));
+    }
+    if content.stat.bytes > bytes_max {
+        return Ok(Act::Errno(errno::TOO_BIG));
+    }
+    let max = content.stat.bytes.saturating_add(GROWTH_BYTES).min(bytes_max);
+    let pending = Pending::Content { file: number, then, again };
+    Ok(ask(HostOperation::FsRead, &content.path, Some(("max", Value::from(max))), pending))
+}
+
+fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, at: Option<u64>) -> Acted {
+    let (file, content) = or_errno!(guest.files.file(number));
+    let content = content.bytes().unwrap_or_default();
     let mut position = usize::try_from(at.unwrap_or(file.position)).unwrap_or(usize::MAX);
     let mut total = 0u32;
-    each_buffer(memory, buffers, |target| {
+    buffers.each(memory, |target| {
         let rest = content.get(position..).unwrap_or_default();
         let count = rest.len().min(target.len());
         if let (Some(target), Some(rest)) = (target.get_mut(..count), rest.get(..count)) {
@@ -61,73 +75,84 @@ fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at:
     Ok(Act::Errno(errno::SUCCESS))
 }
 
-fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: Buffers, at: Option<u64>) -> Acted {
-    let mut bytes = Vec::new();
-    let bytes_max = guest.host_call_bytes_max;
-    each_buffer(memory, buffers, |source| {
-        // Longer than any content may be: it is refused below.
-        if bytes.len() as u64 <= bytes_max {
-            bytes.extend_from_slice(source);
+fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, at: Option<u64>) -> Acted {
+    let (file, content) = or_errno!(guest.files.file(number));
+    let (held, flags) = (content.size(), file.flags);
+    let position = at.unwrap_or(if flags & FLAG_APPEND != 0 { held } else { file.position });
+    let bytes = buffers.bytes();
+    let end = position.saturating_add(bytes);
+    // What writes nothing makes nothing longer.
+    if bytes > 0 {
+        if end > guest.host_call_bytes_max || !guest.files.admits(end.saturating_sub(held)) {
+            return Ok(Act::Errno(errno::NO_SPACE));
         }
-        Ok(())
-    })?;
-    let file = or_errno!(guest.files.file(number));
-    let held = file.size();
-    let position = at.unwrap_or(if file.append { held } else { file.position });
-    let end = position.saturating_add(bytes.len() as u64);
-    if end > bytes_max || !guest.files.admits(end.saturating_sub(held)) {
-        return Ok(Act::Errno(errno::NO_SPACE));
+        // A gap is filled with zeros.
+        guest.meter.spend_bytes(position.saturating_sub(held))?;
+        let index = |position| usize::try_from(position).unwrap_or(usize::MAX);
+        if end > held {
+            or_errno!(guest.files.resize(number, index(end)));
+        }
+        let (file, content) = or_errno!(guest.files.file(number));
+        let mut rest = content.bytes_mut().get_mut(index(position)..).unwrap_or_default();
+        buffers.each(memory, |source| {
+            if let Some((target, behind)) = core::mem::take(&mut rest).split_at_mut_checked(source.len()) {
+                target.copy_from_slice(source);
+                rest = behind;
+            }
+            Ok(())
+        })?;
+        content.changed = true;
+        if at.is_none() {
+            file.position = end;
+        }
     }
-    let file = or_errno!(guest.files.file(number));
-    let content = file.content.get_or_insert_default();
-    let (from, to) =
-        (usize::try_from(position).unwrap_or(usize::MAX), usize::try_from(end).unwrap_or(usize::MAX));
-    if content.len() < to {
-        content.resize(to, 0);
-    }
-    if let Some(target) = content.get_mut(from..to) {
-        target.copy_from_slice(&bytes);
-    }
-    file.changed = true;
-    if at.is_none() {
-        file.position = end;
-    }
-    write_u32(memory, buffers.call, buffers.moved, length(bytes.len()))?;
-    Ok(Act::Errno(errno::SUCCESS))
+    write_u32(memory, buffers.call, buffers.moved, length(usize::try_from(bytes).unwrap_or(usize::MAX)))?;
+    written(guest, number, flags)
 }
 
 fn resize(guest: &mut Guest, number: u32, bytes: u64) -> Acted {
-    let held = or_errno!(guest.files.file(number)).size();
+    let (file, content) = or_errno!(guest.files.file(number));
+    let (held, flags) = (content.size(), file.flags);
     if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes.saturating_sub(held)) {
         return Ok(Act::Errno(errno::NO_SPACE));
     }
-    let file = or_errno!(guest.files.file(number));
-    file.content.get_or_insert_default().resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
-    file.changed = true;
-    Ok(Act::Errno(errno::SUCCESS))
+    // To give memory back may move what stays.
+    guest.meter.spend_bytes(bytes.max(held))?;
+    or_errno!(guest.files.resize(number, usize::try_from(bytes).unwrap_or(usize::MAX)));
+    or_errno!(guest.files.file(number)).1.changed = true;
+    written(guest, number, flags)
+}
+
+/// What follows a change: one that was asked to be synchronous goes out at once.
+fn written(guest: &mut Guest, number: u32, flags: u16) -> Acted {
+    if flags & FLAGS_SYNC != 0 { let_go(guest, number, false) } else { Ok(Act::Errno(errno::SUCCESS)) }
 }
 
 /// `fd_close`, `fd_sync`, `fd_datasync`.
 pub(super) fn let_go(guest: &mut Guest, number: u32, close: bool) -> Acted {
     match guest.files.at(number) {
-        None => Ok(Act::Errno(errno::BAD_FILE)),
-        Some(Open::File(File { path, content: Some(content), changed: true, .. })) => {
-            Ok(ask_to_write(path, content, Pending::Written { file: number, close }))
-        }
-        Some(Open::File(_) | Open::Directory(_)) => {
-            if close {
-                guest.files.close(number);
+        None => return Ok(Act::Errno(errno::BAD_FILE)),
+        Some(Open::Directory(_)) => {}
+        Some(Open::File(_)) => {
+            let (_, content) = or_errno!(guest.files.file(number));
+            if content.is_unwritten() {
+                guest.meter.spend_bytes(content.size())?;
+                let bytes = content.bytes().unwrap_or_default();
+                return Ok(ask_to_write(&content.path, bytes, Pending::Written { file: number, close }));
             }
-            Ok(Act::Errno(errno::SUCCESS))
         }
     }
+    if close {
+        guest.files.close(number);
+    }
+    Ok(Act::Errno(errno::SUCCESS))
 }
 
 /// What a command that has ended has still to write, if anything.
-pub(crate) fn unwritten(guest: &mut Guest) -> Option<(HostCall, Pending)> {
-    let number = guest.files.changed()?;
-    match let_go(guest, number, true) {
-        Ok(Act::Ask(call, pending)) => Some((call, pending)),
-        Ok(Act::Errno(_)) | Err(_) => None,
-    }
+pub(crate) fn unwritten(guest: &mut Guest) -> Result<Option<(HostCall, Pending)>, Failure> {
+    let Some(number) = guest.files.unwritten() else { return Ok(None) };
+    Ok(match let_go(guest, number, true)? {
+        Act::Ask(call, pending) => Some((call, pending)),
+        Act::Errno(_) => None,
+    })
 }

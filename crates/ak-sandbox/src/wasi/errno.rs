@@ -21,6 +21,11 @@ pub(super) const NOT_SEEKABLE: i32 = 70;
 /// Answered to a clock or random call that the host refuses, and to a path that leaves its directory.
 pub(crate) const NOT_CAPABLE: i32 = 76;
 
+/// Whether what was asked for is longer than it was asked for.
+pub(super) fn is_overflow(error: &Value) -> bool {
+    error.get("name").and_then(Value::as_str) == Some("BUFFER_OVERFLOW")
+}
+
 /// What a refused file call is to the guest, by the error's member `name`. What is not known is a denial.
 pub(super) fn of_refusal(error: &Value) -> i32 {
     match error.get("name").and_then(Value::as_str) {

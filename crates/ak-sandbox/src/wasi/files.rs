@@ -1,7 +1,7 @@
 //! The files that a guest has open, and the names it has for them. Nothing here reaches a disk: contents come and go
 //! by host calls.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::errno;
@@ -9,9 +9,6 @@ use crate::RunLimits;
 
 /// The first number after the standard streams.
 const FIRST: u32 = 3;
-
-/// Longest path, in bytes.
-pub(super) const PATH_BYTES_MAX: u32 = 4096;
 
 /// What stands in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +51,6 @@ pub(super) struct Stat {
     pub(super) serial: u64,
 }
 
-/// FNV-1a of a path.
-pub(super) fn serial(path: &str) -> u64 {
-    let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    hash.max(1)
-}
-
 /// One open file or directory, by the number that the guest has for it.
 pub(super) enum Open {
     Directory(Directory),
@@ -73,31 +62,86 @@ pub(super) struct Directory {
     /// Handed to the guest before it runs.
     pub(super) preopened: bool,
     /// Once they were asked for.
-    pub(super) entries: Option<Vec<(String, Kind)>>,
+    entries: Option<Vec<(String, Kind)>>,
 }
 
+impl Directory {
+    pub(super) fn new(path: String, preopened: bool) -> Self {
+        Self { path, preopened, entries: None }
+    }
+
+    pub(super) fn entries(&self) -> Option<&[(String, Kind)]> {
+        self.entries.as_deref()
+    }
+}
+
+/// What an entry of a directory takes besides its name, in bytes: the same on every machine.
+const ENTRY_BYTES: u64 = 32;
+
+/// What entries take, in bytes.
+pub(super) fn entries_bytes(entries: &[(String, Kind)]) -> u64 {
+    entries.iter().map(|(name, _)| ENTRY_BYTES + name.len() as u64).sum()
+}
+
+/// One of those who have a file open.
 pub(super) struct File {
-    pub(super) path: String,
-    pub(super) stat: Stat,
-    /// All of it, once it was asked for.
-    pub(super) content: Option<Vec<u8>>,
+    /// Among the contents.
+    content: usize,
     pub(super) position: u64,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    pub(super) append: bool,
-    /// The content is newer than what the host has.
-    pub(super) changed: bool,
+    /// Of the descriptor, as WASI counts them.
+    pub(super) flags: u16,
 }
 
-impl File {
+/// A file that is open: one for all who have opened its path.
+pub(super) struct Content {
+    pub(super) path: String,
+    pub(super) stat: Stat,
+    /// All of it, once it was asked for.
+    bytes: Option<Vec<u8>>,
+    /// Newer than what the host has.
+    pub(super) changed: bool,
+    /// The path stands for it no more, so it is never written again.
+    unlinked: bool,
+}
+
+impl Content {
     pub(super) fn size(&self) -> u64 {
-        self.content.as_ref().map_or(self.stat.bytes, |content| content.len() as u64)
+        self.bytes.as_ref().map_or(self.stat.bytes, |bytes| bytes.len() as u64)
+    }
+
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.as_deref()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes.as_deref_mut().unwrap_or_default()
+    }
+
+    pub(super) fn is_unlinked(&self) -> bool {
+        self.unlinked
+    }
+
+    /// Whether the host has still to get it.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.changed && !self.unlinked
+    }
+
+    fn held(&self) -> u64 {
+        self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)
     }
 }
 
 /// All that a run has open.
 pub(crate) struct Files {
     open: Vec<Option<Open>>,
+    /// Places keep their number as long as anybody has them open.
+    contents: Vec<Option<Content>>,
+    /// Files and directories that the guest has opened itself.
+    opened: u32,
+    /// Bytes of all contents and entries.
+    held: u64,
     files_max: u32,
     bytes_max: u64,
 }
@@ -105,11 +149,12 @@ pub(crate) struct Files {
 impl Files {
     /// The directories that a guest finds open.
     pub(crate) fn new(preopens: &[String], limits: &RunLimits) -> Self {
-        let directory = |path: &String| {
-            Some(Open::Directory(Directory { path: path.clone(), preopened: true, entries: None }))
-        };
+        let directory = |path: &String| Some(Open::Directory(Directory::new(path.clone(), true)));
         Self {
             open: preopens.iter().map(directory).collect(),
+            contents: Vec::new(),
+            opened: 0,
+            held: 0,
             files_max: limits.files_max,
             bytes_max: limits.file_bytes_max,
         }
@@ -118,17 +163,24 @@ impl Files {
     /// Closes all, without writing anything.
     pub(crate) fn clear(&mut self) {
         self.open.clear();
+        self.contents.clear();
+        (self.opened, self.held) = (0, 0);
     }
 
     pub(super) fn at(&mut self, number: u32) -> Option<&mut Open> {
         self.open.get_mut(number.checked_sub(FIRST)? as usize)?.as_mut()
     }
 
-    pub(super) fn file(&mut self, number: u32) -> Result<&mut File, i32> {
-        match self.at(number) {
-            Some(Open::File(file)) => Ok(file),
-            Some(Open::Directory(_)) => Err(errno::IS_DIRECTORY),
-            None => Err(errno::BAD_FILE),
+    /// An open file and its content.
+    pub(super) fn file(&mut self, number: u32) -> Result<(&mut File, &mut Content), i32> {
+        let index = number.checked_sub(FIRST).ok_or(errno::BAD_FILE)?;
+        match self.open.get_mut(index as usize) {
+            Some(Some(Open::File(file))) => {
+                let content = self.contents.get_mut(file.content).and_then(Option::as_mut);
+                content.map(|content| (file, content)).ok_or(errno::BAD_FILE)
+            }
+            Some(Some(Open::Directory(_))) => Err(errno::IS_DIRECTORY),
+            Some(None) | None => Err(errno::BAD_FILE),
         }
     }
 
@@ -140,145 +192,150 @@ impl Files {
         }
     }
 
-    /// Whether one more can be opened.
+    /// Whether one more can be opened. What the guest finds open does not count.
     pub(super) fn has_room(&self) -> bool {
-        self.open.iter().flatten().count() < self.files_max as usize
+        self.opened < self.files_max
     }
 
-    /// Opens under the lowest number that is free.
-    pub(super) fn insert(&mut self, open: Open) -> Result<u32, i32> {
+    /// What is known of a path because somebody has it open.
+    pub(super) fn known(&self, path: &str) -> Option<Stat> {
+        let content = self.contents.get(self.content(path)?)?.as_ref()?;
+        Some(Stat { bytes: content.size(), ..content.stat })
+    }
+
+    /// The content that a path stands for.
+    fn content(&self, path: &str) -> Option<usize> {
+        let is_it = |content: &Content| content.path == path && !content.unlinked;
+        self.contents.iter().position(|content| content.as_ref().is_some_and(is_it))
+    }
+
+    /// Opens a file, of whose content nothing is known yet; or that of all others who have it open.
+    pub(super) fn open_file(
+        &mut self,
+        path: String,
+        stat: Stat,
+        (readable, writable): (bool, bool),
+        flags: u16,
+    ) -> Result<u32, i32> {
         if !self.has_room() {
             return Err(errno::TOO_MANY_FILES);
         }
-        let free = self.open.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.open.len());
-        match self.open.get_mut(index) {
-            Some(place) => *place = Some(open),
-            None => self.open.push(Some(open)),
-        }
-        u32::try_from(index).map(|index| index.saturating_add(FIRST)).map_err(|_| errno::TOO_MANY_FILES)
-    }
-
-    pub(super) fn close(&mut self, number: u32) {
-        if let Some(place) = number.checked_sub(FIRST).and_then(|index| self.open.get_mut(index as usize)) {
-            *place = None;
-        }
-    }
-
-    /// Whether contents may grow by so many bytes: those of all open files count together.
-    pub(super) fn admits(&self, bytes: u64) -> bool {
-        let held = self.open.iter().flatten().map(|open| match open {
-            Open::File(file) => file.content.as_ref().map_or(0, |content| content.len() as u64),
-            Open::Directory(directory) => {
-                directory.entries.iter().flatten().map(|(name, _)| name.len() as u64).sum()
-            }
+        let content = self.content(&path).unwrap_or_else(|| {
+            let content = Content { path, stat, bytes: None, changed: false, unlinked: false };
+            place(&mut self.contents, content)
         });
-        held.fold(bytes, u64::saturating_add) <= self.bytes_max
+        self.insert(Open::File(File { content, position: 0, readable, writable, flags }))
+    }
+
+    /// Opens a directory.
+    pub(super) fn open_directory(&mut self, path: String) -> Result<u32, i32> {
+        self.insert(Open::Directory(Directory::new(path, false)))
+    }
+
+    /// Hands out the lowest number that is free.
+    fn insert(&mut self, open: Open) -> Result<u32, i32> {
+        if !self.has_room() {
+            return Err(errno::TOO_MANY_FILES);
+        }
+        self.opened += 1;
+        let index = u32::try_from(place(&mut self.open, open));
+        index.map(|index| index.saturating_add(FIRST)).map_err(|_| errno::TOO_MANY_FILES)
+    }
+
+    /// Closes it; the content goes with the last who had it open.
+    pub(super) fn close(&mut self, number: u32) {
+        let place = number.checked_sub(FIRST).and_then(|index| self.open.get_mut(index as usize));
+        match place.and_then(Option::take) {
+            None => {}
+            Some(Open::Directory(directory)) => {
+                self.opened = self.opened.saturating_sub(u32::from(!directory.preopened));
+                let bytes = entries_bytes(directory.entries().unwrap_or_default());
+                self.held = self.held.saturating_sub(bytes);
+            }
+            Some(Open::File(File { content, .. })) => {
+                self.opened = self.opened.saturating_sub(1);
+                let others = self.open.iter().flatten();
+                let mut others =
+                    others.filter(|open| matches!(open, Open::File(file) if file.content == content));
+                if others.next().is_none()
+                    && let Some(content) = self.contents.get_mut(content).and_then(Option::take)
+                {
+                    self.held = self.held.saturating_sub(content.held());
+                }
+            }
+        }
+    }
+
+    /// Whether so much more may be held, contents and entries of all together.
+    pub(super) fn admits(&self, bytes: u64) -> bool {
+        self.held.saturating_add(bytes) <= self.bytes_max
+    }
+
+    /// Gives a file its content.
+    pub(super) fn fill(&mut self, number: u32, bytes: Vec<u8>) -> Result<(), i32> {
+        let (_, content) = self.file(number)?;
+        let (before, after) = (content.held(), bytes.len() as u64);
+        content.bytes = Some(bytes);
+        self.held = self.held.saturating_sub(before).saturating_add(after);
+        Ok(())
+    }
+
+    /// Cuts a file's content, or adds zeros to it.
+    pub(super) fn resize(&mut self, number: u32, length: usize) -> Result<(), i32> {
+        let (_, content) = self.file(number)?;
+        let before = content.held();
+        let bytes = content.bytes.get_or_insert_default();
+        let shorter = length < bytes.len();
+        bytes.resize(length, 0);
+        if shorter {
+            // What is not counted is not kept.
+            bytes.shrink_to_fit();
+        }
+        self.held = self.held.saturating_sub(before).saturating_add(length as u64);
+        Ok(())
+    }
+
+    /// Gives a directory its entries.
+    pub(super) fn list(&mut self, number: u32, entries: Vec<(String, Kind)>) -> Result<(), i32> {
+        let directory = self.directory(number)?;
+        let before = entries_bytes(directory.entries().unwrap_or_default());
+        let after = entries_bytes(&entries);
+        directory.entries = Some(entries);
+        self.held = self.held.saturating_sub(before).saturating_add(after);
+        Ok(())
+    }
+
+    /// A path has been deleted: whoever has it open keeps what it was.
+    pub(super) fn unlink(&mut self, path: &str) {
+        let index = self.content(path);
+        if let Some(content) = index.and_then(|index| self.contents.get_mut(index)?.as_mut()) {
+            content.unlinked = true;
+        }
     }
 
     /// A file whose content the host has not got yet.
-    pub(super) fn changed(&self) -> Option<u32> {
-        let index =
-            self.open.iter().position(|open| matches!(open, Some(Open::File(File { changed: true, .. }))))?;
-        u32::try_from(index).ok()?.checked_add(FIRST)
-    }
-}
-
-/// The directories that a tool with these needs finds open: for each need of files the longest path without a pattern
-/// that leads there. What is asked for beneath them is decided by whoever drives the run.
-pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
-    let mut directories = Vec::new();
-    for need in needs {
-        let Some((_, target)) = need.split_once(':').filter(|(operation, _)| operation.starts_with("fs."))
-        else {
-            continue;
-        };
-        let literal = target.split(['*', '?', '[', '{']).next().unwrap_or_default();
-        let Some((directory, _)) = literal.rsplit_once('/') else { continue };
-        // A path that is not absolute belongs to no directory that the guest could name.
-        if !target.starts_with('/') {
-            continue;
-        }
-        let directory = if directory.is_empty() { "/".to_string() } else { directory.to_string() };
-        if !directories.contains(&directory) {
-            directories.push(directory);
-        }
-    }
-    directories
-}
-
-/// The path of what stands in a directory under this name.
-pub(super) fn join(directory: &str, name: &str) -> String {
-    alloc::format!("{}/{name}", directory.trim_end_matches('/'))
-}
-
-/// The absolute path of a name beneath a directory.
-///
-/// # Errors
-/// `ENOTCAPABLE` for a name that leads out of it, as an absolute one does.
-pub(super) fn resolve(directory: &str, name: &str) -> Result<String, i32> {
-    if name.is_empty() {
-        return Err(errno::NO_ENTRY);
-    }
-    if name.starts_with('/') {
-        return Err(errno::NOT_CAPABLE);
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in name.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop().ok_or(errno::NOT_CAPABLE)?;
+    pub(super) fn unwritten(&self) -> Option<u32> {
+        let index = self.open.iter().position(|open| match open {
+            Some(Open::File(file)) => {
+                let content = self.contents.get(file.content).and_then(Option::as_ref);
+                content.is_some_and(Content::is_unwritten)
             }
-            _ if part.contains('\0') => return Err(errno::INVALID),
-            _ => parts.push(part),
-        }
+            Some(Open::Directory(_)) | None => false,
+        });
+        u32::try_from(index?).ok()?.checked_add(FIRST)
     }
-    let mut path = String::from(directory.trim_end_matches('/'));
-    for part in parts {
-        path.push('/');
-        path.push_str(part);
-    }
-    if path.is_empty() {
-        path.push('/');
-    }
-    if path.len() > PATH_BYTES_MAX as usize { Err(errno::NAME_TOO_LONG) } else { Ok(path) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_stays_beneath_its_directory() {
-        for (directory, name, expected) in [
-            ("/data", "a", Ok("/data/a")),
-            ("/data", "a/./b//c/", Ok("/data/a/b/c")),
-            ("/data", "a/../b", Ok("/data/b")),
-            ("/data", ".", Ok("/data")),
-            ("/", "etc/x", Ok("/etc/x")),
-            ("/", ".", Ok("/")),
-            ("/data", "..", Err(errno::NOT_CAPABLE)),
-            ("/data", "a/../../b", Err(errno::NOT_CAPABLE)),
-            ("/data", "/data/a", Err(errno::NOT_CAPABLE)),
-            ("/data", "", Err(errno::NO_ENTRY)),
-            ("/data", "a\0b", Err(errno::INVALID)),
-        ] {
-            assert_eq!(resolve(directory, name), expected.map(String::from), "{directory} {name:?}");
+/// Puts something into the first place that is free; gives its number.
+fn place<T>(places: &mut Vec<Option<T>>, item: T) -> usize {
+    match places.iter_mut().enumerate().find(|(_, place)| place.is_none()) {
+        Some((index, place)) => {
+            *place = Some(item);
+            index
         }
-    }
-
-    #[test]
-    fn needs_of_files_open_directories() {
-        let needs = [
-            "fs.read:/data/**",
-            "fs.write:/data/*.txt",
-            "fs.read:/etc/hosts",
-            "fs.*:/top",
-            "infer:gpt-4*",
-            "fs.read:relative/**",
-            "http.get:https://a.example/**",
-        ];
-        assert_eq!(preopens(&needs.map(String::from)), ["/data", "/etc", "/"]);
+        None => {
+            places.push(Some(item));
+            places.len() - 1
+        }
     }
 }

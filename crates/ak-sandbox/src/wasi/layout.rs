@@ -4,6 +4,10 @@ use super::files::{Kind, Stat};
 
 /// Every right that preview 1 knows: the gate decides, not these bits.
 pub(super) const RIGHTS_ALL: u64 = (1 << 30) - 1;
+/// What can be asked of a directory itself: to create and open files (bits 10, 13), to list (14), to describe and cut what is in it (18,
+/// 19) and to describe it (21), to remove directories and files (25, 26). What is opened beneath it may have every right.
+pub(super) const RIGHTS_DIRECTORY: u64 =
+    1 << 10 | 1 << 13 | 1 << 14 | 1 << 18 | 1 << 19 | 1 << 21 | 1 << 25 | 1 << 26;
 pub(super) const RIGHT_READ: u64 = 1 << 1;
 pub(super) const RIGHT_WRITE: u64 = 1 << 6;
 
@@ -19,12 +23,12 @@ fn put<const N: usize>(out: &mut [u8], at: usize, bytes: [u8; N]) {
 }
 
 /// `fdstat`: type at 0, flags at 2, rights at 8, inherited rights at 16.
-pub(super) fn fdstat(kind: Kind, flags: u16, rights: u64) -> [u8; FDSTAT_BYTES] {
+pub(super) fn fdstat(kind: Kind, flags: u16, rights: u64, inherited: u64) -> [u8; FDSTAT_BYTES] {
     let mut out = [0; FDSTAT_BYTES];
     put(&mut out, 0, [kind.number()]);
     put(&mut out, 2, flags.to_le_bytes());
     put(&mut out, 8, rights.to_le_bytes());
-    put(&mut out, 16, rights.to_le_bytes());
+    put(&mut out, 16, inherited.to_le_bytes());
     out
 }
 

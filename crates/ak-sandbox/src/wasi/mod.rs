@@ -21,6 +21,7 @@ mod contents;
 mod errno;
 mod files;
 mod layout;
+mod names;
 
 use ak_json::{Object, Value};
 use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};
@@ -29,13 +30,15 @@ pub(crate) use answers::answered;
 pub(crate) use calls::{Act, Pending};
 pub(crate) use contents::unwritten;
 pub(crate) use errno::{NOT_CAPABLE, SUCCESS};
-pub(crate) use files::{Files, preopens};
+pub(crate) use files::Files;
+pub(crate) use names::preopens;
 
 use crate::Failure;
-use crate::guest::{Delivery, Guest, Interrupt, admit, charge, memory, range, range_mut, stop};
+use crate::guest::{Delivery, Guest, Interrupt, admit, enter, range, range_mut};
 use crate::host::{HostCall, HostOperation};
-use buffers::{Buffers, read, write};
-use calls::{Listing, Then};
+use buffers::{Buffers, List, read, write};
+use calls::{Listing, Removal, Then};
+use files::Kind;
 
 /// The import module of this table.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -66,24 +69,23 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
         "clock_time_get" => Func::wrap(store, clock_time_get),
         "random_get" => Func::wrap(store, random_get),
         "fd_read" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, moved| {
-            read(caller, file, Buffers { call: "fd_read", list, count, moved }, None)
+            read(caller, file, List { call: "fd_read", list, count, moved }, None)
         }),
         "fd_pread" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, at: u64, moved| {
-            read(caller, file, Buffers { call: "fd_pread", list, count, moved }, Some(at))
+            read(caller, file, List { call: "fd_pread", list, count, moved }, Some(at))
         }),
         "fd_write" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, moved| {
-            write(caller, file, Buffers { call: "fd_write", list, count, moved }, None)
+            write(caller, file, List { call: "fd_write", list, count, moved }, None)
         }),
         "fd_pwrite" => Func::wrap(store, |caller: Caller<'_, Guest>, file, list, count, at: u64, moved| {
-            write(caller, file, Buffers { call: "fd_pwrite", list, count, moved }, Some(at))
+            write(caller, file, List { call: "fd_pwrite", list, count, moved }, Some(at))
         }),
         "fd_close" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
             // The streams are there to the end, whatever becomes of their numbers.
-            if file <= STDERR {
-                Ok(SUCCESS)
-            } else {
-                act(caller, |_, guest| contents::let_go(guest, file, true))
-            }
+            act(caller, |_, guest| match file {
+                ..=STDERR => Ok(Act::Errno(SUCCESS)),
+                _ => contents::let_go(guest, file, true),
+            })
         }),
         "fd_sync" | "fd_datasync" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
             act(caller, |_, guest| contents::let_go(guest, file, false))
@@ -98,10 +100,12 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
         }),
         "fd_readdir" => Func::wrap(
             store,
-            |mut caller: Caller<'_, Guest>, file: u32, at: u32, bytes: u32, cookie: u64, used: u32| {
-                admit(&mut caller, "fd_readdir", at, bytes)?;
+            |caller: Caller<'_, Guest>, file: u32, at: u32, bytes: u32, cookie: u64, used: u32| {
                 let listing = Listing { at, bytes, cookie, used };
-                act(caller, |memory, guest| calls::fd_readdir(memory, guest, file, listing))
+                act(caller, |memory, guest| {
+                    admit(memory, guest, "fd_readdir", at, bytes)?;
+                    calls::fd_readdir(memory, guest, file, listing)
+                })
             },
         ),
         "fd_fdstat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
@@ -128,21 +132,28 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
         "path_open" => Func::wrap(store, path_open),
         "path_filestat_get" => Func::wrap(
             store,
-            |mut caller: Caller<'_, Guest>, directory: u32, _follow: u32, name: u32, length: u32, at: u32| {
-                admit(&mut caller, "path_filestat_get", name, length)?;
+            |caller: Caller<'_, Guest>, directory: u32, _follow: u32, name: u32, length: u32, at: u32| {
                 let name = (name, length);
                 act(caller, |memory, guest| calls::path_filestat_get(memory, guest, directory, name, at))
             },
         ),
         "path_unlink_file" => {
-            Func::wrap(store, |mut caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
-                admit(&mut caller, "path_unlink_file", name, length)?;
-                act(caller, |memory, guest| calls::path_unlink_file(memory, guest, directory, (name, length)))
+            Func::wrap(store, |caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
+                let removal = Removal { call: "path_unlink_file", of: Kind::File };
+                act(caller, |memory, guest| calls::remove(memory, guest, removal, directory, (name, length)))
             })
         }
-        "sched_yield" => Func::wrap(store, || SUCCESS),
-        "proc_exit" => Func::wrap(store, |mut caller: Caller<'_, Guest>, code: u32| -> Result<(), Error> {
-            Err(stop(&mut caller, Interrupt::Exit(code)))
+        "path_remove_directory" => {
+            Func::wrap(store, |caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
+                let removal = Removal { call: "path_remove_directory", of: Kind::Directory };
+                act(caller, |memory, guest| calls::remove(memory, guest, removal, directory, (name, length)))
+            })
+        }
+        "sched_yield" => {
+            Func::wrap(store, |caller: Caller<'_, Guest>| act(caller, |_, _| Ok(Act::Errno(SUCCESS))))
+        }
+        "proc_exit" => Func::wrap(store, |caller: Caller<'_, Guest>, code: u32| -> Result<(), Error> {
+            enter(caller, |_, _| Err(Interrupt::Exit(code)))
         }),
         _ => return unsupported(store, name),
     };
@@ -150,7 +161,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
 }
 
 /// The functions that answer `ENOSYS`, with their parameters: `i` is 32 bits, `l` 64.
-const UNSUPPORTED: [(&str, &str); 18] = [
+const UNSUPPORTED: [(&str, &str); 17] = [
     ("fd_advise", "illi"),
     ("fd_allocate", "ill"),
     ("fd_fdstat_set_rights", "ill"),
@@ -160,7 +171,6 @@ const UNSUPPORTED: [(&str, &str); 18] = [
     ("path_filestat_set_times", "iiiilli"),
     ("path_link", "iiiiiii"),
     ("path_readlink", "iiiiii"),
-    ("path_remove_directory", "iii"),
     ("path_rename", "iiiiii"),
     ("path_symlink", "iiiii"),
     ("poll_oneoff", "iiii"),
@@ -175,29 +185,26 @@ fn unsupported(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     let (_, params) = UNSUPPORTED.iter().find(|(known, _)| *known == name)?;
     let params = params.bytes().map(|letter| if letter == b'l' { ValType::I64 } else { ValType::I32 });
     let ty = FuncType::new(params.collect::<alloc::vec::Vec<_>>(), [ValType::I32]);
-    Some(Func::new(store, ty, |_caller, _params, results| {
+    Some(Func::new(store, ty, |caller, _params, results| {
         results.fill(Val::I32(errno::NOT_SUPPORTED));
-        Ok(())
+        enter(caller, |_, _| Ok(()))
     }))
 }
 
-/// A file function, which may ask the world outside first.
+/// A function that gives an error number, and may ask the world outside first.
 fn act(
-    mut caller: Caller<'_, Guest>,
+    caller: Caller<'_, Guest>,
     function: impl FnOnce(&mut [u8], &mut Guest) -> Result<Act, Failure>,
 ) -> Answer {
-    let (memory, guest) = memory(&mut caller);
-    let interrupt = match function(memory, guest) {
-        Ok(Act::Errno(number)) => return Ok(number),
-        Ok(Act::Ask(call, pending)) => Interrupt::HostCall(call, Delivery::File(pending)),
-        Err(failure) => Interrupt::Failure(failure),
-    };
-    Err(stop(&mut caller, interrupt))
+    enter(caller, |memory, guest| match function(memory, guest)? {
+        Act::Errno(number) => Ok(number),
+        Act::Ask(call, pending) => Err(Interrupt::HostCall(call, Delivery::File(pending))),
+    })
 }
 
 #[expect(clippy::too_many_arguments, reason = "WASI has them")]
 fn path_open(
-    mut caller: Caller<'_, Guest>,
+    caller: Caller<'_, Guest>,
     directory: u32,
     _follow: u32,
     name: u32,
@@ -208,15 +215,9 @@ fn path_open(
     file_flags: u32,
     opened: u32,
 ) -> Answer {
-    admit(&mut caller, "path_open", name, length)?;
     act(caller, |memory, guest| {
         calls::path_open(memory, guest, directory, (name, length), (flags, rights, file_flags), opened)
     })
-}
-
-/// Ends the run if a pointer was bad.
-fn answer(caller: &mut Caller<'_, Guest>, outcome: Result<i32, Failure>) -> Answer {
-    outcome.map_err(|failure| stop(caller, Interrupt::Failure(failure)))
 }
 
 fn write_u32(memory: &mut [u8], call: &'static str, at: u32, value: u32) -> Result<(), Failure> {
@@ -234,77 +235,83 @@ fn length(bytes: usize) -> u32 {
 
 /// `args_get`, `environ_get`: the texts one after the other at `text`, their addresses at `list`.
 fn strings(
-    mut caller: Caller<'_, Guest>,
+    caller: Caller<'_, Guest>,
     call: &'static str,
     of: fn(&Guest) -> &[alloc::vec::Vec<u8>],
     list: u32,
     text: u32,
 ) -> Answer {
-    let bytes = of(caller.data()).iter().map(|item| item.len() as u64 + 4).sum();
-    charge(&mut caller, bytes)?;
-    let (memory, guest) = memory(&mut caller);
-    let (mut list, mut text) = (list, text);
-    let outcome = of(guest).iter().try_for_each(|item| {
-        write_u32(memory, call, list, text)?;
-        range_mut(memory, call, text, length(item.len()))?.copy_from_slice(item);
-        list = list.saturating_add(4);
-        text = text.saturating_add(length(item.len()));
-        Ok(())
-    });
-    answer(&mut caller, outcome.map(|()| SUCCESS))
+    act(caller, |memory, guest| {
+        let bytes = of(guest).iter().map(|item| item.len() as u64 + 4).sum();
+        guest.meter.spend_bytes(bytes)?;
+        let (mut list, mut text) = (list, text);
+        for item in of(guest) {
+            write_u32(memory, call, list, text)?;
+            range_mut(memory, call, text, length(item.len()))?.copy_from_slice(item);
+            list = list.saturating_add(4);
+            text = text.saturating_add(length(item.len()));
+        }
+        Ok(Act::Errno(SUCCESS))
+    })
 }
 
 /// `args_sizes_get`, `environ_sizes_get`.
 fn string_sizes(
-    mut caller: Caller<'_, Guest>,
+    caller: Caller<'_, Guest>,
     call: &'static str,
     of: fn(&Guest) -> &[alloc::vec::Vec<u8>],
     count: u32,
     bytes: u32,
 ) -> Answer {
-    let (memory, guest) = memory(&mut caller);
-    let items = of(guest);
-    let outcome = write_u32(memory, call, count, length(items.len()))
-        .and_then(|()| write_u32(memory, call, bytes, length(items.iter().map(|item| item.len()).sum())));
-    answer(&mut caller, outcome.map(|()| SUCCESS))
+    act(caller, |memory, guest| {
+        let items = of(guest);
+        write_u32(memory, call, count, length(items.len()))?;
+        write_u32(memory, call, bytes, length(items.iter().map(alloc::vec::Vec::len).sum()))?;
+        Ok(Act::Errno(SUCCESS))
+    })
 }
 
 /// Microseconds, the kernel's own resolution.
-fn clock_res_get(mut caller: Caller<'_, Guest>, _clock: u32, at: u32) -> Answer {
-    let target = range_mut(memory(&mut caller).0, "clock_res_get", at, 8);
-    let outcome = target.map(|target| target.copy_from_slice(&1_000u64.to_le_bytes()));
-    answer(&mut caller, outcome.map(|()| SUCCESS))
+fn clock_res_get(caller: Caller<'_, Guest>, clock: u32, at: u32) -> Answer {
+    act(caller, |memory, _| match clock {
+        ..=MONOTONIC => put(memory, "clock_res_get", at, &1_000u64.to_le_bytes()),
+        _ => Ok(Act::Errno(errno::INVALID)),
+    })
 }
+
+/// The last clock that there is. The one before it is realtime.
+const MONOTONIC: u32 = 1;
 
 /// Realtime and monotonic are one clock: the kernel's time never falls.
-fn clock_time_get(mut caller: Caller<'_, Guest>, clock: u32, _precision: i64, at: u32) -> Answer {
-    if clock > 1 {
-        return Ok(errno::INVALID);
-    }
-    let interrupt = match range(memory(&mut caller).0, "clock_time_get", at, 8) {
-        Ok(_) => {
-            let call = HostCall { operation: HostOperation::Now, args: Value::from(Object::new()) };
-            Interrupt::HostCall(call, Delivery::ClockAt(at))
+fn clock_time_get(caller: Caller<'_, Guest>, clock: u32, _precision: i64, at: u32) -> Answer {
+    enter(caller, |memory, _| {
+        if clock > MONOTONIC {
+            return Ok(errno::INVALID);
         }
-        Err(failure) => Interrupt::Failure(failure),
-    };
-    Err(stop(&mut caller, interrupt))
+        range(memory, "clock_time_get", at, 8)?;
+        let call = HostCall { operation: HostOperation::Now, args: Value::from(Object::new()) };
+        Err(Interrupt::HostCall(call, Delivery::ClockAt(at)))
+    })
 }
 
-fn random_get(mut caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
-    admit(&mut caller, "random_get", at, length)?;
-    let bytes_max = caller.data().host_call_bytes_max;
-    let interrupt = if u64::from(length) > bytes_max {
-        let reason = alloc::format!("more than {bytes_max} bytes");
-        Interrupt::Failure(Failure::BadHostCall { call: "random_get", reason })
-    } else {
-        let args = Value::from(Object::from_iter([("bytes", Value::from(length))]));
-        Interrupt::HostCall(
-            HostCall { operation: HostOperation::Random, args },
-            Delivery::RandomAt(at, length),
-        )
-    };
-    Err(stop(&mut caller, interrupt))
+fn random_get(caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
+    enter(caller, |memory, guest| {
+        admit(memory, guest, "random_get", at, length)?;
+        let (call, delivery) = random(guest, at, length);
+        Err(Interrupt::HostCall(call, delivery))
+    })
+}
+
+/// Most random bytes that are asked for at once.
+const RANDOM_BYTES_MAX: u32 = 64 << 10;
+
+/// Asks for random bytes, or for the first of them.
+pub(crate) fn random(guest: &Guest, at: u32, length: u32) -> (HostCall, Delivery) {
+    let bytes_max = u32::try_from(guest.host_call_bytes_max).unwrap_or(u32::MAX).clamp(1, RANDOM_BYTES_MAX);
+    let bytes = length.min(bytes_max);
+    let args = Value::from(Object::from_iter([("bytes", Value::from(bytes))]));
+    let call = HostCall { operation: HostOperation::Random, args };
+    (call, Delivery::RandomAt { at, bytes, rest: length - bytes })
 }
 
 /// Hands bytes to the guest.

@@ -1,6 +1,7 @@
 //! A host for file calls: files in a map, and a list of what was asked.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ak_json::{Object, Value};
 use ak_sandbox::{HostCall, HostOperation};
@@ -10,6 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 #[derive(Default)]
 pub(crate) struct Disk {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Empty ones; of the others the files tell.
+    pub(crate) directories: BTreeSet<String>,
     /// What was asked, as `fs_read /data/a`.
     pub(crate) asked: Vec<String>,
     /// What is refused, as it would be asked; a refusal by a policy.
@@ -36,7 +39,7 @@ impl Disk {
 
     fn is_directory(&self, path: &str) -> bool {
         let beneath = format!("{}/", path.trim_end_matches('/'));
-        self.files.keys().any(|file| file.starts_with(&beneath))
+        self.directories.contains(path) || self.files.keys().any(|file| file.starts_with(&beneath))
     }
 
     pub(crate) fn answer(&mut self, call: &HostCall) -> Result<Value, Value> {
@@ -62,8 +65,9 @@ impl Disk {
                 Ok(object([("bytes", Value::from(URL_SAFE_NO_PAD.encode(bytes)))]))
             }
             HostOperation::FsWrite => {
-                let data = call.args.get("data").and_then(Value::as_str).unwrap();
-                self.files.insert(path, URL_SAFE_NO_PAD.decode(data).unwrap());
+                let data = call.args.get("data").and_then(Value::as_str);
+                let data = data.and_then(|data| URL_SAFE_NO_PAD.decode(data).ok());
+                self.files.insert(path, data.ok_or_else(|| error("INVALID_ARGUMENT"))?);
                 Ok(object([]))
             }
             HostOperation::FsList => {
@@ -81,10 +85,10 @@ impl Disk {
                     .map(|(name, kind)| object([("name", Value::from(name)), ("kind", Value::from(kind))]));
                 Ok(object([("entries", Value::from(entries.collect::<Vec<_>>()))]))
             }
-            HostOperation::FsDelete => match self.files.remove(&path) {
-                Some(_) => Ok(object([])),
-                None => Err(error("NOT_FOUND")),
-            },
+            HostOperation::FsDelete => {
+                let gone = self.files.remove(&path).is_some() || self.directories.remove(&path);
+                if gone { Ok(object([])) } else { Err(error("NOT_FOUND")) }
+            }
             _ => Err(error("POLICY_DENY")),
         }
     }

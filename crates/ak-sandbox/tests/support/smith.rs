@@ -20,7 +20,7 @@ pub(crate) fn module(seed: &[u8]) -> Option<Vec<u8>> {
     (config.memory64_enabled, config.gc_enabled, config.exceptions_enabled) = (false, false, false);
     (config.shared_everything_threads_enabled, config.custom_page_sizes_enabled) = (false, false);
     (config.wide_arithmetic_enabled, config.custom_descriptors_enabled) = (false, false);
-    config.compact_imports_enabled = false;
+    (config.compact_imports_enabled, config.tail_call_enabled) = (false, false);
     config.allow_start_export = true;
     // What traps tells little of the calls after it.
     config.disallow_traps = seed.ratio(3, 4).ok()?;
