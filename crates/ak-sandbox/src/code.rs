@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use wasmparser::{BlockType, FunctionBody, Operator};
+use wasmparser::{BlockType, FunctionBody, MemArg, VisitOperator, for_each_visit_operator};
 
 use crate::module::write_leb128;
 
@@ -61,29 +61,12 @@ impl Code {
             }
         }
         self.bodies.push(body.range());
-        let mut widest = results.max(1);
-        let mut pushed = [Pushed::Unknown; 2];
-        for operator in body.get_operators_reader().ok()?.into_iter_with_offsets() {
-            let (operator, at) = operator.ok()?;
-            if let Some(insertion) = renewal(&operator)
-                && !are_apart(pushed)
-            {
-                self.insertions.push((at, insertion));
-            }
-            pushed = [pushed[1], Pushed::by(&operator)];
-            let labels = match operator {
-                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
-                    if let BlockType::FuncType(index) = blockty {
-                        let ty = types.get(index as usize).copied().unwrap_or_default();
-                        widest = widest.max(ty.params).max(ty.results);
-                    }
-                    1
-                }
-                Operator::Br { .. } | Operator::BrIf { .. } => 1,
-                Operator::BrTable { targets } => u64::from(targets.len()) + 1,
-                _ => 0,
-            };
-            self.branch_values = self.branch_values.saturating_add(widest.saturating_mul(labels));
+        let mut reader = body.get_operators_reader().ok()?;
+        let mut scan =
+            Scan { code: self, types, widest: results.max(1), pushed: [Pushed::Unknown; 2], at: 0 };
+        while !reader.eof() {
+            scan.at = reader.original_position();
+            reader.visit_operator(&mut scan).ok()?;
         }
         Some(())
     }
@@ -118,21 +101,95 @@ enum Pushed {
     Unknown,
 }
 
-impl Pushed {
-    fn by(operator: &Operator<'_>) -> Self {
-        match operator {
-            Operator::LocalGet { local_index } => Self::Local(*local_index),
-            Operator::I32Const { .. }
-            | Operator::I64Const { .. }
-            | Operator::I32Load { .. }
-            | Operator::I64Load { .. }
-            | Operator::I32Load8S { .. }
-            | Operator::I32Load8U { .. }
-            | Operator::I32Load16S { .. }
-            | Operator::I32Load16U { .. } => Self::New,
-            _ => Self::Unknown,
-        }
+/// A look at each instruction of a function. By visits, for to make a value of each takes longer than all of this.
+struct Scan<'s> {
+    code: &'s mut Code,
+    types: &'s [FunctionType],
+    /// The most values that a block or branch of this function was seen to take.
+    widest: u64,
+    /// By the last two instructions.
+    pushed: [Pushed; 2],
+    /// Where the instruction is.
+    at: usize,
+}
+
+impl Scan<'_> {
+    fn push(&mut self, pushed: Pushed) {
+        self.pushed = [self.pushed[1], pushed];
     }
+
+    fn block(&mut self, ty: BlockType) {
+        if let BlockType::FuncType(index) = ty {
+            let ty = self.types.get(index as usize).copied().unwrap_or_default();
+            self.widest = self.widest.max(ty.params).max(ty.results);
+        }
+        self.branch(1);
+    }
+
+    fn branch(&mut self, labels: u64) {
+        self.code.branch_values = self.code.branch_values.saturating_add(self.widest.saturating_mul(labels));
+        self.push(Pushed::Unknown);
+    }
+
+    /// A store, before which something may have to stand.
+    fn store(&mut self, memarg: MemArg, renewal: Insertion) {
+        if memarg.offset > SHORT_OFFSET_MAX && !are_apart(self.pushed) {
+            self.code.insertions.push((self.at, renewal));
+        }
+        self.push(Pushed::Unknown);
+    }
+}
+
+/// What is done at an instruction.
+macro_rules! look {
+    ($scan:ident LocalGet $index:ident) => { $scan.push(Pushed::Local($index)) };
+    ($scan:ident I32Const $value:ident) => { look!($scan new $value) };
+    ($scan:ident I64Const $value:ident) => { look!($scan new $value) };
+    ($scan:ident I32Load $memarg:ident) => { look!($scan new $memarg) };
+    ($scan:ident I64Load $memarg:ident) => { look!($scan new $memarg) };
+    ($scan:ident I32Load8S $memarg:ident) => { look!($scan new $memarg) };
+    ($scan:ident I32Load8U $memarg:ident) => { look!($scan new $memarg) };
+    ($scan:ident I32Load16S $memarg:ident) => { look!($scan new $memarg) };
+    ($scan:ident I32Load16U $memarg:ident) => { look!($scan new $memarg) };
+    ($scan:ident new $argument:ident) => {{
+        let _ = $argument;
+        $scan.push(Pushed::New)
+    }};
+    ($scan:ident I32Store $memarg:ident) => { $scan.store($memarg, RENEW_32) };
+    ($scan:ident I32Store8 $memarg:ident) => { $scan.store($memarg, RENEW_32) };
+    ($scan:ident I32Store16 $memarg:ident) => { $scan.store($memarg, RENEW_32) };
+    ($scan:ident I64Store $memarg:ident) => { $scan.store($memarg, RENEW_64) };
+    ($scan:ident I64Store8 $memarg:ident) => { $scan.store($memarg, RENEW_64) };
+    ($scan:ident I64Store16 $memarg:ident) => { $scan.store($memarg, RENEW_64) };
+    ($scan:ident I64Store32 $memarg:ident) => { $scan.store($memarg, RENEW_64) };
+    ($scan:ident Block $ty:ident) => { $scan.block($ty) };
+    ($scan:ident Loop $ty:ident) => { $scan.block($ty) };
+    ($scan:ident If $ty:ident) => { $scan.block($ty) };
+    ($scan:ident Br $depth:ident) => { look!($scan branch $depth) };
+    ($scan:ident BrIf $depth:ident) => { look!($scan branch $depth) };
+    ($scan:ident branch $depth:ident) => {{
+        let _ = $depth;
+        $scan.branch(1)
+    }};
+    ($scan:ident BrTable $targets:ident) => { $scan.branch(u64::from($targets.len()) + 1) };
+    ($scan:ident $other:ident $($argument:ident)*) => {{
+        let _ = ($($argument,)*);
+        $scan.push(Pushed::Unknown)
+    }};
+}
+
+macro_rules! visits {
+    ($(@$proposal:ident $operator:ident $({ $($argument:ident: $ty:ty),* })? => $visit:ident ($($rest:tt)*))*) => {
+        $(fn $visit(&mut self $($(, $argument: $ty)*)?) {
+            look!(self $operator $($($argument)*)?)
+        })*
+    };
+}
+
+impl<'a> VisitOperator<'a> for Scan<'_> {
+    type Output = ();
+
+    for_each_visit_operator!(visits);
 }
 
 /// Whether the two values on top, as the last two instructions left them, cannot be one.
@@ -142,21 +199,6 @@ fn are_apart([below, top]: [Pushed; 2]) -> bool {
         (Pushed::Local(below), Pushed::Local(top)) => below != top,
         (_, Pushed::Unknown) | (Pushed::Unknown, _) => false,
     }
-}
-
-/// What may have to stand before a store.
-fn renewal(operator: &Operator<'_>) -> Option<Insertion> {
-    let (memarg, insertion) = match operator {
-        Operator::I32Store { memarg } | Operator::I32Store8 { memarg } | Operator::I32Store16 { memarg } => {
-            (memarg, RENEW_32)
-        }
-        Operator::I64Store { memarg }
-        | Operator::I64Store8 { memarg }
-        | Operator::I64Store16 { memarg }
-        | Operator::I64Store32 { memarg } => (memarg, RENEW_64),
-        _ => return None,
-    };
-    (memarg.offset > SHORT_OFFSET_MAX).then_some(insertion)
 }
 
 /// How many values a function takes and gives.
