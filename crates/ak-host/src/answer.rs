@@ -10,9 +10,17 @@ use crate::redact::{Filter, Pieces};
 pub const BYTES_PER_TOKEN: u64 = 4;
 /// Most choices, and most items of one list in a choice: tool calls, say.
 const CHOICES_MAX: usize = 128;
+/// Most texts of one choice that are put together.
+const TEXTS_MAX: usize = 1_024;
+/// Longest name that is put together, in bytes.
+const NAME_BYTES_MAX: usize = 1_024;
 
 /// Texts that come in one piece, wherever they stand. Every other may come piece by piece.
 const WHOLE: [&str; 6] = ["finish_reason", "format", "id", "name", "role", "type"];
+/// What the tokens of an answer are estimated from, beside what was thought.
+const SAID: [&str; 4] = ["content", "function_call", "refusal", "tool_calls"];
+/// What was thought. Some servers tell it under several of these names at once.
+const THOUGHT: [&str; 3] = ["reasoning", "reasoning_content", "reasoning_details"];
 
 /// What so many bytes of text count for where nobody says.
 pub(crate) fn count(bytes: usize) -> u64 {
@@ -27,8 +35,10 @@ pub(crate) struct Answer {
     usage: Option<Value>,
     /// Whether the usage is of the whole answer.
     ended: bool,
-    /// Bytes of text that the answer is made of.
+    /// Bytes of all text in it.
     bytes: usize,
+    /// Bytes of an answer that came whole, or that nobody has understood.
+    whole: usize,
 }
 
 #[derive(Default)]
@@ -36,6 +46,11 @@ struct Choice {
     /// All but the texts that come in pieces.
     message: Object,
     texts: BTreeMap<Path, Pieced>,
+    /// How many items came of lists that come item by item.
+    lists: BTreeMap<Path, usize>,
+    /// Bytes of what was said, and of what was thought under each name.
+    said: usize,
+    thought: [usize; THOUGHT.len()],
     /// Of each tool call the index that the server gave it, if any, and its id.
     calls: Vec<(Option<u64>, Text)>,
     finish_reason: Value,
@@ -63,14 +78,14 @@ impl Answer {
         Answer {
             usage: value.get("usage").cloned(),
             ended: true,
-            bytes: value.get("choices").map_or(0, Value::json_len),
+            whole: value.get("choices").map_or(0, Value::json_len),
             ..Answer::default()
         }
     }
 
     /// So many bytes of an answer that nobody has understood yet.
     pub(crate) fn unread(bytes: usize) -> Answer {
-        Answer { bytes, ..Answer::default() }
+        Answer { whole: bytes, ..Answer::default() }
     }
 
     /// Takes a chunk; gives it as it may be let out, and the tokens that are counted for it.
@@ -142,8 +157,14 @@ impl Answer {
     }
 
     /// Tokens of the answer, counted here.
-    pub(crate) fn counted(&self) -> u64 {
-        count(self.bytes)
+    fn counted(&self) -> u64 {
+        count(self.choices.iter().map(Choice::length).fold(self.whole, usize::saturating_add))
+    }
+
+    /// Tokens of the answer: the provider's own count where it is there.
+    pub(crate) fn completion_tokens(&self) -> u64 {
+        let told = self.usage.as_ref().and_then(|usage| usage.get("completion_tokens")?.as_u64());
+        told.unwrap_or_else(|| self.counted())
     }
 
     /// Tokens to charge: the provider's own count, else ours. Of an answer that broke off the provider may have told a part.
@@ -155,7 +176,7 @@ impl Answer {
     }
 
     /// What the provider says of the whole answer. It does not count if it is nothing but zeros.
-    fn reported(&self) -> Option<u64> {
+    pub(crate) fn reported(&self) -> Option<u64> {
         let usage = self.usage.as_ref().filter(|_| self.ended)?;
         let part = |name| usage.get(name).and_then(Value::as_u64);
         let sum = part("prompt_tokens").and_then(|prompt| prompt.checked_add(part("completion_tokens")?));
@@ -194,8 +215,17 @@ pub(crate) fn as_chunk(answer: &Value) -> Value {
     let choices = answer.get("choices").and_then(Value::as_array).into_iter().flatten();
     let choices = choices.map(|choice| {
         let mut choice = choice.as_object().cloned().unwrap_or_default();
-        if let Some(message) = choice.remove("message") {
-            choice.insert("delta", message);
+        if let Some(Value::Object(mut delta)) = choice.remove("message") {
+            if let Some(Value::Array(calls)) = delta.get("tool_calls") {
+                let numbered = calls.iter().enumerate().map(|(index, call)| {
+                    let mut call = call.as_object().cloned().unwrap_or_default();
+                    call.insert("index", index as u64);
+                    Value::from(call)
+                });
+                let numbered: Array = numbered.collect();
+                delta.insert("tool_calls", numbered);
+            }
+            choice.insert("delta", delta);
         }
         Value::from(choice)
     });
@@ -236,10 +266,10 @@ impl Choice {
             merge(&mut self.message, delta);
         }
         // They tell the same text again, token by token.
-        let is_held = self.texts.values().any(|text| !text.pieces.is_empty());
         if let Value::Object(object) = &mut out
             && item.get("logprobs").is_some_and(|told| !told.is_null())
-            && (is_held || item.get("delta") != object.get("delta"))
+            && (item.get("delta") != object.get("delta")
+                || self.texts.values().any(|text| !text.pieces.is_empty()))
         {
             object.insert("logprobs", Value::Null);
         }
@@ -249,22 +279,31 @@ impl Choice {
         out
     }
 
-    /// A tool call with its place among the choice's calls. Some servers give none, or the same to all: a new id is a new
-    /// call.
+    /// How long the answer is, for what its tokens are estimated from.
+    fn length(&self) -> usize {
+        self.said.saturating_add(self.thought.into_iter().max().unwrap_or(0))
+    }
+
+    /// A tool call with its place among the choice's calls. Some servers give none, or the same to all: a new id with a new
+    /// name is a new call then.
     fn numbered(&mut self, call: &Value) -> Option<Value> {
         let given = index_of(call);
         let id = call.get("id").and_then(Value::as_text).cloned().unwrap_or_default();
-        let same_index = || self.calls.iter().rposition(|(index, _)| *index == given);
-        let known = match id.is_empty() {
-            true => same_index(),
-            false => self.calls.iter().position(|(_, known)| *known == id).or_else(|| {
-                same_index().filter(|at| self.calls.get(*at).is_some_and(|(_, known)| known.is_empty()))
-            }),
+        let named = |kind| call.get(kind)?.get("name")?.as_str();
+        let begins = named("function").or_else(|| named("custom")).is_some_and(|name| !name.is_empty());
+        let same = |(index, known): &(Option<u64>, Text)| {
+            let is_other = !id.is_empty() && !known.is_empty() && *known != id;
+            *index == given && !(is_other && (begins || given.is_none()))
+        };
+        let known = match given {
+            // An id tells one from another; without one a piece belongs to the last.
+            None if !id.is_empty() => self.calls.iter().position(same),
+            _ => self.calls.iter().rposition(same),
         };
         let at = known.unwrap_or(self.calls.len());
         let own = slot(&mut self.calls, at)?;
         own.0 = given;
-        if !id.is_empty() {
+        if own.1.is_empty() {
             own.1 = id;
         }
         let mut call = call.as_object().cloned().unwrap_or_default();
@@ -286,18 +325,27 @@ impl Choice {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
             Value::String(text) => {
-                if let Some(Place::Member(name)) = path.last()
-                    && WHOLE.contains(&&**name)
-                {
+                *bytes = bytes.saturating_add(text.len());
+                self.measure(path, text.len());
+                let is_whole = matches!(path.last(), Some(Place::Member(name)) if WHOLE.contains(&&**name));
+                let is_one_more = self.texts.len() >= TEXTS_MAX && !self.texts.contains_key(path);
+                if is_whole || is_one_more {
                     return filter.value(value).unwrap_or_else(|| value.clone());
                 }
-                *bytes = bytes.saturating_add(text.len());
                 let text = self.texts.entry(path.clone()).or_default().push(filter, text);
                 Value::from(text)
             }
             Value::Array(items) => {
+                let before = match path.last() {
+                    Some(Place::Member(name)) if comes_by_item(name, items) => {
+                        let came = self.lists.entry(path.clone()).or_default();
+                        std::mem::replace(came, came.saturating_add(items.len()))
+                    }
+                    _ => 0,
+                };
                 let strained = items.iter().enumerate().filter_map(|(at, item)| {
-                    let at = index_of(item).map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
+                    let at = index_of(item)
+                        .map_or(before + at, |index| usize::try_from(index).unwrap_or(usize::MAX));
                     path.push(Place::Item(at));
                     let fits = at < CHOICES_MAX || item.as_object().is_none();
                     let item = fits.then(|| self.strain(item, path, filter, bytes));
@@ -310,7 +358,8 @@ impl Choice {
                 let mut out = Object::new();
                 for (name, value) in members {
                     let name = filter.text(name).map_or_else(|| name.clone(), Text::from);
-                    if path.is_empty() && &*name == "logprobs" {
+                    // Beside the delta nothing comes in pieces.
+                    if path.is_empty() && &*name != "delta" && &*name != "text" {
                         out.insert(name, filter.value(value).unwrap_or_else(|| value.clone()));
                         continue;
                     }
@@ -321,6 +370,22 @@ impl Choice {
                 }
                 Value::Object(out)
             }
+        }
+    }
+
+    /// Counts a text by where it stands.
+    fn measure(&mut self, path: &[Place], bytes: usize) {
+        let name = match path {
+            [Place::Member(delta), Place::Member(name), ..] if &**delta == "delta" => name,
+            [Place::Member(text)] => text,
+            _ => return,
+        };
+        if SAID.contains(&&**name) || &**name == "text" {
+            self.said = self.said.saturating_add(bytes);
+        } else if let Some(place) = THOUGHT.iter().position(|thought| *thought == &**name)
+            && let Some(thought) = self.thought.get_mut(place)
+        {
+            *thought = thought.saturating_add(bytes);
         }
     }
 
@@ -392,7 +457,10 @@ fn merge(message: &mut Object, delta: &Value) {
     for (name, value) in delta.as_object().into_iter().flatten() {
         let merged = match (value, message.get(name)) {
             (Value::Null, Some(_)) => continue,
-            (Value::String(text), Some(Value::String(before))) if &**name == "name" && text != before => {
+            (Value::String(text), Some(Value::String(before))) if &**name == "name" => {
+                if text == before || before.len().saturating_add(text.len()) > NAME_BYTES_MAX {
+                    continue;
+                }
                 Value::from(format!("{before}{text}"))
             }
             (Value::String(text), _) if !WHOLE.contains(&&**name) || text.is_empty() => {
@@ -406,10 +474,11 @@ fn merge(message: &mut Object, delta: &Value) {
                 merge(&mut members, value);
                 members.into()
             }
-            (Value::Array(items), _) if items.iter().any(|item| item.as_object().is_none()) => {
-                let blank =
-                    |item: &Value| if item.as_str().is_some() { Value::from("") } else { item.clone() };
-                items.iter().map(blank).collect::<Array>().into()
+            (Value::Array(items), _) if items.iter().any(|item| item.as_object().is_none()) => blank(value),
+            (Value::Array(items), before) if comes_by_item(name, items) => {
+                let mut list = before.and_then(Value::as_array).cloned().unwrap_or_default();
+                items.iter().for_each(|item| list.push(blank(item)));
+                list.into()
             }
             (Value::Array(items), before) => {
                 let mut list = before.and_then(Value::as_array).cloned().unwrap_or_default();
@@ -425,6 +494,27 @@ fn merge(message: &mut Object, delta: &Value) {
     }
 }
 
+/// Whether a list comes item by item: its items say nothing of their places, and are not parts of a text.
+fn comes_by_item(name: &str, items: &Array) -> bool {
+    name != "content" && items.iter().all(|item| item.as_object().is_some() && index_of(item).is_none())
+}
+
+/// A value without the texts that are put together elsewhere.
+fn blank(value: &Value) -> Value {
+    match value {
+        Value::String(_) => Value::from(""),
+        Value::Array(items) => Value::Array(items.iter().map(blank).collect()),
+        Value::Object(members) => {
+            let keep = |name: &Text, value: &Value| match value {
+                Value::String(_) if WHOLE.contains(&&**name) => value.clone(),
+                _ => blank(value),
+            };
+            members.iter().map(|(name, value)| (name.clone(), keep(name, value))).collect::<Object>().into()
+        }
+        _ => value.clone(),
+    }
+}
+
 fn merge_item(list: &mut Array, at: usize, item: &Value) {
     while list.len() <= at && at < CHOICES_MAX {
         list.push(Object::new());
@@ -436,22 +526,34 @@ fn merge_item(list: &mut Array, at: usize, item: &Value) {
 
 /// Appends to the text at a path, which is made where it is not there.
 fn append(value: &mut Value, path: &[Place], text: &str) {
-    match path.split_first() {
-        None => *value = Value::from(format!("{}{text}", value.as_str().unwrap_or_default())),
-        Some((Place::Member(name), rest)) => {
+    match (path.split_first(), &*value) {
+        // A text beside the parts of one is a part too.
+        (None, Value::Array(parts)) => {
+            let mut parts = parts.clone();
+            parts.push(object! { "type": "text", "text": text });
+            *value = parts.into();
+        }
+        (None, Value::Null | Value::String(_)) => {
+            *value = Value::from(format!("{}{text}", value.as_str().unwrap_or_default()));
+        }
+        // Where something of another kind came, that stays.
+        (None, _) => {}
+        (Some((Place::Member(_), _)), Value::Array(_)) => {}
+        (Some(_), Value::String(before)) if !before.is_empty() => {}
+        (Some((Place::Member(name), rest)), _) => {
             let mut members = value.as_object().cloned().unwrap_or_default();
             let mut member = members.get(name).cloned().unwrap_or_default();
             append(&mut member, rest, text);
             members.insert(name, member);
             *value = members.into();
         }
-        Some((Place::Item(index), rest)) => {
+        (Some((Place::Item(_), _)), Value::Object(_)) => {}
+        (Some((Place::Item(index), rest)), _) => {
             let mut list = value.as_array().cloned().unwrap_or_default();
-            let index_is = |item: &Value| index_of(item) == u64::try_from(*index).ok();
-            let at = list
-                .iter()
-                .position(index_is)
-                .or_else(|| list.get(*index).filter(|item| index_of(item).is_none()).map(|_| *index));
+            let own = u64::try_from(*index).ok();
+            let is_it = |item: &Value| index_of(item).is_none_or(|index| Some(index) == own);
+            let here = list.get(*index).is_some_and(is_it).then_some(*index);
+            let at = here.or_else(|| list.iter().position(|item| index_of(item) == own));
             let at = at.unwrap_or_else(|| {
                 list.push(object! { "index": *index as u64 });
                 list.len() - 1
@@ -530,10 +632,47 @@ mod tests {
                 ],
                 r#"{"role":"assistant","content":"","tool_calls":[{"id":"a","function":{"name":"get_it","arguments":"1"}}]}"#,
             ),
+            (
+                // Some think in a list, and speak in a text.
+                &[
+                    r#"{"content":""}"#,
+                    r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}"#,
+                    r#"{"content":"so"}"#,
+                ],
+                r#"{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"so"}]}"#,
+            ),
+            (
+                &[r#"{"notes":[{"url":"a"}]}"#, r#"{"notes":[{"url":"b"},{"url":"c"}]}"#],
+                r#"{"role":"assistant","content":"","notes":[{"url":"a"},{"url":"b"},{"url":"c"}]}"#,
+            ),
+            (
+                &[r#"{"odd":[["x"],[1,{"text":"y"}]]}"#],
+                r#"{"role":"assistant","content":"","odd":[["x"],[1,{"text":"y"}]]}"#,
+            ),
+            (
+                // An id that changes on the way makes no other call; a place of its own does.
+                &[
+                    r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"1"}}]}"#,
+                    r#"{"tool_calls":[{"index":0,"id":"b","function":{"arguments":"2"}}]}"#,
+                    r#"{"tool_calls":[{"index":1,"id":"a","function":{"name":"g","arguments":"3"}}]}"#,
+                ],
+                r#"{"role":"assistant","content":"","tool_calls":[{"id":"b","function":{"name":"f","arguments":"12"}},{"id":"a","function":{"name":"g","arguments":"3"}}]}"#,
+            ),
             (&["5", "null", "[]", "\"x\""], r#"{"role":"assistant","content":""}"#),
         ] {
             assert_eq!(json(&together(deltas)), json(message), "{deltas:?}");
         }
+    }
+
+    /// Only what the model said counts, and what it thought once, under however many names.
+    #[test]
+    fn what_is_not_said_is_not_counted() {
+        let (mut answer, filter) = (Answer::default(), Filter::default());
+        let chunk = r#"{"choices":[{"index":0,"delta":{"content":"four","reasoning":"12345678","reasoning_content":"12345678","odd":"xxxxxxxx"},
+            "content_filter_results":{"hate":{"severity":"safe"}},"message":{"content":"four"}}]}"#;
+        let (told, tokens) = answer.take(&json(chunk), &filter);
+        assert_eq!((told, tokens), (json(chunk), 3));
+        assert_eq!(answer.text_bytes(), 4 + 8 + 8 + 8);
     }
 
     /// Numbers that mean no place take none.

@@ -286,8 +286,8 @@ pub(crate) struct Stream {
     head: Object,
     prompt: Option<u64>,
     completion: u64,
-    /// The tool calls, in order: the place of each among the blocks, and whether arguments came.
-    calls: Vec<(u64, bool)>,
+    /// The tool calls, in order: the place of each among the blocks, and its arguments unless they come in pieces.
+    calls: Vec<(u64, Option<Value>)>,
     pub(crate) done: bool,
 }
 
@@ -315,7 +315,7 @@ impl Stream {
                             "index": self.calls.len() as u64, "id": started.get("id").cloned().unwrap_or_default(),
                             "type": "function", "function": function,
                         };
-                        self.calls.push((block, false));
+                        self.calls.push((block, Some(started.get("input").cloned().unwrap_or_default())));
                         Ok(Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null)))
                     }
                     _ => Ok(None),
@@ -334,10 +334,12 @@ impl Stream {
                 Ok(delta.get("partial_json").and_then(|json| self.arguments(block, json)))
             }
             // A call without arguments has an empty object of them.
-            "content_block_stop" => match self.calls.iter().find(|(at, _)| *at == block) {
-                Some((_, false)) => Ok(self.arguments(block, &Value::from("{}"))),
-                Some((_, true)) | None => Ok(None),
-            },
+            "content_block_stop" => {
+                let whole =
+                    self.calls.iter().find(|(at, _)| *at == block).and_then(|(_, whole)| whole.clone());
+                let text = |whole: Value| if whole.is_null() { "{}".to_owned() } else { whole.to_json() };
+                Ok(whole.and_then(|whole| self.arguments(block, &Value::from(text(whole)))))
+            }
             "message_delta" => {
                 self.take_usage(event.get("usage"));
                 let stop =
@@ -363,8 +365,10 @@ impl Stream {
 
     fn arguments(&mut self, block: u64, json: &Value) -> Option<Value> {
         let index = self.calls.iter().position(|(at, _)| *at == block)?;
-        let (_, has_arguments) = self.calls.get_mut(index)?;
-        *has_arguments |= json.as_str().is_some_and(|json| !json.is_empty());
+        let (_, whole) = self.calls.get_mut(index)?;
+        if json.as_str().is_some_and(|json| !json.is_empty()) {
+            *whole = None;
+        }
         let call = object! { "index": index as u64, "function": object! { "arguments": json.clone() } };
         Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null))
     }

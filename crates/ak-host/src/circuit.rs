@@ -94,6 +94,11 @@ impl Circuit {
 }
 
 impl Try<'_> {
+    /// The server has begun to answer: others may ask it too. Whether it comes to an end is not known yet.
+    pub(crate) fn is_answered(&mut self) {
+        self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).trying = false;
+    }
+
     /// The server answered, whatever it said, or it did not.
     pub(crate) fn tell(mut self, good: bool, now: Instant) {
         self.told = true;

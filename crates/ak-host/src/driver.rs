@@ -130,8 +130,7 @@ impl Driver {
     /// Resolves the roots that the policy in force grants.
     fn adopt_roots(&self) {
         let Files { roots, protected } = &self.shared.config.files;
-        // What cannot be looked at is found so again by each effect that comes near it.
-        let _ = protected.look_beneath();
+        protected.look_beneath();
         if let Ok(state) = self.state() {
             roots.adopt(state.kernel.granted_roots());
         }

@@ -73,13 +73,17 @@ impl<E: Into<HttpError>> From<E> for Ended {
 }
 
 impl Ended {
-    /// Whether it is the server's fault, as far as anybody can tell.
+    /// Whether the server failed, as far as anybody can tell: to say that it will not answer this is no failure.
     fn is_servers(&self) -> bool {
         match self {
             Self::Refused(_) => false,
             Self::Http(error) => !matches!(
                 error,
-                HttpError::Request(_) | HttpError::Aborted | HttpError::Unwanted | HttpError::TooLong(_)
+                HttpError::Request(_)
+                    | HttpError::Said(_)
+                    | HttpError::Aborted
+                    | HttpError::Unwanted
+                    | HttpError::TooLong(_)
             ),
         }
     }
@@ -287,9 +291,20 @@ impl Call<'_, '_> {
         let no_answer =
             |reason: String| HttpError::Answer(format!("the answer is not what was asked for: {reason}"));
         let value = Value::parse(&text, &Limits::default()).map_err(|error| no_answer(error.to_string()))?;
-        if let Some(error) = error_in(&value) {
-            self.reached = Reached::Nothing;
-            return Err(no_answer(error).into());
+        let failed = value.get("status").and_then(Value::as_str) == Some("failed");
+        if let Some(error) = error_in(&value).or_else(|| failed.then(|| "it failed".to_owned())) {
+            // What it took all the same, it says.
+            self.answer = Answer::default();
+            self.answer.told(value.get("usage").and_then(|usage| match self.route.format {
+                Format::Responses => responses::usage(usage),
+                Format::Chat | Format::Anthropic => Some(usage.clone()),
+            }));
+            self.answer.end();
+            if self.answer.reported().is_none() {
+                self.reached = Reached::Nothing;
+            }
+            self.tell(true);
+            return Err(HttpError::Said(error).into());
         }
         let value = match self.route.format {
             Format::Chat => value,
@@ -304,7 +319,7 @@ impl Call<'_, '_> {
             // The server does not stream.
             let chunk = as_chunk(&value);
             let chunk = self.around.filter.value(&chunk).unwrap_or(chunk);
-            deliver(vec![(chunk, self.answer.counted())], self.around.asker)?;
+            deliver(vec![(chunk, self.answer.completion_tokens())], self.around.asker)?;
         }
         self.whole = Some(value);
         Ok(true)
@@ -331,8 +346,8 @@ impl Call<'_, '_> {
                     }
                 }
             }
-            if !chunks.is_empty() {
-                self.tell(true);
+            if let Some(leave) = self.leave.as_mut().filter(|_| !chunks.is_empty()) {
+                leave.is_answered();
             }
             // What came before the fault was said, and counts.
             deliver(chunks, asker)?;
@@ -340,7 +355,8 @@ impl Call<'_, '_> {
             if self.answer.text_bytes() > bytes_max {
                 return Err(HttpError::TooLong(bytes_max).into());
             }
-            if !more? || self.stream.is_done() {
+            // Whatever becomes of the connection then.
+            if self.stream.is_done() || !more? {
                 break;
             }
         }
@@ -351,8 +367,16 @@ impl Call<'_, '_> {
         let rest = self.answer.rest(filter);
         deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker)?;
         // Nobody waits for a server that has said all and does not end.
-        let end = async { while let Ok(Some(_)) = body.next().await {} };
-        Ok(tokio::time::timeout(STREAM_END, end).await.is_ok())
+        let end = async {
+            loop {
+                match body.next().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return true,
+                    Err(_) => return false,
+                }
+            }
+        };
+        Ok(tokio::time::timeout(STREAM_END, end).await.unwrap_or(false))
     }
 }
 
@@ -372,7 +396,8 @@ fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker<'_>) -> Result<(), HttpError
 
 fn is_json(response: &Response<Incoming>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"))
+    let kind = kind.and_then(|kind| kind.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// What a server says went wrong, where it says so in place of an answer, whatever the status.
@@ -477,10 +502,10 @@ impl Stream {
         }
         let event = Value::parse(data.as_bytes(), &Limits::default())
             .map_err(|error| HttpError::Answer(format!("a chunk is not JSON: {error}")))?;
-        let failed = |reason: String| HttpError::Answer(format!("the server broke off: {reason}"));
         if event.as_object().is_none() {
-            return Err(failed("a chunk is no object".into()));
+            return Err(HttpError::Answer("a chunk is no object".into()));
         }
+        let failed = |reason: String| HttpError::Said(format!("it broke off: {reason}"));
         // Events of the other formats say by their type what they are.
         if (matches!(self, Self::Chat { .. }) || event.get("type").is_none())
             && let Some(error) = error_in(&event)

@@ -69,6 +69,8 @@ impl Protected {
         let mut entries = self.entries.write().map_err(died)?;
         match entries.iter_mut().find(|entry| entry.path == path) {
             Some(entry) => {
+                // What has no name any more needs no protection: nobody can reach it.
+                entry.held.retain(|(_, file)| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
                 now.retain(|(node, _)| entry.held.iter().all(|(known, _)| known != node));
                 entry.held.extend(now);
             }
@@ -77,23 +79,30 @@ impl Protected {
         Ok(())
     }
 
-    /// Looks for the directories beneath what is protected.
-    ///
-    /// # Errors
-    /// When one of them cannot be looked at.
-    pub(crate) fn look_beneath(&self) -> io::Result<()> {
-        let died = |_| io::Error::other("a thread died while it held the protected files");
-        for entry in self.entries.write().map_err(died)?.iter_mut() {
+    /// Looks for the directories beneath what is protected, as far as this process may.
+    pub(crate) fn look_beneath(&self) {
+        let Ok(paths) = self
+            .entries
+            .read()
+            .map(|entries| entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>())
+        else {
+            return;
+        };
+        for path in paths {
             let mut beneath = Vec::new();
-            walk(&entry.path, &mut |stat| {
+            // Where it breaks off, what was found is protected all the same.
+            let _ = walk(&path, None, &mut |stat| {
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                     beneath.push(node(stat));
                 }
                 false
-            })?;
-            entry.beneath = beneath;
+            });
+            if let Ok(mut entries) = self.entries.write()
+                && let Some(entry) = entries.iter_mut().find(|entry| entry.path == path)
+            {
+                entry.beneath = beneath;
+            }
         }
-        Ok(())
     }
 
     /// What is protected now.
@@ -136,26 +145,47 @@ fn held_at(path: &Path) -> io::Result<Vec<(Node, OwnedFd)>> {
     Ok(held)
 }
 
-/// Looks at everything beneath a directory until `found` says that it is enough; says whether it did. A path that is no
-/// directory has nothing beneath it.
-fn walk(path: &Path, found: &mut impl FnMut(&Stat) -> bool) -> io::Result<bool> {
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        // What is gone meanwhile is beneath it no more.
-        let stat = match lstat(&path) {
-            Err(Errno::NOENT) => continue,
-            stat => stat?,
+/// Most files and directories beneath a protected one that are looked at.
+pub const PROTECTED_ENTRIES_MAX: usize = 100_000;
+
+/// Looks at what is beneath a directory, on `device` only if one is named, until `found` says that it is enough; says whether
+/// it did. A path that is no directory has nothing beneath it, and neither has one that this process may not read.
+///
+/// # Errors
+/// When there are more than [`PROTECTED_ENTRIES_MAX`], or the disk fails.
+fn walk(root: &Path, device: Option<u64>, found: &mut impl FnMut(&Stat) -> bool) -> io::Result<bool> {
+    let (mut directories, mut seen) = (vec![root.to_owned()], 0);
+    while let Some(directory) = directories.pop() {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                continue;
+            }
+            Err(error) => return Err(error),
         };
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if found(&stat) || (is_directory && walk(&path, found)?) {
-            return Ok(true);
+        for entry in entries {
+            seen += 1;
+            if seen > PROTECTED_ENTRIES_MAX {
+                return Err(io::Error::other("there is too much beneath a protected directory"));
+            }
+            let path = entry?.path();
+            // What is gone meanwhile is beneath it no more.
+            let stat = match lstat(&path) {
+                Err(Errno::NOENT | Errno::ACCESS) => continue,
+                stat => stat?,
+            };
+            if found(&stat) {
+                return Ok(true);
+            }
+            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            if is_directory && device.is_none_or(|device| device == stat.st_dev) {
+                directories.push(path);
+            }
         }
     }
     Ok(false)
@@ -186,7 +216,9 @@ impl Fence {
     /// Whether a file with several names has one of them beneath a protected directory. Where that cannot be seen, it has.
     fn covers_another_name(&self, stat: &Stat) -> bool {
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let is_it = |path: &PathBuf| walk(path, &mut |other| node(other) == node(stat)).unwrap_or(true);
+        let is_it = |path: &PathBuf| {
+            walk(path, Some(stat.st_dev), &mut |other| node(other) == node(stat)).unwrap_or(true)
+        };
         is_file && stat.st_nlink > 1 && self.paths.iter().any(is_it)
     }
 

@@ -215,8 +215,13 @@ impl Filter {
     fn undecided(&self, text: &str) -> usize {
         let mut from = self.begins_value(text);
         if !self.patterns.is_empty() {
-            // Keys are words of ASCII: a text in a script without spaces need not wait for one.
-            let before = text.char_indices().rev().find(|(_, c)| !c.is_ascii_graphic());
+            // Keys of known forms are words of ASCII: a text in a script without spaces need not wait for one.
+            let is_own = |pattern: &Regex| pattern.as_str() != FORMS;
+            let ends = match self.patterns.iter().any(is_own) {
+                true => char::is_whitespace,
+                false => |c: char| !c.is_ascii_graphic(),
+            };
+            let before = text.char_indices().rev().find(|(_, c)| ends(*c));
             let word = before.map_or(0, |(at, c)| at + c.len_utf8());
             from = from.min(word).min(open_block(text).unwrap_or(from));
         }
@@ -360,6 +365,7 @@ mod tests {
             ),
             (filter(&[], "builtin = true"), "-----BEGIN EC PRIVATE KEY-----\nabc def\nno end"),
             (filter(&[], "patterns = [\"[0-9]{4}\"]"), "pin 1234 and 12 345 é"),
+            (filter(&[], "patterns = [\"пароль\\\\S+\"]"), "мой пароль:абв и всё"),
         ];
         for (filter, text) in cases {
             let whole = filter.text(text).unwrap_or_else(|| text.to_owned());

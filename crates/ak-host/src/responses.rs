@@ -164,7 +164,7 @@ fn parts(content: &Value, role: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-fn usage(told: &Value) -> Option<Value> {
+pub(crate) fn usage(told: &Value) -> Option<Value> {
     let part = |name| told.get(name).and_then(Value::as_u64);
     let (prompt, completion) = (part("input_tokens")?, part("output_tokens")?);
     let total = part("total_tokens").unwrap_or(prompt.saturating_add(completion));

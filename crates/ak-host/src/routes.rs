@@ -61,8 +61,7 @@ impl LimitName {
 
     /// What is known of a host: OpenAI's newer models refuse the older name, and all of them take the newer one.
     fn of(host: &str) -> Option<LimitName> {
-        let is_openai = host == "api.openai.com" || host.ends_with(".openai.azure.com");
-        is_openai.then_some(Self::MaxCompletionTokens)
+        (host == "api.openai.com").then_some(Self::MaxCompletionTokens)
     }
 }
 

@@ -521,11 +521,13 @@ fn no_name_of_a_limit_leads_past_it() {
     assert_eq!(sent("m", both()), [None, Some(1), None, None]);
     assert_eq!(sent("claude", both()), [Some(1), None, None, None]);
     assert_eq!(sent("m", object! { "n_predict": 9_000u64 }), [Some(100), None, None, None]);
+    assert_eq!(sent("m", object! { "n_predict": -1i64 }), [Some(100), None, None, None]);
+    assert_eq!(sent("m", object! { "max_tokens": json("7.0") }), [Some(7), None, None, None]);
     assert_eq!(sent("m", object! { "max_tokens": Value::Null }), [Some(100), None, None, None]);
     assert_eq!(sent("openai", object! { "max_tokens": 7u64 }), [None, Some(7), None, None]);
     let before = server.count();
     for members in [
-        object! { "max_tokens": -1i64, "max_completion_tokens": 1u64 },
+        object! { "max_tokens": -2i64, "max_completion_tokens": 1u64 },
         object! { "n": "5" },
         object! { "n": json("5.5") },
         object! { "best_of": -1i64 },
@@ -594,6 +596,23 @@ fn a_server_that_is_silent_opens_its_circuit() {
     assert_eq!(server.count(), ak_host::CIRCUIT_FAILURES_MAX as usize);
 }
 
+/// So is one that begins each answer and comes to the end of none; one that says why it does not answer goes on being asked.
+#[test]
+fn a_server_that_breaks_off_opens_its_circuit_and_one_that_explains_does_not() {
+    let server = model(|_, _| Then::Break(vec![delta("word")]));
+    let (breaks, _one) = kernel(&[("*", &server, "")], ANY);
+    let explains = model(|_, _| Then::Answer(200, r#"{"error":{"message":"not this"}}"#.into()));
+    let (explained, _two) = kernel(&[("*", &explains, "")], ANY);
+    for _ in 0..ak_host::CIRCUIT_FAILURES_MAX {
+        failure(stream(&breaks, request("m", object! {})).1);
+        failure(ask(&explained, request("m", object! {})));
+    }
+    let refused = failure(stream(&breaks, request("m", object! {})).1);
+    assert!(refused.message.contains("failed too often"), "{refused}");
+    let refused = failure(ask(&explained, request("m", object! {})));
+    assert!(refused.message.contains("the server says: not this"), "{refused}");
+}
+
 /// A server that has said all and keeps the connection open is not waited for.
 #[test]
 fn a_stream_that_is_done_is_done() {
@@ -651,6 +670,12 @@ fn what_breaks_off_is_charged_for() {
         failure(stream(&kernel, request("m", object! { "max_tokens": 100u64 })).1);
         assert_eq!(tokens(&kernel), (expected, 0), "{format}");
     }
+    let failed =
+        r#"{"status":"failed","error":{"message":"x"},"usage":{"input_tokens":5000,"output_tokens":600}}"#;
+    let server = model(|_, _| Then::Answer(200, failed.into()));
+    let (kernel_of, _scratch) = kernel(&[("*", &server, "format = \"openai-responses\"")], ANY);
+    failure(ask(&kernel_of, request("m", object! { "max_tokens": 100u64 })));
+    assert_eq!(tokens(&kernel_of), (5_600, 0), "a whole answer that failed");
     let server = model(|_, _| Then::Break(Vec::new()));
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
     failure(ask(&kernel, request("m", object! { "max_tokens": 100u64 })));

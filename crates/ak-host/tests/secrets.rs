@@ -230,6 +230,8 @@ fn an_answer_to_a_secret_comes_plain_and_whole() {
             world.ask(world.port, "/api/x", &[(disguise, "gzip")], None).unwrap();
         }
     }
+    let plain = [("authorization", "secret://github"), ("accept-encoding", "identity")];
+    world.ask(world.port, "/api/x", &plain, None).unwrap();
     for path in ["/api/zipped", "/api/part"] {
         let outcome = world.ask(world.port, path, &[("authorization", "secret://github")], None);
         assert_eq!(outcome.as_ref().unwrap_err().code, Code::Io, "{path}");

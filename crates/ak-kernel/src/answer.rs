@@ -14,7 +14,7 @@ use crate::{
     reply::{Failure, Reply},
     request::Request,
     session::Session,
-    toolbox,
+    toolbox::{self, Toolbox},
 };
 
 impl Kernel {
@@ -133,6 +133,12 @@ impl Kernel {
         let manifest = toolbox::manifest(manifest).map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("the tool's manifest is refused: {error}"))
         })?;
+        if Toolbox::is_taken(&manifest.name, &module) {
+            let name = &manifest.name;
+            let message =
+                format!("the tool is refused: {name} is the name of a tool that comes with the kernel");
+            return Err(Failure::new(Code::InvalidArgument, message));
+        }
         let tool = self.toolbox.register(manifest, module, env)?;
         Ok(Reply::Value(object! {
             "name": tool.manifest().name.as_str(), "version": tool.manifest().version.as_str(),

@@ -59,14 +59,15 @@ impl Kernel {
     /// # Errors
     /// INVALID_ARGUMENT where a number of tokens or answers is none: nobody knows what a server would make of it.
     pub(crate) fn tokens(&self, agent: &str, request: &Value) -> Result<Tokens, Failure> {
-        let count = |name: &str| match request.get(name) {
+        let count = |name: &&str| match request.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => value
-                .as_u64()
+            // To local servers that is no limit.
+            Some(value) if value.as_i64() == Some(-1) && LIMITS.contains(name) => Ok(None),
+            Some(value) => whole(value)
                 .map(Some)
                 .ok_or_else(|| wrong(&format!("has a `{name}` that is no whole number from 0 to 2^64 - 1"))),
         };
-        let counts = |names: &[&str]| names.iter().map(|name| count(name)).collect::<Result<Vec<_>, _>>();
+        let counts = |names: &[&str]| names.iter().map(count).collect::<Result<Vec<_>, _>>();
         let wanted = counts(&LIMITS)?.into_iter().flatten().min().unwrap_or(COMPLETION_TOKENS);
         let allowed = self.policy.infer_max_tokens_of(agent).unwrap_or(u64::MAX);
         let answers = counts(&ANSWERS)?.into_iter().flatten().max().unwrap_or(1).max(1);
@@ -119,6 +120,20 @@ impl Kernel {
         let estimate = (under_way.tokens_max / 2).saturating_add(ESTIMATE_SLACK);
         estimate.min(left(Dimension::Tokens, prompt)).min(paid_for.unwrap_or(u64::MAX))
     }
+}
+
+/// A number that may be written as a fraction, such as 5.0.
+fn whole(value: &Value) -> Option<u64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let as_float = || {
+        let float = value.as_f64().filter(|float| (0.0..=EXACT_MAX).contains(float))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+        let whole = float as u64;
+        #[expect(clippy::cast_precision_loss, reason = "it is exact")]
+        let is_whole = whole as f64 == float;
+        is_whole.then_some(whole)
+    };
+    value.as_u64().or_else(as_float)
 }
 
 fn is_given(members: &Object, name: &str) -> bool {

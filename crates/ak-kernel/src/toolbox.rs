@@ -54,6 +54,12 @@ impl Toolbox {
         toolbox
     }
 
+    /// Whether a name is that of another tool, which comes with the kernel: a policy that permits that one means it.
+    pub(crate) fn is_taken(name: &str, module: &[u8]) -> bool {
+        let is_it = |shipped: &str| Manifest::parse(shipped).is_ok_and(|shipped| shipped.name == name);
+        builtin().into_iter().any(|(shipped, own)| *own != *module && is_it(shipped))
+    }
+
     /// Registers a tool, or replaces the one with the same name and version.
     ///
     /// # Errors
@@ -71,16 +77,6 @@ impl Toolbox {
         env.retain(|(name, _)| manifest.env.iter().any(|listed| **listed == **name));
         if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ENV_BYTES_MAX {
             return Err(refuse(&format!("its environment is longer than {ENV_BYTES_MAX} bytes")));
-        }
-        let shipped = builtin()
-            .into_iter()
-            .find(|(shipped, _)| Manifest::parse(shipped).is_ok_and(|shipped| shipped.name == manifest.name));
-        // A policy that permits it by its name means what was shipped.
-        if shipped.is_some_and(|(_, shipped)| *shipped != *module) {
-            return Err(refuse(&format!(
-                "{} is the name of a tool that comes with the kernel",
-                manifest.name
-            )));
         }
         let tool = Tool::new(manifest, module.clone(), &SandboxConfig::default())
             .map_err(|error| refuse(&error.to_string()))?;
