@@ -496,7 +496,10 @@ fn merge(message: &mut Object, delta: &Value) {
 
 /// Whether a list comes item by item: its items say nothing of their places, and are not parts of a text.
 fn comes_by_item(name: &str, items: &Array) -> bool {
-    name != "content" && items.iter().all(|item| item.as_object().is_some() && index_of(item).is_none())
+    let is_part = |item: &Value| item.get("text").is_some_and(|text| text.as_str().is_some());
+    let stands_alone =
+        |item: &Value| item.as_object().is_some() && index_of(item).is_none() && !is_part(item);
+    name != "content" && items.iter().all(stands_alone)
 }
 
 /// A value without the texts that are put together elsewhere.
@@ -636,7 +639,8 @@ mod tests {
                 // Some think in a list, and speak in a text.
                 &[
                     r#"{"content":""}"#,
-                    r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}"#,
+                    r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"h"}]}]}"#,
+                    r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"m"}]}]}"#,
                     r#"{"content":"so"}"#,
                 ],
                 r#"{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"so"}]}"#,
