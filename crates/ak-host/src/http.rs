@@ -254,6 +254,12 @@ fn is_disguised(response: &Response<Incoming>) -> bool {
 /// Builds the request, secrets in their places, and says whether there are any. What belongs to the connection is the
 /// host's to set.
 fn request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
+    let count = job.headers.len();
+    if count > REQUEST_HEADERS_MAX {
+        return Err(HttpError::Request(format!(
+            "the request has {count} headers: the limit is {REQUEST_HEADERS_MAX}"
+        )));
+    }
     let filled = secrets.fill(&job.url, &job.headers, job.body.as_deref())?;
     let holds_secret = filled.holds_secret();
     if let Some((name, _)) = filled.headers.iter().find(|(name, value)| {
@@ -283,10 +289,7 @@ pub(crate) fn build<'h>(
         url.path_and_query().parse().map_err(|_| ("path", url.path_and_query().to_owned()))?;
     let host = url.origin().split_once("://").map_or("", |(_, host)| host);
     request.headers_mut().insert(HOST, HeaderValue::from_str(host).map_err(|_| ("host", host.to_owned()))?);
-    for (at, (name, value)) in headers.enumerate() {
-        if at >= REQUEST_HEADERS_MAX {
-            return Err(("more headers than the limit of", REQUEST_HEADERS_MAX.to_string()));
-        }
+    for (name, value) in headers {
         if is_one_of(name, &CONNECTION_HEADERS) {
             return Err(("header", name.to_owned()));
         }

@@ -505,7 +505,7 @@ impl Stream {
         if event.as_object().is_none() {
             return Err(HttpError::Answer("a chunk is no object".into()));
         }
-        let failed = |reason: String| HttpError::Said(format!("it broke off: {reason}"));
+        let failed = |reason: String| HttpError::Said(reason);
         // Events of the other formats say by their type what they are.
         if (matches!(self, Self::Chat { .. }) || event.get("type").is_none())
             && let Some(error) = error_in(&event)

@@ -37,6 +37,7 @@ mod answer;
 mod anthropic;
 mod attest;
 mod beneath;
+mod choice;
 mod circuit;
 mod client;
 mod clock;

@@ -18,6 +18,9 @@ use rustix::{
     io::Errno,
 };
 
+/// Most files and directories beneath a protected one that are looked at.
+pub const PROTECTED_ENTRIES_MAX: usize = 100_000;
+
 /// Device and inode.
 type Node = (u64, u64);
 
@@ -145,15 +148,21 @@ fn held_at(path: &Path) -> io::Result<Vec<(Node, OwnedFd)>> {
     Ok(held)
 }
 
-/// Most files and directories beneath a protected one that are looked at.
-pub const PROTECTED_ENTRIES_MAX: usize = 100_000;
-
 /// Looks at what is beneath a directory, on `device` only if one is named, until `found` says that it is enough; says whether
 /// it did. A path that is no directory has nothing beneath it, and neither has one that this process may not read.
 ///
 /// # Errors
 /// When there are more than [`PROTECTED_ENTRIES_MAX`], or the disk fails.
 fn walk(root: &Path, device: Option<u64>, found: &mut impl FnMut(&Stat) -> bool) -> io::Result<bool> {
+    walk_some(root, device, PROTECTED_ENTRIES_MAX, found)
+}
+
+fn walk_some(
+    root: &Path,
+    device: Option<u64>,
+    entries_max: usize,
+    found: &mut impl FnMut(&Stat) -> bool,
+) -> io::Result<bool> {
     let (mut directories, mut seen) = (vec![root.to_owned()], 0);
     while let Some(directory) = directories.pop() {
         let entries = match std::fs::read_dir(directory) {
@@ -170,7 +179,7 @@ fn walk(root: &Path, device: Option<u64>, found: &mut impl FnMut(&Stat) -> bool)
         };
         for entry in entries {
             seen += 1;
-            if seen > PROTECTED_ENTRIES_MAX {
+            if seen > entries_max {
                 return Err(io::Error::other("there is too much beneath a protected directory"));
             }
             let path = entry?.path();
@@ -251,5 +260,21 @@ impl Fence {
             here = parent;
             current = openat(current.as_fd(), "..", flags, Mode::empty())?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_is_looked_at_and_no_more() {
+        let root = std::env::temp_dir().join(format!("ak-protected-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("deep")).unwrap();
+        std::fs::write(root.join("deep/file"), "x").unwrap();
+        let looked = |entries_max| walk_some(&root, None, entries_max, &mut |_| false);
+        assert!(!looked(2).unwrap());
+        assert!(looked(1).unwrap_err().to_string().contains("too much"));
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -253,8 +253,8 @@ impl ServerLine {
                 let flags = Flags::RESPONSE.with(Flags::CHUNK);
                 !stop.is_cancelled() && line.write(flags, sequence, &payload).is_ok()
             };
-            let mut answer = Answer { line: &line, sequence, outcome: None };
-            answer.outcome = Some(line.call(request, cap.as_deref(), &mut on_chunk, &stop));
+            let mut answering = Answering { line: &line, sequence, outcome: None };
+            answering.outcome = Some(line.call(request, cap.as_deref(), &mut on_chunk, &stop));
         };
         match std::thread::Builder::new().name("ak-effect".into()).spawn(work) {
             Ok(_) => Ok(()),
@@ -355,13 +355,13 @@ fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// The answer to a request, given when this ends. A thread that dies gives one too: nobody knows what it did.
-struct Answer<'l> {
+struct Answering<'l> {
     line: &'l ServerLine,
     sequence: u64,
     outcome: Option<Outcome>,
 }
 
-impl Drop for Answer<'_> {
+impl Drop for Answering<'_> {
     fn drop(&mut self) {
         let died = || Err(Failure::new(Code::UnknownOutcome, "the request's thread died"));
         let outcome = self.outcome.take().unwrap_or_else(died);

@@ -135,8 +135,9 @@ impl Kernel {
         })?;
         if Toolbox::is_taken(&manifest.name, &module) {
             let name = &manifest.name;
-            let message =
-                format!("the tool is refused: {name} is the name of a tool that comes with the kernel");
+            let message = format!(
+                "the tool is refused: {name} is the name of a tool that comes with the kernel: choose another"
+            );
             return Err(Failure::new(Code::InvalidArgument, message));
         }
         let tool = self.toolbox.register(manifest, module, env)?;

@@ -112,7 +112,12 @@ impl Kernel {
         // Every byte of the prompt was set aside as a token, which is about four times what it takes.
         let bytes = request.json_len() as u64;
         let prompt = bytes - bytes.div_ceil(4);
+        // What a capability allows is known to its own account alone.
+        let is_bound = !under_way.hold.capabilities.is_empty();
         let left = |dimension, spare: u64| {
+            if is_bound {
+                return spare;
+            }
             self.agents.left(under_way.session, dimension).map_or(u64::MAX, |left| left.saturating_add(spare))
         };
         let paid_for =
