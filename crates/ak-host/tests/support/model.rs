@@ -256,3 +256,10 @@ pub(crate) fn good(asked: &Asked, _: usize) -> Then {
         _ => Then::Answer(200, completion(TEN)),
     }
 }
+
+pub(crate) fn content(chunks: &[Value]) -> String {
+    chunks
+        .iter()
+        .filter_map(|chunk| at(chunk, "choices.0.delta.content").as_str().map(str::to_owned))
+        .collect()
+}
