@@ -291,8 +291,7 @@ impl Call<'_, '_> {
         let no_answer =
             |reason: String| HttpError::Answer(format!("the answer is not what was asked for: {reason}"));
         let value = Value::parse(&text, &Limits::default()).map_err(|error| no_answer(error.to_string()))?;
-        let failed = value.get("status").and_then(Value::as_str) == Some("failed");
-        if let Some(error) = error_in(&value).or_else(|| failed.then(|| "it failed".to_owned())) {
+        if let Some(error) = error_in(&value) {
             // What it took all the same, it says.
             self.answer = Answer::default();
             self.answer.told(value.get("usage").and_then(|usage| match self.route.format {
