@@ -459,13 +459,9 @@ proptest! {
 #[test]
 fn a_capability_pays_for_no_more_of_an_answer_than_was_set_aside() {
     let chunk = |tokens| Step::Chunk { data: "{}".into(), tokens };
-    let ask = || Request::Inference {
-        request: json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":1000}"#),
-        stream: true,
-        price: None,
-    };
-    let bytes =
-        json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":1000}"#).json_len();
+    let chat = json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":1000}"#);
+    let ask = || Request::Inference { request: chat.clone(), stream: true, price: None };
+    let bytes = chat.json_len();
     // What was set aside for the prompt and is not needed there, a byte being a quarter of a token.
     let spare = (bytes - bytes.div_ceil(4)) as u64;
     let (mut machine, worker) = machine();
