@@ -1,6 +1,6 @@
 //! Agents and their accounts. What an agent spends is spent by the root agent too.
 
-use alloc::{format, vec::Vec};
+use alloc::{collections::BTreeMap, format, vec::Vec};
 
 use ak_json::{Object, Text, Value, array, object};
 use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
@@ -13,8 +13,8 @@ use crate::{
     code::Code,
     fields::{FieldError, Fields},
     reply::{Denial, Failure},
-    session::Session,
-    time::Time,
+    session::AgentId,
+    time::Elapsed,
 };
 
 /// The root agent's name.
@@ -22,21 +22,27 @@ pub const MAIN: &str = "main";
 /// Longest agent name, in bytes.
 pub const AGENT_NAME_BYTES_MAX: usize = 255;
 
+/// The agent whose descendants guests are.
+pub const GUEST: &str = "guest";
+
 /// One agent: its name, its account, and what it was last refused.
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) name: Text,
+    /// Who pays too for what it spends; none for the root agent.
+    parent: Option<AgentId>,
     ledger: Ledger,
-    /// When its wall time began.
-    since: Time,
+    /// When its wall time began, in kernel time: the upper bound, in µs.
+    since_us: u64,
     pub(crate) last_denial: Option<Denial>,
 }
 
-/// All agents, by number. Number 0 is `main`. With them, what was used of the policy's cumulative limits, and the
-/// capabilities.
+/// All agents, by number. With them, what was used of the policy's cumulative limits, and the capabilities.
 #[derive(Debug)]
 pub(crate) struct Agents {
-    list: Vec<Agent>,
+    all: BTreeMap<AgentId, Agent>,
+    by_name: BTreeMap<Text, AgentId>,
+    next: u32,
     limits: LimitTable,
     pub(crate) holdings: Holdings,
 }
@@ -48,7 +54,7 @@ pub(crate) struct Agents {
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Hold {
-    parts: Vec<(Session, Reservation)>,
+    parts: Vec<(AgentId, Reservation)>,
     limits: Vec<LimitReservation>,
     pub(crate) capabilities: Vec<CapReservation>,
 }
@@ -70,34 +76,67 @@ pub(crate) struct Costs {
 }
 
 impl Agents {
-    pub(crate) fn new(since: Time) -> Agents {
-        let main = Agent { name: Text::from(MAIN), ledger: Ledger::default(), since, last_denial: None };
-        Agents { list: Vec::from([main]), limits: LimitTable::default(), holdings: Holdings::default() }
+    /// The root agent, and the parent of all guests.
+    pub(crate) fn new(now: Elapsed) -> Agents {
+        let mut agents = Agents::empty();
+        agents.insert(Text::from(MAIN), None, now);
+        agents.insert(Text::from(GUEST), Some(AgentId::MAIN), now);
+        agents
     }
 
-    pub(crate) fn get(&self, session: Session) -> Option<&Agent> {
-        self.list.get(usize::try_from(session.number()).ok()?)
+    /// Nobody at all.
+    pub(crate) fn empty() -> Agents {
+        Agents {
+            all: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            next: 0,
+            limits: LimitTable::default(),
+            holdings: Holdings::default(),
+        }
     }
 
-    /// The name of the session's agent; empty where there is none.
-    pub(crate) fn name(&self, session: Session) -> Text {
-        self.get(session).map(|agent| agent.name.clone()).unwrap_or_default()
+    fn insert(&mut self, name: Text, parent: Option<AgentId>, now: Elapsed) -> AgentId {
+        let id = AgentId::from_number(self.next);
+        self.next = self.next.saturating_add(1);
+        let agent = Agent {
+            name: name.clone(),
+            parent,
+            ledger: Ledger::default(),
+            since_us: now.high_us,
+            last_denial: None,
+        };
+        self.all.insert(id, agent);
+        self.by_name.insert(name, id);
+        id
     }
 
-    pub(crate) fn get_mut(&mut self, session: Session) -> Option<&mut Agent> {
-        self.list.get_mut(usize::try_from(session.number()).ok()?)
+    pub(crate) fn get(&self, account: AgentId) -> Option<&Agent> {
+        self.all.get(&account)
     }
 
-    /// The session of the agent with this name, which is made if it is not there.
+    /// The name of an agent; empty where there is none.
+    pub(crate) fn name(&self, account: AgentId) -> Text {
+        self.get(account).map(|agent| agent.name.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn get_mut(&mut self, account: AgentId) -> Option<&mut Agent> {
+        self.all.get_mut(&account)
+    }
+
+    /// The agent with this name. It is made if it is not there, and so is each of its ancestors: an ancestor's account is
+    /// charged for what its descendants do, whether or not it ever asks for anything itself.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT where the name is no agent's name; QUOTA where there are as many agents as there may be.
     pub(crate) fn open(
         &mut self,
         name: &Text,
         policy: &Policy,
-        now: Time,
+        now: Elapsed,
         agents_max: u64,
-    ) -> Result<Session, Failure> {
-        if let Some(session) = self.find(name) {
-            return Ok(session);
+    ) -> Result<AgentId, Failure> {
+        if let Some(account) = self.find(name) {
+            return Ok(account);
         }
         let refuse =
             |reason: &str| Failure::new(Code::InvalidArgument, format!("agent {:?}: {reason}", &**name));
@@ -105,75 +144,138 @@ impl Agents {
             return Err(refuse("the name is longer than 255 bytes"));
         }
         Target::agent(name).map_err(|error| refuse(&format!("{error}")))?;
-        match u32::try_from(self.list.len()) {
-            Ok(number) if u64::from(number) < agents_max => {
-                let mut ledger = Ledger::default();
-                for (dimension, limit) in policy.budgets_of(name) {
-                    ledger.set_limit(dimension, Some(limit));
-                }
-                self.list.push(Agent { name: name.clone(), ledger, since: now, last_denial: None });
-                Ok(Session::from_number(number))
+        let ends = name.match_indices('/').map(|(at, _)| at).chain([name.len()]);
+        let missing: Vec<Text> = ends
+            .filter_map(|end| name.get(..end))
+            .filter(|name| self.find(name).is_none())
+            .map(Text::from)
+            .collect();
+        let count = self.all.len().saturating_add(missing.len()) as u64;
+        if count > agents_max || self.next.checked_add(u32::try_from(missing.len()).unwrap_or(u32::MAX)).is_none() {
+            return Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already")));
+        }
+        for name in missing {
+            let parent = name.rsplit_once('/').and_then(|(parent, _)| self.find(parent));
+            let id = self.insert(name.clone(), Some(parent.unwrap_or(AgentId::MAIN)), now);
+            if let Some(agent) = self.get_mut(id) {
+                agent.adopt(policy);
             }
-            _ => Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already"))),
+        }
+        self.find(name).ok_or_else(|| refuse("it is gone"))
+    }
+
+    /// The agent with this name as an earlier version made it: without its ancestors.
+    pub(crate) fn open_alone(&mut self, name: &Text, policy: &Policy, now: Elapsed) -> AgentId {
+        if let Some(account) = self.find(name) {
+            return account;
+        }
+        let id = self.insert(name.clone(), Some(AgentId::MAIN), now);
+        if let Some(agent) = self.get_mut(id) {
+            agent.adopt(policy);
+        }
+        id
+    }
+
+    /// Makes the ancestors of every agent, and the parent of guests, where an earlier version left them out.
+    pub(crate) fn complete_lineages(&mut self, policy: &Policy, now: Elapsed) {
+        let names: Vec<Text> = self.by_name.keys().cloned().chain([Text::from(GUEST)]).collect();
+        for name in &names {
+            for (end, _) in name.match_indices('/').chain([(name.len(), "")]) {
+                if let Some(ancestor) = name.get(..end) {
+                    self.open_alone(&Text::from(ancestor), policy, now);
+                }
+            }
+        }
+        self.adopt_parents();
+    }
+
+    /// Brings the usage of limits under the names that this version gives them.
+    pub(crate) fn migrate_limits(&mut self, policy: &Policy) {
+        self.limits.migrate(policy);
+    }
+
+    /// Ends a guest, who leaves nothing behind. Nobody else is ended by this.
+    pub(crate) fn remove(&mut self, account: AgentId) {
+        if self.is_guest(account)
+            && let Some(agent) = self.all.remove(&account)
+        {
+            self.by_name.remove(&agent.name);
         }
     }
 
-    /// The session and those of its agent's ancestors that there are; nobody where the root agent asks.
-    pub(crate) fn line(&self, session: Session) -> Vec<Session> {
-        let name = self.name(session);
-        let own = Some(session).filter(|session| !session.is_owner());
-        let ancestors = name.match_indices('/').filter_map(|(at, _)| self.find(name.get(..at)?));
-        own.into_iter().chain(ancestors).collect()
+    /// Whether an agent is a guest, as opposed to somebody whom the owner let in.
+    pub(crate) fn is_guest(&self, account: AgentId) -> bool {
+        self.get(account).is_some_and(|agent| agent.name.starts_with("guest/"))
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<Session> {
-        let number = self.list.iter().position(|agent| *agent.name == *name)?;
-        u32::try_from(number).ok().map(Session::from_number)
+    /// The agent and its ancestors, but for the root agent; nobody where the root agent asks.
+    pub(crate) fn line(&self, account: AgentId) -> Vec<AgentId> {
+        self.accounts(account).into_iter().filter(|account| !account.is_main()).collect()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<AgentId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// How many agents there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.all.len() as u64
     }
 }
 
-/// Accounts. Whatever is charged is charged to the agent and to the root, so the root's limit holds for all together.
+impl Agent {
+    /// Takes the limits that a policy sets for this agent.
+    fn adopt(&mut self, policy: &Policy) {
+        for (dimension, limit) in policy.budgets_of(&self.name) {
+            self.ledger.set_limit(dimension, Some(limit));
+        }
+    }
+}
+
+/// Accounts. Whatever is charged is charged to the agent and to each of its ancestors, so an ancestor's limit holds for all
+/// its descendants together.
 impl Agents {
-    /// The accounts that `session` spends from, its own first.
-    fn accounts(session: Session) -> impl Iterator<Item = Session> {
-        [session, Session::OWNER].into_iter().take(if session.is_owner() { 1 } else { 2 })
+    /// The accounts that an agent spends from, its own first and the root's last.
+    fn accounts(&self, account: AgentId) -> Vec<AgentId> {
+        let parent = |account: &AgentId| self.get(*account).and_then(|agent| agent.parent);
+        core::iter::successors(Some(account), parent).collect()
     }
 
     /// Whether every account and limit has room, and time is left.
-    pub(crate) fn check(&self, session: Session, costs: &Costs, now: Time) -> Result<(), Failure> {
-        for account in Self::accounts(session) {
+    pub(crate) fn check(&self, account: AgentId, costs: &Costs, now: Elapsed) -> Result<(), Failure> {
+        for account in self.accounts(account) {
             let Some(agent) = self.get(account) else { continue };
             agent.ledger.check(&costs.amounts).map_err(|exceeded| over_budget(&agent.name, &exceeded))?;
             let wall = agent.ledger.status(Dimension::WallTimeMs);
-            let used = now.millis_since(agent.since);
+            let used = agent.wall_time_ms(now);
             if let Some(limit) = wall.limit.filter(|limit| used >= *limit) {
                 let dimension = Dimension::WallTimeMs;
                 let exceeded = BudgetExceeded { dimension, limit, used, reserved: 0, requested: 1 };
                 return Err(over_budget(&agent.name, &exceeded));
             }
         }
-        self.limits.check(&costs.charges, now.as_micros()).map_err(|error| over_limit(&error))
+        self.limits.check(&costs.charges, now.low_us).map_err(|error| over_limit(&error))
     }
 
     /// How much of a budget is left, if there is a limit anywhere.
-    pub(crate) fn left(&self, session: Session, dimension: Dimension) -> Option<u64> {
-        let accounts = Self::accounts(session).filter_map(|account| self.get(account));
+    pub(crate) fn left(&self, account: AgentId, dimension: Dimension) -> Option<u64> {
+        let accounts = self.accounts(account).into_iter().filter_map(|account| self.get(account));
         let left = accounts.map(|agent| agent.ledger.status(dimension));
         left.filter(|status| status.limit.is_some()).map(|status| status.remaining()).min()
     }
 
     /// Sets the costs aside in every account and limit, or in none.
-    pub(crate) fn reserve(&mut self, session: Session, costs: &Costs, now: Time) -> Result<Hold, Failure> {
-        self.check(session, costs, now)?;
+    pub(crate) fn reserve(&mut self, account: AgentId, costs: &Costs, now: Elapsed) -> Result<Hold, Failure> {
+        self.check(account, costs, now)?;
         let limits = match costs.charges.as_slice() {
             [] => Vec::new(),
             charges => {
-                let reserved = self.limits.reserve(charges, now.as_micros());
+                let reserved = self.limits.reserve(charges, now.low_us);
                 Vec::from([reserved.map_err(|error| over_limit(&error))?])
             }
         };
         let mut parts = Vec::new();
-        for account in Self::accounts(session) {
+        for account in self.accounts(account) {
             let Some(agent) = self.get_mut(account) else { continue };
             // Checked above: there is room in every account.
             if let Ok(reservation) = agent.ledger.reserve(&costs.amounts) {
@@ -181,6 +283,19 @@ impl Agents {
             }
         }
         Ok(Hold { parts, limits, capabilities: Vec::new() })
+    }
+
+    /// Sets the costs aside whether or not there is room: an earlier version found that there was.
+    pub(crate) fn reserve_beyond(&mut self, account: AgentId, costs: &Costs, now: Elapsed) -> Hold {
+        let limits = self.limits.reserve(&costs.charges, now.low_us).into_iter().collect();
+        let mut parts = Vec::new();
+        for account in self.accounts(account) {
+            let Some(agent) = self.get_mut(account) else { continue };
+            if let Ok(reservation) = agent.ledger.reserve(&costs.amounts) {
+                parts.push((account, reservation));
+            }
+        }
+        Hold { parts, limits, capabilities: Vec::new() }
     }
 
     /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
@@ -206,8 +321,8 @@ impl Agents {
     }
 
     /// Records what was used without asking.
-    pub(crate) fn record(&mut self, session: Session, dimension: Dimension, amount: u64) {
-        for account in Self::accounts(session) {
+    pub(crate) fn record(&mut self, account: AgentId, dimension: Dimension, amount: u64) {
+        for account in self.accounts(account) {
             if let Some(agent) = self.get_mut(account) {
                 agent.ledger.record(dimension, amount);
             }
@@ -215,8 +330,8 @@ impl Agents {
     }
 
     /// Gives back what a gauge no longer measures.
-    pub(crate) fn credit(&mut self, session: Session, dimension: Dimension, amount: u64) {
-        for account in Self::accounts(session) {
+    pub(crate) fn credit(&mut self, account: AgentId, dimension: Dimension, amount: u64) {
+        for account in self.accounts(account) {
             if let Some(agent) = self.get_mut(account) {
                 agent.ledger.credit(dimension, amount);
             }
@@ -226,12 +341,12 @@ impl Agents {
     /// Sets a limit. `lower_only` refuses to raise or remove one.
     pub(crate) fn set_limit(
         &mut self,
-        session: Session,
+        account: AgentId,
         dimension: Dimension,
         limit: Option<u64>,
         lower_only: bool,
     ) -> Result<(), Failure> {
-        let Some(agent) = self.get_mut(session) else {
+        let Some(agent) = self.get_mut(account) else {
             return Err(Failure::new(Code::NotFound, "there is no such agent"));
         };
         let before = agent.ledger.status(dimension).limit;
@@ -246,7 +361,7 @@ impl Agents {
 
     /// Puts the budgets of `new` in the place of those of `old`. A limit that was set by hand since stays.
     pub(crate) fn adopt(&mut self, old: &Policy, new: &Policy) {
-        for agent in &mut self.list {
+        for agent in self.all.values_mut() {
             let (old, new): (Vec<_>, Vec<_>) = match *agent.name == *MAIN {
                 true => (old.budgets().collect(), new.budgets().collect()),
                 false => (old.budgets_of(&agent.name).collect(), new.budgets_of(&agent.name).collect()),
@@ -263,13 +378,13 @@ impl Agents {
     }
 
     /// Limit, use and reservations of each dimension asked for.
-    pub(crate) fn status(&self, session: Session, dimension: Option<Dimension>, now: Time) -> Value {
-        let Some(agent) = self.get(session) else { return Object::new().into() };
+    pub(crate) fn status(&self, account: AgentId, dimension: Option<Dimension>, now: Elapsed) -> Value {
+        let Some(agent) = self.get(account) else { return Object::new().into() };
         let asked = Dimension::ALL.into_iter().filter(|each| dimension.is_none_or(|only| only == *each));
         let rows = asked.map(|dimension| {
             let mut status = agent.ledger.status(dimension);
             if dimension == Dimension::WallTimeMs {
-                status.used = now.millis_since(agent.since);
+                status.used = agent.wall_time_ms(now);
             }
             let limit = status.limit.map_or(Value::Null, Value::from);
             let remaining = status.limit.map_or(Value::Null, |_| status.remaining().into());
@@ -281,59 +396,85 @@ impl Agents {
         rows.collect::<Object>().into()
     }
 
-    /// When the first agent's wall time ends.
-    pub(crate) fn deadline(&self, session: Session) -> Option<Time> {
-        let accounts = Self::accounts(session).filter_map(|account| self.get(account));
+    /// When the wall time ends of the agent or of an ancestor, whichever is first, in kernel time (upper bound, in µs).
+    pub(crate) fn deadline(&self, account: AgentId) -> Option<u64> {
+        let accounts = self.accounts(account).into_iter().filter_map(|account| self.get(account));
         let ends = accounts.filter_map(|agent| {
-            agent.ledger.status(Dimension::WallTimeMs).limit.map(|limit| agent.since.plus_millis(limit))
+            let limit_ms = agent.ledger.status(Dimension::WallTimeMs).limit?;
+            Some(agent.since_us.saturating_add(limit_ms.saturating_mul(1000)))
         });
         ends.min()
     }
 
-    /// All that is visible of the agents, for the state digest.
+    /// All that is visible of the agents, for the state digest. Texts for people are no part of it.
     pub(crate) fn to_value(&self) -> Value {
-        let rows = self.list.iter().map(|agent| {
-            let denial = agent.last_denial.as_ref().map_or(Value::Null, Denial::to_value);
+        let rows = self.all.iter().map(|(id, agent)| {
+            let denial = agent.last_denial.as_ref().map_or(Value::Null, Denial::facts);
             object! {
-                "name": agent.name.clone(), "since": agent.since.as_micros(),
+                "id": u64::from(id.number()), "name": agent.name.clone(), "since": agent.since_us,
                 "ledger": agent.ledger.to_value(), "last_denial": denial,
             }
         });
         object! {
-            "agents": rows.collect::<Vec<Value>>(), "limits": self.limits.to_value(),
+            "agents": rows.collect::<Vec<Value>>(), "next": u64::from(self.next), "limits": self.limits.to_value(),
             "capabilities": self.holdings.to_value(),
         }
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<Agents, FieldError> {
         let mut fields = Fields::new("agents", value)?;
-        let mut list = Vec::new();
+        let mut agents = Agents::empty();
         for row in fields.items("agents")?.iter() {
             let mut fields = Fields::new("agents.agents", row)?;
             let ledger = Ledger::from_value(&fields.value("ledger")?);
-            list.push(Agent {
-                name: fields.text("name")?,
+            let (id, name) = (fields.account("id")?, fields.text("name")?);
+            let agent = Agent {
+                name: name.clone(),
+                parent: None,
                 ledger: ledger.map_err(|error| fields.error("ledger", format!("{error}")))?,
-                since: Time::from_micros(fields.u64("since")?),
-                last_denial: fields.optional("last_denial").as_ref().map(Denial::from_value).transpose()?,
-            });
+                since_us: fields.u64("since")?,
+                last_denial: fields.optional("last_denial").as_ref().map(Denial::from_facts).transpose()?,
+            };
             fields.finish()?;
+            agents.by_name.insert(name, id);
+            agents.all.insert(id, agent);
         }
+        let next = fields.u64("next")?;
+        agents.next = u32::try_from(next).map_err(|_| fields.error("next", "is out of range"))?;
         let limits = LimitTable::from_value(&fields.value("limits")?);
-        let limits = limits.map_err(|error| fields.error("limits", format!("{error}")))?;
-        let holdings = Holdings::from_value(&fields.value("capabilities")?)?;
+        agents.limits = limits.map_err(|error| fields.error("limits", format!("{error}")))?;
+        agents.holdings = Holdings::from_value(&fields.value("capabilities")?)?;
         fields.finish()?;
-        match list.first() {
-            Some(main) if *main.name == *MAIN => Ok(Agents { list, limits, holdings }),
-            Some(_) | None => Err(FieldError::new("agents.agents", "does not begin with the root agent")),
+        if agents.find(MAIN) != Some(AgentId::MAIN) {
+            return Err(FieldError::new("agents.agents", "does not begin with the root agent"));
         }
+        agents.adopt_parents();
+        Ok(agents)
+    }
+
+    /// Finds the parent of every agent by its name.
+    fn adopt_parents(&mut self) {
+        for agent in self.all.values_mut() {
+            agent.parent = match agent.name.rsplit_once('/') {
+                Some((parent, _)) => self.by_name.get(parent).copied().or(Some(AgentId::MAIN)),
+                None if *agent.name == *MAIN => None,
+                None => Some(AgentId::MAIN),
+            };
+        }
+    }
+}
+
+impl Agent {
+    /// How long it has been there, in ms.
+    fn wall_time_ms(&self, now: Elapsed) -> u64 {
+        now.high_us.saturating_sub(self.since_us) / 1000
     }
 }
 
 /// A hold in a snapshot: the ids of its claims.
 impl Hold {
     pub(crate) fn to_value(&self) -> Value {
-        let parts = self.parts.iter().map(|(session, part)| array![u64::from(session.number()), part.id()]);
+        let parts = self.parts.iter().map(|(account, part)| array![u64::from(account.number()), part.id()]);
         let limits = self.limits.iter().map(|limit| Value::from(limit.id()));
         let capabilities = self.capabilities.iter().map(CapReservation::to_value);
         object! {
@@ -350,9 +491,9 @@ impl Agents {
         let mut hold = Hold::default();
         for part in fields.items("parts")?.iter() {
             let number = |index| part.as_array()?.iter().nth(index)?.as_u64();
-            let session = number(0).and_then(|number| u32::try_from(number).ok()).map(Session::from_number);
-            let claim = session
-                .and_then(|session| Some((session, self.get(session)?.ledger.reservation(number(1)?)?)));
+            let account = number(0).and_then(|number| u32::try_from(number).ok()).map(AgentId::from_number);
+            let claim = account
+                .and_then(|account| Some((account, self.get(account)?.ledger.reservation(number(1)?)?)));
             hold.parts.push(claim.ok_or_else(|| fields.error("parts", "names no open reservation"))?);
         }
         for limit in fields.items("limits")?.iter() {

@@ -6,14 +6,14 @@ use ak_json::{Text, Value, object};
 use ak_policy::{Policy, budget::Dimension};
 
 use crate::{
+    agents::{GUEST, MAIN},
     code::Code,
     history::Filter,
     kernel::{Caller, Kernel},
     operation::Operation,
-    presented::Presented,
     reply::{Failure, Reply},
     request::Request,
-    session::Session,
+    session::{AgentId, SessionId},
     toolbox::{self, Toolbox},
 };
 
@@ -22,51 +22,50 @@ impl Kernel {
     pub(crate) fn answer(
         &mut self,
         caller: &Caller,
-        presented: Option<&Presented>,
         request: Request,
     ) -> Result<Reply, Failure> {
-        let session = caller.session;
+        let account = caller.account;
         match request {
-            Request::Alloc { type_name, content, .. } => self.alloc(session, &type_name, content),
+            Request::Alloc { type_name, content, .. } => self.alloc(account, &type_name, content),
             Request::Read { handle, version } => self.read(caller, handle, version),
             Request::Stat { handle } => self.stat(caller, handle),
             Request::Write { handle, patch, expected_version } => {
                 self.write(caller, handle, &patch, expected_version)
             }
             Request::Delete { handle, expected_version } => self.delete(caller, handle, expected_version),
-            Request::Query { form } => self.search(session, &form),
+            Request::Query { form } => self.search(caller, &form),
             Request::Batch { parts } => self.batch(caller, &parts),
-            Request::TypeRegister { name, schema } => self.register_type(session, &name, &schema),
+            Request::TypeRegister { name, schema } => self.register_type(account, &name, &schema),
             Request::LastError => {
-                let denial = self.agents.get(session).and_then(|agent| agent.last_denial.as_ref());
+                let denial = self.agents.get(account).and_then(|agent| agent.last_denial.as_ref());
                 Ok(Reply::Value(object! { "denial": denial.map_or(Value::Null, |denial| denial.to_value()) }))
-            }
-            Request::Authorize { operation, target, args } => {
-                Ok(self.foresee(session, presented, &operation, &target, args))
             }
             Request::PolicyLoad { text, base_dir } => self.load_policy(&text, base_dir.as_deref()),
             Request::BudgetSet { dimension, limit, agent } => {
-                self.set_budget(session, dimension, limit, agent)
+                self.set_budget(account, dimension, limit, agent)
             }
             Request::BudgetStatus { dimension } => {
-                Ok(Reply::Value(self.agents.status(session, dimension, self.clock)))
+                Ok(Reply::Value(self.agents.status(account, dimension, self.clock.elapsed)))
             }
             Request::CapGrant { agent, terms } => self.grant(&agent, &terms),
-            Request::CapAttenuate { capability, terms } => self.attenuate(session, capability, &terms),
-            Request::CapRevoke { capability } => self.revoke(session, capability),
-            Request::CapToken { capability } => self.described(session, capability),
+            Request::CapAttenuate { capability, terms } => self.attenuate(account, capability, &terms),
+            Request::CapRevoke { capability } => self.revoke(account, capability),
+            Request::CapToken { capability } => self.described(account, capability),
             Request::AuditLog { event, .. } if event.is_empty() || Operation::is_reserved_event(&event) => {
                 let message = format!("the event type {:?} is empty or reserved for the kernel", &*event);
                 Err(Failure::new(Code::InvalidArgument, message))
             }
             Request::AuditLog { .. } => Ok(Reply::Done),
-            Request::AuditQuery(filter) => Ok(Reply::Value(self.recorded(session, &filter))),
+            Request::AuditQuery(filter) => Ok(Reply::Value(self.recorded(account, &filter))),
             Request::ToolRegister { manifest, module, env } => self.register_tool(&manifest, module, env),
             Request::ToolList => Ok(Reply::Value(self.toolbox.to_value())),
-            Request::SessionOpen { agent } => {
-                self.agents.open(&agent, &self.policy, self.clock, self.config.agents_max).map(Reply::Session)
+            Request::SessionOpen { agent } => self.open_session(caller, &agent).map(Reply::Session),
+            Request::SessionClose => {
+                self.close_session(caller);
+                Ok(Reply::Done)
             }
-            Request::Call { .. }
+            Request::Authorize { .. }
+            | Request::Call { .. }
             | Request::Inference { .. }
             | Request::FsRead { .. }
             | Request::FsWrite { .. }
@@ -94,33 +93,83 @@ impl Kernel {
             return Err(Failure::new(Code::PolicyInvalid, message));
         }
         self.agents.adopt(&self.policy, &policy);
-        self.grants.load(&policy, self.clock.as_micros());
+        self.grants.load(&policy, self.clock.elapsed.high_us);
         self.policy = policy;
         Ok(Reply::Done)
     }
 
+    /// Opens a session for an agent, or for a new guest.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a name that is reserved, or no agent's name; QUOTA.
+    fn open_session(&mut self, caller: &Caller, name: &Text) -> Result<SessionId, Failure> {
+        if self.recorded.is_some() {
+            return self.open_session_as_recorded(name);
+        }
+        let guest = !caller.is_owner();
+        let first = name.split('/').next().unwrap_or_default();
+        let name = match (guest, first) {
+            // Numbers of entries never come twice, and so no guest gets what another left.
+            (true, _) => Text::from(format!("{GUEST}/{}", self.chain.next_seq())),
+            (false, MAIN) => {
+                let message = "'main' is the owner's own agent: the owner's session acts as it, and no other may";
+                return Err(Failure::new(Code::InvalidArgument, message));
+            }
+            (false, GUEST) => {
+                let message = "'guest' is reserved for connections without a credential";
+                return Err(Failure::new(Code::InvalidArgument, message));
+            }
+            (false, _) => name.clone(),
+        };
+        let agent = self.agents.open(&name, &self.policy, self.clock.elapsed, self.config.agents_max)?;
+        let opened = self.sessions.open(agent, self.config.sessions_max);
+        opened.inspect_err(|_| self.agents.remove(agent))
+    }
+
+    /// Ends the session of whoever asks. A guest ends with it, and what it had goes.
+    fn close_session(&mut self, caller: &Caller) {
+        let Some(agent) = self.sessions.close(caller.session) else { return };
+        let busy = self.under_way.values().any(|open| open.account == agent);
+        if !self.agents.is_guest(agent) || self.sessions.count(agent) > 0 || busy {
+            return;
+        }
+        let name = self.agents.name(agent);
+        let owned = self.heap.iter_any().filter(|(_, object)| *object.owner() == name).map(|(handle, _)| handle);
+        for handle in owned.collect::<Vec<_>>() {
+            let live = self.heap.read(handle).is_ok();
+            if let Ok(change) = self.heap.erase(handle)
+                && live
+            {
+                self.agents.follow(agent, &change);
+            }
+        }
+        self.agents.holdings.forget(agent);
+        self.admission.forget(agent);
+        self.agents.remove(agent);
+    }
+
     fn set_budget(
         &mut self,
-        session: Session,
+        by: AgentId,
         dimension: Dimension,
         limit: Option<u64>,
         agent: Option<Text>,
     ) -> Result<Reply, Failure> {
         let account = match agent {
-            None => session,
+            None => by,
             Some(name) => self
                 .agents
                 .find(&name)
-                .filter(|account| session.is_owner() || *account == session)
+                .filter(|found| by.is_main() || *found == by)
                 .ok_or_else(|| Failure::new(Code::NotFound, format!("no agent {:?}", &*name)))?,
         };
-        self.agents.set_limit(account, dimension, limit, !session.is_owner())?;
+        self.agents.set_limit(account, dimension, limit, !by.is_main())?;
         Ok(Reply::Done)
     }
 
     /// An agent session sees its own entries, an owner session everybody's.
-    fn recorded(&self, session: Session, filter: &Filter) -> Value {
-        let only = self.agents.get(session).filter(|_| !session.is_owner()).map(|agent| &*agent.name);
+    fn recorded(&self, account: AgentId, filter: &Filter) -> Value {
+        let only = self.agents.get(account).filter(|_| !account.is_main()).map(|agent| &*agent.name);
         self.history.query(filter, only)
     }
 

@@ -3,8 +3,7 @@
 use alloc::{format, string::ToString, vec::Vec};
 
 use ak_heap::{BatchOp, Content, Created, Handle, LabelMap, Patch, Target};
-use ak_json::{Object, Pointer, Text, Value, object};
-use ak_policy::Action;
+use ak_json::{Limits, Object, Pointer, Text, Value, object};
 
 use crate::{
     fields::{FieldError, Fields},
@@ -52,42 +51,68 @@ pub enum Part {
 }
 
 impl Part {
-    /// The operation as a request of its own, which is what the gate decides on.
+    /// The operation as a request of its own, which is what the gate decides on: the links that it makes are part of what it
+    /// writes.
     ///
-    /// An object that the batch itself creates has no handle yet: it stands as `0x0`, which is nobody's.
+    /// An object that the batch itself creates has no handle yet: it stands as `0x0`, in the target as in what links to it.
     pub(crate) fn alone(&self) -> Request {
         let handle = |target: &Target| match target {
             Target::Handle(handle) => *handle,
             Target::Created(_) => Handle::from_raw(0),
         };
         match self {
-            Self::Alloc { type_name, content, .. } => {
-                Request::Alloc { type_name: type_name.clone(), content: content.clone(), subject: None }
-            }
-            Self::Write { target, patch, expected_version, .. } => Request::Write {
-                handle: handle(target),
-                patch: patch.clone(),
-                expected_version: *expected_version,
+            Self::Alloc { type_name, content, links } => Request::Alloc {
+                type_name: type_name.clone(),
+                content: linked(content, links),
+                subject: None,
             },
+            Self::Write { target, patch, expected_version, links } => {
+                let added = links.iter().map(|(pointer, _)| {
+                    object! { "op": "add", "path": pointer.to_string(), "value": UNKNOWN_HANDLE }
+                });
+                let patch = match patch {
+                    Value::Array(operations) => operations.iter().cloned().chain(added).collect::<Vec<_>>().into(),
+                    // No patch at all, which is refused when it is read.
+                    other => other.clone(),
+                };
+                Request::Write { handle: handle(target), patch, expected_version: *expected_version }
+            }
             Self::Delete { target, expected_version } => {
                 Request::Delete { handle: handle(target), expected_version: *expected_version }
             }
         }
     }
 
-    /// The object that it names, if that was there before the batch.
-    pub(crate) fn handle(&self) -> Option<Handle> {
-        self.existing().map(|(_, handle)| handle)
+    /// Bytes of everything in it that a caller chooses.
+    pub(crate) fn size(&self) -> u64 {
+        let links = |links: &[(Pointer, Created)]| {
+            links.iter().map(|(pointer, _)| pointer.to_string().len() as u64).fold(0, u64::saturating_add)
+        };
+        match self {
+            Self::Alloc { type_name, content, links: own } => {
+                content.size().saturating_add(type_name.len() as u64).saturating_add(links(own))
+            }
+            Self::Write { patch, links: own, .. } => (patch.json_len() as u64).saturating_add(links(own)),
+            Self::Delete { .. } => 0,
+        }
     }
 
-    /// The object that must be the session's own, if it was there before the batch.
-    fn existing(&self) -> Option<(Action, Handle)> {
+    /// The object that it names, if that was there before the batch.
+    pub(crate) fn handle(&self) -> Option<Handle> {
         match self {
-            Self::Write { target: Target::Handle(handle), .. } => Some((Action::HeapWrite, *handle)),
-            Self::Delete { target: Target::Handle(handle), .. } => Some((Action::HeapDelete, *handle)),
+            Self::Write { target: Target::Handle(handle), .. }
+            | Self::Delete { target: Target::Handle(handle), .. } => Some(*handle),
             Self::Alloc { .. }
             | Self::Write { target: Target::Created(_), .. }
             | Self::Delete { target: Target::Created(_), .. } => None,
+        }
+    }
+
+    /// Whether it is about an object that the batch itself creates.
+    pub(crate) fn creates_target(&self) -> bool {
+        match self {
+            Self::Write { target, .. } | Self::Delete { target, .. } => matches!(target, Target::Created(_)),
+            Self::Alloc { .. } => false,
         }
     }
 
@@ -112,13 +137,12 @@ impl Part {
 impl Kernel {
     /// Does all the operations, or none and says which is the first that cannot be done.
     pub(crate) fn batch(&mut self, caller: &Caller, parts: &[Part]) -> Result<Reply, Failure> {
-        let session = caller.session;
-        let owner = self.agents.name(session);
+        let account = caller.account;
+        let owner = self.agents.name(account);
         let mut ops = Vec::with_capacity(parts.len());
         let mut barred = None;
         for part in parts {
-            let own = part.existing().map_or(Ok(()), |(action, handle)| self.own(caller, action, handle));
-            match own.and_then(|()| part.to_heap(&owner)) {
+            match part.to_heap(&owner) {
                 Ok(op) => ops.push(op),
                 Err(failure) => {
                     // What comes before it may fail first, as it would alone.
@@ -132,8 +156,8 @@ impl Kernel {
             return Err(of(ops.len(), failure));
         }
         for (index, change) in plan.outcome().iter().enumerate() {
-            if let Err(failure) = self.agents.pay(session, change, self.clock) {
-                plan.outcome().iter().take(index).for_each(|paid| self.agents.repay(session, paid));
+            if let Err(failure) = self.agents.pay(account, change, self.clock.elapsed) {
+                plan.outcome().iter().take(index).for_each(|paid| self.agents.repay(account, paid));
                 return Err(of(index, failure));
             }
         }
@@ -144,6 +168,21 @@ impl Kernel {
         });
         Ok(Reply::Value(object! { "results": results.collect::<Vec<Value>>() }))
     }
+}
+
+/// How a handle stands that is not known yet.
+const UNKNOWN_HANDLE: &str = "0x0";
+
+/// What an object will hold, links included.
+fn linked(content: &Content, links: &[(Pointer, Created)]) -> Content {
+    let Content::Json(value) = content else { return content.clone() };
+    let added = links.iter().map(
+        |(pointer, _)| object! { "op": "add", "path": pointer.to_string(), "value": UNKNOWN_HANDLE },
+    );
+    let added: Vec<Value> = added.collect();
+    let patched = Patch::parse(&added.into()).ok().and_then(|patch| patch.apply(value, &Limits::default()).ok());
+    // A link that leads nowhere is refused when the batch is done.
+    Content::Json(patched.unwrap_or_else(|| value.clone()))
 }
 
 /// A failure of one operation as the batch's.

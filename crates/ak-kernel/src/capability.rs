@@ -18,7 +18,7 @@ use crate::{
     fields::{FieldError, Fields},
     presented::Presented,
     reply::Failure,
-    session::Session,
+    session::AgentId,
 };
 
 /// What a permitted request rests on beside the policy.
@@ -39,14 +39,14 @@ pub(crate) struct Holdings {
     root: Option<CapId>,
     held: BTreeMap<CapId, Held>,
     /// The grants of each agent that ever got one, be they revoked since: it holds these and no more.
-    own: BTreeMap<Session, Vec<CapId>>,
+    own: BTreeMap<AgentId, Vec<CapId>>,
 }
 
 /// What the kernel knows of a capability beside its caveats.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     /// Who may derive from it, make tokens of it, and take it back.
-    pub(crate) holder: Session,
+    pub(crate) holder: AgentId,
     /// The name of the grant: a tool, or `fs`, `http`, `net`, `infer`, `spawn`.
     pub(crate) name: Text,
 }
@@ -105,7 +105,7 @@ impl Holdings {
         Ok(id)
     }
 
-    fn held_by(&self, holder: Session) -> u64 {
+    fn held_by(&self, holder: AgentId) -> u64 {
         self.held.values().filter(|held| held.holder == holder).count() as u64
     }
 
@@ -127,9 +127,18 @@ impl Holdings {
     ///
     /// # Errors
     /// CAP_REVOKED, the same for one of somebody else as for one that never was.
-    pub(crate) fn of(&self, session: Session, id: CapId) -> Result<&Held, Failure> {
-        let held = self.held.get(&id).filter(|held| session.is_owner() || held.holder == session);
+    pub(crate) fn of(&self, account: AgentId, id: CapId) -> Result<&Held, Failure> {
+        let held = self.held.get(&id).filter(|held| account.is_main() || held.holder == account);
         held.ok_or_else(|| refusal(CapDenial::Revoked))
+    }
+
+    /// Forgets an agent that has ended, and takes back all that it holds.
+    pub(crate) fn forget(&mut self, agent: AgentId) {
+        let held = self.held.iter().filter(|(_, held)| held.holder == agent).map(|(id, _)| *id);
+        for id in held.collect::<Vec<_>>() {
+            self.revoke(id);
+        }
+        self.own.remove(&agent);
     }
 
     /// Whether the owner granted it, as opposed to an agent deriving it.
@@ -149,7 +158,7 @@ impl Holdings {
     pub(crate) fn cover(
         &self,
         presented: Option<&Presented>,
-        line: &[Session],
+        line: &[AgentId],
         query: &Query<'_>,
         run: &[u8; 16],
         amounts: &[(Dimension, u64)],
@@ -186,6 +195,37 @@ impl Holdings {
             cover.expires_us = [cover.expires_us, self.expires_us(id)].into_iter().flatten().min();
         }
         Ok(cover)
+    }
+
+    /// The grants that count a connection: those of each agent of the line that cover it. An agent none of whose grants speaks
+    /// of the connection makes it on the strength of what it asks for there.
+    ///
+    /// # Errors
+    /// CAP_RATE, CAP_EXPIRED where a grant speaks of it and is used up or over.
+    pub(crate) fn counted(
+        &self,
+        line: &[AgentId],
+        query: &Query<'_>,
+        run: &[u8; 16],
+    ) -> Result<Vec<CapId>, Failure> {
+        let mut counted = Vec::new();
+        for agent in line {
+            let mut closest = None;
+            for id in self.own.get(agent).into_iter().flatten() {
+                match self.table.check(*id, query, run, &[]) {
+                    Ok(()) => {
+                        closest = Some(Ok(*id));
+                        break;
+                    }
+                    Err(CapDenial::Scope) => {}
+                    Err(denial) => closest = closest.or(Some(Err(denial))),
+                }
+            }
+            if let Some(found) = closest {
+                counted.push(found.map_err(refusal)?);
+            }
+        }
+        Ok(counted)
     }
 
     /// Takes one use from each capability that covers a request, and sets the amounts aside.

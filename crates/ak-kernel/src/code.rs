@@ -95,6 +95,11 @@ macro_rules! codes {
                 match self { $(Code::$variant => $name,)* }
             }
 
+            /// What it means, in one sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Code::$variant => $doc,)* }
+            }
+
             /// The exception class.
             pub const fn class(self) -> Class {
                 match self { $(Code::$variant => Class::$class,)* }

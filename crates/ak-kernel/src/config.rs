@@ -23,10 +23,16 @@ pub struct Config {
     pub subjects_max: u64,
     /// Most subjects that one agent names first. The owner may name as many as there is room for.
     pub subjects_per_agent_max: u64,
+    /// Most sessions that are open at a time.
+    pub sessions_max: u64,
     /// Most registered tools.
     pub tools_max: u64,
-    /// Most effects under way at once.
+    /// Most effects under way at once. The last tenth of them is the owner's.
     pub effects_max: u64,
+    /// Most effects of one agent under way at once, its descendants' included.
+    pub effects_per_agent_max: u64,
+    /// Longest time that an HTTP request may take, whatever its caller says, in milliseconds.
+    pub http_timeout_ms_max: u64,
     /// Most bytes of recent entries kept at hand for queries; older ones stay in the log alone.
     pub history_bytes_max: u64,
     /// Longest answer of an HTTP server or a model, in bytes.
@@ -44,6 +50,18 @@ pub struct Config {
     pub journal_bytes_per_second: u64,
     /// How many they may take at once.
     pub journal_bytes_burst: u64,
+    /// How many requests of all guests together are heard a second; see `requests_per_second`.
+    pub guest_requests_per_second: u64,
+    /// How many may come at once.
+    pub guest_requests_burst: u64,
+    /// How many refused requests of all guests together are recorded a second.
+    pub guest_refusals_per_second: u64,
+    /// How many may come at once.
+    pub guest_refusals_burst: u64,
+    /// How many bytes of journal the requests of all guests together may take a second.
+    pub guest_journal_bytes_per_second: u64,
+    /// How many they may take at once.
+    pub guest_journal_bytes_burst: u64,
     /// Most fuel for one tool call.
     pub tool_fuel_max: u64,
     /// Most linear memory for one tool call, in bytes.
@@ -69,7 +87,9 @@ macro_rules! config {
 
             pub(crate) fn from_value(value: &Value) -> Result<Config, FieldError> {
                 let mut fields = Fields::new("config", value)?;
-                let config = Config { $($field: fields.u64(stringify!($field))?,)* };
+                // A limit that came later is at its default in an earlier journal.
+                let ours = Config::default();
+                let config = Config { $($field: fields.optional_u64(stringify!($field))?.unwrap_or(ours.$field),)* };
                 fields.finish()?;
                 Ok(config)
             }
@@ -86,8 +106,11 @@ config! {
     capabilities_per_agent_max = 1024;
     subjects_max = 1 << 20;
     subjects_per_agent_max = 1 << 16;
+    sessions_max = 1 << 16;
     tools_max = 1024;
     effects_max = 4096;
+    effects_per_agent_max = 1024;
+    http_timeout_ms_max = 600_000;
     history_bytes_max = 64 << 20;
     response_bytes_max = 10 << 20;
     requests_per_second = 20_000;
@@ -96,6 +119,12 @@ config! {
     refusals_burst = 10_000;
     journal_bytes_per_second = 16 << 20;
     journal_bytes_burst = 512 << 20;
+    guest_requests_per_second = 100;
+    guest_requests_burst = 1_000;
+    guest_refusals_per_second = 10;
+    guest_refusals_burst = 100;
+    guest_journal_bytes_per_second = 64 << 10;
+    guest_journal_bytes_burst = 4 << 20;
     tool_fuel_max = 500_000_000;
     tool_memory_bytes_max = 64 << 20;
     tool_output_bytes_max = 4 << 20;

@@ -7,12 +7,27 @@ use ak_json::{Object, Text, Value, object};
 use ak_sandbox::HostOperation;
 
 use crate::{
-    batch::Part, effect::Step, form::insert_some, gate::Ruling, history::decision_name, needs::ToolLine,
-    operation::Operation, request::Request, terms::capability_text, tool_run::LOG,
+    batch::Part,
+    effect::Step,
+    form::insert_some,
+    gate::Ruling,
+    history::decision_name,
+    kernel::Caller,
+    needs::ToolLine,
+    operation::Operation,
+    reply::{Outcome, Reply},
+    request::Request,
+    terms::capability_text,
+    tool_run::LOG,
 };
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
-pub(crate) fn decision(request: &Request, tools: &ToolLine, ruling: &Ruling, reply: Option<&Value>) -> Value {
+pub(crate) fn decision(
+    request: &Request,
+    caller: &Caller,
+    ruling: &Ruling,
+    outcome: Option<&Outcome>,
+) -> Value {
     let mut keys = match request {
         Request::Alloc { type_name, content, .. } => {
             let size = content.size();
@@ -38,8 +53,11 @@ pub(crate) fn decision(request: &Request, tools: &ToolLine, ruling: &Ruling, rep
         Request::Inference { request, stream, .. } => members(object! {
             "model": request.get("model").cloned().unwrap_or_default(), "stream": *stream,
         }),
-        Request::Authorize { operation, target, .. } => {
-            members(object! { "asked_operation": operation.clone(), "asked_target": target.clone() })
+        Request::Authorize { operation, target, args } => {
+            let mut keys =
+                members(object! { "asked_operation": operation.clone(), "asked_target": target.clone() });
+            insert_some(&mut keys, "asked_args", args.clone());
+            keys
         }
         Request::FsRead { path, .. }
         | Request::FsList { path }
@@ -72,27 +90,29 @@ pub(crate) fn decision(request: &Request, tools: &ToolLine, ruling: &Ruling, rep
         | Request::Commit
         | Request::Erase { .. }
         | Request::ToolRegister { .. }
-        | Request::ToolList => Object::new(),
+        | Request::ToolList
+        | Request::SessionClose => Object::new(),
     };
-    if let Some(needs) = tools.last() {
+    keys.insert("session", u64::from(caller.session.number()));
+    if let Some(needs) = caller.tools.last() {
         keys.insert("by_tool", needs.tool.as_str());
     }
     if !ruling.by.is_empty() {
         keys.insert("covered_by", ruling.by.iter().copied().map(capability_text).collect::<Vec<Value>>());
     }
-    if let Some(reply) = reply {
-        add_outcome(&mut keys, reply);
+    if let Some(outcome) = outcome {
+        add_outcome(&mut keys, outcome);
     }
     keys.into()
 }
 
 /// Of the time and random bytes that a tool gets, or does not.
-pub(crate) fn ambient(operation: HostOperation, tools: &ToolLine, reply: &Value) -> Value {
+pub(crate) fn ambient(operation: HostOperation, tools: &ToolLine, outcome: &Outcome) -> Value {
     let mut keys = members(object! { "host_call": operation.name() });
     insert_some(&mut keys, "by_tool", tools.last().map(|needs| needs.tool.as_str()));
     // The reply itself is content.
-    if let Some(error) = reply.get("error") {
-        add_outcome(&mut keys, &object! { "error": error.clone() });
+    if outcome.is_err() {
+        add_outcome(&mut keys, outcome);
     }
     keys.into()
 }
@@ -114,40 +134,50 @@ pub(crate) fn step(step: &Step) -> Value {
 }
 
 /// Of an outcome: how it ended, the measures in the reply that are not content, and what a tool wrote to the log.
-pub(crate) fn outcome(operation: Operation, reply: &Value, log: Option<Text>) -> Value {
+pub(crate) fn outcome(operation: Operation, outcome: &Outcome, log: Option<Text>) -> Value {
     let mut keys = Object::new();
     insert_some(&mut keys, LOG, log);
-    add_outcome(&mut keys, reply);
-    let result = reply.get("result");
-    match operation {
-        Operation::Http => {
-            insert_some(&mut keys, "status", result.and_then(|result| result.get("status")).cloned())
+    add_outcome(&mut keys, outcome);
+    match (operation, outcome) {
+        (Operation::Http, Ok(Reply::Http(response))) => {
+            keys.insert("status", u64::from(response.status));
         }
-        Operation::Inference => {
-            insert_some(&mut keys, "usage", result.and_then(|result| result.get("usage")).cloned())
+        (Operation::Inference, Ok(Reply::Value(result))) => {
+            insert_some(&mut keys, "usage", result.get("usage").cloned());
         }
         _ => {}
     }
     keys.into()
 }
 
-/// The small facts of an outcome: the handle or version made, or the error and its reason.
-fn add_outcome(keys: &mut Object, reply: &Value) {
-    if let Some(result) = reply.get("result") {
-        insert_some(keys, "handle_id", result.get("handle").cloned());
-        insert_some(
-            keys,
-            "version",
-            result.get("version").filter(|version| version.as_u64().is_some()).cloned(),
-        );
-        insert_some(keys, "authorized", result.get("authorized").cloned());
-        insert_some(keys, "capability", result.get("capability").cloned());
-        insert_some(keys, "revoked", result.get("revoked").cloned());
-    }
-    if let Some(error) = reply.get("error") {
-        insert_some(keys, "error", error.get("name").cloned());
-        insert_some(keys, "message", error.get("message").cloned());
-        insert_some(keys, "trace_id", error.get("denial").and_then(|denial| denial.get("trace_id")).cloned());
+/// The small facts of an outcome: the handle or version made, or the error. What it says for people is kept apart.
+fn add_outcome(keys: &mut Object, outcome: &Outcome) {
+    match outcome {
+        Ok(Reply::Handle(handle)) => {
+            keys.insert("handle_id", handle.to_string());
+        }
+        Ok(Reply::Version(version)) => {
+            keys.insert("version", *version);
+        }
+        Ok(Reply::Session(session)) => {
+            keys.insert("opened_session", u64::from(session.number()));
+        }
+        Ok(Reply::Value(result)) => {
+            insert_some(keys, "handle_id", result.get("handle").cloned());
+            let version = result.get("version").filter(|version| version.as_u64().is_some());
+            insert_some(keys, "version", version.cloned());
+            for name in ["authorized", "capability", "revoked"] {
+                insert_some(keys, name, result.get(name).cloned());
+            }
+        }
+        Ok(Reply::Done | Reply::Content(_) | Reply::Bytes(_) | Reply::Http(_)) => {}
+        Err(failure) => {
+            keys.insert("error", failure.code.name());
+            let denial = failure.denial.as_deref();
+            insert_some(keys, "trace_id", denial.map(|denial| denial.trace_id.as_str()));
+            let args_path = denial.map(|denial| denial.args_path.as_str()).filter(|path| !path.is_empty());
+            insert_some(keys, "args_path", args_path);
+        }
     }
 }
 

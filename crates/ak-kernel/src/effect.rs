@@ -1,15 +1,16 @@
 //! What the kernel lets the host do, and what the host brings back.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::net::IpAddr;
 
 use ak_json::{Object, Text, Value, object};
-use ak_policy::{CanonicalPath, CanonicalUrl};
+use ak_policy::CanonicalPath;
 use ak_sandbox::{RunLimits, Tool};
 
 use crate::{
     code::Code,
     fields::{FieldError, Fields, base64url},
+    http_hop::HttpHop,
     reply::{Failure, HttpResponse},
     request::Request,
     subject::SubjectId,
@@ -47,14 +48,8 @@ pub enum Effect {
     },
     /// An HTTP request. Addresses and redirects come back as [`Step`]s first.
     Http {
-        /// Method token.
-        method: Text,
-        /// Where to.
-        url: CanonicalUrl,
-        /// Name and value, in order.
-        headers: Vec<(Text, Text)>,
-        /// The body, if there is one.
-        body: Option<Arc<[u8]>>,
+        /// The first request.
+        hop: HttpHop,
         /// Refuse a longer response body, in bytes.
         response_bytes_max: u64,
         /// Give up after this long, in milliseconds.
@@ -112,14 +107,22 @@ pub enum LogWork {
         subject: SubjectId,
         /// How many objects went; for the answer.
         objects: u64,
+        /// How many entries of the log are about it, that of its erasure included, and cannot be read from then on. Where an
+        /// earlier version began to count too late it is not known.
+        entries: Option<u64>,
     },
 }
 
+/// What the outcome of an erasure says: whose entries cannot be read any more, and how many they are.
+pub fn erased(subject: SubjectId, objects: u64, entries: Option<u64>) -> Value {
+    object! { "objects": objects, "subject": subject, "entries": entries.map(Value::from) }
+}
+
 impl LogWork {
-    /// Of an erasure: whose key, and how many objects went.
-    pub(crate) const fn erasing(&self) -> Option<(SubjectId, u64)> {
+    /// Of an erasure: whose key, how many objects went, and how many entries.
+    pub(crate) const fn erasing(&self) -> Option<(SubjectId, u64, Option<u64>)> {
         match self {
-            Self::Erase { subject, objects } => Some((*subject, *objects)),
+            Self::Erase { subject, objects, entries } => Some((*subject, *objects, *entries)),
             Self::Verify { .. } | Self::Checkpoint | Self::Prove { .. } => None,
         }
     }
@@ -174,11 +177,14 @@ pub enum Verdict {
     Continue,
     /// Connect to one of these addresses and no other.
     Connect(Vec<IpAddr>),
-    /// Follow the redirect, to exactly this URL.
-    Follow(CanonicalUrl),
+    /// Follow the redirect: send exactly this.
+    Follow(Box<HttpHop>),
     /// Stop, and complete the effect with this failure.
     Abort(Failure),
 }
+
+/// By which name a failed HTTP effect says how many of its requests were sent.
+pub const HOPS_SENT: &str = "hops_sent";
 
 /// How an effect ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -231,6 +237,14 @@ impl Completion {
     /// Whether a tool's own run made this, rather than a host that could not run it or lost it.
     pub(crate) fn is_of_tool(&self) -> bool {
         matches!(self, Self::Tool { .. } | Self::Failed { code: Code::ToolFail, .. })
+    }
+
+    /// How many of an HTTP effect's requests left the machine, where `made` were decided on. A failure says so in its context;
+    /// otherwise all of them may have.
+    pub(crate) fn hops_sent(&self, made: usize) -> usize {
+        let Self::Failed { context, .. } = self else { return made };
+        let told = context.get(HOPS_SENT).and_then(Value::as_u64).and_then(|sent| usize::try_from(sent).ok());
+        told.unwrap_or(made).min(made)
     }
 
     /// What a tool wrote to its log, if anything.

@@ -8,10 +8,9 @@ use crate::{
     agents::Hold,
     code::Code,
     effect::{Effect, LogWork, Ticket},
-    kernel::Kernel,
+    kernel::{Caller, Kernel},
     reply::Failure,
     request::Request,
-    session::Session,
     under_way::{Next, UnderWay},
 };
 
@@ -22,7 +21,7 @@ impl Kernel {
     /// # Errors
     /// NOT_FOUND where there is nothing about it; CONFLICT while effects of an agent of that name are under way. Neither
     /// says the name: nothing that is said of an erasure may keep it.
-    pub(crate) fn erase(&mut self, session: Session, subject: &Text, hold: Hold) -> Result<Next, Failure> {
+    pub(crate) fn erase(&mut self, caller: &Caller, subject: &Text, hold: Hold) -> Result<Next, Failure> {
         let erasing = self.erasable(subject);
         let erasing = match erasing {
             Ok(id) => id,
@@ -31,6 +30,7 @@ impl Kernel {
                 return Err(failure);
             }
         };
+        let entries = self.subjects.entries(subject);
         let handles = self.subjects.forget(&self.heap, subject);
         for handle in &handles {
             let live = self.heap.read(*handle).is_ok();
@@ -38,16 +38,16 @@ impl Kernel {
             if let Ok(change) = self.heap.erase(*handle)
                 && live
             {
-                self.agents.follow(session, &change);
+                self.agents.follow(caller.account, &change);
             }
         }
         self.history.forget(subject);
-        if let Some(agent) = self.agents.find(subject).and_then(|session| self.agents.get_mut(session)) {
+        if let Some(agent) = self.agents.find(subject).and_then(|account| self.agents.get_mut(account)) {
             agent.last_denial = None;
         }
-        let work = LogWork::Erase { subject: erasing, objects: handles.len() as u64 };
+        let work = LogWork::Erase { subject: erasing, objects: handles.len() as u64, entries };
         let nameless = Request::Erase { subject: Text::default() };
-        let under_way = UnderWay { erasing: Some(work.clone()), ..UnderWay::new(session, nameless, hold) };
+        let under_way = UnderWay { erasing: Some(work.clone()), ..UnderWay::new(caller.session, caller.account, nameless, hold) };
         Ok(Next::Effect(Effect::Log(work), Box::new(under_way)))
     }
 
@@ -57,7 +57,7 @@ impl Kernel {
             Failure::new(Code::NotFound, "nothing is recorded about a subject of this name")
         })?;
         let agent = self.agents.find(subject);
-        let open = self.under_way.values().filter(|open| Some(open.session) == agent).count();
+        let open = self.under_way.values().filter(|open| Some(open.account) == agent).count();
         if open > 0 {
             let message =
                 format!("{open} effects of this subject are under way: erase it when they have ended");

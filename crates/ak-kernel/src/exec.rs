@@ -14,16 +14,22 @@ use ak_sandbox::RunLimits;
 use crate::{
     agents::Hold,
     code::Code,
+    config::Config,
     effect::{Effect, FileAction, LogWork},
     gate::{Granted, Permit},
     host_call::TOOLS_NESTED_MAX,
+    http_hop::HttpHop,
+    inference,
     kernel::{Caller, Kernel},
     presented::Presented,
     reply::Failure,
-    request::{HttpRequest, Request},
+    request::Request,
     toolbox::Registered,
     under_way::{Next, UnderWay},
 };
+
+/// One part in so many of the effects that may be under way is kept for the owner.
+const OWNER_SHARE: u64 = 10;
 
 impl Kernel {
     /// What a request costs at most; it is set aside before the request passes.
@@ -38,11 +44,6 @@ impl Kernel {
     ) -> Result<Vec<(Dimension, u64)>, Failure> {
         let (size, input_bytes_max) = (request.size(), self.config.input_bytes_max);
         let refused = |message| Failure::new(Code::Limit, message);
-        if size > input_bytes_max {
-            return Err(refused(format!(
-                "{size} bytes are above the limit of {input_bytes_max} for a request"
-            )));
-        }
         let operations_max = self.heap.config().batch_ops_max as u64;
         if request.operations() > operations_max {
             return Err(refused(format!("a batch has at most {operations_max} operations")));
@@ -51,11 +52,13 @@ impl Kernel {
             // The fuel of a tool that a tool calls is the outer one's.
             Request::Call { .. } if caller.within.is_some() => Vec::from([(Dimension::ToolCalls, 1)]),
             Request::Call { .. } => {
-                let left = self.agents.left(caller.session, Dimension::Cpu).unwrap_or(u64::MAX);
+                let left = self.agents.left(caller.account, Dimension::Cpu).unwrap_or(u64::MAX);
                 let fuel = self.config.tool_fuel_max.min(left).max(1);
                 Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
             }
-            Request::Inference { request, price, .. } => self.tokens(agent, request)?.costs(*price),
+            Request::Inference { request, price, .. } => {
+                inference::tokens(&self.policy, agent, request)?.costs(*price)
+            }
             Request::FsRead { bytes_max, .. } => {
                 Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))])
             }
@@ -93,7 +96,8 @@ impl Kernel {
             | Request::Erase { .. }
             | Request::ToolRegister { .. }
             | Request::ToolList
-            | Request::SessionOpen { .. } => Vec::new(),
+            | Request::SessionOpen { .. }
+            | Request::SessionClose => Vec::new(),
         })
     }
 
@@ -110,19 +114,21 @@ impl Kernel {
         presented: Option<Presented>,
         permit: Permit,
     ) -> Result<Next, Failure> {
-        let session = caller.session;
+        let account = caller.account;
         let Granted { request, target, root, hold, fuel } = permit.exercise();
         let under_way = |request: Request, hold: Hold| UnderWay {
             presented: presented.clone(),
             target: target_text.clone(),
             within: caller.within,
             tools: caller.tools.clone(),
-            ..UnderWay::new(session, request, hold)
+            ..UnderWay::new(caller.session, account, request, hold)
         };
-        let effects_max = self.config.effects_max;
-        if request.is_effect() && self.under_way.len() as u64 >= effects_max {
+        if request.is_effect()
+            && self.recorded.is_none()
+            && let Err(failure) = self.check_effects(caller)
+        {
             self.agents.release(hold);
-            return Err(Failure::new(Code::Quota, format!("{effects_max} effects are under way already")));
+            return Err(failure);
         }
         match (&request, target) {
             (Request::Call { args, .. }, Some(Target::Tool(wanted))) => {
@@ -139,8 +145,8 @@ impl Kernel {
                 Ok(Next::Effect(effect, Box::new(running)))
             }
             (Request::Inference { request: body, stream, .. }, Some(Target::Model(model))) => {
-                let agent = self.agents.name(session);
-                let (body, tokens) = match self.outgoing(&agent, body) {
+                let agent = self.agents.name(account);
+                let (body, tokens) = match inference::outgoing(&self.policy, &agent, body) {
                     Ok(outgoing) => outgoing,
                     Err(failure) => {
                         self.agents.release(hold);
@@ -160,19 +166,15 @@ impl Kernel {
                 ))
             }
             (Request::Http(http), Some(Target::Url(url))) => {
-                let HttpRequest { method, headers, body, response_bytes_max, timeout_ms, .. } = http.clone();
+                let hop = HttpHop::first(http, url);
                 let effect = Effect::Http {
-                    method,
-                    url: url.clone(),
-                    headers,
-                    body,
-                    response_bytes_max: response_bytes_max.min(self.config.response_bytes_max),
-                    timeout_ms,
+                    hop: hop.clone(),
+                    response_bytes_max: http.response_bytes_max.min(self.config.response_bytes_max),
+                    timeout_ms: http.timeout_ms.min(self.config.http_timeout_ms_max),
                 };
-                Ok(Next::Effect(
-                    effect,
-                    Box::new(UnderWay { url: Some(url), ..under_way(request.clone(), hold) }),
-                ))
+                let sent = Vec::from([http.size()]);
+                let hop = Some(hop);
+                Ok(Next::Effect(effect, Box::new(UnderWay { hop, sent, ..under_way(request.clone(), hold) })))
             }
             (_, Some(Target::Path(path))) => {
                 let (Some(action), Some(root)) = (self.file_action(&request), root) else {
@@ -193,10 +195,15 @@ impl Kernel {
             }
             (Request::AuditProof { seq }, _) => {
                 // The entry itself names agent and rule: of others' entries only the owner learns them.
-                let work = LogWork::Prove { seq: *seq, with_entry: session.is_owner() };
+                let work = LogWork::Prove { seq: *seq, with_entry: account.is_main() };
                 Ok(Next::Effect(Effect::Log(work), Box::new(under_way(request.clone(), hold))))
             }
-            (Request::Erase { subject }, _) => self.erase(session, subject, hold),
+            (Request::Erase { subject }, _) => self.erase(caller, subject, hold),
+            (Request::Authorize { operation, target, args }, _) => {
+                self.agents.settle(hold, &[]);
+                let (decided, reply) = self.foresee(caller, presented.as_ref(), operation, target, args.clone());
+                Ok(Next::Preview(Box::new(decided), reply))
+            }
             (_, _) => {
                 let reply = self.answer(caller, presented.as_ref(), request);
                 match &reply {
@@ -206,6 +213,24 @@ impl Kernel {
                 reply.map(Next::Reply)
             }
         }
+    }
+
+    /// Whether one more effect may begin. The last ones are the owner's, and one family has no more than its share.
+    fn check_effects(&self, caller: &Caller) -> Result<(), Failure> {
+        let Config { effects_max, effects_per_agent_max, .. } = self.config;
+        let open = self.under_way.len() as u64;
+        let refused = |max: u64| Failure::new(Code::Quota, format!("{max} effects are under way already"));
+        if caller.account.is_main() {
+            return if open < effects_max { Ok(()) } else { Err(refused(effects_max)) };
+        }
+        let shared = effects_max - effects_max / OWNER_SHARE;
+        if open >= shared {
+            return Err(refused(shared));
+        }
+        let line = self.agents.line(caller.account);
+        let family = line.last().copied().unwrap_or(caller.account);
+        let own = self.under_way.values().filter(|open| self.agents.line(open.account).contains(&family)).count();
+        if own as u64 >= effects_per_agent_max { Err(refused(effects_per_agent_max)) } else { Ok(()) }
     }
 
     /// The tool that is wanted, and how far one call of it may go. A manifest can only lower that.
@@ -220,7 +245,7 @@ impl Kernel {
                 .with("tool", wanted.to_string())
         })?;
         let name = &registered.tool.manifest().name;
-        if !self.policy.wasm_module_allowed(&self.agents.name(caller.session), name) {
+        if !self.policy.wasm_module_allowed(&self.agents.name(caller.account), name) {
             let message = format!("the policy's `[wasm] modules` does not list {name}");
             return Err(Failure::new(Code::PolicyDeny, message));
         }

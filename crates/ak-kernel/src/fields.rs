@@ -5,7 +5,7 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 use ak_json::{Array, Digest, Object, Text, Value};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::session::Session;
+use crate::session::AgentId;
 
 /// Why an object was refused: which member, and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,11 +124,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A session's number.
-    pub(crate) fn session(&mut self, name: &'static str) -> Result<Session, FieldError> {
+    /// An agent's number.
+    pub(crate) fn account(&mut self, name: &'static str) -> Result<AgentId, FieldError> {
         let number =
-            u32::try_from(self.u64(name)?).map_err(|_| self.error(name, "expected a session number"))?;
-        Ok(Session::from_number(number))
+            u32::try_from(self.u64(name)?).map_err(|_| self.error(name, "expected a number of an agent"))?;
+        Ok(AgentId::from_number(number))
     }
 
     /// A list of strings.

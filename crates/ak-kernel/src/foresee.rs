@@ -10,16 +10,16 @@ use ak_heap::Handle;
 use ak_json::{Text, Value, object};
 use ak_policy::{Action, GrantClock, Target, budget::Dimension};
 
+use ak_audit::Verdict as Ruled;
+
 use crate::{
-    agents::Costs,
     capability::Cover,
     code::Code,
-    gate::{Gate, Passed},
+    gate::{Gate, Passed, Ruling},
     kernel::{Caller, Kernel},
     presented::Presented,
     question::Question,
     reply::{Failure, Reply},
-    session::Session,
 };
 
 /// What is told of a request that is not made.
@@ -36,84 +36,81 @@ struct Foreseen {
 }
 
 impl Kernel {
+    /// What would be decided, for the record, and what is told of it.
     pub(crate) fn foresee(
         &mut self,
-        session: Session,
+        caller: &Caller,
         presented: Option<&Presented>,
         operation: &Text,
         target: &Text,
         args: Option<Value>,
-    ) -> Reply {
-        let foreseen = match Target::resolve(operation, target) {
+    ) -> (Ruling, Reply) {
+        let (ruling, foreseen) = match Target::resolve(operation, target) {
             Ok((action, resolved)) => {
-                let question =
-                    Question { action, owned: self.is_ones_own(session, &resolved), target: resolved, args };
-                match self.would_pass(session, presented, &question) {
-                    Ok(foreseen) => foreseen,
-                    Err(failure) => Foreseen {
-                        target: question.target.to_string(),
-                        ..Foreseen::denied(&self.shown(&Caller::session(session), failure))
-                    },
-                }
+                let owned = self.is_ones_own(caller, &resolved);
+                let question = Question { action, owned, target: resolved, args };
+                let (ruling, passes) = self.would_pass(caller, presented, &question);
+                let foreseen = passes.unwrap_or_else(|failure| Foreseen {
+                    target: question.target.to_string(),
+                    ..Foreseen::denied(&self.shown(caller, failure))
+                });
+                (ruling, foreseen)
             }
             Err(error) => {
                 let reason = format!("{:?} has no canonical form: {error}", &**target);
                 let denied = Foreseen::denied(&Failure::new(Code::InvalidArgument, reason));
-                Foreseen { target: target.to_string(), ..denied }
+                let ruling = Ruling::new(Ruled::Refused, "canonical", Some(target.to_string()));
+                (ruling, Foreseen { target: target.to_string(), ..denied })
             }
         };
-        Reply::Value(object! {
+        let reply = Reply::Value(object! {
             "operation": operation.clone(), "target": foreseen.target, "authorized": foreseen.authorized,
             "capability_name": foreseen.capability_name, "ttl_ms": foreseen.ttl_us.map(|us| us / 1000),
             "reason": foreseen.reason, "rule_id": foreseen.rule_id, "suggestion": foreseen.suggestion,
-        })
+        });
+        (ruling, reply)
     }
 
     fn would_pass(
         &mut self,
-        session: Session,
+        caller: &Caller,
         presented: Option<&Presented>,
         question: &Question,
-    ) -> Result<Foreseen, Failure> {
+    ) -> (Ruling, Result<Foreseen, Failure>) {
         let amounts = match question.action {
             Action::Execute => Vec::from([(Dimension::ToolCalls, 1)]),
             Action::Infer => Vec::from([(Dimension::Tokens, 1)]),
             Action::HeapAlloc => Vec::from([(Dimension::HeapObjects, 1)]),
             _ => Vec::new(),
         };
-        let agent = self.agents.name(session);
-        let gate = Gate { presented: presented.cloned(), ..self.gate(session, agent) };
-        let (ruling, passed) = gate.ask(question, &amounts);
-        let Passed { grant, cover, .. } = passed?;
-        let charges = gate.charges(question)?;
-        self.agents.check(session, &Costs { amounts, charges }, self.clock)?;
-        let now_us = self.clock.as_micros();
-        let grant = grant.and_then(|id| self.policy.grant(id));
-        let Cover { name, expires_us, .. } = cover;
-        let left = [
-            grant.and_then(|grant| self.grants.remaining_us(grant, now_us)),
-            expires_us.map(|until_us| until_us.saturating_sub(now_us)),
-        ];
-        let name = name.or_else(|| grant.map(|grant| grant.name().into()));
-        Ok(Foreseen {
-            target: question.target.to_string(),
-            authorized: true,
-            capability_name: name.map(|name| name.to_string()).unwrap_or_default(),
-            ttl_us: left.into_iter().flatten().min(),
-            reason: "permitted".into(),
-            rule_id: ruling.rule.to_string(),
-            suggestion: String::new(),
-        })
+        let agent = self.agents.name(caller.account);
+        let gate = Gate { presented: presented.cloned(), ..self.gate_of(caller, agent) };
+        let (ruling, passed) = gate.foresee(question, &amounts);
+        let foreseen = passed.map(|Passed { grants, cover, .. }| {
+            let elapsed = self.clock.elapsed;
+            let grants = grants.into_iter().filter_map(|id| self.policy.grant(id));
+            let left = grants.clone().filter_map(|grant| self.grants.remaining_us(grant, elapsed.high_us));
+            let Cover { name, expires_us, .. } = cover;
+            let expires = expires_us.map(|until_us| until_us.saturating_sub(elapsed.high_us));
+            let name = name.or_else(|| grants.last().map(|grant| grant.name().into()));
+            Foreseen {
+                target: question.target.to_string(),
+                authorized: true,
+                capability_name: name.map(|name| name.to_string()).unwrap_or_default(),
+                ttl_us: left.chain(expires).min(),
+                reason: "permitted".into(),
+                rule_id: ruling.rule.to_string(),
+                suggestion: String::new(),
+            }
+        });
+        (ruling, foreseen)
     }
 
     /// An agent is told the same of an object that is not there as of another's.
-    fn is_ones_own(&self, session: Session, target: &Target) -> bool {
-        let agent = self.agents.name(session);
+    fn is_ones_own(&mut self, caller: &Caller, target: &Target) -> bool {
+        let agent = self.agents.name(caller.account);
         match target {
-            Target::Heap(handle) => {
-                let object = self.heap.read(Handle::from_raw(*handle));
-                session.is_owner() || object.is_ok_and(|object| *object.owner() == agent)
-            }
+            Target::Heap(handle) => self.gate_of(caller, agent).owns(Handle::from_raw(*handle)),
             Target::Audit(name) => name.as_str() == &*agent,
             Target::Path(_)
             | Target::Url(_)

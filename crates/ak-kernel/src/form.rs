@@ -51,7 +51,7 @@ impl Request {
                 insert_some(&mut args, "price", price.map(Price::to_value));
                 args.into()
             }
-            Self::LastError | Self::Commit | Self::ToolList => Object::new().into(),
+            Self::LastError | Self::Commit | Self::ToolList | Self::SessionClose => Object::new().into(),
             Self::AuditVerify { key, anchor } => {
                 let mut args = Object::new();
                 insert_some(&mut args, "key", key.clone());
@@ -215,7 +215,13 @@ impl Request {
             },
             Operation::ToolList => Self::ToolList,
             Operation::SessionOpen => Self::SessionOpen { agent: fields.text("agent")? },
-            Operation::Genesis | Operation::Tick | Operation::Snapshot | Operation::Throttled => {
+            Operation::SessionClose => Self::SessionClose,
+            Operation::Genesis
+            | Operation::Tick
+            | Operation::Snapshot
+            | Operation::Throttled
+            | Operation::Upgrade
+            | Operation::ClockStep => {
                 return Err(FieldError::new("op", "only the kernel writes such entries"));
             }
         };
@@ -225,7 +231,7 @@ impl Request {
 }
 
 impl HttpRequest {
-    fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         let headers: Vec<Value> = self
             .headers
             .iter()
@@ -243,7 +249,7 @@ impl HttpRequest {
         args.into()
     }
 
-    fn from_fields(fields: &mut Fields<'_>) -> Result<HttpRequest, FieldError> {
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<HttpRequest, FieldError> {
         Ok(HttpRequest {
             method: fields.text("method")?,
             url: fields.text("url")?,

@@ -9,6 +9,7 @@ use alloc::{
 use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
+use ak_heap::{Handle, Heap};
 use ak_json::{Integrity, Labels, Text};
 use ak_policy::{
     Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Target, Verdict,
@@ -18,7 +19,7 @@ use ak_policy::{
 use ak_sandbox::HostOperation;
 
 use crate::{
-    agents::{Agents, Costs, Hold, over_limit},
+    agents::{Agents, Costs, GUEST, Hold, over_limit},
     batch::{self, Part},
     capability::{Cover, refusal},
     code::Code,
@@ -28,8 +29,9 @@ use crate::{
     question::{Question, Unaskable},
     reply::{Denial, Failure},
     request::Request,
-    session::Session,
-    time::Time,
+    session::AgentId,
+    time::Clock,
+    upgrade::Recorded,
 };
 
 /// Proof that a request passed the gate, and the request with it.
@@ -94,7 +96,8 @@ struct Pass {
 /// What comes with a policy's permit.
 pub(crate) struct Passed {
     root: Option<Text>,
-    pub(crate) grant: Option<GrantId>,
+    /// The grants of the policy that it rests on: the agent's, and its ancestors'.
+    pub(crate) grants: Vec<GrantId>,
     pub(crate) cover: Cover,
 }
 
@@ -103,7 +106,11 @@ pub(crate) struct Gate<'k> {
     pub(crate) policy: &'k Policy,
     pub(crate) grants: &'k mut GrantTable,
     pub(crate) agents: &'k mut Agents,
-    pub(crate) session: Session,
+    /// Whose objects are whose.
+    pub(crate) heap: &'k Heap,
+    pub(crate) account: AgentId,
+    /// Whether the owner asks, and not a tool that the owner called.
+    pub(crate) owner: bool,
     pub(crate) agent: Text,
     /// The capability that came with the request.
     pub(crate) presented: Option<Presented>,
@@ -113,8 +120,10 @@ pub(crate) struct Gate<'k> {
     pub(crate) host_call: Option<HostOperation>,
     /// The log's id, for capabilities that are bound to it.
     pub(crate) run: [u8; 16],
-    pub(crate) now: Time,
+    pub(crate) clock: Clock,
     pub(crate) trace_id: String,
+    /// What an earlier version decided, where its journal is continued: nothing is decided anew then.
+    pub(crate) recorded: Option<&'k Recorded>,
 }
 
 impl Gate<'_> {
@@ -124,19 +133,25 @@ impl Gate<'_> {
         request: Request,
         amounts: Vec<(Dimension, u64)>,
     ) -> (Ruling, Result<Permit, Failure>) {
+        let fuel = amounts.iter().find(|(dimension, _)| *dimension == Dimension::Cpu).map(|(_, fuel)| *fuel);
+        if let Some(recorded) = self.recorded {
+            return self.follow_recorded(recorded, request, amounts, fuel);
+        }
         let owner_only = request.operation().who() != Who::Anyone;
-        if owner_only && !self.session.is_owner() {
+        if owner_only && !self.owner && !self.opens_guest(&request) {
             return (Ruling::new(Ruled::Forbid, "owner-only", None), Err(self.owner_only(&request)));
         }
-        // The owner can always put a budget right again; everybody else pays for asking, whatever comes of it.
-        let mends_budget = self.session.is_owner() && matches!(request, Request::BudgetSet { .. });
+        // The owner can always put a budget right again, and a session can always end; everybody else pays for asking,
+        // whatever comes of it.
+        let mends_budget = self.owner && matches!(request, Request::BudgetSet { .. });
+        let ends = matches!(request, Request::SessionClose);
         if !owner_only
             && !mends_budget
+            && !ends
             && let Err(failure) = self.pay_for_asking(request.operations())
         {
             return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
         }
-        let fuel = amounts.iter().find(|(dimension, _)| *dimension == Dimension::Cpu).map(|(_, fuel)| *fuel);
         let (ruling, passed) = match &request {
             Request::Batch { parts } => self.pass_each(parts),
             request => self.pass(request, amounts),
@@ -144,10 +159,57 @@ impl Gate<'_> {
         (ruling, passed.map(|Pass { target, root, hold }| Permit { request, target, root, hold, fuel }))
     }
 
+    /// Whether this is the request of the guests' own session for one more guest.
+    fn opens_guest(&self, request: &Request) -> bool {
+        matches!(request, Request::SessionOpen { .. }) && *self.agent == *GUEST
+    }
+
+    /// Decides on a request that an effect under way leads to, a redirect's: all of the gate, and what it costs is set aside.
+    pub(crate) fn authorize_hop(
+        &mut self,
+        request: &Request,
+        amounts: Vec<(Dimension, u64)>,
+    ) -> (Ruling, Result<Hold, Failure>) {
+        if let Some(recorded) = self.recorded {
+            let (ruling, permit) = self.follow_recorded(recorded, request.clone(), amounts, None);
+            return (ruling, permit.map(|Permit { hold, .. }| hold));
+        }
+        if let Err(failure) = self.pay_for_asking(1) {
+            return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
+        }
+        let (ruling, passed) = self.pass(request, amounts);
+        (ruling, passed.map(|Pass { hold, .. }| hold))
+    }
+
+    /// Does as was decided: what passed then passes now, and is charged.
+    fn follow_recorded(
+        &mut self,
+        recorded: &Recorded,
+        request: Request,
+        amounts: Vec<(Dimension, u64)>,
+        fuel: Option<u64>,
+    ) -> (Ruling, Result<Permit, Failure>) {
+        let ruling = Ruling { rule: recorded.rule.clone(), ..Ruling::new(recorded.decision, "", None) };
+        if request.operation().who() == Who::Anyone {
+            self.agents.record(self.account, Dimension::Compute, request.operations());
+        }
+        if recorded.decision != Ruled::Permit || recorded.code != 0 {
+            let code = Code::from_number(recorded.code).unwrap_or(Code::PolicyDeny);
+            return (ruling, Err(Failure::new(code, code.meaning())));
+        }
+        let agent = self.agent.clone();
+        let question = Question::of(&request, &agent, self.policy, |_| true).ok().flatten();
+        let charges = question.as_ref().and_then(|question| self.charges(question).ok()).unwrap_or_default();
+        let hold = self.agents.reserve_beyond(self.account, &Costs { amounts, charges }, self.clock.elapsed);
+        let target = question.map(|question| question.target);
+        let ruling = Ruling { target: target.as_ref().map(Target::to_string), ..ruling };
+        (ruling, Ok(Permit { request, target, root: Some(Text::from("/")), hold, fuel }))
+    }
+
     /// Charges what asking costs.
     pub(crate) fn pay_for_asking(&mut self, operations: u64) -> Result<(), Failure> {
         let asking = Costs { amounts: Vec::from([(Dimension::Compute, operations)]), charges: Vec::new() };
-        let hold = self.agents.reserve(self.session, &asking, self.now)?;
+        let hold = self.agents.reserve(self.account, &asking, self.clock.elapsed)?;
         self.agents.settle(hold, &asking.amounts);
         Ok(())
     }
@@ -158,7 +220,7 @@ impl Gate<'_> {
         let mut whole = Ruling::new(Ruled::Permit, "batch", None);
         let mut all = Ok(Pass::default());
         for (index, part) in parts.iter().enumerate() {
-            let (ruling, passed) = self.pass(&part.alone(), Vec::new());
+            let (ruling, passed) = self.pass_question(&part.alone(), Vec::new(), part.creates_target());
             match (&mut all, passed) {
                 (Ok(all), Ok(passed)) => all.hold.join(passed.hold),
                 (Ok(before), Err(failure)) => {
@@ -176,7 +238,18 @@ impl Gate<'_> {
 
     /// Canonical target, policy, limits, and `amounts` set aside: the decision on one request.
     fn pass(&mut self, request: &Request, amounts: Vec<(Dimension, u64)>) -> (Ruling, Result<Pass, Failure>) {
-        let question = match Question::of(request, &self.agent) {
+        self.pass_question(request, amounts, false)
+    }
+
+    /// The same; `created` says that the object is made by the same batch, and so is one's own.
+    fn pass_question(
+        &mut self,
+        request: &Request,
+        amounts: Vec<(Dimension, u64)>,
+        created: bool,
+    ) -> (Ruling, Result<Pass, Failure>) {
+        let owns = |handle| created || self.owns(handle);
+        let question = match Question::of(request, &self.agent, self.policy, owns) {
             Ok(None) if self.presented.is_some() && !request.only_tells() => {
                 let failure = refusal(CapDenial::Scope).presented();
                 return (Ruling::new(Ruled::Forbid, "capability", None), Err(failure));
@@ -190,22 +263,62 @@ impl Gate<'_> {
             }
         };
         let (ruling, passed) = self.ask(&question, &amounts);
+        let (ruling, passed) = match passed {
+            Ok(passed) => match self.closed_endpoint(&question) {
+                None => (ruling, Ok(passed)),
+                Some((ruling, failure)) => (ruling, Err(failure)),
+            },
+            // The same for an object of somebody else's as for one that never was.
+            Err(_) if ruling.ruled == Ruled::DefaultDeny && !question.owned && is_object(&question.target) => {
+                (ruling, Err(no_object(&question.target)))
+            }
+            Err(failure) => (ruling, Err(failure)),
+        };
         let pass = passed.and_then(|passed| {
             let costs = Costs { amounts, charges: self.charges(&question)? };
             let hold = self.set_aside(&question, &costs, &passed.cover)?;
-            if let Some(grant) = passed.grant {
-                self.grants.spend(grant, self.now.as_micros());
+            for grant in passed.grants {
+                self.grants.spend(grant, self.clock.elapsed.low_us);
             }
             Ok(Pass { target: Some(question.target), root: passed.root, hold })
         });
         (ruling, pass)
     }
 
+    /// The decision on a request that is only asked about: all of the gate, and nothing is set aside.
+    pub(crate) fn foresee(
+        &self,
+        question: &Question,
+        amounts: &[(Dimension, u64)],
+    ) -> (Ruling, Result<Passed, Failure>) {
+        let (ruling, passed) = self.ask(question, amounts);
+        let passed = match passed {
+            Ok(passed) => passed,
+            Err(failure) => return (ruling, Err(failure)),
+        };
+        if let Some((ruling, failure)) = self.closed_endpoint(question) {
+            return (ruling, Err(failure));
+        }
+        let charged = self.charges(question).and_then(|charges| {
+            let costs = Costs { amounts: amounts.to_vec(), charges };
+            self.agents.check(self.account, &costs, self.clock.elapsed)
+        });
+        match charged {
+            Ok(()) => (ruling, Ok(passed)),
+            Err(failure) => (Ruling { ruled: Ruled::Refused, rule: Text::from("budget"), ..ruling }, Err(failure)),
+        }
+    }
+
+    /// Whether an object belongs to whoever asks; to the owner everything does.
+    pub(crate) fn owns(&self, handle: Handle) -> bool {
+        self.owner || self.heap.read(handle).is_ok_and(|object| *object.owner() == self.agent)
+    }
+
     /// Sets the costs aside in every account, limit and capability, or in none.
     fn set_aside(&mut self, question: &Question, costs: &Costs, cover: &Cover) -> Result<Hold, Failure> {
-        let mut hold = self.agents.reserve(self.session, costs, self.now)?;
+        let mut hold = self.agents.reserve(self.account, costs, self.clock.elapsed)?;
         let query = Query {
-            now_us: self.now.as_micros(),
+            now_us: self.clock.wall.as_micros(),
             ..Query::new(&self.agent, question.action, &question.target)
         };
         let amounts = with_compute(&costs.amounts);
@@ -217,6 +330,101 @@ impl Gate<'_> {
             }
         }
         Ok(hold)
+    }
+
+    /// A rule that closes the host which a URL names, if there is one: nothing is looked up then.
+    fn closed_endpoint(&self, question: &Question) -> Option<(Ruling, Failure)> {
+        self.endpoints(question).into_iter().find_map(|(action, target)| {
+            let implied = Question { action, target, args: None, owned: false };
+            match self.verdict(&implied) {
+                Verdict::Forbid | Verdict::Ask => {
+                    let (ruling, asked) = self.ask(&implied, &[]);
+                    asked.err().map(|failure| (ruling, failure))
+                }
+                Verdict::Permit
+                | Verdict::DefaultDeny
+                | Verdict::Expired
+                | Verdict::RateLimited { .. } => None,
+            }
+        })
+    }
+
+    /// What a request to a URL implies: looking up its host, and connecting to it.
+    fn endpoints(&self, question: &Question) -> Vec<(Action, Target)> {
+        let Target::Url(url) = &question.target else { return Vec::new() };
+        match url.host() {
+            HostOrIp::Host(host) => Vec::from([
+                (Action::Dns, Target::Host(host.clone())),
+                (Action::Connect, Target::HostPort(host.clone(), url.port())),
+            ]),
+            HostOrIp::Ip(_) => Vec::new(),
+        }
+    }
+
+    /// Decides on a connection to one of the addresses that the host of a permitted request has. Gives those that may be
+    /// connected to, and what the connection costs.
+    ///
+    /// Where a connection is counted (by a limit, or by the rate or uses of a capability) only the first address that passes
+    /// is given: each connection is charged once.
+    pub(crate) fn authorize_connection(
+        &mut self,
+        question: &Question,
+        found: &[IpAddr],
+        port: u16,
+    ) -> (Vec<IpAddr>, Hold, Option<Failure>) {
+        let mut open = Vec::new();
+        let mut refused = None;
+        let implied: Vec<Question> = self
+            .endpoints(question)
+            .into_iter()
+            .map(|(action, target)| Question { action, target, args: None, owned: false })
+            .collect();
+        for address in found {
+            let labels = self.labels();
+            let allowed = self.policy.address_allowed(&self.query(question, &labels), *address, port);
+            if !allowed || !self.is_needed(question, *address, port) {
+                continue;
+            }
+            let target = Target::addr(*address, port);
+            let connection = Question { action: Action::Connect, target, args: None, owned: false };
+            match self.charge_connection(&implied, &connection, *address) {
+                Ok(None) => open.push(*address),
+                Ok(Some(hold)) if open.is_empty() => return (Vec::from([*address]), hold, None),
+                Ok(Some(hold)) => self.agents.release(hold),
+                Err(failure) => refused = Some(failure),
+            }
+        }
+        (open, Hold::default(), refused)
+    }
+
+    /// Sets aside what a connection counts against; none where nothing counts it.
+    fn charge_connection(
+        &mut self,
+        implied: &[Question],
+        connection: &Question,
+        address: IpAddr,
+    ) -> Result<Option<Hold>, Failure> {
+        let mut charges = Vec::new();
+        for question in implied.iter().chain([connection]) {
+            charges.extend(self.charges(question)?);
+        }
+        let labels = self.labels();
+        let query = self.query(connection, &labels);
+        let line = self.agents.line(self.account);
+        let by = self.agents.holdings.counted(&line, &query, &self.run)?;
+        let decision = self.policy.decide(&query);
+        // A public address is open to whoever may ask its host: no grant is needed for it.
+        let needs_grant = decision.verdict.is_permit() && !CanonicalIp::new(address).is_public();
+        let grants: Vec<GrantId> = if needs_grant { decision.grants().collect() } else { Vec::new() };
+        if charges.is_empty() && by.is_empty() && grants.is_empty() {
+            return Ok(None);
+        }
+        let cover = Cover { by, ..Cover::default() };
+        let hold = self.set_aside(connection, &Costs { amounts: Vec::new(), charges }, &cover)?;
+        for grant in grants {
+            self.grants.spend(grant, self.clock.elapsed.low_us);
+        }
+        Ok(Some(hold))
     }
 
     /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
@@ -238,7 +446,7 @@ impl Gate<'_> {
     ) -> (Ruling, Result<Passed, Failure>) {
         let labels = self.labels();
         let query = self.query(question, &labels);
-        let line = self.agents.line(self.session);
+        let line = self.agents.line(self.account);
         let amounts = with_compute(amounts);
         let holdings = &self.agents.holdings;
         let cover = match holdings.cover(self.presented.as_ref(), &line, &query, &self.run, &amounts) {
@@ -280,14 +488,14 @@ impl Gate<'_> {
                 rule_id: String::from(&*rule),
                 args_path: explanation.args_path.map(|path| path.to_string()).unwrap_or_default(),
                 trace_id: self.trace_id.clone(),
-                timestamp: self.now.as_micros(),
+                timestamp: self.clock.wall.as_micros(),
             };
             (ruling(ruled), Err(denied(code, denial)))
         };
         match decision.verdict {
             Verdict::Permit => {
                 let root = decision.granted_root().map(Text::from);
-                (ruling(Ruled::Permit), Ok(Passed { root, grant: decision.grant, cover }))
+                (ruling(Ruled::Permit), Ok(Passed { root, grants: decision.grants().collect(), cover }))
             }
             Verdict::Ask => deny(Ruled::Ask, Code::ApprovalRequired),
             Verdict::Forbid => deny(Ruled::Forbid, Code::PolicyDeny),
@@ -329,22 +537,12 @@ impl Gate<'_> {
         self.policy.charges(&self.query(question, &labels)).map_err(|error| over_limit(&error))
     }
 
-    /// Which of a host's addresses a permitted request may connect to.
-    pub(crate) fn open_addresses(&self, question: &Question, found: &[IpAddr], port: u16) -> Vec<IpAddr> {
-        let labels = self.labels();
-        let query = self.query(question, &labels);
-        let open = |address: &IpAddr| {
-            self.policy.address_allowed(&query, *address, port) && self.is_needed(question, *address, port)
-        };
-        found.iter().copied().filter(open).collect()
-    }
-
     /// Whether each tool needs to reach an address. It needs those of the public internet with the URL that leads there; any
     /// other one only if it says so, by the URL itself or as `connect`.
     fn is_needed(&self, question: &Question, address: IpAddr, port: u16) -> bool {
         let target = Target::addr(address, port);
         let query =
-            Query { now_us: self.now.as_micros(), ..Query::new(&self.agent, Action::Connect, &target) };
+            Query { now_us: self.clock.wall.as_micros(), ..Query::new(&self.agent, Action::Connect, &target) };
         let said = matches!(&question.target, Target::Url(url) if matches!(url.host(), HostOrIp::Ip(_)));
         said || CanonicalIp::new(address).is_public()
             || self.tools.iter().all(|needs| needs.cover(&query, &self.run))
@@ -355,7 +553,7 @@ impl Gate<'_> {
             args: question.args.as_ref(),
             labels,
             owned: question.owned,
-            now_us: self.now.as_micros(),
+            now_us: self.clock.wall.as_micros(),
             grants: &*self.grants,
             ..Query::new(&self.agent, question.action, &question.target)
         }
@@ -364,7 +562,7 @@ impl Gate<'_> {
     /// What the values of a request carry. They come as bare text, so all that is known is who sent them. What a tool sends is
     /// a stranger's, whoever called it.
     fn labels(&self) -> Labels {
-        let integrity = if self.session.is_owner() && self.tools.is_empty() {
+        let integrity = if self.account.is_main() && self.tools.is_empty() {
             Integrity::Trusted
         } else {
             Integrity::Untrusted
@@ -391,10 +589,22 @@ impl Gate<'_> {
             reason,
             reason_code: code_name(code),
             trace_id: self.trace_id.clone(),
-            timestamp: self.now.as_micros(),
+            timestamp: self.clock.wall.as_micros(),
             ..Denial::default()
         }
     }
+}
+
+fn is_object(target: &Target) -> bool {
+    matches!(target, Target::Heap(_))
+}
+
+/// What is said of an object that is gone, that one may not use, or that never was.
+pub(crate) fn no_object(target: &Target) -> Failure {
+    let Target::Heap(raw) = target else { return Failure::new(Code::NotFound, "there is no such object") };
+    let handle = Handle::from_raw(*raw).to_string();
+    let message = format!("no object {handle} that this session may use");
+    Failure::new(Code::NotFound, message).with("handle", handle)
 }
 
 /// What a request costs a capability: its amounts, and that it was made.

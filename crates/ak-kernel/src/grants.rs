@@ -10,7 +10,7 @@ use crate::{
     code::Code,
     kernel::Kernel,
     reply::{Failure, Reply},
-    session::Session,
+    session::AgentId,
     terms::{Terms, capability_text},
 };
 
@@ -20,32 +20,32 @@ impl Kernel {
         let Some(name) = terms.name.clone() else {
             return Err(Failure::new(Code::InvalidArgument, "args.name: is missing"));
         };
-        let caveats = terms.caveats(&name, self.clock)?;
-        let holder = self.agents.open(agent, &self.policy, self.clock, self.config.agents_max)?;
-        let (now_us, held_max) = (self.clock.as_micros(), self.config.capabilities_per_agent_max);
+        let caveats = terms.caveats(&name, self.clock.elapsed)?;
+        let holder = self.agents.open(agent, &self.policy, self.clock.elapsed, self.config.agents_max)?;
+        let (now_us, held_max) = (self.clock.elapsed.high_us, self.config.capabilities_per_agent_max);
         let id = self.agents.holdings.grant(Held { holder, name }, caveats, now_us, held_max)?;
-        self.described(Session::OWNER, id)
+        self.described(AgentId::MAIN, id)
     }
 
     /// Derives a capability from one that the session holds. What the owner derives belongs to the parent's holder.
     pub(crate) fn attenuate(
         &mut self,
-        session: Session,
+        account: AgentId,
         parent: CapId,
         terms: &Terms,
     ) -> Result<Reply, Failure> {
-        let Held { holder, name } = self.agents.holdings.of(session, parent)?.clone();
+        let Held { holder, name } = self.agents.holdings.of(account, parent)?.clone();
         let name = terms.name.clone().unwrap_or(name);
-        let caveats: Vec<Caveat> = terms.caveats(&name, self.clock)?;
-        let (now_us, held_max) = (self.clock.as_micros(), self.config.capabilities_per_agent_max);
+        let caveats: Vec<Caveat> = terms.caveats(&name, self.clock.elapsed)?;
+        let (now_us, held_max) = (self.clock.elapsed.high_us, self.config.capabilities_per_agent_max);
         let id = self.agents.holdings.derive(parent, Held { holder, name }, caveats, now_us, held_max)?;
-        self.described(session, id)
+        self.described(account, id)
     }
 
     /// Takes a capability back with all that was derived from it. A holder takes back only what it derived itself.
-    pub(crate) fn revoke(&mut self, session: Session, id: CapId) -> Result<Reply, Failure> {
-        self.agents.holdings.of(session, id)?;
-        if !session.is_owner() && self.agents.holdings.is_grant(id) {
+    pub(crate) fn revoke(&mut self, account: AgentId, id: CapId) -> Result<Reply, Failure> {
+        self.agents.holdings.of(account, id)?;
+        if !account.is_main() && self.agents.holdings.is_grant(id) {
             let message = "the owner granted this capability, and only the owner takes it back";
             return Err(Failure::new(Code::PolicyDeny, message));
         }
@@ -54,9 +54,10 @@ impl Kernel {
     }
 
     /// What there is to say of a capability that the session holds. For CAP_TOKEN the host adds the token.
-    pub(crate) fn described(&self, session: Session, id: CapId) -> Result<Reply, Failure> {
-        let held = self.agents.holdings.of(session, id)?;
-        let expires_at = self.agents.holdings.expires_us(id).map_or(Value::Null, Value::from);
+    pub(crate) fn described(&self, account: AgentId, id: CapId) -> Result<Reply, Failure> {
+        let held = self.agents.holdings.of(account, id)?;
+        let expires_us = self.agents.holdings.expires_us(id);
+        let expires_at = expires_us.map_or(Value::Null, |until_us| self.clock.wall_at(until_us).into());
         Ok(Reply::Value(object! {
             "capability": capability_text(id), "name": held.name.clone(),
             "agent": self.agents.name(held.holder), "expires_at": expires_at,

@@ -1,6 +1,6 @@
 //! Recent entries in readable form, for queries. Derived from the journal, so it is never written anywhere.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 use ak_audit::{Kind, Verdict};
 use ak_json::{Object, ObjectBuilder, Text, Value, object};
@@ -120,12 +120,21 @@ pub(crate) struct View {
     pub(crate) decision: &'static str,
     /// Whom it is about or tells of; nobody beside the kernel itself where empty.
     pub(crate) about: Vec<Text>,
-    /// The whole of it, as the query returns it.
+    /// The whole of it, as the query returns it, but for the message.
     pub(crate) json: Value,
+    /// What it says for people. It is in no digest, and gone after a restart from a snapshot.
+    message: Option<Text>,
 }
 
 impl View {
-    pub(crate) fn new(seq: u64, time: Time, facts: &Facts, about: Vec<Text>, details: Value) -> View {
+    pub(crate) fn new(
+        seq: u64,
+        time: Time,
+        facts: &Facts,
+        about: Vec<Text>,
+        details: Value,
+        message: Option<String>,
+    ) -> View {
         let (event, origin) = match &facts.event {
             Some(event) => (event.clone(), "agent"),
             None => (Text::from(facts.operation.event()), "kernel"),
@@ -161,7 +170,20 @@ impl View {
         }
         let actor = facts.agent.clone();
         let json = json.finish().into();
-        View { seq, time_us: time.as_micros(), actor, event, operation, decision, about, json }
+        let message = message.map(Text::from);
+        View { seq, time_us: time.as_micros(), actor, event, operation, decision, about, json, message }
+    }
+
+    /// What the query returns.
+    fn shown(&self) -> Value {
+        match (&self.message, &self.json) {
+            (Some(message), Value::Object(members)) => {
+                let mut members = members.clone();
+                members.insert("message", message.clone());
+                members.into()
+            }
+            (_, json) => json.clone(),
+        }
     }
 
     fn text(&self, name: &str) -> &str {
@@ -187,7 +209,7 @@ impl View {
         let decision = decisions.find(|name| *name == &*decision).ok_or_else(|| unknown("decision"))?;
         let (seq, time_us) = (number("seq")?, number("timestamp")?);
         let (actor, event) = (text("actor")?, text("event")?);
-        Ok(View { seq, time_us, actor, event, operation, decision, about, json })
+        Ok(View { seq, time_us, actor, event, operation, decision, about, json, message: None })
     }
 }
 
@@ -216,6 +238,7 @@ impl History {
     }
 
     pub(crate) fn push(&mut self, view: View) {
+        // Whether it has a message, a snapshot does not tell: what is kept must not depend on it.
         let size = view.json.json_len() as u64;
         self.bytes = self.bytes.saturating_add(size);
         self.views.push_back((view, size));
@@ -264,11 +287,11 @@ impl History {
             .filter(|view| filter.admits(view) && actor.is_none_or(|actor| *view.actor == *actor));
         let limit = usize::try_from(filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);
         let found: Vec<Value> = if filter.newest {
-            let mut newest: Vec<Value> = admitted.rev().take(limit).map(|view| view.json.clone()).collect();
+            let mut newest: Vec<Value> = admitted.rev().take(limit).map(View::shown).collect();
             newest.reverse();
             newest
         } else {
-            admitted.take(limit).map(|view| view.json.clone()).collect()
+            admitted.take(limit).map(View::shown).collect()
         };
         object! { "entries": found, "pruned_below": first }
     }

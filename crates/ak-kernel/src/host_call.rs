@@ -5,23 +5,23 @@ use alloc::{boxed::Box, format, vec::Vec};
 
 use ak_audit::{Kind, Verdict as Ruled};
 use ak_json::{Text, Value};
-use ak_policy::Verdict;
+use ak_policy::{Verdict, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use crate::{
     code::Code,
     effect::Ticket,
     fields::base64url,
-    gate::Gate,
     kernel::{CallId, Caller, Kernel, Output},
     operation::Operation,
     presented::Asked,
     question::Question,
     record::{Facts, Input, derive},
-    reply::{Failure, Outcome, Reply, outcome_to_value},
+    reply::{Failure, Outcome, Reply, outcome_facts},
     request::Request,
     time::Now,
     tool_request::{ToolRequest, Wish},
+    upgrade::Recorded,
 };
 
 /// Most host calls that come of one call by an agent, through however many tools.
@@ -38,8 +38,9 @@ impl Kernel {
     /// again later.
     pub fn host_call(&mut self, now: Now, ticket: Ticket, request: ToolRequest) -> Result<CallId, Failure> {
         if let Some(tool) = self.under_way.get(&ticket) {
-            self.admission.check(tool.session, self.clock.max(now.time), &self.config)?;
+            self.admit_tool(&now, tool.account)?;
         }
+        self.note_step(&now);
         Ok(self.heard_host_call(&now, ticket, request))
     }
 
@@ -56,13 +57,14 @@ impl Kernel {
         let ToolRequest { operation, wish, fuel_left } = request;
         let caller = Caller {
             session: tool.session,
+            account: tool.account,
             within: Some(ticket),
             tools: tool.tools.clone(),
             host_call: Some(operation),
             fuel_left,
         };
         let presented = tool.presented.clone();
-        let barred = self.count_host_call(ticket).err();
+        let barred = if self.recorded.is_some() { None } else { self.count_host_call(ticket).err() };
         let input = |wish| Input::HostCall { ticket, request: ToolRequest { operation, wish, fuel_left } };
         match wish {
             Wish::Request(request) => {
@@ -71,7 +73,7 @@ impl Kernel {
                 self.take(now, &caller, barred, asked, input)
             }
             Wish::Now => {
-                let time = Value::from(self.clock.as_micros());
+                let time = Value::from(self.clock.wall.as_micros());
                 self.give(now, &caller, operation, time, barred, &input(Wish::Now))
             }
             Wish::Random(bytes) => {
@@ -124,15 +126,16 @@ impl Kernel {
     /// now, which the call was counted against, ends nothing.
     fn still_permitted(&mut self, ticket: Ticket) -> Result<(), Failure> {
         let Some(tool) = self.under_way.get(&ticket) else { return Ok(()) };
-        let (session, request) = (tool.session, tool.request.clone());
+        let (account, request) = (tool.account, tool.request.clone());
         // Who called it: the session itself, or a tool.
-        let callers = if tool.within.is_some() { tool.tools.clone() } else { Vec::new() };
+        let tools = if tool.within.is_some() { tool.tools.clone() } else { Vec::new() };
+        let caller = Caller { tools, ..tool.caller() };
         let name = tool.tools.last().map(|needs| needs.tool.clone()).unwrap_or_default();
-        let agent = self.agents.name(session);
-        let Ok(Some(question)) = Question::of(&request, &agent) else { return Ok(()) };
+        let agent = self.agents.name(account);
+        let Ok(Some(question)) = Question::of(&request, &agent, &self.policy, |_| false) else { return Ok(()) };
         let module = name.split_once('@').map_or(&*name, |(module, _)| module);
         let allowed = self.policy.wasm_module_allowed(&agent, module);
-        let verdict = Gate { tools: callers, ..self.gate(session, agent) }.verdict(&question);
+        let verdict = self.gate_of(&caller, agent).verdict(&question);
         match verdict {
             Verdict::Permit | Verdict::RateLimited { .. } if allowed => Ok(()),
             _ => {
@@ -153,9 +156,11 @@ impl Kernel {
         input: &Input,
     ) -> CallId {
         let seq = self.chain.next_seq();
-        let agent = self.agents.name(caller.session);
-        let (tools, host_call) = (caller.tools.clone(), caller.host_call);
-        let mut gate = Gate { tools, host_call, ..self.gate(caller.session, agent.clone()) };
+        let agent = self.agents.name(caller.account);
+        if let Some(recorded) = self.recorded.clone() {
+            return self.give_as_recorded(now, caller, operation, input, &recorded);
+        }
+        let mut gate = self.gate_of(caller, agent.clone());
         let paid = gate.pay_for_asking(1);
         let (ruled, rule, outcome): (_, _, Outcome) =
             match (barred, paid, gate.barred(operation.name(), "", |needs| needs.has(operation))) {
@@ -165,20 +170,50 @@ impl Kernel {
                 (None, Ok(()), None) => (Ruled::Permit, "needs", Ok(Reply::Value(wanted))),
             };
         let outcome = outcome.map_err(|failure| self.shown(caller, failure));
-        let value = outcome_to_value(&outcome);
-        let details = crate::describe::ambient(operation, &caller.tools, &value);
+        let details = crate::describe::ambient(operation, &caller.tools, &outcome);
         let facts = Facts {
             kind: Kind::Step,
             cause: caller.within.map(Ticket::cause),
             decision: ruled,
             rule: Text::from(rule),
             code: outcome.as_ref().err().map_or(0, |failure| failure.code.number()),
-            reply: Some(value),
+            reply: Some(outcome_facts(Operation::Call, &outcome).digest()),
+            message: outcome.as_ref().err().map(|failure| failure.message.clone()),
             agent: agent.clone(),
             ..self.notice(Operation::Call)
         };
         self.record(now, input, facts, Vec::from([agent]), details);
-        self.charge_newest(caller, ruled != Ruled::Permit);
+        self.charge_newest(caller.account, 1, ruled != Ruled::Permit);
+        self.held.push_back((seq, Output::Reply(CallId(seq), outcome)));
+        CallId(seq)
+    }
+}
+
+impl Kernel {
+    /// Takes the time or random bytes that an earlier version gave, or did not.
+    fn give_as_recorded(
+        &mut self,
+        now: &Now,
+        caller: &Caller,
+        operation: HostOperation,
+        input: &Input,
+        recorded: &Recorded,
+    ) -> CallId {
+        let seq = self.chain.next_seq();
+        let agent = self.agents.name(caller.account);
+        self.agents.record(caller.account, Dimension::Compute, 1);
+        let outcome: Outcome = Ok(Reply::Done);
+        let details = crate::describe::ambient(operation, &caller.tools, &outcome);
+        let facts = Facts {
+            kind: Kind::Step,
+            cause: caller.within.map(Ticket::cause),
+            decision: recorded.decision,
+            code: recorded.code,
+            rule: recorded.rule.clone(),
+            agent: agent.clone(),
+            ..self.notice(Operation::Call)
+        };
+        self.record(now, input, facts, Vec::from([agent]), details);
         self.held.push_back((seq, Output::Reply(CallId(seq), outcome)));
         CallId(seq)
     }

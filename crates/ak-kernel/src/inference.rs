@@ -4,7 +4,7 @@ use alloc::{format, vec::Vec};
 
 use ak_audit::Verdict as Ruled;
 use ak_json::{Object, Value};
-use ak_policy::budget::Dimension;
+use ak_policy::{Policy, budget::Dimension};
 
 use crate::{
     code::Code, effect::Verdict, gate::Ruling, kernel::Kernel, price::Price, reply::Failure,
@@ -55,44 +55,68 @@ impl Tokens {
     }
 }
 
+/// How many tokens a request may take, for an agent under a policy.
+///
+/// # Errors
+/// INVALID_ARGUMENT where a number of tokens or answers is none: nobody knows what a server would make of it.
+pub(crate) fn tokens(policy: &Policy, agent: &str, request: &Value) -> Result<Tokens, Failure> {
+    let count = |name: &&str| match request.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        // To local servers that is no limit.
+        Some(value) if value.as_i64() == Some(-1) && LIMITS.contains(name) => Ok(None),
+        Some(value) => whole(value)
+            .map(Some)
+            .ok_or_else(|| wrong(&format!("has a `{name}` that is no whole number from 0 to 2^64 - 1"))),
+    };
+    let counts = |names: &[&str]| names.iter().map(count).collect::<Result<Vec<_>, _>>();
+    let wanted = counts(&LIMITS)?.into_iter().flatten().min().unwrap_or(COMPLETION_TOKENS);
+    let allowed = policy.infer_max_tokens_of(agent).unwrap_or(u64::MAX);
+    let answers = counts(&ANSWERS)?.into_iter().flatten().max().unwrap_or(1).max(1);
+    Ok(Tokens { prompt: request.json_len() as u64, each: wanted.min(allowed), answers })
+}
+
+/// A chat-completions request as it goes out: whole, with its tokens clamped, under one name.
+///
+/// # Errors
+/// INVALID_ARGUMENT where it is no such request.
+pub(crate) fn outgoing(policy: &Policy, agent: &str, request: &Value) -> Result<(Value, Tokens), Failure> {
+    let Some(mut members) = request.as_object().cloned() else {
+        return Err(wrong("is not a JSON object"));
+    };
+    if request.get("messages").and_then(Value::as_array).is_none_or(|messages| messages.is_empty()) {
+        return Err(wrong("has no `messages`"));
+    }
+    let tokens = tokens(policy, agent, request)?;
+    let [first, second, ..] = LIMITS;
+    let name = if is_given(&members, second) { second } else { first };
+    LIMITS.iter().filter(|other| **other != name).for_each(|other| drop(members.remove(other)));
+    members.insert(name, tokens.each);
+    // Whether to stream is the call's own argument; the host sets it.
+    members.remove("stream");
+    members.remove("stream_options");
+    Ok((members.into(), tokens))
+}
+
+/// What rules are asked about: the request that goes out. The limit on its tokens stands under `max_tokens` and the number of
+/// answers under `n`, by whatever names they came.
+///
+/// # Errors
+/// As for [`outgoing`].
+pub(crate) fn judged(policy: &Policy, agent: &str, request: &Value) -> Result<Value, Failure> {
+    let (body, tokens) = outgoing(policy, agent, request)?;
+    let Value::Object(mut members) = body else { return Err(wrong("is not a JSON object")) };
+    LIMITS.iter().for_each(|name| drop(members.remove(name)));
+    let [limit, ..] = LIMITS;
+    members.insert(limit, tokens.each);
+    if ANSWERS.iter().any(|name| is_given(&members, name)) {
+        ANSWERS.iter().for_each(|name| drop(members.remove(name)));
+        let [answers, ..] = ANSWERS;
+        members.insert(answers, tokens.answers);
+    }
+    Ok(members.into())
+}
+
 impl Kernel {
-    /// # Errors
-    /// INVALID_ARGUMENT where a number of tokens or answers is none: nobody knows what a server would make of it.
-    pub(crate) fn tokens(&self, agent: &str, request: &Value) -> Result<Tokens, Failure> {
-        let count = |name: &&str| match request.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            // To local servers that is no limit.
-            Some(value) if value.as_i64() == Some(-1) && LIMITS.contains(name) => Ok(None),
-            Some(value) => whole(value)
-                .map(Some)
-                .ok_or_else(|| wrong(&format!("has a `{name}` that is no whole number from 0 to 2^64 - 1"))),
-        };
-        let counts = |names: &[&str]| names.iter().map(count).collect::<Result<Vec<_>, _>>();
-        let wanted = counts(&LIMITS)?.into_iter().flatten().min().unwrap_or(COMPLETION_TOKENS);
-        let allowed = self.policy.infer_max_tokens_of(agent).unwrap_or(u64::MAX);
-        let answers = counts(&ANSWERS)?.into_iter().flatten().max().unwrap_or(1).max(1);
-        Ok(Tokens { prompt: request.json_len() as u64, each: wanted.min(allowed), answers })
-    }
-
-    /// A chat-completions request as it goes out: whole, with its tokens clamped, under one name.
-    pub(crate) fn outgoing(&self, agent: &str, request: &Value) -> Result<(Value, Tokens), Failure> {
-        let Some(mut members) = request.as_object().cloned() else {
-            return Err(wrong("is not a JSON object"));
-        };
-        if request.get("messages").and_then(Value::as_array).is_none_or(|messages| messages.is_empty()) {
-            return Err(wrong("has no `messages`"));
-        }
-        let tokens = self.tokens(agent, request)?;
-        let [first, second, ..] = LIMITS;
-        let name = if is_given(&members, second) { second } else { first };
-        LIMITS.iter().filter(|other| **other != name).for_each(|other| drop(members.remove(other)));
-        members.insert(name, tokens.each);
-        // Whether to stream is the call's own argument; the host sets it.
-        members.remove("stream");
-        members.remove("stream_options");
-        Ok((members.into(), tokens))
-    }
-
     /// Decides whether a stream goes on after so many more tokens of its answer.
     pub(crate) fn judge_chunk(&mut self, under_way: &mut UnderWay, tokens: u64) -> (Ruling, Verdict) {
         under_way.tokens = under_way.tokens.saturating_add(tokens);
@@ -118,7 +142,7 @@ impl Kernel {
             if is_bound {
                 return spare;
             }
-            self.agents.left(under_way.session, dimension).map_or(u64::MAX, |left| left.saturating_add(spare))
+            self.agents.left(under_way.account, dimension).map_or(u64::MAX, |left| left.saturating_add(spare))
         };
         let paid_for =
             price.map(|price| price.tokens_for(left(Dimension::CostMicroUsd, price.of(prompt, 0))));

@@ -16,7 +16,7 @@ use ak_sandbox::HostOperation;
 
 use crate::{
     admission::Admission,
-    agents::Agents,
+    agents::{Agents, GUEST, MAIN},
     code::Code,
     config::Config,
     effect::{Effect, Ticket, Verdict},
@@ -25,14 +25,15 @@ use crate::{
     needs::ToolLine,
     operation::Operation,
     presented::Asked,
-    record::{Chain, Facts, Input, Record},
-    reply::{Failure, Outcome, outcome_to_value},
-    request::{Request, SUBJECT_BYTES_MAX},
-    session::Session,
+    record::{Chain, Facts, Input, Record, SEMANTICS_VERSION},
+    reply::{Failure, Outcome, outcome_facts},
+    request::Request,
+    session::{AgentId, SessionId, Sessions},
     subject::{About, Subjects},
-    time::{Now, Time},
+    time::{CLOCK_STEP_US_MAX, Clock, Now},
     toolbox::Toolbox,
     types::Types,
+    upgrade::Recorded,
     under_way::{Next, UnderWay},
 };
 
@@ -50,7 +51,9 @@ impl CallId {
 /// Who makes a request.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    pub(crate) session: Session,
+    pub(crate) session: SessionId,
+    /// The session's agent.
+    pub(crate) account: AgentId,
     /// The running tool that asks for it, on the session's behalf.
     pub(crate) within: Option<Ticket>,
     /// That tool, and those that called it.
@@ -63,13 +66,13 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// A session for itself.
-    pub(crate) const fn session(session: Session) -> Caller {
-        Caller { session, within: None, tools: Vec::new(), fuel_left: 0, host_call: None }
+    pub(crate) const fn new(session: SessionId, account: AgentId) -> Caller {
+        Caller { session, account, within: None, tools: Vec::new(), fuel_left: 0, host_call: None }
     }
 
     /// Whether the owner asks, and not a tool that the owner called: that is nobody but the agent `main`.
     pub(crate) const fn is_owner(&self) -> bool {
-        self.session.is_owner() && self.within.is_none()
+        self.account.is_main() && self.within.is_none()
     }
 }
 
@@ -91,10 +94,11 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Kernel {
     pub(crate) config: Config,
-    pub(crate) clock: Time,
+    pub(crate) clock: Clock,
     pub(crate) policy: Policy,
     pub(crate) grants: GrantTable,
     pub(crate) agents: Agents,
+    pub(crate) sessions: Sessions,
     pub(crate) heap: Heap,
     pub(crate) types: Types,
     pub(crate) toolbox: Toolbox,
@@ -106,6 +110,12 @@ pub struct Kernel {
     records: VecDeque<Record>,
     committed: Option<u64>,
     pub(crate) held: VecDeque<(u64, Output)>,
+    /// What an earlier version decided about the input that is executed, while a journal of that version is continued.
+    pub(crate) recorded: Option<Recorded>,
+    /// The version that the state comes from, until the journal goes on under this one.
+    pub(crate) earlier: Option<u64>,
+    /// The version that the state was brought into this one's form from, until that is recorded.
+    pub(crate) upgraded: Option<u64>,
 }
 
 impl Kernel {
@@ -113,13 +123,30 @@ impl Kernel {
     pub fn new(now: Now, config: Config) -> Kernel {
         let chain = Chain::new(&now.entropy);
         let mut kernel = Kernel::bare(config, chain, Policy::baseline(), BTreeMap::new());
-        kernel.clock = now.time;
-        kernel.agents = Agents::new(now.time);
+        kernel.clock = Clock::new(&now);
+        kernel.agents = Agents::new(kernel.clock.elapsed);
+        let guests = kernel.agents.find(GUEST).unwrap_or(AgentId::MAIN);
+        kernel.sessions = Sessions::new(guests);
         kernel.toolbox = Toolbox::with_builtin(&kernel.config);
-        kernel.grants.load(&kernel.policy, now.time.as_micros());
+        kernel.grants.load(&kernel.policy, kernel.clock.elapsed.high_us);
         let facts = kernel.notice(Operation::Genesis);
-        let input = Input::Genesis { config: kernel.config.clone() };
+        let input = Input::Genesis { config: kernel.config.clone(), semantics: SEMANTICS_VERSION };
         kernel.record(&now, &input, facts, Vec::new(), object! {});
+        kernel
+    }
+
+    /// A kernel as an earlier version began it, by its genesis entry.
+    pub(crate) fn earlier(now: &Now, config: Config, version: u64, leaf: &[u8]) -> Kernel {
+        let mut kernel = Kernel::bare(config, Chain::new(&now.entropy), Policy::baseline(), BTreeMap::new());
+        kernel.clock = Clock::from_wall(now.wall.as_micros());
+        kernel.agents.open_alone(&Text::from(MAIN), &kernel.policy, kernel.clock.elapsed);
+        kernel.sessions.adopt(0, AgentId::MAIN);
+        kernel.toolbox = Toolbox::with_builtin(&kernel.config);
+        kernel.grants.load(&kernel.policy, kernel.clock.elapsed.high_us);
+        kernel.earlier = Some(version);
+        // The kernel itself is the first that anything is about.
+        kernel.subjects.meet(Vec::new(), &now.entropy, None);
+        kernel.chain.follow(ak_audit::leaf_hash(leaf).into());
         kernel
     }
 
@@ -131,9 +158,10 @@ impl Kernel {
         under_way: BTreeMap<Ticket, UnderWay>,
     ) -> Kernel {
         Kernel {
-            clock: Time::default(),
+            clock: Clock::default(),
             grants: GrantTable::default(),
-            agents: Agents::new(Time::default()),
+            agents: Agents::empty(),
+            sessions: Sessions::empty(),
             toolbox: Toolbox::empty(&config),
             history: History::new(config.history_bytes_max),
             subjects: Subjects::new(),
@@ -143,6 +171,9 @@ impl Kernel {
             admission: Admission::default(),
             committed: None,
             held: VecDeque::new(),
+            recorded: None,
+            earlier: None,
+            upgraded: None,
             chain,
             policy,
             under_way,
@@ -162,22 +193,33 @@ impl Kernel {
     /// Takes a request. Its reply comes as an output under the id returned.
     ///
     /// # Errors
-    /// RATE_LIMIT with `retry_after_ms` when the session asks too often, or is refused too often. Nothing was done then, and
-    /// nothing recorded but that somebody was turned away.
+    /// RATE_LIMIT with `retry_after_ms` when the agent asks too often, or is refused too often. LIMIT, QUOTA and
+    /// INVALID_ARGUMENT for a request that is too long, that names a subject where the agent may name no more, or whose
+    /// session is not open. Nothing was done then, and nothing recorded but that somebody was turned away.
     pub fn dispatch(
         &mut self,
         now: Now,
-        session: Session,
+        session: SessionId,
         asked: impl Into<Asked>,
     ) -> Result<CallId, Failure> {
+        let asked = asked.into();
         self.note_turned_away(&now);
-        self.admit(&now, session)?;
-        Ok(self.heard(now, session, asked.into()))
+        let admitted = self.admit(&now, session, &asked.request);
+        if let Err(failure) = admitted {
+            let account = self.sessions.agent(session);
+            self.turn_away_account(&now, account);
+            return Err(failure);
+        }
+        self.note_step(&now);
+        Ok(self.heard(now, session, asked))
     }
 
     /// Takes a request that was admitted.
-    pub(crate) fn heard(&mut self, now: Now, session: Session, asked: Asked) -> CallId {
-        self.take(&now, &Caller::session(session), None, asked, |asked| Input::Dispatch { session, asked })
+    pub(crate) fn heard(&mut self, now: Now, session: SessionId, asked: Asked) -> CallId {
+        let account = self.sessions.agent(session);
+        let caller = Caller::new(session, account.unwrap_or(AgentId::MAIN));
+        let barred = account.is_none().then(|| no_session(session));
+        self.take(&now, &caller, barred, asked, |asked| Input::Dispatch { session, asked })
     }
 
     /// Takes a request, by which `input` reached the kernel. It is refused at once where it is `barred`.
@@ -191,40 +233,30 @@ impl Kernel {
     ) -> CallId {
         self.advance(now);
         let seq = self.chain.next_seq();
-        let (session, request) = (caller.session, &asked.request);
-        let agent = self.agents.get(session).map(|agent| agent.name.clone());
-        let unnameable = self.check_subject(request, session).err();
-        let about = match (&agent, &unnameable) {
-            (Some(agent), None) => self.subjects_of(request, agent),
-            (agent, _) => agent.iter().cloned().collect(),
+        let (account, request) = (caller.account, &asked.request);
+        let agent = self.agents.name(account);
+        let about = self.subjects_of(request, &agent);
+        let about = self.subjects.meet(about, &now.entropy, Some(account));
+        let (mut ruling, next) = match barred {
+            Some(failure) => (Ruling::new(Ruled::Refused, "host-call", None), Err(failure)),
+            None => self.decide(caller, agent.clone(), asked.clone()),
         };
-        let about = self.subjects.meet(about, &now.entropy, session);
-        let refused = |rule: &str, failure| (Ruling::new(Ruled::Refused, rule, None), Err(failure));
-        let (ruling, next) = match (&agent, unnameable, barred) {
-            (None, _, _) => {
-                let message = format!("there is no session {}", session.number());
-                refused("session", Failure::new(Code::InvalidArgument, message))
-            }
-            (Some(_), Some(failure), _) => refused("limit", failure),
-            (Some(_), None, Some(failure)) => refused("host-call", failure),
-            (Some(agent), None, None) => self.decide(caller, agent.clone(), asked.clone()),
-        };
-        let (output, reply) = match next {
+        let (output, outcome) = match next {
             Ok(Next::Effect(effect, under_way)) => {
                 let ticket = Ticket::new(seq);
                 self.under_way.insert(ticket, *under_way);
                 (Output::Perform(ticket, effect), None)
             }
-            Ok(Next::Reply(reply)) => {
-                let outcome = Ok(reply);
-                let value = outcome_to_value(&outcome);
-                (Output::Reply(CallId(seq), outcome), Some((0, value)))
+            Ok(Next::Reply(reply)) => (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply)))),
+            // A request that was only asked about is recorded as what the answer was.
+            Ok(Next::Preview(decided, reply)) => {
+                ruling = *decided;
+                (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply))))
             }
             Err(failure) => {
                 let code = failure.code.number();
                 let outcome = Err(self.shown(caller, failure));
-                let value = outcome_to_value(&outcome);
-                (Output::Reply(CallId(seq), outcome), Some((code, value)))
+                (Output::Reply(CallId(seq), outcome.clone()), Some((code, outcome)))
             }
         };
         let others = match &output {
@@ -234,15 +266,17 @@ impl Kernel {
             }
             Output::Reply(_, Err(_)) | Output::Perform(..) | Output::Resume(..) => Vec::new(),
         };
-        let code = reply.as_ref().map_or(0, |(code, _)| *code);
+        let code = outcome.as_ref().map_or(0, |(code, _)| *code);
         let event = match request {
             Request::AuditLog { event, .. } if code == 0 => Some(event.clone()),
             _ => None,
         };
-        let reply = reply.map(|(_, value)| value);
-        let details = crate::describe::decision(request, &caller.tools, &ruling, reply.as_ref());
+        let operation = request.operation();
+        let reply = outcome.as_ref().map(|(_, outcome)| outcome_facts(operation, outcome).digest());
+        let details = crate::describe::decision(request, caller, &ruling, outcome.as_ref().map(|(_, outcome)| outcome));
+        let refused = code != 0 && ruling.ruled != Ruled::Permit;
         let facts = Facts {
-            operation: request.operation(),
+            operation,
             kind: if caller.within.is_some() { Kind::Step } else { Kind::Decision },
             decision: ruling.ruled,
             code,
@@ -250,45 +284,23 @@ impl Kernel {
             policy: self.policy.digest(),
             target: ruling.target,
             reply,
+            message: outcome.and_then(|(_, outcome)| outcome.err()).map(|failure| failure.message),
             others,
-            agent: agent.unwrap_or_default(),
+            agent,
             rule: ruling.rule,
             event,
         };
-        let refused = ruling.ruled != Ruled::Permit;
         self.record_about(now, &input(asked), facts, about, details);
-        self.charge_newest(caller, refused);
+        self.charge_newest(caller.account, 1, refused);
         self.held.push_back((seq, output));
         CallId(seq)
     }
 
-    /// Takes from an agent's rates what the newest record took.
-    pub(crate) fn charge_newest(&mut self, caller: &Caller, refused: bool) {
+    /// Takes from an agent's rates what the newest record took, of a request or of none.
+    pub(crate) fn charge_newest(&mut self, account: AgentId, requests: u64, refused: bool) {
         let bytes = |record: &Record| record.leaf.len().saturating_add(record.body.len());
         let bytes = self.records.back().map_or(0, bytes);
-        self.charge_admission(caller, refused, bytes);
-    }
-
-    /// Whether the kernel can take the subject that a request names, if it names one.
-    fn check_subject(&self, request: &Request, session: Session) -> Result<(), Failure> {
-        let Some(subject) = request.subject() else { return Ok(()) };
-        if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
-            let message = format!("a subject's name has 1 to {SUBJECT_BYTES_MAX} bytes");
-            return Err(Failure::new(Code::InvalidArgument, message));
-        }
-        if self.subjects.id(subject).is_some() {
-            return Ok(());
-        }
-        let Config { subjects_max, subjects_per_agent_max, .. } = self.config;
-        let (all, own) = self.subjects.count(session);
-        let message = if all >= subjects_max {
-            format!("there are {subjects_max} subjects already")
-        } else if own >= subjects_per_agent_max && !session.is_owner() {
-            format!("the agent has named {subjects_per_agent_max} subjects already")
-        } else {
-            return Ok(());
-        };
-        Err(Failure::new(Code::Quota, message))
+        self.charge_admission(account, [requests, u64::from(refused), bytes as u64]);
     }
 
     /// Decides on a request and, if it may pass, acts on it.
@@ -305,34 +317,35 @@ impl Kernel {
                 return (ruling, Err(failure));
             }
         };
-        let (tools, host_call) = (caller.tools.clone(), caller.host_call);
-        let gate = self.gate(caller.session, agent);
-        let mut gate = Gate { presented: presented.clone(), tools, host_call, ..gate };
+        let mut gate = Gate { presented: presented.clone(), ..self.gate_of(caller, agent) };
         let (ruling, permit) = gate.authorize(request, amounts);
         let next = permit.and_then(|permit| self.exercise(caller, ruling.target.clone(), presented, permit));
         (ruling, next)
     }
 
-    pub(crate) fn gate(&mut self, session: Session, agent: Text) -> Gate<'_> {
-        self.gate_and_heap(session, agent).0
+    /// The gate for a caller: a session for itself, or a tool on its behalf.
+    pub(crate) fn gate_of(&mut self, caller: &Caller, agent: Text) -> Gate<'_> {
+        let (tools, host_call) = (caller.tools.clone(), caller.host_call);
+        Gate { owner: caller.is_owner(), tools, host_call, ..self.gate(caller.account, agent) }
     }
 
-    /// The gate, and the heap to ask it about.
-    pub(crate) fn gate_and_heap(&mut self, session: Session, agent: Text) -> (Gate<'_>, &Heap) {
-        let gate = Gate {
+    pub(crate) fn gate(&mut self, account: AgentId, agent: Text) -> Gate<'_> {
+        Gate {
             policy: &self.policy,
             grants: &mut self.grants,
             agents: &mut self.agents,
-            session,
+            heap: &self.heap,
+            account,
+            owner: account.is_main(),
             agent,
             presented: None,
             tools: Vec::new(),
             host_call: None,
             run: *self.chain.run(),
-            now: self.clock,
+            clock: self.clock,
             trace_id: trace_id(&self.chain),
-        };
-        (gate, &self.heap)
+            recorded: self.recorded.as_ref(),
+        }
     }
 
     /// Says that every record up to `seq` is as durable as it will ever be. Outputs that rest on them are released.
@@ -374,15 +387,30 @@ impl Kernel {
         &self.config
     }
 
-    /// Time never falls.
+    /// Moves both clocks on.
     pub(crate) fn advance(&mut self, now: &Now) {
-        self.clock = self.clock.max(now.time);
+        self.clock = self.clock.after(now);
+    }
+
+    /// Records that the wall clock stepped, where it did.
+    pub(crate) fn note_step(&mut self, now: &Now) {
+        if self.clock.step_us(now).unsigned_abs() > CLOCK_STEP_US_MAX {
+            self.clock_stepped(now);
+        }
+    }
+
+    /// Records by how much the wall clock stepped.
+    pub(crate) fn clock_stepped(&mut self, now: &Now) {
+        let step_us = self.clock.step_us(now);
+        self.advance(now);
+        let facts = self.notice(Operation::ClockStep);
+        self.record(now, &Input::ClockStep, facts, Vec::new(), object! { "step_us": step_us });
     }
 
     /// What whoever asked is shown of a failure. The last denial is kept.
     pub(crate) fn shown(&mut self, caller: &Caller, mut failure: Failure) -> Failure {
         let Some(denial) = failure.denial.take() else { return failure };
-        let full = caller.is_owner() || self.policy.denial_detail_full();
+        let full = caller.is_main() || self.policy.denial_detail_full();
         let denial = if full { *denial } else { denial.redacted() };
         if !full {
             failure.message = match denial.target.as_str() {
@@ -390,7 +418,7 @@ impl Kernel {
                 target => format!("{} {target}: {}", denial.op, denial.reason),
             };
         }
-        if let Some(agent) = self.agents.get_mut(caller.session) {
+        if let Some(agent) = self.agents.get_mut(caller.account) {
             agent.last_denial = Some(denial.clone());
         }
         failure.denial = Some(Box::new(denial));
@@ -407,6 +435,7 @@ impl Kernel {
             policy: self.policy.digest(),
             target: None,
             reply: None,
+            message: None,
             others: Vec::new(),
             agent: Text::default(),
             rule: Text::default(),
@@ -423,7 +452,7 @@ impl Kernel {
         about: Vec<Text>,
         details: Value,
     ) {
-        let about = self.subjects.meet(about, &now.entropy, Session::OWNER);
+        let about = self.subjects.meet(about, &now.entropy, None);
         self.record_about(now, input, facts, about, details);
     }
 
@@ -434,12 +463,22 @@ impl Kernel {
             .iter()
             .chain(&facts.others)
             .filter(|name| self.subjects.id(name).is_some_and(|id| id > 0));
-        let view = View::new(self.chain.next_seq(), self.clock, &facts, names.cloned().collect(), details);
-        let reply_salt = self.subjects.salt_with(&about, &facts.others);
-        let record = self.chain.record(now, self.clock, input, facts, about, &reply_salt);
+        let (wall, message) = (self.clock.wall, facts.message.clone());
+        let view = View::new(self.chain.next_seq(), wall, &facts, names.cloned().collect(), details, message);
         self.history.push(view);
+        if let Some(recorded) = &self.recorded {
+            // The entry stands already, as the version that wrote it made it.
+            self.chain.follow(recorded.hash);
+            return;
+        }
+        let reply_salt = self.subjects.salt_with(&about, &facts.others);
+        let record = self.chain.record(now, &self.clock, input, facts, about, &reply_salt);
         self.records.push_back(record);
     }
+}
+
+fn no_session(session: SessionId) -> Failure {
+    Failure::new(Code::InvalidArgument, format!("session {} is not open", session.number()))
 }
 
 /// Names the next entry: run and `seq`.

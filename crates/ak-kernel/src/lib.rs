@@ -13,12 +13,12 @@
 //! ```
 //! use ak_heap::Content;
 //! use ak_json::object;
-//! use ak_kernel::{Config, Kernel, Now, Output, Request, Session, Time};
+//! use ak_kernel::{Config, Kernel, Now, Output, Request, SessionId, Time};
 //!
-//! let now = Now { time: Time::from_micros(1_700_000_000_000_000), entropy: [7; 32] };
+//! let now = Now::steady(Time::from_micros(1_700_000_000_000_000), [7; 32]);
 //! let mut kernel = Kernel::new(now, Config::default());
 //! let content = Content::Json(object! { "value": 0 });
-//! kernel.dispatch(now, Session::OWNER, Request::Alloc { type_name: "counter".into(), content, subject: None })?;
+//! kernel.dispatch(now, SessionId::OWNER, Request::Alloc { type_name: "counter".into(), content, subject: None })?;
 //!
 //! // The driver's loop: keep the records, say so, take what they release.
 //! while let Some(record) = kernel.poll_record() {
@@ -52,6 +52,7 @@ mod gate;
 mod grants;
 mod history;
 mod host_call;
+mod http_hop;
 mod inference;
 mod kernel;
 mod needs;
@@ -79,15 +80,17 @@ mod tool_run;
 mod toolbox;
 mod types;
 mod under_way;
+mod upgrade;
 pub mod wire;
 
 pub use admission::THROTTLED_INTERVAL_MS;
-pub use agents::{AGENT_NAME_BYTES_MAX, MAIN};
+pub use agents::{AGENT_NAME_BYTES_MAX, GUEST, MAIN};
 pub use batch::Part;
 pub use code::{Class, Code};
 pub use config::Config;
-pub use effect::{Completion, Effect, FileAction, LogWork, Step, Ticket, Verdict};
-pub use examine::{Examination, Standing};
+pub use effect::{Completion, Effect, FileAction, HOPS_SENT, LogWork, Step, Ticket, Verdict, erased};
+pub use http_hop::HttpHop;
+pub use examine::{Examination, Kept, Standing};
 pub use fields::FieldError;
 pub use gate::Permit;
 pub use history::{Filter, QUERY_LIMIT, QUERY_LIMIT_MAX};
@@ -97,18 +100,18 @@ pub use kernel::{CallId, Kernel, Output};
 pub use operation::{Operation, Who};
 pub use presented::{Asked, Presented};
 pub use price::Price;
-pub use record::{FORMAT_VERSION, Record, SEMANTICS_VERSION};
+pub use record::{EARLIER_VERSIONS, FORMAT_VERSION, Record, SEMANTICS_VERSION};
 pub use replay::{Followed, Replay, ReplayError, Tools};
 pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
 pub use request::{
     FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
 };
 pub use search::PAGE_BYTES_MAX;
-pub use session::Session;
+pub use session::{AgentId, SessionId};
 pub use snapshot::RestoreError;
 pub use subject::SubjectId;
 pub use terms::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms};
-pub use time::{Now, Time};
+pub use time::{CLOCK_STEP_US_MAX, Now, Time};
 pub use tool_request::{RANDOM_BYTES_MAX, ToolRequest};
 pub use tool_run::{TOOL_LOG_BYTES_MAX, ToolRun, ToolStep};
 pub use toolbox::ENV_BYTES_MAX;

@@ -4,29 +4,28 @@ use alloc::{format, string::ToString, vec::Vec};
 
 use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan};
 use ak_json::{Labels, Object, Value};
-use ak_policy::{Action, Target, budget::Dimension};
+use ak_policy::{Target, budget::Dimension};
 
 use crate::{
     agents::{Agents, Costs},
     code::Code,
-    gate::Gate,
+    gate::no_object,
     kernel::{Caller, Kernel},
-    question::Question,
     reply::{Failure, Reply},
-    session::Session,
-    time::Time,
+    session::AgentId,
+    time::Elapsed,
 };
 
 impl Kernel {
     pub(crate) fn alloc(
         &mut self,
-        session: Session,
+        account: AgentId,
         type_name: &str,
         content: Content,
     ) -> Result<Reply, Failure> {
-        let owner = self.agents.name(session);
+        let owner = self.agents.name(account);
         let change =
-            self.change(session, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
+            self.change(account, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
         Ok(Reply::Handle(change.handle))
     }
 
@@ -36,17 +35,15 @@ impl Kernel {
         handle: Handle,
         version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        self.own(caller, Action::HeapRead, handle)?;
         // An object that was deleted is not read, not even as it was before.
-        let object = self.heap.read(handle).map_err(heap_failure)?;
+        let object = self.heap.read(handle).map_err(|error| gone(caller, error))?;
         let version = version.unwrap_or(object.version());
         let revision = self.heap.read_at(handle, version).map_err(heap_failure)?;
         Ok(Reply::Content(revision.content().clone()))
     }
 
     pub(crate) fn stat(&mut self, caller: &Caller, handle: Handle) -> Result<Reply, Failure> {
-        self.own(caller, Action::HeapRead, handle)?;
-        let object = self.heap.read(handle).map_err(heap_failure)?;
+        let object = self.heap.read(handle).map_err(|error| gone(caller, error))?;
         Ok(Reply::Value(description(object).into()))
     }
 
@@ -57,9 +54,8 @@ impl Kernel {
         patch: &Value,
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        self.own(caller, Action::HeapWrite, handle)?;
         let patch = Patch::parse(patch).map_err(|error| heap_failure(error.into()))?;
-        let change = self.change(caller.session, |heap| heap.plan_write(handle, &patch, expected_version))?;
+        let change = self.change(caller.account, |heap| heap.plan_write(handle, &patch, expected_version))?;
         Ok(Reply::Version(change.version))
     }
 
@@ -69,45 +65,27 @@ impl Kernel {
         handle: Handle,
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        self.own(caller, Action::HeapDelete, handle)?;
-        self.change(caller.session, |heap| heap.plan_delete(handle, expected_version))?;
+        self.change(caller.account, |heap| heap.plan_delete(handle, expected_version))?;
         Ok(Reply::Done)
     }
 
     /// Plans a change of the heap, pays for it, and lets it happen; or none of these.
     fn change(
         &mut self,
-        session: Session,
+        account: AgentId,
         plan: impl FnOnce(&mut Heap) -> Result<Plan<'_>, HeapError>,
     ) -> Result<Change, Failure> {
         let plan = plan(&mut self.heap).map_err(heap_failure)?;
-        self.agents.pay(session, plan.outcome(), self.clock)?;
+        self.agents.pay(account, plan.outcome(), self.clock.elapsed)?;
         Ok(plan.commit())
     }
+}
 
-    /// Refuses an object of somebody else's as if there were none, unless the policy permits that too.
-    ///
-    /// An agent session is told the same of an object that is gone, of one it may not use and of one that never was.
-    pub(crate) fn own(&mut self, caller: &Caller, action: Action, handle: Handle) -> Result<(), Failure> {
-        if caller.is_owner() {
-            return Ok(());
-        }
-        let agent = self.agents.name(caller.session);
-        let permitted = match self.heap.read(handle).map(|object| *object.owner() == agent) {
-            Ok(true) => true,
-            Ok(false) => {
-                let target = Target::heap(handle.raw());
-                let question = Question { action, target, args: None, owned: false };
-                let gate = self.gate(caller.session, agent);
-                Gate { tools: caller.tools.clone(), ..gate }.permits(&question)
-            }
-            Err(_) => false,
-        };
-        if permitted {
-            return Ok(());
-        }
-        let message = format!("no object {handle} that this session may use");
-        Err(Failure::new(Code::NotFound, message).with("handle", handle.to_string()))
+/// An agent session is told the same of an object that is gone as of one that never was.
+fn gone(caller: &Caller, error: HeapError) -> Failure {
+    match error {
+        HeapError::NotFound { handle, .. } if !caller.is_owner() => no_object(&Target::heap(handle.raw())),
+        error => heap_failure(error),
     }
 }
 
@@ -126,34 +104,34 @@ pub(crate) fn description(object: &ak_heap::Object) -> Object {
 /// The heap's part of the accounts. Whoever owns an object pays for it.
 impl Agents {
     /// Charges what a change adds, or gives back what it frees.
-    pub(crate) fn pay(&mut self, session: Session, change: &Change, now: Time) -> Result<(), Failure> {
-        let account = self.find(&change.owner).unwrap_or(session);
+    pub(crate) fn pay(&mut self, account: AgentId, change: &Change, now: Elapsed) -> Result<(), Failure> {
+        let account = self.find(&change.owner).unwrap_or(account);
         let (objects, bytes) = gauges(change);
         let grows = |by: i64| u64::try_from(by).unwrap_or(0);
         let amounts =
             Vec::from([(Dimension::HeapObjects, grows(objects)), (Dimension::Memory, grows(bytes))]);
         self.check(account, &Costs { amounts, charges: Vec::new() }, now)?;
-        self.follow(session, change);
+        self.follow(account, change);
         Ok(())
     }
 
     /// Counts a change that needs no leave.
-    pub(crate) fn follow(&mut self, session: Session, change: &Change) {
-        let account = self.find(&change.owner).unwrap_or(session);
+    pub(crate) fn follow(&mut self, account: AgentId, change: &Change) {
+        let account = self.find(&change.owner).unwrap_or(account);
         let (objects, bytes) = gauges(change);
         self.gauge(account, Dimension::HeapObjects, objects);
         self.gauge(account, Dimension::Memory, bytes);
     }
 
     /// Undoes a [`pay`](Self::pay).
-    pub(crate) fn repay(&mut self, session: Session, change: &Change) {
-        let account = self.find(&change.owner).unwrap_or(session);
+    pub(crate) fn repay(&mut self, account: AgentId, change: &Change) {
+        let account = self.find(&change.owner).unwrap_or(account);
         let (objects, bytes) = gauges(change);
         self.gauge(account, Dimension::HeapObjects, objects.saturating_neg());
         self.gauge(account, Dimension::Memory, bytes.saturating_neg());
     }
 
-    pub(crate) fn gauge(&mut self, account: Session, dimension: Dimension, by: i64) {
+    pub(crate) fn gauge(&mut self, account: AgentId, dimension: Dimension, by: i64) {
         match by {
             0.. => self.record(account, dimension, by.unsigned_abs()),
             _ => self.credit(account, dimension, by.unsigned_abs()),

@@ -85,8 +85,11 @@ operations! {
     1120 ToolRegister "TOOL_REGISTER" "tool_register" Owner "Register a tool."
     1121 ToolList "TOOL_LIST" "tool_list" Anyone "List the registered tools."
     1130 SessionOpen "SESSION_OPEN" "session_open" Owner "Open a session for an agent."
+    1131 SessionClose "SESSION_CLOSE" "session_close" Anyone "End the session that asks."
     1140 Genesis "GENESIS" "genesis" Kernel "The first entry: format, semantics and configuration."
     1141 Tick "TICK" "tick" Kernel "A deadline passed."
+    1144 Upgrade "UPGRADE" "upgrade" Kernel "A journal of an earlier version goes on under this one."
+    1145 ClockStep "CLOCK_STEP" "clock_step" Kernel "The wall clock stepped."
     1143 Throttled "THROTTLED" "throttled" Kernel "How many requests were turned away unheard, by agent."
     1142 Snapshot "SNAPSHOT" "snapshot" Kernel "The digest of the state, for snapshots of it."
 }

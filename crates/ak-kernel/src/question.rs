@@ -1,12 +1,17 @@
 //! From a request to what the policy is asked: action, canonical target, arguments.
 
-use alloc::{borrow::Cow, string::ToString};
+use alloc::{
+    borrow::Cow,
+    format,
+    string::{String, ToString},
+};
 
-use ak_heap::Content;
+use ak_heap::{Content, Handle};
 use ak_json::{Limits, Object, Text, Value, object};
-use ak_policy::{Action, Target, TargetError};
+use ak_policy::{Action, Policy, Target, TargetError};
 
 use crate::{
+    inference,
     request::{HttpRequest, Request},
     search::ANY_TYPE,
 };
@@ -17,8 +22,7 @@ pub(crate) struct Question {
     pub(crate) action: Action,
     pub(crate) target: Target,
     pub(crate) args: Option<Value>,
-    /// Whether what it is done to belongs to whoever asks. A handle is looked up only after the decision, so it counts as
-    /// one's own until then.
+    /// Whether what it is done to belongs to whoever asks. An object that is not there counts as somebody else's.
     pub(crate) owned: bool,
 }
 
@@ -27,12 +31,18 @@ pub(crate) struct Question {
 pub(crate) struct Unaskable {
     pub(crate) op: Cow<'static, str>,
     pub(crate) target: Text,
-    pub(crate) reason: alloc::string::String,
+    pub(crate) reason: String,
 }
 
 impl Question {
-    /// The question that a request puts, or `None` for operations that only tell a session about itself.
-    pub(crate) fn of(request: &Request, agent: &Text) -> Result<Option<Question>, Unaskable> {
+    /// The question that a request puts, or `None` for operations that only tell a session about itself. `owns` says whether
+    /// an object belongs to whoever asks.
+    pub(crate) fn of(
+        request: &Request,
+        agent: &Text,
+        policy: &Policy,
+        owns: impl Fn(Handle) -> bool,
+    ) -> Result<Option<Question>, Unaskable> {
         let unaskable = |action: &str, target: &Text, error: TargetError| Unaskable {
             op: Cow::Owned(action.into()),
             target: target.clone(),
@@ -48,8 +58,8 @@ impl Question {
                 Err(error) => Err(unaskable(&action.to_string(), name, error)),
             }
         };
-        let heap = |action, handle: &ak_heap::Handle, args| {
-            Ok(Some(Question { action, target: Target::heap(handle.raw()), args, owned: true }))
+        let heap = |action, handle: &Handle, args| {
+            Ok(Some(Question { action, target: Target::heap(handle.raw()), args, owned: owns(*handle) }))
         };
         match request {
             Request::Alloc { type_name, content, .. } => {
@@ -80,7 +90,9 @@ impl Question {
             }
             Request::Inference { request, .. } => {
                 let model = model_of(request).unwrap_or_default();
-                named(Action::Infer, Target::model(&model), &model, Some(request.clone()))
+                // What goes out is what is judged; what cannot go out is refused when its costs are worked out.
+                let args = inference::judged(policy, agent, request).unwrap_or_else(|_| request.clone());
+                named(Action::Infer, Target::model(&model), &model, Some(args))
             }
             Request::FsRead { path: text, .. } => path(Action::FsRead, text, None),
             Request::FsWrite { path: text, data } => {
@@ -96,9 +108,14 @@ impl Question {
                     reason: "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS".into(),
                 })?;
                 match Target::url(&request.url) {
-                    Ok(target) => {
-                        Ok(Some(Question { action, target, args: Some(http_args(request)), owned: false }))
-                    }
+                    Ok(target) => match http_args(request) {
+                        Ok(args) => Ok(Some(Question { action, target, args: Some(args), owned: false })),
+                        Err(reason) => Err(Unaskable {
+                            op: Cow::Owned(action.to_string()),
+                            target: request.url.clone(),
+                            reason,
+                        }),
+                    },
                     Err(error) => Err(unaskable(&action.to_string(), &request.url, error)),
                 }
             }
@@ -123,7 +140,8 @@ impl Question {
             | Request::Erase { .. }
             | Request::ToolRegister { .. }
             | Request::ToolList
-            | Request::SessionOpen { .. } => Ok(None),
+            | Request::SessionOpen { .. }
+            | Request::SessionClose => Ok(None),
         }
     }
 }
@@ -137,19 +155,48 @@ pub(crate) fn model_of(request: &Value) -> Option<Text> {
 }
 
 /// What rules can constrain about an HTTP request: its headers, lower-cased, and its body, as JSON where it is JSON.
-fn http_args(request: &HttpRequest) -> Value {
+///
+/// Servers that pass headers on as variables (CGI, WSGI) read `_` in a name as `-`, so a header stands under the spelling with
+/// `-` too.
+///
+/// # Errors
+/// A name that is no header's, and two headers that some server takes for one: what is judged must be all that is sent.
+fn http_args(request: &HttpRequest) -> Result<Value, String> {
     let mut headers = Object::new();
     for (name, value) in &request.headers {
-        headers.insert(name.to_ascii_lowercase().as_str(), value.clone());
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            return Err(format!("{:?} is no name of a header", &**name));
+        }
+        if value.bytes().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
+            return Err(format!("the value of header {} holds a line break or a NUL", &**name));
+        }
+        let lower = name.to_ascii_lowercase();
+        let dashed = lower.replace('_', "-");
+        if headers.get(&dashed).is_some() || headers.get(&lower).is_some() {
+            return Err(format!("header {} stands there twice: join its values with a comma", &**name));
+        }
+        if dashed != lower {
+            headers.insert(dashed.as_str(), value.clone());
+        }
+        headers.insert(lower.as_str(), value.clone());
     }
     let mut args = Object::new();
     args.insert("headers", headers);
     if let Some(body) = &request.body {
         let body = match Value::parse(body, &Limits::default()) {
             Ok(value) => value,
-            Err(_) => Value::from(alloc::string::String::from_utf8_lossy(body).into_owned()),
+            Err(_) => Value::from(String::from_utf8_lossy(body).into_owned()),
         };
         args.insert("body", body);
     }
-    args.into()
+    Ok(args.into())
+}
+
+/// What a header's name is made of (RFC 9110 §5.6.2).
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
 }

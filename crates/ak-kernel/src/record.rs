@@ -14,16 +14,18 @@ use crate::{
     operation::Operation,
     presented::{Asked, Presented},
     request::Request,
-    session::Session,
+    session::SessionId,
     subject::{About, SubjectId},
-    time::{Now, Time},
+    time::{Clock, Now, Time},
     tool_request::{ToolRequest, Wish},
 };
 
 /// Version of the journal's format. Replay refuses others.
 pub const FORMAT_VERSION: u64 = 1;
-/// Version of the kernel's meaning: raised whenever any decision could come out differently. Replay refuses others.
-pub const SEMANTICS_VERSION: u64 = 8;
+/// Version of the kernel's meaning: raised whenever any decision could come out differently.
+pub const SEMANTICS_VERSION: u64 = 9;
+/// Versions whose journals this kernel continues. Their entries are executed with the decisions that are recorded.
+pub const EARLIER_VERSIONS: [u64; 1] = [8];
 
 /// One input, made durable before anything that follows from it leaves the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +48,11 @@ pub struct Record {
 pub(crate) enum Input {
     Genesis {
         config: Config,
+        /// The version of the kernel's meaning that the journal begins with.
+        semantics: u64,
     },
     Dispatch {
-        session: Session,
+        session: SessionId,
         asked: Asked,
     },
     Progress {
@@ -70,17 +74,25 @@ pub(crate) enum Input {
         state: Digest,
     },
     Throttled(Turned),
+    /// The wall clock stepped since the input before.
+    ClockStep,
+    /// A journal of an earlier version goes on under this one, from this state.
+    Upgrade {
+        from: u64,
+        to: u64,
+        state: Digest,
+    },
 }
 
 impl Input {
-    /// The journal's form. `entropy` is given only where the input drew on it.
-    pub(crate) fn to_value(&self, time: Time, entropy: Option<&[u8; 32]>) -> Value {
-        let mut body = ObjectBuilder::with_capacity(8);
+    /// The journal's form. The entropy stands in it only where the input `drew` on it, the boot where it is a new one.
+    pub(crate) fn to_value(&self, now: &Now, is_new_boot: bool, drew: bool) -> Value {
+        let mut body = ObjectBuilder::with_capacity(9);
         match self {
-            Self::Genesis { config } => {
+            Self::Genesis { config, semantics } => {
                 body.insert("in", "genesis");
                 body.insert("format", FORMAT_VERSION);
-                body.insert("semantics", SEMANTICS_VERSION);
+                body.insert("semantics", *semantics);
                 body.insert("config", config.to_value());
             }
             Self::Dispatch { session, asked: Asked { request, presented } } => {
@@ -118,10 +130,26 @@ impl Input {
                 body.insert("in", "snapshot");
                 body.insert("state", format!("{state}"));
             }
+            Self::ClockStep => {
+                body.insert("in", "clock_step");
+            }
+            Self::Upgrade { from, to, state } => {
+                body.insert("in", "upgrade");
+                body.insert("from", *from);
+                body.insert("to", *to);
+                body.insert("state", format!("{state}"));
+            }
         }
-        body.insert("time", time.as_micros());
-        if let Some(entropy) = entropy {
-            body.insert("entropy", base64url(entropy));
+        body.insert("time", now.wall.as_micros());
+        body.insert("uptime", now.uptime_us);
+        if is_new_boot {
+            body.insert("boot", base64url(&now.boot));
+        }
+        if !now.synchronised {
+            body.insert("synchronised", false);
+        }
+        if drew {
+            body.insert("entropy", base64url(&now.entropy));
         }
         body.finish().into()
     }
@@ -137,27 +165,39 @@ impl Input {
             | Self::Complete { .. }
             | Self::Tick
             | Self::Snapshot { .. }
-            | Self::Throttled(_) => false,
+            | Self::Throttled(_)
+            | Self::ClockStep
+            | Self::Upgrade { .. } => false,
         }
     }
 
-    pub(crate) fn from_value(value: &Value) -> Result<(Now, Input), FieldError> {
+    /// Takes an input from the journal's form. `boot` is the boot that the input before came in.
+    pub(crate) fn from_value(value: &Value, boot: &[u8; 16]) -> Result<(Now, Input), FieldError> {
         let mut fields = Fields::new("input", value)?;
-        let time = Time::from_micros(fields.u64("time")?);
+        let wall = Time::from_micros(fields.u64("time")?);
         let entropy = match fields.optional_bytes("entropy")? {
             None => [0; 32],
             Some(bytes) => {
                 <[u8; 32]>::try_from(&*bytes).map_err(|_| fields.error("entropy", "expected 32 bytes"))?
             }
         };
+        let boot = match fields.optional_bytes("boot")? {
+            None => *boot,
+            Some(bytes) => {
+                <[u8; 16]>::try_from(&*bytes).map_err(|_| fields.error("boot", "expected 16 bytes"))?
+            }
+        };
+        let synchronised = fields.optional("synchronised").is_none_or(|value| value.as_bool() != Some(false));
+        // Version 8 knew the wall clock alone.
+        let uptime_us = fields.optional_u64("uptime")?.unwrap_or(wall.as_micros());
+        let now = Now { wall, boot, uptime_us, synchronised, entropy };
         let input = match &*fields.text("in")? {
             "genesis" => {
-                for (name, ours) in [("format", FORMAT_VERSION), ("semantics", SEMANTICS_VERSION)] {
-                    if fields.u64(name)? != ours {
-                        return Err(fields.error(name, "is a version that this kernel does not know"));
-                    }
+                if fields.u64("format")? != FORMAT_VERSION {
+                    return Err(fields.error("format", "is a version that this kernel does not know"));
                 }
-                Self::Genesis { config: Config::from_value(&fields.value("config")?)? }
+                let semantics = fields.u64("semantics")?;
+                Self::Genesis { config: Config::from_value(&fields.value("config")?)?, semantics }
             }
             "dispatch" => {
                 let session = fields.u64("session")?;
@@ -168,7 +208,7 @@ impl Input {
                 let request = Request::decode(operation, &fields.value("args")?)?;
                 let presented = fields.optional("cap").as_ref().map(Presented::from_value).transpose()?;
                 let asked = Asked { request, presented };
-                Self::Dispatch { session: Session::from_number(session), asked }
+                Self::Dispatch { session: SessionId::from_number(session), asked }
             }
             "progress" => Self::Progress {
                 ticket: Ticket::new(fields.u64("ticket")?),
@@ -185,10 +225,16 @@ impl Input {
             "tick" => Self::Tick,
             "throttled" => Self::Throttled(Turned::from_value(&fields.value("counts")?)?),
             "snapshot" => Self::Snapshot { state: fields.digest("state")? },
+            "clock_step" => Self::ClockStep,
+            "upgrade" => Self::Upgrade {
+                from: fields.u64("from")?,
+                to: fields.u64("to")?,
+                state: fields.digest("state")?,
+            },
             _ => return Err(fields.error("in", "is not an input")),
         };
         fields.finish()?;
-        Ok((Now { time, entropy }, input))
+        Ok((now, input))
     }
 }
 
@@ -203,8 +249,10 @@ pub(crate) struct Facts {
     pub(crate) policy: Digest,
     /// The canonical target.
     pub(crate) target: Option<String>,
-    /// The wire form of the outcome, where there is one already.
-    pub(crate) reply: Option<Value>,
+    /// The digest of the outcome's facts, where there is one already.
+    pub(crate) reply: Option<Digest>,
+    /// What the outcome says for people. It is in no digest.
+    pub(crate) message: Option<String>,
     /// Whom the reply tells of beside those the input is about.
     pub(crate) others: Vec<Text>,
     pub(crate) agent: Text,
@@ -250,19 +298,25 @@ impl Chain {
         &self.run
     }
 
+    /// Moves on behind an entry that stands already.
+    pub(crate) fn follow(&mut self, hash: Digest) {
+        self.next_seq += 1;
+        self.previous = hash;
+    }
+
     /// Makes the record of one input and moves the chain on. `reply_salt` commits to the reply, the salt of `about` to all
     /// else.
     pub(crate) fn record(
         &mut self,
         now: &Now,
-        time: Time,
+        clock: &Clock,
         input: &Input,
         facts: Facts,
         about: About,
         reply_salt: &[u8; 32],
     ) -> Record {
         let drew = about.drew || input.draws();
-        let body = input.to_value(now.time, drew.then_some(&now.entropy));
+        let body = input.to_value(now, clock.is_new_boot, drew);
         let commit = |salt: &[u8; 32], digest: Option<Digest>| match digest {
             Some(digest) => ak_audit::commitment(salt, digest.as_bytes()),
             None => [0; 32],
@@ -270,7 +324,7 @@ impl Chain {
         let seq = self.next_seq;
         let entry = Entry {
             seq,
-            time_us: time.as_micros(),
+            time_us: clock.wall.as_micros(),
             run: self.run,
             operation: facts.operation.number(),
             kind: facts.kind,
@@ -280,7 +334,7 @@ impl Chain {
             policy: *facts.policy.as_bytes(),
             target: commit(&about.salt, facts.target.map(|target| Value::from(target).digest())),
             request: commit(&about.salt, Some(body.digest())),
-            reply: commit(reply_salt, facts.reply.map(|reply| reply.digest())),
+            reply: commit(reply_salt, facts.reply),
             previous: *self.previous.as_bytes(),
             integrity: Integrity::Trusted,
             secrecy: Vec::new(),

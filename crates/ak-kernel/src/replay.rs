@@ -1,16 +1,17 @@
 //! Re-execution: feeds a journal to a new kernel and checks that every entry follows.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use ak_json::{Digest, Value};
 
 use crate::{
     config::Config,
     kernel::{CallId, Kernel, Output},
-    record::{Input, Record},
+    record::{Input, Record, SEMANTICS_VERSION},
     reply::Outcome,
     rerun::Rerun,
     snapshot::RestoreError,
+    upgrade::is_earlier,
 };
 
 /// What to do with tools when a journal is re-executed.
@@ -49,16 +50,18 @@ pub struct Followed {
     pub record: Record,
     /// The replies it releases.
     pub replies: Vec<(CallId, Outcome)>,
+    /// Whether it was decided anew and compared. An entry of an earlier version is executed as it was decided then.
+    pub compared: bool,
 }
 
 /// A kernel in the making, fed with one recorded input after the other.
 ///
 /// ```
-/// use ak_kernel::{Config, Kernel, Now, Replay, Request, Session, Time, Tools};
+/// use ak_kernel::{Config, Kernel, Now, Replay, Request, SessionId, Time, Tools};
 ///
-/// let now = Now { time: Time::from_micros(1), entropy: [7; 32] };
+/// let now = Now::steady(Time::from_micros(1), [7; 32]);
 /// let mut kernel = Kernel::new(now, Config::default());
-/// kernel.dispatch(now, Session::OWNER, Request::ToolList).unwrap();
+/// kernel.dispatch(now, SessionId::OWNER, Request::ToolList).unwrap();
 ///
 /// let mut replay = Replay::new(Tools::Recorded);
 /// while let Some(record) = kernel.poll_record() {
@@ -108,29 +111,64 @@ impl Replay {
         };
         let value =
             Value::parse(body, &limits).map_err(|error| wrong(format!("the body is not JSON: {error}")))?;
-        let (now, input) =
-            Input::from_value(&value).map_err(|error| wrong(format!("the body is no input: {error}")))?;
+        let boot = self.kernel.as_ref().map_or([0; 16], |kernel| *kernel.clock.boot());
+        let (now, input) = Input::from_value(&value, &boot)
+            .map_err(|error| wrong(format!("the body is no input: {error}")))?;
         if let Some(rerun) = &mut self.rerun {
             rerun.compare(CallId(seq), &input).map_err(wrong)?;
         }
         match (&mut self.kernel, input) {
-            (None, Input::Genesis { config }) => self.kernel = Some(Kernel::new(now, config)),
+            (None, Input::Genesis { config, semantics }) if is_earlier(semantics) => {
+                self.kernel = Some(Kernel::earlier(&now, config, semantics, leaf));
+                self.seq += 1;
+                return self.as_recorded(leaf, body).map_err(wrong);
+            }
+            (None, Input::Genesis { config, semantics: SEMANTICS_VERSION }) => {
+                self.kernel = Some(Kernel::new(now, config));
+            }
+            (None, Input::Genesis { semantics, .. }) => {
+                return Err(wrong(format!(
+                    "the journal is of semantics version {semantics}, which this kernel does not know"
+                )));
+            }
+            (None, _) => return Err(wrong(String::from("the journal does not begin with a genesis"))),
+            (Some(_), Input::Genesis { .. }) => return Err(wrong(String::from("a second genesis"))),
+            (Some(kernel), Input::Upgrade { from, to, .. }) => {
+                if to != SEMANTICS_VERSION {
+                    return Err(wrong(format!(
+                        "the journal goes on under semantics version {to}, which this kernel does not know"
+                    )));
+                }
+                match kernel.earlier {
+                    Some(version) if version == from => kernel.prepare_upgrade(),
+                    // The snapshot that belongs to the record was taken after that.
+                    None if kernel.is_upgraded_from(from) => {}
+                    Some(_) | None => {
+                        return Err(wrong(format!("the journal is not of semantics version {from}")));
+                    }
+                }
+                kernel.note_upgrade(&now, from);
+            }
+            (Some(kernel), input) if kernel.earlier.is_some() => {
+                kernel.execute_recorded(now, input, leaf).map_err(wrong)?;
+                self.seq += 1;
+                return self.as_recorded(leaf, body).map_err(wrong);
+            }
             (Some(kernel), Input::Dispatch { session, asked }) => {
                 kernel.heard(now, session, asked);
             }
-            (Some(kernel), Input::Progress { ticket, step }) => kernel.progress(now, ticket, step),
+            (Some(kernel), Input::Progress { ticket, step }) => kernel.take_step(now, ticket, step),
             (Some(kernel), Input::HostCall { ticket, request }) => {
                 kernel.heard_host_call(&now, ticket, request);
             }
             (Some(kernel), Input::Complete { ticket, completion }) => {
-                kernel.complete(now, ticket, completion)
+                kernel.take_completion(now, ticket, completion);
             }
             (Some(kernel), Input::Tick) => kernel.tick(&now),
             (Some(kernel), Input::Throttled(turned)) => kernel.throttled(&now, turned),
+            (Some(kernel), Input::ClockStep) => kernel.clock_stepped(&now),
             // The digest recorded is not believed: it is computed anew.
             (Some(kernel), Input::Snapshot { .. }) => kernel.note_state(&now),
-            (None, _) => return Err(wrong(String::from("the journal does not begin with a genesis"))),
-            (Some(_), Input::Genesis { .. }) => return Err(wrong(String::from("a second genesis"))),
         }
         let record = self.kernel.as_mut().and_then(Kernel::poll_record);
         let record = record.ok_or_else(|| wrong(String::from("nothing follows from this input")))?;
@@ -143,7 +181,30 @@ impl Replay {
         }
         self.seq += 1;
         let replies = self.release(record.seq);
-        Ok(Followed { record, replies })
+        Ok(Followed { record, replies, compared: true })
+    }
+
+    /// An entry of an earlier version, which stands as it is.
+    fn as_recorded(&self, leaf: &[u8], body: &[u8]) -> Result<Followed, String> {
+        let leaf = ak_audit::Leaf::check(Arc::from(leaf)).map_err(|error| format!("it cannot be read: {error}"))?;
+        let record = Record {
+            seq: self.seq.saturating_sub(1),
+            hash: leaf.hash().into(),
+            leaf,
+            body: Arc::from(body),
+            subjects: Vec::new(),
+        };
+        Ok(Followed { record, replies: Vec::new(), compared: false })
+    }
+
+    /// The version of the journal so far, while that is an earlier one than this kernel's.
+    pub fn earlier_version(&self) -> Option<u64> {
+        self.kernel.as_ref().and_then(Kernel::earlier_version)
+    }
+
+    /// The snapshot of the state as it is now.
+    pub(crate) fn snapshot_now(&self) -> Option<Vec<u8>> {
+        self.kernel.as_ref().map(Kernel::to_bytes)
     }
 
     /// Takes the outputs; tools are run again where that is wanted.

@@ -10,7 +10,7 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     form::{content_field, content_members, handle_field, headers_field, insert_some},
     operation::Operation,
-    session::Session,
+    session::SessionId,
 };
 
 /// How a request ended.
@@ -32,7 +32,7 @@ pub enum Reply {
     /// An HTTP response.
     Http(HttpResponse),
     /// An agent session.
-    Session(Session),
+    Session(SessionId),
     /// Anything else, as JSON.
     Value(Value),
 }
@@ -78,7 +78,7 @@ impl Reply {
             Self::Content(content) => content_members(content).into(),
             Self::Bytes(bytes) => object! { "bytes": base64url(bytes) },
             Self::Http(response) => response.to_value(),
-            Self::Session(session) => object! { "session": u64::from(session.number()) },
+            Self::Session(account) => object! { "session": u64::from(account.number()) },
             Self::Value(value) => value.clone(),
         }
     }
@@ -99,7 +99,7 @@ impl Reply {
                 let number = fields.u64("session")?;
                 let number = u32::try_from(number)
                     .map_err(|_| fields.error("session", "expected a session number"))?;
-                Self::Session(Session::from_number(number))
+                Self::Session(SessionId::from_number(number))
             }
             Operation::Delete
             | Operation::FsWrite
@@ -111,7 +111,10 @@ impl Reply {
             | Operation::Genesis
             | Operation::Tick
             | Operation::Snapshot
-            | Operation::Throttled => Self::Done,
+            | Operation::Throttled
+            | Operation::Upgrade
+            | Operation::ClockStep
+            | Operation::SessionClose => Self::Done,
             Operation::Call
             | Operation::Inference
             | Operation::LastError
@@ -224,6 +227,34 @@ impl Failure {
     }
 }
 
+/// What is committed to, and kept in the state: facts. The texts that people read are made of these, and may be worded
+/// better in any later version.
+impl Failure {
+    pub(crate) fn facts(&self) -> Value {
+        let mut facts = Object::new();
+        facts.insert("code", self.code.number());
+        if !self.context.is_empty() {
+            facts.insert("context", self.context.clone());
+        }
+        insert_some(&mut facts, "denial", self.denial.as_deref().map(Denial::facts));
+        facts.into()
+    }
+
+    /// A failure from its facts; its sentence is the code's own.
+    pub(crate) fn from_facts(value: &Value) -> Result<Failure, FieldError> {
+        let mut fields = Fields::new("failure", value)?;
+        let code = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
+        let code = code.and_then(Code::from_number).ok_or_else(|| fields.error("code", "is not a code"))?;
+        let context = match fields.optional("context") {
+            Some(Value::Object(context)) => context,
+            Some(_) | None => Object::new(),
+        };
+        let denial = fields.optional("denial").as_ref().map(Denial::from_facts).transpose()?;
+        fields.finish()?;
+        Ok(Failure { context, denial: denial.map(Box::new), ..Failure::new(code, code.meaning()) })
+    }
+}
+
 impl From<FieldError> for Failure {
     fn from(error: FieldError) -> Failure {
         Failure::new(Code::InvalidArgument, format!("{error}")).with("path", error.path)
@@ -286,6 +317,39 @@ macro_rules! denial_form {
 denial_form!(op, target, reason, reason_code, missing_cap, suggested_snippet, rule_id, args_path, trace_id);
 
 impl Denial {
+    pub(crate) fn facts(&self) -> Value {
+        object! {
+            "op": self.op.as_str(), "target": self.target.as_str(), "code": self.reason_code.as_str(),
+            "rule": self.rule_id.as_str(), "args_path": self.args_path.as_str(), "trace": self.trace_id.as_str(),
+            "time": self.timestamp,
+        }
+    }
+
+    /// A denial from its facts; what it says for people is made of these anew.
+    pub(crate) fn from_facts(value: &Value) -> Result<Denial, FieldError> {
+        let mut fields = Fields::new("denial", value)?;
+        let mut text = |name| fields.text(name).map(|text| String::from(&*text));
+        let mut denial = Denial {
+            op: text("op")?,
+            target: text("target")?,
+            reason_code: text("code")?,
+            rule_id: text("rule")?,
+            args_path: text("args_path")?,
+            trace_id: text("trace")?,
+            timestamp: 0,
+            ..Denial::default()
+        };
+        denial.timestamp = fields.u64("time")?;
+        fields.finish()?;
+        let code = Code::ALL.iter().find(|code| code.name() == denial.reason_code);
+        denial.reason = match (code, denial.rule_id.as_str()) {
+            (Some(code), "") => String::from(code.meaning()),
+            (Some(code), rule) => format!("rule {rule}: {}", code.meaning()),
+            (None, _) => denial.reason_code.clone(),
+        };
+        Ok(denial)
+    }
+
     /// What an agent session is shown: the class of reason, and where the owner finds the rest.
     #[must_use]
     pub(crate) fn redacted(&self) -> Denial {
@@ -299,6 +363,37 @@ impl Denial {
             ..Denial::default()
         }
     }
+}
+
+/// What the log commits to of an outcome: all of it but the texts for people.
+pub(crate) fn outcome_facts(operation: Operation, outcome: &Outcome) -> Value {
+    let reply = match outcome {
+        Err(failure) => return object! { "ok": false, "error": failure.facts() },
+        Ok(reply) => reply.to_value(),
+    };
+    let facts = match (operation, &reply) {
+        // Which entries were shown: what they say in readable form is made of the log.
+        (Operation::AuditQuery, reply) => {
+            let entries = reply.get("entries").and_then(Value::as_array);
+            let seqs = entries.iter().flat_map(|entries| entries.iter()).filter_map(|entry| entry.get("seq"));
+            let seqs: Vec<Value> = seqs.cloned().collect();
+            object! { "entries": seqs, "pruned_below": reply.get("pruned_below").cloned() }
+        }
+        (Operation::Authorize, Value::Object(members)) => {
+            let mut members = members.clone();
+            for text in ["reason", "suggestion"] {
+                members.remove(text);
+            }
+            members.into()
+        }
+        (Operation::LastError, reply) => {
+            let denial = reply.get("denial").filter(|denial| !denial.is_null());
+            let denial = denial.and_then(|denial| Denial::from_value(denial).ok());
+            object! { "denial": denial.as_ref().map(Denial::facts) }
+        }
+        (_, reply) => reply.clone(),
+    };
+    object! { "ok": true, "result": facts }
 }
 
 /// The wire form of an outcome: `{"ok": true, "result"}` or `{"ok": false, "error"}`.

@@ -210,11 +210,14 @@ pub enum Request {
     },
     /// List the registered tools.
     ToolList,
-    /// Open a session for an agent, which is created if it is not there.
+    /// Open a session for an agent, which is created if it is not there. An agent may have several. Asked by the session of
+    /// guests ([`SessionId::GUESTS`](crate::SessionId::GUESTS)) it opens one for a new guest.
     SessionOpen {
         /// The agent's name.
         agent: Text,
     },
+    /// End the session that asks. What its agent has stays; a guest leaves nothing behind.
+    SessionClose,
 }
 
 /// An HTTP request as the agent wants it.
@@ -272,6 +275,7 @@ impl Request {
             Self::ToolRegister { .. } => Operation::ToolRegister,
             Self::ToolList => Operation::ToolList,
             Self::SessionOpen { .. } => Operation::SessionOpen,
+            Self::SessionClose => Operation::SessionClose,
         }
     }
 
@@ -279,6 +283,7 @@ impl Request {
     pub(crate) fn subject(&self) -> Option<&Text> {
         match self {
             Self::Alloc { subject, .. } | Self::AuditLog { subject, .. } => subject.as_ref(),
+            Self::Erase { subject } => Some(subject),
             _ => None,
         }
     }
@@ -289,50 +294,55 @@ impl Request {
         (parts.len() as u64).max(1)
     }
 
-    /// Bytes of the values and data in it, before they are put into words.
+    /// Bytes of everything in it that a caller chooses: names, texts, values and data, before they are put into words.
     pub(crate) fn size(&self) -> u64 {
         let json = |value: &Value| value.json_len() as u64;
+        let text = |text: &Text| text.len() as u64;
+        let maybe = |named: &Option<Text>| named.as_ref().map_or(0, |named| named.len() as u64);
         match self {
-            Self::Alloc { content, .. } => content.size(),
+            Self::Alloc { type_name, content, subject } => {
+                content.size().saturating_add(text(type_name)).saturating_add(maybe(subject))
+            }
             Self::Write { patch, .. } => json(patch),
-            Self::Batch { parts } => {
-                parts.iter().map(|part| part.alone().size()).fold(0, u64::saturating_add)
-            }
+            Self::Batch { parts } => parts.iter().map(Part::size).fold(0, u64::saturating_add),
             Self::Query { form } => json(&form.clone().into()),
-            Self::TypeRegister { schema, .. } => json(schema),
-            Self::Call { args, .. } => json(args),
+            Self::TypeRegister { name, schema } => json(schema).saturating_add(text(name)),
+            Self::Call { tool, args } => json(args).saturating_add(text(tool)),
             Self::Inference { request, .. } => json(request),
-            Self::Authorize { args, .. } => args.as_ref().map_or(0, json),
-            Self::FsWrite { data, .. } => data.len() as u64,
-            Self::Http(request) => request.body.as_ref().map_or(0, |body| body.len() as u64),
-            Self::PolicyLoad { text, .. } => text.len() as u64,
-            Self::CapGrant { .. } | Self::CapAttenuate { .. } => json(&self.args()),
-            Self::AuditLog { details, .. } => json(details),
-            Self::AuditVerify { key, anchor } => {
-                [key, anchor].into_iter().flatten().map(|text| text.len() as u64).sum()
+            Self::Authorize { operation, target, args } => {
+                let args = args.as_ref().map_or(0, json);
+                args.saturating_add(text(operation)).saturating_add(text(target))
             }
+            Self::FsWrite { path, data } => (data.len() as u64).saturating_add(text(path)),
+            Self::FsRead { path, .. }
+            | Self::FsList { path }
+            | Self::FsStat { path }
+            | Self::FsDelete { path } => text(path),
+            Self::Http(request) => request.size(),
+            Self::PolicyLoad { text: policy, base_dir } => text(policy).saturating_add(maybe(base_dir)),
+            Self::CapGrant { .. } | Self::CapAttenuate { .. } | Self::AuditQuery(_) => json(&self.args()),
+            Self::AuditLog { event, details, subject } => {
+                json(details).saturating_add(text(event)).saturating_add(maybe(subject))
+            }
+            Self::AuditVerify { key, anchor } => maybe(key).saturating_add(maybe(anchor)),
             Self::ToolRegister { manifest, module, env } => {
                 let env: usize = env.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
                 json(manifest).saturating_add(module.len() as u64).saturating_add(env as u64)
             }
+            Self::BudgetSet { agent, .. } => maybe(agent),
+            Self::Erase { subject } => text(subject),
+            Self::SessionOpen { agent } => text(agent),
             Self::Read { .. }
             | Self::Stat { .. }
             | Self::Delete { .. }
             | Self::LastError
-            | Self::FsRead { .. }
-            | Self::FsList { .. }
-            | Self::FsStat { .. }
-            | Self::FsDelete { .. }
-            | Self::BudgetSet { .. }
             | Self::BudgetStatus { .. }
             | Self::CapRevoke { .. }
             | Self::CapToken { .. }
-            | Self::AuditQuery(_)
             | Self::Commit
             | Self::AuditProof { .. }
-            | Self::Erase { .. }
             | Self::ToolList
-            | Self::SessionOpen { .. } => 0,
+            | Self::SessionClose => 0,
         }
     }
 

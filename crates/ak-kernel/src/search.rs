@@ -10,11 +10,10 @@ use crate::{
     code::Code,
     form::content_members,
     gate::Gate,
-    kernel::Kernel,
+    kernel::{Caller, Kernel},
     objects::description,
     question::Question,
     reply::{Failure, Reply},
-    session::Session,
 };
 
 /// Most bytes of contents on one page of a query. An object that is longer comes alone.
@@ -25,7 +24,7 @@ pub(crate) const ANY_TYPE: &str = "*";
 
 impl Kernel {
     /// The objects that a query finds among those that the session could read one by one.
-    pub(crate) fn search(&mut self, session: Session, form: &Object) -> Result<Reply, Failure> {
+    pub(crate) fn search(&mut self, caller: &Caller, form: &Object) -> Result<Reply, Failure> {
         let refused = |path: &str, reason: &str| {
             Failure::new(Code::InvalidArgument, format!("query: {path}: {reason}")).with("path", path)
         };
@@ -34,8 +33,9 @@ impl Kernel {
         if query.limit == 0 {
             return Err(refused("limit", "is not 1 or more"));
         }
-        let agent = self.agents.name(session);
-        let (gate, heap) = self.gate_and_heap(session, agent);
+        let agent = self.agents.name(caller.account);
+        let gate = self.gate_of(caller, agent);
+        let heap = gate.heap;
         let form = Value::from(form.clone());
         let any_type = query.type_name.is_none();
         let admits = |handle: Handle, object: &ak_heap::Object| {
@@ -76,7 +76,7 @@ impl Gate<'_> {
 
     /// Whether the session may read the object.
     fn may_read(&self, handle: Handle, object: &ak_heap::Object) -> bool {
-        let owned = self.session.is_owner() || *object.owner() == self.agent;
+        let owned = self.owner || *object.owner() == self.agent;
         let target = Target::heap(handle.raw());
         self.permits_uncounted(&Question { action: Action::HeapRead, target, args: None, owned })
     }

@@ -1,14 +1,27 @@
-//! Sessions: who is asking.
+//! Sessions, and the agents behind them.
 
-/// Who is asking. The kernel gives the numbers out; the host binds one to a connection or an object.
-///
-/// A session's number is its agent's: opening a session for the same agent twice gives the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Session(u32);
+use alloc::{collections::BTreeMap, format};
 
-impl Session {
-    /// The owner's session. Its data operations run as the agent `main`.
-    pub const OWNER: Session = Session(0);
+use ak_json::{Value, object};
+
+use crate::{
+    code::Code,
+    fields::{FieldError, Fields},
+    reply::Failure,
+};
+
+/// One authenticated line to the kernel. The kernel gives the numbers out, each once; the host binds one to a connection or
+/// an object. An agent may have several sessions at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u32);
+
+impl SessionId {
+    /// The owner's first session, which is open from the start and is never closed. Its data operations run as the agent
+    /// `main`.
+    pub const OWNER: SessionId = SessionId(0);
+
+    /// The first session of the agent `guest`, which every guest's session is opened by. It is open from the start.
+    pub const GUESTS: SessionId = SessionId(u32::MAX);
 
     /// The session's number, for the wire and the journal.
     pub const fn number(self) -> u32 {
@@ -16,12 +29,119 @@ impl Session {
     }
 
     /// The session with this number. The kernel refuses numbers that it did not give out.
-    pub const fn from_number(number: u32) -> Session {
-        Session(number)
+    pub const fn from_number(number: u32) -> SessionId {
+        SessionId(number)
+    }
+}
+
+/// One agent, by its number. Accounts, grants and objects belong to agents, never to sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId(u32);
+
+impl AgentId {
+    /// The root agent, as which owner sessions act.
+    pub(crate) const MAIN: AgentId = AgentId(0);
+
+    /// The agent's number, for the journal.
+    pub const fn number(self) -> u32 {
+        self.0
     }
 
-    /// Whether the owner is asking.
-    pub const fn is_owner(self) -> bool {
-        self.0 == Self::OWNER.0
+    /// The agent with this number, which need not exist.
+    pub(crate) const fn from_number(number: u32) -> AgentId {
+        AgentId(number)
+    }
+
+    /// Whether it is the root agent. Only owner sessions are sessions of the root agent.
+    pub(crate) const fn is_main(self) -> bool {
+        self.0 == Self::MAIN.0
+    }
+}
+
+/// The open sessions.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    open: BTreeMap<SessionId, AgentId>,
+    next: u32,
+}
+
+impl Sessions {
+    /// The owner's session, and the one that guests come through.
+    pub(crate) fn new(guests: AgentId) -> Sessions {
+        let open = [(SessionId::OWNER, AgentId::MAIN), (SessionId::GUESTS, guests)];
+        Sessions { open: open.into_iter().collect(), next: 1 }
+    }
+
+    /// No sessions at all.
+    pub(crate) const fn empty() -> Sessions {
+        Sessions { open: BTreeMap::new(), next: 0 }
+    }
+
+    /// Whose session it is.
+    pub(crate) fn agent(&self, session: SessionId) -> Option<AgentId> {
+        self.open.get(&session).copied()
+    }
+
+    /// Opens a session for an agent.
+    ///
+    /// # Errors
+    /// QUOTA where `max` are open, or every number was given out.
+    pub(crate) fn open(&mut self, agent: AgentId, max: u64) -> Result<SessionId, Failure> {
+        let full = || Failure::new(Code::Quota, format!("there are {max} sessions already"));
+        if self.open.len() as u64 >= max {
+            return Err(full());
+        }
+        let next = self.next.checked_add(1).filter(|next| *next < u32::MAX).ok_or_else(full)?;
+        let session = SessionId(core::mem::replace(&mut self.next, next));
+        self.open.insert(session, agent);
+        Ok(session)
+    }
+
+    /// Ends a session. Gives whose it was; none for the two that are never closed, and for one that is not open.
+    pub(crate) fn close(&mut self, session: SessionId) -> Option<AgentId> {
+        match session {
+            SessionId::OWNER | SessionId::GUESTS => None,
+            session => self.open.remove(&session),
+        }
+    }
+
+    /// How many sessions an agent has.
+    pub(crate) fn count(&self, agent: AgentId) -> usize {
+        self.open.values().filter(|open| **open == agent).count()
+    }
+
+    /// Opens a session under a number that an earlier version gave out.
+    pub(crate) fn adopt(&mut self, number: u32, agent: AgentId) {
+        self.open.insert(SessionId(number), agent);
+        self.next = self.next.max(number.saturating_add(1));
+    }
+
+    /// Opens the sessions that are open in every kernel of this version.
+    pub(crate) fn adopt_fixed(&mut self, guests: AgentId) {
+        self.open.insert(SessionId::OWNER, AgentId::MAIN);
+        self.open.insert(SessionId::GUESTS, guests);
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        let open = self.open.iter().map(|(session, agent)| {
+            Value::from(ak_json::array![u64::from(session.number()), u64::from(agent.number())])
+        });
+        object! { "open": open.collect::<alloc::vec::Vec<Value>>(), "next": u64::from(self.next) }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Sessions, FieldError> {
+        let mut fields = Fields::new("sessions", value)?;
+        let mut sessions = Sessions::empty();
+        for pair in fields.items("open")?.iter() {
+            let number = |index| u32::try_from(pair.as_array()?.iter().nth(index)?.as_u64()?).ok();
+            match (number(0), number(1)) {
+                (Some(session), Some(agent)) => sessions.open.insert(SessionId(session), AgentId(agent)),
+                _ => return Err(fields.error("open", "expected pairs of a session and an agent")),
+            };
+        }
+        let next = fields.u64("next")?;
+        sessions.next = u32::try_from(next).map_err(|_| fields.error("next", "is out of range"))?;
+        fields.finish()?;
+        Ok(sessions)
     }
 }

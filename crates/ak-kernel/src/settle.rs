@@ -1,31 +1,38 @@
 //! Effects under way: what may happen on the way, and what their end means.
 
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{boxed::Box, format, string::ToString, vec::Vec};
 use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
 use ak_json::{Text, Value, object};
-use ak_policy::{Action, CanonicalUrl, Target, budget::Dimension};
+use ak_policy::{CanonicalUrl, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use crate::{
     code::Code,
     effect::{Completion, Step, Verdict},
     gate::{Gate, Ruling},
-    kernel::Kernel,
+    http_hop::HttpHop,
+    kernel::{Caller, Kernel},
     question::Question,
     reply::{Failure, Reply},
     request::Request,
     tool_run::FUEL,
     under_way::UnderWay,
+    upgrade::Recorded,
 };
 
 impl Kernel {
     /// Decides on a step of an effect.
     pub(crate) fn judge(&mut self, under_way: &mut UnderWay, step: Step) -> (Ruling, Verdict) {
-        match (step, under_way.url.clone()) {
-            (Step::Resolved(addresses), Some(url)) => self.judge_addresses(under_way, &url, &addresses),
-            (Step::Redirect { method, url }, Some(_)) => self.judge_redirect(under_way, &method, &url),
+        if let Some(recorded) = self.recorded.clone() {
+            return self.step_as_recorded(under_way, step, &recorded);
+        }
+        match (step, under_way.hop.clone()) {
+            (Step::Resolved(addresses), Some(hop)) => self.judge_addresses(under_way, &hop, &addresses),
+            (Step::Redirect { method, url }, Some(hop)) => {
+                self.judge_redirect(under_way, &hop, &method, &url)
+            }
             (Step::Chunk { tokens, .. }, None) if matches!(under_way.request, Request::Inference { .. }) => {
                 self.judge_chunk(under_way, tokens)
             }
@@ -36,29 +43,56 @@ impl Kernel {
         }
     }
 
+    /// Takes a step as an earlier version decided about it.
+    fn step_as_recorded(
+        &mut self,
+        under_way: &mut UnderWay,
+        step: Step,
+        recorded: &Recorded,
+    ) -> (Ruling, Verdict) {
+        let ruling = Ruling { rule: recorded.rule.clone(), ..Ruling::new(recorded.decision, "", None) };
+        if recorded.code != 0 {
+            let code = Code::from_number(recorded.code).unwrap_or(Code::PolicyDeny);
+            return (ruling, Verdict::Abort(Failure::new(code, code.meaning())));
+        }
+        match step {
+            Step::Redirect { method, url } => {
+                let url = CanonicalUrl::parse(&url).ok();
+                let next = under_way.hop.as_ref().zip(url).map(|(hop, url)| hop.redirected(method, url));
+                under_way.hop = next.or_else(|| under_way.hop.clone());
+            }
+            Step::Chunk { tokens, .. } => under_way.tokens = under_way.tokens.saturating_add(tokens),
+            Step::Resolved(_) => {}
+        }
+        (ruling, Verdict::Continue)
+    }
+
     /// Of a host's addresses those remain that may be connected to.
     fn judge_addresses(
         &mut self,
-        under_way: &UnderWay,
-        url: &CanonicalUrl,
+        under_way: &mut UnderWay,
+        hop: &HttpHop,
         found: &[IpAddr],
     ) -> (Ruling, Verdict) {
-        let agent = self.agents.name(under_way.session);
-        let tools = under_way.tools.clone();
-        let question = match Question::of(&under_way.request, &agent) {
-            Ok(Some(question)) => Question { target: Target::Url(url.clone()), ..question },
-            Ok(None) | Err(_) => {
-                return (Ruling::new(Ruled::Refused, "step", None), Verdict::Connect(Vec::new()));
-            }
+        let caller = under_way.caller();
+        let agent = self.agents.name(caller.account);
+        let question = match self.question_of(under_way, hop, &agent) {
+            Some(question) => question,
+            None => return (Ruling::new(Ruled::Refused, "step", None), Verdict::Connect(Vec::new())),
         };
-        let gate = Gate { tools, ..self.gate(under_way.session, agent) };
-        let open = gate.open_addresses(&question, found, url.port());
-        let target = found.first().map(|address| Target::addr(*address, url.port()).to_string());
+        let port = hop.url.port();
+        let mut gate = self.gate_of(&caller, agent);
+        let (open, hold, refused) = gate.authorize_connection(&question, found, port);
+        under_way.hold.join(hold);
+        let target = open.first().or(found.first()).map(|address| Target::addr(*address, port).to_string());
         if !open.is_empty() {
             return (Ruling::new(Ruled::Permit, "address", target), Verdict::Connect(open));
         }
-        let closed: Vec<_> =
-            found.iter().map(|address| Target::addr(*address, url.port()).to_string()).collect();
+        if let Some(failure) = refused {
+            return (Ruling::new(Ruled::DefaultDeny, "address", target), Verdict::Abort(failure));
+        }
+        let closed: Vec<_> = found.iter().map(|address| Target::addr(*address, port).to_string()).collect();
+        let url = &hop.url;
         let message = match closed.as_slice() {
             [] => format!("{url}: the host has no address"),
             _ => format!(
@@ -72,27 +106,44 @@ impl Kernel {
         )
     }
 
-    /// A redirect is a request of its own.
-    fn judge_redirect(&mut self, under_way: &mut UnderWay, method: &str, url: &Text) -> (Ruling, Verdict) {
+    /// The question that the request puts which is sent at the moment.
+    fn question_of(&self, under_way: &UnderWay, hop: &HttpHop, agent: &Text) -> Option<Question> {
+        let Request::Http(first) = &under_way.request else { return None };
+        let request = Request::Http(hop.as_request(first));
+        Question::of(&request, agent, &self.policy, |_| false).ok().flatten()
+    }
+
+    /// A redirect is a request of its own: it is decided on as it will be sent, and charged.
+    fn judge_redirect(
+        &mut self,
+        under_way: &mut UnderWay,
+        hop: &HttpHop,
+        method: &Text,
+        url: &Text,
+    ) -> (Ruling, Verdict) {
         let refuse = |reason: &str| {
             let failure = Failure::new(Code::PolicyDeny, format!("redirect to {}: {reason}", &**url));
             (Ruling::new(Ruled::Refused, "canonical", Some(url.to_string())), Verdict::Abort(failure))
         };
-        let Some(action) = Action::from_method(method) else { return refuse("the method is not known") };
+        let Request::Http(first) = &under_way.request else { return refuse("this is no HTTP request") };
         let url = match CanonicalUrl::parse(url) {
             Ok(url) => url,
             Err(error) => return refuse(&error.to_string()),
         };
-        let agent = self.agents.name(under_way.session);
-        let args = Question::of(&under_way.request, &agent).ok().flatten().and_then(|question| question.args);
-        let question = Question { action, target: Target::Url(url.clone()), args, owned: false };
-        let (presented, tools) = (under_way.presented.clone(), under_way.tools.clone());
-        let host_call = under_way.within.map(|_| HostOperation::Http);
-        let gate = Gate { presented, tools, host_call, ..self.gate(under_way.session, agent) };
-        match gate.ask(&question, &[]) {
-            (ruling, Ok(_)) => {
-                under_way.url = Some(url.clone());
-                (ruling, Verdict::Follow(url))
+        let next = hop.redirected(method.clone(), url);
+        let http = next.as_request(first);
+        let size = http.size();
+        let request = Request::Http(http);
+        let caller = Caller { host_call: under_way.within.map(|_| HostOperation::Http), ..under_way.caller() };
+        let agent = self.agents.name(caller.account);
+        let presented = under_way.presented.clone();
+        let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
+        match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, size)])) {
+            (ruling, Ok(hold)) => {
+                under_way.hold.join(hold);
+                under_way.hop = Some(next.clone());
+                under_way.sent.push(size);
+                (ruling, Verdict::Follow(Box::new(next)))
             }
             (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
         }
@@ -100,14 +151,15 @@ impl Kernel {
 
     /// Settles an effect's account and turns its end into the reply.
     pub(crate) fn conclude(&mut self, under_way: UnderWay, completion: Completion) -> Result<Reply, Failure> {
-        let UnderWay { request, hold, aborted, within, .. } = under_way;
+        let UnderWay { request, hold, aborted, within, sent: hops, .. } = under_way;
         let price = match &request {
             Request::Inference { price, .. } => *price,
             _ => None,
         };
         let sent = match &request {
             Request::FsWrite { data, .. } => data.len() as u64,
-            Request::Http(http) => http.body.as_ref().map_or(0, |body| body.len() as u64),
+            // What never left this machine was not sent.
+            Request::Http(_) => hops.iter().take(completion.hops_sent(hops.len())).sum(),
             _ => 0,
         };
         let used = |received: u64| [(Dimension::Bytes, sent.saturating_add(received))];

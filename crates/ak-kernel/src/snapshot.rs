@@ -6,7 +6,7 @@ use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use ak_audit::Kind;
 use ak_heap::Heap;
 use ak_json::{Digest, Limits, Object, Value, object};
-use ak_policy::{CanonicalUrl, GrantTable, Policy};
+use ak_policy::{GrantTable, Policy};
 
 use crate::{
     agents::Agents,
@@ -15,6 +15,7 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     form::insert_some,
     history::History,
+    http_hop::HttpHop,
     kernel::Kernel,
     needs::{Needs, ToolLine},
     operation::Operation,
@@ -23,10 +24,12 @@ use crate::{
     reply::Failure,
     request::Request,
     subject::Subjects,
-    time::{Now, Time},
+    session::{SessionId, Sessions},
+    time::{Clock, Now},
     toolbox::Toolbox,
     types::Types,
     under_way::UnderWay,
+    upgrade::{self, is_earlier},
 };
 
 /// How a snapshot begins: format and version.
@@ -56,28 +59,34 @@ impl Kernel {
     /// `AKSNAP01`, the length of the state's JSON text (u64, little-endian), the text, the heap's own snapshot. It holds
     /// all that the kernel knows of everybody: keep it as the bodies are kept, and no longer than the next erasure.
     pub fn snapshot(&mut self, now: Now) -> Vec<u8> {
-        self.advance(&now);
-        let state = self.state();
-        let text = state.to_json();
+        self.note_step(&now);
+        let bytes = self.to_bytes();
+        self.note_state(&now);
+        bytes
+    }
+
+    /// The state as bytes.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let text = self.state().to_json();
         let mut bytes = Vec::from(MAGIC);
         bytes.extend((text.len() as u64).to_le_bytes());
         bytes.extend(text.as_bytes());
         bytes.extend(self.heap.snapshot());
-        self.note(&now, state);
         bytes
     }
 
     /// Records the state's digest.
     pub(crate) fn note_state(&mut self, now: &Now) {
         self.advance(now);
-        let state = self.state();
-        self.note(now, state);
+        let state = self.state_digest();
+        self.note_digest(now, state);
     }
 
-    fn note(&mut self, now: &Now, state: Value) {
-        let input = Input::Snapshot { state: self.digest_with(state) };
+    /// Records a digest of the state.
+    pub(crate) fn note_digest(&mut self, now: &Now, state: Digest) {
+        self.advance(now);
         let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
-        self.record(now, &input, facts, Vec::new(), object! {});
+        self.record(now, &Input::Snapshot { state }, facts, Vec::new(), object! {});
     }
 
     /// The kernel as it was when the snapshot was taken: the next input is the record made with it.
@@ -103,10 +112,6 @@ impl Kernel {
     /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
     pub fn state_digest(&mut self) -> Digest {
         let state = self.state();
-        self.digest_with(state)
-    }
-
-    fn digest_with(&mut self, state: Value) -> Digest {
         object! { "state": state, "heap": format!("{}", self.heap.digest()) }.digest()
     }
 
@@ -126,19 +131,26 @@ impl Kernel {
         object! {
             "format": FORMAT_VERSION, "semantics": SEMANTICS_VERSION, "config": self.config.to_value(),
             "run": base64url(self.chain.run()), "next": self.chain.next_seq(), "head": format!("{}", self.chain.head()),
-            "clock": self.clock.as_micros(), "policy": self.policy.to_value().clone(), "grants": self.grants.to_value(),
+            "clock": self.clock.to_value(), "sessions": self.sessions.to_value(), "policy": self.policy.to_value().clone(), "grants": self.grants.to_value(),
             "agents": self.agents.to_value(), "types": self.types.to_value(), "tools": self.toolbox.state(),
             "subjects": self.subjects.to_value(), "history": self.history.to_value(),
-            "under_way": under_way, "needs": needs,
+            "under_way": under_way, "needs": needs, "upgraded": self.upgraded.map(Value::from),
         }
     }
 
     fn from_state(state: &Value, heap: &[u8]) -> Result<Kernel, RestoreError> {
-        let mut fields = Fields::new("state", state)?;
-        for (name, ours) in [("format", FORMAT_VERSION), ("semantics", SEMANTICS_VERSION)] {
-            if fields.u64(name)? != ours {
-                return Err(fields.error(name, "is a version that this kernel does not know").into());
-            }
+        let version = state.get("semantics").and_then(Value::as_u64);
+        let earlier = version.filter(|version| is_earlier(*version));
+        let migrated = match earlier {
+            Some(_) => upgrade::from_version_8(state)?,
+            None => state.clone(),
+        };
+        let mut fields = Fields::new("state", &migrated)?;
+        if fields.u64("format")? != FORMAT_VERSION {
+            return Err(fields.error("format", "is a version that this kernel does not know").into());
+        }
+        if fields.u64("semantics")? != SEMANTICS_VERSION && earlier.is_none() {
+            return Err(fields.error("semantics", "is a version that this kernel does not know").into());
         }
         let config = Config::from_value(&fields.value("config")?)?;
         let run = <[u8; 16]>::try_from(&*fields.bytes("run")?);
@@ -156,7 +168,10 @@ impl Kernel {
         }
         let heap = Heap::restore(heap, Kernel::heap_config(&config)).map_err(unusable)?;
         let mut kernel = Kernel::bare(config, chain, policy, under_way);
-        kernel.clock = Time::from_micros(fields.u64("clock")?);
+        kernel.earlier = earlier;
+        kernel.upgraded = fields.optional_u64("upgraded")?;
+        kernel.clock = Clock::from_value(&fields.value("clock")?)?;
+        kernel.sessions = Sessions::from_value(&fields.value("sessions")?)?;
         kernel.grants = GrantTable::from_value(&fields.value("grants")?).map_err(unusable)?;
         kernel.types = Types::from_value(&fields.value("types")?)?;
         kernel.toolbox = Toolbox::from_state(&fields.value("tools")?, &kernel.config)?;
@@ -176,12 +191,16 @@ impl UnderWay {
     fn to_value<'k>(&'k self, lists: &mut Vec<&'k Arc<Needs>>) -> Object {
         let mut row = Object::new();
         row.insert("session", u64::from(self.session.number()));
+        row.insert("agent", u64::from(self.account.number()));
         row.insert("op", self.request.operation().name());
         row.insert("args", self.request.args());
         insert_some(&mut row, "cap", self.presented.as_ref().map(Presented::to_value));
         insert_some(&mut row, "target", self.target.clone());
         row.insert("hold", self.hold.to_value());
-        insert_some(&mut row, "url", self.url.as_ref().map(|url| format!("{url}")));
+        if let (Request::Http(first), Some(hop)) = (&self.request, &self.hop) {
+            row.insert("hop", hop.to_value(first));
+        }
+        row.insert("sent", self.sent.iter().copied().map(Value::from).collect::<Vec<Value>>());
         row.insert("tokens", self.tokens);
         row.insert("tokens_max", self.tokens_max);
         insert_some(&mut row, "within", self.within.map(Ticket::cause));
@@ -195,9 +214,11 @@ impl UnderWay {
         });
         row.insert("tools", tools.collect::<Vec<Value>>());
         row.insert("host_calls", self.host_calls);
-        insert_some(&mut row, "aborted", self.aborted.as_ref().map(Failure::to_value));
+        insert_some(&mut row, "aborted", self.aborted.as_ref().map(Failure::facts));
         let erasing = self.erasing.as_ref().and_then(LogWork::erasing);
-        insert_some(&mut row, "erasing", erasing.map(|(subject, objects)| ak_json::array![subject, objects]));
+        let erasing = erasing
+            .map(|(subject, objects, entries)| ak_json::array![subject, objects, entries.map(Value::from)]);
+        insert_some(&mut row, "erasing", erasing);
         row
     }
 
@@ -210,24 +231,29 @@ impl UnderWay {
         let operation = Operation::from_name(&fields.text("op")?)
             .ok_or_else(|| fields.error("op", "is not an operation"))?;
         let request = Request::decode(operation, &fields.value("args")?)?;
-        let url = fields.optional_text("url")?.map(|url| CanonicalUrl::parse(&url)).transpose();
-        let erasing = fields.optional("erasing").map(|pair| {
-            let number = |index| pair.as_array()?.iter().nth(index)?.as_u64();
-            Some(LogWork::Erase { subject: number(0)?, objects: number(1)? })
+        let hop = fields.optional("hop").as_ref().map(HttpHop::from_value).transpose()?;
+        let sent = fields.items("sent")?;
+        let sent: Option<Vec<u64>> = sent.iter().map(Value::as_u64).collect();
+        let erasing = fields.optional("erasing").map(|row| {
+            let number = |index| row.as_array()?.iter().nth(index)?.as_u64();
+            Some(LogWork::Erase { subject: number(0)?, objects: number(1)?, entries: number(2) })
         });
         let tools = fields.items("tools")?;
         let tools = tools.iter().map(|at| needs.get(usize::try_from(at.as_u64()?).ok()?).cloned());
         let tools: Option<ToolLine> = tools.collect();
+        let session = SessionId::from_number(fields.account("session")?.number());
+        let account = fields.account("agent")?;
         let open = UnderWay {
             within: fields.optional_u64("within")?.map(Ticket::new),
             tools: tools.ok_or_else(|| fields.error("tools", "expected numbers of needs"))?,
             host_calls: fields.u64("host_calls")?,
             presented: fields.optional("cap").as_ref().map(Presented::from_value).transpose()?,
             target: fields.optional_text("target")?.as_deref().map(String::from),
-            url: url.map_err(|_| fields.error("url", "is not a URL"))?,
+            hop,
+            sent: sent.ok_or_else(|| fields.error("sent", "expected numbers"))?,
             tokens: fields.u64("tokens")?,
             tokens_max: fields.u64("tokens_max")?,
-            aborted: fields.optional("aborted").as_ref().map(Failure::from_value).transpose()?,
+            aborted: fields.optional("aborted").as_ref().map(Failure::from_facts).transpose()?,
             erasing: erasing
                 .map(|work| work.ok_or_else(|| fields.error("erasing", "is no erasure")))
                 .transpose()?,

@@ -1,7 +1,11 @@
 //! Whom records are about. What is recorded about a subject is committed to with the subject's salt and kept under the
 //! subject's key, so that both can be taken away together.
 
-use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::ToString,
+    vec::Vec,
+};
 
 use ak_heap::{Handle, Heap};
 use ak_json::{Object, Text, Value, object};
@@ -13,8 +17,8 @@ use crate::{
     kernel::Kernel,
     record::derive,
     reply::Reply,
-    request::Request,
-    session::Session,
+    request::{Request, SUBJECT_BYTES_MAX},
+    session::AgentId,
 };
 
 /// Names one subject from the first record about it to its erasure; afterwards the same name gets another number. It is
@@ -30,8 +34,8 @@ pub(crate) struct Subjects {
     known: BTreeMap<Text, Subject>,
     /// Objects that are about somebody else than their owner.
     objects: BTreeMap<Handle, Text>,
-    /// How many each session named first.
-    named: BTreeMap<Session, u64>,
+    /// Whom each agent named. What an agent may name yet depends on this alone, so that it tells nothing of others.
+    named: BTreeMap<AgentId, BTreeSet<Text>>,
     next_id: SubjectId,
 }
 
@@ -39,8 +43,8 @@ pub(crate) struct Subjects {
 struct Subject {
     id: SubjectId,
     salt: [u8; 32],
-    /// Who named it first.
-    by: Session,
+    /// How many entries are about it. Of one that an earlier version knew before nobody counted.
+    entries: Option<u64>,
 }
 
 /// Whom one record is about.
@@ -59,9 +63,20 @@ impl Subjects {
         Subjects { known: BTreeMap::new(), objects: BTreeMap::new(), named: BTreeMap::new(), next_id: 0 }
     }
 
-    /// How many there are, and how many of them a session named first.
-    pub(crate) fn count(&self, by: Session) -> (u64, u64) {
-        (self.known.len() as u64, self.named.get(&by).copied().unwrap_or(0))
+    /// How many names all agents together, and how many one of them has used.
+    pub(crate) fn named(&self, by: AgentId) -> (u64, u64) {
+        let all = self.named.values().map(|names| names.len() as u64).sum();
+        (all, self.named.get(&by).map_or(0, |names| names.len() as u64))
+    }
+
+    /// Whether an agent used the name before.
+    pub(crate) fn is_named_by(&self, name: &Text, by: AgentId) -> bool {
+        self.named.get(&by).is_some_and(|names| names.contains(name))
+    }
+
+    /// How many entries are about a subject, where somebody counted from the first.
+    pub(crate) fn entries(&self, name: &Text) -> Option<u64> {
+        self.known.get(name)?.entries
     }
 
     pub(crate) fn id(&self, name: &Text) -> Option<SubjectId> {
@@ -69,7 +84,12 @@ impl Subjects {
     }
 
     /// The record's subjects, those that the session names for the first time among them. Nobody is the kernel itself.
-    pub(crate) fn meet(&mut self, mut names: Vec<Text>, entropy: &[u8; 32], by: Session) -> About {
+    pub(crate) fn meet(
+        &mut self,
+        mut names: Vec<Text>,
+        entropy: &[u8; 32],
+        by: Option<AgentId>,
+    ) -> About {
         names.sort();
         names.dedup();
         if names.is_empty() {
@@ -78,18 +98,23 @@ impl Subjects {
         let before = self.next_id;
         for name in &names {
             if !self.known.contains_key(name) {
-                self.add(name.clone(), Subject { id: self.next_id, salt: derive(entropy, "salt", name), by });
+                let salt = derive(entropy, "salt", name);
+                let subject = Subject { id: self.next_id, salt, entries: Some(0) };
+                self.known.insert(name.clone(), subject);
                 self.next_id = self.next_id.saturating_add(1);
+            }
+            if let Some(subject) = self.known.get_mut(name) {
+                subject.entries = subject.entries.map(|entries| entries.saturating_add(1));
+            }
+            if let Some(by) = by
+                && !name.is_empty()
+                && !self.is_named_by(name, by)
+            {
+                self.named.entry(by).or_default().insert(name.clone());
             }
         }
         let (ids, salt) = self.bound(names.iter());
         About { names, ids, salt, drew: self.next_id > before }
-    }
-
-    fn add(&mut self, name: Text, subject: Subject) {
-        let named = self.named.entry(subject.by).or_default();
-        *named = named.saturating_add(1);
-        self.known.insert(name, subject);
     }
 
     /// The salt for what tells of others too.
@@ -132,22 +157,28 @@ impl Subjects {
         };
         let handles: Vec<Handle> = heap.iter_any().filter_map(about).collect();
         self.objects.retain(|_, subject| subject != name);
-        let named = self.known.remove(name).and_then(|subject| self.named.get_mut(&subject.by));
-        if let Some(named) = named {
-            *named = named.saturating_sub(1);
+        self.known.remove(name);
+        for names in self.named.values_mut() {
+            names.remove(name);
         }
         handles
     }
 
     pub(crate) fn to_value(&self) -> Value {
         let known = self.known.iter().map(|(name, subject)| {
-            let by = u64::from(subject.by.number());
-            (name.clone(), object! { "id": subject.id, "salt": base64url(&subject.salt), "by": by })
+            (name.clone(), object! {
+                "id": subject.id, "salt": base64url(&subject.salt), "entries": subject.entries.map(Value::from),
+            })
+        });
+        let named = self.named.iter().map(|(by, names)| {
+            let names: Vec<Value> = names.iter().cloned().map(Value::from).collect();
+            Value::from(ak_json::array![u64::from(by.number()), names])
         });
         let objects =
             self.objects.iter().map(|(handle, name)| (handle.to_string(), Value::from(name.clone())));
         object! {
-            "known": known.collect::<Object>(), "objects": objects.collect::<Object>(), "next": self.next_id,
+            "known": known.collect::<Object>(), "named": named.collect::<Vec<Value>>(),
+            "objects": objects.collect::<Object>(), "next": self.next_id,
         }
     }
 
@@ -180,16 +211,30 @@ impl Kernel {
     pub(crate) fn subjects_of(&self, request: &Request, agent: &Text) -> Vec<Text> {
         let of_object =
             |handle: &Handle| self.subjects.of_object(&self.heap, *handle).unwrap_or(agent).clone();
+        let earlier = self.recorded.is_some();
         match request {
-            Request::PolicyLoad { .. }
-            | Request::ToolRegister { .. }
-            | Request::TypeRegister { .. }
+            // Policies and tools are never erased: whoever examines the log needs them.
+            Request::PolicyLoad { .. } | Request::ToolRegister { .. } => Vec::new(),
+            // Version 8 kept these for good too.
+            Request::TypeRegister { .. }
             | Request::SessionOpen { .. }
             | Request::BudgetSet { .. }
             | Request::CapGrant { .. }
             | Request::CapAttenuate { .. }
-            | Request::CapRevoke { .. } => Vec::new(),
-            Request::Erase { subject } if self.subjects.id(subject).is_some() => Vec::from([subject.clone()]),
+            | Request::CapRevoke { .. }
+                if earlier =>
+            {
+                Vec::new()
+            }
+            Request::SessionOpen { agent: named } | Request::CapGrant { agent: named, .. } => {
+                Vec::from([agent.clone(), self.subject_named(named, agent)])
+            }
+            Request::BudgetSet { agent: Some(named), .. } => {
+                Vec::from([agent.clone(), self.subject_named(named, agent)])
+            }
+            Request::Erase { subject } if !earlier || self.subjects.id(subject).is_some() => {
+                Vec::from([subject.clone()])
+            }
             Request::Read { handle, .. }
             | Request::Stat { handle }
             | Request::Write { handle, .. }
@@ -200,6 +245,12 @@ impl Kernel {
             }
             request => Vec::from([request.subject().unwrap_or(agent).clone()]),
         }
+    }
+
+    /// A name that an agent gives, where it can be a subject's.
+    fn subject_named<'n>(&self, named: &'n Text, agent: &'n Text) -> Text {
+        let fits = !named.is_empty() && named.len() <= SUBJECT_BYTES_MAX;
+        if fits { named.clone() } else { agent.clone() }
     }
 
     /// Whom an answer tells of beside those the request is about.

@@ -14,7 +14,7 @@ use crate::{
     fields::{FieldError, Fields},
     form::insert_some,
     reply::Failure,
-    time::Time,
+    time::Elapsed,
 };
 
 /// Longest resource of a capability, in bytes.
@@ -51,7 +51,7 @@ impl Terms {
     /// # Errors
     /// INVALID_ARGUMENT where name, resource and methods make no capability, or a budget is of a kind that is not set
     /// aside before the work and so could not be held to.
-    pub(crate) fn caveats(&self, name: &str, now: Time) -> Result<Vec<Caveat>, Failure> {
+    pub(crate) fn caveats(&self, name: &str, now: Elapsed) -> Result<Vec<Caveat>, Failure> {
         let wrong = |reason: &str| Failure::new(Code::InvalidArgument, format!("the capability: {reason}"));
         let methods = self.methods.as_deref().unwrap_or_default();
         let resource = self.resource.as_deref().unwrap_or("*");
@@ -72,7 +72,7 @@ impl Terms {
             caveats.push(Caveat::Agent(pattern));
         }
         if let Some(minutes) = self.expires_minutes {
-            let until = minutes.checked_mul(MINUTE_US).and_then(|us| us.checked_add(now.as_micros()));
+            let until = minutes.checked_mul(MINUTE_US).and_then(|us| us.checked_add(now.high_us));
             caveats
                 .push(Caveat::ExpiresAt(until.ok_or_else(|| wrong("more minutes than a clock can count"))?));
         }

@@ -13,18 +13,18 @@ use crate::{
     kernel::Kernel,
     objects::heap_failure,
     reply::{Failure, Reply},
-    session::Session,
+    session::AgentId,
 };
 
 /// Who registered each type, and how many bytes of their memory budget its schema takes.
 #[derive(Debug, Default)]
-pub(crate) struct Types(BTreeMap<Text, (Session, u64)>);
+pub(crate) struct Types(BTreeMap<Text, (AgentId, u64)>);
 
 impl Types {
     /// All of it, for the state digest.
     pub(crate) fn to_value(&self) -> Value {
-        let rows = self.0.iter().map(|(name, (session, bytes))| {
-            object! { "type": name.clone(), "session": u64::from(session.number()), "bytes": *bytes }
+        let rows = self.0.iter().map(|(name, (account, bytes))| {
+            object! { "type": name.clone(), "session": u64::from(account.number()), "bytes": *bytes }
         });
         rows.collect::<Vec<Value>>().into()
     }
@@ -48,14 +48,14 @@ impl Kernel {
     /// registers a name only while nobody else uses it.
     pub(crate) fn register_type(
         &mut self,
-        session: Session,
+        account: AgentId,
         name: &Text,
         schema: &Value,
     ) -> Result<Reply, Failure> {
         let before = self.types.0.get(name).copied();
-        if !session.is_owner() {
-            let agent = self.agents.name(session);
-            let foreign = before.is_some_and(|(registrar, _)| registrar != session)
+        if !account.is_main() {
+            let agent = self.agents.name(account);
+            let foreign = before.is_some_and(|(registrar, _)| registrar != account)
                 || self.heap.of_type(name).any(|(_, object)| *object.owner() != agent);
             if foreign {
                 let message = format!("others use the type {:?} already: its schema is the owner's", &**name);
@@ -63,15 +63,15 @@ impl Kernel {
             }
         }
         let bytes = schema.json_len() as u64;
-        let freed = before.filter(|(registrar, _)| *registrar == session).map_or(0, |(_, bytes)| bytes);
+        let freed = before.filter(|(registrar, _)| *registrar == account).map_or(0, |(_, bytes)| bytes);
         let amounts = Vec::from([(Dimension::Memory, bytes.saturating_sub(freed))]);
-        self.agents.check(session, &Costs { amounts, charges: Vec::new() }, self.clock)?;
+        self.agents.check(account, &Costs { amounts, charges: Vec::new() }, self.clock.elapsed)?;
         self.heap.register_type(name, schema).map_err(type_failure)?;
         if let Some((registrar, bytes)) = before {
             self.agents.credit(registrar, Dimension::Memory, bytes);
         }
-        self.agents.record(session, Dimension::Memory, bytes);
-        self.types.0.insert(name.clone(), (session, bytes));
+        self.agents.record(account, Dimension::Memory, bytes);
+        self.types.0.insert(name.clone(), (account, bytes));
         Ok(Reply::Done)
     }
 }

@@ -4,35 +4,39 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use ak_audit::{Kind, Verdict as Ruled};
 use ak_json::{Text, object};
-use ak_policy::CanonicalUrl;
 
 use crate::{
     agents::{Hold, MAIN},
     code::Code,
     effect::{Completion, Effect, LogWork, Step, Ticket, Verdict},
     gate::Ruling,
+    http_hop::HttpHop,
     kernel::{CallId, Caller, Kernel, Output},
     needs::ToolLine,
     operation::Operation,
     presented::Presented,
     record::{Facts, Input},
-    reply::{Failure, Reply, outcome_to_value},
+    reply::{Failure, Reply, outcome_facts},
     request::Request,
-    session::Session,
-    time::{Now, Time},
+    session::{AgentId, SessionId},
+    time::{Elapsed, Now},
 };
 
 /// An effect between permit and completion.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
-    pub(crate) session: Session,
+    /// Who asked for it, and whose session that is.
+    pub(crate) session: SessionId,
+    pub(crate) account: AgentId,
     pub(crate) request: Request,
     /// The capability that came with the request: it must cover a redirect too.
     pub(crate) presented: Option<Presented>,
     pub(crate) target: Option<String>,
     pub(crate) hold: Hold,
-    /// For HTTP: where the request goes at the moment.
-    pub(crate) url: Option<CanonicalUrl>,
+    /// For HTTP: the request that is sent at the moment.
+    pub(crate) hop: Option<HttpHop>,
+    /// For HTTP: the size of each request so far, in bytes.
+    pub(crate) sent: Vec<u64>,
     /// For a stream: the tokens of its answer seen so far, and how many were set aside for it.
     pub(crate) tokens: u64,
     pub(crate) tokens_max: u64,
@@ -50,14 +54,16 @@ pub(crate) struct UnderWay {
 
 impl UnderWay {
     /// One that has just begun, of a request that came without a capability.
-    pub(crate) const fn new(session: Session, request: Request, hold: Hold) -> UnderWay {
+    pub(crate) const fn new(session: SessionId, account: AgentId, request: Request, hold: Hold) -> UnderWay {
         UnderWay {
             session,
+            account,
             request,
             presented: None,
             target: None,
             hold,
-            url: None,
+            hop: None,
+            sent: Vec::new(),
             tokens: 0,
             tokens_max: 0,
             aborted: None,
@@ -70,15 +76,17 @@ impl UnderWay {
 }
 
 impl UnderWay {
-    /// Who asked for it.
+    /// The caller that it is for.
     pub(crate) fn caller(&self) -> Caller {
-        Caller { within: self.within, tools: self.tools.clone(), ..Caller::session(self.session) }
+        Caller { within: self.within, tools: self.tools.clone(), ..Caller::new(self.session, self.account) }
     }
 }
 
 /// What acting on a permit came to.
 pub(crate) enum Next {
     Reply(Reply),
+    /// A request was only asked about: what would be decided, and the answer.
+    Preview(Box<Ruling>, Reply),
     Effect(Effect, Box<UnderWay>),
 }
 
@@ -87,6 +95,11 @@ impl Kernel {
     ///
     /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. It is recorded.
     pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) {
+        self.note_step(&now);
+        self.take_step(now, ticket, step);
+    }
+
+    pub(crate) fn take_step(&mut self, now: Now, ticket: Ticket, step: Step) {
         self.advance(&now);
         let seq = self.chain.next_seq();
         let input = Input::Progress { ticket, step: step.clone() };
@@ -112,8 +125,10 @@ impl Kernel {
         facts.target = ruling.target;
         facts.code = code;
         let about = self.subjects_under_way(&under_way);
+        let account = under_way.account;
         self.under_way.insert(ticket, under_way);
         self.record(&now, &input, facts, about, details);
+        self.charge_newest(account, 0, false);
         self.held.push_back((seq, Output::Resume(ticket, verdict)));
     }
 
@@ -121,7 +136,12 @@ impl Kernel {
     ///
     /// A ticket that was never given out or is used up is recorded and has no other consequence. A completion that
     /// is not of the request's kind is refused: what happened counts as unknown.
-    pub fn complete(&mut self, now: Now, ticket: Ticket, mut completion: Completion) {
+    pub fn complete(&mut self, now: Now, ticket: Ticket, completion: Completion) {
+        self.note_step(&now);
+        self.take_completion(now, ticket, completion);
+    }
+
+    pub(crate) fn take_completion(&mut self, now: Now, ticket: Ticket, mut completion: Completion) {
         self.advance(&now);
         let seq = self.chain.next_seq();
         let input = Input::Complete { ticket, completion: completion.clone() };
@@ -141,33 +161,40 @@ impl Kernel {
         if let Err(failure) = &outcome {
             facts.code = failure.code.number();
         }
-        let value = outcome_to_value(&outcome);
-        let details = crate::describe::outcome(operation, &value, log);
-        facts.reply = Some(value);
+        let details = crate::describe::outcome(operation, &outcome, log);
+        facts.reply = Some(outcome_facts(operation, &outcome).digest());
+        facts.message = outcome.as_ref().err().map(|failure| failure.message.clone());
         self.record(&now, &input, facts, about, details);
+        self.charge_newest(caller.account, 0, false);
         self.held.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due, if ever.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadline().into_iter().chain(self.admission_due()).min()
+    /// In how many µs [`handle_timeout`](Self::handle_timeout) is due, if ever, from the newest input on.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let Elapsed { low_us, high_us } = self.clock.elapsed;
+        let deadline = self.deadline().map(|due_us| due_us.saturating_sub(high_us));
+        let admission = self.admission_due_us().map(|due_us| due_us.saturating_sub(low_us));
+        deadline.into_iter().chain(admission).min()
     }
 
-    /// When the wall time of somebody with an effect under way is over.
-    fn deadline(&self) -> Option<Time> {
+    /// When the wall time of somebody with an effect under way is over, in kernel time.
+    fn deadline(&self) -> Option<u64> {
         let open = self.under_way.values().filter(|under_way| under_way.aborted.is_none());
-        open.filter_map(|under_way| self.agents.deadline(under_way.session)).min()
+        open.filter_map(|under_way| self.agents.deadline(under_way.account)).min()
     }
 
-    /// When the wall time of the agent is over that an effect is for, if it has any.
-    pub fn deadline_of(&self, ticket: Ticket) -> Option<Time> {
-        self.agents.deadline(self.under_way.get(&ticket)?.session)
+    /// In how many µs from the newest input on the wall time of the agent is over that an effect is for, if it has any.
+    pub fn time_left_of(&self, ticket: Ticket) -> Option<u64> {
+        let due_us = self.agents.deadline(self.under_way.get(&ticket)?.account)?;
+        Some(due_us.saturating_sub(self.clock.elapsed.high_us))
     }
 
     /// Tells effects whose agent's wall time is over to stop. Before [`poll_timeout`](Self::poll_timeout) nothing happens.
     pub fn handle_timeout(&mut self, now: Now) {
         self.note_turned_away(&now);
-        if self.deadline().is_some_and(|due| due <= now.time) {
+        self.note_step(&now);
+        let now_us = self.clock.after(&now).elapsed.high_us;
+        if self.deadline().is_some_and(|due_us| due_us <= now_us) {
             self.tick(&now);
         }
     }
@@ -176,9 +203,9 @@ impl Kernel {
     pub(crate) fn tick(&mut self, now: &Now) {
         self.advance(now);
         let seq = self.chain.next_seq();
-        let clock = self.clock;
+        let now_us = self.clock.elapsed.high_us;
         for (ticket, under_way) in &mut self.under_way {
-            let over = self.agents.deadline(under_way.session).is_some_and(|due| due <= clock);
+            let over = self.agents.deadline(under_way.account).is_some_and(|due_us| due_us <= now_us);
             if over && under_way.aborted.is_none() {
                 let failure = Failure::new(Code::BudgetExceeded, "the wall time of the agent is used up");
                 under_way.aborted = Some(failure.clone());
@@ -207,11 +234,11 @@ impl Kernel {
 
     /// Whom an effect is about: its agent.
     fn subjects_under_way(&self, under_way: &UnderWay) -> Vec<Text> {
-        Vec::from([self.agents.name(under_way.session)])
+        Vec::from([self.agents.name(under_way.account)])
     }
 
     fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
-        let agent = self.agents.name(under_way.session);
+        let agent = self.agents.name(under_way.account);
         Facts {
             operation: under_way.request.operation(),
             kind,
@@ -221,6 +248,7 @@ impl Kernel {
             policy: self.policy.digest(),
             target: under_way.target.clone(),
             reply: None,
+            message: None,
             others: Vec::new(),
             agent,
             rule: Text::default(),

@@ -1,5 +1,6 @@
 //! The decision: forbid > ask > permit > default deny.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use ak_json::Pointer;
@@ -58,6 +59,8 @@ pub struct Decision<'p> {
     pub verdict: Verdict,
     /// The grant that permits; the caller spends its rate. `None` when a plain rule permits.
     pub grant: Option<GrantId>,
+    /// The grants that permit its ancestors the same.
+    ancestor_grants: Vec<GrantId>,
     /// Where in the arguments the reason lies, when it is not a permit and a condition on arguments decided.
     pub args_path: Option<Pointer>,
     /// How much of the asking agent's path names the agent whose authority decided.
@@ -78,6 +81,11 @@ impl<'p> Decision<'p> {
         self.target?.root.as_deref()
     }
 
+    /// Every grant that a permit rests on, of the agent and of its ancestors: the caller spends the rate of each.
+    pub fn grants(&self) -> impl Iterator<Item = GrantId> {
+        self.ancestor_grants.iter().copied().chain(self.grant)
+    }
+
     /// The agent whose authority decided.
     pub(crate) fn agent<'q>(&self, query: &Query<'q>) -> &'q str {
         query.agent.get(..self.agent_bytes).unwrap_or(query.agent)
@@ -89,7 +97,8 @@ impl<'p> Decision<'p> {
 
     fn deny() -> Self {
         let verdict = Verdict::DefaultDeny;
-        Self { verdict, grant: None, args_path: None, agent_bytes: 0, rule: None, target: None }
+        let ancestor_grants = Vec::new();
+        Self { verdict, grant: None, ancestor_grants, args_path: None, agent_bytes: 0, rule: None, target: None }
     }
 }
 
@@ -105,9 +114,12 @@ impl Policy {
         }
         let mut worst: Option<Decision<'p>> = None;
         let mut grant = None;
+        let mut ancestor_grants = Vec::new();
         for agent in lineage(query.agent) {
             let decision = Decision { agent_bytes: agent.len(), ..self.decide_for(agent, query) };
-            grant = decision.grant.or(grant);
+            if decision.grant.is_some() {
+                ancestor_grants.extend(core::mem::replace(&mut grant, decision.grant));
+            }
             let worse = |worst: &Decision<'_>| decision.verdict.severity() > worst.verdict.severity();
             // A permit is the asking agent's own.
             if worst.as_ref().is_none_or(|worst| worse(worst) || worst.verdict.is_permit()) {
@@ -115,7 +127,13 @@ impl Policy {
             }
         }
         let mut decision = worst.unwrap_or_else(Decision::deny);
-        decision.grant = grant.filter(|_| decision.verdict.is_permit());
+        if decision.verdict.is_permit() {
+            ancestor_grants.retain(|own| Some(*own) != grant);
+            ancestor_grants.dedup();
+            (decision.grant, decision.ancestor_grants) = (grant, ancestor_grants);
+        } else {
+            decision.grant = None;
+        }
         decision
     }
 
