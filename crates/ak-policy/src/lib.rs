@@ -63,6 +63,7 @@ mod condition;
 mod decide;
 mod declassify;
 mod diff;
+mod elapsed;
 mod expect;
 mod explain;
 mod family;
@@ -84,6 +85,7 @@ mod state;
 mod target;
 mod time;
 mod toml_text;
+mod usage;
 
 pub use action::{Action, Actions, TargetKind};
 pub use condition::Origin;
@@ -92,6 +94,7 @@ pub use declassify::{
     DECLASSIFICATION_NAME_BYTES_MAX, Declassification, DeclassificationError, Declassified,
 };
 pub use diff::{Change, Direction};
+pub use elapsed::Elapsed;
 pub use expect::{Report, Surprise};
 pub use explain::{Explanation, Other};
 pub use grant::{Grant, GrantClock, GrantId, GrantState, GrantTable, Unspent};
@@ -99,6 +102,7 @@ pub use label::SourceLabels;
 pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX};
 pub use limit::{Amount, Charge, LimitError, LimitId, LimitReservation, LimitTable};
 pub use lint::{Concern, Remark};
+pub use model::GUEST;
 pub use policy::Policy;
 pub use query::Query;
 pub use rate::{Rate, RateError};

@@ -6,16 +6,16 @@ use core::fmt;
 
 use ak_json::{Digest, Text, Value};
 
-use crate::budget::Dimension;
+use crate::budget::{BudgetLimit, Dimension};
 use crate::grant::Grant;
 use crate::index::Index;
 use crate::label::{SourceLabels, labels_of};
 use crate::language::{self, Loader, PolicyError};
 use crate::limit::{Charge, Limit, LimitError};
-use crate::model::{Model, lineage};
+use crate::model::{MAIN, Model, lineage};
 use crate::query::Query;
 use crate::rule::{Effect, Rule};
-use crate::settings::Settings;
+use crate::settings::{Settings, lower};
 use crate::target::Target;
 
 /// What agents may do: immutable, compiled once, cheap to clone.
@@ -96,19 +96,32 @@ impl Policy {
         &self.0.model.grants
     }
 
-    /// The budgets of everyone, in the order of the dimensions.
-    pub fn budgets(&self) -> impl Iterator<Item = (Dimension, u64)> {
-        self.0.model.everyone.budgets.iter().map(|(dimension, limit)| (*dimension, *limit))
-    }
-
-    /// The budgets of one agent: those of everyone and its own, of two the lower.
-    pub fn budgets_of(&self, agent: &str) -> impl Iterator<Item = (Dimension, u64)> {
-        let own = self.0.model.agents.get(agent);
-        Dimension::ALL.into_iter().filter_map(move |dimension| {
-            let settings = [Some(&self.0.model.everyone), own].into_iter().flatten();
-            let limit = settings.filter_map(|settings| settings.budgets.get(&dimension)).min()?;
-            Some((dimension, *limit))
-        })
+    /// The limits of the account of exactly this agent, in the order of the dimensions and periods; of two for one
+    /// period the lower.
+    ///
+    /// They are what `[budgets]` says (which holds for all agents together, since every charge reaches the account
+    /// of `main`, and for each of them); what the agent's own `budgets` say, which are one pool for it and all
+    /// below it as long as every ancestor is charged; and every `budgets.each` that names the agent or one of its
+    /// ancestors. The account of `main` is what everybody uses, so that `each` limits it only where it is
+    /// written for `main` by name; that one names everybody.
+    pub fn budget_limits(&self, agent: &str) -> Vec<(Dimension, BudgetLimit)> {
+        let Model { everyone, agents, .. } = &self.0.model;
+        let is_root = agent == MAIN;
+        let mut limits = everyone.budgets.clone();
+        if let Some(own) = agents.get(agent) {
+            lower(&mut limits, own.budgets.clone());
+        }
+        if !is_root {
+            lower(&mut limits, everyone.each.clone());
+        }
+        for (name, settings) in agents.iter().filter(|(_, settings)| !settings.each.is_empty()) {
+            let names = |agent: &str| settings.named.as_ref().is_some_and(|named| named.matches(agent));
+            if &**name == MAIN || !is_root && lineage(agent).any(names) {
+                lower(&mut limits, settings.each.clone());
+            }
+        }
+        let limit = |((dimension, per_us), max)| (dimension, BudgetLimit { per_us, max });
+        limits.into_iter().map(limit).collect()
     }
 
     /// The most tokens that one inference may ask for.
@@ -143,16 +156,32 @@ impl Policy {
         self.0.model.denial_detail_full
     }
 
-    /// What a request adds to the cumulative limits that it falls under.
+    /// What a request adds to the cumulative limits that it falls under. `amounts` is what is set aside for it of
+    /// the budgets, of which limits on `usage:…` take theirs.
     ///
     /// # Errors
     /// [`LimitError::NotAnAmount`] when a limit cannot tell what the request adds to it.
-    pub fn charges(&self, query: &Query<'_>) -> Result<Vec<Charge>, LimitError> {
-        let falls_under = |limit: &&Limit| {
-            let matching = limit.scope.matching(query.action, query.target).is_some();
-            matching && lineage(query.agent).any(|agent| limit.scope.applies(query.facts(agent)).is_ok())
-        };
-        self.0.model.limits.iter().filter(falls_under).map(|limit| limit.charge(query.args)).collect()
+    pub fn charges(
+        &self,
+        query: &Query<'_>,
+        amounts: &[(Dimension, u64)],
+    ) -> Result<Vec<Charge>, LimitError> {
+        let mut charges = Vec::new();
+        for limit in &self.0.model.limits {
+            if limit.scope.matching(query.action, query.target).is_none() {
+                continue;
+            }
+            let is_about = |agent: &&str| limit.scope.applies(query.facts(agent)).is_ok();
+            let agents: Vec<_> = lineage(query.agent).filter(is_about).collect();
+            if !agents.is_empty() {
+                charges.extend(limit.charges(query.args, amounts, &agents)?);
+            }
+        }
+        Ok(charges)
+    }
+
+    pub(crate) fn limits(&self) -> &[Limit] {
+        &self.0.model.limits
     }
 
     /// What the results of a source carry: a tool, a URL, a file, a model, an agent.

@@ -123,6 +123,19 @@ fn diff() {
         &[(Narrows, "heap"); 5].map(|(direction, _)| (direction, "no longer permitted: 'baseline:")),
     );
     changes("[budgets]\ntokens = 5", "[budgets]\ntokens = 6", &[(Widens, "budget tokens: 5 becomes 6")]);
+    changes(
+        "[agent.a.budgets]\ntokens = 5\neach.tokens = { max = 1, per = \"24h\" }",
+        "[agent.a.budgets]\ntokens = [5, { max = 2, per = \"24h\" }]",
+        &[
+            (Widens, "budget of each tokens per 1d of 'a': 1 becomes unlimited"),
+            (Narrows, "budget tokens per 1d of 'a': unlimited becomes 2"),
+        ],
+    );
+    changes(
+        "[[capability]]\nname = \"x\"\nrate = \"5/min\"",
+        "[[capability]]\nname = \"x\"\nrate = \"6/min\"",
+        &[(Widens, "now granted"), (Narrows, "no longer granted")],
+    );
     changes("[budgets]\ntokens = 5", "", &[(Widens, "budget tokens: 5 becomes unlimited")]);
     changes(
         "",

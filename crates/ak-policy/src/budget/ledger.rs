@@ -6,45 +6,58 @@ use alloc::vec::Vec;
 
 use ak_json::{Digest, Object, Value, object};
 
+use super::account::Account;
 use super::dimension::{ByDimension, Dimension, Flow};
+use super::limit::{BudgetLimit, LimitedBy};
+use crate::elapsed::Elapsed;
 use crate::state::{Part, RESERVATIONS_MAX, Read, TableError};
 
 /// Limits and usage of one agent in every [`Dimension`].
 ///
-/// For each dimension `used + reserved ≤ limit` holds after every successful reservation. Only two things can
-/// break it, and both block further spending: a settlement above what was reserved, which is recorded in
-/// full, and a limit lowered below what was already used. A limit of 0 allows nothing; no limit allows
-/// everything.
+/// A dimension has any number of limits at a time: those of the policy, on what is ever used or on what is used
+/// over any span of a length, and one that was set besides. All of them hold. For each
+/// `used + reserved ≤ limit` holds after every successful reservation; what is reserved counts in every span
+/// until it is settled. Only two things can break it, and both block further spending: a settlement above what
+/// was reserved, which is recorded in full, and a limit lowered below what was already used. A limit of 0 allows
+/// nothing; no limit allows everything.
+///
+/// Usage belongs to the dimension: no change of a limit, and no new policy, makes it less. Spans run on the lower
+/// bound of what has passed.
 ///
 /// The order of calls is [`reserve`](Self::reserve), then for that reservation exactly one of
 /// [`settle`](Self::settle), [`settle_in_full`](Self::settle_in_full) and [`release`](Self::release).
 ///
 /// ```
-/// use ak_policy::budget::{Dimension, Ledger};
+/// use ak_policy::Elapsed;
+/// use ak_policy::budget::{BudgetLimit, Dimension, Ledger};
 /// let mut ledger = Ledger::default();
-/// ledger.set_limit(Dimension::Tokens, Some(1_000));
-/// let reservation = ledger.reserve(&[(Dimension::Tokens, 800)])?;
-/// assert!(ledger.reserve(&[(Dimension::Tokens, 300)]).is_err());
-/// ledger.settle(reservation, &[(Dimension::Tokens, 500)]);
-/// assert_eq!(ledger.status(Dimension::Tokens).used, 500);
+/// let hour_us = 3_600_000_000;
+/// ledger.set_policy_limits([(Dimension::Tokens, BudgetLimit::per(1_000, 24 * hour_us))]);
+/// let reservation = ledger.reserve(&[(Dimension::Tokens, 800)], Elapsed::exactly(0))?;
+/// assert!(ledger.reserve(&[(Dimension::Tokens, 300)], Elapsed::exactly(0)).is_err());
+/// ledger.settle(reservation, &[(Dimension::Tokens, 500)], Elapsed::exactly(hour_us));
+/// assert_eq!(ledger.status(Dimension::Tokens, Elapsed::exactly(24 * hour_us)).used, 500);
+/// assert_eq!(ledger.status(Dimension::Tokens, Elapsed::exactly(25 * hour_us)).used, 0);
 /// # Ok::<(), ak_policy::budget::BudgetExceeded>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    accounts: ByDimension<Status>,
+    accounts: ByDimension<Account>,
     open: BTreeMap<u64, Box<[(Dimension, u64)]>>,
     last_reservation: u64,
 }
 
-/// Where one dimension stands.
+/// Where one dimension stands under the limit that leaves the least of it; of equals, the lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The most that may be used; `None` is unlimited.
     pub limit: Option<u64>,
-    /// What was settled.
+    /// What was settled: in the span that the limit is over, or else ever.
     pub used: u64,
     /// What is reserved and not yet settled.
     pub reserved: u64,
+    /// What sets the limit.
+    pub limited_by: Option<LimitedBy>,
 }
 
 /// A claim on a [`Ledger`], to be given back to the same ledger.
@@ -91,26 +104,57 @@ impl Status {
 }
 
 impl Ledger {
-    /// Sets or lifts a limit. Usage stays as it is.
+    /// Puts the limits of a policy in the place of those of the policy before; of two for one dimension and
+    /// period the lower counts. What was set besides stays, and usage stays as it is.
+    ///
+    /// A period is for what [`takes_period`](Dimension::takes_period); on anything else such a limit is one on
+    /// what is ever used.
+    pub fn set_policy_limits(&mut self, limits: impl IntoIterator<Item = (Dimension, BudgetLimit)>) {
+        Dimension::ALL.into_iter().for_each(|dimension| self.accounts.of_mut(dimension).clear_policy());
+        for (dimension, limit) in limits {
+            let per_us = limit.per_us.filter(|_| dimension.takes_period());
+            self.accounts.of_mut(dimension).add_policy(BudgetLimit { per_us, ..limit });
+        }
+    }
+
+    /// Like [`set_policy_limits`](Self::set_policy_limits), for a ledger that an earlier version wrote down. That
+    /// did not tell the policy's limit from one that was set; so one that equals the policy's was the policy's.
+    pub fn adopt(&mut self, limits: impl IntoIterator<Item = (Dimension, BudgetLimit)>) {
+        self.set_policy_limits(limits);
+        Dimension::ALL.into_iter().for_each(|dimension| self.accounts.of_mut(dimension).adopt());
+    }
+
+    /// Sets or lifts the limit on what is ever used that holds besides the policy's. Usage stays as it is.
     pub fn set_limit(&mut self, dimension: Dimension, limit: Option<u64>) {
-        self.accounts.of_mut(dimension).limit = limit;
+        self.accounts.of_mut(dimension).set_limit(limit);
+    }
+
+    /// The limit that was set besides the policy's.
+    pub fn limit_set(&self, dimension: Dimension) -> Option<u64> {
+        self.accounts.of(dimension).set()
     }
 
     /// Where a dimension stands.
-    pub fn status(&self, dimension: Dimension) -> Status {
-        *self.accounts.of(dimension)
+    pub fn status(&self, dimension: Dimension, now: Elapsed) -> Status {
+        self.accounts.of(dimension).status(now.low_us)
+    }
+
+    /// What was ever settled, and not credited since.
+    pub fn used(&self, dimension: Dimension) -> u64 {
+        self.accounts.of(dimension).used()
     }
 
     /// Whether [`reserve`](Self::reserve) would succeed.
     ///
     /// # Errors
     /// [`BudgetExceeded`] names the first dimension without room.
-    pub fn check(&self, amounts: &[(Dimension, u64)]) -> Result<(), BudgetExceeded> {
+    pub fn check(&self, amounts: &[(Dimension, u64)], now: Elapsed) -> Result<(), BudgetExceeded> {
         for &(dimension, _) in amounts {
             let requested = total(amounts, dimension);
-            let status = self.accounts.of(dimension);
+            let status = self.status(dimension, now);
+            // Nothing is asked where nothing is requested, even of an overdrawn budget.
             if requested > u128::from(status.remaining()) {
-                let Status { used, reserved, .. } = *status;
+                let Status { used, reserved, .. } = status;
                 let limit = status.limit.unwrap_or(u64::MAX);
                 let requested = u64::try_from(requested).unwrap_or(u64::MAX);
                 return Err(BudgetExceeded { dimension, limit, used, reserved, requested });
@@ -123,11 +167,14 @@ impl Ledger {
     ///
     /// # Errors
     /// [`BudgetExceeded`] names the first dimension without room; nothing is reserved then.
-    pub fn reserve(&mut self, amounts: &[(Dimension, u64)]) -> Result<Reservation, BudgetExceeded> {
-        self.check(amounts)?;
+    pub fn reserve(
+        &mut self,
+        amounts: &[(Dimension, u64)],
+        now: Elapsed,
+    ) -> Result<Reservation, BudgetExceeded> {
+        self.check(amounts, now)?;
         for &(dimension, amount) in amounts {
-            let status = self.accounts.of_mut(dimension);
-            status.reserved = status.reserved.saturating_add(amount);
+            self.accounts.of_mut(dimension).reserve(amount);
         }
         self.last_reservation = self.last_reservation.saturating_add(1);
         self.open.insert(self.last_reservation, amounts.into());
@@ -138,34 +185,34 @@ impl Ledger {
     ///
     /// # Errors
     /// [`BudgetExceeded`] names the first dimension without room; nothing is spent then.
-    pub fn spend(&mut self, amounts: &[(Dimension, u64)]) -> Result<(), BudgetExceeded> {
-        self.check(amounts)?;
+    pub fn spend(&mut self, amounts: &[(Dimension, u64)], now: Elapsed) -> Result<(), BudgetExceeded> {
+        self.check(amounts, now)?;
         for &(dimension, amount) in amounts {
-            self.record(dimension, amount);
+            self.record(dimension, amount, now);
         }
         Ok(())
     }
 
-    /// Records what was actually used in place of what was reserved.
+    /// Records what was actually used in place of what was reserved, as of now.
     ///
     /// A dimension that was reserved and is absent from `actual` counts at its reservation; one that was not
     /// reserved is recorded all the same. More than was reserved is recorded in full, beyond the limit if
     /// need be.
-    pub fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)]) {
+    pub fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)], now: Elapsed) {
         let reserved = self.close(reservation);
         for &(dimension, amount) in &reserved {
             if !actual.iter().any(|&(settled, _)| settled == dimension) {
-                self.record(dimension, amount);
+                self.record(dimension, amount, now);
             }
         }
         for &(dimension, amount) in actual {
-            self.record(dimension, amount);
+            self.record(dimension, amount, now);
         }
     }
 
     /// Settles at what was reserved: for work whose outcome is unknown.
-    pub fn settle_in_full(&mut self, reservation: Reservation) {
-        self.settle(reservation, &[]);
+    pub fn settle_in_full(&mut self, reservation: Reservation, now: Elapsed) {
+        self.settle(reservation, &[], now);
     }
 
     /// Gives back what was reserved: the work was not done.
@@ -176,18 +223,20 @@ impl Ledger {
     /// Takes back what was freed. Does nothing for a [`Flow::Meter`], whose usage only grows.
     pub fn credit(&mut self, dimension: Dimension, amount: u64) {
         match dimension.flow() {
-            Flow::Gauge => {
-                let status = self.accounts.of_mut(dimension);
-                status.used = status.used.saturating_sub(amount);
-            }
+            Flow::Gauge => self.accounts.of_mut(dimension).credit(amount),
             Flow::Meter => {}
         }
     }
 
     /// Records usage that was not reserved, beyond the limit if need be.
-    pub fn record(&mut self, dimension: Dimension, amount: u64) {
-        let status = self.accounts.of_mut(dimension);
-        status.used = status.used.saturating_add(amount);
+    pub fn record(&mut self, dimension: Dimension, amount: u64, now: Elapsed) {
+        self.accounts.of_mut(dimension).record(dimension, amount, now.low_us);
+    }
+
+    /// Whether the dimension has this limit that was set and no other, and is not used where it has none.
+    pub(crate) fn is_limited_by(&self, dimension: Dimension, set: Option<u64>) -> bool {
+        let account = self.accounts.of(dimension);
+        account.set() == set && !account.has_policy() && (set.is_some() || *account == Account::default())
     }
 
     /// Whether anything is reserved and not settled.
@@ -206,20 +255,15 @@ impl Ledger {
     fn close(&mut self, reservation: Reservation) -> Box<[(Dimension, u64)]> {
         let amounts = self.open.remove(&reservation.0).unwrap_or_default();
         for &(dimension, amount) in &amounts {
-            let status = self.accounts.of_mut(dimension);
-            status.reserved = status.reserved.saturating_sub(amount);
+            self.accounts.of_mut(dimension).unreserve(amount);
         }
         amounts
     }
 
-    /// The whole state as JSON: the limit and usage of every dimension that has any, and open reservations.
+    /// The whole state as JSON: limits and usage of every dimension that has any, and open reservations.
     pub fn to_value(&self) -> Value {
-        let accounts = self.accounts.iter().filter(|(_, status)| **status != Status::default());
-        let accounts = accounts.map(|(dimension, status)| {
-            let limit = status.limit.map_or(Value::Null, Value::from);
-            let status = object! { "limit": limit, "used": status.used, "reserved": status.reserved };
-            (dimension.as_str(), status)
-        });
+        let accounts = self.accounts.iter().filter(|(_, account)| **account != Account::default());
+        let accounts = accounts.map(|(dimension, account)| (dimension.as_str(), account.to_value()));
         let open = self.open.iter().map(|(id, amounts)| {
             let amounts = amounts.iter().map(|&(dimension, amount)| {
                 Value::from(alloc::vec![Value::from(dimension.as_str()), Value::from(amount)])
@@ -233,7 +277,9 @@ impl Ledger {
         }
     }
 
-    /// The ledger that [`to_value`](Self::to_value) wrote down.
+    /// The ledger that [`to_value`](Self::to_value) wrote down, of this version or an earlier one. Of the latter
+    /// the limit is taken for one that was set, until [`adopt`](Self::adopt) tells; what was used counts in every
+    /// period, as of the next use.
     ///
     /// # Errors
     /// [`TableError`] when no ledger is written so.
@@ -248,14 +294,7 @@ impl Ledger {
         for (name, account) in accounts.entries()? {
             let dimension =
                 Dimension::from_name(name).ok_or_else(|| account.wrong("no dimension has this name"))?;
-            let [limit, used, reserved] = account.members(["limit", "used", "reserved"])?;
-            let status = Status {
-                limit: limit.optional(Part::number)?,
-                used: used.number()?,
-                reserved: reserved.number()?,
-            };
-            account.demand(status != Status::default(), "says nothing")?;
-            *ledger.accounts.of_mut(dimension) = status;
+            *ledger.accounts.of_mut(dimension) = Account::read(dimension, &account)?;
         }
         let mut claimed = ByDimension::<u128>::default();
         for item in open.items()? {
@@ -274,8 +313,9 @@ impl Ledger {
             let amounts = amounts.collect::<Read<_>>()?;
             ledger.open.insert(number, amounts);
         }
-        let adds_up =
-            |(dimension, status): (Dimension, &Status)| u128::from(status.reserved) == *claimed.of(dimension);
+        let adds_up = |(dimension, account): (Dimension, &Account)| {
+            u128::from(account.reserved()) == *claimed.of(dimension)
+        };
         accounts.demand(
             ledger.accounts.iter().all(adds_up),
             "what is reserved is not what the open reservations claim",
