@@ -45,7 +45,8 @@
 //! | keep clocks and rates of grants | [`GrantTable`] |
 //! | keep cumulative limits | [`LimitTable`] |
 //! | keep budgets | [`budget`] |
-//! | bring the state of a table back | `from_value` of each, [`TableError`] |
+//! | say what time has passed | [`Elapsed`] |
+//! | bring the state of a table back | `from_value` of each, `migrate` or `adopt` for one of an earlier version, [`TableError`] |
 //! | hand authority on | [`capability`] |
 //! | label what sources give | [`Policy::labels_of`], [`Origin`] |
 //! | lower labels | [`Declassification`] |
