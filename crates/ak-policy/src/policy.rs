@@ -15,7 +15,7 @@ use crate::limit::{Charge, Limit, LimitError};
 use crate::model::{MAIN, Model, lineage};
 use crate::query::Query;
 use crate::rule::{Effect, Rule};
-use crate::settings::{Settings, lower};
+use crate::settings::{Budgets, Settings, lower};
 use crate::target::Target;
 
 /// What agents may do: immutable, compiled once, cheap to clone.
@@ -96,32 +96,34 @@ impl Policy {
         &self.0.model.grants
     }
 
-    /// The limits of the account of exactly this agent, in the order of the dimensions and periods; of two for one
-    /// period the lower.
+    /// The limits of the account of exactly this agent, in the order of the dimensions; of two on the same the
+    /// lower.
     ///
-    /// They are what `[budgets]` says (which holds for all agents together, since every charge reaches the account
-    /// of `main`, and for each of them); what the agent's own `budgets` say, which are one pool for it and all
-    /// below it as long as every ancestor is charged; and every `budgets.each` that names the agent or one of its
-    /// ancestors. The account of `main` is what everybody uses, so that `each` limits it only where it is
-    /// written for `main` by name; that one names everybody.
+    /// On what the agent and all below it use: what its own `budgets` say; for `main`, below which everybody is,
+    /// also what `[budgets]` says. On what the agent itself uses ([`BudgetLimit::each`]): what `budgets.each` says
+    /// of everybody, and of every name or pattern that is the agent's or an ancestor's; and, for everybody but
+    /// `main`, what `[budgets]` says.
     pub fn budget_limits(&self, agent: &str) -> Vec<(Dimension, BudgetLimit)> {
         let Model { everyone, agents, .. } = &self.0.model;
-        let is_root = agent == MAIN;
-        let mut limits = everyone.budgets.clone();
+        let (mut pool, mut each) = (Budgets::new(), everyone.each.clone());
+        lower(if agent == MAIN { &mut pool } else { &mut each }, &everyone.budgets);
         if let Some(own) = agents.get(agent) {
-            lower(&mut limits, own.budgets.clone());
-        }
-        if !is_root {
-            lower(&mut limits, everyone.each.clone());
+            lower(&mut pool, &own.budgets);
         }
         for (name, settings) in agents.iter().filter(|(_, settings)| !settings.each.is_empty()) {
             let names = |agent: &str| settings.named.as_ref().is_some_and(|named| named.matches(agent));
-            if &**name == MAIN || !is_root && lineage(agent).any(names) {
-                lower(&mut limits, settings.each.clone());
+            if &**name == MAIN || lineage(agent).any(names) {
+                lower(&mut each, &settings.each);
             }
         }
-        let limit = |((dimension, per_us), max)| (dimension, BudgetLimit { per_us, max });
-        limits.into_iter().map(limit).collect()
+        let limits = |budgets: Budgets, each| {
+            budgets
+                .into_iter()
+                .map(move |((dimension, per_us), max)| (dimension, BudgetLimit { each, per_us, max }))
+        };
+        let mut limits: Vec<_> = limits(pool, false).chain(limits(each, true)).collect();
+        limits.sort();
+        limits
     }
 
     /// The most tokens that one inference may ask for.

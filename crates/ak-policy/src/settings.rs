@@ -58,8 +58,8 @@ impl Settings {
 
     /// Adds what another text says: of two numbers the lower, of two lists what stands in either.
     pub(crate) fn merge(&mut self, other: Settings) {
-        lower(&mut self.budgets, other.budgets);
-        lower(&mut self.each, other.each);
+        lower(&mut self.budgets, &other.budgets);
+        lower(&mut self.each, &other.each);
         self.named = self.named.take().or(other.named);
         if let Some(max) = other.infer_max_tokens {
             self.lower_max_tokens(max);
@@ -97,10 +97,10 @@ impl Settings {
 }
 
 /// Adds limits, of two for one dimension and period the lower.
-pub(crate) fn lower(budgets: &mut Budgets, others: Budgets) {
+pub(crate) fn lower(budgets: &mut Budgets, others: &Budgets) {
     for (key, max) in others {
-        let own = budgets.entry(key).or_insert(max);
-        *own = max.min(*own);
+        let own = budgets.entry(*key).or_insert(*max);
+        *own = (*own).min(*max);
     }
 }
 

@@ -103,6 +103,10 @@ impl<'a> Part<'a> {
         self.value.as_str().ok_or_else(|| self.wrong("not a string"))
     }
 
+    pub(crate) fn boolean(&self) -> Read<bool> {
+        self.value.as_bool().ok_or_else(|| self.wrong("neither true nor false"))
+    }
+
     /// Nothing for `null`.
     pub(crate) fn optional<T>(&self, read: impl FnOnce(&Self) -> Read<T>) -> Read<Option<T>> {
         if self.value.is_null() { Ok(None) } else { read(self).map(Some) }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use ak_json::{Limits, Value, object};
-use ak_policy::budget::{BudgetLimit, Dimension, Ledger};
+use ak_policy::budget::{BudgetLimit, Dimension, Ledger, Spender};
 use ak_policy::capability::{CapDenial, CapId, CapTable};
 use ak_policy::{
     Action, Charge, Elapsed, GrantClock, GrantState, GrantTable, LimitTable, Policy, Query, Target,
@@ -134,10 +134,10 @@ fn a_ledger_of_before_tells_what_was_set() {
     ledger.adopt(policy.budget_limits("crew"));
     assert_eq!(ledger.limit_set(Dimension::Tokens), None);
     assert_eq!(ledger.limit_set(Dimension::ToolCalls), Some(3));
-    let status = ledger.status(Dimension::Tokens, at(0));
+    let status = ledger.status(Spender::Itself, Dimension::Tokens, at(0));
     assert_eq!((status.limit, status.used, status.reserved), (Some(60), 40, 5));
     ledger.set_policy_limits([(Dimension::Tokens, BudgetLimit::ever(50))]);
-    assert!(ledger.check(&[(Dimension::Tokens, 6)], at(0)).is_err());
+    assert!(ledger.check(Spender::Itself, &[(Dimension::Tokens, 6)], at(0)).is_err());
     assert_eq!(Ledger::from_value(&ledger.to_value()), Ok(ledger));
 }
 

@@ -287,10 +287,11 @@ fn settings() {
         policy.budget_limits("main"),
         ever(&[(Dimension::Tokens, 100_000), (Dimension::ToolCalls, 50)])
     );
-    assert_eq!(
-        policy.budget_limits("crew/writer"),
-        ever(&[(Dimension::Tokens, 7), (Dimension::ToolCalls, 50)])
-    );
+    // What is said of everybody is said of everybody together, and of each.
+    let mut expected =
+        ever(&[(Dimension::Tokens, 7), (Dimension::Tokens, 100_000), (Dimension::ToolCalls, 50)]);
+    expected[1..].iter_mut().for_each(|(_, limit)| *limit = limit.each());
+    assert_eq!(policy.budget_limits("crew/writer"), expected);
     assert!(policy.wasm_module_allowed("main", "text_split"));
     assert!(!policy.wasm_module_allowed("main", "text_eval"));
     assert!(!policy.wasm_module_allowed("main", "other"));

@@ -6,7 +6,7 @@ mod caveats;
 mod tables;
 
 use ak_json::{Limits, Value, array, object};
-use ak_policy::budget::{BudgetLimit, Dimension, Ledger};
+use ak_policy::budget::{BudgetLimit, Dimension, Ledger, Spender};
 use ak_policy::capability::{
     CAVEAT_BYTES_MAX, CapId, CapTable, Caveat, DEPTH_MAX, DeriveError, TargetPattern,
 };
@@ -240,40 +240,44 @@ fn no_other_value_is_a_ledger() {
         (Dimension::Tokens, BudgetLimit::per(90, 10)),
         (Dimension::Tokens, BudgetLimit::ever(95)),
     ]);
-    ledger.record(Dimension::Cpu, 1, Elapsed::exactly(3));
-    ledger.record(Dimension::Cpu, 1, Elapsed::exactly(1 << 40));
+    ledger.record(Spender::Itself, Dimension::Cpu, 1, Elapsed::exactly(3));
+    ledger.record(Spender::Itself, Dimension::Cpu, 1, Elapsed::exactly(1 << 40));
     let claims = [(Dimension::Tokens, 5), (Dimension::Tokens, 6), (Dimension::Bytes, 1)];
-    let mut reserve = |amounts: &[_]| ledger.reserve(amounts, Elapsed::default());
+    let mut reserve = |amounts: &[_]| ledger.reserve(Spender::Itself, amounts, Elapsed::default());
     let claims = [reserve(&claims), reserve(&[]), reserve(&[(Dimension::Tokens, 7)])];
     let value = ledger.to_value();
     let check = |pointer, put, at, words| refused(Ledger::from_value, &value, pointer, put, at, words);
     check("", array![], "", "not an object");
     check("/more", 0.into(), "", "unknown");
-    check("/last", 2.into(), "/open/2/0", "not the number of an open");
+    check("/last", 2.into(), "/reservations/2", "not the number of an open");
     check("/last", u64::MAX.into(), "/last", "too many");
     check("/last", Value::Null, "/last", "whole number");
     check("/accounts/token", object! {}, "/accounts/token", "no dimension");
-    let nothing = object! {
-        "policy": array![], "set": Value::Null, "used": 0, "reserved": 0, "usage": array![],
+    let account = |itself: Value| {
+        object! { "policy": array![], "set": Value::Null, "itself": itself, "below": Value::Null }
     };
-    check("/accounts/memory", nothing, "/accounts/memory", "says nothing");
-    let held = object! {
-        "policy": array![], "set": 1, "used": 1, "reserved": 0, "usage": array![1, 1],
-    };
-    check("/accounts/memory", held, "/accounts/memory/usage", "takes no period");
-    check("/accounts/tokens/policy/0", array![1, 11], "/accounts/tokens/policy/1/1", "not a longer period");
-    check("/accounts/cpu/used", 1.into(), "/accounts/cpu/usage", "more than was used");
-    check("/accounts/cpu/usage", array![3, 1, 3, 1], "/accounts/cpu/usage/2", "not behind the time");
-    check("/accounts/cpu/usage", array![3, 0], "/accounts/cpu/usage/1", "an amount of nothing");
-    check("/accounts/cpu/usage", array![3], "/accounts/cpu/usage", "not pairs");
-    check("/accounts/tokens/reserved", 17.into(), "/accounts", "not what the open reservations claim");
-    check("/open/0/0", 0.into(), "/open/0/0", "not the number of an open");
-    check("/open/0/0", 2.into(), "/open/1/0", "not the number of an open");
-    check("/open/0/1/0/0", "x".into(), "/open/0/1/0/0", "no dimension");
-    check("/open/0/1/0/1", u64::MAX.into(), "/accounts", "not what the open reservations claim");
-    check("/open/0/1/0", array!["tokens"], "/open/0/1/0", "items");
+    check("/accounts/memory", account(Value::Null), "/accounts/memory", "says nothing");
+    let nothing = object! { "used": 0, "reserved": 0, "usage": array![] };
+    check("/accounts/memory", account(nothing), "/accounts/memory/itself", "says nothing");
+    let held = object! { "used": 1, "reserved": 0, "usage": array![1, 1] };
+    check("/accounts/memory", account(held), "/accounts/memory/itself/usage", "takes no period");
+    check("/accounts/tokens/policy/0", array![1, 11, false], "/accounts/tokens/policy/1", "not behind");
+    check("/accounts/tokens/policy/0", array![1, 11, 1], "/accounts/tokens/policy/0/2", "neither true");
+    let usage = "/accounts/cpu/itself/usage";
+    check("/accounts/cpu/itself/used", 1.into(), usage, "more than was used");
+    check(usage, array![3, 1, 3, 1], "/accounts/cpu/itself/usage/2", "not behind the time");
+    check(usage, array![3, 0], "/accounts/cpu/itself/usage/1", "an amount of nothing");
+    check(usage, array![3], usage, "not pairs");
+    check("/accounts/tokens/itself/reserved", 17.into(), "/accounts", "not what the open reservations claim");
+    check("/reservations/0/0", 0.into(), "/reservations/0", "not the number of an open");
+    check("/reservations/0/0", 2.into(), "/reservations/1", "not the number of an open");
+    check("/reservations/0/1", "below".into(), "/accounts", "not what the open reservations claim");
+    check("/reservations/0/1", "me".into(), "/reservations/0/1", "nobody who spends");
+    check("/reservations/0/2/0/0", "x".into(), "/reservations/0/2/0/0", "no dimension");
+    check("/reservations/0/2/0/1", u64::MAX.into(), "/accounts", "not what the open reservations claim");
+    check("/reservations/0/2/0", array!["tokens"], "/reservations/0/2/0", "items");
     let error = Ledger::from_value(&with(&value, "/last", 2.into())).unwrap_err();
-    assert_eq!(error.to_string(), "ledger at '/open/2/0': not the number of an open reservation");
+    assert_eq!(error.to_string(), "ledger at '/reservations/2': not the number of an open reservation");
 
     let again = Ledger::from_value(&value).unwrap();
     for claim in claims.map(Result::unwrap) {
@@ -384,11 +388,12 @@ fn no_other_value_is_a_table_of_capabilities() {
     check("/slots/1/held/buckets/0/owed", "9999".into(), "/slots/1/held/buckets", "more is owed");
     check(
         "/slots/1/held/ledger/accounts/tokens/policy",
-        array![array![1, Value::Null]],
+        array![array![1, Value::Null, false]],
         "/slots/1/held/ledger",
         "not the budgets",
     );
-    let account = object! { "limit": Value::Null, "used": 1, "reserved": 0 };
+    let tally = object! { "used": 1, "reserved": 0, "usage": array![] };
+    let account = object! { "policy": array![], "set": Value::Null, "itself": tally, "below": Value::Null };
     check("/slots/1/held/ledger/accounts/cpu", account, "/slots/1/held/ledger", "not the budgets");
     check("/slots/1/held/own/0", "".into(), "/slots/1/held/own/0", "not a caveat");
     check("/slots/1/held/own/0", "FF".into(), "/slots/1/held/own/0", "not a caveat");

@@ -6,29 +6,52 @@ use ak_json::{Value, object};
 
 use super::dimension::Dimension;
 use super::ledger::Status;
-use super::limit::{BudgetLimit, LimitedBy, PERIODS_MAX};
+use super::limit::{BudgetLimit, LimitedBy, PERIODS_MAX, Spender};
 use crate::state::{Part, Read};
 use crate::usage::Usage;
 
 /// Usage of one dimension, and all that limits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
-    used: u64,
-    reserved: u64,
-    /// The policy's limits, by period, one for each.
+    /// What the agent itself uses.
+    itself: Tally,
+    /// What those below it use.
+    below: Tally,
+    /// The policy's limits, by whose usage and which period they are on, one for each.
     policy: Vec<BudgetLimit>,
     set: Option<u64>,
+}
+
+/// What was used, and what is reserved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    used: u64,
+    reserved: u64,
     /// When it was used, where a limit can be for a period. What is missing here was used nobody knows when.
     usage: Usage,
 }
 
 impl Account {
-    pub(super) fn used(&self) -> u64 {
-        self.used
+    fn tally(&self, spender: Spender) -> &Tally {
+        match spender {
+            Spender::Itself => &self.itself,
+            Spender::Below => &self.below,
+        }
     }
 
-    pub(super) fn reserved(&self) -> u64 {
-        self.reserved
+    fn tally_mut(&mut self, spender: Spender) -> &mut Tally {
+        match spender {
+            Spender::Itself => &mut self.itself,
+            Spender::Below => &mut self.below,
+        }
+    }
+
+    pub(super) fn used(&self, spender: Spender) -> u64 {
+        self.tally(spender).used
+    }
+
+    pub(super) fn reserved(&self, spender: Spender) -> u64 {
+        self.tally(spender).reserved
     }
 
     pub(super) fn set(&self) -> Option<u64> {
@@ -47,9 +70,9 @@ impl Account {
         self.policy.clear();
     }
 
-    /// Adds a limit of the policy; of two for one period the lower counts.
+    /// Adds a limit of the policy; of two on the same the lower counts.
     pub(super) fn add_policy(&mut self, limit: BudgetLimit) {
-        match self.policy.binary_search_by_key(&limit.per_us, |own| own.per_us) {
+        match self.policy.binary_search_by_key(&limit_key(&limit), limit_key) {
             Ok(at) => {
                 if let Some(own) = self.policy.get_mut(at) {
                     own.max = own.max.min(limit.max);
@@ -61,29 +84,108 @@ impl Account {
 
     /// Drops what was set where the policy says the same.
     pub(super) fn adopt(&mut self) {
-        let is_policys = |set| self.policy.contains(&BudgetLimit::ever(set));
+        let is_policys = |set| self.policy.iter().any(|limit| limit.per_us.is_none() && limit.max == set);
         if self.set.is_some_and(is_policys) {
             self.set = None;
         }
     }
 
-    /// Where it stands under the limit that leaves the least; of equals, the lowest.
-    pub(super) fn status(&self, now_us: u64) -> Status {
-        let reserved = self.reserved;
-        let of = |max, per_us, limited_by| {
-            let used = match per_us {
-                Some(per_us) => self.usage.within(per_us, now_us).saturating_add(self.undated()),
-                None => self.used,
+    /// Where it stands under the limit that leaves the spender the least; of equals, the lowest.
+    pub(super) fn status(&self, spender: Spender, now_us: u64) -> Status {
+        let of = |max, each: bool, per_us, limited_by| {
+            let tallies: &[&Tally] = if each { &[&self.itself] } else { &[&self.itself, &self.below] };
+            let sum = |count: &dyn Fn(&Tally) -> u64| {
+                tallies.iter().fold(0u64, |sum, tally| sum.saturating_add(count(tally)))
             };
-            Status { limit: Some(max), used, reserved, limited_by: Some(limited_by) }
+            let used = sum(&|tally| tally.used_within(per_us, now_us));
+            Status { limit: max, used, reserved: sum(&|tally| tally.reserved), limited_by }
         };
-        let by_policy = self
-            .policy
-            .iter()
-            .map(|BudgetLimit { per_us, max }| of(*max, *per_us, LimitedBy::Policy { per_us: *per_us }));
-        let set = self.set.map(|max| of(max, None, LimitedBy::Set));
+        let is_about = |limit: &&BudgetLimit| !limit.each || spender == Spender::Itself;
+        let by_policy = self.policy.iter().filter(is_about).map(|BudgetLimit { each, per_us, max }| {
+            let limited_by = LimitedBy::Policy { per_us: *per_us, each: *each };
+            of(Some(*max), *each, *per_us, Some(limited_by))
+        });
+        let set = self.set.map(|max| of(Some(max), false, None, Some(LimitedBy::Set)));
         let tightest = by_policy.chain(set).min_by_key(|status| (status.remaining(), status.limit));
-        tightest.unwrap_or(Status { limit: None, used: self.used, reserved, limited_by: None })
+        tightest.unwrap_or_else(|| of(None, false, None, None))
+    }
+
+    pub(super) fn reserve(&mut self, spender: Spender, amount: u64) {
+        let tally = self.tally_mut(spender);
+        tally.reserved = tally.reserved.saturating_add(amount);
+    }
+
+    pub(super) fn unreserve(&mut self, spender: Spender, amount: u64) {
+        let tally = self.tally_mut(spender);
+        tally.reserved = tally.reserved.saturating_sub(amount);
+    }
+
+    pub(super) fn record(&mut self, spender: Spender, dimension: Dimension, amount: u64, now_us: u64) {
+        let mut periods: Vec<u64> = self.policy.iter().filter_map(|limit| limit.per_us).collect();
+        periods.sort_unstable();
+        periods.truncate(PERIODS_MAX);
+        let tally = self.tally_mut(spender);
+        if dimension.takes_period() {
+            let dated = tally.undated().saturating_add(amount);
+            tally.usage.add(dated, now_us, &periods);
+        }
+        tally.used = tally.used.saturating_add(amount);
+    }
+
+    pub(super) fn credit(&mut self, spender: Spender, amount: u64) {
+        let tally = self.tally_mut(spender);
+        tally.used = tally.used.saturating_sub(amount);
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        let policy = self.policy.iter().map(|limit| ak_json::array![limit.max, limit.per_us, limit.each]);
+        object! {
+            "policy": policy.collect::<Vec<_>>(), "set": self.set,
+            "itself": self.itself.to_value(), "below": self.below.to_value(),
+        }
+    }
+
+    /// Reads what [`to_value`](Self::to_value) gave; or what versions before 9 of the kernel gave, which kept one
+    /// limit, whoever set it, and no times.
+    pub(super) fn read(dimension: Dimension, part: &Part<'_>, is_former: bool) -> Read<Self> {
+        let mut account = Self::default();
+        if is_former {
+            let [limit, used, reserved] = part.members(["limit", "used", "reserved"])?;
+            account.set = limit.optional(Part::number)?;
+            (account.itself.used, account.itself.reserved) = (used.number()?, reserved.number()?);
+        } else {
+            let [policy, set, itself, below] = part.members(["policy", "set", "itself", "below"])?;
+            for item in policy.items()? {
+                let [max, per, each] = item.tuple()?;
+                let (per_us, each) = (per.optional(Part::number)?, each.boolean()?);
+                let limit = BudgetLimit { each, per_us, max: max.number()? };
+                per.demand(limit.per_us.is_none() || dimension.takes_period(), "this takes no period")?;
+                let last = account.policy.last();
+                let follows = last.is_none_or(|last| limit_key(last) < limit_key(&limit));
+                item.demand(follows, "not behind the limit before it")?;
+                account.policy.push(limit);
+            }
+            account.set = set.optional(Part::number)?;
+            account.itself = Tally::read(dimension, &itself)?;
+            account.below = Tally::read(dimension, &below)?;
+        }
+        part.demand(account != Self::default(), "says nothing")?;
+        Ok(account)
+    }
+}
+
+/// What a limit is on.
+fn limit_key(limit: &BudgetLimit) -> (bool, Option<u64>) {
+    (limit.each, limit.per_us)
+}
+
+impl Tally {
+    /// What was used within the period that ends now, or ever.
+    fn used_within(&self, per_us: Option<u64>, now_us: u64) -> u64 {
+        match per_us {
+            Some(per_us) => self.usage.within(per_us, now_us).saturating_add(self.undated()),
+            None => self.used,
+        }
     }
 
     /// What was used before times were kept: it counts until it is dated.
@@ -91,63 +193,25 @@ impl Account {
         self.used.saturating_sub(self.usage.total())
     }
 
-    pub(super) fn reserve(&mut self, amount: u64) {
-        self.reserved = self.reserved.saturating_add(amount);
-    }
-
-    pub(super) fn unreserve(&mut self, amount: u64) {
-        self.reserved = self.reserved.saturating_sub(amount);
-    }
-
-    pub(super) fn record(&mut self, dimension: Dimension, amount: u64, now_us: u64) {
-        if dimension.takes_period() {
-            let dated = self.undated().saturating_add(amount);
-            let periods = self.policy.iter().filter_map(|limit| limit.per_us).take(PERIODS_MAX);
-            let periods: Vec<u64> = periods.collect();
-            self.usage.add(dated, now_us, &periods);
-        }
-        self.used = self.used.saturating_add(amount);
-    }
-
-    pub(super) fn credit(&mut self, amount: u64) {
-        self.used = self.used.saturating_sub(amount);
-    }
-
-    pub(super) fn to_value(&self) -> Value {
-        let policy = self.policy.iter().map(|limit| ak_json::array![limit.max, limit.per_us]);
-        object! {
-            "policy": policy.collect::<Vec<_>>(), "set": self.set,
+    /// Nothing where nothing was ever used.
+    fn to_value(&self) -> Option<Value> {
+        let value = object! {
             "used": self.used, "reserved": self.reserved, "usage": self.usage.to_value(),
-        }
+        };
+        (*self != Self::default()).then_some(value)
     }
 
-    /// Reads what [`to_value`](Self::to_value) gave, or what versions before 9 of the kernel gave, which kept one
-    /// limit, whoever set it, and no times.
-    pub(super) fn read(dimension: Dimension, part: &Part<'_>) -> Read<Self> {
-        let mut account = Self::default();
-        if part.has("limit") {
-            let [limit, used, reserved] = part.members(["limit", "used", "reserved"])?;
-            account.set = limit.optional(Part::number)?;
-            (account.used, account.reserved) = (used.number()?, reserved.number()?);
-        } else {
-            let [policy, set, used, reserved, usage] =
-                part.members(["policy", "set", "used", "reserved", "usage"])?;
-            for item in policy.items()? {
-                let [max, per] = item.tuple()?;
-                let limit = BudgetLimit { per_us: per.optional(Part::number)?, max: max.number()? };
-                per.demand(limit.per_us.is_none() || dimension.takes_period(), "this takes no period")?;
-                let follows = account.policy.last().is_none_or(|last| last.per_us < limit.per_us);
-                per.demand(follows, "not a longer period than the one before")?;
-                account.policy.push(limit);
-            }
-            account.set = set.optional(Part::number)?;
-            (account.used, account.reserved) = (used.number()?, reserved.number()?);
-            account.usage = Usage::read(&usage)?;
-            let is_dated = dimension.takes_period() || account.usage == Usage::default();
+    fn read(dimension: Dimension, part: &Part<'_>) -> Read<Self> {
+        let tally = part.optional(|part| {
+            let [used, reserved, usage] = part.members(["used", "reserved", "usage"])?;
+            let tally =
+                Self { used: used.number()?, reserved: reserved.number()?, usage: Usage::read(&usage)? };
+            let is_dated = dimension.takes_period() || tally.usage == Usage::default();
             usage.demand(is_dated, "this takes no period")?;
-            usage.demand(account.usage.total() <= account.used, "more than was used")?;
-        }
-        part.demand(account != Self::default(), "says nothing")?;
-        Ok(account)
+            usage.demand(tally.usage.total() <= tally.used, "more than was used")?;
+            part.demand(tally != Self::default(), "says nothing")?;
+            Ok(tally)
+        })?;
+        Ok(tally.unwrap_or_default())
     }
 }

@@ -7,4 +7,4 @@ mod limit;
 
 pub use dimension::{Dimension, Flow};
 pub use ledger::{BudgetExceeded, Ledger, Reservation, Status};
-pub use limit::{BudgetLimit, LimitedBy, PERIODS_MAX};
+pub use limit::{BudgetLimit, LimitedBy, PERIODS_MAX, Spender};

@@ -8,7 +8,7 @@ use ak_json::{Object, Value};
 use super::caveat::{Authority, CAVEATS_MAX, Caveat, Says};
 use super::encode;
 use super::table::{CapDenial, CapId};
-use crate::budget::{Dimension, Ledger, Reservation};
+use crate::budget::{Dimension, Ledger, Reservation, Spender};
 use crate::elapsed::Elapsed;
 use crate::query::Query;
 use crate::rate::Bucket;
@@ -56,7 +56,7 @@ impl Held {
         if limited.is_empty() {
             return Ok(None);
         }
-        self.ledger.reserve(&limited, now).map(Some).map_err(CapDenial::Budget)
+        self.ledger.reserve(Spender::Itself, &limited, now).map(Some).map_err(CapDenial::Budget)
     }
 
     /// Begins to keep count of what a caveat limits; of several limits on the same, the lowest.
@@ -104,7 +104,7 @@ impl Held {
             None | Some(0) => {}
             Some(retry_after_us) => return Err(CapDenial::Rate { retry_after_us }),
         }
-        self.ledger.check(&self.limited(amounts), query.elapsed).map_err(CapDenial::Budget)
+        self.ledger.check(Spender::Itself, &self.limited(amounts), query.elapsed).map_err(CapDenial::Budget)
     }
 
     pub(super) fn to_value(&self) -> Value {

@@ -18,7 +18,7 @@ pub(super) fn read(table: &Table<'_>) -> Read<Budgets> {
         }
         for item in limits {
             let (per_us, max) = limit(dimension, &item)?;
-            lower(&mut budgets, Budgets::from([((dimension, per_us), max)]));
+            lower(&mut budgets, &Budgets::from([((dimension, per_us), max)]));
         }
     }
     Ok(budgets)

@@ -175,7 +175,7 @@ impl LimitTable {
         });
         let former = self.former.iter().map(|(id, window)| (id.0.to_string(), window.to_value()));
         let open = self.open.iter().map(|(id, shares)| {
-            let shares = shares.iter().map(Share::to_value);
+            let shares = shares.iter().copied().map(Share::to_value);
             ak_json::array![*id, shares.collect::<Vec<_>>()]
         });
         object! {
@@ -272,7 +272,7 @@ impl LimitId {
 }
 
 impl Share {
-    fn to_value(&self) -> Value {
+    fn to_value(self) -> Value {
         let usage = self.usage.map_or(Value::Null, |dimension| dimension.as_str().into());
         ak_json::array![self.limit.0.to_string(), self.amount.0, usage]
     }

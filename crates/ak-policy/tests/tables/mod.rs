@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::LazyLock;
 
 use ak_json::{Value, object};
-use ak_policy::budget::{BudgetLimit, Dimension, Ledger, Reservation};
+use ak_policy::budget::{BudgetLimit, Dimension, Ledger, Reservation, Spender};
 use ak_policy::capability::{CapId, CapReservation, CapTable, Caveat};
 use ak_policy::{
     Action, Elapsed, GrantClock, GrantTable, LimitReservation, LimitTable, Policy, Query, TableError, Target,
@@ -31,6 +31,10 @@ pub(crate) struct Step {
 impl Step {
     fn now(&self) -> Elapsed {
         Elapsed { low_us: self.now_us, high_us: self.now_us.saturating_add(self.number % 7) }
+    }
+
+    fn spender(&self) -> Spender {
+        if self.number % 3 == 0 { Spender::Below } else { Spender::Itself }
     }
 
     fn pick(&self, length: usize) -> usize {
@@ -194,14 +198,14 @@ impl Table for Ledger {
         let dimension = step.amounts.first().map_or(Dimension::Tokens, |(dimension, _)| *dimension);
         match (step.what, claim) {
             (0, _) => self.set_limit(dimension, Some(step.number).filter(|number| *number > 5)),
-            (1, _) => self.record(dimension, step.number, step.now()),
+            (1, _) => self.record(step.spender(), dimension, step.number, step.now()),
             (2, _) if step.number % 2 == 0 => {
-                let limits = [BudgetLimit::per(step.number, 1_000), BudgetLimit::ever(60)];
+                let limits = [BudgetLimit::per(step.number, 1_000).each(), BudgetLimit::ever(60)];
                 self.set_policy_limits(limits.map(|limit| (dimension, limit)));
             }
-            (2, _) => self.credit(dimension, step.number),
-            (3, _) => return format!("{:?}", self.spend(&step.amounts, step.now())),
-            (_, None) => match self.reserve(&step.amounts, step.now()) {
+            (2, _) => self.credit(step.spender(), dimension, step.number),
+            (3, _) => return format!("{:?}", self.spend(step.spender(), &step.amounts, step.now())),
+            (_, None) => match self.reserve(step.spender(), &step.amounts, step.now()) {
                 Ok(claim) => open.push(claim),
                 Err(error) => return error.to_string(),
             },

@@ -28,17 +28,26 @@ pub(super) fn grants(table: &Value) -> bool {
 
 /// What is reserved is the sum of the open reservations.
 pub(super) fn ledger(table: &Value) -> bool {
-    let mut claimed: BTreeMap<&str, u128> = BTreeMap::new();
-    for open in items(at(table, "open")) {
-        for amount in items(items(open)[1]) {
+    let mut claimed: BTreeMap<(&str, &str), u128> = BTreeMap::new();
+    for open in items(at(table, "reservations")) {
+        let open = items(open);
+        for amount in items(open[2]) {
             let amount = items(amount);
-            *claimed.entry(amount[0].as_str().unwrap()).or_default() += number(amount[1]);
+            let key = (open[1].as_str().unwrap(), amount[0].as_str().unwrap());
+            *claimed.entry(key).or_default() += number(amount[1]);
         }
     }
     claimed.retain(|_, amount| *amount > 0);
-    let accounts = at(table, "accounts").as_object().unwrap().iter();
-    let reserved = accounts.map(|(name, account)| (name.as_str(), number(at(account, "reserved"))));
-    reserved.filter(|(_, amount)| *amount > 0).collect::<BTreeMap<_, _>>() == claimed
+    let mut reserved = BTreeMap::new();
+    for (name, account) in at(table, "accounts").as_object().unwrap().iter() {
+        for spender in ["itself", "below"] {
+            let tally = at(account, spender);
+            if let Some(amount) = tally.get("reserved").map(number).filter(|amount| *amount > 0) {
+                reserved.insert((spender, name.as_str()), amount);
+            }
+        }
+    }
+    reserved == claimed
 }
 
 /// What is reserved is of limits that are kept count of.
