@@ -36,8 +36,8 @@ fn audit(path: &str, cases: Option<&str>) -> Result<bool, Box<dyn std::error::Er
     for remark in policy.lint() {
         println!("  {remark}");
     }
-    for (dimension, limit) in policy.budgets() {
-        println!("  at most {limit} {dimension}");
+    for (dimension, limit) in policy.budget_limits("main") {
+        println!("  {dimension}: at most {limit}");
     }
     let Some(cases) = cases else { return Ok(true) };
     let report =

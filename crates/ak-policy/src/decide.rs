@@ -210,7 +210,7 @@ impl Policy {
 
     fn state(&self, rule: &Rule, query: &Query<'_>) -> GrantState {
         match rule.grant.and_then(|grant| self.grant(grant)) {
-            Some(grant) => query.grants.state(grant, query.now_us),
+            Some(grant) => query.grants.state(grant, query.elapsed),
             None => GrantState::Alive,
         }
     }

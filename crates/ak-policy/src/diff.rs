@@ -9,7 +9,9 @@ use ak_json::{Text, Value};
 
 use crate::grant::Grant;
 use crate::policy::Policy;
+use crate::rate::Period;
 use crate::rule::{Effect, Rule, Source};
+use crate::settings::{Budgets, Settings};
 
 /// Where a change leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +44,9 @@ impl fmt::Display for Change {
     }
 }
 
+const BUDGETS: fn(&Settings) -> &Budgets = |settings| &settings.budgets;
+const EACH: fn(&Settings) -> &Budgets = |settings| &settings.each;
+
 impl Policy {
     /// What changes when `new` takes the place of this policy, what widens first.
     ///
@@ -67,7 +72,9 @@ impl Policy {
     }
 
     fn diff_grants(&self, new: &Policy, changes: &mut Vec<Change>) {
-        let lacks = |policy: &Policy, grant: &Grant| policy.grant(grant.id()).is_none();
+        let lacks = |policy: &Policy, grant: &Grant| {
+            policy.grant(grant.id()).is_none_or(|other| other.table != grant.table)
+        };
         let mut tell = |grant: &Grant, when: &str, direction| {
             changes.push(Change {
                 direction,
@@ -91,16 +98,20 @@ impl Policy {
         for agent in [None].into_iter().chain(agents.into_iter().map(Some)) {
             let whose = agent.map_or(String::new(), |agent| alloc::format!(" of '{agent}'"));
             let (old, new) = (self.settings(agent), new.settings(agent));
-            for dimension in crate::budget::Dimension::ALL {
-                let limit =
-                    |settings: Option<&crate::settings::Settings>| settings?.budgets.get(&dimension).copied();
-                changes.extend(change_of_limit(
-                    &alloc::format!("budget {dimension}{whose}"),
-                    limit(old),
-                    limit(new),
-                ));
+            for (kind, of) in [("budget", BUDGETS), ("budget of each", EACH)] {
+                let budgets = |settings: Option<&Settings>| settings.map(of).cloned().unwrap_or_default();
+                let (old, new) = (budgets(old), budgets(new));
+                let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
+                keys.sort();
+                keys.dedup();
+                for key @ (dimension, per_us) in keys {
+                    let per =
+                        per_us.map_or(String::new(), |per_us| alloc::format!(" per {}", Period(per_us)));
+                    let what = alloc::format!("{kind} {dimension}{per}{whose}");
+                    changes.extend(change_of_limit(&what, old.get(key).copied(), new.get(key).copied()));
+                }
             }
-            let max = |settings: Option<&crate::settings::Settings>| settings?.infer_max_tokens;
+            let max = |settings: Option<&Settings>| settings?.infer_max_tokens;
             changes.extend(change_of_limit(
                 &alloc::format!("tokens of one inference{whose}"),
                 max(old),
@@ -126,9 +137,11 @@ impl Policy {
 
 /// The rules of one policy that the other does not have, grants aside.
 fn absent<'p>(policy: &'p Policy, other: &Policy) -> impl Iterator<Item = &'p Rule> {
-    let known: BTreeSet<String> = other.rules().iter().map(|rule| rule.body().to_json()).collect();
+    // A rule of the baseline leaves guests out, and what belongs to others, which its body does not say.
+    let key = |rule: &Rule| (rule.source == Source::Baseline, rule.body().to_json());
+    let known: BTreeSet<(bool, String)> = other.rules().iter().map(key).collect();
     let plain = policy.rules().iter().filter(|rule| rule.source != Source::Capability);
-    plain.filter(move |rule| !known.contains(&rule.body().to_json()))
+    plain.filter(move |rule| !known.contains(&key(rule)))
 }
 
 /// Tells of a rule that comes or goes; one that the other policy's rules cover changes nothing.

@@ -6,16 +6,22 @@ use core::fmt;
 
 use ak_json::{Digest, Object, Text, Value, object};
 
+use crate::canonical;
+use crate::elapsed::Elapsed;
 use crate::policy::Policy;
 use crate::rate::{Bucket, Rate};
-use crate::state::{Part, TableError};
+use crate::state::{Part, Read, TableError};
+use crate::usage::Usage;
 
-/// A grant's identity: the digest of its table. Two tables that say the same are one grant.
+const MINUTE_US: u64 = 60_000_000;
+
+/// A grant's identity: the digest of name, resource and methods. Tables that say the same of these are one
+/// grant, whatever lifetime and rate they give it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(Digest);
 
 impl GrantId {
-    /// The digest of the table in canonical form.
+    /// The digest of name, resource and methods in canonical form.
     pub fn digest(&self) -> Digest {
         self.0
     }
@@ -28,19 +34,38 @@ impl fmt::Debug for GrantId {
 }
 
 /// A `[[capability]]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Grant {
     pub(crate) id: GrantId,
     pub(crate) name: Text,
     pub(crate) ttl_us: Option<u64>,
     pub(crate) rate: Option<Rate>,
+    /// Name, resource and methods in canonical form.
+    scope: Object,
     /// The table in canonical form.
     pub(crate) table: Value,
+    /// The identities that earlier versions gave it, which held lifetime and rate too.
+    former: Vec<GrantId>,
 }
 
 impl Grant {
-    pub(crate) fn new(name: Text, ttl_us: Option<u64>, rate: Option<Rate>, table: Value) -> Self {
-        Self { id: GrantId(table.digest()), name, ttl_us, rate, table }
+    /// `scope` holds name, resource and methods in canonical form.
+    pub(crate) fn new(name: Text, scope: Object, ttl_us: Option<u64>, rate: Option<Rate>) -> Self {
+        let id = GrantId(canonical::sorted(&Value::Object(scope.clone())).digest());
+        let table = table(&scope, ttl_us, rate);
+        let former = Vec::from([GrantId(table.digest())]);
+        Self { id, name, ttl_us, rate, scope, table, former }
+    }
+
+    /// Takes what another table says of the same grant: of two numbers the lower.
+    pub(crate) fn merge(&mut self, other: &Grant) {
+        self.ttl_us = [self.ttl_us, other.ttl_us].into_iter().flatten().min();
+        self.rate = [self.rate, other.rate].into_iter().flatten().reduce(Rate::lower);
+        self.table = table(&self.scope, self.ttl_us, self.rate);
+        let own = GrantId(self.table.digest());
+        self.former.extend(other.former.iter().copied().chain([own]));
+        self.former.sort();
+        self.former.dedup();
     }
 
     /// The identity, which reloading does not change.
@@ -64,6 +89,27 @@ impl Grant {
     }
 }
 
+impl PartialEq for Grant {
+    /// Whether both tables say the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.table == other.table
+    }
+}
+
+impl Eq for Grant {}
+
+/// The whole table in canonical form.
+fn table(scope: &Object, ttl_us: Option<u64>, rate: Option<Rate>) -> Value {
+    let mut table = scope.clone();
+    if let Some(ttl_us) = ttl_us {
+        table.insert("expires_minutes", ttl_us / MINUTE_US);
+    }
+    if let Some(rate) = rate {
+        table.insert("rate", alloc::format!("{rate}"));
+    }
+    canonical::sorted(&Value::Object(table))
+}
+
 /// Whether a grant can be used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantState {
@@ -80,11 +126,11 @@ pub enum GrantState {
 
 /// Tells a decision how its grants stand.
 pub trait GrantClock {
-    /// How the grant stands at a time, in µs since the Unix epoch.
-    fn state(&self, grant: &Grant, now_us: u64) -> GrantState;
+    /// How the grant stands now. Its lifetime runs on the upper bound of what has passed, its rate on the lower.
+    fn state(&self, grant: &Grant, now: Elapsed) -> GrantState;
 
     /// How long the grant will last yet, in µs; `None` is for ever.
-    fn remaining_us(&self, grant: &Grant, now_us: u64) -> Option<u64>;
+    fn remaining_us(&self, grant: &Grant, now: Elapsed) -> Option<u64>;
 }
 
 /// Grants as if each had been loaded this very moment: for a policy asked outside a running kernel.
@@ -92,23 +138,24 @@ pub trait GrantClock {
 pub struct Unspent;
 
 impl GrantClock for Unspent {
-    fn state(&self, grant: &Grant, _now_us: u64) -> GrantState {
+    fn state(&self, grant: &Grant, _now: Elapsed) -> GrantState {
         match grant.ttl_us {
             Some(0) => GrantState::Expired,
             Some(_) | None => GrantState::Alive,
         }
     }
 
-    fn remaining_us(&self, grant: &Grant, _now_us: u64) -> Option<u64> {
+    fn remaining_us(&self, grant: &Grant, _now: Elapsed) -> Option<u64> {
         grant.ttl_us
     }
 }
 
-/// When each grant was first loaded, and how much of its rate is left.
+/// When each grant was first loaded, and what was used of its rate.
 ///
 /// Call [`load`](Self::load) for every policy that comes into force. A grant's clock runs from the first
-/// load, and goes on running while no policy carries it, so that reloading renews nothing. After a decision
-/// that a grant made, call [`spend`](Self::spend).
+/// load, and goes on running while no policy carries it, so that reloading renews nothing: neither the same
+/// table nor one with another lifetime or rate. After a decision that a grant made, call
+/// [`spend`](Self::spend).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantTable {
     grants: BTreeMap<GrantId, Entry>,
@@ -116,48 +163,97 @@ pub struct GrantTable {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    first_loaded_us: u64,
+    first_loaded: Elapsed,
+    /// What the rate that was last loaded allows.
     bucket: Option<Bucket>,
+    /// Every use, from which the bucket of another rate is made.
+    usage: Usage,
+}
+
+impl Entry {
+    fn new(first_loaded: Elapsed) -> Self {
+        Self { first_loaded, bucket: None, usage: Usage::default() }
+    }
+
+    /// The bucket of a rate, as if it had been in force from the beginning.
+    fn bucket_of(&self, rate: Rate) -> Bucket {
+        match &self.bucket {
+            Some(bucket) if bucket.rate() == rate => bucket.clone(),
+            Some(_) | None => Bucket::replayed(rate, self.first_loaded.low_us, &self.usage),
+        }
+    }
+
+    /// Adds what was kept count of under another identity of the same grant.
+    fn merge(&mut self, other: Entry) {
+        self.first_loaded = self.first_loaded.earliest(other.first_loaded);
+        self.usage.merge(other.usage);
+        self.bucket = None;
+    }
 }
 
 impl GrantTable {
-    /// Starts the clock of every grant that was never seen before.
-    pub fn load(&mut self, policy: &Policy, now_us: u64) {
+    /// Starts the clock of every grant that was never seen before. Others keep their clock and what was used
+    /// of their rate, of which a new rate leaves what it would have left had it always been in force.
+    pub fn load(&mut self, policy: &Policy, now: Elapsed) {
+        self.migrate(policy);
         for grant in policy.grants() {
-            self.grants.entry(grant.id).or_insert_with(|| Entry {
-                first_loaded_us: now_us,
-                bucket: grant.rate.map(|rate| Bucket::full(rate, now_us)),
-            });
+            let entry = self.grants.entry(grant.id).or_insert_with(|| Entry::new(now));
+            entry.bucket = grant.rate.map(|rate| entry.bucket_of(rate));
+        }
+    }
+
+    /// Gives what earlier versions kept count of its grants' identity of today. They named a grant by its whole
+    /// table, numbers included, so that only a policy tells which grant was meant; what this one does not name
+    /// stays for another. [`load`](Self::load) does it too.
+    pub fn migrate(&mut self, policy: &Policy) {
+        for grant in policy.grants() {
+            for former in grant.former.iter().filter(|former| **former != grant.id) {
+                let Some(old) = self.grants.remove(former) else { continue };
+                let entry = match self.grants.remove(&grant.id) {
+                    Some(mut own) => {
+                        own.merge(old);
+                        own.bucket = grant.rate.map(|rate| own.bucket_of(rate));
+                        own
+                    }
+                    None => old,
+                };
+                self.grants.insert(grant.id, entry);
+            }
         }
     }
 
     /// Takes one use from the grant's rate. Gives whether there was one to take.
-    pub fn spend(&mut self, grant: GrantId, now_us: u64) -> bool {
-        match self.grants.get_mut(&grant) {
-            Some(Entry { bucket: Some(bucket), .. }) => bucket.take(now_us),
-            Some(Entry { bucket: None, .. }) => true,
-            None => false,
+    pub fn spend(&mut self, grant: GrantId, now: Elapsed) -> bool {
+        let Some(entry) = self.grants.get_mut(&grant) else { return false };
+        let period_us = entry.bucket.as_ref().map(|bucket| bucket.rate().per_us());
+        if entry.bucket.as_mut().is_some_and(|bucket| !bucket.take(now.low_us)) {
+            return false;
         }
+        entry.usage.add(1, now.low_us, period_us.as_slice());
+        true
     }
 
-    /// When the grant was first loaded, in µs since the Unix epoch.
-    pub fn first_loaded_us(&self, grant: GrantId) -> Option<u64> {
-        self.grants.get(&grant).map(|entry| entry.first_loaded_us)
+    /// When the grant was first loaded.
+    pub fn first_loaded(&self, grant: GrantId) -> Option<Elapsed> {
+        self.grants.get(&grant).map(|entry| entry.first_loaded)
     }
 
     /// The whole state as JSON.
     pub fn to_value(&self) -> Value {
         let grants = self.grants.iter().map(|(id, entry)| {
+            let Elapsed { low_us, high_us } = entry.first_loaded;
             let state = object! {
-                "first_loaded_us": entry.first_loaded_us,
+                "first_loaded": ak_json::array![low_us, high_us],
                 "bucket": entry.bucket.as_ref().map_or(Value::Null, Bucket::to_value),
+                "usage": entry.usage.to_value(),
             };
             (alloc::format!("{}", id.0), state)
         });
         Value::Object(grants.collect::<Object>())
     }
 
-    /// The table that [`to_value`](Self::to_value) wrote down.
+    /// The table that [`to_value`](Self::to_value) wrote down, of this version or an earlier one; after the
+    /// latter call [`migrate`](Self::migrate).
     ///
     /// # Errors
     /// [`TableError`] when no table is written so.
@@ -165,12 +261,7 @@ impl GrantTable {
         let mut table = Self::default();
         for (id, part) in Part::whole("grants", value).entries()? {
             let digest = id.parse().map_err(|_| part.wrong("the name is no digest"))?;
-            let [first_loaded, bucket] = part.members(["first_loaded_us", "bucket"])?;
-            let entry =
-                Entry { first_loaded_us: first_loaded.number()?, bucket: bucket.optional(Bucket::read)? };
-            let began_after = entry.bucket.as_ref().is_none_or(|own| own.at_us() >= entry.first_loaded_us);
-            bucket.demand(began_after, "older than its grant")?;
-            table.grants.insert(GrantId(digest), entry);
+            table.grants.insert(GrantId(digest), Entry::read(&part)?);
         }
         Ok(table)
     }
@@ -181,23 +272,54 @@ impl GrantTable {
     }
 }
 
+impl Entry {
+    fn read(part: &Part<'_>) -> Read<Self> {
+        let (first_loaded, bucket, usage) = if part.has("first_loaded_us") {
+            let [first_loaded, bucket] = part.members(["first_loaded_us", "bucket"])?;
+            (Elapsed::exactly(first_loaded.number()?), bucket.optional(Bucket::read)?, None)
+        } else {
+            let [first_loaded, bucket, usage] = part.members(["first_loaded", "bucket", "usage"])?;
+            let [low, high] = first_loaded.tuple()?;
+            let loaded = Elapsed { low_us: low.number()?, high_us: high.number()? };
+            first_loaded.demand(loaded.low_us <= loaded.high_us, "the bounds are the wrong way round")?;
+            (loaded, bucket.optional(Bucket::read)?, Some(Usage::read(&usage)?))
+        };
+        let began_after = bucket.as_ref().is_none_or(|own| own.at_us() >= first_loaded.low_us);
+        part.demand(began_after, "the bucket is older than its grant")?;
+        // Where only the bucket was kept, what it is owed was used last.
+        let usage = usage.unwrap_or_else(|| {
+            let mut usage = Usage::default();
+            if let Some(bucket) = &bucket {
+                usage.add(bucket.owed_uses(), bucket.at_us(), &[bucket.rate().per_us()]);
+            }
+            usage
+        });
+        Ok(Self { first_loaded, bucket, usage })
+    }
+}
+
 impl GrantClock for GrantTable {
     /// A grant that was never loaded has expired.
-    fn state(&self, grant: &Grant, now_us: u64) -> GrantState {
+    fn state(&self, grant: &Grant, now: Elapsed) -> GrantState {
         let Some(entry) = self.grants.get(&grant.id) else { return GrantState::Expired };
-        if self.remaining_us(grant, now_us) == Some(0) {
+        if self.remaining_us(grant, now) == Some(0) {
             return GrantState::Expired;
         }
-        match entry.bucket.as_ref().map_or(0, |bucket| bucket.wait_us(now_us)) {
+        let wait_us = match (&entry.bucket, grant.rate) {
+            (_, None) => 0,
+            (Some(bucket), Some(rate)) if bucket.rate() == rate => bucket.wait_us(now.low_us),
+            (_, Some(rate)) => entry.bucket_of(rate).wait_us(now.low_us),
+        };
+        match wait_us {
             0 => GrantState::Alive,
             retry_after_us => GrantState::RateLimited { retry_after_us },
         }
     }
 
-    fn remaining_us(&self, grant: &Grant, now_us: u64) -> Option<u64> {
+    fn remaining_us(&self, grant: &Grant, now: Elapsed) -> Option<u64> {
         let ttl_us = grant.ttl_us?;
-        let first_loaded_us = self.grants.get(&grant.id).map_or(0, |entry| entry.first_loaded_us);
-        Some(first_loaded_us.saturating_add(ttl_us).saturating_sub(now_us))
+        let entry = self.grants.get(&grant.id);
+        Some(entry.map_or(0, |entry| ttl_us.saturating_sub(now.since_at_most(entry.first_loaded))))
     }
 }
 

@@ -45,7 +45,8 @@
 //! | keep clocks and rates of grants | [`GrantTable`] |
 //! | keep cumulative limits | [`LimitTable`] |
 //! | keep budgets | [`budget`] |
-//! | bring the state of a table back | `from_value` of each, [`TableError`] |
+//! | say what time has passed | [`Elapsed`] |
+//! | bring the state of a table back | `from_value` of each, `migrate` or `adopt` for one of an earlier version, [`TableError`] |
 //! | hand authority on | [`capability`] |
 //! | label what sources give | [`Policy::labels_of`], [`Origin`] |
 //! | lower labels | [`Declassification`] |
@@ -63,6 +64,7 @@ mod condition;
 mod decide;
 mod declassify;
 mod diff;
+mod elapsed;
 mod expect;
 mod explain;
 mod family;
@@ -84,6 +86,7 @@ mod state;
 mod target;
 mod time;
 mod toml_text;
+mod usage;
 
 pub use action::{Action, Actions, TargetKind};
 pub use condition::Origin;
@@ -92,6 +95,7 @@ pub use declassify::{
     DECLASSIFICATION_NAME_BYTES_MAX, Declassification, DeclassificationError, Declassified,
 };
 pub use diff::{Change, Direction};
+pub use elapsed::Elapsed;
 pub use expect::{Report, Surprise};
 pub use explain::{Explanation, Other};
 pub use grant::{Grant, GrantClock, GrantId, GrantState, GrantTable, Unspent};
@@ -99,6 +103,7 @@ pub use label::SourceLabels;
 pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX};
 pub use limit::{Amount, Charge, LimitError, LimitId, LimitReservation, LimitTable};
 pub use lint::{Concern, Remark};
+pub use model::GUEST;
 pub use policy::Policy;
 pub use query::Query;
 pub use rate::{Rate, RateError};

@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::action::{Action, Actions};
 use crate::condition::{Condition, FormatPattern, Test};
+use crate::model::is_guest;
 use crate::pattern::{EndpointPattern, Glob, HostPattern, PathGlob, Pattern};
 use crate::policy::Policy;
 use crate::rule::{Effect, Rule, Source};
@@ -106,6 +107,12 @@ impl Rule {
         });
         let actions = self.actions.intersection(other.actions) == other.actions;
         let conditions = unconditional || self.body() == other.body();
+        // The baseline says nothing of guests.
+        let is_no_guest = |agent: &PathGlob| agent.as_literal().is_some_and(|name| !is_guest(name));
+        let agents = agents
+            && (self.source != Source::Baseline
+                || other.source == Source::Baseline
+                || !other.agents.is_empty() && other.agents.iter().all(is_no_guest));
         conditions && (!self.owned || other.owned) && agents && actions && targets
     }
 }

@@ -13,6 +13,16 @@ use crate::limit::Limit;
 use crate::rule::{Rule, Source, cut_id};
 use crate::settings::Settings;
 
+/// The root agent, below which all others are.
+pub(crate) const MAIN: &str = "main";
+/// The agent that a connection without credentials is, or the first step of its name.
+pub const GUEST: &str = "guest";
+
+/// Whether an agent is a guest, or one of a guest's.
+pub(crate) fn is_guest(agent: &str) -> bool {
+    lineage(agent).next() == Some(GUEST)
+}
+
 /// Everything a policy says.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
@@ -46,9 +56,15 @@ impl Model {
         if self.tell_apart() {
             self.sort_rules();
         }
-        // A table that stands twice is one grant.
+        // Tables of one name, resource and methods are one grant.
         self.grants.sort_by_key(|grant| grant.id);
-        self.grants.dedup();
+        self.grants.dedup_by(|other, grant| {
+            let is_same = grant.id == other.id;
+            if is_same {
+                grant.merge(other);
+            }
+            is_same
+        });
         self.limits.sort_by(|a, b| a.id_text().cmp(b.id_text()));
         self.labels.sort_by_cached_key(|label| label.to_value().to_json());
         self.labels.dedup();

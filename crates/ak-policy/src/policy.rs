@@ -6,16 +6,16 @@ use core::fmt;
 
 use ak_json::{Digest, Text, Value};
 
-use crate::budget::Dimension;
+use crate::budget::{BudgetLimit, Dimension};
 use crate::grant::Grant;
 use crate::index::Index;
 use crate::label::{SourceLabels, labels_of};
 use crate::language::{self, Loader, PolicyError};
 use crate::limit::{Charge, Limit, LimitError};
-use crate::model::{Model, lineage};
+use crate::model::{MAIN, Model, lineage};
 use crate::query::Query;
 use crate::rule::{Effect, Rule};
-use crate::settings::Settings;
+use crate::settings::{Budgets, Settings, lower};
 use crate::target::Target;
 
 /// What agents may do: immutable, compiled once, cheap to clone.
@@ -96,19 +96,34 @@ impl Policy {
         &self.0.model.grants
     }
 
-    /// The budgets of everyone, in the order of the dimensions.
-    pub fn budgets(&self) -> impl Iterator<Item = (Dimension, u64)> {
-        self.0.model.everyone.budgets.iter().map(|(dimension, limit)| (*dimension, *limit))
-    }
-
-    /// The budgets of one agent: those of everyone and its own, of two the lower.
-    pub fn budgets_of(&self, agent: &str) -> impl Iterator<Item = (Dimension, u64)> {
-        let own = self.0.model.agents.get(agent);
-        Dimension::ALL.into_iter().filter_map(move |dimension| {
-            let settings = [Some(&self.0.model.everyone), own].into_iter().flatten();
-            let limit = settings.filter_map(|settings| settings.budgets.get(&dimension)).min()?;
-            Some((dimension, *limit))
-        })
+    /// The limits of the account of exactly this agent, in the order of the dimensions; of two on the same the
+    /// lower.
+    ///
+    /// On what the agent and all below it use: what its own `budgets` say; for `main`, below which everybody is,
+    /// also what `[budgets]` says. On what the agent itself uses ([`BudgetLimit::each`]): what `budgets.each` says
+    /// of everybody, and of every name or pattern that is the agent's or an ancestor's; and, for everybody but
+    /// `main`, what `[budgets]` says.
+    pub fn budget_limits(&self, agent: &str) -> Vec<(Dimension, BudgetLimit)> {
+        let Model { everyone, agents, .. } = &self.0.model;
+        let (mut pool, mut each) = (Budgets::new(), everyone.each.clone());
+        lower(if agent == MAIN { &mut pool } else { &mut each }, &everyone.budgets);
+        if let Some(own) = agents.get(agent) {
+            lower(&mut pool, &own.budgets);
+        }
+        for (name, settings) in agents.iter().filter(|(_, settings)| !settings.each.is_empty()) {
+            let names = |agent: &str| settings.named.as_ref().is_some_and(|named| named.matches(agent));
+            if &**name == MAIN || lineage(agent).any(names) {
+                lower(&mut each, &settings.each);
+            }
+        }
+        let limits = |budgets: Budgets, each| {
+            budgets
+                .into_iter()
+                .map(move |((dimension, per_us), max)| (dimension, BudgetLimit { each, per_us, max }))
+        };
+        let mut limits: Vec<_> = limits(pool, false).chain(limits(each, true)).collect();
+        limits.sort();
+        limits
     }
 
     /// The most tokens that one inference may ask for.
@@ -143,16 +158,32 @@ impl Policy {
         self.0.model.denial_detail_full
     }
 
-    /// What a request adds to the cumulative limits that it falls under.
+    /// What a request adds to the cumulative limits that it falls under. `amounts` is what is set aside for it of
+    /// the budgets, of which limits on `usage:…` take theirs.
     ///
     /// # Errors
     /// [`LimitError::NotAnAmount`] when a limit cannot tell what the request adds to it.
-    pub fn charges(&self, query: &Query<'_>) -> Result<Vec<Charge>, LimitError> {
-        let falls_under = |limit: &&Limit| {
-            let matching = limit.scope.matching(query.action, query.target).is_some();
-            matching && lineage(query.agent).any(|agent| limit.scope.applies(query.facts(agent)).is_ok())
-        };
-        self.0.model.limits.iter().filter(falls_under).map(|limit| limit.charge(query.args)).collect()
+    pub fn charges(
+        &self,
+        query: &Query<'_>,
+        amounts: &[(Dimension, u64)],
+    ) -> Result<Vec<Charge>, LimitError> {
+        let mut charges = Vec::new();
+        for limit in &self.0.model.limits {
+            if limit.scope.matching(query.action, query.target).is_none() {
+                continue;
+            }
+            let is_about = |agent: &&str| limit.scope.applies(query.facts(agent)).is_ok();
+            let agents: Vec<_> = lineage(query.agent).filter(is_about).collect();
+            if !agents.is_empty() {
+                charges.extend(limit.charges(query.args, amounts, &agents)?);
+            }
+        }
+        Ok(charges)
+    }
+
+    pub(crate) fn limits(&self) -> &[Limit] {
+        &self.0.model.limits
     }
 
     /// What the results of a source carry: a tool, a URL, a file, a model, an agent.

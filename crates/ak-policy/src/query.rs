@@ -4,6 +4,7 @@ use ak_json::{Integrity, Labels, Value};
 
 use crate::action::Action;
 use crate::condition::{Origin, Subject};
+use crate::elapsed::Elapsed;
 use crate::grant::{GrantClock, Unspent};
 use crate::rule::Facts;
 use crate::target::Target;
@@ -27,8 +28,10 @@ pub struct Query<'a> {
     pub origins: &'a [Origin],
     /// Whether the heap object or the audit entries belong to the asking agent.
     pub owned: bool,
-    /// The time, in µs since the Unix epoch.
+    /// The wall clock, in µs since the Unix epoch: for the calendar, and for what tokens say by themselves.
     pub now_us: u64,
+    /// The time that has passed: for rates, lifetimes and expiries.
+    pub elapsed: Elapsed,
     /// How the policy's grants stand.
     pub grants: &'a dyn GrantClock,
 }
@@ -37,7 +40,8 @@ const NO_LABELS: &Labels =
     &Labels { integrity: Integrity::Trusted, secrecy: alloc::collections::BTreeSet::new() };
 
 impl<'a> Query<'a> {
-    /// A request without arguments, labels and ownership, at the epoch, with all grants fresh.
+    /// A request without arguments, labels and ownership, at the epoch, when
+    /// nothing has passed, with all grants fresh.
     pub fn new(agent: &'a str, action: Action, target: &'a Target) -> Self {
         Self {
             agent,
@@ -48,6 +52,7 @@ impl<'a> Query<'a> {
             origins: &[],
             owned: false,
             now_us: 0,
+            elapsed: Elapsed::default(),
             grants: &Unspent,
         }
     }

@@ -6,6 +6,7 @@ use core::fmt;
 use ak_json::{Value, object};
 
 use crate::state::{Part, Read};
+use crate::usage::Usage;
 
 /// So many uses in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +71,13 @@ impl Rate {
         (per_us > 0).then_some(Self { count, per_us })
     }
 
+    /// The rate that allows less in the long run; of equals the one that allows less at once.
+    pub(crate) fn lower(self, other: Self) -> Self {
+        let flow = |rate: Self, other: Self| u128::from(rate.count) * u128::from(other.per_us);
+        let (own, others) = (flow(self, other), flow(other, self));
+        if (others, other.count, other.per_us) < (own, self.count, self.per_us) { other } else { self }
+    }
+
     /// Uses per period.
     pub fn count(self) -> u32 {
         self.count
@@ -89,42 +97,57 @@ impl fmt::Display for Rate {
 
 /// A token bucket that holds one period's uses and fills evenly.
 ///
-/// Its level is kept in `uses × period`, so that nothing is ever rounded: a µs adds `count`, a use takes
-/// `per_us`.
+/// It keeps what is owed to it, in `uses × period`, so that nothing is ever rounded: a use owes `per_us`, a µs
+/// pays back `count`. More may be owed than it holds where the rate was lowered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket {
     rate: Rate,
-    level: u128,
+    owed: u128,
     at_us: u64,
 }
 
 impl Bucket {
     pub(crate) fn full(rate: Rate, now_us: u64) -> Self {
-        Self { rate, level: Self::capacity(rate), at_us: now_us }
+        Self { rate, owed: 0, at_us: now_us }
+    }
+
+    /// The bucket as it would be had the rate been this one from the beginning.
+    pub(crate) fn replayed(rate: Rate, began_us: u64, usage: &Usage) -> Self {
+        let mut bucket = Self::full(rate, began_us);
+        for (at_us, uses) in usage.entries() {
+            bucket.owe(uses, at_us);
+        }
+        bucket
     }
 
     fn capacity(rate: Rate) -> u128 {
         u128::from(rate.count) * u128::from(rate.per_us)
     }
 
-    fn level_at(&self, now_us: u64) -> u128 {
-        let filled = u128::from(now_us.saturating_sub(self.at_us)) * u128::from(self.rate.count);
-        self.level.saturating_add(filled).min(Self::capacity(self.rate))
+    fn owed_at(&self, now_us: u64) -> u128 {
+        let paid = u128::from(now_us.saturating_sub(self.at_us)) * u128::from(self.rate.count);
+        self.owed.saturating_sub(paid)
+    }
+
+    fn owe(&mut self, uses: u64, now_us: u64) {
+        let more = u128::from(uses) * u128::from(self.rate.per_us);
+        self.owed = self.owed_at(now_us).saturating_add(more);
+        self.at_us = self.at_us.max(now_us);
     }
 
     /// Takes one use, if there is one.
     pub(crate) fn take(&mut self, now_us: u64) -> bool {
-        let left = self.level_at(now_us).checked_sub(u128::from(self.rate.per_us));
-        if let Some(left) = left {
-            self.level = left;
-            self.at_us = self.at_us.max(now_us);
+        let is_left = self.wait_us(now_us) == 0;
+        if is_left {
+            self.owe(1, now_us);
         }
-        left.is_some()
+        is_left
     }
 
     /// How long until there is one, in µs; a rate of none never has one.
     pub(crate) fn wait_us(&self, now_us: u64) -> u64 {
-        let missing = u128::from(self.rate.per_us).saturating_sub(self.level_at(now_us));
+        let wanted = self.owed_at(now_us).saturating_add(self.rate.per_us.into());
+        let missing = wanted.saturating_sub(Self::capacity(self.rate));
         if missing == 0 {
             return 0;
         }
@@ -144,22 +167,40 @@ impl Bucket {
         self.at_us
     }
 
-    pub(crate) fn to_value(&self) -> Value {
-        let Rate { count, per_us } = self.rate;
-        // Levels reach beyond 64 bits, JSON integers do not.
-        object! { "count": count, "per_us": per_us, "level": self.level.to_string(), "at_us": self.at_us }
+    /// Whether no more is owed than it holds.
+    pub(crate) fn is_within(&self) -> bool {
+        self.owed <= Self::capacity(self.rate)
     }
 
-    /// Reads what [`to_value`](Self::to_value) gave.
+    /// The uses that are owed, a part of one counted as one.
+    pub(crate) fn owed_uses(&self) -> u64 {
+        u64::try_from(self.owed.div_ceil(u128::from(self.rate.per_us))).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        let Rate { count, per_us } = self.rate;
+        // What is owed reaches beyond 64 bits, JSON integers do not.
+        object! { "count": count, "per_us": per_us, "owed": self.owed.to_string(), "at_us": self.at_us }
+    }
+
+    /// Reads what [`to_value`](Self::to_value) gave, or what versions before 9 of the kernel gave, which kept
+    /// the level instead of what is owed.
     pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
-        let [count, per_us, level, at_us] = part.members(["count", "per_us", "level", "at_us"])?;
+        let is_level = part.has("level");
+        let [count, per_us, number, at_us] =
+            part.members(["count", "per_us", if is_level { "level" } else { "owed" }, "at_us"])?;
         let rate = Rate::new(count.number()?, per_us.number()?)
             .ok_or_else(|| per_us.wrong("a period of nothing"))?;
-        let text = level.text()?;
-        let number: Option<u128> = text.parse().ok().filter(|number: &u128| number.to_string() == text);
-        let number = number.ok_or_else(|| level.wrong("not a whole number in digits"))?;
-        level.demand(number <= Self::capacity(rate), "more than the rate allows")?;
-        Ok(Self { rate, level: number, at_us: at_us.number()? })
+        let text = number.text()?;
+        let parsed: Option<u128> = text.parse().ok().filter(|number: &u128| number.to_string() == text);
+        let parsed = parsed.ok_or_else(|| number.wrong("not a whole number in digits"))?;
+        let owed = if is_level {
+            let owed = Self::capacity(rate).checked_sub(parsed);
+            owed.ok_or_else(|| number.wrong("more than the rate allows"))?
+        } else {
+            parsed
+        };
+        Ok(Self { rate, owed, at_us: at_us.number()? })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::action::{Action, Actions};
 use crate::canonical;
 use crate::condition::{Condition, Only, Quantifier, Subject};
 use crate::grant::GrantId;
+use crate::model::is_guest;
 use crate::pattern::{PathGlob, Pattern, Reading};
 use crate::target::Target;
 use crate::time::Window;
@@ -142,6 +143,10 @@ impl Rule {
     /// Whether the rule's conditions let it apply; its pattern is checked already.
     pub(crate) fn applies(&self, facts: Facts<'_>) -> Result<(), Miss> {
         if !self.agents.is_empty() && !self.agents.iter().any(|agent| agent.matches(facts.agent)) {
+            return Err(Miss::Agent);
+        }
+        // Guests have what is written for them, and nothing that everybody has.
+        if self.source == Source::Baseline && is_guest(facts.agent) {
             return Err(Miss::Agent);
         }
         if self.owned && !facts.owned {

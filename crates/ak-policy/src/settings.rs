@@ -2,18 +2,28 @@
 //! may use.
 
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use ak_json::{Object, Value};
 
 use crate::budget::Dimension;
 use crate::canonical;
-use crate::pattern::Glob;
+use crate::pattern::{Glob, PathGlob};
+use crate::rate::Period;
+
+/// Limits by dimension and period (`None` is for ever).
+pub(crate) type Budgets = BTreeMap<(Dimension, Option<u64>), u64>;
 
 /// Settings of everyone, or of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
-    pub(crate) budgets: BTreeMap<Dimension, u64>,
+    /// What all that are named use together.
+    pub(crate) budgets: Budgets,
+    /// What each of them may use.
+    pub(crate) each: Budgets,
+    /// Whom `each` names; `None` where there is no agent's name.
+    pub(crate) named: Option<PathGlob>,
     pub(crate) infer_max_tokens: Option<u64>,
     pub(crate) wasm_modules: NameList,
     pub(crate) wasm_hostcalls: NameList,
@@ -42,20 +52,15 @@ impl NameList {
 }
 
 impl Settings {
-    pub(crate) fn lower_budget(&mut self, dimension: Dimension, limit: u64) {
-        let lowest = self.budgets.get(&dimension).map_or(limit, |own| limit.min(*own));
-        self.budgets.insert(dimension, lowest);
-    }
-
     pub(crate) fn lower_max_tokens(&mut self, max: u64) {
         self.infer_max_tokens = Some(self.infer_max_tokens.map_or(max, |own| max.min(own)));
     }
 
     /// Adds what another text says: of two numbers the lower, of two lists what stands in either.
     pub(crate) fn merge(&mut self, other: Settings) {
-        for (dimension, limit) in other.budgets {
-            self.lower_budget(dimension, limit);
-        }
+        lower(&mut self.budgets, &other.budgets);
+        lower(&mut self.each, &other.each);
+        self.named = self.named.take().or(other.named);
         if let Some(max) = other.infer_max_tokens {
             self.lower_max_tokens(max);
         }
@@ -65,10 +70,12 @@ impl Settings {
 
     /// Inserts the sections in canonical form.
     pub(crate) fn write(&self, object: &mut Object) {
-        if !self.budgets.is_empty() {
-            let budgets =
-                self.budgets.iter().map(|(dimension, limit)| (dimension.as_str(), Value::from(*limit)));
-            object.insert("budgets", budgets.collect::<Object>());
+        let mut budgets = budgets_to_value(&self.budgets);
+        if !self.each.is_empty() {
+            budgets.insert("each", budgets_to_value(&self.each));
+        }
+        if !budgets.is_empty() {
+            object.insert("budgets", budgets);
         }
         if let Some(max) = self.infer_max_tokens {
             object.insert("infer", ak_json::object! { "max_tokens": max });
@@ -87,4 +94,32 @@ impl Settings {
             object.insert("wasm", wasm);
         }
     }
+}
+
+/// Adds limits, of two for one dimension and period the lower.
+pub(crate) fn lower(budgets: &mut Budgets, others: &Budgets) {
+    for (key, max) in others {
+        let own = budgets.entry(*key).or_insert(*max);
+        *own = (*own).min(*max);
+    }
+}
+
+/// The limits of each dimension as its key has them: a number, a table with a period, or several.
+fn budgets_to_value(budgets: &Budgets) -> Object {
+    let mut object = Object::new();
+    for dimension in Dimension::ALL {
+        let own = budgets.range((dimension, None)..=(dimension, Some(u64::MAX)));
+        let mut limits: Vec<Value> = own
+            .map(|((_, per_us), max)| match per_us {
+                None => Value::from(*max),
+                Some(per_us) => ak_json::object! { "max": *max, "per": Period(*per_us).to_string() },
+            })
+            .collect();
+        match limits.len() {
+            0 => {}
+            1 => drop(object.insert(dimension.as_str(), limits.pop())),
+            _ => drop(object.insert(dimension.as_str(), limits)),
+        }
+    }
+    object
 }

@@ -72,6 +72,11 @@ impl<'a> Part<'a> {
         members.ok_or_else(|| self.wrong("members are missing or unknown"))
     }
 
+    /// Whether it is an object with this member.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.value.as_object().is_some_and(|object| object.get(name).is_some())
+    }
+
     /// The members of an object whose names are free.
     pub(crate) fn entries<'p>(&'p self) -> Read<impl Iterator<Item = (&'p Text, Part<'p>)>> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("not an object"))?;
@@ -96,6 +101,10 @@ impl<'a> Part<'a> {
 
     pub(crate) fn text(&self) -> Read<&'a str> {
         self.value.as_str().ok_or_else(|| self.wrong("not a string"))
+    }
+
+    pub(crate) fn boolean(&self) -> Read<bool> {
+        self.value.as_bool().ok_or_else(|| self.wrong("neither true nor false"))
     }
 
     /// Nothing for `null`.

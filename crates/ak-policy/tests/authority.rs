@@ -4,12 +4,16 @@
 
 use ak_json::{Integrity, Labels, Pointer, Text, Value, object};
 use ak_policy::{
-    Action, GrantClock, GrantState, GrantTable, LimitError, LimitTable, Origin, Policy, Query, Target,
-    Verdict,
+    Action, Elapsed, GrantClock, GrantState, GrantTable, LimitError, LimitTable, Origin, Policy, Query,
+    Target, Verdict,
 };
 use proptest::prelude::*;
 
 const MINUTE_US: u64 = 60_000_000;
+
+fn at(us: u64) -> Elapsed {
+    Elapsed::exactly(us)
+}
 
 fn policy(text: &str) -> Policy {
     Policy::parse(text, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -24,31 +28,35 @@ fn a_grant_lapses_and_reloading_does_not_renew_it() {
     let text = "[[capability]]\nname = \"x\"\nexpires_minutes = 60\n";
     let first = policy(text);
     let mut table = GrantTable::default();
-    table.load(&first, 0);
+    table.load(&first, at(0));
     let target = tool("x");
-    let at = |table: &GrantTable, policy: &Policy, now_us| {
-        policy
-            .decide(&Query { now_us, grants: table, ..Query::new("main", Action::Execute, &target) })
-            .verdict
+    let verdict = |table: &GrantTable, policy: &Policy, us| {
+        let query = Query { elapsed: at(us), grants: table, ..Query::new("main", Action::Execute, &target) };
+        policy.decide(&query).verdict
     };
-    assert_eq!(at(&table, &first, 60 * MINUTE_US - 1), Verdict::Permit);
-    assert_eq!(at(&table, &first, 60 * MINUTE_US), Verdict::Expired);
+    assert_eq!(verdict(&table, &first, 60 * MINUTE_US - 1), Verdict::Permit);
+    assert_eq!(verdict(&table, &first, 60 * MINUTE_US), Verdict::Expired);
     // Reloaded, moved, commented: the same table.
     let again = policy(&format!("# a comment\n[tools]\nallow = [\"y\"]\n{text}"));
-    table.load(&again, 30 * MINUTE_US);
-    assert_eq!(at(&table, &again, 60 * MINUTE_US), Verdict::Expired);
+    table.load(&again, at(30 * MINUTE_US));
+    assert_eq!(verdict(&table, &again, 60 * MINUTE_US), Verdict::Expired);
     // Taken out and put in again.
-    table.load(&policy(""), 40 * MINUTE_US);
-    table.load(&first, 50 * MINUTE_US);
-    assert_eq!(at(&table, &first, 60 * MINUTE_US), Verdict::Expired);
-    // Another table is another grant.
+    table.load(&policy(""), at(40 * MINUTE_US));
+    table.load(&first, at(50 * MINUTE_US));
+    assert_eq!(verdict(&table, &first, 60 * MINUTE_US), Verdict::Expired);
+    // Another lifetime of the same grant, which its name, resource and methods tell: the clock goes on.
     let other = policy("[[capability]]\nname = \"x\"\nexpires_minutes = 61\n");
-    assert_eq!(at(&table, &other, 0), Verdict::Expired);
-    table.load(&other, 60 * MINUTE_US);
-    assert_eq!(at(&table, &other, 100 * MINUTE_US), Verdict::Permit);
+    assert_eq!(verdict(&table, &other, 60 * MINUTE_US), Verdict::Permit);
+    table.load(&other, at(60 * MINUTE_US));
     let grant = &other.grants()[0];
-    assert_eq!(table.remaining_us(grant, 100 * MINUTE_US), Some(21 * MINUTE_US));
-    assert_eq!(grant.name(), "x");
+    assert_eq!((grant.id(), grant.name()), (first.grants()[0].id(), "x"));
+    assert_eq!(table.remaining_us(grant, at(60 * MINUTE_US)), Some(MINUTE_US));
+    assert_eq!(verdict(&table, &other, 61 * MINUTE_US), Verdict::Expired);
+    // Another name is another grant, which was not loaded yet.
+    let another = policy("[[capability]]\nname = \"x*\"\nexpires_minutes = 61\n");
+    assert_eq!(verdict(&table, &another, 0), Verdict::Expired);
+    table.load(&another, at(61 * MINUTE_US));
+    assert_eq!(verdict(&table, &another, 100 * MINUTE_US), Verdict::Permit);
 }
 
 #[test]
@@ -57,23 +65,23 @@ fn a_rate_is_spent_and_fills_again() {
         "[[capability]]\nname = \"x\"\nrate = \"2/min\"\n[[capability]]\nname = \"y\"\nrate = \"0/s\"\n",
     );
     let mut table = GrantTable::default();
-    table.load(&policy, 0);
+    table.load(&policy, at(0));
     let (x, y) = (tool("x"), tool("y"));
-    let decide = |table: &GrantTable, target, now_us| {
-        let decision =
-            policy.decide(&Query { now_us, grants: table, ..Query::new("main", Action::Execute, target) });
+    let decide = |table: &GrantTable, target, us| {
+        let query = Query { elapsed: at(us), grants: table, ..Query::new("main", Action::Execute, target) };
+        let decision = policy.decide(&query);
         (decision.verdict, decision.grant)
     };
     for _ in 0..2 {
         let (verdict, grant) = decide(&table, &x, 0);
         assert_eq!(verdict, Verdict::Permit);
-        assert!(table.spend(grant.unwrap(), 0));
+        assert!(table.spend(grant.unwrap(), at(0)));
     }
     assert_eq!(decide(&table, &x, 0), (Verdict::RateLimited { retry_after_us: MINUTE_US / 2 }, None));
     assert_eq!(decide(&table, &x, MINUTE_US / 2).0, Verdict::Permit);
     assert_eq!(decide(&table, &y, u64::MAX).0, Verdict::RateLimited { retry_after_us: u64::MAX });
     let before = table.digest();
-    table.spend(policy.grants()[0].id(), MINUTE_US);
+    table.spend(policy.grants()[0].id(), at(MINUTE_US));
     assert_ne!(table.digest(), before);
 }
 
@@ -98,10 +106,10 @@ fn the_table_of_an_agent_passes_its_ancestors() {
     let decision = policy.decide(&Query::new("crew/writer", Action::Execute, &target));
     assert_eq!((decision.verdict, decision.grant), (Verdict::Permit, Some(policy.grants()[0].id())));
     let mut table = GrantTable::default();
-    assert!(!table.spend(policy.grants()[0].id(), 0));
-    assert_eq!(table.state(&policy.grants()[0], 0), GrantState::Expired);
-    table.load(&policy, 5);
-    assert_eq!(table.first_loaded_us(policy.grants()[0].id()), Some(5));
+    assert!(!table.spend(policy.grants()[0].id(), at(0)));
+    assert_eq!(table.state(&policy.grants()[0], at(0)), GrantState::Expired);
+    table.load(&policy, at(5));
+    assert_eq!(table.first_loaded(policy.grants()[0].id()), Some(at(5)));
 }
 
 #[test]
@@ -110,12 +118,12 @@ fn windows_open_and_close() {
         "[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\ntime = \"Mon-Fri 08:00-18:00\"\n",
     );
     let target = tool("x");
-    let at =
+    let verdict =
         |now_us| policy.decide(&Query { now_us, ..Query::new("main", Action::Execute, &target) }).verdict;
     // The epoch was a Thursday.
-    assert_eq!(at(8 * 60 * MINUTE_US - 1), Verdict::DefaultDeny);
-    assert_eq!(at(8 * 60 * MINUTE_US), Verdict::Permit);
-    assert_eq!(at((2 * 24 + 9) * 60 * MINUTE_US), Verdict::DefaultDeny);
+    assert_eq!(verdict(8 * 60 * MINUTE_US - 1), Verdict::DefaultDeny);
+    assert_eq!(verdict(8 * 60 * MINUTE_US), Verdict::Permit);
+    assert_eq!(verdict((2 * 24 + 9) * 60 * MINUTE_US), Verdict::DefaultDeny);
 }
 
 #[test]
@@ -155,7 +163,7 @@ const SPENDING: &str = r#"
 
 fn charges(policy: &Policy, name: &str, args: &Value) -> Result<Vec<ak_policy::Charge>, LimitError> {
     let target = tool(name);
-    policy.charges(&Query { args: Some(args), ..Query::new("main", Action::Execute, &target) })
+    policy.charges(&Query { args: Some(args), ..Query::new("main", Action::Execute, &target) }, &[])
 }
 
 #[test]
@@ -166,19 +174,19 @@ fn a_limit_sums_up_over_its_period() {
         charges(&policy, "send_money", &object! { "amount": ak_json::Number::from_f64(amount).unwrap() })
             .unwrap()
     };
-    let first = table.reserve(&pay(300.25), 0).unwrap();
-    table.commit(first);
-    let second = table.reserve(&pay(199.75), 10).unwrap();
+    let first = table.reserve(&pay(300.25), at(0)).unwrap();
+    table.commit(first, &[], at(0));
+    let second = table.reserve(&pay(199.75), at(10)).unwrap();
     assert_eq!(
-        table.check(&pay(0.01), 20).unwrap_err().to_string(),
+        table.check(&pay(0.01), at(20)).unwrap_err().to_string(),
         "limit 'daily': 0.01 requested, 500 used of 500"
     );
     table.release(second);
-    let second = table.reserve(&pay(199.75), 30).unwrap();
-    table.commit(second);
+    let second = table.reserve(&pay(199.75), at(30)).unwrap();
+    table.commit(second, &[], at(30));
     // A day later the first slice has left the window.
-    assert!(table.check(&pay(0.01), 24 * 60 * MINUTE_US - 1).is_err());
-    assert!(table.check(&pay(500.0), 25 * 60 * MINUTE_US).is_ok());
+    assert!(table.check(&pay(0.01), at(24 * 60 * MINUTE_US - 1)).is_err());
+    assert!(table.check(&pay(500.0), at(25 * 60 * MINUTE_US)).is_ok());
 }
 
 #[test]
@@ -187,11 +195,11 @@ fn several_limits_are_reserved_together_or_not_at_all() {
     let mut table = LimitTable::default();
     let args = object! { "amount": 1 };
     for _ in 0..3 {
-        let reservation = table.reserve(&charges(&policy, "send_money", &args).unwrap(), 0).unwrap();
-        table.commit(reservation);
+        let reservation = table.reserve(&charges(&policy, "send_money", &args).unwrap(), at(0)).unwrap();
+        table.commit(reservation, &[], at(0));
     }
     let before = table.digest();
-    let exceeded = table.reserve(&charges(&policy, "send_money", &args).unwrap(), 0).unwrap_err();
+    let exceeded = table.reserve(&charges(&policy, "send_money", &args).unwrap(), at(0)).unwrap_err();
     assert!(matches!(exceeded, LimitError::Exceeded { ref id, .. } if id == "calls"), "{exceeded}");
     assert_eq!(table.digest(), before);
 }
@@ -220,7 +228,7 @@ fn charges_on_one_limit_count_together() {
     let policy = policy(SPENDING);
     let mut table = LimitTable::default();
     let once = charges(&policy, "send_money", &object! { "amount": 300 }).unwrap();
-    let exceeded = table.reserve(&[once.clone(), once].concat(), 0).unwrap_err();
+    let exceeded = table.reserve(&[once.clone(), once].concat(), at(0)).unwrap_err();
     assert_eq!(exceeded.to_string(), "limit 'daily': 600 requested, 0 used of 500");
 }
 
@@ -230,13 +238,13 @@ fn what_is_given_back_leaves_the_slice_it_was_added_to() {
     let policy = policy(SPENDING);
     let mut table = LimitTable::default();
     let pay = |amount: u64| charges(&policy, "send_money", &object! { "amount": amount }).unwrap();
-    table.reserve(&pay(200), HOUR_US).map(|kept| table.commit(kept)).unwrap();
-    table.reserve(&pay(1), 9 * HOUR_US).map(|kept| table.commit(kept)).unwrap();
+    table.reserve(&pay(200), at(HOUR_US)).map(|kept| table.commit(kept, &[], at(HOUR_US))).unwrap();
+    table.reserve(&pay(1), at(9 * HOUR_US)).map(|kept| table.commit(kept, &[], at(9 * HOUR_US))).unwrap();
     // The clock went back.
-    let released = table.reserve(&pay(200), HOUR_US).unwrap();
+    let released = table.reserve(&pay(200), at(HOUR_US)).unwrap();
     table.release(released);
     // What was spent first is over by now, and nothing else is left but the 1.
-    table.reserve(&pay(499), 26 * HOUR_US).map(|kept| table.commit(kept)).unwrap();
+    table.reserve(&pay(499), at(26 * HOUR_US)).map(|kept| table.commit(kept, &[], at(26 * HOUR_US))).unwrap();
 }
 
 proptest! {
@@ -250,11 +258,11 @@ proptest! {
         let (mut now_us, mut spent) = (0, Vec::new());
         for (gap, amount) in steps {
             now_us += gap;
-            if let Ok(reservation) = table.reserve(&charges(&policy, "x", &object! { "n": amount }).unwrap(), now_us) {
-                table.commit(reservation);
+            if let Ok(reservation) = table.reserve(&charges(&policy, "x", &object! { "n": amount }).unwrap(), at(now_us)) {
+                table.commit(reservation, &[], at(now_us));
                 spent.push((now_us, amount));
             }
-            let recent: u64 = spent.iter().filter(|(at, _)| at + 1_000 > now_us).map(|(_, amount)| amount).sum();
+            let recent: u64 = spent.iter().filter(|(spent_us, _)| spent_us + 1_000 > now_us).map(|(_, amount)| amount).sum();
             prop_assert!(recent <= 50);
         }
     }

@@ -140,6 +140,19 @@ fn section() -> BoxedStrategy<String> {
         (0u64..5).prop_map(|max| format!("infer.max_tokens = {max}\n")),
         (select(vec!["tokens", "memory", "cost_micro_usd"]), 0u64..5)
             .prop_map(|(name, limit)| format!("budgets.{name} = {limit}\n")),
+        (
+            select(vec!["tokens", "each.tokens", "each.cpu"]),
+            0u64..5,
+            select(vec!["24h", "7d", "90s"]),
+            any::<bool>()
+        )
+            .prop_map(|(name, max, per, both)| {
+                let limit = format!("{{ max = {max}, per = {per:?} }}");
+                match both {
+                    true => format!("budgets.{name} = [{max}, {limit}, {{ max = 1, per = \"1h\" }}]\n"),
+                    false => format!("budgets.{name} = {limit}\n"),
+                }
+            }),
     ]
     .boxed()
 }
@@ -279,7 +292,13 @@ fn capability() -> impl Strategy<Value = String> {
 }
 
 fn limit() -> impl Strategy<Value = String> {
-    let measure = select(vec!["count = true", "sum = \"/n\"", "sum = \"/items/*/n\""]);
+    let measure = select(vec![
+        "count = true",
+        "sum = \"/n\"",
+        "sum = \"/items/*/n\"",
+        "count = true\nby = \"agent\"",
+        "sum = \"usage:tokens\"",
+    ]);
     let max = prop_oneof![
         (0u64..9_000_000_000_000_000).prop_map(|millionths| format!("{:.6}", millionths as f64 / 1e6)),
         (0u64..100_000_000).prop_map(|millionths| format!(

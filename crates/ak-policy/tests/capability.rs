@@ -9,7 +9,7 @@ use ak_policy::capability::{
     Authority, BLOCKS_MAX, CAVEATS_MAX, CapDenial, CapId, CapTable, Caveat, DEPTH_MAX, DeriveError, Issuers,
     KeyPair, TOKEN_BYTES_MAX, TokenError, TokenKeys, attenuate,
 };
-use ak_policy::{Action, Query, Target, TargetKind};
+use ak_policy::{Action, Elapsed, Query, Target, TargetKind};
 use caveats::{caveat, target_pattern};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -32,7 +32,11 @@ struct Ask {
 
 impl Ask {
     fn query(&self) -> Query<'_> {
-        Query { now_us: self.now_us, ..Query::new(self.agent, self.action, &self.target) }
+        Query {
+            now_us: self.now_us,
+            elapsed: Elapsed::exactly(self.now_us),
+            ..Query::new(self.agent, self.action, &self.target)
+        }
     }
 }
 
@@ -73,7 +77,7 @@ proptest! {
         let mut table = CapTable::default();
         let mut line = vec![table.root().unwrap()];
         for caveats in &chain {
-            let child = table.derive(*line.last().unwrap(), caveats.iter().cloned(), 0).unwrap();
+            let child = table.derive(*line.last().unwrap(), caveats.iter().cloned(), Elapsed::default()).unwrap();
             line.push(child);
         }
         let child = *line.last().unwrap();
@@ -114,7 +118,7 @@ proptest! {
                     doomed.iter().for_each(|other| made[*other].2 = false);
                 }
             } else {
-                match table.derive(made[at].0, [], 0) {
+                match table.derive(made[at].0, [], Elapsed::default()) {
                     Ok(child) => {
                         prop_assert!(made[at].2);
                         prop_assert!(made.iter().all(|(other, ..)| *other != child), "an id is never used again");
@@ -198,8 +202,13 @@ proptest! {
 fn what_is_counted_is_counted_at_the_ancestor() {
     let mut table = CapTable::default();
     let root = table.root().unwrap();
-    let shared = table.derive(root, [Caveat::Uses(2), Caveat::Budget(Dimension::Tokens, 10)], 0).unwrap();
-    let (a, b) = (table.derive(shared, [], 0).unwrap(), table.derive(shared, [], 0).unwrap());
+    let shared = table
+        .derive(root, [Caveat::Uses(2), Caveat::Budget(Dimension::Tokens, 10)], Elapsed::default())
+        .unwrap();
+    let (a, b) = (
+        table.derive(shared, [], Elapsed::default()).unwrap(),
+        table.derive(shared, [], Elapsed::default()).unwrap(),
+    );
     let target = Target::tool("x").unwrap();
     let query = Query::new("main", Action::Execute, &target);
     let first = table.spend(a, &query, &RUN, &[(Dimension::Tokens, 8), (Dimension::Cpu, 1_000)]).unwrap();
@@ -210,6 +219,47 @@ fn what_is_counted_is_counted_at_the_ancestor() {
     table.release(second);
     assert_eq!(table.spend(a, &query, &RUN, &[]).unwrap_err(), CapDenial::UsedUp);
     assert!(table.check(root, &query, &RUN, &[]).is_ok());
+}
+
+/// What a token says by itself is read on the wall clock, what stands in the table on what has passed: what ends
+/// at its upper bound, what begins at its lower.
+#[test]
+fn times_are_on_the_clock_of_where_they_stand() {
+    let mut table = CapTable::default();
+    let root = table.root().unwrap();
+    let id =
+        table.derive(root, [Caveat::NotBefore(100), Caveat::ExpiresAt(200)], Elapsed::default()).unwrap();
+    let target = Target::tool("x").unwrap();
+    let check = |now_us, low_us, high_us, offline, in_table: Result<(), CapDenial>| {
+        let elapsed = Elapsed { low_us, high_us };
+        let query = Query { now_us, elapsed, ..Query::new("main", Action::Execute, &target) };
+        let authority = table.authority(id).unwrap();
+        assert_eq!(authority.covers(&query, &RUN), offline, "{now_us}");
+        assert_eq!(authority.covers_elapsed(&query, &RUN), in_table.is_ok(), "{elapsed:?}");
+        assert_eq!(table.check(id, &query, &RUN, &[]), in_table, "{elapsed:?}");
+    };
+    check(150, 0, 0, true, Err(CapDenial::TooEarly));
+    check(0, 100, 199, false, Ok(()));
+    check(99, 99, 150, false, Err(CapDenial::TooEarly));
+    check(199, 150, 200, true, Err(CapDenial::Expired));
+    check(200, 200, 200, false, Err(CapDenial::Expired));
+}
+
+#[test]
+fn a_rate_of_a_capability_fills_by_the_lower_bound() {
+    let mut table = CapTable::default();
+    let root = table.root().unwrap();
+    let rate = ak_policy::Rate::new(1, 1_000).unwrap();
+    let id = table.derive(root, [Caveat::Rate(rate)], Elapsed::default()).unwrap();
+    let target = Target::tool("x").unwrap();
+    let query = |low_us, high_us| Query {
+        elapsed: Elapsed { low_us, high_us },
+        ..Query::new("main", Action::Execute, &target)
+    };
+    drop(table.spend(id, &query(0, 0), &RUN, &[]).unwrap());
+    let denial = table.check(id, &query(10, 1_000_000), &RUN, &[]).unwrap_err();
+    assert_eq!(denial, CapDenial::Rate { retry_after_us: 990 });
+    assert!(table.check(id, &query(1_000, 1_000), &RUN, &[]).is_ok());
 }
 
 #[test]
@@ -244,13 +294,13 @@ fn depth_and_caveats_are_bounded() {
     let mut table = CapTable::default();
     let mut id = table.root().unwrap();
     for _ in 0..DEPTH_MAX {
-        id = table.derive(id, [], 0).unwrap();
+        id = table.derive(id, [], Elapsed::default()).unwrap();
     }
-    assert_eq!(table.derive(id, [], 0), Err(DeriveError::Depth));
+    assert_eq!(table.derive(id, [], Elapsed::default()), Err(DeriveError::Depth));
     let root = table.root().unwrap();
     let many = (0..=CAVEATS_MAX as u64).map(Caveat::Uses);
-    assert_eq!(table.derive(root, many, 0), Err(DeriveError::Caveats));
-    assert_eq!(table.derive(CapId::from_u64(99), [], 0), Err(DeriveError::Revoked));
+    assert_eq!(table.derive(root, many, Elapsed::default()), Err(DeriveError::Caveats));
+    assert_eq!(table.derive(CapId::from_u64(99), [], Elapsed::default()), Err(DeriveError::Revoked));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
-use ak_policy::budget::Dimension;
+use ak_policy::budget::{BudgetLimit, Dimension};
 use ak_policy::{Included, Loader, Policy, PolicyError};
 
 /// One row: the text is refused at `line:column` with a message and hint that hold these words.
@@ -55,6 +55,16 @@ fn wrong_types() {
     refused("fs = 3", "1:6", "expected a table, found a number", "");
     refused("version = \"2.0\"", "1:11", "version", "1.0");
     refused("[budgets]\ntokens = -1", "2:10", "not negative", "");
+    refused("[budgets]\ntokens = { per = \"24h\" }", "2:10", "'max' is missing", "");
+    refused("[budgets]\ntokens = { max = 1, per = \"soon\" }", "2:27", "not a period", "'24h'");
+    refused("[budgets]\ntokens = { max = 1, pre = \"24h\" }", "2:21", "unknown key 'pre'", "'per'");
+    refused("[budgets]\ntokens = []", "2:10", "empty", "");
+    refused("[budgets]\nmemory = { max = 1, per = \"24h\" }", "2:21", "memory takes no 'per'", "memory = 1");
+    refused("[budgets]\nheap_objects = { max = 1, per = \"24h\" }", "2:27", "takes no 'per'", "");
+    refused("[budgets]\nwall_time_ms = [{ max = 1, per = \"24h\" }]", "2:28", "takes no 'per'", "");
+    refused("[budgets.each]\nmemory = { max = 1, per = \"24h\" }", "2:21", "takes no 'per'", "");
+    refused("[budgets.each]\neach = 1", "2:1", "unknown key 'each'", "");
+    refused("[agent.\"crew/*\".budgets]\ntokens = 1", "1:17", "several agents", "budgets.each");
     refused("[budgets]\ntokens = 1.5", "2:10", "whole number", "");
     refused("[tools]\nallow = [\"\"]", "2:10", "empty", "");
     refused("denial_detail = \"ful\"", "1:17", "'ful' is not known here", "'full'");
@@ -161,6 +171,25 @@ fn bad_capabilities_limits_and_labels() {
     refused(&format!("{limit}max = 5\nper = \"24h\""), "1:1", "neither 'sum' nor 'count'", "");
     refused(&format!("{limit}count = true\nmax = -5\nper = \"24h\""), "6:7", "negative", "");
     refused(&format!("{limit}count = true\nmax = 5\nper = \"soon\""), "7:7", "not a period", "'24h'");
+    let rest = "max = 5\nper = \"24h\"";
+    refused(&format!("{limit}count = true\nby = \"tool\"\n{rest}"), "6:6", "not known", "agent");
+    refused(&format!("{limit}sum = \"usage:tokens\"\n{rest}"), "5:7", "only the operation infer", "infer");
+    let infer = limit.replace("execute", "infer");
+    refused(&format!("{infer}sum = \"usage:token\"\n{rest}"), "5:7", "not known", "'usage:tokens'");
+    refused(&format!("{infer}sum = \"usage:bytes\"\n{rest}"), "5:7", "not known", "usage:cost_micro_usd");
+    for pointer in ["/usage/total_tokens", "/usage", "/usage/*", "/choices/0/index", "/created"] {
+        let text = format!("{infer}sum = {pointer:?}\n{rest}");
+        refused(&text, "5:7", "in a model's answer", "usage:tokens");
+        refused(
+            &text.replace("\"infer\"", "[\"infer\", \"execute\"]").replace("\"x\"", "\"*\""),
+            "5:7",
+            "answer",
+            "",
+        );
+    }
+    accepted(&format!("{limit}sum = \"/usage/total_tokens\"\n{rest}"));
+    accepted(&format!("{infer}sum = \"/max_tokens\"\n{rest}"));
+    accepted(&format!("{infer}sum = \"usage:cost_micro_usd\"\nby = \"agent\"\n{rest}"));
     refused("[[label]]\nsource = \"tol:x\"\nintegrity = \"trusted\"", "2:10", "'tol'", "'tool'");
     refused("[[label]]\nsource = \"tool:x\"", "1:1", "neither 'integrity' nor 'secrecy'", "");
     refused("[[label]]\nsource = \"tool:x\"\nsecrecy = [\"trusted\"]", "3:12", "not a secrecy label", "");
@@ -214,7 +243,7 @@ fn profiles() {
         ],
     )
     .unwrap();
-    assert_eq!(policy.budgets().collect::<Vec<_>>(), [(Dimension::Tokens, 5)]);
+    assert_eq!(policy.budget_limits("main"), [(Dimension::Tokens, BudgetLimit::ever(5))]);
     let text = policy.to_value().to_json();
     assert!(text.contains("/p/sub/x"), "{text}");
     assert!(text.contains(r#""profiles":[]"#), "{text}");
@@ -251,14 +280,18 @@ fn settings() {
     assert!(policy.denial_detail_full());
     assert_eq!(policy.infer_max_tokens(), Some(1000));
     assert_eq!(policy.infer_max_tokens_of("crew/writer/x"), Some(10));
+    let ever = |limits: &[(Dimension, u64)]| -> Vec<_> {
+        limits.iter().map(|(dimension, max)| (*dimension, BudgetLimit::ever(*max))).collect()
+    };
     assert_eq!(
-        policy.budgets().collect::<Vec<_>>(),
-        [(Dimension::Tokens, 100_000), (Dimension::ToolCalls, 50)]
+        policy.budget_limits("main"),
+        ever(&[(Dimension::Tokens, 100_000), (Dimension::ToolCalls, 50)])
     );
-    assert_eq!(
-        policy.budgets_of("crew/writer").collect::<Vec<_>>(),
-        [(Dimension::Tokens, 7), (Dimension::ToolCalls, 50)]
-    );
+    // What is said of everybody is said of everybody together, and of each.
+    let mut expected =
+        ever(&[(Dimension::Tokens, 7), (Dimension::Tokens, 100_000), (Dimension::ToolCalls, 50)]);
+    expected[1..].iter_mut().for_each(|(_, limit)| *limit = limit.each());
+    assert_eq!(policy.budget_limits("crew/writer"), expected);
     assert!(policy.wasm_module_allowed("main", "text_split"));
     assert!(!policy.wasm_module_allowed("main", "text_eval"));
     assert!(!policy.wasm_module_allowed("main", "other"));

@@ -6,11 +6,11 @@ mod caveats;
 mod tables;
 
 use ak_json::{Limits, Value, array, object};
-use ak_policy::budget::{Dimension, Ledger};
+use ak_policy::budget::{BudgetLimit, Dimension, Ledger, Spender};
 use ak_policy::capability::{
     CAVEAT_BYTES_MAX, CapId, CapTable, Caveat, DEPTH_MAX, DeriveError, TargetPattern,
 };
-use ak_policy::{Action, GrantTable, LimitTable, Query, TableError, Target, TargetKind};
+use ak_policy::{Action, Elapsed, GrantTable, LimitTable, Query, TableError, Target, TargetKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -236,32 +236,53 @@ fn with(value: &Value, pointer: &str, put: Value) -> Value {
 fn no_other_value_is_a_ledger() {
     let mut ledger = Ledger::default();
     ledger.set_limit(Dimension::Tokens, Some(100));
-    ledger.record(Dimension::Cpu, 1);
+    ledger.set_policy_limits([
+        (Dimension::Tokens, BudgetLimit::per(90, 10)),
+        (Dimension::Tokens, BudgetLimit::ever(95)),
+    ]);
+    ledger.record(Spender::Itself, Dimension::Cpu, 1, Elapsed::exactly(3));
+    ledger.record(Spender::Itself, Dimension::Cpu, 1, Elapsed::exactly(1 << 40));
     let claims = [(Dimension::Tokens, 5), (Dimension::Tokens, 6), (Dimension::Bytes, 1)];
-    let claims = [ledger.reserve(&claims), ledger.reserve(&[]), ledger.reserve(&[(Dimension::Tokens, 7)])];
+    let mut reserve = |amounts: &[_]| ledger.reserve(Spender::Itself, amounts, Elapsed::default());
+    let claims = [reserve(&claims), reserve(&[]), reserve(&[(Dimension::Tokens, 7)])];
     let value = ledger.to_value();
     let check = |pointer, put, at, words| refused(Ledger::from_value, &value, pointer, put, at, words);
     check("", array![], "", "not an object");
     check("/more", 0.into(), "", "unknown");
-    check("/last", 2.into(), "/open/2/0", "not the number of an open");
+    check("/last", 2.into(), "/reservations/2", "not the number of an open");
     check("/last", u64::MAX.into(), "/last", "too many");
     check("/last", Value::Null, "/last", "whole number");
     check("/accounts/token", object! {}, "/accounts/token", "no dimension");
-    let nothing = object! { "limit": Value::Null, "used": 0, "reserved": 0 };
-    check("/accounts/memory", nothing, "/accounts/memory", "says nothing");
-    check("/accounts/tokens/reserved", 17.into(), "/accounts", "not what the open reservations claim");
-    check("/open/0/0", 0.into(), "/open/0/0", "not the number of an open");
-    check("/open/0/0", 2.into(), "/open/1/0", "not the number of an open");
-    check("/open/0/1/0/0", "x".into(), "/open/0/1/0/0", "no dimension");
-    check("/open/0/1/0/1", u64::MAX.into(), "/accounts", "not what the open reservations claim");
-    check("/open/0/1/0", array!["tokens"], "/open/0/1/0", "items");
+    let account = |itself: Value| {
+        object! { "policy": array![], "set": Value::Null, "itself": itself, "below": Value::Null }
+    };
+    check("/accounts/memory", account(Value::Null), "/accounts/memory", "says nothing");
+    let nothing = object! { "used": 0, "reserved": 0, "usage": array![] };
+    check("/accounts/memory", account(nothing), "/accounts/memory/itself", "says nothing");
+    let held = object! { "used": 1, "reserved": 0, "usage": array![1, 1] };
+    check("/accounts/memory", account(held), "/accounts/memory/itself/usage", "takes no period");
+    check("/accounts/tokens/policy/0", array![1, 11, false], "/accounts/tokens/policy/1", "not behind");
+    check("/accounts/tokens/policy/0", array![1, 11, 1], "/accounts/tokens/policy/0/2", "neither true");
+    let usage = "/accounts/cpu/itself/usage";
+    check("/accounts/cpu/itself/used", 1.into(), usage, "more than was used");
+    check(usage, array![3, 1, 3, 1], "/accounts/cpu/itself/usage/2", "not behind the time");
+    check(usage, array![3, 0], "/accounts/cpu/itself/usage/1", "an amount of nothing");
+    check(usage, array![3], usage, "not pairs");
+    check("/accounts/tokens/itself/reserved", 17.into(), "/accounts", "not what the open reservations claim");
+    check("/reservations/0/0", 0.into(), "/reservations/0", "not the number of an open");
+    check("/reservations/0/0", 2.into(), "/reservations/1", "not the number of an open");
+    check("/reservations/0/1", "below".into(), "/accounts", "not what the open reservations claim");
+    check("/reservations/0/1", "me".into(), "/reservations/0/1", "nobody who spends");
+    check("/reservations/0/2/0/0", "x".into(), "/reservations/0/2/0/0", "no dimension");
+    check("/reservations/0/2/0/1", u64::MAX.into(), "/accounts", "not what the open reservations claim");
+    check("/reservations/0/2/0", array!["tokens"], "/reservations/0/2/0", "items");
     let error = Ledger::from_value(&with(&value, "/last", 2.into())).unwrap_err();
-    assert_eq!(error.to_string(), "ledger at '/open/2/0': not the number of an open reservation");
+    assert_eq!(error.to_string(), "ledger at '/reservations/2': not the number of an open reservation");
 
     let again = Ledger::from_value(&value).unwrap();
     for claim in claims.map(Result::unwrap) {
         assert_eq!(again.reservation(claim.id()).as_ref(), Some(&claim));
-        ledger.settle_in_full(claim);
+        ledger.settle_in_full(claim, Elapsed::default());
     }
     assert_eq!((again.reservation(0), again.reservation(4), ledger.reservation(1)), (None, None, None));
 }
@@ -281,12 +302,13 @@ fn no_other_value_is_a_table_of_grants() {
         let (pointer, at) = (format!("/{id}{below}"), format!("/{id}{at}"));
         refused(GrantTable::from_value, &value, &pointer, put, &at, words);
     };
-    check("/first_loaded_us", 8.into(), "/bucket", "older than its grant");
+    check("/first_loaded", array![8, 8], "", "older than its grant");
+    check("/first_loaded", array![7, 6], "/first_loaded", "wrong way round");
     check("/bucket/per_us", 0.into(), "/bucket/per_us", "nothing");
     check("/bucket/count", (1u64 << 32).into(), "/bucket/count", "in range");
-    check("/bucket/level", "00".into(), "/bucket/level", "in digits");
-    check("/bucket/level", "+1".into(), "/bucket/level", "in digits");
-    check("/bucket/level", "99999999999999".into(), "/bucket/level", "more than the rate");
+    check("/bucket/owed", "00".into(), "/bucket/owed", "in digits");
+    check("/bucket/owed", "+1".into(), "/bucket/owed", "in digits");
+    check("/usage", array![7], "/usage", "not pairs");
     let entry = value.get(id).unwrap().clone();
     refused(GrantTable::from_value, &value, "/abc", entry, "/abc", "digest");
 }
@@ -299,24 +321,31 @@ fn no_other_value_is_a_table_of_limits() {
     }
     let value = world.table.to_value();
     let id = value.pointer(&"/open/0/1/0/0".parse().unwrap()).unwrap().as_str().unwrap();
-    let window = format!("/windows/{id}");
+    let usage = format!("/counts/{id}/usage");
     let check = |pointer: &str, put, at: &str, words| {
         refused(LimitTable::from_value, &value, pointer, put, at, words);
     };
+    check(&usage, array![0, 5, 1], &usage, "not pairs");
+    check(&usage, array![1, 5, 1, 5], &format!("{usage}/2"), "not behind");
+    check(
+        &usage,
+        (1u64..20_000).collect::<Vec<_>>().into_iter().map(Value::from).collect::<Vec<_>>().into(),
+        &usage,
+        "more amounts",
+    );
+    check("/counts/x", object! { "per_us": 1, "usage": array![] }, "/counts/x", "digest");
+    let window = format!("/former/{id}");
     check(&window, array![], &window, "not pairs");
-    check(&window, array![0, 5, 1], &window, "not pairs");
-    check(&window, array![1, 5, 1, 5], &format!("{window}/2"), "not behind");
-    check(&window, array![0, u64::MAX, 1, 1], &format!("{window}/3"), "more than can be counted");
+    check(&window, array![0, 5, 0, 5], &format!("{window}/2"), "not behind");
     check(
         &window,
         (0u64..1000).collect::<Vec<_>>().into_iter().map(Value::from).collect::<Vec<_>>().into(),
         &window,
         "more slices",
     );
-    check("/open/0/1/0/2", 1_000_000_000.into(), "/open/0/1/0", "more than the limit's window");
     check("/open/0/1/0/0", "x".into(), "/open/0/1/0/0", "digest");
-    check("/open/0/1/0/0", "0".repeat(64).into(), "/open/0/1/0", "more than the limit's window");
-    check("/open/0/1/0/1", 1_000.into(), "/open/0/1/0", "more than the limit's window");
+    check("/open/0/1/0/0", "0".repeat(64).into(), "/open/0/1/0", "of no limit");
+    check("/open/0/1/0/2", "memory".into(), "/open/0/1/0/2", "nothing that a limit sums up");
     check("/last", 0.into(), "/open/0/0", "not the number of an open");
 }
 
@@ -329,9 +358,9 @@ fn capabilities() -> (CapTable, [CapId; 3]) {
         Caveat::Rate(ak_policy::Rate::new(2, 1_001).unwrap()),
         Caveat::Budget(Dimension::Tokens, 10),
     ];
-    let child = table.derive(root, caveats.clone(), 5).unwrap();
-    let grandchild = table.derive(child, caveats, 6).unwrap();
-    let gone = table.derive(child, [], 6).unwrap();
+    let child = table.derive(root, caveats.clone(), Elapsed::exactly(5)).unwrap();
+    let grandchild = table.derive(child, caveats, Elapsed::exactly(6)).unwrap();
+    let gone = table.derive(child, [], Elapsed::exactly(6)).unwrap();
     table.revoke(gone);
     (table, [root, child, grandchild])
 }
@@ -355,8 +384,16 @@ fn no_other_value_is_a_table_of_capabilities() {
     check("/slots/0/held/uses_left", 1.into(), "/slots/0/held/uses_left", "not what the caveats");
     check("/slots/1/held/buckets", array![], "/slots/1/held/buckets", "not the rates");
     check("/slots/1/held/buckets/0/count", 3.into(), "/slots/1/held/buckets", "not the rates");
-    check("/slots/1/held/ledger/accounts/tokens/limit", 11.into(), "/slots/1/held/ledger", "not the budgets");
-    let account = object! { "limit": Value::Null, "used": 1, "reserved": 0 };
+    check("/slots/1/held/ledger/accounts/tokens/set", 11.into(), "/slots/1/held/ledger", "not the budgets");
+    check("/slots/1/held/buckets/0/owed", "9999".into(), "/slots/1/held/buckets", "more is owed");
+    check(
+        "/slots/1/held/ledger/accounts/tokens/policy",
+        array![array![1, Value::Null, false]],
+        "/slots/1/held/ledger",
+        "not the budgets",
+    );
+    let tally = object! { "used": 1, "reserved": 0, "usage": array![] };
+    let account = object! { "policy": array![], "set": Value::Null, "itself": tally, "below": Value::Null };
     check("/slots/1/held/ledger/accounts/cpu", account, "/slots/1/held/ledger", "not the budgets");
     check("/slots/1/held/own/0", "".into(), "/slots/1/held/own/0", "not a caveat");
     check("/slots/1/held/own/0", "FF".into(), "/slots/1/held/own/0", "not a caveat");
@@ -414,7 +451,7 @@ fn a_slot_whose_generations_are_used_up_stays_so() {
 fn a_claim_is_taken_up_where_it_is_open() {
     let (mut table, [root, child, grandchild]) = capabilities();
     let target = Target::tool("x").unwrap();
-    let query = Query { now_us: 10, ..Query::new("main", Action::Execute, &target) };
+    let query = Query { elapsed: Elapsed::exactly(10), ..Query::new("main", Action::Execute, &target) };
     let amounts = [(Dimension::Tokens, 4)];
     let claim = table.spend(grandchild, &query, &[0; 16], &amounts).unwrap();
     let written = reread(&claim.to_value());
@@ -456,7 +493,7 @@ fn a_caveat_that_cannot_be_written_down_is_refused() {
         Caveat::targets((0..count).map(|at| TargetPattern::parse(TargetKind::Path, &text(at)).unwrap()))
     };
     let most = CAVEAT_BYTES_MAX / 8_005;
-    table.derive(root, [targets(most)], 0).unwrap();
-    assert_eq!(table.derive(root, [targets(most + 1)], 0), Err(DeriveError::Caveats));
+    table.derive(root, [targets(most)], Elapsed::default()).unwrap();
+    assert_eq!(table.derive(root, [targets(most + 1)], Elapsed::default()), Err(DeriveError::Caveats));
     assert_eq!(CapTable::from_value(&table.to_value()).as_ref(), Ok(&table));
 }

@@ -91,6 +91,10 @@ fn lint() {
         policy(&rule(&url.replace("matches", "format = \"url\", matches").replace("a.com*", "a.com/**")));
     assert_eq!(fine.lint(), []);
     assert_eq!(Policy::baseline().lint(), []);
+    // The baseline says nothing of guests, so that what is written for everybody says more.
+    assert_eq!(policy("[tools]\nallow = [\"add\"]").lint(), []);
+    remark("[agent.crew]\ntools.allow = [\"add\"]", "agent.crew.tools.allow:add", Concern::Redundant);
+    assert_eq!(policy("[agent.guest]\ntools.allow = [\"add\"]").lint(), []);
 }
 
 /// One row: the changes from one policy to the other, each by its direction and a word of its text.
@@ -116,6 +120,9 @@ fn diff() {
         "[fs]\nread = [\"/a/**\", \"/a/b\"]",
         &[(Neutral, "as 'fs.read:/a/**' says too")],
     );
+    changes("", "[tools]\nallow = [\"add\"]", &[(Widens, "now permitted: 'tools.allow:add'")]);
+    let own = "[[rule]]\neffect = \"permit\"\noperation = [\"heap.read\", \"heap.write\", \"heap.delete\"]\ntarget = \"*\"";
+    changes("", own, &[(Widens, "now permitted: 'rule:")]);
     changes("[fs]\nread = [\"/a\"]", "[fs]\nread = [\"/b\"]", &[(Widens, "/b"), (Narrows, "/a")]);
     changes(
         "",
@@ -123,6 +130,19 @@ fn diff() {
         &[(Narrows, "heap"); 5].map(|(direction, _)| (direction, "no longer permitted: 'baseline:")),
     );
     changes("[budgets]\ntokens = 5", "[budgets]\ntokens = 6", &[(Widens, "budget tokens: 5 becomes 6")]);
+    changes(
+        "[agent.a.budgets]\ntokens = 5\neach.tokens = { max = 1, per = \"24h\" }",
+        "[agent.a.budgets]\ntokens = [5, { max = 2, per = \"24h\" }]",
+        &[
+            (Widens, "budget of each tokens per 1d of 'a': 1 becomes unlimited"),
+            (Narrows, "budget tokens per 1d of 'a': unlimited becomes 2"),
+        ],
+    );
+    changes(
+        "[[capability]]\nname = \"x\"\nrate = \"5/min\"",
+        "[[capability]]\nname = \"x\"\nrate = \"6/min\"",
+        &[(Widens, "now granted"), (Narrows, "no longer granted")],
+    );
     changes("[budgets]\ntokens = 5", "", &[(Widens, "budget tokens: 5 becomes unlimited")]);
     changes(
         "",

@@ -47,6 +47,17 @@ dimensions! {
 }
 
 impl Dimension {
+    /// Whether a limit on it can be for a period: what is consumed comes back with time; what is held, and how
+    /// long an agent may live, does not.
+    pub const fn takes_period(self) -> bool {
+        match self {
+            Self::Compute | Self::Tokens | Self::ToolCalls | Self::Cpu | Self::Bytes | Self::CostMicroUsd => {
+                true
+            }
+            Self::Memory | Self::HeapObjects | Self::WallTimeMs => false,
+        }
+    }
+
     /// The dimension of this name.
     pub fn from_name(name: &str) -> Option<Dimension> {
         Self::ALL.into_iter().find(|dimension| dimension.as_str() == name)

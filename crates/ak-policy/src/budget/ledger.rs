@@ -6,45 +6,70 @@ use alloc::vec::Vec;
 
 use ak_json::{Digest, Object, Value, object};
 
+use super::account::Account;
 use super::dimension::{ByDimension, Dimension, Flow};
+use super::limit::{BudgetLimit, LimitedBy, Spender};
+use crate::elapsed::Elapsed;
 use crate::state::{Part, RESERVATIONS_MAX, Read, TableError};
 
 /// Limits and usage of one agent in every [`Dimension`].
 ///
-/// For each dimension `used + reserved ≤ limit` holds after every successful reservation. Only two things can
-/// break it, and both block further spending: a settlement above what was reserved, which is recorded in
-/// full, and a limit lowered below what was already used. A limit of 0 allows nothing; no limit allows
-/// everything.
+/// An account is charged what the agent uses itself, and what those below it use; see [`Spender`]. Whoever keeps
+/// ledgers charges every ancestor's too.
+///
+/// A dimension has any number of limits at a time: those of the policy, on what is ever used or on what is used
+/// over any span of a length, by the agent itself or by it and all below it; and one that was set besides, on
+/// what all of them ever use. All of them hold. For each
+/// `used + reserved ≤ limit` holds after every successful reservation; what is reserved counts in every span
+/// until it is settled. Only two things can break it, and both block further spending: a settlement above what
+/// was reserved, which is recorded in full, and a limit lowered below what was already used. A limit of 0 allows
+/// nothing; no limit allows everything.
+///
+/// Usage belongs to the dimension: no change of a limit, and no new policy, makes it less. Spans run on the lower
+/// bound of what has passed.
 ///
 /// The order of calls is [`reserve`](Self::reserve), then for that reservation exactly one of
 /// [`settle`](Self::settle), [`settle_in_full`](Self::settle_in_full) and [`release`](Self::release).
 ///
 /// ```
-/// use ak_policy::budget::{Dimension, Ledger};
+/// use ak_policy::Elapsed;
+/// use ak_policy::budget::{BudgetLimit, Dimension, Ledger, Spender};
 /// let mut ledger = Ledger::default();
-/// ledger.set_limit(Dimension::Tokens, Some(1_000));
-/// let reservation = ledger.reserve(&[(Dimension::Tokens, 800)])?;
-/// assert!(ledger.reserve(&[(Dimension::Tokens, 300)]).is_err());
-/// ledger.settle(reservation, &[(Dimension::Tokens, 500)]);
-/// assert_eq!(ledger.status(Dimension::Tokens).used, 500);
+/// let hour_us = 3_600_000_000;
+/// ledger.set_policy_limits([(Dimension::Tokens, BudgetLimit::per(1_000, 24 * hour_us))]);
+/// let (itself, begin) = (Spender::Itself, Elapsed::exactly(0));
+/// let reservation = ledger.reserve(itself, &[(Dimension::Tokens, 800)], begin)?;
+/// assert!(ledger.reserve(itself, &[(Dimension::Tokens, 300)], begin).is_err());
+/// ledger.settle(reservation, &[(Dimension::Tokens, 500)], Elapsed::exactly(hour_us));
+/// assert_eq!(ledger.status(itself, Dimension::Tokens, Elapsed::exactly(24 * hour_us)).used, 500);
+/// assert_eq!(ledger.status(itself, Dimension::Tokens, Elapsed::exactly(25 * hour_us)).used, 0);
 /// # Ok::<(), ak_policy::budget::BudgetExceeded>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    accounts: ByDimension<Status>,
-    open: BTreeMap<u64, Box<[(Dimension, u64)]>>,
+    accounts: ByDimension<Account>,
+    open: BTreeMap<u64, Open>,
     last_reservation: u64,
 }
 
-/// Where one dimension stands.
+/// An open reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Open {
+    spender: Spender,
+    amounts: Box<[(Dimension, u64)]>,
+}
+
+/// Where one dimension stands under the limit that leaves the least of it; of equals, the lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The most that may be used; `None` is unlimited.
     pub limit: Option<u64>,
-    /// What was settled.
+    /// What was settled of what the limit is on: by whom, and in which span.
     pub used: u64,
     /// What is reserved and not yet settled.
     pub reserved: u64,
+    /// What sets the limit.
+    pub limited_by: Option<LimitedBy>,
 }
 
 /// A claim on a [`Ledger`], to be given back to the same ledger.
@@ -91,26 +116,62 @@ impl Status {
 }
 
 impl Ledger {
-    /// Sets or lifts a limit. Usage stays as it is.
-    pub fn set_limit(&mut self, dimension: Dimension, limit: Option<u64>) {
-        self.accounts.of_mut(dimension).limit = limit;
+    /// Puts the limits of a policy in the place of those of the policy before; of two for one dimension and
+    /// period the lower counts. What was set besides stays, and usage stays as it is.
+    ///
+    /// A period is for what [`takes_period`](Dimension::takes_period); on anything else such a limit is one on
+    /// what is ever used.
+    pub fn set_policy_limits(&mut self, limits: impl IntoIterator<Item = (Dimension, BudgetLimit)>) {
+        Dimension::ALL.into_iter().for_each(|dimension| self.accounts.of_mut(dimension).clear_policy());
+        for (dimension, limit) in limits {
+            let per_us = limit.per_us.filter(|_| dimension.takes_period());
+            self.accounts.of_mut(dimension).add_policy(BudgetLimit { per_us, ..limit });
+        }
     }
 
-    /// Where a dimension stands.
-    pub fn status(&self, dimension: Dimension) -> Status {
-        *self.accounts.of(dimension)
+    /// Like [`set_policy_limits`](Self::set_policy_limits), for a ledger that an earlier version wrote down. That
+    /// did not tell the policy's limit from one that was set; so one that equals the policy's was the policy's.
+    pub fn adopt(&mut self, limits: impl IntoIterator<Item = (Dimension, BudgetLimit)>) {
+        self.set_policy_limits(limits);
+        Dimension::ALL.into_iter().for_each(|dimension| self.accounts.of_mut(dimension).adopt());
+    }
+
+    /// Sets or lifts the limit on what is ever used that holds besides the policy's. Usage stays as it is.
+    pub fn set_limit(&mut self, dimension: Dimension, limit: Option<u64>) {
+        self.accounts.of_mut(dimension).set_limit(limit);
+    }
+
+    /// The limit that was set besides the policy's.
+    pub fn limit_set(&self, dimension: Dimension) -> Option<u64> {
+        self.accounts.of(dimension).set()
+    }
+
+    /// Where a dimension stands for a spender.
+    pub fn status(&self, spender: Spender, dimension: Dimension, now: Elapsed) -> Status {
+        self.accounts.of(dimension).status(spender, now.low_us)
+    }
+
+    /// What was ever settled, and not credited since, of what the spender used.
+    pub fn used(&self, spender: Spender, dimension: Dimension) -> u64 {
+        self.accounts.of(dimension).used(spender)
     }
 
     /// Whether [`reserve`](Self::reserve) would succeed.
     ///
     /// # Errors
     /// [`BudgetExceeded`] names the first dimension without room.
-    pub fn check(&self, amounts: &[(Dimension, u64)]) -> Result<(), BudgetExceeded> {
+    pub fn check(
+        &self,
+        spender: Spender,
+        amounts: &[(Dimension, u64)],
+        now: Elapsed,
+    ) -> Result<(), BudgetExceeded> {
         for &(dimension, _) in amounts {
             let requested = total(amounts, dimension);
-            let status = self.accounts.of(dimension);
+            let status = self.status(spender, dimension, now);
+            // Nothing is asked where nothing is requested, even of an overdrawn budget.
             if requested > u128::from(status.remaining()) {
-                let Status { used, reserved, .. } = *status;
+                let Status { used, reserved, .. } = status;
                 let limit = status.limit.unwrap_or(u64::MAX);
                 let requested = u64::try_from(requested).unwrap_or(u64::MAX);
                 return Err(BudgetExceeded { dimension, limit, used, reserved, requested });
@@ -123,14 +184,18 @@ impl Ledger {
     ///
     /// # Errors
     /// [`BudgetExceeded`] names the first dimension without room; nothing is reserved then.
-    pub fn reserve(&mut self, amounts: &[(Dimension, u64)]) -> Result<Reservation, BudgetExceeded> {
-        self.check(amounts)?;
+    pub fn reserve(
+        &mut self,
+        spender: Spender,
+        amounts: &[(Dimension, u64)],
+        now: Elapsed,
+    ) -> Result<Reservation, BudgetExceeded> {
+        self.check(spender, amounts, now)?;
         for &(dimension, amount) in amounts {
-            let status = self.accounts.of_mut(dimension);
-            status.reserved = status.reserved.saturating_add(amount);
+            self.accounts.of_mut(dimension).reserve(spender, amount);
         }
         self.last_reservation = self.last_reservation.saturating_add(1);
-        self.open.insert(self.last_reservation, amounts.into());
+        self.open.insert(self.last_reservation, Open { spender, amounts: amounts.into() });
         Ok(Reservation(self.last_reservation))
     }
 
@@ -138,34 +203,41 @@ impl Ledger {
     ///
     /// # Errors
     /// [`BudgetExceeded`] names the first dimension without room; nothing is spent then.
-    pub fn spend(&mut self, amounts: &[(Dimension, u64)]) -> Result<(), BudgetExceeded> {
-        self.check(amounts)?;
+    pub fn spend(
+        &mut self,
+        spender: Spender,
+        amounts: &[(Dimension, u64)],
+        now: Elapsed,
+    ) -> Result<(), BudgetExceeded> {
+        self.check(spender, amounts, now)?;
         for &(dimension, amount) in amounts {
-            self.record(dimension, amount);
+            self.record(spender, dimension, amount, now);
         }
         Ok(())
     }
 
-    /// Records what was actually used in place of what was reserved.
+    /// Records what was actually used in place of what was reserved, as of now.
     ///
     /// A dimension that was reserved and is absent from `actual` counts at its reservation; one that was not
     /// reserved is recorded all the same. More than was reserved is recorded in full, beyond the limit if
     /// need be.
-    pub fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)]) {
-        let reserved = self.close(reservation);
-        for &(dimension, amount) in &reserved {
+    pub fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)], now: Elapsed) {
+        // What is claimed of a reservation that is not open is recorded all the same.
+        let nothing = || Open { spender: Spender::Itself, amounts: Box::default() };
+        let Open { spender, amounts } = self.close(reservation).unwrap_or_else(nothing);
+        for &(dimension, amount) in &amounts {
             if !actual.iter().any(|&(settled, _)| settled == dimension) {
-                self.record(dimension, amount);
+                self.record(spender, dimension, amount, now);
             }
         }
         for &(dimension, amount) in actual {
-            self.record(dimension, amount);
+            self.record(spender, dimension, amount, now);
         }
     }
 
     /// Settles at what was reserved: for work whose outcome is unknown.
-    pub fn settle_in_full(&mut self, reservation: Reservation) {
-        self.settle(reservation, &[]);
+    pub fn settle_in_full(&mut self, reservation: Reservation, now: Elapsed) {
+        self.settle(reservation, &[], now);
     }
 
     /// Gives back what was reserved: the work was not done.
@@ -174,20 +246,22 @@ impl Ledger {
     }
 
     /// Takes back what was freed. Does nothing for a [`Flow::Meter`], whose usage only grows.
-    pub fn credit(&mut self, dimension: Dimension, amount: u64) {
+    pub fn credit(&mut self, spender: Spender, dimension: Dimension, amount: u64) {
         match dimension.flow() {
-            Flow::Gauge => {
-                let status = self.accounts.of_mut(dimension);
-                status.used = status.used.saturating_sub(amount);
-            }
+            Flow::Gauge => self.accounts.of_mut(dimension).credit(spender, amount),
             Flow::Meter => {}
         }
     }
 
     /// Records usage that was not reserved, beyond the limit if need be.
-    pub fn record(&mut self, dimension: Dimension, amount: u64) {
-        let status = self.accounts.of_mut(dimension);
-        status.used = status.used.saturating_add(amount);
+    pub fn record(&mut self, spender: Spender, dimension: Dimension, amount: u64, now: Elapsed) {
+        self.accounts.of_mut(dimension).record(spender, dimension, amount, now.low_us);
+    }
+
+    /// Whether the dimension has this limit that was set and no other, and is not used where it has none.
+    pub(crate) fn is_limited_by(&self, dimension: Dimension, set: Option<u64>) -> bool {
+        let account = self.accounts.of(dimension);
+        account.set() == set && !account.has_policy() && (set.is_some() || *account == Account::default())
     }
 
     /// Whether anything is reserved and not settled.
@@ -203,37 +277,33 @@ impl Ledger {
         self.open.contains_key(&id).then_some(Reservation(id))
     }
 
-    fn close(&mut self, reservation: Reservation) -> Box<[(Dimension, u64)]> {
-        let amounts = self.open.remove(&reservation.0).unwrap_or_default();
-        for &(dimension, amount) in &amounts {
-            let status = self.accounts.of_mut(dimension);
-            status.reserved = status.reserved.saturating_sub(amount);
+    fn close(&mut self, reservation: Reservation) -> Option<Open> {
+        let open = self.open.remove(&reservation.0)?;
+        for &(dimension, amount) in &open.amounts {
+            self.accounts.of_mut(dimension).unreserve(open.spender, amount);
         }
-        amounts
+        Some(open)
     }
 
-    /// The whole state as JSON: the limit and usage of every dimension that has any, and open reservations.
+    /// The whole state as JSON: limits and usage of every dimension that has any, and open reservations.
     pub fn to_value(&self) -> Value {
-        let accounts = self.accounts.iter().filter(|(_, status)| **status != Status::default());
-        let accounts = accounts.map(|(dimension, status)| {
-            let limit = status.limit.map_or(Value::Null, Value::from);
-            let status = object! { "limit": limit, "used": status.used, "reserved": status.reserved };
-            (dimension.as_str(), status)
-        });
-        let open = self.open.iter().map(|(id, amounts)| {
-            let amounts = amounts.iter().map(|&(dimension, amount)| {
-                Value::from(alloc::vec![Value::from(dimension.as_str()), Value::from(amount)])
-            });
-            Value::from(alloc::vec![Value::from(*id), Value::from(amounts.collect::<Vec<_>>())])
+        let accounts = self.accounts.iter().filter(|(_, account)| **account != Account::default());
+        let accounts = accounts.map(|(dimension, account)| (dimension.as_str(), account.to_value()));
+        let open = self.open.iter().map(|(id, open)| {
+            let amounts =
+                open.amounts.iter().map(|&(dimension, amount)| ak_json::array![dimension.as_str(), amount]);
+            ak_json::array![*id, open.spender.as_str(), amounts.collect::<Vec<_>>()]
         });
         object! {
             "accounts": accounts.collect::<Object>(),
-            "open": open.collect::<Vec<_>>(),
+            "reservations": open.collect::<Vec<_>>(),
             "last": self.last_reservation,
         }
     }
 
-    /// The ledger that [`to_value`](Self::to_value) wrote down.
+    /// The ledger that [`to_value`](Self::to_value) wrote down, of this version or an earlier one. Of the latter
+    /// the limit is taken for one that was set, until [`adopt`](Self::adopt) tells; what was used counts in every
+    /// period, as of the next use.
     ///
     /// # Errors
     /// [`TableError`] when no ledger is written so.
@@ -242,40 +312,44 @@ impl Ledger {
     }
 
     pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
-        let [accounts, open, last] = part.members(["accounts", "open", "last"])?;
+        let is_former = part.has("open");
+        let reservations = if is_former { "open" } else { "reservations" };
+        let [accounts, open, last] = part.members(["accounts", reservations, "last"])?;
         let mut ledger = Self { last_reservation: last.number()?, ..Self::default() };
         last.demand(ledger.last_reservation <= RESERVATIONS_MAX, "too many reservations")?;
         for (name, account) in accounts.entries()? {
             let dimension =
                 Dimension::from_name(name).ok_or_else(|| account.wrong("no dimension has this name"))?;
-            let [limit, used, reserved] = account.members(["limit", "used", "reserved"])?;
-            let status = Status {
-                limit: limit.optional(Part::number)?,
-                used: used.number()?,
-                reserved: reserved.number()?,
-            };
-            account.demand(status != Status::default(), "says nothing")?;
-            *ledger.accounts.of_mut(dimension) = status;
+            *ledger.accounts.of_mut(dimension) = Account::read(dimension, &account, is_former)?;
         }
-        let mut claimed = ByDimension::<u128>::default();
+        let mut claimed = ByDimension::<[u128; 2]>::default();
         for item in open.items()? {
-            let [id, amounts] = item.tuple()?;
-            let number = id.number()?;
-            let follows = ledger.open.last_key_value().map_or(number > 0, |(before, _)| *before < number);
-            id.demand(follows && number <= ledger.last_reservation, "not the number of an open reservation")?;
-            let amounts = amounts.items()?.map(|amount| {
-                let [name, amount] = amount.tuple()?;
-                let dimension = Dimension::from_name(name.text()?);
-                let dimension = dimension.ok_or_else(|| name.wrong("no dimension has this name"))?;
-                let amount = amount.number()?;
-                *claimed.of_mut(dimension) += u128::from(amount);
-                Ok((dimension, amount))
-            });
-            let amounts = amounts.collect::<Read<_>>()?;
-            ledger.open.insert(number, amounts);
+            // Earlier versions charged nobody but the agent itself.
+            let (id, spender, amounts) = if is_former {
+                let [id, amounts] = item.tuple()?;
+                (id.number()?, Spender::Itself, self::amounts(&amounts)?)
+            } else {
+                let [id, spender, amounts] = item.tuple()?;
+                let known = [Spender::Itself, Spender::Below].into_iter();
+                let text = spender.text()?;
+                let found = known.into_iter().find(|own| own.as_str() == text);
+                let found = found.ok_or_else(|| spender.wrong("nobody who spends"))?;
+                (id.number()?, found, self::amounts(&amounts)?)
+            };
+            let follows = ledger.open.last_key_value().map_or(id > 0, |(before, _)| *before < id);
+            let is_open = follows && id <= ledger.last_reservation;
+            item.demand(is_open, "not the number of an open reservation")?;
+            for &(dimension, amount) in &amounts {
+                let [itself, below] = claimed.of_mut(dimension);
+                let claimed = if spender == Spender::Itself { itself } else { below };
+                *claimed += u128::from(amount);
+            }
+            ledger.open.insert(id, Open { spender, amounts });
         }
-        let adds_up =
-            |(dimension, status): (Dimension, &Status)| u128::from(status.reserved) == *claimed.of(dimension);
+        let adds_up = |(dimension, account): (Dimension, &Account)| {
+            let reserved = |spender| u128::from(account.reserved(spender));
+            [reserved(Spender::Itself), reserved(Spender::Below)] == *claimed.of(dimension)
+        };
         accounts.demand(
             ledger.accounts.iter().all(adds_up),
             "what is reserved is not what the open reservations claim",
@@ -287,6 +361,17 @@ impl Ledger {
     pub fn digest(&self) -> Digest {
         self.to_value().digest()
     }
+}
+
+/// Reads dimensions and amounts.
+fn amounts(part: &Part<'_>) -> Read<Box<[(Dimension, u64)]>> {
+    let amount = |part: Part<'_>| {
+        let [name, amount] = part.tuple()?;
+        let dimension = Dimension::from_name(name.text()?);
+        let dimension = dimension.ok_or_else(|| name.wrong("no dimension has this name"))?;
+        Ok((dimension, amount.number()?))
+    };
+    part.items()?.map(amount).collect()
 }
 
 /// What is asked of one dimension in total; too wide to overflow.

@@ -1,9 +1,10 @@
 //! Budgets: integers that are reserved before the work, settled after it, and never exceeded in between.
 
+mod account;
 mod dimension;
 mod ledger;
-mod tree;
+mod limit;
 
 pub use dimension::{Dimension, Flow};
 pub use ledger::{BudgetExceeded, Ledger, Reservation, Status};
-pub use tree::{BudgetError, BudgetTree, TreeReservation};
+pub use limit::{BudgetLimit, LimitedBy, PERIODS_MAX, Spender};

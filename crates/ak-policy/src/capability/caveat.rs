@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
+use crate::elapsed::Elapsed;
 use crate::family::{self, Family, FamilyError};
 use crate::pattern::{PathGlob, Pattern, Reading, parse_agent};
 use crate::query::Query;
@@ -26,9 +27,11 @@ pub enum Caveat {
     Targets(TargetPatterns),
     /// Only for the agents that match.
     Agent(AgentPattern),
-    /// Not before this time, in µs since the Unix epoch.
+    /// Not before this time, in µs. In a [`CapTable`](super::CapTable) of what has passed: not before
+    /// [`Elapsed::low_us`] is so much. In what a token says by itself, since the Unix epoch.
     NotBefore(u64),
-    /// Not at or after this time, in µs since the Unix epoch.
+    /// Not at or after this time, in µs. In a [`CapTable`](super::CapTable) of what has passed: until
+    /// [`Elapsed::high_us`] is so much. In what a token says by itself, since the Unix epoch.
     ExpiresAt(u64),
     /// Only in the run of this id.
     Run([u8; 16]),
@@ -133,8 +136,9 @@ impl Caveat {
         Ok([Self::Operations(actions), Self::targets(kinds.into_iter().flat_map(of_kind))])
     }
 
-    /// Checks everything but what the kernel must keep count of.
-    pub(super) fn says(&self, query: &Query<'_>, run: &[u8; 16]) -> Says {
+    /// Checks everything but what the kernel must keep count of, at a time on the clock that the caveat's own
+    /// times are on.
+    pub(super) fn says(&self, query: &Query<'_>, run: &[u8; 16], now: Elapsed) -> Says {
         let within = |holds| if holds { Says::Yes } else { Says::OutOfScope };
         match self {
             Self::Operations(actions) => within(actions.contains(query.action)),
@@ -143,8 +147,8 @@ impl Caveat {
                 within(fits && patterns.iter().any(|pattern| pattern.matches(query)))
             }
             Self::Agent(agent) => within(agent.0.matches(query.agent)),
-            Self::NotBefore(from_us) if query.now_us < *from_us => Says::TooEarly,
-            Self::ExpiresAt(until_us) if query.now_us >= *until_us => Says::Expired,
+            Self::NotBefore(from_us) if now.low_us < *from_us => Says::TooEarly,
+            Self::ExpiresAt(until_us) if now.high_us >= *until_us => Says::Expired,
             Self::Run(own) if own != run => Says::OtherRun,
             Self::NotBefore(_)
             | Self::ExpiresAt(_)
@@ -192,9 +196,20 @@ impl Authority {
         self.0.iter()
     }
 
-    /// Whether a request is within the authority, uses, rates and budgets aside.
+    /// Whether a request is within the authority, uses, rates and budgets aside, its times read as wall clock
+    /// times and compared with [`Query::now_us`]: for what a token says by itself, wherever it was narrowed.
     pub fn covers(&self, query: &Query<'_>, run: &[u8; 16]) -> bool {
-        self.0.iter().all(|caveat| caveat.says(query, run) == Says::Yes)
+        self.covers_at(query, run, Elapsed::exactly(query.now_us))
+    }
+
+    /// The same with its times read as of a [`CapTable`](super::CapTable), on [`Query::elapsed`]: for what
+    /// [`CapTable::authority`](super::CapTable::authority) gave.
+    pub fn covers_elapsed(&self, query: &Query<'_>, run: &[u8; 16]) -> bool {
+        self.covers_at(query, run, query.elapsed)
+    }
+
+    fn covers_at(&self, query: &Query<'_>, run: &[u8; 16], now: Elapsed) -> bool {
+        self.0.iter().all(|caveat| caveat.says(query, run, now) == Says::Yes)
     }
 }
 

@@ -8,7 +8,8 @@ use ak_json::{Object, Value};
 use super::caveat::{Authority, CAVEATS_MAX, Caveat, Says};
 use super::encode;
 use super::table::{CapDenial, CapId};
-use crate::budget::{Dimension, Ledger, Reservation};
+use crate::budget::{Dimension, Ledger, Reservation, Spender};
+use crate::elapsed::Elapsed;
 use crate::query::Query;
 use crate::rate::Bucket;
 use crate::state::{Part, Read};
@@ -26,7 +27,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(parent: Option<CapId>, depth: usize, own: Authority, now_us: u64) -> Self {
+    pub(super) fn new(parent: Option<CapId>, depth: usize, own: Authority, now: Elapsed) -> Self {
         let mut held = Self {
             parent,
             children: BTreeSet::new(),
@@ -36,7 +37,7 @@ impl Held {
             buckets: Vec::new(),
             ledger: Ledger::default(),
         };
-        own.caveats().for_each(|caveat| held.count(caveat, now_us));
+        own.caveats().for_each(|caveat| held.count(caveat, now));
         held.own = own;
         held
     }
@@ -44,27 +45,27 @@ impl Held {
     /// Takes one use and the rates, and reserves the amounts.
     pub(super) fn spend(
         &mut self,
-        now_us: u64,
+        now: Elapsed,
         amounts: &[(Dimension, u64)],
     ) -> Result<Option<Reservation>, CapDenial> {
         self.uses_left = self.uses_left.map(|left| left.saturating_sub(1));
         for bucket in &mut self.buckets {
-            bucket.take(now_us);
+            bucket.take(now.low_us);
         }
         let limited = self.limited(amounts);
         if limited.is_empty() {
             return Ok(None);
         }
-        self.ledger.reserve(&limited).map(Some).map_err(CapDenial::Budget)
+        self.ledger.reserve(Spender::Itself, &limited, now).map(Some).map_err(CapDenial::Budget)
     }
 
     /// Begins to keep count of what a caveat limits; of several limits on the same, the lowest.
-    fn count(&mut self, caveat: &Caveat, now_us: u64) {
+    fn count(&mut self, caveat: &Caveat, now: Elapsed) {
         match caveat {
             Caveat::Uses(uses) => self.uses_left = Some(self.uses_left.map_or(*uses, |own| own.min(*uses))),
-            Caveat::Rate(rate) => self.buckets.push(Bucket::full(*rate, now_us)),
+            Caveat::Rate(rate) => self.buckets.push(Bucket::full(*rate, now.low_us)),
             Caveat::Budget(dimension, amount) => {
-                let own = self.ledger.status(*dimension).limit.unwrap_or(u64::MAX);
+                let own = self.ledger.limit_set(*dimension).unwrap_or(u64::MAX);
                 self.ledger.set_limit(*dimension, Some(own.min(*amount)));
             }
             Caveat::Operations(_)
@@ -78,11 +79,7 @@ impl Held {
 
     /// The amounts in the dimensions that are limited here; no others are kept count of.
     pub(super) fn limited(&self, amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
-        amounts
-            .iter()
-            .copied()
-            .filter(|(dimension, _)| self.ledger.status(*dimension).limit.is_some())
-            .collect()
+        amounts.iter().copied().filter(|(dimension, _)| self.ledger.limit_set(*dimension).is_some()).collect()
     }
 
     pub(super) fn check(
@@ -92,7 +89,7 @@ impl Held {
         amounts: &[(Dimension, u64)],
     ) -> Result<(), CapDenial> {
         for caveat in self.own.caveats() {
-            match caveat.says(query, run) {
+            match caveat.says(query, run, query.elapsed) {
                 Says::Yes => {}
                 Says::OutOfScope => return Err(CapDenial::Scope),
                 Says::TooEarly => return Err(CapDenial::TooEarly),
@@ -103,11 +100,11 @@ impl Held {
         if self.uses_left == Some(0) {
             return Err(CapDenial::UsedUp);
         }
-        match self.buckets.iter().map(|bucket| bucket.wait_us(query.now_us)).max() {
+        match self.buckets.iter().map(|bucket| bucket.wait_us(query.elapsed.low_us)).max() {
             None | Some(0) => {}
             Some(retry_after_us) => return Err(CapDenial::Rate { retry_after_us }),
         }
-        self.ledger.check(&self.limited(amounts)).map_err(CapDenial::Budget)
+        self.ledger.check(Spender::Itself, &self.limited(amounts), query.elapsed).map_err(CapDenial::Budget)
     }
 
     pub(super) fn to_value(&self) -> Value {
@@ -134,19 +131,18 @@ impl Held {
         }
         let parent = parent.optional(Part::number)?.map(CapId::from_u64);
         // What the caveats make it keep count of; what is left of it is read.
-        let mut held = Self::new(parent, 0, Authority::ascending(caveats), 0);
+        let mut held = Self::new(parent, 0, Authority::ascending(caveats), Elapsed::default());
         let left = uses_left.optional(Part::number)?;
         let fits = left.is_some() == held.uses_left.is_some() && left <= held.uses_left;
         uses_left.demand(fits, "not what the caveats leave")?;
         let read: Vec<_> = buckets.items()?.map(|part| Bucket::read(&part)).collect::<Read<_>>()?;
         let rates_are_own = read.iter().map(Bucket::rate).eq(held.buckets.iter().map(Bucket::rate));
         buckets.demand(rates_are_own, "not the rates of the caveats")?;
+        buckets.demand(read.iter().all(Bucket::is_within), "more is owed than the rates allow")?;
         let counts = Ledger::read(&ledger)?;
-        let is_own = Dimension::ALL.into_iter().all(|dimension| {
-            let (status, own) = (counts.status(dimension), held.ledger.status(dimension));
-            // What is not limited is not counted.
-            status.limit == own.limit && (own.limit.is_some() || status == own)
-        });
+        let is_own = Dimension::ALL
+            .into_iter()
+            .all(|dimension| counts.is_limited_by(dimension, held.ledger.limit_set(dimension)));
         ledger.demand(is_own, "not the budgets of the caveats")?;
         (held.uses_left, held.buckets, held.ledger) = (left, read, counts);
         Ok(held)

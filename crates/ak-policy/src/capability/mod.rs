@@ -6,11 +6,11 @@
 //!
 //! ```
 //! use ak_policy::capability::{CapTable, Caveat, TokenKeys, attenuate};
-//! use ak_policy::{Action, Query, Target};
+//! use ak_policy::{Action, Elapsed, Query, Target};
 //!
 //! let mut table = CapTable::default();
 //! let root = table.root()?;
-//! let reader = table.derive(root, Caveat::grant("fs", "/data/**", &["read"])?, 0)?;
+//! let reader = table.derive(root, Caveat::grant("fs", "/data/**", &["read"])?, Elapsed::default())?;
 //!
 //! let keys = TokenKeys::new([7; 32], &[(1, [42; 32])]).unwrap();
 //! let token = keys.issue(reader, &Default::default())?;

@@ -9,6 +9,7 @@ use super::caveat::{Authority, CAVEAT_BYTES_MAX, CAVEATS_MAX, Caveat};
 use super::encode;
 use super::held::Held;
 use crate::budget::{BudgetExceeded, Dimension, Reservation};
+use crate::elapsed::Elapsed;
 use crate::query::Query;
 use crate::state::{Part, Read, TableError};
 
@@ -129,10 +130,12 @@ impl CapTable {
     /// # Errors
     /// [`DeriveError::Full`].
     pub fn root(&mut self) -> Result<CapId, DeriveError> {
-        self.insert(None, 0, Authority::everything(), 0)
+        self.insert(None, 0, Authority::everything(), Elapsed::default())
     }
 
-    /// Makes a capability that allows what `parent` allows and every caveat too.
+    /// Makes a capability that allows what `parent` allows and every caveat too. Times in caveats are on the clock
+    /// of what has passed, on which the table checks them: what lasts for a while expires at `now.high_us` and so
+    /// much, what begins after a while does so at `now.low_us` and so much.
     ///
     /// # Errors
     /// [`DeriveError`]; nothing is made then.
@@ -140,7 +143,7 @@ impl CapTable {
         &mut self,
         parent: CapId,
         caveats: impl IntoIterator<Item = Caveat>,
-        now_us: u64,
+        now: Elapsed,
     ) -> Result<CapId, DeriveError> {
         let depth = self.held(parent).ok_or(DeriveError::Revoked)?.depth + 1;
         let own: Authority = caveats.into_iter().take(CAVEATS_MAX + 1).collect();
@@ -150,7 +153,7 @@ impl CapTable {
         if depth > DEPTH_MAX {
             return Err(DeriveError::Depth);
         }
-        let child = self.insert(Some(parent), depth, own, now_us)?;
+        let child = self.insert(Some(parent), depth, own, now)?;
         if let Some(held) = self.held_mut(parent) {
             held.children.insert(child);
         }
@@ -162,12 +165,12 @@ impl CapTable {
         parent: Option<CapId>,
         depth: usize,
         own: Authority,
-        now_us: u64,
+        now: Elapsed,
     ) -> Result<CapId, DeriveError> {
         if self.count >= CAPABILITIES_MAX {
             return Err(DeriveError::Full);
         }
-        let held = Held::new(parent, depth, own, now_us);
+        let held = Held::new(parent, depth, own, now);
         let id = match self.free.pop().and_then(|index| Some((index, self.slots.get_mut(index as usize)?))) {
             Some((index, slot)) => {
                 slot.held = Some(held);
@@ -243,7 +246,7 @@ impl CapTable {
         for id in line {
             let Some(held) = self.held_mut(id) else { continue };
             // Every one of the line was asked above.
-            if let Some(claim) = held.spend(query.now_us, amounts)? {
+            if let Some(claim) = held.spend(query.elapsed, amounts)? {
                 reserved.push((id, claim));
             }
         }
@@ -255,7 +258,8 @@ impl CapTable {
         for (id, claim) in reservation.0 {
             if let Some(held) = self.held_mut(id) {
                 let limited = held.limited(actual);
-                held.ledger.settle(claim, &limited);
+                // A budget caveat is for ever, so that it says nothing when it was used.
+                held.ledger.settle(claim, &limited, Elapsed::default());
             }
         }
     }

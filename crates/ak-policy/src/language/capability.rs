@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use ak_json::{Object, Text, Value};
+use ak_json::{Object, Text};
 
 use super::pattern_fault;
 use super::reader::{Fault, Node, Read};
@@ -34,8 +34,8 @@ pub(crate) fn capability(node: &Node<'_>, base: Option<&str>) -> Read<(Grant, Ru
     let ttl_us = table.find("expires_minutes").map(|node| minutes_us(&node)).transpose()?;
     let rate = table.find("rate").map(|node| rate(&node)).transpose()?;
 
-    let table = canonical_table(name, &patterns, family.methods_of(actions), ttl_us, rate);
-    let grant = Grant::new(name.into(), ttl_us, rate, table);
+    let scope = canonical_scope(name, &patterns, family.methods_of(actions));
+    let grant = Grant::new(name.into(), scope, ttl_us, rate);
     let mut rule = Rule::new(rule_id(&grant), Effect::Permit, actions, patterns);
     rule.grant = Some(grant.id());
     rule.source = Source::Capability;
@@ -73,26 +73,15 @@ fn rule_id(grant: &Grant) -> Text {
     alloc::format!("capability:{name}:{}", digest.get(..16).unwrap_or(&digest)).into()
 }
 
-fn canonical_table(
-    name: &str,
-    patterns: &[Pattern],
-    methods: impl Iterator<Item = &'static str>,
-    ttl_us: Option<u64>,
-    rate: Option<Rate>,
-) -> Value {
-    let mut table = Object::new();
-    if let Some(ttl_us) = ttl_us {
-        table.insert("expires_minutes", ttl_us / MINUTE_US);
-    }
-    table.insert("methods", canonical::set(methods));
-    table.insert("name", name);
-    if let Some(rate) = rate {
-        table.insert("rate", rate.to_string());
-    }
+/// Name, resource and methods in canonical form.
+fn canonical_scope(name: &str, patterns: &[Pattern], methods: impl Iterator<Item = &'static str>) -> Object {
+    let mut scope = Object::new();
+    scope.insert("methods", canonical::set(methods));
+    scope.insert("name", name);
     let resource = match patterns.first() {
         Some(Pattern::Tool(..)) | None => "*".into(),
         Some(pattern) => pattern.to_string(),
     };
-    table.insert("resource", resource);
-    Value::Object(table)
+    scope.insert("resource", resource);
+    scope
 }

@@ -7,17 +7,18 @@ use ak_json::{Integrity, LABEL_BYTES_MAX, Labels, Pointer, Text};
 use super::pattern_fault;
 use super::reader::{Node, Read};
 use super::rules;
-use crate::action::TargetKind;
+use crate::action::{Action, Actions, TargetKind};
+use crate::budget::Dimension;
 use crate::condition::Selector;
 use crate::label::LabelRule;
-use crate::limit::{Amount, Limit, Measure};
+use crate::limit::{Amount, Limit, Measure, USAGE_DIMENSIONS, USAGE_PREFIX};
 use crate::pattern::{Pattern, PatternError};
 use crate::rate::parse_period_us;
 use crate::rule::{Effect, Rule};
 
-/// Reads one `[[limit]]`.
-pub(crate) fn limit(node: &Node<'_>, base: Option<&str>) -> Read<Limit> {
-    let table = node.table(&["id", "operation", "target", "agent", "sum", "count", "max", "per"])?;
+/// Reads one `[[limit]]`. `strict` refuses a sum that can never be told.
+pub(crate) fn limit(node: &Node<'_>, base: Option<&str>, strict: bool) -> Read<Limit> {
+    let table = node.table(&["id", "operation", "target", "agent", "by", "sum", "count", "max", "per"])?;
     let id = rules::id(&table.need("id")?)?;
     let operations = rules::operations(&table.need("operation")?)?;
     let targets = rules::targets(&table.need("target")?, &operations, base)?;
@@ -29,9 +30,7 @@ pub(crate) fn limit(node: &Node<'_>, base: Option<&str>) -> Read<Limit> {
     }
     let count = table.find("count").map(|node| node.boolean()).transpose()?.unwrap_or(false);
     let measure = match (table.find("sum"), count) {
-        (Some(node), false) => {
-            Measure::Sum(Selector::parse(node.any_text()?).map_err(|error| node.fault(error.to_string()))?)
-        }
+        (Some(node), false) => sum(&node, scope.actions, strict)?,
         (None, true) => Measure::Count,
         (Some(_), true) => return Err(node.fault("both 'sum' and 'count' are given")),
         (None, false) => {
@@ -44,9 +43,44 @@ pub(crate) fn limit(node: &Node<'_>, base: Option<&str>) -> Read<Limit> {
     let max = Amount::at_most(&max_node.number()?)
         .ok_or_else(|| max_node.fault("expected a number that is neither negative nor too large"))?;
     let per_node = table.need("per")?;
-    let per_us = parse_period_us(per_node.text()?)
-        .ok_or_else(|| per_node.fault("not a period").with_hint("write '24h', '30min', '7d'"))?;
-    Ok(Limit::new(scope, measure, max, per_us))
+    let per_us = period_us(&per_node)?;
+    let by_agent = match table.find("by") {
+        Some(node) => node.choice(&[true], |_| "agent")?,
+        None => false,
+    };
+    Ok(Limit::new(scope, measure, by_agent, max, per_us))
+}
+
+/// Reads a period in µs.
+pub(super) fn period_us(node: &Node<'_>) -> Read<u64> {
+    let fault = || node.fault("not a period").with_hint("write '24h', '30min', '7d'");
+    parse_period_us(node.text()?).ok_or_else(fault)
+}
+
+/// What stands at the top of a model's answer and never in a request.
+const ANSWERED: [&str; 4] = ["usage", "choices", "created", "system_fingerprint"];
+
+/// Reads a `sum`: a pointer into the arguments, or `usage:…`.
+fn sum(node: &Node<'_>, actions: Actions, strict: bool) -> Read<Measure> {
+    let text = node.any_text()?;
+    if let Some(name) = text.strip_prefix(USAGE_PREFIX) {
+        let known = USAGE_DIMENSIONS.map(|dimension| alloc::format!("{USAGE_PREFIX}{dimension}"));
+        let dimension = Dimension::from_name(name).filter(|own| USAGE_DIMENSIONS.contains(own));
+        let dimension = dimension.ok_or_else(|| node.unknown(text, &known.each_ref().map(|text| &**text)))?;
+        if actions != Actions::of(Action::Infer) {
+            let fault = node.fault(alloc::format!("only the operation infer has a '{text}'"));
+            return Err(fault.with_hint("write operation = \"infer\""));
+        }
+        return Ok(Measure::Usage(dimension));
+    }
+    let selector = Selector::parse(text).map_err(|error| node.fault(error.to_string()))?;
+    let first = text.split('/').nth(1).unwrap_or_default();
+    if strict && actions.contains(Action::Infer) && ANSWERED.contains(&first) {
+        let message = alloc::format!("'{text}' is in a model's answer, not in the request that is limited");
+        let hint = "write sum = \"usage:tokens\" or sum = \"usage:cost_micro_usd\"";
+        return Err(node.fault(message).with_hint(hint));
+    }
+    Ok(Measure::Sum(selector))
 }
 
 /// Reads one `[[label]]`.

@@ -1,5 +1,6 @@
 //! The policy language: TOML and JSON texts to one model.
 
+mod budgets;
 mod capability;
 mod constraint;
 mod document;
@@ -106,6 +107,7 @@ pub(crate) fn read(
 pub(crate) fn read_value(value: &Value) -> Result<Model, PolicyError> {
     let text = value.to_json();
     let mut reading = Reading::new(&NoIncludes);
+    reading.strict = false;
     reading.whole(&Document::of(value, &text), None, &["baseline"])?;
     Ok(reading.model)
 }
@@ -113,6 +115,8 @@ pub(crate) fn read_value(value: &Value) -> Result<Model, PolicyError> {
 struct Reading<'l> {
     loader: &'l dyn Loader,
     model: Model,
+    /// Whether what can never work is refused. A policy that an earlier version took comes back as it was.
+    strict: bool,
     /// The ids of written rules.
     ids: BTreeSet<Text>,
     /// The profiles that are being read, outermost first.
@@ -138,6 +142,7 @@ impl<'l> Reading<'l> {
         Self {
             loader,
             model: Model::default(),
+            strict: true,
             ids: BTreeSet::new(),
             including: Vec::new(),
             included: BTreeSet::new(),
@@ -187,7 +192,11 @@ impl<'l> Reading<'l> {
         self.sections(&table, None, base)?;
         for (agent, node) in table.find("agent").map(|node| node.members()).transpose()?.unwrap_or_default() {
             crate::Target::agent(agent).map_err(|error| node.key_fault(error.to_string()))?;
-            self.sections(&node.table(&SECTIONS)?, Some(agent), base)?;
+            let table = node.table(&SECTIONS)?;
+            if self.strict {
+                budgets::check_pool(agent, &table)?;
+            }
+            self.sections(&table, Some(agent), base)?;
         }
         for node in array(&table, "rule")? {
             let rule = rules::rule(&node, base)?;
@@ -200,7 +209,7 @@ impl<'l> Reading<'l> {
             self.model.rules.push(rule);
         }
         for node in array(&table, "limit")? {
-            let limit = limits::limit(&node, base)?;
+            let limit = limits::limit(&node, base, self.strict)?;
             self.check_id(limit.id_text(), &node)?;
             self.model.limits.push(limit);
         }

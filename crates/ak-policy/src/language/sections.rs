@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 use ak_json::Text;
 
 use super::reader::{Node, Read, Table};
-use super::{older, pattern_fault};
+use super::{budgets, older, pattern_fault};
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
-use crate::pattern::{Glob, PathGlob, Pattern, PatternError};
+use crate::pattern::{Glob, PathGlob, Pattern, PatternError, parse_agent};
 use crate::rule::{Effect, Rule, cut_id};
 use crate::settings::{NameList, Settings};
 
@@ -195,12 +195,13 @@ impl<'a> Sections<'a> {
     }
 
     fn budgets(&mut self, node: &Node<'_>) -> Read<()> {
-        let names = Dimension::ALL.map(Dimension::as_str);
+        let names: Vec<_> = Dimension::ALL.into_iter().map(Dimension::as_str).chain(["each"]).collect();
         let table = node.table(&names)?;
-        for dimension in Dimension::ALL {
-            if let Some(node) = table.find(dimension.as_str()) {
-                self.settings.lower_budget(dimension, node.unsigned()?);
-            }
+        self.settings.budgets = budgets::read(&table)?;
+        if let Some(node) = table.find("each") {
+            self.settings.each = budgets::read(&node.table(&Dimension::ALL.map(Dimension::as_str))?)?;
+            let pattern = |agent| parse_agent(agent).map_err(|error| pattern_fault(&node, error));
+            self.settings.named = self.agent.map(pattern).transpose()?;
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! Cumulative limits: `[[limit]]`.
 
 mod amount;
+mod former;
 mod table;
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use ak_json::{Digest, Number, Object, Text, Value};
 
@@ -11,13 +13,15 @@ pub use amount::Amount;
 use amount::MILLION;
 pub use table::{LimitReservation, LimitTable};
 
+use crate::budget::Dimension;
 use crate::canonical;
 use crate::condition::Found;
 use crate::condition::Selector;
 use crate::rate::Period;
 use crate::rule::{Rule, targets_to_value};
 
-/// A limit's identity: the digest of its table.
+/// A limit's identity: the digest of its id and of what it counts. Usage belongs to it, whatever the numbers are;
+/// where a limit counts by agent, to it and the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitId(Digest);
 
@@ -28,7 +32,25 @@ pub(crate) enum Measure {
     Count,
     /// The sum of the numbers that a pointer selects.
     Sum(Selector),
+    /// What is used of a budget: set aside before the work, settled at what it really was.
+    Usage(Dimension),
 }
+
+impl Measure {
+    /// How a `sum` names it.
+    fn to_text(&self) -> String {
+        match self {
+            Self::Count => String::new(),
+            Self::Sum(selector) => selector.to_text(),
+            Self::Usage(dimension) => alloc::format!("{USAGE_PREFIX}{dimension}"),
+        }
+    }
+}
+
+/// What a `sum` over usage begins with.
+pub(crate) const USAGE_PREFIX: &str = "usage:";
+/// What a `sum` over usage can be about.
+pub(crate) const USAGE_DIMENSIONS: [Dimension; 2] = [Dimension::Tokens, Dimension::CostMicroUsd];
 
 /// A compiled `[[limit]]`.
 #[derive(Clone, Debug)]
@@ -37,6 +59,8 @@ pub(crate) struct Limit {
     /// Which requests count.
     pub(crate) scope: Rule,
     measure: Measure,
+    /// Whether each agent has a count of its own.
+    by_agent: bool,
     max: Amount,
     per_us: u64,
     pub(crate) table: Value,
@@ -50,6 +74,8 @@ pub struct Charge {
     amount: Amount,
     max: Amount,
     per_us: u64,
+    /// What the amount is settled by.
+    usage: Option<Dimension>,
 }
 
 /// Why a request does not pass a limit.
@@ -67,40 +93,72 @@ pub enum LimitError {
         /// What was asked.
         requested: Amount,
     },
-    /// What the limit sums up is missing, no number, negative or too large to count.
+    /// What the limit sums up is missing, no number, negative or too large to count. Of a limit on usage: it is
+    /// not among what is set aside.
     #[error("limit '{id}': '{pointer}' is not an amount")]
     NotAnAmount {
         /// The limit's id.
         id: Text,
-        /// Where the amount should stand.
+        /// Where the amount should stand; `usage:tokens` and the like for usage.
         pointer: String,
     },
 }
 
 impl Limit {
-    pub(crate) fn new(scope: Rule, measure: Measure, max: Amount, per_us: u64) -> Self {
-        let table = to_table(&scope, &measure, max, per_us);
-        Self { id: LimitId(table.digest()), scope, measure, max, per_us, table }
+    pub(crate) fn new(scope: Rule, measure: Measure, by_agent: bool, max: Amount, per_us: u64) -> Self {
+        let counted = counted(&scope, &measure, by_agent);
+        let table = to_table(&counted, max, per_us);
+        let id = LimitId(canonical::sorted(&Value::Object(counted)).digest());
+        Self { id, scope, measure, by_agent, max, per_us, table }
     }
 
     pub(crate) fn id_text(&self) -> &Text {
         &self.scope.id
     }
 
-    /// What a request with these arguments adds.
-    pub(crate) fn charge(&self, args: Option<&Value>) -> Result<Charge, LimitError> {
-        let amount = match &self.measure {
-            Measure::Count => Some(Amount::ONE),
-            Measure::Sum(selector) => sum(selector, args),
+    /// The identity that earlier versions gave it, which held its numbers too.
+    fn former(&self) -> LimitId {
+        LimitId(self.table.digest())
+    }
+
+    /// What a request with these arguments adds, for which so much is set aside: of several agents one charge
+    /// each where the limit counts by agent, else one.
+    ///
+    /// `agents` are those of the asking agent's lineage that the limit is about.
+    pub(crate) fn charges(
+        &self,
+        args: Option<&Value>,
+        amounts: &[(Dimension, u64)],
+        agents: &[&str],
+    ) -> Result<Vec<Charge>, LimitError> {
+        let (amount, usage) = match &self.measure {
+            Measure::Count => (Some(Amount::ONE), None),
+            Measure::Sum(selector) => (sum(selector, args), None),
+            Measure::Usage(dimension) => (Amount::used(amounts, *dimension), Some(*dimension)),
         };
         let amount = amount.ok_or_else(|| LimitError::NotAnAmount {
             id: self.scope.id.clone(),
-            pointer: match &self.measure {
-                Measure::Count => String::new(),
-                Measure::Sum(selector) => selector.to_text(),
-            },
+            pointer: self.measure.to_text(),
         })?;
-        Ok(Charge { limit: self.id, name: self.scope.id.clone(), amount, max: self.max, per_us: self.per_us })
+        let charge = |limit| Charge {
+            limit,
+            name: self.scope.id.clone(),
+            amount,
+            max: self.max,
+            per_us: self.per_us,
+            usage,
+        };
+        Ok(match self.by_agent {
+            false => Vec::from([charge(self.id)]),
+            true => agents.iter().map(|agent| charge(self.id.of_agent(agent))).collect(),
+        })
+    }
+}
+
+impl LimitId {
+    /// The identity of one agent's count.
+    fn of_agent(self, agent: &str) -> Self {
+        Self(Digest::of_parts([self.0.as_ref(), agent.as_bytes()]))
     }
 }
 
@@ -121,15 +179,28 @@ fn sum(selector: &Selector, args: Option<&Value>) -> Option<Amount> {
     sum.filter(|_| sound)
 }
 
-fn to_table(scope: &Rule, measure: &Measure, max: Amount, per_us: u64) -> Value {
+/// The table without its numbers: what usage belongs to.
+fn counted(scope: &Rule, measure: &Measure, by_agent: bool) -> Object {
     let mut table = Object::new();
     if !scope.agents.is_empty() {
         table.insert("agent", canonical::set(&scope.agents));
     }
-    if *measure == Measure::Count {
-        table.insert("count", true);
+    if by_agent {
+        table.insert("by", "agent");
     }
+    match measure {
+        Measure::Count => table.insert("count", true),
+        Measure::Sum(_) | Measure::Usage(_) => table.insert("sum", measure.to_text()),
+    };
     table.insert("id", scope.id.clone());
+    table.insert("operation", canonical::set(scope.actions.iter()));
+    table.insert("target", targets_to_value(&scope.targets));
+    table
+}
+
+/// The whole table in canonical form.
+fn to_table(counted: &Object, max: Amount, per_us: u64) -> Value {
+    let mut table = counted.clone();
     let whole = max.0.is_multiple_of(MILLION);
     let max = if whole {
         Some(Number::from(max.0 / MILLION))
@@ -137,11 +208,6 @@ fn to_table(scope: &Rule, measure: &Measure, max: Amount, per_us: u64) -> Value 
         Number::from_f64(max.0 as f64 / MILLION as f64)
     };
     table.insert("max", max.map_or(Value::Null, Value::Number));
-    table.insert("operation", canonical::set(scope.actions.iter()));
     table.insert("per", Period(per_us).to_string());
-    if let Measure::Sum(selector) = measure {
-        table.insert("sum", selector.to_text());
-    }
-    table.insert("target", targets_to_value(&scope.targets));
-    Value::Object(table)
+    canonical::sorted(&Value::Object(table))
 }

@@ -1,46 +1,56 @@
 //! What was used of the limits.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use ak_json::{Digest, Object, Value, object};
 
-use super::{Amount, Charge, LimitError, LimitId};
+use super::former::FormerWindow;
+use super::{Amount, Charge, LimitError, LimitId, USAGE_DIMENSIONS};
+use crate::budget::Dimension;
+use crate::elapsed::Elapsed;
+use crate::policy::Policy;
 use crate::state::{Part, RESERVATIONS_MAX, Read, TableError};
+use crate::usage::Usage;
 
-/// A window is counted in so many slices, so that a limit holds over every span of its length.
-const SLICES: u64 = 60;
-/// The most slices that count at a time: a slice is a whole number of µs, so that a period has up to twice as
-/// many as it should.
-const SLICES_MAX: usize = 2 * SLICES as usize;
-
-/// What was used of each limit, and when.
+/// What was used of each limit, and when. Periods run on the lower bound of what has passed.
 ///
 /// Like a [`Ledger`](crate::budget::Ledger) it is reserved from before the work; then each reservation is
-/// either [kept](Self::commit) or [given back](Self::release). Usage survives reloading the policy.
+/// either [kept](Self::commit) or [given back](Self::release). What is reserved counts, whenever it was, until
+/// then. Usage belongs to a limit's id and what it counts: reloading a policy with another `max` or `per`
+/// changes what is allowed, never what was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitTable {
-    windows: BTreeMap<LimitId, Window>,
+    counts: BTreeMap<LimitId, Count>,
+    /// What earlier versions wrote down, by the identities of then.
+    former: BTreeMap<LimitId, FormerWindow>,
     open: BTreeMap<u64, Box<[Share]>>,
     last_reservation: u64,
 }
 
-/// What one reservation added to one slice.
+/// What was used of one limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Count {
+    /// The period that was last in force.
+    per_us: u64,
+    usage: Usage,
+    /// What open reservations hold.
+    reserved: u128,
+}
+
+/// What one reservation holds of one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     limit: LimitId,
-    slice: u64,
     amount: Amount,
+    /// What the amount is settled by.
+    usage: Option<Dimension>,
 }
 
-/// Amounts by slice of time, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Window(VecDeque<(u64, Amount)>);
-
 /// A claim on a [`LimitTable`], to be given back to the same table.
-#[must_use = "a reservation that is neither committed nor released stays open"]
+#[must_use = "a reservation that is neither committed nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LimitReservation(u64);
 
@@ -56,12 +66,12 @@ impl LimitTable {
     ///
     /// # Errors
     /// [`LimitError::Exceeded`] names the first limit without room.
-    pub fn check(&self, charges: &[Charge], now_us: u64) -> Result<(), LimitError> {
+    pub fn check(&self, charges: &[Charge], now: Elapsed) -> Result<(), LimitError> {
         let mut asked = BTreeMap::new();
         for charge in charges {
             let asked: &mut u128 = asked.entry(charge.limit).or_default();
             *asked += u128::from(charge.amount.0);
-            let used = self.windows.get(&charge.limit).map_or(0, |window| window.used(charge.per_us, now_us));
+            let used = self.used(charge.limit, charge.per_us, now.low_us);
             let room = charge.max.0.saturating_sub(used);
             if *asked > u128::from(room) {
                 let requested = Amount(u64::try_from(*asked).unwrap_or(u64::MAX));
@@ -72,35 +82,58 @@ impl LimitTable {
         Ok(())
     }
 
+    /// What was used within the period that ends now, and what is reserved.
+    fn used(&self, limit: LimitId, per_us: u64, now_us: u64) -> u64 {
+        self.counts.get(&limit).map_or(0, |count| {
+            let used = u128::from(count.usage.within(per_us, now_us)) + count.reserved;
+            u64::try_from(used).unwrap_or(u64::MAX)
+        })
+    }
+
     /// Reserves all the charges or none of them.
     ///
     /// # Errors
     /// [`LimitError::Exceeded`] names the first limit without room; nothing is reserved then.
-    pub fn reserve(&mut self, charges: &[Charge], now_us: u64) -> Result<LimitReservation, LimitError> {
-        self.check(charges, now_us)?;
-        let mut shares = Vec::with_capacity(charges.len());
-        for charge in charges {
-            let window = self.windows.entry(charge.limit).or_default();
-            let slice = window.add(charge.amount, charge.per_us, now_us);
-            shares.push(Share { limit: charge.limit, slice, amount: charge.amount });
-        }
+    pub fn reserve(&mut self, charges: &[Charge], now: Elapsed) -> Result<LimitReservation, LimitError> {
+        self.check(charges, now)?;
+        let share = |charge: &Charge| {
+            let count = self.counts.entry(charge.limit).or_default();
+            count.per_us = charge.per_us;
+            count.reserved += u128::from(charge.amount.0);
+            Share { limit: charge.limit, amount: charge.amount, usage: charge.usage }
+        };
+        let shares = charges.iter().map(share).collect();
         self.last_reservation = self.last_reservation.saturating_add(1);
-        self.open.insert(self.last_reservation, shares.into());
+        self.open.insert(self.last_reservation, shares);
         Ok(LimitReservation(self.last_reservation))
     }
 
-    /// Keeps what was reserved: the work was done, or may have been.
-    pub fn commit(&mut self, reservation: LimitReservation) {
-        self.open.remove(&reservation.0);
+    /// Keeps what was reserved as of now: the work was done, or may have been.
+    ///
+    /// A limit on `usage:…` is charged what `actual` says of its dimension, in full and beyond the limit if need
+    /// be; where `actual` does not name it, what was reserved.
+    pub fn commit(&mut self, reservation: LimitReservation, actual: &[(Dimension, u64)], now: Elapsed) {
+        for share in self.close(reservation) {
+            let settled = share.usage.and_then(|dimension| Amount::used(actual, dimension));
+            let count = self.counts.entry(share.limit).or_default();
+            let per_us = Some(count.per_us).filter(|per_us| *per_us > 0);
+            count.usage.add(settled.unwrap_or(share.amount).0, now.low_us, per_us.as_slice());
+        }
     }
 
     /// Gives back what was reserved: the work was not done.
     pub fn release(&mut self, reservation: LimitReservation) {
-        for share in self.open.remove(&reservation.0).unwrap_or_default() {
-            if let Some(window) = self.windows.get_mut(&share.limit) {
-                window.subtract(share.slice, share.amount);
+        self.close(reservation);
+    }
+
+    fn close(&mut self, reservation: LimitReservation) -> Box<[Share]> {
+        let shares = self.open.remove(&reservation.0).unwrap_or_default();
+        for share in &shares {
+            if let Some(count) = self.counts.get_mut(&share.limit) {
+                count.reserved = count.reserved.saturating_sub(share.amount.0.into());
             }
         }
+        shares
     }
 
     /// The open reservation of this number; `None` when there is none.
@@ -111,60 +144,119 @@ impl LimitTable {
         self.open.contains_key(&id).then_some(LimitReservation(id))
     }
 
+    /// Gives what earlier versions kept count of its limits' identity of today. They named a limit by its whole
+    /// table, numbers included, so that only a policy tells which limit was meant; what this one does not name
+    /// stays for another. Call it for every policy that comes into force; without a state of an earlier version
+    /// it does nothing.
+    pub fn migrate(&mut self, policy: &Policy) {
+        for limit in policy.limits() {
+            let (former, id) = (limit.former(), limit.id);
+            let window = self.former.remove(&former);
+            let settled = self.counts.remove(&former);
+            if window.is_none() && settled.is_none() {
+                continue;
+            }
+            let settled = settled.unwrap_or_default();
+            let count = self.counts.entry(id).or_default();
+            count.usage.merge(window.map(|window| window.usage(limit.per_us)).unwrap_or_default());
+            count.usage.merge(settled.usage);
+            count.per_us = limit.per_us;
+            count.reserved += settled.reserved;
+            let shares = self.open.values_mut().flat_map(|shares| &mut **shares);
+            shares.filter(|share| share.limit == former).for_each(|share| share.limit = id);
+        }
+    }
+
     /// The whole state as JSON.
     pub fn to_value(&self) -> Value {
-        let windows = self.windows.iter().map(|(id, window)| {
-            let slices =
-                window.0.iter().flat_map(|(slice, amount)| [Value::from(*slice), Value::from(amount.0)]);
-            (id.0.to_string(), Value::from(slices.collect::<Vec<_>>()))
+        let counts = self.counts.iter().map(|(id, count)| {
+            let count = object! { "per_us": count.per_us, "usage": count.usage.to_value() };
+            (id.0.to_string(), count)
         });
+        let former = self.former.iter().map(|(id, window)| (id.0.to_string(), window.to_value()));
         let open = self.open.iter().map(|(id, shares)| {
-            let shares = shares
-                .iter()
-                .map(|share| ak_json::array![share.limit.0.to_string(), share.slice, share.amount.0]);
+            let shares = shares.iter().copied().map(Share::to_value);
             ak_json::array![*id, shares.collect::<Vec<_>>()]
         });
         object! {
-            "windows": windows.collect::<Object>(),
+            "counts": counts.collect::<Object>(),
+            "former": former.collect::<Object>(),
             "open": open.collect::<Vec<_>>(),
             "last": self.last_reservation,
         }
     }
 
-    /// The table that [`to_value`](Self::to_value) wrote down.
+    /// The table that [`to_value`](Self::to_value) wrote down, of this version or an earlier one; after the
+    /// latter call [`migrate`](Self::migrate).
     ///
     /// # Errors
     /// [`TableError`] when no table is written so.
     pub fn from_value(value: &Value) -> Result<Self, TableError> {
         let whole = Part::whole("limits", value);
-        let [windows, open, last] = whole.members(["windows", "open", "last"])?;
-        let mut table = Self { last_reservation: last.number()?, ..Self::default() };
-        last.demand(table.last_reservation <= RESERVATIONS_MAX, "too many reservations")?;
-        for (name, part) in windows.entries()? {
-            let id = name.parse().map_err(|_| part.wrong("the name is no digest"))?;
-            table.windows.insert(LimitId(id), Window::read(&part)?);
+        if whole.has("windows") {
+            return Self::read_former(&whole);
         }
-        let mut claimed = BTreeMap::new();
+        let [counts, former, open, last] = whole.members(["counts", "former", "open", "last"])?;
+        let mut table = Self::default();
+        for (name, part) in counts.entries()? {
+            let [per_us, usage] = part.members(["per_us", "usage"])?;
+            let count = Count { per_us: per_us.number()?, usage: Usage::read(&usage)?, reserved: 0 };
+            table.counts.insert(LimitId::read(name, &part)?, count);
+        }
+        for (name, part) in former.entries()? {
+            table.former.insert(LimitId::read(name, &part)?, FormerWindow::read(&part)?);
+        }
+        let known: BTreeSet<LimitId> = table.counts.keys().copied().collect();
+        table.read_open(&open, &last, |part| {
+            let share = Share::read(part)?;
+            part.demand(known.contains(&share.limit), "of no limit that is kept count of")?;
+            Ok(share)
+        })?;
+        Ok(table)
+    }
+
+    /// Reads what versions before 9 of the kernel wrote: windows in slices, in which what is reserved counts too.
+    fn read_former(whole: &Part<'_>) -> Read<Self> {
+        let [windows, open, last] = whole.members(["windows", "open", "last"])?;
+        let mut former = BTreeMap::new();
+        for (name, part) in windows.entries()? {
+            former.insert(LimitId::read(name, &part)?, FormerWindow::read(&part)?);
+        }
+        let mut table = Self::default();
+        table.read_open(&open, &last, |part| {
+            let [limit, slice, amount] = part.tuple()?;
+            let (limit, amount) = (LimitId::read(limit.text()?, &limit)?, Amount(amount.number()?));
+            let window: Option<&mut FormerWindow> = former.get_mut(&limit);
+            let is_held =
+                window.is_some_and(|window| slice.number().is_ok_and(|at| window.take(at, amount.0)));
+            part.demand(is_held, "more than the limit's window holds")?;
+            Ok(Share { limit, amount, usage: None })
+        })?;
+        table.former = former;
+        Ok(table)
+    }
+
+    /// Reads the open reservations and the number of the last one.
+    fn read_open(
+        &mut self,
+        open: &Part<'_>,
+        last: &Part<'_>,
+        mut share: impl FnMut(&Part<'_>) -> Read<Share>,
+    ) -> Read<()> {
+        self.last_reservation = last.number()?;
+        last.demand(self.last_reservation <= RESERVATIONS_MAX, "too many reservations")?;
         for item in open.items()? {
             let [id, shares] = item.tuple()?;
             let number = id.number()?;
-            let follows = table.open.last_key_value().map_or(number > 0, |(before, _)| *before < number);
-            id.demand(follows && number <= table.last_reservation, "not the number of an open reservation")?;
-            let shares = shares.items()?.map(|part| {
-                let share = Share::read(&part)?;
-                let claimed: &mut u128 = claimed.entry((share.limit, share.slice)).or_default();
-                *claimed += u128::from(share.amount.0);
-                let window = table.windows.get(&share.limit);
-                part.demand(
-                    window.is_some_and(|window| window.holds(share.slice, *claimed)),
-                    "more than the limit's window holds",
-                )?;
-                Ok(share)
-            });
-            let shares = shares.collect::<Read<_>>()?;
-            table.open.insert(number, shares);
+            let follows = self.open.last_key_value().map_or(number > 0, |(before, _)| *before < number);
+            id.demand(follows && number <= self.last_reservation, "not the number of an open reservation")?;
+            let shares = shares.items()?.map(|part| share(&part)).collect::<Read<Box<[Share]>>>()?;
+            for share in &shares {
+                self.counts.entry(share.limit).or_default().reserved += u128::from(share.amount.0);
+            }
+            self.open.insert(number, shares);
         }
-        Ok(table)
+        Ok(())
     }
 
     /// The digest of [`to_value`](Self::to_value), for the kernel's state digest.
@@ -173,76 +265,28 @@ impl LimitTable {
     }
 }
 
-fn slice_us(per_us: u64) -> u64 {
-    (per_us / SLICES).max(1)
+impl LimitId {
+    fn read(text: &str, part: &Part<'_>) -> Read<Self> {
+        text.parse().map(Self).map_err(|_| part.wrong("not named by a digest"))
+    }
 }
 
 impl Share {
+    fn to_value(self) -> Value {
+        let usage = self.usage.map_or(Value::Null, |dimension| dimension.as_str().into());
+        ak_json::array![self.limit.0.to_string(), self.amount.0, usage]
+    }
+
     fn read(part: &Part<'_>) -> Read<Self> {
-        let [limit, slice, amount] = part.tuple()?;
-        let id = limit.text()?.parse().map_err(|_| limit.wrong("not a digest"))?;
-        Ok(Self { limit: LimitId(id), slice: slice.number()?, amount: Amount(amount.number()?) })
-    }
-}
-
-impl Window {
-    /// Reads slices and amounts in turn.
-    fn read(part: &Part<'_>) -> Read<Self> {
-        let mut items = part.items()?;
-        let mut window = Self::default();
-        let mut sum = 0u64;
-        while let (Some(slice), Some(amount)) = (items.next(), items.next()) {
-            let (number, counted) = (slice.number()?, amount.number()?);
-            let last = window.0.back();
-            slice.demand(last.is_none_or(|(last, _)| *last < number), "not behind the slice before it")?;
-            sum = sum.checked_add(counted).ok_or_else(|| amount.wrong("more than can be counted"))?;
-            window.0.push_back((number, Amount(counted)));
-        }
-        let is_whole = part.items()?.len() == 2 * window.0.len() && !window.0.is_empty();
-        part.demand(is_whole, "not pairs of slice and amount")?;
-        part.demand(window.0.len() <= SLICES_MAX, "more slices than a period has")?;
-        Ok(window)
-    }
-
-    /// Whether so much may be reserved of a slice: it holds as much, or has left the window.
-    fn holds(&self, slice: u64, amount: u128) -> bool {
-        match self.0.iter().find(|(own, _)| *own == slice) {
-            Some((_, sum)) => amount <= u128::from(sum.0),
-            None => self.0.front().is_some_and(|(first, _)| slice < *first),
-        }
-    }
-
-    /// What was used in the period before `now_us`; a slice counts until its end has left the period.
-    fn used(&self, per_us: u64, now_us: u64) -> u64 {
-        let slices = self.0.iter().filter(|(slice, _)| Self::counts(*slice, per_us, now_us));
-        slices.fold(0u64, |sum, (_, amount)| sum.saturating_add(amount.0))
-    }
-
-    fn counts(slice: u64, per_us: u64, now_us: u64) -> bool {
-        // Too wide to overflow, so that the slice of now always counts.
-        let end_us = (u128::from(slice) + 1) * u128::from(slice_us(per_us));
-        end_us + u128::from(per_us) > u128::from(now_us)
-    }
-
-    /// Adds to the slice of now, or to the last when the clock went back. Gives which it was.
-    fn add(&mut self, amount: Amount, per_us: u64, now_us: u64) -> u64 {
-        let slice = now_us / slice_us(per_us);
-        self.0.retain(|(slice, _)| Self::counts(*slice, per_us, now_us));
-        match self.0.back_mut() {
-            Some((last, sum)) if *last >= slice => {
-                sum.0 = sum.0.saturating_add(amount.0);
-                *last
-            }
-            Some(_) | None => {
-                self.0.push_back((slice, amount));
-                slice
-            }
-        }
-    }
-
-    fn subtract(&mut self, slice: u64, amount: Amount) {
-        if let Some((_, sum)) = self.0.iter_mut().find(|(own, _)| *own == slice) {
-            sum.0 = sum.0.saturating_sub(amount.0);
-        }
+        let [limit, amount, usage] = part.tuple()?;
+        let dimension = |part: &Part<'_>| {
+            let dimension = Dimension::from_name(part.text()?).filter(|own| USAGE_DIMENSIONS.contains(own));
+            dimension.ok_or_else(|| part.wrong("nothing that a limit sums up has this name"))
+        };
+        Ok(Self {
+            limit: LimitId::read(limit.text()?, &limit)?,
+            amount: Amount(amount.number()?),
+            usage: usage.optional(dimension)?,
+        })
     }
 }

@@ -6,10 +6,10 @@ use std::fmt::Debug;
 use std::sync::LazyLock;
 
 use ak_json::{Value, object};
-use ak_policy::budget::{Dimension, Ledger, Reservation};
+use ak_policy::budget::{BudgetLimit, Dimension, Ledger, Reservation, Spender};
 use ak_policy::capability::{CapId, CapReservation, CapTable, Caveat};
 use ak_policy::{
-    Action, GrantClock, GrantTable, LimitReservation, LimitTable, Policy, Query, TableError, Target,
+    Action, Elapsed, GrantClock, GrantTable, LimitReservation, LimitTable, Policy, Query, TableError, Target,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -29,6 +29,14 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    fn now(&self) -> Elapsed {
+        Elapsed { low_us: self.now_us, high_us: self.now_us.saturating_add(self.number % 7) }
+    }
+
+    fn spender(&self) -> Spender {
+        if self.number % 3 == 0 { Spender::Below } else { Spender::Itself }
+    }
+
     fn pick(&self, length: usize) -> usize {
         self.at.map_or(0, |at| at.index(length))
     }
@@ -113,6 +121,14 @@ fn policy(which: usize) -> Policy {
         count = true
         max = 20
         per = "24h"
+        [[limit]]
+        id = "tokens"
+        operation = "infer"
+        target = "*"
+        sum = "usage:tokens"
+        by = "agent"
+        max = 100
+        per = "1ms"
     "#;
     Policy::parse(&format!("{limits}{}", grants[which]), None).unwrap()
 }
@@ -144,10 +160,10 @@ impl Table for GrantTable {
         let policy = &POLICIES[step.number as usize % POLICIES.len()];
         let grant = &policy.grants()[step.pick(policy.grants().len())];
         match step.what {
-            0 => self.load(policy, step.now_us),
+            0 => self.load(policy, step.now()),
             _ => {
-                let spent = self.spend(grant.id(), step.now_us);
-                return format!("{spent} {:?}", self.state(grant, step.now_us));
+                let spent = self.spend(grant.id(), step.now());
+                return format!("{spent} {:?}", self.state(grant, step.now()));
             }
         }
         String::new()
@@ -182,15 +198,19 @@ impl Table for Ledger {
         let dimension = step.amounts.first().map_or(Dimension::Tokens, |(dimension, _)| *dimension);
         match (step.what, claim) {
             (0, _) => self.set_limit(dimension, Some(step.number).filter(|number| *number > 5)),
-            (1, _) => self.record(dimension, step.number),
-            (2, _) => self.credit(dimension, step.number),
-            (3, _) => return format!("{:?}", self.spend(&step.amounts)),
-            (_, None) => match self.reserve(&step.amounts) {
+            (1, _) => self.record(step.spender(), dimension, step.number, step.now()),
+            (2, _) if step.number % 2 == 0 => {
+                let limits = [BudgetLimit::per(step.number, 1_000).each(), BudgetLimit::ever(60)];
+                self.set_policy_limits(limits.map(|limit| (dimension, limit)));
+            }
+            (2, _) => self.credit(step.spender(), dimension, step.number),
+            (3, _) => return format!("{:?}", self.spend(step.spender(), &step.amounts, step.now())),
+            (_, None) => match self.reserve(step.spender(), &step.amounts, step.now()) {
                 Ok(claim) => open.push(claim),
                 Err(error) => return error.to_string(),
             },
-            (6, Some(claim)) => self.settle_in_full(claim),
-            (7 | 8, Some(claim)) => self.settle(claim, &step.amounts),
+            (6, Some(claim)) => self.settle_in_full(claim, step.now()),
+            (7 | 8, Some(claim)) => self.settle(claim, &step.amounts, step.now()),
             (_, Some(claim)) => self.release(claim),
         }
         String::new()
@@ -223,12 +243,17 @@ impl Table for LimitTable {
     fn step(&mut self, open: &mut Vec<LimitReservation>, _made: &mut Vec<CapId>, step: &Step) -> String {
         let claim = (!open.is_empty() && step.what > 7).then(|| open.swap_remove(step.pick(open.len())));
         match (step.what, claim) {
-            (8 | 9, Some(claim)) => self.commit(claim),
+            (8 | 9, Some(claim)) => self.commit(claim, &step.amounts, step.now()),
             (_, Some(claim)) => self.release(claim),
             (_, None) => {
-                let (target, args) = (Target::tool("x").unwrap(), object! { "n": step.number % 40 });
-                let query = Query { args: Some(&args), ..Query::new("main", Action::Execute, &target) };
-                let mut charges = POLICIES[0].charges(&query).unwrap();
+                let args = object! { "n": step.number % 40 };
+                let (action, target) = match step.what {
+                    3 => (Action::Infer, Target::model("x").unwrap()),
+                    _ => (Action::Execute, Target::tool("x").unwrap()),
+                };
+                let query = Query { args: Some(&args), ..Query::new("main", action, &target) };
+                let tokens = [(Dimension::Tokens, step.number % 40)];
+                let mut charges = POLICIES[0].charges(&query, &tokens).unwrap();
                 // None, both, or both twice.
                 match step.what {
                     0 => {}
@@ -236,7 +261,7 @@ impl Table for LimitTable {
                     2 => charges.extend(charges.clone()),
                     _ => charges.reverse(),
                 }
-                match self.reserve(&charges, step.now_us) {
+                match self.reserve(&charges, step.now()) {
                     Ok(claim) => open.push(claim),
                     Err(error) => return error.to_string(),
                 }
@@ -285,14 +310,14 @@ impl Table for CapTable {
                 let derived = match step.what {
                     1 => self.root(),
                     2 | 3 if made.is_empty() => self.root(),
-                    _ => self.derive(id, caveats, step.now_us),
+                    _ => self.derive(id, caveats, step.now()),
                 };
                 made.extend(derived.ok());
                 return format!("{derived:?}");
             }
             (_, None) => {
                 let target = Target::tool("tool_a@1").unwrap();
-                let query = Query { now_us: step.now_us, ..Query::new("main", Action::Execute, &target) };
+                let query = Query { elapsed: step.now(), ..Query::new("main", Action::Execute, &target) };
                 match self.spend(id, &query, &[1; 16], &step.amounts) {
                     Ok(claim) => open.push(claim),
                     Err(denial) => return denial.to_string(),

@@ -17,47 +17,44 @@ fn number(value: &Value) -> u128 {
     value.as_u64().unwrap().into()
 }
 
-/// No more than the rate allows at once, and not older than its grant.
+/// Not older than its grant, whose bounds are in order.
 pub(super) fn grants(table: &Value) -> bool {
     table.as_object().unwrap().values().all(|entry| {
-        let bucket = at(entry, "bucket");
-        bucket.is_null() || {
-            let level: u128 = at(bucket, "level").as_str().unwrap().parse().unwrap();
-            level <= number(at(bucket, "count")) * number(at(bucket, "per_us"))
-                && number(at(bucket, "at_us")) >= number(at(entry, "first_loaded_us"))
-        }
+        let (bucket, loaded) = (at(entry, "bucket"), items(at(entry, "first_loaded")));
+        number(loaded[0]) <= number(loaded[1])
+            && (bucket.is_null() || number(at(bucket, "at_us")) >= number(loaded[0]))
     })
 }
 
 /// What is reserved is the sum of the open reservations.
 pub(super) fn ledger(table: &Value) -> bool {
-    let mut claimed: BTreeMap<&str, u128> = BTreeMap::new();
-    for open in items(at(table, "open")) {
-        for amount in items(items(open)[1]) {
+    let mut claimed: BTreeMap<(&str, &str), u128> = BTreeMap::new();
+    for open in items(at(table, "reservations")) {
+        let open = items(open);
+        for amount in items(open[2]) {
             let amount = items(amount);
-            *claimed.entry(amount[0].as_str().unwrap()).or_default() += number(amount[1]);
+            let key = (open[1].as_str().unwrap(), amount[0].as_str().unwrap());
+            *claimed.entry(key).or_default() += number(amount[1]);
         }
     }
     claimed.retain(|_, amount| *amount > 0);
-    let accounts = at(table, "accounts").as_object().unwrap().iter();
-    let reserved = accounts.map(|(name, account)| (name.as_str(), number(at(account, "reserved"))));
-    reserved.filter(|(_, amount)| *amount > 0).collect::<BTreeMap<_, _>>() == claimed
-}
-
-/// A slice that is still there holds all that is reserved of it.
-pub(super) fn limits(table: &Value) -> bool {
-    let mut claimed: BTreeMap<(&str, u128), u128> = BTreeMap::new();
-    for open in items(at(table, "open")) {
-        for share in items(items(open)[1]) {
-            let share = items(share);
-            *claimed.entry((share[0].as_str().unwrap(), number(share[1]))).or_default() += number(share[2]);
+    let mut reserved = BTreeMap::new();
+    for (name, account) in at(table, "accounts").as_object().unwrap().iter() {
+        for spender in ["itself", "below"] {
+            let tally = at(account, spender);
+            if let Some(amount) = tally.get("reserved").map(number).filter(|amount| *amount > 0) {
+                reserved.insert((spender, name.as_str()), amount);
+            }
         }
     }
-    claimed.iter().all(|((limit, slice), amount)| {
-        let window = items(at(at(table, "windows"), limit));
-        let mut slices = window.chunks(2);
-        slices.find(|own| number(own[0]) == *slice).is_none_or(|own| number(own[1]) >= *amount)
-    })
+    reserved == claimed
+}
+
+/// What is reserved is of limits that are kept count of.
+pub(super) fn limits(table: &Value) -> bool {
+    let counts = at(table, "counts");
+    let shares = items(at(table, "open")).into_iter().flat_map(|open| items(items(open)[1]));
+    shares.into_iter().all(|share| counts.get(items(share)[0].as_str().unwrap()).is_some())
 }
 
 /// Every line ends at a root after some steps; what is not held is free once, or never used again.
