@@ -98,6 +98,22 @@ pub fn seal(keys: &[(u64, &BodyKey)], context: &Hash, body: &[u8]) -> Result<Vec
     Ok(out)
 }
 
+/// The ids of the keys that a sealed body needs, ascending; none for a plain body.
+///
+/// # Errors
+/// [`SealError::Form`] when [`seal`] makes no such bytes.
+pub fn key_ids(sealed: &[u8]) -> Result<Vec<u64>, SealError> {
+    match sealed.split_first().ok_or(SealError::Form)? {
+        (&PLAIN, _) => Ok(Vec::new()),
+        (&SEALED, rest) => {
+            let (count, rest) = rest.split_first_chunk::<2>().ok_or(SealError::Form)?;
+            let ids = rest.get(..usize::from(u16::from_le_bytes(*count)) * 8).ok_or(SealError::Form)?;
+            Ok(ids.as_chunks::<8>().0.iter().map(|id| u64::from_le_bytes(*id)).collect())
+        }
+        _ => Err(SealError::Form),
+    }
+}
+
 /// Opens what [`seal`] made; `key` gives the key of an id while there is one.
 ///
 /// # Errors

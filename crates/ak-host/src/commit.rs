@@ -9,12 +9,13 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, mpsc::Sender},
+    time::{Duration, Instant},
 };
 
 use ak_audit::JournalError;
 use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Session, SubjectId, Ticket, Time,
-    ToolRequest, Verdict,
+    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, SubjectId,
+    Ticket, ToolRequest, Verdict,
 };
 
 use crate::{clock, log::Log};
@@ -26,6 +27,8 @@ pub(crate) struct Ledger {
     state: Mutex<State>,
     /// Whether the log is kept in memory: no sync is worth waiting for.
     in_memory: bool,
+    /// Sessions whose holders are gone. The kernel is told with the next request.
+    ended: Mutex<Vec<SessionId>>,
 }
 
 /// A kernel, and who waits for what it gives.
@@ -58,7 +61,7 @@ const OWNER_ROOM_BYTES: u64 = 128 << 10;
 /// A request that the kernel has not heard yet.
 pub(crate) enum Pending<'p> {
     /// A session's own.
-    Request(Session, &'p Asked),
+    Request(SessionId, &'p Asked),
     /// A running tool's.
     HostCall(Ticket, &'p ToolRequest),
 }
@@ -68,7 +71,7 @@ pub(crate) enum Event {
     /// It is its turn to lead.
     Lead,
     /// Its effect may happen, until the wall time of its agent is over.
-    Perform(Ticket, Effect, Option<Time>),
+    Perform(Ticket, Effect, Option<Instant>),
     Ended(Outcome),
 }
 
@@ -79,7 +82,7 @@ impl Ledger {
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
         let state = State { kernel, waiting, needed: 0, room, asking, led: false, stopped };
-        Ledger { in_memory: log.is_memory(), log: Mutex::new(log), state: Mutex::new(state) }
+        Ledger { in_memory: log.is_memory(), log: Mutex::new(log), state: Mutex::new(state), ended: Mutex::default() }
     }
 
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
@@ -94,14 +97,33 @@ impl Ledger {
         self.log.lock().map_err(|_| panicked())
     }
 
+    /// Takes note that nobody holds a session any more. Waits for nothing.
+    pub(crate) fn end_session(&self, session: SessionId) {
+        if let Ok(mut ended) = self.ended.lock() {
+            ended.push(session);
+        }
+    }
+
+    /// Tells the kernel which sessions have ended.
+    fn close_sessions(&self, state: &mut State) {
+        let ended = self.ended.lock().map(|mut ended| std::mem::take(&mut *ended)).unwrap_or_default();
+        for session in ended {
+            if let (Ok(now), None) = (now(), &state.stopped) {
+                // One that is not open has ended already.
+                let _ = state.kernel.dispatch(now, session, Request::SessionClose);
+            }
+        }
+    }
+
     /// Gives the kernel a request, whose events go to `sender` once they are committed.
     ///
     /// # Errors
     /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
     /// hear it.
     pub(crate) fn enter(&self, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
-        let now = now()?;
         let mut state = self.state()?;
+        self.close_sessions(&mut state);
+        let now = now()?;
         if state.needed_with(pending)? <= state.room {
             let entered = state.enter(now, pending, sender);
             // One that was turned away may have been recorded as such.
@@ -113,7 +135,7 @@ impl Ledger {
         let mut state = self.state()?;
         let needed = state.needed_with(pending)?;
         state.make_room(&mut log, needed);
-        let owner = matches!(pending, Pending::Request(session, _) if session.is_owner());
+        let owner = matches!(pending, Pending::Request(SessionId::OWNER, _));
         let reserve = if owner { OWNER_ROOM_BYTES } else { 0 };
         if needed > state.room.saturating_add(reserve) {
             let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
@@ -233,6 +255,10 @@ impl Ledger {
 
     /// Ends the kernel and lets go of the journal.
     pub(crate) fn close(&self) {
+        if let Ok(mut state) = self.state() {
+            self.close_sessions(&mut state);
+            self.commit(state);
+        }
         let log = self.log();
         if let Ok(mut state) = self.state() {
             state.stop(Failure::new(Code::NotConfigured, "the kernel is closed"));
@@ -319,7 +345,10 @@ impl State {
                 Output::Perform(ticket, effect) => {
                     // A caller waits at least until its effect is let out.
                     if let Some(Waiting { sender, .. }) = self.waiting.get(&ticket.cause()) {
-                        let due = self.kernel.deadline_of(ticket);
+                        let left_us = self.kernel.time_left_of(ticket);
+                        // A millisecond more, so that the time is over for the kernel as well.
+                        let left = left_us.map(|us| Duration::from_micros(us.saturating_add(1_000)));
+                        let due = left.and_then(|left| Instant::now().checked_add(left));
                         let _ = sender.send(Event::Perform(ticket, effect, due));
                     }
                 }

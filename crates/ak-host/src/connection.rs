@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ak_audit::Disk;
 use ak_json::{Limits, Text, Value};
-use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, Session};
+use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, SessionId};
 use ak_sandbox::Manifest;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,7 @@ pub struct Connection {
 
 #[derive(Clone)]
 enum End {
-    Embedded(Embedded, Session),
+    Embedded(Embedded, SessionId),
     Remote(Arc<Client>),
 }
 
@@ -162,7 +162,7 @@ impl Connection {
             // Without it the next start takes as long again, and nothing else.
             let _ = driver.keep_snapshot();
         }
-        let connection = Connection::to(End::Embedded(Embedded::new(driver, keyring), Session::OWNER));
+        let connection = Connection::to(End::Embedded(Embedded::new(driver, keyring), SessionId::OWNER));
         connection.load_policy(options.policy.as_deref())?;
         Ok(connection)
     }

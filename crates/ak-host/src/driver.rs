@@ -9,17 +9,16 @@ use std::sync::{
 };
 use std::{cell::RefCell, time::Instant};
 
-use ak_json::{Text, Value, object};
+use ak_json::{Text, Value};
 use ak_kernel::{
-    Asked, Code, Completion, Effect, Failure, Kernel, LogWork, Outcome, Price, Record, Reply, Request,
-    Session, Step, SubjectId, Ticket, Time, ToolRequest, Verdict,
+    Asked, Code, Completion, Effect, Failure, GUEST, Kernel, LogWork, Outcome, Price, Record, Reply, Request,
+    SessionId, Step, SubjectId, Ticket, ToolRequest, Verdict, erased,
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     attest::{self, Signer},
-    clock,
     commit::{Event, Ledger, Pending, State},
     files::Files,
     http::{self, HttpJob},
@@ -93,7 +92,7 @@ impl Driver {
     }
 
     /// Makes a request and waits for its outcome.
-    pub fn call(&self, session: Session, request: Request) -> Outcome {
+    pub fn call(&self, session: SessionId, request: Request) -> Outcome {
         self.call_streaming(session, request, &mut |_| true, &CancellationToken::new())
     }
 
@@ -103,7 +102,7 @@ impl Driver {
     /// given up: nobody knows then whether it happened.
     pub fn call_streaming(
         &self,
-        session: Session,
+        session: SessionId,
         asked: impl Into<Asked>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
@@ -114,7 +113,7 @@ impl Driver {
         if let Err(failure) = admitted {
             // A log that was found damaged can still be verified; nothing else is possible.
             return match asked.request() {
-                Request::AuditVerify { .. } if failure.code == Code::LogCorrupt && session.is_owner() => {
+                Request::AuditVerify { .. } if failure.code == Code::LogCorrupt && session == SessionId::OWNER => {
                     Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
                 }
                 _ => Err(failure),
@@ -188,11 +187,28 @@ impl Driver {
     }
 
     /// Opens a session for an agent, if `session` may.
-    pub(crate) fn open_agent(&self, session: Session, name: &str) -> Result<Session, Failure> {
+    pub(crate) fn open_agent(&self, session: SessionId, name: &str) -> Result<SessionId, Failure> {
         match self.call(session, Request::SessionOpen { agent: name.into() })? {
             Reply::Session(session) => Ok(session),
             other => Err(Failure::new(Code::Io, format!("the kernel opened no session but gave {other:?}"))),
         }
+    }
+
+    /// Opens a session for a new guest.
+    pub(crate) fn open_guest(&self) -> Result<SessionId, Failure> {
+        self.open_agent(SessionId::GUESTS, GUEST)
+    }
+
+    /// Ends a session that nobody holds any more.
+    pub(crate) fn end_session(&self, session: SessionId) {
+        self.shared.ledger.end_session(session);
+    }
+
+    /// Ends the sessions of those who held them when the kernel last stopped.
+    pub(crate) fn end_former_sessions(&self) -> Result<(), Failure> {
+        let former = self.state()?.kernel.sessions();
+        former.into_iter().for_each(|session| self.end_session(session));
+        Ok(())
     }
 
     /// Ends the kernel: later calls fail. What is under way is not waited for.
@@ -207,7 +223,7 @@ impl Driver {
     }
 
     /// Has the kernel count a request that did not get as far as the kernel, if there is room to record that.
-    pub(crate) fn turn_away(&self, session: Option<Session>) {
+    pub(crate) fn turn_away(&self, session: Option<SessionId>) {
         if self.shared.ledger.has_room_to_turn_away() {
             self.feed(|kernel, now| kernel.turn_away(&now, session));
         }
@@ -242,8 +258,8 @@ impl Driver {
             (state.kernel.unfinished(), state.kernel.tickets())
         };
         for (ticket, effect) in &unfinished {
-            if let Effect::Log(LogWork::Erase { subject, objects }) = effect {
-                let done = self.erase(*subject, *objects)?;
+            if let Effect::Log(LogWork::Erase { subject, objects, entries }) = effect {
+                let done = self.erase(*subject, *objects, *entries)?;
                 self.finish(*ticket, Completion::Value(done));
             }
         }
@@ -254,9 +270,9 @@ impl Driver {
     }
 
     /// Makes what is about a subject unreadable for good.
-    fn erase(&self, subject: SubjectId, objects: u64) -> Result<Value, Failure> {
+    fn erase(&self, subject: SubjectId, objects: u64, entries: Option<u64>) -> Result<Value, Failure> {
         self.shared.ledger.keep_snapshot(Some(subject))?;
-        Ok(object! { "objects": objects })
+        Ok(erased(subject, objects, entries))
     }
 
     /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
@@ -269,8 +285,8 @@ impl Driver {
     }
 
     /// Performs an effect, and tells the kernel how it ended.
-    fn perform(&self, ticket: Ticket, effect: Effect, due: Option<Time>, patience: &mut Patience<'_>) {
-        let agent_due = due.map(|due| Instant::now() + clock::until(due));
+    fn perform(&self, ticket: Ticket, effect: Effect, due: Option<Instant>, patience: &mut Patience<'_>) {
+        let agent_due = due;
         // Whatever becomes of it, it ends.
         let ending = Ending { driver: self, ticket };
         let HostConfig { net, secrets, filter, files, routes, signer, .. } = &self.shared.config;
@@ -279,7 +295,7 @@ impl Driver {
             Effect::RunTool { tool, env, input, limits } => {
                 self.run_tool(ticket, &ToolJob { tool, env, input, limits, agent_due }, patience)
             }
-            Effect::Log(LogWork::Erase { subject, objects }) => match self.erase(subject, objects) {
+            Effect::Log(LogWork::Erase { subject, objects, entries }) => match self.erase(subject, objects, entries) {
                 Ok(done) => Completion::Value(done),
                 // Where it got as far as the log, the kernel has stopped and said so to whoever waits.
                 Err(failure) => Completion::failed(failure.code, failure.message),
@@ -288,8 +304,8 @@ impl Driver {
                 Ok(done) => Completion::Value(done),
                 Err(failure) => Completion::failed(failure.code, failure.message),
             },
-            Effect::Http { method, url, headers, body, response_bytes_max, timeout_ms } => {
-                let job = HttpJob { method, url, headers, body, response_bytes_max, timeout_ms };
+            Effect::Http { hop, response_bytes_max, timeout_ms } => {
+                let job = HttpJob { hop, response_bytes_max, timeout_ms };
                 self.carry_out(ticket, agent_due, patience, async |asker| {
                     http::perform(job, &http::Around { net, secrets, filter }, &asker).await
                 })

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ak_json::Value;
-use ak_kernel::{Code, Failure, Outcome, Reply, Request, Session};
+use ak_kernel::{Code, Failure, Outcome, Reply, Request, SessionId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{driver::Driver, keyring::Keyring};
@@ -24,7 +24,7 @@ impl Embedded {
     /// Makes a request, with the capability of a token where one is presented, and waits for its outcome.
     pub(crate) fn call(
         &self,
-        session: Session,
+        session: SessionId,
         request: Request,
         cap: Option<&str>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
@@ -55,13 +55,13 @@ impl Embedded {
     ///
     /// # Errors
     /// CAP_INVALID where it is no token of this kernel, CAP_REVOKED where the capability is gone.
-    pub(crate) fn holder(&self, token: &str) -> Result<Session, Failure> {
+    pub(crate) fn holder(&self, token: &str) -> Result<SessionId, Failure> {
         let capability = self.keyring.verify(token)?.capability();
-        let told = self.driver.call(Session::OWNER, Request::CapToken { capability });
+        let told = self.driver.call(SessionId::OWNER, Request::CapToken { capability });
         match told.map_err(Failure::presented)? {
             Reply::Value(told) => {
                 let agent = told.get("agent").and_then(Value::as_str).unwrap_or_default();
-                self.driver.open_agent(Session::OWNER, agent)
+                self.driver.open_agent(SessionId::OWNER, agent)
             }
             _ => Err(Failure::new(Code::Io, "the kernel did not say whose the capability is")),
         }

@@ -1,9 +1,9 @@
 //! HTTP/1.1 over TCP or TLS, to addresses that the kernel has seen and permitted.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ak_json::{Text, object};
-use ak_kernel::{Code, Completion, HttpResponse, Step, Verdict};
+use ak_kernel::{Code, Completion, HOPS_SENT, HttpHop, HttpResponse, Step, Verdict};
 use ak_policy::CanonicalUrl;
 use http_body_util::Full;
 use hyper::{
@@ -29,25 +29,6 @@ const DISGUISES: [&str; 4] = ["accept-encoding", "if-range", "range", "te"];
 /// Most redirects that are followed.
 pub const REDIRECTS_MAX: usize = 10;
 
-/// The headers that go along when a redirect leads to another origin. Every other may be a credential: what servers take
-/// for one has no end.
-const SAFE_HEADERS: [&str; 12] = [
-    "accept",
-    "accept-charset",
-    "accept-encoding",
-    "accept-language",
-    "cache-control",
-    "content-language",
-    "content-type",
-    "if-modified-since",
-    "if-none-match",
-    "pragma",
-    "range",
-    "user-agent",
-];
-/// Headers that describe a body. They go when it goes.
-const BODY_HEADERS: [&str; 5] =
-    ["content-encoding", "content-language", "content-location", "content-type", "digest"];
 /// Headers that belong to the connection: the host sets them itself.
 const CONNECTION_HEADERS: [&str; 12] = [
     "connection",
@@ -66,10 +47,8 @@ const CONNECTION_HEADERS: [&str; 12] = [
 
 /// One HTTP request as the gate has permitted it.
 pub(crate) struct HttpJob {
-    pub(crate) method: Text,
-    pub(crate) url: CanonicalUrl,
-    pub(crate) headers: Vec<(Text, Text)>,
-    pub(crate) body: Option<Arc<[u8]>>,
+    /// The request that is sent at the moment.
+    pub(crate) hop: HttpHop,
     pub(crate) response_bytes_max: u64,
     pub(crate) timeout_ms: u64,
 }
@@ -139,7 +118,7 @@ impl HttpError {
 
     fn completion(&self, what: &str, came: Came) -> Completion {
         let (code, message) = (self.code(), format!("{what}: {self}"));
-        let context = match object! { "sent": came.sent } {
+        let context = match object! { "sent": came.hops_sent > 0, HOPS_SENT: came.hops_sent } {
             ak_json::Value::Object(context) => context,
             _ => ak_json::Object::new(),
         };
@@ -150,15 +129,15 @@ impl HttpError {
 /// How far a request came.
 #[derive(Clone, Copy, Default)]
 struct Came {
-    /// Whether the server may have acted on it.
-    sent: bool,
+    /// How many requests servers may have acted on, redirects included.
+    hops_sent: u64,
     /// Of the response's body.
     bytes: u64,
 }
 
 /// Performs one request, redirects included.
 pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &Asker<'_>) -> Completion {
-    let what = format!("{} {}", &*job.method, job.url);
+    let what = format!("{} {}", &*job.hop.method, job.hop.url);
     let timeout_ms = job.timeout_ms;
     let mut came = Came::default();
     let followed = follow(job, around, asker, &mut came);
@@ -181,13 +160,13 @@ async fn follow(
     for _ in 0..=REDIRECTS_MAX {
         // Before the name is looked up: what must not be sent makes no traffic at all.
         let (request, holds_secret) = request(&job, secrets)?;
-        let addresses = net.resolve(&job.url).await?;
+        let addresses = net.resolve(&job.hop.url).await?;
         let addresses = match asker.ask(Step::Resolved(addresses)) {
             Verdict::Connect(addresses) => addresses,
             Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
         };
-        let mut line = net.connect(&job.url, &addresses, Way::Configured).await?;
-        came.sent = true;
+        let mut line = net.connect(&job.hop.url, &addresses, Way::Configured).await?;
+        came.hops_sent += 1;
         let response = line.send(request).await?;
         if holds_secret && is_disguised(&response) {
             let reason =
@@ -197,22 +176,12 @@ async fn follow(
         match redirect(&job, &response, filter)? {
             None => return collect(&mut line, response, job.response_bytes_max, came).await,
             Some((method, url)) => {
-                let step = Step::Redirect { method: method.clone(), url };
-                let url = match asker.ask(step) {
-                    Verdict::Follow(url) => url,
+                job.hop = match asker.ask(Step::Redirect { method, url }) {
+                    Verdict::Follow(hop) => *hop,
                     Verdict::Continue | Verdict::Connect(_) | Verdict::Abort(_) => {
                         return Err(HttpError::Aborted);
                     }
                 };
-                if url.origin() != job.url.origin() {
-                    job.headers.retain(|(name, _)| is_one_of(name, &SAFE_HEADERS));
-                }
-                if *method != *job.method {
-                    job.body = None;
-                    job.headers.retain(|(name, _)| !is_one_of(name, &BODY_HEADERS));
-                }
-                job.method = method;
-                job.url = url;
             }
         }
     }
@@ -226,8 +195,8 @@ fn redirect(
     filter: &Filter,
 ) -> Result<Option<(Text, Text)>, HttpError> {
     let see_other = match response.status() {
-        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => &*job.method == "POST",
-        StatusCode::SEE_OTHER => &*job.method != "HEAD",
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => &*job.hop.method == "POST",
+        StatusCode::SEE_OTHER => &*job.hop.method != "HEAD",
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => false,
         _ => return Ok(None),
     };
@@ -238,9 +207,9 @@ fn redirect(
     if filter.holds_value(location) {
         return Err(wrong("it holds a secret".into()));
     }
-    let base = url::Url::parse(job.url.as_str()).map_err(|error| wrong(error.to_string()))?;
+    let base = url::Url::parse(job.hop.url.as_str()).map_err(|error| wrong(error.to_string()))?;
     let target = base.join(location).map_err(|error| wrong(error.to_string()))?;
-    let method = if see_other { Text::from("GET") } else { job.method.clone() };
+    let method = if see_other { Text::from("GET") } else { job.hop.method.clone() };
     Ok(Some((method, Text::from(target.as_str()))))
 }
 
@@ -254,13 +223,14 @@ fn is_disguised(response: &Response<Incoming>) -> bool {
 /// Builds the request, secrets in their places, and says whether there are any. What belongs to the connection is the
 /// host's to set.
 fn request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
-    let count = job.headers.len();
+    let hop = &job.hop;
+    let count = hop.headers.len();
     if count > REQUEST_HEADERS_MAX {
         return Err(HttpError::Request(format!(
             "the request has {count} headers: the limit is {REQUEST_HEADERS_MAX}"
         )));
     }
-    let filled = secrets.fill(&job.url, &job.headers, job.body.as_deref())?;
+    let filled = secrets.fill(&hop.url, &hop.headers, hop.body.as_deref())?;
     let holds_secret = filled.holds_secret();
     if let Some((name, _)) = filled.headers.iter().find(|(name, value)| {
         holds_secret && is_one_of(name, &DISGUISES) && !value.eq_ignore_ascii_case("identity")
@@ -268,7 +238,7 @@ fn request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bo
         return Err(HttpError::Request(format!("header {name:?} may not stand beside a secret")));
     }
     let headers = filled.headers.iter().map(|(name, value)| (&***name, &**value));
-    let request = build(&job.method, &job.url, headers, filled.body.as_deref().unwrap_or_default());
+    let request = build(&hop.method, &hop.url, headers, filled.body.as_deref().unwrap_or_default());
     // What is wrong with a header is told without its value.
     let request = request
         .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")));

@@ -18,7 +18,7 @@ use std::{
 
 use ak_json::{Text, Value, object};
 use ak_kernel::{
-    Code, Failure, Outcome, Request, Session, outcome_to_value,
+    Code, Failure, Outcome, Request, SessionId, outcome_to_value,
     wire::{Flags, PAYLOAD_BYTES_MAX, VERSION},
 };
 use tokio_util::sync::CancellationToken;
@@ -178,7 +178,7 @@ fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), F
 /// What the threads of one connection share.
 struct ServerLine {
     kernel: Embedded,
-    session: Session,
+    session: SessionId,
     /// The token that came with HELLO in the owner's place: every request presents it that presents no other.
     cap: Option<Text>,
     writer: Mutex<UnixStream>,
@@ -314,7 +314,7 @@ impl ServerLine {
 
 /// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; a capability's token opens its
 /// holder's, and is what every request presents then; without one it is a guest.
-fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(Session, Option<Text>), Failure> {
+fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(SessionId, Option<Text>), Failure> {
     let speaks = hello.get("versions").and_then(Value::as_array);
     if !speaks
         .is_some_and(|versions| versions.iter().any(|version| version.as_u64() == Some(u64::from(VERSION))))
@@ -323,7 +323,7 @@ fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(Session, Opti
     }
     let presented = hello.get("token").and_then(Value::as_str);
     let agent = hello.get("agent").and_then(Value::as_str);
-    let open = |agent: &str| Ok((kernel.driver.open_agent(Session::OWNER, agent)?, None));
+    let open = |agent: &str| Ok((kernel.driver.open_agent(SessionId::OWNER, agent)?, None));
     match (presented, agent) {
         (Some(presented), agent) if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) => {
             let refused = || {
@@ -340,7 +340,7 @@ fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(Session, Opti
                 Some(_) => Err(refused()),
             }
         }
-        (Some(_), None) => Ok((Session::OWNER, None)),
+        (Some(_), None) => Ok((SessionId::OWNER, None)),
         (Some(_), Some(agent)) => open(agent),
         (None, None) => open(GUEST),
         (None, Some(_)) => {

@@ -12,7 +12,7 @@
 //! use ak_image::{ExitCode, run};
 //! use ak_kernel::{Config, Kernel, Now, Time, stream};
 //!
-//! let mut kernel = Kernel::new(Now { time: Time::from_micros(1), entropy: [7; 32] }, Config::default());
+//! let mut kernel = Kernel::new(Now::steady(Time::from_micros(1), [7; 32]), Config::default());
 //! let journal: Vec<_> = core::iter::from_fn(|| kernel.poll_record()).collect();
 //!
 //! let mut console = String::new();

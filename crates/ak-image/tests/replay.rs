@@ -10,7 +10,7 @@ use ak_image::{ExitCode, run};
 use ak_kernel::ak_heap::Content;
 use ak_kernel::ak_json::{Limits, Value, array, object};
 use ak_kernel::{
-    Config, Effect, Kernel, Now, Output, Record, Reply, Request, Session, Time, ToolRun, ToolStep, stream,
+    Config, Effect, Kernel, Now, Output, Record, Reply, Request, SessionId, Time, ToolRun, ToolStep, stream,
 };
 
 /// A kernel in memory that keeps its journal, and performs tool calls itself.
@@ -28,7 +28,7 @@ impl Host {
 
     /// Dispatches one request and drives it to its reply.
     fn ask(&mut self, at: u64, request: Request) -> Result<Reply, ak_kernel::Failure> {
-        self.kernel.dispatch(now(at), Session::OWNER, request)?;
+        self.kernel.dispatch(now(at), SessionId::OWNER, request)?;
         self.settle(at).pop().unwrap()
     }
 
@@ -60,7 +60,7 @@ impl Host {
 }
 
 fn now(second: u64) -> Now {
-    Now { time: Time::from_micros(1_700_000_000_000_000 + second * 1_000_000), entropy: [second as u8; 32] }
+    Now::steady(Time::from_micros(1_700_000_000_000_000 + second * 1_000_000), [second as u8; 32])
 }
 
 fn call(tool: &str, args: Value) -> Request {

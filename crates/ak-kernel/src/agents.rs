@@ -1,9 +1,14 @@
 //! Agents and their accounts. What an agent spends is spent by the root agent too.
 
-use alloc::{collections::BTreeMap, format, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
 
 use ak_json::{Object, Text, Value, array, object};
-use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, Reservation};
+use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, LimitedBy, Reservation, Spender};
 use ak_policy::{
     Charge, LimitError, LimitReservation, LimitTable, Policy, Target, capability::CapReservation,
 };
@@ -57,9 +62,18 @@ pub(crate) struct Hold {
     parts: Vec<(AgentId, Reservation)>,
     limits: Vec<LimitReservation>,
     pub(crate) capabilities: Vec<CapReservation>,
+    /// How many of the capabilities were set aside first, with all that the request may use; the others only for more of the
+    /// same, as for redirects.
+    covers: usize,
 }
 
 impl Hold {
+    /// What capabilities set aside for the request that this is for.
+    pub(crate) fn cover(&mut self, capabilities: Vec<CapReservation>) {
+        self.covers = capabilities.len();
+        self.capabilities = capabilities;
+    }
+
     /// Adds what was set aside for something else.
     pub(crate) fn join(&mut self, other: Hold) {
         self.parts.extend(other.parts);
@@ -192,6 +206,9 @@ impl Agents {
     /// Brings the usage of limits under the names that this version gives them.
     pub(crate) fn migrate_limits(&mut self, policy: &Policy) {
         self.limits.migrate(policy);
+        for agent in self.all.values_mut() {
+            agent.ledger.adopt(policy.budget_limits(&agent.name));
+        }
     }
 
     /// Ends a guest, who leaves nothing behind. Nobody else is ended by this.
@@ -216,19 +233,12 @@ impl Agents {
     pub(crate) fn find(&self, name: &str) -> Option<AgentId> {
         self.by_name.get(name).copied()
     }
-
-    /// How many agents there are.
-    pub(crate) fn len(&self) -> u64 {
-        self.all.len() as u64
-    }
 }
 
 impl Agent {
     /// Takes the limits that a policy sets for this agent.
     fn adopt(&mut self, policy: &Policy) {
-        for (dimension, limit) in policy.budgets_of(&self.name) {
-            self.ledger.set_limit(dimension, Some(limit));
-        }
+        self.ledger.set_policy_limits(policy.budget_limits(&self.name));
     }
 }
 
@@ -242,71 +252,79 @@ impl Agents {
     }
 
     /// Whether every account and limit has room, and time is left.
-    pub(crate) fn check(&self, account: AgentId, costs: &Costs, now: Elapsed) -> Result<(), Failure> {
-        for account in self.accounts(account) {
+    pub(crate) fn check(&self, by: AgentId, costs: &Costs, now: Elapsed) -> Result<(), Failure> {
+        for account in self.accounts(by) {
             let Some(agent) = self.get(account) else { continue };
-            agent.ledger.check(&costs.amounts).map_err(|exceeded| over_budget(&agent.name, &exceeded))?;
-            let wall = agent.ledger.status(Dimension::WallTimeMs);
+            let checked = agent.ledger.check(spender(account == by), &costs.amounts, now);
+            checked.map_err(|exceeded| over_budget(&agent.name, &exceeded))?;
             let used = agent.wall_time_ms(now);
-            if let Some(limit) = wall.limit.filter(|limit| used >= *limit) {
+            if let Some(limit) = agent.wall_time_limit(by == account, now).filter(|limit| used >= *limit) {
                 let dimension = Dimension::WallTimeMs;
                 let exceeded = BudgetExceeded { dimension, limit, used, reserved: 0, requested: 1 };
                 return Err(over_budget(&agent.name, &exceeded));
             }
         }
-        self.limits.check(&costs.charges, now.low_us).map_err(|error| over_limit(&error))
+        self.limits.check(&costs.charges, now).map_err(|error| over_limit(&error))
     }
 
     /// How much of a budget is left, if there is a limit anywhere.
-    pub(crate) fn left(&self, account: AgentId, dimension: Dimension) -> Option<u64> {
-        let accounts = self.accounts(account).into_iter().filter_map(|account| self.get(account));
-        let left = accounts.map(|agent| agent.ledger.status(dimension));
+    pub(crate) fn left(&self, by: AgentId, dimension: Dimension, now: Elapsed) -> Option<u64> {
+        let accounts = self.accounts(by).into_iter();
+        let accounts = accounts.filter_map(|account| Some((account == by, self.get(account)?)));
+        let left = accounts.map(|(itself, agent)| agent.ledger.status(spender(itself), dimension, now));
         left.filter(|status| status.limit.is_some()).map(|status| status.remaining()).min()
     }
 
     /// Sets the costs aside in every account and limit, or in none.
-    pub(crate) fn reserve(&mut self, account: AgentId, costs: &Costs, now: Elapsed) -> Result<Hold, Failure> {
-        self.check(account, costs, now)?;
+    pub(crate) fn reserve(&mut self, by: AgentId, costs: &Costs, now: Elapsed) -> Result<Hold, Failure> {
+        self.check(by, costs, now)?;
         let limits = match costs.charges.as_slice() {
             [] => Vec::new(),
             charges => {
-                let reserved = self.limits.reserve(charges, now.low_us);
+                let reserved = self.limits.reserve(charges, now);
                 Vec::from([reserved.map_err(|error| over_limit(&error))?])
             }
         };
         let mut parts = Vec::new();
-        for account in self.accounts(account) {
+        for account in self.accounts(by) {
             let Some(agent) = self.get_mut(account) else { continue };
             // Checked above: there is room in every account.
-            if let Ok(reservation) = agent.ledger.reserve(&costs.amounts) {
+            if let Ok(reservation) = agent.ledger.reserve(spender(account == by), &costs.amounts, now) {
                 parts.push((account, reservation));
             }
         }
-        Ok(Hold { parts, limits, capabilities: Vec::new() })
+        Ok(Hold { parts, limits, ..Hold::default() })
     }
 
     /// Sets the costs aside whether or not there is room: an earlier version found that there was.
-    pub(crate) fn reserve_beyond(&mut self, account: AgentId, costs: &Costs, now: Elapsed) -> Hold {
-        let limits = self.limits.reserve(&costs.charges, now.low_us).into_iter().collect();
+    pub(crate) fn reserve_beyond(&mut self, by: AgentId, costs: &Costs, now: Elapsed) -> Hold {
+        let limits = self.limits.reserve(&costs.charges, now).into_iter().collect();
         let mut parts = Vec::new();
-        for account in self.accounts(account) {
+        for account in self.accounts(by) {
             let Some(agent) = self.get_mut(account) else { continue };
-            if let Ok(reservation) = agent.ledger.reserve(&costs.amounts) {
+            if let Ok(reservation) = agent.ledger.reserve(spender(account == by), &costs.amounts, now) {
                 parts.push((account, reservation));
             }
         }
-        Hold { parts, limits, capabilities: Vec::new() }
+        Hold { parts, limits, ..Hold::default() }
     }
 
     /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
-    pub(crate) fn settle(&mut self, hold: Hold, actual: &[(Dimension, u64)]) {
+    pub(crate) fn settle(&mut self, hold: Hold, actual: &[(Dimension, u64)], now: Elapsed) {
+        // What was set aside in several parts, as for redirects, was used once.
+        let nothing: Vec<_> = actual.iter().map(|(dimension, _)| (*dimension, 0)).collect();
+        let mut settled = BTreeSet::new();
         for (account, reservation) in hold.parts {
+            let actual = if settled.insert(account) { actual } else { &nothing };
             if let Some(agent) = self.get_mut(account) {
-                agent.ledger.settle(reservation, actual);
+                agent.ledger.settle(reservation, actual, now);
             }
         }
-        hold.limits.into_iter().for_each(|limits| self.limits.commit(limits));
-        hold.capabilities.into_iter().for_each(|reserved| self.holdings.settle(reserved, actual));
+        hold.limits.into_iter().for_each(|limits| self.limits.commit(limits, actual, now));
+        for (index, reserved) in hold.capabilities.into_iter().enumerate() {
+            let first = index < hold.covers;
+            self.holdings.settle(reserved, if first { actual } else { &nothing });
+        }
     }
 
     /// Ends a hold of which nothing was used.
@@ -321,19 +339,19 @@ impl Agents {
     }
 
     /// Records what was used without asking.
-    pub(crate) fn record(&mut self, account: AgentId, dimension: Dimension, amount: u64) {
-        for account in self.accounts(account) {
+    pub(crate) fn record(&mut self, by: AgentId, dimension: Dimension, amount: u64, now: Elapsed) {
+        for account in self.accounts(by) {
             if let Some(agent) = self.get_mut(account) {
-                agent.ledger.record(dimension, amount);
+                agent.ledger.record(spender(account == by), dimension, amount, now);
             }
         }
     }
 
     /// Gives back what a gauge no longer measures.
-    pub(crate) fn credit(&mut self, account: AgentId, dimension: Dimension, amount: u64) {
-        for account in self.accounts(account) {
+    pub(crate) fn credit(&mut self, by: AgentId, dimension: Dimension, amount: u64) {
+        for account in self.accounts(by) {
             if let Some(agent) = self.get_mut(account) {
-                agent.ledger.credit(dimension, amount);
+                agent.ledger.credit(spender(account == by), dimension, amount);
             }
         }
     }
@@ -349,7 +367,7 @@ impl Agents {
         let Some(agent) = self.get_mut(account) else {
             return Err(Failure::new(Code::NotFound, "there is no such agent"));
         };
-        let before = agent.ledger.status(dimension).limit;
+        let before = agent.ledger.limit_set(dimension);
         let lowers = limit.unwrap_or(u64::MAX) <= before.unwrap_or(u64::MAX) && limit.is_some();
         if lower_only && !lowers {
             let message = format!("an agent session can only lower its {dimension} budget");
@@ -359,48 +377,65 @@ impl Agents {
         Ok(())
     }
 
-    /// Puts the budgets of `new` in the place of those of `old`. A limit that was set by hand since stays.
-    pub(crate) fn adopt(&mut self, old: &Policy, new: &Policy) {
+    /// Puts the budgets of a policy in the place of those of the one before. What was set by hand stays, and so does all usage.
+    pub(crate) fn adopt(&mut self, policy: &Policy) {
         for agent in self.all.values_mut() {
-            let (old, new): (Vec<_>, Vec<_>) = match *agent.name == *MAIN {
-                true => (old.budgets().collect(), new.budgets().collect()),
-                false => (old.budgets_of(&agent.name).collect(), new.budgets_of(&agent.name).collect()),
-            };
-            for (dimension, limit) in old {
-                if agent.ledger.status(dimension).limit == Some(limit) {
-                    agent.ledger.set_limit(dimension, None);
-                }
-            }
-            for (dimension, limit) in new {
-                agent.ledger.set_limit(dimension, Some(limit));
-            }
+            agent.adopt(policy);
         }
     }
 
     /// Limit, use and reservations of each dimension asked for.
     pub(crate) fn status(&self, account: AgentId, dimension: Option<Dimension>, now: Elapsed) -> Value {
-        let Some(agent) = self.get(account) else { return Object::new().into() };
         let asked = Dimension::ALL.into_iter().filter(|each| dimension.is_none_or(|only| only == *each));
         let rows = asked.map(|dimension| {
-            let mut status = agent.ledger.status(dimension);
-            if dimension == Dimension::WallTimeMs {
-                status.used = agent.wall_time_ms(now);
-            }
+            let status = self.effective(account, dimension, now);
             let limit = status.limit.map_or(Value::Null, Value::from);
-            let remaining = status.limit.map_or(Value::Null, |_| status.remaining().into());
+            let remaining = status.limit.map_or(Value::Null, |_| status.remaining.into());
             let row = object! {
                 "limit": limit, "used": status.used, "reserved": status.reserved, "remaining": remaining,
+                "limited_by": status.limited_by,
             };
             (dimension.as_str(), row)
         });
         rows.collect::<Object>().into()
     }
 
+    /// Where an agent stands: what it used itself, and the limit that leaves it least, its own or an ancestor's.
+    fn effective(&self, by: AgentId, dimension: Dimension, now: Elapsed) -> Effective {
+        let mut effective = Effective::default();
+        for account in self.accounts(by) {
+            let Some(agent) = self.get(account) else { continue };
+            let itself = account == by;
+            let mut status = agent.ledger.status(spender(itself), dimension, now);
+            if dimension == Dimension::WallTimeMs {
+                status.used = agent.wall_time_ms(now);
+            }
+            let remaining = status.remaining();
+            if itself {
+                (effective.used, effective.reserved) = (status.used, status.reserved);
+            }
+            let tighter = effective.limit.is_none() || remaining < effective.remaining;
+            if let (Some(limit), true) = (status.limit, tighter) {
+                // What an ancestor leaves, as a limit of the agent's own.
+                let used = effective.used.saturating_add(effective.reserved);
+                effective.limit = Some(if itself { limit } else { used.saturating_add(remaining) });
+                effective.remaining = remaining;
+                let how = match status.limited_by {
+                    Some(LimitedBy::Set) => "set_budget",
+                    Some(LimitedBy::Policy { .. }) | None => "policy",
+                };
+                effective.limited_by = Some(format!("{how}:{}", &*agent.name));
+            }
+        }
+        effective
+    }
+
     /// When the wall time ends of the agent or of an ancestor, whichever is first, in kernel time (upper bound, in µs).
-    pub(crate) fn deadline(&self, account: AgentId) -> Option<u64> {
-        let accounts = self.accounts(account).into_iter().filter_map(|account| self.get(account));
-        let ends = accounts.filter_map(|agent| {
-            let limit_ms = agent.ledger.status(Dimension::WallTimeMs).limit?;
+    pub(crate) fn deadline(&self, by: AgentId) -> Option<u64> {
+        let accounts = self.accounts(by).into_iter();
+        let accounts = accounts.filter_map(|account| Some((account == by, self.get(account)?)));
+        let ends = accounts.filter_map(|(itself, agent)| {
+            let limit_ms = agent.wall_time_limit(itself, Elapsed::default())?;
             Some(agent.since_us.saturating_add(limit_ms.saturating_mul(1000)))
         });
         ends.min()
@@ -464,7 +499,27 @@ impl Agents {
     }
 }
 
+/// Where an agent stands in one dimension, its ancestors' limits included.
+#[derive(Default)]
+struct Effective {
+    limit: Option<u64>,
+    used: u64,
+    reserved: u64,
+    remaining: u64,
+    limited_by: Option<String>,
+}
+
+/// Whether an account is charged for its own agent, or for one below it.
+const fn spender(itself: bool) -> Spender {
+    if itself { Spender::Itself } else { Spender::Below }
+}
+
 impl Agent {
+    /// The limit on its wall time, for itself or for an agent below it.
+    fn wall_time_limit(&self, itself: bool, now: Elapsed) -> Option<u64> {
+        self.ledger.status(spender(itself), Dimension::WallTimeMs, now).limit
+    }
+
     /// How long it has been there, in ms.
     fn wall_time_ms(&self, now: Elapsed) -> u64 {
         now.high_us.saturating_sub(self.since_us) / 1000
@@ -479,7 +534,7 @@ impl Hold {
         let capabilities = self.capabilities.iter().map(CapReservation::to_value);
         object! {
             "parts": parts.collect::<Vec<Value>>(), "limits": limits.collect::<Vec<Value>>(),
-            "capabilities": capabilities.collect::<Vec<Value>>(),
+            "capabilities": capabilities.collect::<Vec<Value>>(), "covers": self.covers as u64,
         }
     }
 }
@@ -505,6 +560,8 @@ impl Agents {
             hold.capabilities
                 .push(claim.ok_or_else(|| fields.error("capabilities", "names no open reservation"))?);
         }
+        let covers = fields.optional_u64("covers")?.and_then(|covers| usize::try_from(covers).ok());
+        hold.covers = covers.unwrap_or(hold.capabilities.len());
         fields.finish()?;
         Ok(hold)
     }

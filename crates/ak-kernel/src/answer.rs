@@ -92,8 +92,8 @@ impl Kernel {
                 "the policy is refused: this kernel does not carry `[[label]]` labels along with values yet";
             return Err(Failure::new(Code::PolicyInvalid, message));
         }
-        self.agents.adopt(&self.policy, &policy);
-        self.grants.load(&policy, self.clock.elapsed.high_us);
+        self.agents.adopt(&policy);
+        self.grants.load(&policy, self.clock.elapsed);
         self.policy = policy;
         Ok(Reply::Done)
     }
@@ -140,7 +140,7 @@ impl Kernel {
             if let Ok(change) = self.heap.erase(handle)
                 && live
             {
-                self.agents.follow(agent, &change);
+                self.agents.follow(agent, &change, self.clock.elapsed);
             }
         }
         self.agents.holdings.forget(agent);

@@ -157,7 +157,7 @@ impl Kernel {
         }
         for (index, change) in plan.outcome().iter().enumerate() {
             if let Err(failure) = self.agents.pay(account, change, self.clock.elapsed) {
-                plan.outcome().iter().take(index).for_each(|paid| self.agents.repay(account, paid));
+                plan.outcome().iter().take(index).for_each(|paid| self.agents.repay(account, paid, self.clock.elapsed));
                 return Err(of(index, failure));
             }
         }

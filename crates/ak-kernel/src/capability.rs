@@ -19,6 +19,7 @@ use crate::{
     presented::Presented,
     reply::Failure,
     session::AgentId,
+    time::Elapsed,
 };
 
 /// What a permitted request rests on beside the policy.
@@ -60,7 +61,7 @@ impl Holdings {
         &mut self,
         held: Held,
         caveats: Vec<Caveat>,
-        now_us: u64,
+        now: Elapsed,
         held_max: u64,
     ) -> Result<CapId, Failure> {
         let root = match self.root {
@@ -68,7 +69,7 @@ impl Holdings {
             None => *self.root.insert(self.table.root().map_err(underivable)?),
         };
         let holder = held.holder;
-        let id = self.derive(root, held, caveats, now_us, held_max)?;
+        let id = self.derive(root, held, caveats, now, held_max)?;
         self.own.entry(holder).or_default().push(id);
         Ok(id)
     }
@@ -82,14 +83,14 @@ impl Holdings {
         parent: CapId,
         held: Held,
         caveats: Vec<Caveat>,
-        now_us: u64,
+        now: Elapsed,
         held_max: u64,
     ) -> Result<CapId, Failure> {
         let holder = held.holder;
         if self.held_by(holder) >= held_max {
             // What is of no use any more makes room first.
             let own = self.held.iter().filter(|(_, held)| held.holder == holder).map(|(id, _)| *id);
-            let over: Vec<CapId> = own.filter(|id| self.is_over(*id, now_us)).collect();
+            let over: Vec<CapId> = own.filter(|id| self.is_over(*id, now)).collect();
             for id in over {
                 self.revoke(id);
             }
@@ -100,7 +101,7 @@ impl Holdings {
                 format!("the agent holds {held_max} capabilities already"),
             ));
         }
-        let id = self.table.derive(parent, caveats, now_us).map_err(underivable)?;
+        let id = self.table.derive(parent, caveats, now).map_err(underivable)?;
         self.held.insert(id, held);
         Ok(id)
     }
@@ -109,8 +110,8 @@ impl Holdings {
         self.held.values().filter(|held| held.holder == holder).count() as u64
     }
 
-    fn is_over(&self, id: CapId, now_us: u64) -> bool {
-        self.expires_us(id).is_some_and(|until| until <= now_us)
+    fn is_over(&self, id: CapId, now: Elapsed) -> bool {
+        self.expires_us(id).is_some_and(|until| until <= now.high_us)
     }
 
     /// Takes a capability away with everything derived from it, at once. Gives how many there were.
@@ -285,7 +286,7 @@ impl Holdings {
         for row in fields.items("held")?.iter() {
             let mut fields = Fields::new("capabilities.held", row)?;
             let id = CapId::from_u64(fields.u64("id")?);
-            held.insert(id, Held { holder: fields.session("holder")?, name: fields.text("name")? });
+            held.insert(id, Held { holder: fields.account("holder")?, name: fields.text("name")? });
             fields.finish()?;
         }
         let mut own = BTreeMap::new();
@@ -295,7 +296,7 @@ impl Holdings {
             let grants: Option<Vec<CapId>> =
                 grants.iter().map(|id| id.as_u64().map(CapId::from_u64)).collect();
             let grants = grants.ok_or_else(|| fields.error("grants", "expected numbers"))?;
-            own.insert(fields.session("agent")?, grants);
+            own.insert(fields.account("agent")?, grants);
             fields.finish()?;
         }
         let root = fields.optional_u64("root")?.map(CapId::from_u64);

@@ -38,7 +38,7 @@ impl Kernel {
             if let Ok(change) = self.heap.erase(*handle)
                 && live
             {
-                self.agents.follow(caller.account, &change);
+                self.agents.follow(caller.account, &change, self.clock.elapsed);
             }
         }
         self.history.forget(subject);

@@ -52,7 +52,7 @@ impl Kernel {
             // The fuel of a tool that a tool calls is the outer one's.
             Request::Call { .. } if caller.within.is_some() => Vec::from([(Dimension::ToolCalls, 1)]),
             Request::Call { .. } => {
-                let left = self.agents.left(caller.account, Dimension::Cpu).unwrap_or(u64::MAX);
+                let left = self.agents.left(caller.account, Dimension::Cpu, self.clock.elapsed).unwrap_or(u64::MAX);
                 let fuel = self.config.tool_fuel_max.min(left).max(1);
                 Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
             }
@@ -200,14 +200,14 @@ impl Kernel {
             }
             (Request::Erase { subject }, _) => self.erase(caller, subject, hold),
             (Request::Authorize { operation, target, args }, _) => {
-                self.agents.settle(hold, &[]);
+                self.agents.settle(hold, &[], self.clock.elapsed);
                 let (decided, reply) = self.foresee(caller, presented.as_ref(), operation, target, args.clone());
                 Ok(Next::Preview(Box::new(decided), reply))
             }
             (_, _) => {
-                let reply = self.answer(caller, presented.as_ref(), request);
+                let reply = self.answer(caller, request);
                 match &reply {
-                    Ok(_) => self.agents.settle(hold, &[]),
+                    Ok(_) => self.agents.settle(hold, &[], self.clock.elapsed),
                     Err(_) => self.agents.release(hold),
                 }
                 reply.map(Next::Reply)

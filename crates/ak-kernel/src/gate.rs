@@ -191,7 +191,7 @@ impl Gate<'_> {
     ) -> (Ruling, Result<Permit, Failure>) {
         let ruling = Ruling { rule: recorded.rule.clone(), ..Ruling::new(recorded.decision, "", None) };
         if request.operation().who() == Who::Anyone {
-            self.agents.record(self.account, Dimension::Compute, request.operations());
+            self.agents.record(self.account, Dimension::Compute, request.operations(), self.clock.elapsed);
         }
         if recorded.decision != Ruled::Permit || recorded.code != 0 {
             let code = Code::from_number(recorded.code).unwrap_or(Code::PolicyDeny);
@@ -199,7 +199,7 @@ impl Gate<'_> {
         }
         let agent = self.agent.clone();
         let question = Question::of(&request, &agent, self.policy, |_| true).ok().flatten();
-        let charges = question.as_ref().and_then(|question| self.charges(question).ok()).unwrap_or_default();
+        let charges = question.as_ref().and_then(|question| self.charges(question, &amounts).ok()).unwrap_or_default();
         let hold = self.agents.reserve_beyond(self.account, &Costs { amounts, charges }, self.clock.elapsed);
         let target = question.map(|question| question.target);
         let ruling = Ruling { target: target.as_ref().map(Target::to_string), ..ruling };
@@ -210,7 +210,7 @@ impl Gate<'_> {
     pub(crate) fn pay_for_asking(&mut self, operations: u64) -> Result<(), Failure> {
         let asking = Costs { amounts: Vec::from([(Dimension::Compute, operations)]), charges: Vec::new() };
         let hold = self.agents.reserve(self.account, &asking, self.clock.elapsed)?;
-        self.agents.settle(hold, &asking.amounts);
+        self.agents.settle(hold, &asking.amounts, self.clock.elapsed);
         Ok(())
     }
 
@@ -275,10 +275,10 @@ impl Gate<'_> {
             Err(failure) => (ruling, Err(failure)),
         };
         let pass = passed.and_then(|passed| {
-            let costs = Costs { amounts, charges: self.charges(&question)? };
+            let costs = Costs { charges: self.charges(&question, &amounts)?, amounts };
             let hold = self.set_aside(&question, &costs, &passed.cover)?;
             for grant in passed.grants {
-                self.grants.spend(grant, self.clock.elapsed.low_us);
+                self.grants.spend(grant, self.clock.elapsed);
             }
             Ok(Pass { target: Some(question.target), root: passed.root, hold })
         });
@@ -299,7 +299,7 @@ impl Gate<'_> {
         if let Some((ruling, failure)) = self.closed_endpoint(question) {
             return (ruling, Err(failure));
         }
-        let charged = self.charges(question).and_then(|charges| {
+        let charged = self.charges(question, amounts).and_then(|charges| {
             let costs = Costs { amounts: amounts.to_vec(), charges };
             self.agents.check(self.account, &costs, self.clock.elapsed)
         });
@@ -319,11 +319,12 @@ impl Gate<'_> {
         let mut hold = self.agents.reserve(self.account, costs, self.clock.elapsed)?;
         let query = Query {
             now_us: self.clock.wall.as_micros(),
+            elapsed: self.clock.elapsed,
             ..Query::new(&self.agent, question.action, &question.target)
         };
         let amounts = with_compute(&costs.amounts);
         match self.agents.holdings.spend(&cover.by, &query, &self.run, &amounts) {
-            Ok(reserved) => hold.capabilities = reserved,
+            Ok(reserved) => hold.cover(reserved),
             Err(failure) => {
                 self.agents.release(hold);
                 return Err(failure);
@@ -406,7 +407,7 @@ impl Gate<'_> {
     ) -> Result<Option<Hold>, Failure> {
         let mut charges = Vec::new();
         for question in implied.iter().chain([connection]) {
-            charges.extend(self.charges(question)?);
+            charges.extend(self.charges(question, &[])?);
         }
         let labels = self.labels();
         let query = self.query(connection, &labels);
@@ -422,7 +423,7 @@ impl Gate<'_> {
         let cover = Cover { by, ..Cover::default() };
         let hold = self.set_aside(connection, &Costs { amounts: Vec::new(), charges }, &cover)?;
         for grant in grants {
-            self.grants.spend(grant, self.clock.elapsed.low_us);
+            self.grants.spend(grant, self.clock.elapsed);
         }
         Ok(Some(hold))
     }
@@ -532,9 +533,13 @@ impl Gate<'_> {
     }
 
     /// What the request adds to the policy's cumulative limits.
-    pub(crate) fn charges(&self, question: &Question) -> Result<Vec<Charge>, Failure> {
+    pub(crate) fn charges(
+        &self,
+        question: &Question,
+        amounts: &[(Dimension, u64)],
+    ) -> Result<Vec<Charge>, Failure> {
         let labels = self.labels();
-        self.policy.charges(&self.query(question, &labels)).map_err(|error| over_limit(&error))
+        self.policy.charges(&self.query(question, &labels), amounts).map_err(|error| over_limit(&error))
     }
 
     /// Whether each tool needs to reach an address. It needs those of the public internet with the URL that leads there; any
@@ -542,7 +547,7 @@ impl Gate<'_> {
     fn is_needed(&self, question: &Question, address: IpAddr, port: u16) -> bool {
         let target = Target::addr(address, port);
         let query =
-            Query { now_us: self.clock.wall.as_micros(), ..Query::new(&self.agent, Action::Connect, &target) };
+            Query { now_us: self.clock.wall.as_micros(), elapsed: self.clock.elapsed, ..Query::new(&self.agent, Action::Connect, &target) };
         let said = matches!(&question.target, Target::Url(url) if matches!(url.host(), HostOrIp::Ip(_)));
         said || CanonicalIp::new(address).is_public()
             || self.tools.iter().all(|needs| needs.cover(&query, &self.run))
@@ -554,6 +559,7 @@ impl Gate<'_> {
             labels,
             owned: question.owned,
             now_us: self.clock.wall.as_micros(),
+            elapsed: self.clock.elapsed,
             grants: &*self.grants,
             ..Query::new(&self.agent, question.action, &question.target)
         }

@@ -22,8 +22,8 @@ impl Kernel {
         };
         let caveats = terms.caveats(&name, self.clock.elapsed)?;
         let holder = self.agents.open(agent, &self.policy, self.clock.elapsed, self.config.agents_max)?;
-        let (now_us, held_max) = (self.clock.elapsed.high_us, self.config.capabilities_per_agent_max);
-        let id = self.agents.holdings.grant(Held { holder, name }, caveats, now_us, held_max)?;
+        let (now, held_max) = (self.clock.elapsed, self.config.capabilities_per_agent_max);
+        let id = self.agents.holdings.grant(Held { holder, name }, caveats, now, held_max)?;
         self.described(AgentId::MAIN, id)
     }
 
@@ -37,8 +37,8 @@ impl Kernel {
         let Held { holder, name } = self.agents.holdings.of(account, parent)?.clone();
         let name = terms.name.clone().unwrap_or(name);
         let caveats: Vec<Caveat> = terms.caveats(&name, self.clock.elapsed)?;
-        let (now_us, held_max) = (self.clock.elapsed.high_us, self.config.capabilities_per_agent_max);
-        let id = self.agents.holdings.derive(parent, Held { holder, name }, caveats, now_us, held_max)?;
+        let (now, held_max) = (self.clock.elapsed, self.config.capabilities_per_agent_max);
+        let id = self.agents.holdings.derive(parent, Held { holder, name }, caveats, now, held_max)?;
         self.described(account, id)
     }
 

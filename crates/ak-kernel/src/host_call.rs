@@ -201,7 +201,7 @@ impl Kernel {
     ) -> CallId {
         let seq = self.chain.next_seq();
         let agent = self.agents.name(caller.account);
-        self.agents.record(caller.account, Dimension::Compute, 1);
+        self.agents.record(caller.account, Dimension::Compute, 1, self.clock.elapsed);
         let outcome: Outcome = Ok(Reply::Done);
         let details = crate::describe::ambient(operation, &caller.tools, &outcome);
         let facts = Facts {

@@ -128,7 +128,7 @@ impl Kernel {
         let guests = kernel.agents.find(GUEST).unwrap_or(AgentId::MAIN);
         kernel.sessions = Sessions::new(guests);
         kernel.toolbox = Toolbox::with_builtin(&kernel.config);
-        kernel.grants.load(&kernel.policy, kernel.clock.elapsed.high_us);
+        kernel.grants.load(&kernel.policy, kernel.clock.elapsed);
         let facts = kernel.notice(Operation::Genesis);
         let input = Input::Genesis { config: kernel.config.clone(), semantics: SEMANTICS_VERSION };
         kernel.record(&now, &input, facts, Vec::new(), object! {});
@@ -142,7 +142,7 @@ impl Kernel {
         kernel.agents.open_alone(&Text::from(MAIN), &kernel.policy, kernel.clock.elapsed);
         kernel.sessions.adopt(0, AgentId::MAIN);
         kernel.toolbox = Toolbox::with_builtin(&kernel.config);
-        kernel.grants.load(&kernel.policy, kernel.clock.elapsed.high_us);
+        kernel.grants.load(&kernel.policy, kernel.clock.elapsed);
         kernel.earlier = Some(version);
         // The kernel itself is the first that anything is about.
         kernel.subjects.meet(Vec::new(), &now.entropy, None);
@@ -410,7 +410,7 @@ impl Kernel {
     /// What whoever asked is shown of a failure. The last denial is kept.
     pub(crate) fn shown(&mut self, caller: &Caller, mut failure: Failure) -> Failure {
         let Some(denial) = failure.denial.take() else { return failure };
-        let full = caller.is_main() || self.policy.denial_detail_full();
+        let full = caller.is_owner() || self.policy.denial_detail_full();
         let denial = if full { *denial } else { denial.redacted() };
         if !full {
             failure.message = match denial.target.as_str() {

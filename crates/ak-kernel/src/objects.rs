@@ -1,6 +1,6 @@
 //! Requests on heap objects.
 
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{string::ToString, vec::Vec};
 
 use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan};
 use ak_json::{Labels, Object, Value};
@@ -111,29 +111,29 @@ impl Agents {
         let amounts =
             Vec::from([(Dimension::HeapObjects, grows(objects)), (Dimension::Memory, grows(bytes))]);
         self.check(account, &Costs { amounts, charges: Vec::new() }, now)?;
-        self.follow(account, change);
+        self.follow(account, change, now);
         Ok(())
     }
 
     /// Counts a change that needs no leave.
-    pub(crate) fn follow(&mut self, account: AgentId, change: &Change) {
+    pub(crate) fn follow(&mut self, account: AgentId, change: &Change, now: Elapsed) {
         let account = self.find(&change.owner).unwrap_or(account);
         let (objects, bytes) = gauges(change);
-        self.gauge(account, Dimension::HeapObjects, objects);
-        self.gauge(account, Dimension::Memory, bytes);
+        self.gauge(account, Dimension::HeapObjects, objects, now);
+        self.gauge(account, Dimension::Memory, bytes, now);
     }
 
     /// Undoes a [`pay`](Self::pay).
-    pub(crate) fn repay(&mut self, account: AgentId, change: &Change) {
+    pub(crate) fn repay(&mut self, account: AgentId, change: &Change, now: Elapsed) {
         let account = self.find(&change.owner).unwrap_or(account);
         let (objects, bytes) = gauges(change);
-        self.gauge(account, Dimension::HeapObjects, objects.saturating_neg());
-        self.gauge(account, Dimension::Memory, bytes.saturating_neg());
+        self.gauge(account, Dimension::HeapObjects, objects.saturating_neg(), now);
+        self.gauge(account, Dimension::Memory, bytes.saturating_neg(), now);
     }
 
-    pub(crate) fn gauge(&mut self, account: AgentId, dimension: Dimension, by: i64) {
+    pub(crate) fn gauge(&mut self, account: AgentId, dimension: Dimension, by: i64, now: Elapsed) {
         match by {
-            0.. => self.record(account, dimension, by.unsigned_abs()),
+            0.. => self.record(account, dimension, by.unsigned_abs(), now),
             _ => self.credit(account, dimension, by.unsigned_abs()),
         }
     }

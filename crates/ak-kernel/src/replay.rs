@@ -186,7 +186,8 @@ impl Replay {
 
     /// An entry of an earlier version, which stands as it is.
     fn as_recorded(&self, leaf: &[u8], body: &[u8]) -> Result<Followed, String> {
-        let leaf = ak_audit::Leaf::check(Arc::from(leaf)).map_err(|error| format!("it cannot be read: {error}"))?;
+        let leaf: Arc<[u8]> = Arc::from(leaf);
+        let leaf = ak_audit::Leaf::check(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
         let record = Record {
             seq: self.seq.saturating_sub(1),
             hash: leaf.hash().into(),
@@ -203,8 +204,8 @@ impl Replay {
     }
 
     /// The snapshot of the state as it is now.
-    pub(crate) fn snapshot_now(&self) -> Option<Vec<u8>> {
-        self.kernel.as_ref().map(Kernel::to_bytes)
+    pub(crate) fn snapshot_now(&mut self) -> Option<Vec<u8>> {
+        self.kernel.as_mut().map(Kernel::to_bytes)
     }
 
     /// Takes the outputs; tools are run again where that is wanted.

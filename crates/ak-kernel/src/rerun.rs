@@ -68,7 +68,9 @@ impl Rerun {
             | Input::Progress { .. }
             | Input::Tick
             | Input::Snapshot { .. }
-            | Input::Throttled(_) => Ok(()),
+            | Input::Throttled(_)
+            | Input::ClockStep
+            | Input::Upgrade { .. } => Ok(()),
         }
     }
 

@@ -83,6 +83,6 @@ impl Gate<'_> {
 
     /// What a limit counts has to be asked for one by one.
     fn permits_uncounted(&self, question: &Question) -> bool {
-        self.permits(question) && self.charges(question).is_ok_and(|charges| charges.is_empty())
+        self.permits(question) && self.charges(question, &[]).is_ok_and(|charges| charges.is_empty())
     }
 }

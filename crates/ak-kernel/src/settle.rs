@@ -166,7 +166,7 @@ impl Kernel {
         let (reply, actual) = match completion {
             Completion::Unknown => {
                 // Whatever was set aside counts as used.
-                self.agents.settle(hold, &[]);
+                self.agents.settle(hold, &[], self.clock.elapsed);
                 let message =
                     "this was begun, and nothing reliable came back: it may or may not have happened";
                 return Err(aborted.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message)));
@@ -185,7 +185,7 @@ impl Kernel {
                 if matches!(request, Request::Call { .. }) {
                     actual.push((Dimension::ToolCalls, 1));
                 }
-                self.agents.settle(hold, &actual);
+                self.agents.settle(hold, &actual, self.clock.elapsed);
                 let mut failure = aborted.unwrap_or(Failure { context, ..Failure::new(code, message) });
                 if within.is_some() && matches!(request, Request::Call { .. }) {
                     failure = failure.with(FUEL, spent);
@@ -218,7 +218,7 @@ impl Kernel {
                 (Reply::Value(reply), actual)
             }
         };
-        self.agents.settle(hold, &actual);
+        self.agents.settle(hold, &actual, self.clock.elapsed);
         match aborted {
             None => Ok(reply),
             Some(failure) => Err(failure),

@@ -66,7 +66,7 @@ impl Kernel {
     }
 
     /// The state as bytes.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&mut self) -> Vec<u8> {
         let text = self.state().to_json();
         let mut bytes = Vec::from(MAGIC);
         bytes.extend((text.len() as u64).to_le_bytes());
@@ -257,7 +257,7 @@ impl UnderWay {
             erasing: erasing
                 .map(|work| work.ok_or_else(|| fields.error("erasing", "is no erasure")))
                 .transpose()?,
-            ..UnderWay::new(fields.session("session")?, request, agents.hold_again(&fields.value("hold")?)?)
+            ..UnderWay::new(session, account, request, agents.hold_again(&fields.value("hold")?)?)
         };
         let ticket = Ticket::new(fields.u64("ticket")?);
         fields.finish()?;

@@ -2,22 +2,26 @@
 //!
 //! | offset | bytes | field, little-endian |
 //! |---|---|---|
-//! | 0 | 8 | magic `AKJRNL02` |
+//! | 0 | 8 | magic `AKJRNL03` |
 //! | … | 8 | length of the next leaf |
 //! | … | … | the leaf |
 //! | … | 8 | length of its body; 0 where it was erased |
 //! | … | … | the body |
 //! | … | 8 | length of the snapshot that belongs to the entry; 0 where none is given |
 //! | … | … | the snapshot |
+//! | … | 8 | length of the list of subjects that an erased body was about; 0 where the body is there |
+//! | … | … | the list, 8 bytes for each subject |
 //!
-//! The last six repeat for each entry. There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
+//! The last eight repeat for each entry. `AKJRNL02`, which earlier versions wrote, has no lists of subjects. There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use crate::record::Record;
+use crate::{record::Record, subject::SubjectId};
 
 /// What a stream starts with.
-pub const MAGIC: [u8; 8] = *b"AKJRNL02";
+pub const MAGIC: [u8; 8] = *b"AKJRNL03";
+/// What a stream of earlier versions starts with.
+pub const EARLIER_MAGIC: [u8; 8] = *b"AKJRNL02";
 
 /// The bytes are no journal stream, or end in the middle of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +39,11 @@ pub fn encode<'a>(
     let mut out = Vec::from(MAGIC);
     for record in records {
         let snapshot = snapshots.get(&record.seq).map_or(&[][..], |snapshot| snapshot);
-        for part in [&*record.leaf, &*record.body, snapshot] {
+        let subjects: Vec<u8> = match record.body.is_empty() {
+            true => record.subjects.iter().flat_map(|subject| subject.to_le_bytes()).collect(),
+            false => Vec::new(),
+        };
+        for part in [&*record.leaf, &*record.body, snapshot, &*subjects] {
             out.extend_from_slice(&(part.len() as u64).to_le_bytes());
             out.extend_from_slice(part);
         }
@@ -44,7 +52,7 @@ pub fn encode<'a>(
 }
 
 /// One entry of a stream, borrowed from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEntry<'a> {
     /// The leaf.
     pub leaf: &'a [u8],
@@ -52,6 +60,8 @@ pub struct StreamEntry<'a> {
     pub body: Option<&'a [u8]>,
     /// The snapshot that belongs to the entry.
     pub snapshot: Option<&'a [u8]>,
+    /// Whom an erased body was about.
+    pub subjects: Vec<SubjectId>,
 }
 
 /// Takes a stream apart, without copying.
@@ -59,9 +69,11 @@ pub struct StreamEntry<'a> {
 /// # Errors
 /// [`StreamError`] when the bytes do not start like a stream. A later fault ends the iteration with an error.
 pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, StreamError> {
-    match bytes.strip_prefix(&MAGIC) {
-        Some(rest) => Ok(Entries { rest, offset: MAGIC.len() }),
-        None => Err(StreamError { offset: 0 }),
+    let (magic, rest) = bytes.split_first_chunk().ok_or(StreamError { offset: 0 })?;
+    match *magic {
+        MAGIC => Ok(Entries { rest, offset: MAGIC.len(), names_subjects: true }),
+        EARLIER_MAGIC => Ok(Entries { rest, offset: MAGIC.len(), names_subjects: false }),
+        _ => Err(StreamError { offset: 0 }),
     }
 }
 
@@ -70,6 +82,7 @@ pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, StreamError> {
 pub struct Entries<'a> {
     rest: &'a [u8],
     offset: usize,
+    names_subjects: bool,
 }
 
 impl<'a> Entries<'a> {
@@ -90,11 +103,14 @@ impl<'a> Iterator for Entries<'a> {
             return None;
         }
         let given = |part: &'a [u8]| Some(part).filter(|part| !part.is_empty());
-        match (self.part(), self.part(), self.part()) {
-            (Some(leaf), Some(body), Some(snapshot)) => {
-                Some(Ok(StreamEntry { leaf, body: given(body), snapshot: given(snapshot) }))
+        let parts = (self.part(), self.part(), self.part());
+        let subjects = if self.names_subjects { self.part() } else { Some(&[][..]) };
+        match (parts, subjects.map(<[u8]>::as_chunks::<8>)) {
+            ((Some(leaf), Some(body), Some(snapshot)), Some((subjects, []))) => {
+                let subjects = subjects.iter().map(|subject| SubjectId::from_le_bytes(*subject)).collect();
+                Some(Ok(StreamEntry { leaf, body: given(body), snapshot: given(snapshot), subjects }))
             }
-            (Some(_) | None, _, _) => {
+            ((Some(_) | None, _, _), _) => {
                 self.rest = &[];
                 Some(Err(StreamError { offset: self.offset }))
             }
@@ -136,12 +152,13 @@ mod tests {
 
     #[test]
     fn a_stream_gives_back_what_went_in() {
-        let records = [record("main", b"{}"), Record { seq: 1, ..record("", b"") }];
+        let erased = Record { seq: 1, subjects: Vec::from([7, 9]), ..record("", b"") };
+        let records = [record("main", b"{}"), erased];
         let bytes = encode(&records, &BTreeMap::from([(1, b"state".to_vec())]));
         let entries: Result<Vec<_>, _> = decode(&bytes).unwrap().collect();
         let expected = [
-            StreamEntry { leaf: &records[0].leaf, body: Some(b"{}"), snapshot: None },
-            StreamEntry { leaf: &records[1].leaf, body: None, snapshot: Some(b"state") },
+            StreamEntry { leaf: &records[0].leaf, body: Some(b"{}"), snapshot: None, subjects: Vec::new() },
+            StreamEntry { leaf: &records[1].leaf, body: None, snapshot: Some(b"state"), subjects: Vec::from([7, 9]) },
         ];
         assert_eq!(entries.unwrap(), expected);
     }

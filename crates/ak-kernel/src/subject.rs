@@ -189,9 +189,20 @@ impl Subjects {
             let mut fields = Fields::new("subjects.known", value)?;
             let salt = <[u8; 32]>::try_from(&*fields.bytes("salt")?);
             let salt = salt.map_err(|_| fields.error("salt", "expected 32 bytes"))?;
-            let (id, by) = (fields.u64("id")?, fields.session("by")?);
+            let (id, entries) = (fields.u64("id")?, fields.optional_u64("entries")?);
             fields.finish()?;
-            subjects.add(name.clone(), Subject { id, salt, by });
+            subjects.known.insert(name.clone(), Subject { id, salt, entries });
+        }
+        for pair in fields.items("named")?.iter() {
+            let read = || {
+                let mut items = pair.as_array()?.iter();
+                let by = u32::try_from(items.next()?.as_u64()?).ok()?;
+                let names: Option<BTreeSet<Text>> =
+                    items.next()?.as_array()?.iter().map(|name| name.as_text().cloned()).collect();
+                Some((AgentId::from_number(by), names?))
+            };
+            let (by, names) = read().ok_or_else(|| fields.error("named", "expected agents and names"))?;
+            subjects.named.insert(by, names);
         }
         for (handle, name) in &fields.members("objects")? {
             let handle: Result<Handle, _> = handle.parse();

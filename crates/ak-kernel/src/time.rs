@@ -81,12 +81,7 @@ pub(crate) struct Clock {
     pub(crate) is_new_boot: bool,
 }
 
-/// Kernel time as two bounds, in µs. They differ only after a reboot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Elapsed {
-    pub(crate) low_us: u64,
-    pub(crate) high_us: u64,
-}
+pub(crate) use ak_policy::Elapsed;
 
 impl Clock {
     /// The clock of a new kernel.

@@ -33,7 +33,7 @@ impl Types {
         let rows = value.as_array().ok_or_else(|| FieldError::new("types", "expected an array"))?;
         let row = |row: &Value| {
             let mut fields = Fields::new("types", row)?;
-            let entry = (fields.text("type")?, (fields.session("session")?, fields.u64("bytes")?));
+            let entry = (fields.text("type")?, (fields.account("session")?, fields.u64("bytes")?));
             fields.finish()?;
             Ok(entry)
         };
@@ -70,7 +70,7 @@ impl Kernel {
         if let Some((registrar, bytes)) = before {
             self.agents.credit(registrar, Dimension::Memory, bytes);
         }
-        self.agents.record(account, Dimension::Memory, bytes);
+        self.agents.record(account, Dimension::Memory, bytes, self.clock.elapsed);
         self.types.0.insert(name.clone(), (account, bytes));
         Ok(Reply::Done)
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use ak_json::Value;
-use ak_kernel::{Code, Config, Filter, Request, Session, THROTTLED_INTERVAL_MS};
+use ak_kernel::{Code, Config, Filter, Request, SessionId, THROTTLED_INTERVAL_MS};
 
 use support::{Machine, alloc, failure, file_read, value};
 
@@ -21,7 +21,7 @@ fn narrow() -> Config {
 }
 
 /// How many of so many requests are heard, all at one moment.
-fn heard(machine: &mut Machine, session: Session, request: &Request, count: usize) -> usize {
+fn heard(machine: &mut Machine, session: SessionId, request: &Request, count: usize) -> usize {
     let now = machine.now();
     let heard = (0..count).filter(|_| match machine.kernel.dispatch(now, session, request.clone()) {
         Ok(_) => true,
@@ -90,7 +90,7 @@ fn a_flood_is_summed_in_one_record_a_second() {
 #[test]
 fn the_owner_is_always_heard() {
     let mut machine = Machine::with(narrow());
-    assert_eq!(heard(&mut machine, Session::OWNER, &file_read("/etc/shadow"), 1000), 1000);
+    assert_eq!(heard(&mut machine, SessionId::OWNER, &file_read("/etc/shadow"), 1000), 1000);
     assert_eq!(failure(machine.call(file_read("/x"))).code, Code::PolicyDeny);
 }
 

@@ -6,7 +6,7 @@ mod support;
 use ak_json::{Object, Value};
 use ak_kernel::{
     Asked, Class, Code, Completion, Config, Failure, HttpRequest, Operation, Presented, Reply, Request,
-    Session, Step, Verdict,
+    SessionId, Step, Verdict,
 };
 use ak_policy::{
     Rate,
@@ -20,7 +20,7 @@ use support::{Machine, alloc, failure, file_read, json, load, tool, value};
 const POLICY: &str = "[fs]\nread = [\"/data/**\"]\n[tools]\nallow = [\"add\"]\n[http]\nallow = [\"GET https://a.example/**\"]\n";
 const MINUTE_MS: u64 = 60_000;
 
-fn machine() -> (Machine, Session) {
+fn machine() -> (Machine, SessionId) {
     let mut machine = Machine::new();
     machine.policy(POLICY);
     let worker = machine.agent("worker");
@@ -40,7 +40,7 @@ fn grant(machine: &mut Machine, args: &str) -> CapId {
     id(&value(machine.call(request(Operation::CapGrant, args))))
 }
 
-fn attenuate(machine: &mut Machine, session: Session, parent: CapId, terms: &str) -> CapId {
+fn attenuate(machine: &mut Machine, session: SessionId, parent: CapId, terms: &str) -> CapId {
     let mut args = json(terms).as_object().cloned().unwrap();
     args.insert("capability", format!("{:#x}", parent.to_u64()));
     let narrower = Request::decode(Operation::CapAttenuate, &args.into()).unwrap();
@@ -69,7 +69,7 @@ fn add() -> Request {
 }
 
 /// Whether a request is let out; what it does is of no interest here.
-fn passes(machine: &mut Machine, session: Session, request: impl Into<Asked>) -> Result<(), Failure> {
+fn passes(machine: &mut Machine, session: SessionId, request: impl Into<Asked>) -> Result<(), Failure> {
     let call = machine.dispatch(session, request);
     while let Some((ticket, _)) = machine.effects.pop() {
         machine.complete(ticket, Completion::failed(Code::Io, "not in this test"));
@@ -99,7 +99,7 @@ fn a_grant_is_all_that_its_agent_reaches() {
     grant(&mut machine, r#"{"agent":"worker","name":"add"}"#);
     passes(&mut machine, worker, add()).unwrap();
     passes(&mut machine, worker, alloc("note", "1")).unwrap();
-    passes(&mut machine, Session::OWNER, file_read("/data/b/x")).unwrap();
+    passes(&mut machine, SessionId::OWNER, file_read("/data/b/x")).unwrap();
     machine.replayed();
 }
 
@@ -257,7 +257,7 @@ fn only_owner_and_holder_dispose_of_a_capability() {
     let other = machine.agent("other");
     let all = grant(&mut machine, r#"{"agent":"worker","name":"fs"}"#);
     let child = attenuate(&mut machine, worker, all, "{}");
-    let by_owner = attenuate(&mut machine, Session::OWNER, all, "{}");
+    let by_owner = attenuate(&mut machine, SessionId::OWNER, all, "{}");
     let unknown = CapId::from_u64(u64::MAX);
     for capability in [all, child, by_owner, unknown] {
         let told = failure(machine.call_as(other, Request::CapToken { capability }));
@@ -290,7 +290,7 @@ fn a_capability_is_good_for_nothing_that_it_does_not_speak_of() {
         Request::CapToken { capability: all },
         Request::AuditVerify { key: None, anchor: None },
     ] {
-        let refused = passes(&mut machine, Session::OWNER, present(request, all, [])).unwrap_err();
+        let refused = passes(&mut machine, SessionId::OWNER, present(request, all, [])).unwrap_err();
         assert_eq!(code_and_class(&refused), (Code::CapScope, Class::Capability));
     }
     machine.call(present(Request::LastError, all, [])).unwrap();
@@ -473,7 +473,7 @@ fn a_capability_pays_for_no_more_of_an_answer_than_was_set_aside() {
     // Without one the agent's budget decides, up to half as much again and a little.
     let mut free = Machine::new();
     free.policy("[infer]\nmodels = [\"m\"]");
-    let (_, ticket, _) = free.effect(Session::OWNER, ask());
+    let (_, ticket, _) = free.effect(SessionId::OWNER, ask());
     assert_eq!(free.progress(ticket, chunk(1_564)), Verdict::Continue);
     assert!(matches!(free.progress(ticket, chunk(1)), Verdict::Abort(_)));
 }

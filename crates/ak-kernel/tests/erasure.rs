@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ak_heap::Content;
 use ak_json::{Object, Value, object};
-use ak_kernel::{Code, Effect, Filter, Operation, Reply, Request, Session, Standing};
+use ak_kernel::{Code, Effect, Filter, Operation, Reply, Request, SessionId, Standing};
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
 
@@ -114,6 +114,7 @@ fn the_log_follows_up_to_what_is_gone_and_from_the_snapshot_on() {
             Standing::Follows(_) => 'f',
             Standing::Opaque => 'o',
             Standing::Wrong(_) => 'w',
+            Standing::NotReplayed => 'n',
         })
         .collect();
     // Genesis, note, alice, note, erase, snapshot, outcome, note.
@@ -180,7 +181,7 @@ fn a_subject_with_effects_under_way_waits() {
 fn an_erasure_cut_short_is_taken_up_again() {
     let mut machine = Machine::new();
     machine.call(about_alice("{}")).unwrap();
-    let call = machine.dispatch(Session::OWNER, erase("alice"));
+    let call = machine.dispatch(SessionId::OWNER, erase("alice"));
     let (ticket, work) = machine.effects.pop().unwrap();
     let snapshot = machine.snapshot();
     let mut restarted = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Recorded).unwrap();

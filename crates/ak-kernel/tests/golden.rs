@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use ak_heap::Created;
 use ak_json::{Object, object};
-use ak_kernel::{Completion, Filter, Operation, Part, Presented, Request, Session, stream};
+use ak_kernel::{Completion, Filter, Operation, Part, Presented, Request, SessionId, stream};
 use ak_policy::capability::{CapId, Caveat, VerifiedToken};
 
 use support::{Machine, alloc, failure, file_read, handle, json, new, relay, tool, write};
@@ -66,7 +66,7 @@ fn session() -> Machine {
         ("outer", r#"{"tool":"read","args":{"path":"/data/x"}}"#),
         ("draw", r#"{"bytes":33}"#),
     ] {
-        let (_, ticket, effect) = machine.effect(Session::OWNER, tool(name, args));
+        let (_, ticket, effect) = machine.effect(SessionId::OWNER, tool(name, args));
         machine.run_tool(ticket, effect, &mut |_, _, _| Completion::File(b"content".as_slice().into()));
     }
     machine.call(Request::AuditQuery(Filter { newest: true, limit: Some(2), ..Filter::default() })).unwrap();

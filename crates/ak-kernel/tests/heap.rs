@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ak_heap::{Content, Created, Handle, Target};
 use ak_json::{Value, object};
-use ak_kernel::{Code, Config, Filter, PAGE_BYTES_MAX, Part, Reply, Request, Session};
+use ak_kernel::{Code, Config, Filter, PAGE_BYTES_MAX, Part, Reply, Request, SessionId};
 use ak_policy::budget::Dimension;
 
 use support::{Machine, alloc, failure, handle, json, new, value, write};
@@ -33,7 +33,7 @@ fn gone(target: impl Into<Target>) -> Part {
 }
 
 /// The objects' values on one page, and the cursor.
-fn page(machine: &mut Machine, session: Session, form: &str) -> (Vec<String>, Option<String>) {
+fn page(machine: &mut Machine, session: SessionId, form: &str) -> (Vec<String>, Option<String>) {
     let found = value(machine.call_as(session, query(form)));
     let objects = found.get("objects").and_then(Value::as_array).unwrap();
     let texts =
@@ -41,7 +41,7 @@ fn page(machine: &mut Machine, session: Session, form: &str) -> (Vec<String>, Op
     (texts, found.get("cursor").and_then(Value::as_str).map(String::from))
 }
 
-fn used(machine: &mut Machine, session: Session, dimension: Dimension) -> u64 {
+fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
     let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension) }));
     status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
 }
@@ -59,13 +59,13 @@ fn a_query_finds_what_it_asks_for_in_pages() {
     machine.call(alloc("note", "\"x\"")).unwrap();
     let raw = Content::Raw(Arc::from(&b"\xff"[..]));
     machine.call(Request::Alloc { type_name: "note".into(), content: raw, subject: None }).unwrap();
-    let all = page(&mut machine, Session::OWNER, "{}");
+    let all = page(&mut machine, SessionId::OWNER, "{}");
     assert_eq!(all.0, [r#"{"age":30}"#, r#"{"age":10}"#, r#"{"age":20}"#, "\"x\"", "raw"]);
     let adults = r#"{"type":"user","where":{"/age":{">=":15}},"order":{"pointer":"/age"},"limit":1"#;
-    let first = page(&mut machine, Session::OWNER, &format!("{adults}}}"));
+    let first = page(&mut machine, SessionId::OWNER, &format!("{adults}}}"));
     assert_eq!(first.0, [r#"{"age":20}"#]);
     let cursor = Value::from(first.1.unwrap()).to_json();
-    let second = page(&mut machine, Session::OWNER, &format!("{adults},\"cursor\":{cursor}}}"));
+    let second = page(&mut machine, SessionId::OWNER, &format!("{adults},\"cursor\":{cursor}}}"));
     assert_eq!(second, (vec![r#"{"age":30}"#.into()], None));
     let found = value(machine.call(query(r#"{"type":"user","limit":1}"#)));
     let row = found.get("objects").and_then(Value::as_array).unwrap().get(0).unwrap().clone();
@@ -85,7 +85,7 @@ fn a_query_finds_what_it_asks_for_in_pages() {
 fn a_query_finds_only_what_the_session_could_read() {
     let mut machine = Machine::new();
     let (a, b) = (machine.agent("a"), machine.agent("b"));
-    for (session, number) in [(a, 1), (b, 2), (Session::OWNER, 3), (a, 4)] {
+    for (session, number) in [(a, 1), (b, 2), (SessionId::OWNER, 3), (a, 4)] {
         machine.call_as(session, alloc("n", &number.to_string())).unwrap();
     }
     let everything = "{\"order\":{\"pointer\":\"\"}}";
@@ -94,7 +94,7 @@ fn a_query_finds_only_what_the_session_could_read() {
     assert_eq!(first, ["1"]);
     assert!(cursor.unwrap().ends_with(":1"), "the place and value of its own object");
     assert_eq!(page(&mut machine, a, r#"{"owner":"b"}"#).0, Vec::<String>::new());
-    assert_eq!(page(&mut machine, Session::OWNER, everything).0, ["1", "2", "3", "4"]);
+    assert_eq!(page(&mut machine, SessionId::OWNER, everything).0, ["1", "2", "3", "4"]);
     let entries = machine.records.len();
     machine.policy(ALL);
     assert_eq!(page(&mut machine, a, everything).0, ["1", "2", "3", "4"], "shared");
@@ -128,7 +128,7 @@ fn a_page_has_a_bounded_size() {
     for _ in 0..3 {
         machine.call(alloc("big", &half)).unwrap();
     }
-    let (objects, cursor) = page(&mut machine, Session::OWNER, "{}");
+    let (objects, cursor) = page(&mut machine, SessionId::OWNER, "{}");
     assert!((objects.len(), cursor.is_some()) == (1, true));
 }
 
@@ -146,7 +146,7 @@ fn a_batch_is_one_entry_with_a_verdict_for_each_operation() {
         r#"{"results":[{"handle":"0x100000001"},{"handle":"0x100000002"},{"version":1},{}]}"#
     );
     assert_eq!(machine.records.len(), before + 1);
-    let (objects, _) = page(&mut machine, Session::OWNER, "{}");
+    let (objects, _) = page(&mut machine, SessionId::OWNER, "{}");
     assert_eq!(objects, [r#"{"a":1}"#, r#"{"parent":"0x100000001"}"#]);
     let found = value(
         machine.call(Request::AuditQuery(Filter { event_type: Some("batch".into()), ..Filter::default() })),

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use ak_json::{Value, object};
 use ak_kernel::{
     CallId, Code, Completion, Config, ENV_BYTES_MAX, Effect, Filter, HOST_CALLS_MAX, HttpResponse, Outcome,
-    RANDOM_BYTES_MAX, Reply, Request, Session, Step, TOOLS_NESTED_MAX, Ticket, ToolRequest, Tools, Verdict,
+    RANDOM_BYTES_MAX, Reply, Request, SessionId, Step, TOOLS_NESTED_MAX, Ticket, ToolRequest, Tools, Verdict,
 };
 use ak_sandbox::{HostCall, HostOperation};
 use support::{Machine, alloc, handle, json, relay, tool, value};
 
 /// A kernel with the policy, these tools, and an agent.
-fn machine(policy: &str, tools: impl IntoIterator<Item = Request>) -> (Machine, Session) {
+fn machine(policy: &str, tools: impl IntoIterator<Item = Request>) -> (Machine, SessionId) {
     let mut machine = Machine::new();
     machine.policy(policy);
     for tool in tools {
@@ -27,7 +27,7 @@ fn machine(policy: &str, tools: impl IntoIterator<Item = Request>) -> (Machine, 
 /// Has an agent call a tool, in a world that this function is.
 fn call(
     machine: &mut Machine,
-    agent: Session,
+    agent: SessionId,
     request: Request,
     world: &mut dyn FnMut(&mut Machine, Ticket, &Effect) -> Completion,
 ) -> Outcome {
@@ -478,14 +478,14 @@ fn a_tool_that_the_owner_calls_is_no_owner() {
     // It reads no agent's objects.
     let agents = handle(machine.call_as(agent, alloc("note", r#"{"secret":1}"#)));
     let read = |handle| tool("read", &format!(r#"{{"handle":"{handle}"}}"#));
-    assert_eq!(denied(call(&mut machine, Session::OWNER, read(agents), &mut file)).0, "NOT_FOUND");
+    assert_eq!(denied(call(&mut machine, SessionId::OWNER, read(agents), &mut file)).0, "NOT_FOUND");
     let own = handle(machine.call(alloc("note", r#"{"mine":1}"#)));
-    assert!(value(call(&mut machine, Session::OWNER, read(own), &mut file)).to_json().contains("mine"));
+    assert!(value(call(&mut machine, SessionId::OWNER, read(own), &mut file)).to_json().contains("mine"));
     // What it sends is a stranger's.
     let send = tool("send", r#"{"method":"POST","url":"https://a.example/"}"#);
-    assert_eq!(denied(call(&mut machine, Session::OWNER, send, &mut file)).0, "POLICY_DENY");
+    assert_eq!(denied(call(&mut machine, SessionId::OWNER, send, &mut file)).0, "POLICY_DENY");
     // It is told no more than an agent.
-    let open = value(call(&mut machine, Session::OWNER, tool("open", r#"{"path":"/x"}"#), &mut file));
+    let open = value(call(&mut machine, SessionId::OWNER, tool("open", r#"{"path":"/x"}"#), &mut file));
     assert!(open.to_json().contains(r#""suggested_snippet":"""#), "{}", open.to_json());
     machine.replayed();
 }
@@ -532,7 +532,7 @@ fn a_rate_that_the_call_used_up_ends_nothing_but_a_grant_that_lapsed_does() {
                   expires_minutes = 1\nrate = \"1/min\"";
     let (mut machine, _) = machine(policy, [relay("read", "fs_read", &["fs.read:/data/**"])]);
     let read = || tool("read", r#"{"path":"/data/x"}"#);
-    let (_, ticket, _) = machine.effect(Session::OWNER, read());
+    let (_, ticket, _) = machine.effect(SessionId::OWNER, read());
     assert_eq!(support::failure(machine.call(read())).code, Code::CapRate);
     let ask = || host_call(HostOperation::FsRead, r#"{"path":"/data/x"}"#);
     let asked = machine.host_call(ticket, ask());
@@ -548,7 +548,7 @@ fn a_journal_is_read_however_deep_a_tools_arguments_are() {
     machine.policy("[tools]\nallow = [\"*\"]");
     machine.call(relay("ask", "infer", &[])).unwrap();
     let deep = format!("{}{}", "[".repeat(120), "]".repeat(120));
-    let (_, ticket, _) = machine.effect(Session::OWNER, tool("ask", "{}"));
+    let (_, ticket, _) = machine.effect(SessionId::OWNER, tool("ask", "{}"));
     machine.host_call(ticket, host_call(HostOperation::Infer, &format!(r#"{{"request":{deep}}}"#)));
     machine.complete(ticket, Completion::Unknown);
     machine.replayed_with(Tools::Recorded);

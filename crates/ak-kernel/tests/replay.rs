@@ -9,7 +9,7 @@ use ak_heap::{Content, Created, Handle};
 use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
     Asked, Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Operation, Part, Presented, Replay,
-    Reply, Request, Session, Standing, Step, ToolRun, ToolStep, Tools, outcome_to_value, stream,
+    Reply, Request, SessionId, Standing, Step, ToolRun, ToolStep, Tools, outcome_to_value, stream,
 };
 use ak_policy::{
     budget::Dimension,
@@ -136,7 +136,7 @@ const SCHEMAS: [&str; 4] =
 
 struct Run {
     machine: Machine,
-    agents: Vec<Session>,
+    agents: Vec<SessionId>,
     objects: Vec<Handle>,
     capabilities: Vec<CapId>,
     snapshots: BTreeMap<u64, Vec<u8>>,
@@ -147,7 +147,7 @@ struct Run {
 impl Run {
     fn new() -> Run {
         let mut machine = Machine::new();
-        let mut agents = vec![Session::OWNER];
+        let mut agents = vec![SessionId::OWNER];
         for (name, call, needs) in [
             ("read", "fs_read", &["fs.read:/data/x"][..]),
             ("get", "http", &["http.get:https://a.example/**"]),

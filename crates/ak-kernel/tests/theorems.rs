@@ -9,7 +9,7 @@ use ak_heap::{Content, Handle, Target};
 use ak_json::{Value, object};
 use ak_kernel::{
     Class, Code, Completion, Config, Effect, FileAction, Filter, HttpRequest, HttpResponse, Kernel, Output,
-    Part, Reply, Request, Session, Step, Verdict,
+    Part, Reply, Request, SessionId, Step, Verdict,
 };
 use ak_policy::budget::Dimension;
 
@@ -96,7 +96,7 @@ fn bad_input_is_refused_and_nothing_changes() {
         (Request::SessionOpen { agent: "a//b".into() }, Code::InvalidArgument),
     ];
     for (request, code) in rows {
-        let call = machine.dispatch(Session::OWNER, request.clone());
+        let call = machine.dispatch(SessionId::OWNER, request.clone());
         assert_eq!(
             machine.replies[&call].as_ref().err().map(|failure| failure.code),
             Some(code),
@@ -127,7 +127,7 @@ fn every_request_leaves_one_entry() {
 fn nothing_leaves_before_its_record_is_committed() {
     let mut machine = Machine::new();
     let now = machine.now();
-    machine.kernel.dispatch(now, Session::OWNER, Request::ToolList).unwrap();
+    machine.kernel.dispatch(now, SessionId::OWNER, Request::ToolList).unwrap();
     let record = machine.kernel.poll_record().expect("a record");
     assert!(machine.kernel.poll_output().is_none());
     machine.kernel.committed(record.seq - 1);
@@ -146,7 +146,7 @@ fn a_denial_explains_itself_and_its_suggestion_is_enough() {
     assert_eq!((denied.code, denial.op.as_str()), (Code::PolicyDeny, "fs.read"));
     assert!(denial.missing_cap.contains("fs.read"), "{denial:?}");
     machine.policy(&format!("{policy}\n{}", denial.suggested_snippet));
-    let (_, ticket, effect) = machine.effect(Session::OWNER, file_read("/etc/o'd\"d \\ name"));
+    let (_, ticket, effect) = machine.effect(SessionId::OWNER, file_read("/etc/o'd\"d \\ name"));
     assert!(matches!(effect, Effect::File { .. }));
     machine.complete(ticket, Completion::File(Arc::from(&b""[..])));
     failure(machine.call(file_read("/etc/shadow")));
@@ -302,7 +302,7 @@ fn tokens_are_reserved_settled_and_refunded() {
     let mut machine = Machine::new();
     machine.policy("[infer]\nmodels = [\"m\"]\nmax_tokens = 40\n[budgets]\ntokens = 200");
     assert_eq!(failure(machine.call(infer("other", 1))).code, Code::PolicyDeny);
-    let (call, ticket, effect) = machine.effect(Session::OWNER, infer("m", 1_000_000));
+    let (call, ticket, effect) = machine.effect(SessionId::OWNER, infer("m", 1_000_000));
     let Effect::Infer { request, .. } = effect else { panic!("{effect:?}") };
     assert_eq!(request.get("max_tokens"), Some(&Value::from(40u64)), "clamped to the policy");
     assert!(request.get("stream").is_none());
@@ -341,10 +341,10 @@ fn wall_time_is_a_deadline() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
     machine.call(budget(Dimension::WallTimeMs, 5_000)).unwrap();
-    let (call, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
+    let (call, ticket, _) = machine.effect(SessionId::OWNER, http("https://a.example/"));
     let due = machine.kernel.poll_timeout().expect("a deadline");
     machine.sleep_ms(10_000);
-    assert!(due.as_micros() < machine.clock_us);
+    assert!(due < 5_000_000);
     let now = machine.now();
     machine.kernel.handle_timeout(now);
     machine.settle();
@@ -360,7 +360,7 @@ fn wall_time_is_a_deadline() {
 fn a_file_effect_carries_its_granted_root_and_the_canonical_path() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/in/**\"]");
-    let (_, _, effect) = machine.effect(Session::OWNER, file_read("/data//in/./x/../y.txt"));
+    let (_, _, effect) = machine.effect(SessionId::OWNER, file_read("/data//in/./x/../y.txt"));
     let Effect::File { root, path, action } = effect else { panic!("{effect:?}") };
     assert_eq!((&*root, path.as_str()), ("/data/in", "/data/in/y.txt"));
     assert_eq!(action, FileAction::Read { bytes_max: 1000 });
@@ -379,7 +379,7 @@ fn a_read_rule_never_allows_a_write() {
 fn private_addresses_are_closed_unless_granted_by_address() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"GET https://a.example/**\", \"GET http://127.0.0.1:8000/**\"]");
-    let (_, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
+    let (_, ticket, _) = machine.effect(SessionId::OWNER, http("https://a.example/"));
     let found = ["8.8.8.8", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"]
         .map(|address| address.parse().unwrap());
     assert_eq!(machine.progress(ticket, Step::Resolved(found.into())), Verdict::Connect(vec![found[0]]));
@@ -387,12 +387,12 @@ fn private_addresses_are_closed_unless_granted_by_address() {
     assert!(matches!(rebound, Verdict::Abort(_)), "a name that resolves to closed addresses only");
 
     let loopback = Step::Resolved(vec!["127.0.0.1".parse().unwrap()]);
-    let (_, ticket, _) = machine.effect(Session::OWNER, http("http://127.0.0.1:8000/"));
+    let (_, ticket, _) = machine.effect(SessionId::OWNER, http("http://127.0.0.1:8000/"));
     assert!(matches!(machine.progress(ticket, loopback.clone()), Verdict::Abort(_)));
     machine.policy(
         "[http]\nallow = [\"GET http://127.0.0.1:8000/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:8000\"]",
     );
-    let (_, ticket, _) = machine.effect(Session::OWNER, http("http://127.0.0.1:8000/"));
+    let (_, ticket, _) = machine.effect(SessionId::OWNER, http("http://127.0.0.1:8000/"));
     assert!(matches!(machine.progress(ticket, loopback), Verdict::Connect(_)));
 }
 
@@ -400,10 +400,10 @@ fn private_addresses_are_closed_unless_granted_by_address() {
 fn a_redirect_is_a_decision_of_its_own() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
-    let (call, ticket, _) = machine.effect(Session::OWNER, http("https://a.example/"));
+    let (call, ticket, _) = machine.effect(SessionId::OWNER, http("https://a.example/"));
     let to = |url: &str| Step::Redirect { method: "GET".into(), url: url.into() };
     assert!(
-        matches!(machine.progress(ticket, to("https://a.example/next")), Verdict::Follow(url) if url.as_str() == "https://a.example/next")
+        matches!(machine.progress(ticket, to("https://a.example/next")), Verdict::Follow(hop) if hop.url.as_str() == "https://a.example/next")
     );
     assert!(matches!(machine.progress(ticket, to("https://evil.example/")), Verdict::Abort(_)));
     assert!(
@@ -423,7 +423,7 @@ fn a_redirect_is_a_decision_of_its_own() {
 fn a_ticket_is_good_once() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]");
-    let (_, ticket, _) = machine.effect(Session::OWNER, file_read("/data/x"));
+    let (_, ticket, _) = machine.effect(SessionId::OWNER, file_read("/data/x"));
     machine.complete(ticket, Completion::File(Arc::from(&b"1"[..])));
     let (replies, records) = (machine.replies.len(), machine.records.len());
     machine.complete(ticket, Completion::File(Arc::from(&b"2"[..])));
@@ -439,7 +439,7 @@ fn a_ticket_is_good_once() {
 fn a_lost_effect_is_unknown_and_paid_in_full() {
     let mut machine = Machine::new();
     machine.policy("[infer]\nmodels = [\"m\"]\n[budgets]\ntokens = 2000");
-    let (call, _, _) = machine.effect(Session::OWNER, infer("m", 100));
+    let (call, _, _) = machine.effect(SessionId::OWNER, infer("m", 100));
     let mut again = machine.replayed();
     let tickets = again.tickets();
     assert_eq!(tickets.len(), 1, "the intent survives in the journal");
@@ -456,7 +456,7 @@ fn a_lost_effect_is_unknown_and_paid_in_full() {
 fn tokens_used(kernel: &mut Kernel, machine: &mut Machine) -> u64 {
     let now = machine.now();
     kernel
-        .dispatch(now, Session::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens) })
+        .dispatch(now, SessionId::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens) })
         .unwrap();
     let record = kernel.poll_record().unwrap();
     kernel.committed(record.seq);
@@ -513,7 +513,7 @@ fn the_newest_version_of_a_tool_is_the_highest() {
             Request::ToolRegister { manifest: text.as_str().into(), module: Arc::from(module), env: vec![] };
         machine.call(request).unwrap();
     }
-    let (_, _, effect) = machine.effect(Session::OWNER, tool("sum", r#"{"a":1,"b":2}"#));
+    let (_, _, effect) = machine.effect(SessionId::OWNER, tool("sum", r#"{"a":1,"b":2}"#));
     let Effect::RunTool { tool, .. } = effect else { panic!("{effect:?}") };
     assert_eq!(tool.manifest().version, "1.10.0");
 }
@@ -549,7 +549,7 @@ fn a_completion_of_another_kind_is_never_taken() {
     for request in requests {
         let mut taken = 0;
         for completion in &completions {
-            let (call, ticket, _) = machine.effect(Session::OWNER, request.clone());
+            let (call, ticket, _) = machine.effect(SessionId::OWNER, request.clone());
             machine.complete(ticket, completion.clone());
             match &machine.replies[&call] {
                 Ok(_) => taken += 1,
@@ -600,7 +600,7 @@ fn a_broken_policy_is_refused_whole_and_the_one_in_force_stays() {
     assert_eq!(refused.code, Code::PolicyInvalid);
     assert_eq!(refused.context.get("line").and_then(Value::as_u64), Some(3));
     assert_eq!(failure(machine.call(file_read("/etc/passwd"))).code, Code::PolicyDeny);
-    machine.effect(Session::OWNER, file_read("/data/x"));
+    machine.effect(SessionId::OWNER, file_read("/data/x"));
 }
 
 fn about(subject: &str) -> Request {

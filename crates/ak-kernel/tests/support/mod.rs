@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Value, object};
 use ak_kernel::{
-    Asked, CallId, Code, Completion, Config, Effect, Examination, Failure, Kernel, LogWork, Now, Outcome,
-    Output, Part, Record, Replay, Reply, Request, Session, Standing, Step, Ticket, Time, ToolRequest,
+    Asked, CallId, Code, Completion, Config, Effect, Examination, Failure, Kept, Kernel, LogWork, erased, Now, Outcome,
+    Output, Part, Record, Replay, Reply, Request, SessionId, Standing, Step, Ticket, Time, ToolRequest,
     ToolRun, ToolStep, Tools, Verdict,
 };
 
@@ -32,7 +32,7 @@ impl Machine {
     }
 
     pub(crate) fn with(config: Config) -> Machine {
-        let now = Now { time: Time::from_micros(START_US), entropy: [1; 32] };
+        let now = Now::steady(Time::from_micros(START_US), [1; 32]);
         let mut machine = Machine {
             kernel: Kernel::new(now, config),
             records: Vec::new(),
@@ -52,7 +52,7 @@ impl Machine {
         self.inputs += 1;
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&self.inputs.to_le_bytes());
-        Now { time: Time::from_micros(self.clock_us), entropy }
+        Now::steady(Time::from_micros(self.clock_us), entropy)
     }
 
     pub(crate) fn sleep_ms(&mut self, ms: u64) {
@@ -81,7 +81,7 @@ impl Machine {
         }
     }
 
-    pub(crate) fn dispatch(&mut self, session: Session, request: impl Into<Asked>) -> CallId {
+    pub(crate) fn dispatch(&mut self, session: SessionId, request: impl Into<Asked>) -> CallId {
         let now = self.now();
         let call = self.kernel.dispatch(now, session, request).expect("it is heard");
         self.settle();
@@ -102,7 +102,7 @@ impl Machine {
     }
 
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
-    pub(crate) fn call_as(&mut self, session: Session, request: impl Into<Asked>) -> Outcome {
+    pub(crate) fn call_as(&mut self, session: SessionId, request: impl Into<Asked>) -> Outcome {
         let call = self.dispatch(session, request);
         if let Some((ticket, effect)) =
             self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
@@ -156,11 +156,11 @@ impl Machine {
     }
 
     pub(crate) fn call(&mut self, request: impl Into<Asked>) -> Outcome {
-        self.call_as(Session::OWNER, request)
+        self.call_as(SessionId::OWNER, request)
     }
 
     /// Dispatches a request that must be let out as an effect.
-    pub(crate) fn effect(&mut self, session: Session, request: impl Into<Asked>) -> (CallId, Ticket, Effect) {
+    pub(crate) fn effect(&mut self, session: SessionId, request: impl Into<Asked>) -> (CallId, Ticket, Effect) {
         let call = self.dispatch(session, request);
         let (ticket, effect) =
             self.effects.pop().unwrap_or_else(|| panic!("no effect but {:?}", self.replies.get(&call)));
@@ -171,7 +171,7 @@ impl Machine {
         self.call(load(text)).unwrap_or_else(|failure| panic!("{failure}"));
     }
 
-    pub(crate) fn agent(&mut self, name: &str) -> Session {
+    pub(crate) fn agent(&mut self, name: &str) -> SessionId {
         match self.call(Request::SessionOpen { agent: name.into() }) {
             Ok(Reply::Session(session)) => session,
             other => panic!("{other:?}"),
@@ -188,11 +188,11 @@ impl Machine {
 
     /// Erases a subject as a host does: a snapshot, then the bodies. Gives the snapshot and the `seq` that it belongs to.
     pub(crate) fn erase(&mut self, subject: &str) -> Result<(u64, Vec<u8>), Failure> {
-        let call = self.dispatch(Session::OWNER, Request::Erase { subject: subject.into() });
+        let call = self.dispatch(SessionId::OWNER, Request::Erase { subject: subject.into() });
         if let Some(Err(failure)) = self.replies.get(&call) {
             return Err(failure.clone());
         }
-        let Some((ticket, Effect::Log(LogWork::Erase { subject, objects }))) = self.effects.pop() else {
+        let Some((ticket, Effect::Log(LogWork::Erase { subject, objects, entries }))) = self.effects.pop() else {
             panic!("an erasure is work on the log")
         };
         let seq = self.kernel.entries();
@@ -202,7 +202,7 @@ impl Machine {
                 record.body = [].into();
             }
         }
-        self.complete(ticket, Completion::Value(object! { "objects": objects }));
+        self.complete(ticket, Completion::Value(erased(subject, objects, entries)));
         Ok((seq, snapshot))
     }
 
@@ -211,7 +211,8 @@ impl Machine {
         let mut examination = Examination::new(0, Tools::Rerun);
         let standings = self.records.iter().map(|record| {
             let body = Some(&*record.body).filter(|body| !body.is_empty());
-            examination.examine(&record.leaf, body, |seq| snapshots.get(&seq).cloned())
+            let kept = Kept { body, subjects: &record.subjects };
+            examination.examine(&record.leaf, kept, snapshots.get(&record.seq).map(Vec::as_slice))
         });
         (standings.collect(), examination)
     }
