@@ -9,9 +9,10 @@ use crate::state::{Part, Read};
 
 /// Within a period that is in force amounts are kept apart by at least this fraction of it.
 const PARTS: u64 = 60;
-/// The most entries: at most 128 for a period in force, of which there are at most
-/// [`PERIODS_MAX`](crate::budget::PERIODS_MAX), and about three for each doubling of the time before.
-pub(crate) const ENTRIES_MAX: usize = 4_096;
+/// The most entries that are read. There are at most 128 for a period in force, of which there are at most
+/// [`PERIODS_MAX`](crate::budget::PERIODS_MAX), and about three for each doubling of the time before; more only
+/// where several states were put together, until the next use.
+pub(crate) const ENTRIES_MAX: usize = 1 << 16;
 /// Where no period is in force, amounts within this time are not told apart.
 const COARSE_US: u64 = 1 << 26;
 
