@@ -179,7 +179,7 @@ impl Entry {
     fn bucket_of(&self, rate: Rate) -> Bucket {
         match &self.bucket {
             Some(bucket) if bucket.rate() == rate => bucket.clone(),
-            Some(_) | None => Bucket::replayed(rate, self.first_loaded.low_us, &self.usage),
+            Some(_) | None => Bucket::replayed(rate, self.first_loaded, &self.usage),
         }
     }
 
@@ -226,10 +226,10 @@ impl GrantTable {
     pub fn spend(&mut self, grant: GrantId, now: Elapsed) -> bool {
         let Some(entry) = self.grants.get_mut(&grant) else { return false };
         let period_us = entry.bucket.as_ref().map(|bucket| bucket.rate().per_us());
-        if entry.bucket.as_mut().is_some_and(|bucket| !bucket.take(now.low_us)) {
+        if entry.bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
             return false;
         }
-        entry.usage.add(1, now.low_us, period_us.as_slice());
+        entry.usage.add(1, now, period_us.as_slice());
         true
     }
 
@@ -241,9 +241,8 @@ impl GrantTable {
     /// The whole state as JSON.
     pub fn to_value(&self) -> Value {
         let grants = self.grants.iter().map(|(id, entry)| {
-            let Elapsed { low_us, high_us } = entry.first_loaded;
             let state = object! {
-                "first_loaded": ak_json::array![low_us, high_us],
+                "first_loaded": entry.first_loaded.to_value(),
                 "bucket": entry.bucket.as_ref().map_or(Value::Null, Bucket::to_value),
                 "usage": entry.usage.to_value(),
             };
@@ -279,18 +278,16 @@ impl Entry {
             (Elapsed::exactly(first_loaded.number()?), bucket.optional(Bucket::read)?, None)
         } else {
             let [first_loaded, bucket, usage] = part.members(["first_loaded", "bucket", "usage"])?;
-            let [low, high] = first_loaded.tuple()?;
-            let loaded = Elapsed { low_us: low.number()?, high_us: high.number()? };
-            first_loaded.demand(loaded.low_us <= loaded.high_us, "the bounds are the wrong way round")?;
+            let loaded = Elapsed::read(&first_loaded)?;
             (loaded, bucket.optional(Bucket::read)?, Some(Usage::read(&usage)?))
         };
-        let began_after = bucket.as_ref().is_none_or(|own| own.at_us() >= first_loaded.low_us);
+        let began_after = bucket.as_ref().is_none_or(|own| own.at().earliest(first_loaded) == first_loaded);
         part.demand(began_after, "the bucket is older than its grant")?;
         // Where only the bucket was kept, what it is owed was used last.
         let usage = usage.unwrap_or_else(|| {
             let mut usage = Usage::default();
             if let Some(bucket) = &bucket {
-                usage.add(bucket.owed_uses(), bucket.at_us(), &[bucket.rate().per_us()]);
+                usage.add(bucket.owed_uses(), bucket.at(), &[bucket.rate().per_us()]);
             }
             usage
         });
@@ -307,8 +304,8 @@ impl GrantClock for GrantTable {
         }
         let wait_us = match (&entry.bucket, grant.rate) {
             (_, None) => 0,
-            (Some(bucket), Some(rate)) if bucket.rate() == rate => bucket.wait_us(now.low_us),
-            (_, Some(rate)) => entry.bucket_of(rate).wait_us(now.low_us),
+            (Some(bucket), Some(rate)) if bucket.rate() == rate => bucket.wait_us(now),
+            (_, Some(rate)) => entry.bucket_of(rate).wait_us(now),
         };
         match wait_us {
             0 => GrantState::Alive,

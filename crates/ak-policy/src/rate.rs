@@ -5,6 +5,7 @@ use core::fmt;
 
 use ak_json::{Value, object};
 
+use crate::elapsed::Elapsed;
 use crate::state::{Part, Read};
 use crate::usage::Usage;
 
@@ -103,19 +104,19 @@ impl fmt::Display for Rate {
 pub(crate) struct Bucket {
     rate: Rate,
     owed: u128,
-    at_us: u64,
+    at: Elapsed,
 }
 
 impl Bucket {
-    pub(crate) fn full(rate: Rate, now_us: u64) -> Self {
-        Self { rate, owed: 0, at_us: now_us }
+    pub(crate) fn full(rate: Rate, now: Elapsed) -> Self {
+        Self { rate, owed: 0, at: now }
     }
 
     /// The bucket as it would be had the rate been this one from the beginning.
-    pub(crate) fn replayed(rate: Rate, began_us: u64, usage: &Usage) -> Self {
-        let mut bucket = Self::full(rate, began_us);
-        for (at_us, uses) in usage.entries() {
-            bucket.owe(uses, at_us);
+    pub(crate) fn replayed(rate: Rate, began: Elapsed, usage: &Usage) -> Self {
+        let mut bucket = Self::full(rate, began);
+        for (at, uses) in usage.entries() {
+            bucket.owe(uses, at);
         }
         bucket
     }
@@ -124,29 +125,29 @@ impl Bucket {
         u128::from(rate.count) * u128::from(rate.per_us)
     }
 
-    fn owed_at(&self, now_us: u64) -> u128 {
-        let paid = u128::from(now_us.saturating_sub(self.at_us)) * u128::from(self.rate.count);
+    fn owed_at(&self, now: Elapsed) -> u128 {
+        let paid = u128::from(now.since_at_least(self.at)) * u128::from(self.rate.count);
         self.owed.saturating_sub(paid)
     }
 
-    fn owe(&mut self, uses: u64, now_us: u64) {
+    fn owe(&mut self, uses: u64, now: Elapsed) {
         let more = u128::from(uses) * u128::from(self.rate.per_us);
-        self.owed = self.owed_at(now_us).saturating_add(more);
-        self.at_us = self.at_us.max(now_us);
+        self.owed = self.owed_at(now).saturating_add(more);
+        self.at = self.at.latest(now);
     }
 
     /// Takes one use, if there is one.
-    pub(crate) fn take(&mut self, now_us: u64) -> bool {
-        let is_left = self.wait_us(now_us) == 0;
+    pub(crate) fn take(&mut self, now: Elapsed) -> bool {
+        let is_left = self.wait_us(now) == 0;
         if is_left {
-            self.owe(1, now_us);
+            self.owe(1, now);
         }
         is_left
     }
 
     /// How long until there is one, in µs; a rate of none never has one.
-    pub(crate) fn wait_us(&self, now_us: u64) -> u64 {
-        let wanted = self.owed_at(now_us).saturating_add(self.rate.per_us.into());
+    pub(crate) fn wait_us(&self, now: Elapsed) -> u64 {
+        let wanted = self.owed_at(now).saturating_add(self.rate.per_us.into());
         let missing = wanted.saturating_sub(Self::capacity(self.rate));
         if missing == 0 {
             return 0;
@@ -163,8 +164,8 @@ impl Bucket {
     }
 
     /// When it was last taken from, or filled for the first time.
-    pub(crate) fn at_us(&self) -> u64 {
-        self.at_us
+    pub(crate) fn at(&self) -> Elapsed {
+        self.at
     }
 
     /// Whether no more is owed than it holds.
@@ -180,15 +181,18 @@ impl Bucket {
     pub(crate) fn to_value(&self) -> Value {
         let Rate { count, per_us } = self.rate;
         // What is owed reaches beyond 64 bits, JSON integers do not.
-        object! { "count": count, "per_us": per_us, "owed": self.owed.to_string(), "at_us": self.at_us }
+        object! { "count": count, "per_us": per_us, "owed": self.owed.to_string(), "at": self.at.to_value() }
     }
 
     /// Reads what [`to_value`](Self::to_value) gave, or what versions before 9 of the kernel gave, which kept
     /// the level instead of what is owed.
     pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
         let is_level = part.has("level");
-        let [count, per_us, number, at_us] =
-            part.members(["count", "per_us", if is_level { "level" } else { "owed" }, "at_us"])?;
+        let [count, per_us, number, at] = if is_level {
+            part.members(["count", "per_us", "level", "at_us"])?
+        } else {
+            part.members(["count", "per_us", "owed", "at"])?
+        };
         let rate = Rate::new(count.number()?, per_us.number()?)
             .ok_or_else(|| per_us.wrong("a period of nothing"))?;
         let text = number.text()?;
@@ -200,7 +204,8 @@ impl Bucket {
         } else {
             parsed
         };
-        Ok(Self { rate, owed, at_us: at_us.number()? })
+        let at = if is_level { Elapsed::exactly(at.number()?) } else { Elapsed::read(&at)? };
+        Ok(Self { rate, owed, at })
     }
 }
 
@@ -237,20 +242,20 @@ mod tests {
             gaps in prop::collection::vec(0u64..30, 1..60),
         ) {
             let rate = Rate { count, per_us };
-            let mut bucket = Bucket::full(rate, 0);
+            let mut bucket = Bucket::full(rate, Elapsed::default());
             let mut now_us = 0;
             let mut taken = Vec::new();
             for gap in gaps {
                 now_us += gap;
-                let waits = bucket.wait_us(now_us);
-                let took = bucket.take(now_us);
+                let waits = bucket.wait_us(Elapsed::exactly(now_us));
+                let took = bucket.take(Elapsed::exactly(now_us));
                 prop_assert_eq!(took, waits == 0);
                 if took {
                     taken.push(now_us);
                 }
                 if waits > 0 && waits < u64::MAX {
-                    prop_assert!(bucket.clone().take(now_us + waits));
-                    prop_assert!(!bucket.clone().take(now_us + waits - 1));
+                    prop_assert!(bucket.clone().take(Elapsed::exactly(now_us + waits)));
+                    prop_assert!(!bucket.clone().take(Elapsed::exactly(now_us + waits - 1)));
                 }
             }
             // In any span: the burst and what flowed in meanwhile, never more.

@@ -5,13 +5,15 @@ use alloc::vec::Vec;
 
 use ak_json::Value;
 
+use crate::elapsed::Elapsed;
 use crate::state::{Part, Read};
 
 /// Within a period that is in force amounts are kept apart by at least this fraction of it.
 const PARTS: u64 = 60;
-/// The most entries: at most 128 for a period in force, of which there are at most
-/// [`PERIODS_MAX`](crate::budget::PERIODS_MAX), and about three for each doubling of the time before.
-pub(crate) const ENTRIES_MAX: usize = 4_096;
+/// The most entries that are read. There are at most 128 for each bound and period in force, of which there are at
+/// most [`PERIODS_MAX`](crate::budget::PERIODS_MAX), and about three for each bound and doubling of the time
+/// before; more only where several states were put together, until the next use.
+pub(crate) const ENTRIES_MAX: usize = 1 << 16;
 /// Where no period is in force, amounts within this time are not told apart.
 const COARSE_US: u64 = 1 << 26;
 
@@ -26,7 +28,7 @@ pub(crate) struct Usage(VecDeque<Entry>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
-    last_us: u64,
+    last: Elapsed,
     amount: u64,
 }
 
@@ -44,10 +46,20 @@ fn cell_us(age_us: u64, periods_us: &[u64]) -> u64 {
     }
 }
 
+/// Whether two times are not told apart, on neither bound; the later one says how finely.
+fn are_in_one_cell(earlier: Elapsed, later: Elapsed, now: Elapsed, periods_us: &[u64]) -> bool {
+    let same = |earlier_us: u64, later_us: u64, now_us: u64| {
+        let cell_us = cell_us(now_us.saturating_sub(later_us), periods_us);
+        earlier_us / cell_us == later_us / cell_us
+    };
+    same(earlier.low_us, later.low_us, now.low_us) && same(earlier.high_us, later.high_us, now.high_us)
+}
+
 impl Usage {
-    /// What was used within the period that ends now, at least: `last + per > now`.
-    pub(crate) fn within(&self, per_us: u64, now_us: u64) -> u64 {
-        let counts = |entry: &&Entry| u128::from(entry.last_us) + u128::from(per_us) > u128::from(now_us);
+    /// What was used within the period that ends now, at least: all of which less than the period has passed for
+    /// sure.
+    pub(crate) fn within(&self, per_us: u64, now: Elapsed) -> u64 {
+        let counts = |entry: &&Entry| now.since_at_least(entry.last) < per_us;
         self.0.iter().rev().take_while(counts).fold(0, |sum: u64, entry| sum.saturating_add(entry.amount))
     }
 
@@ -57,33 +69,27 @@ impl Usage {
     }
 
     /// Adds an amount as of now, or as of the last one where that is later.
-    pub(crate) fn add(&mut self, amount: u64, now_us: u64, periods_us: &[u64]) {
+    pub(crate) fn add(&mut self, amount: u64, now: Elapsed, periods_us: &[u64]) {
         if amount == 0 {
             return;
         }
-        let last_us = self.0.back().map_or(now_us, |last| last.last_us.max(now_us));
-        let cell_us = cell_us(0, periods_us);
+        let now = self.0.back().map_or(now, |last| last.last.latest(now));
         match self.0.back_mut() {
-            Some(last) if last.last_us / cell_us == last_us / cell_us => {
-                last.last_us = last_us;
-                last.amount = last.amount.saturating_add(amount);
-            }
+            Some(last) if are_in_one_cell(last.last, now, now, periods_us) => last.join(now, amount),
             Some(_) | None => {
-                self.0.push_back(Entry { last_us, amount });
-                self.compact(last_us, periods_us);
+                self.0.push_back(Entry { last: now, amount });
+                self.compact(now, periods_us);
             }
         }
     }
 
     /// Sums up neighbours that fall into one cell.
-    fn compact(&mut self, now_us: u64, periods_us: &[u64]) {
+    fn compact(&mut self, now: Elapsed, periods_us: &[u64]) {
         let mut kept: VecDeque<Entry> = VecDeque::with_capacity(self.0.len());
         for entry in self.0.drain(..) {
-            let cell_us = cell_us(now_us - entry.last_us, periods_us);
             match kept.back_mut() {
-                Some(last) if last.last_us / cell_us == entry.last_us / cell_us => {
-                    last.last_us = entry.last_us;
-                    last.amount = last.amount.saturating_add(entry.amount);
+                Some(last) if are_in_one_cell(last.last, entry.last, now, periods_us) => {
+                    last.join(entry.last, entry.amount);
                 }
                 Some(_) | None => kept.push_back(entry),
             }
@@ -94,23 +100,28 @@ impl Usage {
     /// Adds what another kept count of.
     pub(crate) fn merge(&mut self, other: Usage) {
         let mut entries: Vec<_> = self.0.drain(..).chain(other.0).collect();
-        entries.sort_by_key(|entry| entry.last_us);
-        for Entry { last_us, amount } in entries {
+        entries.sort_by_key(|entry| (entry.last.low_us, entry.last.high_us));
+        for Entry { last, amount } in entries {
             match self.0.back_mut() {
-                Some(last) if last.last_us == last_us => last.amount = last.amount.saturating_add(amount),
-                Some(_) | None => self.0.push_back(Entry { last_us, amount }),
+                Some(own) if own.last.latest(last) == own.last => own.join(last, amount),
+                Some(own) => {
+                    let last = own.last.latest(last);
+                    self.0.push_back(Entry { last, amount });
+                }
+                None => self.0.push_back(Entry { last, amount }),
             }
         }
     }
 
     /// Times and amounts, oldest first.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.0.iter().map(|entry| (entry.last_us, entry.amount))
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Elapsed, u64)> {
+        self.0.iter().map(|entry| (entry.last, entry.amount))
     }
 
-    /// Times and amounts in turn.
+    /// Both bounds of the time and the amount in turn.
     pub(crate) fn to_value(&self) -> Value {
-        let numbers = self.entries().flat_map(|(last_us, amount)| [Value::from(last_us), amount.into()]);
+        let numbers =
+            self.entries().flat_map(|(last, amount)| [last.low_us, last.high_us, amount].map(Value::from));
         Value::from(numbers.collect::<Vec<_>>())
     }
 
@@ -118,19 +129,26 @@ impl Usage {
     pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
         let mut items = part.items()?;
         let mut usage = Self::default();
-        while let (Some(time), Some(number)) = (items.next(), items.next()) {
-            let entry = Entry { last_us: time.number()?, amount: number.number()? };
-            let last = usage.0.back();
-            time.demand(
-                last.is_none_or(|last| last.last_us < entry.last_us),
-                "not behind the time before it",
-            )?;
+        while let (Some(low), Some(high), Some(number)) = (items.next(), items.next(), items.next()) {
+            let last = Elapsed { low_us: low.number()?, high_us: high.number()? };
+            let entry = Entry { last, amount: number.number()? };
+            high.demand(last.low_us <= last.high_us, "the bounds are the wrong way round")?;
+            let follows = |before: &Entry| before.last != last && before.last.latest(last) == last;
+            low.demand(usage.0.back().is_none_or(follows), "not behind the time before it")?;
             number.demand(entry.amount > 0, "an amount of nothing")?;
             usage.0.push_back(entry);
             part.demand(usage.0.len() <= ENTRIES_MAX, "more amounts than are kept apart")?;
         }
-        part.demand(part.items()?.len() == 2 * usage.0.len(), "not pairs of time and amount")?;
+        part.demand(part.items()?.len() == 3 * usage.0.len(), "not times and amounts in turn")?;
         Ok(usage)
+    }
+}
+
+impl Entry {
+    /// Adds what was used until a later time.
+    fn join(&mut self, last: Elapsed, amount: u64) {
+        self.last = self.last.latest(last);
+        self.amount = self.amount.saturating_add(amount);
     }
 }
 
@@ -152,13 +170,13 @@ mod tests {
             let (mut usage, mut all, mut now_us) = (Usage::default(), Vec::new(), 0);
             for (gap_us, amount) in steps {
                 now_us += gap_us;
-                usage.add(amount, now_us, &[per_us]);
+                usage.add(amount, Elapsed::exactly(now_us), &[per_us]);
                 all.push((now_us, amount));
                 for asked_us in [per_us, other_us] {
                     let within = |per_us: u64| -> u64 {
                         all.iter().filter(|(at, _)| at + per_us > now_us).map(|(_, amount)| amount).sum()
                     };
-                    let told = usage.within(asked_us, now_us);
+                    let told = usage.within(asked_us, Elapsed::exactly(now_us));
                     prop_assert!(told >= within(asked_us));
                     if asked_us == per_us {
                         prop_assert!(told <= within(per_us + per_us / PARTS + 1));
@@ -178,7 +196,7 @@ mod tests {
         // Once a minute for a year.
         for minute in 0..525_600u64 {
             if minute % 7 == 0 {
-                usage.add(1, minute * 60_000_000, &[]);
+                usage.add(1, Elapsed::exactly(minute * 60_000_000), &[]);
             }
         }
         assert!(usage.0.len() < 60, "{}", usage.0.len());

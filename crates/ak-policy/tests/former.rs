@@ -39,6 +39,24 @@ fn state(table: &GrantTable, policy: &Policy, name: &str, minutes: u64) -> Grant
     table.state(grant, at(minutes))
 }
 
+/// What a policy says is what it said, so that its digest is the same; but that tables of one grant are one.
+#[test]
+fn a_policy_of_before_says_the_same() {
+    let (former, policy) = (part("policy"), policy());
+    for key in ["agent", "budgets", "limit", "rule", "profiles", "version"] {
+        assert_eq!(policy.to_value().get(key), former.get(key), "{key}");
+    }
+    let names = |value: &Value| -> Vec<Value> {
+        value.get("capability").unwrap().as_array().unwrap().iter().cloned().collect()
+    };
+    let (now, before) = (names(policy.to_value()), names(&former));
+    assert_eq!((now.len(), before.len()), (4, 5));
+    let is_twice = |table: &&Value| table.get("name") == Some(&"twice".into());
+    assert!(now.iter().filter(|table| !is_twice(table)).all(|table| before.contains(table)));
+    // What is refused today was taken then, and comes back.
+    assert!(Policy::parse(&former.to_json(), None).unwrap_err().to_string().contains("usage:tokens"));
+}
+
 #[test]
 fn clocks_and_rates_of_grants_go_on() {
     let policy = policy();

@@ -187,6 +187,11 @@ fn bad_capabilities_limits_and_labels() {
             "",
         );
     }
+    for operation in ["dns", "connect", "fs.list", "heap.read"] {
+        let text =
+            format!("{limit}sum = \"/n\"\n{rest}").replace("execute", operation).replace("\"x\"", "\"*\"");
+        refused(&text, "5:7", "no arguments to sum up", "count = true");
+    }
     accepted(&format!("{limit}sum = \"/usage/total_tokens\"\n{rest}"));
     accepted(&format!("{infer}sum = \"/max_tokens\"\n{rest}"));
     accepted(&format!("{infer}sum = \"usage:cost_micro_usd\"\nby = \"agent\"\n{rest}"));

@@ -234,6 +234,36 @@ fn a_lifetime_runs_on_the_upper_bound_and_a_rate_on_the_lower() {
     }
 }
 
+/// After a reboot nobody knows how long the machine was off; once that is known, the lower bound catches up. What
+/// was used since the reboot is no older for it.
+#[test]
+fn a_bound_that_catches_up_late_brings_nothing_back() {
+    let bounds = |low_us, high_us| Elapsed { low_us, high_us };
+    let (before, after) = (at(HOUR_US), bounds(HOUR_US, 100 * HOUR_US));
+    let (synced, policy) = (bounds(90 * HOUR_US, 100 * HOUR_US + MINUTE_US), limit(5, "24h"));
+    let mut limits = LimitTable::default();
+    for now in [before, after] {
+        let claim = limits.reserve(&charge(&policy, "main", if now == before { 3 } else { 2 }), now).unwrap();
+        limits.commit(claim, &[], now);
+    }
+    assert!(limits.check(&charge(&policy, "main", 1), after).is_err());
+    // What was used before the reboot is over by now; what was used a minute ago is not.
+    assert!(limits.check(&charge(&policy, "main", 3), synced).is_ok());
+    assert!(limits.check(&charge(&policy, "main", 4), synced).is_err());
+    let limits = LimitTable::from_value(&reread(&limits.to_value())).unwrap();
+    assert!(limits.check(&charge(&policy, "main", 4), synced).is_err());
+    let policy = grant(None, Some("2/h"));
+    let id = policy.grants()[0].id();
+    let mut grants = GrantTable::default();
+    grants.load(&policy, before);
+    assert!(grants.spend(id, after) && grants.spend(id, after));
+    assert!(!grants.spend(id, synced));
+    let policy = grant(None, Some("3/h"));
+    grants.load(&policy, synced);
+    assert!(grants.spend(id, synced));
+    assert!(!grants.spend(id, synced));
+}
+
 #[test]
 fn tables_of_one_grant_are_one_and_the_lower_numbers_count() {
     let policy = policy(

@@ -259,15 +259,17 @@ fn no_other_value_is_a_ledger() {
     check("/accounts/memory", account(Value::Null), "/accounts/memory", "says nothing");
     let nothing = object! { "used": 0, "reserved": 0, "usage": array![] };
     check("/accounts/memory", account(nothing), "/accounts/memory/itself", "says nothing");
-    let held = object! { "used": 1, "reserved": 0, "usage": array![1, 1] };
+    let held = object! { "used": 1, "reserved": 0, "usage": array![1, 1, 1] };
     check("/accounts/memory", account(held), "/accounts/memory/itself/usage", "takes no period");
     check("/accounts/tokens/policy/0", array![1, 11, false], "/accounts/tokens/policy/1", "not behind");
     check("/accounts/tokens/policy/0", array![1, 11, 1], "/accounts/tokens/policy/0/2", "neither true");
     let usage = "/accounts/cpu/itself/usage";
     check("/accounts/cpu/itself/used", 1.into(), usage, "more than was used");
-    check(usage, array![3, 1, 3, 1], "/accounts/cpu/itself/usage/2", "not behind the time");
-    check(usage, array![3, 0], "/accounts/cpu/itself/usage/1", "an amount of nothing");
-    check(usage, array![3], usage, "not pairs");
+    check(usage, array![3, 3, 1, 3, 3, 1], "/accounts/cpu/itself/usage/3", "not behind the time");
+    check(usage, array![3, 5, 1, 4, 4, 1], "/accounts/cpu/itself/usage/3", "not behind the time");
+    check(usage, array![3, 2, 1], "/accounts/cpu/itself/usage/1", "wrong way round");
+    check(usage, array![3, 3, 0], "/accounts/cpu/itself/usage/2", "an amount of nothing");
+    check(usage, array![3], usage, "in turn");
     check("/accounts/tokens/itself/reserved", 17.into(), "/accounts", "not what the open reservations claim");
     check("/reservations/0/0", 0.into(), "/reservations/0", "not the number of an open");
     check("/reservations/0/0", 2.into(), "/reservations/1", "not the number of an open");
@@ -308,7 +310,7 @@ fn no_other_value_is_a_table_of_grants() {
     check("/bucket/count", (1u64 << 32).into(), "/bucket/count", "in range");
     check("/bucket/owed", "00".into(), "/bucket/owed", "in digits");
     check("/bucket/owed", "+1".into(), "/bucket/owed", "in digits");
-    check("/usage", array![7], "/usage", "not pairs");
+    check("/usage", array![7, 7], "/usage", "in turn");
     let entry = value.get(id).unwrap().clone();
     refused(GrantTable::from_value, &value, "/abc", entry, "/abc", "digest");
 }
@@ -325,11 +327,17 @@ fn no_other_value_is_a_table_of_limits() {
     let check = |pointer: &str, put, at: &str, words| {
         refused(LimitTable::from_value, &value, pointer, put, at, words);
     };
-    check(&usage, array![0, 5, 1], &usage, "not pairs");
-    check(&usage, array![1, 5, 1, 5], &format!("{usage}/2"), "not behind");
+    check(&usage, array![0, 5], &usage, "in turn");
+    check(&usage, array![1, 5, 1, 1, 5, 1], &format!("{usage}/3"), "not behind");
     check(
         &usage,
-        (1u64..20_000).collect::<Vec<_>>().into_iter().map(Value::from).collect::<Vec<_>>().into(),
+        (1u64..70_000)
+            .flat_map(|at| [at, at, 1])
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(Value::from)
+            .collect::<Vec<_>>()
+            .into(),
         &usage,
         "more amounts",
     );

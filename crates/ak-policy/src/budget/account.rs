@@ -7,6 +7,7 @@ use ak_json::{Value, object};
 use super::dimension::Dimension;
 use super::ledger::Status;
 use super::limit::{BudgetLimit, LimitedBy, PERIODS_MAX, Spender};
+use crate::elapsed::Elapsed;
 use crate::state::{Part, Read};
 use crate::usage::Usage;
 
@@ -91,13 +92,13 @@ impl Account {
     }
 
     /// Where it stands under the limit that leaves the spender the least; of equals, the lowest.
-    pub(super) fn status(&self, spender: Spender, now_us: u64) -> Status {
+    pub(super) fn status(&self, spender: Spender, now: Elapsed) -> Status {
         let of = |max, each: bool, per_us, limited_by| {
             let tallies: &[&Tally] = if each { &[&self.itself] } else { &[&self.itself, &self.below] };
             let sum = |count: &dyn Fn(&Tally) -> u64| {
                 tallies.iter().fold(0u64, |sum, tally| sum.saturating_add(count(tally)))
             };
-            let used = sum(&|tally| tally.used_within(per_us, now_us));
+            let used = sum(&|tally| tally.used_within(per_us, now));
             Status { limit: max, used, reserved: sum(&|tally| tally.reserved), limited_by }
         };
         let is_about = |limit: &&BudgetLimit| !limit.each || spender == Spender::Itself;
@@ -120,14 +121,14 @@ impl Account {
         tally.reserved = tally.reserved.saturating_sub(amount);
     }
 
-    pub(super) fn record(&mut self, spender: Spender, dimension: Dimension, amount: u64, now_us: u64) {
+    pub(super) fn record(&mut self, spender: Spender, dimension: Dimension, amount: u64, now: Elapsed) {
         let mut periods: Vec<u64> = self.policy.iter().filter_map(|limit| limit.per_us).collect();
         periods.sort_unstable();
         periods.truncate(PERIODS_MAX);
         let tally = self.tally_mut(spender);
         if dimension.takes_period() {
             let dated = tally.undated().saturating_add(amount);
-            tally.usage.add(dated, now_us, &periods);
+            tally.usage.add(dated, now, &periods);
         }
         tally.used = tally.used.saturating_add(amount);
     }
@@ -181,9 +182,9 @@ fn limit_key(limit: &BudgetLimit) -> (bool, Option<u64>) {
 
 impl Tally {
     /// What was used within the period that ends now, or ever.
-    fn used_within(&self, per_us: Option<u64>, now_us: u64) -> u64 {
+    fn used_within(&self, per_us: Option<u64>, now: Elapsed) -> u64 {
         match per_us {
-            Some(per_us) => self.usage.within(per_us, now_us).saturating_add(self.undated()),
+            Some(per_us) => self.usage.within(per_us, now).saturating_add(self.undated()),
             None => self.used,
         }
     }

@@ -148,7 +148,7 @@ impl Ledger {
 
     /// Where a dimension stands for a spender.
     pub fn status(&self, spender: Spender, dimension: Dimension, now: Elapsed) -> Status {
-        self.accounts.of(dimension).status(spender, now.low_us)
+        self.accounts.of(dimension).status(spender, now)
     }
 
     /// What was ever settled, and not credited since, of what the spender used.
@@ -255,7 +255,7 @@ impl Ledger {
 
     /// Records usage that was not reserved, beyond the limit if need be.
     pub fn record(&mut self, spender: Spender, dimension: Dimension, amount: u64, now: Elapsed) {
-        self.accounts.of_mut(dimension).record(spender, dimension, amount, now.low_us);
+        self.accounts.of_mut(dimension).record(spender, dimension, amount, now);
     }
 
     /// Whether the dimension has this limit that was set and no other, and is not used where it has none.

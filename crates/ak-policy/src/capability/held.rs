@@ -50,7 +50,7 @@ impl Held {
     ) -> Result<Option<Reservation>, CapDenial> {
         self.uses_left = self.uses_left.map(|left| left.saturating_sub(1));
         for bucket in &mut self.buckets {
-            bucket.take(now.low_us);
+            bucket.take(now);
         }
         let limited = self.limited(amounts);
         if limited.is_empty() {
@@ -63,7 +63,7 @@ impl Held {
     fn count(&mut self, caveat: &Caveat, now: Elapsed) {
         match caveat {
             Caveat::Uses(uses) => self.uses_left = Some(self.uses_left.map_or(*uses, |own| own.min(*uses))),
-            Caveat::Rate(rate) => self.buckets.push(Bucket::full(*rate, now.low_us)),
+            Caveat::Rate(rate) => self.buckets.push(Bucket::full(*rate, now)),
             Caveat::Budget(dimension, amount) => {
                 let own = self.ledger.limit_set(*dimension).unwrap_or(u64::MAX);
                 self.ledger.set_limit(*dimension, Some(own.min(*amount)));
@@ -100,7 +100,7 @@ impl Held {
         if self.uses_left == Some(0) {
             return Err(CapDenial::UsedUp);
         }
-        match self.buckets.iter().map(|bucket| bucket.wait_us(query.elapsed.low_us)).max() {
+        match self.buckets.iter().map(|bucket| bucket.wait_us(query.elapsed)).max() {
             None | Some(0) => {}
             Some(retry_after_us) => return Err(CapDenial::Rate { retry_after_us }),
         }

@@ -60,6 +60,20 @@ pub(super) fn period_us(node: &Node<'_>) -> Read<u64> {
 /// What stands at the top of a model's answer and never in a request.
 const ANSWERED: [&str; 4] = ["usage", "choices", "created", "system_fingerprint"];
 
+/// The operations that have a target and nothing else.
+const WITHOUT_ARGUMENTS: [Action; 10] = [
+    Action::Dns,
+    Action::Connect,
+    Action::Bind,
+    Action::Listen,
+    Action::FsList,
+    Action::FsStat,
+    Action::FsDelete,
+    Action::HeapRead,
+    Action::HeapDelete,
+    Action::AuditRead,
+];
+
 /// Reads a `sum`: a pointer into the arguments, or `usage:…`.
 fn sum(node: &Node<'_>, actions: Actions, strict: bool) -> Read<Measure> {
     let text = node.any_text()?;
@@ -74,6 +88,10 @@ fn sum(node: &Node<'_>, actions: Actions, strict: bool) -> Read<Measure> {
         return Ok(Measure::Usage(dimension));
     }
     let selector = Selector::parse(text).map_err(|error| node.fault(error.to_string()))?;
+    if strict && actions.iter().all(|action| WITHOUT_ARGUMENTS.contains(&action)) {
+        let fault = node.fault("what the limit is about has no arguments to sum up");
+        return Err(fault.with_hint("write count = true"));
+    }
     let first = text.split('/').nth(1).unwrap_or_default();
     if strict && actions.contains(Action::Infer) && ANSWERED.contains(&first) {
         let message = alloc::format!("'{text}' is in a model's answer, not in the request that is limited");

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use ak_json::Value;
 
+use crate::elapsed::Elapsed;
 use crate::state::{Part, Read};
 use crate::usage::Usage;
 
@@ -23,7 +24,7 @@ impl FormerWindow {
         let mut usage = Usage::default();
         for (slice, amount) in self.0 {
             let end_us = slice.saturating_add(1).saturating_mul(slice_us) - 1;
-            usage.add(amount, end_us, &[per_us]);
+            usage.add(amount, Elapsed::exactly(end_us), &[per_us]);
         }
         usage
     }

@@ -71,7 +71,7 @@ impl LimitTable {
         for charge in charges {
             let asked: &mut u128 = asked.entry(charge.limit).or_default();
             *asked += u128::from(charge.amount.0);
-            let used = self.used(charge.limit, charge.per_us, now.low_us);
+            let used = self.used(charge.limit, charge.per_us, now);
             let room = charge.max.0.saturating_sub(used);
             if *asked > u128::from(room) {
                 let requested = Amount(u64::try_from(*asked).unwrap_or(u64::MAX));
@@ -83,9 +83,9 @@ impl LimitTable {
     }
 
     /// What was used within the period that ends now, and what is reserved.
-    fn used(&self, limit: LimitId, per_us: u64, now_us: u64) -> u64 {
+    fn used(&self, limit: LimitId, per_us: u64, now: Elapsed) -> u64 {
         self.counts.get(&limit).map_or(0, |count| {
-            let used = u128::from(count.usage.within(per_us, now_us)) + count.reserved;
+            let used = u128::from(count.usage.within(per_us, now)) + count.reserved;
             u64::try_from(used).unwrap_or(u64::MAX)
         })
     }
@@ -117,7 +117,7 @@ impl LimitTable {
             let settled = share.usage.and_then(|dimension| Amount::used(actual, dimension));
             let count = self.counts.entry(share.limit).or_default();
             let per_us = Some(count.per_us).filter(|per_us| *per_us > 0);
-            count.usage.add(settled.unwrap_or(share.amount).0, now.low_us, per_us.as_slice());
+            count.usage.add(settled.unwrap_or(share.amount).0, now, per_us.as_slice());
         }
     }
 

@@ -34,7 +34,7 @@ impl Step {
     }
 
     fn spender(&self) -> Spender {
-        if self.number % 3 == 0 { Spender::Below } else { Spender::Itself }
+        if self.number.is_multiple_of(3) { Spender::Below } else { Spender::Itself }
     }
 
     fn pick(&self, length: usize) -> usize {
@@ -199,7 +199,7 @@ impl Table for Ledger {
         match (step.what, claim) {
             (0, _) => self.set_limit(dimension, Some(step.number).filter(|number| *number > 5)),
             (1, _) => self.record(step.spender(), dimension, step.number, step.now()),
-            (2, _) if step.number % 2 == 0 => {
+            (2, _) if step.number.is_multiple_of(2) => {
                 let limits = [BudgetLimit::per(step.number, 1_000).each(), BudgetLimit::ever(60)];
                 self.set_policy_limits(limits.map(|limit| (dimension, limit)));
             }

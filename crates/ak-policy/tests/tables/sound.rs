@@ -22,7 +22,7 @@ pub(super) fn grants(table: &Value) -> bool {
     table.as_object().unwrap().values().all(|entry| {
         let (bucket, loaded) = (at(entry, "bucket"), items(at(entry, "first_loaded")));
         number(loaded[0]) <= number(loaded[1])
-            && (bucket.is_null() || number(at(bucket, "at_us")) >= number(loaded[0]))
+            && (bucket.is_null() || number(items(at(bucket, "at"))[0]) >= number(loaded[0]))
     })
 }
 
