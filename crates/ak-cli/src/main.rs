@@ -34,6 +34,7 @@ struct Failed {
 impl Failed {
     const ERROR: u8 = 1;
     const VERIFICATION: u8 = 4;
+    const IN_PART: u8 = 5;
 
     fn error(message: impl ToString) -> Failed {
         Failed { code: Failed::ERROR, message: message.to_string() }

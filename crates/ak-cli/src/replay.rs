@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use ak_host::{
     ak_json::object,
-    ak_kernel::{Examination, Standing, Tools, outcome_to_value, stream},
+    ak_kernel::{Examination, Kept, Standing, Tools, outcome_to_value, stream},
 };
 use clap::Args;
 
 use crate::{Failed, progress::progress};
 
-/// Re-execute a journal and check that every decision follows.
+/// Re-execute a journal and check that every decision follows. Exits with 0 when all of it was verified, with 5 when only a part
+/// could be, and with 4 when something is wrong.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayCommand {
     /// A state directory, or a journal stream.
@@ -19,7 +20,8 @@ pub(crate) struct ReplayCommand {
     /// Run the tools again instead of taking their results from the journal.
     #[arg(long)]
     rerun_tools: bool,
-    /// Print how every entry stands: whether it follows, or is opaque because a body was erased.
+    /// Print how every entry stands: whether it follows, is opaque because a body was erased, or is not_replayed because an
+    /// earlier version wrote it.
     #[arg(long)]
     entries: bool,
     /// Print every reply as JSON.
@@ -50,13 +52,14 @@ impl ReplayCommand {
         let decoded = stream::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
         let (mut progress, all) = (progress(), decoded.clone().count() as u64);
         for entry in decoded {
-            let stream::StreamEntry { leaf, body, snapshot } =
+            let stream::StreamEntry { leaf, body, snapshot, subjects } =
                 entry.map_err(|error| wrong(error.to_string()))?;
             let seq = examination.entries();
-            let standing = examination.examine(leaf, body, |_| snapshot);
+            let standing = examination.examine(leaf, Kept { body, subjects: &subjects }, snapshot);
             let (name, replies) = match standing {
                 Standing::Follows(replies) => ("follows", replies),
                 Standing::Opaque => ("opaque", Vec::new()),
+                Standing::NotReplayed => ("not_replayed", Vec::new()),
                 Standing::Wrong(reason) => return Err(wrong(format!("entry {seq} is wrong: {reason}"))),
             };
             if (seq + 1).is_multiple_of(PROGRESS_ENTRIES) || seq + 1 == all {
@@ -73,7 +76,18 @@ impl ReplayCommand {
         if examination.entries() == 0 {
             return Err(wrong(String::from("the journal is empty")));
         }
+        if let Some((seq, reason)) = examination.first_wrong() {
+            return Err(wrong(format!("entry {seq} is wrong: {reason}")));
+        }
+        let (complete, opaque, earlier) =
+            (examination.is_complete(), examination.opaque(), examination.not_replayed());
         println!("{}", examination.into_summary().to_json());
-        Ok(())
+        if complete {
+            return Ok(());
+        }
+        let message = format!(
+            "verified in part: {opaque} entries are opaque, and {earlier} were written by an earlier version, which re-executes them"
+        );
+        Err(Failed { code: Failed::IN_PART, message })
     }
 }

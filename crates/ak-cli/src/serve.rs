@@ -25,6 +25,10 @@ pub(crate) struct Serve {
     /// The host configuration: models, secrets and network; from AK_HOST_CONFIG where absent.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How many connections at a time may come without a credential. Each is an agent `guest/N` of its own, with nothing but
+    /// what the policy permits `guest/**`.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    guests: u64,
 }
 
 impl Serve {
@@ -40,6 +44,7 @@ impl Serve {
         };
         let kernel = Connection::open_telling(&options, &mut progress()).map_err(Failed::error)?;
         let server = Server::bind(&kernel, &self.socket, &token).map_err(Failed::error)?;
+        let server = server.with_guests(self.guests);
         eprintln!("listening on unix:{}", self.socket.display());
         server.run().map_err(Failed::error)
     }

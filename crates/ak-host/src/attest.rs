@@ -7,7 +7,7 @@ use ak_audit::{
     note::{KeyKind, NoteError},
 };
 use ak_json::{Value, object};
-use ak_kernel::{Code, Examination, Failure, LogWork, Record, Tools};
+use ak_kernel::{Code, Examination, Kept, Failure, LogWork, Record, Tools};
 
 use crate::{log::Log, secret};
 
@@ -73,10 +73,7 @@ pub(crate) fn perform<L: Deref<Target = Log>>(
         LogWork::Erase { .. } => Err(Failure::new(Code::Io, "an erasure needs the whole kernel")),
         LogWork::Verify { key, anchor } => {
             let anchor = Anchor::new(signer, &log, key.as_deref(), anchor.as_deref())?;
-            let records = log.records()?;
-            let whole = records.iter().all(|record| !record.body.is_empty());
-            let whole = whole && records.first().is_none_or(|record| record.seq == 0);
-            let snapshots = if whole { BTreeMap::new() } else { log.snapshots() };
+            let (records, snapshots) = (log.records()?, log.snapshots());
             drop(log);
             Ok(anchor.verdict(follow(&records, &snapshots)))
         }
@@ -130,7 +127,8 @@ impl Anchor {
         object! {
             "consistent": against.is_none(), "first_bad": against.as_ref().and_then(|(seq, _)| *seq),
             "reason": against.map(|(_, reason)| reason), "replayed": followed.replayed,
-            "opaque": followed.opaque, "signed_by": self.signed_by, "anchored_at": self.anchored_at,
+            "opaque": followed.opaque, "not_replayed": followed.not_replayed, "verified_to": followed.entries,
+            "signed_by": self.signed_by, "anchored_at": self.anchored_at,
             "rests_on": rests_on,
         }
     }
@@ -140,8 +138,12 @@ impl Anchor {
 pub(crate) struct Followed {
     /// Entries that follow.
     pub(crate) replayed: u64,
-    /// Entries that could not be executed again.
+    /// Entries that could not be executed again, because a body was erased or pruned.
     pub(crate) opaque: u64,
+    /// Entries that an earlier version of the kernel wrote, and re-executes.
+    pub(crate) not_replayed: u64,
+    /// How many entries were looked at, and those before the first that is kept.
+    pub(crate) entries: u64,
     /// The first that does not follow, and why.
     pub(crate) wrong: Option<(u64, String)>,
 }
@@ -152,12 +154,15 @@ fn follow(records: &[Record], snapshots: &BTreeMap<u64, Vec<u8>>) -> Followed {
     let mut examination = Examination::new(pruned, Tools::Rerun);
     for record in records {
         let body = Some(&*record.body).filter(|body| !body.is_empty());
-        examination.examine(&record.leaf, body, |seq| snapshots.get(&seq));
+        let kept = Kept { body, subjects: &record.subjects };
+        examination.examine(&record.leaf, kept, snapshots.get(&record.seq).map(Vec::as_slice));
     }
     Followed {
         replayed: examination.follows(),
         opaque: pruned.saturating_add(examination.opaque()),
-        wrong: examination.first_wrong().map(|(seq, reason)| (seq, reason.to_owned())),
+        not_replayed: examination.not_replayed(),
+        entries: examination.entries(),
+        wrong: examination.first_wrong(),
     }
 }
 

@@ -70,8 +70,29 @@ pub struct Connection {
 
 #[derive(Clone)]
 enum End {
-    Embedded(Embedded, SessionId),
+    Embedded(Embedded, Arc<OpenSession>),
     Remote(Arc<Client>),
+}
+
+/// A session with an embedded kernel. It ends with its last holder.
+struct OpenSession {
+    kernel: Embedded,
+    session: SessionId,
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        if self.session != SessionId::OWNER {
+            self.kernel.driver.end_session(self.session);
+        }
+    }
+}
+
+impl End {
+    fn embedded(kernel: Embedded, session: SessionId) -> End {
+        let open = OpenSession { kernel: kernel.clone(), session };
+        End::Embedded(kernel, Arc::new(open))
+    }
 }
 
 impl Connection {
@@ -158,11 +179,12 @@ impl Connection {
         let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
         let driver = Driver::new(kernel, log, replayed, config);
         driver.settle_unknown()?;
+        driver.end_former_sessions()?;
         if replayed >= SNAPSHOT_ENTRIES {
             // Without it the next start takes as long again, and nothing else.
             let _ = driver.keep_snapshot();
         }
-        let connection = Connection::to(End::Embedded(Embedded::new(driver, keyring), SessionId::OWNER));
+        let connection = Connection::to(End::embedded(Embedded::new(driver, keyring), SessionId::OWNER));
         connection.load_policy(options.policy.as_deref())?;
         Ok(connection)
     }
@@ -213,8 +235,8 @@ impl Connection {
         stop: &CancellationToken,
     ) -> Outcome {
         match &self.end {
-            End::Embedded(kernel, session) => {
-                kernel.call(*session, request, self.cap.as_deref(), on_chunk, stop)
+            End::Embedded(kernel, open) => {
+                kernel.call(open.session, request, self.cap.as_deref(), on_chunk, stop)
             }
             End::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk, stop),
         }
@@ -230,9 +252,9 @@ impl Connection {
             return Err(Failure::new(Code::CapScope, message).presented());
         }
         match &self.end {
-            End::Embedded(kernel, session) => {
-                let session = kernel.driver.open_agent(*session, name)?;
-                Ok(Connection::to(End::Embedded(kernel.clone(), session)))
+            End::Embedded(kernel, open) => {
+                let session = kernel.driver.open_agent(open.session, name)?;
+                Ok(Connection::to(End::embedded(kernel.clone(), session)))
             }
             End::Remote(client) => Ok(Connection::to(End::Remote(client.agent(name)?))),
         }
@@ -249,7 +271,7 @@ impl Connection {
     pub fn is_owner(&self) -> bool {
         self.cap.is_none()
             && match &self.end {
-                End::Embedded(_, session) => session.is_owner(),
+                End::Embedded(_, open) => open.session == SessionId::OWNER,
                 End::Remote(client) => client.is_owner(),
             }
     }
@@ -261,7 +283,7 @@ impl Connection {
             return;
         }
         match &self.end {
-            End::Embedded(kernel, session) if session.is_owner() => kernel.driver.close(),
+            End::Embedded(kernel, open) if open.session == SessionId::OWNER => kernel.driver.close(),
             End::Embedded(..) => {}
             End::Remote(client) => client.close(),
         }

@@ -118,7 +118,7 @@ impl HttpError {
 
     fn completion(&self, what: &str, came: Came) -> Completion {
         let (code, message) = (self.code(), format!("{what}: {self}"));
-        let context = match object! { "sent": came.hops_sent > 0, HOPS_SENT: came.hops_sent } {
+        let context = match object! { "sent": came.hops_sent > 0, (HOPS_SENT): came.hops_sent } {
             ak_json::Value::Object(context) => context,
             _ => ak_json::Object::new(),
         };

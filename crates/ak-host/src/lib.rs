@@ -90,7 +90,7 @@ pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
 pub use secrets::SECRET_BYTES_MIN;
 pub use server::{
-    CONNECTIONS_MAX, EFFECTS_MAX, GUEST, HELLO_TIMEOUT_MS, Server, WRITE_TIMEOUT_MS, owner_token,
+    CONNECTIONS_MAX, EFFECTS_MAX, HELLO_TIMEOUT_MS, Server, WRITE_TIMEOUT_MS, owner_token,
 };
 pub use tools::TOOL_WALL_MS_MAX;
 

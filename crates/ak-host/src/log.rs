@@ -106,7 +106,10 @@ impl Log {
     /// Every record that is kept. A body that was erased is empty.
     pub(crate) fn records(&self) -> Result<Vec<Record>, Failure> {
         match self {
-            Log::Memory(memory) => memory.log.iter().map(|(seq, kept)| record(seq, kept.clone())).collect(),
+            Log::Memory(memory) => {
+                let kept = memory.log.iter().zip(&memory.subjects);
+                kept.map(|((seq, kept), subjects)| record(seq, kept.clone(), subjects.clone())).collect()
+            }
             Log::Durable(durable) => durable.records(0).collect(),
             Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
         }
@@ -133,6 +136,14 @@ impl Log {
         }
     }
 
+    /// Keeps the snapshot by which a journal of an earlier version goes on: that of entry `seq`, which comes next.
+    pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
+        match self {
+            Log::Durable(durable) => durable.vault.keep_upgrade(seq, snapshot).map_err(unkept),
+            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
     /// Makes what is about a subject unreadable for good, once the snapshot of entry `seq` is kept: the bodies, and
     /// every snapshot before that one.
     pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<(), Failure> {
@@ -154,10 +165,10 @@ impl Log {
         match self {
             Log::Damaged { followed, first_bad, reason } => {
                 let wrong = Some((*first_bad, reason.clone()));
-                Anchor::NONE.verdict(Followed { replayed: *followed, opaque: 0, wrong })
+                Anchor::NONE.verdict(Followed { replayed: *followed, opaque: 0, not_replayed: 0, entries: *followed, wrong })
             }
             Log::Memory(_) | Log::Durable(_) | Log::Closed => {
-                Anchor::NONE.verdict(Followed { replayed: 0, opaque: 0, wrong: None })
+                Anchor::NONE.verdict(Followed { replayed: 0, opaque: 0, not_replayed: 0, entries: 0, wrong: None })
             }
         }
     }
@@ -264,25 +275,29 @@ impl Durable {
             let (seq, kept) =
                 found.map_err(|error| Failure::new(Code::Io, format!("the journal: {error}")))?;
             let leaf = ak_audit::leaf_hash(&kept.entry);
+            let mut subjects = Vec::new();
             let body: Arc<[u8]> = match self.vault.open_body(&leaf, &kept.body) {
                 Ok(body) => body.into(),
-                Err(SealError::Erased { .. }) => Arc::default(),
+                Err(SealError::Erased { .. }) => {
+                    subjects = ak_audit::seal::key_ids(&kept.body).unwrap_or_default();
+                    Arc::default()
+                }
                 Err(error) => {
                     return Err(Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}"))
                         .with("first_bad", seq));
                 }
             };
-            record(seq, ak_audit::Record { entry: kept.entry, body })
+            record(seq, ak_audit::Record { entry: kept.entry, body }, subjects)
         })
     }
 }
 
-/// A record as it comes back. Whom it is about, only its keys tell.
-fn record(seq: u64, kept: ak_audit::Record) -> Result<Record, Failure> {
+/// A record as it comes back.
+fn record(seq: u64, kept: ak_audit::Record, subjects: Vec<SubjectId>) -> Result<Record, Failure> {
     let leaf = Leaf::check(kept.entry).map_err(|error| {
         Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
     })?;
-    Ok(Record { seq, hash: leaf.hash().into(), leaf, body: kept.body, subjects: Vec::new() })
+    Ok(Record { seq, hash: leaf.hash().into(), leaf, body: kept.body, subjects })
 }
 
 fn unprovable(error: ProofError) -> Failure {

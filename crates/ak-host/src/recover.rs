@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use ak_audit::journal::{self, Genesis, Journal};
 use ak_json::object;
-use ak_kernel::{Code, Failure, Kernel, Record, Replay, SEMANTICS_VERSION, Tools, stream};
+use ak_kernel::{Code, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, Tools, stream};
 
 use crate::{
     clock,
@@ -80,16 +80,44 @@ pub(crate) fn open_on(
     let first = start.entries();
     let (replay, wrong) = re_execute(start, &durable, progress);
     let followed = replay.entries();
-    let kernel = match replay.finish() {
+    let mut kernel = match replay.finish() {
         Ok(kernel) => kernel,
         Err(_) => fresh()?,
     };
-    let log = match wrong.or(damage) {
+    let mut log = match wrong.or(damage) {
         None => Log::Durable(durable),
         Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
     };
-    Ok(Recovered { kernel, log, replayed: followed.saturating_sub(first) })
+    let mut replayed = followed.saturating_sub(first);
+    if kernel.earlier_version().is_some() && log.refusal().is_none() {
+        upgrade(&mut kernel, &mut log)?;
+        replayed = 0;
+    }
+    Ok(Recovered { kernel, log, replayed })
 }
+
+/// Continues a journal of an earlier version: the state that it led to is kept, and then recorded. A crash between the two
+/// leaves a snapshot that no entry belongs to, and the next opening begins anew.
+fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
+    let from = kernel.earlier_version().unwrap_or_default();
+    let full = |error: String| {
+        let message =
+            format!("the journal is of semantics version {from}, and cannot be continued under this one: {error}");
+        Failure::new(Code::LogFull, message)
+    };
+    let seq = kernel.entries();
+    let now = clock::now().map_err(|error| unusable(error.to_string()))?;
+    let Some(snapshot) = kernel.upgrade(now) else { return Ok(()) };
+    log.keep_upgrade(seq, &snapshot).map_err(|failure| full(failure.message))?;
+    let records: Vec<Record> = std::iter::from_fn(|| kernel.poll_record()).collect();
+    log.make_room(UPGRADE_BYTES).map_err(|error| full(error.to_string()))?;
+    log.append(records, 0).map_err(|error| full(error.to_string()))?;
+    kernel.committed(seq);
+    Ok(())
+}
+
+/// Room for the record by which a journal goes on under this version, in bytes.
+const UPGRADE_BYTES: u64 = 16 << 10;
 
 /// The newest snapshot whose own entry follows from it; the beginning where there is none.
 fn newest_start(durable: &Durable) -> Replay {
@@ -145,7 +173,11 @@ impl StoredJournal {
     /// could be executed after it without them.
     #[must_use]
     pub fn to_stream(&self) -> Vec<u8> {
-        let whole = self.records.iter().all(|record| !record.body.is_empty());
+        let upgrades = |record: &Record| {
+            ak_audit::Entry::decode(&record.leaf)
+                .is_ok_and(|entry| entry.operation == Operation::Upgrade.number())
+        };
+        let whole = self.records.iter().all(|record| !record.body.is_empty() && !upgrades(record));
         let none = BTreeMap::new();
         stream::encode(&self.records, if whole { &none } else { &self.snapshots })
     }

@@ -35,8 +35,6 @@ pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
 pub const HELLO_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 10_000 };
 /// How long the daemon waits when it cannot take a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// The agent that connections without a credential share.
-pub const GUEST: &str = "guest";
 
 /// A kernel that listens.
 pub struct Server {
@@ -44,6 +42,30 @@ pub struct Server {
     path: PathBuf,
     kernel: Embedded,
     token: Arc<str>,
+    guests: Arc<Guests>,
+}
+
+/// Connections without a credential: how many there may be, and how many there are.
+#[derive(Default)]
+struct Guests {
+    max: u64,
+    open: AtomicU64,
+}
+
+/// One guest's place.
+struct GuestPlace(Arc<Guests>);
+
+impl Guests {
+    fn take(self: &Arc<Guests>) -> Option<GuestPlace> {
+        let place = GuestPlace(self.clone());
+        (self.open.fetch_add(1, Ordering::Relaxed) < self.max).then_some(place)
+    }
+}
+
+impl Drop for GuestPlace {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Server {
@@ -66,7 +88,15 @@ impl Server {
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Server { listener, path: path.to_owned(), kernel, token: token.into() })
+        Ok(Server { listener, path: path.to_owned(), kernel, token: token.into(), guests: Arc::default() })
+    }
+
+    /// Lets in so many connections at a time that bring no credential. Each is a guest of its own, whom nothing is permitted but
+    /// what rules of the policy say of `guest/**`; all guests together are charged to one account. Without this there are none.
+    #[must_use]
+    pub fn with_guests(mut self, max: u64) -> Server {
+        self.guests = Arc::new(Guests { max, open: AtomicU64::new(0) });
+        self
     }
 
     /// Serves until the process ends.
@@ -87,10 +117,11 @@ impl Server {
                 }
             };
             let (kernel, token, place) = (self.kernel.clone(), self.token.clone(), Place::take(&open));
+            let guests = self.guests.clone();
             let Some(place) = place else { continue };
             let work = move || {
                 // A connection that breaks concerns nobody else; its client sees it.
-                let _ = serve(&kernel, &token, stream);
+                let _ = serve(&kernel, &token, &guests, stream);
                 drop(place);
             };
             // Without a thread the connection is closed, and its place is free again.
@@ -139,16 +170,21 @@ pub fn owner_token(path: &Path) -> io::Result<String> {
 }
 
 /// One connection: HELLO, then requests.
-fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), Failure> {
+fn serve(
+    kernel: &Embedded,
+    token: &str,
+    guests: &Arc<Guests>,
+    mut stream: UnixStream,
+) -> Result<(), Failure> {
     let io = |error: io::Error| Failure::new(Code::Io, error.to_string());
     stream.set_read_timeout(Some(Duration::from_millis(HELLO_TIMEOUT_MS))).map_err(io)?;
     let Some(hello) = wire::read(&mut stream)? else { return Ok(()) };
     stream.set_read_timeout(None).map_err(io)?;
     let opened = match hello.flags.has(Flags::HELLO) {
-        true => greet(kernel, token, &hello.payload),
+        true => greet(kernel, token, guests, &hello.payload),
         false => Err(Failure::new(Code::FrameInvalid, "the first frame is not HELLO")),
     };
-    let (session, cap) = match opened {
+    let (held, cap) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
             kernel.driver.turn_away(None);
@@ -157,7 +193,8 @@ fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), F
         }
     };
     let limits = object! { "payload_bytes_max": PAYLOAD_BYTES_MAX as u64 };
-    let owner = session.is_owner() && cap.is_none();
+    let session = held.session;
+    let owner = session == SessionId::OWNER && cap.is_none();
     let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": owner };
     let welcome = object! { "ok": true, "result": welcome };
     wire::write(&mut stream, Flags::HELLO.with(Flags::RESPONSE), hello.sequence, &welcome)?;
@@ -172,7 +209,23 @@ fn serve(kernel: &Embedded, token: &str, mut stream: UnixStream) -> Result<(), F
     });
     let ended = requests(&line, &mut stream, hello.sequence);
     line.stop_all();
+    drop(held);
     ended
+}
+
+/// The session of one connection, which ends with it.
+struct HeldSession {
+    kernel: Embedded,
+    session: SessionId,
+    _place: Option<GuestPlace>,
+}
+
+impl Drop for HeldSession {
+    fn drop(&mut self) {
+        if self.session != SessionId::OWNER {
+            self.kernel.driver.end_session(self.session);
+        }
+    }
 }
 
 /// What the threads of one connection share.
@@ -313,8 +366,13 @@ impl ServerLine {
 }
 
 /// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; a capability's token opens its
-/// holder's, and is what every request presents then; without one it is a guest.
-fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(SessionId, Option<Text>), Failure> {
+/// holder's, and is what every request presents then; without one it is a guest, where guests are let in.
+fn greet(
+    kernel: &Embedded,
+    token: &str,
+    guests: &Arc<Guests>,
+    hello: &Value,
+) -> Result<(HeldSession, Option<Text>), Failure> {
     let speaks = hello.get("versions").and_then(Value::as_array);
     if !speaks
         .is_some_and(|versions| versions.iter().any(|version| version.as_u64() == Some(u64::from(VERSION))))
@@ -323,7 +381,8 @@ fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(SessionId, Op
     }
     let presented = hello.get("token").and_then(Value::as_str);
     let agent = hello.get("agent").and_then(Value::as_str);
-    let open = |agent: &str| Ok((kernel.driver.open_agent(SessionId::OWNER, agent)?, None));
+    let held = |session, place| HeldSession { kernel: kernel.clone(), session, _place: place };
+    let open = |agent: &str| Ok((held(kernel.driver.open_agent(SessionId::OWNER, agent)?, None), None));
     match (presented, agent) {
         (Some(presented), agent) if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) => {
             let refused = || {
@@ -333,16 +392,27 @@ fn greet(kernel: &Embedded, token: &str, hello: &Value) -> Result<(SessionId, Op
             };
             match agent {
                 None => match kernel.holder(presented) {
-                    Ok(session) => Ok((session, Some(presented.into()))),
+                    Ok(session) => Ok((held(session, None), Some(presented.into()))),
                     Err(failure) if failure.code == Code::CapInvalid => Err(refused()),
                     Err(failure) => Err(failure),
                 },
                 Some(_) => Err(refused()),
             }
         }
-        (Some(_), None) => Ok((SessionId::OWNER, None)),
+        (Some(_), None) => Ok((held(SessionId::OWNER, None), None)),
         (Some(_), Some(agent)) => open(agent),
-        (None, None) => open(GUEST),
+        (None, None) => match guests.take() {
+            Some(place) => Ok((held(kernel.driver.open_guest()?, Some(place)), None)),
+            None if guests.max > 0 => {
+                let message = format!("there are {} guests already", guests.max);
+                Err(Failure::new(Code::Quota, message))
+            }
+            None => {
+                let message = "no credential came with HELLO, and guests are not let in: set AK_TOKEN_FILE to the file that \
+                               `ak serve` made";
+                Err(Failure::new(Code::CapMissing, message))
+            }
+        },
         (None, Some(_)) => {
             let message = "only the owner opens a session for a named agent: set AK_TOKEN_FILE";
             Err(Failure::new(Code::CapMissing, message))
@@ -384,7 +454,7 @@ mod tests {
     fn a_client_that_says_nothing_is_let_go() {
         let kernel = Connection::open(&Options::default()).unwrap().embedded().unwrap();
         let (client, server) = UnixStream::pair().unwrap();
-        assert_eq!(serve(&kernel, "token", server).unwrap_err().code, Code::Io);
+        assert_eq!(serve(&kernel, "token", &Arc::default(), server).unwrap_err().code, Code::Io);
         drop(client);
     }
 
@@ -404,7 +474,7 @@ mod tests {
         let (done, ended) = channel();
         std::thread::spawn(move || {
             // How it ends is not the point.
-            let _ = serve(&kernel, "token", server);
+            let _ = serve(&kernel, "token", &Arc::default(), server);
             let _ = done.send(());
         });
         let mut send = |flags: Flags, sequence: u64, payload: &str| {

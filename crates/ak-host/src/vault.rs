@@ -37,7 +37,8 @@ pub(crate) struct Vault {
     next_slot: u64,
     /// How many slots have room on the disk.
     slots: u64,
-    snapshots: BTreeSet<u64>,
+    /// By entry, and whether it is the one by which a journal of an earlier version goes on: that is kept until an erasure.
+    snapshots: BTreeMap<u64, bool>,
 }
 
 impl Vault {
@@ -58,12 +59,12 @@ impl Vault {
     /// When the disk fails.
     pub(crate) fn read_only(disk: BoxedDisk) -> Result<Vault, DiskError> {
         let mut vault =
-            Vault { disk, keys: BTreeMap::new(), next_slot: 0, slots: 0, snapshots: BTreeSet::new() };
+            Vault { disk, keys: BTreeMap::new(), next_slot: 0, slots: 0, snapshots: BTreeMap::new() };
         for name in vault.disk.list()? {
             if name == KEYS_FILE {
                 vault.read_keys()?;
-            } else if let Some(seq) = parse_name(&name) {
-                vault.snapshots.insert(seq);
+            } else if let Some((seq, is_upgrade)) = parse_name(&name) {
+                vault.snapshots.insert(seq, is_upgrade);
             }
         }
         Ok(vault)
@@ -177,6 +178,25 @@ impl Vault {
     /// # Errors
     /// When the disk fails or is full; the snapshot then is not kept.
     pub(crate) fn keep(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), DiskError> {
+        self.write_snapshot(seq, snapshot, false)?;
+        let kept = |vault: &Vault| vault.snapshots.values().filter(|is_upgrade| !**is_upgrade).count();
+        while kept(self) > SNAPSHOTS_MAX {
+            let oldest = self.snapshots.iter().find(|(_, is_upgrade)| !**is_upgrade);
+            let Some(oldest) = oldest.map(|(seq, _)| *seq) else { break };
+            self.drop_snapshot(oldest)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the snapshot by which a journal of an earlier version goes on, until the next erasure.
+    ///
+    /// # Errors
+    /// As for [`keep`](Self::keep).
+    pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), DiskError> {
+        self.write_snapshot(seq, snapshot, true)
+    }
+
+    fn write_snapshot(&mut self, seq: u64, snapshot: &[u8], is_upgrade: bool) -> Result<(), DiskError> {
         let id = SNAPSHOT_IDS | seq;
         self.make_keys([id].into_iter())?;
         let context = secret::random().map_err(|error| failed(&error.to_string()))?;
@@ -184,7 +204,7 @@ impl Vault {
         let sealed =
             seal::seal(&[(id, key)], &context, snapshot).map_err(|error| failed(&error.to_string()))?;
         let bytes = [&context[..], &sealed].concat();
-        let name = name(seq);
+        let name = name(seq, is_upgrade);
         let written = self.disk.allocate(&name, bytes.len() as u64).and_then(|()| {
             self.disk.write(&name, 0, &bytes)?;
             self.disk.sync(&name)?;
@@ -194,11 +214,7 @@ impl Vault {
             let _ = self.disk.remove(&name);
             return Err(error);
         }
-        self.snapshots.insert(seq);
-        while self.snapshots.len() > SNAPSHOTS_MAX {
-            let Some(oldest) = self.snapshots.first().copied() else { break };
-            self.drop_snapshot(oldest)?;
-        }
+        self.snapshots.insert(seq, is_upgrade);
         Ok(())
     }
 
@@ -207,7 +223,7 @@ impl Vault {
     /// # Errors
     /// When the disk fails, and one may still be there.
     pub(crate) fn drop_snapshots_below(&mut self, seq: u64) -> Result<(), DiskError> {
-        while let Some(oldest) = self.snapshots.first().copied().filter(|oldest| *oldest < seq) {
+        while let Some(oldest) = self.snapshots.first_key_value().map(|(oldest, _)| *oldest).filter(|oldest| *oldest < seq) {
             self.drop_snapshot(oldest)?;
         }
         Ok(())
@@ -215,7 +231,8 @@ impl Vault {
 
     fn drop_snapshot(&mut self, seq: u64) -> Result<(), DiskError> {
         self.destroy(SNAPSHOT_IDS | seq)?;
-        match self.disk.remove(&name(seq)).and_then(|()| self.disk.sync_dir()) {
+        let is_upgrade = self.snapshots.get(&seq).copied().unwrap_or(false);
+        match self.disk.remove(&name(seq, is_upgrade)).and_then(|()| self.disk.sync_dir()) {
             Ok(()) | Err(DiskError::Absent) => {
                 self.snapshots.remove(&seq);
                 Ok(())
@@ -226,29 +243,32 @@ impl Vault {
 
     /// The entries that snapshots belong to, newest first.
     pub(crate) fn snapshots(&self) -> Vec<u64> {
-        self.snapshots.iter().rev().copied().collect()
+        self.snapshots.keys().rev().copied().collect()
     }
 
     /// All snapshots that are whole.
     pub(crate) fn all_snapshots(&self) -> BTreeMap<u64, Vec<u8>> {
-        self.snapshots.iter().filter_map(|seq| Some((*seq, self.snapshot(*seq)?))).collect()
+        self.snapshots.keys().filter_map(|seq| Some((*seq, self.snapshot(*seq)?))).collect()
     }
 
     /// The snapshot that belongs to entry `seq`, if it is there and whole.
     pub(crate) fn snapshot(&self, seq: u64) -> Option<Vec<u8>> {
-        let bytes = self.snapshots.contains(&seq).then(|| self.read(&name(seq)).ok())??;
+        let is_upgrade = *self.snapshots.get(&seq)?;
+        let bytes = self.read(&name(seq, is_upgrade)).ok()?;
         let (context, sealed) = bytes.split_first_chunk()?;
         seal::open(sealed, context, |id| self.key(id)).ok()
     }
 }
 
-fn name(seq: u64) -> String {
-    format!("snapshot-{seq:020}")
+fn name(seq: u64, is_upgrade: bool) -> String {
+    let kind = if is_upgrade { "upgrade" } else { "snapshot" };
+    format!("{kind}-{seq:020}")
 }
 
-fn parse_name(file: &str) -> Option<u64> {
-    let seq = file.strip_prefix("snapshot-")?.parse().ok()?;
-    (name(seq) == file).then_some(seq)
+fn parse_name(file: &str) -> Option<(u64, bool)> {
+    let (kind, seq) = file.split_once('-')?;
+    let (seq, is_upgrade) = (seq.parse().ok()?, kind == "upgrade");
+    (name(seq, is_upgrade) == file).then_some((seq, is_upgrade))
 }
 
 fn check(id: u64, key: &[u8]) -> [u8; 24] {
@@ -342,7 +362,7 @@ mod tests {
         assert_eq!(vault.snapshot(5), None);
         vault.drop_snapshots_below(70).unwrap();
         assert_eq!((vault.snapshots(), vault.keys.len()), (vec![70], 1));
-        let file = place.0.join(name(70));
+        let file = place.0.join(name(70, false));
         let mut bytes = std::fs::read(&file).unwrap();
         assert!(!bytes.windows(5).any(|window| window == b"state"), "it is sealed");
         let last = bytes.len() - 1;

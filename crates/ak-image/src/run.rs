@@ -1,7 +1,7 @@
 use core::fmt::{self, Write};
 
 use ak_kernel::ak_json::object;
-use ak_kernel::{Examination, Standing, Tools, outcome_to_value, stream};
+use ak_kernel::{Examination, Kept, Standing, Tools, outcome_to_value, stream};
 
 /// How the image ends; the number is what it writes to QEMU's debug exit device, which ends with `number << 1 | 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,18 +45,21 @@ enum RunError {
 fn replay(journal: &[u8], out: &mut dyn Write) -> Result<(), RunError> {
     let mut examination = Examination::new(0, Tools::Rerun);
     for entry in stream::decode(journal)? {
-        let stream::StreamEntry { leaf, body, snapshot } = entry?;
+        let stream::StreamEntry { leaf, body, snapshot, subjects } = entry?;
         let seq = examination.entries();
-        match examination.examine(leaf, body, |_| snapshot) {
+        match examination.examine(leaf, Kept { body, subjects: &subjects }, snapshot) {
             Standing::Follows(replies) => {
                 for (call, outcome) in replies {
                     let line = object! { "call": call.seq(), "outcome": outcome_to_value(&outcome) };
                     writeln!(out, "{}", line.to_json())?;
                 }
             }
-            Standing::Opaque => {}
+            Standing::Opaque | Standing::NotReplayed => {}
             Standing::Wrong(reason) => return Err(RunError::Wrong(seq, reason)),
         }
+    }
+    if let Some((seq, reason)) = examination.first_wrong() {
+        return Err(RunError::Wrong(seq, reason));
     }
     if examination.entries() == 0 {
         return Err(RunError::Empty);

@@ -201,6 +201,17 @@ impl Agents {
             }
         }
         self.adopt_parents();
+        // An earlier version charged the agent itself and the root agent, and nobody between.
+        let used: Vec<_> = self.all.iter().flat_map(|(id, agent)| {
+            Dimension::ALL.map(|dimension| (*id, dimension, agent.ledger.used(Spender::Itself, dimension)))
+        }).collect();
+        for (by, dimension, amount) in used {
+            for account in self.accounts(by).into_iter().skip(1).filter(|account| !account.is_main()) {
+                if let Some(agent) = self.get_mut(account) {
+                    agent.ledger.record(Spender::Below, dimension, amount, now);
+                }
+            }
+        }
     }
 
     /// Brings the usage of limits under the names that this version gives them.
@@ -379,6 +390,7 @@ impl Agents {
 
     /// Puts the budgets of a policy in the place of those of the one before. What was set by hand stays, and so does all usage.
     pub(crate) fn adopt(&mut self, policy: &Policy) {
+        self.limits.migrate(policy);
         for agent in self.all.values_mut() {
             agent.adopt(policy);
         }

@@ -79,7 +79,7 @@ impl Kernel {
     ) -> (Ruling, Result<Foreseen, Failure>) {
         let amounts = match question.action {
             Action::Execute => Vec::from([(Dimension::ToolCalls, 1)]),
-            Action::Infer => Vec::from([(Dimension::Tokens, 1)]),
+            Action::Infer => Vec::from([(Dimension::Tokens, 1), (Dimension::CostMicroUsd, 0)]),
             Action::HeapAlloc => Vec::from([(Dimension::HeapObjects, 1)]),
             _ => Vec::new(),
         };

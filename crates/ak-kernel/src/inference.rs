@@ -50,8 +50,9 @@ impl Tokens {
     pub(crate) fn costs(&self, price: Option<Price>) -> Vec<(Dimension, u64)> {
         let (prompt, completion) = (self.prompt, self.completion());
         let tokens = (Dimension::Tokens, prompt.saturating_add(completion));
-        let cost = price.map(|price| (Dimension::CostMicroUsd, price.of(prompt, completion)));
-        [tokens].into_iter().chain(cost).collect()
+        // Where nobody says what it costs, it costs nothing: limits on cost count that too.
+        let cost = price.map_or(0, |price| price.of(prompt, completion));
+        Vec::from([tokens, (Dimension::CostMicroUsd, cost)])
     }
 }
 

@@ -367,6 +367,12 @@ impl Kernel {
         self.held.pop_front().map(|(_, output)| output)
     }
 
+    /// The open sessions, but for the owner's first one and the one that guests come through. After a restart nobody holds
+    /// them any more.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.sessions.closable().collect()
+    }
+
     /// The leaf hash of the newest entry.
     pub fn head(&self) -> Digest {
         self.chain.head()

@@ -105,6 +105,12 @@ impl Sessions {
         }
     }
 
+    /// The open sessions that can be closed.
+    pub(crate) fn closable(&self) -> impl Iterator<Item = SessionId> {
+        let fixed = [SessionId::OWNER, SessionId::GUESTS];
+        self.open.keys().copied().filter(move |session| !fixed.contains(session))
+    }
+
     /// How many sessions an agent has.
     pub(crate) fn count(&self, agent: AgentId) -> usize {
         self.open.values().filter(|open| **open == agent).count()

@@ -357,7 +357,7 @@ fn a_tool_that_is_to_stop_asks_in_vain() {
     let (mut machine, agent) =
         machine(&format!("{FILES}\n[budgets]\nwall_time_ms = 1000"), [relay("time", "now", &["now:*"])]);
     let (_, ticket, _) = machine.effect(agent, tool("time", "{}"));
-    assert!(machine.kernel.deadline_of(ticket).is_some());
+    assert!(machine.kernel.time_left_of(ticket).is_some());
     machine.sleep_ms(2_000);
     let now = machine.now();
     machine.kernel.handle_timeout(now);
@@ -374,8 +374,8 @@ fn one_agents_deadline_is_no_other_agents() {
     machine.call(Request::BudgetSet { dimension, limit: Some(100), agent: Some("other".into()) }).unwrap();
     let (_, ticket, _) = machine.effect(agent, support::file_read("/both/x"));
     let (_, others, _) = machine.effect(other, support::file_read("/both/x"));
-    assert!(machine.kernel.deadline_of(others).is_some());
-    assert_eq!(machine.kernel.deadline_of(ticket), None);
+    assert!(machine.kernel.time_left_of(others).is_some());
+    assert_eq!(machine.kernel.time_left_of(ticket), None);
 }
 
 #[test]
