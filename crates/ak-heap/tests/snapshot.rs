@@ -35,6 +35,29 @@ fn the_format_stays_as_it_is() {
     assert_eq!(hex, include_str!("golden/snapshot.hex").split_whitespace().collect::<String>());
 }
 
+/// The bytes of a hexadecimal file.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: String = text.split_whitespace().collect();
+    (0..digits.len() / 2).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+/// Snapshots that were written before types had scopes, and the digest that each heap had then.
+#[test]
+fn old_snapshots_are_read_and_keep_their_digest() {
+    let bytes = unhex(include_str!("golden/snapshot.hex"));
+    let mut heap = Heap::restore(&bytes, HeapConfig::default()).unwrap();
+    assert_eq!(
+        heap.digest().to_string(),
+        bytes[bytes.len() - 32..].iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+    );
+    assert_eq!(heap.digest().to_string(), include_str!("golden/snapshot.digest").trim());
+    assert_eq!(heap.snapshot(), bytes);
+    let many = unhex(include_str!("golden/snapshot_types.hex"));
+    let mut heap = Heap::restore(&many, HeapConfig::default()).unwrap();
+    assert_eq!(heap.digest().to_string(), include_str!("golden/snapshot_types.digest").trim());
+    assert_eq!(heap.snapshot(), many);
+}
+
 #[test]
 fn no_damage_goes_unnoticed() {
     let bytes = heap().snapshot();
