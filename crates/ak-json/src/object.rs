@@ -6,8 +6,9 @@ use core::iter::Zip;
 
 use crate::names::Names;
 use crate::text::Text;
-use crate::tree::{self, Tree};
+use crate::tree::{self, Tree, WIDTH};
 use crate::value::Value;
+use crate::work;
 
 /// A JSON object: members in the order written, no name twice.
 ///
@@ -45,6 +46,13 @@ impl Object {
     /// The value of the member with the name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(self.position(name)?)
+    }
+
+    /// Units of work for looking a name up.
+    pub(crate) fn lookup_work(&self, name: &str) -> u64 {
+        // Names are compared one by one in a chunk, by bisection beyond.
+        let compared = if self.len() <= WIDTH { self.len() as u64 / 4 } else { 3 * work::log2(self.len()) };
+        2 + compared * (1 + work::bytes(name.len()))
     }
 
     /// Whether there is a member with the name.

@@ -8,11 +8,12 @@ use core::fmt::Write;
 use core::iter::Peekable;
 use core::str::Chars;
 
-use regex_automata::Input;
-use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
+use regex_automata::hybrid::dfa::{self, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::{Input, MatchKind};
 
 use super::SchemaReason;
+use crate::work::{OutOfWork, Work};
 
 /// Bytes of a pattern's text.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -20,28 +21,70 @@ const TEXT_BYTES_MAX: usize = 4096;
 const BYTES_MAX: usize = 1 << 20;
 /// Bytes of memory that all patterns of a schema may take.
 pub(super) const ALL_BYTES_MAX: usize = 4 << 20;
+/// Bytes of memory for the states that matching one pattern has met.
+const CACHE_BYTES_MAX: usize = 256 << 10;
+/// Bytes that are matched for one payment, and their price while all states are known.
+const BLOCK: usize = 32;
+const BLOCK_WORK: u64 = 8;
 
-/// A compiled pattern.
+/// A compiled pattern: an automaton whose states are worked out as they are met.
+///
+/// A byte that leads from one known state to another costs next to nothing. Working out a state costs a look at each
+/// state of the automaton beneath, which a hostile pattern can demand for every byte. Each is paid for as it comes.
 pub(super) struct Pattern {
-    engine: PikeVM,
+    engine: DFA,
+    /// Units of work for working out one state.
+    state_work: u64,
     /// Its number within the schema, by which the caches are kept.
     pub(super) number: usize,
 }
 
+/// The states that matching a pattern has met.
+pub(super) struct Cache {
+    states: dfa::Cache,
+    /// How often all states were forgotten when the first state was last worked out.
+    clears: usize,
+}
+
 impl Pattern {
-    pub(super) fn parse(source: &str, number: usize) -> Result<Self, SchemaReason> {
+    pub(super) fn parse(source: &str, number: usize, work: &mut Work) -> Result<Self, SchemaReason> {
         if source.len() > TEXT_BYTES_MAX {
             return Err(SchemaReason::PatternSize);
         }
         let translated = translate(source).ok_or(SchemaReason::Pattern)?;
+        work.spend(compile_work(&translated)).map_err(|OutOfWork| SchemaReason::Work)?;
+        // No larger than can be paid for.
+        let affordable = usize::try_from(work.left() / WORK_PER_BYTE).unwrap_or(usize::MAX);
+        let size_max = BYTES_MAX.min(affordable);
         let config =
-            thompson::Config::new().nfa_size_limit(Some(BYTES_MAX)).which_captures(WhichCaptures::Implicit);
-        let engine = PikeVM::builder().thompson(config).build(&translated);
-        let engine = engine.map_err(|error| match error.size_limit() {
-            Some(_) => SchemaReason::PatternSize,
+            thompson::Config::new().nfa_size_limit(Some(size_max)).which_captures(WhichCaptures::None);
+        let nfa = thompson::Compiler::new().configure(config).build(&translated);
+        let nfa = nfa.map_err(|error| match error.size_limit() {
+            Some(_) if size_max == BYTES_MAX => SchemaReason::PatternSize,
+            Some(_) => SchemaReason::Work,
             None => SchemaReason::Pattern,
-        })?;
-        Ok(Self { engine, number })
+        });
+        let nfa = match nfa {
+            Ok(nfa) => nfa,
+            Err(reason) => {
+                if reason != SchemaReason::Pattern {
+                    // As much was tried.
+                    let _ = work.spend((size_max as u64).saturating_mul(WORK_PER_BYTE));
+                }
+                return Err(reason);
+            }
+        };
+        let bytes = nfa.memory_usage() as u64;
+        work.spend(bytes.saturating_mul(WORK_PER_BYTE)).map_err(|OutOfWork| SchemaReason::Work)?;
+        let state_work = 20 + bytes / 20;
+        // Every match is followed, not the first alone: one that ends within a character is none.
+        let config = DFA::config()
+            .match_kind(MatchKind::All)
+            .cache_capacity(CACHE_BYTES_MAX)
+            .skip_cache_capacity_check(true);
+        let engine = DFA::builder().configure(config).build_from_nfa(nfa);
+        let engine = engine.map_err(|_| SchemaReason::PatternSize)?;
+        Ok(Self { engine, state_work, number })
     }
 
     /// Bytes of memory the automaton takes.
@@ -49,21 +92,66 @@ impl Pattern {
         self.engine.get_nfa().memory_usage()
     }
 
-    /// What a match may cost at most, in steps of a check.
-    pub(super) fn steps(&self, text: &str) -> u64 {
-        let states = self.engine.get_nfa().states().len() as u64;
-        states.saturating_mul(text.len() as u64) / 64
-    }
-
-    pub(super) fn cache(&self) -> Cache {
-        self.engine.create_cache()
-    }
-
     /// Whether the pattern matches somewhere in the text.
-    pub(super) fn is_match(&self, cache: &mut Cache, text: &str) -> bool {
-        self.engine.is_match(cache, Input::new(text).earliest(true))
+    pub(super) fn is_match(
+        &self,
+        cache: &mut Option<Cache>,
+        text: &str,
+        work: &mut Work,
+    ) -> Result<bool, OutOfWork> {
+        let is_new = match cache {
+            Some(cache) => cache.states.clear_count() != cache.clears,
+            None => true,
+        };
+        // Twice for each state: there is one step more, at the end of the text.
+        work.spend(8 + if is_new { 64 + 4 * self.state_work } else { 0 })?;
+        let cache = cache.get_or_insert_with(|| Cache { states: self.engine.create_cache(), clears: 0 });
+        cache.clears = cache.states.clear_count();
+        let states = &mut cache.states;
+        // Neither can fail: there are no bytes to stop at, and no limit to forgetting states.
+        let mut state = self.engine.start_state_forward(states, &Input::new(text)).map_err(|_| OutOfWork)?;
+        for block in text.as_bytes().chunks(BLOCK) {
+            work.spend(BLOCK_WORK)?;
+            for byte in block {
+                let known = if state.is_tagged() {
+                    None
+                } else {
+                    Some(self.engine.next_state_untagged(states, state, *byte))
+                        .filter(|next| !next.is_unknown())
+                };
+                state = match known {
+                    Some(next) => next,
+                    None => {
+                        work.spend(2 * self.state_work)?;
+                        self.engine.next_state(states, state, *byte).map_err(|_| OutOfWork)?
+                    }
+                };
+                if state.is_tagged() {
+                    // A match shows one byte late. Where that byte continues a character, it ended within.
+                    let continues = byte & 0xc0 == 0x80;
+                    if state.is_match() && !continues {
+                        return Ok(true);
+                    }
+                    if state.is_dead() || state.is_quit() {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        let end = self.engine.next_eoi_state(states, state).map_err(|_| OutOfWork)?;
+        Ok(end.is_match())
     }
 }
+
+/// Units for reading a pattern's text, the classes of characters in it included.
+fn compile_work(translated: &str) -> u64 {
+    let classes = translated.matches("\\p").count() + translated.matches("\\P").count();
+    let brackets = translated.matches('[').count();
+    64 + translated.len() as u64 * 16 + classes as u64 * 2000 + brackets as u64 * 100
+}
+
+/// Units for each byte of an automaton that is built.
+const WORK_PER_BYTE: u64 = 1;
 
 /// Writes a pattern of ECMA-262 (with the flag `u`) in the engine's syntax; `None` when it is malformed or asks
 /// for look-around, back-references or flags.
