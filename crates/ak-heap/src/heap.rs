@@ -111,7 +111,7 @@ impl Heap {
 
     /// The live objects of a type, in the order of their places in the table. Objects of other types cost nothing.
     pub fn of_type(&self, type_name: &str) -> impl Iterator<Item = (Handle, &Object)> {
-        let members = self.catalog.members(type_name).into_iter().flatten();
+        let members = self.catalog.members(type_name).into_iter().flat_map(|members| members.all());
         members.filter_map(|index| self.slots.live_at(*index))
     }
 

@@ -5,8 +5,8 @@ mod documents;
 
 use std::cmp::Ordering;
 
-use ak_heap::{Content, Cursor, Filter, Handle, Heap, HeapConfig, Labels, Order, Page, Query, Test};
-use ak_json::{Pointer, Value, array, object};
+use ak_heap::{Content, Cursor, Filter, Handle, Heap, HeapConfig, Labels, Order, Page, Query, Scope, Test};
+use ak_json::{Pointer, Value, Work, array, object};
 use documents::{document, json, labels, pointer, replace, scalar};
 use proptest::prelude::*;
 
@@ -101,7 +101,8 @@ fn order(a: Option<&Value>, b: Option<&Value>) -> Ordering {
 
 /// All that the query finds, by walking over everything.
 fn walk(heap: &Heap, query: &Query) -> Vec<Handle> {
-    let mut found: Vec<_> = heap.iter().filter(|(_, object)| query.matches(object)).collect();
+    let mut found: Vec<_> =
+        heap.iter().filter(|(_, object)| query.matches(object, &mut Work::unlimited()).unwrap()).collect();
     if let Order::Value { pointer, descending } = &query.order {
         let value =
             |content: &'_ Content| content.as_json().and_then(|value| value.pointer(pointer).cloned());
@@ -151,7 +152,7 @@ proptest! {
                 Order::Place => None,
             };
             for pointer in query.filters.iter().map(|filter| &filter.pointer).chain(ordered_by) {
-                heap.create_index("t", pointer).unwrap();
+                heap.create_index("t", pointer, &mut Work::unlimited()).unwrap();
             }
         };
         if before {
@@ -253,7 +254,14 @@ fn what_is_not_admitted_is_not_told_of() {
         let mut any = Query { owner: None, ..own.clone() };
         let handles = |page: &Page<'_>| page.objects.iter().map(|(handle, _)| *handle).collect::<Vec<_>>();
         for expected in [2, 1] {
-            let page = heap.query_among(&any, |_, object| &**object.owner() == "main").unwrap();
+            let page = heap
+                .query_among(
+                    &any,
+                    Scope::All,
+                    |_, object| &**object.owner() == "main",
+                    &mut Work::unlimited(),
+                )
+                .unwrap();
             let same = heap.query(&own).unwrap();
             assert_eq!((handles(&page), handles(&page).len()), (handles(&same), expected));
             (any.cursor, own.cursor) = (page.next, same.next);
@@ -306,7 +314,7 @@ fn a_query_keeps_its_limits() {
     let large = Query { filters: vec![Filter { pointer: n.clone(), test: many }], ..Query::default() };
     assert_eq!(heap.query(&large).unwrap_err().path, "where");
 
-    heap.create_index("t", &n).unwrap();
+    heap.create_index("t", &n, &mut Work::unlimited()).unwrap();
     assert_eq!(heap.query(&last).unwrap().objects.len(), 1);
     assert_eq!(heap.query(&sorted).unwrap().objects.len(), 1);
     assert!(heap.drop_index("t", &n) && !heap.drop_index("t", &n));
@@ -320,7 +328,7 @@ fn long_strings_are_ordered_by_their_beginning() {
         heap.alloc("main", "t", Content::Json(array![text(end)]), Labels::default()).unwrap();
     }
     let pointer = Pointer::parse("/0").unwrap();
-    heap.create_index("t", &pointer).unwrap();
+    heap.create_index("t", &pointer, &mut Work::unlimited()).unwrap();
     let order = Order::Value { pointer: pointer.clone(), descending: false };
     let filters = vec![Filter { pointer, test: Test::Equal(text("a")) }];
     let query = Query { type_name: Some("t".into()), order, limit: 1, ..Query::default() };

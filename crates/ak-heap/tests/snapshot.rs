@@ -6,15 +6,15 @@ mod documents;
 use std::collections::BTreeSet;
 
 use ak_heap::{Content, Heap, HeapConfig, LabelMap, Labels, RestoreReason};
-use ak_json::{Pointer, Value, object};
+use ak_json::{Pointer, Value, Work, object};
 use documents::{json, replace};
 use proptest::prelude::*;
 
 /// A heap with one of everything.
 fn heap() -> Heap {
     let mut heap = Heap::new(HeapConfig { history_max: 1, tombstones_max: 1, ..HeapConfig::default() });
-    heap.register_type("t", &object! { "type": "object" }).unwrap();
-    heap.create_index("t", &Pointer::parse("/a~1b").unwrap()).unwrap();
+    heap.register_type("", "t", &object! { "type": "object" }, &mut Work::unlimited()).unwrap();
+    heap.create_index("t", &Pointer::parse("/a~1b").unwrap(), &mut Work::unlimited()).unwrap();
     let labels = LabelMap::from(Labels::untrusted()).with(
         Pointer::parse("/s").unwrap(),
         &Labels { secrecy: BTreeSet::from(["pii".into()]), ..Labels::default() },
@@ -164,8 +164,8 @@ fn every_visible_difference_changes_the_digest() {
         |heap| {
             one(heap, object! { "b": 2, "a": 1 });
         },
-        |heap| heap.create_index("t", &Pointer::root()).unwrap(),
-        |heap| heap.register_type("t", &true.into()).unwrap(),
+        |heap| heap.create_index("t", &Pointer::root(), &mut Work::unlimited()).unwrap(),
+        |heap| heap.register_type("", "t", &true.into(), &mut Work::unlimited()).unwrap(),
     ];
     let digests: BTreeSet<_> = heaps
         .iter()

@@ -4,7 +4,7 @@
 mod documents;
 
 use ak_heap::{Content, Heap, HeapConfig, HeapError, Labels, Patch, SCHEMA_BYTES_MAX, TypeError};
-use ak_json::{Value, object};
+use ak_json::{Value, Work, object};
 use documents::{json, replace};
 
 const USER: &str = r#"{
@@ -16,7 +16,7 @@ const USER: &str = r#"{
 
 fn heap() -> Heap {
     let mut heap = Heap::new(HeapConfig { types_max: 2, ..HeapConfig::default() });
-    heap.register_type("user", &json(USER)).unwrap();
+    heap.register_type("", "user", &json(USER), &mut Work::unlimited()).unwrap();
     heap
 }
 
@@ -66,7 +66,7 @@ fn register(name: &str, schema: &Value) -> Result<(), TypeError> {
     let mut heap = heap();
     heap.alloc("main", "user", Content::Json(object! { "age": 1 }), Labels::default()).unwrap();
     let before = heap.digest();
-    let result = heap.register_type(name, schema);
+    let result = heap.register_type("", name, schema, &mut Work::unlimited());
     assert_eq!(heap.digest() == before, result.is_err());
     result
 }
@@ -86,11 +86,14 @@ fn a_schema_is_refused_whole() {
 #[test]
 fn types_are_limited_in_number_and_survive_a_snapshot() {
     let mut heap = heap();
-    heap.register_type("a", &json("true")).unwrap();
-    heap.register_type("a", &json("{}")).unwrap();
-    assert!(matches!(heap.register_type("b", &json("true")), Err(TypeError::Limit { max: 2, .. })));
+    heap.register_type("", "a", &json("true"), &mut Work::unlimited()).unwrap();
+    heap.register_type("", "a", &json("{}"), &mut Work::unlimited()).unwrap();
+    assert!(matches!(
+        heap.register_type("", "b", &json("true"), &mut Work::unlimited()),
+        Err(TypeError::Limit { max: 2, .. })
+    ));
     let mut copy = Heap::restore(&heap.snapshot(), heap.config().clone()).unwrap();
-    assert_eq!(copy.schema("user").map(|schema| schema.source().clone()), Some(json(USER)));
+    assert_eq!(copy.schema("", "user").map(|schema| schema.source().clone()), Some(json(USER)));
     let error = copy.alloc("main", "user", Content::Json(json("{}")), Labels::default()).unwrap_err();
     assert_eq!(error, breaks("", "required"));
     assert_eq!(

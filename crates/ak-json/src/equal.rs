@@ -106,7 +106,7 @@ fn same<'a>(
 }
 
 fn scalars_equal(a: &Value, b: &Value, work: &mut Work) -> Result<bool, OutOfWork> {
-    work.spend(2)?;
+    work.spend(3)?;
     Ok(match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,

@@ -5,7 +5,7 @@ use ak_heap::{
     Absence, BatchError, BatchOp, Change, Content, Created, Handle, Heap, HeapConfig, HeapError, LabelMap,
     Patch, PatchError, PatchOp, PatchReason, Quota, Target, Usage,
 };
-use ak_json::{Labels, Pointer, Value, object};
+use ak_json::{Labels, Pointer, Value, Work, object};
 use proptest::prelude::*;
 
 use crate::documents::{document, labels, op, pointer};
@@ -272,7 +272,7 @@ impl Model {
             let reason = PatchReason::Operations { max: config().patch_ops_max };
             return Err(HeapError::Patch(PatchError { index: None, path: String::new(), reason }));
         }
-        let patched = Content::Json(patch.apply(document, &config().content)?);
+        let patched = Content::Json(patch.apply(document, &config().content, &mut Work::unlimited())?);
         self.check_type(&self.objects[position].type_name, &patched)?;
         self.push(position, patched)
     }
@@ -309,23 +309,29 @@ impl Model {
         let (result, expected): (Result<Vec<Change>, BatchError>, Result<(), BatchError>) = match op.clone() {
             Op::Alloc { owner, type_name, content, labels } => {
                 let done = one(heap
-                    .plan_alloc(owner, type_name, content.clone(), labels)
+                    .plan_alloc(owner, type_name, content.clone(), labels, &mut Work::unlimited())
                     .map(ak_heap::Plan::commit));
                 (done, at(0, next.alloc(owner, type_name, content)))
             }
             Op::Write { object, patch, expected } => {
                 let handle = self.handle(object);
-                let done = one(heap.plan_write(handle, &patch, expected).map(ak_heap::Plan::commit));
+                let done = one(heap
+                    .plan_write(handle, &patch, expected, &mut Work::unlimited())
+                    .map(ak_heap::Plan::commit));
                 (done, at(0, next.write(handle, &patch, expected)))
             }
             Op::Delete { object, expected } => {
                 let handle = self.handle(object);
-                let done = one(heap.plan_delete(handle, expected).map(ak_heap::Plan::commit));
+                let done = one(heap
+                    .plan_delete(handle, expected, &mut Work::unlimited())
+                    .map(ak_heap::Plan::commit));
                 (done, at(0, next.delete(handle, expected)))
             }
             Op::Relabel { object, subtree, labels } => {
                 let handle = self.handle(object);
-                let done = one(heap.plan_relabel(handle, &subtree, &labels, None).map(ak_heap::Plan::commit));
+                let done = one(heap
+                    .plan_relabel(handle, &subtree, &labels, None, &mut Work::unlimited())
+                    .map(ak_heap::Plan::commit));
                 let expected = next.live(handle).and_then(|position| {
                     let content = next.objects[position].contents.last().unwrap().clone();
                     next.push(position, content)
@@ -346,7 +352,7 @@ impl Model {
             }
             Op::Batch(steps) => {
                 let ops: Vec<BatchOp> = steps.iter().map(|step| self.batch_op(step)).collect();
-                let done = heap.plan_batch(&ops).map(ak_heap::Plan::commit);
+                let done = heap.plan_batch(&ops, &mut Work::unlimited()).map(ak_heap::Plan::commit);
                 let expected = next.batch(&steps, self);
                 (done, expected)
             }
@@ -356,7 +362,7 @@ impl Model {
                 } else {
                     true.into()
                 };
-                let result = heap.register_type("t", &schema);
+                let result = heap.register_type("", "t", &schema, &mut Work::unlimited());
                 next.strict = Some(strict);
                 let faulty = self.objects.iter().find(|object| {
                     object.state == State::Live
@@ -449,7 +455,8 @@ impl Model {
             let mut new = None;
             let result = match step {
                 Step::Alloc { content, link } => linked(&Patch::new(vec![]), link).and_then(|patch| {
-                    let content = Content::Json(patch.apply(content, &config().content)?);
+                    let content =
+                        Content::Json(patch.apply(content, &config().content, &mut Work::unlimited())?);
                     new = Some(self.next_handle());
                     self.alloc("main", "t", content)
                 }),

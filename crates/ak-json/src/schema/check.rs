@@ -105,7 +105,7 @@ impl<'s> Check<'s, '_> {
 
     /// Checks a value against a schema, to which the keyword `via` led.
     pub(super) fn schema(&mut self, id: Id, place: &Place<'_>, via: &'static str) -> Checked {
-        self.spend(3)?;
+        self.spend(4)?;
         if self.depth == CHECK_DEPTH_MAX {
             return Err(Exhausted::Depth);
         }
