@@ -204,6 +204,68 @@ proptest! {
     }
 
     #[test]
+    fn a_scope_finds_what_a_walk_over_its_owners_finds(objects in objects(), query in query(), indexed in any::<bool>(),
+                                                       scope in prop::sample::subsequence(vec!["main", "none", "other"], 0..4),
+                                                       admitted in 0u64..3) {
+        let mut heap = fill(objects, HeapConfig::default());
+        if indexed {
+            for pointer in query.filters.iter().map(|filter| &filter.pointer) {
+                heap.create_index("t", pointer, &mut Work::unlimited()).unwrap();
+            }
+        }
+        // What nobody may see is not there: not in pages, cursors, errors or work.
+        let admits = |handle: Handle| handle.raw() % 3 != admitted;
+        let mut alone = heap.clone();
+        for handle in heap.iter().map(|(handle, _)| handle).collect::<Vec<_>>() {
+            let object = heap.read(handle).unwrap();
+            if !scope.contains(&&**object.owner()) {
+                alone.delete(handle, None).unwrap();
+            }
+        }
+        let (mut query, mut used) = (query, 0);
+        let expected: Vec<Handle> = walk(&alone, &query).into_iter().filter(|handle| admits(*handle)).collect();
+        let mut found = Vec::new();
+        loop {
+            let run = |heap: &Heap| {
+                let mut work = Work::unlimited();
+                let page = heap.query_among(&query, Scope::Owners(&scope), |handle, _| admits(handle), &mut work).unwrap();
+                let handles: Vec<Handle> = page.objects.iter().map(|(handle, _)| *handle).collect();
+                (handles, page.next, work.used())
+            };
+            let (page, next, work) = run(&heap);
+            prop_assert_eq!((page.clone(), next.clone(), work), run(&alone));
+            found.extend(page);
+            used += work;
+            let Some(next) = next else { break };
+            query.cursor = Some(next);
+        }
+        prop_assert_eq!(found, expected);
+        prop_assert!(used > 0);
+    }
+
+    #[test]
+    fn a_page_that_ends_with_the_work_goes_on_where_it_ended(objects in objects(), query in query(), units in 500u64..3_000) {
+        let heap = fill(objects, HeapConfig::default());
+        let query = Query { order: Order::Place, ..query };
+        let (mut rest, mut found) = (query.clone(), Vec::new());
+        loop {
+            match heap.query_among(&rest, Scope::All, |_, _| true, &mut Work::new(units)) {
+                Ok(page) => {
+                    found.extend(page.objects.iter().map(|(handle, _)| *handle));
+                    let Some(next) = page.next else { break };
+                    prop_assert_ne!(Some(&next), rest.cursor.as_ref(), "no progress");
+                    rest.cursor = Some(next);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.reason, "takes more than the limit of work");
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert_eq!(found, walk(&heap, &query));
+    }
+
+    #[test]
     fn no_text_but_its_own_is_a_cursor(text in ".{0,40}") {
         prop_assert!(text.parse::<Cursor>().is_err());
     }
@@ -268,6 +330,32 @@ fn what_is_not_admitted_is_not_told_of() {
         }
         assert_eq!(any.cursor, None);
     }
+}
+
+#[test]
+fn an_order_is_not_refused_for_what_others_hold() {
+    let mut heap = Heap::new(HeapConfig { scan_objects_max: 10, ..HeapConfig::default() });
+    let put = |heap: &mut Heap, owner: &str, content: Value| {
+        heap.alloc(owner, "t", Content::Json(content), Labels::default()).unwrap()
+    };
+    for n in 0..5u32 {
+        put(&mut heap, "spy", object! { "n": n });
+    }
+    let order = Order::Value { pointer: Pointer::parse("/n").unwrap(), descending: false };
+    let query = Query { order, ..Query::default() };
+    let ask = |heap: &Heap, scope: Scope<'_>| {
+        let mut work = Work::unlimited();
+        let seen = |_, object: &ak_heap::Object| &**object.owner() == "spy";
+        let page = heap.query_among(&query, scope, seen, &mut work).unwrap();
+        (page.objects.len(), page.next, work.used())
+    };
+    let before = ask(&heap, Scope::Owners(&["spy"]));
+    for n in 0..100u32 {
+        put(&mut heap, "other", object! { "n": n, "secret": "x".repeat(10_000) });
+    }
+    assert_eq!(ask(&heap, Scope::Owners(&["spy"])), before);
+    let (found, next, _) = ask(&heap, Scope::All);
+    assert_eq!((found, next), (5, None));
 }
 
 /// A query that is refused, and where.

@@ -52,7 +52,8 @@ pub(super) fn is_multiple(number: &Number, divisor: &Number) -> bool {
     }
     if shift >= 0 {
         // number = digits × 10^shift units of the divisor's last place.
-        return u128::from(number.digits) % modulus * power_of_ten(shift, modulus) % modulus == 0;
+        let product = u128::from(number.digits) % modulus * power_of_ten(shift, modulus);
+        return product.is_multiple_of(modulus);
     }
     // The divisor has the higher last place: digits must be a multiple of modulus × 10^-shift.
     let step = (shift..0).try_fold(modulus, |step, _| step.checked_mul(10));

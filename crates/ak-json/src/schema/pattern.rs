@@ -3,6 +3,7 @@
 //! The engine's syntax differs from ECMA-262's. So a pattern is read here, strictly, and written anew in what
 //! both agree upon.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt::Write;
 use core::iter::Peekable;
@@ -32,7 +33,7 @@ const BLOCK_WORK: u64 = 8;
 /// A byte that leads from one known state to another costs next to nothing. Working out a state costs a look at each
 /// state of the automaton beneath, which a hostile pattern can demand for every byte. Each is paid for as it comes.
 pub(super) struct Pattern {
-    engine: DFA,
+    engine: Box<DFA>,
     /// Units of work for working out one state.
     state_work: u64,
     /// Its number within the schema, by which the caches are kept.
@@ -84,7 +85,7 @@ impl Pattern {
             .skip_cache_capacity_check(true);
         let engine = DFA::builder().configure(config).build_from_nfa(nfa);
         let engine = engine.map_err(|_| SchemaReason::PatternSize)?;
-        Ok(Self { engine, state_work, number })
+        Ok(Self { engine: Box::new(engine), state_work, number })
     }
 
     /// Bytes of memory the automaton takes.

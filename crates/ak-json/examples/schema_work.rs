@@ -1,6 +1,6 @@
 //! Prints how many nanoseconds a unit of work takes in hostile checks: about 10 is right, 30 is the most there may be.
 //!
-//! `cargo run --release -p ak-json --example calibrate`
+//! `cargo run --release -p ak-json --example schema_work`
 
 use std::time::Instant;
 

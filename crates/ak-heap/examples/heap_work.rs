@@ -1,7 +1,7 @@
 //! Prints how many nanoseconds a unit of work takes in hostile requests on a heap: about 10 is right, 30 is the most
 //! there may be.
 //!
-//! `cargo run --release -p ak-heap --example calibrate`
+//! `cargo run --release -p ak-heap --example heap_work`
 
 use std::time::Instant;
 
