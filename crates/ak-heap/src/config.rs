@@ -53,7 +53,8 @@ pub struct HeapConfig {
     pub bytes_max: u64,
     /// Earlier revisions kept for each object; older ones are dropped by the write that exceeds this.
     pub history_max: usize,
-    /// Deleted objects that are remembered; older ones are forgotten by the delete that exceeds this.
+    /// Deleted objects that are remembered; older ones are forgotten by the delete that exceeds this. It forgets up to
+    /// eight; where that does not make room, the object just deleted is forgotten.
     pub tombstones_max: usize,
     /// Bytes of deleted objects that stay readable by version, beside `bytes_max`.
     pub tombstone_bytes_max: u64,

@@ -150,6 +150,43 @@ fn allocs_and_deletes_leave_bounded_traces() {
     assert_eq!((heap.usage().objects, heap.usage_of("agent7").objects), (0, 0));
 }
 
+#[test]
+fn one_deletion_pushes_out_few_tombstones() {
+    let config = HeapConfig { tombstone_bytes_max: 1_000, ..HeapConfig::default() };
+    let mut heap = Heap::new(config);
+    let put = |heap: &mut Heap, text: &str| {
+        heap.alloc("main", "t", Content::Json(text.into()), Labels::default()).unwrap()
+    };
+    let small: Vec<Handle> = (0..100).map(|_| put(&mut heap, "12345678")).collect();
+    let large = put(&mut heap, &"x".repeat(900));
+    small.iter().for_each(|handle| heap.delete(*handle, None).unwrap());
+    assert_eq!((heap.tombstones().objects, heap.tombstones().bytes), (100, 1_000));
+    heap.delete(large, None).unwrap();
+    assert!(heap.any(large).is_none());
+    assert_eq!((heap.tombstones().objects, heap.tombstones().bytes), (92, 920));
+    assert!(heap.any(small[7]).is_none() && heap.any(small[8]).is_some());
+}
+
+#[test]
+fn large_contents_are_given_up_bit_by_bit() {
+    let mut heap = Heap::new(HeapConfig { history_max: 0, tombstones_max: 0, ..HeapConfig::default() });
+    let large = || Value::from(vec![object! { "a": array![1, object! {}] }; 50_000]);
+    let (all, before) = (large(), heap.digest());
+    for round in 0..20 {
+        let content = Content::Json(if round % 2 == 0 { all.clone() } else { large() });
+        let handle = heap.alloc("main", "t", content, Labels::default()).unwrap();
+        heap.write(handle, &Patch::new(vec![add("", 1)]), None).unwrap();
+        heap.delete(handle, None).unwrap();
+    }
+    // What others hold stays as it is.
+    assert_eq!(all, large());
+    assert_eq!(heap.usage().objects, 0);
+    assert_ne!(heap.digest(), before);
+    let kept = heap.alloc("main", "t", Content::Json(all.clone()), Labels::default()).unwrap();
+    heap.erase(kept).unwrap();
+    assert_eq!(all, large());
+}
+
 proptest! {
     #![proptest_config(documents::cases(500))]
 

@@ -38,7 +38,7 @@
 //! structure below both containers, `memo` what its nodes remember, `names` and `index` the names of members;
 //! `work` counts what operations cost;
 //! `parse`, `scan` and `grammar` read, `print` writes; `encode` and `digest` hash; `equal` compares; `deep` walks what
-//! nests too deep for recursion; `pointer`, `labels` and `schema` stand on all of these.
+//! nests too deep for recursion; `waste` gives values up; `pointer`, `labels` and `schema` stand on all of these.
 //!
 //! [encoding]: https://github.com/authority-kernel/authority-kernel/blob/main/docs/decisions/0002-canonical-encoding.md
 
@@ -65,6 +65,7 @@ mod schema;
 mod text;
 mod tree;
 mod value;
+mod waste;
 mod work;
 
 pub use array::{Array, Items};
@@ -78,6 +79,7 @@ pub use pointer::{POINTER_TOKENS_MAX, Pointer, PointerError, array_index};
 pub use schema::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, SchemaReason, Violation};
 pub use text::Text;
 pub use value::Value;
+pub use waste::Waste;
 pub use work::{OutOfWork, Work};
 
 /// The README's code is a test.

@@ -94,6 +94,10 @@ impl Object {
         self.values.remove(position)
     }
 
+    pub(crate) fn into_parts(self) -> (Option<Arc<Names>>, Tree<Value>) {
+        (self.names, self.values)
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.names.as_ref()?.position(name)
     }

@@ -290,7 +290,7 @@ fn hostile_checks_are_given_up() {
     );
     // Short texts in great number start the automaton anew each time.
     let many: Vec<Value> = (0..200_000u32).map(|n| n.to_string().into()).collect();
-    assert_eq!(work_of(r#"{"items":{"pattern":"(a?b?){110}c$"}}"#, &many.clone().into()).is_ok(), true);
+    assert!(work_of(r#"{"items":{"pattern":"(a?b?){110}c$"}}"#, &many.clone().into()).is_ok());
     assert_eq!(work_of(r#"{"uniqueItems":true}"#, &many.clone().into()), Err(Violation::Work));
     assert_eq!(work_of(r#"{"items":{"minLength":1}}"#, &many.into()), Ok(1_000_005));
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
