@@ -79,8 +79,8 @@ fn patches() -> f64 {
     let many = 10_000;
     let long = |n: usize| format!("{}{n}", "x".repeat(8_000));
     let deep = format!("{}/0", "/1".repeat(100));
-    let swap = |n: usize| if n % 2 == 0 { copy("/s", "/t/0") } else { copy("/t/1", "/t/0") };
-    let grow = |n: usize| if n % 2 == 0 { add("/t/-", 1) } else { copy("/t", "/u") };
+    let swap = |n: usize| if n.is_multiple_of(2) { copy("/s", "/t/0") } else { copy("/t/1", "/t/0") };
+    let grow = |n: usize| if n.is_multiple_of(2) { add("/t/-", 1) } else { copy("/t", "/u") };
     let texts = Value::from((0..32).map(|_| Value::from("x".repeat(200_000))).collect::<Vec<_>>());
     let labels = (0..250)
         .fold(LabelMap::default(), |map, n| map.with(pointer(&format!("/{n}/0")), &Labels::untrusted()));

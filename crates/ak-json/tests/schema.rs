@@ -301,6 +301,8 @@ fn plain_checks_cost_little() {
     let order = r#"{"type":"object","properties":{"to":{"type":"string","pattern":"^[a-z]+@[a-z.]+$"}},"required":["to"]}"#;
     let order = work_of(order, &object! { "to": "ada@example.com" }).unwrap();
     assert!(order < 3_000, "{order}");
+    let letters = work_of(r#"{"pattern":"^\\p{L}{1,20}( \\p{L}{1,5})?$"}"#, &"Ада Лавлейс".into()).unwrap();
+    assert!(letters < 100_000, "{letters}");
     let long = work_of(r#"{"pattern":"^[a-z]+$"}"#, &"a".repeat(1 << 20).into()).unwrap();
     assert!(long < 1_000_000, "{long}");
 }

@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
 use core::iter::Peekable;
 use core::str::Chars;
@@ -26,7 +27,7 @@ pub(super) const ALL_BYTES_MAX: usize = 4 << 20;
 const CACHE_BYTES_MAX: usize = 256 << 10;
 /// Bytes that are matched for one payment, and their price while all states are known.
 const BLOCK: usize = 32;
-const BLOCK_WORK: u64 = 8;
+const BLOCK_WORK: u64 = 10;
 
 /// A compiled pattern: an automaton whose states are worked out as they are met.
 ///
@@ -34,8 +35,12 @@ const BLOCK_WORK: u64 = 8;
 /// state of the automaton beneath, which a hostile pattern can demand for every byte. Each is paid for as it comes.
 pub(super) struct Pattern {
     engine: Box<DFA>,
-    /// Units of work for working out one state.
-    state_work: u64,
+    /// Units of work for working out a state from all states of the automaton beneath.
+    all_work: u64,
+    /// Units for following one of these on until each way has met a character.
+    closure_work: u64,
+    /// Bytes of memory that a state takes for the ways on.
+    row_bytes: usize,
     /// Its number within the schema, by which the caches are kept.
     pub(super) number: usize,
 }
@@ -45,6 +50,8 @@ pub(super) struct Cache {
     states: dfa::Cache,
     /// How often all states were forgotten when the first state was last worked out.
     clears: usize,
+    /// States of the automaton beneath in the state with the most of them, at most.
+    largest: usize,
 }
 
 impl Pattern {
@@ -77,7 +84,7 @@ impl Pattern {
         };
         let bytes = nfa.memory_usage() as u64;
         work.spend(bytes.saturating_mul(WORK_PER_BYTE)).map_err(|OutOfWork| SchemaReason::Work)?;
-        let state_work = 20 + bytes / 20;
+        let (all_work, closure_work) = (bytes / 20, 2_u64.saturating_mul(closure_max(&nfa) as u64));
         // Every match is followed, not the first alone: one that ends within a character is none.
         let config = DFA::config()
             .match_kind(MatchKind::All)
@@ -85,12 +92,18 @@ impl Pattern {
             .skip_cache_capacity_check(true);
         let engine = DFA::builder().configure(config).build_from_nfa(nfa);
         let engine = engine.map_err(|_| SchemaReason::PatternSize)?;
-        Ok(Self { engine: Box::new(engine), state_work, number })
+        let row_bytes = engine.byte_classes().alphabet_len().next_power_of_two() * size_of::<u32>();
+        Ok(Self { engine: Box::new(engine), all_work, closure_work, row_bytes, number })
     }
 
     /// Bytes of memory the automaton takes.
     pub(super) fn bytes(&self) -> usize {
         self.engine.get_nfa().memory_usage()
+    }
+
+    /// Units for the step from a state that stands for at most so many of the automaton beneath.
+    fn step_work(&self, largest: usize) -> u64 {
+        20 + self.all_work.min(self.closure_work.saturating_mul(largest as u64))
     }
 
     /// Whether the pattern matches somewhere in the text.
@@ -104,13 +117,21 @@ impl Pattern {
             Some(cache) => cache.states.clear_count() != cache.clears,
             None => true,
         };
-        // Twice for each state: there is one step more, at the end of the text.
-        work.spend(8 + if is_new { 64 + 4 * self.state_work } else { 0 })?;
-        let cache = cache.get_or_insert_with(|| Cache { states: self.engine.create_cache(), clears: 0 });
+        work.spend(8)?;
+        if is_new {
+            // Room for a note on each state, and the first state.
+            work.spend(100 + self.all_work / 8 + 2 * self.step_work(1))?;
+        }
+        let cache =
+            cache.get_or_insert_with(|| Cache { states: self.engine.create_cache(), clears: 0, largest: 1 });
         cache.clears = cache.states.clear_count();
-        let states = &mut cache.states;
+        let (states, largest) = (&mut cache.states, &mut cache.largest);
         // Neither can fail: there are no bytes to stop at, and no limit to forgetting states.
-        let mut state = self.engine.start_state_forward(states, &Input::new(text)).map_err(|_| OutOfWork)?;
+        let before = states.memory_usage();
+        let first = self.engine.start_state_forward(states, &Input::new(text));
+        let grown = states.memory_usage().saturating_sub(before).saturating_sub(self.row_bytes);
+        *largest = grown.max(*largest);
+        let mut state = first.map_err(|_| OutOfWork)?;
         for block in text.as_bytes().chunks(BLOCK) {
             work.spend(BLOCK_WORK)?;
             for byte in block {
@@ -123,8 +144,16 @@ impl Pattern {
                 state = match known {
                     Some(next) => next,
                     None => {
-                        work.spend(2 * self.state_work)?;
-                        self.engine.next_state(states, state, *byte).map_err(|_| OutOfWork)?
+                        // Twice: there is one step more from each state, at the end of the text.
+                        work.spend(2 * self.step_work(*largest))?;
+                        let before = (states.memory_usage(), states.clear_count());
+                        let next = self.engine.next_state(states, state, *byte).map_err(|_| OutOfWork)?;
+                        let grown =
+                            states.memory_usage().saturating_sub(before.0).saturating_sub(self.row_bytes);
+                        // Where all were forgotten, growth tells nothing.
+                        let is_known = states.clear_count() == before.1;
+                        *largest = if is_known { grown.max(*largest) } else { usize::MAX };
+                        next
                     }
                 };
                 if state.is_tagged() {
@@ -143,6 +172,48 @@ impl Pattern {
         Ok(end.is_match())
     }
 }
+
+/// How many states and ways are met from one state on before a character is, at most. Where it would take long to
+/// tell, all of them.
+fn closure_max(nfa: &thompson::NFA) -> usize {
+    let count = nfa.states().len();
+    let (mut steps_left, mut max) = (CLOSURE_STEPS.saturating_mul(count), 1);
+    // From which state on each was last met.
+    let mut met = alloc::vec![usize::MAX; count];
+    let mut waiting = Vec::new();
+    for first in 0..count {
+        let mut steps = 0_usize;
+        waiting.push(first);
+        while let Some(state) = waiting.pop() {
+            steps += 1;
+            if steps > steps_left {
+                return usize::MAX;
+            }
+            match met.get_mut(state) {
+                Some(from) if *from != first => *from = first,
+                _ => continue,
+            }
+            match nfa.states().get(state) {
+                Some(thompson::State::Union { alternates }) => {
+                    waiting.extend(alternates.iter().map(|next| next.as_usize()));
+                }
+                Some(thompson::State::BinaryUnion { alt1, alt2 }) => {
+                    waiting.extend([alt1.as_usize(), alt2.as_usize()]);
+                }
+                Some(thompson::State::Look { next, .. } | thompson::State::Capture { next, .. }) => {
+                    waiting.push(next.as_usize());
+                }
+                _ => {}
+            }
+        }
+        steps_left = steps_left.saturating_sub(steps);
+        max = max.max(steps);
+    }
+    max
+}
+
+/// Steps for each state in which [`closure_max`] must come to its end.
+const CLOSURE_STEPS: usize = 16;
 
 /// Units for reading a pattern's text, the classes of characters in it included.
 fn compile_work(translated: &str) -> u64 {
@@ -423,5 +494,36 @@ impl Reader<'_> {
 
     fn hex(&mut self, digits: usize) -> Option<u32> {
         (0..digits).try_fold(0, |code, _| Some(code << 4 | self.rest.next()?.to_digit(16)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex_automata::nfa::thompson::pikevm::PikeVM;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        #[test]
+        fn a_pattern_matches_as_a_slower_engine_says(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "a", "é", "𝄞", ".", "[^a]", "(a|é)", "\\b", "\\B", "^", "$", "|", "a?", "é*", ".{2}", "(aé)+?", "\\p{L}", "",
+            ]), 0..6),
+            texts in prop::collection::vec("[aé𝄞 ]{0,6}", 1..4),
+        ) {
+            let source = parts.concat();
+            let Ok(pattern) = Pattern::parse(&source, 0, &mut Work::unlimited()) else { return Ok(()) };
+            let slow = PikeVM::new(&translate(&source).unwrap_or_default());
+            let Ok(slow) = slow else { return Ok(()) };
+            let mut cache = None;
+            for text in texts {
+                let expected = slow.is_match(&mut slow.create_cache(), &text);
+                let found = pattern.is_match(&mut cache, &text, &mut Work::unlimited());
+                prop_assert_eq!(found, Ok(expected), "{} {:?}", source, text);
+            }
+        }
     }
 }
