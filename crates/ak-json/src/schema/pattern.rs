@@ -509,12 +509,12 @@ mod tests {
 
         #[test]
         fn a_pattern_matches_as_a_slower_engine_says(
-            parts in prop::collection::vec(prop::sample::select(vec![
+            parts in prop::collection::vec(prop::sample::select(Vec::from([
                 "a", "é", "𝄞", ".", "[^a]", "(a|é)", "\\b", "\\B", "^", "$", "|", "a?", "é*", ".{2}", "(aé)+?", "\\p{L}", "",
-            ]), 0..6),
+            ])), 0..6),
             texts in prop::collection::vec("[aé𝄞 ]{0,6}", 1..4),
         ) {
-            let source = parts.concat();
+            let source: String = parts.concat();
             let Ok(pattern) = Pattern::parse(&source, 0, &mut Work::unlimited()) else { return Ok(()) };
             let slow = PikeVM::new(&translate(&source).unwrap_or_default());
             let Ok(slow) = slow else { return Ok(()) };
