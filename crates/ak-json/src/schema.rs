@@ -3,6 +3,7 @@
 mod check;
 mod compile;
 mod decimal;
+mod ecma;
 mod evaluated;
 mod keywords;
 mod pattern;

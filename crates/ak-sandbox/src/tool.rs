@@ -267,7 +267,8 @@ pub enum ToolError {
 pub(crate) const SCHEMA_WORK: u64 = 2_000_000;
 
 fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {
-    Schema::parse(source, &mut Work::new(SCHEMA_WORK)).map_err(|error| ToolError::Schema { which, reason: error.to_string() })
+    Schema::parse(source, &mut Work::new(SCHEMA_WORK))
+        .map_err(|error| ToolError::Schema { which, reason: error.to_string() })
 }
 
 /// Bounds what validation and translation do, before either begins.
