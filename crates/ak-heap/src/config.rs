@@ -30,8 +30,8 @@ pub const TYPE_BYTES_MAX: usize = 128 << 20;
 pub const TYPE_BYTES_RESERVED: usize = 32 << 20;
 /// Bytes of memory that the compiled schemas of one agent and its descendants may take by default.
 pub const TYPE_BYTES_PER_FAMILY_MAX: usize = 8 << 20;
-/// Units of [`Work`](ak_json::Work) for one request: 20 ms or less in a release build.
-pub const REQUEST_WORK: u64 = 2_000_000;
+/// Units of [`Work`](ak_json::Work) for one request: 20 ms or less in a release build, also for what is priced least well.
+pub const REQUEST_WORK: u64 = 1_250_000;
 /// Secondary indexes by default.
 pub const INDEXES_MAX: usize = 64;
 /// Objects on one page of a query by default.
