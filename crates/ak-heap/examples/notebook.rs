@@ -6,12 +6,12 @@
 use std::error::Error;
 
 use ak_heap::{BatchOp, Content, Created, Heap, HeapConfig, LabelMap, Labels, Patch, Query};
-use ak_json::{Pointer, Value, array, object};
+use ak_json::{Pointer, Value, Work, array, object};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut heap = Heap::new(HeapConfig::default());
     let due = Pointer::parse("/due")?;
-    heap.create_index("note", &due)?;
+    heap.create_index("note", &due, &mut Work::unlimited())?;
 
     // A batch: two notes and a list that refers to them, or nothing at all.
     let alloc = |type_name: &str, content: Value, links: Vec<(Pointer, Created)>| BatchOp::Alloc {
@@ -22,22 +22,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         links,
     };
     let created = heap
-        .plan_batch(&[
-            alloc("note", object! { "text": "buy bread", "due": 3 }, vec![]),
-            alloc("note", object! { "text": "call home", "due": 1 }, vec![]),
-            alloc(
-                "list",
-                object! { "notes": array![] },
-                vec![(Pointer::parse("/notes/-")?, Created(0)), (Pointer::parse("/notes/-")?, Created(1))],
-            ),
-        ])?
+        .plan_batch(
+            &[
+                alloc("note", object! { "text": "buy bread", "due": 3 }, vec![]),
+                alloc("note", object! { "text": "call home", "due": 1 }, vec![]),
+                alloc(
+                    "list",
+                    object! { "notes": array![] },
+                    vec![
+                        (Pointer::parse("/notes/-")?, Created(0)),
+                        (Pointer::parse("/notes/-")?, Created(1)),
+                    ],
+                ),
+            ],
+            &mut Work::unlimited(),
+        )?
         .commit();
     let [bread, _, list] = created.as_slice() else { return Err("three objects were asked for".into()) };
     println!("list: {}", show(heap.read(list.handle)?.content()));
 
     // What a web page said is untrusted; the note now is too, but only there.
     let patch = Patch::parse(&array![object! { "op": "add", "path": "/price", "value": "2.40" }])?;
-    let plan = heap.plan_write(bread.handle, &patch.labelled(Labels::untrusted()), Some(0))?;
+    let plan =
+        heap.plan_write(bread.handle, &patch.labelled(Labels::untrusted()), Some(0), &mut Work::unlimited())?;
     println!("the price costs {} bytes", plan.bytes_delta());
     plan.commit();
     let note = heap.read(bread.handle)?;

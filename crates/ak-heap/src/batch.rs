@@ -3,7 +3,7 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use ak_json::{Pointer, Text, Value};
+use ak_json::{Pointer, Text, Value, Work};
 
 use crate::draft::Draft;
 use crate::patch::{Patch, PatchOp};
@@ -87,7 +87,7 @@ impl Heap {
     /// Plans several operations as one. Each meets the heap as those before it leave it.
     ///
     /// ```
-    /// use ak_heap::{BatchOp, Content, Created, Heap, HeapConfig, LabelMap};
+    /// use ak_heap::{BatchOp, Content, Created, Heap, HeapConfig, LabelMap, REQUEST_WORK, Work};
     /// use ak_json::{Pointer, object};
     ///
     /// let mut heap = Heap::new(HeapConfig::default());
@@ -100,7 +100,7 @@ impl Heap {
     /// };
     /// let root = alloc(object! {}, vec![]);
     /// let leaf = alloc(object! {}, vec![(Pointer::parse("/parent").unwrap(), Created(0))]);
-    /// let created = heap.plan_batch(&[root, leaf])?.commit();
+    /// let created = heap.plan_batch(&[root, leaf], &mut Work::new(REQUEST_WORK))?.commit();
     /// assert_eq!(
     ///     heap.read(created[1].handle).unwrap().content(),
     ///     &Content::Json(object! { "parent": created[0].handle.to_string() }),
@@ -110,17 +110,21 @@ impl Heap {
     ///
     /// # Errors
     /// [`BatchError`] names the first operation that is refused.
-    pub fn plan_batch(&mut self, ops: &[BatchOp]) -> Result<Plan<'_, Vec<Change>>, BatchError> {
+    pub fn plan_batch(
+        &mut self,
+        ops: &[BatchOp],
+        work: &mut Work,
+    ) -> Result<Plan<'_, Vec<Change>>, BatchError> {
         let ops_max = self.config().batch_ops_max;
         if ops.len() > ops_max {
             let error = HeapError::Limit { limit: "operations in a batch", max: ops_max as u64 };
             return Err(BatchError { index: ops_max, error });
         }
-        Draft::new(self).plan(|draft| {
+        Draft::new(self, work).plan(|draft| {
             let mut changes = Vec::with_capacity(ops.len());
             for (index, op) in ops.iter().enumerate() {
                 let change =
-                    operate(draft, op, ops, &changes).map_err(|error| BatchError { index, error })?;
+                    apply_op(draft, op, ops, &changes).map_err(|error| BatchError { index, error })?;
                 changes.push(change);
             }
             Ok(changes)
@@ -128,8 +132,8 @@ impl Heap {
     }
 }
 
-fn operate(
-    draft: &mut Draft<'_>,
+fn apply_op(
+    draft: &mut Draft<'_, '_>,
     op: &BatchOp,
     ops: &[BatchOp],
     done: &[Change],

@@ -1,23 +1,60 @@
 //! The catalog: what is declared of types, which objects are of them, and in what order their values are.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 
-use ak_json::{CHECK_DEPTH_MAX, Pointer, Schema, Text, Violation};
+use ak_json::{CHECK_DEPTH_MAX, OutOfWork, Pointer, Schema, Text, Violation, Work};
 
+use crate::owned::Owned;
 use crate::query::Key;
 use crate::{Content, HeapError, Object};
 
 /// A secondary index: the objects of one type by the value at one pointer, then by place.
-pub(crate) type Index = BTreeSet<(Key, u32)>;
+pub(crate) type Index = Owned<(Key, u32)>;
 
 /// What is known of types.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalog {
+    /// The live objects.
+    objects: Owned<u32>,
     /// The live objects of each type that has any.
-    members: BTreeMap<Text, BTreeSet<u32>>,
-    /// The types of which anything is declared.
+    members: BTreeMap<Text, Owned<u32>>,
+    /// The types of which anything is declared for everybody.
     declared: BTreeMap<Text, Declared>,
+    /// The schemas that agents registered for their families, by the type's name, then by the agent's.
+    scoped: BTreeMap<Text, BTreeMap<Text, Schema>>,
+    /// What the schemas of each family come to; everybody's stand under the empty name.
+    families: BTreeMap<Text, Held>,
+    held: Held,
+}
+
+/// What limits on types count: how many, and the memory of their schemas.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) types: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Held {
+    fn add(&mut self, schema: &Schema) {
+        self.types = self.types.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(schema.memory_bytes());
+    }
+
+    pub(crate) fn without(self, other: Held) -> Held {
+        Held { types: self.types.saturating_sub(other.types), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+}
+
+impl From<&Schema> for Held {
+    fn from(schema: &Schema) -> Held {
+        Held { types: 1, bytes: schema.memory_bytes() }
+    }
+}
+
+/// The agent without a parent that a scope descends from.
+fn family(scope: &str) -> &str {
+    scope.split_once('/').map_or(scope, |(first, _)| first)
 }
 
 /// What is declared of a type.
@@ -30,7 +67,12 @@ pub(crate) struct Declared {
 
 impl Catalog {
     /// The live objects of a type.
-    pub(crate) fn members(&self, type_name: &str) -> Option<&BTreeSet<u32>> {
+    pub(crate) fn objects(&self) -> &Owned<u32> {
+        &self.objects
+    }
+
+    /// The live objects of a type.
+    pub(crate) fn members(&self, type_name: &str) -> Option<&Owned<u32>> {
         self.members.get(type_name)
     }
 
@@ -42,17 +84,98 @@ impl Catalog {
         self.declared.iter()
     }
 
-    pub(crate) fn schema(&self, type_name: &str) -> Option<&Schema> {
-        self.declared.get(type_name)?.schema.as_ref()
+    /// The schema that was registered in exactly this scope.
+    pub(crate) fn schema(&self, scope: &str, type_name: &str) -> Option<&Schema> {
+        match scope {
+            "" => self.declared.get(type_name)?.schema.as_ref(),
+            scope => self.scoped.get(type_name)?.get(scope),
+        }
     }
 
-    pub(crate) fn schema_count(&self) -> usize {
-        self.declared.values().filter(|declared| declared.schema.is_some()).count()
+    /// All schemas with scope and type name: those for everybody first, then by type name, then by scope.
+    pub(crate) fn schemas(&self) -> impl Iterator<Item = (&str, &Text, &Schema)> {
+        let global =
+            self.declared.iter().filter_map(|(name, declared)| Some(("", name, declared.schema.as_ref()?)));
+        global.chain(self.scoped())
     }
 
-    pub(crate) fn set_schema(&mut self, type_name: &str, schema: Schema) {
+    /// The schemas that agents registered.
+    pub(crate) fn scoped(&self) -> impl Iterator<Item = (&str, &Text, &Schema)> {
+        self.scoped
+            .iter()
+            .flat_map(|(name, scopes)| scopes.iter().map(move |(scope, schema)| (&**scope, name, schema)))
+    }
+
+    /// The schemas that an owner's objects of a type must satisfy: everybody's, then those of the owner's lineage,
+    /// root first.
+    pub(crate) fn applicable(&self, owner: &str, type_name: &str) -> impl Iterator<Item = &Schema> {
+        let global = self.declared.get(type_name).and_then(|declared| declared.schema.as_ref());
+        let scopes = self.scoped.get(type_name);
+        let lineage = scopes.map(|scopes| {
+            let ends = owner.match_indices('/').map(|(end, _)| end).chain([owner.len()]);
+            ends.filter_map(|end| scopes.get(owner.get(..end)?))
+        });
+        global.into_iter().chain(lineage.into_iter().flatten())
+    }
+
+    pub(crate) fn set_schema(&mut self, scope: &str, type_name: &str, schema: Schema) {
+        self.remove_schema(scope, type_name);
+        self.held.add(&schema);
+        self.families.entry(family(scope).into()).or_default().add(&schema);
         let name = self.shared_name(type_name);
-        self.declared.entry(name).or_default().schema = Some(schema);
+        if scope.is_empty() {
+            self.declared.entry(name).or_default().schema = Some(schema);
+        } else {
+            self.scoped.entry(name).or_default().insert(scope.into(), schema);
+        }
+    }
+
+    /// Drops a schema; returns whether there was one.
+    pub(crate) fn remove_schema(&mut self, scope: &str, type_name: &str) -> bool {
+        let removed = if scope.is_empty() {
+            let removed = self.declared.get_mut(type_name).and_then(|declared| declared.schema.take());
+            self.forget_empty(type_name);
+            removed
+        } else {
+            let scopes = self.scoped.get_mut(type_name);
+            let removed = scopes.and_then(|scopes| scopes.remove(scope));
+            if self.scoped.get(type_name).is_some_and(BTreeMap::is_empty) {
+                self.scoped.remove(type_name);
+            }
+            removed
+        };
+        let Some(schema) = removed else { return false };
+        self.held = self.held.without(Held::from(&schema));
+        if let Some(held) = self.families.get_mut(family(scope)) {
+            *held = held.without(Held::from(&schema));
+            if held.types == 0 {
+                self.families.remove(family(scope));
+            }
+        }
+        true
+    }
+
+    /// What all schemas come to.
+    pub(crate) fn held(&self) -> Held {
+        self.held
+    }
+
+    /// What the schemas come to in the scopes of a scope's family.
+    pub(crate) fn held_by_family(&self, scope: &str) -> Held {
+        self.families.get(family(scope)).copied().unwrap_or_default()
+    }
+
+    fn forget_empty(&mut self, type_name: &str) {
+        let is_empty = |declared: &Declared| declared.indexes.is_empty() && declared.schema.is_none();
+        if self.declared.get(type_name).is_some_and(is_empty) {
+            self.declared.remove(type_name);
+        }
+    }
+
+    /// Units of work for keeping the indexes of a type up to date with one change.
+    pub(crate) fn index_work(&self, type_name: &str) -> u64 {
+        let indexes = self.declared.get(type_name).into_iter().flat_map(|declared| declared.indexes.keys());
+        indexes.map(|pointer| 100 + 140 * pointer.tokens().len() as u64).sum()
     }
 
     pub(crate) fn index_count(&self) -> usize {
@@ -66,25 +189,27 @@ impl Catalog {
 
     /// Takes up a new object.
     pub(crate) fn add(&mut self, index: u32, object: &Object) {
+        self.objects.add(object.owner(), index);
         match self.members.get_mut(&**object.type_name()) {
-            Some(members) => members.insert(index),
-            None => self.members.entry(object.type_name().clone()).or_default().insert(index),
-        };
+            Some(members) => members.add(object.owner(), index),
+            None => self.members.entry(object.type_name().clone()).or_default().add(object.owner(), index),
+        }
         for (pointer, entries) in self.indexes_of(object) {
-            entries.insert((key(object.content(), pointer), index));
+            entries.add(object.owner(), (key(object.content(), pointer), index));
         }
     }
 
     /// Gives up an object that is live no more.
     pub(crate) fn remove(&mut self, index: u32, object: &Object) {
+        self.objects.remove(object.owner(), &index);
         if let Some(members) = self.members.get_mut(&**object.type_name()) {
-            members.remove(&index);
+            members.remove(object.owner(), &index);
             if members.is_empty() {
                 self.members.remove(&**object.type_name());
             }
         }
         for (pointer, entries) in self.indexes_of(object) {
-            entries.remove(&(key(object.content(), pointer), index));
+            entries.remove(object.owner(), &(key(object.content(), pointer), index));
         }
     }
 
@@ -93,8 +218,8 @@ impl Catalog {
         for (pointer, entries) in self.indexes_of(object) {
             let (before, after) = (key(object.content(), pointer), key(after, pointer));
             if before != after {
-                entries.remove(&(before, index));
-                entries.insert((after, index));
+                entries.remove(object.owner(), &(before, index));
+                entries.add(object.owner(), (after, index));
             }
         }
     }
@@ -112,29 +237,30 @@ impl Catalog {
     pub(crate) fn remove_index(&mut self, type_name: &str, pointer: &Pointer) -> bool {
         let Some(declared) = self.declared.get_mut(type_name) else { return false };
         let removed = declared.indexes.remove(pointer).is_some();
-        if declared.indexes.is_empty() && declared.schema.is_none() {
-            self.declared.remove(type_name);
-        }
+        self.forget_empty(type_name);
         removed
     }
 }
 
 /// Whether the content satisfies the schema. Raw bytes satisfy none.
-pub(crate) fn satisfies(schema: &Schema, type_name: &str, content: &Content) -> Result<(), HeapError> {
+pub(crate) fn satisfies(
+    schema: &Schema,
+    type_name: &str,
+    content: &Content,
+    work: &mut Work,
+) -> Result<(), HeapError> {
     let breaks = |instance_path: String, keyword: &str| HeapError::Schema {
         type_name: type_name.into(),
         instance_path,
         keyword: keyword.into(),
     };
     let document = content.as_json().ok_or_else(|| breaks(String::new(), "type"))?;
-    schema.validate(document).map_err(|violation| match violation {
+    schema.validate(document, work).map_err(|violation| match violation {
         Violation::Keyword { instance, keyword, .. } => breaks(instance.to_string(), keyword),
         Violation::Depth => {
             HeapError::Limit { limit: "depth of content and schema together", max: CHECK_DEPTH_MAX as u64 }
         }
-        Violation::Steps => {
-            HeapError::Limit { limit: "work of checking content, for its bytes,", max: content.size() }
-        }
+        Violation::Work => OutOfWork.into(),
     })
 }
 

@@ -7,6 +7,7 @@
 //! | … live or tombstone | `u64 order of death` (0 while live) `‖ owner ‖ type name ‖ u64 version ‖ u32 count ‖` the kept revisions' digests, oldest first |
 //! | node | `32 ‖` digests of up to 16 slots or nodes; the slots in the order of their indexes |
 //! | catalog | `34 ‖`, for each type of which anything is declared, in order: its name, the digest of its schema (zeros without one), `u32 count ‖` the pointers of its indexes, as texts, in order |
+//! | … where agents registered types | `u32 count ‖`, for each, ascending: type name, scope, the digest of its schema |
 //! | heap | `33 ‖ u32 slots ‖ u64 deaths ‖ catalog ‖` root node |
 //!
 //! Prefix bytes are hexadecimal, integers little-endian; texts and labels are encoded as in a
@@ -92,6 +93,15 @@ fn catalog(catalog: &Catalog) -> Digest {
         bytes.extend(schema.unwrap_or_default().as_bytes());
         length(declared.indexes.len(), &mut bytes);
         declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
+    }
+    let scoped = catalog.scoped().count();
+    if scoped > 0 {
+        length(scoped, &mut bytes);
+    }
+    for (scope, name, schema) in catalog.scoped() {
+        text(name, &mut bytes);
+        text(scope, &mut bytes);
+        bytes.extend(schema.source().digest().as_bytes());
     }
     sha256(&bytes)
 }

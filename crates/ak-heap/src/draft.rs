@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ak_json::{Labels, Pointer, Value};
+use ak_json::{Labels, OutOfWork, Pointer, Value, Work};
 use smallvec::SmallVec;
 
 use crate::catalog::satisfies;
 use crate::config::NAME_BYTES_MAX;
 use crate::object::SealedLabels;
-use crate::patch::{Allowance, apply};
+use crate::patch::{Bounds, apply};
 use crate::{
     Absence, Action, Change, Content, Handle, Heap, HeapConfig, HeapError, LabelMap, Object, Patch,
     PatchError, PatchReason, Plan, Quota, Revision, Usage,
@@ -38,38 +38,31 @@ pub(crate) struct Edit {
 }
 
 /// A picture of the heap as it will be, from which a [`Plan`] is made.
-pub(crate) struct Draft<'h> {
+pub(crate) struct Draft<'h, 'w> {
     heap: &'h mut Heap,
+    work: &'w mut Work,
     staged: Staged,
     usage: Usage,
     /// The highest index given to a new object.
     taken: Option<u32>,
-    allowance: Allowance,
-    /// How many more bytes may be checked by schemas.
-    checks_left: u64,
 }
 
-/// A plan checks so many bytes by schemas for each that one content may have: a batch is no way to check a large
-/// object a thousand times.
-const CHECKS_PER_BYTE: u64 = 4;
+/// Units of work for staging and committing one operation.
+const OPERATION_WORK: u64 = 300;
+/// Units for each revision of an object that an operation counts.
+const REVISION_WORK: u64 = 2;
+/// Units for each labelled subtree that an operation copies.
+const LABEL_WORK: u64 = 100;
 
-impl<'h> Draft<'h> {
-    pub(crate) fn new(heap: &'h mut Heap) -> Draft<'h> {
-        let config = heap.config();
-        Draft {
-            staged: Staged::default(),
-            usage: heap.usage(),
-            taken: None,
-            allowance: Allowance::new(config.content, config.labelled_max),
-            checks_left: checks_max(config),
-            heap,
-        }
+impl<'h, 'w> Draft<'h, 'w> {
+    pub(crate) fn new(heap: &'h mut Heap, work: &'w mut Work) -> Draft<'h, 'w> {
+        Draft { staged: Staged::default(), usage: heap.usage(), taken: None, work, heap }
     }
 
     /// The plan to do what `operate` drafts.
     pub(crate) fn plan<T, E>(
         mut self,
-        operate: impl FnOnce(&mut Draft<'h>) -> Result<T, E>,
+        operate: impl FnOnce(&mut Draft<'h, 'w>) -> Result<T, E>,
     ) -> Result<Plan<'h, T>, E> {
         let outcome = operate(&mut self)?;
         let bytes_delta = difference(self.usage.bytes, self.heap.usage().bytes);
@@ -83,20 +76,27 @@ impl<'h> Draft<'h> {
         document: &Value,
         labels: &LabelMap,
     ) -> Result<(Value, Option<LabelMap>), HeapError> {
-        let ops_max = self.heap.config().patch_ops_max;
+        let config = self.heap.config();
+        let ops_max = config.patch_ops_max;
         if patch.ops().len() > ops_max {
             return Err(PatchError::whole(PatchReason::Operations { max: ops_max }).into());
         }
-        Ok(apply(patch, document, labels, &mut self.allowance)?)
+        let bounds = Bounds { limits: config.content, labelled_max: config.labelled_max };
+        Ok(apply(patch, document, labels, bounds, self.work)?)
     }
 
-    /// Demands that the content satisfies the schema of the type, if that has one.
-    fn check_type(&mut self, type_name: &str, content: &Content) -> Result<(), HeapError> {
-        let Some(schema) = self.heap.schema(type_name) else { return Ok(()) };
-        let limit =
-            HeapError::Limit { limit: "bytes to check by schemas", max: checks_max(self.heap.config()) };
-        self.checks_left = self.checks_left.checked_sub(content.size()).ok_or(limit)?;
-        satisfies(schema, type_name, content)
+    /// Demands that the content satisfies the schemas of the type that hold for the owner.
+    fn check_type(&mut self, owner: &str, type_name: &str, content: &Content) -> Result<(), HeapError> {
+        for schema in self.heap.catalog.applicable(owner, type_name) {
+            satisfies(schema, type_name, content, self.work)?;
+        }
+        Ok(())
+    }
+
+    /// Pays for an operation on an object of the type, before it is done.
+    fn pay(&mut self, type_name: &str) -> Result<(), OutOfWork> {
+        let indexes = self.heap.catalog.index_work(type_name);
+        self.work.spend(OPERATION_WORK.saturating_add(indexes))
     }
 
     pub(crate) fn alloc(
@@ -113,7 +113,8 @@ impl<'h> Draft<'h> {
             }
         }
         check_content(&content, config)?;
-        self.check_type(type_name, &content)?;
+        self.pay(type_name)?;
+        self.check_type(owner, type_name, &content)?;
         let config = self.heap.config();
         let max = config.objects_max;
         let objects = self.usage.objects.checked_add(1).filter(|objects| *objects <= max);
@@ -142,16 +143,13 @@ impl<'h> Draft<'h> {
     ) -> Result<Change, HeapError> {
         let view = self.expect(handle, expected_version)?;
         let before = view.latest().sealed_labels().clone();
-        let is_typed = self.heap.schema(view.object.type_name()).is_some();
-        let type_name = is_typed.then(|| view.object.type_name().clone());
+        let (owner, type_name) = (view.object.owner().clone(), view.object.type_name().clone());
         let document = view.latest().content().as_json().ok_or(HeapError::NotJson { handle })?.clone();
         let (document, after) = self.patched(patch, &document, before.map())?;
         let changed = after.filter(|after| after != before.map());
         let labels = changed.map_or(before, |changed| self.heap.sealed(changed));
         let content = Content::Json(document);
-        if let Some(type_name) = type_name {
-            self.check_type(&type_name, &content)?;
-        }
+        self.check_type(&owner, &type_name, &content)?;
         self.push(handle, content, labels)
     }
 
@@ -164,6 +162,10 @@ impl<'h> Draft<'h> {
     ) -> Result<Change, HeapError> {
         let latest = self.expect(handle, expected_version)?.latest();
         let content = latest.content().clone();
+        let tokens = subtree.tokens().len() as u64;
+        let labelled = latest.label_map().subtrees().len() as u64;
+        self.work.spend((labelled + 1) * (LABEL_WORK + tokens))?;
+        let latest = self.expect(handle, expected_version)?.latest();
         let mut map = latest.label_map().clone();
         map.relabel(subtree.clone(), labels);
         map.bound(self.heap.config().labelled_max);
@@ -176,6 +178,10 @@ impl<'h> Draft<'h> {
         expected_version: Option<u64>,
     ) -> Result<Change, HeapError> {
         let view = self.expect(handle, expected_version)?;
+        let (revisions, type_name) = (view.count() as u64, view.object.type_name().clone());
+        self.pay(&type_name)?;
+        self.work.spend(REVISION_WORK * revisions)?;
+        let view = self.view(handle)?;
         let version = next_version(view.latest())?;
         let owner = view.object.owner().clone();
         let bytes = view.bytes(self.heap.config().history_max);
@@ -193,6 +199,10 @@ impl<'h> Draft<'h> {
         content: Content,
         labels: Arc<SealedLabels>,
     ) -> Result<Change, HeapError> {
+        let view = self.view(handle)?;
+        let (revisions, type_name) = (view.count() as u64, view.object.type_name().clone());
+        self.pay(&type_name)?;
+        self.work.spend(REVISION_WORK * revisions)?;
         let view = self.view(handle)?;
         let revision = Revision::new(next_version(view.latest())?, content, labels);
         let owner = view.object.owner().clone();
@@ -291,10 +301,6 @@ impl<'d> View<'d> {
     fn dropped_by_push(self, history_max: usize) -> Option<&'d Revision> {
         self.all().nth(self.count().checked_sub(history_max.saturating_add(1))?)
     }
-}
-
-fn checks_max(config: &HeapConfig) -> u64 {
-    CHECKS_PER_BYTE.saturating_mul(config.content.bytes_max as u64)
 }
 
 fn next_version(revision: &Revision) -> Result<u64, HeapError> {

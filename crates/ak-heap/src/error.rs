@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use ak_json::Text;
+use ak_json::{OutOfWork, Text};
 
 use crate::{Handle, PatchError};
 
@@ -53,6 +53,9 @@ pub enum HeapError {
         /// The limit.
         max: u64,
     },
+    /// The operation takes more than the limit of [`Work`](ak_json::Work).
+    #[error(transparent)]
+    Work(#[from] OutOfWork),
     /// The content does not satisfy the schema of its type.
     #[error("content of type {type_name} breaks '{keyword}' at \"{instance_path}\"")]
     Schema {

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use ak_json::Text;
+use ak_json::{Text, Waste};
 
 use crate::catalog::Catalog;
 use crate::digest::Tree;
@@ -19,7 +19,7 @@ use crate::{Absence, Action, Change, Handle, HeapConfig, HeapError, LabelMap, Ob
 /// made to it: the same ones in the same order give the same handles, the same errors and the same digest.
 ///
 /// A clone is a snapshot in memory: it shares all content with the heap.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Heap {
     config: HeapConfig,
     pub(crate) slots: Slots,
@@ -29,6 +29,29 @@ pub struct Heap {
     /// The label map of every object without labels.
     unlabelled: Arc<SealedLabels>,
     pub(crate) digests: Tree,
+    /// Contents that can be read no more, which the next commits give up.
+    waste: Waste,
+}
+
+/// Tombstones that one deletion may push out. If there is no room then, the deleted object leaves none.
+const EVICTIONS_MAX: usize = 8;
+/// Items of contents no longer needed that a commit gives up, and one more for so many bytes that it brings.
+const SWEPT_ITEMS: usize = 8_192;
+const BYTES_PER_SWEPT_ITEM: u64 = 2;
+
+impl Clone for Heap {
+    fn clone(&self) -> Heap {
+        Heap {
+            config: self.config.clone(),
+            slots: self.slots.clone(),
+            ledger: self.ledger.clone(),
+            graveyard: self.graveyard.clone(),
+            catalog: self.catalog.clone(),
+            unlabelled: Arc::clone(&self.unlabelled),
+            digests: self.digests.clone(),
+            waste: Waste::default(),
+        }
+    }
 }
 
 impl Heap {
@@ -42,6 +65,7 @@ impl Heap {
             catalog: Catalog::default(),
             unlabelled: Arc::default(),
             digests: Tree::default(),
+            waste: Waste::default(),
         }
     }
 
@@ -111,7 +135,7 @@ impl Heap {
 
     /// The live objects of a type, in the order of their places in the table. Objects of other types cost nothing.
     pub fn of_type(&self, type_name: &str) -> impl Iterator<Item = (Handle, &Object)> {
-        let members = self.catalog.members(type_name).into_iter().flatten();
+        let members = self.catalog.members(type_name).into_iter().flat_map(|members| members.all());
         members.filter_map(|index| self.slots.live_at(*index))
     }
 
@@ -123,6 +147,8 @@ impl Heap {
         let object = self.slots.any(handle)?;
         let (owner, version, before) = (object.owner().clone(), object.version(), self.usage().bytes);
         self.vacate(handle.index());
+        // Nothing of it is to stay in memory, nor of what it held before.
+        self.waste.sweep(usize::MAX);
         let freed = before.saturating_sub(self.usage().bytes);
         let bytes_delta = i64::try_from(freed).map_or(i64::MIN, i64::wrapping_neg);
         Ok(Change { handle, action: Action::Erase, version, owner, bytes_delta })
@@ -130,9 +156,11 @@ impl Heap {
 
     /// Does what a plan says.
     pub(crate) fn commit(&mut self, staged: Staged) {
+        let mut brought = 0_u64;
         for Edit { handle, born, revisions, .. } in staged.edits {
             let index = handle.index();
             if let Some(object) = born {
+                brought = brought.saturating_add(object.bytes());
                 self.ledger.add(&object);
                 self.catalog.add(index, &object);
                 self.slots.occupy(handle, object);
@@ -141,18 +169,32 @@ impl Heap {
                 if let Some(object) = self.slots.live_mut(index) {
                     self.catalog.update(index, object, revision.content());
                     let bytes_before = object.bytes();
-                    object.push(revision, self.config.history_max);
+                    object.push(revision, self.config.history_max, &mut self.waste);
                     self.ledger.resize(object, bytes_before);
                 }
             }
         }
         for index in staged.deaths {
             self.bury(index);
+            self.evict(index);
         }
+        let swept = usize::try_from(brought / BYTES_PER_SWEPT_ITEM).unwrap_or(usize::MAX);
+        self.waste.sweep(swept.saturating_add(SWEPT_ITEMS));
+    }
+
+    /// Keeps the limits of tombstones after a death: the oldest go, but no more than a few at once.
+    fn evict(&mut self, newest: u32) {
         let (max, bytes_max) = (self.config.tombstones_max as u64, self.config.tombstone_bytes_max);
-        while self.tombstones().objects > max || self.tombstones().bytes > bytes_max {
-            let Some(oldest) = self.graveyard.oldest() else { break };
+        let is_over = |usage: Usage| usage.objects > max || usage.bytes > bytes_max;
+        for _ in 0..EVICTIONS_MAX {
+            if !is_over(self.tombstones()) {
+                return;
+            }
+            let Some(oldest) = self.graveyard.oldest() else { return };
             self.vacate(oldest);
+        }
+        if is_over(self.tombstones()) {
+            self.vacate(newest);
         }
     }
 
@@ -172,8 +214,12 @@ impl Heap {
             State::Live(object) => {
                 self.ledger.subtract(&object);
                 self.catalog.remove(index, &object);
+                object.throw_away(&mut self.waste);
             }
-            State::Dead(tombstone) => self.graveyard.subtract(tombstone.order, &tombstone.object),
+            State::Dead(tombstone) => {
+                self.graveyard.subtract(tombstone.order, &tombstone.object);
+                tombstone.object.throw_away(&mut self.waste);
+            }
             State::Free | State::Retired => {}
         }
     }

@@ -8,6 +8,8 @@
 //!   errors, bytes and [`digest`](Heap::digest), on any machine.
 //! - **Labels are kept, not judged.** Where a value came from and who may see it follows it through patches, batches
 //!   and history ([`LabelMap`]). Who may read or lower them is for others to decide.
+//! - **Paid for.** What takes longer than its own request is long spends units of [`Work`] before it is done, and is
+//!   refused with nothing changed when they end: [`REQUEST_WORK`] is what one request may take.
 //! - **Bounded.** Every size has a limit in [`HeapConfig`]; no input makes the heap panic, recurse deeply or grow past it.
 //!
 //! The types that matter: [`Heap`] holds [`Object`]s, each with its owner, type, version and [`Content`], under
@@ -35,7 +37,7 @@
 //! ```
 //!
 //! The modules, from what they rest on to what rests on them: `handle`, `object`, `labels` and `patch` are values;
-//! `slots`, `usage` and `catalog` keep count of objects; `heap` reads and commits; `draft`, `plan` and `batch` make
+//! `slots`, `usage`, `owned` and `catalog` keep count of objects; `heap` reads and commits; `draft`, `plan` and `batch` make
 //! plans; `query` finds; `digest`, `snapshot` and `restore` turn all of it into bytes and back.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -53,6 +55,7 @@ mod handle;
 mod heap;
 mod labels;
 mod object;
+mod owned;
 mod patch;
 mod plan;
 mod query;
@@ -66,13 +69,14 @@ mod usage;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-pub use ak_json::{Digest, Labels, Limits};
+pub use ak_json::{Digest, Labels, Limits, OutOfWork, Work};
 
 pub use crate::batch::{BatchError, BatchOp, Created, Target};
 pub use crate::config::{
     BATCH_OPS_MAX, BYTES_MAX, HISTORY_MAX, HeapConfig, INDEXES_MAX, LABELLED_MAX, NAME_BYTES_MAX,
-    OBJECTS_MAX, PAGE_OBJECTS_MAX, PATCH_OPS_MAX, SCAN_OBJECTS_MAX, SCHEMA_BYTES_MAX, TOMBSTONE_BYTES_MAX,
-    TOMBSTONES_MAX, TYPES_MAX,
+    OBJECTS_MAX, PAGE_OBJECTS_MAX, PATCH_OPS_MAX, REQUEST_WORK, SCAN_OBJECTS_MAX, SCHEMA_BYTES_MAX,
+    TOMBSTONE_BYTES_MAX, TOMBSTONES_MAX, TYPE_BYTES_MAX, TYPE_BYTES_PER_FAMILY_MAX, TYPE_BYTES_RESERVED,
+    TYPES_MAX, TYPES_PER_FAMILY_MAX, TYPES_RESERVED,
 };
 pub use crate::error::{Absence, HeapError, Quota};
 pub use crate::handle::{Handle, HandleError};
@@ -83,7 +87,7 @@ pub use crate::patch::{Patch, PatchError, PatchErrorKind, PatchOp, PatchReason};
 pub use crate::plan::{Action, Change, Plan};
 pub use crate::query::{
     Cursor, CursorError, Filter, KEY_BYTES_MAX, Order, PAGE_OBJECTS, Page, QUERY_TERMS_MAX, Query,
-    QueryError, Test,
+    QueryError, Scope, Test,
 };
 pub use crate::restore::{RestoreError, RestoreReason};
 pub use crate::types::TypeError;

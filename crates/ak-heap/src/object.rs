@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use ak_json::{Digest, Labels, Text, Value};
+use ak_json::{Digest, Labels, Text, Value, Waste};
 
 use crate::labels::LabelMap;
 
@@ -23,6 +23,12 @@ impl Content {
         match self {
             Content::Json(value) => value.json_len() as u64,
             Content::Raw(bytes) => bytes.len() as u64,
+        }
+    }
+
+    fn throw_away(self, waste: &mut Waste) {
+        if let Content::Json(value) = self {
+            waste.add(value);
         }
     }
 
@@ -195,13 +201,21 @@ impl Object {
         self.history.len() + 1
     }
 
-    /// Makes `revision` the current one and drops what exceeds `history_max` earlier ones.
-    pub(crate) fn push(&mut self, revision: Revision, history_max: usize) {
+    /// Makes `revision` the current one and throws away what exceeds `history_max` earlier ones.
+    pub(crate) fn push(&mut self, revision: Revision, history_max: usize, waste: &mut Waste) {
         self.bytes = self.bytes.saturating_add(revision.size);
         self.history.push_back(core::mem::replace(&mut self.current, revision));
         while self.history.len() > history_max {
-            let dropped = self.history.pop_front();
-            self.bytes = self.bytes.saturating_sub(dropped.map_or(0, |dropped| dropped.size));
+            let Some(dropped) = self.history.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(dropped.size);
+            dropped.content.throw_away(waste);
+        }
+    }
+
+    /// Gives up all revisions, a little at a time.
+    pub(crate) fn throw_away(self, waste: &mut Waste) {
+        for revision in self.history.into_iter().chain([self.current]) {
+            revision.content.throw_away(waste);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Plans: what an operation would do, known before anything is done.
 
-use ak_json::{Labels, Pointer, Text};
+use ak_json::{Labels, Pointer, Text, Work};
 
+use crate::config::REQUEST_WORK;
 use crate::draft::{Draft, Staged};
 use crate::{Content, Handle, Heap, HeapError, LabelMap, Patch};
 
@@ -11,11 +12,12 @@ use crate::{Content, Handle, Heap, HeapError, LabelMap, Patch};
 /// A plan that is dropped leaves the heap as it was.
 ///
 /// ```
-/// use ak_heap::{Content, Heap, HeapConfig};
+/// use ak_heap::{Content, Heap, HeapConfig, REQUEST_WORK, Work};
 /// use ak_json::{Labels, object};
 ///
 /// let mut heap = Heap::new(HeapConfig::default());
-/// let plan = heap.plan_alloc("main", "counter", Content::Json(object! { "value": 0 }), Labels::default())?;
+/// let content = Content::Json(object! { "value": 0 });
+/// let plan = heap.plan_alloc("main", "counter", content, Labels::default(), &mut Work::new(REQUEST_WORK))?;
 /// assert_eq!(plan.bytes_delta(), 11);
 /// let created = plan.commit();
 /// assert_eq!(heap.read(created.handle)?.version(), 0);
@@ -89,29 +91,31 @@ impl Heap {
     /// Plans a new object of version 0.
     ///
     /// # Errors
-    /// A name is empty or too long, the content breaks a limit or the heap is full.
+    /// A name is empty or too long, the content breaks a limit, the heap is full, or the work is not enough.
     pub fn plan_alloc(
         &mut self,
         owner: &str,
         type_name: &str,
         content: Content,
         labels: impl Into<LabelMap>,
+        work: &mut Work,
     ) -> Result<Plan<'_>, HeapError> {
-        Draft::new(self).plan(|draft| draft.alloc(owner, type_name, content, labels.into()))
+        Draft::new(self, work).plan(|draft| draft.alloc(owner, type_name, content, labels.into()))
     }
 
     /// Plans a write: the object gets the patched content and the next version.
     ///
     /// # Errors
     /// There is no such object, it has another version than expected, it holds raw bytes, the patch does not apply,
-    /// or the result breaks a limit.
+    /// the result breaks a limit, or the work is not enough.
     pub fn plan_write(
         &mut self,
         handle: Handle,
         patch: &Patch,
         expected_version: Option<u64>,
+        work: &mut Work,
     ) -> Result<Plan<'_>, HeapError> {
-        Draft::new(self).plan(|draft| draft.write(handle, patch, expected_version))
+        Draft::new(self, work).plan(|draft| draft.write(handle, patch, expected_version))
     }
 
     /// Plans to set the labels of a subtree to exactly these: the content stays, the version is the next.
@@ -120,31 +124,33 @@ impl Heap {
     /// value; the heap does not judge who may.
     ///
     /// # Errors
-    /// There is no such object, or it has another version than expected.
+    /// There is no such object, or it has another version than expected, or the work is not enough.
     pub fn plan_relabel(
         &mut self,
         handle: Handle,
         subtree: &Pointer,
         labels: &Labels,
         expected_version: Option<u64>,
+        work: &mut Work,
     ) -> Result<Plan<'_>, HeapError> {
-        Draft::new(self).plan(|draft| draft.relabel(handle, subtree, labels, expected_version))
+        Draft::new(self, work).plan(|draft| draft.relabel(handle, subtree, labels, expected_version))
     }
 
     /// Plans a deletion: the object counts no more and reads as not found, but [`read_at`](Self::read_at) still
     /// gives the versions that were kept, until the tombstone is forgotten.
     ///
     /// # Errors
-    /// There is no such object, or it has another version than expected.
+    /// There is no such object, or it has another version than expected, or the work is not enough.
     pub fn plan_delete(
         &mut self,
         handle: Handle,
         expected_version: Option<u64>,
+        work: &mut Work,
     ) -> Result<Plan<'_>, HeapError> {
-        Draft::new(self).plan(|draft| draft.delete(handle, expected_version))
+        Draft::new(self, work).plan(|draft| draft.delete(handle, expected_version))
     }
 
-    /// [Plans](Self::plan_alloc) and commits at once.
+    /// [Plans](Self::plan_alloc) with [`REQUEST_WORK`] and commits at once.
     ///
     /// # Errors
     /// As for the plan.
@@ -155,10 +161,10 @@ impl Heap {
         content: Content,
         labels: impl Into<LabelMap>,
     ) -> Result<Handle, HeapError> {
-        Ok(self.plan_alloc(owner, type_name, content, labels)?.commit().handle)
+        Ok(self.plan_alloc(owner, type_name, content, labels, &mut Work::new(REQUEST_WORK))?.commit().handle)
     }
 
-    /// [Plans](Self::plan_write) and commits at once; returns the new version.
+    /// [Plans](Self::plan_write) with [`REQUEST_WORK`] and commits at once; returns the new version.
     ///
     /// # Errors
     /// As for the plan.
@@ -168,15 +174,15 @@ impl Heap {
         patch: &Patch,
         expected_version: Option<u64>,
     ) -> Result<u64, HeapError> {
-        Ok(self.plan_write(handle, patch, expected_version)?.commit().version)
+        Ok(self.plan_write(handle, patch, expected_version, &mut Work::new(REQUEST_WORK))?.commit().version)
     }
 
-    /// [Plans](Self::plan_delete) and commits at once.
+    /// [Plans](Self::plan_delete) with [`REQUEST_WORK`] and commits at once.
     ///
     /// # Errors
     /// As for the plan.
     pub fn delete(&mut self, handle: Handle, expected_version: Option<u64>) -> Result<(), HeapError> {
-        self.plan_delete(handle, expected_version)?.commit();
+        self.plan_delete(handle, expected_version, &mut Work::new(REQUEST_WORK))?.commit();
         Ok(())
     }
 }

@@ -4,12 +4,11 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 
-use ak_json::{Integrity, Labels, Limits, Pointer, Text, Value};
+use ak_json::{Integrity, Labels, Limits, Pointer, Text, Value, Work};
 
-use crate::catalog::satisfies;
 use crate::config::NAME_BYTES_MAX;
 use crate::slots::{Slot, State, Tombstone};
-use crate::snapshot::{MAGIC, kind, state};
+use crate::snapshot::{MAGIC_1, MAGIC_2, kind, state};
 use crate::usage::Graveyard;
 use crate::{Content, Heap, HeapConfig, HeapError, LabelMap, Object, Revision, TypeError};
 
@@ -26,8 +25,8 @@ pub struct RestoreError {
 /// What is wrong with a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreReason {
-    /// It does not begin as this version's snapshots do.
-    #[error("not a snapshot of version 1")]
+    /// It does not begin as snapshots do.
+    #[error("not a snapshot of version 1 or 2")]
     Magic,
     /// It ends too early.
     #[error("ends too early")]
@@ -52,6 +51,8 @@ impl Heap {
     /// # Errors
     /// [`RestoreError`] when the bytes are damaged in any way, or exceed the limits: these must be at least those
     /// that hold for what the heap held.
+    ///
+    /// Contents are not held against the schemas of their types again: they were when they were written.
     pub fn restore(bytes: &[u8], config: HeapConfig) -> Result<Heap, RestoreError> {
         let mut reader = Reader { rest: bytes, len: bytes.len() };
         let restored = restore(&mut reader, config);
@@ -60,7 +61,8 @@ impl Heap {
 }
 
 fn restore(reader: &mut Reader<'_>, config: HeapConfig) -> Result<Heap, RestoreReason> {
-    if reader.take(MAGIC.len()) != Ok(MAGIC) {
+    let magic = reader.take(MAGIC_1.len());
+    if magic != Ok(MAGIC_1) && magic != Ok(MAGIC_2) {
         return Err(RestoreReason::Magic);
     }
     let mut heap = Heap::new(config);
@@ -70,18 +72,21 @@ fn restore(reader: &mut Reader<'_>, config: HeapConfig) -> Result<Heap, RestoreR
         let name = reader.name()?;
         let schema = reader.bytes()?;
         if !schema.is_empty() {
-            let schema =
-                Value::parse(schema, &Limits::default()).map_err(|_| RestoreReason::Form("not JSON"))?;
-            heap.register_type(name, &schema).map_err(|error| match error {
-                TypeError::Limit { limit, .. } => RestoreReason::Limit(limit),
-                TypeError::Name | TypeError::Schema(_) | TypeError::Object { .. } => {
-                    RestoreReason::Form("not a schema")
-                }
-            })?;
+            restore_type(&mut heap, "", name, schema)?;
         }
         for _ in 0..reader.u32()? {
             let pointer = Pointer::parse(reader.text()?).map_err(|_| RestoreReason::Form("not a pointer"))?;
-            heap.create_index(name, &pointer).map_err(limit)?;
+            heap.create_index(name, &pointer, &mut Work::unlimited()).map_err(limit)?;
+        }
+    }
+    if magic == Ok(MAGIC_2) {
+        let count = reader.u32()?;
+        if count == 0 {
+            return Err(RestoreReason::Form("version 2 without need"));
+        }
+        for _ in 0..count {
+            let (name, scope) = (reader.name()?, reader.name()?);
+            restore_type(&mut heap, scope, name, reader.bytes()?)?;
         }
     }
     for index in 0..reader.u32()? {
@@ -92,6 +97,16 @@ fn restore(reader: &mut Reader<'_>, config: HeapConfig) -> Result<Heap, RestoreR
         return Err(RestoreReason::Trailing);
     }
     if heap.digest().as_ref() != digest { Err(RestoreReason::Digest) } else { Ok(heap) }
+}
+
+fn restore_type(heap: &mut Heap, scope: &str, name: &str, schema: &[u8]) -> Result<(), RestoreReason> {
+    let schema = Value::parse(schema, &Limits::default()).map_err(|_| RestoreReason::Form("not JSON"))?;
+    heap.restore_type(scope, name, &schema).map_err(|error| match error {
+        TypeError::Limit { limit, .. } => RestoreReason::Limit(limit),
+        TypeError::Name | TypeError::Schema(_) | TypeError::Object { .. } | TypeError::Work(_) => {
+            RestoreReason::Form("not a schema")
+        }
+    })
 }
 
 fn limit(error: HeapError) -> RestoreReason {
@@ -113,10 +128,6 @@ fn slot(reader: &mut Reader<'_>, heap: &mut Heap, index: u32) -> Result<(), Rest
             let (0, object) = object(reader, heap)? else {
                 return Err(RestoreReason::Form("live after death"));
             };
-            if let Some(schema) = heap.schema(object.type_name()) {
-                let checked = satisfies(schema, object.type_name(), object.content());
-                checked.map_err(|_| RestoreReason::Form("content that its type refuses"))?;
-            }
             heap.ledger.add(&object);
             heap.catalog.add(index, &object);
             State::Live(Box::new(object))

@@ -7,8 +7,9 @@ use crate::encode::{label_map, length, text};
 use crate::slots::State;
 use crate::{Content, Heap, Object, Revision};
 
-/// How a snapshot begins: format and version.
-pub(crate) const MAGIC: &[u8; 4] = b"AKH1";
+/// How a snapshot begins: format and version. Version 1 has no types that agents registered.
+pub(crate) const MAGIC_1: &[u8; 4] = b"AKH1";
+pub(crate) const MAGIC_2: &[u8; 4] = b"AKH2";
 /// What follows a slot's generation.
 pub(crate) mod state {
     pub(crate) const FREE: u8 = 0;
@@ -28,10 +29,11 @@ impl Heap {
     ///
     /// | bytes | what |
     /// |---|---|
-    /// | 4 | `AKH1` |
+    /// | 4 | `AKH1`, or `AKH2` where agents registered types |
     /// | 8 | how many objects were ever deleted |
     /// | 4 | of how many types anything is declared, and for each, ascending: |
     /// | | its name, the compact JSON text of its schema (empty without one), the number of its indexes (4), their JSON Pointers, ascending |
+    /// | 4 | `AKH2` only: how many types agents registered, and for each, ascending: type name, scope, the compact JSON text of its schema |
     /// | 4 | how many slots there are, and for each: |
     /// | 4 + 1 | generation; 0 free, 1 live, 2 tombstone, 3 retired. Where live or tombstone: |
     /// | 8 | how many objects were deleted before it; 0 while live |
@@ -46,7 +48,8 @@ impl Heap {
     /// Integers are little-endian. Names, pointers, tokens and secrets are UTF-8 with their length (4) before.
     pub fn snapshot(&mut self) -> Vec<u8> {
         let digest = self.digest();
-        let mut bytes = Vec::from(MAGIC);
+        let scoped = self.catalog.scoped().count();
+        let mut bytes = Vec::from(if scoped == 0 { MAGIC_1 } else { MAGIC_2 });
         bytes.extend(self.deaths().to_le_bytes());
         length(self.catalog.declared().len(), &mut bytes);
         for (name, declared) in self.catalog.declared() {
@@ -55,6 +58,14 @@ impl Heap {
             text(&schema.unwrap_or_default(), &mut bytes);
             length(declared.indexes.len(), &mut bytes);
             declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
+        }
+        if scoped > 0 {
+            length(scoped, &mut bytes);
+        }
+        for (scope, name, schema) in self.catalog.scoped() {
+            text(name, &mut bytes);
+            text(scope, &mut bytes);
+            text(&schema.source().to_json(), &mut bytes);
         }
         length(self.slots.len(), &mut bytes);
         for (_, slot) in self.slots.iter() {

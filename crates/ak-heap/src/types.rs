@@ -1,18 +1,21 @@
 //! Registered types: names whose objects must satisfy a schema.
 
-use ak_json::{Schema, SchemaError, Value};
+use ak_json::{OutOfWork, Schema, SchemaError, SchemaReason, Value, Work};
 
-use crate::catalog::satisfies;
+use crate::catalog::{Held, satisfies};
 use crate::config::{NAME_BYTES_MAX, SCHEMA_BYTES_MAX};
 use crate::{Handle, Heap, HeapError};
 
 /// Why a type was not registered. The one of that name, if there is one, stays as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypeError {
-    /// The name is empty or longer than [`NAME_BYTES_MAX`].
+    /// The name is empty or longer than [`NAME_BYTES_MAX`], or the scope is longer.
     #[error("type name is not 1 to 255 bytes long")]
     Name,
-    /// There are too many types, or the schema is too long.
+    /// Reading the schema, or checking what is there, takes more than the limit of [`Work`].
+    #[error(transparent)]
+    Work(#[from] OutOfWork),
+    /// There are too many types, or schemas are too long or take too much memory.
     #[error("{limit} exceeds {max}")]
     Limit {
         /// What is limited.
@@ -22,7 +25,7 @@ pub enum TypeError {
     },
     /// It is no schema, or one that demands what is not supported.
     #[error(transparent)]
-    Schema(#[from] SchemaError),
+    Schema(SchemaError),
     /// An object of that name does not satisfy the schema.
     #[error("object {handle} is there already: {error}")]
     Object {
@@ -33,47 +36,133 @@ pub enum TypeError {
     },
 }
 
+impl From<SchemaError> for TypeError {
+    fn from(error: SchemaError) -> TypeError {
+        match error.reason {
+            SchemaReason::Work => TypeError::Work(OutOfWork),
+            _ => TypeError::Schema(error),
+        }
+    }
+}
+
 impl Heap {
-    /// Registers a type: from now on no object of that name has a content that breaks the schema, which is one of
-    /// JSON Schema 2020-12 with the keywords of [`Schema`]. Registering a name anew replaces its schema.
+    /// Registers a type in a scope, or gives the one of that scope another schema, which is one of JSON Schema with
+    /// the keywords of [`Schema`].
     ///
-    /// Raw bytes break every schema. Earlier revisions are not checked.
+    /// The scope is everybody, written as the empty string, or an agent by name: then it is that agent and its
+    /// descendants, whose names go on with `/`. From now on no object of that type name whose owner is in the scope
+    /// has a content that breaks the schema. An object must satisfy the schemas of all scopes that its owner is in;
+    /// nobody's schema binds or counts for somebody outside its scope.
+    ///
+    /// Raw bytes break every schema. Earlier revisions are not checked. Work goes into reading the schema and
+    /// checking each object of the type in the scope.
     ///
     /// ```
-    /// use ak_heap::{Content, Heap, HeapConfig, Labels};
+    /// use ak_heap::{Content, Heap, HeapConfig, Labels, REQUEST_WORK, Work};
     /// use ak_json::object;
     ///
     /// let mut heap = Heap::new(HeapConfig::default());
-    /// heap.register_type("age", &object! { "type": "integer", "minimum": 0 })?;
-    /// let error = heap.alloc("main", "age", Content::Json((-1).into()), Labels::default()).unwrap_err();
+    /// let work = &mut Work::new(REQUEST_WORK);
+    /// heap.register_type("", "age", &object! { "type": "integer", "minimum": 0 }, work)?;
+    /// heap.register_type("crew", "age", &object! { "maximum": 99 }, work)?;
+    /// let alloc = |heap: &mut Heap, owner: &str, age: i64| {
+    ///     heap.alloc(owner, "age", Content::Json(age.into()), Labels::default())
+    /// };
+    /// let error = alloc(&mut heap, "main", -1).unwrap_err();
     /// assert_eq!(error.to_string(), r#"content of type age breaks 'minimum' at """#);
+    /// assert!(alloc(&mut heap, "main", 100).is_ok());
+    /// assert!(alloc(&mut heap, "crew/cook", 100).is_err());
     /// # Ok::<(), ak_heap::TypeError>(())
     /// ```
     ///
     /// # Errors
-    /// [`TypeError`] when the schema is refused, or an object of the name breaks it.
-    pub fn register_type(&mut self, name: &str, schema: &Value) -> Result<(), TypeError> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err(TypeError::Name);
-        }
+    /// [`TypeError`] when the schema is refused, an object in the scope breaks it, or there are too many types; then
+    /// nothing is changed.
+    pub fn register_type(
+        &mut self,
+        scope: &str,
+        name: &str,
+        schema: &Value,
+        work: &mut Work,
+    ) -> Result<(), TypeError> {
+        check_names(scope, name)?;
         if schema.json_len() > SCHEMA_BYTES_MAX {
             return Err(TypeError::Limit { limit: "schema in bytes", max: SCHEMA_BYTES_MAX as u64 });
         }
-        let max = self.config().types_max;
-        if self.schema(name).is_none() && self.catalog.schema_count() >= max {
-            return Err(TypeError::Limit { limit: "types", max: max as u64 });
+        // The number first: it costs nothing to say.
+        let room = self.room_for_types(scope, name)?;
+        let schema = Schema::parse(schema, work)?;
+        if schema.memory_bytes() > room {
+            return Err(TypeError::Limit { limit: "bytes of schemas", max: room as u64 });
         }
-        let schema = Schema::parse(schema)?;
-        for (handle, object) in self.of_type(name) {
-            let checked = satisfies(&schema, name, object.content());
-            checked.map_err(|error| TypeError::Object { handle, error })?;
+        let members = self.catalog.members(name).map(|members| members.of_family(scope));
+        for index in members.into_iter().flatten() {
+            work.spend(50)?;
+            let Some((handle, object)) = self.slots.live_at(*index) else { continue };
+            match satisfies(&schema, name, object.content(), work) {
+                Ok(()) => {}
+                Err(HeapError::Work(error)) => return Err(error.into()),
+                Err(error) => return Err(TypeError::Object { handle, error }),
+            }
         }
-        self.catalog.set_schema(name, schema);
+        self.catalog.set_schema(scope, name, schema);
         Ok(())
     }
 
-    /// The schema of a registered type.
-    pub fn schema(&self, type_name: &str) -> Option<&Schema> {
-        self.catalog.schema(type_name)
+    /// Takes up a type of a snapshot, which was judged when it was registered.
+    pub(crate) fn restore_type(&mut self, scope: &str, name: &str, schema: &Value) -> Result<(), TypeError> {
+        check_names(scope, name)?;
+        let max = self.config().types_max;
+        if self.schema(scope, name).is_none() && self.catalog.held().types >= max {
+            return Err(TypeError::Limit { limit: "types", max: max as u64 });
+        }
+        let schema = Schema::parse(schema, &mut Work::unlimited())?;
+        self.catalog.set_schema(scope, name, schema);
+        Ok(())
     }
+
+    /// The bytes that the schema of a type may take in memory, if there is room for the type.
+    fn room_for_types(&self, scope: &str, name: &str) -> Result<usize, TypeError> {
+        let replaced = self.schema(scope, name).map(Held::from).unwrap_or_default();
+        let all = self.catalog.held().without(replaced);
+        let own = self.catalog.held_by_family(scope).without(replaced);
+        let agents = all.without(self.catalog.held_by_family(""));
+        let config = self.config();
+        let mut limits = alloc::vec![(all, config.types_max, config.type_bytes_max)];
+        if !scope.is_empty() {
+            let types = config.types_max.saturating_sub(config.types_reserved);
+            limits.push((agents, types, config.type_bytes_max.saturating_sub(config.type_bytes_reserved)));
+            limits.push((own, config.types_per_family_max, config.type_bytes_per_family_max));
+        }
+        let mut room = usize::MAX;
+        for (held, types_max, bytes_max) in limits {
+            if held.types >= types_max {
+                return Err(TypeError::Limit { limit: "types", max: types_max as u64 });
+            }
+            room = room.min(bytes_max.saturating_sub(held.bytes));
+        }
+        Ok(room)
+    }
+
+    /// Takes a type out of a scope; returns whether it was there. Objects stay as they are.
+    pub fn unregister_type(&mut self, scope: &str, name: &str) -> bool {
+        self.catalog.remove_schema(scope, name)
+    }
+
+    /// The schema of the type that is registered in exactly this scope.
+    pub fn schema(&self, scope: &str, type_name: &str) -> Option<&Schema> {
+        self.catalog.schema(scope, type_name)
+    }
+
+    /// The registered types as scope, name and schema: everybody's first, then by name, then by scope.
+    pub fn types(&self) -> impl Iterator<Item = (&str, &str, &Schema)> {
+        self.catalog.schemas().map(|(scope, name, schema)| (scope, &**name, schema))
+    }
+}
+
+fn check_names(scope: &str, name: &str) -> Result<(), TypeError> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || scope.len() > NAME_BYTES_MAX {
+        return Err(TypeError::Name);
+    }
+    Ok(())
 }

@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use ak_heap::{Patch, PatchError};
-use ak_json::{Limits, ParseReason, Value};
+use ak_json::{Limits, ParseReason, Value, Work};
 
 fn apply(document: &Value, patch: &Value) -> Result<Value, PatchError> {
-    Patch::parse(patch)?.apply(document, &Limits::default())
+    Patch::parse(patch)?.apply(document, &Limits::default(), &mut Work::unlimited())
 }
 
 fn check(case: &str) {

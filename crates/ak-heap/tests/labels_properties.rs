@@ -4,7 +4,7 @@
 mod documents;
 
 use ak_heap::{Content, Heap, HeapConfig, LabelMap, Patch, PatchOp};
-use ak_json::{Labels, Pointer, Value, array, object};
+use ak_json::{Labels, Pointer, Value, Work, array, object};
 use documents::{document, labels, op, replace};
 use proptest::prelude::*;
 
@@ -211,7 +211,10 @@ fn only_relabelling_lowers_what_stays() {
     assert_eq!(heap.write(handle, &replace("/status", 404), None), Ok(1));
     assert_eq!(heap.read(handle).unwrap().labels(), &Labels::untrusted());
     assert!(heap.read(handle).unwrap().label_map().at(&Pointer::parse("/status").unwrap()).is_bottom());
-    let change = heap.plan_relabel(handle, &body, &Labels::default(), Some(1)).unwrap().commit();
+    let change = heap
+        .plan_relabel(handle, &body, &Labels::default(), Some(1), &mut Work::unlimited())
+        .unwrap()
+        .commit();
     assert_eq!(change.version, 2);
     assert!(heap.read(handle).unwrap().labels().is_bottom());
 }

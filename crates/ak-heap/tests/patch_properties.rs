@@ -4,7 +4,7 @@
 mod documents;
 
 use ak_heap::{Patch, PatchErrorKind, PatchOp};
-use ak_json::{Limits, Pointer, Value, array, object};
+use ak_json::{Limits, Pointer, Value, Work, array, object};
 use documents::{document, document_and_patch, json, nested, op, to_serde};
 use proptest::prelude::*;
 
@@ -117,7 +117,7 @@ fn merge_patch(target: Option<&Value>, patch: &Value) -> Value {
 }
 
 fn apply(patch: &Patch, document: &Value) -> Option<Value> {
-    patch.apply(document, &Limits::default()).ok()
+    patch.apply(document, &Limits::default(), &mut Work::unlimited()).ok()
 }
 
 /// Whether the json-patch crate is known to deviate: where the whole document would go, a value into itself, or where a
@@ -198,7 +198,7 @@ proptest! {
         let limits = Limits { depth_max, bytes_max, members_max, ..Limits::default() };
         // A document that was let in keeps the limits.
         if Value::parse(document.to_json().as_bytes(), &limits).is_ok()
-            && let Ok(patched) = patch.apply(&document, &limits)
+            && let Ok(patched) = patch.apply(&document, &limits, &mut Work::unlimited())
             && patch.ops().iter().all(|op| match op {
                 PatchOp::Add { value, .. } | PatchOp::Replace { value, .. } => {
                     Value::parse(value.to_json().as_bytes(), &limits).is_ok()
@@ -220,7 +220,8 @@ fn check(
     kind: PatchErrorKind,
     message: &str,
 ) {
-    let error = Patch::parse(&json(patch)).and_then(|patch| patch.apply(&json(document), &Limits::default()));
+    let error = Patch::parse(&json(patch))
+        .and_then(|patch| patch.apply(&json(document), &Limits::default(), &mut Work::unlimited()));
     let error = error.expect_err(patch);
     assert_eq!((error.index, &*error.path, error.kind()), (index.into(), path, kind), "{patch}");
     assert!(error.to_string().ends_with(message), "{error}");
@@ -274,10 +275,14 @@ fn copies_of_copies_stop_at_the_limit() {
         from: Pointer::parse(from).unwrap(),
         path: Pointer::parse("/-").unwrap(),
     };
-    let error = Patch::new(vec![copy(""); 1_000]).apply(&array![1], &Limits::default()).unwrap_err();
+    let error = Patch::new(vec![copy(""); 1_000])
+        .apply(&array![1], &Limits::default(), &mut Work::unlimited())
+        .unwrap_err();
     assert_eq!(error.kind(), PatchErrorKind::Limit);
     let doubling: Vec<PatchOp> = (0..1_000).map(|n| copy(if n % 2 == 0 { "/0" } else { "" })).collect();
-    let error = Patch::new(doubling).apply(&array!["x".repeat(100)], &Limits::default()).unwrap_err();
+    let error = Patch::new(doubling)
+        .apply(&array!["x".repeat(100)], &Limits::default(), &mut Work::unlimited())
+        .unwrap_err();
     assert_eq!(error.kind(), PatchErrorKind::Limit);
 }
 
@@ -287,9 +292,12 @@ fn a_patch_cannot_move_a_large_array_for_ever() {
     let limits = Limits { members_max: 60_000, ..Limits::default() };
     let front = PatchOp::Add { path: Pointer::parse("/0").unwrap(), value: Value::Null };
     let end = PatchOp::Add { path: Pointer::parse("/-").unwrap(), value: Value::Null };
-    let error = Patch::new(vec![front; 100]).apply(&array, &limits).unwrap_err();
-    assert_eq!((error.kind(), error.index), (PatchErrorKind::Limit, Some(76)));
-    assert!(Patch::new(vec![end; 5_000]).apply(&array, &limits).is_ok());
+    let work = &mut Work::new(ak_heap::REQUEST_WORK);
+    let error = Patch::new(vec![front; 100]).apply(&array, &limits, work).map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.index), (PatchErrorKind::Limit, Some(6)));
+    assert!(
+        Patch::new(vec![end; 3_000]).apply(&array, &limits, &mut Work::new(ak_heap::REQUEST_WORK)).is_ok()
+    );
 }
 
 #[test]
@@ -297,8 +305,11 @@ fn no_depth_exhausts_the_stack() {
     let deep = nested(100_000);
     let limits = Limits { depth_max: 100_000, ..Limits::default() };
     let patch = Patch::new(vec![PatchOp::Replace { path: Pointer::root(), value: deep.clone() }]);
-    assert_eq!(patch.apply(&Value::Null, &limits), Ok(deep.clone()));
-    assert_eq!(patch.apply(&Value::Null, &Limits::default()).unwrap_err().kind(), PatchErrorKind::Limit);
+    assert_eq!(patch.apply(&Value::Null, &limits, &mut Work::unlimited()), Ok(deep.clone()));
+    assert_eq!(
+        patch.apply(&Value::Null, &Limits::default(), &mut Work::unlimited()).unwrap_err().kind(),
+        PatchErrorKind::Limit
+    );
     assert_eq!(Patch::diff(&deep, &deep).ops(), []);
     let object = (0..10_000).fold(Value::Null, |inner, _| object! { "a": inner });
     assert_eq!(apply(&Patch::merge(&Value::Null, &object), &Value::Null), None);

@@ -5,8 +5,8 @@ mod documents;
 
 use std::cmp::Ordering;
 
-use ak_heap::{Content, Cursor, Filter, Handle, Heap, HeapConfig, Labels, Order, Page, Query, Test};
-use ak_json::{Pointer, Value, array, object};
+use ak_heap::{Content, Cursor, Filter, Handle, Heap, HeapConfig, Labels, Order, Page, Query, Scope, Test};
+use ak_json::{Pointer, Value, Work, array, object};
 use documents::{document, json, labels, pointer, replace, scalar};
 use proptest::prelude::*;
 
@@ -101,7 +101,8 @@ fn order(a: Option<&Value>, b: Option<&Value>) -> Ordering {
 
 /// All that the query finds, by walking over everything.
 fn walk(heap: &Heap, query: &Query) -> Vec<Handle> {
-    let mut found: Vec<_> = heap.iter().filter(|(_, object)| query.matches(object)).collect();
+    let mut found: Vec<_> =
+        heap.iter().filter(|(_, object)| query.matches(object, &mut Work::unlimited()).unwrap()).collect();
     if let Order::Value { pointer, descending } = &query.order {
         let value =
             |content: &'_ Content| content.as_json().and_then(|value| value.pointer(pointer).cloned());
@@ -151,7 +152,7 @@ proptest! {
                 Order::Place => None,
             };
             for pointer in query.filters.iter().map(|filter| &filter.pointer).chain(ordered_by) {
-                heap.create_index("t", pointer).unwrap();
+                heap.create_index("t", pointer, &mut Work::unlimited()).unwrap();
             }
         };
         if before {
@@ -200,6 +201,68 @@ proptest! {
         for handle in before.iter().filter(|handle| !touched.contains(handle)) {
             prop_assert_eq!(found.iter().filter(|other| *other == handle).count(), 1);
         }
+    }
+
+    #[test]
+    fn a_scope_finds_what_a_walk_over_its_owners_finds(objects in objects(), query in query(), indexed in any::<bool>(),
+                                                       scope in prop::sample::subsequence(vec!["main", "none", "other"], 0..4),
+                                                       admitted in 0u64..3) {
+        let mut heap = fill(objects, HeapConfig::default());
+        if indexed {
+            for pointer in query.filters.iter().map(|filter| &filter.pointer) {
+                heap.create_index("t", pointer, &mut Work::unlimited()).unwrap();
+            }
+        }
+        // What nobody may see is not there: not in pages, cursors, errors or work.
+        let admits = |handle: Handle| handle.raw() % 3 != admitted;
+        let mut alone = heap.clone();
+        for handle in heap.iter().map(|(handle, _)| handle).collect::<Vec<_>>() {
+            let object = heap.read(handle).unwrap();
+            if !scope.contains(&&**object.owner()) {
+                alone.delete(handle, None).unwrap();
+            }
+        }
+        let (mut query, mut used) = (query, 0);
+        let expected: Vec<Handle> = walk(&alone, &query).into_iter().filter(|handle| admits(*handle)).collect();
+        let mut found = Vec::new();
+        loop {
+            let run = |heap: &Heap| {
+                let mut work = Work::unlimited();
+                let page = heap.query_among(&query, Scope::Owners(&scope), |handle, _| admits(handle), &mut work).unwrap();
+                let handles: Vec<Handle> = page.objects.iter().map(|(handle, _)| *handle).collect();
+                (handles, page.next, work.used())
+            };
+            let (page, next, work) = run(&heap);
+            prop_assert_eq!((page.clone(), next.clone(), work), run(&alone));
+            found.extend(page);
+            used += work;
+            let Some(next) = next else { break };
+            query.cursor = Some(next);
+        }
+        prop_assert_eq!(found, expected);
+        prop_assert!(used > 0);
+    }
+
+    #[test]
+    fn a_page_that_ends_with_the_work_goes_on_where_it_ended(objects in objects(), query in query(), units in 500u64..3_000) {
+        let heap = fill(objects, HeapConfig::default());
+        let query = Query { order: Order::Place, ..query };
+        let (mut rest, mut found) = (query.clone(), Vec::new());
+        loop {
+            match heap.query_among(&rest, Scope::All, |_, _| true, &mut Work::new(units)) {
+                Ok(page) => {
+                    found.extend(page.objects.iter().map(|(handle, _)| *handle));
+                    let Some(next) = page.next else { break };
+                    prop_assert_ne!(Some(&next), rest.cursor.as_ref(), "no progress");
+                    rest.cursor = Some(next);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.reason, "takes more than the limit of work");
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert_eq!(found, walk(&heap, &query));
     }
 
     #[test]
@@ -253,13 +316,46 @@ fn what_is_not_admitted_is_not_told_of() {
         let mut any = Query { owner: None, ..own.clone() };
         let handles = |page: &Page<'_>| page.objects.iter().map(|(handle, _)| *handle).collect::<Vec<_>>();
         for expected in [2, 1] {
-            let page = heap.query_among(&any, |_, object| &**object.owner() == "main").unwrap();
+            let page = heap
+                .query_among(
+                    &any,
+                    Scope::All,
+                    |_, object| &**object.owner() == "main",
+                    &mut Work::unlimited(),
+                )
+                .unwrap();
             let same = heap.query(&own).unwrap();
             assert_eq!((handles(&page), handles(&page).len()), (handles(&same), expected));
             (any.cursor, own.cursor) = (page.next, same.next);
         }
         assert_eq!(any.cursor, None);
     }
+}
+
+#[test]
+fn an_order_is_not_refused_for_what_others_hold() {
+    let mut heap = Heap::new(HeapConfig { scan_objects_max: 10, ..HeapConfig::default() });
+    let put = |heap: &mut Heap, owner: &str, content: Value| {
+        heap.alloc(owner, "t", Content::Json(content), Labels::default()).unwrap()
+    };
+    for n in 0..5u32 {
+        put(&mut heap, "spy", object! { "n": n });
+    }
+    let order = Order::Value { pointer: Pointer::parse("/n").unwrap(), descending: false };
+    let query = Query { order, ..Query::default() };
+    let ask = |heap: &Heap, scope: Scope<'_>| {
+        let mut work = Work::unlimited();
+        let seen = |_, object: &ak_heap::Object| &**object.owner() == "spy";
+        let page = heap.query_among(&query, scope, seen, &mut work).unwrap();
+        (page.objects.len(), page.next, work.used())
+    };
+    let before = ask(&heap, Scope::Owners(&["spy"]));
+    for n in 0..100u32 {
+        put(&mut heap, "other", object! { "n": n, "secret": "x".repeat(10_000) });
+    }
+    assert_eq!(ask(&heap, Scope::Owners(&["spy"])), before);
+    let (found, next, _) = ask(&heap, Scope::All);
+    assert_eq!((found, next), (5, None));
 }
 
 /// A query that is refused, and where.
@@ -306,7 +402,7 @@ fn a_query_keeps_its_limits() {
     let large = Query { filters: vec![Filter { pointer: n.clone(), test: many }], ..Query::default() };
     assert_eq!(heap.query(&large).unwrap_err().path, "where");
 
-    heap.create_index("t", &n).unwrap();
+    heap.create_index("t", &n, &mut Work::unlimited()).unwrap();
     assert_eq!(heap.query(&last).unwrap().objects.len(), 1);
     assert_eq!(heap.query(&sorted).unwrap().objects.len(), 1);
     assert!(heap.drop_index("t", &n) && !heap.drop_index("t", &n));
@@ -320,7 +416,7 @@ fn long_strings_are_ordered_by_their_beginning() {
         heap.alloc("main", "t", Content::Json(array![text(end)]), Labels::default()).unwrap();
     }
     let pointer = Pointer::parse("/0").unwrap();
-    heap.create_index("t", &pointer).unwrap();
+    heap.create_index("t", &pointer, &mut Work::unlimited()).unwrap();
     let order = Order::Value { pointer: pointer.clone(), descending: false };
     let filters = vec![Filter { pointer, test: Test::Equal(text("a")) }];
     let query = Query { type_name: Some("t".into()), order, limit: 1, ..Query::default() };

@@ -6,15 +6,15 @@ mod documents;
 use std::collections::BTreeSet;
 
 use ak_heap::{Content, Heap, HeapConfig, LabelMap, Labels, RestoreReason};
-use ak_json::{Pointer, Value, object};
+use ak_json::{Pointer, Value, Work, object};
 use documents::{json, replace};
 use proptest::prelude::*;
 
 /// A heap with one of everything.
 fn heap() -> Heap {
     let mut heap = Heap::new(HeapConfig { history_max: 1, tombstones_max: 1, ..HeapConfig::default() });
-    heap.register_type("t", &object! { "type": "object" }).unwrap();
-    heap.create_index("t", &Pointer::parse("/a~1b").unwrap()).unwrap();
+    heap.register_type("", "t", &object! { "type": "object" }, &mut Work::unlimited()).unwrap();
+    heap.create_index("t", &Pointer::parse("/a~1b").unwrap(), &mut Work::unlimited()).unwrap();
     let labels = LabelMap::from(Labels::untrusted()).with(
         Pointer::parse("/s").unwrap(),
         &Labels { secrecy: BTreeSet::from(["pii".into()]), ..Labels::default() },
@@ -33,6 +33,29 @@ fn the_format_stays_as_it_is() {
     let bytes = heap().snapshot();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, include_str!("golden/snapshot.hex").split_whitespace().collect::<String>());
+}
+
+/// The bytes of a hexadecimal file.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: String = text.split_whitespace().collect();
+    (0..digits.len() / 2).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+/// Snapshots that were written before types had scopes, and the digest that each heap had then.
+#[test]
+fn old_snapshots_are_read_and_keep_their_digest() {
+    let bytes = unhex(include_str!("golden/snapshot.hex"));
+    let mut heap = Heap::restore(&bytes, HeapConfig::default()).unwrap();
+    assert_eq!(
+        heap.digest().to_string(),
+        bytes[bytes.len() - 32..].iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+    );
+    assert_eq!(heap.digest().to_string(), include_str!("golden/snapshot.digest").trim());
+    assert_eq!(heap.snapshot(), bytes);
+    let many = unhex(include_str!("golden/snapshot_types.hex"));
+    let mut heap = Heap::restore(&many, HeapConfig::default()).unwrap();
+    assert_eq!(heap.digest().to_string(), include_str!("golden/snapshot_types.digest").trim());
+    assert_eq!(heap.snapshot(), many);
 }
 
 #[test]
@@ -141,8 +164,8 @@ fn every_visible_difference_changes_the_digest() {
         |heap| {
             one(heap, object! { "b": 2, "a": 1 });
         },
-        |heap| heap.create_index("t", &Pointer::root()).unwrap(),
-        |heap| heap.register_type("t", &true.into()).unwrap(),
+        |heap| heap.create_index("t", &Pointer::root(), &mut Work::unlimited()).unwrap(),
+        |heap| heap.register_type("", "t", &true.into(), &mut Work::unlimited()).unwrap(),
     ];
     let digests: BTreeSet<_> = heaps
         .iter()

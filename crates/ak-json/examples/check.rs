@@ -8,7 +8,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::{env, fs};
 
-use ak_json::{Digest, Limits, Schema, Value};
+use ak_json::{Digest, Limits, Schema, Value, Work};
 
 fn main() -> ExitCode {
     let mut paths = env::args().skip(1);
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         eprintln!("usage: check SCHEMA FILE…");
         return ExitCode::from(2);
     };
-    let schema = match read(&schema).and_then(|source| Ok(Schema::parse(&source)?)) {
+    let schema = match read(&schema).and_then(|source| Ok(Schema::parse(&source, &mut Work::unlimited())?)) {
         Ok(schema) => schema,
         Err(error) => {
             eprintln!("{schema}: {error}");
@@ -42,6 +42,6 @@ fn read(path: &str) -> Result<Value, Box<dyn Error>> {
 
 fn check(schema: &Schema, path: &str) -> Result<Digest, Box<dyn Error>> {
     let value = read(path)?;
-    schema.validate(&value)?;
+    schema.validate(&value, &mut Work::unlimited())?;
     Ok(value.digest())
 }

@@ -10,8 +10,9 @@
 //!   older versions as they were, so keeping history costs what was changed.
 //! - **Nothing is hashed or measured twice.** Containers remember the hash and the length of what they hold; a
 //!   digest after a change re-hashes the chunks on the way up.
-//! - **No input makes it panic, overflow the stack or take more than linear time**, whatever the nesting, the
-//!   names or the patterns. Pure computation, `no_std`, no unsafe code.
+//! - **No input makes it panic, overflow the stack or take unbounded time**, whatever the nesting, the names or
+//!   the patterns: what is not linear in its own text is paid for in units of [`Work`] before it is done. Pure
+//!   computation, `no_std`, no unsafe code.
 //!
 //! The types that matter are [`Value`] with its [`Array`] and [`Object`], [`Pointer`] (RFC 6901), [`Schema`] (JSON
 //! Schema 2020-12) and [`Digest`] (SHA-256 of the [canonical encoding][encoding]).
@@ -35,8 +36,9 @@
 //!
 //! Map of the modules: `value`, `number`, `text`, `array`, `object` are the types; `tree` is the shared
 //! structure below both containers, `memo` what its nodes remember, `names` and `index` the names of members;
+//! `work` counts what operations cost;
 //! `parse`, `scan` and `grammar` read, `print` writes; `encode` and `digest` hash; `equal` compares; `deep` walks what
-//! nests too deep for recursion; `pointer`, `labels` and `schema` stand on all of these.
+//! nests too deep for recursion; `waste` gives values up; `pointer`, `labels` and `schema` stand on all of these.
 //!
 //! [encoding]: https://github.com/authority-kernel/authority-kernel/blob/main/docs/decisions/0002-canonical-encoding.md
 
@@ -63,6 +65,8 @@ mod schema;
 mod text;
 mod tree;
 mod value;
+mod waste;
+mod work;
 
 pub use array::{Array, Items};
 pub use digest::{Digest, DigestError, sha256};
@@ -75,6 +79,8 @@ pub use pointer::{POINTER_TOKENS_MAX, Pointer, PointerError, array_index};
 pub use schema::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, SchemaReason, Violation};
 pub use text::Text;
 pub use value::Value;
+pub use waste::Waste;
+pub use work::{OutOfWork, Work};
 
 /// The README's code is a test.
 #[cfg(doctest)]

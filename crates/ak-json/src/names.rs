@@ -7,7 +7,7 @@ use crate::index::Index;
 use crate::print;
 use crate::scan::plain_len;
 use crate::text::Text;
-use crate::tree::{Item, Slot, Tree, WIDTH};
+use crate::tree::{Item, Node, Slot, Tree, WIDTH};
 use crate::value::Value;
 
 /// Names in the order written, none twice. Objects that were parsed with the same names share them.
@@ -34,6 +34,10 @@ impl Names {
 
     pub(crate) fn list(&self) -> &Tree<Text> {
         &self.list
+    }
+
+    pub(crate) fn into_root(self) -> Option<Node<Text>> {
+        self.list.into_root()
     }
 
     pub(crate) fn position(&self, name: &str) -> Option<usize> {

@@ -139,7 +139,10 @@ impl PartialOrd for Number {
 
 impl PartialEq for Number {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
+        match (self.0, other.0) {
+            (Repr::Unsigned(a), Repr::Unsigned(b)) => a == b,
+            _ => self.cmp(other) == Ordering::Equal,
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use core::iter::Zip;
 
 use crate::names::Names;
 use crate::text::Text;
-use crate::tree::{self, Tree};
+use crate::tree::{self, Tree, WIDTH};
 use crate::value::Value;
+use crate::work;
 
 /// A JSON object: members in the order written, no name twice.
 ///
@@ -47,6 +48,13 @@ impl Object {
         self.values.get(self.position(name)?)
     }
 
+    /// Units of work for looking a name up.
+    pub(crate) fn lookup_work(&self, name: &str) -> u64 {
+        // Names are compared one by one in a chunk, by bisection beyond.
+        let compared = if self.len() <= WIDTH { self.len() as u64 / 4 } else { 3 * work::log2(self.len()) };
+        2 + compared * (1 + work::bytes(name.len()))
+    }
+
     /// Whether there is a member with the name.
     pub fn contains_key(&self, name: &str) -> bool {
         self.position(name).is_some()
@@ -84,6 +92,10 @@ impl Object {
         let position = names.position(name)?;
         Arc::make_mut(names).remove(position);
         self.values.remove(position)
+    }
+
+    pub(crate) fn into_parts(self) -> (Option<Arc<Names>>, Tree<Value>) {
+        (self.names, self.values)
     }
 
     fn position(&self, name: &str) -> Option<usize> {

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::{Number, Text, Value};
+use crate::work;
+use crate::{Number, OutOfWork, Text, Value, Work};
 
 /// A pointer has at most this many tokens: it can name nothing deeper than the deepest document.
 pub const POINTER_TOKENS_MAX: usize = 4096;
@@ -157,12 +158,41 @@ impl fmt::Display for Pointer {
 }
 
 impl Value {
-    /// The value the pointer names within this one.
-    pub fn pointer(&self, pointer: &Pointer) -> Option<&Self> {
-        pointer.tokens().iter().try_fold(self, |value, token| match value {
+    /// Units of [`Work`] for finding what a token names within this container.
+    pub fn step_work(&self, token: &str) -> u64 {
+        match self {
+            Self::Object(object) => object.lookup_work(token),
+            Self::Array(_) => 3 + work::bytes(token.len()) * 4,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 1,
+        }
+    }
+
+    /// The value the pointer names within this one, for work that grows with the way there.
+    ///
+    /// # Errors
+    /// [`OutOfWork`] when that is not enough.
+    pub fn find(&self, pointer: &Pointer, work: &mut Work) -> Result<Option<&Self>, OutOfWork> {
+        let mut found = self;
+        for token in pointer.tokens() {
+            work.spend(found.step_work(token))?;
+            match found.child(token) {
+                Some(child) => found = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn child(&self, token: &str) -> Option<&Self> {
+        match self {
             Self::Object(object) => object.get(token),
             Self::Array(array) => array.get(array_index(token)?),
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => None,
-        })
+        }
+    }
+
+    /// The value the pointer names within this one.
+    pub fn pointer(&self, pointer: &Pointer) -> Option<&Self> {
+        pointer.tokens().iter().try_fold(self, |value, token| value.child(token))
     }
 }

@@ -57,8 +57,8 @@ impl Value {
         self.json_len_shallow()
     }
 
-    /// Whether containers within need no walk to tell their bytes.
-    pub(crate) fn is_measured(&self) -> bool {
+    /// Whether [`json_len`](Self::json_len) needs no walk: it is remembered, or this is a scalar.
+    pub fn is_measured(&self) -> bool {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
             Self::Array(array) => array.items.is_measured(),

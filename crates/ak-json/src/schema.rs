@@ -3,6 +3,7 @@
 mod check;
 mod compile;
 mod decimal;
+mod ecma;
 mod evaluated;
 mod keywords;
 mod pattern;
@@ -16,6 +17,7 @@ use core::fmt;
 use crate::pointer::Pointer;
 use crate::text::Text;
 use crate::value::Value;
+use crate::work::Work;
 use keywords::Node;
 
 /// Levels of nesting that a schema's text may have.
@@ -39,15 +41,16 @@ pub const CHECK_DEPTH_MAX: usize = 512;
 /// Patterns are those of ECMA-262 with the flag `u`, as far as an automaton can match them in linear time:
 /// without look-around and back-references.
 ///
-/// Checking takes bounded stack and a number of steps linear in the size of the value, or gives up with
-/// [`Violation::Depth`] or [`Violation::Steps`].
+/// Checking takes bounded stack and is paid for in units of [`Work`] as it goes, or gives up with
+/// [`Violation::Depth`] or [`Violation::Work`]. So does reading a schema, with [`SchemaReason::Work`].
 ///
 /// ```
-/// use ak_json::{Schema, array, object};
+/// use ak_json::{Schema, Work, array, object};
 ///
-/// let schema = Schema::parse(&object! { "items": object! { "type": "integer", "minimum": 0 } })?;
-/// assert!(schema.validate(&array![1, 2]).is_ok());
-/// let violation = schema.validate(&array![1, -2]).unwrap_err();
+/// let work = &mut Work::new(10_000);
+/// let schema = Schema::parse(&object! { "items": object! { "type": "integer", "minimum": 0 } }, work)?;
+/// assert!(schema.validate(&array![1, 2], work).is_ok());
+/// let violation = schema.validate(&array![1, -2], work).unwrap_err();
 /// assert_eq!(violation.to_string(), "'/1' breaks 'minimum' at '/items' of the schema");
 /// # Ok::<(), ak_json::SchemaError>(())
 /// ```
@@ -60,6 +63,8 @@ struct Compiled {
     nodes: Vec<Node>,
     /// How many patterns there are.
     patterns: usize,
+    /// Bytes of memory it takes, by and large.
+    bytes: usize,
 }
 
 /// Why a schema was refused.
@@ -99,6 +104,9 @@ pub enum SchemaReason {
     /// An anchor stands twice.
     #[error("duplicate anchor '{0}'")]
     Anchor(Text),
+    /// Reading the schema takes more than the limit of work.
+    #[error("takes more than the limit of work")]
+    Work,
     /// The schema's text nests deeper than [`SCHEMA_DEPTH_MAX`].
     #[error("schema nests too deep")]
     Depth,
@@ -120,9 +128,9 @@ pub enum Violation {
     /// Schemas and values lie within each other deeper than [`CHECK_DEPTH_MAX`].
     #[error("value and schema nest too deep to be checked")]
     Depth,
-    /// The value takes more work than its size allows.
-    #[error("value takes too many steps to be checked")]
-    Steps,
+    /// Checking the value takes more than the limit of work.
+    #[error("checking the value takes more than the limit of work")]
+    Work,
 }
 
 impl Schema {
@@ -130,8 +138,8 @@ impl Schema {
     ///
     /// # Errors
     /// [`SchemaError`] names the place and what is wrong there.
-    pub fn parse(source: &Value) -> Result<Self, SchemaError> {
-        compile::compile(source).map(|compiled| Self(Arc::new(compiled)))
+    pub fn parse(source: &Value, work: &mut Work) -> Result<Self, SchemaError> {
+        compile::compile(source, work).map(|compiled| Self(Arc::new(compiled)))
     }
 
     /// The value the schema was read from.
@@ -139,12 +147,17 @@ impl Schema {
         &self.0.source
     }
 
+    /// Bytes of memory that the schema takes, by and large: those of its text and of its patterns' automata.
+    pub fn memory_bytes(&self) -> usize {
+        self.0.bytes
+    }
+
     /// Checks a value.
     ///
     /// # Errors
     /// [`Violation`] names the first keyword that does not hold and the place in the value.
-    pub fn validate(&self, value: &Value) -> Result<(), Violation> {
-        check::validate(&self.0, value)
+    pub fn validate(&self, value: &Value, work: &mut Work) -> Result<(), Violation> {
+        check::validate(&self.0, value, work)
     }
 }
 

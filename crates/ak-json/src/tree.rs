@@ -146,6 +146,10 @@ impl<T: Item> Tree<T> {
         self.root.as_ref()
     }
 
+    pub(crate) fn into_root(self) -> Option<Node<T>> {
+        self.root
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.root.as_ref().map_or(0, Node::len)
     }
@@ -432,6 +436,21 @@ impl<T: Item> Node<T> {
             self.rebuild(|kids| drop(kids.pop()));
         }
         removed
+    }
+
+    /// Gives the node up: what stands in it is handed out, unless others share the node. Returns how much that is.
+    pub(crate) fn take_apart(mut self, mut item: impl FnMut(T), kids: &mut Vec<Self>) -> usize {
+        self.0.with_arc_mut(|node| {
+            let Some(node) = Arc::get_mut(node) else { return 1 };
+            node.header_mut().depth = 0;
+            for slot in node.slice_mut() {
+                match mem::take(slot) {
+                    Slot::Item(value) => item(value),
+                    Slot::Kid(kid) => kids.push(kid),
+                }
+            }
+            1 + node.slice().len()
+        })
     }
 
     /// Moves the values that nest too deep for recursion to the worklist, if nobody else holds them.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use ak_json::{Limits, Schema, SchemaReason, Value, Violation, array, object};
+use ak_json::{Limits, Schema, SchemaReason, Value, Violation, Work, array, object};
 use proptest::prelude::*;
 
 fn value(text: &str) -> Value {
@@ -11,13 +11,17 @@ fn value(text: &str) -> Value {
 }
 
 fn schema(text: &str) -> Schema {
-    Schema::parse(&value(text)).unwrap()
+    Schema::parse(&value(text), &mut Work::unlimited()).unwrap()
 }
 
 #[test]
 fn schemas_that_are_refused() {
     let check = |text: &str, expected: &str| {
-        assert_eq!(Schema::parse(&value(text)).unwrap_err().to_string(), expected, "{text}");
+        assert_eq!(
+            Schema::parse(&value(text), &mut Work::unlimited()).unwrap_err().to_string(),
+            expected,
+            "{text}"
+        );
     };
     check("null", "neither a boolean nor an object at '' of the schema");
     check(r#"{"items":3}"#, "neither a boolean nor an object at '/items' of the schema");
@@ -67,14 +71,17 @@ fn schemas_that_are_refused() {
     check(r#"{"pattern":"(?:a{1000}){1000}"}"#, "pattern too large at '' of the schema");
     check(&format!(r#"{{"pattern":"{}"}}"#, "a".repeat(5000)), "pattern too large at '' of the schema");
     let many = Value::from(vec![object! { "pattern": r"\p{L}{5}" }; 200]);
-    let refused = Schema::parse(&object! { "anyOf": many }).unwrap_err();
+    let refused = Schema::parse(&object! { "anyOf": many }, &mut Work::unlimited()).unwrap_err();
     assert_eq!(refused.reason, SchemaReason::PatternSize);
 }
 
 #[test]
 fn a_violation_names_value_and_keyword() {
     let check = |text: &str, instance: &str, expected: &str| {
-        assert_eq!(schema(text).validate(&value(instance)).unwrap_err().to_string(), expected);
+        assert_eq!(
+            schema(text).validate(&value(instance), &mut Work::unlimited()).unwrap_err().to_string(),
+            expected
+        );
     };
     let order = r##"{"$defs":{"id":{"type":"string","pattern":"^[a-z]+$"}},"properties":{"to":{"$ref":"#/$defs/id"},
         "items":{"items":{"properties":{"n":{"minimum":1}},"additionalProperties":false}}},"required":["to"]}"##;
@@ -125,8 +132,12 @@ fn a_violation_names_value_and_keyword() {
 #[test]
 fn patterns_are_those_of_ecma_262() {
     let check = |pattern: &str, text: &str, expected: bool| {
-        let schema = Schema::parse(&object! { "pattern": pattern }).unwrap();
-        assert_eq!(schema.validate(&text.into()).is_ok(), expected, "{pattern} {text:?}");
+        let schema = Schema::parse(&object! { "pattern": pattern }, &mut Work::unlimited()).unwrap();
+        assert_eq!(
+            schema.validate(&text.into(), &mut Work::unlimited()).is_ok(),
+            expected,
+            "{pattern} {text:?}"
+        );
     };
     check("b", "abc", true);
     check("^b", "abc", false);
@@ -205,7 +216,7 @@ fn patterns_that_are_refused() {
         "(?#a)",
         r"\00",
     ] {
-        let refused = Schema::parse(&object! { "pattern": pattern });
+        let refused = Schema::parse(&object! { "pattern": pattern }, &mut Work::unlimited());
         assert!(refused.is_err(), "{pattern}");
     }
 }
@@ -221,28 +232,95 @@ fn hostile_schemas_end() {
         .collect();
     definitions.push(r#""a60":{"type":"null"}"#.into());
     let doubling = schema(&format!(r##"{{"$defs":{{{}}},"$ref":"#/$defs/a0"}}"##, definitions.join(",")));
-    assert_eq!(doubling.validate(&Value::Null), Err(Violation::Steps));
+    assert_eq!(doubling.validate(&Value::Null, &mut Work::new(10_000_000)), Err(Violation::Work));
     // A chain of references longer than the stack.
     let mut chain: Vec<String> =
         (0..9999).map(|n| format!(r##""a{n}":{{"$ref":"#/$defs/a{}"}}"##, n + 1)).collect();
     chain.push(r#""a9999":true"#.into());
     let chain = schema(&format!(r##"{{"$defs":{{{}}},"$ref":"#/$defs/a0"}}"##, chain.join(",")));
-    assert_eq!(chain.validate(&Value::Null), Err(Violation::Depth));
+    assert_eq!(chain.validate(&Value::Null, &mut Work::unlimited()), Err(Violation::Depth));
     // A value that nests deeper than any schema may follow.
     let tree = schema(r##"{"type":"array","items":{"$ref":"#"}}"##);
     let nested = |levels| (0..levels).fold(array![], |inner, _| array![inner]);
-    assert_eq!(tree.validate(&nested(200)), Ok(()));
-    assert_eq!(tree.validate(&nested(100_000)), Err(Violation::Depth));
-    assert_eq!(schema(r#"{"uniqueItems":true}"#).validate(&nested(100_000)), Err(Violation::Depth));
+    assert_eq!(tree.validate(&nested(200), &mut Work::unlimited()), Ok(()));
+    assert_eq!(tree.validate(&nested(100_000), &mut Work::unlimited()), Err(Violation::Depth));
+    assert_eq!(
+        schema(r#"{"uniqueItems":true}"#).validate(&nested(100_000), &mut Work::unlimited()),
+        Err(Violation::Depth)
+    );
     // Comparing each item with each would take minutes.
     let many = Value::from((0..100_000u64).map(Value::from).collect::<Vec<_>>());
-    assert_eq!(schema(r#"{"uniqueItems":true}"#).validate(&many), Ok(()));
+    assert_eq!(schema(r#"{"uniqueItems":true}"#).validate(&many, &mut Work::unlimited()), Ok(()));
     // A backtracking engine would not return.
     let backtracking = schema(r#"{"pattern":"^(a+)+$"}"#);
-    assert!(backtracking.validate(&Value::from("a".repeat(50_000) + "b")).is_err());
+    assert!(backtracking.validate(&Value::from("a".repeat(50_000) + "b"), &mut Work::unlimited()).is_err());
     let wide = schema(r#"{"pattern":"(?:[a-z]{30}){30}$"}"#);
-    assert_eq!(wide.validate(&Value::from("a".repeat(5_000_000))), Err(Violation::Steps));
+    assert_eq!(wide.validate(&Value::from("a".repeat(5_000_000)), &mut Work::unlimited()), Ok(()));
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+/// The units that a check takes, if it takes no more than those of 20 ms.
+fn work_of(schema: &str, instance: &Value) -> Result<u64, Violation> {
+    let schema = self::schema(schema);
+    let mut work = Work::new(2_000_000);
+    match schema.validate(instance, &mut work) {
+        Err(Violation::Work) => Err(Violation::Work),
+        Ok(()) | Err(Violation::Keyword { .. } | Violation::Depth) => Ok(work.used()),
+    }
+}
+
+#[test]
+fn hostile_checks_are_given_up() {
+    let started = Instant::now();
+    // Forms of all words of two letters: many states, each as large as the pattern.
+    let mut noise = 1u32;
+    let mut letters = |count: usize| -> String {
+        let mut letter = || {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if noise >> 31 == 0 { 'a' } else { 'b' }
+        };
+        (0..count).map(|_| letter()).collect()
+    };
+    let states = r#"{"not":{"pattern":"(a|b)*a(a|b){200}c$"}}"#;
+    assert_eq!(work_of(states, &letters(8 << 20).into()), Err(Violation::Work));
+    let ab = object! { "s": "ab".repeat(4 << 20) };
+    assert_eq!(
+        work_of(r#"{"properties":{"s":{"not":{"pattern":"(a?b?){110}c$"}}}}"#, &ab),
+        Err(Violation::Work)
+    );
+    // Short texts in great number start the automaton anew each time.
+    let many: Vec<Value> = (0..200_000u32).map(|n| n.to_string().into()).collect();
+    assert!(work_of(r#"{"items":{"pattern":"(a?b?){110}c$"}}"#, &many.clone().into()).is_ok());
+    assert_eq!(work_of(r#"{"uniqueItems":true}"#, &many.clone().into()), Err(Violation::Work));
+    assert_eq!(work_of(r#"{"items":{"minLength":1}}"#, &many.into()), Ok(1_000_005));
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
+#[test]
+fn plain_checks_cost_little() {
+    let order = r#"{"type":"object","properties":{"to":{"type":"string","pattern":"^[a-z]+@[a-z.]+$"}},"required":["to"]}"#;
+    let order = work_of(order, &object! { "to": "ada@example.com" }).unwrap();
+    assert!(order < 3_000, "{order}");
+    let letters = work_of(r#"{"pattern":"^\\p{L}{1,20}( \\p{L}{1,5})?$"}"#, &"Ада Лавлейс".into()).unwrap();
+    assert!(letters < 100_000, "{letters}");
+    let long = work_of(r#"{"pattern":"^[a-z]+$"}"#, &"a".repeat(1 << 20).into()).unwrap();
+    assert!(long < 1_000_000, "{long}");
+}
+
+#[test]
+fn hostile_schemas_are_given_up() {
+    let refused = |schema: &Value, units| {
+        Schema::parse(schema, &mut Work::new(units)).map(|_| ()).map_err(|error| error.reason)
+    };
+    let large = object! { "pattern": "(a{1000}){1000}" };
+    assert_eq!(refused(&large, 2_000_000), Err(SchemaReason::PatternSize));
+    assert_eq!(refused(&large, 100_000), Err(SchemaReason::Work));
+    let classes = object! { "pattern": r"\p{L}".repeat(800) };
+    assert!(refused(&classes, 2_000_000).is_err());
+    // A long name around many schemas is compared again for each.
+    let many = Value::from(vec![Value::from(true); 30_000]);
+    let nested = object! { "properties": object! { ("x".repeat(100_000)): object! { "allOf": many } } };
+    assert_eq!(refused(&nested, 2_000_000), Err(SchemaReason::Work));
 }
 
 /// A decimal of few digits as `digits × 10^-places`.
@@ -266,18 +344,18 @@ proptest! {
     #[test]
     fn multiples_are_exact_in_decimal(a in -100_000_000i64..100_000_000, p in 0u32..6, b in 1i64..10_000, q in 0u32..6, k in -1000i64..1000) {
         let (divisor, units) = decimal(b, q);
-        let schema = Schema::parse(&object! { "multipleOf": divisor }).unwrap();
+        let schema = Schema::parse(&object! { "multipleOf": divisor }, &mut Work::unlimited()).unwrap();
         let (number, number_units) = decimal(a, p);
-        prop_assert_eq!(schema.validate(&number).is_ok(), number_units % units == 0);
-        prop_assert!(schema.validate(&decimal(b * k, q).0).is_ok());
+        prop_assert_eq!(schema.validate(&number, &mut Work::unlimited()).is_ok(), number_units % units == 0);
+        prop_assert!(schema.validate(&decimal(b * k, q).0, &mut Work::unlimited()).is_ok());
     }
 
     #[test]
     fn any_schema_is_answered(keyword in prop::sample::select(vec!["type", "items", "pattern", "$ref", "enum", "required",
         "properties", "allOf", "minimum", "$defs", "if", "dependentRequired"]), pattern in ".{0,12}", n in any::<i64>()) {
         for operand in [Value::from(&pattern), Value::from(n), array![&*pattern], object! { (&*pattern): n }, object! { (&*pattern): true }] {
-            if let Ok(schema) = Schema::parse(&object! { keyword: operand }) {
-                let _ = schema.validate(&array![&*pattern, n]);
+            if let Ok(schema) = Schema::parse(&object! { keyword: operand }, &mut Work::unlimited()) {
+                let _ = schema.validate(&array![&*pattern, n], &mut Work::unlimited());
             }
         }
     }

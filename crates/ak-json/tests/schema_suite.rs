@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ak_json::{Limits, Schema, SchemaReason, Value};
+use ak_json::{Limits, Schema, SchemaReason, Value, Work};
 
 /// For what the suite's schemas are refused: keywords, places and dialects that are documented as unsupported.
 const REFUSED: [&str; 8] = [
@@ -41,7 +41,7 @@ fn run(directory: &Path, only: Option<&[&str]>) -> Tally {
         }
         let groups = Value::parse(&fs::read(&file).unwrap(), &Limits::default()).unwrap();
         for group in groups.as_array().unwrap() {
-            let schema = match Schema::parse(group.get("schema").unwrap()) {
+            let schema = match Schema::parse(group.get("schema").unwrap(), &mut Work::unlimited()) {
                 Ok(schema) => schema,
                 Err(error) => {
                     let kind = match &error.reason {
@@ -55,7 +55,7 @@ fn run(directory: &Path, only: Option<&[&str]>) -> Tally {
                 }
             };
             for case in group.get("tests").unwrap().as_array().unwrap() {
-                let outcome = schema.validate(case.get("data").unwrap());
+                let outcome = schema.validate(case.get("data").unwrap(), &mut Work::unlimited());
                 let expected = case.get("valid").unwrap().as_bool().unwrap();
                 assert_eq!(outcome.is_ok(), expected, "{name}: {group:?}\n{case:?}\n{outcome:?}");
                 tally.passed += 1;

@@ -202,3 +202,33 @@ fn digests_are_written_in_hexadecimal() {
         assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn waste_is_given_up_whatever_its_shape_and_leaves_what_is_shared() {
+    let wide = Value::from(
+        (0..5_000u32).map(|n| object! { (format!("n{n}")): ak_json::array![n] }).collect::<Vec<_>>(),
+    );
+    let names: ak_json::Object =
+        (0..2_000u32).map(|n| (format!("a rather long name, number {n}"), n)).collect();
+    let deep = (0..50_000).fold(Value::Null, |inner, _| ak_json::array![inner]);
+    for value in [wide.clone(), names.into(), deep, Value::Null, ak_json::array![], wide.clone()] {
+        let copy = value.clone();
+        for step in [1, 7, usize::MAX] {
+            let mut waste = ak_json::Waste::default();
+            waste.add(value.clone());
+            let mut rounds = 0;
+            while !waste.is_empty() {
+                waste.sweep(step);
+                rounds += 1;
+            }
+            assert!(rounds < 2_000_000);
+        }
+        assert_eq!(value, copy);
+        let mut waste = ak_json::Waste::default();
+        waste.add(value);
+        drop(copy);
+        waste.sweep(100);
+        drop(waste);
+    }
+    assert_eq!(wide.as_array().unwrap().len(), 5_000);
+}

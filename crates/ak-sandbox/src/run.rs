@@ -3,12 +3,13 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ak_json::{Limits, Value};
+use ak_json::{Limits, Value, Work};
 use wasmi::{Func, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Val};
 
 use crate::guest::{Delivery, Guest, Interrupt, range, range_mut, zero_terminated};
 use crate::host::{HostCall, MESSAGE_BYTES_MAX};
 use crate::machine::Machine;
+use crate::tool::SCHEMA_WORK;
 use crate::{Abi, Failure, RunError, RunLimits, Tool, wasi};
 
 const OVER: Failure = Failure::OutOfOrder("the run is over");
@@ -99,7 +100,7 @@ impl Run {
             ..limits
         };
         let fail = |failure| RunError { failure, fuel: 0, log: Vec::new() };
-        if let Err(violation) = tool.input_schema().validate(input) {
+        if let Err(violation) = tool.input_schema().validate(input, &mut Work::new(SCHEMA_WORK)) {
             return Err(fail(Failure::InvalidInput { reason: violation.to_string() }));
         }
         let input: Arc<[u8]> = input.to_json().into_bytes().into();
@@ -339,7 +340,7 @@ impl Run {
             self.tool.recycle(machine);
         }
         let output = output?;
-        if let Err(violation) = self.tool.output_schema().validate(&output) {
+        if let Err(violation) = self.tool.output_schema().validate(&output, &mut Work::new(SCHEMA_WORK)) {
             return Err(Failure::InvalidOutput { reason: violation.to_string() });
         }
         Ok(Step::Done(Done { output, fuel: self.fuel, log: core::mem::take(&mut self.log) }))

@@ -3,7 +3,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ak_json::{Digest, Schema, Value, sha256};
+use ak_json::{Digest, Schema, Value, Work, sha256};
 use crossbeam_queue::ArrayQueue;
 use wasmi::{Engine, ExternType, Func, FuncType, Module, Store, ValType};
 
@@ -263,8 +263,12 @@ pub enum ToolError {
     },
 }
 
+/// Units of [`Work`] for reading a tool's schema, and for each check of arguments or a result: some 20 ms.
+pub(crate) const SCHEMA_WORK: u64 = 2_000_000;
+
 fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {
-    Schema::parse(source).map_err(|error| ToolError::Schema { which, reason: error.to_string() })
+    Schema::parse(source, &mut Work::new(SCHEMA_WORK))
+        .map_err(|error| ToolError::Schema { which, reason: error.to_string() })
 }
 
 /// Bounds what validation and translation do, before either begins.

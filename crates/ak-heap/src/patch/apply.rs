@@ -6,48 +6,50 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use ak_json::{Labels, Limits, Pointer, Text, Value, array_index};
+use ak_json::{Labels, Limits, OutOfWork, Pointer, Text, Value, Work, array_index};
 
 use super::{Patch, PatchError, PatchOp, PatchReason};
 use crate::labels::LabelMap;
 
-/// Patches may move so many items for each that a container may have. Moving them is what makes an operation slow:
-/// an insertion moves the rest of an array, a removal the rest of an array or object.
-const MOVES_PER_MEMBER: usize = 64;
-/// Adding a member to an object moves only what orders the names, which is as quick as moving one in so many.
-const NAMES_PER_MOVE: usize = 64;
-
-/// What patches may do. The patches of a batch share one allowance.
+/// What the document may come to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance {
-    limits: Limits,
+pub(crate) struct Bounds {
+    pub(crate) limits: Limits,
     /// How many subtrees may have labels of their own.
-    labelled_max: usize,
-    moves_left: usize,
+    pub(crate) labelled_max: usize,
 }
 
-impl Allowance {
-    pub(crate) fn new(limits: Limits, labelled_max: usize) -> Allowance {
-        Allowance { limits, labelled_max, moves_left: limits.members_max.saturating_mul(MOVES_PER_MEMBER) }
-    }
-}
+/// Units of work for each operation.
+const OP_WORK: u64 = 20;
+/// Units for each labelled subtree, and each token of an operation's pointer, when labels follow a value.
+const LABEL_WORK: u64 = 50;
+/// Bytes of strings that are measured for one unit.
+const MEASURED_BYTES: u64 = 128;
 
 /// The document after the patch, and its labels where they may have changed.
 pub(crate) fn apply(
     patch: &Patch,
     document: &Value,
     labels: &LabelMap,
-    allowance: &mut Allowance,
+    bounds: Bounds,
+    work: &mut Work,
 ) -> Result<(Value, Option<LabelMap>), PatchError> {
     let written = patch.labels();
+    let whole = |error: OutOfWork| PatchError::whole(error.into());
     // Where there are no labels, none come to be.
-    let labels = if labels.is_bottom() && written.is_bottom() { None } else { Some(labels.clone()) };
-    let mut draft = Draft { document: document.clone(), labels, written, allowance };
+    let labels = if labels.is_bottom() && written.is_bottom() {
+        None
+    } else {
+        work.spend(LABEL_WORK * (labels.subtrees().len() as u64 + 1)).map_err(whole)?;
+        Some(labels.clone())
+    };
+    let bytes_most = document.json_len();
+    let mut draft = Draft { document: document.clone(), bytes_most, labels, written, bounds, work };
     for (index, op) in patch.ops().iter().enumerate() {
         let error = |(at, reason): At<'_>| PatchError { index: Some(index), path: at.to_string(), reason };
         draft.apply(op).map_err(error)?;
         if let Some(labels) = &mut draft.labels {
-            labels.bound(draft.allowance.labelled_max);
+            labels.bound(bounds.labelled_max);
         }
     }
     // All but copies add no more than the patch itself holds: for them, once at the end is enough.
@@ -57,9 +59,12 @@ pub(crate) fn apply(
 
 struct Draft<'a> {
     document: Value,
+    /// Bytes that the document has at most as text.
+    bytes_most: usize,
     labels: Option<LabelMap>,
     written: &'a Labels,
-    allowance: &'a mut Allowance,
+    bounds: Bounds,
+    work: &'a mut Work,
 }
 
 /// A failure and the pointer it is about.
@@ -67,32 +72,61 @@ type At<'op> = (&'op Pointer, PatchReason);
 
 impl Draft<'_> {
     fn apply<'op>(&mut self, op: &'op PatchOp) -> Result<(), At<'op>> {
+        let at = |error: OutOfWork| (op.path(), error.into());
+        self.work.spend(OP_WORK).map_err(at)?;
+        if let Some(labels) = &self.labels {
+            let tokens = op.path().tokens().len() as u64;
+            let labelled = labels.subtrees().len() as u64;
+            self.work.spend((labelled + 1).saturating_mul(LABEL_WORK + 2 * tokens)).map_err(at)?;
+        }
         match op {
-            PatchOp::Add { path, value } => self.put(path, value.clone(), None),
+            PatchOp::Add { path, value } => {
+                self.measure(value, path).map_err(|reason| (path, reason))?;
+                self.put(path, value.clone(), None)
+            }
             PatchOp::Remove { path } => self.take(path).map(|_| ()),
-            PatchOp::Replace { path, value } => self.replace(path, value.clone()),
+            PatchOp::Replace { path, value } => {
+                self.measure(value, path).map_err(|reason| (path, reason))?;
+                self.replace(path, value.clone())
+            }
             PatchOp::Move { from, path } => {
                 if path == from {
-                    return find(&self.document, from).map(|_| ());
+                    return find(&self.document, from, self.work).map(|_| ());
                 }
                 if path.starts_with(from) {
                     return Err((path, PatchReason::MoveIntoItself));
                 }
                 let carried = self.labels.as_ref().map(|labels| labels.subtree(from));
                 let value = self.take(from)?;
+                // The value was counted where it stood.
+                self.measure(&Value::Null, path).map_err(|reason| (path, reason))?;
                 self.put(path, value, carried)
             }
             PatchOp::Copy { from, path } => {
-                let value = find(&self.document, from)?.clone();
+                let value = find(&self.document, from, self.work)?.clone();
                 let carried = self.labels.as_ref().map(|labels| labels.subtree(from));
+                if !value.is_measured() {
+                    self.work.spend(self.remeasure_work()).map_err(at)?;
+                }
+                self.measure(&value, path).map_err(|reason| (path, reason))?;
                 self.put(path, value, carried)?;
                 // Copies of copies double the document each time.
-                self.check_bytes().map_err(|reason| (path, reason))
+                if self.bytes_most > self.bounds.limits.bytes_max {
+                    self.check_bytes().map_err(|reason| (path, reason))?;
+                }
+                Ok(())
             }
-            PatchOp::Test { path, value } => match find(&self.document, path) {
-                Ok(found) if found == value => Ok(()),
-                Ok(_) | Err(_) => Err((path, PatchReason::TestFailed)),
-            },
+            PatchOp::Test { path, value } => {
+                let found = match find(&self.document, path, self.work) {
+                    Err((at, PatchReason::Work(error))) => return Err((at, error.into())),
+                    found => found.ok(),
+                };
+                match found.map(|found| found.equals(value, self.work)).transpose() {
+                    Ok(Some(true)) => Ok(()),
+                    Ok(Some(false) | None) => Err((path, PatchReason::TestFailed)),
+                    Err(error) => Err((path, error.into())),
+                }
+            }
         }
     }
 
@@ -104,11 +138,11 @@ impl Draft<'_> {
         carried: Option<LabelMap>,
     ) -> Result<(), At<'op>> {
         let at = |reason| (path, reason);
-        let (mut inserted, mut moves) = (None, 0);
-        self.document = match Site::find(&self.document, path)? {
+        let mut inserted = None;
+        let members_max = self.bounds.limits.members_max;
+        self.document = match Site::find(&self.document, path, self.work)? {
             None => value,
             Some(site) => {
-                let members_max = self.allowance.limits.members_max;
                 let full = || at(PatchReason::Members { max: members_max });
                 let container = match site.container {
                     Value::Array(items) => {
@@ -124,7 +158,7 @@ impl Draft<'_> {
                             return Err(full());
                         }
                         inserted = Some(index);
-                        moves = len - index;
+                        self.work.spend(move_work(len - index)).map_err(|error| at(error.into()))?;
                         let mut items = items.clone();
                         items.insert(index, value);
                         Value::Array(items)
@@ -134,7 +168,7 @@ impl Draft<'_> {
                             if members.len() >= members_max {
                                 return Err(full());
                             }
-                            moves = members.len() / NAMES_PER_MOVE;
+                            self.work.spend(name_work(members.len())).map_err(|error| at(error.into()))?;
                         }
                         let mut members = members.clone();
                         members.insert(site.token, value);
@@ -150,26 +184,28 @@ impl Draft<'_> {
         if let Some(labels) = &mut self.labels {
             labels.put(path, inserted, carried.unwrap_or_default(), self.written);
         }
-        self.check_depth().and_then(|()| self.spend(moves)).map_err(at)
+        self.check_depth().map_err(at)
     }
 
     /// Takes a value out of its container.
     fn take<'op>(&mut self, path: &'op Pointer) -> Result<Value, At<'op>> {
         let at = |reason| (path, reason);
-        let (removed, moves);
-        let site = Site::find(&self.document, path)?.ok_or_else(|| at(PatchReason::RemoveRoot))?;
+        let removed;
+        let site = Site::find(&self.document, path, self.work)?.ok_or_else(|| at(PatchReason::RemoveRoot))?;
         let found = child(site.container, site.token).map_err(at)?.clone();
         let container = match site.container {
             Value::Array(items) => {
                 removed = array_index(site.token);
-                moves = items.len().saturating_sub(removed.unwrap_or(0));
+                let moves = items.len().saturating_sub(removed.unwrap_or(0));
+                self.work.spend(move_work(moves)).map_err(|error| at(error.into()))?;
                 let mut items = items.clone();
                 removed.and_then(|index| items.remove(index));
                 Value::Array(items)
             }
             Value::Object(members) => {
                 removed = None;
-                moves = members.len();
+                let moves = 2 * move_work(members.len()) + name_work(members.len());
+                self.work.spend(moves).map_err(|error| at(error.into()))?;
                 let mut members = members.clone();
                 members.remove(site.token);
                 Value::Object(members)
@@ -182,13 +218,12 @@ impl Draft<'_> {
         if let Some(labels) = &mut self.labels {
             labels.take(path, removed, self.written);
         }
-        self.spend(moves).map_err(at)?;
         Ok(found)
     }
 
     fn replace<'op>(&mut self, path: &'op Pointer, value: Value) -> Result<(), At<'op>> {
         let at = |reason| (path, reason);
-        self.document = match Site::find(&self.document, path)? {
+        self.document = match Site::find(&self.document, path, self.work)? {
             None => value,
             Some(site) => {
                 let container = replaced(site.container, site.token, value).map_err(at)?;
@@ -201,21 +236,59 @@ impl Draft<'_> {
         self.check_depth().map_err(at)
     }
 
-    fn spend(&mut self, moves: usize) -> Result<(), PatchReason> {
-        let left = self.allowance.moves_left.checked_sub(moves);
-        self.allowance.moves_left = left.ok_or(PatchReason::Moves { per_member: MOVES_PER_MEMBER })?;
+    /// Counts the bytes that a value may add at a place.
+    fn measure(&mut self, value: &Value, path: &Pointer) -> Result<(), PatchReason> {
+        self.work.spend(measure_work(value))?;
+        // Escapes make at most six bytes out of one.
+        let name = path.last().map_or(0, |name| name.len().saturating_mul(6));
+        let more = value.json_len().saturating_add(name).saturating_add(4);
+        self.bytes_most = self.bytes_most.saturating_add(more);
         Ok(())
     }
 
     fn check_depth(&self) -> Result<(), PatchReason> {
-        let max = self.allowance.limits.depth_max;
+        let max = self.bounds.limits.depth_max;
         if self.document.depth() as usize > max { Err(PatchReason::Depth { max }) } else { Ok(()) }
     }
 
-    fn check_bytes(&self) -> Result<(), PatchReason> {
-        let max = self.allowance.limits.bytes_max;
-        if self.document.json_len() > max { Err(PatchReason::Bytes { max }) } else { Ok(()) }
+    /// Units of work for measuring again what was changed: at most the document.
+    fn remeasure_work(&self) -> u64 {
+        self.bytes_most.min(self.bounds.limits.bytes_max) as u64 / MEASURED_BYTES
     }
+
+    fn check_bytes(&mut self) -> Result<(), PatchReason> {
+        let max = self.bounds.limits.bytes_max;
+        self.work.spend(self.remeasure_work())?;
+        self.bytes_most = self.document.json_len();
+        if self.bytes_most > max { Err(PatchReason::Bytes { max }) } else { Ok(()) }
+    }
+}
+
+/// Units of work for measuring a string, as is done whenever it comes or goes.
+fn measure_work(value: &Value) -> u64 {
+    2 * value.as_str().map_or(0, str::len) as u64 / MEASURED_BYTES
+}
+
+/// Units of work for moving so many items one place on.
+fn move_work(items: usize) -> u64 {
+    4 * items as u64 + 40
+}
+
+/// Units for taking up a new name in an object with so many.
+fn name_work(members: usize) -> u64 {
+    200 + members as u64 / 64
+}
+
+/// Units for finding what a token names in a container, and for rebuilding that with another value there.
+fn rebuild_work(container: &Value, token: &Text) -> u64 {
+    let len = match container {
+        Value::Array(items) => items.len(),
+        Value::Object(members) => members.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    };
+    // Chunks of 32 are copied from the leaf up.
+    let levels = u64::from(len.checked_ilog2().unwrap_or(0)) / 5 + 1;
+    2 * container.step_work(token) + levels * (30 + len.min(32) as u64 * 3 / 2)
 }
 
 /// A place below the root: where it is, whether or not there is a value.
@@ -228,14 +301,21 @@ struct Site<'d, 'op> {
 
 impl<'d, 'op> Site<'d, 'op> {
     /// The place a pointer names; none when that is the root.
-    fn find(document: &'d Value, path: &'op Pointer) -> Result<Option<Site<'d, 'op>>, At<'op>> {
+    fn find(
+        document: &'d Value,
+        path: &'op Pointer,
+        work: &mut Work,
+    ) -> Result<Option<Site<'d, 'op>>, At<'op>> {
         let Some((token, outer)) = path.tokens().split_last() else { return Ok(None) };
         let mut way = Vec::new();
         let mut container = document;
         for token in outer {
+            work.spend(rebuild_work(container, token)).map_err(|error| (path, error.into()))?;
             way.push((container, token));
             container = child(container, token).map_err(|_| (path, PatchReason::NoContainer))?;
         }
+        let replaced = child(container, token).map_or(0, measure_work);
+        work.spend(rebuild_work(container, token) + replaced).map_err(|error| (path, error.into()))?;
         Ok(Some(Site { way, container, token }))
     }
 
@@ -248,8 +328,12 @@ impl<'d, 'op> Site<'d, 'op> {
     }
 }
 
-fn find<'d, 'op>(document: &'d Value, path: &'op Pointer) -> Result<&'d Value, At<'op>> {
-    path.tokens().iter().try_fold(document, child).map_err(|reason| (path, reason))
+fn find<'d, 'op>(document: &'d Value, path: &'op Pointer, work: &mut Work) -> Result<&'d Value, At<'op>> {
+    let step = |value: &'d Value, token: &Text| {
+        work.spend(value.step_work(token))?;
+        child(value, token)
+    };
+    path.tokens().iter().try_fold(document, step).map_err(|reason| (path, reason))
 }
 
 /// The value that a token names within a container.

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use ak_json::PointerError;
+use ak_json::{OutOfWork, PointerError};
 
 /// A patch that is malformed or does not apply. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,12 +92,9 @@ pub enum PatchReason {
         /// The limit.
         max: usize,
     },
-    /// The patch inserts into or removes from large containers too often.
-    #[error("the patch moves more than {per_member} times the items that a container may have")]
-    Moves {
-        /// How many times.
-        per_member: usize,
-    },
+    /// Applying the patch takes more than the limit of [`Work`](ak_json::Work).
+    #[error(transparent)]
+    Work(#[from] OutOfWork),
     /// A container would have too many items or members.
     #[error("more than {max} items or members")]
     Members {
@@ -140,7 +137,7 @@ impl PatchError {
             PatchReason::Operations { .. }
             | PatchReason::Depth { .. }
             | PatchReason::Bytes { .. }
-            | PatchReason::Moves { .. }
+            | PatchReason::Work(_)
             | PatchReason::Members { .. } => PatchErrorKind::Limit,
         }
     }

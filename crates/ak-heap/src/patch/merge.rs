@@ -13,11 +13,11 @@ impl Patch {
     ///
     /// ```
     /// use ak_heap::Patch;
-    /// use ak_json::{Limits, Value, object};
+    /// use ak_json::{Limits, Value, Work, object};
     ///
     /// let target = object! { "title": "Goodbye!", "author": object! { "given": "John", "family": "Doe" } };
     /// let merge = object! { "title": "Hello!", "author": object! { "family": Value::Null } };
-    /// let merged = Patch::merge(&target, &merge).apply(&target, &Limits::default())?;
+    /// let merged = Patch::merge(&target, &merge).apply(&target, &Limits::default(), &mut Work::new(10_000))?;
     /// assert_eq!(merged, object! { "title": "Hello!", "author": object! { "given": "John" } });
     /// # Ok::<(), ak_heap::PatchError>(())
     /// ```

@@ -8,9 +8,9 @@ mod merge;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use ak_json::{Labels, Limits, Object, Pointer, Value, object};
+use ak_json::{Labels, Limits, Object, Pointer, Value, Work, object};
 
-pub(crate) use self::apply::{Allowance, apply};
+pub(crate) use self::apply::{Bounds, apply};
 pub use self::error::{PatchError, PatchErrorKind, PatchReason};
 use crate::labels::LabelMap;
 
@@ -18,11 +18,11 @@ use crate::labels::LabelMap;
 ///
 /// ```
 /// use ak_heap::Patch;
-/// use ak_json::{Limits, object, array};
+/// use ak_json::{Limits, Work, object, array};
 ///
 /// let patch = Patch::parse(&array![object! { "op": "replace", "path": "/value", "value": 42 }])?;
 /// let document = object! { "value": 0, "name": "counter" };
-/// let patched = patch.apply(&document, &Limits::default())?;
+/// let patched = patch.apply(&document, &Limits::default(), &mut Work::new(10_000))?;
 /// assert_eq!(patched, object! { "value": 42, "name": "counter" });
 /// # Ok::<(), ak_heap::PatchError>(())
 /// ```
@@ -126,10 +126,11 @@ impl Patch {
     /// The document after the patch. It shares with `document` all that the patch does not touch.
     ///
     /// # Errors
-    /// [`PatchError`] names the first operation that does not apply, or whose result breaks a limit.
-    pub fn apply(&self, document: &Value, limits: &Limits) -> Result<Value, PatchError> {
-        let mut allowance = Allowance::new(*limits, usize::MAX);
-        apply(self, document, &LabelMap::default(), &mut allowance).map(|(value, _)| value)
+    /// [`PatchError`] names the first operation that does not apply, whose result breaks a limit, or for which
+    /// the work is not enough.
+    pub fn apply(&self, document: &Value, limits: &Limits, work: &mut Work) -> Result<Value, PatchError> {
+        let bounds = Bounds { limits: *limits, labelled_max: usize::MAX };
+        apply(self, document, &LabelMap::default(), bounds, work).map(|(value, _)| value)
     }
 }
 

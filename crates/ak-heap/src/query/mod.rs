@@ -6,14 +6,15 @@ mod key;
 mod run;
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
-use ak_json::{Labels, Pointer, Text, Value};
+use ak_json::{Labels, OutOfWork, Pointer, Text, Value, Work};
 
 pub use self::cursor::{Cursor, CursorError};
 pub use self::form::QueryError;
 pub use self::key::KEY_BYTES_MAX;
 pub(crate) use self::key::Key;
-pub use self::run::{Page, QUERY_TERMS_MAX};
+pub use self::run::{Page, QUERY_TERMS_MAX, Scope};
 use crate::Object;
 
 /// Objects on a page where a query does not say.
@@ -116,50 +117,98 @@ impl Default for Query {
 
 impl Query {
     /// Whether the object is one of those looked for, wherever it stands in their order.
-    pub fn matches(&self, object: &Object) -> bool {
-        self.type_name.as_ref().is_none_or(|name| name == object.type_name())
+    ///
+    /// # Errors
+    /// [`OutOfWork`] when the work is not enough to tell.
+    pub fn matches(&self, object: &Object, work: &mut Work) -> Result<bool, OutOfWork> {
+        let secrets = self.labels_min.secrecy.len().saturating_add(object.labels().secrecy.len());
+        work.spend(4 + 10 * secrets as u64)?;
+        let matches = self.type_name.as_ref().is_none_or(|name| name == object.type_name())
             && self.owner.as_ref().is_none_or(|owner| owner == object.owner())
             && (self.version_min..=self.version_max).contains(&object.version())
             && self.labels_min.flows_to(object.labels())
-            && self.labels_max.as_ref().is_none_or(|max| object.labels().flows_to(max))
-            && self.filters.iter().all(|filter| filter.matches(object))
+            && self.labels_max.as_ref().is_none_or(|max| object.labels().flows_to(max));
+        if !matches {
+            return Ok(false);
+        }
+        for filter in &self.filters {
+            if !filter.matches(object, work)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
 impl Filter {
-    fn matches(&self, object: &Object) -> bool {
+    fn matches(&self, object: &Object, work: &mut Work) -> Result<bool, OutOfWork> {
+        work.spend(2)?;
         let document = object.content().as_json();
-        self.test.passes(document.and_then(|document| document.pointer(&self.pointer)))
+        let value = match document {
+            Some(document) => document.find(&self.pointer, work)?,
+            None => None,
+        };
+        self.test.passes(value, work)
     }
 }
 
 impl Test {
     /// Whether the value, or its absence, is as it must be.
-    pub fn passes(&self, value: Option<&Value>) -> bool {
-        let Some(value) = value else { return *self == Test::Exists(false) };
-        match self {
-            Test::Equal(other) => value == other,
-            Test::NotEqual(other) => value != other,
-            Test::Less(other) => compare(value, other).is_some_and(|order| order.is_lt()),
-            Test::AtMost(other) => compare(value, other).is_some_and(|order| order.is_le()),
-            Test::Greater(other) => compare(value, other).is_some_and(|order| order.is_gt()),
-            Test::AtLeast(other) => compare(value, other).is_some_and(|order| order.is_ge()),
-            Test::In(others) => others.contains(value),
+    ///
+    /// # Errors
+    /// [`OutOfWork`] when the work is not enough to tell.
+    pub fn passes(&self, value: Option<&Value>, work: &mut Work) -> Result<bool, OutOfWork> {
+        let Some(value) = value else { return Ok(*self == Test::Exists(false)) };
+        Ok(match self {
+            Test::Equal(other) => value.equals(other, work)?,
+            Test::NotEqual(other) => !value.equals(other, work)?,
+            Test::Less(other) => compare(value, other, work)?.is_some_and(Ordering::is_lt),
+            Test::AtMost(other) => compare(value, other, work)?.is_some_and(Ordering::is_le),
+            Test::Greater(other) => compare(value, other, work)?.is_some_and(Ordering::is_gt),
+            Test::AtLeast(other) => compare(value, other, work)?.is_some_and(Ordering::is_ge),
+            Test::In(others) => any_equals(others, value, work)?,
             Test::Exists(wanted) => *wanted,
-            Test::Prefix(prefix) => value.as_str().is_some_and(|text| text.starts_with(&**prefix)),
+            Test::Prefix(prefix) => {
+                work.spend(1 + prefix.len() as u64 / BYTES_PER_UNIT)?;
+                value.as_str().is_some_and(|text| text.starts_with(&**prefix))
+            }
             Test::Contains(part) => match (value, part) {
-                (Value::String(text), Value::String(part)) => text.contains(&**part),
-                (Value::Array(items), part) => items.iter().any(|item| item == part),
+                (Value::String(text), Value::String(part)) => {
+                    work.spend(10 + (text.len() as u64 + part.len() as u64) / SEARCHED_BYTES_PER_UNIT)?;
+                    text.contains(&**part)
+                }
+                (Value::Array(items), part) => any_equals(items, part, work)?,
                 _ => false,
             },
-        }
+        })
     }
 }
 
-fn compare(a: &Value, b: &Value) -> Option<core::cmp::Ordering> {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => Some(a.cmp(b)),
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        _ => None,
+/// Bytes that are compared for one unit of work.
+const BYTES_PER_UNIT: u64 = 64;
+/// Bytes of a string in which another is sought for one unit of work.
+const SEARCHED_BYTES_PER_UNIT: u64 = 3;
+
+fn any_equals<'a>(
+    values: impl IntoIterator<Item = &'a Value>,
+    wanted: &Value,
+    work: &mut Work,
+) -> Result<bool, OutOfWork> {
+    for value in values {
+        if value.equals(wanted, work)? {
+            return Ok(true);
+        }
     }
+    Ok(false)
+}
+
+fn compare(a: &Value, b: &Value, work: &mut Work) -> Result<Option<Ordering>, OutOfWork> {
+    Ok(match (a, b) {
+        (Value::Number(a), Value::Number(b)) => Some(a.cmp(b)),
+        (Value::String(a), Value::String(b)) => {
+            work.spend(1 + a.len().min(b.len()) as u64 / BYTES_PER_UNIT)?;
+            Some(a.cmp(b))
+        }
+        _ => None,
+    })
 }

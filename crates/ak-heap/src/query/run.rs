@@ -6,11 +6,11 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use ak_json::{Pointer, Text};
+use ak_json::{OutOfWork, Pointer, Text, Work};
 
 use super::{Cursor, Filter, Key, Order, Query, QueryError, Test};
-use crate::catalog::{Index, key};
-use crate::{Handle, Heap, HeapError, NAME_BYTES_MAX, Object};
+use crate::catalog::Index;
+use crate::{Handle, Heap, HeapError, NAME_BYTES_MAX, Object, REQUEST_WORK};
 
 /// A query has at most so many conditions, each value of an `in` counting as one.
 pub const QUERY_TERMS_MAX: usize = 256;
@@ -30,28 +30,55 @@ pub struct Page<'h> {
 /// A place in the order of results.
 type Position = (Key, u32);
 
+/// Whose objects a query looks at. What is outside the scope is not even met: it costs nothing and shows in nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'s> {
+    /// Everybody's.
+    All,
+    /// Those of these owners, in any order; naming one twice changes nothing.
+    Owners(&'s [&'s str]),
+}
+
+/// Units of work for a query, whatever it finds.
+const QUERY_WORK: u64 = 200;
+/// Units for asking whether an object is admitted.
+const ADMIT_WORK: u64 = 100;
+/// Units for each owner of the scope, for finding their objects and for keeping them in one order.
+const OWNER_WORK: u64 = 40;
+const MERGE_WORK: u64 = 2;
+/// Units for the key of an object, and for each comparison of two when objects are sorted.
+const KEY_WORK: u64 = 20;
+const SORT_WORK: u64 = 4;
+/// Units for taking up an object in a new index.
+const INDEX_WORK: u64 = 150;
+
 impl Heap {
-    /// The next page of what a query finds.
+    /// The next page of what a query finds among all objects, with [`REQUEST_WORK`](crate::REQUEST_WORK).
     ///
     /// # Errors
-    /// The cursor belongs to another query, the query has more than [`QUERY_TERMS_MAX`] conditions, or it demands
-    /// an order for which it would have to look at too many objects and there is no index.
+    /// As for [`query_among`](Self::query_among).
     pub fn query(&self, query: &Query) -> Result<Page<'_>, QueryError> {
-        self.query_among(query, |_, _| true)
+        self.query_among(query, Scope::All, |_, _| true, &mut Work::new(REQUEST_WORK))
     }
 
-    /// The same among the objects that `admits` lets be seen. Unless an index gives the order, neither page nor cursor
-    /// tells what others hold.
+    /// The next page of what a query finds among the objects in the scope that `admits` lets be seen.
+    ///
+    /// `admits` is asked before anything of an object is looked at. What it does not admit has no influence on page,
+    /// cursor and error; in the scope it costs work, outside nothing.
+    ///
+    /// Looking for objects also stops when the work ends: then the page is short, or there is an error if nothing
+    /// was looked at.
     ///
     /// # Errors
-    /// As for [`query`](Self::query).
+    /// The cursor belongs to another query, the query has more than [`QUERY_TERMS_MAX`] conditions, the work is not
+    /// enough, or it demands an order for which it would have to look at too many objects and there is no index.
     pub fn query_among(
         &self,
         query: &Query,
+        scope: Scope<'_>,
         admits: impl Fn(Handle, &Object) -> bool,
+        work: &mut Work,
     ) -> Result<Page<'_>, QueryError> {
-        let finds = |handle, object: &Object| query.matches(object) && admits(handle, object);
-        let error = |path: &str, reason| QueryError { path: path.into(), reason };
         let terms = query.filters.iter().map(|filter| match &filter.test {
             Test::In(values) => values.len(),
             _ => 1,
@@ -67,16 +94,16 @@ impl Heap {
             Some(cursor) => Some((cursor.key.clone(), cursor.index)),
             None => None,
         };
+        let owners = owners(query, scope, work).map_err(|OutOfWork| out_of_work("query"))?;
+        let search = Search { heap: self, query, owners, admits };
         let found = match &query.order {
-            Order::Place => self.collect(query, &finds, self.by_place(query, after.as_ref()), after),
+            Order::Place => search.collect(search.by_place(after.as_ref()), after, work)?,
             Order::Value { pointer, descending } => match self.index(query, pointer) {
                 Some(index) => {
-                    let positions = by_value(query, pointer, *descending, index, after.as_ref());
-                    self.collect(query, &finds, positions, after)
+                    let positions = search.by_value(pointer, *descending, index, after.as_ref());
+                    search.collect(positions, after, work)?
                 }
-                None => self
-                    .sorted(query, &finds, pointer, *descending, after)
-                    .ok_or_else(|| error("order", "needs an index, so many objects are there"))?,
+                None => search.sorted(pointer, *descending, after, work)?,
             },
         };
         let cursor = |(key, index)| Cursor { query: digest, index, key };
@@ -87,8 +114,13 @@ impl Heap {
     /// one that is there changes nothing.
     ///
     /// # Errors
-    /// There are too many indexes, or the name is empty or too long.
-    pub fn create_index(&mut self, type_name: &str, pointer: &Pointer) -> Result<(), HeapError> {
+    /// There are too many indexes, the name is empty or too long, or the work is not enough to look at each object.
+    pub fn create_index(
+        &mut self,
+        type_name: &str,
+        pointer: &Pointer,
+        work: &mut Work,
+    ) -> Result<(), HeapError> {
         if type_name.is_empty() || type_name.len() > NAME_BYTES_MAX {
             return Err(HeapError::Name("type name"));
         }
@@ -99,10 +131,16 @@ impl Heap {
         if self.catalog.index_count() >= max {
             return Err(HeapError::Limit { limit: "indexes", max: max as u64 });
         }
-        let members = self.catalog.members(type_name).into_iter().flatten();
-        let objects =
-            members.filter_map(|index| self.slots.live_at(*index).map(|(_, object)| (*index, object)));
-        let entries = objects.map(|(index, object)| (key(object.content(), pointer), index)).collect();
+        let mut entries = Index::default();
+        for index in self.catalog.members(type_name).into_iter().flat_map(|members| members.all()) {
+            work.spend(INDEX_WORK)?;
+            let Some((_, object)) = self.slots.live_at(*index) else { continue };
+            let value = match object.content().as_json() {
+                Some(document) => document.find(pointer, work)?,
+                None => None,
+            };
+            entries.add(object.owner(), (Key::of(value), *index));
+        }
         self.catalog.add_index(type_name, pointer, entries);
         Ok(())
     }
@@ -116,79 +154,172 @@ impl Heap {
     fn index(&self, query: &Query, pointer: &Pointer) -> Option<&Index> {
         self.catalog.index(query.type_name.as_ref()?, pointer)
     }
+}
+
+fn error(path: &str, reason: &'static str) -> QueryError {
+    QueryError { path: path.into(), reason }
+}
+
+fn out_of_work(path: &str) -> QueryError {
+    error(path, "takes more than the limit of work")
+}
+
+/// Whose objects are looked at, in order, none twice; nothing where they are everybody's.
+fn owners<'q>(
+    query: &'q Query,
+    scope: Scope<'q>,
+    work: &mut Work,
+) -> Result<Option<Vec<&'q str>>, OutOfWork> {
+    work.spend(QUERY_WORK)?;
+    let wanted = query.owner.as_deref();
+    let owners = match scope {
+        Scope::All => return Ok(wanted.map(|owner| [owner].into())),
+        Scope::Owners(owners) => owners,
+    };
+    work.spend(OWNER_WORK.saturating_mul(owners.len() as u64))?;
+    let mut owners: Vec<&str> =
+        owners.iter().copied().filter(|owner| wanted.is_none_or(|wanted| wanted == *owner)).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    Ok(Some(owners))
+}
+
+/// A query under way.
+struct Search<'h, 'q, A> {
+    heap: &'h Heap,
+    query: &'q Query,
+    owners: Option<Vec<&'q str>>,
+    admits: A,
+}
+
+impl<'h, A: Fn(Handle, &Object) -> bool> Search<'h, '_, A> {
+    /// Units of work for meeting one more object.
+    fn candidate_work(&self) -> u64 {
+        let owners = self.owners.as_ref().map_or(0, Vec::len) as u64;
+        ADMIT_WORK.saturating_add(MERGE_WORK.saturating_mul(owners))
+    }
 
     /// Candidates in the order of their places.
-    fn by_place<'h>(
-        &'h self,
-        query: &Query,
-        after: Option<&Position>,
-    ) -> Box<dyn Iterator<Item = Position> + 'h> {
-        let from = after.map_or(0, |(_, index)| index.saturating_add(1));
-        let Some(name) = &query.type_name else {
-            let end = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-            return Box::new((from..end).map(|index| (Key::Other, index)));
+    fn by_place(&self, after: Option<&Position>) -> Box<dyn Iterator<Item = Position> + 'h> {
+        let (catalog, owners) = (&self.heap.catalog, self.owners.as_deref());
+        let from = match after {
+            None => 0,
+            Some((_, u32::MAX)) => return Box::new(core::iter::empty()),
+            Some((_, index)) => index + 1,
         };
-        let equal = query.filters.iter().find_map(|filter| match &filter.test {
-            Test::Equal(value) => Some((self.index(query, &filter.pointer)?, Key::of(Some(value)))),
+        let place = |index: &u32| (Key::Other, *index);
+        let Some(name) = &self.query.type_name else {
+            return Box::new(catalog.objects().range(owners, from.., false).map(place));
+        };
+        let equal = self.query.filters.iter().find_map(|filter| match &filter.test {
+            Test::Equal(value) => Some((self.heap.index(self.query, &filter.pointer)?, Key::of(Some(value)))),
             _ => None,
         });
         if let Some((index, key)) = equal {
-            let range = index.range((key.clone(), from)..=(key, u32::MAX));
-            return Box::new(range.map(|(_, index)| (Key::Other, *index)));
+            let range = (key.clone(), from)..=(key, u32::MAX);
+            return Box::new(index.range(owners, range, false).map(|(_, index)| (Key::Other, *index)));
         }
-        let members = self.catalog.members(name).into_iter().flat_map(move |members| members.range(from..));
-        Box::new(members.map(|index| (Key::Other, *index)))
+        match catalog.members(name) {
+            Some(members) => Box::new(members.range(owners, from.., false).map(place)),
+            None => Box::new(core::iter::empty()),
+        }
+    }
+
+    /// Candidates in the order of an index, as far as the query's conditions on its pointer allow.
+    fn by_value(
+        &self,
+        pointer: &Pointer,
+        descending: bool,
+        index: &'h Index,
+        after: Option<&Position>,
+    ) -> Box<dyn Iterator<Item = Position> + 'h> {
+        let (low, high) = key_range(self.query, pointer, descending, after);
+        if low > high {
+            return Box::new(core::iter::empty());
+        }
+        let after = after.cloned();
+        let range = index.range(self.owners.as_deref(), low..=high, descending);
+        Box::new(range.filter(move |position| after.as_ref() != Some(position)).cloned())
     }
 
     /// What is found among candidates that come in order.
-    fn collect<'h>(
-        &'h self,
-        query: &Query,
-        finds: &impl Fn(Handle, &Object) -> bool,
+    fn collect(
+        &self,
         candidates: impl Iterator<Item = Position>,
         after: Option<Position>,
-    ) -> Found<'h> {
+        work: &mut Work,
+    ) -> Result<Found<'h>, QueryError> {
         let mut found = Found { objects: Vec::new(), next: after };
-        let limit = query.limit.min(self.config().page_objects_max);
-        let mut budget = self.config().scan_objects_max as u64;
+        let config = self.heap.config();
+        let limit = self.query.limit.min(config.page_objects_max);
+        let mut budget = config.scan_objects_max as u64;
+        let mut is_first = true;
         for position in candidates {
             if found.objects.len() >= limit || budget == 0 {
-                return found;
+                return Ok(found);
             }
-            let Some((handle, object)) = self.slots.live_at(position.1) else { continue };
+            let matches = match self.look(position.1, work) {
+                Ok(None) => continue,
+                Ok(Some(matches)) => matches,
+                Err(OutOfWork) if is_first => return Err(out_of_work("query")),
+                Err(OutOfWork) => return Ok(found),
+            };
+            let Some((handle, object)) = self.heap.slots.live_at(position.1) else { continue };
             budget = budget.saturating_sub(cost(object));
-            if finds(handle, object) {
+            if matches {
                 found.objects.push((handle, object));
             }
+            // A cursor names what the caller may see, and nothing else.
             found.next = Some(position);
+            is_first = false;
         }
-        Found { next: None, ..found }
+        Ok(Found { next: None, ..found })
     }
 
-    /// What is found when there is no index for the order; nothing if that takes too long.
-    fn sorted<'h>(
-        &'h self,
-        query: &Query,
-        finds: &impl Fn(Handle, &Object) -> bool,
+    /// Whether an object matches; nothing if the caller may not see it.
+    fn look(&self, index: u32, work: &mut Work) -> Result<Option<bool>, OutOfWork> {
+        work.spend(self.candidate_work())?;
+        let Some((handle, object)) = self.heap.slots.live_at(index) else { return Ok(None) };
+        if !(self.admits)(handle, object) {
+            return Ok(None);
+        }
+        self.query.matches(object, work).map(Some)
+    }
+
+    /// What is found when there is no index for the order.
+    fn sorted(
+        &self,
         pointer: &Pointer,
         descending: bool,
         after: Option<Position>,
-    ) -> Option<Found<'h>> {
-        let mut budget = self.config().scan_objects_max as u64;
+        work: &mut Work,
+    ) -> Result<Found<'h>, QueryError> {
+        let exhausted = |OutOfWork| out_of_work("order");
+        let mut budget = self.heap.config().scan_objects_max as u64;
         let mut matching = Vec::new();
-        for (_, index) in self.by_place(query, None) {
-            let Some((handle, object)) = self.slots.live_at(index) else { continue };
-            budget = budget.checked_sub(cost(object))?;
-            if finds(handle, object) {
-                matching.push(((key(object.content(), pointer), index), (handle, object)));
+        for (_, index) in self.by_place(None) {
+            let Some(matches) = self.look(index, work).map_err(exhausted)? else { continue };
+            let Some((handle, object)) = self.heap.slots.live_at(index) else { continue };
+            budget = budget
+                .checked_sub(cost(object))
+                .ok_or_else(|| error("order", "needs an index, so many objects are there"))?;
+            if matches {
+                work.spend(KEY_WORK).map_err(exhausted)?;
+                let value = match object.content().as_json() {
+                    Some(document) => document.find(pointer, work).map_err(exhausted)?,
+                    None => None,
+                };
+                matching.push(((Key::of(value), index), (handle, object)));
             }
         }
+        let comparisons = matching.len() as u64 * u64::from(usize::BITS - matching.len().leading_zeros());
+        work.spend(comparisons.saturating_mul(SORT_WORK)).map_err(exhausted)?;
         matching.sort_by(|(a, _), (b, _)| if descending { b.cmp(a) } else { a.cmp(b) });
         let is_before = |position: &Position| {
             after.as_ref().is_some_and(|after| if descending { position >= after } else { position <= after })
         };
         let start = matching.partition_point(|(position, _)| is_before(position));
-        let limit = query.limit.min(self.config().page_objects_max);
+        let limit = self.query.limit.min(self.heap.config().page_objects_max);
         let end = start.saturating_add(limit).min(matching.len());
         let next = if end == matching.len() {
             None
@@ -196,7 +327,7 @@ impl Heap {
             matching.get(start..end).and_then(<[_]>::last).map(|(position, _)| position.clone()).or(after)
         };
         let objects = matching.into_iter().take(end).skip(start).map(|(_, object)| object).collect();
-        Some(Found { objects, next })
+        Ok(Found { objects, next })
     }
 }
 
@@ -210,14 +341,13 @@ fn cost(object: &Object) -> u64 {
     (object.size() / BYTES_PER_SCAN).saturating_add(1)
 }
 
-/// Candidates in the order of an index, as far as the query's conditions on its pointer allow.
-fn by_value<'h>(
+/// The keys that a query's conditions on an index's pointer allow, from the cursor on.
+fn key_range(
     query: &Query,
     pointer: &Pointer,
     descending: bool,
-    index: &'h Index,
     after: Option<&Position>,
-) -> Box<dyn Iterator<Item = Position> + 'h> {
+) -> (Position, Position) {
     let (mut low, mut high) = ((Key::Null, 0), (Key::Other, u32::MAX));
     for Filter { test, .. } in query.filters.iter().filter(|filter| filter.pointer == *pointer) {
         let (at_least, at_most) = match test {
@@ -237,12 +367,7 @@ fn by_value<'h>(
         let bound = if descending { &mut high } else { &mut low };
         *bound = after.clone();
     }
-    if low > high {
-        return Box::new(core::iter::empty());
-    }
-    let after = after.cloned();
-    let range = index.range(low..=high).filter(move |position| after.as_ref() != Some(position)).cloned();
-    if descending { Box::new(range.rev()) } else { Box::new(range) }
+    (low, high)
 }
 
 /// The least string greater than all that begin with the prefix, if there is one.

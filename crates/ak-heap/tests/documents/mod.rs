@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use ak_heap::{Patch, PatchOp};
-use ak_json::{Labels, Limits, Pointer, Value, array};
+use ak_json::{Labels, Limits, Pointer, Value, Work, array};
 use proptest::prelude::*;
 
 /// Names that need escaping in pointers, look like indexes, or are empty.
@@ -65,7 +65,7 @@ pub(crate) fn document_and_patch() -> impl Strategy<Value = (Value, Patch)> {
         let mut last = None;
         for op in ops {
             let patch = Patch::new(vec![op.clone()]);
-            match patch.apply(&patched, &Limits::default()) {
+            match patch.apply(&patched, &Limits::default(), &mut Work::unlimited()) {
                 Ok(next) => {
                     patched = next;
                     kept.push(op);

@@ -5,7 +5,7 @@ use ak_heap::{
     Absence, BatchError, BatchOp, Change, Content, Created, Handle, Heap, HeapConfig, HeapError, LabelMap,
     Patch, PatchError, PatchOp, PatchReason, Quota, Target, Usage,
 };
-use ak_json::{Labels, Pointer, Value, object};
+use ak_json::{Labels, Pointer, Value, Work, object};
 use proptest::prelude::*;
 
 use crate::documents::{document, labels, op, pointer};
@@ -51,9 +51,14 @@ pub(crate) enum Op {
         object: usize,
     },
     Batch(Vec<Step>),
-    /// Registers type `t`: for all but strings, or for everything.
+    /// Registers type `t` in a scope: for all but strings, or for everything.
     Register {
+        scope: &'static str,
         strict: bool,
+    },
+    /// Takes type `t` out of a scope.
+    Unregister {
+        scope: &'static str,
     },
     /// Goes on with a heap restored from this one's bytes.
     Restore,
@@ -103,7 +108,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Op> {
         (target(), patch(), link()).prop_map(|(target, patch, link)| Step::Write { target, patch, link }),
         (target(), expected()).prop_map(|(target, expected)| Step::Delete { target, expected }),
     ];
-    let owner = prop::sample::select(vec!["main", "main/worker"]);
+    let owner = prop::sample::select(vec!["main", "main/worker", "mainly"]);
+    let scope = || prop::sample::select(vec!["", "", "main", "main/worker", "main/worker/x", "mai"]);
     let type_name = prop::sample::select(vec!["t", "u", ""]);
     prop_oneof![
         6 => (owner, type_name, content(), labels())
@@ -116,7 +122,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Op> {
             .prop_map(|(object, subtree, labels)| Op::Relabel { object, subtree, labels }),
         1 => (0usize..8).prop_map(|object| Op::Erase { object }),
         3 => prop::collection::vec(step, 0..5).prop_map(Op::Batch),
-        1 => any::<bool>().prop_map(|strict| Op::Register { strict }),
+        1 => (scope(), any::<bool>()).prop_map(|(scope, strict)| Op::Register { scope, strict }),
+        1 => scope().prop_map(|scope| Op::Unregister { scope }),
         1 => Just(Op::Restore),
         1 => Just(Op::Clone),
     ]
@@ -145,8 +152,8 @@ enum State {
 pub(crate) struct Model {
     pub(crate) objects: Vec<Object>,
     deaths: usize,
-    /// Whether objects of type `t` are JSON but no strings, or anything that is JSON.
-    strict: Option<bool>,
+    /// Where type `t` is registered, and whether it is JSON but no strings there, or anything that is JSON.
+    types: Vec<(&'static str, bool)>,
 }
 
 fn size(content: &Content) -> u64 {
@@ -220,7 +227,7 @@ impl Model {
         if type_name.is_empty() {
             return Err(HeapError::Name("type name"));
         }
-        self.check_type(type_name, &content)?;
+        self.check_type(owner, type_name, &content)?;
         let max = config().objects_max;
         if self.usage(|object| object.state == State::Live).objects == max {
             return Err(HeapError::Quota { quota: Quota::Objects, max });
@@ -235,12 +242,14 @@ impl Model {
         self.check_bytes()
     }
 
-    fn check_type(&self, type_name: &str, content: &Content) -> Result<(), HeapError> {
-        let Some(strict) = self.strict.filter(|_| type_name == "t") else { return Ok(()) };
+    fn check_type(&self, owner: &str, type_name: &str, content: &Content) -> Result<(), HeapError> {
+        let binds =
+            |scope: &str| scope.is_empty() || owner == scope || owner.starts_with(&format!("{scope}/"));
+        let mut schemas = self.types.iter().filter(|(scope, _)| type_name == "t" && binds(scope)).peekable();
         let keyword = match content {
-            Content::Raw(_) => "type",
-            Content::Json(Value::String(_)) if strict => "not",
-            Content::Json(_) => return Ok(()),
+            Content::Raw(_) if schemas.peek().is_some() => "type",
+            Content::Json(Value::String(_)) if schemas.any(|(_, strict)| *strict) => "not",
+            Content::Raw(_) | Content::Json(_) => return Ok(()),
         };
         Err(HeapError::Schema {
             type_name: "t".into(),
@@ -272,8 +281,8 @@ impl Model {
             let reason = PatchReason::Operations { max: config().patch_ops_max };
             return Err(HeapError::Patch(PatchError { index: None, path: String::new(), reason }));
         }
-        let patched = Content::Json(patch.apply(document, &config().content)?);
-        self.check_type(&self.objects[position].type_name, &patched)?;
+        let patched = Content::Json(patch.apply(document, &config().content, &mut Work::unlimited())?);
+        self.check_type(&self.objects[position].owner, &self.objects[position].type_name, &patched)?;
         self.push(position, patched)
     }
 
@@ -309,23 +318,29 @@ impl Model {
         let (result, expected): (Result<Vec<Change>, BatchError>, Result<(), BatchError>) = match op.clone() {
             Op::Alloc { owner, type_name, content, labels } => {
                 let done = one(heap
-                    .plan_alloc(owner, type_name, content.clone(), labels)
+                    .plan_alloc(owner, type_name, content.clone(), labels, &mut Work::unlimited())
                     .map(ak_heap::Plan::commit));
                 (done, at(0, next.alloc(owner, type_name, content)))
             }
             Op::Write { object, patch, expected } => {
                 let handle = self.handle(object);
-                let done = one(heap.plan_write(handle, &patch, expected).map(ak_heap::Plan::commit));
+                let done = one(heap
+                    .plan_write(handle, &patch, expected, &mut Work::unlimited())
+                    .map(ak_heap::Plan::commit));
                 (done, at(0, next.write(handle, &patch, expected)))
             }
             Op::Delete { object, expected } => {
                 let handle = self.handle(object);
-                let done = one(heap.plan_delete(handle, expected).map(ak_heap::Plan::commit));
+                let done = one(heap
+                    .plan_delete(handle, expected, &mut Work::unlimited())
+                    .map(ak_heap::Plan::commit));
                 (done, at(0, next.delete(handle, expected)))
             }
             Op::Relabel { object, subtree, labels } => {
                 let handle = self.handle(object);
-                let done = one(heap.plan_relabel(handle, &subtree, &labels, None).map(ak_heap::Plan::commit));
+                let done = one(heap
+                    .plan_relabel(handle, &subtree, &labels, None, &mut Work::unlimited())
+                    .map(ak_heap::Plan::commit));
                 let expected = next.live(handle).and_then(|position| {
                     let content = next.objects[position].contents.last().unwrap().clone();
                     next.push(position, content)
@@ -346,26 +361,37 @@ impl Model {
             }
             Op::Batch(steps) => {
                 let ops: Vec<BatchOp> = steps.iter().map(|step| self.batch_op(step)).collect();
-                let done = heap.plan_batch(&ops).map(ak_heap::Plan::commit);
+                let done = heap.plan_batch(&ops, &mut Work::unlimited()).map(ak_heap::Plan::commit);
                 let expected = next.batch(&steps, self);
                 (done, expected)
             }
-            Op::Register { strict } => {
+            Op::Register { scope, strict } => {
                 let schema = if strict {
                     object! { "not": object! { "type": "string" } }
                 } else {
                     true.into()
                 };
-                let result = heap.register_type("t", &schema);
-                next.strict = Some(strict);
+                let result = heap.register_type(scope, "t", &schema, &mut Work::unlimited());
+                next.types.retain(|(other, _)| *other != scope);
+                next.types.push((scope, strict));
                 let faulty = self.objects.iter().find(|object| {
                     object.state == State::Live
-                        && next.check_type(&object.type_name, object.contents.last().unwrap()).is_err()
+                        && next
+                            .check_type(&object.owner, &object.type_name, object.contents.last().unwrap())
+                            .is_err()
                 });
                 assert_eq!(result.is_ok(), faulty.is_none(), "{result:?}");
                 if result.is_ok() {
                     *self = next;
                 }
+                return;
+            }
+            Op::Unregister { scope } => {
+                let count = next.types.len();
+                next.types.retain(|(other, _)| *other != scope);
+                assert_eq!(heap.unregister_type(scope, "t"), next.types.len() < count);
+                assert_eq!(heap.types().count(), next.types.len());
+                *self = next;
                 return;
             }
             Op::Restore => {
@@ -449,7 +475,8 @@ impl Model {
             let mut new = None;
             let result = match step {
                 Step::Alloc { content, link } => linked(&Patch::new(vec![]), link).and_then(|patch| {
-                    let content = Content::Json(patch.apply(content, &config().content)?);
+                    let content =
+                        Content::Json(patch.apply(content, &config().content, &mut Work::unlimited())?);
                     new = Some(self.next_handle());
                     self.alloc("main", "t", content)
                 }),
@@ -471,7 +498,7 @@ impl Model {
     pub(crate) fn check(&self, heap: &Heap) {
         assert_eq!(heap.usage(), self.usage(|object| object.state == State::Live));
         assert_eq!(heap.tombstones(), self.usage(|object| matches!(object.state, State::Dead(_))));
-        for owner in ["main", "main/worker"] {
+        for owner in ["main", "main/worker", "mainly"] {
             let of = |object: &Object| object.state == State::Live && object.owner == owner;
             assert_eq!(heap.usage_of(owner), self.usage(of));
         }

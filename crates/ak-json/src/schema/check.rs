@@ -3,10 +3,8 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use regex_automata::nfa::thompson::pikevm::Cache;
-
 use super::keywords::{Contains, Id, Items, Node, Properties, Rule};
-use super::pattern::Pattern;
+use super::pattern::{Cache, Pattern};
 use super::{CHECK_DEPTH_MAX, Compiled, Violation, decimal, unique};
 use crate::array::Array;
 use crate::number::Number;
@@ -14,31 +12,33 @@ use crate::object::Object;
 use crate::pointer::Pointer;
 use crate::text::Text;
 use crate::value::Value;
+use crate::work::{OutOfWork, Work};
 
-/// Steps that any value may take.
-const STEPS_MIN: u64 = 1_000_000;
-/// Steps it may take more for each byte of its text.
-const STEPS_PER_BYTE: u64 = 8;
-
-pub(super) fn validate(schema: &Compiled, value: &Value) -> Result<(), Violation> {
-    let steps = (value.json_len() as u64).saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS_MIN);
+pub(super) fn validate(schema: &Compiled, value: &Value, work: &mut Work) -> Result<(), Violation> {
+    work.spend(schema.patterns as u64).map_err(|OutOfWork| Violation::Work)?;
     let mut caches = Vec::new();
     caches.resize_with(schema.patterns, || None);
-    let mut check = Check { schema, steps_left: steps, depth: 0, is_quiet: false, violation: None, caches };
+    let mut check = Check { schema, work, depth: 0, is_quiet: false, violation: None, caches };
     let root = Place { parent: None, value };
     match check.schema(0, &root, "schema") {
         Ok(true) => Ok(()),
         // The first keyword that did not hold has been noted.
-        Ok(false) => Err(check.violation.unwrap_or(Violation::Steps)),
+        Ok(false) => Err(check.violation.unwrap_or(Violation::Work)),
         Err(Exhausted::Depth) => Err(Violation::Depth),
-        Err(Exhausted::Steps) => Err(Violation::Steps),
+        Err(Exhausted::Work) => Err(Violation::Work),
     }
 }
 
 /// Why a check was given up.
 pub(super) enum Exhausted {
     Depth,
-    Steps,
+    Work,
+}
+
+impl From<OutOfWork> for Exhausted {
+    fn from(_: OutOfWork) -> Self {
+        Self::Work
+    }
 }
 
 /// Whether it holds.
@@ -84,9 +84,9 @@ impl<'a> Place<'a> {
 }
 
 /// A check under way.
-pub(super) struct Check<'s> {
+pub(super) struct Check<'s, 'w> {
     pub(super) schema: &'s Compiled,
-    steps_left: u64,
+    work: &'w mut Work,
     depth: usize,
     /// Within a schema whose failure is not yet the value's.
     is_quiet: bool,
@@ -94,10 +94,9 @@ pub(super) struct Check<'s> {
     caches: Vec<Option<Cache>>,
 }
 
-impl<'s> Check<'s> {
-    pub(super) fn spend(&mut self, steps: u64) -> Result<(), Exhausted> {
-        self.steps_left = self.steps_left.checked_sub(steps).ok_or(Exhausted::Steps)?;
-        Ok(())
+impl<'s> Check<'s, '_> {
+    pub(super) fn spend(&mut self, units: u64) -> Result<(), Exhausted> {
+        Ok(self.work.spend(units)?)
     }
 
     pub(super) fn node(&self, id: Id) -> Option<&'s Node> {
@@ -106,7 +105,7 @@ impl<'s> Check<'s> {
 
     /// Checks a value against a schema, to which the keyword `via` led.
     pub(super) fn schema(&mut self, id: Id, place: &Place<'_>, via: &'static str) -> Checked {
-        self.spend(1)?;
+        self.spend(4)?;
         if self.depth == CHECK_DEPTH_MAX {
             return Err(Exhausted::Depth);
         }
@@ -119,6 +118,7 @@ impl<'s> Check<'s> {
 
     fn rules(&mut self, node: &'s Node, place: &Place<'_>, via: &'static str) -> Checked {
         for rule in &node.rules {
+            self.spend(1)?;
             if !self.rule(node, rule, place, via)? {
                 return Ok(false);
             }
@@ -148,12 +148,10 @@ impl<'s> Check<'s> {
         let (holds, keyword) = match rule {
             Rule::Never => (false, via),
             Rule::Type(types) => (types.has(value), "type"),
-            Rule::Enum(values) => {
-                self.spend(values.len() as u64 / 16)?;
-                (self.is_one_of(values, value)?, "enum")
-            }
+            Rule::Enum(values) => (self.is_one_of(values, value)?, "enum"),
             Rule::Const(expected) => (self.is_one_of(core::slice::from_ref(expected), value)?, "const"),
             Rule::MultipleOf(divisor) => {
+                self.spend(value.as_number().map_or(0, |number| decimal::multiple_work(number, divisor)))?;
                 (on_number(value, |number| decimal::is_multiple(number, divisor)), "multipleOf")
             }
             Rule::Maximum(bound) => (on_number(value, |number| number <= bound), "maximum"),
@@ -179,6 +177,7 @@ impl<'s> Check<'s> {
             Rule::DependentRequired(dependents) => {
                 let mut holds = true;
                 for (name, names) in dependents {
+                    self.spend(1)?;
                     holds = holds && (!self.has(value, name)? || self.required(names, value)?);
                 }
                 (holds, "dependentRequired")
@@ -223,13 +222,7 @@ impl<'s> Check<'s> {
 
     fn is_one_of(&mut self, values: &[Value], value: &Value) -> Checked {
         for other in values {
-            if matches!(
-                (value, other),
-                (Value::Array(_), Value::Array(_)) | (Value::Object(_), Value::Object(_))
-            ) {
-                self.spend(value.json_len().min(other.json_len()) as u64 / 16)?;
-            }
-            if value == other {
+            if value.equals(other, self.work)? {
                 return Ok(true);
             }
         }
@@ -239,14 +232,13 @@ impl<'s> Check<'s> {
     /// Counts code points, if the value is a string.
     fn length(&mut self, value: &Value) -> Result<Option<u64>, Exhausted> {
         let Some(text) = value.as_str() else { return Ok(None) };
-        self.spend(text.len() as u64 / 64)?;
+        self.spend(text.len() as u64 / 32)?;
         Ok(Some(text.chars().count() as u64))
     }
 
     pub(super) fn matches(&mut self, pattern: &Pattern, text: &str) -> Checked {
-        self.spend(1 + pattern.steps(text))?;
         let Some(cache) = self.caches.get_mut(pattern.number) else { return Ok(false) };
-        Ok(pattern.is_match(cache.get_or_insert_with(|| pattern.cache()), text))
+        Ok(pattern.is_match(cache, text, self.work)?)
     }
 
     fn unique(&mut self, value: &Value) -> Checked {
@@ -254,19 +246,23 @@ impl<'s> Check<'s> {
         if value.depth() as usize > CHECK_DEPTH_MAX {
             return Err(Exhausted::Depth);
         }
-        self.spend(value.json_len() as u64 / 4)?;
-        Ok(unique::are_unique(array))
+        Ok(unique::are_unique(array, self.work)?)
     }
 
     pub(super) fn has(&mut self, value: &Value, name: &str) -> Checked {
-        self.spend(1)?;
+        self.spend(value.step_work(name))?;
         Ok(value.get(name).is_some())
     }
 
     fn required(&mut self, names: &[Text], value: &Value) -> Checked {
         let Value::Object(object) = value else { return Ok(true) };
-        self.spend(names.len() as u64)?;
-        Ok(names.iter().all(|name| object.contains_key(name)))
+        for name in names {
+            self.spend(object.lookup_work(name))?;
+            if !object.contains_key(name) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn items(&mut self, items: &Items, place: &Place<'_>) -> Checked {
@@ -299,6 +295,7 @@ impl<'s> Check<'s> {
         let Value::Object(object) = place.value else { return Ok(true) };
         for (name, value) in object {
             let place = place.member(name, value);
+            self.spend(properties.lookup_work(name))?;
             let named = properties.named.get(name);
             if let Some(id) = named
                 && !self.schema(*id, &place, "properties")?
@@ -327,6 +324,7 @@ impl<'s> Check<'s> {
     fn property_names(&mut self, id: Id, value: &Value) -> Checked {
         let Value::Object(object) = value else { return Ok(true) };
         for name in object.keys() {
+            self.spend(3)?;
             let name = Value::String(name.clone());
             if !self.quietly(id, &Place { parent: None, value: &name })? {
                 return Ok(false);

@@ -13,28 +13,46 @@ use crate::object::Object;
 use crate::pointer::Pointer;
 use crate::text::Text;
 use crate::value::Value;
+use crate::work::{self, OutOfWork, Work};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-pub(super) fn compile(source: &Value) -> Result<Compiled, SchemaError> {
+pub(super) fn compile(source: &Value, work: &mut Work) -> Result<Compiled, SchemaError> {
     if source.depth() > SCHEMA_DEPTH_MAX {
         return Err(SchemaError { reason: SchemaReason::Depth, at: Pointer::root() });
     }
-    let mut compiler = Compiler { base: source.get("$id").and_then(Value::as_str), ..Compiler::default() };
+    let mut compiler = Compiler {
+        base: source.get("$id").and_then(Value::as_str),
+        at: Pointer::root(),
+        at_bytes: 0,
+        nodes: Vec::new(),
+        places: BTreeMap::new(),
+        anchors: BTreeMap::new(),
+        references: Vec::new(),
+        patterns: 0,
+        pattern_bytes: 0,
+        work,
+    };
     compiler.schema(source)?;
     compiler.resolve()?;
     if let Some(node) = cycle(&compiler.nodes) {
         return Err(SchemaError { reason: SchemaReason::Cycle, at: node.at.clone() });
     }
-    Ok(Compiled { source: source.clone(), nodes: compiler.nodes, patterns: compiler.patterns })
+    let nodes = compiler.nodes.len().saturating_mul(NODE_BYTES);
+    let bytes = source.json_len().saturating_add(nodes).saturating_add(compiler.pattern_bytes);
+    Ok(Compiled { source: source.clone(), nodes: compiler.nodes, patterns: compiler.patterns, bytes })
 }
 
-#[derive(Default)]
+/// Bytes of memory that a node takes, by and large.
+const NODE_BYTES: usize = 128;
+
 pub(super) struct Compiler<'a> {
     /// The root's `$id`.
     pub(super) base: Option<&'a str>,
     /// Where the compiler stands.
     at: Pointer,
+    /// Bytes of its tokens.
+    at_bytes: usize,
     pub(super) nodes: Vec<Node>,
     pub(super) places: BTreeMap<Pointer, Id>,
     pub(super) anchors: BTreeMap<Text, Id>,
@@ -43,6 +61,7 @@ pub(super) struct Compiler<'a> {
     patterns: usize,
     /// Bytes of memory that all patterns take.
     pattern_bytes: usize,
+    work: &'a mut Work,
 }
 
 pub(super) type Compiling<T> = Result<T, SchemaError>;
@@ -67,8 +86,33 @@ impl Compiler<'_> {
         Err(SchemaError { reason, at: self.at.clone() })
     }
 
+    pub(super) fn spend(&mut self, units: u64) -> Compiling<()> {
+        self.work.spend(units).or_else(|OutOfWork| self.stop(SchemaReason::Work))
+    }
+
+    /// Units for a map from places to hold one more, or to find one.
+    pub(super) fn place_work(&self, tokens: usize, bytes: usize) -> u64 {
+        (8 + 2 * tokens as u64 + work::bytes(bytes)) * (4 + work::log2(self.places.len()) / 2)
+    }
+
+    fn enter(&mut self, step: &Text) {
+        self.at_bytes = self.at_bytes.saturating_add(step.len());
+        self.at.push(step);
+    }
+
+    fn enter_index(&mut self, index: usize) {
+        self.at.push_index(index);
+        self.at_bytes = self.at_bytes.saturating_add(self.at.last().map_or(0, |step| step.len()));
+    }
+
+    fn leave(&mut self) {
+        let step = self.at.pop();
+        self.at_bytes = self.at_bytes.saturating_sub(step.map_or(0, |step| step.len()));
+    }
+
     /// Compiles the schema at the place where the compiler stands.
     fn schema(&mut self, value: &Value) -> Compiling<Id> {
+        self.spend(self.place_work(self.at.tokens().len(), self.at_bytes))?;
         let id = self.nodes.len();
         self.nodes.push(Node { at: self.at.clone(), rules: Vec::new() });
         self.places.insert(self.at.clone(), id);
@@ -91,6 +135,7 @@ impl Compiler<'_> {
         let mut rules = Vec::new();
         let mut groups = Groups::default();
         for (name, value) in object {
+            self.spend(20 + work::bytes(name.len()))?;
             let known = self.identifier(id, name, value)?
                 || self.assertion(name, value, &mut rules)?
                 || self.applicator(name, value, &mut rules)?
@@ -129,6 +174,7 @@ impl Compiler<'_> {
                 let is_first = |first: char| first.is_ascii_alphabetic() || first == '_';
                 let is_more = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
                 self.demand(name, anchor.starts_with(is_first) && anchor.bytes().all(is_more))?;
+                self.spend(20 + 2 * work::log2(self.anchors.len()) * (1 + work::bytes(anchor.len())))?;
                 if self.anchors.insert(anchor.into(), id).is_some() {
                     return self.stop(SchemaReason::Anchor(anchor.into()));
                 }
@@ -151,7 +197,11 @@ impl Compiler<'_> {
     fn assertion(&mut self, name: &Text, value: &Value, rules: &mut Vec<Rule>) -> Compiling<bool> {
         let rule = match name.as_str() {
             "type" => Rule::Type(self.types(name, value)?),
-            "enum" => Rule::Enum(self.array(name, value)?.iter().cloned().collect()),
+            "enum" => {
+                let values = self.array(name, value)?;
+                self.spend(2 * values.len() as u64)?;
+                Rule::Enum(values.iter().cloned().collect())
+            }
             "const" => Rule::Const(value.clone()),
             "multipleOf" => {
                 let divisor = self.number(name, value)?;
@@ -179,9 +229,11 @@ impl Compiler<'_> {
             "minProperties" => Rule::MinProperties(self.natural(name, value)?),
             "required" => Rule::Required(self.names(name, value)?),
             "dependentRequired" => {
-                let members = self.object(name, value)?.iter();
-                let rule = members.map(|(member, names)| Ok((member.clone(), self.names(name, names)?)));
-                Rule::DependentRequired(rule.collect::<Compiling<_>>()?)
+                let mut rule = Vec::new();
+                for (member, names) in self.object(name, value)? {
+                    rule.push((member.clone(), self.names(name, names)?));
+                }
+                Rule::DependentRequired(rule)
             }
             _ => return Ok(false),
         };
@@ -214,6 +266,9 @@ impl Compiler<'_> {
             "maxContains" => groups.contains_max = Some(self.natural(name, value)?),
             "properties" => {
                 let named = self.named_schemas(name, value)?;
+                for (name, _) in &named {
+                    self.spend(8 + 2 * work::log2(named.len()) * (1 + work::bytes(name.len())))?;
+                }
                 groups.properties.get_or_insert_default().named = named.into_iter().collect();
             }
             "patternProperties" => {
@@ -244,37 +299,37 @@ impl Compiler<'_> {
 
     /// Compiles the schema at a step below.
     fn within(&mut self, step: &Text, value: &Value) -> Compiling<Id> {
-        self.at.push(step);
+        self.enter(step);
         let id = self.schema(value)?;
-        self.at.pop();
+        self.leave();
         Ok(id)
     }
 
     fn schemas(&mut self, name: &Text, value: &Value) -> Compiling<Vec<Id>> {
         let array = self.array(name, value)?;
         self.demand(name, !array.is_empty())?;
-        self.at.push(name);
+        self.enter(name);
         let mut ids = Vec::with_capacity(array.len());
         for (index, value) in array.iter().enumerate() {
-            self.at.push_index(index);
+            self.enter_index(index);
             ids.push(self.schema(value)?);
-            self.at.pop();
+            self.leave();
         }
-        self.at.pop();
+        self.leave();
         Ok(ids)
     }
 
     fn named_schemas(&mut self, name: &Text, value: &Value) -> Compiling<Vec<(Text, Id)>> {
         let object = self.object(name, value)?;
-        self.at.push(name);
+        self.enter(name);
         let step = |(name, value): (&Text, &Value)| Ok((name.clone(), self.within(name, value)?));
         let ids = object.iter().map(step).collect::<Compiling<_>>()?;
-        self.at.pop();
+        self.leave();
         Ok(ids)
     }
 
     fn pattern(&mut self, source: &str) -> Compiling<Pattern> {
-        let pattern = match Pattern::parse(source, self.patterns) {
+        let pattern = match Pattern::parse(source, self.patterns, self.work) {
             Ok(pattern) => pattern,
             Err(reason) => return self.stop(reason),
         };
@@ -328,8 +383,13 @@ impl Compiler<'_> {
     }
 
     /// Names, none of them twice.
-    fn names(&self, name: &Text, value: &Value) -> Compiling<Vec<Text>> {
-        let names = self.array(name, value)?.iter().map(|name| name.as_text().cloned());
+    fn names(&mut self, name: &Text, value: &Value) -> Compiling<Vec<Text>> {
+        let listed = self.array(name, value)?;
+        for name in listed {
+            let bytes = name.as_str().map_or(0, str::len);
+            self.spend(4 + 3 * work::log2(listed.len()) * (1 + work::bytes(bytes)))?;
+        }
+        let names = listed.iter().map(|name| name.as_text().cloned());
         let names: Vec<Text> = self.expect(name, names.collect())?;
         let mut sorted: Vec<&Text> = names.iter().collect();
         sorted.sort();

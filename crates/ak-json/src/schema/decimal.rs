@@ -23,6 +23,24 @@ impl Decimal {
     }
 }
 
+/// `10^exponent` modulo a number below 2⁶⁴.
+fn power_of_ten(exponent: i32, modulus: u128) -> u128 {
+    let (mut power, mut square, mut exponent) = (1 % modulus, 10 % modulus, exponent);
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            power = power * square % modulus;
+        }
+        square = square * square % modulus;
+        exponent /= 2;
+    }
+    power
+}
+
+/// Units of work for [`is_multiple`].
+pub(super) fn multiple_work(number: &Number, divisor: &Number) -> u64 {
+    if number.is_float() || divisor.is_float() { 80 } else { 12 }
+}
+
 /// Whether the number is an integer times the divisor, exactly as both are written: 0.0075 is a multiple of
 /// 0.0001, although the nearest floats are not.
 pub(super) fn is_multiple(number: &Number, divisor: &Number) -> bool {
@@ -34,8 +52,8 @@ pub(super) fn is_multiple(number: &Number, divisor: &Number) -> bool {
     }
     if shift >= 0 {
         // number = digits × 10^shift units of the divisor's last place.
-        let remainder = (0..shift).fold(u128::from(number.digits) % modulus, |rest, _| rest * 10 % modulus);
-        return remainder == 0;
+        let product = u128::from(number.digits) % modulus * power_of_ten(shift, modulus);
+        return product.is_multiple_of(modulus);
     }
     // The divisor has the higher last place: digits must be a multiple of modulus × 10^-shift.
     let step = (shift..0).try_fold(modulus, |step, _| step.checked_mul(10));

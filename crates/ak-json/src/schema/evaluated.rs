@@ -8,6 +8,7 @@ use alloc::collections::BTreeSet;
 use super::check::{Check, Checked, Exhausted, Place};
 use super::keywords::{Id, Node, Rule};
 use crate::value::Value;
+use crate::work;
 
 /// The items or members that have been looked at.
 #[derive(Default)]
@@ -20,12 +21,20 @@ struct Evaluated<'v> {
     members: BTreeSet<&'v str>,
 }
 
-impl<'s> Check<'s> {
+impl Evaluated<'_> {
+    /// Units of work for finding or adding a name.
+    fn lookup_work(&self, name: &str) -> u64 {
+        8 + work::log2(self.members.len()) * (1 + work::bytes(name.len()))
+    }
+}
+
+impl<'s> Check<'s, '_> {
     pub(super) fn unevaluated_items(&mut self, node: &'s Node, id: Id, place: &Place<'_>) -> Checked {
         let Value::Array(array) = place.value else { return Ok(true) };
         let mut seen = Evaluated::default();
         self.evaluated(node, place, &mut seen)?;
         for (index, item) in array.iter().enumerate() {
+            self.spend(4)?;
             let is_seen = seen.all || index < seen.items_before || seen.items.contains(&index);
             if !is_seen && !self.schema(id, &place.item(index, item), "unevaluatedItems")? {
                 return Ok(false);
@@ -39,6 +48,7 @@ impl<'s> Check<'s> {
         let mut seen = Evaluated::default();
         self.evaluated(node, place, &mut seen)?;
         for (name, value) in object {
+            self.spend(seen.lookup_work(name))?;
             let is_seen = seen.all || seen.members.contains(name.as_str());
             if !is_seen && !self.schema(id, &place.member(name, value), "unevaluatedProperties")? {
                 return Ok(false);
@@ -55,6 +65,7 @@ impl<'s> Check<'s> {
         seen: &mut Evaluated<'v>,
     ) -> Result<(), Exhausted> {
         for rule in &node.rules {
+            self.spend(1)?;
             match (rule, place.value) {
                 (Rule::Items(items), Value::Array(_)) => {
                     seen.all |= items.rest.is_some();
@@ -62,6 +73,7 @@ impl<'s> Check<'s> {
                 }
                 (Rule::Contains(contains), Value::Array(array)) => {
                     for (index, item) in array.iter().enumerate() {
+                        self.spend(8)?;
                         if self.quietly(contains.item, &place.item(index, item))? {
                             seen.items.insert(index);
                         }
@@ -70,6 +82,7 @@ impl<'s> Check<'s> {
                 (Rule::Properties(properties), Value::Object(object)) => {
                     seen.all |= properties.rest.is_some();
                     for name in object.keys() {
+                        self.spend(properties.lookup_work(name) + seen.lookup_work(name))?;
                         let mut is_seen = properties.named.contains_key(name);
                         for (pattern, _) in &properties.patterns {
                             is_seen = is_seen || self.matches(pattern, name)?;
@@ -120,7 +133,7 @@ impl<'s> Check<'s> {
         seen: &mut Evaluated<'v>,
     ) -> Result<(), Exhausted> {
         let Some(node) = self.node(id) else { return Ok(()) };
-        self.spend(1)?;
+        self.spend(2 + node.rules.len() as u64 / 4)?;
         seen.all |= node.rules.iter().any(|rule| match rule {
             Rule::UnevaluatedItems(_) => place.value.as_array().is_some(),
             Rule::UnevaluatedProperties(_) => place.value.as_object().is_some(),

@@ -8,6 +8,7 @@ use crate::number::Number;
 use crate::pointer::Pointer;
 use crate::text::Text;
 use crate::value::Value;
+use crate::work;
 
 /// The number of a node.
 pub(super) type Id = usize;
@@ -75,6 +76,13 @@ pub(super) struct Properties {
     pub(super) named: BTreeMap<Text, Id>,
     pub(super) patterns: Vec<(Pattern, Id)>,
     pub(super) rest: Option<Id>,
+}
+
+impl Properties {
+    /// Units of work for finding a name among the named ones.
+    pub(super) fn lookup_work(&self, name: &str) -> u64 {
+        4 + 2 * work::log2(self.named.len()) * (1 + work::bytes(name.len()))
+    }
 }
 
 /// `if`, `then` and `else`.

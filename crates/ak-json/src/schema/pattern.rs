@@ -1,18 +1,15 @@
-//! Patterns: regular expressions of ECMA-262, matched in linear time.
-//!
-//! The engine's syntax differs from ECMA-262's. So a pattern is read here, strictly, and written anew in what
-//! both agree upon.
+//! Patterns: regular expressions of ECMA-262, matched in linear time for work that is counted.
 
-use alloc::string::String;
-use core::fmt::Write;
-use core::iter::Peekable;
-use core::str::Chars;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
-use regex_automata::Input;
-use regex_automata::nfa::thompson::pikevm::{Cache, PikeVM};
+use regex_automata::hybrid::dfa::{self, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::{Input, MatchKind};
 
 use super::SchemaReason;
+use super::ecma::translate;
+use crate::work::{OutOfWork, Work};
 
 /// Bytes of a pattern's text.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -20,28 +17,77 @@ const TEXT_BYTES_MAX: usize = 4096;
 const BYTES_MAX: usize = 1 << 20;
 /// Bytes of memory that all patterns of a schema may take.
 pub(super) const ALL_BYTES_MAX: usize = 4 << 20;
+/// Bytes of memory for the states that matching one pattern has met.
+const CACHE_BYTES_MAX: usize = 256 << 10;
+/// Bytes that are matched for one payment, and their price while all states are known.
+const BLOCK: usize = 32;
+const BLOCK_WORK: u64 = 10;
 
-/// A compiled pattern.
+/// A compiled pattern: an automaton whose states are worked out as they are met.
+///
+/// A byte that leads from one known state to another costs next to nothing. Working out a state costs a look at each
+/// state of the automaton beneath, which a hostile pattern can demand for every byte. Each is paid for as it comes.
 pub(super) struct Pattern {
-    engine: PikeVM,
+    engine: Box<DFA>,
+    /// Units of work for working out a state from all states of the automaton beneath.
+    all_work: u64,
+    /// Units for following one of these on until each way has met a character.
+    closure_work: u64,
+    /// Bytes of memory that a state takes for the ways on.
+    row_bytes: usize,
     /// Its number within the schema, by which the caches are kept.
     pub(super) number: usize,
 }
 
+/// The states that matching a pattern has met.
+pub(super) struct Cache {
+    states: dfa::Cache,
+    /// How often all states were forgotten when the first state was last worked out.
+    clears: usize,
+    /// States of the automaton beneath in the state with the most of them, at most.
+    largest: usize,
+}
+
 impl Pattern {
-    pub(super) fn parse(source: &str, number: usize) -> Result<Self, SchemaReason> {
+    pub(super) fn parse(source: &str, number: usize, work: &mut Work) -> Result<Self, SchemaReason> {
         if source.len() > TEXT_BYTES_MAX {
             return Err(SchemaReason::PatternSize);
         }
         let translated = translate(source).ok_or(SchemaReason::Pattern)?;
+        work.spend(compile_work(&translated)).map_err(|OutOfWork| SchemaReason::Work)?;
+        // No larger than can be paid for.
+        let affordable = usize::try_from(work.left() / WORK_PER_BYTE).unwrap_or(usize::MAX);
+        let size_max = BYTES_MAX.min(affordable);
         let config =
-            thompson::Config::new().nfa_size_limit(Some(BYTES_MAX)).which_captures(WhichCaptures::Implicit);
-        let engine = PikeVM::builder().thompson(config).build(&translated);
-        let engine = engine.map_err(|error| match error.size_limit() {
-            Some(_) => SchemaReason::PatternSize,
+            thompson::Config::new().nfa_size_limit(Some(size_max)).which_captures(WhichCaptures::None);
+        let nfa = thompson::Compiler::new().configure(config).build(&translated);
+        let nfa = nfa.map_err(|error| match error.size_limit() {
+            Some(_) if size_max == BYTES_MAX => SchemaReason::PatternSize,
+            Some(_) => SchemaReason::Work,
             None => SchemaReason::Pattern,
-        })?;
-        Ok(Self { engine, number })
+        });
+        let nfa = match nfa {
+            Ok(nfa) => nfa,
+            Err(reason) => {
+                if reason != SchemaReason::Pattern {
+                    // As much was tried.
+                    let _ = work.spend((size_max as u64).saturating_mul(WORK_PER_BYTE));
+                }
+                return Err(reason);
+            }
+        };
+        let bytes = nfa.memory_usage() as u64;
+        work.spend(bytes.saturating_mul(WORK_PER_BYTE)).map_err(|OutOfWork| SchemaReason::Work)?;
+        let (all_work, closure_work) = (bytes / 20, 2_u64.saturating_mul(closure_max(&nfa) as u64));
+        // Every match is followed, not the first alone: one that ends within a character is none.
+        let config = DFA::config()
+            .match_kind(MatchKind::All)
+            .cache_capacity(CACHE_BYTES_MAX)
+            .skip_cache_capacity_check(true);
+        let engine = DFA::builder().configure(config).build_from_nfa(nfa);
+        let engine = engine.map_err(|_| SchemaReason::PatternSize)?;
+        let row_bytes = engine.byte_classes().alphabet_len().next_power_of_two() * size_of::<u32>();
+        Ok(Self { engine: Box::new(engine), all_work, closure_work, row_bytes, number })
     }
 
     /// Bytes of memory the automaton takes.
@@ -49,290 +95,159 @@ impl Pattern {
         self.engine.get_nfa().memory_usage()
     }
 
-    /// What a match may cost at most, in steps of a check.
-    pub(super) fn steps(&self, text: &str) -> u64 {
-        let states = self.engine.get_nfa().states().len() as u64;
-        states.saturating_mul(text.len() as u64) / 64
-    }
-
-    pub(super) fn cache(&self) -> Cache {
-        self.engine.create_cache()
+    /// Units for the step from a state that stands for at most so many of the automaton beneath.
+    fn step_work(&self, largest: usize) -> u64 {
+        20 + self.all_work.min(self.closure_work.saturating_mul(largest as u64))
     }
 
     /// Whether the pattern matches somewhere in the text.
-    pub(super) fn is_match(&self, cache: &mut Cache, text: &str) -> bool {
-        self.engine.is_match(cache, Input::new(text).earliest(true))
-    }
-}
-
-/// Writes a pattern of ECMA-262 (with the flag `u`) in the engine's syntax; `None` when it is malformed or asks
-/// for look-around, back-references or flags.
-fn translate(source: &str) -> Option<String> {
-    let mut reader = Reader { rest: source.chars().peekable(), out: String::new() };
-    reader.pattern()?;
-    Some(reader.out)
-}
-
-struct Reader<'a> {
-    rest: Peekable<Chars<'a>>,
-    out: String,
-}
-
-const DIGIT: &str = "[0-9]";
-const NO_DIGIT: &str = "[^0-9]";
-const WORD: &str = "[0-9A-Za-z_]";
-const NO_WORD: &str = "[^0-9A-Za-z_]";
-const SPACE: &str =
-    r"[\x09-\x0d\x20\xa0\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
-const NO_SPACE: &str =
-    r"[^\x09-\x0d\x20\xa0\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
-const NO_LINE_END: &str = r"[^\n\r\x{2028}\x{2029}]";
-const ANYTHING: &str = r"[\x00-\x{10ffff}]";
-const NOTHING: &str = r"[^\x00-\x{10ffff}]";
-
-/// What an escape stands for.
-enum Escaped {
-    Char(char),
-    Class(String),
-}
-
-impl Reader<'_> {
-    fn eat(&mut self, expected: char) -> bool {
-        self.rest.next_if_eq(&expected).is_some()
-    }
-
-    /// Writes a character that means itself.
-    fn literal(&mut self, character: char) {
-        // Writing to a string does not fail.
-        let _ = write!(self.out, "\\x{{{:x}}}", u32::from(character));
-    }
-
-    fn pattern(&mut self) -> Option<()> {
-        let mut open = 0usize;
-        // Whether a quantifier may follow.
-        let mut is_atom = false;
-        while let Some(character) = self.rest.next() {
-            is_atom = match character {
-                '(' => {
-                    open += 1;
-                    self.group()?;
-                    false
-                }
-                ')' => {
-                    open = open.checked_sub(1)?;
-                    self.out.push(')');
-                    true
-                }
-                '|' | '^' => {
-                    self.out.push(character);
-                    false
-                }
-                '$' => {
-                    self.out.push_str("\\z");
-                    false
-                }
-                '*' | '+' | '?' | '{' => {
-                    if !is_atom {
-                        return None;
+    pub(super) fn is_match(
+        &self,
+        cache: &mut Option<Cache>,
+        text: &str,
+        work: &mut Work,
+    ) -> Result<bool, OutOfWork> {
+        let is_new = match cache {
+            Some(cache) => cache.states.clear_count() != cache.clears,
+            None => true,
+        };
+        work.spend(8)?;
+        if is_new {
+            // Room for a note on each state, and the first state.
+            work.spend(100 + self.all_work / 8 + 2 * self.step_work(1))?;
+        }
+        let cache =
+            cache.get_or_insert_with(|| Cache { states: self.engine.create_cache(), clears: 0, largest: 1 });
+        cache.clears = cache.states.clear_count();
+        let (states, largest) = (&mut cache.states, &mut cache.largest);
+        // Neither can fail: there are no bytes to stop at, and no limit to forgetting states.
+        let before = states.memory_usage();
+        let first = self.engine.start_state_forward(states, &Input::new(text));
+        let grown = states.memory_usage().saturating_sub(before).saturating_sub(self.row_bytes);
+        *largest = grown.max(*largest);
+        let mut state = first.map_err(|_| OutOfWork)?;
+        for block in text.as_bytes().chunks(BLOCK) {
+            work.spend(BLOCK_WORK)?;
+            for byte in block {
+                let known = if state.is_tagged() {
+                    None
+                } else {
+                    Some(self.engine.next_state_untagged(states, state, *byte))
+                        .filter(|next| !next.is_unknown())
+                };
+                state = match known {
+                    Some(next) => next,
+                    None => {
+                        // Twice: there is one step more from each state, at the end of the text.
+                        work.spend(2 * self.step_work(*largest))?;
+                        let before = (states.memory_usage(), states.clear_count());
+                        let next = self.engine.next_state(states, state, *byte).map_err(|_| OutOfWork)?;
+                        let grown =
+                            states.memory_usage().saturating_sub(before.0).saturating_sub(self.row_bytes);
+                        // Where all were forgotten, growth tells nothing.
+                        let is_known = states.clear_count() == before.1;
+                        *largest = if is_known { grown.max(*largest) } else { usize::MAX };
+                        next
                     }
-                    self.quantifier(character)?;
-                    false
-                }
-                '.' => {
-                    self.out.push_str(NO_LINE_END);
-                    true
-                }
-                '[' => {
-                    self.class()?;
-                    true
-                }
-                '\\' => self.escape()?,
-                ']' | '}' => return None,
-                _ => {
-                    self.literal(character);
-                    true
-                }
-            };
-        }
-        (open == 0).then_some(())
-    }
-
-    /// Reads what follows an opening parenthesis. Captures serve nothing here.
-    fn group(&mut self) -> Option<()> {
-        self.out.push_str("(?:");
-        if !self.eat('?') {
-            return Some(());
-        }
-        match self.rest.next()? {
-            ':' => Some(()),
-            '<' => {
-                let is_name = |character: char| character.is_alphanumeric() || "_$".contains(character);
-                let mut name = 0;
-                while self.rest.next_if(|character| is_name(*character)).is_some() {
-                    name += 1;
-                }
-                (name > 0 && self.eat('>')).then_some(())
-            }
-            _ => None,
-        }
-    }
-
-    fn quantifier(&mut self, first: char) -> Option<()> {
-        self.out.push(first);
-        if first == '{' {
-            self.count()?;
-            if self.eat(',') {
-                self.out.push(',');
-                if self.rest.peek() != Some(&'}') {
-                    self.count()?;
+                };
+                if state.is_tagged() {
+                    // A match shows one byte late. Where that byte continues a character, it ended within.
+                    let continues = byte & 0xc0 == 0x80;
+                    if state.is_match() && !continues {
+                        return Ok(true);
+                    }
+                    if state.is_dead() || state.is_quit() {
+                        return Ok(false);
+                    }
                 }
             }
-            if !self.eat('}') {
-                return None;
+        }
+        let end = self.engine.next_eoi_state(states, state).map_err(|_| OutOfWork)?;
+        Ok(end.is_match())
+    }
+}
+
+/// How many states and ways are met from one state on before a character is, at most. Where it would take long to
+/// tell, all of them.
+fn closure_max(nfa: &thompson::NFA) -> usize {
+    let count = nfa.states().len();
+    let (mut steps_left, mut max) = (CLOSURE_STEPS.saturating_mul(count), 1);
+    // From which state on each was last met.
+    let mut met = alloc::vec![usize::MAX; count];
+    let mut waiting = Vec::new();
+    for first in 0..count {
+        let mut steps = 0_usize;
+        waiting.push(first);
+        while let Some(state) = waiting.pop() {
+            steps += 1;
+            if steps > steps_left {
+                return usize::MAX;
             }
-            self.out.push('}');
-        }
-        if self.eat('?') {
-            self.out.push('?');
-        }
-        Some(())
-    }
-
-    fn count(&mut self) -> Option<()> {
-        let before = self.out.len();
-        while let Some(digit) = self.rest.next_if(char::is_ascii_digit) {
-            self.out.push(digit);
-        }
-        (self.out.len() > before).then_some(())
-    }
-
-    /// Reads an escape outside a class. Tells whether a quantifier may follow.
-    fn escape(&mut self) -> Option<bool> {
-        let boundary = match self.rest.peek()? {
-            'b' => "(?-u:\\b)",
-            'B' => "(?-u:\\B)",
-            _ => {
-                match self.escaped()? {
-                    Escaped::Char(character) => self.literal(character),
-                    Escaped::Class(class) => self.out.push_str(&class),
+            match met.get_mut(state) {
+                Some(from) if *from != first => *from = first,
+                _ => continue,
+            }
+            match nfa.states().get(state) {
+                Some(thompson::State::Union { alternates }) => {
+                    waiting.extend(alternates.iter().map(|next| next.as_usize()));
                 }
-                return Some(true);
-            }
-        };
-        self.rest.next();
-        self.out.push_str(boundary);
-        Some(false)
-    }
-
-    /// Reads a class, from behind its bracket on.
-    fn class(&mut self) -> Option<()> {
-        let negated = self.eat('^');
-        if self.eat(']') {
-            self.out.push_str(if negated { ANYTHING } else { NOTHING });
-            return Some(());
-        }
-        self.out.push_str(if negated { "[^" } else { "[" });
-        while !self.eat(']') {
-            let low = self.class_atom()?;
-            // A hyphen makes a range, unless it comes last.
-            let mut ahead = self.rest.clone();
-            if ahead.next() != Some('-') || ahead.peek() == Some(&']') {
-                match low {
-                    Escaped::Char(character) => self.literal(character),
-                    Escaped::Class(class) => self.out.push_str(&class),
+                Some(thompson::State::BinaryUnion { alt1, alt2 }) => {
+                    waiting.extend([alt1.as_usize(), alt2.as_usize()]);
                 }
-                continue;
-            }
-            self.rest = ahead;
-            let (Escaped::Char(low), Escaped::Char(high)) = (low, self.class_atom()?) else { return None };
-            self.literal(low);
-            self.out.push('-');
-            self.literal(high);
-        }
-        self.out.push(']');
-        Some(())
-    }
-
-    fn class_atom(&mut self) -> Option<Escaped> {
-        match self.rest.next()? {
-            '\\' => {
-                if self.eat('b') {
-                    return Some(Escaped::Char('\u{8}'));
+                Some(thompson::State::Look { next, .. } | thompson::State::Capture { next, .. }) => {
+                    waiting.push(next.as_usize());
                 }
-                self.escaped()
+                _ => {}
             }
-            character => Some(Escaped::Char(character)),
         }
+        steps_left = steps_left.saturating_sub(steps);
+        max = max.max(steps);
     }
+    max
+}
 
-    /// Reads an escape, from behind its backslash on.
-    fn escaped(&mut self) -> Option<Escaped> {
-        let class = |class: &str| Some(Escaped::Class(class.into()));
-        let character = match self.rest.next()? {
-            'd' => return class(DIGIT),
-            'D' => return class(NO_DIGIT),
-            'w' => return class(WORD),
-            'W' => return class(NO_WORD),
-            's' => return class(SPACE),
-            'S' => return class(NO_SPACE),
-            letter @ ('p' | 'P') => return self.property(letter).map(Escaped::Class),
-            't' => '\t',
-            'n' => '\n',
-            'v' => '\u{b}',
-            'f' => '\u{c}',
-            'r' => '\r',
-            '0' if !self.rest.peek().is_some_and(char::is_ascii_digit) => '\0',
-            'c' => {
-                let letter = self.rest.next_if(char::is_ascii_alphabetic)?;
-                char::from_u32(u32::from(letter) % 32)?
+/// Steps for each state in which [`closure_max`] must come to its end.
+const CLOSURE_STEPS: usize = 16;
+
+/// Units for reading a pattern's text, the classes of characters in it included.
+fn compile_work(translated: &str) -> u64 {
+    let classes = translated.matches("\\p").count() + translated.matches("\\P").count();
+    let brackets = translated.matches('[').count();
+    64 + translated.len() as u64 * 16 + classes as u64 * 2000 + brackets as u64 * 100
+}
+
+/// Units for each byte of an automaton that is built.
+const WORK_PER_BYTE: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use proptest::prelude::*;
+    use regex_automata::nfa::thompson::pikevm::PikeVM;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        #[test]
+        fn a_pattern_matches_as_a_slower_engine_says(
+            parts in prop::collection::vec(prop::sample::select(Vec::from([
+                "a", "é", "𝄞", ".", "[^a]", "(a|é)", "\\b", "\\B", "^", "$", "|", "a?", "é*", ".{2}", "(aé)+?", "\\p{L}", "",
+            ])), 0..6),
+            texts in prop::collection::vec("[aé𝄞 ]{0,6}", 1..4),
+        ) {
+            let source: String = parts.concat();
+            let Ok(pattern) = Pattern::parse(&source, 0, &mut Work::unlimited()) else { return Ok(()) };
+            let slow = PikeVM::new(&translate(&source).unwrap_or_default());
+            let Ok(slow) = slow else { return Ok(()) };
+            let mut cache = None;
+            for text in texts {
+                let expected = slow.is_match(&mut slow.create_cache(), &text);
+                let found = pattern.is_match(&mut cache, &text, &mut Work::unlimited());
+                prop_assert_eq!(found, Ok(expected), "{} {:?}", source, text);
             }
-            'x' => char::from_u32(self.hex(2)?)?,
-            'u' => self.unicode()?,
-            // Any other letter or digit is an error or a back-reference.
-            other if other.is_ascii_punctuation() => other,
-            _ => return None,
-        };
-        Some(Escaped::Char(character))
-    }
-
-    fn property(&mut self, letter: char) -> Option<String> {
-        if !self.eat('{') {
-            return None;
         }
-        let mut class = String::from('\\');
-        class.push(letter);
-        class.push('{');
-        while let Some(character) =
-            self.rest.next_if(|character| character.is_ascii_alphanumeric() || "_=".contains(*character))
-        {
-            class.push(character);
-        }
-        class.push('}');
-        self.eat('}').then_some(class)
-    }
-
-    fn unicode(&mut self) -> Option<char> {
-        if self.eat('{') {
-            let mut code = 0u32;
-            let mut digits = 0;
-            while let Some(digit) = self.rest.next_if(char::is_ascii_hexdigit) {
-                code = code.checked_mul(16)?.checked_add(digit.to_digit(16)?)?;
-                digits += 1;
-            }
-            return (digits > 0 && self.eat('}')).then_some(char::from_u32(code)?);
-        }
-        let code = self.hex(4)?;
-        if !(0xd800..0xdc00).contains(&code) {
-            return char::from_u32(code);
-        }
-        if !(self.eat('\\') && self.eat('u')) {
-            return None;
-        }
-        let low = self.hex(4)?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
-        char::from_u32(0x10000 + ((code - 0xd800) << 10 | low))
-    }
-
-    fn hex(&mut self, digits: usize) -> Option<u32> {
-        (0..digits).try_fold(0, |code, _| Some(code << 4 | self.rest.next()?.to_digit(16)?))
     }
 }

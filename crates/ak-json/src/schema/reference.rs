@@ -12,6 +12,11 @@ impl Compiler<'_> {
     /// Gives each node that refers the rule for it.
     pub(super) fn resolve(&mut self) -> Compiling<()> {
         for (id, reference) in core::mem::take(&mut self.references) {
+            // Decoded, read as a pointer and looked up among the places of schemas.
+            let tokens = reference.matches('/').count();
+            self.spend(
+                reference.len() as u64 / 2 + 8 * tokens as u64 + self.place_work(tokens, reference.len()),
+            )?;
             let target = self.target(&reference);
             let Some(node) = self.nodes.get_mut(id) else { continue };
             match target {

@@ -6,26 +6,50 @@ use crate::array::Array;
 use crate::object::Object;
 use crate::text::Text;
 use crate::value::Value;
+use crate::work::{self, OutOfWork, Work};
+
+/// Units for a value's copy and its part of a digest.
+const VALUE: u64 = 12;
+/// Units for a digest.
+const DIGEST: u64 = 40;
 
 /// Whether no two items are equal. The items must not be deep.
-pub(super) fn are_unique(array: &Array) -> bool {
+pub(super) fn are_unique(array: &Array, work: &mut Work) -> Result<bool, OutOfWork> {
     // Comparing each with each would let a short text keep the processor busy for long.
-    let mut digests: Vec<_> = array.iter().map(|item| canonical(item).digest()).collect();
+    let mut digests = Vec::new();
+    for item in array {
+        work.spend(DIGEST + work::log2(array.len()) * 2)?;
+        digests.push(canonical(item, work)?.digest());
+    }
     digests.sort_unstable();
-    digests.is_sorted_by(|a, b| a < b)
+    Ok(digests.is_sorted_by(|a, b| a < b))
 }
 
 /// The same for all equal values: numbers in one form, members in one order.
-fn canonical(value: &Value) -> Value {
-    match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+fn canonical(value: &Value, work: &mut Work) -> Result<Value, OutOfWork> {
+    work.spend(VALUE)?;
+    Ok(match value {
+        Value::Null | Value::Bool(_) => value.clone(),
+        Value::String(text) => {
+            work.spend(text.len() as u64 / 4)?;
+            value.clone()
+        }
         Value::Number(number) => number.canonical().into(),
-        Value::Array(array) => Value::Array(array.iter().map(canonical).collect()),
+        Value::Array(array) => {
+            work.spend(DIGEST)?;
+            let items = array.iter().map(|item| canonical(item, work));
+            Value::Array(items.collect::<Result<Array, _>>()?)
+        }
         Value::Object(object) => {
+            let ordering = 8 * work::log2(object.len());
+            work.spend(DIGEST)?;
+            for name in object.keys() {
+                work.spend(VALUE + ordering * (1 + work::bytes(name.len())) + name.len() as u64 / 4)?;
+            }
             let mut members: Vec<(&Text, &Value)> = object.iter().collect();
             members.sort_unstable_by_key(|(name, _)| *name);
-            let members = members.into_iter().map(|(name, value)| (name, canonical(value)));
-            Value::Object(members.collect::<Object>())
+            let members = members.into_iter().map(|(name, value)| Ok((name, canonical(value, work)?)));
+            Value::Object(members.collect::<Result<Object, OutOfWork>>()?)
         }
-    }
+    })
 }

@@ -1,0 +1,77 @@
+//! What operations cost, counted instead of timed.
+
+/// Units of work that an operation may still take, and has taken.
+///
+/// One unit stands for about 10 ns of a slow core's time: 100 units for 1 µs, 2,000,000 for 20 ms. Whatever takes
+/// longer than its own text is long spends units *before* it works, and gives up when they are used up. So a meter
+/// bounds the time. The count depends on nothing but the values: the same operation costs the same on every machine.
+///
+/// ```
+/// use ak_json::{OutOfWork, Work};
+///
+/// let mut work = Work::new(100);
+/// assert_eq!(work.spend(60), Ok(()));
+/// assert_eq!((work.used(), work.left()), (60, 40));
+/// // What cannot be paid for in full uses up the rest.
+/// assert_eq!(work.spend(60), Err(OutOfWork));
+/// assert_eq!((work.used(), work.left()), (100, 0));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    given: u64,
+    left: u64,
+}
+
+/// An operation takes more work than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("takes more than the limit of work")]
+pub struct OutOfWork;
+
+impl Work {
+    /// A meter with so many units.
+    pub const fn new(units: u64) -> Self {
+        Self { given: units, left: units }
+    }
+
+    /// A meter that does not run out: for tests, and for what was paid for before.
+    pub const fn unlimited() -> Self {
+        Self::new(u64::MAX)
+    }
+
+    /// Takes units for work that is about to be done.
+    ///
+    /// # Errors
+    /// [`OutOfWork`] when fewer are left; then none are.
+    pub fn spend(&mut self, units: u64) -> Result<(), OutOfWork> {
+        match self.left.checked_sub(units) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                self.left = 0;
+                Err(OutOfWork)
+            }
+        }
+    }
+
+    /// The units taken so far.
+    pub const fn used(&self) -> u64 {
+        self.given.saturating_sub(self.left)
+    }
+
+    /// The units that may still be taken.
+    pub const fn left(&self) -> u64 {
+        self.left
+    }
+}
+
+/// Units for going through so many bytes that lie side by side.
+pub(crate) const fn bytes(len: usize) -> u64 {
+    len as u64 / 64
+}
+
+/// The binary logarithm, rounded up.
+pub(crate) const fn log2(count: usize) -> u64 {
+    (usize::BITS - count.leading_zeros()) as u64
+}
