@@ -28,7 +28,7 @@ pub const THROTTLED_INTERVAL_MS: u64 = 1_000;
 /// How much of each rate the agents have left, and who was turned away since that was last recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
-    meters: BTreeMap<AgentId, [Bucket; 3]>,
+    meters: BTreeMap<AgentId, [Bucket; 4]>,
     /// Of nobody in particular where there is no session.
     turned_away: BTreeMap<Option<AgentId>, u64>,
     /// When that was last recorded, in kernel time.
@@ -49,19 +49,21 @@ const UNIT: i128 = 1_000_000;
 type Limits = fn(&Config) -> (u64, u64);
 
 /// What is measured, in the order of the meters.
-const RATES: [(&str, Limits); 3] = [
+const RATES: [(&str, Limits); 4] = [
     ("requests", |config| (config.requests_per_second, config.requests_burst)),
     ("refused requests", |config| (config.refusals_per_second, config.refusals_burst)),
     ("bytes of journal", |config| (config.journal_bytes_per_second, config.journal_bytes_burst)),
+    ("units of work", |config| (config.work_per_second, config.work_burst)),
 ];
 
 /// The same for all guests together, who are strangers.
-const GUEST_RATES: [(&str, Limits); 3] = [
+const GUEST_RATES: [(&str, Limits); 4] = [
     ("requests of guests", |config| (config.guest_requests_per_second, config.guest_requests_burst)),
     ("refused requests of guests", |config| (config.guest_refusals_per_second, config.guest_refusals_burst)),
     ("bytes of journal for guests", |config| {
         (config.guest_journal_bytes_per_second, config.guest_journal_bytes_burst)
     }),
+    ("units of work for guests", |config| (config.guest_work_per_second, config.guest_work_burst)),
 ];
 
 impl Bucket {
@@ -98,7 +100,7 @@ impl Admission {
     }
 
     /// Takes what a recorded request took.
-    fn charge(&mut self, line: &[(AgentId, bool)], now_us: u64, taken: [u64; 3], config: &Config) {
+    fn charge(&mut self, line: &[(AgentId, bool)], now_us: u64, taken: [u64; 4], config: &Config) {
         for (account, guests) in line {
             let rates = rates(*guests);
             let full = |(_, limits): (&str, Limits)| Bucket { level: i128::from(limits(config).1) * UNIT, at_us: now_us };
@@ -122,7 +124,7 @@ impl Admission {
 }
 
 /// The rates of an agent, or of all guests together.
-const fn rates(guests: bool) -> [(&'static str, Limits); 3] {
+const fn rates(guests: bool) -> [(&'static str, Limits); 4] {
     if guests { GUEST_RATES } else { RATES }
 }
 
@@ -143,6 +145,12 @@ impl Kernel {
         if size > size_max {
             let message = format!("{size} bytes are above the limit of {size_max} for a request");
             return Err(Failure::new(Code::Limit, message));
+        }
+        if let (Request::Erase { subject }, true) = (request, account.is_main())
+            && self.subjects.id(subject).is_none_or(|id| id == 0)
+        {
+            // To record the name would be to keep it.
+            return Err(Failure::new(Code::NotFound, "nothing is recorded about a subject of this name"));
         }
         self.check_subject(request, account)?;
         // Each session ends once, whatever its agent did before.
@@ -211,8 +219,8 @@ impl Kernel {
         self.record(now, &Input::Throttled(turned), facts, Vec::new(), details);
     }
 
-    /// Takes from the rates of an agent and its ancestors: requests, refused requests, bytes of journal.
-    pub(crate) fn charge_admission(&mut self, account: AgentId, taken: [u64; 3]) {
+    /// Takes from the rates of an agent and its ancestors: requests, refused requests, bytes of journal, units of work.
+    pub(crate) fn charge_admission(&mut self, account: AgentId, taken: [u64; 4]) {
         let line = self.metered(account);
         self.admission.charge(&line, self.clock.elapsed.low_us, taken, &self.config);
     }

@@ -164,7 +164,8 @@ impl Agents {
             .filter(|name| self.find(name).is_none())
             .map(Text::from)
             .collect();
-        let count = self.all.len().saturating_add(missing.len()) as u64;
+        // The parent of guests is there in any case.
+        let count = self.all.len().saturating_add(missing.len()).saturating_sub(1) as u64;
         if count > agents_max || self.next.checked_add(u32::try_from(missing.len()).unwrap_or(u32::MAX)).is_none() {
             return Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already")));
         }

@@ -36,6 +36,7 @@ impl Kernel {
             Request::Query { form } => self.search(caller, &form),
             Request::Batch { parts } => self.batch(caller, &parts),
             Request::TypeRegister { name, schema } => self.register_type(account, &name, &schema),
+            Request::TypeUnregister { name } => self.unregister_type(account, &name),
             Request::LastError => {
                 let denial = self.agents.get(account).and_then(|agent| agent.last_denial.as_ref());
                 Ok(Reply::Value(object! { "denial": denial.map_or(Value::Null, |denial| denial.to_value()) }))
@@ -143,6 +144,7 @@ impl Kernel {
                 self.agents.follow(agent, &change, self.clock.elapsed);
             }
         }
+        self.forget_types(&name);
         self.agents.holdings.forget(agent);
         self.admission.forget(agent);
         self.agents.remove(agent);

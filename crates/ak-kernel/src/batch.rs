@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString, vec::Vec};
 
-use ak_heap::{BatchOp, Content, Created, Handle, LabelMap, Patch, Target};
+use ak_heap::{BatchOp, Content, Created, Handle, LabelMap, Patch, REQUEST_WORK, Target, Work};
 use ak_json::{Limits, Object, Pointer, Text, Value, object};
 
 use crate::{
@@ -151,7 +151,10 @@ impl Kernel {
                 }
             }
         }
-        let plan = self.heap.plan_batch(&ops).map_err(|error| of(error.index, heap_failure(error.error)))?;
+        let mut work = self.meter();
+        let planned = self.heap.plan_batch(&ops, &mut work);
+        self.work = self.work.saturating_add(work.used());
+        let plan = planned.map_err(|error| of(error.index, heap_failure(error.error)))?;
         if let Some(failure) = barred {
             return Err(of(ops.len(), failure));
         }
@@ -180,7 +183,7 @@ fn linked(content: &Content, links: &[(Pointer, Created)]) -> Content {
         |(pointer, _)| object! { "op": "add", "path": pointer.to_string(), "value": UNKNOWN_HANDLE },
     );
     let added: Vec<Value> = added.collect();
-    let patched = Patch::parse(&added.into()).ok().and_then(|patch| patch.apply(value, &Limits::default()).ok());
+    let patched = Patch::parse(&added.into()).ok().and_then(|patch| patch.apply(value, &Limits::default(), &mut Work::new(REQUEST_WORK)).ok());
     // A link that leads nowhere is refused when the batch is done.
     Content::Json(patched.unwrap_or_else(|| value.clone()))
 }

@@ -50,6 +50,11 @@ pub struct Config {
     pub journal_bytes_per_second: u64,
     /// How many they may take at once.
     pub journal_bytes_burst: u64,
+    /// How many units of work on the heap one agent's requests may take a second, each about 10 ns of time in which nobody else
+    /// is heard. One request takes at most [`ak_heap::REQUEST_WORK`].
+    pub work_per_second: u64,
+    /// How many they may take at once.
+    pub work_burst: u64,
     /// How many requests of all guests together are heard a second; see `requests_per_second`.
     pub guest_requests_per_second: u64,
     /// How many may come at once.
@@ -62,6 +67,10 @@ pub struct Config {
     pub guest_journal_bytes_per_second: u64,
     /// How many they may take at once.
     pub guest_journal_bytes_burst: u64,
+    /// How many units of work on the heap the requests of all guests together may take a second.
+    pub guest_work_per_second: u64,
+    /// How many they may take at once.
+    pub guest_work_burst: u64,
     /// Most fuel for one tool call.
     pub tool_fuel_max: u64,
     /// Most linear memory for one tool call, in bytes.
@@ -119,12 +128,16 @@ config! {
     refusals_burst = 10_000;
     journal_bytes_per_second = 16 << 20;
     journal_bytes_burst = 512 << 20;
+    work_per_second = 25_000_000;
+    work_burst = 100_000_000;
     guest_requests_per_second = 100;
     guest_requests_burst = 1_000;
     guest_refusals_per_second = 10;
     guest_refusals_burst = 100;
     guest_journal_bytes_per_second = 64 << 10;
     guest_journal_bytes_burst = 4 << 20;
+    guest_work_per_second = 1_000_000;
+    guest_work_burst = 5_000_000;
     tool_fuel_max = 500_000_000;
     tool_memory_bytes_max = 64 << 20;
     tool_output_bytes_max = 4 << 20;

@@ -72,6 +72,7 @@ impl Kernel {
             | Request::Query { .. }
             | Request::Batch { .. }
             | Request::TypeRegister { .. }
+            | Request::TypeUnregister { .. }
             | Request::Read { .. }
             | Request::Stat { .. }
             | Request::Write { .. }

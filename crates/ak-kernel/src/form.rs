@@ -43,6 +43,7 @@ impl Request {
                 object! { "ops": parts.iter().map(Part::to_value).collect::<Vec<Value>>() }
             }
             Self::TypeRegister { name, schema } => object! { "name": name.clone(), "schema": schema.clone() },
+            Self::TypeUnregister { name } => object! { "name": name.clone() },
             Self::Call { tool, args } => object! { "tool": tool.clone(), "args": args.clone() },
             Self::Inference { request, stream, price } => {
                 let mut args = Object::new();
@@ -156,6 +157,7 @@ impl Request {
             Operation::TypeRegister => {
                 Self::TypeRegister { name: fields.text("name")?, schema: fields.value("schema")? }
             }
+            Operation::TypeUnregister => Self::TypeUnregister { name: fields.text("name")? },
             Operation::Call => Self::Call { tool: fields.text("tool")?, args: fields.value("args")? },
             Operation::Inference => Self::Inference {
                 request: fields.value("request")?,

@@ -269,7 +269,12 @@ impl Gate<'_> {
                 Some((ruling, failure)) => (ruling, Err(failure)),
             },
             // The same for an object of somebody else's as for one that never was.
-            Err(_) if ruling.ruled == Ruled::DefaultDeny && !question.owned && is_object(&question.target) => {
+            Err(failure)
+                if ruling.ruled == Ruled::DefaultDeny
+                    && failure.code == Code::PolicyDeny
+                    && !question.owned
+                    && is_object(&question.target) =>
+            {
                 (ruling, Err(no_object(&question.target)))
             }
             Err(failure) => (ruling, Err(failure)),

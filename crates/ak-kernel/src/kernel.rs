@@ -9,7 +9,7 @@ use alloc::{
 };
 
 use ak_audit::{Kind, Verdict as Ruled};
-use ak_heap::{Heap, HeapConfig};
+use ak_heap::{Heap, HeapConfig, REQUEST_WORK, Work};
 use ak_json::{Digest, Text, Value, object};
 use ak_policy::{GrantTable, Policy};
 use ak_sandbox::HostOperation;
@@ -110,6 +110,8 @@ pub struct Kernel {
     records: VecDeque<Record>,
     committed: Option<u64>,
     pub(crate) held: VecDeque<(u64, Output)>,
+    /// Units of work that the input has taken so far.
+    pub(crate) work: u64,
     /// What an earlier version decided about the input that is executed, while a journal of that version is continued.
     pub(crate) recorded: Option<Recorded>,
     /// The version that the state comes from, until the journal goes on under this one.
@@ -171,6 +173,7 @@ impl Kernel {
             admission: Admission::default(),
             committed: None,
             held: VecDeque::new(),
+            work: 0,
             recorded: None,
             earlier: None,
             upgraded: None,
@@ -179,6 +182,12 @@ impl Kernel {
             under_way,
             config,
         }
+    }
+
+    /// A meter for what one request may do to the heap.
+    pub(crate) fn meter(&self) -> Work {
+        // What an earlier version did was within its own limits.
+        if self.recorded.is_some() { Work::unlimited() } else { Work::new(REQUEST_WORK) }
     }
 
     pub(crate) fn heap_config(config: &Config) -> HeapConfig {
@@ -236,7 +245,8 @@ impl Kernel {
         let (account, request) = (caller.account, &asked.request);
         let agent = self.agents.name(account);
         let about = self.subjects_of(request, &agent);
-        let about = self.subjects.meet(about, &now.entropy, Some(account));
+        let named = request.subject().map(|subject| (subject, account));
+        let about = self.subjects.meet(about, &now.entropy, named);
         let (mut ruling, next) = match barred {
             Some(failure) => (Ruling::new(Ruled::Refused, "host-call", None), Err(failure)),
             None => self.decide(caller, agent.clone(), asked.clone()),
@@ -300,7 +310,8 @@ impl Kernel {
     pub(crate) fn charge_newest(&mut self, account: AgentId, requests: u64, refused: bool) {
         let bytes = |record: &Record| record.leaf.len().saturating_add(record.body.len());
         let bytes = self.records.back().map_or(0, bytes);
-        self.charge_admission(account, [requests, u64::from(refused), bytes as u64]);
+        let work = core::mem::take(&mut self.work);
+        self.charge_admission(account, [requests, u64::from(refused), bytes as u64, work]);
     }
 
     /// Decides on a request and, if it may pass, acts on it.

@@ -2,7 +2,7 @@
 
 use alloc::{string::ToString, vec::Vec};
 
-use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan};
+use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan, Work};
 use ak_json::{Labels, Object, Value};
 use ak_policy::{Target, budget::Dimension};
 
@@ -25,7 +25,9 @@ impl Kernel {
     ) -> Result<Reply, Failure> {
         let owner = self.agents.name(account);
         let change =
-            self.change(account, |heap| heap.plan_alloc(&owner, type_name, content, Labels::default()))?;
+            self.change(account, |heap, work| {
+                heap.plan_alloc(&owner, type_name, content, Labels::default(), work)
+            })?;
         Ok(Reply::Handle(change.handle))
     }
 
@@ -55,7 +57,9 @@ impl Kernel {
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
         let patch = Patch::parse(patch).map_err(|error| heap_failure(error.into()))?;
-        let change = self.change(caller.account, |heap| heap.plan_write(handle, &patch, expected_version))?;
+        let change = self.change(caller.account, |heap, work| {
+            heap.plan_write(handle, &patch, expected_version, work)
+        })?;
         Ok(Reply::Version(change.version))
     }
 
@@ -65,7 +69,7 @@ impl Kernel {
         handle: Handle,
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        self.change(caller.account, |heap| heap.plan_delete(handle, expected_version))?;
+        self.change(caller.account, |heap, work| heap.plan_delete(handle, expected_version, work))?;
         Ok(Reply::Done)
     }
 
@@ -73,9 +77,12 @@ impl Kernel {
     fn change(
         &mut self,
         account: AgentId,
-        plan: impl FnOnce(&mut Heap) -> Result<Plan<'_>, HeapError>,
+        plan: impl for<'h> FnOnce(&'h mut Heap, &mut Work) -> Result<Plan<'h>, HeapError>,
     ) -> Result<Change, Failure> {
-        let plan = plan(&mut self.heap).map_err(heap_failure)?;
+        let mut work = self.meter();
+        let planned = plan(&mut self.heap, &mut work);
+        self.work = self.work.saturating_add(work.used());
+        let plan = planned.map_err(heap_failure)?;
         self.agents.pay(account, plan.outcome(), self.clock.elapsed)?;
         Ok(plan.commit())
     }
@@ -175,7 +182,7 @@ pub(crate) fn heap_failure(error: HeapError) -> Failure {
             Failure::new(Code::InvalidArgument, message).with("handle", handle.to_string())
         }
         HeapError::Quota { .. } => Failure::new(Code::Quota, message),
-        HeapError::Limit { .. } => Failure::new(Code::Limit, message),
+        HeapError::Limit { .. } | HeapError::Work(_) => Failure::new(Code::Limit, message),
         HeapError::Schema { type_name, instance_path, keyword } => Failure::new(Code::SchemaInvalid, message)
             .with("type", type_name)
             .with("path", instance_path)

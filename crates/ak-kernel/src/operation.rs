@@ -81,6 +81,7 @@ operations! {
     1102 AuditVerify "AUDIT_VERIFY" "audit_verify" Owner "Verify the whole log and re-execute it."
     1104 AuditErase "AUDIT_ERASE" "audit_erase" Owner "Erase all that is recorded about a subject."
     1110 TypeRegister "TYPE_REGISTER" "type_register" Anyone "Give a type of heap objects a schema."
+    1111 TypeUnregister "TYPE_UNREGISTER" "type_unregister" Anyone "Take back a type that one registered."
     1103 AuditProof "AUDIT_PROOF" "audit_proof" Anyone "Prove that an entry stands in the log."
     1120 ToolRegister "TOOL_REGISTER" "tool_register" Owner "Register a tool."
     1121 ToolList "TOOL_LIST" "tool_list" Anyone "List the registered tools."

@@ -85,6 +85,9 @@ impl Question {
                 let args = object! { "schema": schema.clone() };
                 named(Action::HeapAlloc, Target::type_name(name), name, Some(args))
             }
+            Request::TypeUnregister { name } => {
+                named(Action::HeapAlloc, Target::type_name(name), name, None)
+            }
             Request::Call { tool, args } => {
                 named(Action::Execute, Target::tool(tool), tool, Some(args.clone()))
             }

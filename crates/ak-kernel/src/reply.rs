@@ -108,6 +108,7 @@ impl Reply {
             | Operation::BudgetSet
             | Operation::AuditLog
             | Operation::TypeRegister
+            | Operation::TypeUnregister
             | Operation::Genesis
             | Operation::Tick
             | Operation::Snapshot

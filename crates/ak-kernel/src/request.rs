@@ -65,6 +65,11 @@ pub enum Request {
         /// A JSON Schema.
         schema: Value,
     },
+    /// Take back a type that one registered.
+    TypeUnregister {
+        /// The type's name.
+        name: Text,
+    },
     /// Call a tool with JSON arguments.
     Call {
         /// `name` or `name@version`.
@@ -249,6 +254,7 @@ impl Request {
             Self::Query { .. } => Operation::Query,
             Self::Batch { .. } => Operation::Batch,
             Self::TypeRegister { .. } => Operation::TypeRegister,
+            Self::TypeUnregister { .. } => Operation::TypeUnregister,
             Self::Call { .. } => Operation::Call,
             Self::Inference { .. } => Operation::Inference,
             Self::LastError => Operation::LastError,
@@ -307,6 +313,7 @@ impl Request {
             Self::Batch { parts } => parts.iter().map(Part::size).fold(0, u64::saturating_add),
             Self::Query { form } => json(&form.clone().into()),
             Self::TypeRegister { name, schema } => json(schema).saturating_add(text(name)),
+            Self::TypeUnregister { name } => text(name),
             Self::Call { tool, args } => json(args).saturating_add(text(tool)),
             Self::Inference { request, .. } => json(request),
             Self::Authorize { operation, target, args } => {

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString, vec::Vec};
 
-use ak_heap::{Handle, Query};
+use ak_heap::{Handle, Query, Scope, Work};
 use ak_json::{Object, Value, object};
 use ak_policy::{Action, Target};
 
@@ -25,6 +25,13 @@ pub(crate) const ANY_TYPE: &str = "*";
 impl Kernel {
     /// The objects that a query finds among those that the session could read one by one.
     pub(crate) fn search(&mut self, caller: &Caller, form: &Object) -> Result<Reply, Failure> {
+        let mut work = self.meter();
+        let found = self.search_within(caller, form, &mut work);
+        self.work = self.work.saturating_add(work.used());
+        found
+    }
+
+    fn search_within(&mut self, caller: &Caller, form: &Object, work: &mut Work) -> Result<Reply, Failure> {
         let refused = |path: &str, reason: &str| {
             Failure::new(Code::InvalidArgument, format!("query: {path}: {reason}")).with("path", path)
         };
@@ -35,13 +42,16 @@ impl Kernel {
         }
         let agent = self.agents.name(caller.account);
         let gate = self.gate_of(caller, agent);
-        let heap = gate.heap;
+        let (heap, own) = (gate.heap, [&*gate.agent]);
+        // Of others' objects nothing is looked at where no rule could permit it.
+        let everybodys = gate.owner || gate.policy.may_permit_others_objects();
+        let scope = if everybodys { Scope::All } else { Scope::Owners(&own) };
         let form = Value::from(form.clone());
         let any_type = query.type_name.is_none();
         let admits = |handle: Handle, object: &ak_heap::Object| {
             (!any_type || gate.may_search(object, &form)) && gate.may_read(handle, object)
         };
-        let mut page = heap.query_among(&query, admits).map_err(query_refused)?;
+        let mut page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
         let mut bytes = 0u64;
         let fits = page.objects.iter().take_while(|(_, object)| {
             bytes = bytes.saturating_add(object.size());
@@ -50,7 +60,7 @@ impl Kernel {
         let fits = fits.count().max(1);
         if fits < page.objects.len() {
             query.limit = fits;
-            page = heap.query_among(&query, admits).map_err(query_refused)?;
+            page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
         }
         let rows = page.objects.iter().map(|(handle, object)| {
             let mut row = Object::new();

@@ -83,12 +83,13 @@ impl Subjects {
         self.known.get(name).map(|subject| subject.id)
     }
 
-    /// The record's subjects, those that the session names for the first time among them. Nobody is the kernel itself.
+    /// The record's subjects, those that nobody named before among them. Nobody is the kernel itself. `named` is a subject that
+    /// an agent itself names.
     pub(crate) fn meet(
         &mut self,
         mut names: Vec<Text>,
         entropy: &[u8; 32],
-        by: Option<AgentId>,
+        named: Option<(&Text, AgentId)>,
     ) -> About {
         names.sort();
         names.dedup();
@@ -106,12 +107,11 @@ impl Subjects {
             if let Some(subject) = self.known.get_mut(name) {
                 subject.entries = subject.entries.map(|entries| entries.saturating_add(1));
             }
-            if let Some(by) = by
-                && !name.is_empty()
-                && !self.is_named_by(name, by)
-            {
-                self.named.entry(by).or_default().insert(name.clone());
-            }
+        }
+        if let Some((name, by)) = named
+            && !self.is_named_by(name, by)
+        {
+            self.named.entry(by).or_default().insert(name.clone());
         }
         let (ids, salt) = self.bound(names.iter());
         About { names, ids, salt, drew: self.next_id > before }

@@ -16,15 +16,19 @@ use crate::{
     session::AgentId,
 };
 
-/// Who registered each type, and how many bytes of their memory budget its schema takes.
+/// The scope of the owner's types: they bind everybody.
+const EVERYBODY: &str = "";
+
+/// Who registered each type of each scope, and how many bytes of their memory budget its schema takes.
 #[derive(Debug, Default)]
-pub(crate) struct Types(BTreeMap<Text, (AgentId, u64)>);
+pub(crate) struct Types(BTreeMap<(Text, Text), (AgentId, u64)>);
 
 impl Types {
     /// All of it, for the state digest.
     pub(crate) fn to_value(&self) -> Value {
-        let rows = self.0.iter().map(|(name, (account, bytes))| {
-            object! { "type": name.clone(), "session": u64::from(account.number()), "bytes": *bytes }
+        let rows = self.0.iter().map(|((scope, name), (account, bytes))| {
+            let account = u64::from(account.number());
+            object! { "scope": scope.clone(), "type": name.clone(), "session": account, "bytes": *bytes }
         });
         rows.collect::<Vec<Value>>().into()
     }
@@ -33,7 +37,9 @@ impl Types {
         let rows = value.as_array().ok_or_else(|| FieldError::new("types", "expected an array"))?;
         let row = |row: &Value| {
             let mut fields = Fields::new("types", row)?;
-            let entry = (fields.text("type")?, (fields.account("session")?, fields.u64("bytes")?));
+            // In version 8 all types bound everybody.
+            let scope = fields.optional_text("scope")?.unwrap_or_default();
+            let entry = ((scope, fields.text("type")?), (fields.account("session")?, fields.u64("bytes")?));
             fields.finish()?;
             Ok(entry)
         };
@@ -44,35 +50,64 @@ impl Types {
 impl Kernel {
     /// Registers a type, or gives it another schema.
     ///
-    /// A type binds whoever uses its name, and refusing a schema tells of the objects that break it. So an agent session
-    /// registers a name only while nobody else uses it.
+    /// The owner's types bind everybody, an agent's bind the agent and those below it: no other agent learns of them, and
+    /// none of its objects are looked at.
     pub(crate) fn register_type(
         &mut self,
         account: AgentId,
         name: &Text,
         schema: &Value,
     ) -> Result<Reply, Failure> {
-        let before = self.types.0.get(name).copied();
-        if !account.is_main() {
-            let agent = self.agents.name(account);
-            let foreign = before.is_some_and(|(registrar, _)| registrar != account)
-                || self.heap.of_type(name).any(|(_, object)| *object.owner() != agent);
-            if foreign {
-                let message = format!("others use the type {:?} already: its schema is the owner's", &**name);
-                return Err(Failure::new(Code::PolicyDeny, message));
-            }
-        }
+        let scope = self.type_scope(account);
+        let key = (scope.clone(), name.clone());
+        let before = self.types.0.get(&key).copied();
         let bytes = schema.json_len() as u64;
         let freed = before.filter(|(registrar, _)| *registrar == account).map_or(0, |(_, bytes)| bytes);
         let amounts = Vec::from([(Dimension::Memory, bytes.saturating_sub(freed))]);
         self.agents.check(account, &Costs { amounts, charges: Vec::new() }, self.clock.elapsed)?;
-        self.heap.register_type(name, schema).map_err(type_failure)?;
+        let mut work = self.meter();
+        let registered = self.heap.register_type(&scope, name, schema, &mut work);
+        self.work = self.work.saturating_add(work.used());
+        registered.map_err(type_failure)?;
         if let Some((registrar, bytes)) = before {
             self.agents.credit(registrar, Dimension::Memory, bytes);
         }
         self.agents.record(account, Dimension::Memory, bytes, self.clock.elapsed);
-        self.types.0.insert(name.clone(), (account, bytes));
+        self.types.0.insert(key, (account, bytes));
         Ok(Reply::Done)
+    }
+
+    /// Takes a type back that the agent, or the owner, registered.
+    ///
+    /// # Errors
+    /// NOT_FOUND where it registered none of this name.
+    pub(crate) fn unregister_type(&mut self, account: AgentId, name: &Text) -> Result<Reply, Failure> {
+        let scope = self.type_scope(account);
+        if !self.heap.unregister_type(&scope, name) {
+            return Err(Failure::new(Code::NotFound, format!("no type {:?} is registered here", &**name)));
+        }
+        if let Some((registrar, bytes)) = self.types.0.remove(&(scope, name.clone())) {
+            self.agents.credit(registrar, Dimension::Memory, bytes);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Takes back all types that bind an agent which has ended.
+    pub(crate) fn forget_types(&mut self, agent: &Text) {
+        let own = self.types.0.keys().filter(|(scope, _)| scope == agent).cloned();
+        for (scope, name) in own.collect::<Vec<_>>() {
+            self.heap.unregister_type(&scope, &name);
+            self.types.0.remove(&(scope, name));
+        }
+    }
+
+    /// Whom the types of an agent bind.
+    fn type_scope(&self, account: AgentId) -> Text {
+        // In version 8 all types bound everybody.
+        match account.is_main() || self.recorded.is_some() {
+            true => Text::from(EVERYBODY),
+            false => self.agents.name(account),
+        }
     }
 }
 
@@ -80,7 +115,7 @@ fn type_failure(error: TypeError) -> Failure {
     let message = error.to_string();
     match error {
         TypeError::Name => Failure::new(Code::InvalidArgument, message),
-        TypeError::Limit { .. } => Failure::new(Code::Limit, message),
+        TypeError::Limit { .. } | TypeError::Work(_) => Failure::new(Code::Limit, message),
         TypeError::Schema(SchemaError { reason, at }) => {
             let (code, keyword) = match reason {
                 SchemaReason::Keyword(keyword) => (Code::SchemaUnknown, Some(keyword)),
@@ -90,7 +125,7 @@ fn type_failure(error: TypeError) -> Failure {
                 SchemaReason::Reference(_) => (Code::SchemaUnknown, Some("$ref".into())),
                 SchemaReason::Cycle => (Code::SchemaInvalid, Some("$ref".into())),
                 SchemaReason::Anchor(_) => (Code::SchemaInvalid, Some("$anchor".into())),
-                SchemaReason::Shape | SchemaReason::Depth => (Code::SchemaInvalid, None),
+                SchemaReason::Shape | SchemaReason::Depth | SchemaReason::Work => (Code::SchemaInvalid, None),
             };
             let failure = Failure::new(code, message).with("path", at.to_string());
             match keyword {

@@ -192,7 +192,8 @@ fn a_batch_happens_whole_or_names_the_first_refusal() {
         (vec![new("n", "1"), gone(kept)], 1, Code::PolicyDeny),
         (vec![new("n", "1"), new("", "1")], 1, Code::InvalidArgument),
         (vec![change(object, "[]"), change(foreign, "[]")], 1, Code::NotFound),
-        (vec![test.clone(), change(foreign, "[]")], 0, Code::PatchTestFailed),
+        // The gate looks at all of it before any of it is done.
+        (vec![test.clone(), change(foreign, "[]")], 1, Code::NotFound),
         (vec![gone(object), change(object, "[]")], 1, Code::NotFound),
         (vec![new("n", "1"), change(Created(1), "[]")], 1, Code::InvalidArgument),
         (vec![new("n", "1"), link], 1, Code::InvalidArgument),
@@ -334,24 +335,32 @@ fn a_type_binds_every_object_of_its_name() {
 }
 
 #[test]
-fn an_agent_gives_schemas_only_to_types_that_are_its_own() {
+fn an_agents_types_bind_its_own_family_and_the_owners_everybody() {
     let mut machine = Machine::new();
-    let (a, b) = (machine.agent("a"), machine.agent("b"));
+    let (a, below, b) = (machine.agent("a"), machine.agent("a/below"), machine.agent("b"));
     machine.call_as(a, register("mine", "{}")).unwrap();
     machine.call_as(a, register("mine", r#"{"type":"integer"}"#)).unwrap();
     assert_eq!(used(&mut machine, a, Dimension::Memory), 18, "a schema takes memory");
-    machine.call_as(b, alloc("theirs", "\"secret\"")).unwrap();
-    for name in ["mine", "theirs"] {
-        let session = if name == "mine" { b } else { a };
-        for schema in ["true", r#"{"const":"secret"}"#] {
-            assert_eq!(failure(machine.call_as(session, register(name, schema))).code, Code::PolicyDeny);
-        }
+    // A name that another agent uses, or has registered, is as free as any other.
+    machine.call_as(b, alloc("mine", "\"b's\"")).unwrap();
+    machine.call_as(b, register("mine", r#"{"type":"string"}"#)).unwrap();
+    machine.call_as(b, register("task", r#"{"not":{}}"#)).unwrap();
+    assert_eq!(failure(machine.call_as(b, alloc("task", "1"))).code, Code::SchemaInvalid);
+    machine.call_as(a, alloc("task", "1")).expect("what b registers binds b alone");
+    machine.call(alloc("task", "1")).expect("and not the owner");
+    for session in [a, below] {
+        assert_eq!(failure(machine.call_as(session, alloc("mine", "\"x\""))).code, Code::SchemaInvalid);
     }
-    machine.call(register("mine", "{}")).expect("the owner's word is the last");
-    assert_eq!(used(&mut machine, a, Dimension::Memory), 0);
-    machine.call_as(b, budget(Dimension::Memory, 20)).unwrap();
+    machine.call(register("mine", r#"{"minimum":7}"#)).expect("the owner's schema binds everybody");
+    assert_eq!(failure(machine.call_as(a, alloc("mine", "6"))).code, Code::SchemaInvalid);
+    machine.call_as(a, alloc("mine", "8")).unwrap();
+    let unregister = || Request::TypeUnregister { name: "mine".into() };
+    machine.call_as(a, unregister()).unwrap();
+    assert_eq!(failure(machine.call_as(a, unregister())).code, Code::NotFound);
+    machine.call_as(a, alloc("mine", "\"x\"")).expect("only the owner's schema is left, which is about numbers");
+    machine.call_as(b, budget(Dimension::Memory, 60)).unwrap();
     assert_eq!(
-        failure(machine.call_as(b, register("long", r#"{"type":"integer"}"#))).code,
+        failure(machine.call_as(b, register("long", r#"{"type":["integer","string","boolean","null"]}"#))).code,
         Code::BudgetExceeded
     );
     machine.policy("profiles = []");

@@ -330,8 +330,8 @@ impl Run {
                 (agent, request)
             }
             Act::Snapshot => {
-                let seq = self.machine.kernel.entries();
-                self.snapshots.insert(seq, self.machine.snapshot());
+                let snapshot = self.machine.snapshot();
+                self.snapshots.insert(self.machine.kernel.entries() - 1, snapshot);
                 return;
             }
             Act::Erase { which } => {
@@ -344,7 +344,7 @@ impl Run {
             }
             Act::Sleep { ms } => return self.machine.sleep_ms(ms),
             Act::ClockBack { ms } => {
-                self.machine.clock_us -= ms * 1000;
+                self.machine.step_wall_us(-(i64::try_from(ms).unwrap() * 1000));
                 return;
             }
             Act::Stale => {

@@ -6,6 +6,7 @@ use core::fmt;
 
 use ak_json::{Digest, Text, Value};
 
+use crate::action::Action;
 use crate::budget::{BudgetLimit, Dimension};
 use crate::grant::Grant;
 use crate::index::Index;
@@ -151,6 +152,14 @@ impl Policy {
     pub fn granted_roots(&self) -> alloc::collections::BTreeSet<&str> {
         let granting = self.rules().iter().filter(|rule| rule.effect != Effect::Forbid);
         granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
+    }
+
+    /// Whether a written rule permits somebody to read heap objects of others: without one nobody but the owner can.
+    pub fn may_permit_others_objects(&self) -> bool {
+        let others = |rule: &Rule| {
+            rule.effect == Effect::Permit && rule.actions.contains(Action::HeapRead) && !rule.owned
+        };
+        self.rules().iter().any(others)
     }
 
     /// Whether agents are told why they were denied (`denial_detail = "full"`).

@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     pub(crate) effects: Vec<(Ticket, Effect)>,
     pub(crate) verdicts: Vec<(Ticket, Verdict)>,
     pub(crate) clock_us: u64,
+    /// By how much the wall clock is apart from the one that never steps.
+    wall_us: i64,
     inputs: u64,
 }
 
@@ -40,6 +42,7 @@ impl Machine {
             effects: Vec::new(),
             verdicts: Vec::new(),
             clock_us: START_US,
+            wall_us: 0,
             inputs: 0,
         };
         machine.settle();
@@ -52,7 +55,13 @@ impl Machine {
         self.inputs += 1;
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&self.inputs.to_le_bytes());
-        Now::steady(Time::from_micros(self.clock_us), entropy)
+        let now = Now::steady(Time::from_micros(self.clock_us), entropy);
+        Now { wall: Time::from_micros(self.clock_us.saturating_add_signed(self.wall_us)), ..now }
+    }
+
+    /// Steps the wall clock.
+    pub(crate) fn step_wall_us(&mut self, us: i64) {
+        self.wall_us += us;
     }
 
     pub(crate) fn sleep_ms(&mut self, ms: u64) {
@@ -82,8 +91,16 @@ impl Machine {
     }
 
     pub(crate) fn dispatch(&mut self, session: SessionId, request: impl Into<Asked>) -> CallId {
+        self.try_dispatch(session, request).expect("it is heard")
+    }
+
+    pub(crate) fn try_dispatch(
+        &mut self,
+        session: SessionId,
+        request: impl Into<Asked>,
+    ) -> Result<CallId, Failure> {
         let now = self.now();
-        let call = self.kernel.dispatch(now, session, request).expect("it is heard");
+        let call = self.kernel.dispatch(now, session, request);
         self.settle();
         call
     }
@@ -103,7 +120,10 @@ impl Machine {
 
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
     pub(crate) fn call_as(&mut self, session: SessionId, request: impl Into<Asked>) -> Outcome {
-        let call = self.dispatch(session, request);
+        let call = match self.try_dispatch(session, request) {
+            Ok(call) => call,
+            Err(failure) => return Err(failure),
+        };
         if let Some((ticket, effect)) =
             self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
         {
@@ -188,15 +208,15 @@ impl Machine {
 
     /// Erases a subject as a host does: a snapshot, then the bodies. Gives the snapshot and the `seq` that it belongs to.
     pub(crate) fn erase(&mut self, subject: &str) -> Result<(u64, Vec<u8>), Failure> {
-        let call = self.dispatch(SessionId::OWNER, Request::Erase { subject: subject.into() });
+        let call = self.try_dispatch(SessionId::OWNER, Request::Erase { subject: subject.into() })?;
         if let Some(Err(failure)) = self.replies.get(&call) {
             return Err(failure.clone());
         }
         let Some((ticket, Effect::Log(LogWork::Erase { subject, objects, entries }))) = self.effects.pop() else {
             panic!("an erasure is work on the log")
         };
-        let seq = self.kernel.entries();
         let snapshot = self.snapshot();
+        let seq = self.kernel.entries() - 1;
         for record in &mut self.records {
             if record.subjects.contains(&subject) {
                 record.body = [].into();

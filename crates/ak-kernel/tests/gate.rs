@@ -1,0 +1,531 @@
+//! There is one way through the gate: whatever leaves the host or changes state is decided with the arguments that will
+//! really be used, and charged.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use ak_heap::{Created, Handle};
+use ak_json::{Pointer, Value, array, object};
+use ak_kernel::{
+    Code, Completion, Effect, Filter, HttpHop, HttpRequest, HttpResponse, Operation, Part, Request, SessionId, Step,
+    Ticket, Verdict,
+};
+use ak_policy::budget::Dimension;
+
+use support::{Machine, alloc, failure, handle, json, new, value, write};
+
+fn http(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Request {
+    Request::Http(HttpRequest {
+        method: method.into(),
+        url: url.into(),
+        headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        body: body.map(Into::into),
+        response_bytes_max: 1_000,
+        timeout_ms: 1_000,
+    })
+}
+
+fn grant(machine: &mut Machine, terms: &str) {
+    machine.call(Request::decode(Operation::CapGrant, &json(terms)).unwrap()).unwrap();
+}
+
+fn resolved(machine: &mut Machine, ticket: Ticket, address: &str) -> Verdict {
+    machine.progress(ticket, Step::Resolved(vec![address.parse().unwrap()]))
+}
+
+fn redirect(machine: &mut Machine, ticket: Ticket, method: &str, url: &str) -> Verdict {
+    machine.progress(ticket, Step::Redirect { method: method.into(), url: url.into() })
+}
+
+fn answered(bytes: usize) -> Completion {
+    Completion::Http(HttpResponse { status: 200, headers: Vec::new(), body: vec![7; bytes].into() })
+}
+
+fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
+    let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension) }));
+    status.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
+}
+
+fn authorized(machine: &mut Machine, session: SessionId, operation: &str, target: &str, args: Value) -> bool {
+    let asked = Request::Authorize { operation: operation.into(), target: target.into(), args: Some(args) };
+    value(machine.call_as(session, asked)).get("authorized").and_then(Value::as_bool).unwrap()
+}
+
+const SECRETS_KEPT: &str = r#"
+[[rule]]
+id = "w"
+effect = "permit"
+operation = "heap.write"
+target = "heap:*"
+agent = "worker"
+unless.args."/patch/*/path" = { starts = ["/secret"] }
+"#;
+
+#[test]
+fn the_owner_of_an_object_and_the_arguments_meet_in_one_decision() {
+    let mut machine = Machine::new();
+    machine.policy(SECRETS_KEPT);
+    let worker = machine.agent("worker");
+    let object = handle(machine.call(alloc("note", r#"{"secret":1,"open":1}"#)));
+    let patch = |path: &str| format!(r#"[{{"op":"replace","path":"{path}","value":2}}]"#);
+    for (path, passes) in [("/open", true), ("/secret", false)] {
+        let args = object! { "patch": json(&patch(path)) };
+        let foreseen = authorized(&mut machine, worker, "heap.write", &format!("heap:{object}"), args);
+        let done = machine.call_as(worker, write(object, &patch(path), None));
+        assert_eq!((foreseen, done.is_ok()), (passes, passes), "{path}");
+    }
+    // A plain `when` permits what it says of somebody else's object, and nothing besides.
+    machine.policy(&SECRETS_KEPT.replace("unless", "when").replace("/secret", "/open"));
+    machine.call_as(worker, write(object, &patch("/open"), None)).unwrap();
+    assert_eq!(failure(machine.call_as(worker, write(object, &patch("/secret"), None))).code, Code::NotFound);
+    machine.replayed();
+}
+
+#[test]
+fn an_object_of_somebody_else_and_one_that_never_was_are_answered_alike() {
+    let mut machine = Machine::new();
+    let worker = machine.agent("worker");
+    let foreign = handle(machine.call(alloc("note", "{}")));
+    let gone = handle(machine.call_as(worker, alloc("note", "{}")));
+    machine.call_as(worker, Request::Delete { handle: gone, expected_version: None }).unwrap();
+    let never = Handle::from_raw(foreign.raw() + 1000);
+    let answers = |machine: &mut Machine, handle: Handle| {
+        let asked = [
+            Request::Read { handle, version: None },
+            Request::Read { handle, version: Some(7) },
+            Request::Stat { handle },
+            write(handle, "[]", None),
+            write(handle, r#"[{"op":"test","path":"/x","value":1}]"#, Some(3)),
+            Request::Delete { handle, expected_version: None },
+            Request::Batch { parts: vec![new("n", "1"), Part::Delete { target: handle.into(), expected_version: None }] },
+        ];
+        let told = asked.map(|request| {
+            let failed = failure(machine.call_as(worker, request));
+            (failed.code, failed.message.replace(&handle.to_string(), "H"))
+        });
+        let foreseen = authorized(machine, worker, "heap.read", &format!("heap:{handle}"), Value::Null);
+        (told, foreseen)
+    };
+    let expected = answers(&mut machine, never);
+    for handle in [foreign, gone] {
+        assert_eq!(answers(&mut machine, handle), expected);
+    }
+    machine.replayed();
+}
+
+#[test]
+fn the_links_of_a_batch_are_part_of_what_it_writes() {
+    let forbid = r#"
+[[rule]]
+id = "no-approval"
+effect = "forbid"
+operation = "heap.write"
+target = "heap:*"
+when.args."/patch/*/path" = { starts = ["/approved"] }
+[[rule]]
+id = "no-approved-objects"
+effect = "forbid"
+operation = "heap.alloc"
+target = "*"
+when.args."/value/approved" = { type = "string" }
+"#;
+    let mut machine = Machine::new();
+    machine.policy(forbid);
+    let worker = machine.agent("worker");
+    let object = handle(machine.call_as(worker, alloc("note", "{}")));
+    let link = |pointer: &str| vec![(Pointer::parse(pointer).unwrap(), Created(0))];
+    let written = |pointer: &str| Part::Write {
+        target: object.into(),
+        patch: json("[]"),
+        expected_version: None,
+        links: link(pointer),
+    };
+    let made = |pointer: &str| match new("note", "{}") {
+        Part::Alloc { type_name, content, .. } => Part::Alloc { type_name, content, links: link(pointer) },
+        other => other,
+    };
+    for (pointer, passes) in [("/approved", false), ("/approved/by", false), ("/seen", true)] {
+        let parts = vec![new("note", "1"), written(pointer)];
+        assert_eq!(machine.call_as(worker, Request::Batch { parts }).is_ok(), passes, "write {pointer}");
+    }
+    for (pointer, passes) in [("/approved", false), ("/seen", true)] {
+        let parts = vec![new("note", "1"), made(pointer)];
+        assert_eq!(machine.call_as(worker, Request::Batch { parts }).is_ok(), passes, "alloc {pointer}");
+    }
+    machine.replayed();
+}
+
+/// A policy, what is granted besides, and how many requests to `/pay/**` pass, be they made or redirected to.
+const COUNTED: [(&str, Option<&str>, usize); 4] = [
+    (
+        "[[limit]]\nid = \"once\"\noperation = \"http.get\"\ntarget = \"https://a.example/pay/**\"\ncount = true\nmax = 1\nper = \"24h\"\n",
+        None,
+        1,
+    ),
+    (
+        "[[capability]]\nname = \"http\"\nresource = \"https://a.example/pay/**\"\nmethods = [\"get\"]\nrate = \"2/d\"\n",
+        None,
+        2,
+    ),
+    (
+        "[http]\nallow = [\"GET https://a.example/pay/**\"]\n",
+        Some(r#"{"agent":"worker","name":"http","resource":"https://a.example/**","methods":["get"],"uses":4}"#),
+        2,
+    ),
+    ("[http]\nallow = [\"GET https://a.example/pay/**\"]\n[agent.worker.budgets]\ncompute = 5\n", None, 2),
+];
+
+#[test]
+fn a_redirect_counts_as_the_request_that_it_is() {
+    for (counted, granted, passes) in COUNTED {
+        let mut machine = Machine::new();
+        // What a limit counts may be permitted by a plain section.
+        let rest = if counted.starts_with("[[limit") { "[http]\nallow = [\"GET https://a.example/**\"]\n" } else { "" };
+        let open = "[[rule]]\nid = \"r\"\neffect = \"permit\"\noperation = \"http.get\"\ntarget = \"https://a.example/r/*\"\n";
+        machine.policy(&format!("{rest}{counted}{open}"));
+        let worker = machine.agent("worker");
+        if let Some(terms) = granted {
+            grant(&mut machine, terms);
+        }
+        let mut followed = 0;
+        for n in 0..4 {
+            let asked = http("GET", &format!("https://a.example/r/{n}"), &[], None);
+            let call = machine.dispatch(worker, asked);
+            let Some((ticket, _)) = machine.effects.pop() else {
+                assert!(machine.replies[&call].is_err());
+                continue;
+            };
+            resolved(&mut machine, ticket, "93.184.216.34");
+            let verdict = redirect(&mut machine, ticket, "GET", "https://a.example/pay/x");
+            followed += usize::from(matches!(verdict, Verdict::Follow(_)));
+            machine.complete(ticket, answered(1));
+        }
+        assert_eq!(followed, passes, "{counted}");
+        machine.replayed();
+    }
+}
+
+#[test]
+fn a_redirect_is_judged_with_what_it_will_carry() {
+    let mut machine = Machine::new();
+    machine.policy(
+        r#"
+[[rule]]
+id = "dry"
+effect = "permit"
+operation = ["http.post", "http.get"]
+target = "https://*.example/**"
+when.args."/headers/x-dry-run" = { equals = "1" }
+[[rule]]
+id = "plain-get"
+effect = "permit"
+operation = "http.get"
+target = "https://b.example/**"
+unless.args."/body" = { type = "string" }
+"#,
+    );
+    let worker = machine.agent("worker");
+    let headers = [("X-Dry-Run", "1"), ("Accept", "x/y"), ("Content-Type", "t/t")];
+    let mut begin = |machine: &mut Machine| {
+        let (_, ticket, effect) =
+            machine.effect(worker, http("POST", "https://www.a.example/x", &headers, Some(b"pay")));
+        let Effect::Http { hop, .. } = effect else { panic!("{effect:?}") };
+        assert_eq!(hop.headers.len(), 3);
+        resolved(machine, ticket, "93.184.216.34");
+        ticket
+    };
+    // To another origin the header does not go along, and without it the POST is not permitted.
+    let ticket = begin(&mut machine);
+    let verdict = redirect(&mut machine, ticket, "POST", "https://www.b.example/x");
+    assert!(matches!(verdict, Verdict::Abort(failure) if failure.code == Code::PolicyDeny));
+    machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
+    // A 303 makes a GET of it, which has no body.
+    let ticket = begin(&mut machine);
+    let Verdict::Follow(hop) = redirect(&mut machine, ticket, "GET", "https://b.example/x") else { panic!() };
+    let HttpHop { method, headers, body, .. } = *hop;
+    assert_eq!((&*method, headers, body), ("GET", vec![("Accept".into(), "x/y".into())], None));
+    machine.complete(ticket, answered(1));
+    // To the same origin all of it goes along.
+    let ticket = begin(&mut machine);
+    let Verdict::Follow(hop) = redirect(&mut machine, ticket, "POST", "https://www.a.example/y") else { panic!() };
+    assert_eq!((hop.headers.len(), hop.body.as_deref()), (3, Some(&b"pay"[..])));
+    machine.complete(ticket, answered(1));
+    machine.replayed();
+}
+
+#[test]
+fn every_sending_counts_with_url_headers_and_body() {
+    let mut machine = Machine::new();
+    machine.policy("[http]\nallow = [\"* https://a.example/**\"]");
+    let worker = machine.agent("worker");
+    let limit = Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(4_000), agent: Some("worker".into()) };
+    machine.call(limit).unwrap();
+    let long = "v".repeat(500);
+    let asked = http("POST", "https://a.example/x", &[("X-Long", &long)], Some(&[0; 400]));
+    let size = ("POST".len() + "https://a.example/x".len() + "X-Long".len() + 500 + 400) as u64;
+    let (_, ticket, _) = machine.effect(worker, asked.clone());
+    resolved(&mut machine, ticket, "93.184.216.34");
+    assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/y"), Verdict::Follow(_)));
+    assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/z"), Verdict::Follow(_)));
+    // Three sendings and the longest answer are set aside: there is no room for a fourth.
+    let verdict = redirect(&mut machine, ticket, "POST", "https://a.example/w");
+    assert!(matches!(verdict, Verdict::Abort(failure) if failure.code == Code::BudgetExceeded));
+    machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
+    assert_eq!(used(&mut machine, worker, Dimension::Bytes), 3 * size);
+    // What did not leave the machine is not sent.
+    let (_, ticket, _) = machine.effect(worker, http("GET", "https://a.example/x", &[], None));
+    let context = match object! { "hops_sent": 0 } {
+        Value::Object(context) => context,
+        _ => unreachable!(),
+    };
+    let message = "no address".into();
+    machine.complete(ticket, Completion::Failed { code: Code::Io, message, context, spent: 0 });
+    assert_eq!(used(&mut machine, worker, Dimension::Bytes), 3 * size);
+    // Headers alone can be too much.
+    let huge = "v".repeat(5_000);
+    let asked = http("GET", "https://a.example/x", &[("X-Long", &huge)], None);
+    assert_eq!(failure(machine.call_as(worker, asked)).code, Code::BudgetExceeded);
+    machine.replayed();
+}
+
+#[test]
+fn connections_count() {
+    let open = "[http]\nallow = [\"GET http://host.example/**\"]\n";
+    let limit = |operation: &str, target: &str| {
+        format!(
+            "{open}[net]\nconnect = [\"ip:10.0.0.0/8:80\"]\n[[limit]]\nid = \"l\"\noperation = \"{operation}\"\ntarget = \"{target}\"\n\
+             count = true\nmax = 1\nper = \"24h\"\n"
+        )
+    };
+    let capability = "[[capability]]\nname = \"net\"\nresource = \"ip:10.0.0.0/8:80\"\nmethods = [\"connect\"]\nrate = \"1/d\"\n";
+    for policy in [
+        limit("connect", "ip:10.0.0.0/8:80"),
+        limit("connect", "dns:host.example:80"),
+        limit("dns", "dns:host.example"),
+        format!("{open}{capability}"),
+    ] {
+        let mut machine = Machine::new();
+        machine.policy(&policy);
+        let worker = machine.agent("worker");
+        let mut connected = Vec::new();
+        for _ in 0..3 {
+            let (_, ticket, _) = machine.effect(worker, http("GET", "http://host.example/", &[], None));
+            let verdict = resolved(&mut machine, ticket, "10.0.0.1");
+            connected.push(matches!(verdict, Verdict::Connect(open) if open.len() == 1));
+            machine.complete(ticket, Completion::failed(Code::Io, "closed"));
+        }
+        assert_eq!(connected, [true, false, false], "{policy}");
+        machine.replayed();
+    }
+}
+
+#[test]
+fn a_host_that_a_rule_closes_is_not_looked_up() {
+    for (operation, target) in [("dns", "dns:host.example"), ("connect", "dns:host.example:443")] {
+        let mut machine = Machine::new();
+        machine.policy(&format!(
+            "[http]\nallow = [\"GET https://host.example/**\"]\n[[rule]]\nid = \"closed\"\neffect = \"forbid\"\n\
+             operation = \"{operation}\"\ntarget = \"{target}\"\n"
+        ));
+        let worker = machine.agent("worker");
+        let asked = http("GET", "https://host.example/", &[], None);
+        let call = machine.dispatch(worker, asked);
+        assert!(machine.effects.is_empty(), "{operation}");
+        assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::PolicyDeny);
+        assert!(!authorized(&mut machine, worker, "http.get", "https://host.example/", Value::Null));
+        machine.replayed();
+    }
+}
+
+#[test]
+fn a_header_has_one_value_and_one_spelling() {
+    let mut machine = Machine::new();
+    machine.policy(
+        r#"
+[[rule]]
+id = "mine"
+effect = "permit"
+operation = "http.get"
+target = "https://a.example/**"
+when.args."/headers/x-tenant" = { equals = "mine" }
+"#,
+    );
+    let worker = machine.agent("worker");
+    let rows: [(&[(&str, &str)], Option<Code>); 9] = [
+        (&[("X-Tenant", "mine")], None),
+        (&[("X_Tenant", "mine")], None),
+        (&[("X-Tenant", "victim"), ("x-tenant", "mine")], Some(Code::InvalidArgument)),
+        (&[("x-tenant", "mine"), ("X-TENANT", "mine")], Some(Code::InvalidArgument)),
+        (&[("X-Tenant", "mine"), ("X_Tenant", "victim")], Some(Code::InvalidArgument)),
+        (&[("X_Tenant", "victim"), ("X-Tenant", "mine")], Some(Code::InvalidArgument)),
+        (&[("X-Tenant", "mine"), ("X-Tenant ", "victim")], Some(Code::InvalidArgument)),
+        (&[("X-Tenant", "mine\r\nX-Tenant: victim")], Some(Code::InvalidArgument)),
+        (&[("X-Tenant", "victim")], Some(Code::PolicyDeny)),
+    ];
+    for (headers, refused) in rows {
+        let call = machine.dispatch(worker, http("GET", "https://a.example/x", headers, None));
+        match machine.effects.pop() {
+            Some((ticket, _)) => machine.complete(ticket, answered(1)),
+            None => {}
+        }
+        assert_eq!(machine.replies[&call].as_ref().err().map(|failure| failure.code), refused, "{headers:?}");
+    }
+    machine.replayed();
+}
+
+#[test]
+fn rules_judge_the_limit_that_goes_out() {
+    let mut machine = Machine::new();
+    machine.policy(
+        r#"
+[[rule]]
+id = "short"
+effect = "permit"
+operation = "infer"
+target = "m"
+when.args."/max_tokens" = { max = 10 }
+only = ["/model", "/messages", "/max_tokens", "/n"]
+"#,
+    );
+    let worker = machine.agent("worker");
+    for (limits, passes) in [
+        (r#""max_tokens":10"#, true),
+        (r#""max_tokens":11"#, false),
+        (r#""max_tokens":-1,"max_completion_tokens":5000"#, false),
+        (r#""max_completion_tokens":10"#, true),
+        (r#""max_completion_tokens":11"#, false),
+        (r#""num_predict":5000"#, false),
+        (r#""num_predict":5000,"max_output_tokens":4"#, true),
+        (r#""max_tokens":10,"n":1"#, true),
+        (r#""seed":1,"max_tokens":1"#, false),
+        (r#""max_tokens":null"#, false),
+    ] {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{limits}}}"#);
+        let request = Request::Inference { request: json(&body), stream: false, price: None };
+        let call = machine.dispatch(worker, request);
+        match machine.effects.pop() {
+            Some((ticket, Effect::Infer { request, .. })) => {
+                assert!(passes, "{limits}");
+                let out = ["max_tokens", "max_completion_tokens"].map(|name| request.get(name)?.as_u64());
+                assert!(out.into_iter().flatten().max().unwrap() <= 10, "{request}");
+                machine.complete(ticket, Completion::failed(Code::Io, "offline"));
+            }
+            _ => assert!(!passes && machine.replies[&call].is_err(), "{limits}"),
+        }
+    }
+    machine.replayed();
+}
+
+#[test]
+fn what_was_only_asked_about_is_recorded_as_its_answer() {
+    let mut machine = Machine::new();
+    machine.policy(
+        "[[rule]]\nid = \"yes\"\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"pay\"\nwhen.args.\"/sum\" = { max = 5 }\n\
+         [[rule]]\nid = \"never\"\neffect = \"forbid\"\noperation = \"execute\"\ntarget = \"rm\"\n",
+    );
+    let worker = machine.agent("worker");
+    let rows = [
+        ("execute", "pay", 5, true, "permit", Some("yes")),
+        ("execute", "pay", 6, false, "deny", None),
+        ("execute", "rm", 1, false, "forbid", Some("never")),
+        ("fs.read", "relative", 1, false, "refused", Some("canonical")),
+    ];
+    for (operation, target, sum, passes, decision, rule) in rows {
+        let before = used(&mut machine, worker, Dimension::Compute);
+        assert_eq!(authorized(&mut machine, worker, operation, target, object! { "sum": sum }), passes);
+        assert_eq!(used(&mut machine, worker, Dimension::Compute), before + 2, "asking costs one");
+        let filter = Filter { event_type: Some("authorize".into()), newest: true, limit: Some(1), ..Filter::default() };
+        let found = value(machine.call(Request::AuditQuery(filter)));
+        let entry = found.get("entries").and_then(|entries| entries.as_array()?.get(0).cloned()).unwrap();
+        let text = |name| entry.get(name).and_then(Value::as_str);
+        assert_eq!((text("decision"), text("rule_id")), (Some(decision), rule), "{operation} {target}");
+        assert_eq!(entry.get("asked_args"), Some(&object! { "sum": sum }));
+    }
+    machine.replayed();
+}
+
+#[test]
+fn outcomes_and_steps_count_for_the_journal_rate() {
+    let config = ak_kernel::Config {
+        journal_bytes_per_second: 1,
+        journal_bytes_burst: 20_000,
+        ..ak_kernel::Config::default()
+    };
+    let mut machine = Machine::with(config);
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
+    let worker = machine.agent("worker");
+    let (_, ticket, _) = machine.effect(worker, http("GET", "https://a.example/x", &[], None));
+    machine.complete(ticket, answered(30_000));
+    let refused = machine.try_dispatch(worker, Request::ToolList).unwrap_err();
+    assert_eq!(refused.code, Code::RateLimit, "the outcome was longer than the rate allows at once");
+}
+
+#[test]
+fn a_request_that_is_too_long_leaves_nothing() {
+    let config = ak_kernel::Config { input_bytes_max: 1_000, ..ak_kernel::Config::default() };
+    let mut machine = Machine::with(config);
+    let worker = machine.agent("worker");
+    let long = "x".repeat(2_000);
+    let requests = [
+        Request::Authorize { operation: "fs.read".into(), target: format!("/{long}").into(), args: None },
+        Request::Authorize { operation: long.clone().into(), target: "/x".into(), args: None },
+        Request::FsRead { path: format!("/{long}").into(), bytes_max: 1 },
+        Request::AuditLog { event: long.clone().into(), details: Value::Null, subject: None },
+        Request::Call { tool: long.clone().into(), args: object! {} },
+        http("GET", &format!("https://a.example/{long}"), &[], None),
+        http("GET", "https://a.example/", &[("x", &long)], None),
+        alloc(&long, "1"),
+        Request::Batch { parts: vec![new(&long, "1")] },
+        Request::decode(Operation::AuditQuery, &object! { "target": long.as_str() }).unwrap(),
+        Request::decode(Operation::CapAttenuate, &object! { "capability": "0x1", "resource": long.as_str() }).unwrap(),
+    ];
+    for request in requests {
+        let records = machine.records.len();
+        let refused = machine.try_dispatch(worker, request.clone()).unwrap_err();
+        assert_eq!(refused.code, Code::Limit, "{request:?}");
+        let new: Vec<_> = machine.records[records..].iter().map(|record| record.body.len()).collect();
+        assert!(new.iter().all(|bytes| *bytes < 300), "{request:?}: {new:?}");
+    }
+    let patch = array![object! { "op": "add", "path": "/x", "value": long.as_str() }];
+    let write = Request::Write { handle: Handle::from_raw(1), patch, expected_version: None };
+    assert_eq!(machine.try_dispatch(worker, write).unwrap_err().code, Code::Limit);
+    machine.replayed();
+}
+
+#[test]
+fn effects_are_shared_and_some_are_kept_for_the_owner() {
+    let config = ak_kernel::Config { effects_max: 20, effects_per_agent_max: 6, ..ak_kernel::Config::default() };
+    let mut machine = Machine::with(config);
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
+    let asked = || http("GET", "https://a.example/x", &[], None);
+    let mut begun = |machine: &mut Machine, session: SessionId| {
+        let before = machine.effects.len();
+        let call = machine.dispatch(session, asked());
+        let begun = machine.effects.len() > before;
+        assert_eq!(machine.replies.get(&call).map(|reply| reply.as_ref().unwrap_err().code), (!begun).then_some(Code::Quota));
+        begun
+    };
+    let (crew, hand) = (machine.agent("crew"), machine.agent("crew/hand"));
+    let of_crew = (0..10).filter(|n| begun(&mut machine, if n % 2 == 0 { crew } else { hand })).count();
+    assert_eq!(of_crew, 6, "a family has one share");
+    let mut others = 0;
+    for name in ["b", "c", "d", "e"] {
+        let session = machine.agent(name);
+        others += (0..10).filter(|_| begun(&mut machine, session)).count();
+    }
+    assert_eq!(others, 12, "the last two are the owner's");
+    assert!(begun(&mut machine, SessionId::OWNER) && begun(&mut machine, SessionId::OWNER));
+    assert!(!begun(&mut machine, SessionId::OWNER));
+    machine.call(Request::AuditQuery(Filter::default())).unwrap();
+}
+
+#[test]
+fn no_timeout_is_longer_than_the_kernels() {
+    let mut machine = Machine::new();
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
+    let Request::Http(asked) = http("GET", "https://a.example/x", &[], None) else { panic!() };
+    let asked = Request::Http(HttpRequest { timeout_ms: u64::MAX, ..asked });
+    let (_, _, effect) = machine.effect(SessionId::OWNER, asked);
+    let max = machine.kernel.config().http_timeout_ms_max;
+    assert!(matches!(effect, Effect::Http { timeout_ms, .. } if timeout_ms == max), "{effect:?}");
+}
