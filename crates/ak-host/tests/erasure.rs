@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Examination, Outcome, Reply, Request, Standing, Tools, ak_heap::Content};
+use ak_host::ak_kernel::{Code, Examination, Kept, Outcome, Reply, Request, Standing, Tools, ak_heap::Content};
 use ak_host::{Connection, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY, read_journal};
 
 use support::Scratch;
@@ -103,7 +103,11 @@ fn nothing_of_a_subject_remains_on_disk() {
     let mut examination = Examination::new(0, Tools::Rerun);
     for entry in ak_host::ak_kernel::stream::decode(&stream).unwrap() {
         let entry = entry.unwrap();
-        let standing = examination.examine(entry.leaf, entry.body, |_| entry.snapshot);
+        let standing = examination.examine(
+            entry.leaf,
+            Kept { body: entry.body, subjects: &entry.subjects },
+            entry.snapshot,
+        );
         assert!(!matches!(standing, Standing::Wrong(_)), "{standing:?}");
     }
     assert!(examination.into_replay().is_some(), "the state at the end is known");

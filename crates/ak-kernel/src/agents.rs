@@ -184,7 +184,8 @@ impl Agents {
         if let Some(account) = self.find(name) {
             return account;
         }
-        let id = self.insert(name.clone(), Some(AgentId::MAIN), now);
+        let parent = (**name != *MAIN).then_some(AgentId::MAIN);
+        let id = self.insert(name.clone(), parent, now);
         if let Some(agent) = self.get_mut(id) {
             agent.adopt(policy);
         }

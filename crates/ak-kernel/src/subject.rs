@@ -12,6 +12,7 @@ use ak_json::{Object, Text, Value, object};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    agents::GUEST,
     batch::Part,
     fields::{FieldError, Fields, base64url},
     kernel::Kernel,
@@ -91,6 +92,8 @@ impl Subjects {
         entropy: &[u8; 32],
         named: Option<(&Text, AgentId)>,
     ) -> About {
+        // Guests come and go: what is recorded about any of them is about the guests.
+        names.iter_mut().filter(|name| name.starts_with("guest/")).for_each(|name| *name = Text::from(GUEST));
         names.sort();
         names.dedup();
         if names.is_empty() {

@@ -95,7 +95,7 @@ impl Clock {
     /// The clock of a kernel of an earlier version, which knew one clock.
     pub(crate) fn from_wall(us: u64) -> Clock {
         let elapsed = Elapsed { low_us: us, high_us: us };
-        Clock { wall: Time(us), elapsed, ..Clock::default() }
+        Clock { wall: Time(us), uptime_us: us, elapsed, ..Clock::default() }
     }
 
     /// The clock at a later input.
