@@ -30,7 +30,7 @@ pub struct Explanation {
     pub args_path: Option<Pointer>,
     /// One sentence, in lower case without a full stop.
     pub reason: String,
-    /// What no rule permits, for a default denial.
+    /// What no rule permits, for a default denial: this action alone ([`Action::exact_name`]).
     pub missing: Option<Action>,
     /// For a default denial, the `[[rule]]` that makes this request pass; see [`Policy::suggest`].
     pub snippet: Option<String>,
@@ -146,9 +146,9 @@ fn literal_rule(agents: &[&str], action: Action, target: &Target) -> String {
         [agent] => agent.clone(),
         several => alloc::format!("[{}]", several.join(", ")),
     };
-    let target = target.to_string();
+    let (operation, target) = (action.exact_name(), target.to_string());
     alloc::format!(
-        "\n[[rule]]\neffect = \"permit\"\noperation = \"{action}\"\ntarget = {{ literal = {} }}\nagent = {agent}\n",
+        "\n[[rule]]\neffect = \"permit\"\noperation = \"{operation}\"\ntarget = {{ literal = {} }}\nagent = {agent}\n",
         Quoted(&target)
     )
 }

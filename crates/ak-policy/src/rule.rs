@@ -212,7 +212,7 @@ impl Rule {
     pub(crate) fn body(&self) -> Value {
         let mut body = Object::new();
         body.insert("effect", self.effect.as_str());
-        body.insert("operation", canonical::set(self.actions.iter()));
+        body.insert("operation", canonical::set(self.actions.all_names()));
         body.insert("target", targets_to_value(&self.targets));
         if !self.agents.is_empty() {
             body.insert("agent", canonical::set(self.agents.iter()));

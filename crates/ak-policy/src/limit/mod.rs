@@ -137,7 +137,7 @@ fn to_table(scope: &Rule, measure: &Measure, max: Amount, per_us: u64) -> Value 
         Number::from_f64(max.0 as f64 / MILLION as f64)
     };
     table.insert("max", max.map_or(Value::Null, Value::Number));
-    table.insert("operation", canonical::set(scope.actions.iter()));
+    table.insert("operation", canonical::set(scope.actions.all_names()));
     table.insert("per", Period(per_us).to_string());
     if let Measure::Sum(selector) = measure {
         table.insert("sum", selector.to_text());
