@@ -11,7 +11,7 @@ use crate::action::{Action, Actions};
 use crate::canonical;
 use crate::condition::{Condition, Only, Quantifier, Subject};
 use crate::grant::GrantId;
-use crate::pattern::{PathGlob, Pattern, Reading};
+use crate::pattern::{Meter, PathGlob, Pattern, Reading};
 use crate::target::Target;
 use crate::time::Window;
 
@@ -206,6 +206,13 @@ impl Rule {
     pub(crate) fn matching(&self, action: Action, target: &Target) -> Option<&RuleTarget> {
         let matches = |own: &&RuleTarget| own.pattern.matches(action, target, self.effect.reading());
         self.actions.contains(action).then(|| self.targets.iter().find(matches)).flatten()
+    }
+
+    /// Whether a target pattern matches, paid for.
+    pub(crate) fn matches_within(&self, action: Action, target: &Target, meter: &Meter) -> bool {
+        let reading = self.effect.reading();
+        let matches = |own: &RuleTarget| own.pattern.matches_within(action, target, reading, meter);
+        self.actions.contains(action) && self.targets.iter().any(matches)
     }
 
     /// The rule as a `[[rule]]` in canonical form, without its id.

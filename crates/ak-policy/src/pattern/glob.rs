@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::PatternError;
+use super::meter::{Meter, PIECE_STEPS, SEARCHED_BYTES_PER_STEP};
+use crate::target::{DEEP, STAR};
 
 /// A pattern over one name: `*` stands for any characters, `\` takes the next character literally.
 ///
@@ -79,6 +81,38 @@ impl Glob {
             text = behind;
         }
         true
+    }
+
+    /// As [`matches`](Self::matches), paid for.
+    pub(super) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
+        // A single star compares two ends; more of them search the text.
+        let pieces = self.rest.as_ref().map_or(0, |rest| rest.middle.len());
+        let steps = if pieces == 0 { 1 } else { pieces * PIECE_STEPS + text.len() / SEARCHED_BYTES_PER_STEP };
+        meter.take(steps) && self.matches(text)
+    }
+
+    /// The text in which servers read the pattern: [`STAR`] stands for a star.
+    pub(super) fn reading_text(&self) -> String {
+        let mut text = String::from(&*self.head);
+        if let Some(Rest { middle, tail }) = &self.rest {
+            for piece in middle.iter().chain([tail]) {
+                text.push(STAR);
+                text.push_str(piece);
+            }
+        }
+        text
+    }
+
+    /// The pattern that such a text stands for; a `**` in it is any characters too.
+    pub(super) fn of_reading(text: &str) -> Self {
+        let mut pieces = text.split([STAR, DEEP]);
+        let head = pieces.next().unwrap_or_default().into();
+        let mut pieces: Vec<Box<str>> = pieces.map(Box::from).collect();
+        let rest = pieces.pop().map(|tail| {
+            pieces.retain(|piece| !piece.is_empty());
+            Rest { middle: pieces.into(), tail }
+        });
+        Self { head, rest }
     }
 
     /// The text before the first star.
