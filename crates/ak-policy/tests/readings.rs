@@ -76,7 +76,7 @@ fn a_forbid_takes_every_spelling() {
     ] {
         forbids("https://h/v1/users:delete", url, true);
         // The pattern may be spelt in any of these ways too.
-        if !url.contains(['.', '?']) {
+        if !["%2e", ".", "?", "%3F"].iter().any(|part| url.contains(part)) {
             forbids(url, "https://h/v1/users:delete", true);
             forbids(url, "https://h/v1/users%3Adelete", true);
             forbids(url, "https://h//v1%2Fusers%253Adelete", true);
@@ -361,7 +361,7 @@ fn escape(url: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn every_url_is_permitted_and_forbidden_by_its_own_text(path in path(), query in query()) {

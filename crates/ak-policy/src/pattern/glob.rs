@@ -85,10 +85,20 @@ impl Glob {
 
     /// As [`matches`](Self::matches), paid for.
     pub(super) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
-        // A single star compares two ends; more of them search the text.
-        let pieces = self.rest.as_ref().map_or(0, |rest| rest.middle.len());
-        let steps = if pieces == 0 { 1 } else { pieces * PIECE_STEPS + text.len() / SEARCHED_BYTES_PER_STEP };
-        meter.take(steps) && self.matches(text)
+        match &self.rest {
+            Some(Rest { middle, tail }) if !middle.is_empty() => {
+                // Two ends are compared before the text between them is searched.
+                let steps = 1 + middle.len() * PIECE_STEPS + text.len() / SEARCHED_BYTES_PER_STEP;
+                let ends = text.starts_with(&*self.head) && text.ends_with(&**tail);
+                meter.take(if ends { steps } else { 1 }) && ends && self.matches(text)
+            }
+            _ => meter.take(1) && self.matches(text),
+        }
+    }
+
+    /// The text behind the last star, or the whole text without one.
+    pub(super) fn tail(&self) -> &str {
+        self.rest.as_ref().map_or(&self.head, |rest| &rest.tail)
     }
 
     /// The text in which servers read the pattern: [`STAR`] stands for a star.

@@ -268,15 +268,13 @@ impl PathGlob {
     }
 }
 
-/// Whether the last segment fits the last step: a search that must fail is not begun.
+/// Whether the last segment may fit the last step: a search that must fail is not begun.
 fn ends_match(steps: &[Step], rest: Segments<'_>, meter: &Meter) -> bool {
     match (steps.last(), rest.0) {
         (Some(Step::One(glob)), Some(text)) => {
-            let last =
-                text.bytes().rposition(|byte| byte == b'/').map_or(Some(text), |at| text.get(at + 1..));
-            last.is_some_and(|last| {
-                meter.take(last.len() / COMPARED_BYTES_PER_STEP) && glob.matches_within(last, meter)
-            })
+            let Some(before) = text.strip_suffix(glob.tail()) else { return false };
+            let whole = glob.as_literal().is_none() || before.is_empty() || before.ends_with('/');
+            meter.take(1) && whole
         }
         (Some(Step::One(_)), None) => false,
         (Some(Step::Deep) | None, _) => true,

@@ -9,7 +9,6 @@
 //! one would is refused before ([`TargetError::HiddenStep`](super::TargetError::HiddenStep)). Escapes of control
 //! characters and of bytes outside ASCII stay escapes, since no step does anything else with them.
 
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -19,7 +18,7 @@ use alloc::vec::Vec;
 pub(crate) const READINGS_MAX: usize = 64;
 /// All readings of a path, and of a query, have at most so many bytes together; a URL or pattern with more is
 /// refused.
-pub(crate) const READING_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const READING_BYTES_MAX: usize = 64 * 1024;
 /// A pattern and a target are read together in at most so many ways; a permit fails where there are more.
 const JOINT_READINGS_MAX: usize = 4 * READINGS_MAX;
 /// The bytes that all joint readings have at most together.
@@ -133,7 +132,7 @@ impl Text for PathReading {
 /// One step of a server; `None` when it changes nothing.
 type Step<T> = fn(&T) -> Option<T>;
 
-const PATH_STEPS: [Step<PathReading>; 7] = [
+const PATH_STEPS: [Step<PathReading>; 10] = [
     |reading| reading.step(|path| decode(path, |_| true)),
     |reading| reading.step(|path| decode(path, |byte| byte != b'/')),
     |reading| reading.step(without_parameters),
@@ -141,11 +140,14 @@ const PATH_STEPS: [Step<PathReading>; 7] = [
     |reading| reading.step(|path| path.contains('\\').then(|| path.replace('\\', "/"))),
     |reading| reading.step(without_line_breaks),
     PathReading::split,
+    |reading| reading.query_step(|query| decode(query, |_| true)),
+    |reading| reading.query_step(spaces),
+    |reading| reading.query_step(without_line_breaks),
 ];
 
 const QUERY_STEPS: [Step<String>; 4] = [
     |query| decode(query, |_| true),
-    |query| query.contains('+').then(|| query.replace('+', " ")),
+    |query| spaces(query),
     |query| without_line_breaks(query),
     |query| query.split_once('#').map(|(query, _)| query.into()),
 ];
@@ -195,11 +197,18 @@ impl PathReading {
         step(&self.path).map(|path| Self { path, query: self.query.clone() })
     }
 
+    /// Takes a step in a query that came out of the path.
+    fn query_step(&self, step: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let ReadQuery::Behind(query) = &self.query else { return None };
+        step(query).map(|query| Self { path: self.path.clone(), query: ReadQuery::Behind(query) })
+    }
+
     /// Reads a decoded path as a URL once more: `?` begins a query, `#` what is not sent.
     fn split(&self) -> Option<Self> {
         let at = self.path.find(['?', '#'])?;
         let (path, behind) = self.path.split_at_checked(at)?;
         let query = match behind.strip_prefix('?') {
+            // What already was the query goes on behind it; it is looked at by itself.
             Some(query) => ReadQuery::Behind(query.split_once('#').map_or(query, |(query, _)| query).into()),
             None => ReadQuery::Cut,
         };
@@ -295,8 +304,12 @@ fn merge_slashes(path: &str) -> Option<String> {
     })
 }
 
+/// Takes `+` for a space, as forms do.
+fn spaces(query: &str) -> Option<String> {
+    query.contains('+').then(|| query.replace('+', " "))
+}
+
 /// Drops tabs and line breaks, as parsers of URLs do (WHATWG URL, "basic URL parser").
 fn without_line_breaks(text: &str) -> Option<String> {
-    let text: Cow<'_, str> = text.into();
     text.contains(['\t', '\n', '\r']).then(|| text.replace(['\t', '\n', '\r'], ""))
 }
