@@ -18,6 +18,7 @@ def pairs(query: str) -> bytes:
 
 class Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def handle(self) -> None:
         self.close_connection = True
@@ -38,11 +39,14 @@ class Handler(WSGIRequestHandler):
             unquote_to_bytes(parsed.path),
             # A framework that decodes what the server decoded, and one that cleans up.
             unquote_to_bytes(wsgi),
-            unquote_to_bytes(urlsplit("http://h" + wsgi.decode("latin-1")).path.encode("latin-1")),
             posixpath.normpath(b"/" + wsgi.lstrip(b"/")) + (b"/" if wsgi.endswith(b"/") and wsgi.strip(b"/") else b""),
         ]
         queries = [query.encode("latin-1"), pairs(query), unquote_to_bytes(query)]
+        again = urlsplit("http://h" + wsgi.decode("latin-1"))
         lines = [path.hex() + " " + queries[at % len(queries)].hex() for at, path in enumerate(paths)]
+        # What is decoded and read as a URL once more may have another query.
+        path, query = (part.encode("latin-1") for part in (again.path, again.query or query))
+        lines.append(unquote_to_bytes(path).hex() + " " + query.hex())
         body = "\n".join(lines).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

@@ -115,7 +115,7 @@ fn nginx_conf(dir: &Path, [plain, unmerged, proxy, decoded]: [u16; 4], [node, py
     let tell = "default_type text/plain; return 200 \"$uri|AK|$args\";";
     format!(
         "daemon off; master_process off; pid {dir}/nginx.pid;\nevents {{}}\nhttp {{\n{temporary}access_log off;\n\
-         keepalive_requests 1000000; large_client_header_buffers 4 32k;\n\
+         keepalive_requests 1000000; proxy_read_timeout 50ms; large_client_header_buffers 4 32k;\n\
          server {{ listen 127.0.0.1:{plain}; location / {{ {tell} }} }}\n\
          server {{ listen 127.0.0.1:{unmerged}; merge_slashes off; location / {{ {tell} }} }}\n\
          server {{ listen 127.0.0.1:{proxy}; location / {{ proxy_pass http://127.0.0.1:{node}/; }} }}\n\

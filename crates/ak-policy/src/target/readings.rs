@@ -132,23 +132,28 @@ impl Text for PathReading {
 /// One step of a server; `None` when it changes nothing.
 type Step<T> = fn(&T) -> Option<T>;
 
-const PATH_STEPS: [Step<PathReading>; 10] = [
+const PATH_STEPS: [Step<PathReading>; 14] = [
     |reading| reading.step(|path| decode(path, |_| true)),
     |reading| reading.step(|path| decode(path, |byte| byte != b'/')),
     |reading| reading.step(without_parameters),
+    |reading| reading.step(without_last_parameters),
     |reading| reading.step(merge_slashes),
+    |reading| reading.step(without_authority),
     |reading| reading.step(|path| path.contains('\\').then(|| path.replace('\\', "/"))),
     |reading| reading.step(without_line_breaks),
+    |reading| reading.step(without_end_spaces),
     PathReading::split,
     |reading| reading.query_step(|query| decode(query, |_| true)),
     |reading| reading.query_step(spaces),
     |reading| reading.query_step(without_line_breaks),
+    |reading| reading.query_step(without_end_spaces),
 ];
 
-const QUERY_STEPS: [Step<String>; 4] = [
+const QUERY_STEPS: [Step<String>; 5] = [
     |query| decode(query, |_| true),
     |query| spaces(query),
     |query| without_line_breaks(query),
+    |query| without_end_spaces(query),
     |query| query.split_once('#').map(|(query, _)| query.into()),
 ];
 
@@ -292,6 +297,25 @@ fn without_parameters(path: &str) -> Option<String> {
     })
 }
 
+/// Drops what stands behind a `;` in the last segment alone (RFC 2396 §3.3, as Python's `urlparse`).
+fn without_last_parameters(path: &str) -> Option<String> {
+    let (before, last) = path.rsplit_once('/')?;
+    let (name, _) = last.split_once(';')?;
+    Some(alloc::format!("{before}/{name}"))
+}
+
+/// Takes what stands behind `//` for a host, as parsers of relative references do: `new URL(path, base)`.
+fn without_authority(path: &str) -> Option<String> {
+    let authority = path.strip_prefix("//")?.trim_start_matches('/');
+    // Of the segments that `**` stands for, one is taken.
+    let rest = if authority.starts_with(DEEP) {
+        Some(authority)
+    } else {
+        authority.split_once('/').map(|(_, rest)| rest)
+    };
+    Some(alloc::format!("/{}", rest.unwrap_or_default()))
+}
+
 /// Takes several `/` for one.
 fn merge_slashes(path: &str) -> Option<String> {
     path.contains("//").then(|| {
@@ -312,4 +336,9 @@ fn spaces(query: &str) -> Option<String> {
 /// Drops tabs and line breaks, as parsers of URLs do (WHATWG URL, "basic URL parser").
 fn without_line_breaks(text: &str) -> Option<String> {
     text.contains(['\t', '\n', '\r']).then(|| text.replace(['\t', '\n', '\r'], ""))
+}
+
+/// Drops spaces at the end, as parsers of URLs do.
+fn without_end_spaces(text: &str) -> Option<String> {
+    text.strip_suffix(' ').map(|text| text.trim_end_matches(' ').into())
 }

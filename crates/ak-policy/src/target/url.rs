@@ -302,7 +302,11 @@ pub(crate) fn check_segment(segment: &str) -> Result<(), TargetError> {
     }
     decoded.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
     let mut parts = decoded.split(|byte| b"/\\;?#".contains(byte));
-    if parts.any(|part| matches!(part, b"." | b"..")) { Err(TargetError::HiddenStep) } else { Ok(()) }
+    if parts.any(|part| matches!(part.trim_ascii_end(), b"." | b"..")) {
+        Err(TargetError::HiddenStep)
+    } else {
+        Ok(())
+    }
 }
 
 /// The text with its escapes decoded until none is left.
@@ -367,4 +371,28 @@ fn is_path_byte(byte: u8) -> bool {
 /// As in a path, with `?`; `'` is escaped since browsers and their libraries escape it.
 fn is_query_byte(byte: u8) -> bool {
     byte == b'?' || byte != b'\'' && is_path_byte(byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_reading_has_a_step_upwards(
+            pieces in prop::collection::vec(prop::sample::select(alloc::vec![
+                "a", "/", ".", "..", "%2e", "%252e", "%25", "2", "5", "e", "%32%65", "%2F", "%5C", ";", "%3B", "%3F", "%23",
+                "%09", "%20", "%00", "%2500",
+            ]), 0..9),
+        ) {
+            let Ok(url) = CanonicalUrl::parse(&alloc::format!("https://h/{}", pieces.concat())) else { return Ok(()) };
+            for reading in url.path_readings().iter() {
+                prop_assert!(!reading.path.split('/').any(|part| matches!(part, "." | "..")), "{} is {:?}", url, reading);
+                prop_assert!(!reading.path.contains("%00"), "{} is {:?}", url, reading);
+            }
+        }
+    }
 }
