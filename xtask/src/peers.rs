@@ -169,8 +169,8 @@ fn debian(dir: &Path) -> Result<PathBuf> {
 
 fn libraries(unpacked: &Path) -> PathBuf {
     let lib = unpacked.join("usr/lib");
-    let folders = fs::read_dir(&lib).into_iter().flatten().flatten().map(|entry| entry.path());
-    folders.filter(|path| path.to_string_lossy().ends_with("-linux-gnu")).next().unwrap_or(lib)
+    let mut folders = fs::read_dir(&lib).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.find(|path| path.to_string_lossy().ends_with("-linux-gnu")).unwrap_or(lib)
 }
 
 /// The Go tool: the one that is there, or PyPI's in an environment of its own.
