@@ -367,6 +367,41 @@ fn everything_that_takes_a_url_pattern_reads_it_so() {
 }
 
 #[test]
+fn a_source_is_what_servers_read_in_it() {
+    let call = |effect: &str, from: &str, source: &str| {
+        let text = format!(
+            "[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"a*\"\n\
+             [[rule]]\neffect = \"{effect}\"\noperation = \"execute\"\ntarget = \"{}\"\n\
+             when.args.\"/x\" = {{ from = [\"{from}\"] }}\n",
+            if effect == "permit" { "b" } else { "ab" }
+        );
+        let args = object! { "x": 1 };
+        let target = Target::tool(if effect == "permit" { "b" } else { "ab" }).unwrap();
+        let origins = [ak_policy::Origin {
+            pointer: ak_json::Pointer::parse("/x").unwrap(),
+            labels: ak_json::Labels::default(),
+            sources: [ak_json::Text::from(source)].into(),
+        }];
+        let query = Query {
+            args: Some(&args),
+            origins: &origins,
+            ..Query::new("main", ak_policy::Action::Execute, &target)
+        };
+        parse(&text).decide(&query).verdict
+    };
+    assert_eq!(call("permit", "http:https://h/good/*", "http:https://h/good/x"), Verdict::Permit);
+    assert_eq!(call("permit", "http:https://h/good/*", "http:https://h/good%2Fx"), Verdict::DefaultDeny);
+    assert_eq!(call("permit", "http:https://h/good%2Fx", "http:https://h/good%2Fx"), Verdict::Permit);
+    assert_eq!(call("permit", "http:https://h//good/*", "http:https://h//good/x"), Verdict::DefaultDeny);
+    for source in
+        ["http:https://h/bad/x", "http:https://h//bad/x", "http:https://h/bad%2Fx", "http:https://h/bad;a/x"]
+    {
+        assert_eq!(call("forbid", "http:https://h/bad/*", source), Verdict::Forbid, "{source}");
+    }
+    assert_eq!(call("forbid", "http:https://h/bad/*", "http:https://h/good%2Fx"), Verdict::Permit);
+}
+
+#[test]
 fn a_stronger_rule_is_seen_through_every_reading() {
     let lint = |deny: &str, allow: &str| {
         parse(&format!("[http]\nallow = ['GET {allow}']\ndeny = ['{deny}']\n")).lint().len()

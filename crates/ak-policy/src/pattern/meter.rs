@@ -19,7 +19,7 @@ pub(super) const SEARCHED_BYTES_PER_STEP: usize = 4;
 /// How many bytes of a text are compared, or passed over, in a step.
 pub(super) const COMPARED_BYTES_PER_STEP: usize = 8;
 /// How many steps it takes to make one byte of a reading.
-pub(super) const READ_STEPS_PER_BYTE: usize = 8;
+pub(super) const READ_STEPS_PER_BYTE: usize = 12;
 
 /// Counts the steps of matching patterns with one target.
 #[derive(Debug)]

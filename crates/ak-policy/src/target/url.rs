@@ -205,6 +205,21 @@ impl CanonicalUrl {
         })
     }
 
+    /// The URL in each of its readings, which are no canonical URLs; nothing when there is but one.
+    pub(crate) fn reading_texts(&self) -> Vec<String> {
+        if self.readings.is_none() {
+            return Vec::new();
+        }
+        let mut texts = Vec::new();
+        for reading in self.path_readings().iter() {
+            for query in self.queries_of(reading) {
+                let mark = if query.is_empty() { "" } else { "?" };
+                texts.push(alloc::format!("{}{}{mark}{query}", self.origin(), reading.path));
+            }
+        }
+        texts
+    }
+
     fn path_readings(&self) -> Cow<'_, [PathReading]> {
         match self.readings() {
             Some(readings) => Cow::Borrowed(&*readings.paths),
