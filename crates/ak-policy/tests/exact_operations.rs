@@ -16,7 +16,7 @@ const FILES: [Action; 5] =
 #[track_caller]
 fn permits(text: &str, expected: &[Action]) {
     let policy = parse(text);
-    let again = Policy::from_value(&policy.to_value()).unwrap();
+    let again = Policy::from_value(policy.to_value()).unwrap();
     assert_eq!(policy.digest(), again.digest(), "{text}");
     let target = Target::path("/x").unwrap();
     for policy in [&policy, &again] {

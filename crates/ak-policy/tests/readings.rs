@@ -26,7 +26,7 @@ fn decide(allow: &[&str], deny: &[&str], url: &str) -> Option<Verdict> {
     let (action, target) = Target::resolve("http.get", url).ok()?;
     let verdict = policy.decide(&Query::new("main", action, &target)).verdict;
     // Whoever reads the policy back says the same.
-    let again = Policy::from_value(&policy.to_value()).unwrap();
+    let again = Policy::from_value(policy.to_value()).unwrap();
     assert_eq!(again.decide(&Query::new("main", action, &target)).verdict, verdict, "{url}");
     assert_eq!(again.digest(), policy.digest());
     Some(verdict)

@@ -231,9 +231,9 @@ fn decode(text: &str, which: impl Fn(u8) -> bool) -> Option<String> {
         let (before, escape) = rest.split_at(at);
         decoded.push_str(before);
         let byte = escape_at(escape).filter(|byte| which(*byte) && is_decoded(*byte));
-        let (piece, bytes) = byte.map_or(("%", 1), |byte| (ascii(byte), 3));
-        changed |= bytes == 3;
-        decoded.push_str(piece);
+        let (decoded_char, bytes) = byte.map_or(('%', 1), |byte| (char::from(byte), 3));
+        changed |= byte.is_some();
+        decoded.push(decoded_char);
         rest = escape.get(bytes..).unwrap_or_default();
     }
     decoded.push_str(rest);
@@ -249,20 +249,6 @@ fn is_decoded(byte: u8) -> bool {
 fn escape_at(text: &str) -> Option<u8> {
     let digit = |at: usize| text.as_bytes().get(at).and_then(|byte| char::from(*byte).to_digit(16));
     u8::try_from(digit(1)? << 4 | digit(2)?).ok()
-}
-
-fn ascii(byte: u8) -> &'static str {
-    const ASCII: [u8; 128] = {
-        let mut bytes = [0; 128];
-        let mut at = 0;
-        while at < 128 {
-            bytes[at] = at as u8;
-            at += 1;
-        }
-        bytes
-    };
-    let at = usize::from(byte);
-    ASCII.get(at..=at).and_then(|byte| core::str::from_utf8(byte).ok()).unwrap_or_default()
 }
 
 fn upper_escapes(text: String) -> String {
