@@ -7,8 +7,8 @@
 use core::cell::{Cell, OnceCell};
 
 /// One decision takes at most so many steps of matching; a request that would take more is forbidden. A step is
-/// a few nanoseconds: a segment compared, or some bytes searched.
-pub(crate) const DECISION_STEPS_MAX: usize = 400_000;
+/// about ten nanoseconds: a segment compared, or some bytes searched.
+pub(crate) const DECISION_STEPS_MAX: usize = 250_000;
 /// One pattern outside a decision, of a capability, a label or a condition, takes at most so many steps.
 pub(crate) const PATTERN_STEPS_MAX: usize = 1 << 16;
 
