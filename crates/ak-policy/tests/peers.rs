@@ -42,6 +42,11 @@ impl Peer {
         if let Some(known) = self.known.get(target) {
             return known.clone();
         }
+        // A decoded space or line break makes another request of it, to which nobody answers.
+        let breaks = ["%20", "%09", "%0A"].iter().any(|escape| target.contains(escape));
+        if self.name.contains("decoded") && breaks {
+            return Vec::new();
+        }
         // A server may close a line that it kept open; one that does not answer is not asked again.
         let started = Instant::now();
         let again = |error: &std::io::Error| error.kind() != std::io::ErrorKind::WouldBlock;
@@ -350,8 +355,13 @@ fn what_servers_act_on_is_what_policies_are_about() {
             forbids += usize::from(forbidden);
             let goes_on = own.split_once('?').is_none() && own.ends_with("**");
             let says_query = own.contains('?');
-            for peer in &mut peers {
-                let (acted, read) = (peer.acts_on(&sent), peer.acts_on(&as_request));
+            let (sent, as_request) = (&sent, &as_request);
+            let told: Vec<_> = std::thread::scope(|scope| {
+                let ask = |peer: &'_ mut Peer| (peer.acts_on(sent), peer.acts_on(as_request));
+                let asked: Vec<_> = peers.iter_mut().map(|peer| scope.spawn(move || ask(peer))).collect();
+                asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+            });
+            for (peer, (acted, read)) in peers.iter().zip(told) {
                 *answers.entry(peer.name.clone()).or_default() += usize::from(!acted.is_empty());
                 // The same program reads both.
                 if acted.len() != read.len() {
@@ -365,6 +375,17 @@ fn what_servers_act_on_is_what_policies_are_about() {
                     let pairs = |text: &Option<Vec<u8>>| {
                         text.iter().flatten().filter(|byte| matches!(byte, b'=' | b'&')).count()
                     };
+                    let holds = |letters: &str| {
+                        let own = own_query.as_deref().unwrap_or_default();
+                        own.windows(letters.len()).any(|window| window == letters.as_bytes())
+                    };
+                    let found_wildcard = holds(DEEP) || holds(STAR) && !own.contains('?');
+                    // Letters that were taken for a host stood for any number of segments.
+                    let found_wildcard = found_wildcard
+                        || own.contains("**") && !own_path.windows(4).any(|window| window == DEEP.as_bytes());
+                    if found_wildcard && (pairs(query) > 0 || !holds(DEEP)) {
+                        continue;
+                    }
                     if says_query && pairs(query) != pairs(own_query) {
                         continue;
                     }

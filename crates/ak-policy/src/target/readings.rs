@@ -132,7 +132,7 @@ impl Text for PathReading {
 /// One step of a server; `None` when it changes nothing.
 type Step<T> = fn(&T) -> Option<T>;
 
-const PATH_STEPS: [Step<PathReading>; 14] = [
+const PATH_STEPS: [Step<PathReading>; 16] = [
     |reading| reading.step(|path| decode(path, |_| true)),
     |reading| reading.step(|path| decode(path, |byte| byte != b'/')),
     |reading| reading.step(without_parameters),
@@ -143,6 +143,8 @@ const PATH_STEPS: [Step<PathReading>; 14] = [
     |reading| reading.step(without_line_breaks),
     |reading| reading.step(without_end_spaces),
     PathReading::split,
+    PathReading::cut,
+    |reading| reading.query_step(|query| query.split_once('#').map(|(query, _)| query.into())),
     |reading| reading.query_step(|query| decode(query, |_| true)),
     |reading| reading.query_step(spaces),
     |reading| reading.query_step(without_line_breaks),
@@ -208,16 +210,17 @@ impl PathReading {
         step(query).map(|query| Self { path: self.path.clone(), query: ReadQuery::Behind(query) })
     }
 
-    /// Reads a decoded path as a URL once more: `?` begins a query, `#` what is not sent.
+    /// Reads a decoded path as a URL once more: `?` begins a query. What already was the query goes on behind it;
+    /// it is looked at by itself.
     fn split(&self) -> Option<Self> {
-        let at = self.path.find(['?', '#'])?;
-        let (path, behind) = self.path.split_at_checked(at)?;
-        let query = match behind.strip_prefix('?') {
-            // What already was the query goes on behind it; it is looked at by itself.
-            Some(query) => ReadQuery::Behind(query.split_once('#').map_or(query, |(query, _)| query).into()),
-            None => ReadQuery::Cut,
-        };
-        Some(Self { path: path.into(), query })
+        let (path, query) = self.path.split_once('?')?;
+        Some(Self { path: path.into(), query: ReadQuery::Behind(query.into()) })
+    }
+
+    /// Reads a decoded path as a URL once more: `#` begins what is not sent.
+    fn cut(&self) -> Option<Self> {
+        let (path, _) = self.path.split_once('#')?;
+        Some(Self { path: path.into(), query: ReadQuery::Cut })
     }
 }
 
