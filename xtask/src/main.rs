@@ -4,7 +4,8 @@
 //! - `test [--llm]`: everything that is tested; with `--llm` only model calls, against a real server
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
-//! - `nightly`: tests further and from another seed, every fuzz target, every bench
+//! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
+//! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
 
 mod ak;
@@ -15,6 +16,7 @@ mod fuzz;
 mod image;
 mod llm;
 mod nightly;
+mod peers;
 mod python;
 mod run;
 mod test;
@@ -28,7 +30,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    with --llm model calls against a llama.cpp server, which is built and started
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
-  nightly          test further and from another seed, fuzz every target for 10 minutes, run every bench
+  peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
+  nightly          test further and from another seed, ask the peers, fuzz every target for 10 minutes, run every bench
   bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md";
 
 /// How long a target is fuzzed where nothing is said.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::fuzz(Some(name), seconds),
             Err(_) => Err(format!("{seconds:?} is no number of seconds")),
         },
+        ["peers", "urls"] => peers::urls(),
         ["nightly"] => nightly::nightly(),
         ["bench", name] => bench::bench(name, false),
         ["bench", name, "--save"] => bench::bench(name, true),

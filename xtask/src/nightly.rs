@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
-    bench, fuzz,
+    bench, fuzz, peers,
     run::{Result, cargo, run},
     test,
 };
@@ -21,7 +21,7 @@ const FURTHER: [(&str, &str); 5] = [
 /// How long each target is fuzzed.
 const FUZZ_SECONDS: u64 = 600;
 
-/// The tests from another seed and further, every fuzz target, every bench.
+/// The tests from another seed and further, the peers, every fuzz target, every bench.
 pub(crate) fn nightly() -> Result {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     println!("==> tests, further: PROPTEST_RNG_SEED={seed}");
@@ -31,6 +31,8 @@ pub(crate) fn nightly() -> Result {
     test::with_vectors(&mut tests);
     let mut failed = Vec::new();
     failed.extend(run(&mut tests).err());
+    println!("==> peers");
+    failed.extend(peers::urls().err());
     failed.extend(fuzz::fuzz(None, FUZZ_SECONDS).err());
     for name in bench::BENCHES {
         println!("==> bench {name}");

@@ -488,7 +488,7 @@ impl Gate<'_> {
                 reason_code: code_name(code),
                 missing_cap: explanation
                     .missing
-                    .map(|action| format!("{action}:{}", question.target))
+                    .map(|action| format!("{}:{}", action.exact_name(), question.target))
                     .unwrap_or_default(),
                 suggested_snippet: explanation.snippet.unwrap_or_default(),
                 rule_id: String::from(&*rule),

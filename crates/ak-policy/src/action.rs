@@ -87,6 +87,16 @@ impl Action {
         Self::ALL.iter().copied().find(|action| action.as_str() == name)
     }
 
+    /// What a rule's `operation` says to mean this action and no other: `fs.write!` and `fs.read!`, otherwise
+    /// the canonical text.
+    pub const fn exact_name(self) -> &'static str {
+        match self {
+            Self::FsRead => "fs.read!",
+            Self::FsWrite => "fs.write!",
+            other => other.as_str(),
+        }
+    }
+
     /// The HTTP action of a method, which is written in upper case (RFC 9110 §9).
     pub fn from_method(method: &str) -> Option<Action> {
         Self::ALL.iter().copied().find(|action| action.method() == Some(method))
@@ -147,9 +157,12 @@ impl Actions {
         Actions(1 << action as u8)
     }
 
-    /// The actions that a rule's `operation` stands for: one action and what it covers, `*`, or a family such
-    /// as `http.*`. `None` when the text names no action.
+    /// The actions that a rule's `operation` stands for: one action and what it covers, one action alone
+    /// (`fs.write!`, `fs.read!`), `*`, or a family such as `http.*`. `None` when the text names no action.
     pub fn parse(text: &str) -> Option<Actions> {
+        if text.ends_with('!') {
+            return Action::ALL.iter().copied().find(|action| action.exact_name() == text).map(Self::of);
+        }
         let family = text.strip_suffix('*').filter(|rest| rest.is_empty() || rest.ends_with('.'));
         let actions = match family {
             Some(family) => Self::from_iter(
@@ -170,6 +183,30 @@ impl Actions {
             bits |= Self::of(Action::FsDelete).0;
         }
         Actions(bits)
+    }
+
+    /// The fewest texts that together stand for this set, in the order of the language: `fs.write` where
+    /// delete belongs to it, `fs.write!` where it does not. [`parse`](Self::parse) reads each of them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        self.names_with(true)
+    }
+
+    /// As [`names`](Self::names), with the actions that another one of the set covers among them.
+    pub(crate) fn all_names(self) -> impl Iterator<Item = &'static str> {
+        self.names_with(false)
+    }
+
+    fn names_with(self, fewest: bool) -> impl Iterator<Item = &'static str> {
+        let whole = move |action: Action| {
+            let covered = Self::of(action).covering();
+            covered.intersection(self) == covered
+        };
+        let is_covered = move |action: Action| {
+            let covers = |wider: Action| wider != action && Self::of(wider).covering().contains(action);
+            self.iter().any(|wider| covers(wider) && whole(wider))
+        };
+        let name = move |action: Action| if whole(action) { action.as_str() } else { action.exact_name() };
+        self.iter().filter(move |action| !(fewest && is_covered(*action))).map(name)
     }
 
     /// The set as bits, one for each action in the order of the language. New actions come last, so that bits

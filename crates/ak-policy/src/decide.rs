@@ -8,6 +8,7 @@ use ak_json::Pointer;
 use crate::action::Action;
 use crate::grant::{Grant, GrantId, GrantState};
 use crate::model::lineage;
+use crate::pattern::Meter;
 use crate::policy::Policy;
 use crate::query::Query;
 use crate::rule::{Effect, Rule, RuleTarget};
@@ -106,6 +107,9 @@ impl Policy {
     /// Decides about a request. A permit allocates nothing, unless a rule asks for a `format`, a label or
     /// provenance.
     ///
+    /// A request is forbidden, and no rule is named, when its target and the patterns are such that matching
+    /// them takes more than a fixed number of steps (a few milliseconds).
+    ///
     /// Where the agent has ancestors (`crew` is one of `crew/writer`), each of them must be permitted to do
     /// the same; the decision is the one furthest from a permit, of equals the outermost ancestor's.
     pub fn decide<'p>(&'p self, query: &Query<'_>) -> Decision<'p> {
@@ -115,8 +119,9 @@ impl Policy {
         let mut worst: Option<Decision<'p>> = None;
         let mut grant = None;
         let mut ancestor_grants = Vec::new();
+        let meter = Meter::of_decision();
         for agent in lineage(query.agent) {
-            let decision = Decision { agent_bytes: agent.len(), ..self.decide_for(agent, query) };
+            let decision = Decision { agent_bytes: agent.len(), ..self.decide_for(agent, query, &meter) };
             if decision.grant.is_some() {
                 ancestor_grants.extend(core::mem::replace(&mut grant, decision.grant));
             }
@@ -138,7 +143,7 @@ impl Policy {
     }
 
     /// Decides for one agent, leaving its ancestors aside.
-    pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>) -> Decision<'p> {
+    pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>, meter: &Meter) -> Decision<'p> {
         let rules = self.rules();
         let facts = query.facts(agent);
         // Rules stand in the order in which they decide: the first that applies is the answer.
@@ -147,12 +152,12 @@ impl Policy {
         let mut lapsed: Option<(u32, u32, GrantState)> = None;
         self.index().candidates(agent, query.action, query.target, |entry| {
             let place = (entry.rule, entry.target);
-            if first.is_some_and(|first| first <= place) {
+            if first.is_some_and(|first| first <= place) || meter.is_spent() {
                 return;
             }
             let Some(rule) = rules.get(entry.rule as usize) else { return };
             let Some(target) = rule.targets.get(entry.target as usize) else { return };
-            if !target.pattern.matches(query.action, query.target, rule.effect.reading()) {
+            if !target.pattern.matches_within(query.action, query.target, rule.effect.reading(), meter) {
                 return;
             }
             if rule.applies(facts).is_err() {
@@ -173,6 +178,10 @@ impl Policy {
                 }
             }
         });
+        // A rule that was not looked at may forbid.
+        if meter.is_spent() {
+            return Decision { verdict: Verdict::Forbid, ..Decision::deny() };
+        }
         let at = |(rule, target): (u32, u32)| {
             let rule = rules.get(rule as usize)?;
             Some((rule, rule.targets.get(target as usize)?))

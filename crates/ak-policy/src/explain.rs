@@ -9,7 +9,7 @@ use ak_json::Pointer;
 use crate::action::Action;
 use crate::decide::{Decision, Verdict};
 use crate::model::lineage;
-use crate::pattern::PathGlob;
+use crate::pattern::{DECISION_STEPS_MAX, Meter, PathGlob};
 use crate::policy::Policy;
 use crate::query::Query;
 use crate::rule::{Effect, Miss, Rule};
@@ -30,7 +30,7 @@ pub struct Explanation {
     pub args_path: Option<Pointer>,
     /// One sentence, in lower case without a full stop.
     pub reason: String,
-    /// What no rule permits, for a default denial.
+    /// What no rule permits, for a default denial: this action alone ([`Action::exact_name`]).
     pub missing: Option<Action>,
     /// For a default denial, the `[[rule]]` that makes this request pass; see [`Policy::suggest`].
     pub snippet: Option<String>,
@@ -76,8 +76,9 @@ impl Policy {
             return None;
         }
         let mut lacking = Vec::new();
+        let meter = Meter::of_decision();
         for agent in lineage(query.agent) {
-            match self.decide_for(agent, query).verdict {
+            match self.decide_for(agent, query, &meter).verdict {
                 Verdict::Permit => {}
                 Verdict::DefaultDeny => lacking.push(agent),
                 Verdict::Ask | Verdict::Forbid | Verdict::Expired | Verdict::RateLimited { .. } => {
@@ -90,9 +91,10 @@ impl Policy {
 
     fn others(&self, query: &Query<'_>, deciding: Option<&Rule>) -> Vec<Other> {
         let agent = lineage(query.agent).last().unwrap_or(query.agent);
+        let meter = Meter::of_decision();
         let about = |rule: &&Rule| {
             deciding.is_none_or(|deciding| deciding.id != rule.id)
-                && rule.matching(query.action, query.target).is_some()
+                && rule.matches_within(query.action, query.target, &meter)
         };
         let other = |rule: &Rule| Other {
             rule_id: rule.id.as_str().into(),
@@ -121,6 +123,9 @@ fn reason(decision: &Decision<'_>, query: &Query<'_>) -> String {
             alloc::format!("rule '{rule}' asks for approval of {action} on {target}")
         }
         (Verdict::Forbid, Some(rule)) => alloc::format!("rule '{rule}' forbids {action} on {target}"),
+        (Verdict::Forbid, None) => alloc::format!(
+            "to match {target} with the patterns of the policy takes more than {DECISION_STEPS_MAX} steps"
+        ),
         (Verdict::Expired, Some(rule)) => {
             alloc::format!("the grant '{rule}' of {action} on {target} has expired")
         }
@@ -146,9 +151,9 @@ fn literal_rule(agents: &[&str], action: Action, target: &Target) -> String {
         [agent] => agent.clone(),
         several => alloc::format!("[{}]", several.join(", ")),
     };
-    let target = target.to_string();
+    let (operation, target) = (action.exact_name(), target.to_string());
     alloc::format!(
-        "\n[[rule]]\neffect = \"permit\"\noperation = \"{action}\"\ntarget = {{ literal = {} }}\nagent = {agent}\n",
+        "\n[[rule]]\neffect = \"permit\"\noperation = \"{operation}\"\ntarget = {{ literal = {} }}\nagent = {agent}\n",
         Quoted(&target)
     )
 }

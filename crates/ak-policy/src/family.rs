@@ -33,7 +33,7 @@ impl Family {
                 ("read", "fs.read"),
                 ("list", "fs.list"),
                 ("stat", "fs.stat"),
-                ("write", "fs.write"),
+                ("write", "fs.write!"),
                 ("delete", "fs.delete"),
             ],
             "http" => &[

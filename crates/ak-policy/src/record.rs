@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::action::{Action, Actions};
+use crate::action::Actions;
 use crate::pattern::PathGlob;
 use crate::policy::Policy;
 use crate::query::Query;
@@ -49,8 +49,7 @@ impl Recorder {
         }
         let mut text = String::from("version = \"1.0\"\nprofiles = [\"baseline\"]\n");
         for ((agent, actions), targets) in rules {
-            let operations: Vec<_> =
-                named(actions).map(|action| Quoted(action.as_str()).to_string()).collect();
+            let operations: Vec<_> = actions.names().map(|name| Quoted(name).to_string()).collect();
             let targets: Vec<_> = targets
                 .iter()
                 .map(|target| alloc::format!("    {{ literal = {} }},\n", Quoted(target)))
@@ -64,12 +63,4 @@ impl Recorder {
         }
         text
     }
-}
-
-/// The operations to name: those that no other of the set covers.
-fn named(actions: Actions) -> impl Iterator<Item = Action> {
-    let covers = |wider: Action, action: Action| {
-        wider != action && Actions::parse(wider.as_str()).is_some_and(|covered| covered.contains(action))
-    };
-    actions.iter().filter(move |action| !actions.iter().any(|wider| covers(wider, *action)))
 }

@@ -12,7 +12,7 @@ use crate::canonical;
 use crate::condition::{Condition, Only, Quantifier, Subject};
 use crate::grant::GrantId;
 use crate::model::is_guest;
-use crate::pattern::{PathGlob, Pattern, Reading};
+use crate::pattern::{Meter, PathGlob, Pattern, Reading};
 use crate::target::Target;
 use crate::time::Window;
 
@@ -213,11 +213,18 @@ impl Rule {
         self.actions.contains(action).then(|| self.targets.iter().find(matches)).flatten()
     }
 
+    /// Whether a target pattern matches, paid for.
+    pub(crate) fn matches_within(&self, action: Action, target: &Target, meter: &Meter) -> bool {
+        let reading = self.effect.reading();
+        let matches = |own: &RuleTarget| own.pattern.matches_within(action, target, reading, meter);
+        self.actions.contains(action) && self.targets.iter().any(matches)
+    }
+
     /// The rule as a `[[rule]]` in canonical form, without its id.
     pub(crate) fn body(&self) -> Value {
         let mut body = Object::new();
         body.insert("effect", self.effect.as_str());
-        body.insert("operation", canonical::set(self.actions.iter()));
+        body.insert("operation", canonical::set(self.actions.all_names()));
         body.insert("target", targets_to_value(&self.targets));
         if !self.agents.is_empty() {
             body.insert("agent", canonical::set(self.agents.iter()));

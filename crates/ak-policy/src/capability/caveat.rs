@@ -8,7 +8,7 @@ use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
 use crate::elapsed::Elapsed;
 use crate::family::{self, Family, FamilyError};
-use crate::pattern::{PathGlob, Pattern, Reading, parse_agent};
+use crate::pattern::{Meter, PathGlob, Pattern, Reading, parse_agent};
 use crate::query::Query;
 use crate::rate::Rate;
 
@@ -73,8 +73,9 @@ impl TargetPattern {
         Ok(Self { kind, pattern })
     }
 
-    fn matches(&self, query: &Query<'_>) -> bool {
-        query.target.kind() == self.kind && self.pattern.matches(query.action, query.target, Reading::Narrow)
+    fn matches(&self, query: &Query<'_>, meter: &Meter) -> bool {
+        query.target.kind() == self.kind
+            && self.pattern.matches_within(query.action, query.target, Reading::Narrow, meter)
     }
 }
 
@@ -144,7 +145,11 @@ impl Caveat {
             Self::Operations(actions) => within(actions.contains(query.action)),
             Self::Targets(TargetPatterns(patterns)) => {
                 let fits = query.action.kind() == query.target.kind();
-                within(fits && patterns.iter().any(|pattern| pattern.matches(query)))
+                // However many patterns there are, they are paid for together.
+                let meter = Meter::of_pattern();
+                let mut patterns = patterns.iter();
+                let matches = |pattern: &TargetPattern| pattern.matches(query, &meter) && !meter.is_spent();
+                within(fits && patterns.any(matches))
             }
             Self::Agent(agent) => within(agent.0.matches(query.agent)),
             Self::NotBefore(from_us) if now.low_us < *from_us => Says::TooEarly,

@@ -9,6 +9,7 @@ use ak_json::{Integrity, Labels, Pointer, Text, Value};
 use super::select::Place;
 use super::{Outcome, Subject};
 use crate::pattern::Glob;
+use crate::target::CanonicalUrl;
 
 /// What is known about the origin of one part of the arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,12 +119,28 @@ pub(super) fn test_sources(patterns: &[SourcePattern], place: &Place<'_>, subjec
         } else {
             other = true;
         }
+        // What a server reads in the URL may be what another source is.
+        let its_own = patterns.iter().any(|pattern| pattern.0.as_literal() == Some(&**source));
+        for reading in readings(source) {
+            if matching(&reading) {
+                matched = true;
+            } else if !its_own {
+                other = true;
+            }
+        }
     }
     match (matched, other) {
         (true, false) => Outcome::Holds,
         (false, true) => Outcome::Fails,
         (true, true) | (false, false) => Outcome::Doubt,
     }
+}
+
+/// The source as servers may read the URL in it; nothing when all of them read what stands there.
+fn readings(source: &str) -> Vec<Text> {
+    let url = source.strip_prefix("http:").and_then(|url| CanonicalUrl::parse(url).ok());
+    let texts = url.map(|url| url.reading_texts()).unwrap_or_default();
+    texts.into_iter().map(|text| Text::from(alloc::format!("http:{text}"))).collect()
 }
 
 /// The label of the whole request: its own, and that of every part.

@@ -134,11 +134,19 @@ impl Prefixes {
 
     /// Visits the entries of every key that the text begins with.
     pub(super) fn each(&self, text: &[u8], visit: &mut impl FnMut(Entry)) {
+        self.each_longer(text, 0, visit);
+    }
+
+    /// Visits the entries of every key of at least so many bytes that the text begins with.
+    pub(super) fn each_longer(&self, text: &[u8], bytes_min: usize, visit: &mut impl FnMut(Entry)) {
         let (mut state, mut from) = (SEED, 0);
         for &length in &self.lengths {
             let (Some(part), Some(prefix)) = (text.get(from..length), text.get(..length)) else { return };
             state = absorb(state, part);
             from = length;
+            if length < bytes_min {
+                continue;
+            }
             self.table.find(state, prefix).iter().copied().for_each(&mut *visit);
         }
     }

@@ -14,9 +14,9 @@ pub(crate) use keys::Entry;
 use keys::{Exact, Prefixes, Source};
 
 use crate::action::Action;
-use crate::pattern::{Cidr, EndpointPattern, Glob, HostPattern, LiteralTarget, PathGlob, Pattern};
+use crate::pattern::{Cidr, EndpointPattern, Glob, HostPattern, LiteralTarget, PathGlob, Pattern, Reading};
 use crate::rule::Rule;
-use crate::target::{CanonicalIp, HostOrIp, Target};
+use crate::target::{CanonicalIp, CanonicalUrl, HostOrIp, Readings, Target};
 
 /// All rules of a policy, by agent, action and target.
 #[derive(Debug, Default)]
@@ -113,12 +113,14 @@ fn insert(by_action: &mut ByActionSource, place: u32, rule: &Rule) {
                 continue;
             }
             let entry = Entry { rule: place, target: number };
-            match lead(&target.pattern) {
-                Lead::Exact(key) => source.exact.entry(key).or_default().push(entry),
-                Lead::Prefix(key) => source.prefixes.entry(key).or_default().push(entry),
-                Lead::HostEnd(key) => source.host_ends.entry(key).or_default().push(entry),
-                Lead::Net(range) => source.nets.push((range, entry)),
-                Lead::Nothing => source.others.push(entry),
+            for lead in leads(&target.pattern, rule.effect.reading()) {
+                match lead {
+                    Lead::Exact(key) => source.exact.entry(key).or_default().push(entry),
+                    Lead::Prefix(key) => source.prefixes.entry(key).or_default().push(entry),
+                    Lead::HostEnd(key) => source.host_ends.entry(key).or_default().push(entry),
+                    Lead::Net(range) => source.nets.push((range, entry)),
+                    Lead::Nothing => source.others.push(entry),
+                }
             }
         }
     }
@@ -162,8 +164,8 @@ impl Patterns {
             Target::Path(path) => self.texts(path.as_str().as_bytes(), visit),
             Target::Url(url) => {
                 self.texts(url.as_str().as_bytes(), visit);
-                if let Some((text, _)) = url.collapsed() {
-                    self.texts(text.as_bytes(), visit);
+                if let Some(readings) = url.readings() {
+                    self.readings(url, readings, visit);
                 }
             }
             Target::Host(host) | Target::HostPort(host, _) => self.texts(host.as_str().as_bytes(), visit),
@@ -183,6 +185,20 @@ impl Patterns {
         self.others.iter().copied().for_each(visit);
     }
 
+    /// Visits the patterns to which other readings of a URL lead than the URL as it stands. Only prefixes do.
+    fn readings(&self, url: &CanonicalUrl, readings: &Readings, visit: &mut impl FnMut(Entry)) {
+        let mut before = Vec::from(url.as_str());
+        for reading in &readings.paths {
+            let mut text = Vec::from(url.origin());
+            text.extend_from_slice(reading.path.as_bytes());
+            // Readings ascend, so that whatever begins this one and one before begins the last one before, or
+            // the URL itself.
+            let known = common(&text, url.as_str().as_bytes()).max(common(&text, &before));
+            self.prefixes.each_longer(&text, known + 1, visit);
+            before = text;
+        }
+    }
+
     fn texts(&self, text: &[u8], visit: &mut impl FnMut(Entry)) {
         self.exact.find(text).iter().copied().for_each(&mut *visit);
         self.prefixes.each(text, visit);
@@ -191,6 +207,11 @@ impl Patterns {
     fn addresses(&self, ip: CanonicalIp, visit: &mut impl FnMut(Entry)) {
         self.nets.iter().filter(|(range, _)| range.contains(ip)).for_each(|(_, entry)| visit(*entry));
     }
+}
+
+/// How many bytes two texts begin with in common.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 fn host_of(target: &Target) -> Option<&str> {
@@ -211,6 +232,26 @@ fn host_of(target: &Target) -> Option<&str> {
     }
 }
 
+/// What leads to a pattern; to a URL that some server may read otherwise, each reading that counts.
+fn leads(pattern: &Pattern, reading: Reading) -> Vec<Lead> {
+    let prefixes = match (pattern, reading) {
+        (Pattern::Url(url), _) => url.literal_prefixes(reading),
+        (Pattern::Literal(LiteralTarget(Target::Url(url))), Reading::Wide) => {
+            let own = [url.path()].into_iter();
+            let others = url.readings().map_or(&[][..], |readings| &readings.paths);
+            let mut paths: Vec<_> = own.chain(others.iter().map(|reading| reading.path.as_str())).collect();
+            paths.sort_unstable();
+            paths.dedup();
+            Some(paths.into_iter().map(|path| alloc::format!("{}{path}", url.origin())).collect())
+        }
+        (_, _) => None,
+    };
+    match prefixes {
+        Some(prefixes) => prefixes.into_iter().map(prefix).collect(),
+        None => alloc::vec![lead(pattern)],
+    }
+}
+
 fn lead(pattern: &Pattern) -> Lead {
     match pattern {
         Pattern::Any | Pattern::UrlAny | Pattern::HeapAny => Lead::Nothing,
@@ -219,10 +260,9 @@ fn lead(pattern: &Pattern) -> Lead {
             (path, true) => Lead::Exact(path.into_bytes()),
             (path, false) => prefix(path),
         },
-        Pattern::Url(url) => match (url.literal_prefix(), url.host()) {
-            (Some(text), _) => prefix(text),
-            (None, Some(host)) => host_lead(host, false),
-            (None, None) => Lead::Nothing,
+        Pattern::Url(url) => match url.host() {
+            Some(host) => host_lead(host, false),
+            None => Lead::Nothing,
         },
         Pattern::Host(host) | Pattern::Endpoint(EndpointPattern::Host(host, _)) => host_lead(host, true),
         Pattern::Endpoint(EndpointPattern::Net(range, _)) => Lead::Net(*range),

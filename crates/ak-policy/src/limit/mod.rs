@@ -193,7 +193,7 @@ fn counted(scope: &Rule, measure: &Measure, by_agent: bool) -> Object {
         Measure::Sum(_) | Measure::Usage(_) => table.insert("sum", measure.to_text()),
     };
     table.insert("id", scope.id.clone());
-    table.insert("operation", canonical::set(scope.actions.iter()));
+    table.insert("operation", canonical::set(scope.actions.all_names()));
     table.insert("target", targets_to_value(&scope.targets));
     table
 }

@@ -1,6 +1,6 @@
 //! Why a text is no pattern, and what to write instead.
 
-use super::PATTERN_BYTES_MAX;
+use super::{DEEP_MAX, PATTERN_BYTES_MAX};
 use crate::target::TargetError;
 
 /// Why a text is no pattern.
@@ -16,6 +16,8 @@ pub(crate) enum PatternError {
     Escape,
     #[error("'**' must be a whole segment")]
     PartialDeep,
+    #[error("pattern has more than {DEEP_MAX} '**'")]
+    TooManyDeep,
     #[error("pattern is not an absolute path")]
     NotAbsolute,
     #[error("'./' has no directory to start from")]
@@ -48,6 +50,7 @@ impl PatternError {
         match self {
             Self::Escape => Some("write '\\\\' for a backslash"),
             Self::PartialDeep => Some("write '/app/**' for everything below, '/app/x*' within one segment"),
+            Self::TooManyDeep => Some("write several patterns, or '*' for a single segment"),
             Self::NotAbsolute => Some("begin with '/', or with './' for the policy file's directory"),
             Self::NoBase => Some("load the policy from a file, or write an absolute path"),
             Self::Dots => Some("write '/app' for the directory, '/app/**' for it and everything below"),

@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::PatternError;
+use super::meter::{Meter, PIECE_STEPS, SEARCHED_BYTES_PER_STEP};
+use crate::target::{DEEP, STAR};
 
 /// A pattern over one name: `*` stands for any characters, `\` takes the next character literally.
 ///
@@ -79,6 +81,48 @@ impl Glob {
             text = behind;
         }
         true
+    }
+
+    /// As [`matches`](Self::matches), paid for.
+    pub(super) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
+        match &self.rest {
+            Some(Rest { middle, tail }) if !middle.is_empty() => {
+                // Two ends are compared before the text between them is searched.
+                let steps = 1 + middle.len() * PIECE_STEPS + text.len() / SEARCHED_BYTES_PER_STEP;
+                let ends = text.starts_with(&*self.head) && text.ends_with(&**tail);
+                meter.take(if ends { steps } else { 1 }) && ends && self.matches(text)
+            }
+            _ => meter.take(1) && self.matches(text),
+        }
+    }
+
+    /// The text behind the last star, or the whole text without one.
+    pub(super) fn tail(&self) -> &str {
+        self.rest.as_ref().map_or(&self.head, |rest| &rest.tail)
+    }
+
+    /// The text in which servers read the pattern: [`STAR`] stands for a star.
+    pub(super) fn reading_text(&self) -> String {
+        let mut text = String::from(&*self.head);
+        if let Some(Rest { middle, tail }) = &self.rest {
+            for piece in middle.iter().chain([tail]) {
+                text.push(STAR);
+                text.push_str(piece);
+            }
+        }
+        text
+    }
+
+    /// The pattern that such a text stands for; a `**` in it is any characters too.
+    pub(super) fn of_reading(text: &str) -> Self {
+        let mut pieces = text.split([STAR, DEEP]);
+        let head = pieces.next().unwrap_or_default().into();
+        let mut pieces: Vec<Box<str>> = pieces.map(Box::from).collect();
+        let rest = pieces.pop().map(|tail| {
+            pieces.retain(|piece| !piece.is_empty());
+            Rest { middle: pieces.into(), tail }
+        });
+        Self { head, rest }
     }
 
     /// The text before the first star.

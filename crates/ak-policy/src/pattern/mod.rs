@@ -6,6 +6,7 @@
 mod cover;
 mod error;
 mod glob;
+mod meter;
 mod net;
 mod path;
 mod url;
@@ -16,6 +17,7 @@ use core::fmt;
 
 pub(crate) use error::PatternError;
 pub(crate) use glob::Glob;
+pub(crate) use meter::{DECISION_STEPS_MAX, Meter};
 pub(crate) use net::{Cidr, EndpointPattern, HostPattern, Ports};
 pub(crate) use path::{Part, PathGlob};
 pub(crate) use url::UrlPattern;
@@ -25,6 +27,9 @@ use crate::target::{CanonicalPath, CanonicalTool, Target};
 
 /// The longest pattern, in bytes.
 pub(crate) const PATTERN_BYTES_MAX: usize = 8192;
+
+/// A pattern has at most so many `**`; neighbours count as one.
+pub(crate) const DEEP_MAX: usize = 8;
 
 /// How to read what a pattern leaves open: doubt never widens what may be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,16 +173,30 @@ impl Pattern {
         }
     }
 
-    /// Whether the target matches.
+    /// Whether the target matches. A pattern that would take more than
+    /// [a limit](meter::PATTERN_STEPS_MAX) permits nothing, and forbids.
     pub(crate) fn matches(&self, action: Action, target: &Target, reading: Reading) -> bool {
+        let meter = Meter::of_pattern();
+        let matches = self.matches_within(action, target, reading, &meter);
+        if meter.is_spent() { reading == Reading::Wide } else { matches }
+    }
+
+    /// As [`matches`](Self::matches), paid for; the answer is none once the meter is spent.
+    pub(crate) fn matches_within(
+        &self,
+        action: Action,
+        target: &Target,
+        reading: Reading,
+        meter: &Meter,
+    ) -> bool {
         match (self, target) {
             // Addresses that are not the public internet's are granted by address alone.
             (Self::Any, Target::Addr(ip, _)) => {
                 reading == Reading::Wide || action != Action::Connect || ip.is_public()
             }
             (Self::Any, _) => true,
-            (Self::Path(glob), Target::Path(path)) => glob.matches(path.relative()),
-            (Self::Url(pattern), Target::Url(url)) => pattern.matches(url, reading),
+            (Self::Path(glob), Target::Path(path)) => path_matches(glob, path, meter),
+            (Self::Url(pattern), Target::Url(url)) => pattern.matches_within(url, reading, meter),
             (Self::Host(pattern), Target::Host(host)) => pattern.matches(host),
             (Self::Endpoint(EndpointPattern::Host(host, ports)), Target::HostPort(name, port)) => {
                 ports.contains(*port) && host.matches(name)
@@ -201,6 +220,11 @@ impl Pattern {
             {
                 let either = own.version().is_none() || tool.version().is_none();
                 own.name() == tool.name() && (either || own.version() == tool.version())
+            }
+            (Self::Literal(LiteralTarget(Target::Url(own))), Target::Url(url))
+                if reading == Reading::Wide =>
+            {
+                own.may_be(url)
             }
             (Self::Literal(literal), target) => literal.0 == *target,
             (
@@ -246,6 +270,12 @@ impl Pattern {
     }
 }
 
+fn path_matches(glob: &PathGlob, path: &CanonicalPath, meter: &Meter) -> bool {
+    let path = path.relative();
+    let searches = glob.searches() && path.len() >= SEARCHED_BYTES_MIN;
+    (!searches || glob.may_match(meter.segments(core::iter::once(path)))) && glob.matches_within(path, meter)
+}
+
 fn version_matches(pattern: Option<&Glob>, tool: &CanonicalTool, reading: Reading) -> bool {
     match (pattern, tool.version()) {
         (None, _) => true,
@@ -275,6 +305,9 @@ fn is_longer(value: &impl fmt::Display, bytes_max: usize) -> bool {
     }
     fmt::Write::write_fmt(&mut Room(bytes_max), format_args!("{value}")).is_err()
 }
+
+/// Shorter paths are searched at once; in longer ones the literal segments are looked for first.
+const SEARCHED_BYTES_MIN: usize = 128;
 
 fn parse_path(text: &str, base: Option<&str>) -> Result<Pattern, PatternError> {
     let (below, relative) = match (text.strip_prefix("./"), text.strip_prefix('/')) {

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::glob::{is_plain, write_literal};
-use super::{Glob, PatternError};
+use super::meter::{COMPARED_BYTES_PER_STEP, Meter, SegmentSet};
+use super::{DEEP_MAX, Glob, PatternError};
+use crate::target::{DEEP, STAR};
 
 /// One step of a [`PathGlob`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +76,9 @@ impl PathGlob {
                     return Ok(Self { head: head.map(Box::from), rest: Rest::Deep });
                 }
                 "**" if steps.last() == Some(&Step::Deep) => {}
+                "**" if steps.iter().filter(|step| **step == Step::Deep).count() == DEEP_MAX => {
+                    return Err(PatternError::TooManyDeep);
+                }
                 "**" => steps.push(Step::Deep),
                 part => match segment(part)? {
                     Part::Literal(name) if steps.is_empty() => {
@@ -158,21 +163,84 @@ impl PathGlob {
 
     /// Matches the segments of `text`; the empty text has none.
     pub(crate) fn matches(&self, text: &str) -> bool {
-        self.matches_segments(Segments::of(text))
+        self.matches_within(text, &Meter::of_pattern())
+    }
+
+    /// As [`matches`](Self::matches), paid for.
+    pub(super) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
+        self.matches_segments(Segments::of(text), meter)
     }
 
     /// Matches the path of a URL, which has at least one segment, be it empty.
-    pub(crate) fn matches_url_path(&self, path: &str) -> bool {
-        self.matches_segments(Segments(Some(path.strip_prefix('/').unwrap_or(path))))
+    pub(super) fn matches_url_path(&self, path: &str, meter: &Meter) -> bool {
+        self.matches_segments(Segments(Some(path.strip_prefix('/').unwrap_or(path))), meter)
     }
 
-    fn matches_segments(&self, text: Segments<'_>) -> bool {
+    fn matches_segments(&self, text: Segments<'_>, meter: &Meter) -> bool {
         let Some(behind) = self.behind_head(text) else { return false };
         match &self.rest {
             Rest::Nothing => behind.is_empty(),
             Rest::Deep => true,
-            Rest::Steps(steps) => steps_match(steps, behind),
+            Rest::Steps(steps) => ends_match(steps, behind, meter) && steps_match(steps, behind, meter),
         }
+    }
+
+    /// Whether a match may mean to pass over many segments.
+    pub(super) fn searches(&self) -> bool {
+        match &self.rest {
+            Rest::Nothing | Rest::Deep => false,
+            Rest::Steps(steps) => steps.contains(&Step::Deep),
+        }
+    }
+
+    /// Whether every literal segment behind the first wildcard is one of these.
+    pub(super) fn may_match(&self, segments: &SegmentSet) -> bool {
+        let Rest::Steps(steps) = &self.rest else { return true };
+        let literals = steps.iter().filter_map(|step| match step {
+            Step::One(glob) => glob.as_literal(),
+            Step::Deep => None,
+        });
+        literals.into_iter().all(|literal| segments.may_hold(literal))
+    }
+
+    /// The text in which servers read the pattern of a URL's path: [`STAR`] stands for a wildcard, [`DEEP`] for
+    /// a `**`.
+    pub(super) fn reading_text(&self) -> String {
+        let mut text = self.head.as_ref().map_or_else(String::new, |head| alloc::format!("/{head}"));
+        let steps = match &self.rest {
+            Rest::Nothing => &[],
+            Rest::Deep => &[Step::Deep][..],
+            Rest::Steps(steps) => steps,
+        };
+        for step in steps {
+            text.push('/');
+            match step {
+                Step::One(glob) => text.push_str(&glob.reading_text()),
+                Step::Deep => text.push(DEEP),
+            }
+        }
+        text
+    }
+
+    /// The pattern that such a text stands for.
+    pub(super) fn of_reading(text: &str) -> Self {
+        let (mut head, mut steps) = (None::<String>, Vec::new());
+        for segment in text.strip_prefix('/').unwrap_or(text).split('/') {
+            let step = if segment.contains(DEEP) { Step::Deep } else { Step::One(Glob::of_reading(segment)) };
+            match step {
+                Step::One(_) if steps.is_empty() && !segment.contains(STAR) => {
+                    head = Some(head.map_or_else(|| segment.into(), |head| head + "/" + segment));
+                }
+                Step::Deep if steps.last() == Some(&Step::Deep) => {}
+                step => steps.push(step),
+            }
+        }
+        let rest = match steps.as_slice() {
+            [] => Rest::Nothing,
+            [Step::Deep] => Rest::Deep,
+            [..] => Rest::Steps(steps.into()),
+        };
+        Self { head: head.map(Box::from), rest }
     }
 
     /// What follows the literal segments, when the text begins with them.
@@ -200,9 +268,22 @@ impl PathGlob {
     }
 }
 
+/// Whether the last segment may fit the last step: a search that must fail is not begun.
+fn ends_match(steps: &[Step], rest: Segments<'_>, meter: &Meter) -> bool {
+    match (steps.last(), rest.0) {
+        (Some(Step::One(glob)), Some(text)) => {
+            let Some(before) = text.strip_suffix(glob.tail()) else { return false };
+            let whole = glob.as_literal().is_none() || before.is_empty() || before.ends_with('/');
+            meter.take(1) && whole
+        }
+        (Some(Step::One(_)), None) => false,
+        (Some(Step::Deep) | None, _) => true,
+    }
+}
+
 /// A segment that does not fit is given back to the last `**` alone, so that every step meets every segment
 /// at most once: the time is linear in pattern × text.
-fn steps_match(mut steps: &[Step], mut rest: Segments<'_>) -> bool {
+fn steps_match(mut steps: &[Step], mut rest: Segments<'_>, meter: &Meter) -> bool {
     let mut retry = None;
     loop {
         match steps.split_first() {
@@ -216,7 +297,10 @@ fn steps_match(mut steps: &[Step], mut rest: Segments<'_>) -> bool {
                 let mut ahead = rest;
                 // Fewer segments are left than steps: to skip more of them cannot help.
                 let Some(segment) = ahead.next() else { return false };
-                if glob.matches(segment) {
+                if !meter.take(segment.len() / COMPARED_BYTES_PER_STEP) {
+                    return false;
+                }
+                if glob.matches_within(segment, meter) {
                     (steps, rest) = (behind, ahead);
                     continue;
                 }
@@ -225,7 +309,7 @@ fn steps_match(mut steps: &[Step], mut rest: Segments<'_>) -> bool {
             None => {}
         }
         let Some((behind, start)) = &mut retry else { return false };
-        if start.next().is_none() {
+        if meter.is_spent() || start.next().is_none() {
             return false;
         }
         (steps, rest) = (behind, *start);
@@ -339,7 +423,15 @@ mod tests {
     #[test]
     fn hostile_patterns_stay_linear() {
         let path = "a/".repeat(50_000) + "b";
-        assert!(!PathGlob::parse(&("**/a/".repeat(500) + "c"), Part::parse).unwrap().matches(&path));
+        let meter = Meter::of_pattern();
+        let glob = PathGlob::parse(&("**/a/".repeat(DEEP_MAX) + "*c"), Part::parse).unwrap();
+        assert!(!glob.matches_within(&path, &meter) && !meter.is_spent());
+        // What takes more is given up.
+        let glob = PathGlob::parse(&("**/".to_string() + &"a/".repeat(4_000) + "*/b"), Part::parse).unwrap();
+        assert!(!glob.matches_within(&path, &meter) && meter.is_spent());
+        let many = |count: usize| PathGlob::parse(&"**/a/".repeat(count), Part::parse).err();
+        assert_eq!(many(DEEP_MAX), None);
+        assert_eq!(many(DEEP_MAX + 1), Some(PatternError::TooManyDeep));
     }
 
     /// The obvious matcher, exponential.

@@ -1,10 +1,20 @@
 //! Patterns over URLs.
+//!
+//! Servers read a URL in several ways, and a pattern in the same ways in its literal parts. A permit matches when
+//! the URL fits in every way in which both can be read; a forbid or an ask when some reading of the URL fits some
+//! reading of the pattern. So a pattern permits its own text, and no URL that some server reads differently.
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Glob, HostPattern, Part, PathGlob, PatternError, Ports, Reading};
-use crate::target::{CanonicalIp, CanonicalUrl, HostOrIp, Scheme, write_path_literal, write_query_literal};
+use super::meter::{Meter, READ_STEPS_PER_BYTE};
+use super::{Glob, HostPattern, Part, PathGlob, PatternError, Ports, Reading, SEARCHED_BYTES_MIN};
+use crate::target::{
+    CanonicalIp, CanonicalUrl, HostOrIp, PathReading, ReadQuery, Readings, Scheme, TargetError, TooMany,
+    check_segment, joint_paths, joint_queries, write_path_literal, write_query_literal,
+};
 
 /// A pattern over URLs: `https://HOST[:PORTS]/PATH[?QUERY]`, or `https://**` for every URL of the scheme.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +24,31 @@ pub(crate) struct UrlPattern {
     ports: Ports,
     path: PathGlob,
     query: Query,
+    /// All readings, when there is more than one. They follow from the rest, which alone is compared first.
+    readings: Option<Box<PatternReadings>>,
+}
+
+/// What servers may read in the literal parts of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PatternReadings {
+    paths: Box<[PathGlobReading]>,
+    /// Those of the query, when the pattern says what it looks like.
+    queries: Box<[Glob]>,
+}
+
+/// One reading of a pattern's path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PathGlobReading {
+    path: PathGlob,
+    query: GlobQuery,
+}
+
+/// Where a pattern says what the query looks like, in a reading of its path; see [`ReadQuery`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum GlobQuery {
+    Own,
+    Cut,
+    Behind(Glob),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +82,8 @@ impl UrlPattern {
         }
         if rest == "**" {
             let path = PathGlob::deep();
-            return Ok(Self { scheme, host: UrlHost::Any, ports: Ports::ALL, path, query: Query::Any });
+            let host = UrlHost::Any;
+            return Ok(Self { scheme, host, ports: Ports::ALL, path, query: Query::Any, readings: None });
         }
         let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (host, ports) = parse_authority(authority, scheme)?;
@@ -60,7 +96,15 @@ impl UrlPattern {
             PathGlob::parse(segments, |segment| match segment {
                 "." | ".." => Err(PatternError::Dots),
                 segment => {
-                    Glob::parse_with(segment, |piece| canonical(&piece, write_path_literal)).map(Part::from)
+                    let glob = Glob::parse_with(segment, |piece| canonical(&piece, write_path_literal))?;
+                    match glob.as_literal() {
+                        // No canonical URL has such a segment.
+                        Some("." | "..") => Err(PatternError::Dots),
+                        Some(text) => {
+                            check_segment(text).map(|()| Part::from(glob)).map_err(PatternError::from)
+                        }
+                        None => Ok(Part::from(glob)),
+                    }
                 }
             })?
         };
@@ -71,52 +115,191 @@ impl UrlPattern {
             None if path.is_deep() => Query::Any,
             None => Query::Unsaid,
         };
-        Ok(Self { scheme, host, ports, path, query })
+        let readings =
+            PatternReadings::of(&path, &query).map_err(|TooMany| TargetError::TooManyReadings)?.map(Box::new);
+        Ok(Self { scheme, host, ports, path, query, readings })
     }
 
     pub(crate) fn matches(&self, url: &CanonicalUrl, reading: Reading) -> bool {
+        let meter = Meter::of_pattern();
+        let matches = self.matches_within(url, reading, &meter);
+        if meter.is_spent() { reading == Reading::Wide } else { matches }
+    }
+
+    /// As [`matches`](Self::matches), paid for; the answer is none once the meter is spent.
+    pub(super) fn matches_within(&self, url: &CanonicalUrl, reading: Reading, meter: &Meter) -> bool {
         let host = match (&self.host, url.host()) {
             (UrlHost::Any, _) => true,
             (UrlHost::Name(pattern), HostOrIp::Host(host)) => pattern.matches(host),
             (UrlHost::Ip(own), HostOrIp::Ip(ip)) => own == ip,
             (UrlHost::Name(_), HostOrIp::Ip(_)) | (UrlHost::Ip(_), HostOrIp::Host(_)) => false,
         };
-        let query = |url: &CanonicalUrl| match (&self.query, url.query(), reading) {
-            (Query::Any, _, _) | (Query::Unsaid, None, _) | (Query::Unsaid, Some(_), Reading::Wide) => true,
-            (Query::Unsaid, Some(_), Reading::Narrow) => false,
-            (Query::Glob(glob), query, _) => query.is_some_and(|query| glob.matches(query)),
-        };
         host && self.scheme == url.scheme()
             && self.ports.contains(url.port())
-            && self.path_matches(url, reading)
-            && query(url)
+            && match reading {
+                Reading::Narrow => {
+                    self.matches_as_written(url, meter)
+                        && url.readings().is_none_or(|readings| self.matches_each(url, readings, meter))
+                }
+                Reading::Wide => self.matches_some(url, meter),
+            }
     }
 
-    /// Matches the path in every way that a server may read it: a permit wants all of them to fit, a forbid
-    /// one.
-    fn path_matches(&self, url: &CanonicalUrl, reading: Reading) -> bool {
-        let plain = self.path.matches_url_path(url.path());
-        match (url.collapsed(), reading) {
-            (None, _) => plain,
-            (Some((_, path)), Reading::Narrow) => plain && self.path.matches_url_path(&path),
-            (Some((_, path)), Reading::Wide) => plain || self.path.matches_url_path(&path),
+    /// Whether the URL matches as it stands, for a permit.
+    fn matches_as_written(&self, url: &CanonicalUrl, meter: &Meter) -> bool {
+        let query = match (&self.query, url.query()) {
+            (Query::Any, _) | (Query::Unsaid, None) => true,
+            (Query::Unsaid, Some(_)) | (Query::Glob(_), None) => false,
+            (Query::Glob(glob), Some(query)) => glob.matches_within(query, meter),
+        };
+        query && self.may_match(&self.path, url, meter) && self.path.matches_url_path(url.path(), meter)
+    }
+
+    /// Whether the URL, which matches as it stands, does so in every reading.
+    fn matches_each(&self, url: &CanonicalUrl, readings: &Readings, meter: &Meter) -> bool {
+        self.query == Query::Any && self.path == PathGlob::deep()
+            || self.is_text_of(url)
+            || self.path_matches_each(url, readings, meter) && self.query_matches_each(url, readings, meter)
+    }
+
+    /// Whether the pattern is this path and query, letter by letter.
+    fn is_text_of(&self, url: &CanonicalUrl) -> bool {
+        let path = url.path().strip_prefix('/').unwrap_or(url.path());
+        let query = match (&self.query, url.query()) {
+            (Query::Unsaid, None) => true,
+            (Query::Glob(glob), Some(query)) => glob.as_literal() == Some(query),
+            (Query::Any, _) | (Query::Unsaid, Some(_)) | (Query::Glob(_), None) => false,
+        };
+        query && self.path.as_literal() == Some(path)
+    }
+
+    fn path_matches_each(&self, url: &CanonicalUrl, readings: &Readings, meter: &Meter) -> bool {
+        let is_any = || match &self.query {
+            Query::Any => true,
+            Query::Unsaid => false,
+            Query::Glob(glob) => glob.is_any(),
+        };
+        let query = |own: &GlobQuery, its: &ReadQuery| match (own, its) {
+            (GlobQuery::Own, ReadQuery::Own) | (GlobQuery::Cut, ReadQuery::Cut) => true,
+            (GlobQuery::Behind(own), ReadQuery::Behind(its)) => own.matches_within(its, meter),
+            (GlobQuery::Own, ReadQuery::Cut) => matches!(self.query, Query::Any | Query::Unsaid),
+            (GlobQuery::Own, ReadQuery::Behind(_)) => is_any(),
+            (GlobQuery::Cut, ReadQuery::Own | ReadQuery::Behind(_))
+            | (GlobQuery::Behind(_), ReadQuery::Own | ReadQuery::Cut) => false,
+        };
+        if self.readings.is_none() {
+            return readings.paths.iter().all(|its| {
+                query(&GlobQuery::Own, &its.query) && self.path.matches_url_path(&its.path, meter)
+            });
+        }
+        let bytes_max = meter.left() / READ_STEPS_PER_BYTE;
+        let joint = joint_paths(&self.path.reading_text(), url.path(), bytes_max);
+        joint.is_ok_and(|joint| {
+            joint.into_iter().all(|[own, its]| {
+                let bytes = own.path.len() + its.path.len();
+                let own = PathGlobReading::of(own);
+                meter.take(bytes * READ_STEPS_PER_BYTE)
+                    && query(&own.query, &its.query)
+                    && own.path.matches_url_path(&its.path, meter)
+            })
+        })
+    }
+
+    fn query_matches_each(&self, url: &CanonicalUrl, readings: &Readings, meter: &Meter) -> bool {
+        let (Query::Glob(glob), Some(query)) = (&self.query, url.query()) else { return true };
+        if self.readings.as_ref().is_none_or(|own| own.queries.len() <= 1) {
+            return readings.queries.iter().all(|query| glob.matches_within(query, meter));
+        }
+        let bytes_max = meter.left() / READ_STEPS_PER_BYTE;
+        let joint = joint_queries(&glob.reading_text(), query, bytes_max);
+        joint.is_ok_and(|joint| {
+            joint.into_iter().all(|[own, its]| {
+                meter.take((own.len() + its.len()) * READ_STEPS_PER_BYTE)
+                    && Glob::of_reading(&own).matches_within(&its, meter)
+            })
+        })
+    }
+
+    /// Whether some reading of the URL matches some reading of the pattern, for a forbid or ask.
+    fn matches_some(&self, url: &CanonicalUrl, meter: &Meter) -> bool {
+        let of_path = |path: &PathGlob, own: &GlobQuery| {
+            self.may_match(path, url, meter)
+                && match url.readings() {
+                    None => {
+                        path.matches_url_path(url.path(), meter) && self.query_may_be(own, url, None, meter)
+                    }
+                    Some(readings) => readings.paths.iter().any(|its| {
+                        path.matches_url_path(&its.path, meter)
+                            && self.query_may_be(own, url, Some(&its.query), meter)
+                    }),
+                }
+        };
+        match &self.readings {
+            None => of_path(&self.path, &GlobQuery::Own),
+            Some(readings) => readings.paths.iter().any(|own| of_path(&own.path, &own.query)),
         }
     }
 
-    /// The text every match begins with, when host and port are literal.
-    pub(crate) fn literal_prefix(&self) -> Option<String> {
+    /// Whether some server may read in the URL a query that the pattern is about.
+    fn query_may_be(
+        &self,
+        own: &GlobQuery,
+        url: &CanonicalUrl,
+        its: Option<&ReadQuery>,
+        meter: &Meter,
+    ) -> bool {
+        let (glob, globs): (Option<&Glob>, &[Glob]) = match (own, &self.query, &self.readings) {
+            (GlobQuery::Cut, _, _) | (GlobQuery::Own, Query::Any | Query::Unsaid, _) => return true,
+            (GlobQuery::Behind(glob), _, _) => (Some(glob), &[]),
+            (GlobQuery::Own, Query::Glob(_), Some(own)) if !own.queries.is_empty() => (None, &own.queries),
+            (GlobQuery::Own, Query::Glob(glob), _) => (Some(glob), &[]),
+        };
+        let matches =
+            |query: &str| glob.into_iter().chain(globs).any(|glob| glob.matches_within(query, meter));
+        match (its, url.query(), url.readings()) {
+            (Some(ReadQuery::Cut), _, _) => false,
+            (Some(ReadQuery::Behind(query)), _, _) => matches(query),
+            (Some(ReadQuery::Own) | None, _, Some(readings)) if !readings.queries.is_empty() => {
+                readings.queries.iter().any(|query| matches(query))
+            }
+            (Some(ReadQuery::Own) | None, query, _) => query.is_some_and(matches),
+        }
+    }
+
+    /// Whether it is worth while to search a path: not, where a segment that the pattern names is nowhere.
+    fn may_match(&self, path: &PathGlob, url: &CanonicalUrl, meter: &Meter) -> bool {
+        if !path.searches() || url.path().len() < SEARCHED_BYTES_MIN {
+            return true;
+        }
+        let others = url.readings().map_or(&[][..], |readings| &readings.paths);
+        let texts = core::iter::once(url.path()).chain(others.iter().map(|reading| reading.path.as_str()));
+        path.may_match(meter.segments(texts))
+    }
+
+    /// The texts with which every match of this effect begins, when host and port are literal: one for each
+    /// reading of the pattern that counts.
+    pub(crate) fn literal_prefixes(&self, reading: Reading) -> Option<Vec<String>> {
         let port = self.ports.single()?;
-        let mut prefix = match &self.host {
+        let mut origin = match &self.host {
             UrlHost::Name(HostPattern::Exactly(host)) => alloc::format!("{}://{host}", self.scheme.as_str()),
             UrlHost::Ip(ip) => alloc::format!("{}://{ip}", self.scheme.as_str()),
             UrlHost::Name(HostPattern::Any | HostPattern::Below(_)) | UrlHost::Any => return None,
         };
         if port != self.scheme.default_port() {
-            prefix.push(':');
-            prefix.push_str(&alloc::format!("{port}"));
+            origin.push(':');
+            origin.push_str(&alloc::format!("{port}"));
         }
-        prefix.push_str(&self.path.literal_prefix().0);
-        Some(prefix)
+        let prefix = |path: &PathGlob| alloc::format!("{origin}{}", path.literal_prefix().0);
+        let mut prefixes = match (&self.readings, reading) {
+            (Some(readings), Reading::Wide) => {
+                readings.paths.iter().map(|reading| prefix(&reading.path)).collect()
+            }
+            // What does not match as it stands is not permitted.
+            (None, _) | (Some(_), Reading::Narrow) => alloc::vec![prefix(&self.path)],
+        };
+        prefixes.sort();
+        prefixes.dedup();
+        Some(prefixes)
     }
 
     /// The host pattern, unless the pattern names an address or takes every URL.
@@ -145,6 +328,50 @@ impl UrlPattern {
             && self.scheme == other.scheme
             && self.ports.covers(other.ports)
             && self.path.covers(&other.path)
+            && (self.readings.is_none() && other.readings.is_none() || self.covers_each(other))
+    }
+
+    /// Whether the path covers the other pattern's in every way in which both can be read.
+    fn covers_each(&self, other: &UrlPattern) -> bool {
+        let query = |own: &GlobQuery, its: &GlobQuery| match (own, its) {
+            (GlobQuery::Behind(own), GlobQuery::Behind(its)) => own.covers(its),
+            (own, its) => own == its || *own == GlobQuery::Own && self.query == Query::Any,
+        };
+        let joint = joint_paths(&self.path.reading_text(), &other.path.reading_text(), usize::MAX);
+        joint.is_ok_and(|joint| {
+            joint.into_iter().all(|[own, its]| {
+                let (own, its) = (PathGlobReading::of(own), PathGlobReading::of(its));
+                query(&own.query, &its.query) && own.path.covers(&its.path)
+            })
+        })
+    }
+}
+
+impl PatternReadings {
+    fn of(path: &PathGlob, query: &Query) -> Result<Option<Self>, TooMany> {
+        let (path, query) = (
+            path.reading_text(),
+            match query {
+                Query::Any | Query::Unsaid => None,
+                Query::Glob(glob) => Some(glob.reading_text()),
+            },
+        );
+        let Some(readings) = Readings::of(&path, query.as_deref())? else { return Ok(None) };
+        Ok(Some(Self {
+            paths: readings.paths.into_iter().map(PathGlobReading::of).collect(),
+            queries: readings.queries.iter().map(|query| Glob::of_reading(query)).collect(),
+        }))
+    }
+}
+
+impl PathGlobReading {
+    fn of(reading: PathReading) -> Self {
+        let query = match &reading.query {
+            ReadQuery::Own => GlobQuery::Own,
+            ReadQuery::Cut => GlobQuery::Cut,
+            ReadQuery::Behind(query) => GlobQuery::Behind(Glob::of_reading(query)),
+        };
+        Self { path: PathGlob::of_reading(&reading.path), query }
     }
 }
 
@@ -234,8 +461,8 @@ mod tests {
         check("https://h/a/*", "https://h/a/b%2Fc", false, true);
         check("https://h/a/**", "https://h/a//b%2Fc", true, true);
         check("https://h/admin/**", "https://h//admin/x", false, true);
-        both("https://h//**", "https://h/x", false);
-        check("https://h//**", "https://h//x", false, true);
+        check("https://h//**", "https://h/x", false, true);
+        both("https://h//**", "https://h//x", true);
         check("https://h/admin/**", "https://h/%2Fadmin%2Fx", false, true);
         both("https://h/caf\u{e9}/%7ex", "https://h/caf%C3%A9/~x", true);
         both("https://*.h.com/**", "https://a.h.com/", true);

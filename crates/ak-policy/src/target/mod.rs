@@ -7,6 +7,7 @@ mod host;
 mod ip;
 mod name;
 mod path;
+mod readings;
 mod resolve;
 mod url;
 
@@ -21,7 +22,10 @@ pub use name::{CanonicalName, CanonicalTool, NAME_BYTES_MAX};
 pub use path::{CanonicalPath, PATH_BYTES_MAX};
 pub use url::{CanonicalUrl, HostOrIp, Scheme, URL_BYTES_MAX};
 
-pub(crate) use url::{parse_port, write_path_literal, write_query_literal};
+pub(crate) use readings::{
+    DEEP, PathReading, READINGS_MAX, ReadQuery, Readings, STAR, TooMany, joint_paths, joint_queries,
+};
+pub(crate) use url::{check_segment, parse_port, write_path_literal, write_query_literal};
 
 use url::split_port;
 
@@ -97,6 +101,10 @@ pub enum TargetError {
     /// A path segment that some programs read as a step upwards.
     #[error("url hides '.' or '..' behind an escape or parameter")]
     HiddenStep,
+    /// A path or query that servers may read in more ways than are looked at, by its escapes, parameters and
+    /// slashes.
+    #[error("servers may read the url in more than {READINGS_MAX} ways")]
+    TooManyReadings,
     /// Not a heap handle.
     #[error("not a heap handle such as 0x100000001")]
     Handle,

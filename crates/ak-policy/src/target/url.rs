@@ -1,11 +1,15 @@
 //! HTTP URLs.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::ops::Range;
 
 use ak_json::Text;
 
+use super::readings::{PathReading, ReadQuery, Readings, TooMany};
 use super::{CanonicalHost, CanonicalIp, TargetError};
 
 /// The longest URL, in bytes, before and after normalising.
@@ -85,8 +89,8 @@ pub struct CanonicalUrl {
     host: HostOrIp,
     port: u16,
     path: Range<usize>,
-    /// Whether some server may read the path otherwise; see [`collapsed`](Self::collapsed).
-    collapses: bool,
+    /// All readings, when there is more than one.
+    readings: Option<Arc<Readings>>,
 }
 
 impl CanonicalUrl {
@@ -95,8 +99,8 @@ impl CanonicalUrl {
     ///
     /// # Errors
     /// [`TargetError`] when the URL is relative, has another scheme, a user name or password, a backslash,
-    /// white space or a control character, a malformed escape, or a path in which an escape hides a step
-    /// upwards: programs disagree on what such a URL names.
+    /// white space or a control character, a malformed escape, an escape that hides a NUL or a step upwards in
+    /// the path, or more readings than are looked at: programs disagree on what such a URL names.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text.len() > URL_BYTES_MAX {
             return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
@@ -128,7 +132,6 @@ impl CanonicalUrl {
         let start = url.len();
         write_path(&mut url, path)?;
         let end = url.len();
-        let collapses = url.get(start..).is_some_and(|path| path.contains("//") || path.contains("%2F"));
         if let Some(query) = query {
             url.push('?');
             write_escaped(&mut url, query, is_query_byte)?;
@@ -136,7 +139,14 @@ impl CanonicalUrl {
         if url.len() > URL_BYTES_MAX {
             return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
         }
-        Ok(Self { text: url.into(), scheme, host, port, path: start..end, collapses })
+        let mut url = Self { text: url.into(), scheme, host, port, path: start..end, readings: None };
+        if url.query().is_some_and(|query| query.contains('%') && decoded(query).contains(&0)) {
+            return Err(TargetError::Nul);
+        }
+        url.readings = Readings::of(url.path(), url.query())
+            .map_err(|TooMany| TargetError::TooManyReadings)?
+            .map(Arc::new);
+        Ok(url)
     }
 
     /// The whole URL.
@@ -174,20 +184,58 @@ impl CanonicalUrl {
         self.text.get(self.path.start..).unwrap_or("/")
     }
 
-    /// The URL and its path as a server may read them that takes `%2F` for `/` and several `/` for one;
-    /// `None` when that is no other reading.
-    pub(crate) fn collapsed(&self) -> Option<(String, String)> {
-        if !self.collapses {
-            return None;
+    /// What servers may read in path and query; `None` when all of them read what stands there.
+    pub(crate) fn readings(&self) -> Option<&Readings> {
+        self.readings.as_deref()
+    }
+
+    /// Whether some server reads in this URL what some server reads in the other.
+    pub(crate) fn may_be(&self, other: &Self) -> bool {
+        if self.origin() != other.origin() {
+            return false;
         }
-        let path = self.path().replace("%2F", "/");
-        let collapsed =
-            path.split('/').filter(|segment| !segment.is_empty()).fold(String::new(), |mut path, segment| {
-                path.push('/');
-                path.push_str(segment);
-                path
-            });
-        Some((alloc::format!("{}{collapsed}", self.origin()), collapsed))
+        let (own, its) = (self.path_readings(), other.path_readings());
+        own.iter().any(|own| {
+            its.iter().any(|its| {
+                own.path == its.path && {
+                    let (own, its) = (self.queries_of(own), other.queries_of(its));
+                    own.clone().any(|own| its.clone().any(|its| own == its))
+                }
+            })
+        })
+    }
+
+    /// The URL in each of its readings, which are no canonical URLs; nothing when there is but one.
+    pub(crate) fn reading_texts(&self) -> Vec<String> {
+        if self.readings.is_none() {
+            return Vec::new();
+        }
+        let mut texts = Vec::new();
+        for reading in self.path_readings().iter() {
+            for query in self.queries_of(reading) {
+                let mark = if query.is_empty() { "" } else { "?" };
+                texts.push(alloc::format!("{}{}{mark}{query}", self.origin(), reading.path));
+            }
+        }
+        texts
+    }
+
+    fn path_readings(&self) -> Cow<'_, [PathReading]> {
+        match self.readings() {
+            Some(readings) => Cow::Borrowed(&*readings.paths),
+            None => Cow::Owned(alloc::vec![PathReading::own(self.path())]),
+        }
+    }
+
+    /// The queries that go with a reading of the path; no query is an empty one.
+    fn queries_of<'a>(&'a self, reading: &'a PathReading) -> impl Iterator<Item = &'a str> + Clone {
+        let (own, other): (&'a [String], Option<&'a str>) = match (&reading.query, self.readings()) {
+            (ReadQuery::Behind(query), _) => (&[], Some(query)),
+            (ReadQuery::Cut, _) => (&[], Some("")),
+            (ReadQuery::Own, Some(readings)) if !readings.queries.is_empty() => (&readings.queries, None),
+            (ReadQuery::Own, _) => (&[], Some(self.query().unwrap_or_default())),
+        };
+        own.iter().map(String::as_str).chain(other)
     }
 
     /// Scheme, host and port: `https://example.com`, `http://[::1]:8080` (RFC 6454).
@@ -229,11 +277,9 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, TargetError> {
 
 fn write_path(url: &mut String, path: &str) -> Result<(), TargetError> {
     let start = url.len();
-    if path.split('/').any(hides_a_step) {
-        return Err(TargetError::HiddenStep);
-    }
     let mut escaped = String::with_capacity(path.len());
     write_escaped(&mut escaped, path.strip_prefix('/').unwrap_or(path), is_path_byte)?;
+    escaped.split('/').try_for_each(check_segment)?;
     let mut segments = escaped.split('/').peekable();
     while let Some(segment) = segments.next() {
         match segment {
@@ -257,39 +303,41 @@ fn write_path(url: &mut String, path: &str) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Whether a segment would become, or come to hold, `.` or `..` in the hands of a program that decodes more
-/// than the standard asks for, once or several times, or that strips `;parameters`.
-fn hides_a_step(segment: &str) -> bool {
+/// Refuses a segment, its unreserved characters decoded, of which a server makes `.`, `..` or a NUL that
+/// decodes more than the standard asks for, however often, or that takes a part of it for the whole.
+///
+/// A plain `.` or `..`, and `%2e` alone, have an agreed meaning.
+pub(crate) fn check_segment(segment: &str) -> Result<(), TargetError> {
     if !segment.contains(['%', ';']) {
-        return false;
+        return Ok(());
     }
-    let mut bytes = segment.bytes();
-    let mut decoded = alloc::vec::Vec::with_capacity(segment.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
+    let mut decoded = decoded(segment);
+    if decoded.contains(&0) {
+        return Err(TargetError::Nul);
+    }
+    decoded.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
+    let mut parts = decoded.split(|byte| b"/\\;?#".contains(byte));
+    if parts.any(|part| matches!(part.trim_ascii_end(), b"." | b"..")) {
+        Err(TargetError::HiddenStep)
+    } else {
+        Ok(())
+    }
+}
+
+/// The text with its escapes decoded until none is left.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        decoded.push(byte);
+        // A decoded byte may be the last one of another escape.
+        while let [.., b'%', high, low] = *decoded.as_slice()
+            && let Some(byte) = hex_pair((Some(high), Some(low)))
+        {
+            decoded.truncate(decoded.len() - 3);
             decoded.push(byte);
-            continue;
-        }
-        // `%25` is an escaped `%`: however many of them stand here, look at what they lead to.
-        let mut rest = bytes.clone();
-        let mut digits = (rest.next(), rest.next());
-        while digits == (Some(b'2'), Some(b'5')) {
-            bytes = rest.clone();
-            digits = (rest.next(), rest.next());
-        }
-        match hex_pair(digits) {
-            Some(decoded_byte) => {
-                decoded.push(decoded_byte);
-                bytes = rest;
-            }
-            None => decoded.push(b'%'),
         }
     }
-    // A plain `.` or `..`, and `%2e` alone, have an agreed meaning; everything around them has not.
-    let separated = decoded.iter().any(|byte| matches!(byte, b'/' | b'\\' | b';' | 0));
-    let is_step = |part: &[u8]| matches!(part, b"." | b"..");
-    let doubly = segment.contains("%25") && is_step(&decoded);
-    doubly || separated && decoded.split(|byte| matches!(byte, b'/' | b'\\' | b';' | 0)).any(is_step)
+    decoded
 }
 
 /// Writes a piece of a pattern's path as it would stand in a canonical URL.
@@ -338,4 +386,28 @@ fn is_path_byte(byte: u8) -> bool {
 /// As in a path, with `?`; `'` is escaped since browsers and their libraries escape it.
 fn is_query_byte(byte: u8) -> bool {
     byte == b'?' || byte != b'\'' && is_path_byte(byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_reading_has_a_step_upwards(
+            pieces in prop::collection::vec(prop::sample::select(alloc::vec![
+                "a", "/", ".", "..", "%2e", "%252e", "%25", "2", "5", "e", "%32%65", "%2F", "%5C", ";", "%3B", "%3F", "%23",
+                "%09", "%20", "%00", "%2500",
+            ]), 0..9),
+        ) {
+            let Ok(url) = CanonicalUrl::parse(&alloc::format!("https://h/{}", pieces.concat())) else { return Ok(()) };
+            for reading in url.path_readings().iter() {
+                prop_assert!(!reading.path.split('/').any(|part| matches!(part, "." | "..")), "{} is {:?}", url, reading);
+                prop_assert!(!reading.path.contains("%00"), "{} is {:?}", url, reading);
+            }
+        }
+    }
 }
