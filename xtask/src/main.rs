@@ -6,6 +6,7 @@
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `nightly`: tests further and from another seed, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
+//! - `bench stall [--check | --once] [SEED…]`: how long one agent's requests keep another waiting
 
 mod ak;
 mod bench;
@@ -29,7 +30,10 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   nightly          test further and from another seed, fuzz every target for 10 minutes, run every bench
-  bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md";
+  bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md
+  bench stall [--check | --once] [SEED...]
+                   how long the requests of one agent keep another waiting, for each seed in fuzz/seeds, or for
+                   those whose names contain one of these; --check only reads the seeds, --once repeats none";
 
 /// How long a target is fuzzed where nothing is said.
 const FUZZ_SECONDS: u64 = 60;
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
             Err(_) => Err(format!("{seconds:?} is no number of seconds")),
         },
         ["nightly"] => nightly::nightly(),
+        ["bench", "stall", arguments @ ..] => bench::stall(arguments),
         ["bench", name] => bench::bench(name, false),
         ["bench", name, "--save"] => bench::bench(name, true),
         _ => {

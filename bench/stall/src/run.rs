@@ -41,6 +41,7 @@ pub(crate) fn run(seed: &Seed, is_durable: bool, directory: &Path) -> Result<(),
     let mut scope = Scope {
         directory: directory.join("files").to_string_lossy().into_owned(),
         server: server::start(),
+        counters: vec![0],
         ..Scope::default()
     };
     let owner = open(seed, is_durable, directory, &mut scope)?;
@@ -111,7 +112,7 @@ fn open(seed: &Seed, is_durable: bool, directory: &Path, scope: &mut Scope) -> R
             fs::write(path, text_of(scope, &files.text)?).map_err(failed)?;
         }
     }
-    scope.counters.clear();
+    scope.counters = vec![0];
     let mut options = Options::default();
     if let Some(host) = &seed.host {
         let path = directory.join("host.toml");

@@ -122,6 +122,7 @@ impl Seed {
         let mut scope = Scope {
             directory: "/nowhere".into(),
             server: "127.0.0.1:1".into(),
+            counters: vec![0],
             is_check: true,
             ..Scope::default()
         };
