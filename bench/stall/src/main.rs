@@ -122,7 +122,7 @@ fn measure(names: &[&str], runs: usize) -> Result<(), String> {
             }
         }
     }
-    rows.sort_by(|a, b| b.wait.cmp(&a.wait));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.wait));
     let over = rows.iter().filter(|row| row.wait > WAIT_MAX).count();
     println!("\n{count} seeds, {} runs, {over} with a wait above {}\n", rows.len(), millis(WAIT_MAX));
     println!(
