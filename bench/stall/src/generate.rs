@@ -234,3 +234,40 @@ fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ak_host::ak_json::Limits;
+
+    use super::*;
+
+    fn made(template: &str) -> String {
+        let template = Value::parse(template.as_bytes(), &Limits::default()).unwrap();
+        let scope = Scope { counters: vec![7], directory: "/d".into(), ..Scope::default() };
+        match scope.expand(&template) {
+            Ok(value) => value.to_json(),
+            Err(reason) => format!("error: {reason}"),
+        }
+    }
+
+    #[test]
+    fn generators_make_what_they_say() {
+        for (template, expected) in [
+            (r#"{"$repeat": ["ab", 3]}"#, r#""ababab""#),
+            (r#"{"$concat": ["a", {"$repeat": ["b", 2]}]}"#, r#""abb""#),
+            (r#"{"$join": ["-", "{i}{j}", 3]}"#, r#""70-71-72""#),
+            (r#"{"$array": [{"n": {"$number": "j"}}, 2]}"#, r#"[{"n":0},{"n":1}]"#),
+            (r#"{"$array": [{"$array": ["{j}{k}", 2]}, 2]}"#, r#"[["00","01"],["10","11"]]"#),
+            (r#"{"$object": ["m{j}", true, 2]}"#, r#"{"m0":true,"m1":true}"#),
+            (r#"{"$nest": [2, {"not": "$hole"}, 1]}"#, r#"{"not":{"not":1}}"#),
+            (r#"{"$json": {"a": "{dir}"}}"#, r#""{\"a\":\"/d\"}""#),
+            (r#"{"$bytes": 3}"#, r#""eHh4""#),
+            (r##"{"$ref": "#"}"##, r##"{"$ref":"#"}"##),
+            (r#"{"$repeat": ["ab"]}"#, "error: $repeat: expected an array of 2"),
+            (r#"{"$number": "k"}"#, r#"error: $number: there is no counter "k" here"#),
+            (r#"{"$saved": "h"}"#, r#"error: $saved: nothing was saved as "h""#),
+        ] {
+            assert_eq!(made(template), expected, "{template}");
+        }
+    }
+}
