@@ -1,14 +1,20 @@
 //! `cargo xtask bench NAME`: a crate beside its rivals, in one run.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use crate::{
     python,
-    run::{Result, cargo, root},
+    run::{Result, cargo, root, run},
 };
 
 /// The benches, as packages of the workspace in `bench/`.
-pub(crate) const BENCHES: [&str; 5] = ["audit", "heap", "host", "policy", "sandbox"];
+pub(crate) const BENCHES: [&str; 6] = ["audit", "heap", "host", "policy", "sandbox", STALL];
+
+/// The bench without rivals: how long one agent's requests keep another waiting, for each seed in `fuzz/seeds`.
+const STALL: &str = "stall";
 
 /// Where what was measured is kept.
 const PERFORMANCE: &str = "docs/performance.md";
@@ -18,9 +24,10 @@ pub(crate) fn bench(name: &str, save: bool) -> Result {
     if !BENCHES.contains(&name) {
         return Err(format!("there is no bench {name}; there are: {}", BENCHES.join(", ")));
     }
-    let package = format!("bench-{name}");
-    let mut bench =
-        cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--package", &package]);
+    if name == STALL {
+        return stall(&[]);
+    }
+    let mut bench = program(name);
     bench.env("AK_BENCH_PYTHON", python::rivals()?);
     let output =
         bench.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run cargo: {error}"))?;
@@ -30,6 +37,16 @@ pub(crate) fn bench(name: &str, save: bool) -> Result {
         return Err(format!("the bench {name} failed: {}", output.status));
     }
     if save { keep(name, &tables) } else { Ok(()) }
+}
+
+/// Runs the seeds whose names contain one of the arguments, or all; with `--check` they are only read.
+pub(crate) fn stall(arguments: &[&str]) -> Result {
+    run(program(STALL).arg("--").args(arguments))
+}
+
+fn program(name: &str) -> Command {
+    let package = format!("bench-{name}");
+    cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--package", &package])
 }
 
 /// Puts the tables between the section's marks.

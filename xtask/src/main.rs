@@ -7,6 +7,7 @@
 //! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
 //! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
+//! - `bench stall [--check | --once] [SEED…]`: how long one agent's requests keep another waiting
 
 mod ak;
 mod bench;
@@ -32,7 +33,10 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
   nightly          test further and from another seed, ask the peers, fuzz every target for 10 minutes, run every bench
-  bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md";
+  bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md
+  bench stall [--check | --once] [SEED...]
+                   how long the requests of one agent keep another waiting, for each seed in fuzz/seeds, or for
+                   those whose names contain one of these; --check only reads the seeds, --once repeats none";
 
 /// How long a target is fuzzed where nothing is said.
 const FUZZ_SECONDS: u64 = 60;
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         },
         ["peers", "urls"] => peers::urls(),
         ["nightly"] => nightly::nightly(),
+        ["bench", "stall", arguments @ ..] => bench::stall(arguments),
         ["bench", name] => bench::bench(name, false),
         ["bench", name, "--save"] => bench::bench(name, true),
         _ => {

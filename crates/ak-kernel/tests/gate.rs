@@ -226,7 +226,7 @@ unless.args."/body" = { type = "string" }
     );
     let worker = machine.agent("worker");
     let headers = [("X-Dry-Run", "1"), ("Accept", "x/y"), ("Content-Type", "t/t")];
-    let mut begin = |machine: &mut Machine| {
+    let begin = |machine: &mut Machine| {
         let (_, ticket, effect) =
             machine.effect(worker, http("POST", "https://www.a.example/x", &headers, Some(b"pay")));
         let Effect::Http { hop, .. } = effect else { panic!("{effect:?}") };
@@ -498,7 +498,7 @@ fn effects_are_shared_and_some_are_kept_for_the_owner() {
     let mut machine = Machine::with(config);
     machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
     let asked = || http("GET", "https://a.example/x", &[], None);
-    let mut begun = |machine: &mut Machine, session: SessionId| {
+    let begun = |machine: &mut Machine, session: SessionId| {
         let before = machine.effects.len();
         let call = machine.dispatch(session, asked());
         let begun = machine.effects.len() > before;

@@ -1,0 +1,209 @@
+//! How long the requests of one agent keep another waiting.
+//!
+//! Each seed in `fuzz/seeds` runs beside a victim: another agent that creates, reads and deletes small objects and measures
+//! its longest wait. Above [`WAIT_MAX`] the run is repeated, since the machine has other things to do too; the shortest of
+//! the longest waits counts. A seed runs in a process of its own, and for no longer than its time.
+//!
+//! `--check` only reads the seeds and decodes their requests. Other arguments are parts of the names of seeds to run;
+//! `--once` before them leaves out the repetitions.
+
+mod generate;
+mod module;
+mod run;
+mod seed;
+mod server;
+mod victim;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ak_host::ak_json::{Limits, Value};
+
+use crate::seed::Seed;
+
+/// Longest wait that a request of the victim's may have.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// Fewest seeds.
+const SEEDS_MIN: usize = 60;
+/// How often a seed runs at most.
+const RUNS: usize = 3;
+/// A wait that is not the machine's doing, so that the seed does not run again.
+const SURE: Duration = Duration::from_millis(500);
+/// How long a run may take, setup included.
+const RUN_MAX: Duration = Duration::from_secs(240);
+/// How many of the worst are named.
+const WORST: usize = 5;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["run", path, mode, directory] => one(path.as_ref(), *mode == "durable", directory.as_ref()),
+        ["--check"] => check().map(|count| println!("{count} seeds, each request decodes")),
+        ["--once", names @ ..] => measure(names, 1),
+        names => measure(names, RUNS),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("stall: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds")
+}
+
+/// Reads every seed and decodes its requests.
+fn check() -> Result<usize, String> {
+    let paths = Seed::list(&directory())?;
+    let faults: Vec<String> =
+        paths.iter().filter_map(|path| Seed::read(path).and_then(|seed| seed.check()).err()).collect();
+    if !faults.is_empty() {
+        return Err(faults.join("\n       "));
+    }
+    if paths.len() < SEEDS_MIN {
+        return Err(format!("{} seeds; there have to be {SEEDS_MIN}", paths.len()));
+    }
+    Ok(paths.len())
+}
+
+/// What the process of one run does.
+fn one(path: &Path, is_durable: bool, directory: &Path) -> Result<(), String> {
+    run::run(&Seed::read(path)?, is_durable, directory)
+}
+
+/// What one seed came to in one mode.
+struct Row {
+    name: String,
+    fault: String,
+    title: String,
+    /// The shortest of the longest waits.
+    wait: Duration,
+    /// In that run: the most CPU time that one request took the attacker's thread.
+    cpu: Duration,
+    /// In that run: how long the victim waited when it was alone.
+    alone: Duration,
+    outcomes: String,
+    notes: Vec<String>,
+}
+
+/// Runs the seeds with such names, each so many times at most.
+fn measure(names: &[&str], runs: usize) -> Result<(), String> {
+    let paths = Seed::list(&directory())?;
+    let count = paths.len();
+    if count < SEEDS_MIN {
+        return Err(format!("{count} seeds; there have to be {SEEDS_MIN}"));
+    }
+    let (mut rows, mut failed) = (Vec::new(), Vec::new());
+    for path in paths {
+        let seed = Seed::read(&path)?;
+        if !names.is_empty() && !names.iter().any(|name| seed.name.contains(name)) {
+            continue;
+        }
+        for mode in ["memory", "durable"] {
+            if mode == "memory" || seed.is_durable {
+                let row = match shortest(&path, &seed, mode, runs) {
+                    Ok(row) => row,
+                    Err(reason) => {
+                        eprintln!("    failed  {reason}");
+                        failed.push(reason);
+                        continue;
+                    }
+                };
+                eprintln!("{:>10}  {}: {}", millis(row.wait), row.name, row.outcomes);
+                rows.push(row);
+            }
+        }
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.wait));
+    let over = rows.iter().filter(|row| row.wait > WAIT_MAX).count();
+    println!("\n{count} seeds, {} runs, {over} with a wait above {}\n", rows.len(), millis(WAIT_MAX));
+    println!(
+        "| seed | row | longest wait | CPU of one request | alone | outcomes |\n|---|---|---:|---:|---:|---|"
+    );
+    for row in rows.iter().take(over.max(WORST)) {
+        let Row { name, fault, wait, cpu, alone, outcomes, .. } = row;
+        let [wait, cpu, alone] = [wait, cpu, alone].map(|duration| millis(*duration));
+        println!("| {name} | {fault} | {wait} | {cpu} | {alone} | {outcomes} |");
+    }
+    let noted: Vec<&Row> = rows.iter().filter(|row| !row.notes.is_empty()).collect();
+    if !noted.is_empty() {
+        println!("\nNot as the seed has it:\n");
+    }
+    for row in noted {
+        println!("- {} ({}): {}", row.name, row.title, row.notes.join("; "));
+    }
+    if over > 0 {
+        failed.push(format!("{over} waits above {}", millis(WAIT_MAX)));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+/// Runs a seed until the victim does not wait too long, so many times at most.
+fn shortest(path: &Path, seed: &Seed, mode: &str, runs: usize) -> Result<Row, String> {
+    let mut shortest: Option<Row> = None;
+    for _ in 0..runs {
+        let row = in_process(path, seed, mode)?;
+        if shortest.as_ref().is_none_or(|shortest| row.wait < shortest.wait) {
+            shortest = Some(row);
+        }
+        if shortest.as_ref().is_some_and(|shortest| shortest.wait <= WAIT_MAX || shortest.wait > SURE) {
+            break;
+        }
+    }
+    shortest.ok_or_else(|| "nothing ran".into())
+}
+
+fn in_process(path: &Path, seed: &Seed, mode: &str) -> Result<Row, String> {
+    let name = if mode == "durable" { format!("{} (durable)", seed.name) } else { seed.name.clone() };
+    let failed = |error: std::io::Error| format!("{name}: {error}");
+    let directory = std::env::temp_dir().join(format!("ak-stall-{}", std::process::id()));
+    fs::create_dir_all(&directory).map_err(failed)?;
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut process = Command::new(program)
+        .arg("run")
+        .args([path, mode.as_ref(), &directory])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let started = Instant::now();
+    while process.try_wait().map_err(failed)?.is_none() {
+        if started.elapsed() > RUN_MAX {
+            process.kill().map_err(failed)?;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let output = process.wait_with_output().map_err(failed)?;
+    fs::remove_dir_all(&directory).map_err(failed)?;
+    let told = Value::parse(output.stdout.trim_ascii(), &Limits::default())
+        .map_err(|_| format!("{name}: the run ended with {}", output.status))?;
+    let micros = |name: &str| Duration::from_micros(told.get(name).and_then(Value::as_u64).unwrap_or(0));
+    let outcomes = told.get("outcomes").and_then(Value::as_object);
+    let outcomes = outcomes.into_iter().flat_map(|outcomes| outcomes.iter());
+    let notes = told.get("notes").and_then(Value::as_array);
+    let notes = notes.into_iter().flat_map(|notes| notes.iter());
+    Ok(Row {
+        name: name.clone(),
+        fault: seed.row.clone(),
+        title: seed.title.clone(),
+        wait: micros("wait_us"),
+        cpu: micros("cpu_us"),
+        alone: micros("alone_us"),
+        outcomes: outcomes
+            .map(|(name, times)| format!("{times} × {}", name.as_str()))
+            .collect::<Vec<_>>()
+            .join(", "),
+        notes: notes.filter_map(|note| Some(note.as_str()?.to_owned())).collect(),
+    })
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}

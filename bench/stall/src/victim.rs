@@ -1,0 +1,98 @@
+//! Another agent, which does little and measures how long it waits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use ak_host::{
+    Connection,
+    ak_json::object,
+    ak_kernel::{Reply, Request, ak_heap::Content},
+};
+
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_micros(200);
+/// How often it is looked whether a request has ended.
+const POLL: Duration = Duration::from_millis(1);
+
+/// A thread that creates, reads, describes and deletes an object of its own, over and over.
+pub(crate) struct Victim(Arc<Shared>);
+
+struct Shared {
+    start: Instant,
+    /// When the request that is under way was made, in µs since `start`; 0 where none is.
+    asked_us: AtomicU64,
+    /// The longest wait so far.
+    longest_us: AtomicU64,
+    /// Requests so far.
+    count: AtomicU64,
+}
+
+impl Victim {
+    pub(crate) fn start(owner: &Connection) -> Result<Victim, String> {
+        let agent = owner.agent("victim").map_err(|failure| failure.message)?;
+        let shared = Arc::new(Shared {
+            start: Instant::now(),
+            asked_us: AtomicU64::new(0),
+            longest_us: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+        });
+        let of_thread = shared.clone();
+        thread::spawn(move || {
+            loop {
+                of_thread.round(&agent);
+                thread::sleep(PAUSE);
+            }
+        });
+        Ok(Victim(shared))
+    }
+
+    /// The longest wait so far, which is forgotten.
+    pub(crate) fn restart(&self) -> Duration {
+        Duration::from_micros(self.0.longest_us.swap(0, Ordering::Relaxed))
+    }
+
+    /// The longest wait, once the request that is under way has ended; at `end` it counts as long as it took by then.
+    pub(crate) fn finish(&self, end: Instant) -> Duration {
+        let Shared { start, asked_us, longest_us, count } = &*self.0;
+        let before = count.load(Ordering::Relaxed);
+        while count.load(Ordering::Relaxed) == before && Instant::now() < end {
+            thread::sleep(POLL);
+        }
+        let waiting = match asked_us.load(Ordering::Relaxed) {
+            0 => 0,
+            asked => (start.elapsed().as_micros() as u64).saturating_sub(asked),
+        };
+        Duration::from_micros(longest_us.load(Ordering::Relaxed).max(waiting))
+    }
+}
+
+impl Shared {
+    fn round(&self, agent: &Connection) {
+        let content = Content::Json(object! { "note": 1 });
+        let made = self.time(agent, Request::Alloc { type_name: "note".into(), content, subject: None });
+        if let Some(Reply::Handle(handle)) = made {
+            self.time(agent, Request::Read { handle, version: None });
+            self.time(agent, Request::Stat { handle });
+            self.time(agent, Request::Delete { handle, expected_version: None });
+        }
+    }
+
+    /// Makes a request; that it is refused counts like any other answer.
+    fn time(&self, agent: &Connection, request: Request) -> Option<Reply> {
+        let asked = Instant::now();
+        let since_start = (asked - self.start).as_micros() as u64;
+        self.asked_us.store(since_start.max(1), Ordering::Relaxed);
+        let outcome = agent.call(request);
+        let wait = asked.elapsed().as_micros() as u64;
+        self.longest_us.fetch_max(wait, Ordering::Relaxed);
+        self.asked_us.store(0, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        outcome.ok()
+    }
+}
