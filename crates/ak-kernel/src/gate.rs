@@ -488,7 +488,7 @@ impl Gate<'_> {
                 reason_code: code_name(code),
                 missing_cap: explanation
                     .missing
-                    .map(|action| format!("{}:{}", action.exact_name(), question.target))
+                    .map(|action| format!("{}:{}", missing_name(action), question.target))
                     .unwrap_or_default(),
                 suggested_snippet: explanation.snippet.unwrap_or_default(),
                 rule_id: String::from(&*rule),
@@ -603,6 +603,14 @@ impl Gate<'_> {
             timestamp: self.clock.wall.as_micros(),
             ..Denial::default()
         }
+    }
+}
+
+/// How a missing capability is named: writing alone is no deleting.
+const fn missing_name(action: Action) -> &'static str {
+    match action {
+        Action::FsWrite => action.exact_name(),
+        action => action.as_str(),
     }
 }
 

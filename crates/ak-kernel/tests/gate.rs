@@ -132,7 +132,7 @@ when.args."/value/approved" = { type = "string" }
     let mut machine = Machine::new();
     machine.policy(forbid);
     let worker = machine.agent("worker");
-    let object = handle(machine.call_as(worker, alloc("note", "{}")));
+    let object = handle(machine.call_as(worker, alloc("note", r#"{"n":1}"#)));
     let link = |pointer: &str| vec![(Pointer::parse(pointer).unwrap(), Created(0))];
     let written = |pointer: &str| Part::Write {
         target: object.into(),
@@ -145,11 +145,12 @@ when.args."/value/approved" = { type = "string" }
         other => other,
     };
     for (pointer, passes) in [("/approved", false), ("/approved/by", false), ("/seen", true)] {
-        let parts = vec![new("note", "1"), written(pointer)];
-        assert_eq!(machine.call_as(worker, Request::Batch { parts }).is_ok(), passes, "write {pointer}");
+        let parts = vec![new("note", "{}"), written(pointer)];
+        let done = machine.call_as(worker, Request::Batch { parts });
+        assert_eq!(done.is_ok(), passes, "write {pointer}: {done:?}");
     }
     for (pointer, passes) in [("/approved", false), ("/seen", true)] {
-        let parts = vec![new("note", "1"), made(pointer)];
+        let parts = vec![new("note", "{}"), made(pointer)];
         assert_eq!(machine.call_as(worker, Request::Batch { parts }).is_ok(), passes, "alloc {pointer}");
     }
     machine.replayed();

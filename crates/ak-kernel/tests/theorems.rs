@@ -624,7 +624,8 @@ fn limits_are_limits() {
     machine.call(about("a")).unwrap();
     machine.call(about("b")).unwrap();
     assert_eq!(failure(machine.call(about("c"))).code, Code::Quota);
-    assert_eq!(failure(machine.call(about(&"x".repeat(256)))).code, Code::InvalidArgument);
+    let long = machine.call(about(&"x".repeat(256)));
+    assert_eq!(failure(long).code, Code::Limit, "it is above the limit of bytes before anybody looks at it");
     assert_eq!(failure(machine.call(about(""))).code, Code::InvalidArgument);
     assert_eq!(failure(machine.call(Request::SessionOpen { agent: "two".into() })).code, Code::Quota);
     machine.replayed();
