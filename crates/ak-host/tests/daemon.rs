@@ -9,7 +9,7 @@ use std::{
 };
 
 use ak_host::ak_kernel::wire::{Flags, HEADER_BYTES, Header, encode};
-use ak_host::ak_kernel::{Code, Reply, Request, ak_heap::Content, ak_json::object};
+use ak_host::ak_kernel::{Code, Failure, Filter, Reply, Request, ak_heap::Content, ak_json::object};
 use ak_host::{Connection, Options, Server, owner_token};
 
 use support::{Scratch, code};
@@ -20,21 +20,28 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Daemon {
+        Daemon::with_guests(4)
+    }
+
+    fn with_guests(max: u64) -> Daemon {
         let scratch = Scratch::new("daemon");
         let token = owner_token(&scratch.join("token")).unwrap();
         let kernel = Connection::open(&Options::default()).unwrap();
-        let server = Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
+        let server = Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap().with_guests(max);
         std::thread::spawn(move || server.run());
         Daemon { scratch }
     }
 
     fn connect(&self, token: bool) -> Connection {
+        self.try_connect(token).unwrap()
+    }
+
+    fn try_connect(&self, token: bool) -> Result<Connection, Failure> {
         Connection::open(&Options {
             url: Some(format!("unix://{}", self.scratch.text("ak.sock"))),
             token_file: token.then(|| self.scratch.join("token")),
             ..Options::default()
         })
-        .unwrap()
     }
 
     fn raw(&self) -> UnixStream {
@@ -74,6 +81,30 @@ fn owner_and_agents_get_what_is_theirs() {
     assert!(!guest.is_owner(), "without a token nobody is the owner");
     assert_eq!(code(guest.call(Request::PolicyLoad { text: "".into(), base_dir: None })), Code::PolicyDeny);
     assert!(guest.agent("worker").is_err(), "nor any agent they name");
+}
+
+#[test]
+fn without_a_credential_nobody_comes_in_unless_guests_are_let_in() {
+    let closed = Daemon::with_guests(0);
+    assert_eq!(closed.try_connect(false).map(|_| ()).unwrap_err().code, Code::CapMissing);
+    let owner = closed.connect(true);
+    let Ok(Reply::Value(found)) = owner.call(Request::AuditQuery(Filter::default())) else { panic!() };
+    assert!(!found.to_json().contains("session_open"), "a refusal is no record of the owner's");
+
+    let daemon = Daemon::with_guests(2);
+    let (one, other) = (daemon.connect(false), daemon.connect(false));
+    assert_eq!(daemon.try_connect(false).map(|_| ()).unwrap_err().code, Code::Quota);
+    let alloc = || Request::Alloc { type_name: "t".into(), content: Content::Json(object! {}), subject: None };
+    assert_eq!(code(one.call(alloc())), Code::PolicyDeny, "a guest has nothing of the baseline");
+    let text = "[[rule]]\nid = \"g\"\neffect = \"permit\"\noperation = [\"heap.alloc\"]\ntarget = \"*\"\nagent = [\"guest\", \"guest/**\"]\n";
+    daemon.connect(true).call(Request::PolicyLoad { text: text.into(), base_dir: None }).unwrap();
+    let Ok(Reply::Handle(handle)) = one.call(alloc()) else { panic!() };
+    assert_eq!(code(other.call(Request::Read { handle, version: None })), Code::NotFound);
+    drop(one);
+    // Its place is free again once the daemon has seen it go.
+    while daemon.try_connect(false).is_err() {
+        std::thread::yield_now();
+    }
 }
 
 #[test]
