@@ -140,6 +140,12 @@ impl AuthorityKernel {
         self.session.call(py, request)?;
         Ok(())
     }
+
+    /// Takes back a type that this session's agent, or the owner, registered.
+    fn unregister_type(&self, py: Python<'_>, name: Str) -> PyResult<()> {
+        self.session.call(py, || Ok(Request::TypeUnregister { name: name.0 }))?;
+        Ok(())
+    }
 }
 
 impl AuthorityKernel {

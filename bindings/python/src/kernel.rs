@@ -141,9 +141,15 @@ impl AuthorityKernel {
     }
 
     /// Limit and usage of one budget, or of all by their names.
-    #[pyo3(signature = (kind=None))]
-    fn budget_status<'py>(&self, py: Python<'py>, kind: Option<Str>) -> PyResult<Bound<'py, PyAny>> {
-        let args = object! { "kind": kind.as_ref().map(|kind| &kind.0) };
+    #[pyo3(signature = (kind=None, agent=None))]
+    fn budget_status<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Option<Str>,
+        agent: Option<Str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let agent = agent.map(|agent| agent.0);
+        let args = object! { "kind": kind.as_ref().map(|kind| &kind.0), "agent": agent };
         let request = || Ok(Request::decode(Operation::BudgetStatus, &args)?);
         match kind {
             Some(kind) => to_python(py, &self.session.part(py, &kind.0, request)?),

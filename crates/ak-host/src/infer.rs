@@ -195,6 +195,11 @@ impl Call<'_, '_> {
                 tries += 1;
                 self.reached = Reached::Nothing;
                 tokio::time::sleep(Duration::from_millis(pause)).await;
+                if sent.is_ok()
+                    && let Verdict::Abort(failure) = self.around.asker.ask(Step::Resend)
+                {
+                    return Err(Ended::Refused(failure));
+                }
                 continue;
             }
             let (response, mut line) = sent?;

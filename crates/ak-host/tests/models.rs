@@ -298,7 +298,7 @@ fn a_price_is_set_aside_and_settled() {
     let rows = [("gpt-4*", &server, "price = { input = 2.5, output = 10 }"), ("*", &server, "")];
     let (kernel, _scratch) = kernel(&rows, ANY);
     let cost = |kernel: &Connection| {
-        let status = value(kernel.call(Request::BudgetStatus { dimension: None }));
+        let status = value(kernel.call(Request::BudgetStatus { dimension: None, agent: None }));
         let part = |name| at(&status, &format!("cost_micro_usd.{name}")).as_u64().unwrap();
         (part("used"), part("reserved"))
     };

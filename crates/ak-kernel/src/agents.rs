@@ -224,13 +224,17 @@ impl Agents {
         }
     }
 
-    /// Ends a guest, who leaves nothing behind. Nobody else is ended by this.
+    /// Ends an agent. Its name can be used again, by another one.
     pub(crate) fn remove(&mut self, account: AgentId) {
-        if self.is_guest(account)
-            && let Some(agent) = self.all.remove(&account)
-        {
+        if let Some(agent) = self.all.remove(&account) {
             self.by_name.remove(&agent.name);
         }
+    }
+
+    /// Whether an agent has none below it, and is not one that is always there.
+    pub(crate) fn is_leaf(&self, account: AgentId) -> bool {
+        let fixed = account.is_main() || self.get(account).is_some_and(|agent| *agent.name == *GUEST);
+        !fixed && self.all.values().all(|agent| agent.parent != Some(account))
     }
 
     /// Whether an agent is a guest, as opposed to somebody whom the owner let in.

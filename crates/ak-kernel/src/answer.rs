@@ -45,7 +45,8 @@ impl Kernel {
             Request::BudgetSet { dimension, limit, agent } => {
                 self.set_budget(account, dimension, limit, agent)
             }
-            Request::BudgetStatus { dimension } => {
+            Request::BudgetStatus { dimension, agent } => {
+                let account = self.account_of(account, agent.as_ref())?;
                 Ok(Reply::Value(self.agents.status(account, dimension, self.clock.elapsed)))
             }
             Request::CapGrant { agent, terms } => self.grant(&agent, &terms),
@@ -124,7 +125,11 @@ impl Kernel {
         };
         let agent = self.agents.open(&name, &self.policy, self.clock.elapsed, self.config.agents_max)?;
         let opened = self.sessions.open(agent, self.config.sessions_max);
-        opened.inspect_err(|_| self.agents.remove(agent))
+        opened.inspect_err(|_| {
+            if guest {
+                self.agents.remove(agent);
+            }
+        })
     }
 
     /// Ends the session of whoever asks. A guest ends with it, and what it had goes.
@@ -157,16 +162,19 @@ impl Kernel {
         limit: Option<u64>,
         agent: Option<Text>,
     ) -> Result<Reply, Failure> {
-        let account = match agent {
-            None => by,
-            Some(name) => self
-                .agents
-                .find(&name)
-                .filter(|found| by.is_main() || *found == by)
-                .ok_or_else(|| Failure::new(Code::NotFound, format!("no agent {:?}", &*name)))?,
-        };
+        let account = self.account_of(by, agent.as_ref())?;
         self.agents.set_limit(account, dimension, limit, !by.is_main())?;
         Ok(Reply::Done)
+    }
+
+    /// The account of the agent that is named, else the asking agent's own.
+    ///
+    /// # Errors
+    /// NOT_FOUND where there is no such agent; to an agent also where it is another one.
+    fn account_of(&self, by: AgentId, agent: Option<&Text>) -> Result<AgentId, Failure> {
+        let Some(name) = agent else { return Ok(by) };
+        let found = self.agents.find(name).filter(|found| by.is_main() || *found == by);
+        found.ok_or_else(|| Failure::new(Code::NotFound, format!("no agent {:?}", &**name)))
     }
 
     /// An agent session sees its own entries, an owner session everybody's.

@@ -161,6 +161,8 @@ pub enum Step {
         /// Where to.
         url: Text,
     },
+    /// A server turned the request to a model away, and it is to be sent once more. Answered by [`Verdict::Continue`].
+    Resend,
     /// A piece of a streamed answer, and how many tokens it is worth.
     Chunk {
         /// The server-sent event's data.
@@ -354,6 +356,7 @@ impl Step {
             Self::Redirect { method, url } => {
                 object! { "step": "redirect", "method": method.clone(), "url": url.clone() }
             }
+            Self::Resend => object! { "step": "resend" },
             Self::Chunk { data, tokens } => {
                 object! { "step": "chunk", "data": data.clone(), "tokens": *tokens }
             }
@@ -371,6 +374,7 @@ impl Step {
                 Self::Resolved(list.iter().map(parse).collect::<Result<_, _>>()?)
             }
             "redirect" => Self::Redirect { method: fields.text("method")?, url: fields.text("url")? },
+            "resend" => Self::Resend,
             "chunk" => Self::Chunk { data: fields.text("data")?, tokens: fields.u64("tokens")? },
             _ => return Err(fields.error("step", "is not known here")),
         };

@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, format, vec::Vec};
 
 use ak_json::Text;
+use ak_policy::budget::Dimension;
 
 use crate::{
     agents::Hold,
@@ -11,6 +12,7 @@ use crate::{
     kernel::{Caller, Kernel},
     reply::Failure,
     request::Request,
+    subject::SUBJECT_BYTES,
     under_way::{Next, UnderWay},
 };
 
@@ -41,7 +43,12 @@ impl Kernel {
                 self.agents.follow(caller.account, &change, self.clock.elapsed);
             }
         }
+        for by in self.subjects.forget_named(subject) {
+            let bytes = SUBJECT_BYTES.saturating_add(subject.len() as u64);
+            self.agents.credit(by, Dimension::Memory, bytes);
+        }
         self.history.forget(subject);
+        self.end_idle_agent(subject);
         if let Some(agent) = self.agents.find(subject).and_then(|account| self.agents.get_mut(account)) {
             agent.last_denial = None;
         }
@@ -49,6 +56,17 @@ impl Kernel {
         let nameless = Request::Erase { subject: Text::default() };
         let under_way = UnderWay { erasing: Some(work.clone()), ..UnderWay::new(caller.session, caller.account, nameless, hold) };
         Ok(Next::Effect(Effect::Log(work), Box::new(under_way)))
+    }
+
+    /// Ends an agent of this name that nobody has a session of and that has none below it: its name stands nowhere then.
+    fn end_idle_agent(&mut self, name: &Text) {
+        let Some(agent) = self.agents.find(name) else { return };
+        if self.sessions.count(agent) == 0 && self.agents.is_leaf(agent) && self.recorded.is_none() {
+            self.forget_types(name);
+            self.agents.holdings.forget(agent);
+            self.admission.forget(agent);
+            self.agents.remove(agent);
+        }
     }
 
     fn erasable(&self, subject: &Text) -> Result<u64, Failure> {

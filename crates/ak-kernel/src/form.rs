@@ -87,9 +87,10 @@ impl Request {
                 insert_some(&mut args, "agent", agent.clone());
                 args.into()
             }
-            Self::BudgetStatus { dimension } => {
+            Self::BudgetStatus { dimension, agent } => {
                 let mut args = Object::new();
                 insert_some(&mut args, "kind", dimension.map(Dimension::as_str));
+                insert_some(&mut args, "agent", agent.clone());
                 args.into()
             }
             Self::CapGrant { agent, terms } => {
@@ -187,7 +188,10 @@ impl Request {
                 limit: fields.optional_u64("limit")?,
                 agent: fields.optional_text("agent")?,
             },
-            Operation::BudgetStatus => Self::BudgetStatus { dimension: dimension_field(&mut fields)? },
+            Operation::BudgetStatus => Self::BudgetStatus {
+                dimension: dimension_field(&mut fields)?,
+                agent: fields.optional_text("agent")?,
+            },
             Operation::CapGrant => {
                 Self::CapGrant { agent: fields.text("agent")?, terms: Terms::from_fields(&mut fields)? }
             }

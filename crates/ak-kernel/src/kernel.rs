@@ -11,7 +11,7 @@ use alloc::{
 use ak_audit::{Kind, Verdict as Ruled};
 use ak_heap::{Heap, HeapConfig, REQUEST_WORK, Work};
 use ak_json::{Digest, Text, Value, object};
-use ak_policy::{GrantTable, Policy};
+use ak_policy::{GrantTable, Policy, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     reply::{Failure, Outcome, outcome_facts},
     request::Request,
     session::{AgentId, SessionId, Sessions},
-    subject::{About, Subjects},
+    subject::{About, SUBJECT_BYTES, Subjects},
     time::{CLOCK_STEP_US_MAX, Clock, Now},
     toolbox::Toolbox,
     types::Types,
@@ -246,6 +246,13 @@ impl Kernel {
         let agent = self.agents.name(account);
         let about = self.subjects_of(request, &agent);
         let named = request.subject().map(|subject| (subject, account));
+        if let Some((subject, account)) = named
+            && !self.subjects.is_named_by(subject, account)
+            && self.recorded.is_none()
+        {
+            let bytes = SUBJECT_BYTES.saturating_add(subject.len() as u64);
+            self.agents.record(account, Dimension::Memory, bytes, self.clock.elapsed);
+        }
         let about = self.subjects.meet(about, &now.entropy, named);
         let (mut ruling, next) = match barred {
             Some(failure) => (Ruling::new(Ruled::Refused, "host-call", None), Err(failure)),
@@ -426,8 +433,10 @@ impl Kernel {
 
     /// What whoever asked is shown of a failure. The last denial is kept.
     pub(crate) fn shown(&mut self, caller: &Caller, mut failure: Failure) -> Failure {
-        let Some(denial) = failure.denial.take() else { return failure };
         let full = caller.is_owner() || self.policy.denial_detail_full();
+        let Some(denial) = failure.denial.take() else {
+            return if full { failure } else { failure.redacted() };
+        };
         let denial = if full { *denial } else { denial.redacted() };
         if !full {
             failure.message = match denial.target.as_str() {

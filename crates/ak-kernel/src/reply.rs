@@ -192,6 +192,24 @@ impl Failure {
         }
     }
 
+    /// What an agent session is told of a budget or limit that is used up: which kind of thing, and when to ask again. Whose
+    /// rule it is, and what others used, it is not told.
+    #[must_use]
+    pub(crate) fn redacted(mut self) -> Failure {
+        if self.code != Code::BudgetExceeded {
+            return self;
+        }
+        let kind = self.context.get("kind").and_then(Value::as_str);
+        self.message = match kind {
+            Some(kind) => format!("the {kind} budget is used up"),
+            None => String::from("a limit of the policy is reached"),
+        };
+        let told = ["kind", "index", "retry_after_ms"];
+        let kept = self.context.iter().filter(|(name, _)| told.contains(&&***name));
+        self.context = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self
+    }
+
     /// The `error` of the wire form.
     pub fn to_value(&self) -> Value {
         let mut error = Object::new();

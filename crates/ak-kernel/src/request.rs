@@ -148,6 +148,8 @@ pub enum Request {
     BudgetStatus {
         /// Of what; of everything where absent.
         dimension: Option<Dimension>,
+        /// Whose; the session's own where absent. Only the owner asks for others'.
+        agent: Option<Text>,
     },
     /// Give an agent a capability.
     CapGrant {
@@ -336,14 +338,13 @@ impl Request {
                 let env: usize = env.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
                 json(manifest).saturating_add(module.len() as u64).saturating_add(env as u64)
             }
-            Self::BudgetSet { agent, .. } => maybe(agent),
+            Self::BudgetSet { agent, .. } | Self::BudgetStatus { agent, .. } => maybe(agent),
             Self::Erase { subject } => text(subject),
             Self::SessionOpen { agent } => text(agent),
             Self::Read { .. }
             | Self::Stat { .. }
             | Self::Delete { .. }
             | Self::LastError
-            | Self::BudgetStatus { .. }
             | Self::CapRevoke { .. }
             | Self::CapToken { .. }
             | Self::Commit

@@ -36,7 +36,10 @@ impl Kernel {
             (Step::Chunk { tokens, .. }, None) if matches!(under_way.request, Request::Inference { .. }) => {
                 self.judge_chunk(under_way, tokens)
             }
-            (Step::Resolved(_) | Step::Redirect { .. } | Step::Chunk { .. }, _) => {
+            (Step::Resend, None) if matches!(under_way.request, Request::Inference { .. }) => {
+                self.judge_resend(under_way)
+            }
+            (Step::Resolved(_) | Step::Redirect { .. } | Step::Resend | Step::Chunk { .. }, _) => {
                 let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
                 (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure))
             }
@@ -62,7 +65,7 @@ impl Kernel {
                 under_way.hop = next.or_else(|| under_way.hop.clone());
             }
             Step::Chunk { tokens, .. } => under_way.tokens = under_way.tokens.saturating_add(tokens),
-            Step::Resolved(_) => {}
+            Step::Resolved(_) | Step::Resend => {}
         }
         (ruling, Verdict::Continue)
     }
@@ -144,6 +147,23 @@ impl Kernel {
                 under_way.hop = Some(next.clone());
                 under_way.sent.push(size);
                 (ruling, Verdict::Follow(Box::new(next)))
+            }
+            (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
+        }
+    }
+
+    /// Sending once more is a request of its own: it is decided on as the first was, and counted. Its tokens are set aside
+    /// already.
+    fn judge_resend(&mut self, under_way: &mut UnderWay) -> (Ruling, Verdict) {
+        let caller = Caller { host_call: under_way.within.map(|_| HostOperation::Infer), ..under_way.caller() };
+        let agent = self.agents.name(caller.account);
+        let presented = under_way.presented.clone();
+        let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
+        let nothing = Vec::from([(Dimension::Tokens, 0), (Dimension::CostMicroUsd, 0)]);
+        match gate.authorize_hop(&under_way.request, nothing) {
+            (ruling, Ok(hold)) => {
+                under_way.hold.join(hold);
+                (ruling, Verdict::Continue)
             }
             (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
         }

@@ -38,7 +38,15 @@ pub(crate) struct Subjects {
     /// Whom each agent named. What an agent may name yet depends on this alone, so that it tells nothing of others.
     named: BTreeMap<AgentId, BTreeSet<Text>>,
     next_id: SubjectId,
+    /// At how many objects those are looked for that the heap has forgotten.
+    sweep_at: usize,
 }
+
+/// What an agent's memory budget is charged for a subject that it names, beside the name, in bytes: the salt, and the key that a
+/// host keeps.
+pub(crate) const SUBJECT_BYTES: u64 = 256;
+/// So many objects about somebody else than their owner are kept note of before those are looked for that are gone.
+const SWEEP_OBJECTS_MIN: usize = 1 << 10;
 
 #[derive(Debug, Clone, Copy)]
 struct Subject {
@@ -61,7 +69,13 @@ pub(crate) struct About {
 
 impl Subjects {
     pub(crate) fn new() -> Subjects {
-        Subjects { known: BTreeMap::new(), objects: BTreeMap::new(), named: BTreeMap::new(), next_id: 0 }
+        Subjects {
+            known: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            named: BTreeMap::new(),
+            next_id: 0,
+            sweep_at: SWEEP_OBJECTS_MIN,
+        }
     }
 
     /// How many names all agents together, and how many one of them has used.
@@ -120,6 +134,12 @@ impl Subjects {
         About { names, ids, salt, drew: self.next_id > before }
     }
 
+    /// Forgets who named a subject; gives them.
+    pub(crate) fn forget_named(&mut self, name: &Text) -> Vec<AgentId> {
+        let named = self.named.iter_mut().filter_map(|(by, names)| names.remove(name).then_some(*by));
+        named.collect()
+    }
+
     /// The salt for what tells of others too.
     pub(crate) fn salt_with(&self, about: &About, others: &[Text]) -> [u8; 32] {
         if others.iter().all(|other| about.names.contains(other)) {
@@ -161,9 +181,6 @@ impl Subjects {
         let handles: Vec<Handle> = heap.iter_any().filter_map(about).collect();
         self.objects.retain(|_, subject| subject != name);
         self.known.remove(name);
-        for names in self.named.values_mut() {
-            names.remove(name);
-        }
         handles
     }
 
@@ -243,7 +260,8 @@ impl Kernel {
             Request::SessionOpen { agent: named } | Request::CapGrant { agent: named, .. } => {
                 Vec::from([agent.clone(), self.subject_named(named, agent)])
             }
-            Request::BudgetSet { agent: Some(named), .. } => {
+            Request::BudgetSet { agent: Some(named), .. }
+            | Request::BudgetStatus { agent: Some(named), .. } => {
                 Vec::from([agent.clone(), self.subject_named(named, agent)])
             }
             Request::Erase { subject } if !earlier || self.subjects.id(subject).is_some() => {
@@ -289,7 +307,13 @@ impl Kernel {
     /// Notes whom a new object is about, where that is not its owner.
     pub(crate) fn note_subject(&mut self, request: &Request, reply: &Reply) {
         if let (Request::Alloc { subject: Some(subject), .. }, Reply::Handle(handle)) = (request, reply) {
-            self.subjects.objects.insert(*handle, subject.clone());
+            let Subjects { objects, sweep_at, .. } = &mut self.subjects;
+            objects.insert(*handle, subject.clone());
+            if objects.len() >= *sweep_at {
+                // What the heap has forgotten needs no subject.
+                objects.retain(|handle, _| self.heap.any(*handle).is_some());
+                *sweep_at = objects.len().saturating_mul(2).max(SWEEP_OBJECTS_MIN);
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ fn answered(bytes: usize) -> Completion {
 }
 
 fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
-    let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension) }));
+    let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
     status.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
 }
 
@@ -529,4 +529,76 @@ fn no_timeout_is_longer_than_the_kernels() {
     let (_, _, effect) = machine.effect(SessionId::OWNER, asked);
     let max = machine.kernel.config().http_timeout_ms_max;
     assert!(matches!(effect, Effect::Http { timeout_ms, .. } if timeout_ms == max), "{effect:?}");
+}
+
+#[test]
+fn sending_once_more_counts() {
+    let mut machine = Machine::new();
+    machine.policy(
+        "[infer]\nmodels = [\"m\"]\n[[limit]]\nid = \"two\"\noperation = \"infer\"\ntarget = \"m\"\ncount = true\nmax = 2\nper = \"24h\"\n",
+    );
+    let worker = machine.agent("worker");
+    let body = json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5}"#);
+    let request = Request::Inference { request: body, stream: false, price: None };
+    let (_, ticket, _) = machine.effect(worker, request);
+    assert!(matches!(machine.progress(ticket, Step::Resend), Verdict::Continue));
+    let verdict = machine.progress(ticket, Step::Resend);
+    assert!(matches!(verdict, Verdict::Abort(failure) if failure.code == Code::BudgetExceeded));
+    let response = json(r#"{"choices":[]}"#);
+    machine.complete(ticket, Completion::Inferred { response, tokens: 9 });
+    assert_eq!(used(&mut machine, worker, Dimension::Tokens), 9, "its tokens count once");
+    machine.replayed();
+}
+
+#[test]
+fn an_agent_learns_nothing_of_the_owners_limits_and_of_what_others_used() {
+    let mut machine = Machine::new();
+    machine.policy(
+        "[tools]\nallow = [\"add\"]\n[budgets]\ntool_calls = 1\n[[limit]]\nid = \"secret-limit\"\noperation = \"audit.log\"\n\
+         target = \"note\"\ncount = true\nmax = 1\nper = \"24h\"\n",
+    );
+    let (worker, other) = (machine.agent("worker"), machine.agent("other"));
+    let add = || Request::Call { tool: "add".into(), args: object! { "a": 1, "b": 1 } };
+    let note = || Request::AuditLog { event: "note".into(), details: Value::Null, subject: None };
+    machine.call_as(other, add()).unwrap();
+    machine.call_as(other, note()).unwrap();
+    for request in [add(), note()] {
+        let failed = failure(machine.call_as(worker, request));
+        assert_eq!(failed.code, Code::BudgetExceeded);
+        let told = failed.to_value().to_json();
+        for hidden in ["secret-limit", "main", "used\":", "limit\":", "1 used"] {
+            assert!(!told.contains(hidden), "{hidden}: {told}");
+        }
+    }
+    let owner = failure(machine.call(add()));
+    assert!(owner.message.contains("main"), "the owner is told: {owner}");
+    machine.replayed();
+}
+
+#[test]
+fn nothing_of_a_subject_stays_in_what_is_never_erased() {
+    const NAME: &str = "zebedee";
+    let mut machine = Machine::new();
+    let session = machine.agent(NAME);
+    let requests = [
+        Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(5), agent: Some(NAME.into()) },
+        Request::BudgetStatus { dimension: None, agent: Some(NAME.into()) },
+        Request::decode(Operation::CapGrant, &object! { "agent": NAME, "name": "add" }).unwrap(),
+    ];
+    for request in requests {
+        machine.call(request).unwrap();
+    }
+    let own = Request::TypeRegister { name: "t".into(), schema: object! { "title": "zebedee's" } };
+    machine.call_as(session, own).unwrap();
+    failure(machine.call_as(session, Request::Erase { subject: NAME.into() }));
+    machine.call_as(session, Request::SessionClose).unwrap();
+    let (_, snapshot) = machine.erase(NAME).unwrap();
+    assert_eq!(failure(machine.call(Request::Erase { subject: NAME.into() })).code, Code::NotFound);
+    let holds = |bytes: &[u8]| bytes.windows(NAME.len()).any(|window| window == NAME.as_bytes());
+    for record in &machine.records {
+        assert!(!holds(&record.body), "entry {}: {}", record.seq, String::from_utf8_lossy(&record.body));
+    }
+    assert!(!holds(&snapshot), "{}", String::from_utf8_lossy(&snapshot));
+    let found = value(machine.call(Request::AuditQuery(Filter::default())));
+    assert!(!found.to_json().contains(NAME), "{}", found.to_json());
 }

@@ -42,7 +42,7 @@ fn page(machine: &mut Machine, session: SessionId, form: &str) -> (Vec<String>, 
 }
 
 fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
-    let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension) }));
+    let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
     status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
 }
 

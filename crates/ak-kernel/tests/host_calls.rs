@@ -294,7 +294,7 @@ fn a_tool_that_is_called_by_a_tool_uses_up_the_outer_ones_fuel() {
     assert_eq!(limits.fuel, FUEL, "what the outer one has left");
 
     let cpu = |machine: &mut Machine| {
-        let status = value(machine.call_as(agent, Request::BudgetStatus { dimension: None }));
+        let status = value(machine.call_as(agent, Request::BudgetStatus { dimension: None, agent: None }));
         status.get("cpu").unwrap().get("used").unwrap().as_u64().unwrap()
     };
     let alone = {

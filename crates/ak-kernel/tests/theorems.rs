@@ -38,7 +38,7 @@ fn budget(dimension: Dimension, limit: u64) -> Request {
 }
 
 fn used(machine: &mut Machine, dimension: Dimension) -> u64 {
-    let status = value(machine.call(Request::BudgetStatus { dimension: Some(dimension) }));
+    let status = value(machine.call(Request::BudgetStatus { dimension: Some(dimension), agent: None }));
     status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
 }
 
@@ -306,7 +306,7 @@ fn tokens_are_reserved_settled_and_refunded() {
     let Effect::Infer { request, .. } = effect else { panic!("{effect:?}") };
     assert_eq!(request.get("max_tokens"), Some(&Value::from(40u64)), "clamped to the policy");
     assert!(request.get("stream").is_none());
-    let status = value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Tokens) }));
+    let status = value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None }));
     let reserved = status.get("tokens").and_then(|row| row.get("reserved")).and_then(Value::as_u64).unwrap();
     assert!(reserved > 40, "prompt and completion at the most: {reserved}");
     assert_eq!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 5 }), Verdict::Continue);
@@ -456,7 +456,7 @@ fn a_lost_effect_is_unknown_and_paid_in_full() {
 fn tokens_used(kernel: &mut Kernel, machine: &mut Machine) -> u64 {
     let now = machine.now();
     kernel
-        .dispatch(now, SessionId::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens) })
+        .dispatch(now, SessionId::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None })
         .unwrap();
     let record = kernel.poll_record().unwrap();
     kernel.committed(record.seq);

@@ -217,7 +217,7 @@ pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
 
 /// Tokens used and set aside.
 pub(crate) fn tokens(kernel: &Connection) -> (u64, u64) {
-    let status = value(kernel.call(Request::BudgetStatus { dimension: None }));
+    let status = value(kernel.call(Request::BudgetStatus { dimension: None, agent: None }));
     let part = |name| at(&status, &format!("tokens.{name}")).as_u64().unwrap();
     (part("used"), part("reserved"))
 }
