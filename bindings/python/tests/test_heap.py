@@ -318,8 +318,14 @@ def test_a_registered_type_is_kept(ak: AuthorityKernel) -> None:
     assert (raised.value.code, raised.value.context["keyword"]) == (ErrorCode.SCHEMA_UNKNOWN, "format")
     worker = ak.agent("worker")
     worker.register_type("task", {"type": "object"})
-    with pytest.raises(OperationDeniedError):
-        worker.register_type("user", True)
+    worker.register_type("user", True)  # binds the worker's own family, besides the owner's schema
+    with pytest.raises(SchemaError):
+        worker.alloc("user", {"age": -1})
+    ak.alloc("task", "of the owner's, whom the worker's schema does not bind")
+    worker.unregister_type("task")
+    worker.alloc("task", "anything")
+    with pytest.raises(NotFoundError):
+        worker.unregister_type("task")
 
 
 def test_the_same_in_asyncio(form: str) -> None:

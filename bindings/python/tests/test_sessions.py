@@ -99,15 +99,18 @@ def test_a_faulty_policy_opens_nothing(tmp_path: Path) -> None:
         AuthorityKernel(policy=policy)
 
 
-def test_without_the_token_a_connection_is_an_agent(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_token_nobody_comes_in(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if form != "socket":
         pytest.skip("an embedded kernel belongs to its process")
     monkeypatch.delenv("AK_TOKEN_FILE")
-    with AuthorityKernel() as ak:
-        assert not ak.is_owner
-        ak.alloc("thing", b"")
-        with pytest.raises(OperationDeniedError):
-            ak.load_policy(text="")
+    with pytest.raises(OperationDeniedError, match="AK_TOKEN_FILE"):
+        AuthorityKernel()
+
+
+def test_names_are_reserved_for_the_owner_and_for_guests(ak: AuthorityKernel) -> None:
+    for name in ("main", "main/helper", "guest", "guest/1"):
+        with pytest.raises(InvalidArgumentError):
+            ak.agent(name)
 
 
 def test_threads_share_a_kernel(ak: AuthorityKernel) -> None:

@@ -43,12 +43,6 @@ pub enum ChainError {
         /// The entry.
         seq: u64,
     },
-    /// It is earlier than its predecessor.
-    #[error("entry {seq} is earlier than the entry before it")]
-    Time {
-        /// The entry.
-        seq: u64,
-    },
 }
 
 impl Chain {
@@ -86,9 +80,6 @@ impl Chain {
         }
         if entry.previous() != self.head {
             return Err(ChainError::Previous { seq });
-        }
-        if entry.time_us() < self.time_us {
-            return Err(ChainError::Time { seq });
         }
         *self = Chain { next: seq.saturating_add(1), head: leaf(), time_us: entry.time_us() };
         Ok(())

@@ -217,7 +217,15 @@ impl Kernel {
                 let actual = Vec::from(used(bytes.len() as u64));
                 (Reply::Bytes(bytes), actual)
             }
-            Completion::Value(value) => (Reply::Value(value), Vec::from(used(0))),
+            Completion::Value(value) => {
+                // What the log needs to know of an erasure is no part of the answer.
+                let objects = value.get("objects").cloned();
+                let value = match &request {
+                    Request::Erase { .. } => object! { "objects": objects },
+                    _ => value,
+                };
+                (Reply::Value(value), Vec::from(used(0)))
+            }
             Completion::Http(response) => {
                 let actual = Vec::from(used(response.body.len() as u64));
                 (Reply::Http(response), actual)

@@ -68,7 +68,8 @@ class Verification:
     """What ``audit_verify`` found. True if and only if the log is consistent.
 
     ``first_bad`` is the first entry that is wrong, and ``reason`` says in what way; ``replayed`` entries were
-    re-executed and follow, ``opaque`` ones could not be; ``signed_by`` names the key given if it is the one that signs
+    re-executed and follow, ``opaque`` ones could not be because a body was erased or pruned, ``not_replayed`` ones were
+    written by an earlier version, which re-executes them; ``verified_to`` entries were looked at; ``signed_by`` names the key given if it is the one that signs
     for this log, ``anchored_at`` is the size of the log in the anchor; ``rests_on`` says what the finding rests on.
     """
 
@@ -78,6 +79,8 @@ class Verification:
     first_bad: Optional[int] = None
     replayed: Optional[int] = None
     opaque: Optional[int] = None
+    not_replayed: Optional[int] = None
+    verified_to: Optional[int] = None
     reason: Optional[str] = None
     rests_on: Optional[str] = None
 

@@ -78,7 +78,9 @@ impl Index {
                 && offset.saturating_sub(block.offset) < BLOCK_BYTES
         };
         if let Some(block) = self.blocks.last_mut().filter(fits) {
-            block.time_last_us = entry.time_us();
+            // The wall clock may step back between two entries.
+            block.time_first_us = block.time_first_us.min(entry.time_us());
+            block.time_last_us = block.time_last_us.max(entry.time_us());
             block.holds.add(entry);
         } else {
             let mut holds = Filter::default();
