@@ -27,7 +27,7 @@ def require(condition, message):
     if not condition:
         sys.exit(f"NOT VERIFIED: {message}")
 
-def check_entry(entry, seq, previous, time):
+def check_entry(entry, seq, previous):
     """The entry's leaf hash and time, if it is well formed and follows."""
     require(len(entry) >= 217 and entry[:4] == b"AKL1", f"entry {seq} is malformed")
     its_seq, its_time = struct.unpack_from("<QQ", entry, 4)
@@ -42,7 +42,7 @@ def check_entry(entry, seq, previous, time):
     for text in [entry[217 : 217 + a], entry[217 + a : 217 + a + r], *labels]:
         text.decode("utf-8")
     require(its_seq == seq and (cause == seq if kind in (1, 4) else cause < seq), f"entry {seq} is misnumbered")
-    require(entry[180:212] == previous and its_time >= time, f"entry {seq} does not follow the one before it")
+    require(entry[180:212] == previous, f"entry {seq} does not follow the one before it")
     return sha256(b"\0", entry), its_time
 
 def push(peaks, size, leaf):
@@ -85,7 +85,7 @@ def verify(directory, wanted):
             kind, payload, at = part
             if kind == 2:
                 (length,) = struct.unpack_from("<I", payload)
-                head, time = check_entry(payload[4 : 4 + length], seq, head, time)
+                head, time = check_entry(payload[4 : 4 + length], seq, head)
                 peaks, seq = push(peaks, seq, head), seq + 1
                 roots.update({seq: root(peaks)} if seq == wanted else {})
                 continue
