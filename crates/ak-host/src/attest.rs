@@ -7,7 +7,7 @@ use ak_audit::{
     note::{KeyKind, NoteError},
 };
 use ak_json::{Value, object};
-use ak_kernel::{Code, Examination, Kept, Failure, LogWork, Record, Tools};
+use ak_kernel::{Code, Examination, Failure, Kept, LogWork, Record, Tools};
 
 use crate::{log::Log, secret};
 

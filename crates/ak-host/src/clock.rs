@@ -105,7 +105,9 @@ mod tests {
     fn a_boot_is_read_with_its_dashes() {
         let boot = parse_boot("5a0c9a4e-0001-4b1c-8d62-7f0f00000010\n").unwrap();
         assert_eq!((boot[0], boot[15]), (0x5a, 0x10));
-        for wrong in ["", "5a0c", "5a0c9a4e-0001-4b1c-8d62-7f0f0000001", "zz0c9a4e-0001-4b1c-8d62-7f0f00000010"] {
+        for wrong in
+            ["", "5a0c", "5a0c9a4e-0001-4b1c-8d62-7f0f0000001", "zz0c9a4e-0001-4b1c-8d62-7f0f00000010"]
+        {
             assert!(parse_boot(wrong).is_none(), "{wrong}");
         }
     }

@@ -82,7 +82,12 @@ impl Ledger {
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
         let state = State { kernel, waiting, needed: 0, room, asking, led: false, stopped };
-        Ledger { in_memory: log.is_memory(), log: Mutex::new(log), state: Mutex::new(state), ended: Mutex::default() }
+        Ledger {
+            in_memory: log.is_memory(),
+            log: Mutex::new(log),
+            state: Mutex::new(state),
+            ended: Mutex::default(),
+        }
     }
 
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {

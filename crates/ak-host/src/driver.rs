@@ -113,7 +113,9 @@ impl Driver {
         if let Err(failure) = admitted {
             // A log that was found damaged can still be verified; nothing else is possible.
             return match asked.request() {
-                Request::AuditVerify { .. } if failure.code == Code::LogCorrupt && session == SessionId::OWNER => {
+                Request::AuditVerify { .. }
+                    if failure.code == Code::LogCorrupt && session == SessionId::OWNER =>
+                {
                     Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
                 }
                 _ => Err(failure),
@@ -295,11 +297,13 @@ impl Driver {
             Effect::RunTool { tool, env, input, limits } => {
                 self.run_tool(ticket, &ToolJob { tool, env, input, limits, agent_due }, patience)
             }
-            Effect::Log(LogWork::Erase { subject, objects, entries }) => match self.erase(subject, objects, entries) {
-                Ok(done) => Completion::Value(done),
-                // Where it got as far as the log, the kernel has stopped and said so to whoever waits.
-                Err(failure) => Completion::failed(failure.code, failure.message),
-            },
+            Effect::Log(LogWork::Erase { subject, objects, entries }) => {
+                match self.erase(subject, objects, entries) {
+                    Ok(done) => Completion::Value(done),
+                    // Where it got as far as the log, the kernel has stopped and said so to whoever waits.
+                    Err(failure) => Completion::failed(failure.code, failure.message),
+                }
+            }
             Effect::Log(work) => match attest::perform(|| self.shared.ledger.log(), signer, work) {
                 Ok(done) => Completion::Value(done),
                 Err(failure) => Completion::failed(failure.code, failure.message),

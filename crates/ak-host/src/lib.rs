@@ -89,9 +89,7 @@ pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, r
 pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
 pub use secrets::SECRET_BYTES_MIN;
-pub use server::{
-    CONNECTIONS_MAX, EFFECTS_MAX, HELLO_TIMEOUT_MS, Server, WRITE_TIMEOUT_MS, owner_token,
-};
+pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, HELLO_TIMEOUT_MS, Server, WRITE_TIMEOUT_MS, owner_token};
 pub use tools::TOOL_WALL_MS_MAX;
 
 pub use tokio_util::sync::CancellationToken;

@@ -165,11 +165,21 @@ impl Log {
         match self {
             Log::Damaged { followed, first_bad, reason } => {
                 let wrong = Some((*first_bad, reason.clone()));
-                Anchor::NONE.verdict(Followed { replayed: *followed, opaque: 0, not_replayed: 0, entries: *followed, wrong })
+                Anchor::NONE.verdict(Followed {
+                    replayed: *followed,
+                    opaque: 0,
+                    not_replayed: 0,
+                    entries: *followed,
+                    wrong,
+                })
             }
-            Log::Memory(_) | Log::Durable(_) | Log::Closed => {
-                Anchor::NONE.verdict(Followed { replayed: 0, opaque: 0, not_replayed: 0, entries: 0, wrong: None })
-            }
+            Log::Memory(_) | Log::Durable(_) | Log::Closed => Anchor::NONE.verdict(Followed {
+                replayed: 0,
+                opaque: 0,
+                not_replayed: 0,
+                entries: 0,
+                wrong: None,
+            }),
         }
     }
 

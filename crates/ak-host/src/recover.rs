@@ -101,8 +101,9 @@ pub(crate) fn open_on(
 fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
     let from = kernel.earlier_version().unwrap_or_default();
     let full = |error: String| {
-        let message =
-            format!("the journal is of semantics version {from}, and cannot be continued under this one: {error}");
+        let message = format!(
+            "the journal is of semantics version {from}, and cannot be continued under this one: {error}"
+        );
         Failure::new(Code::LogFull, message)
     };
     let seq = kernel.entries();

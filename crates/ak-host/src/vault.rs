@@ -223,7 +223,9 @@ impl Vault {
     /// # Errors
     /// When the disk fails, and one may still be there.
     pub(crate) fn drop_snapshots_below(&mut self, seq: u64) -> Result<(), DiskError> {
-        while let Some(oldest) = self.snapshots.first_key_value().map(|(oldest, _)| *oldest).filter(|oldest| *oldest < seq) {
+        while let Some(oldest) =
+            self.snapshots.first_key_value().map(|(oldest, _)| *oldest).filter(|oldest| *oldest < seq)
+        {
             self.drop_snapshot(oldest)?;
         }
         Ok(())

@@ -94,7 +94,8 @@ fn without_a_credential_nobody_comes_in_unless_guests_are_let_in() {
     let daemon = Daemon::with_guests(2);
     let (one, other) = (daemon.connect(false), daemon.connect(false));
     assert_eq!(daemon.try_connect(false).map(|_| ()).unwrap_err().code, Code::Quota);
-    let alloc = || Request::Alloc { type_name: "t".into(), content: Content::Json(object! {}), subject: None };
+    let alloc =
+        || Request::Alloc { type_name: "t".into(), content: Content::Json(object! {}), subject: None };
     assert_eq!(code(one.call(alloc())), Code::PolicyDeny, "a guest has nothing of the baseline");
     let text = "[[rule]]\nid = \"g\"\neffect = \"permit\"\noperation = [\"heap.alloc\"]\ntarget = \"*\"\nagent = [\"guest\", \"guest/**\"]\n";
     daemon.connect(true).call(Request::PolicyLoad { text: text.into(), base_dir: None }).unwrap();

@@ -6,7 +6,9 @@ mod support;
 use std::path::Path;
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Examination, Kept, Outcome, Reply, Request, Standing, Tools, ak_heap::Content};
+use ak_host::ak_kernel::{
+    Code, Examination, Kept, Outcome, Reply, Request, Standing, Tools, ak_heap::Content,
+};
 use ak_host::{Connection, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY, read_journal};
 
 use support::Scratch;

@@ -170,7 +170,9 @@ fn bombs_and_nonsense_are_given_up() {
         assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{port}/")))), expected, "{what}");
     }
     // What came was paid for, though nobody got it.
-    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else { panic!() };
+    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else {
+        panic!()
+    };
     let used = status.get("bytes").and_then(|bytes| bytes.get("used")?.as_u64());
     assert!(used.is_some_and(|used| used > 2_000), "{used:?}");
 }

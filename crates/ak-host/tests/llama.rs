@@ -25,7 +25,9 @@ fn request(max_tokens: u64) -> Value {
 }
 
 fn tokens(kernel: &Connection) -> (u64, u64) {
-    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else { panic!() };
+    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else {
+        panic!()
+    };
     let part = |name| status.get("tokens").unwrap().get(name).and_then(Value::as_u64).unwrap();
     (part("used"), part("reserved"))
 }

@@ -280,7 +280,9 @@ fn a_client_that_hangs_up_stops_what_it_asked_for() {
 }
 
 fn bytes_reserved(kernel: &Connection) -> u64 {
-    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else { panic!() };
+    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else {
+        panic!()
+    };
     status.get("bytes").and_then(|bytes| bytes.get("reserved")).and_then(Value::as_u64).unwrap()
 }
 

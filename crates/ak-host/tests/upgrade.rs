@@ -84,7 +84,8 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
         };
         let passed = (0..10).filter(|_| add(&worker).is_ok()).count();
         assert_eq!(passed, adds_left, "{name}");
-        let wrong = ask(&worker, Operation::Alloc, object! { "type": "task", "value": object! { "no": "title" } });
+        let wrong =
+            ask(&worker, Operation::Alloc, object! { "type": "task", "value": object! { "no": "title" } });
         assert_eq!(wrong.unwrap_err().code, Code::SchemaInvalid);
         let budget = ask(&worker, Operation::BudgetStatus, object! { "kind": "compute" }).unwrap().to_value();
         assert_eq!(budget.get("compute").and_then(|row| row.get("limit")?.as_u64()), Some(100_000), "{name}");
@@ -100,8 +101,12 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
             let owner = open(&place);
             let worker = owner.agent("worker").unwrap();
             assert!(content(&worker, "0x100000000").contains("again"));
-            ask(&owner, Operation::AuditLog, object! { "event": "round", "details": object! {}, "subject": format!("s{round}") })
-                .unwrap();
+            ask(
+                &owner,
+                Operation::AuditLog,
+                object! { "event": "round", "details": object! {}, "subject": format!("s{round}") },
+            )
+            .unwrap();
             if round == 1 {
                 ask(&owner, Operation::AuditErase, object! { "subject": "s0" }).unwrap();
             }
@@ -116,7 +121,11 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
         let mut examination = Examination::new(0, Tools::Rerun);
         for entry in stream::decode(&bytes).unwrap() {
             let entry = entry.unwrap();
-            examination.examine(entry.leaf, Kept { body: entry.body, subjects: &entry.subjects }, entry.snapshot);
+            examination.examine(
+                entry.leaf,
+                Kept { body: entry.body, subjects: &entry.subjects },
+                entry.snapshot,
+            );
         }
         assert_eq!(examination.first_wrong(), None, "{name}");
         assert_eq!((examination.not_replayed(), examination.is_complete()), (earlier, false), "{name}");
@@ -135,10 +144,14 @@ fn a_crash_between_snapshot_and_record_begins_the_upgrade_anew() {
     // The record is gone, the snapshot that was kept for it is there.
     fs::remove_dir_all(&before[0]).unwrap();
     copy(&saved, &before[0]);
-    assert!(fs::read_dir(&before[1]).unwrap().any(|file| {
-        file.unwrap().file_name().to_string_lossy().starts_with("upgrade-")
-    }));
+    assert!(
+        fs::read_dir(&before[1])
+            .unwrap()
+            .any(|file| { file.unwrap().file_name().to_string_lossy().starts_with("upgrade-") })
+    );
     let owner = open(&place);
     assert_eq!(verified(&owner).1, Some(47));
-    let Reply::Session(_) = ask(&owner, Operation::SessionOpen, object! { "agent": "w" }).unwrap() else { panic!() };
+    let Reply::Session(_) = ask(&owner, Operation::SessionOpen, object! { "agent": "w" }).unwrap() else {
+        panic!()
+    };
 }

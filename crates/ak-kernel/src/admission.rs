@@ -103,7 +103,10 @@ impl Admission {
     fn charge(&mut self, line: &[(AgentId, bool)], now_us: u64, taken: [u64; 4], config: &Config) {
         for (account, guests) in line {
             let rates = rates(*guests);
-            let full = |(_, limits): (&str, Limits)| Bucket { level: i128::from(limits(config).1) * UNIT, at_us: now_us };
+            let full = |(_, limits): (&str, Limits)| Bucket {
+                level: i128::from(limits(config).1) * UNIT,
+                at_us: now_us,
+            };
             let meters = self.meters.entry(*account).or_insert_with(|| rates.map(full));
             for ((bucket, (_, limits)), taken) in meters.iter_mut().zip(rates).zip(taken) {
                 let level = bucket.level_at(now_us, limits(config)).saturating_sub(i128::from(taken) * UNIT);

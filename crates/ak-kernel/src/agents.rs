@@ -166,7 +166,9 @@ impl Agents {
             .collect();
         // The parent of guests is there in any case.
         let count = self.all.len().saturating_add(missing.len()).saturating_sub(1) as u64;
-        if count > agents_max || self.next.checked_add(u32::try_from(missing.len()).unwrap_or(u32::MAX)).is_none() {
+        if count > agents_max
+            || self.next.checked_add(u32::try_from(missing.len()).unwrap_or(u32::MAX)).is_none()
+        {
             return Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already")));
         }
         for name in missing {
@@ -204,9 +206,14 @@ impl Agents {
         }
         self.adopt_parents();
         // An earlier version charged the agent itself and the root agent, and nobody between.
-        let used: Vec<_> = self.all.iter().flat_map(|(id, agent)| {
-            Dimension::ALL.map(|dimension| (*id, dimension, agent.ledger.used(Spender::Itself, dimension)))
-        }).collect();
+        let used: Vec<_> = self
+            .all
+            .iter()
+            .flat_map(|(id, agent)| {
+                Dimension::ALL
+                    .map(|dimension| (*id, dimension, agent.ledger.used(Spender::Itself, dimension)))
+            })
+            .collect();
         for (by, dimension, amount) in used {
             for account in self.accounts(by).into_iter().skip(1).filter(|account| !account.is_main()) {
                 if let Some(agent) = self.get_mut(account) {

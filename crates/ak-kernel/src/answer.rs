@@ -19,11 +19,7 @@ use crate::{
 
 impl Kernel {
     /// Answers a request that needs nothing from outside.
-    pub(crate) fn answer(
-        &mut self,
-        caller: &Caller,
-        request: Request,
-    ) -> Result<Reply, Failure> {
+    pub(crate) fn answer(&mut self, caller: &Caller, request: Request) -> Result<Reply, Failure> {
         let account = caller.account;
         match request {
             Request::Alloc { type_name, content, .. } => self.alloc(account, &type_name, content),
@@ -114,7 +110,8 @@ impl Kernel {
             // Numbers of entries never come twice, and so no guest gets what another left.
             (true, _) => Text::from(format!("{GUEST}/{}", self.chain.next_seq())),
             (false, MAIN) => {
-                let message = "'main' is the owner's own agent: the owner's session acts as it, and no other may";
+                let message =
+                    "'main' is the owner's own agent: the owner's session acts as it, and no other may";
                 return Err(Failure::new(Code::InvalidArgument, message));
             }
             (false, GUEST) => {
@@ -140,7 +137,8 @@ impl Kernel {
             return;
         }
         let name = self.agents.name(agent);
-        let owned = self.heap.iter_any().filter(|(_, object)| *object.owner() == name).map(|(handle, _)| handle);
+        let owned =
+            self.heap.iter_any().filter(|(_, object)| *object.owner() == name).map(|(handle, _)| handle);
         for handle in owned.collect::<Vec<_>>() {
             let live = self.heap.read(handle).is_ok();
             if let Ok(change) = self.heap.erase(handle)

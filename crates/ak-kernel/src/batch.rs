@@ -71,7 +71,9 @@ impl Part {
                     object! { "op": "add", "path": pointer.to_string(), "value": UNKNOWN_HANDLE }
                 });
                 let patch = match patch {
-                    Value::Array(operations) => operations.iter().cloned().chain(added).collect::<Vec<_>>().into(),
+                    Value::Array(operations) => {
+                        operations.iter().cloned().chain(added).collect::<Vec<_>>().into()
+                    }
                     // No patch at all, which is refused when it is read.
                     other => other.clone(),
                 };
@@ -160,7 +162,10 @@ impl Kernel {
         }
         for (index, change) in plan.outcome().iter().enumerate() {
             if let Err(failure) = self.agents.pay(account, change, self.clock.elapsed) {
-                plan.outcome().iter().take(index).for_each(|paid| self.agents.repay(account, paid, self.clock.elapsed));
+                plan.outcome()
+                    .iter()
+                    .take(index)
+                    .for_each(|paid| self.agents.repay(account, paid, self.clock.elapsed));
                 return Err(of(index, failure));
             }
         }
@@ -179,11 +184,13 @@ const UNKNOWN_HANDLE: &str = "0x0";
 /// What an object will hold, links included.
 fn linked(content: &Content, links: &[(Pointer, Created)]) -> Content {
     let Content::Json(value) = content else { return content.clone() };
-    let added = links.iter().map(
-        |(pointer, _)| object! { "op": "add", "path": pointer.to_string(), "value": UNKNOWN_HANDLE },
-    );
+    let added = links
+        .iter()
+        .map(|(pointer, _)| object! { "op": "add", "path": pointer.to_string(), "value": UNKNOWN_HANDLE });
     let added: Vec<Value> = added.collect();
-    let patched = Patch::parse(&added.into()).ok().and_then(|patch| patch.apply(value, &Limits::default(), &mut Work::new(REQUEST_WORK)).ok());
+    let patched = Patch::parse(&added.into())
+        .ok()
+        .and_then(|patch| patch.apply(value, &Limits::default(), &mut Work::new(REQUEST_WORK)).ok());
     // A link that leads nowhere is refused when the batch is done.
     Content::Json(patched.unwrap_or_else(|| value.clone()))
 }

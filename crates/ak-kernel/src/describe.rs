@@ -48,7 +48,9 @@ pub(crate) fn decision(
         Request::Batch { parts } => members(
             object! { "operations": parts.iter().zip(&ruling.each).map(part).collect::<Vec<Value>>() },
         ),
-        Request::TypeRegister { name, .. } | Request::TypeUnregister { name } => members(object! { "type": name.clone() }),
+        Request::TypeRegister { name, .. } | Request::TypeUnregister { name } => {
+            members(object! { "type": name.clone() })
+        }
         Request::Call { tool, .. } => members(object! { "tool": tool.clone() }),
         Request::Inference { request, stream, .. } => members(object! {
             "model": request.get("model").cloned().unwrap_or_default(), "stream": *stream,

@@ -54,7 +54,10 @@ impl Kernel {
         }
         let work = LogWork::Erase { subject: erasing, objects: handles.len() as u64, entries };
         let nameless = Request::Erase { subject: Text::default() };
-        let under_way = UnderWay { erasing: Some(work.clone()), ..UnderWay::new(caller.session, caller.account, nameless, hold) };
+        let under_way = UnderWay {
+            erasing: Some(work.clone()),
+            ..UnderWay::new(caller.session, caller.account, nameless, hold)
+        };
         Ok(Next::Effect(Effect::Log(work), Box::new(under_way)))
     }
 

@@ -191,8 +191,7 @@ impl Examination {
 
     /// An entry that an earlier version wrote, or the record by which the log goes on under this one.
     fn of_earlier_version(&mut self, leaf: &[u8], kept: Kept<'_>, snapshot: Option<&[u8]>) -> Standing {
-        let upgrades =
-            Entry::decode(leaf).is_ok_and(|entry| entry.operation == Operation::Upgrade.number());
+        let upgrades = Entry::decode(leaf).is_ok_and(|entry| entry.operation == Operation::Upgrade.number());
         if !upgrades {
             return Standing::NotReplayed;
         }
@@ -264,13 +263,17 @@ impl Examination {
                 && self.first == 0
                 && count != entries
             {
-                let reason =
-                    format!("{count} bodies about subject {subject} are gone, and its erasure speaks of {entries}");
+                let reason = format!(
+                    "{count} bodies about subject {subject} are gone, and its erasure speaks of {entries}"
+                );
                 return Some((*seq, reason));
             }
         }
         if self.opaque > 0 && self.first == 0 && self.replay.is_none() && !self.earlier {
-            return Some((self.next.saturating_sub(1), "the state at the end of the log is not known".into()));
+            return Some((
+                self.next.saturating_sub(1),
+                "the state at the end of the log is not known".into(),
+            ));
         }
         None
     }
@@ -342,6 +345,7 @@ fn resume(
         return Err("the snapshot is not in the form that the kernel writes".into());
     }
     let followed = replay.feed(leaf, body);
-    let followed = followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
+    let followed =
+        followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
     Ok((replay, followed.replies))
 }

@@ -52,7 +52,8 @@ impl Kernel {
             // The fuel of a tool that a tool calls is the outer one's.
             Request::Call { .. } if caller.within.is_some() => Vec::from([(Dimension::ToolCalls, 1)]),
             Request::Call { .. } => {
-                let left = self.agents.left(caller.account, Dimension::Cpu, self.clock.elapsed).unwrap_or(u64::MAX);
+                let left =
+                    self.agents.left(caller.account, Dimension::Cpu, self.clock.elapsed).unwrap_or(u64::MAX);
                 let fuel = self.config.tool_fuel_max.min(left).max(1);
                 Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
             }
@@ -202,7 +203,8 @@ impl Kernel {
             (Request::Erase { subject }, _) => self.erase(caller, subject, hold),
             (Request::Authorize { operation, target, args }, _) => {
                 self.agents.settle(hold, &[], self.clock.elapsed);
-                let (decided, reply) = self.foresee(caller, presented.as_ref(), operation, target, args.clone());
+                let (decided, reply) =
+                    self.foresee(caller, presented.as_ref(), operation, target, args.clone());
                 Ok(Next::Preview(Box::new(decided), reply))
             }
             (_, _) => {
@@ -230,7 +232,8 @@ impl Kernel {
         }
         let line = self.agents.line(caller.account);
         let family = line.last().copied().unwrap_or(caller.account);
-        let own = self.under_way.values().filter(|open| self.agents.line(open.account).contains(&family)).count();
+        let own =
+            self.under_way.values().filter(|open| self.agents.line(open.account).contains(&family)).count();
         if own as u64 >= effects_per_agent_max { Err(refused(effects_per_agent_max)) } else { Ok(()) }
     }
 

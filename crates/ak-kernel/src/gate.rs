@@ -199,7 +199,8 @@ impl Gate<'_> {
         }
         let agent = self.agent.clone();
         let question = Question::of(&request, &agent, self.policy, |_| true).ok().flatten();
-        let charges = question.as_ref().and_then(|question| self.charges(question, &amounts).ok()).unwrap_or_default();
+        let charges =
+            question.as_ref().and_then(|question| self.charges(question, &amounts).ok()).unwrap_or_default();
         let hold = self.agents.reserve_beyond(self.account, &Costs { amounts, charges }, self.clock.elapsed);
         let target = question.map(|question| question.target);
         let ruling = Ruling { target: target.as_ref().map(Target::to_string), ..ruling };
@@ -310,7 +311,9 @@ impl Gate<'_> {
         });
         match charged {
             Ok(()) => (ruling, Ok(passed)),
-            Err(failure) => (Ruling { ruled: Ruled::Refused, rule: Text::from("budget"), ..ruling }, Err(failure)),
+            Err(failure) => {
+                (Ruling { ruled: Ruled::Refused, rule: Text::from("budget"), ..ruling }, Err(failure))
+            }
         }
     }
 
@@ -347,10 +350,9 @@ impl Gate<'_> {
                     let (ruling, asked) = self.ask(&implied, &[]);
                     asked.err().map(|failure| (ruling, failure))
                 }
-                Verdict::Permit
-                | Verdict::DefaultDeny
-                | Verdict::Expired
-                | Verdict::RateLimited { .. } => None,
+                Verdict::Permit | Verdict::DefaultDeny | Verdict::Expired | Verdict::RateLimited { .. } => {
+                    None
+                }
             }
         })
     }
@@ -551,8 +553,11 @@ impl Gate<'_> {
     /// other one only if it says so, by the URL itself or as `connect`.
     fn is_needed(&self, question: &Question, address: IpAddr, port: u16) -> bool {
         let target = Target::addr(address, port);
-        let query =
-            Query { now_us: self.clock.wall.as_micros(), elapsed: self.clock.elapsed, ..Query::new(&self.agent, Action::Connect, &target) };
+        let query = Query {
+            now_us: self.clock.wall.as_micros(),
+            elapsed: self.clock.elapsed,
+            ..Query::new(&self.agent, Action::Connect, &target)
+        };
         let said = matches!(&question.target, Target::Url(url) if matches!(url.host(), HostOrIp::Ip(_)));
         said || CanonicalIp::new(address).is_public()
             || self.tools.iter().all(|needs| needs.cover(&query, &self.run))

@@ -132,7 +132,9 @@ impl Kernel {
         let caller = Caller { tools, ..tool.caller() };
         let name = tool.tools.last().map(|needs| needs.tool.clone()).unwrap_or_default();
         let agent = self.agents.name(account);
-        let Ok(Some(question)) = Question::of(&request, &agent, &self.policy, |_| false) else { return Ok(()) };
+        let Ok(Some(question)) = Question::of(&request, &agent, &self.policy, |_| false) else {
+            return Ok(());
+        };
         let module = name.split_once('@').map_or(&*name, |(module, _)| module);
         let allowed = self.policy.wasm_module_allowed(&agent, module);
         let verdict = self.gate_of(&caller, agent).verdict(&question);

@@ -81,7 +81,8 @@ impl HttpHop {
     pub(crate) fn from_value(value: &Value) -> Result<HttpHop, FieldError> {
         let mut fields = Fields::new("hop", value)?;
         let request = HttpRequest::from_fields(&mut fields)?;
-        let url = CanonicalUrl::parse(&request.url).map_err(|error| fields.error("url", format!("{error}")))?;
+        let url =
+            CanonicalUrl::parse(&request.url).map_err(|error| fields.error("url", format!("{error}")))?;
         fields.finish()?;
         Ok(HttpHop::first(&request, url))
     }

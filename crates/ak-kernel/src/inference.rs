@@ -143,7 +143,9 @@ impl Kernel {
             if is_bound {
                 return spare;
             }
-            self.agents.left(under_way.account, dimension, self.clock.elapsed).map_or(u64::MAX, |left| left.saturating_add(spare))
+            self.agents
+                .left(under_way.account, dimension, self.clock.elapsed)
+                .map_or(u64::MAX, |left| left.saturating_add(spare))
         };
         let paid_for =
             price.map(|price| price.tokens_for(left(Dimension::CostMicroUsd, price.of(prompt, 0))));

@@ -33,8 +33,8 @@ use crate::{
     time::{CLOCK_STEP_US_MAX, Clock, Now},
     toolbox::Toolbox,
     types::Types,
-    upgrade::Recorded,
     under_way::{Next, UnderWay},
+    upgrade::Recorded,
 };
 
 /// Names one request until its reply.
@@ -290,7 +290,8 @@ impl Kernel {
         };
         let operation = request.operation();
         let reply = outcome.as_ref().map(|(_, outcome)| outcome_facts(operation, outcome).digest());
-        let details = crate::describe::decision(request, caller, &ruling, outcome.as_ref().map(|(_, outcome)| outcome));
+        let details =
+            crate::describe::decision(request, caller, &ruling, outcome.as_ref().map(|(_, outcome)| outcome));
         let refused = code != 0 && ruling.ruled != Ruled::Permit;
         let facts = Facts {
             operation,

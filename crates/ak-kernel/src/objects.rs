@@ -24,10 +24,9 @@ impl Kernel {
         content: Content,
     ) -> Result<Reply, Failure> {
         let owner = self.agents.name(account);
-        let change =
-            self.change(account, |heap, work| {
-                heap.plan_alloc(&owner, type_name, content, Labels::default(), work)
-            })?;
+        let change = self.change(account, |heap, work| {
+            heap.plan_alloc(&owner, type_name, content, Labels::default(), work)
+        })?;
         Ok(Reply::Handle(change.handle))
     }
 
@@ -57,9 +56,8 @@ impl Kernel {
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
         let patch = Patch::parse(patch).map_err(|error| heap_failure(error.into()))?;
-        let change = self.change(caller.account, |heap, work| {
-            heap.plan_write(handle, &patch, expected_version, work)
-        })?;
+        let change = self
+            .change(caller.account, |heap, work| heap.plan_write(handle, &patch, expected_version, work))?;
         Ok(Reply::Version(change.version))
     }
 

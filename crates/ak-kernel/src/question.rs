@@ -85,9 +85,7 @@ impl Question {
                 let args = object! { "schema": schema.clone() };
                 named(Action::HeapAlloc, Target::type_name(name), name, Some(args))
             }
-            Request::TypeUnregister { name } => {
-                named(Action::HeapAlloc, Target::type_name(name), name, None)
-            }
+            Request::TypeUnregister { name } => named(Action::HeapAlloc, Target::type_name(name), name, None),
             Request::Call { tool, args } => {
                 named(Action::Execute, Target::tool(tool), tool, Some(args.clone()))
             }
@@ -200,6 +198,19 @@ const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }

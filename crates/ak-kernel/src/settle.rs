@@ -137,7 +137,8 @@ impl Kernel {
         let http = next.as_request(first);
         let size = http.size();
         let request = Request::Http(http);
-        let caller = Caller { host_call: under_way.within.map(|_| HostOperation::Http), ..under_way.caller() };
+        let caller =
+            Caller { host_call: under_way.within.map(|_| HostOperation::Http), ..under_way.caller() };
         let agent = self.agents.name(caller.account);
         let presented = under_way.presented.clone();
         let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
@@ -155,7 +156,8 @@ impl Kernel {
     /// Sending once more is a request of its own: it is decided on as the first was, and counted. Its tokens are set aside
     /// already.
     fn judge_resend(&mut self, under_way: &mut UnderWay) -> (Ruling, Verdict) {
-        let caller = Caller { host_call: under_way.within.map(|_| HostOperation::Infer), ..under_way.caller() };
+        let caller =
+            Caller { host_call: under_way.within.map(|_| HostOperation::Infer), ..under_way.caller() };
         let agent = self.agents.name(caller.account);
         let presented = under_way.presented.clone();
         let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };

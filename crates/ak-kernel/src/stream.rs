@@ -158,7 +158,12 @@ mod tests {
         let entries: Result<Vec<_>, _> = decode(&bytes).unwrap().collect();
         let expected = [
             StreamEntry { leaf: &records[0].leaf, body: Some(b"{}"), snapshot: None, subjects: Vec::new() },
-            StreamEntry { leaf: &records[1].leaf, body: None, snapshot: Some(b"state"), subjects: Vec::from([7, 9]) },
+            StreamEntry {
+                leaf: &records[1].leaf,
+                body: None,
+                snapshot: Some(b"state"),
+                subjects: Vec::from([7, 9]),
+            },
         ];
         assert_eq!(entries.unwrap(), expected);
     }

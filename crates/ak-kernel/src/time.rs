@@ -168,7 +168,8 @@ impl Clock {
             Some(pair) => {
                 let number = |index| pair.as_array()?.iter().nth(index)?.as_u64();
                 let both = number(0).zip(number(1));
-                let (wall, low_us) = both.ok_or_else(|| fields.error("before_boot", "expected two numbers"))?;
+                let (wall, low_us) =
+                    both.ok_or_else(|| fields.error("before_boot", "expected two numbers"))?;
                 Some((Time(wall), low_us))
             }
         };

@@ -149,7 +149,8 @@ pub(crate) fn from_version_8(state: &Value) -> Result<Value, FieldError> {
     let clock = state.get("clock").and_then(Value::as_u64).ok_or_else(|| wrong("clock"))?;
     state.insert("clock", Clock::from_wall(clock).to_value());
 
-    let mut agents = state.get("agents").and_then(Value::as_object).cloned().ok_or_else(|| wrong("agents"))?;
+    let mut agents =
+        state.get("agents").and_then(Value::as_object).cloned().ok_or_else(|| wrong("agents"))?;
     let rows = agents.get("agents").and_then(Value::as_array).cloned().ok_or_else(|| wrong("agents"))?;
     let mut sessions = Sessions::empty();
     let mut migrated = Vec::new();

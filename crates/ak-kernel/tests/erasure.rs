@@ -54,7 +54,8 @@ fn nothing_of_a_subject_is_left() {
     let patch = format!("[{{\"op\":\"test\",\"path\":\"/was\",\"value\":\"not {SECRET}\"}}]");
     failure(machine.call(write(object, &patch, None)));
     let memory = |machine: &mut Machine| {
-        let status = value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Memory), agent: None }));
+        let status =
+            value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Memory), agent: None }));
         status.get("memory").and_then(|memory| memory.get("used")).and_then(Value::as_u64).unwrap()
     };
     let before = memory(&mut machine);

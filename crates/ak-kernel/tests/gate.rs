@@ -7,8 +7,8 @@ mod support;
 use ak_heap::{Created, Handle};
 use ak_json::{Pointer, Value, array, object};
 use ak_kernel::{
-    Code, Completion, Effect, Filter, HttpHop, HttpRequest, HttpResponse, Operation, Part, Request, SessionId, Step,
-    Ticket, Verdict,
+    Code, Completion, Effect, Filter, HttpHop, HttpRequest, HttpResponse, Operation, Part, Request,
+    SessionId, Step, Ticket, Verdict,
 };
 use ak_policy::budget::Dimension;
 
@@ -42,7 +42,8 @@ fn answered(bytes: usize) -> Completion {
 }
 
 fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
-    let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
+    let status =
+        value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
     status.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
 }
 
@@ -97,7 +98,9 @@ fn an_object_of_somebody_else_and_one_that_never_was_are_answered_alike() {
             write(handle, "[]", None),
             write(handle, r#"[{"op":"test","path":"/x","value":1}]"#, Some(3)),
             Request::Delete { handle, expected_version: None },
-            Request::Batch { parts: vec![new("n", "1"), Part::Delete { target: handle.into(), expected_version: None }] },
+            Request::Batch {
+                parts: vec![new("n", "1"), Part::Delete { target: handle.into(), expected_version: None }],
+            },
         ];
         let told = asked.map(|request| {
             let failed = failure(machine.call_as(worker, request));
@@ -170,7 +173,9 @@ const COUNTED: [(&str, Option<&str>, usize); 4] = [
     ),
     (
         "[http]\nallow = [\"GET https://a.example/pay/**\"]\n",
-        Some(r#"{"agent":"worker","name":"http","resource":"https://a.example/**","methods":["get"],"uses":4}"#),
+        Some(
+            r#"{"agent":"worker","name":"http","resource":"https://a.example/**","methods":["get"],"uses":4}"#,
+        ),
         2,
     ),
     ("[http]\nallow = [\"GET https://a.example/pay/**\"]\n[agent.worker.budgets]\ncompute = 5\n", None, 2),
@@ -181,7 +186,11 @@ fn a_redirect_counts_as_the_request_that_it_is() {
     for (counted, granted, passes) in COUNTED {
         let mut machine = Machine::new();
         // What a limit counts may be permitted by a plain section.
-        let rest = if counted.starts_with("[[limit") { "[http]\nallow = [\"GET https://a.example/**\"]\n" } else { "" };
+        let rest = if counted.starts_with("[[limit") {
+            "[http]\nallow = [\"GET https://a.example/**\"]\n"
+        } else {
+            ""
+        };
         let open = "[[rule]]\nid = \"r\"\neffect = \"permit\"\noperation = \"http.get\"\ntarget = \"https://a.example/r/*\"\n";
         machine.policy(&format!("{rest}{counted}{open}"));
         let worker = machine.agent("worker");
@@ -248,7 +257,9 @@ unless.args."/body" = { type = "string" }
     machine.complete(ticket, answered(1));
     // To the same origin all of it goes along.
     let ticket = begin(&mut machine);
-    let Verdict::Follow(hop) = redirect(&mut machine, ticket, "POST", "https://www.a.example/y") else { panic!() };
+    let Verdict::Follow(hop) = redirect(&mut machine, ticket, "POST", "https://www.a.example/y") else {
+        panic!()
+    };
     assert_eq!((hop.headers.len(), hop.body.as_deref()), (3, Some(&b"pay"[..])));
     machine.complete(ticket, answered(1));
     machine.replayed();
@@ -259,7 +270,8 @@ fn every_sending_counts_with_url_headers_and_body() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"* https://a.example/**\"]");
     let worker = machine.agent("worker");
-    let limit = Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(4_000), agent: Some("worker".into()) };
+    let limit =
+        Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(4_000), agent: Some("worker".into()) };
     machine.call(limit).unwrap();
     let long = "v".repeat(500);
     let asked = http("POST", "https://a.example/x", &[("X-Long", &long)], Some(&[0; 400]));
@@ -435,7 +447,12 @@ fn what_was_only_asked_about_is_recorded_as_its_answer() {
         let before = used(&mut machine, worker, Dimension::Compute);
         assert_eq!(authorized(&mut machine, worker, operation, target, object! { "sum": sum }), passes);
         assert_eq!(used(&mut machine, worker, Dimension::Compute), before + 2, "asking costs one");
-        let filter = Filter { event_type: Some("authorize".into()), newest: true, limit: Some(1), ..Filter::default() };
+        let filter = Filter {
+            event_type: Some("authorize".into()),
+            newest: true,
+            limit: Some(1),
+            ..Filter::default()
+        };
         let found = value(machine.call(Request::AuditQuery(filter)));
         let entry = found.get("entries").and_then(|entries| entries.as_array()?.get(0).cloned()).unwrap();
         let text = |name| entry.get(name).and_then(Value::as_str);
@@ -478,7 +495,8 @@ fn a_request_that_is_too_long_leaves_nothing() {
         alloc(&long, "1"),
         Request::Batch { parts: vec![new(&long, "1")] },
         Request::decode(Operation::AuditQuery, &object! { "target": long.as_str() }).unwrap(),
-        Request::decode(Operation::CapAttenuate, &object! { "capability": "0x1", "resource": long.as_str() }).unwrap(),
+        Request::decode(Operation::CapAttenuate, &object! { "capability": "0x1", "resource": long.as_str() })
+            .unwrap(),
     ];
     for request in requests {
         let records = machine.records.len();
@@ -495,7 +513,8 @@ fn a_request_that_is_too_long_leaves_nothing() {
 
 #[test]
 fn effects_are_shared_and_some_are_kept_for_the_owner() {
-    let config = ak_kernel::Config { effects_max: 20, effects_per_agent_max: 6, ..ak_kernel::Config::default() };
+    let config =
+        ak_kernel::Config { effects_max: 20, effects_per_agent_max: 6, ..ak_kernel::Config::default() };
     let mut machine = Machine::with(config);
     machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
     let asked = || http("GET", "https://a.example/x", &[], None);
@@ -503,7 +522,10 @@ fn effects_are_shared_and_some_are_kept_for_the_owner() {
         let before = machine.effects.len();
         let call = machine.dispatch(session, asked());
         let begun = machine.effects.len() > before;
-        assert_eq!(machine.replies.get(&call).map(|reply| reply.as_ref().unwrap_err().code), (!begun).then_some(Code::Quota));
+        assert_eq!(
+            machine.replies.get(&call).map(|reply| reply.as_ref().unwrap_err().code),
+            (!begun).then_some(Code::Quota)
+        );
         begun
     };
     let (crew, hand) = (machine.agent("crew"), machine.agent("crew/hand"));

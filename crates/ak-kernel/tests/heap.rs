@@ -42,7 +42,8 @@ fn page(machine: &mut Machine, session: SessionId, form: &str) -> (Vec<String>, 
 }
 
 fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
-    let status = value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
+    let status =
+        value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
     status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
 }
 
@@ -357,10 +358,13 @@ fn an_agents_types_bind_its_own_family_and_the_owners_everybody() {
     let unregister = || Request::TypeUnregister { name: "mine".into() };
     machine.call_as(a, unregister()).unwrap();
     assert_eq!(failure(machine.call_as(a, unregister())).code, Code::NotFound);
-    machine.call_as(a, alloc("mine", "\"x\"")).expect("only the owner's schema is left, which is about numbers");
+    machine
+        .call_as(a, alloc("mine", "\"x\""))
+        .expect("only the owner's schema is left, which is about numbers");
     machine.call_as(b, budget(Dimension::Memory, 60)).unwrap();
     assert_eq!(
-        failure(machine.call_as(b, register("long", r#"{"type":["integer","string","boolean","null"]}"#))).code,
+        failure(machine.call_as(b, register("long", r#"{"type":["integer","string","boolean","null"]}"#)))
+            .code,
         Code::BudgetExceeded
     );
     machine.policy("profiles = []");

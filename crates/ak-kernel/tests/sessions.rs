@@ -23,7 +23,9 @@ fn an_agent_has_several_sessions_and_each_is_journalled() {
     let (one, other) = (machine.agent("worker"), machine.agent("worker"));
     assert_ne!(one, other);
     let object = handle(machine.call_as(one, alloc("note", "1")));
-    machine.call_as(other, Request::Read { handle: object, version: None }).expect("the object is the agent's");
+    machine
+        .call_as(other, Request::Read { handle: object, version: None })
+        .expect("the object is the agent's");
     let limit = Request::BudgetSet { dimension: Dimension::ToolCalls, limit: Some(1), agent: None };
     machine.call_as(one, limit).unwrap();
     let filter = Filter { actor: Some("worker".into()), ..Filter::default() };
@@ -99,11 +101,7 @@ fn guests_are_strangers_to_each_other_and_share_one_account() {
 
 #[test]
 fn guests_are_few_in_the_journal() {
-    let config = Config {
-        guest_requests_per_second: 1,
-        guest_requests_burst: 5,
-        ..Config::default()
-    };
+    let config = Config { guest_requests_per_second: 1, guest_requests_burst: 5, ..Config::default() };
     let mut machine = Machine::with(config);
     let opened = (0..50).filter(|_| open(&mut machine, SessionId::GUESTS, "guest").is_ok()).count();
     assert_eq!(opened, 5);

@@ -306,7 +306,8 @@ fn tokens_are_reserved_settled_and_refunded() {
     let Effect::Infer { request, .. } = effect else { panic!("{effect:?}") };
     assert_eq!(request.get("max_tokens"), Some(&Value::from(40u64)), "clamped to the policy");
     assert!(request.get("stream").is_none());
-    let status = value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None }));
+    let status =
+        value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None }));
     let reserved = status.get("tokens").and_then(|row| row.get("reserved")).and_then(Value::as_u64).unwrap();
     assert!(reserved > 40, "prompt and completion at the most: {reserved}");
     assert_eq!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 5 }), Verdict::Continue);
@@ -456,7 +457,11 @@ fn a_lost_effect_is_unknown_and_paid_in_full() {
 fn tokens_used(kernel: &mut Kernel, machine: &mut Machine) -> u64 {
     let now = machine.now();
     kernel
-        .dispatch(now, SessionId::OWNER, Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None })
+        .dispatch(
+            now,
+            SessionId::OWNER,
+            Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None },
+        )
         .unwrap();
     let record = kernel.poll_record().unwrap();
     kernel.committed(record.seq);
@@ -668,8 +673,7 @@ fn the_wall_clock_is_recorded_as_it_steps_and_a_large_step_is_a_record() {
     let text = |entry: &Value, name| entry.get(name).and_then(Value::as_str).map(String::from).unwrap();
     let events: Vec<String> = entries.iter().map(|entry| text(entry, "event")).collect();
     assert_eq!(events, ["genesis", "alloc", "clock_step", "alloc"]);
-    let times: Vec<u64> =
-        entries.iter().filter_map(|entry| entry.get("timestamp")?.as_u64()).collect();
+    let times: Vec<u64> = entries.iter().filter_map(|entry| entry.get("timestamp")?.as_u64()).collect();
     assert!(times[2] < times[1] && times[3] >= times[2], "{times:?}");
     machine.replayed();
 }

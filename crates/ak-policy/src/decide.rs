@@ -99,7 +99,15 @@ impl<'p> Decision<'p> {
     fn deny() -> Self {
         let verdict = Verdict::DefaultDeny;
         let ancestor_grants = Vec::new();
-        Self { verdict, grant: None, ancestor_grants, args_path: None, agent_bytes: 0, rule: None, target: None }
+        Self {
+            verdict,
+            grant: None,
+            ancestor_grants,
+            args_path: None,
+            agent_bytes: 0,
+            rule: None,
+            target: None,
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Value, object};
 use ak_kernel::{
-    Asked, CallId, Code, Completion, Config, Effect, Examination, Failure, Kept, Kernel, LogWork, erased, Now, Outcome,
-    Output, Part, Record, Replay, Reply, Request, SessionId, Standing, Step, Ticket, Time, ToolRequest,
-    ToolRun, ToolStep, Tools, Verdict,
+    Asked, CallId, Code, Completion, Config, Effect, Examination, Failure, Kept, Kernel, LogWork, Now,
+    Outcome, Output, Part, Record, Replay, Reply, Request, SessionId, Standing, Step, Ticket, Time,
+    ToolRequest, ToolRun, ToolStep, Tools, Verdict, erased,
 };
 
 use sha2::Digest as _;
@@ -180,7 +180,11 @@ impl Machine {
     }
 
     /// Dispatches a request that must be let out as an effect.
-    pub(crate) fn effect(&mut self, session: SessionId, request: impl Into<Asked>) -> (CallId, Ticket, Effect) {
+    pub(crate) fn effect(
+        &mut self,
+        session: SessionId,
+        request: impl Into<Asked>,
+    ) -> (CallId, Ticket, Effect) {
         let call = self.dispatch(session, request);
         let (ticket, effect) =
             self.effects.pop().unwrap_or_else(|| panic!("no effect but {:?}", self.replies.get(&call)));
@@ -212,7 +216,8 @@ impl Machine {
         if let Some(Err(failure)) = self.replies.get(&call) {
             return Err(failure.clone());
         }
-        let Some((ticket, Effect::Log(LogWork::Erase { subject, objects, entries }))) = self.effects.pop() else {
+        let Some((ticket, Effect::Log(LogWork::Erase { subject, objects, entries }))) = self.effects.pop()
+        else {
             panic!("an erasure is work on the log")
         };
         let snapshot = self.snapshot();
