@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn op(u: &mut Unstructured<'_>) -> Result<Op> {
-    Ok(match u.int_in_range(0..=8)? {
+    Ok(match u.int_in_range(0..=9)? {
         0 => Op::Alloc {
             owner: u.choose(&["main", "main/worker"])?,
             type_name: u.choose(&["t", "u", ""])?,
@@ -52,7 +52,8 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
             let steps = (0..u.int_in_range(0..=5)?).map(|_| step(u)).collect::<Result<_>>();
             Op::Batch(steps?)
         }
-        7 => Op::Register { strict: u.arbitrary()? },
+        7 => Op::Register { scope: scope(u)?, strict: u.arbitrary()? },
+        8 => Op::Unregister { scope: scope(u)? },
         _ => {
             if u.arbitrary()? {
                 Op::Restore
@@ -61,6 +62,10 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
             }
         }
     })
+}
+
+fn scope(u: &mut Unstructured<'_>) -> Result<&'static str> {
+    u.choose(&["", "main", "main/worker", "main/worker/x", "mai"]).copied()
 }
 
 fn step(u: &mut Unstructured<'_>) -> Result<Step> {
