@@ -369,7 +369,8 @@ impl Agents {
         }
     }
 
-    /// Sets a limit. `lower_only` refuses to raise or remove one.
+    /// Sets a limit beside the policy's: the lower of the two holds. `lower_only` refuses to raise or remove one that was set,
+    /// by whomever. A number above the policy's limit is none that raises: it holds when the policy's limit rises.
     pub(crate) fn set_limit(
         &mut self,
         account: AgentId,
@@ -438,7 +439,8 @@ impl Agents {
                     Some(LimitedBy::Set) => "set_budget",
                     Some(LimitedBy::Policy { .. }) | None => "policy",
                 };
-                effective.limited_by = Some(format!("{how}:{}", &*agent.name));
+                effective.limited_by =
+                    Some(if itself { how.into() } else { format!("{how}:{}", &*agent.name) });
             }
         }
         effective
@@ -520,6 +522,7 @@ struct Effective {
     used: u64,
     reserved: u64,
     remaining: u64,
+    /// `policy` or `set_budget`; of an ancestor, with its name: `policy:crew`.
     limited_by: Option<String>,
 }
 

@@ -624,6 +624,8 @@ struct Run {
     doubt_us: u64,
     offset_us: i64,
     boot: u8,
+    /// How many boots have begun since the wall clock was synchronised.
+    boots: u8,
     has_synchronised: bool,
     uptime_us: u64,
     wall_us: u64,
@@ -657,7 +659,7 @@ impl Run {
             world, workers, rates,
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             lives: Vec::new(), heard: Vec::new(),
-            doubt_us: 0, offset_us: 0, boot: 1, has_synchronised: true, uptime_us: 0, wall_us: START_US,
+            doubt_us: 0, offset_us: 0, boot: 1, boots: 0, has_synchronised: true, uptime_us: 0, wall_us: START_US,
             steps: Vec::new(), leases: 0,
         };
         run.note_input();
@@ -677,11 +679,14 @@ impl Run {
                 life.is_sure &= short == 0 && over == 0 && self.has_synchronised;
             }
             self.has_synchronised = false;
+            self.boots += 1;
         } else if (offset - self.offset_us).unsigned_abs() > CLOCK_STEP_US_MAX {
             self.steps.push(offset - self.offset_us);
         }
         if synchronised && !self.has_synchronised {
-            let was_short = self.doubt_us > REBOOT_DOUBT;
+            // Of two boots it is known in sum only how long the machine was off.
+            let was_short = self.doubt_us > REBOOT_DOUBT || self.boots > 1;
+            self.boots = 0;
             self.doubt_us = if begins_boot { 0 } else { self.doubt_us.min(REBOOT_DOUBT) };
             for life in self.lives.iter_mut().filter(|life| life.boot == boot) {
                 life.is_sure &= !was_short;
