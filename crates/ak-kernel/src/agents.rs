@@ -380,7 +380,8 @@ impl Agents {
         }
     }
 
-    /// Sets a limit. `lower_only` refuses to raise or remove one.
+    /// Sets a limit beside the policy's: the lower of the two holds. `lower_only` refuses to raise or remove one that was set,
+    /// by whomever. A number above the policy's limit is none that raises: it holds when the policy's limit rises.
     pub(crate) fn set_limit(
         &mut self,
         account: AgentId,
@@ -449,7 +450,8 @@ impl Agents {
                     Some(LimitedBy::Set) => "set_budget",
                     Some(LimitedBy::Policy { .. }) | None => "policy",
                 };
-                effective.limited_by = Some(format!("{how}:{}", &*agent.name));
+                effective.limited_by =
+                    Some(if itself { how.into() } else { format!("{how}:{}", &*agent.name) });
             }
         }
         effective
@@ -531,6 +533,7 @@ struct Effective {
     used: u64,
     reserved: u64,
     remaining: u64,
+    /// `policy` or `set_budget`; of an ancestor, with its name: `policy:crew`.
     limited_by: Option<String>,
 }
 

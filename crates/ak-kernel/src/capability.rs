@@ -29,7 +29,7 @@ pub(crate) struct Cover {
     pub(crate) by: Vec<CapId>,
     /// The name of the asking agent's.
     pub(crate) name: Option<Text>,
-    /// When the first of them ends, in µs since the Unix epoch.
+    /// When the first of them ends, in kernel time.
     pub(crate) expires_us: Option<u64>,
 }
 
@@ -147,7 +147,7 @@ impl Holdings {
         self.own.values().any(|grants| grants.contains(&id))
     }
 
-    /// When a capability ends, in µs since the Unix epoch.
+    /// When a capability ends, in kernel time.
     pub(crate) fn expires_us(&self, id: CapId) -> Option<u64> {
         self.table.authority(id).as_ref().and_then(end_of)
     }
@@ -169,7 +169,11 @@ impl Holdings {
             let checked = check(*capability).and_then(|()| covers(authority, query, run));
             checked.map_err(|denial| refusal(denial).presented())?;
             let name = self.held.get(capability).map(|held| held.name.clone());
-            let ends = [self.expires_us(*capability), end_of(authority)];
+            // What a token says by itself are wall times; the table's are kernel times.
+            let by_token = end_of(authority).map(|until_us| {
+                query.elapsed.high_us.saturating_add(until_us.saturating_sub(query.now_us))
+            });
+            let ends = [self.expires_us(*capability), by_token];
             let expires_us = ends.into_iter().flatten().min();
             return Ok(Cover { by: Vec::from([*capability]), name, expires_us });
         }
@@ -346,7 +350,7 @@ fn covers(authority: &Authority, query: &Query<'_>, run: &[u8; 16]) -> Result<()
     Err(denials.find(|denial| *denial != CapDenial::Scope).unwrap_or(CapDenial::Scope))
 }
 
-/// The earliest end that an authority's caveats name.
+/// The earliest end that an authority's caveats name: kernel time in the table, wall time in a token's own blocks.
 fn end_of(authority: &Authority) -> Option<u64> {
     let ends = authority.caveats().filter_map(|caveat| match caveat {
         Caveat::ExpiresAt(until_us) => Some(*until_us),
