@@ -19,7 +19,7 @@ use crate::{
     kernel::{CallId, Kernel},
     operation::Operation,
     record::{FORMAT_VERSION, Input, SEMANTICS_VERSION, derive},
-    replay::{Replay, Tools},
+    replay::{Followed, Replay, Tools},
     reply::Outcome,
     request::Request,
     subject::{Found, SubjectId},
@@ -71,7 +71,7 @@ impl<'a> Kept<'a> {
 ///   that belongs to the snapshot holds the digest. A body that is left is the one that its entry commits to, under the salt
 ///   of somebody who is known at the end. (Where so many are known that their sets are too many to try, it is not proven to be.)
 ///   A body that is gone was about somebody who was erased; how many went so is compared with what the erasure says, as far as
-///   the body of its outcome is there itself.
+///   the body of its outcome is there itself, and how many entries are about everybody else with what the last state says.
 ///
 /// # What is not
 ///
@@ -103,6 +103,8 @@ pub struct Examination {
     blank: Vec<(u64, Vec<SubjectId>)>,
     /// Bodies that are there and were not executed again.
     unproven: Vec<Unproven>,
+    /// How many entries that follow are about each subject, or the kernel itself.
+    about: BTreeMap<SubjectId, u64>,
     /// Erasures: how many entries went with each subject.
     erased: BTreeMap<SubjectId, Option<u64>>,
     /// The newest erasure that does not say who was erased, or whose own body is gone.
@@ -147,6 +149,7 @@ impl Examination {
             not_replayed: 0,
             blank: Vec::new(),
             unproven: Vec::new(),
+            about: BTreeMap::new(),
             erased: BTreeMap::new(),
             erased_unnamed: None,
             first_wrong: None,
@@ -225,15 +228,19 @@ impl Examination {
         };
         match &mut self.replay {
             Some(replay) => match replay.feed(leaf, body) {
-                Ok(followed) => Standing::Follows(followed.replies),
+                Ok(followed) => {
+                    count(&mut self.about, &followed.record.subjects);
+                    Standing::Follows(followed.replies)
+                }
                 Err(error) => Standing::Wrong(error.reason),
             },
             None => match snapshot {
                 None => Standing::Opaque,
                 Some(bytes) => match resume(bytes, self.tools, leaf, body) {
-                    Ok((replay, replies)) => {
+                    Ok((replay, followed)) => {
+                        count(&mut self.about, &followed.record.subjects);
                         self.replay = Some(replay);
-                        Standing::Follows(replies)
+                        Standing::Follows(followed.replies)
                     }
                     Err(reason) => Standing::Wrong(reason),
                 },
@@ -282,9 +289,10 @@ impl Examination {
         }
         match snapshot {
             Some(bytes) => match resume(bytes, self.tools, leaf, body) {
-                Ok((replay, replies)) => {
+                Ok((replay, followed)) => {
+                    count(&mut self.about, &followed.record.subjects);
                     self.replay = Some(replay);
-                    Standing::Follows(replies)
+                    Standing::Follows(followed.replies)
                 }
                 Err(reason) => Standing::Wrong(reason),
             },
@@ -423,8 +431,27 @@ impl Examination {
         }
         // What an erasure that is not over yet takes along may be there or not.
         let kernel = kernel.filter(|_| under_way.is_empty())?;
-        let forged = self.unproven.iter().find(|unproven| !unproven.is_proven(kernel))?;
-        Some((forged.seq, "the body is not the one that the entry commits to".to_string()))
+        let mut about = self.about.clone();
+        // An earlier version did not count.
+        let mut all_told = self.first == 0 && self.not_replayed == 0;
+        for unproven in &self.unproven {
+            match unproven.find(kernel) {
+                Found::Salt(subjects) => count(&mut about, &subjects),
+                Found::TooMany => all_told = false,
+                Found::None => {
+                    return Some((unproven.seq, "the body is not the one that the entry commits to".to_string()));
+                }
+            }
+        }
+        self.blank.iter().for_each(|(_, subjects)| count(&mut about, subjects));
+        // Nor is a body gone about anybody else.
+        let miscounted = kernel.subjects.counted().find(|(subject, entries)| {
+            about.get(subject).copied().unwrap_or_default() != *entries
+        });
+        let (subject, entries) = miscounted.filter(|_| all_told)?;
+        let found = about.get(&subject).copied().unwrap_or_default();
+        let reason = format!("{found} entries are about subject {subject}, and the state speaks of {entries}");
+        Some((self.next.saturating_sub(1), reason))
     }
 
     /// How many entries there are with those examined.
@@ -483,7 +510,8 @@ impl Examination {
 }
 
 impl Unproven {
-    fn is_proven(&self, kernel: &Kernel) -> bool {
+    /// Whose salt it is committed to with.
+    fn find(&self, kernel: &Kernel) -> Found {
         let subjects = &kernel.subjects;
         let owners = self.objects.iter().filter_map(|handle| subjects.of_object(&kernel.heap, *handle).cloned());
         let owners: Vec<Text> = owners.collect();
@@ -497,7 +525,14 @@ impl Unproven {
             with_agent(&owners),
         ];
         let fits = |salt: &[u8; 32]| ak_audit::commitment(salt, self.digest.as_bytes()) == self.request;
-        subjects.find_salt(&likely, fits) != Found::None
+        subjects.find_salt(&likely, fits)
+    }
+}
+
+/// Counts one more entry for each of these subjects; for the kernel itself where there are none.
+fn count(about: &mut BTreeMap<SubjectId, u64>, subjects: &[SubjectId]) {
+    for subject in if subjects.is_empty() { &[0] } else { subjects } {
+        *about.entry(*subject).or_default() += 1;
     }
 }
 
@@ -543,12 +578,12 @@ fn resume(
     tools: Tools,
     leaf: &[u8],
     body: &[u8],
-) -> Result<(Replay, Vec<(CallId, Outcome)>), String> {
+) -> Result<(Replay, Followed), String> {
     let mut replay = Replay::resume(bytes, tools).map_err(|error| format!("{error}"))?;
     if replay.snapshot_now().as_deref() != Some(bytes) {
         return Err("the snapshot is not in the form that the kernel writes".into());
     }
     let followed = replay.feed(leaf, body);
     let followed = followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
-    Ok((replay, followed.replies))
+    Ok((replay, followed))
 }

@@ -49,10 +49,10 @@ struct Subject {
 }
 
 /// What came of a search for the salt of a commitment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// It is that of somebody who is known, or of several.
-    Salt,
+    /// It is that of these; of the kernel itself where there are none.
+    Salt(Vec<SubjectId>),
     /// It is that of nobody who is known.
     None,
     /// There are too many to try them all.
@@ -151,6 +151,12 @@ impl Subjects {
         (found.into_iter().map(|subject| subject.id).filter(|id| *id > 0).collect(), salt)
     }
 
+    /// How many entries are about each of those who are known, where somebody counted from the first. The kernel's are those
+    /// that are about nobody else.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (SubjectId, u64)> {
+        self.known.values().filter_map(|subject| Some((subject.id, subject.entries?)))
+    }
+
     /// Whether a subject was erased, going by its number: numbers are given out in turn, each once.
     pub(crate) fn was_erased(&self, id: SubjectId) -> bool {
         id > 0 && id < self.next_id && self.known.values().all(|subject| subject.id != id)
@@ -164,8 +170,9 @@ impl Subjects {
             let names = if names.is_empty() { &kernel[..] } else { names };
             let guests = |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
             let names: BTreeSet<Text> = names.iter().map(guests).collect();
-            if names.iter().all(|name| self.known.contains_key(name)) && fits(&self.bound(names.iter()).1) {
-                return Found::Salt;
+            let (ids, salt) = self.bound(names.iter());
+            if names.iter().all(|name| self.known.contains_key(name)) && fits(&salt) {
+                return Found::Salt(ids);
             }
         }
         let mut tries = SALTS_TRIED_MAX;
@@ -181,7 +188,10 @@ impl Subjects {
             loop {
                 let subjects: Vec<Subject> = chosen.iter().filter_map(|at| all.get(*at).copied()).collect();
                 match try_salt(&subjects) {
-                    Some(true) => return Found::Salt,
+                    Some(true) => {
+                        let ids = subjects.iter().map(|subject| subject.id);
+                        return Found::Salt(ids.filter(|id| *id > 0).collect());
+                    }
                     Some(false) => {}
                     None => return Found::TooMany,
                 }

@@ -94,6 +94,9 @@ pub(crate) fn report(pieces: &[Piece]) -> Report {
             Ok(stream::StreamEntry { leaf, body, snapshot, subjects }) => {
                 let standing = examination.examine(leaf, Kept { body, subjects: &subjects }, snapshot);
                 follows.push(matches!(standing, Standing::Follows(_)));
+                if matches!(standing, Standing::Wrong(_)) {
+                    break;
+                }
             }
             Err(error) => {
                 unreadable = Some((examination.entries(), error.to_string()));
