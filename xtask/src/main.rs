@@ -5,6 +5,7 @@
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
+//! - `mutants gate [WORDS]`: takes each charge and each check of the gate away in turn; the tests must notice
 //! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
 //! - `bench stall [--check | --once] [SEED…]`: how long one agent's requests keep another waiting
@@ -16,6 +17,7 @@ mod examples;
 mod fuzz;
 mod image;
 mod llm;
+mod mutants;
 mod nightly;
 mod peers;
 mod python;
@@ -32,6 +34,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
+  mutants gate [W] take each charge and each check of the gate away in turn, or those described by W: the tests must notice
   nightly          test further and from another seed, ask the peers, fuzz every target for 10 minutes, run every bench
   bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md
   bench stall [--check | --once] [SEED...]
@@ -57,6 +60,8 @@ fn main() -> ExitCode {
             Err(_) => Err(format!("{seconds:?} is no number of seconds")),
         },
         ["peers", "urls"] => peers::urls(),
+        ["mutants", "gate"] => mutants::gate(None),
+        ["mutants", "gate", words] => mutants::gate(Some(words)),
         ["nightly"] => nightly::nightly(),
         ["bench", "stall", arguments @ ..] => bench::stall(arguments),
         ["bench", name] => bench::bench(name, false),

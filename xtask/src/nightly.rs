@@ -3,25 +3,26 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
-    bench, fuzz, peers,
+    bench, fuzz, mutants, peers,
     run::{Result, cargo, run},
     test,
 };
 
 /// How much further the tests go than by default: cases of each property, decisions compared with the naive evaluator,
-/// crash images of the journal, kills of a process that writes one, entries executed again.
-const FURTHER: [(&str, &str); 5] = [
+/// crash images of the journal, kills of a process that writes one, entries executed again, edits of exported journals.
+const FURTHER: [(&str, &str); 6] = [
     ("PROPTEST_CASES", "4096"),
     ("AK_PAIRS", "1000000"),
     ("AK_CRASH_IMAGES", "1000000"),
     ("AK_KILLS", "2000"),
     ("AK_REPLAY_ENTRIES", "1000000"),
+    ("AK_EDITS", "10000"),
 ];
 
 /// How long each target is fuzzed.
 const FUZZ_SECONDS: u64 = 600;
 
-/// The tests from another seed and further, the peers, every fuzz target, every bench.
+/// The tests from another seed and further, the mutants of the gate, the peers, every fuzz target, every bench.
 pub(crate) fn nightly() -> Result {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     println!("==> tests, further: PROPTEST_RNG_SEED={seed}");
@@ -31,6 +32,8 @@ pub(crate) fn nightly() -> Result {
     test::with_vectors(&mut tests);
     let mut failed = Vec::new();
     failed.extend(run(&mut tests).err());
+    println!("==> mutants of the gate");
+    failed.extend(mutants::gate(None).err());
     println!("==> peers");
     failed.extend(peers::urls().err());
     failed.extend(fuzz::fuzz(None, FUZZ_SECONDS).err());

@@ -8,15 +8,22 @@ use alloc::{
 };
 
 use ak_audit::{Entry, Kind, Verdict as Ruled};
-use ak_json::{Digest, Limits, Value, object};
+use ak_heap::Handle;
+use ak_json::{Digest, Limits, Text, Value, object};
 
 use crate::{
-    kernel::CallId,
+    batch::Part,
+    config::Config,
+    effect::{Effect, LogWork},
+    fields::Fields,
+    kernel::{CallId, Kernel},
     operation::Operation,
-    record::{FORMAT_VERSION, SEMANTICS_VERSION},
-    replay::{Replay, Tools},
+    record::{FORMAT_VERSION, Input, SEMANTICS_VERSION, derive},
+    replay::{Followed, Replay, Tools},
     reply::Outcome,
-    subject::SubjectId,
+    request::Request,
+    subject::{Found, SubjectId},
+    tool_request::Wish,
 };
 
 /// How one entry of a log stands.
@@ -54,8 +61,29 @@ impl<'a> Kept<'a> {
 ///
 /// From an erased or pruned body on, the state is unknown, and so what follows from it; a snapshot that was kept with a
 /// SNAPSHOT entry makes it known again. Give the entries to [`examine`](Self::examine) in order, from the first that is kept,
-/// and ask [`into_summary`](Self::into_summary) at the end: what is opaque is accepted only where an erasure that the log
-/// records explains it, and only a log whose last state is known is verified.
+/// and ask [`first_wrong`](Self::first_wrong) at the end: what is opaque is accepted only where an erasure that the log records
+/// explains it, and only a log whose last state is known is verified.
+///
+/// # What is proven
+///
+/// - An entry that follows is, byte for byte, the one that this kernel writes for its input in that state.
+/// - An opaque entry, and one of an earlier version, stands in the chain that the next snapshot goes on from, of which the entry
+///   that belongs to the snapshot holds the digest. A body that is left is the one that its entry commits to, under the salt
+///   of somebody who is known at the end. (Where so many are known that their sets are too many to try, it is not proven to be.)
+///   A body that is gone was about somebody who was erased; how many went so is compared with what the erasure says, as far as
+///   the body of its outcome is there itself, and how many entries are about everybody else with what the last state says.
+///
+/// # What is not
+///
+/// Everything that is needed to write a log stands in the log: whoever holds it whole can execute other inputs and get
+/// another log, which is as good as this one. So can whoever cuts off its end, or repeats or leaves out inputs where the rest
+/// follows all the same. Salts stand in bodies (as entropy) and in snapshots, so the same holds for opaque entries once
+/// somebody computes their commitments anew, the digest in the snapshot's entry among them. A log of an earlier version that
+/// does not go on under this one has no snapshot to be held against: its leaves are proven by their chain alone. And before
+/// the first entry of a log that was pruned nothing is known: until a snapshot comes, its entries are opaque without any
+/// erasure, and only their chain is checked.
+///
+/// Each of these leads to another [`head`](Self::head): compare it with one that was kept elsewhere, or with a signed checkpoint.
 #[derive(Debug)]
 pub struct Examination {
     tools: Tools,
@@ -64,16 +92,44 @@ pub struct Examination {
     first: u64,
     next: u64,
     previous: Option<Digest>,
-    /// Whether the entries are of an earlier version yet.
-    earlier: bool,
+    /// The log's id, by its first entry.
+    run: Option<[u8; 16]>,
+    /// While the entries are of an earlier version: which.
+    earlier: Option<Earlier>,
     follows: u64,
     opaque: u64,
     not_replayed: u64,
     /// Bodies that are gone, and whom each was about.
     blank: Vec<(u64, Vec<SubjectId>)>,
+    /// Bodies that are there and were not executed again.
+    unproven: Vec<Unproven>,
+    /// How many entries that follow are about each subject, or the kernel itself.
+    about: BTreeMap<SubjectId, u64>,
     /// Erasures: how many entries went with each subject.
     erased: BTreeMap<SubjectId, Option<u64>>,
+    /// The newest erasure that does not say who was erased, or whose own body is gone.
+    erased_unnamed: Option<u64>,
     first_wrong: Option<(u64, String)>,
+}
+
+/// An earlier version, which the log begins with.
+#[derive(Debug)]
+struct Earlier {
+    version: u64,
+    config: Config,
+}
+
+/// A body that was not executed again: that it is the one its entry commits to shows once somebody's salt is known.
+#[derive(Debug)]
+struct Unproven {
+    seq: u64,
+    /// The commitment.
+    request: [u8; 32],
+    digest: Digest,
+    /// Whom it is probably about: its agent, whom the request names, and the owners of the objects that it names.
+    agent: Text,
+    names: Vec<Text>,
+    objects: Vec<Handle>,
 }
 
 impl Examination {
@@ -86,12 +142,16 @@ impl Examination {
             first,
             next: first,
             previous: None,
-            earlier: false,
+            run: None,
+            earlier: None,
             follows: 0,
             opaque: 0,
             not_replayed: 0,
             blank: Vec::new(),
+            unproven: Vec::new(),
+            about: BTreeMap::new(),
             erased: BTreeMap::new(),
+            erased_unnamed: None,
             first_wrong: None,
         }
     }
@@ -103,7 +163,13 @@ impl Examination {
             Err(reason) => Standing::Wrong(reason),
             Ok(()) => match self.execute(leaf, kept, snapshot) {
                 Standing::Follows(replies) => self.check_snapshot(leaf, kept, snapshot, replies),
-                standing => standing,
+                standing @ (Standing::Opaque | Standing::NotReplayed) => {
+                    match self.look_at(leaf, kept, snapshot, &standing) {
+                        Ok(()) => standing,
+                        Err(reason) => Standing::Wrong(reason),
+                    }
+                }
+                standing @ Standing::Wrong(_) => standing,
             },
         };
         self.next = self.next.saturating_add(1);
@@ -117,7 +183,10 @@ impl Examination {
                 self.opaque += 1;
                 self.note_erasure(leaf, kept);
             }
-            Standing::NotReplayed => self.not_replayed += 1,
+            Standing::NotReplayed => {
+                self.not_replayed += 1;
+                self.note_erasure(leaf, kept);
+            }
             Standing::Wrong(reason) => {
                 // What was executed is not what was recorded: from here on the state is unknown.
                 self.replay = None;
@@ -128,10 +197,13 @@ impl Examination {
     }
 
     /// Whether the entry is the next link of the chain.
-    fn link(&self, leaf: &[u8]) -> Result<(), String> {
+    fn link(&mut self, leaf: &[u8]) -> Result<(), String> {
         let entry = Entry::decode(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
         if entry.seq != self.next {
             return Err(format!("entry {} stands in its place", entry.seq));
+        }
+        if *self.run.get_or_insert(entry.run) != entry.run {
+            return Err("it is of another log".into());
         }
         match self.previous {
             Some(previous) if *previous.as_bytes() != entry.previous => {
@@ -143,29 +215,32 @@ impl Examination {
 
     fn execute(&mut self, leaf: &[u8], kept: Kept<'_>, snapshot: Option<&[u8]>) -> Standing {
         if self.next == 0
-            && let Some(standing) = self.begin(kept)
+            && let Some(standing) = self.begin(leaf, kept)
         {
             return standing;
         }
-        if self.earlier {
+        if self.earlier.is_some() {
             return self.of_earlier_version(leaf, kept, snapshot);
         }
         let Some(body) = kept.body else {
-            self.blank.push((self.next, kept.subjects.to_vec()));
             self.replay = None;
             return Standing::Opaque;
         };
         match &mut self.replay {
             Some(replay) => match replay.feed(leaf, body) {
-                Ok(followed) => Standing::Follows(followed.replies),
+                Ok(followed) => {
+                    count(&mut self.about, &followed.record.subjects);
+                    Standing::Follows(followed.replies)
+                }
                 Err(error) => Standing::Wrong(error.reason),
             },
             None => match snapshot {
                 None => Standing::Opaque,
                 Some(bytes) => match resume(bytes, self.tools, leaf, body) {
-                    Ok((replay, replies)) => {
+                    Ok((replay, followed)) => {
+                        count(&mut self.about, &followed.record.subjects);
                         self.replay = Some(replay);
-                        Standing::Follows(replies)
+                        Standing::Follows(followed.replies)
                     }
                     Err(reason) => Standing::Wrong(reason),
                 },
@@ -174,19 +249,27 @@ impl Examination {
     }
 
     /// Looks at the genesis: of which version the log begins.
-    fn begin(&mut self, kept: Kept<'_>) -> Option<Standing> {
+    fn begin(&mut self, leaf: &[u8], kept: Kept<'_>) -> Option<Standing> {
         let Some(body) = kept.body else {
             return Some(Standing::Wrong("the genesis has no body: it is never erased".into()));
         };
         let body = Value::parse(body, &Limits::default()).ok()?;
         let number = |name| body.get(name).and_then(Value::as_u64);
         let version = number("semantics")?;
-        if number("format") == Some(FORMAT_VERSION) && version < SEMANTICS_VERSION {
-            self.earlier = true;
-            self.replay = None;
-            return Some(Standing::NotReplayed);
+        if number("format") != Some(FORMAT_VERSION) || version >= SEMANTICS_VERSION {
+            return None;
         }
-        None
+        self.replay = None;
+        let is_genesis = Entry::decode(leaf)
+            .is_ok_and(|entry| entry.operation == Operation::Genesis.number() && commits_to_genesis(&entry, &body));
+        let config = body.get("config").map(Config::from_value);
+        match (is_genesis, config) {
+            (true, Some(Ok(config))) => {
+                self.earlier = Some(Earlier { version, config });
+                Some(Standing::NotReplayed)
+            }
+            _ => Some(Standing::Wrong("the body is not the genesis that the entry is about".into())),
+        }
     }
 
     /// An entry that an earlier version wrote, or the record by which the log goes on under this one.
@@ -195,19 +278,83 @@ impl Examination {
         if !upgrades {
             return Standing::NotReplayed;
         }
-        self.earlier = false;
-        match (kept.body, snapshot) {
-            (Some(body), Some(bytes)) => match resume(bytes, self.tools, leaf, body) {
-                Ok((replay, replies)) => {
+        let Some(earlier) = self.earlier.take() else { return Standing::NotReplayed };
+        let Some(body) = kept.body else {
+            return Standing::Wrong("the record of an upgrade has no body: it is never erased".into());
+        };
+        let from = Value::parse(body, &Limits::default()).ok().and_then(|body| body.get("from")?.as_u64());
+        if from != Some(earlier.version) {
+            return Standing::Wrong(format!("the log does not begin with the version that is upgraded: {}", earlier.version));
+        }
+        match snapshot {
+            Some(bytes) => match resume(bytes, self.tools, leaf, body) {
+                Ok((replay, followed)) => {
+                    count(&mut self.about, &followed.record.subjects);
                     self.replay = Some(replay);
-                    Standing::Follows(replies)
+                    Standing::Follows(followed.replies)
                 }
                 Err(reason) => Standing::Wrong(reason),
             },
-            (None, _) => Standing::Wrong("the record of an upgrade has no body: it is never erased".into()),
             // An erasure since then took the snapshot along.
-            (Some(_), None) => Standing::Opaque,
+            None => Standing::Opaque,
         }
+    }
+
+    /// Looks at an entry that is not executed again.
+    ///
+    /// # Errors
+    /// What cannot be so, whatever the state was.
+    fn look_at(
+        &mut self,
+        leaf: &[u8],
+        kept: Kept<'_>,
+        snapshot: Option<&[u8]>,
+        standing: &Standing,
+    ) -> Result<(), String> {
+        let entry = Entry::decode(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
+        let Some(body) = kept.body else {
+            if snapshot.is_some() {
+                return Err("a snapshot stands with an entry whose body is gone".into());
+            }
+            self.blank.push((self.next, kept.subjects.to_vec()));
+            return Ok(());
+        };
+        let value = Value::parse(body, &JOURNALLED).map_err(|error| format!("the body is not JSON: {error}"))?;
+        let (_, input) = Input::from_value(&value, &[0; 16]).map_err(|error| format!("the body is no input: {error}"))?;
+        if *standing == Standing::NotReplayed {
+            if value.get("uptime").is_some() {
+                return Err("no earlier version writes such a body".into());
+            }
+            if let (Some(bytes), Some(Earlier { config, .. })) = (snapshot, &self.earlier) {
+                let digest = Kernel::digest_of(bytes, config).map_err(|error| format!("{error}"))?;
+                if !matches!(input, Input::Snapshot { state } if state == digest) {
+                    return Err("the snapshot is not the one it commits to".into());
+                }
+            }
+        }
+        // Who opens a session, holds a capability or has a budget.
+        let mut names = Vec::new();
+        let mut objects = Vec::new();
+        if let Input::Dispatch { asked, .. } = &input {
+            about(&asked.request, &mut names, &mut objects);
+        }
+        if let Input::HostCall { request, .. } = &input
+            && let Wish::Request(request) = &request.wish
+        {
+            about(request, &mut names, &mut objects);
+        }
+        if value.to_json().as_bytes() != body {
+            return Err("the body is not in the form that the kernel writes".into());
+        }
+        self.unproven.push(Unproven {
+            seq: self.next,
+            request: entry.request,
+            digest: value.digest(),
+            agent: Text::from(entry.agent),
+            names,
+            objects,
+        });
+        Ok(())
     }
 
     /// A snapshot that comes with an entry must be that of the state which the entry commits to.
@@ -238,19 +385,32 @@ impl Examination {
         if !ended || entry.operation != Operation::AuditErase.number() {
             return;
         }
-        let body = kept.body.and_then(|body| Value::parse(body, &Limits::default()).ok());
+        let body = kept.body.and_then(|body| Value::parse(body, &JOURNALLED).ok());
         let told = body.as_ref().and_then(|body| body.get("result")?.get("value"));
         let number = |name| told.and_then(|told| told.get(name)).and_then(Value::as_u64);
-        if let Some(subject) = number("subject") {
-            self.erased.insert(subject, number("entries"));
+        match number("subject") {
+            Some(subject) => {
+                self.erased.insert(subject, number("entries"));
+            }
+            None => self.erased_unnamed = Some(entry.seq),
         }
     }
 
     /// What is wrong with the log as a whole, beside single entries: the first entry that is concerned, and why.
     fn unexplained(&self) -> Option<(u64, String)> {
+        let kernel = self.replay.as_ref().and_then(Replay::kernel);
+        if self.opaque > 0 && self.first == 0 && kernel.is_none() && self.earlier.is_none() {
+            return Some((self.next.saturating_sub(1), "the state at the end of the log is not known".into()));
+        }
+        let under_way: Vec<SubjectId> = kernel.map(erasing).unwrap_or_default();
         let mut gone: BTreeMap<SubjectId, (u64, u64)> = BTreeMap::new();
         for (seq, subjects) in &self.blank {
-            if !subjects.iter().any(|subject| self.erased.contains_key(subject)) {
+            let is_erased = |subject: &SubjectId| match kernel {
+                // The state tells who was erased, whatever is said elsewhere.
+                Some(kernel) => kernel.subjects.was_erased(*subject),
+                None => self.erased.contains_key(subject) || self.erased_unnamed.is_some_and(|erased| erased > *seq),
+            };
+            if !subjects.iter().any(is_erased) {
                 return Some((*seq, "its body is gone, and nobody whom it is about was erased".to_string()));
             }
             for subject in subjects {
@@ -269,13 +429,29 @@ impl Examination {
                 return Some((*seq, reason));
             }
         }
-        if self.opaque > 0 && self.first == 0 && self.replay.is_none() && !self.earlier {
-            return Some((
-                self.next.saturating_sub(1),
-                "the state at the end of the log is not known".into(),
-            ));
+        // What an erasure that is not over yet takes along may be there or not.
+        let kernel = kernel.filter(|_| under_way.is_empty())?;
+        let mut about = self.about.clone();
+        // An earlier version did not count.
+        let mut all_told = self.first == 0 && self.not_replayed == 0;
+        for unproven in &self.unproven {
+            match unproven.find(kernel) {
+                Found::Salt(subjects) => count(&mut about, &subjects),
+                Found::TooMany => all_told = false,
+                Found::None => {
+                    return Some((unproven.seq, "the body is not the one that the entry commits to".to_string()));
+                }
+            }
         }
-        None
+        self.blank.iter().for_each(|(_, subjects)| count(&mut about, subjects));
+        // Nor is a body gone about anybody else.
+        let miscounted = kernel.subjects.counted().find(|(subject, entries)| {
+            about.get(subject).copied().unwrap_or_default() != *entries
+        });
+        let (subject, entries) = miscounted.filter(|_| all_told)?;
+        let found = about.get(&subject).copied().unwrap_or_default();
+        let reason = format!("{found} entries are about subject {subject}, and the state speaks of {entries}");
+        Some((self.next.saturating_sub(1), reason))
     }
 
     /// How many entries there are with those examined.
@@ -333,19 +509,81 @@ impl Examination {
     }
 }
 
+impl Unproven {
+    /// Whose salt it is committed to with.
+    fn find(&self, kernel: &Kernel) -> Found {
+        let subjects = &kernel.subjects;
+        let owners = self.objects.iter().filter_map(|handle| subjects.of_object(&kernel.heap, *handle).cloned());
+        let owners: Vec<Text> = owners.collect();
+        let with_agent = |names: &[Text]| names.iter().cloned().chain([self.agent.clone()]).collect();
+        let likely = [
+            Vec::from([self.agent.clone()]),
+            self.names.clone(),
+            Vec::new(),
+            with_agent(&self.names),
+            owners.clone(),
+            with_agent(&owners),
+        ];
+        let fits = |salt: &[u8; 32]| ak_audit::commitment(salt, self.digest.as_bytes()) == self.request;
+        subjects.find_salt(&likely, fits)
+    }
+}
+
+/// Counts one more entry for each of these subjects; for the kernel itself where there are none.
+fn count(about: &mut BTreeMap<SubjectId, u64>, subjects: &[SubjectId]) {
+    for subject in if subjects.is_empty() { &[0] } else { subjects } {
+        *about.entry(*subject).or_default() += 1;
+    }
+}
+
+/// Whom a request names, and which objects.
+fn about(request: &Request, names: &mut Vec<Text>, objects: &mut Vec<Handle>) {
+    match request {
+        Request::SessionOpen { agent }
+        | Request::CapGrant { agent, .. }
+        | Request::BudgetSet { agent: Some(agent), .. } => names.push(agent.clone()),
+        Request::Read { handle, .. }
+        | Request::Stat { handle }
+        | Request::Write { handle, .. }
+        | Request::Delete { handle, .. } => objects.push(*handle),
+        Request::Batch { parts } => objects.extend(parts.iter().filter_map(Part::handle)),
+        request => names.extend(request.subject().cloned()),
+    }
+}
+
+/// Whom erasures are about that have begun and are not over.
+fn erasing(kernel: &Kernel) -> Vec<SubjectId> {
+    let work = kernel.unfinished().into_iter().filter_map(|(_, effect)| match effect {
+        Effect::Log(LogWork::Erase { subject, .. }) => Some(subject),
+        _ => None,
+    });
+    work.collect()
+}
+
+/// What the journal holds was within the kernel's limits when it was written.
+const JOURNALLED: Limits =
+    Limits { depth_max: 1024, bytes_max: usize::MAX, members_max: usize::MAX, values_max: usize::MAX };
+
+/// Whether a genesis entry commits to its body and has the id that comes of it: all that needs is the body's own entropy.
+fn commits_to_genesis(entry: &Entry<'_>, body: &Value) -> bool {
+    let entropy = Fields::new("genesis", body).ok().and_then(|mut fields| fields.optional_bytes("entropy").ok()?);
+    let Some(entropy) = entropy.and_then(|bytes| <[u8; 32]>::try_from(&*bytes).ok()) else { return false };
+    let commitment = ak_audit::commitment(&derive(&entropy, "salt", ""), body.digest().as_bytes());
+    commitment == entry.request && derive(&entropy, "run", "").starts_with(&entry.run)
+}
+
 /// A replay from a snapshot, once its own entry follows from it. The bytes must be the ones that the kernel itself writes.
 fn resume(
     bytes: &[u8],
     tools: Tools,
     leaf: &[u8],
     body: &[u8],
-) -> Result<(Replay, Vec<(CallId, Outcome)>), String> {
+) -> Result<(Replay, Followed), String> {
     let mut replay = Replay::resume(bytes, tools).map_err(|error| format!("{error}"))?;
     if replay.snapshot_now().as_deref() != Some(bytes) {
         return Err("the snapshot is not in the form that the kernel writes".into());
     }
     let followed = replay.feed(leaf, body);
-    let followed =
-        followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
-    Ok((replay, followed.replies))
+    let followed = followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
+    Ok((replay, followed))
 }

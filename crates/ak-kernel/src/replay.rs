@@ -208,6 +208,11 @@ impl Replay {
         self.kernel.as_mut().map(Kernel::to_bytes)
     }
 
+    /// The kernel as it is after the newest input.
+    pub(crate) const fn kernel(&self) -> Option<&Kernel> {
+        self.kernel.as_ref()
+    }
+
     /// Takes the outputs; tools are run again where that is wanted.
     fn release(&mut self, seq: u64) -> Vec<(CallId, Outcome)> {
         let mut replies = Vec::new();

@@ -94,19 +94,15 @@ impl Kernel {
     /// # Errors
     /// [`RestoreError`] when the bytes are no snapshot that this kernel takes.
     pub(crate) fn restore(bytes: &[u8]) -> Result<Kernel, RestoreError> {
-        let short = || unusable("it ends too early");
-        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| unusable("it is of another format"))?;
-        let (length, rest) = rest.split_first_chunk().ok_or_else(short)?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
-        let (state, heap) = rest.split_at_checked(length).ok_or_else(short)?;
-        let unbounded = Limits {
-            depth_max: JSON_DEPTH_MAX,
-            bytes_max: usize::MAX,
-            members_max: usize::MAX,
-            values_max: usize::MAX,
-        };
-        let state = Value::parse(state, &unbounded).map_err(unusable)?;
+        let (state, heap) = parts(bytes)?;
         Kernel::from_state(&state, heap)
+    }
+
+    /// The digest of the state that a snapshot holds, by its bytes alone and of whatever version.
+    pub(crate) fn digest_of(bytes: &[u8], config: &Config) -> Result<Digest, RestoreError> {
+        let (state, heap) = parts(bytes)?;
+        let mut heap = Heap::restore(heap, Kernel::heap_config(config)).map_err(unusable)?;
+        Ok(object! { "state": state, "heap": format!("{}", heap.digest()) }.digest())
     }
 
     /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
@@ -181,6 +177,23 @@ impl Kernel {
         fields.finish()?;
         Ok(kernel)
     }
+}
+
+/// The state and the heap's own snapshot.
+fn parts(bytes: &[u8]) -> Result<(Value, &[u8]), RestoreError> {
+    let short = || unusable("it ends too early");
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| unusable("it is of another format"))?;
+    let (length, rest) = rest.split_first_chunk().ok_or_else(short)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
+    let (state, heap) = rest.split_at_checked(length).ok_or_else(short)?;
+    let unbounded = Limits {
+        depth_max: JSON_DEPTH_MAX,
+        bytes_max: usize::MAX,
+        members_max: usize::MAX,
+        values_max: usize::MAX,
+    };
+    let state = Value::parse(state, &unbounded).map_err(unusable)?;
+    Ok((state, heap))
 }
 
 /// Deepest nesting of a state: of a journalled input, and the members around it.

@@ -9,7 +9,7 @@
 //! | … | … | the body |
 //! | … | 8 | length of the snapshot that belongs to the entry; 0 where none is given |
 //! | … | … | the snapshot |
-//! | … | 8 | length of the list of subjects that an erased body was about; 0 where the body is there |
+//! | … | 8 | length of the list of subjects that an erased body was about; 0 where the body is there, and nothing else is read |
 //! | … | … | the list, 8 bytes for each subject |
 //!
 //! The last eight repeat for each entry. `AKJRNL02`, which earlier versions wrote, has no lists of subjects. There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
@@ -106,7 +106,9 @@ impl<'a> Iterator for Entries<'a> {
         let parts = (self.part(), self.part(), self.part());
         let subjects = if self.names_subjects { self.part() } else { Some(&[][..]) };
         match (parts, subjects.map(<[u8]>::as_chunks::<8>)) {
-            ((Some(leaf), Some(body), Some(snapshot)), Some((subjects, []))) => {
+            ((Some(leaf), Some(body), Some(snapshot)), Some((subjects, [])))
+                if body.is_empty() || subjects.is_empty() =>
+            {
                 let subjects = subjects.iter().map(|subject| SubjectId::from_le_bytes(*subject)).collect();
                 Some(Ok(StreamEntry { leaf, body: given(body), snapshot: given(snapshot), subjects }))
             }

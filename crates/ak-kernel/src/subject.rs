@@ -56,6 +56,20 @@ struct Subject {
     entries: Option<u64>,
 }
 
+/// What came of a search for the salt of a commitment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It is that of these; of the kernel itself where there are none.
+    Salt(Vec<SubjectId>),
+    /// It is that of nobody who is known.
+    None,
+    /// There are too many to try them all.
+    TooMany,
+}
+
+/// How many salts are tried for one commitment.
+const SALTS_TRIED_MAX: u32 = 20_000;
+
 /// Whom one record is about.
 #[derive(Debug)]
 pub(crate) struct About {
@@ -153,20 +167,64 @@ impl Subjects {
         let mut found: Vec<Subject> = names.filter_map(|name| self.known.get(name).copied()).collect();
         found.sort_by_key(|subject| subject.id);
         found.dedup_by_key(|subject| subject.id);
-        let salt = match found.as_slice() {
-            [one] => one.salt,
-            several => {
-                let mut hash = Sha256::new();
-                hash.update(b"ak-kernel salt of several subjects\n");
-                several.iter().for_each(|subject| hash.update(subject.salt));
-                hash.finalize().into()
-            }
-        };
+        let salt = salt_of(&found);
         (found.into_iter().map(|subject| subject.id).filter(|id| *id > 0).collect(), salt)
     }
 
+    /// How many entries are about each of those who are known, where somebody counted from the first. The kernel's are those
+    /// that are about nobody else.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (SubjectId, u64)> {
+        self.known.values().filter_map(|subject| Some((subject.id, subject.entries?)))
+    }
+
+    /// Whether a subject was erased, going by its number: numbers are given out in turn, each once.
+    pub(crate) fn was_erased(&self, id: SubjectId) -> bool {
+        id > 0 && id < self.next_id && self.known.values().all(|subject| subject.id != id)
+    }
+
+    /// Whether `fits` takes the salt of some of those who are known. `likely` are sets of whom it is probably about; nobody is
+    /// the kernel itself.
+    pub(crate) fn find_salt(&self, likely: &[Vec<Text>], fits: impl Fn(&[u8; 32]) -> bool) -> Found {
+        let kernel = [Text::from(KERNEL)];
+        for names in likely {
+            let names = if names.is_empty() { &kernel[..] } else { names };
+            let guests = |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
+            let names: BTreeSet<Text> = names.iter().map(guests).collect();
+            let (ids, salt) = self.bound(names.iter());
+            if names.iter().all(|name| self.known.contains_key(name)) && fits(&salt) {
+                return Found::Salt(ids);
+            }
+        }
+        let mut tries = SALTS_TRIED_MAX;
+        let mut try_salt = |subjects: &[Subject]| {
+            tries = tries.checked_sub(1)?;
+            Some(fits(&salt_of(subjects)))
+        };
+        let mut all: Vec<Subject> = self.known.values().copied().collect();
+        all.sort_by_key(|subject| subject.id);
+        // One alone, then two of them, and so on: ascending numbers, as the salt of several takes them.
+        for size in 1..=all.len() {
+            let mut chosen: Vec<usize> = (0..size).collect();
+            loop {
+                let subjects: Vec<Subject> = chosen.iter().filter_map(|at| all.get(*at).copied()).collect();
+                match try_salt(&subjects) {
+                    Some(true) => {
+                        let ids = subjects.iter().map(|subject| subject.id);
+                        return Found::Salt(ids.filter(|id| *id > 0).collect());
+                    }
+                    Some(false) => {}
+                    None => return Found::TooMany,
+                }
+                if !next_choice(&mut chosen, all.len()) {
+                    break;
+                }
+            }
+        }
+        Found::None
+    }
+
     /// Whom an object is about, while the heap holds it or its tombstone.
-    fn of_object<'k>(&'k self, heap: &'k Heap, handle: Handle) -> Option<&'k Text> {
+    pub(crate) fn of_object<'k>(&'k self, heap: &'k Heap, handle: Handle) -> Option<&'k Text> {
         let object = heap.any(handle)?;
         Some(self.objects.get(&handle).unwrap_or_else(|| object.owner()))
     }
@@ -234,6 +292,31 @@ impl Subjects {
         fields.finish()?;
         Ok(subjects)
     }
+}
+
+/// One subject's own salt, or one for several, whose numbers ascend.
+fn salt_of(subjects: &[Subject]) -> [u8; 32] {
+    match subjects {
+        [one] => one.salt,
+        several => {
+            let mut hash = Sha256::new();
+            hash.update(b"ak-kernel salt of several subjects\n");
+            several.iter().for_each(|subject| hash.update(subject.salt));
+            hash.finalize().into()
+        }
+    }
+}
+
+/// Moves on to the next of all choices of as many from so many, in order. Whether there is one.
+fn next_choice(chosen: &mut [usize], of: usize) -> bool {
+    let size = chosen.len();
+    let movable = |(at, index): (usize, &usize)| *index < of.saturating_sub(size - at);
+    let Some(at) = chosen.iter().enumerate().rposition(movable) else { return false };
+    let first = chosen.get(at).copied().unwrap_or_default();
+    for (index, next) in chosen.iter_mut().skip(at).zip(first + 1..) {
+        *index = next;
+    }
+    true
 }
 
 impl Kernel {
