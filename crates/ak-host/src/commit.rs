@@ -8,7 +8,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, mpsc::Sender},
+    ops::{Deref, DerefMut},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use crate::{clock, log::Log};
 pub(crate) struct Ledger {
     /// Taken before `state` where both are taken.
     log: Mutex<Log>,
-    state: Mutex<State>,
+    state: InTurn<State>,
     /// Whether the log is kept in memory: no sync is worth waiting for.
     in_memory: bool,
     /// Sessions whose holders are gone. The kernel is told with the next request.
@@ -85,12 +86,12 @@ impl Ledger {
         Ledger {
             in_memory: log.is_memory(),
             log: Mutex::new(log),
-            state: Mutex::new(state),
+            state: InTurn::new(state),
             ended: Mutex::default(),
         }
     }
 
-    pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
+    pub(crate) fn state(&self) -> Result<Turn<'_, State>, Failure> {
         self.state.lock().map_err(|poisoned| {
             // Whoever waits would do so for ever.
             poisoned.into_inner().stop(panicked());
@@ -178,7 +179,7 @@ impl Ledger {
 
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
     /// another leads already.
-    pub(crate) fn commit(&self, mut state: MutexGuard<'_, State>) {
+    pub(crate) fn commit(&self, mut state: Turn<'_, State>) {
         if state.led {
             return;
         }
@@ -212,7 +213,7 @@ impl Ledger {
 
     /// Writes what is recorded now, and releases what rests on it. Gives the state, and whether somebody else leads from
     /// here on, or nobody needs to.
-    fn write(&self, log: &mut Log) -> Result<(MutexGuard<'_, State>, bool), Failure> {
+    fn write(&self, log: &mut Log) -> Result<(Turn<'_, State>, bool), Failure> {
         let mut state = self.state()?;
         let Some((seq, records)) = state.records() else {
             state.led = false;
@@ -283,6 +284,53 @@ impl Drop for Leading<'_> {
             Ok(mut state) => state.stop(panicked()),
             Err(poisoned) => poisoned.into_inner().stop(panicked()),
         }
+    }
+}
+
+/// What threads hold one at a time, and in turn: whoever lets go of it after long hands it to who waits longest, and
+/// stands behind the others when it asks again. Of a plain mutex a thread that asks over and over gets hold again
+/// before one that waits is awake, and a wait is as long as many of its turns.
+struct InTurn<T> {
+    turn: parking_lot::Mutex<()>,
+    /// It is never waited for: whoever has the turn has it. It tells whether a thread died that had it.
+    held: Mutex<T>,
+}
+
+/// Hold of something; both are let go of in this order.
+pub(crate) struct Turn<'t, T> {
+    held: MutexGuard<'t, T>,
+    _turn: parking_lot::MutexGuard<'t, ()>,
+}
+
+impl<T> InTurn<T> {
+    fn new(held: T) -> InTurn<T> {
+        InTurn { turn: parking_lot::Mutex::new(()), held: Mutex::new(held) }
+    }
+
+    /// Waits for its turn.
+    ///
+    /// # Errors
+    /// The same hold, where a thread died that had it before.
+    fn lock(&self) -> Result<Turn<'_, T>, PoisonError<Turn<'_, T>>> {
+        let turn = self.turn.lock();
+        match self.held.lock() {
+            Ok(held) => Ok(Turn { held, _turn: turn }),
+            Err(poisoned) => Err(PoisonError::new(Turn { held: poisoned.into_inner(), _turn: turn })),
+        }
+    }
+}
+
+impl<T> Deref for Turn<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.held
+    }
+}
+
+impl<T> DerefMut for Turn<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.held
     }
 }
 

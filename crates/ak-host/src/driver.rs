@@ -3,7 +3,7 @@
 //! A call dispatches on its own thread, sees to it that its records become durable, and performs its own effects.
 
 use std::sync::{
-    Arc, MutexGuard, OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
     mpsc::{Receiver, Sender, channel},
 };
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attest::{self, Signer},
-    commit::{Event, Ledger, Pending, State},
+    commit::{Event, Ledger, Pending, State, Turn},
     files::Files,
     http::{self, HttpJob},
     infer::{self, Around, InferJob},
@@ -107,7 +107,7 @@ impl Driver {
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
-        let asked = asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env);
+        let asked = asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
         let (sender, receiver) = channel();
         let admitted = self.shared.ledger.enter(&Pending::Request(session, &asked), sender);
         if let Err(failure) = admitted {
@@ -282,7 +282,7 @@ impl Driver {
         self.shared.ledger.log()?.records()
     }
 
-    fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
+    fn state(&self) -> Result<Turn<'_, State>, Failure> {
         self.shared.ledger.state()
     }
 

@@ -27,6 +27,8 @@ use crate::{
 
 /// Most names in one listing.
 pub const LIST_ENTRIES_MAX: usize = 100_000;
+/// Most bytes of one listing, as JSON writes the names.
+pub const LIST_BYTES_MAX: usize = 4 << 20;
 
 /// What file effects rest on.
 #[derive(Debug, Default)]
@@ -216,14 +218,19 @@ impl Place<'_> {
             return Err(FileError::Protected);
         }
         let mut entries: Vec<(String, &'static str)> = Vec::new();
+        let mut bytes = 0;
         for entry in Dir::read_from(&directory)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name != "." && name != ".." {
+                bytes += Value::from(&name).json_len();
                 entries.push((name, kind_name(entry.file_type())));
             }
             if entries.len() > LIST_ENTRIES_MAX {
                 return Err(FileError::TooLong(LIST_ENTRIES_MAX as u64));
+            }
+            if bytes > LIST_BYTES_MAX {
+                return Err(FileError::TooLong(LIST_BYTES_MAX as u64));
             }
         }
         entries.sort_unstable();

@@ -17,7 +17,7 @@ use crate::{
     operation::Operation,
     record::{Facts, Input},
     reply::Failure,
-    request::{Request, SUBJECT_BYTES_MAX},
+    request::{NAME_BYTES_MAX, Request, SUBJECT_BYTES_MAX, VALUES_MAX},
     session::{AgentId, SessionId},
     time::Now,
 };
@@ -144,9 +144,23 @@ impl Kernel {
             let message = format!("session {} is not open", session.number());
             return Err(Failure::new(Code::InvalidArgument, message));
         };
-        let (size, size_max) = (request.size(), self.config.input_bytes_max);
+        let (size, size_max) = (request.size(), self.config.input_bytes_max.min(request.size_max()));
         if size > size_max {
             let message = format!("{size} bytes are above the limit of {size_max} for a request");
+            return Err(Failure::new(Code::Limit, message));
+        }
+        if request.has_too_many_values() {
+            let message = format!("the request has more than {VALUES_MAX} values; a list or an object counts as three");
+            return Err(Failure::new(Code::Limit, message));
+        }
+        let named = request.longest_name();
+        if named > NAME_BYTES_MAX {
+            let message = format!("a name of {named} bytes is above the limit of {NAME_BYTES_MAX}");
+            return Err(Failure::new(Code::Limit, message));
+        }
+        let operations_max = self.heap.config().batch_ops_max as u64;
+        if request.operations() > operations_max {
+            let message = format!("a batch has at most {operations_max} operations");
             return Err(Failure::new(Code::Limit, message));
         }
         if let (Request::Erase { subject }, true) = (request, account.is_main())

@@ -608,7 +608,7 @@ fn over_budget(agent: &str, exceeded: &BudgetExceeded) -> Failure {
 pub(crate) fn over_limit(error: &LimitError) -> Failure {
     let code = match error {
         LimitError::Exceeded { .. } => Code::BudgetExceeded,
-        LimitError::NotAnAmount { .. } => Code::PolicyDeny,
+        LimitError::NotAnAmount { .. } | LimitError::TooManySteps => Code::PolicyDeny,
     };
     Failure::new(code, format!("{error}"))
 }

@@ -3,7 +3,7 @@
 use alloc::{format, sync::Arc, vec::Vec};
 
 use ak_json::{Text, Value, object};
-use ak_policy::{Policy, budget::Dimension};
+use ak_policy::budget::Dimension;
 
 use crate::{
     agents::{GUEST, MAIN},
@@ -79,12 +79,12 @@ impl Kernel {
     }
 
     fn load_policy(&mut self, text: &str, base_dir: Option<&str>) -> Result<Reply, Failure> {
-        let policy = Policy::parse(text, base_dir).map_err(|error| {
+        let policy = self.prepared.policy(text, base_dir).map_err(|error| {
             Failure::new(Code::PolicyInvalid, format!("the policy is refused: {error}"))
                 .with("line", error.line as u64)
                 .with("column", error.column as u64)
         })?;
-        if policy.to_value().get("label").is_some() {
+        if policy.labels_sources() {
             // A table that is taken and has no effect would be a promise that nobody keeps.
             let message =
                 "the policy is refused: this kernel does not carry `[[label]]` labels along with values yet";
@@ -187,17 +187,16 @@ impl Kernel {
         module: Arc<[u8]>,
         env: Vec<(Text, Text)>,
     ) -> Result<Reply, Failure> {
-        let manifest = toolbox::manifest(manifest).map_err(|error| {
-            Failure::new(Code::InvalidArgument, format!("the tool's manifest is refused: {error}"))
-        })?;
-        if Toolbox::is_taken(&manifest.name, &module) {
-            let name = &manifest.name;
+        let checked = self.prepared.tool().unwrap_or_else(|| toolbox::checked(manifest, module.clone()));
+        let tool = checked.map_err(|reason| Failure::new(Code::InvalidArgument, reason))?;
+        if Toolbox::is_taken(&tool.manifest().name, &module) {
+            let name = &tool.manifest().name;
             let message = format!(
                 "the tool is refused: {name} is the name of a tool that comes with the kernel: choose another"
             );
             return Err(Failure::new(Code::InvalidArgument, message));
         }
-        let tool = self.toolbox.register(manifest, module, env)?;
+        let tool = self.toolbox.register(tool, module, env)?;
         Ok(Reply::Value(object! {
             "name": tool.manifest().name.as_str(), "version": tool.manifest().version.as_str(),
             "digest": format!("{}", tool.digest()),

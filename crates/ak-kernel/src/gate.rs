@@ -12,7 +12,7 @@ use ak_audit::Verdict as Ruled;
 use ak_heap::{Handle, Heap};
 use ak_json::{Integrity, Labels, Text};
 use ak_policy::{
-    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Target, Verdict,
+    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Steps, Target, Verdict,
     budget::Dimension,
     capability::{CapDenial, CapId},
 };
@@ -33,6 +33,9 @@ use crate::{
     time::Clock,
     upgrade::Recorded,
 };
+
+/// The decisions on one request take at most so many steps together, of about ten nanoseconds each.
+pub(crate) const REQUEST_STEPS_MAX: usize = 1_000_000;
 
 /// Proof that a request passed the gate, and the request with it.
 ///
@@ -124,6 +127,8 @@ pub(crate) struct Gate<'k> {
     pub(crate) trace_id: String,
     /// What an earlier version decided, where its journal is continued: nothing is decided anew then.
     pub(crate) recorded: Option<&'k Recorded>,
+    /// What deciding may cost.
+    pub(crate) steps: Steps,
 }
 
 impl Gate<'_> {
@@ -249,6 +254,9 @@ impl Gate<'_> {
         amounts: Vec<(Dimension, u64)>,
         created: bool,
     ) -> (Ruling, Result<Pass, Failure>) {
+        if self.steps.is_spent() {
+            return too_many_steps(None);
+        }
         let owns = |handle| created || self.owns(handle);
         let question = match Question::of(request, &self.agent, self.policy, owns) {
             Ok(None) if self.presented.is_some() && !request.only_tells() => {
@@ -269,6 +277,7 @@ impl Gate<'_> {
                 None => (ruling, Ok(passed)),
                 Some((ruling, failure)) => (ruling, Err(failure)),
             },
+            Err(_) if self.steps.is_spent() => return too_many_steps(ruling.target),
             // The same for an object of somebody else's as for one that never was.
             Err(failure)
                 if ruling.ruled == Ruled::DefaultDeny
@@ -482,7 +491,7 @@ impl Gate<'_> {
             ..Ruling::new(ruled, &rule, Some(question.target.to_string()))
         };
         let deny = |ruled, code| {
-            let explanation = self.policy.explain(&query);
+            let explanation = self.policy.explain_decision(&query, &decision);
             let denial = Denial {
                 op: question.action.to_string(),
                 target: question.target.to_string(),
@@ -571,6 +580,7 @@ impl Gate<'_> {
             now_us: self.clock.wall.as_micros(),
             elapsed: self.clock.elapsed,
             grants: &*self.grants,
+            steps: Some(&self.steps),
             ..Query::new(&self.agent, question.action, &question.target)
         }
     }
@@ -629,6 +639,16 @@ pub(crate) fn no_object(target: &Target) -> Failure {
     let handle = Handle::from_raw(*raw).to_string();
     let message = format!("no object {handle} that this session may use");
     Failure::new(Code::NotFound, message).with("handle", handle)
+}
+
+/// What is said of a request that takes too long to decide on.
+fn too_many_steps(target: Option<String>) -> (Ruling, Result<Pass, Failure>) {
+    (Ruling::new(Ruled::Refused, "limit", target), Err(over_steps()))
+}
+
+pub(crate) fn over_steps() -> Failure {
+    let message = format!("to decide on it takes more than {REQUEST_STEPS_MAX} steps; ask for less at once");
+    Failure::new(Code::Limit, message)
 }
 
 /// What a request costs a capability: its amounts, and that it was made.

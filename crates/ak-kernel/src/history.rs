@@ -15,6 +15,12 @@ use crate::{
 
 /// Most entries that one query returns.
 pub const QUERY_LIMIT_MAX: u64 = 10_000;
+/// Most bytes of entries that one query returns. An entry that is longer comes alone.
+const QUERY_BYTES_MAX: u64 = 2 << 20;
+/// Most entries that one query looks at. What it did not look at, the next query goes on with.
+const QUERY_SCANNED_MAX: usize = 50_000;
+/// Most subjects of which one query tells.
+const QUERY_SUBJECTS_MAX: usize = 1_000;
 /// How many entries a query returns that names no limit.
 pub const QUERY_LIMIT: u64 = 1_000;
 
@@ -224,6 +230,9 @@ pub(crate) const fn decision_name(decision: Verdict) -> &'static str {
     }
 }
 
+/// What a name takes beside its bytes.
+const NAME_BYTES: u64 = 24;
+
 /// The newest entries, as many as fit.
 #[derive(Debug)]
 pub(crate) struct History {
@@ -239,7 +248,8 @@ impl History {
 
     pub(crate) fn push(&mut self, view: View) {
         // Whether it has a message, a snapshot does not tell: what is kept must not depend on it.
-        let size = view.json.json_len() as u64;
+        let about = view.about.iter().map(|name| name.len() as u64 + NAME_BYTES).fold(0, u64::saturating_add);
+        let size = (view.json.json_len() as u64).saturating_add(about);
         self.bytes = self.bytes.saturating_add(size);
         self.views.push_back((view, size));
         while self.bytes > self.bytes_max && self.views.len() > 1 {
@@ -274,25 +284,57 @@ impl History {
         Ok(history)
     }
 
-    /// The entries that `filter` admits, oldest first; only those of `actor` where one is given.
+    /// The entries that `filter` admits, oldest first; only those of `actor` where one is given. Where there may be more of
+    /// them, `next` is the cursor from which another query goes on: `cursor`, or `before` from the newest to older ones.
     pub(crate) fn query(&self, filter: &Filter, actor: Option<&str>) -> Value {
         let first = self.views.front().map_or(0, |(view, _)| view.seq);
         let until = |seq: u64| self.views.partition_point(|(view, _)| view.seq < seq);
         let start = filter.cursor.map_or(0, |cursor| until(cursor.saturating_add(1)));
         let end = filter.before.map_or(self.views.len(), until).max(start);
-        let admitted = self
-            .views
-            .range(start..end)
-            .map(|(view, _)| view)
-            .filter(|view| filter.admits(view) && actor.is_none_or(|actor| *view.actor == *actor));
-        let limit = usize::try_from(filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);
-        let found: Vec<Value> = if filter.newest {
-            let mut newest: Vec<Value> = admitted.rev().take(limit).map(View::shown).collect();
-            newest.reverse();
-            newest
+        let views = self.views.range(start..end);
+        let mut page = Page::new(filter, actor);
+        if filter.newest {
+            page.fill(views.rev());
+            page.found.reverse();
         } else {
-            admitted.take(limit).map(View::shown).collect()
-        };
-        object! { "entries": found, "pruned_below": first }
+            page.fill(views);
+        }
+        object! { "entries": page.found, "pruned_below": first, "next": page.next }
+    }
+}
+
+/// What one query returns, as far as it got.
+struct Page<'q> {
+    filter: &'q Filter,
+    actor: Option<&'q str>,
+    found: Vec<Value>,
+    next: Option<u64>,
+}
+
+impl<'q> Page<'q> {
+    fn new(filter: &'q Filter, actor: Option<&'q str>) -> Page<'q> {
+        Page { filter, actor, found: Vec::new(), next: None }
+    }
+
+    fn fill<'v>(&mut self, views: impl Iterator<Item = &'v (View, u64)>) {
+        let limit = usize::try_from(self.filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);
+        let (mut bytes, mut subjects) = (0u64, 0usize);
+        let mut last = None;
+        for (scanned, (view, size)) in views.enumerate() {
+            let admitted =
+                self.actor.is_none_or(|actor| *view.actor == *actor) && self.filter.admits(view);
+            let (more, told) = (bytes.saturating_add(*size), subjects.saturating_add(view.about.len()));
+            let fits = more <= QUERY_BYTES_MAX && told <= QUERY_SUBJECTS_MAX || self.found.is_empty();
+            if scanned == QUERY_SCANNED_MAX || admitted && (self.found.len() == limit || !fits) {
+                // With a limit of zero nothing was seen yet.
+                self.next = last;
+                return;
+            }
+            if admitted {
+                (bytes, subjects) = (more, told);
+                self.found.push(view.shown());
+            }
+            last = Some(view.seq);
+        }
     }
 }

@@ -68,7 +68,7 @@ impl Kernel {
         let input = |wish| Input::HostCall { ticket, request: ToolRequest { operation, wish, fuel_left } };
         match wish {
             Wish::Request(request) => {
-                let asked = Asked { request: *request, presented };
+                let asked = Asked { presented, ..Asked::from(*request) };
                 let input = |asked: Asked| input(Wish::Request(Box::new(asked.request)));
                 self.take(now, &caller, barred, asked, input)
             }

@@ -11,7 +11,7 @@ use alloc::{
 use ak_audit::{Kind, Verdict as Ruled};
 use ak_heap::{Heap, HeapConfig, REQUEST_WORK, Work};
 use ak_json::{Digest, Text, Value, object};
-use ak_policy::{GrantTable, Policy, budget::Dimension};
+use ak_policy::{GrantTable, Policy, Steps, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use crate::{
@@ -20,10 +20,11 @@ use crate::{
     code::Code,
     config::Config,
     effect::{Effect, Ticket, Verdict},
-    gate::{Gate, Ruling},
+    gate::{Gate, REQUEST_STEPS_MAX, Ruling},
     history::{History, View},
     needs::ToolLine,
     operation::Operation,
+    prepared::Prepared,
     presented::Asked,
     record::{Chain, Facts, Input, Record, SEMANTICS_VERSION},
     reply::{Failure, Outcome, outcome_facts},
@@ -112,6 +113,8 @@ pub struct Kernel {
     pub(crate) held: VecDeque<(u64, Output)>,
     /// Units of work that the input has taken so far.
     pub(crate) work: u64,
+    /// What was worked out beforehand of the request that is being decided on.
+    pub(crate) prepared: Prepared,
     /// What an earlier version decided about the input that is executed, while a journal of that version is continued.
     pub(crate) recorded: Option<Recorded>,
     /// The version that the state comes from, until the journal goes on under this one.
@@ -174,6 +177,7 @@ impl Kernel {
             committed: None,
             held: VecDeque::new(),
             work: 0,
+            prepared: Prepared::default(),
             recorded: None,
             earlier: None,
             upgraded: None,
@@ -327,8 +331,9 @@ impl Kernel {
         &mut self,
         caller: &Caller,
         agent: Text,
-        Asked { request, presented }: Asked,
+        Asked { request, presented, prepared }: Asked,
     ) -> (Ruling, Result<Next, Failure>) {
+        self.prepared = prepared;
         let amounts = match self.costs(caller, &agent, &request) {
             Ok(amounts) => amounts,
             Err(failure) => {
@@ -339,6 +344,7 @@ impl Kernel {
         let mut gate = Gate { presented: presented.clone(), ..self.gate_of(caller, agent) };
         let (ruling, permit) = gate.authorize(request, amounts);
         let next = permit.and_then(|permit| self.exercise(caller, ruling.target.clone(), presented, permit));
+        self.prepared = Prepared::default();
         (ruling, next)
     }
 
@@ -364,6 +370,8 @@ impl Kernel {
             clock: self.clock,
             trace_id: trace_id(&self.chain),
             recorded: self.recorded.as_ref(),
+            // What an earlier version decided was within its own limits.
+            steps: Steps::new(if self.recorded.is_some() { usize::MAX } else { REQUEST_STEPS_MAX }),
         }
     }
 

@@ -58,6 +58,7 @@ mod kernel;
 mod needs;
 mod objects;
 mod operation;
+mod prepared;
 mod presented;
 mod price;
 mod question;

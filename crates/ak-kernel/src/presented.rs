@@ -6,6 +6,7 @@ use ak_policy::capability::{Authority, CAVEATS_MAX, CapId, Caveat, VerifiedToken
 use crate::{
     code::Code,
     fields::{FieldError, Fields, base64url},
+    prepared::Prepared,
     price::Price,
     reply::Failure,
     request::Request,
@@ -77,6 +78,7 @@ impl Presented {
 pub struct Asked {
     pub(crate) request: Request,
     pub(crate) presented: Option<Presented>,
+    pub(crate) prepared: Prepared,
 }
 
 impl Asked {
@@ -99,6 +101,12 @@ impl Asked {
         self
     }
 
+    /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.
+    #[must_use]
+    pub fn prepared(self) -> Asked {
+        Asked { prepared: Prepared::of(&self.request), ..self }
+    }
+
     /// The request itself.
     pub const fn request(&self) -> &Request {
         &self.request
@@ -107,15 +115,15 @@ impl Asked {
 
 impl From<Request> for Asked {
     fn from(request: Request) -> Asked {
-        Asked { request, presented: None }
+        Asked { request, presented: None, prepared: Prepared::default() }
     }
 }
 
 impl Request {
     /// The same request with a capability: it passes if the policy permits it and the capability covers it.
     #[must_use]
-    pub const fn presenting(self, presented: Presented) -> Asked {
-        Asked { request: self, presented: Some(presented) }
+    pub fn presenting(self, presented: Presented) -> Asked {
+        Asked { presented: Some(presented), ..Asked::from(self) }
     }
 
     pub(crate) fn set_price(&mut self, price: impl FnOnce(&str) -> Option<Price>) {

@@ -16,6 +16,11 @@ use crate::{
     search::ANY_TYPE,
 };
 
+/// Most headers of a request.
+const HEADERS_MAX: usize = 256;
+/// The most of a body that is read as JSON for the policy to decide on.
+const PARSED_BODY_BYTES_MAX: usize = 1 << 20;
+
 /// What the policy decides on.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
@@ -163,6 +168,9 @@ pub(crate) fn model_of(request: &Value) -> Option<Text> {
 /// # Errors
 /// A name that is no header's, and two headers that some server takes for one: what is judged must be all that is sent.
 fn http_args(request: &HttpRequest) -> Result<Value, String> {
+    if request.headers.len() > HEADERS_MAX {
+        return Err(format!("a request has at most {HEADERS_MAX} headers"));
+    }
     let mut headers = Object::new();
     for (name, value) in &request.headers {
         if name.is_empty() || !name.bytes().all(is_token_byte) {
@@ -184,9 +192,11 @@ fn http_args(request: &HttpRequest) -> Result<Value, String> {
     let mut args = Object::new();
     args.insert("headers", headers);
     if let Some(body) = &request.body {
-        let body = match Value::parse(body, &Limits::default()) {
-            Ok(value) => value,
-            Err(_) => Value::from(String::from_utf8_lossy(body).into_owned()),
+        // Rules see a longer one as a text, of which no condition on members holds beyond doubt.
+        let parsed = (body.len() <= PARSED_BODY_BYTES_MAX).then(|| Value::parse(body, &Limits::default()).ok());
+        let body = match parsed.flatten() {
+            Some(value) => value,
+            None => Value::from(String::from_utf8_lossy(body).into_owned()),
         };
         args.insert("body", body);
     }

@@ -95,7 +95,7 @@ impl Input {
                 body.insert("semantics", *semantics);
                 body.insert("config", config.to_value());
             }
-            Self::Dispatch { session, asked: Asked { request, presented } } => {
+            Self::Dispatch { session, asked: Asked { request, presented, .. } } => {
                 body.insert("in", "dispatch");
                 body.insert("session", u64::from(session.number()));
                 body.insert("op", request.operation().name());
@@ -207,7 +207,7 @@ impl Input {
                     .ok_or_else(|| fields.error("op", "is not an operation"))?;
                 let request = Request::decode(operation, &fields.value("args")?)?;
                 let presented = fields.optional("cap").as_ref().map(Presented::from_value).transpose()?;
-                let asked = Asked { request, presented };
+                let asked = Asked { presented, ..Asked::from(request) };
                 Self::Dispatch { session: SessionId::from_number(session), asked }
             }
             "progress" => Self::Progress {

@@ -302,6 +302,70 @@ impl Request {
         (parts.len() as u64).max(1)
     }
 
+    /// The most bytes that it may have. What is looked at item by item, under the kernel's lock, is shorter than data that is
+    /// only passed on.
+    pub(crate) fn size_max(&self) -> u64 {
+        match self {
+            Self::FsWrite { .. } | Self::Http(_) => DATA_BYTES_MAX,
+            Self::Inference { .. } => INFERENCE_BYTES_MAX,
+            Self::Query { .. } | Self::CapGrant { .. } | Self::CapAttenuate { .. } | Self::AuditQuery(_) => {
+                FORM_BYTES_MAX
+            }
+            // Both have limits of their own, and are the owner's.
+            Self::PolicyLoad { .. } | Self::ToolRegister { .. } => u64::MAX,
+            _ => VALUE_BYTES_MAX,
+        }
+    }
+
+    /// Whether the values that it brings are too many to be looked at one by one while others wait: a list counts as
+    /// much as three that hold nothing, since it is digested by itself.
+    pub(crate) fn has_too_many_values(&self) -> bool {
+        let mut left = VALUES_MAX;
+        let content = |content: &Content, left: &mut usize| match content {
+            Content::Json(value) => counts(value, left),
+            Content::Raw(_) => true,
+        };
+        let fits = match self {
+            Self::Alloc { content: own, .. } => content(own, &mut left),
+            Self::Write { patch: value, .. }
+            | Self::TypeRegister { schema: value, .. }
+            | Self::Call { args: value, .. }
+            | Self::Inference { request: value, .. }
+            | Self::AuditLog { details: value, .. }
+            | Self::Authorize { args: Some(value), .. }
+            | Self::ToolRegister { manifest: value, .. } => counts(value, &mut left),
+            Self::Query { form } => form.values().all(|value| counts(value, &mut left)),
+            Self::Batch { parts } => parts.iter().all(|part| match part {
+                Part::Alloc { content: own, .. } => content(own, &mut left),
+                Part::Write { patch, .. } => counts(patch, &mut left),
+                Part::Delete { .. } => true,
+            }),
+            _ => true,
+        };
+        !fits
+    }
+
+    /// The longest of its names, in bytes: of paths, URLs, types, tools, events.
+    pub(crate) fn longest_name(&self) -> usize {
+        match self {
+            Self::Alloc { type_name: name, .. }
+            | Self::TypeRegister { name, .. }
+            | Self::TypeUnregister { name }
+            | Self::Call { tool: name, .. }
+            | Self::FsWrite { path: name, .. }
+            | Self::FsRead { path: name, .. }
+            | Self::FsList { path: name }
+            | Self::FsStat { path: name }
+            | Self::FsDelete { path: name }
+            | Self::AuditLog { event: name, .. }
+            | Self::SessionOpen { agent: name } => name.len(),
+            Self::Authorize { operation, target, .. } => operation.len().max(target.len()),
+            Self::Http(request) => request.url.len(),
+            Self::BudgetSet { agent, .. } => agent.as_ref().map_or(0, |name| name.len()),
+            _ => 0,
+        }
+    }
+
     /// Bytes of everything in it that a caller chooses: names, texts, values and data, before they are put into words.
     pub(crate) fn size(&self) -> u64 {
         let json = |value: &Value| value.json_len() as u64;
@@ -374,6 +438,30 @@ impl Request {
     }
 }
 
+/// Takes what a value counts; `false` once nothing is left.
+fn counts(value: &Value, left: &mut usize) -> bool {
+    let own = if matches!(value, Value::Array(_) | Value::Object(_)) { 3 } else { 1 };
+    let Some(rest) = left.checked_sub(own) else { return false };
+    *left = rest;
+    match value {
+        Value::Array(items) => items.iter().all(|item| counts(item, left)),
+        Value::Object(members) => members.values().all(|member| counts(member, left)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+/// Most values that a request brings; a list or an object counts as three.
+pub(crate) const VALUES_MAX: usize = 250_000;
+/// Most bytes of a value that a request brings: an object, a patch, arguments, details.
+pub(crate) const VALUE_BYTES_MAX: u64 = 4 << 20;
+/// Most bytes of what is written to a file or sent by HTTP.
+pub(crate) const DATA_BYTES_MAX: u64 = 10 << 20;
+/// Most bytes of a request to a model, pictures among them.
+pub(crate) const INFERENCE_BYTES_MAX: u64 = 8 << 20;
+/// Most bytes of a query, and of what a capability is asked for.
+pub(crate) const FORM_BYTES_MAX: u64 = 256 << 10;
+/// Most bytes of a path, a URL, a name. Their own forms may be shorter.
+pub(crate) const NAME_BYTES_MAX: usize = 64 << 10;
 /// Longest name of a subject, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
 /// Longest file that is read where the caller sets no limit, in bytes.

@@ -9,7 +9,7 @@ use ak_policy::{Action, Target};
 use crate::{
     code::Code,
     form::content_members,
-    gate::Gate,
+    gate::{Gate, over_steps},
     kernel::{Caller, Kernel},
     objects::description,
     question::Question,
@@ -52,6 +52,10 @@ impl Kernel {
             (!any_type || gate.may_search(object, &form)) && gate.may_read(handle, object)
         };
         let mut page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
+        // What was not looked at may be the agent's.
+        if gate.steps.is_spent() {
+            return Err(over_steps());
+        }
         let mut bytes = 0u64;
         let fits = page.objects.iter().take_while(|(_, object)| {
             bytes = bytes.saturating_add(object.size());

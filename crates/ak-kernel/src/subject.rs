@@ -368,7 +368,7 @@ impl Kernel {
         if fits { named.clone() } else { agent.clone() }
     }
 
-    /// Whom an answer tells of beside those the request is about.
+    /// Whom an answer tells of beside those the request is about, each once.
     pub(crate) fn others_in(&self, request: &Request, reply: &Reply) -> Vec<Text> {
         let Reply::Value(value) = reply else { return Vec::new() };
         let rows = |name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -376,12 +376,12 @@ impl Kernel {
             Request::Query { .. } => {
                 let handles = rows("objects");
                 let handles = handles.iter().filter_map(|row| row.get("handle")?.as_str()?.parse().ok());
-                handles.filter_map(|handle| self.subjects.of_object(&self.heap, handle).cloned()).collect()
+                each_once(handles.filter_map(|handle| self.subjects.of_object(&self.heap, handle)))
             }
             Request::AuditQuery(_) => {
                 let seqs = rows("entries");
                 let seqs = seqs.iter().filter_map(|row| row.get("seq")?.as_u64());
-                seqs.flat_map(|seq| self.history.about(seq)).cloned().collect()
+                each_once(seqs.flat_map(|seq| self.history.about(seq)))
             }
             _ => Vec::new(),
         }
@@ -399,4 +399,10 @@ impl Kernel {
             }
         }
     }
+}
+
+/// The names in ascending order. Thousands of entries are about few.
+fn each_once<'n>(names: impl Iterator<Item = &'n Text>) -> Vec<Text> {
+    let names: BTreeSet<&Text> = names.collect();
+    names.into_iter().cloned().collect()
 }

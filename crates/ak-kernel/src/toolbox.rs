@@ -1,6 +1,12 @@
 //! The registered tools.
 
-use alloc::{collections::BTreeMap, format, string::ToString, sync::Arc, vec::Vec};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 
 use ak_json::{Object, Text, Value, object};
 use ak_policy::CanonicalTool;
@@ -16,6 +22,8 @@ use crate::{
     reply::Failure,
 };
 
+/// Longest manifest of a tool, in bytes of JSON.
+const MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// Longest environment of a tool, names and values together, in bytes.
 pub const ENV_BYTES_MAX: usize = 64 << 10;
 
@@ -47,8 +55,10 @@ impl Toolbox {
         let mut toolbox = Toolbox::empty(config);
         for (manifest, module) in builtin() {
             // Their own tests keep them loadable; were one not, calls of it would say that it is not registered.
-            if let Ok(manifest) = Manifest::parse(manifest) {
-                let _ = toolbox.register(manifest, module.into(), Vec::new());
+            let module: Arc<[u8]> = module.into();
+            let tool = Manifest::parse(manifest).map_err(|error| error.to_string());
+            if let Ok(tool) = tool.and_then(|manifest| fit(manifest, module.clone())) {
+                let _ = toolbox.register(tool, module, Vec::new());
             }
         }
         toolbox
@@ -67,19 +77,18 @@ impl Toolbox {
     /// environment that is too long; QUOTA.
     pub(crate) fn register(
         &mut self,
-        manifest: Manifest,
+        tool: Tool,
         module: Arc<[u8]>,
         mut env: Vec<(Text, Text)>,
     ) -> Result<&Tool, Failure> {
+        let manifest = tool.manifest();
         let refuse =
             |reason: &str| Failure::new(Code::InvalidArgument, format!("the tool is refused: {reason}"));
-        let needs = Needs::of(&manifest).map_err(|error| refuse(&error.to_string()))?;
+        let needs = Needs::of(manifest).map_err(|error| refuse(&error.to_string()))?;
         env.retain(|(name, _)| manifest.env.iter().any(|listed| **listed == **name));
         if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ENV_BYTES_MAX {
             return Err(refuse(&format!("its environment is longer than {ENV_BYTES_MAX} bytes")));
         }
-        let tool = Tool::new(manifest, module.clone(), &SandboxConfig::default())
-            .map_err(|error| refuse(&error.to_string()))?;
         let key =
             (Text::from(tool.manifest().name.as_str()), Text::from(tool.manifest().version.to_string()));
         if self.tools.len() as u64 >= self.tools_max && !self.tools.contains_key(&key) {
@@ -129,12 +138,28 @@ impl Toolbox {
             let manifest = manifest.map_err(|error| fields.error("manifest", error.to_string()))?;
             let module = fields.bytes("module")?;
             let env = env_field(&mut fields)?;
-            let registered = toolbox.register(manifest, module, env).map(|_| ());
+            let module: Arc<[u8]> = module.into();
+            let tool = fit(manifest, module.clone()).map_err(|reason| fields.error("module", reason))?;
+            let registered = toolbox.register(tool, module, env).map(|_| ());
             registered.map_err(|failure| fields.error("module", failure.message))?;
             fields.finish()?;
         }
         Ok(toolbox)
     }
+}
+
+/// The tool that a manifest and a module make, or why there is none.
+pub(crate) fn checked(value: &Value, module: Arc<[u8]>) -> Result<Tool, String> {
+    if value.json_len() > MANIFEST_BYTES_MAX {
+        return Err(format!("the tool's manifest is longer than {MANIFEST_BYTES_MAX} bytes"));
+    }
+    let manifest = manifest(value).map_err(|error| format!("the tool's manifest is refused: {error}"))?;
+    fit(manifest, module)
+}
+
+fn fit(manifest: Manifest, module: Arc<[u8]>) -> Result<Tool, String> {
+    Tool::new(manifest, module, &SandboxConfig::default())
+        .map_err(|error| format!("the tool is refused: {error}"))
 }
 
 /// A manifest as a request holds it: TOML text, or the same as an object.

@@ -127,7 +127,7 @@ impl Policy {
         let mut worst: Option<Decision<'p>> = None;
         let mut grant = None;
         let mut ancestor_grants = Vec::new();
-        let meter = Meter::of_decision();
+        let meter = query.meter();
         for agent in lineage(query.agent) {
             let decision = Decision { agent_bytes: agent.len(), ..self.decide_for(agent, query, &meter) };
             if decision.grant.is_some() {
@@ -139,6 +139,7 @@ impl Policy {
                 worst = Some(decision);
             }
         }
+        meter.settle(query.steps);
         let mut decision = worst.unwrap_or_else(Decision::deny);
         if decision.verdict.is_permit() {
             ancestor_grants.retain(|own| Some(*own) != grant);
@@ -153,14 +154,14 @@ impl Policy {
     /// Decides for one agent, leaving its ancestors aside.
     pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>, meter: &Meter) -> Decision<'p> {
         let rules = self.rules();
-        let facts = query.facts(agent);
+        let facts = query.facts(agent, meter);
         // Rules stand in the order in which they decide: the first that applies is the answer.
         let mut first: Option<(u32, u32)> = None;
         let mut near: Option<(u32, u32)> = None;
         let mut lapsed: Option<(u32, u32, GrantState)> = None;
         self.index().candidates(agent, query.action, query.target, |entry| {
             let place = (entry.rule, entry.target);
-            if first.is_some_and(|first| first <= place) || meter.is_spent() {
+            if !meter.take(1) || first.is_some_and(|first| first <= place) {
                 return;
             }
             let Some(rule) = rules.get(entry.rule as usize) else { return };

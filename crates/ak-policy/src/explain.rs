@@ -9,7 +9,7 @@ use ak_json::Pointer;
 use crate::action::Action;
 use crate::decide::{Decision, Verdict};
 use crate::model::lineage;
-use crate::pattern::{DECISION_STEPS_MAX, Meter, PathGlob};
+use crate::pattern::{DECISION_STEPS_MAX, PathGlob};
 use crate::policy::Policy;
 use crate::query::Query;
 use crate::rule::{Effect, Miss, Rule};
@@ -53,15 +53,19 @@ impl Policy {
     /// Decides, and tells why.
     pub fn explain(&self, query: &Query<'_>) -> Explanation {
         let decision = self.decide(query);
-        let snippet = self.suggest(query);
+        Explanation { others: self.others(query, decision.rule()), ..self.explain_decision(query, &decision) }
+    }
+
+    /// Tells why it was decided so, without the other rules about such a target.
+    pub fn explain_decision(&self, query: &Query<'_>, decision: &Decision<'_>) -> Explanation {
         Explanation {
             verdict: decision.verdict,
             rule_id: decision.rule_id().map(String::from),
             args_path: decision.args_path.clone(),
-            reason: reason(&decision, query),
+            reason: reason(decision, query),
             missing: (decision.verdict == Verdict::DefaultDeny).then_some(query.action),
-            snippet,
-            others: self.others(query, decision.rule()),
+            snippet: if decision.verdict == Verdict::DefaultDeny { self.suggest(query) } else { None },
+            others: Vec::new(),
         }
     }
 
@@ -76,22 +80,26 @@ impl Policy {
             return None;
         }
         let mut lacking = Vec::new();
-        let meter = Meter::of_decision();
-        for agent in lineage(query.agent) {
-            match self.decide_for(agent, query, &meter).verdict {
-                Verdict::Permit => {}
-                Verdict::DefaultDeny => lacking.push(agent),
-                Verdict::Ask | Verdict::Forbid | Verdict::Expired | Verdict::RateLimited { .. } => {
-                    return None;
+        let meter = query.meter();
+        let may_help =
+            lineage(query.agent).all(|agent| match self.decide_for(agent, query, &meter).verdict {
+                Verdict::Permit => true,
+                Verdict::DefaultDeny => {
+                    lacking.push(agent);
+                    true
                 }
-            }
+                Verdict::Ask | Verdict::Forbid | Verdict::Expired | Verdict::RateLimited { .. } => false,
+            });
+        meter.settle(query.steps);
+        if !may_help {
+            return None;
         }
         if lacking.is_empty() { None } else { Some(literal_rule(&lacking, query.action, query.target)) }
     }
 
     fn others(&self, query: &Query<'_>, deciding: Option<&Rule>) -> Vec<Other> {
         let agent = lineage(query.agent).last().unwrap_or(query.agent);
-        let meter = Meter::of_decision();
+        let meter = query.meter();
         let about = |rule: &&Rule| {
             deciding.is_none_or(|deciding| deciding.id != rule.id)
                 && rule.matches_within(query.action, query.target, &meter)
@@ -99,7 +107,7 @@ impl Policy {
         let other = |rule: &Rule| Other {
             rule_id: rule.id.as_str().into(),
             effect: rule.effect,
-            why: match rule.applies(query.facts(agent)) {
+            why: match rule.applies(query.facts(agent, &meter)) {
                 Ok(()) => "a stronger or earlier rule decided",
                 Err(Miss::Agent) => "it is about other agents",
                 Err(Miss::Owner) => "the target belongs to another agent",

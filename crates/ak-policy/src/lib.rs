@@ -83,6 +83,7 @@ mod record;
 mod rule;
 mod settings;
 mod state;
+mod steps;
 mod target;
 mod time;
 mod toml_text;
@@ -110,6 +111,7 @@ pub use rate::{Rate, RateError};
 pub use record::Recorder;
 pub use rule::Effect;
 pub use state::TableError;
+pub use steps::Steps;
 pub use target::{
     CanonicalHost, CanonicalIp, CanonicalName, CanonicalPath, CanonicalTool, CanonicalUrl, HostOrIp,
     NAME_BYTES_MAX, PATH_BYTES_MAX, Scheme, Target, TargetError, URL_BYTES_MAX,

@@ -14,6 +14,7 @@ use crate::label::{SourceLabels, labels_of};
 use crate::language::{self, Loader, PolicyError};
 use crate::limit::{Charge, Limit, LimitError};
 use crate::model::{MAIN, Model, lineage};
+use crate::pattern::Meter;
 use crate::query::Query;
 use crate::rule::{Effect, Rule};
 use crate::settings::{Budgets, Settings, lower};
@@ -171,21 +172,35 @@ impl Policy {
     /// the budgets, of which limits on `usage:…` take theirs.
     ///
     /// # Errors
-    /// [`LimitError::NotAnAmount`] when a limit cannot tell what the request adds to it.
+    /// [`LimitError::NotAnAmount`] when a limit cannot tell what the request adds to it; [`LimitError::TooManySteps`] when
+    /// it takes too long to tell which limits there are.
     pub fn charges(
         &self,
         query: &Query<'_>,
         amounts: &[(Dimension, u64)],
     ) -> Result<Vec<Charge>, LimitError> {
+        let meter = query.meter();
+        let charges = self.charges_within(query, amounts, &meter);
+        meter.settle(query.steps);
+        // A limit that was not looked at may be exceeded.
+        if meter.is_spent() { Err(LimitError::TooManySteps) } else { charges }
+    }
+
+    fn charges_within(
+        &self,
+        query: &Query<'_>,
+        amounts: &[(Dimension, u64)],
+        meter: &Meter,
+    ) -> Result<Vec<Charge>, LimitError> {
         let mut charges = Vec::new();
         for limit in &self.0.model.limits {
-            if limit.scope.matching(query.action, query.target).is_none() {
+            if !meter.take(1) || !limit.scope.matches_within(query.action, query.target, meter) {
                 continue;
             }
-            let is_about = |agent: &&str| limit.scope.applies(query.facts(agent)).is_ok();
+            let is_about = |agent: &&str| limit.scope.applies(query.facts(agent, meter)).is_ok();
             let agents: Vec<_> = lineage(query.agent).filter(is_about).collect();
             if !agents.is_empty() {
-                charges.extend(limit.charges(query.args, amounts, &agents)?);
+                charges.extend(limit.charges(query.args, amounts, &agents, meter)?);
             }
         }
         Ok(charges)
@@ -193,6 +208,11 @@ impl Policy {
 
     pub(crate) fn limits(&self) -> &[Limit] {
         &self.0.model.limits
+    }
+
+    /// Whether it says what the results of any source carry.
+    pub fn labels_sources(&self) -> bool {
+        !self.0.model.labels.is_empty()
     }
 
     /// What the results of a source carry: a tool, a URL, a file, a model, an agent.

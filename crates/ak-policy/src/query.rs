@@ -6,7 +6,9 @@ use crate::action::Action;
 use crate::condition::{Origin, Subject};
 use crate::elapsed::Elapsed;
 use crate::grant::{GrantClock, Unspent};
+use crate::pattern::{DECISION_STEPS_MAX, Meter};
 use crate::rule::Facts;
+use crate::steps::Steps;
 use crate::target::Target;
 
 /// May this agent do this to that? All that the answer may depend on.
@@ -34,6 +36,8 @@ pub struct Query<'a> {
     pub elapsed: Elapsed,
     /// How the policy's grants stand.
     pub grants: &'a dyn GrantClock,
+    /// What all that is asked on behalf of one request may cost together; none where each decision stands alone.
+    pub steps: Option<&'a Steps>,
 }
 
 const NO_LABELS: &Labels =
@@ -54,12 +58,20 @@ impl<'a> Query<'a> {
             now_us: 0,
             elapsed: Elapsed::default(),
             grants: &Unspent,
+            steps: None,
         }
     }
 
     /// What the conditions of rules are asked about, for one of the agents that must pass.
-    pub(crate) fn facts(&self, agent: &'a str) -> Facts<'a> {
-        let subject = Subject { args: self.args, labels: self.labels, origins: self.origins };
+    pub(crate) fn facts<'f>(&self, agent: &'f str, meter: &'f Meter) -> Facts<'f>
+    where
+        'a: 'f,
+    {
+        let subject = Subject { args: self.args, labels: self.labels, origins: self.origins, meter };
         Facts { agent, now_us: self.now_us, owned: self.owned, subject }
+    }
+    /// For one decision.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::within(DECISION_STEPS_MAX, self.steps)
     }
 }

@@ -142,7 +142,9 @@ impl Rule {
 
     /// Whether the rule's conditions let it apply; its pattern is checked already.
     pub(crate) fn applies(&self, facts: Facts<'_>) -> Result<(), Miss> {
-        if !self.agents.is_empty() && !self.agents.iter().any(|agent| agent.matches(facts.agent)) {
+        if !self.agents.is_empty()
+            && !self.agents.iter().any(|agent| agent.matches_within(facts.agent, facts.subject.meter))
+        {
             return Err(Miss::Agent);
         }
         // Guests have what is written for them, and nothing that everybody has.
@@ -159,7 +161,7 @@ impl Rule {
         // An argument outside `only` makes a permit fail, and a forbid or ask apply whatever its conditions
         // are.
         if let Some(only) = &self.only
-            && !only.covers(facts.subject.args)
+            && !only.covers(facts.subject.args, facts.subject.meter)
         {
             return match self.effect {
                 Effect::Permit => Err(Miss::Only),
@@ -194,7 +196,8 @@ impl Rule {
     /// Where in the arguments the answer of [`applies`](Self::applies) comes from.
     pub(crate) fn witness(&self, facts: Facts<'_>) -> Option<Pointer> {
         let (when, unless) = self.quantifiers();
-        let by_only = || self.only.as_ref().and_then(|only| only.witness(facts.subject.args));
+        let by_only =
+            || self.only.as_ref().and_then(|only| only.witness(facts.subject.args, facts.subject.meter));
         let by_when = || self.when.as_ref().and_then(|condition| condition.witness(facts.subject, when));
         let by_unless =
             || self.unless.as_ref().and_then(|condition| condition.witness(facts.subject, unless));
@@ -205,12 +208,6 @@ impl Rule {
             Err(Miss::Unless) => by_unless(),
             Err(Miss::Agent | Miss::Owner | Miss::Time) => None,
         }
-    }
-
-    /// The target pattern that matches.
-    pub(crate) fn matching(&self, action: Action, target: &Target) -> Option<&RuleTarget> {
-        let matches = |own: &&RuleTarget| own.pattern.matches(action, target, self.effect.reading());
-        self.actions.contains(action).then(|| self.targets.iter().find(matches)).flatten()
     }
 
     /// Whether a target pattern matches, paid for.

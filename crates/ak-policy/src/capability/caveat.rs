@@ -8,7 +8,7 @@ use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
 use crate::elapsed::Elapsed;
 use crate::family::{self, Family, FamilyError};
-use crate::pattern::{Meter, PathGlob, Pattern, Reading, parse_agent};
+use crate::pattern::{Meter, PATTERN_STEPS_MAX, PathGlob, Pattern, Reading, parse_agent};
 use crate::query::Query;
 use crate::rate::Rate;
 
@@ -146,10 +146,12 @@ impl Caveat {
             Self::Targets(TargetPatterns(patterns)) => {
                 let fits = query.action.kind() == query.target.kind();
                 // However many patterns there are, they are paid for together.
-                let meter = Meter::of_pattern();
+                let meter = Meter::within(PATTERN_STEPS_MAX, query.steps);
                 let mut patterns = patterns.iter();
                 let matches = |pattern: &TargetPattern| pattern.matches(query, &meter) && !meter.is_spent();
-                within(fits && patterns.any(matches))
+                let matched = fits && patterns.any(matches);
+                meter.settle(query.steps);
+                within(matched)
             }
             Self::Agent(agent) => within(agent.0.matches(query.agent)),
             Self::NotBefore(from_us) if now.low_us < *from_us => Says::TooEarly,

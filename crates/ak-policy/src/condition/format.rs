@@ -3,7 +3,9 @@
 use core::fmt;
 
 use crate::action::TargetKind;
-use crate::pattern::{Glob, HostPattern, PathGlob, Pattern, PatternError, Reading, UrlPattern};
+use crate::pattern::{
+    Glob, HostPattern, Meter, PathGlob, Pattern, PatternError, Reading, SEARCHED_BYTES_PER_STEP, UrlPattern,
+};
 use crate::target::{CanonicalHost, CanonicalPath, CanonicalUrl, HostOrIp};
 
 /// A form that a string must have as a whole.
@@ -29,6 +31,16 @@ impl Format {
             Self::Url => "url",
             Self::Path => "path",
         }
+    }
+
+    /// What it costs to read a text.
+    pub(crate) fn steps(self, text: &str) -> usize {
+        let per_byte = match self {
+            Self::Email | Self::Host | Self::Path => 2,
+            // In all its readings.
+            Self::Url => 8,
+        };
+        per_byte * (16 + text.len())
     }
 
     /// Whether the text is well formed.
@@ -66,13 +78,29 @@ impl FormatPattern {
         }
     }
 
-    /// Whether the whole text matches; `None` when it is not of the form the pattern is about.
-    pub(crate) fn matches(&self, text: &str, reading: Reading) -> Option<bool> {
+    /// Whether the whole text matches; `None` when it is not of the form the pattern is about, or the meter is spent.
+    pub(crate) fn matches(&self, text: &str, reading: Reading, meter: &Meter) -> Option<bool> {
+        let format = match self {
+            Self::Text(_) => None,
+            Self::Email(..) => Some(Format::Email),
+            Self::Host(_) => Some(Format::Host),
+            Self::Url(_) => Some(Format::Url),
+            Self::Path(_) => Some(Format::Path),
+        };
+        let steps = format.map_or(1 + text.len() / SEARCHED_BYTES_PER_STEP, |format| format.steps(text));
+        if !meter.take(steps) {
+            return None;
+        }
+        let matches = self.matches_within(text, reading, meter);
+        if meter.is_spent() { None } else { matches }
+    }
+
+    fn matches_within(&self, text: &str, reading: Reading, meter: &Meter) -> Option<bool> {
         if text.contains(char::is_control) {
             return None;
         }
         let formed = match self {
-            Self::Text(glob) => return Some(glob.matches(text)),
+            Self::Text(glob) => return Some(glob.matches_within(text, meter)),
             Self::Email(..) => Formed::read(Format::Email, text)?,
             Self::Host(_) => Formed::read(Format::Host, text)?,
             Self::Url(_) => Formed::read(Format::Url, text)?,
@@ -80,11 +108,11 @@ impl FormatPattern {
         };
         Some(match (self, &formed) {
             (Self::Email(local, domain), Formed::Email(own, host)) => {
-                local.matches(own) && domain.matches(host)
+                local.matches_within(own, meter) && domain.matches(host)
             }
             (Self::Host(pattern), Formed::Host(host)) => pattern.matches(host),
-            (Self::Url(pattern), Formed::Url(url)) => pattern.matches(url, reading),
-            (Self::Path(glob), Formed::Path(path)) => glob.matches(path.relative()),
+            (Self::Url(pattern), Formed::Url(url)) => pattern.matches_within(url, reading, meter),
+            (Self::Path(glob), Formed::Path(path)) => glob.matches_within(path.relative(), meter),
             (Self::Text(_) | Self::Email(..) | Self::Host(_) | Self::Url(_) | Self::Path(_), _) => false,
         })
     }
@@ -196,7 +224,11 @@ mod tests {
     fn patterns_match_what_is_named() {
         let check = |format: Option<Format>, pattern: &str, text: &str, expected: Option<bool>| {
             let own = FormatPattern::parse(format, pattern).unwrap();
-            assert_eq!(own.matches(text, Reading::Narrow), expected, "{pattern} on {text:?}");
+            assert_eq!(
+                own.matches(text, Reading::Narrow, &Meter::of_pattern()),
+                expected,
+                "{pattern} on {text:?}"
+            );
         };
         let (email, url, path) = (Some(Format::Email), Some(Format::Url), Some(Format::Path));
         check(email, "*@example.com", "bob@example.com", Some(true));

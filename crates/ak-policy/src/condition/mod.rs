@@ -20,9 +20,9 @@ pub(crate) use only::{Only, PLACES_MAX};
 pub use origin::Origin;
 pub(crate) use origin::{LabelTest, SourcePattern};
 pub(crate) use select::{Found, Place, Selector};
-pub(crate) use test::{JsonType, Test};
+pub(crate) use test::{Choice, JsonType, Prefixes, Test};
 
-use crate::pattern::Reading;
+use crate::pattern::{Meter, Reading};
 
 /// How many values must satisfy a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) args: Option<&'a Value>,
     pub(crate) labels: &'a ak_json::Labels,
     pub(crate) origins: &'a [Origin],
+    /// What looking may cost. Once it is spent, no answer counts.
+    pub(crate) meter: &'a Meter,
 }
 
 /// A `when` or `unless`: all its parts together.
@@ -116,7 +118,7 @@ impl Constraint {
         let mut any = false;
         let mut every = true;
         let mut seen = false;
-        self.selector.select(subject.args, &mut |found| {
+        self.selector.select(subject.args, subject.meter, &mut |found| {
             let satisfies = match found {
                 Found::Value(value, place) => {
                     seen = true;
@@ -163,7 +165,7 @@ impl Constraint {
 
     fn witness(&self, subject: Subject<'_>, quantifier: Quantifier) -> Pointer {
         let mut witness = None;
-        self.selector.select(subject.args, &mut |found| {
+        self.selector.select(subject.args, subject.meter, &mut |found| {
             let (satisfies, place) = match found {
                 Found::Value(value, place) => {
                     (self.outcome(value, place, subject, quantifier).satisfies(quantifier), place)

@@ -6,9 +6,12 @@ use alloc::vec::Vec;
 use ak_json::{Pointer, Value, array_index};
 
 use super::select::{Selector, Token};
+use crate::pattern::Meter;
 
 /// An `only` names at most this many places.
 pub(crate) const PLACES_MAX: usize = 64;
+/// How many places are looked at in a step.
+const PLACES_PER_STEP: usize = 4;
 
 /// The places that may hold something: each with all that is below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +30,14 @@ impl Only {
     }
 
     /// Whether nothing stands outside the places.
-    pub(crate) fn covers(&self, value: Option<&Value>) -> bool {
-        value.is_none_or(|value| self.walk(self.all(), 0, value, &mut |_| {}))
+    pub(crate) fn covers(&self, value: Option<&Value>, meter: &Meter) -> bool {
+        value.is_none_or(|value| self.walk(self.all(), 0, value, meter, &mut |_| {}))
     }
 
     /// A place outside that holds something.
-    pub(crate) fn witness(&self, value: Option<&Value>) -> Option<Pointer> {
+    pub(crate) fn witness(&self, value: Option<&Value>, meter: &Meter) -> Option<Pointer> {
         let mut tokens = Vec::new();
-        let covered = self.walk(self.all(), 0, value?, &mut |token| tokens.push(token));
+        let covered = self.walk(self.all(), 0, value?, meter, &mut |token| tokens.push(token));
         // The walk reports the way back out of the first place it found.
         (!covered).then(|| tokens.into_iter().rev().collect())
     }
@@ -44,22 +47,35 @@ impl Only {
     }
 
     /// Whether `value`, reached by the places in `active` after `depth` tokens, holds nothing outside them.
-    fn walk(&self, active: u64, depth: usize, value: &Value, out: &mut dyn FnMut(ak_json::Text)) -> bool {
+    fn walk(
+        &self,
+        active: u64,
+        depth: usize,
+        value: &Value,
+        meter: &Meter,
+        out: &mut dyn FnMut(ak_json::Text),
+    ) -> bool {
         if self.ends(active, depth) {
             return true;
         }
         match value {
             Value::Object(object) => object.iter().all(|(name, member)| {
+                if !self.pays(meter) {
+                    return false;
+                }
                 let next = self.step(active, depth, |token| *token == **name);
-                let covered = next != 0 && self.walk(next, depth + 1, member, out);
+                let covered = next != 0 && self.walk(next, depth + 1, member, meter, out);
                 if !covered {
                     out(name.clone());
                 }
                 covered
             }),
             Value::Array(array) => array.iter().enumerate().all(|(index, item)| {
+                if !self.pays(meter) {
+                    return false;
+                }
                 let next = self.step(active, depth, |token| array_index(token) == Some(index));
-                let covered = next != 0 && self.walk(next, depth + 1, item, out);
+                let covered = next != 0 && self.walk(next, depth + 1, item, meter, out);
                 if !covered {
                     out(alloc::format!("{index}").into());
                 }
@@ -68,6 +84,11 @@ impl Only {
             // Something stands where only something deeper was allowed.
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
         }
+    }
+
+    /// Pays for one member or item, which is held against every place.
+    fn pays(&self, meter: &Meter) -> bool {
+        meter.take(1 + self.0.len() / PLACES_PER_STEP)
     }
 
     /// Whether one of the places ends here.
@@ -105,11 +126,11 @@ mod tests {
             let only = Only::new(places.iter().map(|text| Selector::parse(text).unwrap()).collect()).unwrap();
             let args = Value::parse(args.as_bytes(), &ak_json::Limits::default()).unwrap();
             assert_eq!(
-                only.witness(Some(&args)).map(|at| at.to_string()).as_deref(),
+                only.witness(Some(&args), &Meter::of_pattern()).map(|at| at.to_string()).as_deref(),
                 outside,
                 "{places:?} {args:?}"
             );
-            assert_eq!(only.covers(Some(&args)), outside.is_none());
+            assert_eq!(only.covers(Some(&args), &Meter::of_pattern()), outside.is_none());
         };
         check(&["/a", "/b"], r#"{"a":1,"b":{"c":[1,2]}}"#, None);
         check(&["/a", "/b"], r#"{"a":1,"c":2}"#, Some("/c"));

@@ -5,6 +5,8 @@ use alloc::string::{String, ToString};
 
 use ak_json::{Pointer, PointerError, Text, Value, array_index};
 
+use crate::pattern::Meter;
+
 /// A selector has at most this many tokens.
 pub(crate) const TOKENS_MAX: usize = 32;
 
@@ -68,10 +70,11 @@ impl Selector {
         &self.0
     }
 
-    /// Walks to every value that is selected, and tells of every place where the way ends early.
-    pub(crate) fn select(&self, root: Option<&Value>, visit: &mut Visit<'_>) {
+    /// Walks to every value that is selected, and tells of every place where the way ends early. Ends when the meter is
+    /// spent.
+    pub(crate) fn select(&self, root: Option<&Value>, meter: &Meter, visit: &mut Visit<'_>) {
         match root {
-            Some(root) => walk(&self.0, root, &Place { token: None }, visit),
+            Some(root) => walk(&self.0, root, &Place { token: None }, meter, visit),
             None => visit(Found::Missing(&Place { token: None })),
         };
     }
@@ -90,13 +93,16 @@ impl Selector {
     }
 }
 
-fn walk(tokens: &[Token], value: &Value, place: &Place<'_>, visit: &mut Visit<'_>) -> bool {
+fn walk(tokens: &[Token], value: &Value, place: &Place<'_>, meter: &Meter, visit: &mut Visit<'_>) -> bool {
+    if !meter.take(1) {
+        return false;
+    }
     let Some((token, behind)) = tokens.split_first() else { return visit(Found::Value(value, place)) };
     match (token, value) {
         (Token::Name(name), Value::Object(object)) => {
             let here = place.step(Key::Member(name));
             match object.get(name) {
-                Some(member) => walk(behind, member, &here, visit),
+                Some(member) => walk(behind, member, &here, meter, visit),
                 None => visit(Found::Missing(&here)),
             }
         }
@@ -104,19 +110,19 @@ fn walk(tokens: &[Token], value: &Value, place: &Place<'_>, visit: &mut Visit<'_
             Some(index) => {
                 let here = place.step(Key::Item(index));
                 match array.get(index) {
-                    Some(item) => walk(behind, item, &here, visit),
+                    Some(item) => walk(behind, item, &here, meter, visit),
                     None => visit(Found::Missing(&here)),
                 }
             }
             None => visit(Found::Blocked(place)),
         },
-        (Token::Each, Value::Object(object)) => {
-            object.iter().all(|(name, member)| walk(behind, member, &place.step(Key::Member(name)), visit))
-        }
+        (Token::Each, Value::Object(object)) => object
+            .iter()
+            .all(|(name, member)| walk(behind, member, &place.step(Key::Member(name)), meter, visit)),
         (Token::Each, Value::Array(array)) => array
             .iter()
             .enumerate()
-            .all(|(index, item)| walk(behind, item, &place.step(Key::Item(index)), visit)),
+            .all(|(index, item)| walk(behind, item, &place.step(Key::Item(index)), meter, visit)),
         (_, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
             visit(Found::Blocked(place))
         }

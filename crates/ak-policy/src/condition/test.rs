@@ -8,15 +8,15 @@ use core::mem::discriminant;
 use ak_json::{Number, Text, Value};
 
 use super::{Format, FormatPattern, LabelTest, Only, Outcome, Place, SourcePattern, Subject, origin};
-use crate::pattern::Reading;
+use crate::pattern::{COMPARED_BYTES_PER_STEP, Meter, Reading, SEARCHED_BYTES_PER_STEP};
 
 /// One test on one value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Test {
     Equals(Value),
-    In(Box<[Value]>),
+    In(Choice),
     Matches(Box<[FormatPattern]>),
-    Starts(Box<[Text]>),
+    Starts(Prefixes),
     Min(Number),
     Max(Number),
     MaxLength(u64),
@@ -25,6 +25,71 @@ pub(crate) enum Test {
     Only(Only),
     Label(Box<[LabelTest]>),
     From(Box<[SourcePattern]>),
+}
+
+/// The values of which one is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Choice {
+    /// As they are written.
+    values: Box<[Value]>,
+    /// The texts among them, ascending: of thousands only a few are compared.
+    texts: Box<[Text]>,
+    /// Whether there are others.
+    mixed: bool,
+}
+
+impl Choice {
+    pub(crate) fn new(values: Vec<Value>) -> Self {
+        let mut texts: Vec<Text> = values.iter().filter_map(Value::as_text).cloned().collect();
+        let mixed = texts.len() < values.len();
+        texts.sort_unstable();
+        texts.dedup();
+        Self { values: values.into(), texts: texts.into(), mixed }
+    }
+
+    fn holds(&self, value: &Value, meter: &Meter) -> Outcome {
+        let Value::String(text) = value else {
+            return any(self.values.iter().map(|expected| equals(expected, value, meter)));
+        };
+        let compared = self.texts.len().checked_ilog2().unwrap_or(0) as usize + 1;
+        if !meter.take(compared * (1 + text.len() / COMPARED_BYTES_PER_STEP)) {
+            return Outcome::Doubt;
+        }
+        match self.texts.binary_search(text) {
+            Ok(_) => Outcome::Holds,
+            Err(_) if self.mixed => Outcome::Doubt,
+            Err(_) => Outcome::Fails,
+        }
+    }
+}
+
+/// What a text may begin with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Prefixes {
+    /// As they are written.
+    written: Box<[Text]>,
+    /// Ascending, without those that begin with another: of all that are not above a text only the last can begin it.
+    sorted: Box<[Text]>,
+}
+
+impl Prefixes {
+    pub(crate) fn new(written: Vec<Text>) -> Self {
+        let mut sorted = written.clone();
+        sorted.sort_unstable();
+        // Those that begin with a text stand right behind it.
+        sorted.dedup_by(|longer, shorter| longer.starts_with(&**shorter));
+        Self { written: written.into(), sorted: sorted.into() }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Text> {
+        self.written.iter()
+    }
+
+    fn begin(&self, text: &str) -> bool {
+        let above = self.sorted.partition_point(|prefix| **prefix <= *text);
+        let last = above.checked_sub(1).and_then(|last| self.sorted.get(last));
+        last.is_some_and(|prefix| text.starts_with(&**prefix))
+    }
 }
 
 /// The types of JSON Schema.
@@ -80,7 +145,8 @@ impl JsonType {
 }
 
 impl Test {
-    /// Tests a value; one of a type that the test is not about leaves doubt.
+    /// Tests a value; one of a type that the test is not about leaves doubt, and so does one for which the meter has not
+    /// enough left.
     pub(super) fn on(
         &self,
         value: &Value,
@@ -88,23 +154,26 @@ impl Test {
         subject: Subject<'_>,
         reading: Reading,
     ) -> Outcome {
+        let meter = subject.meter;
         match self {
-            Self::Equals(expected) => equals(expected, value),
-            Self::In(expected) => any(expected.iter().map(|expected| equals(expected, value))),
+            Self::Equals(expected) => equals(expected, value, meter),
+            Self::In(choice) => choice.holds(value, meter),
             Self::Matches(patterns) => on_text(value, |text| {
-                any(patterns
-                    .iter()
-                    .map(|pattern| pattern.matches(text, reading).map_or(Outcome::Doubt, Outcome::of)))
+                let matches = |pattern: &FormatPattern| {
+                    pattern.matches(text, reading, meter).map_or(Outcome::Doubt, Outcome::of)
+                };
+                any(patterns.iter().map(matches))
             }),
             Self::Starts(prefixes) => on_text(value, |text| {
-                if text.contains(char::is_control) {
+                if !meter.take(1 + text.len() / SEARCHED_BYTES_PER_STEP) || text.contains(char::is_control) {
                     return Outcome::Doubt;
                 }
-                Outcome::of(prefixes.iter().any(|prefix| text.starts_with(&**prefix)))
+                Outcome::of(prefixes.begin(text))
             }),
             Self::Min(min) => on_number(value, |number| number >= min),
             Self::Max(max) => on_number(value, |number| number <= max),
             Self::MaxLength(max) => match value {
+                Value::String(text) if !meter.take(text.len() / COMPARED_BYTES_PER_STEP) => Outcome::Doubt,
                 Value::String(text) => Outcome::of(is_at_most(text.chars().count(), *max)),
                 Value::Array(array) => Outcome::of(is_at_most(array.len(), *max)),
                 Value::Object(object) => Outcome::of(is_at_most(object.len(), *max)),
@@ -113,9 +182,12 @@ impl Test {
             Self::Type(own) => own.outcome(value),
             Self::Format(format) => {
                 // What is malformed here may be well formed to somebody else.
-                on_text(value, |text| if format.accepts(text) { Outcome::Holds } else { Outcome::Doubt })
+                on_text(value, |text| {
+                    let accepts = meter.take(format.steps(text)) && format.accepts(text);
+                    if accepts { Outcome::Holds } else { Outcome::Doubt }
+                })
             }
-            Self::Only(only) => Outcome::of(only.covers(Some(value))),
+            Self::Only(only) => Outcome::of(only.covers(Some(value), meter)),
             Self::Label(tests) => origin::test_label(tests, place, subject),
             Self::From(patterns) => origin::test_sources(patterns, place, subject),
         }
@@ -126,11 +198,11 @@ impl Test {
         let texts = |texts: Vec<Value>| Value::from(texts);
         Some(match self {
             Self::Equals(value) => ("equals", value.clone()),
-            Self::In(values) => ("in", Value::from(values.to_vec())),
+            Self::In(choice) => ("in", Value::from(choice.values.to_vec())),
             Self::Matches(patterns) => {
                 ("matches", texts(patterns.iter().map(|p| p.to_string().into()).collect()))
             }
-            Self::Starts(prefixes) => ("starts", texts(prefixes.iter().map(Value::from).collect())),
+            Self::Starts(prefixes) => ("starts", texts(prefixes.written.iter().map(Value::from).collect())),
             Self::Min(min) => ("min", Value::Number(*min)),
             Self::Max(max) => ("max", Value::Number(*max)),
             Self::MaxLength(max) => ("max_length", Value::from(*max)),
@@ -149,12 +221,17 @@ fn is_at_most(length: usize, max: u64) -> bool {
     u64::try_from(length).is_ok_and(|length| length <= max)
 }
 
-fn equals(expected: &Value, value: &Value) -> Outcome {
-    if discriminant(expected) == discriminant(value) {
-        Outcome::of(expected == value)
-    } else {
-        Outcome::Doubt
+fn equals(expected: &Value, value: &Value, meter: &Meter) -> Outcome {
+    if discriminant(expected) != discriminant(value) {
+        return Outcome::Doubt;
     }
+    let steps = match expected {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Value::String(text) => 1 + text.len() / COMPARED_BYTES_PER_STEP,
+        // Both are walked through as far as they are the same.
+        Value::Array(_) | Value::Object(_) => 1 + expected.json_len(),
+    };
+    if meter.take(steps) { Outcome::of(expected == value) } else { Outcome::Doubt }
 }
 
 /// One that holds decides, then one in doubt.
@@ -172,4 +249,31 @@ fn on_text(value: &Value, test: impl FnOnce(&str) -> Outcome) -> Outcome {
 
 fn on_number(value: &Value, test: impl FnOnce(&Number) -> bool) -> Outcome {
     value.as_number().map_or(Outcome::Doubt, |number| Outcome::of(test(number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_text_begins_with_a_prefix_that_one_by_one_is_found(
+            prefixes in proptest::collection::vec("[ab]{0,4}", 0..8), text in "[ab]{0,6}",
+        ) {
+            let expected = prefixes.iter().any(|prefix| text.starts_with(prefix));
+            prop_assert_eq!(Prefixes::new(prefixes.iter().map(Text::from).collect()).begin(&text), expected);
+        }
+
+        #[test]
+        fn a_choice_holds_what_one_by_one_is_found(
+            texts in proptest::collection::vec("[ab]{0,2}", 0..8), number in proptest::bool::ANY, value in "[ab]{0,2}",
+        ) {
+            let own = texts.iter().map(Value::from).chain(number.then(|| Value::from(1)));
+            let choice: Vec<Value> = own.collect();
+            let meter = Meter::of_pattern();
+            let expected = super::any(choice.iter().map(|expected| equals(expected, &Value::from(&value), &meter)));
+            prop_assert_eq!(Choice::new(choice).holds(&Value::from(&value), &meter), expected);
+        }
+    }
 }

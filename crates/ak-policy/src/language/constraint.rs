@@ -7,8 +7,8 @@ use ak_json::Text;
 
 use super::reader::{Node, Read, Table};
 use crate::condition::{
-    Condition, Constraint, Format, FormatPattern, JsonType, LabelTest, Only, PLACES_MAX, Selector,
-    SourcePattern, Test,
+    Choice, Condition, Constraint, Format, FormatPattern, JsonType, LabelTest, Only, PLACES_MAX, Prefixes,
+    Selector, SourcePattern, Test,
 };
 use crate::pattern::Glob;
 
@@ -76,7 +76,7 @@ fn tests(table: &Table<'_>) -> Read<Vec<Test>> {
         if items.is_empty() {
             return Err(node.fault("array is empty"));
         }
-        tests.push(Test::In(items.iter().map(|item| item.value.clone()).collect()));
+        tests.push(Test::In(Choice::new(items.iter().map(|item| item.value.clone()).collect())));
     }
     if let Some(node) = table.find("matches") {
         let pattern = |item: &Node<'_>| {
@@ -89,7 +89,7 @@ fn tests(table: &Table<'_>) -> Read<Vec<Test>> {
     if let Some(node) = table.find("starts") {
         let prefixes =
             node.one_or_many()?.iter().map(|item| item.text().map(Text::from)).collect::<Read<Vec<_>>>()?;
-        tests.push(Test::Starts(prefixes.into()));
+        tests.push(Test::Starts(Prefixes::new(prefixes)));
     }
     if let Some(node) = table.find("min") {
         tests.push(Test::Min(node.number()?));

@@ -17,6 +17,7 @@ use crate::budget::Dimension;
 use crate::canonical;
 use crate::condition::Found;
 use crate::condition::Selector;
+use crate::pattern::{DECISION_STEPS_MAX, Meter};
 use crate::rate::Period;
 use crate::rule::{Rule, targets_to_value};
 
@@ -102,6 +103,9 @@ pub enum LimitError {
         /// Where the amount should stand; `usage:tokens` and the like for usage.
         pointer: String,
     },
+    /// To tell what the request adds takes more steps than a decision has.
+    #[error("to tell which limits a request falls under takes more than {DECISION_STEPS_MAX} steps")]
+    TooManySteps,
 }
 
 impl Limit {
@@ -130,10 +134,11 @@ impl Limit {
         args: Option<&Value>,
         amounts: &[(Dimension, u64)],
         agents: &[&str],
+        meter: &Meter,
     ) -> Result<Vec<Charge>, LimitError> {
         let (amount, usage) = match &self.measure {
             Measure::Count => (Some(Amount::ONE), None),
-            Measure::Sum(selector) => (sum(selector, args), None),
+            Measure::Sum(selector) => (sum(selector, args, meter), None),
             Measure::Usage(dimension) => (Amount::used(amounts, *dimension), Some(*dimension)),
         };
         let amount = amount.ok_or_else(|| LimitError::NotAnAmount {
@@ -163,10 +168,10 @@ impl LimitId {
 }
 
 /// The sum of all selected numbers; `None` when nothing is selected, or something that is no amount.
-fn sum(selector: &Selector, args: Option<&Value>) -> Option<Amount> {
+fn sum(selector: &Selector, args: Option<&Value>, meter: &Meter) -> Option<Amount> {
     let mut sum = None;
     let mut sound = true;
-    selector.select(args, &mut |found| {
+    selector.select(args, meter, &mut |found| {
         let amount = match found {
             Found::Value(Value::Number(number), _) => Amount::at_least(number),
             Found::Value(_, _) | Found::Missing(_) | Found::Blocked(_) => None,

@@ -84,7 +84,7 @@ impl Glob {
     }
 
     /// As [`matches`](Self::matches), paid for.
-    pub(super) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
+    pub(crate) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
         match &self.rest {
             Some(Rest { middle, tail }) if !middle.is_empty() => {
                 // Two ends are compared before the text between them is searched.

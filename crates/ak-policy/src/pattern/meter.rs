@@ -6,6 +6,8 @@
 
 use core::cell::{Cell, OnceCell};
 
+use crate::steps::Steps;
+
 /// One decision takes at most so many steps of matching; a request that would take more is forbidden. A step is
 /// about ten nanoseconds: a segment compared, or some bytes searched.
 pub(crate) const DECISION_STEPS_MAX: usize = 250_000;
@@ -15,22 +17,26 @@ pub(crate) const PATTERN_STEPS_MAX: usize = 1 << 16;
 /// What a search costs for each piece between two stars, beside the bytes that are searched.
 pub(super) const PIECE_STEPS: usize = 8;
 /// How many bytes of a text are searched in a step.
-pub(super) const SEARCHED_BYTES_PER_STEP: usize = 4;
+pub(crate) const SEARCHED_BYTES_PER_STEP: usize = 4;
 /// How many bytes of a text are compared, or passed over, in a step.
-pub(super) const COMPARED_BYTES_PER_STEP: usize = 8;
+pub(crate) const COMPARED_BYTES_PER_STEP: usize = 8;
 /// How many steps it takes to make one byte of a reading.
 pub(super) const READ_STEPS_PER_BYTE: usize = 12;
 
 /// Counts the steps of matching patterns with one target.
 #[derive(Debug)]
 pub(crate) struct Meter {
+    of: usize,
     left: Cell<usize>,
+    /// Whether it has fewer steps than others of its kind, since those of the request run out.
+    is_short: bool,
     is_spent: Cell<bool>,
     segments: OnceCell<SegmentSet>,
 }
 
 impl Meter {
     /// For all the patterns of one decision.
+    #[cfg(test)]
     pub(crate) fn of_decision() -> Self {
         Self::new(DECISION_STEPS_MAX)
     }
@@ -41,11 +47,25 @@ impl Meter {
     }
 
     fn new(steps: usize) -> Self {
-        Self { left: Cell::new(steps), is_spent: Cell::new(false), segments: OnceCell::new() }
+        let (left, is_spent) = (Cell::new(steps), Cell::new(false));
+        Self { of: steps, left, is_short: false, is_spent, segments: OnceCell::new() }
+    }
+
+    /// For so many steps, and no more than a request has left.
+    pub(crate) fn within(steps: usize, request: Option<&Steps>) -> Self {
+        let left = request.map_or(usize::MAX, Steps::left);
+        Self { is_short: left < steps, ..Self::new(steps.min(left)) }
+    }
+
+    /// Takes from a request what was taken here.
+    pub(crate) fn settle(&self, request: Option<&Steps>) {
+        if let Some(request) = request {
+            request.take(self.of.saturating_sub(self.left.get()), self.is_short && self.is_spent());
+        }
     }
 
     /// Takes steps; `false` when not so many are left, and from then on.
-    pub(super) fn take(&self, steps: usize) -> bool {
+    pub(crate) fn take(&self, steps: usize) -> bool {
         match self.left.get().checked_sub(steps) {
             Some(left) if !self.is_spent.get() => {
                 self.left.set(left);
@@ -157,7 +177,7 @@ mod tests {
             check(&|place| alloc::format!("https://h/**/a/**/q{place}"), url, 60_000);
             check(&|place| alloc::format!("https://h/*/q{place}"), url, 60_000);
             check(&|place| alloc::format!("https://*/**/x/**/*q{place}"), url, 150_000);
-            check(&|place| alloc::format!("https://h/q{place}/**/x/**/y"), url, 0);
+            check(&|place| alloc::format!("https://h/q{place}/**/x/**/y"), url, 10);
         }
     }
 

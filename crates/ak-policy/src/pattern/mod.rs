@@ -17,7 +17,9 @@ use core::fmt;
 
 pub(crate) use error::PatternError;
 pub(crate) use glob::Glob;
-pub(crate) use meter::{DECISION_STEPS_MAX, Meter};
+pub(crate) use meter::{
+    COMPARED_BYTES_PER_STEP, DECISION_STEPS_MAX, Meter, PATTERN_STEPS_MAX, SEARCHED_BYTES_PER_STEP,
+};
 pub(crate) use net::{Cidr, EndpointPattern, HostPattern, Ports};
 pub(crate) use path::{Part, PathGlob};
 pub(crate) use url::UrlPattern;

@@ -167,8 +167,8 @@ impl PathGlob {
     }
 
     /// As [`matches`](Self::matches), paid for.
-    pub(super) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
-        self.matches_segments(Segments::of(text), meter)
+    pub(crate) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
+        meter.take(1) && self.matches_segments(Segments::of(text), meter)
     }
 
     /// Matches the path of a URL, which has at least one segment, be it empty.

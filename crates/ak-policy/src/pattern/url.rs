@@ -120,14 +120,8 @@ impl UrlPattern {
         Ok(Self { scheme, host, ports, path, query, readings })
     }
 
-    pub(crate) fn matches(&self, url: &CanonicalUrl, reading: Reading) -> bool {
-        let meter = Meter::of_pattern();
-        let matches = self.matches_within(url, reading, &meter);
-        if meter.is_spent() { reading == Reading::Wide } else { matches }
-    }
-
-    /// As [`matches`](Self::matches), paid for; the answer is none once the meter is spent.
-    pub(super) fn matches_within(&self, url: &CanonicalUrl, reading: Reading, meter: &Meter) -> bool {
+    /// Whether the URL matches, paid for; the answer is none once the meter is spent.
+    pub(crate) fn matches_within(&self, url: &CanonicalUrl, reading: Reading, meter: &Meter) -> bool {
         let host = match (&self.host, url.host()) {
             (UrlHost::Any, _) => true,
             (UrlHost::Name(pattern), HostOrIp::Host(host)) => pattern.matches(host),
@@ -434,8 +428,9 @@ mod tests {
         let check = |pattern: &str, url: &str, narrow: bool, wide: bool| {
             let own = UrlPattern::parse(pattern).unwrap();
             let url = CanonicalUrl::parse(url).unwrap();
-            assert_eq!(own.matches(&url, Reading::Narrow), narrow, "{pattern} on {url}");
-            assert_eq!(own.matches(&url, Reading::Wide), wide, "{pattern} on {url}, wide");
+            let matches = |reading| own.matches_within(&url, reading, &Meter::of_pattern());
+            assert_eq!(matches(Reading::Narrow), narrow, "{pattern} on {url}");
+            assert_eq!(matches(Reading::Wide), wide, "{pattern} on {url}, wide");
             assert_eq!(UrlPattern::parse(&own.to_string()), Ok(own), "{pattern}");
         };
         let both = |pattern: &str, url: &str, expected: bool| check(pattern, url, expected, expected);

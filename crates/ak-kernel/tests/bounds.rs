@@ -1,0 +1,133 @@
+//! What one request may cost while others wait.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use ak_heap::Content;
+use ak_json::{Text, Value, object};
+use ak_kernel::{Asked, Code, Filter, Part, Request, SessionId};
+
+use support::{Machine, alloc, failure, json, value};
+
+const OWNER: SessionId = SessionId::OWNER;
+
+fn entries(found: &Value) -> Vec<u64> {
+    let rows = found.get("entries").and_then(Value::as_array).unwrap();
+    rows.iter().map(|row| row.get("seq").and_then(Value::as_u64).unwrap()).collect()
+}
+
+fn log(event: &str, text: &str, subject: Option<String>) -> Request {
+    let details = object! { "text": text };
+    Request::AuditLog { event: Text::from(event), details, subject: subject.map(Text::from) }
+}
+
+fn policy(text: &str) -> Request {
+    Request::PolicyLoad { text: Text::from(text), base_dir: None }
+}
+
+#[test]
+fn a_query_of_the_log_goes_on_where_it_stopped() {
+    let mut machine = Machine::new();
+    let text = "x".repeat(50_000);
+    for _ in 0..100 {
+        machine.call_as(OWNER, log("long", &text, None)).unwrap();
+    }
+    let filter = Filter { event_type: Some("long".into()), ..Filter::default() };
+    let all = |machine: &mut Machine, newest: bool| {
+        let (mut seen, mut next, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let (cursor, before) = if newest { (None, next) } else { (next, None) };
+            let filter = Filter { cursor, before, newest, limit: Some(10_000), ..filter.clone() };
+            let found = value(machine.call_as(OWNER, Request::AuditQuery(filter)));
+            assert!(found.to_json().len() < 3 << 20, "a page is short");
+            seen.extend(entries(&found));
+            pages += 1;
+            next = found.get("next").and_then(Value::as_u64);
+            if next.is_none() {
+                return (seen, pages);
+            }
+        }
+    };
+    for newest in [false, true] {
+        let (mut seen, pages) = all(&mut machine, newest);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!((seen.len(), pages > 1), (100, true), "newest first: {newest}");
+    }
+}
+
+#[test]
+fn an_answer_names_each_it_tells_of_once() {
+    let mut machine = Machine::new();
+    for number in 0..200 {
+        machine.call_as(OWNER, log("e", "", Some(format!("subject-{}", number % 4)))).unwrap();
+    }
+    let mut sizes = Vec::new();
+    for _ in 0..20 {
+        value(machine.call_as(OWNER, Request::AuditQuery(Filter::default())));
+        sizes.push(machine.kernel.snapshot(machine.now()).len());
+        machine.settle();
+    }
+    let grown: Vec<usize> = sizes.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(grown.iter().all(|grown| *grown < 10_000), "{grown:?}");
+}
+
+#[test]
+fn a_batch_costs_no_more_decisions_than_a_request_has_steps() {
+    let mut machine = Machine::new();
+    let rule = |place: usize| {
+        format!("[[rule]]\neffect = \"forbid\"\noperation = \"heap.alloc\"\ntarget = \"*x{place}*\"\n")
+    };
+    let rules: String = (0..5_000).map(rule).collect();
+    machine.call_as(OWNER, policy(&rules)).unwrap();
+    let part = Part::Alloc { type_name: "doc".into(), content: Content::Json(json("1")), links: Vec::new() };
+    machine.call_as(OWNER, Request::Batch { parts: vec![part.clone(); 5] }).unwrap();
+    let refused = failure(machine.call_as(OWNER, Request::Batch { parts: vec![part; 1_000] }));
+    assert_eq!(refused.code, Code::Limit, "{refused:?}");
+    // The next one has as many as ever.
+    machine.call_as(OWNER, alloc("doc", "1")).unwrap();
+}
+
+#[test]
+fn long_lists_in_conditions_are_searched_and_long_walks_end() {
+    let mut machine = Machine::new();
+    let names: Vec<String> = (0..20_000).map(|name| format!("\"n{name}\"")).collect();
+    let text = format!(
+        "[[rule]]\neffect = \"permit\"\noperation = \"heap.alloc\"\ntarget = \"doc\"\nwhen.args.\"/value/*\" = {{ in = [{}] }}\n",
+        names.join(", "),
+    );
+    machine.call_as(OWNER, policy(&text)).unwrap();
+    let doc = |name: &str, count: usize| alloc("doc", &Value::from(vec![Value::from(name); count]).to_json());
+    machine.call_as(OWNER, doc("n19999", 5_000)).unwrap();
+    assert_eq!(failure(machine.call_as(OWNER, doc("m", 1))).code, Code::PolicyDeny);
+    assert_eq!(failure(machine.call_as(OWNER, doc("n1", 100_000))).code, Code::PolicyDeny, "doubt permits nothing");
+}
+
+#[test]
+fn a_request_of_too_many_values_or_bytes_is_not_heard() {
+    let mut machine = Machine::new();
+    let check = |machine: &mut Machine, request: Request| {
+        let before = machine.records.len();
+        assert_eq!(failure(machine.call_as(OWNER, request)).code, Code::Limit);
+        assert_eq!(machine.records.len(), before);
+    };
+    check(&mut machine, alloc("doc", &Value::from(vec![Value::from(1); 300_000]).to_json()));
+    check(&mut machine, alloc("doc", &Value::from("x".repeat(5 << 20)).to_json()));
+    check(&mut machine, Request::FsRead { path: format!("/{}", "a".repeat(100_000)).into(), bytes_max: 9 });
+    machine.call_as(OWNER, alloc("doc", &Value::from(vec![Value::from(1); 200_000]).to_json())).unwrap();
+}
+
+#[test]
+fn what_was_prepared_is_what_the_kernel_would_have_worked_out() {
+    let texts = ["[[rule]]\neffect = \"permit\"\noperation = \"fs.read\"\ntarget = \"/a/**\"\n", "nonsense"];
+    let run = |prepare: fn(Asked) -> Asked| {
+        let mut machine = Machine::new();
+        let outcomes = texts.map(|text| {
+            let outcome = machine.call_as(OWNER, prepare(policy(text).into()));
+            outcome.map_err(|failure| (failure.code, failure.message))
+        });
+        let leaves: Vec<_> = machine.records.iter().map(|record| record.leaf.clone()).collect();
+        (format!("{outcomes:?}"), leaves)
+    };
+    assert_eq!(run(Asked::prepared), run(|asked| asked));
+}
