@@ -30,7 +30,12 @@ struct Mutant {
 }
 
 /// A mutant whose text stands in the file once.
-const fn mutant(file: &'static str, source: &'static str, replacement: &'static str, removes: &'static str) -> Mutant {
+const fn mutant(
+    file: &'static str,
+    source: &'static str,
+    replacement: &'static str,
+    removes: &'static str,
+) -> Mutant {
     Mutant { file, source, which: 0, replacement, removes }
 }
 
@@ -85,7 +90,12 @@ pub(crate) fn gate(only: Option<&str>) -> Result {
         let started = Instant::now();
         let killed = is_killed(&copy, number)?;
         let verdict = if killed { "killed  " } else { "SURVIVED" };
-        println!("{verdict} {number:>3} {:>5.1} s  {}: {}", started.elapsed().as_secs_f64(), mutant.file, mutant.removes);
+        println!(
+            "{verdict} {number:>3} {:>5.1} s  {}: {}",
+            started.elapsed().as_secs_f64(),
+            mutant.file,
+            mutant.removes
+        );
         if killed {
             passed += 1;
         } else {
@@ -99,7 +109,10 @@ pub(crate) fn gate(only: Option<&str>) -> Result {
 fn tests(copy: &PathBuf) -> std::process::Command {
     let mut tests = cargo(&["test", "--quiet", "--package", "ak-kernel"]);
     tests.current_dir(copy).args(TESTS.iter().flat_map(|test| ["--test", test]));
-    tests.env("CARGO_TARGET_DIR", target_dir()).env("PROPTEST_CASES", "16").env("PROPTEST_RNG_SEED", "20261123");
+    tests
+        .env("CARGO_TARGET_DIR", target_dir())
+        .env("PROPTEST_CASES", "16")
+        .env("PROPTEST_RNG_SEED", "20261123");
     // The replacements leave much unused.
     tests.env("RUSTFLAGS", "--cap-lints=warn -Awarnings");
     tests
@@ -126,7 +139,8 @@ fn is_killed(copy: &PathBuf, number: usize) -> Result<bool> {
 
 /// Copies what git knows of the workspace, with the mutants in it. Gives those whose text is not there.
 fn prepare(copy: &PathBuf, table: &[Mutant]) -> Result<BTreeSet<usize>> {
-    let listed = command("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();
+    let listed =
+        command("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();
     let listed = listed.map_err(|error| format!("cannot run git: {error}"))?;
     let failed = |error: std::io::Error| format!("cannot copy the workspace: {error}");
     let mut mutated = BTreeMap::new();
@@ -171,7 +185,8 @@ fn with_mutants(text: &str, file: &str, table: &[Mutant], absent: &mut BTreeSet<
     }
     let (mut out, mut from) = (String::new(), 0);
     for (at, (number, Mutant { source, replacement, .. })) in places {
-        let between = text.get(from..at).ok_or_else(|| format!("mutant {number} overlaps another one in {file}"))?;
+        let between =
+            text.get(from..at).ok_or_else(|| format!("mutant {number} overlaps another one in {file}"))?;
         let chosen = format!("if crate::mutant({number}) {{ {replacement} }} else {{ {source} }}");
         out.push_str(between);
         out.push_str(&if source.ends_with([';', '}']) { chosen } else { format!("({chosen})") });

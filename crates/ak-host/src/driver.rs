@@ -107,7 +107,8 @@ impl Driver {
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
-        let asked = asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
+        let asked =
+            asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
         let (sender, receiver) = channel();
         let admitted = self.shared.ledger.enter(&Pending::Request(session, &asked), sender);
         if let Err(failure) = admitted {

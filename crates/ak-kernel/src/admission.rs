@@ -150,7 +150,8 @@ impl Kernel {
             return Err(Failure::new(Code::Limit, message));
         }
         if request.has_too_many_values() {
-            let message = format!("the request has more than {VALUES_MAX} values; a list or an object counts as three");
+            let message =
+                format!("the request has more than {VALUES_MAX} values; a list or an object counts as three");
             return Err(Failure::new(Code::Limit, message));
         }
         let named = request.longest_name();

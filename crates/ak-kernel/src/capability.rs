@@ -170,9 +170,8 @@ impl Holdings {
             checked.map_err(|denial| refusal(denial).presented())?;
             let name = self.held.get(capability).map(|held| held.name.clone());
             // What a token says by itself are wall times; the table's are kernel times.
-            let by_token = end_of(authority).map(|until_us| {
-                query.elapsed.high_us.saturating_add(until_us.saturating_sub(query.now_us))
-            });
+            let by_token = end_of(authority)
+                .map(|until_us| query.elapsed.high_us.saturating_add(until_us.saturating_sub(query.now_us)));
             let ends = [self.expires_us(*capability), by_token];
             let expires_us = ends.into_iter().flatten().min();
             return Ok(Cover { by: Vec::from([*capability]), name, expires_us });

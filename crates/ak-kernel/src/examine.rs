@@ -260,8 +260,9 @@ impl Examination {
             return None;
         }
         self.replay = None;
-        let is_genesis = Entry::decode(leaf)
-            .is_ok_and(|entry| entry.operation == Operation::Genesis.number() && commits_to_genesis(&entry, &body));
+        let is_genesis = Entry::decode(leaf).is_ok_and(|entry| {
+            entry.operation == Operation::Genesis.number() && commits_to_genesis(&entry, &body)
+        });
         let config = body.get("config").map(Config::from_value);
         match (is_genesis, config) {
             (true, Some(Ok(config))) => {
@@ -284,7 +285,10 @@ impl Examination {
         };
         let from = Value::parse(body, &Limits::default()).ok().and_then(|body| body.get("from")?.as_u64());
         if from != Some(earlier.version) {
-            return Standing::Wrong(format!("the log does not begin with the version that is upgraded: {}", earlier.version));
+            return Standing::Wrong(format!(
+                "the log does not begin with the version that is upgraded: {}",
+                earlier.version
+            ));
         }
         match snapshot {
             Some(bytes) => match resume(bytes, self.tools, leaf, body) {
@@ -319,8 +323,10 @@ impl Examination {
             self.blank.push((self.next, kept.subjects.to_vec()));
             return Ok(());
         };
-        let value = Value::parse(body, &JOURNALLED).map_err(|error| format!("the body is not JSON: {error}"))?;
-        let (_, input) = Input::from_value(&value, &[0; 16]).map_err(|error| format!("the body is no input: {error}"))?;
+        let value =
+            Value::parse(body, &JOURNALLED).map_err(|error| format!("the body is not JSON: {error}"))?;
+        let (_, input) =
+            Input::from_value(&value, &[0; 16]).map_err(|error| format!("the body is no input: {error}"))?;
         if *standing == Standing::NotReplayed {
             if value.get("uptime").is_some() {
                 return Err("no earlier version writes such a body".into());
@@ -400,7 +406,10 @@ impl Examination {
     fn unexplained(&self) -> Option<(u64, String)> {
         let kernel = self.replay.as_ref().and_then(Replay::kernel);
         if self.opaque > 0 && self.first == 0 && kernel.is_none() && self.earlier.is_none() {
-            return Some((self.next.saturating_sub(1), "the state at the end of the log is not known".into()));
+            return Some((
+                self.next.saturating_sub(1),
+                "the state at the end of the log is not known".into(),
+            ));
         }
         let under_way: Vec<SubjectId> = kernel.map(erasing).unwrap_or_default();
         let mut gone: BTreeMap<SubjectId, (u64, u64)> = BTreeMap::new();
@@ -408,7 +417,10 @@ impl Examination {
             let is_erased = |subject: &SubjectId| match kernel {
                 // The state tells who was erased, whatever is said elsewhere.
                 Some(kernel) => kernel.subjects.was_erased(*subject),
-                None => self.erased.contains_key(subject) || self.erased_unnamed.is_some_and(|erased| erased > *seq),
+                None => {
+                    self.erased.contains_key(subject)
+                        || self.erased_unnamed.is_some_and(|erased| erased > *seq)
+                }
             };
             if !subjects.iter().any(is_erased) {
                 return Some((*seq, "its body is gone, and nobody whom it is about was erased".to_string()));
@@ -439,18 +451,23 @@ impl Examination {
                 Found::Salt(subjects) => count(&mut about, &subjects),
                 Found::TooMany => all_told = false,
                 Found::None => {
-                    return Some((unproven.seq, "the body is not the one that the entry commits to".to_string()));
+                    return Some((
+                        unproven.seq,
+                        "the body is not the one that the entry commits to".to_string(),
+                    ));
                 }
             }
         }
         self.blank.iter().for_each(|(_, subjects)| count(&mut about, subjects));
         // Nor is a body gone about anybody else.
-        let miscounted = kernel.subjects.counted().find(|(subject, entries)| {
-            about.get(subject).copied().unwrap_or_default() != *entries
-        });
+        let miscounted = kernel
+            .subjects
+            .counted()
+            .find(|(subject, entries)| about.get(subject).copied().unwrap_or_default() != *entries);
         let (subject, entries) = miscounted.filter(|_| all_told)?;
         let found = about.get(&subject).copied().unwrap_or_default();
-        let reason = format!("{found} entries are about subject {subject}, and the state speaks of {entries}");
+        let reason =
+            format!("{found} entries are about subject {subject}, and the state speaks of {entries}");
         Some((self.next.saturating_sub(1), reason))
     }
 
@@ -513,7 +530,8 @@ impl Unproven {
     /// Whose salt it is committed to with.
     fn find(&self, kernel: &Kernel) -> Found {
         let subjects = &kernel.subjects;
-        let owners = self.objects.iter().filter_map(|handle| subjects.of_object(&kernel.heap, *handle).cloned());
+        let owners =
+            self.objects.iter().filter_map(|handle| subjects.of_object(&kernel.heap, *handle).cloned());
         let owners: Vec<Text> = owners.collect();
         let with_agent = |names: &[Text]| names.iter().cloned().chain([self.agent.clone()]).collect();
         let likely = [
@@ -566,24 +584,21 @@ const JOURNALLED: Limits =
 
 /// Whether a genesis entry commits to its body and has the id that comes of it: all that needs is the body's own entropy.
 fn commits_to_genesis(entry: &Entry<'_>, body: &Value) -> bool {
-    let entropy = Fields::new("genesis", body).ok().and_then(|mut fields| fields.optional_bytes("entropy").ok()?);
+    let entropy =
+        Fields::new("genesis", body).ok().and_then(|mut fields| fields.optional_bytes("entropy").ok()?);
     let Some(entropy) = entropy.and_then(|bytes| <[u8; 32]>::try_from(&*bytes).ok()) else { return false };
     let commitment = ak_audit::commitment(&derive(&entropy, "salt", ""), body.digest().as_bytes());
     commitment == entry.request && derive(&entropy, "run", "").starts_with(&entry.run)
 }
 
 /// A replay from a snapshot, once its own entry follows from it. The bytes must be the ones that the kernel itself writes.
-fn resume(
-    bytes: &[u8],
-    tools: Tools,
-    leaf: &[u8],
-    body: &[u8],
-) -> Result<(Replay, Followed), String> {
+fn resume(bytes: &[u8], tools: Tools, leaf: &[u8], body: &[u8]) -> Result<(Replay, Followed), String> {
     let mut replay = Replay::resume(bytes, tools).map_err(|error| format!("{error}"))?;
     if replay.snapshot_now().as_deref() != Some(bytes) {
         return Err("the snapshot is not in the form that the kernel writes".into());
     }
     let followed = replay.feed(leaf, body);
-    let followed = followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
+    let followed =
+        followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
     Ok((replay, followed))
 }

@@ -321,8 +321,7 @@ impl<'q> Page<'q> {
         let (mut bytes, mut subjects) = (0u64, 0usize);
         let mut last = None;
         for (scanned, (view, size)) in views.enumerate() {
-            let admitted =
-                self.actor.is_none_or(|actor| *view.actor == *actor) && self.filter.admits(view);
+            let admitted = self.actor.is_none_or(|actor| *view.actor == *actor) && self.filter.admits(view);
             let (more, told) = (bytes.saturating_add(*size), subjects.saturating_add(view.about.len()));
             let fits = more <= QUERY_BYTES_MAX && told <= QUERY_SUBJECTS_MAX || self.found.is_empty();
             if scanned == QUERY_SCANNED_MAX || admitted && (self.found.len() == limit || !fits) {

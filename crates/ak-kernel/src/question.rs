@@ -193,7 +193,8 @@ fn http_args(request: &HttpRequest) -> Result<Value, String> {
     args.insert("headers", headers);
     if let Some(body) = &request.body {
         // Rules see a longer one as a text, of which no condition on members holds beyond doubt.
-        let parsed = (body.len() <= PARSED_BODY_BYTES_MAX).then(|| Value::parse(body, &Limits::default()).ok());
+        let parsed =
+            (body.len() <= PARSED_BODY_BYTES_MAX).then(|| Value::parse(body, &Limits::default()).ok());
         let body = match parsed.flatten() {
             Some(value) => value,
             None => Value::from(String::from_utf8_lossy(body).into_owned()),

@@ -188,7 +188,8 @@ impl Subjects {
         let kernel = [Text::from(KERNEL)];
         for names in likely {
             let names = if names.is_empty() { &kernel[..] } else { names };
-            let guests = |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
+            let guests =
+                |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
             let names: BTreeSet<Text> = names.iter().map(guests).collect();
             let (ids, salt) = self.bound(names.iter());
             if names.iter().all(|name| self.known.contains_key(name)) && fits(&salt) {

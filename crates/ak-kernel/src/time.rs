@@ -244,7 +244,12 @@ impl Clock {
         let boot = <[u8; 16]>::try_from(&*fields.bytes("boot")?);
         let synchronised = fields.optional("synchronised").map(|numbers| {
             let number = |index| numbers.as_array()?.iter().nth(index)?.as_u64();
-            Some(Synchronised { wall_us: number(0)?, low_us: number(1)?, high_us: number(2)?, boots: number(3)? })
+            Some(Synchronised {
+                wall_us: number(0)?,
+                low_us: number(1)?,
+                high_us: number(2)?,
+                boots: number(3)?,
+            })
         });
         let synchronised = synchronised
             .map(|newest| newest.ok_or_else(|| fields.error("synchronised", "expected four numbers")))

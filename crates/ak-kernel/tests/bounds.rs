@@ -65,7 +65,8 @@ fn an_answer_names_each_it_tells_of_once() {
     let mut sizes = Vec::new();
     for _ in 0..20 {
         value(machine.call_as(OWNER, Request::AuditQuery(Filter::default())));
-        sizes.push(machine.kernel.snapshot(machine.now()).len());
+        let now = machine.now();
+        sizes.push(machine.kernel.snapshot(now).len());
         machine.settle();
     }
     let grown: Vec<usize> = sizes.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -100,7 +101,11 @@ fn long_lists_in_conditions_are_searched_and_long_walks_end() {
     let doc = |name: &str, count: usize| alloc("doc", &Value::from(vec![Value::from(name); count]).to_json());
     machine.call_as(OWNER, doc("n19999", 5_000)).unwrap();
     assert_eq!(failure(machine.call_as(OWNER, doc("m", 1))).code, Code::PolicyDeny);
-    assert_eq!(failure(machine.call_as(OWNER, doc("n1", 100_000))).code, Code::PolicyDeny, "doubt permits nothing");
+    assert_eq!(
+        failure(machine.call_as(OWNER, doc("n1", 100_000))).code,
+        Code::PolicyDeny,
+        "doubt permits nothing"
+    );
 }
 
 #[test]

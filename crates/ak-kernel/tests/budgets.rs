@@ -33,8 +33,12 @@ fn calls(machine: &mut Machine, session: SessionId) -> usize {
 }
 
 /// What is told of a session's budget: limit, used, remaining, and what limits it.
-fn status(machine: &mut Machine, session: SessionId, dimension: Dimension) -> (Option<u64>, u64, Option<u64>, String) {
-    let request = Request::BudgetStatus { dimension: Some(dimension) };
+fn status(
+    machine: &mut Machine,
+    session: SessionId,
+    dimension: Dimension,
+) -> (Option<u64>, u64, Option<u64>, String) {
+    let request = Request::BudgetStatus { dimension: Some(dimension), agent: None };
     let told = value(machine.call_as(session, request));
     let row = told.get(dimension.as_str()).unwrap();
     let number = |name: &str| row.get(name).and_then(Value::as_u64);
@@ -72,9 +76,15 @@ fn a_limit_that_is_lowered_by_reloading_resets_nothing() {
 #[test]
 fn a_policy_grant_that_is_given_other_numbers_keeps_its_clock_and_its_uses() {
     let mut machine = Machine::new();
-    let policy = |rest: &str| format!("profiles = []\n[[capability]]\nname = \"add\"\nresource = \"*\"\nmethods = [\"execute\"]\n{rest}");
+    let policy = |rest: &str| {
+        format!(
+            "profiles = []\n[[capability]]\nname = \"add\"\nresource = \"*\"\nmethods = [\"execute\"]\n{rest}"
+        )
+    };
     let passed = |machine: &mut Machine| (0..9).filter(|_| machine.call(add()).is_ok()).count();
-    for (rest, passes) in [("rate = \"5/d\"", 5), ("rate = \"4/d\"", 0), ("rate = \"6/d\"\nexpires_minutes = 60", 1)] {
+    for (rest, passes) in
+        [("rate = \"5/d\"", 5), ("rate = \"4/d\"", 0), ("rate = \"6/d\"\nexpires_minutes = 60", 1)]
+    {
         machine.policy(&policy(rest));
         assert_eq!(passed(&mut machine), passes, "{rest}");
     }
@@ -103,7 +113,9 @@ fn budgets_of_main_hold_for_everybody() {
 #[test]
 fn budgets_of_an_agent_are_one_pool_for_its_family() {
     let mut machine = Machine::new();
-    machine.policy(&format!("{TOOLS}[agent.\"crew\".budgets]\ntool_calls = 4\n[agent.crew.budgets.each]\ntool_calls = 3\n"));
+    machine.policy(&format!(
+        "{TOOLS}[agent.\"crew\".budgets]\ntool_calls = 4\n[agent.crew.budgets.each]\ntool_calls = 3\n"
+    ));
     // An ancestor need not have been there.
     let deep = machine.agent("crew/w/x");
     let other = machine.agent("crew/w");
@@ -123,7 +135,9 @@ fn a_policy_that_is_loaded_raises_no_limit_that_was_set() {
     let mut machine = Machine::new();
     machine.policy(TOOLS);
     machine.call(set(None, ToolCalls, Some(10))).unwrap();
-    for (policy, limit, by) in [(20, 10, "set_budget"), (10, 10, "policy"), (5, 5, "policy"), (20, 10, "set_budget")] {
+    for (policy, limit, by) in
+        [(20, 10, "set_budget"), (10, 10, "policy"), (5, 5, "policy"), (20, 10, "set_budget")]
+    {
         machine.policy(&format!("{TOOLS}[budgets]\ntool_calls = {policy}\n"));
         let (told, .., limited_by) = status(&mut machine, SessionId::OWNER, ToolCalls);
         assert_eq!(told, Some(limit));
@@ -139,7 +153,9 @@ fn a_policy_that_is_loaded_raises_no_limit_that_was_set() {
 fn tokens_and_dollars_can_be_had_per_day() {
     let budget = "[agent.worker.budgets]\ntokens = { max = 300, per = \"24h\" }\ncost_micro_usd = { max = 5000, per = \"7d\" }\n";
     let limit = |sum: &str, max: u64| {
-        format!("[[limit]]\nid = \"l\"\noperation = \"infer\"\ntarget = \"m\"\nsum = \"usage:{sum}\"\nmax = {max}\nper = \"24h\"\n")
+        format!(
+            "[[limit]]\nid = \"l\"\noperation = \"infer\"\ntarget = \"m\"\nsum = \"usage:{sum}\"\nmax = {max}\nper = \"24h\"\n"
+        )
     };
     // Each answer takes 110 tokens, which cost 220 µUSD; a little more is set aside.
     for (rest, first, next_day) in
@@ -157,7 +173,9 @@ fn tokens_and_dollars_can_be_had_per_day() {
     }
     let mut machine = Machine::new();
     for refused in ["sum = \"/usage/total_tokens\"\nmax = 5", "sum = \"usage:bytes\"\nmax = 5"] {
-        let text = format!("[[limit]]\nid = \"l\"\noperation = \"infer\"\ntarget = \"m\"\n{refused}\nper = \"24h\"\n");
+        let text = format!(
+            "[[limit]]\nid = \"l\"\noperation = \"infer\"\ntarget = \"m\"\n{refused}\nper = \"24h\"\n"
+        );
         assert_eq!(failure(machine.call(load(&text))).code, Code::PolicyInvalid, "{refused}");
     }
     let gauge = "[budgets]\nmemory = { max = 5, per = \"24h\" }\n";
@@ -260,7 +278,12 @@ struct Limit {
 #[derive(Clone, Debug)]
 enum Act {
     Policy(Vec<Limit>),
-    Set { by: usize, of: Option<usize>, dimension: usize, limit: Option<u64> },
+    Set {
+        by: usize,
+        of: Option<usize>,
+        dimension: usize,
+        limit: Option<u64>,
+    },
     Call(usize),
     /// Begins to read so many bytes at most.
     Begin(usize, u64),
@@ -273,7 +296,8 @@ enum Act {
 }
 
 fn limits() -> impl Strategy<Value = Vec<Limit>> {
-    let limit = (prop::option::of(0..NAMES.len()), any::<bool>(), 0..3usize, prop::option::of(1u64..4), 0u64..25);
+    let limit =
+        (prop::option::of(0..NAMES.len()), any::<bool>(), 0..3usize, prop::option::of(1u64..4), 0u64..25);
     let limit = limit.prop_map(|(of, each, dimension, hours, max)| {
         let max = match DIMENSIONS[dimension] {
             Dimension::Bytes => max * 20,
@@ -327,8 +351,20 @@ impl Naive {
     fn left(&self, by: usize, dimension: usize, now_us: u64, longer: fn(u64) -> u64) -> Option<u64> {
         let left = |max: u64, counts: &dyn Fn(usize) -> bool, hours: Option<u64>| {
             let recent = |at: u64| hours.is_none_or(|hours| at + longer(hours * HOUR_US) > now_us);
-            let used: u64 = self.charges.iter().filter(|(at, who, what, _)| *what == dimension && counts(*who) && recent(*at)).map(|(.., amount)| amount).sum();
-            let open: u64 = self.open.iter().filter(|(_, who, _)| counts(*who)).flat_map(|(.., amounts)| amounts).filter(|(what, _)| *what == dimension).map(|(_, amount)| amount).sum();
+            let used: u64 = self
+                .charges
+                .iter()
+                .filter(|(at, who, what, _)| *what == dimension && counts(*who) && recent(*at))
+                .map(|(.., amount)| amount)
+                .sum();
+            let open: u64 = self
+                .open
+                .iter()
+                .filter(|(_, who, _)| counts(*who))
+                .flat_map(|(.., amounts)| amounts)
+                .filter(|(what, _)| *what == dimension)
+                .map(|(_, amount)| amount)
+                .sum();
             max.saturating_sub(used).saturating_sub(open)
         };
         let mut least: Vec<u64> = Vec::new();
@@ -354,7 +390,9 @@ impl Naive {
     /// Whether every limit has room, strictly and with periods taken for longer than they are.
     fn has_room(&self, by: usize, amounts: &[(usize, u64)], now_us: u64) -> (bool, bool) {
         let fits = |longer: fn(u64) -> u64| {
-            amounts.iter().all(|(what, amount)| *amount == 0 || self.left(by, *what, now_us, longer).is_none_or(|left| *amount <= left))
+            amounts.iter().all(|(what, amount)| {
+                *amount == 0 || self.left(by, *what, now_us, longer).is_none_or(|left| *amount <= left)
+            })
         };
         (fits(|us| us), fits(a_bit_longer))
     }
@@ -490,7 +528,8 @@ impl Run {
             }
             Act::Call(by) => {
                 if let Some(ticket) = self.begin(by, add(), CALL, 1) {
-                    let completion = Completion::Tool { output: object! {}, fuel: 1, log: ak_json::Text::default() };
+                    let completion =
+                        Completion::Tool { output: object! {}, fuel: 1, log: ak_json::Text::default() };
                     self.end(ticket, completion, Some(1));
                 }
             }
@@ -518,7 +557,7 @@ impl Run {
 
     /// What is told of an agent is what the bookkeeping says.
     fn compare(&mut self, by: usize) {
-        let call = self.machine.dispatch(self.sessions[by], Request::BudgetStatus { dimension: None });
+        let call = self.machine.dispatch(self.sessions[by], Request::BudgetStatus { dimension: None, agent: None });
         let outcome = self.machine.replies.get(&call).cloned().unwrap();
         if !self.pays(by, Some(&outcome)) {
             return;
@@ -531,7 +570,10 @@ impl Run {
             let remaining = number("remaining");
             let most = self.naive.left(by, what, now_us, |us| us);
             let least = self.naive.left(by, what, now_us, a_bit_longer);
-            assert!(least <= remaining && remaining <= most, "{dimension} of {by}: {told}, {least:?} to {most:?}");
+            assert!(
+                least <= remaining && remaining <= most,
+                "{dimension} of {by}: {told}, {least:?} to {most:?}"
+            );
             assert_eq!(remaining.is_some(), row.get("limited_by").is_some_and(|by| !by.is_null()), "{told}");
             assert_eq!(number("limit").is_some(), remaining.is_some());
         }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use ak_json::{Value, object};
 use ak_kernel::{
-    CLOCK_STEP_US_MAX, CallId, Code, Completion, Config, Failure, Kernel, Now, Operation, Outcome, Output, Presented,
-    Record, Replay, Reply, Request, SessionId, Ticket, Time, Tools,
+    CLOCK_STEP_US_MAX, CallId, Code, Completion, Config, Failure, Kernel, Now, Operation, Outcome, Output,
+    Presented, Record, Replay, Reply, Request, SessionId, Ticket, Time, Tools,
 };
 use ak_policy::{
     budget::Dimension,
@@ -338,9 +338,13 @@ fn a_step_of_the_wall_clock_is_one_record() {
     let worker = world.agent("worker");
     let limit = CLOCK_STEP_US_MAX as i64;
     let mut expected = Vec::new();
-    for (offset, is_step) in
-        [(limit, false), (2 * limit + 1, true), (-(DAY as i64), true), (-(DAY as i64) + limit, false), (0, true)]
-    {
+    for (offset, is_step) in [
+        (limit, false),
+        (2 * limit + 1, true),
+        (-(DAY as i64), true),
+        (-(DAY as i64) + limit, false),
+        (0, true),
+    ] {
         let step = offset - world.offset_us;
         world.offset_us = offset;
         expected.extend(is_step.then_some(step));
@@ -414,9 +418,15 @@ fn the_first_input_of_a_boot_may_be_a_snapshot() {
 fn a_grant_ends_while_the_machine_is_off() {
     // The wall clock at the end of the one boot, at the start of the next, and whether it is synchronised at once.
     let (ahead, back) = (DAY as i64, -(DAY as i64));
-    for (before, after, at_once) in
-        [(0, 0, false), (ahead, 0, true), (ahead, ahead, false), (back, back, false), (0, ahead, false), (0, back, true), (ahead, 0, false)]
-    {
+    for (before, after, at_once) in [
+        (0, 0, false),
+        (ahead, 0, true),
+        (ahead, ahead, false),
+        (back, back, false),
+        (0, ahead, false),
+        (0, back, true),
+        (ahead, 0, false),
+    ] {
         let policy = lease("/lease/**", "expires_minutes = 600") + "[fs]\nread = [\"/cap/**\"]\n";
         let mut world = World::new(Config::default(), &policy);
         let (worker, other) = (world.agent("worker"), world.agent("other"));
@@ -474,7 +484,11 @@ fn what_refills_while_the_machine_is_off_is_there_where_the_wall_clock_is_right_
     let mut world = World::new(Config::default(), &policy);
     let worker = world.agent("worker");
     let spend = |world: &mut World| {
-        [world.stat(worker, "/rated/x"), world.stat(worker, "/limited/x"), world.fetch(worker, "/data/x", 100)]
+        [
+            world.stat(worker, "/rated/x"),
+            world.stat(worker, "/limited/x"),
+            world.fetch(worker, "/data/x", 100),
+        ]
     };
     let passed = [Fate::Passed, Fate::Passed, Fate::Passed];
     let over = [RATE, Fate::Refused(Code::BudgetExceeded), Fate::Refused(Code::BudgetExceeded)];
@@ -495,7 +509,9 @@ fn what_refills_while_the_machine_is_off_is_there_where_the_wall_clock_is_right_
 fn what_begins_before_the_wall_clock_is_right_lives_on_when_it_is() {
     let mut world = World::new(Config::default(), "[fs]\nread = [\"/cap/**\"]\n");
     world.reboot(DAY, 0);
-    world.owner(load(&(lease("/lease/**", "expires_minutes = 10") + "[fs]\nread = [\"/cap/**\"]\n"))).unwrap();
+    world
+        .owner(load(&(lease("/lease/**", "expires_minutes = 10") + "[fs]\nread = [\"/cap/**\"]\n")))
+        .unwrap();
     let (worker, other) = (world.agent("worker"), world.agent("other"));
     world.grant(r#"{"agent":"other","name":"fs","resource":"/cap/**","expires_minutes":10}"#);
     world.wait(MINUTE);
@@ -524,7 +540,10 @@ fn two_reboots_before_the_wall_clock_is_right_refill_nothing_early() {
 
 #[test]
 fn a_deadline_goes_by_the_time_that_passed() {
-    let mut world = World::new(Config::default(), "[fs]\nread = [\"/x\"]\n[agent.worker.budgets]\nwall_time_ms = 3600000\n");
+    let mut world = World::new(
+        Config::default(),
+        "[fs]\nread = [\"/x\"]\n[agent.worker.budgets]\nwall_time_ms = 3600000\n",
+    );
     let worker = world.agent("worker");
     for offset in [DAY as i64, -(DAY as i64), 0] {
         world.offset_us = offset;
@@ -647,7 +666,13 @@ impl Run {
         world.grant(r#"{"agent":"counted","name":"fs","resource":"/cap/**","rate":"5/d","uses":40}"#);
         let over = Fate::Refused(Code::BudgetExceeded);
         let rate = |path, amount, max, per_us, is_bucket, over: &Fate| Rate {
-            path, amount, max, per_us, is_bucket, uses: Vec::new(), over: over.clone(),
+            path,
+            amount,
+            max,
+            per_us,
+            is_bucket,
+            uses: Vec::new(),
+            over: over.clone(),
         };
         let rates = vec![
             rate("/rated/x", 1, 4, HOUR, true, &RATE),
@@ -656,11 +681,21 @@ impl Run {
             rate("/cap/counted", 1, 5, DAY, true, &RATE),
         ];
         let mut run = Run {
-            world, workers, rates,
+            world,
+            workers,
+            rates,
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
-            lives: Vec::new(), heard: Vec::new(),
-            doubt_us: 0, offset_us: 0, boot: 1, boots: 0, has_synchronised: true, uptime_us: 0, wall_us: START_US,
-            steps: Vec::new(), leases: 0,
+            lives: Vec::new(),
+            heard: Vec::new(),
+            doubt_us: 0,
+            offset_us: 0,
+            boot: 1,
+            boots: 0,
+            has_synchronised: true,
+            uptime_us: 0,
+            wall_us: START_US,
+            steps: Vec::new(),
+            leases: 0,
         };
         run.note_input();
         run
@@ -836,10 +871,18 @@ impl Run {
     fn issue_policy_grant(&mut self) {
         self.leases += 1;
         let (minutes, path) = (self.minutes(), format!("/lease{}/x", self.leases));
-        let live: Vec<(String, u64)> =
-            self.lives.iter().filter(|life| life.path.starts_with("/lease")).map(|life| (life.path.clone(), life.lasts_us / MINUTE)).collect();
-        let tables: String = live.iter().map(|(path, minutes)| (path, minutes)).chain([(&path, &minutes)])
-            .map(|(path, minutes)| lease(path, &format!("expires_minutes = {minutes}"))).collect();
+        let live: Vec<(String, u64)> = self
+            .lives
+            .iter()
+            .filter(|life| life.path.starts_with("/lease"))
+            .map(|life| (life.path.clone(), life.lasts_us / MINUTE))
+            .collect();
+        let tables: String = live
+            .iter()
+            .map(|(path, minutes)| (path, minutes))
+            .chain([(&path, &minutes)])
+            .map(|(path, minutes)| lease(path, &format!("expires_minutes = {minutes}")))
+            .collect();
         self.world.owner(load(&format!("{POLICY}{tables}"))).unwrap();
         self.note_input();
         self.live(path, self.workers[0], EXPIRED, minutes, true);
@@ -850,7 +893,9 @@ impl Run {
         let minutes = self.minutes();
         let agent = format!("c{}", self.leases);
         let session = self.world.agent(&agent);
-        self.world.grant(&format!(r#"{{"agent":"{agent}","name":"fs","resource":"/cap/**","expires_minutes":{minutes}}}"#));
+        self.world.grant(&format!(
+            r#"{{"agent":"{agent}","name":"fs","resource":"/cap/**","expires_minutes":{minutes}}}"#
+        ));
         self.note_input();
         self.live("/cap/x".into(), session, EXPIRED, minutes, true);
     }

@@ -6,8 +6,8 @@ use ak_audit::{Entry, Kind, Verdict};
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Number, Object, Value, object};
 use ak_kernel::{
-    Code, Completion, Effect, Examination, Filter, HttpRequest, HttpResponse, Kept, Operation, Part, Reply, Request,
-    SessionId, Standing, Step, Tools, ak_audit, ak_heap, ak_json, ak_policy, stream,
+    Code, Completion, Effect, Examination, Filter, HttpRequest, HttpResponse, Kept, Operation, Part, Reply,
+    Request, SessionId, Standing, Step, Tools, ak_audit, ak_heap, ak_json, ak_policy, stream,
 };
 use ak_policy::budget::Dimension;
 
@@ -187,7 +187,10 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
             4 => Request::Delete { handle: object, expected_version: None },
             5 => Request::Query { form: Object::new() },
             6 => Request::Batch {
-                parts: vec![new("counter", "1"), Part::Delete { target: object.into(), expected_version: None }],
+                parts: vec![
+                    new("counter", "1"),
+                    Part::Delete { target: object.into(), expected_version: None },
+                ],
             },
             7 => tool("add", r#"{"a":1,"b":2}"#),
             8 => tool("read", r#"{"path":"/data/x"}"#),
@@ -202,7 +205,9 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
                 timeout_ms: 1000,
             }),
             12 => Request::Inference {
-                request: json(r#"{"model":"m-1","max_tokens":50,"messages":[{"role":"user","content":"hi"}]}"#),
+                request: json(
+                    r#"{"model":"m-1","max_tokens":50,"messages":[{"role":"user","content":"hi"}]}"#,
+                ),
                 stream: false,
                 price: None,
             },
@@ -213,7 +218,11 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
             },
             14 => Request::AuditQuery(Filter { newest: true, limit: Some(5), ..Filter::default() }),
             15 => load(POLICIES[dice.below(3)]),
-            16 => Request::BudgetSet { dimension: *dice.one(&Dimension::ALL), limit: Some(1_000_000), agent: Some("a".into()) },
+            16 => Request::BudgetSet {
+                dimension: *dice.one(&Dimension::ALL),
+                limit: Some(1_000_000),
+                agent: Some("a".into()),
+            },
             17 => {
                 sessions.push(machine.agent(["a", "d", "crew"][dice.below(3)]));
                 continue;
@@ -374,8 +383,11 @@ fn edit_once(dice: &mut Dice<'_>, pieces: &mut Pieces, other: &[Piece]) -> (&'st
         8..=10 => (edit_body(dice, &mut pieces[at]), at),
         11 | 12 => {
             // Blanked, perhaps in the name of somebody who was erased, perhaps with another decision.
-            let erased: Vec<Vec<u64>> =
-                pieces.iter().filter(|piece| piece.body.is_empty()).map(|piece| piece.subjects.clone()).collect();
+            let erased: Vec<Vec<u64>> = pieces
+                .iter()
+                .filter(|piece| piece.body.is_empty())
+                .map(|piece| piece.subjects.clone())
+                .collect();
             pieces[at].body.clear();
             pieces[at].subjects = match dice.below(4) {
                 0 => Vec::new(),
@@ -390,8 +402,11 @@ fn edit_once(dice: &mut Dice<'_>, pieces: &mut Pieces, other: &[Piece]) -> (&'st
             ("blanked", at)
         }
         13 => {
-            let snapshots: Vec<usize> = (0..pieces.len()).filter(|at| !pieces[*at].snapshot.is_empty()).collect();
-            let Some(from) = snapshots.get(dice.below(snapshots.len())).copied() else { return ("nothing", at) };
+            let snapshots: Vec<usize> =
+                (0..pieces.len()).filter(|at| !pieces[*at].snapshot.is_empty()).collect();
+            let Some(from) = snapshots.get(dice.below(snapshots.len())).copied() else {
+                return ("nothing", at);
+            };
             match dice.below(4) {
                 0 => {
                     let bytes = &mut pieces[from].snapshot;
@@ -471,8 +486,22 @@ fn edit_leaf(dice: &mut Dice<'_>, piece: &mut Piece) -> &'static str {
 }
 
 const FIELDS: [&str; 16] = [
-    "entropy", "session", "time", "uptime", "boot", "args", "op", "in", "ticket", "result", "step", "state", "semantics",
-    "config", "request", "cap",
+    "entropy",
+    "session",
+    "time",
+    "uptime",
+    "boot",
+    "args",
+    "op",
+    "in",
+    "ticket",
+    "result",
+    "step",
+    "state",
+    "semantics",
+    "config",
+    "request",
+    "cap",
 ];
 
 /// Changes a field of a body: one of its own, or a member further down.
@@ -521,6 +550,8 @@ fn changed(dice: &mut Dice<'_>, value: &Value) -> Value {
             (Some(_), _) => Value::from(dice.draw() % 10),
             (None, _) => Number::from_f64(0.5).map_or(Value::Null, Value::from),
         },
-        _ => [Value::Null, Value::from(7), Value::from("text"), object! {}, Value::from(false)][dice.below(5)].clone(),
+        _ => [Value::Null, Value::from(7), Value::from("text"), object! {}, Value::from(false)]
+            [dice.below(5)]
+        .clone(),
     }
 }
