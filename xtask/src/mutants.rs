@@ -8,7 +8,7 @@ mod gate;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
@@ -138,7 +138,7 @@ fn is_killed(copy: &PathBuf, number: usize) -> Result<bool> {
 }
 
 /// Copies what git knows of the workspace, with the mutants in it. Gives those whose text is not there.
-fn prepare(copy: &PathBuf, table: &[Mutant]) -> Result<BTreeSet<usize>> {
+fn prepare(copy: &Path, table: &[Mutant]) -> Result<BTreeSet<usize>> {
     let listed =
         command("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();
     let listed = listed.map_err(|error| format!("cannot run git: {error}"))?;

@@ -157,7 +157,7 @@ async fn follow(
     came: &mut Came,
 ) -> Result<HttpResponse, HttpError> {
     let Around { net, secrets, filter } = around;
-    for _ in 0..=REDIRECTS_MAX {
+    for followed in 0.. {
         // Before the name is looked up: what must not be sent makes no traffic at all.
         let (request, holds_secret) = request(&job, secrets)?;
         let addresses = net.resolve(&job.hop.url).await?;
@@ -175,6 +175,8 @@ async fn follow(
         }
         match redirect(&job, &response, filter)? {
             None => return collect(&mut line, response, job.response_bytes_max, came).await,
+            // Before it is decided, and charged for.
+            Some(_) if followed == REDIRECTS_MAX => break,
             Some((method, url)) => {
                 job.hop = match asker.ask(Step::Redirect { method, url }) {
                     Verdict::Follow(hop) => *hop,

@@ -78,7 +78,7 @@ pub use connection::{Connection, Options, policy_request, tool_request};
 pub use disk::FileDisk;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;
-pub use files::LIST_ENTRIES_MAX;
+pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
 pub use http::{REDIRECTS_MAX, REQUEST_HEADERS_MAX};
 pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
 pub use keyring::KEYS_FILE;

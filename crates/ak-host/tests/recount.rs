@@ -334,7 +334,7 @@ impl Run {
     }
 
     fn used(&self, by: usize, dimension: Dimension) -> u64 {
-        let status = self.sessions[by].call(Request::BudgetStatus { dimension: Some(dimension) });
+        let status = self.sessions[by].call(Request::BudgetStatus { dimension: Some(dimension), agent: None });
         let Ok(Reply::Value(told)) = status else { panic!("{status:?}") };
         told.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
     }

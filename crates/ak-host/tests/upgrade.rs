@@ -2,7 +2,7 @@
 //!
 //! The fixtures were written by version 8: one closed, one killed with entries behind its newest snapshot and an effect under
 //! way, one that never kept a snapshot.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

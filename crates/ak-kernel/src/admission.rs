@@ -208,6 +208,7 @@ impl Kernel {
             return;
         }
         let counts = core::mem::take(&mut self.admission.turned_away);
+        self.note_step(now);
         self.throttled(now, Turned(counts.into_iter().collect()));
     }
 

@@ -88,11 +88,11 @@ impl Kernel {
         let (ruling, passed) = gate.foresee(question, &amounts);
         let foreseen = passed.map(|Passed { grants, cover, .. }| {
             let elapsed = self.clock.elapsed;
-            let grants = grants.into_iter().filter_map(|id| self.policy.grant(id));
+            let mut grants = grants.into_iter().filter_map(|id| self.policy.grant(id));
             let left = grants.clone().filter_map(|grant| self.grants.remaining_us(grant, elapsed));
             let Cover { name, expires_us, .. } = cover;
             let expires = expires_us.map(|until_us| until_us.saturating_sub(elapsed.high_us));
-            let name = name.or_else(|| grants.last().map(|grant| grant.name().into()));
+            let name = name.or_else(|| grants.next_back().map(|grant| grant.name().into()));
             Foreseen {
                 target: question.target.to_string(),
                 authorized: true,

@@ -34,8 +34,8 @@ use crate::{
     upgrade::Recorded,
 };
 
-/// The decisions on one request take at most so many steps together, of about ten nanoseconds each.
-pub(crate) const REQUEST_STEPS_MAX: usize = 1_000_000;
+/// The decisions on one request take at most so many steps together, of ten to a hundred nanoseconds each.
+pub(crate) const REQUEST_STEPS_MAX: usize = 300_000;
 
 /// Proof that a request passed the gate, and the request with it.
 ///

@@ -205,7 +205,7 @@ impl Replay {
 
     /// The snapshot of the state as it is now.
     pub(crate) fn snapshot_now(&mut self) -> Option<Vec<u8>> {
-        self.kernel.as_mut().map(Kernel::to_bytes)
+        self.kernel.as_mut().map(Kernel::encode_state)
     }
 
     /// The kernel as it is after the newest input.

@@ -129,9 +129,10 @@ impl Sessions {
     }
 
     pub(crate) fn to_value(&self) -> Value {
-        let open = self.open.iter().map(|(session, agent)| {
-            Value::from(ak_json::array![u64::from(session.number()), u64::from(agent.number())])
-        });
+        let open = self
+            .open
+            .iter()
+            .map(|(session, agent)| ak_json::array![u64::from(session.number()), u64::from(agent.number())]);
         object! { "open": open.collect::<alloc::vec::Vec<Value>>(), "next": u64::from(self.next) }
     }
 

@@ -60,13 +60,13 @@ impl Kernel {
     /// all that the kernel knows of everybody: keep it as the bodies are kept, and no longer than the next erasure.
     pub fn snapshot(&mut self, now: Now) -> Vec<u8> {
         self.note_step(&now);
-        let bytes = self.to_bytes();
+        let bytes = self.encode_state();
         self.note_state(&now);
         bytes
     }
 
     /// The state as bytes.
-    pub(crate) fn to_bytes(&mut self) -> Vec<u8> {
+    pub(crate) fn encode_state(&mut self) -> Vec<u8> {
         let text = self.state().to_json();
         let mut bytes = Vec::from(MAGIC);
         bytes.extend((text.len() as u64).to_le_bytes());

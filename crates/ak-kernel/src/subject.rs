@@ -251,7 +251,7 @@ impl Subjects {
         });
         let named = self.named.iter().map(|(by, names)| {
             let names: Vec<Value> = names.iter().cloned().map(Value::from).collect();
-            Value::from(ak_json::array![u64::from(by.number()), names])
+            ak_json::array![u64::from(by.number()), names]
         });
         let objects =
             self.objects.iter().map(|(handle, name)| (handle.to_string(), Value::from(name.clone())));

@@ -73,7 +73,7 @@ const REBOOT_DOUBT_US_MAX: u64 = 10_000_000;
 /// deadlines go by the upper, rates and budgets by the lower. Neither clock can be made to renew anything.
 ///
 /// Between any two inputs the lower bound grows by at most what passed, the upper one by at least that.
-/// `docs/decisions/0010-two-clocks.md` says what that rests on.
+/// `docs/decisions/0011-two-clocks.md` says what that rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// The wall clock at the newest input.
@@ -230,7 +230,7 @@ impl Clock {
 
     pub(crate) fn to_value(self) -> Value {
         let synchronised = self.synchronised.map(|Synchronised { wall_us, low_us, high_us, boots }| {
-            Value::from(ak_json::array![wall_us, low_us, high_us, boots])
+            ak_json::array![wall_us, low_us, high_us, boots]
         });
         object! {
             "wall": self.wall.0, "boot": base64url(&self.boot), "uptime": self.uptime_us,

@@ -54,8 +54,8 @@ impl Toolbox {
     pub(crate) fn with_builtin(config: &Config) -> Toolbox {
         let mut toolbox = Toolbox::empty(config);
         for (manifest, module) in builtin() {
-            // Their own tests keep them loadable; were one not, calls of it would say that it is not registered.
             let module: Arc<[u8]> = module.into();
+            // Their own tests keep them loadable; were one not, calls of it would say that it is not registered.
             let tool = Manifest::parse(manifest).map_err(|error| error.to_string());
             if let Ok(tool) = tool.and_then(|manifest| fit(manifest, module.clone())) {
                 let _ = toolbox.register(tool, module, Vec::new());
@@ -136,9 +136,8 @@ impl Toolbox {
             let mut fields = Fields::new("tools", row)?;
             let manifest = Manifest::from_value(&fields.value("manifest")?);
             let manifest = manifest.map_err(|error| fields.error("manifest", error.to_string()))?;
-            let module = fields.bytes("module")?;
+            let module: Arc<[u8]> = fields.bytes("module")?;
             let env = env_field(&mut fields)?;
-            let module: Arc<[u8]> = module.into();
             let tool = fit(manifest, module.clone()).map_err(|reason| fields.error("module", reason))?;
             let registered = toolbox.register(tool, module, env).map(|_| ());
             registered.map_err(|failure| fields.error("module", failure.message))?;

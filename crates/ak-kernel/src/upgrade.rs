@@ -111,7 +111,7 @@ impl Kernel {
     pub fn upgrade(&mut self, now: Now) -> Option<Vec<u8>> {
         let from = self.earlier?;
         self.prepare_upgrade();
-        let bytes = self.to_bytes();
+        let bytes = self.encode_state();
         self.note_upgrade(&now, from);
         Some(bytes)
     }
@@ -184,7 +184,7 @@ pub(crate) fn from_version_8(state: &Value) -> Result<Value, FieldError> {
         kept.insert(name.clone(), subject);
     }
     named.sort_by_key(|(by, _)| *by);
-    let named = named.into_iter().map(|(by, names)| Value::from(ak_json::array![by, names]));
+    let named = named.into_iter().map(|(by, names)| ak_json::array![by, names]);
     subjects.insert("known", kept);
     subjects.insert("named", named.collect::<Vec<Value>>());
     state.insert("subjects", subjects);

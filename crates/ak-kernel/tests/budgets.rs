@@ -337,13 +337,16 @@ fn is_within(name: usize, of: usize) -> bool {
     of == "main" || name == of || name.strip_prefix(of).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// How much of each dimension.
+type Amounts = Vec<(usize, u64)>;
+
 /// The obvious bookkeeping: every charge, added up anew each time.
 #[derive(Default)]
 struct Naive {
     limits: Vec<Limit>,
     set: BTreeMap<(usize, usize), u64>,
     charges: Vec<(u64, usize, usize, u64)>,
-    open: Vec<(Ticket, usize, Vec<(usize, u64)>)>,
+    open: Vec<(Ticket, usize, Amounts)>,
 }
 
 impl Naive {
@@ -557,7 +560,8 @@ impl Run {
 
     /// What is told of an agent is what the bookkeeping says.
     fn compare(&mut self, by: usize) {
-        let call = self.machine.dispatch(self.sessions[by], Request::BudgetStatus { dimension: None, agent: None });
+        let call =
+            self.machine.dispatch(self.sessions[by], Request::BudgetStatus { dimension: None, agent: None });
         let outcome = self.machine.replies.get(&call).cloned().unwrap();
         if !self.pays(by, Some(&outcome)) {
             return;

@@ -120,10 +120,7 @@ impl Machine {
 
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
     pub(crate) fn call_as(&mut self, session: SessionId, request: impl Into<Asked>) -> Outcome {
-        let call = match self.try_dispatch(session, request) {
-            Ok(call) => call,
-            Err(failure) => return Err(failure),
-        };
+        let call = self.try_dispatch(session, request)?;
         if let Some((ticket, effect)) =
             self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
         {

@@ -311,11 +311,10 @@ pub(crate) fn check_segment(segment: &str) -> Result<(), TargetError> {
     if !segment.contains(['%', ';']) {
         return Ok(());
     }
-    let mut decoded = decoded(segment);
+    let decoded = decoded(segment);
     if decoded.contains(&0) {
         return Err(TargetError::Nul);
     }
-    decoded.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
     let mut parts = decoded.split(|byte| b"/\\;?#".contains(byte));
     if parts.any(|part| matches!(part.trim_ascii_end(), b"." | b"..")) {
         Err(TargetError::HiddenStep)
@@ -324,17 +323,21 @@ pub(crate) fn check_segment(segment: &str) -> Result<(), TargetError> {
     }
 }
 
-/// The text with its escapes decoded until none is left.
+/// The text with its escapes decoded until none is left, without the tabs and line breaks that parsers of
+/// URLs drop: `%25%092e` is `%2e` for them, and then `.`.
 fn decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     for byte in text.bytes() {
         decoded.push(byte);
-        // A decoded byte may be the last one of another escape.
+        // A decoded byte may be the last one of another escape, and so may the one after a dropped byte.
         while let [.., b'%', high, low] = *decoded.as_slice()
             && let Some(byte) = hex_pair((Some(high), Some(low)))
         {
             decoded.truncate(decoded.len() - 3);
             decoded.push(byte);
+        }
+        if let Some(b'\t' | b'\n' | b'\r') = decoded.last() {
+            decoded.pop();
         }
     }
     decoded
