@@ -232,7 +232,8 @@ impl Run {
         let servers = Servers::start(answers);
         let scratch = Scratch::new("recount");
         let of = |list: &dyn Fn(u16) -> String| servers.ports.map(list).join(", ");
-        let allow = of(&|port| format!("\"GET,POST,PUT,HEAD http://127.0.0.1:{port}/**\""));
+        let allow =
+            METHODS.map(|method| of(&|port| format!("\"{method} http://127.0.0.1:{port}/**\""))).join(", ");
         let deny = of(&|port| format!("\"http://127.0.0.1:{port}/forbidden\""));
         let connect = of(&|port| format!("\"ip:127.0.0.1:{port}\""));
         let files = scratch.path().display();
@@ -334,7 +335,8 @@ impl Run {
     }
 
     fn used(&self, by: usize, dimension: Dimension) -> u64 {
-        let status = self.sessions[by].call(Request::BudgetStatus { dimension: Some(dimension), agent: None });
+        let status =
+            self.sessions[by].call(Request::BudgetStatus { dimension: Some(dimension), agent: None });
         let Ok(Reply::Value(told)) = status else { panic!("{status:?}") };
         told.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
     }
@@ -343,9 +345,9 @@ impl Run {
     fn recount(&mut self) {
         for (dimension, counts) in [(Dimension::Bytes, &self.bytes), (Dimension::ToolCalls, &self.tools)] {
             let total: u64 = counts.values().sum();
-            for by in 0..AGENTS.len() {
+            for (by, agent) in AGENTS.iter().enumerate() {
                 let expected = if by == 0 { total } else { counts.get(&by).copied().unwrap_or_default() };
-                assert_eq!(self.used(by, dimension), expected, "{dimension} of {}", AGENTS[by]);
+                assert_eq!(self.used(by, dimension), expected, "{dimension} of {agent}");
             }
             let crew =
                 counts.get(&1).copied().unwrap_or_default() + counts.get(&2).copied().unwrap_or_default();

@@ -46,11 +46,15 @@ fn cell_us(age_us: u64, periods_us: &[u64]) -> u64 {
     }
 }
 
-/// Whether two times are not told apart, on neither bound; the later one says how finely.
+/// Whether two times are not told apart, on neither bound.
+///
+/// Both have to be of an age for cells so wide: what was summed up coarsely does not join what is kept finely, and
+/// count as long as that does.
 fn are_in_one_cell(earlier: Elapsed, later: Elapsed, now: Elapsed, periods_us: &[u64]) -> bool {
     let same = |earlier_us: u64, later_us: u64, now_us: u64| {
-        let cell_us = cell_us(now_us.saturating_sub(later_us), periods_us);
-        earlier_us / cell_us == later_us / cell_us
+        let cell_us = |then_us: u64| cell_us(now_us.saturating_sub(then_us), periods_us);
+        let own_us = cell_us(later_us);
+        own_us == cell_us(earlier_us) && earlier_us / own_us == later_us / own_us
     };
     same(earlier.low_us, later.low_us, now.low_us) && same(earlier.high_us, later.high_us, now.high_us)
 }
