@@ -451,7 +451,7 @@ fn what_a_tool_says_beside_its_result_goes_to_the_log() {
 #[test]
 fn nobody_takes_the_name_of_a_shipped_tool() {
     let kernel = embedded("");
-    let refused = failure(kernel.call(tool("add", "(module)", &[], "native", 10)));
+    let refused = failure(kernel.call(relay("add", "now", &["now:*"], 1_000)));
     assert_eq!(refused.code, Code::InvalidArgument);
     assert!(refused.message.contains("add is the name of a tool that comes with the kernel"), "{refused}");
     assert_eq!(output(call(&kernel, "add", r#"{"a":1,"b":2}"#)), r#"{"result":3}"#);
