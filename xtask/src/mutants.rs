@@ -9,12 +9,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::Stdio,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use crate::run::{Result, cargo, command, root, run, target_dir};
+use crate::run::{Result, cargo, command, root, target_dir};
 
 /// One check or charge, and what stands in its place.
 struct Mutant {
@@ -59,7 +63,7 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 /// Which mutant is on, by its number in the table.
 const CHOSEN: &str = "AK_MUTANT";
 
-/// Stands at the end of the copy's `lib.rs`.
+/// Stands at the end of the copy's `lib.rs`. Warnings are of no interest there: the replacements leave much unused.
 const SWITCH: &str = r#"
 extern crate std;
 pub(crate) fn mutant(number: usize) -> bool {
@@ -68,73 +72,113 @@ pub(crate) fn mutant(number: usize) -> bool {
 }
 "#;
 
+/// How many mutants are tested at a time.
+const AT_ONCE: usize = 2;
+
 /// Runs the mutants of the gate; with a part of what a mutant removes, only those.
 pub(crate) fn gate(only: Option<&str>) -> Result {
     let table = gate::MUTANTS;
     let copy = target_dir().join("mutants");
     let absent = prepare(&copy, table)?;
     println!("==> building {} mutants", table.len());
-    run(tests(&copy).arg("--no-run"))?;
+    let tests = build(&copy)?;
     println!("==> the tests without any mutant");
-    run(&mut tests(&copy))?;
-    let (mut passed, mut failed) = (0, absent.len());
+    if is_noticed(&tests, None)? {
+        return Err("the tests fail without any mutant".to_owned());
+    }
     for number in &absent {
         if let Some(Mutant { file, source, .. }) = table.get(*number) {
             println!("NOT FOUND {number:>3} {file}: {source:?}");
         }
     }
-    for (number, mutant) in table.iter().enumerate().filter(|(number, _)| !absent.contains(number)) {
-        if only.is_some_and(|only| !mutant.removes.contains(only)) {
-            continue;
-        }
+    let wanted = |mutant: &Mutant| only.is_none_or(|only| mutant.removes.contains(only));
+    let queue =
+        table.iter().enumerate().filter(|(number, mutant)| !absent.contains(number) && wanted(mutant));
+    let queue = Mutex::new(queue);
+    let (killed, survived, stuck) = (AtomicUsize::new(0), AtomicUsize::new(absent.len()), Mutex::new(None));
+    let work = || loop {
+        let next = queue.lock().ok().and_then(|mut queue| queue.next());
+        let Some((number, Mutant { file, removes, .. })) = next else { break };
         let started = Instant::now();
-        let killed = is_killed(&copy, number)?;
-        let verdict = if killed { "killed  " } else { "SURVIVED" };
-        println!(
-            "{verdict} {number:>3} {:>5.1} s  {}: {}",
-            started.elapsed().as_secs_f64(),
-            mutant.file,
-            mutant.removes
-        );
-        if killed {
-            passed += 1;
-        } else {
-            failed += 1;
+        let (verdict, count) = match is_noticed(&tests, Some(number)) {
+            Ok(true) => ("killed  ", &killed),
+            Ok(false) => ("SURVIVED", &survived),
+            Err(error) => {
+                if let Ok(mut stuck) = stuck.lock() {
+                    stuck.get_or_insert(error);
+                }
+                break;
+            }
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        println!("{verdict} {number:>3} {:>5.1} s  {file}: {removes}", started.elapsed().as_secs_f64());
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
         }
+    });
+    if let Some(error) = stuck.into_inner().unwrap_or_default() {
+        return Err(error);
     }
+    let (passed, failed) = (killed.into_inner(), survived.into_inner());
     println!("{passed} passed, {failed} failed");
     if failed == 0 { Ok(()) } else { Err(format!("{failed} mutants of the gate survive or are not found")) }
 }
 
-fn tests(copy: &PathBuf) -> std::process::Command {
-    let mut tests = cargo(&["test", "--quiet", "--package", "ak-kernel"]);
-    tests.current_dir(copy).args(TESTS.iter().flat_map(|test| ["--test", test]));
-    tests
-        .env("CARGO_TARGET_DIR", target_dir())
-        .env("PROPTEST_CASES", "16")
-        .env("PROPTEST_RNG_SEED", "20261123");
-    // The replacements leave much unused.
-    tests.env("RUSTFLAGS", "--cap-lints=warn -Awarnings");
-    tests
+/// Builds the copy's tests; gives their programs.
+fn build(copy: &Path) -> Result<Vec<PathBuf>> {
+    let mut build =
+        cargo(&["test", "--no-run", "--message-format=json-render-diagnostics", "--package", "ak-kernel"]);
+    build.current_dir(copy).args(TESTS.iter().flat_map(|test| ["--test", test]));
+    // A directory of its own: the copy's crates have the names of the workspace's.
+    build.env("CARGO_TARGET_DIR", copy.join("target")).env("CARGO_PROFILE_DEV_DEBUG", "0");
+    let output = build.output().map_err(|error| format!("cannot run cargo: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("the mutants cannot be built:\n{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let told = String::from_utf8_lossy(&output.stdout);
+    let programs = told.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"'));
+    let programs: Vec<PathBuf> = programs.map(|(program, _)| PathBuf::from(program)).collect();
+    let at = |program: &PathBuf| {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        TESTS.iter().position(|test| name.rsplit_once('-').is_some_and(|(stem, _)| stem == *test))
+    };
+    let mut programs: Vec<(Option<usize>, PathBuf)> =
+        programs.into_iter().map(|program| (at(&program), program)).collect();
+    programs.sort();
+    if programs.len() != TESTS.len() {
+        return Err(format!("expected {} programs of tests, found {}", TESTS.len(), programs.len()));
+    }
+    Ok(programs.into_iter().map(|(_, program)| program).collect())
 }
 
-/// Whether the tests notice a mutant.
-fn is_killed(copy: &PathBuf, number: usize) -> Result<bool> {
-    let mut tests = tests(copy);
-    tests.env(CHOSEN, number.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child: Child = tests.spawn().map_err(|error| format!("cannot run cargo: {error}"))?;
+/// Whether a test fails, or takes too long.
+fn is_noticed(tests: &[PathBuf], mutant: Option<usize>) -> Result<bool> {
     let started = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(!status.success()),
-            Ok(None) if started.elapsed() < TIME_MAX => thread::sleep(Duration::from_millis(50)),
-            Ok(None) | Err(_) => {
-                child.kill().map_err(|error| format!("cannot end the tests of mutant {number}: {error}"))?;
-                let _ended = child.wait();
-                return Ok(true);
+    for test in tests {
+        let mut test = command(test);
+        test.current_dir(root().join("crates/ak-kernel")).stdout(Stdio::null()).stderr(Stdio::null());
+        test.env("PROPTEST_CASES", "16")
+            .env("PROPTEST_RNG_SEED", "20261123")
+            .env("PROPTEST_FAILURE_PERSISTENCE", "off");
+        test.env("RUST_BACKTRACE", "0");
+        test.env_remove(CHOSEN).envs(mutant.map(|number| (CHOSEN, number.to_string())));
+        let mut child = test.spawn().map_err(|error| format!("cannot run a test: {error}"))?;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => break,
+                Ok(Some(_)) => return Ok(true),
+                Ok(None) if started.elapsed() < TIME_MAX => thread::sleep(Duration::from_millis(20)),
+                Ok(None) | Err(_) => {
+                    child.kill().map_err(|error| format!("cannot end a test: {error}"))?;
+                    let _ended = child.wait();
+                    return Ok(true);
+                }
             }
         }
     }
+    Ok(false)
 }
 
 /// Copies what git knows of the workspace, with the mutants in it. Gives those whose text is not there.

@@ -171,8 +171,8 @@ impl Kernel {
             return Err(Failure::new(Code::NotFound, "nothing is recorded about a subject of this name"));
         }
         self.check_subject(request, account)?;
-        // Each session ends once, whatever its agent did before.
-        if account.is_main() || matches!(request, Request::SessionClose) {
+        // Each session ends once, whatever its agent did before. The owner has no rates.
+        if matches!(request, Request::SessionClose) {
             return Ok(());
         }
         let now_us = self.clock.after(now).elapsed.low_us;

@@ -7,12 +7,15 @@ mod support;
 use ak_heap::{Created, Handle};
 use ak_json::{Pointer, Value, array, object};
 use ak_kernel::{
-    Code, Completion, Effect, Filter, HttpHop, HttpRequest, HttpResponse, Operation, Part, Request,
-    SessionId, Step, Ticket, Verdict,
+    Code, Completion, Effect, FileAction, Filter, HttpHop, HttpRequest, HttpResponse, LogWork, Operation,
+    Part, Presented, Request, SessionId, Step, Ticket, Verdict,
 };
-use ak_policy::budget::Dimension;
+use ak_policy::{
+    budget::Dimension,
+    capability::{CapId, VerifiedToken},
+};
 
-use support::{Machine, alloc, failure, handle, json, new, value, write};
+use support::{Machine, alloc, failure, file_read, handle, json, new, relay, tool, value, write};
 
 fn http(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Request {
     Request::Http(HttpRequest {
@@ -623,4 +626,316 @@ fn nothing_of_a_subject_stays_in_what_is_never_erased() {
     assert!(!holds(&snapshot), "{}", String::from_utf8_lossy(&snapshot));
     let found = value(machine.call(Request::AuditQuery(Filter::default())));
     assert!(!found.to_json().contains(NAME), "{}", found.to_json());
+}
+
+#[test]
+fn a_rule_that_asks_lets_nothing_out() {
+    let mut machine = Machine::new();
+    machine.policy(
+        "[http]\nallow = [\"GET https://a.example/**\"]\n[[rule]]\nid = \"ask\"\neffect = \"ask\"\noperation = \"http.get\"\n\
+         target = \"https://a.example/pay/**\"\n",
+    );
+    let worker = machine.agent("worker");
+    let call = machine.dispatch(worker, http("GET", "https://a.example/pay/x", &[], None));
+    assert!(machine.effects.is_empty());
+    assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::ApprovalRequired);
+}
+
+#[test]
+fn a_batch_is_bounded() {
+    let mut machine = Machine::new();
+    let worker = machine.agent("worker");
+    let compute = used(&mut machine, worker, Dimension::Compute);
+    let parts = vec![new("note", "1"); 100_001];
+    let refused = machine.try_dispatch(worker, Request::Batch { parts }).unwrap_err();
+    assert_eq!(refused.code, Code::Limit);
+    let now = used(&mut machine, worker, Dimension::Compute);
+    assert_eq!(now, compute + 1, "it was not even judged");
+}
+
+#[test]
+fn a_tool_that_a_tool_calls_counts_as_a_call() {
+    let mut machine = Machine::new();
+    machine.policy("[tools]\nallow = [\"*\"]");
+    machine.call(relay("outer", "call", &["execute:*"])).unwrap();
+    let worker = machine.agent("worker");
+    machine.call_as(worker, tool("outer", r#"{"tool":"add","args":{"a":1,"b":2}}"#)).unwrap();
+    assert_eq!(used(&mut machine, worker, Dimension::ToolCalls), 2);
+}
+
+const PRIVATE: &str =
+    "[http]\nallow = [\"GET http://host.example/**\"]\n[net]\nconnect = [\"ip:10.0.0.0/8:80\"]\n";
+
+/// Whether a request gets to connect to a private address.
+fn connects(machine: &mut Machine, session: SessionId) -> bool {
+    let (_, ticket, _) = machine.effect(session, http("GET", "http://host.example/", &[], None));
+    let verdict = resolved(machine, ticket, "10.0.0.1");
+    machine.complete(ticket, Completion::failed(Code::Io, "closed"));
+    matches!(verdict, Verdict::Connect(open) if open.len() == 1)
+}
+
+#[test]
+fn a_grant_counts_the_connections_that_it_speaks_of() {
+    let mut machine = Machine::new();
+    machine.policy(PRIVATE);
+    let worker = machine.agent("worker");
+    grant(
+        &mut machine,
+        r#"{"agent":"worker","name":"http","resource":"http://host.example/**","methods":["get"]}"#,
+    );
+    let net =
+        r#"{"agent":"worker","name":"net","resource":"ip:10.0.0.0/8:80","methods":["connect"],"rate":"1/d"}"#;
+    grant(&mut machine, net);
+    assert!(connects(&mut machine, worker));
+    assert!(!connects(&mut machine, worker));
+    machine.replayed();
+}
+
+#[test]
+fn what_a_used_up_capability_refuses_is_charged_to_nobody() {
+    let limit = "[[limit]]\nid = \"l\"\noperation = \"connect\"\ntarget = \"ip:10.0.0.0/8:80\"\ncount = true\nmax = 2\nper = \"24h\"\n";
+    let mut machine = Machine::new();
+    machine.policy(&format!("{PRIVATE}{limit}"));
+    let [worker, other] = ["worker", "other"].map(|name| machine.agent(name));
+    grant(
+        &mut machine,
+        r#"{"agent":"worker","name":"http","resource":"http://host.example/**","methods":["get"]}"#,
+    );
+    let net = r#"{"agent":"worker","name":"net","resource":"ip:10.0.0.0/8:80","methods":["connect"],"budget":{"compute":1}}"#;
+    grant(&mut machine, net);
+    let connected = [worker, worker, other, other].map(|session| connects(&mut machine, session));
+    assert_eq!(connected, [true, false, true, false]);
+    machine.replayed();
+}
+
+#[test]
+fn a_request_costs_a_capability_compute() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]");
+    let worker = machine.agent("worker");
+    grant(
+        &mut machine,
+        r#"{"agent":"worker","name":"fs","resource":"/data/**","methods":["read"],"budget":{"compute":2}}"#,
+    );
+    let mut passed = 0;
+    for _ in 0..4 {
+        machine.dispatch(worker, file_read("/data/x"));
+        if let Some((ticket, _)) = machine.effects.pop() {
+            passed += 1;
+            machine.complete(ticket, Completion::File(b"x"[..].into()));
+        }
+    }
+    assert_eq!(passed, 2);
+    machine.replayed();
+}
+
+#[test]
+fn a_batch_that_fails_is_charged_to_no_limit() {
+    let mut machine = Machine::new();
+    machine.policy(
+        "[[limit]]\nid = \"few\"\noperation = \"heap.alloc\"\ntarget = \"*\"\ncount = true\nmax = 2\nper = \"24h\"\n\
+         [[rule]]\nid = \"no\"\neffect = \"forbid\"\noperation = \"heap.alloc\"\ntarget = \"closed\"\n",
+    );
+    let worker = machine.agent("worker");
+    for parts in [["closed", "note"], ["note", "closed"]] {
+        let parts = parts.map(|name| new(name, "1")).to_vec();
+        assert_eq!(failure(machine.call_as(worker, Request::Batch { parts })).code, Code::PolicyDeny);
+    }
+    let made = [(); 3].map(|()| machine.call_as(worker, alloc("note", "1")).is_ok());
+    assert_eq!(made, [true, true, false]);
+    machine.replayed();
+}
+
+#[test]
+fn what_is_written_is_set_aside_first() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nwrite = [\"/data/**\"]");
+    let worker = machine.agent("worker");
+    let limit =
+        Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(20), agent: Some("worker".into()) };
+    machine.call(limit).unwrap();
+    // The path counts as well.
+    let written = |bytes: usize| Request::FsWrite { path: "/data/x".into(), data: vec![7; bytes].into() };
+    assert_eq!(failure(machine.call_as(worker, written(14))).code, Code::BudgetExceeded);
+    let (_, ticket, _) = machine.effect(worker, written(13));
+    machine.complete(ticket, Completion::Done);
+    assert_eq!(used(&mut machine, worker, Dimension::Bytes), 13);
+    machine.replayed();
+}
+
+#[test]
+fn no_answer_is_longer_than_the_kernels_limit() {
+    let mut machine = Machine::new();
+    machine.policy("[fs]\nread = [\"/data/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]");
+    let config = machine.kernel.config().clone();
+    let Request::Http(asked) = http("GET", "https://a.example/x", &[], None) else { panic!() };
+    let asked = Request::Http(HttpRequest { response_bytes_max: u64::MAX, ..asked });
+    let (_, _, effect) = machine.effect(SessionId::OWNER, asked);
+    assert!(
+        matches!(effect, Effect::Http { response_bytes_max, .. } if response_bytes_max == config.response_bytes_max)
+    );
+    let asked = Request::FsRead { path: "/data/x".into(), bytes_max: u64::MAX };
+    let (_, _, effect) = machine.effect(SessionId::OWNER, asked);
+    let Effect::File { action: FileAction::Read { bytes_max }, .. } = effect else { panic!("{effect:?}") };
+    assert_eq!(bytes_max, config.input_bytes_max);
+}
+
+#[test]
+fn a_proof_shows_an_agent_no_entry() {
+    let mut machine = Machine::new();
+    machine
+        .policy("[[rule]]\nid = \"read\"\neffect = \"permit\"\noperation = \"audit.read\"\ntarget = \"*\"\n");
+    let worker = machine.agent("worker");
+    for (session, shown) in [(SessionId::OWNER, true), (worker, false)] {
+        let (_, _, effect) = machine.effect(session, Request::AuditProof { seq: 0 });
+        assert!(
+            matches!(effect, Effect::Log(LogWork::Prove { with_entry, .. }) if with_entry == shown),
+            "{effect:?}"
+        );
+    }
+}
+
+#[test]
+fn a_module_that_the_policy_does_not_list_does_not_run() {
+    let mut machine = Machine::new();
+    machine.policy("[tools]\nallow = [\"*\"]\n[wasm]\nmodules = [\"other\"]\n");
+    let worker = machine.agent("worker");
+    let asked = tool("add", r#"{"a":1,"b":2}"#);
+    assert_eq!(failure(machine.call_as(worker, asked)).code, Code::PolicyDeny);
+}
+
+#[test]
+fn a_connection_counts_until_its_time_is_over() {
+    let limit = "[[limit]]\nid = \"l\"\noperation = \"connect\"\ntarget = \"ip:10.0.0.0/8:80\"\ncount = true\nmax = 1\nper = \"1m\"\n";
+    let mut machine = Machine::new();
+    machine.policy(&format!("{PRIVATE}{limit}"));
+    let worker = machine.agent("worker");
+    assert!(connects(&mut machine, worker));
+    assert!(!connects(&mut machine, worker));
+    machine.sleep_ms(200_000);
+    assert!(connects(&mut machine, worker), "what was set aside for the first was settled");
+    machine.replayed();
+}
+
+#[test]
+fn a_presented_capability_covers_every_hop() {
+    let mut machine = Machine::new();
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
+    let terms = r#"{"agent":"worker","name":"http","resource":"https://a.example/r/**","methods":["get"]}"#;
+    let granted = value(machine.call(Request::decode(Operation::CapGrant, &json(terms)).unwrap()));
+    let text = granted.get("capability").and_then(Value::as_str).unwrap().trim_start_matches("0x");
+    let capability = CapId::from_u64(u64::from_str_radix(text, 16).unwrap());
+    let presented =
+        Presented::new(VerifiedToken { capability, authority: [].into_iter().collect() }).unwrap();
+    // The owner may ask for both; what was presented covers one of them.
+    for (to, passes) in [("https://a.example/r/2", true), ("https://a.example/pay", false)] {
+        let asked = http("GET", "https://a.example/r/1", &[], None).presenting(presented.clone());
+        let (_, ticket, _) = machine.effect(SessionId::OWNER, asked);
+        resolved(&mut machine, ticket, "93.184.216.34");
+        let verdict = redirect(&mut machine, ticket, "GET", to);
+        assert_eq!(matches!(verdict, Verdict::Follow(_)), passes, "{to}");
+        machine.complete(ticket, answered(1));
+    }
+    machine.replayed();
+}
+
+#[test]
+fn a_long_step_counts_for_the_journal_rate() {
+    let config = ak_kernel::Config {
+        journal_bytes_per_second: 1,
+        journal_bytes_burst: 20_000,
+        ..ak_kernel::Config::default()
+    };
+    let mut machine = Machine::with(config);
+    machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
+    let worker = machine.agent("worker");
+    let (_, ticket, _) = machine.effect(worker, http("GET", "https://a.example/x", &[], None));
+    redirect(&mut machine, ticket, "GET", &format!("https://a.example/{}", "x".repeat(30_000)));
+    let refused = machine.try_dispatch(worker, Request::ToolList).unwrap_err();
+    assert_eq!(refused.code, Code::RateLimit);
+}
+
+#[test]
+fn what_does_not_begin_is_charged_to_nobody() {
+    let config = ak_kernel::Config { effects_per_agent_max: 1, ..ak_kernel::Config::default() };
+    let mut machine = Machine::with(config);
+    machine.policy("[fs]\nread = [\"/data/**\"]");
+    let [worker, other] = ["worker", "other"].map(|name| machine.agent(name));
+    let limit =
+        Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(20), agent: Some("other".into()) };
+    machine.call(limit).unwrap();
+    grant(
+        &mut machine,
+        r#"{"agent":"worker","name":"fs","resource":"/data/**","methods":["read"],"budget":{"bytes":20}}"#,
+    );
+    let asked = || Request::FsRead { path: "/data/x".into(), bytes_max: 10 };
+    for session in [worker, other] {
+        let (_, ticket, _) = machine.effect(session, asked());
+        assert_eq!(failure(machine.call_as(session, asked())).code, Code::Quota);
+        machine.complete(ticket, Completion::File(vec![7; 10].into()));
+        let (_, ticket, _) = machine.effect(session, asked());
+        machine.complete(ticket, Completion::File(vec![7; 10].into()));
+        assert_eq!(failure(machine.call_as(session, asked())).code, Code::BudgetExceeded);
+    }
+    machine.replayed();
+}
+
+#[test]
+fn what_an_ancestors_capability_refuses_is_charged_to_no_other() {
+    let mut machine = Machine::new();
+    machine.policy(PRIVATE);
+    machine.agent("crew");
+    let hand = machine.agent("crew/hand");
+    let net = |machine: &mut Machine, agent: &str, compute: u64| {
+        grant(
+            machine,
+            &format!(
+                r#"{{"agent":"{agent}","name":"net","resource":"ip:10.0.0.0/8:80","methods":["connect"],"budget":{{"compute":{compute}}}}}"#
+            ),
+        );
+    };
+    for (agent, compute) in [("crew", 1), ("crew/hand", 3)] {
+        grant(
+            &mut machine,
+            &format!(
+                r#"{{"agent":"{agent}","name":"http","resource":"http://host.example/**","methods":["get"]}}"#
+            ),
+        );
+        net(&mut machine, agent, compute);
+    }
+    assert!(connects(&mut machine, hand));
+    assert!(!connects(&mut machine, hand));
+    assert!(!connects(&mut machine, hand));
+    machine.call(Request::CapRevoke { capability: CapId::from_u64(0x1_0000_0002) }).unwrap();
+    net(&mut machine, "crew", 5);
+    assert!(connects(&mut machine, hand), "of three the hand used one");
+    machine.replayed();
+}
+
+#[test]
+fn random_bytes_for_a_tool_cost_compute() {
+    let mut machine = Machine::new();
+    machine.policy("[tools]\nallow = [\"*\"]");
+    machine.call(relay("draw", "random", &["random:*"])).unwrap();
+    let worker = machine.agent("worker");
+    let before = used(&mut machine, worker, Dimension::Compute);
+    machine.call_as(worker, tool("draw", r#"{"bytes":3}"#)).unwrap();
+    let after = used(&mut machine, worker, Dimension::Compute);
+    assert_eq!(after - before, 3, "the call, the bytes, and the question");
+    machine.replayed();
+}
+
+#[test]
+fn a_tool_calls_no_tool_that_its_agent_may_not_pay_for() {
+    let mut machine = Machine::new();
+    machine.policy("[tools]\nallow = [\"*\"]");
+    machine.call(relay("outer", "call", &["execute:*"])).unwrap();
+    let worker = machine.agent("worker");
+    let limit =
+        Request::BudgetSet { dimension: Dimension::ToolCalls, limit: Some(1), agent: Some("worker".into()) };
+    machine.call(limit).unwrap();
+    let outer = tool("outer", r#"{"tool":"add","args":{"a":1,"b":2}}"#);
+    machine.call_as(worker, outer).unwrap();
+    assert_eq!(used(&mut machine, worker, Dimension::ToolCalls), 1);
+    machine.replayed();
 }
