@@ -11,6 +11,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 
 /// Runs of each target in `cargo xtask test`: enough to see that it still works.
 const SLICE_RUNS: &str = "-runs=2000";
+/// What a target takes at most there, however slow its runs are.
+const SLICE_TIME: &str = "-max_total_time=60";
 
 /// Fuzzes one target, or each in turn, for so many seconds.
 pub(crate) fn fuzz(target: Option<&str>, seconds: u64) -> Result {
@@ -26,7 +28,7 @@ pub(crate) fn fuzz(target: Option<&str>, seconds: u64) -> Result {
 
 /// A few runs of each target, from a fixed seed.
 pub(crate) fn slice() -> Result {
-    targets()?.iter().try_for_each(|name| start(name, &[SLICE_RUNS, "-seed=20261123"]))
+    targets()?.iter().try_for_each(|name| start(name, &[SLICE_RUNS, SLICE_TIME, "-seed=20261123"]))
 }
 
 fn start(name: &str, arguments: &[&str]) -> Result {
