@@ -111,7 +111,7 @@ fn a_journal_that_follows_is_printed_and_succeeds() {
     let state = host.kernel.state_digest().to_string();
     let entries = host.journal.len();
     let expected = object! {
-        "entries": entries, "follows": entries, "opaque": 0, "head": head, "state": state,
+        "entries": entries, "follows": entries, "opaque": 0, "not_replayed": 0, "head": head, "state": state,
     };
     assert_eq!(last, &expected);
 }
