@@ -282,7 +282,7 @@ impl Turned {
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<Turned, FieldError> {
-        let wrong = || FieldError::new("input.counts", "expected pairs of a session and a number");
+        let wrong = || FieldError::new("input.counts", "expected pairs of an agent and a number");
         let pair = |pair: &Value| {
             let mut items = pair.as_array()?.iter();
             let account = match items.next()? {

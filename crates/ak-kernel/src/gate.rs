@@ -34,8 +34,10 @@ use crate::{
     upgrade::Recorded,
 };
 
-/// The decisions on one request take at most so many steps together, of ten to a hundred nanoseconds each.
+/// The decisions on one request take at most so many steps together.
 pub(crate) const REQUEST_STEPS_MAX: usize = 300_000;
+/// What a step counts for in an agent's rate, in units of work of about ten nanoseconds.
+pub(crate) const STEP_WORK: u64 = 10;
 
 /// Proof that a request passed the gate, and the request with it.
 ///
@@ -127,8 +129,8 @@ pub(crate) struct Gate<'k> {
     pub(crate) trace_id: String,
     /// What an earlier version decided, where its journal is continued: nothing is decided anew then.
     pub(crate) recorded: Option<&'k Recorded>,
-    /// What deciding may cost.
-    pub(crate) steps: Steps,
+    /// What deciding may cost; nothing bounds it where an earlier version decided.
+    pub(crate) steps: Option<&'k Steps>,
 }
 
 impl Gate<'_> {
@@ -254,7 +256,7 @@ impl Gate<'_> {
         amounts: Vec<(Dimension, u64)>,
         created: bool,
     ) -> (Ruling, Result<Pass, Failure>) {
-        if self.steps.is_spent() {
+        if self.is_spent() {
             return too_many_steps(None);
         }
         let owns = |handle| created || self.owns(handle);
@@ -277,7 +279,7 @@ impl Gate<'_> {
                 None => (ruling, Ok(passed)),
                 Some((ruling, failure)) => (ruling, Err(failure)),
             },
-            Err(_) if self.steps.is_spent() => return too_many_steps(ruling.target),
+            Err(_) if self.is_spent() => return too_many_steps(ruling.target),
             // The same for an object of somebody else's as for one that never was.
             Err(failure)
                 if ruling.ruled == Ruled::DefaultDeny
@@ -324,6 +326,11 @@ impl Gate<'_> {
                 (Ruling { ruled: Ruled::Refused, rule: Text::from("budget"), ..ruling }, Err(failure))
             }
         }
+    }
+
+    /// Whether deciding took all steps that one request has: what is not looked at is forbidden.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.steps.is_some_and(Steps::is_spent)
     }
 
     /// Whether an object belongs to whoever asks; to the owner everything does.
@@ -580,7 +587,7 @@ impl Gate<'_> {
             now_us: self.clock.wall.as_micros(),
             elapsed: self.clock.elapsed,
             grants: &*self.grants,
-            steps: Some(&self.steps),
+            steps: self.steps,
             ..Query::new(&self.agent, question.action, &question.target)
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     code::Code,
     config::Config,
     effect::{Effect, Ticket, Verdict},
-    gate::{Gate, REQUEST_STEPS_MAX, Ruling},
+    gate::{Gate, REQUEST_STEPS_MAX, Ruling, STEP_WORK},
     history::{History, View},
     needs::ToolLine,
     operation::Operation,
@@ -113,6 +113,8 @@ pub struct Kernel {
     pub(crate) held: VecDeque<(u64, Output)>,
     /// Units of work that the input has taken so far.
     pub(crate) work: u64,
+    /// What is left for the decisions on it.
+    pub(crate) steps: Steps,
     /// What was worked out beforehand of the request that is being decided on.
     pub(crate) prepared: Prepared,
     /// What an earlier version decided about the input that is executed, while a journal of that version is continued.
@@ -177,6 +179,7 @@ impl Kernel {
             committed: None,
             held: VecDeque::new(),
             work: 0,
+            steps: Steps::new(REQUEST_STEPS_MAX),
             prepared: Prepared::default(),
             recorded: None,
             earlier: None,
@@ -322,7 +325,9 @@ impl Kernel {
     pub(crate) fn charge_newest(&mut self, account: AgentId, requests: u64, refused: bool) {
         let bytes = |record: &Record| record.leaf.len().saturating_add(record.body.len());
         let bytes = self.records.back().map_or(0, bytes);
-        let work = core::mem::take(&mut self.work);
+        let steps = core::mem::replace(&mut self.steps, Steps::new(REQUEST_STEPS_MAX));
+        let decided = (REQUEST_STEPS_MAX - steps.left()) as u64 * STEP_WORK;
+        let work = core::mem::take(&mut self.work).saturating_add(decided);
         self.charge_admission(account, [requests, u64::from(refused), bytes as u64, work]);
     }
 
@@ -371,7 +376,7 @@ impl Kernel {
             trace_id: trace_id(&self.chain),
             recorded: self.recorded.as_ref(),
             // What an earlier version decided was within its own limits.
-            steps: Steps::new(if self.recorded.is_some() { usize::MAX } else { REQUEST_STEPS_MAX }),
+            steps: self.recorded.is_none().then_some(&self.steps),
         }
     }
 

@@ -52,10 +52,6 @@ impl Kernel {
             (!any_type || gate.may_search(object, &form)) && gate.may_read(handle, object)
         };
         let mut page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
-        // What was not looked at may be the agent's.
-        if gate.steps.is_spent() {
-            return Err(over_steps());
-        }
         let mut bytes = 0u64;
         let fits = page.objects.iter().take_while(|(_, object)| {
             bytes = bytes.saturating_add(object.size());
@@ -65,6 +61,10 @@ impl Kernel {
         if fits < page.objects.len() {
             query.limit = fits;
             page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
+        }
+        // What was not looked at may be the agent's.
+        if gate.is_spent() {
+            return Err(over_steps());
         }
         let rows = page.objects.iter().map(|(handle, object)| {
             let mut row = Object::new();

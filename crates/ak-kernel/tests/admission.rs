@@ -101,3 +101,20 @@ fn agents_do_not_take_each_others_rate() {
     heard(&mut machine, a, &alloc("note", "1"), 1000);
     assert_eq!(heard(&mut machine, b, &alloc("note", "1"), 5), 5);
 }
+
+/// Deciding takes time too: whoever makes the kernel walk a long policy over and over is slowed down, whatever is decided.
+#[test]
+fn the_steps_of_decisions_are_work() {
+    let mut machine =
+        Machine::with(Config { work_per_second: 1_000, work_burst: 100_000, ..Config::default() });
+    let worker = machine.agent("worker");
+    assert_eq!(heard(&mut machine, worker, &alloc("note", "1"), 50), 50, "the baseline is short");
+    machine.sleep_ms(3_600_000);
+    let rules = (0..2_000).map(|rule| {
+        format!("[[rule]]\neffect = \"forbid\"\noperation = \"heap.alloc\"\ntarget = \"*x{rule}*\"\n")
+    });
+    machine.policy(&rules.collect::<String>());
+    let count = heard(&mut machine, worker, &alloc("note", "1"), 50);
+    assert!((1..=5).contains(&count), "{count} were heard");
+    machine.replayed();
+}
