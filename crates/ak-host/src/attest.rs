@@ -1,15 +1,15 @@
 //! What the host says of its log: that it holds together, what it came to, that an entry stands in it.
 
-use std::{collections::BTreeMap, io, ops::Deref, path::Path};
+use std::{io, path::Path};
 
 use ak_audit::{
     Checkpoint, SigningKey, VerifierKey,
     note::{KeyKind, NoteError},
 };
 use ak_json::{Value, object};
-use ak_kernel::{Code, Examination, Failure, Kept, LogWork, Record, Tools};
+use ak_kernel::{Code, Examination, Failure, Kept, LogWork, Tools};
 
-use crate::{log::Log, secret};
+use crate::{commit::Ledger, log::Log, secret};
 
 /// The file in the state directory that holds the seed of the key that signs checkpoints.
 pub const CHECKPOINT_KEY: &str = "checkpoint.key";
@@ -46,13 +46,9 @@ impl Signer {
     }
 }
 
-/// Does what was permitted with the log that `log` gives, which is not held while anything is executed again.
-pub(crate) fn perform<L: Deref<Target = Log>>(
-    log: impl FnOnce() -> Result<L, Failure>,
-    signer: &Signer,
-    work: LogWork,
-) -> Result<Value, Failure> {
-    let log = log()?;
+/// Does what was permitted with the log, which is not held while anything is executed again.
+pub(crate) fn perform(ledger: &Ledger, signer: &Signer, work: LogWork) -> Result<Value, Failure> {
+    let log = ledger.log()?;
     match work {
         LogWork::Checkpoint => {
             Ok(object! { "note": signer.checkpoint(&log)?, "key": signer.0.verifier().to_string() })
@@ -73,9 +69,8 @@ pub(crate) fn perform<L: Deref<Target = Log>>(
         LogWork::Erase { .. } => Err(Failure::new(Code::Io, "an erasure needs the whole kernel")),
         LogWork::Verify { key, anchor } => {
             let anchor = Anchor::new(signer, &log, key.as_deref(), anchor.as_deref())?;
-            let (records, snapshots) = (log.records()?, log.snapshots());
             drop(log);
-            Ok(anchor.verdict(follow(&records, &snapshots)))
+            Ok(anchor.verdict(follow(ledger)?))
         }
     }
 }
@@ -148,22 +143,21 @@ pub(crate) struct Followed {
     pub(crate) wrong: Option<(u64, String)>,
 }
 
-/// Re-executes records, tools included, as far as their bodies are there.
-fn follow(records: &[Record], snapshots: &BTreeMap<u64, Vec<u8>>) -> Followed {
-    let pruned = records.first().map_or(0, |record| record.seq);
-    let mut examination = Examination::new(pruned, Tools::Rerun);
-    for record in records {
+/// Re-executes the records of a log, tools included, as far as their bodies are there.
+fn follow(ledger: &Ledger) -> Result<Followed, Failure> {
+    let begin = |pruned| (pruned, Examination::new(pruned, Tools::Rerun));
+    let (pruned, examination) = ledger.read(begin, |(_, examination), record, snapshots| {
         let body = Some(&*record.body).filter(|body| !body.is_empty());
         let kept = Kept { body, subjects: &record.subjects };
         examination.examine(&record.leaf, kept, snapshots.get(&record.seq).map(Vec::as_slice));
-    }
-    Followed {
+    })?;
+    Ok(Followed {
         replayed: examination.follows(),
         opaque: pruned.saturating_add(examination.opaque()),
         not_replayed: examination.not_replayed(),
         entries: examination.entries(),
         wrong: examination.first_wrong(),
-    }
+    })
 }
 
 fn invalid(error: impl ToString) -> io::Error {

@@ -24,7 +24,7 @@ use crate::{clock, log::Log};
 /// A kernel and its log.
 pub(crate) struct Ledger {
     /// Taken before `state` where both are taken.
-    log: Mutex<Log>,
+    log: InTurn<Log>,
     state: InTurn<State>,
     /// Whether the log is kept in memory: no sync is worth waiting for.
     in_memory: bool,
@@ -85,7 +85,7 @@ impl Ledger {
         let state = State { kernel, waiting, needed: 0, room, asking, led: false, stopped };
         Ledger {
             in_memory: log.is_memory(),
-            log: Mutex::new(log),
+            log: InTurn::new(log),
             state: InTurn::new(state),
             ended: Mutex::default(),
         }
@@ -99,8 +99,37 @@ impl Ledger {
         })
     }
 
-    pub(crate) fn log(&self) -> Result<MutexGuard<'_, Log>, Failure> {
+    pub(crate) fn log(&self) -> Result<Turn<'_, Log>, Failure> {
         self.log.lock().map_err(|_| panicked())
+    }
+
+    /// Gives every record that is kept, and all snapshots with it, to what `begin` makes for the first of them. They are read
+    /// page by page, between which others get at the log: once more from the beginning where an erasure came between, or
+    /// what was not read yet is gone.
+    pub(crate) fn read<R>(
+        &self,
+        begin: impl Fn(u64) -> R,
+        take: impl Fn(&mut R, Record, &BTreeMap<u64, Vec<u8>>),
+    ) -> Result<R, Failure> {
+        loop {
+            let (erasures, (first, end), snapshots) = {
+                let log = self.log()?;
+                (log.erasures(), log.span(), log.snapshots())
+            };
+            let (mut read, mut next) = (begin(first), first);
+            loop {
+                let page = {
+                    let log = self.log()?;
+                    if log.erasures() != erasures || log.span().0 > next {
+                        break;
+                    }
+                    log.page(next..end)?
+                };
+                let Some(last) = page.last() else { return Ok(read) };
+                next = last.seq.saturating_add(1);
+                page.into_iter().for_each(|record| take(&mut read, record, &snapshots));
+            }
+        }
     }
 
     /// Takes note that nobody holds a session any more. Waits for nothing.
@@ -185,7 +214,7 @@ impl Ledger {
         }
         // What is kept in memory is kept at once, under this very lock. Only here it is taken first, and so not waited for.
         if self.in_memory
-            && let Ok(mut log) = self.log.try_lock()
+            && let Some(mut log) = self.log.try_lock()
         {
             if let Some((seq, records)) = state.records() {
                 let written = log.append(records, 0);
@@ -307,12 +336,23 @@ impl<T> InTurn<T> {
         InTurn { turn: parking_lot::Mutex::new(()), held: Mutex::new(held) }
     }
 
+    /// Takes hold if nobody else has it, and no thread died that had it before.
+    fn try_lock(&self) -> Option<Turn<'_, T>> {
+        self.hold(self.turn.try_lock()?).ok()
+    }
+
     /// Waits for its turn.
     ///
     /// # Errors
     /// The same hold, where a thread died that had it before.
     fn lock(&self) -> Result<Turn<'_, T>, PoisonError<Turn<'_, T>>> {
-        let turn = self.turn.lock();
+        self.hold(self.turn.lock())
+    }
+
+    fn hold<'t>(
+        &'t self,
+        turn: parking_lot::MutexGuard<'t, ()>,
+    ) -> Result<Turn<'t, T>, PoisonError<Turn<'t, T>>> {
         match self.held.lock() {
             Ok(held) => Ok(Turn { held, _turn: turn }),
             Err(poisoned) => Err(PoisonError::new(Turn { held: poisoned.into_inner(), _turn: turn })),

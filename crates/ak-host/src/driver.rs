@@ -11,9 +11,10 @@ use std::{cell::RefCell, time::Instant};
 
 use ak_json::{Text, Value};
 use ak_kernel::{
-    Asked, Code, Completion, Effect, Failure, GUEST, Kernel, LogWork, Outcome, Price, Record, Reply, Request,
-    SessionId, Step, SubjectId, Ticket, ToolRequest, Verdict, erased,
+    Asked, Code, Completion, Effect, Ended, Failure, GUEST, Kernel, LogWork, Outcome, Price, Record, Reply,
+    Request, SessionId, Step, SubjectId, Ticket, ToolRequest, Verdict, erased,
 };
+use ak_policy::Policy;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -109,6 +110,8 @@ impl Driver {
     ) -> Outcome {
         let asked =
             asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
+        // Whoever loads a policy lets go of the one before, outside the lock: that takes long where it was long.
+        let _former = matches!(asked.request(), Request::PolicyLoad { .. }).then(|| self.policy());
         let (sender, receiver) = channel();
         let admitted = self.shared.ledger.enter(&Pending::Request(session, &asked), sender);
         if let Err(failure) = admitted {
@@ -133,9 +136,12 @@ impl Driver {
     fn adopt_roots(&self) {
         let Files { roots, protected } = &self.shared.config.files;
         protected.look_beneath();
-        if let Ok(state) = self.state() {
-            roots.adopt(state.kernel.granted_roots());
-        }
+        roots.adopt(|| self.policy());
+    }
+
+    /// The policy in force, while the kernel runs.
+    fn policy(&self) -> Option<Policy> {
+        self.state().ok().map(|state| state.kernel.policy().clone())
     }
 
     /// Keeps every agent away from one more file, whether it is there or not.
@@ -280,7 +286,7 @@ impl Driver {
 
     /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
-        self.shared.ledger.log()?.records()
+        self.shared.ledger.read(|_| Vec::new(), |records, record, _| records.push(record))
     }
 
     fn state(&self) -> Result<Turn<'_, State>, Failure> {
@@ -305,7 +311,7 @@ impl Driver {
                     Err(failure) => Completion::failed(failure.code, failure.message),
                 }
             }
-            Effect::Log(work) => match attest::perform(|| self.shared.ledger.log(), signer, work) {
+            Effect::Log(work) => match attest::perform(&self.shared.ledger, signer, work) {
                 Ok(done) => Completion::Value(done),
                 Err(failure) => Completion::failed(failure.code, failure.message),
             },
@@ -366,8 +372,8 @@ impl Driver {
 
     /// Hands the end of an effect to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion) {
-        let completion = self.shared.config.filter.completion(completion);
-        self.feed(|kernel, now| kernel.complete(now, ticket, completion));
+        let ended = Ended::from(self.shared.config.filter.completion(completion)).prepared();
+        self.feed(|kernel, now| kernel.complete(now, ticket, ended));
     }
 
     fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {

@@ -1,6 +1,7 @@
 //! Where records are kept: in memory, or in a journal on disk with their bodies sealed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use ak_audit::{Disk, Hash, Journal, JournalError, Leaf, Missing, ProofError, seal::SealError};
@@ -15,6 +16,10 @@ use crate::{
 
 /// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
 pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
+/// So many entries are read at once, while nobody else gets at the log.
+const PAGE_ENTRIES: u64 = 4_096;
+/// Once so many bytes of bodies were read, no more are read at once.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// Whatever disk a journal stands on.
 pub(crate) type BoxedDisk = Box<dyn Disk + Send>;
@@ -38,18 +43,26 @@ pub(crate) struct Memory {
     subjects: VecDeque<Vec<SubjectId>>,
     /// The snapshot of the last erasure, and the entry that it belongs to.
     snapshot: Option<(u64, Vec<u8>)>,
+    erasures: u64,
 }
 
 /// A journal, and the keys of its bodies.
 pub(crate) struct Durable {
     pub(crate) journal: Journal<BoxedDisk>,
     pub(crate) vault: Vault,
+    erasures: u64,
+}
+
+impl Durable {
+    pub(crate) const fn new(journal: Journal<BoxedDisk>, vault: Vault) -> Durable {
+        Durable { journal, vault, erasures: 0 }
+    }
 }
 
 impl Log {
     pub(crate) fn in_memory() -> Log {
         let log = ak_audit::Log::with_engine(MEMORY_LOG_BYTES_MAX, engine());
-        Log::Memory(Box::new(Memory { log, subjects: VecDeque::new(), snapshot: None }))
+        Log::Memory(Box::new(Memory { log, subjects: VecDeque::new(), snapshot: None, erasures: 0 }))
     }
 
     /// Why nothing can be recorded, if nothing can.
@@ -103,15 +116,44 @@ impl Log {
         }
     }
 
-    /// Every record that is kept. A body that was erased is empty.
-    pub(crate) fn records(&self) -> Result<Vec<Record>, Failure> {
+    /// The first entry that is kept, and how many there ever were.
+    pub(crate) fn span(&self) -> (u64, u64) {
+        match self {
+            Log::Memory(memory) => (memory.log.pruned_below(), memory.log.len()),
+            Log::Durable(durable) => (durable.journal.pruned_below(), durable.journal.len()),
+            Log::Damaged { .. } | Log::Closed => (0, 0),
+        }
+    }
+
+    /// Records that are kept, of these entries as many as are read at once. A body that was erased is empty.
+    pub(crate) fn page(&self, entries: Range<u64>) -> Result<Vec<Record>, Failure> {
+        let entries = entries.start..entries.end.min(entries.start.saturating_add(PAGE_ENTRIES));
+        let mut bytes = 0usize;
+        let mut fits = |record: &Result<Record, Failure>| {
+            let fits = bytes < PAGE_BYTES;
+            bytes = bytes.saturating_add(record.as_ref().map_or(0, |record| record.body.len()));
+            fits
+        };
         match self {
             Log::Memory(memory) => {
-                let kept = memory.log.iter().zip(&memory.subjects);
-                kept.map(|((seq, kept), subjects)| record(seq, kept.clone(), subjects.clone())).collect()
+                let first = memory.log.pruned_below();
+                let skipped = usize::try_from(entries.start.saturating_sub(first)).unwrap_or(usize::MAX);
+                let kept = memory.log.iter().zip(&memory.subjects).skip(skipped);
+                let kept = kept.take_while(|((seq, _), _)| *seq < entries.end);
+                let records = kept.map(|((seq, kept), subjects)| record(seq, kept.clone(), subjects.clone()));
+                records.take_while(&mut fits).collect()
             }
-            Log::Durable(durable) => durable.records(0).collect(),
+            Log::Durable(durable) => durable.records(entries).take_while(&mut fits).collect(),
             Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
+        }
+    }
+
+    /// How many subjects were erased since it was opened.
+    pub(crate) fn erasures(&self) -> u64 {
+        match self {
+            Log::Memory(memory) => memory.erasures,
+            Log::Durable(durable) => durable.erasures,
+            Log::Damaged { .. } | Log::Closed => 0,
         }
     }
 
@@ -153,6 +195,7 @@ impl Log {
                 Ok(())
             }
             Log::Durable(durable) => {
+                durable.erasures += 1;
                 let vault = &mut durable.vault;
                 vault.drop_snapshots_below(seq).and_then(|()| vault.destroy(subject)).map_err(unkept)
             }
@@ -256,6 +299,7 @@ impl Memory {
     }
 
     fn erase(&mut self, subject: SubjectId) {
+        self.erasures += 1;
         let first = self.log.pruned_below();
         let about = self.subjects.iter().enumerate().filter(|(_, subjects)| subjects.contains(&subject));
         for (index, _) in about {
@@ -279,9 +323,9 @@ impl Durable {
         sealed.collect()
     }
 
-    /// The records from `first` on, their bodies opened; one that was erased is empty.
-    pub(crate) fn records(&self, first: u64) -> impl Iterator<Item = Result<Record, Failure>> {
-        self.journal.records(first..u64::MAX).map(|found| {
+    /// The records of these entries, their bodies opened; one that was erased is empty.
+    pub(crate) fn records(&self, entries: Range<u64>) -> impl Iterator<Item = Result<Record, Failure>> {
+        self.journal.records(entries).map(|found| {
             let (seq, kept) =
                 found.map_err(|error| Failure::new(Code::Io, format!("the journal: {error}")))?;
             let leaf = ak_audit::leaf_hash(&kept.entry);

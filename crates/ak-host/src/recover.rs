@@ -70,7 +70,7 @@ pub(crate) fn open_on(
     let opened = Journal::open(disk, &genesis, journal::Options::default(), &[]);
     let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
-    let durable = Box::new(Durable { journal, vault });
+    let durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {
         return Ok(Recovered { kernel: fresh()?, log: Log::Durable(durable), replayed: 0 });
     }
@@ -123,7 +123,7 @@ const UPGRADE_BYTES: u64 = 16 << 10;
 /// The newest snapshot whose own entry follows from it; the beginning where there is none.
 fn newest_start(durable: &Durable) -> Replay {
     let whole = durable.vault.snapshots().into_iter().find_map(|seq| {
-        let record = durable.records(seq).next()?.ok()?;
+        let record = durable.records(seq..u64::MAX).next()?.ok()?;
         let mut replay = Replay::resume(&durable.vault.snapshot(seq)?, Tools::Recorded).ok()?;
         replay.feed(&record.leaf, &record.body).ok()?;
         Some(replay)
@@ -138,7 +138,7 @@ fn re_execute(
     progress: Progress<'_>,
 ) -> (Replay, Option<(u64, String)>) {
     let (first, end) = (replay.entries(), durable.journal.len());
-    for found in durable.records(first) {
+    for found in durable.records(first..u64::MAX) {
         let fed = match found {
             Ok(record) if record.body.is_empty() => {
                 let reason = "the key of its body is gone from the vault, and no snapshot of the state after it is left";
@@ -207,8 +207,8 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
     let vault = Vault::read_only(disk(VAULT_DIRECTORY));
     let vault = vault.map_err(|error| within(Code::Io, error.to_string()))?;
     let snapshots = vault.all_snapshots();
-    let durable = Durable { journal, vault };
-    let records: Result<Vec<Record>, Failure> = durable.records(0).collect();
+    let durable = Durable::new(journal, vault);
+    let records: Result<Vec<Record>, Failure> = durable.records(0..u64::MAX).collect();
     Ok(StoredJournal {
         records: records.map_err(|failure| within(failure.code, failure.message))?,
         snapshots,

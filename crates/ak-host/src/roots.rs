@@ -11,20 +11,24 @@ use std::{
     sync::Mutex,
 };
 
+use ak_policy::Policy;
+
 /// Each granted root and what it stands for.
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     resolved: Mutex<BTreeMap<String, String>>,
+    /// Held by whoever resolves the roots of a policy, so that the newest policy is the last one.
+    adopting: Mutex<()>,
 }
 
 impl Roots {
-    /// Resolves the roots of a policy that comes into force. One that cannot be resolved is refused when it is used.
-    pub(crate) fn adopt(&self, roots: impl IntoIterator<Item = impl AsRef<str>>) {
-        let resolved = roots.into_iter().filter_map(|root| {
-            let root = root.as_ref();
-            Some((root.to_owned(), resolve(Path::new(root)).ok()?))
-        });
-        let resolved = resolved.collect();
+    /// Resolves the roots of the policy in force. One that cannot be resolved is refused when it is used.
+    pub(crate) fn adopt(&self, policy: impl FnOnce() -> Option<Policy>) {
+        let _adopting = self.adopting.lock();
+        let Some(policy) = policy() else { return };
+        let roots = policy.granted_roots().into_iter();
+        let resolved =
+            roots.filter_map(|root| Some((root.to_owned(), resolve(Path::new(root)).ok()?))).collect();
         if let Ok(mut held) = self.resolved.lock() {
             *held = resolved;
         }

@@ -146,12 +146,19 @@ impl Kernel {
         };
         let (size, size_max) = (request.size(), self.config.input_bytes_max.min(request.size_max()));
         if size > size_max {
-            let message = format!("{size} bytes are above the limit of {size_max} for a request");
+            let operation = request.operation().name();
+            let message =
+                format!("{size} bytes are above the limit of {size_max} for a request of {operation}");
             return Err(Failure::new(Code::Limit, message));
         }
         if request.has_too_many_values() {
             let message =
                 format!("the request has more than {VALUES_MAX} values; a list or an object counts as three");
+            return Err(Failure::new(Code::Limit, message));
+        }
+        if let Request::Http(http) = request
+            && let Some(message) = http.has_too_long_headers()
+        {
             return Err(Failure::new(Code::Limit, message));
         }
         let named = request.longest_name();

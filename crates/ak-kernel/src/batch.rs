@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString, vec::Vec};
 
-use ak_heap::{BatchOp, Content, Created, Handle, LabelMap, Patch, REQUEST_WORK, Target, Work};
+use ak_heap::{BatchOp, Content, Created, Handle, LabelMap, Patch, PatchReason, Target, Work};
 use ak_json::{Limits, Object, Pointer, Text, Value, object};
 
 use crate::{
@@ -55,15 +55,18 @@ impl Part {
     /// writes.
     ///
     /// An object that the batch itself creates has no handle yet: it stands as `0x0`, in the target as in what links to it.
-    pub(crate) fn alone(&self) -> Request {
+    ///
+    /// # Errors
+    /// LIMIT where the work is not enough to write the links in.
+    pub(crate) fn alone(&self, work: &mut Work) -> Result<Request, Failure> {
         let handle = |target: &Target| match target {
             Target::Handle(handle) => *handle,
             Target::Created(_) => Handle::from_raw(0),
         };
-        match self {
+        Ok(match self {
             Self::Alloc { type_name, content, links } => Request::Alloc {
                 type_name: type_name.clone(),
-                content: linked(content, links),
+                content: linked(content, links, work)?,
                 subject: None,
             },
             Self::Write { target, patch, expected_version, links } => {
@@ -82,6 +85,14 @@ impl Part {
             Self::Delete { target, expected_version } => {
                 Request::Delete { handle: handle(target), expected_version: *expected_version }
             }
+        })
+    }
+
+    pub(crate) const fn operation(&self) -> Operation {
+        match self {
+            Self::Alloc { .. } => Operation::Alloc,
+            Self::Write { .. } => Operation::Write,
+            Self::Delete { .. } => Operation::Delete,
         }
     }
 
@@ -118,7 +129,7 @@ impl Part {
         }
     }
 
-    fn to_heap(&self, owner: &Text) -> Result<BatchOp, Failure> {
+    fn to_heap(&self, owner: &Text, work: &mut Work) -> Result<BatchOp, Failure> {
         Ok(match self.clone() {
             Self::Alloc { type_name, content, links } => BatchOp::Alloc {
                 owner: owner.clone(),
@@ -128,7 +139,7 @@ impl Part {
                 links,
             },
             Self::Write { target, patch, expected_version, links } => {
-                let patch = Patch::parse(&patch).map_err(|error| heap_failure(error.into()))?;
+                let patch = Patch::parse_within(&patch, work).map_err(|error| heap_failure(error.into()))?;
                 BatchOp::Write { target, patch, expected_version, links }
             }
             Self::Delete { target, expected_version } => BatchOp::Delete { target, expected_version },
@@ -143,8 +154,9 @@ impl Kernel {
         let owner = self.agents.name(account);
         let mut ops = Vec::with_capacity(parts.len());
         let mut barred = None;
+        let mut work = self.meter();
         for part in parts {
-            match part.to_heap(&owner) {
+            match part.to_heap(&owner, &mut work) {
                 Ok(op) => ops.push(op),
                 Err(failure) => {
                     // What comes before it may fail first, as it would alone.
@@ -153,7 +165,6 @@ impl Kernel {
                 }
             }
         }
-        let mut work = self.meter();
         let planned = self.heap.plan_batch(&ops, &mut work);
         self.work = self.work.saturating_add(work.used());
         let plan = planned.map_err(|error| of(error.index, heap_failure(error.error)))?;
@@ -182,17 +193,20 @@ impl Kernel {
 const UNKNOWN_HANDLE: &str = "0x0";
 
 /// What an object will hold, links included.
-fn linked(content: &Content, links: &[(Pointer, Created)]) -> Content {
-    let Content::Json(value) = content else { return content.clone() };
+fn linked(content: &Content, links: &[(Pointer, Created)], work: &mut Work) -> Result<Content, Failure> {
+    let Content::Json(value) = content else { return Ok(content.clone()) };
     let added = links
         .iter()
         .map(|(pointer, _)| object! { "op": "add", "path": pointer.to_string(), "value": UNKNOWN_HANDLE });
-    let added: Vec<Value> = added.collect();
-    let patched = Patch::parse(&added.into())
-        .ok()
-        .and_then(|patch| patch.apply(value, &Limits::default(), &mut Work::new(REQUEST_WORK)).ok());
-    // A link that leads nowhere is refused when the batch is done.
-    Content::Json(patched.unwrap_or_else(|| value.clone()))
+    let added = Value::from(added.collect::<Vec<Value>>());
+    let patched =
+        Patch::parse_within(&added, work).and_then(|patch| patch.apply(value, &Limits::default(), work));
+    match patched {
+        Ok(value) => Ok(Content::Json(value)),
+        Err(error) if matches!(error.reason, PatchReason::Work(_)) => Err(heap_failure(error.into())),
+        // A link that leads nowhere is refused when the batch is done.
+        Err(_) => Ok(content.clone()),
+    }
 }
 
 /// A failure of one operation as the batch's.

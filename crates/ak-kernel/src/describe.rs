@@ -122,7 +122,7 @@ pub(crate) fn ambient(operation: HostOperation, tools: &ToolLine, outcome: &Outc
 /// Of a batch's operation: what was decided.
 fn part((part, ruling): (&Part, &Ruling)) -> Value {
     object! {
-        "operation": part.alone().operation().name(), "target": ruling.target.clone(),
+        "operation": part.operation().name(), "target": ruling.target.clone(),
         "decision": decision_name(ruling.ruled), "rule_id": ruling.rule.clone(),
     }
 }

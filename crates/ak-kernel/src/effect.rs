@@ -287,7 +287,7 @@ impl Completion {
             Self::Done => object! { "end": "done" },
             Self::File(bytes) => object! { "end": "file", "bytes": base64url(bytes) },
             Self::Value(value) => object! { "end": "value", "value": value.clone() },
-            Self::Http(response) => object! { "end": "http", "response": response.to_value() },
+            Self::Http(response) => Self::http_value(response.to_value()),
             Self::Inferred { response, tokens } => {
                 object! { "end": "inferred", "response": response.clone(), "tokens": *tokens }
             }
@@ -300,6 +300,11 @@ impl Completion {
             },
             Self::Unknown => object! { "end": "unknown" },
         }
+    }
+
+    /// The form of an HTTP effect's end, by that of its response.
+    pub(crate) fn http_value(response: Value) -> Value {
+        object! { "end": "http", "response": response }
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<Completion, FieldError> {

@@ -8,7 +8,7 @@ use alloc::{
 };
 
 use ak_json::Text;
-use ak_policy::{CanonicalTool, Target, budget::Dimension};
+use ak_policy::{CanonicalTool, Policy, Target, budget::Dimension};
 use ak_sandbox::RunLimits;
 
 use crate::{
@@ -103,9 +103,9 @@ impl Kernel {
         })
     }
 
-    /// The directories beneath which the policy in force grants files to anybody.
-    pub fn granted_roots(&self) -> Vec<Text> {
-        self.policy.granted_roots().into_iter().map(Text::from).collect()
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Acts on a permit: answers at once, or lets an effect out.

@@ -9,7 +9,7 @@ use alloc::{
 use core::net::IpAddr;
 
 use ak_audit::Verdict as Ruled;
-use ak_heap::{Handle, Heap};
+use ak_heap::{Handle, Heap, REQUEST_WORK, Work};
 use ak_json::{Integrity, Labels, Text};
 use ak_policy::{
     Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Steps, Target, Verdict,
@@ -227,8 +227,12 @@ impl Gate<'_> {
     fn pass_each(&mut self, parts: &[Part]) -> (Ruling, Result<Pass, Failure>) {
         let mut whole = Ruling::new(Ruled::Permit, "batch", None);
         let mut all = Ok(Pass::default());
+        let mut work = Work::new(REQUEST_WORK);
         for (index, part) in parts.iter().enumerate() {
-            let (ruling, passed) = self.pass_question(&part.alone(), Vec::new(), part.creates_target());
+            let (ruling, passed) = match part.alone(&mut work) {
+                Ok(request) => self.pass_question(&request, Vec::new(), part.creates_target()),
+                Err(failure) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
+            };
             match (&mut all, passed) {
                 (Ok(all), Ok(passed)) => all.hold.join(passed.hold),
                 (Ok(before), Err(failure)) => {

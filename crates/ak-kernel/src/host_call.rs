@@ -179,7 +179,7 @@ impl Kernel {
             decision: ruled,
             rule: Text::from(rule),
             code: outcome.as_ref().err().map_or(0, |failure| failure.code.number()),
-            reply: Some(outcome_facts(Operation::Call, &outcome).digest()),
+            reply: Some(outcome_facts(Operation::Call, &outcome, None).digest()),
             message: outcome.as_ref().err().map(|failure| failure.message.clone()),
             agent: agent.clone(),
             ..self.notice(Operation::Call)

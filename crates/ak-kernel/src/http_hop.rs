@@ -1,13 +1,13 @@
 //! What goes out when a server redirects: a request of its own, made of the one before.
 
-use alloc::{format, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use ak_json::{Text, Value};
 use ak_policy::CanonicalUrl;
 
 use crate::{
     fields::{FieldError, Fields},
-    request::HttpRequest,
+    request::{HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HttpRequest},
 };
 
 /// The headers that go along when a redirect leads to another origin. Any other header might be a credential, so it is
@@ -89,6 +89,16 @@ impl HttpHop {
 }
 
 impl HttpRequest {
+    /// Why its headers are too many or too long, if they are.
+    pub(crate) fn has_too_long_headers(&self) -> Option<String> {
+        if self.headers.len() > HTTP_HEADERS_MAX {
+            return Some(format!("a request has at most {HTTP_HEADERS_MAX} headers"));
+        }
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (bytes > HTTP_HEADERS_BYTES_MAX)
+            .then(|| format!("the headers of a request have at most {HTTP_HEADERS_BYTES_MAX} bytes"))
+    }
+
     /// Bytes that sending it takes: URL, header names and values, and body.
     pub(crate) fn size(&self) -> u64 {
         let headers: usize =

@@ -296,7 +296,7 @@ impl Kernel {
             _ => None,
         };
         let operation = request.operation();
-        let reply = outcome.as_ref().map(|(_, outcome)| outcome_facts(operation, outcome).digest());
+        let reply = outcome.as_ref().map(|(_, outcome)| outcome_facts(operation, outcome, None).digest());
         let details =
             crate::describe::decision(request, caller, &ruling, outcome.as_ref().map(|(_, outcome)| outcome));
         let refused = code != 0 && ruling.ruled != Ruled::Permit;

@@ -99,6 +99,7 @@ pub use http_hop::HttpHop;
 pub use inference::COMPLETION_TOKENS;
 pub use kernel::{CallId, Kernel, Output};
 pub use operation::{Operation, Who};
+pub use prepared::Ended;
 pub use presented::{Asked, Presented};
 pub use price::Price;
 pub use record::{EARLIER_VERSIONS, FORMAT_VERSION, Record, SEMANTICS_VERSION};

@@ -55,9 +55,10 @@ impl Kernel {
         patch: &Value,
         expected_version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        let patch = Patch::parse(patch).map_err(|error| heap_failure(error.into()))?;
-        let change = self
-            .change(caller.account, |heap, work| heap.plan_write(handle, &patch, expected_version, work))?;
+        let change = self.change(caller.account, |heap, work| {
+            let patch = Patch::parse_within(patch, work)?;
+            heap.plan_write(handle, &patch, expected_version, work)
+        })?;
         Ok(Reply::Version(change.version))
     }
 

@@ -1,19 +1,32 @@
-//! What of a request can be worked out before it reaches the kernel, and so without keeping others waiting: a policy is
-//! parsed, a tool is checked.
+//! What of an input can be worked out before it reaches the kernel, and so without keeping others waiting: a policy is
+//! parsed, a tool is checked, long data is put into the journal's form and digested.
 //!
-//! It follows from the request alone and is made from it here, so it is in no journal: whoever executes that again works it
+//! It follows from the input alone and is made from it here, so it is in no journal: whoever executes that again works it
 //! out then.
 
 use alloc::{string::String, sync::Arc};
 
+use ak_json::Value;
 use ak_policy::{Policy, PolicyError};
 use ak_sandbox::Tool;
 
-use crate::{request::Request, toolbox};
+use crate::{
+    effect::Completion,
+    reply::{Outcome, Reply},
+    request::Request,
+    toolbox,
+};
 
-/// What was worked out, if anything.
+/// Data of so many bytes is put into the journal's form beforehand. What is shorter is so at once.
+const LONG_BYTES: u64 = 32 << 10;
+
+/// What was worked out of a request, if anything.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Prepared(Option<Arc<Work>>);
+pub(crate) struct Prepared {
+    work: Option<Arc<Work>>,
+    /// The journal's form of its arguments.
+    args: Option<Value>,
+}
 
 #[derive(Debug)]
 enum Work {
@@ -34,22 +47,28 @@ impl Prepared {
         let work = match request {
             Request::PolicyLoad { text, base_dir } => {
                 let policy = Policy::parse(text, base_dir.as_deref());
-                Work::Policy(policy.inspect(|policy| {
+                Some(Work::Policy(policy.inspect(|policy| {
                     // It is kept from then on.
                     let _ = policy.digest();
-                }))
+                })))
             }
             Request::ToolRegister { manifest, module, .. } => {
-                Work::Tool(toolbox::checked(manifest, module.clone()))
+                Some(Work::Tool(toolbox::checked(manifest, module.clone())))
             }
-            _ => return Prepared(None),
+            _ => None,
         };
-        Prepared(Some(Arc::new(work)))
+        let args = (request.size() >= LONG_BYTES).then(|| digested(request.args()));
+        Prepared { work: work.map(Arc::new), args }
+    }
+
+    /// The journal's form of the arguments of `request`, which it was made from.
+    pub(crate) fn args(&self, request: &Request) -> Value {
+        self.args.clone().unwrap_or_else(|| request.args())
     }
 
     /// The policy of a request to load one.
     pub(crate) fn policy(&self, text: &str, base_dir: Option<&str>) -> Result<Policy, PolicyError> {
-        match self.0.as_deref() {
+        match self.work.as_deref() {
             Some(Work::Policy(policy)) => policy.clone(),
             Some(Work::Tool(_)) | None => Policy::parse(text, base_dir),
         }
@@ -57,9 +76,94 @@ impl Prepared {
 
     /// The tool of a request to register one.
     pub(crate) fn tool(&self) -> Option<Result<Tool, String>> {
-        match self.0.as_deref() {
+        match self.work.as_deref() {
             Some(Work::Tool(tool)) => Some(tool.clone()),
             Some(Work::Policy(_)) | None => None,
         }
     }
+}
+
+/// How an effect ended, as a host says it to the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub(crate) completion: Completion,
+    forms: Forms,
+}
+
+/// What was worked out of a completion, if anything.
+#[derive(Clone, Debug, Default)]
+struct Forms {
+    /// The journal's form of it.
+    completion: Option<Value>,
+    /// The wire form of the reply that brings back the same bytes.
+    reply: Option<Value>,
+}
+
+/// As for [`Prepared`].
+impl PartialEq for Forms {
+    fn eq(&self, _: &Forms) -> bool {
+        true
+    }
+}
+
+impl From<Completion> for Ended {
+    fn from(completion: Completion) -> Ended {
+        Ended { completion, forms: Forms::default() }
+    }
+}
+
+impl Ended {
+    /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.
+    #[must_use]
+    pub fn prepared(self) -> Ended {
+        let is_long = |bytes: &[u8]| bytes.len() as u64 >= LONG_BYTES;
+        let forms = match &self.completion {
+            Completion::File(bytes) if is_long(bytes) => Forms {
+                completion: Some(digested(self.completion.to_value())),
+                reply: Some(digested(Reply::Bytes(bytes.clone()).to_value())),
+            },
+            Completion::Http(response) if is_long(&response.body) => {
+                let response = digested(response.to_value());
+                let completion = Completion::http_value(response.clone());
+                Forms { completion: Some(digested(completion)), reply: Some(response) }
+            }
+            // A digest is kept with the value, and with each list and object in it.
+            Completion::Value(value)
+            | Completion::Inferred { response: value, .. }
+            | Completion::Tool { output: value, .. } => {
+                let _ = value.digest();
+                Forms::default()
+            }
+            Completion::Done
+            | Completion::File(_)
+            | Completion::Http(_)
+            | Completion::Failed { .. }
+            | Completion::Unknown => Forms::default(),
+        };
+        Ended { forms, ..self }
+    }
+
+    /// The journal's form.
+    pub(crate) fn to_value(&self) -> Value {
+        self.forms.completion.clone().unwrap_or_else(|| self.completion.to_value())
+    }
+
+    /// The wire form of the reply in an outcome that this led to, where it was worked out.
+    pub(crate) fn reply(&self, outcome: &Outcome) -> Option<Value> {
+        let is_same = match (&self.completion, outcome) {
+            (Completion::File(bytes), Ok(Reply::Bytes(reply))) => Arc::ptr_eq(bytes, reply),
+            (Completion::Http(response), Ok(Reply::Http(reply))) => {
+                Arc::ptr_eq(&response.body, &reply.body)
+                    && (response.status, &response.headers) == (reply.status, &reply.headers)
+            }
+            _ => false,
+        };
+        self.forms.reply.clone().filter(|_| is_same)
+    }
+}
+
+/// The value, whose digest is known from then on.
+fn digested(value: Value) -> Value {
+    let _ = value.digest();
+    value
 }

@@ -86,7 +86,7 @@ impl Asked {
     #[must_use]
     pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> Asked {
         self.request.set_price(price);
-        self
+        Asked { prepared: Prepared::default(), ..self }
     }
 
     /// The same with the environment for a tool, where it registers one: those of the variables that the manifest lists.
@@ -98,7 +98,7 @@ impl Asked {
             let variables = variables.iter().filter(|(name, _)| listed.iter().any(|own| **own == **name));
             *env = variables.cloned().collect();
         }
-        self
+        Asked { prepared: Prepared::default(), ..self }
     }
 
     /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.

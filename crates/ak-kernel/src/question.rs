@@ -16,8 +16,6 @@ use crate::{
     search::ANY_TYPE,
 };
 
-/// Most headers of a request.
-const HEADERS_MAX: usize = 256;
 /// The most of a body that is read as JSON for the policy to decide on.
 const PARSED_BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -168,8 +166,8 @@ pub(crate) fn model_of(request: &Value) -> Option<Text> {
 /// # Errors
 /// A name that is no header's, and two headers that some server takes for one: what is judged must be all that is sent.
 fn http_args(request: &HttpRequest) -> Result<Value, String> {
-    if request.headers.len() > HEADERS_MAX {
-        return Err(format!("a request has at most {HEADERS_MAX} headers"));
+    if let Some(reason) = request.has_too_long_headers() {
+        return Err(reason);
     }
     let mut headers = Object::new();
     for (name, value) in &request.headers {

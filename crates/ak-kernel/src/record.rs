@@ -12,6 +12,7 @@ use crate::{
     effect::{Completion, Step, Ticket},
     fields::{FieldError, Fields, base64url},
     operation::Operation,
+    prepared::Ended,
     presented::{Asked, Presented},
     request::Request,
     session::SessionId,
@@ -66,7 +67,7 @@ pub(crate) enum Input {
     },
     Complete {
         ticket: Ticket,
-        completion: Completion,
+        ended: Ended,
     },
     Tick,
     /// The state's digest is recorded, so that a snapshot of it can be told from any other.
@@ -95,11 +96,11 @@ impl Input {
                 body.insert("semantics", *semantics);
                 body.insert("config", config.to_value());
             }
-            Self::Dispatch { session, asked: Asked { request, presented, .. } } => {
+            Self::Dispatch { session, asked: Asked { request, presented, prepared } } => {
                 body.insert("in", "dispatch");
                 body.insert("session", u64::from(session.number()));
                 body.insert("op", request.operation().name());
-                body.insert("args", request.args());
+                body.insert("args", prepared.args(request));
                 if let Some(presented) = presented {
                     body.insert("cap", presented.to_value());
                 }
@@ -114,10 +115,10 @@ impl Input {
                 body.insert("ticket", ticket.cause());
                 body.insert("request", request.to_value());
             }
-            Self::Complete { ticket, completion } => {
+            Self::Complete { ticket, ended } => {
                 body.insert("in", "complete");
                 body.insert("ticket", ticket.cause());
-                body.insert("result", completion.to_value());
+                body.insert("result", ended.to_value());
             }
             Self::Tick => {
                 body.insert("in", "tick");
@@ -220,7 +221,7 @@ impl Input {
             },
             "complete" => Self::Complete {
                 ticket: Ticket::new(fields.u64("ticket")?),
-                completion: Completion::from_value(&fields.value("result")?)?,
+                ended: Completion::from_value(&fields.value("result")?)?.into(),
             },
             "tick" => Self::Tick,
             "throttled" => Self::Throttled(Turned::from_value(&fields.value("counts")?)?),

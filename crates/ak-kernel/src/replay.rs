@@ -161,8 +161,8 @@ impl Replay {
             (Some(kernel), Input::HostCall { ticket, request }) => {
                 kernel.heard_host_call(&now, ticket, request);
             }
-            (Some(kernel), Input::Complete { ticket, completion }) => {
-                kernel.take_completion(now, ticket, completion);
+            (Some(kernel), Input::Complete { ticket, ended }) => {
+                kernel.take_completion(now, ticket, ended);
             }
             (Some(kernel), Input::Tick) => kernel.tick(&now),
             (Some(kernel), Input::Throttled(turned)) => kernel.throttled(&now, turned),

@@ -384,11 +384,12 @@ impl Denial {
     }
 }
 
-/// What the log commits to of an outcome: all of it but the texts for people.
-pub(crate) fn outcome_facts(operation: Operation, outcome: &Outcome) -> Value {
+/// What the log commits to of an outcome: all of it but the texts for people. `known` is the wire form of its reply, where
+/// that was worked out before.
+pub(crate) fn outcome_facts(operation: Operation, outcome: &Outcome, known: Option<Value>) -> Value {
     let reply = match outcome {
         Err(failure) => return object! { "ok": false, "error": failure.facts() },
-        Ok(reply) => reply.to_value(),
+        Ok(reply) => known.unwrap_or_else(|| reply.to_value()),
     };
     let facts = match (operation, &reply) {
         // Which entries were shown: what they say in readable form is made of the log.

@@ -4,9 +4,17 @@ use alloc::{sync::Arc, vec::Vec};
 
 use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value};
-use ak_policy::{budget::Dimension, capability::CapId};
+use ak_policy::{PATH_BYTES_MAX, POLICY_BYTES_MAX, budget::Dimension, capability::CapId};
+use ak_sandbox::MODULE_BYTES_MAX;
 
-use crate::{batch::Part, history::Filter, operation::Operation, price::Price, terms::Terms};
+use crate::{
+    batch::Part,
+    history::Filter,
+    operation::Operation,
+    price::Price,
+    terms::Terms,
+    toolbox::{ENV_BYTES_MAX, MANIFEST_BYTES_MAX},
+};
 
 /// A typed request. Text that arrives from outside becomes one of these at the edge or is refused there.
 #[derive(Clone, Debug, PartialEq)]
@@ -311,8 +319,8 @@ impl Request {
             Self::Query { .. } | Self::CapGrant { .. } | Self::CapAttenuate { .. } | Self::AuditQuery(_) => {
                 FORM_BYTES_MAX
             }
-            // Both have limits of their own, and are the owner's.
-            Self::PolicyLoad { .. } | Self::ToolRegister { .. } => u64::MAX,
+            Self::PolicyLoad { .. } => POLICY_LOAD_BYTES_MAX,
+            Self::ToolRegister { .. } => TOOL_REGISTER_BYTES_MAX,
             _ => VALUE_BYTES_MAX,
         }
     }
@@ -460,6 +468,15 @@ pub(crate) const DATA_BYTES_MAX: u64 = 10 << 20;
 pub(crate) const INFERENCE_BYTES_MAX: u64 = 8 << 20;
 /// Most bytes of a query, and of what a capability is asked for.
 pub(crate) const FORM_BYTES_MAX: u64 = 256 << 10;
+/// Most bytes of a policy and the directory that it is read in.
+pub(crate) const POLICY_LOAD_BYTES_MAX: u64 = (POLICY_BYTES_MAX + PATH_BYTES_MAX) as u64;
+/// Most bytes of a tool: module, manifest and environment.
+pub(crate) const TOOL_REGISTER_BYTES_MAX: u64 =
+    (MODULE_BYTES_MAX + MANIFEST_BYTES_MAX + ENV_BYTES_MAX) as u64;
+/// Most headers of an HTTP request.
+pub(crate) const HTTP_HEADERS_MAX: usize = 256;
+/// Most bytes of an HTTP request's headers, names and values together.
+pub(crate) const HTTP_HEADERS_BYTES_MAX: usize = 256 << 10;
 /// Most bytes of a path, a URL, a name. Their own forms may be shorter.
 pub(crate) const NAME_BYTES_MAX: usize = 64 << 10;
 /// Longest name of a subject, in bytes.

@@ -54,9 +54,9 @@ impl Rerun {
                     }
                 }
             }
-            Input::Complete { ticket, completion } => match self.running.remove(ticket) {
-                Some(mut run) if completion.is_of_tool() => match next(&mut run) {
-                    Next::Ends(again) if again == *completion => Ok(()),
+            Input::Complete { ticket, ended } => match self.running.remove(ticket) {
+                Some(mut run) if ended.completion.is_of_tool() => match next(&mut run) {
+                    Next::Ends(again) if again == ended.completion => Ok(()),
                     Next::Ends(_) | Next::Asks(_) => {
                         Err("the tool, run again, gives another result".to_string())
                     }

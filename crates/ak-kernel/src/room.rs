@@ -32,7 +32,7 @@ impl Kernel {
 
     /// Bytes that the records of a request take in a journal at most: the decision, and for an effect its steps and
     /// its outcome. A host that finds no such room answers LOG_FULL and does not dispatch.
-    pub fn record_bytes_max(&self, Asked { request, presented, .. }: &Asked) -> u64 {
+    pub fn record_bytes_max(&self, Asked { request, presented, prepared }: &Asked) -> u64 {
         // Bytes travel in base64url: four characters for three.
         let encoded = |bytes: u64| bytes.saturating_add(bytes / 3).saturating_add(STEPS * RECORD_BYTES);
         let outcome = match request {
@@ -56,7 +56,7 @@ impl Kernel {
         RECORD_BYTES
             .saturating_add(self.turned_away_bytes(0))
             .saturating_add(presented)
-            .saturating_add(request.args().json_len() as u64)
+            .saturating_add(prepared.args(request).json_len() as u64)
             .saturating_add(outcome)
     }
 }

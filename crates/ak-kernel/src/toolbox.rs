@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longest manifest of a tool, in bytes of JSON.
-const MANIFEST_BYTES_MAX: usize = 1 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// Longest environment of a tool, names and values together, in bytes.
 pub const ENV_BYTES_MAX: usize = 64 << 10;
 

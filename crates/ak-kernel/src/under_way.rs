@@ -14,6 +14,7 @@ use crate::{
     kernel::{CallId, Caller, Kernel, Output},
     needs::ToolLine,
     operation::Operation,
+    prepared::Ended,
     presented::Presented,
     record::{Facts, Input},
     reply::{Failure, Reply, outcome_facts},
@@ -136,15 +137,16 @@ impl Kernel {
     ///
     /// A ticket that was never given out or is used up is recorded and has no other consequence. A completion that
     /// is not of the request's kind is refused: what happened counts as unknown.
-    pub fn complete(&mut self, now: Now, ticket: Ticket, completion: Completion) {
+    pub fn complete(&mut self, now: Now, ticket: Ticket, ended: impl Into<Ended>) {
         self.note_step(&now);
-        self.take_completion(now, ticket, completion);
+        self.take_completion(now, ticket, ended.into());
     }
 
-    pub(crate) fn take_completion(&mut self, now: Now, ticket: Ticket, mut completion: Completion) {
+    pub(crate) fn take_completion(&mut self, now: Now, ticket: Ticket, ended: Ended) {
         self.advance(&now);
         let seq = self.chain.next_seq();
-        let input = Input::Complete { ticket, completion: completion.clone() };
+        let mut completion = ended.completion.clone();
+        let input = Input::Complete { ticket, ended: ended.clone() };
         let Some(under_way) = self.under_way.remove(&ticket) else {
             return self.stale(&now, &input, ticket);
         };
@@ -162,7 +164,7 @@ impl Kernel {
             facts.code = failure.code.number();
         }
         let details = crate::describe::outcome(operation, &outcome, log);
-        facts.reply = Some(outcome_facts(operation, &outcome).digest());
+        facts.reply = Some(outcome_facts(operation, &outcome, ended.reply(&outcome)).digest());
         facts.message = outcome.as_ref().err().map(|failure| failure.message.clone());
         self.record(&now, &input, facts, about, details);
         self.charge_newest(caller.account, 0, false);

@@ -70,7 +70,7 @@ impl Kernel {
             Input::HostCall { ticket, request } => {
                 self.heard_host_call(&now, ticket, request);
             }
-            Input::Complete { ticket, completion } => self.take_completion(now, ticket, completion),
+            Input::Complete { ticket, ended } => self.take_completion(now, ticket, ended),
             Input::Tick => self.tick(&now),
             Input::Throttled(turned) => self.throttled(&now, turned),
             Input::Snapshot { state } => self.note_digest(&now, state),

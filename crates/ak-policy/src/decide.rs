@@ -153,6 +153,11 @@ impl Policy {
 
     /// Decides for one agent, leaving its ancestors aside.
     pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>, meter: &Meter) -> Decision<'p> {
+        // A rule that is not looked at may forbid.
+        let out_of_steps = || Decision { verdict: Verdict::Forbid, ..Decision::deny() };
+        if meter.is_spent() {
+            return out_of_steps();
+        }
         let rules = self.rules();
         let facts = query.facts(agent, meter);
         // Rules stand in the order in which they decide: the first that applies is the answer.
@@ -187,9 +192,8 @@ impl Policy {
                 }
             }
         });
-        // A rule that was not looked at may forbid.
         if meter.is_spent() {
-            return Decision { verdict: Verdict::Forbid, ..Decision::deny() };
+            return out_of_steps();
         }
         let at = |(rule, target): (u32, u32)| {
             let rule = rules.get(rule as usize)?;

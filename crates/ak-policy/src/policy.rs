@@ -194,7 +194,10 @@ impl Policy {
     ) -> Result<Vec<Charge>, LimitError> {
         let mut charges = Vec::new();
         for limit in &self.0.model.limits {
-            if !meter.take(1) || !limit.scope.matches_within(query.action, query.target, meter) {
+            if !meter.take(1) {
+                break;
+            }
+            if !limit.scope.matches_within(query.action, query.target, meter) {
                 continue;
             }
             let is_about = |agent: &&str| limit.scope.applies(query.facts(agent, meter)).is_ok();

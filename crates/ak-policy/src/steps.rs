@@ -11,7 +11,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// So many; one takes ten nanoseconds, and up to five hundred where thousands of rules leave the cache.
+    /// So many; one takes about ten nanoseconds.
     pub const fn new(steps: usize) -> Self {
         Self { left: Cell::new(steps), is_spent: Cell::new(false) }
     }

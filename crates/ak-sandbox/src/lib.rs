@@ -62,7 +62,7 @@ mod wasi;
 pub use builtin::builtin;
 pub use failure::{Failure, RunError, Trap};
 pub use host::{HostCall, HostOperation};
-pub use limits::{RunLimits, SandboxConfig};
+pub use limits::{MODULE_BYTES_MAX, RunLimits, SandboxConfig};
 pub use manifest::{
     Abi, LISTED_BYTES_MAX, LISTED_MAX, Manifest, ManifestLimits, NAME_BYTES_MAX, VERSION_BYTES_MAX,
 };

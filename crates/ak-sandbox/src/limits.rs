@@ -9,6 +9,9 @@ pub(crate) const NAME_BYTES_PER_FUEL: u32 = 8;
 /// Fuel of every host call, besides what it moves: about what it takes to leave the guest and to come back.
 pub(crate) const HOST_CALL_FUEL: u64 = 30;
 
+/// Largest module where nothing else is set, in bytes.
+pub const MODULE_BYTES_MAX: usize = 8 << 20;
+
 /// What holds for a [`Tool`](crate::Tool) from the day it is loaded: the size of the module and the engine's
 /// stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub struct SandboxConfig {
 impl Default for SandboxConfig {
     fn default() -> Self {
         Self {
-            module_bytes_max: 8 << 20,
+            module_bytes_max: MODULE_BYTES_MAX,
             call_depth_max: 1_000,
             stack_bytes_max: 1_000_000,
             function_bytes_max: 1 << 20,

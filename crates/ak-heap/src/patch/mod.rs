@@ -14,6 +14,9 @@ pub(crate) use self::apply::{Bounds, apply};
 pub use self::error::{PatchError, PatchErrorKind, PatchReason};
 use crate::labels::LabelMap;
 
+/// Units of work for each reference token of a pointer that is read.
+const TOKEN_WORK: u64 = 5;
+
 /// A JSON Patch: operations that apply one after another, all of them or none.
 ///
 /// ```
@@ -88,10 +91,18 @@ impl Patch {
     /// # Errors
     /// [`PatchError`] names the first operation that is malformed.
     pub fn parse(document: &Value) -> Result<Patch, PatchError> {
+        Patch::parse_within(document, &mut Work::unlimited())
+    }
+
+    /// The same, within so much work.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and where the work is not enough for all reference tokens of all pointers.
+    pub fn parse_within(document: &Value, work: &mut Work) -> Result<Patch, PatchError> {
         let items = document.as_array().ok_or(PatchError::whole(PatchReason::NotArray))?;
         let mut ops = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            ops.push(PatchOp::parse(item).map_err(|reason| {
+            ops.push(PatchOp::parse(item, work).map_err(|reason| {
                 let path = item.get("path").and_then(Value::as_str).unwrap_or_default();
                 PatchError { index: Some(index), path: path.into(), reason }
             })?);
@@ -135,18 +146,22 @@ impl Patch {
 }
 
 impl PatchOp {
-    fn parse(item: &Value) -> Result<PatchOp, PatchReason> {
+    fn parse(item: &Value, work: &mut Work) -> Result<PatchOp, PatchReason> {
         let members = item.as_object().ok_or(PatchReason::NotObject)?;
-        let path = || pointer(members, "path");
-        let from = || pointer(members, "from");
+        let mut pointer = |name| {
+            let text = text(members, name)?;
+            let tokens = text.bytes().filter(|byte| *byte == b'/').count() as u64;
+            work.spend(tokens.saturating_mul(TOKEN_WORK))?;
+            Ok::<_, PatchReason>(Pointer::parse(text)?)
+        };
         let value = || members.get("value").cloned().ok_or(PatchReason::MemberMissing("value"));
         match text(members, "op")? {
-            "add" => Ok(PatchOp::Add { path: path()?, value: value()? }),
-            "remove" => Ok(PatchOp::Remove { path: path()? }),
-            "replace" => Ok(PatchOp::Replace { path: path()?, value: value()? }),
-            "move" => Ok(PatchOp::Move { from: from()?, path: path()? }),
-            "copy" => Ok(PatchOp::Copy { from: from()?, path: path()? }),
-            "test" => Ok(PatchOp::Test { path: path()?, value: value()? }),
+            "add" => Ok(PatchOp::Add { path: pointer("path")?, value: value()? }),
+            "remove" => Ok(PatchOp::Remove { path: pointer("path")? }),
+            "replace" => Ok(PatchOp::Replace { path: pointer("path")?, value: value()? }),
+            "move" => Ok(PatchOp::Move { from: pointer("from")?, path: pointer("path")? }),
+            "copy" => Ok(PatchOp::Copy { from: pointer("from")?, path: pointer("path")? }),
+            "test" => Ok(PatchOp::Test { path: pointer("path")?, value: value()? }),
             _ => Err(PatchReason::OpUnknown),
         }
     }
@@ -179,8 +194,4 @@ impl PatchOp {
 fn text<'a>(members: &'a Object, name: &'static str) -> Result<&'a str, PatchReason> {
     let value = members.get(name).ok_or(PatchReason::MemberMissing(name))?;
     value.as_str().ok_or(PatchReason::MemberNotText(name))
-}
-
-fn pointer(members: &Object, name: &'static str) -> Result<Pointer, PatchReason> {
-    Ok(Pointer::parse(text(members, name)?)?)
 }

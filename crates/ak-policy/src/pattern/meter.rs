@@ -51,10 +51,11 @@ impl Meter {
         Self { of: steps, left, is_short: false, is_spent, segments: OnceCell::new() }
     }
 
-    /// For so many steps, and no more than a request has left.
+    /// For so many steps, and no more than a request has left. Where that could not look at something before, it is spent.
     pub(crate) fn within(steps: usize, request: Option<&Steps>) -> Self {
         let left = request.map_or(usize::MAX, Steps::left);
-        Self { is_short: left < steps, ..Self::new(steps.min(left)) }
+        let is_spent = Cell::new(request.is_some_and(Steps::is_spent));
+        Self { is_short: left < steps, is_spent, ..Self::new(steps.min(left)) }
     }
 
     /// Takes from a request what was taken here.
