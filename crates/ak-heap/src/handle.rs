@@ -37,7 +37,8 @@ impl Handle {
         (self.0 >> 32) as u32
     }
 
-    pub(crate) const fn index(self) -> u32 {
+    /// Its place in the table, which another object has once this one is gone for good.
+    pub const fn index(self) -> u32 {
         self.0 as u32
     }
 }

@@ -1,6 +1,7 @@
 //! The heap itself: reading it, and doing what plans say.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use ak_json::{Text, Waste};
 
@@ -125,12 +126,16 @@ impl Heap {
         self.slots.any(handle).ok()
     }
 
-    /// Every live object and every tombstone, in the order of their places in the table.
-    pub fn iter_any(&self) -> impl Iterator<Item = (Handle, &Object)> {
-        self.slots.iter().filter_map(|(index, slot)| {
-            let handle = Handle::new(slot.generation, index);
-            self.any(handle).map(|object| (handle, object))
-        })
+    /// Every live object and every tombstone of an owner, in the order of their places in the table. Those of others cost
+    /// nothing.
+    pub fn owned_by(&self, owner: &str) -> Vec<Handle> {
+        let of = [owner];
+        let live = self.catalog.objects().range(Some(&of), .., false);
+        let mut places: Vec<u32> =
+            live.chain(self.graveyard.places().range(Some(&of), .., false)).copied().collect();
+        places.sort_unstable();
+        let handle = |index: u32| Some(Handle::new(self.slots.at(index)?.generation, index));
+        places.into_iter().filter_map(handle).collect()
     }
 
     /// The live objects of a type, in the order of their places in the table. Objects of other types cost nothing.

@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use ak_json::Text;
 
 use crate::Object;
+use crate::owned::Owned;
 
 /// What is held: a gauge, not a counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +87,7 @@ pub(crate) struct Graveyard {
     /// How many objects were ever deleted.
     deaths: u64,
     by_order: BTreeMap<u64, u32>,
+    places: Owned<u32>,
 }
 
 impl Graveyard {
@@ -116,11 +118,19 @@ impl Graveyard {
     pub(crate) fn add(&mut self, order: u64, index: u32, object: &Object) {
         self.usage.add(object);
         self.by_order.insert(order, index);
+        self.places.add(object.owner(), index);
     }
 
     pub(crate) fn subtract(&mut self, order: u64, object: &Object) {
         self.usage.subtract(object);
-        self.by_order.remove(&order);
+        if let Some(index) = self.by_order.remove(&order) {
+            self.places.remove(object.owner(), &index);
+        }
+    }
+
+    /// The places of the tombstones of each owner.
+    pub(crate) fn places(&self) -> &Owned<u32> {
+        &self.places
     }
 
     pub(crate) fn oldest(&self) -> Option<u32> {

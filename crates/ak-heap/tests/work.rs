@@ -47,6 +47,18 @@ fn refuse(content: Value, ops: Vec<PatchOp>) {
 }
 
 #[test]
+fn a_patch_with_too_many_reference_tokens_is_refused_before_it_is_read() {
+    let op = object! { "op": "remove", "path": "/a".repeat(100) };
+    let patch = |ops: usize| Value::from(vec![Value::from(op.clone()); ops]);
+    let read =
+        |ops, work| Patch::parse_within(&patch(ops), &mut Work::new(work)).map(|patch| patch.ops().len());
+    assert_eq!(read(10, 100_000), Ok(10));
+    let error = read(1_000, 100_000).unwrap_err();
+    assert!(error.index.is_some_and(|index| index < 1_000), "{error:?}");
+    assert_eq!((error.kind(), error.reason), (PatchErrorKind::Limit, OutOfWork.into()));
+}
+
+#[test]
 fn hostile_patches_are_refused() {
     let numbers = |count: usize| -> Value { (0..count).map(Value::from).collect::<Vec<_>>().into() };
     let test = |value: Value| PatchOp::Test { path: pointer("/a"), value };

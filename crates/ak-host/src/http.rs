@@ -20,8 +20,6 @@ use crate::{
     secrets::{SecretError, Secrets},
 };
 
-/// Most headers of one request.
-pub const REQUEST_HEADERS_MAX: usize = 256;
 /// What the host calls itself where the request does not: some servers answer nobody without a name.
 const USER: &str = concat!("authority-kernel/", env!("CARGO_PKG_VERSION"));
 /// Headers by which a server may be told to answer so that a secret in its answer is not recognised.
@@ -226,12 +224,6 @@ fn is_disguised(response: &Response<Incoming>) -> bool {
 /// host's to set.
 fn request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
     let hop = &job.hop;
-    let count = hop.headers.len();
-    if count > REQUEST_HEADERS_MAX {
-        return Err(HttpError::Request(format!(
-            "the request has {count} headers: the limit is {REQUEST_HEADERS_MAX}"
-        )));
-    }
     let filled = secrets.fill(&hop.url, &hop.headers, hop.body.as_deref())?;
     let holds_secret = filled.holds_secret();
     if let Some((name, _)) = filled.headers.iter().find(|(name, value)| {

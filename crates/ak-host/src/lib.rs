@@ -79,7 +79,7 @@ pub use disk::FileDisk;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;
 pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
-pub use http::{REDIRECTS_MAX, REQUEST_HEADERS_MAX};
+pub use http::REDIRECTS_MAX;
 pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
 pub use keyring::KEYS_FILE;
 pub use log::MEMORY_LOG_BYTES_MAX;

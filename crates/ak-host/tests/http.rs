@@ -314,11 +314,11 @@ fn a_request_has_so_many_headers_and_no_more() {
         http.response_bytes_max = 100_000;
         kernel.call(Request::Http(http))
     };
-    let Ok(Reply::Http(response)) = ask(ak_host::REQUEST_HEADERS_MAX) else { panic!() };
+    let Ok(Reply::Http(response)) = ask(ak_host::ak_kernel::HTTP_HEADERS_MAX) else { panic!() };
     let seen = String::from_utf8_lossy(&response.body).into_owned();
     assert!(seen.contains("x255: 1") && seen.contains("user-agent: authority-kernel/"), "{seen}");
-    for count in [ak_host::REQUEST_HEADERS_MAX + 1, 40_000] {
-        assert_eq!(code(ask(count)), Code::InvalidArgument);
+    for count in [ak_host::ak_kernel::HTTP_HEADERS_MAX + 1, 40_000] {
+        assert_eq!(code(ask(count)), Code::Limit);
     }
     assert_eq!(hits.load(Ordering::SeqCst), 1);
 }

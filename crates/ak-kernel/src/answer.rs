@@ -137,9 +137,7 @@ impl Kernel {
             return;
         }
         let name = self.agents.name(agent);
-        let owned =
-            self.heap.iter_any().filter(|(_, object)| *object.owner() == name).map(|(handle, _)| handle);
-        for handle in owned.collect::<Vec<_>>() {
+        for handle in self.heap.owned_by(&name) {
             let live = self.heap.read(handle).is_ok();
             if let Ok(change) = self.heap.erase(handle)
                 && live

@@ -236,15 +236,20 @@ impl Examination {
             },
             None => match snapshot {
                 None => Standing::Opaque,
-                Some(bytes) => match resume(bytes, self.tools, leaf, body) {
-                    Ok((replay, followed)) => {
-                        count(&mut self.about, &followed.record.subjects);
-                        self.replay = Some(replay);
-                        Standing::Follows(followed.replies)
-                    }
-                    Err(reason) => Standing::Wrong(reason),
-                },
+                Some(bytes) => self.resume(bytes, leaf, body),
             },
+        }
+    }
+
+    /// Goes on from the snapshot that came with an entry.
+    fn resume(&mut self, bytes: &[u8], leaf: &[u8], body: &[u8]) -> Standing {
+        match resume(bytes, self.tools, leaf, body) {
+            Ok((replay, followed)) => {
+                count(&mut self.about, &followed.record.subjects);
+                self.replay = Some(replay);
+                Standing::Follows(followed.replies)
+            }
+            Err(reason) => Standing::Wrong(reason),
         }
     }
 
@@ -291,14 +296,7 @@ impl Examination {
             ));
         }
         match snapshot {
-            Some(bytes) => match resume(bytes, self.tools, leaf, body) {
-                Ok((replay, followed)) => {
-                    count(&mut self.about, &followed.record.subjects);
-                    self.replay = Some(replay);
-                    Standing::Follows(followed.replies)
-                }
-                Err(reason) => Standing::Wrong(reason),
-            },
+            Some(bytes) => self.resume(bytes, leaf, body),
             // An erasure since then took the snapshot along.
             None => Standing::Opaque,
         }

@@ -474,9 +474,9 @@ pub(crate) const POLICY_LOAD_BYTES_MAX: u64 = (POLICY_BYTES_MAX + PATH_BYTES_MAX
 pub(crate) const TOOL_REGISTER_BYTES_MAX: u64 =
     (MODULE_BYTES_MAX + MANIFEST_BYTES_MAX + ENV_BYTES_MAX) as u64;
 /// Most headers of an HTTP request.
-pub(crate) const HTTP_HEADERS_MAX: usize = 256;
+pub const HTTP_HEADERS_MAX: usize = 256;
 /// Most bytes of an HTTP request's headers, names and values together.
-pub(crate) const HTTP_HEADERS_BYTES_MAX: usize = 256 << 10;
+pub const HTTP_HEADERS_BYTES_MAX: usize = 256 << 10;
 /// Most bytes of a path, a URL, a name. Their own forms may be shorter.
 pub(crate) const NAME_BYTES_MAX: usize = 64 << 10;
 /// Longest name of a subject, in bytes.

@@ -234,10 +234,11 @@ impl Subjects {
     pub(crate) fn forget(&mut self, heap: &Heap, name: &Text) -> Vec<Handle> {
         // What the heap has forgotten needs no subject.
         self.objects.retain(|handle, _| heap.any(*handle).is_some());
-        let about = |(handle, _): (Handle, &ak_heap::Object)| {
-            (self.of_object(heap, handle) == Some(name)).then_some(handle)
-        };
-        let handles: Vec<Handle> = heap.iter_any().filter_map(about).collect();
+        let own = heap.owned_by(name).into_iter().filter(|handle| !self.objects.contains_key(handle));
+        let others = self.objects.iter().filter(|(_, subject)| *subject == name).map(|(handle, _)| *handle);
+        let mut handles: Vec<Handle> = own.chain(others).collect();
+        // In the order of their places, in which those are given out again.
+        handles.sort_by_key(|handle| handle.index());
         self.objects.retain(|_, subject| subject != name);
         self.known.remove(name);
         handles

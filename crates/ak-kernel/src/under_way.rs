@@ -234,9 +234,13 @@ impl Kernel {
         self.record(now, input, facts, about, object! { "ticket": ticket.cause() });
     }
 
-    /// Whom an effect is about: its agent.
+    /// Whom an effect is about: its agent. The end of an erasure explains which bodies are gone, and so is never erased itself.
     fn subjects_under_way(&self, under_way: &UnderWay) -> Vec<Text> {
-        Vec::from([self.agents.name(under_way.account)])
+        match under_way.erasing {
+            // An earlier version could erase it.
+            Some(_) if self.recorded.is_none() => Vec::new(),
+            Some(_) | None => Vec::from([self.agents.name(under_way.account)]),
+        }
     }
 
     fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {

@@ -3,9 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use ak_heap::Content;
 use ak_json::{Text, Value, object};
-use ak_kernel::{Asked, Code, Filter, Part, Request, SessionId};
+use ak_kernel::{
+    Asked, Code, Completion, Ended, Filter, HttpRequest, HttpResponse, Part, Request, SessionId,
+};
 
 use support::{Machine, alloc, failure, json, value};
 
@@ -121,16 +125,90 @@ fn a_request_of_too_many_values_or_bytes_is_not_heard() {
 }
 
 #[test]
-fn what_was_prepared_is_what_the_kernel_would_have_worked_out() {
-    let texts = ["[[rule]]\neffect = \"permit\"\noperation = \"fs.read\"\ntarget = \"/a/**\"\n", "nonsense"];
-    let run = |prepare: fn(Asked) -> Asked| {
-        let mut machine = Machine::new();
-        let outcomes = texts.map(|text| {
-            let outcome = machine.call_as(OWNER, prepare(policy(text).into()));
-            outcome.map_err(|failure| (failure.code, failure.message))
-        });
-        let leaves: Vec<_> = machine.records.iter().map(|record| record.leaf.clone()).collect();
-        (format!("{outcomes:?}"), leaves)
+fn an_input_above_its_own_limit_is_not_heard() {
+    let mut machine = Machine::new();
+    machine.policy("[http]\nallow = [\"POST https://h/**\"]\n");
+    let post = |headers: Vec<(Text, Text)>| {
+        Request::Http(HttpRequest {
+            method: "POST".into(),
+            url: "https://h/x".into(),
+            headers,
+            body: None,
+            response_bytes_max: 9,
+            timeout_ms: 9,
+        })
     };
-    assert_eq!(run(Asked::prepared), run(|asked| asked));
+    let headers = |count: usize, bytes: usize| {
+        let header = |number| (Text::from(format!("x-{number}")), Text::from("v".repeat(bytes)));
+        (0..count).map(header).collect::<Vec<_>>()
+    };
+    let tool = |bytes: usize| Request::ToolRegister {
+        manifest: object! { "name": "t" }.into(),
+        module: vec![0; bytes].into(),
+        env: Vec::new(),
+    };
+    let recorded = machine.records.len();
+    for (request, told) in [
+        (post(headers(257, 1)), "256 headers"),
+        (post(headers(2, 200 << 10)), "262144 bytes"),
+        (policy(&"# words\n".repeat(600_000)), "for a request of POLICY_LOAD"),
+        (tool(10 << 20), "for a request of TOOL_REGISTER"),
+    ] {
+        let refused = failure(machine.call_as(OWNER, request));
+        assert_eq!(refused.code, Code::Limit);
+        assert!(refused.message.contains(told), "{refused}");
+    }
+    // That somebody was turned away is recorded, and nothing of what was asked.
+    let bytes: usize = machine.records[recorded..].iter().map(|record| record.body.len()).sum();
+    assert!(bytes < 4_096, "{bytes}");
+    machine.effect(OWNER, post(headers(256, 900)));
+}
+
+#[test]
+fn what_was_prepared_is_what_the_kernel_would_have_worked_out() {
+    let read = Request::FsRead { path: "/a/f".into(), bytes_max: 1 << 20 };
+    let data: Arc<[u8]> = (0..100_000u32).map(|number| number as u8).collect();
+    let write = Request::FsWrite { path: "/a/f".into(), data: data.clone() };
+    let get = Request::Http(HttpRequest {
+        method: "POST".into(),
+        url: "https://h/x".into(),
+        headers: Vec::new(),
+        body: Some(data.clone()),
+        response_bytes_max: 1 << 20,
+        timeout_ms: 9,
+    });
+    let response = HttpResponse { status: 200, headers: vec![("a".into(), "b".into())], body: data.clone() };
+    let permits = "[fs]\nread = [\"/a/**\"]\nwrite = [\"/a/**\"]\n[http]\nallow = [\"POST https://h/**\"]\n";
+    let steps = [
+        (policy("nonsense"), None),
+        (policy(permits), None),
+        (read.clone(), Some(Completion::File(data.clone()))),
+        // Another completion than the request's.
+        (read, Some(Completion::Http(response.clone()))),
+        (write, Some(Completion::Done)),
+        (get, Some(Completion::Http(response))),
+    ];
+    let run = |prepare: fn(Asked) -> Asked, prepare_end: fn(Ended) -> Ended| {
+        let mut machine = Machine::new();
+        let mut outcomes = Vec::new();
+        for (request, completion) in steps.clone() {
+            let call = machine.dispatch(OWNER, prepare(request.into()));
+            if let Some(completion) = completion {
+                let (ticket, _) = machine.effects.pop().unwrap();
+                let now = machine.now();
+                machine.kernel.complete(now, ticket, prepare_end(completion.into()));
+                machine.settle();
+            }
+            outcomes.push(machine.replies[&call].clone());
+        }
+        let records: Vec<_> =
+            machine.records.iter().map(|record| (record.leaf.clone(), record.body.clone())).collect();
+        (outcomes, records)
+    };
+    let (outcomes, records) = run(|asked| asked, |ended| ended);
+    assert_eq!(
+        outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(),
+        [false, true, true, false, true, true]
+    );
+    assert_eq!(run(Asked::prepared, Ended::prepared), (outcomes, records));
 }

@@ -131,6 +131,30 @@ fn the_log_follows_up_to_what_is_gone_and_from_the_snapshot_on() {
 }
 
 #[test]
+fn the_record_of_an_erasure_outlives_every_other_erasure() {
+    let mut machine = Machine::new();
+    machine.call(about_alice("{}")).unwrap();
+    machine.call(alloc("note", "1")).unwrap();
+    machine.erase("alice").unwrap();
+    let note = machine.records.iter().position(|record| record.subjects.len() == 1).unwrap();
+    // The owner's own entries go too, those of the erasure before among them.
+    let kept = BTreeMap::from([machine.erase("main").unwrap()]);
+    assert_eq!(machine.examined(&kept).1.first_wrong(), None);
+    let outcomes = machine.records.iter().filter(|record| {
+        let entry = ak_audit::Entry::decode(&record.leaf).unwrap();
+        entry.operation == Operation::AuditErase.number() && entry.kind == ak_audit::Kind::Outcome
+    });
+    assert!(outcomes.map(|record| record.body.len()).all(|bytes| bytes > 0));
+    // So one more body that is blanked in the name of whoever is gone is found.
+    let alice = machine.records[note].subjects.clone();
+    let policy =
+        machine.records.iter().position(|record| record.subjects.is_empty() && record.seq > 0).unwrap();
+    machine.records[policy].body = [].into();
+    machine.records[policy].subjects = alice;
+    assert!(machine.examined(&kept).1.first_wrong().is_some());
+}
+
+#[test]
 fn a_verdict_that_does_not_follow_is_named_though_its_bytes_are_consistent() {
     let mut machine = Machine::new();
     for n in 0..4 {

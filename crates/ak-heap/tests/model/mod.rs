@@ -501,6 +501,11 @@ impl Model {
         for owner in ["main", "main/worker", "mainly"] {
             let of = |object: &Object| object.state == State::Live && object.owner == owner;
             assert_eq!(heap.usage_of(owner), self.usage(of));
+            let kept = |object: &&Object| object.state != State::Forgotten && object.owner == owner;
+            let mut owned: Vec<Handle> =
+                self.objects.iter().filter(kept).map(|object| object.handle).collect();
+            owned.sort_by_key(|handle| handle.index());
+            assert_eq!(heap.owned_by(owner), owned);
         }
         for object in &self.objects {
             let newest = object.version();
