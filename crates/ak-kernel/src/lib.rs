@@ -106,7 +106,8 @@ pub use record::{EARLIER_VERSIONS, FORMAT_VERSION, Record, SEMANTICS_VERSION};
 pub use replay::{Followed, Replay, ReplayError, Tools};
 pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
 pub use request::{
-    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
+    FILE_BYTES_MAX, HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HttpRequest,
+    RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
 };
 pub use search::PAGE_BYTES_MAX;
 pub use session::{AgentId, SessionId};
