@@ -1,10 +1,12 @@
 //! An answer as it comes together from the chunks of a stream, and what it costs.
 
 use ak_json::{Array, Object, Value, object};
+use ak_kernel::Usage;
 
 use crate::{
     choice::{Choice, change_calls, index_of, slot},
     redact::Filter,
+    usage,
 };
 
 /// Bytes of text that count as one token where the provider reports no usage.
@@ -32,7 +34,7 @@ impl Answer {
     /// A whole answer.
     pub(crate) fn whole(value: &Value) -> Answer {
         Answer {
-            usage: value.get("usage").cloned(),
+            usage: usage::of(value),
             ended: true,
             whole: value.get("choices").map_or(0, Value::json_len),
             ..Answer::default()
@@ -44,10 +46,18 @@ impl Answer {
         Answer { whole: bytes, ..Answer::default() }
     }
 
+    /// Counts what came and cannot be read, by its length; gives its tokens.
+    pub(crate) fn lose(&mut self, bytes: usize) -> u64 {
+        let before = self.counted();
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.whole = self.whole.saturating_add(bytes);
+        self.counted() - before
+    }
+
     /// Takes a chunk; gives it as it may be let out, and the tokens that are counted for it.
     pub(crate) fn take(&mut self, chunk: &Value, filter: &Filter) -> (Value, u64) {
-        if let Some(usage) = chunk.get("usage").filter(|usage| !usage.is_null()) {
-            self.usage = Some(usage.clone());
+        if let Some(told) = usage::of(chunk) {
+            self.usage = Some(usage::merge(self.usage.take(), told));
         }
         let filtered = |value: &Value| filter.value(value).unwrap_or_else(|| value.clone());
         let mut out = Object::new();
@@ -95,16 +105,26 @@ impl Answer {
         self.ended = true;
     }
 
+    /// Whether any choice has begun.
+    pub(crate) fn has_choices(&self) -> bool {
+        !self.choices.is_empty()
+    }
+
     /// Whether every choice that began has ended.
     pub(crate) fn is_ended(&self) -> bool {
         !self.choices.is_empty() && self.choices.iter().all(|choice| !choice.finish_reason.is_null())
     }
 
     /// Takes what was said of the usage beside the chunks.
-    pub(crate) fn told(&mut self, usage: Option<Value>) {
-        if self.usage.is_none() {
-            self.usage = usage;
+    pub(crate) fn told(&mut self, told: Option<Value>) {
+        if let Some(told) = told {
+            self.usage = Some(usage::merge(self.usage.take(), told));
         }
+    }
+
+    /// Whether the model was seen to think.
+    pub(crate) fn has_thought(&self) -> bool {
+        self.choices.iter().any(Choice::has_thought)
     }
 
     /// Bytes of text that came so far.
@@ -119,35 +139,27 @@ impl Answer {
 
     /// Tokens of the answer: the provider's own count where it is there.
     pub(crate) fn completion_tokens(&self) -> u64 {
-        let told = self.usage.as_ref().and_then(|usage| usage.get("completion_tokens")?.as_u64());
-        told.unwrap_or_else(|| self.counted())
+        let told = self.usage.as_ref().and_then(Usage::of);
+        told.map_or_else(|| self.counted(), |usage| usage.completion)
     }
 
     /// Tokens to charge: the provider's own count, else ours. Of an answer that broke off the provider may have told a part.
     pub(crate) fn tokens(&self, prompt_tokens: u64) -> u64 {
-        let part = |name| self.usage.as_ref()?.get(name)?.as_u64();
-        let prompt = part("prompt_tokens").filter(|told| *told > 0).unwrap_or(prompt_tokens);
-        let completion = part("completion_tokens").unwrap_or(0).max(self.counted());
-        self.reported().unwrap_or_else(|| prompt.saturating_add(completion))
+        let told = self.usage.as_ref().and_then(Usage::of).unwrap_or_default();
+        let prompt = if told.prompt > 0 { told.prompt } else { prompt_tokens };
+        self.reported().unwrap_or_else(|| prompt.saturating_add(told.completion.max(self.counted())))
     }
 
     /// What the provider says of the whole answer. It does not count if it is nothing but zeros.
     pub(crate) fn reported(&self) -> Option<u64> {
-        let usage = self.usage.as_ref().filter(|_| self.ended)?;
-        let part = |name| usage.get(name).and_then(Value::as_u64);
-        let sum = part("prompt_tokens").and_then(|prompt| prompt.checked_add(part("completion_tokens")?));
-        part("total_tokens").max(sum).filter(|total| *total > 0)
+        usage::total(self.usage.as_ref().filter(|_| self.ended)?)
     }
 
     /// The usage to tell: the provider's own, else ours.
     pub(crate) fn usage(&self, prompt_tokens: u64) -> Value {
         match (&self.usage, self.reported()) {
             (Some(usage), Some(_)) => usage.clone(),
-            _ => object! {
-                "prompt_tokens": prompt_tokens,
-                "completion_tokens": self.counted(),
-                "total_tokens": prompt_tokens.saturating_add(self.counted()),
-            },
+            _ => usage::estimate(prompt_tokens, self.counted()),
         }
     }
 

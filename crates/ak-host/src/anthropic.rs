@@ -1,6 +1,9 @@
 //! Anthropic messages (<https://docs.anthropic.com/en/api/messages>, version 2023-06-01) as chat completions.
 
 use ak_json::{Array, Limits, Object, Value, object};
+use ak_kernel::COMPLETION_TOKENS;
+
+use crate::{infer::said, usage};
 
 /// The version of the format, which every request names.
 pub(crate) const VERSION: &str = "2023-06-01";
@@ -35,7 +38,9 @@ pub(crate) fn request(chat: &Object) -> Result<Object, String> {
         match &**name {
             // Without tools there is nothing to choose, and to say so is an error there.
             "tools" | "tool_choice" | "parallel_tool_calls" if !has_tools => {}
-            "model" | "temperature" | "top_p" | "stream" => drop(out.insert(&**name, value.clone())),
+            "model" | "temperature" | "top_p" | "top_k" | "stream" | "thinking" | "cache_control" => {
+                drop(out.insert(&**name, value.clone()))
+            }
             "max_tokens" | "max_completion_tokens" => drop(out.insert("max_tokens", value.clone())),
             "messages" => messages(value, &mut out)?,
             "stop" => {
@@ -60,6 +65,10 @@ pub(crate) fn request(chat: &Object) -> Result<Object, String> {
                 return Err(format!("`{other}` has no counterpart in the format of this model's server"));
             }
         }
+    }
+    // The format has no request without a limit.
+    if !out.contains_key("max_tokens") {
+        out.insert("max_tokens", COMPLETION_TOKENS);
     }
     Ok(out)
 }
@@ -88,7 +97,7 @@ fn messages(list: &Value, out: &mut Object) -> Result<(), String> {
         let content = message.get("content").unwrap_or(&Value::Null);
         let (role, blocks) = match message.get("role").and_then(Value::as_str).unwrap_or_default() {
             "system" | "developer" => {
-                system.extend(blocks(content)?);
+                system.extend(cached(blocks(content)?, message));
                 continue;
             }
             "user" => ("user", blocks(content)?),
@@ -111,6 +120,7 @@ fn messages(list: &Value, out: &mut Object) -> Result<(), String> {
                 ));
             }
         };
+        let blocks = cached(blocks, message);
         // Nobody says nothing there.
         if blocks.is_empty() {
             continue;
@@ -142,9 +152,16 @@ fn blocks(content: &Value) -> Result<Vec<Value>, String> {
     }
 }
 
+/// Members of a part that have a counterpart or say nothing that a server needs.
+const OF_PARTS: [&str; 6] = ["annotations", "cache_control", "image_url", "index", "text", "type"];
+
 fn block(part: &Value) -> Result<Value, String> {
-    match part.get("type").and_then(Value::as_str) {
-        Some("text") => Ok(object! { "type": "text", "text": part.get("text").cloned().unwrap_or_default() }),
+    let mut names = part.as_object().into_iter().flatten().map(|(name, _)| name);
+    if let Some(other) = names.find(|name| !OF_PARTS.contains(&&***name)) {
+        return Err(format!("`{other}` of a part has no counterpart in the format of this model's server"));
+    }
+    let block = match part.get("type").and_then(Value::as_str) {
+        Some("text") => object! { "type": "text", "text": part.get("text").cloned().unwrap_or_default() },
         Some("image_url") => {
             let url = part
                 .get("image_url")
@@ -155,12 +172,33 @@ fn block(part: &Value) -> Result<Value, String> {
                 Some((kind, data)) => object! { "type": "base64", "media_type": kind, "data": data },
                 None => object! { "type": "url", "url": url },
             };
-            Ok(object! { "type": "image", "source": source })
+            object! { "type": "image", "source": source }
         }
-        other => Err(format!(
-            "a part of type {:?} has no counterpart in the format of this model's server",
-            other.unwrap_or("")
-        )),
+        other => {
+            return Err(format!(
+                "a part of type {:?} has no counterpart in the format of this model's server",
+                other.unwrap_or("")
+            ));
+        }
+    };
+    Ok(with_cache_control(block, part))
+}
+
+/// The parts of a message: what is said of the message to the provider's cache is said of the last.
+fn cached(mut blocks: Vec<Value>, message: &Value) -> Vec<Value> {
+    let last = blocks.pop();
+    blocks.extend(last.map(|last| with_cache_control(last, message)));
+    blocks
+}
+
+/// The same, with what is said of it to the provider's cache.
+fn with_cache_control(block: Value, said: &Value) -> Value {
+    match (block, said.get("cache_control").filter(|control| !control.is_null())) {
+        (Value::Object(mut block), Some(control)) => {
+            block.insert("cache_control", control.clone());
+            block.into()
+        }
+        (block, _) => block,
     }
 }
 
@@ -188,7 +226,8 @@ fn tool(tool: &Value) -> Result<Value, String> {
     let none = || object! { "type": "object" };
     let parameters = function.get("parameters").filter(|parameters| !parameters.is_null());
     out.insert("input_schema", parameters.cloned().unwrap_or_else(none));
-    Ok(out.into())
+    let said = if tool.get("cache_control").is_some() { tool } else { function };
+    Ok(with_cache_control(out.into(), said))
 }
 
 fn tool_choice(value: &Value) -> Result<Object, String> {
@@ -214,19 +253,6 @@ fn finish_reason(stop: Option<&str>) -> Value {
         Some("tool_use") => "tool_calls".into(),
         Some("refusal") => "content_filter".into(),
         Some(_) => "stop".into(),
-    }
-}
-
-/// The tokens of the prompt, cached ones too: all are paid for.
-fn prompt_tokens(usage: &Value) -> Option<u64> {
-    let part = |name| usage.get(name).and_then(Value::as_u64);
-    let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
-    Some(cached.into_iter().filter_map(part).fold(part("input_tokens")?, u64::saturating_add))
-}
-
-fn usage(prompt: u64, completion: u64) -> Value {
-    object! {
-        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt.saturating_add(completion),
     }
 }
 
@@ -271,11 +297,8 @@ pub(crate) fn answer(message: &Value) -> Result<Value, String> {
     }
     out.insert("object", "chat.completion");
     out.insert("choices", vec![choice]);
-    if let Some(told) = message.get("usage")
-        && let (Some(prompt), Some(completion)) =
-            (prompt_tokens(told), told.get("output_tokens").and_then(Value::as_u64))
-    {
-        out.insert("usage", usage(prompt, completion));
+    if let Some(told) = message.get("usage").and_then(usage::in_form) {
+        out.insert("usage", usage::plain(&told));
     }
     Ok(out.into())
 }
@@ -284,8 +307,8 @@ pub(crate) fn answer(message: &Value) -> Result<Value, String> {
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     head: Object,
-    prompt: Option<u64>,
-    completion: u64,
+    /// What was said of the usage so far.
+    usage: Option<Value>,
     /// The tool calls, in order: the place of each among the blocks, and its arguments unless they come in pieces.
     calls: Vec<(u64, Option<Value>)>,
     pub(crate) done: bool,
@@ -345,8 +368,8 @@ impl Stream {
                 let stop =
                     event.get("delta").and_then(|delta| delta.get("stop_reason")).and_then(Value::as_str);
                 let mut chunk = self.chunk(object! {}, finish_reason(stop));
-                if let (Value::Object(chunk), Some(prompt)) = (&mut chunk, self.prompt) {
-                    chunk.insert("usage", usage(prompt, self.completion));
+                if let (Value::Object(chunk), Some(usage)) = (&mut chunk, self.usage()) {
+                    chunk.insert("usage", usage);
                 }
                 Ok(Some(chunk))
             }
@@ -354,11 +377,7 @@ impl Stream {
                 self.done = true;
                 Ok(None)
             }
-            "error" => {
-                let message =
-                    event.get("error").and_then(|error| error.get("message")).and_then(Value::as_str);
-                Err(message.unwrap_or("no reason given").to_owned())
-            }
+            "error" => Err(said(event)),
             _ => Ok(None),
         }
     }
@@ -375,13 +394,13 @@ impl Stream {
 
     /// What was said of it so far.
     pub(crate) fn usage(&self) -> Option<Value> {
-        Some(usage(self.prompt?, self.completion))
+        self.usage.as_ref().map(usage::plain)
     }
 
-    fn take_usage(&mut self, usage: Option<&Value>) {
-        let Some(usage) = usage else { return };
-        self.prompt = prompt_tokens(usage).or(self.prompt);
-        self.completion = usage.get("output_tokens").and_then(Value::as_u64).unwrap_or(self.completion);
+    fn take_usage(&mut self, told: Option<&Value>) {
+        if let Some(told) = told.and_then(usage::in_form) {
+            self.usage = Some(usage::merge(self.usage.take(), told));
+        }
     }
 
     fn chunk(&self, delta: Value, reason: Value) -> Value {

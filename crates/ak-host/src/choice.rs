@@ -89,6 +89,11 @@ impl Choice {
         out
     }
 
+    /// Whether the model was seen to think.
+    pub(crate) fn has_thought(&self) -> bool {
+        self.thought.iter().any(|bytes| *bytes > 0)
+    }
+
     /// How long the answer is, for what its tokens are estimated from.
     pub(crate) fn length(&self) -> usize {
         self.said.saturating_add(self.thought.into_iter().max().unwrap_or(0))

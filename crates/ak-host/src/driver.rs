@@ -160,7 +160,7 @@ impl Driver {
 
     /// What the tokens of a model cost.
     pub(crate) fn price(&self, model: &str) -> Option<Price> {
-        self.shared.config.routes.find(model)?.price
+        self.shared.config.routes.find(model)?.price.clone()
     }
 
     /// Waits for the outcome, and performs the effect that leads to it on this thread.

@@ -6,16 +6,16 @@ use std::{
 };
 
 use ak_json::{Limits, Object, Text, Value, object};
-use ak_kernel::{Code, Completion, Failure, Step, Verdict};
+use ak_kernel::{Code, Completion, Failure, Step, Verdict, prompt_estimate};
 use http_body_util::Full;
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 
 use crate::{
-    answer::{Answer, as_chunk, count},
+    answer::{Answer, BYTES_PER_TOKEN, as_chunk},
     anthropic,
     circuit::Try,
     driver::Asker,
@@ -25,7 +25,8 @@ use crate::{
     redact::Filter,
     responses,
     routes::{Format, Route},
-    sse::Events,
+    sse::{Event, Events},
+    usage,
 };
 
 /// How often a request is sent again that surely did not run.
@@ -44,6 +45,16 @@ const STREAM_END: Duration = Duration::from_millis(20);
 const STEP_BYTES_MAX: usize = 8 << 10;
 /// Longest error text of a server that is passed on, in bytes.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
+
+/// Tokens where nobody knows what became of a request: the kernel charges what it has set aside.
+const EVERYTHING: u64 = u64::MAX;
+/// Members by which a request has the model think.
+const THINKING: [&str; 6] =
+    ["enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget", "thinking_config"];
+/// How the names of models begin that think unless they are told otherwise, and what stands in them.
+const THINKERS: [&str; 9] =
+    ["o1", "o3", "o4", "gpt-5", "gpt-oss", "gemini-2.5", "gemini-3", "grok-4", "magistral"];
+const THOUGHTFUL: [&str; 5] = ["-r1", "reason", "think", "qwq", "kimi-k2"];
 
 /// One request as the gate has permitted it.
 pub(crate) struct InferJob {
@@ -102,8 +113,7 @@ enum Reached {
 
 /// Asks the model on a route.
 pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'_, '_>) -> Completion {
-    let prompt_tokens = count(job.request.json_len());
-    let worst = worst_case(&job.request, prompt_tokens);
+    let prompt_tokens = prompt_estimate(&job.request, BYTES_PER_TOKEN);
     let stream = Stream::of(route.format);
     let answer = Answer::default();
     let mut call =
@@ -118,9 +128,12 @@ pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'
         call.tell(false);
     }
     call.answer.told(call.stream.usage());
+    let thinks = call.answer.has_thought() || thinks(&call.job.request);
     let spent = match call.reached {
         Reached::Nothing => 0,
-        Reached::Sent => worst,
+        Reached::Sent => EVERYTHING,
+        // What a model thought before it broke off shows nowhere.
+        Reached::Answer if ended.is_err() && thinks && call.answer.reported().is_none() => EVERYTHING,
         Reached::Answer => call.answer.tokens(prompt_tokens),
     };
     match ended {
@@ -149,13 +162,22 @@ fn failed(failure: Failure, route: &Route, spent: u64) -> Completion {
     Completion::Failed { code: failure.code, message: failure.message, context: failure.context, spent }
 }
 
-/// The prompt and all that the server was allowed to answer.
-fn worst_case(request: &Value, prompt_tokens: u64) -> u64 {
-    let number = |name| request.get(name).and_then(Value::as_u64);
-    // The kernel has set one of them.
-    let most = number("max_completion_tokens").or_else(|| number("max_tokens")).unwrap_or(0);
-    let answers = number("n").max(number("best_of")).unwrap_or(1).max(1);
-    prompt_tokens.saturating_add(most.saturating_mul(answers))
+/// Whether the model may think beside what it says, as far as the request and the model's name tell.
+fn thinks(request: &Value) -> bool {
+    let asked = |name: &&str| match request.get(name) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(value) => {
+            let is_off = |value: &Value| matches!(value.as_str(), Some("none" | "disabled" | "off"));
+            !is_off(value)
+                && !value.get("type").is_some_and(is_off)
+                && !value.get("effort").is_some_and(is_off)
+        }
+    };
+    let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    let model = model.rsplit('/').next().unwrap_or_default();
+    THINKING.iter().any(asked)
+        || THINKERS.iter().any(|start| model.starts_with(start))
+        || THOUGHTFUL.iter().any(|part| model.contains(part))
 }
 
 struct Call<'c, 'p> {
@@ -172,8 +194,7 @@ struct Call<'c, 'p> {
 
 impl Call<'_, '_> {
     async fn run(&mut self) -> Result<(), Ended> {
-        let body = outgoing(self.route, &self.job)
-            .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))?;
+        let mut body = self.outgoing()?;
         let mut tries = 0;
         loop {
             let leave = self.route.circuit.admit(Instant::now());
@@ -195,10 +216,8 @@ impl Call<'_, '_> {
                 tries += 1;
                 self.reached = Reached::Nothing;
                 tokio::time::sleep(Duration::from_millis(pause)).await;
-                if sent.is_ok()
-                    && let Verdict::Abort(failure) = self.around.asker.ask(Step::Resend)
-                {
-                    return Err(Ended::Refused(failure));
+                if sent.is_ok() {
+                    self.ask_again()?;
                 }
                 continue;
             }
@@ -206,7 +225,19 @@ impl Call<'_, '_> {
             if !response.status().is_success() {
                 self.tell(!response.status().is_server_error());
                 self.reached = Reached::Nothing;
-                return Err(Ended::Refused(self.refusal(response, &mut line).await));
+                let failure = self.refusal(response, &mut line).await;
+                if self.job.stream && self.route.learn_from(&failure, tries) {
+                    body = self.outgoing()?;
+                    tries += 1;
+                    self.ask_again()?;
+                    continue;
+                }
+                return Err(Ended::Refused(failure));
+            }
+            if let Some(coding) = coding(&response) {
+                self.reached = Reached::Sent;
+                let reason = format!("the server compressed its answer ({coding}), which nobody asked for");
+                return Err(HttpError::Answer(reason).into());
             }
             let is_over = match self.job.stream && !is_json(&response) {
                 true => self.read_stream(response, &mut line).await?,
@@ -217,6 +248,19 @@ impl Call<'_, '_> {
                 self.route.leave(line);
             }
             return Ok(());
+        }
+    }
+
+    fn outgoing(&self) -> Result<Vec<u8>, Ended> {
+        outgoing(self.route, &self.job)
+            .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))
+    }
+
+    /// Asks the kernel whether the request may be sent once more.
+    fn ask_again(&self) -> Result<(), Ended> {
+        match self.around.asker.ask(Step::Resend) {
+            Verdict::Abort(failure) => Err(Ended::Refused(failure)),
+            Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) => Ok(()),
         }
     }
 
@@ -249,7 +293,7 @@ impl Call<'_, '_> {
     fn request(&self, body: &[u8]) -> Result<Request<Full<Bytes>>, HttpError> {
         let key = self.route.key.as_ref().map(|key| key.expose());
         let bearer = key.map(|key| zeroize::Zeroizing::new(format!("Bearer {key}")));
-        let mut headers = vec![("content-type", "application/json")];
+        let mut headers = vec![("content-type", "application/json"), ("accept-encoding", "identity")];
         match (self.route.format, key, &bearer) {
             (Format::Anthropic, key, _) => {
                 headers.push(("anthropic-version", anthropic::VERSION));
@@ -301,7 +345,7 @@ impl Call<'_, '_> {
             self.answer = Answer::default();
             self.answer.told(value.get("usage").and_then(|usage| match self.route.format {
                 Format::Responses => responses::usage(usage),
-                Format::Chat | Format::Anthropic => Some(usage.clone()),
+                Format::Chat | Format::Anthropic => usage::in_form(usage),
             }));
             self.answer.end();
             if self.answer.reported().is_none() {
@@ -337,15 +381,23 @@ impl Call<'_, '_> {
         let Around { filter, asker, .. } = self.around;
         let bytes_max = self.job.response_bytes_max;
         let mut body = Taken::of(response, line, bytes_max.saturating_mul(STREAM_FRAMING_MAX));
+        let mut unread: Option<String> = None;
         loop {
             let mut found = Vec::new();
             let more = body.gather(|data| events.feed(data, |event| found.push(event))).await;
             let (mut chunks, mut broken) = (Vec::new(), Ok(()));
             for event in found {
-                match self.stream.chunk(&event.data) {
+                match self.stream.chunk(&event) {
                     Ok(chunk) => chunks.extend(chunk.map(|chunk| self.answer.take(&chunk, filter))),
-                    Err(error) => {
-                        broken = Err(error);
+                    // What cannot be read is told of, counted by its length, and ends nothing.
+                    Err(Fault::Unreadable(reason)) => {
+                        unread.get_or_insert_with(|| reason.clone());
+                        let chunk =
+                            object! { "error": object! { "type": "unreadable_chunk", "message": reason } };
+                        chunks.push((chunk, self.answer.lose(event.data.len())));
+                    }
+                    Err(Fault::Said(reason)) => {
+                        broken = Err(HttpError::Said(reason));
                         break;
                     }
                 }
@@ -366,6 +418,9 @@ impl Call<'_, '_> {
         }
         if !self.stream.is_done() && !self.answer.is_ended() {
             return Err(HttpError::Answer("the stream broke off".into()).into());
+        }
+        if let Some(reason) = unread.filter(|_| !self.answer.has_choices()) {
+            return Err(HttpError::Answer(reason).into());
         }
         self.answer.end();
         let rest = self.answer.rest(filter);
@@ -398,6 +453,13 @@ fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker<'_>) -> Result<(), HttpError
     }
 }
 
+/// How a body is compressed, if it is.
+fn coding(response: &Response<Incoming>) -> Option<String> {
+    let codings = response.headers().get_all(CONTENT_ENCODING).into_iter();
+    let mut codings = codings.map(|coding| String::from_utf8_lossy(coding.as_bytes()).trim().to_owned());
+    codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+}
+
 fn is_json(response: &Response<Incoming>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next());
@@ -411,6 +473,13 @@ fn error_in(value: &Value) -> Option<String> {
     let error = error.or_else(|| (is_one("object") || is_one("type")).then_some(value))?;
     let message = error.as_str().or_else(|| error.get("message").and_then(Value::as_str));
     Some(message.unwrap_or("the server says that it failed and not why").to_owned())
+}
+
+/// What an event says went wrong that is known to be an error, whatever its form.
+pub(crate) fn said(event: &Value) -> String {
+    let error = event.get("error").filter(|error| !error.is_null()).unwrap_or(event);
+    let message = ["message", "detail", "error"].into_iter().find_map(|name| error.get(name)?.as_str());
+    message.or_else(|| error.as_str()).unwrap_or("no reason given").to_owned()
 }
 
 /// How long a server wants one to wait, in milliseconds, where it says so (RFC 9110 §10.2.3).
@@ -453,7 +522,7 @@ fn outgoing(route: &Route, job: &InferJob) -> Result<Vec<u8>, String> {
     };
     if job.stream {
         request.insert("stream", true);
-        if route.format == Format::Chat {
+        if route.format == Format::Chat && route.takes_stream_options() {
             request.insert("stream_options", object! { "include_usage": true });
         }
     }
@@ -493,35 +562,47 @@ impl Stream {
         }
     }
 
-    /// The chunk that an event's data makes, if it makes one.
-    fn chunk(&mut self, data: &str) -> Result<Option<Value>, HttpError> {
-        if self.is_done() || data.trim().is_empty() {
+    /// The chunk that an event makes, if it makes one.
+    fn chunk(&mut self, event: &Event) -> Result<Option<Value>, Fault> {
+        let (kind, data) = (event.kind.as_str(), event.data.trim());
+        if self.is_done() || data.is_empty() {
             return Ok(None);
         }
-        if data.trim() == "[DONE]" {
+        if data == "[DONE]" {
             if let Self::Chat { done } = self {
                 *done = true;
             }
             return Ok(None);
         }
-        let event = Value::parse(data.as_bytes(), &Limits::default())
-            .map_err(|error| HttpError::Answer(format!("a chunk is not JSON: {error}")))?;
-        if event.as_object().is_none() {
-            return Err(HttpError::Answer("a chunk is no object".into()));
+        let read = Value::parse(data.as_bytes(), &Limits::default());
+        if kind == "error" {
+            // Its name says what it is, whatever stands in it.
+            return Err(Fault::Said(read.map_or_else(|_| data.to_owned(), |value| said(&value))));
         }
-        let failed = |reason: String| HttpError::Said(reason);
+        let value = read.map_err(|error| Fault::Unreadable(format!("a chunk is not JSON: {error}")))?;
+        if value.as_object().is_none() {
+            return Err(Fault::Unreadable("a chunk is no object".into()));
+        }
         // Events of the other formats say by their type what they are.
-        if (matches!(self, Self::Chat { .. }) || event.get("type").is_none())
-            && let Some(error) = error_in(&event)
+        if (matches!(self, Self::Chat { .. }) || value.get("type").is_none())
+            && let Some(error) = error_in(&value)
         {
-            return Err(failed(error));
+            return Err(Fault::Said(error));
         }
         match self {
-            Self::Responses(stream) => stream.event(&event).map_err(failed),
-            Self::Anthropic(stream) => stream.event(&event).map_err(failed),
-            Self::Chat { .. } => Ok(Some(event)),
+            Self::Responses(stream) => stream.event(&value).map_err(Fault::Said),
+            Self::Anthropic(stream) => stream.event(&value).map_err(Fault::Said),
+            Self::Chat { .. } => Ok(Some(value)),
         }
     }
+}
+
+/// Why an event makes no chunk.
+enum Fault {
+    /// Nobody can read it.
+    Unreadable(String),
+    /// The server says that it failed.
+    Said(String),
 }
 
 /// A body, taken piece by piece, and no more of it than is wanted.

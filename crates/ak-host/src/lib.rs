@@ -67,6 +67,7 @@ mod server;
 mod spare;
 mod sse;
 mod tools;
+mod usage;
 mod vault;
 mod wire;
 

@@ -1,6 +1,10 @@
 //! OpenAI responses (<https://platform.openai.com/docs/api-reference/responses>) as chat completions.
 
+use std::collections::BTreeSet;
+
 use ak_json::{Array, Object, Value, object};
+
+use crate::{infer::said, usage};
 
 /// Members that mean the same in both formats.
 const SAME: [&str; 13] = [
@@ -165,10 +169,7 @@ fn parts(content: &Value, role: &str) -> Result<Vec<Value>, String> {
 }
 
 pub(crate) fn usage(told: &Value) -> Option<Value> {
-    let part = |name| told.get(name).and_then(Value::as_u64);
-    let (prompt, completion) = (part("input_tokens")?, part("output_tokens")?);
-    let total = part("total_tokens").unwrap_or(prompt.saturating_add(completion));
-    Some(object! { "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total })
+    usage::in_form(told).as_ref().map(usage::plain)
 }
 
 fn finish_reason(response: &Value, has_calls: bool) -> Value {
@@ -182,18 +183,13 @@ fn finish_reason(response: &Value, has_calls: bool) -> Value {
     }
 }
 
-fn error_of(value: &Value) -> String {
-    let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
-    error.get("message").and_then(Value::as_str).unwrap_or("no reason given").to_owned()
-}
-
 /// A whole answer as a chat completion.
 ///
 /// # Errors
 /// What the server says went wrong.
 pub(crate) fn answer(response: &Value) -> Result<Value, String> {
     if matches!(response.get("status").and_then(Value::as_str), Some("failed" | "cancelled")) {
-        return Err(error_of(response));
+        return Err(said(response));
     }
     if response.get("output").and_then(Value::as_array).is_none() {
         return Err("it has no `output`".into());
@@ -246,6 +242,7 @@ pub(crate) fn answer(response: &Value) -> Result<Value, String> {
 struct Call {
     /// Its place in the output.
     at: u64,
+    id: Value,
     has_arguments: bool,
 }
 
@@ -255,6 +252,8 @@ pub(crate) struct Stream {
     head: Object,
     /// The tool calls, in order.
     calls: Vec<Call>,
+    /// The texts of which pieces came: the places of item and part, and whether they are refusals.
+    texts: BTreeSet<(u64, u64, bool)>,
     /// Of an answer that failed.
     pub(crate) usage: Option<Value>,
     pub(crate) done: bool,
@@ -265,6 +264,7 @@ impl Stream {
     /// What the server says went wrong.
     pub(crate) fn event(&mut self, event: &Value) -> Result<Option<Value>, String> {
         let at = event.get("output_index").and_then(Value::as_u64).unwrap_or_default();
+        let part = event.get("content_index").and_then(Value::as_u64).unwrap_or_default();
         let delta = || event.get("delta").cloned().unwrap_or_default();
         let response = event.get("response").unwrap_or(&Value::Null);
         match event.get("type").and_then(Value::as_str).unwrap_or_default() {
@@ -275,8 +275,28 @@ impl Stream {
                 self.head.insert("object", "chat.completion.chunk");
                 Ok(Some(self.chunk(object! { "role": "assistant", "content": "" }, Value::Null)))
             }
-            "response.output_text.delta" => Ok(Some(self.chunk(object! { "content": delta() }, Value::Null))),
-            "response.refusal.delta" => Ok(Some(self.chunk(object! { "refusal": delta() }, Value::Null))),
+            "response.output_text.delta" => {
+                self.texts.insert((at, part, false));
+                Ok(Some(self.chunk(object! { "content": delta() }, Value::Null)))
+            }
+            "response.refusal.delta" => {
+                self.texts.insert((at, part, true));
+                Ok(Some(self.chunk(object! { "refusal": delta() }, Value::Null)))
+            }
+            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
+                Ok(Some(self.chunk(object! { "reasoning_content": delta() }, Value::Null)))
+            }
+            // Some servers give texts, items or the whole answer only when they are whole.
+            "response.output_text.done" | "response.refusal.done" => {
+                let mut rest = Object::new();
+                self.text(&mut rest, (at, part), event);
+                Ok(self.rest(rest))
+            }
+            "response.content_part.done" => {
+                let mut rest = Object::new();
+                self.text(&mut rest, (at, part), event.get("part").unwrap_or(&Value::Null));
+                Ok(self.rest(rest))
+            }
             "response.output_item.added" => {
                 let item = event.get("item").unwrap_or(&Value::Null);
                 if item.get("type").and_then(Value::as_str) != Some("function_call") {
@@ -287,22 +307,31 @@ impl Stream {
                 let call = object! {
                     "index": self.calls.len() as u64, "id": part("call_id"), "type": "function", "function": function,
                 };
-                self.calls.push(Call { at, has_arguments: false });
+                self.calls.push(Call { at, id: part("call_id"), has_arguments: false });
                 Ok(Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null)))
             }
             "response.function_call_arguments.delta" => Ok(self.arguments(at, delta(), true)),
-            // Some servers give them only when they are whole.
             "response.function_call_arguments.done" => {
                 Ok(self.arguments(at, event.get("arguments").cloned().unwrap_or_default(), false))
             }
             "response.output_item.done" => {
-                let arguments = event.get("item").and_then(|item| item.get("arguments"));
-                Ok(self.arguments(at, arguments.cloned().unwrap_or_default(), false))
+                let mut rest = Object::new();
+                self.item(&mut rest, at, event.get("item").unwrap_or(&Value::Null));
+                Ok(self.rest(rest))
             }
             "response.completed" | "response.incomplete" => {
                 self.done = true;
+                let mut rest = Object::new();
+                // The places of items in the whole answer are not always those of the events.
+                let has_text = !self.texts.is_empty();
+                for (at, item) in (0..).zip(response.get("output").into_iter().flat_map(items)) {
+                    let is_message = item.get("type").and_then(Value::as_str) == Some("message");
+                    if !(is_message && has_text) {
+                        self.item(&mut rest, at, item);
+                    }
+                }
                 let reason = finish_reason(response, !self.calls.is_empty());
-                let mut chunk = self.chunk(object! {}, reason);
+                let mut chunk = self.chunk(rest.into(), reason);
                 if let (Value::Object(chunk), Some(usage)) =
                     (&mut chunk, response.get("usage").and_then(usage))
                 {
@@ -312,11 +341,66 @@ impl Stream {
             }
             "response.failed" => {
                 self.usage = response.get("usage").and_then(usage);
-                Err(error_of(response))
+                Err(said(response))
             }
-            "error" => Err(error_of(event)),
+            "error" => Err(said(event)),
             _ => Ok(None),
         }
+    }
+
+    /// Adds to a delta what of an item did not come before.
+    fn item(&mut self, rest: &mut Object, at: u64, item: &Value) {
+        match item.get("type").and_then(Value::as_str) {
+            Some("message") => {
+                for (place, part) in (0..).zip(item.get("content").into_iter().flat_map(items)) {
+                    self.text(rest, (at, place), part);
+                }
+            }
+            Some("function_call") => {
+                let own = |name| item.get(name).cloned().unwrap_or_default();
+                let id = own("call_id");
+                let is_it = |call: &Call| if id.is_null() { call.at == at } else { call.id == id };
+                let known = self.calls.iter().position(is_it);
+                let index = known.unwrap_or(self.calls.len());
+                if known.is_none() {
+                    self.calls.push(Call { at, id, has_arguments: false });
+                }
+                let Some(call) = self.calls.get_mut(index) else { return };
+                if std::mem::replace(&mut call.has_arguments, true) {
+                    return;
+                }
+                let call = match known {
+                    Some(_) => {
+                        object! { "index": index as u64, "function": object! { "arguments": own("arguments") } }
+                    }
+                    None => object! {
+                        "index": index as u64, "id": own("call_id"), "type": "function",
+                        "function": object! { "name": own("name"), "arguments": own("arguments") },
+                    },
+                };
+                let mut calls = rest.get("tool_calls").and_then(Value::as_array).cloned().unwrap_or_default();
+                calls.push(call);
+                rest.insert("tool_calls", calls);
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds to a delta a text or refusal of which nothing came before.
+    fn text(&mut self, rest: &mut Object, (at, place): (u64, u64), part: &Value) {
+        for (theirs, name) in [("text", "content"), ("refusal", "refusal")] {
+            let Some(text) = part.get(theirs).and_then(Value::as_str) else { continue };
+            if !text.is_empty() && self.texts.insert((at, place, name == "refusal")) {
+                let before = rest.get(name).and_then(Value::as_str).unwrap_or_default();
+                let whole = format!("{before}{text}");
+                rest.insert(name, whole);
+            }
+        }
+    }
+
+    /// The chunk of a delta that says something.
+    fn rest(&self, rest: Object) -> Option<Value> {
+        (!rest.is_empty()).then(|| self.chunk(rest.into(), Value::Null))
     }
 
     /// Arguments of a tool call. Those that are whole are of use only where no piece came before.

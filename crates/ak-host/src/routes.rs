@@ -1,12 +1,15 @@
 //! Which model is asked where, in which format, with which key.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use ak_json::{Text, Value, object};
-use ak_kernel::Price;
+use ak_kernel::{Failure, Price, Rates};
 use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -14,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     circuit::Circuit,
     config::{Source, Url},
+    infer::INFER_RETRIES_MAX,
     line::Line,
     net::Way,
     secrets::{SecretValue, Secrets},
@@ -65,12 +69,64 @@ impl LimitName {
     }
 }
 
-/// What a million tokens cost, in US dollars.
+/// What a million tokens cost, in US dollars, and each picture and second of sound.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PriceTable {
     input: Dollars,
     output: Dollars,
+    cache_read: Option<Dollars>,
+    cache_write: Option<Dollars>,
+    cache_write_1h: Option<Dollars>,
+    reasoning: Option<Dollars>,
+    image: Option<Dollars>,
+    audio_second: Option<Dollars>,
+    #[serde(default)]
+    tiers: Vec<TierTable>,
+}
+
+/// What a million tokens cost where the prompt is longer; what is not said is as before.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TierTable {
+    above: u64,
+    input: Option<Dollars>,
+    output: Option<Dollars>,
+    cache_read: Option<Dollars>,
+    cache_write: Option<Dollars>,
+    cache_write_1h: Option<Dollars>,
+    reasoning: Option<Dollars>,
+}
+
+impl PriceTable {
+    fn price(&self) -> Result<Price, String> {
+        let of = |dollars: &Option<Dollars>| dollars.map(|dollars| dollars.0);
+        let mut rates = Rates {
+            input: self.input.0,
+            output: self.output.0,
+            cache_read: of(&self.cache_read),
+            cache_write: of(&self.cache_write),
+            cache_write_1h: of(&self.cache_write_1h),
+            reasoning: of(&self.reasoning),
+        };
+        let (image, audio_second) = (of(&self.image).unwrap_or(0), of(&self.audio_second).unwrap_or(0));
+        let mut price = Price { rates, tiers: Vec::new(), image, audio_second };
+        for tier in &self.tiers {
+            if price.tiers.last().is_some_and(|(above, _)| *above >= tier.above) {
+                return Err("price.tiers: `above` has to ascend".into());
+            }
+            rates = Rates {
+                input: of(&tier.input).unwrap_or(rates.input),
+                output: of(&tier.output).unwrap_or(rates.output),
+                cache_read: of(&tier.cache_read).or(rates.cache_read),
+                cache_write: of(&tier.cache_write).or(rates.cache_write),
+                cache_write_1h: of(&tier.cache_write_1h).or(rates.cache_write_1h),
+                reasoning: of(&tier.reasoning).or(rates.reasoning),
+            };
+            price.tiers.push((tier.above, rates));
+        }
+        Ok(price)
+    }
 }
 
 /// An amount, in millionths of a US dollar.
@@ -149,11 +205,32 @@ pub(crate) struct Route {
     pub(crate) timeout_ms: u64,
     pub(crate) price: Option<Price>,
     pub(crate) circuit: Circuit,
+    /// Whether the server was found to refuse `stream_options`.
+    refuses_stream_options: AtomicBool,
     /// Kept connections, and since when.
     idle: Mutex<Vec<(Line, Instant)>>,
 }
 
 impl Route {
+    /// Whether a stream is asked to tell its usage: as long as the server is not known to refuse that.
+    pub(crate) fn takes_stream_options(&self) -> bool {
+        !self.refuses_stream_options.load(Ordering::Relaxed)
+    }
+
+    /// Learns from a refusal of a stream; says whether to ask once more in another way.
+    pub(crate) fn learn_from(&self, refusal: &Failure, tries: u32) -> bool {
+        let status = refusal.context.get("status").and_then(Value::as_u64);
+        let is_about_it =
+            refusal.message.contains("stream_options") || refusal.message.contains("include_usage");
+        let asks = self.format == Format::Chat && tries < INFER_RETRIES_MAX && is_about_it;
+        // Who was quicker has learned it already; this one asked before.
+        if asks && matches!(status, Some(400 | 404 | 415 | 422 | 501)) {
+            self.refuses_stream_options.store(true, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+
     fn new(label: String, patterns: &[String], base: &CanonicalUrl, format: Format) -> Result<Route, String> {
         let models: Vec<Value> = patterns.iter().map(|pattern| Text::from(pattern.as_str()).into()).collect();
         let profiles = Vec::<Value>::new();
@@ -187,6 +264,7 @@ impl Route {
             timeout_ms: INFER_TIMEOUT_MS,
             price: None,
             circuit: Circuit::default(),
+            refuses_stream_options: AtomicBool::new(false),
             idle: Mutex::default(),
         })
     }
@@ -250,8 +328,7 @@ impl Routes {
                 None => route.way,
             };
             route.timeout_ms = table.timeout_ms.unwrap_or(INFER_TIMEOUT_MS);
-            let price = |table: PriceTable| Price { input: table.input.0, output: table.output.0 };
-            route.price = table.price.map(price);
+            route.price = table.price.map(|table| table.price()).transpose().map_err(within)?;
             routes.push(Arc::new(route));
         }
         Ok(Routes(routes))

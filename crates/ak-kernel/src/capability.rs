@@ -133,6 +133,11 @@ impl Holdings {
         held.ok_or_else(|| refusal(CapDenial::Revoked))
     }
 
+    /// Whether an agent ever got a grant, and so holds its grants and no more.
+    pub(crate) fn has_any(&self, account: AgentId) -> bool {
+        self.own.contains_key(&account)
+    }
+
     /// Forgets an agent that has ended, and takes back all that it holds.
     pub(crate) fn forget(&mut self, agent: AgentId) {
         let held = self.held.iter().filter(|(_, held)| held.holder == agent).map(|(id, _)| *id);

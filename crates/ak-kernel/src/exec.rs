@@ -58,7 +58,7 @@ impl Kernel {
                 Vec::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
             }
             Request::Inference { request, price, .. } => {
-                inference::tokens(&self.policy, agent, request)?.costs(*price)
+                inference::tokens(&self.policy, agent, request)?.costs(price.as_ref())
             }
             Request::FsRead { bytes_max, .. } => {
                 Vec::from([(Dimension::Bytes, (*bytes_max).min(input_bytes_max))])
@@ -161,7 +161,7 @@ impl Kernel {
                     stream: *stream,
                     response_bytes_max: self.config.response_bytes_max,
                 };
-                let tokens_max = tokens.completion();
+                let tokens_max = tokens.limit().unwrap_or(u64::MAX);
                 Ok(Next::Effect(
                     effect,
                     Box::new(UnderWay { tokens_max, ..under_way(request.clone(), hold) }),

@@ -49,7 +49,7 @@ impl Request {
                 let mut args = Object::new();
                 args.insert("request", request.clone());
                 args.insert("stream", *stream);
-                insert_some(&mut args, "price", price.map(Price::to_value));
+                insert_some(&mut args, "price", price.as_ref().map(Price::to_value));
                 args.into()
             }
             Self::LastError | Self::Commit | Self::ToolList | Self::SessionClose => Object::new().into(),

@@ -26,7 +26,8 @@ use crate::{
     needs::{Needs, ToolLine},
     operation::Who,
     presented::Presented,
-    question::{Question, Unaskable},
+    provider::{self, Act},
+    question::{Question, Unaskable, model_of},
     reply::{Denial, Failure},
     request::Request,
     session::AgentId,
@@ -279,7 +280,7 @@ impl Gate<'_> {
         };
         let (ruling, passed) = self.ask(&question, &amounts);
         let (ruling, passed) = match passed {
-            Ok(passed) => match self.closed_endpoint(&question) {
+            Ok(passed) => match self.closed_endpoint(&question).or_else(|| self.closed_provider(request)) {
                 None => (ruling, Ok(passed)),
                 Some((ruling, failure)) => (ruling, Err(failure)),
             },
@@ -375,6 +376,37 @@ impl Gate<'_> {
                 }
             }
         })
+    }
+
+    /// The refusal of what a request to a model has its provider do beside answering, where no `[infer]` permits it.
+    fn closed_provider(&self, request: &Request) -> Option<(Ruling, Failure)> {
+        let Request::Inference { request, .. } = request else { return None };
+        let is_closed = |(act, _): &provider::Found| match act {
+            Act::Tool(name) => !self.policy.permits_provider_tool(&self.agent, name),
+            Act::State => !self.policy.permits_provider_state(&self.agent),
+        };
+        let (act, pointer) = provider::acts(request).into_iter().find(is_closed)?;
+        let (rule, reason, setting) = match &act {
+            Act::Tool(name) => (
+                "infer.provider_tools",
+                format!("{pointer} has the provider act ({name}), and no [infer] provider_tools permits it"),
+                format!("provider_tools = [{name:?}]"),
+            ),
+            Act::State => (
+                "infer.stateful",
+                format!("{pointer} uses or leaves state at the provider, and no [infer] stateful permits it"),
+                "stateful = true".into(),
+            ),
+        };
+        let model = model_of(request).unwrap_or_default();
+        let ruling = Ruling::new(Ruled::DefaultDeny, rule, Some((&*model).into()));
+        let denial = Denial {
+            rule_id: rule.into(),
+            args_path: pointer,
+            suggested_snippet: format!("[infer]\n{setting}\n"),
+            ..self.denial("infer", &model, reason, Code::PolicyDeny)
+        };
+        Some((ruling, denied(Code::PolicyDeny, denial)))
     }
 
     /// What a request to a URL implies: looking up its host, and connecting to it.

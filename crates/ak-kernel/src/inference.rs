@@ -3,16 +3,42 @@
 use alloc::{format, vec::Vec};
 
 use ak_audit::Verdict as Ruled;
-use ak_json::{Object, Value};
+use ak_json::{Array, Object, Value};
 use ak_policy::{Policy, budget::Dimension};
 
 use crate::{
-    code::Code, effect::Verdict, gate::Ruling, kernel::Kernel, price::Price, reply::Failure,
-    request::Request, under_way::UnderWay,
+    code::Code,
+    effect::Verdict,
+    gate::Ruling,
+    kernel::Kernel,
+    price::{Media, Price},
+    reply::Failure,
+    request::Request,
+    session::AgentId,
+    under_way::UnderWay,
+    usage::Usage,
 };
 
-/// Tokens of completion where neither the request nor the policy names a limit.
-pub const COMPLETION_TOKENS: u64 = 1_000;
+/// Tokens of an answer where neither the request nor the policy names a limit: so many are set aside. As long as a budget is to
+/// be kept, they are also the limit that goes out; else none does.
+pub const COMPLETION_TOKENS: u64 = 4_096;
+/// Tokens that are set aside for each picture of a prompt.
+pub const IMAGE_TOKENS: u64 = 4_096;
+/// Tokens that are set aside for each second of sound in a prompt.
+pub const AUDIO_SECOND_TOKENS: u64 = 32;
+/// Sound of a second has at least so many bytes: less is no speech that anybody understands.
+const AUDIO_SECOND_BYTES: u64 = 750;
+/// The most tokens that any server makes of one picture.
+const IMAGE_TOKENS_MAX: u64 = 1 << 16;
+/// The most tokens that a server adds to a prompt of its own: its template, and how its tools are described.
+const TEMPLATE_TOKENS_MAX: u64 = 1 << 13;
+/// The most tokens that a model thinks beside the limit on its answer, where its server takes the limit so.
+const THOUGHT_TOKENS_MAX: u64 = 1 << 17;
+/// The most tokens of an answer without a limit.
+const ANSWER_TOKENS_MAX: u64 = 1 << 22;
+/// A token of an answer is hardly ever longer than so many times what it is estimated at. A stream that seems longer than its
+/// limit by that is one whose server does not keep the limit.
+const ESTIMATE_FACTOR_MAX: u64 = 8;
 
 /// The names by which servers take a limit on the tokens of an answer. The first is the one that goes out, unless the
 /// request names the second: some models take only that.
@@ -27,32 +53,58 @@ const LIMITS: [&str; 6] = [
 /// The names by which servers take how many answers they are to make of one prompt.
 const ANSWERS: [&str; 2] = ["n", "best_of"];
 
-/// The tokens of a streamed answer are estimated from its length. While the budget has room for it, an answer may seem
-/// longer than what was set aside by half and so many tokens more.
-const ESTIMATE_SLACK: u64 = 64;
-
 /// What a request asks for, and what it may get.
 pub(crate) struct Tokens {
-    /// The worst case of the prompt: a token is at least one byte of the request. Whatever stands in it may become part of
-    /// the prompt: tools, schemas of the answer.
-    pub(crate) prompt: u64,
-    /// Of one answer.
-    each: u64,
+    /// The worst case of the prompt's texts: a token is at least one byte of the request. Whatever stands in it may become
+    /// part of the prompt: tools, schemas of the answer.
+    text: u64,
+    media: Media,
+    /// The limit on one answer that goes out, if one does.
+    each: Option<u64>,
     answers: u64,
 }
 
 impl Tokens {
-    /// Of all answers.
-    pub(crate) fn completion(&self) -> u64 {
-        self.each.saturating_mul(self.answers)
+    /// What is set aside for the prompt.
+    pub(crate) fn prompt(&self) -> u64 {
+        let images = self.media.images.saturating_mul(IMAGE_TOKENS);
+        let audio = self.media.audio_seconds.saturating_mul(AUDIO_SECOND_TOKENS);
+        self.text.saturating_add(images).saturating_add(audio)
     }
 
-    pub(crate) fn costs(&self, price: Option<Price>) -> Vec<(Dimension, u64)> {
-        let (prompt, completion) = (self.prompt, self.completion());
+    /// What is set aside for all answers.
+    pub(crate) fn completion(&self) -> u64 {
+        self.each.unwrap_or(COMPLETION_TOKENS).saturating_mul(self.answers)
+    }
+
+    /// How long all answers may be together, where a limit goes out.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.each.map(|each| each.saturating_mul(self.answers))
+    }
+
+    pub(crate) fn costs(&self, price: Option<&Price>) -> Vec<(Dimension, u64)> {
+        let (prompt, completion) = (self.prompt(), self.completion());
         let tokens = (Dimension::Tokens, prompt.saturating_add(completion));
         // Where nobody says what it costs, it costs nothing: limits on cost count that too.
-        let cost = price.map_or(0, |price| price.of(prompt, completion));
+        let cost = price.map_or(0, |price| price.at_most(prompt, completion, self.media));
         Vec::from([tokens, (Dimension::CostMicroUsd, cost)])
+    }
+
+    /// What a server may make of the prompt at most.
+    fn prompt_possible(&self) -> u64 {
+        let images = self.media.images.saturating_mul(IMAGE_TOKENS_MAX);
+        self.prompt().saturating_add(images).saturating_add(TEMPLATE_TOKENS_MAX)
+    }
+
+    /// What a server may say truthfully, at most, of an answer's usage, of which so many tokens were `seen`.
+    fn possible(&self, told: &Usage, seen: u64) -> Usage {
+        let prompt = self.prompt_possible();
+        let thought = if told.reasoning > 0 { THOUGHT_TOKENS_MAX.saturating_mul(self.answers) } else { 0 };
+        let completion = match self.limit() {
+            Some(limit) => limit.saturating_add(thought),
+            None => ANSWER_TOKENS_MAX.saturating_mul(self.answers),
+        };
+        told.at_most(prompt, completion.max(seen))
     }
 }
 
@@ -65,15 +117,65 @@ pub(crate) fn tokens(policy: &Policy, agent: &str, request: &Value) -> Result<To
         None | Some(Value::Null) => Ok(None),
         // To local servers that is no limit.
         Some(value) if value.as_i64() == Some(-1) && LIMITS.contains(name) => Ok(None),
-        Some(value) => whole(value)
+        Some(value) => exactly(value)
             .map(Some)
             .ok_or_else(|| wrong(&format!("has a `{name}` that is no whole number from 0 to 2^64 - 1"))),
     };
     let counts = |names: &[&str]| names.iter().map(count).collect::<Result<Vec<_>, _>>();
-    let wanted = counts(&LIMITS)?.into_iter().flatten().min().unwrap_or(COMPLETION_TOKENS);
-    let allowed = policy.infer_max_tokens_of(agent).unwrap_or(u64::MAX);
+    let wanted = counts(&LIMITS)?.into_iter().flatten().min();
+    let each = wanted.into_iter().chain(policy.infer_max_tokens_of(agent)).min();
     let answers = counts(&ANSWERS)?.into_iter().flatten().max().unwrap_or(1).max(1);
-    Ok(Tokens { prompt: request.json_len() as u64, each: wanted.min(allowed), answers })
+    let (media, data) = media_of(request);
+    let text = (request.json_len() as u64).saturating_sub(data);
+    Ok(Tokens { text, media, each, answers })
+}
+
+/// What a prompt takes where nobody says: a token for so many bytes of text, and what is set aside for pictures and sound.
+pub fn prompt_estimate(request: &Value, bytes_per_token: u64) -> u64 {
+    let (media, data) = media_of(request);
+    let text = (request.json_len() as u64).saturating_sub(data);
+    let beside = Tokens { text: text.div_ceil(bytes_per_token.max(1)), media, each: None, answers: 1 };
+    beside.prompt()
+}
+
+/// The pictures and the sound in a prompt, and how many bytes of the request their data is.
+fn media_of(request: &Value) -> (Media, u64) {
+    let (mut media, mut data) = (Media::default(), 0u64);
+    for part in parts(request).map(|(_, _, part)| part) {
+        let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+        let url = |image: &Value| image.as_text().or_else(|| image.get("url")?.as_text()).cloned();
+        if matches!(kind, "image_url" | "input_image" | "image") {
+            media.images = media.images.saturating_add(1);
+            let own = part.get("image_url").and_then(url).filter(|url| is_data(url));
+            let source = part.get("source").and_then(|source| source.get("data")?.as_text().cloned());
+            let bytes = own.or(source).map_or(0, |own| own.len() as u64);
+            data = data.saturating_add(bytes);
+        }
+        if kind == "input_audio"
+            && let Some(sound) = part.get("input_audio").and_then(|sound| sound.get("data")?.as_text())
+        {
+            // Four characters for three bytes.
+            let bytes = sound.len() as u64;
+            let seconds = (bytes - bytes / 4).div_ceil(AUDIO_SECOND_BYTES);
+            media.audio_seconds = media.audio_seconds.saturating_add(seconds);
+            data = data.saturating_add(bytes);
+        }
+    }
+    (media, data)
+}
+
+/// Whether a URL holds what it names.
+pub(crate) fn is_data(url: &str) -> bool {
+    url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
+}
+
+/// Every part of every message, with the places of both.
+pub(crate) fn parts(request: &Value) -> impl Iterator<Item = (usize, usize, &Value)> {
+    let messages = request.get("messages").and_then(Value::as_array).into_iter().flat_map(Array::iter);
+    messages.enumerate().flat_map(|(at, message)| {
+        let parts = message.get("content").and_then(Value::as_array).into_iter().flat_map(Array::iter);
+        parts.enumerate().map(move |(place, part)| (at, place, part))
+    })
 }
 
 /// A chat-completions request as it goes out: whole, with its tokens clamped, under one name.
@@ -91,7 +193,10 @@ pub(crate) fn outgoing(policy: &Policy, agent: &str, request: &Value) -> Result<
     let [first, second, ..] = LIMITS;
     let name = if is_given(&members, second) { second } else { first };
     LIMITS.iter().filter(|other| **other != name).for_each(|other| drop(members.remove(other)));
-    members.insert(name, tokens.each);
+    match tokens.each {
+        Some(each) => drop(members.insert(name, each)),
+        None => drop(members.remove(name)),
+    }
     // Whether to stream is the call's own argument; the host sets it.
     members.remove("stream");
     members.remove("stream_options");
@@ -108,7 +213,9 @@ pub(crate) fn judged(policy: &Policy, agent: &str, request: &Value) -> Result<Va
     let Value::Object(mut members) = body else { return Err(wrong("is not a JSON object")) };
     LIMITS.iter().for_each(|name| drop(members.remove(name)));
     let [limit, ..] = LIMITS;
-    members.insert(limit, tokens.each);
+    if let Some(each) = tokens.each {
+        members.insert(limit, each);
+    }
     if ANSWERS.iter().any(|name| is_given(&members, name)) {
         ANSWERS.iter().for_each(|name| drop(members.remove(name)));
         let [answers, ..] = ANSWERS;
@@ -118,44 +225,108 @@ pub(crate) fn judged(policy: &Policy, agent: &str, request: &Value) -> Result<Va
 }
 
 impl Kernel {
-    /// Decides whether a stream goes on after so many more tokens of its answer.
+    /// Decides whether a stream goes on after so many more tokens of its answer, by their estimate.
     pub(crate) fn judge_chunk(&mut self, under_way: &mut UnderWay, tokens: u64) -> (Ruling, Verdict) {
         under_way.tokens = under_way.tokens.saturating_add(tokens);
-        let (seen, reserved) = (under_way.tokens, under_way.tokens_max);
-        let excess = seen.saturating_sub(reserved);
-        if excess == 0 || excess <= self.leeway(under_way) {
+        let limit = under_way.tokens_max;
+        // What the server bounds, an estimate does not: only a server that does not is stopped.
+        if under_way.tokens <= limit.saturating_mul(ESTIMATE_FACTOR_MAX) {
             return (Ruling::new(Ruled::Permit, "budget", None), Verdict::Continue);
         }
-        let message = format!("the answer exceeds the {reserved} tokens set aside for it");
+        let message = format!("the answer exceeds the {limit} tokens that it was limited to");
         let failure = Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
         (Ruling::new(Ruled::Refused, "budget", None), Verdict::Abort(failure))
     }
 
-    /// By how many tokens an answer may seem longer than what was set aside for it.
-    fn leeway(&self, under_way: &UnderWay) -> u64 {
-        let Request::Inference { request, price, .. } = &under_way.request else { return 0 };
-        // Every byte of the prompt was set aside as a token, which is about four times what it takes.
-        let bytes = request.json_len() as u64;
-        let prompt = bytes - bytes.div_ceil(4);
-        // What a capability allows is known to its own account alone.
-        let is_bound = !under_way.hold.capabilities.is_empty();
-        let left = |dimension, spare: u64| {
-            if is_bound {
-                return spare;
-            }
-            self.agents
-                .left(under_way.account, dimension, self.clock.elapsed)
-                .map_or(u64::MAX, |left| left.saturating_add(spare))
+    /// Sets a limit on an answer that has none, as long as a budget of tokens or cost is to be kept: of what is left no more is
+    /// taken than is there.
+    pub(crate) fn limit_answer(&self, account: AgentId, agent: &str, asked: &mut Request, bound: bool) {
+        let Request::Inference { request, price, .. } = asked else { return };
+        // What cannot go out is refused when its costs are worked out.
+        let Ok(tokens) = tokens(&self.policy, agent, request) else { return };
+        if tokens.each.is_some() {
+            return;
+        }
+        let left = |dimension| self.agents.left(account, dimension, self.clock.elapsed);
+        let paid_for = left(Dimension::CostMicroUsd).zip(price.as_ref()).map(|(left, price)| {
+            price.tokens_for(left.saturating_sub(price.at_most(tokens.prompt(), 0, tokens.media)))
+        });
+        let left = left(Dimension::Tokens).map(|left| left.saturating_sub(tokens.prompt()));
+        let most = left.into_iter().chain(paid_for).chain(bound.then_some(COMPLETION_TOKENS)).min();
+        if let (Some(most), Some(mut members)) = (most, request.as_object().cloned()) {
+            let [name, ..] = LIMITS;
+            members.insert(name, (most / tokens.answers).clamp(1, COMPLETION_TOKENS));
+            *request = members.into();
+        }
+    }
+
+    /// What an answer is charged: tokens and cost, and its usage as it is told. `spent` are the tokens that the host says; what the
+    /// server says of them is in the answer. No more is charged than was possible.
+    pub(crate) fn charge_answer(
+        &self,
+        (agent, request, price): (&str, &Value, Option<&Price>),
+        response: Value,
+        (spent, seen): (u64, u64),
+    ) -> (Vec<(Dimension, u64)>, Value) {
+        let told = response.get("usage").and_then(Usage::of).filter(|usage| usage.total() == spent);
+        let usage = told.unwrap_or(Usage { completion: spent, ..Usage::default() });
+        let Ok(tokens) = tokens(&self.policy, agent, request) else {
+            return (Vec::from([(Dimension::Tokens, spent)]), response);
         };
-        let paid_for =
-            price.map(|price| price.tokens_for(left(Dimension::CostMicroUsd, price.of(prompt, 0))));
-        let estimate = (under_way.tokens_max / 2).saturating_add(ESTIMATE_SLACK);
-        estimate.min(left(Dimension::Tokens, prompt)).min(paid_for.unwrap_or(u64::MAX))
+        let (is_clamped, usage) = match (tokens.possible(&usage, seen), told) {
+            (possible, Some(_)) => (possible != usage, possible),
+            // Nobody knows which tokens they are.
+            (_, None) => {
+                let most = tokens.prompt().saturating_add(tokens.possible(&usage, seen).completion);
+                (true, Usage { completion: spent.min(most), ..Usage::default() })
+            }
+        };
+        let cost = price.map(|price| match told {
+            Some(_) => price.of(&usage, tokens.media),
+            None => price.of_any(usage.total(), tokens.media),
+        });
+        let is_estimated =
+            is_clamped || price.is_some_and(|price| price.audio_second > 0) && tokens.media.audio_seconds > 0;
+        let cost = cost.map(|cost| (Dimension::CostMicroUsd, cost));
+        let charged = [(Dimension::Tokens, usage.total())].into_iter().chain(cost).collect();
+        (charged, if is_estimated { estimated(response) } else { response })
     }
 }
 
+impl Kernel {
+    /// What an answer is charged that failed after so many tokens: at the dearest rate, no more than was set aside. The host
+    /// says 2^64 - 1 where nobody knows what became of it. Of an answer of which more was `seen`, that counts.
+    pub(crate) fn charge_failure(
+        &self,
+        (agent, request, price): (&str, &Value, Option<&Price>),
+        (spent, seen): (u64, u64),
+    ) -> Vec<(Dimension, u64)> {
+        let Ok(tokens) = tokens(&self.policy, agent, request) else { return Vec::new() };
+        let (prompt, completion) = match spent {
+            u64::MAX => (tokens.prompt(), tokens.completion()),
+            // What the server has told of it may be more.
+            _ => (tokens.prompt_possible(), tokens.completion().max(seen)),
+        };
+        let most = prompt.saturating_add(completion);
+        let cost = |price: &Price| match spent {
+            0 => 0,
+            spent => price.of_any(spent, tokens.media).min(price.at_most(prompt, completion, tokens.media)),
+        };
+        Vec::from([(Dimension::Tokens, spent.min(most)), (Dimension::CostMicroUsd, price.map_or(0, cost))])
+    }
+}
+
+/// The answer, its usage flagged as one that nobody told, or nobody can believe.
+fn estimated(response: Value) -> Value {
+    let Value::Object(mut members) = response else { return response };
+    let mut usage = members.get("usage").and_then(Value::as_object).cloned().unwrap_or_default();
+    usage.insert("estimated", true);
+    members.insert("usage", usage);
+    members.into()
+}
+
 /// A number that may be written as a fraction, such as 5.0.
-fn whole(value: &Value) -> Option<u64> {
+fn exactly(value: &Value) -> Option<u64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let as_float = || {
         let float = value.as_f64().filter(|float| (0.0..=EXACT_MAX).contains(float))?;

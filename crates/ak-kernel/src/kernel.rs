@@ -339,6 +339,12 @@ impl Kernel {
         Asked { request, presented, prepared }: Asked,
     ) -> (Ruling, Result<Next, Failure>) {
         self.prepared = prepared;
+        let mut request = request;
+        if self.recorded.is_none() {
+            let is_bound = presented.is_some() || self.agents.holdings.has_any(caller.account);
+            let is_bound = is_bound || self.policy.limits_usage();
+            self.limit_answer(caller.account, &agent, &mut request, is_bound);
+        }
         let amounts = match self.costs(caller, &agent, &request) {
             Ok(amounts) => amounts,
             Err(failure) => {

@@ -61,6 +61,7 @@ mod operation;
 mod prepared;
 mod presented;
 mod price;
+mod provider;
 mod question;
 mod record;
 mod replay;
@@ -82,6 +83,7 @@ mod toolbox;
 mod types;
 mod under_way;
 mod upgrade;
+mod usage;
 pub mod wire;
 
 pub use admission::THROTTLED_INTERVAL_MS;
@@ -96,12 +98,12 @@ pub use gate::Permit;
 pub use history::{Filter, QUERY_LIMIT, QUERY_LIMIT_MAX};
 pub use host_call::{HOST_CALLS_MAX, TOOLS_NESTED_MAX};
 pub use http_hop::HttpHop;
-pub use inference::COMPLETION_TOKENS;
+pub use inference::{AUDIO_SECOND_TOKENS, COMPLETION_TOKENS, IMAGE_TOKENS, prompt_estimate};
 pub use kernel::{CallId, Kernel, Output};
 pub use operation::{Operation, Who};
 pub use prepared::Ended;
 pub use presented::{Asked, Presented};
-pub use price::Price;
+pub use price::{Media, Price, Rates};
 pub use record::{EARLIER_VERSIONS, FORMAT_VERSION, Record, SEMANTICS_VERSION};
 pub use replay::{Followed, Replay, ReplayError, Tools};
 pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
@@ -118,6 +120,7 @@ pub use time::{CLOCK_STEP_US_MAX, Now, Time};
 pub use tool_request::{RANDOM_BYTES_MAX, ToolRequest};
 pub use tool_run::{TOOL_LOG_BYTES_MAX, ToolRun, ToolStep};
 pub use toolbox::ENV_BYTES_MAX;
+pub use usage::{Usage, token_count};
 
 /// The leaves, for those who drive a kernel.
 pub use {ak_audit, ak_heap, ak_json, ak_policy, ak_sandbox};

@@ -173,11 +173,8 @@ impl Kernel {
 
     /// Settles an effect's account and turns its end into the reply.
     pub(crate) fn conclude(&mut self, under_way: UnderWay, completion: Completion) -> Result<Reply, Failure> {
-        let UnderWay { request, hold, aborted, within, sent: hops, .. } = under_way;
-        let price = match &request {
-            Request::Inference { price, .. } => *price,
-            _ => None,
-        };
+        let UnderWay { request, hold, aborted, within, sent: hops, account, tokens: seen, .. } = under_way;
+        let agent = self.agents.name(account);
         let sent = match &request {
             Request::FsWrite { data, .. } => data.len() as u64,
             // What never left this machine was not sent.
@@ -195,15 +192,18 @@ impl Kernel {
             }
             Completion::Failed { code, message, context, spent } => {
                 let dimension = match &request {
-                    Request::Inference { .. } => Some(Dimension::Tokens),
                     // A tool that was called by a tool has used up the outer one's.
                     Request::Call { .. } if within.is_none() => Some(Dimension::Cpu),
                     _ => None,
                 };
                 let received = matches!(request, Request::Http(_)).then_some(spent).unwrap_or_default();
                 let mut actual = Vec::from(used(received));
-                actual.extend(dimension.map(|dimension| (dimension, spent)));
-                actual.extend(price.map(|price| (Dimension::CostMicroUsd, price.of_any(spent))));
+                match &request {
+                    Request::Inference { request: asked, price, .. } => {
+                        actual.extend(self.charge_failure((&agent, asked, price.as_ref()), (spent, seen)));
+                    }
+                    _ => actual.extend(dimension.map(|dimension| (dimension, spent))),
+                }
                 if matches!(request, Request::Call { .. }) {
                     actual.push((Dimension::ToolCalls, 1));
                 }
@@ -233,8 +233,12 @@ impl Kernel {
                 (Reply::Http(response), actual)
             }
             Completion::Inferred { response, tokens } => {
-                let cost = price.map(|price| (Dimension::CostMicroUsd, price.of_answer(&response, tokens)));
-                (Reply::Value(response), [(Dimension::Tokens, tokens)].into_iter().chain(cost).collect())
+                let Request::Inference { request: asked, price, .. } = &request else {
+                    unreachable!("a completion is of its request's kind")
+                };
+                let (charged, response) =
+                    self.charge_answer((&agent, asked, price.as_ref()), response, (tokens, seen));
+                (Reply::Value(response), charged)
             }
             Completion::Tool { output, fuel, .. } => {
                 let mut actual = Vec::from([(Dimension::ToolCalls, 1)]);

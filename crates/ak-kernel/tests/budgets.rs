@@ -185,7 +185,7 @@ fn tokens_and_dollars_can_be_had_per_day() {
 /// Asks a model that takes so many tokens. Whether it was asked.
 fn ask(machine: &mut Machine, session: SessionId, tokens: u64) -> bool {
     let request = json(r#"{"model":"m","messages":[{"role":"user","content":"?"}],"max_tokens":50}"#);
-    let price = Some(Price { input: 2_000_000, output: 2_000_000 });
+    let price = Some(Price::flat(2_000_000, 2_000_000));
     let call = machine.dispatch(session, Request::Inference { request, stream: false, price });
     match machine.effects.pop() {
         None => {

@@ -173,7 +173,7 @@ fn a_redirect_is_held_against_the_tools_needs_too() {
 #[test]
 fn a_model_is_asked_within_the_agents_budget() {
     let policy =
-        "[infer]\nmodels = [\"*\"]\nmax_tokens = 10\n[tools]\nallow = [\"*\"]\n[budgets]\ntokens = 200";
+        "[infer]\nmodels = [\"*\"]\nmax_tokens = 10\n[tools]\nallow = [\"*\"]\n[budgets]\ntokens = 150";
     let (mut machine, agent) = machine(policy, [relay("ask", "infer", &["infer:gpt-*"])]);
     let ask = |model: &str| {
         let request = format!(
@@ -187,7 +187,10 @@ fn a_model_is_asked_within_the_agents_budget() {
         Completion::Inferred { response: object! { "choices": Vec::new() }, tokens: 120 }
     };
     let done = value(call(&mut machine, agent, ask("gpt-4"), answer));
-    assert_eq!(done.to_json(), r#"{"output":{"ok":true,"result":{"choices":[]}}}"#);
+    assert_eq!(
+        done.to_json(),
+        r#"{"output":{"ok":true,"result":{"choices":[],"usage":{"estimated":true}}}}"#
+    );
     assert_eq!(denied(call(&mut machine, agent, ask("claude"), answer)).0, "CAP_SCOPE");
     assert_eq!(denied(call(&mut machine, agent, ask("gpt-4"), answer)).0, "BUDGET_EXCEEDED");
     for wrong in [r#"{"request":{},"stream":true}"#, r#"{"request":{},"price":{"input":0,"output":0}}"#] {

@@ -8,6 +8,7 @@ use core::fmt;
 use ak_json::{Text, Value};
 
 use crate::grant::Grant;
+use crate::pattern::Glob;
 use crate::policy::Policy;
 use crate::rate::Period;
 use crate::rule::{Effect, Rule, Source};
@@ -117,6 +118,20 @@ impl Policy {
                 max(old),
                 max(new),
             ));
+            let acts = |settings: Option<&Settings>| {
+                let tools = settings.into_iter().flat_map(|settings| &settings.provider_tools);
+                let state = settings.is_some_and(|settings| settings.stateful).then(|| "state".into());
+                tools.map(Glob::to_string).chain(state).collect::<BTreeSet<String>>()
+            };
+            let (old, new) = (acts(old), acts(new));
+            let change = |name: &String, verb: &str, direction| Change {
+                direction,
+                text: alloc::format!("{name} at a model's provider{whose} {verb}"),
+            };
+            changes.extend(new.difference(&old).map(|name| change(name, "is permitted", Direction::Widens)));
+            changes.extend(
+                old.difference(&new).map(|name| change(name, "is no longer permitted", Direction::Narrows)),
+            );
         }
     }
 

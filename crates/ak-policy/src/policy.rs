@@ -139,6 +139,25 @@ impl Policy {
         self.settings_of(agent).filter_map(|settings| settings.infer_max_tokens).min()
     }
 
+    /// Whether a model's provider may act on behalf of an agent by this means, such as `web_search`. Nothing may unless
+    /// `[infer] provider_tools` names it, for everybody or for the outermost of the agent and its ancestors: what an
+    /// ancestor may not, none below it may.
+    pub fn permits_provider_tool(&self, agent: &str, name: &str) -> bool {
+        self.outermost(agent).any(|settings| settings.provider_tools.iter().any(|glob| glob.matches(name)))
+    }
+
+    /// Whether an agent's requests to models may use and leave state at the provider: `[infer] stateful`, said as for
+    /// [`permits_provider_tool`](Self::permits_provider_tool).
+    pub fn permits_provider_state(&self, agent: &str) -> bool {
+        self.outermost(agent).any(|settings| settings.stateful)
+    }
+
+    /// Settings of everyone, and of the outermost of an agent and its ancestors.
+    fn outermost(&self, agent: &str) -> impl Iterator<Item = &Settings> {
+        let first = lineage(agent).next().and_then(|name| self.0.model.agents.get(name));
+        [&self.0.model.everyone].into_iter().chain(first)
+    }
+
     /// Whether an agent may run this WASM module. It may as long as no `[wasm]` says otherwise.
     pub fn wasm_module_allowed(&self, agent: &str, module: &str) -> bool {
         self.settings_of(agent).all(|settings| settings.wasm_modules.allows(module))
@@ -207,6 +226,11 @@ impl Policy {
             }
         }
         Ok(charges)
+    }
+
+    /// Whether a limit counts what is used of a budget, such as `sum = "usage:tokens"`.
+    pub fn limits_usage(&self) -> bool {
+        self.0.model.limits.iter().any(Limit::is_of_usage)
     }
 
     pub(crate) fn limits(&self) -> &[Limit] {

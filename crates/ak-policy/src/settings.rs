@@ -25,6 +25,10 @@ pub(crate) struct Settings {
     /// Whom `each` names; `None` where there is no agent's name.
     pub(crate) named: Option<PathGlob>,
     pub(crate) infer_max_tokens: Option<u64>,
+    /// What may act at a provider of models; `Glob`s of the names that requests give it.
+    pub(crate) provider_tools: Vec<Glob>,
+    /// Whether requests may use and leave state at a provider of models.
+    pub(crate) stateful: bool,
     pub(crate) wasm_modules: NameList,
     pub(crate) wasm_hostcalls: NameList,
 }
@@ -64,6 +68,8 @@ impl Settings {
         if let Some(max) = other.infer_max_tokens {
             self.lower_max_tokens(max);
         }
+        self.provider_tools.extend(other.provider_tools);
+        self.stateful |= other.stateful;
         self.wasm_modules.merge(other.wasm_modules);
         self.wasm_hostcalls.merge(other.wasm_hostcalls);
     }
@@ -77,8 +83,18 @@ impl Settings {
         if !budgets.is_empty() {
             object.insert("budgets", budgets);
         }
+        let mut infer = Object::new();
         if let Some(max) = self.infer_max_tokens {
-            object.insert("infer", ak_json::object! { "max_tokens": max });
+            infer.insert("max_tokens", max);
+        }
+        if !self.provider_tools.is_empty() {
+            infer.insert("provider_tools", canonical::set(&self.provider_tools));
+        }
+        if self.stateful {
+            infer.insert("stateful", true);
+        }
+        if !infer.is_empty() {
+            object.insert("infer", infer);
         }
         let mut wasm = Object::new();
         if let Some(names) = &self.wasm_modules.allow {

@@ -164,13 +164,16 @@ impl<'a> Sections<'a> {
     }
 
     fn infer(&mut self, node: &Node<'_>) -> Read<()> {
-        let table = node.table(&["models", "max_tokens", "deny"])?;
+        let table = node.table(&["models", "max_tokens", "deny", "provider_tools", "stateful"])?;
         let infer = Actions::of(Action::Infer);
         self.patterns(&table, "infer.models", Effect::Permit, infer, TargetKind::Model)?;
         self.patterns(&table, "infer.deny", Effect::Forbid, infer, TargetKind::Model)?;
         if let Some(node) = table.find("max_tokens") {
             self.settings.lower_max_tokens(node.unsigned()?);
         }
+        self.settings.provider_tools = globs(&list(&table, "provider_tools")?)?;
+        self.settings.stateful =
+            table.find("stateful").map(|node| node.boolean()).transpose()?.unwrap_or(false);
         Ok(())
     }
 

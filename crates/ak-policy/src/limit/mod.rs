@@ -109,6 +109,11 @@ pub enum LimitError {
 }
 
 impl Limit {
+    /// Whether it counts what is used of a budget.
+    pub(crate) fn is_of_usage(&self) -> bool {
+        matches!(self.measure, Measure::Usage(_))
+    }
+
     pub(crate) fn new(scope: Rule, measure: Measure, by_agent: bool, max: Amount, per_us: u64) -> Self {
         let counted = counted(&scope, &measure, by_agent);
         let table = to_table(&counted, max, per_us);
