@@ -28,6 +28,8 @@ pub const IMAGE_TOKENS: u64 = 4_096;
 pub const AUDIO_SECOND_TOKENS: u64 = 32;
 /// Sound of a second has at least so many bytes: less is no speech that anybody understands.
 const AUDIO_SECOND_BYTES: u64 = 750;
+/// How long a limit is at most that is added to a request, in bytes.
+const LIMIT_BYTES_MAX: u64 = 32;
 /// The most tokens that any server makes of one picture.
 const IMAGE_TOKENS_MAX: u64 = 1 << 16;
 /// The most tokens that a server adds to a prompt of its own: its template, and how its tools are described.
@@ -248,10 +250,12 @@ impl Kernel {
             return;
         }
         let left = |dimension| self.agents.left(account, dimension, self.clock.elapsed);
+        // The limit becomes part of the prompt, as everything does.
+        let prompt = tokens.prompt().saturating_add(LIMIT_BYTES_MAX);
         let paid_for = left(Dimension::CostMicroUsd).zip(price.as_ref()).map(|(left, price)| {
-            price.tokens_for(left.saturating_sub(price.at_most(tokens.prompt(), 0, tokens.media)))
+            price.tokens_for(left.saturating_sub(price.at_most(prompt, 0, tokens.media)))
         });
-        let left = left(Dimension::Tokens).map(|left| left.saturating_sub(tokens.prompt()));
+        let left = left(Dimension::Tokens).map(|left| left.saturating_sub(prompt));
         let most = left.into_iter().chain(paid_for).chain(bound.then_some(COMPLETION_TOKENS)).min();
         if let (Some(most), Some(mut members)) = (most, request.as_object().cloned()) {
             let [name, ..] = LIMITS;

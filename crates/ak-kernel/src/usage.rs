@@ -64,14 +64,14 @@ impl Usage {
     /// The same with no more than these tokens of prompt and answer.
     #[must_use]
     pub(crate) fn at_most(self, prompt: u64, completion: u64) -> Usage {
-        let (prompt, completion) = (self.prompt.min(prompt), self.completion.min(completion));
+        let answered = self.completion.min(completion);
         Usage {
-            prompt,
-            completion,
+            prompt: self.prompt.min(prompt),
+            completion: answered,
             cache_read: self.cache_read.min(prompt),
             cache_write: self.cache_write.min(prompt),
             cache_write_1h: self.cache_write_1h.min(prompt),
-            reasoning: self.reasoning.min(completion),
+            reasoning: self.reasoning.min(answered),
         }
     }
 }
