@@ -132,9 +132,15 @@ pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'
     let spent = match call.reached {
         Reached::Nothing => 0,
         Reached::Sent => EVERYTHING,
-        // What a model thought before it broke off shows nowhere.
-        Reached::Answer if ended.is_err() && thinks && call.answer.reported().is_none() => EVERYTHING,
+        // What a model thought shows nowhere but in what the server tells.
+        Reached::Answer if thinks && call.answer.reported().is_none() => EVERYTHING,
         Reached::Answer => call.answer.tokens(prompt_tokens),
+    };
+    // What nobody told is an estimate.
+    let is_estimated = spent > 0 && call.answer.reported() != Some(spent);
+    let failed = |failure: Failure| {
+        let failure = if is_estimated { failure.with("estimated", true) } else { failure };
+        failed(failure, route, spent)
     };
     match ended {
         Ok(()) => {
@@ -151,9 +157,9 @@ pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'
         }
         Err(Ended::Http(error)) => {
             let message = format!("{}: {error}", route.url);
-            failed(Failure::new(error.code(), message), route, spent)
+            failed(Failure::new(error.code(), message))
         }
-        Err(Ended::Refused(failure)) => failed(failure, route, spent),
+        Err(Ended::Refused(failure)) => failed(failure),
     }
 }
 

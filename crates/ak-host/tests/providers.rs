@@ -260,7 +260,7 @@ fn a_usage_that_cannot_be_is_clamped_and_flagged() {
             100,
             10_000,
         ),
-        (",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":1e30,\"total_tokens\":1e30}", 107, 107),
+        (",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":1e30,\"total_tokens\":1e30}", 107, 200),
     ] {
         let server = serves(Then::Answer(200, completion(told)));
         let (kernel, _scratch) = kernel(&[("*", &server, "price = { input = 1.0, output = 1.0 }")], ANY);

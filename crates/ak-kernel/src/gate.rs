@@ -27,7 +27,7 @@ use crate::{
     operation::Who,
     presented::Presented,
     provider::{self, Act},
-    question::{Question, Unaskable, model_of},
+    question::{Question, Unaskable},
     reply::{Denial, Failure},
     request::Request,
     session::AgentId,
@@ -280,7 +280,7 @@ impl Gate<'_> {
         };
         let (ruling, passed) = self.ask(&question, &amounts);
         let (ruling, passed) = match passed {
-            Ok(passed) => match self.closed_endpoint(&question).or_else(|| self.closed_provider(request)) {
+            Ok(passed) => match self.closed(&question) {
                 None => (ruling, Ok(passed)),
                 Some((ruling, failure)) => (ruling, Err(failure)),
             },
@@ -318,7 +318,7 @@ impl Gate<'_> {
             Ok(passed) => passed,
             Err(failure) => return (ruling, Err(failure)),
         };
-        if let Some((ruling, failure)) = self.closed_endpoint(question) {
+        if let Some((ruling, failure)) = self.closed(question) {
             return (ruling, Err(failure));
         }
         let charged = self.charges(question, amounts).and_then(|charges| {
@@ -378,9 +378,14 @@ impl Gate<'_> {
         })
     }
 
+    /// The refusal of what a request implies beside its own target.
+    fn closed(&self, question: &Question) -> Option<(Ruling, Failure)> {
+        self.closed_endpoint(question).or_else(|| self.closed_provider(question))
+    }
+
     /// The refusal of what a request to a model has its provider do beside answering, where no `[infer]` permits it.
-    fn closed_provider(&self, request: &Request) -> Option<(Ruling, Failure)> {
-        let Request::Inference { request, .. } = request else { return None };
+    fn closed_provider(&self, question: &Question) -> Option<(Ruling, Failure)> {
+        let (Target::Model(model), Some(request)) = (&question.target, &question.args) else { return None };
         let is_closed = |(act, _): &provider::Found| match act {
             Act::Tool(name) => !self.policy.permits_provider_tool(&self.agent, name),
             Act::State => !self.policy.permits_provider_state(&self.agent),
@@ -398,13 +403,12 @@ impl Gate<'_> {
                 "stateful = true".into(),
             ),
         };
-        let model = model_of(request).unwrap_or_default();
-        let ruling = Ruling::new(Ruled::DefaultDeny, rule, Some((&*model).into()));
+        let ruling = Ruling::new(Ruled::DefaultDeny, rule, Some(model.as_str().into()));
         let denial = Denial {
             rule_id: rule.into(),
             args_path: pointer,
             suggested_snippet: format!("[infer]\n{setting}\n"),
-            ..self.denial("infer", &model, reason, Code::PolicyDeny)
+            ..self.denial("infer", model.as_str(), reason, Code::PolicyDeny)
         };
         Some((ruling, denied(Code::PolicyDeny, denial)))
     }

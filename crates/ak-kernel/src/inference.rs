@@ -277,6 +277,10 @@ impl Kernel {
         let Ok(tokens) = tokens(&self.policy, agent, request) else {
             return (Vec::from([(Dimension::Tokens, spent)]), response);
         };
+        // Nobody knows what it took: all that was set aside.
+        if spent == u64::MAX {
+            return (tokens.costs(price), estimated(response));
+        }
         let (is_clamped, usage) = match (tokens.possible(&usage, seen), told) {
             (possible, Some(_)) => (possible != usage, possible),
             // Nobody knows which tokens they are.

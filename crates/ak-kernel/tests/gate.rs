@@ -939,3 +939,34 @@ fn a_tool_calls_no_tool_that_its_agent_may_not_pay_for() {
     assert_eq!(used(&mut machine, worker, Dimension::ToolCalls), 1);
     machine.replayed();
 }
+
+/// What a model's provider would do beside answering needs a permit of its own, whether it is asked for or asked about.
+#[test]
+fn what_acts_at_a_provider_is_refused_and_foreseen_to_be() {
+    let body = json(
+        r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5,"tools":[{"type":"mcp","server_url":"https://a"}]}"#,
+    );
+    let infer = Request::Inference { request: body.clone(), stream: false, price: None };
+    let about = Request::Authorize { operation: "infer".into(), target: "m".into(), args: Some(body) };
+    for (policy, permitted) in [("", false), ("provider_tools = [\"mcp\"]", true), ("stateful = true", false)]
+    {
+        let mut machine = Machine::new();
+        machine.policy(&format!("[infer]\nmodels = [\"*\"]\n{policy}"));
+        let told = value(machine.call(about.clone()));
+        assert_eq!(told.get("authorized").and_then(Value::as_bool), Some(permitted), "{policy}: {told}");
+        let call = machine.dispatch(SessionId::OWNER, infer.clone());
+        assert_eq!(machine.effects.pop().is_some(), permitted, "{policy}");
+        if !permitted {
+            let denial = machine.replies[&call].clone().unwrap_err().denial.unwrap();
+            assert_eq!((&*denial.rule_id, &*denial.args_path), ("infer.provider_tools", "/tools/0/type"));
+        }
+    }
+    // An agent's own permit is worth nothing where its ancestor has none.
+    let mut machine = Machine::new();
+    machine.policy("[infer]\nmodels = [\"*\"]\n[agent.\"crew/w\".infer]\nprovider_tools = [\"mcp\"]\n[agent.solo.infer]\nprovider_tools = [\"m*\"]");
+    for (name, permitted) in [("crew/w", false), ("solo", true), ("solo/below", true)] {
+        let session = machine.agent(name);
+        machine.dispatch(session, infer.clone());
+        assert_eq!(machine.effects.pop().is_some(), permitted, "{name}");
+    }
+}
