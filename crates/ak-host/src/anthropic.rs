@@ -307,7 +307,7 @@ pub(crate) fn answer(message: &Value) -> Result<Value, String> {
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     head: Object,
-    /// What was said of the usage so far.
+    /// What was said of the usage so far, in the server's words: one event tells of the input, another of what caches served.
     usage: Option<Value>,
     /// The tool calls, in order: the place of each among the blocks, and its arguments unless they come in pieces.
     calls: Vec<(u64, Option<Value>)>,
@@ -394,12 +394,12 @@ impl Stream {
 
     /// What was said of it so far.
     pub(crate) fn usage(&self) -> Option<Value> {
-        self.usage.as_ref().map(usage::plain)
+        self.usage.as_ref().and_then(usage::in_form).as_ref().map(usage::plain)
     }
 
     fn take_usage(&mut self, told: Option<&Value>) {
-        if let Some(told) = told.and_then(usage::in_form) {
-            self.usage = Some(usage::merge(self.usage.take(), told));
+        if let Some(told) = told.filter(|told| told.as_object().is_some()) {
+            self.usage = Some(usage::fold(self.usage.take(), told.clone()));
         }
     }
 

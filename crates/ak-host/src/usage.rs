@@ -59,10 +59,11 @@ const CACHE_READ: [Place; 9] = [
     &["cache_n"],
 ];
 /// Tokens of the prompt that a cache took, for however long.
-const CACHE_WRITE: [Place; 4] = [
+const CACHE_WRITE: [Place; 5] = [
     &["cache_creation_input_tokens"],
     &["prompt_tokens_details", "cache_write_tokens"],
     &["prompt_tokens_details", "cache_creation_tokens"],
+    &["prompt_cache_write_tokens"],
     &["cacheWriteInputTokenCount"],
 ];
 /// Those of them that it took for an hour.
@@ -156,24 +157,30 @@ pub(crate) fn plain(usage: &Value) -> Value {
     members.collect::<Object>().into()
 }
 
-/// What was told before and what is told now: a number that is left out or zero now stays what it was.
+/// Two usages in the one form as one: see [`fold`].
 pub(crate) fn merge(before: Option<Value>, now: Value) -> Value {
+    let Value::Object(mut merged) = fold(before, now) else { return Value::Null };
+    // The total of one event is none of all.
+    let known = Value::Object(merged.clone());
+    let part = |name| known.get(name).and_then(token_count).unwrap_or(0);
+    let sum = part("prompt_tokens").saturating_add(part("completion_tokens"));
+    merged.insert("total_tokens", part("total_tokens").max(sum));
+    merged.into()
+}
+
+/// What was told before and what is told now, in whatever form: a number that is left out or zero now stays what it was.
+pub(crate) fn fold(before: Option<Value>, now: Value) -> Value {
     let Some(Value::Object(mut merged)) = before else { return now };
     for (name, value) in now.as_object().into_iter().flatten() {
         let kept = merged.get(name).filter(|kept| !kept.is_null());
         let value = match (kept, value) {
-            (Some(kept), Value::Object(_)) => merge(Some(kept.clone()), value.clone()),
+            (Some(kept), Value::Object(_)) => fold(Some(kept.clone()), value.clone()),
             (Some(kept), Value::Null) => kept.clone(),
             (Some(kept), value) if token_count(value) == Some(0) => kept.clone(),
             _ => value.clone(),
         };
         merged.insert(name, value);
     }
-    // The total of other events than the one that told it is no total.
-    let known = Value::Object(merged.clone());
-    let part = |name| known.get(name).and_then(token_count).unwrap_or(0);
-    let sum = part("prompt_tokens").saturating_add(part("completion_tokens"));
-    merged.insert("total_tokens", part("total_tokens").max(sum));
     merged.into()
 }
 

@@ -70,6 +70,17 @@ fn a_stream_is_charged_as_its_provider_counts() {
             (1_315, 10 + 125 + 400 + 100 + 50),
         ),
         (
+            "Anthropic's format of a gateway that tells of its cache at the end",
+            "anthropic",
+            vec![
+                r#"{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":0}}}"#.into(),
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"word"}}"#.into(),
+                r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"cache_creation_input_tokens":0,"cache_read_input_tokens":1000,"output_tokens":5}}"#.into(),
+                r#"{"type":"message_stop"}"#.into(),
+            ],
+            (1_015, 10 + 100 + 50),
+        ),
+        (
             "thought beside the answer",
             "openai",
             vec![word.into(), end.into(), usage(r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":220,"completion_tokens_details":{"reasoning_tokens":100}}"#)],
