@@ -300,7 +300,10 @@ impl Driver {
         let ending = Ending { driver: self, ticket };
         let HostConfig { net, secrets, filter, files, routes, signer, .. } = &self.shared.config;
         let completion = match effect {
-            Effect::File { root, path, action } => files.perform(&root, path.as_str(), &action),
+            Effect::File { root, path, action, follows_links } => {
+                let ask = |path: &str| self.put(ticket, Step::Link { path: path.into() });
+                files.perform(&root, path.as_str(), &action, follows_links.then_some(&ask))
+            }
             Effect::RunTool { tool, env, input, limits } => {
                 self.run_tool(ticket, &ToolJob { tool, env, input, limits, agent_due }, patience)
             }
@@ -370,6 +373,17 @@ impl Driver {
         Ok(self.shared.runtime.get_or_init(|| runtime))
     }
 
+    /// Puts a step of an effect to the kernel. Without an answer the effect stops.
+    fn put(&self, ticket: Ticket, step: Step) -> Verdict {
+        let (sender, receiver) = channel();
+        match self.state() {
+            Ok(mut state) => state.expect(ticket, sender),
+            Err(failure) => return Verdict::Abort(failure),
+        }
+        self.feed(|kernel, now| kernel.progress(now, ticket, step));
+        receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
+    }
+
     /// Hands the end of an effect to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion) {
         let ended = Ended::from(self.shared.config.filter.completion(completion)).prepared();
@@ -432,13 +446,7 @@ impl Asker<'_> {
 
     /// Puts a step to the kernel. Without an answer the effect stops.
     pub(crate) fn ask(&self, step: Step) -> Verdict {
-        let (sender, receiver) = channel();
-        match self.driver.state() {
-            Ok(mut state) => state.expect(self.ticket, sender),
-            Err(failure) => return Verdict::Abort(failure),
-        }
-        self.driver.feed(|kernel, now| kernel.progress(now, self.ticket, step));
-        receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
+        self.driver.put(self.ticket, step)
     }
 
     /// Hands a piece of the answer to the caller; false when the caller wants no more.

@@ -10,11 +10,11 @@ use std::{
 };
 
 use ak_json::{Value, object};
-use ak_kernel::{Code, Completion, FileAction};
+use ak_kernel::{Code, Completion, FileAction, Verdict};
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat,
-        statat, unlinkat,
+        AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat,
+        readlinkat, renameat, statat, unlinkat,
     },
     io::Errno,
 };
@@ -27,6 +27,8 @@ use crate::{
 
 /// Most names in one listing.
 pub const LIST_ENTRIES_MAX: usize = 100_000;
+/// Most symbolic links that are followed from one path, as on Linux.
+pub(crate) const LINKS_MAX: usize = 40;
 /// Most bytes of one listing, as JSON writes the names.
 pub const LIST_BYTES_MAX: usize = 4 << 20;
 
@@ -42,8 +44,16 @@ pub(crate) struct Files {
 pub(crate) enum FileError {
     #[error("{0}")]
     System(#[from] io::Error),
-    #[error("there is a symbolic link in the path")]
+    #[error(
+        "there is a symbolic link in the path: a permit with follow = \"beneath\" follows those that stay beneath its root"
+    )]
     Link,
+    #[error("more than {LINKS_MAX} symbolic links lead from one to the next")]
+    Links,
+    #[error("the symbolic link to {0:?} is not followed: {1}")]
+    LinkTo(String, &'static str),
+    #[error("no such file: a name that is not UTF-8 cannot be asked for")]
+    Nameless,
     #[error("the path crosses into another file system")]
     Mount,
     #[error("it is {0}, not a {1}")]
@@ -69,28 +79,87 @@ impl FileError {
         match self {
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => Code::NotFound,
             Self::System(_) | Self::Kind(..) => Code::Io,
-            Self::Link | Self::Mount | Self::HardLink | Self::Protected | Self::Outside => Code::PolicyDeny,
+            Self::Nameless => Code::NotFound,
+            Self::Link
+            | Self::Links
+            | Self::LinkTo(..)
+            | Self::Mount
+            | Self::HardLink
+            | Self::Protected
+            | Self::Outside => Code::PolicyDeny,
             Self::TooLong(_) => Code::BufferOverflow,
         }
     }
 }
 
 impl Files {
-    /// Performs one file effect.
-    pub(crate) fn perform(&self, root: &str, path: &str, action: &FileAction) -> Completion {
-        match self.attempt(root, path, action) {
-            Ok(completion) => completion,
-            Err(error) => Completion::failed(error.code(), format!("{path}: {error}")),
+    /// Performs one file effect. Where links are followed, `ask` is asked about each path that one leads to.
+    pub(crate) fn perform(
+        &self,
+        root: &str,
+        path: &str,
+        action: &FileAction,
+        ask: Option<&dyn Fn(&str) -> Verdict>,
+    ) -> Completion {
+        let mut at = path.to_owned();
+        for _ in 0..=LINKS_MAX {
+            match (self.attempt(root, &at, action, ask.is_some()), ask) {
+                (Ok(completion), _) => return completion,
+                (Err(FileError::Link), Some(ask)) => {
+                    at = match self.leads_to(root, &at, action) {
+                        Ok(next) => next,
+                        Err(error) => return failed(path, &error),
+                    };
+                    if let Verdict::Abort(failure) = ask(&at) {
+                        return Completion::failed(failure.code, failure.message);
+                    }
+                }
+                (Err(error), _) => return failed(path, &error),
+            }
         }
+        failed(path, &FileError::Links)
     }
 
-    fn attempt(&self, root: &str, path: &str, action: &FileAction) -> Result<Completion, FileError> {
-        let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::Outside)?;
-        if !(beneath.is_empty() || beneath.starts_with('/')) {
-            return Err(FileError::Outside);
+    /// Where a path leads whose first symbolic link is followed: an absolute path without `.` and `..`.
+    fn leads_to(&self, root: &str, path: &str, action: &FileAction) -> Result<String, FileError> {
+        let components = components(root, path)?;
+        let resolved = self.roots.find(root)?;
+        let way = Way::best();
+        let mut directory = way.root(&resolved)?;
+        for (index, component) in components.iter().enumerate() {
+            let is_last = index + 1 == components.len();
+            // What is deleted is the link itself.
+            if is_last && matches!(action, FileAction::Delete) {
+                break;
+            }
+            match readlinkat(&directory, *component, Vec::new()) {
+                Ok(target) => {
+                    let target = target.into_string().map_err(|_| FileError::Nameless)?;
+                    let (before, after) = components.split_at(index);
+                    return follow(root, &resolved, before, &target, after.get(1..).unwrap_or_default());
+                }
+                // It is no link.
+                Err(Errno::INVAL) if is_last => break,
+                Err(Errno::INVAL) => {
+                    directory =
+                        way.open(directory.as_fd(), &[component], OFlags::PATH | OFlags::DIRECTORY)?;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
         }
-        let mut components: Vec<&str> =
-            beneath.split('/').filter(|component| !component.is_empty()).collect();
+        // It was one a moment ago.
+        Err(FileError::Link)
+    }
+
+    /// Does it, unless there is a link in the path. `follows` says that a link at its end is not what is meant.
+    fn attempt(
+        &self,
+        root: &str,
+        path: &str,
+        action: &FileAction,
+        follows: bool,
+    ) -> Result<Completion, FileError> {
+        let mut components = components(root, path)?;
         let name = components.pop().unwrap_or(".");
         let (way, root) = (Way::best(), self.roots.find(root)?);
         let parent = way.open(way.root(&root)?.as_fd(), &components, OFlags::PATH | OFlags::DIRECTORY)?;
@@ -110,10 +179,66 @@ impl Files {
             FileAction::Read { bytes_max } => place.read(*bytes_max),
             FileAction::Write { data } => place.write(data),
             FileAction::List => place.list(),
-            FileAction::Stat => place.describe(),
+            FileAction::Stat => place.describe(follows),
             FileAction::Delete => place.delete(),
         }
     }
+}
+
+/// The names on the way from the root to a path.
+fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, FileError> {
+    let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::Outside)?;
+    if !(beneath.is_empty() || beneath.starts_with('/')) {
+        return Err(FileError::Outside);
+    }
+    Ok(beneath.split('/').filter(|component| !component.is_empty()).collect())
+}
+
+/// The path behind a link that stands in the directory `before` beneath the root: the link's own text, then `after`.
+///
+/// # Errors
+/// Where it leads out of the root, or its text holds `..` behind a name: where that leads depends on what the name is.
+fn follow(
+    root: &str,
+    resolved: &str,
+    before: &[&str],
+    target: &str,
+    after: &[&str],
+) -> Result<String, FileError> {
+    let refuse = |reason| FileError::LinkTo(target.to_owned(), reason);
+    let out = || refuse("it leads out of the granted root");
+    let (mut names, text): (Vec<&str>, &str) = match target.starts_with('/') {
+        false => (before.to_vec(), target),
+        true => {
+            let within = [root, resolved].into_iter().find_map(|root| components(root, target).ok());
+            (within.ok_or_else(out)?, "")
+        }
+    };
+    if target.starts_with('/') && names.contains(&"..") {
+        return Err(refuse("its `..` stands behind a name"));
+    }
+    let mut named = false;
+    for name in text.split('/').filter(|name| !matches!(*name, "" | ".")) {
+        match name {
+            ".." if named => return Err(refuse("its `..` stands behind a name")),
+            ".." => drop(names.pop().ok_or_else(out)?),
+            name => {
+                named = true;
+                names.push(name);
+            }
+        }
+    }
+    names.retain(|name| *name != ".");
+    names.extend(after);
+    let path = format!("{}/{}", root.trim_end_matches('/'), names.join("/"));
+    Ok(if names.is_empty() { root.to_owned() } else { path })
+}
+
+fn failed(path: &str, error: &FileError) -> Completion {
+    let is_missing = matches!(error, FileError::System(error) if error.kind() == io::ErrorKind::NotFound);
+    let error =
+        if is_missing && path.contains(char::REPLACEMENT_CHARACTER) { &FileError::Nameless } else { error };
+    Completion::failed(error.code(), format!("{path}: {error}"))
 }
 
 /// Where a file effect happens: a name in a directory that is held open.
@@ -217,14 +342,15 @@ impl Place<'_> {
         if self.fence.covers_directory(directory.as_fd())? {
             return Err(FileError::Protected);
         }
-        let mut entries: Vec<(String, &'static str)> = Vec::new();
+        let mut entries: Vec<(String, &'static str, bool)> = Vec::new();
         let mut bytes = 0;
         for entry in Dir::read_from(&directory)? {
             let entry = entry?;
+            let is_text = entry.file_name().to_str().is_ok();
             let name = entry.file_name().to_string_lossy().into_owned();
             if name != "." && name != ".." {
                 bytes += Value::from(&name).json_len();
-                entries.push((name, kind_name(entry.file_type())));
+                entries.push((name, kind_name(entry.file_type()), is_text));
             }
             if entries.len() > LIST_ENTRIES_MAX {
                 return Err(FileError::TooLong(LIST_ENTRIES_MAX as u64));
@@ -234,13 +360,22 @@ impl Place<'_> {
             }
         }
         entries.sort_unstable();
-        let entries: Vec<Value> =
-            entries.into_iter().map(|(name, kind)| object! { "name": name, "kind": kind }).collect();
+        let entries: Vec<Value> = entries
+            .into_iter()
+            .map(|(name, kind, is_text)| match is_text {
+                true => object! { "name": name, "kind": kind },
+                // What stands there can be seen and not be asked for.
+                false => object! { "name": name, "kind": kind, "utf8": false },
+            })
+            .collect();
         Ok(Completion::Value(object! { "entries": entries }))
     }
 
-    fn describe(&self) -> Result<Completion, FileError> {
+    fn describe(&self, follows: bool) -> Result<Completion, FileError> {
         let stat = self.look()?;
+        if follows && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Err(FileError::Link);
+        }
         let modified_us = i128::from(stat.st_mtime) * 1_000_000 + i128::from(stat.st_mtime_nsec) / 1000;
         Ok(Completion::Value(object! {
             "kind": kind_name(FileType::from_raw_mode(stat.st_mode)),

@@ -41,6 +41,8 @@ pub enum Effect {
     File {
         /// The granted root: the path is resolved beneath it, through no symbolic link.
         root: Text,
+        /// Whether what a link leads to beneath the root may be asked for as a [`Step::Link`]. Without it a link is refused.
+        follows_links: bool,
         /// The canonical path, which begins with `root`.
         path: CanonicalPath,
         /// What to do.
@@ -160,6 +162,12 @@ pub enum Step {
         method: Text,
         /// Where to.
         url: Text,
+    },
+    /// The path of a file leads through a symbolic link to this one, which is absolute and beneath the root. Answered by
+    /// [`Verdict::Continue`]: it takes the place of the path.
+    Link {
+        /// Where it leads.
+        path: Text,
     },
     /// A server turned the request to a model away, and it is to be sent once more. Answered by [`Verdict::Continue`].
     Resend,
@@ -361,6 +369,7 @@ impl Step {
             Self::Redirect { method, url } => {
                 object! { "step": "redirect", "method": method.clone(), "url": url.clone() }
             }
+            Self::Link { path } => object! { "step": "link", "path": path.clone() },
             Self::Resend => object! { "step": "resend" },
             Self::Chunk { data, tokens } => {
                 object! { "step": "chunk", "data": data.clone(), "tokens": *tokens }
@@ -379,6 +388,7 @@ impl Step {
                 Self::Resolved(list.iter().map(parse).collect::<Result<_, _>>()?)
             }
             "redirect" => Self::Redirect { method: fields.text("method")?, url: fields.text("url")? },
+            "link" => Self::Link { path: fields.text("path")? },
             "resend" => Self::Resend,
             "chunk" => Self::Chunk { data: fields.text("data")?, tokens: fields.u64("tokens")? },
             _ => return Err(fields.error("step", "is not known here")),

@@ -184,8 +184,11 @@ impl Kernel {
                     return Err(Failure::new(Code::PolicyDeny, "no root is granted for this file"));
                 };
                 Ok(Next::Effect(
-                    Effect::File { root, path, action },
-                    Box::new(under_way(request.clone(), hold)),
+                    Effect::File { root: root.path.clone(), path, action, follows_links: root.follows },
+                    Box::new(UnderWay {
+                        links_beneath: root.follows.then_some(root.path),
+                        ..under_way(request.clone(), hold)
+                    }),
                 ))
             }
             (Request::AuditVerify { key, anchor }, _) => {

@@ -48,9 +48,17 @@ pub(crate) const STEP_WORK: u64 = 10;
 pub struct Permit {
     request: Request,
     target: Option<Target>,
-    root: Option<Text>,
+    root: Option<Root>,
     hold: Hold,
     fuel: Option<u64>,
+}
+
+/// The directory beneath which a permit grants files.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(crate) path: Text,
+    /// Whether links that stay beneath it are followed.
+    pub(crate) follows: bool,
 }
 
 /// A permit taken apart by whoever acts on it.
@@ -59,7 +67,7 @@ pub(crate) struct Granted {
     /// The canonical target: what was checked, and so what is used.
     pub(crate) target: Option<Target>,
     /// For files: the root that was granted.
-    pub(crate) root: Option<Text>,
+    pub(crate) root: Option<Root>,
     /// What is set aside. It must be settled or released.
     pub(crate) hold: Hold,
     /// How much fuel of that.
@@ -95,13 +103,13 @@ impl Ruling {
 #[derive(Default)]
 struct Pass {
     target: Option<Target>,
-    root: Option<Text>,
+    root: Option<Root>,
     hold: Hold,
 }
 
 /// What comes with a policy's permit.
 pub(crate) struct Passed {
-    root: Option<Text>,
+    root: Option<Root>,
     /// The grants of the policy that it rests on: the agent's, and its ancestors'.
     pub(crate) grants: Vec<GrantId>,
     pub(crate) cover: Cover,
@@ -212,7 +220,16 @@ impl Gate<'_> {
         let hold = self.agents.reserve_beyond(self.account, &Costs { amounts, charges }, self.clock.elapsed);
         let target = question.map(|question| question.target);
         let ruling = Ruling { target: target.as_ref().map(Target::to_string), ..ruling };
-        (ruling, Ok(Permit { request, target, root: Some(Text::from("/")), hold, fuel }))
+        (
+            ruling,
+            Ok(Permit {
+                request,
+                target,
+                root: Some(Root { path: Text::from("/"), follows: false }),
+                hold,
+                fuel,
+            }),
+        )
     }
 
     /// Charges what asking costs.
@@ -558,7 +575,8 @@ impl Gate<'_> {
         };
         match decision.verdict {
             Verdict::Permit => {
-                let root = decision.granted_root().map(Text::from);
+                let follows = decision.follows_links();
+                let root = decision.granted_root().map(|path| Root { path: Text::from(path), follows });
                 (ruling(Ruled::Permit), Ok(Passed { root, grants: decision.grants().collect(), cover }))
             }
             Verdict::Ask => deny(Ruled::Ask, Code::ApprovalRequired),

@@ -17,6 +17,7 @@ use crate::{
     question::Question,
     reply::{Failure, Reply},
     request::Request,
+    tool_request::stands_for,
     tool_run::FUEL,
     under_way::UnderWay,
     upgrade::Recorded,
@@ -36,10 +37,20 @@ impl Kernel {
             (Step::Chunk { tokens, .. }, None) if matches!(under_way.request, Request::Inference { .. }) => {
                 self.judge_chunk(under_way, tokens)
             }
+            (Step::Link { path }, None) if under_way.links_beneath.is_some() => {
+                self.judge_link(under_way, &path)
+            }
             (Step::Resend, None) if matches!(under_way.request, Request::Inference { .. }) => {
                 self.judge_resend(under_way)
             }
-            (Step::Resolved(_) | Step::Redirect { .. } | Step::Resend | Step::Chunk { .. }, _) => {
+            (
+                Step::Resolved(_)
+                | Step::Redirect { .. }
+                | Step::Link { .. }
+                | Step::Resend
+                | Step::Chunk { .. },
+                _,
+            ) => {
                 let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
                 (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure))
             }
@@ -65,7 +76,7 @@ impl Kernel {
                 under_way.hop = next.or_else(|| under_way.hop.clone());
             }
             Step::Chunk { tokens, .. } => under_way.tokens = under_way.tokens.saturating_add(tokens),
-            Step::Resolved(_) | Step::Resend => {}
+            Step::Resolved(_) | Step::Link { .. } | Step::Resend => {}
         }
         (ruling, Verdict::Continue)
     }
@@ -148,6 +159,46 @@ impl Kernel {
                 under_way.hop = Some(next.clone());
                 under_way.sent.push(size);
                 (ruling, Verdict::Follow(Box::new(next)))
+            }
+            (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
+        }
+    }
+
+    /// What a link leads to is asked for under its own path, which must not leave the root that was granted. Its bytes are set
+    /// aside already.
+    fn judge_link(&mut self, under_way: &mut UnderWay, path: &Text) -> (Ruling, Verdict) {
+        let refuse = |reason: &str| {
+            let failure = Failure::new(Code::PolicyDeny, format!("the link to {}: {reason}", &**path));
+            (Ruling::new(Ruled::Refused, "link", Some(path.to_string())), Verdict::Abort(failure))
+        };
+        let root = under_way.links_beneath.clone().unwrap_or_default();
+        let rest = path.strip_prefix(root.trim_end_matches('/'));
+        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return refuse(&format!("it leads out of {}", &*root));
+        }
+        if !Target::path(path).is_ok_and(|target| target.to_string() == **path) {
+            return refuse("it is not in its canonical form");
+        }
+        let mut request = under_way.request.clone();
+        match &mut request {
+            Request::FsRead { path: own, .. }
+            | Request::FsWrite { path: own, .. }
+            | Request::FsList { path: own }
+            | Request::FsStat { path: own }
+            | Request::FsDelete { path: own } => own.clone_from(path),
+            _ => return refuse("this is no file"),
+        }
+        let operation = HostOperation::ALL
+            .into_iter()
+            .find(|operation| stands_for(*operation) == Some(request.operation()));
+        let caller = Caller { host_call: under_way.within.and(operation), ..under_way.caller() };
+        let agent = self.agents.name(caller.account);
+        let presented = under_way.presented.clone();
+        let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
+        match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, 0)])) {
+            (ruling, Ok(hold)) => {
+                under_way.hold.join(hold);
+                (ruling, Verdict::Continue)
             }
             (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
         }

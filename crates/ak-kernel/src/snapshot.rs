@@ -210,6 +210,7 @@ impl UnderWay {
         insert_some(&mut row, "cap", self.presented.as_ref().map(Presented::to_value));
         insert_some(&mut row, "target", self.target.clone());
         row.insert("hold", self.hold.to_value());
+        insert_some(&mut row, "links_beneath", self.links_beneath.clone());
         if let (Request::Http(first), Some(hop)) = (&self.request, &self.hop) {
             row.insert("hop", hop.to_value(first));
         }
@@ -262,6 +263,7 @@ impl UnderWay {
             host_calls: fields.u64("host_calls")?,
             presented: fields.optional("cap").as_ref().map(Presented::from_value).transpose()?,
             target: fields.optional_text("target")?.as_deref().map(String::from),
+            links_beneath: fields.optional_text("links_beneath")?,
             hop,
             sent: sent.ok_or_else(|| fields.error("sent", "expected numbers"))?,
             tokens: fields.u64("tokens")?,

@@ -117,7 +117,7 @@ impl ToolRequest {
 }
 
 /// The operation that an agent would name.
-const fn stands_for(operation: HostOperation) -> Option<Operation> {
+pub(crate) const fn stands_for(operation: HostOperation) -> Option<Operation> {
     match operation {
         HostOperation::FsRead => Some(Operation::FsRead),
         HostOperation::FsWrite => Some(Operation::FsWrite),

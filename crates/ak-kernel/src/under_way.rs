@@ -34,6 +34,8 @@ pub(crate) struct UnderWay {
     pub(crate) presented: Option<Presented>,
     pub(crate) target: Option<String>,
     pub(crate) hold: Hold,
+    /// For a file whose links are followed: the directory that they must not leave.
+    pub(crate) links_beneath: Option<Text>,
     /// For HTTP: the request that is sent at the moment.
     pub(crate) hop: Option<HttpHop>,
     /// For HTTP: the size of each request so far, in bytes.
@@ -63,6 +65,7 @@ impl UnderWay {
             presented: None,
             target: None,
             hold,
+            links_beneath: None,
             hop: None,
             sent: Vec::new(),
             tokens: 0,

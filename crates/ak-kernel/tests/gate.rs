@@ -970,3 +970,28 @@ fn what_acts_at_a_provider_is_refused_and_foreseen_to_be() {
         assert_eq!(machine.effects.pop().is_some(), permitted, "{name}");
     }
 }
+
+/// A host that says where a link leads is believed about nothing else.
+#[test]
+fn a_link_is_followed_beneath_its_root_alone_and_under_its_own_path() {
+    let policy = "[[fs.allow]]\npath = \"/a/**\"\nread = true\nfollow = \"beneath\"\n[fs]\nread = [\"/b/**\", \"/a-beside/**\"]\ndeny = [\"/a/secret/**\"]";
+    let led = |from: &str, to: &str| {
+        let mut machine = Machine::new();
+        machine.policy(policy);
+        let read = Request::FsRead { path: from.into(), bytes_max: 9 };
+        let (_, ticket, effect) = machine.effect(SessionId::OWNER, read);
+        let Effect::File { follows_links, .. } = effect else { panic!("{effect:?}") };
+        let verdict = machine.progress(ticket, Step::Link { path: to.into() });
+        machine.complete(ticket, Completion::failed(Code::Io, "it ends here"));
+        machine.replayed();
+        (follows_links, verdict)
+    };
+    assert_eq!(led("/a/x", "/a/y"), (true, Verdict::Continue));
+    for to in ["/b/y", "/a-beside/y", "/a/secret/y", "/a/../b/y", "/a//y", "/a/./y", "a/y", "", "/", "/a/y\0"]
+    {
+        let (_, verdict) = led("/a/x", to);
+        assert!(matches!(verdict, Verdict::Abort(_)), "{to:?}: {verdict:?}");
+    }
+    let (follows, verdict) = led("/b/x", "/b/y");
+    assert!(!follows && matches!(verdict, Verdict::Abort(_)), "{verdict:?}");
+}

@@ -82,6 +82,12 @@ impl<'p> Decision<'p> {
         self.target?.root.as_deref()
     }
 
+    /// For a permit over files: whether links beneath [`granted_root`](Self::granted_root) are followed. Where they lead is
+    /// asked about under its own path.
+    pub fn follows_links(&self) -> bool {
+        self.verdict.is_permit() && self.rule.is_some_and(|rule| rule.follows)
+    }
+
     /// Every grant that a permit rests on, of the agent and of its ancestors: the caller spends the rate of each.
     pub fn grants(&self) -> impl Iterator<Item = GrantId> {
         self.ancestor_grants.iter().copied().chain(self.grant)

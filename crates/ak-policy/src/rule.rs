@@ -71,6 +71,8 @@ pub(crate) struct Rule {
     pub(crate) only: Option<Only>,
     /// Whether it applies to what belongs to the asking agent alone.
     pub(crate) owned: bool,
+    /// Whether links of files are followed, as far as they stay beneath the root.
+    pub(crate) follows: bool,
     /// The grant whose clock and rate the permit hangs on.
     pub(crate) grant: Option<GrantId>,
     pub(crate) source: Source,
@@ -135,6 +137,7 @@ impl Rule {
             unless: None,
             only: None,
             owned: false,
+            follows: false,
             grant: None,
             source: Source::Written,
         }
@@ -238,9 +241,15 @@ impl Rule {
         if let Some(only) = &self.only {
             body.insert("only", canonical::set(only.places().iter().map(|place| place.to_text())));
         }
+        if self.follows {
+            body.insert("follow", FOLLOW_BENEATH);
+        }
         canonical::sorted(&Value::Object(body))
     }
 }
+
+/// How a rule says that links are followed which stay beneath its root.
+pub(crate) const FOLLOW_BENEATH: &str = "beneath";
 
 /// The beginning of an id, told apart by a digest.
 pub(crate) fn cut_id(id: &str, digest: Digest) -> Text {

@@ -15,9 +15,10 @@ pub(crate) fn items<'v>(table: &Table<'v>, key: &str) -> Read<Vec<Node<'v>>> {
     table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
 }
 
-/// `path`, and what of it: `read = true`, `write = true`.
-pub(crate) fn fs<'v>(item: &Node<'v>) -> Read<(Actions, Node<'v>)> {
-    let table = item.table(&["path", "read", "write"])?;
+/// `path`, what of it (`read = true`, `write = true`), and whether links beneath it are followed.
+pub(crate) fn fs<'v>(item: &Node<'v>) -> Read<(Actions, Node<'v>, bool)> {
+    let table = item.table(&["path", "read", "write", "follow"])?;
+    let follows = table.find("follow").map(|node| super::rules::follows(&node)).transpose()?.unwrap_or(false);
     let path = table.need("path")?;
     let mut allowed = Actions::NONE;
     for (key, actions) in [("read", "fs.read"), ("write", "fs.write")] {
@@ -30,7 +31,7 @@ pub(crate) fn fs<'v>(item: &Node<'v>) -> Read<(Actions, Node<'v>)> {
     if table.find("read").is_none() && table.find("write").is_none() {
         return Err(item.fault("neither read nor write is given"));
     }
-    Ok((allowed, path))
+    Ok((allowed, path, follows))
 }
 
 /// `pattern = "host:port"`, and what of it: `connect`, `bind`, `listen`; `connect` when nothing is said.

@@ -8,14 +8,15 @@ use super::reader::{Node, Read};
 use super::{constraint, pattern_fault};
 use crate::action::{Action, Actions, TargetKind};
 use crate::pattern::{PathGlob, Pattern, PatternError, parse_agent};
-use crate::rule::{Effect, Rule};
+use crate::rule::{Effect, FOLLOW_BENEATH, Rule};
 use crate::target::Target;
 use crate::time::Window;
 
 /// The longest rule id, in bytes: the length that a leaf of the audit log has room for.
 pub(crate) const ID_BYTES_MAX: usize = 255;
 
-const KEYS: [&str; 9] = ["id", "effect", "operation", "target", "agent", "time", "when", "unless", "only"];
+const KEYS: [&str; 10] =
+    ["id", "effect", "operation", "target", "agent", "time", "when", "unless", "only", "follow"];
 
 /// Reads one `[[rule]]`.
 pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> Read<Rule> {
@@ -34,11 +35,23 @@ pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> Read<Rule> {
     rule.when = table.find("when").map(|node| constraint::condition(&node)).transpose()?;
     rule.unless = table.find("unless").map(|node| constraint::condition(&node)).transpose()?;
     rule.only = table.find("only").map(|node| constraint::only(&node)).transpose()?;
+    if let Some(node) = table.find("follow") {
+        rule.follows = follows(&node)?;
+        let of_files = rule.actions.iter().all(|action| action.kind() == TargetKind::Path);
+        if effect != Effect::Permit || !of_files {
+            return Err(node.fault("only a permit of files has a 'follow'"));
+        }
+    }
     rule.id = match table.find("id") {
         Some(node) => id(&node)?,
         None => anonymous_id(&rule),
     };
     Ok(rule)
+}
+
+/// Reads a `follow`, whose one value is `beneath`.
+pub(crate) fn follows(node: &Node<'_>) -> Read<bool> {
+    node.choice(&[FOLLOW_BENEATH], |text| text).map(|_| true)
 }
 
 /// An id that is the same wherever the rule stands.

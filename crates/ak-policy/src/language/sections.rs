@@ -59,8 +59,10 @@ impl<'a> Sections<'a> {
         self.patterns(&table, "fs.write", Effect::Permit, actions("fs.write"), TargetKind::Path)?;
         self.patterns(&table, "fs.deny", Effect::Forbid, all, TargetKind::Path)?;
         for item in older::items(&table, "allow")? {
-            let (actions, path) = older::fs(&item)?;
+            let (actions, path, follows) = older::fs(&item)?;
+            let before = self.rules.len();
             self.pattern(&path, "fs.allow", Effect::Permit, actions, TargetKind::Path)?;
+            self.rules.iter_mut().skip(before).for_each(|rule| rule.follows = follows);
         }
         Ok(())
     }
