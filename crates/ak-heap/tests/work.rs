@@ -49,7 +49,7 @@ fn refuse(content: Value, ops: Vec<PatchOp>) {
 #[test]
 fn a_patch_with_too_many_reference_tokens_is_refused_before_it_is_read() {
     let op = object! { "op": "remove", "path": "/a".repeat(100) };
-    let patch = |ops: usize| Value::from(vec![Value::from(op.clone()); ops]);
+    let patch = |ops: usize| Value::from(vec![op.clone(); ops]);
     let read =
         |ops, work| Patch::parse_within(&patch(ops), &mut Work::new(work)).map(|patch| patch.ops().len());
     assert_eq!(read(10, 100_000), Ok(10));

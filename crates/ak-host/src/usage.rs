@@ -84,7 +84,7 @@ const BESIDE: [(Place, [Place; 2]); 3] = [
     (&["prompt_n"], [&["cache_n"], &["cache_n"]]),
 ];
 
-fn at<'v>(value: &'v Value, place: Place) -> Option<&'v Value> {
+fn at(value: &Value, place: Place) -> Option<&Value> {
     let found = place.iter().try_fold(value, |value, name| value.get(name))?;
     (!found.is_null()).then_some(found)
 }

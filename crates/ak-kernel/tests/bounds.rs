@@ -143,7 +143,7 @@ fn an_input_above_its_own_limit_is_not_heard() {
         (0..count).map(header).collect::<Vec<_>>()
     };
     let tool = |bytes: usize| Request::ToolRegister {
-        manifest: object! { "name": "t" }.into(),
+        manifest: object! { "name": "t" },
         module: vec![0; bytes].into(),
         env: Vec::new(),
     };
