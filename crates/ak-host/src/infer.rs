@@ -587,7 +587,9 @@ impl Stream {
         }
         let value = read.map_err(|error| Fault::Unreadable(format!("a chunk is not JSON: {error}")))?;
         if value.as_object().is_none() {
-            return Err(Fault::Unreadable("a chunk is no object".into()));
+            // Gemini puts its errors into a list.
+            let error = value.as_array().and_then(|list| error_in(list.get(0)?));
+            return Err(error.map_or_else(|| Fault::Unreadable("a chunk is no object".into()), Fault::Said));
         }
         // Events of the other formats say by their type what they are.
         if (matches!(self, Self::Chat { .. }) || value.get("type").is_none())

@@ -44,6 +44,7 @@ pub(crate) struct ModelTable {
     limit_name: Option<LimitName>,
     proxy: Option<bool>,
     timeout_ms: Option<u64>,
+    stream_options: Option<bool>,
     price: Option<PriceTable>,
 }
 
@@ -328,6 +329,7 @@ impl Routes {
                 None => route.way,
             };
             route.timeout_ms = table.timeout_ms.unwrap_or(INFER_TIMEOUT_MS);
+            *route.refuses_stream_options.get_mut() = table.stream_options == Some(false);
             route.price = table.price.map(|table| table.price()).transpose().map_err(within)?;
             routes.push(Arc::new(route));
         }

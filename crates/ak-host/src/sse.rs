@@ -52,6 +52,11 @@ impl Events {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => self.event.kind = value.to_owned(),
+            // No field of the standard's: llama.cpp says so that it failed.
+            "error" if self.event.data.is_empty() => {
+                self.event = Event { kind: field.to_owned(), data: value.to_owned() };
+                self.has_data = true;
+            }
             "data" => {
                 if self.has_data {
                     self.event.data.push('\n');

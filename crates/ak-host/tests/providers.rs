@@ -175,6 +175,12 @@ fn an_event_that_is_named_error_is_one() {
     for (format, event) in [
         ("openai", "event: error\ndata: {\"message\":\"gone\"}\n\n"),
         ("openai", "event: error\ndata: gone\n\n"),
+        ("openai", "error: {\"code\":500,\"message\":\"gone\"}\n\n"),
+        ("openai", "data: [{\"error\":{\"code\":429,\"message\":\"gone\"}}]\n\n"),
+        (
+            "openai",
+            "data: {\"error\":{\"message\":\"gone\"},\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"error\"}]}\n\n",
+        ),
         ("anthropic", "event: error\ndata: {\"type\":\"overloaded\",\"detail\":\"gone\"}\n\n"),
         ("openai-responses", "event: error\ndata: {\"code\":1,\"message\":\"gone\"}\n\n"),
     ] {
@@ -326,6 +332,9 @@ fn a_server_that_refuses_stream_options_is_asked_once_more_without() {
         value(outcome);
         assert_eq!((content(&chunks), server.count()), ("word".to_owned(), asked));
     }
+    let (kernel, _scratch) = kernel_with(&server, "stream_options = false");
+    value(stream(&kernel, request("m", object! {})).1);
+    assert_eq!(server.count(), 4, "where the operator says so, it is not even tried");
     // Whoever refuses something else is not asked again.
     let server = model(|_, _| Then::Answer(422, r#"{"detail":"no"}"#.into()));
     let (kernel, _scratch) = kernel_of(&server);
@@ -334,7 +343,11 @@ fn a_server_that_refuses_stream_options_is_asked_once_more_without() {
 }
 
 fn kernel_of(server: &Model) -> (ak_host::Connection, support::Scratch) {
-    kernel(&[("*", server, "")], ANY)
+    kernel_with(server, "")
+}
+
+fn kernel_with(server: &Model, lines: &str) -> (ak_host::Connection, support::Scratch) {
+    kernel(&[("*", server, lines)], ANY)
 }
 
 #[test]
