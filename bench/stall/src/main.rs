@@ -92,6 +92,8 @@ struct Row {
     alone: Duration,
     outcomes: String,
     notes: Vec<String>,
+    /// Why it is not held against the bound.
+    pause: Option<String>,
 }
 
 /// Runs the seeds with such names, each so many times at most.
@@ -123,6 +125,7 @@ fn measure(names: &[&str], runs: usize) -> Result<(), String> {
         }
     }
     rows.sort_by_key(|row| std::cmp::Reverse(row.wait));
+    let (paused, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.pause.is_some());
     let over = rows.iter().filter(|row| row.wait > WAIT_MAX).count();
     println!("\n{count} seeds, {} runs, {over} with a wait above {}\n", rows.len(), millis(WAIT_MAX));
     println!(
@@ -132,6 +135,13 @@ fn measure(names: &[&str], runs: usize) -> Result<(), String> {
         let Row { name, fault, wait, cpu, alone, outcomes, .. } = row;
         let [wait, cpu, alone] = [wait, cpu, alone].map(|duration| millis(*duration));
         println!("| {name} | {fault} | {wait} | {cpu} | {alone} | {outcomes} |");
+    }
+    if !paused.is_empty() {
+        println!("\nThe owner's own, for which the kernel stops:\n");
+    }
+    for row in &paused {
+        let pause = row.pause.as_deref().unwrap_or_default();
+        println!("- {} ({}): {}: {pause}", row.name, row.title, millis(row.wait));
     }
     let noted: Vec<&Row> = rows.iter().filter(|row| !row.notes.is_empty()).collect();
     if !noted.is_empty() {
@@ -154,7 +164,10 @@ fn shortest(path: &Path, seed: &Seed, mode: &str, runs: usize) -> Result<Row, St
         if shortest.as_ref().is_none_or(|shortest| row.wait < shortest.wait) {
             shortest = Some(row);
         }
-        if shortest.as_ref().is_some_and(|shortest| shortest.wait <= WAIT_MAX || shortest.wait > SURE) {
+        if shortest
+            .as_ref()
+            .is_some_and(|shortest| shortest.wait <= WAIT_MAX || shortest.wait > SURE || seed.pause.is_some())
+        {
             break;
         }
     }
@@ -193,6 +206,7 @@ fn in_process(path: &Path, seed: &Seed, mode: &str) -> Result<Row, String> {
         name: name.clone(),
         fault: seed.row.clone(),
         title: seed.title.clone(),
+        pause: seed.pause.clone(),
         wait: micros("wait_us"),
         cpu: micros("cpu_us"),
         alone: micros("alone_us"),

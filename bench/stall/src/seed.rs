@@ -32,6 +32,9 @@ pub(crate) struct Seed {
     pub(crate) files: Vec<Files>,
     pub(crate) setup: Vec<Step>,
     pub(crate) attack: Vec<Step>,
+    /// Why the kernel stops for it and has to: its wait is told and not held against the bound. Only what the owner alone can ask
+    /// for may have one.
+    pub(crate) pause: Option<String>,
     /// How the attack's requests may end: names of codes, or OK. Anything where it is empty.
     pub(crate) outcomes: Vec<String>,
 }
@@ -87,7 +90,7 @@ impl Seed {
     fn from_value(name: &str, value: &Value) -> Result<Seed, String> {
         let members = members(
             value,
-            &["row", "title", "durable", "policy", "host", "files", "setup", "attack", "expect"],
+            &["row", "title", "durable", "pause", "policy", "host", "files", "setup", "attack", "expect"],
         )?;
         let steps = |name: &str, agent: &str| -> Result<Vec<Step>, String> {
             let steps = members.get(name).map(|steps| steps.as_array().ok_or("expected an array"));
@@ -104,6 +107,7 @@ impl Seed {
             row: text(members, "row")?,
             title: text(members, "title")?,
             is_durable: members.get("durable").and_then(Value::as_bool).unwrap_or(false),
+            pause: members.contains_key("pause").then(|| text(members, "pause")).transpose()?,
             policy: members.get("policy").cloned(),
             host: members.get("host").cloned(),
             files: files.collect::<Result<_, _>>()?,
@@ -111,6 +115,10 @@ impl Seed {
             attack: steps("attack", "spy")?,
             outcomes: outcomes(members.get("expect"))?,
         };
+        let by_owner = |step: &Step| step.agent.as_str() == Some("owner");
+        if seed.pause.is_some() && !seed.attack.iter().all(by_owner) {
+            return Err("pause: somebody else than the owner attacks".into());
+        }
         if seed.attack.is_empty() { Err("nobody attacks".into()) } else { Ok(seed) }
     }
 
