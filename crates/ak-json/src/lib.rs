@@ -76,7 +76,7 @@ pub use number::Number;
 pub use object::{Members, Object, ObjectBuilder};
 pub use parse::{ParseError, ParseReason};
 pub use pointer::{POINTER_TOKENS_MAX, Pointer, PointerError, array_index};
-pub use schema::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, SchemaReason, Violation};
+pub use schema::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, SchemaReason, Unjudged, Violation};
 pub use text::Text;
 pub use value::Value;
 pub use waste::Waste;

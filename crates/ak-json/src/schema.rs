@@ -3,12 +3,15 @@
 mod check;
 mod compile;
 mod decimal;
+mod dialect;
 mod ecma;
 mod evaluated;
 mod keywords;
 mod pattern;
 mod reference;
+mod truth;
 mod unique;
+mod uri;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -61,10 +64,20 @@ struct Compiled {
     source: Value,
     /// The root is the first.
     nodes: Vec<Node>,
-    /// How many patterns there are.
-    patterns: usize,
+    /// How many automata its patterns have.
+    automata: usize,
+    unjudged: Vec<Unjudged>,
     /// Bytes of memory it takes, by and large.
     bytes: usize,
+}
+
+/// A pattern that cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unjudged {
+    /// Where it stands in the schema: a `pattern`, or a member of `patternProperties`.
+    pub at: Pointer,
+    /// The pattern.
+    pub pattern: Text,
 }
 
 /// Why a schema was refused.
@@ -83,27 +96,30 @@ pub enum SchemaReason {
     /// It is neither a boolean nor an object.
     #[error("neither a boolean nor an object")]
     Shape,
-    /// A keyword that is unknown or not supported here.
+    /// A `$schema` that names no draft from 6 to 2020-12.
+    #[error("unsupported $schema '{0}'")]
+    Dialect(Text),
+    /// A `$dynamicRef` or `$recursiveRef` with more than one place to lead to.
     #[error("unsupported keyword '{0}'")]
     Keyword(Text),
     /// A keyword's value has the wrong form.
     #[error("wrong value of '{0}'")]
     KeywordValue(Text),
-    /// A pattern is not written in the supported syntax.
-    #[error("unsupported pattern")]
+    /// A pattern is no regular expression.
+    #[error("malformed pattern")]
     Pattern,
-    /// A pattern, or all of them together, would take too much memory.
-    #[error("pattern too large")]
-    PatternSize,
-    /// A reference leads out of the schema, or to a place that is no schema.
+    /// A reference leads to a place that is no schema.
     #[error("reference '{0}' leads to no schema in this document")]
     Reference(Text),
+    /// A reference leads out of the document. Nothing is ever fetched.
+    #[error("reference '{0}' leads to another document")]
+    Remote(Text),
     /// A reference leads back to where it stands without going into the value.
     #[error("reference cycle")]
     Cycle,
-    /// An anchor stands twice.
-    #[error("duplicate anchor '{0}'")]
-    Anchor(Text),
+    /// An anchor stands twice, or an `$id` with two schemas.
+    #[error("duplicate identifier '{0}'")]
+    Duplicate(Text),
     /// Reading the schema takes more than the limit of work.
     #[error("takes more than the limit of work")]
     Work,
@@ -121,6 +137,16 @@ pub enum Violation {
         /// The place in the value.
         instance: Pointer,
         /// The keyword; for a `false` schema the one that holds it.
+        keyword: &'static str,
+        /// The place in the schema of the object with the keyword.
+        schema: Pointer,
+    },
+    /// A pattern that cannot be judged decides: see [`Schema::unjudged`].
+    #[error("'{instance}' cannot be judged by '{keyword}' at '{schema}' of the schema")]
+    Unjudged {
+        /// The place in the value.
+        instance: Pointer,
+        /// The keyword.
         keyword: &'static str,
         /// The place in the schema of the object with the keyword.
         schema: Pointer,
@@ -150,6 +176,11 @@ impl Schema {
     /// Bytes of memory that the schema takes, by and large: those of its text and of its patterns' automata.
     pub fn memory_bytes(&self) -> usize {
         self.0.bytes
+    }
+
+    /// The patterns that cannot be judged, in the order in which they were read.
+    pub fn unjudged(&self) -> &[Unjudged] {
+        &self.0.unjudged
     }
 
     /// Checks a value.

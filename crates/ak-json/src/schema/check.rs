@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::mem;
 
 use super::keywords::{Contains, Id, Items, Node, Properties, Rule};
-use super::pattern::{Cache, Pattern};
+use super::pattern::{Caches, Pattern};
+use super::truth::{Count, Truth};
 use super::{CHECK_DEPTH_MAX, Compiled, Violation, decimal, unique};
 use crate::array::Array;
 use crate::number::Number;
@@ -15,15 +16,15 @@ use crate::value::Value;
 use crate::work::{OutOfWork, Work};
 
 pub(super) fn validate(schema: &Compiled, value: &Value, work: &mut Work) -> Result<(), Violation> {
-    work.spend(schema.patterns as u64).map_err(|OutOfWork| Violation::Work)?;
+    work.spend(schema.automata as u64).map_err(|OutOfWork| Violation::Work)?;
     let mut caches = Vec::new();
-    caches.resize_with(schema.patterns, || None);
+    caches.resize_with(schema.automata, || None);
     let mut check = Check { schema, work, depth: 0, is_quiet: false, violation: None, caches };
     let root = Place { parent: None, value };
     match check.schema(0, &root, "schema") {
-        Ok(true) => Ok(()),
+        Ok(Truth::Yes) => Ok(()),
         // The first keyword that did not hold has been noted.
-        Ok(false) => Err(check.violation.unwrap_or(Violation::Work)),
+        Ok(Truth::Maybe | Truth::No) => Err(check.violation.unwrap_or(Violation::Work)),
         Err(Exhausted::Depth) => Err(Violation::Depth),
         Err(Exhausted::Work) => Err(Violation::Work),
     }
@@ -42,7 +43,7 @@ impl From<OutOfWork> for Exhausted {
 }
 
 /// Whether it holds.
-pub(super) type Checked = Result<bool, Exhausted>;
+pub(super) type Checked = Result<Truth, Exhausted>;
 
 /// A value and the way to it.
 pub(super) struct Place<'a> {
@@ -91,7 +92,7 @@ pub(super) struct Check<'s, 'w> {
     /// Within a schema whose failure is not yet the value's.
     is_quiet: bool,
     violation: Option<Violation>,
-    caches: Vec<Option<Cache>>,
+    caches: Caches,
 }
 
 impl<'s> Check<'s, '_> {
@@ -109,7 +110,7 @@ impl<'s> Check<'s, '_> {
         if self.depth == CHECK_DEPTH_MAX {
             return Err(Exhausted::Depth);
         }
-        let Some(node) = self.node(id) else { return Ok(false) };
+        let Some(node) = self.node(id) else { return Ok(Truth::No) };
         self.depth += 1;
         let holds = self.rules(node, place, via);
         self.depth -= 1;
@@ -117,13 +118,15 @@ impl<'s> Check<'s, '_> {
     }
 
     fn rules(&mut self, node: &'s Node, place: &Place<'_>, via: &'static str) -> Checked {
+        let mut all = Truth::Yes;
         for rule in &node.rules {
             self.spend(1)?;
-            if !self.rule(node, rule, place, via)? {
-                return Ok(false);
+            all = all.min(self.rule(node, rule, place, via)?);
+            if all == Truth::No {
+                break;
             }
         }
-        Ok(true)
+        Ok(all)
     }
 
     /// The same, where failure is not yet the value's.
@@ -134,22 +137,47 @@ impl<'s> Check<'s, '_> {
         holds
     }
 
-    /// Notes a keyword that does not hold.
-    fn demand(&mut self, holds: bool, node: &Node, place: &Place<'_>, keyword: &'static str) -> Checked {
-        if !holds && !self.is_quiet {
-            let (instance, schema) = (place.pointer(), node.at.clone());
-            self.violation.get_or_insert(Violation::Keyword { instance, keyword, schema });
+    /// Checks a value against a schema, if there is need to.
+    pub(super) fn implied(
+        &mut self,
+        condition: Truth,
+        id: Id,
+        node: &Node,
+        place: &Place<'_>,
+        keyword: &'static str,
+    ) -> Checked {
+        match condition {
+            Truth::No => Ok(Truth::Yes),
+            Truth::Yes => self.schema(id, place, keyword),
+            Truth::Maybe => {
+                let holds = Truth::Maybe.max(self.quietly(id, place)?);
+                Ok(self.demand(holds, node, place, keyword))
+            }
         }
-        Ok(holds)
+    }
+
+    /// Notes a keyword that does not hold, or may not.
+    fn demand(&mut self, holds: Truth, node: &Node, place: &Place<'_>, keyword: &'static str) -> Truth {
+        if holds != Truth::Yes && !self.is_quiet {
+            let (instance, schema) = (place.pointer(), node.at.clone());
+            match (holds, &self.violation) {
+                (Truth::No, None | Some(Violation::Unjudged { .. })) => {
+                    self.violation = Some(Violation::Keyword { instance, keyword, schema });
+                }
+                (_, None) => self.violation = Some(Violation::Unjudged { instance, keyword, schema }),
+                _ => {}
+            }
+        }
+        holds
     }
 
     fn rule(&mut self, node: &'s Node, rule: &'s Rule, place: &Place<'_>, via: &'static str) -> Checked {
         let value = place.value;
         let (holds, keyword) = match rule {
-            Rule::Never => (false, via),
-            Rule::Type(types) => (types.has(value), "type"),
-            Rule::Enum(values) => (self.is_one_of(values, value)?, "enum"),
-            Rule::Const(expected) => (self.is_one_of(core::slice::from_ref(expected), value)?, "const"),
+            Rule::Never => (Truth::No, via),
+            Rule::Type(types) => (types.has(value).into(), "type"),
+            Rule::Enum(values) => (self.is_one_of(values, value)?.into(), "enum"),
+            Rule::Const(expected) => (self.is_one_of(core::slice::from_ref(expected), value)?.into(), "const"),
             Rule::MultipleOf(divisor) => {
                 self.spend(value.as_number().map_or(0, |number| decimal::multiple_work(number, divisor)))?;
                 (on_number(value, |number| decimal::is_multiple(number, divisor)), "multipleOf")
@@ -158,69 +186,80 @@ impl<'s> Check<'s, '_> {
             Rule::ExclusiveMaximum(bound) => (on_number(value, |number| number < bound), "exclusiveMaximum"),
             Rule::Minimum(bound) => (on_number(value, |number| number >= bound), "minimum"),
             Rule::ExclusiveMinimum(bound) => (on_number(value, |number| number > bound), "exclusiveMinimum"),
-            Rule::MaxLength(max) => (self.length(value)?.is_none_or(|length| length <= *max), "maxLength"),
-            Rule::MinLength(min) => (self.length(value)?.is_none_or(|length| length >= *min), "minLength"),
-            Rule::Pattern(pattern) => match value.as_str() {
-                Some(text) => (self.matches(pattern, text)?, "pattern"),
-                None => (true, "pattern"),
-            },
+            Rule::MaxLength(max) => (self.length(value)?.is_none_or(|length| length <= *max).into(), "maxLength"),
+            Rule::MinLength(min) => (self.length(value)?.is_none_or(|length| length >= *min).into(), "minLength"),
             Rule::MaxItems(max) => (on_array(value, |array| array.len() as u64 <= *max), "maxItems"),
             Rule::MinItems(min) => (on_array(value, |array| array.len() as u64 >= *min), "minItems"),
-            Rule::UniqueItems => (self.unique(value)?, "uniqueItems"),
+            Rule::UniqueItems => (self.unique(value)?.into(), "uniqueItems"),
             Rule::MaxProperties(max) => {
                 (on_object(value, |object| object.len() as u64 <= *max), "maxProperties")
             }
             Rule::MinProperties(min) => {
                 (on_object(value, |object| object.len() as u64 >= *min), "minProperties")
             }
-            Rule::Required(names) => (self.required(names, value)?, "required"),
-            Rule::DependentRequired(dependents) => {
+            Rule::Required(names) => (self.required(names, value)?.into(), "required"),
+            Rule::DependentRequired(keyword, dependents) => {
                 let mut holds = true;
                 for (name, names) in dependents {
                     self.spend(1)?;
                     holds = holds && (!self.has(value, name)? || self.required(names, value)?);
                 }
-                (holds, "dependentRequired")
+                (holds.into(), *keyword)
             }
+            Rule::Pattern(pattern) => match value.as_str() {
+                Some(text) => (self.matches(pattern.as_ref(), text)?, "pattern"),
+                None => (Truth::Yes, "pattern"),
+            },
+            Rule::PropertyNames(names) => (self.property_names(*names, value)?, "propertyNames"),
+            Rule::AnyOf(ids) => (self.count(ids, place, 1)?.is_at_least(1), "anyOf"),
+            Rule::OneOf(ids) => {
+                let count = self.count(ids, place, 2)?;
+                (count.is_at_least(1).min(count.is_at_most(1)), "oneOf")
+            }
+            Rule::Not(id) => (!self.quietly(*id, place)?, "not"),
             Rule::Items(items) => return self.items(items, place),
             Rule::Contains(contains) => return self.contains(node, contains, place),
-            Rule::Properties(properties) => return self.properties(properties, place),
-            Rule::PropertyNames(names) => (self.property_names(*names, value)?, "propertyNames"),
-            Rule::DependentSchemas(schemas) => {
+            Rule::Properties(properties) => return self.properties(node, properties, place),
+            Rule::DependentSchemas(keyword, schemas) => {
+                let mut all = Truth::Yes;
                 for (name, id) in schemas {
-                    if self.has(value, name)? && !self.schema(*id, place, "dependentSchemas")? {
-                        return Ok(false);
+                    if self.has(value, name)? {
+                        all = all.min(self.schema(*id, place, keyword)?);
+                    }
+                    if all == Truth::No {
+                        break;
                     }
                 }
-                return Ok(true);
+                return Ok(all);
             }
             Rule::AllOf(ids) => {
+                let mut all = Truth::Yes;
                 for id in ids {
-                    if !self.schema(*id, place, "allOf")? {
-                        return Ok(false);
+                    all = all.min(self.schema(*id, place, "allOf")?);
+                    if all == Truth::No {
+                        break;
                     }
                 }
-                return Ok(true);
+                return Ok(all);
             }
-            Rule::AnyOf(ids) => (self.count(ids, place, 1)? > 0, "anyOf"),
-            Rule::OneOf(ids) => (self.count(ids, place, 2)? == 1, "oneOf"),
-            Rule::Not(id) => (!self.quietly(*id, place)?, "not"),
             Rule::If(rule) => {
-                let (next, keyword) = if self.quietly(rule.test, place)? {
-                    (rule.then, "then")
-                } else {
-                    (rule.otherwise, "else")
-                };
-                return next.map_or(Ok(true), |id| self.schema(id, place, keyword));
+                let test = self.quietly(rule.test, place)?;
+                let mut all = Truth::Yes;
+                for (applies, id, keyword) in [(test, rule.then, "then"), (!test, rule.otherwise, "else")] {
+                    if let Some(id) = id {
+                        all = all.min(self.implied(applies, id, node, place, keyword)?);
+                    }
+                }
+                return Ok(all);
             }
             Rule::Ref(id) => return self.schema(*id, place, "$ref"),
             Rule::UnevaluatedItems(id) => return self.unevaluated_items(node, *id, place),
             Rule::UnevaluatedProperties(id) => return self.unevaluated_properties(node, *id, place),
         };
-        self.demand(holds, node, place, keyword)
+        Ok(self.demand(holds, node, place, keyword))
     }
 
-    fn is_one_of(&mut self, values: &[Value], value: &Value) -> Checked {
+    fn is_one_of(&mut self, values: &[Value], value: &Value) -> Result<bool, Exhausted> {
         for other in values {
             if value.equals(other, self.work)? {
                 return Ok(true);
@@ -236,12 +275,13 @@ impl<'s> Check<'s, '_> {
         Ok(Some(text.chars().count() as u64))
     }
 
-    pub(super) fn matches(&mut self, pattern: &Pattern, text: &str) -> Checked {
-        let Some(cache) = self.caches.get_mut(pattern.number) else { return Ok(false) };
-        Ok(pattern.is_match(cache, text, self.work)?)
+    /// Whether a text matches a pattern: one that is missing cannot be judged.
+    pub(super) fn matches(&mut self, pattern: Option<&Pattern>, text: &str) -> Checked {
+        let Some(pattern) = pattern else { return Ok(Truth::Maybe) };
+        Ok(pattern.is_match(&mut self.caches, text, self.work)?.into())
     }
 
-    fn unique(&mut self, value: &Value) -> Checked {
+    fn unique(&mut self, value: &Value) -> Result<bool, Exhausted> {
         let Some(array) = value.as_array() else { return Ok(true) };
         if value.depth() as usize > CHECK_DEPTH_MAX {
             return Err(Exhausted::Depth);
@@ -249,12 +289,12 @@ impl<'s> Check<'s, '_> {
         Ok(unique::are_unique(array, self.work)?)
     }
 
-    pub(super) fn has(&mut self, value: &Value, name: &str) -> Checked {
+    pub(super) fn has(&mut self, value: &Value, name: &str) -> Result<bool, Exhausted> {
         self.spend(value.step_work(name))?;
         Ok(value.get(name).is_some())
     }
 
-    fn required(&mut self, names: &[Text], value: &Value) -> Checked {
+    fn required(&mut self, names: &[Text], value: &Value) -> Result<bool, Exhausted> {
         let Value::Object(object) = value else { return Ok(true) };
         for name in names {
             self.spend(object.lookup_work(name))?;
@@ -266,79 +306,84 @@ impl<'s> Check<'s, '_> {
     }
 
     fn items(&mut self, items: &Items, place: &Place<'_>) -> Checked {
-        let Value::Array(array) = place.value else { return Ok(true) };
+        let Value::Array(array) = place.value else { return Ok(Truth::Yes) };
+        let [first, rest] = items.keywords;
+        let mut all = Truth::Yes;
         for (index, item) in array.iter().enumerate() {
-            let (id, via) = match (items.prefix.get(index), items.rest) {
-                (Some(id), _) => (*id, "prefixItems"),
-                (None, Some(id)) => (id, "items"),
+            let (id, via) = match (items.first.get(index), items.rest) {
+                (Some(id), _) => (*id, first),
+                (None, Some(id)) => (id, rest),
                 (None, None) => break,
             };
-            if !self.schema(id, &place.item(index, item), via)? {
-                return Ok(false);
+            all = all.min(self.schema(id, &place.item(index, item), via)?);
+            if all == Truth::No {
+                break;
             }
         }
-        Ok(true)
+        Ok(all)
     }
 
     fn contains(&mut self, node: &Node, contains: &Contains, place: &Place<'_>) -> Checked {
-        let Value::Array(array) = place.value else { return Ok(true) };
-        let mut count = 0;
+        let Value::Array(array) = place.value else { return Ok(Truth::Yes) };
+        let mut count = Count::default();
         for (index, item) in array.iter().enumerate() {
-            count += u64::from(self.quietly(contains.item, &place.item(index, item))?);
+            count.add(self.quietly(contains.item, &place.item(index, item))?);
         }
         let keyword = if contains.min == 1 { "contains" } else { "minContains" };
-        Ok(self.demand(count >= contains.min, node, place, keyword)?
-            && self.demand(contains.max.is_none_or(|max| count <= max), node, place, "maxContains")?)
+        let are_enough = self.demand(count.is_at_least(contains.min), node, place, keyword);
+        let are_few = contains.max.map_or(Truth::Yes, |max| count.is_at_most(max));
+        Ok(are_enough.min(self.demand(are_few, node, place, "maxContains")))
     }
 
-    fn properties(&mut self, properties: &Properties, place: &Place<'_>) -> Checked {
-        let Value::Object(object) = place.value else { return Ok(true) };
+    fn properties(&mut self, node: &Node, properties: &Properties, place: &Place<'_>) -> Checked {
+        let Value::Object(object) = place.value else { return Ok(Truth::Yes) };
+        let mut all = Truth::Yes;
         for (name, value) in object {
             let place = place.member(name, value);
             self.spend(properties.lookup_work(name))?;
             let named = properties.named.get(name);
-            if let Some(id) = named
-                && !self.schema(*id, &place, "properties")?
-            {
-                return Ok(false);
+            if let Some(id) = named {
+                all = all.min(self.schema(*id, &place, "properties")?);
             }
-            let mut is_additional = named.is_none();
+            let mut is_additional = Truth::from(named.is_none());
             for (pattern, id) in &properties.patterns {
-                if self.matches(pattern, name)? {
-                    is_additional = false;
-                    if !self.schema(*id, &place, "patternProperties")? {
-                        return Ok(false);
-                    }
+                if all == Truth::No {
+                    break;
                 }
+                let matches = self.matches(pattern.as_ref(), name)?;
+                is_additional = is_additional.min(!matches);
+                all = all.min(self.implied(matches, *id, node, &place, "patternProperties")?);
             }
-            if let Some(rest) = properties.rest
-                && is_additional
-                && !self.schema(rest, &place, "additionalProperties")?
-            {
-                return Ok(false);
+            if all == Truth::No {
+                break;
+            }
+            if let Some(rest) = properties.rest {
+                all = all.min(self.implied(is_additional, rest, node, &place, "additionalProperties")?);
             }
         }
-        Ok(true)
+        Ok(all)
     }
 
     fn property_names(&mut self, id: Id, value: &Value) -> Checked {
-        let Value::Object(object) = value else { return Ok(true) };
+        let Value::Object(object) = value else { return Ok(Truth::Yes) };
+        let mut all = Truth::Yes;
         for name in object.keys() {
             self.spend(3)?;
             let name = Value::String(name.clone());
-            if !self.quietly(id, &Place { parent: None, value: &name })? {
-                return Ok(false);
+            all = all.min(self.quietly(id, &Place { parent: None, value: &name })?);
+            if all == Truth::No {
+                break;
             }
         }
-        Ok(true)
+        Ok(all)
     }
 
-    /// How many of the schemas hold, counted up to a bound.
-    fn count(&mut self, ids: &[Id], place: &Place<'_>, enough: usize) -> Result<usize, Exhausted> {
-        let mut count = 0;
+    /// How many of the schemas hold, counted until enough surely do.
+    fn count(&mut self, ids: &[Id], place: &Place<'_>, enough: u64) -> Result<Count, Exhausted> {
+        let mut count = Count::default();
         for id in ids {
-            count += usize::from(self.quietly(*id, place)?);
-            if count == enough {
+            count.add(self.quietly(*id, place)?);
+            if count.least == enough {
                 break;
             }
         }
@@ -346,14 +391,14 @@ impl<'s> Check<'s, '_> {
     }
 }
 
-fn on_number(value: &Value, holds: impl Fn(&Number) -> bool) -> bool {
-    value.as_number().is_none_or(holds)
+fn on_number(value: &Value, holds: impl Fn(&Number) -> bool) -> Truth {
+    value.as_number().is_none_or(holds).into()
 }
 
-fn on_array(value: &Value, holds: impl Fn(&Array) -> bool) -> bool {
-    value.as_array().is_none_or(holds)
+fn on_array(value: &Value, holds: impl Fn(&Array) -> bool) -> Truth {
+    value.as_array().is_none_or(holds).into()
 }
 
-fn on_object(value: &Value, holds: impl Fn(&Object) -> bool) -> bool {
-    value.as_object().is_none_or(holds)
+fn on_object(value: &Value, holds: impl Fn(&Object) -> bool) -> Truth {
+    value.as_object().is_none_or(holds).into()
 }

@@ -1,12 +1,14 @@
 //! Schemas from values.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::keywords::{Conditional, Contains, Id, Items, Node, Properties, Rule, Types};
+use super::dialect::Dialect;
+use super::keywords::{Conditional, Contains, Id, Items, Node, Properties, Rule, Scope, Types};
 use super::pattern::{self, Pattern};
-use super::reference::cycle;
-use super::{Compiled, SCHEMA_DEPTH_MAX, SchemaError, SchemaReason};
+use super::reference::{Reference, Resource, cycle};
+use super::{Compiled, SCHEMA_DEPTH_MAX, SchemaError, SchemaReason, Unjudged};
 use crate::array::Array;
 use crate::number::Number;
 use crate::object::Object;
@@ -15,22 +17,25 @@ use crate::text::Text;
 use crate::value::Value;
 use crate::work::{self, OutOfWork, Work};
 
-const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
-
 pub(super) fn compile(source: &Value, work: &mut Work) -> Result<Compiled, SchemaError> {
     if source.depth() > SCHEMA_DEPTH_MAX {
         return Err(SchemaError { reason: SchemaReason::Depth, at: Pointer::root() });
     }
     let mut compiler = Compiler {
-        base: source.get("$id").and_then(Value::as_str),
+        source,
         at: Pointer::root(),
         at_bytes: 0,
+        scope: Scope { resource: 0, dialect: Dialect::Unnamed },
         nodes: Vec::new(),
         places: BTreeMap::new(),
+        resources: [Resource::default()].into(),
+        uris: BTreeMap::new(),
         anchors: BTreeMap::new(),
+        dynamic_anchors: BTreeMap::new(),
         references: Vec::new(),
-        patterns: 0,
+        automata: 0,
         pattern_bytes: 0,
+        unjudged: Vec::new(),
         work,
     };
     compiler.schema(source)?;
@@ -38,29 +43,37 @@ pub(super) fn compile(source: &Value, work: &mut Work) -> Result<Compiled, Schem
     if let Some(node) = cycle(&compiler.nodes) {
         return Err(SchemaError { reason: SchemaReason::Cycle, at: node.at.clone() });
     }
-    let nodes = compiler.nodes.len().saturating_mul(NODE_BYTES);
-    let bytes = source.json_len().saturating_add(nodes).saturating_add(compiler.pattern_bytes);
-    Ok(Compiled { source: source.clone(), nodes: compiler.nodes, patterns: compiler.patterns, bytes })
+    let Compiler { nodes, automata, pattern_bytes, unjudged, .. } = compiler;
+    let bytes = (nodes.len() + unjudged.len()).saturating_mul(NODE_BYTES);
+    let bytes = source.json_len().saturating_add(bytes).saturating_add(pattern_bytes);
+    Ok(Compiled { source: source.clone(), nodes, automata, unjudged, bytes })
 }
 
 /// Bytes of memory that a node takes, by and large.
 const NODE_BYTES: usize = 128;
 
 pub(super) struct Compiler<'a> {
-    /// The root's `$id`.
-    pub(super) base: Option<&'a str>,
+    pub(super) source: &'a Value,
     /// Where the compiler stands.
-    at: Pointer,
+    pub(super) at: Pointer,
     /// Bytes of its tokens.
-    at_bytes: usize,
+    pub(super) at_bytes: usize,
+    /// How the schema there is read.
+    pub(super) scope: Scope,
     pub(super) nodes: Vec<Node>,
     pub(super) places: BTreeMap<Pointer, Id>,
-    pub(super) anchors: BTreeMap<Text, Id>,
-    /// The node that refers, and to what.
-    pub(super) references: Vec<(Id, Text)>,
-    patterns: usize,
+    /// The document, and each schema in it that has an `$id`.
+    pub(super) resources: Vec<Resource>,
+    pub(super) uris: BTreeMap<String, usize>,
+    /// By resource and name.
+    pub(super) anchors: BTreeMap<(usize, Text), Id>,
+    /// How many there are of each name.
+    pub(super) dynamic_anchors: BTreeMap<Text, usize>,
+    pub(super) references: Vec<Reference>,
+    automata: usize,
     /// Bytes of memory that all patterns take.
     pattern_bytes: usize,
+    unjudged: Vec<Unjudged>,
     work: &'a mut Work,
 }
 
@@ -69,7 +82,10 @@ pub(super) type Compiling<T> = Result<T, SchemaError>;
 /// The keywords that work together, as far as they have been met.
 #[derive(Default)]
 struct Groups {
-    items: Option<Items>,
+    prefix_items: Option<Vec<Id>>,
+    item_list: Option<Vec<Id>>,
+    items: Option<Id>,
+    additional_items: Option<Id>,
     contains: Option<Id>,
     contains_min: Option<u64>,
     contains_max: Option<u64>,
@@ -82,12 +98,16 @@ struct Groups {
 }
 
 impl Compiler<'_> {
-    fn stop<T>(&self, reason: SchemaReason) -> Compiling<T> {
+    pub(super) fn stop<T>(&self, reason: SchemaReason) -> Compiling<T> {
         Err(SchemaError { reason, at: self.at.clone() })
     }
 
     pub(super) fn spend(&mut self, units: u64) -> Compiling<()> {
         self.work.spend(units).or_else(|OutOfWork| self.stop(SchemaReason::Work))
+    }
+
+    pub(super) fn are_equal(&mut self, a: &Value, b: &Value) -> Compiling<bool> {
+        a.equals(b, self.work).or_else(|OutOfWork| self.stop(SchemaReason::Work))
     }
 
     /// Units for a map from places to hold one more, or to find one.
@@ -111,10 +131,14 @@ impl Compiler<'_> {
     }
 
     /// Compiles the schema at the place where the compiler stands.
-    fn schema(&mut self, value: &Value) -> Compiling<Id> {
+    pub(super) fn schema(&mut self, value: &Value) -> Compiling<Id> {
         self.spend(self.place_work(self.at.tokens().len(), self.at_bytes))?;
         let id = self.nodes.len();
-        self.nodes.push(Node { at: self.at.clone(), rules: Vec::new() });
+        let outer = self.scope;
+        if let Value::Object(object) = value {
+            self.enter_scope(id, object)?;
+        }
+        self.nodes.push(Node { at: self.at.clone(), scope: self.scope, rules: Vec::new() });
         self.places.insert(self.at.clone(), id);
         let rules = match value {
             Value::Bool(true) => Vec::new(),
@@ -125,29 +149,32 @@ impl Compiler<'_> {
             }
         };
         if let Some(node) = self.nodes.get_mut(id) {
-            // References have put themselves there.
-            node.rules.extend(rules);
+            node.rules = rules;
         }
+        self.scope = outer;
         Ok(id)
     }
 
     fn rules(&mut self, id: Id, object: &Object) -> Compiling<Vec<Rule>> {
         let mut rules = Vec::new();
         let mut groups = Groups::default();
+        let is_reference = self.is_reference(object);
         for (name, value) in object {
             self.spend(20 + work::bytes(name.len()))?;
-            let known = self.identifier(id, name, value)?
+            let is_hidden = is_reference && !matches!(name.as_str(), "$ref" | "$defs" | "definitions");
+            if is_hidden || !self.scope.dialect.has(name) {
+                continue;
+            }
+            let _is_known = self.identifier(id, name, value)?
                 || self.assertion(name, value, &mut rules)?
                 || self.applicator(name, value, &mut rules)?
                 || self.grouped(name, value, &mut groups)?;
-            if !known {
-                return self.stop(SchemaReason::Keyword(name.clone()));
-            }
         }
-        rules.extend(groups.items.map(Rule::Items));
+        rules.extend(self.items(&mut groups)?.map(Rule::Items));
         if let Some(item) = groups.contains {
             let min = groups.contains_min.unwrap_or(1);
-            rules.push(Rule::Contains(Contains { item, min, max: groups.contains_max }));
+            let evaluates = self.scope.dialect.evaluates_contained();
+            rules.push(Rule::Contains(Contains { item, min, max: groups.contains_max, evaluates }));
         }
         rules.extend(groups.properties.map(Rule::Properties));
         if let Some(test) = groups.test {
@@ -157,40 +184,19 @@ impl Compiler<'_> {
         Ok(rules)
     }
 
-    /// Keywords that name, refer or annotate.
-    fn identifier(&mut self, id: Id, name: &Text, value: &Value) -> Compiling<bool> {
-        match name.as_str() {
-            "$schema" | "$id" if !self.at.is_root() => return self.stop(SchemaReason::Keyword(name.clone())),
-            "$schema" => {
-                let dialect = self.string(name, value)?;
-                self.demand(name, dialect.strip_suffix('#').unwrap_or(dialect) == DIALECT)?;
+    /// The keywords for items, in the one form or the other.
+    fn items(&self, groups: &mut Groups) -> Compiling<Option<Items>> {
+        Ok(match (groups.item_list.take(), groups.prefix_items.take()) {
+            (Some(_), Some(_)) => return self.stop(SchemaReason::KeywordValue("items".into())),
+            (Some(first), None) => {
+                Some(Items { first, rest: groups.additional_items, keywords: ["items", "additionalItems"] })
             }
-            "$id" => {
-                let base = self.string(name, value)?;
-                self.demand(name, !base.contains('#'))?;
+            (None, None) if groups.items.is_none() => None,
+            (None, first) => {
+                let first = first.unwrap_or_default();
+                Some(Items { first, rest: groups.items, keywords: ["prefixItems", "items"] })
             }
-            "$anchor" => {
-                let anchor = self.string(name, value)?;
-                let is_first = |first: char| first.is_ascii_alphabetic() || first == '_';
-                let is_more = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-                self.demand(name, anchor.starts_with(is_first) && anchor.bytes().all(is_more))?;
-                self.spend(20 + 2 * work::log2(self.anchors.len()) * (1 + work::bytes(anchor.len())))?;
-                if self.anchors.insert(anchor.into(), id).is_some() {
-                    return self.stop(SchemaReason::Anchor(anchor.into()));
-                }
-            }
-            "$ref" => {
-                let reference = self.string(name, value)?;
-                self.references.push((id, reference.into()));
-            }
-            "$defs" => drop(self.named_schemas(name, value)?),
-            "$comment" | "title" | "description" => drop(self.string(name, value)?),
-            "deprecated" | "readOnly" | "writeOnly" => self.demand(name, value.as_bool().is_some())?,
-            "examples" => drop(self.array(name, value)?),
-            "default" => {}
-            _ => return Ok(false),
-        }
-        Ok(true)
+        })
     }
 
     /// Keywords that speak of the value itself.
@@ -215,8 +221,11 @@ impl Compiler<'_> {
             "maxLength" => Rule::MaxLength(self.natural(name, value)?),
             "minLength" => Rule::MinLength(self.natural(name, value)?),
             "pattern" => {
-                let source = self.string(name, value)?;
-                Rule::Pattern(self.pattern(source)?)
+                let source = self.expect(name, value.as_text())?;
+                self.enter(name);
+                let pattern = self.pattern(source)?;
+                self.leave();
+                Rule::Pattern(pattern)
             }
             "maxItems" => Rule::MaxItems(self.natural(name, value)?),
             "minItems" => Rule::MinItems(self.natural(name, value)?),
@@ -233,7 +242,7 @@ impl Compiler<'_> {
                 for (member, names) in self.object(name, value)? {
                     rule.push((member.clone(), self.names(name, names)?));
                 }
-                Rule::DependentRequired(rule)
+                Rule::DependentRequired("dependentRequired", rule)
             }
             _ => return Ok(false),
         };
@@ -249,7 +258,23 @@ impl Compiler<'_> {
             "oneOf" => Rule::OneOf(self.schemas(name, value)?),
             "not" => Rule::Not(self.within(name, value)?),
             "propertyNames" => Rule::PropertyNames(self.within(name, value)?),
-            "dependentSchemas" => Rule::DependentSchemas(self.named_schemas(name, value)?),
+            "dependentSchemas" => {
+                Rule::DependentSchemas("dependentSchemas", self.named_schemas(name, value)?)
+            }
+            "dependencies" => {
+                let (mut required, mut schemas) = (Vec::new(), Vec::new());
+                let dependencies = self.object(name, value)?;
+                self.enter(name);
+                for (member, dependency) in dependencies {
+                    match dependency {
+                        Value::Array(_) => required.push((member.clone(), self.names(name, dependency)?)),
+                        _ => schemas.push((member.clone(), self.within(member, dependency)?)),
+                    }
+                }
+                self.leave();
+                rules.push(Rule::DependentRequired("dependencies", required));
+                Rule::DependentSchemas("dependencies", schemas)
+            }
             _ => return Ok(false),
         };
         rules.push(rule);
@@ -259,8 +284,17 @@ impl Compiler<'_> {
     /// Keywords whose meaning depends on others beside them.
     fn grouped(&mut self, name: &Text, value: &Value, groups: &mut Groups) -> Compiling<bool> {
         match name.as_str() {
-            "prefixItems" => groups.items.get_or_insert_default().prefix = self.schemas(name, value)?,
-            "items" => groups.items.get_or_insert_default().rest = Some(self.within(name, value)?),
+            "prefixItems" => groups.prefix_items = Some(self.schemas(name, value)?),
+            "items" => match value {
+                Value::Array(list) if list.is_empty() && self.scope.dialect.has_item_lists() => {
+                    groups.item_list = Some(Vec::new());
+                }
+                Value::Array(_) if self.scope.dialect.has_item_lists() => {
+                    groups.item_list = Some(self.schemas(name, value)?);
+                }
+                _ => groups.items = Some(self.within(name, value)?),
+            },
+            "additionalItems" => groups.additional_items = Some(self.within(name, value)?),
             "contains" => groups.contains = Some(self.within(name, value)?),
             "minContains" => groups.contains_min = Some(self.natural(name, value)?),
             "maxContains" => groups.contains_max = Some(self.natural(name, value)?),
@@ -273,9 +307,14 @@ impl Compiler<'_> {
             }
             "patternProperties" => {
                 let mut patterns = Vec::new();
-                for (source, id) in self.named_schemas(name, value)? {
+                let named = self.named_schemas(name, value)?;
+                self.enter(name);
+                for (source, id) in named {
+                    self.enter(&source);
                     patterns.push((self.pattern(&source)?, id));
+                    self.leave();
                 }
+                self.leave();
                 groups.properties.get_or_insert_default().patterns = patterns;
             }
             "additionalProperties" => {
@@ -319,7 +358,7 @@ impl Compiler<'_> {
         Ok(ids)
     }
 
-    fn named_schemas(&mut self, name: &Text, value: &Value) -> Compiling<Vec<(Text, Id)>> {
+    pub(super) fn named_schemas(&mut self, name: &Text, value: &Value) -> Compiling<Vec<(Text, Id)>> {
         let object = self.object(name, value)?;
         self.enter(name);
         let step = |(name, value): (&Text, &Value)| Ok((name.clone(), self.within(name, value)?));
@@ -328,20 +367,29 @@ impl Compiler<'_> {
         Ok(ids)
     }
 
-    fn pattern(&mut self, source: &str) -> Compiling<Pattern> {
-        let pattern = match Pattern::parse(source, self.patterns, self.work) {
+    /// Compiles the pattern at the place where the compiler stands; none where it cannot be judged.
+    fn pattern(&mut self, source: &Text) -> Compiling<Option<Pattern>> {
+        let pattern = match Pattern::parse(source, self.automata, self.work) {
             Ok(pattern) => pattern,
             Err(reason) => return self.stop(reason),
         };
-        self.patterns += 1;
-        self.pattern_bytes += pattern.bytes();
-        if self.pattern_bytes > pattern::ALL_BYTES_MAX {
-            return self.stop(SchemaReason::PatternSize);
+        let fits = |pattern: &Pattern| self.pattern_bytes + pattern.bytes() <= pattern::ALL_BYTES_MAX;
+        let pattern = pattern.filter(fits);
+        match &pattern {
+            Some(pattern) => {
+                self.automata += pattern.automata();
+                self.pattern_bytes += pattern.bytes();
+            }
+            None => {
+                // Both are written out for whoever asks.
+                self.spend(20 + self.at_bytes as u64 + source.len() as u64)?;
+                self.unjudged.push(Unjudged { at: self.at.clone(), pattern: source.clone() });
+            }
         }
         Ok(pattern)
     }
 
-    fn demand(&self, name: &Text, holds: bool) -> Compiling<()> {
+    pub(super) fn demand(&self, name: &Text, holds: bool) -> Compiling<()> {
         if holds { Ok(()) } else { self.stop(SchemaReason::KeywordValue(name.clone())) }
     }
 
@@ -349,7 +397,7 @@ impl Compiler<'_> {
         value.map_or_else(|| self.stop(SchemaReason::KeywordValue(name.clone())), Ok)
     }
 
-    fn string<'v>(&self, name: &Text, value: &'v Value) -> Compiling<&'v str> {
+    pub(super) fn string<'v>(&self, name: &Text, value: &'v Value) -> Compiling<&'v str> {
         self.expect(name, value.as_str())
     }
 
@@ -365,9 +413,12 @@ impl Compiler<'_> {
         self.expect(name, value.as_number().copied())
     }
 
-    /// An integer from zero on, also when written with a fraction of zero.
+    /// An integer from zero on, also when written with a fraction of zero. Nothing is as large as what exceeds 64
+    /// bits.
     fn natural(&self, name: &Text, value: &Value) -> Compiling<u64> {
-        self.expect(name, value.as_number().and_then(|number| number.canonical().as_u64()))
+        let number = self.number(name, value)?;
+        self.demand(name, number.is_integer() && number >= Number::from(0u64))?;
+        Ok(number.canonical().as_u64().unwrap_or(u64::MAX))
     }
 
     fn types(&self, name: &Text, value: &Value) -> Compiling<Types> {

@@ -1,24 +1,70 @@
 //! Patterns of ECMA-262 in the engine's syntax.
 //!
 //! The engine's syntax differs from ECMA-262's. So a pattern is read here, strictly, and written anew in what
-//! both agree upon.
+//! both agree upon. What is an error with the flag `u`, but means the same wherever it is none, is taken: `[\w-.]`,
+//! `\_`, a brace that counts nothing.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
 use core::iter::Peekable;
 use core::str::Chars;
 
-/// Writes a pattern of ECMA-262 (with the flag `u`) in the engine's syntax; `None` when it is malformed or asks
-/// for look-around, back-references or flags.
-pub(super) fn translate(source: &str) -> Option<String> {
-    let mut reader = Reader { rest: source.chars().peekable(), out: String::new() };
-    reader.pattern()?;
-    Some(reader.out)
+/// A pattern in the engine's syntax, and whether a text must match it, or must not.
+pub(super) struct Clause {
+    pub(super) pattern: String,
+    pub(super) matches: bool,
+}
+
+/// Why a pattern has no form in the engine's syntax.
+pub(super) enum Untranslated {
+    /// It is none of ECMA-262, nor of anything near.
+    Malformed,
+    /// Linear time does not allow for it, or it is written in the syntax of something else.
+    Unsupported,
+}
+
+/// Writes a pattern of ECMA-262 (with the flag `u`) in the engine's syntax, as clauses that must all hold.
+///
+/// Look-ahead at the start of a text, as in `^(?!-)`, and look-behind at its end are clauses of their own: where they
+/// stand is known. Elsewhere they are unsupported, as are back-references and flags.
+pub(super) fn translate(source: &str) -> Result<Vec<Clause>, Untranslated> {
+    let mut reader = Reader {
+        rest: source.chars().peekable(),
+        out: String::new(),
+        open: Vec::new(),
+        has_alternatives: false,
+        clauses: Vec::new(),
+        is_unsupported: false,
+    };
+    reader.pattern().ok_or(Untranslated::Malformed)?;
+    let Reader { out, mut clauses, .. } = reader;
+    if reader.is_unsupported || reader.has_alternatives && !clauses.is_empty() {
+        return Err(Untranslated::Unsupported);
+    }
+    clauses.push(Clause { pattern: out, matches: true });
+    Ok(clauses)
 }
 
 struct Reader<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
+    /// The groups that are open.
+    open: Vec<Option<Look>>,
+    /// Outside of all groups.
+    has_alternatives: bool,
+    clauses: Vec<Clause>,
+    /// Reading goes on, for what is malformed.
+    is_unsupported: bool,
+}
+
+/// A look-around.
+#[derive(Clone, Copy)]
+struct Look {
+    /// Where it starts in what is written.
+    start: usize,
+    is_ahead: bool,
+    matches: bool,
 }
 
 const DIGIT: &str = "[0-9]";
@@ -50,29 +96,43 @@ impl Reader<'_> {
         let _ = write!(self.out, "\\x{{{:x}}}", u32::from(character));
     }
 
+    fn written(&mut self, escaped: Escaped) {
+        match escaped {
+            Escaped::Char(character) => self.literal(character),
+            Escaped::Class(class) => self.out.push_str(&class),
+        }
+    }
+
+    /// Reads on; `None` where the pattern is malformed.
     fn pattern(&mut self) -> Option<()> {
-        let mut open = 0usize;
         // Whether a quantifier may follow.
         let mut is_atom = false;
         while let Some(character) = self.rest.next() {
             is_atom = match character {
                 '(' => {
-                    open += 1;
-                    self.group()?;
+                    self.group();
                     false
                 }
                 ')' => {
-                    open = open.checked_sub(1)?;
+                    let look = self.open.pop()?;
                     self.out.push(')');
-                    true
+                    if let Some(look) = look {
+                        self.look(look);
+                    }
+                    look.is_none()
                 }
                 '|' | '^' => {
+                    self.has_alternatives |= character == '|' && self.open.is_empty();
                     self.out.push(character);
                     false
                 }
                 '$' => {
                     self.out.push_str("\\z");
                     false
+                }
+                '{' if !self.is_counted() => {
+                    self.literal(character);
+                    true
                 }
                 '*' | '+' | '?' | '{' => {
                     if !is_atom {
@@ -90,63 +150,104 @@ impl Reader<'_> {
                     true
                 }
                 '\\' => self.escape()?,
-                ']' | '}' => return None,
                 _ => {
                     self.literal(character);
                     true
                 }
             };
         }
-        (open == 0).then_some(())
+        self.open.is_empty().then_some(())
     }
 
     /// Reads what follows an opening parenthesis. Captures serve nothing here.
-    fn group(&mut self) -> Option<()> {
+    fn group(&mut self) {
+        let start = self.out.len();
         self.out.push_str("(?:");
-        if !self.eat('?') {
-            return Some(());
-        }
-        match self.rest.next()? {
-            ':' => Some(()),
-            '<' => {
-                let is_name = |character: char| character.is_alphanumeric() || "_$".contains(character);
-                let mut name = 0;
-                while self.rest.next_if(|character| is_name(*character)).is_some() {
-                    name += 1;
+        let mut look = None;
+        if self.eat('?') {
+            let is_behind = self.eat('<');
+            match self.rest.peek() {
+                Some(sign @ ('=' | '!')) => {
+                    look = Some(Look { start, is_ahead: !is_behind, matches: *sign == '=' });
+                    self.rest.next();
                 }
-                (name > 0 && self.eat('>')).then_some(())
+                _ if is_behind => {
+                    let is_name = |character: &char| character.is_alphanumeric() || "_$".contains(*character);
+                    let mut is_named = false;
+                    while self.rest.next_if(is_name).is_some() {
+                        is_named = true;
+                    }
+                    self.is_unsupported |= !(self.eat('>') && is_named);
+                }
+                _ => self.is_unsupported |= !self.eat(':'),
             }
-            _ => None,
+        }
+        self.open.push(look);
+    }
+
+    /// Makes a clause of a look-around that has been read, where that is known to be at the start or the end.
+    fn look(&mut self, look: Look) {
+        let group = self.out.split_off(look.start);
+        let (is_at_edge, pattern) = if look.is_ahead {
+            (self.out == "^", ["^", &group].concat())
+        } else {
+            (self.rest.clone().eq("$".chars()), [&group, "\\z"].concat())
+        };
+        self.is_unsupported |= !is_at_edge || !self.open.is_empty();
+        self.clauses.push(Clause { pattern, matches: look.matches });
+    }
+
+    /// Whether what follows a brace makes it count.
+    fn is_counted(&mut self) -> bool {
+        let mut ahead = self.rest.clone();
+        let mut digits = || {
+            let mut count = 0;
+            while ahead.next_if(char::is_ascii_digit).is_some() {
+                count += 1;
+            }
+            let next = ahead.next();
+            (count, next)
+        };
+        match digits() {
+            (1.., Some('}')) => true,
+            (first, Some(',')) => {
+                let is_closed = digits().1 == Some('}');
+                // Elsewhere it counts from zero on.
+                self.is_unsupported |= first == 0 && is_closed;
+                first > 0 && is_closed
+            }
+            _ => false,
         }
     }
 
     fn quantifier(&mut self, first: char) -> Option<()> {
         self.out.push(first);
         if first == '{' {
-            self.count()?;
+            let min = self.count();
             if self.eat(',') {
                 self.out.push(',');
-                if self.rest.peek() != Some(&'}') {
-                    self.count()?;
+                let max = self.count();
+                if max.is_some_and(|max| min.is_some_and(|min| min > max)) {
+                    return None;
                 }
             }
-            if !self.eat('}') {
-                return None;
-            }
+            self.rest.next();
             self.out.push('}');
         }
         if self.eat('?') {
             self.out.push('?');
         }
+        // Possessive elsewhere.
+        self.is_unsupported |= self.eat('+');
         Some(())
     }
 
-    fn count(&mut self) -> Option<()> {
-        let before = self.out.len();
+    fn count(&mut self) -> Option<u64> {
+        let start = self.out.len();
         while let Some(digit) = self.rest.next_if(char::is_ascii_digit) {
             self.out.push(digit);
         }
-        (self.out.len() > before).then_some(())
+        self.out.get(start..)?.parse().ok()
     }
 
     /// Reads an escape outside a class. Tells whether a quantifier may follow.
@@ -155,10 +256,8 @@ impl Reader<'_> {
             'b' => "(?-u:\\b)",
             'B' => "(?-u:\\B)",
             _ => {
-                match self.escaped()? {
-                    Escaped::Char(character) => self.literal(character),
-                    Escaped::Class(class) => self.out.push_str(&class),
-                }
+                let escaped = self.escaped()?;
+                self.written(escaped);
                 return Some(true);
             }
         };
@@ -180,17 +279,24 @@ impl Reader<'_> {
             // A hyphen makes a range, unless it comes last.
             let mut ahead = self.rest.clone();
             if ahead.next() != Some('-') || ahead.peek() == Some(&']') {
-                match low {
-                    Escaped::Char(character) => self.literal(character),
-                    Escaped::Class(class) => self.out.push_str(&class),
-                }
+                self.written(low);
                 continue;
             }
             self.rest = ahead;
-            let (Escaped::Char(low), Escaped::Char(high)) = (low, self.class_atom()?) else { return None };
-            self.literal(low);
-            self.out.push('-');
-            self.literal(high);
+            let high = self.class_atom()?;
+            if let (Escaped::Char(low), Escaped::Char(high)) = (&low, &high) {
+                if low > high {
+                    return None;
+                }
+                self.literal(*low);
+                self.out.push('-');
+                self.literal(*high);
+                continue;
+            }
+            // Nothing lies between classes: the hyphen is one.
+            for part in [low, Escaped::Char('-'), high] {
+                self.written(part);
+            }
         }
         self.out.push(']');
         Some(())
@@ -210,8 +316,16 @@ impl Reader<'_> {
 
     /// Reads an escape, from behind its backslash on.
     fn escaped(&mut self) -> Option<Escaped> {
+        let escape = self.rest.next()?;
+        let known = self.known(escape);
+        self.is_unsupported |= known.is_none();
+        Some(known.unwrap_or(Escaped::Char(escape)))
+    }
+
+    /// What an escape stands for. Other letters and digits refer back, or mean different things elsewhere.
+    fn known(&mut self, escape: char) -> Option<Escaped> {
         let class = |class: &str| Some(Escaped::Class(class.into()));
-        let character = match self.rest.next()? {
+        let character = match escape {
             'd' => return class(DIGIT),
             'D' => return class(NO_DIGIT),
             'w' => return class(WORD),
@@ -231,8 +345,7 @@ impl Reader<'_> {
             }
             'x' => char::from_u32(self.hex(2)?)?,
             'u' => self.unicode()?,
-            // Any other letter or digit is an error or a back-reference.
-            other if other.is_ascii_punctuation() => other,
+            other if !other.is_ascii_alphanumeric() => other,
             _ => return None,
         };
         Some(Escaped::Char(character))
@@ -276,6 +389,8 @@ impl Reader<'_> {
     }
 
     fn hex(&mut self, digits: usize) -> Option<u32> {
-        (0..digits).try_fold(0, |code, _| Some(code << 4 | self.rest.next()?.to_digit(16)?))
+        (0..digits).try_fold(0, |code, _| {
+            Some(code << 4 | self.rest.next_if(char::is_ascii_hexdigit)?.to_digit(16)?)
+        })
     }
 }

@@ -7,6 +7,7 @@ use alloc::collections::BTreeSet;
 
 use super::check::{Check, Checked, Exhausted, Place};
 use super::keywords::{Id, Node, Rule};
+use super::truth::Truth;
 use crate::value::Value;
 use crate::work;
 
@@ -28,33 +29,84 @@ impl Evaluated<'_> {
     }
 }
 
+/// What has been looked at, whichever way a pattern that cannot be judged goes, and what may have been.
+struct Bounds<'v> {
+    least: Evaluated<'v>,
+    most: Option<Evaluated<'v>>,
+}
+
+impl<'v> Bounds<'v> {
+    /// Whether something has been looked at, of which the closure tells within one bound.
+    fn holds(&self, is_in: impl Fn(&Evaluated<'v>) -> bool) -> Truth {
+        if is_in(&self.least) {
+            return Truth::Yes;
+        }
+        if self.most.as_ref().is_some_and(is_in) { Truth::Maybe } else { Truth::No }
+    }
+
+    fn lookup_work(&self, name: &str) -> u64 {
+        self.least.lookup_work(name) + self.most.as_ref().map_or(0, |most| most.lookup_work(name))
+    }
+}
+
+/// Which of the two bounds is worked out: what may hold counts as if it did not, or as if it did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Least,
+    Most,
+}
+
+impl Bound {
+    fn takes(self, truth: Truth) -> bool {
+        match self {
+            Self::Least => truth == Truth::Yes,
+            Self::Most => truth != Truth::No,
+        }
+    }
+}
+
 impl<'s> Check<'s, '_> {
     pub(super) fn unevaluated_items(&mut self, node: &'s Node, id: Id, place: &Place<'_>) -> Checked {
-        let Value::Array(array) = place.value else { return Ok(true) };
-        let mut seen = Evaluated::default();
-        self.evaluated(node, place, &mut seen)?;
+        let Value::Array(array) = place.value else { return Ok(Truth::Yes) };
+        let seen = self.bounds(node, place)?;
+        let mut all = Truth::Yes;
         for (index, item) in array.iter().enumerate() {
             self.spend(4)?;
-            let is_seen = seen.all || index < seen.items_before || seen.items.contains(&index);
-            if !is_seen && !self.schema(id, &place.item(index, item), "unevaluatedItems")? {
-                return Ok(false);
+            let is_seen = seen.holds(|seen| {
+                seen.all || index < seen.items_before || seen.items.contains(&index)
+            });
+            let place = place.item(index, item);
+            all = all.min(self.implied(!is_seen, id, node, &place, "unevaluatedItems")?);
+            if all == Truth::No {
+                break;
             }
         }
-        Ok(true)
+        Ok(all)
     }
 
     pub(super) fn unevaluated_properties(&mut self, node: &'s Node, id: Id, place: &Place<'_>) -> Checked {
-        let Value::Object(object) = place.value else { return Ok(true) };
-        let mut seen = Evaluated::default();
-        self.evaluated(node, place, &mut seen)?;
+        let Value::Object(object) = place.value else { return Ok(Truth::Yes) };
+        let seen = self.bounds(node, place)?;
+        let mut all = Truth::Yes;
         for (name, value) in object {
             self.spend(seen.lookup_work(name))?;
-            let is_seen = seen.all || seen.members.contains(name.as_str());
-            if !is_seen && !self.schema(id, &place.member(name, value), "unevaluatedProperties")? {
-                return Ok(false);
+            let is_seen = seen.holds(|seen| seen.all || seen.members.contains(name.as_str()));
+            let place = place.member(name, value);
+            all = all.min(self.implied(!is_seen, id, node, &place, "unevaluatedProperties")?);
+            if all == Truth::No {
+                break;
             }
         }
-        Ok(true)
+        Ok(all)
+    }
+
+    fn bounds<'v>(&mut self, node: &'s Node, place: &'v Place<'_>) -> Result<Bounds<'v>, Exhausted> {
+        let (mut least, mut most) = (Evaluated::default(), None);
+        self.evaluated(node, place, Bound::Least, &mut least)?;
+        if !self.schema.unjudged.is_empty() {
+            self.evaluated(node, place, Bound::Most, most.get_or_insert_default())?;
+        }
+        Ok(Bounds { least, most })
     }
 
     /// Notes what a schema that holds for the value, and those it applies in place, have looked at.
@@ -62,6 +114,7 @@ impl<'s> Check<'s, '_> {
         &mut self,
         node: &'s Node,
         place: &'v Place<'_>,
+        bound: Bound,
         seen: &mut Evaluated<'v>,
     ) -> Result<(), Exhausted> {
         for rule in &node.rules {
@@ -69,12 +122,12 @@ impl<'s> Check<'s, '_> {
             match (rule, place.value) {
                 (Rule::Items(items), Value::Array(_)) => {
                     seen.all |= items.rest.is_some();
-                    seen.items_before = seen.items_before.max(items.prefix.len());
+                    seen.items_before = seen.items_before.max(items.first.len());
                 }
-                (Rule::Contains(contains), Value::Array(array)) => {
+                (Rule::Contains(contains), Value::Array(array)) if contains.evaluates => {
                     for (index, item) in array.iter().enumerate() {
                         self.spend(8)?;
-                        if self.quietly(contains.item, &place.item(index, item))? {
+                        if bound.takes(self.quietly(contains.item, &place.item(index, item))?) {
                             seen.items.insert(index);
                         }
                     }
@@ -85,7 +138,7 @@ impl<'s> Check<'s, '_> {
                         self.spend(properties.lookup_work(name) + seen.lookup_work(name))?;
                         let mut is_seen = properties.named.contains_key(name);
                         for (pattern, _) in &properties.patterns {
-                            is_seen = is_seen || self.matches(pattern, name)?;
+                            is_seen = is_seen || bound.takes(self.matches(pattern.as_ref(), name)?);
                         }
                         if is_seen {
                             seen.members.insert(name);
@@ -94,31 +147,33 @@ impl<'s> Check<'s, '_> {
                 }
                 (Rule::AllOf(ids), _) => {
                     for id in ids {
-                        self.evaluated_within(*id, place, seen)?;
+                        self.evaluated_within(*id, place, bound, seen)?;
                     }
                 }
                 (Rule::AnyOf(ids) | Rule::OneOf(ids), _) => {
                     for id in ids {
-                        if self.quietly(*id, place)? {
-                            self.evaluated_within(*id, place, seen)?;
+                        if bound.takes(self.quietly(*id, place)?) {
+                            self.evaluated_within(*id, place, bound, seen)?;
                         }
                     }
                 }
                 (Rule::If(rule), _) => {
                     let holds = self.quietly(rule.test, place)?;
-                    let applied = if holds { [Some(rule.test), rule.then] } else { [None, rule.otherwise] };
-                    for id in applied.into_iter().flatten() {
-                        self.evaluated_within(id, place, seen)?;
-                    }
-                }
-                (Rule::DependentSchemas(schemas), _) => {
-                    for (name, id) in schemas {
-                        if self.has(place.value, name)? {
-                            self.evaluated_within(*id, place, seen)?;
+                    let (test, then) = (Some(rule.test), rule.then);
+                    for (applies, ids) in [(holds, [test, then]), (!holds, [rule.otherwise, None])] {
+                        for id in ids.into_iter().flatten().filter(|_| bound.takes(applies)) {
+                            self.evaluated_within(id, place, bound, seen)?;
                         }
                     }
                 }
-                (Rule::Ref(id), _) => self.evaluated_within(*id, place, seen)?,
+                (Rule::DependentSchemas(_, schemas), _) => {
+                    for (name, id) in schemas {
+                        if self.has(place.value, name)? {
+                            self.evaluated_within(*id, place, bound, seen)?;
+                        }
+                    }
+                }
+                (Rule::Ref(id), _) => self.evaluated_within(*id, place, bound, seen)?,
                 // The other rules look at no item or member, or apply nothing that holds.
                 _ => {}
             }
@@ -130,6 +185,7 @@ impl<'s> Check<'s, '_> {
         &mut self,
         id: Id,
         place: &'v Place<'_>,
+        bound: Bound,
         seen: &mut Evaluated<'v>,
     ) -> Result<(), Exhausted> {
         let Some(node) = self.node(id) else { return Ok(()) };
@@ -139,6 +195,6 @@ impl<'s> Check<'s, '_> {
             Rule::UnevaluatedProperties(_) => place.value.as_object().is_some(),
             _ => false,
         });
-        self.evaluated(node, place, seen)
+        self.evaluated(node, place, bound, seen)
     }
 }

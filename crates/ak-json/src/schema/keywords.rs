@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::dialect::Dialect;
 use super::pattern::Pattern;
 use crate::number::Number;
 use crate::pointer::Pointer;
@@ -16,7 +17,16 @@ pub(super) type Id = usize;
 /// A schema, or a schema within it.
 pub(super) struct Node {
     pub(super) at: Pointer,
+    pub(super) scope: Scope,
     pub(super) rules: Vec<Rule>,
+}
+
+/// How a schema is read.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    /// The number of the resource that it is part of, by which its references are understood.
+    pub(super) resource: usize,
+    pub(super) dialect: Dialect,
 }
 
 /// What one keyword, or several that work together, demand.
@@ -33,19 +43,22 @@ pub(super) enum Rule {
     ExclusiveMinimum(Number),
     MaxLength(u64),
     MinLength(u64),
-    Pattern(Pattern),
+    /// None where it cannot be judged.
+    Pattern(Option<Pattern>),
     MaxItems(u64),
     MinItems(u64),
     UniqueItems,
     MaxProperties(u64),
     MinProperties(u64),
     Required(Vec<Text>),
-    DependentRequired(Vec<(Text, Vec<Text>)>),
+    /// With the keyword.
+    DependentRequired(&'static str, Vec<(Text, Vec<Text>)>),
     Items(Items),
     Contains(Contains),
     Properties(Properties),
     PropertyNames(Id),
-    DependentSchemas(Vec<(Text, Id)>),
+    /// With the keyword.
+    DependentSchemas(&'static str, Vec<(Text, Id)>),
     AllOf(Vec<Id>),
     AnyOf(Vec<Id>),
     OneOf(Vec<Id>),
@@ -56,11 +69,12 @@ pub(super) enum Rule {
     UnevaluatedProperties(Id),
 }
 
-/// `prefixItems` and `items`.
-#[derive(Default)]
+/// `prefixItems` and `items`, or `items` and `additionalItems`.
 pub(super) struct Items {
-    pub(super) prefix: Vec<Id>,
+    pub(super) first: Vec<Id>,
     pub(super) rest: Option<Id>,
+    /// For each of the two.
+    pub(super) keywords: [&'static str; 2],
 }
 
 /// `contains`, `minContains` and `maxContains`.
@@ -68,13 +82,15 @@ pub(super) struct Contains {
     pub(super) item: Id,
     pub(super) min: u64,
     pub(super) max: Option<u64>,
+    /// Whether the items that it finds count as evaluated.
+    pub(super) evaluates: bool,
 }
 
 /// `properties`, `patternProperties` and `additionalProperties`.
 #[derive(Default)]
 pub(super) struct Properties {
     pub(super) named: BTreeMap<Text, Id>,
-    pub(super) patterns: Vec<(Pattern, Id)>,
+    pub(super) patterns: Vec<(Option<Pattern>, Id)>,
     pub(super) rest: Option<Id>,
 }
 
@@ -138,7 +154,7 @@ impl Rule {
             Self::AllOf(ids) | Self::AnyOf(ids) | Self::OneOf(ids) => ids.clone(),
             Self::Not(id) | Self::Ref(id) => [*id].into(),
             Self::If(rule) => [Some(rule.test), rule.then, rule.otherwise].into_iter().flatten().collect(),
-            Self::DependentSchemas(schemas) => schemas.iter().map(|(_, id)| *id).collect(),
+            Self::DependentSchemas(_, schemas) => schemas.iter().map(|(_, id)| *id).collect(),
             Self::Never
             | Self::Type(_)
             | Self::Enum(_)
@@ -157,7 +173,7 @@ impl Rule {
             | Self::MaxProperties(_)
             | Self::MinProperties(_)
             | Self::Required(_)
-            | Self::DependentRequired(_)
+            | Self::DependentRequired(..)
             | Self::Items(_)
             | Self::Contains(_)
             | Self::Properties(_)

@@ -8,7 +8,7 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::{Input, MatchKind};
 
 use super::SchemaReason;
-use super::ecma::translate;
+use super::ecma::{Untranslated, translate};
 use crate::work::{OutOfWork, Work};
 
 /// Bytes of a pattern's text.
@@ -23,11 +23,63 @@ const CACHE_BYTES_MAX: usize = 256 << 10;
 const BLOCK: usize = 32;
 const BLOCK_WORK: u64 = 10;
 
-/// A compiled pattern: an automaton whose states are worked out as they are met.
+/// A compiled pattern: what a text must match, and what it must not.
+pub(super) struct Pattern(Vec<(Automaton, bool)>);
+
+/// The states that matching has met, by automaton.
+pub(super) type Caches = Vec<Option<Cache>>;
+
+impl Pattern {
+    /// Compiles a pattern, whose automata are numbered on from the given number; `None` where it cannot be judged.
+    pub(super) fn parse(source: &str, number: usize, work: &mut Work) -> Result<Option<Self>, SchemaReason> {
+        if source.len() > TEXT_BYTES_MAX {
+            return Ok(None);
+        }
+        let clauses = match translate(source) {
+            Ok(clauses) => clauses,
+            Err(Untranslated::Unsupported) => return Ok(None),
+            Err(Untranslated::Malformed) => return Err(SchemaReason::Pattern),
+        };
+        let mut automata = Vec::new();
+        for (number, clause) in (number..).zip(clauses) {
+            let Some(automaton) = Automaton::build(&clause.pattern, number, work)? else { return Ok(None) };
+            automata.push((automaton, clause.matches));
+        }
+        Ok(Some(Self(automata)))
+    }
+
+    /// How many automata it has.
+    pub(super) fn automata(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Bytes of memory that its automata take.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|(automaton, _)| automaton.bytes()).sum()
+    }
+
+    /// Whether the pattern matches somewhere in the text.
+    pub(super) fn is_match(
+        &self,
+        caches: &mut Caches,
+        text: &str,
+        work: &mut Work,
+    ) -> Result<bool, OutOfWork> {
+        for (automaton, expected) in &self.0 {
+            let Some(cache) = caches.get_mut(automaton.number) else { return Ok(false) };
+            if automaton.is_match(cache, text, work)? != *expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// An automaton whose states are worked out as they are met.
 ///
 /// A byte that leads from one known state to another costs next to nothing. Working out a state costs a look at each
 /// state of the automaton beneath, which a hostile pattern can demand for every byte. Each is paid for as it comes.
-pub(super) struct Pattern {
+struct Automaton {
     engine: Box<DFA>,
     /// Units of work for working out a state from all states of the automaton beneath.
     all_work: u64,
@@ -36,7 +88,7 @@ pub(super) struct Pattern {
     /// Bytes of memory that a state takes for the ways on.
     row_bytes: usize,
     /// Its number within the schema, by which the caches are kept.
-    pub(super) number: usize,
+    number: usize,
 }
 
 /// The states that matching a pattern has met.
@@ -48,32 +100,26 @@ pub(super) struct Cache {
     largest: usize,
 }
 
-impl Pattern {
-    pub(super) fn parse(source: &str, number: usize, work: &mut Work) -> Result<Self, SchemaReason> {
-        if source.len() > TEXT_BYTES_MAX {
-            return Err(SchemaReason::PatternSize);
-        }
-        let translated = translate(source).ok_or(SchemaReason::Pattern)?;
-        work.spend(compile_work(&translated)).map_err(|OutOfWork| SchemaReason::Work)?;
+impl Automaton {
+    /// Builds the automaton of a pattern in the engine's syntax; `None` where the engine does not know it, or it is
+    /// too large.
+    fn build(translated: &str, number: usize, work: &mut Work) -> Result<Option<Self>, SchemaReason> {
+        work.spend(compile_work(translated)).map_err(|OutOfWork| SchemaReason::Work)?;
         // No larger than can be paid for.
         let affordable = usize::try_from(work.left() / WORK_PER_BYTE).unwrap_or(usize::MAX);
         let size_max = BYTES_MAX.min(affordable);
         let config =
             thompson::Config::new().nfa_size_limit(Some(size_max)).which_captures(WhichCaptures::None);
-        let nfa = thompson::Compiler::new().configure(config).build(&translated);
-        let nfa = nfa.map_err(|error| match error.size_limit() {
-            Some(_) if size_max == BYTES_MAX => SchemaReason::PatternSize,
-            Some(_) => SchemaReason::Work,
-            None => SchemaReason::Pattern,
-        });
+        let nfa = thompson::Compiler::new().configure(config).build(translated);
         let nfa = match nfa {
             Ok(nfa) => nfa,
-            Err(reason) => {
-                if reason != SchemaReason::Pattern {
-                    // As much was tried.
-                    let _ = work.spend((size_max as u64).saturating_mul(WORK_PER_BYTE));
+            Err(error) => {
+                if error.size_limit().is_none() {
+                    return Ok(None);
                 }
-                return Err(reason);
+                // As much was tried.
+                let _ = work.spend((size_max as u64).saturating_mul(WORK_PER_BYTE));
+                return if size_max == BYTES_MAX { Ok(None) } else { Err(SchemaReason::Work) };
             }
         };
         let bytes = nfa.memory_usage() as u64;
@@ -85,13 +131,13 @@ impl Pattern {
             .cache_capacity(CACHE_BYTES_MAX)
             .skip_cache_capacity_check(true);
         let engine = DFA::builder().configure(config).build_from_nfa(nfa);
-        let engine = engine.map_err(|_| SchemaReason::PatternSize)?;
+        let Ok(engine) = engine else { return Ok(None) };
         let row_bytes = engine.byte_classes().alphabet_len().next_power_of_two() * size_of::<u32>();
-        Ok(Self { engine: Box::new(engine), all_work, closure_work, row_bytes, number })
+        Ok(Some(Self { engine: Box::new(engine), all_work, closure_work, row_bytes, number }))
     }
 
     /// Bytes of memory the automaton takes.
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.engine.get_nfa().memory_usage()
     }
 
@@ -101,7 +147,7 @@ impl Pattern {
     }
 
     /// Whether the pattern matches somewhere in the text.
-    pub(super) fn is_match(
+    fn is_match(
         &self,
         cache: &mut Option<Cache>,
         text: &str,
@@ -227,6 +273,7 @@ mod tests {
     use regex_automata::nfa::thompson::pikevm::PikeVM;
 
     use super::*;
+    use crate::schema::ecma::Clause;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(3_000))]
@@ -235,18 +282,23 @@ mod tests {
         fn a_pattern_matches_as_a_slower_engine_says(
             parts in prop::collection::vec(prop::sample::select(Vec::from([
                 "a", "é", "𝄞", ".", "[^a]", "(a|é)", "\\b", "\\B", "^", "$", "|", "a?", "é*", ".{2}", "(aé)+?", "\\p{L}", "",
+                "(?!a)", "(?=.*é)", "(?<!a)$",
             ])), 0..6),
             texts in prop::collection::vec("[aé𝄞 ]{0,6}", 1..4),
         ) {
             let source: String = parts.concat();
-            let Ok(pattern) = Pattern::parse(&source, 0, &mut Work::unlimited()) else { return Ok(()) };
-            let slow = PikeVM::new(&translate(&source).unwrap_or_default());
-            let Ok(slow) = slow else { return Ok(()) };
-            let mut cache = None;
+            let Ok(Some(pattern)) = Pattern::parse(&source, 0, &mut Work::unlimited()) else { return Ok(()) };
+            let clauses = translate(&source).unwrap_or_default();
+            let mut caches = Vec::new();
+            caches.resize_with(clauses.len(), || None);
             for text in texts {
-                let expected = slow.is_match(&mut slow.create_cache(), &text);
-                let found = pattern.is_match(&mut cache, &text, &mut Work::unlimited());
-                prop_assert_eq!(found, Ok(expected), "{} {:?}", source, text);
+                let holds = |clause: &Clause| {
+                    let slow = PikeVM::new(&clause.pattern).ok()?;
+                    Some(slow.is_match(&mut slow.create_cache(), &text) == clause.matches)
+                };
+                let Some(expected) = clauses.iter().map(holds).collect::<Option<Vec<_>>>() else { return Ok(()) };
+                let found = pattern.is_match(&mut caches, &text, &mut Work::unlimited());
+                prop_assert_eq!(found, Ok(!expected.contains(&false)), "{} {:?}", source, text);
             }
         }
     }

@@ -4,43 +4,203 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::compile::{Compiler, Compiling};
+use super::dialect::Dialect;
 use super::keywords::{Id, Node, Rule};
-use super::{SchemaError, SchemaReason};
+use super::{SchemaReason, uri};
+use crate::object::Object;
 use crate::pointer::Pointer;
+use crate::text::Text;
+use crate::value::Value;
+use crate::work;
+
+/// A part of the document with a URI of its own.
+#[derive(Default)]
+pub(super) struct Resource {
+    uri: String,
+    at: Pointer,
+}
+
+/// A reference that is still to be followed.
+#[derive(Clone)]
+pub(super) struct Reference {
+    from: Id,
+    keyword: Text,
+    to: Text,
+}
 
 impl Compiler<'_> {
+    /// Whether all that counts in the object is its `$ref`.
+    pub(super) fn is_reference(&self, object: &Object) -> bool {
+        self.scope.dialect.hides_siblings() && object.contains_key("$ref")
+    }
+
+    /// Reads what tells how the schema with this number, and those within, are to be read.
+    pub(super) fn enter_scope(&mut self, id: Id, object: &Object) -> Compiling<()> {
+        if let Some(dialect) = object.get("$schema") {
+            let named = self.string(&"$schema".into(), dialect)?;
+            match Dialect::named(named) {
+                Some(dialect) => self.scope.dialect = dialect,
+                None => return self.stop(SchemaReason::Dialect(named.into())),
+            }
+        }
+        let Some(own) = object.get("$id") else { return Ok(()) };
+        // The root's is where the document was found, whatever stands beside it.
+        if self.is_reference(object) && !self.at.is_root() {
+            return Ok(());
+        }
+        let keyword = "$id".into();
+        let own = self.string(&keyword, own)?;
+        let (document, anchor) = own.split_once('#').unwrap_or((own, ""));
+        let is_anchor = !anchor.is_empty();
+        self.demand(
+            &keyword,
+            !is_anchor || document.is_empty() && self.scope.dialect.has_anchors_in_ids(),
+        )?;
+        if is_anchor { self.anchor(id, anchor) } else { self.resource(document) }
+    }
+
+    /// Opens a resource at the place where the compiler stands.
+    fn resource(&mut self, document: &str) -> Compiling<()> {
+        if document.is_empty() {
+            return Ok(());
+        }
+        let uri = self.uri(document)?;
+        if let Some(other) = self.uris.get(&uri).and_then(|number| self.resources.get(*number)) {
+            // The same schema, written out once more, is no other.
+            let (first, second) = (self.source.pointer(&other.at), self.source.pointer(&self.at));
+            let (Some(first), Some(second)) = (first, second) else { return Ok(()) };
+            if !self.are_equal(first, second)? {
+                return self.stop(SchemaReason::Duplicate(uri.as_str().into()));
+            }
+        }
+        self.scope.resource = self.resources.len();
+        self.uris.insert(uri.clone(), self.scope.resource);
+        self.resources.push(Resource { uri, at: self.at.clone() });
+        Ok(())
+    }
+
+    /// Names a schema within its resource.
+    pub(super) fn anchor(&mut self, id: Id, name: &str) -> Compiling<()> {
+        self.spend(20 + 2 * work::log2(self.anchors.len()) * (1 + work::bytes(name.len())))?;
+        match self.anchors.insert((self.scope.resource, name.into()), id) {
+            Some(other) if other != id => self.stop(SchemaReason::Duplicate(name.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keywords that name schemas or refer to them.
+    pub(super) fn identifier(&mut self, id: Id, name: &Text, value: &Value) -> Compiling<bool> {
+        match name.as_str() {
+            "$schema" | "$id" => {}
+            "$anchor" | "$dynamicAnchor" => {
+                let anchor = self.string(name, value)?;
+                let is_first = |first: char| first.is_ascii_alphabetic() || first == '_';
+                let is_more = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+                self.demand(name, anchor.starts_with(is_first) && anchor.bytes().all(is_more))?;
+                self.anchor(id, anchor)?;
+                if name == "$dynamicAnchor" {
+                    *self.dynamic_anchors.entry(anchor.into()).or_default() += 1;
+                }
+            }
+            "$recursiveAnchor" => {
+                self.demand(name, value.as_bool().is_some())?;
+                *self.dynamic_anchors.entry(Text::default()).or_default() +=
+                    usize::from(*value == Value::Bool(true));
+            }
+            "$ref" | "$dynamicRef" | "$recursiveRef" => {
+                let to = self.string(name, value)?;
+                self.demand(name, name != "$recursiveRef" || to == "#")?;
+                self.references.push(Reference { from: id, keyword: name.clone(), to: to.into() });
+            }
+            "$defs" | "definitions" => drop(self.named_schemas(name, value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Gives each node that refers the rule for it.
     pub(super) fn resolve(&mut self) -> Compiling<()> {
-        for (id, reference) in core::mem::take(&mut self.references) {
-            // Decoded, read as a pointer and looked up among the places of schemas.
-            let tokens = reference.matches('/').count();
-            self.spend(
-                reference.len() as u64 / 2 + 8 * tokens as u64 + self.place_work(tokens, reference.len()),
-            )?;
-            let target = self.target(&reference);
-            let Some(node) = self.nodes.get_mut(id) else { continue };
-            match target {
-                Some(target) => node.rules.insert(0, Rule::Ref(target)),
-                None => {
-                    let reason = SchemaReason::Reference(reference);
-                    return Err(SchemaError { reason, at: node.at.clone() });
-                }
+        let mut next = 0;
+        // Where one leads, there may be more.
+        while let Some(reference) = self.references.get(next).cloned() {
+            next += 1;
+            let Some(node) = self.nodes.get(reference.from) else { continue };
+            (self.at, self.scope) = (node.at.clone(), node.scope);
+            let target = self.target(&reference)?;
+            if let Some(node) = self.nodes.get_mut(reference.from) {
+                node.rules.insert(0, Rule::Ref(target));
             }
         }
         Ok(())
     }
 
-    /// The node that a reference leads to, by JSON Pointer or anchor.
-    fn target(&self, reference: &str) -> Option<Id> {
-        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        if !document.is_empty() && Some(document) != self.base {
-            return None;
+    /// The node that a reference at the place where the compiler stands leads to, by JSON Pointer or anchor.
+    fn target(&mut self, Reference { keyword, to, .. }: &Reference) -> Compiling<Id> {
+        let (document, fragment) = to.split_once('#').unwrap_or((to, ""));
+        let mut resource = self.scope.resource;
+        if !document.is_empty() {
+            let uri = self.uri(document)?;
+            match self.uris.get(&uri) {
+                Some(found) => resource = *found,
+                None => return self.stop(SchemaReason::Remote(to.clone())),
+            }
         }
-        let fragment = unescape_percent(fragment)?;
-        if fragment.is_empty() || fragment.starts_with('/') {
-            return self.places.get(&Pointer::parse(&fragment).ok()?).copied();
+        // Decoded, read as a pointer and looked up among the places of schemas.
+        let start = self.resources.get(resource).map(|resource| resource.at.clone()).unwrap_or_default();
+        let tokens = fragment.matches('/').count() + start.tokens().len();
+        self.spend(fragment.len() as u64 / 2 + 8 * tokens as u64 + self.place_work(tokens, fragment.len()))?;
+        let nowhere = SchemaReason::Reference(to.clone());
+        let Some(fragment) = unescape_percent(fragment) else { return self.stop(nowhere) };
+        // With one anchor of the name alone, the dynamic scope changes nothing.
+        let is_dynamic = keyword != "$ref" && self.dynamic_anchors.get(&*fragment).is_some_and(|all| *all > 1);
+        if is_dynamic {
+            return self.stop(SchemaReason::Keyword(keyword.clone()));
         }
-        self.anchors.get(fragment.as_str()).copied()
+        let target = if fragment.is_empty() || fragment.starts_with('/') {
+            match Pointer::parse(&fragment) {
+                Ok(pointer) => self.place(start, &pointer)?,
+                Err(_) => None,
+            }
+        } else {
+            self.anchors.get(&(resource, fragment.into())).copied()
+        };
+        target.map_or_else(|| self.stop(nowhere), Ok)
+    }
+
+    /// The node at a place of the document. One within an annotation is compiled when something refers to it.
+    fn place(&mut self, mut at: Pointer, rest: &Pointer) -> Compiling<Option<Id>> {
+        for token in rest.tokens() {
+            at.push(token);
+        }
+        if let Some(id) = self.places.get(&at) {
+            return Ok(Some(*id));
+        }
+        let Some(value @ (Value::Object(_) | Value::Bool(_))) = self.source.pointer(&at) else {
+            return Ok(None);
+        };
+        let mut around = at.clone();
+        while let Some(keyword) = around.pop() {
+            self.spend(self.place_work(around.tokens().len(), at.tokens().iter().map(|token| token.len()).sum()))?;
+            let Some(node) = self.places.get(&around).and_then(|id| self.nodes.get(*id)) else { continue };
+            if node.scope.dialect.has(&keyword) {
+                // What a keyword holds besides schemas is none.
+                return Ok(None);
+            }
+            self.scope = node.scope;
+            self.at_bytes = at.tokens().iter().map(|token| token.len()).sum();
+            self.at = at;
+            return self.schema(value).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// What a URI without fragment means in the resource where the compiler stands.
+    fn uri(&mut self, uri: &str) -> Compiling<String> {
+        let base = self.resources.get(self.scope.resource).map_or(0, |resource| resource.uri.len());
+        let bytes = base + uri.len();
+        self.spend(40 + 2 * bytes as u64 + 2 * work::log2(self.uris.len()) * (1 + work::bytes(bytes)))?;
+        let base = self.resources.get(self.scope.resource).map_or("", |resource| &resource.uri);
+        Ok(uri::resolve(base, uri))
     }
 }
 
