@@ -43,7 +43,7 @@ fn check(name: &str, schema: &str, value: &Value) -> f64 {
             Ok(()) => "holds",
             Err(Violation::Work) => "given up",
             Err(Violation::Depth) => "too deep",
-            Err(Violation::Keyword { .. }) => "broken",
+            Err(Violation::Keyword { .. } | Violation::Unjudged { .. }) => "broken",
         };
         (work.used(), outcome)
     })

@@ -177,7 +177,9 @@ impl<'s> Check<'s, '_> {
             Rule::Never => (Truth::No, via),
             Rule::Type(types) => (types.has(value).into(), "type"),
             Rule::Enum(values) => (self.is_one_of(values, value)?.into(), "enum"),
-            Rule::Const(expected) => (self.is_one_of(core::slice::from_ref(expected), value)?.into(), "const"),
+            Rule::Const(expected) => {
+                (self.is_one_of(core::slice::from_ref(expected), value)?.into(), "const")
+            }
             Rule::MultipleOf(divisor) => {
                 self.spend(value.as_number().map_or(0, |number| decimal::multiple_work(number, divisor)))?;
                 (on_number(value, |number| decimal::is_multiple(number, divisor)), "multipleOf")
@@ -186,8 +188,12 @@ impl<'s> Check<'s, '_> {
             Rule::ExclusiveMaximum(bound) => (on_number(value, |number| number < bound), "exclusiveMaximum"),
             Rule::Minimum(bound) => (on_number(value, |number| number >= bound), "minimum"),
             Rule::ExclusiveMinimum(bound) => (on_number(value, |number| number > bound), "exclusiveMinimum"),
-            Rule::MaxLength(max) => (self.length(value)?.is_none_or(|length| length <= *max).into(), "maxLength"),
-            Rule::MinLength(min) => (self.length(value)?.is_none_or(|length| length >= *min).into(), "minLength"),
+            Rule::MaxLength(max) => {
+                (self.length(value)?.is_none_or(|length| length <= *max).into(), "maxLength")
+            }
+            Rule::MinLength(min) => {
+                (self.length(value)?.is_none_or(|length| length >= *min).into(), "minLength")
+            }
             Rule::MaxItems(max) => (on_array(value, |array| array.len() as u64 <= *max), "maxItems"),
             Rule::MinItems(min) => (on_array(value, |array| array.len() as u64 >= *min), "minItems"),
             Rule::UniqueItems => (self.unique(value)?.into(), "uniqueItems"),

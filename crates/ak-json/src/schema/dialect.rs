@@ -58,8 +58,13 @@ impl Dialect {
             "allOf" | "anyOf" | "oneOf" | "not" => true,
             "if" | "then" | "else" => self != Self::Draft6,
             "additionalItems" => self.has_item_lists(),
-            "$anchor" | "dependentRequired" | "dependentSchemas" | "maxContains" | "minContains"
-            | "unevaluatedItems" | "unevaluatedProperties" => !self.hides_siblings(),
+            "$anchor"
+            | "dependentRequired"
+            | "dependentSchemas"
+            | "maxContains"
+            | "minContains"
+            | "unevaluatedItems"
+            | "unevaluatedProperties" => !self.hides_siblings(),
             "$recursiveRef" | "$recursiveAnchor" => matches!(self, Self::Draft2019 | Self::Unnamed),
             "prefixItems" | "$dynamicRef" | "$dynamicAnchor" => {
                 matches!(self, Self::Draft2020 | Self::Unnamed)

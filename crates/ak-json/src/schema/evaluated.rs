@@ -72,9 +72,8 @@ impl<'s> Check<'s, '_> {
         let mut all = Truth::Yes;
         for (index, item) in array.iter().enumerate() {
             self.spend(4)?;
-            let is_seen = seen.holds(|seen| {
-                seen.all || index < seen.items_before || seen.items.contains(&index)
-            });
+            let is_seen =
+                seen.holds(|seen| seen.all || index < seen.items_before || seen.items.contains(&index));
             let place = place.item(index, item);
             all = all.min(self.implied(!is_seen, id, node, &place, "unevaluatedItems")?);
             if all == Truth::No {

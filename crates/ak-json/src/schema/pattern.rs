@@ -147,12 +147,7 @@ impl Automaton {
     }
 
     /// Whether the pattern matches somewhere in the text.
-    fn is_match(
-        &self,
-        cache: &mut Option<Cache>,
-        text: &str,
-        work: &mut Work,
-    ) -> Result<bool, OutOfWork> {
+    fn is_match(&self, cache: &mut Option<Cache>, text: &str, work: &mut Work) -> Result<bool, OutOfWork> {
         let is_new = match cache {
             Some(cache) => cache.states.clear_count() != cache.clears,
             None => true,

@@ -52,10 +52,7 @@ impl Compiler<'_> {
         let own = self.string(&keyword, own)?;
         let (document, anchor) = own.split_once('#').unwrap_or((own, ""));
         let is_anchor = !anchor.is_empty();
-        self.demand(
-            &keyword,
-            !is_anchor || document.is_empty() && self.scope.dialect.has_anchors_in_ids(),
-        )?;
+        self.demand(&keyword, !is_anchor || document.is_empty() && self.scope.dialect.has_anchors_in_ids())?;
         if is_anchor { self.anchor(id, anchor) } else { self.resource(document) }
     }
 
@@ -152,7 +149,8 @@ impl Compiler<'_> {
         let nowhere = SchemaReason::Reference(to.clone());
         let Some(fragment) = unescape_percent(fragment) else { return self.stop(nowhere) };
         // With one anchor of the name alone, the dynamic scope changes nothing.
-        let is_dynamic = keyword != "$ref" && self.dynamic_anchors.get(&*fragment).is_some_and(|all| *all > 1);
+        let is_dynamic =
+            keyword != "$ref" && self.dynamic_anchors.get(&*fragment).is_some_and(|all| *all > 1);
         if is_dynamic {
             return self.stop(SchemaReason::Keyword(keyword.clone()));
         }
@@ -180,7 +178,9 @@ impl Compiler<'_> {
         };
         let mut around = at.clone();
         while let Some(keyword) = around.pop() {
-            self.spend(self.place_work(around.tokens().len(), at.tokens().iter().map(|token| token.len()).sum()))?;
+            self.spend(
+                self.place_work(around.tokens().len(), at.tokens().iter().map(|token| token.len()).sum()),
+            )?;
             let Some(node) = self.places.get(&around).and_then(|id| self.nodes.get(*id)) else { continue };
             if node.scope.dialect.has(&keyword) {
                 // What a keyword holds besides schemas is none.
