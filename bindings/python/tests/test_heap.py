@@ -314,8 +314,9 @@ def test_a_registered_type_is_kept(ak: AuthorityKernel) -> None:
     with pytest.raises(SchemaError):
         ak.alloc("user", b"raw")
     with pytest.raises(SchemaError) as raised:
-        ak.register_type("mail", b'{"format": "email"}')
-    assert (raised.value.code, raised.value.context["keyword"]) == (ErrorCode.SCHEMA_UNKNOWN, "format")
+        ak.register_type("mail", b'{"$ref": "https://a.example/mail.json"}')
+    assert (raised.value.code, raised.value.context["keyword"]) == (ErrorCode.SCHEMA_UNKNOWN, "$ref")
+    ak.register_type("mail", b'{"type": "string", "format": "email"}')
     worker = ak.agent("worker")
     worker.register_type("task", {"type": "object"})
     worker.register_type("user", True)  # binds the worker's own family, besides the owner's schema

@@ -257,6 +257,11 @@ pub(crate) fn satisfies(
     let document = content.as_json().ok_or_else(|| breaks(String::new(), "type"))?;
     schema.validate(document, work).map_err(|violation| match violation {
         Violation::Keyword { instance, keyword, .. } => breaks(instance.to_string(), keyword),
+        Violation::Unjudged { instance, keyword, .. } => HeapError::Unjudged {
+            type_name: type_name.into(),
+            instance_path: instance.to_string(),
+            keyword: keyword.into(),
+        },
         Violation::Depth => {
             HeapError::Limit { limit: "depth of content and schema together", max: CHECK_DEPTH_MAX as u64 }
         }

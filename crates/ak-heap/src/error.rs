@@ -66,6 +66,17 @@ pub enum HeapError {
         /// The keyword of the schema that does not hold there.
         keyword: String,
     },
+    /// A pattern of the schema of its type decides about the content, and
+    /// [cannot be judged](ak_json::Schema::unjudged).
+    #[error("content of type {type_name} cannot be judged by '{keyword}' at \"{instance_path}\"")]
+    Unjudged {
+        /// The type.
+        type_name: Text,
+        /// Where in the content, as a JSON Pointer.
+        instance_path: String,
+        /// The keyword of the schema that may not hold there.
+        keyword: String,
+    },
     /// A batch refers to an object that no earlier operation of it creates.
     #[error("operation {operation} is not an earlier alloc of this batch")]
     NotCreated {

@@ -15,7 +15,7 @@
 //!   computation, `no_std`, no unsafe code.
 //!
 //! The types that matter are [`Value`] with its [`Array`] and [`Object`], [`Pointer`] (RFC 6901), [`Schema`] (JSON
-//! Schema 2020-12) and [`Digest`] (SHA-256 of the [canonical encoding][encoding]).
+//! Schema, drafts 6 to 2020-12) and [`Digest`] (SHA-256 of the [canonical encoding][encoding]).
 //!
 //! ```
 //! use ak_json::{Limits, Number, Pointer, Value, object};

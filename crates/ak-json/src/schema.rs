@@ -28,21 +28,33 @@ pub const SCHEMA_DEPTH_MAX: u32 = 64;
 /// Schemas and values that may lie within each other while a value is checked.
 pub const CHECK_DEPTH_MAX: usize = 512;
 
-/// A JSON Schema, ready to check values: draft 2020-12, as far as it is kept to the letter.
+/// A JSON Schema, ready to check values: of draft [6], [7], [2019-09] or [2020-12], which `$schema` names.
 ///
 /// | vocabulary | keywords |
 /// |---|---|
-/// | core | `$schema` (this draft's) and `$id` at the root, `$ref` within the schema, `$defs`, `$anchor`, `$comment` |
-/// | in place | `allOf anyOf oneOf not if then else dependentSchemas` |
-/// | objects | `properties patternProperties additionalProperties propertyNames unevaluatedProperties`, `maxProperties minProperties required dependentRequired` |
-/// | arrays | `prefixItems items contains unevaluatedItems`, `maxItems minItems uniqueItems maxContains minContains` |
+/// | core | `$schema $id $ref $defs definitions`; from 2019-09 on `$anchor`; `$recursiveRef $recursiveAnchor` in 2019-09, `$dynamicRef $dynamicAnchor` in 2020-12 |
+/// | in place | `allOf anyOf oneOf not if then else dependencies`; from 2019-09 on `dependentSchemas` |
+/// | objects | `properties patternProperties additionalProperties propertyNames`, `maxProperties minProperties required`; from 2019-09 on `dependentRequired unevaluatedProperties` |
+/// | arrays | `items contains`, `maxItems minItems uniqueItems`; `additionalItems` before 2020-12, `prefixItems` in it; from 2019-09 on `maxContains minContains unevaluatedItems` |
 /// | scalars | `type enum const`, `multipleOf maximum exclusiveMaximum minimum exclusiveMinimum`, `maxLength minLength pattern` |
-/// | annotations | `title description default deprecated readOnly writeOnly examples` |
 ///
-/// A schema with any other keyword is refused, since it would promise what is not checked: so are `format`
-/// and `content…`, which the draft does not enforce, `$dynamicRef`, and references to other documents.
-/// Patterns are those of ECMA-262 with the flag `u`, as far as an automaton can match them in linear time:
-/// without look-around and back-references.
+/// Any other keyword is an annotation, which asserts nothing and is never refused: so are `format` and `content…`. A
+/// schema that names no draft is of 2020-12, and has those keywords of the others that mean nothing else there:
+/// `items` as an array, `additionalItems`, `$recursiveRef`, and `$id` as an anchor. A schema within another may name a draft
+/// of its own. In drafts 6 and 7 nothing beside `$ref` counts.
+///
+/// References lead to places in the document, by JSON Pointer, anchor or `$id` (RFC 3986); nothing is fetched.
+/// A pointer may lead into an annotation. A dynamic reference must have one place to lead to.
+///
+/// Patterns are those of ECMA-262 with the flag `u`, as far as automata can match them in linear time: with
+/// look-ahead where a text starts and look-behind where it ends, without any other and without back-references.
+/// A schema with another pattern is taken, [`unjudged`](Self::unjudged) names it, and checking counts on neither
+/// outcome: a value is accepted only if it were so whatever the pattern matches.
+///
+/// [6]: https://json-schema.org/draft-06/draft-wright-json-schema-validation-01
+/// [7]: https://json-schema.org/draft-07/draft-handrews-json-schema-validation-01
+/// [2019-09]: https://json-schema.org/draft/2019-09/json-schema-validation
+/// [2020-12]: https://json-schema.org/draft/2020-12/json-schema-validation
 ///
 /// Checking takes bounded stack and is paid for in units of [`Work`] as it goes, or gives up with
 /// [`Violation::Depth`] or [`Violation::Work`]. So does reading a schema, with [`SchemaReason::Work`].
@@ -105,7 +117,7 @@ pub enum SchemaReason {
     /// A keyword's value has the wrong form.
     #[error("wrong value of '{0}'")]
     KeywordValue(Text),
-    /// A pattern is no regular expression.
+    /// A pattern is no regular expression, of whatever kind.
     #[error("malformed pattern")]
     Pattern,
     /// A reference leads to a place that is no schema.

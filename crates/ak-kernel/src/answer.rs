@@ -2,7 +2,7 @@
 
 use alloc::{format, sync::Arc, vec::Vec};
 
-use ak_json::{Text, Value, object};
+use ak_json::{Object, Text, Value, object};
 use ak_policy::budget::Dimension;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     request::Request,
     session::{AgentId, SessionId},
     toolbox::{self, Toolbox},
+    types::{insert_unjudged, unjudged},
 };
 
 impl Kernel {
@@ -195,9 +196,15 @@ impl Kernel {
             return Err(Failure::new(Code::InvalidArgument, message));
         }
         let tool = self.toolbox.register(tool, module, env)?;
-        Ok(Reply::Value(object! {
-            "name": tool.manifest().name.as_str(), "version": tool.manifest().version.as_str(),
-            "digest": format!("{}", tool.digest()),
-        }))
+        let mut reply = Object::new();
+        reply.insert("name", tool.manifest().name.as_str());
+        reply.insert("version", tool.manifest().version.as_str());
+        reply.insert("digest", format!("{}", tool.digest()));
+        let schemas = [("/input", tool.input_schema()), ("/output", tool.output_schema())];
+        insert_unjudged(
+            &mut reply,
+            schemas.into_iter().flat_map(|(at, schema)| unjudged(at, schema)).collect(),
+        );
+        Ok(Reply::Value(reply.into()))
     }
 }

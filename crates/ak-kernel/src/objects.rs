@@ -182,10 +182,13 @@ pub(crate) fn heap_failure(error: HeapError) -> Failure {
         }
         HeapError::Quota { .. } => Failure::new(Code::Quota, message),
         HeapError::Limit { .. } | HeapError::Work(_) => Failure::new(Code::Limit, message),
-        HeapError::Schema { type_name, instance_path, keyword } => Failure::new(Code::SchemaInvalid, message)
-            .with("type", type_name)
-            .with("path", instance_path)
-            .with("keyword", keyword),
+        HeapError::Schema { type_name, instance_path, keyword }
+        | HeapError::Unjudged { type_name, instance_path, keyword } => {
+            Failure::new(Code::SchemaInvalid, message)
+                .with("type", type_name)
+                .with("path", instance_path)
+                .with("keyword", keyword)
+        }
         HeapError::NotCreated { operation } => {
             Failure::new(Code::InvalidArgument, message).with("operation", operation as u64)
         }

@@ -107,7 +107,6 @@ impl Reply {
             | Operation::PolicyLoad
             | Operation::BudgetSet
             | Operation::AuditLog
-            | Operation::TypeRegister
             | Operation::TypeUnregister
             | Operation::Genesis
             | Operation::Tick
@@ -135,6 +134,7 @@ impl Reply {
             | Operation::Commit
             | Operation::AuditProof
             | Operation::AuditErase
+            | Operation::TypeRegister
             | Operation::ToolRegister
             | Operation::ToolList => return Ok(Self::Value(result.clone())),
         };

@@ -66,7 +66,8 @@ pub enum Request {
         /// In this order.
         parts: Vec<Part>,
     },
-    /// Give a type of heap objects a schema.
+    /// Give a type of heap objects a schema. The reply names the patterns in it that
+    /// [cannot be judged](ak_json::Schema::unjudged), if there are any, as `unjudged`: `path` and `pattern` of each.
     TypeRegister {
         /// The type's name, not empty.
         name: Text,
@@ -213,7 +214,8 @@ pub enum Request {
         /// Its name: an agent's, or as it was given to ALLOC or AUDIT_LOG.
         subject: Text,
     },
-    /// Register a tool.
+    /// Register a tool. The reply is its `name`, `version` and `digest`, and `unjudged` as of a type's schema, with paths in
+    /// the manifest.
     ToolRegister {
         /// The manifest: TOML text, or the same as an object.
         manifest: Value,

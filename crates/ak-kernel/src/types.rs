@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, format, string::ToString, vec::Vec};
 
 use ak_heap::TypeError;
-use ak_json::{SchemaError, SchemaReason, Text, Value, object};
+use ak_json::{Object, Schema, SchemaError, SchemaReason, Text, Unjudged, Value, object};
 use ak_policy::budget::Dimension;
 
 use crate::{
@@ -73,8 +73,12 @@ impl Kernel {
             self.agents.credit(registrar, Dimension::Memory, bytes);
         }
         self.agents.record(account, Dimension::Memory, bytes, self.clock.elapsed);
+        let mut reply = Object::new();
+        if let Some(schema) = self.heap.schema(&scope, name) {
+            insert_unjudged(&mut reply, unjudged("", schema));
+        }
         self.types.0.insert(key, (account, bytes));
-        Ok(Reply::Done)
+        Ok(Reply::Value(reply.into()))
     }
 
     /// Takes a type back that the agent, or the owner, registered.
@@ -111,6 +115,19 @@ impl Kernel {
     }
 }
 
+/// The patterns of a schema that cannot be judged, each with its place in what holds the schema at `at`.
+pub(crate) fn unjudged(at: &str, schema: &Schema) -> Vec<Value> {
+    let row = |it: &Unjudged| object! { "path": format!("{at}{}", it.at), "pattern": it.pattern.clone() };
+    schema.unjudged().iter().map(row).collect()
+}
+
+/// Names them in a reply, if there are any.
+pub(crate) fn insert_unjudged(reply: &mut Object, rows: Vec<Value>) {
+    if !rows.is_empty() {
+        reply.insert("unjudged", rows);
+    }
+}
+
 fn type_failure(error: TypeError) -> Failure {
     let message = error.to_string();
     match error {
@@ -120,11 +137,13 @@ fn type_failure(error: TypeError) -> Failure {
             let (code, keyword) = match reason {
                 SchemaReason::Keyword(keyword) => (Code::SchemaUnknown, Some(keyword)),
                 SchemaReason::KeywordValue(keyword) => (Code::SchemaInvalid, Some(keyword)),
-                SchemaReason::Pattern => (Code::SchemaUnknown, Some("pattern".into())),
-                SchemaReason::PatternSize => (Code::SchemaInvalid, Some("pattern".into())),
-                SchemaReason::Reference(_) => (Code::SchemaUnknown, Some("$ref".into())),
+                SchemaReason::Dialect(_) => (Code::SchemaUnknown, Some("$schema".into())),
+                SchemaReason::Pattern => (Code::SchemaInvalid, Some("pattern".into())),
+                SchemaReason::Reference(_) | SchemaReason::Remote(_) => {
+                    (Code::SchemaUnknown, Some("$ref".into()))
+                }
                 SchemaReason::Cycle => (Code::SchemaInvalid, Some("$ref".into())),
-                SchemaReason::Anchor(_) => (Code::SchemaInvalid, Some("$anchor".into())),
+                SchemaReason::Duplicate(_) => (Code::SchemaInvalid, Some("$id".into())),
                 SchemaReason::Shape | SchemaReason::Depth | SchemaReason::Work => (Code::SchemaInvalid, None),
             };
             let failure = Failure::new(code, message).with("path", at.to_string());

@@ -302,6 +302,21 @@ fn register(name: &str, schema: &str) -> Request {
 }
 
 #[test]
+fn a_schema_is_taken_with_what_cannot_be_judged_named() {
+    let mut machine = Machine::new();
+    assert_eq!(value(machine.call(register("mail", r#"{"format":"email"}"#))), object! {});
+    let schema = r#"{"properties":{"a/b":{"pattern":"a(?=b)"},"n":{"pattern":"^n"}}}"#;
+    let reply = value(machine.call(register("word", schema)));
+    assert_eq!(reply.to_json(), r#"{"unjudged":[{"path":"/properties/a~1b/pattern","pattern":"a(?=b)"}]}"#);
+    machine.call(alloc("word", r#"{"n":"no"}"#)).unwrap();
+    let refused = failure(machine.call(alloc("word", r#"{"a/b":"ab"}"#)));
+    assert_eq!(refused.code, Code::SchemaInvalid);
+    assert_eq!(refused.message, r#"content of type word cannot be judged by 'pattern' at "/a~1b""#);
+    assert_eq!(refused.context.get("keyword"), Some(&"pattern".into()));
+    machine.replayed();
+}
+
+#[test]
 fn a_type_binds_every_object_of_its_name() {
     let mut machine = Machine::new();
     let age = r#"{"type":"object","properties":{"age":{"type":"integer","minimum":0}},"required":["age"]}"#;
@@ -328,8 +343,15 @@ fn a_type_binds_every_object_of_its_name() {
             "{request:?}"
         );
     }
-    let unknown = failure(machine.call(register("other", r#"{"format":"email"}"#)));
-    assert_eq!((unknown.code, unknown.context.get("keyword")), (Code::SchemaUnknown, Some(&"format".into())));
+    for (schema, code, keyword) in [
+        (r#"{"items":{"$ref":"http://a.example"}}"#, Code::SchemaUnknown, "$ref"),
+        (r#"{"$schema":"http://a.example"}"#, Code::SchemaUnknown, "$schema"),
+        (r#"{"pattern":"("}"#, Code::SchemaInvalid, "pattern"),
+        (r#"{"minLength":-1}"#, Code::SchemaInvalid, "minLength"),
+    ] {
+        let refused = failure(machine.call(register("other", schema)));
+        assert_eq!((refused.code, refused.context.get("keyword")), (code, Some(&keyword.into())), "{schema}");
+    }
     machine.call(register("user", r#"{"type":"object"}"#)).expect("another schema in its place");
     machine.call(write(user, bad, None)).unwrap();
     machine.replayed();

@@ -583,6 +583,24 @@ fn needs_and_variables_are_bounded() {
 }
 
 #[test]
+fn what_cannot_be_judged_in_a_tools_schemas_is_named() {
+    let mut machine = Machine::new();
+    let with_input = |input: &str| {
+        let Request::ToolRegister { manifest, module, env } = relay("t", "now", &[]) else { panic!() };
+        let mut members = manifest.as_object().cloned().unwrap();
+        members.insert("input", json(input));
+        Request::ToolRegister { manifest: members.into(), module, env }
+    };
+    let named = |reply: &Value| reply.get("unjudged").map(Value::to_json);
+    let draft_7 = r#"{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"a":{"format":"uri"}}}"#;
+    assert_eq!(named(&support::value(machine.call(with_input(draft_7)))), None);
+    let reply = support::value(machine.call(with_input(r#"{"items":{"pattern":"a(?=b)"}}"#)));
+    let expected = r#"[{"path":"/input/items/pattern","pattern":"a(?=b)"}]"#;
+    assert_eq!(named(&reply).as_deref(), Some(expected));
+    machine.replayed();
+}
+
+#[test]
 fn a_need_that_is_not_understood_is_told() {
     let mut machine = Machine::new();
     for need in ["fs.raed:/x", "http.get:nowhere", "now:1"] {

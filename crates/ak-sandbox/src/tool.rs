@@ -96,11 +96,13 @@ impl Tool {
         self.inner.digest
     }
 
-    pub(crate) fn input_schema(&self) -> &Schema {
+    /// What the arguments of a call must satisfy.
+    pub fn input_schema(&self) -> &Schema {
         &self.inner.input
     }
 
-    pub(crate) fn output_schema(&self) -> &Schema {
+    /// What the result of a call must satisfy.
+    pub fn output_schema(&self) -> &Schema {
         &self.inner.output
     }
 
