@@ -5,6 +5,7 @@
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
+//! - `peers schemas`: the tools of public MCP servers, against what schemas accept
 //! - `mutants gate [WORDS]`: takes each charge and each check of the gate away in turn; the tests must notice
 //! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
@@ -34,6 +35,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
+  peers schemas    compare which calls public MCP servers accept with what the schemas of their tools accept
   mutants gate [W] take each charge and each check of the gate away in turn, or those described by W: the tests must notice
   nightly          test further and from another seed, ask the peers, fuzz every target for 10 minutes, run every bench
   bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             Err(_) => Err(format!("{seconds:?} is no number of seconds")),
         },
         ["peers", "urls"] => peers::urls(),
+        ["peers", "schemas"] => peers::schemas(),
         ["mutants", "gate"] => mutants::gate(None),
         ["mutants", "gate", words] => mutants::gate(Some(words)),
         ["nightly"] => nightly::nightly(),

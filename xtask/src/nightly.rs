@@ -36,6 +36,7 @@ pub(crate) fn nightly() -> Result {
     failed.extend(mutants::gate(None).err());
     println!("==> peers");
     failed.extend(peers::urls().err());
+    failed.extend(peers::schemas().err());
     failed.extend(fuzz::fuzz(None, FUZZ_SECONDS).err());
     for name in bench::BENCHES {
         println!("==> bench {name}");

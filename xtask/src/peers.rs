@@ -1,8 +1,12 @@
+//! `cargo xtask peers`: others' programs against ours; `peers schemas` is told in `schemas`.
+//!
 //! `cargo xtask peers urls`: what real servers read in URLs, against what policies say about them.
 //!
 //! nginx, Apache httpd, Node, Python and Go serve on loopback, each with a configuration of its own in
 //! `target/peers`. The test then asks each of them what it acts on. Programs that are missing are fetched as
 //! packages and unpacked in `target/peers`; nothing is installed.
+
+mod schemas;
 
 use std::{
     fs,
@@ -13,6 +17,8 @@ use std::{
 };
 
 use crate::run::{Result, answers, cargo, command, root, run, target_dir};
+
+pub(crate) use schemas::schemas;
 
 /// How long a server may take to listen.
 const START_SECONDS_MAX: u64 = 60;

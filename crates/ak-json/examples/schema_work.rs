@@ -273,6 +273,14 @@ fn checks() -> Vec<(&'static str, String, Value)> {
             parse(&members(20, "0", name)),
         ),
         (
+            "unevaluatedProperties that may be evaluated",
+            format!(
+                r#"{{"allOf":[{{"properties":{},"patternProperties":{{"a(?=b)":true}}}}],"unevaluatedProperties":true}}"#,
+                members(8_000, "true", name)
+            ),
+            parse(&members(8_000, "0", name)),
+        ),
+        (
             "dependentSchemas",
             format!(r#"{{"items":{{"dependentSchemas":{}}}}}"#, members(1_000, "true", name)),
             list(|_| members(40, "0", name), 1_000),
@@ -318,6 +326,42 @@ fn schemas() -> Vec<(&'static str, String)> {
                 vec![format!(r##"{{"$ref":"#{}"}}"##, "/a".repeat(1_000)); 100].join(",")
             ),
         ),
+        (
+            "schema of many identifiers",
+            format!(
+                r#"{{"$id":"http://a.example/{}/","anyOf":{}}}"#,
+                "x".repeat(1_000),
+                list(|n| format!(r#"{{"$id":"{n}"}}"#), 5_000)
+            ),
+        ),
+        (
+            "schema of one identifier over and over",
+            format!(
+                r#"{{"anyOf":{}}}"#,
+                list(|_| format!(r#"{{"$id":"a","enum":[{}]}}"#, "0,".repeat(50) + "1"), 5_000)
+            ),
+        ),
+        (
+            "schema of references by identifier",
+            format!(
+                r##"{{"$id":"http://a.example/{}/","anyOf":{}}}"##,
+                "x".repeat(1_000),
+                list(|n| format!(r#"{{"$id":"b/../{n}","items":{{"$ref":"../{n}"}}}}"#), 2_000)
+            ),
+        ),
+        (
+            "schema of references into annotations",
+            format!(
+                r##"{{"a":{},"anyOf":{}}}"##,
+                list(|n| format!(r#"{{"b":{{"{n}":{{"c":true}}}}}}"#), 5_000),
+                list(|n| format!(r##"{{"$ref":"#/a/{n}/b/{n}/c"}}"##), 5_000)
+            ),
+        ),
+        (
+            "schema of patterns that cannot be judged",
+            format!(r#"{{"properties":{{"{}":{}}}}}"#, "x".repeat(1_000), patterns("a(?=b)", 5_000)),
+        ),
+        ("patterns of look-ahead", patterns(&format!("^{}a", "(?!b.*c)".repeat(400)), 10)),
         ("schema of required names", format!(r#"{{"required":{}}}"#, list(|n| format!("\"n{n}\""), 25_000))),
         ("schema of an enum", format!(r#"{{"enum":{}}}"#, list(|n| n.to_string(), 40_000))),
         (

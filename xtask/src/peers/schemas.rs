@@ -1,0 +1,39 @@
+//! `cargo xtask peers schemas`: which calls public MCP servers accept, against what the schemas of their tools accept.
+//!
+//! The servers come from npm and PyPI, into `target/peers`. A script starts them, makes calls and asks; the test compares.
+
+use std::fs::{self, File};
+
+use crate::run::{Result, cargo, command, root, run, target_dir};
+
+const NPM: [&str; 4] = ["filesystem", "everything", "memory", "sequential-thinking"];
+const PYPI: [&str; 4] = ["jsonschema", "mcp-server-fetch", "mcp-server-git", "mcp-server-time"];
+
+/// Asks every server and runs the test that compares.
+pub(crate) fn schemas() -> Result {
+    let dir = target_dir().join("peers/mcp");
+    fs::create_dir_all(&dir).map_err(|error| format!("cannot write {}: {error}", dir.display()))?;
+    let dir = dir.canonicalize().map_err(|error| error.to_string())?;
+    let (npm, python) = (dir.join("npm/node_modules/.bin"), dir.join("venv/bin"));
+    if !npm.join("mcp-server-everything").exists() {
+        println!("==> fetching MCP servers into {}", dir.display());
+        let servers = NPM.map(|server| format!("@modelcontextprotocol/server-{server}"));
+        let mut install = command("npm");
+        install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(dir.join("npm"));
+        run(install.args(servers))?;
+    }
+    if !python.join("mcp-server-time").exists() {
+        run(command("python3").args(["-m", "venv"]).arg(dir.join("venv")))?;
+        run(command(python.join("pip")).args(["install", "--quiet"]).args(PYPI))?;
+    }
+    let scratch = dir.join("scratch");
+    // What an earlier run left there.
+    let _ = fs::remove_dir_all(&scratch);
+    let rows = dir.join("rows.json");
+    let file = File::create(&rows).map_err(|error| format!("cannot write {}: {error}", rows.display()))?;
+    let mut ask = command(python.join("python"));
+    ask.arg(root().join("xtask/peers/schemas.py")).args([npm, python, scratch]);
+    run(ask.stdout(file))?;
+    let test = ["test", "--package", "ak-sandbox", "--test", "peers", "--", "--ignored", "--nocapture"];
+    run(cargo(&test).env("AK_SCHEMA_PEERS", rows))
+}
