@@ -198,7 +198,7 @@ impl Schema {
     /// Checks a value.
     ///
     /// # Errors
-    /// [`Violation`] names the first keyword that does not hold and the place in the value.
+    /// [`Violation`] names the first keyword that does not hold, or cannot be judged, and the place in the value.
     pub fn validate(&self, value: &Value, work: &mut Work) -> Result<(), Violation> {
         check::validate(&self.0, value, work)
     }

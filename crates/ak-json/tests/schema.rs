@@ -378,6 +378,7 @@ proptest! {
 
     #[test]
     fn any_schema_is_answered(keyword in prop::sample::select(vec!["type", "items", "pattern", "$ref", "enum", "required",
+        "$id", "$schema", "$dynamicRef", "$recursiveAnchor", "dependencies", "additionalItems", "patternProperties", "x",
         "properties", "allOf", "minimum", "$defs", "if", "dependentRequired"]), pattern in ".{0,12}", n in any::<i64>()) {
         for operand in [Value::from(&pattern), Value::from(n), array![&*pattern], object! { (&*pattern): n }, object! { (&*pattern): true }] {
             if let Ok(schema) = Schema::parse(&object! { keyword: operand }, &mut Work::unlimited()) {

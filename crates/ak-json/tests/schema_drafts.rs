@@ -265,6 +265,15 @@ fn what_is_refused_says_why() {
         r##"{"$id":"a","$dynamicAnchor":"n","$defs":{"b":{"$id":"b","$dynamicAnchor":"n","items":{"$dynamicRef":"#n"}}}}"##,
         "unsupported keyword '$dynamicRef' at '/$defs/b/items' of the schema",
     );
+    check(
+        r##"{"$id":"a","$dynamicAnchor":"n","$defs":{"b":{"$id":"b","$dynamicAnchor":"n","items":{"$dynamicRef":"#%6e"}}}}"##,
+        "unsupported keyword '$dynamicRef' at '/$defs/b/items' of the schema",
+    );
+    // An anchor counts also where a reference is the first to look.
+    check(
+        r##"{"$id":"a","$dynamicAnchor":"n","items":{"$dynamicRef":"#n"},"contains":{"$ref":"#/x/b"},"x":{"b":{"$id":"b","$dynamicAnchor":"n"}}}"##,
+        "unsupported keyword '$dynamicRef' at '/items' of the schema",
+    );
     check(&format!(r##"{{"$schema":"{DRAFT_7}","$ref":"#"}}"##), "reference cycle at '' of the schema");
     check(r#"{"pattern":"("}"#, "malformed pattern at '/pattern' of the schema");
 }

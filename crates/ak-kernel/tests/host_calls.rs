@@ -592,7 +592,8 @@ fn what_cannot_be_judged_in_a_tools_schemas_is_named() {
         Request::ToolRegister { manifest: members.into(), module, env }
     };
     let named = |reply: &Value| reply.get("unjudged").map(Value::to_json);
-    let draft_7 = r#"{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"a":{"format":"uri"}}}"#;
+    let draft_7 =
+        r#"{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"a":{"format":"uri"}}}"#;
     assert_eq!(named(&support::value(machine.call(with_input(draft_7)))), None);
     let reply = support::value(machine.call(with_input(r#"{"items":{"pattern":"a(?=b)"}}"#)));
     let expected = r#"[{"path":"/input/items/pattern","pattern":"a(?=b)"}]"#;

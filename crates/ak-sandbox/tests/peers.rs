@@ -2,7 +2,7 @@
 //!
 //! `AK_SCHEMA_PEERS` is a file of rows, one for each tool: its schema, and calls that are accepted and refused, as its server
 //! and another implementation of JSON Schema have it.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 

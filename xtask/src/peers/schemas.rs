@@ -1,6 +1,7 @@
 //! `cargo xtask peers schemas`: which calls public MCP servers accept, against what the schemas of their tools accept.
 //!
 //! The servers come from npm and PyPI, into `target/peers`. A script starts them, makes calls and asks; the test compares.
+//! Then the same for patterns, which Node is asked about.
 
 use std::fs::{self, File};
 
@@ -9,7 +10,7 @@ use crate::run::{Result, cargo, command, root, run, target_dir};
 const NPM: [&str; 4] = ["filesystem", "everything", "memory", "sequential-thinking"];
 const PYPI: [&str; 4] = ["jsonschema", "mcp-server-fetch", "mcp-server-git", "mcp-server-time"];
 
-/// Asks every server and runs the test that compares.
+/// Asks every server, and Node, and runs the tests that compare.
 pub(crate) fn schemas() -> Result {
     let dir = target_dir().join("peers/mcp");
     fs::create_dir_all(&dir).map_err(|error| format!("cannot write {}: {error}", dir.display()))?;
@@ -35,5 +36,12 @@ pub(crate) fn schemas() -> Result {
     ask.arg(root().join("xtask/peers/schemas.py")).args([npm, python, scratch]);
     run(ask.stdout(file))?;
     let test = ["test", "--package", "ak-sandbox", "--test", "peers", "--", "--ignored", "--nocapture"];
-    run(cargo(&test).env("AK_SCHEMA_PEERS", rows))
+    run(cargo(&test).env("AK_SCHEMA_PEERS", rows))?;
+
+    let patterns = dir.join("patterns.json");
+    let file =
+        File::create(&patterns).map_err(|error| format!("cannot write {}: {error}", patterns.display()))?;
+    run(command("node").arg(root().join("xtask/peers/patterns.js")).stdout(file))?;
+    let test = ["test", "--package", "ak-json", "--test", "peers", "--", "--ignored", "--nocapture"];
+    run(cargo(&test).env("AK_PATTERN_PEERS", patterns))
 }

@@ -165,10 +165,11 @@ impl Compiler<'_> {
             if is_hidden || !self.scope.dialect.has(name) {
                 continue;
             }
-            let _is_known = self.identifier(id, name, value)?
+            let is_known = self.identifier(id, name, value)?
                 || self.assertion(name, value, &mut rules)?
                 || self.applicator(name, value, &mut rules)?
                 || self.grouped(name, value, &mut groups)?;
+            debug_assert!(is_known, "{name:?} is a keyword that nothing reads");
         }
         rules.extend(self.items(&mut groups)?.map(Rule::Items));
         if let Some(item) = groups.contains {
@@ -286,11 +287,9 @@ impl Compiler<'_> {
         match name.as_str() {
             "prefixItems" => groups.prefix_items = Some(self.schemas(name, value)?),
             "items" => match value {
-                Value::Array(list) if list.is_empty() && self.scope.dialect.has_item_lists() => {
-                    groups.item_list = Some(Vec::new());
-                }
-                Value::Array(_) if self.scope.dialect.has_item_lists() => {
-                    groups.item_list = Some(self.schemas(name, value)?);
+                Value::Array(list) if self.scope.dialect.has_item_lists() => {
+                    let is_empty = list.is_empty();
+                    groups.item_list = Some(if is_empty { Vec::new() } else { self.schemas(name, value)? });
                 }
                 _ => groups.items = Some(self.within(name, value)?),
             },

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::compile::{Compiler, Compiling};
 use super::dialect::Dialect;
 use super::keywords::{Id, Node, Rule};
-use super::{SchemaReason, uri};
+use super::{SchemaError, SchemaReason, uri};
 use crate::object::Object;
 use crate::pointer::Pointer;
 use crate::text::Text;
@@ -62,6 +62,7 @@ impl Compiler<'_> {
             return Ok(());
         }
         let uri = self.uri(document)?;
+        self.spend(self.place_work(self.at.tokens().len(), self.at_bytes))?;
         if let Some(other) = self.uris.get(&uri).and_then(|number| self.resources.get(*number)) {
             // The same schema, written out once more, is no other.
             let (first, second) = (self.source.pointer(&other.at), self.source.pointer(&self.at));
@@ -123,16 +124,25 @@ impl Compiler<'_> {
             next += 1;
             let Some(node) = self.nodes.get(reference.from) else { continue };
             (self.at, self.scope) = (node.at.clone(), node.scope);
-            let target = self.target(&reference)?;
+            let target = self.target(&reference.to)?;
             if let Some(node) = self.nodes.get_mut(reference.from) {
                 node.rules.insert(0, Rule::Ref(target));
+            }
+        }
+        // With one anchor of the name alone, the dynamic scope changes nothing.
+        for Reference { from, keyword, to } in &self.references {
+            let name = unescape_percent(to.split_once('#').map_or("", |(_, fragment)| fragment));
+            let anchors = name.and_then(|name| self.dynamic_anchors.get(&*name)).copied().unwrap_or_default();
+            if keyword != "$ref" && anchors > 1 {
+                let at = self.nodes.get(*from).map(|node| node.at.clone()).unwrap_or_default();
+                return Err(SchemaError { reason: SchemaReason::Keyword(keyword.clone()), at });
             }
         }
         Ok(())
     }
 
     /// The node that a reference at the place where the compiler stands leads to, by JSON Pointer or anchor.
-    fn target(&mut self, Reference { keyword, to, .. }: &Reference) -> Compiling<Id> {
+    fn target(&mut self, to: &Text) -> Compiling<Id> {
         let (document, fragment) = to.split_once('#').unwrap_or((to, ""));
         let mut resource = self.scope.resource;
         if !document.is_empty() {
@@ -144,22 +154,17 @@ impl Compiler<'_> {
         }
         // Decoded, read as a pointer and looked up among the places of schemas.
         let start = self.resources.get(resource).map(|resource| resource.at.clone()).unwrap_or_default();
-        let tokens = fragment.matches('/').count() + start.tokens().len();
-        self.spend(fragment.len() as u64 / 2 + 8 * tokens as u64 + self.place_work(tokens, fragment.len()))?;
+        let tokens = fragment.matches('/').count() as u64 + start.tokens().len() as u64;
+        self.spend(20 + fragment.len() as u64 / 2 + 8 * tokens)?;
         let nowhere = SchemaReason::Reference(to.clone());
         let Some(fragment) = unescape_percent(fragment) else { return self.stop(nowhere) };
-        // With one anchor of the name alone, the dynamic scope changes nothing.
-        let is_dynamic =
-            keyword != "$ref" && self.dynamic_anchors.get(&*fragment).is_some_and(|all| *all > 1);
-        if is_dynamic {
-            return self.stop(SchemaReason::Keyword(keyword.clone()));
-        }
         let target = if fragment.is_empty() || fragment.starts_with('/') {
             match Pointer::parse(&fragment) {
                 Ok(pointer) => self.place(start, &pointer)?,
                 Err(_) => None,
             }
         } else {
+            self.spend(2 * work::log2(self.anchors.len()) * (1 + work::bytes(fragment.len())))?;
             self.anchors.get(&(resource, fragment.into())).copied()
         };
         target.map_or_else(|| self.stop(nowhere), Ok)
@@ -170,6 +175,9 @@ impl Compiler<'_> {
         for token in rest.tokens() {
             at.push(token);
         }
+        let at_bytes = at.tokens().iter().map(|token| token.len()).sum();
+        let find_work = self.place_work(at.tokens().len(), at_bytes);
+        self.spend(2 * find_work)?;
         if let Some(id) = self.places.get(&at) {
             return Ok(Some(*id));
         }
@@ -178,17 +186,14 @@ impl Compiler<'_> {
         };
         let mut around = at.clone();
         while let Some(keyword) = around.pop() {
-            self.spend(
-                self.place_work(around.tokens().len(), at.tokens().iter().map(|token| token.len()).sum()),
-            )?;
+            self.spend(find_work)?;
             let Some(node) = self.places.get(&around).and_then(|id| self.nodes.get(*id)) else { continue };
             if node.scope.dialect.has(&keyword) {
                 // What a keyword holds besides schemas is none.
                 return Ok(None);
             }
             self.scope = node.scope;
-            self.at_bytes = at.tokens().iter().map(|token| token.len()).sum();
-            self.at = at;
+            (self.at, self.at_bytes) = (at, at_bytes);
             return self.schema(value).map(Some);
         }
         Ok(None)
