@@ -254,7 +254,7 @@ const CLOSURE_STEPS: usize = 16;
 fn compile_work(translated: &str) -> u64 {
     let classes = translated.matches("\\p").count() + translated.matches("\\P").count();
     let brackets = translated.matches('[').count();
-    64 + translated.len() as u64 * 16 + classes as u64 * 2000 + brackets as u64 * 100
+    200 + translated.len() as u64 * 16 + classes as u64 * 2000 + brackets as u64 * 100
 }
 
 /// Units for each byte of an automaton that is built.
