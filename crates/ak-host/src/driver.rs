@@ -110,6 +110,10 @@ impl Driver {
     ) -> Outcome {
         let asked =
             asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
+        if let Err(failure) = asked.check_size() {
+            self.turn_away(Some(session));
+            return Err(failure);
+        }
         // Whoever loads a policy lets go of the one before, outside the lock: that takes long where it was long.
         let _former = matches!(asked.request(), Request::PolicyLoad { .. }).then(|| self.policy());
         let (sender, receiver) = channel();

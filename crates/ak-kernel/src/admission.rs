@@ -15,9 +15,10 @@ use crate::{
     fields::FieldError,
     kernel::Kernel,
     operation::Operation,
+    presented::Asked,
     record::{Facts, Input},
     reply::Failure,
-    request::{NAME_BYTES_MAX, Request, SUBJECT_BYTES_MAX, VALUES_MAX},
+    request::{Request, SUBJECT_BYTES_MAX},
     session::{AgentId, SessionId},
     time::Now,
 };
@@ -139,37 +140,20 @@ impl Kernel {
     }
 
     /// Whether a request may be heard. One that may not is counted by the caller, and changes nothing else.
-    pub(crate) fn admit(&self, now: &Now, session: SessionId, request: &Request) -> Result<(), Failure> {
+    pub(crate) fn admit(
+        &self,
+        now: &Now,
+        session: SessionId,
+        Asked { request, prepared, .. }: &Asked,
+    ) -> Result<(), Failure> {
         let Some(account) = self.sessions.agent(session) else {
             let message = format!("session {} is not open", session.number());
             return Err(Failure::new(Code::InvalidArgument, message));
         };
-        let (size, size_max) = (request.size(), self.config.input_bytes_max.min(request.size_max()));
+        prepared.check_size(request)?;
+        let (size, size_max) = (request.size(), self.config.input_bytes_max);
         if size > size_max {
-            let operation = request.operation().name();
-            let message =
-                format!("{size} bytes are above the limit of {size_max} for a request of {operation}");
-            return Err(Failure::new(Code::Limit, message));
-        }
-        if request.has_too_many_values() {
-            let message =
-                format!("the request has more than {VALUES_MAX} values; a list or an object counts as three");
-            return Err(Failure::new(Code::Limit, message));
-        }
-        if let Request::Http(http) = request
-            && let Some(message) = http.has_too_long_headers()
-        {
-            return Err(Failure::new(Code::Limit, message));
-        }
-        let named = request.longest_name();
-        if named > NAME_BYTES_MAX {
-            let message = format!("a name of {named} bytes is above the limit of {NAME_BYTES_MAX}");
-            return Err(Failure::new(Code::Limit, message));
-        }
-        let operations_max = self.heap.config().batch_ops_max as u64;
-        if request.operations() > operations_max {
-            let message = format!("a batch has at most {operations_max} operations");
-            return Err(Failure::new(Code::Limit, message));
+            return Err(request.too_long(size, size_max));
         }
         if let (Request::Erase { subject }, true) = (request, account.is_main())
             && self.subjects.id(subject).is_none_or(|id| id == 0)

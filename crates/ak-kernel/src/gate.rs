@@ -25,6 +25,7 @@ use crate::{
     code::Code,
     needs::{Needs, ToolLine},
     operation::Who,
+    prepared::Prepared,
     presented::Presented,
     provider::{self, Act},
     question::{Question, Unaskable},
@@ -36,7 +37,7 @@ use crate::{
 };
 
 /// The decisions on one request take at most so many steps together.
-pub(crate) const REQUEST_STEPS_MAX: usize = 300_000;
+pub(crate) const REQUEST_STEPS_MAX: usize = 200_000;
 /// What a step counts for in an agent's rate, in units of work of about ten nanoseconds.
 pub(crate) const STEP_WORK: u64 = 10;
 
@@ -138,6 +139,8 @@ pub(crate) struct Gate<'k> {
     pub(crate) trace_id: String,
     /// What an earlier version decided, where its journal is continued: nothing is decided anew then.
     pub(crate) recorded: Option<&'k Recorded>,
+    /// What was worked out of the request beforehand.
+    pub(crate) prepared: &'k Prepared,
     /// What deciding may cost; nothing bounds it where an earlier version decided.
     pub(crate) steps: Option<&'k Steps>,
 }
@@ -214,7 +217,7 @@ impl Gate<'_> {
             return (ruling, Err(Failure::new(code, code.meaning())));
         }
         let agent = self.agent.clone();
-        let question = Question::of(&request, &agent, self.policy, |_| true).ok().flatten();
+        let question = Question::of(&request, &agent, self.policy, self.prepared, |_| true).ok().flatten();
         let charges =
             question.as_ref().and_then(|question| self.charges(question, &amounts).ok()).unwrap_or_default();
         let hold = self.agents.reserve_beyond(self.account, &Costs { amounts, charges }, self.clock.elapsed);
@@ -282,7 +285,7 @@ impl Gate<'_> {
             return too_many_steps(None);
         }
         let owns = |handle| created || self.owns(handle);
-        let question = match Question::of(request, &self.agent, self.policy, owns) {
+        let question = match Question::of(request, &self.agent, self.policy, self.prepared, owns) {
             Ok(None) if self.presented.is_some() && !request.only_tells() => {
                 let failure = refusal(CapDenial::Scope).presented();
                 return (Ruling::new(Ruled::Forbid, "capability", None), Err(failure));

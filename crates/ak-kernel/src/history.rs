@@ -103,6 +103,13 @@ impl Filter {
         }
     }
 
+    /// Bytes of everything in it that a caller chooses.
+    pub(crate) fn size(&self) -> u64 {
+        let texts =
+            [&self.event_type, &self.actor, &self.operation, &self.decision, &self.target, &self.rule];
+        texts.into_iter().flatten().map(|text| text.len() as u64).fold(0, u64::saturating_add)
+    }
+
     fn admits(&self, view: &View) -> bool {
         self.event_type.as_ref().is_none_or(|event| *event == view.event)
             && self.actor.as_ref().is_none_or(|actor| *actor == view.actor)

@@ -14,6 +14,7 @@ use crate::{
     fields::base64url,
     kernel::{CallId, Caller, Kernel, Output},
     operation::Operation,
+    prepared::Prepared,
     presented::Asked,
     question::Question,
     record::{Facts, Input, derive},
@@ -132,7 +133,9 @@ impl Kernel {
         let caller = Caller { tools, ..tool.caller() };
         let name = tool.tools.last().map(|needs| needs.tool.clone()).unwrap_or_default();
         let agent = self.agents.name(account);
-        let Ok(Some(question)) = Question::of(&request, &agent, &self.policy, |_| false) else {
+        let Ok(Some(question)) =
+            Question::of(&request, &agent, &self.policy, &Prepared::default(), |_| false)
+        else {
             return Ok(());
         };
         let module = name.split_once('@').map_or(&*name, |(module, _)| module);

@@ -220,7 +220,7 @@ impl Kernel {
     ) -> Result<CallId, Failure> {
         let asked = asked.into();
         self.note_turned_away(&now);
-        let admitted = self.admit(&now, session, &asked.request);
+        let admitted = self.admit(&now, session, &asked);
         if let Err(failure) = admitted {
             let account = self.sessions.agent(session);
             self.turn_away_account(&now, account);
@@ -381,6 +381,7 @@ impl Kernel {
             clock: self.clock,
             trace_id: trace_id(&self.chain),
             recorded: self.recorded.as_ref(),
+            prepared: &self.prepared,
             // What an earlier version decided was within its own limits.
             steps: self.recorded.is_none().then_some(&self.steps),
         }

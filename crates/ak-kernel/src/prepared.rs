@@ -12,7 +12,8 @@ use ak_sandbox::Tool;
 
 use crate::{
     effect::Completion,
-    reply::{Outcome, Reply},
+    question::http_args,
+    reply::{Failure, Outcome, Reply},
     request::Request,
     toolbox,
 };
@@ -26,6 +27,10 @@ pub(crate) struct Prepared {
     work: Option<Arc<Work>>,
     /// The journal's form of its arguments.
     args: Option<Value>,
+    /// What rules can constrain about an HTTP request.
+    http_args: Option<Result<Value, String>>,
+    /// Why it is not heard, if it was looked at.
+    heard: Option<Result<(), Failure>>,
 }
 
 #[derive(Debug)]
@@ -44,6 +49,10 @@ impl PartialEq for Prepared {
 
 impl Prepared {
     pub(crate) fn of(request: &Request) -> Prepared {
+        let heard = request.check_size();
+        if heard.is_err() {
+            return Prepared { heard: Some(heard), ..Prepared::default() };
+        }
         let work = match request {
             Request::PolicyLoad { text, base_dir } => {
                 let policy = Policy::parse(text, base_dir.as_deref());
@@ -57,8 +66,27 @@ impl Prepared {
             }
             _ => None,
         };
-        let args = (request.size() >= LONG_BYTES).then(|| digested(request.args()));
-        Prepared { work: work.map(Arc::new), args }
+        let is_long = request.size() >= LONG_BYTES;
+        let args = is_long.then(|| digested(request.args()));
+        let http_args = match request {
+            Request::Http(http) if is_long => Some(http_args(http)),
+            _ => None,
+        };
+        Prepared { work: work.map(Arc::new), args, http_args, heard: Some(heard) }
+    }
+
+    /// Whether the request, which it was made from, is short enough to be heard.
+    pub(crate) fn check_size(&self, request: &Request) -> Result<(), Failure> {
+        self.heard.clone().unwrap_or_else(|| request.check_size())
+    }
+
+    /// What rules can constrain about the HTTP request that it was made from, where that was worked out.
+    pub(crate) fn http_args(&self) -> Option<Result<Value, String>> {
+        self.http_args.clone()
+    }
+
+    pub(crate) const fn is_long(&self) -> bool {
+        self.args.is_some()
     }
 
     /// The journal's form of the arguments of `request`, which it was made from.
@@ -141,6 +169,10 @@ impl Ended {
             | Completion::Unknown => Forms::default(),
         };
         Ended { forms, ..self }
+    }
+
+    pub(crate) const fn is_long(&self) -> bool {
+        self.forms.completion.is_some()
     }
 
     /// The journal's form.

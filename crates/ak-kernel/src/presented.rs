@@ -107,6 +107,15 @@ impl Asked {
         Asked { prepared: Prepared::of(&self.request), ..self }
     }
 
+    /// Whether it is short enough to be heard. A host that asks need not bring one to the kernel that is not, and says so with
+    /// [`Kernel::turn_away`](crate::Kernel::turn_away) only.
+    ///
+    /// # Errors
+    /// LIMIT, which says what of it is too long.
+    pub fn check_size(&self) -> Result<(), Failure> {
+        self.prepared.check_size(&self.request)
+    }
+
     /// The request itself.
     pub const fn request(&self) -> &Request {
         &self.request

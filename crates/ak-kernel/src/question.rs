@@ -12,6 +12,7 @@ use ak_policy::{Action, Policy, Target, TargetError};
 
 use crate::{
     inference,
+    prepared::Prepared,
     request::{HttpRequest, Request},
     search::ANY_TYPE,
 };
@@ -39,11 +40,12 @@ pub(crate) struct Unaskable {
 
 impl Question {
     /// The question that a request puts, or `None` for operations that only tell a session about itself. `owns` says whether
-    /// an object belongs to whoever asks.
+    /// an object belongs to whoever asks; `prepared` is what was worked out of this request beforehand.
     pub(crate) fn of(
         request: &Request,
         agent: &Text,
         policy: &Policy,
+        prepared: &Prepared,
         owns: impl Fn(Handle) -> bool,
     ) -> Result<Option<Question>, Unaskable> {
         let unaskable = |action: &str, target: &Text, error: TargetError| Unaskable {
@@ -112,7 +114,7 @@ impl Question {
                     reason: "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS".into(),
                 })?;
                 match Target::url(&request.url) {
-                    Ok(target) => match http_args(request) {
+                    Ok(target) => match prepared.http_args().unwrap_or_else(|| http_args(request)) {
                         Ok(args) => Ok(Some(Question { action, target, args: Some(args), owned: false })),
                         Err(reason) => Err(Unaskable {
                             op: Cow::Owned(action.to_string()),
@@ -165,7 +167,7 @@ pub(crate) fn model_of(request: &Value) -> Option<Text> {
 ///
 /// # Errors
 /// A name that is no header's, and two headers that some server takes for one: what is judged must be all that is sent.
-fn http_args(request: &HttpRequest) -> Result<Value, String> {
+pub(crate) fn http_args(request: &HttpRequest) -> Result<Value, String> {
     if let Some(reason) = request.has_too_long_headers() {
         return Err(reason);
     }

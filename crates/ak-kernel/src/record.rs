@@ -155,6 +155,15 @@ impl Input {
         body.finish().into()
     }
 
+    /// Whether it was put into the journal's form beforehand, since that is long.
+    fn is_long(&self) -> bool {
+        match self {
+            Self::Dispatch { asked, .. } => asked.prepared.is_long(),
+            Self::Complete { ended, .. } => ended.is_long(),
+            _ => false,
+        }
+    }
+
     /// Whether it draws on its entropy, beside the salt of a subject that is met for the first time: genesis makes the log's
     /// id of it, a tool may ask for random bytes.
     fn draws(&self) -> bool {
@@ -347,7 +356,8 @@ impl Chain {
         let hash = Digest::from(leaf.hash());
         self.next_seq += 1;
         self.previous = hash;
-        let mut text = Vec::with_capacity(BODY_BYTES);
+        let bytes = if input.is_long() { body.json_len() } else { BODY_BYTES };
+        let mut text = Vec::with_capacity(bytes);
         body.write_json(&mut text);
         Record { seq, leaf, hash, body: text.into(), subjects: about.ids }
     }

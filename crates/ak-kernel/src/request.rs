@@ -1,17 +1,19 @@
 //! What a session may ask for.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{format, sync::Arc, vec::Vec};
 
-use ak_heap::{Content, Handle};
+use ak_heap::{BATCH_OPS_MAX, Content, Handle};
 use ak_json::{Object, Text, Value};
 use ak_policy::{PATH_BYTES_MAX, POLICY_BYTES_MAX, budget::Dimension, capability::CapId};
 use ak_sandbox::MODULE_BYTES_MAX;
 
 use crate::{
     batch::Part,
+    code::Code,
     history::Filter,
     operation::Operation,
     price::Price,
+    reply::Failure,
     terms::Terms,
     toolbox::{ENV_BYTES_MAX, MANIFEST_BYTES_MAX},
 };
@@ -327,6 +329,43 @@ impl Request {
         }
     }
 
+    /// Whether it is short enough to be heard: its bytes, values, names, headers and operations are bounded before anybody looks at
+    /// them.
+    ///
+    /// # Errors
+    /// LIMIT, which says what of it is too long.
+    pub(crate) fn check_size(&self) -> Result<(), Failure> {
+        let limit = |message| Err(Failure::new(Code::Limit, message));
+        if let Self::Http(http) = self
+            && let Some(message) = http.has_too_long_headers()
+        {
+            return limit(message);
+        }
+        let (size, size_max) = (self.size(), self.size_max());
+        if size > size_max {
+            return Err(self.too_long(size, size_max));
+        }
+        if self.has_too_many_values() {
+            return limit(format!(
+                "the request has more than {VALUES_MAX} values; a list or an object counts as three"
+            ));
+        }
+        let named = self.longest_name();
+        if named > NAME_BYTES_MAX {
+            return limit(format!("a name of {named} bytes is above the limit of {NAME_BYTES_MAX}"));
+        }
+        if self.operations() > BATCH_OPS_MAX as u64 {
+            return limit(format!("a batch has at most {BATCH_OPS_MAX} operations"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn too_long(&self, size: u64, size_max: u64) -> Failure {
+        let operation = self.operation().name();
+        let message = format!("{size} bytes are above the limit of {size_max} for a request of {operation}");
+        Failure::new(Code::Limit, message)
+    }
+
     /// Whether the values that it brings are too many to be looked at one by one while others wait: a list counts as
     /// much as three that hold nothing, since it is digested by itself.
     pub(crate) fn has_too_many_values(&self) -> bool {
@@ -403,7 +442,9 @@ impl Request {
             | Self::FsDelete { path } => text(path),
             Self::Http(request) => request.size(),
             Self::PolicyLoad { text: policy, base_dir } => text(policy).saturating_add(maybe(base_dir)),
-            Self::CapGrant { .. } | Self::CapAttenuate { .. } | Self::AuditQuery(_) => json(&self.args()),
+            Self::CapGrant { agent, terms } => terms.size().saturating_add(text(agent)),
+            Self::CapAttenuate { terms, .. } => terms.size(),
+            Self::AuditQuery(filter) => filter.size(),
             Self::AuditLog { event, details, subject } => {
                 json(details).saturating_add(text(event)).saturating_add(maybe(subject))
             }

@@ -14,6 +14,7 @@ use crate::{
     gate::{Gate, Ruling},
     http_hop::HttpHop,
     kernel::{Caller, Kernel},
+    prepared::Prepared,
     question::Question,
     reply::{Failure, Reply},
     request::Request,
@@ -124,7 +125,7 @@ impl Kernel {
     fn question_of(&self, under_way: &UnderWay, hop: &HttpHop, agent: &Text) -> Option<Question> {
         let Request::Http(first) = &under_way.request else { return None };
         let request = Request::Http(hop.as_request(first));
-        Question::of(&request, agent, &self.policy, |_| false).ok().flatten()
+        Question::of(&request, agent, &self.policy, &Prepared::default(), |_| false).ok().flatten()
     }
 
     /// A redirect is a request of its own: it is decided on as it will be sent, and charged.

@@ -100,6 +100,19 @@ const fn is_set_aside(dimension: Dimension) -> bool {
     }
 }
 
+impl Terms {
+    /// Bytes of everything in them that a caller chooses.
+    pub(crate) fn size(&self) -> u64 {
+        let texts = [&self.name, &self.resource, &self.only_agent].into_iter().flatten();
+        let texts = texts.chain(self.methods.iter().flatten());
+        let budget = self.budget.len().saturating_mul(size_of::<(Dimension, u64)>()) as u64;
+        texts.map(|text| text.len() as u64 + TEXT_BYTES).fold(budget, u64::saturating_add)
+    }
+}
+
+/// What a text takes in the wire form beside its own bytes.
+const TEXT_BYTES: u64 = 3;
+
 /// The wire form.
 impl Terms {
     pub(crate) fn insert_into(&self, args: &mut Object) {
