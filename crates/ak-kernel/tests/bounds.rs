@@ -107,7 +107,7 @@ fn long_lists_in_conditions_are_searched_and_long_walks_end() {
     assert_eq!(failure(machine.call_as(OWNER, doc("m", 1))).code, Code::PolicyDeny);
     assert_eq!(
         failure(machine.call_as(OWNER, doc("n1", 100_000))).code,
-        Code::PolicyDeny,
+        Code::Limit,
         "doubt permits nothing"
     );
 }
