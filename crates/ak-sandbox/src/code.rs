@@ -3,30 +3,35 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use wasmparser::{BlockType, FunctionBody, MemArg, VisitOperator, for_each_visit_operator};
+use wasmparser::{
+    BlockType, FunctionBody, MemArg, ValType, VisitOperator, VisitSimdOperator, for_each_visit_operator,
+    for_each_visit_simd_operator,
+};
 
-use crate::module::write_leb128;
+use crate::ToolError;
+use crate::module::{Stop, write_leb128};
+use crate::work::{LoadWork, ModulePart};
 
-/// Most locals of a function. They are put to zero at each call, whose price does not tell how many there are; compilers need
-/// a few dozen, and some hundreds where they do not optimise.
+/// Most locals of a function, of which a vector counts for two. They are put to zero at each call, whose price does not tell how
+/// many there are; compilers need a few dozen, and some hundreds where they do not optimise.
 pub(crate) const LOCALS_MAX: u64 = 2_000;
 
-/// Most values that the branches of a module take. A table of branches names a label by a byte, and validation looks at each
-/// value of each.
-pub(crate) const BRANCH_VALUES_MAX: u64 = 2_000_000;
+/// Most values that the calls, blocks and branches of a function take. A table of branches names a label by a byte, and
+/// translation, which cannot be interrupted, looks at each value of each.
+pub(crate) const FUNCTION_VALUES_MAX: u64 = 2_000_000;
 
-/// How much there is to validate and to translate: of a malformed module, up to where it is.
+/// Most results of a function, and most values that a block takes: they are moved for a unit of fuel. Parameters were each put
+/// where they are by an instruction that was paid for.
+pub(crate) const MOVED_VALUES_MAX: u64 = 32;
+
+/// The functions of a module, as far as they were read.
 #[derive(Debug, Default)]
 pub(crate) struct Code {
-    /// The longest function body, in bytes.
-    pub(crate) function_bytes: usize,
-    /// The function of the most locals, and how many these are.
-    pub(crate) locals: (u32, u64),
-    /// Values that blocks and branches take, as if each were the widest of its function.
-    pub(crate) branch_values: u64,
     bodies: Vec<Range<usize>>,
     /// Where something is put in, in order, and what.
     insertions: Vec<(usize, Insertion)>,
+    /// An instruction names a segment of data.
+    pub(crate) names_data: bool,
 }
 
 /// Instructions as bytes.
@@ -42,33 +47,79 @@ const RENEW_64: Insertion = [0x42, 1, 0x89, 0x42, 1, 0x8a];
 /// the engine panics. A new value is in no register that the pointer is in.
 const SHORT_OFFSET_MAX: u64 = u16::MAX as u64;
 
+/// What a function refers to: the types of the module, and the type of each function.
+#[derive(Clone, Copy)]
+pub(crate) struct Signatures<'a> {
+    pub(crate) types: &'a [FunctionType],
+    pub(crate) functions: &'a [u32],
+}
+
+impl Signatures<'_> {
+    /// Of what does not exist, nothing: validation refuses it.
+    fn of_type(self, index: u32) -> FunctionType {
+        self.types.get(index as usize).copied().unwrap_or_default()
+    }
+
+    fn of_function(self, index: u32) -> FunctionType {
+        self.functions.get(index as usize).map(|&ty| self.of_type(ty)).unwrap_or_default()
+    }
+}
+
 impl Code {
-    /// Adds a function of this index and of so many results. None if it is malformed.
+    /// Adds the function of this index.
     pub(crate) fn add(
         &mut self,
         index: u32,
         body: &FunctionBody<'_>,
-        types: &[FunctionType],
-        results: u64,
-    ) -> Option<()> {
-        self.function_bytes = self.function_bytes.max(body.range().len());
+        signatures: Signatures<'_>,
+        bytes_max: usize,
+        work: &mut LoadWork,
+    ) -> Result<(), Stop> {
+        let bytes = body.range().len();
+        if bytes > bytes_max {
+            return Err(ToolError::FunctionTooLarge { bytes, bytes_max }.into());
+        }
         let mut locals = 0u64;
-        let mut reader = body.get_locals_reader().ok()?;
+        let mut reader = body.get_locals_reader()?;
+        work.add(ModulePart::LocalGroups, reader.get_count().into())?;
         for _ in 0..reader.get_count() {
-            locals = locals.saturating_add(reader.read().ok()?.0.into());
-            if locals > self.locals.1 {
-                self.locals = (index, locals);
-            }
+            let (count, ty) = reader.read()?;
+            let slots = if ty == ValType::V128 { 2 } else { 1 };
+            locals = locals.saturating_add(u64::from(count) * slots);
+        }
+        if locals > LOCALS_MAX {
+            return Err(ToolError::TooManyLocals { function: index, locals, locals_max: LOCALS_MAX }.into());
         }
         self.bodies.push(body.range());
-        let mut reader = body.get_operators_reader().ok()?;
-        let mut scan =
-            Scan { code: self, types, widest: results.max(1), pushed: [Pushed::Unknown; 2], at: 0 };
+        let mut reader = body.get_operators_reader()?;
+        let mut scan = Scan {
+            code: self,
+            signatures,
+            widest: signatures.of_function(index).results.max(1),
+            values: 0,
+            block_values: 0,
+            pushed: [Pushed::Unknown; 2],
+            at: 0,
+        };
+        let mut instructions = 0;
         while !reader.eof() {
             scan.at = reader.original_position();
-            reader.visit_operator(&mut scan).ok()?;
+            reader.visit_operator(&mut scan)?;
+            instructions += 1;
         }
-        Some(())
+        let (values, block_values) = (scan.values, scan.block_values);
+        if values > FUNCTION_VALUES_MAX {
+            let values_max = FUNCTION_VALUES_MAX;
+            return Err(ToolError::TooManyBranches { function: index, values, values_max }.into());
+        }
+        if block_values > MOVED_VALUES_MAX {
+            let values = block_values;
+            return Err(
+                ToolError::TooWide { what: "a block takes", values, values_max: MOVED_VALUES_MAX }.into()
+            );
+        }
+        work.add(ModulePart::Instructions, instructions)?;
+        Ok(work.add(ModulePart::Values, values)?)
     }
 
     /// The content of the code section, with what is put in.
@@ -104,9 +155,13 @@ enum Pushed {
 /// A look at each instruction of a function. By visits, for to make a value of each takes longer than all of this.
 struct Scan<'s> {
     code: &'s mut Code,
-    types: &'s [FunctionType],
+    signatures: Signatures<'s>,
     /// The most values that a block or branch of this function was seen to take.
     widest: u64,
+    /// Values that calls, blocks and branches take, each branch as if it were the widest so far.
+    values: u64,
+    /// The most values that a block takes when it begins.
+    block_values: u64,
     /// By the last two instructions.
     pushed: [Pushed; 2],
     /// Where the instruction is.
@@ -120,14 +175,25 @@ impl Scan<'_> {
 
     fn block(&mut self, ty: BlockType) {
         if let BlockType::FuncType(index) = ty {
-            let ty = self.types.get(index as usize).copied().unwrap_or_default();
+            let ty = self.signatures.of_type(index);
+            self.block_values = self.block_values.max(ty.params);
             self.widest = self.widest.max(ty.params).max(ty.results);
         }
         self.branch(1);
     }
 
     fn branch(&mut self, labels: u64) {
-        self.code.branch_values = self.code.branch_values.saturating_add(self.widest.saturating_mul(labels));
+        self.values = self.values.saturating_add(self.widest.saturating_mul(labels));
+        self.push(Pushed::Unknown);
+    }
+
+    fn call(&mut self, ty: FunctionType) {
+        self.values = self.values.saturating_add(ty.params).saturating_add(ty.results);
+        self.push(Pushed::Unknown);
+    }
+
+    fn name_data(&mut self) {
+        self.code.names_data = true;
         self.push(Pushed::Unknown);
     }
 
@@ -171,6 +237,19 @@ macro_rules! look {
         let _ = $depth;
         $scan.branch(1)
     }};
+    ($scan:ident Call $function:ident) => { $scan.call($scan.signatures.of_function($function)) };
+    ($scan:ident CallIndirect $ty:ident $table:ident) => {{
+        let _ = $table;
+        $scan.call($scan.signatures.of_type($ty))
+    }};
+    ($scan:ident MemoryInit $segment:ident $memory:ident) => {{
+        let _ = ($segment, $memory);
+        $scan.name_data()
+    }};
+    ($scan:ident DataDrop $segment:ident) => {{
+        let _ = $segment;
+        $scan.name_data()
+    }};
     ($scan:ident BrTable $targets:ident) => { $scan.branch(u64::from($targets.len()) + 1) };
     ($scan:ident $other:ident $($argument:ident)*) => {{
         let _ = ($($argument,)*);
@@ -189,7 +268,16 @@ macro_rules! visits {
 impl<'a> VisitOperator<'a> for Scan<'_> {
     type Output = ();
 
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = ()>> {
+        Some(self)
+    }
+
     for_each_visit_operator!(visits);
+}
+
+/// A vector is in no register that a pointer is in.
+impl VisitSimdOperator<'_> for Scan<'_> {
+    for_each_visit_simd_operator!(visits);
 }
 
 /// Whether the two values on top, as the last two instructions left them, cannot be one.

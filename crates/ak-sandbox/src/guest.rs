@@ -35,7 +35,13 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn new(input: Arc<[u8]>, name: &str, preopens: &[String], limits: &RunLimits) -> Self {
+    /// `argv` is the tool's name and its arguments.
+    pub(crate) fn new<'a>(
+        input: Arc<[u8]>,
+        argv: impl IntoIterator<Item = &'a str>,
+        preopens: &[String],
+        limits: &RunLimits,
+    ) -> Self {
         Self {
             limiter: Limiter::new(limits),
             memory: None,
@@ -46,7 +52,7 @@ impl Guest {
             log: Log::new(limits.log_bytes_max),
             reply: None,
             host_call_bytes_max: limits.host_call_bytes_max,
-            args: alloc::vec![zero_terminated(name)],
+            args: argv.into_iter().map(zero_terminated).collect(),
             env: Vec::new(),
             files: Files::new(preopens, limits),
         }

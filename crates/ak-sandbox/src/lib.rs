@@ -43,6 +43,7 @@ mod readme {}
 
 mod builtin;
 mod code;
+mod data;
 mod failure;
 mod guest;
 mod host;
@@ -58,14 +59,17 @@ mod reply;
 mod run;
 mod tool;
 mod wasi;
+mod work;
 
 pub use builtin::builtin;
 pub use failure::{Failure, RunError, Trap};
 pub use host::{HostCall, HostOperation};
 pub use limits::{MODULE_BYTES_MAX, RunLimits, SandboxConfig};
 pub use manifest::{
-    Abi, LISTED_BYTES_MAX, LISTED_MAX, Manifest, ManifestLimits, NAME_BYTES_MAX, VERSION_BYTES_MAX,
+    ARGS_BYTES_MAX, Abi, LISTED_BYTES_MAX, LISTED_MAX, Manifest, ManifestLimits, NAME_BYTES_MAX,
+    VERSION_BYTES_MAX,
 };
 pub use manifest_error::{ManifestError, Position};
 pub use run::{Done, Run, Step};
 pub use tool::{Tool, ToolError};
+pub use work::{LOAD_WORK_MAX, ModulePart};

@@ -13,10 +13,12 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// The version of a tool has at most this many bytes.
 pub const VERSION_BYTES_MAX: usize = 64;
 
-/// Most needs of a tool, and most environment variables that it lists.
+/// Most needs of a tool, most environment variables that it lists, and most of its arguments.
 pub const LISTED_MAX: usize = 256;
-/// Longest need or name of a variable, in bytes.
+/// Longest need, name of a variable or argument, in bytes.
 pub const LISTED_BYTES_MAX: usize = 4096;
+/// All arguments of a tool together, in bytes.
+pub const ARGS_BYTES_MAX: usize = 64 << 10;
 
 /// How a module takes its arguments and gives its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct Manifest {
     pub sha256: Digest,
     /// The authority that the tool asks for, as `operation:target`.
     pub needs: Vec<String>,
+    /// What a WASI command finds in `argv` behind the tool's name, at most [`ARGS_BYTES_MAX`] bytes; the same at each call.
+    pub args: Vec<String>,
     /// Names of the environment variables that the host passes on.
     pub env: Vec<String>,
     /// JSON Schema of the arguments; a string is the path of a file, which whoever loads the manifest must
@@ -108,7 +112,7 @@ impl Manifest {
                 }
             }
         };
-        Ok(Self {
+        let manifest = Self {
             name: fields.text("name", is_tool_name, "a name of ASCII letters, digits and `_-./`")?,
             version: fields.text("version", is_version, "a version such as `1.2.0`")?,
             description: match value.get("description") {
@@ -126,11 +130,19 @@ impl Manifest {
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(|| fields.wrong("sha256", "64 lower-case hexadecimal digits"))?,
             needs: fields.texts("needs", is_need, "`operation:target`")?,
+            args: fields.texts("args", is_argument, "a text of at most 4096 bytes, none of them zero")?,
             env: fields.texts("env", is_variable, "the name of an environment variable")?,
             input: fields.schema("input")?,
             output: fields.schema("output")?,
             limits,
-        })
+        };
+        if manifest.abi == Abi::Native && !manifest.args.is_empty() {
+            return Err(fields.wrong("args", "empty for the native ABI, where nothing could see them"));
+        }
+        if manifest.args.iter().map(String::len).sum::<usize>() > ARGS_BYTES_MAX {
+            return Err(fields.wrong("args", "at most 65536 bytes together"));
+        }
+        Ok(manifest)
     }
 
     /// The manifest as a JSON object, in one fixed form: what [`Tool::digest`](crate::Tool::digest) is taken
@@ -143,6 +155,10 @@ impl Manifest {
         object.insert("abi", Value::from(self.abi.name()));
         object.insert("sha256", Value::from(self.sha256.to_string()));
         object.insert("needs", texts(&self.needs));
+        // Only where there are any: the digests of tools without them are older than arguments.
+        if !self.args.is_empty() {
+            object.insert("args", texts(&self.args));
+        }
         object.insert("env", texts(&self.env));
         object.insert("input", self.input.clone());
         object.insert("output", self.output.clone());
@@ -159,8 +175,8 @@ impl Manifest {
     }
 }
 
-const KEYS: [&str; 10] =
-    ["name", "version", "description", "abi", "sha256", "needs", "env", "input", "output", "limits"];
+const KEYS: [&str; 11] =
+    ["name", "version", "description", "abi", "sha256", "needs", "args", "env", "input", "output", "limits"];
 const LIMIT_KEYS: [&str; 4] = ["fuel", "memory_bytes", "output_bytes", "wall_ms"];
 
 /// One object of the manifest, none of whose keys is unknown.
@@ -269,6 +285,11 @@ fn is_version(text: &str) -> bool {
 fn is_need(text: &str) -> bool {
     !text.chars().any(char::is_control)
         && text.split_once(':').is_some_and(|(operation, target)| !operation.is_empty() && !target.is_empty())
+}
+
+/// What can be passed as a text that ends with a zero.
+fn is_argument(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 fn is_variable(text: &str) -> bool {

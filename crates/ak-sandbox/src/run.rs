@@ -103,8 +103,14 @@ impl Run {
         if let Err(violation) = tool.input_schema().validate(input, &mut Work::new(SCHEMA_WORK)) {
             return Err(fail(Failure::InvalidInput { reason: violation.to_string() }));
         }
+        let fuel = tool.instance_fuel();
+        if fuel > limits.fuel {
+            let failure = Failure::OutOfFuel { fuel_max: limits.fuel };
+            return Err(RunError { failure, fuel: limits.fuel, log: Vec::new() });
+        }
         let input: Arc<[u8]> = input.to_json().into_bytes().into();
-        let guest = Guest::new(input.clone(), &manifest.name, tool.preopens(), &limits);
+        let argv = core::iter::once(&manifest.name).chain(&manifest.args).map(String::as_str);
+        let guest = Guest::new(input.clone(), argv, tool.preopens(), &limits);
         let machine = tool.machine(guest).map_err(fail)?;
         let start = machine.start;
         let mut run = Self {
@@ -114,7 +120,7 @@ impl Run {
             input,
             stage: Stage::Start,
             state: State::Over,
-            fuel: 0,
+            fuel,
             host_calls: 0,
             log: Vec::new(),
         };

@@ -7,11 +7,10 @@ use ak_json::{Digest, Schema, Value, Work, sha256};
 use crossbeam_queue::ArrayQueue;
 use wasmi::{Engine, ExternType, Func, FuncType, Module, Store, ValType};
 
-use crate::code::{BRANCH_VALUES_MAX, Code, LOCALS_MAX};
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::module::{State, prepare};
-use crate::{Abi, Failure, Manifest, RunLimits, SandboxConfig, host, wasi};
+use crate::{Abi, Failure, Manifest, ModulePart, RunLimits, SandboxConfig, host, wasi};
 
 /// A tool that is ready to run: its manifest and its compiled module. Cloning shares both.
 ///
@@ -31,6 +30,8 @@ struct Inner {
     preopens: Vec<String>,
     module: Module,
     starts: bool,
+    load_work: u64,
+    instance_fuel: u64,
     /// None if instances of it serve one call only.
     state: Option<State>,
     /// Machines for the next calls.
@@ -61,8 +62,7 @@ impl Tool {
         }
         let input = schema("input", &manifest.input)?;
         let output = schema("output", &manifest.output)?;
-        let prepared = prepare(&module);
-        check_code(&prepared.code, config)?;
+        let prepared = prepare(&module, config)?;
         // An engine of its own: what a tool has compiled goes when the tool goes.
         let engine = Engine::new(&config.engine());
         let module = Module::new(&engine, &prepared.module)
@@ -78,6 +78,8 @@ impl Tool {
             output,
             module,
             starts: prepared.starts,
+            load_work: prepared.work.total(),
+            instance_fuel: prepared.instance_fuel,
             state: prepared.state,
             idle: (config.recycled_max > 0).then(|| ArrayQueue::new(config.recycled_max)),
             recycled_bytes_max: config.recycled_bytes_max,
@@ -151,6 +153,17 @@ impl Tool {
 
     pub(crate) fn recycled_bytes_max(&self) -> usize {
         self.inner.recycled_bytes_max
+    }
+
+    /// Units of work that it took to load, of which [`LOAD_WORK_MAX`](crate::LOAD_WORK_MAX) are taken; some of them are spared where parts
+    /// of the module are merged.
+    pub fn load_work(&self) -> u64 {
+        self.inner.load_work
+    }
+
+    /// Fuel that each call costs for its instance: none, unless the module has very many parts.
+    pub(crate) fn instance_fuel(&self) -> u64 {
+        self.inner.instance_fuel
     }
 
     /// How many instances wait for the next call.
@@ -227,13 +240,48 @@ pub enum ToolError {
         /// The limit.
         locals_max: u64,
     },
-    /// The branches take more values than can be validated without interruption.
-    #[error("branches of {values} values: the limit is {values_max}")]
+    /// The calls, blocks and branches of a function take more values than can be translated without interruption.
+    #[error(
+        "function {function}: calls, blocks and branches of {values} values, the limit is {values_max}; divide it"
+    )]
     TooManyBranches {
-        /// Of all targets of all branches, as if each were the widest of its function; at least one per target.
+        /// Its index, imports included.
+        function: u32,
+        /// Of all calls, blocks and targets of branches, each of these as if it were the widest so far; at least one per target.
         values: u64,
         /// The limit.
         values_max: u64,
+    },
+    /// More values are moved at once than a unit of fuel pays for.
+    #[error("{what} {values} values: the limit is {values_max}; put them into memory")]
+    TooWide {
+        /// `a function gives` or `a block takes`.
+        what: &'static str,
+        /// How many.
+        values: u64,
+        /// The limit.
+        values_max: u64,
+    },
+    /// A constant expression that the engine would evaluate by too many calls within calls.
+    #[error("constant expression of more than {instructions_max} instructions")]
+    ConstantTooLong {
+        /// The limit.
+        instructions_max: u64,
+    },
+    /// The module would take too long to load, whatever its size.
+    #[error(
+        "too much work to load: {count} {}, the largest part of {work} units and more; the limit is {work_max}",
+        part.name()
+    )]
+    TooMuchWork {
+        /// What takes most of it.
+        part: ModulePart,
+        /// How many of these there are, as far as they were counted.
+        count: u64,
+        /// All work, as far as it was counted.
+        work: u64,
+        /// The limit.
+        work_max: u64,
     },
     /// The module is malformed, breaks a limit on modules, or uses a feature beyond what the sandbox takes.
     #[error("invalid module: {reason}")]
@@ -273,23 +321,6 @@ fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {
         .map_err(|error| ToolError::Schema { which, reason: error.to_string() })
 }
 
-/// Bounds what validation and translation do, before either begins.
-fn check_code(code: &Code, config: &SandboxConfig) -> Result<(), ToolError> {
-    let bytes_max = config.function_bytes_max;
-    if code.function_bytes > bytes_max {
-        return Err(ToolError::FunctionTooLarge { bytes: code.function_bytes, bytes_max });
-    }
-    let (function, locals) = code.locals;
-    if locals > LOCALS_MAX {
-        return Err(ToolError::TooManyLocals { function, locals, locals_max: LOCALS_MAX });
-    }
-    let values = code.branch_values;
-    if values > BRANCH_VALUES_MAX {
-        return Err(ToolError::TooManyBranches { values, values_max: BRANCH_VALUES_MAX });
-    }
-    Ok(())
-}
-
 /// The host function that an import stands for.
 pub(crate) fn import(store: &mut Store<Guest>, abi: Abi, module: &str, name: &str) -> Option<Func> {
     match abi {
@@ -300,7 +331,7 @@ pub(crate) fn import(store: &mut Store<Guest>, abi: Abi, module: &str, name: &st
 }
 
 fn check_imports(engine: &Engine, module: &Module, abi: Abi) -> Result<(), ToolError> {
-    let scratch = Guest::new(Arc::from([]), "", &[], &RunLimits::default());
+    let scratch = Guest::new(Arc::from([]), [], &[], &RunLimits::default());
     let mut store = Store::new(engine, scratch);
     for item in module.imports() {
         let Some(function) = import(&mut store, abi, item.module(), item.name()) else {

@@ -5,7 +5,11 @@ mod support;
 
 use std::sync::Arc;
 
-use ak_sandbox::{Abi, Manifest, ManifestError, Position, SandboxConfig, Tool, ToolError};
+use ak_json::Value;
+use ak_sandbox::{
+    ARGS_BYTES_MAX, Abi, LISTED_BYTES_MAX, LISTED_MAX, Manifest, ManifestError, Position, SandboxConfig,
+    Tool, ToolError,
+};
 use proptest::prelude::*;
 use support::{cases, json, load_bytes, manifest, native, native_run, wasi};
 
@@ -96,20 +100,104 @@ fn imports_are_known_or_refused() {
 
 #[test]
 fn modules_beyond_the_limits_are_refused() {
-    invalid(&native(&r#"(func)"#.repeat(10_001)));
-    invalid(&native(&"(global i32 (i32.const 0))".repeat(1_001)));
     invalid(&native(&"(table 0 funcref)".repeat(101)));
-    invalid(&native(&r#"(data "")"#.repeat(1_001)));
-    invalid(&native(&"(func (nop))".repeat(500)));
-    invalid(&native(&format!("(func (param {}))", "i32 ".repeat(33))));
     invalid("(module (memory 1) (memory 1))");
     invalid(&native("(memory i64 1)"));
     invalid(&native("(func $f (return_call $f))"));
     invalid(&native("(table 1 funcref) (func (return_call_indirect (i32.const 0)))"));
-    invalid(&native("(func (drop (v128.const i64x2 0 0)))"));
     let module = vec![0; 9 << 20];
     let error = load_bytes(Abi::Native, &module).unwrap_err();
     assert_eq!(error, ToolError::TooLarge { bytes: 9 << 20, bytes_max: 8 << 20 });
+}
+
+/// A module may have any number of them, within the work that loading takes.
+#[test]
+fn toolchains_may_write_many_parts() {
+    for part in [
+        "(func)",
+        "(func (nop))",
+        "(global i32 (i32.const 0))",
+        "(global (mut i64) (i64.const 0))",
+        r#"(data "")"#,
+        r#"(data (i32.const 0) "x")"#,
+        "(elem func)",
+    ] {
+        let wat = native_run(&part.repeat(20_000), "(i64.const 0)");
+        load_bytes(Abi::Native, &wat::parse_str(wat).unwrap()).expect(part);
+    }
+    let wat = native_run(&format!("(func (param {}))", "i32 ".repeat(1_000)), "(i64.const 0)");
+    load_bytes(Abi::Native, &wat::parse_str(wat).unwrap()).unwrap();
+}
+
+/// They are moved for a unit of fuel, however many there are.
+#[test]
+fn blocks_that_take_many_values_and_functions_that_give_many_are_refused() {
+    let row = |count: usize| {
+        let (types, values) = ("i32 ".repeat(count), "(i32.const 0) ".repeat(count));
+        [
+            native_run(&format!("(func (result {types}) {values})"), "(i64.const 0)"),
+            native_run(&format!("(func {values} (loop (param {types}) unreachable))"), "(i64.const 0)"),
+            native_run(&format!("(func (block (result {types}) {values}) unreachable)"), "(i64.const 0)"),
+        ]
+    };
+    for wat in row(32) {
+        load_bytes(Abi::Native, &wat::parse_str(wat).unwrap()).unwrap();
+    }
+    for (wat, what) in row(33).iter().zip(["a function gives", "a block takes", "a function gives"]) {
+        let error = refused(Abi::Native, wat);
+        assert_eq!(error, ToolError::TooWide { what, values: 33, values_max: 32 });
+    }
+}
+
+/// The engine evaluates a constant expression by calls within calls: a long one ended the process.
+#[test]
+fn long_constant_expressions_are_refused() {
+    let sum = |terms: usize| {
+        let mut sum = "(i32.const 0)".to_string();
+        (1..terms).for_each(|_| sum = format!("(i32.add {sum} (i32.const 0))"));
+        sum
+    };
+    for (fields, wat) in [
+        ("a global", "(global i32 @)"),
+        ("data", "(data (offset @))"),
+        ("elements", "(table 1 funcref) (elem (offset @) func)"),
+    ] {
+        let load = |terms: usize| {
+            let wat = native_run(&wat.replace('@', &sum(terms)), "(i64.const 0)");
+            load_bytes(Abi::Native, &wat::parse_str(wat).unwrap())
+        };
+        load(50).expect(fields);
+        let error = load(51).expect_err(fields);
+        assert_eq!(error, ToolError::ConstantTooLong { instructions_max: 100 }, "{fields}");
+    }
+}
+
+#[test]
+fn vectors_are_taken_and_what_depends_on_the_machine_is_not() {
+    load_bytes(
+        Abi::Native,
+        &wat::parse_str(native_run("(func (drop (v128.const i64x2 0 0)))", "(i64.const 0)")).unwrap(),
+    )
+    .unwrap();
+    for (wat, reason) in [
+        (
+            "(func (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0))))",
+            "relaxed SIMD",
+        ),
+        ("(func (drop (i32.atomic.load (i32.const 0))))", "threads"),
+    ] {
+        let error = refused(Abi::Native, &native_run(wat, "(i64.const 0)"));
+        assert!(matches!(&error, ToolError::Invalid { reason: said } if said.contains(reason)), "{error}");
+    }
+    let shared = r#"(module (memory (export "memory") 1 1 shared))"#;
+    let error = refused(Abi::Native, shared);
+    assert!(matches!(&error, ToolError::Invalid { reason } if reason.contains("threads")), "{error}");
+    // A vector is two values long.
+    let locals =
+        |count: usize| native_run(&format!("(func (local {}))", "v128 ".repeat(count)), "(i64.const 0)");
+    load_bytes(Abi::Native, &wat::parse_str(locals(1_000)).unwrap()).unwrap();
+    let error = refused(Abi::Native, &locals(1_001));
+    assert_eq!(error, ToolError::TooManyLocals { function: 0, locals: 2_002, locals_max: 2_000 });
 }
 
 #[test]
@@ -140,22 +228,31 @@ fn a_function_of_many_locals_is_refused() {
     assert_eq!(error.to_string(), "function 2 has 2001 locals: the limit is 2000");
 }
 
-/// Validation looks at every value of every label that a branch names: few bytes may ask for much.
+/// Validation and translation look at every value of every label that a branch names: few bytes may ask for much.
 #[test]
 fn branches_of_too_many_values_are_refused_before_validation() {
     let wide = |targets: usize, end: &str| {
         let (types, values, drops) = ("i32 ".repeat(32), "(i32.const 1) ".repeat(32), "drop ".repeat(32));
         let table = "$b ".repeat(targets);
-        let body = format!("(block $b (result {types}) {values} (i32.const 0) br_table {table}) {drops}");
-        native_run(&format!("(func {body}) {end}"), "(i64.const 0)")
+        let body =
+            format!("(block $b (result {types}) {values} (i32.const 0) br_table {table}) {drops} {end}");
+        native_run(&format!("(func {body})"), "(i64.const 0)")
     };
     // The block and the table, the last of whose targets is its default.
     load_bytes(Abi::Native, &wat::parse_str(wide(62_499, "")).unwrap()).unwrap();
-    let too_many = |values| ToolError::TooManyBranches { values, values_max: 2_000_000 };
+    let too_many = |values| ToolError::TooManyBranches { function: 0, values, values_max: 2_000_000 };
     assert_eq!(refused(Abi::Native, &wide(62_500, "")), too_many(2_000_032));
-    // One value is the least that a branch counts for.
-    let plain = format!("(func {})", "(br 0)".repeat(100));
-    load_bytes(Abi::Native, &wat::parse_str(wide(62_400, &plain)).unwrap()).unwrap();
+    // A branch counts for as many as the widest before it, and in another function for one at least.
+    assert_eq!(refused(Abi::Native, &wide(62_499, "(br 0)")), too_many(2_000_032));
+    load_bytes(Abi::Native, &wat::parse_str(wide(62_499, ") (func (br 0)")).unwrap()).unwrap();
+    // A call takes its parameters and gives its results.
+    let call = |params: usize, wat: &str| {
+        wat.replacen("(func", &format!("(func $f (param {})) (func", "i32 ".repeat(params)), 1)
+    };
+    let calls = wide(62_498, "unreachable (call $f)");
+    load_bytes(Abi::Native, &wat::parse_str(call(32, &calls)).unwrap()).unwrap();
+    let error = refused(Abi::Native, &call(33, &calls));
+    assert_eq!(error, ToolError::TooManyBranches { function: 1, values: 2_000_001, values_max: 2_000_000 });
     // What is malformed further on, or imports what nobody has, is counted as far as it goes.
     let mut cut = wat::parse_str(wide(62_500, "")).unwrap();
     cut.extend_from_slice(b"\x01\x01\0");
@@ -237,6 +334,7 @@ fn a_whole_manifest_is_read() {
         r#"
         description = "…"
         needs = ["fs.read:/data/**", "infer:gpt-4*"]
+        args = ["--unit", "é m", ""]
         env = ["LANG"]
         output = { type = "string", maxLength = 0x10, minimum = 1.5, nullable = true, enum = ["b", "a"] }
         [input]
@@ -248,6 +346,7 @@ fn a_whole_manifest_is_read() {
         wall_ms = 5_000"#,
     );
     let manifest = Manifest::parse(&text).unwrap();
+    assert_eq!(manifest.args, ["--unit", "é m", ""]);
     assert_eq!(manifest.needs, ["fs.read:/data/**", "infer:gpt-4*"]);
     assert_eq!(
         manifest.input.to_json(),
@@ -270,6 +369,35 @@ fn a_whole_manifest_is_read() {
     }
 }
 
+#[test]
+fn arguments_are_bounded_and_part_of_the_digest() {
+    let with = |args: &[String]| {
+        let args: Vec<_> = args.iter().map(|text| Value::from(text.as_str())).collect();
+        let Value::Object(mut manifest) = Manifest::parse(&minimal("")).unwrap().to_value() else { panic!() };
+        assert!(
+            manifest.get("args").is_none(),
+            "a manifest without arguments is what it was before there were any"
+        );
+        manifest.insert("args", args);
+        Manifest::from_value(&Value::Object(manifest))
+    };
+    let plain = Manifest::parse(&minimal("")).unwrap();
+    assert_eq!(with(&[]).unwrap(), plain);
+    assert_ne!(with(&["a".into()]).unwrap().to_value().digest(), plain.to_value().digest());
+    for (args, refused) in [
+        (vec!["x".repeat(LISTED_BYTES_MAX); 16], vec!["x".repeat(LISTED_BYTES_MAX + 1)]),
+        (vec![String::new(); LISTED_MAX], vec![String::new(); LISTED_MAX + 1]),
+        (vec!["x".repeat(ARGS_BYTES_MAX / 32); 32], vec!["x".repeat(ARGS_BYTES_MAX / 32 + 1); 32]),
+    ] {
+        assert_eq!(with(&args).unwrap().args, args);
+        assert!(with(&refused).unwrap_err().at().starts_with("/args"));
+    }
+    // A native module has nothing to ask for them with.
+    let native = minimal("args = ['x']").replace("wasi", "native");
+    assert_eq!(Manifest::parse(&native).unwrap_err().at(), "/args");
+    Manifest::parse(&minimal("args = []").replace("wasi", "native")).unwrap();
+}
+
 #[track_caller]
 fn refuse(text: &str, line: usize, column: usize, message: &str) {
     let error: ManifestError = Manifest::parse(text).expect_err(text);
@@ -285,6 +413,19 @@ fn a_manifest_is_refused_with_its_place() {
     refuse(&minimal("limits.fuel = 1.0"), 5, 8, "must be an integer that is not negative");
     refuse(&minimal("limits = 3"), 5, 1, "at /limits: must be an object");
     refuse(&minimal("env = ['A', 'B=C']"), 5, 13, "at /env/1: must be the name of an environment variable");
+    refuse(
+        &minimal("args = ['-a', 3]"),
+        5,
+        15,
+        "at /args/1: must be a text of at most 4096 bytes, none of them zero",
+    );
+    refuse(&minimal("args = \"a\\u0000\""), 5, 1, "at /args: must be an array");
+    refuse(
+        &minimal("args = [\"a\\u0000\"]"),
+        5,
+        9,
+        "at /args/0: must be a text of at most 4096 bytes, none of them zero",
+    );
     refuse(&minimal("needs = ['everything']"), 5, 10, "at /needs/0: must be `operation:target`");
     refuse(&minimal("needs = 'fs.read:/x'"), 5, 1, "at /needs: must be an array");
     refuse(&minimal("description = 1"), 5, 1, "at /description: must be a string");

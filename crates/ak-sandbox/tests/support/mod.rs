@@ -1,6 +1,8 @@
 //! Modules from text, and runs driven to their end.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod bulk;
+
 use std::sync::Arc;
 
 use ak_json::{Limits, Value, sha256};

@@ -16,7 +16,7 @@ pub(crate) fn module(seed: &[u8]) -> Option<Vec<u8>> {
     config.table_max_size_required = false;
     config.memory_max_size_required = false;
     (config.bulk_memory_enabled, config.reference_types_enabled) = (true, true);
-    (config.simd_enabled, config.relaxed_simd_enabled, config.threads_enabled) = (false, false, false);
+    (config.simd_enabled, config.relaxed_simd_enabled, config.threads_enabled) = (true, false, false);
     (config.memory64_enabled, config.gc_enabled, config.exceptions_enabled) = (false, false, false);
     (config.shared_everything_threads_enabled, config.custom_page_sizes_enabled) = (false, false);
     (config.wide_arithmetic_enabled, config.custom_descriptors_enabled) = (false, false);
