@@ -28,24 +28,75 @@ pub(crate) const MOVED_VALUES_MAX: u64 = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Code {
     bodies: Vec<Range<usize>>,
-    /// Where something is put in, in order, and what.
-    insertions: Vec<(usize, Insertion)>,
+    /// In order.
+    edits: Vec<Edit>,
     /// An instruction names a segment of data.
     pub(crate) names_data: bool,
 }
 
-/// Instructions as bytes.
-type Insertion = [u8; 6];
+/// Instructions in place of others.
+#[derive(Debug)]
+struct Edit {
+    at: usize,
+    /// How many bytes they take the place of.
+    replaced: usize,
+    instructions: Instructions,
+}
+
+/// A few instructions as bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Instructions {
+    bytes: [u8; 10],
+    length: usize,
+}
+
+impl Instructions {
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl FromIterator<u8> for Instructions {
+    fn from_iter<T: IntoIterator<Item = u8>>(bytes: T) -> Self {
+        let mut instructions = Self::default();
+        bytes.into_iter().for_each(|byte| instructions.push(byte));
+        instructions
+    }
+}
 
 /// `i32.const 1 i32.rotl i32.const 1 i32.rotr`: what is on top stays, but as a new value.
-const RENEW_32: Insertion = [0x41, 1, 0x77, 0x41, 1, 0x78];
+const RENEW_32: [u8; 6] = [0x41, 1, 0x77, 0x41, 1, 0x78];
 /// `i64.const 1 i64.rotl i64.const 1 i64.rotr`.
-const RENEW_64: Insertion = [0x42, 1, 0x89, 0x42, 1, 0x8a];
+const RENEW_64: [u8; 6] = [0x42, 1, 0x89, 0x42, 1, 0x8a];
 
 /// The largest offset of a store for which the engine has an instruction for every pair of operands. Beyond it there is
 /// none for a pointer and a value in the one register that integers have, as where a local is stored far from itself, and
 /// the engine panics. A new value is in no register that the pointer is in.
+///
+/// Beyond it, too, the engine reads what it has encoded for `v128.store8_lane` and `v128.store16_lane` in another order than it was
+/// written, and then memory that is not the guest's.
 const SHORT_OFFSET_MAX: u64 = u16::MAX as u64;
+
+/// What stands for a store of a lane of a vector: to take the lane out, and to store it.
+#[derive(Clone, Copy)]
+struct LaneStore {
+    /// After [`VECTOR_PREFIX`].
+    extract: u8,
+    store: u8,
+}
+
+const VECTOR_PREFIX: u8 = 0xfd;
+/// `i8x16.extract_lane_u` and `i32.store8`.
+const LANE_8: LaneStore = LaneStore { extract: 0x16, store: 0x3a };
+/// `i16x8.extract_lane_u` and `i32.store16`.
+const LANE_16: LaneStore = LaneStore { extract: 0x19, store: 0x3b };
 
 /// What a function refers to: the types of the module, and the type of each function.
 #[derive(Clone, Copy)]
@@ -99,13 +150,22 @@ impl Code {
             values: 0,
             block_values: 0,
             pushed: [Pushed::Unknown; 2],
-            at: 0,
+            inserted: None,
+            replacement: None,
         };
         let mut instructions = 0;
         while !reader.eof() {
-            scan.at = reader.original_position();
+            let at = reader.original_position();
             reader.visit_operator(&mut scan)?;
             instructions += 1;
+            if let Some(renewal) = scan.inserted.take() {
+                let instructions = Instructions::from_iter(renewal);
+                scan.code.edits.push(Edit { at, replaced: 0, instructions });
+            }
+            if let Some(instructions) = scan.replacement.take() {
+                let replaced = reader.original_position() - at;
+                scan.code.edits.push(Edit { at, replaced, instructions });
+            }
         }
         let (values, block_values) = (scan.values, scan.block_values);
         if values > FUNCTION_VALUES_MAX {
@@ -122,18 +182,18 @@ impl Code {
         Ok(work.add(ModulePart::Values, values)?)
     }
 
-    /// The content of the code section, with what is put in.
+    /// The content of the code section, edited.
     pub(crate) fn section(&self, module: &[u8]) -> Option<Vec<u8>> {
         let mut section = Vec::new();
         write_leb128(&mut section, u32::try_from(self.bodies.len()).ok()?);
-        let mut insertions = self.insertions.iter().peekable();
+        let mut edits = self.edits.iter().peekable();
         for body in &self.bodies {
             let mut bytes = Vec::with_capacity(body.len());
             let mut from = body.start;
-            while let Some((at, insertion)) = insertions.next_if(|(at, _)| *at < body.end) {
-                bytes.extend_from_slice(module.get(from..*at)?);
-                bytes.extend_from_slice(insertion);
-                from = *at;
+            while let Some(edit) = edits.next_if(|edit| edit.at < body.end) {
+                bytes.extend_from_slice(module.get(from..edit.at)?);
+                bytes.extend_from_slice(edit.instructions.as_bytes());
+                from = edit.at + edit.replaced;
             }
             bytes.extend_from_slice(module.get(from..body.end)?);
             write_leb128(&mut section, u32::try_from(bytes.len()).ok()?);
@@ -164,8 +224,9 @@ struct Scan<'s> {
     block_values: u64,
     /// By the last two instructions.
     pushed: [Pushed; 2],
-    /// Where the instruction is.
-    at: usize,
+    /// What is to stand before the instruction, and in place of it.
+    inserted: Option<[u8; 6]>,
+    replacement: Option<Instructions>,
 }
 
 impl Scan<'_> {
@@ -198,11 +259,24 @@ impl Scan<'_> {
     }
 
     /// A store, before which something may have to stand.
-    fn store(&mut self, memarg: MemArg, renewal: Insertion) {
+    fn store(&mut self, memarg: MemArg, renewal: [u8; 6]) {
         if memarg.offset > SHORT_OFFSET_MAX && !are_apart(self.pushed) {
-            self.code.insertions.push((self.at, renewal));
+            self.inserted = Some(renewal);
         }
         self.push(Pushed::Unknown);
+    }
+
+    /// A store of a lane, which may have to be two instructions.
+    fn store_lane(&mut self, memarg: MemArg, lane: u8, instead: LaneStore) {
+        self.push(Pushed::Unknown);
+        // What is not valid is for the engine to see.
+        let Ok(offset) = u32::try_from(memarg.offset) else { return };
+        if memarg.offset <= SHORT_OFFSET_MAX || memarg.memory != 0 {
+            return;
+        }
+        let mut bytes = alloc::vec![VECTOR_PREFIX, instead.extract, lane, instead.store, memarg.align];
+        write_leb128(&mut bytes, offset);
+        self.replacement = Some(bytes.into_iter().collect());
     }
 }
 
@@ -228,6 +302,8 @@ macro_rules! look {
     ($scan:ident I64Store8 $memarg:ident) => { $scan.store($memarg, RENEW_64) };
     ($scan:ident I64Store16 $memarg:ident) => { $scan.store($memarg, RENEW_64) };
     ($scan:ident I64Store32 $memarg:ident) => { $scan.store($memarg, RENEW_64) };
+    ($scan:ident V128Store8Lane $memarg:ident $lane:ident) => { $scan.store_lane($memarg, $lane, LANE_8) };
+    ($scan:ident V128Store16Lane $memarg:ident $lane:ident) => { $scan.store_lane($memarg, $lane, LANE_16) };
     ($scan:ident Block $ty:ident) => { $scan.block($ty) };
     ($scan:ident Loop $ty:ident) => { $scan.block($ty) };
     ($scan:ident If $ty:ident) => { $scan.block($ty) };

@@ -52,7 +52,7 @@ fn hostile(bytes: usize) -> Vec<(&'static str, Vec<u8>)> {
     add("passive segments", filled(bytes, |bulk, _| bulk.data += &[1, 0]));
     add("data that is counted beforehand", {
         let mut bulk = filled(bytes, |bulk, _| bulk.data += &[1, 0]);
-        bulk.data_count = true;
+        bulk.data_count = Some(bulk.data.count);
         bulk
     });
     add("functions of nothing", filled(bytes, |bulk, _| bulk.function(2, &[], &[])));

@@ -29,8 +29,8 @@ pub(crate) struct Bulk {
     pub(crate) elements: Section,
     pub(crate) code: Section,
     pub(crate) data: Section,
-    /// Whether a section tells beforehand how many segments of data there are.
-    pub(crate) data_count: bool,
+    /// How many segments of data there are, by a section that says so beforehand.
+    pub(crate) data_count: Option<u32>,
     /// Whole custom sections, which stand in front.
     pub(crate) custom: Vec<u8>,
 }
@@ -48,7 +48,7 @@ impl Bulk {
             elements: Section::default(),
             code: Section::default(),
             data: Section::default(),
-            data_count: false,
+            data_count: None,
             custom: Vec::new(),
         };
         for ty in [&[0x60, 1, 0x7f, 1, 0x7f][..], &[0x60, 2, 0x7f, 0x7f, 1, 0x7e], &[0x60, 0, 0]] {
@@ -129,8 +129,8 @@ impl Bulk {
         section(6, &self.globals);
         section(7, &exports);
         section(9, &self.elements);
-        if self.data_count {
-            section(12, &Section { count: self.data.count, bytes: Vec::new() });
+        if let Some(count) = self.data_count {
+            section(12, &Section { count, bytes: Vec::new() });
         }
         section(10, &self.code);
         section(11, &self.data);
