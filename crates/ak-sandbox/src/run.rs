@@ -111,7 +111,7 @@ impl Run {
         let input: Arc<[u8]> = input.to_json().into_bytes().into();
         let argv = core::iter::once(&manifest.name).chain(&manifest.args).map(String::as_str);
         let guest = Guest::new(input.clone(), argv, tool.preopens(), &limits);
-        let machine = tool.machine(guest).map_err(fail)?;
+        let machine = tool.machine(guest).map_err(|failure| RunError { failure, fuel, log: Vec::new() })?;
         let start = machine.start;
         let mut run = Self {
             tool: tool.clone(),
