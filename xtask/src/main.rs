@@ -6,6 +6,7 @@
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
 //! - `peers schemas`: the tools of public MCP servers, against what schemas accept
+//! - `peers modules`: builds a tool with each WebAssembly toolchain that can be had, and runs it
 //! - `mutants gate [WORDS]`: takes each charge and each check of the gate away in turn; the tests must notice
 //! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
@@ -20,6 +21,7 @@ mod image;
 mod llm;
 mod mutants;
 mod nightly;
+mod peer_modules;
 mod peers;
 mod python;
 mod run;
@@ -36,6 +38,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
   peers schemas    compare which calls public MCP servers accept with what the schemas of their tools accept
+  peers modules    build a tool with Go, Rust, C, Zig, AssemblyScript, TinyGo and Javy, as far as they can be had, and run it
   mutants gate [W] take each charge and each check of the gate away in turn, or those described by W: the tests must notice
   nightly          test further and from another seed, ask the peers, fuzz every target for 10 minutes, run every bench
   bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         },
         ["peers", "urls"] => peers::urls(),
         ["peers", "schemas"] => peers::schemas(),
+        ["peers", "modules"] => peer_modules::modules(),
         ["mutants", "gate"] => mutants::gate(None),
         ["mutants", "gate", words] => mutants::gate(Some(words)),
         ["nightly"] => nightly::nightly(),

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
-    bench, fuzz, mutants, peers,
+    bench, fuzz, mutants, peer_modules, peers,
     run::{Result, cargo, run},
     test,
 };
@@ -37,6 +37,7 @@ pub(crate) fn nightly() -> Result {
     println!("==> peers");
     failed.extend(peers::urls().err());
     failed.extend(peers::schemas().err());
+    failed.extend(peer_modules::modules().err());
     failed.extend(fuzz::fuzz(None, FUZZ_SECONDS).err());
     for name in bench::BENCHES {
         println!("==> bench {name}");

@@ -180,7 +180,7 @@ fn libraries(unpacked: &Path) -> PathBuf {
 }
 
 /// The Go tool: the one that is there, or PyPI's in an environment of its own.
-fn go(dir: &Path) -> Result<PathBuf> {
+pub(crate) fn go(dir: &Path) -> Result<PathBuf> {
     if answers(command("go").arg("version")) {
         return Ok("go".into());
     }
