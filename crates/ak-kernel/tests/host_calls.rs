@@ -582,6 +582,59 @@ fn needs_and_variables_are_bounded() {
     machine.replayed();
 }
 
+/// A command that gives its second argument back, as text.
+fn second_argument(args: &[&str]) -> Request {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (local $at i32)
+          (drop (call $args (i32.const 64) (i32.const 1000)))
+          (local.set $at (i32.load (i32.const 72)))
+          (i32.store8 (i32.sub (local.get $at) (i32.const 1)) (i32.const 34))
+          (i32.store8 (i32.add (local.get $at) (i32.const 3)) (i32.const 34))
+          (i32.store (i32.const 0) (i32.sub (local.get $at) (i32.const 1)))
+          (i32.store (i32.const 4) (i32.const 5))
+          (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+    let module = wat::parse_str(wat).unwrap();
+    let args: Vec<Value> = args.iter().map(|text| Value::from(*text)).collect();
+    let manifest = object! {
+        "name": "second", "version": "1.0.0", "abi": "wasi", "args": args,
+        "sha256": format!("{}", ak_kernel::ak_json::sha256(&module)),
+    };
+    Request::ToolRegister { manifest, module: module.into(), env: Vec::new() }
+}
+
+#[test]
+fn arguments_of_a_command_are_those_it_was_registered_with() {
+    let mut machine = Machine::new();
+    machine.policy("[tools]\nallow = [\"*\"]");
+    let tool_digest =
+        |outcome: Outcome| value(outcome).get("digest").and_then(Value::as_str).unwrap().to_string();
+    let first = tool_digest(machine.call(second_argument(&["--unit", "abc"])));
+    let output = |outcome: Outcome| value(outcome).get("output").cloned().unwrap();
+    assert_eq!(output(machine.call(tool("second", "{}"))), Value::from("abc"));
+    // Other arguments are another tool.
+    assert_ne!(tool_digest(machine.call(second_argument(&["--unit", "xyz"]))), first);
+    assert_eq!(output(machine.call(tool("second", "{}"))), Value::from("xyz"));
+    machine.replayed();
+    // A snapshot holds them.
+    let at = machine.kernel.entries();
+    let snapshot = machine.snapshot();
+    assert_eq!(output(machine.call(tool("second", "{}"))), Value::from("xyz"));
+    let mut replay = ak_kernel::Replay::resume(&snapshot, Tools::Rerun).unwrap();
+    for record in &machine.records[at as usize..] {
+        replay.feed(&record.leaf, &record.body).unwrap();
+    }
+    let list: Vec<String> = vec!["x".repeat(4_000); 17];
+    let too_long: Vec<&str> = list.iter().map(String::as_str).collect();
+    let failure = support::failure(machine.call(second_argument(&too_long)));
+    assert!(
+        failure.code == Code::InvalidArgument && failure.message.contains("at /args: must be at most 65536"),
+        "{failure}"
+    );
+}
+
 #[test]
 fn what_cannot_be_judged_in_a_tools_schemas_is_named() {
     let mut machine = Machine::new();
