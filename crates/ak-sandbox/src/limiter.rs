@@ -94,7 +94,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        // The engine's strict limit for a module, and a copy of each.
+        // As many as a valid module may have, and a copy of each.
         2 * 100
     }
 

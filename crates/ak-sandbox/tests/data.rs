@@ -33,7 +33,7 @@ fn memory(fields: &str, body: &str) -> Result<Vec<u8>, Failure> {
     let tool = load(Abi::Native, &wat);
     let limits = RunLimits { log_bytes_max: PAGE as u64 + 1, ..limits() };
     // The second call is on the first one's instance, put back.
-    let mut memory = || drive(&tool, &json("0"), limits, 100_000, |_| Ok(json("0")));
+    let memory = || drive(&tool, &json("0"), limits, 100_000, |_| Ok(json("0")));
     let first = memory();
     assert_eq!(memory(), first);
     let mut log = first.map_err(|error| error.failure)?.log;
