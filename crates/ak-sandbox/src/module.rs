@@ -224,6 +224,8 @@ impl Plan {
                     let global = global?;
                     self.constant(&global.init_expr)?;
                     if global.ty.mutable {
+                        // It will be one.
+                        self.work.add(ModulePart::Exports, 1)?;
                         self.state.globals.push(index);
                     }
                 }

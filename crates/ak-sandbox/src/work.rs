@@ -6,11 +6,8 @@ use crate::limits::{BYTES_PER_FUEL, NAME_BYTES_PER_FUEL};
 /// second that loading may take.
 pub const LOAD_WORK_MAX: u64 = 400_000_000;
 
-/// Parts that an instance may have before each further one costs a unit of fuel.
-pub(crate) const INSTANCE_PARTS_FREE: u64 = 20_000;
-
-/// What an import counts for beside them: each instance has a function of the host's for it.
-const IMPORT_FUEL: u64 = 100;
+/// What an instance costs is fuel only beyond this: what compilers write is not worth counting.
+pub(crate) const INSTANCE_FUEL_FREE: u64 = 20_000;
 
 /// What a module consists of, as far as loading takes time for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,22 +158,20 @@ impl LoadWork {
     /// Fuel for an instance with so many bytes of exports and of data: making it takes time that the engine's meter does not see.
     pub(crate) fn instance_fuel(&self, export_bytes: u64, data_bytes: u64) -> u64 {
         let parts = [
-            ModulePart::Functions,
-            ModulePart::Globals,
-            ModulePart::Exports,
-            ModulePart::ElementSegments,
-            ModulePart::Elements,
-            ModulePart::ElementExpressions,
-            ModulePart::ConstantInstructions,
-            ModulePart::SeparateDataSegments,
+            (ModulePart::Imports, 100),
+            (ModulePart::Functions, 1),
+            (ModulePart::Globals, 3),
+            (ModulePart::Exports, 10),
+            (ModulePart::ElementSegments, 5),
+            (ModulePart::Elements, 1),
+            (ModulePart::ElementExpressions, 1),
+            (ModulePart::ConstantInstructions, 1),
+            (ModulePart::SeparateDataSegments, 20),
         ];
-        let parts: u64 = parts.into_iter().map(|part| self.count(part)).sum();
-        let imports = self.count(ModulePart::Imports).saturating_mul(IMPORT_FUEL);
+        let parts = parts.into_iter().map(|(part, fuel)| self.count(part).saturating_mul(fuel));
         let names = export_bytes / u64::from(NAME_BYTES_PER_FUEL);
         let bytes = data_bytes / u64::from(BYTES_PER_FUEL);
-        [imports, names, bytes]
-            .into_iter()
-            .fold(parts, u64::saturating_add)
-            .saturating_sub(INSTANCE_PARTS_FREE)
+        let fuel = parts.chain([names, bytes]).fold(0, u64::saturating_add);
+        fuel.saturating_sub(INSTANCE_FUEL_FREE)
     }
 }
