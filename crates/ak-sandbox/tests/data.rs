@@ -98,6 +98,9 @@ fn segments_that_code_names_keep_their_numbers() {
     assert_eq!(trapped, Err(Failure::Trap(Trap::MemoryOutOfBounds)));
     let none = memory(fields, "(data.drop 0) (memory.init 1 (i32.const 9) (i32.const 0) (i32.const 0))");
     assert!(none.unwrap() == model(&[(3, b"abcd".to_vec())]).unwrap());
+    let active = r#"(data (i32.const 3) "ab") (data (i32.const 5) "cd")"#;
+    let none = memory(active, "(data.drop 1) (memory.init 1 (i32.const 9) (i32.const 0) (i32.const 0))");
+    assert!(none.unwrap() == model(&[(3, b"abcd".to_vec())]).unwrap());
     // An address that is no mere number.
     let sum = r#"(data (offset (i32.add (i32.const 2) (i32.const 3))) "cd") (data (i32.const 7) "e")"#;
     assert!(memory(sum, "").unwrap() == model(&[(5, b"cde".to_vec())]).unwrap());
