@@ -3,6 +3,7 @@
 //! The Go linker writes twenty thousand segments into a small program: whatever lies between zeros. The engine keeps each of them and
 //! copies each into each instance. Most follow one another in memory, and then one segment does what many do.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -10,6 +11,8 @@ use crate::module::write_leb128;
 
 /// Largest gap that is filled with zeros, in bytes: to copy them costs less than another segment.
 const GAP_BYTES_MAX: u64 = 256;
+/// Zeros that are put in, at most, in bytes: as many as a module may be long.
+const FILL_BYTES_MAX: u64 = 8 << 20;
 
 /// What a module's segments of data write into its memory before anything runs.
 ///
@@ -22,9 +25,10 @@ pub(crate) struct Data {
     /// Addresses, and bytes of `content`.
     segments: Vec<(u32, Range<usize>)>,
     content: Vec<u8>,
-    /// The end of the last segment, and the highest of all ends.
-    end: u64,
-    end_max: u64,
+    /// Where the last segment begins and ends, with all that was put together with it.
+    last: Range<u64>,
+    /// What those before it have written: ends by their beginnings, none of which touch.
+    written: BTreeMap<u64, u64>,
     /// How many more zeros may be put in.
     fill_bytes_left: u64,
     /// An instance cannot be made: a segment is not within the memory. Nothing that comes later matters.
@@ -32,8 +36,8 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    pub(crate) fn new(memory_bytes: u64, fill_bytes_max: u64) -> Self {
-        Self { memory_bytes, fill_bytes_left: fill_bytes_max, ..Self::default() }
+    pub(crate) fn new(memory_bytes: u64) -> Self {
+        Self { memory_bytes, fill_bytes_left: FILL_BYTES_MAX, ..Self::default() }
     }
 
     /// Adds a segment; true if it stands for itself.
@@ -50,27 +54,44 @@ impl Data {
         } else if bytes.is_empty() {
             return false;
         }
-        let gap = start.checked_sub(self.end).filter(|&gap| {
-            gap == 0 || gap <= GAP_BYTES_MAX.min(self.fill_bytes_left) && self.end == self.end_max
+        let gap = start.checked_sub(self.last.end).filter(|&gap| {
+            gap == 0
+                || gap <= GAP_BYTES_MAX.min(self.fill_bytes_left) && !self.is_written(self.last.end..start)
         });
-        let last = self.segments.last_mut().zip(gap);
-        let alone = last.is_none();
-        match last {
+        let merged = self.segments.last_mut().zip(gap);
+        let alone = merged.is_none();
+        match merged {
             Some(((_, range), gap)) => {
                 self.fill_bytes_left -= gap;
                 self.content.resize(self.content.len() + gap as usize, 0);
                 self.content.extend_from_slice(bytes);
                 range.end = self.content.len();
+                self.last.end = end;
             }
             None => {
                 let from = self.content.len();
                 self.content.extend_from_slice(bytes);
                 self.segments.push((at, from..self.content.len()));
+                let before = core::mem::replace(&mut self.last, start..end);
+                self.write(before);
             }
         }
-        self.end = end;
-        self.end_max = self.end_max.max(end);
         alone
+    }
+
+    /// Whether a segment before the last one has written there.
+    fn is_written(&self, gap: Range<u64>) -> bool {
+        self.written.range(..gap.end).next_back().is_some_and(|(_, &end)| end > gap.start)
+    }
+
+    fn write(&mut self, mut range: Range<u64>) {
+        while let Some((&start, &end)) = self.written.range(..=range.end).next_back()
+            && end >= range.start
+        {
+            self.written.remove(&start);
+            range = range.start.min(start)..range.end.max(end);
+        }
+        self.written.insert(range.start, range.end);
     }
 
     /// How many bytes are written into each instance.

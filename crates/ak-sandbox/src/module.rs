@@ -170,12 +170,12 @@ impl Plan {
                     self.sections.push((id, range));
                 }
             }
-            self.payload(payload, module)?;
+            self.payload(payload)?;
         }
         Ok(())
     }
 
-    fn payload(&mut self, payload: Payload<'_>, module: &[u8]) -> Result<(), Stop> {
+    fn payload(&mut self, payload: Payload<'_>) -> Result<(), Stop> {
         match payload {
             Payload::TypeSection(types) => {
                 for ty in types.into_iter_err_on_gc_types() {
@@ -261,7 +261,7 @@ impl Plan {
                 }
             }
             Payload::DataCountSection { count, .. } => self.data_count = Some(count),
-            Payload::DataSection(segments) => self.data(segments, module.len())?,
+            Payload::DataSection(segments) => self.data(segments)?,
             Payload::CodeSectionEntry(body) => {
                 let index = u32::try_from(self.bodies).map_err(|_| Stop::Malformed)?;
                 self.bodies += 1;
@@ -295,14 +295,11 @@ impl Plan {
         Ok(value)
     }
 
-    fn data(&mut self, segments: DataSectionReader<'_>, fill_bytes_max: usize) -> Result<(), Stop> {
+    fn data(&mut self, segments: DataSectionReader<'_>) -> Result<(), Stop> {
         let count = segments.count();
         // An instruction names a segment by its number; and a number that is wrong is for the engine to see.
         let counted = self.data_count.is_none_or(|counted| counted == count);
-        let mut merged = self
-            .memory_bytes
-            .filter(|_| counted && !self.code.names_data)
-            .map(|memory_bytes| Data::new(memory_bytes, fill_bytes_max as u64));
+        let mut merged = self.memory_bytes.filter(|_| counted && !self.code.names_data).map(Data::new);
         let mut bytes = 0;
         for segment in segments {
             self.work.add(ModulePart::DataSegments, 1)?;

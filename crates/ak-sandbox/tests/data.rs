@@ -74,6 +74,19 @@ fn segments_are_written_in_their_order() {
         vec![(520, bytes(9)), (500, bytes(1)), (530, bytes(1))],
         vec![(520, bytes(9)), (500, bytes(1)), (501, bytes(1)), (510, bytes(1))],
         vec![(500, bytes(9)), (500, vec![0; 9])],
+        // As the Go linker does: first what lies above.
+        vec![
+            (900, bytes(9)),
+            (920, bytes(9)),
+            (500, bytes(9)),
+            (520, bytes(9)),
+            (700, bytes(1)),
+            (890, bytes(1)),
+            (940, bytes(1)),
+        ],
+        vec![(100, bytes(100)), (150, bytes(5)), (400, bytes(1)), (165, bytes(5)), (180, bytes(5))],
+        vec![(150, bytes(5)), (100, bytes(100)), (400, bytes(1)), (165, bytes(5)), (180, bytes(5))],
+        vec![(100, bytes(100)), (150, bytes(5)), (160, bytes(5)), (190, bytes(5)), (210, bytes(1))],
         vec![(end - 1, bytes(1)), (end, bytes(0))],
         // What is not within the memory cannot be there, not even if it is empty.
         vec![(end - 1, bytes(2))],
