@@ -22,6 +22,13 @@ fn filled(bytes_max: usize, mut add: impl FnMut(&mut Bulk, u32)) -> Bulk {
     bulk
 }
 
+/// A module that holds so many of these.
+fn counted(count: u32, mut add: impl FnMut(&mut Bulk, u32)) -> Bulk {
+    let mut bulk = Bulk::new();
+    (0..count).for_each(|index| add(&mut bulk, index));
+    bulk
+}
+
 fn repeated(items: &[u8], bytes: usize) -> Vec<u8> {
     items.iter().copied().cycle().take(bytes / items.len() * items.len()).collect()
 }
@@ -122,32 +129,27 @@ fn hostile(bytes: usize) -> Vec<(&'static str, Vec<u8>)> {
             ],
         ),
     ] {
-        let counted = |mut item: Box<dyn FnMut(&mut Bulk, u32)>| {
-            let mut bulk = Bulk::new();
-            (0..count).for_each(|index| item(&mut bulk, index));
-            bulk
-        };
         add(
             names[0],
-            counted(Box::new(|bulk, index| {
+            counted(count, |bulk, index| {
                 let mut export = sized(format!("{index}").as_bytes());
                 export.extend([0, 0]);
                 bulk.exports += &export;
-            })),
+            }),
         );
-        add(names[1], counted(Box::new(|bulk, _| bulk.globals += &[0x7f, 1, 0x41, 0, 0x0b])));
-        add(names[2], counted(Box::new(|bulk, _| bulk.data += &[1, 1, b'x'])));
-        add(names[3], counted(Box::new(|bulk, _| bulk.elements += &[1, 0, 1, 0])));
+        add(names[1], counted(count, |bulk, _| bulk.globals += &[0x7f, 1, 0x41, 0, 0x0b]));
+        add(names[2], counted(count, |bulk, _| bulk.data += &[1, 1, b'x']));
+        add(names[3], counted(count, |bulk, _| bulk.elements += &[1, 0, 1, 0]));
         add(names[4], {
-            let mut bulk = counted(Box::new(|bulk, _| bulk.imports += b"\x02ak\x03log\x00\x03"));
+            let mut bulk = counted(count, |bulk, _| bulk.imports += b"\x02ak\x03log\x00\x03");
             bulk.types += &[0x60, 2, 0x7f, 0x7f, 0]; // 3
             bulk
         });
         add(names[5], {
-            let mut bulk = counted(Box::new(|bulk, index| {
+            let mut bulk = counted(count, |bulk, index| {
                 let segment = bulk.segment(5_000 + index * 258, b"x");
                 bulk.data += &segment;
-            }));
+            });
             bulk.memories = Section { count: 1, bytes: vec![0, 0x80, 0x08] };
             bulk
         });
