@@ -223,7 +223,7 @@ pub enum ToolError {
         reason: String,
     },
     /// A function is too long to be translated without interruption.
-    #[error("function of {bytes} bytes: the limit is {bytes_max}")]
+    #[error("function of {bytes} bytes: the limit is {bytes_max}; divide it")]
     FunctionTooLarge {
         /// The longest function's.
         bytes: usize,
@@ -263,14 +263,14 @@ pub enum ToolError {
         values_max: u64,
     },
     /// A constant expression that the engine would evaluate by too many calls within calls.
-    #[error("constant expression of more than {instructions_max} instructions")]
+    #[error("constant expression of more than {instructions_max} instructions: compute it in a function")]
     ConstantTooLong {
         /// The limit.
         instructions_max: u64,
     },
     /// The module would take too long to load, whatever its size.
     #[error(
-        "too much work to load: {count} {}, the largest part of {work} units and more; the limit is {work_max}",
+        "too much work to load: {count} {}, the largest part of {work} units and more; the limit is {work_max}: strip or divide the module",
         part.name()
     )]
     TooMuchWork {

@@ -432,7 +432,7 @@ fn a_refusal_names_what_there_is_too_much_of() {
     };
     assert_eq!((count, work / 1_000), (394_000, 400_000));
     let said = format!(
-        "too much work to load: 394000 types, the largest part of {work} units and more; the limit is 400000000"
+        "too much work to load: 394000 types, the largest part of {work} units and more; the limit is 400000000: strip or divide the module"
     );
     assert_eq!(error.to_string(), said);
 }
