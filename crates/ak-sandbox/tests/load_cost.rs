@@ -370,7 +370,7 @@ fn every_hostile_module_loads_within_a_second_or_is_refused() {
     let mut refused = 0;
     for (name, module) in hostile(bytes) {
         assert!(
-            module.len() <= bytes && (module.len() > bytes / 2 || small(name)),
+            module.len() <= BYTES && (module.len() > bytes / 2 || small(name)),
             "{name}: {}",
             module.len()
         );
