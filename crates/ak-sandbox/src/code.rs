@@ -209,6 +209,8 @@ enum Pushed {
     Local(u32),
     /// Nobody else's value.
     New,
+    /// A condition that is no comparison of 32 bits.
+    Condition,
     Unknown,
 }
 
@@ -266,6 +268,17 @@ impl Scan<'_> {
         self.push(Pushed::Unknown);
     }
 
+    /// A choice, whose condition may have to be a new value.
+    ///
+    /// The engine drops a comparison of 32 bits with zero in front of a choice, to decide by the compared value itself, and then looks for
+    /// that in its register, where it is only if it was not a local or on the stack. Otherwise what happens to be there decides.
+    fn select(&mut self) {
+        if matches!(self.pushed[1], Pushed::Unknown) {
+            self.inserted = Some(RENEW_32);
+        }
+        self.push(Pushed::Unknown);
+    }
+
     /// A store of a lane, which may have to be two instructions.
     fn store_lane(&mut self, memarg: MemArg, lane: u8, instead: LaneStore) {
         self.push(Pushed::Unknown);
@@ -304,6 +317,34 @@ macro_rules! look {
     ($scan:ident I64Store32 $memarg:ident) => { $scan.store($memarg, RENEW_64) };
     ($scan:ident V128Store8Lane $memarg:ident $lane:ident) => { $scan.store_lane($memarg, $lane, LANE_8) };
     ($scan:ident V128Store16Lane $memarg:ident $lane:ident) => { $scan.store_lane($memarg, $lane, LANE_16) };
+    ($scan:ident Select) => { $scan.select() };
+    ($scan:ident TypedSelect $ty:ident) => {{
+        let _ = $ty;
+        $scan.select()
+    }};
+    ($scan:ident I64LtS) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64LtU) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64GtS) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64GtU) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64LeS) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64LeU) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64GeS) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64GeU) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64Eqz) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64Eq) => { $scan.push(Pushed::Condition) };
+    ($scan:ident I64Ne) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F32Eq) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F32Ne) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F32Lt) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F32Gt) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F32Le) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F32Ge) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F64Eq) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F64Ne) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F64Lt) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F64Gt) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F64Le) => { $scan.push(Pushed::Condition) };
+    ($scan:ident F64Ge) => { $scan.push(Pushed::Condition) };
     ($scan:ident Block $ty:ident) => { $scan.block($ty) };
     ($scan:ident Loop $ty:ident) => { $scan.block($ty) };
     ($scan:ident If $ty:ident) => { $scan.block($ty) };
@@ -361,7 +402,7 @@ fn are_apart([below, top]: [Pushed; 2]) -> bool {
     match (below, top) {
         (_, Pushed::New) | (Pushed::New, Pushed::Local(_)) => true,
         (Pushed::Local(below), Pushed::Local(top)) => below != top,
-        (_, Pushed::Unknown) | (Pushed::Unknown, _) => false,
+        (_, Pushed::Unknown | Pushed::Condition) | (Pushed::Unknown | Pushed::Condition, _) => false,
     }
 }
 
