@@ -1,5 +1,5 @@
 //! Choices by comparisons with zero, which the engine decides by what happens to be in its register.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
