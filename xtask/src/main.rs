@@ -10,7 +10,7 @@
 //! - `mutants gate [WORDS]`: takes each charge and each check of the gate away in turn; the tests must notice
 //! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
-//! - `bench stall [--check | --once] [SEED…]`: how long one agent's requests keep another waiting
+//! - `bench stall [--check | --once | --durable] [SEED…]`: how long one agent's requests keep another waiting
 
 mod ak;
 mod bench;
@@ -42,7 +42,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   mutants gate [W] take each charge and each check of the gate away in turn, or those described by W: the tests must notice
   nightly          test further and from another seed, ask the peers, fuzz every target for 10 minutes, run every bench
   bench NAME       measure a crate beside its rivals; with --save the tables go to docs/performance.md
-  bench stall [--check | --once] [SEED...]
+  bench stall [--check | --once | --durable] [SEED...]
                    how long the requests of one agent keep another waiting, for each seed in fuzz/seeds, or for
                    those whose names contain one of these; --check only reads the seeds, --once repeats none";
 

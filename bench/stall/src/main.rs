@@ -5,7 +5,8 @@
 //! the longest waits counts. A seed runs in a process of its own, and for no longer than its time.
 //!
 //! `--check` only reads the seeds and decodes their requests. Other arguments are parts of the names of seeds to run;
-//! `--once` before them leaves out the repetitions.
+//! `--once` before them leaves out the repetitions. `--durable` runs those marked so on a state directory, where waits are the
+//! disk's as well: they are told, and no bound is put on them.
 
 mod generate;
 mod module;
@@ -44,8 +45,9 @@ fn main() -> ExitCode {
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["run", path, mode, directory] => one(path.as_ref(), *mode == "durable", directory.as_ref()),
         ["--check"] => check().map(|count| println!("{count} seeds, each request decodes")),
-        ["--once", names @ ..] => measure(names, 1),
-        names => measure(names, RUNS),
+        ["--once", names @ ..] => measure("memory", names, 1),
+        ["--durable", names @ ..] => measure("durable", names, 1),
+        names => measure("memory", names, RUNS),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,8 +98,8 @@ struct Row {
     pause: Option<String>,
 }
 
-/// Runs the seeds with such names, each so many times at most.
-fn measure(names: &[&str], runs: usize) -> Result<(), String> {
+/// Runs the seeds with such names in a mode, each so many times at most.
+fn measure(mode: &str, names: &[&str], runs: usize) -> Result<(), String> {
     let paths = Seed::list(&directory())?;
     let count = paths.len();
     if count < SEEDS_MIN {
@@ -109,18 +111,17 @@ fn measure(names: &[&str], runs: usize) -> Result<(), String> {
         if !names.is_empty() && !names.iter().any(|name| seed.name.contains(name)) {
             continue;
         }
-        for mode in ["memory", "durable"] {
-            if mode == "memory" || seed.is_durable {
-                let row = match shortest(&path, &seed, mode, runs) {
-                    Ok(row) => row,
-                    Err(reason) => {
-                        eprintln!("    failed  {reason}");
-                        failed.push(reason);
-                        continue;
-                    }
-                };
+        if mode == "durable" && !seed.is_durable {
+            continue;
+        }
+        match shortest(&path, &seed, mode, runs) {
+            Ok(row) => {
                 eprintln!("{:>10}  {}: {}", millis(row.wait), row.name, row.outcomes);
                 rows.push(row);
+            }
+            Err(reason) => {
+                eprintln!("    failed  {reason}");
+                failed.push(reason);
             }
         }
     }
@@ -150,7 +151,7 @@ fn measure(names: &[&str], runs: usize) -> Result<(), String> {
     for row in noted {
         println!("- {} ({}): {}", row.name, row.title, row.notes.join("; "));
     }
-    if over > 0 {
+    if over > 0 && mode == "memory" {
         failed.push(format!("{over} waits above {}", millis(WAIT_MAX)));
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }

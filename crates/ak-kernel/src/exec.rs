@@ -176,7 +176,11 @@ impl Kernel {
                 };
                 let sent = Vec::from([http.size()]);
                 let hop = Some(hop);
-                Ok(Next::Effect(effect, Box::new(UnderWay { hop, sent, ..under_way(request.clone(), hold) })))
+                let prepared = self.prepared.clone();
+                Ok(Next::Effect(
+                    effect,
+                    Box::new(UnderWay { hop, sent, prepared, ..under_way(request.clone(), hold) }),
+                ))
             }
             (_, Some(Target::Path(path))) => {
                 let (Some(action), Some(root)) = (self.file_action(&request), root) else {

@@ -12,7 +12,7 @@ use ak_sandbox::Tool;
 
 use crate::{
     effect::Completion,
-    question::http_args,
+    question::body_value,
     reply::{Failure, Outcome, Reply},
     request::Request,
     toolbox,
@@ -27,8 +27,8 @@ pub(crate) struct Prepared {
     work: Option<Arc<Work>>,
     /// The journal's form of its arguments.
     args: Option<Value>,
-    /// What rules can constrain about an HTTP request.
-    http_args: Option<Result<Value, String>>,
+    /// The body of an HTTP request, as rules see it.
+    http_body: Option<(Arc<[u8]>, Value)>,
     /// Why it is not heard, if it was looked at.
     heard: Option<Result<(), Failure>>,
 }
@@ -68,11 +68,11 @@ impl Prepared {
         };
         let is_long = request.size() >= LONG_BYTES;
         let args = is_long.then(|| digested(request.args()));
-        let http_args = match request {
-            Request::Http(http) if is_long => Some(http_args(http)),
+        let http_body = match request {
+            Request::Http(http) if is_long => http.body.clone().map(|body| (body.clone(), body_value(&body))),
             _ => None,
         };
-        Prepared { work: work.map(Arc::new), args, http_args, heard: Some(heard) }
+        Prepared { work: work.map(Arc::new), args, http_body, heard: Some(heard) }
     }
 
     /// Whether the request, which it was made from, is short enough to be heard.
@@ -80,9 +80,10 @@ impl Prepared {
         self.heard.clone().unwrap_or_else(|| request.check_size())
     }
 
-    /// What rules can constrain about the HTTP request that it was made from, where that was worked out.
-    pub(crate) fn http_args(&self) -> Option<Result<Value, String>> {
-        self.http_args.clone()
+    /// A body as rules see it: worked out beforehand where it is the one of the request that this was made from.
+    pub(crate) fn http_body(&self, body: &Arc<[u8]>) -> Value {
+        let known = self.http_body.as_ref().filter(|(known, _)| Arc::ptr_eq(known, body));
+        known.map_or_else(|| body_value(body), |(_, value)| value.clone())
     }
 
     pub(crate) const fn is_long(&self) -> bool {

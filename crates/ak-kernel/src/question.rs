@@ -114,7 +114,7 @@ impl Question {
                     reason: "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS".into(),
                 })?;
                 match Target::url(&request.url) {
-                    Ok(target) => match prepared.http_args().unwrap_or_else(|| http_args(request)) {
+                    Ok(target) => match http_args(request, prepared) {
                         Ok(args) => Ok(Some(Question { action, target, args: Some(args), owned: false })),
                         Err(reason) => Err(Unaskable {
                             op: Cow::Owned(action.to_string()),
@@ -167,7 +167,7 @@ pub(crate) fn model_of(request: &Value) -> Option<Text> {
 ///
 /// # Errors
 /// A name that is no header's, and two headers that some server takes for one: what is judged must be all that is sent.
-pub(crate) fn http_args(request: &HttpRequest) -> Result<Value, String> {
+fn http_args(request: &HttpRequest, prepared: &Prepared) -> Result<Value, String> {
     if let Some(reason) = request.has_too_long_headers() {
         return Err(reason);
     }
@@ -192,16 +192,16 @@ pub(crate) fn http_args(request: &HttpRequest) -> Result<Value, String> {
     let mut args = Object::new();
     args.insert("headers", headers);
     if let Some(body) = &request.body {
-        // Rules see a longer one as a text, of which no condition on members holds beyond doubt.
-        let parsed =
-            (body.len() <= PARSED_BODY_BYTES_MAX).then(|| Value::parse(body, &Limits::default()).ok());
-        let body = match parsed.flatten() {
-            Some(value) => value,
-            None => Value::from(String::from_utf8_lossy(body).into_owned()),
-        };
-        args.insert("body", body);
+        args.insert("body", prepared.http_body(body));
     }
     Ok(args.into())
+}
+
+/// A body as rules see it: as JSON where it is JSON. They see a long one as a text, of which no condition on members holds
+/// beyond doubt.
+pub(crate) fn body_value(body: &[u8]) -> Value {
+    let parsed = (body.len() <= PARSED_BODY_BYTES_MAX).then(|| Value::parse(body, &Limits::default()).ok());
+    parsed.flatten().unwrap_or_else(|| Value::from(String::from_utf8_lossy(body).into_owned()))
 }
 
 /// What a header's name is made of (RFC 9110 §5.6.2).

@@ -14,7 +14,6 @@ use crate::{
     gate::{Gate, Ruling},
     http_hop::HttpHop,
     kernel::{Caller, Kernel},
-    prepared::Prepared,
     question::Question,
     reply::{Failure, Reply},
     request::Request,
@@ -125,7 +124,7 @@ impl Kernel {
     fn question_of(&self, under_way: &UnderWay, hop: &HttpHop, agent: &Text) -> Option<Question> {
         let Request::Http(first) = &under_way.request else { return None };
         let request = Request::Http(hop.as_request(first));
-        Question::of(&request, agent, &self.policy, &Prepared::default(), |_| false).ok().flatten()
+        Question::of(&request, agent, &self.policy, &under_way.prepared, |_| false).ok().flatten()
     }
 
     /// A redirect is a request of its own: it is decided on as it will be sent, and charged.
@@ -153,7 +152,7 @@ impl Kernel {
             Caller { host_call: under_way.within.map(|_| HostOperation::Http), ..under_way.caller() };
         let agent = self.agents.name(caller.account);
         let presented = under_way.presented.clone();
-        let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
+        let mut gate = Gate { presented, prepared: &under_way.prepared, ..self.gate_of(&caller, agent) };
         match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, size)])) {
             (ruling, Ok(hold)) => {
                 under_way.hold.join(hold);

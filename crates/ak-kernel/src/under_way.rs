@@ -14,7 +14,7 @@ use crate::{
     kernel::{CallId, Caller, Kernel, Output},
     needs::ToolLine,
     operation::Operation,
-    prepared::Ended,
+    prepared::{Ended, Prepared},
     presented::Presented,
     record::{Facts, Input},
     reply::{Failure, Reply, outcome_facts},
@@ -36,6 +36,8 @@ pub(crate) struct UnderWay {
     pub(crate) hold: Hold,
     /// For a file whose links are followed: the directory that they must not leave.
     pub(crate) links_beneath: Option<Text>,
+    /// For HTTP: what was worked out of the request beforehand. It is no part of the state.
+    pub(crate) prepared: Prepared,
     /// For HTTP: the request that is sent at the moment.
     pub(crate) hop: Option<HttpHop>,
     /// For HTTP: the size of each request so far, in bytes.
@@ -57,7 +59,7 @@ pub(crate) struct UnderWay {
 
 impl UnderWay {
     /// One that has just begun, of a request that came without a capability.
-    pub(crate) const fn new(session: SessionId, account: AgentId, request: Request, hold: Hold) -> UnderWay {
+    pub(crate) fn new(session: SessionId, account: AgentId, request: Request, hold: Hold) -> UnderWay {
         UnderWay {
             session,
             account,
@@ -66,6 +68,7 @@ impl UnderWay {
             target: None,
             hold,
             links_beneath: None,
+            prepared: Prepared::default(),
             hop: None,
             sent: Vec::new(),
             tokens: 0,
