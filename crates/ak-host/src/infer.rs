@@ -25,7 +25,9 @@ use crate::{
     redact::Filter,
     responses,
     routes::{Format, Route},
-    sse::{Event, Events},
+    sse::Events,
+    stream::{Fault, Stream, error_in},
+    thinking::thinks,
     usage,
 };
 
@@ -48,14 +50,6 @@ const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 /// Tokens where nobody knows what became of a request: the kernel charges what it has set aside.
 const EVERYTHING: u64 = u64::MAX;
-/// Members by which a request has the model think.
-const THINKING: [&str; 6] =
-    ["enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget", "thinking_config"];
-/// How the names of models begin that think unless they are told otherwise, and what stands in them.
-const THINKERS: [&str; 9] =
-    ["o1", "o3", "o4", "gpt-5", "gpt-oss", "gemini-2.5", "gemini-3", "grok-4", "magistral"];
-const THOUGHTFUL: [&str; 5] = ["-r1", "reason", "think", "qwq", "kimi-k2"];
-
 /// One request as the gate has permitted it.
 pub(crate) struct InferJob {
     pub(crate) request: Value,
@@ -166,24 +160,6 @@ pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'
 fn failed(failure: Failure, route: &Route, spent: u64) -> Completion {
     let failure = failure.with("circuit", route.circuit.state().as_str());
     Completion::Failed { code: failure.code, message: failure.message, context: failure.context, spent }
-}
-
-/// Whether the model may think beside what it says, as far as the request and the model's name tell.
-fn thinks(request: &Value) -> bool {
-    let asked = |name: &&str| match request.get(name) {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(value) => {
-            let is_off = |value: &Value| matches!(value.as_str(), Some("none" | "disabled" | "off"));
-            !is_off(value)
-                && !value.get("type").is_some_and(is_off)
-                && !value.get("effort").is_some_and(is_off)
-        }
-    };
-    let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
-    let model = model.rsplit('/').next().unwrap_or_default();
-    THINKING.iter().any(asked)
-        || THINKERS.iter().any(|start| model.starts_with(start))
-        || THOUGHTFUL.iter().any(|part| model.contains(part))
 }
 
 struct Call<'c, 'p> {
@@ -472,22 +448,6 @@ fn is_json(response: &Response<Incoming>) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// What a server says went wrong, where it says so in place of an answer, whatever the status.
-fn error_in(value: &Value) -> Option<String> {
-    let error = value.get("error").filter(|error| !error.is_null());
-    let is_one = |name: &str| value.get(name).and_then(Value::as_str) == Some("error");
-    let error = error.or_else(|| (is_one("object") || is_one("type")).then_some(value))?;
-    let message = error.as_str().or_else(|| error.get("message").and_then(Value::as_str));
-    Some(message.unwrap_or("the server says that it failed and not why").to_owned())
-}
-
-/// What an event says went wrong that is known to be an error, whatever its form.
-pub(crate) fn said(event: &Value) -> String {
-    let error = event.get("error").filter(|error| !error.is_null()).unwrap_or(event);
-    let message = ["message", "detail", "error"].into_iter().find_map(|name| error.get(name)?.as_str());
-    message.or_else(|| error.as_str()).unwrap_or("no reason given").to_owned()
-}
-
 /// How long a server wants one to wait, in milliseconds, where it says so (RFC 9110 §10.2.3).
 fn wait(response: &Response<Incoming>) -> Option<u64> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
@@ -533,84 +493,6 @@ fn outgoing(route: &Route, job: &InferJob) -> Result<Vec<u8>, String> {
         }
     }
     Ok(Value::from(request).to_json().into_bytes())
-}
-
-/// A stream's events in the route's format.
-enum Stream {
-    Chat { done: bool },
-    Responses(responses::Stream),
-    Anthropic(anthropic::Stream),
-}
-
-impl Stream {
-    fn of(format: Format) -> Stream {
-        match format {
-            Format::Chat => Stream::Chat { done: false },
-            Format::Responses => Stream::Responses(responses::Stream::default()),
-            Format::Anthropic => Stream::Anthropic(anthropic::Stream::default()),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        match self {
-            Self::Chat { done } => *done,
-            Self::Responses(stream) => stream.done,
-            Self::Anthropic(stream) => stream.done,
-        }
-    }
-
-    /// What the server has said of the usage so far, where no chunk tells it.
-    fn usage(&self) -> Option<Value> {
-        match self {
-            Self::Chat { .. } => None,
-            Self::Responses(stream) => stream.usage.clone(),
-            Self::Anthropic(stream) => stream.usage(),
-        }
-    }
-
-    /// The chunk that an event makes, if it makes one.
-    fn chunk(&mut self, event: &Event) -> Result<Option<Value>, Fault> {
-        let (kind, data) = (event.kind.as_str(), event.data.trim());
-        if self.is_done() || data.is_empty() {
-            return Ok(None);
-        }
-        if data == "[DONE]" {
-            if let Self::Chat { done } = self {
-                *done = true;
-            }
-            return Ok(None);
-        }
-        let read = Value::parse(data.as_bytes(), &Limits::default());
-        if kind == "error" {
-            // Its name says what it is, whatever stands in it.
-            return Err(Fault::Said(read.map_or_else(|_| data.to_owned(), |value| said(&value))));
-        }
-        let value = read.map_err(|error| Fault::Unreadable(format!("a chunk is not JSON: {error}")))?;
-        if value.as_object().is_none() {
-            // Gemini puts its errors into a list.
-            let error = value.as_array().and_then(|list| error_in(list.get(0)?));
-            return Err(error.map_or_else(|| Fault::Unreadable("a chunk is no object".into()), Fault::Said));
-        }
-        // Events of the other formats say by their type what they are.
-        if (matches!(self, Self::Chat { .. }) || value.get("type").is_none())
-            && let Some(error) = error_in(&value)
-        {
-            return Err(Fault::Said(error));
-        }
-        match self {
-            Self::Responses(stream) => stream.event(&value).map_err(Fault::Said),
-            Self::Anthropic(stream) => stream.event(&value).map_err(Fault::Said),
-            Self::Chat { .. } => Ok(Some(value)),
-        }
-    }
-}
-
-/// Why an event makes no chunk.
-enum Fault {
-    /// Nobody can read it.
-    Unreadable(String),
-    /// The server says that it failed.
-    Said(String),
 }
 
 /// A body, taken piece by piece, and no more of it than is wanted.

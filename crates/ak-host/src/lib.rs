@@ -66,6 +66,8 @@ mod secrets;
 mod server;
 mod spare;
 mod sse;
+mod stream;
+mod thinking;
 mod tools;
 mod usage;
 mod vault;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ak_json::{Array, Object, Value, object};
 
-use crate::{infer::said, usage};
+use crate::{stream::said, usage};
 
 /// Members that mean the same in both formats.
 const SAME: [&str; 13] = [

@@ -4,25 +4,14 @@
 mod support;
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::ak_policy::budget::Dimension;
-use ak_host::ak_kernel::{Code, Reply, Request};
+use ak_host::ak_kernel::Code;
 
 use support::model::{
     DONE, FINISH, Model, TEN, Then, ask, at, completion, content, delta, failure, json, kernel, model,
-    request, stream, tokens, value,
+    request, spent, stream, tokens, value,
 };
 
 const ANY: &str = "[infer]\nmodels = [\"*\"]\nmax_tokens = 3000";
-
-/// Tokens used, and millionths of a dollar.
-fn used(kernel: &ak_host::Connection) -> (u64, u64) {
-    let status = |dimension| {
-        let outcome = kernel.call(Request::BudgetStatus { dimension: Some(dimension), agent: None });
-        let Ok(Reply::Value(status)) = outcome else { panic!("{outcome:?}") };
-        at(&status, &format!("{dimension}.used")).as_u64().unwrap()
-    };
-    (status(Dimension::Tokens), status(Dimension::CostMicroUsd))
-}
 
 fn events(list: &[&str]) -> Vec<String> {
     list.iter().map(|event| format!("data: {event}\n\n")).collect()
@@ -149,7 +138,7 @@ fn a_stream_is_charged_as_its_provider_counts() {
         assert_eq!(content(&chunks), "word", "{who}");
         assert_eq!(at(&whole, "choices.0.message.content").as_str(), Some("word"), "{who}");
         assert!(at(&whole, "usage.estimated").is_null(), "{who}: {whole}");
-        assert_eq!(used(&kernel), expected, "{who}");
+        assert_eq!(spent(&kernel), expected, "{who}");
     }
 }
 
@@ -266,7 +255,7 @@ fn a_picture_is_bounded_by_what_pictures_take() {
     let (kernel, _scratch) =
         kernel(&[("*", &server, "price = { input = 1.0, output = 1.0, image = 0.001 }")], policy);
     value(ask(&kernel, request("m", object! { "messages": vec![message], "max_tokens": 100u64 })));
-    assert_eq!(used(&kernel), (1_052, 1_052 + 1_000));
+    assert_eq!(spent(&kernel), (1_052, 1_052 + 1_000));
 }
 
 #[test]
@@ -283,7 +272,7 @@ fn a_usage_that_cannot_be_is_clamped_and_flagged() {
         let (kernel, _scratch) = kernel(&[("*", &server, "price = { input = 1.0, output = 1.0 }")], ANY);
         let answer = value(ask(&kernel, request("m", object! { "max_tokens": 100u64 })));
         assert_eq!(at(&answer, "usage.estimated").as_bool(), Some(true), "{answer}");
-        let (tokens, cost) = used(&kernel);
+        let (tokens, cost) = spent(&kernel);
         assert!((least..=most).contains(&tokens) && cost == tokens, "{told}: {tokens} tokens, {cost}");
     }
     // Nor is one believed that nobody told.

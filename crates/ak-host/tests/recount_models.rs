@@ -7,11 +7,10 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::ak_policy::budget::Dimension;
-use ak_host::ak_kernel::{Outcome, Reply, Request};
+use ak_host::ak_kernel::{Outcome, Reply};
 use proptest::prelude::*;
 
-use support::model::{DONE, FINISH, Then, ask, at, delta, kernel, model, request, stream};
+use support::model::{DONE, FINISH, Then, ask, at, delta, kernel, model, request, spent, stream};
 
 /// How the provider goes about one request.
 #[derive(Clone, Debug)]
@@ -82,15 +81,6 @@ impl Log {
 /// The words of this provider have seven letters and a space, and each is a token.
 fn text(words: u8) -> String {
     "letters ".repeat(usize::from(words))
-}
-
-fn used(kernel: &ak_host::Connection) -> (u64, u64) {
-    let status = |dimension| {
-        let outcome = kernel.call(Request::BudgetStatus { dimension: Some(dimension), agent: None });
-        let Ok(Reply::Value(status)) = outcome else { panic!("{outcome:?}") };
-        at(&status, &format!("{dimension}.used")).as_u64().unwrap()
-    };
-    (status(Dimension::Tokens), status(Dimension::CostMicroUsd))
 }
 
 fn is_flagged(outcome: &Outcome) -> bool {
@@ -171,9 +161,9 @@ proptest! {
             *log.lock().unwrap() = Log::default();
             let name = if run.thought > 0 { "o3" } else { "plain" };
             let asked = request(name, object! { "max_tokens": 500u64 });
-            let before = used(&kernel);
+            let before = spent(&kernel);
             let outcome = if run.streamed { stream(&kernel, asked).1 } else { ask(&kernel, asked) };
-            let after = used(&kernel);
+            let after = spent(&kernel);
             let (tokens, cost) = (after.0 - before.0, after.1 - before.1);
             let logged = *log.lock().unwrap();
             let exact = (tokens, cost) == (logged.tokens(), logged.cost());

@@ -222,6 +222,13 @@ pub(crate) fn tokens(kernel: &Connection) -> (u64, u64) {
     (part("used"), part("reserved"))
 }
 
+/// Tokens used, and millionths of a dollar.
+pub(crate) fn spent(kernel: &Connection) -> (u64, u64) {
+    let status = value(kernel.call(Request::BudgetStatus { dimension: None, agent: None }));
+    let used = |name: &str| at(&status, &format!("{name}.used")).as_u64().unwrap();
+    (used("tokens"), used("cost_micro_usd"))
+}
+
 /// An event of a chat-completions stream.
 pub(crate) fn delta(text: &str) -> String {
     format!(
