@@ -69,6 +69,8 @@ impl Kernel {
         let input = |wish| Input::HostCall { ticket, request: ToolRequest { operation, wish, fuel_left } };
         match wish {
             Wish::Request(request) => {
+                let is_long = if self.recorded.is_some() { None } else { request.check_size().err() };
+                let barred = barred.or(is_long);
                 let asked = Asked { presented, ..Asked::from(*request) };
                 let input = |asked: Asked| input(Wish::Request(Box::new(asked.request)));
                 self.take(now, &caller, barred, asked, input)

@@ -11,7 +11,7 @@ use ak_kernel::{
     RANDOM_BYTES_MAX, Reply, Request, SessionId, Step, TOOLS_NESTED_MAX, Ticket, ToolRequest, Tools, Verdict,
 };
 use ak_sandbox::{HostCall, HostOperation};
-use support::{Machine, alloc, handle, json, relay, tool, value};
+use support::{Machine, alloc, failure, handle, json, relay, tool, value};
 
 /// A kernel with the policy, these tools, and an agent.
 fn machine(policy: &str, tools: impl IntoIterator<Item = Request>) -> (Machine, SessionId) {
@@ -661,4 +661,25 @@ fn a_need_that_is_not_understood_is_told() {
         let failure = support::failure(machine.call(relay("t", "now", &[need])));
         assert!(failure.code == Code::InvalidArgument && failure.message.contains(need), "{failure}");
     }
+}
+
+/// What a session may not bring, its tools may not either.
+#[test]
+fn a_tool_asks_for_nothing_that_is_too_long() {
+    let policy = "[infer]\nmodels = [\"*\"]\n[tools]\nallow = [\"*\"]\n";
+    let (mut machine, agent) = machine(policy, [relay("ask", "infer", &["infer:*"])]);
+    let (_, ticket, _) = machine.effect(agent, tool("ask", "{}"));
+    let ask = |values: usize| {
+        let list = vec!["1"; values].join(",");
+        let args = format!(
+            r#"{{"request":{{"model":"m","messages":[{{"role":"user","content":"x"}}],"odd":[{list}],"max_tokens":1}}}}"#
+        );
+        ToolRequest::of(HostCall { operation: HostOperation::Infer, args: json(&args) }, 1_000).unwrap()
+    };
+    let call = machine.host_call(ticket, ask(300_000));
+    assert_eq!(failure(machine.replies[&call].clone()).code, Code::Limit);
+    assert!(machine.effects.is_empty());
+    machine.host_call(ticket, ask(100));
+    assert_eq!(machine.effects.len(), 1);
+    machine.replayed_with(Tools::Recorded);
 }
