@@ -41,11 +41,6 @@ impl Answer {
         }
     }
 
-    /// So many bytes of an answer that nobody has understood yet.
-    pub(crate) fn unread(bytes: usize) -> Answer {
-        Answer { whole: bytes, ..Answer::default() }
-    }
-
     /// Counts what came and cannot be read, by its length; gives its tokens.
     pub(crate) fn lose(&mut self, bytes: usize) -> u64 {
         let before = self.counted();

@@ -125,7 +125,10 @@ impl Ledger {
                     }
                     log.page(next..end)?
                 };
-                let Some(last) = page.last() else { return Ok(read) };
+                let Some(last) = page.last() else {
+                    let gone = self.log()?.refusal();
+                    return gone.filter(|_| next < end).map_or(Ok(read), Err);
+                };
                 next = last.seq.saturating_add(1);
                 page.into_iter().for_each(|record| take(&mut read, record, &snapshots));
             }

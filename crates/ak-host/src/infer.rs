@@ -110,8 +110,17 @@ pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'
     let prompt_tokens = prompt_estimate(&job.request, BYTES_PER_TOKEN);
     let stream = Stream::of(route.format);
     let answer = Answer::default();
-    let mut call =
-        Call { route, job, around, leave: None, stream, answer, reached: Reached::Nothing, whole: None };
+    let mut call = Call {
+        route,
+        job,
+        around,
+        leave: None,
+        stream,
+        answer,
+        reached: Reached::Nothing,
+        whole: None,
+        is_plain: false,
+    };
     let whole = Duration::from_millis(route.timeout_ms);
     let ended = match around.asker.while_wanted(tokio::time::timeout(whole, call.run())).await {
         Some(Ok(ended)) => ended,
@@ -172,6 +181,8 @@ struct Call<'c, 'p> {
     answer: Answer,
     whole: Option<Value>,
     reached: Reached,
+    /// Whether the server refused `stream_options`, and is asked without.
+    is_plain: bool,
 }
 
 impl Call<'_, '_> {
@@ -206,15 +217,22 @@ impl Call<'_, '_> {
             let (response, mut line) = sent?;
             if !response.status().is_success() {
                 self.tell(!response.status().is_server_error());
-                self.reached = Reached::Nothing;
+                // Whoever gave up waiting for a model does not know whether it ran.
+                let is_unknown = matches!(response.status().as_u16(), 408 | 502 | 504 | 520..=527);
+                self.reached = if is_unknown { Reached::Sent } else { Reached::Nothing };
                 let failure = self.refusal(response, &mut line).await;
-                if self.job.stream && self.route.learn_from(&failure, tries) {
+                let asked = self.job.stream && !self.is_plain && self.route.takes_stream_options();
+                if asked && self.route.is_about_stream_options(&failure) {
+                    self.is_plain = true;
                     body = self.outgoing()?;
-                    tries += 1;
                     self.ask_again()?;
                     continue;
                 }
                 return Err(Ended::Refused(failure));
+            }
+            if self.is_plain {
+                // Without it the same request is taken: it was that.
+                self.route.refuse_stream_options();
             }
             if let Some(coding) = coding(&response) {
                 self.reached = Reached::Sent;
@@ -234,7 +252,7 @@ impl Call<'_, '_> {
     }
 
     fn outgoing(&self) -> Result<Vec<u8>, Ended> {
-        outgoing(self.route, &self.job)
+        outgoing(self.route, &self.job, self.is_plain)
             .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))
     }
 
@@ -316,9 +334,7 @@ impl Call<'_, '_> {
         while let Some(data) = body.next().await? {
             text.extend_from_slice(&data);
         }
-        // Until it is understood, what came counts by its length.
-        self.reached = Reached::Answer;
-        self.answer = Answer::unread(text.len());
+        // Until it is understood, nobody knows what it took.
         let no_answer =
             |reason: String| HttpError::Answer(format!("the answer is not what was asked for: {reason}"));
         let value = Value::parse(&text, &Limits::default()).map_err(|error| no_answer(error.to_string()))?;
@@ -330,9 +346,8 @@ impl Call<'_, '_> {
                 Format::Chat | Format::Anthropic => usage::in_form(usage),
             }));
             self.answer.end();
-            if self.answer.reported().is_none() {
-                self.reached = Reached::Nothing;
-            }
+            let is_told = self.answer.reported().is_some();
+            self.reached = if is_told { Reached::Answer } else { Reached::Nothing };
             self.tell(true);
             return Err(HttpError::Said(error).into());
         }
@@ -344,6 +359,7 @@ impl Call<'_, '_> {
         if value.get("choices").and_then(Value::as_array).is_none() {
             return Err(no_answer("it has no `choices`".into()).into());
         }
+        self.reached = Reached::Answer;
         self.answer = Answer::whole(&value);
         if self.job.stream {
             // The server does not stream.
@@ -470,7 +486,7 @@ fn open(route: &Route, left: Duration) -> Failure {
 }
 
 /// The request in the route's format.
-fn outgoing(route: &Route, job: &InferJob) -> Result<Vec<u8>, String> {
+fn outgoing(route: &Route, job: &InferJob, is_plain: bool) -> Result<Vec<u8>, String> {
     let mut chat = job.request.as_object().cloned().unwrap_or_default();
     if let Some(name) = &route.name {
         chat.insert("model", name.clone());
@@ -488,7 +504,7 @@ fn outgoing(route: &Route, job: &InferJob) -> Result<Vec<u8>, String> {
     };
     if job.stream {
         request.insert("stream", true);
-        if route.format == Format::Chat && route.takes_stream_options() {
+        if route.format == Format::Chat && !is_plain && route.takes_stream_options() {
             request.insert("stream_options", object! { "include_usage": true });
         }
     }

@@ -17,7 +17,6 @@ use zeroize::Zeroizing;
 use crate::{
     circuit::Circuit,
     config::{Source, Url},
-    infer::INFER_RETRIES_MAX,
     line::Line,
     net::Way,
     secrets::{SecretValue, Secrets},
@@ -218,18 +217,17 @@ impl Route {
         !self.refuses_stream_options.load(Ordering::Relaxed)
     }
 
-    /// Learns from a refusal of a stream; says whether to ask once more in another way.
-    pub(crate) fn learn_from(&self, refusal: &Failure, tries: u32) -> bool {
+    /// Remembers that the server refuses `stream_options`.
+    pub(crate) fn refuse_stream_options(&self) {
+        self.refuses_stream_options.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a refusal of a stream is about `stream_options`, which the host added.
+    pub(crate) fn is_about_stream_options(&self, refusal: &Failure) -> bool {
         let status = refusal.context.get("status").and_then(Value::as_u64);
         let is_about_it =
-            refusal.message.contains("stream_options") || refusal.message.contains("include_usage");
-        let asks = self.format == Format::Chat && tries < INFER_RETRIES_MAX && is_about_it;
-        // Who was quicker has learned it already; this one asked before.
-        if asks && matches!(status, Some(400 | 404 | 415 | 422 | 501)) {
-            self.refuses_stream_options.store(true, Ordering::Relaxed);
-            return true;
-        }
-        false
+            ["stream_options", "include_usage"].iter().any(|name| refusal.message.contains(name));
+        self.format == Format::Chat && is_about_it && matches!(status, Some(400 | 404 | 415 | 422 | 501))
     }
 
     fn new(label: String, patterns: &[String], base: &CanonicalUrl, format: Format) -> Result<Route, String> {

@@ -61,7 +61,7 @@ fn connections_are_used_again() {
 #[test]
 fn every_token_is_accounted_for() {
     let counted = 4 * 2; // one, two, three: each piece of up to 4 bytes is a token, "three" is two
-    let rows: [(&str, Then, u64, u64); 8] = [
+    let rows: [(&str, Then, u64, u64); 9] = [
         ("usage", Then::Answer(200, completion(TEN)), 10, 10),
         ("no usage", Then::Answer(200, completion("")), 20, 80),
         (
@@ -80,7 +80,8 @@ fn every_token_is_accounted_for() {
             42,
         ),
         ("refused", Then::Answer(400, "{\"error\":{\"message\":\"no\"}}".into()), 0, 0),
-        ("nonsense", Then::Answer(200, "<html>".into()), 20, 40),
+        ("nonsense", Then::Answer(200, "<html>".into()), 120, 200),
+        ("nobody knows whether it ran", Then::Answer(504, "<html>".into()), 120, 200),
         ("hung up", Then::Hang, 120, 200),
         (
             "broken off",

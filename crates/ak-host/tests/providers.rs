@@ -408,3 +408,49 @@ fn what_acts_at_the_provider_needs_a_permit_of_its_own() {
         }
     }
 }
+
+/// A limit on what is used counts it once, however often the server has to be asked.
+#[test]
+fn what_is_sent_again_is_charged_once() {
+    let server = model(|_, before| match before {
+        0 | 1 => Then::With(429, "retry-after-ms: 1\r\n", "{}".into()),
+        _ => Then::Answer(200, completion(TEN)),
+    });
+    let policy = "[infer]\nmodels = [\"*\"]\nmax_tokens = 50\n[[limit]]\nid = \"day\"\noperation = \"infer\"\ntarget = \"model:*\"\n\
+                  sum = \"usage:tokens\"\nmax = 310\nper = \"24h\"\n";
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], policy);
+    value(ask(&kernel, request("m", object! {})));
+    assert_eq!((server.count(), tokens(&kernel).0), (3, 10));
+    // Ten of them are used, and not thirty: there is room for two more of a hundred and some.
+    for _ in 0..2 {
+        value(ask(&kernel, request("m", object! {})));
+    }
+}
+
+/// Whoever writes the name into a request of their own changes nothing for others.
+#[test]
+fn a_request_cannot_have_a_route_forget_what_its_server_tells() {
+    let server = model(|asked, _| match at(&asked.body, "metadata.include_usage").is_null() {
+        false => Then::Answer(
+            400,
+            "{\"error\":{\"message\":\"Unrecognized request argument supplied: include_usage\"}}".into(),
+        ),
+        true => Then::Stream(vec![delta("word"), FINISH.into(), DONE.into()]),
+    });
+    let (kernel, _scratch) = kernel_of(&server);
+    failure(stream(&kernel, request("m", json(r#"{"metadata":{"include_usage":"1"}}"#))).1);
+    value(stream(&kernel, request("m", object! {})).1);
+    assert_eq!(at(&server.last().body, "stream_options.include_usage").as_bool(), Some(true));
+}
+
+/// A search that is permitted brings in what the request does not hold.
+#[test]
+fn what_a_permitted_act_brings_in_is_charged_as_told() {
+    let server =
+        serves(Then::Answer(200, completion(",\"usage\":{\"prompt_tokens\":60000,\"completion_tokens\":3}")));
+    let policy = "[infer]\nmodels = [\"*\"]\nprovider_tools = [\"web_search\"]\n";
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], policy);
+    let answer =
+        value(ask(&kernel, request("m", json(r#"{"tools":[{"type":"web_search"}],"max_tokens":9}"#))));
+    assert_eq!((tokens(&kernel).0, at(&answer, "usage.estimated").is_null()), (60_003, true));
+}

@@ -406,11 +406,11 @@ impl Gate<'_> {
     /// The refusal of what a request to a model has its provider do beside answering, where no `[infer]` permits it.
     fn closed_provider(&self, question: &Question) -> Option<(Ruling, Failure)> {
         let (Target::Model(model), Some(request)) = (&question.target, &question.args) else { return None };
-        let is_closed = |(act, _): &provider::Found| match act {
+        let is_closed = |act: &Act| match act {
             Act::Tool(name) => !self.policy.permits_provider_tool(&self.agent, name),
             Act::State => !self.policy.permits_provider_state(&self.agent),
         };
-        let (act, pointer) = provider::acts(request).into_iter().find(is_closed)?;
+        let (act, pointer) = provider::find(request, is_closed)?;
         let (rule, reason, setting) = match &act {
             Act::Tool(name) => (
                 "infer.provider_tools",

@@ -12,6 +12,7 @@ use crate::{
     gate::Ruling,
     kernel::Kernel,
     price::{Media, Price},
+    provider,
     reply::Failure,
     request::Request,
     session::AgentId,
@@ -92,15 +93,24 @@ impl Tokens {
         Vec::from([tokens, (Dimension::CostMicroUsd, cost)])
     }
 
-    /// What a server may make of the prompt at most.
-    fn prompt_possible(&self) -> u64 {
+    /// The same with the limit that went out: the policy may be another by now. 2^64 - 1 where none did.
+    fn with_limit(self, limit: u64) -> Tokens {
+        let each = (limit != u64::MAX).then_some(limit / self.answers);
+        Tokens { each, ..self }
+    }
+
+    /// What a server may make of the prompt at most. What it fetches, or keeps, is part of it.
+    fn prompt_possible(&self, request: &Value) -> u64 {
+        if provider::find(request, |_| true).is_some() {
+            return ANSWER_TOKENS_MAX;
+        }
         let images = self.media.images.saturating_mul(IMAGE_TOKENS_MAX);
         self.prompt().saturating_add(images).saturating_add(TEMPLATE_TOKENS_MAX)
     }
 
     /// What a server may say truthfully, at most, of an answer's usage, of which so many tokens were `seen`.
-    fn possible(&self, told: &Usage, seen: u64) -> Usage {
-        let prompt = self.prompt_possible();
+    fn possible(&self, request: &Value, told: &Usage, seen: u64) -> Usage {
+        let prompt = self.prompt_possible(request);
         let thought = if told.reasoning > 0 { THOUGHT_TOKENS_MAX.saturating_mul(self.answers) } else { 0 };
         let completion = match self.limit() {
             Some(limit) => limit.saturating_add(thought),
@@ -270,22 +280,25 @@ impl Kernel {
         &self,
         (agent, request, price): (&str, &Value, Option<&Price>),
         response: Value,
-        (spent, seen): (u64, u64),
+        (spent, seen, limit): (u64, u64, u64),
     ) -> (Vec<(Dimension, u64)>, Value) {
         let told = response.get("usage").and_then(Usage::of).filter(|usage| usage.total() == spent);
         let usage = told.unwrap_or(Usage { completion: spent, ..Usage::default() });
         let Ok(tokens) = tokens(&self.policy, agent, request) else {
             return (Vec::from([(Dimension::Tokens, spent)]), response);
         };
+        let tokens = tokens.with_limit(limit);
         // Nobody knows what it took: all that was set aside.
         if spent == u64::MAX {
             return (tokens.costs(price), estimated(response));
         }
-        let (is_clamped, usage) = match (tokens.possible(&usage, seen), told) {
+        let (is_clamped, usage) = match (tokens.possible(request, &usage, seen), told) {
             (possible, Some(_)) => (possible != usage, possible),
             // Nobody knows which tokens they are.
             (_, None) => {
-                let most = tokens.prompt().saturating_add(tokens.possible(&usage, seen).completion);
+                let most = tokens
+                    .prompt_possible(request)
+                    .saturating_add(tokens.possible(request, &usage, seen).completion);
                 (true, Usage { completion: spent.min(most), ..Usage::default() })
             }
         };
@@ -307,13 +320,14 @@ impl Kernel {
     pub(crate) fn charge_failure(
         &self,
         (agent, request, price): (&str, &Value, Option<&Price>),
-        (spent, seen): (u64, u64),
+        (spent, seen, limit): (u64, u64, u64),
     ) -> Vec<(Dimension, u64)> {
         let Ok(tokens) = tokens(&self.policy, agent, request) else { return Vec::new() };
+        let tokens = tokens.with_limit(limit);
         let (prompt, completion) = match spent {
             u64::MAX => (tokens.prompt(), tokens.completion()),
             // What the server has told of it may be more.
-            _ => (tokens.prompt_possible(), tokens.completion().max(seen)),
+            _ => (tokens.prompt_possible(request), tokens.completion().max(seen)),
         };
         let most = prompt.saturating_add(completion);
         let cost = |price: &Price| match spent {

@@ -348,6 +348,7 @@ impl Kernel {
         let amounts = match self.costs(caller, &agent, &request) {
             Ok(amounts) => amounts,
             Err(failure) => {
+                self.prepared = Prepared::default();
                 let ruling = Ruling::new(Ruled::Refused, "limit", None);
                 return (ruling, Err(failure));
             }

@@ -1,15 +1,16 @@
 //! What a request to a model has its provider do beside answering: search the web, fetch a picture, run code, keep a
 //! conversation. It happens where no gate of ours stands, so a policy has to permit it by name.
+//!
+//! What is not known to be harmless counts as an act of its own name: providers invent new ones all the time.
 
 use alloc::{
-    format,
     string::{String, ToString},
     vec::Vec,
 };
 
-use ak_json::{Array, Value};
+use ak_json::{Pointer, Text, Value};
 
-use crate::inference::{is_data, parts};
+use crate::inference::is_data;
 
 /// What may happen at the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,27 +21,139 @@ pub(crate) enum Act {
     State,
 }
 
-/// An act, and where in the request it stands (a JSON Pointer).
+/// An act, and where in the request it stands (a JSON Pointer, cut where it is long).
 pub(crate) type Found = (Act, String);
 
-/// Members by which providers are told to act, and by which means. What begins with `search_` or `web_search` searches.
-const ACTS: [(&str, &str); 13] = [
-    ("betas", "betas"),
+/// Longest pointer that is told, in bytes.
+const POINTER_BYTES_MAX: usize = 512;
+
+/// Members of a request that say what to answer, or how to go about it, and have nobody do anything beside.
+const HARMLESS: [&str; 108] = [
+    "add_generation_prompt",
+    "audio",
+    "bad_words",
+    "best_of",
+    "cache_control",
+    "cache_prompt",
+    "chat_template_kwargs",
+    "continue_final_message",
+    "do_sample",
+    "documents",
+    "dry_allowed_length",
+    "dry_base",
+    "dry_multiplier",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+    "dynatemp_exponent",
+    "dynatemp_range",
+    "echo",
+    "enable_thinking",
+    "format",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "grammar",
+    "guided_choice",
+    "guided_decoding_backend",
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "id_slot",
+    "ignore_eos",
+    "include_reasoning",
+    "include_stop_str_in_output",
+    "json_schema",
+    "keep_alive",
+    "length_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_new_tokens",
+    "max_output_tokens",
+    "max_thinking_tokens",
+    "max_tokens",
+    "messages",
+    "metadata",
+    "min_p",
+    "min_tokens",
+    "mirostat",
+    "mirostat_eta",
+    "mirostat_tau",
+    "modalities",
+    "model",
+    "n",
+    "n_keep",
+    "n_predict",
+    "n_probs",
+    "num_ctx",
+    "num_predict",
+    "options",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "priority",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_mode",
+    "provider",
+    "random_seed",
+    "reasoning",
+    "reasoning_effort",
+    "reasoning_format",
+    "repeat_last_n",
+    "repeat_penalty",
+    "repetition_penalty",
+    "response_format",
+    "return_token_ids",
+    "safe_prompt",
+    "safety_identifier",
+    "safety_settings",
+    "samplers",
+    "seed",
+    "separate_reasoning",
+    "service_tier",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+    "stop",
+    "stop_sequences",
+    "stop_token_ids",
+    "stream",
+    "stream_options",
+    "structured_outputs",
+    "temperature",
+    "tfs_z",
+    "thinking",
+    "thinking_budget",
+    "tool_choice",
+    "top_a",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "transforms",
+    "truncate_prompt_tokens",
+    "typical_p",
+    "usage",
+    "user",
+    "verbosity",
+    "xtc_probability",
+    "xtc_threshold",
+];
+/// Members by which providers are told to act, where the means has another name than the member. What begins with `search_` or
+/// `web_search` searches.
+const ACTS: [(&str, &str); 10] = [
     ("anthropic_beta", "betas"),
     ("browser_settings", "browser"),
     ("compound_custom", "code_execution"),
-    ("data_sources", "data_sources"),
     ("dataSources", "data_sources"),
+    ("enable_code_interpreter", "code_interpreter"),
     ("enable_search", "web_search"),
-    ("extra_body", "extra_body"),
     ("fallbacks", "fallback_models"),
-    ("models", "fallback_models"),
     ("mcp_servers", "mcp"),
+    ("models", "fallback_models"),
     ("tool_resources", "file_search"),
-    ("return_images", "web_search"),
 ];
 /// Members by which state at the provider is named, made or left.
-const STATES: [&str; 15] = [
+const STATES: [&str; 16] = [
     "assistant_id",
     "background",
     "cached_content",
@@ -49,6 +162,7 @@ const STATES: [&str; 15] = [
     "container_id",
     "conversation",
     "conversation_id",
+    "deferred",
     "file_ids",
     "previous_interaction_id",
     "previous_response_id",
@@ -57,76 +171,155 @@ const STATES: [&str; 15] = [
     "store",
     "thread_id",
 ];
-/// Members of a message's part that name something to fetch.
-const ADDRESSES: [&str; 7] = ["url", "uri", "image_url", "file_url", "file_uri", "video_url", "audio_url"];
-/// How deep a message's part is looked into.
-const PART_DEPTH_MAX: usize = 8;
+/// Members of a message, or of a part of one, that are text for the model or come from it: what stands there is read and not done.
+const READ: [&str; 12] = [
+    "annotations",
+    "arguments",
+    "function_call",
+    "name",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "refusal",
+    "signature",
+    "text",
+    "thinking",
+    "tool_calls",
+];
 
-/// Everything of the kind that a request asks for.
-pub(crate) fn acts(request: &Value) -> Vec<Found> {
-    let mut found = Vec::new();
-    let act = |name: &str, pointer: String| (Act::Tool(name.to_string()), pointer);
-    if let Some(model) = request.get("model").and_then(Value::as_str)
-        && model.ends_with(":online")
-    {
-        found.push(act("web_search", "/model".into()));
-    }
-    let list =
-        |name| request.get(name).and_then(Value::as_array).into_iter().flat_map(Array::iter).enumerate();
-    for (at, tool) in list("tools") {
-        let kind = tool.get("type").and_then(Value::as_str);
-        let is_function = tool.get("function").is_some_and(|function| function.as_object().is_some());
-        match kind {
-            Some("function" | "custom") => {}
-            None if is_function => {}
-            Some(kind) => found.push(act(base_name(kind), format!("/tools/{at}/type"))),
-            None => {
-                let name = tool.as_object().and_then(|tool| tool.iter().next().map(|(name, _)| name.clone()));
-                found.push(act(name.as_deref().unwrap_or("unnamed"), format!("/tools/{at}")));
-            }
-        }
-    }
-    for (at, plugin) in list("plugins") {
-        let name = plugin.get("id").and_then(Value::as_str).unwrap_or("plugins");
-        found.push(act(name, format!("/plugins/{at}")));
-    }
-    for (name, _) in request.as_object().into_iter().flatten().filter(|(_, value)| is_set(value)) {
-        let listed = ACTS.iter().find(|(member, _)| *member == &**name).map(|(_, means)| *means);
-        let searches = name.starts_with("search_") || name.starts_with("web_search");
-        if let Some(means) = listed.or(searches.then_some("web_search")) {
-            found.push(act(means, format!("/{}", &**name)));
-        }
-        if STATES.contains(&&**name) {
-            found.push((Act::State, format!("/{}", &**name)));
-        }
-    }
-    for (at, place, part) in parts(request) {
-        let pointer = format!("/messages/{at}/content/{place}");
-        in_part(part, &pointer, PART_DEPTH_MAX, &mut found);
-    }
-    found
+/// The first act of a request that `is_closed`.
+pub(crate) fn find(request: &Value, is_closed: impl Fn(&Act) -> bool) -> Option<Found> {
+    Search { is_closed, way: Vec::new() }.request(request)
 }
 
-/// Looks for what a part of a message has fetched, and for files that the provider keeps.
-fn in_part(part: &Value, pointer: &str, depth: usize, found: &mut Vec<Found>) {
-    let Some(depth) = depth.checked_sub(1) else { return };
-    for (name, value) in part.as_object().into_iter().flatten() {
-        let pointer = || format!("{pointer}/{}", &**name);
-        match value {
-            Value::String(address) if ADDRESSES.contains(&&**name) && !is_data(address) => {
-                found.push((Act::Tool("remote_media".into()), pointer()));
+/// A step on the way to a place in the request.
+#[derive(Clone, Copy)]
+enum Step<'v> {
+    Member(&'v str),
+    Item(usize),
+}
+
+struct Search<'v, F> {
+    is_closed: F,
+    way: Vec<Step<'v>>,
+}
+
+impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
+    fn request(&mut self, request: &'v Value) -> Option<Found> {
+        for (name, value) in request.as_object().into_iter().flatten().filter(|(_, value)| is_set(value)) {
+            let found = self.within(Step::Member(name), |search| search.member(name, value));
+            if found.is_some() {
+                return found;
             }
-            Value::String(_) if &**name == "file_id" => found.push((Act::State, pointer())),
-            Value::Object(_) => in_part(value, &pointer(), depth, found),
-            Value::Array(items) => {
-                let place = pointer();
-                items
-                    .iter()
-                    .enumerate()
-                    .for_each(|(at, item)| in_part(item, &format!("{place}/{at}"), depth, found));
-            }
-            _ => {}
         }
+        None
+    }
+
+    /// A member of the request itself.
+    fn member(&mut self, name: &'v str, value: &'v Value) -> Option<Found> {
+        match name {
+            "model" if value.as_str().is_some_and(|model| model.ends_with(":online")) => {
+                self.tool("web_search")
+            }
+            "messages" => self.each(value, |search, message| search.part(message)),
+            "tools" if value.as_array().is_some() => {
+                self.each(value, |search, tool| search.listed_tool(tool))
+            }
+            "plugins" if value.as_array().is_some() => self.each(value, |search, plugin| {
+                search.tool(plugin.get("id").and_then(Value::as_str).unwrap_or("plugins"))
+            }),
+            // Another rate, and a kind of answer that no rate is for.
+            "service_tier"
+                if !matches!(value.as_str(), Some("auto" | "default" | "standard_only" | "flex")) =>
+            {
+                self.tool(name)
+            }
+            "modalities" => self.each(value, |search, kind| match kind.as_str() {
+                Some("text") => None,
+                kind => search.tool(kind.unwrap_or("modalities")),
+            }),
+            name if HARMLESS.contains(&name) => None,
+            name if STATES.contains(&name) => self.told(Act::State),
+            name if name.starts_with("search_") || name.starts_with("web_search") => self.tool("web_search"),
+            name => {
+                let means = ACTS.iter().find(|(member, _)| *member == name).map(|(_, means)| *means);
+                self.tool(means.unwrap_or(name))
+            }
+        }
+    }
+
+    fn listed_tool(&mut self, tool: &'v Value) -> Option<Found> {
+        let is_function = tool.get("function").is_some_and(|function| function.as_object().is_some());
+        match tool.get("type").and_then(Value::as_str) {
+            Some("function" | "custom") => None,
+            None if is_function => None,
+            Some(kind) => self.within(Step::Member("type"), |search| search.tool(base_name(kind))),
+            None => {
+                let name = tool.as_object().and_then(|tool| tool.iter().next()).map(|(name, _)| &**name);
+                self.tool(name.unwrap_or("tools"))
+            }
+        }
+    }
+
+    /// A message, or anything in one: whatever names an address is fetched, whatever names a file or sound is kept there.
+    fn part(&mut self, part: &'v Value) -> Option<Found> {
+        match part {
+            Value::Object(members) => members.iter().find_map(|(name, value)| match (&**name, value) {
+                (name, _) if READ.contains(&name) => None,
+                ("content", Value::String(_)) => None,
+                ("file_id", Value::String(_)) => {
+                    self.within(Step::Member(name), |search| search.told(Act::State))
+                }
+                // Sound that was answered before, by its number.
+                ("audio", sound) if sound.get("id").is_some() => {
+                    self.within(Step::Member(name), |search| search.told(Act::State))
+                }
+                _ => self.within(Step::Member(name), |search| search.part(value)),
+            }),
+            Value::Array(_) => self.each(part, |search, item| search.part(item)),
+            Value::String(text) if !is_data(text) && text.contains("://") => self.tool("remote_media"),
+            _ => None,
+        }
+    }
+
+    fn each(
+        &mut self,
+        list: &'v Value,
+        look: impl Fn(&mut Self, &'v Value) -> Option<Found>,
+    ) -> Option<Found> {
+        let items = list.as_array()?.iter().enumerate();
+        items.into_iter().find_map(|(at, item)| self.within(Step::Item(at), |search| look(search, item)))
+    }
+
+    fn within(&mut self, step: Step<'v>, look: impl FnOnce(&mut Self) -> Option<Found>) -> Option<Found> {
+        self.way.push(step);
+        let found = look(self);
+        self.way.pop();
+        found
+    }
+
+    fn tool(&self, name: &str) -> Option<Found> {
+        self.told(Act::Tool(name.into()))
+    }
+
+    fn told(&self, act: Act) -> Option<Found> {
+        if !(self.is_closed)(&act) {
+            return None;
+        }
+        let (mut pointer, mut bytes) = (Pointer::root(), 0);
+        for step in &self.way {
+            match step {
+                Step::Item(at) => pointer.push_index(*at),
+                Step::Member(name) => {
+                    bytes += name.len();
+                    if bytes > POINTER_BYTES_MAX {
+                        break;
+                    }
+                    pointer.push(Text::from(*name));
+                }
+            }
+        }
+        Some((act, pointer.to_string()))
     }
 }
 
@@ -153,54 +346,98 @@ fn base_name(kind: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use ak_json::Limits;
 
     use super::*;
 
+    /// The first act that a request asks for.
+    fn first(text: &str) -> String {
+        let request = Value::parse(text.as_bytes(), &Limits::default()).unwrap();
+        match find(&request, |_| true) {
+            None => String::new(),
+            Some((Act::Tool(name), pointer)) => format!("{name} {pointer}"),
+            Some((Act::State, pointer)) => format!("state {pointer}"),
+        }
+    }
+
     #[test]
     fn whatever_acts_at_the_provider_is_named() {
-        let check = |text: &str, expected: &[&str]| {
-            let request = Value::parse(text.as_bytes(), &Limits::default()).unwrap();
-            let told = acts(&request).into_iter().map(|(act, pointer)| match act {
-                Act::Tool(name) => format!("{name} {pointer}"),
-                Act::State => format!("state {pointer}"),
-            });
-            assert_eq!(told.collect::<Vec<_>>(), expected, "{text}");
-        };
-        check(
-            r#"{"tools":[{"type":"function","function":{"name":"web_search"}},{"type":"custom"},{"function":{}}]}"#,
-            &[],
-        );
-        check(
-            r#"{"messages":[{"content":"https://a/"},{"content":[{"type":"text","text":"https://a/"}]}],"store":false}"#,
-            &[],
-        );
-        check(
-            r#"{"tools":[{"type":"web_search_20250305"},{"type":"web_search_preview_2025_03_11"},{"googleSearch":{}},{"type":"mcp"}]}"#,
-            &[
-                "web_search /tools/0/type",
-                "web_search /tools/1/type",
-                "googleSearch /tools/2",
-                "mcp /tools/3/type",
-            ],
-        );
-        check(r#"{"web_search_options":{"x":1}}"#, &["web_search /web_search_options"]);
-        check(r#"{"search_parameters":{"mode":"auto"}}"#, &["web_search /search_parameters"]);
-        check(r#"{"model":"a/b:online","plugins":[{"id":"web"}]}"#, &["web_search /model", "web /plugins/0"]);
-        check(r#"{"models":["a","b"]}"#, &["fallback_models /models"]);
-        check(
-            r#"{"previous_response_id":"r","store":true,"conversation":null}"#,
-            &["state /previous_response_id", "state /store"],
-        );
-        check(
-            r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"https://a/b.png"}},
-                {"type":"image_url","image_url":"DATA:image/png;base64,AA"},{"type":"file","file":{"file_id":"f"}},
-                {"type":"image","source":{"type":"url","url":"http://a"}}]}]}"#,
-            &[
-                "remote_media /messages/0/content/0/image_url/url",
-                "state /messages/0/content/2/file/file_id",
-                "remote_media /messages/0/content/3/source/url",
-            ],
-        );
+        let part = |part: &str| format!("{{\"messages\":[{{\"content\":[{part}]}}]}}");
+        let at = |name: &str, rest: &str| format!("{name} /messages/0/content/0/{rest}");
+        for (text, expected) in [
+            (
+                r#"{"tools":[{"type":"function","function":{"name":"web_search"}},{"type":"custom"},{"function":{}}]}"#,
+                "",
+            ),
+            (
+                r#"{"messages":[{"content":"https://a/"},{"content":[{"type":"text","text":"https://a/"}]}],"store":false}"#,
+                "",
+            ),
+            (
+                r#"{"messages":[{"role":"assistant","tool_calls":[{"function":{"arguments":"https://a"}}],"annotations":[{"url":"https://a"}]}]}"#,
+                "",
+            ),
+            (
+                r#"{"model":"m","n":1,"temperature":0,"reasoning_effort":"low","response_format":{"type":"text"},"service_tier":"auto"}"#,
+                "",
+            ),
+            (r#"{"tools":[{"type":"web_search_20250305"}]}"#, "web_search /tools/0/type"),
+            (r#"{"tools":[{"type":"web_search_preview_2025_03_11"}]}"#, "web_search /tools/0/type"),
+            (r#"{"tools":[{"type":"function"},{"googleSearch":{}}]}"#, "googleSearch /tools/1"),
+            (r#"{"tools":{"web_search":{}}}"#, "tools /tools"),
+            (r#"{"web_search_options":{"x":1}}"#, "web_search /web_search_options"),
+            (r#"{"search_parameters":{"mode":"auto"}}"#, "web_search /search_parameters"),
+            (r#"{"model":"a/b:online"}"#, "web_search /model"),
+            (r#"{"plugins":[{"id":"web"}]}"#, "web /plugins/0"),
+            (r#"{"models":["a","b"]}"#, "fallback_models /models"),
+            (r#"{"enable_code_interpreter":true}"#, "code_interpreter /enable_code_interpreter"),
+            (r#"{"kv_transfer_params":{"remote_host":"a"}}"#, "kv_transfer_params /kv_transfer_params"),
+            (r#"{"service_tier":"priority"}"#, "service_tier /service_tier"),
+            (r#"{"modalities":["text","audio"]}"#, "audio /modalities/1"),
+            (r#"{"previous_response_id":"r","conversation":null}"#, "state /previous_response_id"),
+            (r#"{"store":true}"#, "state /store"),
+            (r#"{"deferred":true}"#, "state /deferred"),
+            (r#"{"messages":[{"audio":{"id":"a"}}]}"#, "state /messages/0/audio"),
+            (r#"{"messages":[{"images":["https://a"]}]}"#, "remote_media /messages/0/images/0"),
+            (
+                r#"{"messages":[{"content":{"type":"image_url","image_url":"https://a"}}]}"#,
+                "remote_media /messages/0/content/image_url",
+            ),
+            (
+                &part(r#"{"type":"image_url","image_url":{"url":"https://a/b.png"}}"#),
+                &at("remote_media", "image_url/url"),
+            ),
+            (&part(r#"{"type":"image_url","image_url":"DATA:image/png;base64,AA"}"#), ""),
+            (&part(r#"{"type":"file","file":{"file_id":"f"}}"#), &at("state", "file/file_id")),
+            (
+                &part(r#"{"type":"file","file":{"file_data":"https://a"}}"#),
+                &at("remote_media", "file/file_data"),
+            ),
+            (
+                &part(r#"{"type":"document_url","document_url":"https://a/?q=1"}"#),
+                &at("remote_media", "document_url"),
+            ),
+            (
+                &part(r#"{"type":"input_audio","input_audio":{"data":"https://a"}}"#),
+                &at("remote_media", "input_audio/data"),
+            ),
+            (&part(r#"{"type":"video","video":["gs://a"]}"#), &at("remote_media", "video/0")),
+            (
+                &part(r#"{"type":"image","source":{"type":"url","url":"http://a"}}"#),
+                &at("remote_media", "source/url"),
+            ),
+        ] {
+            assert_eq!(first(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_place_is_short() {
+        let name = "n".repeat(1 << 20);
+        let text =
+            format!("{{\"messages\":[{{\"content\":[{{\"{name}\":[{}\"x://y\"]}}]}}]}}", "1,".repeat(10_000));
+        assert_eq!(first(&text), "remote_media /messages/0/content/0");
     }
 }

@@ -215,7 +215,12 @@ impl Kernel {
         let nothing = Vec::from([(Dimension::Tokens, 0), (Dimension::CostMicroUsd, 0)]);
         match gate.authorize_hop(&under_way.request, nothing) {
             (ruling, Ok(hold)) => {
-                under_way.hold.join(hold);
+                // What it uses is charged once, where it was first set aside.
+                self.agents.settle(
+                    hold,
+                    &[(Dimension::Tokens, 0), (Dimension::CostMicroUsd, 0)],
+                    self.clock.elapsed,
+                );
                 (ruling, Verdict::Continue)
             }
             (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
@@ -224,7 +229,17 @@ impl Kernel {
 
     /// Settles an effect's account and turns its end into the reply.
     pub(crate) fn conclude(&mut self, under_way: UnderWay, completion: Completion) -> Result<Reply, Failure> {
-        let UnderWay { request, hold, aborted, within, sent: hops, account, tokens: seen, .. } = under_way;
+        let UnderWay {
+            request,
+            hold,
+            aborted,
+            within,
+            sent: hops,
+            account,
+            tokens: seen,
+            tokens_max: limit,
+            ..
+        } = under_way;
         let agent = self.agents.name(account);
         let sent = match &request {
             Request::FsWrite { data, .. } => data.len() as u64,
@@ -251,7 +266,9 @@ impl Kernel {
                 let mut actual = Vec::from(used(received));
                 match &request {
                     Request::Inference { request: asked, price, .. } => {
-                        actual.extend(self.charge_failure((&agent, asked, price.as_ref()), (spent, seen)));
+                        actual.extend(
+                            self.charge_failure((&agent, asked, price.as_ref()), (spent, seen, limit)),
+                        );
                     }
                     _ => actual.extend(dimension.map(|dimension| (dimension, spent))),
                 }
@@ -288,7 +305,7 @@ impl Kernel {
                     unreachable!("a completion is of its request's kind")
                 };
                 let (charged, response) =
-                    self.charge_answer((&agent, asked, price.as_ref()), response, (tokens, seen));
+                    self.charge_answer((&agent, asked, price.as_ref()), response, (tokens, seen, limit));
                 (Reply::Value(response), charged)
             }
             Completion::Tool { output, fuel, .. } => {
