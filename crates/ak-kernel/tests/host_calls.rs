@@ -672,7 +672,7 @@ fn a_tool_asks_for_nothing_that_is_too_long() {
     let ask = |values: usize| {
         let list = vec!["1"; values].join(",");
         let args = format!(
-            r#"{{"request":{{"model":"m","messages":[{{"role":"user","content":"x"}}],"odd":[{list}],"max_tokens":1}}}}"#
+            r#"{{"request":{{"model":"m","messages":[{{"role":"user","content":"x"}}],"bad_words":[{list}],"max_tokens":1}}}}"#
         );
         ToolRequest::of(HostCall { operation: HostOperation::Infer, args: json(&args) }, 1_000).unwrap()
     };

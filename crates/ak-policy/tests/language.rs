@@ -307,3 +307,19 @@ fn settings() {
     let again = Policy::parse(&policy.to_value().to_json(), None).unwrap();
     assert_eq!(again, policy);
 }
+
+/// A restriction that nobody would be held to is no restriction.
+#[test]
+fn a_pattern_of_agents_has_no_sections_that_are_read_by_name() {
+    for section in [
+        "infer]\nmax_tokens = 5",
+        "fs]\ndeny = [\"/a/**\"]",
+        "wasm]\ndeny = [\"x\"]",
+        "tools]\nallow = [\"t\"]",
+    ] {
+        let error = Policy::parse(&format!("[agent.\"crew/*\".{section}"), None).unwrap_err();
+        assert!(error.to_string().contains("has no section but 'budgets.each'"), "{section}: {error}");
+        Policy::parse(&format!("[agent.\"crew/w\".{section}"), None).unwrap();
+    }
+    Policy::parse("[agent.\"crew/*\".budgets.each]\ntokens = 5", None).unwrap();
+}

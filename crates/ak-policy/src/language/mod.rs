@@ -195,6 +195,7 @@ impl<'l> Reading<'l> {
             let table = node.table(&SECTIONS)?;
             if self.strict {
                 budgets::check_pool(agent, &table)?;
+                check_pattern(agent, &table)?;
             }
             self.sections(&table, Some(agent), base)?;
         }
@@ -267,6 +268,18 @@ impl<'l> Reading<'l> {
                 ..error
             })
         })
+    }
+}
+
+/// Refuses sections that a pattern of agents would have and nobody would be held to: they are read by name.
+fn check_pattern(agent: &str, table: &Table<'_>) -> Read<()> {
+    let section = SECTIONS.iter().filter(|name| **name != "budgets").find_map(|name| table.find(name));
+    match section.filter(|_| agent.contains('*')) {
+        None => Ok(()),
+        Some(node) => {
+            let fault = node.fault(alloc::format!("the pattern '{agent}' has no section but 'budgets.each'"));
+            Err(fault.with_hint("name the agent, or write a [[rule]] with agent = …"))
+        }
     }
 }
 
