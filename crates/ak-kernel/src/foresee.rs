@@ -16,6 +16,7 @@ use crate::{
     capability::Cover,
     code::Code,
     gate::{Gate, Passed, Ruling},
+    inference,
     kernel::{Caller, Kernel},
     presented::Presented,
     question::Question,
@@ -48,6 +49,14 @@ impl Kernel {
         let (ruling, foreseen) = match Target::resolve(operation, target) {
             Ok((action, resolved)) => {
                 let owned = self.is_ones_own(caller, &resolved);
+                // Of a request to a model what would go out is judged, its limit clamped.
+                let agent = self.agents.name(caller.account);
+                let args = match (action, args) {
+                    (Action::Infer, Some(args)) => {
+                        Some(inference::judged(&self.policy, &agent, &args).unwrap_or(args))
+                    }
+                    (_, args) => args,
+                };
                 let question = Question { action, owned, target: resolved, args };
                 let (ruling, passes) = self.would_pass(caller, presented, &question);
                 let foreseen = passes.unwrap_or_else(|failure| Foreseen {

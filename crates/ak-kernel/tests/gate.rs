@@ -995,3 +995,25 @@ fn a_link_is_followed_beneath_its_root_alone_and_under_its_own_path() {
     let (follows, verdict) = led("/b/x", "/b/y");
     assert!(!follows && matches!(verdict, Verdict::Abort(_)), "{verdict:?}");
 }
+
+/// What a rule is shown of a request to a model is what would go out, whether it is made or asked about.
+#[test]
+fn a_request_to_a_model_is_foreseen_as_it_would_go_out() {
+    let body =
+        json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_completion_tokens":100}"#);
+    for (max, permitted) in [(50, true), (200, false)] {
+        let mut machine = Machine::new();
+        machine.policy(&format!(
+            "[infer]\nmax_tokens = {max}\n[[rule]]\neffect = \"permit\"\noperation = \"infer\"\ntarget = \"model:*\"\nwhen.args.\"/max_tokens\" = {{ max = 50 }}\n"
+        ));
+        let about =
+            Request::Authorize { operation: "infer".into(), target: "m".into(), args: Some(body.clone()) };
+        let told = value(machine.call(about));
+        assert_eq!(told.get("authorized").and_then(Value::as_bool), Some(permitted), "{max}: {told}");
+        machine.dispatch(
+            SessionId::OWNER,
+            Request::Inference { request: body.clone(), stream: false, price: None },
+        );
+        assert_eq!(machine.effects.pop().is_some(), permitted, "{max}");
+    }
+}
