@@ -182,11 +182,41 @@ fn tokens_and_dollars_can_be_had_per_day() {
     assert_eq!(failure(machine.call(load(gauge))).code, Code::PolicyInvalid);
 }
 
+#[test]
+fn an_answer_is_charged_by_the_limit_that_went_out_whatever_policy_is_loaded_meanwhile() {
+    let policy =
+        |max: u64| format!("[infer]\nmodels = [\"m\"]\nmax_tokens = {max}\n[budgets]\ntokens = 100000\n");
+    let mut machine = Machine::new();
+    // The request asks for 50 tokens at most, and its answer takes them.
+    for loaded in [50, 5] {
+        machine.policy(&policy(50));
+        let worker = machine.agent(&format!("worker-{loaded}"));
+        let call = machine.dispatch(worker, question());
+        machine.policy(&policy(loaded));
+        let (ticket, _) = machine.effects.pop().unwrap();
+        machine.complete(ticket, answer(100));
+        assert_eq!(status(&mut machine, worker, Dimension::Tokens).1, 100, "under {loaded}");
+        let told = format!("{:?}", machine.replies[&call].as_ref().unwrap());
+        assert!(!told.contains("estimated"), "{told}");
+    }
+    machine.replayed();
+}
+
+fn question() -> Request {
+    let request = json(r#"{"model":"m","messages":[{"role":"user","content":"?"}],"max_tokens":50}"#);
+    Request::Inference { request, stream: false, price: Some(Price::flat(2_000_000, 2_000_000)) }
+}
+
+/// An answer that took so many tokens, half of them for the prompt.
+fn answer(tokens: u64) -> Completion {
+    let usage =
+        object! { "prompt_tokens": tokens / 2, "completion_tokens": tokens / 2, "total_tokens": tokens };
+    Completion::Inferred { response: object! { "usage": usage }, tokens }
+}
+
 /// Asks a model that takes so many tokens. Whether it was asked.
 fn ask(machine: &mut Machine, session: SessionId, tokens: u64) -> bool {
-    let request = json(r#"{"model":"m","messages":[{"role":"user","content":"?"}],"max_tokens":50}"#);
-    let price = Some(Price::flat(2_000_000, 2_000_000));
-    let call = machine.dispatch(session, Request::Inference { request, stream: false, price });
+    let call = machine.dispatch(session, question());
     match machine.effects.pop() {
         None => {
             let refused = machine.replies[&call].as_ref().unwrap_err();
@@ -194,9 +224,7 @@ fn ask(machine: &mut Machine, session: SessionId, tokens: u64) -> bool {
             false
         }
         Some((ticket, _)) => {
-            let usage = object! { "prompt_tokens": tokens / 2, "completion_tokens": tokens / 2, "total_tokens": tokens };
-            let response = object! { "usage": usage };
-            machine.complete(ticket, Completion::Inferred { response, tokens });
+            machine.complete(ticket, answer(tokens));
             true
         }
     }
