@@ -5,7 +5,7 @@ use std::{
     io,
     net::Shutdown,
     os::unix::{
-        fs::PermissionsExt,
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -40,6 +40,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and number of the socket's file.
+    file: (u64, u64),
     kernel: Embedded,
     token: Arc<str>,
     guests: Arc<Guests>,
@@ -69,26 +71,26 @@ impl Drop for GuestPlace {
 }
 
 impl Server {
-    /// Listens at `path`. Whoever presents `token` is the owner; see [`owner_token`].
+    /// Listens at `path`. Whoever presents `token` is the owner; see [`owner_token`]. A socket that nobody listens on any more is
+    /// replaced, and nothing else is.
     ///
     /// # Errors
-    /// When the socket cannot be made, or another daemon listens already.
+    /// When the socket cannot be made, another daemon listens already, or something else stands there.
     pub fn bind(connection: &Connection, path: &Path, token: &str) -> io::Result<Server> {
         let kernel =
             connection.embedded().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                format!("{} is served already", path.display()),
-            ));
-        }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+        make_room(path)?;
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Server { listener, path: path.to_owned(), kernel, token: token.into(), guests: Arc::default() })
+        let file = file_id(path)?;
+        Ok(Server {
+            listener,
+            path: path.to_owned(),
+            file,
+            kernel,
+            token: token.into(),
+            guests: Arc::default(),
+        })
     }
 
     /// Lets in so many connections at a time that bring no credential. Each is a guest of its own, whom nothing is permitted but
@@ -131,6 +133,30 @@ impl Server {
     }
 }
 
+/// Device and number of the file at `path` itself.
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
+}
+
+/// Removes the socket that a daemon which is gone has left at `path`.
+fn make_room(path: &Path) -> io::Result<()> {
+    let told = |kind, what: &str| io::Error::new(kind, format!("{} {what}", path.display()));
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(told(error.kind(), &format!("cannot be looked at: {error}"))),
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(told(io::ErrorKind::AlreadyExists, "exists and is not a socket: it is not replaced"));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(told(io::ErrorKind::AddrInUse, "is served already")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        // Somebody may listen: a full queue, another kind of socket, one of another user.
+        Err(error) => Err(told(error.kind(), &format!("is a socket that may be in use: {error}"))),
+    }
+}
+
 /// One of the connections that there may be.
 struct Place(Arc<AtomicU64>);
 
@@ -149,8 +175,10 @@ impl Drop for Place {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The socket file is of no use without its listener; that it is gone already is fine.
-        let _ = std::fs::remove_file(&self.path);
+        // The socket file is of no use without its listener. What has been put in its place since is somebody else's.
+        if file_id(&self.path).is_ok_and(|id| id == self.file) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 mod support;
 
 use std::{
-    io::{Read, Write},
-    os::unix::net::UnixStream,
+    io::{ErrorKind, Read, Write},
+    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
 };
 
 use ak_host::ak_kernel::wire::{Flags, HEADER_BYTES, Header, encode};
@@ -196,4 +196,37 @@ fn large_frames_cross_each_other() {
             });
         }
     });
+}
+
+// Row G8: whoever mistypes a path loses nothing.
+
+#[test]
+fn only_a_socket_that_nobody_listens_on_is_replaced() {
+    let scratch = Scratch::new("replaced");
+    let kernel = Connection::open(&Options::default()).unwrap();
+    let bind = |name: &str| Server::bind(&kernel, &scratch.join(name), "token");
+    std::fs::write(scratch.join("important.db"), "rows").unwrap();
+    std::fs::create_dir(scratch.join("directory")).unwrap();
+    std::os::unix::fs::symlink("important.db", scratch.join("to-a-file")).unwrap();
+    std::os::unix::fs::symlink("nowhere", scratch.join("to-nothing")).unwrap();
+    drop(UnixListener::bind(scratch.join("left.sock")).unwrap());
+    std::os::unix::fs::symlink("left.sock", scratch.join("to-a-socket")).unwrap();
+    for name in ["important.db", "directory", "to-a-file", "to-nothing", "to-a-socket"] {
+        let refused = bind(name).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists, "{name}: {refused}");
+        assert!(refused.to_string().contains(name), "{refused}");
+        assert!(std::fs::symlink_metadata(scratch.join(name)).is_ok(), "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(scratch.join("important.db")).unwrap(), "rows");
+    let _datagrams = UnixDatagram::bind(scratch.join("log.sock")).unwrap();
+    assert!(bind("log.sock").is_err());
+    assert!(scratch.join("log.sock").exists());
+
+    let server = bind("left.sock").unwrap();
+    assert_eq!(bind("left.sock").err().unwrap().kind(), ErrorKind::AddrInUse);
+    // What stands there when the daemon goes is not its own any more.
+    std::fs::remove_file(scratch.join("left.sock")).unwrap();
+    std::fs::write(scratch.join("left.sock"), "rows").unwrap();
+    drop(server);
+    assert_eq!(std::fs::read_to_string(scratch.join("left.sock")).unwrap(), "rows");
 }
