@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Read},
     net::Shutdown,
     os::unix::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt},
@@ -13,7 +13,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ak_json::{Text, Value, object};
@@ -31,7 +31,7 @@ pub const CONNECTIONS_MAX: u64 = 1_024;
 pub const EFFECTS_MAX: usize = 256;
 /// How long a client may take nothing of what is written to it, in milliseconds. Its connection is closed then.
 pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
-/// How long a client may take for its HELLO, in milliseconds.
+/// How long a client may take for its whole HELLO, in milliseconds, however it comes.
 pub const HELLO_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 10_000 };
 /// How long the daemon waits when it cannot take a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -197,6 +197,23 @@ pub fn owner_token(path: &Path) -> io::Result<String> {
     }
 }
 
+/// Reads from a connection until a moment, which bytes that come one by one do not put off.
+struct Until<'a> {
+    stream: &'a UnixStream,
+    ends: Instant,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
+
 /// One connection: HELLO, then requests.
 fn serve(
     kernel: &Embedded,
@@ -205,8 +222,8 @@ fn serve(
     mut stream: UnixStream,
 ) -> Result<(), Failure> {
     let io = |error: io::Error| Failure::new(Code::Io, error.to_string());
-    stream.set_read_timeout(Some(Duration::from_millis(HELLO_TIMEOUT_MS))).map_err(io)?;
-    let Some(hello) = wire::read(&mut stream)? else { return Ok(()) };
+    let ends = Instant::now() + Duration::from_millis(HELLO_TIMEOUT_MS);
+    let Some(hello) = wire::read(&mut Until { stream: &stream, ends })? else { return Ok(()) };
     stream.set_read_timeout(None).map_err(io)?;
     let opened = match hello.flags.has(Flags::HELLO) {
         true => greet(kernel, token, guests, &hello.payload),
@@ -484,6 +501,25 @@ mod tests {
         let (client, server) = UnixStream::pair().unwrap();
         assert_eq!(serve(&kernel, "token", &Arc::default(), server).unwrap_err().code, Code::Io);
         drop(client);
+    }
+
+    #[test]
+    fn a_hello_that_comes_byte_by_byte_is_let_go() {
+        let kernel = Connection::open(&Options::default()).unwrap().embedded().unwrap();
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let (done, ended) = channel();
+        std::thread::spawn(move || done.send(serve(&kernel, "token", &Arc::default(), server)));
+        let hello = encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; 100_000]).unwrap();
+        std::thread::spawn(move || {
+            for byte in hello {
+                if client.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(HELLO_TIMEOUT_MS / 5));
+            }
+        });
+        let outcome = ended.recv_timeout(Duration::from_secs(60)).expect("the connection ends");
+        assert_eq!(outcome.unwrap_err().code, Code::Io);
     }
 
     #[test]
