@@ -28,7 +28,7 @@ pub(crate) type Found = (Act, String);
 const POINTER_BYTES_MAX: usize = 512;
 
 /// Members of a request that say what to answer, or how to go about it, and have nobody do anything beside.
-const HARMLESS: [&str; 108] = [
+const HARMLESS: [&str; 107] = [
     "add_generation_prompt",
     "audio",
     "bad_words",
@@ -95,7 +95,6 @@ const HARMLESS: [&str; 108] = [
     "prompt_cache_key",
     "prompt_cache_retention",
     "prompt_mode",
-    "provider",
     "random_seed",
     "reasoning",
     "reasoning_effort",
@@ -152,8 +151,23 @@ const ACTS: [(&str, &str); 10] = [
     ("models", "fallback_models"),
     ("tool_resources", "file_search"),
 ];
+/// Members of a function that a caller itself performs.
+const FUNCTION: [&str; 12] = [
+    "cache_control",
+    "custom",
+    "description",
+    "format",
+    "function",
+    "input_examples",
+    "input_schema",
+    "name",
+    "parameters",
+    "strict",
+    "type",
+    "title",
+];
 /// Members by which state at the provider is named, made or left.
-const STATES: [&str; 16] = [
+const STATES: [&str; 17] = [
     "assistant_id",
     "background",
     "cached_content",
@@ -163,6 +177,7 @@ const STATES: [&str; 16] = [
     "conversation",
     "conversation_id",
     "deferred",
+    "file_id",
     "file_ids",
     "previous_interaction_id",
     "previous_response_id",
@@ -171,6 +186,8 @@ const STATES: [&str; 16] = [
     "store",
     "thread_id",
 ];
+/// Members of a part whose names hold one of these name pictures, sound or films, or where they are.
+const MEDIA: [&str; 5] = ["audio", "image", "uri", "url", "video"];
 /// Members of a message, or of a part of one, that are text for the model or come from it: what stands there is read and not done.
 const READ: [&str; 12] = [
     "annotations",
@@ -218,8 +235,12 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
     /// A member of the request itself.
     fn member(&mut self, name: &'v str, value: &'v Value) -> Option<Found> {
         match name {
-            "model" if value.as_str().is_some_and(|model| model.ends_with(":online")) => {
-                self.tool("web_search")
+            "model" => {
+                let model = value.as_str().unwrap_or_default().to_ascii_lowercase();
+                // Settings that are kept there, tools among them.
+                let kept = model.contains("@preset").then(|| self.told(Act::State)).flatten();
+                let is_online = model.split(':').skip(1).any(|variant| variant == "online");
+                kept.or_else(|| is_online.then(|| self.tool("web_search")).flatten())
             }
             "messages" => self.each(value, |search, message| search.part(message)),
             "tools" if value.as_array().is_some() => {
@@ -234,10 +255,13 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
             {
                 self.tool(name)
             }
-            "modalities" => self.each(value, |search, kind| match kind.as_str() {
-                Some("text") => None,
-                kind => search.tool(kind.unwrap_or("modalities")),
-            }),
+            "modalities" if value.as_array().is_some() => {
+                self.each(value, |search, kind| match kind.as_str() {
+                    Some("text") => None,
+                    kind => search.tool(kind.unwrap_or("modalities")),
+                })
+            }
+            "modalities" => self.tool(name),
             name if HARMLESS.contains(&name) => None,
             name if STATES.contains(&name) => self.told(Act::State),
             name if name.starts_with("search_") || name.starts_with("web_search") => self.tool("web_search"),
@@ -251,8 +275,8 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
     fn listed_tool(&mut self, tool: &'v Value) -> Option<Found> {
         let is_function = tool.get("function").is_some_and(|function| function.as_object().is_some());
         match tool.get("type").and_then(Value::as_str) {
-            Some("function" | "custom") => None,
-            None if is_function => None,
+            Some("function" | "custom") => self.function(tool),
+            None if is_function => self.function(tool),
             Some(kind) => self.within(Step::Member("type"), |search| search.tool(base_name(kind))),
             None => {
                 let name = tool.as_object().and_then(|tool| tool.iter().next()).map(|(name, _)| &**name);
@@ -261,25 +285,39 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
         }
     }
 
+    /// A function, which has nobody act at the provider but by members of another kind.
+    fn function(&mut self, tool: &'v Value) -> Option<Found> {
+        let members = tool.as_object()?.iter();
+        let mut others = members.filter(|(name, value)| is_set(value) && !FUNCTION.contains(&&***name));
+        others.find_map(|(name, _)| self.within(Step::Member(name), |search| search.tool(name)))
+    }
+
     /// A message, or anything in one: whatever names an address is fetched, whatever names a file or sound is kept there.
     fn part(&mut self, part: &'v Value) -> Option<Found> {
         match part {
             Value::Object(members) => members.iter().find_map(|(name, value)| match (&**name, value) {
                 (name, _) if READ.contains(&name) => None,
                 ("content", Value::String(_)) => None,
-                ("file_id", Value::String(_)) => {
-                    self.within(Step::Member(name), |search| search.told(Act::State))
-                }
-                // Sound that was answered before, by its number.
-                ("audio", sound) if sound.get("id").is_some() => {
+                (member, _) if is_kept(member, value) => {
                     self.within(Step::Member(name), |search| search.told(Act::State))
                 }
                 _ => self.within(Step::Member(name), |search| search.part(value)),
             }),
             Value::Array(_) => self.each(part, |search, item| search.part(item)),
-            Value::String(text) if !is_data(text) && text.contains("://") => self.tool("remote_media"),
+            Value::String(text) if self.is_address(text) => self.tool("remote_media"),
             _ => None,
         }
+    }
+
+    /// Whether what stands here is fetched from somewhere. Servers open what is no URL too, as a file of their own; the data of a
+    /// picture, as base64, has neither dot nor colon.
+    fn is_address(&self, text: &str) -> bool {
+        let member = self.way.iter().rev().find_map(|step| match step {
+            Step::Member(name) => Some(*name),
+            Step::Item(_) => None,
+        });
+        let is_media = MEDIA.iter().any(|kind| member.is_some_and(|name| name.contains(kind)));
+        !is_data(text) && (text.contains("://") || is_media && text.contains(['.', ':']))
     }
 
     fn each(
@@ -320,6 +358,15 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
             }
         }
         Some((act, pointer.to_string()))
+    }
+}
+
+/// Whether a member of a part names what the provider keeps: a file, sound that was answered before, or anything by its number.
+fn is_kept(member: &str, value: &Value) -> bool {
+    match member {
+        "audio" => value.get("id").is_some(),
+        "type" => value.as_str() == Some("item_reference"),
+        member => STATES.contains(&member) && is_set(value),
     }
 }
 
@@ -390,12 +437,29 @@ mod tests {
             (r#"{"web_search_options":{"x":1}}"#, "web_search /web_search_options"),
             (r#"{"search_parameters":{"mode":"auto"}}"#, "web_search /search_parameters"),
             (r#"{"model":"a/b:online"}"#, "web_search /model"),
+            (r#"{"model":"a/b:Online:free"}"#, "web_search /model"),
+            (r#"{"model":"a/online:free"}"#, ""),
+            (r#"{"model":"a/b@preset/c"}"#, "state /model"),
+            (r#"{"provider":{"order":["x"]}}"#, "provider /provider"),
+            (
+                r#"{"tools":[{"type":"function","function":{},"strict":true,"google_search":{"x":1}}]}"#,
+                "google_search /tools/0/google_search",
+            ),
+            (
+                r#"{"tools":[{"function":{"name":"f"},"code_execution":true}]}"#,
+                "code_execution /tools/0/code_execution",
+            ),
             (r#"{"plugins":[{"id":"web"}]}"#, "web /plugins/0"),
             (r#"{"models":["a","b"]}"#, "fallback_models /models"),
             (r#"{"enable_code_interpreter":true}"#, "code_interpreter /enable_code_interpreter"),
             (r#"{"kv_transfer_params":{"remote_host":"a"}}"#, "kv_transfer_params /kv_transfer_params"),
             (r#"{"service_tier":"priority"}"#, "service_tier /service_tier"),
             (r#"{"modalities":["text","audio"]}"#, "audio /modalities/1"),
+            (r#"{"modalities":"audio"}"#, "modalities /modalities"),
+            (r#"{"messages":[{"file_ids":["f"]}]}"#, "state /messages/0/file_ids"),
+            (r#"{"messages":[{"type":"item_reference","id":"m"}]}"#, "state /messages/0/type"),
+            (r#"{"messages":[{"images":["/etc/a.png"]}]}"#, "remote_media /messages/0/images/0"),
+            (r#"{"messages":[{"images":["/9j/4AAQ+w=="]}]}"#, ""),
             (r#"{"previous_response_id":"r","conversation":null}"#, "state /previous_response_id"),
             (r#"{"store":true}"#, "state /store"),
             (r#"{"deferred":true}"#, "state /deferred"),
@@ -409,6 +473,11 @@ mod tests {
                 &part(r#"{"type":"image_url","image_url":{"url":"https://a/b.png"}}"#),
                 &at("remote_media", "image_url/url"),
             ),
+            (
+                &part(r#"{"type":"image_url","image_url":{"url":"file:/etc/a"}}"#),
+                &at("remote_media", "image_url/url"),
+            ),
+            (&part(r#"{"type":"image_url","image_url":{"url":"a","detail":"low"}}"#), ""),
             (&part(r#"{"type":"image_url","image_url":"DATA:image/png;base64,AA"}"#), ""),
             (&part(r#"{"type":"file","file":{"file_id":"f"}}"#), &at("state", "file/file_id")),
             (
