@@ -50,6 +50,7 @@ const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 /// Tokens where nobody knows what became of a request: the kernel charges what it has set aside.
 const EVERYTHING: u64 = u64::MAX;
+
 /// One request as the gate has permitted it.
 pub(crate) struct InferJob {
     pub(crate) request: Value,

@@ -5,10 +5,26 @@ use ak_json::Value;
 /// Members by which a request has the model think.
 const THINKING: [&str; 6] =
     ["enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget", "thinking_config"];
-/// How the names of models begin that think unless they are told otherwise, and what stands in them.
-const THINKERS: [&str; 9] =
-    ["o1", "o3", "o4", "gpt-5", "gpt-oss", "gemini-2.5", "gemini-3", "grok-4", "magistral"];
-const THOUGHTFUL: [&str; 5] = ["-r1", "reason", "think", "qwq", "kimi-k2"];
+/// How the names of models begin that think unless they are told otherwise; the name of a vendor may stand before, as `openai/`
+/// or `openai.`.
+const THINKERS: [&str; 14] = [
+    "ernie-x1",
+    "gemini-2.5",
+    "gemini-3",
+    "glm-4.5",
+    "glm-4.6",
+    "gpt-5",
+    "gpt-oss",
+    "grok-4",
+    "magistral",
+    "minimax-m",
+    "o1",
+    "o3",
+    "o4",
+    "qwen3",
+];
+/// What stands in the names of others of them.
+const THOUGHTFUL: [&str; 6] = ["-r1", ".r1", "reason", "think", "qwq", "kimi-k2"];
 
 /// Whether the model may think beside what it says, as far as the request and the model's name tell.
 pub(crate) fn thinks(request: &Value) -> bool {
@@ -22,8 +38,40 @@ pub(crate) fn thinks(request: &Value) -> bool {
         }
     };
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
-    let model = model.rsplit('/').next().unwrap_or_default();
+    let begins = |start: &&str| {
+        let mut places = model.match_indices(start).map(|(at, _)| model.get(..at).unwrap_or_default());
+        places.any(|before| before.is_empty() || before.ends_with(['/', '.', ':']))
+    };
     THINKING.iter().any(asked)
-        || THINKERS.iter().any(|start| model.starts_with(start))
+        || THINKERS.iter().any(begins)
         || THOUGHTFUL.iter().any(|part| model.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use ak_json::object;
+
+    use super::*;
+
+    #[test]
+    fn who_thinks_is_known_by_name_or_request() {
+        for (model, expected) in [
+            ("o3-mini", true),
+            ("openai/gpt-5", true),
+            ("openai.gpt-oss-120b-1:0", true),
+            ("us.deepseek.r1-v1:0", true),
+            ("deepseek-ai/DeepSeek-R1", true),
+            ("qwen/Qwen3-32B", true),
+            ("google/gemini-2.5-pro", true),
+            ("gpt-4o3", false),
+            ("gpt-4o", false),
+            ("llama-3.1-8b", false),
+        ] {
+            assert_eq!(thinks(&object! { "model": model }), expected, "{model}");
+        }
+        assert!(thinks(&object! { "model": "m", "reasoning_effort": "low" }));
+        assert!(!thinks(
+            &object! { "model": "m", "reasoning_effort": "none", "thinking": object! { "type": "disabled" } }
+        ));
+    }
 }

@@ -312,9 +312,7 @@ impl Kernel {
         let charged = [(Dimension::Tokens, usage.total())].into_iter().chain(cost).collect();
         (charged, if is_estimated { estimated(response) } else { response })
     }
-}
 
-impl Kernel {
     /// What an answer is charged that failed after so many tokens: at the dearest rate, no more than was set aside. The host
     /// says 2^64 - 1 where nobody knows what became of it. Of an answer of which more was `seen`, that counts.
     pub(crate) fn charge_failure(
