@@ -273,9 +273,7 @@ fn every_sending_counts_with_url_headers_and_body() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"* https://a.example/**\"]");
     let worker = machine.agent("worker");
-    let limit =
-        Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(4_000), agent: Some("worker".into()) };
-    machine.call(limit).unwrap();
+    machine.limit("worker", Dimension::Bytes, 4_000);
     let long = "v".repeat(500);
     let asked = http("POST", "https://a.example/x", &[("X-Long", &long)], Some(&[0; 400]));
     let size = ("POST".len() + "https://a.example/x".len() + "X-Long".len() + 500 + 400) as u64;
@@ -751,9 +749,7 @@ fn what_is_written_is_set_aside_first() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nwrite = [\"/data/**\"]");
     let worker = machine.agent("worker");
-    let limit =
-        Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(20), agent: Some("worker".into()) };
-    machine.call(limit).unwrap();
+    machine.limit("worker", Dimension::Bytes, 20);
     // The path counts as well.
     let written = |bytes: usize| Request::FsWrite { path: "/data/x".into(), data: vec![7; bytes].into() };
     assert_eq!(failure(machine.call_as(worker, written(14))).code, Code::BudgetExceeded);
@@ -861,9 +857,7 @@ fn what_does_not_begin_is_charged_to_nobody() {
     let mut machine = Machine::with(config);
     machine.policy("[fs]\nread = [\"/data/**\"]");
     let [worker, other] = ["worker", "other"].map(|name| machine.agent(name));
-    let limit =
-        Request::BudgetSet { dimension: Dimension::Bytes, limit: Some(20), agent: Some("other".into()) };
-    machine.call(limit).unwrap();
+    machine.limit("other", Dimension::Bytes, 20);
     grant(
         &mut machine,
         r#"{"agent":"worker","name":"fs","resource":"/data/**","methods":["read"],"budget":{"bytes":20}}"#,
@@ -931,9 +925,7 @@ fn a_tool_calls_no_tool_that_its_agent_may_not_pay_for() {
     machine.policy("[tools]\nallow = [\"*\"]");
     machine.call(relay("outer", "call", &["execute:*"])).unwrap();
     let worker = machine.agent("worker");
-    let limit =
-        Request::BudgetSet { dimension: Dimension::ToolCalls, limit: Some(1), agent: Some("worker".into()) };
-    machine.call(limit).unwrap();
+    machine.limit("worker", Dimension::ToolCalls, 1);
     let outer = tool("outer", r#"{"tool":"add","args":{"a":1,"b":2}}"#);
     machine.call_as(worker, outer).unwrap();
     assert_eq!(used(&mut machine, worker, Dimension::ToolCalls), 1);

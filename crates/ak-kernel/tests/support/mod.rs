@@ -10,7 +10,7 @@ use ak_kernel::{
     Outcome, Output, Part, Record, Replay, Reply, Request, SessionId, Standing, Step, Ticket, Time,
     ToolRequest, ToolRun, ToolStep, Tools, Verdict, erased,
 };
-
+use ak_policy::budget::Dimension;
 use sha2::Digest as _;
 
 /// 2026-01-01, in µs.
@@ -190,6 +190,11 @@ impl Machine {
 
     pub(crate) fn policy(&mut self, text: &str) {
         self.call(load(text)).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+
+    /// Sets an agent's budget, as the owner.
+    pub(crate) fn limit(&mut self, agent: &str, dimension: Dimension, limit: u64) {
+        self.call(Request::BudgetSet { dimension, limit: Some(limit), agent: Some(agent.into()) }).unwrap();
     }
 
     pub(crate) fn agent(&mut self, name: &str) -> SessionId {
