@@ -1,15 +1,12 @@
-//! A kernel behind a Unix socket. Calls of several threads share the connection and pipeline.
+//! A kernel behind a Unix socket. Calls share the connection and pipeline; none of them holds a thread.
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     net::Shutdown,
-    os::unix::net::UnixStream,
+    os::{fd::AsFd, unix::net::UnixStream as StdStream},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, Weak,
-        mpsc::{RecvTimeoutError, Sender, channel},
-    },
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
 
@@ -18,102 +15,109 @@ use ak_kernel::{
     Code, Failure, Outcome, Request, outcome_from_value,
     wire::{Flags, PAYLOAD_BYTES_MAX, encode},
 };
-
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::wire::{self, Frame};
+use crate::{
+    call::{self, Answer, HEED_MS, Sink, given_up, no_runtime},
+    fork::{KeptFromChildren, Origin, Own},
+    runtime::{Home, drive},
+    wire::{self, Frame},
+};
 
-/// How long it may go unnoticed that a caller waits no more.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long a daemon may take to answer a HELLO, in milliseconds, the time included until it takes the connection.
+pub const GREETING_MS_MAX: u64 = 10_000;
+/// How long it is waited when the daemon takes no more connections at the moment.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Frames that may wait to be written.
+const FRAMES_AHEAD: usize = 16;
 
 /// One connection: one session.
 pub(crate) struct Client {
     path: PathBuf,
     token: Option<String>,
     owner: bool,
-    line: Arc<Line>,
+    line: Own<Arc<Line>>,
     /// Agents' connections opened through this one: they end with it.
     agents: Mutex<Vec<Weak<Client>>>,
 }
 
-/// A connection, shared by who calls and who listens. No lock is held while something is read; whoever listens takes only
-/// that of `waiting`, which nobody holds while writing: so what comes is always taken.
+/// A connection, as those who call share it.
 struct Line {
-    writer: Mutex<Writer>,
+    /// Takes frames to be written, whole and in order.
+    outgoing: Sender<Vec<u8>>,
     waiting: Mutex<Waiting>,
+    _kept: KeptFromChildren,
     /// To end it while somebody writes.
-    stream: UnixStream,
-}
-
-struct Writer {
-    stream: UnixStream,
-    sequence: u64,
+    stream: StdStream,
 }
 
 /// Who waits for what.
 #[derive(Default)]
 struct Waiting {
-    senders: BTreeMap<u64, Sender<Frame>>,
+    sequence: u64,
+    senders: BTreeMap<u64, UnboundedSender<Frame>>,
     /// Why there is no connection any more.
     ended: Option<Failure>,
 }
 
 impl Client {
-    /// Connects and says HELLO. With the owner's token this is an owner session, unless it opens as `agent`.
+    /// Connects and says HELLO. With the owner's token this is an owner session, unless it opens as `agent`. While it waits, `heed`
+    /// is asked whether to go on.
     pub(crate) fn connect(
         path: &Path,
         token: Option<String>,
         agent: Option<&str>,
+        mut heed: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<Client, Failure> {
-        let unreachable = |error: std::io::Error| {
-            let message =
-                format!("no kernel answers at unix:{}: {error} (start one with `ak serve`)", path.display());
-            Failure::new(Code::Io, message)
+        let home = Home::get().map_err(|error| no_runtime(&error))?;
+        let limit = Duration::from_millis(GREETING_MS_MAX);
+        let greeting = async { tokio::time::timeout(limit, greet(path, token.as_deref(), agent)).await };
+        let mut greeting = pin!(home.within(greeting));
+        let greeted = loop {
+            let look = heed.is_some().then_some(Duration::from_millis(HEED_MS));
+            match drive(greeting.as_mut(), look) {
+                Some(greeted) => break greeted,
+                None if heed.as_mut().is_some_and(|heed| !heed()) => return Err(given_up()),
+                None => {}
+            }
         };
-        let mut stream = UnixStream::connect(path).map_err(unreachable)?;
-        let mut hello = Object::new();
-        hello.insert("versions", vec![Value::from(u64::from(ak_kernel::wire::VERSION))]);
-        if let Some(token) = &token {
-            hello.insert("token", token.as_str());
-        }
-        if let Some(agent) = agent {
-            hello.insert("agent", agent);
-        }
-        wire::write(&mut stream, Flags::HELLO.with(Flags::REQUEST), 0, &hello.into())?;
-        let Some(answer) = wire::read(&mut stream)? else {
-            return Err(Failure::new(Code::FrameInvalid, "the kernel closed the connection at HELLO"));
-        };
-        if let Some(error) = answer.payload.get("error") {
-            return Err(Failure::from_value(error)?);
-        }
-        let owner =
-            answer.payload.get("result").and_then(|result| result.get("owner")).and_then(Value::as_bool);
-        let reader = stream.try_clone().map_err(unreachable)?;
-        let ender = stream.try_clone().map_err(unreachable)?;
-        let writer = Mutex::new(Writer { stream, sequence: 0 });
-        let line = Arc::new(Line { writer, waiting: Mutex::default(), stream: ender });
-        let listener = line.clone();
-        std::thread::Builder::new()
-            .name("ak-client".into())
-            .spawn(move || listen(reader, &listener))
-            .map_err(unreachable)?;
+        let silent = |_| unreachable(path, &format!("no answer to HELLO after {GREETING_MS_MAX} ms"));
+        let (stream, owner) = greeted.map_err(silent)??;
+        let line =
+            home.enter(|| Line::over(stream)).map_err(|error| unreachable(path, &error.to_string()))?;
         // Only the owner's connection needs the token again.
-        let owner = owner.unwrap_or(false);
-        let token = token.filter(|_| owner);
-        Ok(Client { path: path.to_owned(), token, owner, line, agents: Mutex::default() })
+        let token = token.clone().filter(|_| owner);
+        Ok(Client { path: path.to_owned(), token, owner, line: Own::new(line), agents: Mutex::default() })
     }
 
     pub(crate) fn is_owner(&self) -> bool {
         self.owner
     }
 
+    pub(crate) fn origin(&self) -> Origin {
+        self.line.origin()
+    }
+
     /// Another connection, as an agent.
-    pub(crate) fn agent(&self, name: &str) -> Result<Arc<Client>, Failure> {
+    pub(crate) fn agent(
+        &self,
+        name: &str,
+        heed: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Arc<Client>, Failure> {
+        self.line.origin().check()?;
         if !self.owner {
             return Err(Failure::new(Code::PolicyDeny, "only the owner opens a session for an agent"));
         }
         self.line.waiting()?.check()?;
-        let agent = Arc::new(Client::connect(&self.path, self.token.clone(), Some(name))?);
+        let agent = Arc::new(Client::connect(&self.path, self.token.clone(), Some(name), heed)?);
         if let Ok(mut agents) = self.agents.lock() {
             agents.retain(|agent| agent.strong_count() > 0);
             agents.push(Arc::downgrade(&agent));
@@ -121,46 +125,37 @@ impl Client {
         Ok(agent)
     }
 
+    /// Makes a request and waits for its outcome. While it waits, `heed` is asked whether to go on, where there is one.
     pub(crate) fn call(
         &self,
         request: &Request,
         cap: Option<&str>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
+        heed: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
-        let payload = wire::request_payload(request, cap).to_json();
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            let message = format!(
-                "a request of {} bytes is above the limit of {PAYLOAD_BYTES_MAX} bytes",
-                payload.len()
-            );
-            return Err(Failure::new(Code::Limit, message));
-        }
-        let (sender, receiver) = channel();
-        let sequence = self.line.send(payload.as_bytes(), sender)?;
-        loop {
-            if stop.is_cancelled() {
-                self.line.cancel(sequence)?;
-                return Err(Failure::new(Code::UnknownOutcome, "given up: nobody waits for it any more"));
-            }
-            let frame = match receiver.recv_timeout(LOOK) {
-                Ok(frame) => frame,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Err(self.line.waiting()?.lost()),
-            };
-            if !frame.flags.has(Flags::CHUNK) {
-                return outcome_from_value(request.operation(), &frame.payload)?;
-            }
-            let chunk = frame.payload.get("data").and_then(Value::as_str).unwrap_or_default();
-            if !on_chunk(chunk) {
-                self.line.cancel(sequence)?;
-                return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
-            }
-        }
+        self.line.origin().check()?;
+        let sink = Sink::Callback(Box::new(on_chunk));
+        call::wait(answer(self.line.clone(), request, cap, sink, stop.clone()), stop, heed)
     }
 
-    /// Ends the connection, and those of its agents.
+    /// Makes a request without waiting for it.
+    pub(crate) fn call_async(
+        &self,
+        request: Request,
+        cap: Option<Arc<str>>,
+        sink: Sink<'static>,
+        stop: CancellationToken,
+    ) -> Answer {
+        let (line, stopped) = (self.line.clone(), stop.clone());
+        Answer::of(async move { answer(line, &request, cap.as_deref(), sink, stopped).await }, stop)
+    }
+
+    /// Ends the connection, and those of its agents. In a process that was forked from the client's own it does nothing.
     pub(crate) fn close(&self) {
+        if !self.line.origin().is_here() {
+            return;
+        }
         self.line.end(Failure::new(Code::NotConfigured, "the kernel is closed"));
         let agents = self.agents.lock().map(|mut agents| std::mem::take(&mut *agents)).unwrap_or_default();
         for agent in agents.iter().filter_map(Weak::upgrade) {
@@ -175,39 +170,133 @@ impl Drop for Client {
     }
 }
 
-impl Line {
-    fn waiting(&self) -> Result<MutexGuard<'_, Waiting>, Failure> {
-        self.waiting.lock().map_err(|_| died())
-    }
+fn unreachable(path: &Path, error: &str) -> Failure {
+    let message =
+        format!("no kernel answers at unix:{}: {error} (start one with `ak serve`)", path.display());
+    Failure::new(Code::Io, message)
+}
 
-    fn send(&self, payload: &[u8], sender: Sender<Frame>) -> Result<u64, Failure> {
-        let mut writer = self.writer.lock().map_err(|_| died())?;
-        {
-            let mut waiting = self.waiting()?;
-            waiting.check()?;
-            writer.sequence += 1;
-            waiting.senders.insert(writer.sequence, sender);
+/// Connects, and gives the stream once the daemon has answered HELLO, with whether this is the owner's session.
+async fn greet(path: &Path, token: Option<&str>, agent: Option<&str>) -> Result<(UnixStream, bool), Failure> {
+    let mut stream = loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => break stream,
+            // The queue of connections is full: the daemon takes them one by one.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(unreachable(path, &error.to_string())),
         }
-        let sequence = writer.sequence;
-        self.put(&mut writer, Flags::REQUEST, sequence, payload)?;
-        Ok(sequence)
+    };
+    let mut hello = Object::new();
+    hello.insert("versions", vec![Value::from(u64::from(ak_kernel::wire::VERSION))]);
+    hello.insert("token", token);
+    hello.insert("agent", agent);
+    wire::write(&mut stream, Flags::HELLO.with(Flags::REQUEST), 0, &hello.into()).await?;
+    let Some(answer) = wire::read(&mut stream).await? else {
+        return Err(Failure::new(Code::FrameInvalid, "the kernel closed the connection at HELLO"));
+    };
+    if let Some(error) = answer.payload.get("error") {
+        return Err(Failure::from_value(error)?);
+    }
+    let owner = answer.payload.get("result").and_then(|result| result.get("owner")).and_then(Value::as_bool);
+    Ok((stream, owner.unwrap_or(false)))
+}
+
+/// Makes a request over a connection. Dropped before its end, it tells the kernel that nobody waits for the rest.
+async fn answer(
+    line: Own<Arc<Line>>,
+    request: &Request,
+    cap: Option<&str>,
+    mut sink: Sink<'_>,
+    stop: CancellationToken,
+) -> Outcome {
+    let payload = wire::request_payload(request, cap).to_json();
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        let message =
+            format!("a request of {} bytes is above the limit of {PAYLOAD_BYTES_MAX} bytes", payload.len());
+        return Err(Failure::new(Code::Limit, message));
+    }
+    let (sequence, mut frames) = line.send(payload.as_bytes()).await?;
+    let mut under_way = UnderWay { line: &line, sequence, has_ended: false };
+    let lost = || line.waiting().map_or_else(|failure| failure, |waiting| waiting.lost());
+    loop {
+        let Some(frame) = stop.run_until_cancelled(frames.recv()).await else { return Err(given_up()) };
+        let Some(frame) = frame else {
+            under_way.has_ended = true;
+            return Err(lost());
+        };
+        if !frame.flags.has(Flags::CHUNK) {
+            under_way.has_ended = true;
+            return outcome_from_value(request.operation(), &frame.payload)?;
+        }
+        let chunk = frame.payload.get("data").and_then(Value::as_str).unwrap_or_default();
+        let wants_more = match &mut sink {
+            Sink::Nobody => true,
+            Sink::Callback(take) => take(chunk),
+            Sink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
+        };
+        if !wants_more {
+            return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
+        }
+    }
+}
+
+/// A request that was sent. What is given up before its end is cancelled.
+struct UnderWay<'l> {
+    line: &'l Own<Arc<Line>>,
+    sequence: u64,
+    has_ended: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.has_ended || !self.line.origin().is_here() {
+            return;
+        }
+        if let Ok(mut waiting) = self.line.waiting() {
+            waiting.senders.remove(&self.sequence);
+        }
+        let Ok(frame) = encode(Flags::REQUEST.with(Flags::END), self.sequence, b"{}") else { return };
+        let (line, home) = (self.line.clone(), Home::get());
+        // Where there is no room for it at once, somebody else waits for that.
+        if let (Err(full), Ok(home)) = (line.outgoing.try_send(frame), home) {
+            home.spawn(async move { line.outgoing.send(full.into_inner()).await });
+        }
+    }
+}
+
+impl Line {
+    /// Takes a stream whose HELLO is done, and starts what reads from it and writes to it.
+    fn over(stream: UnixStream) -> std::io::Result<Arc<Line>> {
+        let stream = stream.into_std()?;
+        let ender = stream.try_clone()?;
+        let (reading, writing) = UnixStream::from_std(stream)?.into_split();
+        let (outgoing, frames) = channel(FRAMES_AHEAD);
+        let kept = KeptFromChildren::new(ender.as_fd());
+        let line = Arc::new(Line { outgoing, waiting: Mutex::default(), _kept: kept, stream: ender });
+        tokio::spawn(write_all(writing, frames, Arc::downgrade(&line)));
+        tokio::spawn(listen(reading, Arc::downgrade(&line)));
+        Ok(line)
     }
 
-    /// Tells the kernel that nobody waits for the rest.
-    fn cancel(&self, sequence: u64) -> Result<(), Failure> {
-        self.waiting()?.senders.remove(&sequence);
-        let mut writer = self.writer.lock().map_err(|_| died())?;
-        self.put(&mut writer, Flags::REQUEST.with(Flags::END), sequence, b"{}")
+    fn waiting(&self) -> Result<MutexGuard<'_, Waiting>, Failure> {
+        self.waiting.lock().map_err(|_| Failure::new(Code::Io, "a thread died while it held the connection"))
     }
 
-    fn put(&self, writer: &mut Writer, flags: Flags, sequence: u64, payload: &[u8]) -> Result<(), Failure> {
-        let frame = encode(flags, sequence, payload).map_err(wire::refused)?;
-        writer.stream.write_all(&frame).map_err(|error| {
-            // Half a frame leaves a stream that nobody can read on.
-            let failure = Failure::new(Code::UnknownOutcome, format!("the connection broke: {error}"));
-            self.end(failure.clone());
-            failure
-        })
+    /// Sends a request; gives its number, and what brings its frames.
+    async fn send(&self, payload: &[u8]) -> Result<(u64, UnboundedReceiver<Frame>), Failure> {
+        self.waiting()?.check()?;
+        let place = self.outgoing.reserve().await;
+        let mut waiting = self.waiting()?;
+        waiting.check()?;
+        let place = place.map_err(|_| waiting.lost())?;
+        let sequence = waiting.sequence + 1;
+        let frame = encode(Flags::REQUEST, sequence, payload).map_err(wire::refused)?;
+        let (sender, receiver) = unbounded_channel();
+        waiting.sequence = sequence;
+        waiting.senders.insert(sequence, sender);
+        // Under the lock, so that numbers rise on the wire.
+        place.send(frame);
+        Ok((sequence, receiver))
     }
 
     fn end(&self, failure: Failure) {
@@ -233,10 +322,24 @@ impl Waiting {
     }
 }
 
+/// Writes frames in their order, until the connection ends or nobody can send any more.
+async fn write_all(mut stream: OwnedWriteHalf, mut frames: Receiver<Vec<u8>>, line: Weak<Line>) {
+    while let Some(frame) = frames.recv().await {
+        if let Err(error) = stream.write_all(&frame).await {
+            // Half a frame leaves a stream that nobody can read on.
+            let failure = Failure::new(Code::UnknownOutcome, format!("the connection broke: {error}"));
+            return line.upgrade().map_or((), |line| line.end(failure));
+        }
+    }
+}
+
 /// Hands each frame to whoever waits for it, until the stream ends.
-fn listen(mut reader: UnixStream, line: &Line) {
+async fn listen(stream: OwnedReadHalf, line: Weak<Line>) {
+    let mut stream = BufReader::new(stream);
     loop {
-        match wire::read(&mut reader) {
+        let read = wire::read(&mut stream).await;
+        let Some(line) = line.upgrade() else { return };
+        match read {
             Ok(Some(frame)) => {
                 let Ok(mut waiting) = line.waiting.lock() else { return };
                 let sequence = frame.sequence;
@@ -253,8 +356,4 @@ fn listen(mut reader: UnixStream, line: &Line) {
             Err(failure) => return line.end(failure),
         }
     }
-}
-
-fn died() -> Failure {
-    Failure::new(Code::Io, "a thread died while it held the connection")
 }

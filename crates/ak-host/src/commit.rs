@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeMap,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,9 @@ use ak_kernel::{
     Ticket, ToolRequest, Verdict,
 };
 
-use crate::{clock, log::Log};
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+use crate::{clock, fork::Origin, log::Log};
 
 /// A kernel and its log.
 pub(crate) struct Ledger {
@@ -30,6 +32,8 @@ pub(crate) struct Ledger {
     in_memory: bool,
     /// Sessions whose holders are gone. The kernel is told with the next request.
     ended: Mutex<Vec<SessionId>>,
+    /// The process that it works in: in no other is a lock of it taken.
+    origin: Origin,
 }
 
 /// A kernel, and who waits for what it gives.
@@ -42,7 +46,7 @@ pub(crate) struct State {
     /// Bytes of records for which the log has room.
     room: u64,
     /// Who waits for the answer to a step.
-    asking: BTreeMap<Ticket, Sender<Verdict>>,
+    asking: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
     /// Whether somebody leads.
     led: bool,
     /// Why nothing can be done any more.
@@ -50,7 +54,7 @@ pub(crate) struct State {
 }
 
 struct Waiting {
-    sender: Sender<Event>,
+    sender: UnboundedSender<Event>,
     needed: u64,
 }
 
@@ -88,10 +92,17 @@ impl Ledger {
             log: InTurn::new(log),
             state: InTurn::new(state),
             ended: Mutex::default(),
+            origin: Origin::here(),
         }
     }
 
+    /// Whether records are kept in memory, so that to record one waits for no disk.
+    pub(crate) const fn is_in_memory(&self) -> bool {
+        self.in_memory
+    }
+
     pub(crate) fn state(&self) -> Result<Turn<'_, State>, Failure> {
+        self.origin.check()?;
         self.state.lock().map_err(|poisoned| {
             // Whoever waits would do so for ever.
             poisoned.into_inner().stop(panicked());
@@ -100,6 +111,7 @@ impl Ledger {
     }
 
     pub(crate) fn log(&self) -> Result<Turn<'_, Log>, Failure> {
+        self.origin.check()?;
         self.log.lock().map_err(|_| panicked())
     }
 
@@ -137,7 +149,10 @@ impl Ledger {
 
     /// Takes note that nobody holds a session any more. Waits for nothing.
     pub(crate) fn end_session(&self, session: SessionId) {
-        if let Ok(mut ended) = self.ended.lock() {
+        // A child that lets go of what it inherited ends no session of its parent's.
+        if self.origin.is_here()
+            && let Ok(mut ended) = self.ended.lock()
+        {
             ended.push(session);
         }
     }
@@ -158,7 +173,7 @@ impl Ledger {
     /// # Errors
     /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
     /// hear it.
-    pub(crate) fn enter(&self, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
+    pub(crate) fn enter(&self, pending: &Pending<'_>, sender: UnboundedSender<Event>) -> Result<(), Failure> {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
@@ -416,7 +431,12 @@ impl State {
         }
     }
 
-    fn enter(&mut self, now: Now, pending: &Pending<'_>, sender: Sender<Event>) -> Result<(), Failure> {
+    fn enter(
+        &mut self,
+        now: Now,
+        pending: &Pending<'_>,
+        sender: UnboundedSender<Event>,
+    ) -> Result<(), Failure> {
         let needed = self.needed_with(pending)?.saturating_sub(self.needed);
         let call = match *pending {
             Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
@@ -465,7 +485,7 @@ impl State {
     }
 
     /// Where the answer to the next step of an effect goes.
-    pub(crate) fn expect(&mut self, ticket: Ticket, verdict: Sender<Verdict>) {
+    pub(crate) fn expect(&mut self, ticket: Ticket, verdict: oneshot::Sender<Verdict>) {
         // Where nobody will answer, the sender ends here: the kernel has stopped, or this is no effect under way.
         if self.stopped.is_none() && self.waiting.contains_key(&ticket.cause()) {
             self.asking.insert(ticket, verdict);

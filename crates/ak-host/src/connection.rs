@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attest::Signer,
+    call::{Answer, Sink},
     client::Client,
     clock,
     config::HostFile,
     driver::{Driver, HostConfig, SNAPSHOT_ENTRIES},
     embedded::Embedded,
     files::Files,
+    fork::Origin,
     keyring::Keyring,
     log::Log,
     net::Net,
@@ -101,12 +103,23 @@ impl Connection {
     /// # Errors
     /// When the daemon cannot be reached or refuses, the journal cannot be opened, or the policy is refused.
     pub fn open(options: &Options) -> Result<Connection, Failure> {
+        Connection::open_heeding(options, None)
+    }
+
+    /// [`open`](Self::open) that asks `heed` whether to go on while it waits for a daemon.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); UNKNOWN_OUTCOME where `heed` says no.
+    pub fn open_heeding(
+        options: &Options,
+        heed: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Connection, Failure> {
         match &options.url {
             None => Connection::embed(options, &mut |_, _| {}),
             Some(url) => match url.strip_prefix("unix://") {
                 Some(path) => {
                     let token = options.token_file.as_deref().map(read_token).transpose()?;
-                    let client = Client::connect(Path::new(path), token, None)?;
+                    let client = Client::connect(Path::new(path), token, None, heed)?;
                     let connection = Connection::to(End::Remote(Arc::new(client)));
                     connection.load_policy(options.policy.as_deref())?;
                     Ok(connection)
@@ -234,11 +247,41 @@ impl Connection {
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
+        self.call_heeding(request, on_chunk, stop, None)
+    }
+
+    /// The same; while it waits, `heed` is asked every [`HEED_MS`](crate::HEED_MS) milliseconds whether to go on. When not, the request
+    /// is given up, unless its outcome is there already.
+    pub fn call_heeding(
+        &self,
+        request: Request,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
+        stop: &CancellationToken,
+        heed: Option<&mut dyn FnMut() -> bool>,
+    ) -> Outcome {
         match &self.end {
             End::Embedded(kernel, open) => {
-                kernel.call(open.session, request, self.cap.as_deref(), on_chunk, stop)
+                kernel.call(open.session, request, self.cap.as_deref(), on_chunk, stop, heed)
             }
-            End::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk, stop),
+            End::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk, stop, heed),
+        }
+    }
+
+    /// Makes a request without waiting for it: no thread waits, however long its effect takes. The pieces of a streamed answer go to
+    /// `sink`.
+    ///
+    /// Once `stop` is cancelled, or the answer is dropped, what is under way is given up, and what was set aside for it is free again.
+    pub fn call_async(&self, request: Request, sink: Sink<'static>, stop: CancellationToken) -> Answer {
+        match &self.end {
+            End::Embedded(kernel, open) => {
+                // The session is open as long as the request is under way.
+                let (kernel, open, cap, stopped) =
+                    (kernel.clone(), open.clone(), self.cap.clone(), stop.clone());
+                let call =
+                    async move { kernel.answer(open.session, request, cap.as_deref(), sink, stopped).await };
+                Answer::of(call, stop)
+            }
+            End::Remote(client) => client.call_async(request, self.cap.clone(), sink, stop),
         }
     }
 
@@ -247,6 +290,18 @@ impl Connection {
     /// # Errors
     /// When this is not the owner's session, or the name is no agent's name.
     pub fn agent(&self, name: &str) -> Result<Connection, Failure> {
+        self.agent_heeding(name, None)
+    }
+
+    /// [`agent`](Self::agent) that asks `heed` whether to go on while it waits for a daemon.
+    ///
+    /// # Errors
+    /// As for [`agent`](Self::agent); UNKNOWN_OUTCOME where `heed` says no.
+    pub fn agent_heeding(
+        &self,
+        name: &str,
+        heed: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Connection, Failure> {
         if self.cap.is_some() {
             let message = "a session that presents a capability opens no other";
             return Err(Failure::new(Code::CapScope, message).presented());
@@ -256,7 +311,7 @@ impl Connection {
                 let session = kernel.driver.open_agent(open.session, name)?;
                 Ok(Connection::to(End::embedded(kernel.clone(), session)))
             }
-            End::Remote(client) => Ok(Connection::to(End::Remote(client.agent(name)?))),
+            End::Remote(client) => Ok(Connection::to(End::Remote(client.agent(name, heed)?))),
         }
     }
 
@@ -286,6 +341,14 @@ impl Connection {
             End::Embedded(kernel, open) if open.session == SessionId::OWNER => kernel.driver.close(),
             End::Embedded(..) => {}
             End::Remote(client) => client.close(),
+        }
+    }
+
+    /// The process that it was opened in. In no other can it be used.
+    pub fn origin(&self) -> Origin {
+        match &self.end {
+            End::Embedded(kernel, _) => kernel.driver.origin(),
+            End::Remote(client) => client.origin(),
         }
     }
 

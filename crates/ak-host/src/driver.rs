@@ -1,33 +1,43 @@
 //! The run loop around one kernel: persist, commit, perform, complete.
 //!
-//! A call dispatches on its own thread, sees to it that its records become durable, and performs its own effects.
+//! A call dispatches on its own thread and sees to it that its records become durable. Its effect waits on the runtime of the
+//! process: driven by the caller's thread where that waits for nothing else, as a task where nobody's thread waits.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
-    mpsc::{Receiver, Sender, channel},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
-use std::{cell::RefCell, time::Instant};
 
 use ak_json::{Text, Value};
 use ak_kernel::{
-    Asked, Code, Completion, Effect, Ended, Failure, GUEST, Kernel, LogWork, Outcome, Price, Record, Reply,
-    Request, SessionId, Step, SubjectId, Ticket, ToolRequest, Verdict, erased,
+    Asked, Code, Completion, Effect, Ended, Failure, FileAction, GUEST, Kernel, LogWork, Outcome, Price,
+    Record, Reply, Request, SessionId, Step, SubjectId, Ticket, ToolRequest, Verdict, erased,
 };
 use ak_policy::Policy;
-use tokio::runtime::Runtime;
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, unbounded_channel},
+    oneshot,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    asker::Asker,
     attest::{self, Signer},
+    call::{self, Answer, Patience, Place, Sink},
     commit::{Event, Ledger, Pending, State, Turn},
     files::Files,
+    fork::{Origin, Own},
     http::{self, HttpJob},
     infer::{self, Around, InferJob},
     log::Log,
     net::Net,
     redact::Filter,
     routes::Routes,
+    runtime::{Home, Work, drive},
     secrets::Secrets,
     tools::ToolJob,
 };
@@ -52,13 +62,14 @@ pub(crate) struct HostConfig {
 /// One kernel with its log and its drivers. Cheap to clone; all clones are the same kernel.
 #[derive(Clone)]
 pub struct Driver {
-    shared: Arc<Shared>,
+    shared: Own<Arc<Shared>>,
 }
 
 struct Shared {
     ledger: Ledger,
     config: HostConfig,
-    runtime: OnceLock<Runtime>,
+    /// Cancelled when the kernel is closed: what is under way is given up.
+    closing: CancellationToken,
     /// How many entries there were when the newest snapshot was kept.
     snapshot_at: AtomicU64,
 }
@@ -66,11 +77,76 @@ struct Shared {
 /// A snapshot is kept when a kernel is opened or closed, if it spares the next start so many entries.
 pub const SNAPSHOT_ENTRIES: u64 = 10_000;
 
-impl Drop for Shared {
+/// A request that the kernel has heard, and what it says of it. Dropped before its end, the request is given up: what was set
+/// aside for it is free again.
+struct Call {
+    driver: Driver,
+    receiver: UnboundedReceiver<Event>,
+    /// What was received and not dealt with yet.
+    next: Option<Event>,
+    loads_policy: bool,
+    has_ended: bool,
+}
+
+impl Call {
+    fn new(driver: &Driver, receiver: UnboundedReceiver<Event>) -> Call {
+        Call { driver: driver.clone(), receiver, next: None, loads_policy: false, has_ended: false }
+    }
+
+    /// The outcome, where there is one already.
+    fn at_once(&mut self) -> Option<Outcome> {
+        match self.next.take().or_else(|| self.receiver.try_recv().ok()) {
+            Some(Event::Ended(outcome)) => Some(self.end(outcome)),
+            other => {
+                self.next = other;
+                None
+            }
+        }
+    }
+
+    /// Waits for the outcome, and performs the effect that leads to it.
+    async fn outcome(&mut self, patience: &mut Patience<'_>) -> Outcome {
+        loop {
+            let event = match self.next.take() {
+                None => self.receiver.recv().await,
+                some => some,
+            };
+            match event {
+                Some(Event::Lead) => patience.place.hold_up(|| self.driver.shared.ledger.lead()),
+                Some(Event::Perform(ticket, effect, due)) => {
+                    let driver = self.driver.clone();
+                    // What a tool asks for is performed within what it performs: a future of unknown depth.
+                    Box::pin(driver.perform(ticket, effect, due, patience)).await;
+                }
+                Some(Event::Ended(outcome)) => return self.end(outcome),
+                None => {
+                    let gone = Failure::new(Code::UnknownOutcome, "the effect's driver is gone");
+                    return self.end(Err(gone));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Outcome {
+        self.has_ended = true;
+        if outcome.is_ok() && self.loads_policy {
+            self.driver.adopt_roots();
+        }
+        outcome
+    }
+}
+
+impl Drop for Call {
     fn drop(&mut self) {
-        // Connections that are kept for later need not be waited for.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        if self.has_ended || !self.driver.shared.origin().is_here() {
+            return;
+        }
+        // Its effect may not have begun, and others may count on it to lead.
+        let receiver = std::mem::replace(&mut self.receiver, unbounded_channel().1);
+        let mut left = Call::new(&self.driver, receiver);
+        (left.next, left.loads_policy) = (self.next.take(), self.loads_policy);
+        if let Ok(home) = Home::get() {
+            home.spawn(async move { left.outcome(&mut Patience::none()).await });
         }
     }
 }
@@ -86,8 +162,8 @@ impl Driver {
         if let Ok(state) = ledger.state() {
             ledger.commit(state);
         }
-        let shared = Shared { ledger, config, runtime: OnceLock::new(), snapshot_at };
-        let driver = Driver { shared: Arc::new(shared) };
+        let shared = Shared { ledger, config, closing: CancellationToken::new(), snapshot_at };
+        let driver = Driver { shared: Own::new(Arc::new(shared)) };
         driver.adopt_roots();
         driver
     }
@@ -108,32 +184,87 @@ impl Driver {
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
-        let asked =
-            asked.into().priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
+        self.call_heeding(session, asked.into(), on_chunk, stop, None)
+    }
+
+    /// The same; while it waits, `heed` is asked every [`HEED_MS`](crate::HEED_MS) whether to go on. When not, the request is given
+    /// up, unless its outcome is there.
+    pub(crate) fn call_heeding(
+        &self,
+        session: SessionId,
+        asked: Asked,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
+        stop: &CancellationToken,
+        heed: Option<&mut dyn FnMut() -> bool>,
+    ) -> Outcome {
+        let place = if heed.is_some() { Place::Watched } else { Place::Caller };
+        let mut call = self.begin(session, asked, place)?;
+        if let Some(outcome) = call.at_once() {
+            return outcome;
+        }
+        let mut patience =
+            Patience { sink: Sink::Callback(Box::new(on_chunk)), stop: stop.clone(), due: None, place };
+        call::wait(call.outcome(&mut patience), stop, heed)
+    }
+
+    /// Makes a request without waiting for it: no thread waits, however long its effect takes.
+    ///
+    /// Once `stop` is cancelled, or the answer is dropped, whatever is under way is given up.
+    pub fn call_async(
+        &self,
+        session: SessionId,
+        asked: impl Into<Asked>,
+        sink: Sink<'static>,
+        stop: CancellationToken,
+    ) -> Answer {
+        let (driver, asked, stopped) = (self.clone(), asked.into(), stop.clone());
+        Answer::of(async move { driver.answer(session, asked, sink, stopped).await }, stop)
+    }
+
+    /// [`call_async`](Self::call_async) within a task of the runtime.
+    pub(crate) async fn answer(
+        &self,
+        session: SessionId,
+        asked: Asked,
+        sink: Sink<'static>,
+        stop: CancellationToken,
+    ) -> Outcome {
+        let place = Place::Task;
+        let mut call = self.begin(session, asked, place)?;
+        match call.at_once() {
+            Some(outcome) => outcome,
+            None => call.outcome(&mut Patience { sink, stop, due: None, place }).await,
+        }
+    }
+
+    /// Gives the kernel a request.
+    ///
+    /// # Errors
+    /// Where the kernel does not hear it. A log that was found damaged can still be verified; nothing else is possible.
+    fn begin(&self, session: SessionId, asked: Asked, place: Place) -> Result<Call, Failure> {
+        self.shared.origin().check()?;
+        let asked = asked.priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
         if let Err(failure) = asked.check_size() {
             self.turn_away(Some(session));
             return Err(failure);
         }
+        let loads_policy = matches!(asked.request(), Request::PolicyLoad { .. });
         // Whoever loads a policy lets go of the one before, outside the lock: that takes long where it was long.
-        let _former = matches!(asked.request(), Request::PolicyLoad { .. }).then(|| self.policy());
-        let (sender, receiver) = channel();
-        let admitted = self.shared.ledger.enter(&Pending::Request(session, &asked), sender);
-        if let Err(failure) = admitted {
-            // A log that was found damaged can still be verified; nothing else is possible.
-            return match asked.request() {
-                Request::AuditVerify { .. }
-                    if failure.code == Code::LogCorrupt && session == SessionId::OWNER =>
-                {
-                    Ok(Reply::Value(self.shared.ledger.log()?.verdict()))
-                }
-                _ => Err(failure),
-            };
+        let _former = loads_policy.then(|| self.policy());
+        let (sender, receiver) = unbounded_channel();
+        let mut call = Call::new(self, receiver);
+        call.loads_policy = loads_policy;
+        let pending = Pending::Request(session, &asked);
+        let entered = self.hold_up(place, || self.shared.ledger.enter(&pending, sender));
+        if let Err(failure) = entered {
+            call.has_ended = true;
+            let can_verify = failure.code == Code::LogCorrupt && session == SessionId::OWNER;
+            if !(can_verify && matches!(asked.request(), Request::AuditVerify { .. })) {
+                return Err(failure);
+            }
+            call.next = Some(Event::Ended(Ok(Reply::Value(self.shared.ledger.log()?.verdict()))));
         }
-        let outcome = self.wait(&receiver, &mut Patience { on_chunk, stop, due: None });
-        if outcome.is_ok() && matches!(asked.request(), Request::PolicyLoad { .. }) {
-            self.adopt_roots();
-        }
-        outcome
+        Ok(call)
     }
 
     /// Resolves the roots that the policy in force grants.
@@ -167,31 +298,24 @@ impl Driver {
         self.shared.config.routes.find(model)?.price.clone()
     }
 
-    /// Waits for the outcome, and performs the effect that leads to it on this thread.
-    pub(crate) fn wait(&self, receiver: &Receiver<Event>, patience: &mut Patience<'_>) -> Outcome {
-        loop {
-            match receiver.recv() {
-                Ok(Event::Lead) => self.shared.ledger.lead(),
-                Ok(Event::Perform(ticket, effect, due)) => self.perform(ticket, effect, due, patience),
-                Ok(Event::Ended(outcome)) => return outcome,
-                Err(_) => {
-                    return Err(Failure::new(Code::UnknownOutcome, "the effect's driver is gone"));
-                }
-            }
-        }
-    }
-
-    /// Puts what a running tool asks for to the kernel.
+    /// Puts what a running tool asks for to the kernel, and performs what comes of it.
     ///
     /// # Errors
     /// As for [`Ledger::enter`].
-    pub(crate) fn ask_for(
+    pub(crate) async fn ask_for(
         &self,
         ticket: Ticket,
         request: &ToolRequest,
-        sender: Sender<Event>,
-    ) -> Result<(), Failure> {
-        self.shared.ledger.enter(&Pending::HostCall(ticket, request), sender)
+        patience: &mut Patience<'_>,
+    ) -> Result<Outcome, Failure> {
+        let (sender, receiver) = unbounded_channel();
+        let mut call = Call::new(self, receiver);
+        let pending = Pending::HostCall(ticket, request);
+        if let Err(failure) = self.hold_up(patience.place, || self.shared.ledger.enter(&pending, sender)) {
+            call.has_ended = true;
+            return Err(failure);
+        }
+        Ok(call.outcome(patience).await)
     }
 
     /// Has the kernel see what time it is.
@@ -201,15 +325,31 @@ impl Driver {
 
     /// Opens a session for an agent, if `session` may.
     pub(crate) fn open_agent(&self, session: SessionId, name: &str) -> Result<SessionId, Failure> {
-        match self.call(session, Request::SessionOpen { agent: name.into() })? {
-            Reply::Session(session) => Ok(session),
-            other => Err(Failure::new(Code::Io, format!("the kernel opened no session but gave {other:?}"))),
-        }
+        opened(self.call(session, Request::SessionOpen { agent: name.into() })?)
     }
 
-    /// Opens a session for a new guest.
-    pub(crate) fn open_guest(&self) -> Result<SessionId, Failure> {
-        self.open_agent(SessionId::GUESTS, GUEST)
+    /// The same within a task of the runtime.
+    pub(crate) async fn open_agent_on_task(
+        &self,
+        session: SessionId,
+        name: &str,
+    ) -> Result<SessionId, Failure> {
+        let request = Request::SessionOpen { agent: name.into() };
+        opened(self.answer(session, request.into(), Sink::Nobody, CancellationToken::new()).await?)
+    }
+
+    /// Opens a session for a new guest, within a task of the runtime.
+    pub(crate) async fn open_guest(&self) -> Result<SessionId, Failure> {
+        self.open_agent_on_task(SessionId::GUESTS, GUEST).await
+    }
+
+    /// Whether this is the kernel's own process, and not one that was forked from it.
+    pub(crate) fn is_here(&self) -> bool {
+        self.origin().is_here()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.shared.origin()
     }
 
     /// Ends a session that nobody holds any more.
@@ -224,8 +364,12 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends the kernel: later calls fail. What is under way is not waited for.
+    /// Ends the kernel: later calls fail. What is under way is given up and not waited for. In a process that was forked from the
+    /// kernel's own it does nothing.
     pub fn close(&self) {
+        if !self.shared.origin().is_here() {
+            return;
+        }
         if self.entries().is_some_and(|entries| {
             entries.saturating_sub(self.shared.snapshot_at.load(Ordering::Relaxed)) >= SNAPSHOT_ENTRIES
         }) {
@@ -233,6 +377,7 @@ impl Driver {
             let _ = self.keep_snapshot();
         }
         self.shared.ledger.close();
+        self.shared.closing.cancel();
     }
 
     /// Has the kernel count a request that did not get as far as the kernel, if there is room to record that.
@@ -273,11 +418,11 @@ impl Driver {
         for (ticket, effect) in &unfinished {
             if let Effect::Log(LogWork::Erase { subject, objects, entries }) = effect {
                 let done = self.erase(*subject, *objects, *entries)?;
-                self.finish(*ticket, Completion::Value(done));
+                self.finish(*ticket, Completion::Value(done), Place::Caller);
             }
         }
         for ticket in tickets.into_iter().filter(|ticket| unfinished.iter().all(|(done, _)| done != ticket)) {
-            self.finish(ticket, Completion::Unknown);
+            self.finish(ticket, Completion::Unknown, Place::Caller);
         }
         Ok(())
     }
@@ -298,167 +443,197 @@ impl Driver {
     }
 
     /// Performs an effect, and tells the kernel how it ended.
-    fn perform(&self, ticket: Ticket, effect: Effect, due: Option<Instant>, patience: &mut Patience<'_>) {
-        let agent_due = due;
+    async fn perform(
+        self,
+        ticket: Ticket,
+        effect: Effect,
+        due: Option<Instant>,
+        patience: &mut Patience<'_>,
+    ) {
+        let home = match Home::get() {
+            Ok(home) => home,
+            Err(error) => {
+                let failure = call::no_runtime(&error);
+                let completion = Completion::failed(failure.code, failure.message);
+                return self.finish(ticket, completion, patience.place);
+            }
+        };
         // Whatever becomes of it, it ends.
-        let ending = Ending { driver: self, ticket };
-        let HostConfig { net, secrets, filter, files, routes, signer, .. } = &self.shared.config;
-        let completion = match effect {
+        let ending = Ending { driver: &self, ticket, place: patience.place };
+        let work = home.within(self.carry_out(home, ticket, effect, due, patience));
+        let done = self.shared.closing.run_until_cancelled(work).await;
+        ending.end(done.unwrap_or(Completion::Unknown));
+    }
+
+    async fn carry_out(
+        &self,
+        home: &Home,
+        ticket: Ticket,
+        effect: Effect,
+        agent_due: Option<Instant>,
+        patience: &mut Patience<'_>,
+    ) -> Completion {
+        let HostConfig { net, secrets, filter, routes, .. } = &self.shared.config;
+        match effect {
             Effect::File { root, path, action, follows_links } => {
-                let ask = |path: &str| self.put(ticket, Step::Link { path: path.into() });
-                files.perform(&root, path.as_str(), &action, follows_links.then_some(&ask))
+                let driver = self.clone();
+                let work = move || driver.file(ticket, &root, path.as_str(), &action, follows_links);
+                self.elsewhere(home, Work::File, work, patience).await
+            }
+            Effect::Log(work) => {
+                let driver = self.clone();
+                self.elsewhere(home, Work::Log, move || driver.log_work(work), patience).await
             }
             Effect::RunTool { tool, env, input, limits } => {
-                self.run_tool(ticket, &ToolJob { tool, env, input, limits, agent_due }, patience)
+                let job = ToolJob { tool, env, input, limits, agent_due };
+                self.run_tool(home, ticket, &job, patience).await
             }
-            Effect::Log(LogWork::Erase { subject, objects, entries }) => {
-                match self.erase(subject, objects, entries) {
-                    Ok(done) => Completion::Value(done),
-                    // Where it got as far as the log, the kernel has stopped and said so to whoever waits.
-                    Err(failure) => Completion::failed(failure.code, failure.message),
-                }
-            }
-            Effect::Log(work) => match attest::perform(&self.shared.ledger, signer, work) {
-                Ok(done) => Completion::Value(done),
-                Err(failure) => Completion::failed(failure.code, failure.message),
-            },
             Effect::Http { hop, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { hop, response_bytes_max, timeout_ms };
-                self.carry_out(ticket, agent_due, patience, async |asker| {
-                    http::perform(job, &http::Around { net, secrets, filter }, &asker).await
-                })
+                let asker = self.asker(ticket, agent_due, patience);
+                let done = http::perform(job, &http::Around { net, secrets, filter }, &asker).await;
+                self.look_at_time(agent_due);
+                done
             }
             Effect::Infer { model, request, stream, response_bytes_max } => match routes.find(&model) {
                 None => Completion::failed(Code::NotConfigured, routes.why_not(&model)),
                 Some(route) => {
                     let job = InferJob { request, stream, response_bytes_max };
-                    self.carry_out(ticket, agent_due, patience, async |asker| {
-                        infer::perform(&route, job, &Around { net, filter, asker: &asker }).await
-                    })
+                    let asker = self.asker(ticket, agent_due, patience);
+                    let done = infer::perform(&route, job, &Around { net, filter, asker: &asker }).await;
+                    self.look_at_time(agent_due);
+                    done
                 }
             },
-        };
-        ending.end(completion);
+        }
     }
 
-    /// Performs an effect that waits for others: until its agent's wall time is over, or the patience of whoever asked.
-    fn carry_out<'p>(
+    /// What performs an effect that waits for others: until its agent's wall time is over, or the patience of whoever asked.
+    fn asker<'p, 's: 'p>(
         &'p self,
         ticket: Ticket,
         agent_due: Option<Instant>,
-        patience: &'p mut Patience<'_>,
-        work: impl AsyncFnOnce(Asker<'p>) -> Completion + Send,
-    ) -> Completion {
-        let runtime = match self.runtime() {
-            Ok(runtime) => runtime,
-            Err(error) => return Completion::failed(Code::Io, format!("no runtime: {error}")),
-        };
-        let due = patience.due.into_iter().chain(agent_due).min();
-        let (stop, on_chunk) = (patience.stop.clone(), RefCell::new(&mut *patience.on_chunk));
-        let asker = Asker { driver: self, ticket, on_chunk, stop, due };
-        let perform = || runtime.block_on(work(asker));
-        let ended = match tokio::runtime::Handle::try_current() {
-            Err(_) => Some(perform()),
-            // A thread that drives somebody's runtime cannot drive this one too.
-            Ok(_) => std::thread::scope(|scope| scope.spawn(perform).join()).ok(),
-        };
+        patience: &mut Patience<'s>,
+    ) -> Asker<'p> {
+        Asker {
+            driver: self,
+            ticket,
+            sink: tokio::sync::Mutex::new(std::mem::replace(&mut patience.sink, Sink::Nobody)),
+            stop: patience.stop.clone(),
+            due: patience.due.into_iter().chain(agent_due).min(),
+            place: patience.place,
+        }
+    }
+
+    /// Where the wall time of an agent is over, the kernel should see it.
+    fn look_at_time(&self, agent_due: Option<Instant>) {
         if agent_due.is_some_and(|due| Instant::now() >= due) {
             self.tick();
         }
-        // Of what died on its way nobody knows what it did.
-        ended.unwrap_or(Completion::Unknown)
     }
 
-    fn runtime(&self) -> std::io::Result<&Runtime> {
-        if let Some(runtime) = self.shared.runtime.get() {
-            return Ok(runtime);
+    /// Does what holds a thread: on the caller's own where that waits for nothing else. Of what is given up, or died, nobody knows
+    /// what it did.
+    async fn elsewhere(
+        &self,
+        home: &Home,
+        kind: Work,
+        work: impl FnOnce() -> Completion + Send + 'static,
+        patience: &mut Patience<'_>,
+    ) -> Completion {
+        match patience.place {
+            Place::Caller => work(),
+            Place::Watched | Place::Task => {
+                let done = patience.stop.run_until_cancelled(home.elsewhere(kind, work)).await;
+                done.flatten().unwrap_or(Completion::Unknown)
+            }
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(self.shared.runtime.get_or_init(|| runtime))
+    }
+
+    fn file(
+        &self,
+        ticket: Ticket,
+        root: &str,
+        path: &str,
+        action: &FileAction,
+        follows_links: bool,
+    ) -> Completion {
+        // Whoever reads files on this thread waits on it for the kernel too.
+        let ask = |path: &str| {
+            let verdict = self.put(ticket, Step::Link { path: path.into() }, Place::Caller);
+            drive(pin!(verdict), None).unwrap_or_else(stopped)
+        };
+        self.shared.config.files.perform(root, path, action, follows_links.then_some(&ask))
+    }
+
+    fn log_work(&self, work: LogWork) -> Completion {
+        let done = match work {
+            // Where it got as far as the log and failed, the kernel has stopped and said so to whoever waits.
+            LogWork::Erase { subject, objects, entries } => self.erase(subject, objects, entries),
+            work => attest::perform(&self.shared.ledger, &self.shared.config.signer, work),
+        };
+        match done {
+            Ok(done) => Completion::Value(done),
+            Err(failure) => Completion::failed(failure.code, failure.message),
+        }
     }
 
     /// Puts a step of an effect to the kernel. Without an answer the effect stops.
-    fn put(&self, ticket: Ticket, step: Step) -> Verdict {
-        let (sender, receiver) = channel();
+    pub(crate) async fn put(&self, ticket: Ticket, step: Step, place: Place) -> Verdict {
+        let (sender, receiver) = oneshot::channel();
         match self.state() {
             Ok(mut state) => state.expect(ticket, sender),
             Err(failure) => return Verdict::Abort(failure),
         }
-        self.feed(|kernel, now| kernel.progress(now, ticket, step));
-        receiver.recv().unwrap_or_else(|_| Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped")))
+        self.hold_up(place, || self.feed(|kernel, now| kernel.progress(now, ticket, step)));
+        receiver.await.unwrap_or_else(|_| stopped())
     }
 
     /// Hands the end of an effect to the kernel.
-    fn finish(&self, ticket: Ticket, completion: Completion) {
+    fn finish(&self, ticket: Ticket, completion: Completion, place: Place) {
         let ended = Ended::from(self.shared.config.filter.completion(completion)).prepared();
-        self.feed(|kernel, now| kernel.complete(now, ticket, ended));
+        self.hold_up(place, || self.feed(|kernel, now| kernel.complete(now, ticket, ended)));
     }
 
     fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
         self.shared.ledger.feed(input);
     }
+
+    /// Does what may have to write to the log.
+    fn hold_up<T>(&self, place: Place, work: impl FnOnce() -> T) -> T {
+        if self.shared.ledger.is_in_memory() { work() } else { place.hold_up(work) }
+    }
 }
 
-/// How long whoever asked for an effect waits for it, and what is done with what comes of it meanwhile.
-pub(crate) struct Patience<'p> {
-    /// Takes the pieces of a streamed answer; gives false when it wants no more.
-    pub(crate) on_chunk: &'p mut (dyn FnMut(&str) -> bool + Send),
-    /// Says that nobody waits any more.
-    pub(crate) stop: &'p CancellationToken,
-    /// When the waiting is over, if ever.
-    pub(crate) due: Option<Instant>,
+fn opened(reply: Reply) -> Result<SessionId, Failure> {
+    match reply {
+        Reply::Session(session) => Ok(session),
+        other => Err(Failure::new(Code::Io, format!("the kernel opened no session but gave {other:?}"))),
+    }
 }
 
-/// The end of an effect under way. One whose thread dies ends too: nobody knows what it did.
+fn stopped() -> Verdict {
+    Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped"))
+}
+
+/// The end of an effect under way. One that dies, or is dropped, ends too: nobody knows what it did.
 struct Ending<'d> {
     driver: &'d Driver,
     ticket: Ticket,
+    place: Place,
 }
 
 impl Ending<'_> {
     fn end(self, completion: Completion) {
-        let (driver, ticket) = (self.driver, self.ticket);
+        let (driver, ticket, place) = (self.driver, self.ticket, self.place);
         std::mem::forget(self);
-        driver.finish(ticket, completion);
+        driver.finish(ticket, completion, place);
     }
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.driver.finish(self.ticket, Completion::Unknown);
-    }
-}
-
-/// Through this an effect under way asks the kernel what it may do next.
-pub(crate) struct Asker<'p> {
-    driver: &'p Driver,
-    ticket: Ticket,
-    on_chunk: RefCell<&'p mut (dyn FnMut(&str) -> bool + Send)>,
-    stop: CancellationToken,
-    due: Option<Instant>,
-}
-
-impl Asker<'_> {
-    /// Does the work as long as somebody waits for it; none when it is given up.
-    pub(crate) async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let work = self.stop.run_until_cancelled(work);
-        match self.due {
-            None => work.await,
-            Some(due) => tokio::time::timeout_at(due.into(), work).await.ok().flatten(),
-        }
-    }
-
-    /// Puts a step to the kernel. Without an answer the effect stops.
-    pub(crate) fn ask(&self, step: Step) -> Verdict {
-        self.driver.put(self.ticket, step)
-    }
-
-    /// Hands a piece of the answer to the caller; false when the caller wants no more.
-    ///
-    /// Work that always has something at hand gives [`Self::while_wanted`] no turn to look: it is done here too.
-    pub(crate) fn deliver(&self, chunk: &str) -> bool {
-        // The caller's own code may do anything, even drive a runtime of its own.
-        let wants_more = tokio::task::block_in_place(|| (self.on_chunk.borrow_mut())(chunk));
-        wants_more && !self.stop.is_cancelled() && self.due.is_none_or(|due| Instant::now() < due)
+        // Wherever it is dropped, that is no place to wait in.
+        self.driver.finish(self.ticket, Completion::Unknown, Place::Caller);
     }
 }

@@ -13,7 +13,7 @@ use hyper::{
 };
 
 use crate::{
-    driver::Asker,
+    asker::Asker,
     line::Line,
     net::{Net, Way},
     redact::Filter,
@@ -159,7 +159,7 @@ async fn follow(
         // Before the name is looked up: what must not be sent makes no traffic at all.
         let (request, holds_secret) = request(&job, secrets)?;
         let addresses = net.resolve(&job.hop.url).await?;
-        let addresses = match asker.ask(Step::Resolved(addresses)) {
+        let addresses = match asker.ask(Step::Resolved(addresses)).await {
             Verdict::Connect(addresses) => addresses,
             Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
         };
@@ -176,7 +176,7 @@ async fn follow(
             // Before it is decided, and charged for.
             Some(_) if followed == REDIRECTS_MAX => break,
             Some((method, url)) => {
-                job.hop = match asker.ask(Step::Redirect { method, url }) {
+                job.hop = match asker.ask(Step::Redirect { method, url }).await {
                     Verdict::Follow(hop) => *hop,
                     Verdict::Continue | Verdict::Connect(_) | Verdict::Abort(_) => {
                         return Err(HttpError::Aborted);

@@ -17,8 +17,8 @@ use hyper::{
 use crate::{
     answer::{Answer, BYTES_PER_TOKEN, as_chunk},
     anthropic,
+    asker::Asker,
     circuit::Try,
-    driver::Asker,
     http::{self, HttpError},
     line::{Line, Unanswered},
     net::Net,
@@ -211,7 +211,7 @@ impl Call<'_, '_> {
                 self.reached = Reached::Nothing;
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 if sent.is_ok() {
-                    self.ask_again()?;
+                    self.ask_again().await?;
                 }
                 continue;
             }
@@ -226,7 +226,7 @@ impl Call<'_, '_> {
                 if asked && self.route.is_about_stream_options(&failure) {
                     self.is_plain = true;
                     body = self.outgoing()?;
-                    self.ask_again()?;
+                    self.ask_again().await?;
                     continue;
                 }
                 return Err(Ended::Refused(failure));
@@ -258,8 +258,8 @@ impl Call<'_, '_> {
     }
 
     /// Asks the kernel whether the request may be sent once more.
-    fn ask_again(&self) -> Result<(), Ended> {
-        match self.around.asker.ask(Step::Resend) {
+    async fn ask_again(&self) -> Result<(), Ended> {
+        match self.around.asker.ask(Step::Resend).await {
             Verdict::Abort(failure) => Err(Ended::Refused(failure)),
             Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) => Ok(()),
         }
@@ -366,7 +366,7 @@ impl Call<'_, '_> {
             // The server does not stream.
             let chunk = as_chunk(&value);
             let chunk = self.around.filter.value(&chunk).unwrap_or(chunk);
-            deliver(vec![(chunk, self.answer.completion_tokens())], self.around.asker)?;
+            deliver(vec![(chunk, self.answer.completion_tokens())], self.around.asker).await?;
         }
         self.whole = Some(value);
         Ok(true)
@@ -405,7 +405,7 @@ impl Call<'_, '_> {
                 leave.is_answered();
             }
             // What came before the fault was said, and counts.
-            deliver(chunks, asker)?;
+            deliver(chunks, asker).await?;
             broken?;
             if self.answer.text_bytes() > bytes_max {
                 return Err(HttpError::TooLong(bytes_max).into());
@@ -423,7 +423,7 @@ impl Call<'_, '_> {
         }
         self.answer.end();
         let rest = self.answer.rest(filter);
-        deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker)?;
+        deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker).await?;
         // Nobody waits for a server that has said all and does not end.
         let end = async {
             loop {
@@ -439,17 +439,22 @@ impl Call<'_, '_> {
 }
 
 /// Has the kernel see what came, and hands it over if it may go on.
-fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker<'_>) -> Result<(), HttpError> {
+async fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker<'_>) -> Result<(), HttpError> {
     if chunks.is_empty() {
         return Ok(());
     }
     let tokens = chunks.iter().fold(0, |sum, (_, tokens)| tokens.saturating_add(sum));
     let texts: Vec<String> = chunks.iter().map(|(chunk, _)| chunk.to_json()).collect();
-    match asker.ask(Step::Chunk { data: Text::from(texts.join("\n")), tokens }) {
-        Verdict::Continue if texts.iter().all(|text| asker.deliver(text)) => Ok(()),
-        Verdict::Continue => Err(HttpError::Unwanted),
-        Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => Err(HttpError::Aborted),
+    match asker.ask(Step::Chunk { data: Text::from(texts.join("\n")), tokens }).await {
+        Verdict::Continue => {}
+        Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
     }
+    for text in &texts {
+        if !asker.deliver(text).await {
+            return Err(HttpError::Unwanted);
+        }
+    }
+    Ok(())
 }
 
 /// How a body is compressed, if it is.

@@ -35,8 +35,10 @@
 
 mod answer;
 mod anthropic;
+mod asker;
 mod attest;
 mod beneath;
+mod call;
 mod choice;
 mod circuit;
 mod client;
@@ -49,6 +51,7 @@ mod driver;
 mod embedded;
 mod engine;
 mod files;
+mod fork;
 mod http;
 mod infer;
 mod keyring;
@@ -61,6 +64,7 @@ mod redact;
 mod responses;
 mod roots;
 mod routes;
+mod runtime;
 mod secret;
 mod secrets;
 mod server;
@@ -75,13 +79,16 @@ mod wire;
 
 pub use answer::BYTES_PER_TOKEN;
 pub use attest::CHECKPOINT_KEY;
+pub use call::{Answer, HEED_MS, Sink};
 pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
+pub use client::GREETING_MS_MAX;
 pub use config::CONFIG_BYTES_MAX;
 pub use connection::{Connection, Options, policy_request, tool_request};
 pub use disk::FileDisk;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;
 pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
+pub use fork::Origin;
 pub use http::REDIRECTS_MAX;
 pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
 pub use keyring::KEYS_FILE;
@@ -91,8 +98,12 @@ pub use protected::PROTECTED_ENTRIES_MAX;
 pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
 pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
+pub use runtime::RUNTIME_THREADS_MAX;
 pub use secrets::SECRET_BYTES_MIN;
-pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, HELLO_TIMEOUT_MS, Server, WRITE_TIMEOUT_MS, owner_token};
+pub use server::{
+    EFFECTS_MAX, HELLO_TIMEOUT_MS, RECEIVED_BYTES_MAX, REQUEST_TIMEOUT_MS, SESSIONS_EFFECTS_MAX,
+    SESSIONS_MAX, STRANGERS_MAX, Server, WRITE_TIMEOUT_MS, owner_token,
+};
 pub use tools::TOOL_WALL_MS_MAX;
 
 pub use tokio_util::sync::CancellationToken;

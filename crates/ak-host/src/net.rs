@@ -4,7 +4,7 @@
 //! too: it is told the address, not the name. Nothing is taken from the environment.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -23,7 +23,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{http::HttpError, line::Line};
+use crate::{
+    http::HttpError,
+    line::Line,
+    runtime::{Home, Work},
+};
 
 /// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
@@ -117,11 +121,7 @@ impl Net {
                 .map_err(|error| unknown(error.to_string()))?
                 .iter()
                 .collect(),
-            None => tokio::net::lookup_host((host, url.port()))
-                .await
-                .map_err(|error| unknown(error.to_string()))?
-                .map(|address| address.ip())
-                .collect(),
+            None => look_up(host.to_owned(), url.port()).await.map_err(|error| unknown(error.to_string()))?,
         };
         let mut seen = std::collections::BTreeSet::new();
         addresses.retain(|address| seen.insert(*address));
@@ -188,6 +188,13 @@ impl std::fmt::Debug for Net {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Net").field("proxy", &self.proxy).finish_non_exhaustive()
     }
+}
+
+/// Asks the system, which may take long, on a thread for that.
+async fn look_up(host: String, port: u16) -> std::io::Result<Vec<IpAddr>> {
+    let work = move || Ok((host.as_str(), port).to_socket_addrs()?.map(|address| address.ip()).collect());
+    let died = || std::io::Error::other("the lookup died");
+    Home::get()?.elsewhere(Work::Lookup, work).await.ok_or_else(died)?
 }
 
 fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {

@@ -1,19 +1,19 @@
-//! The daemon: one kernel offered on a Unix socket.
+//! The daemon: one kernel offered on a Unix socket. A connection is a task, and so is each effect of it: none holds a thread.
+//!
+//! Whoever connects is nobody until a HELLO came: such strangers have little time and few places, and the oldest gives way to the
+//! newest. What comes of them, and of agents, leaves places, memory and effects for the owner.
 
 use std::{
-    collections::BTreeMap,
-    io::{self, Read},
-    net::Shutdown,
+    collections::{BTreeMap, VecDeque},
+    io,
     os::unix::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use ak_json::{Text, Value, object};
@@ -21,20 +21,45 @@ use ak_kernel::{
     Code, Failure, Outcome, Request, SessionId, outcome_to_value,
     wire::{Flags, PAYLOAD_BYTES_MAX, VERSION},
 };
+use tokio::{
+    io::BufReader,
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::Connection, embedded::Embedded, secret, wire};
+use crate::{
+    call::{Sink, given_up},
+    connection::Connection,
+    embedded::Embedded,
+    runtime::{Home, drive},
+    secret,
+    wire::{self, Frame, PIECE_BYTES, Room},
+};
 
-/// Most connections at once; the next one is closed.
-pub const CONNECTIONS_MAX: u64 = 1_024;
+/// Most sessions at once that are not the owner's; the next one is told so and closed.
+pub const SESSIONS_MAX: usize = 1_024;
+/// Most connections at once that said no HELLO yet; the oldest gives way to the next one.
+pub const STRANGERS_MAX: usize = 128;
 /// Most effects of one connection under way at once.
 pub const EFFECTS_MAX: usize = 256;
+/// Most effects of all connections but the owner's under way at once.
+pub const SESSIONS_EFFECTS_MAX: usize = 4_096;
+/// Most bytes of requests that are being received at once, of all connections but the owner's. What comes beyond that waits.
+pub const RECEIVED_BYTES_MAX: usize = 128 << 20;
 /// How long a client may take nothing of what is written to it, in milliseconds. Its connection is closed then.
 pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
 /// How long a client may take for its whole HELLO, in milliseconds, however it comes.
 pub const HELLO_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 10_000 };
+/// How long a client may take for one whole request once it has begun, in milliseconds, however it comes.
+pub const REQUEST_TIMEOUT_MS: u64 = if cfg!(test) { 200 } else { 60_000 };
+/// Longest HELLO, in bytes.
+const HELLO_BYTES_MAX: usize = 64 << 10;
 /// How long the daemon waits when it cannot take a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Pieces of a streamed answer that may wait to be written.
+const PIECES_AHEAD: usize = 16;
 
 /// A kernel that listens.
 pub struct Server {
@@ -42,31 +67,68 @@ pub struct Server {
     path: PathBuf,
     /// Device and number of the socket's file.
     file: (u64, u64),
+    shared: Arc<Shared>,
+}
+
+/// What connections share.
+struct Shared {
     kernel: Embedded,
-    token: Arc<str>,
-    guests: Arc<Guests>,
+    token: Box<str>,
+    places: Places,
+    strangers: Strangers,
 }
 
-/// Connections without a credential: how many there may be, and how many there are.
-#[derive(Default)]
-struct Guests {
-    max: u64,
-    open: AtomicU64,
+/// How many there may be of something.
+struct Limited {
+    max: usize,
+    free: Arc<Semaphore>,
 }
 
-/// One guest's place.
-struct GuestPlace(Arc<Guests>);
+type Place = OwnedSemaphorePermit;
 
-impl Guests {
-    fn take(self: &Arc<Guests>) -> Option<GuestPlace> {
-        let place = GuestPlace(self.clone());
-        (self.open.fetch_add(1, Ordering::Relaxed) < self.max).then_some(place)
+impl Limited {
+    fn new(max: usize) -> Limited {
+        Limited { max, free: Arc::new(Semaphore::new(max)) }
+    }
+
+    /// One of them, where one is left.
+    fn take(&self) -> Option<Place> {
+        self.free.clone().try_acquire_owned().ok()
     }
 }
 
-impl Drop for GuestPlace {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+/// What those who are not the owner share.
+struct Places {
+    sessions: Limited,
+    guests: Limited,
+    effects: Limited,
+    /// In [`PIECE_BYTES`].
+    received: Limited,
+}
+
+/// Connections that said no HELLO yet, the oldest first, with what ends each.
+#[derive(Default)]
+struct Strangers(Mutex<VecDeque<(u64, CancellationToken)>>);
+
+impl Strangers {
+    /// Takes in one more, by its number.
+    fn take_in(&self, number: u64) -> CancellationToken {
+        let leaves = CancellationToken::new();
+        if let Ok(mut strangers) = self.0.lock() {
+            if strangers.len() >= STRANGERS_MAX
+                && let Some((_, oldest)) = strangers.pop_front()
+            {
+                oldest.cancel();
+            }
+            strangers.push_back((number, leaves.clone()));
+        }
+        leaves
+    }
+
+    fn let_go(&self, number: u64) {
+        if let Ok(mut strangers) = self.0.lock() {
+            strangers.retain(|(other, _)| *other != number);
+        }
     }
 }
 
@@ -82,52 +144,57 @@ impl Server {
         make_room(path)?;
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
         let file = file_id(path)?;
-        Ok(Server {
-            listener,
-            path: path.to_owned(),
-            file,
-            kernel,
-            token: token.into(),
-            guests: Arc::default(),
-        })
+        let places = Places {
+            sessions: Limited::new(SESSIONS_MAX),
+            guests: Limited::new(0),
+            effects: Limited::new(SESSIONS_EFFECTS_MAX),
+            received: Limited::new(RECEIVED_BYTES_MAX / PIECE_BYTES),
+        };
+        let shared = Shared { kernel, token: token.into(), places, strangers: Strangers::default() };
+        Ok(Server { listener, path: path.to_owned(), file, shared: Arc::new(shared) })
     }
 
     /// Lets in so many connections at a time that bring no credential. Each is a guest of its own, whom nothing is permitted but
     /// what rules of the policy say of `guest/**`; all guests together are charged to one account. Without this there are none.
     #[must_use]
     pub fn with_guests(mut self, max: u64) -> Server {
-        self.guests = Arc::new(Guests { max, open: AtomicU64::new(0) });
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.places.guests =
+                Limited::new(usize::try_from(max).map_or(SESSIONS_MAX, |max| max.min(SESSIONS_MAX)));
+        }
         self
     }
 
     /// Serves until the process ends.
     ///
     /// # Errors
-    /// When the socket breaks.
+    /// When the socket breaks, or there are no threads.
     pub fn run(&self) -> io::Result<()> {
-        let open = Arc::new(AtomicU64::new(0));
-        for stream in self.listener.incoming() {
-            let stream = match stream {
-                Ok(stream) => stream,
-                // The listener itself is gone.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
-                Err(_) => {
+        let home = Home::get()?;
+        let serving = home.within(self.serve_all(home));
+        drive(pin!(serving), None).unwrap_or(Ok(()))
+    }
+
+    async fn serve_all(&self, home: &Home) -> io::Result<()> {
+        let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
+        for number in 0.. {
+            let stream = loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => break stream,
+                    // The listener itself is gone.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
                     // No descriptors are left, or the client is gone already: neither ends the daemon.
-                    std::thread::sleep(ACCEPT_PAUSE);
-                    continue;
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }
             };
-            let (kernel, token, place) = (self.kernel.clone(), self.token.clone(), Place::take(&open));
-            let guests = self.guests.clone();
-            let Some(place) = place else { continue };
-            let work = move || {
+            let (shared, leaves) = (self.shared.clone(), self.shared.strangers.take_in(number));
+            home.spawn(async move {
                 // A connection that breaks concerns nobody else; its client sees it.
-                let _ = serve(&kernel, &token, &guests, stream);
-                drop(place);
-            };
-            // Without a thread the connection is closed, and its place is free again.
-            let _ = std::thread::Builder::new().name("ak-connection".into()).spawn(work);
+                let _ = serve(&shared, stream, number, &leaves).await;
+                shared.strangers.let_go(number);
+            });
         }
         Ok(())
     }
@@ -157,26 +224,11 @@ fn make_room(path: &Path) -> io::Result<()> {
     }
 }
 
-/// One of the connections that there may be.
-struct Place(Arc<AtomicU64>);
-
-impl Place {
-    fn take(open: &Arc<AtomicU64>) -> Option<Place> {
-        let place = Place(open.clone());
-        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Drop for Server {
     fn drop(&mut self) {
-        // The socket file is of no use without its listener. What has been put in its place since is somebody else's.
-        if file_id(&self.path).is_ok_and(|id| id == self.file) {
+        // The socket file is of no use without its listener. What has been put in its place since is somebody else's, and in a
+        // child the parent goes on listening.
+        if self.shared.kernel.driver.is_here() && file_id(&self.path).is_ok_and(|id| id == self.file) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -197,44 +249,32 @@ pub fn owner_token(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Reads from a connection until a moment, which bytes that come one by one do not put off.
-struct Until<'a> {
-    stream: &'a UnixStream,
-    ends: Instant,
-}
-
-impl Read for Until<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.ends.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(buffer)
-    }
-}
+type Reader = BufReader<OwnedReadHalf>;
 
 /// One connection: HELLO, then requests.
-fn serve(
-    kernel: &Embedded,
-    token: &str,
-    guests: &Arc<Guests>,
-    mut stream: UnixStream,
+async fn serve(
+    server: &Arc<Shared>,
+    stream: tokio::net::UnixStream,
+    number: u64,
+    leaves: &CancellationToken,
 ) -> Result<(), Failure> {
-    let io = |error: io::Error| Failure::new(Code::Io, error.to_string());
-    let ends = Instant::now() + Duration::from_millis(HELLO_TIMEOUT_MS);
-    let Some(hello) = wire::read(&mut Until { stream: &stream, ends })? else { return Ok(()) };
-    stream.set_read_timeout(None).map_err(io)?;
+    let (reading, mut writing) = stream.into_split();
+    let mut reading = BufReader::new(reading);
+    let greeted = timeout(Duration::from_millis(HELLO_TIMEOUT_MS), hello(&mut reading));
+    let greeted = leaves.run_until_cancelled(greeted).await.ok_or_else(given_up)?;
+    let Some(hello) = greeted.map_err(|_| too_slow("HELLO"))?? else { return Ok(()) };
+    server.strangers.let_go(number);
     let opened = match hello.flags.has(Flags::HELLO) {
-        true => greet(kernel, token, guests, &hello.payload),
+        true => greet(server, &hello.payload).await,
         false => Err(Failure::new(Code::FrameInvalid, "the first frame is not HELLO")),
     };
     let (held, cap) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
-            kernel.driver.turn_away(None);
+            server.kernel.driver.turn_away(None);
             let error = outcome_to_value(&Err(failure));
-            return wire::write(&mut stream, Flags::HELLO.with(Flags::ERROR), hello.sequence, &error);
+            let flags = Flags::HELLO.with(Flags::ERROR);
+            return within_write_time(wire::write(&mut writing, flags, hello.sequence, &error)).await;
         }
     };
     let limits = object! { "payload_bytes_max": PAYLOAD_BYTES_MAX as u64 };
@@ -242,27 +282,43 @@ fn serve(
     let owner = session == SessionId::OWNER && cap.is_none();
     let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": owner };
     let welcome = object! { "ok": true, "result": welcome };
-    wire::write(&mut stream, Flags::HELLO.with(Flags::RESPONSE), hello.sequence, &welcome)?;
-    let writer = stream.try_clone().map_err(io)?;
-    writer.set_write_timeout(Some(Duration::from_millis(WRITE_TIMEOUT_MS))).map_err(io)?;
+    let flags = Flags::HELLO.with(Flags::RESPONSE);
+    within_write_time(wire::write(&mut writing, flags, hello.sequence, &welcome)).await?;
     let line = Arc::new(ServerLine {
-        kernel: kernel.clone(),
+        server: server.clone(),
         session,
         cap,
-        writer: Mutex::new(writer),
+        is_owner: session == SessionId::OWNER,
+        writer: tokio::sync::Mutex::new(Some(writing)),
         under_way: Mutex::default(),
+        broken: CancellationToken::new(),
     });
-    let ended = requests(&line, &mut stream, hello.sequence);
+    let broken = line.broken.clone();
+    let ended = broken.run_until_cancelled(requests(&line, &mut reading, hello.sequence)).await;
     line.stop_all();
     drop(held);
-    ended
+    ended.unwrap_or(Ok(()))
+}
+
+async fn hello(stream: &mut Reader) -> Result<Option<Frame>, Failure> {
+    let Some(first) = wire::first(stream).await? else { return Ok(None) };
+    wire::rest(stream, first, &mut Room::Bytes(HELLO_BYTES_MAX)).await.map(Some)
+}
+
+fn too_slow(what: &str) -> Failure {
+    Failure::new(Code::Io, format!("the client takes too long for {what}"))
+}
+
+async fn within_write_time(write: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let written = timeout(Duration::from_millis(WRITE_TIMEOUT_MS), write).await;
+    written.unwrap_or_else(|_| Err(too_slow("what is written to it")))
 }
 
 /// The session of one connection, which ends with it.
 struct HeldSession {
     kernel: Embedded,
     session: SessionId,
-    _place: Option<GuestPlace>,
+    _places: Vec<Option<Place>>,
 }
 
 impl Drop for HeldSession {
@@ -273,21 +329,25 @@ impl Drop for HeldSession {
     }
 }
 
-/// What the threads of one connection share.
+/// What the tasks of one connection share.
 struct ServerLine {
-    kernel: Embedded,
+    server: Arc<Shared>,
     session: SessionId,
     /// The token that came with HELLO in the owner's place: every request presents it that presents no other.
     cap: Option<Text>,
-    writer: Mutex<UnixStream>,
+    is_owner: bool,
+    /// None once half a frame was written: nobody can read on.
+    writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
     /// The requests that are being performed, and what stops each.
     under_way: Mutex<BTreeMap<u64, CancellationToken>>,
+    /// Cancelled when nothing can be written any more.
+    broken: CancellationToken,
 }
 
-/// Takes requests until the client is gone. What the kernel answers by itself is answered here; an effect gets a thread, so
+/// Takes requests until the client is gone. What the kernel answers by itself is answered here; an effect is a task of its own, so
 /// that what follows it need not wait.
-fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) -> Result<(), Failure> {
-    while let Some(frame) = wire::read(stream)? {
+async fn requests(line: &Arc<ServerLine>, stream: &mut Reader, mut newest: u64) -> Result<(), Failure> {
+    while let Some(frame) = line.next(stream).await? {
         let sequence = frame.sequence;
         if frame.flags == Flags::REQUEST.with(Flags::END) {
             line.stop(sequence);
@@ -295,23 +355,24 @@ fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) ->
         }
         if sequence <= newest {
             let message = format!("sequence {sequence} does not rise above {newest}");
-            line.answer(sequence, &Err(Failure::new(Code::Replay, message)))?;
+            line.answer(sequence, &Err(Failure::new(Code::Replay, message))).await?;
             continue;
         }
         newest = sequence;
         if frame.flags != Flags::REQUEST {
-            line.answer(sequence, &Err(Failure::new(Code::FrameInvalid, "the frame is not a request")))?;
+            let failure = Failure::new(Code::FrameInvalid, "the frame is not a request");
+            line.answer(sequence, &Err(failure)).await?;
             continue;
         }
         match wire::request_of(&frame.payload) {
             Err(failure) => {
-                line.kernel.driver.turn_away(Some(line.session));
-                line.answer(sequence, &Err(failure))?;
+                line.server.kernel.driver.turn_away(Some(line.session));
+                line.answer(sequence, &Err(failure)).await?;
             }
-            Ok((request, cap)) if request.is_effect() => line.perform(sequence, request, cap)?,
+            Ok((request, cap)) if request.is_effect() => line.perform(sequence, request, cap).await?,
             Ok((request, cap)) => {
-                let outcome = line.call(request, cap.as_deref(), &mut |_| true, &CancellationToken::new());
-                line.answer(sequence, &outcome)?;
+                let outcome = line.call(request, cap, Sink::Nobody, CancellationToken::new()).await;
+                line.answer(sequence, &outcome).await?;
             }
         }
     }
@@ -319,71 +380,111 @@ fn requests(line: &Arc<ServerLine>, stream: &mut UnixStream, mut newest: u64) ->
 }
 
 impl ServerLine {
-    fn call(
+    /// The next frame, which may begin when it likes and has little time then. Memory for it is shared by all but the owner.
+    async fn next(&self, stream: &mut Reader) -> Result<Option<Frame>, Failure> {
+        let Some(first) = wire::first(stream).await? else { return Ok(None) };
+        let mut room = match self.is_owner {
+            true => Room::Bytes(PAYLOAD_BYTES_MAX),
+            false => Room::Shared(self.server.places.received.free.clone(), Vec::new()),
+        };
+        let frame = wire::rest(stream, first, &mut room);
+        let frame = timeout(Duration::from_millis(REQUEST_TIMEOUT_MS), frame).await;
+        frame.map_err(|_| too_slow("a request"))?.map(Some)
+    }
+
+    async fn call(
         &self,
         request: Request,
-        cap: Option<&str>,
-        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
-        stop: &CancellationToken,
+        cap: Option<Text>,
+        sink: Sink<'static>,
+        stop: CancellationToken,
     ) -> Outcome {
-        self.kernel.call(self.session, request, cap.or(self.cap.as_deref()), on_chunk, stop)
+        let cap = cap.as_ref().or(self.cap.as_ref()).map(|cap| &**cap);
+        self.server.kernel.answer(self.session, request, cap, sink, stop).await
     }
 
-    /// Performs an effect on a thread of its own.
-    fn perform(self: &Arc<Self>, sequence: u64, request: Request, cap: Option<Text>) -> Result<(), Failure> {
+    /// Performs an effect in a task of its own.
+    async fn perform(
+        self: &Arc<Self>,
+        sequence: u64,
+        request: Request,
+        cap: Option<Text>,
+    ) -> Result<(), Failure> {
+        let place = if self.is_owner { None } else { self.server.places.effects.take() };
         let stop = CancellationToken::new();
         let full = match self.under_way.lock() {
-            Ok(under_way) if under_way.len() >= EFFECTS_MAX => true,
+            Ok(under_way) if under_way.len() >= EFFECTS_MAX => {
+                Some(format!("{EFFECTS_MAX} requests of this connection are under way already"))
+            }
+            Ok(_) if place.is_none() && !self.is_owner => {
+                Some(format!("{SESSIONS_EFFECTS_MAX} requests of all sessions are under way already"))
+            }
             Ok(mut under_way) => {
                 under_way.insert(sequence, stop.clone());
-                false
+                None
             }
-            Err(_) => true,
+            Err(_) => Some(String::from("a thread died while it held the connection")),
         };
-        if full {
-            let message = format!("{EFFECTS_MAX} requests of this connection are under way already");
-            return self.answer(sequence, &Err(Failure::new(Code::Quota, message)));
+        if let Some(message) = full {
+            return self.answer(sequence, &Err(Failure::new(Code::Quota, message))).await;
         }
         let line = self.clone();
-        let work = move || {
-            let mut on_chunk = |chunk: &str| {
-                let payload = object! { "data": chunk };
-                let flags = Flags::RESPONSE.with(Flags::CHUNK);
-                !stop.is_cancelled() && line.write(flags, sequence, &payload).is_ok()
-            };
-            let mut answering = Answering { line: &line, sequence, outcome: None };
-            answering.outcome = Some(line.call(request, cap.as_deref(), &mut on_chunk, &stop));
-        };
-        match std::thread::Builder::new().name("ak-effect".into()).spawn(work) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                self.ended(sequence);
-                self.answer(
-                    sequence,
-                    &Err(Failure::new(Code::Quota, format!("no thread for the request: {error}"))),
-                )
-            }
-        }
+        tokio::spawn(async move {
+            let outcome = line.stream(sequence, request, cap, stop).await;
+            // A client that is gone needs no answer. Its request counts until it is written.
+            let _ = line.answer(sequence, &outcome).await;
+            line.ended(sequence);
+            drop(place);
+        });
+        Ok(())
     }
 
-    fn answer(&self, sequence: u64, outcome: &Outcome) -> Result<(), Failure> {
+    /// Performs an effect, and writes the pieces of its answer as they come. One that dies is answered too: nobody knows what it
+    /// did.
+    async fn stream(
+        self: &Arc<Self>,
+        sequence: u64,
+        request: Request,
+        cap: Option<Text>,
+        stop: CancellationToken,
+    ) -> Outcome {
+        let (pieces, mut ready) = mpsc::channel::<String>(PIECES_AHEAD);
+        let line = self.clone();
+        let call = tokio::spawn(async move { line.call(request, cap, Sink::Channel(pieces), stop).await });
+        while let Some(piece) = ready.recv().await {
+            let flags = Flags::RESPONSE.with(Flags::CHUNK);
+            if self.write(flags, sequence, &object! { "data": piece }).await.is_err() {
+                break;
+            }
+        }
+        drop(ready);
+        let died = |_| Err(Failure::new(Code::UnknownOutcome, "the request's task died"));
+        call.await.unwrap_or_else(died)
+    }
+
+    async fn answer(&self, sequence: u64, outcome: &Outcome) -> Result<(), Failure> {
         let flags = if outcome.is_ok() { Flags::RESPONSE } else { Flags::RESPONSE.with(Flags::ERROR) };
-        match self.write(flags.with(Flags::END), sequence, &outcome_to_value(outcome)) {
+        match self.write(flags.with(Flags::END), sequence, &outcome_to_value(outcome)).await {
             Err(failure) if failure.code == Code::FrameTooLarge => {
                 let flags = Flags::RESPONSE.with(Flags::ERROR).with(Flags::END);
-                self.write(flags, sequence, &outcome_to_value(&Err(failure)))
+                self.write(flags, sequence, &outcome_to_value(&Err(failure))).await
             }
             written => written,
         }
     }
 
-    fn write(&self, flags: Flags, sequence: u64, payload: &Value) -> Result<(), Failure> {
-        let died = |_| Failure::new(Code::Io, "a thread died while it held the connection");
-        let mut writer = self.writer.lock().map_err(died)?;
-        wire::write(&mut *writer, flags, sequence, payload).inspect_err(|failure| {
-            // Half a frame leaves a stream that nobody can read on. A frame that is too long was never begun.
+    async fn write(&self, flags: Flags, sequence: u64, payload: &Value) -> Result<(), Failure> {
+        let gone = || Failure::new(Code::Io, "the connection broke");
+        let mut writer = self.writer.lock().await;
+        let written = match writer.as_mut() {
+            Some(stream) => within_write_time(wire::write(stream, flags, sequence, payload)).await,
+            None => Err(gone()),
+        };
+        written.inspect_err(|failure| {
+            // A frame that is too long was never begun.
             if failure.code == Code::Io {
-                let _ = writer.shutdown(Shutdown::Both);
+                *writer = None;
+                self.broken.cancel();
             }
         })
     }
@@ -412,12 +513,7 @@ impl ServerLine {
 
 /// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; a capability's token opens its
 /// holder's, and is what every request presents then; without one it is a guest, where guests are let in.
-fn greet(
-    kernel: &Embedded,
-    token: &str,
-    guests: &Arc<Guests>,
-    hello: &Value,
-) -> Result<(HeldSession, Option<Text>), Failure> {
+async fn greet(server: &Shared, hello: &Value) -> Result<(HeldSession, Option<Text>), Failure> {
     let speaks = hello.get("versions").and_then(Value::as_array);
     if !speaks
         .is_some_and(|versions| versions.iter().any(|version| version.as_u64() == Some(u64::from(VERSION))))
@@ -426,30 +522,36 @@ fn greet(
     }
     let presented = hello.get("token").and_then(Value::as_str);
     let agent = hello.get("agent").and_then(Value::as_str);
-    let held = |session, place| HeldSession { kernel: kernel.clone(), session, _place: place };
-    let open = |agent: &str| Ok((held(kernel.driver.open_agent(SessionId::OWNER, agent)?, None), None));
+    let Shared { kernel, token, places, .. } = server;
+    let held = |session, places| HeldSession { kernel: kernel.clone(), session, _places: places };
+    // The owner finds a place where nobody else does any more.
+    let is_owner = agent.is_none() && presented.is_some_and(|given| is_token(given, token));
+    let place = if is_owner { None } else { Some(places.sessions.take().ok_or_else(full)?) };
     match (presented, agent) {
-        (Some(presented), agent) if !equal_in_constant_time(presented.as_bytes(), token.as_bytes()) => {
+        (Some(presented), agent) if !is_token(presented, token) => {
             let refused = || {
                 let message = "the token in HELLO is not the owner's, nor a capability's: set AK_TOKEN_FILE to the \
                                file that `ak serve` made";
                 Failure::new(Code::CapInvalid, message)
             };
             match agent {
-                None => match kernel.holder(presented) {
-                    Ok(session) => Ok((held(session, None), Some(presented.into()))),
+                None => match kernel.holder(presented).await {
+                    Ok(session) => Ok((held(session, vec![place]), Some(presented.into()))),
                     Err(failure) if failure.code == Code::CapInvalid => Err(refused()),
                     Err(failure) => Err(failure),
                 },
                 Some(_) => Err(refused()),
             }
         }
-        (Some(_), None) => Ok((held(SessionId::OWNER, None), None)),
-        (Some(_), Some(agent)) => open(agent),
-        (None, None) => match guests.take() {
-            Some(place) => Ok((held(kernel.driver.open_guest()?, Some(place)), None)),
-            None if guests.max > 0 => {
-                let message = format!("there are {} guests already", guests.max);
+        (Some(_), None) => Ok((held(SessionId::OWNER, Vec::new()), None)),
+        (Some(_), Some(agent)) => {
+            let session = kernel.driver.open_agent_on_task(SessionId::OWNER, agent).await?;
+            Ok((held(session, vec![place]), None))
+        }
+        (None, None) => match places.guests.take() {
+            Some(guest) => Ok((held(kernel.driver.open_guest().await?, vec![place, Some(guest)]), None)),
+            None if places.guests.max > 0 => {
+                let message = format!("there are {} guests already", places.guests.max);
                 Err(Failure::new(Code::Quota, message))
             }
             None => {
@@ -465,88 +567,120 @@ fn greet(
     }
 }
 
-fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |different, (a, b)| different | (a ^ b)) == 0
+fn full() -> Failure {
+    let message = "the daemon has as many sessions as it takes: end some, or try again later";
+    Failure::new(Code::Quota, message)
 }
 
-/// The answer to a request, given when this ends. A thread that dies gives one too: nobody knows what it did.
-struct Answering<'l> {
-    line: &'l ServerLine,
-    sequence: u64,
-    outcome: Option<Outcome>,
-}
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        let died = || Err(Failure::new(Code::UnknownOutcome, "the request's thread died"));
-        let outcome = self.outcome.take().unwrap_or_else(died);
-        // A client that is gone needs no answer. Its request counts until it is written.
-        let _ = self.line.answer(self.sequence, &outcome);
-        self.line.ended(self.sequence);
-    }
+/// Whether that is the owner's token, found out in a time that tells nothing of it.
+fn is_token(given: &str, token: &str) -> bool {
+    let (given, token) = (given.as_bytes(), token.as_bytes());
+    given.len() == token.len()
+        && given.iter().zip(token).fold(0, |different, (a, b)| different | (a ^ b)) == 0
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, sync::mpsc::channel};
+    use std::io::Write;
 
     use ak_kernel::wire::encode;
 
     use super::*;
     use crate::connection::Options;
 
-    #[test]
-    fn a_client_that_says_nothing_is_let_go() {
-        let kernel = Connection::open(&Options::default()).unwrap().embedded().unwrap();
-        let (client, server) = UnixStream::pair().unwrap();
-        assert_eq!(serve(&kernel, "token", &Arc::default(), server).unwrap_err().code, Code::Io);
-        drop(client);
+    /// How a connection ends whose other end is given.
+    fn served(server: UnixStream) -> Result<(), Failure> {
+        let kernel = Connection::open(&Options::default()).unwrap();
+        let directory = std::env::temp_dir().join(format!("ak-server-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let bound = Server::bind(&kernel, &directory.join(format!("{:p}", &server)), "token").unwrap();
+        server.set_nonblocking(true).unwrap();
+        let home = Home::get().unwrap();
+        let stream = home.enter(|| tokio::net::UnixStream::from_std(server)).unwrap();
+        let (shared, leaves) = (bound.shared.clone(), CancellationToken::new());
+        let ended = home.spawn(async move { serve(&shared, stream, 0, &leaves).await });
+        drive(pin!(ended), Some(Duration::from_secs(60))).expect("the connection ends").unwrap()
     }
 
     #[test]
-    fn a_hello_that_comes_byte_by_byte_is_let_go() {
-        let kernel = Connection::open(&Options::default()).unwrap().embedded().unwrap();
-        let (mut client, server) = UnixStream::pair().unwrap();
-        let (done, ended) = channel();
-        std::thread::spawn(move || done.send(serve(&kernel, "token", &Arc::default(), server)));
-        let hello = encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; 100_000]).unwrap();
+    fn a_client_that_says_nothing_is_let_go() {
+        let (client, server) = UnixStream::pair().unwrap();
+        assert_eq!(served(server).unwrap_err().code, Code::Io);
+        drop(client);
+    }
+
+    /// Writes bytes with so long a pause between them that all of them never come.
+    fn trickle(mut client: UnixStream, bytes: Vec<u8>) {
         std::thread::spawn(move || {
-            for byte in hello {
+            for byte in bytes {
                 if client.write_all(&[byte]).is_err() {
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(HELLO_TIMEOUT_MS / 5));
             }
         });
-        let outcome = ended.recv_timeout(Duration::from_secs(60)).expect("the connection ends");
-        assert_eq!(outcome.unwrap_err().code, Code::Io);
     }
 
     #[test]
-    fn a_place_is_free_again_when_its_connection_ends() {
-        let open = Arc::new(AtomicU64::new(0));
-        let places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Place::take(&open).unwrap()).collect();
-        assert!(Place::take(&open).is_none());
+    fn a_hello_that_comes_byte_by_byte_is_let_go() {
+        let (client, server) = UnixStream::pair().unwrap();
+        trickle(client, encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; 60_000]).unwrap());
+        assert_eq!(served(server).unwrap_err().code, Code::Io);
+    }
+
+    const HELLO: &str = r#"{"versions":[1],"token":"token"}"#;
+
+    #[test]
+    fn a_request_that_comes_byte_by_byte_is_let_go() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let hello = encode(Flags::HELLO.with(Flags::REQUEST), 0, HELLO.as_bytes()).unwrap();
+        client.write_all(&hello).unwrap();
+        trickle(client, encode(Flags::REQUEST, 1, &[b' '; 60_000]).unwrap());
+        assert_eq!(served(server).unwrap_err().code, Code::Io);
+    }
+
+    #[test]
+    fn a_hello_has_a_length() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let hello = encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; HELLO_BYTES_MAX + 1]).unwrap();
+        std::thread::spawn(move || client.write_all(&hello));
+        assert_eq!(served(server).unwrap_err().code, Code::FrameTooLarge);
+    }
+
+    #[test]
+    fn the_oldest_stranger_gives_way() {
+        let strangers = Strangers::default();
+        let taken: Vec<_> = (0..STRANGERS_MAX as u64).map(|number| strangers.take_in(number)).collect();
+        strangers.let_go(0);
+        let next = strangers.take_in(STRANGERS_MAX as u64);
+        assert!(taken.iter().all(|stranger| !stranger.is_cancelled()), "one had left");
+        strangers.take_in(STRANGERS_MAX as u64 + 1);
+        assert!(taken[1].is_cancelled() && !taken[2].is_cancelled() && !next.is_cancelled());
+    }
+
+    #[test]
+    fn a_place_is_free_again_when_its_session_ends() {
+        let limited = Limited::new(2);
+        let places = [limited.take().unwrap(), limited.take().unwrap()];
+        assert!(limited.take().is_none());
         drop(places);
-        assert!(Place::take(&open).is_some());
+        assert!(limited.take().is_some());
     }
 
     #[test]
     fn a_client_that_takes_nothing_is_let_go() {
-        let kernel = Connection::open(&Options::default()).unwrap().embedded().unwrap();
         let (mut client, server) = UnixStream::pair().unwrap();
-        let (done, ended) = channel();
-        std::thread::spawn(move || {
-            // How it ends is not the point.
-            let _ = serve(&kernel, "token", &Arc::default(), server);
-            let _ = done.send(());
+        let writing = std::thread::spawn(move || {
+            let mut send = |flags: Flags, sequence: u64, payload: &str| {
+                client.write_all(&encode(flags, sequence, payload.as_bytes()).unwrap())
+            };
+            send(Flags::HELLO.with(Flags::REQUEST), 0, HELLO).unwrap();
+            let requests =
+                (1..100_000).map(|sequence| send(Flags::REQUEST, sequence, r#"{"op":"TOOL_LIST"}"#));
+            requests.take_while(Result::is_ok).count()
         });
-        let mut send = |flags: Flags, sequence: u64, payload: &str| {
-            client.write_all(&encode(flags, sequence, payload.as_bytes()).unwrap())
-        };
-        send(Flags::HELLO.with(Flags::REQUEST), 0, r#"{"versions":[1],"token":"token"}"#).unwrap();
-        let requests = (1..100_000).map(|sequence| send(Flags::REQUEST, sequence, r#"{"op":"TOOL_LIST"}"#));
-        assert!(requests.take_while(Result::is_ok).count() < 99_999, "the server hangs up");
-        ended.recv_timeout(Duration::from_secs(20)).expect("the connection ends");
+        // How it ends is not the point.
+        let _ = served(server);
+        assert!(writing.join().unwrap() < 99_999, "the server hangs up");
     }
 }

@@ -1,23 +1,20 @@
-//! Tools, run slice by slice on the thread of whoever called. What one asks for goes through the kernel as any request does,
-//! and the tool waits for it.
+//! Tools, run slice by slice. What one asks for goes through the kernel as any request does, and the tool waits for it.
 
-use std::{
-    sync::mpsc::channel,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use ak_json::{Text, Value};
 use ak_kernel::{Code, Completion, Failure, Outcome, Ticket, ToolRequest, ToolRun, ToolStep};
 use ak_sandbox::{RunLimits, Tool};
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::{Driver, Patience};
+use crate::{
+    call::{Patience, Place, Sink},
+    driver::Driver,
+    runtime::{Home, Work, give_way},
+};
 
 /// Longest run of a tool, in milliseconds, what it waits for included. A manifest's `wall_ms` can only lower it.
 pub const TOOL_WALL_MS_MAX: u64 = 300_000;
-
-/// How long a tool that asks too often sleeps between two looks at whether anybody still waits for it.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// One call of a tool as the gate has permitted it.
 pub(crate) struct ToolJob {
@@ -30,8 +27,9 @@ pub(crate) struct ToolJob {
 }
 
 /// How long a tool may run.
-struct TimeLeft<'t> {
-    stop: &'t CancellationToken,
+struct TimeLeft {
+    stop: CancellationToken,
+    place: Place,
     wall_ms: u64,
     own_due: Instant,
     /// Of whoever called it: the tool that did, if one did.
@@ -39,7 +37,7 @@ struct TimeLeft<'t> {
     agent_due: Option<Instant>,
 }
 
-impl TimeLeft<'_> {
+impl TimeLeft {
     /// When the first of all this is over.
     fn due(&self) -> Instant {
         self.callers_due.into_iter().chain(self.agent_due).fold(self.own_due, Instant::min)
@@ -62,12 +60,22 @@ impl TimeLeft<'_> {
     }
 }
 
+/// What a slice of a tool's run came to, and the run, unless it died.
+type Sliced = Option<(ToolRun, ToolStep)>;
+
 impl Driver {
     /// Runs a tool to its end, or until its time is over or nobody waits for it any more.
-    pub(crate) fn run_tool(&self, ticket: Ticket, job: &ToolJob, patience: &Patience<'_>) -> Completion {
+    pub(crate) async fn run_tool(
+        &self,
+        home: &Home,
+        ticket: Ticket,
+        job: &ToolJob,
+        patience: &mut Patience<'_>,
+    ) -> Completion {
         let wall_ms = job.tool.manifest().limits.wall_ms.unwrap_or(u64::MAX).min(TOOL_WALL_MS_MAX);
         let time = TimeLeft {
-            stop: patience.stop,
+            stop: patience.stop.clone(),
+            place: patience.place,
             wall_ms,
             own_due: Instant::now() + Duration::from_millis(wall_ms),
             callers_due: patience.due,
@@ -81,9 +89,13 @@ impl Driver {
                 }
                 return run.give_up(code, &reason);
             }
-            match run.step() {
+            let Some((stepped, step)) = slice(home, run, time.place).await else {
+                return Completion::Unknown;
+            };
+            run = stepped;
+            match step {
                 ToolStep::Yields => {}
-                ToolStep::Asks(request) => match self.host_call(ticket, request, &time) {
+                ToolStep::Asks(request) => match self.host_call(ticket, request, &time).await {
                     Ok(Some(outcome)) => run.reply(&outcome),
                     // It is over: the next look tells why.
                     Ok(None) => {}
@@ -99,32 +111,49 @@ impl Driver {
     ///
     /// # Errors
     /// LOG_FULL, or why the kernel is stopped: nothing was asked then.
-    fn host_call(
+    async fn host_call(
         &self,
         ticket: Ticket,
         request: ToolRequest,
-        time: &TimeLeft<'_>,
+        time: &TimeLeft,
     ) -> Result<Option<Outcome>, Failure> {
         let request = request.priced(|model| self.price(model));
-        let receiver = loop {
-            let (sender, receiver) = channel();
-            match self.ask_for(ticket, &request, sender) {
-                Ok(()) => break receiver,
+        loop {
+            // Nobody takes a tool's answer in pieces.
+            let stop = time.stop.clone();
+            let mut patience =
+                Patience { sink: Sink::Nobody, stop, due: Some(time.due()), place: time.place };
+            match self.ask_for(ticket, &request, &mut patience).await {
                 Err(failure) if failure.code == Code::RateLimit => {
                     let wait = failure.context.get("retry_after_ms").and_then(Value::as_u64);
                     let again = Instant::now() + Duration::from_millis(wait.unwrap_or(0));
-                    while Instant::now() < again {
-                        if time.over().is_some() {
-                            return Ok(None);
-                        }
-                        std::thread::sleep(LOOK.min(again.saturating_duration_since(Instant::now())));
+                    let sleep = tokio::time::sleep_until(again.min(time.due()).into());
+                    if time.stop.run_until_cancelled(sleep).await.is_none() || time.over().is_some() {
+                        return Ok(None);
                     }
                 }
-                Err(failure) => return Err(failure),
+                asked => return asked.map(Some),
             }
-        };
-        // Nobody takes a tool's answer in pieces.
-        let mut patience = Patience { on_chunk: &mut |_| true, stop: time.stop, due: Some(time.due()) };
-        Ok(Some(self.wait(&receiver, &mut patience)))
+        }
+    }
+}
+
+/// Runs a tool for a slice, after which others have a turn.
+async fn slice(home: &Home, mut run: ToolRun, place: Place) -> Sliced {
+    match place {
+        Place::Caller | Place::Watched => {
+            let step = run.step();
+            if matches!(step, ToolStep::Yields) {
+                give_way().await;
+            }
+            Some((run, step))
+        }
+        Place::Task => {
+            let work = move || {
+                let step = run.step();
+                (run, step)
+            };
+            home.elsewhere(Work::Tool, work).await
+        }
     }
 }

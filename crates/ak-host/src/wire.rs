@@ -1,11 +1,15 @@
-//! Frames over a blocking byte stream, and the JSON they carry.
+//! Frames over a byte stream, and the JSON they carry.
 
-use std::io::{Read, Write};
+use std::{io, sync::Arc};
 
 use ak_json::{Limits, Object, Text, Value};
 use ak_kernel::{
     Code, Failure, Operation, Request,
     wire::{Flags, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX, encode},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 /// One frame, its payload parsed.
@@ -18,46 +22,102 @@ pub(crate) struct Frame {
 /// How much deeper a payload may be nested than the values that it carries.
 const WRAPPED_DEPTH: usize = 8;
 
-/// Reads one frame; `None` when the other side has closed the stream between two frames.
-pub(crate) fn read(stream: &mut impl Read) -> Result<Option<Frame>, Failure> {
-    let broken = |error: std::io::Error| Failure::new(Code::Io, format!("the connection broke: {error}"));
-    let mut header = [0; HEADER_BYTES];
-    let mut filled = 0;
-    while let Some(rest) = header.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match stream.read(rest) {
-            Ok(0) if filled == 0 => return Ok(None),
-            Ok(0) => {
-                return Err(Failure::new(Code::FrameInvalid, "the stream ended inside a frame's header"));
+/// How much of a payload is taken at a time, in bytes.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
+
+/// Memory for a frame that is being received.
+pub(crate) enum Room {
+    /// So many bytes are left.
+    Bytes(usize),
+    /// Others take of it too, each permit a piece; what is held is free again with this.
+    Shared(Arc<Semaphore>, Vec<OwnedSemaphorePermit>),
+}
+
+impl Room {
+    /// Takes so many bytes, [`PIECE_BYTES`] at most, once there are any.
+    async fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        let too_large = |left: usize| {
+            Failure::new(
+                Code::FrameTooLarge,
+                format!("the frame is longer than allowed here: {bytes} bytes more, {left} left"),
+            )
+        };
+        match self {
+            Self::Bytes(left) => {
+                *left = left.checked_sub(bytes).ok_or_else(|| too_large(*left))?;
             }
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(broken(error)),
+            Self::Shared(free, held) => {
+                held.push(free.clone().acquire_owned().await.map_err(|_| too_large(0))?);
+            }
         }
+        Ok(())
+    }
+}
+
+/// Waits for the first byte of a frame; none when the other side has closed the stream between two frames.
+pub(crate) async fn first(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u8>, Failure> {
+    match stream.read_u8().await {
+        Ok(byte) => Ok(Some(byte)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(broken(&error)),
+    }
+}
+
+/// Reads the rest of a frame. Room is taken for each piece of its payload before the piece is.
+pub(crate) async fn rest(
+    stream: &mut (impl AsyncRead + Unpin),
+    first: u8,
+    room: &mut Room,
+) -> Result<Frame, Failure> {
+    let inside = |what: &str, error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Failure::new(Code::FrameInvalid, format!("the stream ended inside {what}"))
+        }
+        _ => broken(&error),
+    };
+    let mut header = [first; HEADER_BYTES];
+    if let Some(rest) = header.get_mut(1..) {
+        stream.read_exact(rest).await.map_err(|error| inside("a frame's header", error))?;
     }
     let header = Header::decode(&header).map_err(refused)?;
     // Grows with what arrives: a length alone takes no memory.
     let mut payload = Vec::new();
-    stream.take(header.payload_bytes as u64).read_to_end(&mut payload).map_err(broken)?;
-    if payload.len() != header.payload_bytes {
-        return Err(Failure::new(Code::FrameInvalid, "the stream ended inside a frame"));
+    while payload.len() < header.payload_bytes {
+        let (had, piece) = (payload.len(), PIECE_BYTES.min(header.payload_bytes - payload.len()));
+        room.take(piece).await?;
+        payload.resize(had + piece, 0);
+        let piece = payload.get_mut(had..).unwrap_or_default();
+        stream.read_exact(piece).await.map_err(|error| inside("a frame", error))?;
     }
     header.verify(&payload).map_err(refused)?;
     let limits = Limits { bytes_max: PAYLOAD_BYTES_MAX, ..Limits::default() };
     let limits = Limits { depth_max: limits.depth_max + WRAPPED_DEPTH, ..limits };
     let payload = Value::parse(&payload, &limits)
         .map_err(|error| Failure::new(Code::JsonInvalid, format!("the payload is not JSON: {error}")))?;
-    Ok(Some(Frame { flags: header.flags, sequence: header.sequence, payload }))
+    Ok(Frame { flags: header.flags, sequence: header.sequence, payload })
+}
+
+/// Reads one frame; `None` when the other side has closed the stream between two frames.
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, Failure> {
+    match first(stream).await? {
+        Some(byte) => rest(stream, byte, &mut Room::Bytes(PAYLOAD_BYTES_MAX)).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Writes one frame.
-pub(crate) fn write(
-    stream: &mut impl Write,
+pub(crate) async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
     flags: Flags,
     sequence: u64,
     payload: &Value,
 ) -> Result<(), Failure> {
     let frame = encode(flags, sequence, payload.to_json().as_bytes()).map_err(refused)?;
-    stream.write_all(&frame).map_err(|error| Failure::new(Code::Io, format!("the connection broke: {error}")))
+    stream.write_all(&frame).await.map_err(|error| broken(&error))
+}
+
+fn broken(error: &io::Error) -> Failure {
+    Failure::new(Code::Io, format!("the connection broke: {error}"))
 }
 
 pub(crate) fn refused(error: ak_kernel::wire::FrameError) -> Failure {

@@ -1,0 +1,259 @@
+//! Which process this is: what was opened before a fork belongs to the parent.
+//!
+//! A child has copies of the parent's memory and descriptors, and none of its threads. A kernel that both went on using would
+//! be two kernels that write one journal; so a child may not use what it inherited. Whether a thing was inherited tells a page
+//! that the system wipes in a child (`MADV_WIPEONFORK`, Linux 4.14). Where that is missing the process id tells, which two
+//! processes of different namespaces can share.
+
+use std::{
+    mem::ManuallyDrop,
+    ops::Deref,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+    sync::{
+        Once,
+        atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering},
+    },
+};
+
+use ak_kernel::{Code, Failure};
+
+/// The process that something was made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin(u64);
+
+impl Origin {
+    /// This process.
+    pub fn here() -> Origin {
+        Origin(process())
+    }
+
+    /// Whether that is still this process, and not a child of it.
+    pub fn is_here(self) -> bool {
+        self.0 == process()
+    }
+
+    /// # Errors
+    /// NOT_CONFIGURED in a child of that process.
+    pub fn check(self) -> Result<(), Failure> {
+        if self.is_here() { Ok(()) } else { Err(inherited()) }
+    }
+}
+
+/// A value that ends in the process that made it. In a child it is leaked: to end it there would wait for threads that the child
+/// does not have, or end what the parent still uses.
+#[derive(Debug)]
+pub(crate) struct Own<T> {
+    value: ManuallyDrop<T>,
+    origin: Origin,
+}
+
+impl<T> Own<T> {
+    pub(crate) fn new(value: T) -> Own<T> {
+        Own { value: ManuallyDrop::new(value), origin: Origin::here() }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+impl<T> Deref for Own<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Clone> Clone for Own<T> {
+    fn clone(&self) -> Own<T> {
+        Own { value: self.value.clone(), origin: self.origin }
+    }
+}
+
+impl<T> Drop for Own<T> {
+    fn drop(&mut self) {
+        if self.origin.is_here() {
+            #[expect(unsafe_code, reason = "whether a value is dropped is decided at its end")]
+            // SAFETY: this is its only end, and nobody reaches it afterwards.
+            unsafe {
+                ManuallyDrop::drop(&mut self.value);
+            }
+        }
+    }
+}
+
+fn inherited() -> Failure {
+    let message = "this session was opened before the process forked and belongs to the parent process; open one in the child, \
+                   after the fork (with multiprocessing in the worker or its initializer, in a server in its post-fork hook)";
+    Failure::new(Code::NotConfigured, message)
+}
+
+/// A number of this process that no parent and no child of it has.
+fn process() -> u64 {
+    let page = page();
+    if page.is_null() {
+        return u64::from(std::process::id());
+    }
+    #[expect(unsafe_code, reason = "the page is not the allocator's")]
+    // SAFETY: `page` gives null or the start of a page that is mapped for ever, which is aligned and holds nothing else.
+    let number = unsafe { &*page };
+    match number.load(Ordering::Relaxed) {
+        // The page was wiped: this is a child, and it counts on from its parent.
+        0 => {
+            let next = NEWEST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            let set = number.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+            set.map_or_else(|other| other, |_| next)
+        }
+        number => number,
+    }
+}
+
+/// The newest number that was given; a child inherits it.
+static NEWEST: AtomicU64 = AtomicU64::new(0);
+
+/// The page that is wiped in a child; null where the system has none.
+#[expect(unsafe_code, reason = "mapping memory has no safe wrapper")]
+fn page() -> *const AtomicU64 {
+    const PAGE_BYTES: usize = 4096;
+    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+    // Without a lock, which another thread could hold at the moment of the fork.
+    let missing: *mut AtomicU64 = ptr::without_provenance_mut(align_of::<AtomicU64>());
+    let known = PAGE.load(Ordering::Acquire);
+    if !known.is_null() {
+        return if known == missing { ptr::null() } else { known };
+    }
+    // SAFETY: a new anonymous mapping, at no address in particular, overlaps with nothing.
+    let mapped = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            PAGE_BYTES,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    // SAFETY: the advice is for the page that was just mapped, of which nobody else knows.
+    let wiped = mapped != libc::MAP_FAILED
+        && unsafe { libc::madvise(mapped, PAGE_BYTES, libc::MADV_WIPEONFORK) } == 0;
+    let found = if wiped { mapped.cast() } else { missing };
+    match PAGE.compare_exchange(ptr::null_mut(), found, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => page(),
+        Err(_) => {
+            if mapped != libc::MAP_FAILED {
+                // SAFETY: another thread was faster; nobody knows of this page.
+                unsafe { libc::munmap(mapped, PAGE_BYTES) };
+            }
+            page()
+        }
+    }
+}
+
+/// Most descriptors that are taken from a child.
+const KEPT_MAX: usize = 1_024;
+
+/// The descriptors that a child must not hold; negative where there is none.
+static KEPT: [AtomicI32; KEPT_MAX] = [const { AtomicI32::new(-1) }; KEPT_MAX];
+
+/// A descriptor that a forked child does not keep open: in the child it leads to `/dev/null`. A lock ends with its holder then,
+/// and a connection with its client, though a child lives on. Declare it before what owns the descriptor, so that it is
+/// forgotten before it is closed.
+#[derive(Debug)]
+pub(crate) struct KeptFromChildren(Option<usize>);
+
+impl KeptFromChildren {
+    /// Beyond [`KEPT_MAX`] descriptors a child holds them as long as it lives.
+    pub(crate) fn new(file: BorrowedFd<'_>) -> KeptFromChildren {
+        static AT_FORK: Once = Once::new();
+        AT_FORK.call_once(register);
+        let fd = file.as_raw_fd();
+        let taken =
+            |slot: &AtomicI32| slot.compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        KeptFromChildren(KEPT.iter().position(taken))
+    }
+}
+
+impl Drop for KeptFromChildren {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.and_then(|slot| KEPT.get(slot)) {
+            slot.store(-1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "registering for forks has no safe wrapper")]
+fn register() {
+    // SAFETY: the handler makes system calls and reads atomics: all that a child of several threads may do.
+    unsafe { libc::pthread_atfork(None, None, Some(let_go)) };
+}
+
+/// Runs in a child, before anything else does.
+#[expect(unsafe_code, reason = "system calls that the standard library makes only with allocations")]
+extern "C" fn let_go() {
+    // SAFETY: the path is a constant C string.
+    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    if null < 0 {
+        return;
+    }
+    for fd in KEPT.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|fd| *fd >= 0) {
+        // SAFETY: `fd` is open and stays open; whoever owns it in the child owns what leads to /dev/null.
+        unsafe { libc::dup3(null, fd, libc::O_CLOEXEC) };
+    }
+    // SAFETY: it was opened here, and nobody else knows of it.
+    unsafe { libc::close(null) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// What a child says: 0 where all is as it should be.
+    #[expect(unsafe_code, reason = "a test forks")]
+    fn in_a_child(work: impl FnOnce() -> bool) -> i32 {
+        // SAFETY: the child runs `work` and ends; it takes no lock of another thread's and allocates nothing before.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let code = i32::from(!work());
+            // SAFETY: the child ends here, without running what its parent would run at its end.
+            unsafe { libc::_exit(code) };
+        }
+        let mut status = 0;
+        // SAFETY: it waits for the child that was just made.
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        libc::WEXITSTATUS(status)
+    }
+
+    #[test]
+    fn a_child_is_another_process_and_so_is_its_child() {
+        let origin = Origin::here();
+        assert!(origin.is_here());
+        let told = in_a_child(|| {
+            let own = Origin::here();
+            let grandchild = in_a_child(|| !own.is_here() && !origin.is_here() && Origin::here().is_here());
+            !origin.is_here() && own.is_here() && grandchild == 0
+        });
+        assert_eq!(told, 0);
+        assert!(origin.is_here(), "the parent stays what it was");
+    }
+
+    #[test]
+    fn a_descriptor_that_is_kept_leads_nowhere_in_a_child() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let kept = KeptFromChildren::new(ours.as_fd());
+        let told = in_a_child(|| {
+            let stat = rustix::fs::fstat(&ours).unwrap();
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice
+        });
+        assert_eq!(told, 0);
+        drop(kept);
+        let told = in_a_child(|| {
+            let stat = rustix::fs::fstat(&theirs).unwrap();
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
+        });
+        assert_eq!(told, 0);
+    }
+}

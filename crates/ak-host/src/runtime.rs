@@ -1,0 +1,167 @@
+//! The one runtime of a process, on which effects wait, and the few threads on which work is done that cannot wait there.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicPtr, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime, sync::Semaphore};
+
+use crate::fork::Origin;
+
+/// Threads that drive what waits.
+const WORKERS: usize = 2;
+/// Threads on which names are looked up by the system at once.
+const LOOKUPS: usize = 3;
+/// Threads on which files are read and written at once, for those who wait on the runtime.
+const FILES: usize = 3;
+/// Threads on which tools run at once, for those who wait on the runtime.
+const TOOLS: usize = 2;
+/// Threads on which the log is verified, proved or erased from at once.
+const LOG_WORK: usize = 1;
+/// Threads that take a worker's place while it waits for the disk.
+const STAND_INS: usize = 2;
+/// Most threads of the runtime, however many effects wait.
+pub const RUNTIME_THREADS_MAX: usize = WORKERS + LOOKUPS + FILES + TOOLS + LOG_WORK + STAND_INS;
+
+/// Work that holds a thread while it is done. Each kind has threads of its own, so that none keeps another waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Lookup,
+    File,
+    Tool,
+    Log,
+}
+
+/// The runtime of one process.
+pub(crate) struct Home {
+    origin: Origin,
+    runtime: runtime::Runtime,
+    /// By [`Work`], in its order.
+    places: [Arc<Semaphore>; 4],
+}
+
+impl Home {
+    /// The runtime of this process, made at first use. It lives as long as the process: a child that is forked makes its own.
+    ///
+    /// # Errors
+    /// When the system has no threads or descriptors for it.
+    pub(crate) fn get() -> io::Result<&'static Home> {
+        static HOME: AtomicPtr<Home> = AtomicPtr::new(ptr::null_mut());
+        let known = HOME.load(Ordering::Acquire);
+        #[expect(
+            unsafe_code,
+            reason = "a home is shared without a lock, which a fork could leave locked for ever"
+        )]
+        // SAFETY: what stands here was leaked from a box below, whole, and is never freed.
+        if let Some(home) = unsafe { known.as_ref() }.filter(|home| home.origin.is_here()) {
+            return Ok(home);
+        }
+        let made: &'static mut Home = Box::leak(Box::new(Home::new()?));
+        // Should two threads make one at once, both are good: one of them is used from the next call on.
+        let _ = HOME.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire);
+        Ok(made)
+    }
+
+    fn new() -> io::Result<Home> {
+        let mut builder = runtime::Builder::new_multi_thread();
+        builder.worker_threads(WORKERS).max_blocking_threads(RUNTIME_THREADS_MAX - WORKERS);
+        let runtime = builder.thread_name("ak-runtime").enable_all().build()?;
+        let places = [LOOKUPS, FILES, TOOLS, LOG_WORK].map(|count| Arc::new(Semaphore::new(count)));
+        Ok(Home { origin: Origin::here(), runtime, places })
+    }
+
+    /// Does the work on a thread of its kind, once one is free. None where the work died.
+    pub(crate) async fn elsewhere<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let places = match kind {
+            Work::Lookup => &self.places[0],
+            Work::File => &self.places[1],
+            Work::Tool => &self.places[2],
+            Work::Log => &self.places[3],
+        };
+        let place = places.clone().acquire_owned().await.ok()?;
+        let done = self.runtime.spawn_blocking(move || {
+            let done = work();
+            // Whoever waits for it may be gone: it holds its place all the same until it has ended.
+            drop(place);
+            done
+        });
+        done.await.ok()
+    }
+
+    pub(crate) fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(task)
+    }
+
+    /// Does what makes timers, sockets or tasks of this runtime.
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.runtime.enter();
+        work()
+    }
+
+    /// Whoever drives this future, its timers and sockets are those of this runtime.
+    pub(crate) async fn within<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|context| self.enter(|| future.as_mut().poll(context))).await
+    }
+}
+
+/// Drives a future on this thread, for `limit` at most where there is one; none where it has not ended then, and can be driven
+/// on. May be called on any thread, also on one that drives a runtime.
+pub(crate) fn drive<F: Future + ?Sized>(
+    mut future: Pin<&mut F>,
+    limit: Option<Duration>,
+) -> Option<F::Output> {
+    let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        match until {
+            None => thread::park(),
+            Some(until) => match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return None,
+                left => thread::park_timeout(left),
+            },
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Lets others have a turn, and whoever drives this look at the time.
+pub(crate) async fn give_way() {
+    let mut given = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
