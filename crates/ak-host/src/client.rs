@@ -134,7 +134,6 @@ impl Client {
         stop: &CancellationToken,
         heed: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
-        self.line.origin().check()?;
         let sink = Sink::Callback(Box::new(on_chunk));
         call::wait(answer(self.line.clone(), request, cap, sink, stop.clone()), stop, heed)
     }
@@ -209,6 +208,7 @@ async fn answer(
     mut sink: Sink<'_>,
     stop: CancellationToken,
 ) -> Outcome {
+    line.origin().check()?;
     let payload = wire::request_payload(request, cap).to_json();
     if payload.len() > PAYLOAD_BYTES_MAX {
         let message =

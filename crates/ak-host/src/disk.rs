@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -12,7 +15,7 @@ use std::{
 use ak_audit::{Disk, DiskError, Engine};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
-use crate::{engine::engine, spare::Spare};
+use crate::{engine::engine, fork::KeptFromChildren, spare::Spare};
 
 /// The name of the file whose lock is the right to write.
 const LOCK_FILE: &str = "lock";
@@ -37,7 +40,7 @@ pub struct FileDisk {
 struct Shared {
     directory: PathBuf,
     files: Mutex<BTreeMap<String, Arc<File>>>,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<(KeptFromChildren, File)>>,
     spare: Spare,
 }
 
@@ -114,7 +117,7 @@ impl Disk for FileDisk {
         let file = options.open(self.shared.directory.join(LOCK_FILE)).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                *self.shared.lock.lock().map_err(|_| died())? = Some(file);
+                *self.shared.lock.lock().map_err(|_| died())? = Some((KeptFromChildren::new(file.as_fd()), file));
                 // Of whoever was here before.
                 self.shared.spare.discard();
                 Ok(())

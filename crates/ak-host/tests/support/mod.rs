@@ -3,6 +3,7 @@
 
 pub(crate) mod dns;
 pub(crate) mod model;
+pub(crate) mod silent;
 
 use std::{
     io::{BufRead, BufReader, Write},
