@@ -2,17 +2,17 @@
 
 use ak_host::{
     ak_json::{Value, object},
-    ak_kernel::Request,
+    ak_kernel::{Operation, Request},
 };
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{PyBytes, PyDict, PyList},
 };
 
 use crate::{
     argument::{Data, Json, Str, Unsigned},
-    convert::{from_python, members, to_python},
-    error::{invalid, raise, record},
+    convert::{from_python, members, to_bytes, to_python},
+    error::{invalid, misfit, raise, record},
     kernel::AuthorityKernel,
 };
 
@@ -20,13 +20,13 @@ use crate::{
 impl AuthorityKernel {
     /// Writes an audit entry of one's own. `details` is JSON; a text that is not stays a text.
     #[pyo3(signature = (event_type, details=None, subject=None))]
-    fn audit_log(
+    fn audit_log<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         event_type: Str,
         details: Option<Json>,
         subject: Option<Str>,
-    ) -> PyResult<()> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let request = || {
             Ok(Request::AuditLog {
                 event: event_type.0,
@@ -34,13 +34,12 @@ impl AuthorityKernel {
                 subject: subject.map(|name| name.0),
             })
         };
-        self.session.call(py, request)?;
-        Ok(())
+        self.session.done(py, request)
     }
 
     /// The newest 1,000 audit entries, oldest first, each as JSON bytes.
-    fn audit_logs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        self.session.entries(py, &object! { "newest": true, "limit": 1000 })
+    fn audit_logs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.entries(py, object! { "newest": true, "limit": 1000 })
     }
 
     /// The audit entries that match, oldest first, each as JSON bytes.
@@ -50,7 +49,7 @@ impl AuthorityKernel {
         py: Python<'py>,
         query: Option<Json>,
         conditions: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let query = query.map_or_else(|| Ok(object! {}), |query| query.value());
         let Value::Object(mut query) = query.map_err(|failure| raise(py, failure))? else {
             return Err(invalid(py, "an audit query is a JSON object"));
@@ -58,7 +57,7 @@ impl AuthorityKernel {
         for (name, value) in conditions.into_iter().flatten() {
             query.insert(name.extract::<Str>()?.0, from_python(&value)?);
         }
-        self.session.entries(py, &query.into())
+        self.entries(py, query.into())
     }
 
     /// Verifies the whole log and re-executes it, against a key and a checkpoint that the caller kept. Owner only.
@@ -70,32 +69,44 @@ impl AuthorityKernel {
         anchor: Option<Data>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let anchor = anchor.map(|note| String::from_utf8_lossy(&note.to_shared()).into_owned().into());
-        let report =
-            self.session.ask(py, || Ok(Request::AuditVerify { key: key.map(|key| key.0), anchor }))?;
-        record(py, "Verification", &members(py, &report)?)
+        let request = || Ok(Request::AuditVerify { key: key.map(|key| key.0), anchor });
+        self.session.ask(py, request, |py, report| record(py, "Verification", &members(py, &report)?))
     }
 
     /// A signed checkpoint of the log as it stands (C2SP note), to be kept elsewhere and given to `audit_verify`.
-    fn audit_checkpoint<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let made = self.session.ask(py, || Ok(Request::Commit))?;
-        let note = made.get("note").and_then(Value::as_str).unwrap_or_default();
-        Ok(PyBytes::new(py, note.as_bytes()))
+    fn audit_checkpoint<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.session.part(
+            py,
+            "note",
+            || Ok(Request::Commit),
+            |py, note| Ok(PyBytes::new(py, note.as_str().unwrap_or_default().as_bytes()).into_any()),
+        )
     }
 
     /// The key that verifies the log's checkpoints, as text (C2SP signed-note), to be kept elsewhere.
-    fn audit_key(&self, py: Python<'_>) -> PyResult<String> {
-        let made = self.session.ask(py, || Ok(Request::Commit))?;
-        Ok(made.get("key").and_then(Value::as_str).unwrap_or_default().to_owned())
+    fn audit_key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.session.part(py, "key", || Ok(Request::Commit), to_python)
     }
 
     /// Makes all that is recorded about a subject unreadable for good: an agent's name, or as it was given to `alloc` and
     /// `audit_log`. Every proof stays valid. Owner only.
-    fn erase<'py>(&self, py: Python<'py>, subject: Str) -> PyResult<Bound<'py, PyDict>> {
-        members(py, &self.session.ask(py, || Ok(Request::Erase { subject: subject.0 }))?)
+    fn erase<'py>(&self, py: Python<'py>, subject: Str) -> PyResult<Bound<'py, PyAny>> {
+        self.session.ask(py, || Ok(Request::Erase { subject: subject.0 }), |py, told| to_python(py, &told))
     }
 
     /// The proof that an entry stands in the log (RFC 6962 §2.1.1), and the checkpoint it leads to.
     fn audit_proof<'py>(&self, py: Python<'py>, seq: Unsigned) -> PyResult<Bound<'py, PyAny>> {
-        to_python(py, &self.session.ask(py, || Ok(Request::AuditProof { seq: seq.0 }))?)
+        self.session.ask(py, || Ok(Request::AuditProof { seq: seq.0 }), |py, proof| to_python(py, &proof))
+    }
+}
+
+impl AuthorityKernel {
+    /// The audit entries that a query finds, each as compact JSON.
+    fn entries<'py>(&self, py: Python<'py>, query: Value) -> PyResult<Bound<'py, PyAny>> {
+        let request = || Ok(Request::decode(Operation::AuditQuery, &query)?);
+        self.session.part(py, "entries", request, |py, entries| {
+            let entries = entries.as_array().ok_or_else(|| misfit(py))?;
+            Ok(PyList::new(py, entries.iter().map(|entry| to_bytes(py, entry)))?.into_any())
+        })
     }
 }

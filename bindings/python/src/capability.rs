@@ -5,6 +5,7 @@ use ak_host::{
     ak_kernel::{Operation, Request},
 };
 use pyo3::{
+    IntoPyObjectExt,
     prelude::*,
     pybacked::PyBackedStr,
     types::{PyDict, PyString},
@@ -12,7 +13,7 @@ use pyo3::{
 
 use crate::{
     argument::{Str, Unsigned},
-    convert::from_python,
+    convert::{from_python, text, to_python},
     error::{invalid, misfit},
     kernel::AuthorityKernel,
 };
@@ -45,8 +46,8 @@ impl AuthorityKernel {
     /// Owner only.
     #[pyo3(signature = (agent, name, resource=Str("*".into()), methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
-    fn grant(
-        slf: &Bound<'_, Self>,
+    fn grant<'py>(
+        slf: &Bound<'py, Self>,
         agent: Str,
         name: Str,
         resource: Str,
@@ -55,7 +56,7 @@ impl AuthorityKernel {
         rate: Option<Str>,
         uses: Option<Unsigned>,
         budget: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Capability> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let mut args = terms(Some(resource), methods, expires_minutes, rate, uses, budget)?;
         args.insert("agent", agent.0);
         args.insert("name", name.0);
@@ -68,9 +69,9 @@ impl Capability {
     /// Derives a capability that allows the same and less. What is left out narrows nothing.
     #[pyo3(signature = (resource=None, methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None, name=None, only_agent=None))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
-    fn attenuate(
+    fn attenuate<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         resource: Option<Str>,
         methods: Option<&Bound<'_, PyAny>>,
         expires_minutes: Option<Unsigned>,
@@ -79,7 +80,7 @@ impl Capability {
         budget: Option<&Bound<'_, PyDict>>,
         name: Option<Str>,
         only_agent: Option<Str>,
-    ) -> PyResult<Capability> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let mut args = terms(resource, methods, expires_minutes, rate, uses, budget)?;
         args.insert("capability", self.id.as_str());
         args.insert("name", name.map(|name| name.0));
@@ -88,19 +89,16 @@ impl Capability {
     }
 
     /// Takes the capability back, with everything derived from it, at once. A holder takes back only what it derived.
-    fn revoke(&self, py: Python<'_>) -> PyResult<()> {
+    fn revoke<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let args = object! { "capability": self.id.as_str() };
-        let request = || Ok(Request::decode(Operation::CapRevoke, &args)?);
-        self.kernel.get().session.call(py, request)?;
-        Ok(())
+        self.kernel.get().session.done(py, || Ok(Request::decode(Operation::CapRevoke, &args)?))
     }
 
     /// The capability as a bearer token, for `AuthorityKernel.present` or the token file of a connection.
-    fn token(&self, py: Python<'_>) -> PyResult<String> {
+    fn token<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let args = object! { "capability": self.id.as_str() };
         let request = || Ok(Request::decode(Operation::CapToken, &args)?);
-        let token = self.kernel.get().session.part(py, "token", request)?;
-        token.as_str().map(str::to_owned).ok_or_else(|| misfit(py))
+        self.kernel.get().session.part(py, "token", request, to_python)
     }
 
     fn __repr__(&self) -> String {
@@ -110,24 +108,26 @@ impl Capability {
 
 impl Capability {
     /// Makes one by a request for it.
-    pub(crate) fn made(
-        kernel: &Bound<'_, AuthorityKernel>,
+    pub(crate) fn made<'py>(
+        kernel: &Bound<'py, AuthorityKernel>,
         operation: Operation,
         args: Object,
-    ) -> PyResult<Capability> {
-        let py = kernel.py();
-        let args = Value::from(args);
-        let told = kernel.get().session.ask(py, || Ok(Request::decode(operation, &args)?))?;
-        let text = |member| {
-            let text = told.get(member).and_then(Value::as_str);
-            text.map(str::to_owned).ok_or_else(|| misfit(py))
-        };
-        Ok(Capability {
-            kernel: kernel.clone().unbind(),
-            id: text("capability")?,
-            name: text("name")?,
-            agent: text("agent")?,
-            expires_at: told.get("expires_at").and_then(Value::as_u64),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (args, holder) = (Value::from(args), kernel.clone().unbind());
+        let request = || Ok(Request::decode(operation, &args)?);
+        kernel.get().session.ask(kernel.py(), request, |py, told| {
+            let text = |member| {
+                let text = told.get(member).and_then(Value::as_str);
+                text.map(str::to_owned).ok_or_else(|| misfit(py))
+            };
+            let capability = Capability {
+                id: text("capability")?,
+                name: text("name")?,
+                agent: text("agent")?,
+                expires_at: told.get("expires_at").and_then(Value::as_u64),
+                kernel: holder,
+            };
+            capability.into_bound_py_any(py)
         })
     }
 }
@@ -155,7 +155,7 @@ pub(crate) fn terms(
 pub(crate) fn token_of(capability: &Bound<'_, PyAny>) -> PyResult<Text> {
     let py = capability.py();
     if let Ok(capability) = capability.cast::<Capability>() {
-        return Ok(capability.get().token(py)?.into());
+        return Ok(text(capability.get().token(py)?.cast::<PyString>()?)?);
     }
     if capability.is_instance_of::<PyString>() {
         return Ok(Text::from(&*capability.extract::<PyBackedStr>()?));

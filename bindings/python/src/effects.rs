@@ -10,7 +10,7 @@ use pyo3::{
 
 use crate::{
     argument::{Chat, Data, Headers, Json, Path, Seconds, Str, ToolCall, Unsigned},
-    convert::{from_python, members, to_bytes, to_python},
+    convert::{from_python, to_bytes, to_python},
     error::{misfit, raise, record},
     kernel::AuthorityKernel,
     stream::InferenceStream,
@@ -20,38 +20,32 @@ use crate::{
 impl AuthorityKernel {
     /// What a file holds, read by the kernel's host.
     #[pyo3(signature = (path, max_size=Unsigned(FILE_BYTES_MAX)))]
-    fn file_read<'py>(
-        &self,
-        py: Python<'py>,
-        path: Path,
-        max_size: Unsigned,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        match self.session.call(py, || Ok(Request::FsRead { path: path.0, bytes_max: max_size.0 }))? {
-            Reply::Bytes(bytes) => Ok(PyBytes::new(py, &bytes)),
+    fn file_read<'py>(&self, py: Python<'py>, path: Path, max_size: Unsigned) -> PyResult<Bound<'py, PyAny>> {
+        let request = || Ok(Request::FsRead { path: path.0, bytes_max: max_size.0 });
+        self.session.call(py, request, |py, reply| match reply {
+            Reply::Bytes(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
             _ => Err(misfit(py)),
-        }
+        })
     }
 
     /// Replaces what a file holds, whole or not at all.
-    fn file_write(&self, py: Python<'_>, path: Path, data: Data) -> PyResult<()> {
-        self.session.call(py, || Ok(Request::FsWrite { path: path.0, data: data.to_shared() }))?;
-        Ok(())
+    fn file_write<'py>(&self, py: Python<'py>, path: Path, data: Data) -> PyResult<Bound<'py, PyAny>> {
+        self.session.done(py, || Ok(Request::FsWrite { path: path.0, data: data.to_shared() }))
     }
 
     /// The entries of a directory.
     fn file_list<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        to_python(py, &self.session.part(py, "entries", || Ok(Request::FsList { path: path.0 }))?)
+        self.session.part(py, "entries", || Ok(Request::FsList { path: path.0 }), to_python)
     }
 
     /// Kind, size and time of a file.
-    fn file_stat<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyDict>> {
-        members(py, &self.session.ask(py, || Ok(Request::FsStat { path: path.0 }))?)
+    fn file_stat<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
+        self.session.ask(py, || Ok(Request::FsStat { path: path.0 }), |py, told| to_python(py, &told))
     }
 
     /// Deletes a file.
-    fn file_delete(&self, py: Python<'_>, path: Path) -> PyResult<()> {
-        self.session.call(py, || Ok(Request::FsDelete { path: path.0 }))?;
-        Ok(())
+    fn file_delete<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
+        self.session.done(py, || Ok(Request::FsDelete { path: path.0 }))
     }
 
     /// Sends an HTTP request and gives the body of the response, whatever its status.
@@ -66,9 +60,9 @@ impl AuthorityKernel {
         headers: Option<Headers>,
         max_response: Unsigned,
         timeout: Seconds,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let response = self.exchange(py, method, url, body, headers, max_response, timeout)?;
-        Ok(PyBytes::new(py, &response.body))
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let request = http(method, url, body, headers, max_response, timeout);
+        self.exchange(py, request, |py, response| Ok(PyBytes::new(py, &response.body).into_any()))
     }
 
     /// Sends an HTTP request and gives status, headers and body.
@@ -84,14 +78,16 @@ impl AuthorityKernel {
         max_response: Unsigned,
         timeout: Seconds,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let response = self.exchange(py, method, url, body, headers, max_response, timeout)?;
-        let headers: Vec<(&str, &str)> =
-            response.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let fields = PyDict::new(py);
-        fields.set_item("status", response.status)?;
-        fields.set_item("headers", headers)?;
-        fields.set_item("body", PyBytes::new(py, &response.body))?;
-        record(py, "HttpResponse", &fields)
+        let request = http(method, url, body, headers, max_response, timeout);
+        self.exchange(py, request, |py, response| {
+            let headers: Vec<(&str, &str)> =
+                response.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let fields = PyDict::new(py);
+            fields.set_item("status", response.status)?;
+            fields.set_item("headers", headers)?;
+            fields.set_item("body", PyBytes::new(py, &response.body))?;
+            record(py, "HttpResponse", &fields)
+        })
     }
 
     /// Calls a tool: JSON in, JSON out.
@@ -101,12 +97,10 @@ impl AuthorityKernel {
         py: Python<'py>,
         name: &Bound<'py, PyAny>,
         args: Option<Json>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let ToolCall { tool, args } = ToolCall::new(name, args)?;
-        Ok(to_bytes(
-            py,
-            &self.session.part(py, "output", || Ok(Request::Call { tool, args: args.value()? }))?,
-        ))
+        let request = || Ok(Request::Call { tool, args: args.value()? });
+        self.session.part(py, "output", request, |py, output| Ok(to_bytes(py, output).into_any()))
     }
 
     /// Calls a tool: Python values in, Python values out.
@@ -117,12 +111,12 @@ impl AuthorityKernel {
         args: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let args = from_python(args)?;
-        to_python(py, &self.session.part(py, "output", || Ok(Request::Call { tool: name.0, args }))?)
+        self.session.part(py, "output", || Ok(Request::Call { tool: name.0, args }), to_python)
     }
 
     /// The tools there are, each as a dict.
     fn list_tools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        to_python(py, &self.session.part(py, "tools", || Ok(Request::ToolList))?)
+        self.session.part(py, "tools", || Ok(Request::ToolList), to_python)
     }
 
     /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. A schema that the manifest names by
@@ -135,7 +129,7 @@ impl AuthorityKernel {
     ) -> PyResult<Bound<'py, PyAny>> {
         let manifest = from_python(manifest)?;
         let request = || ak_host::tool_request(manifest, module.to_shared(), std::path::Path::new(""));
-        to_python(py, &self.session.ask(py, request)?)
+        self.session.ask(py, request, |py, told| to_python(py, &told))
     }
 
     /// Asks a model: an OpenAI chat-completions request, or a model and a prompt. Gives the completion.
@@ -146,10 +140,10 @@ impl AuthorityKernel {
         request: &Bound<'py, PyAny>,
         prompt: Option<Str>,
         max_tokens: Unsigned,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let chat = Chat::new(request, prompt, max_tokens)?;
         let request = || Ok(Request::Inference { request: chat.0.value()?, stream: false, price: None });
-        Ok(to_bytes(py, &self.session.ask(py, request)?))
+        self.session.ask(py, request, |py, answer| Ok(to_bytes(py, &answer).into_any()))
     }
 
     /// Asks a model and iterates over the chunks of its answer.
@@ -162,41 +156,45 @@ impl AuthorityKernel {
         max_tokens: Unsigned,
     ) -> PyResult<InferenceStream> {
         let chat = Chat::new(request, prompt, max_tokens)?;
-        let started = self.session.connection().and_then(|connection| {
-            Ok(InferenceStream::start(
-                connection,
-                Request::Inference { request: chat.0.value()?, stream: true, price: None },
-            ))
-        });
-        started.map_err(|failure| raise(py, failure))
+        let connection = self.session.connection(py)?;
+        let request = chat.0.value().map_err(|failure| raise(py, failure))?;
+        let request = Request::Inference { request, stream: true, price: None };
+        Ok(py.detach(|| InferenceStream::start(&connection, request)))
     }
 }
 
 impl AuthorityKernel {
-    #[expect(clippy::too_many_arguments, reason = "what two methods of Python take")]
-    fn exchange(
+    fn exchange<'py>(
         &self,
-        py: Python<'_>,
-        method: Str,
-        url: Str,
-        body: Option<Data>,
-        headers: Option<Headers>,
-        max_response: Unsigned,
-        timeout: Seconds,
-    ) -> PyResult<HttpResponse> {
-        let request = || {
-            Ok(Request::Http(HttpRequest {
-                method: method.0,
-                url: url.0,
-                headers: headers.map(|headers| headers.0).unwrap_or_default(),
-                body: body.map(|body| body.to_shared()),
-                response_bytes_max: max_response.0,
-                timeout_ms: timeout.0,
-            }))
-        };
-        match self.session.call(py, request)? {
-            Reply::Http(response) => Ok(response),
-            _ => Err(misfit(py)),
-        }
+        py: Python<'py>,
+        request: HttpRequest,
+        convert: impl for<'p> FnOnce(Python<'p>, HttpResponse) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.session.call(
+            py,
+            || Ok(Request::Http(request)),
+            |py, reply| match reply {
+                Reply::Http(response) => convert(py, response),
+                _ => Err(misfit(py)),
+            },
+        )
+    }
+}
+
+fn http(
+    method: Str,
+    url: Str,
+    body: Option<Data>,
+    headers: Option<Headers>,
+    max_response: Unsigned,
+    timeout: Seconds,
+) -> HttpRequest {
+    HttpRequest {
+        method: method.0,
+        url: url.0,
+        headers: headers.map(|headers| headers.0).unwrap_or_default(),
+        body: body.map(|body| body.to_shared()),
+        response_bytes_max: max_response.0,
+        timeout_ms: timeout.0,
     }
 }

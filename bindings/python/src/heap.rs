@@ -5,7 +5,7 @@ use ak_host::{
     ak_kernel::{Code, Failure, Operation, Reply, Request, ak_heap::Content},
 };
 use pyo3::{
-    Borrowed,
+    Borrowed, IntoPyObjectExt,
     prelude::*,
     types::{PyBytes, PyDict, PyList},
 };
@@ -22,7 +22,13 @@ use crate::{
 impl AuthorityKernel {
     /// Creates a heap object.
     #[pyo3(signature = (type_name, value=Json::empty(), subject=None))]
-    fn alloc(&self, py: Python<'_>, type_name: Str, value: Json, subject: Option<Str>) -> PyResult<Handle> {
+    fn alloc<'py>(
+        &self,
+        py: Python<'py>,
+        type_name: Str,
+        value: Json,
+        subject: Option<Str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let request = || {
             Ok(Request::Alloc {
                 type_name: type_name.0,
@@ -30,10 +36,10 @@ impl AuthorityKernel {
                 subject: subject.map(|name| name.0),
             })
         };
-        match self.session.call(py, request)? {
-            Reply::Handle(handle) => Ok(Handle(handle)),
+        self.session.call(py, request, |py, reply| match reply {
+            Reply::Handle(handle) => Handle(handle).into_bound_py_any(py),
             _ => Err(misfit(py)),
-        }
+        })
     }
 
     /// What a heap object holds, or held at a version: compact JSON, or its raw bytes.
@@ -43,11 +49,11 @@ impl AuthorityKernel {
         py: Python<'py>,
         handle: HandleArgument,
         version: Option<Unsigned>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        match self.content(py, handle, version)? {
-            Content::Json(value) => Ok(to_bytes(py, &value)),
-            Content::Raw(bytes) => Ok(PyBytes::new(py, &bytes)),
-        }
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.content(py, handle, version, |py, content| match content {
+            Content::Json(value) => Ok(to_bytes(py, &value).into_any()),
+            Content::Raw(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
+        })
     }
 
     /// What a heap object holds, parsed.
@@ -58,47 +64,46 @@ impl AuthorityKernel {
         handle: HandleArgument,
         version: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.content(py, handle, version)? {
+        self.content(py, handle, version, |py, content| match content {
             Content::Json(value) => to_python(py, &value),
             Content::Raw(_) => {
                 Err(raise(py, Failure::new(Code::JsonInvalid, "the object holds raw bytes, not json")))
             }
-        }
+        })
     }
 
     /// Type, version, labels and size of a heap object.
-    fn stat<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyDict>> {
-        members(py, &self.session.ask(py, || Ok(Request::Stat { handle: handle.0 }))?)
+    fn stat<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyAny>> {
+        self.session.ask(py, || Ok(Request::Stat { handle: handle.0 }), |py, told| to_python(py, &told))
     }
 
     /// Applies an RFC 6902 patch, whole or not at all, and gives the new version.
     #[pyo3(signature = (handle, patch, expected_version=None))]
-    fn write(
+    fn write<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         handle: HandleArgument,
         patch: Json,
         expected_version: Option<Unsigned>,
-    ) -> PyResult<u64> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let expected_version = expected_version.map(|version| version.0);
         let request = || Ok(Request::Write { handle: handle.0, patch: patch.value()?, expected_version });
-        match self.session.call(py, request)? {
-            Reply::Version(version) => Ok(version),
+        self.session.call(py, request, |py, reply| match reply {
+            Reply::Version(version) => version.into_bound_py_any(py),
             _ => Err(misfit(py)),
-        }
+        })
     }
 
     /// Deletes a heap object; its handle is never given out again.
     #[pyo3(signature = (handle, expected_version=None))]
-    fn delete(
+    fn delete<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         handle: HandleArgument,
         expected_version: Option<Unsigned>,
-    ) -> PyResult<()> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let expected_version = expected_version.map(|version| version.0);
-        self.session.call(py, || Ok(Request::Delete { handle: handle.0, expected_version }))?;
-        Ok(())
+        self.session.done(py, || Ok(Request::Delete { handle: handle.0, expected_version }))
     }
 
     /// The heap objects that match, among those the session may read, page by page: a dict of `objects` and `cursor`.
@@ -111,7 +116,7 @@ impl AuthorityKernel {
         limit: Unsigned,
         cursor: Option<Str>,
         conditions: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let mut form = Object::new();
         for (name, value) in conditions.into_iter().flatten() {
             form.insert(name.extract::<Str>()?.0, from_python(&value)?);
@@ -125,41 +130,40 @@ impl AuthorityKernel {
             }
             Ok(Request::Query { form })
         };
-        page(py, &self.session.ask(py, request)?)
+        self.session.ask(py, request, |py, found| Ok(page(py, &found)?.into_any()))
     }
 
     /// Several allocs, writes and deletes, all or none. Gives what each gave: a handle, a version, or None.
-    fn batch<'py>(&self, py: Python<'py>, ops: Operations) -> PyResult<Bound<'py, PyList>> {
+    fn batch<'py>(&self, py: Python<'py>, ops: Operations) -> PyResult<Bound<'py, PyAny>> {
         let request = || Ok(Request::decode(Operation::Batch, &ops.0)?);
-        results(py, &self.session.part(py, "results", request)?)
+        self.session.part(py, "results", request, |py, given| Ok(results(py, given)?.into_any()))
     }
 
     /// Gives a type a JSON Schema: no object of that name breaks it from then on.
-    fn register_type(&self, py: Python<'_>, name: Str, schema: Json) -> PyResult<()> {
-        let request = || Ok(Request::TypeRegister { name: name.0, schema: schema.value()? });
-        self.session.call(py, request)?;
-        Ok(())
+    fn register_type<'py>(&self, py: Python<'py>, name: Str, schema: Json) -> PyResult<Bound<'py, PyAny>> {
+        self.session.done(py, || Ok(Request::TypeRegister { name: name.0, schema: schema.value()? }))
     }
 
     /// Takes back a type that this session's agent, or the owner, registered.
-    fn unregister_type(&self, py: Python<'_>, name: Str) -> PyResult<()> {
-        self.session.call(py, || Ok(Request::TypeUnregister { name: name.0 }))?;
-        Ok(())
+    fn unregister_type<'py>(&self, py: Python<'py>, name: Str) -> PyResult<Bound<'py, PyAny>> {
+        self.session.done(py, || Ok(Request::TypeUnregister { name: name.0 }))
     }
 }
 
 impl AuthorityKernel {
-    fn content(
+    fn content<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         handle: HandleArgument,
         version: Option<Unsigned>,
-    ) -> PyResult<Content> {
+        convert: impl for<'p> FnOnce(Python<'p>, Content) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let version = version.map(|version| version.0);
-        match self.session.call(py, || Ok(Request::Read { handle: handle.0, version }))? {
-            Reply::Content(content) => Ok(content),
+        let request = || Ok(Request::Read { handle: handle.0, version });
+        self.session.call(py, request, |py, reply| match reply {
+            Reply::Content(content) => convert(py, content),
             _ => Err(misfit(py)),
-        }
+        })
     }
 }
 

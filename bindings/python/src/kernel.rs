@@ -76,8 +76,13 @@ impl AuthorityKernel {
 
     /// Whether this is an owner session, which may change policy, budgets and tools.
     #[getter]
-    fn is_owner(&self) -> bool {
-        self.session.connection().is_ok_and(|connection| connection.is_owner())
+    fn is_owner(&self, py: Python<'_>) -> bool {
+        self.session.connection(py).is_ok_and(|connection| connection.is_owner())
+    }
+
+    /// The same session with methods that give futures of the running loop: what `AsyncAuthorityKernel` stands on.
+    fn _to_async(&self) -> AuthorityKernel {
+        AuthorityKernel { session: self.session.to_async() }
     }
 
     /// A session of the agent with this name, made if it is not there: what model loops and adapters receive.
@@ -87,15 +92,14 @@ impl AuthorityKernel {
 
     /// Whether a request would pass now. Nothing is consumed; a target without canonical form gives False.
     #[pyo3(signature = (operation, target, args=None))]
-    fn authorize(
+    fn authorize<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         operation: Str,
         target: Target,
         args: Option<Json>,
-    ) -> PyResult<bool> {
-        let request = || authorize(operation, target, args);
-        self.session.part(py, "authorized", request)?.as_bool().ok_or_else(|| misfit(py))
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.session.part(py, "authorized", || authorize(operation, target, args), to_python)
     }
 
     /// The same, with the reason and what would have to change.
@@ -107,19 +111,29 @@ impl AuthorityKernel {
         target: Target,
         args: Option<Json>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let details = self.session.ask(py, || authorize(operation, target, args))?;
-        record(py, "AuthorizationDetails", &members(py, &details)?)
+        self.session.ask(
+            py,
+            || authorize(operation, target, args),
+            |py, details| record(py, "AuthorizationDetails", &members(py, &details)?),
+        )
     }
 
     /// Replaces the policy by the one in the file or the text; a policy with a fault leaves the one in force.
     /// Owner only.
     #[pyo3(signature = (path=None, *, text=None))]
-    fn load_policy(&self, py: Python<'_>, path: Option<Path>, text: Option<Str>) -> PyResult<()> {
+    fn load_policy<'py>(
+        &self,
+        py: Python<'py>,
+        path: Option<Path>,
+        text: Option<Str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         match (path, text) {
-            (Some(path), None) => self.session.load_policy_file(py, std::path::Path::new(&*path.0)),
+            (Some(path), None) => {
+                self.session.load_policy_file(py, std::path::Path::new(&*path.0))?;
+                Ok(py.None().into_bound(py))
+            }
             (None, Some(text)) => {
-                self.session.call(py, || Ok(Request::PolicyLoad { text: text.0, base_dir: None }))?;
-                Ok(())
+                self.session.done(py, || Ok(Request::PolicyLoad { text: text.0, base_dir: None }))
             }
             (Some(_), Some(_)) | (None, None) => Err(invalid(py, "give a policy's path or its text")),
         }
@@ -127,17 +141,16 @@ impl AuthorityKernel {
 
     /// Sets a limit; None takes it away. An agent session lowers only its own; the owner sets any agent's.
     #[pyo3(signature = (kind, limit, agent=None))]
-    fn set_budget(
+    fn set_budget<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         kind: Str,
         limit: Option<Unsigned>,
         agent: Option<Str>,
-    ) -> PyResult<()> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let limit = limit.map(|limit| limit.0);
         let args = object! { "kind": kind.0, "limit": limit, "agent": agent.map(|name| name.0) };
-        self.session.call(py, || Ok(Request::decode(Operation::BudgetSet, &args)?))?;
-        Ok(())
+        self.session.done(py, || Ok(Request::decode(Operation::BudgetSet, &args)?))
     }
 
     /// Limit and usage of one budget, or of all by their names.
@@ -151,38 +164,45 @@ impl AuthorityKernel {
         let agent = agent.map(|agent| agent.0);
         let args = object! { "kind": kind.as_ref().map(|kind| &kind.0), "agent": agent };
         let request = || Ok(Request::decode(Operation::BudgetStatus, &args)?);
-        match kind {
-            Some(kind) => to_python(py, &self.session.part(py, &kind.0, request)?),
-            None => to_python(py, &self.session.ask(py, request)?),
-        }
+        self.session.ask(py, request, move |py, status| match kind {
+            Some(kind) => to_python(py, status.get(&kind.0).ok_or_else(|| misfit(py))?),
+            None => to_python(py, &status),
+        })
     }
 
     /// Why the gate last said no to this session; None if it never did.
-    fn get_last_denial<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match self.session.part(py, "denial", || Ok(Request::LastError))? {
-            Value::Null => Ok(None),
-            denial => denial_info(py, &denial).map(Some),
-        }
+    fn get_last_denial<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.session.part(
+            py,
+            "denial",
+            || Ok(Request::LastError),
+            |py, denial| match denial {
+                Value::Null => Ok(py.None().into_bound(py)),
+                denial => denial_info(py, denial),
+            },
+        )
     }
 
     /// Any operation by its number, with arguments in their wire form: the code, 0 for success, and the result
     /// or the error as JSON. Raises nothing that the kernel answers.
     fn syscall<'py>(&self, py: Python<'py>, request: (u16, Json)) -> PyResult<Bound<'py, PyAny>> {
         let (number, args) = request;
-        let outcome = self.session.outcome(py, || {
+        let request = || {
             let operation = Operation::from_number(number);
             let operation = operation
                 .ok_or_else(|| Failure::new(Code::InvalidArgument, format!("no operation {number}")))?;
             Ok(Request::decode(operation, &args.value()?)?)
-        });
-        let (code, result) = match outcome {
-            Ok(reply) => (0, reply.to_value()),
-            Err(failure) => (failure.code.number(), failure.to_value()),
         };
-        let fields = PyDict::new(py);
-        fields.set_item("err", code)?;
-        fields.set_item("result", to_bytes(py, &result))?;
-        record(py, "EffectResponse", &fields)
+        self.session.settle(py, request, |py, outcome| {
+            let (code, result) = match outcome {
+                Ok(reply) => (0, reply.to_value()),
+                Err(failure) => (failure.code.number(), failure.to_value()),
+            };
+            let fields = PyDict::new(py);
+            fields.set_item("err", code)?;
+            fields.set_item("result", to_bytes(py, &result))?;
+            record(py, "EffectResponse", &fields)
+        })
     }
 }
 

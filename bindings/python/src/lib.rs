@@ -27,6 +27,7 @@ mod kernel;
 mod session;
 mod stream;
 mod tables;
+mod waiting;
 
 use pyo3::pymodule;
 

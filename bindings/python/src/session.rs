@@ -1,121 +1,291 @@
-//! A connection that can be closed and opened again, and the one way a request takes through it.
+//! A connection that can be closed and opened again, and the one way a request takes through it: a method of Python waits for the
+//! outcome, or gives a future of asyncio's at once.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{RecvTimeoutError, channel},
+    },
+    thread,
+    time::Duration,
+};
 
 use ak_host::{
-    Connection, Options,
+    CancellationToken, Connection, HEED_MS, Options, Origin, Sink,
     ak_json::Value,
-    ak_kernel::{Code, Failure, Operation, Outcome, Reply, Request},
+    ak_kernel::{Code, Failure, Outcome, Reply, Request},
 };
-use pyo3::{prelude::*, types::PyBytes};
+use pyo3::prelude::*;
 
 use crate::{
-    convert::to_bytes,
     error::{misfit, raise},
+    waiting::{Heed, future_of, heeding, interrupted},
 };
 
+/// A session as an object of Python has it.
 pub(crate) struct Session {
-    /// Nothing once the session is closed.
-    connection: Mutex<Option<Connection>>,
+    shared: Arc<Shared>,
+    /// Whether methods give futures.
+    is_async: bool,
+}
+
+struct Shared {
+    /// The process of which it is. In a child no lock of it is taken.
+    origin: Origin,
+    door: Mutex<Door>,
+    /// Told whenever the door moves.
+    moved: Condvar,
     /// How to open it again; an agent session has nothing: only its owner opens it.
     options: Option<Options>,
 }
 
+enum Door {
+    Closed,
+    /// Some thread is opening it.
+    Opening,
+    Open(Connection),
+}
+
 impl Session {
     pub(crate) fn open(py: Python<'_>, options: Options) -> PyResult<Session> {
-        let session = Session { connection: Mutex::new(None), options: Some(options) };
+        let session = Session::new(Door::Closed, Some(options), false);
         session.reopen(py)?;
         Ok(session)
     }
 
+    fn new(door: Door, options: Option<Options>, is_async: bool) -> Session {
+        let (door, moved) = (Mutex::new(door), Condvar::new());
+        Session { shared: Arc::new(Shared { origin: Origin::here(), door, moved, options }), is_async }
+    }
+
+    /// The same session with methods that give futures.
+    pub(crate) fn to_async(&self) -> Session {
+        Session { shared: self.shared.clone(), is_async: true }
+    }
+
     pub(crate) fn agent(&self, py: Python<'_>, name: &str) -> PyResult<Session> {
-        let agent = py.detach(|| self.connection()?.agent(name)).map_err(|failure| raise(py, failure))?;
-        Ok(Session { connection: Mutex::new(Some(agent)), options: None })
+        let agent = heeding(py, |mut heed| {
+            let connection = self.shared.connection(again(&mut heed))?;
+            connection.agent_heeding(name, heed)
+        })?;
+        let agent = agent.map_err(|failure| raise(py, failure))?;
+        Ok(Session::new(Door::Open(agent), None, self.is_async))
     }
 
     /// The same session presenting a token with every request.
     pub(crate) fn present(&self, py: Python<'_>, token: &str) -> PyResult<Session> {
-        let connection = self.connection().map_err(|failure| raise(py, failure))?.present(token);
-        Ok(Session { connection: Mutex::new(Some(connection)), options: None })
+        let connection = self.connection(py)?.present(token);
+        Ok(Session::new(Door::Open(connection), None, self.is_async))
     }
 
     /// Opens the session if it is closed and an owner's.
     pub(crate) fn reopen(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(options) = &self.options else { return Ok(()) };
-        let reopened = py.detach(|| {
-            let mut connection = self.lock();
-            if connection.is_none() {
-                *connection = Some(Connection::open(options)?);
+        let Some(options) = &self.shared.options else { return Ok(()) };
+        let opened = heeding(py, |mut heed| {
+            if !self.shared.begin_opening(again(&mut heed))? {
+                return Ok(());
             }
-            Ok(())
-        });
-        reopened.map_err(|failure| raise(py, failure))
+            let opened = open(options, heed);
+            let (door, result) = match opened {
+                Ok(connection) => (Door::Open(connection), Ok(())),
+                Err(failure) => (Door::Closed, Err(failure)),
+            };
+            *self.shared.door() = door;
+            self.shared.moved.notify_all();
+            result
+        })?;
+        opened.map_err(|failure| raise(py, failure))
     }
 
+    /// Ends the session. In a child that inherited it this does nothing.
     pub(crate) fn close(&self, py: Python<'_>) {
+        if !self.shared.origin.is_here() {
+            return;
+        }
         py.detach(|| {
-            if let Some(connection) = self.lock().take() {
-                connection.close();
+            let door = &mut *self.shared.door();
+            match std::mem::replace(door, Door::Closed) {
+                Door::Open(connection) => connection.close(),
+                // Whoever is opening it goes on to do so.
+                Door::Opening => *door = Door::Opening,
+                Door::Closed => {}
             }
         });
     }
 
-    pub(crate) fn connection(&self) -> Result<Connection, Failure> {
-        self.lock().clone().ok_or_else(|| Failure::new(Code::NotConfigured, "the session is closed"))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn connection(&self, py: Python<'_>) -> PyResult<Connection> {
+        let connection = heeding(py, |heed| self.shared.connection(heed))?;
+        connection.map_err(|failure| raise(py, failure))
     }
 
     /// Replaces the policy by the one in a file, which no agent reaches from then on.
     pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<()> {
-        py.detach(|| self.connection()?.load_policy_file(path)).map_err(|failure| raise(py, failure))
+        let loaded = heeding(py, |heed| self.shared.connection(heed)?.load_policy_file(path))?;
+        loaded.map_err(|failure| raise(py, failure))
     }
 
-    /// Makes a request and waits for its outcome, all of it with the interpreter released.
-    pub(crate) fn outcome(
+    /// Makes a request, and gives what `convert` makes of its outcome, or a future of that. The interpreter is released while the
+    /// request is made and waited for.
+    pub(crate) fn settle<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
-    ) -> Outcome {
-        py.detach(|| self.connection()?.call(request()?))
+        convert: impl for<'p> FnOnce(Python<'p>, Outcome) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_async {
+            let stop = CancellationToken::new();
+            let answer = py.detach(|| {
+                Ok(self.shared.connection(None)?.call_async(request()?, Sink::Nobody, stop.clone()))
+            });
+            let outcome = async move {
+                match answer {
+                    Ok(answer) => answer.await,
+                    Err(failure) => Err(failure),
+                }
+            };
+            return future_of(py, outcome, stop, convert);
+        }
+        let outcome = heeding(py, |mut heed| {
+            let connection = self.shared.connection(again(&mut heed))?;
+            connection.call_heeding(request()?, &mut |_| true, &CancellationToken::new(), heed)
+        })?;
+        convert(py, outcome)
     }
 
-    pub(crate) fn call(
+    /// The same where a failure is an exception.
+    pub(crate) fn call<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
-    ) -> PyResult<Reply> {
-        self.outcome(py, request).map_err(|failure| raise(py, failure))
+        convert: impl for<'p> FnOnce(Python<'p>, Reply) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.settle(py, request, |py, outcome| match outcome {
+            Ok(reply) => convert(py, reply),
+            Err(failure) => Err(raise(py, failure)),
+        })
     }
 
     /// The same where the reply is JSON.
-    pub(crate) fn ask(
+    pub(crate) fn ask<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
-    ) -> PyResult<Value> {
-        match self.call(py, request)? {
-            Reply::Value(value) => Ok(value),
+        convert: impl for<'p> FnOnce(Python<'p>, Value) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.call(py, request, |py, reply| match reply {
+            Reply::Value(value) => convert(py, value),
             _ => Err(misfit(py)),
-        }
+        })
     }
 
     /// The same where only one member of the reply is wanted.
-    pub(crate) fn part(
+    pub(crate) fn part<'py>(
         &self,
-        py: Python<'_>,
-        member: &str,
+        py: Python<'py>,
+        member: &'static str,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
-    ) -> PyResult<Value> {
-        self.ask(py, request)?.get(member).cloned().ok_or_else(|| misfit(py))
+        convert: impl for<'p> FnOnce(Python<'p>, &Value) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.ask(py, request, move |py, value| convert(py, value.get(member).ok_or_else(|| misfit(py))?))
     }
 
-    /// The audit entries that a query finds, each as compact JSON.
-    pub(crate) fn entries<'py>(&self, py: Python<'py>, query: &Value) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let found = self.part(py, "entries", || Ok(Request::decode(Operation::AuditQuery, query)?))?;
-        let entries = found.as_array().ok_or_else(|| misfit(py))?;
-        Ok(entries.iter().map(|entry| to_bytes(py, entry)).collect())
+    /// The same where nothing is wanted of the reply.
+    pub(crate) fn done<'py>(
+        &self,
+        py: Python<'py>,
+        request: impl FnOnce() -> Result<Request, Failure> + Send,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.call(py, request, |py, _| Ok(py.None().into_bound(py)))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The last one may end a kernel, which waits for the disk: not while it holds the interpreter.
+        if self.shared.origin.is_here()
+            && let Some(shared) = Arc::get_mut(&mut self.shared)
+        {
+            let door = shared.door.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let last = std::mem::replace(door, Door::Closed);
+            // Where there is no interpreter any more, it is dropped all the same.
+            let _ = Python::try_attach(|py| py.detach(|| drop(last)));
+        }
+    }
+}
+
+impl Shared {
+    fn door(&self) -> MutexGuard<'_, Door> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody is opening the session.
+    fn settled(&self, mut heed: Heed<'_>) -> Result<MutexGuard<'_, Door>, Failure> {
+        self.origin.check()?;
+        let mut door = self.door();
+        while matches!(&*door, Door::Opening) {
+            let waited = self.moved.wait_timeout(door, Duration::from_millis(HEED_MS));
+            door = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if matches!(&*door, Door::Opening) && heed.as_mut().is_some_and(|heed| !heed()) {
+                return Err(interrupted());
+            }
+        }
+        Ok(door)
+    }
+
+    fn connection(&self, heed: Heed<'_>) -> Result<Connection, Failure> {
+        match &*self.settled(heed)? {
+            Door::Open(connection) => Ok(connection.clone()),
+            Door::Closed | Door::Opening => Err(Failure::new(Code::NotConfigured, "the session is closed")),
+        }
+    }
+
+    /// Whether the caller is to open the session now, and nobody else.
+    fn begin_opening(&self, heed: Heed<'_>) -> Result<bool, Failure> {
+        let mut door = self.settled(heed)?;
+        if !matches!(&*door, Door::Closed) {
+            return Ok(false);
+        }
+        *door = Door::Opening;
+        Ok(true)
+    }
+}
+
+/// Opens a connection. To execute a long journal again takes long: where something else is heeded, that is done on a thread of its
+/// own, which ends what it has opened when nobody waits for it any more.
+fn open(options: &Options, heed: Heed<'_>) -> Result<Connection, Failure> {
+    let Some(heed) = heed else { return Connection::open(options) };
+    if options.url.is_some() {
+        return Connection::open_heeding(options, Some(heed));
+    }
+    let (sender, receiver) = channel();
+    let options = options.clone();
+    let opening = move || {
+        if let Err(unwanted) = sender.send(Connection::open(&options))
+            && let Ok(connection) = unwanted.0
+        {
+            connection.close();
+        }
+    };
+    let spawned = thread::Builder::new().name("ak-open".into()).spawn(opening);
+    spawned.map_err(|error| Failure::new(Code::Io, format!("no thread to open the kernel: {error}")))?;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(HEED_MS)) {
+            Ok(opened) => return opened,
+            Err(RecvTimeoutError::Timeout) if heed() => {}
+            Err(RecvTimeoutError::Timeout) => {
+                return receiver.try_recv().unwrap_or_else(|_| Err(interrupted()));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(Code::Io, "the thread that opened the kernel died"));
+            }
+        }
+    }
+}
+
+/// Lends what is heeded, to be heeded again afterwards.
+fn again<'h>(heed: &'h mut Heed<'_>) -> Heed<'h> {
+    match heed {
+        Some(heed) => Some(&mut **heed),
+        None => None,
     }
 }

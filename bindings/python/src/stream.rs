@@ -1,63 +1,65 @@
 //! The iterator that `inference_stream` gives.
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
-    thread,
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc};
 
 use ak_host::{
-    CancellationToken, Connection,
-    ak_kernel::{Failure, Request},
+    Answer, CancellationToken, Connection, Origin, Sink,
+    ak_kernel::{Failure, Outcome, Request},
 };
 use pyo3::{prelude::*, types::PyBytes};
+use tokio::sync::{Mutex, mpsc};
 
-use crate::error::raise;
+use crate::{
+    error::raise,
+    waiting::{deliver, heeding, interrupted, spawn},
+};
 
-/// How long a Ctrl-C may go unnoticed, in milliseconds.
-const SIGNAL_INTERVAL_MS: u64 = 100;
+/// Pieces of an answer that wait for a slow reader, which keeps no server waiting: more than the longest answer has.
+const PIECES_AHEAD: usize = 1 << 24;
 
 /// The chunks of a model's answer, each a chat-completion chunk as JSON bytes. Closing or dropping the
 /// iterator stops the model. A refusal is raised by the first `next`.
 #[pyclass(frozen, module = "authority_nanos")]
 pub(crate) struct InferenceStream {
-    /// Gone once the answer has ended. What waits here is bounded by the longest answer that the kernel takes: a slow reader
-    /// keeps no server waiting.
-    events: Mutex<Option<Receiver<Result<String, Failure>>>>,
+    origin: Origin,
+    pieces: Arc<Mutex<Pieces>>,
     stop: CancellationToken,
 }
 
-impl InferenceStream {
-    /// Sends the request from a thread of its own, since a call lasts until the last chunk has come.
-    pub(crate) fn start(connection: Connection, request: Request) -> InferenceStream {
-        let (sender, events) = channel();
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        thread::spawn(move || {
-            let mut deliver = |chunk: &str| sender.send(Ok(chunk.to_owned())).is_ok();
-            if let Err(failure) = connection.call_until(request, &mut deliver, &stopped) {
-                // Nobody listens any more when the iterator is gone.
-                let _ = sender.send(Err(failure));
-            }
-        });
-        InferenceStream { events: Mutex::new(Some(events)), stop }
+struct Pieces {
+    ready: mpsc::Receiver<String>,
+    /// Gone once the answer has ended.
+    answer: Option<Answer>,
+}
+
+impl Pieces {
+    /// The next piece; none at the end, and once `stop` is cancelled.
+    async fn next(&mut self, stop: &CancellationToken) -> Result<Option<String>, Failure> {
+        stop.run_until_cancelled(self.wait()).await.unwrap_or(Ok(None))
     }
 
-    /// The next event, if there is one within the interval; `None` at the end.
-    fn poll(&self) -> Result<Option<Result<String, Failure>>, RecvTimeoutError> {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(receiver) = events.as_ref() else { return Ok(None) };
-        match receiver.recv_timeout(Duration::from_millis(SIGNAL_INTERVAL_MS)) {
-            Ok(event) => Ok(Some(event)),
-            Err(RecvTimeoutError::Disconnected) => {
-                *events = None;
-                Ok(None)
-            }
-            Err(RecvTimeoutError::Timeout) => Err(RecvTimeoutError::Timeout),
+    async fn wait(&mut self) -> Result<Option<String>, Failure> {
+        if let Some(piece) = self.ready.recv().await {
+            return Ok(Some(piece));
         }
+        match &mut self.answer {
+            None => Ok(None),
+            Some(answer) => {
+                let outcome: Outcome = answer.await;
+                self.answer = None;
+                outcome.map(|_| None)
+            }
+        }
+    }
+}
+
+impl InferenceStream {
+    pub(crate) fn start(connection: &Connection, request: Request) -> InferenceStream {
+        let (sender, ready) = mpsc::channel(PIECES_AHEAD);
+        let stop = CancellationToken::new();
+        let answer = connection.call_async(request, Sink::Channel(sender), stop.clone());
+        let pieces = Pieces { ready, answer: Some(answer) };
+        InferenceStream { origin: Origin::here(), pieces: Arc::new(Mutex::new(pieces)), stop }
     }
 }
 
@@ -68,26 +70,59 @@ impl InferenceStream {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        loop {
-            py.check_signals()?;
-            match py.detach(|| self.poll()) {
-                Ok(Some(Ok(chunk))) => return Ok(Some(PyBytes::new(py, chunk.as_bytes()))),
-                Ok(Some(Err(failure))) => return Err(raise(py, failure)),
-                Ok(None) => return Ok(None),
-                Err(_) => {}
+        self.origin.check().map_err(|failure| raise(py, failure))?;
+        let next = heeding(py, |heed| {
+            let mut next = pin!(async { self.pieces.lock().await.next(&self.stop).await });
+            // Interrupted, the piece that comes next is still the next one.
+            ak_host::heeding(next.as_mut(), heed).unwrap_or_else(|| Err(interrupted()))
+        })?;
+        let piece = next.map_err(|failure| raise(py, failure))?;
+        Ok(piece.map(|piece| PyBytes::new(py, piece.as_bytes())))
+    }
+
+    /// Has `take` called on the running loop for each chunk as it comes: with the chunk, or an exception, or neither at the end.
+    fn _pump<'py>(&self, py: Python<'py>, take: Bound<'py, PyAny>) -> PyResult<()> {
+        self.origin.check().map_err(|failure| raise(py, failure))?;
+        let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?.unbind();
+        let told = Arc::new((event_loop, take.unbind()));
+        let (pieces, closed) = (self.pieces.clone(), self.stop.clone());
+        spawn(py, async move {
+            let mut pieces = pieces.lock().await;
+            loop {
+                let next = pieces.next(&closed).await;
+                let (goes_on, told) = (matches!(next, Ok(Some(_))), told.clone());
+                deliver(Box::new(move |py| {
+                    let piece = match next {
+                        Ok(Some(piece)) => {
+                            (PyBytes::new(py, piece.as_bytes()).into_any(), py.None().into_bound(py))
+                        }
+                        Ok(None) => (py.None().into_bound(py), py.None().into_bound(py)),
+                        Err(failure) => (
+                            py.None().into_bound(py),
+                            raise(py, failure).into_value(py).into_bound(py).into_any(),
+                        ),
+                    };
+                    let (event_loop, take) = &*told;
+                    // A loop that is closed meanwhile waits for nothing.
+                    let _ = event_loop.call_method1(py, "call_soon_threadsafe", (take, piece.0, piece.1));
+                }));
+                if !goes_on {
+                    return;
+                }
             }
-        }
+        })
     }
 
     /// Takes no more chunks, and stops the model.
-    fn close(&self, py: Python<'_>) {
+    fn close(&self) {
         self.stop.cancel();
-        py.detach(|| *self.events.lock().unwrap_or_else(PoisonError::into_inner) = None);
     }
 }
 
 impl Drop for InferenceStream {
     fn drop(&mut self) {
-        self.stop.cancel();
+        if self.origin.is_here() {
+            self.stop.cancel();
+        }
     }
 }

@@ -92,10 +92,15 @@ class Model(Handler):
         self.close_connection = True
 
 
+class Server(ThreadingHTTPServer):
+    # Many connect at once in some tests.
+    request_queue_size = 256
+
+
 @contextmanager
 def serve(handler: Type[Handler]) -> Iterator[Any]:
     """A server of this kind; ``asked`` holds what it was asked."""
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server: Any = Server(("127.0.0.1", 0), handler)
     server.asked, server.sent, server.cut = [], 0, False
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

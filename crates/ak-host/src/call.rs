@@ -80,21 +80,28 @@ pub(crate) fn wait(
     heed: Option<&mut dyn FnMut() -> bool>,
 ) -> Outcome {
     let mut call = pin!(call);
-    let Some(heed) = heed else {
-        return drive(call, None).unwrap_or_else(|| Err(given_up()));
-    };
+    heeding(call.as_mut(), heed).unwrap_or_else(|| {
+        stop.cancel();
+        let ended = drive(call, Some(Duration::from_millis(GIVE_UP_MS)));
+        ended.unwrap_or_else(|| Err(given_up()))
+    })
+}
+
+/// Drives a future on this thread to its end. Every [`HEED_MS`] it asks `heed` whether to go on, where there is one; none when not,
+/// and it has not ended meanwhile.
+pub fn heeding<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+    heed: Option<&mut dyn FnMut() -> bool>,
+) -> Option<T> {
+    let Some(heed) = heed else { return drive(future, None) };
     loop {
-        if let Some(outcome) = drive(call.as_mut(), Some(Duration::from_millis(HEED_MS))) {
-            return outcome;
+        let ended = drive(future.as_mut(), Some(Duration::from_millis(HEED_MS)));
+        if ended.is_some() {
+            return ended;
         }
         if !heed() {
             // What has come meanwhile is not lost.
-            let come = drive(call.as_mut(), Some(Duration::ZERO));
-            return come.unwrap_or_else(|| {
-                stop.cancel();
-                let ended = drive(call, Some(Duration::from_millis(GIVE_UP_MS)));
-                ended.unwrap_or_else(|| Err(given_up()))
-            });
+            return drive(future, Some(Duration::ZERO));
         }
     }
 }

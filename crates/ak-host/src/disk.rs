@@ -117,7 +117,8 @@ impl Disk for FileDisk {
         let file = options.open(self.shared.directory.join(LOCK_FILE)).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                *self.shared.lock.lock().map_err(|_| died())? = Some((KeptFromChildren::new(file.as_fd()), file));
+                *self.shared.lock.lock().map_err(|_| died())? =
+                    Some((KeptFromChildren::new(file.as_fd()), file));
                 // Of whoever was here before.
                 self.shared.spare.discard();
                 Ok(())

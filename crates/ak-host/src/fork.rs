@@ -84,6 +84,47 @@ impl<T> Drop for Own<T> {
     }
 }
 
+/// A value that each process makes for itself at first use, and that lives as long as the process. No lock guards it, which another
+/// thread could hold at the moment of a fork.
+#[derive(Debug)]
+pub struct PerProcess<T> {
+    made: AtomicPtr<(Origin, T)>,
+}
+
+impl<T: Send + Sync + 'static> PerProcess<T> {
+    /// Nothing is made yet.
+    #[must_use]
+    pub const fn new() -> PerProcess<T> {
+        PerProcess { made: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The value of this process. Should two threads make one at once, both are good: one of them is used from the next call on.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn get<E>(&'static self, make: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
+        let known = self.made.load(Ordering::Acquire);
+        #[expect(unsafe_code, reason = "a reference to what was leaked")]
+        // SAFETY: what stands here was leaked from a box below, whole, and is never freed.
+        let found = unsafe { known.as_ref() };
+        if let Some((_, value)) = found.filter(|(origin, _)| origin.is_here()) {
+            return Ok(value);
+        }
+        let made = Box::leak(Box::new((Origin::here(), make()?)));
+        let place: *mut (Origin, T) = made;
+        let _ = self.made.compare_exchange(known, place, Ordering::AcqRel, Ordering::Acquire);
+        #[expect(unsafe_code, reason = "a reference to what was leaked")]
+        // SAFETY: as above; it is shared from here on, and nobody has a unique reference any more.
+        Ok(unsafe { &(*place).1 })
+    }
+}
+
+impl<T: Send + Sync + 'static> Default for PerProcess<T> {
+    fn default() -> PerProcess<T> {
+        PerProcess::new()
+    }
+}
+
 fn inherited() -> Failure {
     let message = "this session was opened before the process forked and belongs to the parent process; open one in the child, \
                    after the fork (with multiprocessing in the worker or its initializer, in a server in its post-fork hook)";

@@ -79,7 +79,7 @@ mod wire;
 
 pub use answer::BYTES_PER_TOKEN;
 pub use attest::CHECKPOINT_KEY;
-pub use call::{Answer, HEED_MS, Sink};
+pub use call::{Answer, HEED_MS, Sink, heeding};
 pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use client::GREETING_MS_MAX;
 pub use config::CONFIG_BYTES_MAX;
@@ -88,7 +88,7 @@ pub use disk::FileDisk;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;
 pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
-pub use fork::Origin;
+pub use fork::{Origin, PerProcess};
 pub use http::REDIRECTS_MAX;
 pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
 pub use keyring::KEYS_FILE;
@@ -98,7 +98,7 @@ pub use protected::PROTECTED_ENTRIES_MAX;
 pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
 pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
-pub use runtime::RUNTIME_THREADS_MAX;
+pub use runtime::{RUNTIME_THREADS_MAX, spawn};
 pub use secrets::SECRET_BYTES_MIN;
 pub use server::{
     EFFECTS_MAX, HELLO_TIMEOUT_MS, RECEIVED_BYTES_MAX, REQUEST_TIMEOUT_MS, SESSIONS_EFFECTS_MAX,

@@ -4,11 +4,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    ptr,
-    sync::{
-        Arc,
-        atomic::{AtomicPtr, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -16,7 +12,7 @@ use std::{
 
 use tokio::{runtime, sync::Semaphore};
 
-use crate::fork::Origin;
+use crate::fork::PerProcess;
 
 /// Threads that drive what waits.
 const WORKERS: usize = 2;
@@ -44,7 +40,6 @@ pub(crate) enum Work {
 
 /// The runtime of one process.
 pub(crate) struct Home {
-    origin: Origin,
     runtime: runtime::Runtime,
     /// By [`Work`], in its order.
     places: [Arc<Semaphore>; 4],
@@ -56,20 +51,8 @@ impl Home {
     /// # Errors
     /// When the system has no threads or descriptors for it.
     pub(crate) fn get() -> io::Result<&'static Home> {
-        static HOME: AtomicPtr<Home> = AtomicPtr::new(ptr::null_mut());
-        let known = HOME.load(Ordering::Acquire);
-        #[expect(
-            unsafe_code,
-            reason = "a home is shared without a lock, which a fork could leave locked for ever"
-        )]
-        // SAFETY: what stands here was leaked from a box below, whole, and is never freed.
-        if let Some(home) = unsafe { known.as_ref() }.filter(|home| home.origin.is_here()) {
-            return Ok(home);
-        }
-        let made: &'static mut Home = Box::leak(Box::new(Home::new()?));
-        // Should two threads make one at once, both are good: one of them is used from the next call on.
-        let _ = HOME.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire);
-        Ok(made)
+        static HOME: PerProcess<Home> = PerProcess::new();
+        HOME.get(Home::new)
     }
 
     fn new() -> io::Result<Home> {
@@ -77,7 +60,7 @@ impl Home {
         builder.worker_threads(WORKERS).max_blocking_threads(RUNTIME_THREADS_MAX - WORKERS);
         let runtime = builder.thread_name("ak-runtime").enable_all().build()?;
         let places = [LOOKUPS, FILES, TOOLS, LOG_WORK].map(|count| Arc::new(Semaphore::new(count)));
-        Ok(Home { origin: Origin::here(), runtime, places })
+        Ok(Home { runtime, places })
     }
 
     /// Does the work on a thread of its kind, once one is free. None where the work died.
@@ -120,6 +103,14 @@ impl Home {
         let mut future = pin!(future);
         poll_fn(|context| self.enter(|| future.as_mut().poll(context))).await
     }
+}
+
+/// Has the runtime of this process work on a task.
+///
+/// # Errors
+/// When the system has no threads or descriptors for it.
+pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    Home::get().map(|home| drop(home.spawn(task)))
 }
 
 /// Drives a future on this thread, for `limit` at most where there is one; none where it has not ended then, and can be driven

@@ -10,7 +10,7 @@
 """
 
 from ._native import AuthorityKernel, Capability, Handle, InferenceStream
-from .aio import AsyncAuthorityKernel, AsyncCapability
+from .aio import AsyncAuthorityKernel, AsyncCapability, AsyncInferenceStream
 from .exceptions import (
     ApprovalRequiredError,
     AuditError,
@@ -48,6 +48,7 @@ __all__ = [
     "ApprovalRequiredError",
     "AsyncAuthorityKernel",
     "AsyncCapability",
+    "AsyncInferenceStream",
     "AuditError",
     "AuthorityKernel",
     "AuthorityKernelError",

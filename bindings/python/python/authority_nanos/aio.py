@@ -1,13 +1,17 @@
 """The kernel for asyncio programs."""
 
 import asyncio
+import collections
+import contextlib
 import functools
 import threading
-from typing import Any, AsyncIterator, Callable, Optional
+from typing import Any, Awaitable, Callable, Deque, Optional, Tuple, TypeVar
 
-from ._native import AuthorityKernel, Capability
+from ._native import AuthorityKernel, Capability, InferenceStream
 
-__all__ = ["AsyncAuthorityKernel", "AsyncCapability"]
+__all__ = ["AsyncAuthorityKernel", "AsyncCapability", "AsyncInferenceStream"]
+
+_T = TypeVar("_T")
 
 
 class AsyncCapability:
@@ -38,74 +42,183 @@ class AsyncCapability:
 
     async def attenuate(self, *args: Any, **options: Any) -> "AsyncCapability":
         """Derives a capability that allows the same and less."""
-        return AsyncCapability(await asyncio.to_thread(self._capability.attenuate, *args, **options))
+        derived: Any = self._capability.attenuate(*args, **options)
+        return AsyncCapability(await derived)
 
     async def revoke(self) -> None:
         """Takes the capability back, with everything derived from it."""
-        await asyncio.to_thread(self._capability.revoke)
+        revoked: Any = self._capability.revoke()
+        await revoked
 
     async def token(self) -> str:
         """The capability as a bearer token."""
-        return await asyncio.to_thread(self._capability.token)
+        token: Any = self._capability.token()
+        return str(await token)
 
 
 class AsyncAuthorityKernel:
-    """:class:`AuthorityKernel` with every method a coroutine. A call waits in a thread, never in the event loop.
+    """:class:`AuthorityKernel` with every method a coroutine. A call holds no thread while it waits, and one that is cancelled is
+    given up: what was set aside for it is free again.
 
     It takes what :class:`AuthorityKernel` takes, and is opened by ``async with`` or by the first call.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._open: Callable[[], AuthorityKernel] = functools.partial(AuthorityKernel, *args, **options)
-        self._kernel: Optional[AuthorityKernel] = None
-        self._opening = threading.Lock()
+        self._plain: Optional[AuthorityKernel] = None
+        self._opening: Optional["asyncio.Future[AuthorityKernel]"] = None
 
-    def _session(self) -> AuthorityKernel:
-        with self._opening:
-            if self._kernel is None:
-                self._kernel = self._open()
-            return self._kernel
+    async def _session(self) -> Any:
+        """The session whose methods give futures."""
+        return (await self._opened())._to_async()
+
+    async def _opened(self) -> AuthorityKernel:
+        if self._plain is None:
+            if self._opening is None:
+                self._opening = asyncio.ensure_future(_aside(self._open))
+            opening = self._opening
+            try:
+                # Whoever gives up waiting leaves it to the others.
+                self._plain = await asyncio.shield(opening)
+            finally:
+                if opening.done() and self._opening is opening:
+                    self._opening = None
+        return self._plain
 
     async def __aenter__(self) -> "AsyncAuthorityKernel":
-        await self.init()  # type: ignore[attr-defined]
+        await self.init()
         return self
 
     async def __aexit__(self, *exception: Any) -> None:
-        await self.close()  # type: ignore[attr-defined]
+        await self.close()
+
+    async def init(self) -> None:
+        """Opens the session, again after `close`."""
+        await _aside((await self._opened()).init)
+
+    async def close(self) -> None:
+        """Ends the session: every later call is a `LibakError`. Ending it twice is no error."""
+        await _aside((await self._opened()).close)
+
+    async def shutdown(self) -> None:
+        """The same as `close`."""
+        await self.close()
 
     async def agent(self, name: str) -> "AsyncAuthorityKernel":
         """A session of the agent with this name."""
-        return _around(await asyncio.to_thread(lambda: self._session().agent(name)))
+        plain = await self._opened()
+        return _around(await _aside(lambda: plain.agent(name)))
 
     async def present(self, capability: Any) -> "AsyncAuthorityKernel":
         """This session presenting a capability with every request."""
-        plain = capability._capability if isinstance(capability, AsyncCapability) else capability
-        return _around(await asyncio.to_thread(lambda: self._session().present(plain)))
+        plain = await self._opened()
+        token = await capability.token() if isinstance(capability, AsyncCapability) else capability
+        return _around(await _aside(lambda: plain.present(token)))
 
     async def grant(self, *args: Any, **options: Any) -> AsyncCapability:
         """Gives an agent a capability."""
-        return AsyncCapability(await asyncio.to_thread(lambda: self._session().grant(*args, **options)))
+        return AsyncCapability(await (await self._session()).grant(*args, **options))
 
-    async def inference_stream(self, *args: Any, **options: Any) -> AsyncIterator[bytes]:
+    async def load_policy(self, *args: Any, **options: Any) -> None:
+        """Replaces the policy by the one in the file or the text."""
+        plain = await self._opened()
+        await _aside(lambda: plain.load_policy(*args, **options))
+
+    def inference_stream(self, *args: Any, **options: Any) -> "AsyncInferenceStream":
         """The chunks of a model's answer, for ``async for``."""
-        stream = await asyncio.to_thread(lambda: self._session().inference_stream(*args, **options))
-        try:
-            while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
-                yield chunk
-        finally:
+
+        async def start() -> InferenceStream:
+            stream: InferenceStream = (await self._session()).inference_stream(*args, **options)
+            return stream
+
+        return AsyncInferenceStream(start)
+
+
+class AsyncInferenceStream:
+    """The chunks of a model's answer, each a chat-completion chunk as JSON bytes. The request is sent by the first ``anext``; a
+    refusal is raised by it. Whoever gives up waiting for a chunk loses none. Closing or dropping the stream stops the model.
+    """
+
+    def __init__(self, start: Callable[[], Awaitable[InferenceStream]]) -> None:
+        self._start: Optional[Callable[[], Awaitable[InferenceStream]]] = start
+        self._stream: Optional[InferenceStream] = None
+        self._ready: Deque[Tuple[Optional[bytes], Optional[BaseException]]] = collections.deque()
+        self._more = asyncio.Event()
+
+    def __aiter__(self) -> "AsyncInferenceStream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._start is not None:
+            start, self._start = self._start, None
+            self._stream = await start()
+            ready, more = self._ready, self._more
+
+            def take(chunk: Optional[bytes], error: Optional[BaseException]) -> None:
+                ready.append((chunk, error))
+                more.set()
+
+            self._stream._pump(take)
+        while not self._ready:
+            if self._stream is None:
+                raise StopAsyncIteration
+            self._more.clear()
+            await self._more.wait()
+        chunk, error = self._ready.popleft()
+        if chunk is not None:
+            return chunk
+        self._stream = None
+        if error is not None:
+            raise error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Takes no more chunks, and stops the model."""
+        stream, self._stream, self._start = self._stream, None, None
+        self._ready.clear()
+        if stream is not None:
             stream.close()
 
 
 def _around(session: AuthorityKernel) -> AsyncAuthorityKernel:
     kernel = AsyncAuthorityKernel()
-    kernel._kernel = session
+    kernel._plain = session
     return kernel
+
+
+async def _aside(work: Callable[[], _T]) -> _T:
+    """Does what opens and closes on a thread of its own: the loop's executor is the program's."""
+    loop = asyncio.get_running_loop()
+    future: "asyncio.Future[_T]" = loop.create_future()
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        # A loop that is closed meanwhile waits for nothing.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, future, result, error)
+
+    threading.Thread(target=run, name="ak-aside", daemon=True).start()
+    return await future
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any, error: Optional[BaseException]) -> None:
+    """Ends a future that may have been cancelled meanwhile. The native module calls it too."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def _awaitable(name: str) -> Callable[..., Any]:
     @functools.wraps(getattr(AuthorityKernel, name))
     async def method(self: AsyncAuthorityKernel, *args: Any, **options: Any) -> Any:
-        return await asyncio.to_thread(lambda: getattr(self._session(), name)(*args, **options))
+        return await getattr(await self._session(), name)(*args, **options)
 
     return method
 

@@ -1,0 +1,151 @@
+//! How Python waits: a thread with the interpreter released and its signals heeded, or a future of asyncio's.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    io,
+    sync::mpsc::{Sender, channel},
+    thread,
+};
+
+use ak_host::{
+    CancellationToken, Origin, PerProcess,
+    ak_kernel::{Code, Failure, Outcome},
+};
+use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
+
+use crate::error::raise;
+
+/// Something that is asked, while one waits, whether to go on.
+pub(crate) type Heed<'h> = Option<&'h mut dyn FnMut() -> bool>;
+
+/// Does what waits with the interpreter released. On the main thread signals are handled meanwhile: an exception that a handler
+/// raises, Ctrl-C's above all, ends the waiting.
+///
+/// # Errors
+/// That exception. Where the result was there already, a Ctrl-C comes after it.
+pub(crate) fn heeding<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(Heed<'_>) -> Result<T, Failure> + Send,
+) -> PyResult<Result<T, Failure>> {
+    if !is_main(py)? {
+        return Ok(py.detach(|| work(None)));
+    }
+    let mut raised = None;
+    let done = py.detach(|| {
+        let mut heed = || match Python::attach(|py| py.check_signals()) {
+            Ok(()) => true,
+            Err(error) => {
+                raised = Some(error);
+                false
+            }
+        };
+        work(Some(&mut heed))
+    });
+    match raised {
+        None => Ok(done),
+        Some(error) if done.is_ok() && error.is_instance_of::<PyKeyboardInterrupt>(py) => {
+            py.import("_thread")?.call_method0("interrupt_main")?;
+            Ok(done)
+        }
+        Some(error) => Err(error),
+    }
+}
+
+/// Whether this is Python's main thread, the only one that handles signals. A fork makes another thread the main one.
+fn is_main(py: Python<'_>) -> PyResult<bool> {
+    thread_local!(static MAIN: Cell<Option<(Origin, bool)>> = const { Cell::new(None) });
+    if let Some((_, is_main)) = MAIN.get().filter(|(origin, _)| origin.is_here()) {
+        return Ok(is_main);
+    }
+    let threading = py.import("threading")?;
+    let main: u64 = threading.call_method0("main_thread")?.getattr("ident")?.extract()?;
+    let own: u64 = threading.call_method0("get_ident")?.extract()?;
+    MAIN.set(Some((Origin::here(), main == own)));
+    Ok(main == own)
+}
+
+/// A future of the running loop's, which becomes what `convert` makes of an outcome. Cancelled, it gives the request up.
+pub(crate) fn future_of<'py>(
+    py: Python<'py>,
+    outcome: impl Future<Output = Outcome> + Send + 'static,
+    stop: CancellationToken,
+    convert: impl for<'p> FnOnce(Python<'p>, Outcome) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
+) -> PyResult<Bound<'py, PyAny>> {
+    let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
+    let future = event_loop.call_method0("create_future")?;
+    future.call_method1("add_done_callback", (GivesUp { stop },))?;
+    let (event_loop, told) = (event_loop.unbind(), future.clone().unbind());
+    let task = async move {
+        let outcome = outcome.await;
+        deliver(Box::new(move |py| {
+            // A loop that is closed meanwhile waits for nothing.
+            let _ = tell(py, &event_loop, &told, convert(py, outcome));
+        }));
+    };
+    spawn(py, task)?;
+    Ok(future)
+}
+
+/// Has the runtime work on a task.
+pub(crate) fn spawn(py: Python<'_>, task: impl Future<Output = ()> + Send + 'static) -> PyResult<()> {
+    let spawned = ak_host::spawn(task);
+    spawned.map_err(|error| raise(py, Failure::new(Code::Io, format!("no threads for what waits: {error}"))))
+}
+
+/// What a call comes to whose waiting a signal's handler has ended: the exception is raised in its place.
+pub(crate) fn interrupted() -> Failure {
+    Failure::new(Code::UnknownOutcome, "interrupted")
+}
+
+fn tell(
+    py: Python<'_>,
+    event_loop: &Py<PyAny>,
+    future: &Py<PyAny>,
+    result: PyResult<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let settle = py.import("authority_nanos.aio")?.getattr("_settle")?;
+    let (value, error) = match result {
+        Ok(value) => (value, py.None().into_bound(py)),
+        Err(error) => (py.None().into_bound(py), error.into_value(py).into_bound(py).into_any()),
+    };
+    event_loop.call_method1(py, "call_soon_threadsafe", (settle, future, value, error))?;
+    Ok(())
+}
+
+/// Called when a future is done: what nobody waits for any more is given up.
+#[pyclass(frozen)]
+struct GivesUp {
+    stop: CancellationToken,
+}
+
+#[pymethods]
+impl GivesUp {
+    fn __call__(&self, _future: &Bound<'_, PyAny>) {
+        self.stop.cancel();
+    }
+}
+
+type Job = Box<dyn FnOnce(Python<'_>) + Send>;
+
+/// Has a thread of its own do this with the interpreter: whoever else holds that keeps no effect waiting.
+pub(crate) fn deliver(job: Job) {
+    static DELIVERY: PerProcess<Sender<Job>> = PerProcess::new();
+    let sender = DELIVERY.get(|| {
+        let (sender, jobs) = channel::<Job>();
+        let work = move || {
+            while let Ok(first) = jobs.recv() {
+                let all = std::iter::once(first).chain(jobs.try_iter());
+                // The interpreter is ending where there is nothing to attach to.
+                if Python::try_attach(|py| all.for_each(|job| job(py))).is_none() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("ak-deliver".into()).spawn(work)?;
+        Ok::<_, io::Error>(sender)
+    });
+    if let Ok(sender) = sender {
+        let _ = sender.send(job);
+    }
+}

@@ -1,0 +1,141 @@
+"""The form for asyncio: nothing waits in a thread, and what is cancelled is given up."""
+
+import asyncio
+import os
+import threading
+import time
+from typing import Any, List
+
+import pytest
+from test_processes import Silent
+from web import Echo, serve
+
+from authority_nanos import AsyncAuthorityKernel, LibakError, OperationDeniedError
+
+
+def policy(port: int) -> str:
+    return f'[http]\nallow = ["GET http://127.0.0.1:{port}/**"]\n[net]\nconnect = ["ip:127.0.0.1:{port}"]\n'
+
+
+async def until(condition: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+def test_what_is_cancelled_is_free_at_once(form: str) -> None:
+    silent = Silent()
+
+    async def main() -> None:
+        async with AsyncAuthorityKernel() as ak:
+            await ak.load_policy(text=policy(silent.port))
+            started = time.monotonic()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(ak.http_request("GET", f"http://127.0.0.1:{silent.port}/", timeout=60), 0.3)
+
+            async def free() -> bool:
+                return bool((await ak.budget_status("bytes"))["reserved"] == 0)
+
+            await until(free)
+            assert time.monotonic() - started < 20
+
+    asyncio.run(main())
+
+
+def test_many_wait_at_once_and_the_executor_is_the_programs(form: str) -> None:
+    with serve(Echo) as server:
+        port = server.server_address[1]
+
+        async def main() -> float:
+            async with AsyncAuthorityKernel() as ak:
+                await ak.load_policy(text=policy(port))
+                started = time.monotonic()
+                calls = [ak.http_request("GET", f"http://127.0.0.1:{port}/slow") for _ in range(48)]
+                waiting = asyncio.gather(*calls)
+                await asyncio.sleep(0.1)
+                asked = time.monotonic()
+                assert await asyncio.to_thread(lambda: "mine") == "mine"
+                assert time.monotonic() - asked < 1.5, "the program's own threads are its own"
+                assert all(answer == b"at last" for answer in await waiting)
+                return time.monotonic() - started
+
+        # One after the other they would take a minute and a half, in an executor's threads 16 s.
+        assert asyncio.run(main()) < 10
+
+
+def test_a_thousand_wait_on_a_few_threads() -> None:
+    silent = Silent()
+
+    async def main() -> None:
+        async with AsyncAuthorityKernel() as ak:
+            await ak.load_policy(text=policy(silent.port))
+            target = f"http://127.0.0.1:{silent.port}/"
+            calls = [asyncio.ensure_future(ak.http_request("GET", target, timeout=120)) for _ in range(1000)]
+
+            async def all_wait() -> bool:
+                return silent.taken >= 1000
+
+            await until(all_wait, 60)
+            # Some are the test's own.
+            own = threading.active_count()
+            assert len(os.listdir("/proc/self/task")) <= 16 + own
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+            async def free() -> bool:
+                return bool((await ak.budget_status("bytes"))["reserved"] == 0)
+
+            await until(free)
+
+    asyncio.run(main())
+
+
+def test_every_method_is_a_coroutine(form: str) -> None:
+    async def main() -> None:
+        async with AsyncAuthorityKernel() as ak:
+            handle = await ak.alloc("t", {"a": 1})
+            assert await ak.read_json(handle) == {"a": 1}
+            assert await ak.write(handle, [{"op": "replace", "path": "/a", "value": 2}]) == 1
+            assert (await ak.stat(handle))["version"] == 1
+            assert (await ak.audit_verify()).consistent and await ak.audit_logs()
+            assert await ak.get_last_denial() is None
+            worker = await ak.agent("worker")
+            with pytest.raises(OperationDeniedError):
+                await worker.http_request("GET", "https://example.com/")
+            capability = await ak.grant("worker", "http", "https://example.com/**")
+            narrower = await capability.attenuate(uses=1)
+            held = await worker.present(await narrower.token())
+            with pytest.raises(OperationDeniedError):
+                await held.http_request("GET", "https://example.com/")
+            await capability.revoke()
+        with pytest.raises(LibakError):
+            await ak.alloc("t", {})
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_stops_waiting_loses_no_piece(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if form != "embedded":
+        pytest.skip("the daemon of the tests knows no models")
+    from web import Model
+
+    with serve(Model) as model:
+        monkeypatch.setenv("AK_INFER_URL", f"http://127.0.0.1:{model.server_address[1]}/v1")
+
+        async def main() -> List[bytes]:
+            async with AsyncAuthorityKernel() as ak:
+                await ak.load_policy(text='[infer]\nmodels = ["*"]')
+                stream = ak.inference_stream("tiny", "count", max_tokens=5)
+                pieces: List[bytes] = []
+                while True:
+                    try:
+                        pieces.append(await asyncio.wait_for(stream.__anext__(), 0.001))
+                    except asyncio.TimeoutError:
+                        continue
+                    except StopAsyncIteration:
+                        return pieces
+
+        text = b"".join(asyncio.run(main())).decode()
+        assert [word for word in ("one", "two", "three", "four", "five") if word in text] == ["one", "two", "three", "four", "five"]
