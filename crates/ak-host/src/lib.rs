@@ -25,7 +25,7 @@
 //! | `recover` | from a state directory back to a kernel |
 //! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
-//! | `files`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
+//! | `files`, `draft`, `keep`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
 //! | `http`, `net`, `line` | HTTP calls, to permitted addresses, over connections |
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
@@ -45,12 +45,14 @@ mod commit;
 mod config;
 mod connection;
 mod disk;
+mod draft;
 mod driver;
 mod embedded;
 mod engine;
 mod files;
 mod http;
 mod infer;
+mod keep;
 mod keyring;
 mod line;
 mod log;
@@ -79,6 +81,7 @@ pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use config::CONFIG_BYTES_MAX;
 pub use connection::{Connection, Options, policy_request, tool_request};
 pub use disk::FileDisk;
+pub use draft::SWEPT_ENTRIES_MAX;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;
 pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};

@@ -166,3 +166,25 @@ fn state_survives_and_only_one_kernel_has_it() {
     let again = Connection::open(&options).unwrap();
     assert_eq!(again.call(Request::Read { handle, version: None }), Ok(Reply::Content(content)));
 }
+
+/// What a killed process left under way is out of reach, and goes when the root is granted the next time.
+#[test]
+fn files_under_way_are_out_of_reach_and_removed() {
+    let scratch = Scratch::new("under-way");
+    fs::create_dir_all(scratch.join("data/sub")).unwrap();
+    let left = scratch.text("data/sub/.ak-0123456789abcdef.tmp");
+    fs::write(&left, "half").unwrap();
+    let kernel = embedded(&granted(&scratch));
+    assert!(fs::metadata(&left).is_err(), "it was removed");
+    fs::write(&left, "half").unwrap();
+    assert_eq!(code(kernel.call(read(&left))), Code::PolicyDeny);
+    assert_eq!(code(kernel.call(write(&left, b"x"))), Code::PolicyDeny);
+    assert_eq!(code(kernel.call(Request::FsStat { path: left.as_str().into() })), Code::PolicyDeny);
+    assert_eq!(code(kernel.call(Request::FsDelete { path: left.as_str().into() })), Code::PolicyDeny);
+    let Ok(Reply::Value(list)) = kernel.call(Request::FsList { path: scratch.text("data/sub").into() })
+    else {
+        panic!()
+    };
+    assert_eq!(list.to_json(), r#"{"entries":[]}"#);
+    assert_eq!(fs::read_to_string(&left).unwrap(), "half");
+}
