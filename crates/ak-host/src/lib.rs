@@ -26,7 +26,7 @@
 //! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
 //! | `files`, `draft`, `keep`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
-//! | `http`, `net`, `line` | HTTP calls, to permitted addresses, over connections |
+//! | `http`, `net`, `line`, `head` | HTTP calls, to permitted addresses, over connections |
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
 //! | `tools` | runs of tools, and what they ask for |
@@ -50,6 +50,7 @@ mod driver;
 mod embedded;
 mod engine;
 mod files;
+mod head;
 mod http;
 mod infer;
 mod keep;
@@ -96,6 +97,7 @@ pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
 pub use secrets::SECRET_BYTES_MIN;
 pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, HELLO_TIMEOUT_MS, Server, WRITE_TIMEOUT_MS, owner_token};
+pub use sse::EVENT_BYTES_MAX;
 pub use tools::TOOL_WALL_MS_MAX;
 
 pub use tokio_util::sync::CancellationToken;

@@ -27,7 +27,8 @@ use crate::{http::HttpError, line::Line};
 
 /// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
-/// Longest head of a response, status line and headers, in bytes.
+/// Longest head of a response in bytes: status line and headers, with all informational answers (1xx) before it. No more
+/// comes between two pieces of a body either.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Most headers of a response.
 pub const HEADERS_MAX: usize = 256;
