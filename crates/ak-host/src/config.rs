@@ -12,12 +12,11 @@ use std::{
 
 use ak_json::Text;
 use ak_policy::{CanonicalUrl, Scheme};
-use regex::bytes::Regex;
 use serde::Deserialize;
 
 use crate::{
     net::NetConfig,
-    redact::RedactTable,
+    redact::{Pattern, RedactTable},
     routes::{ModelTable, Routes},
     secrets::{SecretTable, Secrets},
 };
@@ -34,7 +33,7 @@ pub(crate) struct HostFile {
     /// The variables of the environment that tools may list.
     pub(crate) env: Vec<(Text, Text)>,
     /// What is cut from replies besides secrets.
-    pub(crate) redact: Vec<Regex>,
+    pub(crate) redact: Vec<Pattern>,
     /// Files and directories that no agent may touch: those named, and those that secrets come from.
     pub(crate) protected: Vec<PathBuf>,
 }

@@ -400,6 +400,7 @@ impl Call<'_, '_> {
                         unread.get_or_insert_with(|| reason.clone());
                         let chunk =
                             object! { "error": object! { "type": "unreadable_chunk", "message": reason } };
+                        let chunk = filter.value(&chunk).unwrap_or(chunk);
                         chunks.push((chunk, self.answer.lose(event.data.len())));
                     }
                     Err(Fault::Said(reason)) => {

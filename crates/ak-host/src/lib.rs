@@ -30,7 +30,7 @@
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
 //! | `tools` | runs of tools, and what they ask for |
-//! | `secrets`, `redact` | secrets, put where they belong and cut from what comes back |
+//! | `secrets`, `redact`, `pieces` | secrets, put where they belong and cut from what comes back |
 //! | `server`, `client`, `wire` | the daemon's socket, both ends |
 
 mod answer;
@@ -58,6 +58,7 @@ mod keyring;
 mod line;
 mod log;
 mod net;
+mod pieces;
 mod protected;
 mod recover;
 mod redact;
