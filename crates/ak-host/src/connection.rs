@@ -23,6 +23,7 @@ use crate::{
     protected::Protected,
     recover::{self, Progress, Recovered},
     roots::Roots,
+    trust::{self, Trust},
 };
 
 /// How to reach or make a kernel.
@@ -165,7 +166,8 @@ impl Connection {
         let mut file = path.map(HostFile::read).transpose().map_err(wrong)?.unwrap_or_default();
         file.routes.add_from_env(&mut file.secrets).map_err(wrong)?;
         let named = [&options.state_dir, &options.policy, &options.token_file, &options.host_config];
-        let named = named.into_iter().flatten().cloned();
+        // Whoever writes the program is the kernel the next time.
+        let named = named.into_iter().flatten().cloned().chain(std::env::current_exe());
         let protected = Protected::new(named.chain(file.protected)).map_err(unusable)?;
         let config = HostConfig {
             filter: file.secrets.filter(file.redact),
@@ -353,8 +355,11 @@ fn read_schema(which: &str, path: &Path) -> Result<Value, Failure> {
     Value::parse(&text, &Limits::default()).map_err(|error| wrong(Code::InvalidArgument, &error))
 }
 
+/// Longest file of a token, in bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 64 << 10;
+
 fn read_token(path: &Path) -> Result<String, Failure> {
-    match std::fs::read_to_string(path) {
+    match trust::read(path, Trust::Credential, TOKEN_FILE_BYTES_MAX) {
         Ok(token) => Ok(token.trim().to_owned()),
         Err(error) => {
             Err(Failure::new(Code::NotConfigured, format!("token file {}: {error}", path.display())))

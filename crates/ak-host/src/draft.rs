@@ -11,10 +11,11 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, fstat, openat,
-        renameat, renameat_with, statat, unlinkat,
+        AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, fstat, linkat,
+        openat, renameat, renameat_with, statat, unlinkat,
     },
     io::Errno,
+    path::Arg,
     process::geteuid,
 };
 
@@ -74,7 +75,7 @@ impl<'d> Draft<'d> {
     }
 
     /// Gives it its name, in place of what has that name.
-    pub(crate) fn replace(mut self, name: &str) -> io::Result<()> {
+    pub(crate) fn replace(mut self, name: impl Arg) -> io::Result<()> {
         renameat(self.directory, &*self.name, self.directory, name)?;
         self.is_placed = true;
         Ok(())
@@ -84,15 +85,22 @@ impl<'d> Draft<'d> {
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has it; not on a file system that cannot see to it.
-    pub(crate) fn place(mut self, name: &str) -> io::Result<()> {
+    pub(crate) fn place(mut self, name: impl Arg + Copy) -> io::Result<()> {
         let renamed =
             renameat_with(self.directory, &*self.name, self.directory, name, RenameFlags::NOREPLACE);
         match renamed {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => return self.replace(name),
-            renamed => renamed?,
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            renamed => {
+                renamed?;
+                self.is_placed = true;
+                return Ok(());
+            }
         }
-        self.is_placed = true;
-        Ok(())
+        // The name under way goes when this is dropped.
+        match linkat(self.directory, &*self.name, self.directory, name, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => self.replace(name),
+            linked => Ok(linked?),
+        }
     }
 }
 
@@ -123,6 +131,12 @@ pub(crate) fn sweep(root: &Path) {
             return;
         }
     }
+}
+
+/// Removes what killed processes of this user left under way in a directory itself.
+pub(crate) fn sweep_directory(directory: BorrowedFd<'_>) {
+    // Without it everything works; what is left is out of every agent's reach.
+    let _ = sweep_one(directory, &mut 0, &mut drop);
 }
 
 fn sweep_one(

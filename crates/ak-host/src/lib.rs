@@ -23,7 +23,7 @@
 //! | `log`, `disk` | records, in memory or in a journal on disk |
 //! | `vault` | the keys of bodies, and snapshots: what an erasure destroys |
 //! | `recover` | from a state directory back to a kernel |
-//! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
+//! | `embedded`, `keyring`, `secret`, `trust` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
 //! | `files`, `draft`, `keep`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
 //! | `http`, `net`, `line`, `head` | HTTP calls, to permitted addresses, over connections |
@@ -73,6 +73,7 @@ mod sse;
 mod stream;
 mod thinking;
 mod tools;
+mod trust;
 mod usage;
 mod vault;
 mod wire;

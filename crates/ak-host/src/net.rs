@@ -23,7 +23,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{http::HttpError, line::Line};
+use crate::{
+    http::HttpError,
+    line::Line,
+    trust::{self, Trust},
+};
 
 /// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
@@ -84,7 +88,8 @@ impl Net {
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for path in &config.ca {
             let wrong = |error: &dyn std::fmt::Display| format!("[http] ca: {}: {error}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
+            let file = trust::open(path, Trust::Settings).map_err(|error| wrong(&error))?;
+            let certificates = CertificateDer::pem_reader_iter(std::io::BufReader::new(file));
             let mut count = 0;
             for certificate in certificates {
                 roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;

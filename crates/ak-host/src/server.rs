@@ -82,6 +82,8 @@ impl Server {
         make_room(path)?;
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        // Whoever could put another socket there would be asked in the kernel's place, and told the owner's token.
+        kernel.driver.protect(path)?;
         let file = file_id(path)?;
         Ok(Server {
             listener,

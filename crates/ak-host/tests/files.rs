@@ -188,3 +188,70 @@ fn files_under_way_are_out_of_reach_and_removed() {
     assert_eq!(list.to_json(), r#"{"entries":[]}"#);
     assert_eq!(fs::read_to_string(&left).unwrap(), "half");
 }
+
+/// The socket, the owner's token and what stands beside them while they are made.
+#[test]
+fn sockets_and_credentials_are_out_of_reach() {
+    let scratch = Scratch::new("own-sockets");
+    let root = scratch.text("").trim_end_matches('/').to_owned();
+    let config = scratch.join("host.toml");
+    fs::write(scratch.join("key"), "the-long-secret").unwrap();
+    let secret = "[secret.x]\nfrom = \"file:key\"\nto = [\"https://a/**\"]\nin = [\"body\"]";
+    fs::write(&config, secret).unwrap();
+    let token = ak_host::owner_token(&scratch.join("token")).unwrap();
+    let options = Options {
+        state_dir: Some(scratch.join("state")),
+        token_file: Some(scratch.join("token")),
+        host_config: Some(config),
+        ..Options::default()
+    };
+    let kernel = Connection::open(&options).unwrap();
+    load(&kernel, &format!("[fs]\nread = [\"{root}/**\"]\nwrite = [\"{root}/**\"]"));
+    let _server = ak_host::Server::bind(&kernel, &scratch.join("ak.sock"), &token).unwrap();
+    kernel.call(write(&scratch.text("free"), b"fine")).unwrap();
+    let names =
+        ["ak.sock", "ak.sock.lock", "ak.sock.new", "token", "token.17.new", "key", "host.toml", "state"];
+    for name in names {
+        let path = scratch.text(name);
+        for request in [
+            read(&path),
+            write(&path, b"x"),
+            Request::FsStat { path: path.as_str().into() },
+            Request::FsDelete { path: path.as_str().into() },
+        ] {
+            assert_eq!(code(kernel.call(request.clone())), Code::PolicyDeny, "{request:?}");
+        }
+    }
+    // What is merely called alike is nobody's.
+    for name in ["token2", "token.toml", "ak.sock.txt", "tokens.17.new"] {
+        kernel.call(write(&scratch.text(name), b"x")).unwrap_or_else(|failure| panic!("{name}: {failure}"));
+    }
+}
+
+/// A credential that somebody else could change is none.
+#[test]
+fn a_credential_of_somebody_else_s_is_refused() {
+    let scratch = Scratch::new("foreign");
+    ak_host::owner_token(&scratch.join("token")).unwrap();
+    fs::write(scratch.join("key"), "the-long-secret").unwrap();
+    let secret = "[secret.x]\nfrom = \"file:key\"\nto = [\"https://a/**\"]\nin = [\"body\"]";
+    fs::write(scratch.join("host.toml"), secret).unwrap();
+    let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
+    Connection::open(&options).unwrap();
+    for name in ["token", "key"] {
+        if std::os::unix::fs::chown(scratch.join(name), Some(54_321), None).is_err() {
+            return eprintln!("SKIPPED: files cannot be given away here");
+        }
+    }
+    let refused = ak_host::owner_token(&scratch.join("token")).unwrap_err().to_string();
+    assert!(refused.contains("token: it belongs to user 54321"), "{refused}");
+    let refused = Connection::open(&options).err().unwrap().message;
+    assert!(refused.contains("file:key: it belongs to user 54321"), "{refused}");
+    let remote = Options {
+        url: Some(format!("unix://{}", scratch.text("ak.sock"))),
+        token_file: Some(scratch.join("token")),
+        ..Options::default()
+    };
+    let refused = Connection::open(&remote).err().unwrap().message;
+    assert!(refused.contains("it belongs to user 54321"), "{refused}");
+}
