@@ -118,7 +118,9 @@ impl AuthorityKernel {
         match (path, text) {
             (Some(path), None) => self.session.load_policy_file(py, std::path::Path::new(&*path.0)),
             (None, Some(text)) => {
-                self.session.call(py, || Ok(Request::PolicyLoad { text: text.0, base_dir: None }))?;
+                self.session.call(py, || {
+                    Ok(Request::PolicyLoad { text: text.0, base_dir: None, files: Default::default() })
+                })?;
                 Ok(())
             }
             (Some(_), Some(_)) | (None, None) => Err(invalid(py, "give a policy's path or its text")),

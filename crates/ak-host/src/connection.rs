@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ak_audit::Disk;
-use ak_json::{Limits, Text, Value};
+use ak_json::{Limits, Value};
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, SessionId};
 use ak_sandbox::Manifest;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::{
     keyring::Keyring,
     log::Log,
     net::Net,
+    policy_files::{policy_request, unprotected},
     protected::Protected,
     recover::{self, Progress, Recovered},
     roots::Roots,
@@ -168,7 +169,8 @@ impl Connection {
         let named = [&options.state_dir, &options.policy, &options.token_file, &options.host_config];
         // Whoever writes the program is the kernel the next time.
         let named = named.into_iter().flatten().cloned().chain(std::env::current_exe());
-        let protected = Protected::new(named.chain(file.protected)).map_err(unusable)?;
+        let policies = kernel.policy_files().iter().map(|path| PathBuf::from(&**path));
+        let protected = Protected::new(named.chain(file.protected).chain(policies)).map_err(unusable)?;
         let config = HostConfig {
             filter: file.secrets.filter(file.redact),
             routes: file.routes,
@@ -196,21 +198,17 @@ impl Connection {
     }
 
     fn load_policy(&self, path: Option<&Path>) -> Result<(), Failure> {
-        path.map_or(Ok(()), |path| self.load_policy_file(path))
+        path.map_or(Ok(()), |path| self.load_policy_file(path).map(drop))
     }
 
-    /// Replaces the policy by the one in the file at `path`. An embedded kernel keeps every agent away from the file.
+    /// Replaces the policy by the one in the file at `path`, with what that includes. The kernel's host keeps every agent away
+    /// from these files, as long as the policy is in force, where they lie on its machine; gives the paths of those that do not,
+    /// or not as they were read.
     ///
     /// # Errors
-    /// When the file cannot be read, or the policy is refused; the one in force stays then.
-    pub fn load_policy_file(&self, path: &Path) -> Result<(), Failure> {
-        self.call(policy_request(path)?)?;
-        match &self.end {
-            End::Embedded(kernel, _) => kernel.driver.protect(path).map_err(|error| {
-                Failure::new(Code::Io, format!("cannot protect the policy {}: {error}", path.display()))
-            }),
-            End::Remote(_) => Ok(()),
-        }
+    /// When a file cannot be read, or the policy is refused; the one in force stays then.
+    pub fn load_policy_file(&self, path: &Path) -> Result<Vec<String>, Failure> {
+        unprotected(self.call(policy_request(path)?))
     }
 
     /// Makes a request and waits for its outcome.
@@ -302,21 +300,6 @@ impl Connection {
             End::Remote(_) => None,
         }
     }
-}
-
-/// The request that loads the policy file at `path`. `./…` in it is relative to its directory.
-///
-/// # Errors
-/// When the file cannot be read as UTF-8.
-pub fn policy_request(path: &Path) -> Result<Request, Failure> {
-    let unreadable = |error: std::io::Error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Io };
-        Failure::new(code, format!("policy {}: {error}", path.display()))
-    };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let directory = std::path::absolute(path).map_err(unreadable)?.parent().map(Path::to_owned);
-    let base_dir = directory.as_deref().and_then(Path::to_str).map(Text::from);
-    Ok(Request::PolicyLoad { text: Text::from(text), base_dir })
 }
 
 /// The request that registers a tool. A schema that its manifest names by the path of a file is read, relative to

@@ -25,7 +25,7 @@ impl Embedded {
     pub(crate) fn call(
         &self,
         session: SessionId,
-        request: Request,
+        mut request: Request,
         cap: Option<&str>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
@@ -34,6 +34,8 @@ impl Embedded {
             Request::CapToken { capability } => Some(*capability),
             _ => None,
         };
+        let is_owners = session == SessionId::OWNER && cap.is_none();
+        let elsewhere = self.driver.place_policy(&mut request, is_owners)?;
         let asked = match cap {
             None => request.into(),
             Some(token) => {
@@ -47,7 +49,7 @@ impl Embedded {
                 told.insert("token", self.keyring.sign(capability)?);
                 Ok(Reply::Value(told.into()))
             }
-            (_, reply) => Ok(reply),
+            (_, reply) => Ok(elsewhere.tell(reply)),
         }
     }
 

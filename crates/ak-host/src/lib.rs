@@ -25,7 +25,7 @@
 //! | `recover` | from a state directory back to a kernel |
 //! | `embedded`, `keyring`, `secret`, `trust` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
-//! | `files`, `draft`, `keep`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
+//! | `files`, `draft`, `keep`, `beneath`, `roots`, `protected`, `policy_files` | file effects, beneath the granted root and away from the kernel's own files |
 //! | `http`, `net`, `line`, `head` | HTTP calls, to permitted addresses, over connections |
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
@@ -59,6 +59,7 @@ mod line;
 mod log;
 mod net;
 mod pieces;
+mod policy_files;
 mod protected;
 mod recover;
 mod redact;
@@ -82,7 +83,7 @@ pub use answer::BYTES_PER_TOKEN;
 pub use attest::CHECKPOINT_KEY;
 pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use config::CONFIG_BYTES_MAX;
-pub use connection::{Connection, Options, policy_request, tool_request};
+pub use connection::{Connection, Options, tool_request};
 pub use disk::FileDisk;
 pub use draft::SWEPT_ENTRIES_MAX;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
@@ -93,6 +94,7 @@ pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM
 pub use keyring::KEYS_FILE;
 pub use log::MEMORY_LOG_BYTES_MAX;
 pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS, HEAD_BYTES_MAX, HEADERS_MAX};
+pub use policy_files::policy_request;
 pub use protected::PROTECTED_ENTRIES_MAX;
 pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
 pub use redact::{HELD_BYTES_MAX, REDACTED};
