@@ -23,6 +23,10 @@ const BYTES_MAX: u64 = 64 << 10;
 /// # Errors
 /// When the file cannot be read or made, others may read it or could have written it, or it is not text; the error names it.
 pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
+    // What a process left that died while it made a file.
+    if let Ok(directory) = File::open(directory_of(path)) {
+        sweep_directory(directory.as_fd());
+    }
     let found = match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make().and_then(|text| put(path, &text)).and_then(|()| read(path))
@@ -39,11 +43,8 @@ fn read(path: &Path) -> io::Result<String> {
 /// Puts a new file in its place under another name first, so that nobody ever finds half of it. Where another process
 /// was faster, its file stays.
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
-    let opened = File::open(directory)?;
-    // What a process left that died while it made the file.
-    sweep_directory(opened.as_fd());
+    let opened = File::open(directory_of(path))?;
     let mut draft = Draft::create(opened.as_fd(), Mode::RUSR | Mode::WUSR)?;
     draft.file.write_all(text.as_bytes())?;
     draft.file.sync_all()?;
@@ -52,6 +53,10 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
         placed => placed?,
     }
     opened.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// 32 fresh bytes from the system's random source.

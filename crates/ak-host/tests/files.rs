@@ -255,3 +255,50 @@ fn a_credential_of_somebody_else_s_is_refused() {
     let refused = Connection::open(&remote).err().unwrap().message;
     assert!(refused.contains("it belongs to user 54321"), "{refused}");
 }
+
+/// A process is killed while it writes, again and again: the file is always whole, and the next kernel finds nothing else.
+#[test]
+fn a_killed_writer_leaves_nothing_behind() {
+    use std::io::{BufRead as _, BufReader};
+    const VICTIM: &str = "AK_TEST_FILES_VICTIM";
+    let granted = |root: &str| format!("[fs]\nread = [\"{root}/**\"]\nwrite = [\"{root}/**\"]");
+    if let Ok(root) = std::env::var(VICTIM) {
+        let kernel = embedded(&granted(&root));
+        let path = format!("{root}/sub/file");
+        for round in 0_u8.. {
+            kernel.call(write(&path, &vec![round; 2 << 20])).unwrap();
+            println!("written");
+        }
+    }
+    let scratch = Scratch::new("killed");
+    fs::create_dir_all(scratch.join("data/sub")).unwrap();
+    let names = || -> Vec<_> {
+        let entries = fs::read_dir(scratch.join("data/sub")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let mut left = 0;
+    for _ in 0..12 {
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_killed_writer_leaves_nothing_behind", "--nocapture"])
+            .env(VICTIM, scratch.join("data"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+        let mut written = lines.filter(|line| line.as_deref().is_ok_and(|line| line.contains("written")));
+        assert!(written.next().is_some());
+        // In the middle of a write, as far as one can see that from here.
+        let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while names().len() < 2 && std::time::Instant::now() < soon {}
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        left += names().len() - 1;
+        let kernel = embedded(&granted(&scratch.text("data")));
+        assert_eq!(names(), ["file"]);
+        let path = scratch.text("data/sub/file");
+        let whole = bytes(kernel.call(Request::FsRead { path: path.as_str().into(), bytes_max: 4 << 20 }));
+        assert!(whole.len() == 2 << 20 && whole.iter().all(|byte| *byte == whole[0]));
+    }
+    eprintln!("{left} files were left under way");
+}
