@@ -102,3 +102,25 @@ fn a_pattern_that_reaches_too_far_opens_no_kernel() {
     let failure = Connection::open(&options).err().unwrap();
     assert!(failure.message.contains("no longest match"), "{failure}");
 }
+
+/// A server that names more texts than are put together cannot tell a card's number piece by piece in one of the rest.
+#[test]
+fn a_text_that_is_not_put_together_does_not_come_through() {
+    let many: ak_host::ak_json::Object =
+        (0..1_024).map(|at| (ak_host::ak_json::Text::from(format!("x{at}")), Value::from("a"))).collect();
+    let event = |delta: Value| {
+        let choice = object! { "index": 0, "delta": delta };
+        format!("data: {}\n\n", object! { "id": "1", "choices": ak_host::ak_json::array![choice] }.to_json())
+    };
+    let mut events = vec![event(many.into())];
+    events.extend(told(0, |piece| object! { "late": piece }));
+    events.extend([FINISH, DONE].map(str::to_owned));
+    let server = model(move |_, _| Then::Stream(events.clone()));
+    let scratch = Scratch::new("redact-many");
+    let route = format!("[[model]]\nmatch = \"m\"\nurl = \"{}\"\n", server.url());
+    let kernel = kernel(&scratch, &route, ANY);
+    let (chunks, outcome) = stream(&kernel, request("m", object! {}));
+    let late: String = chunks.iter().filter_map(|chunk| at(chunk, "choices.0.delta.late").as_str()).collect();
+    assert!(late.contains("[redacted]") && !late.contains(['4', '1']), "{late}");
+    assert!(!value(outcome).to_json().contains("1111"));
+}
