@@ -46,7 +46,12 @@ impl AuthorityKernel {
     ) -> PyResult<AuthorityKernel> {
         let _ = (libak_path, debug);
         let options = Options { url, state_dir, policy, token_file, ca, host_config };
-        Ok(AuthorityKernel { session: Session::open(py, options.or_from_env())? })
+        let mut options = options.or_from_env();
+        // What a daemon says of its files is told by whoever loads them.
+        let policy = if options.url.is_some() { options.policy.take() } else { None };
+        let session = Session::open(py, options)?;
+        policy.map_or(Ok(()), |policy| session.load_policy_file(py, &policy))?;
+        Ok(AuthorityKernel { session })
     }
 
     /// Opens the session again after `shutdown`. It is open from the start, so this is seldom needed.
@@ -132,9 +137,9 @@ impl AuthorityKernel {
                 self.session.load_policy_file(py, std::path::Path::new(&*path.0))?;
                 Ok(py.None().into_bound(py))
             }
-            (None, Some(text)) => {
-                self.session.done(py, || Ok(Request::PolicyLoad { text: text.0, base_dir: None }))
-            }
+            (None, Some(text)) => self.session.done(py, || {
+                Ok(Request::PolicyLoad { text: text.0, base_dir: None, files: Default::default() })
+            }),
             (Some(_), Some(_)) | (None, None) => Err(invalid(py, "give a policy's path or its text")),
         }
     }

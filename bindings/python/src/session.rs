@@ -120,8 +120,14 @@ impl Session {
 
     /// Replaces the policy by the one in a file, which no agent reaches from then on.
     pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<()> {
-        let loaded = heeding(py, |heed| self.shared.connection(heed)?.load_policy_file(path))?;
-        loaded.map_err(|failure| raise(py, failure))
+        let elsewhere = heeding(py, |heed| self.shared.connection(heed)?.load_policy_file(path))?;
+        for path in elsewhere.map_err(|failure| raise(py, failure))? {
+            let message =
+                format!("agents are not kept from {path}: it is not the same file on the kernel's machine");
+            let message = std::ffi::CString::new(message).unwrap_or_default();
+            PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyUserWarning>(), &message, 1)?;
+        }
+        Ok(())
     }
 
     /// Makes a request, and gives what `convert` makes of its outcome, or a future of that. The interpreter is released while the

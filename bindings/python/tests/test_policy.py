@@ -177,3 +177,17 @@ def test_agents_do_not_see_each_other(ak: AuthorityKernel) -> None:
 def test_bad_agent_names_are_refused(ak: AuthorityKernel, name: str) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.agent(name)
+
+
+def test_a_policy_includes_files_and_no_agent_reaches_them(ak: AuthorityKernel, tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    (root / "inc.toml").write_text(f'[fs]\nread = ["{root}/**"]\nwrite = ["{root}/**"]\n')
+    (root / "policy.toml").write_text('profiles = ["baseline", "./inc.toml"]\n')
+    ak.load_policy(str(root / "policy.toml"))
+    ak.file_write(str(root / "notes.txt"), b"hello")
+    for name in ("inc.toml", "policy.toml"):
+        with pytest.raises(OperationDeniedError):
+            ak.file_write(str(root / name), b"")
+    (root / "policy.toml").write_text('profiles = ["./none.toml"]\n')
+    with pytest.raises(NotFoundError, match="none.toml"):
+        ak.load_policy(str(root / "policy.toml"))

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use ak_json::{Array, Object, Text, Value, object};
 
-use crate::redact::{Filter, Pieces};
+use crate::{
+    pieces::Pieces,
+    redact::{Filter, REDACTED},
+};
 
 /// Most choices, and most items of one list in a choice: tool calls, say.
 pub(crate) const CHOICES_MAX: usize = 128;
@@ -144,6 +147,10 @@ impl Choice {
                 self.measure(path, text.len());
                 let is_whole = matches!(path.last(), Some(Place::Member(name)) if WHOLE.contains(&&**name));
                 let is_one_more = self.texts.len() >= TEXTS_MAX && !self.texts.contains_key(path);
+                // What is not put together could let a secret through piece by piece.
+                if is_one_more && !is_whole && !filter.is_idle() {
+                    return Value::from(REDACTED);
+                }
                 if is_whole || is_one_more {
                     return filter.value(value).unwrap_or_else(|| value.clone());
                 }

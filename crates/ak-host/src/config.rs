@@ -12,18 +12,20 @@ use std::{
 
 use ak_json::Text;
 use ak_policy::{CanonicalUrl, Scheme};
-use regex::bytes::Regex;
 use serde::Deserialize;
 
 use crate::{
     net::NetConfig,
-    redact::RedactTable,
+    redact::{Pattern, RedactTable},
     routes::{ModelTable, Routes},
     secrets::{SecretTable, Secrets},
+    trust::{self, Trust},
 };
 
 /// Longest host configuration, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Longest file of one secret, in bytes.
+const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// What the file says, each reference resolved.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ pub(crate) struct HostFile {
     /// The variables of the environment that tools may list.
     pub(crate) env: Vec<(Text, Text)>,
     /// What is cut from replies besides secrets.
-    pub(crate) redact: Vec<Regex>,
+    pub(crate) redact: Vec<Pattern>,
     /// Files and directories that no agent may touch: those named, and those that secrets come from.
     pub(crate) protected: Vec<PathBuf>,
 }
@@ -72,11 +74,8 @@ impl HostFile {
     /// One sentence with file, line and column; it holds no value of a secret.
     pub(crate) fn read(path: &Path) -> Result<HostFile, String> {
         let within = |error: String| format!("host configuration {}: {error}", path.display());
-        let size = std::fs::metadata(path).map_err(|error| within(error.to_string()))?.len();
-        if size > CONFIG_BYTES_MAX {
-            return Err(within(format!("it is longer than {CONFIG_BYTES_MAX} bytes")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| within(error.to_string()))?;
+        let text = trust::read(path, Trust::Settings, CONFIG_BYTES_MAX);
+        let text = text.map_err(|error| within(error.to_string()))?;
         let directory = std::path::absolute(path).map_err(|error| within(error.to_string()))?;
         HostFile::parse(&text, directory.parent().unwrap_or(Path::new("/"))).map_err(within)
     }
@@ -170,7 +169,8 @@ impl Source {
             }
             Self::File(path) => {
                 let path = directory.join(path);
-                let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+                let text = trust::read(&path, Trust::Credential, SECRET_FILE_BYTES_MAX);
+                let text = text.map_err(|error| error.to_string());
                 protected.push(path);
                 text
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ak_audit::Disk;
-use ak_json::{Limits, Text, Value};
+use ak_json::{Limits, Value};
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, SessionId};
 use ak_sandbox::Manifest;
 use tokio_util::sync::CancellationToken;
@@ -22,9 +22,11 @@ use crate::{
     keyring::Keyring,
     log::Log,
     net::Net,
+    policy_files::{policy_request, unprotected},
     protected::Protected,
     recover::{self, Progress, Recovered},
     roots::Roots,
+    trust::{self, Trust},
 };
 
 /// How to reach or make a kernel.
@@ -178,8 +180,10 @@ impl Connection {
         let mut file = path.map(HostFile::read).transpose().map_err(wrong)?.unwrap_or_default();
         file.routes.add_from_env(&mut file.secrets).map_err(wrong)?;
         let named = [&options.state_dir, &options.policy, &options.token_file, &options.host_config];
-        let named = named.into_iter().flatten().cloned();
-        let protected = Protected::new(named.chain(file.protected)).map_err(unusable)?;
+        // Whoever writes the program is the kernel the next time.
+        let named = named.into_iter().flatten().cloned().chain(std::env::current_exe());
+        let policies = kernel.policy_files().iter().map(|path| PathBuf::from(&**path));
+        let protected = Protected::new(named.chain(file.protected).chain(policies)).map_err(unusable)?;
         let config = HostConfig {
             filter: file.secrets.filter(file.redact),
             routes: file.routes,
@@ -207,21 +211,17 @@ impl Connection {
     }
 
     fn load_policy(&self, path: Option<&Path>) -> Result<(), Failure> {
-        path.map_or(Ok(()), |path| self.load_policy_file(path))
+        path.map_or(Ok(()), |path| self.load_policy_file(path).map(drop))
     }
 
-    /// Replaces the policy by the one in the file at `path`. An embedded kernel keeps every agent away from the file.
+    /// Replaces the policy by the one in the file at `path`, with what that includes. The kernel's host keeps every agent away
+    /// from these files, as long as the policy is in force, where they lie on its machine; gives the paths of those that do not,
+    /// or not as they were read.
     ///
     /// # Errors
-    /// When the file cannot be read, or the policy is refused; the one in force stays then.
-    pub fn load_policy_file(&self, path: &Path) -> Result<(), Failure> {
-        self.call(policy_request(path)?)?;
-        match &self.end {
-            End::Embedded(kernel, _) => kernel.driver.protect(path).map_err(|error| {
-                Failure::new(Code::Io, format!("cannot protect the policy {}: {error}", path.display()))
-            }),
-            End::Remote(_) => Ok(()),
-        }
+    /// When a file cannot be read, or the policy is refused; the one in force stays then.
+    pub fn load_policy_file(&self, path: &Path) -> Result<Vec<String>, Failure> {
+        unprotected(self.call(policy_request(path)?))
     }
 
     /// Makes a request and waits for its outcome.
@@ -365,21 +365,6 @@ impl Connection {
     }
 }
 
-/// The request that loads the policy file at `path`. `./…` in it is relative to its directory.
-///
-/// # Errors
-/// When the file cannot be read as UTF-8.
-pub fn policy_request(path: &Path) -> Result<Request, Failure> {
-    let unreadable = |error: std::io::Error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Io };
-        Failure::new(code, format!("policy {}: {error}", path.display()))
-    };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let directory = std::path::absolute(path).map_err(unreadable)?.parent().map(Path::to_owned);
-    let base_dir = directory.as_deref().and_then(Path::to_str).map(Text::from);
-    Ok(Request::PolicyLoad { text: Text::from(text), base_dir })
-}
-
 /// The request that registers a tool. A schema that its manifest names by the path of a file is read, relative to
 /// `directory`.
 ///
@@ -416,8 +401,11 @@ fn read_schema(which: &str, path: &Path) -> Result<Value, Failure> {
     Value::parse(&text, &Limits::default()).map_err(|error| wrong(Code::InvalidArgument, &error))
 }
 
+/// Longest file of a token, in bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 64 << 10;
+
 fn read_token(path: &Path) -> Result<String, Failure> {
-    match std::fs::read_to_string(path) {
+    match trust::read(path, Trust::Credential, TOKEN_FILE_BYTES_MAX) {
         Ok(token) => Ok(token.trim().to_owned()),
         Err(error) => {
             Err(Failure::new(Code::NotConfigured, format!("token file {}: {error}", path.display())))

@@ -35,6 +35,7 @@ use crate::{
     infer::{self, Around, InferJob},
     log::Log,
     net::Net,
+    policy_files::Elsewhere,
     redact::Filter,
     routes::Routes,
     runtime::{Home, Work, drive},
@@ -285,6 +286,11 @@ impl Driver {
     /// When it is there and cannot be looked at.
     pub fn protect(&self, path: &std::path::Path) -> std::io::Result<()> {
         self.shared.config.files.protected.add(path)
+    }
+
+    /// Keeps every agent away from the files of a policy that is loaded.
+    pub(crate) fn place_policy(&self, request: &mut Request, is_owners: bool) -> Result<Elsewhere, Failure> {
+        Elsewhere::of(request, is_owners, &self.shared.config.files.protected)
     }
 
     /// Where models are asked, as a list of objects: `match`, `origin`, `format`, and `circuit`, which is `closed`, or

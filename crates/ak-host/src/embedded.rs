@@ -8,7 +8,7 @@ use ak_kernel::{Asked, Code, Failure, Outcome, Reply, Request, SessionId};
 use ak_policy::capability::CapId;
 use tokio_util::sync::CancellationToken;
 
-use crate::{call::Sink, driver::Driver, keyring::Keyring};
+use crate::{call::Sink, driver::Driver, keyring::Keyring, policy_files::Elsewhere};
 
 /// A driver and what stands around it. Cheap to clone; all clones are the same kernel.
 #[derive(Clone)]
@@ -33,10 +33,8 @@ impl Embedded {
         stop: &CancellationToken,
         heed: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
-        let wanted = wanted(&request);
-        let asked = self.presenting(session, request, cap)?;
-        let reply = self.driver.call_heeding(session, asked, on_chunk, stop, heed)?;
-        self.with_token(wanted, reply)
+        let (asked, wanted) = self.ask(session, request, cap)?;
+        wanted.tell(self, self.driver.call_heeding(session, asked, on_chunk, stop, heed)?)
     }
 
     /// The same within a task of the runtime.
@@ -48,32 +46,32 @@ impl Embedded {
         sink: Sink<'static>,
         stop: CancellationToken,
     ) -> Outcome {
-        let wanted = wanted(&request);
-        let asked = self.presenting(session, request, cap)?;
-        let reply = self.driver.answer(session, asked, sink, stop).await?;
-        self.with_token(wanted, reply)
+        let (asked, wanted) = self.ask(session, request, cap)?;
+        wanted.tell(self, self.driver.answer(session, asked, sink, stop).await?)
     }
 
-    /// The request with the capability of a token.
-    fn presenting(&self, session: SessionId, request: Request, cap: Option<&str>) -> Result<Asked, Failure> {
-        match cap {
-            None => Ok(request.into()),
+    /// The request as the kernel takes it, with the capability of a token, and what its reply wants beside.
+    fn ask(
+        &self,
+        session: SessionId,
+        mut request: Request,
+        cap: Option<&str>,
+    ) -> Result<(Asked, Wanted), Failure> {
+        self.driver.origin().check()?;
+        let token = match &request {
+            Request::CapToken { capability } => Some(*capability),
+            _ => None,
+        };
+        let is_owners = session == SessionId::OWNER && cap.is_none();
+        let elsewhere = self.driver.place_policy(&mut request, is_owners)?;
+        let asked = match cap {
+            None => request.into(),
             Some(token) => {
                 let verified = self.keyring.verify(token);
-                Ok(request.presenting(verified.inspect_err(|_| self.driver.turn_away(Some(session)))?))
+                request.presenting(verified.inspect_err(|_| self.driver.turn_away(Some(session)))?)
             }
-        }
-    }
-
-    /// The reply, with the token that was asked for.
-    fn with_token(&self, wanted: Option<CapId>, reply: Reply) -> Outcome {
-        match (wanted, reply) {
-            (Some(capability), Reply::Value(Value::Object(mut told))) => {
-                told.insert("token", self.keyring.sign(capability)?);
-                Ok(Reply::Value(told.into()))
-            }
-            (_, reply) => Ok(reply),
-        }
+        };
+        Ok((asked, Wanted { token, elsewhere }))
     }
 
     /// A session of the agent that holds the capability of a token, within a task of the runtime. Its requests have to present it.
@@ -94,10 +92,21 @@ impl Embedded {
     }
 }
 
-/// The capability whose token a request asks for.
-fn wanted(request: &Request) -> Option<CapId> {
-    match request {
-        Request::CapToken { capability } => Some(*capability),
-        _ => None,
+/// What a reply wants beside what the kernel says.
+struct Wanted {
+    /// The capability whose token is asked for.
+    token: Option<CapId>,
+    elsewhere: Elsewhere,
+}
+
+impl Wanted {
+    fn tell(self, kernel: &Embedded, reply: Reply) -> Outcome {
+        match (self.token, reply) {
+            (Some(capability), Reply::Value(Value::Object(mut told))) => {
+                told.insert("token", kernel.keyring.sign(capability)?);
+                Ok(Reply::Value(told.into()))
+            }
+            (_, reply) => Ok(self.elsewhere.tell(reply)),
+        }
     }
 }

@@ -6,21 +6,23 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use ak_json::{Value, object};
 use ak_kernel::{Code, Completion, FileAction, Verdict};
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat,
-        readlinkat, renameat, statat, unlinkat,
+        Access, AtFlags, Dir, FileType, Mode, OFlags, Stat, accessat, fstat, fsync, openat, readlinkat,
+        statat, unlinkat,
     },
     io::Errno,
 };
 
 use crate::{
     beneath::{Way, is_procfs},
+    draft::{Draft, is_draft},
+    keep::{KeepError, keep},
     protected::{Fence, Protected},
     roots::Roots,
 };
@@ -31,6 +33,10 @@ pub const LIST_ENTRIES_MAX: usize = 100_000;
 pub(crate) const LINKS_MAX: usize = 40;
 /// Most bytes of one listing, as JSON writes the names.
 pub const LIST_BYTES_MAX: usize = 4 << 20;
+/// How often a file is written again that others change meanwhile.
+const WRITE_TRIES_MAX: usize = 8;
+/// What a new file's mode is made of: the process's mask, or the directory's default access list, takes from it.
+const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// What file effects rest on.
 #[derive(Debug, Default)]
@@ -62,6 +68,8 @@ pub(crate) enum FileError {
     HardLink,
     #[error("the kernel's own files are out of reach")]
     Protected,
+    #[error("{0}")]
+    Keep(#[from] KeepError),
     #[error("it is longer than {0} bytes")]
     TooLong(u64),
     #[error("it does not lie beneath the granted root")]
@@ -78,7 +86,7 @@ impl FileError {
     fn code(&self) -> Code {
         match self {
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => Code::NotFound,
-            Self::System(_) | Self::Kind(..) => Code::Io,
+            Self::System(_) | Self::Kind(..) | Self::Keep(_) => Code::Io,
             Self::Nameless => Code::NotFound,
             Self::Link
             | Self::Links
@@ -165,7 +173,10 @@ impl Files {
         let parent = way.open(way.root(&root)?.as_fd(), &components, OFlags::PATH | OFlags::DIRECTORY)?;
         let fence = self.protected.fence()?;
         let place = Place { way, parent: parent.as_fd(), name, fence: &fence };
-        if fence.covers_directory(place.parent)? || fence.covers_name(place.parent, name)? {
+        if is_draft(name.as_bytes())
+            || fence.covers_directory(place.parent)?
+            || fence.covers_name(place.parent, name)?
+        {
             return Err(FileError::Protected);
         }
         // What processes hold, this one's keys among it, lies on procfs in directories named by numbers.
@@ -289,41 +300,73 @@ impl Place<'_> {
 
     /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
     fn write(&self, data: &[u8]) -> Result<Completion, FileError> {
-        let before = match self.look() {
-            Ok(stat) => {
-                regular(&stat)?;
-                if stat.st_nlink > 1 {
-                    return Err(FileError::HardLink);
+        for _ in 0..WRITE_TRIES_MAX {
+            let is_written = match self.look() {
+                Ok(stat) => self.write_over(&stat, data)?,
+                Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    self.write_new(data)?
                 }
-                Some(stat)
+                Err(error) => return Err(error),
+            };
+            if is_written {
+                self.settle()?;
+                return Ok(Completion::Done);
             }
-            Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        // Nobody can have taken a name that nobody could guess.
-        let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-        let temporary = format!(".ak-{number:016x}.tmp");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(before.map_or(0o644, |stat| stat.st_mode & 0o777));
-        let mut file = File::from(openat(self.parent, &*temporary, flags, mode)?);
-        let written = file.write_all(data).and_then(|()| {
-            if let Some(stat) = before {
-                // Whoever owned the file goes on owning it, where this process may give files away.
-                let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-                let _ = fchown(&file, Some(owner), Some(group));
-                // It keeps its mode, whatever the process masks.
-                fchmod(&file, mode)?;
-            }
-            file.sync_all()
-        });
-        let renamed = written.and_then(|()| Ok(renameat(self.parent, &*temporary, self.parent, self.name)?));
-        if let Err(error) = renamed {
-            // The write failed already; a temporary file that cannot be removed either is harmless.
-            let _ = unlinkat(self.parent, &*temporary, AtFlags::empty());
-            return Err(error.into());
         }
-        self.settle()?;
-        Ok(Completion::Done)
+        Err(FileError::System(io::Error::other("others changed it all the time")))
+    }
+
+    /// Writes a file whose name is free, with the mode and access list that the system gives new files there. False where
+    /// the name was taken meanwhile.
+    fn write_new(&self, data: &[u8]) -> Result<bool, FileError> {
+        let mut draft = Draft::create(self.parent, NEW_FILE_MODE)?;
+        draft.file.write_all(data)?;
+        draft.file.sync_all()?;
+        match draft.place(self.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            placed => Ok(placed.map(|()| true)?),
+        }
+    }
+
+    /// Writes a file in place of another, which has what the other had but for its content. False where the other changed
+    /// meanwhile.
+    fn write_over(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
+        regular(before)?;
+        if before.st_nlink > 1 {
+            return Err(FileError::HardLink);
+        }
+        // To rename takes no right to the file that is replaced; to write takes it.
+        self.may_write()?;
+        let old = self.open_to_keep()?;
+        let mut draft = Draft::create(self.parent, Mode::RUSR | Mode::WUSR)?;
+        draft.file.write_all(data)?;
+        keep(old.as_fd(), before, &draft.file)?;
+        draft.file.sync_all()?;
+        if !is_same(before, &fstat(&old)?) || !is_same(before, &self.look()?) {
+            return Ok(false);
+        }
+        draft.replace(self.name)?;
+        Ok(true)
+    }
+
+    /// Whether this process may write the file that stands there.
+    fn may_write(&self) -> Result<(), Errno> {
+        match accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::EACCESS) {
+            // Some sandboxes forbid the call that takes the flag. Without it the process's real user is looked at.
+            Err(Errno::PERM) => accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::empty()),
+            told => told,
+        }
+    }
+
+    /// Opens the file that is replaced, to see what it has: for reading, or where that is not permitted for writing.
+    fn open_to_keep(&self) -> Result<OwnedFd, FileError> {
+        let open = |flags| self.way.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
+        match open(OFlags::RDONLY) {
+            Err(FileError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open(OFlags::WRONLY)
+            }
+            opened => opened,
+        }
     }
 
     /// Sees to it that the directory's new names are on the disk.
@@ -348,7 +391,7 @@ impl Place<'_> {
             let entry = entry?;
             let is_text = entry.file_name().to_str().is_ok();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name != "." && name != ".." {
+            if name != "." && name != ".." && !is_draft(name.as_bytes()) {
                 bytes += Value::from(&name).json_len();
                 entries.push((name, kind_name(entry.file_type()), is_text));
             }
@@ -394,6 +437,14 @@ impl Place<'_> {
         self.settle()?;
         Ok(Completion::Done)
     }
+}
+
+/// Whether nothing was done to a file between two looks at it, as far as the file system tells times.
+fn is_same(before: &Stat, now: &Stat) -> bool {
+    let told = |stat: &Stat| {
+        (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_ctime, stat.st_ctime_nsec)
+    };
+    told(before) == told(now)
 }
 
 fn regular(stat: &Stat) -> Result<(), FileError> {

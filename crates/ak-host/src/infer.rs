@@ -383,7 +383,14 @@ impl Call<'_, '_> {
         let mut unread: Option<String> = None;
         loop {
             let mut found = Vec::new();
-            let more = body.gather(|data| events.feed(data, |event| found.push(event))).await;
+            let mut fed = Ok(());
+            let more = body
+                .gather(|data| {
+                    if fed.is_ok() {
+                        fed = events.feed(data, |event| found.push(event));
+                    }
+                })
+                .await;
             let (mut chunks, mut broken) = (Vec::new(), Ok(()));
             for event in found {
                 match self.stream.chunk(&event) {
@@ -393,6 +400,7 @@ impl Call<'_, '_> {
                         unread.get_or_insert_with(|| reason.clone());
                         let chunk =
                             object! { "error": object! { "type": "unreadable_chunk", "message": reason } };
+                        let chunk = filter.value(&chunk).unwrap_or(chunk);
                         chunks.push((chunk, self.answer.lose(event.data.len())));
                     }
                     Err(Fault::Said(reason)) => {
@@ -407,6 +415,7 @@ impl Call<'_, '_> {
             // What came before the fault was said, and counts.
             deliver(chunks, asker).await?;
             broken?;
+            fed.map_err(|error| HttpError::Answer(error.to_string()))?;
             if self.answer.text_bytes() > bytes_max {
                 return Err(HttpError::TooLong(bytes_max).into());
             }

@@ -23,14 +23,14 @@
 //! | `log`, `disk` | records, in memory or in a journal on disk |
 //! | `vault` | the keys of bodies, and snapshots: what an erasure destroys |
 //! | `recover` | from a state directory back to a kernel |
-//! | `embedded`, `keyring`, `secret` | capability tokens: verified before a request goes in, made after the reply |
+//! | `embedded`, `keyring`, `secret`, `trust` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
-//! | `files`, `beneath`, `roots`, `protected` | file effects, beneath the granted root and away from the kernel's own files |
-//! | `http`, `net`, `line` | HTTP calls, to permitted addresses, over connections |
+//! | `files`, `draft`, `keep`, `beneath`, `roots`, `protected`, `policy_files` | file effects, beneath the granted root and away from the kernel's own files |
+//! | `http`, `net`, `line`, `head` | HTTP calls, to permitted addresses, over connections |
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
 //! | `tools` | runs of tools, and what they ask for |
-//! | `secrets`, `redact` | secrets, put where they belong and cut from what comes back |
+//! | `secrets`, `redact`, `pieces` | secrets, put where they belong and cut from what comes back |
 //! | `server`, `client`, `wire` | the daemon's socket, both ends |
 
 mod answer;
@@ -47,17 +47,22 @@ mod commit;
 mod config;
 mod connection;
 mod disk;
+mod draft;
 mod driver;
 mod embedded;
 mod engine;
 mod files;
 mod fork;
+mod head;
 mod http;
 mod infer;
+mod keep;
 mod keyring;
 mod line;
 mod log;
 mod net;
+mod pieces;
+mod policy_files;
 mod protected;
 mod recover;
 mod redact;
@@ -73,6 +78,7 @@ mod sse;
 mod stream;
 mod thinking;
 mod tools;
+mod trust;
 mod usage;
 mod vault;
 mod wire;
@@ -83,8 +89,9 @@ pub use call::{Answer, HEED_MS, Sink, heeding};
 pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use client::GREETING_MS_MAX;
 pub use config::CONFIG_BYTES_MAX;
-pub use connection::{Connection, Options, policy_request, tool_request};
+pub use connection::{Connection, Options, tool_request};
 pub use disk::FileDisk;
+pub use draft::SWEPT_ENTRIES_MAX;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;
 pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
@@ -94,6 +101,7 @@ pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM
 pub use keyring::KEYS_FILE;
 pub use log::MEMORY_LOG_BYTES_MAX;
 pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS, HEAD_BYTES_MAX, HEADERS_MAX};
+pub use policy_files::policy_request;
 pub use protected::PROTECTED_ENTRIES_MAX;
 pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
 pub use redact::{HELD_BYTES_MAX, REDACTED};
@@ -104,6 +112,7 @@ pub use server::{
     EFFECTS_MAX, HELLO_TIMEOUT_MS, RECEIVED_BYTES_MAX, REQUEST_TIMEOUT_MS, SESSIONS_EFFECTS_MAX,
     SESSIONS_MAX, STRANGERS_MAX, Server, WRITE_TIMEOUT_MS, owner_token,
 };
+pub use sse::EVENT_BYTES_MAX;
 pub use tools::TOOL_WALL_MS_MAX;
 
 pub use tokio_util::sync::CancellationToken;

@@ -4,7 +4,8 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::Poll,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
+    head::{HeadRoom, Metered},
     http::HttpError,
     net::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
@@ -29,6 +31,7 @@ const READY: Duration = Duration::from_secs(1);
 pub(crate) struct Line {
     sender: http1::SendRequest<Full<Bytes>>,
     wire: Wire,
+    head: Arc<HeadRoom>,
 }
 
 /// The moving part. None once the connection has ended.
@@ -39,13 +42,39 @@ impl Wire {
     async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
-            // First, so that what it brings is there when the work looks. Its error shows in the response.
-            if self.0.as_mut().is_some_and(|wire| wire.as_mut().poll(context).is_ready()) {
-                self.0 = None;
-            }
+            self.advance(context);
             work.as_mut().poll(context)
         })
         .await
+    }
+
+    /// Waits for the head of an answer, or for the next piece of its body. None where more than [`HEAD_BYTES_MAX`] bytes
+    /// came and it is not there.
+    async fn within_room<T>(&mut self, room: &HeadRoom, work: impl Future<Output = T>) -> Option<T> {
+        room.begin(HEAD_BYTES_MAX);
+        let mut work = pin!(work);
+        let found = poll_fn(|context| {
+            self.advance(context);
+            match work.as_mut().poll(context) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending if room.is_spent() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        room.end();
+        if found.is_none() {
+            // What comes now belongs to no answer.
+            self.0 = None;
+        }
+        found
+    }
+
+    /// Moves the connection, before anybody looks at what it brings. Its error shows in the response.
+    fn advance(&mut self, context: &mut Context<'_>) {
+        if self.0.as_mut().is_some_and(|wire| wire.as_mut().poll(context).is_ready()) {
+            self.0 = None;
+        }
     }
 }
 
@@ -64,9 +93,12 @@ impl Line {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut builder = http1::Builder::new();
-        builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+        // A head may fill the buffer, and is refused when it wants more than that.
+        builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX + 1);
+        let head = HeadRoom::new();
+        let stream = Metered::new(stream, head.clone());
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Line { sender, wire: Wire(Some(Box::pin(connection))) })
+        Ok(Line { sender, wire: Wire(Some(Box::pin(connection))), head })
     }
 
     /// Sends a request; gives the response's head and what its body comes from.
@@ -74,7 +106,8 @@ impl Line {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, HttpError> {
-        Ok(self.wire.during(self.sender.send_request(request)).await?)
+        let answer = self.wire.within_room(&self.head, self.sender.send_request(request)).await;
+        Ok(answer.ok_or_else(too_long)??)
     }
 
     /// Sends over a connection that was kept, of which nobody knows whether the server has closed it meanwhile. `sending` is
@@ -90,7 +123,8 @@ impl Line {
             return Err(Unanswered::Unsent(Box::new(request)));
         }
         sending();
-        self.wire.during(self.sender.try_send_request(request)).await.map_err(|mut error| {
+        let answer = self.wire.within_room(&self.head, self.sender.try_send_request(request)).await;
+        answer.ok_or_else(|| Unanswered::Broken(too_long()))?.map_err(|mut error| {
             match error.take_message() {
                 Some(unsent) => Unanswered::Unsent(Box::new(unsent)),
                 None => Unanswered::Broken(error.into_error().into()),
@@ -101,7 +135,10 @@ impl Line {
     /// The next piece of a body, or none at its end. Trailers are no part of it.
     pub(crate) async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
         loop {
-            let frame = self.wire.during(poll_fn(|context| Pin::new(&mut *body).poll_frame(context))).await;
+            let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+            let frame = self.wire.within_room(&self.head, frame).await.ok_or_else(|| {
+                HttpError::Answer(format!("more than {HEAD_BYTES_MAX} bytes came, and nothing of the body"))
+            })?;
             let Some(frame) = frame else { return Ok(None) };
             if let Ok(data) = frame?.into_data() {
                 return Ok(Some(data));
@@ -123,6 +160,10 @@ impl Line {
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
+}
+
+fn too_long() -> HttpError {
+    HttpError::Answer(format!("the head of the response is longer than {HEAD_BYTES_MAX} bytes"))
 }
 
 impl std::fmt::Debug for Line {

@@ -27,11 +27,13 @@ use crate::{
     http::HttpError,
     line::Line,
     runtime::{Home, Work},
+    trust::{self, Trust},
 };
 
 /// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
-/// Longest head of a response, status line and headers, in bytes.
+/// Longest head of a response in bytes: status line and headers, with all informational answers (1xx) before it. No more
+/// comes between two pieces of a body either.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Most headers of a response.
 pub const HEADERS_MAX: usize = 256;
@@ -87,7 +89,8 @@ impl Net {
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for path in &config.ca {
             let wrong = |error: &dyn std::fmt::Display| format!("[http] ca: {}: {error}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
+            let file = trust::open(path, Trust::Settings).map_err(|error| wrong(&error))?;
+            let certificates = CertificateDer::pem_reader_iter(std::io::BufReader::new(file));
             let mut count = 0;
             for certificate in certificates {
                 roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;

@@ -231,11 +231,12 @@ impl Fence {
         is_file && stat.st_nlink > 1 && self.paths.iter().any(is_it)
     }
 
-    /// Whether a name in this directory is a protected place, taken or free.
+    /// Whether a name in this directory is a protected place, taken or free, or that of a draft of one or of its lock:
+    /// `NAME.….new`, `NAME.lock`.
     pub(crate) fn covers_name(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
         let here = node(&fstat(directory)?);
         let name = OsStr::from_bytes(name.as_bytes());
-        Ok(self.places.iter().any(|(parent, own)| *parent == here && own == name))
+        Ok(self.places.iter().any(|(parent, own)| *parent == here && (own == name || is_beside(name, own))))
     }
 
     /// Whether the directory is protected or lies beneath one that is.
@@ -261,6 +262,12 @@ impl Fence {
             current = openat(current.as_fd(), "..", flags, Mode::empty())?;
         }
     }
+}
+
+/// Whether a name is that of a draft or of the lock of another.
+fn is_beside(name: &OsStr, own: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(own.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+    rest.is_some_and(|rest| matches!(rest, b"lock" | b"new") || rest.ends_with(b".new"))
 }
 
 #[cfg(test)]

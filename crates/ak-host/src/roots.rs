@@ -4,7 +4,7 @@
 //! policy is in force; a link that appears in it later leads nowhere.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -13,22 +13,32 @@ use std::{
 
 use ak_policy::Policy;
 
+use crate::draft::sweep;
+
 /// Each granted root and what it stands for.
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     resolved: Mutex<BTreeMap<String, String>>,
     /// Held by whoever resolves the roots of a policy, so that the newest policy is the last one.
-    adopting: Mutex<()>,
+    adopting: Mutex<Swept>,
 }
 
+/// Where this process has looked already for files that a killed one left under way.
+#[derive(Debug, Default)]
+struct Swept(BTreeSet<String>);
+
 impl Roots {
-    /// Resolves the roots of the policy in force. One that cannot be resolved is refused when it is used.
+    /// Resolves the roots of the policy in force. One that cannot be resolved is refused when it is used. Where somebody may
+    /// write, what a killed process left under way is removed, once for each root.
     pub(crate) fn adopt(&self, policy: impl FnOnce() -> Option<Policy>) {
-        let _adopting = self.adopting.lock();
+        let mut adopting = self.adopting.lock();
         let Some(policy) = policy() else { return };
         let roots = policy.granted_roots().into_iter();
-        let resolved =
-            roots.filter_map(|root| Some((root.to_owned(), resolve(Path::new(root)).ok()?))).collect();
+        let resolved = roots.filter_map(|root| Some((root.to_owned(), resolve(Path::new(root)).ok()?)));
+        let resolved: BTreeMap<String, String> = resolved.collect();
+        if let Ok(swept) = adopting.as_mut() {
+            swept.look(&resolved, &policy);
+        }
         if let Ok(mut held) = self.resolved.lock() {
             *held = resolved;
         }
@@ -47,6 +57,16 @@ impl Roots {
         let found = resolve(Path::new(root))?;
         held.insert(root.to_owned(), found.clone());
         Ok(found)
+    }
+}
+
+impl Swept {
+    fn look(&mut self, resolved: &BTreeMap<String, String>, policy: &Policy) {
+        for root in policy.written_roots().into_iter().filter_map(|root| resolved.get(root)) {
+            if self.0.insert(root.clone()) {
+                sweep(Path::new(root));
+            }
+        }
     }
 }
 

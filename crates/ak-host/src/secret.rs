@@ -1,10 +1,17 @@
 //! Secrets in files that only their owner may read.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
     path::Path,
+};
+
+use rustix::fs::Mode;
+
+use crate::{
+    draft::{Draft, sweep_directory},
+    trust::{self, Trust},
 };
 
 /// Longest file of secrets, in bytes.
@@ -14,8 +21,12 @@ const BYTES_MAX: u64 = 64 << 10;
 /// on the disk before anything rests on it.
 ///
 /// # Errors
-/// When the file cannot be read or made, others may read it, or it is not text; the error names it.
+/// When the file cannot be read or made, others may read it or could have written it, or it is not text; the error names it.
 pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
+    // What a process left that died while it made a file.
+    if let Ok(directory) = File::open(directory_of(path)) {
+        sweep_directory(directory.as_fd());
+    }
     let found = match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make().and_then(|text| put(path, &text)).and_then(|()| read(path))
@@ -26,38 +37,26 @@ pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<String
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let message = format!("others may read it (mode {:o}); make it 0600", mode & 0o777);
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-    }
-    let mut text = String::new();
-    file.take(BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    trust::read(path, Trust::Own, BYTES_MAX)
 }
 
 /// Puts a new file in its place under another name first, so that nobody ever finds half of it. Where another process
 /// was faster, its file stays.
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let draft = Path::new(&name);
-    match std::fs::remove_file(draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
+    let opened = File::open(directory_of(path))?;
+    let mut draft = Draft::create(opened.as_fd(), Mode::RUSR | Mode::WUSR)?;
+    draft.file.write_all(text.as_bytes())?;
+    draft.file.sync_all()?;
+    match draft.place(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        placed => placed?,
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    let placed = match std::fs::hard_link(draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        placed => placed,
-    };
-    std::fs::remove_file(draft)?;
-    placed?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    opened.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// 32 fresh bytes from the system's random source.
@@ -92,6 +91,8 @@ pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -100,7 +101,7 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("key");
         // What a process left that died while it made the file is in nobody's way.
-        std::fs::write(directory.join(format!("key.{}.new", std::process::id())), "ha").unwrap();
+        std::fs::write(directory.join(".ak-0123456789abcdef.tmp"), "ha").unwrap();
         let made = |text: &'static str| move || Ok(text.to_owned());
         assert_eq!(read_or_make(&path, made("first")).unwrap(), "first");
         assert_eq!(read_or_make(&path, made("second")).unwrap(), "first");

@@ -9,11 +9,13 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use ak_json::{Text, object};
 use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
 use hyper::header::HeaderName;
-use regex::bytes::Regex;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{config::Source, redact::Filter};
+use crate::{
+    config::Source,
+    redact::{Filter, Pattern},
+};
 
 /// What stands before a secret's name in a request.
 const SCHEME: &str = "secret://";
@@ -158,7 +160,7 @@ impl Secrets {
     }
 
     /// What cuts these values from replies, and what the patterns match besides.
-    pub(crate) fn filter(&self, patterns: Vec<Regex>) -> Filter {
+    pub(crate) fn filter(&self, patterns: Vec<Pattern>) -> Filter {
         Filter::new(&self.values, patterns)
     }
 

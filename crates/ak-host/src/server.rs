@@ -145,6 +145,8 @@ impl Server {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
+        // Whoever could put another socket there would be asked in the kernel's place, and told the owner's token.
+        kernel.driver.protect(path)?;
         let file = file_id(path)?;
         let places = Places {
             sessions: Limited::new(SESSIONS_MAX),

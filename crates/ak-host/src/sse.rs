@@ -1,5 +1,13 @@
 //! Server-sent events (WHATWG HTML §9.2), read as they come.
 
+/// Longest event, its unfinished line included, in bytes.
+pub const EVENT_BYTES_MAX: usize = 8 << 20;
+
+/// An event that is longer than [`EVENT_BYTES_MAX`]. What comes behind it cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event of the stream is longer than {EVENT_BYTES_MAX} bytes")]
+pub(crate) struct EventTooLong;
+
 /// One event: its type, empty where it has none, and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Event {
@@ -20,7 +28,10 @@ pub(crate) struct Events {
 
 impl Events {
     /// Takes more bytes; the events that end in them are handed over in order.
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Event)) {
+    ///
+    /// # Errors
+    /// When an event becomes too long, after those before it were handed over.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Event)) -> Result<(), EventTooLong> {
         for &byte in bytes {
             match byte {
                 b'\n' if self.returned => self.returned = false,
@@ -28,12 +39,19 @@ impl Events {
                     self.returned = byte == b'\r';
                     self.end_line(&mut take);
                 }
+                _ if self.bytes() >= EVENT_BYTES_MAX => return Err(EventTooLong),
                 _ => {
                     self.returned = false;
                     self.line.push(byte);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// What is held of the event that has not ended.
+    fn bytes(&self) -> usize {
+        self.line.len() + self.event.kind.len() + self.event.data.len()
     }
 
     fn end_line(&mut self, take: &mut impl FnMut(Event)) {
@@ -81,7 +99,7 @@ mod tests {
             for size in 1..=text.len() {
                 let (mut events, mut found) = (Events::default(), Vec::new());
                 for piece in text.as_bytes().chunks(size) {
-                    events.feed(piece, |event| found.push((event.kind, event.data)));
+                    events.feed(piece, |event| found.push((event.kind, event.data))).unwrap();
                 }
                 let expected: Vec<_> =
                     expected.iter().map(|(kind, data)| (kind.to_string(), data.to_string())).collect();
@@ -96,5 +114,24 @@ mod tests {
         check("event: x\n\ndata: a\n", &[]);
         check("data\n\n", &[("", "")]);
         check(": keep-alive\n\n", &[]);
+    }
+
+    /// One line without end, and one event of lines without end: both end as soon as they are too long.
+    #[test]
+    fn an_event_without_end_is_refused() {
+        for endless in ["x", "data: x\n", "data\n"] {
+            let (mut events, mut found, mut fed) = (Events::default(), Vec::new(), 0);
+            events.feed(b"data: first\n\ndata: ", |event| found.push(event.data)).unwrap();
+            let piece = endless.repeat(4_096);
+            while fed < 8 * EVENT_BYTES_MAX {
+                if events.feed(piece.as_bytes(), |event| found.push(event.data)) == Err(EventTooLong) {
+                    break;
+                }
+                fed += piece.len();
+                assert!(events.bytes() <= EVENT_BYTES_MAX + piece.len(), "{endless:?}");
+            }
+            assert!(fed < 8 * EVENT_BYTES_MAX, "{endless:?}");
+            assert_eq!(found, ["first"], "{endless:?}");
+        }
     }
 }

@@ -79,7 +79,10 @@ fn owner_and_agents_get_what_is_theirs() {
 
     let guest = daemon.connect(false);
     assert!(!guest.is_owner(), "without a token nobody is the owner");
-    assert_eq!(code(guest.call(Request::PolicyLoad { text: "".into(), base_dir: None })), Code::PolicyDeny);
+    assert_eq!(
+        code(guest.call(Request::PolicyLoad { text: "".into(), base_dir: None, files: Default::default() })),
+        Code::PolicyDeny
+    );
     assert!(guest.agent("worker").is_err(), "nor any agent they name");
 }
 
@@ -98,7 +101,10 @@ fn without_a_credential_nobody_comes_in_unless_guests_are_let_in() {
         || Request::Alloc { type_name: "t".into(), content: Content::Json(object! {}), subject: None };
     assert_eq!(code(one.call(alloc())), Code::PolicyDeny, "a guest has nothing of the baseline");
     let text = "[[rule]]\nid = \"g\"\neffect = \"permit\"\noperation = [\"heap.alloc\"]\ntarget = \"*\"\nagent = [\"guest\", \"guest/**\"]\n";
-    daemon.connect(true).call(Request::PolicyLoad { text: text.into(), base_dir: None }).unwrap();
+    daemon
+        .connect(true)
+        .call(Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() })
+        .unwrap();
     let Ok(Reply::Handle(handle)) = one.call(alloc()) else { panic!() };
     assert_eq!(code(other.call(Request::Read { handle, version: None })), Code::NotFound);
     drop(one);

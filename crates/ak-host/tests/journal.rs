@@ -152,7 +152,8 @@ fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
     assert!(stored > 10);
     assert_eq!(alloc(&agent, &long), Err(Code::LogFull));
     // The owner can still take something away, from the reserve.
-    let policy = |text: &str| Request::PolicyLoad { text: text.into(), base_dir: None };
+    let policy =
+        |text: &str| Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() };
     owner.call(policy("profiles = []\n")).unwrap();
     // Nothing that was refused was done, and nothing that was done is lost.
     faults.file_bytes_max.store(0, SeqCst);

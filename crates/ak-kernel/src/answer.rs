@@ -11,6 +11,7 @@ use crate::{
     history::Filter,
     kernel::{Caller, Kernel},
     operation::Operation,
+    policy_files::PolicyFiles,
     reply::{Failure, Reply},
     request::Request,
     session::{AgentId, SessionId},
@@ -38,7 +39,9 @@ impl Kernel {
                 let denial = self.agents.get(account).and_then(|agent| agent.last_denial.as_ref());
                 Ok(Reply::Value(object! { "denial": denial.map_or(Value::Null, |denial| denial.to_value()) }))
             }
-            Request::PolicyLoad { text, base_dir } => self.load_policy(&text, base_dir.as_deref()),
+            Request::PolicyLoad { text, base_dir, files } => {
+                self.load_policy(&text, base_dir.as_deref(), files)
+            }
             Request::BudgetSet { dimension, limit, agent } => {
                 self.set_budget(account, dimension, limit, agent)
             }
@@ -79,8 +82,14 @@ impl Kernel {
         }
     }
 
-    fn load_policy(&mut self, text: &str, base_dir: Option<&str>) -> Result<Reply, Failure> {
-        let policy = self.prepared.policy(text, base_dir).map_err(|error| {
+    fn load_policy(
+        &mut self,
+        text: &str,
+        base_dir: Option<&str>,
+        files: PolicyFiles,
+    ) -> Result<Reply, Failure> {
+        files.check()?;
+        let policy = self.prepared.policy(text, base_dir, &files).map_err(|error| {
             Failure::new(Code::PolicyInvalid, format!("the policy is refused: {error}"))
                 .with("line", error.line as u64)
                 .with("column", error.column as u64)
@@ -94,6 +103,7 @@ impl Kernel {
         self.agents.adopt(&policy);
         self.grants.load(&policy, self.clock.elapsed);
         self.policy = policy;
+        self.policy_files = files.here;
         Ok(Reply::Done)
     }
 

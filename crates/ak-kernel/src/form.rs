@@ -11,6 +11,7 @@ use crate::{
     fields::{FieldError, Fields, base64url},
     history::Filter,
     operation::Operation,
+    policy_files::PolicyFiles,
     price::Price,
     request::{FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX, Request},
     terms::{Terms, capability_field, capability_text},
@@ -74,10 +75,11 @@ impl Request {
                 object! { "path": path.clone() }
             }
             Self::Http(request) => request.to_value(),
-            Self::PolicyLoad { text, base_dir } => {
+            Self::PolicyLoad { text, base_dir, files } => {
                 let mut args = Object::new();
                 args.insert("text", text.clone());
                 insert_some(&mut args, "base_dir", base_dir.clone());
+                files.insert_into(&mut args);
                 args.into()
             }
             Self::BudgetSet { dimension, limit, agent } => {
@@ -180,9 +182,11 @@ impl Request {
             Operation::FsStat => Self::FsStat { path: fields.text("path")? },
             Operation::FsDelete => Self::FsDelete { path: fields.text("path")? },
             Operation::Http => Self::Http(HttpRequest::from_fields(&mut fields)?),
-            Operation::PolicyLoad => {
-                Self::PolicyLoad { text: fields.text("text")?, base_dir: fields.optional_text("base_dir")? }
-            }
+            Operation::PolicyLoad => Self::PolicyLoad {
+                text: fields.text("text")?,
+                base_dir: fields.optional_text("base_dir")?,
+                files: PolicyFiles::from_fields(&mut fields)?,
+            },
             Operation::BudgetSet => Self::BudgetSet {
                 dimension: dimension_field(&mut fields)?.ok_or_else(|| fields.error("kind", "is missing"))?,
                 limit: fields.optional_u64("limit")?,

@@ -97,6 +97,8 @@ pub struct Kernel {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) policy: Policy,
+    /// The files of this machine that the policy in force was read from.
+    pub(crate) policy_files: Vec<Text>,
     pub(crate) grants: GrantTable,
     pub(crate) agents: Agents,
     pub(crate) sessions: Sessions,
@@ -184,6 +186,7 @@ impl Kernel {
             recorded: None,
             earlier: None,
             upgraded: None,
+            policy_files: Vec::new(),
             chain,
             policy,
             under_way,

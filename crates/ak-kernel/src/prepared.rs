@@ -12,6 +12,7 @@ use ak_sandbox::Tool;
 
 use crate::{
     effect::Completion,
+    policy_files::PolicyFiles,
     question::body_value,
     reply::{Failure, Outcome, Reply},
     request::Request,
@@ -54,8 +55,8 @@ impl Prepared {
             return Prepared { heard: Some(heard), ..Prepared::default() };
         }
         let work = match request {
-            Request::PolicyLoad { text, base_dir } => {
-                let policy = Policy::parse(text, base_dir.as_deref());
+            Request::PolicyLoad { text, base_dir, files } => {
+                let policy = files.parse(text, base_dir.as_deref());
                 Some(Work::Policy(policy.inspect(|policy| {
                     // It is kept from then on.
                     let _ = policy.digest();
@@ -96,10 +97,15 @@ impl Prepared {
     }
 
     /// The policy of a request to load one.
-    pub(crate) fn policy(&self, text: &str, base_dir: Option<&str>) -> Result<Policy, PolicyError> {
+    pub(crate) fn policy(
+        &self,
+        text: &str,
+        base_dir: Option<&str>,
+        files: &PolicyFiles,
+    ) -> Result<Policy, PolicyError> {
         match self.work.as_deref() {
             Some(Work::Policy(policy)) => policy.clone(),
-            Some(Work::Tool(_)) | None => Policy::parse(text, base_dir),
+            Some(Work::Tool(_)) | None => files.parse(text, base_dir),
         }
     }
 

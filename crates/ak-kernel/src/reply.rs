@@ -101,10 +101,14 @@ impl Reply {
                     .map_err(|_| fields.error("session", "expected a session number"))?;
                 Self::Session(SessionId::from_number(number))
             }
-            Operation::Delete
+            // Where there is more to say, the host says it.
+            Operation::PolicyLoad if fields.member("unprotected").is_some() => {
+                return Ok(Self::Value(result.clone()));
+            }
+            Operation::PolicyLoad
+            | Operation::Delete
             | Operation::FsWrite
             | Operation::FsDelete
-            | Operation::PolicyLoad
             | Operation::BudgetSet
             | Operation::AuditLog
             | Operation::TypeUnregister

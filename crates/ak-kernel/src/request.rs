@@ -12,6 +12,7 @@ use crate::{
     code::Code,
     history::Filter,
     operation::Operation,
+    policy_files::PolicyFiles,
     price::Price,
     reply::Failure,
     terms::Terms,
@@ -145,6 +146,8 @@ pub enum Request {
         text: Text,
         /// What `./…` in the text is relative to.
         base_dir: Option<Text>,
+        /// The files that it was read from, and those that it includes.
+        files: PolicyFiles,
     },
     /// Set a budget of `agent`, or of the session's own agent.
     BudgetSet {
@@ -441,7 +444,9 @@ impl Request {
             | Self::FsStat { path }
             | Self::FsDelete { path } => text(path),
             Self::Http(request) => request.size(),
-            Self::PolicyLoad { text: policy, base_dir } => text(policy).saturating_add(maybe(base_dir)),
+            Self::PolicyLoad { text: policy, base_dir, files } => {
+                text(policy).saturating_add(maybe(base_dir)).saturating_add(files.size())
+            }
             Self::CapGrant { agent, terms } => terms.size().saturating_add(text(agent)),
             Self::CapAttenuate { terms, .. } => terms.size(),
             Self::AuditQuery(filter) => filter.size(),
@@ -511,7 +516,7 @@ pub(crate) const DATA_BYTES_MAX: u64 = 10 << 20;
 pub(crate) const INFERENCE_BYTES_MAX: u64 = 8 << 20;
 /// Most bytes of a query, and of what a capability is asked for.
 pub(crate) const FORM_BYTES_MAX: u64 = 256 << 10;
-/// Most bytes of a policy and the directory that it is read in.
+/// Most bytes of a policy with all that it includes, and of the paths that it is read from.
 pub(crate) const POLICY_LOAD_BYTES_MAX: u64 = (POLICY_BYTES_MAX + PATH_BYTES_MAX) as u64;
 /// Most bytes of a tool: module, manifest and environment.
 pub(crate) const TOOL_REGISTER_BYTES_MAX: u64 =

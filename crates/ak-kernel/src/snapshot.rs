@@ -19,6 +19,7 @@ use crate::{
     kernel::Kernel,
     needs::{Needs, ToolLine},
     operation::Operation,
+    policy_files::{paths_from_value, paths_to_value},
     presented::Presented,
     record::{Chain, FORMAT_VERSION, Facts, Input, SEMANTICS_VERSION},
     reply::Failure,
@@ -124,14 +125,20 @@ impl Kernel {
             })
             .collect();
         let needs: Vec<Value> = lists.into_iter().map(|needs| needs.to_value()).collect();
-        object! {
+        let mut state = object! {
             "format": FORMAT_VERSION, "semantics": SEMANTICS_VERSION, "config": self.config.to_value(),
             "run": base64url(self.chain.run()), "next": self.chain.next_seq(), "head": format!("{}", self.chain.head()),
             "clock": self.clock.to_value(), "sessions": self.sessions.to_value(), "policy": self.policy.to_value().clone(), "grants": self.grants.to_value(),
             "agents": self.agents.to_value(), "types": self.types.to_value(), "tools": self.toolbox.state(),
             "subjects": self.subjects.to_value(), "history": self.history.to_value(),
             "under_way": under_way, "needs": needs, "upgraded": self.upgraded.map(Value::from),
+        };
+        if let Value::Object(state) = &mut state
+            && !self.policy_files.is_empty()
+        {
+            state.insert("policy_files", paths_to_value(&self.policy_files));
         }
+        state
     }
 
     fn from_state(state: &Value, heap: &[u8]) -> Result<Kernel, RestoreError> {
@@ -166,6 +173,10 @@ impl Kernel {
         let mut kernel = Kernel::bare(config, chain, policy, under_way);
         kernel.earlier = earlier;
         kernel.upgraded = fields.optional_u64("upgraded")?;
+        if let Some(files) = fields.optional("policy_files") {
+            let files = paths_from_value(&files);
+            kernel.policy_files = files.ok_or_else(|| fields.error("policy_files", "expected paths"))?;
+        }
         kernel.clock = Clock::from_value(&fields.value("clock")?)?;
         kernel.sessions = Sessions::from_value(&fields.value("sessions")?)?;
         kernel.grants = GrantTable::from_value(&fields.value("grants")?).map_err(unusable)?;

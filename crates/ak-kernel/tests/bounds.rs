@@ -26,7 +26,7 @@ fn log(event: &str, text: &str, subject: Option<String>) -> Request {
 }
 
 fn policy(text: &str) -> Request {
-    Request::PolicyLoad { text: Text::from(text), base_dir: None }
+    Request::PolicyLoad { text: Text::from(text), base_dir: None, files: Default::default() }
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub use expect::{Report, Surprise};
 pub use explain::{Explanation, Other};
 pub use grant::{Grant, GrantClock, GrantId, GrantState, GrantTable, Unspent};
 pub use label::SourceLabels;
-pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX};
+pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX, profile_path};
 pub use limit::{Amount, Charge, LimitError, LimitId, LimitReservation, LimitTable};
 pub use lint::{Concern, Remark};
 pub use model::GUEST;

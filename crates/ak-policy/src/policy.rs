@@ -174,6 +174,13 @@ impl Policy {
         granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
     }
 
+    /// Those of them beneath which somebody may write.
+    pub fn written_roots(&self) -> alloc::collections::BTreeSet<&str> {
+        let writing = |rule: &&Rule| rule.effect != Effect::Forbid && rule.actions.contains(Action::FsWrite);
+        let granting = self.rules().iter().filter(writing);
+        granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
+    }
+
     /// Whether a written rule permits somebody to read heap objects of others: without one nobody but the owner can.
     pub fn may_permit_others_objects(&self) -> bool {
         let others = |rule: &Rule| {

@@ -13,7 +13,7 @@ tool_calls = 10
 
 fn main() -> Result<(), Failure> {
     let owner = Connection::open(&Options::default())?;
-    owner.call(Request::PolicyLoad { text: POLICY.into(), base_dir: None })?;
+    owner.call(Request::PolicyLoad { text: POLICY.into(), base_dir: None, files: Default::default() })?;
 
     // What an agent gets: it can use what the policy permits, and change nothing about it.
     let agent = owner.agent("worker")?;

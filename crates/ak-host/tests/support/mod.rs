@@ -58,7 +58,7 @@ pub(crate) fn embedded(policy: &str) -> Connection {
 
 pub(crate) fn load(kernel: &Connection, policy: &str) {
     kernel
-        .call(Request::PolicyLoad { text: policy.into(), base_dir: None })
+        .call(Request::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 

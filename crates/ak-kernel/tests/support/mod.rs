@@ -273,7 +273,7 @@ pub(crate) fn json(text: &str) -> Value {
 }
 
 pub(crate) fn load(text: &str) -> Request {
-    Request::PolicyLoad { text: text.into(), base_dir: None }
+    Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() }
 }
 
 pub(crate) fn alloc(type_name: &str, value: &str) -> Request {

@@ -7,6 +7,7 @@ mod document;
 mod hint;
 mod limits;
 mod older;
+mod profile;
 mod reader;
 mod rules;
 mod sections;
@@ -23,6 +24,7 @@ use crate::pattern::PatternError;
 pub(crate) use document::Document;
 use document::Fault;
 pub use document::POLICY_BYTES_MAX;
+pub use profile::profile_path;
 pub(crate) use reader::{Node, Read, Table};
 use sections::{SECTIONS, Sections};
 

@@ -1,0 +1,113 @@
+//! What comes over a connection beside bodies, bounded: status line and headers with all informational answers (1xx) before
+//! them, and what stands between two pieces of a body.
+//!
+//! hyper's own bounds are on what it holds at a time: a head that comes in one read passes them, and informational answers
+//! are forgotten as they are read.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How much may still come before what is waited for. Shared by a connection and whoever waits.
+#[derive(Debug)]
+pub(crate) struct HeadRoom {
+    /// In bytes; `usize::MAX` while nothing is waited for.
+    left: AtomicUsize,
+    /// Whether more was wanted than may come.
+    is_spent: AtomicBool,
+}
+
+impl HeadRoom {
+    pub(crate) fn new() -> Arc<HeadRoom> {
+        Arc::new(HeadRoom { left: AtomicUsize::new(usize::MAX), is_spent: AtomicBool::new(false) })
+    }
+
+    /// From now on something is waited for.
+    pub(crate) fn begin(&self, bytes_max: usize) {
+        self.is_spent.store(false, Ordering::Relaxed);
+        self.left.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// It is there, or nobody waits for it any more.
+    pub(crate) fn end(&self) {
+        self.left.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether all came that may, and more was wanted.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.is_spent.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection over which no more comes than there is room for.
+///
+/// Who polls it again after [`HeadRoom::end`] is not woken for that: a connection moves whenever its user is polled.
+pub(crate) struct Metered<S> {
+    stream: S,
+    room: Arc<HeadRoom>,
+}
+
+impl<S> Metered<S> {
+    pub(crate) const fn new(stream: S, room: Arc<HeadRoom>) -> Metered<S> {
+        Metered { stream, room }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let left = this.room.left.load(Ordering::Relaxed);
+        if left == usize::MAX {
+            return Pin::new(&mut this.stream).poll_read(context, buffer);
+        }
+        if left == 0 {
+            this.room.is_spent.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        }
+        let size = left.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(size));
+        let polled = Pin::new(&mut this.stream).poll_read(context, &mut part);
+        let count = part.filled().len();
+        buffer.advance(count);
+        this.room.left.store(left.saturating_sub(count), Ordering::Relaxed);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
