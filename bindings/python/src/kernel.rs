@@ -60,13 +60,13 @@ impl AuthorityKernel {
     }
 
     /// Ends the session: every later call is a `LibakError`. Ending it twice is no error.
-    fn shutdown(&self, py: Python<'_>) {
-        self.session.close(py);
+    fn shutdown(&self, py: Python<'_>) -> PyResult<()> {
+        self.session.close(py)
     }
 
     /// The same as `shutdown`.
-    fn close(&self, py: Python<'_>) {
-        self.session.close(py);
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.session.close(py)
     }
 
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
@@ -75,8 +75,8 @@ impl AuthorityKernel {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) {
-        self.session.close(py);
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.session.close(py)
     }
 
     /// Whether this is an owner session, which may change policy, budgets and tools.

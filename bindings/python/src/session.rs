@@ -2,11 +2,7 @@
 //! outcome, or gives a future of asyncio's at once.
 
 use std::{
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{RecvTimeoutError, channel},
-    },
-    thread,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,7 +15,7 @@ use pyo3::prelude::*;
 
 use crate::{
     error::{misfit, raise},
-    waiting::{Heed, future_of, heeding, interrupted},
+    waiting::{Heed, aside, future_of, heeding, interrupted},
 };
 
 /// A session as an object of Python has it.
@@ -98,19 +94,19 @@ impl Session {
     }
 
     /// Ends the session. In a child that inherited it this does nothing.
-    pub(crate) fn close(&self, py: Python<'_>) {
+    ///
+    /// # Errors
+    /// What the handler of a signal raises meanwhile; the session ends all the same.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         if !self.shared.origin.is_here() {
-            return;
+            return Ok(());
         }
-        py.detach(|| {
-            let door = &mut *self.shared.door();
-            match std::mem::replace(door, Door::Closed) {
-                Door::Open(connection) => connection.close(),
-                // Whoever is opening it goes on to do so.
-                Door::Opening => *door = Door::Opening,
-                Door::Closed => {}
-            }
-        });
+        let closed = heeding(py, |heed| match self.shared.close() {
+            // To keep a snapshot takes long where there is much.
+            Some(connection) => aside(heed, move || connection.close(), |()| {}),
+            None => Ok(()),
+        })?;
+        closed.map_err(|failure| raise(py, failure))
     }
 
     pub(crate) fn connection(&self, py: Python<'_>) -> PyResult<Connection> {
@@ -120,7 +116,11 @@ impl Session {
 
     /// Replaces the policy by the one in a file, which no agent reaches from then on.
     pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<()> {
-        let elsewhere = heeding(py, |heed| self.shared.connection(heed)?.load_policy_file(path))?;
+        let path = path.to_owned();
+        let elsewhere = heeding(py, |mut heed| {
+            let connection = self.shared.connection(again(&mut heed))?;
+            aside(heed, move || connection.load_policy_file(&path), drop)?
+        })?;
         for path in elsewhere.map_err(|failure| raise(py, failure))? {
             let message =
                 format!("agents are not kept from {path}: it is not the same file on the kernel's machine");
@@ -245,6 +245,20 @@ impl Shared {
         }
     }
 
+    /// Closes the door, and gives what was behind it.
+    fn close(&self) -> Option<Connection> {
+        let mut door = self.door();
+        match std::mem::replace(&mut *door, Door::Closed) {
+            Door::Open(connection) => Some(connection),
+            Door::Closed => None,
+            // Whoever is opening it goes on to do so.
+            Door::Opening => {
+                *door = Door::Opening;
+                None
+            }
+        }
+    }
+
     /// Whether the caller is to open the session now, and nobody else.
     fn begin_opening(&self, heed: Heed<'_>) -> Result<bool, Failure> {
         let mut door = self.settled(heed)?;
@@ -256,36 +270,22 @@ impl Shared {
     }
 }
 
-/// Opens a connection. To execute a long journal again takes long: where something else is heeded, that is done on a thread of its
-/// own, which ends what it has opened when nobody waits for it any more.
+/// Opens a connection; one that nobody waits for any more is closed again.
 fn open(options: &Options, heed: Heed<'_>) -> Result<Connection, Failure> {
-    let Some(heed) = heed else { return Connection::open(options) };
     if options.url.is_some() {
-        return Connection::open_heeding(options, Some(heed));
+        return Connection::open_heeding(options, heed);
     }
-    let (sender, receiver) = channel();
     let options = options.clone();
-    let opening = move || {
-        if let Err(unwanted) = sender.send(Connection::open(&options))
-            && let Ok(connection) = unwanted.0
-        {
-            connection.close();
-        }
-    };
-    let spawned = thread::Builder::new().name("ak-open".into()).spawn(opening);
-    spawned.map_err(|error| Failure::new(Code::Io, format!("no thread to open the kernel: {error}")))?;
-    loop {
-        match receiver.recv_timeout(Duration::from_millis(HEED_MS)) {
-            Ok(opened) => return opened,
-            Err(RecvTimeoutError::Timeout) if heed() => {}
-            Err(RecvTimeoutError::Timeout) => {
-                return receiver.try_recv().unwrap_or_else(|_| Err(interrupted()));
+    let opened = aside(
+        heed,
+        move || Connection::open(&options),
+        |unwanted| {
+            if let Ok(connection) = unwanted {
+                connection.close();
             }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::new(Code::Io, "the thread that opened the kernel died"));
-            }
-        }
-    }
+        },
+    );
+    opened?
 }
 
 /// Lends what is heeded, to be heeded again afterwards.

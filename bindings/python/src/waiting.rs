@@ -4,12 +4,13 @@ use std::{
     cell::Cell,
     future::Future,
     io,
-    sync::mpsc::{Sender, channel},
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
     thread,
+    time::Duration,
 };
 
 use ak_host::{
-    CancellationToken, Origin, PerProcess,
+    CancellationToken, HEED_MS, Origin, PerProcess,
     ak_kernel::{Code, Failure, Outcome},
 };
 use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
@@ -49,6 +50,35 @@ pub(crate) fn heeding<T: Send>(
             Ok(done)
         }
         Some(error) => Err(error),
+    }
+}
+
+/// Does what cannot look up while it works: on a thread of its own where something is heeded, on this one where not. When nobody
+/// waits for it any more, the thread goes on, and its result goes to `unwanted`.
+///
+/// # Errors
+/// Where what is heeded says not to go on, or there is no thread.
+pub(crate) fn aside<T: Send + 'static>(
+    heed: Heed<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+    unwanted: impl FnOnce(T) + Send + 'static,
+) -> Result<T, Failure> {
+    let Some(heed) = heed else { return Ok(work()) };
+    let (sender, receiver) = channel();
+    let working = move || {
+        if let Err(left) = sender.send(work()) {
+            unwanted(left.0);
+        }
+    };
+    let spawned = thread::Builder::new().name("ak-aside".into()).spawn(working);
+    spawned.map_err(|error| Failure::new(Code::Io, format!("no thread: {error}")))?;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(HEED_MS)) {
+            Ok(done) => return Ok(done),
+            Err(RecvTimeoutError::Timeout) if heed() => {}
+            Err(RecvTimeoutError::Timeout) => return receiver.try_recv().map_err(|_| interrupted()),
+            Err(RecvTimeoutError::Disconnected) => return Err(Failure::new(Code::Io, "the thread died")),
+        }
     }
 }
 

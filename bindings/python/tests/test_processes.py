@@ -203,12 +203,14 @@ WAITS = """
 import signal, sys, threading, time
 from authority_nanos import AuthorityKernel
 
-what, target, policy, journal = sys.argv[1:]
+what, target, policy, pipe = sys.argv[1:]
 calls = {
     "http": lambda: ak.http_request("GET", target, timeout=60),
     "stream": lambda: next(ak.inference_stream("tiny", "count", max_tokens=3)),
     "inference": lambda: ak.inference("tiny", "count", max_tokens=3),
-    "open": lambda: AuthorityKernel(state_dir=journal),
+    # A pipe that nobody writes to: opening waits, as it does for a long journal.
+    "open": lambda: AuthorityKernel(policy=pipe),
+    "load": lambda: ak.load_policy(pipe),
 }
 ak = AuthorityKernel()
 if ak.is_owner:
@@ -230,19 +232,30 @@ except KeyboardInterrupt:
 HEARD_SECONDS = 2.0
 
 
-@pytest.mark.parametrize("what", ["http", "inference", "stream"])
+def reads(pipe: Path) -> bool:
+    """Whether somebody waits for what comes out of a pipe; whoever does goes on to."""
+    try:
+        os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("what", ["http", "inference", "stream", "open", "load"])
 def test_ctrl_c_is_heard(what: str, form: str, echo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Silent()
     port = silent.port
     text = f'[http]\nallow = ["GET http://127.0.0.1:{port}/**"]\n[net]\nconnect = ["ip:127.0.0.1:{port}"]\n[infer]\nmodels = ["*"]\n'
     if form == "embedded":
         monkeypatch.setenv("AK_INFER_URL", f"http://127.0.0.1:{port}/v1")
-    elif what != "http":
+    elif what in ("inference", "stream"):
         pytest.skip("the daemon of the tests knows no models")
-    command = [sys.executable, "-c", WAITS, what, f"http://127.0.0.1:{port}/", text, str(tmp_path)]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", WAITS, what, f"http://127.0.0.1:{port}/", text, str(pipe)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        wait_until(lambda: silent.taken > 0, 20)
+        wait_until(lambda: silent.taken > 0 or reads(pipe), 20)
         sent = time.monotonic()
         process.send_signal(signal.SIGINT)
         heard = float(process.stdout.readline())
