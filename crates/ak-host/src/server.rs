@@ -46,7 +46,8 @@ pub const STRANGERS_MAX: usize = 128;
 pub const EFFECTS_MAX: usize = 256;
 /// Most effects of all connections but the owner's under way at once.
 pub const SESSIONS_EFFECTS_MAX: usize = 4_096;
-/// Most bytes of requests that are being received at once, of all connections but the owner's. What comes beyond that waits.
+/// Most bytes of long requests that are being received at once, of all connections but the owner's, beside 64 KiB for each. What
+/// comes beyond that waits.
 pub const RECEIVED_BYTES_MAX: usize = 128 << 20;
 /// How long a client may take nothing of what is written to it, in milliseconds. Its connection is closed then.
 pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
@@ -387,7 +388,10 @@ impl ServerLine {
         let Some(first) = wire::first(stream).await? else { return Ok(None) };
         let mut room = match self.is_owner {
             true => Room::Bytes(PAYLOAD_BYTES_MAX),
-            false => Room::Shared(self.server.places.received.free.clone(), Vec::new()),
+            false => {
+                let rest = self.server.places.received.free.clone();
+                Room::Shared { rest, has_first: false, held: Vec::new() }
+            }
         };
         let frame = wire::rest(stream, first, &mut room);
         let frame = timeout(Duration::from_millis(REQUEST_TIMEOUT_MS), frame).await;

@@ -29,8 +29,9 @@ pub(crate) const PIECE_BYTES: usize = 64 << 10;
 pub(crate) enum Room {
     /// So many bytes are left.
     Bytes(usize),
-    /// Others take of it too, each permit a piece; what is held is free again with this.
-    Shared(Arc<Semaphore>, Vec<OwnedSemaphorePermit>),
+    /// Each has a first piece of its own, so that short frames wait for nobody. Of the rest others take too, each permit a piece;
+    /// what is held is free again with this.
+    Shared { rest: Arc<Semaphore>, has_first: bool, held: Vec<OwnedSemaphorePermit> },
 }
 
 impl Room {
@@ -46,8 +47,9 @@ impl Room {
             Self::Bytes(left) => {
                 *left = left.checked_sub(bytes).ok_or_else(|| too_large(*left))?;
             }
-            Self::Shared(free, held) => {
-                held.push(free.clone().acquire_owned().await.map_err(|_| too_large(0))?);
+            Self::Shared { has_first, .. } if !*has_first => *has_first = true,
+            Self::Shared { rest, held, .. } => {
+                held.push(rest.clone().acquire_owned().await.map_err(|_| too_large(0))?);
             }
         }
         Ok(())
