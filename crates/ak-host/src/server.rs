@@ -23,7 +23,7 @@ use ak_kernel::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::Connection, embedded::Embedded, secret, wire};
+use crate::{connection::Connection, descriptors::raise_descriptor_limit, embedded::Embedded, secret, wire};
 
 /// Most connections at once; the next one is closed.
 pub const CONNECTIONS_MAX: u64 = 1_024;
@@ -33,6 +33,10 @@ pub const EFFECTS_MAX: usize = 256;
 pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
 /// How long a client may take for its whole HELLO, in milliseconds, however it comes.
 pub const HELLO_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 10_000 };
+/// Descriptors that are no connection's: the journal's files, the vault's, those of models and tools.
+const OWN_DESCRIPTORS: u64 = 256;
+/// Descriptors that one connection takes: two of its own, and those of an effect.
+const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 /// How long the daemon waits when it cannot take a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -107,6 +111,7 @@ impl Server {
     /// When the socket breaks.
     pub fn run(&self) -> io::Result<()> {
         let open = Arc::new(AtomicU64::new(0));
+        let connections_max = connections_max(raise_descriptor_limit());
         for stream in self.listener.incoming() {
             let stream = match stream {
                 Ok(stream) => stream,
@@ -118,7 +123,8 @@ impl Server {
                     continue;
                 }
             };
-            let (kernel, token, place) = (self.kernel.clone(), self.token.clone(), Place::take(&open));
+            let (kernel, token, place) =
+                (self.kernel.clone(), self.token.clone(), Place::take(&open, connections_max));
             let guests = self.guests.clone();
             let Some(place) = place else { continue };
             let work = move || {
@@ -157,13 +163,19 @@ fn make_room(path: &Path) -> io::Result<()> {
     }
 }
 
+/// How many connections there may be where this process may have so many descriptors: some are the journal's and the effects'.
+fn connections_max(descriptors: Option<u64>) -> u64 {
+    let left = descriptors.map(|descriptors| descriptors.saturating_sub(OWN_DESCRIPTORS));
+    left.map_or(CONNECTIONS_MAX, |left| (left / DESCRIPTORS_PER_CONNECTION).clamp(1, CONNECTIONS_MAX))
+}
+
 /// One of the connections that there may be.
 struct Place(Arc<AtomicU64>);
 
 impl Place {
-    fn take(open: &Arc<AtomicU64>) -> Option<Place> {
+    fn take(open: &Arc<AtomicU64>, max: u64) -> Option<Place> {
         let place = Place(open.clone());
-        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(place)
+        (open.fetch_add(1, Ordering::Relaxed) < max).then_some(place)
     }
 }
 
