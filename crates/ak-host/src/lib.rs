@@ -44,6 +44,7 @@ mod clock;
 mod commit;
 mod config;
 mod connection;
+mod descriptors;
 mod disk;
 mod driver;
 mod embedded;
@@ -78,6 +79,7 @@ pub use attest::CHECKPOINT_KEY;
 pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use config::CONFIG_BYTES_MAX;
 pub use connection::{Connection, Options, policy_request, tool_request};
+pub use descriptors::raise_descriptor_limit;
 pub use disk::FileDisk;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
 pub use engine::engine;
@@ -88,12 +90,15 @@ pub use keyring::KEYS_FILE;
 pub use log::MEMORY_LOG_BYTES_MAX;
 pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS, HEAD_BYTES_MAX, HEADERS_MAX};
 pub use protected::PROTECTED_ENTRIES_MAX;
-pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
+pub use recover::{
+    JOURNAL_DIRECTORY, OWNER_RESERVE_BYTES, Progress, StoredJournal, VAULT_DIRECTORY, read_journal,
+};
 pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
 pub use secrets::SECRET_BYTES_MIN;
 pub use server::{CONNECTIONS_MAX, EFFECTS_MAX, HELLO_TIMEOUT_MS, Server, WRITE_TIMEOUT_MS, owner_token};
 pub use tools::TOOL_WALL_MS_MAX;
+pub use vault::VAULT_RESERVE_BYTES;
 
 pub use tokio_util::sync::CancellationToken;
 pub use {ak_json, ak_kernel};

@@ -13,8 +13,11 @@ use std::{
 };
 
 use ak_audit::{Disk, DiskError};
-use ak_host::ak_kernel::{Code, Failure, Filter, Reply, Request, ak_heap::Content, ak_json::object};
-use ak_host::{Connection, FileDisk, Options};
+use ak_host::ak_kernel::{
+    Code, Failure, Filter, Reply, Request, Terms, ak_heap::Content, ak_json::object,
+    ak_policy::capability::CapId,
+};
+use ak_host::{Connection, FileDisk, OWNER_RESERVE_BYTES, Options};
 
 use support::Scratch;
 
@@ -161,6 +164,95 @@ fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
     alloc(&agent, &long).unwrap();
     owner.close();
     assert_eq!(notes(&open(&scratch, &faults)), stored + 1);
+}
+
+/// What the owner does day by day takes nothing of the reserve, and what the reserve is for goes on until it is used up. Then
+/// everything is refused, and nothing stops.
+#[test]
+fn the_reserve_is_for_what_takes_authority_away() {
+    let (scratch, faults) = (Scratch::new("reserve"), Faults::default());
+    faults.file_bytes_max.store(6 << 20, SeqCst);
+    let owner = open(&scratch, &faults);
+    let text = "profiles = [\"baseline\"]\n";
+    let policy = || owner.call(Request::PolicyLoad { text: text.into(), base_dir: None });
+    let grant = owner.call(Request::CapGrant {
+        agent: "worker".into(),
+        terms: Terms { name: Some("fs".into()), ..Terms::default() },
+    });
+    let Ok(Reply::Value(granted)) = grant else { panic!("{grant:?}") };
+    owner
+        .call(Request::AuditLog {
+            event: "e".into(),
+            details: object! { "x": 1u64 },
+            subject: Some("person".into()),
+        })
+        .unwrap();
+    let stored = fill(&owner);
+    // Not one of these takes anything of the reserve, however often it is asked.
+    for _ in 0..500 {
+        assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
+    }
+    let capability = granted.get("capability").and_then(|id| id.as_str()).unwrap();
+    let digits = capability.strip_prefix("0x").unwrap();
+    let capability = CapId::from_u64(u64::from_str_radix(digits, 16).unwrap());
+    owner.call(Request::CapRevoke { capability }).unwrap();
+    owner.call(Request::Erase { subject: "person".into() }).unwrap();
+    let verified = owner.call(Request::AuditVerify { key: None, anchor: None });
+    assert!(
+        matches!(&verified, Ok(Reply::Value(told)) if told.get("first_bad").is_none_or(|bad| bad.is_null()))
+    );
+    let mut loaded = 0u64;
+    let refused = loop {
+        match policy() {
+            Ok(_) => loaded += 1,
+            Err(failure) => break failure.code,
+        }
+        assert!(loaded < 20_000, "the reserve never ends");
+    };
+    assert_eq!(refused, Code::LogFull, "nothing stops");
+    assert!(loaded * 4 * 1024 > OWNER_RESERVE_BYTES / 8, "{loaded} loads");
+    assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
+    // Space that comes back is used at once.
+    faults.file_bytes_max.store(0, SeqCst);
+    policy().unwrap();
+    alloc(&owner, "x").unwrap();
+    owner.close();
+    let again = open(&scratch, &faults);
+    assert_eq!(notes(&again), stored + 1);
+    again.close();
+}
+
+/// A disk that is full when it is opened: everything that was acknowledged is there, and can be taken away.
+#[test]
+fn a_full_disk_is_opened_again_and_again() {
+    let (scratch, faults) = (Scratch::new("reopen-full"), Faults::default());
+    faults.file_bytes_max.store(6 << 20, SeqCst);
+    let owner = open(&scratch, &faults);
+    let stored = fill(&owner);
+    owner.close();
+    drop(owner);
+    for _ in 0..20 {
+        let owner = open(&scratch, &faults);
+        owner
+            .call(Request::PolicyLoad { text: "profiles = [\"baseline\"]\n".into(), base_dir: None })
+            .unwrap();
+        assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
+        owner.close();
+    }
+    faults.file_bytes_max.store(0, SeqCst);
+    assert_eq!(notes(&open(&scratch, &faults)), stored);
+}
+
+/// Allocates until nothing more finds room. Gives how many notes there are.
+fn fill(owner: &Connection) -> usize {
+    let mut stored = 0;
+    for size in [100_000, 4_000, 0] {
+        while alloc(owner, &"x".repeat(size)).is_ok() {
+            stored += 1;
+            assert!(stored < 20_000, "the disk never fills");
+        }
+    }
+    stored
 }
 
 #[test]
