@@ -362,10 +362,14 @@ impl Ledger {
         let kept = log
             .keep_snapshot(seq, snapshot, erased.is_some())
             .and_then(|()| erased.map_or(Ok(()), |subject| log.erase(subject, seq)));
-        kept.inspect_err(|failure| {
-            if let (Some(_), Ok(mut state)) = (erased, self.state()) {
+        let Some(_) = erased else { return kept };
+        kept.map_err(|failure| {
+            let begun = "open the kernel again: the erasure that was begun is then brought to its end";
+            let failure = Failure { message: format!("{}; {begun}", failure.message), ..failure };
+            if let Ok(mut state) = self.state() {
                 state.stop(failure.clone());
             }
+            failure
         })
     }
 

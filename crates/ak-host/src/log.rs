@@ -418,11 +418,9 @@ fn unprovable(error: ProofError) -> Failure {
 
 fn unkept(error: ak_audit::DiskError) -> Failure {
     match error {
-        ak_audit::DiskError::Full => Failure::new(
-            Code::LogFull,
-            "the disk has no room for a snapshot of the state, which an erasure needs. Free some, and open the kernel \
-             again: what was begun is then brought to its end",
-        ),
+        ak_audit::DiskError::Full => {
+            Failure::new(Code::LogFull, "the disk has no room for a snapshot of the state")
+        }
         error => Failure::new(Code::Io, format!("the vault, where keys and snapshots are kept: {error}")),
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn open(
     }
     let disk = |name: &str| FileDisk::new(&directory.join(name)).map_err(unusable);
     let (journal, vault) = (disk(JOURNAL_DIRECTORY)?, disk(VAULT_DIRECTORY)?);
-    open_on(Box::new(journal), Box::new(vault), fresh, progress).map_err(within)
+    open_on(Box::new(journal), Box::new(vault), journal_options(), fresh, progress).map_err(within)
 }
 
 /// Opens a journal that may not be written, on a file system that is mounted read-only for one: it can be verified, and makes
@@ -89,6 +89,7 @@ fn open_to_verify(
 pub(crate) fn open_on(
     disk: BoxedDisk,
     vault: BoxedDisk,
+    options: journal::Options,
     fresh: impl FnOnce() -> Result<Kernel, Failure>,
     progress: Progress<'_>,
 ) -> Result<Recovered, Failure> {
@@ -103,7 +104,6 @@ pub(crate) fn open_on(
                        snapshots of one. Put the journal back; to begin a new one, move the vault away";
         return Err(Failure::new(Code::LogCorrupt, message));
     }
-    let options = journal::Options { reserve_bytes: OWNER_RESERVE_BYTES, ..journal::Options::default() };
     let opened = Journal::open(disk, &genesis, options, &[]);
     let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
@@ -174,6 +174,11 @@ fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How a kernel's journal uses its disk.
+pub(crate) fn journal_options() -> journal::Options {
+    journal::Options { reserve_bytes: OWNER_RESERVE_BYTES, ..journal::Options::default() }
+}
+
 /// What a journal sets aside on its disk, in bytes, for what the owner must be able to do when that is full: to revoke, to replace
 /// the policy, to erase and to verify.
 pub const OWNER_RESERVE_BYTES: u64 = 1 << 20;
@@ -206,6 +211,10 @@ fn re_execute(
             }
             Ok(record) => {
                 replay.feed(&record.leaf, &record.body).map(|_| ()).map_err(|error| (error.seq, error.reason))
+            }
+            Err(failure) if failure.code == Code::Io => {
+                let again = "once the disk can be read again, open the kernel again";
+                Err((replay.entries(), format!("{}; {again}", failure.message)))
             }
             Err(failure) => Err((replay.entries(), failure.message)),
         };

@@ -14,7 +14,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatvfs, openat, renameat, unlinkat};
 
 /// A segment of a journal, and a batch that goes beyond its end.
 const SPARE_BYTES: u64 = 68 << 20;
@@ -87,6 +87,11 @@ impl Drop for Spare {
 }
 
 fn zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result<()> {
+    let disk = fstatvfs(directory)?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < 2 * SPARE_BYTES {
+        // What may be needed soon is not taken for what may be needed later.
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let file = File::from(openat(directory, name, flags, Mode::from_raw_mode(0o600))?);
     fallocate(&file, FallocateFlags::empty(), 0, SPARE_BYTES)?;

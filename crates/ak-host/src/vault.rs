@@ -60,6 +60,7 @@ impl Vault {
     pub(crate) fn open(mut disk: BoxedDisk) -> Result<Vault, DiskError> {
         disk.lock()?;
         let mut vault = Vault::read_only(disk)?;
+        vault.repair_keys()?;
         match vault.reserve() {
             // It goes on with what it has.
             Ok(()) | Err(DiskError::Full) => {}
@@ -126,6 +127,19 @@ impl Vault {
             }
         }
         Ok(())
+    }
+
+    /// Writes the keys again. Where a sync failed before, or none came to it, they may stand in a cache only, which gives them to
+    /// readers and leaves them out of every later sync: nothing may be sealed under such a key.
+    fn repair_keys(&mut self) -> Result<(), DiskError> {
+        if self.next_slot == 0 {
+            return Ok(());
+        }
+        let mut slots = self.read(KEYS_FILE)?;
+        slots.truncate(usize::try_from(self.next_slot).unwrap_or(usize::MAX).saturating_mul(SLOT_BYTES));
+        self.disk.write(KEYS_FILE, 0, &slots)?;
+        self.disk.sync(KEYS_FILE)?;
+        self.disk.sync_dir()
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
