@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeMap,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,23 @@ pub(crate) struct Ledger {
     in_memory: bool,
     /// Sessions whose holders are gone. The kernel is told with the next request.
     ended: Mutex<Vec<SessionId>>,
+    halt: Arc<Halt>,
+}
+
+/// Tells that a kernel has stopped that ran before.
+#[derive(Default)]
+struct Halt {
+    why: Mutex<Option<Failure>>,
+    told: Condvar,
+}
+
+impl Halt {
+    fn tell(&self, failure: &Failure) {
+        if let Ok(mut why) = self.why.lock() {
+            why.get_or_insert_with(|| failure.clone());
+            self.told.notify_all();
+        }
+    }
 }
 
 /// A kernel, and who waits for what it gives.
@@ -52,6 +69,7 @@ pub(crate) struct State {
     led: bool,
     /// Why nothing can be done any more.
     pub(crate) stopped: Option<Failure>,
+    halt: Arc<Halt>,
 }
 
 struct Waiting {
@@ -109,12 +127,33 @@ impl Ledger {
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
         let needed = (kernel.tickets().len() as u64).saturating_mul(Kernel::unknown_bytes_max());
-        let state = State { kernel, waiting, needed, unwritten: 0, room, asking, led: false, stopped };
+        let halt = Arc::<Halt>::default();
+        let state = State {
+            kernel,
+            waiting,
+            needed,
+            unwritten: 0,
+            room,
+            asking,
+            led: false,
+            stopped,
+            halt: halt.clone(),
+        };
         Ledger {
             in_memory: log.is_memory(),
             log: InTurn::new(log),
             state: InTurn::new(state),
             ended: Mutex::default(),
+            halt,
+        }
+    }
+
+    /// Waits until the kernel stops, and says why. One that was stopped when it was opened never stops.
+    pub(crate) fn wait_until_stopped(&self) -> Failure {
+        let Ok(why) = self.halt.why.lock() else { return panicked() };
+        match self.halt.told.wait_while(why, |why| why.is_none()) {
+            Ok(why) => why.clone().unwrap_or_else(panicked),
+            Err(_) => panicked(),
         }
     }
 
@@ -252,7 +291,11 @@ impl Ledger {
             let needed = state.needed_with_step(ticket, &step);
             state.make_room(&mut log, needed);
             if needed > state.room.ordinary {
-                return Err(log_full());
+                let message =
+                    "the disk has no room to record what came, so it was stopped. Free some, and ask again";
+                let failure = Failure::new(Code::LogFull, message);
+                state.kernel.refuse_steps(ticket, failure.clone());
+                return Err(failure);
             }
         }
         let now = now()?;
@@ -592,6 +635,7 @@ impl State {
             let _ = waiting.sender.send(Event::Ended(Err(failure.clone())));
         }
         self.asking.clear();
+        self.halt.tell(&failure);
         self.stopped.get_or_insert(failure);
     }
 }

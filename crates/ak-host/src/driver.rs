@@ -235,6 +235,13 @@ impl Driver {
         self.shared.ledger.close();
     }
 
+    /// Waits until the kernel stops, and says why: it was closed (NOT_CONFIGURED), or it has to be opened again since nobody
+    /// knows what of the newest records is on the disk. One that could only be verified from the start never stops.
+    #[must_use]
+    pub fn wait_until_stopped(&self) -> Failure {
+        self.shared.ledger.wait_until_stopped()
+    }
+
     /// Has the kernel count a request that did not get as far as the kernel, if there is room to record that.
     pub(crate) fn turn_away(&self, session: Option<SessionId>) {
         if self.shared.ledger.has_room_to_turn_away() {

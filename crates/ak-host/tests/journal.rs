@@ -19,7 +19,10 @@ use ak_host::ak_kernel::{
 };
 use ak_host::{Connection, FileDisk, OWNER_RESERVE_BYTES, Options};
 
-use support::Scratch;
+use support::{
+    Scratch,
+    model::{Then, model},
+};
 
 /// What a test does to its disk, and sees of it.
 #[derive(Clone, Default)]
@@ -222,6 +225,43 @@ fn the_reserve_is_for_what_takes_authority_away() {
     again.close();
 }
 
+/// A stream that is longer than the disk has room for ends by itself, and nobody else notices.
+#[test]
+fn a_stream_that_finds_no_room_stops_alone() {
+    let (scratch, faults) = (Scratch::new("stream"), Faults::default());
+    let text = "x".repeat(4_000);
+    let chunk = object! { "choices": vec![object! { "index": 0u64, "delta": object! { "content": text } }] };
+    let server = model(move |_, _| Then::Endless(format!("data: {}\n\n", chunk.to_json())));
+    let route = format!("[[model]]\nmatch = \"*\"\nurl = \"{}\"\n", server.url());
+    std::fs::write(scratch.join("host.toml"), route).unwrap();
+    let disk = FaultyDisk(FileDisk::new(&scratch.join("journal")).unwrap(), faults.clone());
+    let vault = FileDisk::new(&scratch.join("vault")).unwrap();
+    let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
+    let owner = Connection::open_on(disk, vault, &options).unwrap();
+    let policy = "profiles = [\"baseline\"]\n[infer]\nmodels = [\"*\"]\n";
+    let policy = Request::PolicyLoad { text: policy.into(), base_dir: None };
+    owner.call(policy.clone()).unwrap();
+    let agent = owner.agent("worker").unwrap();
+    // What its end may take fits, and some of its pieces.
+    faults.file_bytes_max.store(16 << 20, SeqCst);
+    let mut pieces = 0;
+    let request = object! { "model": "m", "messages": vec![object! { "role": "user", "content": "go on" }] };
+    let request = Request::Inference { request, stream: true, price: None };
+    let ended = agent.call_streaming(request, &mut |_| {
+        pieces += 1;
+        true
+    });
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.code, Code::LogFull, "{failure}");
+    assert!(pieces > 10, "{pieces} pieces");
+    // What was set aside for its end is free again.
+    alloc(&agent, "x").unwrap();
+    owner.call(policy).unwrap();
+    owner.close();
+    faults.file_bytes_max.store(0, SeqCst);
+    assert_eq!(notes(&open(&scratch, &faults)), 1);
+}
+
 /// A disk that is full when it is opened: everything that was acknowledged is there, and can be taken away.
 #[test]
 fn a_full_disk_is_opened_again_and_again() {
@@ -286,6 +326,8 @@ fn a_failed_sync_stops_the_kernel_until_it_is_opened_again() {
     assert_eq!(alloc(&kernel, "unknown"), Err(Code::UnknownOutcome));
     faults.sync_fails.store(false, SeqCst);
     assert_eq!(alloc(&kernel, "refused"), Err(Code::UnknownOutcome));
+    let stopped = kernel.driver().unwrap().wait_until_stopped();
+    assert!(stopped.message.contains("reopen the kernel"), "{stopped}");
     kernel.close();
     let found = notes(&open(&scratch, &faults));
     assert!((1..=2).contains(&found), "what was acknowledged is there, what was refused is not: {found}");

@@ -235,6 +235,14 @@ impl Kernel {
         self.under_way.contains_key(&ticket)
     }
 
+    /// Refuses every further step of an effect, of which nothing is recorded: the host found no room for one. The effect has to
+    /// stop, and ends as this failure.
+    pub fn refuse_steps(&mut self, ticket: Ticket, failure: Failure) {
+        if let Some(under_way) = self.under_way.get_mut(&ticket) {
+            under_way.refused.get_or_insert(failure);
+        }
+    }
+
     /// The step as it may be recorded. Takes its record from what was set aside for the steps of its effect.
     ///
     /// # Errors
