@@ -389,6 +389,7 @@ fn an_effect_that_comes_to_too_many_steps_ends_as_a_failure() {
         machine.settle();
         assert!(matches!(machine.verdicts.pop(), Some((_, Verdict::Follow(_)))));
         taken += 1;
+        assert!(taken < 1_000, "nothing is refused");
     };
     assert!((50..150).contains(&taken), "{taken}");
     assert_eq!(refused.code, Code::Limit);
