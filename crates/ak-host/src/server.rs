@@ -537,10 +537,20 @@ mod tests {
     #[test]
     fn a_place_is_free_again_when_its_connection_ends() {
         let open = Arc::new(AtomicU64::new(0));
-        let places: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Place::take(&open).unwrap()).collect();
-        assert!(Place::take(&open).is_none());
+        let places: Vec<_> =
+            (0..CONNECTIONS_MAX).map(|_| Place::take(&open, CONNECTIONS_MAX).unwrap()).collect();
+        assert!(Place::take(&open, CONNECTIONS_MAX).is_none());
         drop(places);
-        assert!(Place::take(&open).is_some());
+        assert!(Place::take(&open, CONNECTIONS_MAX).is_some());
+    }
+
+    #[test]
+    fn descriptors_are_kept_for_the_journal_and_the_effects() {
+        assert_eq!(connections_max(None), CONNECTIONS_MAX);
+        assert_eq!(connections_max(Some(1 << 20)), CONNECTIONS_MAX);
+        let few = connections_max(Some(1_024));
+        assert!(few * DESCRIPTORS_PER_CONNECTION + OWN_DESCRIPTORS <= 1_024 && few > 100, "{few}");
+        assert_eq!(connections_max(Some(0)), 1);
     }
 
     #[test]
