@@ -7,7 +7,7 @@
 //! what was admitted before goes on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::{Deref, DerefMut},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
@@ -32,7 +32,7 @@ pub(crate) struct Ledger {
     /// Whether the log is kept in memory: no sync is worth waiting for.
     in_memory: bool,
     /// Sessions whose holders are gone. The kernel is told with the next request.
-    ended: Mutex<Vec<SessionId>>,
+    ended: Mutex<VecDeque<SessionId>>,
     halt: Arc<Halt>,
 }
 
@@ -59,6 +59,8 @@ pub(crate) struct State {
     waiting: BTreeMap<u64, Waiting>,
     /// Bytes of records that may yet come of all who wait, and of effects that a restart cut short.
     needed: u64,
+    /// The decisions of effects that a restart cut short, until they end.
+    cut_short: BTreeSet<u64>,
     /// Bytes of records that were taken from the kernel and are being written.
     unwritten: u64,
     /// Bytes of records for which the log has room.
@@ -126,12 +128,14 @@ impl Ledger {
         let stopped = log.refusal();
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
-        let needed = (kernel.tickets().len() as u64).saturating_mul(Kernel::unknown_bytes_max());
+        let cut_short: BTreeSet<u64> = kernel.tickets().iter().map(|ticket| ticket.cause()).collect();
+        let needed = (cut_short.len() as u64).saturating_mul(Kernel::unknown_bytes_max());
         let halt = Arc::<Halt>::default();
         let state = State {
             kernel,
             waiting,
             needed,
+            cut_short,
             unwritten: 0,
             room,
             asking,
@@ -204,15 +208,14 @@ impl Ledger {
     /// Takes note that nobody holds a session any more. Waits for nothing.
     pub(crate) fn end_session(&self, session: SessionId) {
         if let Ok(mut ended) = self.ended.lock() {
-            ended.push(session);
+            ended.push_back(session);
         }
     }
 
     /// Tells the kernel which sessions have ended, as far as the log has room for it.
     fn close_sessions(&self, state: &mut State) {
-        let Ok(mut ended) = self.ended.lock() else { return };
         while state.stopped.is_none()
-            && let Some(session) = ended.last().copied()
+            && let Some(session) = self.ended.lock().ok().and_then(|ended| ended.front().copied())
         {
             let needed = state.promised().saturating_add(state.kernel.record_bytes_max(&close()));
             let Ok(now) = now() else { return };
@@ -221,7 +224,9 @@ impl Ledger {
             }
             // One that is not open has ended already.
             let _ = state.kernel.dispatch(now, session, Request::SessionClose);
-            ended.pop();
+            if let Ok(mut ended) = self.ended.lock() {
+                ended.pop_front();
+            }
         }
     }
 
@@ -234,7 +239,8 @@ impl Ledger {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
-        if state.needed_with(pending)? <= state.room.ordinary && !(pending.erases() && !self.in_memory) {
+        let needs_snapshot = pending.erases() && !self.in_memory;
+        if state.needed_with(pending)? <= state.room.ordinary && !needs_snapshot {
             let entered = state.enter(now, pending, sender);
             // One that was turned away may have been recorded as such.
             self.commit(state);
@@ -590,6 +596,9 @@ impl State {
         while let Some(output) = self.kernel.poll_output() {
             match output {
                 Output::Reply(call, outcome) => {
+                    if self.cut_short.remove(&call.seq()) {
+                        self.needed = self.needed.saturating_sub(Kernel::unknown_bytes_max());
+                    }
                     if let Some(Waiting { sender, needed }) = self.waiting.remove(&call.seq()) {
                         self.needed = self.needed.saturating_sub(needed);
                         let _ = sender.send(Event::Ended(outcome));

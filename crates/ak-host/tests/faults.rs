@@ -245,7 +245,7 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
             note(told, agent, format!("worker {round} {long}"));
         }
     }
-    if let Some((handle, text)) = told.notes.first().cloned() {
+    if let Some((handle, _)) = told.notes.first().cloned() {
         let patch =
             Value::parse(br#"[{"op":"replace","path":"/text","value":"written"}]"#, &Default::default());
         let write = Request::Write { handle, patch: patch.unwrap(), expected_version: None };
@@ -253,7 +253,6 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
             Ok(_) => told.notes[0].1 = "written".into(),
             Err(failure) => {
                 // It may have been written all the same.
-                let _ = text;
                 told.notes.remove(0);
                 told.refused.push(failure);
             }

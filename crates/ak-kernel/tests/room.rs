@@ -164,7 +164,7 @@ fn request(number: usize, seed: &Seed) -> Request {
             let request = object! {
                 "model": seed.name("gpt"), "messages": vec![object! { "role": "user", "content": seed.long() }],
             };
-            Request::Inference { request, stream: seed.size % 2 == 0, price: None }
+            Request::Inference { request, stream: seed.size.is_multiple_of(2), price: None }
         }
         11 => Request::LastError,
         12 => Request::Authorize {
@@ -487,6 +487,41 @@ fn a_file_effect_follows_only_so_many_long_links() {
     let link = Step::Link { path: format!("/data/{}", "x".repeat(long)).into() };
     let now = machine.now();
     assert!(machine.kernel.progress(now, ticket, link).is_err());
+}
+
+/// The longest of everything, under the limits that kernels have: a journal's frame takes 64 MiB.
+#[test]
+fn a_record_is_never_longer_than_a_journal_takes() {
+    const FRAME_BYTES: u64 = 64 << 20;
+    let kernel = Machine::new().kernel;
+    let escaped = |bytes: usize| Text::from("\u{1}".repeat(bytes));
+    let object = Handle::from_raw(1);
+    let small = Seed { text: "x".into(), size: 0, object, wild: false };
+    let rows = [
+        Request::FsRead { path: "/data/x".into(), bytes_max: u64::MAX },
+        request(15, &small),
+        request(9, &small),
+        request(10, &small),
+        Request::Http(HttpRequest {
+            method: "POST".into(),
+            url: "https://a.example/".into(),
+            headers: vec![("x".into(), escaped(250 << 10))],
+            body: Some(vec![0; 9 << 20].into()),
+            response_bytes_max: u64::MAX,
+            timeout_ms: 1,
+        }),
+        Request::PolicyLoad { text: escaped(4 << 20), base_dir: None },
+        Request::AuditVerify { key: Some(escaped(4 << 20)), anchor: None },
+        Request::FsWrite { path: escaped(60 << 10), data: vec![0; 9 << 20].into() },
+    ];
+    for request in rows {
+        let name = request.operation().name();
+        let asked = Asked::from(request);
+        asked.check_size().unwrap_or_else(|failure| panic!("{name}: {failure}"));
+        // Even if all of it were one record.
+        let room = kernel.record_bytes_max(&asked);
+        assert!(room < FRAME_BYTES, "{name}: {room}");
+    }
 }
 
 /// A host call takes room as a request does.

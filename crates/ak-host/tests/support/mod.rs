@@ -55,7 +55,7 @@ pub(crate) struct Mount(PathBuf);
 impl Mount {
     /// Mounts a directory over itself, read-only. None where this test may not mount, which it says.
     pub(crate) fn read_only(directory: &Path) -> Option<Mount> {
-        let mount = Mount::mount(directory, &["--bind".as_ref(), directory.as_os_str()])?;
+        let mount = Mount::over(directory, &["--bind".as_ref(), directory.as_os_str()])?;
         let mut remount = std::process::Command::new("mount");
         let remounted = remount.args(["-o", "remount,ro,bind"]).arg(directory).status();
         remounted.is_ok_and(|status| status.success()).then_some(mount)
@@ -64,13 +64,13 @@ impl Mount {
     /// Mounts a file system in memory of so many bytes. None where this test may not mount, which it says.
     pub(crate) fn tmpfs(directory: &Path, bytes: u64) -> Option<Mount> {
         let size = format!("size={bytes}");
-        Mount::mount(
+        Mount::over(
             directory,
             &["-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), size.as_ref(), "tmpfs".as_ref()],
         )
     }
 
-    fn mount(directory: &Path, arguments: &[&std::ffi::OsStr]) -> Option<Mount> {
+    fn over(directory: &Path, arguments: &[&std::ffi::OsStr]) -> Option<Mount> {
         let mounted = std::process::Command::new("mount").args(arguments).arg(directory).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Mount(directory.to_owned()));
