@@ -227,7 +227,7 @@ impl FileDisk {
         let Some(writer) = writer.as_mut() else { return Ok(()) };
         let found = match statat(CWD, &self.shared.lock_path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if id_of(&found) == writer.id => found,
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => self.moved(writer)?,
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM) => self.moved(writer)?,
             Err(errno) => return Err(system(errno)),
         };
         let changed = changed_at(&found);
@@ -248,8 +248,8 @@ impl FileDisk {
             return Err(taken_over("the lock file was removed or replaced: another may write here"));
         };
         match statat(CWD, &self.shared.path, AtFlags::empty()) {
-            // It was renamed.
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(held),
+            // It was renamed, or this process may not go there any more.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM) => Ok(held),
             Ok(_) => Err(taken_over("the directory was moved away, and another stands in its place")),
             Err(errno) => Err(system(errno)),
         }
