@@ -2,7 +2,7 @@
 //!
 //! The directory is opened once and held: what it is renamed to, or what is put in its place, changes nothing for whoever holds it.
 //! Of two writers each notices the other. The lock is on the directory itself, and on a file in it whose path, inode and content
-//! (the *epoch* of its writer, 16 random bytes) are compared before anything is written: see [`FileDisk::check`].
+//! (the *epoch* of its writer, 32 random bytes) are compared before anything is written: see [`FileDisk::check`].
 
 use std::{
     collections::BTreeMap,
