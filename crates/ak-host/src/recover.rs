@@ -22,6 +22,9 @@ pub const VAULT_DIRECTORY: &str = "vault";
 /// Says how far a recovery is: entries executed again, and how many there are to execute.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
+/// What is to be done where a disk could not be read.
+const OPEN_AGAIN: &str = "once the disk can be read again, open the kernel again";
+
 /// How often progress is told, in entries.
 const PROGRESS_ENTRIES: u64 = 4096;
 
@@ -142,9 +145,13 @@ fn execute(
 ) -> Result<Executed, Failure> {
     let damage =
         report.first_bad.map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
-    let start = newest_start(durable);
+    let (start, unread) = newest_start(durable);
     let first = start.entries();
     let (replay, wrong) = re_execute(start, durable, progress);
+    let wrong = wrong.map(|(seq, reason)| match unread {
+        Some(error) => (seq, format!("{reason}; a snapshot could not be read: {error}; {OPEN_AGAIN}")),
+        None => (seq, reason),
+    });
     let followed = replay.entries();
     let kernel = match replay.finish() {
         Ok(kernel) => kernel,
@@ -185,15 +192,30 @@ pub const OWNER_RESERVE_BYTES: u64 = 1 << 20;
 /// Room for the record by which a journal goes on under this version, in bytes.
 const UPGRADE_BYTES: u64 = 16 << 10;
 
-/// The newest snapshot whose own entry follows from it; the beginning where there is none.
-fn newest_start(durable: &Durable) -> Replay {
-    let whole = durable.vault.snapshots().into_iter().find_map(|seq| {
-        let record = durable.records(seq..u64::MAX).next()?.ok()?;
-        let mut replay = Replay::resume(&durable.vault.snapshot(seq)?, Tools::Recorded).ok()?;
-        replay.feed(&record.leaf, &record.body).ok()?;
-        Some(replay)
-    });
-    whole.unwrap_or_else(|| Replay::new(Tools::Recorded))
+/// The newest snapshot whose own entry follows from it; the beginning where there is none. Says why one could not be read, where that
+/// is the disk's fault.
+fn newest_start(durable: &Durable) -> (Replay, Option<String>) {
+    let mut unread = None;
+    for seq in durable.vault.snapshots() {
+        match start_at(durable, seq) {
+            Ok(Some(replay)) => return (replay, None),
+            Ok(None) => {}
+            Err(error) => unread = Some(error),
+        }
+    }
+    (Replay::new(Tools::Recorded), unread)
+}
+
+/// A replay that goes on from the snapshot of entry `seq`, if that holds.
+fn start_at(durable: &Durable, seq: u64) -> Result<Option<Replay>, String> {
+    let record = match durable.records(seq..u64::MAX).next() {
+        Some(Ok(record)) => record,
+        Some(Err(failure)) => return Err(failure.message),
+        None => return Ok(None),
+    };
+    let snapshot = durable.vault.read_snapshot(seq).map_err(|error| error.to_string())?;
+    let resumed = snapshot.and_then(|snapshot| Replay::resume(&snapshot, Tools::Recorded).ok());
+    Ok(resumed.and_then(|mut replay| replay.feed(&record.leaf, &record.body).ok().map(|_| replay)))
 }
 
 /// Executes the journal again from where `replay` stands. Gives the first entry that does not follow, and why.
@@ -213,8 +235,7 @@ fn re_execute(
                 replay.feed(&record.leaf, &record.body).map(|_| ()).map_err(|error| (error.seq, error.reason))
             }
             Err(failure) if failure.code == Code::Io => {
-                let again = "once the disk can be read again, open the kernel again";
-                Err((replay.entries(), format!("{}; {again}", failure.message)))
+                Err((replay.entries(), format!("{}; {OPEN_AGAIN}", failure.message)))
             }
             Err(failure) => Err((replay.entries(), failure.message)),
         };

@@ -342,10 +342,20 @@ impl Vault {
 
     /// The snapshot that belongs to entry `seq`, if it is there and whole.
     pub(crate) fn snapshot(&self, seq: u64) -> Option<Vec<u8>> {
-        let is_upgrade = *self.snapshots.get(&seq)?;
-        let bytes = self.read(&name(seq, is_upgrade)).ok()?;
-        let (context, sealed) = bytes.split_first_chunk()?;
-        seal::open(sealed, context, |id| self.key(id)).ok()
+        self.read_snapshot(seq).ok().flatten()
+    }
+
+    /// The snapshot that belongs to entry `seq`; none where it is not there or not whole.
+    ///
+    /// # Errors
+    /// When the disk cannot be read: nobody knows then whether it is whole.
+    pub(crate) fn read_snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DiskError> {
+        let Some(is_upgrade) = self.snapshots.get(&seq) else { return Ok(None) };
+        let bytes = self.read(&name(seq, *is_upgrade))?;
+        let opened = bytes
+            .split_first_chunk()
+            .and_then(|(context, sealed)| seal::open(sealed, context, |id| self.key(id)).ok());
+        Ok(opened)
     }
 }
 
