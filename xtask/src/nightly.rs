@@ -9,14 +9,16 @@ use crate::{
 };
 
 /// How much further the tests go than by default: cases of each property, decisions compared with the naive evaluator,
-/// crash images of the journal, kills of a process that writes one, entries executed again, edits of exported journals.
-const FURTHER: [(&str, &str); 6] = [
+/// crash images of the journal, kills of a process that writes one, entries executed again, edits of exported journals, which
+/// calls of a session's disk fail, one in so many.
+const FURTHER: [(&str, &str); 7] = [
     ("PROPTEST_CASES", "4096"),
     ("AK_PAIRS", "1000000"),
     ("AK_CRASH_IMAGES", "1000000"),
     ("AK_KILLS", "2000"),
     ("AK_REPLAY_ENTRIES", "1000000"),
     ("AK_EDITS", "10000"),
+    ("AK_FAULTS", "1"),
 ];
 
 /// How long each target is fuzzed.

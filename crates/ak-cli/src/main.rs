@@ -35,6 +35,7 @@ impl Failed {
     const ERROR: u8 = 1;
     const VERIFICATION: u8 = 4;
     const IN_PART: u8 = 5;
+    const STOPPED: u8 = 6;
 
     fn error(message: impl ToString) -> Failed {
         Failed { code: Failed::ERROR, message: message.to_string() }

@@ -1,13 +1,18 @@
 //! `ak serve`: offers a kernel on a Unix socket.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::mpsc::channel, time::Duration};
 
-use ak_host::{Connection, Options, Server, owner_token};
+use ak_host::{
+    Connection, Options, Server,
+    ak_kernel::{Code, Failure},
+    owner_token, raise_descriptor_limit,
+};
 use clap::Args;
 
 use crate::{Failed, progress::progress};
 
-/// Offer a kernel on a Unix socket.
+/// Offer a kernel on a Unix socket. Exits with 6 when the kernel had to stop because its journal could not be written: started
+/// again, it goes on from what is on the disk, and what was under way ended with nobody knowing whether it happened.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen.
@@ -33,6 +38,7 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failed> {
+        raise_descriptor_limit();
         let token = owner_token(&self.token_file).map_err(Failed::error)?;
         let token_file = Some(self.token_file);
         let options = Options {
@@ -46,8 +52,37 @@ impl Serve {
         let server = Server::bind(&kernel, &self.socket, &token).map_err(Failed::error)?;
         let server = server.with_guests(self.guests);
         eprintln!("listening on unix:{}", self.socket.display());
-        server.run().map_err(Failed::error)
+        let (sender, ended) = channel();
+        if let Some(driver) = kernel.driver() {
+            let sender = sender.clone();
+            std::thread::spawn(move || sender.send(End::Stopped(driver.wait_until_stopped())));
+        }
+        std::thread::spawn(move || sender.send(End::Socket(server.run())));
+        loop {
+            match ended.recv() {
+                // Whoever closed the kernel ends the daemon in its own way.
+                Ok(End::Stopped(failure)) if failure.code == Code::NotConfigured => {}
+                Ok(End::Stopped(failure)) => {
+                    // Those who wait are told so first.
+                    std::thread::sleep(LAST_WORDS);
+                    return Err(Failed { code: Failed::STOPPED, message: failure.message });
+                }
+                Ok(End::Socket(broken)) => return broken.map_err(Failed::error),
+                Err(error) => return Err(Failed::error(error)),
+            }
+        }
     }
+}
+
+/// How long the daemon still writes answers once its kernel has stopped.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How a daemon ends.
+enum End {
+    /// Its kernel stopped: to begin anew recovers it.
+    Stopped(Failure),
+    /// Nobody is heard any more.
+    Socket(std::io::Result<()>),
 }
 
 fn config_from_env() -> Option<PathBuf> {

@@ -75,6 +75,25 @@ pub(crate) fn perform(ledger: &Ledger, signer: &Signer, work: LogWork) -> Result
     }
 }
 
+/// Verifies the log of a kernel that can do nothing else; none where the kernel is stopped for another reason.
+pub(crate) fn verify_only(
+    ledger: &Ledger,
+    signer: &Signer,
+    key: Option<&str>,
+    note: Option<&str>,
+) -> Result<Option<Value>, Failure> {
+    let log = ledger.log()?;
+    match &*log {
+        Log::Damaged { .. } => Ok(Some(log.verdict())),
+        Log::ReadOnly(_) => {
+            let anchor = Anchor::new(signer, &log, key, note)?;
+            drop(log);
+            Ok(Some(anchor.verdict(follow(ledger)?)))
+        }
+        Log::Memory(_) | Log::Durable(_) | Log::Closed => Ok(None),
+    }
+}
+
 /// What a verification rests on, besides the log itself.
 pub(crate) struct Anchor {
     signed_by: Option<String>,

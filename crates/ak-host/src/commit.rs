@@ -7,21 +7,25 @@
 //! what was admitted before goes on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use ak_audit::JournalError;
 use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, SubjectId,
+    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, Step, SubjectId,
     Ticket, ToolRequest, Verdict,
 };
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use crate::{clock, fork::Origin, log::Log};
+use crate::{
+    clock,
+    fork::Origin,
+    log::{Log, Room},
+};
 
 /// A kernel and its log.
 pub(crate) struct Ledger {
@@ -31,9 +35,26 @@ pub(crate) struct Ledger {
     /// Whether the log is kept in memory: no sync is worth waiting for.
     in_memory: bool,
     /// Sessions whose holders are gone. The kernel is told with the next request.
-    ended: Mutex<Vec<SessionId>>,
+    ended: Mutex<VecDeque<SessionId>>,
     /// The process that it works in: in no other is a lock of it taken.
     origin: Origin,
+    halt: Arc<Halt>,
+}
+
+/// Tells that a kernel has stopped that ran before.
+#[derive(Default)]
+struct Halt {
+    why: Mutex<Option<Failure>>,
+    told: Condvar,
+}
+
+impl Halt {
+    fn tell(&self, failure: &Failure) {
+        if let Ok(mut why) = self.why.lock() {
+            why.get_or_insert_with(|| failure.clone());
+            self.told.notify_all();
+        }
+    }
 }
 
 /// A kernel, and who waits for what it gives.
@@ -41,16 +62,21 @@ pub(crate) struct State {
     pub(crate) kernel: Kernel,
     /// By the `seq` of the request's record.
     waiting: BTreeMap<u64, Waiting>,
-    /// Bytes of records that may yet come of all who wait.
+    /// Bytes of records that may yet come of all who wait, and of effects that a restart cut short.
     needed: u64,
+    /// The decisions of effects that a restart cut short, until they end.
+    cut_short: BTreeSet<u64>,
+    /// Bytes of records that were taken from the kernel and are being written.
+    unwritten: u64,
     /// Bytes of records for which the log has room.
-    room: u64,
+    room: Room,
     /// Who waits for the answer to a step.
     asking: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
     /// Whether somebody leads.
     led: bool,
     /// Why nothing can be done any more.
     pub(crate) stopped: Option<Failure>,
+    halt: Arc<Halt>,
 }
 
 struct Waiting {
@@ -60,8 +86,10 @@ struct Waiting {
 
 /// Room is asked for in steps of so many bytes, so that few calls ask.
 const ROOM_STEP_BYTES: u64 = 1 << 20;
-/// Room that only the owner's requests take: on a full disk policies can be replaced and grants revoked.
-const OWNER_ROOM_BYTES: u64 = 128 << 10;
+/// How long records wait for space that was found and is gone all the same, before the kernel stops.
+const FULL_PATIENCE: Duration = Duration::from_secs(2);
+/// How often the disk is asked for it again.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// A request that the kernel has not heard yet.
 pub(crate) enum Pending<'p> {
@@ -69,6 +97,25 @@ pub(crate) enum Pending<'p> {
     Request(SessionId, &'p Asked),
     /// A running tool's.
     HostCall(Ticket, &'p ToolRequest),
+}
+
+impl Pending<'_> {
+    /// Whether the reserve is for this: on a full disk the owner revokes, replaces the policy, erases and verifies.
+    fn may_take_reserve(&self) -> bool {
+        let Pending::Request(SessionId::OWNER, asked) = self else { return false };
+        matches!(
+            asked.request(),
+            Request::CapRevoke { .. }
+                | Request::PolicyLoad { .. }
+                | Request::Erase { .. }
+                | Request::AuditVerify { .. }
+        )
+    }
+
+    /// Whether it erases, and so needs a snapshot.
+    fn erases(&self) -> bool {
+        matches!(self, Pending::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
+    }
 }
 
 /// What a caller waits for.
@@ -86,13 +133,37 @@ impl Ledger {
         let stopped = log.refusal();
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
-        let state = State { kernel, waiting, needed: 0, room, asking, led: false, stopped };
+        let cut_short: BTreeSet<u64> = kernel.tickets().iter().map(|ticket| ticket.cause()).collect();
+        let needed = (cut_short.len() as u64).saturating_mul(Kernel::unknown_bytes_max());
+        let halt = Arc::<Halt>::default();
+        let state = State {
+            kernel,
+            waiting,
+            needed,
+            cut_short,
+            unwritten: 0,
+            room,
+            asking,
+            led: false,
+            stopped,
+            halt: halt.clone(),
+        };
         Ledger {
             in_memory: log.is_memory(),
             log: InTurn::new(log),
             state: InTurn::new(state),
             ended: Mutex::default(),
             origin: Origin::here(),
+            halt,
+        }
+    }
+
+    /// Waits until the kernel stops, and says why. One that was stopped when it was opened never stops.
+    pub(crate) fn wait_until_stopped(&self) -> Failure {
+        let Ok(why) = self.halt.why.lock() else { return panicked() };
+        match self.halt.told.wait_while(why, |why| why.is_none()) {
+            Ok(why) => why.clone().unwrap_or_else(panicked),
+            Err(_) => panicked(),
         }
     }
 
@@ -153,17 +224,24 @@ impl Ledger {
         if self.origin.is_here()
             && let Ok(mut ended) = self.ended.lock()
         {
-            ended.push(session);
+            ended.push_back(session);
         }
     }
 
-    /// Tells the kernel which sessions have ended.
+    /// Tells the kernel which sessions have ended, as far as the log has room for it.
     fn close_sessions(&self, state: &mut State) {
-        let ended = self.ended.lock().map(|mut ended| std::mem::take(&mut *ended)).unwrap_or_default();
-        for session in ended {
-            if let (Ok(now), None) = (now(), &state.stopped) {
-                // One that is not open has ended already.
-                let _ = state.kernel.dispatch(now, session, Request::SessionClose);
+        while state.stopped.is_none()
+            && let Some(session) = self.ended.lock().ok().and_then(|ended| ended.front().copied())
+        {
+            let needed = state.promised().saturating_add(state.kernel.record_bytes_max(&close()));
+            let Ok(now) = now() else { return };
+            if needed > state.room.ordinary {
+                return;
+            }
+            // One that is not open has ended already.
+            let _ = state.kernel.dispatch(now, session, Request::SessionClose);
+            if let Ok(mut ended) = self.ended.lock() {
+                ended.pop_front();
             }
         }
     }
@@ -177,7 +255,8 @@ impl Ledger {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
-        if state.needed_with(pending)? <= state.room {
+        let needs_snapshot = pending.erases() && !self.in_memory;
+        if state.needed_with(pending)? <= state.room.ordinary && !needs_snapshot {
             let entered = state.enter(now, pending, sender);
             // One that was turned away may have been recorded as such.
             self.commit(state);
@@ -188,11 +267,13 @@ impl Ledger {
         let mut state = self.state()?;
         let needed = state.needed_with(pending)?;
         state.make_room(&mut log, needed);
-        let owner = matches!(pending, Pending::Request(SessionId::OWNER, _));
-        let reserve = if owner { OWNER_ROOM_BYTES } else { 0 };
-        if needed > state.room.saturating_add(reserve) {
-            let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
-            return Err(Failure::new(Code::LogFull, message));
+        let Room { ordinary, reserve } = state.room;
+        let reserve = if pending.may_take_reserve() { reserve } else { 0 };
+        if needed > ordinary.saturating_add(reserve) {
+            return Err(log_full());
+        }
+        if pending.erases() {
+            log.reserve_snapshot(state.kernel.snapshot_bytes())?;
         }
         let entered = state.enter(now, pending, sender);
         drop(log);
@@ -200,7 +281,8 @@ impl Ledger {
         entered
     }
 
-    /// Gives the kernel an input that nobody waits for. A kernel that is stopped takes none.
+    /// Gives the kernel an input that nobody waits for, and for which room was found with the request that it belongs to. A
+    /// kernel that is stopped takes none.
     pub(crate) fn feed(&self, input: impl FnOnce(&mut Kernel, Now)) {
         let now = now();
         let Ok(mut state) = self.state() else { return };
@@ -212,16 +294,62 @@ impl Ledger {
         self.commit(state);
     }
 
+    /// Puts a step of an effect to the kernel, whose verdict goes to `verdict`. Where nobody will answer, because the kernel is
+    /// stopped or this is no effect under way, the sender is dropped.
+    pub(crate) fn step(&self, ticket: Ticket, step: Step, verdict: oneshot::Sender<Verdict>) {
+        let mut untold = Some(verdict);
+        let stepped = self.put_step(ticket, step, &mut untold);
+        // Nobody waits for it any more, or it is told why the effect has to stop.
+        if let (Err(failure), Some(verdict)) = (stepped, untold) {
+            let _ = verdict.send(Verdict::Abort(failure));
+        }
+    }
+
+    fn put_step(
+        &self,
+        ticket: Ticket,
+        step: Step,
+        verdict: &mut Option<oneshot::Sender<Verdict>>,
+    ) -> Result<(), Failure> {
+        let mut state = self.state()?;
+        if state.needed_with_step(ticket, &step) > state.room.ordinary {
+            drop(state);
+            let mut log = self.log()?;
+            state = self.state()?;
+            let needed = state.needed_with_step(ticket, &step);
+            state.make_room(&mut log, needed);
+            if needed > state.room.ordinary {
+                let message =
+                    "the disk has no room to record what came, so it was stopped. Free some, and ask again";
+                let failure = Failure::new(Code::LogFull, message);
+                state.kernel.refuse_steps(ticket, failure.clone());
+                return Err(failure);
+            }
+        }
+        let now = now()?;
+        if state.stopped.is_none() && state.kernel.is_under_way(ticket) {
+            if let Some(verdict) = verdict.take() {
+                state.expect(ticket, verdict);
+            }
+            if let Err(failure) = state.kernel.progress(now, ticket, step) {
+                *verdict = state.asking.remove(&ticket);
+                return Err(failure);
+            }
+        }
+        self.commit(state);
+        Ok(())
+    }
+
     /// Whether the log has room to record that one more was turned away, beside what was promised.
     pub(crate) fn has_room_to_turn_away(&self) -> bool {
-        let needed = |state: &State| state.needed.saturating_add(state.kernel.turned_away_bytes(1));
-        if self.state().is_ok_and(|state| needed(&state) <= state.room) {
+        let needed = |state: &State| state.promised().saturating_add(state.kernel.turned_away_bytes(1));
+        if self.state().is_ok_and(|state| needed(&state) <= state.room.ordinary) {
             return true;
         }
         let (Ok(mut log), Ok(mut state)) = (self.log(), self.state()) else { return false };
         let needed = needed(&state);
         state.make_room(&mut log, needed);
-        needed <= state.room
+        needed <= state.room.ordinary
     }
 
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
@@ -266,11 +394,11 @@ impl Ledger {
             state.led = false;
             return Ok((state, true));
         };
-        let needed = state.needed;
+        let needed = state.promised();
         drop(state);
-        let written = log.append(records, needed);
+        let written = append(log, records, needed);
         let mut state = self.state()?;
-        state.room = log.room();
+        (state.room, state.unwritten) = (log.room(), 0);
         state.written(seq, written);
         let handed_over = state.hand_over(seq);
         Ok((state, handed_over))
@@ -286,6 +414,14 @@ impl Ledger {
         let mut log = self.log()?;
         let mut state = self.state()?;
         let now = now()?;
+        let needed = state.promised().saturating_add(Kernel::own_record_bytes_max());
+        // Room for that of an erasure was found with its request.
+        if erased.is_none() && needed > state.room.ordinary {
+            state.make_room(&mut log, needed);
+            if needed > state.room.ordinary {
+                return Err(log_full());
+            }
+        }
         let (snapshot, led) = (state.kernel.snapshot(now), state.led);
         let seq = state.kernel.entries().saturating_sub(1);
         drop(state);
@@ -297,12 +433,16 @@ impl Ledger {
         }
         drop(state);
         let kept = log
-            .keep_snapshot(seq, snapshot)
+            .keep_snapshot(seq, snapshot, erased.is_some())
             .and_then(|()| erased.map_or(Ok(()), |subject| log.erase(subject, seq)));
-        kept.inspect_err(|failure| {
-            if let (Some(_), Ok(mut state)) = (erased, self.state()) {
+        let Some(_) = erased else { return kept };
+        kept.map_err(|failure| {
+            let begun = "open the kernel again: the erasure that was begun is then brought to its end";
+            let failure = Failure { message: format!("{}; {begun}", failure.message), ..failure };
+            if let Ok(mut state) = self.state() {
                 state.stop(failure.clone());
             }
+            failure
         })
     }
 
@@ -393,22 +533,49 @@ impl<T> DerefMut for Turn<'_, T> {
 }
 
 impl State {
+    /// Bytes of records that may come of what was taken on: of all who wait, of what is recorded and not written yet, and of
+    /// those who were turned away.
+    fn promised(&self) -> u64 {
+        if self.room.ordinary == u64::MAX {
+            // Without a disk there is room for everything, and no need to look.
+            return 0;
+        }
+        let own = self.kernel.unpolled_bytes().saturating_add(self.kernel.turned_away_bytes(0));
+        self.needed.saturating_add(self.unwritten).saturating_add(own)
+    }
+
+    /// The same with a step of an effect.
+    fn needed_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
+        match self.room.ordinary {
+            u64::MAX => 0,
+            _ => match self.kernel.step_bytes_max(ticket, step) {
+                // It was found before.
+                0 => 0,
+                bytes => self.promised().saturating_add(bytes),
+            },
+        }
+    }
+
     /// Asks the log for room, for more than this where that is to be had.
     fn make_room(&mut self, log: &mut Log, needed: u64) {
         let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
         self.room = log.room();
     }
 
-    /// Bytes of records that may come of all who wait and of this request.
+    /// Bytes of records that may come of what was taken on and of this request.
     fn needed_with(&self, pending: &Pending<'_>) -> Result<u64, Failure> {
         match &self.stopped {
             Some(failure) => Err(failure.clone()),
-            // Without a disk there is room for everything, and no need to look.
-            None if self.room == u64::MAX => Ok(0),
-            None => Ok(self.needed.saturating_add(match pending {
-                Pending::Request(_, asked) => self.kernel.record_bytes_max(asked),
-                Pending::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
-            })),
+            None => Ok(self.promised().saturating_add(self.bytes_max_of(pending))),
+        }
+    }
+
+    /// Bytes of records that may come of a request.
+    fn bytes_max_of(&self, pending: &Pending<'_>) -> u64 {
+        match pending {
+            _ if self.room.ordinary == u64::MAX => 0,
+            Pending::Request(_, asked) => self.kernel.record_bytes_max(asked),
+            Pending::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
         }
     }
 
@@ -416,6 +583,7 @@ impl State {
     fn records(&mut self) -> Option<(u64, Vec<Record>)> {
         let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
         let seq = records.last()?.seq;
+        self.unwritten = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
         self.stopped.is_none().then_some((seq, records))
     }
 
@@ -424,7 +592,8 @@ impl State {
         match written {
             Ok(()) => self.release(seq),
             Err(error) => {
-                // Nobody knows what is on the disk now: fail-stop, and let recovery find out.
+                // The kernel is ahead of its journal now, whether or not anything is on the disk: room was found before, and
+                // what is recorded is bounded, so this is no fault of one request. Fail-stop, and let recovery find out.
                 let message = format!("the journal could not be written, reopen the kernel: {error}");
                 self.stop(Failure::new(Code::UnknownOutcome, message));
             }
@@ -437,7 +606,10 @@ impl State {
         pending: &Pending<'_>,
         sender: UnboundedSender<Event>,
     ) -> Result<(), Failure> {
-        let needed = self.needed_with(pending)?.saturating_sub(self.needed);
+        let needed = self.bytes_max_of(pending);
+        if let Some(failure) = &self.stopped {
+            return Err(failure.clone());
+        }
         let call = match *pending {
             Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
             Pending::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
@@ -453,6 +625,9 @@ impl State {
         while let Some(output) = self.kernel.poll_output() {
             match output {
                 Output::Reply(call, outcome) => {
+                    if self.cut_short.remove(&call.seq()) {
+                        self.needed = self.needed.saturating_sub(Kernel::unknown_bytes_max());
+                    }
                     if let Some(Waiting { sender, needed }) = self.waiting.remove(&call.seq()) {
                         self.needed = self.needed.saturating_sub(needed);
                         let _ = sender.send(Event::Ended(outcome));
@@ -498,8 +673,29 @@ impl State {
             let _ = waiting.sender.send(Event::Ended(Err(failure.clone())));
         }
         self.asking.clear();
+        self.halt.tell(&failure);
         self.stopped.get_or_insert(failure);
     }
+}
+
+/// Makes records durable. Space that was found and is gone all the same is waited for, for a while: until then nothing is lost.
+fn append(log: &mut Log, records: Vec<Record>, needed: u64) -> Result<(), JournalError> {
+    let until = Instant::now() + FULL_PATIENCE;
+    let mut written = log.append(records, needed);
+    while matches!(written, Err(JournalError::Full)) && Instant::now() < until {
+        std::thread::sleep(FULL_PAUSE);
+        written = log.append(Vec::new(), needed);
+    }
+    written
+}
+
+fn close() -> Asked {
+    Request::SessionClose.into()
+}
+
+fn log_full() -> Failure {
+    let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
+    Failure::new(Code::LogFull, message)
 }
 
 fn now() -> Result<Now, Failure> {

@@ -145,7 +145,21 @@ impl Connection {
         vault: impl Disk + Send + 'static,
         options: &Options,
     ) -> Result<Connection, Failure> {
-        let recovered = recover::open_on(Box::new(journal), Box::new(vault), fresh_kernel, &mut |_, _| {})?;
+        Connection::open_with(journal, vault, recover::journal_options(), options)
+    }
+
+    /// [`open_on`](Self::open_on) that says how the journal uses its disk: how long its segments are, and what it sets aside.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_with(
+        journal: impl Disk + Send + 'static,
+        vault: impl Disk + Send + 'static,
+        journal_options: ak_audit::journal::Options,
+        options: &Options,
+    ) -> Result<Connection, Failure> {
+        let (journal, vault) = (Box::new(journal), Box::new(vault));
+        let recovered = recover::open_on(journal, vault, journal_options, fresh_kernel, &mut |_, _| {})?;
         Connection::around(recovered, options)
     }
 

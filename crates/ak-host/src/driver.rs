@@ -259,11 +259,15 @@ impl Driver {
         let entered = self.hold_up(place, || self.shared.ledger.enter(&pending, sender));
         if let Err(failure) = entered {
             call.has_ended = true;
-            let can_verify = failure.code == Code::LogCorrupt && session == SessionId::OWNER;
-            if !(can_verify && matches!(asked.request(), Request::AuditVerify { .. })) {
+            // A log that was found damaged, or may not be written, can still be verified; nothing else is possible.
+            let Request::AuditVerify { key, anchor } = asked.request() else { return Err(failure) };
+            if session != SessionId::OWNER {
                 return Err(failure);
             }
-            call.next = Some(Event::Ended(Ok(Reply::Value(self.shared.ledger.log()?.verdict()))));
+            let signer = &self.shared.config.signer;
+            let verified =
+                attest::verify_only(&self.shared.ledger, signer, key.as_deref(), anchor.as_deref())?;
+            call.next = Some(Event::Ended(Ok(Reply::Value(verified.ok_or(failure)?))));
         }
         Ok(call)
     }
@@ -384,6 +388,13 @@ impl Driver {
         }
         self.shared.ledger.close();
         self.shared.closing.cancel();
+    }
+
+    /// Waits until the kernel stops, and says why: it was closed (NOT_CONFIGURED), or it has to be opened again since nobody
+    /// knows what of the newest records is on the disk. One that could only be verified from the start never stops.
+    #[must_use]
+    pub fn wait_until_stopped(&self) -> Failure {
+        self.shared.ledger.wait_until_stopped()
     }
 
     /// Has the kernel count a request that did not get as far as the kernel, if there is room to record that.
@@ -587,11 +598,7 @@ impl Driver {
     /// Puts a step of an effect to the kernel. Without an answer the effect stops.
     pub(crate) async fn put(&self, ticket: Ticket, step: Step, place: Place) -> Verdict {
         let (sender, receiver) = oneshot::channel();
-        match self.state() {
-            Ok(mut state) => state.expect(ticket, sender),
-            Err(failure) => return Verdict::Abort(failure),
-        }
-        self.hold_up(place, || self.feed(|kernel, now| kernel.progress(now, ticket, step)));
+        self.hold_up(place, || self.shared.ledger.step(ticket, step, sender));
         receiver.await.unwrap_or_else(|_| stopped())
     }
 

@@ -46,6 +46,7 @@ mod clock;
 mod commit;
 mod config;
 mod connection;
+mod descriptors;
 mod disk;
 mod draft;
 mod driver;
@@ -90,6 +91,7 @@ pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use client::GREETING_MS_MAX;
 pub use config::CONFIG_BYTES_MAX;
 pub use connection::{Connection, Options, tool_request};
+pub use descriptors::raise_descriptor_limit;
 pub use disk::FileDisk;
 pub use draft::SWEPT_ENTRIES_MAX;
 pub use driver::{Driver, SNAPSHOT_ENTRIES};
@@ -103,7 +105,9 @@ pub use log::MEMORY_LOG_BYTES_MAX;
 pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS, HEAD_BYTES_MAX, HEADERS_MAX};
 pub use policy_files::policy_request;
 pub use protected::PROTECTED_ENTRIES_MAX;
-pub use recover::{JOURNAL_DIRECTORY, Progress, StoredJournal, VAULT_DIRECTORY, read_journal};
+pub use recover::{
+    JOURNAL_DIRECTORY, OWNER_RESERVE_BYTES, Progress, StoredJournal, VAULT_DIRECTORY, read_journal,
+};
 pub use redact::{HELD_BYTES_MAX, REDACTED};
 pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
 pub use runtime::{RUNTIME_THREADS_MAX, spawn};
@@ -114,6 +118,7 @@ pub use server::{
 };
 pub use sse::EVENT_BYTES_MAX;
 pub use tools::TOOL_WALL_MS_MAX;
+pub use vault::VAULT_RESERVE_BYTES;
 
 pub use tokio_util::sync::CancellationToken;
 pub use {ak_json, ak_kernel};

@@ -30,6 +30,8 @@ pub(crate) enum Log {
     Memory(Box<Memory>),
     /// They are synced before anything rests on them.
     Durable(Box<Durable>),
+    /// What was found on disk may not be written: it can be read and verified.
+    ReadOnly(Box<Durable>),
     /// What was found on disk is damaged or does not follow: nothing is added to it.
     Damaged { followed: u64, first_bad: u64, reason: String },
     /// The kernel is closed.
@@ -51,11 +53,22 @@ pub(crate) struct Durable {
     pub(crate) journal: Journal<BoxedDisk>,
     pub(crate) vault: Vault,
     erasures: u64,
+    /// Records that found no space to be sealed or buffered, and come before all others.
+    late: Vec<Record>,
+}
+
+/// For how many bytes of records a log has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// For whatever is asked; 2^64 - 1 where there is no disk.
+    pub(crate) ordinary: u64,
+    /// Beside that for what the owner must be able to do on a full disk.
+    pub(crate) reserve: u64,
 }
 
 impl Durable {
     pub(crate) const fn new(journal: Journal<BoxedDisk>, vault: Vault) -> Durable {
-        Durable { journal, vault, erasures: 0 }
+        Durable { journal, vault, erasures: 0, late: Vec::new() }
     }
 }
 
@@ -75,33 +88,64 @@ impl Log {
                 );
                 Some(Failure::new(Code::LogCorrupt, message).with("first_bad", *first_bad))
             }
+            Log::ReadOnly(_) => {
+                let message =
+                    "the state directory may not be written: its log can be verified, and nothing else";
+                Some(Failure::new(Code::NotConfigured, message))
+            }
             Log::Closed => Some(Failure::new(Code::NotConfigured, "the kernel is closed")),
         }
     }
 
-    /// Makes records durable; `expected` more bytes of records have been promised room.
+    /// Makes records durable; `expected` more bytes of records have been promised room. After [`JournalError::Full`] nothing is
+    /// lost: the next call makes these durable first.
     pub(crate) fn append(&mut self, new: Vec<Record>, expected: u64) -> Result<(), JournalError> {
         match self {
             Log::Memory(memory) => new.into_iter().try_for_each(|record| memory.append(record)),
             Log::Durable(durable) => {
-                let entries = durable.sealed(new)?;
+                durable.late.extend(new);
+                let entries = durable.sealed()?;
                 let journal = &mut durable.journal;
                 // Room was found before anything was dispatched; that a segment ends here takes none of it away.
                 journal.expect(expected);
                 journal.append_reserved(&entries)?;
+                durable.late.clear();
                 journal.sync().map(|_| ())
             }
-            Log::Damaged { .. } | Log::Closed => Err(JournalError::ReadOnly),
+            Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(JournalError::ReadOnly),
         }
     }
 
     /// For how many bytes of records there is room without asking the disk for more.
-    pub(crate) fn room(&self) -> u64 {
+    pub(crate) fn room(&self) -> Room {
         match self {
-            // Without room for keys there is none for anything.
-            Log::Durable(durable) if !durable.vault.has_room() => 0,
-            Log::Durable(durable) => durable.journal.room(),
-            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => u64::MAX,
+            Log::Durable(durable) => {
+                let journal = &durable.journal;
+                // Without room for keys there is none for anything.
+                let ordinary = if durable.vault.has_room() { journal.room() } else { 0 };
+                Room { ordinary, reserve: journal.room_reserved().saturating_sub(ordinary) }
+            }
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => {
+                Room { ordinary: u64::MAX, reserve: 0 }
+            }
+        }
+    }
+
+    /// Finds room for a snapshot of about so many bytes, which an erasure needs.
+    ///
+    /// # Errors
+    /// LOG_FULL where there is none.
+    pub(crate) fn reserve_snapshot(&mut self, bytes: u64) -> Result<(), Failure> {
+        match self {
+            Log::Durable(durable) => durable.vault.reserve_snapshot(bytes).map_err(|error| match error {
+                ak_audit::DiskError::Full => Failure::new(
+                    Code::LogFull,
+                    "the disk has no room for the snapshot of the state that an erasure needs; nothing was done. Free \
+                     some, and ask again",
+                ),
+                error => unkept(error),
+            }),
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
     }
 
@@ -112,7 +156,7 @@ impl Log {
                 durable.vault.reserve()?;
                 durable.journal.make_room(bytes)
             }
-            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
     }
 
@@ -120,7 +164,9 @@ impl Log {
     pub(crate) fn span(&self) -> (u64, u64) {
         match self {
             Log::Memory(memory) => (memory.log.pruned_below(), memory.log.len()),
-            Log::Durable(durable) => (durable.journal.pruned_below(), durable.journal.len()),
+            Log::Durable(durable) | Log::ReadOnly(durable) => {
+                (durable.journal.pruned_below(), durable.journal.len())
+            }
             Log::Damaged { .. } | Log::Closed => (0, 0),
         }
     }
@@ -143,7 +189,9 @@ impl Log {
                 let records = kept.map(|((seq, kept), subjects)| record(seq, kept.clone(), subjects.clone()));
                 records.take_while(&mut fits).collect()
             }
-            Log::Durable(durable) => durable.records(entries).take_while(&mut fits).collect(),
+            Log::Durable(durable) | Log::ReadOnly(durable) => {
+                durable.records(entries).take_while(&mut fits).collect()
+            }
             Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
         }
     }
@@ -152,7 +200,7 @@ impl Log {
     pub(crate) fn erasures(&self) -> u64 {
         match self {
             Log::Memory(memory) => memory.erasures,
-            Log::Durable(durable) => durable.erasures,
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.erasures,
             Log::Damaged { .. } | Log::Closed => 0,
         }
     }
@@ -161,20 +209,32 @@ impl Log {
     pub(crate) fn snapshots(&self) -> BTreeMap<u64, Vec<u8>> {
         match self {
             Log::Memory(memory) => memory.snapshot.iter().cloned().collect(),
-            Log::Durable(durable) => durable.vault.all_snapshots(),
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.vault.all_snapshots(),
             Log::Damaged { .. } | Log::Closed => BTreeMap::new(),
         }
     }
 
-    /// Keeps the snapshot that belongs to entry `seq`, which is durable.
-    pub(crate) fn keep_snapshot(&mut self, seq: u64, snapshot: Vec<u8>) -> Result<(), Failure> {
+    /// Keeps the snapshot that belongs to entry `seq`, which is durable. That of an erasure may take what was reserved for it.
+    pub(crate) fn keep_snapshot(
+        &mut self,
+        seq: u64,
+        snapshot: Vec<u8>,
+        is_erasure: bool,
+    ) -> Result<(), Failure> {
         match self {
             Log::Memory(memory) => {
                 memory.snapshot = Some((seq, snapshot));
                 Ok(())
             }
-            Log::Durable(durable) => durable.vault.keep(seq, &snapshot).map_err(unkept),
-            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+            Log::Durable(durable) => {
+                if is_erasure {
+                    durable.vault.release_reserve();
+                }
+                let kept = durable.vault.keep(seq, &snapshot).map_err(unkept);
+                durable.vault.take_reserve();
+                kept
+            }
+            Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
 
@@ -182,7 +242,7 @@ impl Log {
     pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
         match self {
             Log::Durable(durable) => durable.vault.keep_upgrade(seq, snapshot).map_err(unkept),
-            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
 
@@ -199,7 +259,7 @@ impl Log {
                 let vault = &mut durable.vault;
                 vault.drop_snapshots_below(seq).and_then(|()| vault.destroy(subject)).map_err(unkept)
             }
-            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+            Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
 
@@ -216,13 +276,8 @@ impl Log {
                     wrong,
                 })
             }
-            Log::Memory(_) | Log::Durable(_) | Log::Closed => Anchor::NONE.verdict(Followed {
-                replayed: 0,
-                opaque: 0,
-                not_replayed: 0,
-                entries: 0,
-                wrong: None,
-            }),
+            Log::Memory(_) | Log::Durable(_) | Log::ReadOnly(_) | Log::Closed => Anchor::NONE
+                .verdict(Followed { replayed: 0, opaque: 0, not_replayed: 0, entries: 0, wrong: None }),
         }
     }
 
@@ -230,7 +285,9 @@ impl Log {
     pub(crate) fn tree_head(&self) -> Result<(u64, Hash), Failure> {
         match self {
             Log::Memory(memory) => Ok((memory.log.len(), memory.log.root())),
-            Log::Durable(durable) => Ok((durable.journal.len(), durable.journal.root())),
+            Log::Durable(durable) | Log::ReadOnly(durable) => {
+                Ok((durable.journal.len(), durable.journal.root()))
+            }
             Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
@@ -239,7 +296,7 @@ impl Log {
     pub(crate) fn root_at(&self, size: u64) -> Result<Hash, Failure> {
         let root = match self {
             Log::Memory(memory) => memory.log.tree().root_at(size),
-            Log::Durable(durable) => durable.journal.root_at(size),
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.root_at(size),
             Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
         };
         root.map_err(unprovable)
@@ -249,7 +306,7 @@ impl Log {
     pub(crate) fn inclusion_proof(&self, seq: u64, size: u64) -> Result<Vec<Hash>, Failure> {
         let path = match self {
             Log::Memory(memory) => memory.log.inclusion_proof(seq, size),
-            Log::Durable(durable) => durable.journal.inclusion_proof(seq, size),
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.inclusion_proof(seq, size),
             Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
         };
         path.map_err(unprovable)
@@ -260,7 +317,7 @@ impl Log {
         let missing = |missing: Missing| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
         match self {
             Log::Memory(memory) => memory.log.get(seq).map(|kept| kept.entry.clone()).map_err(missing),
-            Log::Durable(durable) => match durable.journal.record(seq) {
+            Log::Durable(durable) | Log::ReadOnly(durable) => match durable.journal.record(seq) {
                 Ok(kept) => Ok(kept.entry),
                 Err(JournalError::Missing(reason)) => Err(missing(reason)),
                 Err(error) => Err(Failure::new(Code::Io, error.to_string())),
@@ -312,13 +369,14 @@ impl Memory {
 type Stored = (Leaf, Arc<[u8]>);
 
 impl Durable {
-    /// The records as they go to the disk, their bodies sealed.
-    fn sealed(&mut self, new: Vec<Record>) -> Result<Vec<Stored>, JournalError> {
+    /// The records that are not in the journal yet as they go to the disk, their bodies sealed.
+    fn sealed(&mut self) -> Result<Vec<Stored>, JournalError> {
+        let new = &self.late;
         self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
-        let sealed = new.into_iter().map(|record| {
+        let sealed = new.iter().map(|record| {
             let body = self.vault.seal(&record.subjects, record.hash.as_bytes(), &record.body);
             let body = body.map_err(|error| ak_audit::DiskError::Failed(error.to_string()))?;
-            Ok((record.leaf, body.into()))
+            Ok((record.leaf.clone(), body.into()))
         });
         sealed.collect()
     }
@@ -360,11 +418,9 @@ fn unprovable(error: ProofError) -> Failure {
 
 fn unkept(error: ak_audit::DiskError) -> Failure {
     match error {
-        ak_audit::DiskError::Full => Failure::new(
-            Code::LogFull,
-            "the disk has no room for a snapshot of the state, which an erasure needs. Free some, and open the kernel \
-             again: what was begun is then brought to its end",
-        ),
+        ak_audit::DiskError::Full => {
+            Failure::new(Code::LogFull, "the disk has no room for a snapshot of the state")
+        }
         error => Failure::new(Code::Io, format!("the vault, where keys and snapshots are kept: {error}")),
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use ak_audit::journal::{self, Genesis, Journal};
+use ak_audit::journal::{self, Genesis, Journal, RecoveryReport};
 use ak_json::object;
 use ak_kernel::{Code, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, Tools, stream};
 
 use crate::{
     clock,
+    descriptors::raise_descriptor_limit,
     disk::FileDisk,
     log::{BoxedDisk, Durable, Log},
     vault::Vault,
@@ -20,6 +21,9 @@ pub const VAULT_DIRECTORY: &str = "vault";
 
 /// Says how far a recovery is: entries executed again, and how many there are to execute.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
+
+/// What is to be done where a disk could not be read.
+const OPEN_AGAIN: &str = "once the disk can be read again, open the kernel again";
 
 /// How often progress is told, in entries.
 const PROGRESS_ENTRIES: u64 = 4096;
@@ -41,14 +45,44 @@ pub(crate) fn open(
     fresh: impl FnOnce() -> Result<Kernel, Failure>,
     progress: Progress<'_>,
 ) -> Result<Recovered, Failure> {
+    // A segment, a vault and what effects open take more than the few that a process has at first.
+    raise_descriptor_limit();
     let within = |failure: Failure| Failure {
         message: format!("state directory {}: {}", directory.display(), failure.message),
         ..failure
     };
-    let disk = |name: &str| FileDisk::new(&directory.join(name)).map_err(|error| unusable(error.to_string()));
-    let disks = disk(JOURNAL_DIRECTORY).and_then(|journal| Ok((journal, disk(VAULT_DIRECTORY)?)));
-    let (journal, vault) = disks.map_err(within)?;
-    open_on(Box::new(journal), Box::new(vault), fresh, progress).map_err(within)
+    let unusable = |error: std::io::Error| within(unusable(error.to_string()));
+    let existing = |name: &str| FileDisk::existing(&directory.join(name)).map_err(unusable);
+    let found = existing(JOURNAL_DIRECTORY)?;
+    if found.is_there() && !found.may_be_written() {
+        let vault = existing(VAULT_DIRECTORY)?;
+        return open_to_verify(Box::new(found), Box::new(vault), fresh, progress).map_err(within);
+    }
+    let disk = |name: &str| FileDisk::new(&directory.join(name)).map_err(unusable);
+    let (journal, vault) = (disk(JOURNAL_DIRECTORY)?, disk(VAULT_DIRECTORY)?);
+    open_on(Box::new(journal), Box::new(vault), journal_options(), fresh, progress).map_err(within)
+}
+
+/// Opens a journal that may not be written, on a file system that is mounted read-only for one: it can be verified, and makes
+/// nothing.
+fn open_to_verify(
+    disk: BoxedDisk,
+    vault: BoxedDisk,
+    fresh: impl FnOnce() -> Result<Kernel, Failure>,
+    progress: Progress<'_>,
+) -> Result<Recovered, Failure> {
+    let opened = Journal::open_read_only(disk, &[]).map_err(|error| unusable(error.to_string()))?;
+    let Some((journal, report)) = opened else {
+        return Err(unusable(String::from("is read-only, and holds no journal")));
+    };
+    let vault = Vault::read_only(vault).map_err(|error| unusable(error.to_string()))?;
+    let durable = Box::new(Durable::new(journal, vault));
+    let (kernel, wrong, followed, first) = execute(&durable, &report, fresh, progress)?;
+    let log = match wrong {
+        None => Log::ReadOnly(durable),
+        Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
+    };
+    Ok(Recovered { kernel, log, replayed: followed.saturating_sub(first) })
 }
 
 /// Opens a journal on one disk, and what may be destroyed of it on another.
@@ -58,6 +92,7 @@ pub(crate) fn open(
 pub(crate) fn open_on(
     disk: BoxedDisk,
     vault: BoxedDisk,
+    options: journal::Options,
     fresh: impl FnOnce() -> Result<Kernel, Failure>,
     progress: Progress<'_>,
 ) -> Result<Recovered, Failure> {
@@ -67,24 +102,20 @@ pub(crate) fn open_on(
     for (to, from) in genesis.id.iter_mut().zip(entropy) {
         *to = from;
     }
-    let opened = Journal::open(disk, &genesis, journal::Options::default(), &[]);
+    if !holds_segments(&*disk)? && Vault::is_used(&*vault).map_err(|error| unusable(error.to_string()))? {
+        let message = "the journal is missing: its directory holds no segment, but the vault beside it holds keys or \
+                       snapshots of one. Put the journal back; to begin a new one, move the vault away";
+        return Err(Failure::new(Code::LogCorrupt, message));
+    }
+    let opened = Journal::open(disk, &genesis, options, &[]);
     let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
     let durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {
         return Ok(Recovered { kernel: fresh()?, log: Log::Durable(durable), replayed: 0 });
     }
-    let damage =
-        report.first_bad.map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
-    let start = newest_start(&durable);
-    let first = start.entries();
-    let (replay, wrong) = re_execute(start, &durable, progress);
-    let followed = replay.entries();
-    let mut kernel = match replay.finish() {
-        Ok(kernel) => kernel,
-        Err(_) => fresh()?,
-    };
-    let mut log = match wrong.or(damage) {
+    let (mut kernel, wrong, followed, first) = execute(&durable, &report, fresh, progress)?;
+    let mut log = match wrong {
         None => Log::Durable(durable),
         Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
     };
@@ -94,6 +125,39 @@ pub(crate) fn open_on(
         replayed = 0;
     }
     Ok(Recovered { kernel, log, replayed })
+}
+
+/// Whether a journal's disk holds anything of one.
+fn holds_segments(disk: &dyn ak_audit::Disk) -> Result<bool, Failure> {
+    disk.list().map(|names| !names.is_empty()).map_err(|error| unusable(error.to_string()))
+}
+
+/// Where a journal leads: the kernel, the first entry that is wrong and why, how many entries follow, and how many of these the
+/// newest snapshot stands for.
+type Executed = (Kernel, Option<(u64, String)>, u64, u64);
+
+/// Executes a journal again, from its newest snapshot on.
+fn execute(
+    durable: &Durable,
+    report: &RecoveryReport,
+    fresh: impl FnOnce() -> Result<Kernel, Failure>,
+    progress: Progress<'_>,
+) -> Result<Executed, Failure> {
+    let damage =
+        report.first_bad.map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
+    let (start, unread) = newest_start(durable);
+    let first = start.entries();
+    let (replay, wrong) = re_execute(start, durable, progress);
+    let wrong = wrong.map(|(seq, reason)| match unread {
+        Some(error) => (seq, format!("{reason}; a snapshot could not be read: {error}; {OPEN_AGAIN}")),
+        None => (seq, reason),
+    });
+    let followed = replay.entries();
+    let kernel = match replay.finish() {
+        Ok(kernel) => kernel,
+        Err(_) => fresh()?,
+    };
+    Ok((kernel, wrong.or(damage), followed, first))
 }
 
 /// Continues a journal of an earlier version: the state that it led to is kept, and then recorded. A crash between the two
@@ -117,18 +181,41 @@ fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How a kernel's journal uses its disk.
+pub(crate) fn journal_options() -> journal::Options {
+    journal::Options { reserve_bytes: OWNER_RESERVE_BYTES, ..journal::Options::default() }
+}
+
+/// What a journal sets aside on its disk, in bytes, for what the owner must be able to do when that is full: to revoke, to replace
+/// the policy, to erase and to verify.
+pub const OWNER_RESERVE_BYTES: u64 = 1 << 20;
 /// Room for the record by which a journal goes on under this version, in bytes.
 const UPGRADE_BYTES: u64 = 16 << 10;
 
-/// The newest snapshot whose own entry follows from it; the beginning where there is none.
-fn newest_start(durable: &Durable) -> Replay {
-    let whole = durable.vault.snapshots().into_iter().find_map(|seq| {
-        let record = durable.records(seq..u64::MAX).next()?.ok()?;
-        let mut replay = Replay::resume(&durable.vault.snapshot(seq)?, Tools::Recorded).ok()?;
-        replay.feed(&record.leaf, &record.body).ok()?;
-        Some(replay)
-    });
-    whole.unwrap_or_else(|| Replay::new(Tools::Recorded))
+/// The newest snapshot whose own entry follows from it; the beginning where there is none. Says why one could not be read, where that
+/// is the disk's fault.
+fn newest_start(durable: &Durable) -> (Replay, Option<String>) {
+    let mut unread = None;
+    for seq in durable.vault.snapshots() {
+        match start_at(durable, seq) {
+            Ok(Some(replay)) => return (replay, None),
+            Ok(None) => {}
+            Err(error) => unread = Some(error),
+        }
+    }
+    (Replay::new(Tools::Recorded), unread)
+}
+
+/// A replay that goes on from the snapshot of entry `seq`, if that holds.
+fn start_at(durable: &Durable, seq: u64) -> Result<Option<Replay>, String> {
+    let record = match durable.records(seq..u64::MAX).next() {
+        Some(Ok(record)) => record,
+        Some(Err(failure)) => return Err(failure.message),
+        None => return Ok(None),
+    };
+    let snapshot = durable.vault.read_snapshot(seq).map_err(|error| error.to_string())?;
+    let resumed = snapshot.and_then(|snapshot| Replay::resume(&snapshot, Tools::Recorded).ok());
+    Ok(resumed.and_then(|mut replay| replay.feed(&record.leaf, &record.body).ok().map(|_| replay)))
 }
 
 /// Executes the journal again from where `replay` stands. Gives the first entry that does not follow, and why.
@@ -146,6 +233,9 @@ fn re_execute(
             }
             Ok(record) => {
                 replay.feed(&record.leaf, &record.body).map(|_| ()).map_err(|error| (error.seq, error.reason))
+            }
+            Err(failure) if failure.code == Code::Io => {
+                Err((replay.entries(), format!("{}; {OPEN_AGAIN}", failure.message)))
             }
             Err(failure) => Err((replay.entries(), failure.message)),
         };
@@ -195,8 +285,11 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
     if !journal_directory.is_dir() {
         return Err(within(Code::NotFound, String::from("holds no journal")));
     }
-    let disk = |name: &str| Box::new(FileDisk::as_it_is(&directory.join(name))) as BoxedDisk;
-    let opened = Journal::open_read_only(disk(JOURNAL_DIRECTORY), &[]);
+    let disk = |name: &str| {
+        let disk = FileDisk::existing(&directory.join(name));
+        disk.map(|disk| Box::new(disk) as BoxedDisk).map_err(|error| within(Code::Io, error.to_string()))
+    };
+    let opened = Journal::open_read_only(disk(JOURNAL_DIRECTORY)?, &[]);
     let Some((journal, report)) = opened.map_err(|error| within(Code::Io, error.to_string()))? else {
         return Err(within(Code::NotFound, String::from("holds no journal")));
     };
@@ -204,7 +297,7 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
         let reason = format!("the journal is damaged from entry {first_bad} on");
         return Err(within(Code::LogCorrupt, reason));
     }
-    let vault = Vault::read_only(disk(VAULT_DIRECTORY));
+    let vault = Vault::read_only(disk(VAULT_DIRECTORY)?);
     let vault = vault.map_err(|error| within(Code::Io, error.to_string()))?;
     let snapshots = vault.all_snapshots();
     let durable = Durable::new(journal, vault);

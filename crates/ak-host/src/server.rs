@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     call::{Sink, given_up},
     connection::Connection,
+    descriptors::raise_descriptor_limit,
     embedded::Embedded,
     runtime::{Home, drive},
     secret,
@@ -57,6 +58,10 @@ pub const HELLO_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 10_000 };
 pub const REQUEST_TIMEOUT_MS: u64 = if cfg!(test) { 200 } else { 60_000 };
 /// Longest HELLO, in bytes.
 const HELLO_BYTES_MAX: usize = 64 << 10;
+/// Descriptors that are no session's: the journal's files, the vault's, the owner's connections.
+const OWN_DESCRIPTORS: u64 = 256;
+/// Into so many parts the others are divided: one is the connections', the rest the effects'.
+const DESCRIPTOR_PARTS: usize = 4;
 /// How long the daemon waits when it cannot take a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Pieces of a streamed answer that may wait to be written.
@@ -149,10 +154,11 @@ impl Server {
         // Whoever could put another socket there would be asked in the kernel's place, and told the owner's token.
         kernel.driver.protect(path)?;
         let file = file_id(path)?;
+        let (sessions, effects) = places(raise_descriptor_limit());
         let places = Places {
-            sessions: Limited::new(SESSIONS_MAX),
+            sessions: Limited::new(sessions),
             guests: Limited::new(0),
-            effects: Limited::new(SESSIONS_EFFECTS_MAX),
+            effects: Limited::new(effects),
             received: Limited::new(RECEIVED_BYTES_MAX / PIECE_BYTES),
         };
         let shared = Shared { kernel, token: token.into(), places, strangers: Strangers::default() };
@@ -225,6 +231,15 @@ fn make_room(path: &Path) -> io::Result<()> {
         // Somebody may listen: a full queue, another kind of socket, one of another user.
         Err(error) => Err(told(error.kind(), &format!("is a socket that may be in use: {error}"))),
     }
+}
+
+/// How many sessions, and effects of theirs, there may be where this process may have so many descriptors.
+fn places(descriptors: Option<u64>) -> (usize, usize) {
+    let left = descriptors.map_or(usize::MAX, |descriptors| {
+        usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)
+    });
+    let part = left / DESCRIPTOR_PARTS;
+    (part.clamp(1, SESSIONS_MAX), (part * (DESCRIPTOR_PARTS - 1)).clamp(1, SESSIONS_EFFECTS_MAX))
 }
 
 impl Drop for Server {
@@ -662,6 +677,15 @@ mod tests {
         assert!(taken.iter().all(|stranger| !stranger.is_cancelled()), "one had left");
         strangers.take_in(STRANGERS_MAX as u64 + 1);
         assert!(taken[1].is_cancelled() && !taken[2].is_cancelled() && !next.is_cancelled());
+    }
+
+    #[test]
+    fn descriptors_are_kept_for_the_journal_and_divided_among_the_others() {
+        assert_eq!(places(None), (SESSIONS_MAX, SESSIONS_EFFECTS_MAX));
+        assert_eq!(places(Some(1 << 20)), (SESSIONS_MAX, SESSIONS_EFFECTS_MAX));
+        let (sessions, effects) = places(Some(1_024));
+        assert!(sessions + effects + OWN_DESCRIPTORS as usize <= 1_024 && sessions > 100, "{sessions}");
+        assert_eq!(places(Some(0)), (1, 1));
     }
 
     #[test]

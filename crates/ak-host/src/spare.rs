@@ -4,10 +4,9 @@
 //! in the way of a batch costs as much again as the batch. So it is done beside, and before it is needed.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::{fd::OwnedFd, unix::fs::FileExt},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +14,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatvfs, openat, renameat, unlinkat};
 
 /// A segment of a journal, and a batch that goes beyond its end.
 const SPARE_BYTES: u64 = 68 << 20;
@@ -25,33 +24,35 @@ const ZEROS_BYTES: usize = 1 << 20;
 /// The file, whoever is writing it, and whether that should end.
 #[derive(Debug)]
 pub(crate) struct Spare {
-    path: PathBuf,
+    /// None where there is no directory, and so no spare.
+    directory: Option<Arc<OwnedFd>>,
+    name: &'static str,
     writer: Mutex<Option<JoinHandle<bool>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Spare {
-    pub(crate) fn new(path: PathBuf) -> Spare {
-        Spare { path, writer: Mutex::default(), stop: Arc::default() }
+    pub(crate) fn new(directory: Option<Arc<OwnedFd>>, name: &'static str) -> Spare {
+        Spare { directory, name, writer: Mutex::default(), stop: Arc::default() }
     }
 
     /// Begins to write it, if nobody did.
     pub(crate) fn prepare(&self) {
-        let Ok(mut writer) = self.writer.lock() else { return };
+        let (Some(directory), Ok(mut writer)) = (&self.directory, self.writer.lock()) else { return };
         if writer.is_none() {
-            let (path, stop) = (self.path.clone(), self.stop.clone());
+            let (directory, name, stop) = (directory.clone(), self.name, self.stop.clone());
             stop.store(false, Ordering::Relaxed);
-            let work = move || zeros(&path, &stop).is_ok();
+            let work = move || zeros(&directory, name, &stop).is_ok();
             // Without it the journal is slower, and no less safe.
             *writer = thread::Builder::new().name("ak-spare".into()).spawn(work).ok();
         }
     }
 
     /// Puts it in the place of `to`, if it is ready.
-    pub(crate) fn take(&self, to: &Path) -> bool {
-        let Ok(mut writer) = self.writer.lock() else { return false };
+    pub(crate) fn take(&self, to: &str) -> bool {
+        let (Some(directory), Ok(mut writer)) = (&self.directory, self.writer.lock()) else { return false };
         let ready = writer.take_if(|writer| writer.is_finished()).and_then(|writer| writer.join().ok());
-        ready == Some(true) && fs::rename(&self.path, to).is_ok()
+        ready == Some(true) && renameat(&**directory, self.name, &**directory, to).is_ok()
     }
 
     /// Waits until it is written, if somebody writes it.
@@ -72,7 +73,8 @@ impl Spare {
         {
             let _ = writer.join();
         }
-        fs::remove_file(&self.path).is_ok()
+        let remove = |directory: &Arc<OwnedFd>| unlinkat(&**directory, self.name, AtFlags::empty()).is_ok();
+        self.directory.as_ref().is_some_and(remove)
     }
 }
 
@@ -84,10 +86,14 @@ impl Drop for Spare {
     }
 }
 
-fn zeros(path: &Path, stop: &AtomicBool) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let file: File = options.open(path)?;
+fn zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result<()> {
+    let disk = fstatvfs(directory)?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < 2 * SPARE_BYTES {
+        // What may be needed soon is not taken for what may be needed later.
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::from_raw_mode(0o600))?);
     fallocate(&file, FallocateFlags::empty(), 0, SPARE_BYTES)?;
     let zeros = vec![0; ZEROS_BYTES];
     let mut at = 0;
@@ -105,21 +111,24 @@ fn zeros(path: &Path, stop: &AtomicBool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_spare_is_taken_once_it_is_whole_and_all_zeros() {
         let directory = std::env::temp_dir().join(format!("ak-spare-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("it can be made");
-        let (path, to) = (directory.join("spare"), directory.join("segment"));
-        let spare = Spare::new(path.clone());
-        assert!(!spare.take(&to), "nobody began");
+        let path = directory.join("spare");
+        let held = OwnedFd::from(File::open(&directory).expect("it can be opened"));
+        let spare = Spare::new(Some(Arc::new(held)), "spare");
+        assert!(!spare.take("segment"), "nobody began");
         spare.prepare();
         spare.wait();
-        assert!(spare.take(&to) && !path.exists());
-        let bytes = fs::read(&to).expect("it is there");
+        assert!(spare.take("segment") && !path.exists());
+        let bytes = fs::read(directory.join("segment")).expect("it is there");
         assert!(bytes.len() as u64 == SPARE_BYTES && bytes.iter().all(|byte| *byte == 0));
-        assert!(!spare.take(&to), "there is but one");
+        assert!(!spare.take("segment"), "there is but one");
         spare.prepare();
         assert!(spare.discard() && !path.exists());
         spare.prepare();

@@ -26,6 +26,13 @@ const FREE_SLOTS_MIN: u64 = 8 << 10;
 const SLOTS_AHEAD: u64 = 8 << 10;
 /// Ids from here on are those of snapshots' keys.
 const SNAPSHOT_IDS: u64 = 1 << 63;
+/// The file whose space an erasure's snapshot takes on a full disk.
+const RESERVE_FILE: &str = "reserve";
+/// How long it is at least, in bytes: erasing works on a full disk as long as the state is not longer.
+pub const VAULT_RESERVE_BYTES: u64 = 1 << 20;
+/// What a snapshot may grow by between the request to erase and the erasure: a part in so many, and at least so many bytes.
+const GROWTH_SHARE: u64 = 8;
+const GROWTH_BYTES_MIN: u64 = 64 << 10;
 /// How many snapshots are kept at most.
 const SNAPSHOTS_MAX: usize = 2;
 
@@ -37,6 +44,10 @@ pub(crate) struct Vault {
     next_slot: u64,
     /// How many slots have room on the disk.
     slots: u64,
+    /// Whether a key was written and not synced.
+    is_unsynced: bool,
+    /// How many bytes are reserved for an erasure's snapshot.
+    reserved: u64,
     /// By entry, and whether it is the one by which a journal of an earlier version goes on: that is kept until an erasure.
     snapshots: BTreeMap<u64, bool>,
 }
@@ -49,7 +60,13 @@ impl Vault {
     pub(crate) fn open(mut disk: BoxedDisk) -> Result<Vault, DiskError> {
         disk.lock()?;
         let mut vault = Vault::read_only(disk)?;
-        vault.reserve()?;
+        vault.repair_keys()?;
+        match vault.reserve() {
+            // It goes on with what it has.
+            Ok(()) | Err(DiskError::Full) => {}
+            Err(error) => return Err(error),
+        }
+        vault.take_reserve();
         Ok(vault)
     }
 
@@ -58,8 +75,15 @@ impl Vault {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn read_only(disk: BoxedDisk) -> Result<Vault, DiskError> {
-        let mut vault =
-            Vault { disk, keys: BTreeMap::new(), next_slot: 0, slots: 0, snapshots: BTreeMap::new() };
+        let mut vault = Vault {
+            disk,
+            keys: BTreeMap::new(),
+            next_slot: 0,
+            slots: 0,
+            is_unsynced: false,
+            reserved: 0,
+            snapshots: BTreeMap::new(),
+        };
         for name in vault.disk.list()? {
             if name == KEYS_FILE {
                 vault.read_keys()?;
@@ -68,6 +92,27 @@ impl Vault {
             }
         }
         Ok(vault)
+    }
+
+    /// Whether a vault's disk holds a key or a snapshot of some journal.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn is_used(disk: &dyn Disk) -> Result<bool, DiskError> {
+        for name in disk.list()? {
+            if parse_name(&name).is_some() {
+                return Ok(true);
+            }
+            if name == KEYS_FILE {
+                let length = usize::try_from(disk.length(&name)?).unwrap_or(usize::MAX);
+                let mut slots = vec![0; length];
+                disk.read(&name, 0, &mut slots)?;
+                if slots.iter().any(|byte| *byte != 0) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn read_keys(&mut self) -> Result<(), DiskError> {
@@ -82,6 +127,19 @@ impl Vault {
             }
         }
         Ok(())
+    }
+
+    /// Writes the keys again. Where a sync failed before, or none came to it, they may stand in a cache only, which gives them to
+    /// readers and leaves them out of every later sync: nothing may be sealed under such a key.
+    fn repair_keys(&mut self) -> Result<(), DiskError> {
+        if self.next_slot == 0 {
+            return Ok(());
+        }
+        let mut slots = self.read(KEYS_FILE)?;
+        slots.truncate(usize::try_from(self.next_slot).unwrap_or(usize::MAX).saturating_mul(SLOT_BYTES));
+        self.disk.write(KEYS_FILE, 0, &slots)?;
+        self.disk.sync(KEYS_FILE)?;
+        self.disk.sync_dir()
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
@@ -119,7 +177,7 @@ impl Vault {
     /// When the disk fails.
     pub(crate) fn make_keys(&mut self, ids: impl Iterator<Item = SubjectId>) -> Result<(), DiskError> {
         let missing: BTreeSet<u64> = ids.filter(|id| !self.keys.contains_key(id)).collect();
-        if missing.is_empty() {
+        if missing.is_empty() && !self.is_unsynced {
             return Ok(());
         }
         for id in missing {
@@ -128,10 +186,39 @@ impl Vault {
             }
             let key = secret::random().map_err(|error| failed(&error.to_string()))?;
             self.disk.write(KEYS_FILE, self.next_slot * SLOT_BYTES as u64, &slot(id, &key))?;
+            self.is_unsynced = true;
             self.keys.insert(id, (BodyKey::new(key), self.next_slot));
             self.next_slot += 1;
         }
-        self.disk.sync(KEYS_FILE)
+        self.disk.sync(KEYS_FILE)?;
+        self.is_unsynced = false;
+        Ok(())
+    }
+
+    /// Finds room for the snapshot of an erasure, which is about so long now.
+    ///
+    /// # Errors
+    /// When the disk fails, or [`DiskError::Full`]: what was reserved before stays so.
+    pub(crate) fn reserve_snapshot(&mut self, bytes: u64) -> Result<(), DiskError> {
+        let growth = (bytes / GROWTH_SHARE).max(GROWTH_BYTES_MIN);
+        let wanted = bytes.saturating_add(growth).max(VAULT_RESERVE_BYTES);
+        if self.reserved < wanted {
+            self.disk.allocate(RESERVE_FILE, wanted)?;
+            self.reserved = wanted;
+        }
+        Ok(())
+    }
+
+    /// Reserves what every erasure may need. Where there is no space, the next one that asks finds that out.
+    pub(crate) fn take_reserve(&mut self) {
+        let _ = self.reserve_snapshot(0);
+    }
+
+    /// Gives back what is reserved, to an erasure.
+    pub(crate) fn release_reserve(&mut self) {
+        self.reserved = 0;
+        // Without it the snapshot finds space or not, and says so.
+        let _ = self.disk.remove(RESERVE_FILE);
     }
 
     /// Seals a body under the keys of these subjects, which were made before.
@@ -255,10 +342,20 @@ impl Vault {
 
     /// The snapshot that belongs to entry `seq`, if it is there and whole.
     pub(crate) fn snapshot(&self, seq: u64) -> Option<Vec<u8>> {
-        let is_upgrade = *self.snapshots.get(&seq)?;
-        let bytes = self.read(&name(seq, is_upgrade)).ok()?;
-        let (context, sealed) = bytes.split_first_chunk()?;
-        seal::open(sealed, context, |id| self.key(id)).ok()
+        self.read_snapshot(seq).ok().flatten()
+    }
+
+    /// The snapshot that belongs to entry `seq`; none where it is not there or not whole.
+    ///
+    /// # Errors
+    /// When the disk cannot be read: nobody knows then whether it is whole.
+    pub(crate) fn read_snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DiskError> {
+        let Some(is_upgrade) = self.snapshots.get(&seq) else { return Ok(None) };
+        let bytes = self.read(&name(seq, *is_upgrade))?;
+        let opened = bytes
+            .split_first_chunk()
+            .and_then(|(context, sealed)| seal::open(sealed, context, |id| self.key(id)).ok());
+        Ok(opened)
     }
 }
 

@@ -13,10 +13,16 @@ use std::{
 };
 
 use ak_audit::{Disk, DiskError};
-use ak_host::ak_kernel::{Code, Failure, Filter, Reply, Request, ak_heap::Content, ak_json::object};
-use ak_host::{Connection, FileDisk, Options};
+use ak_host::ak_kernel::{
+    Code, Failure, Filter, Reply, Request, Terms, ak_heap::Content, ak_json::object,
+    ak_policy::capability::CapId,
+};
+use ak_host::{Connection, FileDisk, OWNER_RESERVE_BYTES, Options};
 
-use support::Scratch;
+use support::{
+    Scratch,
+    model::{Then, model},
+};
 
 /// What a test does to its disk, and sees of it.
 #[derive(Clone, Default)]
@@ -164,6 +170,137 @@ fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
     assert_eq!(notes(&open(&scratch, &faults)), stored + 1);
 }
 
+/// What the owner does day by day takes nothing of the reserve, and what the reserve is for goes on until it is used up. Then
+/// everything is refused, and nothing stops.
+#[test]
+fn the_reserve_is_for_what_takes_authority_away() {
+    let (scratch, faults) = (Scratch::new("reserve"), Faults::default());
+    faults.file_bytes_max.store(6 << 20, SeqCst);
+    let owner = open(&scratch, &faults);
+    let text = "profiles = [\"baseline\"]\n";
+    let policy =
+        || owner.call(Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() });
+    let grant = owner.call(Request::CapGrant {
+        agent: "worker".into(),
+        terms: Terms { name: Some("fs".into()), ..Terms::default() },
+    });
+    let Ok(Reply::Value(granted)) = grant else { panic!("{grant:?}") };
+    owner
+        .call(Request::AuditLog {
+            event: "e".into(),
+            details: object! { "x": 1u64 },
+            subject: Some("person".into()),
+        })
+        .unwrap();
+    let stored = fill(&owner);
+    // Not one of these takes anything of the reserve, however often it is asked.
+    for _ in 0..500 {
+        assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
+    }
+    let capability = granted.get("capability").and_then(|id| id.as_str()).unwrap();
+    let digits = capability.strip_prefix("0x").unwrap();
+    let capability = CapId::from_u64(u64::from_str_radix(digits, 16).unwrap());
+    owner.call(Request::CapRevoke { capability }).unwrap();
+    owner.call(Request::Erase { subject: "person".into() }).unwrap();
+    let verified = owner.call(Request::AuditVerify { key: None, anchor: None });
+    assert!(
+        matches!(&verified, Ok(Reply::Value(told)) if told.get("first_bad").is_none_or(|bad| bad.is_null()))
+    );
+    let mut loaded = 0u64;
+    let refused = loop {
+        match policy() {
+            Ok(_) => loaded += 1,
+            Err(failure) => break failure.code,
+        }
+        assert!(loaded < 20_000, "the reserve never ends");
+    };
+    assert_eq!(refused, Code::LogFull, "nothing stops");
+    assert!(loaded * 4 * 1024 > OWNER_RESERVE_BYTES / 8, "{loaded} loads");
+    assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
+    // Space that comes back is used at once.
+    faults.file_bytes_max.store(0, SeqCst);
+    policy().unwrap();
+    alloc(&owner, "x").unwrap();
+    owner.close();
+    let again = open(&scratch, &faults);
+    assert_eq!(notes(&again), stored + 1);
+    again.close();
+}
+
+/// A stream that is longer than the disk has room for ends by itself, and nobody else notices.
+#[test]
+fn a_stream_that_finds_no_room_stops_alone() {
+    let (scratch, faults) = (Scratch::new("stream"), Faults::default());
+    let text = "x".repeat(4_000);
+    let chunk = object! { "choices": vec![object! { "index": 0u64, "delta": object! { "content": text } }] };
+    let server = model(move |_, _| Then::Endless(format!("data: {}\n\n", chunk.to_json())));
+    let route = format!("[[model]]\nmatch = \"*\"\nurl = \"{}\"\n", server.url());
+    std::fs::write(scratch.join("host.toml"), route).unwrap();
+    let disk = FaultyDisk(FileDisk::new(&scratch.join("journal")).unwrap(), faults.clone());
+    let vault = FileDisk::new(&scratch.join("vault")).unwrap();
+    let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
+    let owner = Connection::open_on(disk, vault, &options).unwrap();
+    let policy = "profiles = [\"baseline\"]\n[infer]\nmodels = [\"*\"]\n";
+    let policy = Request::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() };
+    owner.call(policy.clone()).unwrap();
+    let agent = owner.agent("worker").unwrap();
+    // What its end may take fits, and some of its pieces.
+    faults.file_bytes_max.store(16 << 20, SeqCst);
+    let mut pieces = 0;
+    let request = object! { "model": "m", "messages": vec![object! { "role": "user", "content": "go on" }] };
+    let request = Request::Inference { request, stream: true, price: None };
+    let ended = agent.call_streaming(request, &mut |_| {
+        pieces += 1;
+        true
+    });
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.code, Code::LogFull, "{failure}");
+    assert!(pieces > 10, "{pieces} pieces");
+    // What was set aside for its end is free again.
+    alloc(&agent, "x").unwrap();
+    owner.call(policy).unwrap();
+    owner.close();
+    faults.file_bytes_max.store(0, SeqCst);
+    assert_eq!(notes(&open(&scratch, &faults)), 1);
+}
+
+/// A disk that is full when it is opened: everything that was acknowledged is there, and can be taken away.
+#[test]
+fn a_full_disk_is_opened_again_and_again() {
+    let (scratch, faults) = (Scratch::new("reopen-full"), Faults::default());
+    faults.file_bytes_max.store(6 << 20, SeqCst);
+    let owner = open(&scratch, &faults);
+    let stored = fill(&owner);
+    owner.close();
+    drop(owner);
+    for _ in 0..20 {
+        let owner = open(&scratch, &faults);
+        owner
+            .call(Request::PolicyLoad {
+                text: "profiles = [\"baseline\"]\n".into(),
+                base_dir: None,
+                files: Default::default(),
+            })
+            .unwrap();
+        assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
+        owner.close();
+    }
+    faults.file_bytes_max.store(0, SeqCst);
+    assert_eq!(notes(&open(&scratch, &faults)), stored);
+}
+
+/// Allocates until nothing more finds room. Gives how many notes there are.
+fn fill(owner: &Connection) -> usize {
+    let mut stored = 0;
+    for size in [100_000, 4_000, 0] {
+        while alloc(owner, &"x".repeat(size)).is_ok() {
+            stored += 1;
+            assert!(stored < 20_000, "the disk never fills");
+        }
+    }
+    stored
+}
+
 #[test]
 fn what_is_turned_away_takes_no_room_that_a_full_disk_lacks() {
     let (scratch, faults) = (Scratch::new("turned-away"), Faults::default());
@@ -195,6 +332,8 @@ fn a_failed_sync_stops_the_kernel_until_it_is_opened_again() {
     assert_eq!(alloc(&kernel, "unknown"), Err(Code::UnknownOutcome));
     faults.sync_fails.store(false, SeqCst);
     assert_eq!(alloc(&kernel, "refused"), Err(Code::UnknownOutcome));
+    let stopped = kernel.driver().unwrap().wait_until_stopped();
+    assert!(stopped.message.contains("reopen the kernel"), "{stopped}");
     kernel.close();
     let found = notes(&open(&scratch, &faults));
     assert!((1..=2).contains(&found), "what was acknowledged is there, what was refused is not: {found}");

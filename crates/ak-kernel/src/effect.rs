@@ -310,6 +310,25 @@ impl Completion {
         }
     }
 
+    /// How long its form in the journal is, in bytes. Data is not put into that form for it.
+    pub(crate) fn journal_bytes(&self) -> u64 {
+        let encoded = |bytes: &[u8]| (bytes.len() as u64).saturating_mul(4).div_ceil(3);
+        let (data, rest) = match self {
+            Self::File(bytes) => (encoded(bytes), Self::File(Arc::default())),
+            Self::Http(response) => (
+                encoded(&response.body),
+                Self::Http(HttpResponse { body: Arc::default(), ..response.clone() }),
+            ),
+            Self::Done
+            | Self::Value(_)
+            | Self::Inferred { .. }
+            | Self::Tool { .. }
+            | Self::Failed { .. }
+            | Self::Unknown => (0, self.clone()),
+        };
+        data.saturating_add(rest.to_value().json_len() as u64)
+    }
+
     /// The form of an HTTP effect's end, by that of its response.
     pub(crate) fn http_value(response: Value) -> Value {
         object! { "end": "http", "response": response }

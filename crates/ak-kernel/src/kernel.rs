@@ -401,6 +401,11 @@ impl Kernel {
         self.records.pop_front()
     }
 
+    /// The records that were not polled yet.
+    pub(crate) fn unpolled(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter()
+    }
+
     /// The next output whose record is committed.
     pub fn poll_output(&mut self) -> Option<Output> {
         let (seq, _) = self.held.front()?;

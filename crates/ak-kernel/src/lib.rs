@@ -113,6 +113,10 @@ pub use request::{
     FILE_BYTES_MAX, HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HttpRequest,
     RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
 };
+pub use room::{
+    ADDRESSES_MAX, FILE_STEPS_BYTES_MAX, HTTP_STEPS_BYTES_MAX, INFERENCE_STEPS_BYTES_MAX, LISTING_BYTES_MAX,
+    OUTCOME_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX,
+};
 pub use search::PAGE_BYTES_MAX;
 pub use session::{AgentId, SessionId};
 pub use snapshot::RestoreError;

@@ -132,6 +132,8 @@ struct Forms {
     completion: Option<Value>,
     /// The wire form of the reply that brings back the same bytes.
     reply: Option<Value>,
+    /// How long the journal's form is.
+    bytes: Option<u64>,
 }
 
 /// As for [`Prepared`].
@@ -156,11 +158,12 @@ impl Ended {
             Completion::File(bytes) if is_long(bytes) => Forms {
                 completion: Some(digested(self.completion.to_value())),
                 reply: Some(digested(Reply::Bytes(bytes.clone()).to_value())),
+                bytes: None,
             },
             Completion::Http(response) if is_long(&response.body) => {
                 let response = digested(response.to_value());
                 let completion = Completion::http_value(response.clone());
-                Forms { completion: Some(digested(completion)), reply: Some(response) }
+                Forms { completion: Some(digested(completion)), reply: Some(response), bytes: None }
             }
             // A digest is kept with the value, and with each list and object in it.
             Completion::Value(value)
@@ -175,7 +178,13 @@ impl Ended {
             | Completion::Failed { .. }
             | Completion::Unknown => Forms::default(),
         };
-        Ended { forms, ..self }
+        let bytes = Some(self.completion.journal_bytes());
+        Ended { forms: Forms { bytes, ..forms }, ..self }
+    }
+
+    /// How long the journal's form is, in bytes.
+    pub(crate) fn journal_bytes(&self) -> u64 {
+        self.forms.bytes.unwrap_or_else(|| self.completion.journal_bytes())
     }
 
     pub(crate) const fn is_long(&self) -> bool {

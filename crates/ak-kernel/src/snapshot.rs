@@ -66,6 +66,11 @@ impl Kernel {
         bytes
     }
 
+    /// How long a snapshot of the state is now, in bytes.
+    pub fn snapshot_bytes(&mut self) -> u64 {
+        self.encode_state().len() as u64
+    }
+
     /// The state as bytes.
     pub(crate) fn encode_state(&mut self) -> Vec<u8> {
         let text = self.state().to_json();

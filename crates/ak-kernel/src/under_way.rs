@@ -55,6 +55,10 @@ pub(crate) struct UnderWay {
     pub(crate) host_calls: u64,
     /// Of an erasure: what is to be done again should it be cut short.
     pub(crate) erasing: Option<LogWork>,
+    /// Bytes of the records of its steps, of those that were set aside, and why a step was refused. They are no part of the
+    /// state: what was refused was not recorded.
+    pub(crate) steps_bytes: u64,
+    pub(crate) refused: Option<Failure>,
 }
 
 impl UnderWay {
@@ -78,6 +82,8 @@ impl UnderWay {
             tools: Vec::new(),
             host_calls: 0,
             erasing: None,
+            steps_bytes: 0,
+            refused: None,
         }
     }
 }
@@ -100,10 +106,17 @@ pub(crate) enum Next {
 impl Kernel {
     /// Takes a step of an effect under way. The verdict comes as an output.
     ///
-    /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. It is recorded.
-    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) {
+    /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. A short step is recorded all the
+    /// same.
+    ///
+    /// # Errors
+    /// LIMIT where the step, or all steps of the effect together, are longer than what is recorded of them. The step is not
+    /// recorded, no verdict follows, and the host has to stop the effect, which then ends as this failure.
+    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) -> Result<(), Failure> {
+        let step = self.bounded_step(ticket, step)?;
         self.note_step(&now);
         self.take_step(now, ticket, step);
+        Ok(())
     }
 
     pub(crate) fn take_step(&mut self, now: Now, ticket: Ticket, step: Step) {
@@ -142,10 +155,12 @@ impl Kernel {
     /// Takes the end of an effect. The reply to its request comes as an output.
     ///
     /// A ticket that was never given out or is used up is recorded and has no other consequence. A completion that
-    /// is not of the request's kind is refused: what happened counts as unknown.
+    /// is not of the request's kind is refused: what happened counts as unknown. One that takes more bytes than were set aside
+    /// for it counts as a failure with BUFFER_OVERFLOW.
     pub fn complete(&mut self, now: Now, ticket: Ticket, ended: impl Into<Ended>) {
+        let ended = self.bounded_end(ticket, ended.into());
         self.note_step(&now);
-        self.take_completion(now, ticket, ended.into());
+        self.take_completion(now, ticket, ended);
     }
 
     pub(crate) fn take_completion(&mut self, now: Now, ticket: Ticket, ended: Ended) {

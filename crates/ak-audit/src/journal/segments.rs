@@ -1,12 +1,29 @@
 //! The files of a journal: put in order on opening, begun, dropped.
 
 use super::{
-    Disk, DiskError, HEADER_BYTES, Journal, JournalError, State,
+    Disk, DiskError, HEADER_BYTES, Journal, JournalError, Options, State,
     cursor::read_fully,
     recover::Segment,
     segment::{self, Header},
 };
 use crate::{chain::Chain, tree::Tree};
+
+/// Why a segment was not begun.
+pub(super) enum NotBegun {
+    /// Nothing of it is left on the disk.
+    Gone(DiskError),
+    /// Nobody knows what of it is on the disk.
+    Unknown(DiskError),
+}
+
+impl From<NotBegun> for JournalError {
+    fn from(error: NotBegun) -> JournalError {
+        match error {
+            NotBegun::Gone(error) => error.into(),
+            NotBegun::Unknown(error) => JournalError::Disk(error),
+        }
+    }
+}
 
 /// How much is copied at a time.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -46,16 +63,16 @@ impl<D: Disk> Journal<D> {
         if owes_mark { self.mark(self.durable) } else { Ok(()) }
     }
 
-    /// Begins the next segment once this one is full; where there is no space for it, this one goes on growing. What is
-    /// buffered already has room in either.
+    /// Begins the next segment once this one is full. Where it cannot be begun, for want of space or of a descriptor, nothing
+    /// is lost: this one goes on growing, and the next batch tries again. What is buffered already has room in either.
     pub(super) fn rotate(&mut self, chain: Chain, edge: Tree) -> Result<(), JournalError> {
         let Some(last) = self.segments.last() else { return Ok(()) };
         let (name, end) = (segment::name(last.first), last.end);
         // A segment that has a successor must be whole, its last mark included.
         self.disk.sync(&name).map_err(JournalError::Disk)?;
         match self.start_segment(chain, edge) {
-            Err(JournalError::Full) => Ok(()),
-            Err(error) => Err(error),
+            Err(NotBegun::Gone(_)) => Ok(()),
+            Err(NotBegun::Unknown(error)) => Err(JournalError::Disk(error)),
             Ok(()) => {
                 // What was allocated and not used is worth giving back, and no more than that.
                 let _ = self.disk.shrink(&name, end);
@@ -64,23 +81,28 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    pub(super) fn start_segment(&mut self, chain: Chain, tree: Tree) -> Result<(), JournalError> {
+    /// Begins a segment.
+    ///
+    /// # Errors
+    /// [`NotBegun`], which says whether anything of it may be on the disk.
+    pub(super) fn start_segment(&mut self, chain: Chain, tree: Tree) -> Result<(), NotBegun> {
         let header = Header { genesis: self.genesis.clone(), chain, tree };
         let first = chain.next;
         let name = segment::name(first);
-        let wanted = [self.options.allocation_bytes, self.expected, self.buffer.len() as u64];
+        let Options { allocation_bytes, reserve_bytes, .. } = self.options;
+        let wanted = [allocation_bytes, reserve_bytes, self.expected, self.buffer.len() as u64];
         let length = wanted.iter().fold(HEADER_BYTES, |sum, part| sum.saturating_add(*part));
         let begun =
             self.disk.allocate(&name, length).and_then(|()| self.disk.write(&name, 0, &header.encode()));
         if let Err(error) = begun {
             // A segment without a header must be gone for good before anything is written elsewhere.
             match self.disk.remove(&name) {
-                Ok(()) | Err(DiskError::Absent) => self.disk.sync_dir().map_err(JournalError::Disk)?,
-                Err(failed) => return Err(JournalError::Disk(failed)),
+                Ok(()) | Err(DiskError::Absent) => self.disk.sync_dir().map_err(NotBegun::Unknown)?,
+                Err(failed) => return Err(NotBegun::Unknown(failed)),
             }
-            return Err(error.into());
+            return Err(NotBegun::Gone(error));
         }
-        self.disk.sync(&name).and_then(|()| self.disk.sync_dir()).map_err(JournalError::Disk)?;
+        self.disk.sync(&name).and_then(|()| self.disk.sync_dir()).map_err(NotBegun::Unknown)?;
         self.segments.push(Segment::new(first, header.salt()));
         (self.allocated, self.tail) = (length, HEADER_BYTES);
         Ok(())

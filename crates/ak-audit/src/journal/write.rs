@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    Disk, Journal, JournalError,
+    Disk, DiskError, Journal, JournalError,
     frame::{self, COMMIT_BYTES, FRAME_HEAD_BYTES, MARK_BYTES, PAYLOAD_BYTES_MAX},
     segment,
 };
@@ -126,8 +126,14 @@ impl<D: Disk> Journal<D> {
     /// For how many bytes of records there is room already, the reserve not counted.
     #[must_use]
     pub fn room(&self) -> u64 {
-        let taken = [self.buffer.len() as u64, CLOSING_BYTES, self.options.reserve_bytes];
-        self.allocated.saturating_sub(taken.iter().fold(self.tail, |sum, part| sum.saturating_add(*part)))
+        self.room_reserved().saturating_sub(self.options.reserve_bytes)
+    }
+
+    /// The same with what is left of the reserve: what [`Journal::append_reserved`] has room for.
+    #[must_use]
+    pub fn room_reserved(&self) -> u64 {
+        let taken = self.tail.saturating_add(self.buffer.len() as u64).saturating_add(CLOSING_BYTES);
+        self.allocated.saturating_sub(taken)
     }
 
     /// Sees to it that `bytes` more can be written, with the frames that close a batch, and `reserve` stays free.
@@ -137,9 +143,14 @@ impl<D: Disk> Journal<D> {
             .iter()
             .fold(self.tail, |sum, part| sum.saturating_add(*part));
         if needed > self.allocated {
-            let length = needed.saturating_add(self.options.allocation_bytes);
-            self.disk.allocate(&segment::name(segment.first), length)?;
-            self.allocated = length;
+            let (name, ahead) =
+                (segment::name(segment.first), needed.saturating_add(self.options.allocation_bytes));
+            self.allocated = match self.disk.allocate(&name, ahead) {
+                Ok(()) => ahead,
+                // There may be space for what is needed, and none ahead of it.
+                Err(DiskError::Full) => self.disk.allocate(&name, needed).map(|()| needed)?,
+                Err(error) => return Err(error.into()),
+            };
         }
         Ok(())
     }

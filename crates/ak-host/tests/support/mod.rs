@@ -50,6 +50,43 @@ impl Drop for Scratch {
     }
 }
 
+/// A file system that is mounted as long as the value lives.
+pub(crate) struct Mount(PathBuf);
+
+impl Mount {
+    /// Mounts a directory over itself, read-only. None where this test may not mount, which it says.
+    pub(crate) fn read_only(directory: &Path) -> Option<Mount> {
+        let mount = Mount::over(directory, &["--bind".as_ref(), directory.as_os_str()])?;
+        let mut remount = std::process::Command::new("mount");
+        let remounted = remount.args(["-o", "remount,ro,bind"]).arg(directory).status();
+        remounted.is_ok_and(|status| status.success()).then_some(mount)
+    }
+
+    /// Mounts a file system in memory of so many bytes. None where this test may not mount, which it says.
+    pub(crate) fn tmpfs(directory: &Path, bytes: u64) -> Option<Mount> {
+        let size = format!("size={bytes}");
+        Mount::over(
+            directory,
+            &["-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), size.as_ref(), "tmpfs".as_ref()],
+        )
+    }
+
+    fn over(directory: &Path, arguments: &[&std::ffi::OsStr]) -> Option<Mount> {
+        let mounted = std::process::Command::new("mount").args(arguments).arg(directory).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Mount(directory.to_owned()));
+        }
+        println!("skipped: this test may not mount a file system");
+        None
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 pub(crate) fn embedded(policy: &str) -> Connection {
     let kernel = Connection::open(&Options::default()).unwrap();
     load(&kernel, policy);

@@ -107,7 +107,7 @@ impl Machine {
 
     pub(crate) fn progress(&mut self, ticket: Ticket, step: Step) -> Verdict {
         let now = self.now();
-        self.kernel.progress(now, ticket, step);
+        self.kernel.progress(now, ticket, step).expect("it is short enough");
         self.settle();
         self.verdicts.pop().expect("a verdict").1
     }
