@@ -272,6 +272,12 @@ impl<D: Disk> Journal<D> {
         self.durable == 0
     }
 
+    /// Whether records can be appended.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.state == State::Writable
+    }
+
     /// The first entry that is kept.
     #[must_use]
     pub const fn pruned_below(&self) -> u64 {

@@ -9,17 +9,21 @@
 use std::{
     collections::BTreeMap,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
 };
 
 use ak_audit::JournalError;
 use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, SubjectId,
-    Ticket, ToolRequest, Verdict,
+    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, Ticket,
+    ToolRequest, Verdict,
 };
 
-use crate::{clock, log::Log};
+use crate::{
+    clock,
+    log::Log,
+    snapshots::{Snapshots, Unsaved},
+};
 
 /// A kernel and its log.
 pub(crate) struct Ledger {
@@ -30,6 +34,7 @@ pub(crate) struct Ledger {
     in_memory: bool,
     /// Sessions whose holders are gone. The kernel is told with the next request.
     ended: Mutex<Vec<SessionId>>,
+    pub(crate) snapshots: Snapshots,
 }
 
 /// A kernel, and who waits for what it gives.
@@ -44,7 +49,9 @@ pub(crate) struct State {
     /// Who waits for the answer to a step.
     asking: BTreeMap<Ticket, Sender<Verdict>>,
     /// Whether somebody leads.
-    led: bool,
+    pub(crate) led: bool,
+    /// What was recorded since the newest snapshot began.
+    pub(crate) unsaved: Unsaved,
     /// Why nothing can be done any more.
     pub(crate) stopped: Option<Failure>,
 }
@@ -77,18 +84,20 @@ pub(crate) enum Event {
 }
 
 impl Ledger {
-    /// Takes a kernel whose records so far are in `log`.
-    pub(crate) fn new(kernel: Kernel, log: Log) -> Ledger {
+    /// Takes a kernel whose records so far are in `log`; so many entries of them are newer than the newest snapshot.
+    pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64) -> Arc<Ledger> {
         let stopped = log.refusal();
+        let unsaved = Unsaved::new(&log, unsaved);
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
-        let state = State { kernel, waiting, needed: 0, room, asking, led: false, stopped };
-        Ledger {
+        let state = State { kernel, waiting, needed: 0, room, asking, led: false, unsaved, stopped };
+        Arc::new_cyclic(|ledger| Ledger {
             in_memory: log.is_memory(),
             log: InTurn::new(log),
             state: InTurn::new(state),
             ended: Mutex::default(),
-        }
+            snapshots: Snapshots::new(ledger.clone()),
+        })
     }
 
     pub(crate) fn state(&self) -> Result<Turn<'_, State>, Failure> {
@@ -245,7 +254,7 @@ impl Ledger {
 
     /// Writes what is recorded now, and releases what rests on it. Gives the state, and whether somebody else leads from
     /// here on, or nobody needs to.
-    fn write(&self, log: &mut Log) -> Result<(Turn<'_, State>, bool), Failure> {
+    pub(crate) fn write(&self, log: &mut Log) -> Result<(Turn<'_, State>, bool), Failure> {
         let mut state = self.state()?;
         let Some((seq, records)) = state.records() else {
             state.led = false;
@@ -257,38 +266,11 @@ impl Ledger {
         let mut state = self.state()?;
         state.room = log.room();
         state.written(seq, written);
+        if state.unsaved.is_due() {
+            self.snapshots.take_one();
+        }
         let handed_over = state.hand_over(seq);
         Ok((state, handed_over))
-    }
-
-    /// Takes a snapshot of the state and keeps it, once the entry that it belongs to is durable. Then makes unreadable what
-    /// is about `erased`, who is in the state no more. Should this fail, the kernel stops: opened again, it takes an erasure
-    /// up where it was.
-    ///
-    /// # Errors
-    /// Why the kernel is stopped.
-    pub(crate) fn keep_snapshot(&self, erased: Option<SubjectId>) -> Result<(), Failure> {
-        let mut log = self.log()?;
-        let mut state = self.state()?;
-        let now = now()?;
-        let (snapshot, led) = (state.kernel.snapshot(now), state.led);
-        let seq = state.kernel.entries().saturating_sub(1);
-        drop(state);
-        let (mut state, _) = self.write(&mut log)?;
-        // Whoever led before still waits for the log, and leads on.
-        state.led = led;
-        if let Some(failure) = &state.stopped {
-            return Err(failure.clone());
-        }
-        drop(state);
-        let kept = log
-            .keep_snapshot(seq, snapshot)
-            .and_then(|()| erased.map_or(Ok(()), |subject| log.erase(subject, seq)));
-        kept.inspect_err(|failure| {
-            if let (Some(_), Ok(mut state)) = (erased, self.state()) {
-                state.stop(failure.clone());
-            }
-        })
     }
 
     /// Ends the kernel and lets go of the journal.
@@ -401,6 +383,7 @@ impl State {
     fn records(&mut self) -> Option<(u64, Vec<Record>)> {
         let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
         let seq = records.last()?.seq;
+        self.unsaved.count(&records);
         self.stopped.is_none().then_some((seq, records))
     }
 
@@ -482,10 +465,10 @@ impl State {
     }
 }
 
-fn now() -> Result<Now, Failure> {
+pub(crate) fn now() -> Result<Now, Failure> {
     clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
 }
 
-fn panicked() -> Failure {
+pub(crate) fn panicked() -> Failure {
     Failure::new(Code::Io, "the kernel is stopped: a thread died while it held the kernel")
 }

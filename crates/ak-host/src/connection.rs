@@ -14,7 +14,7 @@ use crate::{
     client::Client,
     clock,
     config::HostFile,
-    driver::{Driver, HostConfig, SNAPSHOT_ENTRIES},
+    driver::{Driver, HostConfig},
     embedded::Embedded,
     files::Files,
     keyring::Keyring,
@@ -22,6 +22,7 @@ use crate::{
     net::Net,
     protected::Protected,
     recover::{self, Progress, Recovered},
+    snapshots::SNAPSHOT_ENTRIES,
     roots::Roots,
 };
 
@@ -121,13 +122,14 @@ impl Connection {
     }
 
     /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, and what can be
-    /// destroyed of it (keys and snapshots) on another, in place of [`Options::state_dir`].
+    /// destroyed of it (keys and snapshots) on another, in place of [`Options::state_dir`]. Clones of a disk are handles on the
+    /// same one.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_on(
-        journal: impl Disk + Send + 'static,
-        vault: impl Disk + Send + 'static,
+        journal: impl Disk + Clone + Send + 'static,
+        vault: impl Disk + Clone + Send + 'static,
         options: &Options,
     ) -> Result<Connection, Failure> {
         let recovered = recover::open_on(Box::new(journal), Box::new(vault), fresh_kernel, &mut |_, _| {})?;
@@ -182,7 +184,7 @@ impl Connection {
         driver.end_former_sessions()?;
         if replayed >= SNAPSHOT_ENTRIES {
             // Without it the next start takes as long again, and nothing else.
-            let _ = driver.keep_snapshot();
+            driver.keep_snapshot();
         }
         let connection = Connection::to(End::embedded(Embedded::new(driver, keyring), SessionId::OWNER));
         connection.load_policy(options.policy.as_deref())?;

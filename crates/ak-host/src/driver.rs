@@ -4,7 +4,6 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
     mpsc::{Receiver, Sender, channel},
 };
 use std::{cell::RefCell, time::Instant};
@@ -56,18 +55,14 @@ pub struct Driver {
 }
 
 struct Shared {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     config: HostConfig,
     runtime: OnceLock<Runtime>,
-    /// How many entries there were when the newest snapshot was kept.
-    snapshot_at: AtomicU64,
 }
-
-/// A snapshot is kept when a kernel is opened or closed, if it spares the next start so many entries.
-pub const SNAPSHOT_ENTRIES: u64 = 10_000;
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.ledger.snapshots.give_up();
         // Connections that are kept for later need not be waited for.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -80,13 +75,12 @@ impl Driver {
     ///
     /// `unsaved` of them are newer than the newest snapshot.
     pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64, config: HostConfig) -> Driver {
-        let snapshot_at = AtomicU64::new(kernel.entries().saturating_sub(unsaved));
-        let ledger = Ledger::new(kernel, log);
+        let ledger = Ledger::new(kernel, log, unsaved);
         // A new kernel's genesis is durable before anything else happens.
         if let Ok(state) = ledger.state() {
             ledger.commit(state);
         }
-        let shared = Shared { ledger, config, runtime: OnceLock::new(), snapshot_at };
+        let shared = Shared { ledger, config, runtime: OnceLock::new() };
         let driver = Driver { shared: Arc::new(shared) };
         driver.adopt_roots();
         driver
@@ -226,12 +220,8 @@ impl Driver {
 
     /// Ends the kernel: later calls fail. What is under way is not waited for.
     pub fn close(&self) {
-        if self.entries().is_some_and(|entries| {
-            entries.saturating_sub(self.shared.snapshot_at.load(Ordering::Relaxed)) >= SNAPSHOT_ENTRIES
-        }) {
-            // Without it the next start takes longer, and nothing else.
-            let _ = self.keep_snapshot();
-        }
+        // Without it the next start takes longer, and nothing else.
+        let _ = self.shared.ledger.keep_last_snapshot();
         self.shared.ledger.close();
     }
 
@@ -242,22 +232,9 @@ impl Driver {
         }
     }
 
-    /// How many entries there are, where they are kept on a disk.
-    fn entries(&self) -> Option<u64> {
-        let durable = self.shared.ledger.log().is_ok_and(|log| log.is_durable());
-        let state = self.state().ok().filter(|state| durable && state.stopped.is_none())?;
-        Some(state.kernel.entries())
-    }
-
-    /// Keeps a snapshot of the state, from which the kernel starts next time.
-    ///
-    /// # Errors
-    /// When the disk fails or is full; the kernel goes on without.
-    pub(crate) fn keep_snapshot(&self) -> Result<(), Failure> {
-        self.shared.ledger.keep_snapshot(None)?;
-        let entries = self.state()?.kernel.entries();
-        self.shared.snapshot_at.store(entries, Ordering::Relaxed);
-        Ok(())
+    /// Begins to keep a snapshot of the state beside whatever comes, from which the kernel starts next time.
+    pub(crate) fn keep_snapshot(&self) {
+        self.shared.ledger.snapshots.take_one();
     }
 
     /// Completes what was under way when the kernel last stopped: an erasure is brought to its end; of anything else nobody

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use ak_audit::{Disk, Hash, Journal, JournalError, Leaf, Missing, ProofError, seal::SealError};
+use ak_audit::{Hash, Journal, JournalError, Leaf, Missing, ProofError, seal::SealError};
 use ak_json::Value;
 use ak_kernel::{Code, Failure, Record, SubjectId};
 
 use crate::{
     attest::{Anchor, Followed},
+    disk::BoxedDisk,
     engine::engine,
-    vault::Vault,
+    vault::{SnapshotFile, Vault},
 };
 
 /// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
@@ -20,9 +21,6 @@ pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
 const PAGE_ENTRIES: u64 = 4_096;
 /// Once so many bytes of bodies were read, no more are read at once.
 const PAGE_BYTES: usize = 4 << 20;
-
-/// Whatever disk a journal stands on.
-pub(crate) type BoxedDisk = Box<dyn Disk + Send>;
 
 /// The records of one kernel, in order.
 pub(crate) enum Log {
@@ -166,38 +164,63 @@ impl Log {
         }
     }
 
-    /// Keeps the snapshot that belongs to entry `seq`, which is durable.
-    pub(crate) fn keep_snapshot(&mut self, seq: u64, snapshot: Vec<u8>) -> Result<(), Failure> {
+    /// Begins to keep the snapshot that belongs to entry `seq`. None where there is no disk to write it to.
+    pub(crate) fn begin_snapshot(&mut self, seq: u64) -> Result<Option<SnapshotFile>, Failure> {
         match self {
-            Log::Memory(memory) => {
-                memory.snapshot = Some((seq, snapshot));
-                Ok(())
-            }
-            Log::Durable(durable) => durable.vault.keep(seq, &snapshot).map_err(unkept),
+            Log::Memory(_) => Ok(None),
+            Log::Durable(durable) => durable.vault.begin(seq, false).map(Some).map_err(unkept),
             Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// Keeps a snapshot whose digest was recorded, and which was written to `file` where there is one. Gives the files of older
+    /// ones, to be removed.
+    pub(crate) fn keep_snapshot(
+        &mut self,
+        seq: u64,
+        snapshot: Vec<u8>,
+        file: Option<&SnapshotFile>,
+    ) -> Result<Vec<String>, Failure> {
+        match (self, file) {
+            (Log::Memory(memory), _) => {
+                memory.snapshot = Some((seq, snapshot));
+                Ok(Vec::new())
+            }
+            (Log::Durable(durable), Some(file)) => durable.vault.adopt(file).map_err(unkept),
+            (log, _) => Err(log.gone()),
+        }
+    }
+
+    /// Bytes of the newest snapshot that is kept.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        match self {
+            Log::Durable(durable) => durable.vault.snapshot_bytes(),
+            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => 0,
         }
     }
 
     /// Keeps the snapshot by which a journal of an earlier version goes on: that of entry `seq`, which comes next.
     pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
         match self {
-            Log::Durable(durable) => durable.vault.keep_upgrade(seq, snapshot).map_err(unkept),
+            Log::Durable(durable) => durable.vault.keep(seq, snapshot, true).map_err(unkept),
             Log::Memory(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
 
     /// Makes what is about a subject unreadable for good, once the snapshot of entry `seq` is kept: the bodies, and
-    /// every snapshot before that one.
-    pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<(), Failure> {
+    /// every snapshot before that one. Gives the files of those, to be removed.
+    pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<Vec<String>, Failure> {
         match self {
             Log::Memory(memory) => {
                 memory.erase(subject);
-                Ok(())
+                Ok(Vec::new())
             }
             Log::Durable(durable) => {
                 durable.erasures += 1;
                 let vault = &mut durable.vault;
-                vault.drop_snapshots_below(seq).and_then(|()| vault.destroy(subject)).map_err(unkept)
+                let gone = vault.forget_below(seq).map_err(unkept)?;
+                vault.destroy(subject).map_err(unkept)?;
+                Ok(gone)
             }
             Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
@@ -358,7 +381,7 @@ fn unprovable(error: ProofError) -> Failure {
     Failure::new(Code::NotFound, error.to_string())
 }
 
-fn unkept(error: ak_audit::DiskError) -> Failure {
+pub(crate) fn unkept(error: ak_audit::DiskError) -> Failure {
     match error {
         ak_audit::DiskError::Full => Failure::new(
             Code::LogFull,

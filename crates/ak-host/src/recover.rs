@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use ak_audit::journal::{self, Genesis, Journal};
+use ak_audit::{
+    DiskError,
+    journal::{self, Genesis, Journal},
+};
 use ak_json::object;
 use ak_kernel::{Code, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, Tools, stream};
 
 use crate::{
     clock,
-    disk::FileDisk,
-    log::{BoxedDisk, Durable, Log},
+    disk::{BoxedDisk, FileDisk},
+    log::{Durable, Log},
     vault::Vault,
 };
 
@@ -70,15 +73,14 @@ pub(crate) fn open_on(
     let opened = Journal::open(disk, &genesis, journal::Options::default(), &[]);
     let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
-    let durable = Box::new(Durable::new(journal, vault));
+    let mut durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {
         return Ok(Recovered { kernel: fresh()?, log: Log::Durable(durable), replayed: 0 });
     }
     let damage =
         report.first_bad.map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
-    let start = newest_start(&durable);
-    let first = start.entries();
-    let (replay, wrong) = re_execute(start, &durable, progress);
+    let recovery = recover(&mut durable, progress).map_err(|error| unusable(error.to_string()))?;
+    let Execution { replay, first, wrong } = recovery;
     let followed = replay.entries();
     let mut kernel = match replay.finish() {
         Ok(kernel) => kernel,
@@ -120,24 +122,46 @@ fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
 /// Room for the record by which a journal goes on under this version, in bytes.
 const UPGRADE_BYTES: u64 = 16 << 10;
 
-/// The newest snapshot whose own entry follows from it; the beginning where there is none.
-fn newest_start(durable: &Durable) -> Replay {
-    let whole = durable.vault.snapshots().into_iter().find_map(|seq| {
-        let record = durable.records(seq..u64::MAX).next()?.ok()?;
-        let mut replay = Replay::resume(&durable.vault.snapshot(seq)?, Tools::Recorded).ok()?;
-        replay.feed(&record.leaf, &record.body).ok()?;
-        Some(replay)
-    });
-    whole.unwrap_or_else(|| Replay::new(Tools::Recorded))
+/// What the journal led to, executed again.
+struct Execution {
+    replay: Replay,
+    /// The first entry that was executed.
+    first: u64,
+    /// The first that does not follow, and why.
+    wrong: Option<(u64, String)>,
 }
 
-/// Executes the journal again from where `replay` stands. Gives the first entry that does not follow, and why.
-fn re_execute(
-    mut replay: Replay,
-    durable: &Durable,
-    progress: Progress<'_>,
-) -> (Replay, Option<(u64, String)>) {
+/// Executes the journal again from the newest snapshot on that can be read and that the journal vouches for; from the beginning
+/// where there is none. Snapshots that cannot be read are removed.
+fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, DiskError> {
+    let mut unreadable = Vec::new();
+    let mut executed = None;
+    for seq in durable.vault.snapshots() {
+        let Some(snapshot) = durable.vault.snapshot(seq) else {
+            unreadable.push(seq);
+            continue;
+        };
+        let Ok(replay) = Replay::resume(&snapshot, Tools::Recorded) else { continue };
+        drop(snapshot);
+        let execution = re_execute(replay, durable, progress);
+        // What the journal does not vouch for is no start, whatever follows from it.
+        if execution.replay.vouched_for() >= Some(seq) {
+            executed = Some(execution);
+            break;
+        }
+    }
+    let executed =
+        executed.unwrap_or_else(|| re_execute(Replay::new(Tools::Recorded), durable, progress));
+    if durable.journal.is_writable() {
+        durable.vault.drop_unreadable(&unreadable)?;
+    }
+    Ok(executed)
+}
+
+/// Executes the journal again from where `replay` stands.
+fn re_execute(mut replay: Replay, durable: &Durable, progress: Progress<'_>) -> Execution {
     let (first, end) = (replay.entries(), durable.journal.len());
+    let count = end.saturating_sub(first);
     for found in durable.records(first..u64::MAX) {
         let fed = match found {
             Ok(record) if record.body.is_empty() => {
@@ -150,14 +174,14 @@ fn re_execute(
             Err(failure) => Err((replay.entries(), failure.message)),
         };
         if let Err(wrong) = fed {
-            return (replay, Some(wrong));
+            return Execution { replay, first, wrong: Some(wrong) };
         }
         if replay.entries().is_multiple_of(PROGRESS_ENTRIES) {
-            progress(replay.entries() - first, end - first);
+            progress(replay.entries() - first, count);
         }
     }
-    progress(end - first, end - first);
-    (replay, None)
+    progress(count, count);
+    Execution { replay, first, wrong: None }
 }
 
 /// A journal as it lies on the disk.
