@@ -21,7 +21,8 @@ use ak_kernel::{
 
 use crate::{
     clock,
-    log::Log,
+    log::{Log, StoredSnapshot},
+    scrub::Scrubber,
     snapshots::{Snapshots, Unsaved},
 };
 
@@ -35,6 +36,9 @@ pub(crate) struct Ledger {
     /// Sessions whose holders are gone. The kernel is told with the next request.
     ended: Mutex<Vec<SessionId>>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) scrubber: Scrubber,
+    /// Held by whoever reads the log through a handle of its own: the log is let go of when nobody does.
+    readings: parking_lot::RwLock<()>,
 }
 
 /// A kernel, and who waits for what it gives.
@@ -74,6 +78,9 @@ pub(crate) enum Pending<'p> {
     HostCall(Ticket, &'p ToolRequest),
 }
 
+/// A snapshot made room for a newer one while it was to be read.
+pub(crate) struct SnapshotGone;
+
 /// What a caller waits for.
 pub(crate) enum Event {
     /// It is its turn to lead.
@@ -97,6 +104,8 @@ impl Ledger {
             state: InTurn::new(state),
             ended: Mutex::default(),
             snapshots: Snapshots::new(ledger.clone()),
+            scrubber: Scrubber::new(ledger.clone()),
+            readings: parking_lot::RwLock::new(()),
         })
     }
 
@@ -112,34 +121,37 @@ impl Ledger {
         self.log.lock().map_err(|_| panicked())
     }
 
-    /// Gives every record that is kept, and all snapshots with it, to what `begin` makes for the first of them. They are read
-    /// page by page, between which others get at the log: once more from the beginning where an erasure came between, or
-    /// what was not read yet is gone.
+    /// Gives every record that is kept to what `begin` makes for the first of them, with a snapshot that belongs to it. They are
+    /// read page by page, beside whoever records more: once more from the beginning where an erasure came between, or what
+    /// was not read yet is gone.
     pub(crate) fn read<R>(
         &self,
         begin: impl Fn(u64) -> R,
-        take: impl Fn(&mut R, Record, &BTreeMap<u64, Vec<u8>>),
+        take: impl Fn(&mut R, Record, Option<&StoredSnapshot>) -> Result<(), SnapshotGone>,
     ) -> Result<R, Failure> {
-        loop {
-            let (erasures, (first, end), snapshots) = {
-                let log = self.log()?;
-                (log.erasures(), log.span(), log.snapshots())
-            };
-            let (mut read, mut next) = (begin(first), first);
+        let _reading = self.readings.read();
+        'again: loop {
+            let mut reading = self.log()?.reading();
+            let mut read = begin(reading.first);
             loop {
-                let page = {
-                    let log = self.log()?;
-                    if log.erasures() != erasures || log.span().0 > next {
-                        break;
+                let Some(page) = reading.page(|| self.log())? else { continue 'again };
+                if page.is_empty() {
+                    return Ok(read);
+                }
+                for record in page {
+                    let snapshot = match reading.snapshots.contains(&record.seq) {
+                        true => Some(self.log()?.stored_snapshot(record.seq)),
+                        false => None,
+                    };
+                    let taken = match &snapshot {
+                        Some(None) => Err(SnapshotGone),
+                        Some(Some(snapshot)) => take(&mut read, record, Some(snapshot)),
+                        None => take(&mut read, record, None),
+                    };
+                    if taken.is_err() {
+                        continue 'again;
                     }
-                    log.page(next..end)?
-                };
-                let Some(last) = page.last() else {
-                    let gone = self.log()?.refusal();
-                    return gone.filter(|_| next < end).map_or(Ok(read), Err);
-                };
-                next = last.seq.saturating_add(1);
-                page.into_iter().for_each(|record| take(&mut read, record, &snapshots));
+                }
             }
         }
     }
@@ -286,6 +298,10 @@ impl Ledger {
         if let Ok(mut log) = log {
             log.close();
         }
+        // Whoever is about to read more is refused, and then nobody holds the disk any more.
+        self.scrubber.give_up();
+        self.snapshots.give_up();
+        drop(self.readings.write());
     }
 }
 

@@ -109,12 +109,16 @@ impl FileDisk {
 
 impl Disk for FileDisk {
     fn lock(&mut self) -> Result<(), DiskError> {
+        let mut held = self.shared.lock.lock().map_err(|_| died())?;
+        if held.is_some() {
+            return Ok(());
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(self.shared.directory.join(LOCK_FILE)).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                *self.shared.lock.lock().map_err(|_| died())? = Some(file);
+                *held = Some(file);
                 // Of whoever was here before.
                 self.shared.spare.discard();
                 Ok(())

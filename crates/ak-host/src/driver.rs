@@ -62,6 +62,7 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.ledger.scrubber.give_up();
         self.ledger.snapshots.give_up();
         // Connections that are kept for later need not be waited for.
         if let Some(runtime) = self.runtime.take() {
@@ -80,6 +81,7 @@ impl Driver {
         if let Ok(state) = ledger.state() {
             ledger.commit(state);
         }
+        ledger.begin_scrub();
         let shared = Shared { ledger, config, runtime: OnceLock::new() };
         let driver = Driver { shared: Arc::new(shared) };
         driver.adopt_roots();
@@ -267,7 +269,11 @@ impl Driver {
 
     /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
-        self.shared.ledger.read(|_| Vec::new(), |records, record, _| records.push(record))
+        let take = |records: &mut Vec<Record>, record, _: Option<&_>| {
+            records.push(record);
+            Ok(())
+        };
+        self.shared.ledger.read(|_| Vec::new(), take)
     }
 
     fn state(&self) -> Result<Turn<'_, State>, Failure> {

@@ -70,9 +70,11 @@ pub(crate) fn open_on(
     for (to, from) in genesis.id.iter_mut().zip(entropy) {
         *to = from;
     }
-    let opened = Journal::open(disk, &genesis, journal::Options::default(), &[]);
-    let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
+    // What comes before the newest snapshot is read beside, once the kernel runs.
+    let newest = vault.snapshots().first().copied().unwrap_or_default();
+    let opened = Journal::open_from(disk, &genesis, journal::Options::default(), newest);
+    let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let mut durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {
         return Ok(Recovered { kernel: fresh()?, log: Log::Durable(durable), replayed: 0 });

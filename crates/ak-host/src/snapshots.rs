@@ -105,6 +105,8 @@ impl Snapshots {
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
         self.wait();
+        // Nor is one made by whoever erases.
+        drop(self.turn());
     }
 
     fn is_wanted(&self) -> bool {

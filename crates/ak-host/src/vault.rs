@@ -76,7 +76,7 @@ impl Vault {
     }
 
     fn read_keys(&mut self) -> Result<(), DiskError> {
-        let bytes = self.read(KEYS_FILE)?;
+        let bytes = read(&*self.disk, KEYS_FILE)?;
         self.slots = (bytes.len() / SLOT_BYTES) as u64;
         for (slot, bytes) in (0..).zip(bytes.as_chunks::<SLOT_BYTES>().0) {
             if *bytes != [0; SLOT_BYTES] {
@@ -87,14 +87,6 @@ impl Vault {
             }
         }
         Ok(())
-    }
-
-    fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
-        let length = usize::try_from(self.disk.length(name)?).map_err(|_| failed("a file is too long"))?;
-        let mut bytes = vec![0; length];
-        let got = self.disk.read(name, 0, &mut bytes)?;
-        bytes.truncate(got);
-        Ok(bytes)
     }
 
     /// Whether many keys can be made without asking the disk for room.
@@ -153,15 +145,13 @@ impl Vault {
         seal::seal(&keys.collect::<Result<Vec<_>, _>>()?, leaf, body)
     }
 
-    /// Opens a sealed body.
-    ///
-    /// # Errors
-    /// [`SealError::Erased`] where a key was destroyed; another where the body is not what was sealed.
-    pub(crate) fn open_body(&self, leaf: &Hash, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        seal::open(sealed, leaf, |id| self.key(id))
+    /// The keys that these sealed bodies need, as far as they are there.
+    pub(crate) fn keys_of<'b>(&self, sealed: impl Iterator<Item = &'b [u8]>) -> BTreeMap<u64, BodyKey> {
+        let ids: BTreeSet<u64> = sealed.flat_map(|body| seal::key_ids(body).unwrap_or_default()).collect();
+        ids.into_iter().filter_map(|id| Some((id, self.key(id)?.clone()))).collect()
     }
 
-    fn key(&self, id: u64) -> Option<&BodyKey> {
+    pub(crate) fn key(&self, id: u64) -> Option<&BodyKey> {
         self.keys.get(&id).map(|(key, _)| key)
     }
 
@@ -264,14 +254,18 @@ impl Vault {
 
     /// The snapshot that belongs to entry `seq`, if it is there and whole.
     pub(crate) fn snapshot(&self, seq: u64) -> Option<Vec<u8>> {
-        let is_upgrade = *self.snapshots.get(&seq)?;
-        let bytes = self.read(&name(seq, is_upgrade)).ok()?;
-        let (context, sealed) = bytes.split_first_chunk()?;
-        seal::open(sealed, context, |id| self.key(id)).ok()
+        self.stored(seq)?.read()
+    }
+
+    /// The snapshot that belongs to entry `seq`, to be read beside whoever uses the vault.
+    pub(crate) fn stored(&self, seq: u64) -> Option<SnapshotFile> {
+        let (is_upgrade, id) = (*self.snapshots.get(&seq)?, SNAPSHOT_IDS | seq);
+        let key = self.key(id)?.clone();
+        Some(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
     }
 }
 
-/// A snapshot to be written, beside whoever uses the vault.
+/// A snapshot to be written or read, beside whoever uses the vault.
 pub(crate) struct SnapshotFile {
     disk: BoxedDisk,
     name: String,
@@ -282,6 +276,13 @@ pub(crate) struct SnapshotFile {
 }
 
 impl SnapshotFile {
+    /// The snapshot, if it is there and whole.
+    pub(crate) fn read(&self) -> Option<Vec<u8>> {
+        let bytes = read(&*self.disk, &self.name).ok()?;
+        let (context, sealed) = bytes.split_first_chunk()?;
+        seal::open(sealed, context, |id| (id == self.id).then_some(&self.key)).ok()
+    }
+
     /// Seals and writes the snapshot, as long as it `is_wanted`.
     ///
     /// # Errors
@@ -324,6 +325,14 @@ impl SnapshotFile {
         names.iter().try_for_each(|name| remove(&mut *self.disk, name))?;
         if names.is_empty() { Ok(()) } else { self.disk.sync_dir() }
     }
+}
+
+fn read(disk: &dyn HostDisk, name: &str) -> Result<Vec<u8>, DiskError> {
+    let length = usize::try_from(disk.length(name)?).map_err(|_| failed("a file is too long"))?;
+    let mut bytes = vec![0; length];
+    let got = disk.read(name, 0, &mut bytes)?;
+    bytes.truncate(got);
+    Ok(bytes)
 }
 
 /// Removes a file, if it is there.
@@ -395,16 +404,17 @@ mod tests {
         drop(vault);
         let mut vault = open(&place);
         vault.make_keys([1].into_iter()).unwrap();
-        assert_eq!(vault.open_body(&[7; 32], &sealed).unwrap(), b"body");
+        assert_eq!(seal::open(&sealed, &[7; 32], |id| vault.key(id)).unwrap(), b"body");
         let bytes = std::fs::read(place.0.join(KEYS_FILE)).unwrap();
         let key = *vault.key(3).unwrap().as_bytes();
         assert!(bytes.windows(32).any(|window| window == key));
         vault.destroy(3).unwrap();
         let bytes = std::fs::read(place.0.join(KEYS_FILE)).unwrap();
         assert!(!bytes.windows(32).any(|window| window == key), "no trace of it is in the file");
-        assert_eq!(vault.open_body(&[7; 32], &sealed), Err(SealError::Erased { id: 3 }));
+        assert_eq!(seal::open(&sealed, &[7; 32], |id| vault.key(id)), Err(SealError::Erased { id: 3 }));
         drop(vault);
-        assert_eq!(open(&place).open_body(&[7; 32], &sealed), Err(SealError::Erased { id: 3 }));
+        let reopened = open(&place);
+        assert_eq!(seal::open(&sealed, &[7; 32], |id| reopened.key(id)), Err(SealError::Erased { id: 3 }));
     }
 
     #[test]

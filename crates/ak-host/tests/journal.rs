@@ -29,6 +29,7 @@ struct Faults {
     sync_fails: Arc<AtomicBool>,
 }
 
+#[derive(Clone)]
 struct FaultyDisk(FileDisk, Faults);
 
 impl Disk for FaultyDisk {
