@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ak_audit::Disk;
+use ak_audit::{Disk, journal};
 use ak_json::{Limits, Text, Value};
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, SessionId};
 use ak_sandbox::Manifest;
@@ -123,16 +123,18 @@ impl Connection {
 
     /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, and what can be
     /// destroyed of it (keys and snapshots) on another, in place of [`Options::state_dir`]. Clones of a disk are handles on the
-    /// same one.
+    /// same one. `segments` says how the journal uses its disk.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_on(
         journal: impl Disk + Clone + Send + 'static,
         vault: impl Disk + Clone + Send + 'static,
+        segments: journal::Options,
         options: &Options,
     ) -> Result<Connection, Failure> {
-        let recovered = recover::open_on(Box::new(journal), Box::new(vault), fresh_kernel, &mut |_, _| {})?;
+        let (disk, vault) = (Box::new(journal), Box::new(vault));
+        let recovered = recover::open_on(disk, vault, segments, fresh_kernel, &mut |_, _| {})?;
         Connection::around(recovered, options)
     }
 

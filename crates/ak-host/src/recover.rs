@@ -50,8 +50,9 @@ pub(crate) fn open(
     };
     let disk = |name: &str| FileDisk::new(&directory.join(name)).map_err(|error| unusable(error.to_string()));
     let disks = disk(JOURNAL_DIRECTORY).and_then(|journal| Ok((journal, disk(VAULT_DIRECTORY)?)));
-    let (journal, vault) = disks.map_err(within)?;
-    open_on(Box::new(journal), Box::new(vault), fresh, progress).map_err(within)
+    let (disk, vault) = disks.map_err(within)?;
+    let segments = journal::Options::default();
+    open_on(Box::new(disk), Box::new(vault), segments, fresh, progress).map_err(within)
 }
 
 /// Opens a journal on one disk, and what may be destroyed of it on another.
@@ -61,6 +62,7 @@ pub(crate) fn open(
 pub(crate) fn open_on(
     disk: BoxedDisk,
     vault: BoxedDisk,
+    segments: journal::Options,
     fresh: impl FnOnce() -> Result<Kernel, Failure>,
     progress: Progress<'_>,
 ) -> Result<Recovered, Failure> {
@@ -73,7 +75,7 @@ pub(crate) fn open_on(
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
     // What comes before the newest snapshot is read beside, once the kernel runs.
     let newest = vault.snapshots().first().copied().unwrap_or_default();
-    let opened = Journal::open_from(disk, &genesis, journal::Options::default(), newest);
+    let opened = Journal::open_from(disk, &genesis, segments, newest);
     let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let mut durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {

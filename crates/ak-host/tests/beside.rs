@@ -116,7 +116,7 @@ impl World {
         let vault = FileDisk::new(&self.scratch.join("vault")).unwrap();
         let vault = GatedDisk(vault, self.gate.clone(), self.full.clone());
         let journal = FileDisk::new(&self.scratch.join("journal")).unwrap();
-        Connection::open_on(journal, vault, &Options::default()).unwrap()
+        Connection::open_on(journal, vault, ak_audit::journal::Options::default(), &Options::default()).unwrap()
     }
 
     fn snapshots(&self) -> usize {

@@ -89,7 +89,7 @@ fn open(scratch: &Scratch, faults: &Faults) -> Connection {
 fn try_open(scratch: &Scratch, faults: &Faults) -> Result<Connection, Failure> {
     let disk = FaultyDisk(FileDisk::new(&scratch.join("journal")).unwrap(), faults.clone());
     let vault = FileDisk::new(&scratch.join("vault")).unwrap();
-    Connection::open_on(disk, vault, &Options::default())
+    Connection::open_on(disk, vault, ak_audit::journal::Options::default(), &Options::default())
 }
 
 fn alloc(kernel: &Connection, text: &str) -> Result<(), Code> {
