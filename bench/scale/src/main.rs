@@ -51,7 +51,9 @@ fn main() -> ExitCode {
 fn all(names: &[String]) -> Result {
     println!("| case | number | measured | bound |\n|---|---|---|---|");
     let mut missed = Vec::new();
-    for (case, _) in CASES.iter().filter(|(case, _)| names.is_empty() || names.iter().any(|name| name == case)) {
+    for (case, _) in
+        CASES.iter().filter(|(case, _)| names.is_empty() || names.iter().any(|name| name == case))
+    {
         let directory = std::env::temp_dir().join(format!("ak-scale-{case}-{}", std::process::id()));
         let program = std::env::current_exe().map_err(told)?;
         let status = Command::new(program).args(["run", case]).arg(&directory).status().map_err(told);
@@ -87,11 +89,13 @@ pub(crate) fn hold(bounds: &[bool]) -> Result {
 }
 
 pub(crate) fn open(directory: Option<&Path>) -> std::result::Result<Connection, String> {
-    Connection::open(&Options { state_dir: directory.map(Path::to_owned), ..Options::default() }).map_err(told)
+    Connection::open(&Options { state_dir: directory.map(Path::to_owned), ..Options::default() })
+        .map_err(told)
 }
 
 pub(crate) fn note(number: u64, subject: Option<&str>) -> Request {
-    let content = Content::Json(object! { "n": number, "text": "as long as an object of an agent usually is" });
+    let content =
+        Content::Json(object! { "n": number, "text": "as long as an object of an agent usually is" });
     Request::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) }
 }
 

@@ -24,7 +24,8 @@ const CALLERS: u64 = 16;
 pub(crate) fn run(scale: &Scale) -> Result {
     fill(scale)?;
     let (newest, age) = reopen(scale)?;
-    let mut bounds = vec![row("reopen", &format!("newest snapshot {age} entries old"), newest, Some(REOPEN_S_MAX), "s")];
+    let mut bounds =
+        vec![row("reopen", &format!("newest snapshot {age} entries old"), newest, Some(REOPEN_S_MAX), "s")];
     drop_newest_snapshot(scale)?;
     let (older, age) = reopen(scale)?;
     bounds.push(row("reopen", &format!("newest snapshot {age} entries old"), older, Some(REOPEN_S_MAX), "s"));

@@ -33,7 +33,13 @@ pub(crate) fn run(scale: &Scale) -> Result {
             ("audit_verify", Request::AuditVerify { key: None, anchor: None }),
         ] {
             let (wait, took) = longest_wait(&kernel, || kernel.call(request).map(|_| ()).map_err(told))?;
-            bounds.push(row("waits", &format!("{mode}: longest of a call during {what}"), wait, Some(WAIT_MS_MAX), "ms"));
+            bounds.push(row(
+                "waits",
+                &format!("{mode}: longest of a call during {what}"),
+                wait,
+                Some(WAIT_MS_MAX),
+                "ms",
+            ));
             row("waits", &format!("{mode}: {what}"), took, None, "s");
         }
     }

@@ -84,7 +84,10 @@ fn a_journal_opened_from_an_entry_becomes_the_same_as_one_read_at_once() {
         let (mut journal, report) = open_from(&disk, from);
         assert_eq!((report.first_bad, report.read_only, report.size), (None, false, 1500));
         let unread = journal.unread_below();
-        assert!(unread <= from && (from < 300 || unread > from - 300), "{unread} entries are unread for {from}");
+        assert!(
+            unread <= from && (from < 300 || unread > from - 300),
+            "{unread} entries are unread for {from}"
+        );
         assert_eq!(journal.root(), open_from(&disk, 0).0.root());
         assert_eq!((read(&journal), scanned(&journal).unwrap()), (model.clone(), model.clone()));
         let more = records(1500, 400, leaf_hash(&model[1499].entry));
@@ -102,7 +105,8 @@ fn a_journal_opened_from_an_entry_becomes_the_same_as_one_read_at_once() {
         append(&mut journal, &more[200..]);
         assert_eq!(journal.finish_scrub(read_beside.unwrap().unwrap()), Ok(None));
         assert!(told_of.is_sorted() && journal.scrub().is_none());
-        let (whole, _) = Journal::open(SimDisk::with(journal.disk().files()), &genesis(), SMALL, &[]).unwrap();
+        let (whole, _) =
+            Journal::open(SimDisk::with(journal.disk().files()), &genesis(), SMALL, &[]).unwrap();
         assert_eq!(told(&journal), told(&whole));
         assert_eq!((read(&journal), scanned(&journal).unwrap()), (read(&whole), read(&whole)));
     }

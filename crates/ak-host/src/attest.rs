@@ -170,6 +170,8 @@ fn follow(ledger: &Ledger) -> Result<Followed, Failure> {
     let examined = ledger.read(begin, |(_, examination), record, snapshot| {
         let body = Some(&*record.body).filter(|body| !body.is_empty());
         let kept = Kept { body, subjects: &record.subjects };
+        // What is not needed is not read: it is as large as the state.
+        let snapshot = snapshot.filter(|_| examination.wants_snapshot());
         let snapshot = snapshot.map(|stored| stored.read().ok_or(SnapshotGone)).transpose()?;
         examination.examine(&record.leaf, kept, snapshot.as_ref().map(|bytes| bytes.as_slice()));
         Ok(())

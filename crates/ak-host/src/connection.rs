@@ -22,8 +22,8 @@ use crate::{
     net::Net,
     protected::Protected,
     recover::{self, Progress, Recovered},
-    snapshots::SNAPSHOT_ENTRIES,
     roots::Roots,
+    snapshots::SNAPSHOT_ENTRIES,
 };
 
 /// How to reach or make a kernel.

@@ -154,8 +154,7 @@ fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, D
             break;
         }
     }
-    let executed =
-        executed.unwrap_or_else(|| re_execute(Replay::new(Tools::Recorded), durable, progress));
+    let executed = executed.unwrap_or_else(|| re_execute(Replay::new(Tools::Recorded), durable, progress));
     if durable.journal.is_writable() {
         durable.vault.drop_unreadable(&unreadable)?;
     }

@@ -80,7 +80,8 @@ impl Ledger {
 
     fn scrub(&self) {
         if let Err(error) = self.try_scrub() {
-            let failure = Failure::new(Code::Io, format!("the journal cannot be read, reopen the kernel: {error}"));
+            let failure =
+                Failure::new(Code::Io, format!("the journal cannot be read, reopen the kernel: {error}"));
             if let Ok(mut state) = self.state() {
                 state.stop(failure);
             }

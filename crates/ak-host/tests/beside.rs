@@ -116,12 +116,15 @@ impl World {
         let vault = FileDisk::new(&self.scratch.join("vault")).unwrap();
         let vault = GatedDisk(vault, self.gate.clone(), self.full.clone());
         let journal = FileDisk::new(&self.scratch.join("journal")).unwrap();
-        Connection::open_on(journal, vault, ak_audit::journal::Options::default(), &Options::default()).unwrap()
+        Connection::open_on(journal, vault, ak_audit::journal::Options::default(), &Options::default())
+            .unwrap()
     }
 
     fn snapshots(&self) -> usize {
         let files = std::fs::read_dir(self.scratch.join("vault")).unwrap();
-        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot-")).count()
+        files
+            .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot-"))
+            .count()
     }
 }
 
@@ -161,7 +164,9 @@ fn others_go_on_while_an_erasure_writes_its_snapshot() {
         let erasing = scope.spawn(|| erase(&kernel, "alice"));
         world.gate.wait();
         // Everything but another erasure is answered: the heap, proofs, checkpoints, a verification.
-        let Ok(Reply::Handle(handle)) = kernel.call(alloc("meanwhile", Some("carol"))) else { panic!("no handle") };
+        let Ok(Reply::Handle(handle)) = kernel.call(alloc("meanwhile", Some("carol"))) else {
+            panic!("no handle")
+        };
         assert!(kernel.call(Request::Read { handle, version: None }).is_ok());
         assert!(kernel.call(Request::AuditProof { seq: 1 }).is_ok());
         assert!(kernel.call(Request::Commit).is_ok());
@@ -176,7 +181,10 @@ fn others_go_on_while_an_erasure_writes_its_snapshot() {
     });
     assert!(opaque(&kernel) >= 4);
     let left = found(&kernel);
-    assert!(left.contains("meanwhile") && left.contains("while both wait") && !left.contains("of bob"), "{left}");
+    assert!(
+        left.contains("meanwhile") && left.contains("while both wait") && !left.contains("of bob"),
+        "{left}"
+    );
     assert_eq!(world.snapshots(), 1);
     kernel.close();
     let kernel = world.open();

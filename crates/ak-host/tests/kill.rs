@@ -138,7 +138,8 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
 fn open_kernel(directory: &Path) -> Connection {
     let disk = |name: &str| FileDisk::new(&directory.join(name)).unwrap();
     let (journal, vault) = (disk(JOURNAL_DIRECTORY), disk(VAULT_DIRECTORY));
-    Connection::open_on(journal, vault, OPTIONS, &Default::default()).unwrap_or_else(|failure| panic!("{failure}"))
+    Connection::open_on(journal, vault, OPTIONS, &Default::default())
+        .unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 fn note(text: &str, subject: Option<&str>) -> Request {
@@ -177,8 +178,7 @@ fn kernel_victim() {
             let patch = Value::parse(br#"[{"op":"replace","path":"/n","value":1}]"#, &Default::default());
             let patch = patch.unwrap();
             loop {
-                let write =
-                    Request::Write { handle: counter, patch: patch.clone(), expected_version: None };
+                let write = Request::Write { handle: counter, patch: patch.clone(), expected_version: None };
                 match kernel.call(write) {
                     Ok(Reply::Version(version)) => say(format!("counted {version}")),
                     other => panic!("{other:?}"),

@@ -124,7 +124,9 @@ fn snapshots_are_kept_while_the_kernel_runs_and_spare_the_next_start() {
     let kernel = open(&state);
     let kept = || {
         let files = std::fs::read_dir(state.join(VAULT_DIRECTORY)).unwrap();
-        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot-")).count()
+        files
+            .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot-"))
+            .count()
     };
     let request = Request::Authorize { operation: "read".into(), target: "/x".into(), args: None };
     let call = |count: u64| {

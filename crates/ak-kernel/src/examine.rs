@@ -463,6 +463,11 @@ impl Examination {
         Some((self.next.saturating_sub(1), reason))
     }
 
+    /// Whether the state is unknown, so that a snapshot which came with the next entry would make it known again.
+    pub const fn wants_snapshot(&self) -> bool {
+        self.replay.is_none()
+    }
+
     /// How many entries there are with those examined.
     pub const fn entries(&self) -> u64 {
         self.next

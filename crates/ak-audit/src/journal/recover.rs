@@ -138,7 +138,11 @@ pub(crate) fn recover_from<D: Disk>(disk: &D, from: u64) -> Result<Option<Recove
         if header.chain.next != *first || header.genesis != recovery.genesis || length <= HEADER_BYTES {
             return Ok(None);
         }
-        recovery.segments.push(Segment { batch_end: length, end: length, ..Segment::new(*first, header.salt()) });
+        recovery.segments.push(Segment {
+            batch_end: length,
+            end: length,
+            ..Segment::new(*first, header.salt())
+        });
         recovery.index.push_unread(*first, HEADER_BYTES);
     }
     let recovery = recover_segments(disk, read, Some(recovery), &[])?;

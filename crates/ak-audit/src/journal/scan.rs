@@ -1,10 +1,6 @@
 //! Reading a journal from its beginning to where it stands now, beside the writer and in little memory.
 
-use alloc::{
-    collections::VecDeque,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
 use super::{
     Disk, HEADER_BYTES, Journal, JournalError,
