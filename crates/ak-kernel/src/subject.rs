@@ -233,14 +233,14 @@ impl Subjects {
 
     /// Forgets a subject; gives the objects that were about it.
     pub(crate) fn forget(&mut self, heap: &Heap, name: &Text) -> Vec<Handle> {
-        // What the heap has forgotten needs no subject.
-        self.objects.retain(|handle, _| heap.any(*handle).is_some());
         let own = heap.owned_by(name).into_iter().filter(|handle| !self.objects.contains_key(handle));
-        let others = self.objects.iter().filter(|(_, subject)| *subject == name).map(|(handle, _)| *handle);
+        let is_about = |(handle, subject): &(&Handle, &Text)| *subject == name && heap.any(**handle).is_some();
+        let others = self.objects.iter().filter(is_about).map(|(handle, _)| *handle);
         let mut handles: Vec<Handle> = own.chain(others).collect();
         // In the order of their places, in which those are given out again.
         handles.sort_by_key(|handle| handle.index());
-        self.objects.retain(|_, subject| subject != name);
+        // What the heap has forgotten needs no subject.
+        self.objects.retain(|handle, subject| subject != name && heap.any(*handle).is_some());
         self.known.remove(name);
         handles
     }
