@@ -455,6 +455,20 @@ mod tests {
         assert_eq!(vault.snapshot(70), None, "a damaged one is none");
     }
 
+    /// A disk prepares a file for whoever writes much, which is longer than a snapshot.
+    #[test]
+    fn a_snapshot_in_a_file_that_was_prepared_is_whole() {
+        let place = scratch("prepared");
+        let disk = FileDisk::new(&place.0).unwrap();
+        let mut vault = Vault::open(Box::new(disk.clone())).unwrap();
+        let snapshot = vec![7; 17 << 20];
+        for seq in [5, 9] {
+            vault.keep(seq, &snapshot, false).unwrap();
+            disk.rest();
+            assert!(vault.snapshot(seq).as_ref() == Some(&snapshot), "{seq}");
+        }
+    }
+
     #[test]
     fn a_snapshot_that_is_given_up_leaves_nothing_and_one_cut_short_is_none() {
         let place = scratch("cut-short");

@@ -234,7 +234,8 @@ impl Subjects {
     /// Forgets a subject; gives the objects that were about it.
     pub(crate) fn forget(&mut self, heap: &Heap, name: &Text) -> Vec<Handle> {
         let own = heap.owned_by(name).into_iter().filter(|handle| !self.objects.contains_key(handle));
-        let is_about = |(handle, subject): &(&Handle, &Text)| *subject == name && heap.any(**handle).is_some();
+        let is_about =
+            |(handle, subject): &(&Handle, &Text)| *subject == name && heap.any(**handle).is_some();
         let others = self.objects.iter().filter(is_about).map(|(handle, _)| *handle);
         let mut handles: Vec<Handle> = own.chain(others).collect();
         // In the order of their places, in which those are given out again.
