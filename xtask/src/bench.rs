@@ -11,10 +11,13 @@ use crate::{
 };
 
 /// The benches, as packages of the workspace in `bench/`.
-pub(crate) const BENCHES: [&str; 6] = ["audit", "heap", "host", "policy", "sandbox", STALL];
+pub(crate) const BENCHES: [&str; 7] = ["audit", "heap", "host", "policy", "sandbox", SCALE, STALL];
 
 /// The bench without rivals: how long one agent's requests keep another waiting, for each seed in `fuzz/seeds`.
 const STALL: &str = "stall";
+
+/// The bench of what grows with the log, without rivals too: opening, waiting, memory.
+const SCALE: &str = "scale";
 
 /// Where what was measured is kept.
 const PERFORMANCE: &str = "docs/performance.md";
@@ -28,7 +31,9 @@ pub(crate) fn bench(name: &str, save: bool) -> Result {
         return stall(&[]);
     }
     let mut bench = program(name);
-    bench.env("AK_BENCH_PYTHON", python::rivals()?);
+    if name != SCALE {
+        bench.env("AK_BENCH_PYTHON", python::rivals()?);
+    }
     let output =
         bench.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run cargo: {error}"))?;
     let tables = String::from_utf8_lossy(&output.stdout);

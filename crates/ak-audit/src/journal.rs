@@ -17,6 +17,8 @@ mod frame;
 mod index;
 mod read;
 mod recover;
+mod scan;
+mod scrub;
 mod segment;
 mod segments;
 mod sync;
@@ -28,6 +30,8 @@ pub use disk::{Disk, DiskError};
 pub(crate) use index::Block;
 pub use read::Records;
 pub use recover::{JournalFault, RecoveryReport};
+pub use scan::Scan;
+pub use scrub::{Scrub, Scrubbed};
 pub use segment::{Genesis, HEADER_BYTES, META_BYTES_MAX};
 pub use sync::{Batch, BatchError};
 pub use write::Recorded;
@@ -124,6 +128,8 @@ pub struct Journal<D> {
     genesis: Genesis,
     /// The tree's edge before the oldest segment.
     base: Tree,
+    /// The header of the first segment that was read, while those before it were not.
+    read_from: Option<Header>,
     segments: Vec<Segment>,
     index: Index,
     /// Bytes allocated to the last segment.
@@ -182,6 +188,27 @@ impl<D: Disk> Journal<D> {
         Ok((journal, report))
     }
 
+    /// [`Journal::open`] that reads the journal from the segment on that holds entry `from`, and of those before it their sizes
+    /// and headers only. [`Journal::scrub`] then gives what reads them beside. Where anything is amiss, all is read at once.
+    ///
+    /// Until it is scrubbed, proofs that need earlier entries fail as if these were pruned, and to read earlier records takes
+    /// as long as to read their segments.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_from(
+        mut disk: D,
+        genesis: &Genesis,
+        options: Options,
+        from: u64,
+    ) -> Result<(Journal<D>, RecoveryReport), JournalError> {
+        disk.lock()?;
+        match recover::recover_from(&disk, from)? {
+            Some(recovery) => Journal::recovered(disk, options, recovery, &[], State::Writable),
+            None => Journal::open(disk, genesis, options, &[]),
+        }
+    }
+
     /// Opens the journal on `disk` for reading, which needs no lock and changes nothing. A batch that another process
     /// is writing shows as a torn tail. None if there is no journal.
     ///
@@ -227,6 +254,7 @@ impl<D: Disk> Journal<D> {
             state,
             genesis: recovery.genesis,
             base: recovery.base,
+            read_from: recovery.read_from,
             segments: recovery.segments,
             index: recovery.index,
             allocated,
@@ -270,6 +298,12 @@ impl<D: Disk> Journal<D> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.durable == 0
+    }
+
+    /// Whether records can be appended.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.state == State::Writable
     }
 
     /// The first entry that is kept.

@@ -69,6 +69,16 @@ impl TiledTree {
         self.tile = last_tile;
     }
 
+    /// Takes what `before` knows of the tiles below those that are kept here. The first entry read here is `size`, which is how
+    /// many there are in `before`.
+    pub(crate) fn put_before(&mut self, mut before: TiledTree, size: u64) -> Result<(), ProofError> {
+        for tile in size >> TILE_HEIGHT..self.tiles.size() {
+            before.tiles.push(self.tiles.node(0, tile)?);
+        }
+        self.tiles = before.tiles;
+        Ok(())
+    }
+
     /// Forgets the tiles that hold nothing from `index` on.
     pub(crate) fn prune(&mut self, index: u64) {
         self.tiles.prune(index >> TILE_HEIGHT);

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use ak_json::{CHECK_DEPTH_MAX, OutOfWork, Pointer, Schema, Text, Violation, Work};
 
@@ -65,7 +66,25 @@ pub(crate) struct Declared {
     pub(crate) indexes: BTreeMap<Pointer, Index>,
 }
 
+/// What is declared of types, without the objects that indexes hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Declarations {
+    /// For everybody: the type's name, its schema, the pointers of its indexes. Ascending.
+    pub(crate) types: Vec<(Text, Option<Schema>, Vec<Pointer>)>,
+    /// By agents: scope, type name, schema. Ascending by type name, then by scope.
+    pub(crate) scoped: Vec<(Text, Text, Schema)>,
+}
+
 impl Catalog {
+    /// A copy of what is declared.
+    pub(crate) fn declarations(&self) -> Declarations {
+        let types = self.declared.iter().map(|(name, declared)| {
+            (name.clone(), declared.schema.clone(), declared.indexes.keys().cloned().collect())
+        });
+        let scoped = self.scoped().map(|(scope, name, schema)| (scope.into(), name.clone(), schema.clone()));
+        Declarations { types: types.collect(), scoped: scoped.collect() }
+    }
+
     /// The live objects of a type.
     pub(crate) fn objects(&self) -> &Owned<u32> {
         &self.objects
@@ -78,10 +97,6 @@ impl Catalog {
 
     pub(crate) fn index(&self, type_name: &str, pointer: &Pointer) -> Option<&Index> {
         self.declared.get(type_name)?.indexes.get(pointer)
-    }
-
-    pub(crate) fn declared(&self) -> impl ExactSizeIterator<Item = (&Text, &Declared)> {
-        self.declared.iter()
     }
 
     /// The schema that was registered in exactly this scope.

@@ -19,10 +19,10 @@ use alloc::vec::Vec;
 
 use ak_json::{Digest, sha256};
 
-use crate::catalog::Catalog;
+use crate::catalog::Declarations;
 use crate::encode::{label_map, length, text};
 use crate::slots::{Slot, State};
-use crate::{Content, Heap, Object, Revision};
+use crate::{Content, Heap, Image, Object, Revision};
 
 /// Digests under one node.
 const WIDTH: usize = 16;
@@ -74,31 +74,43 @@ impl Heap {
         let mut touched = self.slots.take_touched();
         touched.sort_unstable();
         let slots =
-            touched.into_iter().filter_map(|index| Some((index as usize, slot(self.slots.at_mut(index)?))));
+            touched.into_iter().filter_map(|index| Some((index as usize, slot(self.slots.at(index)?))));
         let root = self.digests.update(slots.collect());
-        let mut bytes = Vec::from([0x33]);
-        length(self.slots.len(), &mut bytes);
-        bytes.extend(self.deaths().to_le_bytes());
-        bytes.extend(catalog(&self.catalog).as_bytes());
-        bytes.extend(root.as_bytes());
-        sha256(&bytes)
+        heap(self.slots.len(), self.deaths(), &self.catalog.declarations(), root)
     }
 }
 
-fn catalog(catalog: &Catalog) -> Digest {
+impl Image {
+    /// [`Heap::digest`] of the heap as it was. It costs time for the whole of it.
+    pub fn digest(&self) -> Digest {
+        let slots = self.table.iter().map(|(index, kept)| (index as usize, slot(kept)));
+        let root = Tree::default().update(slots.collect());
+        heap(self.table.len(), self.deaths, &self.declarations, root)
+    }
+}
+
+fn heap(slots: usize, deaths: u64, declarations: &Declarations, root: Digest) -> Digest {
+    let mut bytes = Vec::from([0x33]);
+    length(slots, &mut bytes);
+    bytes.extend(deaths.to_le_bytes());
+    bytes.extend(catalog(declarations).as_bytes());
+    bytes.extend(root.as_bytes());
+    sha256(&bytes)
+}
+
+fn catalog(catalog: &Declarations) -> Digest {
     let mut bytes = Vec::from([0x34]);
-    for (name, declared) in catalog.declared() {
+    for (name, schema, indexes) in &catalog.types {
         text(name, &mut bytes);
-        let schema = declared.schema.as_ref().map(|schema| schema.source().digest());
+        let schema = schema.as_ref().map(|schema| schema.source().digest());
         bytes.extend(schema.unwrap_or_default().as_bytes());
-        length(declared.indexes.len(), &mut bytes);
-        declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
+        length(indexes.len(), &mut bytes);
+        indexes.iter().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
     }
-    let scoped = catalog.scoped().count();
-    if scoped > 0 {
-        length(scoped, &mut bytes);
+    if !catalog.scoped.is_empty() {
+        length(catalog.scoped.len(), &mut bytes);
     }
-    for (scope, name, schema) in catalog.scoped() {
+    for (scope, name, schema) in &catalog.scoped {
         text(name, &mut bytes);
         text(scope, &mut bytes);
         bytes.extend(schema.source().digest().as_bytes());
@@ -110,10 +122,10 @@ fn node(below: &[Digest]) -> Digest {
     Digest::of_parts([[0x32].as_slice()].into_iter().chain(below.iter().map(Digest::as_ref)))
 }
 
-fn slot(slot: &mut Slot) -> Digest {
+fn slot(slot: &Slot) -> Digest {
     let mut bytes = Vec::from([0x31]);
     bytes.extend(slot.generation.to_le_bytes());
-    match &mut slot.state {
+    match &slot.state {
         State::Free => bytes.push(0),
         State::Live(live) => {
             bytes.push(1);
@@ -121,23 +133,21 @@ fn slot(slot: &mut Slot) -> Digest {
         }
         State::Dead(tombstone) => {
             bytes.push(2);
-            object(tombstone.order, &mut tombstone.object, &mut bytes);
+            object(tombstone.order, &tombstone.object, &mut bytes);
         }
         State::Retired => bytes.push(3),
     }
     sha256(&bytes)
 }
 
-fn object(order: u64, object: &mut Object, bytes: &mut Vec<u8>) {
+fn object(order: u64, object: &Object, bytes: &mut Vec<u8>) {
     bytes.extend(order.to_le_bytes());
     text(object.owner(), bytes);
     text(object.type_name(), bytes);
     bytes.extend(object.version().to_le_bytes());
     length(object.revision_count(), bytes);
-    for kept in object.revisions_mut() {
-        let digest = kept.digest.take().unwrap_or_else(|| Box::new(revision(kept)));
-        bytes.extend(digest.as_bytes());
-        kept.digest = Some(digest);
+    for kept in object.revisions() {
+        bytes.extend(kept.digest.get_or_init(|| Box::new(revision(kept))).as_bytes());
     }
 }
 

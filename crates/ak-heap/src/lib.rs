@@ -90,5 +90,6 @@ pub use crate::query::{
     QueryError, Scope, Test,
 };
 pub use crate::restore::{RestoreError, RestoreReason};
+pub use crate::snapshot::Image;
 pub use crate::types::TypeError;
 pub use crate::usage::Usage;

@@ -1,10 +1,10 @@
 //! What a handle names: an object, its content and its history.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
 use ak_json::{Digest, Labels, Text, Value, Waste};
+use once_cell::race::OnceBox;
 
 use crate::labels::LabelMap;
 
@@ -48,13 +48,13 @@ pub struct Revision {
     content: Content,
     size: u64,
     labels: Arc<SealedLabels>,
-    /// Computed when the heap is digested.
-    pub(crate) digest: Option<Box<Digest>>,
+    /// Computed when the heap, or a copy that shares it, is digested.
+    pub(crate) digest: OnceBox<Digest>,
 }
 
 impl Revision {
     pub(crate) fn new(version: u64, content: Content, labels: Arc<SealedLabels>) -> Revision {
-        Revision { version, size: content.size(), content, labels, digest: None }
+        Revision { version, size: content.size(), content, labels, digest: OnceBox::new() }
     }
 
     /// 0 as allocated, one more after each write.
@@ -182,10 +182,6 @@ impl Object {
     /// Every revision that can be read, oldest first, the current last.
     pub fn revisions(&self) -> impl DoubleEndedIterator<Item = &Revision> {
         self.history.iter().chain([&self.current])
-    }
-
-    pub(crate) fn revisions_mut(&mut self) -> impl Iterator<Item = &mut Revision> {
-        self.history.iter_mut().chain([&mut self.current])
     }
 
     /// The revision with this version, if it is still kept.

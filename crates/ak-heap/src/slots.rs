@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::{Absence, Handle, HeapError, Object};
@@ -41,9 +42,13 @@ impl Tombstone {
     }
 }
 
+/// Slots that are shared with a copy of the table until one of them changes.
+pub(crate) const CHUNK_SLOTS: usize = 32;
+
+/// A copy of the table costs a pointer for each [`CHUNK_SLOTS`] slots.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slots {
-    slots: Vec<Slot>,
+    table: Table,
     /// Indexes of the free slots. The lowest is taken first, so that the next handle depends on what the table
     /// holds and not on how it came to be.
     free: BTreeSet<u32>,
@@ -57,28 +62,73 @@ impl Slot {
     }
 }
 
+/// The slots in the order of their indexes. Every chunk but the last is full.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
+    chunks: Vec<Arc<Vec<Slot>>>,
+    len: usize,
+}
+
+impl Table {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0..u32::MAX).zip(self.chunks.iter().flat_map(|chunk| chunk.iter()))
+    }
+
+    fn get(&self, index: u32) -> Option<&Slot> {
+        let index = index as usize;
+        self.chunks.get(index / CHUNK_SLOTS)?.get(index % CHUNK_SLOTS)
+    }
+
+    /// The slot, to be changed: those beside it are copied where a copy of the table shares them.
+    fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        let index = index as usize;
+        Arc::make_mut(self.chunks.get_mut(index / CHUNK_SLOTS)?).get_mut(index % CHUNK_SLOTS)
+    }
+
+    fn push(&mut self, slot: Slot) {
+        match self.chunks.last_mut().filter(|chunk| chunk.len() < CHUNK_SLOTS) {
+            Some(chunk) => Arc::make_mut(chunk).push(slot),
+            None => {
+                let mut chunk = Vec::with_capacity(CHUNK_SLOTS);
+                chunk.push(slot);
+                self.chunks.push(Arc::new(chunk));
+            }
+        }
+        self.len += 1;
+    }
+}
+
 impl Slots {
+    /// A copy of the table.
+    pub(crate) fn table(&self) -> Table {
+        self.table.clone()
+    }
+
     /// The handle that the next object gets, after those at indexes up to `taken`.
     pub(crate) fn vacancy(&self, taken: Option<u32>) -> Option<Handle> {
         let from = taken.map_or(Some(0), |index| index.checked_add(1))?;
         if let Some(index) = self.free.range(from..).next() {
-            return self.slots.get(*index as usize).map(|slot| Handle::new(slot.generation, *index));
+            return self.table.get(*index).map(|slot| Handle::new(slot.generation, *index));
         }
-        let index = u32::try_from(self.slots.len()).ok()?.max(from);
+        let index = u32::try_from(self.table.len()).ok()?.max(from);
         (index < u32::MAX).then_some(Handle::new(1, index))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        (0..u32::MAX).zip(&self.slots)
+        self.table.iter()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.table.len()
     }
 
     /// The live object at an index.
     pub(crate) fn live_at(&self, index: u32) -> Option<(Handle, &Object)> {
-        let slot = self.slots.get(index as usize)?;
+        let slot = self.table.get(index)?;
         match &slot.state {
             State::Live(object) => Some((Handle::new(slot.generation, index), object)),
             State::Free | State::Retired | State::Dead(_) => None,
@@ -86,17 +136,12 @@ impl Slots {
     }
 
     pub(crate) fn at(&self, index: u32) -> Option<&Slot> {
-        self.slots.get(index as usize)
-    }
-
-    /// The slot, to note digests in.
-    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(index as usize)
+        self.table.get(index)
     }
 
     /// The slot that the handle names, whatever stands there.
     fn slot(&self, handle: Handle) -> Option<&Slot> {
-        self.slots.get(handle.index() as usize).filter(|slot| slot.generation == handle.generation())
+        self.table.get(handle.index()).filter(|slot| slot.generation == handle.generation())
     }
 
     /// The live object.
@@ -120,7 +165,7 @@ impl Slots {
 
     /// Why there is no live object behind the handle.
     fn absence(&self, handle: Handle) -> Absence {
-        let Some(slot) = self.slots.get(handle.index() as usize) else { return Absence::Unknown };
+        let Some(slot) = self.table.get(handle.index()) else { return Absence::Unknown };
         match &slot.state {
             State::Dead(tombstone) if slot.generation == handle.generation() => {
                 Absence::Deleted { version: Some(tombstone.version()) }
@@ -135,7 +180,7 @@ impl Slots {
 
     /// The slot, to be changed.
     fn touch(&mut self, index: u32) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.table.get_mut(index)?;
         if !slot.touched {
             slot.touched = true;
             self.touched.push(index);
@@ -146,7 +191,7 @@ impl Slots {
     /// The slots that may have changed since the last call, in no order.
     pub(crate) fn take_touched(&mut self) -> Vec<u32> {
         for index in &self.touched {
-            if let Some(slot) = self.slots.get_mut(*index as usize) {
+            if let Some(slot) = self.table.get_mut(*index) {
                 slot.touched = false;
             }
         }
@@ -155,11 +200,11 @@ impl Slots {
 
     /// Appends a slot.
     pub(crate) fn append(&mut self, slot: Slot) {
-        let Ok(index) = u32::try_from(self.slots.len()) else { return };
+        let Ok(index) = u32::try_from(self.table.len()) else { return };
         if matches!(slot.state, State::Free) {
             self.free.insert(index);
         }
-        self.slots.push(slot);
+        self.table.push(slot);
         self.touch(index);
     }
 

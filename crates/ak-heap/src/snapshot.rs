@@ -3,8 +3,11 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use ak_json::Digest;
+
+use crate::catalog::Declarations;
 use crate::encode::{label_map, length, text};
-use crate::slots::State;
+use crate::slots::{State, Table};
 use crate::{Content, Heap, Object, Revision};
 
 /// How a snapshot begins: format and version. Version 1 has no types that agents registered.
@@ -48,43 +51,65 @@ impl Heap {
     /// Integers are little-endian. Names, pointers, tokens and secrets are UTF-8 with their length (4) before.
     pub fn snapshot(&mut self) -> Vec<u8> {
         let digest = self.digest();
-        let scoped = self.catalog.scoped().count();
-        let mut bytes = Vec::from(if scoped == 0 { MAGIC_1 } else { MAGIC_2 });
-        bytes.extend(self.deaths().to_le_bytes());
-        length(self.catalog.declared().len(), &mut bytes);
-        for (name, declared) in self.catalog.declared() {
-            text(name, &mut bytes);
-            let schema = declared.schema.as_ref().map(|schema| schema.source().to_json());
-            text(&schema.unwrap_or_default(), &mut bytes);
-            length(declared.indexes.len(), &mut bytes);
-            declared.indexes.keys().for_each(|pointer| text(&pointer.to_string(), &mut bytes));
+        let mut bytes = Vec::new();
+        self.image().write(digest, &mut bytes);
+        bytes
+    }
+
+    /// A copy to be encoded later, and by others, while the heap goes on: it shares everything with the heap that does not
+    /// change meanwhile. It costs a pointer for each 32 slots.
+    pub fn image(&self) -> Image {
+        Image { deaths: self.deaths(), declarations: self.catalog.declarations(), table: self.slots.table() }
+    }
+}
+
+/// A heap as it was: see [`Heap::image`].
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub(crate) deaths: u64,
+    pub(crate) declarations: Declarations,
+    pub(crate) table: Table,
+}
+
+impl Image {
+    /// Appends the [`snapshot`](Heap::snapshot) of the heap as it was, which had this [`digest`](Self::digest).
+    pub fn write(&self, digest: Digest, bytes: &mut Vec<u8>) {
+        let Declarations { types, scoped } = &self.declarations;
+        bytes.extend(if scoped.is_empty() { MAGIC_1 } else { MAGIC_2 });
+        bytes.extend(self.deaths.to_le_bytes());
+        length(types.len(), bytes);
+        for (name, schema, indexes) in types {
+            text(name, bytes);
+            let schema = schema.as_ref().map(|schema| schema.source().to_json());
+            text(&schema.unwrap_or_default(), bytes);
+            length(indexes.len(), bytes);
+            indexes.iter().for_each(|pointer| text(&pointer.to_string(), bytes));
         }
-        if scoped > 0 {
-            length(scoped, &mut bytes);
+        if !scoped.is_empty() {
+            length(scoped.len(), bytes);
         }
-        for (scope, name, schema) in self.catalog.scoped() {
-            text(name, &mut bytes);
-            text(scope, &mut bytes);
-            text(&schema.source().to_json(), &mut bytes);
+        for (scope, name, schema) in scoped {
+            text(name, bytes);
+            text(scope, bytes);
+            text(&schema.source().to_json(), bytes);
         }
-        length(self.slots.len(), &mut bytes);
-        for (_, slot) in self.slots.iter() {
+        length(self.table.len(), bytes);
+        for (_, slot) in self.table.iter() {
             bytes.extend(slot.generation.to_le_bytes());
             match &slot.state {
                 State::Free => bytes.push(state::FREE),
                 State::Retired => bytes.push(state::RETIRED),
                 State::Live(live) => {
                     bytes.push(state::LIVE);
-                    object(0, live, &mut bytes);
+                    object(0, live, bytes);
                 }
                 State::Dead(tombstone) => {
                     bytes.push(state::DEAD);
-                    object(tombstone.order, &tombstone.object, &mut bytes);
+                    object(tombstone.order, &tombstone.object, bytes);
                 }
             }
         }
         bytes.extend(digest.as_bytes());
-        bytes
     }
 }
 

@@ -9,7 +9,11 @@ use ak_audit::{
 use ak_json::{Value, object};
 use ak_kernel::{Code, Examination, Failure, Kept, LogWork, Tools};
 
-use crate::{commit::Ledger, log::Log, secret};
+use crate::{
+    commit::{Ledger, SnapshotGone},
+    log::Log,
+    secret,
+};
 
 /// The file in the state directory that holds the seed of the key that signs checkpoints.
 pub const CHECKPOINT_KEY: &str = "checkpoint.key";
@@ -48,6 +52,12 @@ impl Signer {
 
 /// Does what was permitted with the log, which is not held while anything is executed again.
 pub(crate) fn perform(ledger: &Ledger, signer: &Signer, work: LogWork) -> Result<Value, Failure> {
+    if let LogWork::Prove { seq, .. } = &work {
+        ledger.scrubber.wait_for(*seq);
+    }
+    if let LogWork::Verify { anchor: Some(_), .. } = &work {
+        ledger.scrubber.wait_for(0);
+    }
     let log = ledger.log()?;
     match work {
         LogWork::Checkpoint => {
@@ -162,14 +172,34 @@ pub(crate) struct Followed {
     pub(crate) wrong: Option<(u64, String)>,
 }
 
+impl Followed {
+    /// Of a log that cannot be read beyond the entry that a failure names.
+    fn damaged(failure: Failure) -> Result<Followed, Failure> {
+        let Some(first_bad) = failure.context.get("first_bad").and_then(Value::as_u64) else {
+            return Err(failure);
+        };
+        let wrong = Some((first_bad, failure.message));
+        Ok(Followed { replayed: 0, opaque: 0, not_replayed: 0, entries: first_bad, wrong })
+    }
+}
+
 /// Re-executes the records of a log, tools included, as far as their bodies are there.
 fn follow(ledger: &Ledger) -> Result<Followed, Failure> {
     let begin = |pruned| (pruned, Examination::new(pruned, Tools::Rerun));
-    let (pruned, examination) = ledger.read(begin, |(_, examination), record, snapshots| {
+    let examined = ledger.read(begin, |(_, examination), record, snapshot| {
         let body = Some(&*record.body).filter(|body| !body.is_empty());
         let kept = Kept { body, subjects: &record.subjects };
-        examination.examine(&record.leaf, kept, snapshots.get(&record.seq).map(Vec::as_slice));
-    })?;
+        // What is not needed is not read: it is as large as the state.
+        let snapshot = snapshot.filter(|_| examination.wants_snapshot());
+        let snapshot = snapshot.map(|stored| stored.read().ok_or(SnapshotGone)).transpose()?;
+        examination.examine(&record.leaf, kept, snapshot.as_ref().map(|bytes| bytes.as_slice()));
+        Ok(())
+    });
+    let (pruned, examination) = match examined {
+        // What lies on the disk is not what was written.
+        Err(failure) if failure.code == Code::LogCorrupt => return Followed::damaged(failure),
+        examined => examined?,
+    };
     Ok(Followed {
         replayed: examination.follows(),
         opaque: pruned.saturating_add(examination.opaque()),

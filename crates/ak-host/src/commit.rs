@@ -15,8 +15,8 @@ use std::{
 
 use ak_audit::JournalError;
 use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, Step, SubjectId,
-    Ticket, ToolRequest, Verdict,
+    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, Step, Ticket,
+    ToolRequest, Verdict,
 };
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
@@ -24,7 +24,9 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use crate::{
     clock,
     fork::Origin,
-    log::{Log, Room},
+    log::{Log, Room, StoredSnapshot},
+    scrub::Scrubber,
+    snapshots::{Snapshots, Unsaved},
 };
 
 /// A kernel and its log.
@@ -39,6 +41,10 @@ pub(crate) struct Ledger {
     /// The process that it works in: in no other is a lock of it taken.
     origin: Origin,
     halt: Arc<Halt>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) scrubber: Scrubber,
+    /// Held by whoever reads the log through a handle of its own: the log is let go of when nobody does.
+    readings: parking_lot::RwLock<()>,
 }
 
 /// Tells that a kernel has stopped that ran before.
@@ -73,7 +79,9 @@ pub(crate) struct State {
     /// Who waits for the answer to a step.
     asking: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
     /// Whether somebody leads.
-    led: bool,
+    pub(crate) led: bool,
+    /// What was recorded since the newest snapshot began.
+    pub(crate) unsaved: Unsaved,
     /// Why nothing can be done any more.
     pub(crate) stopped: Option<Failure>,
     halt: Arc<Halt>,
@@ -117,6 +125,8 @@ impl Pending<'_> {
         matches!(self, Pending::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
     }
 }
+/// A snapshot made room for a newer one while it was to be read.
+pub(crate) struct SnapshotGone;
 
 /// What a caller waits for.
 pub(crate) enum Event {
@@ -128,9 +138,10 @@ pub(crate) enum Event {
 }
 
 impl Ledger {
-    /// Takes a kernel whose records so far are in `log`.
-    pub(crate) fn new(kernel: Kernel, log: Log) -> Ledger {
+    /// Takes a kernel whose records so far are in `log`; so many entries of them are newer than the newest snapshot.
+    pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64) -> Arc<Ledger> {
         let stopped = log.refusal();
+        let unsaved = Unsaved::new(&log, unsaved);
         let room = log.room();
         let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
         let cut_short: BTreeSet<u64> = kernel.tickets().iter().map(|ticket| ticket.cause()).collect();
@@ -145,17 +156,21 @@ impl Ledger {
             room,
             asking,
             led: false,
+            unsaved,
             stopped,
             halt: halt.clone(),
         };
-        Ledger {
+        Arc::new_cyclic(|ledger| Ledger {
             in_memory: log.is_memory(),
             log: InTurn::new(log),
             state: InTurn::new(state),
             ended: Mutex::default(),
             origin: Origin::here(),
             halt,
-        }
+            snapshots: Snapshots::new(ledger.clone()),
+            scrubber: Scrubber::new(ledger.clone()),
+            readings: parking_lot::RwLock::new(()),
+        })
     }
 
     /// Waits until the kernel stops, and says why. One that was stopped when it was opened never stops.
@@ -186,34 +201,37 @@ impl Ledger {
         self.log.lock().map_err(|_| panicked())
     }
 
-    /// Gives every record that is kept, and all snapshots with it, to what `begin` makes for the first of them. They are read
-    /// page by page, between which others get at the log: once more from the beginning where an erasure came between, or
-    /// what was not read yet is gone.
+    /// Gives every record that is kept to what `begin` makes for the first of them, with a snapshot that belongs to it. They are
+    /// read page by page, beside whoever records more: once more from the beginning where an erasure came between, or what
+    /// was not read yet is gone.
     pub(crate) fn read<R>(
         &self,
         begin: impl Fn(u64) -> R,
-        take: impl Fn(&mut R, Record, &BTreeMap<u64, Vec<u8>>),
+        take: impl Fn(&mut R, Record, Option<&StoredSnapshot>) -> Result<(), SnapshotGone>,
     ) -> Result<R, Failure> {
-        loop {
-            let (erasures, (first, end), snapshots) = {
-                let log = self.log()?;
-                (log.erasures(), log.span(), log.snapshots())
-            };
-            let (mut read, mut next) = (begin(first), first);
+        let _reading = self.readings.read();
+        'again: loop {
+            let mut reading = self.log()?.reading();
+            let mut read = begin(reading.first);
             loop {
-                let page = {
-                    let log = self.log()?;
-                    if log.erasures() != erasures || log.span().0 > next {
-                        break;
+                let Some(page) = reading.page(|| self.log())? else { continue 'again };
+                if page.is_empty() {
+                    return Ok(read);
+                }
+                for record in page {
+                    let snapshot = match reading.snapshots.contains(&record.seq) {
+                        true => Some(self.log()?.stored_snapshot(record.seq)),
+                        false => None,
+                    };
+                    let taken = match &snapshot {
+                        Some(None) => Err(SnapshotGone),
+                        Some(Some(snapshot)) => take(&mut read, record, Some(snapshot)),
+                        None => take(&mut read, record, None),
+                    };
+                    if taken.is_err() {
+                        continue 'again;
                     }
-                    log.page(next..end)?
-                };
-                let Some(last) = page.last() else {
-                    let gone = self.log()?.refusal();
-                    return gone.filter(|_| next < end).map_or(Ok(read), Err);
-                };
-                next = last.seq.saturating_add(1);
-                page.into_iter().for_each(|record| take(&mut read, record, &snapshots));
+                }
             }
         }
     }
@@ -255,14 +273,16 @@ impl Ledger {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
-        let needs_snapshot = pending.erases() && !self.in_memory;
-        if state.needed_with(pending)? <= state.room.ordinary && !needs_snapshot {
+        // An erasure needs room for a snapshot too. How long that is shows an image of the state, beside whatever comes.
+        let image = (pending.erases() && !self.in_memory).then(|| state.kernel.image());
+        if image.is_none() && state.needed_with(pending)? <= state.room.ordinary {
             let entered = state.enter(now, pending, sender);
             // One that was turned away may have been recorded as such.
             self.commit(state);
             return entered;
         }
         drop(state);
+        let snapshot_bytes = image.map(|image| image.encode().0.len() as u64);
         let mut log = self.log()?;
         let mut state = self.state()?;
         let needed = state.needed_with(pending)?;
@@ -272,8 +292,8 @@ impl Ledger {
         if needed > ordinary.saturating_add(reserve) {
             return Err(log_full());
         }
-        if pending.erases() {
-            log.reserve_snapshot(state.kernel.snapshot_bytes())?;
+        if let Some(bytes) = snapshot_bytes {
+            log.reserve_snapshot(bytes)?;
         }
         let entered = state.enter(now, pending, sender);
         drop(log);
@@ -388,7 +408,7 @@ impl Ledger {
 
     /// Writes what is recorded now, and releases what rests on it. Gives the state, and whether somebody else leads from
     /// here on, or nobody needs to.
-    fn write(&self, log: &mut Log) -> Result<(Turn<'_, State>, bool), Failure> {
+    pub(crate) fn write(&self, log: &mut Log) -> Result<(Turn<'_, State>, bool), Failure> {
         let mut state = self.state()?;
         let Some((seq, records)) = state.records() else {
             state.led = false;
@@ -400,50 +420,11 @@ impl Ledger {
         let mut state = self.state()?;
         (state.room, state.unwritten) = (log.room(), 0);
         state.written(seq, written);
+        if state.unsaved.is_due() {
+            self.snapshots.take_one();
+        }
         let handed_over = state.hand_over(seq);
         Ok((state, handed_over))
-    }
-
-    /// Takes a snapshot of the state and keeps it, once the entry that it belongs to is durable. Then makes unreadable what
-    /// is about `erased`, who is in the state no more. Should this fail, the kernel stops: opened again, it takes an erasure
-    /// up where it was.
-    ///
-    /// # Errors
-    /// Why the kernel is stopped.
-    pub(crate) fn keep_snapshot(&self, erased: Option<SubjectId>) -> Result<(), Failure> {
-        let mut log = self.log()?;
-        let mut state = self.state()?;
-        let now = now()?;
-        let needed = state.promised().saturating_add(Kernel::own_record_bytes_max());
-        // Room for that of an erasure was found with its request.
-        if erased.is_none() && needed > state.room.ordinary {
-            state.make_room(&mut log, needed);
-            if needed > state.room.ordinary {
-                return Err(log_full());
-            }
-        }
-        let (snapshot, led) = (state.kernel.snapshot(now), state.led);
-        let seq = state.kernel.entries().saturating_sub(1);
-        drop(state);
-        let (mut state, _) = self.write(&mut log)?;
-        // Whoever led before still waits for the log, and leads on.
-        state.led = led;
-        if let Some(failure) = &state.stopped {
-            return Err(failure.clone());
-        }
-        drop(state);
-        let kept = log
-            .keep_snapshot(seq, snapshot, erased.is_some())
-            .and_then(|()| erased.map_or(Ok(()), |subject| log.erase(subject, seq)));
-        let Some(_) = erased else { return kept };
-        kept.map_err(|failure| {
-            let begun = "open the kernel again: the erasure that was begun is then brought to its end";
-            let failure = Failure { message: format!("{}; {begun}", failure.message), ..failure };
-            if let Ok(mut state) = self.state() {
-                state.stop(failure.clone());
-            }
-            failure
-        })
     }
 
     /// Ends the kernel and lets go of the journal.
@@ -459,6 +440,10 @@ impl Ledger {
         if let Ok(mut log) = log {
             log.close();
         }
+        // Whoever is about to read more is refused, and then nobody holds the disk any more.
+        self.scrubber.give_up();
+        self.snapshots.give_up();
+        drop(self.readings.write());
     }
 }
 
@@ -556,6 +541,22 @@ impl State {
         }
     }
 
+    /// Whether there is room for so many bytes of records beside what is promised.
+    pub(crate) fn has_room(&self, more: u64) -> bool {
+        self.promised().saturating_add(more) <= self.room.ordinary
+    }
+
+    /// Sees to it that there is room for so many bytes of records beside what is promised.
+    ///
+    /// # Errors
+    /// LOG_FULL where there is none.
+    pub(crate) fn find_room(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
+        if !self.has_room(more) {
+            self.make_room(log, self.promised().saturating_add(more));
+        }
+        if self.has_room(more) { Ok(()) } else { Err(log_full()) }
+    }
+
     /// Asks the log for room, for more than this where that is to be had.
     fn make_room(&mut self, log: &mut Log, needed: u64) {
         let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
@@ -584,6 +585,7 @@ impl State {
         let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
         let seq = records.last()?.seq;
         self.unwritten = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
+        self.unsaved.count(&records);
         self.stopped.is_none().then_some((seq, records))
     }
 
@@ -698,10 +700,10 @@ fn log_full() -> Failure {
     Failure::new(Code::LogFull, message)
 }
 
-fn now() -> Result<Now, Failure> {
+pub(crate) fn now() -> Result<Now, Failure> {
     clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
 }
 
-fn panicked() -> Failure {
+pub(crate) fn panicked() -> Failure {
     Failure::new(Code::Io, "the kernel is stopped: a thread died while it held the kernel")
 }

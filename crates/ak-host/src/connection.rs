@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ak_audit::Disk;
+use ak_audit::{Disk, journal};
 use ak_json::{Limits, Value};
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, SessionId};
 use ak_sandbox::Manifest;
@@ -15,7 +15,7 @@ use crate::{
     client::Client,
     clock,
     config::HostFile,
-    driver::{Driver, HostConfig, SNAPSHOT_ENTRIES},
+    driver::{Driver, HostConfig},
     embedded::Embedded,
     files::Files,
     fork::Origin,
@@ -26,6 +26,7 @@ use crate::{
     protected::Protected,
     recover::{self, Progress, Recovered},
     roots::Roots,
+    snapshots::SNAPSHOT_ENTRIES,
     trust::{self, Trust},
 };
 
@@ -136,13 +137,14 @@ impl Connection {
     }
 
     /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, and what can be
-    /// destroyed of it (keys and snapshots) on another, in place of [`Options::state_dir`].
+    /// destroyed of it (keys and snapshots) on another, in place of [`Options::state_dir`]. Clones of a disk are handles on the
+    /// same one. `segments` says how the journal uses its disk.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_on(
-        journal: impl Disk + Send + 'static,
-        vault: impl Disk + Send + 'static,
+        journal: impl Disk + Clone + Send + 'static,
+        vault: impl Disk + Clone + Send + 'static,
         options: &Options,
     ) -> Result<Connection, Failure> {
         Connection::open_with(journal, vault, recover::journal_options(), options)
@@ -153,9 +155,9 @@ impl Connection {
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_with(
-        journal: impl Disk + Send + 'static,
-        vault: impl Disk + Send + 'static,
-        journal_options: ak_audit::journal::Options,
+        journal: impl Disk + Clone + Send + 'static,
+        vault: impl Disk + Clone + Send + 'static,
+        journal_options: journal::Options,
         options: &Options,
     ) -> Result<Connection, Failure> {
         let (journal, vault) = (Box::new(journal), Box::new(vault));
@@ -213,7 +215,7 @@ impl Connection {
         driver.end_former_sessions()?;
         if replayed >= SNAPSHOT_ENTRIES {
             // Without it the next start takes as long again, and nothing else.
-            let _ = driver.keep_snapshot();
+            driver.keep_snapshot();
         }
         let connection = Connection::to(End::embedded(Embedded::new(driver, keyring), SessionId::OWNER));
         connection.load_policy(options.policy.as_deref())?;

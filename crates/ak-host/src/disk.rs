@@ -436,6 +436,21 @@ impl Disk for FileDisk {
     }
 }
 
+/// A disk of which there can be several handles.
+pub(crate) trait HostDisk: Disk + Send {
+    /// Another handle on the same disk, which shares its lock.
+    fn handle(&self) -> BoxedDisk;
+}
+
+impl<D: Disk + Send + Clone + 'static> HostDisk for D {
+    fn handle(&self) -> BoxedDisk {
+        Box::new(self.clone())
+    }
+}
+
+/// Whatever disk a journal stands on.
+pub(crate) type BoxedDisk = Box<dyn HostDisk>;
+
 fn died() -> DiskError {
     DiskError::Failed("a thread died holding the disk".into())
 }

@@ -3,14 +3,7 @@
 //! A call dispatches on its own thread and sees to it that its records become durable. Its effect waits on the runtime of the
 //! process: driven by the caller's thread where that waits for nothing else, as a task where nobody's thread waits.
 
-use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{pin::pin, sync::Arc, time::Instant};
 
 use ak_json::{Text, Value};
 use ak_kernel::{
@@ -67,16 +60,18 @@ pub struct Driver {
 }
 
 struct Shared {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     config: HostConfig,
     /// Cancelled when the kernel is closed: what is under way is given up.
     closing: CancellationToken,
-    /// How many entries there were when the newest snapshot was kept.
-    snapshot_at: AtomicU64,
 }
 
-/// A snapshot is kept when a kernel is opened or closed, if it spares the next start so many entries.
-pub const SNAPSHOT_ENTRIES: u64 = 10_000;
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.ledger.scrubber.give_up();
+        self.ledger.snapshots.give_up();
+    }
+}
 
 /// A request that the kernel has heard, and what it says of it. Dropped before its end, the request is given up: what was set
 /// aside for it is free again.
@@ -157,13 +152,13 @@ impl Driver {
     ///
     /// `unsaved` of them are newer than the newest snapshot.
     pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64, config: HostConfig) -> Driver {
-        let snapshot_at = AtomicU64::new(kernel.entries().saturating_sub(unsaved));
-        let ledger = Ledger::new(kernel, log);
+        let ledger = Ledger::new(kernel, log, unsaved);
         // A new kernel's genesis is durable before anything else happens.
         if let Ok(state) = ledger.state() {
             ledger.commit(state);
         }
-        let shared = Shared { ledger, config, closing: CancellationToken::new(), snapshot_at };
+        ledger.begin_scrub();
+        let shared = Shared { ledger, config, closing: CancellationToken::new() };
         let driver = Driver { shared: Own::new(Arc::new(shared)) };
         driver.adopt_roots();
         driver
@@ -380,12 +375,8 @@ impl Driver {
         if !self.shared.origin().is_here() {
             return;
         }
-        if self.entries().is_some_and(|entries| {
-            entries.saturating_sub(self.shared.snapshot_at.load(Ordering::Relaxed)) >= SNAPSHOT_ENTRIES
-        }) {
-            // Without it the next start takes longer, and nothing else.
-            let _ = self.keep_snapshot();
-        }
+        // Without it the next start takes longer, and nothing else.
+        let _ = self.shared.ledger.keep_last_snapshot();
         self.shared.ledger.close();
         self.shared.closing.cancel();
     }
@@ -404,22 +395,9 @@ impl Driver {
         }
     }
 
-    /// How many entries there are, where they are kept on a disk.
-    fn entries(&self) -> Option<u64> {
-        let durable = self.shared.ledger.log().is_ok_and(|log| log.is_durable());
-        let state = self.state().ok().filter(|state| durable && state.stopped.is_none())?;
-        Some(state.kernel.entries())
-    }
-
-    /// Keeps a snapshot of the state, from which the kernel starts next time.
-    ///
-    /// # Errors
-    /// When the disk fails or is full; the kernel goes on without.
-    pub(crate) fn keep_snapshot(&self) -> Result<(), Failure> {
-        self.shared.ledger.keep_snapshot(None)?;
-        let entries = self.state()?.kernel.entries();
-        self.shared.snapshot_at.store(entries, Ordering::Relaxed);
-        Ok(())
+    /// Begins to keep a snapshot of the state beside whatever comes, from which the kernel starts next time.
+    pub(crate) fn keep_snapshot(&self) {
+        self.shared.ledger.snapshots.take_one();
     }
 
     /// Completes what was under way when the kernel last stopped: an erasure is brought to its end; of anything else nobody
@@ -452,7 +430,11 @@ impl Driver {
 
     /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
-        self.shared.ledger.read(|_| Vec::new(), |records, record, _| records.push(record))
+        let take = |records: &mut Vec<Record>, record, _: Option<&_>| {
+            records.push(record);
+            Ok(())
+        };
+        self.shared.ledger.read(|_| Vec::new(), take)
     }
 
     fn state(&self) -> Result<Turn<'_, State>, Failure> {

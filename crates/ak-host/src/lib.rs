@@ -71,9 +71,11 @@ mod responses;
 mod roots;
 mod routes;
 mod runtime;
+mod scrub;
 mod secret;
 mod secrets;
 mod server;
+mod snapshots;
 mod spare;
 mod sse;
 mod stream;
@@ -94,7 +96,7 @@ pub use connection::{Connection, Options, tool_request};
 pub use descriptors::raise_descriptor_limit;
 pub use disk::FileDisk;
 pub use draft::SWEPT_ENTRIES_MAX;
-pub use driver::{Driver, SNAPSHOT_ENTRIES};
+pub use driver::Driver;
 pub use engine::engine;
 pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
 pub use fork::{Origin, PerProcess};
@@ -116,6 +118,7 @@ pub use server::{
     EFFECTS_MAX, HELLO_TIMEOUT_MS, RECEIVED_BYTES_MAX, REQUEST_TIMEOUT_MS, SESSIONS_EFFECTS_MAX,
     SESSIONS_MAX, STRANGERS_MAX, Server, WRITE_TIMEOUT_MS, owner_token,
 };
+pub use snapshots::SNAPSHOT_ENTRIES;
 pub use sse::EVENT_BYTES_MAX;
 pub use tools::TOOL_WALL_MS_MAX;
 pub use vault::VAULT_RESERVE_BYTES;

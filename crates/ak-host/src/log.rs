@@ -1,28 +1,31 @@
 //! Where records are kept: in memory, or in a journal on disk with their bodies sealed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use ak_audit::{Disk, Hash, Journal, JournalError, Leaf, Missing, ProofError, seal::SealError};
+use ak_audit::{
+    Hash, Journal, JournalError, Leaf, Missing, ProofError,
+    journal::{Scan, Scrub, Scrubbed},
+    seal::{self, BodyKey, SealError},
+};
 use ak_json::Value;
 use ak_kernel::{Code, Failure, Record, SubjectId};
 
 use crate::{
     attest::{Anchor, Followed},
+    commit::Turn,
+    disk::BoxedDisk,
     engine::engine,
-    vault::Vault,
+    vault::{SnapshotFile, Vault},
 };
 
 /// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
 pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
-/// So many entries are read at once, while nobody else gets at the log.
-const PAGE_ENTRIES: u64 = 4_096;
-/// Once so many bytes of bodies were read, no more are read at once.
-const PAGE_BYTES: usize = 4 << 20;
-
-/// Whatever disk a journal stands on.
-pub(crate) type BoxedDisk = Box<dyn Disk + Send>;
+/// So many entries are read at once. The keys of their bodies are looked up while nobody else gets at the log.
+const PAGE_ENTRIES: usize = 1 << 10;
+/// Once so many bytes of records were read, no more are read at once.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// The records of one kernel, in order.
 pub(crate) enum Log {
@@ -44,7 +47,7 @@ pub(crate) struct Memory {
     /// Whom the records kept are about.
     subjects: VecDeque<Vec<SubjectId>>,
     /// The snapshot of the last erasure, and the entry that it belongs to.
-    snapshot: Option<(u64, Vec<u8>)>,
+    snapshot: Option<(u64, Arc<Vec<u8>>)>,
     erasures: u64,
 }
 
@@ -160,40 +163,46 @@ impl Log {
         }
     }
 
-    /// The first entry that is kept, and how many there ever were.
-    pub(crate) fn span(&self) -> (u64, u64) {
-        match self {
-            Log::Memory(memory) => (memory.log.pruned_below(), memory.log.len()),
-            Log::Durable(durable) | Log::ReadOnly(durable) => {
-                (durable.journal.pruned_below(), durable.journal.len())
-            }
-            Log::Damaged { .. } | Log::Closed => (0, 0),
-        }
-    }
-
-    /// Records that are kept, of these entries as many as are read at once. A body that was erased is empty.
-    pub(crate) fn page(&self, entries: Range<u64>) -> Result<Vec<Record>, Failure> {
-        let entries = entries.start..entries.end.min(entries.start.saturating_add(PAGE_ENTRIES));
-        let mut bytes = 0usize;
-        let mut fits = |record: &Result<Record, Failure>| {
-            let fits = bytes < PAGE_BYTES;
-            bytes = bytes.saturating_add(record.as_ref().map_or(0, |record| record.body.len()));
-            fits
-        };
-        match self {
+    /// Begins a reading of every record that is kept now.
+    pub(crate) fn reading(&self) -> Reading {
+        let erasures = self.erasures();
+        let (source, first) = match self {
             Log::Memory(memory) => {
                 let first = memory.log.pruned_below();
-                let skipped = usize::try_from(entries.start.saturating_sub(first)).unwrap_or(usize::MAX);
-                let kept = memory.log.iter().zip(&memory.subjects).skip(skipped);
-                let kept = kept.take_while(|((seq, _), _)| *seq < entries.end);
-                let records = kept.map(|((seq, kept), subjects)| record(seq, kept.clone(), subjects.clone()));
-                records.take_while(&mut fits).collect()
+                (Source::Memory(first..memory.log.len()), first)
             }
             Log::Durable(durable) | Log::ReadOnly(durable) => {
-                durable.records(entries).take_while(&mut fits).collect()
+                let scan = durable.journal.scan(durable.journal.disk().handle());
+                let first = scan.next();
+                (Source::Disk(Box::new(scan)), first)
             }
-            Log::Damaged { .. } | Log::Closed => Ok(Vec::new()),
+            Log::Damaged { .. } | Log::Closed => (Source::Memory(0..0), 0),
+        };
+        let snapshots = match self {
+            Log::Memory(memory) => memory.snapshot.iter().map(|(seq, _)| *seq).collect(),
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.vault.snapshots().into_iter().collect(),
+            Log::Damaged { .. } | Log::Closed => BTreeSet::new(),
+        };
+        Reading { source, erasures, first, snapshots }
+    }
+
+    /// The next records of a log in memory. None are left where it is empty.
+    fn page(&self, entries: &mut Range<u64>) -> Vec<Result<Record, Failure>> {
+        let Log::Memory(memory) = self else { return Vec::new() };
+        let first = memory.log.pruned_below();
+        let subjects = |seq: u64| memory.subjects.get(usize::try_from(seq.checked_sub(first)?).ok()?);
+        let (mut records, mut bytes) = (Vec::new(), 0usize);
+        while let Ok(kept) = memory.log.get(entries.start)
+            && !entries.is_empty()
+            && records.len() < PAGE_ENTRIES
+            && bytes < PAGE_BYTES
+        {
+            bytes = bytes.saturating_add(kept.len());
+            let seq = entries.start;
+            records.push(record(seq, kept.clone(), subjects(seq).cloned().unwrap_or_default()));
+            entries.start += 1;
         }
+        records
     }
 
     /// How many subjects were erased since it was opened.
@@ -205,59 +214,94 @@ impl Log {
         }
     }
 
-    /// The snapshots that are kept, by the entries that they belong to.
-    pub(crate) fn snapshots(&self) -> BTreeMap<u64, Vec<u8>> {
+    /// The snapshot that belongs to entry `seq`, to be read while others get at the log. None where it is not kept any more.
+    pub(crate) fn stored_snapshot(&self, seq: u64) -> Option<StoredSnapshot> {
         match self {
-            Log::Memory(memory) => memory.snapshot.iter().cloned().collect(),
-            Log::Durable(durable) | Log::ReadOnly(durable) => durable.vault.all_snapshots(),
-            Log::Damaged { .. } | Log::Closed => BTreeMap::new(),
+            Log::Memory(memory) => {
+                let kept = memory.snapshot.as_ref().filter(|(kept, _)| *kept == seq);
+                kept.map(|(_, snapshot)| StoredSnapshot::Memory(snapshot.clone()))
+            }
+            Log::Durable(durable) | Log::ReadOnly(durable) => {
+                durable.vault.stored(seq).map(StoredSnapshot::Disk)
+            }
+            Log::Damaged { .. } | Log::Closed => None,
         }
     }
 
-    /// Keeps the snapshot that belongs to entry `seq`, which is durable. That of an erasure may take what was reserved for it.
-    pub(crate) fn keep_snapshot(
+    /// Begins to keep the snapshot that belongs to entry `seq`. None where there is no disk to write it to. That of an erasure may
+    /// take what was reserved for it.
+    pub(crate) fn begin_snapshot(
         &mut self,
         seq: u64,
-        snapshot: Vec<u8>,
         is_erasure: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<SnapshotFile>, Failure> {
         match self {
-            Log::Memory(memory) => {
-                memory.snapshot = Some((seq, snapshot));
-                Ok(())
-            }
+            Log::Memory(_) => Ok(None),
             Log::Durable(durable) => {
                 if is_erasure {
                     durable.vault.release_reserve();
                 }
-                let kept = durable.vault.keep(seq, &snapshot).map_err(unkept);
-                durable.vault.take_reserve();
-                kept
+                durable.vault.begin(seq, false).map(Some).map_err(unkept)
             }
             Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// Keeps a snapshot whose digest was recorded, and which was written to `file` where there is one. Gives the files of older
+    /// ones, to be removed.
+    pub(crate) fn keep_snapshot(
+        &mut self,
+        seq: u64,
+        snapshot: Vec<u8>,
+        file: Option<&SnapshotFile>,
+    ) -> Result<Vec<String>, Failure> {
+        match (self, file) {
+            (Log::Memory(memory), _) => {
+                memory.snapshot = Some((seq, Arc::new(snapshot)));
+                Ok(Vec::new())
+            }
+            (Log::Durable(durable), Some(file)) => durable.vault.adopt(file).map_err(unkept),
+            (log, _) => Err(log.gone()),
+        }
+    }
+
+    /// Sets aside again what an erasure's snapshot will take.
+    pub(crate) fn take_reserve(&mut self) {
+        if let Log::Durable(durable) = self {
+            durable.vault.take_reserve();
+        }
+    }
+
+    /// Bytes of the newest snapshot that is kept.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        match self {
+            Log::Durable(durable) => durable.vault.snapshot_bytes(),
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => 0,
         }
     }
 
     /// Keeps the snapshot by which a journal of an earlier version goes on: that of entry `seq`, which comes next.
     pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
         match self {
-            Log::Durable(durable) => durable.vault.keep_upgrade(seq, snapshot).map_err(unkept),
+            Log::Durable(durable) => durable.vault.keep(seq, snapshot, true).map_err(unkept),
             Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
 
     /// Makes what is about a subject unreadable for good, once the snapshot of entry `seq` is kept: the bodies, and
-    /// every snapshot before that one.
-    pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<(), Failure> {
+    /// every snapshot before that one. Gives the files of those, to be removed.
+    pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<Vec<String>, Failure> {
         match self {
             Log::Memory(memory) => {
                 memory.erase(subject);
-                Ok(())
+                Ok(Vec::new())
             }
             Log::Durable(durable) => {
                 durable.erasures += 1;
                 let vault = &mut durable.vault;
-                vault.drop_snapshots_below(seq).and_then(|()| vault.destroy(subject)).map_err(unkept)
+                let gone = vault.forget_below(seq).map_err(unkept)?;
+                vault.destroy(subject).map_err(unkept)?;
+                Ok(gone)
             }
             Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
@@ -326,6 +370,32 @@ impl Log {
         }
     }
 
+    /// What of the journal was not read yet when it was opened, and a handle to read it by.
+    pub(crate) fn scrub(&self) -> Option<(Scrub, BoxedDisk)> {
+        let Log::Durable(durable) = self else { return None };
+        Some((durable.journal.scrub()?, durable.journal.disk().handle()))
+    }
+
+    /// The first entry for which everything can be proven: what was before was not read yet.
+    pub(crate) fn unread_below(&self) -> u64 {
+        match self {
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.unread_below(),
+            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => 0,
+        }
+    }
+
+    /// Takes note of what was read. A journal that turns out damaged can only be verified from here on.
+    ///
+    /// # Errors
+    /// When it has to be read once more.
+    pub(crate) fn finish_scrub(&mut self, read: Scrubbed) -> Result<(), JournalError> {
+        let Log::Durable(durable) = self else { return Ok(()) };
+        if let Some((first_bad, fault)) = durable.journal.finish_scrub(read)? {
+            *self = Log::Damaged { followed: first_bad, first_bad, reason: fault.to_string() };
+        }
+        Ok(())
+    }
+
     fn gone(&self) -> Failure {
         self.refusal().unwrap_or_else(|| Failure::new(Code::NotConfigured, "there is no log"))
     }
@@ -365,6 +435,110 @@ impl Memory {
     }
 }
 
+/// A reading of a log from its beginning to where it stood, page by page, beside whoever adds to it.
+pub(crate) struct Reading {
+    source: Source,
+    erasures: u64,
+    /// The first entry that is kept.
+    pub(crate) first: u64,
+    /// The entries that snapshots belonged to.
+    pub(crate) snapshots: BTreeSet<u64>,
+}
+
+enum Source {
+    /// What is left to be read.
+    Memory(Range<u64>),
+    Disk(Box<Scan<BoxedDisk>>),
+}
+
+/// A snapshot that can be read.
+pub(crate) enum StoredSnapshot {
+    Memory(Arc<Vec<u8>>),
+    Disk(SnapshotFile),
+}
+
+impl StoredSnapshot {
+    /// Its bytes, if it is whole.
+    pub(crate) fn read(&self) -> Option<Arc<Vec<u8>>> {
+        match self {
+            StoredSnapshot::Memory(bytes) => Some(bytes.clone()),
+            StoredSnapshot::Disk(file) => file.read().map(Arc::new),
+        }
+    }
+}
+
+impl Reading {
+    /// The next records; none where there are no more. A body that was erased is empty. `log` gives hold of the log, for a
+    /// moment. None where what was read is worth nothing any more: an erasure came between, or what was not read yet is gone.
+    pub(crate) fn page<'l>(
+        &mut self,
+        log: impl Fn() -> Result<Turn<'l, Log>, Failure>,
+    ) -> Result<Option<Vec<Record>>, Failure> {
+        match &mut self.source {
+            Source::Memory(entries) => {
+                let log = log()?;
+                if log.erasures() != self.erasures {
+                    return Ok(None);
+                }
+                let page = log.page(entries);
+                if page.is_empty() && !entries.is_empty() {
+                    return log.refusal().map_or(Ok(None), Err);
+                }
+                page.into_iter().collect::<Result<_, _>>().map(Some)
+            }
+            Source::Disk(scan) => {
+                let page = scan.page(PAGE_ENTRIES, PAGE_BYTES).map_err(unread)?;
+                let keys = {
+                    let log = log()?;
+                    match &*log {
+                        Log::Durable(durable) | Log::ReadOnly(durable)
+                            if durable.erasures == self.erasures =>
+                        {
+                            durable.vault.keys_of(page.iter().map(|(_, record)| &*record.body))
+                        }
+                        Log::Durable(_) | Log::ReadOnly(_) => return Ok(None),
+                        log => return Err(log.gone()),
+                    }
+                };
+                let opened = page.into_iter().map(|(seq, kept)| open_record(seq, kept, |id| keys.get(&id)));
+                opened.collect::<Result<_, _>>().map(Some)
+            }
+        }
+    }
+}
+
+/// A record whose body is opened with these keys; one that was erased is empty.
+fn open_record<'k>(
+    seq: u64,
+    kept: ak_audit::Record,
+    key: impl FnMut(u64) -> Option<&'k BodyKey>,
+) -> Result<Record, Failure> {
+    let mut subjects = Vec::new();
+    let body: Arc<[u8]> = match seal::open(&kept.body, &ak_audit::leaf_hash(&kept.entry), key) {
+        Ok(body) => body.into(),
+        Err(SealError::Erased { .. }) => {
+            subjects = seal::key_ids(&kept.body).unwrap_or_default();
+            Arc::default()
+        }
+        Err(error) => {
+            return Err(
+                Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
+            );
+        }
+    };
+    record(seq, ak_audit::Record { entry: kept.entry, body }, subjects)
+}
+
+/// Why the journal could not be read.
+fn unread(error: JournalError) -> Failure {
+    match error {
+        JournalError::Changed { seq } => {
+            Failure::new(Code::LogCorrupt, error.to_string()).with("first_bad", seq)
+        }
+        error => Failure::new(Code::Io, format!("the journal: {error}")),
+    }
+}
+
 /// A record as it goes to the disk: its entry, and its body sealed.
 type Stored = (Leaf, Arc<[u8]>);
 
@@ -384,22 +558,8 @@ impl Durable {
     /// The records of these entries, their bodies opened; one that was erased is empty.
     pub(crate) fn records(&self, entries: Range<u64>) -> impl Iterator<Item = Result<Record, Failure>> {
         self.journal.records(entries).map(|found| {
-            let (seq, kept) =
-                found.map_err(|error| Failure::new(Code::Io, format!("the journal: {error}")))?;
-            let leaf = ak_audit::leaf_hash(&kept.entry);
-            let mut subjects = Vec::new();
-            let body: Arc<[u8]> = match self.vault.open_body(&leaf, &kept.body) {
-                Ok(body) => body.into(),
-                Err(SealError::Erased { .. }) => {
-                    subjects = ak_audit::seal::key_ids(&kept.body).unwrap_or_default();
-                    Arc::default()
-                }
-                Err(error) => {
-                    return Err(Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}"))
-                        .with("first_bad", seq));
-                }
-            };
-            record(seq, ak_audit::Record { entry: kept.entry, body }, subjects)
+            let (seq, kept) = found.map_err(unread)?;
+            open_record(seq, kept, |id| self.vault.key(id))
         })
     }
 }
@@ -416,7 +576,7 @@ fn unprovable(error: ProofError) -> Failure {
     Failure::new(Code::NotFound, error.to_string())
 }
 
-fn unkept(error: ak_audit::DiskError) -> Failure {
+pub(crate) fn unkept(error: ak_audit::DiskError) -> Failure {
     match error {
         ak_audit::DiskError::Full => {
             Failure::new(Code::LogFull, "the disk has no room for a snapshot of the state")

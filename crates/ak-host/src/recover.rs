@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use ak_audit::DiskError;
 use ak_audit::journal::{self, Genesis, Journal, RecoveryReport};
 use ak_json::object;
 use ak_kernel::{Code, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, Tools, stream};
@@ -9,8 +10,8 @@ use ak_kernel::{Code, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERS
 use crate::{
     clock,
     descriptors::raise_descriptor_limit,
-    disk::FileDisk,
-    log::{BoxedDisk, Durable, Log},
+    disk::{BoxedDisk, FileDisk},
+    log::{Durable, Log},
     vault::Vault,
 };
 
@@ -76,8 +77,8 @@ fn open_to_verify(
         return Err(unusable(String::from("is read-only, and holds no journal")));
     };
     let vault = Vault::read_only(vault).map_err(|error| unusable(error.to_string()))?;
-    let durable = Box::new(Durable::new(journal, vault));
-    let (kernel, wrong, followed, first) = execute(&durable, &report, fresh, progress)?;
+    let mut durable = Box::new(Durable::new(journal, vault));
+    let (kernel, wrong, followed, first) = execute(&mut durable, &report, fresh, progress)?;
     let log = match wrong {
         None => Log::ReadOnly(durable),
         Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
@@ -107,14 +108,16 @@ pub(crate) fn open_on(
                        snapshots of one. Put the journal back; to begin a new one, move the vault away";
         return Err(Failure::new(Code::LogCorrupt, message));
     }
-    let opened = Journal::open(disk, &genesis, options, &[]);
-    let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
-    let durable = Box::new(Durable::new(journal, vault));
+    // What comes before the newest snapshot is read beside, once the kernel runs.
+    let newest = vault.snapshots().first().copied().unwrap_or_default();
+    let opened = Journal::open_from(disk, &genesis, options, newest);
+    let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
+    let mut durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {
         return Ok(Recovered { kernel: fresh()?, log: Log::Durable(durable), replayed: 0 });
     }
-    let (mut kernel, wrong, followed, first) = execute(&durable, &report, fresh, progress)?;
+    let (mut kernel, wrong, followed, first) = execute(&mut durable, &report, fresh, progress)?;
     let mut log = match wrong {
         None => Log::Durable(durable),
         Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
@@ -138,16 +141,15 @@ type Executed = (Kernel, Option<(u64, String)>, u64, u64);
 
 /// Executes a journal again, from its newest snapshot on.
 fn execute(
-    durable: &Durable,
+    durable: &mut Durable,
     report: &RecoveryReport,
     fresh: impl FnOnce() -> Result<Kernel, Failure>,
     progress: Progress<'_>,
 ) -> Result<Executed, Failure> {
     let damage =
         report.first_bad.map(|seq| (seq, report.reason.map(|reason| reason.to_string()).unwrap_or_default()));
-    let (start, unread) = newest_start(durable);
-    let first = start.entries();
-    let (replay, wrong) = re_execute(start, durable, progress);
+    let recovered = recover(durable, progress).map_err(|error| unusable(error.to_string()))?;
+    let Execution { replay, first, wrong, unread } = recovered;
     let wrong = wrong.map(|(seq, reason)| match unread {
         Some(error) => (seq, format!("{reason}; a snapshot could not be read: {error}; {OPEN_AGAIN}")),
         None => (seq, reason),
@@ -192,39 +194,56 @@ pub const OWNER_RESERVE_BYTES: u64 = 1 << 20;
 /// Room for the record by which a journal goes on under this version, in bytes.
 const UPGRADE_BYTES: u64 = 16 << 10;
 
-/// The newest snapshot whose own entry follows from it; the beginning where there is none. Says why one could not be read, where that
-/// is the disk's fault.
-fn newest_start(durable: &Durable) -> (Replay, Option<String>) {
-    let mut unread = None;
+/// What the journal led to, executed again.
+struct Execution {
+    replay: Replay,
+    /// The first entry that was executed.
+    first: u64,
+    /// The first that does not follow, and why.
+    wrong: Option<(u64, String)>,
+    /// Why a snapshot could not be read, where that is the disk's fault.
+    unread: Option<String>,
+}
+
+/// Executes the journal again from the newest snapshot on that can be read and that the journal vouches for; from the beginning
+/// where there is none. Snapshots that cannot be read are removed.
+fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, DiskError> {
+    let (mut unreadable, mut unread) = (Vec::new(), None);
+    let mut executed = None;
     for seq in durable.vault.snapshots() {
-        match start_at(durable, seq) {
-            Ok(Some(replay)) => return (replay, None),
-            Ok(None) => {}
-            Err(error) => unread = Some(error),
+        let snapshot = match durable.vault.read_snapshot(seq) {
+            Ok(Some(snapshot)) => snapshot,
+            Ok(None) => {
+                unreadable.push(seq);
+                continue;
+            }
+            Err(error) => {
+                unread = Some(error.to_string());
+                continue;
+            }
+        };
+        let Ok(replay) = Replay::resume(&snapshot, Tools::Recorded) else { continue };
+        drop(snapshot);
+        let execution = re_execute(replay, durable, progress);
+        // What the journal does not vouch for is no start, whatever follows from it.
+        if execution.replay.vouched_for() >= Some(seq) {
+            executed = Some(execution);
+            break;
         }
     }
-    (Replay::new(Tools::Recorded), unread)
+    let mut executed =
+        executed.unwrap_or_else(|| re_execute(Replay::new(Tools::Recorded), durable, progress));
+    executed.unread = unread;
+    if durable.journal.is_writable() {
+        durable.vault.drop_unreadable(&unreadable)?;
+    }
+    Ok(executed)
 }
 
-/// A replay that goes on from the snapshot of entry `seq`, if that holds.
-fn start_at(durable: &Durable, seq: u64) -> Result<Option<Replay>, String> {
-    let record = match durable.records(seq..u64::MAX).next() {
-        Some(Ok(record)) => record,
-        Some(Err(failure)) => return Err(failure.message),
-        None => return Ok(None),
-    };
-    let snapshot = durable.vault.read_snapshot(seq).map_err(|error| error.to_string())?;
-    let resumed = snapshot.and_then(|snapshot| Replay::resume(&snapshot, Tools::Recorded).ok());
-    Ok(resumed.and_then(|mut replay| replay.feed(&record.leaf, &record.body).ok().map(|_| replay)))
-}
-
-/// Executes the journal again from where `replay` stands. Gives the first entry that does not follow, and why.
-fn re_execute(
-    mut replay: Replay,
-    durable: &Durable,
-    progress: Progress<'_>,
-) -> (Replay, Option<(u64, String)>) {
+/// Executes the journal again from where `replay` stands.
+fn re_execute(mut replay: Replay, durable: &Durable, progress: Progress<'_>) -> Execution {
     let (first, end) = (replay.entries(), durable.journal.len());
+    let count = end.saturating_sub(first);
     for found in durable.records(first..u64::MAX) {
         let fed = match found {
             Ok(record) if record.body.is_empty() => {
@@ -237,17 +256,20 @@ fn re_execute(
             Err(failure) if failure.code == Code::Io => {
                 Err((replay.entries(), format!("{}; {OPEN_AGAIN}", failure.message)))
             }
+            Err(failure) if failure.code == Code::Io => {
+                Err((replay.entries(), format!("{}; {OPEN_AGAIN}", failure.message)))
+            }
             Err(failure) => Err((replay.entries(), failure.message)),
         };
         if let Err(wrong) = fed {
-            return (replay, Some(wrong));
+            return Execution { replay, first, wrong: Some(wrong), unread: None };
         }
         if replay.entries().is_multiple_of(PROGRESS_ENTRIES) {
-            progress(replay.entries() - first, end - first);
+            progress(replay.entries() - first, count);
         }
     }
-    progress(end - first, end - first);
-    (replay, None)
+    progress(count, count);
+    Execution { replay, first, wrong: None, unread: None }
 }
 
 /// A journal as it lies on the disk.

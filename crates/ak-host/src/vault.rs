@@ -9,13 +9,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ak_audit::{
-    Disk, DiskError, Hash,
+    DiskError, Hash,
     seal::{self, BodyKey, SealError},
 };
 use ak_json::Digest;
 use ak_kernel::SubjectId;
 
-use crate::{log::BoxedDisk, secret};
+use crate::{
+    disk::{BoxedDisk, HostDisk},
+    secret,
+};
 
 /// The file of keys.
 const KEYS_FILE: &str = "keys";
@@ -35,6 +38,8 @@ const GROWTH_SHARE: u64 = 8;
 const GROWTH_BYTES_MIN: u64 = 64 << 10;
 /// How many snapshots are kept at most.
 const SNAPSHOTS_MAX: usize = 2;
+/// How much of a snapshot is written and synced at a time.
+const PIECE_BYTES: usize = 1 << 20;
 
 pub(crate) struct Vault {
     disk: BoxedDisk,
@@ -98,7 +103,7 @@ impl Vault {
     ///
     /// # Errors
     /// When the disk fails.
-    pub(crate) fn is_used(disk: &dyn Disk) -> Result<bool, DiskError> {
+    pub(crate) fn is_used(disk: &dyn HostDisk) -> Result<bool, DiskError> {
         for name in disk.list()? {
             if parse_name(&name).is_some() {
                 return Ok(true);
@@ -116,7 +121,7 @@ impl Vault {
     }
 
     fn read_keys(&mut self) -> Result<(), DiskError> {
-        let bytes = self.read(KEYS_FILE)?;
+        let bytes = read(&*self.disk, KEYS_FILE)?;
         self.slots = (bytes.len() / SLOT_BYTES) as u64;
         for (slot, bytes) in (0..).zip(bytes.as_chunks::<SLOT_BYTES>().0) {
             if *bytes != [0; SLOT_BYTES] {
@@ -135,19 +140,11 @@ impl Vault {
         if self.next_slot == 0 {
             return Ok(());
         }
-        let mut slots = self.read(KEYS_FILE)?;
+        let mut slots = read(&*self.disk, KEYS_FILE)?;
         slots.truncate(usize::try_from(self.next_slot).unwrap_or(usize::MAX).saturating_mul(SLOT_BYTES));
         self.disk.write(KEYS_FILE, 0, &slots)?;
         self.disk.sync(KEYS_FILE)?;
         self.disk.sync_dir()
-    }
-
-    fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
-        let length = usize::try_from(self.disk.length(name)?).map_err(|_| failed("a file is too long"))?;
-        let mut bytes = vec![0; length];
-        let got = self.disk.read(name, 0, &mut bytes)?;
-        bytes.truncate(got);
-        Ok(bytes)
     }
 
     /// Whether many keys can be made without asking the disk for room.
@@ -235,15 +232,13 @@ impl Vault {
         seal::seal(&keys.collect::<Result<Vec<_>, _>>()?, leaf, body)
     }
 
-    /// Opens a sealed body.
-    ///
-    /// # Errors
-    /// [`SealError::Erased`] where a key was destroyed; another where the body is not what was sealed.
-    pub(crate) fn open_body(&self, leaf: &Hash, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        seal::open(sealed, leaf, |id| self.key(id))
+    /// The keys that these sealed bodies need, as far as they are there.
+    pub(crate) fn keys_of<'b>(&self, sealed: impl Iterator<Item = &'b [u8]>) -> BTreeMap<u64, BodyKey> {
+        let ids: BTreeSet<u64> = sealed.flat_map(|body| seal::key_ids(body).unwrap_or_default()).collect();
+        ids.into_iter().filter_map(|id| Some((id, self.key(id)?.clone()))).collect()
     }
 
-    fn key(&self, id: u64) -> Option<&BodyKey> {
+    pub(crate) fn key(&self, id: u64) -> Option<&BodyKey> {
         self.keys.get(&id).map(|(key, _)| key)
     }
 
@@ -260,74 +255,78 @@ impl Vault {
         Ok(())
     }
 
-    /// Keeps the snapshot that belongs to entry `seq`, and lets go of the oldest of too many.
+    /// Begins to keep the snapshot that belongs to entry `seq`: makes its key. What is left can be done beside.
     ///
     /// # Errors
-    /// When the disk fails or is full; the snapshot then is not kept.
-    pub(crate) fn keep(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), DiskError> {
-        self.write_snapshot(seq, snapshot, false)?;
+    /// When the disk fails or is full.
+    pub(crate) fn begin(&mut self, seq: u64, is_upgrade: bool) -> Result<SnapshotFile, DiskError> {
+        let id = SNAPSHOT_IDS | seq;
+        self.make_keys([id].into_iter())?;
+        let key = self.key(id).ok_or_else(|| failed("a key is gone"))?.clone();
+        Ok(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
+    }
+
+    /// Counts on a snapshot that was written, and forgets the oldest of too many: their keys are gone then. Gives the files
+    /// that are left of them, to be removed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn adopt(&mut self, written: &SnapshotFile) -> Result<Vec<String>, DiskError> {
+        self.snapshots.insert(written.seq, written.is_upgrade);
+        let mut gone = Vec::new();
         let kept = |vault: &Vault| vault.snapshots.values().filter(|is_upgrade| !**is_upgrade).count();
         while kept(self) > SNAPSHOTS_MAX {
             let oldest = self.snapshots.iter().find(|(_, is_upgrade)| !**is_upgrade);
             let Some(oldest) = oldest.map(|(seq, _)| *seq) else { break };
-            self.drop_snapshot(oldest)?;
+            gone.extend(self.forget(oldest)?);
         }
-        Ok(())
+        Ok(gone)
     }
 
-    /// Keeps the snapshot by which a journal of an earlier version goes on, until the next erasure.
+    /// Keeps a snapshot at once. It is that by which a journal of an earlier version goes on, or none.
     ///
     /// # Errors
-    /// As for [`keep`](Self::keep).
-    pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), DiskError> {
-        self.write_snapshot(seq, snapshot, true)
+    /// When the disk fails or is full; the snapshot then is not kept.
+    pub(crate) fn keep(&mut self, seq: u64, snapshot: &[u8], is_upgrade: bool) -> Result<(), DiskError> {
+        let mut file = self.begin(seq, is_upgrade)?;
+        file.write(snapshot, &|| true)?;
+        let gone = self.adopt(&file)?;
+        file.remove(&gone)
     }
 
-    fn write_snapshot(&mut self, seq: u64, snapshot: &[u8], is_upgrade: bool) -> Result<(), DiskError> {
-        let id = SNAPSHOT_IDS | seq;
-        self.make_keys([id].into_iter())?;
-        let context = secret::random().map_err(|error| failed(&error.to_string()))?;
-        let key = self.key(id).ok_or_else(|| failed("a key is gone"))?;
-        let sealed =
-            seal::seal(&[(id, key)], &context, snapshot).map_err(|error| failed(&error.to_string()))?;
-        let bytes = [&context[..], &sealed].concat();
-        let name = name(seq, is_upgrade);
-        let written = self.disk.allocate(&name, bytes.len() as u64).and_then(|()| {
-            self.disk.write(&name, 0, &bytes)?;
-            self.disk.sync(&name)?;
-            self.disk.sync_dir()
-        });
-        if let Err(error) = written {
-            let _ = self.disk.remove(&name);
-            return Err(error);
-        }
-        self.snapshots.insert(seq, is_upgrade);
-        Ok(())
-    }
-
-    /// Destroys every snapshot that belongs to an entry before this one.
+    /// Forgets every snapshot that belongs to an entry before this one: their keys are gone then. Gives the files that are left
+    /// of them, to be removed.
     ///
     /// # Errors
-    /// When the disk fails, and one may still be there.
-    pub(crate) fn drop_snapshots_below(&mut self, seq: u64) -> Result<(), DiskError> {
-        while let Some(oldest) =
-            self.snapshots.first_key_value().map(|(oldest, _)| *oldest).filter(|oldest| *oldest < seq)
-        {
-            self.drop_snapshot(oldest)?;
-        }
-        Ok(())
+    /// When the disk fails, and one may still be readable.
+    pub(crate) fn forget_below(&mut self, seq: u64) -> Result<Vec<String>, DiskError> {
+        let older: Vec<u64> = self.snapshots.range(..seq).map(|(seq, _)| *seq).collect();
+        older.into_iter().filter_map(|seq| self.forget(seq).transpose()).collect()
     }
 
-    fn drop_snapshot(&mut self, seq: u64) -> Result<(), DiskError> {
+    /// Destroys the key of a snapshot. Gives the file that is left of it.
+    fn forget(&mut self, seq: u64) -> Result<Option<String>, DiskError> {
         self.destroy(SNAPSHOT_IDS | seq)?;
-        let is_upgrade = self.snapshots.get(&seq).copied().unwrap_or(false);
-        match self.disk.remove(&name(seq, is_upgrade)).and_then(|()| self.disk.sync_dir()) {
-            Ok(()) | Err(DiskError::Absent) => {
-                self.snapshots.remove(&seq);
-                Ok(())
+        Ok(self.snapshots.remove(&seq).map(|is_upgrade| name(seq, is_upgrade)))
+    }
+
+    /// Removes snapshots that cannot be read: a crash cut them short, or came before their files were removed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn drop_unreadable(&mut self, seqs: &[u64]) -> Result<(), DiskError> {
+        for seq in seqs {
+            if let Some(name) = self.forget(*seq)? {
+                remove(&mut *self.disk, &name)?;
             }
-            Err(error) => Err(error),
         }
+        if seqs.is_empty() { Ok(()) } else { self.disk.sync_dir() }
+    }
+
+    /// Bytes of the newest snapshot.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        let newest = self.snapshots.last_key_value();
+        newest.and_then(|(seq, is_upgrade)| self.disk.length(&name(*seq, *is_upgrade)).ok()).unwrap_or(0)
     }
 
     /// The entries that snapshots belong to, newest first.
@@ -351,11 +350,96 @@ impl Vault {
     /// When the disk cannot be read: nobody knows then whether it is whole.
     pub(crate) fn read_snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DiskError> {
         let Some(is_upgrade) = self.snapshots.get(&seq) else { return Ok(None) };
-        let bytes = self.read(&name(seq, *is_upgrade))?;
+        let bytes = read(&*self.disk, &name(seq, *is_upgrade))?;
         let opened = bytes
             .split_first_chunk()
             .and_then(|(context, sealed)| seal::open(sealed, context, |id| self.key(id)).ok());
         Ok(opened)
+    }
+
+    /// The snapshot that belongs to entry `seq`, to be read beside whoever uses the vault.
+    pub(crate) fn stored(&self, seq: u64) -> Option<SnapshotFile> {
+        let (is_upgrade, id) = (*self.snapshots.get(&seq)?, SNAPSHOT_IDS | seq);
+        let key = self.key(id)?.clone();
+        Some(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
+    }
+}
+
+/// A snapshot to be written or read, beside whoever uses the vault.
+pub(crate) struct SnapshotFile {
+    disk: BoxedDisk,
+    name: String,
+    seq: u64,
+    is_upgrade: bool,
+    id: u64,
+    key: BodyKey,
+}
+
+impl SnapshotFile {
+    /// The snapshot, if it is there and whole.
+    pub(crate) fn read(&self) -> Option<Vec<u8>> {
+        let bytes = read(&*self.disk, &self.name).ok()?;
+        let (context, sealed) = bytes.split_first_chunk()?;
+        seal::open(sealed, context, |id| (id == self.id).then_some(&self.key)).ok()
+    }
+
+    /// Seals and writes the snapshot, as long as it `is_wanted`.
+    ///
+    /// # Errors
+    /// When the disk fails or is full, or it is wanted no more; nothing is left of it then.
+    pub(crate) fn write(&mut self, snapshot: &[u8], is_wanted: &dyn Fn() -> bool) -> Result<(), DiskError> {
+        let context = secret::random().map_err(|error| failed(&error.to_string()))?;
+        let sealed = seal::seal(&[(self.id, &self.key)], &context, snapshot);
+        let sealed = sealed.map_err(|error| failed(&error.to_string()))?;
+        let written = self.write_parts(&[&context, &sealed], is_wanted);
+        if written.is_err() {
+            let _ = self.disk.remove(&self.name);
+        }
+        written
+    }
+
+    fn write_parts(&mut self, parts: &[&[u8]], is_wanted: &dyn Fn() -> bool) -> Result<(), DiskError> {
+        let length = parts.iter().map(|part| part.len() as u64).sum();
+        // What a crash left of another attempt may be longer.
+        remove(&mut *self.disk, &self.name)?;
+        self.disk.allocate(&self.name, length)?;
+        self.disk.shrink(&self.name, length)?;
+        let mut at = 0;
+        for piece in parts.iter().flat_map(|part| part.chunks(PIECE_BYTES)) {
+            if !is_wanted() {
+                return Err(failed("the kernel is being closed"));
+            }
+            self.disk.write(&self.name, at, piece)?;
+            // Little by little, so that no other sync waits for much of it.
+            self.disk.sync(&self.name)?;
+            at += piece.len() as u64;
+        }
+        self.disk.sync_dir()
+    }
+
+    /// Removes files of snapshots that were forgotten.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn remove(&mut self, names: &[String]) -> Result<(), DiskError> {
+        names.iter().try_for_each(|name| remove(&mut *self.disk, name))?;
+        if names.is_empty() { Ok(()) } else { self.disk.sync_dir() }
+    }
+}
+
+fn read(disk: &dyn HostDisk, name: &str) -> Result<Vec<u8>, DiskError> {
+    let length = usize::try_from(disk.length(name)?).map_err(|_| failed("a file is too long"))?;
+    let mut bytes = vec![0; length];
+    let got = disk.read(name, 0, &mut bytes)?;
+    bytes.truncate(got);
+    Ok(bytes)
+}
+
+/// Removes a file, if it is there.
+fn remove(disk: &mut dyn HostDisk, name: &str) -> Result<(), DiskError> {
+    match disk.remove(name) {
+        Err(DiskError::Absent) => Ok(()),
+        done => done,
     }
 }
 
@@ -420,16 +504,17 @@ mod tests {
         drop(vault);
         let mut vault = open(&place);
         vault.make_keys([1].into_iter()).unwrap();
-        assert_eq!(vault.open_body(&[7; 32], &sealed).unwrap(), b"body");
+        assert_eq!(seal::open(&sealed, &[7; 32], |id| vault.key(id)).unwrap(), b"body");
         let bytes = std::fs::read(place.0.join(KEYS_FILE)).unwrap();
         let key = *vault.key(3).unwrap().as_bytes();
         assert!(bytes.windows(32).any(|window| window == key));
         vault.destroy(3).unwrap();
         let bytes = std::fs::read(place.0.join(KEYS_FILE)).unwrap();
         assert!(!bytes.windows(32).any(|window| window == key), "no trace of it is in the file");
-        assert_eq!(vault.open_body(&[7; 32], &sealed), Err(SealError::Erased { id: 3 }));
+        assert_eq!(seal::open(&sealed, &[7; 32], |id| vault.key(id)), Err(SealError::Erased { id: 3 }));
         drop(vault);
-        assert_eq!(open(&place).open_body(&[7; 32], &sealed), Err(SealError::Erased { id: 3 }));
+        let reopened = open(&place);
+        assert_eq!(seal::open(&sealed, &[7; 32], |id| reopened.key(id)), Err(SealError::Erased { id: 3 }));
     }
 
     #[test]
@@ -452,14 +537,14 @@ mod tests {
         let place = scratch("snapshots");
         let mut vault = open(&place);
         for seq in [5, 9, 70] {
-            vault.keep(seq, format!("state at {seq}").as_bytes()).unwrap();
+            vault.keep(seq, format!("state at {seq}").as_bytes(), false).unwrap();
         }
         drop(vault);
         let mut vault = open(&place);
         assert_eq!(vault.snapshots(), [70, 9]);
         assert_eq!(vault.snapshot(9).unwrap(), b"state at 9");
         assert_eq!(vault.snapshot(5), None);
-        vault.drop_snapshots_below(70).unwrap();
+        assert_eq!(vault.forget_below(70).unwrap(), [name(9, false)]);
         assert_eq!((vault.snapshots(), vault.keys.len()), (vec![70], 1));
         let file = place.0.join(name(70, false));
         let mut bytes = std::fs::read(&file).unwrap();
@@ -468,6 +553,39 @@ mod tests {
         bytes[last] ^= 1;
         std::fs::write(&file, bytes).unwrap();
         assert_eq!(vault.snapshot(70), None, "a damaged one is none");
+    }
+
+    /// A disk prepares a file for whoever writes much, which is longer than a snapshot.
+    #[test]
+    fn a_snapshot_in_a_file_that_was_prepared_is_whole() {
+        let place = scratch("prepared");
+        let disk = FileDisk::new(&place.0).unwrap();
+        let mut vault = Vault::open(Box::new(disk.clone())).unwrap();
+        let snapshot = vec![7; 17 << 20];
+        for seq in [5, 9] {
+            vault.keep(seq, &snapshot, false).unwrap();
+            disk.rest();
+            assert!(vault.snapshot(seq).as_ref() == Some(&snapshot), "{seq}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_is_given_up_leaves_nothing_and_one_cut_short_is_none() {
+        let place = scratch("cut-short");
+        let mut vault = open(&place);
+        vault.keep(5, b"state at 5", false).unwrap();
+        let mut file = vault.begin(9, false).unwrap();
+        assert!(file.write(b"state at 9", &|| false).is_err());
+        assert!(!place.0.join(name(9, false)).exists());
+        file.write(b"state at 9", &|| true).unwrap();
+        let whole = std::fs::read(place.0.join(name(9, false))).unwrap();
+        std::fs::write(place.0.join(name(9, false)), &whole[..whole.len() - 1]).unwrap();
+        drop((file, vault));
+        let mut vault = open(&place);
+        assert_eq!((vault.snapshots(), vault.snapshot(9)), (vec![9, 5], None));
+        vault.drop_unreadable(&[9]).unwrap();
+        assert_eq!((vault.snapshots(), vault.snapshot(5).unwrap()), (vec![5], b"state at 5".to_vec()));
+        assert!(!place.0.join(name(9, false)).exists() && vault.key(SNAPSHOT_IDS | 9).is_none());
     }
 
     #[test]

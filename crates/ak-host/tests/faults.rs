@@ -80,6 +80,13 @@ struct Directory {
     holds_lock: bool,
 }
 
+impl Clone for Directory {
+    /// Another handle: the lock stays with the first.
+    fn clone(&self) -> Directory {
+        Directory { name: self.name, store: self.store.clone(), holds_lock: false }
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
         if self.holds_lock {

@@ -35,6 +35,7 @@ struct Faults {
     sync_fails: Arc<AtomicBool>,
 }
 
+#[derive(Clone)]
 struct FaultyDisk(FileDisk, Faults);
 
 impl Disk for FaultyDisk {
@@ -94,7 +95,7 @@ fn open(scratch: &Scratch, faults: &Faults) -> Connection {
 fn try_open(scratch: &Scratch, faults: &Faults) -> Result<Connection, Failure> {
     let disk = FaultyDisk(FileDisk::new(&scratch.join("journal")).unwrap(), faults.clone());
     let vault = FileDisk::new(&scratch.join("vault")).unwrap();
-    Connection::open_on(disk, vault, &Options::default())
+    Connection::open_with(disk, vault, ak_audit::journal::Options::default(), &Options::default())
 }
 
 fn alloc(kernel: &Connection, text: &str) -> Result<(), Code> {

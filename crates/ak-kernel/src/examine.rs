@@ -59,8 +59,8 @@ impl<'a> Kept<'a> {
 
 /// Re-executes a log whose bodies may be gone in part.
 ///
-/// From an erased or pruned body on, the state is unknown, and so what follows from it; a snapshot that was kept with a
-/// SNAPSHOT entry makes it known again. Give the entries to [`examine`](Self::examine) in order, from the first that is kept,
+/// From an erased or pruned body on, the state is unknown, and so what follows from it; a snapshot that began with a
+/// SNAPSHOT entry makes it known again, if a later one holds its digest. Give the entries to [`examine`](Self::examine) in order, from the first that is kept,
 /// and ask [`first_wrong`](Self::first_wrong) at the end: what is opaque is accepted only where an erasure that the log records
 /// explains it, and only a log whose last state is known is verified.
 ///
@@ -68,7 +68,7 @@ impl<'a> Kept<'a> {
 ///
 /// - An entry that follows is, byte for byte, the one that this kernel writes for its input in that state.
 /// - An opaque entry, and one of an earlier version, stands in the chain that the next snapshot goes on from, of which the entry
-///   that belongs to the snapshot holds the digest. A body that is left is the one that its entry commits to, under the salt
+///   that ends the snapshot holds the digest. A body that is left is the one that its entry commits to, under the salt
 ///   of somebody who is known at the end. (Where so many are known that their sets are too many to try, it is not proven to be.)
 ///   A body that is gone was about somebody who was erased; how many went so is compared with what the erasure says, as far as
 ///   the body of its outcome is there itself, and how many entries are about everybody else with what the last state says.
@@ -110,6 +110,8 @@ pub struct Examination {
     /// The newest erasure that does not say who was erased, or whose own body is gone.
     erased_unnamed: Option<u64>,
     first_wrong: Option<(u64, String)>,
+    /// The snapshot that the log went on from, until the entry came that holds its digest.
+    unvouched: Option<u64>,
 }
 
 /// An earlier version, which the log begins with.
@@ -153,6 +155,7 @@ impl Examination {
             erased: BTreeMap::new(),
             erased_unnamed: None,
             first_wrong: None,
+            unvouched: None,
         }
     }
 
@@ -162,7 +165,7 @@ impl Examination {
         let standing = match self.link(leaf) {
             Err(reason) => Standing::Wrong(reason),
             Ok(()) => match self.execute(leaf, kept, snapshot) {
-                Standing::Follows(replies) => self.check_snapshot(leaf, kept, snapshot, replies),
+                standing @ Standing::Follows(_) => standing,
                 standing @ (Standing::Opaque | Standing::NotReplayed) => {
                     match self.look_at(leaf, kept, snapshot, &standing) {
                         Ok(()) => standing,
@@ -227,13 +230,21 @@ impl Examination {
             return Standing::Opaque;
         };
         match &mut self.replay {
-            Some(replay) => match replay.feed(leaf, body) {
-                Ok(followed) => {
-                    count(&mut self.about, &followed.record.subjects);
-                    Standing::Follows(followed.replies)
+            Some(replay) => {
+                if let Some(bytes) = snapshot
+                    && let Err(reason) = belongs(bytes, leaf, replay)
+                {
+                    return Standing::Wrong(reason);
                 }
-                Err(error) => Standing::Wrong(error.reason),
-            },
+                match replay.feed(leaf, body) {
+                    Ok(followed) => {
+                        self.unvouched = self.unvouched.filter(|seq| replay.vouched_for() < Some(*seq));
+                        count(&mut self.about, &followed.record.subjects);
+                        Standing::Follows(followed.replies)
+                    }
+                    Err(error) => Standing::Wrong(error.reason),
+                }
+            }
             None => match snapshot {
                 None => Standing::Opaque,
                 Some(bytes) => self.resume(bytes, leaf, body),
@@ -246,6 +257,7 @@ impl Examination {
         match resume(bytes, self.tools, leaf, body) {
             Ok((replay, followed)) => {
                 count(&mut self.about, &followed.record.subjects);
+                self.unvouched = Some(self.next).filter(|seq| replay.vouched_for() < Some(*seq));
                 self.replay = Some(replay);
                 Standing::Follows(followed.replies)
             }
@@ -361,27 +373,6 @@ impl Examination {
         Ok(())
     }
 
-    /// A snapshot that comes with an entry must be that of the state which the entry commits to.
-    fn check_snapshot(
-        &self,
-        leaf: &[u8],
-        kept: Kept<'_>,
-        snapshot: Option<&[u8]>,
-        replies: Vec<(CallId, Outcome)>,
-    ) -> Standing {
-        let Some(bytes) = snapshot else { return Standing::Follows(replies) };
-        let belongs = Entry::decode(leaf).is_ok_and(|entry| {
-            [Operation::Snapshot, Operation::Upgrade].map(Operation::number).contains(&entry.operation)
-        });
-        if !belongs {
-            return Standing::Wrong("a snapshot stands with an entry that commits to none".into());
-        }
-        match resume(bytes, self.tools, leaf, kept.body.unwrap_or_default()) {
-            Ok(_) => Standing::Follows(replies),
-            Err(reason) => Standing::Wrong(reason),
-        }
-    }
-
     /// Takes note of an erasure. One whose own state a later erasure took along is believed as far as its body is there.
     fn note_erasure(&mut self, leaf: &[u8], kept: Kept<'_>) {
         let Ok(entry) = Entry::decode(leaf) else { return };
@@ -402,6 +393,9 @@ impl Examination {
 
     /// What is wrong with the log as a whole, beside single entries: the first entry that is concerned, and why.
     fn unexplained(&self) -> Option<(u64, String)> {
+        if let Some(seq) = self.unvouched {
+            return Some((seq, "no entry holds the digest of the snapshot that the log goes on from".into()));
+        }
         let kernel = self.replay.as_ref().and_then(Replay::kernel);
         if self.opaque > 0 && self.first == 0 && kernel.is_none() && self.earlier.is_none() {
             return Some((
@@ -467,6 +461,11 @@ impl Examination {
         let reason =
             format!("{found} entries are about subject {subject}, and the state speaks of {entries}");
         Some((self.next.saturating_sub(1), reason))
+    }
+
+    /// Whether the state is unknown, so that a snapshot which came with the next entry would make it known again.
+    pub const fn wants_snapshot(&self) -> bool {
+        self.replay.is_none()
     }
 
     /// How many entries there are with those examined.
@@ -589,14 +588,27 @@ fn commits_to_genesis(entry: &Entry<'_>, body: &Value) -> bool {
     commitment == entry.request && derive(&entropy, "run", "").starts_with(&entry.run)
 }
 
-/// A replay from a snapshot, once its own entry follows from it. The bytes must be the ones that the kernel itself writes.
+/// A replay from a snapshot, once the entry that it began with follows from it. The bytes must be the ones that the kernel
+/// itself writes.
 fn resume(bytes: &[u8], tools: Tools, leaf: &[u8], body: &[u8]) -> Result<(Replay, Followed), String> {
     let mut replay = Replay::resume(bytes, tools).map_err(|error| format!("{error}"))?;
-    if replay.snapshot_now().as_deref() != Some(bytes) {
-        return Err("the snapshot is not in the form that the kernel writes".into());
-    }
+    belongs(bytes, leaf, &replay)?;
     let followed = replay.feed(leaf, body);
     let followed =
         followed.map_err(|error| format!("the snapshot is not the one it commits to: {}", error.reason))?;
     Ok((replay, followed))
+}
+
+/// Whether these bytes are the snapshot of the state before an entry with which one begins.
+fn belongs(bytes: &[u8], leaf: &[u8], replay: &Replay) -> Result<(), String> {
+    let begins = Entry::decode(leaf).is_ok_and(|entry| {
+        [Operation::Snapshot, Operation::Upgrade].map(Operation::number).contains(&entry.operation)
+    });
+    if !begins {
+        return Err("a snapshot stands with an entry that commits to none".into());
+    }
+    if replay.snapshot_now().as_deref() != Some(bytes) {
+        return Err("the snapshot is not that of the state, in the form that the kernel writes".into());
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Recent entries in readable form, for queries. Derived from the journal, so it is never written anywhere.
 
-use alloc::{collections::VecDeque, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 use ak_audit::{Kind, Verdict};
 use ak_json::{Object, ObjectBuilder, Text, Value, object};
@@ -10,6 +10,7 @@ use crate::{
     form::insert_some,
     operation::Operation,
     record::Facts,
+    shared::SharedQueue,
     time::Time,
 };
 
@@ -123,7 +124,7 @@ impl Filter {
 }
 
 /// One entry as people read it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) seq: u64,
     pub(crate) time_us: u64,
@@ -240,17 +241,18 @@ pub(crate) const fn decision_name(decision: Verdict) -> &'static str {
 /// What a name takes beside its bytes.
 const NAME_BYTES: u64 = 24;
 
-/// The newest entries, as many as fit.
-#[derive(Debug)]
+/// The newest entries, as many as fit. A copy shares them.
+#[derive(Clone, Debug)]
 pub(crate) struct History {
-    views: VecDeque<(View, u64)>,
+    /// With the bytes that each counts for.
+    views: SharedQueue<(View, u64)>,
     bytes: u64,
     bytes_max: u64,
 }
 
 impl History {
     pub(crate) fn new(bytes_max: u64) -> History {
-        History { views: VecDeque::new(), bytes: 0, bytes_max }
+        History { views: SharedQueue::default(), bytes: 0, bytes_max }
     }
 
     pub(crate) fn push(&mut self, view: View) {
@@ -259,10 +261,9 @@ impl History {
         let size = (view.json.json_len() as u64).saturating_add(about);
         self.bytes = self.bytes.saturating_add(size);
         self.views.push_back((view, size));
-        while self.bytes > self.bytes_max && self.views.len() > 1 {
-            if let Some((_, size)) = self.views.pop_front() {
-                self.bytes = self.bytes.saturating_sub(size);
-            }
+        while self.bytes > self.bytes_max {
+            let Some((_, size)) = self.views.pop_front_but_last() else { break };
+            self.bytes = self.bytes.saturating_sub(size);
         }
     }
 
@@ -274,8 +275,8 @@ impl History {
 
     /// Whom the entry `seq` is about, while it is at hand.
     pub(crate) fn about(&self, seq: u64) -> &[Text] {
-        let found = self.views.binary_search_by_key(&seq, |(view, _)| view.seq).ok();
-        found.and_then(|index| self.views.get(index)).map_or(&[], |(view, _)| &view.about)
+        let mut found = self.views.between(|(view, _)| view.seq < seq, |(view, _)| view.seq <= seq);
+        found.next().map_or(&[], |(view, _)| &view.about)
     }
 
     pub(crate) fn to_value(&self) -> Value {
@@ -295,10 +296,11 @@ impl History {
     /// them, `next` is the cursor from which another query goes on: `cursor`, or `before` from the newest to older ones.
     pub(crate) fn query(&self, filter: &Filter, actor: Option<&str>) -> Value {
         let first = self.views.front().map_or(0, |(view, _)| view.seq);
-        let until = |seq: u64| self.views.partition_point(|(view, _)| view.seq < seq);
-        let start = filter.cursor.map_or(0, |cursor| until(cursor.saturating_add(1)));
-        let end = filter.before.map_or(self.views.len(), until).max(start);
-        let views = self.views.range(start..end);
+        let (after, end) = (filter.cursor, filter.before);
+        let views = self.views.between(
+            move |(view, _)| after.is_some_and(|after| view.seq <= after),
+            move |(view, _)| end.is_none_or(|end| view.seq < end),
+        );
         let mut page = Page::new(filter, actor);
         if filter.newest {
             page.fill(views.rev());

@@ -30,6 +30,7 @@ use crate::{
     reply::{Failure, Outcome, outcome_facts},
     request::Request,
     session::{AgentId, SessionId, Sessions},
+    snapshot::Begun,
     subject::{About, SUBJECT_BYTES, Subjects},
     time::{CLOCK_STEP_US_MAX, Clock, Now},
     toolbox::Toolbox,
@@ -125,6 +126,8 @@ pub struct Kernel {
     pub(crate) earlier: Option<u64>,
     /// The version that the state was brought into this one's form from, until that is recorded.
     pub(crate) upgraded: Option<u64>,
+    /// The newest snapshot that has begun, until it is ended. What comes does not depend on it but for its end.
+    pub(crate) begun: Option<Begun>,
 }
 
 impl Kernel {
@@ -187,6 +190,7 @@ impl Kernel {
             earlier: None,
             upgraded: None,
             policy_files: Vec::new(),
+            begun: None,
             chain,
             policy,
             under_way,

@@ -73,6 +73,7 @@ mod room;
 mod search;
 mod session;
 mod settle;
+mod shared;
 mod snapshot;
 pub mod stream;
 mod subject;
@@ -119,7 +120,7 @@ pub use room::{
 };
 pub use search::PAGE_BYTES_MAX;
 pub use session::{AgentId, SessionId};
-pub use snapshot::RestoreError;
+pub use snapshot::{RestoreError, StateImage};
 pub use subject::SubjectId;
 pub use terms::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms};
 pub use time::{CLOCK_STEP_US_MAX, Now, Time};

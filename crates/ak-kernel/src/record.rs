@@ -70,8 +70,15 @@ pub(crate) enum Input {
         ended: Ended,
     },
     Tick,
-    /// The state's digest is recorded, so that a snapshot of it can be told from any other.
+    /// As versions before this one wrote it: the state's digest, so that a snapshot of it can be told from any other.
     Snapshot {
+        state: Digest,
+    },
+    /// A snapshot of the state begins.
+    SnapshotBegun,
+    /// The digest of the state from before entry `of`, with which a snapshot began.
+    SnapshotKept {
+        of: u64,
         state: Digest,
     },
     Throttled(Turned),
@@ -131,6 +138,14 @@ impl Input {
                 body.insert("in", "snapshot");
                 body.insert("state", format!("{state}"));
             }
+            Self::SnapshotBegun => {
+                body.insert("in", "snapshot_begun");
+            }
+            Self::SnapshotKept { of, state } => {
+                body.insert("in", "snapshot_kept");
+                body.insert("of", *of);
+                body.insert("state", format!("{state}"));
+            }
             Self::ClockStep => {
                 body.insert("in", "clock_step");
             }
@@ -175,6 +190,8 @@ impl Input {
             | Self::Complete { .. }
             | Self::Tick
             | Self::Snapshot { .. }
+            | Self::SnapshotBegun
+            | Self::SnapshotKept { .. }
             | Self::Throttled(_)
             | Self::ClockStep
             | Self::Upgrade { .. } => false,
@@ -235,6 +252,8 @@ impl Input {
             "tick" => Self::Tick,
             "throttled" => Self::Throttled(Turned::from_value(&fields.value("counts")?)?),
             "snapshot" => Self::Snapshot { state: fields.digest("state")? },
+            "snapshot_begun" => Self::SnapshotBegun,
+            "snapshot_kept" => Self::SnapshotKept { of: fields.u64("of")?, state: fields.digest("state")? },
             "clock_step" => Self::ClockStep,
             "upgrade" => Self::Upgrade {
                 from: fields.u64("from")?,

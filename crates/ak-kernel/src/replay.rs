@@ -78,23 +78,25 @@ pub struct Replay {
     /// Where tools are run again.
     rerun: Option<Rerun>,
     seq: u64,
+    /// The newest snapshot of whose state the digest was recorded.
+    vouched_for: Option<u64>,
 }
 
 impl Replay {
     /// Begins a replay. The first input must be a genesis.
     pub fn new(tools: Tools) -> Replay {
-        Replay { kernel: None, rerun: tools.rerun(), seq: 0 }
+        Replay { kernel: None, rerun: tools.rerun(), seq: 0, vouched_for: None }
     }
 
-    /// Goes on from a snapshot. The first input to feed is the record that was made with it, which follows only from the
-    /// state that was recorded then.
+    /// Goes on from a snapshot. The first input to feed is the record that it began with. Nothing vouches for the snapshot
+    /// until the record that ends it followed too: see [`vouched_for`](Self::vouched_for).
     ///
     /// # Errors
     /// [`RestoreError`] when the bytes are no snapshot.
     pub fn resume(snapshot: &[u8], tools: Tools) -> Result<Replay, RestoreError> {
         let kernel = Kernel::restore(snapshot)?;
         let seq = kernel.entries();
-        Ok(Replay { kernel: Some(kernel), rerun: tools.rerun(), seq })
+        Ok(Replay { kernel: Some(kernel), rerun: tools.rerun(), seq, vouched_for: None })
     }
 
     /// Re-executes one recorded input and compares the entry it makes, byte for byte.
@@ -148,8 +150,12 @@ impl Replay {
                     }
                 }
                 kernel.note_upgrade(&now, from);
+                self.vouched_for = Some(seq);
             }
             (Some(kernel), input) if kernel.earlier.is_some() => {
+                if matches!(input, Input::Snapshot { .. }) {
+                    self.vouched_for = Some(seq);
+                }
                 kernel.execute_recorded(now, input, leaf).map_err(wrong)?;
                 self.seq += 1;
                 return self.as_recorded(leaf, body).map_err(wrong);
@@ -167,8 +173,14 @@ impl Replay {
             (Some(kernel), Input::Tick) => kernel.tick(&now),
             (Some(kernel), Input::Throttled(turned)) => kernel.throttled(&now, turned),
             (Some(kernel), Input::ClockStep) => kernel.clock_stepped(&now),
-            // The digest recorded is not believed: it is computed anew.
-            (Some(kernel), Input::Snapshot { .. }) => kernel.note_state(&now),
+            (Some(kernel), Input::SnapshotBegun) => kernel.begin_snapshot_again(&now),
+            (Some(kernel), Input::SnapshotKept { of, state }) => {
+                kernel.end_snapshot_again(&now, of, state).map_err(wrong)?;
+                self.vouched_for = Some(of);
+            }
+            (Some(_), Input::Snapshot { .. }) => {
+                return Err(wrong(String::from("no kernel of this version writes such an entry")));
+            }
         }
         let record = self.kernel.as_mut().and_then(Kernel::poll_record);
         let record = record.ok_or_else(|| wrong(String::from("nothing follows from this input")))?;
@@ -203,9 +215,15 @@ impl Replay {
         self.kernel.as_ref().and_then(Kernel::earlier_version)
     }
 
+    /// The entry of the newest snapshot of which the digest was recorded and followed. The journal of an earlier version that
+    /// goes on under this one vouches for its snapshot with the record of that itself.
+    pub const fn vouched_for(&self) -> Option<u64> {
+        self.vouched_for
+    }
+
     /// The snapshot of the state as it is now.
-    pub(crate) fn snapshot_now(&mut self) -> Option<Vec<u8>> {
-        self.kernel.as_mut().map(Kernel::encode_state)
+    pub(crate) fn snapshot_now(&self) -> Option<Vec<u8>> {
+        self.kernel.as_ref().map(|kernel| kernel.image().encode().0)
     }
 
     /// The kernel as it is after the newest input.

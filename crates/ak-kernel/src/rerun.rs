@@ -68,6 +68,8 @@ impl Rerun {
             | Input::Progress { .. }
             | Input::Tick
             | Input::Snapshot { .. }
+            | Input::SnapshotBegun
+            | Input::SnapshotKept { .. }
             | Input::Throttled(_)
             | Input::ClockStep
             | Input::Upgrade { .. } => Ok(()),

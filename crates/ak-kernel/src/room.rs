@@ -196,8 +196,9 @@ impl Kernel {
     /// answers LOG_FULL and does not dispatch.
     pub fn record_bytes_max(&self, Asked { request, presented, prepared }: &Asked) -> u64 {
         let outcome = outcome_bytes_max(request, &self.config).map_or(0, |bytes| {
-            // Its agent's wall time may end meanwhile, and an erasure brings a snapshot: these are inputs too.
-            bytes.saturating_add(3 * INPUT_BYTES).saturating_add(steps_bytes_max(request))
+            // Its agent's wall time may end meanwhile, and an erasure brings the begin and the end of a snapshot, the clock a
+            // step before each: these are inputs too.
+            bytes.saturating_add(6 * INPUT_BYTES).saturating_add(steps_bytes_max(request))
         });
         let presented = presented.as_ref().map_or(0, |presented| presented.to_value().json_len() as u64);
         INPUT_BYTES

@@ -4,7 +4,7 @@
 use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::Kind;
-use ak_heap::Heap;
+use ak_heap::{Heap, Image};
 use ak_json::{Digest, Limits, Object, Value, object};
 use ak_policy::{GrantTable, Policy};
 
@@ -54,41 +54,133 @@ fn unusable(error: impl core::fmt::Display) -> RestoreError {
     RestoreError { reason: format!("{error}") }
 }
 
-impl Kernel {
-    /// Takes a snapshot: records the state's digest, and gives the state as it was before that record.
+/// The state as it was when a snapshot began. It shares what is large with the kernel, which goes on meanwhile.
+#[derive(Debug)]
+pub struct StateImage {
+    seq: u64,
+    /// Everything but what the other fields hold.
+    rest: Object,
+    subjects: Subjects,
+    history: History,
+    heap: Image,
+}
+
+impl StateImage {
+    /// The entry that the snapshot belongs to: the state is the one before it.
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The snapshot, and the digest that [`Kernel::end_snapshot`] takes. It costs time for the whole state.
     ///
     /// `AKSNAP01`, the length of the state's JSON text (u64, little-endian), the text, the heap's own snapshot. It holds
-    /// all that the kernel knows of everybody: keep it as the bodies are kept, and no longer than the next erasure.
-    pub fn snapshot(&mut self, now: Now) -> Vec<u8> {
-        self.note_step(&now);
-        let bytes = self.encode_state();
-        self.note_state(&now);
-        bytes
-    }
-
-    /// How long a snapshot of the state is now, in bytes.
-    pub fn snapshot_bytes(&mut self) -> u64 {
-        self.encode_state().len() as u64
-    }
-
-    /// The state as bytes.
-    pub(crate) fn encode_state(&mut self) -> Vec<u8> {
-        let text = self.state().to_json();
+    /// all that the kernel knew of everybody: keep it as the bodies are kept, and no longer than the next erasure.
+    pub fn encode(&self) -> (Vec<u8>, Digest) {
+        let heap = self.heap.digest();
+        let state = self.state();
         let mut bytes = Vec::from(MAGIC);
-        bytes.extend((text.len() as u64).to_le_bytes());
-        bytes.extend(text.as_bytes());
-        bytes.extend(self.heap.snapshot());
+        bytes.extend((state.json_len() as u64).to_le_bytes());
+        state.write_json(&mut bytes);
+        self.heap.write(heap, &mut bytes);
+        (bytes, whole_digest(state, heap))
+    }
+
+    /// Everything but the heap.
+    fn state(&self) -> Value {
+        let mut state = self.rest.clone();
+        state.insert("subjects", self.subjects.to_value());
+        state.insert("history", self.history.to_value());
+        state.into()
+    }
+}
+
+fn whole_digest(state: Value, heap: Digest) -> Digest {
+    object! { "state": state, "heap": format!("{heap}") }.digest()
+}
+
+/// A snapshot that has begun and is not kept yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    /// The entry that it belongs to.
+    seq: u64,
+    /// The digest of the state before that entry, where the kernel is replayed. Whoever makes the snapshot brings it.
+    state: Option<Digest>,
+}
+
+impl Kernel {
+    /// Begins a snapshot: records that, and gives the state as it was before that record.
+    ///
+    /// 1. Encode the image, for as long as it takes; the kernel goes on meanwhile.
+    /// 2. Record the digest with [`end_snapshot`](Self::end_snapshot), and make the record durable.
+    /// 3. Keep the snapshot: from here on the log vouches for it.
+    ///
+    /// A snapshot that begins takes the place of one that has begun before and was not ended.
+    pub fn begin_snapshot(&mut self, now: Now) -> StateImage {
+        self.note_step(&now);
+        let image = self.image();
+        self.note_snapshot_begun(&now, None);
+        image
+    }
+
+    /// Records the digest of the state from before entry `of`, with which the newest snapshot began. Says whether that is so:
+    /// where another began meanwhile nothing is recorded.
+    pub fn end_snapshot(&mut self, now: Now, of: u64, state: Digest) -> bool {
+        if self.begun.is_none_or(|begun| begun.seq != of) {
+            return false;
+        }
+        self.note_step(&now);
+        self.note_snapshot_kept(&now, of, state);
+        true
+    }
+
+    /// Takes a snapshot at once: begins it, encodes it, ends it.
+    pub fn snapshot(&mut self, now: Now) -> Vec<u8> {
+        let image = self.begin_snapshot(now);
+        let (bytes, state) = image.encode();
+        self.end_snapshot(now, image.seq, state);
         bytes
     }
 
-    /// Records the state's digest.
-    pub(crate) fn note_state(&mut self, now: &Now) {
+    /// Records that a snapshot begins.
+    fn note_snapshot_begun(&mut self, now: &Now, state: Option<Digest>) {
+        self.begun = Some(Begun { seq: self.chain.next_seq(), state });
         self.advance(now);
-        let state = self.state_digest();
-        self.note_digest(now, state);
+        let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
+        self.record(now, &Input::SnapshotBegun, facts, Vec::new(), object! {});
     }
 
-    /// Records a digest of the state.
+    /// Records the digest of the state that the newest snapshot began with.
+    fn note_snapshot_kept(&mut self, now: &Now, of: u64, state: Digest) {
+        self.begun = None;
+        self.advance(now);
+        let facts = Facts { kind: Kind::Outcome, cause: Some(of), ..self.notice(Operation::Snapshot) };
+        self.record(now, &Input::SnapshotKept { of, state }, facts, Vec::new(), object! {});
+    }
+
+    /// Executes the record of a snapshot that begins again: the digest of the state is computed.
+    pub(crate) fn begin_snapshot_again(&mut self, now: &Now) {
+        let state = self.state_digest();
+        self.note_snapshot_begun(now, Some(state));
+    }
+
+    /// Executes the record of a snapshot's end again. The digest is not believed: it is compared with the one computed.
+    ///
+    /// # Errors
+    /// Why no such record follows.
+    pub(crate) fn end_snapshot_again(&mut self, now: &Now, of: u64, state: Digest) -> Result<(), String> {
+        match self.begun.filter(|begun| begun.seq == of).map(|begun| begun.state) {
+            None => Err(format!("no snapshot that began with entry {of} is to be ended")),
+            Some(computed) if computed != Some(state) => {
+                Err(format!("the state from before entry {of} is not the one that the entry commits to"))
+            }
+            Some(_) => {
+                self.note_snapshot_kept(now, of, state);
+                Ok(())
+            }
+        }
+    }
+
+    /// Records a digest of the state, as versions before this one do.
     pub(crate) fn note_digest(&mut self, now: &Now, state: Digest) {
         self.advance(now);
         let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
@@ -108,17 +200,28 @@ impl Kernel {
     pub(crate) fn digest_of(bytes: &[u8], config: &Config) -> Result<Digest, RestoreError> {
         let (state, heap) = parts(bytes)?;
         let mut heap = Heap::restore(heap, Kernel::heap_config(config)).map_err(unusable)?;
-        Ok(object! { "state": state, "heap": format!("{}", heap.digest()) }.digest())
+        Ok(whole_digest(state, heap.digest()))
     }
 
     /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
     pub fn state_digest(&mut self) -> Digest {
-        let state = self.state();
-        object! { "state": state, "heap": format!("{}", self.heap.digest()) }.digest()
+        let heap = self.heap.digest();
+        whole_digest(self.image().state(), heap)
     }
 
-    /// Everything but the heap.
-    fn state(&self) -> Value {
+    /// The state as it is now, which shares all that is large. It costs time for what is small, and a pointer for each 32 or so of everything else.
+    pub fn image(&self) -> StateImage {
+        StateImage {
+            seq: self.chain.next_seq(),
+            rest: self.rest(),
+            subjects: self.subjects.clone(),
+            history: self.history.clone(),
+            heap: self.heap.image(),
+        }
+    }
+
+    /// Everything but what is large.
+    fn rest(&self) -> Object {
         let mut lists: Vec<&Arc<Needs>> = Vec::new();
         let under_way: Vec<Value> = self
             .under_way
@@ -130,20 +233,27 @@ impl Kernel {
             })
             .collect();
         let needs: Vec<Value> = lists.into_iter().map(|needs| needs.to_value()).collect();
-        let mut state = object! {
-            "format": FORMAT_VERSION, "semantics": SEMANTICS_VERSION, "config": self.config.to_value(),
-            "run": base64url(self.chain.run()), "next": self.chain.next_seq(), "head": format!("{}", self.chain.head()),
-            "clock": self.clock.to_value(), "sessions": self.sessions.to_value(), "policy": self.policy.to_value().clone(), "grants": self.grants.to_value(),
-            "agents": self.agents.to_value(), "types": self.types.to_value(), "tools": self.toolbox.state(),
-            "subjects": self.subjects.to_value(), "history": self.history.to_value(),
-            "under_way": under_way, "needs": needs, "upgraded": self.upgraded.map(Value::from),
-        };
-        if let Value::Object(state) = &mut state
-            && !self.policy_files.is_empty()
-        {
-            state.insert("policy_files", paths_to_value(&self.policy_files));
+        let mut rest = Object::new();
+        rest.insert("format", FORMAT_VERSION);
+        rest.insert("semantics", SEMANTICS_VERSION);
+        rest.insert("config", self.config.to_value());
+        rest.insert("run", base64url(self.chain.run()));
+        rest.insert("next", self.chain.next_seq());
+        rest.insert("head", format!("{}", self.chain.head()));
+        rest.insert("clock", self.clock.to_value());
+        rest.insert("sessions", self.sessions.to_value());
+        rest.insert("policy", self.policy.to_value().clone());
+        rest.insert("grants", self.grants.to_value());
+        rest.insert("agents", self.agents.to_value());
+        rest.insert("types", self.types.to_value());
+        rest.insert("tools", self.toolbox.state());
+        rest.insert("under_way", under_way);
+        rest.insert("needs", needs);
+        rest.insert("upgraded", self.upgraded.map(Value::from));
+        if !self.policy_files.is_empty() {
+            rest.insert("policy_files", paths_to_value(&self.policy_files));
         }
-        state
+        rest
     }
 
     fn from_state(state: &Value, heap: &[u8]) -> Result<Kernel, RestoreError> {

@@ -20,6 +20,7 @@ use crate::{
     reply::Reply,
     request::{Request, SUBJECT_BYTES_MAX},
     session::AgentId,
+    shared::SharedMap,
 };
 
 /// Names one subject from the first record about it to its erasure; afterwards the same name gets another number. It is
@@ -29,14 +30,14 @@ pub type SubjectId = u64;
 /// The kernel itself, which is never erased: policies, tools, grants, agents.
 const KERNEL: &str = "";
 
-/// Everybody there is a record about.
-#[derive(Debug)]
+/// Everybody there is a record about. A copy shares most of it.
+#[derive(Clone, Debug)]
 pub(crate) struct Subjects {
-    known: BTreeMap<Text, Subject>,
+    known: SharedMap<Text, Subject>,
     /// Objects that are about somebody else than their owner.
-    objects: BTreeMap<Handle, Text>,
+    objects: SharedMap<Handle, Text>,
     /// Whom each agent named. What an agent may name yet depends on this alone, so that it tells nothing of others.
-    named: BTreeMap<AgentId, BTreeSet<Text>>,
+    named: BTreeMap<AgentId, SharedMap<Text, ()>>,
     next_id: SubjectId,
     /// At how many objects those are looked for that the heap has forgotten.
     sweep_at: usize,
@@ -84,8 +85,8 @@ pub(crate) struct About {
 impl Subjects {
     pub(crate) fn new() -> Subjects {
         Subjects {
-            known: BTreeMap::new(),
-            objects: BTreeMap::new(),
+            known: SharedMap::default(),
+            objects: SharedMap::default(),
             named: BTreeMap::new(),
             next_id: 0,
             sweep_at: SWEEP_OBJECTS_MIN,
@@ -100,7 +101,7 @@ impl Subjects {
 
     /// Whether an agent used the name before.
     pub(crate) fn is_named_by(&self, name: &Text, by: AgentId) -> bool {
-        self.named.get(&by).is_some_and(|names| names.contains(name))
+        self.named.get(&by).is_some_and(|names| names.contains_key(name))
     }
 
     /// How many entries are about a subject, where somebody counted from the first.
@@ -142,7 +143,7 @@ impl Subjects {
         if let Some((name, by)) = named
             && !self.is_named_by(name, by)
         {
-            self.named.entry(by).or_default().insert(name.clone());
+            self.named.entry(by).or_default().insert(name.clone(), ());
         }
         let (ids, salt) = self.bound(names.iter());
         About { names, ids, salt, drew: self.next_id > before }
@@ -150,7 +151,7 @@ impl Subjects {
 
     /// Forgets who named a subject; gives them.
     pub(crate) fn forget_named(&mut self, name: &Text) -> Vec<AgentId> {
-        let named = self.named.iter_mut().filter_map(|(by, names)| names.remove(name).then_some(*by));
+        let named = self.named.iter_mut().filter_map(|(by, names)| names.remove(name).map(|()| *by));
         named.collect()
     }
 
@@ -174,12 +175,12 @@ impl Subjects {
     /// How many entries are about each of those who are known, where somebody counted from the first. The kernel's are those
     /// that are about nobody else.
     pub(crate) fn counted(&self) -> impl Iterator<Item = (SubjectId, u64)> {
-        self.known.values().filter_map(|subject| Some((subject.id, subject.entries?)))
+        self.known.iter().filter_map(|(_, subject)| Some((subject.id, subject.entries?)))
     }
 
     /// Whether a subject was erased, going by its number: numbers are given out in turn, each once.
     pub(crate) fn was_erased(&self, id: SubjectId) -> bool {
-        id > 0 && id < self.next_id && self.known.values().all(|subject| subject.id != id)
+        id > 0 && id < self.next_id && self.known.iter().all(|(_, subject)| subject.id != id)
     }
 
     /// Whether `fits` takes the salt of some of those who are known. `likely` are sets of whom it is probably about; nobody is
@@ -201,7 +202,7 @@ impl Subjects {
             tries = tries.checked_sub(1)?;
             Some(fits(&salt_of(subjects)))
         };
-        let mut all: Vec<Subject> = self.known.values().copied().collect();
+        let mut all: Vec<Subject> = self.known.iter().map(|(_, subject)| *subject).collect();
         all.sort_by_key(|subject| subject.id);
         // One alone, then two of them, and so on: ascending numbers, as the salt of several takes them.
         for size in 1..=all.len() {
@@ -232,14 +233,15 @@ impl Subjects {
 
     /// Forgets a subject; gives the objects that were about it.
     pub(crate) fn forget(&mut self, heap: &Heap, name: &Text) -> Vec<Handle> {
-        // What the heap has forgotten needs no subject.
-        self.objects.retain(|handle, _| heap.any(*handle).is_some());
         let own = heap.owned_by(name).into_iter().filter(|handle| !self.objects.contains_key(handle));
-        let others = self.objects.iter().filter(|(_, subject)| *subject == name).map(|(handle, _)| *handle);
+        let is_about =
+            |(handle, subject): &(&Handle, &Text)| *subject == name && heap.any(**handle).is_some();
+        let others = self.objects.iter().filter(is_about).map(|(handle, _)| *handle);
         let mut handles: Vec<Handle> = own.chain(others).collect();
         // In the order of their places, in which those are given out again.
         handles.sort_by_key(|handle| handle.index());
-        self.objects.retain(|_, subject| subject != name);
+        // What the heap has forgotten needs no subject.
+        self.objects.retain(|handle, subject| subject != name && heap.any(*handle).is_some());
         self.known.remove(name);
         handles
     }
@@ -251,7 +253,7 @@ impl Subjects {
             })
         });
         let named = self.named.iter().map(|(by, names)| {
-            let names: Vec<Value> = names.iter().cloned().map(Value::from).collect();
+            let names: Vec<Value> = names.iter().map(|(name, ())| Value::from(name.clone())).collect();
             ak_json::array![u64::from(by.number()), names]
         });
         let objects =
@@ -277,9 +279,11 @@ impl Subjects {
             let read = || {
                 let mut items = pair.as_array()?.iter();
                 let by = u32::try_from(items.next()?.as_u64()?).ok()?;
-                let names: Option<BTreeSet<Text>> =
-                    items.next()?.as_array()?.iter().map(|name| name.as_text().cloned()).collect();
-                Some((AgentId::from_number(by), names?))
+                let mut names = SharedMap::default();
+                for name in items.next()?.as_array()?.iter() {
+                    names.insert(name.as_text()?.clone(), ());
+                }
+                Some((AgentId::from_number(by), names))
             };
             let (by, names) = read().ok_or_else(|| fields.error("named", "expected agents and names"))?;
             subjects.named.insert(by, names);
@@ -289,7 +293,7 @@ impl Subjects {
             match (handle, name) {
                 (Ok(handle), Value::String(name)) => subjects.objects.insert(handle, name.clone()),
                 (Ok(_) | Err(_), _) => return Err(fields.error("objects", "expected handles and names")),
-            };
+            }
         }
         fields.finish()?;
         Ok(subjects)

@@ -74,7 +74,11 @@ impl Kernel {
             Input::Tick => self.tick(&now),
             Input::Throttled(turned) => self.throttled(&now, turned),
             Input::Snapshot { state } => self.note_digest(&now, state),
-            Input::Genesis { .. } | Input::ClockStep | Input::Upgrade { .. } => {
+            Input::Genesis { .. }
+            | Input::ClockStep
+            | Input::SnapshotBegun
+            | Input::SnapshotKept { .. }
+            | Input::Upgrade { .. } => {
                 self.recorded = None;
                 return Err("no earlier version writes such an entry there".into());
             }
@@ -111,7 +115,7 @@ impl Kernel {
     pub fn upgrade(&mut self, now: Now) -> Option<Vec<u8>> {
         let from = self.earlier?;
         self.prepare_upgrade();
-        let bytes = self.encode_state();
+        let (bytes, _) = self.image().encode();
         self.note_upgrade(&now, from);
         Some(bytes)
     }

@@ -181,7 +181,7 @@ impl World {
         let at = self.records.len();
         let bytes = self.kernel.snapshot(now);
         // A step of the wall clock is recorded before.
-        let stepped = self.kernel.entries() as usize - at - 1;
+        let stepped = self.kernel.entries() as usize - at - 2;
         self.snapshots.push((at + stepped, bytes));
         self.settle();
     }

@@ -205,10 +205,10 @@ fn a_pruned_log_is_never_complete_and_its_snapshot_is_held_to_its_entry() {
         examination
     };
     let examination = examined(Some(&snapshot), 1);
-    assert_eq!((examination.first_wrong(), examination.opaque(), examination.follows()), (None, 1, 2));
+    assert_eq!((examination.first_wrong(), examination.opaque(), examination.follows()), (None, 1, 3));
     assert!(!examination.is_complete());
     let examination = examined(None, 1);
-    assert_eq!((examination.first_wrong(), examination.opaque(), examination.follows()), (None, 3, 0));
+    assert_eq!((examination.first_wrong(), examination.opaque(), examination.follows()), (None, 4, 0));
     assert!(!examination.is_complete());
     let mut bent = snapshot.clone();
     *bent.last_mut().unwrap() ^= 1;
@@ -220,5 +220,6 @@ fn a_pruned_log_is_never_complete_and_its_snapshot_is_held_to_its_entry() {
     let mut examination = Examination::new(1, Tools::Recorded);
     examination.examine(&machine.records[1].leaf, Kept::whole(&bent), None);
     examination.examine(&machine.records[2].leaf, Kept::whole(&machine.records[2].body), Some(&snapshot));
+    examination.examine(&machine.records[3].leaf, Kept::whole(&machine.records[3].body), None);
     assert_eq!(examination.first_wrong().unwrap().0, 1);
 }

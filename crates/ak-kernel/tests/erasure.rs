@@ -118,16 +118,22 @@ fn the_log_follows_up_to_what_is_gone_and_from_the_snapshot_on() {
             Standing::NotReplayed => 'n',
         })
         .collect();
-    // Genesis, note, alice, note, erase, snapshot, outcome, note.
-    assert_eq!(letters, "ffooofff");
-    assert_eq!((examination.follows(), examination.opaque(), examination.first_wrong()), (5, 3, None));
-    // A snapshot that was changed makes another record: it is not the one that the entry commits to.
+    // Genesis, note, alice, note, erase, snapshot begins, snapshot is kept, outcome, note.
+    assert_eq!(letters, "ffoooffff");
+    assert_eq!((examination.follows(), examination.opaque(), examination.first_wrong()), (6, 3, None));
+    // A snapshot that was changed is of another state than the one that the entry commits to.
     let mut bent = snapshot;
-    let at = bent.windows(7).position(|window| window == b"\"clock\"").unwrap() + 12;
-    bent[at] ^= 1;
+    let at = bent.windows(7).position(|window| window == b"\"clock\"").unwrap();
+    let digit = at + bent[at..].iter().position(u8::is_ascii_digit).unwrap() + 1;
+    bent[digit] ^= 1;
     let (_, examination) = machine.examined(&BTreeMap::from([(seq, bent)]));
-    assert_eq!(examination.follows(), 2);
-    assert_eq!(examination.first_wrong().expect("the snapshot is wrong").0, seq);
+    assert_eq!(examination.follows(), 3);
+    assert_eq!(examination.first_wrong().expect("the snapshot is wrong").0, seq + 1);
+    // Nor is one believed that no entry commits to.
+    let end = machine.records.iter().position(|record| record.seq == seq + 1).unwrap();
+    machine.records.truncate(end);
+    let (_, examination) = machine.examined(&kept);
+    assert_eq!(examination.first_wrong().expect("nothing vouches for it").0, seq);
 }
 
 #[test]
@@ -211,8 +217,9 @@ fn an_erasure_cut_short_is_taken_up_again() {
     let (ticket, work) = machine.effects.pop().unwrap();
     let snapshot = machine.snapshot();
     let mut restarted = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Recorded).unwrap();
-    let record = machine.records.last().unwrap();
-    restarted.feed(&record.leaf, &record.body).unwrap();
+    for record in &machine.records[machine.records.len() - 2..] {
+        restarted.feed(&record.leaf, &record.body).unwrap();
+    }
     let kernel = restarted.finish().unwrap();
     let unfinished = kernel.unfinished();
     assert!(
@@ -238,7 +245,7 @@ proptest! {
         machine.call(Request::decode(Operation::CapGrant, &json(terms)).unwrap()).unwrap();
         machine.effect(worker, file_read("/data/x"));
         let mut snapshot = machine.snapshot();
-        let record = machine.records.last().unwrap();
+        let [.., begun, kept] = &machine.records[..] else { panic!("two records") };
         let at = at.index(snapshot.len());
         if cut {
             snapshot.truncate(at);
@@ -246,8 +253,9 @@ proptest! {
             snapshot[at] ^= bent;
         }
         if let Ok(mut replay) = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Recorded)
-            && replay.feed(&record.leaf, &record.body).is_ok()
+            && [begun, kept].iter().all(|record| replay.feed(&record.leaf, &record.body).is_ok())
         {
+            prop_assert_eq!(replay.vouched_for(), Some(begun.seq));
             prop_assert_eq!(replay.finish().unwrap().state_digest(), machine.kernel.state_digest());
         }
     }

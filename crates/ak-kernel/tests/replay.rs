@@ -140,6 +140,7 @@ struct Run {
     objects: Vec<Handle>,
     capabilities: Vec<CapId>,
     snapshots: BTreeMap<u64, Vec<u8>>,
+    begun: Option<ak_kernel::StateImage>,
     /// How many of the first records nobody can execute any more.
     erased_below: u64,
 }
@@ -165,6 +166,7 @@ impl Run {
             objects: vec![Handle::from_raw(1)],
             capabilities: vec![CapId::from_u64(1)],
             snapshots: BTreeMap::new(),
+            begun: None,
             erased_below: 0,
         }
     }
@@ -330,8 +332,19 @@ impl Run {
                 (agent, request)
             }
             Act::Snapshot => {
-                let snapshot = self.machine.snapshot();
-                self.snapshots.insert(self.machine.kernel.entries() - 1, snapshot);
+                // One begins, others go on, and then it is kept, unless another began meanwhile.
+                let now = self.machine.now();
+                let kernel = &mut self.machine.kernel;
+                match self.begun.take() {
+                    None => self.begun = Some(kernel.begin_snapshot(now)),
+                    Some(begun) => {
+                        let (snapshot, state) = begun.encode();
+                        if kernel.end_snapshot(now, begun.seq(), state) {
+                            self.snapshots.insert(begun.seq(), snapshot);
+                        }
+                    }
+                }
+                self.machine.settle();
                 return;
             }
             Act::Erase { which } => {

@@ -10,8 +10,8 @@ use ak_json::{Object, Pointer, Text, Value, object};
 use ak_kernel::{
     ADDRESSES_MAX, Asked, Code, Completion, Config, Effect, FILE_STEPS_BYTES_MAX, Filter,
     HTTP_STEPS_BYTES_MAX, HttpRequest, HttpResponse, Kernel, LISTING_BYTES_MAX, OUTCOME_BYTES_MAX, Part,
-    RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Step, Terms, Ticket, ToolRequest, ToolRun, ToolStep,
-    Verdict,
+    PolicyFile, PolicyFiles, RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Step, Terms, Ticket,
+    ToolRequest, ToolRun, ToolStep, Verdict,
 };
 use ak_policy::{budget::Dimension, capability::CapId};
 use proptest::{prelude::*, test_runner::Config as Cases};
@@ -185,7 +185,11 @@ fn request(number: usize, seed: &Seed) -> Request {
             response_bytes_max: seed.size as u64,
             timeout_ms: u64::MAX,
         }),
-        19 => Request::PolicyLoad { text: seed.long(), base_dir: Some(seed.long()) },
+        19 => {
+            let included = vec![PolicyFile { path: seed.long(), text: seed.long() }];
+            let files = PolicyFiles { source: Some(seed.long()), included, here: vec![seed.long()] };
+            Request::PolicyLoad { text: seed.long(), base_dir: Some(seed.long()), files }
+        }
         20 => Request::BudgetSet {
             dimension: Dimension::Tokens,
             limit: Some(u64::MAX),

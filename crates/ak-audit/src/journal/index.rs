@@ -30,6 +30,10 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Of a block of which nothing is known.
+    const ANYTHING: Filter =
+        Filter { operations: u128::MAX, agents: u128::MAX, rules: u128::MAX, decisions: u8::MAX };
+
     fn add(&mut self, entry: &View<'_>) {
         self.operations |= 1 << (entry.operation() % 128);
         self.agents |= text_bit(entry.agent());
@@ -94,6 +98,18 @@ impl Index {
                 holds,
             });
         }
+    }
+
+    /// Takes in a whole segment whose entries were not read yet, the first at `offset`.
+    pub(crate) fn push_unread(&mut self, segment: u64, offset: u64) {
+        let (time_first_us, time_last_us) = (0, u64::MAX);
+        let holds = Filter::ANYTHING;
+        self.blocks.push(Block { first: segment, segment, offset, time_first_us, time_last_us, holds });
+    }
+
+    /// Takes these blocks for those of the segments before the one that starts with `segment`.
+    pub(crate) fn replace_before(&mut self, segment: u64, before: Index) {
+        self.blocks.splice(..self.blocks.partition_point(|block| block.segment < segment), before.blocks);
     }
 
     /// Forgets every entry from `seq` on.

@@ -104,6 +104,8 @@ impl Segment {
 pub(crate) struct Recovery {
     pub(crate) genesis: Genesis,
     pub(crate) base: Tree,
+    /// The header of the first segment that was read, where the ones before it were left for later.
+    pub(crate) read_from: Option<Header>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) index: Index,
     pub(crate) chain: Chain,
@@ -119,9 +121,82 @@ pub(crate) struct Recovery {
 
 /// Reads every segment of the journal on `disk`; none if there is none. Roots are noted at the sizes of `anchors`.
 pub(crate) fn recover<D: Disk>(disk: &D, anchors: &[Checkpoint]) -> Result<Option<Recovery>, DiskError> {
+    recover_segments(disk, &segments_on(disk)?, None, anchors)
+}
+
+/// Reads the segments of the journal from the one that holds entry `from` on; of those before it their sizes and headers.
+/// None if there is anything wrong, or nothing before `from`: then all has to be read.
+pub(crate) fn recover_from<D: Disk>(disk: &D, from: u64) -> Result<Option<Recovery>, DiskError> {
+    let firsts = segments_on(disk)?;
+    let (unread, read) = firsts.split_at(firsts.partition_point(|first| *first <= from).saturating_sub(1));
+    let [oldest, ..] = unread else { return Ok(None) };
+    let Some(oldest) = read_header(disk, *oldest)? else { return Ok(None) };
+    let mut recovery = Recovery::start(oldest);
+    for first in unread {
+        let length = disk.length(&segment::name(*first))?;
+        let Some(header) = read_header(disk, *first)? else { return Ok(None) };
+        if header.chain.next != *first || header.genesis != recovery.genesis || length <= HEADER_BYTES {
+            return Ok(None);
+        }
+        recovery.segments.push(Segment {
+            batch_end: length,
+            end: length,
+            ..Segment::new(*first, header.salt())
+        });
+        recovery.index.push_unread(*first, HEADER_BYTES);
+    }
+    let recovery = recover_segments(disk, read, Some(recovery), &[])?;
+    Ok(recovery.filter(|recovery| recovery.fault.is_none()))
+}
+
+/// Reads the segments before the one with the header `end`, and says now and then how many entries it has read. None when it
+/// is told to stop.
+pub(crate) fn recover_before<D: Disk>(
+    disk: &D,
+    end: &Header,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<Option<Recovery>, DiskError> {
+    let mut recovery: Option<Recovery> = None;
+    for first in segments_on(disk)?.into_iter().filter(|first| *first < end.chain.next) {
+        let header = read_header(disk, first)?.filter(|header| header.chain.next == first);
+        let Some(header) = header else {
+            let mut broken = recovery.unwrap_or_else(|| Recovery::start(Header::lost(first)));
+            broken.fault = Some((first, JournalFault::Header));
+            return Ok(Some(broken));
+        };
+        let recovery = recovery.get_or_insert_with(|| Recovery::start(header.clone()));
+        recovery.fault = recovery.check_header(&header);
+        if recovery.fault.is_none() {
+            let reading = Reading::new(disk, &header, recovery, &[])?;
+            if !reading.read_as_long_as(false, progress)? {
+                return Ok(None);
+            }
+        }
+        if recovery.fault.is_some() {
+            break;
+        }
+    }
+    let mut recovery = recovery.unwrap_or_else(|| Recovery::start(end.clone()));
+    recovery.fault = recovery.fault.or_else(|| recovery.check_header(end));
+    Ok(Some(recovery))
+}
+
+/// The first entries of all segments, ascending.
+fn segments_on<D: Disk>(disk: &D) -> Result<Vec<u64>, DiskError> {
     let mut firsts: Vec<u64> = disk.list()?.iter().filter_map(|name| segment::parse_name(name)).collect();
     firsts.sort_unstable();
-    let mut recovery: Option<Recovery> = None;
+    Ok(firsts)
+}
+
+/// Reads these segments, which end the journal. `before` is what is known of those before, which were not read.
+fn recover_segments<D: Disk>(
+    disk: &D,
+    firsts: &[u64],
+    before: Option<Recovery>,
+    anchors: &[Checkpoint],
+) -> Result<Option<Recovery>, DiskError> {
+    let mut unread = before.is_some();
+    let mut recovery = before;
     for (position, first) in firsts.iter().enumerate() {
         let last = position + 1 == firsts.len();
         let header = read_header(disk, *first)?;
@@ -141,6 +216,10 @@ pub(crate) fn recover<D: Disk>(disk: &D, anchors: &[Checkpoint]) -> Result<Optio
         };
         match &mut recovery {
             None => recovery = Some(Recovery::start(header.clone())),
+            Some(recovery) if unread => {
+                unread = false;
+                recovery.go_on_with(header.clone());
+            }
             Some(recovery) => {
                 recovery.fault = recovery.check_header(&header);
                 if recovery.fault.is_some() {
@@ -155,7 +234,8 @@ pub(crate) fn recover<D: Disk>(disk: &D, anchors: &[Checkpoint]) -> Result<Optio
             break;
         }
     }
-    Ok(recovery)
+    // Where the first segment to be read is not even whole, what comes before has to be read as well.
+    Ok(recovery.filter(|_| !unread))
 }
 
 fn read_header<D: Disk>(disk: &D, first: u64) -> Result<Option<Header>, DiskError> {
@@ -181,6 +261,7 @@ impl Recovery {
             tree: TiledTree::from_edge(&header.tree),
             genesis: header.genesis,
             base: header.tree,
+            read_from: None,
             segments: Vec::new(),
             index: Index::default(),
             chain: header.chain,
@@ -189,6 +270,15 @@ impl Recovery {
             fault: None,
             roots: Vec::new(),
         }
+    }
+
+    /// Goes on with the segment that has this header, though the one before it was not read.
+    fn go_on_with(&mut self, header: Header) {
+        (self.chain, self.tree) = (header.chain, TiledTree::from_edge(&header.tree));
+        if header.genesis != self.genesis {
+            self.fault = Some((header.chain.next, JournalFault::Header));
+        }
+        self.read_from = Some(header);
     }
 
     /// What is wrong with the header of the segment that should come next.
@@ -227,6 +317,9 @@ impl Recovery {
         (agreed, None)
     }
 }
+
+/// How often it is told how far the reading is, in bytes.
+const TOLD_BYTES: u64 = 1 << 20;
 
 /// The reading of one segment.
 struct Reading<'r, 'd, D> {
@@ -276,8 +369,24 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
         Ok(Reading { cursor, salt, segment, recovery, anchors, batch })
     }
 
-    fn read(mut self, last: bool) -> Result<(), DiskError> {
+    fn read(self, last: bool) -> Result<(), DiskError> {
+        self.read_as_long_as(last, &mut |_| true).map(|_| ())
+    }
+
+    /// Whether it got to the end before `progress` said to stop.
+    fn read_as_long_as(
+        mut self,
+        last: bool,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<bool, DiskError> {
+        let mut told = self.cursor.offset();
         let fault = loop {
+            if self.cursor.offset().saturating_sub(told) >= TOLD_BYTES {
+                told = self.cursor.offset();
+                if !progress(self.recovery.chain.next) {
+                    return Ok(false);
+                }
+            }
             match self.step()? {
                 Some(Read::Good) => {}
                 Some(Read::Fault(seq, fault)) => break Some((seq, fault)),
@@ -288,7 +397,7 @@ impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
         let size = self.recovery.chain.next;
         self.recovery.tree.rewind(size, self.batch.last_tile);
         self.recovery.index.truncate(size);
-        Ok(())
+        Ok(true)
     }
 
     /// Takes in the next frame; none if there is none that is whole.

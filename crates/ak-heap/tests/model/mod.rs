@@ -314,6 +314,7 @@ impl Model {
         let mut next = self.clone();
         let digest = heap.digest();
         let usage = heap.usage();
+        let (image, before) = (heap.image(), heap.snapshot());
         // The heap's result with the changes it names, and the model's.
         let (result, expected): (Result<Vec<Change>, BatchError>, Result<(), BatchError>) = match op.clone() {
             Op::Alloc { owner, type_name, content, labels } => {
@@ -406,6 +407,10 @@ impl Model {
             }
         };
         next.forget();
+        // Whatever the operation did, an image from before shows the heap as it was.
+        let mut bytes = Vec::new();
+        image.write(image.digest(), &mut bytes);
+        assert_eq!((image.digest(), bytes), (digest, before), "{op:?}");
         match (result, expected) {
             (Ok(changes), Ok(())) => {
                 let delta: i64 = changes.iter().map(|change| change.bytes_delta).sum();

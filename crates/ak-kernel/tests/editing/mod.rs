@@ -233,7 +233,7 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
             }
             19 => {
                 let snapshot = machine.snapshot();
-                snapshots.insert(machine.kernel.entries() - 1, snapshot);
+                snapshots.insert(machine.kernel.entries() - 2, snapshot);
                 continue;
             }
             20 => {
@@ -282,7 +282,7 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
     }
     if dice.once_in(3) {
         let snapshot = machine.snapshot();
-        snapshots.insert(machine.kernel.entries() - 1, snapshot);
+        snapshots.insert(machine.kernel.entries() - 2, snapshot);
     }
     let bytes = stream::encode(&machine.records, &snapshots);
     let pieces = stream::decode(&bytes).unwrap().map(|entry| {

@@ -223,7 +223,7 @@ impl Machine {
             panic!("an erasure is work on the log")
         };
         let snapshot = self.snapshot();
-        let seq = self.kernel.entries() - 1;
+        let seq = self.kernel.entries() - 2;
         for record in &mut self.records {
             if record.subjects.contains(&subject) {
                 record.body = [].into();

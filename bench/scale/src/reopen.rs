@@ -1,0 +1,93 @@
+//! Opening a journal of many entries whose newest snapshot is a tenth of them old, and verifying it.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Instant,
+};
+
+use ak_host::{
+    Connection, Options, VAULT_DIRECTORY,
+    ak_json::Value,
+    ak_kernel::{Reply, Request},
+};
+
+use crate::{Result, Scale, forget_peak, hold, open, resident_mb, round, row, seconds, told};
+
+/// Bounds for 1,000,000 entries.
+const REOPEN_S_MAX: f64 = 3.0;
+const VERIFY_MB_MAX: f64 = 100.0;
+/// Callers that share syncs.
+const CALLERS: u64 = 16;
+
+pub(crate) fn run(scale: &Scale) -> Result {
+    fill(scale)?;
+    let (newest, age) = reopen(scale)?;
+    let mut bounds =
+        vec![row("reopen", &format!("newest snapshot {age} entries old"), newest, Some(REOPEN_S_MAX), "s")];
+    drop_newest_snapshot(scale)?;
+    let (older, age) = reopen(scale)?;
+    bounds.push(row("reopen", &format!("newest snapshot {age} entries old"), older, Some(REOPEN_S_MAX), "s"));
+    bounds.push(verify(scale)?);
+    hold(&bounds)
+}
+
+/// Makes the entries, in a process that ends without a word.
+fn fill(scale: &Scale) -> Result {
+    let kernel = open(Some(&scale.directory))?;
+    let (next, started) = (AtomicU64::new(0), Instant::now());
+    thread::scope(|scope| {
+        let call = || -> Result {
+            while next.fetch_add(3, Ordering::Relaxed) < scale.count {
+                round(&kernel, next.load(Ordering::Relaxed))?;
+            }
+            Ok(())
+        };
+        let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(call)).collect();
+        callers.into_iter().try_for_each(|caller| caller.join().map_err(|_| "a caller died")?)
+    })?;
+    row("reopen", &format!("recording {} entries", scale.count), seconds(started), None, "s");
+    Ok(())
+}
+
+fn snapshots(scale: &Scale) -> std::result::Result<Vec<std::path::PathBuf>, String> {
+    let files = fs::read_dir(scale.directory.join(VAULT_DIRECTORY)).map_err(told)?;
+    let mut found: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    found.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot-")));
+    found.sort();
+    Ok(found)
+}
+
+fn drop_newest_snapshot(scale: &Scale) -> Result {
+    let snapshots = snapshots(scale)?;
+    let newest = snapshots.last().filter(|_| snapshots.len() > 1).ok_or("one snapshot, or none")?;
+    fs::remove_file(newest).map_err(told)
+}
+
+/// How long it takes until requests are answered, and how many entries were executed again.
+fn reopen(scale: &Scale) -> std::result::Result<(f64, u64), String> {
+    let started = Instant::now();
+    let options = Options { state_dir: Some(scale.directory.clone()), ..Options::default() };
+    let mut replayed = 0;
+    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).map_err(told)?;
+    kernel.call(Request::LastError).map_err(told)?;
+    Ok((seconds(started), replayed))
+}
+
+fn verify(scale: &Scale) -> std::result::Result<bool, String> {
+    let kernel = open(Some(&scale.directory))?;
+    let (before, _) = resident_mb()?;
+    forget_peak()?;
+    let started = Instant::now();
+    let report = kernel.call(Request::AuditVerify { key: None, anchor: None }).map_err(told)?;
+    let took = seconds(started);
+    match report {
+        Reply::Value(report) if report.get("consistent") == Some(&Value::Bool(true)) => {}
+        other => return Err(format!("it does not verify: {other:?}")),
+    }
+    let (_, peak) = resident_mb()?;
+    row("reopen", "audit_verify", took, None, "s");
+    row("reopen", "memory held before audit_verify", before, None, "MB");
+    Ok(row("reopen", "memory that audit_verify takes beside", peak - before, Some(VERIFY_MB_MAX), "MB"))
+}

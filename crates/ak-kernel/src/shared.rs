@@ -1,0 +1,285 @@
+//! Collections whose copies share what does not change: a copy of a large one is made while others wait.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+
+/// Items of one chunk, which is copied as a whole when an item of it changes and a copy shares it.
+const CHUNK_ITEMS: usize = 64;
+
+/// An ordered map. A copy costs a key and a pointer for each 32 to 64 items.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedMap<K, V> {
+    /// Each by a key that is not above its first one, and above all of the chunk before. None is empty.
+    chunks: BTreeMap<K, Arc<Vec<(K, V)>>>,
+    len: usize,
+}
+
+impl<K, V> Default for SharedMap<K, V> {
+    fn default() -> SharedMap<K, V> {
+        SharedMap { chunks: BTreeMap::new(), len: 0 }
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        let (_, chunk) = self.chunks.range(..=key).next_back()?;
+        let at = position(chunk, key).ok()?;
+        chunk.get(at).map(|(_, value)| value)
+    }
+
+    pub(crate) fn contains_key(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let (_, chunk) = self.chunks.range_mut(..=key).next_back()?;
+        let at = position(chunk, key).ok()?;
+        Arc::make_mut(chunk).get_mut(at).map(|(_, value)| value)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        if self.chunks.range(..=&key).next_back().is_none() {
+            // The first chunk takes what comes before it too.
+            let chunk = self.chunks.pop_first().map(|(_, chunk)| chunk).unwrap_or_default();
+            self.chunks.insert(key.clone(), chunk);
+        }
+        let Some((_, shared)) = self.chunks.range_mut(..=&key).next_back() else { return };
+        let chunk = Arc::make_mut(shared);
+        match position(chunk, &key) {
+            Ok(at) => {
+                if let Some(place) = chunk.get_mut(at) {
+                    *place = (key, value);
+                }
+                return;
+            }
+            Err(at) => chunk.insert(at, (key, value)),
+        }
+        self.len += 1;
+        if chunk.len() > CHUNK_ITEMS {
+            let upper = chunk.split_off(chunk.len() / 2);
+            if let Some((first, _)) = upper.first() {
+                let first = first.clone();
+                self.chunks.insert(first, Arc::new(upper));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let (start, chunk) = self.chunks.range_mut(..=key).next_back()?;
+        let at = position(chunk, key).ok()?;
+        let (_, value) = Arc::make_mut(chunk).remove(at);
+        if chunk.is_empty() {
+            let start = start.clone();
+            self.chunks.remove(&start);
+        }
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// Keeps the items that are to be kept. Chunks that lose nothing are not copied.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        let len = &mut self.len;
+        self.chunks.retain(|_, chunk| {
+            if !chunk.iter().all(|(key, value)| keep(key, value)) {
+                let before = chunk.len();
+                Arc::make_mut(chunk).retain(|(key, value)| keep(key, value));
+                *len -= before - chunk.len();
+            }
+            !chunk.is_empty()
+        });
+    }
+
+    /// The items, by ascending keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.chunks.values().flat_map(|chunk| chunk.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+fn position<K: Ord, V>(chunk: &[(K, V)], key: &K) -> Result<usize, usize> {
+    chunk.binary_search_by(|(other, _)| other.cmp(key))
+}
+
+/// A queue of items in ascending order. A copy costs a pointer for each 64 items.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedQueue<T> {
+    /// None is empty, and every item of a chunk comes before those of the next.
+    chunks: VecDeque<Arc<Vec<T>>>,
+    /// Items of the first chunk that have left the queue.
+    left: usize,
+}
+
+impl<T> Default for SharedQueue<T> {
+    fn default() -> SharedQueue<T> {
+        SharedQueue { chunks: VecDeque::new(), left: 0 }
+    }
+}
+
+impl<T: Clone> SharedQueue<T> {
+    pub(crate) fn push_back(&mut self, item: T) {
+        match self.chunks.back_mut().filter(|chunk| chunk.len() < CHUNK_ITEMS) {
+            Some(chunk) => Arc::make_mut(chunk).push(item),
+            None => {
+                let mut chunk = Vec::with_capacity(CHUNK_ITEMS);
+                chunk.push(item);
+                self.chunks.push_back(Arc::new(chunk));
+            }
+        }
+    }
+
+    /// Takes the first item out of the queue, unless it is the only one.
+    pub(crate) fn pop_front_but_last(&mut self) -> Option<T> {
+        let chunk = self.chunks.front()?;
+        if self.chunks.len() == 1 && self.left + 1 >= chunk.len() {
+            return None;
+        }
+        let item = chunk.get(self.left).cloned();
+        self.left += 1;
+        if self.left >= chunk.len() {
+            self.chunks.pop_front();
+            self.left = 0;
+        }
+        item
+    }
+
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.chunks.front()?.get(self.left)
+    }
+
+    /// Keeps the items that are to be kept. Chunks that lose nothing are not copied.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        let mut left = core::mem::take(&mut self.left);
+        self.chunks.retain_mut(|chunk| {
+            let gone = core::mem::take(&mut left);
+            if gone > 0 || !chunk.iter().all(&keep) {
+                let kept = chunk.iter().skip(gone).filter(|item| keep(item)).cloned().collect();
+                *chunk = Arc::new(kept);
+            }
+            !chunk.is_empty()
+        });
+    }
+
+    /// The items in order.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.between(|_| false, |_| true)
+    }
+
+    /// The items from the first that is not `before` on, up to the last for which `within` holds. Both hold for items from
+    /// the first on, up to some item.
+    pub(crate) fn between(
+        &self,
+        before: impl Fn(&T) -> bool + Clone,
+        within: impl Fn(&T) -> bool + Clone,
+    ) -> impl DoubleEndedIterator<Item = &T> {
+        let first = self.chunks.partition_point(|chunk| chunk.last().is_some_and(&before));
+        let end = self.chunks.partition_point(|chunk| chunk.first().is_some_and(&within)).max(first);
+        self.chunks.range(first..end).enumerate().flat_map(move |(at, chunk)| {
+            let gone = if first + at == 0 { self.left } else { 0 };
+            let items = chunk.get(gone..).unwrap_or_default();
+            let start = items.partition_point(&before);
+            items.get(start..items.partition_point(&within)).unwrap_or_default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u16, u8),
+        Change(u16, u8),
+        Remove(u16),
+        Retain(u16),
+        Copy,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            8 => (0..600u16, any::<u8>()).prop_map(|(key, value)| Op::Insert(key, value)),
+            2 => (0..600u16, any::<u8>()).prop_map(|(key, value)| Op::Change(key, value)),
+            4 => (0..600u16).prop_map(Op::Remove),
+            1 => (2..9u16).prop_map(Op::Retain),
+            1 => Just(Op::Copy),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_shared_map_is_a_map_and_its_copies_stay_as_they_are(ops in prop::collection::vec(op(), 1..900)) {
+            let (mut map, mut model) = (SharedMap::default(), BTreeMap::new());
+            let mut copies = Vec::new();
+            for op in ops {
+                match op {
+                    Op::Insert(key, value) => {
+                        map.insert(key, value);
+                        model.insert(key, value);
+                    }
+                    Op::Change(key, value) => {
+                        let (place, expected) = (map.get_mut(&key), model.get_mut(&key));
+                        prop_assert_eq!(place.is_some(), expected.is_some());
+                        if let (Some(place), Some(expected)) = (place, expected) {
+                            (*place, *expected) = (value, value);
+                        }
+                    }
+                    Op::Remove(key) => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                    Op::Retain(by) => {
+                        map.retain(|key, _| key % by != 0);
+                        model.retain(|key, _| key % by != 0);
+                    }
+                    Op::Copy => copies.push((map.clone(), model.clone())),
+                }
+                prop_assert_eq!(map.len(), model.len());
+            }
+            copies.push((map, model));
+            for (map, model) in copies {
+                prop_assert!(map.iter().eq(model.iter()));
+                prop_assert!((0..600).all(|key| map.get(&key) == model.get(&key)));
+            }
+        }
+
+        #[test]
+        fn a_shared_queue_is_a_queue_and_its_copies_stay_as_they_are(
+            ops in prop::collection::vec((0..10u8, 0..900u32), 1..900),
+        ) {
+            let (mut queue, mut model) = (SharedQueue::default(), VecDeque::new());
+            let mut copies = Vec::new();
+            for (next, (op, number)) in (0u32..).zip(ops) {
+                match op {
+                    0..=5 => {
+                        queue.push_back(next);
+                        model.push_back(next);
+                    }
+                    6..=7 => {
+                        let expected = if model.len() > 1 { model.pop_front() } else { None };
+                        prop_assert_eq!(queue.pop_front_but_last(), expected);
+                    }
+                    8 => {
+                        let by = number % 7 + 2;
+                        queue.retain(|item| item % by != 0);
+                        model.retain(|item| item % by != 0);
+                    }
+                    _ => copies.push((queue.clone(), model.clone())),
+                }
+                let (start, end) = (number / 2, number);
+                let found = queue.between(|item| *item < start, |item| *item < end);
+                prop_assert!(found.eq(model.iter().filter(|item| (start..end).contains(*item))));
+                prop_assert_eq!(queue.front(), model.front());
+            }
+            copies.push((queue, model));
+            for (queue, model) in copies {
+                prop_assert!(queue.iter().eq(model.iter()));
+                prop_assert!(queue.iter().rev().eq(model.iter().rev()));
+            }
+        }
+    }
+}
