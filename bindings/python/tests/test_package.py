@@ -107,7 +107,7 @@ def test_the_reference_names_every_method_and_exception() -> None:
         assert re.search(rf"\| {number} \| `{name}` \| `{exception}` \|".replace("-", "[-\u2212]"), reference), name
 
 
-PAGES = ["docs/guide/python-sdk.md", "examples/README.md", "bindings/python/README.md"]
+PAGES = ["docs/guide/python-sdk.md", "docs/guide/processes.md", "examples/README.md", "bindings/python/README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
