@@ -155,7 +155,7 @@ pub(crate) fn terms(
 pub(crate) fn token_of(capability: &Bound<'_, PyAny>) -> PyResult<Text> {
     let py = capability.py();
     if let Ok(capability) = capability.cast::<Capability>() {
-        return Ok(text(capability.get().token(py)?.cast::<PyString>()?)?);
+        return text(capability.get().token(py)?.cast::<PyString>()?);
     }
     if capability.is_instance_of::<PyString>() {
         return Ok(Text::from(&*capability.extract::<PyBackedStr>()?));
