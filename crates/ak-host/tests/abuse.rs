@@ -167,7 +167,7 @@ fn half_requests_take_bounded_memory() {
     // They would have sent more than four times as much; what the sockets hold comes on top.
     assert!(sent > RECEIVED_BYTES_MAX / 2 && sent < RECEIVED_BYTES_MAX * 3 / 2, "{sent} bytes were taken");
     let grown = resident_kib().saturating_sub(before);
-    assert!(grown < 2 * RECEIVED_BYTES_MAX as u64 >> 10, "{grown} KiB");
+    assert!(grown < (2 * RECEIVED_BYTES_MAX as u64) >> 10, "{grown} KiB");
     let started = Instant::now();
     daemon.is_well();
     assert!(started.elapsed() < Duration::from_secs(20));
