@@ -22,6 +22,7 @@ use ak_kernel::{
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
+    call::Place,
     clock,
     fork::Origin,
     log::{Log, Room, StoredSnapshot},
@@ -90,6 +91,9 @@ pub(crate) struct State {
 struct Waiting {
     sender: UnboundedSender<Event>,
     needed: u64,
+    /// Whether it leads when it is told to. A caller that heeds something else may be long about that, and even wait there for
+    /// somebody to lead.
+    leads: bool,
 }
 
 /// Room is asked for in steps of so many bytes, so that few calls ask.
@@ -269,14 +273,19 @@ impl Ledger {
     /// # Errors
     /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
     /// hear it.
-    pub(crate) fn enter(&self, pending: &Pending<'_>, sender: UnboundedSender<Event>) -> Result<(), Failure> {
+    pub(crate) fn enter(
+        &self,
+        pending: &Pending<'_>,
+        sender: UnboundedSender<Event>,
+        place: Place,
+    ) -> Result<(), Failure> {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
         // An erasure needs room for a snapshot too. How long that is shows an image of the state, beside whatever comes.
         let image = (pending.erases() && !self.in_memory).then(|| state.kernel.image());
         if image.is_none() && state.needed_with(pending)? <= state.room.ordinary {
-            let entered = state.enter(now, pending, sender);
+            let entered = state.enter(now, pending, sender, place);
             // One that was turned away may have been recorded as such.
             self.commit(state);
             return entered;
@@ -295,7 +304,7 @@ impl Ledger {
         if let Some(bytes) = snapshot_bytes {
             log.reserve_snapshot(bytes)?;
         }
-        let entered = state.enter(now, pending, sender);
+        let entered = state.enter(now, pending, sender, place);
         drop(log);
         self.commit(state);
         entered
@@ -607,6 +616,7 @@ impl State {
         now: Now,
         pending: &Pending<'_>,
         sender: UnboundedSender<Event>,
+        place: Place,
     ) -> Result<(), Failure> {
         let needed = self.bytes_max_of(pending);
         if let Some(failure) = &self.stopped {
@@ -616,7 +626,8 @@ impl State {
             Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
             Pending::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
         };
-        self.waiting.insert(call.seq(), Waiting { sender, needed });
+        let leads = place != Place::Watched;
+        self.waiting.insert(call.seq(), Waiting { sender, needed, leads });
         self.needed = self.needed.saturating_add(needed);
         Ok(())
     }
@@ -630,7 +641,7 @@ impl State {
                     if self.cut_short.remove(&call.seq()) {
                         self.needed = self.needed.saturating_sub(Kernel::unknown_bytes_max());
                     }
-                    if let Some(Waiting { sender, needed }) = self.waiting.remove(&call.seq()) {
+                    if let Some(Waiting { sender, needed, .. }) = self.waiting.remove(&call.seq()) {
                         self.needed = self.needed.saturating_sub(needed);
                         let _ = sender.send(Event::Ended(outcome));
                     }
@@ -658,7 +669,7 @@ impl State {
     /// Has someone lead whose record is not durable yet, and who does nothing but wait for that.
     fn hand_over(&self, committed: u64) -> bool {
         let mut waiting = self.waiting.range(committed + 1..);
-        waiting.any(|(_, waiting)| waiting.sender.send(Event::Lead).is_ok())
+        waiting.any(|(_, waiting)| waiting.leads && waiting.sender.send(Event::Lead).is_ok())
     }
 
     /// Where the answer to the next step of an effect goes.
