@@ -75,6 +75,8 @@ pub(crate) struct State {
     cut_short: BTreeSet<u64>,
     /// Bytes of records that were taken from the kernel and are being written.
     unwritten: u64,
+    /// The `seq` of the newest record that was taken to be written.
+    taken: u64,
     /// Bytes of records for which the log has room.
     room: Room,
     /// Who waits for the answer to a step.
@@ -157,6 +159,7 @@ impl Ledger {
             needed,
             cut_short,
             unwritten: 0,
+            taken: 0,
             room,
             asking,
             led: false,
@@ -595,7 +598,11 @@ impl State {
         let seq = records.last()?.seq;
         self.unwritten = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
         self.unsaved.count(&records);
-        self.stopped.is_none().then_some((seq, records))
+        if self.stopped.is_some() {
+            return None;
+        }
+        self.taken = seq;
+        Some((seq, records))
     }
 
     /// Takes note of what became of the records up to `seq`.
@@ -680,10 +687,12 @@ impl State {
         }
     }
 
-    /// Fails everyone who waits, and whoever comes.
+    /// Fails everyone who waits, and whoever comes. Of those whose decision was taken to be written, nobody knows what became.
     pub(crate) fn stop(&mut self, failure: Failure) {
-        for waiting in std::mem::take(&mut self.waiting).into_values() {
-            let _ = waiting.sender.send(Event::Ended(Err(failure.clone())));
+        let unknown = unknown(&failure);
+        for (seq, waiting) in std::mem::take(&mut self.waiting) {
+            let told = if seq <= self.taken { &unknown } else { &failure };
+            let _ = waiting.sender.send(Event::Ended(Err(told.clone())));
         }
         self.asking.clear();
         self.halt.tell(&failure);
@@ -713,6 +722,16 @@ fn log_full() -> Failure {
 
 pub(crate) fn now() -> Result<Now, Failure> {
     clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
+}
+
+fn unknown(failure: &Failure) -> Failure {
+    match failure.code {
+        Code::UnknownOutcome => failure.clone(),
+        _ => {
+            let message = format!("{}: what was under way may or may not have happened", failure.message);
+            Failure::new(Code::UnknownOutcome, message)
+        }
+    }
 }
 
 pub(crate) fn panicked() -> Failure {
