@@ -314,11 +314,11 @@ impl Waiting {
         self.ended.clone().map_or(Ok(()), Err)
     }
 
-    /// Why a call that was sent got no answer.
+    /// Why a call that was sent got no answer: it may have been performed, also where this side ended the connection.
     fn lost(&self) -> Failure {
-        let closed = self.ended.clone().filter(|failure| failure.code == Code::NotConfigured);
-        let message = "the kernel closed the connection before it answered";
-        closed.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message))
+        let closed = self.ended.as_ref().is_some_and(|failure| failure.code == Code::NotConfigured);
+        let who = if closed { "the session was closed" } else { "the kernel closed the connection" };
+        Failure::new(Code::UnknownOutcome, format!("{who} before the answer came"))
     }
 }
 

@@ -22,6 +22,7 @@ use ak_kernel::{
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
+    call::Place,
     clock,
     fork::Origin,
     log::{Log, Room, StoredSnapshot},
@@ -74,6 +75,8 @@ pub(crate) struct State {
     cut_short: BTreeSet<u64>,
     /// Bytes of records that were taken from the kernel and are being written.
     unwritten: u64,
+    /// The `seq` of the newest record that was taken to be written.
+    taken: u64,
     /// Bytes of records for which the log has room.
     room: Room,
     /// Who waits for the answer to a step.
@@ -90,6 +93,9 @@ pub(crate) struct State {
 struct Waiting {
     sender: UnboundedSender<Event>,
     needed: u64,
+    /// Whether it leads when it is told to. A caller that heeds something else may be long about that, and even wait there for
+    /// somebody to lead.
+    leads: bool,
 }
 
 /// Room is asked for in steps of so many bytes, so that few calls ask.
@@ -153,6 +159,7 @@ impl Ledger {
             needed,
             cut_short,
             unwritten: 0,
+            taken: 0,
             room,
             asking,
             led: false,
@@ -269,14 +276,19 @@ impl Ledger {
     /// # Errors
     /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
     /// hear it.
-    pub(crate) fn enter(&self, pending: &Pending<'_>, sender: UnboundedSender<Event>) -> Result<(), Failure> {
+    pub(crate) fn enter(
+        &self,
+        pending: &Pending<'_>,
+        sender: UnboundedSender<Event>,
+        place: Place,
+    ) -> Result<(), Failure> {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
         // An erasure needs room for a snapshot too. How long that is shows an image of the state, beside whatever comes.
         let image = (pending.erases() && !self.in_memory).then(|| state.kernel.image());
         if image.is_none() && state.needed_with(pending)? <= state.room.ordinary {
-            let entered = state.enter(now, pending, sender);
+            let entered = state.enter(now, pending, sender, place);
             // One that was turned away may have been recorded as such.
             self.commit(state);
             return entered;
@@ -295,7 +307,7 @@ impl Ledger {
         if let Some(bytes) = snapshot_bytes {
             log.reserve_snapshot(bytes)?;
         }
-        let entered = state.enter(now, pending, sender);
+        let entered = state.enter(now, pending, sender, place);
         drop(log);
         self.commit(state);
         entered
@@ -586,7 +598,11 @@ impl State {
         let seq = records.last()?.seq;
         self.unwritten = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
         self.unsaved.count(&records);
-        self.stopped.is_none().then_some((seq, records))
+        if self.stopped.is_some() {
+            return None;
+        }
+        self.taken = seq;
+        Some((seq, records))
     }
 
     /// Takes note of what became of the records up to `seq`.
@@ -607,6 +623,7 @@ impl State {
         now: Now,
         pending: &Pending<'_>,
         sender: UnboundedSender<Event>,
+        place: Place,
     ) -> Result<(), Failure> {
         let needed = self.bytes_max_of(pending);
         if let Some(failure) = &self.stopped {
@@ -616,7 +633,8 @@ impl State {
             Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
             Pending::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
         };
-        self.waiting.insert(call.seq(), Waiting { sender, needed });
+        let leads = place != Place::Watched;
+        self.waiting.insert(call.seq(), Waiting { sender, needed, leads });
         self.needed = self.needed.saturating_add(needed);
         Ok(())
     }
@@ -630,7 +648,7 @@ impl State {
                     if self.cut_short.remove(&call.seq()) {
                         self.needed = self.needed.saturating_sub(Kernel::unknown_bytes_max());
                     }
-                    if let Some(Waiting { sender, needed }) = self.waiting.remove(&call.seq()) {
+                    if let Some(Waiting { sender, needed, .. }) = self.waiting.remove(&call.seq()) {
                         self.needed = self.needed.saturating_sub(needed);
                         let _ = sender.send(Event::Ended(outcome));
                     }
@@ -658,7 +676,7 @@ impl State {
     /// Has someone lead whose record is not durable yet, and who does nothing but wait for that.
     fn hand_over(&self, committed: u64) -> bool {
         let mut waiting = self.waiting.range(committed + 1..);
-        waiting.any(|(_, waiting)| waiting.sender.send(Event::Lead).is_ok())
+        waiting.any(|(_, waiting)| waiting.leads && waiting.sender.send(Event::Lead).is_ok())
     }
 
     /// Where the answer to the next step of an effect goes.
@@ -669,10 +687,12 @@ impl State {
         }
     }
 
-    /// Fails everyone who waits, and whoever comes.
+    /// Fails everyone who waits, and whoever comes. Of those whose decision was taken to be written, nobody knows what became.
     pub(crate) fn stop(&mut self, failure: Failure) {
-        for waiting in std::mem::take(&mut self.waiting).into_values() {
-            let _ = waiting.sender.send(Event::Ended(Err(failure.clone())));
+        let unknown = unknown(&failure);
+        for (seq, waiting) in std::mem::take(&mut self.waiting) {
+            let told = if seq <= self.taken { &unknown } else { &failure };
+            let _ = waiting.sender.send(Event::Ended(Err(told.clone())));
         }
         self.asking.clear();
         self.halt.tell(&failure);
@@ -702,6 +722,16 @@ fn log_full() -> Failure {
 
 pub(crate) fn now() -> Result<Now, Failure> {
     clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
+}
+
+fn unknown(failure: &Failure) -> Failure {
+    match failure.code {
+        Code::UnknownOutcome => failure.clone(),
+        _ => {
+            let message = format!("{}: what was under way may or may not have happened", failure.message);
+            Failure::new(Code::UnknownOutcome, message)
+        }
+    }
 }
 
 pub(crate) fn panicked() -> Failure {

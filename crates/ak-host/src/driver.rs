@@ -251,7 +251,7 @@ impl Driver {
         let mut call = Call::new(self, receiver);
         call.loads_policy = loads_policy;
         let pending = Pending::Request(session, &asked);
-        let entered = self.hold_up(place, || self.shared.ledger.enter(&pending, sender));
+        let entered = self.hold_up(place, || self.shared.ledger.enter(&pending, sender, place));
         if let Err(failure) = entered {
             call.has_ended = true;
             // A log that was found damaged, or may not be written, can still be verified; nothing else is possible.
@@ -316,7 +316,8 @@ impl Driver {
         let (sender, receiver) = unbounded_channel();
         let mut call = Call::new(self, receiver);
         let pending = Pending::HostCall(ticket, request);
-        if let Err(failure) = self.hold_up(patience.place, || self.shared.ledger.enter(&pending, sender)) {
+        let place = patience.place;
+        if let Err(failure) = self.hold_up(place, || self.shared.ledger.enter(&pending, sender, place)) {
             call.has_ended = true;
             return Err(failure);
         }

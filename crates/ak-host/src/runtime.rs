@@ -4,7 +4,10 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -120,13 +123,18 @@ pub(crate) fn drive<F: Future + ?Sized>(
     limit: Option<Duration>,
 ) -> Option<F::Output> {
     let until = limit.and_then(|limit| Instant::now().checked_add(limit));
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let woken = Arc::new(Woken { thread: thread::current(), is_so: AtomicBool::new(false) });
+    let waker = Waker::from(woken.clone());
     let mut context = Context::from_waker(&waker);
     loop {
+        woken.is_so.store(false, Ordering::Release);
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
+        let is_over = until.is_some_and(|until| Instant::now() >= until);
         match until {
+            // What was polled may have parked this thread for something else, and taken what was to wake it.
+            _ if woken.is_so.load(Ordering::Acquire) && !is_over => {}
             None => thread::park(),
             Some(until) => match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => return None,
@@ -136,11 +144,16 @@ pub(crate) fn drive<F: Future + ?Sized>(
     }
 }
 
-struct Unpark(Thread);
+/// Whether what a thread drives is to be polled again.
+struct Woken {
+    thread: Thread,
+    is_so: AtomicBool,
+}
 
-impl Wake for Unpark {
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.is_so.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
@@ -155,4 +168,30 @@ pub(crate) async fn give_way() {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a future calls may wait on this very thread, as a caller's callback does that makes a call of its own, and take
+    /// what was to wake the thread.
+    #[test]
+    fn a_wake_that_something_else_takes_from_the_thread_is_not_lost() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let mut polled = 0;
+            let future = pin!(poll_fn(move |context| {
+                polled += 1;
+                if polled > 1 {
+                    return Poll::Ready(polled);
+                }
+                context.waker().wake_by_ref();
+                thread::park();
+                Poll::Pending
+            }));
+            sender.send(drive(future, None))
+        });
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok(Some(2)), "it is polled again");
+    }
 }

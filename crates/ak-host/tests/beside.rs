@@ -7,12 +7,13 @@ mod support;
 use std::{
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 use ak_audit::{Disk, DiskError, Engine};
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{Code, Outcome, Reply, Request, ak_heap::Content};
-use ak_host::{Connection, FileDisk, Options};
+use ak_host::{CancellationToken, Connection, FileDisk, Options};
 
 use support::Scratch;
 
@@ -45,9 +46,16 @@ impl Gate {
     }
 }
 
-/// The vault's disk, on which the writing of snapshots stops at a gate, and fails on demand.
+/// What of a disk stops at a gate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gated {
+    Snapshots,
+    Syncs,
+}
+
+/// A disk on which the writing of snapshots, or every sync, stops at a gate; snapshots fail on demand.
 #[derive(Clone)]
-struct GatedDisk(FileDisk, Arc<Gate>, Arc<Mutex<bool>>);
+struct GatedDisk(FileDisk, Arc<Gate>, Arc<Mutex<bool>>, Gated);
 
 impl Disk for GatedDisk {
     fn lock(&mut self) -> Result<(), DiskError> {
@@ -75,7 +83,7 @@ impl Disk for GatedDisk {
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        if name.starts_with("snapshot-") {
+        if self.3 == Gated::Snapshots && name.starts_with("snapshot-") {
             self.1.pass();
             if *self.2.lock().unwrap() {
                 return Err(DiskError::Full);
@@ -85,6 +93,9 @@ impl Disk for GatedDisk {
     }
 
     fn sync(&mut self, name: &str) -> Result<(), DiskError> {
+        if self.3 == Gated::Syncs {
+            self.1.pass();
+        }
         self.0.sync(name)
     }
 
@@ -114,7 +125,7 @@ impl World {
 
     fn open(&self) -> Connection {
         let vault = FileDisk::new(&self.scratch.join("vault")).unwrap();
-        let vault = GatedDisk(vault, self.gate.clone(), self.full.clone());
+        let vault = GatedDisk(vault, self.gate.clone(), self.full.clone(), Gated::Snapshots);
         let journal = FileDisk::new(&self.scratch.join("journal")).unwrap();
         Connection::open_with(journal, vault, ak_audit::journal::Options::default(), &Options::default())
             .unwrap()
@@ -198,7 +209,9 @@ fn an_erasure_whose_snapshot_finds_no_room_is_taken_up_by_the_next_opening() {
     let kernel = world.open();
     kernel.call(alloc("of alice", Some("alice"))).unwrap();
     *world.full.lock().unwrap() = true;
-    assert_eq!(erase(&kernel, "alice").unwrap_err().code, Code::LogFull);
+    let begun = erase(&kernel, "alice").unwrap_err();
+    assert_eq!(begun.code, Code::UnknownOutcome);
+    assert!(begun.message.contains("open the kernel again"), "{begun}");
     assert_eq!(kernel.call(alloc("new", None)).unwrap_err().code, Code::LogFull);
     kernel.close();
     *world.full.lock().unwrap() = false;
@@ -223,10 +236,39 @@ fn a_kernel_that_is_closed_while_it_erases_lets_go_of_the_disk_and_erases_later(
             thread::yield_now();
         }
         world.gate.shut(false);
-        assert_eq!(erasing.join().unwrap().unwrap_err().code, Code::NotConfigured);
+        assert_eq!(erasing.join().unwrap().unwrap_err().code, Code::UnknownOutcome);
         closing.join().unwrap();
     });
     let kernel = world.open();
     assert!(opaque(&kernel) >= 2, "it is erased");
     assert!(!found(&kernel).contains("of alice"));
+}
+
+/// A caller that looks at something else may be long about it, and even wait there for the kernel.
+#[test]
+fn a_caller_that_heeds_something_else_holds_up_nobody() {
+    let world = World::new("beside-heeding");
+    let disk = |name| FileDisk::new(&world.scratch.join(name)).unwrap();
+    let journal = GatedDisk(disk("journal"), world.gate.clone(), world.full.clone(), Gated::Syncs);
+    let options = ak_audit::journal::Options::default();
+    let kernel = Connection::open_with(journal, disk("vault"), options, &Options::default()).unwrap();
+    world.gate.shut(true);
+    let leader = kernel.clone();
+    let leading = thread::spawn(move || leader.call(alloc("written first", None)));
+    world.gate.wait();
+    let (mut leading, mut third) = (Some(leading), None);
+    let mut heed = || {
+        if let Some(leading) = leading.take() {
+            world.gate.shut(false);
+            leading.join().unwrap().unwrap();
+            let (other, (sender, receiver)) = (kernel.clone(), std::sync::mpsc::channel());
+            thread::spawn(move || sender.send(other.call(alloc("written meanwhile", None))));
+            third = receiver.recv_timeout(Duration::from_secs(20)).ok();
+        }
+        true
+    };
+    let stop = CancellationToken::new();
+    let outcome = kernel.call_heeding(alloc("written too", None), &mut |_| true, &stop, Some(&mut heed));
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert!(third.expect("nobody waits for the one that looks at something else").is_ok());
 }

@@ -62,6 +62,22 @@ fn a_caller_that_heeds_something_else_stops_waiting() {
     }
 }
 
+/// What was begun may have happened, though its caller closes the kernel.
+#[test]
+fn what_is_under_way_at_the_end_is_told_to_be_unknown() {
+    let server = Silent::start();
+    let kernel = embedded(&server.policy());
+    let scratch = Scratch::new("closing");
+    let owner = over_a_socket(&kernel, &scratch);
+    for (taken, connection) in [(1, &owner), (2, &kernel)] {
+        let waiting = connection.call_async(server.get(), Sink::Nobody, CancellationToken::new());
+        wait_until("it waits", || server.taken.load(Ordering::SeqCst) == taken);
+        connection.close();
+        assert_eq!(wait(vec![waiting])[0].as_ref().unwrap_err().code, Code::UnknownOutcome);
+        assert_eq!(connection.call(Request::LastError).unwrap_err().code, Code::NotConfigured);
+    }
+}
+
 /// An outcome that is there when the caller stops waiting is given.
 #[test]
 fn an_outcome_that_has_come_is_not_lost() {
