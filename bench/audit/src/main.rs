@@ -1,17 +1,10 @@
 //! `ak-audit` beside what it is made of, SHA-256 and a synced file, and beside what one would use instead: fjall, redb and
 //! SQLite for the journal, `ct-merkle` for the tree.
 
-#[path = "../../../crates/ak-host/src/disk.rs"]
-#[allow(dead_code, reason = "the host's disk alone: with it as a crate would come the whole host")]
-mod disk;
 mod durable;
-#[path = "../../../crates/ak-host/src/engine.rs"]
-mod engine;
 mod memory;
 mod merkle;
 mod records;
-#[path = "../../../crates/ak-host/src/spare.rs"]
-mod spare;
 mod stores;
 mod verify;
 

@@ -6,7 +6,7 @@ use ak_audit::{Log, Record, leaf_hash, node_hash};
 use measure::{Clock, Race, Report, black_box};
 use sha2::{Digest as _, Sha256};
 
-use crate::{OURS, engine, records::Source};
+use crate::{OURS, records::Source};
 
 const APPEND: &str = "Append to a log in memory: one entry of 332 B";
 const ENTRIES: &str = "SHA-256 of the same bytes";
@@ -16,7 +16,7 @@ const TREE: &str = "SHA-256 of the same bytes, and of one inner node for each en
 const LOG_BYTES_MAX: usize = 32 << 20;
 
 pub fn race(report: &mut Report) {
-    let mut sealed = Log::with_engine(LOG_BYTES_MAX, engine::engine());
+    let mut sealed = Log::with_engine(LOG_BYTES_MAX, ak_host::engine());
     let mut checked = Log::new(LOG_BYTES_MAX);
     let (mut source, mut checked_source) = (Source::new(), Source::new());
     let body: Arc<[u8]> = [].into();

@@ -17,7 +17,7 @@ use ak_audit::{
 };
 use measure::black_box;
 
-use crate::disk::FileDisk;
+use ak_host::FileDisk;
 
 /// The same entries twice: as they are before they are encoded, and as bytes.
 pub struct Batch {

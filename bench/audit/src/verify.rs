@@ -7,7 +7,9 @@ use ak_audit::{
 use measure::{Race, Report};
 use sha2::{Digest as _, Sha256};
 
-use crate::{OURS, disk::FileDisk, durable::Scratch, engine, records::Source};
+use ak_host::FileDisk;
+
+use crate::{OURS, durable::Scratch, records::Source};
 
 const VERIFY: &str = "Verify 1,000,000 entries of 332 B";
 const STREAM: &str = "SHA-256 of the same entries and inner nodes, one stream";
@@ -21,7 +23,7 @@ pub fn race(report: &mut Report) {
     let genesis = Genesis { id: [7; 16], meta: Vec::new() };
     let disk = || FileDisk::new(&scratch.path("verify")).expect("the directory can be made");
     let (mut journal, _) = Journal::open(disk(), &genesis, Options::default(), &[]).expect("it is new");
-    let mut log = Log::with_engine(usize::MAX, engine::engine());
+    let mut log = Log::with_engine(usize::MAX, ak_host::engine());
     let mut source = Source::new();
     for _ in 0..ENTRIES / 10_000 {
         let records = source.take(10_000);

@@ -142,7 +142,9 @@ pub(crate) fn kernel(port: u16) -> Contender {
     let policy = format!(
         "[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]\n[infer]\nmodels = [\"*\"]"
     );
-    owner.call(Asked::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() }).expect("a policy");
+    owner
+        .call(Asked::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() })
+        .expect("a policy");
     let agent = owner.agent("worker").expect("an agent");
     let url = format!("http://127.0.0.1:{port}/x");
     Arc::new(move |case| {
