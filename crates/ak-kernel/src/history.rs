@@ -266,3 +266,119 @@ impl<'q> Page<'q> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{collections::VecDeque, format};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn view(seq: u64, about: &[&str]) -> View {
+        let entry = object! {
+            "seq": seq, "timestamp": seq, "event": "read", "actor": about.first().copied().unwrap_or(""), "origin": "kernel",
+            "operation": "READ", "kind": "decision", "target": Value::Null, "decision": "permit", "code": 0u64, "of": seq,
+        };
+        let about = about.iter().copied().map(Value::from).collect::<Vec<Value>>();
+        View::from_value(&object! { "about": about, "entry": entry }).unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Push(Vec<u8>),
+        Forget(u8),
+        Copy,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            20 => prop::collection::btree_set(0..6u8, 0..3).prop_map(|names| Op::Push(names.into_iter().collect())),
+            1 => (0..6u8).prop_map(Op::Forget),
+            1 => Just(Op::Copy),
+        ]
+    }
+
+    fn name(number: u8) -> Text {
+        format!("subject-{number}").into()
+    }
+
+    proptest! {
+        #[test]
+        fn to_forget_a_subject_takes_its_entries_and_no_others(
+            ops in prop::collection::vec(op(), 1..600),
+            bytes_max in 500..60_000u64,
+        ) {
+            let mut history = History::new(bytes_max);
+            let mut model: VecDeque<(Vec<Text>, Value, u64)> = VecDeque::new();
+            let mut copies = Vec::new();
+            let of = |model: &VecDeque<(Vec<Text>, Value, u64)>| -> Vec<Value> {
+                model.iter().map(|(_, value, _)| value.clone()).collect()
+            };
+            for (seq, op) in (1..).zip(ops) {
+                match op {
+                    Op::Push(numbers) => {
+                        let names: Vec<Text> = numbers.into_iter().map(name).collect();
+                        let view = view(seq, &names.iter().map(|name| &**name).collect::<Vec<&str>>());
+                        model.push_back((names, view.to_value(), view.counted()));
+                        while model.iter().map(|(_, _, counted)| counted).sum::<u64>() > bytes_max && model.len() > 1 {
+                            model.pop_front();
+                        }
+                        history.push(view);
+                    }
+                    Op::Forget(number) => {
+                        history.forget(&name(number));
+                        model.retain(|(names, ..)| !names.contains(&name(number)));
+                    }
+                    Op::Copy => copies.push((history.views(), of(&model))),
+                }
+                prop_assert_eq!(history.bytes, model.iter().map(|(_, _, counted)| counted).sum::<u64>());
+                let listed: usize = history.about.values().map(BTreeSet::len).sum();
+                prop_assert_eq!(listed, model.iter().map(|(names, ..)| names.len()).sum::<usize>());
+            }
+            copies.push((history.views(), of(&model)));
+            for (views, expected) in copies {
+                prop_assert!(views.values().eq(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_asks_about_each_field() {
+        let mut history = History::new(1 << 20);
+        (1..=100).for_each(|seq| history.push(view(seq, &["a"])));
+        let seqs = |filter: Filter, actor: Option<&str>| -> Vec<u64> {
+            let found = history.query(&filter, actor);
+            let entries = found.get("entries").and_then(Value::as_array).cloned().unwrap();
+            entries.iter().filter_map(|entry| entry.get("seq")?.as_u64()).collect()
+        };
+        let all: Vec<u64> = (1..=100).collect();
+        assert_eq!(seqs(Filter::default(), Some("a")), all);
+        assert_eq!(seqs(Filter::default(), Some("b")), []);
+        let of = |value: Value| Filter::decode(&value).unwrap();
+        assert_eq!(
+            seqs(
+                of(object! { "event_type": "read", "operation": "read", "target": "", "rule_id": "" }),
+                None
+            ),
+            all
+        );
+        for none in [
+            object! { "event_type": "write" },
+            object! { "operation": "write" },
+            object! { "target": "h" },
+            object! { "rule_id": "r" },
+            object! { "decision": "deny" },
+            object! { "actor": "b" },
+        ] {
+            assert_eq!(seqs(of(none), None), []);
+        }
+        assert_eq!(
+            seqs(of(object! { "since": 40u64, "until": 42u64, "decision": "permit" }), None),
+            [40, 41, 42]
+        );
+        assert_eq!(seqs(of(object! { "newest": true, "before": 50u64, "limit": 2u64 }), None), [48, 49]);
+        assert_eq!(history.about(7).collect::<Vec<&str>>(), ["a"]);
+        assert_eq!(history.about(101).count(), 0);
+    }
+}

@@ -511,3 +511,171 @@ fn utf8(bytes: &[u8]) -> &str {
 /// What was written here is read whatever its form.
 const WRITTEN_HERE: Limits =
     Limits { depth_max: usize::MAX, bytes_max: usize::MAX, members_max: usize::MAX, values_max: usize::MAX };
+
+#[cfg(test)]
+mod tests {
+    use alloc::{
+        format,
+        string::{String, ToString},
+        vec,
+    };
+
+    use ak_json::{Digest, array};
+
+    use super::*;
+
+    const SEQ: u64 = 1 << 40;
+    const TIME: Time = Time::from_micros(1_764_590_000_123_456);
+
+    fn facts(event: Option<&str>, target: Option<String>, rule: &str, cause: Option<u64>) -> Facts {
+        Facts {
+            operation: Operation::Http,
+            kind: Kind::Outcome,
+            decision: Verdict::DefaultDeny,
+            code: -7,
+            cause,
+            policy: Digest::from([0; 32]),
+            target,
+            reply: None,
+            message: None,
+            others: Vec::new(),
+            agent: "crew/\"é\"".into(),
+            rule: rule.into(),
+            event: event.map(Text::from),
+        }
+    }
+
+    /// The entry as one reads it, member by member.
+    fn plain(facts: &Facts, details: &Object, message: Option<&str>) -> Value {
+        let mut entry = Object::new();
+        entry.insert("seq", SEQ);
+        entry.insert("timestamp", TIME.as_micros());
+        entry.insert("event", facts.event.clone().unwrap_or_else(|| "http".into()));
+        entry.insert("actor", facts.agent.clone());
+        entry.insert("origin", if facts.event.is_some() { "agent" } else { "kernel" });
+        entry.insert("operation", "HTTP");
+        entry.insert("kind", "outcome");
+        entry.insert("target", facts.target.as_deref().map_or(Value::Null, Value::from));
+        entry.insert("decision", "deny");
+        entry.insert("code", -7);
+        if !facts.rule.is_empty() {
+            entry.insert("rule_id", facts.rule.clone());
+        }
+        if let Some(cause) = facts.cause {
+            entry.insert("cause", cause);
+        }
+        for (name, value) in details {
+            entry.insert(name.clone(), value.clone());
+        }
+        if let Some(message) = message {
+            entry.insert("message", message);
+        }
+        entry.into()
+    }
+
+    fn all_facts() -> Vec<Facts> {
+        let mut all = Vec::new();
+        for event in [None, Some("met \u{1f600}"), Some("http"), Some("")] {
+            for target in
+                [None, Some(String::new()), Some("https://a.example/".to_string() + &"x".repeat(300))]
+            {
+                for rule in ["", "rule-7"] {
+                    for cause in [None, Some(0), Some(u64::MAX)] {
+                        all.push(facts(event, target.clone(), rule, cause));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn parsed(text: &str) -> Value {
+        Value::parse(text.as_bytes(), &Limits::default()).unwrap()
+    }
+
+    fn all_details() -> Vec<Object> {
+        let texts = (0..2000u64).map(|number| Value::from(format!("text {number}"))).collect::<Vec<Value>>();
+        [
+            object! {},
+            object! { "status": 200u64, "of": parsed("[1.5, -3, 1e-9, 2.0, true, null, {}, [[\"a\"]]]") },
+            object! { "message": "its own", "z": "\u{7f}\n\"" },
+            object! { "long": texts },
+            // These stand where the kernel's own members stand.
+            object! { "cause": "somebody", "code": 3u64, "more": 1u64 },
+            object! { "rule_id": "another" },
+        ]
+        .into_iter()
+        .filter_map(|value| value.as_object().cloned())
+        .collect()
+    }
+
+    #[test]
+    fn a_packed_entry_is_the_plain_one() {
+        for facts in all_facts() {
+            for details in all_details() {
+                for message in [None, Some("no rule permits it")] {
+                    for about in [vec![], vec![facts.agent.clone()], vec!["alice".into(), "bob".into()]] {
+                        let view = View::new(SEQ, TIME, &facts, &about, details.clone().into(), message);
+                        let entry = plain(&facts, &details, None);
+                        assert_eq!(view.shown().to_json(), plain(&facts, &details, message).to_json());
+                        let names: Vec<&str> = about.iter().map(|name| &**name).collect();
+                        assert_eq!(view.about().collect::<Vec<&str>>(), names);
+                        assert_eq!(view.about().count_left(), names.len());
+                        let bytes: usize = names.iter().map(|name| name.len() + 24).sum();
+                        assert_eq!(view.counted(), (entry.json_len() + bytes) as u64);
+                        let kept = object! { "about": names.iter().copied().map(Value::from).collect::<Vec<Value>>(), "entry": entry };
+                        assert_eq!(view.to_value().to_json(), kept.to_json());
+                        assert_eq!(view.to_value().digest(), kept.digest());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_a_snapshot_as_it_was() {
+        for facts in all_facts() {
+            for details in all_details().into_iter().filter(|details| details.get("cause").is_none()) {
+                let about = [facts.agent.clone(), "alice".into()];
+                let view = View::new(SEQ, TIME, &facts, &about, details.into(), Some("gone by then"));
+                let kept = Value::parse(view.to_value().to_json().as_bytes(), &Limits::default()).unwrap();
+                let again = View::from_value(&kept).unwrap();
+                assert_eq!(again.to_value().to_json(), kept.to_json());
+                assert_eq!(again.to_value().digest(), view.to_value().digest());
+                assert_eq!(again.counted(), view.counted());
+                assert_eq!((again.seq, again.time_us()), (SEQ, TIME.as_micros()));
+                assert!(again.is_by(&facts.agent) && again.operation() == Operation::Http);
+                assert!(again.is_event(facts.event.as_deref().unwrap_or("http")));
+                assert!(again.target_begins_with(facts.target.as_deref().unwrap_or_default()));
+                assert!(!again.target_begins_with("https://b") && !again.is_ruled_by("rule"));
+                assert_eq!(again.decision(), Verdict::DefaultDeny);
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_whose_members_stand_otherwise_stays_as_it_is() {
+        let entry = object! {
+            "decision": "ask", "note": 1u64, "seq": 7u64, "timestamp": 9u64, "event": "read", "actor": "a",
+            "operation": "READ", "target": "heap:1", "rule_id": "r",
+        };
+        let kept = object! { "about": array!["a"], "entry": entry.clone() };
+        let view = View::from_value(&kept).unwrap();
+        assert_eq!(view.to_value().to_json(), kept.to_json());
+        assert_eq!(view.shown().to_json(), entry.to_json());
+        assert!(view.is_by("a") && view.is_event("read") && view.is_ruled_by("r"));
+        assert!(view.target_begins_with("heap:") && view.decision() == Verdict::Ask);
+        let nameless = object! { "about": array![], "entry": object! { "seq": 7u64 } };
+        assert!(View::from_value(&nameless).is_err());
+    }
+
+    #[test]
+    fn a_long_entry_shares_what_was_recorded() {
+        let details = object! { "text": "x".repeat(TEXT_BYTES_MAX) };
+        let view = View::new(SEQ, TIME, &facts(None, None, "", None), &[], details, None);
+        assert!(view.long.is_some() && view.packed.len() < 64);
+        let details = object! { "text": "x".repeat(TEXT_BYTES_MAX - 11) };
+        let view = View::new(SEQ, TIME, &facts(None, None, "", None), &[], details, None);
+        assert!(view.long.is_none() && view.packed.len() > TEXT_BYTES_MAX);
+    }
+}
