@@ -185,20 +185,55 @@ impl Subjects {
         self.known.iter().filter_map(|(_, subject)| Some((subject.id, subject.entries?)))
     }
 
-    /// Whether a subject was erased, going by its number: numbers are given out in turn, each once.
-    pub(crate) fn was_erased(&self, id: SubjectId) -> bool {
-        id > 0 && id < self.next_id && self.known.iter().all(|(_, subject)| subject.id != id)
+    /// Says whether a subject was erased, going by its number: numbers are given out in turn, each once.
+    pub(crate) fn erased(&self) -> impl Fn(SubjectId) -> bool {
+        let known: BTreeSet<SubjectId> = self.known.iter().map(|(_, subject)| subject.id).collect();
+        let next = self.next_id;
+        move |id| id > 0 && id < next && !known.contains(&id)
+    }
+
+    /// The salt that `fits` takes, of one of the sets of whom an entry is probably about. Who is not known yet may have been met
+    /// with this very entry, which then holds the entropy that the salt comes from, and is known from here on.
+    pub(crate) fn guess_salt(
+        &mut self,
+        likely: &[Vec<Text>],
+        entropy: Option<&[u8; 32]>,
+        fits: impl Fn(&[u8; 32]) -> bool,
+    ) -> Option<[u8; 32]> {
+        for names in likely {
+            let mut found = Vec::new();
+            let mut met = Vec::new();
+            for name in names_met(names) {
+                match (self.known.get(&name), entropy) {
+                    (Some(subject), _) => found.push(*subject),
+                    (None, Some(entropy)) => {
+                        let id = self.next_id.saturating_add(met.len() as u64);
+                        let subject = Subject { id, salt: derive(entropy, "salt", &name), entries: None };
+                        met.push((name, subject));
+                    }
+                    (None, None) => {}
+                }
+            }
+            if found.len() + met.len() < names_met(names).len() {
+                continue;
+            }
+            found.extend(met.iter().map(|(_, subject)| *subject));
+            found.sort_by_key(|subject| subject.id);
+            let salt = salt_of(&found);
+            if fits(&salt) {
+                self.next_id = self.next_id.saturating_add(met.len() as u64);
+                met.into_iter().for_each(|(name, subject)| self.known.insert(name, subject));
+                return Some(salt);
+            }
+        }
+        None
     }
 
     /// Whether `fits` takes the salt of some of those who are known. `likely` are sets of whom it is probably about; nobody is
     /// the kernel itself.
     pub(crate) fn find_salt(&self, likely: &[Vec<Text>], fits: impl Fn(&[u8; 32]) -> bool) -> Found {
-        let kernel = [Text::from(KERNEL)];
         for names in likely {
-            let names = if names.is_empty() { &kernel[..] } else { names };
-            let guests =
-                |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
-            let names: BTreeSet<Text> = names.iter().map(guests).collect();
+            let names = names_met(names);
             let (ids, salt) = self.bound(names.iter());
             if names.iter().all(|name| self.known.contains_key(name)) && fits(&salt) {
                 return Found::Salt(ids);
@@ -337,6 +372,16 @@ impl SubjectsImage {
             "objects": objects.collect::<Object>(), "next": self.next_id,
         }
     }
+}
+
+/// Whom an entry about these names is about, each once: guests are one, and nobody is the kernel itself.
+fn names_met(names: &[Text]) -> BTreeSet<Text> {
+    let guests = |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
+    let mut met: BTreeSet<Text> = names.iter().map(guests).collect();
+    if met.is_empty() {
+        met.insert(Text::from(KERNEL));
+    }
+    met
 }
 
 /// One subject's own salt, or one for several, whose numbers ascend.
