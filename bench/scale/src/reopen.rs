@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ak_host::{
@@ -51,7 +52,7 @@ fn fill(scale: &Scale) -> Result {
     Ok(())
 }
 
-fn snapshots(scale: &Scale) -> std::result::Result<Vec<std::path::PathBuf>, String> {
+fn snapshots(scale: &Scale) -> std::result::Result<Vec<PathBuf>, String> {
     let files = fs::read_dir(scale.directory.join(VAULT_DIRECTORY)).map_err(told)?;
     let mut found: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
     found.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot-")));
@@ -75,8 +76,31 @@ fn reopen(scale: &Scale) -> std::result::Result<(f64, u64), String> {
     Ok((seconds(started), replayed))
 }
 
+/// So long no snapshot may have come or gone for the kernel to be at rest, and so long that is waited for.
+const AT_REST: Duration = Duration::from_secs(10);
+const AT_REST_WAIT: Duration = Duration::from_secs(120);
+
+/// Waits until no snapshot is made any more: what one takes is not to be counted elsewhere.
+fn come_to_rest(scale: &Scale) -> Result {
+    let (started, mut kept, mut since) = (Instant::now(), snapshots(scale)?, Instant::now());
+    while since.elapsed() < AT_REST {
+        thread::sleep(Duration::from_millis(100));
+        let now = snapshots(scale)?;
+        if now != kept {
+            (kept, since) = (now, Instant::now());
+        }
+        if started.elapsed() > AT_REST_WAIT {
+            return Err("snapshots are made without end".into());
+        }
+    }
+    Ok(())
+}
+
 fn verify(scale: &Scale) -> std::result::Result<bool, String> {
     let kernel = open(Some(&scale.directory))?;
+    // A snapshot is due where the newest one is many entries old.
+    kernel.call(Request::LastError).map_err(told)?;
+    come_to_rest(scale)?;
     let (before, _) = resident_mb()?;
     forget_peak()?;
     let started = Instant::now();

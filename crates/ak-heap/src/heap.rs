@@ -32,6 +32,8 @@ pub struct Heap {
     pub(crate) digests: Tree,
     /// Contents that can be read no more, which the next commits give up.
     waste: Waste,
+    /// Those of whom the newest commit took the tombstones.
+    forgotten: Vec<Handle>,
 }
 
 /// Tombstones that one deletion may push out. If there is no room then, the deleted object leaves none.
@@ -51,6 +53,7 @@ impl Clone for Heap {
             unlabelled: Arc::clone(&self.unlabelled),
             digests: self.digests.clone(),
             waste: Waste::default(),
+            forgotten: Vec::new(),
         }
     }
 }
@@ -67,6 +70,7 @@ impl Heap {
             unlabelled: Arc::default(),
             digests: Tree::default(),
             waste: Waste::default(),
+            forgotten: Vec::new(),
         }
     }
 
@@ -109,6 +113,12 @@ impl Heap {
     /// What tombstones keep readable, beside [`usage`](Self::usage).
     pub fn tombstones(&self) -> Usage {
         self.graveyard.usage()
+    }
+
+    /// Objects of which the newest commit let the tombstones go, since too many or too large ones were there. Nothing is known
+    /// of them any more.
+    pub fn forgotten(&self) -> &[Handle] {
+        &self.forgotten
     }
 
     /// How many objects were ever deleted.
@@ -162,6 +172,7 @@ impl Heap {
     /// Does what a plan says.
     pub(crate) fn commit(&mut self, staged: Staged) {
         let mut brought = 0_u64;
+        self.forgotten.clear();
         for Edit { handle, born, revisions, .. } in staged.edits {
             let index = handle.index();
             if let Some(object) = born {
@@ -196,11 +207,17 @@ impl Heap {
                 return;
             }
             let Some(oldest) = self.graveyard.oldest() else { return };
-            self.vacate(oldest);
+            self.forget(oldest);
         }
         if is_over(self.tombstones()) {
-            self.vacate(newest);
+            self.forget(newest);
         }
+    }
+
+    /// Takes a tombstone away.
+    fn forget(&mut self, index: u32) {
+        self.forgotten.extend(self.slots.at(index).map(|slot| Handle::new(slot.generation, index)));
+        self.vacate(index);
     }
 
     fn bury(&mut self, index: u32) {

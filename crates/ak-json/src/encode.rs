@@ -9,7 +9,7 @@ use crate::tree::{self, Chunk, Node, Tree};
 use crate::value::Value;
 
 /// Items whose encodings sum to more stand in their container's encoding as a hash.
-const INLINE_BYTES_MAX: usize = 128;
+pub(crate) const INLINE_BYTES_MAX: usize = 128;
 
 /// Room for what an encoding often takes: it grows where it takes more.
 const ENCODED_BYTES: usize = 512;
@@ -21,19 +21,26 @@ const UNSIGNED: u8 = 0x03;
 const NEGATIVE: u8 = 0x04;
 const FLOAT: u8 = 0x05;
 const STRING: u8 = 0x06;
-const ARRAY: u8 = 0x07;
-const OBJECT: u8 = 0x08;
+pub(crate) const ARRAY: u8 = 0x07;
+pub(crate) const OBJECT: u8 = 0x08;
 /// Added to a tag when content stands as a hash.
-const HASHED: u8 = 0x10;
+pub(crate) const HASHED: u8 = 0x10;
 /// Before the items of a chunk.
-const CHUNK: u8 = 0x20;
+pub(crate) const CHUNK: u8 = 0x20;
 /// Before the hashes of up to 32 chunks or nodes.
-const NODE: u8 = 0x21;
+pub(crate) const NODE: u8 = 0x21;
 
 impl Value {
     /// The SHA-256 of the canonical encoding: depends on the value and the order of members, not on how it came
     /// to be. Containers remember theirs, so a changed value costs a hash of what was touched.
     pub fn digest(&self) -> Digest {
+        let mut out = Vec::with_capacity(ENCODED_BYTES);
+        self.encode(&mut out);
+        sha256(&out)
+    }
+
+    /// Appends the encoding, however deep the value is.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         // Small containers are not remembered, but few can stand between those that are.
         let is_hashed = |value: &Self| match value {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
@@ -41,9 +48,7 @@ impl Value {
             Self::Object(object) => object.values.is_hashed(),
         };
         self.deepest_first(is_hashed, |value| value.encode_shallow(&mut Vec::new()));
-        let mut out = Vec::with_capacity(ENCODED_BYTES);
-        self.encode_shallow(&mut out);
-        sha256(&out)
+        self.encode_shallow(out);
     }
 
     pub(crate) fn encode_shallow(&self, out: &mut Vec<u8>) {
@@ -78,7 +83,7 @@ impl Value {
     }
 }
 
-fn head(tag: u8, len: usize, out: &mut Vec<u8>) {
+pub(crate) fn head(tag: u8, len: usize, out: &mut Vec<u8>) {
     out.push(tag);
     out.extend_from_slice(&(len as u32).to_le_bytes());
 }

@@ -48,6 +48,7 @@ mod array;
 mod deep;
 mod digest;
 mod encode;
+mod encoder;
 mod equal;
 mod grammar;
 mod index;
@@ -70,6 +71,7 @@ mod work;
 
 pub use array::{Array, Items};
 pub use digest::{Digest, DigestError, sha256};
+pub use encoder::{ArrayEncoder, Encoded, ObjectEncoder};
 pub use labels::{Integrity, LABEL_BYTES_MAX, Labels, LabelsError};
 pub use limits::{BYTES_MAX, DEPTH_MAX, Limits, MEMBERS_MAX, VALUES_MAX};
 pub use number::Number;

@@ -155,6 +155,7 @@ impl Kernel {
             {
                 self.agents.follow(agent, &change, self.clock.elapsed);
             }
+            self.subjects.forget_object(handle);
         }
         self.forget_types(&name);
         self.agents.holdings.forget(agent);

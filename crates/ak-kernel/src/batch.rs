@@ -185,7 +185,9 @@ impl Kernel {
             ak_heap::Action::Write => Reply::Version(change.version).to_value(),
             ak_heap::Action::Delete | ak_heap::Action::Erase => Reply::Done.to_value(),
         });
-        Ok(Reply::Value(object! { "results": results.collect::<Vec<Value>>() }))
+        let results: Vec<Value> = results.collect();
+        self.forget_subjects_of_forgotten();
+        Ok(Reply::Value(object! { "results": results }))
     }
 }
 

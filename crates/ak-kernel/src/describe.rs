@@ -11,7 +11,6 @@ use crate::{
     effect::Step,
     form::insert_some,
     gate::Ruling,
-    history::decision_name,
     kernel::Caller,
     needs::ToolLine,
     operation::Operation,
@@ -19,6 +18,7 @@ use crate::{
     request::Request,
     terms::capability_text,
     tool_run::LOG,
+    view::decision_name,
 };
 
 /// Of a decision: the operation's own keys. Contents stay out: they are in the journal.

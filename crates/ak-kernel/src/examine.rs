@@ -1,14 +1,15 @@
 //! Judging a log entry by entry, as far as its bodies are still there.
 
 use alloc::{
-    collections::BTreeMap,
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
     format,
     string::{String, ToString},
     vec::Vec,
 };
 
 use ak_audit::{Entry, Kind, Verdict as Ruled};
-use ak_heap::Handle;
+use ak_heap::{Handle, Heap, HeapConfig};
 use ak_json::{Digest, Limits, Text, Value, object};
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     replay::{Followed, Replay, Tools},
     reply::Outcome,
     request::Request,
-    subject::{Found, SubjectId},
+    subject::{Found, SubjectId, Subjects},
     tool_request::Wish,
 };
 
@@ -99,10 +100,16 @@ pub struct Examination {
     follows: u64,
     opaque: u64,
     not_replayed: u64,
-    /// Bodies that are gone, and whom each was about.
-    blank: Vec<(u64, Vec<SubjectId>)>,
-    /// Bodies that are there and were not executed again.
+    /// Bodies that are gone, by whom they were about.
+    blank: BTreeMap<Vec<SubjectId>, Blank>,
+    /// Bodies that are there and were not executed again, and that fit a salt which is to be somebody's at the end.
+    fitting: BTreeMap<[u8; 32], Fitting>,
+    /// Those among the newest such salts that are tried first.
+    recent: VecDeque<[u8; 32]>,
+    /// Bodies that are there, were not executed again, and fit no salt that could be guessed.
     unproven: Vec<Unproven>,
+    /// What was known when the state became unknown, and whom one met since then.
+    before: Option<Box<Before>>,
     /// How many entries that follow are about each subject, or the kernel itself.
     about: BTreeMap<SubjectId, u64>,
     /// Erasures: how many entries went with each subject.
@@ -120,6 +127,33 @@ struct Earlier {
     version: u64,
     config: Config,
 }
+
+/// Bodies that are gone and were about the same subjects.
+#[derive(Clone, Copy, Debug)]
+struct Blank {
+    first: u64,
+    count: u64,
+    /// The first since the newest erasure that does not say who was erased.
+    first_since: u64,
+}
+
+/// Bodies that were not executed again, whose entries commit to them with the same salt.
+#[derive(Debug)]
+struct Fitting {
+    count: u64,
+    /// The first of them: whose salt it is.
+    first: Unproven,
+}
+
+/// Where salts are guessed from while the state is unknown. What comes of it counts only once the end of the log bears it out.
+#[derive(Debug)]
+struct Before {
+    subjects: Subjects,
+    heap: Heap,
+}
+
+/// So many salts are tried for a body beside those of whom it is probably about.
+const RECENT_SALTS_MAX: usize = 8;
 
 /// A body that was not executed again: that it is the one its entry commits to shows once somebody's salt is known.
 #[derive(Debug)]
@@ -149,8 +183,11 @@ impl Examination {
             follows: 0,
             opaque: 0,
             not_replayed: 0,
-            blank: Vec::new(),
+            blank: BTreeMap::new(),
+            fitting: BTreeMap::new(),
+            recent: VecDeque::new(),
             unproven: Vec::new(),
+            before: None,
             about: BTreeMap::new(),
             erased: BTreeMap::new(),
             erased_unnamed: None,
@@ -226,7 +263,7 @@ impl Examination {
             return self.of_earlier_version(leaf, kept, snapshot);
         }
         let Some(body) = kept.body else {
-            self.replay = None;
+            self.lose_track();
             return Standing::Opaque;
         };
         match &mut self.replay {
@@ -239,7 +276,7 @@ impl Examination {
                 match replay.feed(leaf, body) {
                     Ok(followed) => {
                         self.unvouched = self.unvouched.filter(|seq| replay.vouched_for() < Some(*seq));
-                        count(&mut self.about, &followed.record.subjects);
+                        count(&mut self.about, &followed.record.subjects, 1);
                         Standing::Follows(followed.replies)
                     }
                     Err(error) => Standing::Wrong(error.reason),
@@ -252,11 +289,20 @@ impl Examination {
         }
     }
 
+    /// From here on the state is unknown.
+    fn lose_track(&mut self) {
+        let kernel = self.replay.take().and_then(|replay| replay.finish().ok());
+        if let Some(Kernel { subjects, heap, .. }) = kernel {
+            self.before = Some(Box::new(Before { subjects, heap }));
+        }
+    }
+
     /// Goes on from the snapshot that came with an entry.
     fn resume(&mut self, bytes: &[u8], leaf: &[u8], body: &[u8]) -> Standing {
+        self.before = None;
         match resume(bytes, self.tools, leaf, body) {
             Ok((replay, followed)) => {
-                count(&mut self.about, &followed.record.subjects);
+                count(&mut self.about, &followed.record.subjects, 1);
                 self.unvouched = Some(self.next).filter(|seq| replay.vouched_for() < Some(*seq));
                 self.replay = Some(replay);
                 Standing::Follows(followed.replies)
@@ -330,7 +376,7 @@ impl Examination {
             if snapshot.is_some() {
                 return Err("a snapshot stands with an entry whose body is gone".into());
             }
-            self.blank.push((self.next, kept.subjects.to_vec()));
+            self.note_blank(kept.subjects);
             return Ok(());
         };
         let value =
@@ -362,15 +408,54 @@ impl Examination {
         if value.to_json().as_bytes() != body {
             return Err("the body is not in the form that the kernel writes".into());
         }
-        self.unproven.push(Unproven {
+        let unproven = Unproven {
             seq: self.next,
             request: entry.request,
             digest: value.digest(),
             agent: Text::from(entry.agent),
             names,
             objects,
-        });
+        };
+        match self.guess(&unproven, &value) {
+            Some(salt) => {
+                self.fitting.entry(salt).or_insert(Fitting { count: 0, first: unproven }).count += 1;
+            }
+            None => self.unproven.push(unproven),
+        }
         Ok(())
+    }
+
+    fn note_blank(&mut self, subjects: &[SubjectId]) {
+        let seq = self.next;
+        match self.blank.get_mut(subjects) {
+            Some(blank) => {
+                blank.count += 1;
+                if self.erased_unnamed.is_some_and(|erased| erased > blank.first_since) {
+                    blank.first_since = seq;
+                }
+            }
+            None => {
+                self.blank.insert(subjects.to_vec(), Blank { first: seq, count: 1, first_since: seq });
+            }
+        }
+    }
+
+    /// A salt with which an entry commits to its body, of those that can be guessed. A log has many entries and few salts.
+    fn guess(&mut self, unproven: &Unproven, body: &Value) -> Option<[u8; 32]> {
+        if let Some(salt) = self.recent.iter().find(|salt| unproven.fits(salt)) {
+            return Some(*salt);
+        }
+        let before = self.before.get_or_insert_with(|| {
+            Box::new(Before { subjects: Subjects::new(), heap: Heap::new(HeapConfig::default()) })
+        });
+        let entropy = Fields::new("body", body).ok()?.optional_bytes("entropy").ok()?;
+        let entropy = entropy.and_then(|bytes| <[u8; 32]>::try_from(&*bytes).ok());
+        let likely = unproven.likely(&before.subjects, &before.heap);
+        let fits = |salt: &[u8; 32]| unproven.fits(salt);
+        let salt = before.subjects.guess_salt(&likely, entropy.as_ref(), fits)?;
+        self.recent.push_front(salt);
+        self.recent.truncate(RECENT_SALTS_MAX);
+        Some(salt)
     }
 
     /// Takes note of an erasure. One whose own state a later erasure took along is believed as far as its body is there.
@@ -405,21 +490,30 @@ impl Examination {
         }
         let under_way: Vec<SubjectId> = kernel.map(erasing).unwrap_or_default();
         let mut gone: BTreeMap<SubjectId, (u64, u64)> = BTreeMap::new();
-        for (seq, subjects) in &self.blank {
-            let is_erased = |subject: &SubjectId| match kernel {
-                // The state tells who was erased, whatever is said elsewhere.
-                Some(kernel) => kernel.subjects.was_erased(*subject),
+        let was_erased = kernel.map(|kernel| kernel.subjects.erased());
+        let mut unexplained: Option<u64> = None;
+        for (subjects, blank) in &self.blank {
+            // The state tells who was erased, whatever is said elsewhere.
+            let seq = match &was_erased {
+                Some(was_erased) => {
+                    Some(blank.first).filter(|_| !subjects.iter().any(|subject| was_erased(*subject)))
+                }
+                None if subjects.iter().any(|subject| self.erased.contains_key(subject)) => None,
+                None if subjects.is_empty() => Some(blank.first),
                 None => {
-                    self.erased.contains_key(subject)
-                        || self.erased_unnamed.is_some_and(|erased| erased > *seq)
+                    let explained = self.erased_unnamed.is_some_and(|erased| erased > blank.first_since);
+                    Some(blank.first_since).filter(|_| !explained)
                 }
             };
-            if !subjects.iter().any(is_erased) {
-                return Some((*seq, "its body is gone, and nobody whom it is about was erased".to_string()));
-            }
+            unexplained = unexplained.into_iter().chain(seq).min();
             for subject in subjects {
-                gone.entry(*subject).or_insert((*seq, 0)).1 += 1;
+                let (first, count) = gone.entry(*subject).or_insert((blank.first, 0));
+                *first = blank.first.min(*first);
+                *count += blank.count;
             }
+        }
+        if let Some(seq) = unexplained {
+            return Some((seq, "its body is gone, and nobody whom it is about was erased".to_string()));
         }
         for (subject, (seq, count)) in &gone {
             // Of whoever was erased every entry is gone, and no other.
@@ -438,19 +532,26 @@ impl Examination {
         let mut about = self.about.clone();
         // An earlier version did not count.
         let mut all_told = self.first == 0 && self.not_replayed == 0;
-        for unproven in &self.unproven {
-            match unproven.find(kernel) {
-                Found::Salt(subjects) => count(&mut about, &subjects),
+        let fitting = self.fitting.iter().map(|(salt, fitting)| {
+            let found = fitting.first.find(kernel, |tried| tried == salt);
+            (fitting.first.seq, fitting.count, found)
+        });
+        let unproven = self.unproven.iter().map(|unproven| {
+            let found = unproven.find(kernel, |salt| unproven.fits(salt));
+            (unproven.seq, 1, found)
+        });
+        let mut unfit: Option<u64> = None;
+        for (seq, times, found) in fitting.chain(unproven) {
+            match found {
+                Found::Salt(subjects) => count(&mut about, &subjects, times),
                 Found::TooMany => all_told = false,
-                Found::None => {
-                    return Some((
-                        unproven.seq,
-                        "the body is not the one that the entry commits to".to_string(),
-                    ));
-                }
+                Found::None => unfit = unfit.into_iter().chain([seq]).min(),
             }
         }
-        self.blank.iter().for_each(|(_, subjects)| count(&mut about, subjects));
+        if let Some(seq) = unfit {
+            return Some((seq, "the body is not the one that the entry commits to".to_string()));
+        }
+        self.blank.iter().for_each(|(subjects, blank)| count(&mut about, subjects, blank.count));
         // Nor is a body gone about anybody else.
         let miscounted = kernel
             .subjects
@@ -524,30 +625,36 @@ impl Examination {
 }
 
 impl Unproven {
-    /// Whose salt it is committed to with.
-    fn find(&self, kernel: &Kernel) -> Found {
-        let subjects = &kernel.subjects;
-        let owners =
-            self.objects.iter().filter_map(|handle| subjects.of_object(&kernel.heap, *handle).cloned());
+    /// Sets of whom it is probably about; nobody is the kernel itself.
+    fn likely(&self, subjects: &Subjects, heap: &Heap) -> [Vec<Text>; 6] {
+        let owners = self.objects.iter().filter_map(|handle| subjects.of_object(heap, *handle).cloned());
         let owners: Vec<Text> = owners.collect();
         let with_agent = |names: &[Text]| names.iter().cloned().chain([self.agent.clone()]).collect();
-        let likely = [
+        [
             Vec::from([self.agent.clone()]),
             self.names.clone(),
             Vec::new(),
             with_agent(&self.names),
             owners.clone(),
             with_agent(&owners),
-        ];
-        let fits = |salt: &[u8; 32]| ak_audit::commitment(salt, self.digest.as_bytes()) == self.request;
-        subjects.find_salt(&likely, fits)
+        ]
+    }
+
+    /// Whether the entry commits to the body with this salt.
+    fn fits(&self, salt: &[u8; 32]) -> bool {
+        ak_audit::commitment(salt, self.digest.as_bytes()) == self.request
+    }
+
+    /// Whose the salt is that `fits` takes.
+    fn find(&self, kernel: &Kernel, fits: impl Fn(&[u8; 32]) -> bool) -> Found {
+        kernel.subjects.find_salt(&self.likely(&kernel.subjects, &kernel.heap), fits)
     }
 }
 
-/// Counts one more entry for each of these subjects; for the kernel itself where there are none.
-fn count(about: &mut BTreeMap<SubjectId, u64>, subjects: &[SubjectId]) {
+/// Counts so many more entries for each of these subjects; for the kernel itself where there are none.
+fn count(about: &mut BTreeMap<SubjectId, u64>, subjects: &[SubjectId], times: u64) {
     for subject in if subjects.is_empty() { &[0] } else { subjects } {
-        *about.entry(*subject).or_default() += 1;
+        *about.entry(*subject).or_default() += times;
     }
 }
 

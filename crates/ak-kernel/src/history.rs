@@ -1,17 +1,17 @@
 //! Recent entries in readable form, for queries. Derived from the journal, so it is never written anywhere.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
-use ak_audit::{Kind, Verdict};
-use ak_json::{Object, ObjectBuilder, Text, Value, object};
+use ak_json::{Object, Text, Value, object};
 
 use crate::{
     fields::{FieldError, Fields},
     form::insert_some,
-    operation::Operation,
-    record::Facts,
     shared::SharedQueue,
-    time::Time,
+    view::{View, decision_name},
 };
 
 /// Most entries that one query returns.
@@ -112,175 +112,82 @@ impl Filter {
     }
 
     fn admits(&self, view: &View) -> bool {
-        self.event_type.as_ref().is_none_or(|event| *event == view.event)
-            && self.actor.as_ref().is_none_or(|actor| *actor == view.actor)
-            && self.since.is_none_or(|since| view.time_us >= since)
-            && self.until.is_none_or(|until| view.time_us <= until)
-            && self.operation.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(view.operation))
-            && self.decision.as_ref().is_none_or(|decision| **decision == *view.decision)
-            && self.target.as_ref().is_none_or(|start| view.text("target").starts_with(&**start))
-            && self.rule.as_ref().is_none_or(|rule| view.text("rule_id") == &**rule)
+        let is_of = |name: &Text| name.eq_ignore_ascii_case(view.operation().name());
+        self.since.is_none_or(|since| view.time_us() >= since)
+            && self.until.is_none_or(|until| view.time_us() <= until)
+            && self.operation.as_ref().is_none_or(is_of)
+            && self.decision.as_ref().is_none_or(|decision| **decision == *decision_name(view.decision()))
+            && self.event_type.as_ref().is_none_or(|event| view.is_event(event))
+            && self.actor.as_ref().is_none_or(|actor| view.is_by(actor))
+            && self.target.as_ref().is_none_or(|start| view.target_begins_with(start))
+            && self.rule.as_ref().is_none_or(|rule| view.is_ruled_by(rule))
     }
 }
 
-/// One entry as people read it.
-#[derive(Clone, Debug)]
-pub(crate) struct View {
-    pub(crate) seq: u64,
-    pub(crate) time_us: u64,
-    pub(crate) actor: Text,
-    pub(crate) event: Text,
-    pub(crate) operation: &'static str,
-    pub(crate) decision: &'static str,
-    /// Whom it is about or tells of; nobody beside the kernel itself where empty.
-    pub(crate) about: Vec<Text>,
-    /// The whole of it, as the query returns it, but for the message.
-    pub(crate) json: Value,
-    /// What it says for people. It is in no digest, and gone after a restart from a snapshot.
-    message: Option<Text>,
-}
-
-impl View {
-    pub(crate) fn new(
-        seq: u64,
-        time: Time,
-        facts: &Facts,
-        about: Vec<Text>,
-        details: Value,
-        message: Option<String>,
-    ) -> View {
-        let (event, origin) = match &facts.event {
-            Some(event) => (event.clone(), "agent"),
-            None => (Text::from(facts.operation.event()), "kernel"),
-        };
-        let kind = match facts.kind {
-            Kind::Decision => "decision",
-            Kind::Step => "step",
-            Kind::Outcome => "outcome",
-            Kind::Notice => "notice",
-        };
-        let decision = decision_name(facts.decision);
-        let operation = facts.operation.name();
-        let details = if let Value::Object(details) = details { details } else { Object::new() };
-        let mut json = ObjectBuilder::with_capacity(12 + details.len());
-        json.insert("seq", seq);
-        json.insert("timestamp", time.as_micros());
-        json.insert("event", event.clone());
-        json.insert("actor", facts.agent.clone());
-        json.insert("origin", origin);
-        json.insert("operation", operation);
-        json.insert("kind", kind);
-        json.insert("target", facts.target.as_deref().map_or(Value::Null, Value::from));
-        json.insert("decision", decision);
-        json.insert("code", facts.code);
-        if !facts.rule.is_empty() {
-            json.insert("rule_id", facts.rule.clone());
-        }
-        if let Some(cause) = facts.cause {
-            json.insert("cause", cause);
-        }
-        for (name, value) in &details {
-            json.insert(name.clone(), value.clone());
-        }
-        let actor = facts.agent.clone();
-        let json = json.finish().into();
-        let message = message.map(Text::from);
-        View { seq, time_us: time.as_micros(), actor, event, operation, decision, about, json, message }
-    }
-
-    /// What the query returns.
-    fn shown(&self) -> Value {
-        match (&self.message, &self.json) {
-            (Some(message), Value::Object(members)) => {
-                let mut members = members.clone();
-                members.insert("message", message.clone());
-                members.into()
-            }
-            (_, json) => json.clone(),
-        }
-    }
-
-    fn text(&self, name: &str) -> &str {
-        self.json.get(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    fn to_value(&self) -> Value {
-        object! { "about": self.about.iter().cloned().map(Value::from).collect::<Vec<Value>>(), "entry": self.json.clone() }
-    }
-
-    fn from_value(value: &Value) -> Result<View, FieldError> {
-        let mut fields = Fields::new("history", value)?;
-        let json = fields.value("entry")?;
-        let about = fields.texts("about")?;
-        fields.finish()?;
-        let unknown = |what: &str| FieldError::new("history.entry", alloc::format!("has no known {what}"));
-        let member = |name: &'static str| json.get(name).ok_or_else(|| unknown(name));
-        let number = |name| member(name)?.as_u64().ok_or_else(|| unknown(name));
-        let text = |name| member(name)?.as_text().cloned().ok_or_else(|| unknown(name));
-        let operation = Operation::from_name(&text("operation")?).ok_or_else(|| unknown("operation"))?.name();
-        let decision = text("decision")?;
-        let mut decisions = Verdict::ALL.iter().map(|decision| decision_name(*decision));
-        let decision = decisions.find(|name| *name == &*decision).ok_or_else(|| unknown("decision"))?;
-        let (seq, time_us) = (number("seq")?, number("timestamp")?);
-        let (actor, event) = (text("actor")?, text("event")?);
-        Ok(View { seq, time_us, actor, event, operation, decision, about, json, message: None })
-    }
-}
-
-/// What a decision is called in readable entries.
-pub(crate) const fn decision_name(decision: Verdict) -> &'static str {
-    match decision {
-        Verdict::Permit => "permit",
-        Verdict::Ask => "ask",
-        Verdict::Forbid => "forbid",
-        Verdict::DefaultDeny => "deny",
-        Verdict::Refused => "refused",
-    }
-}
-
-/// What a name takes beside its bytes.
-const NAME_BYTES: u64 = 24;
-
-/// The newest entries, as many as fit. A copy shares them.
-#[derive(Clone, Debug)]
+/// The newest entries, as many as fit.
+#[derive(Debug)]
 pub(crate) struct History {
-    /// With the bytes that each counts for.
-    views: SharedQueue<(View, u64)>,
+    views: Views,
+    /// The entries about each subject, so that to forget one costs nothing for those of others.
+    about: BTreeMap<Text, BTreeSet<u64>>,
     bytes: u64,
     bytes_max: u64,
 }
 
+/// The entries alone, in order. A copy shares them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Views(SharedQueue<View>);
+
+impl Views {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.front().is_none()
+    }
+
+    /// What a snapshot holds of each, in order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value> {
+        self.0.iter().map(View::to_value)
+    }
+}
+
 impl History {
     pub(crate) fn new(bytes_max: u64) -> History {
-        History { views: SharedQueue::default(), bytes: 0, bytes_max }
+        History { views: Views::default(), about: BTreeMap::new(), bytes: 0, bytes_max }
     }
 
     pub(crate) fn push(&mut self, view: View) {
-        // Whether it has a message, a snapshot does not tell: what is kept must not depend on it.
-        let about = view.about.iter().map(|name| name.len() as u64 + NAME_BYTES).fold(0, u64::saturating_add);
-        let size = (view.json.json_len() as u64).saturating_add(about);
-        self.bytes = self.bytes.saturating_add(size);
-        self.views.push_back((view, size));
+        self.bytes = self.bytes.saturating_add(view.counted());
+        for name in view.about() {
+            match self.about.get_mut(name) {
+                Some(seqs) => seqs.insert(view.seq),
+                None => self.about.entry(Text::from(name)).or_default().insert(view.seq),
+            };
+        }
+        self.views.0.push_back(view);
         while self.bytes > self.bytes_max {
-            let Some((_, size)) = self.views.pop_front_but_last() else { break };
-            self.bytes = self.bytes.saturating_sub(size);
+            let Some(oldest) = self.views.0.pop_front_but_last() else { break };
+            self.bytes = self.bytes.saturating_sub(oldest.counted());
+            unlist(&mut self.about, &oldest);
         }
     }
 
     /// Forgets what is about a subject, or tells of it.
     pub(crate) fn forget(&mut self, subject: &Text) {
-        self.views.retain(|(view, _)| !view.about.contains(subject));
-        self.bytes = self.views.iter().map(|(_, size)| *size).sum();
+        let seqs = self.about.remove(subject).unwrap_or_default();
+        for view in self.views.0.remove(seqs.into_iter(), |view| view.seq) {
+            self.bytes = self.bytes.saturating_sub(view.counted());
+            unlist(&mut self.about, &view);
+        }
     }
 
     /// Whom the entry `seq` is about, while it is at hand.
-    pub(crate) fn about(&self, seq: u64) -> &[Text] {
-        let mut found = self.views.between(|(view, _)| view.seq < seq, |(view, _)| view.seq <= seq);
-        found.next().map_or(&[], |(view, _)| &view.about)
+    pub(crate) fn about(&self, seq: u64) -> impl Iterator<Item = &str> {
+        let mut found = self.views.0.between(move |view| view.seq < seq, move |view| view.seq <= seq);
+        found.next().into_iter().flat_map(View::about)
     }
 
-    pub(crate) fn to_value(&self) -> Value {
-        self.views.iter().map(|(view, _)| view.to_value()).collect::<Vec<Value>>().into()
+    /// The entries as they are now. It costs a pointer for each 64 of them.
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
     }
 
     pub(crate) fn from_value(value: &Value, bytes_max: u64) -> Result<History, FieldError> {
@@ -295,11 +202,11 @@ impl History {
     /// The entries that `filter` admits, oldest first; only those of `actor` where one is given. Where there may be more of
     /// them, `next` is the cursor from which another query goes on: `cursor`, or `before` from the newest to older ones.
     pub(crate) fn query(&self, filter: &Filter, actor: Option<&str>) -> Value {
-        let first = self.views.front().map_or(0, |(view, _)| view.seq);
+        let first = self.views.0.front().map_or(0, |view| view.seq);
         let (after, end) = (filter.cursor, filter.before);
-        let views = self.views.between(
-            move |(view, _)| after.is_some_and(|after| view.seq <= after),
-            move |(view, _)| end.is_none_or(|end| view.seq < end),
+        let views = self.views.0.between(
+            move |view| after.is_some_and(|after| view.seq <= after),
+            move |view| end.is_none_or(|end| view.seq < end),
         );
         let mut page = Page::new(filter, actor);
         if filter.newest {
@@ -309,6 +216,18 @@ impl History {
             page.fill(views);
         }
         object! { "entries": page.found, "pruned_below": first, "next": page.next }
+    }
+}
+
+/// Takes an entry out of the lists of those whom it is about.
+fn unlist(about: &mut BTreeMap<Text, BTreeSet<u64>>, view: &View) {
+    for name in view.about() {
+        if let Some(seqs) = about.get_mut(name) {
+            seqs.remove(&view.seq);
+            if seqs.is_empty() {
+                about.remove(name);
+            }
+        }
     }
 }
 
@@ -325,13 +244,14 @@ impl<'q> Page<'q> {
         Page { filter, actor, found: Vec::new(), next: None }
     }
 
-    fn fill<'v>(&mut self, views: impl Iterator<Item = &'v (View, u64)>) {
+    fn fill<'v>(&mut self, views: impl Iterator<Item = &'v View>) {
         let limit = usize::try_from(self.filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);
         let (mut bytes, mut subjects) = (0u64, 0usize);
         let mut last = None;
-        for (scanned, (view, size)) in views.enumerate() {
-            let admitted = self.actor.is_none_or(|actor| *view.actor == *actor) && self.filter.admits(view);
-            let (more, told) = (bytes.saturating_add(*size), subjects.saturating_add(view.about.len()));
+        for (scanned, view) in views.enumerate() {
+            let admitted = self.actor.is_none_or(|actor| view.is_by(actor)) && self.filter.admits(view);
+            let names = if admitted { view.about().count_left() } else { 0 };
+            let (more, told) = (bytes.saturating_add(view.counted()), subjects.saturating_add(names));
             let fits = more <= QUERY_BYTES_MAX && told <= QUERY_SUBJECTS_MAX || self.found.is_empty();
             if scanned == QUERY_SCANNED_MAX || admitted && (self.found.len() == limit || !fits) {
                 // With a limit of zero nothing was seen yet.
@@ -344,5 +264,121 @@ impl<'q> Page<'q> {
             }
             last = Some(view.seq);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{collections::VecDeque, format};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn view(seq: u64, about: &[&str]) -> View {
+        let entry = object! {
+            "seq": seq, "timestamp": seq, "event": "read", "actor": about.first().copied().unwrap_or(""), "origin": "kernel",
+            "operation": "READ", "kind": "decision", "target": Value::Null, "decision": "permit", "code": 0u64, "of": seq,
+        };
+        let about = about.iter().copied().map(Value::from).collect::<Vec<Value>>();
+        View::from_value(&object! { "about": about, "entry": entry }).unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Push(Vec<u8>),
+        Forget(u8),
+        Copy,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            20 => prop::collection::btree_set(0..6u8, 0..3).prop_map(|names| Op::Push(names.into_iter().collect())),
+            1 => (0..6u8).prop_map(Op::Forget),
+            1 => Just(Op::Copy),
+        ]
+    }
+
+    fn name(number: u8) -> Text {
+        format!("subject-{number}").into()
+    }
+
+    proptest! {
+        #[test]
+        fn to_forget_a_subject_takes_its_entries_and_no_others(
+            ops in prop::collection::vec(op(), 1..600),
+            bytes_max in 500..60_000u64,
+        ) {
+            let mut history = History::new(bytes_max);
+            let mut model: VecDeque<(Vec<Text>, Value, u64)> = VecDeque::new();
+            let mut copies = Vec::new();
+            let of = |model: &VecDeque<(Vec<Text>, Value, u64)>| -> Vec<Value> {
+                model.iter().map(|(_, value, _)| value.clone()).collect()
+            };
+            for (seq, op) in (1..).zip(ops) {
+                match op {
+                    Op::Push(numbers) => {
+                        let names: Vec<Text> = numbers.into_iter().map(name).collect();
+                        let view = view(seq, &names.iter().map(|name| &**name).collect::<Vec<&str>>());
+                        model.push_back((names, view.to_value(), view.counted()));
+                        while model.iter().map(|(_, _, counted)| counted).sum::<u64>() > bytes_max && model.len() > 1 {
+                            model.pop_front();
+                        }
+                        history.push(view);
+                    }
+                    Op::Forget(number) => {
+                        history.forget(&name(number));
+                        model.retain(|(names, ..)| !names.contains(&name(number)));
+                    }
+                    Op::Copy => copies.push((history.views(), of(&model))),
+                }
+                prop_assert_eq!(history.bytes, model.iter().map(|(_, _, counted)| counted).sum::<u64>());
+                let listed: usize = history.about.values().map(BTreeSet::len).sum();
+                prop_assert_eq!(listed, model.iter().map(|(names, ..)| names.len()).sum::<usize>());
+            }
+            copies.push((history.views(), of(&model)));
+            for (views, expected) in copies {
+                prop_assert!(views.values().eq(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_asks_about_each_field() {
+        let mut history = History::new(1 << 20);
+        (1..=100).for_each(|seq| history.push(view(seq, &["a"])));
+        let seqs = |filter: Filter, actor: Option<&str>| -> Vec<u64> {
+            let found = history.query(&filter, actor);
+            let entries = found.get("entries").and_then(Value::as_array).cloned().unwrap();
+            entries.iter().filter_map(|entry| entry.get("seq")?.as_u64()).collect()
+        };
+        let all: Vec<u64> = (1..=100).collect();
+        assert_eq!(seqs(Filter::default(), Some("a")), all);
+        assert_eq!(seqs(Filter::default(), Some("b")), []);
+        let of = |value: Value| Filter::decode(&value).unwrap();
+        assert_eq!(
+            seqs(
+                of(object! { "event_type": "read", "operation": "read", "target": "", "rule_id": "" }),
+                None
+            ),
+            all
+        );
+        for none in [
+            object! { "event_type": "write" },
+            object! { "operation": "write" },
+            object! { "target": "h" },
+            object! { "rule_id": "r" },
+            object! { "decision": "deny" },
+            object! { "actor": "b" },
+        ] {
+            assert_eq!(seqs(of(none), None), []);
+        }
+        assert_eq!(
+            seqs(of(object! { "since": 40u64, "until": 42u64, "decision": "permit" }), None),
+            [40, 41, 42]
+        );
+        assert_eq!(seqs(of(object! { "newest": true, "before": 50u64, "limit": 2u64 }), None), [48, 49]);
+        assert_eq!(history.about(7).collect::<Vec<&str>>(), ["a"]);
+        assert_eq!(history.about(101).count(), 0);
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     effect::{Effect, Ticket, Verdict},
     gate::{Gate, REQUEST_STEPS_MAX, Ruling, STEP_WORK},
-    history::{History, View},
+    history::History,
     needs::ToolLine,
     operation::Operation,
     prepared::Prepared,
@@ -37,6 +37,7 @@ use crate::{
     types::Types,
     under_way::{Next, UnderWay},
     upgrade::Recorded,
+    view::View,
 };
 
 /// Names one request until its reply.
@@ -523,8 +524,9 @@ impl Kernel {
             .iter()
             .chain(&facts.others)
             .filter(|name| self.subjects.id(name).is_some_and(|id| id > 0));
-        let (wall, message) = (self.clock.wall, facts.message.clone());
-        let view = View::new(self.chain.next_seq(), wall, &facts, names.cloned().collect(), details, message);
+        let names: Vec<Text> = names.cloned().collect();
+        let message = facts.message.as_deref();
+        let view = View::new(self.chain.next_seq(), self.clock.wall, &facts, &names, details, message);
         self.history.push(view);
         if let Some(recorded) = &self.recorded {
             // The entry stands already, as the version that wrote it made it.

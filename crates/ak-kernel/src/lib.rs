@@ -86,6 +86,7 @@ mod types;
 mod under_way;
 mod upgrade;
 mod usage;
+mod view;
 pub mod wire;
 
 pub use admission::THROTTLED_INTERVAL_MS;

@@ -83,7 +83,9 @@ impl Kernel {
         self.work = self.work.saturating_add(work.used());
         let plan = planned.map_err(heap_failure)?;
         self.agents.pay(account, plan.outcome(), self.clock.elapsed)?;
-        Ok(plan.commit())
+        let change = plan.commit();
+        self.forget_subjects_of_forgotten();
+        Ok(change)
     }
 }
 

@@ -83,19 +83,6 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
         Some(value)
     }
 
-    /// Keeps the items that are to be kept. Chunks that lose nothing are not copied.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
-        let len = &mut self.len;
-        self.chunks.retain(|_, chunk| {
-            if !chunk.iter().all(|(key, value)| keep(key, value)) {
-                let before = chunk.len();
-                Arc::make_mut(chunk).retain(|(key, value)| keep(key, value));
-                *len -= before - chunk.len();
-            }
-            !chunk.is_empty()
-        });
-    }
-
     /// The items, by ascending keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.chunks.values().flat_map(|chunk| chunk.iter().map(|(key, value)| (key, value)))
@@ -152,17 +139,34 @@ impl<T: Clone> SharedQueue<T> {
         self.chunks.front()?.get(self.left)
     }
 
-    /// Keeps the items that are to be kept. Chunks that lose nothing are not copied.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        let mut left = core::mem::take(&mut self.left);
-        self.chunks.retain_mut(|chunk| {
-            let gone = core::mem::take(&mut left);
-            if gone > 0 || !chunk.iter().all(&keep) {
-                let kept = chunk.iter().skip(gone).filter(|item| keep(item)).cloned().collect();
-                *chunk = Arc::new(kept);
+    /// Takes out the items that have these keys, which ascend, as those of the items do. It costs time for the chunks that
+    /// hold them, and a pointer for each other chunk. Nothing of what has left the queue is kept then.
+    pub(crate) fn remove<K: Ord>(&mut self, keys: impl Iterator<Item = K>, key: impl Fn(&T) -> K) -> Vec<T> {
+        let gone = core::mem::take(&mut self.left);
+        if let Some(chunk) = self.chunks.front_mut().filter(|_| gone > 0) {
+            *chunk = Arc::new(chunk.get(gone..).unwrap_or_default().to_vec());
+        }
+        let (mut removed, mut from) = (Vec::new(), 0);
+        for wanted in keys {
+            // The chunk of the key before may be empty by now; those after it are not.
+            if self.chunks.get(from).is_some_and(|chunk| chunk.is_empty()) {
+                from += 1;
             }
-            !chunk.is_empty()
-        });
+            let ends_before = |chunk: &Arc<Vec<T>>| chunk.last().is_some_and(|last| key(last) < wanted);
+            let (mut low, mut high) = (from, self.chunks.len());
+            while low < high {
+                let middle = low.midpoint(high);
+                let ends_before = self.chunks.get(middle).is_some_and(ends_before);
+                (low, high) = if ends_before { (middle + 1, high) } else { (low, middle) };
+            }
+            from = low;
+            let Some(chunk) = self.chunks.get_mut(from) else { break };
+            if let Ok(place) = chunk.binary_search_by(|item| key(item).cmp(&wanted)) {
+                removed.push(Arc::make_mut(chunk).remove(place));
+            }
+        }
+        self.chunks.retain(|chunk| !chunk.is_empty());
+        removed
     }
 
     /// The items in order.
@@ -199,7 +203,6 @@ mod tests {
         Insert(u16, u8),
         Change(u16, u8),
         Remove(u16),
-        Retain(u16),
         Copy,
     }
 
@@ -208,7 +211,6 @@ mod tests {
             8 => (0..600u16, any::<u8>()).prop_map(|(key, value)| Op::Insert(key, value)),
             2 => (0..600u16, any::<u8>()).prop_map(|(key, value)| Op::Change(key, value)),
             4 => (0..600u16).prop_map(Op::Remove),
-            1 => (2..9u16).prop_map(Op::Retain),
             1 => Just(Op::Copy),
         ]
     }
@@ -232,10 +234,6 @@ mod tests {
                         }
                     }
                     Op::Remove(key) => prop_assert_eq!(map.remove(&key), model.remove(&key)),
-                    Op::Retain(by) => {
-                        map.retain(|key, _| key % by != 0);
-                        model.retain(|key, _| key % by != 0);
-                    }
                     Op::Copy => copies.push((map.clone(), model.clone())),
                 }
                 prop_assert_eq!(map.len(), model.len());
@@ -265,7 +263,10 @@ mod tests {
                     }
                     8 => {
                         let by = number % 7 + 2;
-                        queue.retain(|item| item % by != 0);
+                        let wanted = (0..next).filter(|item| item % by == 0);
+                        let expected: Vec<u32> =
+                            model.iter().copied().filter(|item| item % by == 0).collect();
+                        prop_assert_eq!(queue.remove(wanted, |item| *item), expected);
                         model.retain(|item| item % by != 0);
                     }
                     _ => copies.push((queue.clone(), model.clone())),

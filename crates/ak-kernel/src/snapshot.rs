@@ -5,7 +5,7 @@ use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::Kind;
 use ak_heap::{Heap, Image};
-use ak_json::{Digest, Limits, Object, Value, object};
+use ak_json::{ArrayEncoder, Digest, Encoded, Limits, Object, ObjectEncoder, Value, object};
 use ak_policy::{GrantTable, Policy};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     effect::{LogWork, Ticket},
     fields::{FieldError, Fields, base64url},
     form::insert_some,
-    history::History,
+    history::{History, Views},
     http_hop::HttpHop,
     kernel::Kernel,
     needs::{Needs, ToolLine},
@@ -25,7 +25,7 @@ use crate::{
     reply::Failure,
     request::Request,
     session::{SessionId, Sessions},
-    subject::Subjects,
+    subject::{Subjects, SubjectsImage},
     time::{Clock, Now},
     toolbox::Toolbox,
     types::Types,
@@ -60,8 +60,8 @@ pub struct StateImage {
     seq: u64,
     /// Everything but what the other fields hold.
     rest: Object,
-    subjects: Subjects,
-    history: History,
+    subjects: SubjectsImage,
+    history: Views,
     heap: Image,
 }
 
@@ -77,25 +77,60 @@ impl StateImage {
     /// all that the kernel knew of everybody: keep it as the bodies are kept, and no longer than the next erasure.
     pub fn encode(&self) -> (Vec<u8>, Digest) {
         let heap = self.heap.digest();
-        let state = self.state();
-        let mut bytes = Vec::from(MAGIC);
-        bytes.extend((state.json_len() as u64).to_le_bytes());
-        state.write_json(&mut bytes);
-        self.heap.write(heap, &mut bytes);
-        (bytes, whole_digest(state, heap))
+        let mut text = Vec::from(MAGIC);
+        let length_at = text.len();
+        text.extend([0; size_of::<u64>()]);
+        let text_at = text.len();
+        let state = self.state(Some(&mut text));
+        let length = (text.len().saturating_sub(text_at) as u64).to_le_bytes();
+        if let Some(place) = text.get_mut(length_at..text_at) {
+            place.copy_from_slice(&length);
+        }
+        self.heap.write(heap, &mut text);
+        (text, whole_digest(&state, heap))
     }
 
-    /// Everything but the heap.
-    fn state(&self) -> Value {
-        let mut state = self.rest.clone();
-        state.insert("subjects", self.subjects.to_value());
-        state.insert("history", self.history.to_value());
-        state.into()
+    /// The digest alone.
+    fn digest(&self, heap: Digest) -> Digest {
+        whole_digest(&self.state(None), heap)
+    }
+
+    /// Everything but the heap: its canonical encoding, and its JSON text where that is wanted. One readable entry after
+    /// another is taken: as values all of them take many times the memory in which they are kept.
+    fn state(&self, mut text: Option<&mut Vec<u8>>) -> Encoded {
+        let mut state = ObjectEncoder::default();
+        let mut write = |bytes: &[u8], value: Option<&Value>| {
+            if let Some(text) = &mut text {
+                text.extend_from_slice(bytes);
+                value.into_iter().for_each(|value| value.write_json(text));
+            }
+        };
+        let subjects = self.subjects.to_value();
+        let large = [("subjects", &subjects)];
+        for (at, (name, value)) in
+            self.rest.iter().map(|(name, value)| (&**name, value)).chain(large).enumerate()
+        {
+            state.push(name, &Encoded::from(value));
+            write(if at == 0 { b"{" } else { b"," }, Some(&Value::from(name)));
+            write(b":", Some(value));
+        }
+        let mut entries = ArrayEncoder::default();
+        write(b",\"history\":", None);
+        for (at, entry) in self.history.values().enumerate() {
+            entries.push(&entry);
+            write(if at == 0 { b"[" } else { b"," }, Some(&entry));
+        }
+        write(if self.history.is_empty() { b"[]}" } else { b"]}" }, None);
+        state.push("history", &entries.finish());
+        state.finish()
     }
 }
 
-fn whole_digest(state: Value, heap: Digest) -> Digest {
-    object! { "state": state, "heap": format!("{heap}") }.digest()
+fn whole_digest(state: &Encoded, heap: Digest) -> Digest {
+    let mut whole = ObjectEncoder::default();
+    whole.push("state", state);
+    whole.push("heap", &Encoded::from(&Value::from(format!("{heap}"))));
+    whole.finish().digest()
 }
 
 /// A snapshot that has begun and is not kept yet.
@@ -200,13 +235,13 @@ impl Kernel {
     pub(crate) fn digest_of(bytes: &[u8], config: &Config) -> Result<Digest, RestoreError> {
         let (state, heap) = parts(bytes)?;
         let mut heap = Heap::restore(heap, Kernel::heap_config(config)).map_err(unusable)?;
-        Ok(whole_digest(state, heap.digest()))
+        Ok(whole_digest(&Encoded::from(&state), heap.digest()))
     }
 
     /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
     pub fn state_digest(&mut self) -> Digest {
         let heap = self.heap.digest();
-        whole_digest(self.image().state(), heap)
+        self.image().digest(heap)
     }
 
     /// The state as it is now, which shares all that is large. It costs time for what is small, and a pointer for each 32 or so of everything else.
@@ -214,8 +249,8 @@ impl Kernel {
         StateImage {
             seq: self.chain.next_seq(),
             rest: self.rest(),
-            subjects: self.subjects.clone(),
-            history: self.history.clone(),
+            subjects: self.subjects.image(),
+            history: self.history.views(),
             heap: self.heap.image(),
         }
     }
@@ -298,7 +333,7 @@ impl Kernel {
         kernel.types = Types::from_value(&fields.value("types")?)?;
         kernel.toolbox = Toolbox::from_state(&fields.value("tools")?, &kernel.config)?;
         kernel.history = History::from_value(&fields.value("history")?, kernel.config.history_bytes_max)?;
-        kernel.subjects = Subjects::from_value(&fields.value("subjects")?)?;
+        kernel.subjects = Subjects::from_value(&fields.value("subjects")?, &heap)?;
         (kernel.agents, kernel.heap) = (agents, heap);
         fields.finish()?;
         Ok(kernel)

@@ -30,24 +30,31 @@ pub type SubjectId = u64;
 /// The kernel itself, which is never erased: policies, tools, grants, agents.
 const KERNEL: &str = "";
 
-/// Everybody there is a record about. A copy shares most of it.
-#[derive(Clone, Debug)]
+/// Everybody there is a record about.
+#[derive(Debug)]
 pub(crate) struct Subjects {
     known: SharedMap<Text, Subject>,
-    /// Objects that are about somebody else than their owner.
+    /// Objects that are about somebody else than their owner, as long as the heap knows them.
     objects: SharedMap<Handle, Text>,
+    /// The same by whom they are about, so that to forget somebody costs nothing for the objects of others.
+    objects_about: BTreeMap<Text, BTreeSet<Handle>>,
     /// Whom each agent named. What an agent may name yet depends on this alone, so that it tells nothing of others.
     named: BTreeMap<AgentId, SharedMap<Text, ()>>,
     next_id: SubjectId,
-    /// At how many objects those are looked for that the heap has forgotten.
-    sweep_at: usize,
+}
+
+/// What a snapshot holds of subjects. It shares most of it.
+#[derive(Clone, Debug)]
+pub(crate) struct SubjectsImage {
+    known: SharedMap<Text, Subject>,
+    objects: SharedMap<Handle, Text>,
+    named: BTreeMap<AgentId, SharedMap<Text, ()>>,
+    next_id: SubjectId,
 }
 
 /// What an agent's memory budget is charged for a subject that it names, beside the name, in bytes: the salt, and the key that a
 /// host keeps.
 pub(crate) const SUBJECT_BYTES: u64 = 256;
-/// So many objects about somebody else than their owner are kept note of before those are looked for that are gone.
-const SWEEP_OBJECTS_MIN: usize = 1 << 10;
 
 #[derive(Debug, Clone, Copy)]
 struct Subject {
@@ -87,9 +94,9 @@ impl Subjects {
         Subjects {
             known: SharedMap::default(),
             objects: SharedMap::default(),
+            objects_about: BTreeMap::new(),
             named: BTreeMap::new(),
             next_id: 0,
-            sweep_at: SWEEP_OBJECTS_MIN,
         }
     }
 
@@ -178,20 +185,55 @@ impl Subjects {
         self.known.iter().filter_map(|(_, subject)| Some((subject.id, subject.entries?)))
     }
 
-    /// Whether a subject was erased, going by its number: numbers are given out in turn, each once.
-    pub(crate) fn was_erased(&self, id: SubjectId) -> bool {
-        id > 0 && id < self.next_id && self.known.iter().all(|(_, subject)| subject.id != id)
+    /// Says whether a subject was erased, going by its number: numbers are given out in turn, each once.
+    pub(crate) fn erased(&self) -> impl Fn(SubjectId) -> bool {
+        let known: BTreeSet<SubjectId> = self.known.iter().map(|(_, subject)| subject.id).collect();
+        let next = self.next_id;
+        move |id| id > 0 && id < next && !known.contains(&id)
+    }
+
+    /// The salt that `fits` takes, of one of the sets of whom an entry is probably about. Who is not known yet may have been met
+    /// with this very entry, which then holds the entropy that the salt comes from, and is known from here on.
+    pub(crate) fn guess_salt(
+        &mut self,
+        likely: &[Vec<Text>],
+        entropy: Option<&[u8; 32]>,
+        fits: impl Fn(&[u8; 32]) -> bool,
+    ) -> Option<[u8; 32]> {
+        for names in likely {
+            let mut found = Vec::new();
+            let mut met = Vec::new();
+            for name in names_met(names) {
+                match (self.known.get(&name), entropy) {
+                    (Some(subject), _) => found.push(*subject),
+                    (None, Some(entropy)) => {
+                        let id = self.next_id.saturating_add(met.len() as u64);
+                        let subject = Subject { id, salt: derive(entropy, "salt", &name), entries: None };
+                        met.push((name, subject));
+                    }
+                    (None, None) => {}
+                }
+            }
+            if found.len() + met.len() < names_met(names).len() {
+                continue;
+            }
+            found.extend(met.iter().map(|(_, subject)| *subject));
+            found.sort_by_key(|subject| subject.id);
+            let salt = salt_of(&found);
+            if fits(&salt) {
+                self.next_id = self.next_id.saturating_add(met.len() as u64);
+                met.into_iter().for_each(|(name, subject)| self.known.insert(name, subject));
+                return Some(salt);
+            }
+        }
+        None
     }
 
     /// Whether `fits` takes the salt of some of those who are known. `likely` are sets of whom it is probably about; nobody is
     /// the kernel itself.
     pub(crate) fn find_salt(&self, likely: &[Vec<Text>], fits: impl Fn(&[u8; 32]) -> bool) -> Found {
-        let kernel = [Text::from(KERNEL)];
         for names in likely {
-            let names = if names.is_empty() { &kernel[..] } else { names };
-            let guests =
-                |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
-            let names: BTreeSet<Text> = names.iter().map(guests).collect();
+            let names = names_met(names);
             let (ids, salt) = self.bound(names.iter());
             if names.iter().all(|name| self.known.contains_key(name)) && fits(&salt) {
                 return Found::Salt(ids);
@@ -231,40 +273,49 @@ impl Subjects {
         Some(self.objects.get(&handle).unwrap_or_else(|| object.owner()))
     }
 
+    /// Notes whom an object is about, which is somebody else than its owner.
+    fn note_object(&mut self, handle: Handle, subject: Text) {
+        self.objects_about.entry(subject.clone()).or_default().insert(handle);
+        self.objects.insert(handle, subject);
+    }
+
+    /// Takes note that the heap knows an object no more.
+    pub(crate) fn forget_object(&mut self, handle: Handle) {
+        let Some(subject) = self.objects.remove(&handle) else { return };
+        if let Some(handles) = self.objects_about.get_mut(&subject) {
+            handles.remove(&handle);
+            if handles.is_empty() {
+                self.objects_about.remove(&subject);
+            }
+        }
+    }
+
     /// Forgets a subject; gives the objects that were about it.
     pub(crate) fn forget(&mut self, heap: &Heap, name: &Text) -> Vec<Handle> {
         let own = heap.owned_by(name).into_iter().filter(|handle| !self.objects.contains_key(handle));
-        let is_about =
-            |(handle, subject): &(&Handle, &Text)| *subject == name && heap.any(**handle).is_some();
-        let others = self.objects.iter().filter(is_about).map(|(handle, _)| *handle);
-        let mut handles: Vec<Handle> = own.chain(others).collect();
+        let mut handles: Vec<Handle> = own.collect();
+        for handle in self.objects_about.remove(name).unwrap_or_default() {
+            self.objects.remove(&handle);
+            handles.push(handle);
+        }
         // In the order of their places, in which those are given out again.
         handles.sort_by_key(|handle| handle.index());
-        // What the heap has forgotten needs no subject.
-        self.objects.retain(|handle, subject| subject != name && heap.any(*handle).is_some());
         self.known.remove(name);
         handles
     }
 
-    pub(crate) fn to_value(&self) -> Value {
-        let known = self.known.iter().map(|(name, subject)| {
-            (name.clone(), object! {
-                "id": subject.id, "salt": base64url(&subject.salt), "entries": subject.entries.map(Value::from),
-            })
-        });
-        let named = self.named.iter().map(|(by, names)| {
-            let names: Vec<Value> = names.iter().map(|(name, ())| Value::from(name.clone())).collect();
-            ak_json::array![u64::from(by.number()), names]
-        });
-        let objects =
-            self.objects.iter().map(|(handle, name)| (handle.to_string(), Value::from(name.clone())));
-        object! {
-            "known": known.collect::<Object>(), "named": named.collect::<Vec<Value>>(),
-            "objects": objects.collect::<Object>(), "next": self.next_id,
+    /// All of it as it is now. It costs a pointer for each 32 or so names and objects.
+    pub(crate) fn image(&self) -> SubjectsImage {
+        SubjectsImage {
+            known: self.known.clone(),
+            objects: self.objects.clone(),
+            named: self.named.clone(),
+            next_id: self.next_id,
         }
     }
 
-    pub(crate) fn from_value(value: &Value) -> Result<Subjects, FieldError> {
+    /// Objects that the heap does not know have no subject.
+    pub(crate) fn from_value(value: &Value, heap: &Heap) -> Result<Subjects, FieldError> {
         let mut fields = Fields::new("subjects", value)?;
         let mut subjects = Subjects { next_id: fields.u64("next")?, ..Subjects::new() };
         for (name, value) in &fields.members("known")? {
@@ -291,13 +342,46 @@ impl Subjects {
         for (handle, name) in &fields.members("objects")? {
             let handle: Result<Handle, _> = handle.parse();
             match (handle, name) {
-                (Ok(handle), Value::String(name)) => subjects.objects.insert(handle, name.clone()),
+                (Ok(handle), Value::String(name)) if heap.any(handle).is_some() => {
+                    subjects.note_object(handle, name.clone());
+                }
+                (Ok(_), Value::String(_)) => {}
                 (Ok(_) | Err(_), _) => return Err(fields.error("objects", "expected handles and names")),
             }
         }
         fields.finish()?;
         Ok(subjects)
     }
+}
+
+impl SubjectsImage {
+    pub(crate) fn to_value(&self) -> Value {
+        let known = self.known.iter().map(|(name, subject)| {
+            (name.clone(), object! {
+                "id": subject.id, "salt": base64url(&subject.salt), "entries": subject.entries.map(Value::from),
+            })
+        });
+        let named = self.named.iter().map(|(by, names)| {
+            let names: Vec<Value> = names.iter().map(|(name, ())| Value::from(name.clone())).collect();
+            ak_json::array![u64::from(by.number()), names]
+        });
+        let objects =
+            self.objects.iter().map(|(handle, name)| (handle.to_string(), Value::from(name.clone())));
+        object! {
+            "known": known.collect::<Object>(), "named": named.collect::<Vec<Value>>(),
+            "objects": objects.collect::<Object>(), "next": self.next_id,
+        }
+    }
+}
+
+/// Whom an entry about these names is about, each once: guests are one, and nobody is the kernel itself.
+fn names_met(names: &[Text]) -> BTreeSet<Text> {
+    let guests = |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
+    let mut met: BTreeSet<Text> = names.iter().map(guests).collect();
+    if met.is_empty() {
+        met.insert(Text::from(KERNEL));
+    }
+    met
 }
 
 /// One subject's own salt, or one for several, whose numbers ascend.
@@ -382,7 +466,8 @@ impl Kernel {
             Request::Query { .. } => {
                 let handles = rows("objects");
                 let handles = handles.iter().filter_map(|row| row.get("handle")?.as_str()?.parse().ok());
-                each_once(handles.filter_map(|handle| self.subjects.of_object(&self.heap, handle)))
+                let owners = handles.filter_map(|handle| self.subjects.of_object(&self.heap, handle));
+                each_once(owners.map(|name| &**name))
             }
             Request::AuditQuery(_) => {
                 let seqs = rows("entries");
@@ -396,19 +481,20 @@ impl Kernel {
     /// Notes whom a new object is about, where that is not its owner.
     pub(crate) fn note_subject(&mut self, request: &Request, reply: &Reply) {
         if let (Request::Alloc { subject: Some(subject), .. }, Reply::Handle(handle)) = (request, reply) {
-            let Subjects { objects, sweep_at, .. } = &mut self.subjects;
-            objects.insert(*handle, subject.clone());
-            if objects.len() >= *sweep_at {
-                // What the heap has forgotten needs no subject.
-                objects.retain(|handle, _| self.heap.any(*handle).is_some());
-                *sweep_at = objects.len().saturating_mul(2).max(SWEEP_OBJECTS_MIN);
-            }
+            self.subjects.note_object(*handle, subject.clone());
+        }
+    }
+
+    /// What the heap has forgotten with its newest change needs no subject.
+    pub(crate) fn forget_subjects_of_forgotten(&mut self) {
+        for handle in self.heap.forgotten() {
+            self.subjects.forget_object(*handle);
         }
     }
 }
 
 /// The names in ascending order. Thousands of entries are about few.
-fn each_once<'n>(names: impl Iterator<Item = &'n Text>) -> Vec<Text> {
-    let names: BTreeSet<&Text> = names.collect();
-    names.into_iter().cloned().collect()
+fn each_once<'n>(names: impl Iterator<Item = &'n str>) -> Vec<Text> {
+    let names: BTreeSet<&str> = names.collect();
+    names.into_iter().map(Text::from).collect()
 }

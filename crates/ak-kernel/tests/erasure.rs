@@ -79,6 +79,34 @@ fn nothing_of_a_subject_is_left() {
     assert!(machine.erase("alice").is_ok());
 }
 
+/// Content that takes nearly as much as an object may.
+fn large(fill: u8) -> Request {
+    let bytes = vec![fill; 4_000_000];
+    Request::Alloc { type_name: "blob".into(), content: Content::Raw(bytes.into()), subject: None }
+}
+
+#[test]
+fn whom_a_forgotten_object_was_about_is_no_part_of_the_state() {
+    let mut machine = Machine::new();
+    let notes: Vec<_> = (0..20).map(|_| handle(machine.call(about_alice("{}")))).collect();
+    for note in &notes[1..] {
+        machine.call(Request::Delete { handle: *note, expected_version: None }).unwrap();
+    }
+    let about = |machine: &mut Machine| {
+        let snapshot = machine.snapshot();
+        let text = String::from_utf8_lossy(&snapshot).into_owned();
+        notes.iter().filter(|note| text.contains(&format!("\"{note}\":\"alice\""))).count()
+    };
+    assert_eq!(about(&mut machine), notes.len());
+    // Tombstones of 64 MiB are kept: these push the first ones out.
+    let large: Vec<_> = (0..20).map(|fill| handle(machine.call(large(fill)))).collect();
+    for large in large {
+        machine.call(Request::Delete { handle: large, expected_version: None }).unwrap();
+    }
+    assert_eq!(about(&mut machine), 1, "one is alive");
+    machine.replayed();
+}
+
 #[test]
 fn what_was_said_of_several_goes_with_any_of_them() {
     let mut machine = Machine::new();
