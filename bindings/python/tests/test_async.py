@@ -4,11 +4,12 @@ import asyncio
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any, List
 
 import pytest
 from test_processes import Silent
-from web import Echo, serve
+from web import Echo, Model, serve
 
 from authority_nanos import AsyncAuthorityKernel, LibakError, OperationDeniedError
 
@@ -139,3 +140,58 @@ def test_a_reader_that_stops_waiting_loses_no_piece(form: str, monkeypatch: pyte
 
         text = b"".join(asyncio.run(main())).decode()
         assert [word for word in ("one", "two", "three", "four", "five") if word in text] == ["one", "two", "three", "four", "five"]
+
+
+def test_an_opening_that_is_given_up_serves_the_next_loop(tmp_path: Path) -> None:
+    ak = AsyncAuthorityKernel(state_dir=str(tmp_path / "state"))
+
+    async def give_up() -> None:
+        opening = asyncio.ensure_future(ak.init())
+        await asyncio.sleep(0)
+        opening.cancel()
+
+    async def use() -> Any:
+        handle = await ak.alloc("t", {})
+        await ak.close()
+        return handle
+
+    asyncio.run(give_up())
+    assert asyncio.run(use())
+
+
+def test_loops_of_several_threads_open_one_session(tmp_path: Path) -> None:
+    ak = AsyncAuthorityKernel(state_dir=str(tmp_path / "state"))
+    together, handles = threading.Barrier(4), []
+
+    async def use() -> None:
+        together.wait()
+        handles.append(await ak.alloc("t", {}))
+
+    threads = [threading.Thread(target=lambda: asyncio.run(use())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(set(map(str, handles))) == 4
+    asyncio.run(ak.close())
+
+
+def test_a_stream_that_was_given_up_before_it_began_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(Model) as server:
+        port = server.server_address[1]
+        monkeypatch.setenv("AK_INFER_URL", f"http://127.0.0.1:{port}/v1")
+
+        async def main() -> int:
+            ak = AsyncAuthorityKernel()
+            stream = ak.inference_stream("m", "p")
+            first = asyncio.ensure_future(stream.__anext__())
+            await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            await ak.load_policy(text='[infer]\nmodels = ["m"]\n')
+            chunks = [chunk async for chunk in stream]
+            await ak.close()
+            return len(chunks)
+
+        assert asyncio.run(main()) > 1

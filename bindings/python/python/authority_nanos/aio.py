@@ -4,8 +4,9 @@ import asyncio
 import collections
 import contextlib
 import functools
+import os
 import threading
-from typing import Any, Awaitable, Callable, Deque, Optional, Tuple, TypeVar
+from typing import Any, Awaitable, Callable, Deque, List, Optional, Tuple, TypeVar
 
 from ._native import AuthorityKernel, Capability, InferenceStream
 
@@ -66,24 +67,42 @@ class AsyncAuthorityKernel:
     def __init__(self, *args: Any, **options: Any) -> None:
         self._open: Callable[[], AuthorityKernel] = functools.partial(AuthorityKernel, *args, **options)
         self._plain: Optional[AuthorityKernel] = None
-        self._opening: Optional["asyncio.Future[AuthorityKernel]"] = None
+        # Who waits until it is open, on whichever loop, and the process of the thread that opens it.
+        self._waiting: List[Tuple[asyncio.AbstractEventLoop, "asyncio.Future[AuthorityKernel]"]] = []
+        self._opener: Optional[int] = None
+        self._lock = threading.Lock()
 
     async def _session(self) -> Any:
         """The session whose methods give futures."""
         return (await self._opened())._to_async()
 
     async def _opened(self) -> AuthorityKernel:
-        if self._plain is None:
-            if self._opening is None:
-                self._opening = asyncio.ensure_future(_aside(self._open))
-            opening = self._opening
-            try:
-                # Whoever gives up waiting leaves it to the others.
-                self._plain = await asyncio.shield(opening)
-            finally:
-                if opening.done() and self._opening is opening:
-                    self._opening = None
-        return self._plain
+        if self._plain is not None:
+            return self._plain
+        loop = asyncio.get_running_loop()
+        opened: "asyncio.Future[AuthorityKernel]" = loop.create_future()
+        with self._lock:
+            if self._plain is not None:
+                return self._plain
+            self._waiting.append((loop, opened))
+            # A fork leaves the thread behind that was opening it.
+            begins, self._opener = self._opener != os.getpid(), os.getpid()
+        if begins:
+            threading.Thread(target=self._open_for_all, name="ak-aside", daemon=True).start()
+        # Whoever gives up waiting leaves it to the others, and to who comes later.
+        return await opened
+
+    def _open_for_all(self) -> None:
+        plain, error = None, None
+        try:
+            plain = self._open()
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._plain, self._opener = plain, None
+            waiting, self._waiting = self._waiting, []
+        for loop, opened in waiting:
+            _tell(loop, opened, plain, error)
 
     async def __aenter__(self) -> "AsyncAuthorityKernel":
         await self.init()
@@ -150,15 +169,11 @@ class AsyncInferenceStream:
 
     async def __anext__(self) -> bytes:
         if self._start is not None:
-            start, self._start = self._start, None
-            self._stream = await start()
-            ready, more = self._ready, self._more
-
-            def take(chunk: Optional[bytes], error: Optional[BaseException]) -> None:
-                ready.append((chunk, error))
-                more.set()
-
-            self._stream._pump(take)
+            stream = await self._start()
+            # Whoever waited for that beside, or has closed it meanwhile, needs no second one.
+            if self._start is not None:
+                self._start = None
+                self._begin(stream)
         while not self._ready:
             if self._stream is None:
                 raise StopAsyncIteration
@@ -171,6 +186,15 @@ class AsyncInferenceStream:
         if error is not None:
             raise error
         raise StopAsyncIteration
+
+    def _begin(self, stream: InferenceStream) -> None:
+        self._stream, ready, more = stream, self._ready, self._more
+
+        def take(chunk: Optional[bytes], error: Optional[BaseException]) -> None:
+            ready.append((chunk, error))
+            more.set()
+
+        stream._pump(take)
 
     async def aclose(self) -> None:
         """Takes no more chunks, and stops the model."""
@@ -197,12 +221,18 @@ async def _aside(work: Callable[[], _T]) -> _T:
             result = work()
         except BaseException as raised:
             error = raised
-        # A loop that is closed meanwhile waits for nothing.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, future, result, error)
+        _tell(loop, future, result, error)
 
     threading.Thread(target=run, name="ak-aside", daemon=True).start()
     return await future
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", result: Any, error: Optional[BaseException]
+) -> None:
+    """Ends a future of a loop's from another thread. A loop that is closed meanwhile waits for nothing."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_settle, future, result, error)
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any, error: Optional[BaseException]) -> None:
