@@ -154,7 +154,8 @@ impl Heap {
         members.filter_map(|index| self.slots.live_at(*index))
     }
 
-    /// Erases an object or a tombstone for good, with all versions.
+    /// Erases an object or a tombstone for good, with all versions. What they held is freed by and by, or at once by whoever
+    /// takes it with [`take_waste`](Self::take_waste).
     ///
     /// # Errors
     /// [`HeapError::NotFound`] when there is neither.
@@ -162,11 +163,14 @@ impl Heap {
         let object = self.slots.any(handle)?;
         let (owner, version, before) = (object.owner().clone(), object.version(), self.usage().bytes);
         self.vacate(handle.index());
-        // Nothing of it is to stay in memory, nor of what it held before.
-        self.waste.sweep(usize::MAX);
         let freed = before.saturating_sub(self.usage().bytes);
         let bytes_delta = i64::try_from(freed).map_or(i64::MIN, i64::wrapping_neg);
         Ok(Change { handle, action: Action::Erase, version, owner, bytes_delta })
+    }
+
+    /// What was removed and is not freed yet. To drop it frees it, which takes long where it is much.
+    pub fn take_waste(&mut self) -> Waste {
+        core::mem::take(&mut self.waste)
     }
 
     /// Does what a plan says.

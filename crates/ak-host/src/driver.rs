@@ -425,6 +425,9 @@ impl Driver {
 
     /// Makes what is about a subject unreadable for good.
     fn erase(&self, subject: SubjectId, objects: u64, entries: Option<u64>) -> Result<Value, Failure> {
+        // Nothing of it is to stay in memory; to free it takes long where it is much, and keeps nobody waiting here.
+        let waste = self.state().map(|mut state| state.kernel.take_waste())?;
+        drop(waste);
         self.shared.ledger.keep_snapshot(Some(subject))?;
         Ok(erased(subject, objects, entries))
     }

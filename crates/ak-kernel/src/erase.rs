@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, format, vec::Vec};
 
-use ak_json::Text;
+use ak_json::{Text, Waste};
 use ak_policy::budget::Dimension;
 
 use crate::{
@@ -59,6 +59,12 @@ impl Kernel {
             ..UnderWay::new(caller.session, caller.account, nameless, hold)
         };
         Ok(Next::Effect(Effect::Log(work), Box::new(under_way)))
+    }
+
+    /// What the heap let go of and has not freed yet, an erased subject's objects among it. A host drops it where nobody waits:
+    /// nothing of it stays in memory then.
+    pub fn take_waste(&mut self) -> Waste {
+        self.heap.take_waste()
     }
 
     /// Ends an agent of this name that nobody has a session of and that has none below it: its name stands nowhere then.
