@@ -29,7 +29,7 @@ mod stream;
 mod tables;
 mod waiting;
 
-use pyo3::pymodule;
+use pyo3::{Bound, PyResult, pymodule, types::PyModule};
 
 /// Native half of `authority_nanos`; import that instead.
 #[pymodule]
@@ -44,4 +44,9 @@ mod _native {
     use crate::stream::InferenceStream;
     #[pymodule_export]
     use crate::tables::{codes, operations};
+
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        crate::waiting::end_delivery_at_exit(module)
+    }
 }

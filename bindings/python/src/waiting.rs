@@ -4,7 +4,10 @@ use std::{
     cell::Cell,
     future::Future,
     io,
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread,
     time::Duration,
 };
@@ -117,9 +120,15 @@ pub(crate) fn future_of<'py>(
     Ok(future)
 }
 
-/// Has the runtime work on a task.
+/// Has the runtime work on a task that delivers what it comes to.
+///
+/// # Errors
+/// Where there are no threads, or the interpreter is ending: nobody could deliver anything.
 pub(crate) fn spawn(py: Python<'_>, task: impl Future<Output = ()> + Send + 'static) -> PyResult<()> {
-    let spawned = ak_host::spawn(task);
+    if ENDING.load(Ordering::Acquire) {
+        return Err(raise(py, Failure::new(Code::NotConfigured, "the interpreter is ending")));
+    }
+    let spawned = start_delivery().and_then(|()| ak_host::spawn(task));
     spawned.map_err(|error| raise(py, Failure::new(Code::Io, format!("no threads for what waits: {error}"))))
 }
 
@@ -158,24 +167,73 @@ impl GivesUp {
 
 type Job = Box<dyn FnOnce(Python<'_>) + Send>;
 
+/// What the thread is told that works with the interpreter.
+enum Told {
+    Do(Job),
+    /// To end, and to say so.
+    End(Sender<()>),
+}
+
+static DELIVERY: PerProcess<Sender<Told>> = PerProcess::new();
+/// Whether the interpreter is about to end. Both are read and written by who holds it.
+static ENDING: AtomicBool = AtomicBool::new(false);
+/// How long the interpreter waits at its end for what is being delivered.
+const END_MAX: Duration = Duration::from_secs(10);
+
 /// Has a thread of its own do this with the interpreter: whoever else holds that keeps no effect waiting.
 pub(crate) fn deliver(job: Job) {
-    static DELIVERY: PerProcess<Sender<Job>> = PerProcess::new();
-    let sender = DELIVERY.get(|| {
-        let (sender, jobs) = channel::<Job>();
-        let work = move || {
-            while let Ok(first) = jobs.recv() {
-                let all = std::iter::once(first).chain(jobs.try_iter());
-                // The interpreter is ending where there is nothing to attach to.
-                if Python::try_attach(|py| all.for_each(|job| job(py))).is_none() {
-                    return;
-                }
-            }
-        };
-        thread::Builder::new().name("ak-deliver".into()).spawn(work)?;
+    if let Ok(sender) = DELIVERY.get(|| Err(())) {
+        // Where the thread has ended, nobody waits for it any more.
+        let _ = sender.send(Told::Do(job));
+    }
+}
+
+fn start_delivery() -> io::Result<()> {
+    let made = DELIVERY.get(|| {
+        let (sender, told) = channel();
+        thread::Builder::new().name("ak-deliver".into()).spawn(move || work(&told))?;
         Ok::<_, io::Error>(sender)
     });
-    if let Ok(sender) = sender {
-        let _ = sender.send(job);
+    made.map(|_| ())
+}
+
+fn work(told: &Receiver<Told>) {
+    while let Ok(first) = told.recv() {
+        let all = |py: Python<'_>| {
+            for next in std::iter::once(first).chain(told.try_iter()) {
+                match next {
+                    Told::Do(job) => job(py),
+                    Told::End(done) => return Some(done),
+                }
+            }
+            None
+        };
+        match Python::try_attach(all) {
+            Some(None) => {}
+            Some(Some(done)) => {
+                let _ = done.send(());
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Has the interpreter end what is delivered before it ends itself: a thread that comes back to it later is torn down wherever
+/// it stands, and takes the process with it.
+pub(crate) fn end_delivery_at_exit(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let end = wrap_pyfunction!(end_delivery, module)?;
+    module.py().import("atexit")?.call_method1("register", (end,)).map(|_| ())
+}
+
+#[pyfunction]
+fn end_delivery(py: Python<'_>) {
+    ENDING.store(true, Ordering::Release);
+    if let Ok(sender) = DELIVERY.get(|| Err(())) {
+        let (done, ended) = channel();
+        if sender.send(Told::End(done)).is_ok() {
+            // Where it has ended already, the other end is gone.
+            let _ = py.detach(move || ended.recv_timeout(END_MAX));
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -195,3 +197,57 @@ def test_a_stream_that_was_given_up_before_it_began_begins_again(monkeypatch: py
             return len(chunks)
 
         assert asyncio.run(main()) > 1
+
+
+# Whoever delivers a result comes back to the interpreter while that is ending.
+ENDS_WHILE_DELIVERING = """
+import asyncio, os, threading, time
+from authority_nanos import AsyncAuthorityKernel
+
+class Loop(asyncio.SelectorEventLoop):
+    def call_soon_threadsafe(self, *args, **options):
+        handle = super().call_soon_threadsafe(*args, **options)
+        if threading.current_thread().name.startswith("Dummy"):
+            time.sleep(0.5)
+        return handle
+
+async def main():
+    await AsyncAuthorityKernel().alloc("t", {})
+
+class Last:
+    def __del__(self, sleep=time.sleep, write=os.write):
+        sleep(1.5)
+        write(1, b"ended well")
+
+last, loop = Last(), Loop()
+loop.run_until_complete(main())
+"""
+
+
+def test_an_interpreter_that_ends_waits_for_what_is_delivered() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDS_WHILE_DELIVERING], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, b"ended well"), ended.stderr.decode()
+
+
+LATE = """
+import atexit
+
+def late():
+    try:
+        asyncio.run(ak.alloc("t", {}))
+    except LibakError as refused:
+        print(refused)
+
+atexit.register(late)
+
+import asyncio
+from authority_nanos import AsyncAuthorityKernel, LibakError
+
+ak = AsyncAuthorityKernel()
+asyncio.run(ak.alloc("t", {}))
+"""
+
+
+def test_what_is_asked_after_the_end_is_refused() -> None:
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, timeout=60, text=True)
+    assert "the interpreter is ending" in ended.stdout, ended.stderr
