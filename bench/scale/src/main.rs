@@ -123,6 +123,15 @@ pub(crate) fn resident_mb() -> std::result::Result<(f64, f64), String> {
     Ok((field("VmRSS:").ok_or("no VmRSS")?, field("VmHWM:").ok_or("no VmHWM")?))
 }
 
+/// Gives memory that is free back to the system, so that what is taken next shows.
+pub(crate) fn give_back() {
+    unsafe extern "C" {
+        fn malloc_trim(pad: usize) -> i32;
+    }
+    // SAFETY: glibc's function takes its own locks and leaves alone what is in use.
+    unsafe { malloc_trim(0) };
+}
+
 /// Forgets the most memory that was held.
 pub(crate) fn forget_peak() -> Result {
     std::fs::write("/proc/self/clear_refs", "5").map_err(told)

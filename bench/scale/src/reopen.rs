@@ -14,7 +14,7 @@ use ak_host::{
     ak_kernel::{Reply, Request},
 };
 
-use crate::{Result, Scale, forget_peak, hold, open, resident_mb, round, row, seconds, told};
+use crate::{Result, Scale, forget_peak, give_back, hold, open, resident_mb, round, row, seconds, told};
 
 /// Bounds for 1,000,000 entries.
 const REOPEN_S_MAX: f64 = 3.0;
@@ -101,6 +101,7 @@ fn verify(scale: &Scale) -> std::result::Result<bool, String> {
     // A snapshot is due where the newest one is many entries old.
     kernel.call(Request::LastError).map_err(told)?;
     come_to_rest(scale)?;
+    give_back();
     let (before, _) = resident_mb()?;
     forget_peak()?;
     let started = Instant::now();

@@ -8,7 +8,7 @@ mod support;
 use std::{fs, path::Path};
 
 use ak_audit::{
-    DiskError,
+    Disk, DiskError,
     journal::{Genesis, Journal, JournalError, Options as JournalOptions},
 };
 use ak_host::ak_kernel::{Code, Failure, Reply, Request, ak_heap::Content, ak_json::object};
@@ -55,6 +55,18 @@ fn copy(from: &Path, to: &Path) {
             false => drop(fs::copy(entry.path(), place).unwrap()),
         }
     }
+}
+
+#[test]
+fn the_holder_of_a_lock_takes_it_again_and_nobody_else_does() {
+    let scratch = Scratch::new("lock-twice");
+    let mut disk = FileDisk::new(scratch.path()).unwrap();
+    disk.lock().unwrap();
+    disk.lock().unwrap();
+    disk.clone().lock().unwrap();
+    assert!(FileDisk::new(scratch.path()).unwrap().lock().is_err());
+    drop(disk);
+    FileDisk::new(scratch.path()).unwrap().lock().unwrap();
 }
 
 #[test]

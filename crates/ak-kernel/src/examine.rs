@@ -719,3 +719,61 @@ fn belongs(bytes: &[u8], leaf: &[u8], replay: &Replay) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ak_heap::Content;
+
+    use super::*;
+    use crate::{
+        record::Record,
+        session::SessionId,
+        time::{Now, Time},
+    };
+
+    const ROUNDS: u64 = 200;
+
+    fn now(number: u64) -> Now {
+        let mut entropy = [7; 32];
+        entropy.iter_mut().zip(number.to_le_bytes()).for_each(|(to, from)| *to = from);
+        Now::steady(Time::from_micros(1_700_000_000_000_000 + number * 50_000), entropy)
+    }
+
+    /// A log in which alice is met first, and then others, again and again.
+    fn log() -> Vec<Record> {
+        let mut kernel = Kernel::new(now(0), Config::default());
+        let note = |subject: &str| Request::Alloc {
+            type_name: "note".into(),
+            content: Content::Json(object! { "of": subject }),
+            subject: Some(subject.into()),
+        };
+        let requests = (0..ROUNDS).flat_map(|round| {
+            let alice = if round == 0 { "alice" } else { "bob" };
+            [note(alice), note("bob"), note("carol"), Request::LastError, Request::ToolList]
+        });
+        for (number, request) in (1..).zip(requests) {
+            kernel.dispatch(now(number), SessionId::OWNER, request).unwrap();
+        }
+        core::iter::from_fn(|| kernel.poll_record()).collect()
+    }
+
+    #[test]
+    fn what_is_not_executed_again_is_counted_and_not_listed() {
+        let log = log();
+        let alice = log.iter().find_map(|record| record.subjects.last().copied()).unwrap();
+        let mut examination = Examination::new(0, Tools::Recorded);
+        let mut gone = 0;
+        for record in &log {
+            let is_gone = record.subjects.contains(&alice);
+            gone += u64::from(is_gone);
+            let kept = Kept { body: Some(&*record.body).filter(|_| !is_gone), subjects: &record.subjects };
+            let standing = examination.examine(&record.leaf, kept, None);
+            assert!(!matches!(standing, Standing::Wrong(_)), "{standing:?}");
+        }
+        assert!(gone > 0 && examination.opaque() > ROUNDS);
+        assert_eq!(examination.unproven.len(), 0);
+        assert!(examination.fitting.len() <= 4 && examination.blank.len() == 1);
+        let fitting: u64 = examination.fitting.values().map(|fitting| fitting.count).sum();
+        assert_eq!(fitting + gone, examination.opaque());
+    }
+}
