@@ -40,6 +40,18 @@ enum Door {
     /// Some thread is opening it.
     Opening,
     Open(Connection),
+    /// What was behind it is ending, and may still hold what the next one needs.
+    Closing,
+}
+
+/// Closes a door for good once what was behind it has ended, however that went.
+struct Closes(Arc<Shared>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        *self.0.door() = Door::Closed;
+        self.0.moved.notify_all();
+    }
 }
 
 impl Session {
@@ -103,7 +115,14 @@ impl Session {
         }
         let closed = heeding(py, |heed| match self.shared.close() {
             // To keep a snapshot takes long where there is much.
-            Some(connection) => aside(heed, move || connection.close(), |()| {}),
+            Some(connection) => {
+                let closes = Closes(self.shared.clone());
+                let end = move || {
+                    connection.close();
+                    drop((connection, closes));
+                };
+                aside(heed, end, |()| {})
+            }
             None => Ok(()),
         })?;
         closed.map_err(|failure| raise(py, failure))
@@ -224,36 +243,42 @@ impl Shared {
         self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody is opening the session.
-    fn settled(&self, mut heed: Heed<'_>) -> Result<MutexGuard<'_, Door>, Failure> {
+    /// Waits as long as the door is so.
+    fn settled(&self, mut heed: Heed<'_>, waits: fn(&Door) -> bool) -> Result<MutexGuard<'_, Door>, Failure> {
         self.origin.check()?;
         let mut door = self.door();
-        while matches!(&*door, Door::Opening) {
+        while waits(&door) {
             let waited = self.moved.wait_timeout(door, Duration::from_millis(HEED_MS));
             door = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if matches!(&*door, Door::Opening) && heed.as_mut().is_some_and(|heed| !heed()) {
-                return Err(interrupted());
+            if waits(&door) && heed.is_some() {
+                // Whoever is asked may want the door itself.
+                drop(door);
+                if heed.as_mut().is_some_and(|heed| !heed()) {
+                    return Err(interrupted());
+                }
+                door = self.door();
             }
         }
         Ok(door)
     }
 
     fn connection(&self, heed: Heed<'_>) -> Result<Connection, Failure> {
-        match &*self.settled(heed)? {
+        match &*self.settled(heed, |door| matches!(door, Door::Opening))? {
             Door::Open(connection) => Ok(connection.clone()),
-            Door::Closed | Door::Opening => Err(Failure::new(Code::NotConfigured, "the session is closed")),
+            Door::Closed | Door::Closing | Door::Opening => {
+                Err(Failure::new(Code::NotConfigured, "the session is closed"))
+            }
         }
     }
 
-    /// Closes the door, and gives what was behind it.
+    /// Gives what is behind the door, which is [`Closes`]'s from here on.
     fn close(&self) -> Option<Connection> {
         let mut door = self.door();
-        match std::mem::replace(&mut *door, Door::Closed) {
+        match std::mem::replace(&mut *door, Door::Closing) {
             Door::Open(connection) => Some(connection),
-            Door::Closed => None,
-            // Whoever is opening it goes on to do so.
-            Door::Opening => {
-                *door = Door::Opening;
+            // Whoever is opening or closing it goes on to do so.
+            other => {
+                *door = other;
                 None
             }
         }
@@ -261,7 +286,7 @@ impl Shared {
 
     /// Whether the caller is to open the session now, and nobody else.
     fn begin_opening(&self, heed: Heed<'_>) -> Result<bool, Failure> {
-        let mut door = self.settled(heed)?;
+        let mut door = self.settled(heed, |door| matches!(door, Door::Opening | Door::Closing))?;
         if !matches!(&*door, Door::Closed) {
             return Ok(false);
         }

@@ -319,3 +319,44 @@ def test_other_threads_go_on_while_a_kernel_is_opened(tmp_path: Path) -> None:
     ak.close()
     # The interpreter was free all the time: it was held for no longer than a part of the opening.
     assert len(gaps) > 3 and max(gaps) < max(0.5, took / 2), (max(gaps), took)
+
+
+def test_a_session_that_is_being_closed_can_be_opened_again(tmp_path: Path) -> None:
+    ak = AuthorityKernel(state_dir=str(tmp_path / "state"))
+    for _ in range(100):
+        closing = threading.Thread(target=ak.close)
+        closing.start()
+        ak.init()
+        closing.join()
+    ak.init()
+    assert ak.alloc("t", {})
+    ak.close()
+
+
+# Another thread opens the session, the main thread waits for that, and a signal comes.
+HANDLER_MEETS_AN_OPENING = """
+import os, signal, sys, threading, time
+from authority_nanos import AuthorityKernel, LibakError
+
+ak = AuthorityKernel(state_dir=sys.argv[1])
+for number in range(3000):
+    ak.alloc("t", {"number": number})
+ak.close()
+signal.signal(signal.SIGUSR1, lambda *_: ak.close())
+opening = threading.Thread(target=ak.init)
+opening.start()
+for _ in range(20):
+    threading.Timer(0.01, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+    try:
+        ak.alloc("t", {})
+    except LibakError:
+        pass
+opening.join()
+print("ended well")
+"""
+
+
+def test_a_handler_may_close_what_another_thread_opens(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HANDLER_MEETS_AN_OPENING, str(tmp_path / "state")]
+    ended = subprocess.run(command, capture_output=True, timeout=60, text=True)
+    assert ended.stdout == "ended well\n", ended.stderr
