@@ -7,7 +7,7 @@ use std::{
 };
 
 use ak_host::{
-    CancellationToken, Connection, HEED_MS, Options, Origin, Sink,
+    CancellationToken, Connection, HEED_MS, Options, Origin,
     ak_json::Value,
     ak_kernel::{Code, Failure, Outcome, Reply, Request},
 };
@@ -159,9 +159,8 @@ impl Session {
     ) -> PyResult<Bound<'py, PyAny>> {
         if self.is_async {
             let stop = CancellationToken::new();
-            let answer = py.detach(|| {
-                Ok(self.shared.connection(None)?.call_async(request()?, Sink::Nobody, stop.clone()))
-            });
+            let answer =
+                py.detach(|| Ok(self.shared.connection(None)?.call_async(request()?, None, stop.clone())));
             let outcome = async move {
                 match answer {
                     Ok(answer) => answer.await,

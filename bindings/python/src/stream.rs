@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use ak_host::{
-    Answer, CancellationToken, Connection, Origin, Sink,
+    Answer, CancellationToken, Connection, Origin,
     ak_kernel::{Failure, Outcome, Request},
 };
 use pyo3::{prelude::*, types::PyBytes};
@@ -57,7 +57,7 @@ impl InferenceStream {
     pub(crate) fn start(connection: &Connection, request: Request) -> InferenceStream {
         let (sender, ready) = mpsc::channel(PIECES_AHEAD);
         let stop = CancellationToken::new();
-        let answer = connection.call_async(request, Sink::Channel(sender), stop.clone());
+        let answer = connection.call_async(request, Some(sender), stop.clone());
         let pieces = Pieces { ready, answer: Some(answer) };
         InferenceStream { origin: Origin::here(), pieces: Arc::new(Mutex::new(pieces)), stop }
     }

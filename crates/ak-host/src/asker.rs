@@ -42,8 +42,8 @@ impl Asker<'_> {
     pub(crate) async fn deliver(&self, chunk: &str) -> bool {
         let wants_more = match &mut *self.sink.lock().await {
             Sink::Nobody => true,
-            // The caller's own code may do anything, even drive a runtime of its own.
-            Sink::Callback(take) => self.place.hold_up(|| take(chunk)),
+            // The caller's own code may do anything, even drive a runtime of its own: it runs on the caller's own thread.
+            Sink::Callback(take) => take(chunk),
             Sink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
         };
         wants_more && !self.stop.is_cancelled() && self.due.is_none_or(|due| Instant::now() < due)

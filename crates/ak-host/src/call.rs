@@ -23,13 +23,20 @@ pub const HEED_MS: u64 = 20;
 const GIVE_UP_MS: u64 = 40;
 
 /// Where the pieces of a streamed answer go.
-pub enum Sink<'s> {
+pub(crate) enum Sink<'s> {
     /// Nowhere.
     Nobody,
-    /// To a function that gives false when it wants no more.
+    /// To a function that gives false when it wants no more, on the thread of the caller, who waits: it may do anything, also wait
+    /// for a call of its own.
     Callback(Box<dyn FnMut(&str) -> bool + Send + 's>),
     /// Into a channel. A full one holds the stream up; a closed one ends it.
     Channel(mpsc::Sender<String>),
+}
+
+impl Sink<'static> {
+    pub(crate) fn of(pieces: Option<mpsc::Sender<String>>) -> Sink<'static> {
+        pieces.map_or(Sink::Nobody, Sink::Channel)
+    }
 }
 
 /// Where the work of a call is done that cannot wait on the runtime: files, tools, the log.

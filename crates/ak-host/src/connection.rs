@@ -7,6 +7,7 @@ use ak_audit::{Disk, journal};
 use ak_json::{Limits, Value};
 use ak_kernel::{Code, Config, Failure, Kernel, Outcome, Request, SessionId};
 use ak_sandbox::Manifest;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -284,10 +285,16 @@ impl Connection {
     }
 
     /// Makes a request without waiting for it: no thread waits, however long its effect takes. The pieces of a streamed answer go to
-    /// `sink`.
+    /// `pieces`: a full channel holds the stream up, a closed one ends it.
     ///
     /// Once `stop` is cancelled, or the answer is dropped, what is under way is given up, and what was set aside for it is free again.
-    pub fn call_async(&self, request: Request, sink: Sink<'static>, stop: CancellationToken) -> Answer {
+    pub fn call_async(
+        &self,
+        request: Request,
+        pieces: Option<mpsc::Sender<String>>,
+        stop: CancellationToken,
+    ) -> Answer {
+        let sink = Sink::of(pieces);
         match &self.end {
             End::Embedded(kernel, open) => {
                 // The session is open as long as the request is under way.

@@ -12,7 +12,7 @@ use ak_kernel::{
 };
 use ak_policy::Policy;
 use tokio::sync::{
-    mpsc::{UnboundedReceiver, unbounded_channel},
+    mpsc::{self, UnboundedReceiver, unbounded_channel},
     oneshot,
 };
 use tokio_util::sync::CancellationToken;
@@ -203,18 +203,19 @@ impl Driver {
         call::wait(call.outcome(&mut patience), stop, heed)
     }
 
-    /// Makes a request without waiting for it: no thread waits, however long its effect takes.
+    /// Makes a request without waiting for it: no thread waits, however long its effect takes. The pieces of a streamed answer go to
+    /// `pieces`: a full channel holds the stream up, a closed one ends it.
     ///
     /// Once `stop` is cancelled, or the answer is dropped, whatever is under way is given up.
     pub fn call_async(
         &self,
         session: SessionId,
         asked: impl Into<Asked>,
-        sink: Sink<'static>,
+        pieces: Option<mpsc::Sender<String>>,
         stop: CancellationToken,
     ) -> Answer {
         let (driver, asked, stopped) = (self.clone(), asked.into(), stop.clone());
-        Answer::of(async move { driver.answer(session, asked, sink, stopped).await }, stop)
+        Answer::of(async move { driver.answer(session, asked, Sink::of(pieces), stopped).await }, stop)
     }
 
     /// [`call_async`](Self::call_async) within a task of the runtime.

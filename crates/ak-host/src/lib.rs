@@ -88,7 +88,7 @@ mod wire;
 
 pub use answer::BYTES_PER_TOKEN;
 pub use attest::CHECKPOINT_KEY;
-pub use call::{Answer, HEED_MS, Sink, heeding};
+pub use call::{Answer, HEED_MS, heeding};
 pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use client::GREETING_MS_MAX;
 pub use config::CONFIG_BYTES_MAX;

@@ -10,7 +10,7 @@ use std::{
 
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{Code, Reply, Request, ak_heap::Content};
-use ak_host::{CancellationToken, Connection, Options, Sink};
+use ak_host::{CancellationToken, Connection, Options};
 use support::{Scratch, embedded, get, load, ok, over_a_socket, web};
 
 /// Runs this in a child. Says whether all was as it should be, and is sure that it ends.
@@ -51,7 +51,7 @@ fn is_refused(connection: &Connection) -> bool {
     let refused = |failure: &ak_host::ak_kernel::Failure| {
         failure.code == Code::NotConfigured && failure.message.contains("forked")
     };
-    let awaited = connection.call_async(alloc(1), Sink::Nobody, CancellationToken::new());
+    let awaited = connection.call_async(alloc(1), None, CancellationToken::new());
     let awaited = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(awaited);
     let calls = [connection.call(alloc(1)), connection.call(get("http://127.0.0.1:1/")), awaited];
     let agent = connection.agent("worker").err().is_some_and(|failure| refused(&failure));

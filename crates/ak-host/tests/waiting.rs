@@ -11,7 +11,7 @@ use std::{
 
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{Code, Reply, Request};
-use ak_host::{Answer, CancellationToken, Connection, Options, Sink};
+use ak_host::{Answer, CancellationToken, Connection, Options};
 use support::{
     Scratch, embedded, over_a_socket,
     silent::{Silent, start, wait, wait_until},
@@ -32,7 +32,7 @@ fn what_is_given_up_is_free_again_at_once() {
     for connection in [&kernel, &owner] {
         let before = server.taken.load(Ordering::SeqCst);
         let stop = CancellationToken::new();
-        let stopped = connection.call_async(server.get(), Sink::Nobody, stop.clone());
+        let stopped = connection.call_async(server.get(), None, stop.clone());
         let dropped = start(connection, server.get());
         wait_until("both wait", || server.taken.load(Ordering::SeqCst) == before + 2);
         assert!(reserved(&kernel) > 0);
@@ -70,7 +70,7 @@ fn what_is_under_way_at_the_end_is_told_to_be_unknown() {
     let scratch = Scratch::new("closing");
     let owner = over_a_socket(&kernel, &scratch);
     for (taken, connection) in [(1, &owner), (2, &kernel)] {
-        let waiting = connection.call_async(server.get(), Sink::Nobody, CancellationToken::new());
+        let waiting = connection.call_async(server.get(), None, CancellationToken::new());
         wait_until("it waits", || server.taken.load(Ordering::SeqCst) == taken);
         connection.close();
         assert_eq!(wait(vec![waiting])[0].as_ref().unwrap_err().code, Code::UnknownOutcome);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ak_host::ak_kernel::{HttpRequest, Outcome, Request};
-use ak_host::{Answer, CancellationToken, Connection, Sink};
+use ak_host::{Answer, CancellationToken, Connection};
 
 /// A server that takes every connection and answers none before it is told to.
 pub(crate) struct Silent {
@@ -82,5 +82,5 @@ pub(crate) fn wait(answers: Vec<Answer>) -> Vec<Outcome> {
 }
 
 pub(crate) fn start(connection: &Connection, request: Request) -> Answer {
-    connection.call_async(request, Sink::Nobody, CancellationToken::new())
+    connection.call_async(request, None, CancellationToken::new())
 }
