@@ -240,7 +240,9 @@ impl Driver {
     /// Where the kernel does not hear it. A log that was found damaged can still be verified; nothing else is possible.
     fn begin(&self, session: SessionId, asked: Asked, place: Place) -> Result<Call, Failure> {
         self.shared.origin().check()?;
-        let asked = asked.priced(|model| self.price(model)).with_env(&self.shared.config.env).prepared();
+        let asked = asked.priced(|model| self.price(model)).with_env(&self.shared.config.env);
+        let asked =
+            if asked.request().is_effect() { place.hold_up(|| asked.prepared()) } else { asked.prepared() };
         if let Err(failure) = asked.check_size() {
             self.turn_away(Some(session));
             return Err(failure);
@@ -591,8 +593,11 @@ impl Driver {
 
     /// Hands the end of an effect to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion, place: Place) {
-        let ended = Ended::from(self.shared.config.filter.completion(completion)).prepared();
-        self.hold_up(place, || self.feed(|kernel, now| kernel.complete(now, ticket, ended)));
+        // What came may be long, and is searched for secrets and digested here.
+        place.hold_up(|| {
+            let ended = Ended::from(self.shared.config.filter.completion(completion)).prepared();
+            self.feed(|kernel, now| kernel.complete(now, ticket, ended));
+        });
     }
 
     fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {

@@ -25,6 +25,9 @@ const WRAPPED_DEPTH: usize = 8;
 /// How much of a payload is taken at a time, in bytes.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
+/// A payload of more bytes takes long enough to parse that others would wait for it.
+const LONG_BYTES: usize = 256 << 10;
+
 /// Memory for a frame that is being received.
 pub(crate) enum Room {
     /// So many bytes are left.
@@ -91,12 +94,20 @@ pub(crate) async fn rest(
         let piece = payload.get_mut(had..).unwrap_or_default();
         stream.read_exact(piece).await.map_err(|error| inside("a frame", error))?;
     }
-    header.verify(&payload).map_err(refused)?;
+    // A long payload holds up no other task.
+    let payload = match payload.len() > LONG_BYTES && tokio::task::try_id().is_some() {
+        true => tokio::task::block_in_place(|| parse(&header, &payload)),
+        false => parse(&header, &payload),
+    };
+    Ok(Frame { flags: header.flags, sequence: header.sequence, payload: payload? })
+}
+
+fn parse(header: &Header, payload: &[u8]) -> Result<Value, Failure> {
+    header.verify(payload).map_err(refused)?;
     let limits = Limits { bytes_max: PAYLOAD_BYTES_MAX, ..Limits::default() };
     let limits = Limits { depth_max: limits.depth_max + WRAPPED_DEPTH, ..limits };
-    let payload = Value::parse(&payload, &limits)
-        .map_err(|error| Failure::new(Code::JsonInvalid, format!("the payload is not JSON: {error}")))?;
-    Ok(Frame { flags: header.flags, sequence: header.sequence, payload })
+    Value::parse(payload, &limits)
+        .map_err(|error| Failure::new(Code::JsonInvalid, format!("the payload is not JSON: {error}")))
 }
 
 /// Reads one frame; `None` when the other side has closed the stream between two frames.
