@@ -74,13 +74,20 @@ pub(crate) fn aside<T: Send + 'static>(
         }
     };
     let spawned = thread::Builder::new().name("ak-aside".into()).spawn(working);
-    spawned.map_err(|error| Failure::new(Code::Io, format!("no thread: {error}")))?;
+    spawned.map_err(|error| {
+        Failure::new(
+            Code::Io,
+            format!("the system gives no thread to wait on: {error}; end some, and try again"),
+        )
+    })?;
     loop {
         match receiver.recv_timeout(Duration::from_millis(HEED_MS)) {
             Ok(done) => return Ok(done),
             Err(RecvTimeoutError::Timeout) if heed() => {}
             Err(RecvTimeoutError::Timeout) => return receiver.try_recv().map_err(|_| interrupted()),
-            Err(RecvTimeoutError::Disconnected) => return Err(Failure::new(Code::Io, "the thread died")),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(Code::Io, "the thread that did it died: open a new session"));
+            }
         }
     }
 }
@@ -134,7 +141,7 @@ pub(crate) fn spawn(py: Python<'_>, task: impl Future<Output = ()> + Send + 'sta
 
 /// What a call comes to whose waiting a signal's handler has ended: the exception is raised in its place.
 pub(crate) fn interrupted() -> Failure {
-    Failure::new(Code::UnknownOutcome, "interrupted")
+    Failure::new(Code::UnknownOutcome, "a signal ended the waiting: the call may or may not have happened")
 }
 
 fn tell(

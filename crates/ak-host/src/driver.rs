@@ -183,8 +183,8 @@ impl Driver {
         self.call_heeding(session, asked.into(), on_chunk, stop, None)
     }
 
-    /// The same; while it waits, `heed` is asked every [`HEED_MS`](crate::HEED_MS) whether to go on. When not, the request is given
-    /// up, unless its outcome is there.
+    /// The same; while it waits, `heed` is asked every [`HEED_MS`](crate::HEED_MS) milliseconds whether to go on. When not, the
+    /// request is given up, unless its outcome is there.
     pub(crate) fn call_heeding(
         &self,
         session: SessionId,

@@ -18,10 +18,14 @@
 //! | file | what it drives |
 //! |---|---|
 //! | `driver` | the run loop: persist → committed → perform → progress → complete |
+//! | `call`, `asker`, `runtime` | who waits for a call and how; what an effect under way asks; the one runtime of a process |
+//! | `fork` | what a forked child may not use of its parent's |
 //! | `commit` | group commit: one sync for all who wait |
 //! | `attest` | verdicts on the log, checkpoints, proofs |
 //! | `log`, `disk` | records, in memory or in a journal on disk |
 //! | `vault` | the keys of bodies, and snapshots: what an erasure destroys |
+//! | `snapshots`, `scrub` | snapshots, and the rest of a journal that opening left unread: made and read beside the writer |
+//! | `spare`, `descriptors`, `engine` | disk space prepared ahead, the limit on descriptors, hashing by instructions of the processor |
 //! | `recover` | from a state directory back to a kernel |
 //! | `embedded`, `keyring`, `secret`, `trust` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
