@@ -258,9 +258,8 @@ impl Ledger {
         while state.stopped.is_none()
             && let Some(session) = self.ended.lock().ok().and_then(|ended| ended.front().copied())
         {
-            let needed = state.promised().saturating_add(state.kernel.record_bytes_max(&close()));
             let Ok(now) = now() else { return };
-            if needed > state.room.ordinary {
+            if !state.has_room(state.kernel.record_bytes_max(&close())) {
                 return;
             }
             // One that is not open has ended already.
@@ -374,14 +373,13 @@ impl Ledger {
 
     /// Whether the log has room to record that one more was turned away, beside what was promised.
     pub(crate) fn has_room_to_turn_away(&self) -> bool {
-        let needed = |state: &State| state.promised().saturating_add(state.kernel.turned_away_bytes(1));
-        if self.state().is_ok_and(|state| needed(&state) <= state.room.ordinary) {
+        let bytes = |state: &State| state.kernel.turned_away_bytes(1);
+        if self.state().is_ok_and(|state| state.has_room(bytes(&state))) {
             return true;
         }
         let (Ok(mut log), Ok(mut state)) = (self.log(), self.state()) else { return false };
-        let needed = needed(&state);
-        state.make_room(&mut log, needed);
-        needed <= state.room.ordinary
+        let bytes = bytes(&state);
+        state.find_room(&mut log, bytes).is_ok()
     }
 
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
