@@ -44,13 +44,22 @@ enum Door {
     Closing,
 }
 
-/// Closes a door for good once what was behind it has ended, however that went.
-struct Closes(Arc<Shared>);
+/// Moves a door once what is behind it has opened or ended, however that went: a thread that dies leaves it closed.
+struct Moves {
+    shared: Arc<Shared>,
+    to: Door,
+}
 
-impl Drop for Closes {
+impl Moves {
+    fn new(shared: &Arc<Shared>) -> Moves {
+        Moves { shared: shared.clone(), to: Door::Closed }
+    }
+}
+
+impl Drop for Moves {
     fn drop(&mut self) {
-        *self.0.door() = Door::Closed;
-        self.0.moved.notify_all();
+        *self.shared.door() = std::mem::replace(&mut self.to, Door::Closed);
+        self.shared.moved.notify_all();
     }
 }
 
@@ -93,14 +102,9 @@ impl Session {
             if !self.shared.begin_opening(again(&mut heed))? {
                 return Ok(());
             }
-            let opened = open(options, heed);
-            let (door, result) = match opened {
-                Ok(connection) => (Door::Open(connection), Ok(())),
-                Err(failure) => (Door::Closed, Err(failure)),
-            };
-            *self.shared.door() = door;
-            self.shared.moved.notify_all();
-            result
+            let mut moves = Moves::new(&self.shared);
+            moves.to = Door::Open(open(options, heed)?);
+            Ok(())
         })?;
         opened.map_err(|failure| raise(py, failure))
     }
@@ -116,10 +120,10 @@ impl Session {
         let closed = heeding(py, |heed| match self.shared.close() {
             // To keep a snapshot takes long where there is much.
             Some(connection) => {
-                let closes = Closes(self.shared.clone());
+                let moves = Moves::new(&self.shared);
                 let end = move || {
                     connection.close();
-                    drop((connection, closes));
+                    drop((connection, moves));
                 };
                 aside(heed, end, |()| {})
             }
@@ -270,7 +274,7 @@ impl Shared {
         }
     }
 
-    /// Gives what is behind the door, which is [`Closes`]'s from here on.
+    /// Gives what is behind the door, which is closed by [`Moves`] from here on.
     fn close(&self) -> Option<Connection> {
         let mut door = self.door();
         match std::mem::replace(&mut *door, Door::Closing) {
