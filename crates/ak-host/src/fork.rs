@@ -98,25 +98,35 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         PerProcess { made: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// The value of this process. Should two threads make one at once, both are good: one of them is used from the next call on.
+    /// The value of this process. If two threads make one at once, both get the one that was ready first, and the other is dropped.
     ///
     /// # Errors
     /// Those of `make`.
     pub fn get<E>(&'static self, make: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
         let known = self.made.load(Ordering::Acquire);
-        #[expect(unsafe_code, reason = "a reference to what was leaked")]
-        // SAFETY: what stands here was leaked from a box below, whole, and is never freed.
-        let found = unsafe { known.as_ref() };
-        if let Some((_, value)) = found.filter(|(origin, _)| origin.is_here()) {
+        if let Some(value) = own(known) {
             return Ok(value);
         }
-        let made = Box::leak(Box::new((Origin::here(), make()?)));
-        let place: *mut (Origin, T) = made;
-        let _ = self.made.compare_exchange(known, place, Ordering::AcqRel, Ordering::Acquire);
-        #[expect(unsafe_code, reason = "a reference to what was leaked")]
-        // SAFETY: as above; it is shared from here on, and nobody has a unique reference any more.
-        Ok(unsafe { &(*place).1 })
+        let made = Box::into_raw(Box::new((Origin::here(), make()?)));
+        let faster = self.made.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire).err();
+        if let Some(value) = faster.and_then(own) {
+            #[expect(unsafe_code, reason = "the box was taken apart above")]
+            // SAFETY: it comes from `Box::into_raw`, and was given to nobody.
+            drop(unsafe { Box::from_raw(made) });
+            return Ok(value);
+        }
+        #[expect(unsafe_code, reason = "a reference to what is leaked")]
+        // SAFETY: it comes from a box, and is never freed from here on.
+        Ok(unsafe { &(*made).1 })
     }
+}
+
+/// The value at a place of [`PerProcess`] where this process made it.
+fn own<T>(made: *mut (Origin, T)) -> Option<&'static T> {
+    #[expect(unsafe_code, reason = "a reference to what was leaked")]
+    // SAFETY: what stands at such a place was leaked from a box, whole, and is never freed.
+    let found: Option<&'static (Origin, T)> = unsafe { made.as_ref() };
+    found.filter(|(origin, _)| origin.is_here()).map(|(_, value)| value)
 }
 
 impl<T: Send + Sync + 'static> Default for PerProcess<T> {
@@ -248,7 +258,11 @@ extern "C" fn let_go() {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::{
+        os::fd::AsFd,
+        sync::{Arc, Barrier, Mutex},
+        thread,
+    };
 
     use super::*;
 
@@ -279,6 +293,28 @@ mod tests {
         });
         assert_eq!(told, 0);
         assert!(origin.is_here(), "the parent stays what it was");
+    }
+
+    #[test]
+    fn threads_that_make_the_value_of_a_process_at_once_share_one() {
+        static MADE: PerProcess<Arc<()>> = PerProcess::new();
+        let (both_make, given) = (Barrier::new(2), Mutex::new(Vec::new()));
+        let ask = || {
+            let make = || {
+                let value = Arc::new(());
+                given.lock().unwrap().push(Arc::downgrade(&value));
+                both_make.wait();
+                Ok::<_, ()>(value)
+            };
+            MADE.get(make).unwrap()
+        };
+        let (one, other) = thread::scope(|scope| {
+            let other = scope.spawn(ask);
+            (ask(), other.join().unwrap())
+        });
+        assert!(std::ptr::eq(one, other));
+        let alive = given.lock().unwrap().iter().filter(|made| made.upgrade().is_some()).count();
+        assert_eq!(alive, 1, "of two that were made, one is dropped");
     }
 
     #[test]

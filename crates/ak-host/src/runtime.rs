@@ -43,7 +43,9 @@ pub(crate) enum Work {
 
 /// The runtime of one process.
 pub(crate) struct Home {
-    runtime: runtime::Runtime,
+    /// None at its end alone.
+    runtime: Option<runtime::Runtime>,
+    handle: runtime::Handle,
     /// By [`Work`], in its order.
     places: [Arc<Semaphore>; 4],
 }
@@ -63,7 +65,7 @@ impl Home {
         builder.worker_threads(WORKERS).max_blocking_threads(RUNTIME_THREADS_MAX - WORKERS);
         let runtime = builder.thread_name("ak-runtime").enable_all().build()?;
         let places = [LOOKUPS, FILES, TOOLS, LOG_WORK].map(|count| Arc::new(Semaphore::new(count)));
-        Ok(Home { runtime, places })
+        Ok(Home { handle: runtime.handle().clone(), runtime: Some(runtime), places })
     }
 
     /// Does the work on a thread of its kind, once one is free. None where the work died.
@@ -79,7 +81,7 @@ impl Home {
             Work::Log => &self.places[3],
         };
         let place = places.clone().acquire_owned().await.ok()?;
-        let done = self.runtime.spawn_blocking(move || {
+        let done = self.handle.spawn_blocking(move || {
             let done = work();
             // Whoever waits for it may be gone: it holds its place all the same until it has ended.
             drop(place);
@@ -92,12 +94,12 @@ impl Home {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.runtime.spawn(task)
+        self.handle.spawn(task)
     }
 
     /// Does what makes timers, sockets or tasks of this runtime.
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _entered = self.runtime.enter();
+        let _entered = self.handle.enter();
         work()
     }
 
@@ -105,6 +107,15 @@ impl Home {
     pub(crate) async fn within<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| self.enter(|| future.as_mut().poll(context))).await
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Its threads end by themselves: whoever drops it may be a task of another runtime, which must not wait for them.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
