@@ -45,6 +45,11 @@ impl Tombstone {
 /// Slots that are shared with a copy of the table until one of them changes.
 pub(crate) const CHUNK_SLOTS: usize = 32;
 
+/// Chunks of a table that are freed at once, before the allocator is asked to put their pieces together.
+const FREED_CHUNKS: usize = 128;
+/// Freeing so much has glibc put the small pieces together that were freed before.
+const MERGING_BYTES: usize = 96 << 10;
+
 /// A copy of the table costs a pointer for each [`CHUNK_SLOTS`] slots.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slots {
@@ -67,6 +72,18 @@ impl Slot {
 pub(crate) struct Table {
     chunks: Vec<Arc<Vec<Slot>>>,
     len: usize,
+}
+
+impl Drop for Table {
+    /// Frees a large table bit by bit. glibc puts small pieces that were freed together when a large one is, and holds a lock
+    /// meanwhile for which other threads wait: 200 ms where the pieces are those of 1,000,000 objects, and only the list of the
+    /// chunks is large.
+    fn drop(&mut self) {
+        while self.chunks.len() > FREED_CHUNKS {
+            self.chunks.truncate(self.chunks.len() - FREED_CHUNKS);
+            drop(core::hint::black_box(Vec::<u8>::with_capacity(MERGING_BYTES)));
+        }
+    }
 }
 
 impl Table {

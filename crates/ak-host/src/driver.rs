@@ -488,7 +488,9 @@ impl Driver {
             }
             Effect::Log(work) => {
                 let driver = self.clone();
-                self.elsewhere(home, Work::Log, move || driver.log_work(work), patience).await
+                let verifies = matches!(work, LogWork::Verify { .. });
+                let kind = if verifies { Work::Verification } else { Work::Log };
+                self.elsewhere(home, kind, move || driver.log_work(work), patience).await
             }
             Effect::RunTool { tool, env, input, limits } => {
                 let job = ToolJob { tool, env, input, limits, agent_due };

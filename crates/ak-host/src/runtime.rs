@@ -25,12 +25,15 @@ const LOOKUPS: usize = 3;
 const FILES: usize = 3;
 /// Threads on which tools run at once, for those who wait on the runtime.
 const TOOLS: usize = 2;
-/// Threads on which the log is verified, proved or erased from at once.
+/// Threads on which the log is proved or erased from at once.
 const LOG_WORK: usize = 1;
+/// Threads on which the log is verified at once.
+const VERIFICATIONS: usize = 1;
 /// Threads that take a worker's place while it waits for the disk.
 const STAND_INS: usize = 2;
 /// Most threads of the runtime, however many effects wait.
-pub const RUNTIME_THREADS_MAX: usize = WORKERS + LOOKUPS + FILES + TOOLS + LOG_WORK + STAND_INS;
+pub const RUNTIME_THREADS_MAX: usize =
+    WORKERS + LOOKUPS + FILES + TOOLS + LOG_WORK + VERIFICATIONS + STAND_INS;
 
 /// Work that holds a thread while it is done. Each kind has threads of its own, so that none keeps another waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) enum Work {
     File,
     Tool,
     Log,
+    /// It takes minutes where the log is long, and keeps no erasure waiting.
+    Verification,
 }
 
 /// The runtime of one process.
@@ -47,7 +52,7 @@ pub(crate) struct Home {
     runtime: Option<runtime::Runtime>,
     handle: runtime::Handle,
     /// By [`Work`], in its order.
-    places: [Arc<Semaphore>; 4],
+    places: [Arc<Semaphore>; 5],
 }
 
 impl Home {
@@ -64,7 +69,8 @@ impl Home {
         let mut builder = runtime::Builder::new_multi_thread();
         builder.worker_threads(WORKERS).max_blocking_threads(RUNTIME_THREADS_MAX - WORKERS);
         let runtime = builder.thread_name("ak-runtime").enable_all().build()?;
-        let places = [LOOKUPS, FILES, TOOLS, LOG_WORK].map(|count| Arc::new(Semaphore::new(count)));
+        let places = [LOOKUPS, FILES, TOOLS, LOG_WORK, VERIFICATIONS];
+        let places = places.map(|count| Arc::new(Semaphore::new(count)));
         Ok(Home { handle: runtime.handle().clone(), runtime: Some(runtime), places })
     }
 
@@ -79,6 +85,7 @@ impl Home {
             Work::File => &self.places[1],
             Work::Tool => &self.places[2],
             Work::Log => &self.places[3],
+            Work::Verification => &self.places[4],
         };
         let place = places.clone().acquire_owned().await.ok()?;
         let done = self.handle.spawn_blocking(move || {
