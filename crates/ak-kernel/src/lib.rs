@@ -13,12 +13,12 @@
 //! ```
 //! use ak_heap::Content;
 //! use ak_json::object;
-//! use ak_kernel::{Config, Kernel, Now, Output, Request, SessionId, Time};
+//! use ak_kernel::{Config, Kernel, Now, Output, HeapRequest, Request, SessionId, Time};
 //!
 //! let now = Now::steady(Time::from_micros(1_700_000_000_000_000), [7; 32]);
 //! let mut kernel = Kernel::new(now, Config::default());
 //! let content = Content::Json(object! { "value": 0 });
-//! kernel.dispatch(now, SessionId::OWNER, Request::Alloc { type_name: "counter".into(), content, subject: None })?;
+//! kernel.dispatch(now, SessionId::OWNER, Request::Heap(HeapRequest::Alloc { type_name: "counter".into(), content, subject: None }))?;
 //!
 //! // The driver's loop: keep the records, say so, take what they release.
 //! while let Some(record) = kernel.poll_record() {
@@ -33,102 +33,72 @@
 
 extern crate alloc;
 
-mod admission;
-mod agents;
-mod answer;
-mod batch;
-mod capability;
-mod code;
-mod config;
-mod describe;
-mod effect;
-mod erase;
-mod examine;
-mod exec;
-mod fields;
-mod foresee;
-mod form;
-mod gate;
-mod grants;
-mod history;
-mod host_call;
-mod http_hop;
-mod inference;
+mod accounts;
+mod api;
+mod authz;
+mod codec;
+mod effects;
+mod heap;
 mod kernel;
-mod needs;
-mod objects;
-mod operation;
-mod policy_files;
-mod prepared;
-mod presented;
-mod price;
-mod provider;
-mod question;
+mod models;
+mod operations;
 mod record;
 mod replay;
-mod reply;
-mod request;
-mod rerun;
-mod room;
-mod search;
-mod session;
-mod settle;
-mod shared;
-mod snapshot;
-pub mod stream;
-mod subject;
-mod terms;
-mod time;
-mod tool_request;
-mod tool_run;
-mod toolbox;
-mod types;
-mod under_way;
-mod upgrade;
-mod usage;
-mod view;
-pub mod wire;
+mod state;
+mod tools;
 
-pub use admission::THROTTLED_INTERVAL_MS;
-pub use agents::{AGENT_NAME_BYTES_MAX, GUEST, MAIN};
-pub use batch::Part;
-pub use code::{Class, Code};
-pub use config::Config;
-pub use effect::{Completion, Effect, FileAction, HOPS_SENT, LogWork, Step, Ticket, Verdict, erased};
-pub use examine::{Examination, Kept, Standing};
-pub use fields::FieldError;
-pub use gate::Permit;
-pub use history::{Filter, QUERY_LIMIT, QUERY_LIMIT_MAX};
-pub use host_call::{HOST_CALLS_MAX, TOOLS_NESTED_MAX};
-pub use http_hop::HttpHop;
-pub use inference::{AUDIO_SECOND_TOKENS, COMPLETION_TOKENS, IMAGE_TOKENS, prompt_estimate};
-pub use kernel::{CallId, Kernel, Output};
-pub use operation::{Operation, Who};
-pub use policy_files::{POLICY_FILES_MAX, PolicyFile, PolicyFiles};
-pub use prepared::Ended;
-pub use presented::{Asked, Presented};
-pub use price::{Media, Price, Rates};
-pub use record::{EARLIER_VERSIONS, FORMAT_VERSION, Record, SEMANTICS_VERSION};
-pub use replay::{Followed, Replay, ReplayError, Tools};
-pub use reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value};
-pub use request::{
-    FILE_BYTES_MAX, HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HttpRequest,
-    RESPONSE_BYTES_MAX, Request, SUBJECT_BYTES_MAX,
+pub use accounts::agents::{AGENT_NAME_BYTES_MAX, GUEST, MAIN};
+pub use api::{
+    audit_filter::{AuditFilter, QUERY_LIMIT, QUERY_LIMIT_MAX},
+    capability_spec::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms},
+    code::{Class, Code},
+    config::Config,
+    effect::{Completion, Effect, FileAction, HOPS_SENT, LogWork, Step, Ticket, Verdict, erased},
+    fields::FieldError,
+    http_hop::HttpHop,
+    operation::{Operation, Who},
+    policy_files::{POLICY_FILES_MAX, PolicyFile, PolicyFiles},
+    prepared::Ended,
+    presented::{Asked, Presented},
+    price::{Media, Price, Rates},
+    reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value},
+    request::{
+        AdminRequest, AgentRequest, AuditRequest, BatchPart, FILE_BYTES_MAX, FileRequest,
+        HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HeapRequest, HttpRequest, InferRequest,
+        RESPONSE_BYTES_MAX, Request, ToolsRequest,
+    },
+    session::{AgentId, SessionId},
+    subject::SubjectId,
+    time::{CLOCK_STEP_US_MAX, Now, Time},
+    tool_request::{RANDOM_BYTES_MAX, ToolRequest},
+    usage::{Usage, token_count},
 };
-pub use room::{
-    ADDRESSES_MAX, FILE_STEPS_BYTES_MAX, HTTP_STEPS_BYTES_MAX, INFERENCE_STEPS_BYTES_MAX, LISTING_BYTES_MAX,
-    OUTCOME_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX,
+pub use authz::{admission::THROTTLED_INTERVAL_MS, gate::Permit};
+pub use codec::{frame as wire, input::FORMAT_VERSION};
+pub use kernel::{host_call::HOST_CALLS_MAX, record_size::OUTCOME_BYTES_MAX};
+pub use models::tokens::{AUDIO_SECOND_TOKENS, COMPLETION_TOKENS, IMAGE_TOKENS, prompt_estimate};
+pub use operations::{
+    file::{FILE_STEPS_BYTES_MAX, LISTING_BYTES_MAX},
+    heap::search::PAGE_BYTES_MAX,
+    http::{ADDRESSES_MAX, HTTP_STEPS_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX},
+    infer::INFERENCE_STEPS_BYTES_MAX,
+    tools::TOOLS_NESTED_MAX,
 };
-pub use search::PAGE_BYTES_MAX;
-pub use session::{AgentId, SessionId};
-pub use snapshot::{RestoreError, StateImage};
-pub use subject::SubjectId;
-pub use terms::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms};
-pub use time::{CLOCK_STEP_US_MAX, Now, Time};
-pub use tool_request::{RANDOM_BYTES_MAX, ToolRequest};
-pub use tool_run::{TOOL_LOG_BYTES_MAX, ToolRun, ToolStep};
-pub use toolbox::ENV_BYTES_MAX;
-pub use usage::{Usage, token_count};
+pub use record::{
+    entry::{EARLIER_VERSIONS, Record, SEMANTICS_VERSION},
+    subjects::SUBJECT_BYTES_MAX,
+};
+pub use replay::{
+    export as stream,
+    reexecute::{Followed, Replay, ReplayError, Tools},
+    snapshot::{RestoreError, StateImage},
+    verify::{Examination, Kept, Standing},
+};
+pub use state::{CallId, Kernel, Output};
+pub use tools::{
+    registry::ENV_BYTES_MAX,
+    run::{TOOL_LOG_BYTES_MAX, ToolRun, ToolStep},
+};
 
 /// The leaves, for those who drive a kernel.
 pub use {ak_audit, ak_heap, ak_json, ak_policy, ak_sandbox};

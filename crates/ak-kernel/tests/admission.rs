@@ -4,7 +4,7 @@
 mod support;
 
 use ak_json::Value;
-use ak_kernel::{Code, Config, Filter, Request, SessionId, THROTTLED_INTERVAL_MS};
+use ak_kernel::{AuditFilter, AuditRequest, Code, Config, Request, SessionId, THROTTLED_INTERVAL_MS};
 
 use support::{Machine, alloc, failure, file_read, value};
 
@@ -74,8 +74,8 @@ fn a_flood_is_summed_in_one_record_a_second() {
     let now = machine.now();
     machine.kernel.handle_timeout(now);
     machine.settle();
-    let filter = Filter { event_type: Some("throttled".into()), ..Filter::default() };
-    let found = value(machine.call(Request::AuditQuery(filter)));
+    let filter = AuditFilter { event_type: Some("throttled".into()), ..AuditFilter::default() };
+    let found = value(machine.call(Request::Audit(AuditRequest::Query(filter))));
     let entries = found.get("entries").and_then(Value::as_array).unwrap();
     assert_eq!(entries.iter().count(), 2, "at the first one turned away, and a second later: {found}");
     let counts: u64 = entries

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use ak_heap::Content;
 use ak_json::{Text, Value, object};
 use ak_kernel::{
-    Asked, Code, Completion, Ended, Filter, HttpRequest, HttpResponse, Part, Request, SessionId,
+    AdminRequest, Asked, AuditFilter, AuditRequest, BatchPart, Code, Completion, Ended, FileRequest,
+    HeapRequest, HttpRequest, HttpResponse, Request, SessionId, ToolsRequest,
 };
 
 use support::{Machine, alloc, failure, json, value};
@@ -22,11 +23,15 @@ fn entries(found: &Value) -> Vec<u64> {
 
 fn log(event: &str, text: &str, subject: Option<String>) -> Request {
     let details = object! { "text": text };
-    Request::AuditLog { event: Text::from(event), details, subject: subject.map(Text::from) }
+    Request::Audit(AuditRequest::Log { event: Text::from(event), details, subject: subject.map(Text::from) })
 }
 
 fn policy(text: &str) -> Request {
-    Request::PolicyLoad { text: Text::from(text), base_dir: None, files: Default::default() }
+    Request::Admin(AdminRequest::PolicyLoad {
+        text: Text::from(text),
+        base_dir: None,
+        files: Default::default(),
+    })
 }
 
 #[test]
@@ -36,13 +41,13 @@ fn a_query_of_the_log_goes_on_where_it_stopped() {
     for _ in 0..100 {
         machine.call_as(OWNER, log("long", &text, None)).unwrap();
     }
-    let filter = Filter { event_type: Some("long".into()), ..Filter::default() };
+    let filter = AuditFilter { event_type: Some("long".into()), ..AuditFilter::default() };
     let all = |machine: &mut Machine, newest: bool| {
         let (mut seen, mut next, mut pages) = (Vec::new(), None, 0);
         loop {
             let (cursor, before) = if newest { (None, next) } else { (next, None) };
-            let filter = Filter { cursor, before, newest, limit: Some(10_000), ..filter.clone() };
-            let found = value(machine.call_as(OWNER, Request::AuditQuery(filter)));
+            let filter = AuditFilter { cursor, before, newest, limit: Some(10_000), ..filter.clone() };
+            let found = value(machine.call_as(OWNER, Request::Audit(AuditRequest::Query(filter))));
             assert!(found.to_json().len() < 3 << 20, "a page is short");
             seen.extend(entries(&found));
             pages += 1;
@@ -68,7 +73,7 @@ fn an_answer_names_each_it_tells_of_once() {
     }
     let mut sizes = Vec::new();
     for _ in 0..20 {
-        value(machine.call_as(OWNER, Request::AuditQuery(Filter::default())));
+        value(machine.call_as(OWNER, Request::Audit(AuditRequest::Query(AuditFilter::default()))));
         let now = machine.now();
         sizes.push(machine.kernel.snapshot(now).len());
         machine.settle();
@@ -85,9 +90,11 @@ fn a_batch_costs_no_more_decisions_than_a_request_has_steps() {
     };
     let rules: String = (0..5_000).map(rule).collect();
     machine.call_as(OWNER, policy(&rules)).unwrap();
-    let part = Part::Alloc { type_name: "doc".into(), content: Content::Json(json("1")), links: Vec::new() };
-    machine.call_as(OWNER, Request::Batch { parts: vec![part.clone(); 2] }).unwrap();
-    let refused = failure(machine.call_as(OWNER, Request::Batch { parts: vec![part; 1_000] }));
+    let part =
+        BatchPart::Alloc { type_name: "doc".into(), content: Content::Json(json("1")), links: Vec::new() };
+    machine.call_as(OWNER, Request::Heap(HeapRequest::Batch { parts: vec![part.clone(); 2] })).unwrap();
+    let refused =
+        failure(machine.call_as(OWNER, Request::Heap(HeapRequest::Batch { parts: vec![part; 1_000] })));
     assert_eq!(refused.code, Code::Limit, "{refused:?}");
     // The next one has as many as ever.
     machine.call_as(OWNER, alloc("doc", "1")).unwrap();
@@ -120,7 +127,10 @@ fn a_request_of_too_many_values_or_bytes_is_not_heard() {
     };
     check(&mut machine, alloc("doc", &Value::from(vec![Value::from(1); 300_000]).to_json()));
     check(&mut machine, alloc("doc", &Value::from("x".repeat(5 << 20)).to_json()));
-    check(&mut machine, Request::FsRead { path: format!("/{}", "a".repeat(100_000)).into(), bytes_max: 9 });
+    check(
+        &mut machine,
+        Request::File(FileRequest::Read { path: format!("/{}", "a".repeat(100_000)).into(), bytes_max: 9 }),
+    );
     machine.call_as(OWNER, alloc("doc", &Value::from(vec![Value::from(1); 200_000]).to_json())).unwrap();
 }
 
@@ -142,10 +152,12 @@ fn an_input_above_its_own_limit_is_not_heard() {
         let header = |number| (Text::from(format!("x-{number}")), Text::from("v".repeat(bytes)));
         (0..count).map(header).collect::<Vec<_>>()
     };
-    let tool = |bytes: usize| Request::ToolRegister {
-        manifest: object! { "name": "t" },
-        module: vec![0; bytes].into(),
-        env: Vec::new(),
+    let tool = |bytes: usize| {
+        Request::Tools(ToolsRequest::Register {
+            manifest: object! { "name": "t" },
+            module: vec![0; bytes].into(),
+            env: Vec::new(),
+        })
     };
     let recorded = machine.records.len();
     for (request, told) in [
@@ -166,9 +178,9 @@ fn an_input_above_its_own_limit_is_not_heard() {
 
 #[test]
 fn what_was_prepared_is_what_the_kernel_would_have_worked_out() {
-    let read = Request::FsRead { path: "/a/f".into(), bytes_max: 1 << 20 };
+    let read = Request::File(FileRequest::Read { path: "/a/f".into(), bytes_max: 1 << 20 });
     let data: Arc<[u8]> = (0..100_000u32).map(|number| number as u8).collect();
-    let write = Request::FsWrite { path: "/a/f".into(), data: data.clone() };
+    let write = Request::File(FileRequest::Write { path: "/a/f".into(), data: data.clone() });
     let get = Request::Http(HttpRequest {
         method: "POST".into(),
         url: "https://h/x".into(),

@@ -6,7 +6,10 @@ mod support;
 use std::collections::BTreeMap;
 
 use ak_json::{Value, object};
-use ak_kernel::{Code, Completion, Failure, Outcome, Price, Replay, Request, SessionId, Ticket, Tools};
+use ak_kernel::{
+    AgentRequest, Code, Completion, Failure, FileRequest, InferRequest, Outcome, Price, Replay, Request,
+    SessionId, Ticket, Tools,
+};
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
 
@@ -17,7 +20,7 @@ fn add() -> Request {
 }
 
 fn set(agent: Option<&str>, dimension: Dimension, limit: Option<u64>) -> Request {
-    Request::BudgetSet { dimension, limit, agent: agent.map(Into::into) }
+    Request::Agent(AgentRequest::BudgetSet { dimension, limit, agent: agent.map(Into::into) })
 }
 
 /// How many calls of a tool pass, of ten.
@@ -38,7 +41,7 @@ fn status(
     session: SessionId,
     dimension: Dimension,
 ) -> (Option<u64>, u64, Option<u64>, String) {
-    let request = Request::BudgetStatus { dimension: Some(dimension), agent: None };
+    let request = Request::Agent(AgentRequest::BudgetStatus { dimension: Some(dimension), agent: None });
     let told = value(machine.call_as(session, request));
     let row = told.get(dimension.as_str()).unwrap();
     let number = |name: &str| row.get(name).and_then(Value::as_u64);
@@ -204,7 +207,7 @@ fn an_answer_is_charged_by_the_limit_that_went_out_whatever_policy_is_loaded_mea
 
 fn question() -> Request {
     let request = json(r#"{"model":"m","messages":[{"role":"user","content":"?"}],"max_tokens":50}"#);
-    Request::Inference { request, stream: false, price: Some(Price::flat(2_000_000, 2_000_000)) }
+    Request::Infer(InferRequest { request, stream: false, price: Some(Price::flat(2_000_000, 2_000_000)) })
 }
 
 /// An answer that took so many tokens, half of them for the prompt.
@@ -565,7 +568,7 @@ impl Run {
                 }
             }
             Act::Begin(by, bytes) => {
-                let request = Request::FsRead { path: "/x".into(), bytes_max: bytes };
+                let request = Request::File(FileRequest::Read { path: "/x".into(), bytes_max: bytes });
                 self.begin(by, request, BYTES, bytes);
             }
             Act::End(open, bytes) => {
@@ -588,8 +591,10 @@ impl Run {
 
     /// What is told of an agent is what the bookkeeping says.
     fn compare(&mut self, by: usize) {
-        let call =
-            self.machine.dispatch(self.sessions[by], Request::BudgetStatus { dimension: None, agent: None });
+        let call = self.machine.dispatch(
+            self.sessions[by],
+            Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None }),
+        );
         let outcome = self.machine.replies.get(&call).cloned().unwrap();
         if !self.pays(by, Some(&outcome)) {
             return;

@@ -5,8 +5,8 @@ mod support;
 
 use ak_json::{Object, Value};
 use ak_kernel::{
-    Asked, Class, Code, Completion, Config, Failure, HttpRequest, Operation, Presented, Reply, Request,
-    SessionId, Step, Verdict,
+    AdminRequest, AgentRequest, Asked, AuditRequest, Class, Code, Completion, Config, Failure, FileRequest,
+    HttpRequest, InferRequest, Operation, Presented, Reply, Request, SessionId, Step, Verdict,
 };
 use ak_policy::{
     Rate,
@@ -180,9 +180,9 @@ fn no_use_after_revoke() {
     for capability in [all, child, grandchild] {
         passes(&mut machine, worker, present(file_read("/data/a/x"), capability, [])).unwrap();
     }
-    let gone = value(machine.call(Request::CapRevoke { capability: all }));
+    let gone = value(machine.call(Request::Agent(AgentRequest::CapRevoke { capability: all })));
     assert_eq!(gone.get("revoked").and_then(Value::as_u64), Some(3));
-    machine.call(Request::CapRevoke { capability: other }).unwrap();
+    machine.call(Request::Agent(AgentRequest::CapRevoke { capability: other })).unwrap();
     let step = Step::Redirect { method: "GET".into(), url: "https://a.example/y".into() };
     assert!(
         matches!(machine.progress(ticket, step), Verdict::Abort(failure) if failure.code == Code::CapRevoked)
@@ -195,9 +195,9 @@ fn no_use_after_revoke() {
         let refused = passes(&mut machine, worker, present(file_read("/data/a/x"), capability, []));
         assert_eq!(code_and_class(&refused.unwrap_err()), (Code::CapRevoked, Class::Capability));
         for operation in [
-            Request::CapToken { capability },
-            Request::CapRevoke { capability },
-            Request::CapAttenuate { capability, terms: Default::default() },
+            Request::Agent(AgentRequest::CapToken { capability }),
+            Request::Agent(AgentRequest::CapRevoke { capability }),
+            Request::Agent(AgentRequest::CapAttenuate { capability, terms: Default::default() }),
         ] {
             assert_eq!(failure(machine.call(operation)).code, Code::CapRevoked);
         }
@@ -237,15 +237,19 @@ fn a_refused_request_uses_nothing_up() {
         passes(&mut machine, worker, present(file_read(path), once, [])).unwrap_err();
     }
     machine
-        .call(Request::BudgetSet {
+        .call(Request::Agent(AgentRequest::BudgetSet {
             dimension: Dimension::Bytes,
             limit: Some(0),
             agent: Some("worker".into()),
-        })
+        }))
         .unwrap();
     passes(&mut machine, worker, present(file_read("/data/x"), once, [])).unwrap_err();
     machine
-        .call(Request::BudgetSet { dimension: Dimension::Bytes, limit: None, agent: Some("worker".into()) })
+        .call(Request::Agent(AgentRequest::BudgetSet {
+            dimension: Dimension::Bytes,
+            limit: None,
+            agent: Some("worker".into()),
+        }))
         .unwrap();
     passes(&mut machine, worker, present(file_read("/data/x"), once, [])).unwrap();
     passes(&mut machine, worker, present(file_read("/data/x"), once, [])).unwrap_err();
@@ -260,23 +264,27 @@ fn only_owner_and_holder_dispose_of_a_capability() {
     let by_owner = attenuate(&mut machine, SessionId::OWNER, all, "{}");
     let unknown = CapId::from_u64(u64::MAX);
     for capability in [all, child, by_owner, unknown] {
-        let told = failure(machine.call_as(other, Request::CapToken { capability }));
+        let told = failure(machine.call_as(other, Request::Agent(AgentRequest::CapToken { capability })));
         assert_eq!(told.code, Code::CapRevoked, "the same as of one that never was");
         assert_eq!(
             told.message,
-            failure(machine.call_as(other, Request::CapToken { capability: unknown })).message
+            failure(machine.call_as(other, Request::Agent(AgentRequest::CapToken { capability: unknown })))
+                .message
         );
-        failure(machine.call_as(other, Request::CapRevoke { capability }));
-        failure(machine.call_as(other, Request::CapAttenuate { capability, terms: Default::default() }));
+        failure(machine.call_as(other, Request::Agent(AgentRequest::CapRevoke { capability })));
+        failure(machine.call_as(
+            other,
+            Request::Agent(AgentRequest::CapAttenuate { capability, terms: Default::default() }),
+        ));
     }
     let args = r#"{"agent":"other","name":"fs"}"#;
     assert_eq!(failure(machine.call_as(worker, request(Operation::CapGrant, args))).code, Code::PolicyDeny);
     assert_eq!(
-        failure(machine.call_as(worker, Request::CapRevoke { capability: all })).code,
+        failure(machine.call_as(worker, Request::Agent(AgentRequest::CapRevoke { capability: all }))).code,
         Code::PolicyDeny
     );
-    machine.call_as(worker, Request::CapRevoke { capability: child }).unwrap();
-    machine.call(Request::CapRevoke { capability: all }).unwrap();
+    machine.call_as(worker, Request::Agent(AgentRequest::CapRevoke { capability: child })).unwrap();
+    machine.call(Request::Agent(AgentRequest::CapRevoke { capability: all })).unwrap();
 }
 
 #[test]
@@ -286,22 +294,27 @@ fn a_capability_is_good_for_nothing_that_it_does_not_speak_of() {
     for request in [
         load("profiles = []"),
         alloc("note", "1"),
-        Request::SessionOpen { agent: "x".into() },
-        Request::CapToken { capability: all },
-        Request::AuditVerify { key: None, anchor: None },
+        Request::Agent(AgentRequest::SessionOpen { agent: "x".into() }),
+        Request::Agent(AgentRequest::CapToken { capability: all }),
+        Request::Audit(AuditRequest::Verify { key: None, anchor: None }),
     ] {
         let refused = passes(&mut machine, SessionId::OWNER, present(request, all, [])).unwrap_err();
         assert_eq!(code_and_class(&refused), (Code::CapScope, Class::Capability));
     }
-    machine.call(present(Request::LastError, all, [])).unwrap();
+    machine.call(present(Request::Admin(AdminRequest::LastError), all, [])).unwrap();
     machine.replayed();
 }
 
 #[test]
 fn authorize_tells_what_a_request_rests_on() {
     let (mut machine, worker) = machine();
-    let ask =
-        |target: &str| Request::Authorize { operation: "fs.read".into(), target: target.into(), args: None };
+    let ask = |target: &str| {
+        Request::Admin(AdminRequest::Authorize {
+            operation: "fs.read".into(),
+            target: target.into(),
+            args: None,
+        })
+    };
     let told = |found: &Value| {
         let name = found.get("capability_name").and_then(Value::as_str).unwrap().to_owned();
         (
@@ -323,11 +336,11 @@ fn authorize_tells_what_a_request_rests_on() {
     assert_eq!(told(&value(machine.call_as(worker, present(ask("/data/x"), all, [soon])))).2, Some(10));
     passes(&mut machine, worker, file_read("/data/x")).unwrap();
     machine.policy("profiles = []\n[[capability]]\nname = \"add\"\nexpires_minutes = 2");
-    let found = value(machine.call(Request::Authorize {
+    let found = value(machine.call(Request::Admin(AdminRequest::Authorize {
         operation: "execute".into(),
         target: "add".into(),
         args: None,
-    }));
+    })));
     assert_eq!(told(&found), (true, "add".into(), Some(2 * MINUTE_MS - 1)));
 }
 
@@ -382,13 +395,13 @@ fn an_agent_holds_so_many_capabilities_and_no_more() {
     let all = grant(&mut machine, r#"{"agent":"worker","name":"fs"}"#);
     let soon = attenuate(&mut machine, worker, all, r#"{"expires_minutes":1}"#);
     let last = attenuate(&mut machine, worker, all, "{}");
-    let one_more = Request::CapAttenuate { capability: last, terms: Default::default() };
+    let one_more = Request::Agent(AgentRequest::CapAttenuate { capability: last, terms: Default::default() });
     assert_eq!(failure(machine.call_as(worker, one_more.clone())).code, Code::Quota);
     grant(&mut machine, r#"{"agent":"another","name":"fs"}"#);
     machine.sleep_ms(MINUTE_MS);
     machine.call_as(worker, one_more.clone()).unwrap();
     assert_eq!(
-        failure(machine.call_as(worker, Request::CapToken { capability: soon })).code,
+        failure(machine.call_as(worker, Request::Agent(AgentRequest::CapToken { capability: soon }))).code,
         Code::CapRevoked
     );
     assert_eq!(failure(machine.call_as(worker, one_more)).code, Code::Quota);
@@ -402,7 +415,7 @@ fn a_line_of_capabilities_is_so_long_and_no_longer() {
     for _ in 1..ak_policy::capability::DEPTH_MAX {
         last = attenuate(&mut machine, worker, last, "{}");
     }
-    let one_more = Request::CapAttenuate { capability: last, terms: Default::default() };
+    let one_more = Request::Agent(AgentRequest::CapAttenuate { capability: last, terms: Default::default() });
     assert_eq!(failure(machine.call_as(worker, one_more)).code, Code::Limit);
 }
 
@@ -441,7 +454,7 @@ proptest! {
         }
         for path in ["/data/a/x", "/data/b/x", "/data/b/y", "/etc/passwd"] {
             for session in [worker, free] {
-                for read in [file_read(path), Request::FsList { path: path.into() }] {
+                for read in [file_read(path), Request::File(FileRequest::List { path: path.into() })] {
                     let mut passed = passes(&mut machine, free, read.clone()).is_ok();
                     for capability in &line {
                         let now = passes(&mut machine, session, present(read.clone(), *capability, [])).is_ok();
@@ -459,7 +472,7 @@ proptest! {
 fn a_stream_is_stopped_only_where_its_server_keeps_no_limit() {
     let chunk = |tokens| Step::Chunk { data: "{}".into(), tokens };
     let chat = json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":1000}"#);
-    let ask = || Request::Inference { request: chat.clone(), stream: true, price: None };
+    let ask = || Request::Infer(InferRequest { request: chat.clone(), stream: true, price: None });
     let (mut machine, worker) = machine();
     machine.policy(&format!("{POLICY}[infer]\nmodels = [\"m\"]"));
     let bound = grant(&mut machine, r#"{"agent":"worker","name":"infer","budget":{"tokens":5000}}"#);

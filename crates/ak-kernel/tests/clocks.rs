@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use ak_json::{Value, object};
 use ak_kernel::{
-    CLOCK_STEP_US_MAX, CallId, Code, Completion, Config, Failure, Kernel, Now, Operation, Outcome, Output,
-    Presented, Record, Replay, Reply, Request, SessionId, Ticket, Time, Tools,
+    AdminRequest, AgentRequest, CLOCK_STEP_US_MAX, CallId, Code, Completion, Config, Failure, FileRequest,
+    Kernel, Now, Operation, Outcome, Output, Presented, Record, Replay, Reply, Request, SessionId, Ticket,
+    Time, Tools,
 };
 use ak_policy::{
     budget::Dimension,
@@ -131,7 +132,7 @@ impl World {
     }
 
     fn agent(&mut self, name: &str) -> SessionId {
-        match self.owner(Request::SessionOpen { agent: name.into() }) {
+        match self.owner(Request::Agent(AgentRequest::SessionOpen { agent: name.into() })) {
             Ok(Reply::Session(session)) => session,
             other => panic!("{other:?}"),
         }
@@ -143,7 +144,7 @@ impl World {
     }
 
     fn stat_at(&mut self, now: Now, session: SessionId, path: &str) -> Fate {
-        fate(self.call_at(now, session, Request::FsStat { path: path.into() }))
+        fate(self.call_at(now, session, Request::File(FileRequest::Stat { path: path.into() })))
     }
 
     fn stat(&mut self, session: SessionId, path: &str) -> Fate {
@@ -154,7 +155,7 @@ impl World {
     /// Reads so many bytes of a file.
     fn fetch(&mut self, session: SessionId, path: &str, bytes: usize) -> Fate {
         let now = self.read();
-        let request = Request::FsRead { path: path.into(), bytes_max: bytes as u64 };
+        let request = Request::File(FileRequest::Read { path: path.into(), bytes_max: bytes as u64 });
         let call = match self.kernel.dispatch(now, session, request) {
             Ok(call) => call,
             Err(_) => {
@@ -173,7 +174,9 @@ impl World {
     /// How many requests of a kind that is always permitted are heard, of so many.
     fn flood(&mut self, session: SessionId, count: usize) -> usize {
         let now = self.read();
-        (0..count).filter(|_| self.call_at(now, session, Request::LastError).is_ok()).count()
+        (0..count)
+            .filter(|_| self.call_at(now, session, Request::Admin(AdminRequest::LastError)).is_ok())
+            .count()
     }
 
     fn snapshot(&mut self) {
@@ -388,7 +391,11 @@ fn what_is_left_of_a_token_is_told_by_the_clock_that_it_names() {
     let authority = [Caveat::ExpiresAt(until_us)].into_iter().collect();
     let token = VerifiedToken { capability: CapId::from_u64(0x1_0000_0001), authority };
     let presented = Presented::new(token).unwrap();
-    let ask = Request::Authorize { operation: "fs.read".into(), target: "/x".into(), args: None };
+    let ask = Request::Admin(AdminRequest::Authorize {
+        operation: "fs.read".into(),
+        target: "/x".into(),
+        args: None,
+    });
     let now = world.read();
     let call = world.kernel.dispatch(now, worker, ask.presenting(presented)).unwrap();
     world.settle();
@@ -786,7 +793,7 @@ impl Run {
 
     /// The owner is always heard: so a step of the wall clock is noted.
     fn owner_asks(&mut self) {
-        self.world.owner(Request::LastError).unwrap();
+        self.world.owner(Request::Admin(AdminRequest::LastError)).unwrap();
         self.note_input();
     }
 
@@ -906,7 +913,9 @@ impl Run {
         let session = self.world.agent(&agent);
         let limit = Some(minutes * 60_000);
         let agent = Some(agent.as_str().into());
-        self.world.owner(Request::BudgetSet { dimension: Dimension::WallTimeMs, limit, agent }).unwrap();
+        self.world
+            .owner(Request::Agent(AgentRequest::BudgetSet { dimension: Dimension::WallTimeMs, limit, agent }))
+            .unwrap();
         self.note_input();
         self.live("/dead/x".into(), session, Fate::Refused(Code::BudgetExceeded), minutes, true);
     }

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use ak_heap::Content;
 use ak_json::{Object, Value, object};
-use ak_kernel::{Code, Effect, Filter, Operation, Reply, Request, SessionId, Standing};
+use ak_kernel::{
+    AgentRequest, AuditFilter, AuditRequest, Code, Effect, HeapRequest, Operation, Reply, Request, SessionId,
+    Standing,
+};
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
 
@@ -17,15 +20,15 @@ use support::{Machine, alloc, failure, file_read, handle, json, value, write};
 const SECRET: &str = "born in Ulm";
 
 fn about_alice(content: &str) -> Request {
-    Request::Alloc {
+    Request::Heap(HeapRequest::Alloc {
         type_name: "person".into(),
         content: Content::Json(json(content)),
         subject: Some("alice".into()),
-    }
+    })
 }
 
 fn erase(subject: &str) -> Request {
-    Request::Erase { subject: subject.into() }
+    Request::Audit(AuditRequest::Erase { subject: subject.into() })
 }
 
 /// Whether a text stands anywhere in what a host keeps.
@@ -43,19 +46,21 @@ fn nothing_of_a_subject_is_left() {
     let patch = format!("[{{\"op\":\"add\",\"path\":\"/again\",\"value\":\"{SECRET}\"}}]");
     machine.call_as(worker, write(object, &patch, None)).unwrap();
     let dead = handle(machine.call(about_alice(&format!("[\"{SECRET}\"]"))));
-    machine.call(Request::Delete { handle: dead, expected_version: None }).unwrap();
-    let log = Request::AuditLog {
+    machine.call(Request::Heap(HeapRequest::Delete { handle: dead, expected_version: None })).unwrap();
+    let log = Request::Audit(AuditRequest::Log {
         event: "met".into(),
         details: object! { "at": SECRET },
         subject: Some("alice".into()),
-    };
+    });
     machine.call(log).unwrap();
     // A failed patch tells of it as well.
     let patch = format!("[{{\"op\":\"test\",\"path\":\"/was\",\"value\":\"not {SECRET}\"}}]");
     failure(machine.call(write(object, &patch, None)));
     let memory = |machine: &mut Machine| {
-        let status =
-            value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Memory), agent: None }));
+        let status = value(machine.call(Request::Agent(AgentRequest::BudgetStatus {
+            dimension: Some(Dimension::Memory),
+            agent: None,
+        })));
         status.get("memory").and_then(|memory| memory.get("used")).and_then(Value::as_u64).unwrap()
     };
     let before = memory(&mut machine);
@@ -67,11 +72,13 @@ fn nothing_of_a_subject_is_left() {
     assert!(!found(&machine, &snapshot, SECRET) && !found(&machine, &snapshot, "alice"));
     assert!(memory(&mut machine) < before, "its bytes are given back");
     for gone in [object, dead] {
-        let read = Request::Read { handle: gone, version: Some(0) };
+        let read = Request::Heap(HeapRequest::Read { handle: gone, version: Some(0) });
         assert_eq!(failure(machine.call(read)).code, Code::NotFound);
     }
-    assert!(machine.call_as(worker, Request::Read { handle: kept, version: None }).is_ok());
-    let entries = value(machine.call(Request::AuditQuery(Filter::default())));
+    assert!(
+        machine.call_as(worker, Request::Heap(HeapRequest::Read { handle: kept, version: None })).is_ok()
+    );
+    let entries = value(machine.call(Request::Audit(AuditRequest::Query(AuditFilter::default()))));
     assert!(!entries.to_json().contains(SECRET) && !entries.to_json().contains("alice"));
     // The name can be used again, and is then another subject's.
     machine.call(about_alice("{}")).unwrap();
@@ -82,7 +89,11 @@ fn nothing_of_a_subject_is_left() {
 /// Content that takes nearly as much as an object may.
 fn large(fill: u8) -> Request {
     let bytes = vec![fill; 4_000_000];
-    Request::Alloc { type_name: "blob".into(), content: Content::Raw(bytes.into()), subject: None }
+    Request::Heap(HeapRequest::Alloc {
+        type_name: "blob".into(),
+        content: Content::Raw(bytes.into()),
+        subject: None,
+    })
 }
 
 #[test]
@@ -90,7 +101,7 @@ fn whom_a_forgotten_object_was_about_is_no_part_of_the_state() {
     let mut machine = Machine::new();
     let notes: Vec<_> = (0..20).map(|_| handle(machine.call(about_alice("{}")))).collect();
     for note in &notes[1..] {
-        machine.call(Request::Delete { handle: *note, expected_version: None }).unwrap();
+        machine.call(Request::Heap(HeapRequest::Delete { handle: *note, expected_version: None })).unwrap();
     }
     let about = |machine: &mut Machine| {
         let snapshot = machine.snapshot();
@@ -101,7 +112,7 @@ fn whom_a_forgotten_object_was_about_is_no_part_of_the_state() {
     // Tombstones of 64 MiB are kept: these push the first ones out.
     let large: Vec<_> = (0..20).map(|fill| handle(machine.call(large(fill)))).collect();
     for large in large {
-        machine.call(Request::Delete { handle: large, expected_version: None }).unwrap();
+        machine.call(Request::Heap(HeapRequest::Delete { handle: large, expected_version: None })).unwrap();
     }
     assert_eq!(about(&mut machine), 1, "one is alive");
     machine.replayed();
@@ -118,7 +129,7 @@ fn what_was_said_of_several_goes_with_any_of_them() {
     ] };
     machine.call(Request::decode(Operation::Batch, &batch).unwrap()).unwrap();
     assert_eq!(machine.records.last().unwrap().subjects.len(), 2);
-    machine.call(Request::Query { form: Object::new() }).unwrap();
+    machine.call(Request::Heap(HeapRequest::Query { form: Object::new() })).unwrap();
     let (_, snapshot) = machine.erase("alice").unwrap();
     assert!(!found(&machine, &snapshot, SECRET));
     // What the query gave cannot be guessed at: the same answer under the salts that are left is another commitment.

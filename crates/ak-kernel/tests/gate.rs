@@ -7,8 +7,9 @@ mod support;
 use ak_heap::{Created, Handle};
 use ak_json::{Pointer, Value, array, object};
 use ak_kernel::{
-    Code, Completion, Effect, FileAction, Filter, HttpHop, HttpRequest, HttpResponse, LogWork, Operation,
-    Part, Presented, Request, SessionId, Step, Ticket, Verdict,
+    AdminRequest, AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect, FileAction,
+    FileRequest, HeapRequest, HttpHop, HttpRequest, HttpResponse, InferRequest, LogWork, Operation,
+    Presented, Request, SessionId, Step, Ticket, ToolsRequest, Verdict,
 };
 use ak_policy::{
     budget::Dimension,
@@ -45,13 +46,19 @@ fn answered(bytes: usize) -> Completion {
 }
 
 fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
-    let status =
-        value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
+    let status = value(machine.call_as(
+        session,
+        Request::Agent(AgentRequest::BudgetStatus { dimension: Some(dimension), agent: None }),
+    ));
     status.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
 }
 
 fn authorized(machine: &mut Machine, session: SessionId, operation: &str, target: &str, args: Value) -> bool {
-    let asked = Request::Authorize { operation: operation.into(), target: target.into(), args: Some(args) };
+    let asked = Request::Admin(AdminRequest::Authorize {
+        operation: operation.into(),
+        target: target.into(),
+        args: Some(args),
+    });
     value(machine.call_as(session, asked)).get("authorized").and_then(Value::as_bool).unwrap()
 }
 
@@ -91,19 +98,24 @@ fn an_object_of_somebody_else_and_one_that_never_was_are_answered_alike() {
     let worker = machine.agent("worker");
     let foreign = handle(machine.call(alloc("note", "{}")));
     let gone = handle(machine.call_as(worker, alloc("note", "{}")));
-    machine.call_as(worker, Request::Delete { handle: gone, expected_version: None }).unwrap();
+    machine
+        .call_as(worker, Request::Heap(HeapRequest::Delete { handle: gone, expected_version: None }))
+        .unwrap();
     let never = Handle::from_raw(foreign.raw() + 1000);
     let answers = |machine: &mut Machine, handle: Handle| {
         let asked = [
-            Request::Read { handle, version: None },
-            Request::Read { handle, version: Some(7) },
-            Request::Stat { handle },
+            Request::Heap(HeapRequest::Read { handle, version: None }),
+            Request::Heap(HeapRequest::Read { handle, version: Some(7) }),
+            Request::Heap(HeapRequest::Stat { handle }),
             write(handle, "[]", None),
             write(handle, r#"[{"op":"test","path":"/x","value":1}]"#, Some(3)),
-            Request::Delete { handle, expected_version: None },
-            Request::Batch {
-                parts: vec![new("n", "1"), Part::Delete { target: handle.into(), expected_version: None }],
-            },
+            Request::Heap(HeapRequest::Delete { handle, expected_version: None }),
+            Request::Heap(HeapRequest::Batch {
+                parts: vec![
+                    new("n", "1"),
+                    BatchPart::Delete { target: handle.into(), expected_version: None },
+                ],
+            }),
         ];
         let told = asked.map(|request| {
             let failed = failure(machine.call_as(worker, request));
@@ -140,24 +152,30 @@ when.args."/value/approved" = { type = "string" }
     let worker = machine.agent("worker");
     let object = handle(machine.call_as(worker, alloc("note", r#"{"n":1}"#)));
     let link = |pointer: &str| vec![(Pointer::parse(pointer).unwrap(), Created(0))];
-    let written = |pointer: &str| Part::Write {
+    let written = |pointer: &str| BatchPart::Write {
         target: object.into(),
         patch: json("[]"),
         expected_version: None,
         links: link(pointer),
     };
     let made = |pointer: &str| match new("note", "{}") {
-        Part::Alloc { type_name, content, .. } => Part::Alloc { type_name, content, links: link(pointer) },
+        BatchPart::Alloc { type_name, content, .. } => {
+            BatchPart::Alloc { type_name, content, links: link(pointer) }
+        }
         other => other,
     };
     for (pointer, passes) in [("/approved", false), ("/approved/by", false), ("/seen", true)] {
         let parts = vec![new("note", "{}"), written(pointer)];
-        let done = machine.call_as(worker, Request::Batch { parts });
+        let done = machine.call_as(worker, Request::Heap(HeapRequest::Batch { parts }));
         assert_eq!(done.is_ok(), passes, "write {pointer}: {done:?}");
     }
     for (pointer, passes) in [("/approved", false), ("/seen", true)] {
         let parts = vec![new("note", "{}"), made(pointer)];
-        assert_eq!(machine.call_as(worker, Request::Batch { parts }).is_ok(), passes, "alloc {pointer}");
+        assert_eq!(
+            machine.call_as(worker, Request::Heap(HeapRequest::Batch { parts })).is_ok(),
+            passes,
+            "alloc {pointer}"
+        );
     }
     machine.replayed();
 }
@@ -415,7 +433,7 @@ only = ["/model", "/messages", "/max_tokens", "/n"]
         (r#""max_tokens":null"#, false),
     ] {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{limits}}}"#);
-        let request = Request::Inference { request: json(&body), stream: false, price: None };
+        let request = Request::Infer(InferRequest { request: json(&body), stream: false, price: None });
         let call = machine.dispatch(worker, request);
         match machine.effects.pop() {
             Some((ticket, Effect::Infer { request, .. })) => {
@@ -448,13 +466,13 @@ fn what_was_only_asked_about_is_recorded_as_its_answer() {
         let before = used(&mut machine, worker, Dimension::Compute);
         assert_eq!(authorized(&mut machine, worker, operation, target, object! { "sum": sum }), passes);
         assert_eq!(used(&mut machine, worker, Dimension::Compute), before + 2, "asking costs one");
-        let filter = Filter {
+        let filter = AuditFilter {
             event_type: Some("authorize".into()),
             newest: true,
             limit: Some(1),
-            ..Filter::default()
+            ..AuditFilter::default()
         };
-        let found = value(machine.call(Request::AuditQuery(filter)));
+        let found = value(machine.call(Request::Audit(AuditRequest::Query(filter))));
         let entry = found.get("entries").and_then(|entries| entries.as_array()?.get(0).cloned()).unwrap();
         let text = |name| entry.get(name).and_then(Value::as_str);
         assert_eq!((text("decision"), text("rule_id")), (Some(decision), rule), "{operation} {target}");
@@ -475,7 +493,7 @@ fn outcomes_and_steps_count_for_the_journal_rate() {
     let worker = machine.agent("worker");
     let (_, ticket, _) = machine.effect(worker, http("GET", "https://a.example/x", &[], None));
     machine.complete(ticket, answered(30_000));
-    let refused = machine.try_dispatch(worker, Request::ToolList).unwrap_err();
+    let refused = machine.try_dispatch(worker, Request::Tools(ToolsRequest::List)).unwrap_err();
     assert_eq!(refused.code, Code::RateLimit, "the outcome was longer than the rate allows at once");
 }
 
@@ -486,15 +504,23 @@ fn a_request_that_is_too_long_leaves_nothing() {
     let worker = machine.agent("worker");
     let long = "x".repeat(2_000);
     let requests = [
-        Request::Authorize { operation: "fs.read".into(), target: format!("/{long}").into(), args: None },
-        Request::Authorize { operation: long.clone().into(), target: "/x".into(), args: None },
-        Request::FsRead { path: format!("/{long}").into(), bytes_max: 1 },
-        Request::AuditLog { event: long.clone().into(), details: Value::Null, subject: None },
-        Request::Call { tool: long.clone().into(), args: object! {} },
+        Request::Admin(AdminRequest::Authorize {
+            operation: "fs.read".into(),
+            target: format!("/{long}").into(),
+            args: None,
+        }),
+        Request::Admin(AdminRequest::Authorize {
+            operation: long.clone().into(),
+            target: "/x".into(),
+            args: None,
+        }),
+        Request::File(FileRequest::Read { path: format!("/{long}").into(), bytes_max: 1 }),
+        Request::Audit(AuditRequest::Log { event: long.clone().into(), details: Value::Null, subject: None }),
+        Request::Tools(ToolsRequest::Call { tool: long.clone().into(), args: object! {} }),
         http("GET", &format!("https://a.example/{long}"), &[], None),
         http("GET", "https://a.example/", &[("x", &long)], None),
         alloc(&long, "1"),
-        Request::Batch { parts: vec![new(&long, "1")] },
+        Request::Heap(HeapRequest::Batch { parts: vec![new(&long, "1")] }),
         Request::decode(Operation::AuditQuery, &object! { "target": long.as_str() }).unwrap(),
         Request::decode(Operation::CapAttenuate, &object! { "capability": "0x1", "resource": long.as_str() })
             .unwrap(),
@@ -507,7 +533,8 @@ fn a_request_that_is_too_long_leaves_nothing() {
         assert!(new.iter().all(|bytes| *bytes < 300), "{request:?}: {new:?}");
     }
     let patch = array![object! { "op": "add", "path": "/x", "value": long.as_str() }];
-    let write = Request::Write { handle: Handle::from_raw(1), patch, expected_version: None };
+    let write =
+        Request::Heap(HeapRequest::Write { handle: Handle::from_raw(1), patch, expected_version: None });
     assert_eq!(machine.try_dispatch(worker, write).unwrap_err().code, Code::Limit);
     machine.replayed();
 }
@@ -540,7 +567,7 @@ fn effects_are_shared_and_some_are_kept_for_the_owner() {
     assert_eq!(others, 12, "the last two are the owner's");
     assert!(begun(&mut machine, SessionId::OWNER) && begun(&mut machine, SessionId::OWNER));
     assert!(!begun(&mut machine, SessionId::OWNER));
-    machine.call(Request::AuditQuery(Filter::default())).unwrap();
+    machine.call(Request::Audit(AuditRequest::Query(AuditFilter::default()))).unwrap();
 }
 
 #[test]
@@ -562,7 +589,7 @@ fn sending_once_more_counts() {
     );
     let worker = machine.agent("worker");
     let body = json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5}"#);
-    let request = Request::Inference { request: body, stream: false, price: None };
+    let request = Request::Infer(InferRequest { request: body, stream: false, price: None });
     let (_, ticket, _) = machine.effect(worker, request);
     assert!(matches!(machine.progress(ticket, Step::Resend), Verdict::Continue));
     let verdict = machine.progress(ticket, Step::Resend);
@@ -581,8 +608,9 @@ fn an_agent_learns_nothing_of_the_owners_limits_and_of_what_others_used() {
          target = \"note\"\ncount = true\nmax = 1\nper = \"24h\"\n",
     );
     let (worker, other) = (machine.agent("worker"), machine.agent("other"));
-    let add = || Request::Call { tool: "add".into(), args: object! { "a": 1, "b": 1 } };
-    let note = || Request::AuditLog { event: "note".into(), details: Value::Null, subject: None };
+    let add = || Request::Tools(ToolsRequest::Call { tool: "add".into(), args: object! { "a": 1, "b": 1 } });
+    let note =
+        || Request::Audit(AuditRequest::Log { event: "note".into(), details: Value::Null, subject: None });
     machine.call_as(other, add()).unwrap();
     machine.call_as(other, note()).unwrap();
     for request in [add(), note()] {
@@ -604,25 +632,35 @@ fn nothing_of_a_subject_stays_in_what_is_never_erased() {
     let mut machine = Machine::new();
     let session = machine.agent(NAME);
     let requests = [
-        Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(5), agent: Some(NAME.into()) },
-        Request::BudgetStatus { dimension: None, agent: Some(NAME.into()) },
+        Request::Agent(AgentRequest::BudgetSet {
+            dimension: Dimension::Tokens,
+            limit: Some(5),
+            agent: Some(NAME.into()),
+        }),
+        Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: Some(NAME.into()) }),
         Request::decode(Operation::CapGrant, &object! { "agent": NAME, "name": "add" }).unwrap(),
     ];
     for request in requests {
         machine.call(request).unwrap();
     }
-    let own = Request::TypeRegister { name: "t".into(), schema: object! { "title": "zebedee's" } };
+    let own = Request::Heap(HeapRequest::TypeRegister {
+        name: "t".into(),
+        schema: object! { "title": "zebedee's" },
+    });
     machine.call_as(session, own).unwrap();
-    failure(machine.call_as(session, Request::Erase { subject: NAME.into() }));
-    machine.call_as(session, Request::SessionClose).unwrap();
+    failure(machine.call_as(session, Request::Audit(AuditRequest::Erase { subject: NAME.into() })));
+    machine.call_as(session, Request::Agent(AgentRequest::SessionClose)).unwrap();
     let (_, snapshot) = machine.erase(NAME).unwrap();
-    assert_eq!(failure(machine.call(Request::Erase { subject: NAME.into() })).code, Code::NotFound);
+    assert_eq!(
+        failure(machine.call(Request::Audit(AuditRequest::Erase { subject: NAME.into() }))).code,
+        Code::NotFound
+    );
     let holds = |bytes: &[u8]| bytes.windows(NAME.len()).any(|window| window == NAME.as_bytes());
     for record in &machine.records {
         assert!(!holds(&record.body), "entry {}: {}", record.seq, String::from_utf8_lossy(&record.body));
     }
     assert!(!holds(&snapshot), "{}", String::from_utf8_lossy(&snapshot));
-    let found = value(machine.call(Request::AuditQuery(Filter::default())));
+    let found = value(machine.call(Request::Audit(AuditRequest::Query(AuditFilter::default()))));
     assert!(!found.to_json().contains(NAME), "{}", found.to_json());
 }
 
@@ -645,7 +683,7 @@ fn a_batch_is_bounded() {
     let worker = machine.agent("worker");
     let compute = used(&mut machine, worker, Dimension::Compute);
     let parts = vec![new("note", "1"); 100_001];
-    let refused = machine.try_dispatch(worker, Request::Batch { parts }).unwrap_err();
+    let refused = machine.try_dispatch(worker, Request::Heap(HeapRequest::Batch { parts })).unwrap_err();
     assert_eq!(refused.code, Code::Limit);
     let now = used(&mut machine, worker, Dimension::Compute);
     assert_eq!(now, compute + 1, "it was not even judged");
@@ -737,7 +775,10 @@ fn a_batch_that_fails_is_charged_to_no_limit() {
     let worker = machine.agent("worker");
     for parts in [["closed", "note"], ["note", "closed"]] {
         let parts = parts.map(|name| new(name, "1")).to_vec();
-        assert_eq!(failure(machine.call_as(worker, Request::Batch { parts })).code, Code::PolicyDeny);
+        assert_eq!(
+            failure(machine.call_as(worker, Request::Heap(HeapRequest::Batch { parts }))).code,
+            Code::PolicyDeny
+        );
     }
     let made = [(); 3].map(|()| machine.call_as(worker, alloc("note", "1")).is_ok());
     assert_eq!(made, [true, true, false]);
@@ -751,7 +792,9 @@ fn what_is_written_is_set_aside_first() {
     let worker = machine.agent("worker");
     machine.limit("worker", Dimension::Bytes, 20);
     // The path counts as well.
-    let written = |bytes: usize| Request::FsWrite { path: "/data/x".into(), data: vec![7; bytes].into() };
+    let written = |bytes: usize| {
+        Request::File(FileRequest::Write { path: "/data/x".into(), data: vec![7; bytes].into() })
+    };
     assert_eq!(failure(machine.call_as(worker, written(14))).code, Code::BudgetExceeded);
     let (_, ticket, _) = machine.effect(worker, written(13));
     machine.complete(ticket, Completion::Done);
@@ -770,7 +813,7 @@ fn no_answer_is_longer_than_the_kernels_limit() {
     assert!(
         matches!(effect, Effect::Http { response_bytes_max, .. } if response_bytes_max == config.response_bytes_max)
     );
-    let asked = Request::FsRead { path: "/data/x".into(), bytes_max: u64::MAX };
+    let asked = Request::File(FileRequest::Read { path: "/data/x".into(), bytes_max: u64::MAX });
     let (_, _, effect) = machine.effect(SessionId::OWNER, asked);
     let Effect::File { action: FileAction::Read { bytes_max }, .. } = effect else { panic!("{effect:?}") };
     assert_eq!(bytes_max, config.input_bytes_max);
@@ -783,7 +826,7 @@ fn a_proof_shows_an_agent_no_entry() {
         .policy("[[rule]]\nid = \"read\"\neffect = \"permit\"\noperation = \"audit.read\"\ntarget = \"*\"\n");
     let worker = machine.agent("worker");
     for (session, shown) in [(SessionId::OWNER, true), (worker, false)] {
-        let (_, _, effect) = machine.effect(session, Request::AuditProof { seq: 0 });
+        let (_, _, effect) = machine.effect(session, Request::Audit(AuditRequest::Prove { seq: 0 }));
         assert!(
             matches!(effect, Effect::Log(LogWork::Prove { with_entry, .. }) if with_entry == shown),
             "{effect:?}"
@@ -847,7 +890,7 @@ fn a_long_step_counts_for_the_journal_rate() {
     let worker = machine.agent("worker");
     let (_, ticket, _) = machine.effect(worker, http("GET", "https://a.example/x", &[], None));
     redirect(&mut machine, ticket, "GET", &format!("https://a.example/{}", "x".repeat(30_000)));
-    let refused = machine.try_dispatch(worker, Request::ToolList).unwrap_err();
+    let refused = machine.try_dispatch(worker, Request::Tools(ToolsRequest::List)).unwrap_err();
     assert_eq!(refused.code, Code::RateLimit);
 }
 
@@ -862,7 +905,7 @@ fn what_does_not_begin_is_charged_to_nobody() {
         &mut machine,
         r#"{"agent":"worker","name":"fs","resource":"/data/**","methods":["read"],"budget":{"bytes":20}}"#,
     );
-    let asked = || Request::FsRead { path: "/data/x".into(), bytes_max: 10 };
+    let asked = || Request::File(FileRequest::Read { path: "/data/x".into(), bytes_max: 10 });
     for session in [worker, other] {
         let (_, ticket, _) = machine.effect(session, asked());
         assert_eq!(failure(machine.call_as(session, asked())).code, Code::Quota);
@@ -900,7 +943,9 @@ fn what_an_ancestors_capability_refuses_is_charged_to_no_other() {
     assert!(connects(&mut machine, hand));
     assert!(!connects(&mut machine, hand));
     assert!(!connects(&mut machine, hand));
-    machine.call(Request::CapRevoke { capability: CapId::from_u64(0x1_0000_0002) }).unwrap();
+    machine
+        .call(Request::Agent(AgentRequest::CapRevoke { capability: CapId::from_u64(0x1_0000_0002) }))
+        .unwrap();
     net(&mut machine, "crew", 5);
     assert!(connects(&mut machine, hand), "of three the hand used one");
     machine.replayed();
@@ -938,8 +983,12 @@ fn what_acts_at_a_provider_is_refused_and_foreseen_to_be() {
     let body = json(
         r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5,"tools":[{"type":"mcp","server_url":"https://a"}]}"#,
     );
-    let infer = Request::Inference { request: body.clone(), stream: false, price: None };
-    let about = Request::Authorize { operation: "infer".into(), target: "m".into(), args: Some(body) };
+    let infer = Request::Infer(InferRequest { request: body.clone(), stream: false, price: None });
+    let about = Request::Admin(AdminRequest::Authorize {
+        operation: "infer".into(),
+        target: "m".into(),
+        args: Some(body),
+    });
     for (policy, permitted) in [("", false), ("provider_tools = [\"mcp\"]", true), ("stateful = true", false)]
     {
         let mut machine = Machine::new();
@@ -970,7 +1019,7 @@ fn a_link_is_followed_beneath_its_root_alone_and_under_its_own_path() {
     let led = |from: &str, to: &str| {
         let mut machine = Machine::new();
         machine.policy(policy);
-        let read = Request::FsRead { path: from.into(), bytes_max: 9 };
+        let read = Request::File(FileRequest::Read { path: from.into(), bytes_max: 9 });
         let (_, ticket, effect) = machine.effect(SessionId::OWNER, read);
         let Effect::File { follows_links, .. } = effect else { panic!("{effect:?}") };
         let verdict = machine.progress(ticket, Step::Link { path: to.into() });
@@ -998,13 +1047,16 @@ fn a_request_to_a_model_is_foreseen_as_it_would_go_out() {
         machine.policy(&format!(
             "[infer]\nmax_tokens = {max}\n[[rule]]\neffect = \"permit\"\noperation = \"infer\"\ntarget = \"model:*\"\nwhen.args.\"/max_tokens\" = {{ max = 50 }}\n"
         ));
-        let about =
-            Request::Authorize { operation: "infer".into(), target: "m".into(), args: Some(body.clone()) };
+        let about = Request::Admin(AdminRequest::Authorize {
+            operation: "infer".into(),
+            target: "m".into(),
+            args: Some(body.clone()),
+        });
         let told = value(machine.call(about));
         assert_eq!(told.get("authorized").and_then(Value::as_bool), Some(permitted), "{max}: {told}");
         machine.dispatch(
             SessionId::OWNER,
-            Request::Inference { request: body.clone(), stream: false, price: None },
+            Request::Infer(InferRequest { request: body.clone(), stream: false, price: None }),
         );
         assert_eq!(machine.effects.pop().is_some(), permitted, "{max}");
     }

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use ak_heap::Created;
 use ak_json::{Object, object};
-use ak_kernel::{Completion, Filter, Operation, Part, Presented, Request, SessionId, stream};
+use ak_kernel::{
+    AgentRequest, AuditFilter, AuditRequest, BatchPart, Completion, HeapRequest, Operation, Presented,
+    Request, SessionId, stream,
+};
 use ak_policy::capability::{CapId, Caveat, VerifiedToken};
 
 use support::{Machine, alloc, failure, file_read, handle, json, new, relay, tool, write};
@@ -24,22 +27,35 @@ fn session() -> Machine {
     machine.call(tool("add", r#"{"a":5,"b":3}"#)).unwrap();
     failure(machine.call(file_read("/etc/shadow")));
     let worker = machine.agent("worker");
-    failure(machine.call_as(worker, Request::Read { handle: counter, version: None }));
-    let shipped = Request::AuditLog {
+    failure(machine.call_as(worker, Request::Heap(HeapRequest::Read { handle: counter, version: None })));
+    let shipped = Request::Audit(AuditRequest::Log {
         event: "shipped".into(),
         details: object! { "order": 7 },
         subject: Some("alice".into()),
-    };
+    });
     machine.call_as(worker, shipped).unwrap();
     machine
-        .call(Request::TypeRegister { name: "counter".into(), schema: object! { "type": "object" } })
+        .call(Request::Heap(HeapRequest::TypeRegister {
+            name: "counter".into(),
+            schema: object! { "type": "object" },
+        }))
         .unwrap();
     let add = json(r#"[{"op":"add","path":"/of","value":1}]"#);
-    let add =
-        Part::Write { target: Created(0).into(), patch: add, expected_version: Some(0), links: Vec::new() };
-    machine.call(Request::Batch { parts: vec![new("counter", "{}"), add.clone()] }).unwrap();
-    failure(machine.call_as(worker, Request::Batch { parts: vec![new("counter", "7"), add] }));
-    machine.call(Request::Query { form: Object::from_iter([("type", "counter")]) }).unwrap();
+    let add = BatchPart::Write {
+        target: Created(0).into(),
+        patch: add,
+        expected_version: Some(0),
+        links: Vec::new(),
+    };
+    machine
+        .call(Request::Heap(HeapRequest::Batch { parts: vec![new("counter", "{}"), add.clone()] }))
+        .unwrap();
+    failure(
+        machine.call_as(worker, Request::Heap(HeapRequest::Batch { parts: vec![new("counter", "7"), add] })),
+    );
+    machine
+        .call(Request::Heap(HeapRequest::Query { form: Object::from_iter([("type", "counter")]) }))
+        .unwrap();
     let terms = r#"{"agent":"worker","name":"fs","resource":"/data/**","methods":["read"],"rate":"10/min"}"#;
     machine.call(Request::decode(Operation::CapGrant, &json(terms)).unwrap()).unwrap();
     let narrower = r#"{"capability":"0x100000001","resource":"/data/a/*","expires_minutes":5,"uses":2}"#;
@@ -50,7 +66,9 @@ fn session() -> Machine {
     let (_, ticket, _) = machine.effect(worker, file_read("/data/a/x").presenting(presented.clone()));
     machine.complete(ticket, Completion::File(b"content".as_slice().into()));
     failure(machine.call_as(worker, file_read("/data/b").presenting(presented)));
-    machine.call(Request::CapRevoke { capability: CapId::from_u64(0x1_0000_0001) }).unwrap();
+    machine
+        .call(Request::Agent(AgentRequest::CapRevoke { capability: CapId::from_u64(0x1_0000_0001) }))
+        .unwrap();
     failure(machine.call_as(worker, file_read("/data/a/x")));
     machine.policy("[fs]\nread = [\"/data/**\"]\n[tools]\nallow = [\"*\"]");
     for (name, call, needs) in [
@@ -69,7 +87,13 @@ fn session() -> Machine {
         let (_, ticket, effect) = machine.effect(SessionId::OWNER, tool(name, args));
         machine.run_tool(ticket, effect, &mut |_, _, _| Completion::File(b"content".as_slice().into()));
     }
-    machine.call(Request::AuditQuery(Filter { newest: true, limit: Some(2), ..Filter::default() })).unwrap();
+    machine
+        .call(Request::Audit(AuditRequest::Query(AuditFilter {
+            newest: true,
+            limit: Some(2),
+            ..AuditFilter::default()
+        })))
+        .unwrap();
     machine
 }
 

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use ak_heap::{Content, Created, Handle, Target};
 use ak_json::{Value, object};
-use ak_kernel::{Code, Config, Filter, PAGE_BYTES_MAX, Part, Reply, Request, SessionId};
+use ak_kernel::{
+    AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Config, HeapRequest, PAGE_BYTES_MAX, Reply,
+    Request, SessionId,
+};
 use ak_policy::budget::Dimension;
 
 use support::{Machine, alloc, failure, handle, json, new, value, write};
@@ -17,19 +20,19 @@ const ALL: &str =
 
 fn query(form: &str) -> Request {
     let Value::Object(form) = json(form) else { panic!("{form}") };
-    Request::Query { form }
+    Request::Heap(HeapRequest::Query { form })
 }
 
-fn batch(parts: Vec<Part>) -> Request {
-    Request::Batch { parts }
+fn batch(parts: Vec<BatchPart>) -> Request {
+    Request::Heap(HeapRequest::Batch { parts })
 }
 
-fn change(target: impl Into<Target>, patch: &str) -> Part {
-    Part::Write { target: target.into(), patch: json(patch), expected_version: None, links: Vec::new() }
+fn change(target: impl Into<Target>, patch: &str) -> BatchPart {
+    BatchPart::Write { target: target.into(), patch: json(patch), expected_version: None, links: Vec::new() }
 }
 
-fn gone(target: impl Into<Target>) -> Part {
-    Part::Delete { target: target.into(), expected_version: None }
+fn gone(target: impl Into<Target>) -> BatchPart {
+    BatchPart::Delete { target: target.into(), expected_version: None }
 }
 
 /// The objects' values on one page, and the cursor.
@@ -42,13 +45,15 @@ fn page(machine: &mut Machine, session: SessionId, form: &str) -> (Vec<String>, 
 }
 
 fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
-    let status =
-        value(machine.call_as(session, Request::BudgetStatus { dimension: Some(dimension), agent: None }));
+    let status = value(machine.call_as(
+        session,
+        Request::Agent(AgentRequest::BudgetStatus { dimension: Some(dimension), agent: None }),
+    ));
     status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
 }
 
 fn budget(dimension: Dimension, limit: u64) -> Request {
-    Request::BudgetSet { dimension, limit: Some(limit), agent: None }
+    Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(limit), agent: None })
 }
 
 #[test]
@@ -59,7 +64,9 @@ fn a_query_finds_what_it_asks_for_in_pages() {
     }
     machine.call(alloc("note", "\"x\"")).unwrap();
     let raw = Content::Raw(Arc::from(&b"\xff"[..]));
-    machine.call(Request::Alloc { type_name: "note".into(), content: raw, subject: None }).unwrap();
+    machine
+        .call(Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content: raw, subject: None }))
+        .unwrap();
     let all = page(&mut machine, SessionId::OWNER, "{}");
     assert_eq!(all.0, [r#"{"age":30}"#, r#"{"age":10}"#, r#"{"age":20}"#, "\"x\"", "raw"]);
     let adults = r#"{"type":"user","where":{"/age":{">=":15}},"order":{"pointer":"/age"},"limit":1"#;
@@ -139,7 +146,7 @@ fn a_batch_is_one_entry_with_a_verdict_for_each_operation() {
     let old = handle(machine.call(alloc("n", "{}")));
     let before = machine.records.len();
     let links = vec![(ak_json::Pointer::parse("/parent").unwrap(), Created(0))];
-    let child = Part::Alloc { type_name: "n".into(), content: Content::Json(object! {}), links };
+    let child = BatchPart::Alloc { type_name: "n".into(), content: Content::Json(object! {}), links };
     let add = r#"[{"op":"add","path":"/a","value":1}]"#;
     let done = value(machine.call(batch(vec![new("n", "{}"), child, change(Created(0), add), gone(old)])));
     assert_eq!(
@@ -149,9 +156,10 @@ fn a_batch_is_one_entry_with_a_verdict_for_each_operation() {
     assert_eq!(machine.records.len(), before + 1);
     let (objects, _) = page(&mut machine, SessionId::OWNER, "{}");
     assert_eq!(objects, [r#"{"a":1}"#, r#"{"parent":"0x100000001"}"#]);
-    let found = value(
-        machine.call(Request::AuditQuery(Filter { event_type: Some("batch".into()), ..Filter::default() })),
-    );
+    let found = value(machine.call(Request::Audit(AuditRequest::Query(AuditFilter {
+        event_type: Some("batch".into()),
+        ..AuditFilter::default()
+    }))));
     let entry = found.get("entries").and_then(Value::as_array).unwrap().get(0).unwrap().clone();
     let verdict = |operation: &str, target: &str, rule: &str| {
         object! { "operation": operation, "target": target, "decision": "permit", "rule_id": rule }
@@ -174,14 +182,14 @@ fn a_batch_happens_whole_or_names_the_first_refusal() {
     let object = handle(machine.call_as(worker, alloc("n", "{\"a\":1}")));
     let kept = handle(machine.call_as(worker, alloc("n", "{}")));
     let foreign = handle(machine.call(alloc("n", "{}")));
-    let stale = Part::Write {
+    let stale = BatchPart::Write {
         target: object.into(),
         patch: json("[]"),
         expected_version: Some(7),
         links: Vec::new(),
     };
     let test = change(object, r#"[{"op":"add","path":"/b","value":1},{"op":"test","path":"/a","value":2}]"#);
-    let link = Part::Alloc {
+    let link = BatchPart::Alloc {
         type_name: "n".into(),
         content: Content::Json(object! {}),
         links: vec![(ak_json::Pointer::parse("/x").unwrap(), Created(1))],
@@ -223,18 +231,18 @@ fn a_batch_pays_as_its_operations_would_alone() {
     let worker = machine.agent("worker");
     let object = handle(machine.call_as(worker, alloc("n", "\"0123456789\"")));
     machine
-        .call(Request::BudgetSet {
+        .call(Request::Agent(AgentRequest::BudgetSet {
             dimension: Dimension::HeapObjects,
             limit: Some(2),
             agent: Some("worker".into()),
-        })
+        }))
         .unwrap();
     machine
-        .call(Request::BudgetSet {
+        .call(Request::Agent(AgentRequest::BudgetSet {
             dimension: Dimension::Memory,
             limit: Some(20),
             agent: Some("worker".into()),
-        })
+        }))
         .unwrap();
     let full = failure(machine.call_as(worker, batch(vec![new("n", "1"), new("n", "2")])));
     assert_eq!((full.code, full.context.get("index")), (Code::BudgetExceeded, Some(&Value::from(1))));
@@ -283,7 +291,7 @@ fn an_earlier_version_stays_readable_while_the_object_lives() {
         let patch = format!("[{{\"op\":\"replace\",\"path\":\"/v\",\"value\":{version}}}]");
         machine.call_as(a, write(object, &patch, None)).unwrap();
     }
-    let at = |version| Request::Read { handle: object, version };
+    let at = |version| Request::Heap(HeapRequest::Read { handle: object, version });
     for (version, content) in [(None, 9), (Some(9), 9), (Some(1), 1)] {
         let expected = Reply::Content(Content::Json(object! { "v": content }));
         assert_eq!(machine.call_as(a, at(version)), Ok(expected));
@@ -292,13 +300,15 @@ fn an_earlier_version_stays_readable_while_the_object_lives() {
         assert_eq!(failure(machine.call_as(a, at(Some(version)))).code, Code::NotFound);
     }
     assert_eq!(failure(machine.call_as(b, at(Some(1)))).code, Code::NotFound);
-    machine.call_as(a, Request::Delete { handle: object, expected_version: None }).unwrap();
+    machine
+        .call_as(a, Request::Heap(HeapRequest::Delete { handle: object, expected_version: None }))
+        .unwrap();
     assert_eq!(failure(machine.call_as(a, at(Some(1)))).code, Code::NotFound);
     machine.replayed();
 }
 
 fn register(name: &str, schema: &str) -> Request {
-    Request::TypeRegister { name: name.into(), schema: json(schema) }
+    Request::Heap(HeapRequest::TypeRegister { name: name.into(), schema: json(schema) })
 }
 
 #[test]
@@ -329,7 +339,11 @@ fn a_type_binds_every_object_of_its_name() {
         (alloc("user", "{}"), "", "required"),
         (write(user, bad, None), "/age", "minimum"),
         (batch(vec![change(user, bad)]), "/age", "minimum"),
-        (Request::Alloc { type_name: "user".into(), content: raw, subject: None }, "", "type"),
+        (
+            Request::Heap(HeapRequest::Alloc { type_name: "user".into(), content: raw, subject: None }),
+            "",
+            "type",
+        ),
         (register("user", r#"{"required":["name"]}"#), "", "required"),
         (register("other", r#"{"properties":{"a":{"type":"float"}}}"#), "/properties/a", "type"),
     ];
@@ -377,7 +391,7 @@ fn an_agents_types_bind_its_own_family_and_the_owners_everybody() {
     machine.call(register("mine", r#"{"minimum":7}"#)).expect("the owner's schema binds everybody");
     assert_eq!(failure(machine.call_as(a, alloc("mine", "6"))).code, Code::SchemaInvalid);
     machine.call_as(a, alloc("mine", "8")).unwrap();
-    let unregister = || Request::TypeUnregister { name: "mine".into() };
+    let unregister = || Request::Heap(HeapRequest::TypeUnregister { name: "mine".into() });
     machine.call_as(a, unregister()).unwrap();
     assert_eq!(failure(machine.call_as(a, unregister())).code, Code::NotFound);
     machine
@@ -404,7 +418,7 @@ fn what_is_too_large_is_refused_and_still_replays() {
         batch(vec![new("n", "\"0123456789\""); 10]),
         register("n", &format!("{{\"const\":{long}}}")),
         query(&format!("{{\"where\":{{\"\":{long}}}}}")),
-        Request::AuditLog { event: "x".into(), details: json(&long), subject: None },
+        Request::Audit(AuditRequest::Log { event: "x".into(), details: json(&long), subject: None }),
     ];
     for request in rows {
         assert_eq!(failure(machine.call(request)).code, Code::Limit);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use ak_json::{Value, object};
 use ak_kernel::{
-    CallId, Code, Completion, Config, ENV_BYTES_MAX, Effect, Filter, HOST_CALLS_MAX, HttpResponse, Outcome,
-    RANDOM_BYTES_MAX, Reply, Request, SessionId, Step, TOOLS_NESTED_MAX, Ticket, ToolRequest, Tools, Verdict,
+    AdminRequest, AgentRequest, AuditFilter, AuditRequest, CallId, Code, Completion, Config, ENV_BYTES_MAX,
+    Effect, HOST_CALLS_MAX, HttpResponse, Outcome, RANDOM_BYTES_MAX, Reply, Request, SessionId, Step,
+    TOOLS_NESTED_MAX, Ticket, ToolRequest, Tools, ToolsRequest, Verdict,
 };
 use ak_sandbox::{HostCall, HostOperation};
 use support::{Machine, alloc, failure, handle, json, relay, tool, value};
@@ -79,15 +80,15 @@ fn the_record_says_who_asked_for_what_and_within_which_call() {
     let (mut machine, agent) = machine(FILES, [relay("read", "fs_read", &["fs.read:/both/**"])]);
     let (id, ticket, effect) = machine.effect(agent, tool("read", r#"{"path":"/data/secret"}"#));
     machine.run_tool(ticket, effect, &mut file);
-    let filter = Filter { operation: Some("FS_READ".into()), ..Filter::default() };
-    let rows = value(machine.call(Request::AuditQuery(filter)));
+    let filter = AuditFilter { operation: Some("FS_READ".into()), ..AuditFilter::default() };
+    let rows = value(machine.call(Request::Audit(AuditRequest::Query(filter))));
     let row = rows.get("entries").unwrap().as_array().unwrap().get(0).unwrap().clone();
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     assert_eq!(row.get("cause").unwrap().as_u64(), Some(id.seq()), "{}", row.to_json());
     assert_eq!([text("kind"), text("actor"), text("decision")], ["step", "worker", "deny"]);
     assert_eq!([text("rule_id"), text("target"), text("by_tool")], ["needs", "/data/secret", "read@1.0.0"]);
     // The agent learns why, as of a request of its own.
-    let told = value(machine.call_as(agent, Request::LastError));
+    let told = value(machine.call_as(agent, Request::Admin(AdminRequest::LastError)));
     assert_eq!(told.get("denial").unwrap().get("reason_code").unwrap().as_str(), Some("CAP_SCOPE"));
 }
 
@@ -123,8 +124,8 @@ fn the_policy_may_close_host_calls_by_name() {
     let (mut machine, agent) = machine(&policy, tools);
     let (name, message) = denied(call(&mut machine, agent, tool("read", r#"{"path":"/both/x"}"#), &mut file));
     assert_eq!(name, "POLICY_DENY", "{message}");
-    let filter = Filter { rule: Some("wasm.hostcalls".into()), ..Filter::default() };
-    let rows = value(machine.call(Request::AuditQuery(filter))).to_json();
+    let filter = AuditFilter { rule: Some("wasm.hostcalls".into()), ..AuditFilter::default() };
+    let rows = value(machine.call(Request::Audit(AuditRequest::Query(filter)))).to_json();
     assert!(rows.contains("/both/x"), "{rows}");
     let time = value(call(&mut machine, agent, tool("time", "{}"), &mut file));
     assert!(time.get("output").unwrap().get("result").unwrap().as_u64().unwrap() > 1_767_000_000_000_000);
@@ -297,7 +298,10 @@ fn a_tool_that_is_called_by_a_tool_uses_up_the_outer_ones_fuel() {
     assert_eq!(limits.fuel, FUEL, "what the outer one has left");
 
     let cpu = |machine: &mut Machine| {
-        let status = value(machine.call_as(agent, Request::BudgetStatus { dimension: None, agent: None }));
+        let status = value(
+            machine
+                .call_as(agent, Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })),
+        );
         status.get("cpu").unwrap().get("used").unwrap().as_u64().unwrap()
     };
     let alone = {
@@ -319,7 +323,11 @@ fn a_budget_of_fuel_is_held_to() {
     let limit = |machine: &mut Machine, limit| {
         let dimension = ak_policy::budget::Dimension::Cpu;
         machine
-            .call(Request::BudgetSet { dimension, limit: Some(limit), agent: Some("worker".into()) })
+            .call(Request::Agent(AgentRequest::BudgetSet {
+                dimension,
+                limit: Some(limit),
+                agent: Some("worker".into()),
+            }))
             .unwrap();
     };
     limit(&mut machine, 0);
@@ -374,7 +382,13 @@ fn one_agents_deadline_is_no_other_agents() {
     let (mut machine, agent) = machine(FILES, []);
     let other = machine.agent("other");
     let dimension = ak_policy::budget::Dimension::WallTimeMs;
-    machine.call(Request::BudgetSet { dimension, limit: Some(100), agent: Some("other".into()) }).unwrap();
+    machine
+        .call(Request::Agent(AgentRequest::BudgetSet {
+            dimension,
+            limit: Some(100),
+            agent: Some("other".into()),
+        }))
+        .unwrap();
     let (_, ticket, _) = machine.effect(agent, support::file_read("/both/x"));
     let (_, others, _) = machine.effect(other, support::file_read("/both/x"));
     assert!(machine.kernel.time_left_of(others).is_some());
@@ -570,12 +584,14 @@ fn needs_and_variables_are_bounded() {
     assert_eq!(support::failure(machine.call(relay("t", "now", &[&long]))).code, Code::InvalidArgument);
 
     let with_env = |bytes: usize| {
-        let Request::ToolRegister { manifest, module, .. } = relay("t", "now", &[]) else { panic!() };
+        let Request::Tools(ToolsRequest::Register { manifest, module, .. }) = relay("t", "now", &[]) else {
+            panic!()
+        };
         let mut members = manifest.as_object().cloned().unwrap();
         members.insert("env", vec![Value::from("A")]);
         let env =
             vec![("A".into(), "x".repeat(bytes - 1).as_str().into()), ("B".into(), "not listed".into())];
-        Request::ToolRegister { manifest: members.into(), module, env }
+        Request::Tools(ToolsRequest::Register { manifest: members.into(), module, env })
     };
     machine.call(with_env(ENV_BYTES_MAX)).unwrap();
     assert_eq!(support::failure(machine.call(with_env(ENV_BYTES_MAX + 1))).code, Code::InvalidArgument);
@@ -602,7 +618,7 @@ fn second_argument(args: &[&str]) -> Request {
         "name": "second", "version": "1.0.0", "abi": "wasi", "args": args,
         "sha256": format!("{}", ak_kernel::ak_json::sha256(&module)),
     };
-    Request::ToolRegister { manifest, module: module.into(), env: Vec::new() }
+    Request::Tools(ToolsRequest::Register { manifest, module: module.into(), env: Vec::new() })
 }
 
 #[test]
@@ -639,10 +655,12 @@ fn arguments_of_a_command_are_those_it_was_registered_with() {
 fn what_cannot_be_judged_in_a_tools_schemas_is_named() {
     let mut machine = Machine::new();
     let with_input = |input: &str| {
-        let Request::ToolRegister { manifest, module, env } = relay("t", "now", &[]) else { panic!() };
+        let Request::Tools(ToolsRequest::Register { manifest, module, env }) = relay("t", "now", &[]) else {
+            panic!()
+        };
         let mut members = manifest.as_object().cloned().unwrap();
         members.insert("input", json(input));
-        Request::ToolRegister { manifest: members.into(), module, env }
+        Request::Tools(ToolsRequest::Register { manifest: members.into(), module, env })
     };
     let named = |reply: &Value| reply.get("unjudged").map(Value::to_json);
     let draft_7 =

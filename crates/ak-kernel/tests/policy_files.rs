@@ -4,13 +4,13 @@
 mod support;
 
 use ak_json::Limits;
-use ak_kernel::{Operation, PolicyFile, PolicyFiles, Replay, Request, Tools};
+use ak_kernel::{AdminRequest, Operation, PolicyFile, PolicyFiles, Replay, Request, Tools};
 
 use support::Machine;
 
 fn loaded() -> Request {
     let included = PolicyFile { path: "/etc/inc.toml".into(), text: "[tools]\nallow = [\"add\"]".into() };
-    Request::PolicyLoad {
+    Request::Admin(AdminRequest::PolicyLoad {
         text: "profiles = [\"./inc.toml\"]".into(),
         base_dir: Some("/etc".into()),
         files: PolicyFiles {
@@ -18,7 +18,7 @@ fn loaded() -> Request {
             included: vec![included],
             here: vec!["/etc/policy.toml".into()],
         },
-    }
+    })
 }
 
 fn check_snapshot(machine: &mut Machine, expected: &[&str]) {

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use ak_heap::{Content, Created, Handle};
 use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
-    Asked, Code, Completion, Effect, Filter, HttpRequest, HttpResponse, Operation, Part, Presented, Replay,
-    Reply, Request, SessionId, Standing, Step, ToolRun, ToolStep, Tools, outcome_to_value, stream,
+    AdminRequest, AgentRequest, Asked, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect,
+    FileRequest, HeapRequest, HttpRequest, HttpResponse, InferRequest, Operation, Presented, Replay, Reply,
+    Request, SessionId, Standing, Step, ToolRun, ToolStep, Tools, outcome_to_value, stream,
 };
 use ak_policy::{
     budget::Dimension,
@@ -179,22 +180,22 @@ impl Run {
             Act::Alloc { agent, value } => {
                 let content = Content::Json(object! { "value": value });
                 let subject = (value % 4 == 0).then(|| "alice".into());
-                (agent, Request::Alloc { type_name: "counter".into(), content, subject })
+                (agent, Request::Heap(HeapRequest::Alloc { type_name: "counter".into(), content, subject }))
             }
             Act::Raw { agent, bytes } => (
                 agent,
-                Request::Alloc {
+                Request::Heap(HeapRequest::Alloc {
                     type_name: "raw".into(),
                     content: Content::Raw(bytes.into()),
                     subject: Some("alice".into()),
-                },
+                }),
             ),
             Act::Read { agent, object: index } => (
                 agent,
-                Request::Read {
+                Request::Heap(HeapRequest::Read {
                     handle: object(index, &self.objects),
                     version: (index % 5 == 0).then_some(1),
-                },
+                }),
             ),
             Act::Write { agent, object: index, value, version } => {
                 let patch = format!("[{{\"op\":\"replace\",\"path\":\"/value\",\"value\":{value}}}]");
@@ -204,19 +205,23 @@ impl Run {
                 agent,
                 write(object(index, &self.objects), "[{\"op\":\"test\",\"path\":\"/x\",\"value\":1}]", None),
             ),
-            Act::Delete { agent, object: index } => {
-                (agent, Request::Delete { handle: object(index, &self.objects), expected_version: None })
-            }
+            Act::Delete { agent, object: index } => (
+                agent,
+                Request::Heap(HeapRequest::Delete {
+                    handle: object(index, &self.objects),
+                    expected_version: None,
+                }),
+            ),
             Act::Search { agent, form } => {
                 let Value::Object(form) = json(SEARCHES[form]) else { unreachable!("each is an object") };
-                (agent, Request::Query { form })
+                (agent, Request::Heap(HeapRequest::Query { form }))
             }
             Act::Batch { agent, object: index, value, parts } => {
                 let patch = json(&format!("[{{\"op\":\"add\",\"path\":\"/value\",\"value\":{value}}}]"));
                 let target = object(index, &self.objects).into();
                 let expected_version = (value % 3 == 0).then_some(1);
                 let links = vec![(Pointer::parse("/link").unwrap(), Created(0))];
-                let write = |target| Part::Write {
+                let write = |target| BatchPart::Write {
                     target,
                     patch: patch.clone(),
                     expected_version: None,
@@ -226,23 +231,31 @@ impl Run {
                     new("counter", "{}"),
                     write(Created(0).into()),
                     write(target),
-                    Part::Delete { target, expected_version },
+                    BatchPart::Delete { target, expected_version },
                     new("", "1"),
                 ];
-                (agent, Request::Batch { parts: all[..parts].to_vec() })
+                (agent, Request::Heap(HeapRequest::Batch { parts: all[..parts].to_vec() }))
             }
-            Act::Type { agent, schema } => {
-                (agent, Request::TypeRegister { name: "counter".into(), schema: json(SCHEMAS[schema]) })
-            }
+            Act::Type { agent, schema } => (
+                agent,
+                Request::Heap(HeapRequest::TypeRegister {
+                    name: "counter".into(),
+                    schema: json(SCHEMAS[schema]),
+                }),
+            ),
             Act::Add { agent, a, b } => (agent, tool("add", &format!("{{\"a\":{a},\"b\":{b}}}"))),
             Act::BadCall { agent } => (agent, tool("nothing@9.9.9", "[]")),
             Act::FileRead { agent, inside } => {
                 let path = if inside { "/data/./x/../y.txt" } else { "/etc/passwd" };
-                (agent, Request::FsRead { path: path.into(), bytes_max: 1000 })
+                (agent, Request::File(FileRequest::Read { path: path.into(), bytes_max: 1000 }))
             }
-            Act::FileWrite { agent } => {
-                (agent, Request::FsWrite { path: "/data/out/z".into(), data: Arc::from(&b"bytes"[..]) })
-            }
+            Act::FileWrite { agent } => (
+                agent,
+                Request::File(FileRequest::Write {
+                    path: "/data/out/z".into(),
+                    data: Arc::from(&b"bytes"[..]),
+                }),
+            ),
             Act::Http { agent, host } => {
                 let url = ["https://a.example/x", "https://evila.example/", "http://127.0.0.1:1/"][host % 3];
                 (
@@ -259,7 +272,7 @@ impl Run {
             }
             Act::Infer { agent, max_tokens } => {
                 let request = object! { "model": "m-1", "max_tokens": max_tokens, "messages": json(r#"[{"role":"user","content":"hi"}]"#) };
-                (agent, Request::Inference { request, stream: max_tokens % 2 == 0, price: None })
+                (agent, Request::Infer(InferRequest { request, stream: max_tokens % 2 == 0, price: None }))
             }
             Act::Authorize { agent, what } => {
                 let (operation, target) = [
@@ -269,32 +282,44 @@ impl Run {
                     ("fly", "moon"),
                     ("read", "0x1"),
                 ][what % 5];
-                (agent, Request::Authorize { operation: operation.into(), target: target.into(), args: None })
+                (
+                    agent,
+                    Request::Admin(AdminRequest::Authorize {
+                        operation: operation.into(),
+                        target: target.into(),
+                        args: None,
+                    }),
+                )
             }
             Act::Relay { agent, which } => (agent, tool(RELAYED[which].0, RELAYED[which].1)),
             Act::Policy { which } => (0, load(POLICIES[which])),
             Act::Budget { agent, dimension, limit } => (
                 agent,
-                Request::BudgetSet {
+                Request::Agent(AgentRequest::BudgetSet {
                     dimension: Dimension::ALL[dimension % 9],
                     limit: Some(limit),
                     agent: None,
-                },
+                }),
             ),
             Act::Log { agent, reserved } => {
                 let event = if reserved { "alloc" } else { "shipped" };
                 (
                     agent,
-                    Request::AuditLog {
+                    Request::Audit(AuditRequest::Log {
                         event: event.into(),
                         details: object! { "n": 1 },
                         subject: Some("bob".into()),
-                    },
+                    }),
                 )
             }
-            Act::Query { agent } => {
-                (agent, Request::AuditQuery(Filter { newest: true, limit: Some(5), ..Filter::default() }))
-            }
+            Act::Query { agent } => (
+                agent,
+                Request::Audit(AuditRequest::Query(AuditFilter {
+                    newest: true,
+                    limit: Some(5),
+                    ..AuditFilter::default()
+                })),
+            ),
             Act::Grant { agent, terms } => {
                 let mut args = json(TERMS[terms]).as_object().cloned().unwrap();
                 args.insert("agent", ["main", "a", "b", "crew"][agent]);
@@ -307,15 +332,18 @@ impl Run {
             }
             Act::Dispose { agent, capability, revoke } => {
                 let capability = self.capability(capability);
-                let request =
-                    if revoke { Request::CapRevoke { capability } } else { Request::CapToken { capability } };
+                let request = if revoke {
+                    Request::Agent(AgentRequest::CapRevoke { capability })
+                } else {
+                    Request::Agent(AgentRequest::CapToken { capability })
+                };
                 (agent, request)
             }
             Act::Present { agent, capability, caveat, what } => {
                 let request = [
-                    Request::FsRead { path: "/data/y".into(), bytes_max: 1000 },
+                    Request::File(FileRequest::Read { path: "/data/y".into(), bytes_max: 1000 }),
                     tool("add", r#"{"a":1,"b":2}"#),
-                    Request::LastError,
+                    Request::Admin(AdminRequest::LastError),
                     alloc("counter", "0"),
                 ][what]
                     .clone();
@@ -539,14 +567,19 @@ fn a_long_journal_is_executed_again() {
         for n in 0..64 {
             machine.sleep_ms(10);
             let content = object! { "n": n, "text": "as long as an object of an agent usually is" };
-            let request =
-                Request::Alloc { type_name: "note".into(), content: Content::Json(content), subject: None };
+            let request = Request::Heap(HeapRequest::Alloc {
+                type_name: "note".into(),
+                content: Content::Json(content),
+                subject: None,
+            });
             let Ok(Reply::Handle(handle)) = machine.call_as(worker, request) else { panic!("no handle") };
             machine
                 .call_as(worker, write(handle, "[{\"op\":\"replace\",\"path\":\"/n\",\"value\":7}]", Some(0)))
                 .unwrap();
-            machine.call_as(worker, Request::Read { handle, version: None }).unwrap();
-            machine.call_as(worker, Request::Delete { handle, expected_version: None }).unwrap();
+            machine.call_as(worker, Request::Heap(HeapRequest::Read { handle, version: None })).unwrap();
+            machine
+                .call_as(worker, Request::Heap(HeapRequest::Delete { handle, expected_version: None }))
+                .unwrap();
         }
         let started = std::time::Instant::now();
         for record in machine.records.drain(..) {

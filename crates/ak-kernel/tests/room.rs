@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use ak_heap::{Content, Handle, Target};
 use ak_json::{Object, Pointer, Text, Value, object};
 use ak_kernel::{
-    ADDRESSES_MAX, Asked, Code, Completion, Config, Effect, FILE_STEPS_BYTES_MAX, Filter,
-    HTTP_STEPS_BYTES_MAX, HttpRequest, HttpResponse, Kernel, LISTING_BYTES_MAX, OUTCOME_BYTES_MAX, Part,
-    PolicyFile, PolicyFiles, RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Step, Terms, Ticket,
-    ToolRequest, ToolRun, ToolStep, Verdict,
+    ADDRESSES_MAX, AdminRequest, AgentRequest, Asked, AuditFilter, AuditRequest, BatchPart, Code, Completion,
+    Config, Effect, FILE_STEPS_BYTES_MAX, FileRequest, HTTP_STEPS_BYTES_MAX, HeapRequest, HttpRequest,
+    HttpResponse, InferRequest, Kernel, LISTING_BYTES_MAX, OUTCOME_BYTES_MAX, PolicyFile, PolicyFiles,
+    RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Step, Terms, Ticket, ToolRequest, ToolRun, ToolStep,
+    ToolsRequest, Verdict,
 };
 use ak_policy::{budget::Dimension, capability::CapId};
 use proptest::{prelude::*, test_runner::Config as Cases};
@@ -64,42 +65,42 @@ fn journal_bytes(record: &Record) -> u64 {
 /// makes it.
 fn number(request: &Request) -> usize {
     match request {
-        Request::Alloc { .. } => 0,
-        Request::Read { .. } => 1,
-        Request::Stat { .. } => 2,
-        Request::Write { .. } => 3,
-        Request::Delete { .. } => 4,
-        Request::Query { .. } => 5,
-        Request::Batch { .. } => 6,
-        Request::TypeRegister { .. } => 7,
-        Request::TypeUnregister { .. } => 8,
-        Request::Call { .. } => 9,
-        Request::Inference { .. } => 10,
-        Request::LastError => 11,
-        Request::Authorize { .. } => 12,
-        Request::FsRead { .. } => 13,
-        Request::FsWrite { .. } => 14,
-        Request::FsList { .. } => 15,
-        Request::FsStat { .. } => 16,
-        Request::FsDelete { .. } => 17,
+        Request::Heap(HeapRequest::Alloc { .. }) => 0,
+        Request::Heap(HeapRequest::Read { .. }) => 1,
+        Request::Heap(HeapRequest::Stat { .. }) => 2,
+        Request::Heap(HeapRequest::Write { .. }) => 3,
+        Request::Heap(HeapRequest::Delete { .. }) => 4,
+        Request::Heap(HeapRequest::Query { .. }) => 5,
+        Request::Heap(HeapRequest::Batch { .. }) => 6,
+        Request::Heap(HeapRequest::TypeRegister { .. }) => 7,
+        Request::Heap(HeapRequest::TypeUnregister { .. }) => 8,
+        Request::Tools(ToolsRequest::Call { .. }) => 9,
+        Request::Infer(InferRequest { .. }) => 10,
+        Request::Admin(AdminRequest::LastError) => 11,
+        Request::Admin(AdminRequest::Authorize { .. }) => 12,
+        Request::File(FileRequest::Read { .. }) => 13,
+        Request::File(FileRequest::Write { .. }) => 14,
+        Request::File(FileRequest::List { .. }) => 15,
+        Request::File(FileRequest::Stat { .. }) => 16,
+        Request::File(FileRequest::Delete { .. }) => 17,
         Request::Http(_) => 18,
-        Request::PolicyLoad { .. } => 19,
-        Request::BudgetSet { .. } => 20,
-        Request::BudgetStatus { .. } => 21,
-        Request::CapGrant { .. } => 22,
-        Request::CapAttenuate { .. } => 23,
-        Request::CapRevoke { .. } => 24,
-        Request::CapToken { .. } => 25,
-        Request::AuditLog { .. } => 26,
-        Request::AuditQuery(_) => 27,
-        Request::AuditVerify { .. } => 28,
-        Request::Commit => 29,
-        Request::AuditProof { .. } => 30,
-        Request::Erase { .. } => 31,
-        Request::ToolRegister { .. } => 32,
-        Request::ToolList => 33,
-        Request::SessionOpen { .. } => 34,
-        Request::SessionClose => 35,
+        Request::Admin(AdminRequest::PolicyLoad { .. }) => 19,
+        Request::Agent(AgentRequest::BudgetSet { .. }) => 20,
+        Request::Agent(AgentRequest::BudgetStatus { .. }) => 21,
+        Request::Agent(AgentRequest::CapGrant { .. }) => 22,
+        Request::Agent(AgentRequest::CapAttenuate { .. }) => 23,
+        Request::Agent(AgentRequest::CapRevoke { .. }) => 24,
+        Request::Agent(AgentRequest::CapToken { .. }) => 25,
+        Request::Audit(AuditRequest::Log { .. }) => 26,
+        Request::Audit(AuditRequest::Query(_)) => 27,
+        Request::Audit(AuditRequest::Verify { .. }) => 28,
+        Request::Audit(AuditRequest::Checkpoint) => 29,
+        Request::Audit(AuditRequest::Prove { .. }) => 30,
+        Request::Audit(AuditRequest::Erase { .. }) => 31,
+        Request::Tools(ToolsRequest::Register { .. }) => 32,
+        Request::Tools(ToolsRequest::List) => 33,
+        Request::Agent(AgentRequest::SessionOpen { .. }) => 34,
+        Request::Agent(AgentRequest::SessionClose) => 35,
     }
 }
 
@@ -136,47 +137,60 @@ fn request(number: usize, seed: &Seed) -> Request {
     let path = seed.name("/data/file");
     let terms = Terms { name: Some("fs".into()), resource: Some(seed.long()), ..Terms::default() };
     match number {
-        0 => Request::Alloc {
+        0 => Request::Heap(HeapRequest::Alloc {
             type_name: seed.name("doc"),
             content: Content::Json(seed.value()),
             subject: Some(seed.name("person")),
-        },
-        1 => Request::Read { handle: seed.object, version: Some(u64::MAX) },
-        2 => Request::Stat { handle: seed.object },
-        3 => Request::Write { handle: seed.object, patch: seed.value(), expected_version: Some(u64::MAX) },
-        4 => Request::Delete { handle: Handle::from_raw(u64::MAX), expected_version: Some(u64::MAX) },
+        }),
+        1 => Request::Heap(HeapRequest::Read { handle: seed.object, version: Some(u64::MAX) }),
+        2 => Request::Heap(HeapRequest::Stat { handle: seed.object }),
+        3 => Request::Heap(HeapRequest::Write {
+            handle: seed.object,
+            patch: seed.value(),
+            expected_version: Some(u64::MAX),
+        }),
+        4 => Request::Heap(HeapRequest::Delete {
+            handle: Handle::from_raw(u64::MAX),
+            expected_version: Some(u64::MAX),
+        }),
         5 => {
             let form = object! { "type": seed.name("doc"), "where": seed.value() };
-            Request::Query { form: form.as_object().unwrap().clone() }
+            Request::Heap(HeapRequest::Query { form: form.as_object().unwrap().clone() })
         }
         6 => {
             let link = (Pointer::parse("/text").unwrap(), ak_heap::Created(0));
             let links = if seed.wild { vec![link] } else { Vec::new() };
-            let new = Part::Alloc { type_name: "doc".into(), content: Content::Json(seed.value()), links };
+            let new =
+                BatchPart::Alloc { type_name: "doc".into(), content: Content::Json(seed.value()), links };
             let delete =
-                Part::Delete { target: Target::Handle(seed.object), expected_version: Some(u64::MAX) };
-            Request::Batch { parts: [vec![new], vec![delete; 1 + seed.size % 900]].concat() }
+                BatchPart::Delete { target: Target::Handle(seed.object), expected_version: Some(u64::MAX) };
+            Request::Heap(HeapRequest::Batch {
+                parts: [vec![new], vec![delete; 1 + seed.size % 900]].concat(),
+            })
         }
-        7 => Request::TypeRegister { name: seed.name("doc"), schema: seed.value() },
-        8 => Request::TypeUnregister { name: seed.name("doc") },
-        9 => Request::Call { tool: seed.name("add"), args: object! { "a": 1u64, "b": 2u64 } },
+        7 => Request::Heap(HeapRequest::TypeRegister { name: seed.name("doc"), schema: seed.value() }),
+        8 => Request::Heap(HeapRequest::TypeUnregister { name: seed.name("doc") }),
+        9 => Request::Tools(ToolsRequest::Call {
+            tool: seed.name("add"),
+            args: object! { "a": 1u64, "b": 2u64 },
+        }),
         10 => {
             let request = object! {
                 "model": seed.name("gpt"), "messages": vec![object! { "role": "user", "content": seed.long() }],
             };
-            Request::Inference { request, stream: seed.size.is_multiple_of(2), price: None }
+            Request::Infer(InferRequest { request, stream: seed.size.is_multiple_of(2), price: None })
         }
-        11 => Request::LastError,
-        12 => Request::Authorize {
+        11 => Request::Admin(AdminRequest::LastError),
+        12 => Request::Admin(AdminRequest::Authorize {
             operation: seed.name("fs.read"),
             target: seed.name("/data/x"),
             args: Some(seed.value()),
-        },
-        13 => Request::FsRead { path, bytes_max: seed.size as u64 },
-        14 => Request::FsWrite { path, data: seed.long().as_bytes().into() },
-        15 => Request::FsList { path },
-        16 => Request::FsStat { path },
-        17 => Request::FsDelete { path },
+        }),
+        13 => Request::File(FileRequest::Read { path, bytes_max: seed.size as u64 }),
+        14 => Request::File(FileRequest::Write { path, data: seed.long().as_bytes().into() }),
+        15 => Request::File(FileRequest::List { path }),
+        16 => Request::File(FileRequest::Stat { path }),
+        17 => Request::File(FileRequest::Delete { path }),
         18 => Request::Http(HttpRequest {
             method: "POST".into(),
             url: seed.name("https://a.example/"),
@@ -188,41 +202,43 @@ fn request(number: usize, seed: &Seed) -> Request {
         19 => {
             let included = vec![PolicyFile { path: seed.long(), text: seed.long() }];
             let files = PolicyFiles { source: Some(seed.long()), included, here: vec![seed.long()] };
-            Request::PolicyLoad { text: seed.long(), base_dir: Some(seed.long()), files }
+            Request::Admin(AdminRequest::PolicyLoad { text: seed.long(), base_dir: Some(seed.long()), files })
         }
-        20 => Request::BudgetSet {
+        20 => Request::Agent(AgentRequest::BudgetSet {
             dimension: Dimension::Tokens,
             limit: Some(u64::MAX),
             agent: Some(seed.name("worker")),
-        },
-        21 => Request::BudgetStatus { dimension: None, agent: Some(seed.name("worker")) },
-        22 => Request::CapGrant { agent: seed.name("worker"), terms },
-        23 => Request::CapAttenuate { capability, terms },
-        24 => Request::CapRevoke { capability },
-        25 => Request::CapToken { capability },
-        26 => Request::AuditLog {
+        }),
+        21 => {
+            Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: Some(seed.name("worker")) })
+        }
+        22 => Request::Agent(AgentRequest::CapGrant { agent: seed.name("worker"), terms }),
+        23 => Request::Agent(AgentRequest::CapAttenuate { capability, terms }),
+        24 => Request::Agent(AgentRequest::CapRevoke { capability }),
+        25 => Request::Agent(AgentRequest::CapToken { capability }),
+        26 => Request::Audit(AuditRequest::Log {
             event: seed.name("event"),
             details: seed.value(),
             subject: Some(seed.name("person")),
-        },
-        27 => Request::AuditQuery(Filter {
+        }),
+        27 => Request::Audit(AuditRequest::Query(AuditFilter {
             actor: Some(seed.long()),
             target: Some(seed.long()),
             limit: Some(u64::MAX),
-            ..Filter::default()
-        }),
-        28 => Request::AuditVerify { key: Some(seed.long()), anchor: Some(seed.long()) },
-        29 => Request::Commit,
-        30 => Request::AuditProof { seq: u64::MAX },
-        31 => Request::Erase { subject: "person".into() },
-        32 => Request::ToolRegister {
+            ..AuditFilter::default()
+        })),
+        28 => Request::Audit(AuditRequest::Verify { key: Some(seed.long()), anchor: Some(seed.long()) }),
+        29 => Request::Audit(AuditRequest::Checkpoint),
+        30 => Request::Audit(AuditRequest::Prove { seq: u64::MAX }),
+        31 => Request::Audit(AuditRequest::Erase { subject: "person".into() }),
+        32 => Request::Tools(ToolsRequest::Register {
             manifest: seed.value(),
             module: seed.long().as_bytes().into(),
             env: vec![(seed.long(), seed.long())],
-        },
-        33 => Request::ToolList,
-        34 => Request::SessionOpen { agent: seed.name("worker") },
-        35 => Request::SessionClose,
+        }),
+        33 => Request::Tools(ToolsRequest::List),
+        34 => Request::Agent(AgentRequest::SessionOpen { agent: seed.name("worker") }),
+        35 => Request::Agent(AgentRequest::SessionClose),
         other => panic!("there is no request {other}"),
     }
 }
@@ -258,16 +274,20 @@ fn completion(kind: usize, request: &Request, seed: &Seed) -> Completion {
         _ => {}
     }
     match request {
-        Request::FsRead { .. } => Completion::File(seed.long().as_bytes().into()),
-        Request::FsWrite { .. } | Request::FsDelete { .. } => Completion::Done,
+        Request::File(FileRequest::Read { .. }) => Completion::File(seed.long().as_bytes().into()),
+        Request::File(FileRequest::Write { .. }) | Request::File(FileRequest::Delete { .. }) => {
+            Completion::Done
+        }
         Request::Http(_) => Completion::Http(HttpResponse {
             status: 200,
             headers: vec![("x-text".into(), seed.long()); 3],
             body: seed.long().as_bytes().into(),
         }),
-        Request::Inference { .. } => Completion::Inferred { response: seed.value(), tokens: 7 },
-        Request::Call { .. } => Completion::Tool { output: seed.value(), fuel: 7, log: seed.long() },
-        Request::Erase { .. } => failed(),
+        Request::Infer(InferRequest { .. }) => Completion::Inferred { response: seed.value(), tokens: 7 },
+        Request::Tools(ToolsRequest::Call { .. }) => {
+            Completion::Tool { output: seed.value(), fuel: 7, log: seed.long() }
+        }
+        Request::Audit(AuditRequest::Erase { .. }) => failed(),
         _ => Completion::Value(seed.value()),
     }
 }
@@ -316,11 +336,11 @@ fn machine() -> (Machine, Handle) {
     machine.policy(POLICY);
     let object = handle(machine.call(alloc("doc", "{}")));
     machine
-        .call(Request::AuditLog {
+        .call(Request::Audit(AuditRequest::Log {
             event: "known".into(),
             details: Value::Null,
             subject: Some("person".into()),
-        })
+        }))
         .unwrap();
     (machine, object)
 }
@@ -502,7 +522,7 @@ fn a_record_is_never_longer_than_a_journal_takes() {
     let object = Handle::from_raw(1);
     let small = Seed { text: "x".into(), size: 0, object, wild: false };
     let rows = [
-        Request::FsRead { path: "/data/x".into(), bytes_max: u64::MAX },
+        Request::File(FileRequest::Read { path: "/data/x".into(), bytes_max: u64::MAX }),
         request(15, &small),
         request(9, &small),
         request(10, &small),
@@ -514,9 +534,13 @@ fn a_record_is_never_longer_than_a_journal_takes() {
             response_bytes_max: u64::MAX,
             timeout_ms: 1,
         }),
-        Request::PolicyLoad { text: escaped(4 << 20), base_dir: None, files: Default::default() },
-        Request::AuditVerify { key: Some(escaped(4 << 20)), anchor: None },
-        Request::FsWrite { path: escaped(60 << 10), data: vec![0; 9 << 20].into() },
+        Request::Admin(AdminRequest::PolicyLoad {
+            text: escaped(4 << 20),
+            base_dir: None,
+            files: Default::default(),
+        }),
+        Request::Audit(AuditRequest::Verify { key: Some(escaped(4 << 20)), anchor: None }),
+        Request::File(FileRequest::Write { path: escaped(60 << 10), data: vec![0; 9 << 20].into() }),
     ];
     for request in rows {
         let name = request.operation().name();
@@ -534,7 +558,8 @@ fn what_a_tool_asks_for_is_within_its_room() {
     let (mut machine, _) = machine();
     machine.call(relay("reader", "fs_read", &["fs.read:/data/**"])).unwrap();
     let args = object! { "path": "/data/x" };
-    let (_, ticket, effect) = machine.effect(SessionId::OWNER, Request::Call { tool: "reader".into(), args });
+    let (_, ticket, effect) =
+        machine.effect(SessionId::OWNER, Request::Tools(ToolsRequest::Call { tool: "reader".into(), args }));
     let Effect::RunTool { tool, env, input, limits } = effect else { panic!("{effect:?}") };
     let mut run = ToolRun::start(&tool, &input, limits, &env);
     let asked: ToolRequest = loop {

@@ -4,13 +4,16 @@
 mod support;
 
 use ak_json::Value;
-use ak_kernel::{Code, Config, Filter, Reply, Request, SessionId};
+use ak_kernel::{
+    AgentRequest, AuditFilter, AuditRequest, Code, Config, HeapRequest, Reply, Request, SessionId,
+    ToolsRequest,
+};
 use ak_policy::budget::Dimension;
 
 use support::{Machine, alloc, failure, handle, value};
 
 fn open(machine: &mut Machine, by: SessionId, name: &str) -> Result<SessionId, Code> {
-    match machine.call_as(by, Request::SessionOpen { agent: name.into() }) {
+    match machine.call_as(by, Request::Agent(AgentRequest::SessionOpen { agent: name.into() })) {
         Ok(Reply::Session(session)) => Ok(session),
         Ok(other) => panic!("{other:?}"),
         Err(failure) => Err(failure.code),
@@ -24,12 +27,16 @@ fn an_agent_has_several_sessions_and_each_is_journalled() {
     assert_ne!(one, other);
     let object = handle(machine.call_as(one, alloc("note", "1")));
     machine
-        .call_as(other, Request::Read { handle: object, version: None })
+        .call_as(other, Request::Heap(HeapRequest::Read { handle: object, version: None }))
         .expect("the object is the agent's");
-    let limit = Request::BudgetSet { dimension: Dimension::ToolCalls, limit: Some(1), agent: None };
+    let limit = Request::Agent(AgentRequest::BudgetSet {
+        dimension: Dimension::ToolCalls,
+        limit: Some(1),
+        agent: None,
+    });
     machine.call_as(one, limit).unwrap();
-    let filter = Filter { actor: Some("worker".into()), ..Filter::default() };
-    let found = value(machine.call(Request::AuditQuery(filter)));
+    let filter = AuditFilter { actor: Some("worker".into()), ..AuditFilter::default() };
+    let found = value(machine.call(Request::Audit(AuditRequest::Query(filter))));
     let sessions: Vec<u64> = found
         .get("entries")
         .and_then(Value::as_array)
@@ -39,9 +46,12 @@ fn an_agent_has_several_sessions_and_each_is_journalled() {
         .collect();
     assert_eq!(sessions, [one, other, one].map(|session| u64::from(session.number())));
     // One ends, the other goes on.
-    machine.call_as(one, Request::SessionClose).unwrap();
-    assert_eq!(machine.try_dispatch(one, Request::ToolList).unwrap_err().code, Code::InvalidArgument);
-    machine.call_as(other, Request::Read { handle: object, version: None }).unwrap();
+    machine.call_as(one, Request::Agent(AgentRequest::SessionClose)).unwrap();
+    assert_eq!(
+        machine.try_dispatch(one, Request::Tools(ToolsRequest::List)).unwrap_err().code,
+        Code::InvalidArgument
+    );
+    machine.call_as(other, Request::Heap(HeapRequest::Read { handle: object, version: None })).unwrap();
     assert_ne!(machine.agent("worker"), one, "a number is given out once");
     machine.replayed();
 }
@@ -57,8 +67,10 @@ fn names_of_the_owner_and_of_guests_are_reserved() {
     }
     let worker = machine.agent("worker");
     assert_eq!(open(&mut machine, worker, "other"), Err(Code::PolicyDeny), "an agent opens none");
-    machine.call(Request::SessionClose).expect("it is asked for");
-    machine.call(Request::ToolList).expect("and the owner's first session goes on all the same");
+    machine.call(Request::Agent(AgentRequest::SessionClose)).expect("it is asked for");
+    machine
+        .call(Request::Tools(ToolsRequest::List))
+        .expect("and the owner's first session goes on all the same");
     machine.replayed();
 }
 
@@ -82,11 +94,11 @@ fn guests_are_strangers_to_each_other_and_share_one_account() {
         assert_eq!(failure(machine.call_as(guest, alloc("note", "3"))).code, Code::BudgetExceeded);
     }
     // A guest leaves nothing behind, and its place in the account is free again.
-    machine.call_as(one, Request::SessionClose).unwrap();
+    machine.call_as(one, Request::Agent(AgentRequest::SessionClose)).unwrap();
     let third = open(&mut machine, SessionId::GUESTS, "guest").unwrap();
     machine.call_as(third, alloc("note", "3")).unwrap();
-    let filter = Filter { event_type: Some("session_open".into()), ..Filter::default() };
-    let found = value(machine.call(Request::AuditQuery(filter)));
+    let filter = AuditFilter { event_type: Some("session_open".into()), ..AuditFilter::default() };
+    let found = value(machine.call(Request::Audit(AuditRequest::Query(filter))));
     let actors: Vec<&str> = found
         .get("entries")
         .and_then(Value::as_array)
@@ -106,7 +118,7 @@ fn guests_are_few_in_the_journal() {
     let opened = (0..50).filter(|_| open(&mut machine, SessionId::GUESTS, "guest").is_ok()).count();
     assert_eq!(opened, 5);
     assert!(machine.records.len() < 10, "{}", machine.records.len());
-    machine.call(Request::ToolList).expect("the owner is heard");
+    machine.call(Request::Tools(ToolsRequest::List)).expect("the owner is heard");
     let worker = machine.agent("worker");
-    machine.call_as(worker, Request::ToolList).expect("and so are agents");
+    machine.call_as(worker, Request::Tools(ToolsRequest::List)).expect("and so are agents");
 }

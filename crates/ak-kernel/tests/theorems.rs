@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ak_heap::{Content, Handle, Target};
 use ak_json::{Value, object};
 use ak_kernel::{
-    Class, Code, Completion, Config, Effect, FileAction, Filter, HttpRequest, HttpResponse, Kernel, Output,
-    Part, Reply, Request, SessionId, Step, Verdict,
+    AdminRequest, AgentRequest, AuditFilter, AuditRequest, BatchPart, Class, Code, Completion, Config,
+    Effect, FileAction, FileRequest, HeapRequest, HttpRequest, HttpResponse, InferRequest, Kernel, Output,
+    Reply, Request, SessionId, Step, ToolsRequest, Verdict,
 };
 use ak_policy::budget::Dimension;
 
@@ -30,15 +31,17 @@ fn infer(model: &str, max_tokens: u64) -> Request {
     let request = object! {
         "model": model, "max_tokens": max_tokens, "messages": json(r#"[{"role":"user","content":"hello"}]"#),
     };
-    Request::Inference { request, stream: true, price: None }
+    Request::Infer(InferRequest { request, stream: true, price: None })
 }
 
 fn budget(dimension: Dimension, limit: u64) -> Request {
-    Request::BudgetSet { dimension, limit: Some(limit), agent: None }
+    Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(limit), agent: None })
 }
 
 fn used(machine: &mut Machine, dimension: Dimension) -> u64 {
-    let status = value(machine.call(Request::BudgetStatus { dimension: Some(dimension), agent: None }));
+    let status = value(
+        machine.call(Request::Agent(AgentRequest::BudgetStatus { dimension: Some(dimension), agent: None })),
+    );
     status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
 }
 
@@ -49,12 +52,12 @@ fn bad_input_is_refused_and_nothing_changes() {
     machine.policy("[fs]\nread = [\"/data/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]");
     let object = handle(machine.call(alloc("counter", r#"{"value":0}"#)));
     let gone = handle(machine.call(alloc("counter", "1")));
-    machine.call(Request::Delete { handle: gone, expected_version: None }).unwrap();
-    let raw = handle(machine.call(Request::Alloc {
+    machine.call(Request::Heap(HeapRequest::Delete { handle: gone, expected_version: None })).unwrap();
+    let raw = handle(machine.call(Request::Heap(HeapRequest::Alloc {
         type_name: "r".into(),
         content: Content::Raw(Arc::from(&b"x"[..])),
         subject: None,
-    }));
+    })));
     let rows = [
         (write(object, "{}", None), Code::InvalidArgument),
         (write(object, r#"[{"op":"fly","path":"/value"}]"#, None), Code::InvalidArgument),
@@ -70,9 +73,12 @@ fn bad_input_is_refused_and_nothing_changes() {
         (write(object, r#"[{"op":"test","path":"/value","value":7}]"#, None), Code::PatchTestFailed),
         (write(object, "[]", Some(7)), Code::Conflict),
         (write(raw, "[]", None), Code::InvalidArgument),
-        (Request::Read { handle: Handle::from_raw(0xdead), version: None }, Code::NotFound),
-        (Request::Read { handle: gone, version: None }, Code::NotFound),
-        (Request::Delete { handle: gone, expected_version: None }, Code::NotFound),
+        (
+            Request::Heap(HeapRequest::Read { handle: Handle::from_raw(0xdead), version: None }),
+            Code::NotFound,
+        ),
+        (Request::Heap(HeapRequest::Read { handle: gone, version: None }), Code::NotFound),
+        (Request::Heap(HeapRequest::Delete { handle: gone, expected_version: None }), Code::NotFound),
         (alloc("", "1"), Code::InvalidArgument),
         (tool("nothing", "{}"), Code::PolicyDeny),
         (tool("", "{}"), Code::InvalidArgument),
@@ -86,14 +92,18 @@ fn bad_input_is_refused_and_nothing_changes() {
         (load("[fs]\nread = [1]"), Code::PolicyInvalid),
         (load("[[label]]\nsource = \"tool:add\"\nsecrecy = [\"pii\"]"), Code::PolicyInvalid),
         (
-            Request::AuditLog { event: "alloc".into(), details: Value::Null, subject: None },
+            Request::Audit(AuditRequest::Log { event: "alloc".into(), details: Value::Null, subject: None }),
             Code::InvalidArgument,
         ),
         (
-            Request::ToolRegister { manifest: "name = 1".into(), module: Arc::from(&b""[..]), env: vec![] },
+            Request::Tools(ToolsRequest::Register {
+                manifest: "name = 1".into(),
+                module: Arc::from(&b""[..]),
+                env: vec![],
+            }),
             Code::InvalidArgument,
         ),
-        (Request::SessionOpen { agent: "a//b".into() }, Code::InvalidArgument),
+        (Request::Agent(AgentRequest::SessionOpen { agent: "a//b".into() }), Code::InvalidArgument),
     ];
     for (request, code) in rows {
         let call = machine.dispatch(SessionId::OWNER, request.clone());
@@ -105,7 +115,7 @@ fn bad_input_is_refused_and_nothing_changes() {
         assert!(machine.effects.is_empty(), "{request:?}");
     }
     assert_eq!(
-        machine.call(Request::Read { handle: object, version: None }),
+        machine.call(Request::Heap(HeapRequest::Read { handle: object, version: None })),
         Ok(Reply::Content(Content::Json(json(r#"{"value":0}"#))))
     );
     machine.replayed();
@@ -127,7 +137,7 @@ fn every_request_leaves_one_entry() {
 fn nothing_leaves_before_its_record_is_committed() {
     let mut machine = Machine::new();
     let now = machine.now();
-    machine.kernel.dispatch(now, SessionId::OWNER, Request::ToolList).unwrap();
+    machine.kernel.dispatch(now, SessionId::OWNER, Request::Tools(ToolsRequest::List)).unwrap();
     let record = machine.kernel.poll_record().expect("a record");
     assert!(machine.kernel.poll_output().is_none());
     machine.kernel.committed(record.seq - 1);
@@ -158,9 +168,13 @@ fn an_agent_session_cannot_use_the_owner_s_operations() {
     let agent = machine.agent("worker");
     let rows = [
         load(""),
-        Request::AuditVerify { key: None, anchor: None },
-        Request::ToolRegister { manifest: Value::Null, module: Arc::from(&b""[..]), env: vec![] },
-        Request::SessionOpen { agent: "other".into() },
+        Request::Audit(AuditRequest::Verify { key: None, anchor: None }),
+        Request::Tools(ToolsRequest::Register {
+            manifest: Value::Null,
+            module: Arc::from(&b""[..]),
+            env: vec![],
+        }),
+        Request::Agent(AgentRequest::SessionOpen { agent: "other".into() }),
     ];
     for request in rows {
         let denied = failure(machine.call_as(agent, request.clone()));
@@ -189,24 +203,27 @@ fn an_agent_cannot_tell_another_s_object_from_none() {
     let agent = machine.agent("worker");
     let mine = handle(machine.call(alloc("secret", "1")));
     let gone = handle(machine.call(alloc("secret", "1")));
-    machine.call(Request::Delete { handle: gone, expected_version: None }).unwrap();
+    machine.call(Request::Heap(HeapRequest::Delete { handle: gone, expected_version: None })).unwrap();
     let none = Handle::from_raw(mine.raw() + 1000);
     let told = |machine: &mut Machine, handle: Handle| {
-        let write = |patch: &str| Part::Write {
+        let write = |patch: &str| BatchPart::Write {
             target: Target::Handle(handle),
             patch: json(patch),
             expected_version: Some(7),
             links: Vec::new(),
         };
-        let ask =
-            Request::Authorize { operation: "read".into(), target: handle.to_string().into(), args: None };
+        let ask = Request::Admin(AdminRequest::Authorize {
+            operation: "read".into(),
+            target: handle.to_string().into(),
+            args: None,
+        });
         let requests = [
-            Request::Read { handle, version: None },
-            Request::Stat { handle },
+            Request::Heap(HeapRequest::Read { handle, version: None }),
+            Request::Heap(HeapRequest::Stat { handle }),
             self::write(handle, "[]", None),
-            Request::Delete { handle, expected_version: Some(7) },
-            Request::Batch { parts: vec![new("own", "1"), write("[]")] },
-            Request::Batch { parts: vec![new("own", "1"), write("7")] },
+            Request::Heap(HeapRequest::Delete { handle, expected_version: Some(7) }),
+            Request::Heap(HeapRequest::Batch { parts: vec![new("own", "1"), write("[]")] }),
+            Request::Heap(HeapRequest::Batch { parts: vec![new("own", "1"), write("7")] }),
             ask,
         ];
         requests.map(|request| match machine.call_as(agent, request) {
@@ -220,18 +237,24 @@ fn an_agent_cannot_tell_another_s_object_from_none() {
         assert_eq!(told(&mut machine, handle), expected);
     }
     let own = handle(machine.call_as(agent, alloc("own", "2")));
-    machine.call_as(agent, Request::Read { handle: own, version: None }).unwrap();
-    machine.call(Request::Read { handle: own, version: None }).expect("the owner sees everything");
+    machine.call_as(agent, Request::Heap(HeapRequest::Read { handle: own, version: None })).unwrap();
+    machine
+        .call(Request::Heap(HeapRequest::Read { handle: own, version: None }))
+        .expect("the owner sees everything");
 }
 
 #[test]
 fn agents_see_only_their_own_entries() {
     let mut machine = Machine::new();
     let agent = machine.agent("worker");
-    let event = Request::AuditLog { event: "shipped".into(), details: object! { "n": 1 }, subject: None };
+    let event = Request::Audit(AuditRequest::Log {
+        event: "shipped".into(),
+        details: object! { "n": 1 },
+        subject: None,
+    });
     machine.call_as(agent, event.clone()).unwrap();
     machine.call(event).unwrap();
-    let seen = value(machine.call_as(agent, Request::AuditQuery(Filter::default())));
+    let seen = value(machine.call_as(agent, Request::Audit(AuditRequest::Query(AuditFilter::default()))));
     let actors: Vec<_> = seen
         .get("entries")
         .and_then(Value::as_array)
@@ -240,9 +263,10 @@ fn agents_see_only_their_own_entries() {
         .filter_map(|entry| entry.get("actor")?.as_str().map(String::from))
         .collect();
     assert!(!actors.is_empty() && actors.iter().all(|actor| actor == "worker"), "{actors:?}");
-    let all = value(
-        machine.call(Request::AuditQuery(Filter { event_type: Some("shipped".into()), ..Filter::default() })),
-    );
+    let all = value(machine.call(Request::Audit(AuditRequest::Query(AuditFilter {
+        event_type: Some("shipped".into()),
+        ..AuditFilter::default()
+    }))));
     assert_eq!(all.get("entries").and_then(Value::as_array).unwrap().len(), 2);
 }
 
@@ -255,7 +279,7 @@ fn the_budget_is_never_exceeded() {
     assert_eq!((denied.code, denied.code.class()), (Code::BudgetExceeded, Class::BudgetExceeded));
     assert_eq!(used(&mut machine, Dimension::Memory), 62);
     assert_eq!(used(&mut machine, Dimension::HeapObjects), 1);
-    machine.call(Request::Delete { handle: first, expected_version: None }).unwrap();
+    machine.call(Request::Heap(HeapRequest::Delete { handle: first, expected_version: None })).unwrap();
     assert_eq!(used(&mut machine, Dimension::HeapObjects), 0);
     machine.call(alloc("text", &format!("\"{}\"", "x".repeat(60)))).expect("what was deleted is free again");
 }
@@ -287,13 +311,20 @@ fn an_agent_session_only_lowers_its_own_budget() {
     let agent = machine.agent("worker");
     machine.call_as(agent, budget(Dimension::Tokens, 50)).unwrap();
     assert_eq!(failure(machine.call_as(agent, budget(Dimension::Tokens, 51))).code, Code::PolicyDeny);
-    let lift = Request::BudgetSet { dimension: Dimension::Tokens, limit: None, agent: None };
+    let lift =
+        Request::Agent(AgentRequest::BudgetSet { dimension: Dimension::Tokens, limit: None, agent: None });
     assert_eq!(failure(machine.call_as(agent, lift)).code, Code::PolicyDeny);
-    let other =
-        Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(1), agent: Some("main".into()) };
+    let other = Request::Agent(AgentRequest::BudgetSet {
+        dimension: Dimension::Tokens,
+        limit: Some(1),
+        agent: Some("main".into()),
+    });
     assert_eq!(failure(machine.call_as(agent, other)).code, Code::NotFound);
-    let raise =
-        Request::BudgetSet { dimension: Dimension::Tokens, limit: Some(60), agent: Some("worker".into()) };
+    let raise = Request::Agent(AgentRequest::BudgetSet {
+        dimension: Dimension::Tokens,
+        limit: Some(60),
+        agent: Some("worker".into()),
+    });
     machine.call(raise).expect("the owner sets any");
 }
 
@@ -306,8 +337,10 @@ fn tokens_are_reserved_settled_and_refunded() {
     let Effect::Infer { request, .. } = effect else { panic!("{effect:?}") };
     assert_eq!(request.get("max_tokens"), Some(&Value::from(40u64)), "clamped to the policy");
     assert!(request.get("stream").is_none());
-    let status =
-        value(machine.call(Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None }));
+    let status = value(machine.call(Request::Agent(AgentRequest::BudgetStatus {
+        dimension: Some(Dimension::Tokens),
+        agent: None,
+    })));
     let reserved = status.get("tokens").and_then(|row| row.get("reserved")).and_then(Value::as_u64).unwrap();
     assert!(reserved > 40, "prompt and completion at the most: {reserved}");
     assert_eq!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 5 }), Verdict::Continue);
@@ -371,9 +404,12 @@ fn a_file_effect_carries_its_granted_root_and_the_canonical_path() {
 fn a_read_rule_never_allows_a_write() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]");
-    let request = Request::FsWrite { path: "/data/x".into(), data: Arc::from(&b""[..]) };
+    let request = Request::File(FileRequest::Write { path: "/data/x".into(), data: Arc::from(&b""[..]) });
     assert_eq!(failure(machine.call(request)).code, Code::PolicyDeny);
-    assert_eq!(failure(machine.call(Request::FsDelete { path: "/data/x".into() })).code, Code::PolicyDeny);
+    assert_eq!(
+        failure(machine.call(Request::File(FileRequest::Delete { path: "/data/x".into() }))).code,
+        Code::PolicyDeny
+    );
 }
 
 #[test]
@@ -460,7 +496,7 @@ fn tokens_used(kernel: &mut Kernel, machine: &mut Machine) -> u64 {
         .dispatch(
             now,
             SessionId::OWNER,
-            Request::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None },
+            Request::Agent(AgentRequest::BudgetStatus { dimension: Some(Dimension::Tokens), agent: None }),
         )
         .unwrap();
     let record = kernel.poll_record().unwrap();
@@ -514,8 +550,11 @@ fn the_newest_version_of_a_tool_is_the_highest() {
         let text = manifest.replace("name = \"add\"", "name = \"sum\"");
         let line = text.lines().find(|line| line.starts_with("version")).unwrap();
         let text = text.replace(line, &format!("version = \"{version}\""));
-        let request =
-            Request::ToolRegister { manifest: text.as_str().into(), module: Arc::from(module), env: vec![] };
+        let request = Request::Tools(ToolsRequest::Register {
+            manifest: text.as_str().into(),
+            module: Arc::from(module),
+            env: vec![],
+        });
         machine.call(request).unwrap();
     }
     let (_, _, effect) = machine.effect(SessionId::OWNER, tool("sum", r#"{"a":1,"b":2}"#));
@@ -533,14 +572,14 @@ fn a_completion_of_another_kind_is_never_taken() {
     let path = || "/data/x".into();
     let requests = [
         file_read("/data/x"),
-        Request::FsWrite { path: path(), data: Arc::from(&b"x"[..]) },
-        Request::FsList { path: path() },
-        Request::FsStat { path: path() },
-        Request::FsDelete { path: path() },
+        Request::File(FileRequest::Write { path: path(), data: Arc::from(&b"x"[..]) }),
+        Request::File(FileRequest::List { path: path() }),
+        Request::File(FileRequest::Stat { path: path() }),
+        Request::File(FileRequest::Delete { path: path() }),
         http("https://a.example/"),
         infer("m", 10),
         tool("add", r#"{"a":1,"b":2}"#),
-        Request::AuditVerify { key: None, anchor: None },
+        Request::Audit(AuditRequest::Verify { key: None, anchor: None }),
     ];
     let response = HttpResponse { status: 200, headers: Vec::new(), body: Arc::from(&b""[..]) };
     let completions = [
@@ -563,8 +602,8 @@ fn a_completion_of_another_kind_is_never_taken() {
         }
         assert_eq!(taken, 1, "{request:?}");
     }
-    let refused = Filter { decision: Some("refused".into()), ..Filter::default() };
-    let found = value(machine.call(Request::AuditQuery(refused)));
+    let refused = AuditFilter { decision: Some("refused".into()), ..AuditFilter::default() };
+    let found = value(machine.call(Request::Audit(AuditRequest::Query(refused))));
     let entries = found.get("entries").and_then(Value::as_array).unwrap();
     assert_eq!(entries.len(), 9 * 5, "each is recorded as what it is");
 }
@@ -574,7 +613,11 @@ fn authorize_asks_without_doing() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]\n[budgets]\ntool_calls = 0");
     let mut ask = |operation: &str, target: &str| {
-        let request = Request::Authorize { operation: operation.into(), target: target.into(), args: None };
+        let request = Request::Admin(AdminRequest::Authorize {
+            operation: operation.into(),
+            target: target.into(),
+            args: None,
+        });
         value(machine.call(request)).get("authorized").and_then(Value::as_bool).unwrap()
     };
     assert!(ask("read", "/data/x"));
@@ -593,7 +636,7 @@ fn authorize_asks_without_doing() {
 struct LastDenial(Option<Value>);
 
 fn last_denial(machine: &mut Machine) -> LastDenial {
-    let reply = value(machine.call(Request::LastError));
+    let reply = value(machine.call(Request::Admin(AdminRequest::LastError)));
     LastDenial(reply.get("denial").filter(|denial| !denial.is_null()).cloned())
 }
 
@@ -609,7 +652,11 @@ fn a_broken_policy_is_refused_whole_and_the_one_in_force_stays() {
 }
 
 fn about(subject: &str) -> Request {
-    Request::AuditLog { event: "shipped".into(), details: Value::Null, subject: Some(subject.into()) }
+    Request::Audit(AuditRequest::Log {
+        event: "shipped".into(),
+        details: Value::Null,
+        subject: Some(subject.into()),
+    })
 }
 
 #[test]
@@ -632,7 +679,10 @@ fn limits_are_limits() {
     let long = machine.call(about(&"x".repeat(256)));
     assert_eq!(failure(long).code, Code::Limit, "it is above the limit of bytes before anybody looks at it");
     assert_eq!(failure(machine.call(about(""))).code, Code::InvalidArgument);
-    assert_eq!(failure(machine.call(Request::SessionOpen { agent: "two".into() })).code, Code::Quota);
+    assert_eq!(
+        failure(machine.call(Request::Agent(AgentRequest::SessionOpen { agent: "two".into() }))).code,
+        Code::Quota
+    );
     machine.replayed();
 }
 
@@ -668,7 +718,7 @@ fn the_wall_clock_is_recorded_as_it_steps_and_a_large_step_is_a_record() {
     machine.call(alloc("x", "1")).unwrap();
     machine.step_wall_us(-10_000_000);
     machine.call(alloc("x", "1")).unwrap();
-    let found = value(machine.call(Request::AuditQuery(Filter::default())));
+    let found = value(machine.call(Request::Audit(AuditRequest::Query(AuditFilter::default()))));
     let entries = found.get("entries").and_then(Value::as_array).unwrap().clone();
     let text = |entry: &Value, name| entry.get(name).and_then(Value::as_str).map(String::from).unwrap();
     let events: Vec<String> = entries.iter().map(|entry| text(entry, "event")).collect();

@@ -6,8 +6,9 @@ use ak_audit::{Entry, Kind, Verdict};
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Number, Object, Value, object};
 use ak_kernel::{
-    Code, Completion, Effect, Examination, Filter, HttpRequest, HttpResponse, Kept, Operation, Part, Reply,
-    Request, SessionId, Standing, Step, Tools, ak_audit, ak_heap, ak_json, ak_policy, stream,
+    AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect, Examination, HeapRequest,
+    HttpRequest, HttpResponse, InferRequest, Kept, Operation, Reply, Request, SessionId, Standing, Step,
+    Tools, ak_audit, ak_heap, ak_json, ak_policy, stream,
 };
 use ak_policy::budget::Dimension;
 
@@ -177,21 +178,21 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
         let object = *dice.one(&objects);
         let number = dice.below(1000);
         let request = match dice.below(22) {
-            0 | 1 => Request::Alloc {
+            0 | 1 => Request::Heap(HeapRequest::Alloc {
                 type_name: "counter".into(),
                 content: Content::Json(object! { "value": number as u64 }),
                 subject: [None, Some("alice".into()), Some("bob".into())][dice.below(3)].clone(),
-            },
-            2 => Request::Read { handle: object, version: None },
+            }),
+            2 => Request::Heap(HeapRequest::Read { handle: object, version: None }),
             3 => write(object, &format!("[{{\"op\":\"add\",\"path\":\"/value\",\"value\":{number}}}]"), None),
-            4 => Request::Delete { handle: object, expected_version: None },
-            5 => Request::Query { form: Object::new() },
-            6 => Request::Batch {
+            4 => Request::Heap(HeapRequest::Delete { handle: object, expected_version: None }),
+            5 => Request::Heap(HeapRequest::Query { form: Object::new() }),
+            6 => Request::Heap(HeapRequest::Batch {
                 parts: vec![
                     new("counter", "1"),
-                    Part::Delete { target: object.into(), expected_version: None },
+                    BatchPart::Delete { target: object.into(), expected_version: None },
                 ],
-            },
+            }),
             7 => tool("add", r#"{"a":1,"b":2}"#),
             8 => tool("read", r#"{"path":"/data/x"}"#),
             9 => tool("draw", r#"{"bytes":3}"#),
@@ -204,25 +205,29 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
                 response_bytes_max: 100,
                 timeout_ms: 1000,
             }),
-            12 => Request::Inference {
+            12 => Request::Infer(InferRequest {
                 request: json(
                     r#"{"model":"m-1","max_tokens":50,"messages":[{"role":"user","content":"hi"}]}"#,
                 ),
                 stream: false,
                 price: None,
-            },
-            13 => Request::AuditLog {
+            }),
+            13 => Request::Audit(AuditRequest::Log {
                 event: "shipped".into(),
                 details: object! { "n": number as u64 },
                 subject: Some(["alice", "bob"][dice.below(2)].into()),
-            },
-            14 => Request::AuditQuery(Filter { newest: true, limit: Some(5), ..Filter::default() }),
+            }),
+            14 => Request::Audit(AuditRequest::Query(AuditFilter {
+                newest: true,
+                limit: Some(5),
+                ..AuditFilter::default()
+            })),
             15 => load(POLICIES[dice.below(3)]),
-            16 => Request::BudgetSet {
+            16 => Request::Agent(AgentRequest::BudgetSet {
                 dimension: *dice.one(&Dimension::ALL),
                 limit: Some(1_000_000),
                 agent: Some("a".into()),
-            },
+            }),
             17 => {
                 sessions.push(machine.agent(["a", "d", "crew"][dice.below(3)]));
                 continue;

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Value, object};
 use ak_kernel::{
-    Asked, CallId, Code, Completion, Config, Effect, Examination, Failure, Kept, Kernel, LogWork, Now,
-    Outcome, Output, Part, Record, Replay, Reply, Request, SessionId, Standing, Step, Ticket, Time,
-    ToolRequest, ToolRun, ToolStep, Tools, Verdict, erased,
+    AdminRequest, AgentRequest, Asked, AuditRequest, BatchPart, CallId, Code, Completion, Config, Effect,
+    Examination, Failure, FileRequest, HeapRequest, Kept, Kernel, LogWork, Now, Outcome, Output, Record,
+    Replay, Reply, Request, SessionId, Standing, Step, Ticket, Time, ToolRequest, ToolRun, ToolStep, Tools,
+    ToolsRequest, Verdict, erased,
 };
 use ak_policy::budget::Dimension;
 use sha2::Digest as _;
@@ -194,11 +195,16 @@ impl Machine {
 
     /// Sets an agent's budget, as the owner.
     pub(crate) fn limit(&mut self, agent: &str, dimension: Dimension, limit: u64) {
-        self.call(Request::BudgetSet { dimension, limit: Some(limit), agent: Some(agent.into()) }).unwrap();
+        self.call(Request::Agent(AgentRequest::BudgetSet {
+            dimension,
+            limit: Some(limit),
+            agent: Some(agent.into()),
+        }))
+        .unwrap();
     }
 
     pub(crate) fn agent(&mut self, name: &str) -> SessionId {
-        match self.call(Request::SessionOpen { agent: name.into() }) {
+        match self.call(Request::Agent(AgentRequest::SessionOpen { agent: name.into() })) {
             Ok(Reply::Session(session)) => session,
             other => panic!("{other:?}"),
         }
@@ -214,7 +220,10 @@ impl Machine {
 
     /// Erases a subject as a host does: a snapshot, then the bodies. Gives the snapshot and the `seq` that it belongs to.
     pub(crate) fn erase(&mut self, subject: &str) -> Result<(u64, Vec<u8>), Failure> {
-        let call = self.try_dispatch(SessionId::OWNER, Request::Erase { subject: subject.into() })?;
+        let call = self.try_dispatch(
+            SessionId::OWNER,
+            Request::Audit(AuditRequest::Erase { subject: subject.into() }),
+        )?;
         if let Some(Err(failure)) = self.replies.get(&call) {
             return Err(failure.clone());
         }
@@ -273,23 +282,27 @@ pub(crate) fn json(text: &str) -> Value {
 }
 
 pub(crate) fn load(text: &str) -> Request {
-    Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() }
+    Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() })
 }
 
 pub(crate) fn alloc(type_name: &str, value: &str) -> Request {
-    Request::Alloc { type_name: type_name.into(), content: Content::Json(json(value)), subject: None }
+    Request::Heap(HeapRequest::Alloc {
+        type_name: type_name.into(),
+        content: Content::Json(json(value)),
+        subject: None,
+    })
 }
 
-pub(crate) fn new(type_name: &str, value: &str) -> Part {
-    Part::Alloc { type_name: type_name.into(), content: Content::Json(json(value)), links: Vec::new() }
+pub(crate) fn new(type_name: &str, value: &str) -> BatchPart {
+    BatchPart::Alloc { type_name: type_name.into(), content: Content::Json(json(value)), links: Vec::new() }
 }
 
 pub(crate) fn write(handle: Handle, patch: &str, expected_version: Option<u64>) -> Request {
-    Request::Write { handle, patch: json(patch), expected_version }
+    Request::Heap(HeapRequest::Write { handle, patch: json(patch), expected_version })
 }
 
 pub(crate) fn tool(name: &str, args: &str) -> Request {
-    Request::Call { tool: name.into(), args: json(args) }
+    Request::Tools(ToolsRequest::Call { tool: name.into(), args: json(args) })
 }
 
 /// A tool that makes one host call with its own arguments, and gives the reply.
@@ -305,11 +318,11 @@ fn register(name: &str, wat: &str, needs: &[&str]) -> Request {
     let manifest = object! {
         "name": name, "version": "1.0.0", "abi": "native", "sha256": format!("{sha256}"), "needs": needs,
     };
-    Request::ToolRegister { manifest, module: module.into(), env: Vec::new() }
+    Request::Tools(ToolsRequest::Register { manifest, module: module.into(), env: Vec::new() })
 }
 
 pub(crate) fn file_read(path: &str) -> Request {
-    Request::FsRead { path: path.into(), bytes_max: 1000 }
+    Request::File(FileRequest::Read { path: path.into(), bytes_max: 1000 })
 }
 
 pub(crate) fn handle(outcome: Outcome) -> Handle {

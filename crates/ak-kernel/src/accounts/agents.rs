@@ -1,0 +1,616 @@
+//! Agents and their accounts. What an agent spends is spent by the root agent too.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
+
+use ak_json::{Object, Text, Value, array, object};
+use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, LimitedBy, Reservation, Spender};
+use ak_policy::{
+    Charge, LimitError, LimitReservation, LimitTable, Policy, Target, capability::CapReservation,
+};
+
+use crate::{
+    accounts::capabilities::Holdings,
+    api::{
+        code::Code,
+        fields::{FieldError, Fields},
+        reply::{Denial, Failure},
+        session::AgentId,
+        time::Elapsed,
+    },
+};
+
+/// The root agent's name.
+pub const MAIN: &str = "main";
+/// Longest agent name, in bytes.
+pub const AGENT_NAME_BYTES_MAX: usize = 255;
+
+/// The agent whose descendants guests are.
+pub const GUEST: &str = "guest";
+
+/// One agent: its name, its account, and what it was last refused.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) name: Text,
+    /// Who pays too for what it spends; none for the root agent.
+    parent: Option<AgentId>,
+    ledger: Ledger,
+    /// When its wall time began, in kernel time: the upper bound, in µs.
+    since_us: u64,
+    pub(crate) last_denial: Option<Denial>,
+}
+
+/// All agents, by number. With them, what was used of the policy's cumulative limits, and the capabilities.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    all: BTreeMap<AgentId, Agent>,
+    by_name: BTreeMap<Text, AgentId>,
+    next: u32,
+    limits: LimitTable,
+    pub(crate) holdings: Holdings,
+}
+
+/// What is set aside for one request: a reservation in each account on the way to the root, and in each capability
+/// that it rests on.
+///
+/// It ends in [`Agents::settle`] or [`Agents::release`], by value.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Hold {
+    parts: Vec<(AgentId, Reservation)>,
+    limits: Vec<LimitReservation>,
+    pub(crate) capabilities: Vec<CapReservation>,
+    /// How many of the capabilities were set aside first, with all that the request may use; the others only for more of the
+    /// same, as for redirects.
+    covers: usize,
+}
+
+impl Hold {
+    /// What capabilities set aside for the request that this is for.
+    pub(crate) fn cover(&mut self, capabilities: Vec<CapReservation>) {
+        self.covers = capabilities.len();
+        self.capabilities = capabilities;
+    }
+
+    /// Adds what was set aside for something else.
+    pub(crate) fn join(&mut self, other: Hold) {
+        self.parts.extend(other.parts);
+        self.limits.extend(other.limits);
+        self.capabilities.extend(other.capabilities);
+    }
+}
+
+/// What a request may cost at most: budgets, and the policy's cumulative limits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Costs {
+    pub(crate) amounts: Vec<(Dimension, u64)>,
+    pub(crate) charges: Vec<Charge>,
+}
+
+impl Agents {
+    /// The root agent, and the parent of all guests.
+    pub(crate) fn new(now: Elapsed) -> Agents {
+        let mut agents = Agents::empty();
+        agents.insert(Text::from(MAIN), None, now);
+        agents.insert(Text::from(GUEST), Some(AgentId::MAIN), now);
+        agents
+    }
+
+    /// Nobody at all.
+    pub(crate) fn empty() -> Agents {
+        Agents {
+            all: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            next: 0,
+            limits: LimitTable::default(),
+            holdings: Holdings::default(),
+        }
+    }
+
+    fn insert(&mut self, name: Text, parent: Option<AgentId>, now: Elapsed) -> AgentId {
+        let id = AgentId::from_number(self.next);
+        self.next = self.next.saturating_add(1);
+        let agent = Agent {
+            name: name.clone(),
+            parent,
+            ledger: Ledger::default(),
+            since_us: now.high_us,
+            last_denial: None,
+        };
+        self.all.insert(id, agent);
+        self.by_name.insert(name, id);
+        id
+    }
+
+    pub(crate) fn get(&self, account: AgentId) -> Option<&Agent> {
+        self.all.get(&account)
+    }
+
+    /// The name of an agent; empty where there is none.
+    pub(crate) fn name(&self, account: AgentId) -> Text {
+        self.get(account).map(|agent| agent.name.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn get_mut(&mut self, account: AgentId) -> Option<&mut Agent> {
+        self.all.get_mut(&account)
+    }
+
+    /// The agent with this name. It is made if it is not there, and so is each of its ancestors: an ancestor's account is
+    /// charged for what its descendants do, whether or not it ever asks for anything itself.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT where the name is no agent's name; QUOTA where there are as many agents as there may be.
+    pub(crate) fn open(
+        &mut self,
+        name: &Text,
+        policy: &Policy,
+        now: Elapsed,
+        agents_max: u64,
+    ) -> Result<AgentId, Failure> {
+        if let Some(account) = self.find(name) {
+            return Ok(account);
+        }
+        let refuse =
+            |reason: &str| Failure::new(Code::InvalidArgument, format!("agent {:?}: {reason}", &**name));
+        if name.len() > AGENT_NAME_BYTES_MAX {
+            return Err(refuse("the name is longer than 255 bytes"));
+        }
+        Target::agent(name).map_err(|error| refuse(&format!("{error}")))?;
+        let ends = name.match_indices('/').map(|(at, _)| at).chain([name.len()]);
+        let missing: Vec<Text> = ends
+            .filter_map(|end| name.get(..end))
+            .filter(|name| self.find(name).is_none())
+            .map(Text::from)
+            .collect();
+        // The parent of guests is there in any case.
+        let count = self.all.len().saturating_add(missing.len()).saturating_sub(1) as u64;
+        if count > agents_max
+            || self.next.checked_add(u32::try_from(missing.len()).unwrap_or(u32::MAX)).is_none()
+        {
+            return Err(Failure::new(Code::Quota, format!("there are {agents_max} agents already")));
+        }
+        for name in missing {
+            let parent = name.rsplit_once('/').and_then(|(parent, _)| self.find(parent));
+            let id = self.insert(name.clone(), Some(parent.unwrap_or(AgentId::MAIN)), now);
+            if let Some(agent) = self.get_mut(id) {
+                agent.adopt(policy);
+            }
+        }
+        self.find(name).ok_or_else(|| refuse("it is gone"))
+    }
+
+    /// The agent with this name as an earlier version made it: without its ancestors.
+    pub(crate) fn open_alone(&mut self, name: &Text, policy: &Policy, now: Elapsed) -> AgentId {
+        if let Some(account) = self.find(name) {
+            return account;
+        }
+        let parent = (**name != *MAIN).then_some(AgentId::MAIN);
+        let id = self.insert(name.clone(), parent, now);
+        if let Some(agent) = self.get_mut(id) {
+            agent.adopt(policy);
+        }
+        id
+    }
+
+    /// Makes the ancestors of every agent, and the parent of guests, where an earlier version left them out.
+    pub(crate) fn complete_lineages(&mut self, policy: &Policy, now: Elapsed) {
+        let names: Vec<Text> = self.by_name.keys().cloned().chain([Text::from(GUEST)]).collect();
+        for name in &names {
+            for (end, _) in name.match_indices('/').chain([(name.len(), "")]) {
+                if let Some(ancestor) = name.get(..end) {
+                    self.open_alone(&Text::from(ancestor), policy, now);
+                }
+            }
+        }
+        self.adopt_parents();
+        // An earlier version charged the agent itself and the root agent, and nobody between.
+        let used: Vec<_> = self
+            .all
+            .iter()
+            .flat_map(|(id, agent)| {
+                Dimension::ALL
+                    .map(|dimension| (*id, dimension, agent.ledger.used(Spender::Itself, dimension)))
+            })
+            .collect();
+        for (by, dimension, amount) in used {
+            for account in self.accounts(by).into_iter().skip(1).filter(|account| !account.is_main()) {
+                if let Some(agent) = self.get_mut(account) {
+                    agent.ledger.record(Spender::Below, dimension, amount, now);
+                }
+            }
+        }
+    }
+
+    /// Brings the usage of limits under the names that this version gives them.
+    pub(crate) fn migrate_limits(&mut self, policy: &Policy) {
+        self.limits.migrate(policy);
+        for agent in self.all.values_mut() {
+            agent.ledger.adopt(policy.budget_limits(&agent.name));
+        }
+    }
+
+    /// Ends an agent. Its name can be used again, by another one.
+    pub(crate) fn remove(&mut self, account: AgentId) {
+        if let Some(agent) = self.all.remove(&account) {
+            self.by_name.remove(&agent.name);
+        }
+    }
+
+    /// Whether an agent has none below it, and is not one that is always there.
+    pub(crate) fn is_leaf(&self, account: AgentId) -> bool {
+        let fixed = account.is_main() || self.get(account).is_some_and(|agent| *agent.name == *GUEST);
+        !fixed && self.all.values().all(|agent| agent.parent != Some(account))
+    }
+
+    /// Whether an agent is a guest, as opposed to somebody whom the owner let in.
+    pub(crate) fn is_guest(&self, account: AgentId) -> bool {
+        self.get(account).is_some_and(|agent| agent.name.starts_with("guest/"))
+    }
+
+    /// The agent and its ancestors, but for the root agent; nobody where the root agent asks.
+    pub(crate) fn line(&self, account: AgentId) -> Vec<AgentId> {
+        self.accounts(account).into_iter().filter(|account| !account.is_main()).collect()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<AgentId> {
+        self.by_name.get(name).copied()
+    }
+}
+
+impl Agent {
+    /// Takes the limits that a policy sets for this agent.
+    fn adopt(&mut self, policy: &Policy) {
+        self.ledger.set_policy_limits(policy.budget_limits(&self.name));
+    }
+}
+
+/// Accounts. Whatever is charged is charged to the agent and to each of its ancestors, so an ancestor's limit holds for all
+/// its descendants together.
+impl Agents {
+    /// The accounts that an agent spends from, its own first and the root's last.
+    fn accounts(&self, account: AgentId) -> Vec<AgentId> {
+        let parent = |account: &AgentId| self.get(*account).and_then(|agent| agent.parent);
+        core::iter::successors(Some(account), parent).collect()
+    }
+
+    /// Whether every account and limit has room, and time is left.
+    pub(crate) fn check(&self, by: AgentId, costs: &Costs, now: Elapsed) -> Result<(), Failure> {
+        for account in self.accounts(by) {
+            let Some(agent) = self.get(account) else { continue };
+            let checked = agent.ledger.check(spender(account == by), &costs.amounts, now);
+            checked.map_err(|exceeded| over_budget(&agent.name, &exceeded))?;
+            let used = agent.wall_time_ms(now);
+            if let Some(limit) = agent.wall_time_limit(by == account, now).filter(|limit| used >= *limit) {
+                let dimension = Dimension::WallTimeMs;
+                let exceeded = BudgetExceeded { dimension, limit, used, reserved: 0, requested: 1 };
+                return Err(over_budget(&agent.name, &exceeded));
+            }
+        }
+        self.limits.check(&costs.charges, now).map_err(|error| over_limit(&error))
+    }
+
+    /// How much of a budget is left, if there is a limit anywhere.
+    pub(crate) fn left(&self, by: AgentId, dimension: Dimension, now: Elapsed) -> Option<u64> {
+        let accounts = self.accounts(by).into_iter();
+        let accounts = accounts.filter_map(|account| Some((account == by, self.get(account)?)));
+        let left = accounts.map(|(itself, agent)| agent.ledger.status(spender(itself), dimension, now));
+        left.filter(|status| status.limit.is_some()).map(|status| status.remaining()).min()
+    }
+
+    /// Sets the costs aside in every account and limit, or in none.
+    pub(crate) fn reserve(&mut self, by: AgentId, costs: &Costs, now: Elapsed) -> Result<Hold, Failure> {
+        self.check(by, costs, now)?;
+        let limits = match costs.charges.as_slice() {
+            [] => Vec::new(),
+            charges => {
+                let reserved = self.limits.reserve(charges, now);
+                Vec::from([reserved.map_err(|error| over_limit(&error))?])
+            }
+        };
+        let mut parts = Vec::new();
+        for account in self.accounts(by) {
+            let Some(agent) = self.get_mut(account) else { continue };
+            // Checked above: there is room in every account.
+            if let Ok(reservation) = agent.ledger.reserve(spender(account == by), &costs.amounts, now) {
+                parts.push((account, reservation));
+            }
+        }
+        Ok(Hold { parts, limits, ..Hold::default() })
+    }
+
+    /// Sets the costs aside whether or not there is room: an earlier version found that there was.
+    pub(crate) fn reserve_beyond(&mut self, by: AgentId, costs: &Costs, now: Elapsed) -> Hold {
+        let limits = self.limits.reserve(&costs.charges, now).into_iter().collect();
+        let mut parts = Vec::new();
+        for account in self.accounts(by) {
+            let Some(agent) = self.get_mut(account) else { continue };
+            if let Ok(reservation) = agent.ledger.reserve(spender(account == by), &costs.amounts, now) {
+                parts.push((account, reservation));
+            }
+        }
+        Hold { parts, limits, ..Hold::default() }
+    }
+
+    /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
+    pub(crate) fn settle(&mut self, hold: Hold, actual: &[(Dimension, u64)], now: Elapsed) {
+        // What was set aside in several parts, as for redirects, was used once.
+        let nothing: Vec<_> = actual.iter().map(|(dimension, _)| (*dimension, 0)).collect();
+        let mut settled = BTreeSet::new();
+        for (account, reservation) in hold.parts {
+            let actual = if settled.insert(account) { actual } else { &nothing };
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.settle(reservation, actual, now);
+            }
+        }
+        hold.limits.into_iter().for_each(|limits| self.limits.commit(limits, actual, now));
+        for (index, reserved) in hold.capabilities.into_iter().enumerate() {
+            let first = index < hold.covers;
+            self.holdings.settle(reserved, if first { actual } else { &nothing });
+        }
+    }
+
+    /// Ends a hold of which nothing was used.
+    pub(crate) fn release(&mut self, hold: Hold) {
+        for (account, reservation) in hold.parts {
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.release(reservation);
+            }
+        }
+        hold.limits.into_iter().for_each(|limits| self.limits.release(limits));
+        hold.capabilities.into_iter().for_each(|reserved| self.holdings.release(reserved));
+    }
+
+    /// Records what was used without asking.
+    pub(crate) fn record(&mut self, by: AgentId, dimension: Dimension, amount: u64, now: Elapsed) {
+        for account in self.accounts(by) {
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.record(spender(account == by), dimension, amount, now);
+            }
+        }
+    }
+
+    /// Gives back what a gauge no longer measures.
+    pub(crate) fn credit(&mut self, by: AgentId, dimension: Dimension, amount: u64) {
+        for account in self.accounts(by) {
+            if let Some(agent) = self.get_mut(account) {
+                agent.ledger.credit(spender(account == by), dimension, amount);
+            }
+        }
+    }
+
+    /// Sets a limit beside the policy's: the lower of the two holds. `lower_only` refuses to raise or remove one that was set,
+    /// by whomever. A number above the policy's limit is none that raises: it holds when the policy's limit rises.
+    pub(crate) fn set_limit(
+        &mut self,
+        account: AgentId,
+        dimension: Dimension,
+        limit: Option<u64>,
+        lower_only: bool,
+    ) -> Result<(), Failure> {
+        let Some(agent) = self.get_mut(account) else {
+            return Err(Failure::new(Code::NotFound, "there is no such agent"));
+        };
+        let before = agent.ledger.limit_set(dimension);
+        let lowers = limit.unwrap_or(u64::MAX) <= before.unwrap_or(u64::MAX) && limit.is_some();
+        if lower_only && !lowers {
+            let message = format!("an agent session can only lower its {dimension} budget");
+            return Err(Failure::new(Code::PolicyDeny, message));
+        }
+        agent.ledger.set_limit(dimension, limit);
+        Ok(())
+    }
+
+    /// Puts the budgets of a policy in the place of those of the one before. What was set by hand stays, and so does all usage.
+    pub(crate) fn adopt(&mut self, policy: &Policy) {
+        self.limits.migrate(policy);
+        for agent in self.all.values_mut() {
+            agent.adopt(policy);
+        }
+    }
+
+    /// Limit, use and reservations of each dimension asked for.
+    pub(crate) fn status(&self, account: AgentId, dimension: Option<Dimension>, now: Elapsed) -> Value {
+        let asked = Dimension::ALL.into_iter().filter(|each| dimension.is_none_or(|only| only == *each));
+        let rows = asked.map(|dimension| {
+            let status = self.effective(account, dimension, now);
+            let limit = status.limit.map_or(Value::Null, Value::from);
+            let remaining = status.limit.map_or(Value::Null, |_| status.remaining.into());
+            let row = object! {
+                "limit": limit, "used": status.used, "reserved": status.reserved, "remaining": remaining,
+                "limited_by": status.limited_by,
+            };
+            (dimension.as_str(), row)
+        });
+        rows.collect::<Object>().into()
+    }
+
+    /// Where an agent stands: what it used itself, and the limit that leaves it least, its own or an ancestor's.
+    fn effective(&self, by: AgentId, dimension: Dimension, now: Elapsed) -> Effective {
+        let mut effective = Effective::default();
+        for account in self.accounts(by) {
+            let Some(agent) = self.get(account) else { continue };
+            let itself = account == by;
+            let mut status = agent.ledger.status(spender(itself), dimension, now);
+            if dimension == Dimension::WallTimeMs {
+                status.used = agent.wall_time_ms(now);
+            }
+            let remaining = status.remaining();
+            if itself {
+                (effective.used, effective.reserved) = (status.used, status.reserved);
+            }
+            let tighter = effective.limit.is_none() || remaining < effective.remaining;
+            if let (Some(limit), true) = (status.limit, tighter) {
+                // What an ancestor leaves, as a limit of the agent's own.
+                let used = effective.used.saturating_add(effective.reserved);
+                effective.limit = Some(if itself { limit } else { used.saturating_add(remaining) });
+                effective.remaining = remaining;
+                let how = match status.limited_by {
+                    Some(LimitedBy::Set) => "set_budget",
+                    Some(LimitedBy::Policy { .. }) | None => "policy",
+                };
+                effective.limited_by =
+                    Some(if itself { how.into() } else { format!("{how}:{}", &*agent.name) });
+            }
+        }
+        effective
+    }
+
+    /// When the wall time ends of the agent or of an ancestor, whichever is first, in kernel time (upper bound, in µs).
+    pub(crate) fn deadline(&self, by: AgentId) -> Option<u64> {
+        let accounts = self.accounts(by).into_iter();
+        let accounts = accounts.filter_map(|account| Some((account == by, self.get(account)?)));
+        let ends = accounts.filter_map(|(itself, agent)| {
+            let limit_ms = agent.wall_time_limit(itself, Elapsed::default())?;
+            Some(agent.since_us.saturating_add(limit_ms.saturating_mul(1000)))
+        });
+        ends.min()
+    }
+
+    /// All that is visible of the agents, for the state digest. Texts for people are no part of it.
+    pub(crate) fn to_value(&self) -> Value {
+        let rows = self.all.iter().map(|(id, agent)| {
+            let denial = agent.last_denial.as_ref().map_or(Value::Null, Denial::facts);
+            object! {
+                "id": u64::from(id.number()), "name": agent.name.clone(), "since": agent.since_us,
+                "ledger": agent.ledger.to_value(), "last_denial": denial,
+            }
+        });
+        object! {
+            "agents": rows.collect::<Vec<Value>>(), "next": u64::from(self.next), "limits": self.limits.to_value(),
+            "capabilities": self.holdings.to_value(),
+        }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Agents, FieldError> {
+        let mut fields = Fields::new("agents", value)?;
+        let mut agents = Agents::empty();
+        for row in fields.items("agents")?.iter() {
+            let mut fields = Fields::new("agents.agents", row)?;
+            let ledger = Ledger::from_value(&fields.value("ledger")?);
+            let (id, name) = (fields.account("id")?, fields.text("name")?);
+            let agent = Agent {
+                name: name.clone(),
+                parent: None,
+                ledger: ledger.map_err(|error| fields.error("ledger", format!("{error}")))?,
+                since_us: fields.u64("since")?,
+                last_denial: fields.optional("last_denial").as_ref().map(Denial::from_facts).transpose()?,
+            };
+            fields.finish()?;
+            agents.by_name.insert(name, id);
+            agents.all.insert(id, agent);
+        }
+        let next = fields.u64("next")?;
+        agents.next = u32::try_from(next).map_err(|_| fields.error("next", "is out of range"))?;
+        let limits = LimitTable::from_value(&fields.value("limits")?);
+        agents.limits = limits.map_err(|error| fields.error("limits", format!("{error}")))?;
+        agents.holdings = Holdings::from_value(&fields.value("capabilities")?)?;
+        fields.finish()?;
+        if agents.find(MAIN) != Some(AgentId::MAIN) {
+            return Err(FieldError::new("agents.agents", "does not begin with the root agent"));
+        }
+        agents.adopt_parents();
+        Ok(agents)
+    }
+
+    /// Finds the parent of every agent by its name.
+    fn adopt_parents(&mut self) {
+        for agent in self.all.values_mut() {
+            agent.parent = match agent.name.rsplit_once('/') {
+                Some((parent, _)) => self.by_name.get(parent).copied().or(Some(AgentId::MAIN)),
+                None if *agent.name == *MAIN => None,
+                None => Some(AgentId::MAIN),
+            };
+        }
+    }
+}
+
+/// Where an agent stands in one dimension, its ancestors' limits included.
+#[derive(Default)]
+struct Effective {
+    limit: Option<u64>,
+    used: u64,
+    reserved: u64,
+    remaining: u64,
+    /// `policy` or `set_budget`; of an ancestor, with its name: `policy:crew`.
+    limited_by: Option<String>,
+}
+
+/// Whether an account is charged for its own agent, or for one below it.
+const fn spender(itself: bool) -> Spender {
+    if itself { Spender::Itself } else { Spender::Below }
+}
+
+impl Agent {
+    /// The limit on its wall time, for itself or for an agent below it.
+    fn wall_time_limit(&self, itself: bool, now: Elapsed) -> Option<u64> {
+        self.ledger.status(spender(itself), Dimension::WallTimeMs, now).limit
+    }
+
+    /// How long it has been there, in ms.
+    fn wall_time_ms(&self, now: Elapsed) -> u64 {
+        now.high_us.saturating_sub(self.since_us) / 1000
+    }
+}
+
+/// A hold in a snapshot: the ids of its claims.
+impl Hold {
+    pub(crate) fn to_value(&self) -> Value {
+        let parts = self.parts.iter().map(|(account, part)| array![u64::from(account.number()), part.id()]);
+        let limits = self.limits.iter().map(|limit| Value::from(limit.id()));
+        let capabilities = self.capabilities.iter().map(CapReservation::to_value);
+        object! {
+            "parts": parts.collect::<Vec<Value>>(), "limits": limits.collect::<Vec<Value>>(),
+            "capabilities": capabilities.collect::<Vec<Value>>(), "covers": self.covers as u64,
+        }
+    }
+}
+
+impl Agents {
+    /// Takes up again what a snapshot says was held.
+    pub(crate) fn hold_again(&self, value: &Value) -> Result<Hold, FieldError> {
+        let mut fields = Fields::new("hold", value)?;
+        let mut hold = Hold::default();
+        for part in fields.items("parts")?.iter() {
+            let number = |index| part.as_array()?.iter().nth(index)?.as_u64();
+            let account = number(0).and_then(|number| u32::try_from(number).ok()).map(AgentId::from_number);
+            let claim = account
+                .and_then(|account| Some((account, self.get(account)?.ledger.reservation(number(1)?)?)));
+            hold.parts.push(claim.ok_or_else(|| fields.error("parts", "names no open reservation"))?);
+        }
+        for limit in fields.items("limits")?.iter() {
+            let claim = limit.as_u64().and_then(|id| self.limits.reservation(id));
+            hold.limits.push(claim.ok_or_else(|| fields.error("limits", "names no open reservation"))?);
+        }
+        for capability in fields.items("capabilities")?.iter() {
+            let claim = self.holdings.reservation(capability);
+            hold.capabilities
+                .push(claim.ok_or_else(|| fields.error("capabilities", "names no open reservation"))?);
+        }
+        let covers = fields.optional_u64("covers")?.and_then(|covers| usize::try_from(covers).ok());
+        hold.covers = covers.unwrap_or(hold.capabilities.len());
+        fields.finish()?;
+        Ok(hold)
+    }
+}
+
+fn over_budget(agent: &str, exceeded: &BudgetExceeded) -> Failure {
+    Failure::new(Code::BudgetExceeded, format!("the budget of agent {agent} is used up: {exceeded}"))
+        .with("agent", agent)
+        .with("kind", exceeded.dimension.as_str())
+        .with("limit", exceeded.limit)
+        .with("used", exceeded.used)
+        .with("reserved", exceeded.reserved)
+        .with("requested", exceeded.requested)
+}
+
+pub(crate) fn over_limit(error: &LimitError) -> Failure {
+    let code = match error {
+        LimitError::Exceeded { .. } => Code::BudgetExceeded,
+        LimitError::NotAnAmount { .. } | LimitError::TooManySteps => Code::PolicyDeny,
+    };
+    Failure::new(code, format!("{error}"))
+}

@@ -1,0 +1,169 @@
+//! What a tool may reach: the `needs` of its manifest.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+use ak_json::{Value, object};
+use ak_policy::{
+    Action, Actions, Query, TargetKind,
+    capability::{Authority, Caveat, TargetPattern},
+};
+use ak_sandbox::{HostOperation, Manifest};
+
+use crate::api::fields::{FieldError, Fields};
+
+/// The needs that name no target of the policy: the time, and random bytes.
+const AMBIENT: [HostOperation; 2] = [HostOperation::Now, HostOperation::Random];
+
+/// The `needs` of one tool, understood.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Needs {
+    /// `name@version` of the tool.
+    pub(crate) tool: String,
+    /// As the manifest writes them.
+    pub(crate) texts: Vec<String>,
+    /// Each need is an authority of its own.
+    reach: Vec<Authority>,
+    ambient: Vec<HostOperation>,
+}
+
+/// A need that says nothing the kernel understands.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the need {need:?}: {reason}")]
+pub(crate) struct NeedError {
+    need: String,
+    reason: String,
+}
+
+impl Needs {
+    /// The needs of a manifest: `operation:pattern`, both as in a policy's rule, or `now:*` and `random:*`.
+    ///
+    /// # Errors
+    /// [`NeedError`] names the first that is neither.
+    pub(crate) fn of(manifest: &Manifest) -> Result<Needs, NeedError> {
+        Needs::parse(format!("{}@{}", manifest.name, manifest.version), manifest.needs.clone())
+    }
+
+    pub(crate) fn parse(tool: String, texts: Vec<String>) -> Result<Needs, NeedError> {
+        let mut needs = Needs { tool, texts: Vec::new(), reach: Vec::new(), ambient: Vec::new() };
+        for text in &texts {
+            let wrong = |reason: String| NeedError { need: text.clone(), reason };
+            let (operation, target) = text.split_once(':').unwrap_or((text, ""));
+            if let Some(ambient) = AMBIENT.into_iter().find(|ambient| ambient.name() == operation) {
+                if target != "*" {
+                    return Err(wrong(format!("`{operation}` is needed as `{operation}:*`")));
+                }
+                needs.ambient.push(ambient);
+                continue;
+            }
+            let actions = Actions::parse(operation)
+                .ok_or_else(|| wrong(String::from("there is no such operation in the policy language")))?;
+            let useful: Actions = actions.iter().filter(|action| is_useful(*action)).collect();
+            if useful.is_empty() {
+                return Err(wrong(String::from("no tool can do that")));
+            }
+            needs.reach.push(reach(useful, target).map_err(wrong)?);
+        }
+        Ok(Needs { texts, ..needs })
+    }
+
+    /// Whether one of the needs covers a request.
+    pub(crate) fn cover(&self, query: &Query<'_>, run: &[u8; 16]) -> bool {
+        self.reach.iter().any(|authority| authority.covers(query, run))
+    }
+
+    /// The form in a snapshot.
+    pub(crate) fn to_value(&self) -> Value {
+        let texts = self.texts.iter().map(|text| Value::from(text.as_str()));
+        object! { "tool": self.tool.as_str(), "needs": texts.collect::<Vec<Value>>() }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Needs, FieldError> {
+        let mut fields = Fields::new("needs", value)?;
+        let tool = String::from(&*fields.text("tool")?);
+        let texts = fields.items("needs")?;
+        let texts: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(String::from)).collect();
+        let texts = texts.ok_or_else(|| fields.error("needs", "expected texts"))?;
+        fields.finish()?;
+        Needs::parse(tool, texts).map_err(|error| FieldError::new("needs", format!("{error}")))
+    }
+
+    /// Whether it needs the time, or random bytes.
+    pub(crate) fn has(&self, ambient: HostOperation) -> bool {
+        self.ambient.contains(&ambient)
+    }
+}
+
+/// Whether a tool can ask for it, or for what leads to it.
+fn is_useful(action: Action) -> bool {
+    match action {
+        Action::FsRead
+        | Action::FsList
+        | Action::FsStat
+        | Action::FsWrite
+        | Action::FsDelete
+        | Action::HeapRead
+        | Action::HeapWrite
+        | Action::Connect
+        | Action::Execute
+        | Action::Infer => true,
+        action => action.method().is_some(),
+    }
+}
+
+/// The authority of operations on what a pattern matches.
+fn reach(actions: Actions, target: &str) -> Result<Authority, String> {
+    let mut kinds: Vec<TargetKind> = actions.iter().map(|action| action.kind()).collect();
+    kinds.dedup();
+    let patterns: Result<Vec<TargetPattern>, _> =
+        kinds.into_iter().map(|kind| TargetPattern::parse(kind, target)).collect();
+    let patterns = patterns.map_err(|error| format!("{error}"))?;
+    Ok([Caveat::Operations(actions), Caveat::targets(patterns)].into_iter().collect())
+}
+
+/// The tools on whose behalf something is asked, the innermost last: it must be within the needs of each.
+pub(crate) type ToolLine = Vec<Arc<Needs>>;
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use ak_policy::Target;
+
+    use super::*;
+
+    fn needs(texts: &[&str]) -> Result<Needs, NeedError> {
+        Needs::parse("t@1.0.0".into(), texts.iter().map(|text| (*text).into()).collect())
+    }
+
+    #[test]
+    fn a_need_covers_what_a_rule_of_its_words_would() {
+        let needs = needs(&["fs.read:/data/**", "http.*:https://a.example/v1/*", "infer:gpt-4*"]).unwrap();
+        let covers = |action, target: Target| needs.cover(&Query::new("main", action, &target), &[0; 16]);
+        assert!(covers(Action::FsRead, Target::path("/data/x/y").unwrap()));
+        assert!(covers(Action::FsStat, Target::path("/data/x").unwrap()));
+        assert!(!covers(Action::FsWrite, Target::path("/data/x").unwrap()));
+        assert!(!covers(Action::FsRead, Target::path("/etc/passwd").unwrap()));
+        assert!(covers(Action::HttpPost, Target::url("https://a.example/v1/x").unwrap()));
+        assert!(!covers(Action::HttpGet, Target::url("https://b.example/v1/x").unwrap()));
+        assert!(covers(Action::Infer, Target::model("gpt-4o").unwrap()));
+        assert!(!covers(Action::Infer, Target::model("claude").unwrap()));
+        assert!(!needs.has(HostOperation::Now) && !needs.has(HostOperation::Random));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_name() {
+        for (text, says) in [
+            ("fs.raed:/data/**", "no such operation"),
+            ("fs.read:data", ""),
+            ("http.get:ftp://x", ""),
+            ("now:/data", "`now:*`"),
+            ("infer:", ""),
+            ("dns:a.example", "no tool can"),
+            ("heap.alloc:*", "no tool can"),
+            ("audit.read:*", "no tool can"),
+        ] {
+            let error = needs(&["heap.read:*", text]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?}")) && error.contains(says), "{error}");
+        }
+    }
+}

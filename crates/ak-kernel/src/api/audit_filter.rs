@@ -1,0 +1,97 @@
+//! Which entries of the log a query wants.
+
+use ak_json::{Object, Text, Value};
+
+use crate::api::fields::{FieldError, Fields, insert_some};
+
+/// Most entries that one query returns.
+pub const QUERY_LIMIT_MAX: u64 = 10_000;
+/// How many entries a query returns that names no limit.
+pub const QUERY_LIMIT: u64 = 1_000;
+
+/// Which entries a query wants. Conditions that are absent hold for every entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// The event.
+    pub event_type: Option<Text>,
+    /// The agent.
+    pub actor: Option<Text>,
+    /// Not before, in µs since the Unix epoch.
+    pub since: Option<u64>,
+    /// Not after, in µs since the Unix epoch.
+    pub until: Option<u64>,
+    /// The operation's name, in any case.
+    pub operation: Option<Text>,
+    /// `permit`, `ask`, `forbid`, `deny` or `refused`.
+    pub decision: Option<Text>,
+    /// What the canonical target begins with.
+    pub target: Option<Text>,
+    /// The rule that decided.
+    pub rule: Option<Text>,
+    /// Only entries after this `seq`: the last one seen, to go on from the oldest to newer ones.
+    pub cursor: Option<u64>,
+    /// Only entries before this `seq`: the first one seen, to go on from the newest to older ones.
+    pub before: Option<u64>,
+    /// The newest entries instead of the oldest. They still come oldest first.
+    pub newest: bool,
+    /// At most so many; 1,000 where absent.
+    pub limit: Option<u64>,
+}
+
+impl AuditFilter {
+    pub(crate) fn to_value(&self) -> Value {
+        let mut args = Object::new();
+        insert_some(&mut args, "event_type", self.event_type.clone());
+        insert_some(&mut args, "actor", self.actor.clone());
+        insert_some(&mut args, "since", self.since);
+        insert_some(&mut args, "until", self.until);
+        insert_some(&mut args, "operation", self.operation.clone());
+        insert_some(&mut args, "decision", self.decision.clone());
+        insert_some(&mut args, "target", self.target.clone());
+        insert_some(&mut args, "rule_id", self.rule.clone());
+        insert_some(&mut args, "cursor", self.cursor);
+        insert_some(&mut args, "before", self.before);
+        insert_some(&mut args, "newest", self.newest.then_some(true));
+        insert_some(&mut args, "limit", self.limit);
+        args.into()
+    }
+
+    /// Takes a filter from a JSON object with the members of this type.
+    ///
+    /// # Errors
+    /// [`FieldError`] names the member that is unknown or of the wrong type.
+    pub fn decode(value: &Value) -> Result<AuditFilter, FieldError> {
+        let mut fields = Fields::new("query", value)?;
+        let filter = AuditFilter::from_fields(&mut fields)?;
+        fields.finish()?;
+        Ok(filter)
+    }
+
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<AuditFilter, FieldError> {
+        let filter = AuditFilter {
+            event_type: fields.optional_text("event_type")?,
+            actor: fields.optional_text("actor")?,
+            since: fields.optional_u64("since")?,
+            until: fields.optional_u64("until")?,
+            operation: fields.optional_text("operation")?,
+            decision: fields.optional_text("decision")?,
+            target: fields.optional_text("target")?,
+            rule: fields.optional_text("rule_id")?,
+            cursor: fields.optional_u64("cursor")?,
+            before: fields.optional_u64("before")?,
+            newest: fields.flag("newest")?,
+            limit: fields.optional_u64("limit")?,
+        };
+        match filter.limit {
+            Some(limit) if limit > QUERY_LIMIT_MAX => Err(fields.error("limit", "is above 10000")),
+            _ => Ok(filter),
+        }
+    }
+
+    /// Bytes of everything in it that a caller chooses.
+    pub(crate) fn size(&self) -> u64 {
+        let texts =
+            [&self.event_type, &self.actor, &self.operation, &self.decision, &self.target, &self.rule];
+        texts.into_iter().flatten().map(|text| text.len() as u64).fold(0, u64::saturating_add)
+    }
+}

@@ -1,0 +1,170 @@
+//! The one table of operations: a row for each, by family.
+
+use core::fmt;
+
+macro_rules! operations {
+    ($($family:ident($rows:ident) {
+        $($number:literal $variant:ident $name:literal $event:literal $who:ident $doc:literal)*
+    })*) => {
+        /// What a request asks for. The number stands on the wire and in leaves.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Operation { $($(#[doc = $doc] $variant = $number,)*)* }
+
+        impl Operation {
+            /// Every operation, in the order of the table.
+            pub const ALL: &'static [Operation] = &[$($(Operation::$variant,)*)*];
+
+            /// The number on the wire, in C and in leaves.
+            pub const fn number(self) -> u16 { self as u16 }
+
+            /// The operation with this number.
+            pub const fn from_number(number: u16) -> Option<Operation> {
+                match number { $($($number => Some(Operation::$variant),)*)* _ => None }
+            }
+
+            /// The name in upper case, as on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $($(Operation::$variant => $name,)*)* }
+            }
+
+            /// The event name in audit entries: the name in lower case.
+            pub const fn event(self) -> &'static str {
+                match self { $($(Operation::$variant => $event,)*)* }
+            }
+
+            /// Who may ask for it at all, whatever the policy says.
+            pub const fn who(self) -> Who {
+                match self { $($(Operation::$variant => Who::$who,)*)* }
+            }
+
+            /// The family that it belongs to, and its row there.
+            pub(crate) const fn family(self) -> OperationFamily {
+                match self { $($(Operation::$variant => OperationFamily::$family($rows::$variant),)*)* }
+            }
+        }
+
+        /// An operation as a row of its family.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum OperationFamily { $($family($rows),)* }
+
+        $(
+            /// The operations of one family.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub(crate) enum $rows { $($variant,)* }
+
+            impl From<$rows> for Operation {
+                fn from(row: $rows) -> Operation {
+                    match row { $($rows::$variant => Operation::$variant,)* }
+                }
+            }
+        )*
+    };
+}
+
+/// Who may ask for an operation at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Every session; the policy decides.
+    Anyone,
+    /// Owner sessions only.
+    Owner,
+    /// Nobody: the kernel writes such entries itself.
+    Kernel,
+}
+
+operations! {
+    Heap(HeapOperation) {
+        1024 Read "READ" "read" Anyone "Read a heap object."
+        1025 Alloc "ALLOC" "alloc" Anyone "Create a heap object."
+        1026 Write "WRITE" "write" Anyone "Patch a heap object (RFC 6902)."
+        1027 Delete "DELETE" "delete" Anyone "Delete a heap object."
+        1028 Query "QUERY" "query" Anyone "Search the heap; a session finds what it may read."
+        1029 Batch "BATCH" "batch" Anyone "Several operations on the heap, all of them or none."
+        1049 Stat "STAT" "stat" Anyone "Describe a heap object."
+        1110 TypeRegister "TYPE_REGISTER" "type_register" Anyone "Give a type of heap objects a schema."
+        1111 TypeUnregister "TYPE_UNREGISTER" "type_unregister" Anyone "Take back a type that one registered."
+    }
+    File(FileOperation) {
+        1050 FsRead "FS_READ" "fs_read" Anyone "Read a file."
+        1051 FsWrite "FS_WRITE" "fs_write" Anyone "Write a file."
+        1052 FsList "FS_LIST" "fs_list" Anyone "List a directory."
+        1053 FsStat "FS_STAT" "fs_stat" Anyone "Describe a file."
+        1054 FsDelete "FS_DELETE" "fs_delete" Anyone "Delete a file."
+    }
+    Http(HttpOperation) {
+        1060 Http "HTTP" "http" Anyone "Send an HTTP request."
+    }
+    Infer(InferOperation) {
+        1037 Inference "INFERENCE" "inference" Anyone "Ask a model."
+    }
+    Tools(ToolsOperation) {
+        1031 Call "CALL" "call" Anyone "Call a tool."
+        1120 ToolRegister "TOOL_REGISTER" "tool_register" Owner "Register a tool."
+        1121 ToolList "TOOL_LIST" "tool_list" Anyone "List the registered tools."
+    }
+    Agent(AgentOperation) {
+        1080 BudgetSet "BUDGET_SET" "budget_set" Anyone "Set a budget; an agent session only lowers its own."
+        1081 BudgetStatus "BUDGET_STATUS" "budget_status" Anyone "Limits and usage of the session's agent."
+        1090 CapGrant "CAP_GRANT" "cap_grant" Owner "Give an agent a capability."
+        1091 CapAttenuate "CAP_ATTENUATE" "cap_attenuate" Anyone "Derive a narrower capability from one's own."
+        1092 CapRevoke "CAP_REVOKE" "cap_revoke" Anyone "Take a capability back, with all that was derived from it."
+        1093 CapToken "CAP_TOKEN" "cap_token" Anyone "A capability as a bearer token."
+        1130 SessionOpen "SESSION_OPEN" "session_open" Owner "Open a session for an agent."
+        1131 SessionClose "SESSION_CLOSE" "session_close" Anyone "End the session that asks."
+    }
+    Audit(AuditOperation) {
+        1030 Commit "COMMIT" "commit" Anyone "Sign a checkpoint of the log as it stands."
+        1100 AuditLog "AUDIT_LOG" "audit_log" Anyone "Write an entry of one's own."
+        1101 AuditQuery "AUDIT_QUERY" "audit_query" Anyone "Read entries; an agent session sees its own."
+        1102 AuditVerify "AUDIT_VERIFY" "audit_verify" Owner "Verify the whole log and re-execute it."
+        1103 AuditProof "AUDIT_PROOF" "audit_proof" Anyone "Prove that an entry stands in the log."
+        1104 AuditErase "AUDIT_ERASE" "audit_erase" Owner "Erase all that is recorded about a subject."
+    }
+    Admin(AdminOperation) {
+        1040 LastError "LAST_ERROR" "last_error" Anyone "The session's last denial."
+        1048 Authorize "AUTHORIZE" "authorize" Anyone "Ask whether a request would pass."
+        1070 PolicyLoad "POLICY_LOAD" "policy_load" Owner "Replace the policy."
+    }
+    Kernel(KernelOperation) {
+        1140 Genesis "GENESIS" "genesis" Kernel "The first entry: format, semantics and configuration."
+        1141 Tick "TICK" "tick" Kernel "A deadline passed."
+        1142 Snapshot "SNAPSHOT" "snapshot" Kernel "The digest of the state, for snapshots of it."
+        1143 Throttled "THROTTLED" "throttled" Kernel "How many requests were turned away unheard, by agent."
+        1144 Upgrade "UPGRADE" "upgrade" Kernel "A journal of an earlier version goes on under this one."
+        1145 ClockStep "CLOCK_STEP" "clock_step" Kernel "The wall clock stepped."
+    }
+}
+
+impl Operation {
+    /// The operation with this upper-case name.
+    pub fn from_name(name: &str) -> Option<Operation> {
+        Self::ALL.iter().copied().find(|operation| operation.name() == name)
+    }
+
+    /// Whether an agent may not use this text as an event type of its own.
+    pub fn is_reserved_event(event: &str) -> bool {
+        Self::ALL.iter().any(|operation| operation.event() == event)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_survives_number_name_and_event() {
+        for &operation in Operation::ALL {
+            assert_eq!(Operation::from_number(operation.number()), Some(operation));
+            assert_eq!(Operation::from_name(operation.name()), Some(operation));
+            assert_eq!(operation.event(), operation.name().to_lowercase());
+            assert!(Operation::is_reserved_event(operation.event()));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Requests that come with a capability.
+
+use ak_json::{Value, object};
+use ak_policy::capability::{Authority, CAVEATS_MAX, CapId, Caveat, VerifiedToken};
+
+use crate::api::{
+    capability_spec::{capability_field, capability_text},
+    code::Code,
+    fields::{FieldError, Fields, base64url},
+    prepared::Prepared,
+    reply::Failure,
+    request::Request,
+};
+
+/// A capability that comes with a request. Its token was verified by the host: the kernel knows no key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Presented {
+    pub(crate) capability: CapId,
+    pub(crate) authority: Authority,
+}
+
+impl Presented {
+    /// What a verified token gives.
+    ///
+    /// # Errors
+    /// CAP_INVALID where the token's own blocks count something (a rate, uses, a budget), which nobody would keep count
+    /// of, or hold more caveats than one capability adds.
+    pub fn new(token: VerifiedToken) -> Result<Presented, Failure> {
+        let VerifiedToken { capability, authority } = token;
+        let counts = |caveat: &Caveat| match caveat {
+            Caveat::Rate(_) | Caveat::Uses(_) | Caveat::Budget(..) => true,
+            Caveat::Operations(_)
+            | Caveat::Targets(_)
+            | Caveat::Agent(_)
+            | Caveat::NotBefore(_)
+            | Caveat::ExpiresAt(_)
+            | Caveat::Run(_) => false,
+        };
+        if authority.caveats().any(counts) {
+            let message =
+                "rates, uses and budgets are counted by the kernel: attenuate the capability, not its token";
+            return Err(Failure::new(Code::CapInvalid, message).presented());
+        }
+        if authority.caveats().len() > CAVEATS_MAX {
+            return Err(Failure::new(Code::CapInvalid, "the token has too many caveats").presented());
+        }
+        Ok(Presented { capability, authority })
+    }
+}
+
+impl Presented {
+    /// Which capability it is.
+    pub const fn capability(&self) -> CapId {
+        self.capability
+    }
+}
+
+/// The journal's form.
+impl Presented {
+    pub(crate) fn to_value(&self) -> Value {
+        object! { "capability": capability_text(self.capability), "caveats": base64url(&self.authority.to_bytes()) }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Presented, FieldError> {
+        let mut fields = Fields::new("cap", value)?;
+        let capability = capability_field(&mut fields)?;
+        let authority = Authority::from_bytes(&fields.bytes("caveats")?)
+            .ok_or_else(|| fields.error("caveats", "are not caveats"))?;
+        fields.finish()?;
+        Ok(Presented { capability, authority })
+    }
+}
+
+/// A request as a session makes it: by itself, or with a capability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    pub(crate) request: Request,
+    pub(crate) presented: Option<Presented>,
+    pub(crate) prepared: Prepared,
+}
+
+impl Asked {
+    /// The request itself.
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+}
+
+impl From<Request> for Asked {
+    fn from(request: Request) -> Asked {
+        Asked { request, presented: None, prepared: Prepared::default() }
+    }
+}
+
+impl Request {
+    /// The same request with a capability: it passes if the policy permits it and the capability covers it.
+    #[must_use]
+    pub fn presenting(self, presented: Presented) -> Asked {
+        Asked { presented: Some(presented), ..Asked::from(self) }
+    }
+}

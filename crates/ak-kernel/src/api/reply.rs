@@ -1,0 +1,450 @@
+//! What comes back: a reply, or a failure that says why.
+
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+
+use ak_heap::{Content, Handle};
+use ak_json::{Object, Text, Value, object};
+
+use crate::api::{
+    code::{Class, Code},
+    fields::{FieldError, Fields, base64url, content_field, content_members, handle_field, insert_some},
+    operation::Operation,
+    request::headers_field,
+    session::SessionId,
+};
+
+/// How a request ended.
+pub type Outcome = Result<Reply, Failure>;
+
+/// What a request that succeeded gives. Each operation gives one of these, always the same one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Nothing more to say.
+    Done,
+    /// The object made.
+    Handle(Handle),
+    /// The object's new version.
+    Version(u64),
+    /// What an object holds.
+    Content(Content),
+    /// What a file holds.
+    Bytes(Arc<[u8]>),
+    /// An HTTP response.
+    Http(HttpResponse),
+    /// An agent session.
+    Session(SessionId),
+    /// Anything else, as JSON.
+    Value(Value),
+}
+
+/// An HTTP response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// The status code.
+    pub status: u16,
+    /// Name and value, in order.
+    pub headers: Vec<(Text, Text)>,
+    /// The whole body.
+    pub body: Arc<[u8]>,
+}
+
+impl HttpResponse {
+    pub(crate) fn to_value(&self) -> Value {
+        let headers: Vec<Value> = self
+            .headers
+            .iter()
+            .map(|(name, value)| Vec::from([Value::from(name.clone()), value.clone().into()]).into())
+            .collect();
+        object! { "status": u64::from(self.status), "headers": headers, "body": base64url(&self.body) }
+    }
+
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<HttpResponse, FieldError> {
+        let status = fields.u64("status")?;
+        Ok(HttpResponse {
+            status: u16::try_from(status).map_err(|_| fields.error("status", "expected a status code"))?,
+            headers: headers_field(fields)?,
+            body: fields.bytes("body")?,
+        })
+    }
+}
+
+impl Reply {
+    /// The `result` of the wire form.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Done => Object::new().into(),
+            Self::Handle(handle) => object! { "handle": format!("{handle}") },
+            Self::Version(version) => object! { "version": *version },
+            Self::Content(content) => content_members(content).into(),
+            Self::Bytes(bytes) => object! { "bytes": base64url(bytes) },
+            Self::Http(response) => response.to_value(),
+            Self::Session(account) => object! { "session": u64::from(account.number()) },
+            Self::Value(value) => value.clone(),
+        }
+    }
+
+    /// Takes the reply to `operation` from its wire form.
+    ///
+    /// # Errors
+    /// [`FieldError`] where the other side did not answer in the form of that operation.
+    pub fn decode(operation: Operation, result: &Value) -> Result<Reply, FieldError> {
+        let mut fields = Fields::new("result", result)?;
+        let reply = match operation {
+            Operation::Alloc => Self::Handle(handle_field(&mut fields)?),
+            Operation::Write => Self::Version(fields.u64("version")?),
+            Operation::Read => Self::Content(content_field(&mut fields)?),
+            Operation::FsRead => Self::Bytes(fields.bytes("bytes")?),
+            Operation::Http => Self::Http(HttpResponse::from_fields(&mut fields)?),
+            Operation::SessionOpen => {
+                let number = fields.u64("session")?;
+                let number = u32::try_from(number)
+                    .map_err(|_| fields.error("session", "expected a session number"))?;
+                Self::Session(SessionId::from_number(number))
+            }
+            // Where there is more to say, the host says it.
+            Operation::PolicyLoad if fields.member("unprotected").is_some() => {
+                return Ok(Self::Value(result.clone()));
+            }
+            Operation::PolicyLoad
+            | Operation::Delete
+            | Operation::FsWrite
+            | Operation::FsDelete
+            | Operation::BudgetSet
+            | Operation::AuditLog
+            | Operation::TypeUnregister
+            | Operation::Genesis
+            | Operation::Tick
+            | Operation::Snapshot
+            | Operation::Throttled
+            | Operation::Upgrade
+            | Operation::ClockStep
+            | Operation::SessionClose => Self::Done,
+            Operation::Call
+            | Operation::Inference
+            | Operation::LastError
+            | Operation::Authorize
+            | Operation::Stat
+            | Operation::Query
+            | Operation::Batch
+            | Operation::FsList
+            | Operation::FsStat
+            | Operation::BudgetStatus
+            | Operation::CapGrant
+            | Operation::CapAttenuate
+            | Operation::CapRevoke
+            | Operation::CapToken
+            | Operation::AuditQuery
+            | Operation::AuditVerify
+            | Operation::Commit
+            | Operation::AuditProof
+            | Operation::AuditErase
+            | Operation::TypeRegister
+            | Operation::ToolRegister
+            | Operation::ToolList => return Ok(Self::Value(result.clone())),
+        };
+        fields.finish()?;
+        Ok(reply)
+    }
+}
+
+/// Why a request failed, in a form for people and for programs.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The kind of failure.
+    pub code: Code,
+    /// One sentence: what, where, and what to do about it where that is known.
+    pub message: String,
+    /// Facts for programs: `handle`, `expected`, `line`, `retry_after_ms`, …
+    pub context: Object,
+    /// The denial, where the gate said no.
+    pub denial: Option<Box<Denial>>,
+}
+
+impl Failure {
+    /// The failure of one operation of a batch, as the batch's.
+    pub(crate) fn at_index(mut self, index: usize) -> Failure {
+        if let Some(patch_index) = self.context.remove("index") {
+            self.context.insert("patch_index", patch_index);
+        }
+        self.message = format!("batch operation {index}: {}", self.message);
+        self.with("index", index as u64)
+    }
+
+    /// A failure with nothing but a sentence.
+    pub fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), context: Object::new(), denial: None }
+    }
+
+    /// The same with one more fact.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Failure {
+        self.context.insert(name, value);
+        self
+    }
+
+    /// The same of a capability that was presented, as opposed to one that the agent holds.
+    #[must_use]
+    pub fn presented(self) -> Failure {
+        self.with("presented", true)
+    }
+
+    /// The exception class: the code's, except that whoever presents a capability is told that it is no good.
+    pub fn class(&self) -> Class {
+        match (self.code, self.context.get("presented").and_then(Value::as_bool)) {
+            (
+                Code::CapMissing
+                | Code::CapInvalid
+                | Code::CapExpired
+                | Code::CapScope
+                | Code::CapRevoked
+                | Code::CapRunMismatch,
+                Some(true),
+            ) => Class::Capability,
+            (code, _) => code.class(),
+        }
+    }
+
+    /// What an agent session is told of a budget or limit that is used up: which kind of thing, and when to ask again. Whose
+    /// rule it is, and what others used, it is not told.
+    #[must_use]
+    pub(crate) fn redacted(mut self) -> Failure {
+        if self.code != Code::BudgetExceeded {
+            return self;
+        }
+        let kind = self.context.get("kind").and_then(Value::as_str);
+        self.message = match kind {
+            Some(kind) => format!("the {kind} budget is used up"),
+            None => String::from("a limit of the policy is reached"),
+        };
+        let told = ["kind", "index", "retry_after_ms"];
+        let kept = self.context.iter().filter(|(name, _)| told.contains(&&***name));
+        self.context = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self
+    }
+
+    /// The `error` of the wire form.
+    pub fn to_value(&self) -> Value {
+        let mut error = Object::new();
+        error.insert("code", self.code.number());
+        error.insert("name", self.code.name());
+        error.insert("message", self.message.as_str());
+        if !self.context.is_empty() {
+            error.insert("context", self.context.clone());
+        }
+        insert_some(&mut error, "denial", self.denial.as_deref().map(Denial::to_value));
+        error.into()
+    }
+
+    /// Takes a failure from its wire form.
+    ///
+    /// # Errors
+    /// [`FieldError`] where the form is wrong or the code is not one of ours.
+    pub fn from_value(value: &Value) -> Result<Failure, FieldError> {
+        let mut fields = Fields::new("error", value)?;
+        let code = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
+        let code = code.and_then(Code::from_number).ok_or_else(|| fields.error("code", "is not a code"))?;
+        fields.text("name")?;
+        let message = String::from(&*fields.text("message")?);
+        let context = match fields.optional("context") {
+            Some(Value::Object(context)) => context,
+            _ => Object::new(),
+        };
+        let denial = match fields.optional("denial") {
+            Some(denial) => Some(Box::new(Denial::from_value(&denial)?)),
+            None => None,
+        };
+        fields.finish()?;
+        Ok(Failure { code, message, context, denial })
+    }
+}
+
+/// What is committed to, and kept in the state: facts. The texts that people read are made of these, and may be worded
+/// better in any later version.
+impl Failure {
+    pub(crate) fn facts(&self) -> Value {
+        let mut facts = Object::new();
+        facts.insert("code", self.code.number());
+        if !self.context.is_empty() {
+            facts.insert("context", self.context.clone());
+        }
+        insert_some(&mut facts, "denial", self.denial.as_deref().map(Denial::facts));
+        facts.into()
+    }
+
+    /// A failure from its facts; its sentence is the code's own.
+    pub(crate) fn from_facts(value: &Value) -> Result<Failure, FieldError> {
+        let mut fields = Fields::new("failure", value)?;
+        let code = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
+        let code = code.and_then(Code::from_number).ok_or_else(|| fields.error("code", "is not a code"))?;
+        let context = match fields.optional("context") {
+            Some(Value::Object(context)) => context,
+            Some(_) | None => Object::new(),
+        };
+        let denial = fields.optional("denial").as_ref().map(Denial::from_facts).transpose()?;
+        fields.finish()?;
+        Ok(Failure { context, denial: denial.map(Box::new), ..Failure::new(code, code.meaning()) })
+    }
+}
+
+impl From<FieldError> for Failure {
+    fn from(error: FieldError) -> Failure {
+        Failure::new(Code::InvalidArgument, format!("{error}")).with("path", error.path)
+    }
+}
+
+/// What the gate has to say about a request that it did not let pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Denial {
+    /// The rule operation, such as `fs.read`.
+    pub op: String,
+    /// The canonical target, or the caller's text where it has no canonical form.
+    pub target: String,
+    /// A sentence; to an agent session only the class of reason.
+    pub reason: String,
+    /// The name of the code.
+    pub reason_code: String,
+    /// The capability that would cover it.
+    pub missing_cap: String,
+    /// A `[[rule]]` that, appended to the policy, permits exactly this request.
+    pub suggested_snippet: String,
+    /// The rule that decided; empty for a default denial.
+    pub rule_id: String,
+    /// The JSON Pointer of the argument that decided.
+    pub args_path: String,
+    /// Where the owner finds the rest: run and entry.
+    pub trace_id: String,
+    /// When, in µs since the Unix epoch.
+    pub timestamp: u64,
+}
+
+macro_rules! denial_form {
+    ($($field:ident),*) => {
+        impl Denial {
+            /// The wire form.
+            pub fn to_value(&self) -> Value {
+                let mut members = Object::new();
+                $(members.insert(stringify!($field), self.$field.as_str());)*
+                members.insert("timestamp", self.timestamp);
+                members.into()
+            }
+
+            /// Takes a denial from its wire form.
+            ///
+            /// # Errors
+            /// [`FieldError`] where a member is missing or of the wrong type.
+            pub fn from_value(value: &Value) -> Result<Denial, FieldError> {
+                let mut fields = Fields::new("denial", value)?;
+                let denial = Denial {
+                    $($field: String::from(&*fields.text(stringify!($field))?),)*
+                    timestamp: fields.u64("timestamp")?,
+                };
+                fields.finish()?;
+                Ok(denial)
+            }
+        }
+    };
+}
+
+denial_form!(op, target, reason, reason_code, missing_cap, suggested_snippet, rule_id, args_path, trace_id);
+
+impl Denial {
+    pub(crate) fn facts(&self) -> Value {
+        object! {
+            "op": self.op.as_str(), "target": self.target.as_str(), "code": self.reason_code.as_str(),
+            "rule": self.rule_id.as_str(), "args_path": self.args_path.as_str(), "trace": self.trace_id.as_str(),
+            "time": self.timestamp,
+        }
+    }
+
+    /// A denial from its facts; what it says for people is made of these anew.
+    pub(crate) fn from_facts(value: &Value) -> Result<Denial, FieldError> {
+        let mut fields = Fields::new("denial", value)?;
+        let mut text = |name| fields.text(name).map(|text| String::from(&*text));
+        let mut denial = Denial {
+            op: text("op")?,
+            target: text("target")?,
+            reason_code: text("code")?,
+            rule_id: text("rule")?,
+            args_path: text("args_path")?,
+            trace_id: text("trace")?,
+            timestamp: 0,
+            ..Denial::default()
+        };
+        denial.timestamp = fields.u64("time")?;
+        fields.finish()?;
+        let code = Code::ALL.iter().find(|code| code.name() == denial.reason_code);
+        denial.reason = match (code, denial.rule_id.as_str()) {
+            (Some(code), "") => String::from(code.meaning()),
+            (Some(code), rule) => format!("rule {rule}: {}", code.meaning()),
+            (None, _) => denial.reason_code.clone(),
+        };
+        Ok(denial)
+    }
+
+    /// What an agent session is shown: the class of reason, and where the owner finds the rest.
+    #[must_use]
+    pub(crate) fn redacted(&self) -> Denial {
+        Denial {
+            op: self.op.clone(),
+            target: self.target.clone(),
+            reason: String::from("not permitted"),
+            reason_code: self.reason_code.clone(),
+            trace_id: self.trace_id.clone(),
+            timestamp: self.timestamp,
+            ..Denial::default()
+        }
+    }
+}
+
+/// What the log commits to of an outcome: all of it but the texts for people. `known` is the wire form of its reply, where
+/// that was worked out before.
+pub(crate) fn outcome_facts(operation: Operation, outcome: &Outcome, known: Option<Value>) -> Value {
+    let reply = match outcome {
+        Err(failure) => return object! { "ok": false, "error": failure.facts() },
+        Ok(reply) => known.unwrap_or_else(|| reply.to_value()),
+    };
+    let facts = match (operation, &reply) {
+        // Which entries were shown: what they say in readable form is made of the log.
+        (Operation::AuditQuery, reply) => {
+            let entries = reply.get("entries").and_then(Value::as_array);
+            let seqs = entries.iter().flat_map(|entries| entries.iter()).filter_map(|entry| entry.get("seq"));
+            let seqs: Vec<Value> = seqs.cloned().collect();
+            object! { "entries": seqs, "pruned_below": reply.get("pruned_below").cloned() }
+        }
+        (Operation::Authorize, Value::Object(members)) => {
+            let mut members = members.clone();
+            for text in ["reason", "suggestion"] {
+                members.remove(text);
+            }
+            members.into()
+        }
+        (Operation::LastError, reply) => {
+            let denial = reply.get("denial").filter(|denial| !denial.is_null());
+            let denial = denial.and_then(|denial| Denial::from_value(denial).ok());
+            object! { "denial": denial.as_ref().map(Denial::facts) }
+        }
+        (_, reply) => reply.clone(),
+    };
+    object! { "ok": true, "result": facts }
+}
+
+/// The wire form of an outcome: `{"ok": true, "result"}` or `{"ok": false, "error"}`.
+pub fn outcome_to_value(outcome: &Outcome) -> Value {
+    match outcome {
+        Ok(reply) => object! { "ok": true, "result": reply.to_value() },
+        Err(failure) => object! { "ok": false, "error": failure.to_value() },
+    }
+}
+
+/// Takes the outcome of `operation` from its wire form; other members, such as `usage`, are left alone.
+///
+/// # Errors
+/// [`FieldError`] where the form is wrong.
+pub fn outcome_from_value(operation: Operation, value: &Value) -> Result<Outcome, FieldError> {
+    match (value.get("ok").and_then(Value::as_bool), value.get("result"), value.get("error")) {
+        (Some(true), Some(result), None) => Reply::decode(operation, result).map(Ok),
+        (Some(false), None, Some(error)) => Failure::from_value(error).map(Err),
+        _ => Err(FieldError::new("ok", "expected true with `result` or false with `error`")),
+    }
+}

@@ -1,0 +1,110 @@
+//! HTTP requests.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+use ak_json::{Object, Text, Value};
+
+use crate::api::fields::{FieldError, Fields, base64url, insert_some};
+
+/// Most headers of an HTTP request.
+pub const HTTP_HEADERS_MAX: usize = 256;
+/// Most bytes of an HTTP request's headers, names and values together.
+pub const HTTP_HEADERS_BYTES_MAX: usize = 256 << 10;
+/// Longest response that is taken where the caller sets no limit, in bytes.
+pub const RESPONSE_BYTES_MAX: u64 = 10 << 20;
+/// How long an HTTP request may take where the caller sets no limit, in milliseconds.
+pub const HTTP_TIMEOUT_MS: u64 = 30_000;
+
+/// An HTTP request as the agent wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// Method token.
+    pub method: Text,
+    /// Absolute `http` or `https` URL.
+    pub url: Text,
+    /// Name and value, in order.
+    pub headers: Vec<(Text, Text)>,
+    /// The body, if there is one.
+    pub body: Option<Arc<[u8]>>,
+    /// Refuse a longer response body, in bytes.
+    pub response_bytes_max: u64,
+    /// Give up after this long, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl HttpRequest {
+    pub(crate) fn to_value(&self) -> Value {
+        let headers: Vec<Value> = self
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                Value::from(Vec::from([Value::from(name.clone()), Value::from(value.clone())]))
+            })
+            .collect();
+        let mut args = Object::new();
+        args.insert("method", self.method.clone());
+        args.insert("url", self.url.clone());
+        args.insert("headers", headers);
+        insert_some(&mut args, "body", self.body.as_deref().map(base64url));
+        args.insert("max", self.response_bytes_max);
+        args.insert("timeout_ms", self.timeout_ms);
+        args.into()
+    }
+
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<HttpRequest, FieldError> {
+        Ok(HttpRequest {
+            method: fields.text("method")?,
+            url: fields.text("url")?,
+            headers: headers_field(fields)?,
+            body: fields.optional_bytes("body")?,
+            response_bytes_max: fields.optional_u64("max")?.unwrap_or(RESPONSE_BYTES_MAX),
+            timeout_ms: fields.optional_u64("timeout_ms")?.unwrap_or(HTTP_TIMEOUT_MS),
+        })
+    }
+}
+
+/// Headers: an object, or an array of `[name, value]` where a name comes twice.
+pub(crate) fn headers_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
+    let wrong = || FieldError::new("args.headers", "expected names and values that are strings");
+    let pair = |name: &Value, value: &Value| match (name, value) {
+        (Value::String(name), Value::String(value)) => Ok((name.clone(), value.clone())),
+        _ => Err(wrong()),
+    };
+    match fields.optional("headers") {
+        None => Ok(Vec::new()),
+        Some(Value::Object(members)) => {
+            members.iter().map(|(name, value)| pair(&Value::from(name.clone()), value)).collect()
+        }
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| match item.as_array() {
+                Some(both) if both.len() == 2 => match (both.get(0), both.get(1)) {
+                    (Some(name), Some(value)) => pair(name, value),
+                    _ => Err(wrong()),
+                },
+                _ => Err(wrong()),
+            })
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+impl HttpRequest {
+    /// Why its headers are too many or too long, if they are.
+    pub(crate) fn has_too_long_headers(&self) -> Option<String> {
+        if self.headers.len() > HTTP_HEADERS_MAX {
+            return Some(format!("a request has at most {HTTP_HEADERS_MAX} headers"));
+        }
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (bytes > HTTP_HEADERS_BYTES_MAX)
+            .then(|| format!("the headers of a request have at most {HTTP_HEADERS_BYTES_MAX} bytes"))
+    }
+
+    /// Bytes that sending it takes: URL, header names and values, and body.
+    pub(crate) fn bytes(&self) -> u64 {
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
+        let body = self.body.as_ref().map_or(0, |body| body.len());
+        self.url.len().saturating_add(headers).saturating_add(body).saturating_add(self.method.len()) as u64
+    }
+}

@@ -1,0 +1,57 @@
+//! What a session may ask for.
+
+mod admin;
+mod agent;
+mod audit;
+mod file;
+mod heap;
+mod http;
+mod infer;
+mod tools;
+
+pub use admin::AdminRequest;
+pub use agent::AgentRequest;
+pub use audit::AuditRequest;
+pub use file::{FILE_BYTES_MAX, FileRequest};
+pub use heap::{BatchPart, HeapRequest};
+pub(crate) use http::headers_field;
+pub use http::{HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX};
+pub use infer::InferRequest;
+pub use tools::ToolsRequest;
+
+/// A typed request: one of a closed set of operations, by family. Text that arrives from outside becomes one of these at the edge or
+/// is refused there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Objects of the heap and their types.
+    Heap(HeapRequest),
+    /// Files and directories.
+    File(FileRequest),
+    /// An HTTP request.
+    Http(HttpRequest),
+    /// A request to a model.
+    Infer(InferRequest),
+    /// Tools: calls of them, and which there are.
+    Tools(ToolsRequest),
+    /// Sessions, budgets and capabilities of agents.
+    Agent(AgentRequest),
+    /// The log.
+    Audit(AuditRequest),
+    /// The policy, and what it says.
+    Admin(AdminRequest),
+}
+
+macro_rules! families {
+    ($($family:ident($request:ident))*) => {$(
+        impl From<$request> for Request {
+            fn from(request: $request) -> Request {
+                Request::$family(request)
+            }
+        }
+    )*};
+}
+
+families! {
+    Heap(HeapRequest) File(FileRequest) Http(HttpRequest) Infer(InferRequest) Tools(ToolsRequest) Agent(AgentRequest) Audit(AuditRequest)
+    Admin(AdminRequest)
+}

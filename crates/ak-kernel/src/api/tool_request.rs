@@ -1,0 +1,136 @@
+//! What a running tool asks for, in the kernel's own terms.
+
+use alloc::{boxed::Box, format};
+
+use ak_json::{Object, Value, object};
+use ak_sandbox::{HostCall, HostOperation};
+
+use crate::api::{
+    code::Code,
+    fields::{FieldError, Fields},
+    operation::Operation,
+    price::Price,
+    reply::Failure,
+    request::{InferRequest, Request},
+};
+
+/// Most random bytes that a tool gets at once.
+pub const RANDOM_BYTES_MAX: u64 = 64 << 10;
+
+/// A host call of a tool that is well formed. It goes to [`Kernel::host_call`](crate::Kernel::host_call).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolRequest {
+    pub(crate) operation: HostOperation,
+    pub(crate) wish: Wish,
+    /// What the tool has left: a tool that it calls gets no more.
+    pub(crate) fuel_left: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Wish {
+    /// What an agent could ask for too, under the same name and with the same arguments.
+    Request(Box<Request>),
+    /// The kernel's time.
+    Now,
+    /// So many random bytes.
+    Random(u64),
+}
+
+impl ToolRequest {
+    /// Understands a host call of a guest that has so much fuel left. Its arguments are those of the wire form of the request
+    /// that it stands for.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT names the argument; the guest gets it as the reply to the call.
+    pub fn of(HostCall { operation, args }: HostCall, fuel_left: u64) -> Result<ToolRequest, Failure> {
+        let request = ToolRequest::decode(operation, &args, fuel_left)?;
+        match request.request() {
+            Some(Request::Infer(InferRequest { stream: true, .. })) => {
+                Err(Failure::new(Code::InvalidArgument, "args.stream: a tool takes an answer as a whole"))
+            }
+            Some(Request::Infer(InferRequest { price: Some(_), .. })) => {
+                Err(Failure::new(Code::InvalidArgument, "args.price: is not a tool's to say"))
+            }
+            _ => Ok(request),
+        }
+    }
+
+    fn decode(operation: HostOperation, args: &Value, fuel_left: u64) -> Result<ToolRequest, FieldError> {
+        let mut fields = Fields::new("args", args)?;
+        let wish = match stands_for(operation) {
+            Some(request) => Wish::Request(Box::new(Request::decode(request, args)?)),
+            None if operation == HostOperation::Random => {
+                let bytes = fields.u64("bytes")?;
+                if bytes > RANDOM_BYTES_MAX {
+                    return Err(fields.error("bytes", format!("is above {RANDOM_BYTES_MAX}")));
+                }
+                fields.finish()?;
+                Wish::Random(bytes)
+            }
+            None => Wish::Now,
+        };
+        Ok(ToolRequest { operation, wish, fuel_left })
+    }
+
+    /// The same with what the tokens of the model cost that it asks, if it asks one; see [`Asked::priced`](crate::Asked::priced).
+    #[must_use]
+    pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> ToolRequest {
+        if let Wish::Request(request) = &mut self.wish {
+            if let Request::Infer(request) = &mut **request {
+                request.set_price(price);
+            }
+        }
+        self
+    }
+
+    /// Whether a tool asks for the same in both. What it costs is not the tool's to say.
+    pub(crate) fn is_the_same_as(&self, other: &ToolRequest) -> bool {
+        let unpriced = |request: &ToolRequest| request.clone().priced(|_| None);
+        unpriced(self) == unpriced(other)
+    }
+
+    /// The request that an agent could make too; none for the time and for random bytes.
+    pub fn request(&self) -> Option<&Request> {
+        match &self.wish {
+            Wish::Request(request) => Some(request),
+            Wish::Now | Wish::Random(_) => None,
+        }
+    }
+
+    /// The journal's form.
+    pub(crate) fn to_value(&self) -> Value {
+        let args = match &self.wish {
+            Wish::Request(request) => request.args(),
+            Wish::Now => Object::new().into(),
+            Wish::Random(bytes) => object! { "bytes": *bytes },
+        };
+        object! { "call": self.operation.name(), "args": args, "fuel_left": self.fuel_left }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<ToolRequest, FieldError> {
+        let mut fields = Fields::new("request", value)?;
+        let name = fields.text("call")?;
+        let operation = HostOperation::ALL.into_iter().find(|operation| operation.name() == &*name);
+        let operation = operation.ok_or_else(|| fields.error("call", "is no host call"))?;
+        let request = ToolRequest::decode(operation, &fields.value("args")?, fields.u64("fuel_left")?)?;
+        fields.finish()?;
+        Ok(request)
+    }
+}
+
+/// The operation that an agent would name.
+pub(crate) const fn stands_for(operation: HostOperation) -> Option<Operation> {
+    match operation {
+        HostOperation::FsRead => Some(Operation::FsRead),
+        HostOperation::FsWrite => Some(Operation::FsWrite),
+        HostOperation::FsStat => Some(Operation::FsStat),
+        HostOperation::FsList => Some(Operation::FsList),
+        HostOperation::FsDelete => Some(Operation::FsDelete),
+        HostOperation::Http => Some(Operation::Http),
+        HostOperation::Infer => Some(Operation::Inference),
+        HostOperation::HeapRead => Some(Operation::Read),
+        HostOperation::HeapWrite => Some(Operation::Write),
+        HostOperation::Call => Some(Operation::Call),
+        HostOperation::Now | HostOperation::Random => None,
+    }
+}

@@ -1,0 +1,744 @@
+//! The one gate. A request goes in, and comes out as a [`Permit`] or not at all.
+
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::net::IpAddr;
+
+use ak_audit::Verdict as Ruled;
+use ak_heap::{Handle, Heap, REQUEST_WORK, Work};
+use ak_json::{Integrity, Labels, Text};
+use ak_policy::{
+    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Steps, Target, Verdict,
+    budget::Dimension,
+    capability::{CapDenial, CapId},
+};
+use ak_sandbox::HostOperation;
+
+use crate::{
+    accounts::{
+        agents::{Agents, Costs, GUEST, Hold, over_limit},
+        capabilities::{Cover, refusal},
+        tool_permissions::{Needs, ToolLine},
+    },
+    api::{
+        code::Code,
+        operation::Who,
+        prepared::Prepared,
+        presented::Presented,
+        reply::{Denial, Failure},
+        request::{AgentRequest, BatchPart, Request},
+        session::AgentId,
+        time::Clock,
+    },
+    authz::query::{QueryContext, Question, Unaskable},
+    models::provider_actions::{self, Act},
+    record::recorded::Recorded,
+};
+
+/// The decisions on one request take at most so many steps together.
+pub(crate) const REQUEST_STEPS_MAX: usize = 200_000;
+/// What a step counts for in an agent's rate, in units of work of about ten nanoseconds.
+pub(crate) const STEP_WORK: u64 = 10;
+
+/// Proof that a request passed the gate, and the request with it.
+///
+/// Whatever reads or changes an agent's things, or lets an effect out, takes one by value. Only `Gate::authorize`
+/// makes one: the fields are private to this file.
+#[derive(Debug)]
+pub struct Permit {
+    request: Request,
+    target: Option<Target>,
+    root: Option<Root>,
+    hold: Hold,
+    fuel: Option<u64>,
+}
+
+/// The directory beneath which a permit grants files.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(crate) path: Text,
+    /// Whether links that stay beneath it are followed.
+    pub(crate) follows: bool,
+}
+
+/// A permit taken apart by whoever acts on it.
+pub(crate) struct Granted {
+    pub(crate) request: Request,
+    /// The canonical target: what was checked, and so what is used.
+    pub(crate) target: Option<Target>,
+    /// For files: the root that was granted.
+    pub(crate) root: Option<Root>,
+    /// What is set aside. It must be settled or released.
+    pub(crate) hold: Hold,
+    /// How much fuel of that.
+    pub(crate) fuel: Option<u64>,
+}
+
+impl Permit {
+    pub(crate) fn exercise(self) -> Granted {
+        let Permit { request, target, root, hold, fuel } = self;
+        Granted { request, target, root, hold, fuel }
+    }
+}
+
+/// What the record says of a decision.
+#[derive(Clone, Debug)]
+pub(crate) struct Ruling {
+    pub(crate) ruled: Ruled,
+    pub(crate) rule: Text,
+    pub(crate) target: Option<String>,
+    /// Of a batch: the rulings on its operations, in order.
+    pub(crate) each: Vec<Ruling>,
+    /// The capabilities that it rests on beside the policy.
+    pub(crate) by: Vec<CapId>,
+}
+
+impl Ruling {
+    pub(crate) fn new(ruled: Ruled, rule: &str, target: Option<String>) -> Ruling {
+        Ruling { ruled, rule: Text::from(rule), target, each: Vec::new(), by: Vec::new() }
+    }
+}
+
+/// What a request that passes takes along.
+#[derive(Default)]
+struct Pass {
+    target: Option<Target>,
+    root: Option<Root>,
+    hold: Hold,
+}
+
+/// What comes with a policy's permit.
+pub(crate) struct Passed {
+    root: Option<Root>,
+    /// The grants of the policy that it rests on: the agent's, and its ancestors'.
+    pub(crate) grants: Vec<GrantId>,
+    pub(crate) cover: Cover,
+}
+
+/// Everything a decision depends on.
+pub(crate) struct Gate<'k> {
+    pub(crate) policy: &'k Policy,
+    pub(crate) grants: &'k mut GrantTable,
+    pub(crate) agents: &'k mut Agents,
+    /// Whose objects are whose.
+    pub(crate) heap: &'k Heap,
+    pub(crate) account: AgentId,
+    /// Whether the owner asks, and not a tool that the owner called.
+    pub(crate) owner: bool,
+    pub(crate) agent: Text,
+    /// The capability that came with the request.
+    pub(crate) presented: Option<Presented>,
+    /// The tools that ask on the agent's behalf: the request must be within the needs of each.
+    pub(crate) tools: ToolLine,
+    /// By which host call of theirs, which the policy may close by name.
+    pub(crate) host_call: Option<HostOperation>,
+    /// The log's id, for capabilities that are bound to it.
+    pub(crate) run: [u8; 16],
+    pub(crate) clock: Clock,
+    pub(crate) trace_id: String,
+    /// What an earlier version decided, where its journal is continued: nothing is decided anew then.
+    pub(crate) recorded: Option<&'k Recorded>,
+    /// What was worked out of the request beforehand.
+    pub(crate) prepared: &'k Prepared,
+    /// What deciding may cost; nothing bounds it where an earlier version decided.
+    pub(crate) steps: Option<&'k Steps>,
+}
+
+impl Gate<'_> {
+    /// Decides on a request. What it may cost at most is set aside in the permit.
+    pub(crate) fn authorize(
+        &mut self,
+        request: Request,
+        amounts: Vec<(Dimension, u64)>,
+    ) -> (Ruling, Result<Permit, Failure>) {
+        let fuel = amounts.iter().find(|(dimension, _)| *dimension == Dimension::Cpu).map(|(_, fuel)| *fuel);
+        if let Some(recorded) = self.recorded {
+            return self.follow_recorded(recorded, request, amounts, fuel);
+        }
+        let owner_only = request.operation().who() != Who::Anyone;
+        if owner_only && !self.owner && !self.opens_guest(&request) {
+            return (Ruling::new(Ruled::Forbid, "owner-only", None), Err(self.owner_only(&request)));
+        }
+        // The owner can always put a budget right again, and a session can always end; everybody else pays for asking,
+        // whatever comes of it.
+        let mends_budget = self.owner && matches!(request, Request::Agent(AgentRequest::BudgetSet { .. }));
+        let ends = matches!(request, Request::Agent(AgentRequest::SessionClose));
+        if !owner_only
+            && !mends_budget
+            && !ends
+            && let Err(failure) = self.pay_for_asking(request.operations())
+        {
+            return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
+        }
+        let (ruling, passed) = match request.batch_parts() {
+            Some(parts) => self.pass_each(parts),
+            None => self.pass(&request, amounts),
+        };
+        (ruling, passed.map(|Pass { target, root, hold }| Permit { request, target, root, hold, fuel }))
+    }
+
+    /// Whether this is the request of the guests' own session for one more guest.
+    fn opens_guest(&self, request: &Request) -> bool {
+        matches!(request, Request::Agent(AgentRequest::SessionOpen { .. })) && *self.agent == *GUEST
+    }
+
+    /// Decides on a request that an effect under way leads to, a redirect's: all of the gate, and what it costs is set aside.
+    pub(crate) fn authorize_hop(
+        &mut self,
+        request: &Request,
+        amounts: Vec<(Dimension, u64)>,
+    ) -> (Ruling, Result<Hold, Failure>) {
+        if let Some(recorded) = self.recorded {
+            let (ruling, permit) = self.follow_recorded(recorded, request.clone(), amounts, None);
+            return (ruling, permit.map(|Permit { hold, .. }| hold));
+        }
+        if let Err(failure) = self.pay_for_asking(1) {
+            return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
+        }
+        let (ruling, passed) = self.pass(request, amounts);
+        (ruling, passed.map(|Pass { hold, .. }| hold))
+    }
+
+    fn asker<'q>(&'q self, agent: &'q Text, owns: &'q dyn Fn(Handle) -> bool) -> QueryContext<'q> {
+        QueryContext { agent, policy: self.policy, prepared: self.prepared, owns }
+    }
+
+    /// Does as was decided: what passed then passes now, and is charged.
+    fn follow_recorded(
+        &mut self,
+        recorded: &Recorded,
+        request: Request,
+        amounts: Vec<(Dimension, u64)>,
+        fuel: Option<u64>,
+    ) -> (Ruling, Result<Permit, Failure>) {
+        let ruling = Ruling { rule: recorded.rule.clone(), ..Ruling::new(recorded.decision, "", None) };
+        if request.operation().who() == Who::Anyone {
+            self.agents.record(self.account, Dimension::Compute, request.operations(), self.clock.elapsed);
+        }
+        if recorded.decision != Ruled::Permit || recorded.code != 0 {
+            let code = Code::from_number(recorded.code).unwrap_or(Code::PolicyDeny);
+            return (ruling, Err(Failure::new(code, code.meaning())));
+        }
+        let agent = self.agent.clone();
+        let question = request.query(&self.asker(&agent, &|_| true)).ok().flatten();
+        let charges =
+            question.as_ref().and_then(|question| self.charges(question, &amounts).ok()).unwrap_or_default();
+        let hold = self.agents.reserve_beyond(self.account, &Costs { amounts, charges }, self.clock.elapsed);
+        let target = question.map(|question| question.target);
+        let ruling = Ruling { target: target.as_ref().map(Target::to_string), ..ruling };
+        (
+            ruling,
+            Ok(Permit {
+                request,
+                target,
+                root: Some(Root { path: Text::from("/"), follows: false }),
+                hold,
+                fuel,
+            }),
+        )
+    }
+
+    /// Charges what asking costs.
+    pub(crate) fn pay_for_asking(&mut self, operations: u64) -> Result<(), Failure> {
+        let asking = Costs { amounts: Vec::from([(Dimension::Compute, operations)]), charges: Vec::new() };
+        let hold = self.agents.reserve(self.account, &asking, self.clock.elapsed)?;
+        self.agents.settle(hold, &asking.amounts, self.clock.elapsed);
+        Ok(())
+    }
+
+    /// Decides on each operation of a batch as if it came alone. The whole passes if each of them does; else it fails as
+    /// the first that does not.
+    fn pass_each(&mut self, parts: &[BatchPart]) -> (Ruling, Result<Pass, Failure>) {
+        let mut whole = Ruling::new(Ruled::Permit, "batch", None);
+        let mut all = Ok(Pass::default());
+        let mut work = Work::new(REQUEST_WORK);
+        for (index, part) in parts.iter().enumerate() {
+            let (ruling, passed) = match part.alone(&mut work) {
+                Ok(request) => self.pass_question(&request, Vec::new(), part.creates_target()),
+                Err(failure) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
+            };
+            match (&mut all, passed) {
+                (Ok(all), Ok(passed)) => all.hold.join(passed.hold),
+                (Ok(before), Err(failure)) => {
+                    self.agents.release(core::mem::take(&mut before.hold));
+                    whole = Ruling { each: whole.each, ..ruling.clone() };
+                    all = Err(failure.at_index(index));
+                }
+                (Err(_), Ok(passed)) => self.agents.release(passed.hold),
+                (Err(_), Err(_)) => {}
+            }
+            whole.each.push(ruling);
+        }
+        (whole, all)
+    }
+
+    /// Canonical target, policy, limits, and `amounts` set aside: the decision on one request.
+    fn pass(&mut self, request: &Request, amounts: Vec<(Dimension, u64)>) -> (Ruling, Result<Pass, Failure>) {
+        self.pass_question(request, amounts, false)
+    }
+
+    /// The same; `created` says that the object is made by the same batch, and so is one's own.
+    fn pass_question(
+        &mut self,
+        request: &Request,
+        amounts: Vec<(Dimension, u64)>,
+        created: bool,
+    ) -> (Ruling, Result<Pass, Failure>) {
+        if self.is_spent() {
+            return too_many_steps(None);
+        }
+        let owns = |handle| created || self.owns(handle);
+        let question = match request.query(&self.asker(&self.agent, &owns)) {
+            Ok(None) if self.presented.is_some() && !request.only_tells() => {
+                let failure = refusal(CapDenial::Scope).presented();
+                return (Ruling::new(Ruled::Forbid, "capability", None), Err(failure));
+            }
+            Ok(None) => return (Ruling::new(Ruled::Permit, "session", None), Ok(Pass::default())),
+            Ok(Some(question)) => question,
+            Err(unaskable) => {
+                let target = Some(String::from(&*unaskable.target));
+                let ruling = Ruling::new(Ruled::Refused, "canonical", target);
+                return (ruling, Err(self.no_canonical_form(&unaskable)));
+            }
+        };
+        let (ruling, passed) = self.ask(&question, &amounts);
+        let (ruling, passed) = match passed {
+            Ok(passed) => match self.closed(&question) {
+                None => (ruling, Ok(passed)),
+                Some((ruling, failure)) => (ruling, Err(failure)),
+            },
+            Err(_) if self.is_spent() => return too_many_steps(ruling.target),
+            // The same for an object of somebody else's as for one that never was.
+            Err(failure)
+                if ruling.ruled == Ruled::DefaultDeny
+                    && failure.code == Code::PolicyDeny
+                    && !question.owned
+                    && is_object(&question.target) =>
+            {
+                (ruling, Err(no_object(&question.target)))
+            }
+            Err(failure) => (ruling, Err(failure)),
+        };
+        let pass = passed.and_then(|passed| {
+            let costs = Costs { charges: self.charges(&question, &amounts)?, amounts };
+            let hold = self.set_aside(&question, &costs, &passed.cover)?;
+            for grant in passed.grants {
+                self.grants.spend(grant, self.clock.elapsed);
+            }
+            Ok(Pass { target: Some(question.target), root: passed.root, hold })
+        });
+        (ruling, pass)
+    }
+
+    /// The decision on a request that is only asked about: all of the gate, and nothing is set aside.
+    pub(crate) fn foresee(
+        &self,
+        question: &Question,
+        amounts: &[(Dimension, u64)],
+    ) -> (Ruling, Result<Passed, Failure>) {
+        let (ruling, passed) = self.ask(question, amounts);
+        let passed = match passed {
+            Ok(passed) => passed,
+            Err(failure) => return (ruling, Err(failure)),
+        };
+        if let Some((ruling, failure)) = self.closed(question) {
+            return (ruling, Err(failure));
+        }
+        let charged = self.charges(question, amounts).and_then(|charges| {
+            let costs = Costs { amounts: amounts.to_vec(), charges };
+            self.agents.check(self.account, &costs, self.clock.elapsed)
+        });
+        match charged {
+            Ok(()) => (ruling, Ok(passed)),
+            Err(failure) => {
+                (Ruling { ruled: Ruled::Refused, rule: Text::from("budget"), ..ruling }, Err(failure))
+            }
+        }
+    }
+
+    /// Whether deciding took all steps that one request has: what is not looked at is forbidden.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.steps.is_some_and(Steps::is_spent)
+    }
+
+    /// Whether an object belongs to whoever asks; to the owner everything does.
+    pub(crate) fn owns(&self, handle: Handle) -> bool {
+        self.owner || self.heap.read(handle).is_ok_and(|object| *object.owner() == self.agent)
+    }
+
+    /// Sets the costs aside in every account, limit and capability, or in none.
+    fn set_aside(&mut self, question: &Question, costs: &Costs, cover: &Cover) -> Result<Hold, Failure> {
+        let mut hold = self.agents.reserve(self.account, costs, self.clock.elapsed)?;
+        let query = Query {
+            now_us: self.clock.wall.as_micros(),
+            elapsed: self.clock.elapsed,
+            ..Query::new(&self.agent, question.action, &question.target)
+        };
+        let amounts = with_compute(&costs.amounts);
+        match self.agents.holdings.spend(&cover.by, &query, &self.run, &amounts) {
+            Ok(reserved) => hold.cover(reserved),
+            Err(failure) => {
+                self.agents.release(hold);
+                return Err(failure);
+            }
+        }
+        Ok(hold)
+    }
+
+    /// A rule that closes the host which a URL names, if there is one: nothing is looked up then.
+    fn closed_endpoint(&self, question: &Question) -> Option<(Ruling, Failure)> {
+        self.endpoints(question).into_iter().find_map(|(action, target)| {
+            let implied = Question { action, target, args: None, owned: false };
+            match self.verdict(&implied) {
+                Verdict::Forbid | Verdict::Ask => {
+                    let (ruling, asked) = self.ask(&implied, &[]);
+                    asked.err().map(|failure| (ruling, failure))
+                }
+                Verdict::Permit | Verdict::DefaultDeny | Verdict::Expired | Verdict::RateLimited { .. } => {
+                    None
+                }
+            }
+        })
+    }
+
+    /// The refusal of what a request implies beside its own target.
+    fn closed(&self, question: &Question) -> Option<(Ruling, Failure)> {
+        self.closed_endpoint(question).or_else(|| self.closed_provider(question))
+    }
+
+    /// The refusal of what a request to a model has its provider do beside answering, where no `[infer]` permits it.
+    fn closed_provider(&self, question: &Question) -> Option<(Ruling, Failure)> {
+        let (Target::Model(model), Some(request)) = (&question.target, &question.args) else { return None };
+        let is_closed = |act: &Act| match act {
+            Act::Tool(name) => !self.policy.permits_provider_tool(&self.agent, name),
+            Act::State => !self.policy.permits_provider_state(&self.agent),
+        };
+        let (act, pointer) = provider_actions::find(request, is_closed)?;
+        let (rule, reason, setting) = match &act {
+            Act::Tool(name) => (
+                "infer.provider_tools",
+                format!("{pointer} has the provider act ({name}), and no [infer] provider_tools permits it"),
+                format!("provider_tools = [{name:?}]"),
+            ),
+            Act::State => (
+                "infer.stateful",
+                format!("{pointer} uses or leaves state at the provider, and no [infer] stateful permits it"),
+                "stateful = true".into(),
+            ),
+        };
+        let ruling = Ruling::new(Ruled::DefaultDeny, rule, Some(model.as_str().into()));
+        let denial = Denial {
+            rule_id: rule.into(),
+            args_path: pointer,
+            suggested_snippet: format!("[infer]\n{setting}\n"),
+            ..self.denial("infer", model.as_str(), reason, Code::PolicyDeny)
+        };
+        Some((ruling, denied(Code::PolicyDeny, denial)))
+    }
+
+    /// What a request to a URL implies: looking up its host, and connecting to it.
+    fn endpoints(&self, question: &Question) -> Vec<(Action, Target)> {
+        let Target::Url(url) = &question.target else { return Vec::new() };
+        match url.host() {
+            HostOrIp::Host(host) => Vec::from([
+                (Action::Dns, Target::Host(host.clone())),
+                (Action::Connect, Target::HostPort(host.clone(), url.port())),
+            ]),
+            HostOrIp::Ip(_) => Vec::new(),
+        }
+    }
+
+    /// Decides on a connection to one of the addresses that the host of a permitted request has. Gives those that may be
+    /// connected to, and what the connection costs.
+    ///
+    /// Where a connection is counted (by a limit, or by the rate or uses of a capability) only the first address that passes
+    /// is given: each connection is charged once.
+    pub(crate) fn authorize_connection(
+        &mut self,
+        question: &Question,
+        found: &[IpAddr],
+        port: u16,
+    ) -> (Vec<IpAddr>, Hold, Option<Failure>) {
+        let mut open = Vec::new();
+        let mut refused = None;
+        let implied: Vec<Question> = self
+            .endpoints(question)
+            .into_iter()
+            .map(|(action, target)| Question { action, target, args: None, owned: false })
+            .collect();
+        for address in found {
+            let labels = self.labels();
+            let allowed = self.policy.address_allowed(&self.query(question, &labels), *address, port);
+            if !allowed || !self.is_needed(question, *address, port) {
+                continue;
+            }
+            let target = Target::addr(*address, port);
+            let connection = Question { action: Action::Connect, target, args: None, owned: false };
+            match self.charge_connection(&implied, &connection, *address) {
+                Ok(None) => open.push(*address),
+                Ok(Some(hold)) if open.is_empty() => return (Vec::from([*address]), hold, None),
+                Ok(Some(hold)) => self.agents.release(hold),
+                Err(failure) => refused = Some(failure),
+            }
+        }
+        (open, Hold::default(), refused)
+    }
+
+    /// Sets aside what a connection counts against; none where nothing counts it.
+    fn charge_connection(
+        &mut self,
+        implied: &[Question],
+        connection: &Question,
+        address: IpAddr,
+    ) -> Result<Option<Hold>, Failure> {
+        let mut charges = Vec::new();
+        for question in implied.iter().chain([connection]) {
+            charges.extend(self.charges(question, &[])?);
+        }
+        let labels = self.labels();
+        let query = self.query(connection, &labels);
+        let line = self.agents.line(self.account);
+        let by = self.agents.holdings.counted(&line, &query, &self.run)?;
+        let decision = self.policy.decide(&query);
+        // A public address is open to whoever may ask its host: no grant is needed for it.
+        let needs_grant = decision.verdict.is_permit() && !CanonicalIp::new(address).is_public();
+        let grants: Vec<GrantId> = if needs_grant { decision.grants().collect() } else { Vec::new() };
+        if charges.is_empty() && by.is_empty() && grants.is_empty() {
+            return Ok(None);
+        }
+        let cover = Cover { by, ..Cover::default() };
+        let hold = self.set_aside(connection, &Costs { amounts: Vec::new(), charges }, &cover)?;
+        for grant in grants {
+            self.grants.spend(grant, self.clock.elapsed);
+        }
+        Ok(Some(hold))
+    }
+
+    /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
+    pub(crate) fn permits(&self, question: &Question) -> bool {
+        self.verdict(question) == Verdict::Permit
+    }
+
+    /// What the policy says of it, alone.
+    pub(crate) fn verdict(&self, question: &Question) -> Verdict {
+        let labels = self.labels();
+        self.policy.decide(&self.query(question, &labels)).verdict
+    }
+
+    /// Asks what the request rests on and then the policy, and changes nothing.
+    pub(crate) fn ask(
+        &self,
+        question: &Question,
+        amounts: &[(Dimension, u64)],
+    ) -> (Ruling, Result<Passed, Failure>) {
+        let labels = self.labels();
+        let query = self.query(question, &labels);
+        let line = self.agents.line(self.account);
+        let amounts = with_compute(amounts);
+        let holdings = &self.agents.holdings;
+        let cover = match holdings.cover(self.presented.as_ref(), &line, &query, &self.run, &amounts) {
+            Ok(cover) => cover,
+            Err(failure) => {
+                let target = question.target.to_string();
+                let op = question.action.as_str();
+                let denial = self.denial(op, &target, failure.message.clone(), failure.code);
+                let ruling = Ruling::new(Ruled::DefaultDeny, "capability", Some(target));
+                return (ruling, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
+            }
+        };
+        if let Some((rule, failure)) =
+            self.barred(question.action.as_str(), &question.target.to_string(), |needs| {
+                needs.cover(&query, &self.run)
+            })
+        {
+            let target = Some(question.target.to_string());
+            return (Ruling::new(Ruled::DefaultDeny, rule, target), Err(failure));
+        }
+        let decision = self.policy.decide(&query);
+        let rule = Text::from(decision.rule_id().unwrap_or_default());
+        let ruling = |ruled| Ruling {
+            by: cover.by.clone(),
+            ..Ruling::new(ruled, &rule, Some(question.target.to_string()))
+        };
+        let deny = |ruled, code| {
+            let explanation = self.policy.explain_decision(&query, &decision);
+            let denial = Denial {
+                op: question.action.to_string(),
+                target: question.target.to_string(),
+                reason: explanation.reason,
+                reason_code: code_name(code),
+                missing_cap: explanation
+                    .missing
+                    .map(|action| format!("{}:{}", missing_name(action), question.target))
+                    .unwrap_or_default(),
+                suggested_snippet: explanation.snippet.unwrap_or_default(),
+                rule_id: String::from(&*rule),
+                args_path: explanation.args_path.map(|path| path.to_string()).unwrap_or_default(),
+                trace_id: self.trace_id.clone(),
+                timestamp: self.clock.wall.as_micros(),
+            };
+            (ruling(ruled), Err(denied(code, denial)))
+        };
+        match decision.verdict {
+            Verdict::Permit => {
+                let follows = decision.follows_links();
+                let root = decision.granted_root().map(|path| Root { path: Text::from(path), follows });
+                (ruling(Ruled::Permit), Ok(Passed { root, grants: decision.grants().collect(), cover }))
+            }
+            Verdict::Ask => deny(Ruled::Ask, Code::ApprovalRequired),
+            Verdict::Forbid => deny(Ruled::Forbid, Code::PolicyDeny),
+            Verdict::DefaultDeny => deny(Ruled::DefaultDeny, Code::PolicyDeny),
+            Verdict::Expired => deny(Ruled::DefaultDeny, Code::CapExpired),
+            Verdict::RateLimited { retry_after_us } => {
+                let (ruling, failure) = deny(Ruled::DefaultDeny, Code::CapRate);
+                (
+                    ruling,
+                    failure.map_err(|failure| failure.with("retry_after_ms", retry_after_us.div_ceil(1000))),
+                )
+            }
+        }
+    }
+
+    /// Why a tool may not ask for this, and by which rule: the policy closes the host call, or it is not among the needs of a
+    /// tool.
+    pub(crate) fn barred(
+        &self,
+        op: &str,
+        target: &str,
+        covered: impl Fn(&Needs) -> bool,
+    ) -> Option<(&'static str, Failure)> {
+        let host_call = self.host_call?.name();
+        let (rule, reason, code) = if !self.policy.wasm_hostcall_allowed(&self.agent, host_call) {
+            let reason = format!("the policy's `[wasm] hostcalls` does not list {host_call}");
+            ("wasm.hostcalls", reason, Code::PolicyDeny)
+        } else {
+            let needs = self.tools.iter().find(|needs| !covered(needs))?;
+            let reason = format!("the tool {} may not: its manifest's `needs` do not list it", needs.tool);
+            ("needs", reason, Code::CapScope)
+        };
+        Some((rule, denied(code, self.denial(op, target, reason, code))))
+    }
+
+    /// What the request adds to the policy's cumulative limits.
+    pub(crate) fn charges(
+        &self,
+        question: &Question,
+        amounts: &[(Dimension, u64)],
+    ) -> Result<Vec<Charge>, Failure> {
+        let labels = self.labels();
+        self.policy.charges(&self.query(question, &labels), amounts).map_err(|error| over_limit(&error))
+    }
+
+    /// Whether each tool needs to reach an address. It needs those of the public internet with the URL that leads there; any
+    /// other one only if it says so, by the URL itself or as `connect`.
+    fn is_needed(&self, question: &Question, address: IpAddr, port: u16) -> bool {
+        let target = Target::addr(address, port);
+        let query = Query {
+            now_us: self.clock.wall.as_micros(),
+            elapsed: self.clock.elapsed,
+            ..Query::new(&self.agent, Action::Connect, &target)
+        };
+        let said = matches!(&question.target, Target::Url(url) if matches!(url.host(), HostOrIp::Ip(_)));
+        said || CanonicalIp::new(address).is_public()
+            || self.tools.iter().all(|needs| needs.cover(&query, &self.run))
+    }
+
+    fn query<'q>(&'q self, question: &'q Question, labels: &'q Labels) -> Query<'q> {
+        Query {
+            args: question.args.as_ref(),
+            labels,
+            owned: question.owned,
+            now_us: self.clock.wall.as_micros(),
+            elapsed: self.clock.elapsed,
+            grants: &*self.grants,
+            steps: self.steps,
+            ..Query::new(&self.agent, question.action, &question.target)
+        }
+    }
+
+    /// What the values of a request carry. They come as bare text, so all that is known is who sent them. What a tool sends is
+    /// a stranger's, whoever called it.
+    fn labels(&self) -> Labels {
+        let integrity = if self.account.is_main() && self.tools.is_empty() {
+            Integrity::Trusted
+        } else {
+            Integrity::Untrusted
+        };
+        Labels { integrity, ..Labels::default() }
+    }
+
+    fn owner_only(&self, request: &Request) -> Failure {
+        let operation = request.operation();
+        let reason = format!("{operation} is the owner's operation; an agent session may not use it");
+        denied(Code::PolicyDeny, self.denial(operation.event(), "", reason, Code::PolicyDeny))
+    }
+
+    fn no_canonical_form(&self, unaskable: &Unaskable) -> Failure {
+        let reason = format!("{:?} has no canonical form: {}", &*unaskable.target, unaskable.reason);
+        let denial = self.denial(&unaskable.op, &unaskable.target, reason.clone(), Code::InvalidArgument);
+        Failure { denial: Some(Box::new(denial)), ..Failure::new(Code::InvalidArgument, reason) }
+    }
+
+    fn denial(&self, op: &str, target: &str, reason: String, code: Code) -> Denial {
+        Denial {
+            op: op.into(),
+            target: target.into(),
+            reason,
+            reason_code: code_name(code),
+            trace_id: self.trace_id.clone(),
+            timestamp: self.clock.wall.as_micros(),
+            ..Denial::default()
+        }
+    }
+}
+
+/// How a missing capability is named: writing alone is no deleting.
+const fn missing_name(action: Action) -> &'static str {
+    match action {
+        Action::FsWrite => action.exact_name(),
+        action => action.as_str(),
+    }
+}
+
+fn is_object(target: &Target) -> bool {
+    matches!(target, Target::Heap(_))
+}
+
+/// What is said of an object that is gone, that one may not use, or that never was.
+pub(crate) fn no_object(target: &Target) -> Failure {
+    let Target::Heap(raw) = target else { return Failure::new(Code::NotFound, "there is no such object") };
+    let handle = Handle::from_raw(*raw).to_string();
+    let message = format!("no object {handle} that this session may use");
+    Failure::new(Code::NotFound, message).with("handle", handle)
+}
+
+/// What is said of a request that takes too long to decide on.
+fn too_many_steps(target: Option<String>) -> (Ruling, Result<Pass, Failure>) {
+    (Ruling::new(Ruled::Refused, "limit", target), Err(over_steps()))
+}
+
+pub(crate) fn over_steps() -> Failure {
+    let message = format!("to decide on it takes more than {REQUEST_STEPS_MAX} steps; ask for less at once");
+    Failure::new(Code::Limit, message)
+}
+
+/// What a request costs a capability: its amounts, and that it was made.
+fn with_compute(amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
+    amounts.iter().copied().chain([(Dimension::Compute, 1)]).collect()
+}
+
+fn code_name(code: Code) -> String {
+    code.name().into()
+}
+
+fn denied(code: Code, denial: Denial) -> Failure {
+    let message = match denial.target.as_str() {
+        "" => denial.reason.clone(),
+        target => format!("{} {target}: {}", denial.op, denial.reason),
+    };
+    Failure { denial: Some(Box::new(denial)), ..Failure::new(code, message) }
+}

@@ -1,0 +1,39 @@
+//! What the policy is asked: action, canonical target, arguments.
+
+use alloc::{borrow::Cow, string::String};
+
+use ak_heap::Handle;
+use ak_json::{Text, Value};
+use ak_policy::{Action, Policy, Target};
+
+use crate::api::prepared::Prepared;
+
+/// What the policy decides on.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) action: Action,
+    pub(crate) target: Target,
+    pub(crate) args: Option<Value>,
+    /// Whether what it is done to belongs to whoever asks. An object that is not there counts as somebody else's.
+    pub(crate) owned: bool,
+}
+
+/// Why a request has nothing the policy could decide on: it is refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Unaskable {
+    pub(crate) op: Cow<'static, str>,
+    pub(crate) target: Text,
+    pub(crate) reason: String,
+}
+
+/// The type that stands in a question to the policy for all of them.
+pub(crate) const ANY_TYPE: &str = "*";
+
+/// Who asks the policy, and what is known of the request beforehand.
+pub(crate) struct QueryContext<'q> {
+    pub(crate) agent: &'q Text,
+    pub(crate) policy: &'q Policy,
+    pub(crate) prepared: &'q Prepared,
+    /// Whether an object belongs to whoever asks.
+    pub(crate) owns: &'q dyn Fn(Handle) -> bool,
+}

@@ -1,0 +1,3 @@
+//! What the kernel knows of heap objects beside the heap itself.
+
+pub(crate) mod types;

@@ -1,0 +1,51 @@
+//! The registered types of heap objects.
+
+use alloc::{collections::BTreeMap, format, vec::Vec};
+
+use ak_json::{Object, Schema, Text, Unjudged, Value, object};
+
+use crate::api::{
+    fields::{FieldError, Fields},
+    session::AgentId,
+};
+
+/// Who registered each type of each scope, and how many bytes of their memory budget its schema takes.
+#[derive(Debug, Default)]
+pub(crate) struct Types(pub(crate) BTreeMap<(Text, Text), (AgentId, u64)>);
+
+impl Types {
+    /// All of it, for the state digest.
+    pub(crate) fn to_value(&self) -> Value {
+        let rows = self.0.iter().map(|((scope, name), (account, bytes))| {
+            let account = u64::from(account.number());
+            object! { "scope": scope.clone(), "type": name.clone(), "session": account, "bytes": *bytes }
+        });
+        rows.collect::<Vec<Value>>().into()
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Types, FieldError> {
+        let rows = value.as_array().ok_or_else(|| FieldError::new("types", "expected an array"))?;
+        let row = |row: &Value| {
+            let mut fields = Fields::new("types", row)?;
+            // In version 8 all types bound everybody.
+            let scope = fields.optional_text("scope")?.unwrap_or_default();
+            let entry = ((scope, fields.text("type")?), (fields.account("session")?, fields.u64("bytes")?));
+            fields.finish()?;
+            Ok(entry)
+        };
+        rows.iter().map(row).collect::<Result<_, _>>().map(Types)
+    }
+}
+
+/// The patterns of a schema that cannot be judged, each with its place in what holds the schema at `at`.
+pub(crate) fn unjudged(at: &str, schema: &Schema) -> Vec<Value> {
+    let row = |it: &Unjudged| object! { "path": format!("{at}{}", it.at), "pattern": it.pattern.clone() };
+    schema.unjudged().iter().map(row).collect()
+}
+
+/// Names them in a reply, if there are any.
+pub(crate) fn insert_unjudged(reply: &mut Object, rows: Vec<Value>) {
+    if !rows.is_empty() {
+        reply.insert("unjudged", rows);
+    }
+}

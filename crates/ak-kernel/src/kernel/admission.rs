@@ -1,0 +1,151 @@
+//! Which requests the kernel hears: those that are short enough, of sessions whose rates have room.
+
+use alloc::{format, vec::Vec};
+
+use ak_audit::Verdict as Ruled;
+use ak_json::{Value, object};
+
+use crate::{
+    accounts::agents::GUEST,
+    api::{
+        code::Code,
+        config::Config,
+        operation::Operation,
+        presented::Asked,
+        reply::Failure,
+        request::{AgentRequest, AuditRequest, Request},
+        session::{AgentId, SessionId},
+        throttled::Turned,
+        time::Now,
+    },
+    codec::input::Input,
+    record::{entry::Facts, subjects::SUBJECT_BYTES_MAX},
+    state::Kernel,
+};
+
+impl Kernel {
+    /// The agent and its ancestors whose rates a request counts against; nobody's where the owner asks.
+    fn metered(&self, account: AgentId) -> Vec<(AgentId, bool)> {
+        let guests = self.agents.find(GUEST);
+        self.agents.line(account).into_iter().map(|account| (account, Some(account) == guests)).collect()
+    }
+
+    /// Whether a request may be heard. One that may not is counted by the caller, and changes nothing else.
+    pub(crate) fn admit(
+        &self,
+        now: &Now,
+        session: SessionId,
+        Asked { request, prepared, .. }: &Asked,
+    ) -> Result<(), Failure> {
+        let Some(account) = self.sessions.agent(session) else {
+            let message = format!("session {} is not open", session.number());
+            return Err(Failure::new(Code::InvalidArgument, message));
+        };
+        prepared.check_size(request)?;
+        let (size, size_max) = (request.size(), self.config.input_bytes_max);
+        if size > size_max {
+            return Err(request.too_long(size, size_max));
+        }
+        if let (Request::Audit(AuditRequest::Erase { subject }), true) = (request, account.is_main())
+            && self.subjects.id(subject).is_none_or(|id| id == 0)
+        {
+            // To record the name would be to keep it.
+            return Err(Failure::new(Code::NotFound, "nothing is recorded about a subject of this name"));
+        }
+        self.check_subject(request, account)?;
+        // Each session ends once, whatever its agent did before. The owner has no rates.
+        if matches!(request, Request::Agent(AgentRequest::SessionClose)) {
+            return Ok(());
+        }
+        let now_us = self.clock.after(now).elapsed.low_us;
+        self.admission.check(&self.metered(account), now_us, &self.config)
+    }
+
+    /// Whether the rates of a tool's agent have room for what the tool asks for.
+    pub(crate) fn admit_tool(&self, now: &Now, account: AgentId) -> Result<(), Failure> {
+        let now_us = self.clock.after(now).elapsed.low_us;
+        self.admission.check(&self.metered(account), now_us, &self.config)
+    }
+
+    /// Counts a request that was not heard: its session asks too often, or it could not be understood, or nobody could tell
+    /// whose it is. Call it for what a transport refuses.
+    pub fn turn_away(&mut self, now: &Now, session: Option<SessionId>) {
+        let account = session.and_then(|session| self.sessions.agent(session));
+        self.turn_away_account(now, account);
+    }
+
+    pub(crate) fn turn_away_account(&mut self, now: &Now, account: Option<AgentId>) {
+        // Guests are counted together: there may be any number of them.
+        let guest = account.is_some_and(|account| self.agents.is_guest(account));
+        let account = if guest { self.agents.find(GUEST) } else { account };
+        let count = self.admission.turned_away.entry(account).or_default();
+        *count = count.saturating_add(1);
+        self.note_turned_away(now);
+    }
+
+    /// Records what was turned away, if it is time to.
+    pub(crate) fn note_turned_away(&mut self, now: &Now) {
+        let now_us = self.clock.after(now).elapsed.low_us;
+        if self.admission.due_us().is_none_or(|due_us| now_us < due_us) {
+            return;
+        }
+        let counts = core::mem::take(&mut self.admission.turned_away);
+        self.note_step(now);
+        self.throttled(now, Turned(counts.into_iter().collect()));
+    }
+
+    /// Of how many agents requests were turned away, and not recorded yet.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.admission.turned_away.len() as u64
+    }
+
+    /// When turned away requests are to be recorded, in kernel time.
+    pub(crate) fn admission_due_us(&self) -> Option<u64> {
+        self.admission.due_us()
+    }
+
+    pub(crate) fn throttled(&mut self, now: &Now, turned: Turned) {
+        self.advance(now);
+        self.admission.noted_us = self.clock.elapsed.low_us;
+        let agents = turned.0.iter().map(|(account, count)| {
+            let agent = account.map(|account| self.agents.name(account));
+            object! { "agent": agent, "turned_away": *count }
+        });
+        let details = object! { "agents": agents.collect::<Vec<Value>>() };
+        let facts = Facts {
+            decision: Ruled::Refused,
+            code: Code::RateLimit.number(),
+            ..self.notice(Operation::Throttled)
+        };
+        self.record(now, &Input::Throttled(turned), facts, Vec::new(), details);
+    }
+
+    /// Takes from the rates of an agent and its ancestors: requests, refused requests, bytes of journal, units of work.
+    pub(crate) fn charge_admission(&mut self, account: AgentId, taken: [u64; 4]) {
+        let line = self.metered(account);
+        self.admission.charge(&line, self.clock.elapsed.low_us, taken, &self.config);
+    }
+
+    /// Whether the kernel can take the subject that a request names, if it names one. What the answer depends on is the
+    /// agent's own doing alone, so that it tells nothing about whom others named.
+    fn check_subject(&self, request: &Request, account: AgentId) -> Result<(), Failure> {
+        let Some(subject) = request.subject() else { return Ok(()) };
+        if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
+            let message = format!("a subject's name has 1 to {SUBJECT_BYTES_MAX} bytes");
+            return Err(Failure::new(Code::InvalidArgument, message));
+        }
+        if self.subjects.is_named_by(subject, account) {
+            return Ok(());
+        }
+        let Config { subjects_max, subjects_per_agent_max, .. } = self.config;
+        let (all, own) = self.subjects.named(account);
+        let message = if all >= subjects_max {
+            format!("there are {subjects_max} subjects already")
+        } else if own >= subjects_per_agent_max && !account.is_main() {
+            format!("the agent has named {subjects_per_agent_max} subjects already")
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(Code::Quota, message))
+    }
+}

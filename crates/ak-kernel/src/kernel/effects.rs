@@ -1,0 +1,302 @@
+//! The inputs that carry effects on, end them, and tell them to stop.
+
+use alloc::vec::Vec;
+
+use ak_audit::{Kind, Verdict as Ruled};
+use ak_json::{Text, object};
+use ak_policy::CanonicalUrl;
+
+use crate::{
+    accounts::agents::MAIN,
+    api::{
+        code::Code,
+        effect::{Completion, FUEL, Step, Ticket, Verdict},
+        operation::Operation,
+        prepared::Ended,
+        reply::{Failure, Outcome, outcome_facts},
+        request::{Request, ToolsRequest},
+        time::{Elapsed, Now},
+    },
+    authz::gate::Ruling,
+    codec::input::Input,
+    effects::pending::{EffectState, UnderWay},
+    operations::{Charged, Completed, Failed, details},
+    record::{entry::Facts, recorded::Recorded},
+    state::{CallId, Kernel, Output},
+};
+
+impl Kernel {
+    /// Takes a step of an effect under way. The verdict comes as an output.
+    ///
+    /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. A short step is recorded all the
+    /// same.
+    ///
+    /// # Errors
+    /// LIMIT where the step, or all steps of the effect together, are longer than what is recorded of them. The step is not
+    /// recorded, no verdict follows, and the host has to stop the effect, which then ends as this failure.
+    pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) -> Result<(), Failure> {
+        let step = self.bounded_step(ticket, step)?;
+        self.note_step(&now);
+        self.take_step(now, ticket, step);
+        Ok(())
+    }
+
+    pub(crate) fn take_step(&mut self, now: Now, ticket: Ticket, step: Step) {
+        self.advance(&now);
+        let seq = self.chain.next_seq();
+        let input = Input::Progress { ticket, step: step.clone() };
+        let details = details::step(&step);
+        let Some(mut under_way) = self.under_way.remove(&ticket) else {
+            return self.stale(&now, &input, ticket);
+        };
+        let (ruling, verdict) = match under_way.aborted.clone() {
+            Some(failure) => {
+                let ruling = Ruling::new(Ruled::Refused, "aborted", None);
+                (ruling, Verdict::Abort(failure))
+            }
+            None => self.on_step(&mut under_way, step),
+        };
+        let mut code = 0;
+        if let Verdict::Abort(failure) = &verdict {
+            code = failure.code.number();
+            under_way.aborted = Some(failure.clone());
+        }
+        let mut facts = self.facts_of(&under_way, ticket, Kind::Step);
+        facts.decision = ruling.ruled;
+        facts.rule = ruling.rule;
+        facts.target = ruling.target;
+        facts.code = code;
+        let about = self.subjects_under_way(&under_way);
+        let account = under_way.account;
+        self.under_way.insert(ticket, under_way);
+        self.record(&now, &input, facts, about, details);
+        self.charge_newest(account, 0, false);
+        self.held.push_back((seq, Output::Resume(ticket, verdict)));
+    }
+
+    /// Takes the end of an effect. The reply to its request comes as an output.
+    ///
+    /// A ticket that was never given out or is used up is recorded and has no other consequence. A completion that
+    /// is not of the request's kind is refused: what happened counts as unknown. One that takes more bytes than were set aside
+    /// for it counts as a failure with BUFFER_OVERFLOW.
+    pub fn complete(&mut self, now: Now, ticket: Ticket, ended: impl Into<Ended>) {
+        let ended = self.bounded_end(ticket, ended.into());
+        self.note_step(&now);
+        self.take_completion(now, ticket, ended);
+    }
+
+    pub(crate) fn take_completion(&mut self, now: Now, ticket: Ticket, ended: Ended) {
+        self.advance(&now);
+        let seq = self.chain.next_seq();
+        let completion = ended.completion.clone();
+        let input = Input::Complete { ticket, ended: ended.clone() };
+        let Some(under_way) = self.under_way.remove(&ticket) else {
+            return self.stale(&now, &input, ticket);
+        };
+        let mut facts = self.facts_of(&under_way, ticket, Kind::Outcome);
+        let about = self.subjects_under_way(&under_way);
+        let caller = under_way.caller();
+        let operation = under_way.request.operation();
+        let log = completion.log().cloned();
+        let Ending { used, outcome, belongs } = self.ending(&under_way, completion);
+        if !belongs {
+            (facts.decision, facts.rule) = (Ruled::Refused, Text::from("completion"));
+        }
+        let UnderWay { hold, aborted, .. } = under_way;
+        self.agents.settle(hold, &used, self.clock.elapsed);
+        let outcome = match aborted {
+            Some(failure) if outcome.is_ok() => Err(failure),
+            _ => outcome,
+        };
+        let outcome = outcome.map_err(|failure| self.shown(&caller, failure));
+        if let Err(failure) = &outcome {
+            facts.code = failure.code.number();
+        }
+        let details = details::outcome(operation, &outcome, log);
+        facts.reply = Some(outcome_facts(operation, &outcome, ended.reply(&outcome)).digest());
+        facts.message = outcome.as_ref().err().map(|failure| failure.message.clone());
+        self.record(&now, &input, facts, about, details);
+        self.charge_newest(caller.account, 0, false);
+        self.held.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));
+    }
+
+    /// In how many µs [`handle_timeout`](Self::handle_timeout) is due, if ever, from the newest input on.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let Elapsed { low_us, high_us } = self.clock.elapsed;
+        let deadline = self.deadline().map(|due_us| due_us.saturating_sub(high_us));
+        let admission = self.admission_due_us().map(|due_us| due_us.saturating_sub(low_us));
+        deadline.into_iter().chain(admission).min()
+    }
+
+    /// When the wall time of somebody with an effect under way is over, in kernel time.
+    fn deadline(&self) -> Option<u64> {
+        let open = self.under_way.values().filter(|under_way| under_way.aborted.is_none());
+        open.filter_map(|under_way| self.agents.deadline(under_way.account)).min()
+    }
+
+    /// In how many µs from the newest input on the wall time of the agent is over that an effect is for, if it has any.
+    pub fn time_left_of(&self, ticket: Ticket) -> Option<u64> {
+        let due_us = self.agents.deadline(self.under_way.get(&ticket)?.account)?;
+        Some(due_us.saturating_sub(self.clock.elapsed.high_us))
+    }
+
+    /// Tells effects whose agent's wall time is over to stop. Before [`poll_timeout`](Self::poll_timeout) nothing happens.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.note_turned_away(&now);
+        self.note_step(&now);
+        let now_us = self.clock.after(&now).elapsed.high_us;
+        if self.deadline().is_some_and(|due_us| due_us <= now_us) {
+            self.tick(&now);
+        }
+    }
+
+    /// Ends what is over.
+    pub(crate) fn tick(&mut self, now: &Now) {
+        self.advance(now);
+        let seq = self.chain.next_seq();
+        let now_us = self.clock.elapsed.high_us;
+        for (ticket, under_way) in &mut self.under_way {
+            let over = self.agents.deadline(under_way.account).is_some_and(|due_us| due_us <= now_us);
+            if over && under_way.aborted.is_none() {
+                let failure = Failure::new(Code::BudgetExceeded, "the wall time of the agent is used up");
+                under_way.aborted = Some(failure.clone());
+                self.held.push_back((seq, Output::Resume(*ticket, Verdict::Abort(failure))));
+            }
+        }
+        let facts = self.notice(Operation::Tick);
+        self.record(now, &Input::Tick, facts, Vec::new(), object! {});
+    }
+
+    /// The tickets of all effects under way. After a restart each is completed as [`Completion::Unknown`], save what is
+    /// [`unfinished`](Self::unfinished).
+    pub fn tickets(&self) -> Vec<Ticket> {
+        self.under_way.keys().copied().collect()
+    }
+
+    pub(crate) fn stale(&mut self, now: &Now, input: &Input, ticket: Ticket) {
+        let mut facts = self.notice(Operation::Tick);
+        facts.decision = Ruled::Refused;
+        facts.rule = Text::from("stale-ticket");
+        facts.code = Code::Replay.number();
+        // Whatever it brings, nobody knows whom it is about.
+        let about = Vec::from([Text::from(MAIN)]);
+        self.record(now, input, facts, about, object! { "ticket": ticket.cause() });
+    }
+
+    /// Whom an effect is about: its agent. The end of an erasure explains which bodies are gone, and so is never erased itself.
+    fn subjects_under_way(&self, under_way: &UnderWay) -> Vec<Text> {
+        match under_way.erasing() {
+            // An earlier version could erase it.
+            Some(_) if self.recorded.is_none() => Vec::new(),
+            Some(_) | None => Vec::from([self.agents.name(under_way.account)]),
+        }
+    }
+
+    fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
+        let agent = self.agents.name(under_way.account);
+        Facts {
+            operation: under_way.request.operation(),
+            kind,
+            decision: Ruled::Permit,
+            code: 0,
+            cause: Some(ticket.cause()),
+            policy: self.policy.digest(),
+            target: under_way.target.clone(),
+            reply: None,
+            message: None,
+            others: Vec::new(),
+            agent,
+            rule: Text::default(),
+            event: None,
+        }
+    }
+}
+
+impl Kernel {
+    /// Decides on a step of an effect.
+    fn on_step(&mut self, pending: &mut UnderWay, step: Step) -> (Ruling, Verdict) {
+        if let Some(recorded) = self.recorded.clone() {
+            return self.step_as_recorded(pending, step, &recorded);
+        }
+        let request = pending.request.clone();
+        request.on_step(self, pending, step).unwrap_or_else(|| {
+            let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
+            (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure))
+        })
+    }
+
+    /// Takes a step as an earlier version decided about it.
+    fn step_as_recorded(
+        &mut self,
+        under_way: &mut UnderWay,
+        step: Step,
+        recorded: &Recorded,
+    ) -> (Ruling, Verdict) {
+        let ruling = Ruling { rule: recorded.rule.clone(), ..Ruling::new(recorded.decision, "", None) };
+        if recorded.code != 0 {
+            let code = Code::from_number(recorded.code).unwrap_or(Code::PolicyDeny);
+            return (ruling, Verdict::Abort(Failure::new(code, code.meaning())));
+        }
+        match step {
+            Step::Redirect { method, url } => {
+                let url = CanonicalUrl::parse(&url).ok();
+                if let (EffectState::Http { hop, .. }, Some(url)) = (&mut under_way.state, url) {
+                    *hop = hop.redirected(method, url);
+                }
+            }
+            Step::Chunk { tokens: more, .. } => {
+                if let EffectState::Infer { tokens, .. } = &mut under_way.state {
+                    *tokens = tokens.saturating_add(more);
+                }
+            }
+            Step::Resolved(_) | Step::Link { .. } | Step::Resend => {}
+        }
+        (ruling, Verdict::Continue)
+    }
+
+    /// What the end of an effect comes to.
+    fn ending(&self, pending: &UnderWay, completion: Completion) -> Ending {
+        match completion {
+            Completion::Unknown => Ending::unknown(pending),
+            Completion::Failed { code, message, context, spent } => {
+                let used =
+                    pending.request.charge_failure(self, pending, &Failed { spent, context: &context });
+                let failure = Failure { context, ..Failure::new(code, message) };
+                let mut failure = pending.aborted.clone().unwrap_or(failure);
+                let is_call = matches!(pending.request, Request::Tools(ToolsRequest::Call { .. }));
+                if pending.within.is_some() && is_call {
+                    failure = failure.with(FUEL, spent);
+                }
+                Ending { used, outcome: Err(failure), belongs: true }
+            }
+            completion @ (Completion::Done
+            | Completion::File(_)
+            | Completion::Value(_)
+            | Completion::Http(_)
+            | Completion::Inferred { .. }
+            | Completion::Tool { .. }) => match pending.request.complete(self, pending, completion) {
+                Some(Completed { reply, used }) => Ending { used, outcome: Ok(reply), belongs: true },
+                None => Ending { belongs: false, ..Ending::unknown(pending) },
+            },
+        }
+    }
+}
+
+/// The end of an effect.
+struct Ending {
+    /// What it used, of what was set aside. Nothing said is all of it.
+    used: Charged,
+    outcome: Outcome,
+    /// Whether an effect of its kind can end so.
+    belongs: bool,
+}
+
+impl Ending {
+    /// Of an effect of which nobody knows whether it happened: whatever was set aside counts as used.
+    fn unknown(pending: &UnderWay) -> Ending {
+        let message = "this was begun, and nothing reliable came back: it may or may not have happened";
+        let failure = pending.aborted.clone();
+        let failure = failure.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message));
+        Ending { used: Charged::new(), outcome: Err(failure), belongs: true }
+    }
+}

@@ -1,0 +1,238 @@
+//! What a running tool asks for: it passes the same gate as what its agent asks for, and must be within the needs of the
+//! tool, and of each tool that called it. A tool of the owner's is no owner: it acts as the agent `main`.
+
+use alloc::{boxed::Box, format, vec::Vec};
+
+use ak_audit::{Kind, Verdict as Ruled};
+use ak_json::{Text, Value};
+use ak_policy::{Verdict, budget::Dimension};
+use ak_sandbox::HostOperation;
+
+use crate::{
+    api::{
+        code::Code,
+        effect::Ticket,
+        fields::base64url,
+        operation::Operation,
+        prepared::Prepared,
+        presented::Asked,
+        reply::{Failure, Outcome, Reply, outcome_facts},
+        request::{Request, ToolsRequest},
+        time::Now,
+        tool_request::{ToolRequest, Wish},
+    },
+    authz::query::QueryContext,
+    codec::input::Input,
+    effects::pending::EffectState,
+    operations::details,
+    record::{
+        entry::{Facts, derive},
+        recorded::Recorded,
+    },
+    state::{CallId, Caller, Kernel, Output},
+};
+
+/// Most host calls that come of one call by an agent, through however many tools.
+pub const HOST_CALLS_MAX: u64 = 1_000;
+
+impl Kernel {
+    /// Takes what the tool asks for that runs under a ticket. It is answered as a request is: under the id returned, by
+    /// [`Output::Reply`], or by [`Output::Perform`] with a ticket of its own first.
+    ///
+    /// # Errors
+    /// RATE_LIMIT with `retry_after_ms` when the agent's rates are used up: nothing was done then, and nothing recorded; ask
+    /// again later.
+    pub fn host_call(&mut self, now: Now, ticket: Ticket, request: ToolRequest) -> Result<CallId, Failure> {
+        if let Some(tool) = self.under_way.get(&ticket) {
+            self.admit_tool(&now, tool.account)?;
+        }
+        self.note_step(&now);
+        Ok(self.heard_host_call(&now, ticket, request))
+    }
+
+    /// Takes a host call for which the agent's rates have room.
+    pub(crate) fn heard_host_call(&mut self, now: &Now, ticket: Ticket, request: ToolRequest) -> CallId {
+        self.advance(now);
+        let Some(tool) = self.under_way.get(&ticket) else {
+            let seq = self.chain.next_seq();
+            self.stale(now, &Input::HostCall { ticket, request }, ticket);
+            let failure = Failure::new(Code::Replay, "no tool runs under this ticket");
+            self.held.push_back((seq, Output::Reply(CallId(seq), Err(failure))));
+            return CallId(seq);
+        };
+        let ToolRequest { operation, wish, fuel_left } = request;
+        let caller = Caller {
+            session: tool.session,
+            account: tool.account,
+            within: Some(ticket),
+            tools: tool.tools.clone(),
+            host_call: Some(operation),
+            fuel_left,
+        };
+        let presented = tool.presented.clone();
+        let barred = if self.recorded.is_some() { None } else { self.count_host_call(ticket).err() };
+        let input = |wish| Input::HostCall { ticket, request: ToolRequest { operation, wish, fuel_left } };
+        match wish {
+            Wish::Request(request) => {
+                let is_long = if self.recorded.is_some() { None } else { request.check_size().err() };
+                let barred = barred.or(is_long);
+                let asked = Asked { presented, ..Asked::from(*request) };
+                let input = |asked: Asked| input(Wish::Request(Box::new(asked.request)));
+                self.take(now, &caller, barred, asked, input)
+            }
+            Wish::Now => {
+                let time = Value::from(self.clock.wall.as_micros());
+                self.give(now, &caller, operation, time, barred, &input(Wish::Now))
+            }
+            Wish::Random(bytes) => {
+                let random = base64url(&random(&now.entropy, bytes));
+                self.give(now, &caller, operation, random, barred, &input(Wish::Random(bytes)))
+            }
+        }
+    }
+
+    /// Counts a host call.
+    ///
+    /// # Errors
+    /// Why it may not be made, whatever it asks for.
+    fn count_host_call(&mut self, ticket: Ticket) -> Result<(), Failure> {
+        let line = self.line_of_calls(ticket)?;
+        let first = line.last().and_then(|first| self.under_way.get_mut(first));
+        if let Some(EffectState::Tool { host_calls }) = first.map(|first| &mut first.state) {
+            if *host_calls >= HOST_CALLS_MAX {
+                let message = format!("one call of a tool leads to at most {HOST_CALLS_MAX} host calls");
+                return Err(Failure::new(Code::Limit, message));
+            }
+            *host_calls += 1;
+        }
+        line.into_iter().try_for_each(|ticket| self.still_permitted(ticket))
+    }
+
+    /// The tool that runs under a ticket and those that led to it, the agent's own call last.
+    fn line_of_calls(&self, ticket: Ticket) -> Result<Vec<Ticket>, Failure> {
+        let mut line = Vec::from([ticket]);
+        loop {
+            let ticket = line.last().copied().unwrap_or(ticket);
+            let Some(tool) = self.under_way.get(&ticket) else {
+                return Err(Failure::new(Code::Replay, "the tool that led to this call is gone"));
+            };
+            if !matches!(tool.request, Request::Tools(ToolsRequest::Call { .. })) {
+                return Err(Failure::new(Code::InvalidArgument, "only a running tool makes host calls"));
+            }
+            if let Some(failure) = &tool.aborted {
+                return Err(failure.clone());
+            }
+            match tool.within {
+                // A ticket is always newer than the one it is within: this ends.
+                Some(outer) => line.push(outer),
+                None => return Ok(line),
+            }
+        }
+    }
+
+    /// Whether a tool that runs could still be called: the policy may be another than when it was. That a rate is used up by
+    /// now, which the call was counted against, ends nothing.
+    fn still_permitted(&mut self, ticket: Ticket) -> Result<(), Failure> {
+        let Some(tool) = self.under_way.get(&ticket) else { return Ok(()) };
+        let (account, request) = (tool.account, tool.request.clone());
+        // Who called it: the session itself, or a tool.
+        let tools = if tool.within.is_some() { tool.tools.clone() } else { Vec::new() };
+        let caller = Caller { tools, ..tool.caller() };
+        let name = tool.tools.last().map(|needs| needs.tool.clone()).unwrap_or_default();
+        let agent = self.agents.name(account);
+        let prepared = Prepared::default();
+        let asker =
+            QueryContext { agent: &agent, policy: &self.policy, prepared: &prepared, owns: &|_| false };
+        let Ok(Some(question)) = request.query(&asker) else { return Ok(()) };
+        let module = name.split_once('@').map_or(&*name, |(module, _)| module);
+        let allowed = self.policy.wasm_module_allowed(&agent, module);
+        let verdict = self.gate_of(&caller, agent).verdict(&question);
+        match verdict {
+            Verdict::Permit | Verdict::RateLimited { .. } if allowed => Ok(()),
+            _ => {
+                let message = format!("the policy does not permit the tool {name} any more");
+                Err(Failure::new(Code::PolicyDeny, message))
+            }
+        }
+    }
+
+    /// Gives a tool the time or random bytes, which no rule of a policy speaks of: its needs do.
+    fn give(
+        &mut self,
+        now: &Now,
+        caller: &Caller,
+        operation: HostOperation,
+        wanted: Value,
+        barred: Option<Failure>,
+        input: &Input,
+    ) -> CallId {
+        let seq = self.chain.next_seq();
+        let agent = self.agents.name(caller.account);
+        if let Some(recorded) = self.recorded.clone() {
+            return self.give_as_recorded(now, caller, operation, input, &recorded);
+        }
+        let mut gate = self.gate_of(caller, agent.clone());
+        let paid = gate.pay_for_asking(1);
+        let (ruled, rule, outcome): (_, _, Outcome) =
+            match (barred, paid, gate.barred(operation.name(), "", |needs| needs.has(operation))) {
+                (Some(failure), _, _) => (Ruled::Refused, "host-call", Err(failure)),
+                (None, Err(failure), _) => (Ruled::Refused, "budget", Err(failure)),
+                (None, Ok(()), Some((rule, failure))) => (Ruled::DefaultDeny, rule, Err(failure)),
+                (None, Ok(()), None) => (Ruled::Permit, "needs", Ok(Reply::Value(wanted))),
+            };
+        let outcome = outcome.map_err(|failure| self.shown(caller, failure));
+        let details = details::ambient(operation, &caller.tools, &outcome);
+        let facts = Facts {
+            kind: Kind::Step,
+            cause: caller.within.map(Ticket::cause),
+            decision: ruled,
+            rule: Text::from(rule),
+            code: outcome.as_ref().err().map_or(0, |failure| failure.code.number()),
+            reply: Some(outcome_facts(Operation::Call, &outcome, None).digest()),
+            message: outcome.as_ref().err().map(|failure| failure.message.clone()),
+            agent: agent.clone(),
+            ..self.notice(Operation::Call)
+        };
+        self.record(now, input, facts, Vec::from([agent]), details);
+        self.charge_newest(caller.account, 1, ruled != Ruled::Permit);
+        self.held.push_back((seq, Output::Reply(CallId(seq), outcome)));
+        CallId(seq)
+    }
+}
+
+impl Kernel {
+    /// Takes the time or random bytes that an earlier version gave, or did not.
+    fn give_as_recorded(
+        &mut self,
+        now: &Now,
+        caller: &Caller,
+        operation: HostOperation,
+        input: &Input,
+        recorded: &Recorded,
+    ) -> CallId {
+        let seq = self.chain.next_seq();
+        let agent = self.agents.name(caller.account);
+        self.agents.record(caller.account, Dimension::Compute, 1, self.clock.elapsed);
+        let outcome: Outcome = Ok(Reply::Done);
+        let details = details::ambient(operation, &caller.tools, &outcome);
+        let facts = Facts {
+            kind: Kind::Step,
+            cause: caller.within.map(Ticket::cause),
+            decision: recorded.decision,
+            code: recorded.code,
+            rule: recorded.rule.clone(),
+            agent: agent.clone(),
+            ..self.notice(Operation::Call)
+        };
+        self.record(now, input, facts, Vec::from([agent]), details);
+        self.held.push_back((seq, Output::Reply(CallId(seq), outcome)));
+        CallId(seq)
+    }
+}
+
+/// So many bytes from one input's entropy.
+fn random(entropy: &[u8; 32], bytes: u64) -> Vec<u8> {
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let blocks = (0u64..).flat_map(|block| derive(entropy, "random", &format!("{block}")));
+    blocks.take(length).collect()
+}

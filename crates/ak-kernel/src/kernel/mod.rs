@@ -1,0 +1,342 @@
+//! The state machine: inputs go in, records and outputs come out, nothing else happens.
+
+pub(crate) mod admission;
+pub(crate) mod effects;
+pub(crate) mod host_call;
+pub(crate) mod record_size;
+
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
+
+use ak_audit::{Kind, Verdict as Ruled};
+use ak_json::{Text, object};
+use ak_policy::{Policy, budget::Dimension};
+
+use crate::{
+    accounts::{
+        agents::{Agents, GUEST, MAIN},
+        sessions::Sessions,
+    },
+    api::{
+        code::Code,
+        config::Config,
+        effect::{Effect, Ticket},
+        operation::Operation,
+        prepared::Prepared,
+        presented::{Asked, Presented},
+        reply::{Failure, Reply, outcome_facts},
+        request::{AuditRequest, HeapRequest, Request},
+        session::{AgentId, SessionId},
+        time::{Clock, Now},
+    },
+    authz::gate::{Gate, Granted, Permit, Ruling},
+    codec::input::Input,
+    effects::pending::UnderWay,
+    operations::{Begun, Permitted, Started, details},
+    record::{
+        entry::{Chain, Facts, Record, SEMANTICS_VERSION},
+        subjects::SUBJECT_BYTES,
+    },
+    state::{CallId, Caller, Kernel, Output},
+    tools::registry::Toolbox,
+};
+
+impl Kernel {
+    /// A new kernel. Its first record, the genesis entry, waits already.
+    pub fn new(now: Now, config: Config) -> Kernel {
+        let chain = Chain::new(&now.entropy);
+        let mut kernel = Kernel::bare(config, chain, Policy::baseline(), BTreeMap::new());
+        kernel.clock = Clock::new(&now);
+        kernel.agents = Agents::new(kernel.clock.elapsed);
+        let guests = kernel.agents.find(GUEST).unwrap_or(AgentId::MAIN);
+        kernel.sessions = Sessions::new(guests);
+        kernel.toolbox = Toolbox::with_builtin(&kernel.config);
+        kernel.grants.load(&kernel.policy, kernel.clock.elapsed);
+        let facts = kernel.notice(Operation::Genesis);
+        let input = Input::Genesis { config: kernel.config.clone(), semantics: SEMANTICS_VERSION };
+        kernel.record(&now, &input, facts, Vec::new(), object! {});
+        kernel
+    }
+
+    /// A kernel as an earlier version began it, by its genesis entry.
+    pub(crate) fn earlier(now: &Now, config: Config, version: u64, leaf: &[u8]) -> Kernel {
+        let mut kernel = Kernel::bare(config, Chain::new(&now.entropy), Policy::baseline(), BTreeMap::new());
+        kernel.clock = Clock::from_wall(now.wall.as_micros());
+        kernel.agents.open_alone(&Text::from(MAIN), &kernel.policy, kernel.clock.elapsed);
+        kernel.sessions.adopt(0, AgentId::MAIN);
+        kernel.toolbox = Toolbox::with_builtin(&kernel.config);
+        kernel.grants.load(&kernel.policy, kernel.clock.elapsed);
+        kernel.earlier = Some(version);
+        // The kernel itself is the first that anything is about.
+        kernel.subjects.meet(Vec::new(), &now.entropy, None);
+        kernel.chain.follow(ak_audit::leaf_hash(leaf).into());
+        kernel
+    }
+
+    /// Takes a request. Its reply comes as an output under the id returned.
+    ///
+    /// # Errors
+    /// RATE_LIMIT with `retry_after_ms` when the agent asks too often, or is refused too often. LIMIT, QUOTA and
+    /// INVALID_ARGUMENT for a request that is too long, that names a subject where the agent may name no more, or whose
+    /// session is not open. Nothing was done then, and nothing recorded but that somebody was turned away.
+    pub fn dispatch(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        asked: impl Into<Asked>,
+    ) -> Result<CallId, Failure> {
+        let asked = asked.into();
+        self.note_turned_away(&now);
+        let admitted = self.admit(&now, session, &asked);
+        if let Err(failure) = admitted {
+            let account = self.sessions.agent(session);
+            self.turn_away_account(&now, account);
+            return Err(failure);
+        }
+        self.note_step(&now);
+        Ok(self.heard(now, session, asked))
+    }
+
+    /// Takes a request that was admitted.
+    pub(crate) fn heard(&mut self, now: Now, session: SessionId, asked: Asked) -> CallId {
+        let account = self.sessions.agent(session);
+        let caller = Caller::new(session, account.unwrap_or(AgentId::MAIN));
+        let barred = account.is_none().then(|| no_session(session));
+        self.take(&now, &caller, barred, asked, |asked| Input::Dispatch { session, asked })
+    }
+
+    /// Takes a request, by which `input` reached the kernel. It is refused at once where it is `barred`.
+    pub(crate) fn take(
+        &mut self,
+        now: &Now,
+        caller: &Caller,
+        barred: Option<Failure>,
+        asked: Asked,
+        input: impl FnOnce(Asked) -> Input,
+    ) -> CallId {
+        self.advance(now);
+        let seq = self.chain.next_seq();
+        let (account, request) = (caller.account, &asked.request);
+        let agent = self.agents.name(account);
+        let about = request.subjects(self, &agent);
+        let named = request.subject().map(|subject| (subject, account));
+        if let Some((subject, account)) = named
+            && !self.subjects.is_named_by(subject, account)
+            && self.recorded.is_none()
+        {
+            let bytes = SUBJECT_BYTES.saturating_add(subject.len() as u64);
+            self.agents.record(account, Dimension::Memory, bytes, self.clock.elapsed);
+        }
+        let about = self.subjects.meet(about, &now.entropy, named);
+        let (mut ruling, next) = match barred {
+            Some(failure) => (Ruling::new(Ruled::Refused, "host-call", None), Err(failure)),
+            None => self.decide(caller, agent.clone(), asked.clone()),
+        };
+        let (output, outcome) = match next {
+            Ok(Next::Effect(effect, under_way)) => {
+                let ticket = Ticket::new(seq);
+                self.under_way.insert(ticket, *under_way);
+                (Output::Perform(ticket, effect), None)
+            }
+            Ok(Next::Reply(reply)) => (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply)))),
+            // A request that was only asked about is recorded as what the answer was.
+            Ok(Next::Preview(decided, reply)) => {
+                ruling = *decided;
+                (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply))))
+            }
+            Err(failure) => {
+                let code = failure.code.number();
+                let outcome = Err(self.shown(caller, failure));
+                (Output::Reply(CallId(seq), outcome.clone()), Some((code, outcome)))
+            }
+        };
+        let others = match &output {
+            Output::Reply(_, Ok(reply)) => {
+                self.note_subject(request, reply);
+                request.others_in(self, reply)
+            }
+            Output::Reply(_, Err(_)) | Output::Perform(..) | Output::Resume(..) => Vec::new(),
+        };
+        let code = outcome.as_ref().map_or(0, |(code, _)| *code);
+        let event = match request {
+            Request::Audit(AuditRequest::Log { event, .. }) if code == 0 => Some(event.clone()),
+            _ => None,
+        };
+        let operation = request.operation();
+        let reply = outcome.as_ref().map(|(_, outcome)| outcome_facts(operation, outcome, None).digest());
+        let details =
+            details::decision(request, caller, &ruling, outcome.as_ref().map(|(_, outcome)| outcome));
+        let refused = code != 0 && ruling.ruled != Ruled::Permit;
+        let facts = Facts {
+            operation,
+            kind: if caller.within.is_some() { Kind::Step } else { Kind::Decision },
+            decision: ruling.ruled,
+            code,
+            cause: caller.within.map(Ticket::cause),
+            policy: self.policy.digest(),
+            target: ruling.target,
+            reply,
+            message: outcome.and_then(|(_, outcome)| outcome.err()).map(|failure| failure.message),
+            others,
+            agent,
+            rule: ruling.rule,
+            event,
+        };
+        self.record_about(now, &input(asked), facts, about, details);
+        self.charge_newest(caller.account, 1, refused);
+        self.held.push_back((seq, output));
+        CallId(seq)
+    }
+
+    /// Decides on a request and, if it may pass, acts on it.
+    fn decide(
+        &mut self,
+        caller: &Caller,
+        agent: Text,
+        Asked { request, presented, prepared }: Asked,
+    ) -> (Ruling, Result<Next, Failure>) {
+        self.prepared = prepared;
+        let mut request = request;
+        if self.recorded.is_none() {
+            let is_bound = presented.is_some() || self.agents.holdings.has_any(caller.account);
+            let is_bound = is_bound || self.policy.limits_usage();
+            self.limit_answer(caller.account, &agent, &mut request, is_bound);
+        }
+        let amounts = match request.charges(self, caller, &agent) {
+            Ok(amounts) => amounts,
+            Err(failure) => {
+                self.prepared = Prepared::default();
+                let ruling = Ruling::new(Ruled::Refused, "limit", None);
+                return (ruling, Err(failure));
+            }
+        };
+        let mut gate = Gate { presented: presented.clone(), ..self.gate_of(caller, agent) };
+        let (ruling, permit) = gate.authorize(request, amounts);
+        let next = permit.and_then(|permit| self.start(caller, ruling.target.clone(), presented, permit));
+        self.prepared = Prepared::default();
+        (ruling, next)
+    }
+
+    /// Acts on a permit: answers at once, or lets an effect out. What was set aside is settled with an answer, kept for an effect,
+    /// and released where neither comes of it.
+    fn start(
+        &mut self,
+        caller: &Caller,
+        target_text: Option<String>,
+        presented: Option<Presented>,
+        permit: Permit,
+    ) -> Result<Next, Failure> {
+        let Granted { request, target, root, hold, fuel } = permit.exercise();
+        let room =
+            if request.is_effect() && self.recorded.is_none() { self.check_effects(caller) } else { Ok(()) };
+        let permitted = Permitted { caller, target, root, fuel, presented: presented.as_ref() };
+        match room.and_then(|()| request.start(self, permitted)) {
+            Ok(Started::Reply(reply)) => {
+                self.agents.settle(hold, &[], self.clock.elapsed);
+                Ok(Next::Reply(reply))
+            }
+            Ok(Started::Preview(decided, reply)) => {
+                self.agents.settle(hold, &[], self.clock.elapsed);
+                Ok(Next::Preview(decided, reply))
+            }
+            Ok(Started::Effect(effect, Begun { request, state, tools })) => {
+                let pending = UnderWay {
+                    session: caller.session,
+                    account: caller.account,
+                    request,
+                    presented,
+                    target: target_text,
+                    hold,
+                    within: caller.within,
+                    tools,
+                    aborted: None,
+                    state,
+                    steps_bytes: 0,
+                    refused: None,
+                };
+                Ok(Next::Effect(effect, Box::new(pending)))
+            }
+            Err(failure) => {
+                self.agents.release(hold);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Whether one more effect may begin. The last ones are the owner's, and one family has no more than its share.
+    fn check_effects(&self, caller: &Caller) -> Result<(), Failure> {
+        let Config { effects_max, effects_per_agent_max, .. } = self.config;
+        let open = self.under_way.len() as u64;
+        let refused = |max: u64| Failure::new(Code::Quota, format!("{max} effects are under way already"));
+        if caller.account.is_main() {
+            return if open < effects_max { Ok(()) } else { Err(refused(effects_max)) };
+        }
+        let shared = effects_max - effects_max / OWNER_SHARE;
+        if open >= shared {
+            return Err(refused(shared));
+        }
+        let line = self.agents.line(caller.account);
+        let family = line.last().copied().unwrap_or(caller.account);
+        let own =
+            self.under_way.values().filter(|open| self.agents.line(open.account).contains(&family)).count();
+        if own as u64 >= effects_per_agent_max { Err(refused(effects_per_agent_max)) } else { Ok(()) }
+    }
+
+    /// Notes whom a new object is about, where that is not its owner.
+    fn note_subject(&mut self, request: &Request, reply: &Reply) {
+        if let (Request::Heap(HeapRequest::Alloc { subject: Some(subject), .. }), Reply::Handle(handle)) =
+            (request, reply)
+        {
+            self.subjects.note_object(*handle, subject.clone());
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The files of this machine that the policy in force was read from: absolute paths.
+    pub fn policy_files(&self) -> &[Text] {
+        &self.policy_files
+    }
+
+    /// Says that every record up to `seq` is as durable as it will ever be. Outputs that rest on them are released.
+    pub fn committed(&mut self, seq: u64) {
+        self.committed = self.committed.max(Some(seq));
+    }
+
+    /// The next record to make durable.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        self.records.pop_front()
+    }
+
+    /// The next output whose record is committed.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let (seq, _) = self.held.front()?;
+        if Some(*seq) > self.committed {
+            return None;
+        }
+        self.held.pop_front().map(|(_, output)| output)
+    }
+
+    /// The open sessions, but for the owner's first one and the one that guests come through. After a restart nobody holds
+    /// them any more.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.sessions.closable().collect()
+    }
+}
+
+fn no_session(session: SessionId) -> Failure {
+    Failure::new(Code::InvalidArgument, format!("session {} is not open", session.number()))
+}
+
+/// What acting on a permit came to.
+enum Next {
+    Reply(Reply),
+    /// A request was only asked about: what would be decided, and the answer.
+    Preview(Box<Ruling>, Reply),
+    Effect(Effect, Box<UnderWay>),
+}
+
+/// One part in so many of the effects that may be under way is kept for the owner.
+const OWNER_SHARE: u64 = 10;

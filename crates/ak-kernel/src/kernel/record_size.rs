@@ -1,0 +1,257 @@
+//! How much room in the journal a request may need, so that it can be found before anything happens. What is found bounds what
+//! is recorded: a step or the end of an effect that would take more is refused, or bounded, before it becomes an input.
+//!
+//! The bounds are no part of the state. What is in a journal was within them when it came, and is not looked at again.
+
+use alloc::{format, string::String};
+
+use ak_json::{Object, Value};
+
+use crate::{
+    api::{
+        code::Code,
+        effect::{Completion, Step, Ticket},
+        prepared::Ended,
+        presented::Asked,
+        reply::Failure,
+        tool_request::ToolRequest,
+    },
+    operations::{EffectSize, http::ADDRESSES_MAX, infer::answer_bytes_max},
+    record::entry::Record,
+    state::Kernel,
+};
+
+/// Upper bound in bytes of what a record takes beside what its input holds and whom it is about: entry, frames, seal, names
+/// of members.
+const RECORD_BYTES: u64 = 2 << 10;
+/// Upper bound in bytes of the records that come with one input beside what it holds: its own, and before it one that the
+/// wall clock stepped.
+const INPUT_BYTES: u64 = 2 * RECORD_BYTES;
+/// Upper bound in bytes of the seal and the frames around one record, that of a batch among them.
+const FRAMES_BYTES: u64 = 256;
+/// What each subject takes in a sealed body.
+const SUBJECT_BYTES: u64 = 8;
+/// What each agent takes in a record of those who were turned away.
+const TURNED_AWAY_BYTES: u64 = 64;
+
+/// Most bytes of any other outcome, as JSON writes it, and of what an outcome holds beside its data.
+pub const OUTCOME_BYTES_MAX: u64 = 128 << 10;
+
+/// A failure that is bounded keeps so much of its message, in bytes, and so many facts.
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+const FACTS_MAX: usize = 16;
+const FACT_NAME_BYTES_MAX: usize = 64;
+
+/// Longest end of an effect, as JSON writes it in the journal, in bytes.
+const fn outcome_bytes_max(size: &EffectSize) -> u64 {
+    size.outcome_bytes_max.saturating_add(OUTCOME_BYTES_MAX)
+}
+
+impl Kernel {
+    /// Upper bound in bytes of the record of those who were turned away, including so many more; 0 where there is nobody. A
+    /// host that finds no such room does not call [`turn_away`](Self::turn_away): what is refused may fill no disk.
+    pub fn turned_away_bytes(&self, more: u64) -> u64 {
+        match self.turned_away().saturating_add(more) {
+            0 => 0,
+            agents => INPUT_BYTES.saturating_add(agents.saturating_mul(TURNED_AWAY_BYTES)),
+        }
+    }
+
+    /// Upper bound in bytes of a record that the kernel makes of its own accord, as that of a snapshot is.
+    pub const fn own_record_bytes_max() -> u64 {
+        INPUT_BYTES
+    }
+
+    /// Bytes of the records that were not polled yet, with what a journal adds to them.
+    pub fn unpolled_bytes(&self) -> u64 {
+        self.unpolled().map(Record::journal_bytes_max).fold(0, u64::saturating_add)
+    }
+
+    /// Upper bound in bytes of the records of what a running tool asks for: see [`record_bytes_max`](Self::record_bytes_max).
+    pub fn host_call_bytes_max(&self, request: &ToolRequest) -> u64 {
+        match request.request() {
+            Some(request) => self.record_bytes_max(&request.clone().into()),
+            None => INPUT_BYTES.saturating_add(self.turned_away_bytes(0)),
+        }
+    }
+
+    /// Upper bound in bytes of the records of a request: the decision, and for an effect its steps and its outcome, the
+    /// pieces of a streamed answer excepted (see [`step_bytes_max`](Self::step_bytes_max)). A host that finds no such room
+    /// answers LOG_FULL and does not dispatch.
+    pub fn record_bytes_max(&self, Asked { request, presented, prepared }: &Asked) -> u64 {
+        let outcome = request.effect_size(&self.config).map_or(0, |size| {
+            // Its agent's wall time may end meanwhile, and an erasure brings the begin and the end of a snapshot, the clock a
+            // step before each: these are inputs too.
+            outcome_bytes_max(&size).saturating_add(6 * INPUT_BYTES).saturating_add(size.steps_bytes_max)
+        });
+        let subjects_max = request.batch_parts().map_or(2, |parts| (parts.len() as u64).saturating_add(1));
+        let presented = presented.as_ref().map_or(0, |presented| presented.to_value().json_len() as u64);
+        INPUT_BYTES
+            .saturating_add(self.turned_away_bytes(0))
+            .saturating_add(subjects_max.saturating_mul(SUBJECT_BYTES))
+            .saturating_add(presented)
+            .saturating_add(prepared.args(request).json_len() as u64)
+            .saturating_add(outcome)
+    }
+
+    /// Upper bound in bytes of the record by which an effect that nobody waits for any more ends: see
+    /// [`tickets`](Self::tickets).
+    pub const fn unknown_bytes_max() -> u64 {
+        INPUT_BYTES
+    }
+
+    /// Upper bound in bytes of the records of a step of an effect, as far as no room was found for it with the request. How
+    /// long a streamed answer becomes nobody knows beforehand, so room is found for each piece as it comes. Where there
+    /// is none, the host stops the effect.
+    pub fn step_bytes_max(&self, ticket: Ticket, step: &Step) -> u64 {
+        match step {
+            Step::Chunk { .. } if self.under_way.contains_key(&ticket) => {
+                INPUT_BYTES.saturating_add(step.to_value().json_len() as u64)
+            }
+            Step::Chunk { .. }
+            | Step::Resolved(_)
+            | Step::Redirect { .. }
+            | Step::Link { .. }
+            | Step::Resend => 0,
+        }
+    }
+
+    /// Whether an effect runs under a ticket.
+    pub fn is_under_way(&self, ticket: Ticket) -> bool {
+        self.under_way.contains_key(&ticket)
+    }
+
+    /// Refuses every further step of an effect, of which nothing is recorded: the host found no room for one. The effect has to
+    /// stop, and ends as this failure.
+    pub fn refuse_steps(&mut self, ticket: Ticket, failure: Failure) {
+        if let Some(under_way) = self.under_way.get_mut(&ticket) {
+            under_way.refused.get_or_insert(failure);
+        }
+    }
+
+    /// The step as it may be recorded. Takes its record from what was set aside for the steps of its effect.
+    ///
+    /// # Errors
+    /// LIMIT where it is too long, or the effect has taken too many: it is refused, and the effect has to stop.
+    pub(crate) fn bounded_step(&mut self, ticket: Ticket, step: Step) -> Result<Step, Failure> {
+        let answer_max = answer_bytes_max(&self.config);
+        if let Some(failure) = self.under_way.get(&ticket).and_then(|under_way| under_way.refused.clone()) {
+            return Err(failure);
+        }
+        let step = match step {
+            Step::Resolved(mut addresses) => {
+                addresses.truncate(ADDRESSES_MAX);
+                Step::Resolved(addresses)
+            }
+            Step::Redirect { .. } | Step::Link { .. } | Step::Resend | Step::Chunk { .. } => step,
+        };
+        let length = step.to_value().json_len() as u64;
+        let Some(under_way) = self.under_way.get_mut(&ticket) else {
+            let too_long = || Failure::new(Code::Limit, "nothing is under way that this step belongs to");
+            return if length <= RECORD_BYTES { Ok(step) } else { Err(too_long()) };
+        };
+        let refused = if matches!(step, Step::Chunk { .. }) {
+            (length > answer_max)
+                .then(|| format!("a piece of the answer takes {length} bytes, the limit is {answer_max}"))
+        } else {
+            let taken = under_way.steps_bytes.saturating_add(INPUT_BYTES).saturating_add(length);
+            let max = under_way.request.effect_size(&self.config).map_or(0, |size| size.steps_bytes_max);
+            under_way.steps_bytes = taken.min(max);
+            (taken > max).then(|| {
+                format!("its redirects, links and addresses take more than the {max} bytes that are recorded of them")
+            })
+        };
+        match refused {
+            None => Ok(step),
+            Some(message) => {
+                let failure = Failure::new(Code::Limit, message);
+                under_way.refused = Some(failure.clone());
+                Err(failure)
+            }
+        }
+    }
+
+    /// The end of an effect as it may be recorded: in the room that was set aside for it.
+    pub(crate) fn bounded_end(&self, ticket: Ticket, ended: Ended) -> Ended {
+        let Some(under_way) = self.under_way.get(&ticket) else {
+            // Whatever it brings, it has no consequence.
+            return Completion::Unknown.into();
+        };
+        let ended = match &under_way.refused {
+            None => ended,
+            Some(failure) => refused(ended.completion, failure).into(),
+        };
+        let size = under_way.request.effect_size(&self.config).unwrap_or(EffectSize::SMALL);
+        let max = outcome_bytes_max(&size);
+        let length = ended.journal_bytes();
+        if length <= max { ended } else { shortened(ended.completion, length, max).into() }
+    }
+}
+
+impl Record {
+    /// Upper bound of the bytes that a journal takes for it: entry and body, with their seal and frames.
+    pub fn journal_bytes_max(&self) -> u64 {
+        let own = self.leaf.len().saturating_add(self.body.len()) as u64;
+        own.saturating_add(FRAMES_BYTES).saturating_add(self.subjects.len() as u64 * SUBJECT_BYTES)
+    }
+}
+
+/// What an effect used up, by what its end says.
+fn spent(completion: &Completion) -> u64 {
+    match completion {
+        Completion::Http(response) => response.body.len() as u64,
+        Completion::Inferred { tokens, .. } => *tokens,
+        Completion::Tool { fuel, .. } => *fuel,
+        Completion::Failed { spent, .. } => *spent,
+        Completion::Done | Completion::File(_) | Completion::Value(_) | Completion::Unknown => 0,
+    }
+}
+
+/// The end of an effect of which a step was refused.
+fn refused(completion: Completion, failure: &Failure) -> Completion {
+    let (spent, context) = (spent(&completion), facts(&completion));
+    match completion {
+        Completion::Unknown => Completion::Unknown,
+        _ => Completion::Failed { code: failure.code, message: failure.message.clone(), context, spent },
+    }
+}
+
+/// The end of an effect that takes more bytes than were set aside: a failure, which a tool's own run did not make.
+fn shortened(completion: Completion, length: u64, max: u64) -> Completion {
+    let (spent, context) = (spent(&completion), facts(&completion));
+    match completion {
+        Completion::Failed { code, message, .. } => {
+            let code = if code == Code::ToolFail { Code::BufferOverflow } else { code };
+            Completion::Failed { code, message: clipped(&message), context, spent }
+        }
+        Completion::Done
+        | Completion::File(_)
+        | Completion::Value(_)
+        | Completion::Http(_)
+        | Completion::Inferred { .. }
+        | Completion::Tool { .. }
+        | Completion::Unknown => Completion::Failed {
+            code: Code::BufferOverflow,
+            message: format!("what came back takes {length} bytes in the log, the limit is {max}"),
+            context,
+            spent,
+        },
+    }
+}
+
+/// The numbers among the facts that a failure tells.
+fn facts(completion: &Completion) -> Object {
+    let Completion::Failed { context, .. } = completion else { return Object::new() };
+    let short = context.iter().filter(|(name, value)| {
+        name.len() <= FACT_NAME_BYTES_MAX && matches!(value, Value::Null | Value::Bool(_) | Value::Number(_))
+    });
+    short.take(FACTS_MAX).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn clipped(message: &str) -> String {
+    let mut end = message.len().min(MESSAGE_BYTES_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    String::from(message.get(..end).unwrap_or_default())
+}

@@ -1,0 +1,108 @@
+//! What an entry's readable form says beside the fields that every entry has.
+
+use alloc::{string::ToString, vec::Vec};
+
+use ak_json::{Object, Text, Value, object};
+use ak_sandbox::HostOperation;
+
+use crate::{
+    accounts::tool_permissions::ToolLine,
+    api::{
+        capability_spec::capability_text,
+        effect::{LOG, Step},
+        fields::insert_some,
+        operation::Operation,
+        reply::{Outcome, Reply},
+        request::Request,
+    },
+    authz::gate::Ruling,
+    state::Caller,
+};
+
+/// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
+pub(crate) fn decision(
+    request: &Request,
+    caller: &Caller,
+    ruling: &Ruling,
+    outcome: Option<&Outcome>,
+) -> Value {
+    let mut keys = request.decision_details(ruling);
+    keys.insert("session", u64::from(caller.session.number()));
+    if let Some(needs) = caller.tools.last() {
+        keys.insert("by_tool", needs.tool.as_str());
+    }
+    if !ruling.by.is_empty() {
+        keys.insert("covered_by", ruling.by.iter().copied().map(capability_text).collect::<Vec<Value>>());
+    }
+    if let Some(outcome) = outcome {
+        add_outcome(&mut keys, outcome);
+    }
+    keys.into()
+}
+
+/// Of the time and random bytes that a tool gets, or does not.
+pub(crate) fn ambient(operation: HostOperation, tools: &ToolLine, outcome: &Outcome) -> Value {
+    let mut keys = super::members(object! { "host_call": operation.name() });
+    insert_some(&mut keys, "by_tool", tools.last().map(|needs| needs.tool.as_str()));
+    // The reply itself is content.
+    if outcome.is_err() {
+        add_outcome(&mut keys, outcome);
+    }
+    keys.into()
+}
+
+/// Of a step: what the effect met.
+pub(crate) fn step(step: &Step) -> Value {
+    let mut keys = super::members(step.to_value());
+    // A chunk's text is content.
+    keys.remove("data");
+    keys.into()
+}
+
+/// Of an outcome: how it ended, the measures in the reply that are not content, and what a tool wrote to the log.
+pub(crate) fn outcome(operation: Operation, outcome: &Outcome, log: Option<Text>) -> Value {
+    let mut keys = Object::new();
+    insert_some(&mut keys, LOG, log);
+    add_outcome(&mut keys, outcome);
+    match (operation, outcome) {
+        (Operation::Http, Ok(Reply::Http(response))) => {
+            keys.insert("status", u64::from(response.status));
+        }
+        (Operation::Inference, Ok(Reply::Value(result))) => {
+            insert_some(&mut keys, "usage", result.get("usage").cloned());
+        }
+        _ => {}
+    }
+    keys.into()
+}
+
+/// The small facts of an outcome: the handle or version made, or the error. What it says for people is kept apart.
+fn add_outcome(keys: &mut Object, outcome: &Outcome) {
+    match outcome {
+        Ok(Reply::Handle(handle)) => {
+            keys.insert("handle_id", handle.to_string());
+        }
+        Ok(Reply::Version(version)) => {
+            keys.insert("version", *version);
+        }
+        Ok(Reply::Session(session)) => {
+            keys.insert("opened_session", u64::from(session.number()));
+        }
+        Ok(Reply::Value(result)) => {
+            insert_some(keys, "handle_id", result.get("handle").cloned());
+            let version = result.get("version").filter(|version| version.as_u64().is_some());
+            insert_some(keys, "version", version.cloned());
+            for name in ["authorized", "capability", "revoked"] {
+                insert_some(keys, name, result.get(name).cloned());
+            }
+        }
+        Ok(Reply::Done | Reply::Content(_) | Reply::Bytes(_) | Reply::Http(_)) => {}
+        Err(failure) => {
+            keys.insert("error", failure.code.name());
+            let denial = failure.denial.as_deref();
+            insert_some(keys, "trace_id", denial.map(|denial| denial.trace_id.as_str()));
+            let args_path = denial.map(|denial| denial.args_path.as_str()).filter(|path| !path.is_empty());
+            insert_some(keys, "args_path", args_path);
+        }
+    }
+}

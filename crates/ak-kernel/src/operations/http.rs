@@ -1,0 +1,326 @@
+//! HTTP: one request, the addresses that it may connect to, and the redirects that it follows. Each redirect is a request of its
+//! own: it is decided on as it will be sent, and charged.
+
+use alloc::{
+    borrow::Cow,
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::net::IpAddr;
+
+use ak_audit::Verdict as Ruled;
+use ak_json::{Limits, Object, Text, Value, object};
+use ak_policy::{Action, CanonicalUrl, Target, budget::Dimension};
+use ak_sandbox::HostOperation;
+
+use super::{
+    Begun, Charged, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started, members,
+};
+use crate::{
+    api::{
+        code::Code,
+        config::Config,
+        effect::{Completion, Effect, HOPS_SENT, Step, Verdict},
+        fields::{FieldError, Fields, encoded_bytes},
+        http_hop::HttpHop,
+        operation::HttpOperation,
+        prepared::Prepared,
+        reply::{Failure, Reply},
+        request::{HttpRequest, Request},
+    },
+    authz::{
+        gate::{Gate, Ruling},
+        query::{QueryContext, Question, Unaskable},
+    },
+    effects::pending::{EffectState, UnderWay},
+    state::{Caller, Kernel},
+};
+
+/// Most addresses of a host that are looked at; the rest are left out.
+pub const ADDRESSES_MAX: usize = 64;
+/// Most bytes of records of the steps of an HTTP request: addresses and redirects.
+pub const HTTP_STEPS_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes of an HTTP response's status and headers, as JSON writes them.
+pub const RESPONSE_HEAD_BYTES_MAX: u64 = 256 << 10;
+/// The most of a body that is read as JSON for the policy to decide on.
+const PARSED_BODY_BYTES_MAX: usize = 1 << 20;
+
+impl Family for HttpRequest {
+    type Row = HttpOperation;
+
+    fn row(&self) -> HttpOperation {
+        HttpOperation::Http
+    }
+
+    fn decode(
+        HttpOperation::Http: HttpOperation,
+        fields: &mut Fields<'_>,
+    ) -> Result<HttpRequest, FieldError> {
+        HttpRequest::from_fields(fields)
+    }
+
+    fn args(&self) -> Value {
+        self.to_value()
+    }
+
+    fn size(&self) -> u64 {
+        self.bytes()
+    }
+
+    fn size_max(&self) -> u64 {
+        DATA_BYTES_MAX
+    }
+
+    fn longest_name(&self) -> usize {
+        self.url.len()
+    }
+
+    fn each_value(&self, _look: &mut dyn FnMut(&Value) -> bool) -> bool {
+        true
+    }
+
+    fn over_limit(&self) -> Option<String> {
+        self.has_too_long_headers()
+    }
+
+    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+        let unaskable =
+            |op: Cow<'static, str>, reason: String| Unaskable { op, target: self.url.clone(), reason };
+        let action = Action::from_method(&self.method).ok_or_else(|| {
+            let reason = "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS";
+            unaskable(Cow::Borrowed("http"), reason.into())
+        })?;
+        let target = Target::url(&self.url)
+            .map_err(|error| unaskable(Cow::Owned(action.to_string()), error.to_string()))?;
+        let args = http_args(self, asker.prepared)
+            .map_err(|reason| unaskable(Cow::Owned(action.to_string()), reason))?;
+        Ok(Some(Question { action, target, args: Some(args), owned: false }))
+    }
+
+    fn charges(&self, kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
+        let response = self.response_bytes_max.min(kernel.config.response_bytes_max);
+        Ok(Charged::from([(Dimension::Bytes, self.size().saturating_add(response))]))
+    }
+
+    fn effect_size(&self, config: &Config) -> Option<EffectSize> {
+        let body = encoded_bytes(self.response_bytes_max.min(config.response_bytes_max));
+        Some(EffectSize {
+            outcome_bytes_max: body.saturating_add(RESPONSE_HEAD_BYTES_MAX),
+            steps_bytes_max: HTTP_STEPS_BYTES_MAX,
+        })
+    }
+
+    fn subjects(&self, _kernel: &Kernel, agent: &Text) -> Vec<Text> {
+        Vec::from([agent.clone()])
+    }
+
+    fn decision_details(&self, _ruling: &Ruling) -> Object {
+        members(object! { "method": self.method.clone(), "url": self.url.clone() })
+    }
+
+    fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure> {
+        let Permitted { caller, target: Some(Target::Url(url)), .. } = permitted else {
+            return Err(Failure::new(Code::InvalidArgument, "the request has no URL"));
+        };
+        let hop = HttpHop::first(&self, url);
+        let effect = Effect::Http {
+            hop: hop.clone(),
+            response_bytes_max: self.response_bytes_max.min(kernel.config.response_bytes_max),
+            timeout_ms: self.timeout_ms.min(kernel.config.http_timeout_ms_max),
+        };
+        let sent = Vec::from([self.size()]);
+        let state = EffectState::Http { hop, sent, prepared: kernel.prepared.clone() };
+        Ok(Started::Effect(effect, Begun::new(self, state, caller)))
+    }
+
+    fn on_step(&self, kernel: &mut Kernel, pending: &mut UnderWay, step: Step) -> Option<(Ruling, Verdict)> {
+        let EffectState::Http { hop, .. } = &pending.state else { return None };
+        let hop = hop.clone();
+        match step {
+            Step::Resolved(addresses) => Some(kernel.on_addresses(pending, self, &hop, &addresses)),
+            Step::Redirect { method, url } => Some(kernel.on_redirect(pending, self, &hop, &method, &url)),
+            Step::Link { .. } | Step::Resend | Step::Chunk { .. } => None,
+        }
+    }
+
+    fn complete(&self, _kernel: &Kernel, pending: &UnderWay, completion: Completion) -> Option<Completed> {
+        let Completion::Http(response) = completion else { return None };
+        let bytes = sent(pending, None).saturating_add(response.body.len() as u64);
+        Some(Completed::moved(Reply::Http(response), bytes))
+    }
+
+    fn charge_failure(&self, _kernel: &Kernel, pending: &UnderWay, failed: &Failed<'_>) -> Charged {
+        let bytes = sent(pending, Some(failed.context)).saturating_add(failed.spent);
+        Charged::from([(Dimension::Bytes, bytes)])
+    }
+}
+
+/// Bytes of the requests that left the machine. A failure says in its context how many of them did; otherwise all of them may have.
+fn sent(pending: &UnderWay, failed: Option<&Object>) -> u64 {
+    let EffectState::Http { sent, .. } = &pending.state else { return 0 };
+    let told = failed.and_then(|context| context.get(HOPS_SENT)?.as_u64());
+    let hops = told.and_then(|hops| usize::try_from(hops).ok()).unwrap_or(sent.len());
+    sent.iter().take(hops).sum()
+}
+
+impl Kernel {
+    /// Of a host's addresses those remain that may be connected to.
+    fn on_addresses(
+        &mut self,
+        pending: &mut UnderWay,
+        first: &HttpRequest,
+        hop: &HttpHop,
+        found: &[IpAddr],
+    ) -> (Ruling, Verdict) {
+        let caller = pending.caller();
+        let agent = self.agents.name(caller.account);
+        let question = match self.hop_query(pending, first, hop, &agent) {
+            Some(question) => question,
+            None => return (Ruling::new(Ruled::Refused, "step", None), Verdict::Connect(Vec::new())),
+        };
+        let port = hop.url.port();
+        let mut gate = self.gate_of(&caller, agent);
+        let (open, hold, refused) = gate.authorize_connection(&question, found, port);
+        pending.hold.join(hold);
+        let target = open.first().or(found.first()).map(|address| Target::addr(*address, port).to_string());
+        if !open.is_empty() {
+            return (Ruling::new(Ruled::Permit, "address", target), Verdict::Connect(open));
+        }
+        if let Some(failure) = refused {
+            return (Ruling::new(Ruled::DefaultDeny, "address", target), Verdict::Abort(failure));
+        }
+        let closed: Vec<_> = found.iter().map(|address| Target::addr(*address, port).to_string()).collect();
+        let url = &hop.url;
+        let message = match closed.as_slice() {
+            [] => format!("{url}: the host has no address"),
+            _ => format!(
+                "{url}: private and special addresses are closed unless `[net] connect` grants them: {}",
+                closed.join(", ")
+            ),
+        };
+        (
+            Ruling::new(Ruled::DefaultDeny, "address", target),
+            Verdict::Abort(Failure::new(Code::PolicyDeny, message)),
+        )
+    }
+
+    /// What the policy is asked about the request that is sent at the moment.
+    fn hop_query(
+        &self,
+        pending: &UnderWay,
+        first: &HttpRequest,
+        hop: &HttpHop,
+        agent: &Text,
+    ) -> Option<Question> {
+        let EffectState::Http { prepared, .. } = &pending.state else { return None };
+        let asker = QueryContext { agent, policy: &self.policy, prepared, owns: &|_| false };
+        hop.as_request(first).query(&asker).ok().flatten()
+    }
+
+    fn on_redirect(
+        &mut self,
+        pending: &mut UnderWay,
+        first: &HttpRequest,
+        hop: &HttpHop,
+        method: &Text,
+        url: &Text,
+    ) -> (Ruling, Verdict) {
+        let url = match CanonicalUrl::parse(url) {
+            Ok(url) => url,
+            Err(error) => {
+                let failure = Failure::new(Code::PolicyDeny, format!("redirect to {}: {error}", &**url));
+                let ruling = Ruling::new(Ruled::Refused, "canonical", Some(url.to_string()));
+                return (ruling, Verdict::Abort(failure));
+            }
+        };
+        let next = hop.redirected(method.clone(), url);
+        let http = next.as_request(first);
+        let size = http.size();
+        let request = Request::Http(http);
+        let caller = Caller { host_call: pending.within.map(|_| HostOperation::Http), ..pending.caller() };
+        let agent = self.agents.name(caller.account);
+        let presented = pending.presented.clone();
+        let EffectState::Http { hop, sent, prepared } = &mut pending.state else {
+            let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
+            return (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure));
+        };
+        let mut gate = Gate { presented, prepared, ..self.gate_of(&caller, agent) };
+        match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, size)])) {
+            (ruling, Ok(hold)) => {
+                pending.hold.join(hold);
+                *hop = next.clone();
+                sent.push(size);
+                (ruling, Verdict::Follow(Box::new(next)))
+            }
+            (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
+        }
+    }
+}
+
+/// What rules can constrain about an HTTP request: its headers, lower-cased, and its body, as JSON where it is JSON.
+///
+/// Servers that pass headers on as variables (CGI, WSGI) read `_` in a name as `-`, so a header stands under the spelling with
+/// `-` too.
+///
+/// # Errors
+/// A name that is no header's, and two headers that some server takes for one: what is judged must be all that is sent.
+fn http_args(request: &HttpRequest, prepared: &Prepared) -> Result<Value, String> {
+    if let Some(reason) = request.has_too_long_headers() {
+        return Err(reason);
+    }
+    let mut headers = Object::new();
+    for (name, value) in &request.headers {
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            return Err(format!("{:?} is no name of a header", &**name));
+        }
+        if value.bytes().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
+            return Err(format!("the value of header {} holds a line break or a NUL", &**name));
+        }
+        let lower = name.to_ascii_lowercase();
+        let dashed = lower.replace('_', "-");
+        if headers.get(&dashed).is_some() || headers.get(&lower).is_some() {
+            return Err(format!("header {} stands there twice: join its values with a comma", &**name));
+        }
+        if dashed != lower {
+            headers.insert(dashed.as_str(), value.clone());
+        }
+        headers.insert(lower.as_str(), value.clone());
+    }
+    let mut args = Object::new();
+    args.insert("headers", headers);
+    if let Some(body) = &request.body {
+        args.insert("body", prepared.http_body(body));
+    }
+    Ok(args.into())
+}
+
+/// A body as rules see it: as JSON where it is JSON. They see a long one as a text, of which no condition on members holds
+/// beyond doubt.
+pub(crate) fn body_value(body: &[u8]) -> Value {
+    let parsed = (body.len() <= PARSED_BODY_BYTES_MAX).then(|| Value::parse(body, &Limits::default()).ok());
+    parsed.flatten().unwrap_or_else(|| Value::from(String::from_utf8_lossy(body).into_owned()))
+}
+
+/// What a header's name is made of (RFC 9110 §5.6.2).
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}

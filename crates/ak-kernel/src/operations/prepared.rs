@@ -1,0 +1,115 @@
+//! What is worked out of a request before it reaches the kernel.
+
+use alloc::sync::Arc;
+
+use ak_json::{Text, Value};
+use ak_policy::{Policy, PolicyError};
+
+use crate::{
+    api::{
+        policy_files::PolicyFiles,
+        prepared::{LONG_BYTES, Prepared, Work, digested},
+        presented::Asked,
+        price::Price,
+        reply::Failure,
+        request::{AdminRequest, Request, ToolsRequest},
+    },
+    operations::http::body_value,
+    tools::registry,
+};
+
+impl Prepared {
+    pub(crate) fn of(request: &Request) -> Prepared {
+        let heard = request.check_size();
+        if heard.is_err() {
+            return Prepared { heard: Some(heard), ..Prepared::default() };
+        }
+        let work = match request {
+            Request::Admin(AdminRequest::PolicyLoad { text, base_dir, files }) => {
+                let policy = files.parse(text, base_dir.as_deref());
+                Some(Work::Policy(policy.inspect(|policy| {
+                    // It is kept from then on.
+                    let _ = policy.digest();
+                })))
+            }
+            Request::Tools(ToolsRequest::Register { manifest, module, .. }) => {
+                Some(Work::Tool(registry::checked(manifest, module.clone())))
+            }
+            _ => None,
+        };
+        let is_long = request.size() >= LONG_BYTES;
+        let args = is_long.then(|| digested(request.args()));
+        let http_body = match request {
+            Request::Http(http) if is_long => http.body.clone().map(|body| (body.clone(), body_value(&body))),
+            _ => None,
+        };
+        Prepared { work: work.map(Arc::new), args, http_body, heard: Some(heard) }
+    }
+
+    /// Whether the request, which it was made from, is short enough to be heard.
+    pub(crate) fn check_size(&self, request: &Request) -> Result<(), Failure> {
+        self.heard.clone().unwrap_or_else(|| request.check_size())
+    }
+
+    /// A body as rules see it: worked out beforehand where it is the one of the request that this was made from.
+    pub(crate) fn http_body(&self, body: &Arc<[u8]>) -> Value {
+        let known = self.http_body.as_ref().filter(|(known, _)| Arc::ptr_eq(known, body));
+        known.map_or_else(|| body_value(body), |(_, value)| value.clone())
+    }
+
+    /// The journal's form of the arguments of `request`, which it was made from.
+    pub(crate) fn args(&self, request: &Request) -> Value {
+        self.args.clone().unwrap_or_else(|| request.args())
+    }
+
+    /// The policy of a request to load one.
+    pub(crate) fn policy(
+        &self,
+        text: &str,
+        base_dir: Option<&str>,
+        files: &PolicyFiles,
+    ) -> Result<Policy, PolicyError> {
+        match self.work.as_deref() {
+            Some(Work::Policy(policy)) => policy.clone(),
+            Some(Work::Tool(_)) | None => files.parse(text, base_dir),
+        }
+    }
+}
+
+impl Asked {
+    /// The same with what the tokens of the model cost that it asks, if it asks one: `price` is given the model's name.
+    #[must_use]
+    pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> Asked {
+        if let Request::Infer(request) = &mut self.request {
+            request.set_price(price);
+        }
+        Asked { prepared: Prepared::default(), ..self }
+    }
+
+    /// The same with the environment for a tool, where it registers one: those of the variables that the manifest lists.
+    #[must_use]
+    pub fn with_env(mut self, variables: &[(Text, Text)]) -> Asked {
+        if let Request::Tools(ToolsRequest::Register { manifest, env, .. }) = &mut self.request {
+            // A manifest that is refused lists nothing.
+            let listed = registry::manifest(manifest).map(|manifest| manifest.env).unwrap_or_default();
+            let variables = variables.iter().filter(|(name, _)| listed.iter().any(|own| **own == **name));
+            *env = variables.cloned().collect();
+        }
+        Asked { prepared: Prepared::default(), ..self }
+    }
+
+    /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.
+    #[must_use]
+    pub fn prepared(self) -> Asked {
+        Asked { prepared: Prepared::of(&self.request), ..self }
+    }
+
+    /// Whether it is short enough to be heard. A host that asks need not bring one to the kernel that is not, and says so with
+    /// [`Kernel::turn_away`](crate::Kernel::turn_away) only.
+    ///
+    /// # Errors
+    /// LIMIT, which says what of it is too long.
+    pub fn check_size(&self) -> Result<(), Failure> {
+        self.prepared.check_size(&self.request)
+    }
+}

@@ -1,0 +1,172 @@
+//! The records that the kernel makes of its inputs: entry, leaf and body.
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+
+use ak_audit::{Entry, Integrity, Kind, Leaf, Verdict as AuditVerdict};
+use ak_json::{Digest, Text, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    api::{
+        operation::Operation,
+        subject::SubjectId,
+        time::{Clock, Now},
+    },
+    codec::input::Input,
+    record::subjects::About,
+};
+
+/// Version of the kernel's meaning: raised whenever any decision could come out differently.
+pub const SEMANTICS_VERSION: u64 = 9;
+/// Versions whose journals this kernel continues. Their entries are executed with the decisions that are recorded.
+pub const EARLIER_VERSIONS: [u64; 1] = [8];
+
+/// One input, made durable before anything that follows from it leaves the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number, from 0 without gaps.
+    pub seq: u64,
+    /// The audit entry: digests of input, decision and reply. It need not be hashed again.
+    pub leaf: Leaf,
+    /// The leaf's hash.
+    pub hash: Digest,
+    /// The input itself, as JSON text.
+    pub body: Arc<[u8]>,
+    /// Whom the body is about, ascending: it is to be kept so that it is gone once one of them is erased. Empty where it
+    /// is about the kernel itself, which is never erased.
+    pub subjects: Vec<SubjectId>,
+}
+
+/// What the entry says beside the input itself.
+pub(crate) struct Facts {
+    pub(crate) operation: Operation,
+    pub(crate) kind: Kind,
+    pub(crate) decision: AuditVerdict,
+    pub(crate) code: i32,
+    /// The decision that this entry belongs to; its own `seq` where absent.
+    pub(crate) cause: Option<u64>,
+    pub(crate) policy: Digest,
+    /// The canonical target.
+    pub(crate) target: Option<String>,
+    /// The digest of the outcome's facts, where there is one already.
+    pub(crate) reply: Option<Digest>,
+    /// What the outcome says for people. It is in no digest.
+    pub(crate) message: Option<String>,
+    /// Whom the reply tells of beside those the input is about.
+    pub(crate) others: Vec<Text>,
+    pub(crate) agent: Text,
+    pub(crate) rule: Text,
+    /// The event type of an entry that an agent writes itself.
+    pub(crate) event: Option<Text>,
+}
+
+/// Room for what a body often takes, in bytes: to measure it costs more than to let it grow.
+const BODY_BYTES: usize = 512;
+
+/// The chain of leaves.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    run: [u8; 16],
+    next_seq: u64,
+    previous: Digest,
+}
+
+impl Chain {
+    pub(crate) fn new(entropy: &[u8; 32]) -> Chain {
+        let mut run = [0; 16];
+        for (to, from) in run.iter_mut().zip(derive(entropy, "run", "")) {
+            *to = from;
+        }
+        Chain { run, next_seq: 0, previous: Digest::from([0; 32]) }
+    }
+
+    /// The chain of a log with this id, after so many entries.
+    pub(crate) const fn resumed(run: [u8; 16], next_seq: u64, previous: Digest) -> Chain {
+        Chain { run, next_seq, previous }
+    }
+
+    pub(crate) const fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    pub(crate) const fn head(&self) -> Digest {
+        self.previous
+    }
+
+    pub(crate) const fn run(&self) -> &[u8; 16] {
+        &self.run
+    }
+
+    /// Moves on behind an entry that stands already.
+    pub(crate) fn follow(&mut self, hash: Digest) {
+        self.next_seq += 1;
+        self.previous = hash;
+    }
+
+    /// Makes the record of one input and moves the chain on. `reply_salt` commits to the reply, the salt of `about` to all
+    /// else.
+    pub(crate) fn record(
+        &mut self,
+        now: &Now,
+        clock: &Clock,
+        input: &Input,
+        facts: Facts,
+        about: About,
+        reply_salt: &[u8; 32],
+    ) -> Record {
+        let drew = about.drew || input.draws();
+        let body = input.to_value(now, clock.is_new_boot, drew);
+        let commit = |salt: &[u8; 32], digest: Option<Digest>| match digest {
+            Some(digest) => ak_audit::commitment(salt, digest.as_bytes()),
+            None => [0; 32],
+        };
+        let seq = self.next_seq;
+        let entry = Entry {
+            seq,
+            time_us: clock.wall.as_micros(),
+            run: self.run,
+            operation: facts.operation.number(),
+            kind: facts.kind,
+            decision: facts.decision,
+            code: facts.code,
+            cause: facts.cause.unwrap_or(seq),
+            policy: *facts.policy.as_bytes(),
+            target: commit(&about.salt, facts.target.map(|target| Value::from(target).digest())),
+            request: commit(&about.salt, Some(body.digest())),
+            reply: commit(reply_salt, facts.reply),
+            previous: *self.previous.as_bytes(),
+            integrity: Integrity::Trusted,
+            secrecy: Vec::new(),
+            agent: &facts.agent,
+            rule: clip(&facts.rule),
+        };
+        // Names are bounded where they come in, and the rule just above.
+        let Ok(leaf) = entry.to_leaf() else { unreachable!("an entry with bounded texts has bytes") };
+        let hash = Digest::from(leaf.hash());
+        self.next_seq += 1;
+        self.previous = hash;
+        let bytes = if input.is_long() { body.json_len() } else { BODY_BYTES };
+        let mut text = Vec::with_capacity(bytes);
+        body.write_json(&mut text);
+        Record { seq, leaf, hash, body: text.into(), subjects: about.ids }
+    }
+}
+
+/// The first 255 bytes of a rule id, which is all an entry has room for.
+fn clip(rule: &str) -> &str {
+    let mut end = rule.len().min(usize::from(u8::MAX));
+    while !rule.is_char_boundary(end) {
+        end -= 1;
+    }
+    rule.get(..end).unwrap_or_default()
+}
+
+/// 32 bytes for one purpose from one input's entropy.
+pub(crate) fn derive(entropy: &[u8; 32], purpose: &str, name: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(entropy);
+    hash.update([u8::try_from(purpose.len()).unwrap_or(u8::MAX)]);
+    hash.update(purpose);
+    hash.update(name);
+    hash.finalize().into()
+}

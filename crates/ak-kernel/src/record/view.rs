@@ -1,0 +1,683 @@
+//! One entry in readable form. Hundreds of thousands of them are kept, so each is packed: what queries ask about in fields,
+//! the rest as JSON text.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use ak_audit::{Kind, Verdict};
+use ak_json::{Limits, Object, ObjectBuilder, Text, Value, object};
+
+use crate::{
+    api::{
+        fields::{FieldError, Fields},
+        operation::Operation,
+        time::Time,
+    },
+    record::entry::Facts,
+};
+
+/// Longest JSON text, in bytes, that what an entry says of its own is kept as. What is longer stays a value, which whoever
+/// recorded it had made already: to write it and to read it again would keep others waiting.
+const TEXT_BYTES_MAX: usize = 4 << 10;
+/// What a name takes beside its bytes.
+const NAME_BYTES: u64 = 24;
+
+/// One entry as people read it.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) seq: u64,
+    time_us: u64,
+    /// How many bytes it counts for: those of its JSON text, and of the names of whom it is about.
+    counted: u64,
+    code: i32,
+    operation: Operation,
+    decision: Verdict,
+    kind: Kind,
+    marks: Marks,
+    /// Texts one after another, each after its length: the actor, then what `marks` says, then the rest as JSON text.
+    packed: Box<[u8]>,
+    /// The rest, where it is too long to be kept as text.
+    long: Option<Box<Value>>,
+}
+
+/// Which parts an entry has, bit by bit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks(u8);
+
+impl Marks {
+    /// The event is one that an agent named.
+    const EVENT: Marks = Marks(1);
+    const TARGET: Marks = Marks(2);
+    const RULE: Marks = Marks(4);
+    const CAUSE: Marks = Marks(8);
+    /// It is about its actor and nobody else: the names do not stand there again.
+    const ABOUT_ACTOR: Marks = Marks(16);
+    /// What it says for people. It is in no digest, and gone after a restart from a snapshot.
+    const MESSAGE: Marks = Marks(32);
+    /// The rest is the whole entry, whose members do not stand as this kernel writes them.
+    const WHOLE: Marks = Marks(64);
+
+    const fn has(self, mark: Marks) -> bool {
+        self.0 & mark.0 != 0
+    }
+
+    fn set_if(&mut self, mark: Marks, holds: bool) {
+        if holds {
+            self.0 |= mark.0;
+        }
+    }
+}
+
+/// What every entry says, by the names of the members.
+struct Common<'e> {
+    seq: u64,
+    time_us: u64,
+    event: Option<&'e str>,
+    actor: &'e str,
+    operation: Operation,
+    kind: Kind,
+    target: Option<&'e str>,
+    decision: Verdict,
+    code: i32,
+    rule: Option<&'e str>,
+    cause: Option<u64>,
+}
+
+/// An entry's parts, as they stand packed.
+struct Parts<'v> {
+    actor: &'v [u8],
+    event: Option<&'v [u8]>,
+    target: Option<&'v [u8]>,
+    rule: Option<&'v [u8]>,
+    cause: Option<u64>,
+    about: Names<'v>,
+    message: Option<&'v [u8]>,
+    rest: &'v [u8],
+}
+
+impl View {
+    pub(crate) fn new(
+        seq: u64,
+        time: Time,
+        facts: &Facts,
+        about: &[Text],
+        details: Value,
+        message: Option<&str>,
+    ) -> View {
+        let common = Common {
+            seq,
+            time_us: time.as_micros(),
+            event: facts.event.as_deref(),
+            actor: &facts.agent,
+            operation: facts.operation,
+            kind: facts.kind,
+            target: facts.target.as_deref(),
+            decision: facts.decision,
+            code: facts.code,
+            rule: Some(&*facts.rule).filter(|rule| !rule.is_empty()),
+            cause: facts.cause,
+        };
+        let details = if let Value::Object(details) = details { details } else { Object::new() };
+        if details.keys().any(|name| is_common(name)) {
+            return View::whole(&common, about, common.with(&details, None).into(), message);
+        }
+        View::regular(&common, about, details, message)
+    }
+
+    /// An entry whose members stand as this kernel writes them: what all have, and then its details.
+    fn regular(common: &Common<'_>, about: &[Text], details: Object, message: Option<&str>) -> View {
+        let len = common.json_len(&details);
+        View::pack(common, about, details.into(), len, Marks::default(), message)
+    }
+
+    fn whole(common: &Common<'_>, about: &[Text], entry: Value, message: Option<&str>) -> View {
+        let len = entry.json_len();
+        View::pack(common, about, entry, len, Marks::WHOLE, message)
+    }
+
+    fn pack(
+        common: &Common<'_>,
+        about: &[Text],
+        rest: Value,
+        len: usize,
+        mut marks: Marks,
+        message: Option<&str>,
+    ) -> View {
+        let mut out = Vec::new();
+        put_text(&mut out, common.actor);
+        for (mark, text) in
+            [(Marks::EVENT, common.event), (Marks::TARGET, common.target), (Marks::RULE, common.rule)]
+        {
+            marks.set_if(mark, text.is_some());
+            text.into_iter().for_each(|text| put_text(&mut out, text));
+        }
+        marks.set_if(Marks::CAUSE, common.cause.is_some());
+        common.cause.into_iter().for_each(|cause| put_number(&mut out, cause));
+        let about_actor = matches!(about, [one] if **one == *common.actor);
+        marks.set_if(Marks::ABOUT_ACTOR, about_actor);
+        if !about_actor {
+            put_number(&mut out, about.len() as u64);
+            about.iter().for_each(|name| put_text(&mut out, name));
+        }
+        marks.set_if(Marks::MESSAGE, message.is_some());
+        message.into_iter().for_each(|message| put_text(&mut out, message));
+        // Nothing stands for no details.
+        let is_empty = rest.as_object().is_some_and(Object::is_empty);
+        let is_long = rest.json_len() > TEXT_BYTES_MAX;
+        if !is_long && !is_empty {
+            rest.write_json(&mut out);
+        }
+        // Whether it has a message, a snapshot does not tell: what is kept must not depend on it.
+        let names = about.iter().map(|name| name.len() as u64 + NAME_BYTES).fold(0, u64::saturating_add);
+        View {
+            seq: common.seq,
+            time_us: common.time_us,
+            counted: (len as u64).saturating_add(names),
+            code: common.code,
+            operation: common.operation,
+            decision: common.decision,
+            kind: common.kind,
+            marks,
+            packed: out.into_boxed_slice(),
+            long: is_long.then(|| Box::new(rest)),
+        }
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        let mut left = Packed(&self.packed);
+        let actor = left.text();
+        let mut text_if = |mark| self.marks.has(mark).then(|| left.text());
+        let (event, target, rule) = (text_if(Marks::EVENT), text_if(Marks::TARGET), text_if(Marks::RULE));
+        let cause = self.marks.has(Marks::CAUSE).then(|| left.number());
+        let about = if self.marks.has(Marks::ABOUT_ACTOR) {
+            Names { count: 1, left: Packed(&self.packed) }
+        } else {
+            let names = Names { count: left.number(), left };
+            for _ in 0..names.count {
+                left.text();
+            }
+            names
+        };
+        let message = self.marks.has(Marks::MESSAGE).then(|| left.text());
+        Parts { actor, event, target, rule, cause, about, message, rest: left.0 }
+    }
+
+    /// How many bytes it counts for.
+    pub(crate) const fn counted(&self) -> u64 {
+        self.counted
+    }
+
+    /// Whom it is about or tells of; nobody beside the kernel itself where there are none.
+    pub(crate) fn about(&self) -> Names<'_> {
+        self.parts().about
+    }
+
+    /// When it was, in µs since the Unix epoch.
+    pub(crate) const fn time_us(&self) -> u64 {
+        self.time_us
+    }
+
+    pub(crate) const fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    pub(crate) const fn decision(&self) -> Verdict {
+        self.decision
+    }
+
+    pub(crate) fn is_by(&self, actor: &str) -> bool {
+        self.parts().actor == actor.as_bytes()
+    }
+
+    pub(crate) fn is_event(&self, event: &str) -> bool {
+        self.parts().event.map_or(self.operation.event() == event, |own| own == event.as_bytes())
+    }
+
+    pub(crate) fn target_begins_with(&self, start: &str) -> bool {
+        self.parts().target.unwrap_or_default().starts_with(start.as_bytes())
+    }
+
+    pub(crate) fn is_ruled_by(&self, rule: &str) -> bool {
+        self.parts().rule.unwrap_or_default() == rule.as_bytes()
+    }
+
+    /// The whole of it, as the query returns it, but for the message.
+    fn entry(&self, parts: &Parts<'_>, message: Option<&str>) -> Object {
+        let rest = match &self.long {
+            Some(rest) => rest.as_object().cloned().unwrap_or_default(),
+            None if parts.rest.is_empty() => Object::new(),
+            None => match Value::parse(parts.rest, &WRITTEN_HERE) {
+                Ok(Value::Object(rest)) => rest,
+                Ok(_) | Err(_) => Object::new(),
+            },
+        };
+        if self.marks.has(Marks::WHOLE) {
+            let mut entry = rest;
+            if let Some(message) = message {
+                entry.insert("message", message);
+            }
+            return entry;
+        }
+        let common = Common {
+            seq: self.seq,
+            time_us: self.time_us,
+            event: parts.event.map(utf8),
+            actor: utf8(parts.actor),
+            operation: self.operation,
+            kind: self.kind,
+            target: parts.target.map(utf8),
+            decision: self.decision,
+            code: self.code,
+            rule: parts.rule.map(utf8),
+            cause: parts.cause,
+        };
+        common.with(&rest, message)
+    }
+
+    /// What the query returns.
+    pub(crate) fn shown(&self) -> Value {
+        let parts = self.parts();
+        self.entry(&parts, parts.message.map(utf8)).into()
+    }
+
+    /// What a snapshot holds of it.
+    pub(crate) fn to_value(&self) -> Value {
+        let parts = self.parts();
+        let entry = self.entry(&parts, None);
+        object! { "about": parts.about.map(Value::from).collect::<Vec<Value>>(), "entry": entry }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<View, FieldError> {
+        let mut fields = Fields::new("history", value)?;
+        let json = fields.value("entry")?;
+        let about = fields.texts("about")?;
+        fields.finish()?;
+        if let Some((common, details)) = json.as_object().and_then(Common::of_regular) {
+            return Ok(View::regular(&common, &about, details, None));
+        }
+        let unknown = |what: &str| FieldError::new("history.entry", alloc::format!("has no known {what}"));
+        let member = |name: &'static str| json.get(name).ok_or_else(|| unknown(name));
+        let number = |name| member(name)?.as_u64().ok_or_else(|| unknown(name));
+        let text = |name| member(name)?.as_str().ok_or_else(|| unknown(name));
+        let operation = Operation::from_name(text("operation")?).ok_or_else(|| unknown("operation"))?;
+        let decision = decision_of(text("decision")?).ok_or_else(|| unknown("decision"))?;
+        let event = text("event")?;
+        let common = Common {
+            seq: number("seq")?,
+            time_us: number("timestamp")?,
+            event: Some(event).filter(|event| *event != operation.event()),
+            actor: text("actor")?,
+            operation,
+            kind: Kind::Notice,
+            target: json.get("target").and_then(Value::as_str),
+            decision,
+            code: 0,
+            rule: json.get("rule_id").and_then(Value::as_str),
+            cause: None,
+        };
+        Ok(View::whole(&common, &about, json.clone(), None))
+    }
+}
+
+/// The members that every entry has or may have, in the order in which they stand.
+const COMMON: [&str; 12] = [
+    "seq",
+    "timestamp",
+    "event",
+    "actor",
+    "origin",
+    "operation",
+    "kind",
+    "target",
+    "decision",
+    "code",
+    "rule_id",
+    "cause",
+];
+
+fn is_common(name: &str) -> bool {
+    COMMON.contains(&name)
+}
+
+impl<'e> Common<'e> {
+    /// The members and their values.
+    fn members(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let (event, origin) = match self.event {
+            Some(event) => (event, "agent"),
+            None => (self.operation.event(), "kernel"),
+        };
+        let values = [
+            Some(self.seq.into()),
+            Some(self.time_us.into()),
+            Some(event.into()),
+            Some(self.actor.into()),
+            Some(origin.into()),
+            Some(self.operation.name().into()),
+            Some(kind_name(self.kind).into()),
+            Some(self.target.map_or(Value::Null, Value::from)),
+            Some(decision_name(self.decision).into()),
+            Some(i64::from(self.code).into()),
+            self.rule.map(Value::from),
+            self.cause.map(Value::from),
+        ];
+        COMMON.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// The entry with its details, which replace what has the same name, and a message.
+    fn with(&self, details: &Object, message: Option<&str>) -> Object {
+        let mut entry = ObjectBuilder::with_capacity(COMMON.len() + details.len() + 1);
+        self.members().for_each(|(name, value)| entry.insert(name, value));
+        details.iter().for_each(|(name, value)| entry.insert(name.clone(), value.clone()));
+        message.into_iter().for_each(|message| entry.insert("message", message));
+        entry.finish()
+    }
+
+    /// Bytes of the JSON text of the entry with these details.
+    fn json_len(&self, details: &Object) -> usize {
+        // Each member has a name in quotes, a colon, and a comma or the closing brace; the opening brace is one more.
+        let member = |len: usize, (name, value): (&str, Value)| len + name.len() + 4 + value.json_len();
+        let common = self.members().fold(1, member);
+        match details.is_empty() {
+            true => common,
+            // One brace of theirs is a comma here, the other the one that closes the entry.
+            false => common.saturating_add(Value::from(details.clone()).json_len()) - 1,
+        }
+    }
+
+    /// What stands in an entry, and its details, where all members are there in the order of [`COMMON`].
+    fn of_regular(entry: &'e Object) -> Option<(Common<'e>, Object)> {
+        let mut members = entry.iter().peekable();
+        let mut next = |name: &str| members.next_if(|(member, _)| **member == *name).map(|(_, value)| value);
+        let (seq, time_us) = (next("seq")?.as_u64()?, next("timestamp")?.as_u64()?);
+        let (event, actor, origin) = (next("event")?.as_str()?, next("actor")?.as_str()?, next("origin")?);
+        let operation = Operation::from_name(next("operation")?.as_str()?)?;
+        let kind = kind_of(next("kind")?.as_str()?)?;
+        let target = match next("target")? {
+            Value::Null => None,
+            target => Some(target.as_str()?),
+        };
+        let decision = decision_of(next("decision")?.as_str()?)?;
+        let code = i32::try_from(next("code")?.as_i64()?).ok()?;
+        let rule = next("rule_id").map(|rule| rule.as_str().ok_or(())).transpose().ok()?;
+        let cause = next("cause").map(|cause| cause.as_u64().ok_or(())).transpose().ok()?;
+        let event = match origin.as_str()? {
+            "agent" => Some(event),
+            "kernel" if event == operation.event() => None,
+            _ => return None,
+        };
+        let details: Object = members.map(|(name, value)| (name.clone(), value.clone())).collect();
+        if details.keys().any(|name| is_common(name)) {
+            return None;
+        }
+        let common =
+            Common { seq, time_us, event, actor, operation, kind, target, decision, code, rule, cause };
+        Some((common, details))
+    }
+}
+
+/// What a decision is called in readable entries.
+pub(crate) const fn decision_name(decision: Verdict) -> &'static str {
+    match decision {
+        Verdict::Permit => "permit",
+        Verdict::Ask => "ask",
+        Verdict::Forbid => "forbid",
+        Verdict::DefaultDeny => "deny",
+        Verdict::Refused => "refused",
+    }
+}
+
+fn decision_of(name: &str) -> Option<Verdict> {
+    Verdict::ALL.iter().copied().find(|decision| decision_name(*decision) == name)
+}
+
+const fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Decision => "decision",
+        Kind::Step => "step",
+        Kind::Outcome => "outcome",
+        Kind::Notice => "notice",
+    }
+}
+
+fn kind_of(name: &str) -> Option<Kind> {
+    Kind::ALL.iter().copied().find(|kind| kind_name(*kind) == name)
+}
+
+/// The names of whom an entry is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'v> {
+    count: u64,
+    left: Packed<'v>,
+}
+
+impl<'v> Iterator for Names<'v> {
+    type Item = &'v str;
+
+    fn next(&mut self) -> Option<&'v str> {
+        self.count = self.count.checked_sub(1)?;
+        Some(utf8(self.left.text()))
+    }
+}
+
+impl Names<'_> {
+    /// How many there are.
+    pub(crate) fn count_left(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(usize::MAX)
+    }
+}
+
+/// Numbers and texts one after another.
+#[derive(Clone, Copy)]
+struct Packed<'v>(&'v [u8]);
+
+impl<'v> Packed<'v> {
+    /// Seven bits in a byte, the lowest first; the highest bit says that more follow.
+    fn number(&mut self) -> u64 {
+        let (mut number, mut shift) = (0u64, 0u32);
+        while let Some((byte, left)) = self.0.split_first() {
+            self.0 = left;
+            number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if *byte < 0x80 {
+                break;
+            }
+            shift += 7;
+        }
+        number
+    }
+
+    fn text(&mut self) -> &'v [u8] {
+        let len = usize::try_from(self.number()).unwrap_or(usize::MAX);
+        let (text, left) = self.0.split_at_checked(len).unwrap_or_default();
+        self.0 = left;
+        text
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_number(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// What was packed here was text.
+fn utf8(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// What was written here is read whatever its form.
+const WRITTEN_HERE: Limits =
+    Limits { depth_max: usize::MAX, bytes_max: usize::MAX, members_max: usize::MAX, values_max: usize::MAX };
+
+#[cfg(test)]
+mod tests {
+    use alloc::{
+        format,
+        string::{String, ToString},
+        vec,
+    };
+
+    use ak_json::{Digest, array};
+
+    use super::*;
+
+    const SEQ: u64 = 1 << 40;
+    const TIME: Time = Time::from_micros(1_764_590_000_123_456);
+
+    fn facts(event: Option<&str>, target: Option<String>, rule: &str, cause: Option<u64>) -> Facts {
+        Facts {
+            operation: Operation::Http,
+            kind: Kind::Outcome,
+            decision: Verdict::DefaultDeny,
+            code: -7,
+            cause,
+            policy: Digest::from([0; 32]),
+            target,
+            reply: None,
+            message: None,
+            others: Vec::new(),
+            agent: "crew/\"é\"".into(),
+            rule: rule.into(),
+            event: event.map(Text::from),
+        }
+    }
+
+    /// The entry as one reads it, member by member.
+    fn plain(facts: &Facts, details: &Object, message: Option<&str>) -> Value {
+        let mut entry = Object::new();
+        entry.insert("seq", SEQ);
+        entry.insert("timestamp", TIME.as_micros());
+        entry.insert("event", facts.event.clone().unwrap_or_else(|| "http".into()));
+        entry.insert("actor", facts.agent.clone());
+        entry.insert("origin", if facts.event.is_some() { "agent" } else { "kernel" });
+        entry.insert("operation", "HTTP");
+        entry.insert("kind", "outcome");
+        entry.insert("target", facts.target.as_deref().map_or(Value::Null, Value::from));
+        entry.insert("decision", "deny");
+        entry.insert("code", -7);
+        if !facts.rule.is_empty() {
+            entry.insert("rule_id", facts.rule.clone());
+        }
+        if let Some(cause) = facts.cause {
+            entry.insert("cause", cause);
+        }
+        for (name, value) in details {
+            entry.insert(name.clone(), value.clone());
+        }
+        if let Some(message) = message {
+            entry.insert("message", message);
+        }
+        entry.into()
+    }
+
+    fn all_facts() -> Vec<Facts> {
+        let mut all = Vec::new();
+        for event in [None, Some("met \u{1f600}"), Some("http"), Some("")] {
+            for target in
+                [None, Some(String::new()), Some("https://a.example/".to_string() + &"x".repeat(300))]
+            {
+                for rule in ["", "rule-7"] {
+                    for cause in [None, Some(0), Some(u64::MAX)] {
+                        all.push(facts(event, target.clone(), rule, cause));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn parsed(text: &str) -> Value {
+        Value::parse(text.as_bytes(), &Limits::default()).unwrap()
+    }
+
+    fn all_details() -> Vec<Object> {
+        let texts = (0..2000u64).map(|number| Value::from(format!("text {number}"))).collect::<Vec<Value>>();
+        [
+            object! {},
+            object! { "status": 200u64, "of": parsed("[1.5, -3, 1e-9, 2.0, true, null, {}, [[\"a\"]]]") },
+            object! { "message": "its own", "z": "\u{7f}\n\"" },
+            object! { "long": texts },
+            // These stand where the kernel's own members stand.
+            object! { "cause": "somebody", "code": 3u64, "more": 1u64 },
+            object! { "rule_id": "another" },
+        ]
+        .into_iter()
+        .filter_map(|value| value.as_object().cloned())
+        .collect()
+    }
+
+    #[test]
+    fn a_packed_entry_is_the_plain_one() {
+        for facts in all_facts() {
+            for details in all_details() {
+                for message in [None, Some("no rule permits it")] {
+                    for about in [vec![], vec![facts.agent.clone()], vec!["alice".into(), "bob".into()]] {
+                        let view = View::new(SEQ, TIME, &facts, &about, details.clone().into(), message);
+                        let entry = plain(&facts, &details, None);
+                        assert_eq!(view.shown().to_json(), plain(&facts, &details, message).to_json());
+                        let names: Vec<&str> = about.iter().map(|name| &**name).collect();
+                        assert_eq!(view.about().collect::<Vec<&str>>(), names);
+                        assert_eq!(view.about().count_left(), names.len());
+                        let bytes: usize = names.iter().map(|name| name.len() + 24).sum();
+                        assert_eq!(view.counted(), (entry.json_len() + bytes) as u64);
+                        let kept = object! { "about": names.iter().copied().map(Value::from).collect::<Vec<Value>>(), "entry": entry };
+                        assert_eq!(view.to_value().to_json(), kept.to_json());
+                        assert_eq!(view.to_value().digest(), kept.digest());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_a_snapshot_as_it_was() {
+        for facts in all_facts() {
+            for details in all_details().into_iter().filter(|details| details.get("cause").is_none()) {
+                let about = [facts.agent.clone(), "alice".into()];
+                let view = View::new(SEQ, TIME, &facts, &about, details.into(), Some("gone by then"));
+                let kept = Value::parse(view.to_value().to_json().as_bytes(), &Limits::default()).unwrap();
+                let again = View::from_value(&kept).unwrap();
+                assert_eq!(again.to_value().to_json(), kept.to_json());
+                assert_eq!(again.to_value().digest(), view.to_value().digest());
+                assert_eq!(again.counted(), view.counted());
+                assert_eq!((again.seq, again.time_us()), (SEQ, TIME.as_micros()));
+                assert!(again.is_by(&facts.agent) && again.operation() == Operation::Http);
+                assert!(again.is_event(facts.event.as_deref().unwrap_or("http")));
+                assert!(again.target_begins_with(facts.target.as_deref().unwrap_or_default()));
+                assert!(!again.target_begins_with("https://b") && !again.is_ruled_by("rule"));
+                assert_eq!(again.decision(), Verdict::DefaultDeny);
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_whose_members_stand_otherwise_stays_as_it_is() {
+        let entry = object! {
+            "decision": "ask", "note": 1u64, "seq": 7u64, "timestamp": 9u64, "event": "read", "actor": "a",
+            "operation": "READ", "target": "heap:1", "rule_id": "r",
+        };
+        let kept = object! { "about": array!["a"], "entry": entry.clone() };
+        let view = View::from_value(&kept).unwrap();
+        assert_eq!(view.to_value().to_json(), kept.to_json());
+        assert_eq!(view.shown().to_json(), entry.to_json());
+        assert!(view.is_by("a") && view.is_event("read") && view.is_ruled_by("r"));
+        assert!(view.target_begins_with("heap:") && view.decision() == Verdict::Ask);
+        let nameless = object! { "about": array![], "entry": object! { "seq": 7u64 } };
+        assert!(View::from_value(&nameless).is_err());
+    }
+
+    #[test]
+    fn a_long_entry_shares_what_was_recorded() {
+        let details = object! { "text": "x".repeat(TEXT_BYTES_MAX) };
+        let view = View::new(SEQ, TIME, &facts(None, None, "", None), &[], details, None);
+        assert!(view.long.is_some() && view.packed.len() < 64);
+        let details = object! { "text": "x".repeat(TEXT_BYTES_MAX - 11) };
+        let view = View::new(SEQ, TIME, &facts(None, None, "", None), &[], details, None);
+        assert!(view.long.is_none() && view.packed.len() > TEXT_BYTES_MAX);
+    }
+}

@@ -1,0 +1,181 @@
+//! A journal as one string of bytes: what is exported, carried elsewhere and re-executed there.
+//!
+//! | offset | bytes | field, little-endian |
+//! |---|---|---|
+//! | 0 | 8 | magic `AKJRNL03` |
+//! | … | 8 | length of the next leaf |
+//! | … | … | the leaf |
+//! | … | 8 | length of its body; 0 where it was erased |
+//! | … | … | the body |
+//! | … | 8 | length of the snapshot that belongs to the entry; 0 where none is given |
+//! | … | … | the snapshot |
+//! | … | 8 | length of the list of subjects that an erased body was about; 0 where the body is there, and nothing else is read |
+//! | … | … | the list, 8 bytes for each subject |
+//!
+//! The last eight repeat for each entry. `AKJRNL02`, which earlier versions wrote, has no lists of subjects. There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use crate::{api::subject::SubjectId, record::entry::Record};
+
+/// What a stream starts with.
+pub const MAGIC: [u8; 8] = *b"AKJRNL03";
+/// What a stream of earlier versions starts with.
+pub const EARLIER_MAGIC: [u8; 8] = *b"AKJRNL02";
+
+/// The bytes are no journal stream, or end in the middle of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a journal stream from byte {offset} on")]
+pub struct StreamError {
+    /// Where reading stopped.
+    pub offset: usize,
+}
+
+/// Puts records into one string of bytes, with the snapshots by which a log goes on after an erased body.
+pub fn encode<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+    snapshots: &BTreeMap<u64, Vec<u8>>,
+) -> Vec<u8> {
+    let mut out = Vec::from(MAGIC);
+    for record in records {
+        let snapshot = snapshots.get(&record.seq).map_or(&[][..], |snapshot| snapshot);
+        let subjects: Vec<u8> = match record.body.is_empty() {
+            true => record.subjects.iter().flat_map(|subject| subject.to_le_bytes()).collect(),
+            false => Vec::new(),
+        };
+        for part in [&*record.leaf, &*record.body, snapshot, &*subjects] {
+            out.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            out.extend_from_slice(part);
+        }
+    }
+    out
+}
+
+/// One entry of a stream, borrowed from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEntry<'a> {
+    /// The leaf.
+    pub leaf: &'a [u8],
+    /// The body, unless it was erased.
+    pub body: Option<&'a [u8]>,
+    /// The snapshot that belongs to the entry.
+    pub snapshot: Option<&'a [u8]>,
+    /// Whom an erased body was about.
+    pub subjects: Vec<SubjectId>,
+}
+
+/// Takes a stream apart, without copying.
+///
+/// # Errors
+/// [`StreamError`] when the bytes do not start like a stream. A later fault ends the iteration with an error.
+pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, StreamError> {
+    let (magic, rest) = bytes.split_first_chunk().ok_or(StreamError { offset: 0 })?;
+    match *magic {
+        MAGIC => Ok(Entries { rest, offset: MAGIC.len(), names_subjects: true }),
+        EARLIER_MAGIC => Ok(Entries { rest, offset: MAGIC.len(), names_subjects: false }),
+        _ => Err(StreamError { offset: 0 }),
+    }
+}
+
+/// The entries of a stream.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    rest: &'a [u8],
+    offset: usize,
+    names_subjects: bool,
+}
+
+impl<'a> Entries<'a> {
+    fn part(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.rest.split_first_chunk::<8>()?;
+        let (part, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        self.rest = rest;
+        self.offset += 8 + part.len();
+        Some(part)
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<StreamEntry<'a>, StreamError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let given = |part: &'a [u8]| Some(part).filter(|part| !part.is_empty());
+        let parts = (self.part(), self.part(), self.part());
+        let subjects = if self.names_subjects { self.part() } else { Some(&[][..]) };
+        match (parts, subjects.map(<[u8]>::as_chunks::<8>)) {
+            ((Some(leaf), Some(body), Some(snapshot)), Some((subjects, [])))
+                if body.is_empty() || subjects.is_empty() =>
+            {
+                let subjects = subjects.iter().map(|subject| SubjectId::from_le_bytes(*subject)).collect();
+                Some(Ok(StreamEntry { leaf, body: given(body), snapshot: given(snapshot), subjects }))
+            }
+            ((Some(_) | None, _, _), _) => {
+                self.rest = &[];
+                Some(Err(StreamError { offset: self.offset }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use ak_audit::{Entry, Integrity, Kind, Verdict, ZERO_HASH};
+
+    use super::*;
+
+    fn record(agent: &str, body: &[u8]) -> Record {
+        let entry = Entry {
+            seq: 0,
+            time_us: 0,
+            run: [0; 16],
+            operation: 1,
+            kind: Kind::Notice,
+            decision: Verdict::Permit,
+            code: 0,
+            cause: 0,
+            policy: ZERO_HASH,
+            target: ZERO_HASH,
+            request: ZERO_HASH,
+            reply: ZERO_HASH,
+            previous: ZERO_HASH,
+            integrity: Integrity::Trusted,
+            secrecy: Vec::new(),
+            agent,
+            rule: "",
+        };
+        let leaf = entry.to_leaf().unwrap();
+        Record { seq: 0, hash: leaf.hash().into(), leaf, body: Arc::from(body), subjects: Vec::new() }
+    }
+
+    #[test]
+    fn a_stream_gives_back_what_went_in() {
+        let erased = Record { seq: 1, subjects: Vec::from([7, 9]), ..record("", b"") };
+        let records = [record("main", b"{}"), erased];
+        let bytes = encode(&records, &BTreeMap::from([(1, b"state".to_vec())]));
+        let entries: Result<Vec<_>, _> = decode(&bytes).unwrap().collect();
+        let expected = [
+            StreamEntry { leaf: &records[0].leaf, body: Some(b"{}"), snapshot: None, subjects: Vec::new() },
+            StreamEntry {
+                leaf: &records[1].leaf,
+                body: None,
+                snapshot: Some(b"state"),
+                subjects: Vec::from([7, 9]),
+            },
+        ];
+        assert_eq!(entries.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_cut_stream_is_noticed() {
+        let bytes = encode(&[record("main", b"{}")], &BTreeMap::new());
+        assert!(decode(&bytes[..7]).is_err());
+        for end in 9..bytes.len() {
+            assert!(decode(&bytes[..end]).unwrap().any(|entry| entry.is_err()), "cut at {end}");
+        }
+    }
+}

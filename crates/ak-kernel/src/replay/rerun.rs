@@ -1,0 +1,104 @@
+//! Tools that are run again as a journal is re-executed: they get the recorded answers, and must ask the same and end the
+//! same.
+
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+};
+
+use crate::{
+    api::{
+        effect::{Completion, Effect, Ticket},
+        reply::Outcome,
+        tool_request::ToolRequest,
+    },
+    codec::input::Input,
+    state::CallId,
+    tools::run::{ToolRun, ToolStep},
+};
+
+/// The tools that run at the moment. Each is run only as far as the journal says that it came: a host may have given it up
+/// at any point.
+#[derive(Debug, Default)]
+pub(crate) struct Rerun {
+    running: BTreeMap<Ticket, ToolRun>,
+    /// Who waits for the outcome of what was asked.
+    waiting: BTreeMap<CallId, Ticket>,
+}
+
+impl Rerun {
+    /// Starts a tool that the kernel lets run.
+    pub(crate) fn perform(&mut self, ticket: Ticket, effect: Effect) {
+        if let Effect::RunTool { tool, env, input, limits } = effect {
+            self.running.insert(ticket, ToolRun::start(&tool, &input, limits, &env));
+        }
+    }
+
+    /// Compares what the journal says of a tool with what the tool does now. `call` is the id of the recorded input.
+    ///
+    /// # Errors
+    /// How they differ.
+    pub(crate) fn compare(&mut self, call: CallId, input: &Input) -> Result<(), String> {
+        match input {
+            Input::HostCall { ticket, request } => {
+                let Some(run) = self.running.get_mut(ticket) else { return Ok(()) };
+                self.waiting.insert(call, *ticket);
+                match next(run) {
+                    Next::Asks(again) if again.is_the_same_as(request) => Ok(()),
+                    Next::Asks(again) => {
+                        let [again, recorded] =
+                            [&again, request].map(|request| request.to_value().to_string());
+                        Err(format!("the tool, run again, asks for {again} and not for {recorded}"))
+                    }
+                    Next::Ends(_) => {
+                        Err("the tool, run again, does not ask for what was recorded".to_string())
+                    }
+                }
+            }
+            Input::Complete { ticket, ended } => match self.running.remove(ticket) {
+                Some(mut run) if ended.completion.is_of_tool() => match next(&mut run) {
+                    Next::Ends(again) if again == ended.completion => Ok(()),
+                    Next::Ends(_) | Next::Asks(_) => {
+                        Err("the tool, run again, gives another result".to_string())
+                    }
+                },
+                Some(_) | None => Ok(()),
+            },
+            Input::Genesis { .. }
+            | Input::Dispatch { .. }
+            | Input::Progress { .. }
+            | Input::Tick
+            | Input::Snapshot { .. }
+            | Input::SnapshotBegun
+            | Input::SnapshotKept { .. }
+            | Input::Throttled(_)
+            | Input::ClockStep
+            | Input::Upgrade { .. } => Ok(()),
+        }
+    }
+
+    /// Hands an outcome to the tool that waits for it.
+    pub(crate) fn reply(&mut self, call: CallId, outcome: &Outcome) {
+        let ticket = self.waiting.remove(&call);
+        if let Some(run) = ticket.and_then(|ticket| self.running.get_mut(&ticket)) {
+            run.reply(outcome);
+        }
+    }
+}
+
+enum Next {
+    Asks(ToolRequest),
+    Ends(Completion),
+}
+
+/// Runs a tool until it asks for something, or ends.
+fn next(run: &mut ToolRun) -> Next {
+    loop {
+        match run.step() {
+            ToolStep::Yields => {}
+            ToolStep::Asks(request) => return Next::Asks(request),
+            ToolStep::Ends(completion) => return Next::Ends(completion),
+        }
+    }
+}
