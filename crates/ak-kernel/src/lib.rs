@@ -47,7 +47,6 @@ mod replay;
 mod state;
 mod tools;
 
-pub use accounts::agents::{AGENT_NAME_BYTES_MAX, GUEST, MAIN};
 pub use api::{
     audit_filter::{AuditFilter, QUERY_LIMIT, QUERY_LIMIT_MAX},
     capability_spec::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms},
@@ -67,7 +66,7 @@ pub use api::{
         HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HeapRequest, HttpRequest, InferRequest,
         RESPONSE_BYTES_MAX, Request, ToolsRequest,
     },
-    session::{AgentId, SessionId},
+    session::{AGENT_NAME_BYTES_MAX, AgentId, GUEST, MAIN, SessionId},
     subject::SubjectId,
     time::{CLOCK_STEP_US_MAX, Now, Time},
     tool_request::{RANDOM_BYTES_MAX, ToolRequest},

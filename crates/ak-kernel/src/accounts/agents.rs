@@ -19,18 +19,10 @@ use crate::{
         code::Code,
         fields::{FieldError, Fields},
         reply::{Denial, Failure},
-        session::AgentId,
+        session::{AGENT_NAME_BYTES_MAX, AgentId, GUEST, MAIN},
         time::Elapsed,
     },
 };
-
-/// The root agent's name.
-pub const MAIN: &str = "main";
-/// Longest agent name, in bytes.
-pub const AGENT_NAME_BYTES_MAX: usize = 255;
-
-/// The agent whose descendants guests are.
-pub const GUEST: &str = "guest";
 
 /// One agent: its name, its account, and what it was last refused.
 #[derive(Debug)]

@@ -1,5 +1,12 @@
 //! Sessions, and the agents behind them.
 
+/// The root agent's name.
+pub const MAIN: &str = "main";
+/// The agent whose descendants guests are.
+pub const GUEST: &str = "guest";
+/// Longest agent name, in bytes.
+pub const AGENT_NAME_BYTES_MAX: usize = 255;
+
 /// One authenticated line to the kernel. The kernel gives the numbers out, each once; the host binds one to a connection or
 /// an object. An agent may have several sessions at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,7 +20,7 @@ use ak_sandbox::HostOperation;
 
 use crate::{
     accounts::{
-        agents::{Agents, Costs, GUEST, Hold, over_limit},
+        agents::{Agents, Costs, Hold, over_limit},
         capabilities::{Cover, refusal},
         tool_permissions::{Needs, ToolLine},
     },
@@ -31,7 +31,7 @@ use crate::{
         presented::Presented,
         reply::{Denial, Failure},
         request::{AgentRequest, BatchPart, Request},
-        session::AgentId,
+        session::{AgentId, GUEST},
         time::Clock,
     },
     authz::query::{QueryContext, Question, Unaskable},

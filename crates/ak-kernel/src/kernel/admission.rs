@@ -6,7 +6,6 @@ use ak_audit::Verdict as Ruled;
 use ak_json::{Value, object};
 
 use crate::{
-    accounts::agents::GUEST,
     api::{
         code::Code,
         config::Config,
@@ -14,7 +13,7 @@ use crate::{
         presented::Asked,
         reply::Failure,
         request::{AgentRequest, AuditRequest, Request},
-        session::{AgentId, SessionId},
+        session::{AgentId, GUEST, SessionId},
         throttled::Turned,
         time::Now,
     },

@@ -7,7 +7,6 @@ use ak_json::{Text, object};
 use ak_policy::CanonicalUrl;
 
 use crate::{
-    accounts::agents::MAIN,
     api::{
         code::Code,
         effect::{Completion, FUEL, Step, Ticket, Verdict},
@@ -15,6 +14,7 @@ use crate::{
         prepared::Ended,
         reply::{Failure, Outcome, outcome_facts},
         request::{Request, ToolsRequest},
+        session::MAIN,
         time::{Elapsed, Now},
     },
     authz::gate::Ruling,

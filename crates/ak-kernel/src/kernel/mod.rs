@@ -12,10 +12,7 @@ use ak_json::{Text, object};
 use ak_policy::{Policy, budget::Dimension};
 
 use crate::{
-    accounts::{
-        agents::{Agents, GUEST, MAIN},
-        sessions::Sessions,
-    },
+    accounts::{agents::Agents, sessions::Sessions},
     api::{
         code::Code,
         config::Config,
@@ -25,7 +22,7 @@ use crate::{
         presented::{Asked, Presented},
         reply::{Failure, Reply, outcome_facts},
         request::{AuditRequest, HeapRequest, Request},
-        session::{AgentId, SessionId},
+        session::{AgentId, GUEST, MAIN, SessionId},
         time::{Clock, Now},
     },
     authz::gate::{Gate, Granted, Permit, Ruling},

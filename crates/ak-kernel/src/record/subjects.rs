@@ -12,10 +12,9 @@ use ak_json::{Object, Text, Value, object};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    accounts::agents::GUEST,
     api::{
         fields::{FieldError, Fields, base64url},
-        session::AgentId,
+        session::{AgentId, GUEST},
         subject::SubjectId,
     },
     record::{entry::derive, shared::SharedMap},

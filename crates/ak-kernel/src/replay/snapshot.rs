@@ -26,7 +26,7 @@ use crate::{
         subjects::{Subjects, SubjectsImage},
     },
     replay::upgrade::{self, is_earlier},
-    state::Kernel,
+    state::{Kernel, SnapshotBegun},
     tools::registry::Toolbox,
 };
 
@@ -130,15 +130,6 @@ fn whole_digest(state: &Encoded, heap: Digest) -> Digest {
     whole.finish().digest()
 }
 
-/// A snapshot that has begun and is not kept yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Begun {
-    /// The entry that it belongs to.
-    seq: u64,
-    /// The digest of the state before that entry, where the kernel is replayed. Whoever makes the snapshot brings it.
-    state: Option<Digest>,
-}
-
 impl Kernel {
     /// Begins a snapshot: records that, and gives the state as it was before that record.
     ///
@@ -175,7 +166,7 @@ impl Kernel {
 
     /// Records that a snapshot begins.
     fn note_snapshot_begun(&mut self, now: &Now, state: Option<Digest>) {
-        self.begun = Some(Begun { seq: self.chain.next_seq(), state });
+        self.begun = Some(SnapshotBegun { seq: self.chain.next_seq(), state });
         self.advance(now);
         let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
         self.record(now, &Input::SnapshotBegun, facts, Vec::new(), object! {});

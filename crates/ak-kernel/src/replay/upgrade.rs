@@ -10,13 +10,13 @@ use alloc::{format, string::String, vec::Vec};
 use ak_json::{Object, Text, Value, object};
 
 use crate::{
-    accounts::{agents::GUEST, sessions::Sessions},
+    accounts::sessions::Sessions,
     api::{
         code::Code,
         fields::FieldError,
         operation::Operation,
         reply::Failure,
-        session::{AgentId, SessionId},
+        session::{AgentId, GUEST, SessionId},
         time::{Clock, Now},
     },
     codec::input::Input,

@@ -39,7 +39,6 @@ use crate::{
         subjects::{About, Subjects},
         view::View,
     },
-    replay::snapshot::Begun,
     tools::registry::Toolbox,
 };
 
@@ -131,7 +130,16 @@ pub struct Kernel {
     /// The version that the state was brought into this one's form from, until that is recorded.
     pub(crate) upgraded: Option<u64>,
     /// The newest snapshot that has begun, until it is ended. What comes does not depend on it but for its end.
-    pub(crate) begun: Option<Begun>,
+    pub(crate) begun: Option<SnapshotBegun>,
+}
+
+/// A snapshot that has begun and is not kept yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SnapshotBegun {
+    /// The entry that it belongs to.
+    pub(crate) seq: u64,
+    /// The digest of the state before that entry, where the kernel is replayed. Whoever makes the snapshot brings it.
+    pub(crate) state: Option<Digest>,
 }
 
 impl Kernel {

@@ -12,7 +12,6 @@ use super::{
     members, subject_named,
 };
 use crate::{
-    accounts::agents::{GUEST, MAIN},
     api::{
         capability_spec::{Terms, capability_field, capability_text},
         code::Code,
@@ -22,7 +21,7 @@ use crate::{
         operation::AgentOperation,
         reply::{Failure, Reply},
         request::AgentRequest,
-        session::{AgentId, SessionId},
+        session::{AgentId, GUEST, MAIN, SessionId},
     },
     authz::{
         gate::Ruling,
