@@ -27,7 +27,7 @@ const NODES_TOGETHER: usize = 8;
 /// them gives an engine that uses these, from [`Disk::engine`](crate::Disk::engine) and to
 /// [`Log::with_engine`](crate::Log::with_engine).
 #[derive(Clone, Copy)]
-pub struct Engine {
+pub struct HashEngine {
     /// Takes as many blocks of one message as of another into their states (FIPS 180-4 §6.2.2). The two do not depend on
     /// each other: whoever computes them side by side is not held up by the latency of either.
     pub compress_two: fn(&mut [[u32; 8]; 2], [&[Block]; 2]),
@@ -35,15 +35,15 @@ pub struct Engine {
     pub crc32c: fn([&[u8]; 2]) -> u32,
 }
 
-impl fmt::Debug for Engine {
+impl fmt::Debug for HashEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
+        f.debug_struct("HashEngine").finish_non_exhaustive()
     }
 }
 
-impl Engine {
+impl HashEngine {
     /// The engine of any processor: one message after the other, and tables.
-    pub const PORTABLE: Engine = Engine {
+    pub const PORTABLE: HashEngine = HashEngine {
         compress_two: |[first, second], [left, right]| {
             compress256(first, left);
             compress256(second, right);
@@ -138,13 +138,13 @@ mod tests {
             let entries: Vec<Vec<u8>> =
                 (0..count).map(|index| vec![index as u8; (index * 389) % 1300]).collect();
             let mut hashes = Vec::new();
-            Engine::PORTABLE.leaf_hashes(entries.iter().map(Vec::as_slice), &mut hashes);
+            HashEngine::PORTABLE.leaf_hashes(entries.iter().map(Vec::as_slice), &mut hashes);
             let expected: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
             assert_eq!(hashes, expected);
             hashes.truncate(count / 2 * 2);
             let parents = hashes.as_chunks::<2>().0.iter().map(|[left, right]| node_hash(left, right));
             let expected: Vec<Hash> = parents.collect();
-            Engine::PORTABLE.parents(&mut hashes);
+            HashEngine::PORTABLE.parents(&mut hashes);
             assert_eq!(hashes, expected);
         }
     }

@@ -36,7 +36,7 @@ pub enum Kind {
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Verdict {
+pub enum Decision {
     /// A rule or capability permits it.
     Permit = 1,
     /// Somebody must approve it first.
@@ -67,7 +67,7 @@ macro_rules! from_byte {
     };
 }
 from_byte!(Kind { Decision, Step, Outcome, Notice });
-from_byte!(Verdict { Permit, Ask, Forbid, DefaultDeny, Refused });
+from_byte!(Decision { Permit, Ask, Forbid, DefaultDeny, Refused });
 
 /// One audit entry. It borrows its texts: from the kernel when written, from the bytes when read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub struct Entry<'a> {
     /// What this entry records.
     pub kind: Kind,
     /// What was decided.
-    pub decision: Verdict,
+    pub decision: Decision,
     /// Result code; 0 is success.
     pub code: i32,
     /// `seq` of the decision this belongs to; its own for a decision or a notice.

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use once_cell::race::OnceBox;
 
 use crate::{
-    engine::Engine,
+    engine::HashEngine,
     hash::{Hash, empty_root, node_hash},
     prove::{self, ProofError},
     tree::Tree,
@@ -92,11 +92,11 @@ impl FullTree {
 
     /// Appends a leaf.
     pub fn push(&mut self, leaf: Hash) {
-        self.push_with(leaf, &Engine::PORTABLE);
+        self.push_with(leaf, &HashEngine::PORTABLE);
     }
 
     /// [`FullTree::push`] that computes with `engine`.
-    pub(crate) fn push_with(&mut self, leaf: Hash, engine: &Engine) {
+    pub(crate) fn push_with(&mut self, leaf: Hash, engine: &HashEngine) {
         if self.levels.is_empty() {
             self.levels.push(Level::default());
         }
@@ -111,7 +111,7 @@ impl FullTree {
     }
 
     /// Hashes all nodes that are complete. Those of one height do not depend on each other.
-    fn settle(&mut self, engine: &Engine) {
+    fn settle(&mut self, engine: &HashEngine) {
         let mut hashes = Vec::new();
         for height in 0.. {
             let end = self.levels.get(height + 1).map_or(0, Level::end);
@@ -159,7 +159,7 @@ impl FullTree {
         self.pruned_below = index.clamp(self.pruned_below, self.size);
         if self.pruned_below > self.size / TOGETHER * TOGETHER {
             // What would go is still needed for nodes that are not hashed yet.
-            self.settle(&Engine::PORTABLE);
+            self.settle(&HashEngine::PORTABLE);
         }
         for (height, level) in (0..).zip(self.levels.iter_mut()) {
             let first = first_kept(self.pruned_below, height);

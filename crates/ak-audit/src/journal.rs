@@ -31,10 +31,10 @@ pub(crate) use index::Block;
 pub use read::Records;
 pub use recover::{JournalFault, RecoveryReport};
 pub use scan::Scan;
-pub use scrub::{Scrub, Scrubbed};
+pub use scrub::{Scrub, ScrubResult};
 pub use segment::{Genesis, HEADER_BYTES, META_BYTES_MAX};
 pub use sync::{Batch, BatchError};
-pub use write::Recorded;
+pub use write::Appendable;
 
 use self::{
     index::Index,
@@ -44,9 +44,9 @@ use self::{
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
-    engine::Engine,
+    engine::HashEngine,
     hash::Hash,
-    log::Missing,
+    log::MissingRecord,
     tiled::TiledTree,
     tree::Tree,
 };
@@ -88,10 +88,10 @@ pub enum JournalError {
     Poisoned,
     /// A batch was taken out to be written and was not brought back. Nothing changed.
     #[error("a batch is being written")]
-    UnderWay,
+    BatchPending,
     /// There is no such entry, or no longer.
     #[error(transparent)]
-    Missing(#[from] Missing),
+    Missing(#[from] MissingRecord),
     /// What should be read has changed on disk since it was checked.
     #[error("entry {seq} changed on disk since it was checked")]
     Changed {
@@ -152,7 +152,7 @@ pub struct Journal<D> {
     tail: u64,
     owes_mark: bool,
     last_full: bool,
-    engine: Engine,
+    engine: HashEngine,
     durable: u64,
     durable_root: Hash,
 }

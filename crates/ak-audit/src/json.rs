@@ -5,7 +5,7 @@ use alloc::string::String;
 use ak_json::{Array, Integrity, Value, object};
 
 use crate::{
-    entry::{Entry, Kind, Verdict},
+    entry::{Decision, Entry, Kind},
     hash::{Hash, ZERO_HASH},
 };
 
@@ -22,16 +22,16 @@ impl Kind {
     }
 }
 
-impl Verdict {
+impl Decision {
     /// Its name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Verdict::Permit => "permit",
-            Verdict::Ask => "ask",
-            Verdict::Forbid => "forbid",
-            Verdict::DefaultDeny => "default_deny",
-            Verdict::Refused => "refused",
+            Decision::Permit => "permit",
+            Decision::Ask => "ask",
+            Decision::Forbid => "forbid",
+            Decision::DefaultDeny => "default_deny",
+            Decision::Refused => "refused",
         }
     }
 }
@@ -73,8 +73,8 @@ impl Entry<'_> {
     #[must_use]
     pub fn to_ocsf(&self, operation: &str, leaf: &Hash) -> Value {
         let permitted = match self.decision {
-            Verdict::Permit => true,
-            Verdict::Ask | Verdict::Forbid | Verdict::DefaultDeny | Verdict::Refused => false,
+            Decision::Permit => true,
+            Decision::Ask | Decision::Forbid | Decision::DefaultDeny | Decision::Refused => false,
         };
         let (action, action_id) = if permitted { ("Allowed", 1) } else { ("Denied", 2) };
         let (status, status_id) = if self.code == 0 { ("Success", 1) } else { ("Failure", 2) };

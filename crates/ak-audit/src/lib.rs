@@ -16,7 +16,7 @@
 //! # Example
 //!
 //! ```
-//! use ak_audit::{Entry, Integrity, Kind, Log, SigningKey, Verdict, ZERO_HASH, commitment, note::KeyKind, proof};
+//! use ak_audit::{Entry, Integrity, Kind, Log, SigningKey, Decision, ZERO_HASH, commitment, note::KeyKind, proof};
 //!
 //! let mut log = Log::new(1 << 20);
 //! for seq in 0..5 {
@@ -26,7 +26,7 @@
 //!         run: [7; 16],
 //!         operation: 1031,
 //!         kind: Kind::Decision,
-//!         decision: Verdict::Permit,
+//!         decision: Decision::Permit,
 //!         code: 0,
 //!         cause: seq,
 //!         policy: ZERO_HASH,
@@ -49,14 +49,14 @@
 //! let checkpoint = ak_audit::Checkpoint::open(&note, key.verifier())?;
 //! let leaf = ak_audit::leaf_hash(&log.get(3)?.entry);
 //! let path = log.inclusion_proof(3, checkpoint.size)?;
-//! proof::verify_inclusion(&leaf, 3, checkpoint.size, &path, &checkpoint.root)?;
+//! verifier::verify_inclusion(&leaf, 3, checkpoint.size, &path, &checkpoint.root)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Modules
 //!
 //! - [`journal`]: segments, frames, group commit, recovery.
-//! - [`proof`]: verification of inclusion and consistency, without allocation.
+//! - [`verifier`]: verification of inclusion and consistency, without allocation.
 //! - [`seal`]: bodies that are gone once a key is.
 //! - [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes.
 //!
@@ -78,25 +78,25 @@ mod json;
 mod leaf;
 mod log;
 pub mod note;
-pub mod proof;
 mod prove;
 mod query;
 pub mod seal;
 mod tiled;
 mod tiles;
 mod tree;
+pub mod verifier;
 mod view;
 
 pub use ak_json::Integrity;
 pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
-pub use engine::{Block, Engine};
-pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Verdict};
+pub use engine::{Block, HashEngine};
+pub use entry::{Decision, ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC};
 pub use full_tree::FullTree;
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
 pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
 pub use leaf::Leaf;
-pub use log::{Fault, Log, Missing, Record, Report};
+pub use log::{Log, LogFault, MissingRecord, Record, VerifyReport};
 pub use note::{SigningKey, VerifierKey};
 pub use prove::ProofError;
 pub use query::{Order, Page, Query};

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::{
-    entry::{Entry, Verdict},
+    entry::{Decision, Entry},
     journal::{Block, Disk, Journal, JournalError},
     log::{Log, Record},
 };
@@ -19,7 +19,7 @@ pub struct Query<'q> {
     /// Only this operation.
     pub operation: Option<u16>,
     /// Only decided like this.
-    pub decision: Option<Verdict>,
+    pub decision: Option<Decision>,
     /// Only decided by this rule.
     pub rule: Option<&'q str>,
     /// Not earlier than this, in µs since the Unix epoch.

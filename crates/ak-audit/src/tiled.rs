@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
-    engine::Engine,
+    engine::HashEngine,
     full_tree::FullTree,
     hash::Hash,
     prove::{self, ProofError},
@@ -34,7 +34,7 @@ impl TiledTree {
     }
 
     /// Appends leaves, hashing what lies over them together.
-    pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &Engine) {
+    pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &HashEngine) {
         while !leaves.is_empty() {
             let room = usize::try_from(TILE_WIDTH.saturating_sub(self.tile.size())).unwrap_or(usize::MAX);
             let (within, rest) = leaves.split_at_checked(room).unwrap_or((leaves, &[]));

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::{
-    engine::Engine,
+    engine::HashEngine,
     hash::{Hash, empty_root, node_hash},
 };
 
@@ -50,7 +50,7 @@ impl Tree {
     }
 
     /// Appends leaves, hashing what lies under full subtrees together.
-    pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &Engine) {
+    pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &HashEngine) {
         let mut hashes = Vec::new();
         while !leaves.is_empty() {
             // The largest perfect subtree that can begin here.

@@ -3,7 +3,7 @@
 use ak_json::Integrity;
 
 use crate::{
-    entry::{Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Verdict},
+    entry::{Decision, Entry, EntryError, FIXED_BYTES, Kind, MAGIC},
     hash::{Hash, ZERO_HASH},
 };
 
@@ -146,9 +146,9 @@ impl<'a> View<'a> {
         Kind::from_byte(kind)
     }
 
-    pub(crate) fn decision(&self) -> Option<Verdict> {
+    pub(crate) fn decision(&self) -> Option<Decision> {
         let [decision] = self.field::<39, 1>();
-        Verdict::from_byte(decision)
+        Decision::from_byte(decision)
     }
 
     fn cause(&self) -> u64 {
@@ -204,7 +204,7 @@ impl<'a> View<'a> {
             run: self.field::<20, 16>(),
             operation: self.operation(),
             kind: self.kind().unwrap_or(Kind::Notice),
-            decision: self.decision().unwrap_or(Verdict::Refused),
+            decision: self.decision().unwrap_or(Decision::Refused),
             code: i32::from_le_bytes(self.field::<40, 4>()),
             cause: self.cause(),
             policy: self.field::<52, 32>(),

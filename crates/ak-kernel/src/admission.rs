@@ -5,7 +5,7 @@
 
 use alloc::{collections::BTreeMap, format, vec::Vec};
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision as Ruled;
 use ak_json::{Array, Value, array, object};
 
 use crate::{

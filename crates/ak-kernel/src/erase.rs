@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, format, vec::Vec};
 
-use ak_json::{Text, Waste};
+use ak_json::{DropQueue, Text};
 use ak_policy::budget::Dimension;
 
 use crate::{
@@ -63,8 +63,8 @@ impl Kernel {
 
     /// What the heap let go of and has not freed yet, an erased subject's objects among it. A host drops it where nobody waits:
     /// nothing of it stays in memory then.
-    pub fn take_waste(&mut self) -> Waste {
-        self.heap.take_waste()
+    pub fn take_waste(&mut self) -> DropQueue {
+        self.heap.take_drop_queue()
     }
 
     /// Ends an agent of this name that nobody has a session of and that has none below it: its name stands nowhere then.

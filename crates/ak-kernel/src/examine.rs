@@ -8,7 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
-use ak_audit::{Entry, Kind, Verdict as Ruled};
+use ak_audit::{Decision as Ruled, Entry, Kind};
 use ak_heap::{Handle, Heap, HeapConfig};
 use ak_json::{Digest, Limits, Text, Value, object};
 

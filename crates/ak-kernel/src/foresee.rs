@@ -10,7 +10,7 @@ use ak_heap::Handle;
 use ak_json::{Text, Value, object};
 use ak_policy::{Action, GrantClock, Target, budget::Dimension};
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision as Ruled;
 
 use crate::{
     capability::Cover,

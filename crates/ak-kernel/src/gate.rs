@@ -8,11 +8,11 @@ use alloc::{
 };
 use core::net::IpAddr;
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision as Ruled;
 use ak_heap::{Handle, Heap, REQUEST_WORK, Work};
 use ak_json::{Integrity, Labels, Text};
 use ak_policy::{
-    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Steps, Target, Verdict,
+    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, PolicyDecision, Query, Steps, Target,
     budget::Dimension,
     capability::{CapDenial, CapId},
 };
@@ -387,13 +387,14 @@ impl Gate<'_> {
         self.endpoints(question).into_iter().find_map(|(action, target)| {
             let implied = Question { action, target, args: None, owned: false };
             match self.verdict(&implied) {
-                Verdict::Forbid | Verdict::Ask => {
+                PolicyDecision::Forbid | PolicyDecision::Ask => {
                     let (ruling, asked) = self.ask(&implied, &[]);
                     asked.err().map(|failure| (ruling, failure))
                 }
-                Verdict::Permit | Verdict::DefaultDeny | Verdict::Expired | Verdict::RateLimited { .. } => {
-                    None
-                }
+                PolicyDecision::Permit
+                | PolicyDecision::DefaultDeny
+                | PolicyDecision::Expired
+                | PolicyDecision::RateLimited { .. } => None,
             }
         })
     }
@@ -498,7 +499,7 @@ impl Gate<'_> {
         let by = self.agents.holdings.counted(&line, &query, &self.run)?;
         let decision = self.policy.decide(&query);
         // A public address is open to whoever may ask its host: no grant is needed for it.
-        let needs_grant = decision.verdict.is_permit() && !CanonicalIp::new(address).is_public();
+        let needs_grant = decision.decision.is_permit() && !CanonicalIp::new(address).is_public();
         let grants: Vec<GrantId> = if needs_grant { decision.grants().collect() } else { Vec::new() };
         if charges.is_empty() && by.is_empty() && grants.is_empty() {
             return Ok(None);
@@ -513,13 +514,13 @@ impl Gate<'_> {
 
     /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
     pub(crate) fn permits(&self, question: &Question) -> bool {
-        self.verdict(question) == Verdict::Permit
+        self.verdict(question) == PolicyDecision::Permit
     }
 
     /// What the policy says of it, alone.
-    pub(crate) fn verdict(&self, question: &Question) -> Verdict {
+    pub(crate) fn verdict(&self, question: &Question) -> PolicyDecision {
         let labels = self.labels();
-        self.policy.decide(&self.query(question, &labels)).verdict
+        self.policy.decide(&self.query(question, &labels)).decision
     }
 
     /// Asks what the request rests on and then the policy, and changes nothing.
@@ -576,17 +577,17 @@ impl Gate<'_> {
             };
             (ruling(ruled), Err(denied(code, denial)))
         };
-        match decision.verdict {
-            Verdict::Permit => {
+        match decision.decision {
+            PolicyDecision::Permit => {
                 let follows = decision.follows_links();
                 let root = decision.granted_root().map(|path| Root { path: Text::from(path), follows });
                 (ruling(Ruled::Permit), Ok(Passed { root, grants: decision.grants().collect(), cover }))
             }
-            Verdict::Ask => deny(Ruled::Ask, Code::ApprovalRequired),
-            Verdict::Forbid => deny(Ruled::Forbid, Code::PolicyDeny),
-            Verdict::DefaultDeny => deny(Ruled::DefaultDeny, Code::PolicyDeny),
-            Verdict::Expired => deny(Ruled::DefaultDeny, Code::CapExpired),
-            Verdict::RateLimited { retry_after_us } => {
+            PolicyDecision::Ask => deny(Ruled::Ask, Code::ApprovalRequired),
+            PolicyDecision::Forbid => deny(Ruled::Forbid, Code::PolicyDeny),
+            PolicyDecision::DefaultDeny => deny(Ruled::DefaultDeny, Code::PolicyDeny),
+            PolicyDecision::Expired => deny(Ruled::DefaultDeny, Code::CapExpired),
+            PolicyDecision::RateLimited { retry_after_us } => {
                 let (ruling, failure) = deny(Ruled::DefaultDeny, Code::CapRate);
                 (
                     ruling,

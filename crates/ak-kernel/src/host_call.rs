@@ -3,9 +3,9 @@
 
 use alloc::{boxed::Box, format, vec::Vec};
 
-use ak_audit::{Kind, Verdict as Ruled};
+use ak_audit::{Decision as Ruled, Kind};
 use ak_json::{Text, Value};
-use ak_policy::{Verdict, budget::Dimension};
+use ak_policy::{PolicyDecision, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use crate::{
@@ -144,7 +144,7 @@ impl Kernel {
         let allowed = self.policy.wasm_module_allowed(&agent, module);
         let verdict = self.gate_of(&caller, agent).verdict(&question);
         match verdict {
-            Verdict::Permit | Verdict::RateLimited { .. } if allowed => Ok(()),
+            PolicyDecision::Permit | PolicyDecision::RateLimited { .. } if allowed => Ok(()),
             _ => {
                 let message = format!("the policy does not permit the tool {name} any more");
                 Err(Failure::new(Code::PolicyDeny, message))

@@ -2,7 +2,7 @@
 
 use alloc::{format, vec::Vec};
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision as Ruled;
 use ak_json::{Array, Object, Value};
 use ak_policy::{Policy, budget::Dimension};
 

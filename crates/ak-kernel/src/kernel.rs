@@ -8,7 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
-use ak_audit::{Kind, Verdict as Ruled};
+use ak_audit::{Decision as Ruled, Kind};
 use ak_heap::{Heap, HeapConfig, REQUEST_WORK, Work};
 use ak_json::{Digest, Text, Value, object};
 use ak_policy::{GrantTable, Policy, Steps, budget::Dimension};

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use ak_audit::{Entry, Integrity, Kind, Leaf, Verdict as AuditVerdict};
+use ak_audit::{Decision as AuditVerdict, Entry, Integrity, Kind, Leaf};
 use ak_json::{Digest, ObjectBuilder, Text, Value};
 use sha2::{Digest as _, Sha256};
 

@@ -51,7 +51,7 @@ impl Kernel {
         let admits = |handle: Handle, object: &ak_heap::Object| {
             (!any_type || gate.may_search(object, &form)) && gate.may_read(handle, object)
         };
-        let mut page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
+        let mut page = heap.query_in_scope(&query, scope, admits, work).map_err(query_refused)?;
         let mut bytes = 0u64;
         let fits = page.objects.iter().take_while(|(_, object)| {
             bytes = bytes.saturating_add(object.size());
@@ -60,7 +60,7 @@ impl Kernel {
         let fits = fits.count().max(1);
         if fits < page.objects.len() {
             query.limit = fits;
-            page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
+            page = heap.query_in_scope(&query, scope, admits, work).map_err(query_refused)?;
         }
         // What was not looked at may be the agent's.
         if gate.is_spent() {

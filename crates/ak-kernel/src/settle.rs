@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, format, string::ToString, vec::Vec};
 use core::net::IpAddr;
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision as Ruled;
 use ak_json::{Text, Value, object};
 use ak_policy::{CanonicalUrl, Target, budget::Dimension};
 use ak_sandbox::HostOperation;

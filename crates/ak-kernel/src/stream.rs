@@ -124,7 +124,7 @@ impl<'a> Iterator for Entries<'a> {
 mod tests {
     use alloc::sync::Arc;
 
-    use ak_audit::{Entry, Integrity, Kind, Verdict, ZERO_HASH};
+    use ak_audit::{Decision, Entry, Integrity, Kind, ZERO_HASH};
 
     use super::*;
 
@@ -135,7 +135,7 @@ mod tests {
             run: [0; 16],
             operation: 1,
             kind: Kind::Notice,
-            decision: Verdict::Permit,
+            decision: Decision::Permit,
             code: 0,
             cause: 0,
             policy: ZERO_HASH,

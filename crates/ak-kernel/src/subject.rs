@@ -487,7 +487,7 @@ impl Kernel {
 
     /// What the heap has forgotten with its newest change needs no subject.
     pub(crate) fn forget_subjects_of_forgotten(&mut self) {
-        for handle in self.heap.forgotten() {
+        for handle in self.heap.dropped_tombstones() {
             self.subjects.forget_object(*handle);
         }
     }

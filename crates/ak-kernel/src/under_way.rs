@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use ak_audit::{Kind, Verdict as Ruled};
+use ak_audit::{Decision as Ruled, Kind};
 use ak_json::{Text, object};
 
 use crate::{

@@ -7,7 +7,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use ak_audit::{Entry, Verdict as Ruled};
+use ak_audit::{Decision as Ruled, Entry};
 use ak_json::{Digest, Object, Text, Value, object};
 
 use crate::{

@@ -3,7 +3,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use ak_audit::{Kind, Verdict};
+use ak_audit::{Decision, Kind};
 use ak_json::{Limits, Object, ObjectBuilder, Text, Value, object};
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct View {
     counted: u64,
     code: i32,
     operation: Operation,
-    decision: Verdict,
+    decision: Decision,
     kind: Kind,
     marks: Marks,
     /// Texts one after another, each after its length: the actor, then what `marks` says, then the rest as JSON text.
@@ -74,7 +74,7 @@ struct Common<'e> {
     operation: Operation,
     kind: Kind,
     target: Option<&'e str>,
-    decision: Verdict,
+    decision: Decision,
     code: i32,
     rule: Option<&'e str>,
     cause: Option<u64>,
@@ -218,7 +218,7 @@ impl View {
         self.operation
     }
 
-    pub(crate) const fn decision(&self) -> Verdict {
+    pub(crate) const fn decision(&self) -> Decision {
         self.decision
     }
 
@@ -413,18 +413,18 @@ impl<'e> Common<'e> {
 }
 
 /// What a decision is called in readable entries.
-pub(crate) const fn decision_name(decision: Verdict) -> &'static str {
+pub(crate) const fn decision_name(decision: Decision) -> &'static str {
     match decision {
-        Verdict::Permit => "permit",
-        Verdict::Ask => "ask",
-        Verdict::Forbid => "forbid",
-        Verdict::DefaultDeny => "deny",
-        Verdict::Refused => "refused",
+        Decision::Permit => "permit",
+        Decision::Ask => "ask",
+        Decision::Forbid => "forbid",
+        Decision::DefaultDeny => "deny",
+        Decision::Refused => "refused",
     }
 }
 
-fn decision_of(name: &str) -> Option<Verdict> {
-    Verdict::ALL.iter().copied().find(|decision| decision_name(*decision) == name)
+fn decision_of(name: &str) -> Option<Decision> {
+    Decision::ALL.iter().copied().find(|decision| decision_name(*decision) == name)
 }
 
 const fn kind_name(kind: Kind) -> &'static str {
@@ -531,7 +531,7 @@ mod tests {
         Facts {
             operation: Operation::Http,
             kind: Kind::Outcome,
-            decision: Verdict::DefaultDeny,
+            decision: Decision::DefaultDeny,
             code: -7,
             cause,
             policy: Digest::from([0; 32]),
@@ -648,7 +648,7 @@ mod tests {
                 assert!(again.is_event(facts.event.as_deref().unwrap_or("http")));
                 assert!(again.target_begins_with(facts.target.as_deref().unwrap_or_default()));
                 assert!(!again.target_begins_with("https://b") && !again.is_ruled_by("rule"));
-                assert_eq!(again.decision(), Verdict::DefaultDeny);
+                assert_eq!(again.decision(), Decision::DefaultDeny);
             }
         }
     }
@@ -664,7 +664,7 @@ mod tests {
         assert_eq!(view.to_value().to_json(), kept.to_json());
         assert_eq!(view.shown().to_json(), entry.to_json());
         assert!(view.is_by("a") && view.is_event("read") && view.is_ruled_by("r"));
-        assert!(view.target_begins_with("heap:") && view.decision() == Verdict::Ask);
+        assert!(view.target_begins_with("heap:") && view.decision() == Decision::Ask);
         let nameless = object! { "about": array![], "entry": object! { "seq": 7u64 } };
         assert!(View::from_value(&nameless).is_err());
     }

@@ -146,7 +146,7 @@ fn append_upgrade(machine: &mut Machine, from: u64) -> u64 {
     (entry.previous, entry.seq, entry.cause) = (ak_audit::leaf_hash(&leaf), last.seq + 1, last.seq + 1);
     (entry.operation, entry.kind, entry.rule, entry.agent) =
         (Operation::Upgrade.number(), ak_audit::Kind::Notice, "", "");
-    (entry.decision, entry.code) = (ak_audit::Verdict::Permit, 0);
+    (entry.decision, entry.code) = (ak_audit::Decision::Permit, 0);
     let state = machine.kernel.state_digest();
     let body = format!(
         r#"{{"in":"upgrade","from":{from},"to":9,"state":"{state}","time":{0},"uptime":{0}}}"#,

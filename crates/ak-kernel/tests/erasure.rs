@@ -202,7 +202,7 @@ fn a_verdict_that_does_not_follow_is_named_though_its_bytes_are_consistent() {
         entry.previous = previous;
         if entry.seq == 2 {
             entry.code = Code::PolicyDeny.number();
-            entry.decision = ak_audit::Verdict::Forbid;
+            entry.decision = ak_audit::Decision::Forbid;
         }
         let bytes = entry.encode().unwrap();
         previous = ak_audit::leaf_hash(&bytes);

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use ak_json::{Integrity, Labels, Pointer, Text};
 
 use crate::condition::Origin;
-use crate::decide::Verdict;
+use crate::decide::PolicyDecision;
 use crate::language::{Document, Node, PolicyError, Read, Table};
 use crate::policy::Policy;
 use crate::query::Query;
@@ -31,16 +31,16 @@ use crate::target::Target;
 
 /// What became of a file of expected decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct TestReport {
     /// How many decisions were as expected.
     pub passed: usize,
     /// Those that were not.
-    pub failed: Vec<Surprise>,
+    pub failed: Vec<CaseFailure>,
 }
 
 /// A decision that was not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surprise {
+pub struct CaseFailure {
     /// The case's name, or its number, counted from 1.
     pub name: String,
     /// What was expected.
@@ -69,12 +69,14 @@ impl Expected {
         }
     }
 
-    fn of(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Permit => Self::Permit,
-            Verdict::Ask => Self::Ask,
-            Verdict::Forbid => Self::Forbid,
-            Verdict::DefaultDeny | Verdict::Expired | Verdict::RateLimited { .. } => Self::Deny,
+    fn of(decision: PolicyDecision) -> Self {
+        match decision {
+            PolicyDecision::Permit => Self::Permit,
+            PolicyDecision::Ask => Self::Ask,
+            PolicyDecision::Forbid => Self::Forbid,
+            PolicyDecision::DefaultDeny | PolicyDecision::Expired | PolicyDecision::RateLimited { .. } => {
+                Self::Deny
+            }
         }
     }
 }
@@ -101,13 +103,13 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError`] when the text is no such file.
-    pub fn test(&self, text: &str) -> Result<Report, PolicyError> {
+    pub fn test(&self, text: &str) -> Result<TestReport, PolicyError> {
         let document = Document::parse(text)?;
         self.cases(&Node::root(&document.value)).map_err(|fault| document.locate(fault))
     }
 
-    fn cases(&self, root: &Node<'_>) -> Read<Report> {
-        let mut report = Report::default();
+    fn cases(&self, root: &Node<'_>) -> Read<TestReport> {
+        let mut report = TestReport::default();
         for (number, node) in (1usize..).zip(root.table(&["case"])?.need("case")?.items()?) {
             match self.case(&node.table(&KEYS)?)? {
                 None => report.passed += 1,
@@ -115,7 +117,7 @@ impl Policy {
                     let table = node.table(&KEYS)?;
                     let name = table.find("name").map(|node| node.text().map(String::from)).transpose()?;
                     let name = name.unwrap_or_else(|| number.to_string());
-                    report.failed.push(Surprise { name, expected, found });
+                    report.failed.push(CaseFailure { name, expected, found });
                 }
             }
         }
@@ -151,7 +153,7 @@ impl Policy {
         };
         let told = self.explain(&query);
         let place = told.args_path.as_ref().map(Pointer::to_string);
-        let as_expected = Expected::of(told.verdict) == expected
+        let as_expected = Expected::of(told.decision) == expected
             && text("rule")?.is_none_or(|rule| told.rule_id.as_deref() == Some(rule))
             && text("at")?.is_none_or(|at| place.as_deref() == Some(at));
         if as_expected {
@@ -159,7 +161,7 @@ impl Policy {
         }
         let wanted = [Some(expected.as_str()), text("rule")?, text("at")?];
         let wanted: Vec<_> = wanted.into_iter().flatten().collect();
-        let found = alloc::format!("{}: {}", Expected::of(told.verdict).as_str(), told.reason);
+        let found = alloc::format!("{}: {}", Expected::of(told.decision).as_str(), told.reason);
         Ok(Some((wanted.join(" by "), found)))
     }
 }

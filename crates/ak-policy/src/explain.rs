@@ -7,7 +7,7 @@ use core::fmt;
 use ak_json::Pointer;
 
 use crate::action::Action;
-use crate::decide::{Decision, Verdict};
+use crate::decide::{Evaluation, PolicyDecision};
 use crate::model::lineage;
 use crate::pattern::{DECISION_STEPS_MAX, PathGlob};
 use crate::policy::Policy;
@@ -23,7 +23,7 @@ const OTHERS_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// What the policy says.
-    pub verdict: Verdict,
+    pub decision: PolicyDecision,
     /// The rule that decided.
     pub rule_id: Option<String>,
     /// Where in the arguments the reason lies.
@@ -35,12 +35,12 @@ pub struct Explanation {
     /// For a default denial, the `[[rule]]` that makes this request pass; see [`Policy::suggest`].
     pub snippet: Option<String>,
     /// The other rules about such a target, and why they did not decide.
-    pub others: Vec<Other>,
+    pub others: Vec<OtherRule>,
 }
 
 /// A rule whose pattern matches the target, and that did not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
+pub struct OtherRule {
     /// The rule's id.
     pub rule_id: String,
     /// What it would have done.
@@ -52,19 +52,26 @@ pub struct Other {
 impl Policy {
     /// Decides, and tells why.
     pub fn explain(&self, query: &Query<'_>) -> Explanation {
-        let decision = self.decide(query);
-        Explanation { others: self.others(query, decision.rule()), ..self.explain_decision(query, &decision) }
+        let evaluation = self.decide(query);
+        Explanation {
+            others: self.others(query, evaluation.rule()),
+            ..self.explain_decision(query, &evaluation)
+        }
     }
 
     /// Tells why it was decided so, without the other rules about such a target.
-    pub fn explain_decision(&self, query: &Query<'_>, decision: &Decision<'_>) -> Explanation {
+    pub fn explain_decision(&self, query: &Query<'_>, evaluation: &Evaluation<'_>) -> Explanation {
         Explanation {
-            verdict: decision.verdict,
-            rule_id: decision.rule_id().map(String::from),
-            args_path: decision.args_path.clone(),
-            reason: reason(decision, query),
-            missing: (decision.verdict == Verdict::DefaultDeny).then_some(query.action),
-            snippet: if decision.verdict == Verdict::DefaultDeny { self.suggest(query) } else { None },
+            decision: evaluation.decision,
+            rule_id: evaluation.rule_id().map(String::from),
+            args_path: evaluation.args_path.clone(),
+            reason: reason(evaluation, query),
+            missing: (evaluation.decision == PolicyDecision::DefaultDeny).then_some(query.action),
+            snippet: if evaluation.decision == PolicyDecision::DefaultDeny {
+                self.suggest(query)
+            } else {
+                None
+            },
             others: Vec::new(),
         }
     }
@@ -82,13 +89,16 @@ impl Policy {
         let mut lacking = Vec::new();
         let meter = query.meter();
         let may_help =
-            lineage(query.agent).all(|agent| match self.decide_for(agent, query, &meter).verdict {
-                Verdict::Permit => true,
-                Verdict::DefaultDeny => {
+            lineage(query.agent).all(|agent| match self.decide_for(agent, query, &meter).decision {
+                PolicyDecision::Permit => true,
+                PolicyDecision::DefaultDeny => {
                     lacking.push(agent);
                     true
                 }
-                Verdict::Ask | Verdict::Forbid | Verdict::Expired | Verdict::RateLimited { .. } => false,
+                PolicyDecision::Ask
+                | PolicyDecision::Forbid
+                | PolicyDecision::Expired
+                | PolicyDecision::RateLimited { .. } => false,
             });
         meter.settle(query.steps);
         if !may_help {
@@ -97,14 +107,14 @@ impl Policy {
         if lacking.is_empty() { None } else { Some(literal_rule(&lacking, query.action, query.target)) }
     }
 
-    fn others(&self, query: &Query<'_>, deciding: Option<&Rule>) -> Vec<Other> {
+    fn others(&self, query: &Query<'_>, deciding: Option<&Rule>) -> Vec<OtherRule> {
         let agent = lineage(query.agent).last().unwrap_or(query.agent);
         let meter = query.meter();
         let about = |rule: &&Rule| {
             deciding.is_none_or(|deciding| deciding.id != rule.id)
                 && rule.matches_within(query.action, query.target, &meter)
         };
-        let other = |rule: &Rule| Other {
+        let other = |rule: &Rule| OtherRule {
             rule_id: rule.id.as_str().into(),
             effect: rule.effect,
             why: match rule.applies(query.facts(agent, &meter)) {
@@ -122,22 +132,22 @@ impl Policy {
     }
 }
 
-fn reason(decision: &Decision<'_>, query: &Query<'_>) -> String {
+fn reason(evaluation: &Evaluation<'_>, query: &Query<'_>) -> String {
     let Query { action, target, .. } = query;
-    let agent = decision.agent(query);
-    let mut reason = match (decision.verdict, decision.rule_id()) {
-        (Verdict::Permit, Some(rule)) => alloc::format!("rule '{rule}' permits {action} on {target}"),
-        (Verdict::Ask, Some(rule)) => {
+    let agent = evaluation.agent(query);
+    let mut reason = match (evaluation.decision, evaluation.rule_id()) {
+        (PolicyDecision::Permit, Some(rule)) => alloc::format!("rule '{rule}' permits {action} on {target}"),
+        (PolicyDecision::Ask, Some(rule)) => {
             alloc::format!("rule '{rule}' asks for approval of {action} on {target}")
         }
-        (Verdict::Forbid, Some(rule)) => alloc::format!("rule '{rule}' forbids {action} on {target}"),
-        (Verdict::Forbid, None) => alloc::format!(
+        (PolicyDecision::Forbid, Some(rule)) => alloc::format!("rule '{rule}' forbids {action} on {target}"),
+        (PolicyDecision::Forbid, None) => alloc::format!(
             "to match {target} with the patterns of the policy takes more than {DECISION_STEPS_MAX} steps"
         ),
-        (Verdict::Expired, Some(rule)) => {
+        (PolicyDecision::Expired, Some(rule)) => {
             alloc::format!("the grant '{rule}' of {action} on {target} has expired")
         }
-        (Verdict::RateLimited { retry_after_us }, Some(rule)) => alloc::format!(
+        (PolicyDecision::RateLimited { retry_after_us }, Some(rule)) => alloc::format!(
             "the rate of the grant '{rule}' of {action} on {target} is used up for {} ms",
             retry_after_us.div_ceil(1_000)
         ),
@@ -146,7 +156,7 @@ fn reason(decision: &Decision<'_>, query: &Query<'_>) -> String {
     if agent != query.agent {
         reason.push_str(&alloc::format!(" for its ancestor '{agent}'"));
     }
-    if let Some(path) = &decision.args_path {
+    if let Some(path) = &evaluation.args_path {
         reason.push_str(&alloc::format!(", because of the argument at '{path}'"));
     }
     reason

@@ -135,9 +135,9 @@ pub trait GrantClock {
 
 /// Grants as if each had been loaded this very moment: for a policy asked outside a running kernel.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unspent;
+pub struct FreshGrants;
 
-impl GrantClock for Unspent {
+impl GrantClock for FreshGrants {
     fn state(&self, grant: &Grant, _now: Elapsed) -> GrantState {
         match grant.ttl_us {
             Some(0) => GrantState::Expired,

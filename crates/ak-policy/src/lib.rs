@@ -17,7 +17,7 @@
 //! - **For people.** Errors have line, column and a guess; a denial comes with the rule that would permit it.
 //!
 //! ```
-//! use ak_policy::{Policy, Query, Target, Verdict};
+//! use ak_policy::{Policy, Query, Target, PolicyDecision};
 //!
 //! let policy = Policy::parse(
 //!     r#"
@@ -27,20 +27,20 @@
 //!     "#,
 //!     None,
 //! )?;
-//! let verdict = |target| {
+//! let decision = |target| {
 //!     let (action, target) = Target::resolve("http", target)?;
-//!     Ok::<_, ak_policy::TargetError>(policy.decide(&Query::new("main", action, &target)).verdict)
+//!     Ok::<_, ak_policy::TargetError>(policy.decide(&Query::new("main", action, &target)).decision)
 //! };
-//! assert_eq!(verdict("https://API.github.com:443/user/./repos")?, Verdict::Permit);
-//! assert_eq!(verdict("https://api.github.com//admin/users")?, Verdict::Forbid);
-//! assert_eq!(verdict("https://api.github.com.evil.net/")?, Verdict::DefaultDeny);
-//! assert!(verdict("https://user@api.github.com/").is_err());
+//! assert_eq!(decision("https://API.github.com:443/user/./repos")?, PolicyDecision::Permit);
+//! assert_eq!(decision("https://api.github.com//admin/users")?, PolicyDecision::Forbid);
+//! assert_eq!(decision("https://api.github.com.evil.net/")?, PolicyDecision::DefaultDeny);
+//! assert!(decision("https://user@api.github.com/").is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! | to | see |
 //! |---|---|
-//! | decide, and tell why | [`Policy`], [`Query`], [`Decision`], [`Explanation`] |
+//! | decide, and tell why | [`Policy`], [`Query`], [`Evaluation`], [`Explanation`] |
 //! | name what is done to what | [`Action`], [`Target`] |
 //! | keep clocks and rates of grants | [`GrantTable`] |
 //! | keep cumulative limits | [`LimitTable`] |
@@ -91,19 +91,19 @@ mod usage;
 
 pub use action::{Action, Actions, TargetKind};
 pub use condition::Origin;
-pub use decide::{Decision, Verdict};
+pub use decide::{Evaluation, PolicyDecision};
 pub use declassify::{
     DECLASSIFICATION_NAME_BYTES_MAX, Declassification, DeclassificationError, Declassified,
 };
 pub use diff::{Change, Direction};
 pub use elapsed::Elapsed;
-pub use expect::{Report, Surprise};
-pub use explain::{Explanation, Other};
-pub use grant::{Grant, GrantClock, GrantId, GrantState, GrantTable, Unspent};
+pub use expect::{CaseFailure, TestReport};
+pub use explain::{Explanation, OtherRule};
+pub use grant::{FreshGrants, Grant, GrantClock, GrantId, GrantState, GrantTable};
 pub use label::SourceLabels;
 pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX, profile_path};
 pub use limit::{Amount, Charge, LimitError, LimitId, LimitReservation, LimitTable};
-pub use lint::{Concern, Remark};
+pub use lint::{Lint, LintKind};
 pub use model::GUEST;
 pub use policy::Policy;
 pub use query::Query;

@@ -11,20 +11,20 @@ use crate::pattern::{EndpointPattern, Glob, HostPattern, PathGlob, Pattern};
 use crate::policy::Policy;
 use crate::rule::{Effect, Rule, Source};
 
-/// A remark about one rule.
+/// A lint about one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
+pub struct Lint {
     /// The rule.
     pub rule_id: String,
     /// What is suspicious.
-    pub concern: Concern,
+    pub kind: LintKind,
     /// One sentence, in lower case without a full stop.
     pub text: String,
 }
 
 /// What can be suspicious about a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Concern {
+pub enum LintKind {
     /// A stronger rule always decides before it.
     Shadowed,
     /// Another rule with the same effect applies whenever it does.
@@ -37,7 +37,7 @@ pub enum Concern {
     LooseUrl,
 }
 
-impl fmt::Display for Remark {
+impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "'{}': {}", self.rule_id, self.text)
     }
@@ -48,32 +48,31 @@ impl Policy {
     /// they can hold.
     ///
     /// Takes time in the square of the number of rules.
-    pub fn lint(&self) -> Vec<Remark> {
-        let mut remarks = Vec::new();
+    pub fn lint(&self) -> Vec<Lint> {
+        let mut lints = Vec::new();
         for rule in self.rules().iter().filter(|rule| rule.source != Source::Baseline) {
-            let mut remark =
-                |concern, text| remarks.push(Remark { rule_id: rule.id.as_str().into(), concern, text });
-            if let Some((concern, text)) = self.hidden(rule) {
-                remark(concern, text);
+            let mut lint = |kind, text| lints.push(Lint { rule_id: rule.id.as_str().into(), kind, text });
+            if let Some((kind, text)) = self.hidden(rule) {
+                lint(kind, text);
             }
             if rule.effect == Effect::Permit {
                 rule.targets.iter().filter_map(|target| broad(rule, &target.pattern)).for_each(|text| {
-                    remark(Concern::Broad, text.into());
+                    lint(LintKind::Broad, text.into());
                 });
             }
             for condition in [&rule.when, &rule.unless].into_iter().flatten() {
-                looks_at_text(condition).into_iter().for_each(|(concern, text)| remark(concern, text));
+                looks_at_text(condition).into_iter().for_each(|(kind, text)| lint(kind, text));
             }
         }
-        remarks
+        lints
     }
 
-    fn hidden(&self, rule: &Rule) -> Option<(Concern, String)> {
+    fn hidden(&self, rule: &Rule) -> Option<(LintKind, String)> {
         let stronger = |other: &&Rule| other.effect < rule.effect && other.covers(rule);
         if let Some(other) = self.rules().iter().find(stronger) {
             let text =
                 alloc::format!("never applies, since {} '{}' decides before it", other.effect, other.id);
-            return Some((Concern::Shadowed, text));
+            return Some((LintKind::Shadowed, text));
         }
         // Of two rules that say the same, the first stands.
         let earlier = |other: &Rule| !rule.covers(other) || other.id < rule.id;
@@ -82,7 +81,7 @@ impl Policy {
             distinct && other.covers(rule) && earlier(other)
         };
         let other = self.rules().iter().find(same)?;
-        Some((Concern::Redundant, alloc::format!("says nothing that '{}' does not say", other.id)))
+        Some((LintKind::Redundant, alloc::format!("says nothing that '{}' does not say", other.id)))
     }
 }
 
@@ -163,8 +162,8 @@ fn broad(rule: &Rule, pattern: &Pattern) -> Option<&'static str> {
 const PROGRAMS: [&str; 9] =
     ["sql", "query", "statement", "command", "cmd", "shell", "script", "code", "expression"];
 
-fn looks_at_text(condition: &Condition) -> Vec<(Concern, String)> {
-    let mut remarks = Vec::new();
+fn looks_at_text(condition: &Condition) -> Vec<(LintKind, String)> {
+    let mut lints = Vec::new();
     for constraint in &condition.args {
         let pointer = constraint.selector.to_text();
         let name = pointer.rsplit('/').find(|token| *token != "*").unwrap_or_default().to_ascii_lowercase();
@@ -173,7 +172,7 @@ fn looks_at_text(condition: &Condition) -> Vec<(Concern, String)> {
             let text = alloc::format!(
                 "'{pointer}' is a program: what it does cannot be told from how its text looks"
             );
-            remarks.push((Concern::Text, text));
+            lints.push((LintKind::Text, text));
         }
         let loose =
             |pattern: &FormatPattern| matches!(pattern, FormatPattern::Text(glob) if names_a_scheme(glob));
@@ -186,10 +185,10 @@ fn looks_at_text(condition: &Condition) -> Vec<(Concern, String)> {
             let text = alloc::format!(
                 "'{pointer}' is matched as text: say format = \"url\", so that one URL is meant"
             );
-            remarks.push((Concern::LooseUrl, text));
+            lints.push((LintKind::LooseUrl, text));
         }
     }
-    remarks
+    lints
 }
 
 fn names_a_scheme(glob: &Glob) -> bool {

@@ -71,7 +71,7 @@ impl Policy {
     }
 
     /// The policy that permits nothing.
-    pub fn nothing() -> Policy {
+    pub fn deny_all() -> Policy {
         Self::compile(Model::default())
     }
 

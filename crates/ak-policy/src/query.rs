@@ -5,7 +5,7 @@ use ak_json::{Integrity, Labels, Value};
 use crate::action::Action;
 use crate::condition::{Origin, Subject};
 use crate::elapsed::Elapsed;
-use crate::grant::{GrantClock, Unspent};
+use crate::grant::{FreshGrants, GrantClock};
 use crate::pattern::{DECISION_STEPS_MAX, Meter};
 use crate::rule::Facts;
 use crate::steps::Steps;
@@ -57,7 +57,7 @@ impl<'a> Query<'a> {
             owned: false,
             now_us: 0,
             elapsed: Elapsed::default(),
-            grants: &Unspent,
+            grants: &FreshGrants,
             steps: None,
         }
     }

@@ -30,7 +30,7 @@ impl Recorder {
     /// Notes a request, whatever became of it.
     pub fn note(&mut self, query: &Query<'_>) {
         let baseline = Policy::baseline();
-        if query.action.kind() != query.target.kind() || baseline.decide(query).verdict.is_permit() {
+        if query.action.kind() != query.target.kind() || baseline.decide(query).decision.is_permit() {
             return;
         }
         // Every ancestor must be permitted too.

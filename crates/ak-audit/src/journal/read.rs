@@ -13,7 +13,7 @@ use super::{
 use crate::{
     full_tree::FullTree,
     hash::{Hash, leaf_hash},
-    log::{Missing, Record},
+    log::{MissingRecord, Record},
     prove::{self, ProofError},
     tiled::TileReader,
     tree::{TILE_HEIGHT, TILE_WIDTH},
@@ -32,10 +32,10 @@ impl<D: Disk> Journal<D> {
     /// When it was pruned or never was, or the disk fails.
     pub fn record(&self, seq: u64) -> Result<Record, JournalError> {
         if seq < self.base.size() {
-            return Err(Missing::Pruned.into());
+            return Err(MissingRecord::Pruned.into());
         }
         let found = self.records(seq..seq.saturating_add(1)).next();
-        Ok(found.ok_or(Missing::Absent)??.1)
+        Ok(found.ok_or(MissingRecord::Absent)??.1)
     }
 
     /// Proves that entry `seq` stands in the log of the first `size` entries (RFC 6962 §2.1.1). Reads two tiles of 256

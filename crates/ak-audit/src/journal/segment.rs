@@ -5,7 +5,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 use sha2::{Digest as _, Sha256};
 
 use super::frame::{self, FRAME_HEAD_BYTES, Salt};
-use crate::{chain::Chain, engine::Engine, hash::ZERO_HASH, tree::Tree};
+use crate::{chain::Chain, engine::HashEngine, hash::ZERO_HASH, tree::Tree};
 
 /// What a header's payload starts with; it changes with the format.
 const MAGIC: [u8; 8] = *b"AKJRNL01";
@@ -51,7 +51,7 @@ impl Header {
             tree.peaks().as_flattened(),
             &genesis.meta,
         ];
-        frame::push(&mut out, &Engine::PORTABLE, Salt([0; 8]), 0, frame::HEADER, &payload);
+        frame::push(&mut out, &HashEngine::PORTABLE, Salt([0; 8]), 0, frame::HEADER, &payload);
         out
     }
 
@@ -65,7 +65,7 @@ impl Header {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Header> {
         let length = frame::frame_length(bytes.first_chunk::<FRAME_HEAD_BYTES>()?)?;
         let (whole, padding) = bytes.split_at_checked(length)?;
-        let (frame::HEADER, payload) = frame::open(whole, &Engine::PORTABLE, Salt([0; 8]), 0)? else {
+        let (frame::HEADER, payload) = frame::open(whole, &HashEngine::PORTABLE, Salt([0; 8]), 0)? else {
             return None;
         };
         let (magic, rest) = payload.split_first_chunk::<8>()?;

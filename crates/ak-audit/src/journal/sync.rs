@@ -82,7 +82,7 @@ impl<D: Disk> Journal<D> {
     pub fn begin_sync(&mut self) -> Result<Option<Batch>, JournalError> {
         self.check_writable()?;
         if self.out {
-            return Err(JournalError::UnderWay);
+            return Err(JournalError::BatchPending);
         }
         self.close_batch();
         let batch = self.closed.take();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ak_audit::{Entry, Kind, Verdict};
+use ak_audit::{Decision, Entry, Kind};
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Number, Object, Value, object};
 use ak_kernel::{
@@ -471,8 +471,8 @@ fn edit_leaf(dice: &mut Dice<'_>, piece: &mut Piece) -> &'static str {
         1 => entry.run[3] ^= byte,
         2 => entry.operation ^= 1 + u16::from(byte % 16),
         3 => entry.kind = Kind::from_byte(byte % 4).unwrap_or(Kind::Notice),
-        4 | 5 => (entry.decision, entry.code) = (Verdict::Permit, 0),
-        6 => entry.decision = Verdict::from_byte(byte % 5).unwrap_or(Verdict::Forbid),
+        4 | 5 => (entry.decision, entry.code) = (Decision::Permit, 0),
+        6 => entry.decision = Decision::from_byte(byte % 5).unwrap_or(Decision::Forbid),
         7 => entry.code = i32::from(byte),
         8 => entry.cause = number % entry.seq.max(1),
         9 => entry.policy[0] ^= byte,

@@ -180,7 +180,7 @@ impl Authority {
 
     /// What both allow. There is no way to have more than either.
     #[must_use]
-    pub fn meet(&self, other: &Self) -> Self {
+    pub fn intersection(&self, other: &Self) -> Self {
         self.0.iter().chain(&other.0).cloned().collect()
     }
 

@@ -210,7 +210,7 @@ impl CapTable {
     /// What a capability allows, counts aside: its own caveats and those of all its ancestors.
     pub fn authority(&self, id: CapId) -> Option<Authority> {
         self.held(id)?;
-        Some(self.line(id).fold(Authority::everything(), |all, (_, held)| all.meet(&held.own)))
+        Some(self.line(id).fold(Authority::everything(), |all, (_, held)| all.intersection(&held.own)))
     }
 
     /// Whether the capability allows a request now. Takes nothing.

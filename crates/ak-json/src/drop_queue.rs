@@ -12,23 +12,23 @@ use crate::value::Value;
 /// Values to be given up in steps: to drop a large one at once would keep everybody else waiting.
 ///
 /// ```
-/// use ak_json::{Value, Waste};
+/// use ak_json::{Value, DropQueue};
 ///
-/// let mut waste = Waste::default();
-/// waste.add(Value::from(vec![ak_json::object! { "a": 1 }; 1_000]));
-/// waste.sweep(100);
-/// assert!(!waste.is_empty());
-/// waste.sweep(usize::MAX);
-/// assert!(waste.is_empty());
+/// let mut queue = DropQueue::default();
+/// queue.add(Value::from(vec![ak_json::object! { "a": 1 }; 1_000]));
+/// queue.drop_some(100);
+/// assert!(!queue.is_empty());
+/// queue.drop_some(usize::MAX);
+/// assert!(queue.is_empty());
 /// ```
 #[derive(Default)]
-pub struct Waste {
+pub struct DropQueue {
     values: Vec<Value>,
     nodes: Vec<Node<Value>>,
     names: Vec<Node<Text>>,
 }
 
-impl Waste {
+impl DropQueue {
     /// Takes a value over. It is dropped at once if it is a scalar.
     pub fn add(&mut self, value: Value) {
         if value.depth() > 0 {
@@ -42,10 +42,10 @@ impl Waste {
     }
 
     /// Gives up about so many items and members. What others share costs one, and stays.
-    pub fn sweep(&mut self, items: usize) {
+    pub fn drop_some(&mut self, items: usize) {
         let mut left = items;
         while left > 0 {
-            let swept = if let Some(node) = self.nodes.pop() {
+            let dropped = if let Some(node) = self.nodes.pop() {
                 let values = &mut self.values;
                 node.take_apart(
                     |value| values.extend(Some(value).filter(|value| value.depth() > 0)),
@@ -67,13 +67,13 @@ impl Waste {
                 }
                 1
             };
-            left = left.saturating_sub(swept);
+            left = left.saturating_sub(dropped);
         }
     }
 }
 
-impl fmt::Debug for Waste {
+impl fmt::Debug for DropQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waste").field("is_empty", &self.is_empty()).finish_non_exhaustive()
+        f.debug_struct("DropQueue").field("is_empty", &self.is_empty()).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use crate::hash::{Hash, empty_root, node_hash};
 
 /// Why a proof does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+pub enum InvalidProof {
     /// Leaf, sizes or range contradict each other, or nothing is claimed.
     #[error("leaf, sizes or range of the proof contradict each other")]
     Range,
@@ -29,7 +29,7 @@ pub fn verify_inclusion(
     size: u64,
     proof: &[Hash],
     root: &Hash,
-) -> Result<(), Invalid> {
+) -> Result<(), InvalidProof> {
     verify_subtree_inclusion(leaf, index, 0, size, proof, root)
 }
 
@@ -43,9 +43,9 @@ pub fn verify_consistency(
     proof: &[Hash],
     old_root: &Hash,
     new_root: &Hash,
-) -> Result<(), Invalid> {
+) -> Result<(), InvalidProof> {
     if old == 0 {
-        return Err(Invalid::Range);
+        return Err(InvalidProof::Range);
     }
     verify_subtree_consistency(0, old, new, proof, old_root, new_root)
 }
@@ -61,15 +61,15 @@ pub fn verify_subtree_inclusion(
     end: u64,
     proof: &[Hash],
     root: &Hash,
-) -> Result<(), Invalid> {
+) -> Result<(), InvalidProof> {
     if !is_subtree(start, end) || index < start || index >= end {
-        return Err(Invalid::Range);
+        return Err(InvalidProof::Range);
     }
     let (mut index, mut last) = (index - start, end - start - 1);
     let mut hash = *leaf;
     for sibling in proof {
         if last == 0 {
-            return Err(Invalid::Length);
+            return Err(InvalidProof::Length);
         }
         if index & 1 == 1 || index == last {
             hash = node_hash(sibling, &hash);
@@ -95,16 +95,16 @@ pub fn verify_subtree_consistency(
     proof: &[Hash],
     subtree_root: &Hash,
     root: &Hash,
-) -> Result<(), Invalid> {
+) -> Result<(), InvalidProof> {
     if end > size {
-        return Err(Invalid::Range);
+        return Err(InvalidProof::Range);
     }
     if start == end {
         let length = if proof.is_empty() { 0 } else { 1 };
         return settle(length, &[(subtree_root, &empty_root())]);
     }
     if !is_subtree(start, end) {
-        return Err(Invalid::Range);
+        return Err(InvalidProof::Range);
     }
     let (mut first, mut last, mut tree_last) = (start, end - 1, size - 1);
     // Climb to the node the proof starts from: the subtree itself where it is perfect or ends the tree, else the
@@ -115,12 +115,12 @@ pub fn verify_subtree_consistency(
     let (seed, proof) = match proof.split_first() {
         _ if first == last => (subtree_root, proof),
         Some((seed, rest)) => (seed, rest),
-        None => return Err(Invalid::Length),
+        None => return Err(InvalidProof::Length),
     };
     let (mut small, mut large) = (*seed, *seed);
     for sibling in proof {
         if tree_last == 0 {
-            return Err(Invalid::Length);
+            return Err(InvalidProof::Length);
         }
         if last & 1 == 1 || last == tree_last {
             if first < last {
@@ -156,9 +156,9 @@ const fn shift(value: u64, bits: u32) -> u64 {
 }
 
 /// The end of each check: nothing left to climb, and every hash as claimed.
-fn settle(left: u64, claims: &[(&Hash, &Hash)]) -> Result<(), Invalid> {
+fn settle(left: u64, claims: &[(&Hash, &Hash)]) -> Result<(), InvalidProof> {
     if left != 0 {
-        return Err(Invalid::Length);
+        return Err(InvalidProof::Length);
     }
-    if claims.iter().all(|(found, claimed)| found == claimed) { Ok(()) } else { Err(Invalid::Root) }
+    if claims.iter().all(|(found, claimed)| found == claimed) { Ok(()) } else { Err(InvalidProof::Root) }
 }
