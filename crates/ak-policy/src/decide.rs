@@ -6,12 +6,12 @@ use core::net::IpAddr;
 use ak_json::Pointer;
 
 use crate::action::Action;
-use crate::grant::{Grant, GrantId, GrantState};
-use crate::model::lineage;
+use crate::agent::lineage;
+use crate::model::grant::{Grant, GrantId, GrantState};
+use crate::model::rule::{Effect, Rule, RuleTarget};
 use crate::pattern::Meter;
 use crate::policy::Policy;
 use crate::query::Query;
-use crate::rule::{Effect, Rule, RuleTarget};
 use crate::target::{CanonicalIp, HostOrIp, Target};
 
 /// What a policy says to a request.
@@ -165,7 +165,7 @@ impl Policy {
             return out_of_steps();
         }
         let rules = self.rules();
-        let facts = query.facts(agent, meter);
+        let context = query.rule_context(agent, meter);
         // Rules stand in the order in which they decide: the first that applies is the answer.
         let mut first: Option<(u32, u32)> = None;
         let mut near: Option<(u32, u32)> = None;
@@ -180,7 +180,7 @@ impl Policy {
             if !target.pattern.matches_within(query.action, query.target, rule.effect.reading(), meter) {
                 return;
             }
-            if rule.applies(facts).is_err() {
+            if rule.applies(context).is_err() {
                 if rule.effect == Effect::Permit {
                     near = near.map_or(Some(place), |near| Some(near.min(place)));
                 }
@@ -220,9 +220,9 @@ impl Policy {
                 }
                 Effect::Ask => {
                     evaluation.target = Some(target);
-                    evaluation.args_path = rule.witness(facts);
+                    evaluation.args_path = rule.witness(context);
                 }
-                Effect::Forbid => evaluation.args_path = rule.witness(facts),
+                Effect::Forbid => evaluation.args_path = rule.witness(context),
             }
         } else if let Some((rule, target, state)) = lapsed {
             evaluation.rule = at((rule, target)).map(|(rule, _)| rule);
@@ -231,7 +231,7 @@ impl Policy {
                 GrantState::Expired | GrantState::Alive => PolicyDecision::Expired,
             };
         } else if let Some((rule, _)) = near.and_then(at) {
-            evaluation.args_path = rule.witness(facts);
+            evaluation.args_path = rule.witness(context);
         }
         evaluation
     }

@@ -32,7 +32,7 @@ macro_rules! examples {
 examples! { coding mail bank research sql crew }
 
 #[test]
-fn surprises_are_told() {
+fn failures_are_told() {
     let cases = r#"
         [[case]]
         operation = "execute"
@@ -46,19 +46,23 @@ fn surprises_are_told() {
         [[case]]
         operation = "execute"
         target = ""
-        expect = "deny"
+        expect = "default_deny"
+        [[case]]
+        operation = "execute"
+        target = "no_such_tool"
+        expect = "deny" # as earlier versions spelled it
         "#
     .replace("target = \"\"", "target = \" \"");
     let report = Policy::baseline().test(&cases).unwrap();
-    assert_eq!(report.passed, 2);
-    let [surprise] = report.failed.as_slice() else { panic!("{report:?}") };
-    assert_eq!((surprise.name.as_str(), surprise.expected.as_str()), ("nobody reads this", "forbid"));
-    assert_eq!(surprise.found, "deny: no rule permits fs.read on /etc/passwd");
+    assert_eq!(report.passed, 3);
+    let [failure] = report.failed.as_slice() else { panic!("{report:?}") };
+    assert_eq!((failure.name.as_str(), failure.expected.as_str()), ("nobody reads this", "forbid"));
+    assert_eq!(failure.found, "default_deny: no rule permits fs.read on /etc/passwd");
     let error = Policy::baseline()
-        .test("[[case]]\noperation = \"read\"\ntarget = \"/x\"\nexpect = \"dney\"")
+        .test("[[case]]\noperation = \"read\"\ntarget = \"/x\"\nexpect = \"default_dney\"")
         .unwrap_err();
     assert_eq!((error.line, error.column), (4, 10));
-    assert!(error.to_string().contains("did you mean 'deny'"), "{error}");
+    assert!(error.to_string().contains("did you mean 'default_deny'"), "{error}");
 }
 
 /// One row: the policy gets a lint of this kind about this rule, and no other.

@@ -7,13 +7,13 @@ use crate::action::{Action, Actions, TargetKind};
 use crate::pattern::{EndpointPattern, Pattern, PatternError};
 
 /// The methods that a name has, and the operations they stand for.
-pub(crate) struct Family {
+pub(crate) struct MethodTable {
     pub(crate) methods: &'static [(&'static str, &'static str)],
 }
 
 /// Why name, resource and methods make no capability.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FamilyError {
+pub(crate) enum ScopeError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     #[error("a tool has no resources")]
@@ -26,7 +26,7 @@ pub(crate) enum FamilyError {
     Unfit,
 }
 
-impl Family {
+impl MethodTable {
     pub(crate) fn of(name: &str) -> Self {
         let methods: &[_] = match name {
             "fs" => &[
@@ -54,15 +54,15 @@ impl Family {
     }
 
     /// The operations of methods, `*` for all of them; without any, those of the only method there is.
-    pub(crate) fn actions(&self, methods: &[&str]) -> Result<Actions, FamilyError> {
+    pub(crate) fn actions(&self, methods: &[&str]) -> Result<Actions, ScopeError> {
         let all = || self.methods.iter().filter_map(|(_, action)| Actions::parse(action));
         match (methods, self.methods) {
             ([], [_]) => Ok(all().fold(Actions::NONE, Actions::union)),
-            ([], _) => Err(FamilyError::MethodsMissing),
+            ([], _) => Err(ScopeError::MethodsMissing),
             (methods, _) => methods.iter().try_fold(Actions::NONE, |actions, method| {
                 Ok(actions.union(match *method {
                     "*" => all().fold(Actions::NONE, Actions::union),
-                    method => self.method(method).ok_or_else(|| FamilyError::Method(method.into()))?,
+                    method => self.method(method).ok_or_else(|| ScopeError::Method(method.into()))?,
                 }))
             }),
         }
@@ -82,7 +82,7 @@ impl Family {
 }
 
 /// The patterns that a name and its resource stand for; `*` is every resource.
-pub(crate) fn patterns(name: &str, resource: &str, base: Option<&str>) -> Result<Vec<Pattern>, FamilyError> {
+pub(crate) fn patterns(name: &str, resource: &str, base: Option<&str>) -> Result<Vec<Pattern>, ScopeError> {
     let one = |kind, text| Ok(alloc::vec![Pattern::parse(kind, text, base)?]);
     match (name, resource) {
         ("fs" | "http" | "infer" | "spawn" | "net", "*") => Ok(alloc::vec![Pattern::Any]),
@@ -92,12 +92,12 @@ pub(crate) fn patterns(name: &str, resource: &str, base: Option<&str>) -> Result
         ("spawn", agent) => one(TargetKind::Agent, agent),
         ("net", endpoint) => net(endpoint),
         (tool, "*") => one(TargetKind::Tool, tool),
-        (_, _) => Err(FamilyError::ToolResource),
+        (_, _) => Err(ScopeError::ToolResource),
     }
 }
 
 /// `dns:HOST:PORTS` and `ip:RANGE:PORTS` for connections, `dns:HOST` for looking up.
-fn net(text: &str) -> Result<Vec<Pattern>, FamilyError> {
+fn net(text: &str) -> Result<Vec<Pattern>, ScopeError> {
     let kind = match text.split_once(':') {
         Some(("dns", host)) if !host.contains(':') => TargetKind::Host,
         Some(_) => TargetKind::Endpoint,
@@ -113,8 +113,8 @@ fn net(text: &str) -> Result<Vec<Pattern>, FamilyError> {
 }
 
 /// The operations that are done to what the patterns match.
-pub(crate) fn fitting(actions: Actions, patterns: &[Pattern]) -> Result<Actions, FamilyError> {
+pub(crate) fn fitting(actions: Actions, patterns: &[Pattern]) -> Result<Actions, ScopeError> {
     let fits = |action: &Action| patterns.iter().any(|pattern| pattern.fits(action.kind()));
     let fitting: Actions = actions.iter().filter(fits).collect();
-    if fitting.is_empty() { Err(FamilyError::Unfit) } else { Ok(fitting) }
+    if fitting.is_empty() { Err(ScopeError::Unfit) } else { Ok(fitting) }
 }

@@ -1,27 +1,26 @@
-//! What the language is read into, and its canonical form.
+//! The model of a policy: what a policy text is read into, and its canonical form.
+
+pub(crate) mod amount;
+pub(crate) mod baseline;
+pub(crate) mod grant;
+pub(crate) mod label;
+pub(crate) mod limit;
+pub(crate) mod rule;
+pub(crate) mod scope;
+pub(crate) mod settings;
+pub(crate) mod window;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use ak_json::{Digest, Object, Text, Value};
 
-use crate::baseline;
 use crate::canonical;
-use crate::grant::{Grant, tables};
-use crate::label::LabelRule;
-use crate::limit::Limit;
-use crate::rule::{Rule, Source, cut_id};
-use crate::settings::Settings;
-
-/// The root agent, below which all others are.
-pub(crate) const MAIN: &str = "main";
-/// The agent that a connection without credentials is, or the first step of its name.
-pub const GUEST: &str = "guest";
-
-/// Whether an agent is a guest, or one of a guest's.
-pub(crate) fn is_guest(agent: &str) -> bool {
-    lineage(agent).next() == Some(GUEST)
-}
+use grant::{Grant, tables};
+use label::LabelRule;
+use limit::Limit;
+use rule::{Rule, Source, shortened_id};
+use settings::Settings;
 
 /// Everything a policy says.
 #[derive(Debug, Default)]
@@ -53,7 +52,7 @@ impl Model {
         }
         self.sort_rules();
         self.rules.dedup_by(|a, b| a.id == b.id && a.effect == b.effect && a.body() == b.body());
-        if self.tell_apart() {
+        if self.assign_distinct_ids() {
             self.sort_rules();
         }
         // Tables of one name, resource and methods are one grant.
@@ -80,7 +79,7 @@ impl Model {
     /// Sections name their rules by what is written there, and so may give one id to several: `./x` in two
     /// profiles, or what a written rule has for an id. These get ids of their own, so that in canonical form
     /// no two rules have one. Gives whether there were any.
-    fn tell_apart(&mut self) -> bool {
+    fn assign_distinct_ids(&mut self) -> bool {
         // An id that is a digest of the rule tells rules apart already.
         let is_named = |rule: &&mut Rule| rule.source == Source::Written && !rule.id.starts_with("rule:");
         let mut owners: BTreeMap<Text, usize> = BTreeMap::new();
@@ -91,7 +90,7 @@ impl Model {
         let mut any = false;
         for rule in self.rules.iter_mut().filter(is_named).filter(is_shared) {
             let body = rule.body().digest();
-            rule.id = cut_id(&rule.id, Digest::of_parts([rule.id.as_bytes(), body.as_ref()]));
+            rule.id = shortened_id(&rule.id, Digest::of_parts([rule.id.as_bytes(), body.as_ref()]));
             any = true;
         }
         any
@@ -142,10 +141,4 @@ fn written(rule: &Rule) -> Value {
         }
     }
     canonical::sorted(&Value::Object(table))
-}
-
-/// The names that stand on the way to an agent, its own last: `crew`, `crew/writer`.
-pub(crate) fn lineage(agent: &str) -> impl Iterator<Item = &str> {
-    let ends = agent.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
-    ends.chain([agent.len()]).filter_map(|end| agent.get(..end))
 }

@@ -5,18 +5,17 @@ use alloc::vec::Vec;
 
 use ak_json::Text;
 
-use super::pattern_fault;
-use super::reader::{Node, Read, Table};
+use super::reader::{Node, ReadResult, Table, pattern_fault};
 use crate::action::{Action, Actions, TargetKind};
 use crate::pattern::Pattern;
 
 /// The tables under a key; an absent one has none.
-pub(crate) fn items<'v>(table: &Table<'v>, key: &str) -> Read<Vec<Node<'v>>> {
+pub(crate) fn items<'v>(table: &Table<'v>, key: &str) -> ReadResult<Vec<Node<'v>>> {
     table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
 }
 
 /// `path`, what of it (`read = true`, `write = true`), and whether links beneath it are followed.
-pub(crate) fn fs<'v>(item: &Node<'v>) -> Read<(Actions, Node<'v>, bool)> {
+pub(crate) fn fs<'v>(item: &Node<'v>) -> ReadResult<(Actions, Node<'v>, bool)> {
     let table = item.table(&["path", "read", "write", "follow"])?;
     let follows = table.find("follow").map(|node| super::rules::follows(&node)).transpose()?.unwrap_or(false);
     let path = table.need("path")?;
@@ -35,7 +34,7 @@ pub(crate) fn fs<'v>(item: &Node<'v>) -> Read<(Actions, Node<'v>, bool)> {
 }
 
 /// `pattern = "host:port"`, and what of it: `connect`, `bind`, `listen`; `connect` when nothing is said.
-pub(crate) fn net(item: &Node<'_>) -> Read<(Actions, Pattern, Text)> {
+pub(crate) fn net(item: &Node<'_>) -> ReadResult<(Actions, Pattern, Text)> {
     let keys = [("connect", Action::Connect), ("bind", Action::Bind), ("listen", Action::Listen)];
     let table = item.table(&["pattern", "connect", "bind", "listen"])?;
     let node = table.need("pattern")?;
@@ -65,7 +64,7 @@ pub(crate) fn net(item: &Node<'_>) -> Read<(Actions, Pattern, Text)> {
 }
 
 /// `name` and, unless it is any, `version`.
-pub(crate) fn tool(item: &Node<'_>) -> Read<(Pattern, Text)> {
+pub(crate) fn tool(item: &Node<'_>) -> ReadResult<(Pattern, Text)> {
     let table = item.table(&["name", "version"])?;
     let name = table.need("name")?;
     let version =

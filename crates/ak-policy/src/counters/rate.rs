@@ -5,9 +5,9 @@ use core::fmt;
 
 use ak_json::{Value, object};
 
-use crate::elapsed::Elapsed;
-use crate::state::{Part, Read};
-use crate::usage::Usage;
+use crate::counters::elapsed::Elapsed;
+use crate::counters::state::{Part, ReadResult};
+use crate::counters::usage::Usage;
 
 /// So many uses in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,7 +186,7 @@ impl Bucket {
 
     /// Reads what [`to_value`](Self::to_value) gave, or what versions before 9 of the kernel gave, which kept
     /// the level instead of what is owed.
-    pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
+    pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let is_level = part.has("level");
         let [count, per_us, number, at] = if is_level {
             part.members(["count", "per_us", "level", "at_us"])?

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::action::{Action, Actions};
+use crate::model::rule::{Effect, Rule, Source};
 use crate::pattern::{Glob, Pattern};
-use crate::rule::{Effect, Rule, Source};
 
 /// The pure tools that are shipped with the kernel.
 const PURE_TOOLS: [&str; 2] = ["add", "concat"];

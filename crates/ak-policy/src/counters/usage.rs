@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use ak_json::Value;
 
-use crate::elapsed::Elapsed;
-use crate::state::{Part, Read};
+use crate::counters::elapsed::Elapsed;
+use crate::counters::state::{Part, ReadResult};
 
 /// Within a period that is in force amounts are kept apart by at least this fraction of it.
 const PARTS: u64 = 60;
@@ -130,7 +130,7 @@ impl Usage {
     }
 
     /// Reads what [`to_value`](Self::to_value) gave.
-    pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
+    pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let mut items = part.items()?;
         let mut usage = Self::default();
         while let (Some(low), Some(high), Some(number)) = (items.next(), items.next(), items.next()) {

@@ -2,7 +2,7 @@
 
 use ak_json::{Value, array};
 
-use crate::state::{Part, Read};
+use crate::counters::state::{Part, ReadResult};
 
 /// Time that has passed since some moment in the past, in µs, as two bounds.
 ///
@@ -57,7 +57,7 @@ impl Elapsed {
     }
 
     /// Reads what [`to_value`](Self::to_value) gave.
-    pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
+    pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let [low, high] = part.tuple()?;
         let elapsed = Self { low_us: low.number()?, high_us: high.number()? };
         part.demand(elapsed.low_us <= elapsed.high_us, "the bounds are the wrong way round")?;

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use ak_json::Value;
 
-use crate::elapsed::Elapsed;
-use crate::state::{Part, Read};
-use crate::usage::Usage;
+use crate::counters::elapsed::Elapsed;
+use crate::counters::state::{Part, ReadResult};
+use crate::counters::usage::Usage;
 
 const SLICES: u64 = 60;
 /// The most slices that counted at a time: a slice was a whole number of µs, so that a period had up to twice as
@@ -15,9 +15,9 @@ const SLICES_MAX: usize = 2 * SLICES as usize;
 
 /// Amounts by number of slice, oldest first. How long a slice is, only the limit's period tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct FormerWindow(Vec<(u64, u64)>);
+pub(super) struct LegacyWindow(Vec<(u64, u64)>);
 
-impl FormerWindow {
+impl LegacyWindow {
     /// The same with times: what is in a slice was used at its end.
     pub(super) fn usage(self, per_us: u64) -> Usage {
         let slice_us = (per_us / SLICES).max(1);
@@ -47,7 +47,7 @@ impl FormerWindow {
         Value::from(numbers.collect::<Vec<_>>())
     }
 
-    pub(super) fn read(part: &Part<'_>) -> Read<Self> {
+    pub(super) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let mut items = part.items()?;
         let mut window = Self::default();
         while let (Some(slice), Some(amount)) = (items.next(), items.next()) {

@@ -5,17 +5,17 @@ use alloc::vec::Vec;
 
 use ak_json::{Object, Value};
 
-use super::caveat::{Authority, CAVEATS_MAX, Caveat, Says};
+use super::caveat::{Authority, CAVEATS_MAX, Caveat, CaveatOutcome};
 use super::encode;
 use super::table::{CapDenial, CapId};
 use crate::budget::{Dimension, Ledger, Reservation, Spender};
-use crate::elapsed::Elapsed;
+use crate::counters::elapsed::Elapsed;
+use crate::counters::rate::Bucket;
+use crate::counters::state::{Part, ReadResult};
 use crate::query::Query;
-use crate::rate::Bucket;
-use crate::state::{Part, Read};
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct CapNode {
     pub(super) parent: Option<CapId>,
     pub(super) children: BTreeSet<CapId>,
     pub(super) depth: usize,
@@ -26,9 +26,9 @@ pub(super) struct Held {
     pub(super) ledger: Ledger,
 }
 
-impl Held {
+impl CapNode {
     pub(super) fn new(parent: Option<CapId>, depth: usize, own: Authority, now: Elapsed) -> Self {
-        let mut held = Self {
+        let mut node = Self {
             parent,
             children: BTreeSet::new(),
             depth,
@@ -37,9 +37,9 @@ impl Held {
             buckets: Vec::new(),
             ledger: Ledger::default(),
         };
-        own.caveats().for_each(|caveat| held.count(caveat, now));
-        held.own = own;
-        held
+        own.caveats().for_each(|caveat| node.count(caveat, now));
+        node.own = own;
+        node
     }
 
     /// Takes one use and the rates, and reserves the amounts.
@@ -89,12 +89,12 @@ impl Held {
         amounts: &[(Dimension, u64)],
     ) -> Result<(), CapDenial> {
         for caveat in self.own.caveats() {
-            match caveat.says(query, run, query.elapsed) {
-                Says::Yes => {}
-                Says::OutOfScope => return Err(CapDenial::Scope),
-                Says::TooEarly => return Err(CapDenial::TooEarly),
-                Says::Expired => return Err(CapDenial::Expired),
-                Says::OtherRun => return Err(CapDenial::OtherRun),
+            match caveat.outcome(query, run, query.elapsed) {
+                CaveatOutcome::Holds => {}
+                CaveatOutcome::OutOfScope => return Err(CapDenial::Scope),
+                CaveatOutcome::TooEarly => return Err(CapDenial::TooEarly),
+                CaveatOutcome::Expired => return Err(CapDenial::Expired),
+                CaveatOutcome::OtherRun => return Err(CapDenial::OtherRun),
             }
         }
         if self.uses_left == Some(0) {
@@ -109,17 +109,17 @@ impl Held {
 
     pub(super) fn to_value(&self) -> Value {
         let own = self.own.caveats().map(|caveat| Value::from(encode::to_hex(caveat)));
-        let mut held = Object::new();
-        held.insert("parent", self.parent.map(CapId::to_u64));
-        held.insert("own", own.collect::<Vec<_>>());
-        held.insert("uses_left", self.uses_left);
-        held.insert("buckets", self.buckets.iter().map(Bucket::to_value).collect::<Vec<_>>());
-        held.insert("ledger", self.ledger.to_value());
-        Value::Object(held)
+        let mut node = Object::new();
+        node.insert("parent", self.parent.map(CapId::to_u64));
+        node.insert("own", own.collect::<Vec<_>>());
+        node.insert("uses_left", self.uses_left);
+        node.insert("buckets", self.buckets.iter().map(Bucket::to_value).collect::<Vec<_>>());
+        node.insert("ledger", self.ledger.to_value());
+        Value::Object(node)
     }
 
     /// Reads what [`to_value`](Self::to_value) gave: depth and children are the table's to find out.
-    pub(super) fn read(part: &Part<'_>) -> Read<Self> {
+    pub(super) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let [parent, own, uses_left, buckets, ledger] =
             part.members(["parent", "own", "uses_left", "buckets", "ledger"])?;
         let mut caveats: Vec<Caveat> = Vec::new();
@@ -131,20 +131,20 @@ impl Held {
         }
         let parent = parent.optional(Part::number)?.map(CapId::from_u64);
         // What the caveats make it keep count of; what is left of it is read.
-        let mut held = Self::new(parent, 0, Authority::ascending(caveats), Elapsed::default());
+        let mut node = Self::new(parent, 0, Authority::ascending(caveats), Elapsed::default());
         let left = uses_left.optional(Part::number)?;
-        let fits = left.is_some() == held.uses_left.is_some() && left <= held.uses_left;
+        let fits = left.is_some() == node.uses_left.is_some() && left <= node.uses_left;
         uses_left.demand(fits, "not what the caveats leave")?;
-        let read: Vec<_> = buckets.items()?.map(|part| Bucket::read(&part)).collect::<Read<_>>()?;
-        let rates_are_own = read.iter().map(Bucket::rate).eq(held.buckets.iter().map(Bucket::rate));
+        let read: Vec<_> = buckets.items()?.map(|part| Bucket::read(&part)).collect::<ReadResult<_>>()?;
+        let rates_are_own = read.iter().map(Bucket::rate).eq(node.buckets.iter().map(Bucket::rate));
         buckets.demand(rates_are_own, "not the rates of the caveats")?;
         buckets.demand(read.iter().all(Bucket::is_within), "more is owed than the rates allow")?;
         let counts = Ledger::read(&ledger)?;
         let is_own = Dimension::ALL
             .into_iter()
-            .all(|dimension| counts.is_limited_by(dimension, held.ledger.limit_set(dimension)));
+            .all(|dimension| counts.is_limited_by(dimension, node.ledger.limit_set(dimension)));
         ledger.demand(is_own, "not the budgets of the caveats")?;
-        (held.uses_left, held.buckets, held.ledger) = (left, read, counts);
-        Ok(held)
+        (node.uses_left, node.buckets, node.ledger) = (left, read, counts);
+        Ok(node)
     }
 }

@@ -34,7 +34,7 @@ impl Recorder {
             return;
         }
         // Every ancestor must be permitted too.
-        for agent in crate::model::lineage(query.agent) {
+        for agent in crate::agent::lineage(query.agent) {
             let actions = self.needed.entry((agent.into(), query.target.to_string())).or_default();
             *actions = actions.union(Actions::of(query.action));
         }

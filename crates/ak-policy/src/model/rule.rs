@@ -8,13 +8,13 @@ use core::fmt;
 use ak_json::{Digest, Object, Pointer, Text, Value, object};
 
 use crate::action::{Action, Actions};
+use crate::agent::is_guest;
 use crate::canonical;
-use crate::condition::{Condition, Only, Quantifier, Subject};
-use crate::grant::GrantId;
-use crate::model::is_guest;
+use crate::condition::{Condition, ConditionInput, Only, Quantifier};
+use crate::model::grant::GrantId;
+use crate::model::window::Window;
 use crate::pattern::{Meter, PathGlob, Pattern, Reading};
 use crate::target::Target;
-use crate::time::Window;
 
 /// What a rule does with the requests it applies to; the first that applies decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,16 +98,16 @@ pub(crate) enum Source {
 
 /// What a rule's conditions are asked about.
 #[derive(Clone, Copy)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct RuleContext<'a> {
     pub(crate) agent: &'a str,
     pub(crate) now_us: u64,
     pub(crate) owned: bool,
-    pub(crate) subject: Subject<'a>,
+    pub(crate) input: ConditionInput<'a>,
 }
 
 /// Why a rule whose pattern matches a target does not apply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Miss {
+pub(crate) enum Mismatch {
     Agent,
     Owner,
     Time,
@@ -144,42 +144,42 @@ impl Rule {
     }
 
     /// Whether the rule's conditions let it apply; its pattern is checked already.
-    pub(crate) fn applies(&self, facts: Facts<'_>) -> Result<(), Miss> {
+    pub(crate) fn applies(&self, context: RuleContext<'_>) -> Result<(), Mismatch> {
         if !self.agents.is_empty()
-            && !self.agents.iter().any(|agent| agent.matches_within(facts.agent, facts.subject.meter))
+            && !self.agents.iter().any(|agent| agent.matches_within(context.agent, context.input.meter))
         {
-            return Err(Miss::Agent);
+            return Err(Mismatch::Agent);
         }
         // Guests have what is written for them, and nothing that everybody has.
-        if self.source == Source::Baseline && is_guest(facts.agent) {
-            return Err(Miss::Agent);
+        if self.source == Source::Baseline && is_guest(context.agent) {
+            return Err(Mismatch::Agent);
         }
-        if self.owned && !facts.owned {
-            return Err(Miss::Owner);
+        if self.owned && !context.owned {
+            return Err(Mismatch::Owner);
         }
-        if !self.windows.is_empty() && !self.windows.iter().any(|window| window.contains(facts.now_us)) {
-            return Err(Miss::Time);
+        if !self.windows.is_empty() && !self.windows.iter().any(|window| window.contains(context.now_us)) {
+            return Err(Mismatch::Time);
         }
         let (when, unless) = self.quantifiers();
         // An argument outside `only` makes a permit fail, and a forbid or ask apply whatever its conditions
         // are.
         if let Some(only) = &self.only
-            && !only.covers(facts.subject.args, facts.subject.meter)
+            && !only.covers(context.input.args, context.input.meter)
         {
             return match self.effect {
-                Effect::Permit => Err(Miss::Only),
+                Effect::Permit => Err(Mismatch::Only),
                 Effect::Forbid | Effect::Ask => Ok(()),
             };
         }
         if let Some(condition) = &self.when
-            && !condition.holds(facts.subject, when)
+            && !condition.holds(context.input, when)
         {
-            return Err(Miss::When);
+            return Err(Mismatch::When);
         }
         match &self.unless {
-            Some(condition) if condition.holds(facts.subject, unless) => Err(Miss::Unless),
+            Some(condition) if condition.holds(context.input, unless) => Err(Mismatch::Unless),
             // A forbid or ask that says nothing but `only` is about other arguments alone.
-            None if self.is_only_alone() => Err(Miss::Only),
+            None if self.is_only_alone() => Err(Mismatch::Only),
             Some(_) | None => Ok(()),
         }
     }
@@ -197,19 +197,19 @@ impl Rule {
     }
 
     /// Where in the arguments the answer of [`applies`](Self::applies) comes from.
-    pub(crate) fn witness(&self, facts: Facts<'_>) -> Option<Pointer> {
+    pub(crate) fn witness(&self, context: RuleContext<'_>) -> Option<Pointer> {
         let (when, unless) = self.quantifiers();
         let by_only =
-            || self.only.as_ref().and_then(|only| only.witness(facts.subject.args, facts.subject.meter));
-        let by_when = || self.when.as_ref().and_then(|condition| condition.witness(facts.subject, when));
+            || self.only.as_ref().and_then(|only| only.witness(context.input.args, context.input.meter));
+        let by_when = || self.when.as_ref().and_then(|condition| condition.witness(context.input, when));
         let by_unless =
-            || self.unless.as_ref().and_then(|condition| condition.witness(facts.subject, unless));
-        match self.applies(facts) {
+            || self.unless.as_ref().and_then(|condition| condition.witness(context.input, unless));
+        match self.applies(context) {
             Ok(()) => by_only().or_else(by_unless).or_else(by_when),
-            Err(Miss::Only) => by_only(),
-            Err(Miss::When) => by_when(),
-            Err(Miss::Unless) => by_unless(),
-            Err(Miss::Agent | Miss::Owner | Miss::Time) => None,
+            Err(Mismatch::Only) => by_only(),
+            Err(Mismatch::When) => by_when(),
+            Err(Mismatch::Unless) => by_unless(),
+            Err(Mismatch::Agent | Mismatch::Owner | Mismatch::Time) => None,
         }
     }
 
@@ -252,7 +252,7 @@ impl Rule {
 pub(crate) const FOLLOW_BENEATH: &str = "beneath";
 
 /// The beginning of an id, told apart by a digest.
-pub(crate) fn cut_id(id: &str, digest: Digest) -> Text {
+pub(crate) fn shortened_id(id: &str, digest: Digest) -> Text {
     let digest = digest.to_string();
     let kept: String = id.chars().filter(|c| !c.is_control()).take(40).collect();
     alloc::format!("{kept}…{}", digest.get(..16).unwrap_or(&digest)).into()

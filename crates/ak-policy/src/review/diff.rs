@@ -7,12 +7,12 @@ use core::fmt;
 
 use ak_json::{Text, Value};
 
-use crate::grant::Grant;
+use crate::counters::rate::Period;
+use crate::model::grant::Grant;
+use crate::model::rule::{Effect, Rule, Source};
+use crate::model::settings::{Budgets, Settings};
 use crate::pattern::Glob;
 use crate::policy::Policy;
-use crate::rate::Period;
-use crate::rule::{Effect, Rule, Source};
-use crate::settings::{Budgets, Settings};
 
 /// Where a change leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,13 +7,14 @@ use alloc::vec::Vec;
 
 use ak_json::{Digest, Object, Value, object};
 
-use super::former::FormerWindow;
-use super::{Amount, Charge, LimitError, LimitId, USAGE_DIMENSIONS};
+use super::legacy_limits::LegacyWindow;
 use crate::budget::Dimension;
-use crate::elapsed::Elapsed;
+use crate::counters::elapsed::Elapsed;
+use crate::counters::state::{Part, RESERVATIONS_MAX, ReadResult, TableError};
+use crate::counters::usage::Usage;
+use crate::model::amount::Amount;
+use crate::model::limit::{Charge, LimitError, LimitId, USAGE_DIMENSIONS};
 use crate::policy::Policy;
-use crate::state::{Part, RESERVATIONS_MAX, Read, TableError};
-use crate::usage::Usage;
 
 /// What was used of each limit, and when. Periods run on the lower bound of what has passed.
 ///
@@ -25,7 +26,7 @@ use crate::usage::Usage;
 pub struct LimitTable {
     counts: BTreeMap<LimitId, Count>,
     /// What earlier versions wrote down, by the identities of then.
-    former: BTreeMap<LimitId, FormerWindow>,
+    former: BTreeMap<LimitId, LegacyWindow>,
     open: BTreeMap<u64, Box<[Share]>>,
     last_reservation: u64,
 }
@@ -194,7 +195,7 @@ impl LimitTable {
     pub fn from_value(value: &Value) -> Result<Self, TableError> {
         let whole = Part::whole("limits", value);
         if whole.has("windows") {
-            return Self::read_former(&whole);
+            return Self::read_legacy(&whole);
         }
         let [counts, former, open, last] = whole.members(["counts", "former", "open", "last"])?;
         let mut table = Self::default();
@@ -204,7 +205,7 @@ impl LimitTable {
             table.counts.insert(LimitId::read(name, &part)?, count);
         }
         for (name, part) in former.entries()? {
-            table.former.insert(LimitId::read(name, &part)?, FormerWindow::read(&part)?);
+            table.former.insert(LimitId::read(name, &part)?, LegacyWindow::read(&part)?);
         }
         let known: BTreeSet<LimitId> = table.counts.keys().copied().collect();
         table.read_open(&open, &last, |part| {
@@ -216,17 +217,17 @@ impl LimitTable {
     }
 
     /// Reads what versions before 9 of the kernel wrote: windows in slices, in which what is reserved counts too.
-    fn read_former(whole: &Part<'_>) -> Read<Self> {
+    fn read_legacy(whole: &Part<'_>) -> ReadResult<Self> {
         let [windows, open, last] = whole.members(["windows", "open", "last"])?;
         let mut former = BTreeMap::new();
         for (name, part) in windows.entries()? {
-            former.insert(LimitId::read(name, &part)?, FormerWindow::read(&part)?);
+            former.insert(LimitId::read(name, &part)?, LegacyWindow::read(&part)?);
         }
         let mut table = Self::default();
         table.read_open(&open, &last, |part| {
             let [limit, slice, amount] = part.tuple()?;
             let (limit, amount) = (LimitId::read(limit.text()?, &limit)?, Amount(amount.number()?));
-            let window: Option<&mut FormerWindow> = former.get_mut(&limit);
+            let window: Option<&mut LegacyWindow> = former.get_mut(&limit);
             let is_held =
                 window.is_some_and(|window| slice.number().is_ok_and(|at| window.take(at, amount.0)));
             part.demand(is_held, "more than the limit's window holds")?;
@@ -241,8 +242,8 @@ impl LimitTable {
         &mut self,
         open: &Part<'_>,
         last: &Part<'_>,
-        mut share: impl FnMut(&Part<'_>) -> Read<Share>,
-    ) -> Read<()> {
+        mut share: impl FnMut(&Part<'_>) -> ReadResult<Share>,
+    ) -> ReadResult<()> {
         self.last_reservation = last.number()?;
         last.demand(self.last_reservation <= RESERVATIONS_MAX, "too many reservations")?;
         for item in open.items()? {
@@ -250,7 +251,7 @@ impl LimitTable {
             let number = id.number()?;
             let follows = self.open.last_key_value().map_or(number > 0, |(before, _)| *before < number);
             id.demand(follows && number <= self.last_reservation, "not the number of an open reservation")?;
-            let shares = shares.items()?.map(|part| share(&part)).collect::<Read<Box<[Share]>>>()?;
+            let shares = shares.items()?.map(|part| share(&part)).collect::<ReadResult<Box<[Share]>>>()?;
             for share in &shares {
                 self.counts.entry(share.limit).or_default().reserved += u128::from(share.amount.0);
             }
@@ -266,7 +267,7 @@ impl LimitTable {
 }
 
 impl LimitId {
-    fn read(text: &str, part: &Part<'_>) -> Read<Self> {
+    fn read(text: &str, part: &Part<'_>) -> ReadResult<Self> {
         text.parse().map(Self).map_err(|_| part.wrong("not named by a digest"))
     }
 }
@@ -277,7 +278,7 @@ impl Share {
         ak_json::array![self.limit.0.to_string(), self.amount.0, usage]
     }
 
-    fn read(part: &Part<'_>) -> Read<Self> {
+    fn read(part: &Part<'_>) -> ReadResult<Self> {
         let [limit, amount, usage] = part.tuple()?;
         let dimension = |part: &Part<'_>| {
             let dimension = Dimension::from_name(part.text()?).filter(|own| USAGE_DIMENSIONS.contains(own));

@@ -9,8 +9,8 @@ use ak_json::{Object, Value};
 
 use crate::budget::Dimension;
 use crate::canonical;
+use crate::counters::rate::Period;
 use crate::pattern::{Glob, PathGlob};
-use crate::rate::Period;
 
 /// Limits by dimension and period (`None` is for ever).
 pub(crate) type Budgets = BTreeMap<(Dimension, Option<u64>), u64>;

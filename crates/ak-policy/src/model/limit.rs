@@ -1,30 +1,23 @@
 //! Cumulative limits: `[[limit]]`.
 
-mod amount;
-mod former;
-mod table;
-
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use ak_json::{Digest, Number, Object, Text, Value};
 
-pub use amount::Amount;
-use amount::MILLION;
-pub use table::{LimitReservation, LimitTable};
-
+use super::amount::{Amount, MILLION};
+use super::rule::{Rule, targets_to_value};
 use crate::budget::Dimension;
 use crate::canonical;
 use crate::condition::Found;
 use crate::condition::Selector;
+use crate::counters::rate::Period;
 use crate::pattern::{DECISION_STEPS_MAX, Meter};
-use crate::rate::Period;
-use crate::rule::{Rule, targets_to_value};
 
 /// A limit's identity: the digest of its id and of what it counts. Usage belongs to it, whatever the numbers are;
 /// where a limit counts by agent, to it and the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LimitId(Digest);
+pub struct LimitId(pub(crate) Digest);
 
 /// What a request adds to a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,27 +49,27 @@ pub(crate) const USAGE_DIMENSIONS: [Dimension; 2] = [Dimension::Tokens, Dimensio
 /// A compiled `[[limit]]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
-    id: LimitId,
+    pub(crate) id: LimitId,
     /// Which requests count.
     pub(crate) scope: Rule,
     measure: Measure,
     /// Whether each agent has a count of its own.
     by_agent: bool,
     max: Amount,
-    per_us: u64,
+    pub(crate) per_us: u64,
     pub(crate) table: Value,
 }
 
 /// What one request adds to one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
-    limit: LimitId,
-    name: Text,
-    amount: Amount,
-    max: Amount,
-    per_us: u64,
-    /// What the amount is settled by.
-    usage: Option<Dimension>,
+    pub(crate) limit: LimitId,
+    pub(crate) name: Text,
+    pub(crate) amount: Amount,
+    pub(crate) max: Amount,
+    pub(crate) per_us: u64,
+    /// The dimension of usage that the amount is settled by.
+    pub(crate) usage: Option<Dimension>,
 }
 
 /// Why a request does not pass a limit.
@@ -126,7 +119,7 @@ impl Limit {
     }
 
     /// The identity that earlier versions gave it, which held its numbers too.
-    fn former(&self) -> LimitId {
+    pub(crate) fn former(&self) -> LimitId {
         LimitId(self.table.digest())
     }
 

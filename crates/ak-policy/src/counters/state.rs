@@ -20,7 +20,7 @@ pub struct TableError {
     pub reason: &'static str,
 }
 
-pub(crate) type Read<T> = Result<T, TableError>;
+pub(crate) type ReadResult<T> = Result<T, TableError>;
 
 /// A part of a table's value, and the way to it, which is written down for errors alone.
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ impl<'a> Part<'a> {
     }
 
     /// Ok where the condition holds.
-    pub(crate) fn demand(&self, holds: bool, reason: &'static str) -> Read<()> {
+    pub(crate) fn demand(&self, holds: bool, reason: &'static str) -> ReadResult<()> {
         if holds { Ok(()) } else { Err(self.wrong(reason)) }
     }
 
@@ -64,7 +64,10 @@ impl<'a> Part<'a> {
     }
 
     /// The members of an object that has these and no others.
-    pub(crate) fn members<'p, const N: usize>(&'p self, names: [&'static str; N]) -> Read<[Part<'p>; N]> {
+    pub(crate) fn members<'p, const N: usize>(
+        &'p self,
+        names: [&'static str; N],
+    ) -> ReadResult<[Part<'p>; N]> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("not an object"))?;
         let member = |name| Some(self.step(Step::Member(name), object.get(name)?));
         let members: Option<Vec<_>> = names.into_iter().map(member).collect();
@@ -78,37 +81,37 @@ impl<'a> Part<'a> {
     }
 
     /// The members of an object whose names are free.
-    pub(crate) fn entries<'p>(&'p self) -> Read<impl Iterator<Item = (&'p Text, Part<'p>)>> {
+    pub(crate) fn entries<'p>(&'p self) -> ReadResult<impl Iterator<Item = (&'p Text, Part<'p>)>> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("not an object"))?;
         Ok(object.iter().map(|(name, value)| (name, self.step(Step::Member(name), value))))
     }
 
-    pub(crate) fn items<'p>(&'p self) -> Read<impl ExactSizeIterator<Item = Part<'p>>> {
+    pub(crate) fn items<'p>(&'p self) -> ReadResult<impl ExactSizeIterator<Item = Part<'p>>> {
         let array = self.value.as_array().ok_or_else(|| self.wrong("not an array"))?;
         Ok(array.iter().enumerate().map(|(index, value)| self.step(Step::Item(index), value)))
     }
 
     /// The items of an array of so many.
-    pub(crate) fn tuple<const N: usize>(&self) -> Read<[Part<'_>; N]> {
+    pub(crate) fn tuple<const N: usize>(&self) -> ReadResult<[Part<'_>; N]> {
         let items: Vec<_> = self.items()?.collect();
         items.try_into().map_err(|_| self.wrong("too few or too many items"))
     }
 
-    pub(crate) fn number<T: TryFrom<u64>>(&self) -> Read<T> {
+    pub(crate) fn number<T: TryFrom<u64>>(&self) -> ReadResult<T> {
         let number = self.value.as_u64().and_then(|number| T::try_from(number).ok());
         number.ok_or_else(|| self.wrong("not a whole number in range"))
     }
 
-    pub(crate) fn text(&self) -> Read<&'a str> {
+    pub(crate) fn text(&self) -> ReadResult<&'a str> {
         self.value.as_str().ok_or_else(|| self.wrong("not a string"))
     }
 
-    pub(crate) fn boolean(&self) -> Read<bool> {
+    pub(crate) fn boolean(&self) -> ReadResult<bool> {
         self.value.as_bool().ok_or_else(|| self.wrong("neither true nor false"))
     }
 
     /// Nothing for `null`.
-    pub(crate) fn optional<T>(&self, read: impl FnOnce(&Self) -> Read<T>) -> Read<Option<T>> {
+    pub(crate) fn optional<T>(&self, read: impl FnOnce(&Self) -> ReadResult<T>) -> ReadResult<Option<T>> {
         if self.value.is_null() { Ok(None) } else { read(self).map(Some) }
     }
 }

@@ -7,7 +7,7 @@
 //! operation = "execute"
 //! target = "send_email"
 //! args = { recipients = ["eve@evil.com"] }
-//! expect = "forbid"                     # permit | ask | forbid | deny
+//! expect = "forbid"                     # permit | ask | forbid | default_deny
 //! rule = "only-our-people"              # optional: the rule that decides
 //! at = "/recipients/0"                  # optional: where in the arguments the reason lies
 //! owned = true                          # optional: the target belongs to the agent
@@ -24,7 +24,7 @@ use ak_json::{Integrity, Labels, Pointer, Text};
 
 use crate::condition::Origin;
 use crate::decide::PolicyDecision;
-use crate::language::{Document, Node, PolicyError, Read, Table};
+use crate::language::{Document, Node, PolicyError, ReadResult, Table};
 use crate::policy::Policy;
 use crate::query::Query;
 use crate::target::Target;
@@ -54,18 +54,26 @@ enum Expected {
     Permit,
     Ask,
     Forbid,
-    Deny,
+    DefaultDeny,
 }
 
 impl Expected {
-    const ALL: [Expected; 4] = [Self::Permit, Self::Ask, Self::Forbid, Self::Deny];
+    const ALL: [Expected; 4] = [Self::Permit, Self::Ask, Self::Forbid, Self::DefaultDeny];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Permit => "permit",
             Self::Ask => "ask",
             Self::Forbid => "forbid",
-            Self::Deny => "deny",
+            Self::DefaultDeny => "default_deny",
+        }
+    }
+
+    /// Reads the name of a decision. `deny`, as earlier versions spelled `default_deny`, is read too.
+    fn read(node: &Node<'_>) -> ReadResult<Self> {
+        match node.text()? {
+            "deny" => Ok(Self::DefaultDeny),
+            _ => node.choice(&Self::ALL, Self::as_str),
         }
     }
 
@@ -75,7 +83,7 @@ impl Expected {
             PolicyDecision::Ask => Self::Ask,
             PolicyDecision::Forbid => Self::Forbid,
             PolicyDecision::DefaultDeny | PolicyDecision::Expired | PolicyDecision::RateLimited { .. } => {
-                Self::Deny
+                Self::DefaultDeny
             }
         }
     }
@@ -108,7 +116,7 @@ impl Policy {
         self.cases(&Node::root(&document.value)).map_err(|fault| document.locate(fault))
     }
 
-    fn cases(&self, root: &Node<'_>) -> Read<TestReport> {
+    fn cases(&self, root: &Node<'_>) -> ReadResult<TestReport> {
         let mut report = TestReport::default();
         for (number, node) in (1usize..).zip(root.table(&["case"])?.need("case")?.items()?) {
             match self.case(&node.table(&KEYS)?)? {
@@ -125,22 +133,22 @@ impl Policy {
     }
 
     /// What was expected and what was found, where they differ.
-    fn case(&self, table: &Table<'_>) -> Read<Option<(String, String)>> {
+    fn case(&self, table: &Table<'_>) -> ReadResult<Option<(String, String)>> {
         let text = |key: &str| table.find(key).map(|node| node.text()).transpose();
-        let expected = table.need("expect")?.choice(&Expected::ALL, Expected::as_str)?;
+        let expected = Expected::read(&table.need("expect")?)?;
         let (operation, target) = (table.need("operation")?, table.need("target")?);
         let resolved = Target::resolve(operation.text()?, target.text()?);
         let Ok((action, target)) = resolved else {
             let found = alloc::format!(
-                "deny: {}",
+                "default_deny: {}",
                 resolved.map_or_else(|error| error.to_string(), |_| String::new())
             );
-            return Ok((expected != Expected::Deny).then(|| (expected.as_str().into(), found)));
+            return Ok((expected != Expected::DefaultDeny).then(|| (expected.as_str().into(), found)));
         };
         let args = table.find("args");
         let labels = table.find("label").map(|node| labels(&node)).transpose()?.unwrap_or_default();
         let origins = match table.find("origins") {
-            Some(node) => node.items()?.iter().map(origin).collect::<Read<Vec<_>>>()?,
+            Some(node) => node.items()?.iter().map(origin).collect::<ReadResult<Vec<_>>>()?,
             None => Vec::new(),
         };
         let query = Query {
@@ -166,7 +174,7 @@ impl Policy {
     }
 }
 
-fn labels(node: &Node<'_>) -> Read<Labels> {
+fn labels(node: &Node<'_>) -> ReadResult<Labels> {
     let mut labels = Labels::default();
     for item in node.one_or_many()? {
         match item.text()? {
@@ -180,7 +188,7 @@ fn labels(node: &Node<'_>) -> Read<Labels> {
     Ok(labels)
 }
 
-fn origin(node: &Node<'_>) -> Read<Origin> {
+fn origin(node: &Node<'_>) -> ReadResult<Origin> {
     let table = node.table(&["pointer", "label", "sources"])?;
     let pointer = match table.find("pointer") {
         Some(node) => Pointer::parse(node.any_text()?).map_err(|error| node.fault(error.to_string()))?,
@@ -188,7 +196,9 @@ fn origin(node: &Node<'_>) -> Read<Origin> {
     };
     let labels = table.find("label").map(|node| labels(&node)).transpose()?.unwrap_or_default();
     let sources: Box<[Text]> = match table.find("sources") {
-        Some(node) => node.items()?.iter().map(|item| item.text().map(Text::from)).collect::<Read<_>>()?,
+        Some(node) => {
+            node.items()?.iter().map(|item| item.text().map(Text::from)).collect::<ReadResult<_>>()?
+        }
         None => Box::default(),
     };
     Ok(Origin { pointer, labels, sources })

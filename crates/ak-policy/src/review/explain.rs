@@ -7,12 +7,12 @@ use core::fmt;
 use ak_json::Pointer;
 
 use crate::action::Action;
+use crate::agent::lineage;
 use crate::decide::{Evaluation, PolicyDecision};
-use crate::model::lineage;
+use crate::model::rule::{Effect, Mismatch, Rule};
 use crate::pattern::{DECISION_STEPS_MAX, PathGlob};
 use crate::policy::Policy;
 use crate::query::Query;
-use crate::rule::{Effect, Miss, Rule};
 use crate::target::Target;
 use crate::toml_text::Quoted;
 
@@ -117,15 +117,17 @@ impl Policy {
         let other = |rule: &Rule| OtherRule {
             rule_id: rule.id.as_str().into(),
             effect: rule.effect,
-            why: match rule.applies(query.facts(agent, &meter)) {
+            why: match rule.applies(query.rule_context(agent, &meter)) {
                 Ok(()) => "a stronger or earlier rule decided",
-                Err(Miss::Agent) => "it is about other agents",
-                Err(Miss::Owner) => "the target belongs to another agent",
-                Err(Miss::Time) => "it is about another time",
-                Err(Miss::When) => "its 'when' does not hold",
-                Err(Miss::Unless) => "its 'unless' holds",
-                Err(Miss::Only) if rule.effect == Effect::Permit => "there are arguments besides its 'only'",
-                Err(Miss::Only) => "there are no arguments besides its 'only'",
+                Err(Mismatch::Agent) => "it is about other agents",
+                Err(Mismatch::Owner) => "the target belongs to another agent",
+                Err(Mismatch::Time) => "it is about another time",
+                Err(Mismatch::When) => "its 'when' does not hold",
+                Err(Mismatch::Unless) => "its 'unless' holds",
+                Err(Mismatch::Only) if rule.effect == Effect::Permit => {
+                    "there are arguments besides its 'only'"
+                }
+                Err(Mismatch::Only) => "there are no arguments besides its 'only'",
             },
         };
         self.rules().iter().filter(about).take(OTHERS_MAX).map(other).collect()

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::action::{Action, Actions};
+use crate::agent::is_guest;
 use crate::condition::{Condition, FormatPattern, Test};
-use crate::model::is_guest;
+use crate::model::rule::{Effect, Rule, Source};
 use crate::pattern::{EndpointPattern, Glob, HostPattern, PathGlob, Pattern};
 use crate::policy::Policy;
-use crate::rule::{Effect, Rule, Source};
 
 /// A lint about one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,22 +52,22 @@ impl Policy {
         let mut lints = Vec::new();
         for rule in self.rules().iter().filter(|rule| rule.source != Source::Baseline) {
             let mut lint = |kind, text| lints.push(Lint { rule_id: rule.id.as_str().into(), kind, text });
-            if let Some((kind, text)) = self.hidden(rule) {
+            if let Some((kind, text)) = self.find_covering(rule) {
                 lint(kind, text);
             }
             if rule.effect == Effect::Permit {
-                rule.targets.iter().filter_map(|target| broad(rule, &target.pattern)).for_each(|text| {
+                rule.targets.iter().filter_map(|target| why_broad(rule, &target.pattern)).for_each(|text| {
                     lint(LintKind::Broad, text.into());
                 });
             }
             for condition in [&rule.when, &rule.unless].into_iter().flatten() {
-                looks_at_text(condition).into_iter().for_each(|(kind, text)| lint(kind, text));
+                lint_condition(condition).into_iter().for_each(|(kind, text)| lint(kind, text));
             }
         }
         lints
     }
 
-    fn hidden(&self, rule: &Rule) -> Option<(LintKind, String)> {
+    fn find_covering(&self, rule: &Rule) -> Option<(LintKind, String)> {
         let stronger = |other: &&Rule| other.effect < rule.effect && other.covers(rule);
         if let Some(other) = self.rules().iter().find(stronger) {
             let text =
@@ -117,7 +117,7 @@ impl Rule {
 }
 
 /// Why a permit's pattern is too broad.
-fn broad(rule: &Rule, pattern: &Pattern) -> Option<&'static str> {
+fn why_broad(rule: &Rule, pattern: &Pattern) -> Option<&'static str> {
     let narrowed = rule.when.is_some() || rule.only.is_some();
     let has = |text: &str| Actions::parse(text).is_some_and(|own| !own.intersection(rule.actions).is_empty());
     match pattern {
@@ -162,7 +162,7 @@ fn broad(rule: &Rule, pattern: &Pattern) -> Option<&'static str> {
 const PROGRAMS: [&str; 9] =
     ["sql", "query", "statement", "command", "cmd", "shell", "script", "code", "expression"];
 
-fn looks_at_text(condition: &Condition) -> Vec<(LintKind, String)> {
+fn lint_condition(condition: &Condition) -> Vec<(LintKind, String)> {
     let mut lints = Vec::new();
     for constraint in &condition.args {
         let pointer = constraint.selector.to_text();

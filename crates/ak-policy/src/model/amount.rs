@@ -8,16 +8,16 @@ use crate::budget::Dimension;
 
 /// An amount in millionths, so that sums are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Amount(pub(super) u64);
+pub struct Amount(pub(crate) u64);
 
-pub(super) const MILLION: u64 = 1_000_000;
+pub(crate) const MILLION: u64 = 1_000_000;
 
 impl Amount {
-    pub(super) const ONE: Amount = Amount(MILLION);
+    pub(crate) const ONE: Amount = Amount(MILLION);
 
     /// What amounts hold of a dimension; `None` where they do not name it. What is beyond counting is the most
     /// that can be counted.
-    pub(super) fn used(amounts: &[(Dimension, u64)], dimension: Dimension) -> Option<Self> {
+    pub(crate) fn used(amounts: &[(Dimension, u64)], dimension: Dimension) -> Option<Self> {
         let own = amounts.iter().filter(|(own, _)| *own == dimension);
         let sum = own.map(|(_, amount)| *amount).reduce(u64::saturating_add)?;
         Some(Self(sum.saturating_mul(MILLION)))
