@@ -13,6 +13,7 @@
 
 mod cursor;
 mod disk;
+mod export;
 mod frame;
 mod index;
 mod read;
@@ -27,6 +28,7 @@ mod write;
 use alloc::vec::Vec;
 
 pub use disk::{Disk, DiskError};
+pub use export::TileError;
 pub(crate) use index::Block;
 pub use read::Records;
 pub use recover::{JournalFault, RecoveryReport};
@@ -44,11 +46,11 @@ use self::{
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
-    engine::HashEngine,
     hash::Hash,
+    hash_engine::HashEngine,
     log::MissingRecord,
-    tiled::TiledTree,
-    tree::Tree,
+    merkle::tiled_tree::TiledTree,
+    merkle::tree::Tree,
 };
 
 /// How a journal uses its disk.
@@ -236,7 +238,10 @@ impl<D: Disk> Journal<D> {
             size: recovery.chain.next,
             root: recovery.tree.root(),
             pruned_below: recovery.base.size(),
-            torn_tail_bytes: recovery.stillborn.as_ref().map_or(recovery.torn_bytes, |(_, bytes)| *bytes),
+            torn_tail_bytes: recovery
+                .incomplete_segment
+                .as_ref()
+                .map_or(recovery.torn_bytes, |(_, bytes)| *bytes),
             read_only: state == State::ReadOnly,
             first_bad: fault.map(|(seq, _)| seq),
             reason: fault.map(|(_, fault)| fault),
@@ -273,7 +278,7 @@ impl<D: Disk> Journal<D> {
             last_full: false,
         };
         if state == State::Writable {
-            if let Some((name, _)) = recovery.stillborn {
+            if let Some((name, _)) = recovery.incomplete_segment {
                 journal.disk.remove(&name)?;
                 journal.disk.sync_dir()?;
             }

@@ -69,39 +69,32 @@ extern crate alloc;
 
 mod chain;
 pub mod checkpoint;
-mod engine;
 mod entry;
-mod full_tree;
 mod hash;
+mod hash_engine;
 pub mod journal;
-mod json;
-mod leaf;
 mod log;
+mod merkle;
 pub mod note;
-mod prove;
 mod query;
 pub mod seal;
-mod tiled;
-mod tiles;
-mod tree;
-pub mod verifier;
-mod view;
 
 pub use ak_json::Integrity;
 pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
-pub use engine::{Block, HashEngine};
+pub use entry::leaf::Leaf;
 pub use entry::{Decision, ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC};
-pub use full_tree::FullTree;
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
-pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
-pub use leaf::Leaf;
+pub use hash_engine::{Block, HashEngine};
+pub use journal::{Disk, DiskError, Genesis, Journal, JournalError, TileError};
 pub use log::{Log, LogFault, MissingRecord, Record, VerifyReport};
+pub use merkle::full_tree::FullTree;
+pub use merkle::prover::ProofError;
+pub use merkle::tiles::Tile;
+pub use merkle::tree::Tree;
+pub use merkle::verifier;
 pub use note::{SigningKey, VerifierKey};
-pub use prove::ProofError;
 pub use query::{Order, Page, Query};
-pub use tiles::{Tile, TileError};
-pub use tree::Tree;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,11 +5,11 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
-    engine::HashEngine,
-    full_tree::FullTree,
+    entry::leaf::Leaf,
     hash::Hash,
-    leaf::Leaf,
-    prove::ProofError,
+    hash_engine::HashEngine,
+    merkle::full_tree::FullTree,
+    merkle::prover::ProofError,
 };
 
 /// How many entries are hashed at a time when all are verified: as many as stay in a first-level cache.

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use crate::engine::HashEngine;
+use crate::hash_engine::HashEngine;
 
 /// A directory of files, held by one journal.
 ///

@@ -12,7 +12,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{engine::HashEngine, hash::Hash};
+use crate::{hash::Hash, hash_engine::HashEngine};
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEAD_BYTES: usize = 9;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{entry::Decision, tree::TILE_WIDTH, view::View};
+use crate::{entry::Decision, entry::view::View, merkle::tree::TILE_WIDTH};
 
 /// A block ends after this many bytes even if it holds few entries.
 const BLOCK_BYTES: u64 = 1 << 20;

@@ -13,10 +13,10 @@ use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
     entry::Entry,
+    entry::view::View,
     hash::{Hash, leaf_hash},
-    tiled::TiledTree,
-    tree::Tree,
-    view::View,
+    merkle::tiled_tree::TiledTree,
+    merkle::tree::Tree,
 };
 
 /// What is wrong with a journal, from some entry on.
@@ -113,7 +113,7 @@ pub(crate) struct Recovery {
     /// Unacknowledged bytes at the end of the last segment.
     pub(crate) torn_bytes: u64,
     /// A segment whose creation a crash cut short, and how many bytes of its header are there.
-    pub(crate) stillborn: Option<(String, u64)>,
+    pub(crate) incomplete_segment: Option<(String, u64)>,
     pub(crate) fault: Option<(u64, JournalFault)>,
     /// Root at the size of each checkpoint asked about, as far as the log reaches.
     pub(crate) roots: Vec<(u64, Hash)>,
@@ -201,9 +201,12 @@ fn recover_segments<D: Disk>(
         let last = position + 1 == firsts.len();
         let header = read_header(disk, *first)?;
         let Some(header) = header.filter(|header| header.chain.next == *first) else {
-            let stillborn = if last { stillborn(disk, *first, recovery.as_ref())? } else { None };
-            match (&mut recovery, stillborn) {
-                (Some(recovery), Some(bytes)) => recovery.stillborn = Some((segment::name(*first), bytes)),
+            let incomplete_segment =
+                if last { incomplete_segment(disk, *first, recovery.as_ref())? } else { None };
+            match (&mut recovery, incomplete_segment) {
+                (Some(recovery), Some(bytes)) => {
+                    recovery.incomplete_segment = Some((segment::name(*first), bytes))
+                }
                 (Some(recovery), None) => recovery.fault = Some((*first, JournalFault::Header)),
                 (None, Some(_)) => return Ok(None),
                 (None, None) => {
@@ -246,7 +249,11 @@ fn read_header<D: Disk>(disk: &D, first: u64) -> Result<Option<Header>, DiskErro
 
 /// Whether the last segment, whose header is not whole, never held a batch: then a crash cut its creation short, nothing
 /// is lost with it, and this many bytes of its header are there.
-fn stillborn<D: Disk>(disk: &D, first: u64, before: Option<&Recovery>) -> Result<Option<u64>, DiskError> {
+fn incomplete_segment<D: Disk>(
+    disk: &D,
+    first: u64,
+    before: Option<&Recovery>,
+) -> Result<Option<u64>, DiskError> {
     let name = segment::name(first);
     let length = disk.length(&name)?;
     let written = Cursor::new(disk, name, 0, length).bytes_until_zeros()?;
@@ -266,7 +273,7 @@ impl Recovery {
             index: Index::default(),
             chain: header.chain,
             torn_bytes: 0,
-            stillborn: None,
+            incomplete_segment: None,
             fault: None,
             roots: Vec::new(),
         }

@@ -5,7 +5,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 use sha2::{Digest as _, Sha256};
 
 use super::frame::{self, FRAME_HEAD_BYTES, Salt};
-use crate::{chain::Chain, engine::HashEngine, hash::ZERO_HASH, tree::Tree};
+use crate::{chain::Chain, hash::ZERO_HASH, hash_engine::HashEngine, merkle::tree::Tree};
 
 /// What a header's payload starts with; it changes with the format.
 const MAGIC: [u8; 8] = *b"AKJRNL01";

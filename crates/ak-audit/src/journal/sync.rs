@@ -14,7 +14,7 @@ use super::{
     frame::{self, Commit, FRAME_HEAD_BYTES, MARK_BYTES},
     segment,
 };
-use crate::{chain::Chain, tree::Tree, view::View};
+use crate::{chain::Chain, entry::view::View, merkle::tree::Tree};
 
 /// Records with the frames around them, ready to be written.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     chain::{Chain, ChainError},
+    entry::leaf::Leaf,
     hash::Hash,
-    leaf::Leaf,
     log::Record,
 };
 

@@ -1,14 +1,15 @@
 //! The audit entry and its one byte form, `docs/decisions/0001-leaf-format.md`.
 
+mod json;
+pub(crate) mod leaf;
+pub(crate) mod view;
+
 use alloc::{vec, vec::Vec};
 
 use ak_json::Integrity;
 
-use crate::{
-    hash::{Hash, ZERO_HASH},
-    leaf::Leaf,
-    view::View,
-};
+use self::{leaf::Leaf, view::View};
+use crate::hash::{Hash, ZERO_HASH};
 
 /// What an entry starts with. To change the layout is to change these bytes.
 pub const MAGIC: [u8; 4] = *b"AKL1";

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::{
-    engine::HashEngine,
     hash::{Hash, empty_root, node_hash},
+    hash_engine::HashEngine,
 };
 
 /// Levels of the tree that a tile spans.

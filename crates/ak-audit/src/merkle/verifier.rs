@@ -81,7 +81,7 @@ pub fn verify_subtree_inclusion(
         }
         (index, last) = (index >> 1, last >> 1);
     }
-    settle(last, &[(&hash, root)])
+    check_end(last, &[(&hash, root)])
 }
 
 /// Checks that the subtree `[start, end)` with root `subtree_root` is part of the tree of `size` leaves with `root`.
@@ -101,7 +101,7 @@ pub fn verify_subtree_consistency(
     }
     if start == end {
         let length = if proof.is_empty() { 0 } else { 1 };
-        return settle(length, &[(subtree_root, &empty_root())]);
+        return check_end(length, &[(subtree_root, &empty_root())]);
     }
     if !is_subtree(start, end) {
         return Err(InvalidProof::Range);
@@ -134,7 +134,7 @@ pub fn verify_subtree_consistency(
         }
         (first, last, tree_last) = (first >> 1, last >> 1, tree_last >> 1);
     }
-    settle(tree_last, &[(&small, subtree_root), (&large, root)])
+    check_end(tree_last, &[(&small, subtree_root), (&large, root)])
 }
 
 /// A range is a subtree if it is not empty and starts at a multiple of its width rounded up to a power of two.
@@ -156,7 +156,7 @@ const fn shift(value: u64, bits: u32) -> u64 {
 }
 
 /// The end of each check: nothing left to climb, and every hash as claimed.
-fn settle(left: u64, claims: &[(&Hash, &Hash)]) -> Result<(), InvalidProof> {
+fn check_end(left: u64, claims: &[(&Hash, &Hash)]) -> Result<(), InvalidProof> {
     if left != 0 {
         return Err(InvalidProof::Length);
     }

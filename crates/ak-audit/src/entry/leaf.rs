@@ -5,8 +5,8 @@ use core::ops::Deref;
 
 use crate::{
     entry::EntryError,
+    entry::view::View,
     hash::{Hash, hash_blocks, leaf_hash, leaf_message},
-    view::View,
 };
 
 /// The bytes of an entry with their leaf hash.

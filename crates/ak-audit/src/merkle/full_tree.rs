@@ -5,10 +5,10 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use once_cell::race::OnceBox;
 
 use crate::{
-    engine::HashEngine,
     hash::{Hash, empty_root, node_hash},
-    prove::{self, ProofError},
-    tree::Tree,
+    hash_engine::HashEngine,
+    merkle::prover::{self, ProofError},
+    merkle::tree::Tree,
 };
 
 /// An RFC 6962 tree that keeps its hashes and so can prove: about 64 bytes for each leaf kept.
@@ -106,12 +106,12 @@ impl FullTree {
         self.size = self.size.saturating_add(1);
         self.folds = Folds::default();
         if self.size.is_multiple_of(TOGETHER) {
-            self.settle(engine);
+            self.hash_complete_nodes(engine);
         }
     }
 
     /// Hashes all nodes that are complete. Those of one height do not depend on each other.
-    fn settle(&mut self, engine: &HashEngine) {
+    fn hash_complete_nodes(&mut self, engine: &HashEngine) {
         let mut hashes = Vec::new();
         for height in 0.. {
             let end = self.levels.get(height + 1).map_or(0, Level::end);
@@ -159,7 +159,7 @@ impl FullTree {
         self.pruned_below = index.clamp(self.pruned_below, self.size);
         if self.pruned_below > self.size / TOGETHER * TOGETHER {
             // What would go is still needed for nodes that are not hashed yet.
-            self.settle(&HashEngine::PORTABLE);
+            self.hash_complete_nodes(&HashEngine::PORTABLE);
         }
         for (height, level) in (0..).zip(self.levels.iter_mut()) {
             let first = first_kept(self.pruned_below, height);
@@ -189,7 +189,7 @@ impl FullTree {
     /// When the tree is smaller, or the hashes needed were pruned.
     pub fn edge(&self, size: u64) -> Result<Tree, ProofError> {
         self.holds(size)?;
-        let peaks = prove::peaks(size).map(|(level, index)| self.node(level, index));
+        let peaks = prover::peaks(size).map(|(level, index)| self.node(level, index));
         Tree::from_peaks(size, peaks.collect::<Result<_, _>>()?).ok_or(ProofError::Range)
     }
 
@@ -217,7 +217,7 @@ impl FullTree {
         if index < self.pruned_below {
             return Err(ProofError::Pruned);
         }
-        prove::inclusion(index, size, |level, index| self.subtree(level, index, size))
+        prover::inclusion(index, size, |level, index| self.subtree(level, index, size))
     }
 
     /// Proves that the first `old` of the first `new` leaves are what the tree of size `old` had (RFC 6962 §2.1.2).
@@ -226,7 +226,7 @@ impl FullTree {
     /// When `old` is 0 or above `new`, the tree is smaller than `new`, or the hashes needed were pruned.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofError> {
         self.holds(new)?;
-        prove::consistency(old, new, |level, index| self.subtree(level, index, new))
+        prover::consistency(old, new, |level, index| self.subtree(level, index, new))
     }
 
     fn holds(&self, size: u64) -> Result<(), ProofError> {
@@ -245,7 +245,7 @@ impl FullTree {
     #[cold]
     fn cut_subtree(&self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
         if size < self.size {
-            return prove::subtree(level, index, size, |level, index| self.node(level, index));
+            return prover::subtree(level, index, size, |level, index| self.node(level, index));
         }
         let folds = self.folds.0.get_or_try_init(|| {
             let peaks = self.edge(size)?.peaks().to_vec();

@@ -3,11 +3,11 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
-    engine::HashEngine,
-    full_tree::FullTree,
     hash::Hash,
-    prove::{self, ProofError},
-    tree::{TILE_HEIGHT, TILE_WIDTH, Tree},
+    hash_engine::HashEngine,
+    merkle::full_tree::FullTree,
+    merkle::prover::{self, ProofError},
+    merkle::tree::{TILE_HEIGHT, TILE_WIDTH, Tree},
 };
 
 /// Half a byte for each entry: the roots of all full tiles with the tree above them, and the edge of the last tile.
@@ -116,11 +116,11 @@ impl<R: FnMut(u64) -> Result<FullTree, ProofError>> TileReader<'_, R> {
 
     /// The subtree at this height and index in the tree of `size` leaves.
     pub(crate) fn subtree(&mut self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
-        prove::subtree(level, index, size, |level, index| self.node(level, index))
+        prover::subtree(level, index, size, |level, index| self.node(level, index))
     }
 
     pub(crate) fn root(&mut self, size: u64) -> Result<Hash, ProofError> {
-        let peaks = prove::peaks(size).map(|(level, index)| self.node(level, index));
+        let peaks = prover::peaks(size).map(|(level, index)| self.node(level, index));
         let peaks = peaks.collect::<Result<Vec<_>, _>>()?;
         Ok(Tree::from_peaks(size, peaks).ok_or(ProofError::Range)?.root())
     }
