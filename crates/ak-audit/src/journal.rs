@@ -21,6 +21,7 @@ mod recover;
 mod scan;
 mod scrub;
 mod segment;
+mod segment_reader;
 mod segments;
 mod sync;
 mod write;

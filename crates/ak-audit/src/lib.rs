@@ -55,13 +55,30 @@
 //!
 //! # Modules
 //!
-//! - [`journal`]: segments, frames, group commit, recovery.
-//! - [`verifier`]: verification of inclusion and consistency, without allocation.
-//! - [`seal`]: bodies that are gone once a key is.
-//! - [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes.
+//! **Entries.** `entry` holds [`Entry`] with its enums ([`Kind`], [`Decision`]), and, one file each, the checked bytes of an
+//! entry (`leaf`, `view`) and its JSON and OCSF forms (`json`). `chain` checks that an entry follows its predecessor.
+//!
+//! **The Merkle tree.** `merkle`: the edge that knows the root (`tree`), the tree that proves everything (`full_tree`), the
+//! one that reads the leaves of its tiles from disk (`tiled_tree`), positions and paths of tiles (`tiles`), the making of
+//! proofs (`prover`) and, without allocation, their verification ([`verifier`]). `hash` has the hashes of RFC 6962,
+//! `hash_engine` computes several at once.
+//!
+//! **Logs.** `log` is the bounded log in memory; [`journal`] the durable one: segments, frames, group commit, recovery,
+//! export. `query` finds entries in either.
+//!
+//! **Beside the log.** [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes. [`seal`]: bodies that are
+//! gone once a key is.
 //!
 //! Every byte of every format stands in `docs/audit-format.md`. This crate knows nothing of policies, agents or kernels:
 //! an operation is a number, a body is bytes.
+//!
+//! # Directions
+//!
+//! Imports: `query → journal → log → {chain, checkpoint, merkle}`
+//! Imports: `chain → entry → hash`
+//! Imports: `checkpoint → {hash, note}`
+//! Imports: `merkle → hash_engine → hash`
+//! Imports: `seal → hash`
 #![no_std]
 #![forbid(unsafe_code)]
 
