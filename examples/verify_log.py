@@ -72,7 +72,8 @@ def verify(directory, wanted):
         header = frame(data, 0, bytes(8))
         if not header and not any(data[16384:]) and int(path.stem) == (state[0] if state else 0):
             break  # a segment that was never used
-        require(header and header[0] == 1 and header[1][:8] == b"AKJRNL01", f"header of {path.name} is damaged")
+        known = header and header[0] == 1 and header[1][:8] in (b"AKSEG001", b"AKJRNL01")
+        require(known, f"header of {path.name} is damaged")
         first, head, time, count = struct.unpack_from("<Q32sQB", header[1], 24)
         peaks = [header[1][73 + 32 * i : 105 + 32 * i] for i in range(count)]
         require(state in (None, (first, head, time, peaks)) and not torn, f"{path.name} does not follow")

@@ -113,7 +113,7 @@ fuzz_target!(|input: (Vec<(u8, u16, Vec<u8>)>, bool, u16)| {
         tree.push(leaf);
         if report.pruned_below == 0 {
             let path = journal.inclusion_proof(seq, report.size).expect("it is there");
-            ak_audit::proof::verify_inclusion(&leaf, seq, report.size, &path, &report.root)
+            ak_audit::verifier::verify_inclusion(&leaf, seq, report.size, &path, &report.root)
                 .expect("it holds");
         }
     }

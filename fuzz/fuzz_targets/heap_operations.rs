@@ -42,7 +42,7 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
             labels: labels(u)?,
         },
         1 | 2 => {
-            let patch = patch(u)?.labelled(labels(u)?);
+            let patch = patch(u)?.with_labels(labels(u)?);
             Op::Write { object: object(u)?, patch, expected: expected(u)? }
         }
         3 => Op::Delete { object: object(u)?, expected: expected(u)? },

@@ -23,10 +23,10 @@ fuzz_target!(|texts: (&str, &str)| {
     };
     let (Ok(permit), Ok(forbid)) = (rule("permit"), rule("forbid")) else { return };
     let query = Query::new("main", action, &target);
-    let decision = permit.decide(&query);
+    let evaluation = permit.decide(&query);
     // Nothing of a path is left open, so that both readings of a pattern are one.
-    assert_eq!(decision.verdict.is_permit(), forbid.decide(&query).rule_id().is_some());
-    if let Some(root) = decision.granted_root() {
+    assert_eq!(evaluation.decision.is_permit(), forbid.decide(&query).rule_id().is_some());
+    if let Some(root) = evaluation.granted_root() {
         let root = root.strip_suffix('/').unwrap_or(root);
         assert!(canonical.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
     }

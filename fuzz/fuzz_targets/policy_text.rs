@@ -1,7 +1,7 @@
 //! Whatever text comes, reading it ends in a policy or an error; and a policy's canonical form is the policy.
 #![no_main]
 
-use ak_policy::{Policy, Query, Target, Verdict};
+use ak_policy::{Policy, PolicyDecision, Query, Target};
 use libfuzzer_sys::fuzz_target;
 
 const REQUESTS: [(&str, &str, &str); 8] = [
@@ -32,17 +32,17 @@ fuzz_target!(|text: &str| {
     for (agent, operation, target) in REQUESTS {
         let (action, target) = Target::resolve(operation, target).expect("a target");
         let query = Query { args: Some(&args), ..Query::new(agent, action, &target) };
-        let decision = policy.decide(&query);
+        let evaluation = policy.decide(&query);
         let other = again.decide(&query);
-        assert_eq!((decision.verdict, decision.rule_id()), (other.verdict, other.rule_id()));
+        assert_eq!((evaluation.decision, evaluation.rule_id()), (other.decision, other.rule_id()));
         let told = policy.explain(&query);
-        assert_eq!(told.verdict, decision.verdict);
+        assert_eq!(told.decision, evaluation.decision);
         let Some(snippet) = told.snippet else { continue };
         // JSON takes no appended table.
         if !text.trim_start().starts_with('{') {
             let widened = Policy::parse(&format!("{text}{snippet}"), Some("/base"));
             let widened = widened.unwrap_or_else(|error| panic!("{error}\n{snippet}"));
-            assert_eq!(widened.decide(&query).verdict, Verdict::Permit, "{snippet}");
+            assert_eq!(widened.decide(&query).decision, PolicyDecision::Permit, "{snippet}");
         }
     }
 });

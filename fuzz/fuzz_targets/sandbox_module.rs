@@ -6,7 +6,7 @@
 mod smith;
 
 use ak_json::{Limits, Value, sha256};
-use ak_sandbox::{Done, Manifest, Run, RunError, RunLimits, SandboxConfig, Step, Tool};
+use ak_sandbox::{Manifest, Run, RunError, RunLimits, RunOutput, SandboxConfig, Step, Tool};
 use libfuzzer_sys::fuzz_target;
 
 const CALLS: usize = 3;
@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(kept, fresh);
 });
 
-fn calls(module: &[u8], recycled_max: usize) -> Option<Vec<Result<Done, RunError>>> {
+fn calls(module: &[u8], recycled_max: usize) -> Option<Vec<Result<RunOutput, RunError>>> {
     let text = format!("name='t'\nversion='1.0.0'\nabi='wasi'\nsha256='{}'", sha256(module));
     let manifest = Manifest::parse(&text).expect("the manifest is right");
     let config = SandboxConfig { recycled_max, ..SandboxConfig::default() };
@@ -25,7 +25,7 @@ fn calls(module: &[u8], recycled_max: usize) -> Option<Vec<Result<Done, RunError
     Some((0..CALLS).map(|_| call(&tool)).collect())
 }
 
-fn call(tool: &Tool) -> Result<Done, RunError> {
+fn call(tool: &Tool) -> Result<RunOutput, RunError> {
     let limits = RunLimits {
         fuel: 200_000,
         memory_bytes_max: 4 << 20,

@@ -1,6 +1,6 @@
 //! The records every contender logs: entries of 332 bytes, each with the hash of the one before in it.
 
-use ak_audit::{Chain, Entry, Integrity, Kind, Leaf, Record, Verdict};
+use ak_audit::{Chain, Decision, Entry, Integrity, Kind, Leaf, Record};
 
 /// Bytes of each entry.
 pub const ENTRY_BYTES: usize = 332;
@@ -46,7 +46,7 @@ pub fn entry(chain: &Chain) -> Entry<'static> {
         run: [7; 16],
         operation: (chain.next % 40) as u16,
         kind: Kind::Decision,
-        decision: Verdict::ALL[(chain.next % 4) as usize],
+        decision: Decision::ALL[(chain.next % 4) as usize],
         code: 0,
         cause: chain.next,
         policy: [1; 32],

@@ -1,7 +1,7 @@
 //! `ak-policy` on the scenario.
 
 use ak_json::Value;
-use ak_policy::{Action, Policy, Query, Target, Verdict};
+use ak_policy::{Action, Policy, PolicyDecision, Query, Target};
 
 use crate::scenario::{Answer, Decides, Request, Rule};
 
@@ -78,11 +78,13 @@ impl Decides for Ours {
     fn decide(&mut self, request: usize) -> Answer {
         let (agent, action, target, args) = &self.requests[request];
         let query = Query { args: Some(args), ..Query::new(agent, *action, target) };
-        match self.policy.decide(&query).verdict {
-            Verdict::Permit => Answer::Permit,
-            Verdict::Forbid => Answer::Forbid,
-            Verdict::DefaultDeny => Answer::Deny,
-            Verdict::Ask | Verdict::Expired | Verdict::RateLimited { .. } => unreachable!("nobody asks"),
+        match self.policy.decide(&query).decision {
+            PolicyDecision::Permit => Answer::Permit,
+            PolicyDecision::Forbid => Answer::Forbid,
+            PolicyDecision::DefaultDeny => Answer::Deny,
+            PolicyDecision::Ask | PolicyDecision::Expired | PolicyDecision::RateLimited { .. } => {
+                unreachable!("nobody asks")
+            }
         }
     }
 }

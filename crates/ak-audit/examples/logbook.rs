@@ -20,7 +20,7 @@ use std::{
 };
 
 use ak_audit::{
-    Checkpoint, Disk, DiskError, Entry, Integrity, Journal, Kind, Record, SigningKey, Verdict, VerifierKey,
+    Checkpoint, Decision, Disk, DiskError, Entry, Integrity, Journal, Kind, Record, SigningKey, VerifierKey,
     ZERO_HASH, commitment,
     journal::{Genesis, Options, RecoveryReport},
     leaf_hash,
@@ -61,7 +61,7 @@ fn append(directory: &Path) -> Result<(), Box<dyn Error>> {
             run,
             operation: 1,
             kind: Kind::Notice,
-            decision: Verdict::Permit,
+            decision: Decision::Permit,
             code: 0,
             cause: chain.next,
             policy: ZERO_HASH,

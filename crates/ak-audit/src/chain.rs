@@ -2,9 +2,9 @@
 
 use crate::{
     entry::EntryError,
+    entry::leaf::Leaf,
+    entry::view::View,
     hash::{Hash, ZERO_HASH, leaf_hash},
-    leaf::Leaf,
-    view::View,
 };
 
 /// The end of a chain of entries: what the next one must build on.

@@ -13,6 +13,7 @@
 
 mod cursor;
 mod disk;
+mod export;
 mod frame;
 mod index;
 mod read;
@@ -20,6 +21,7 @@ mod recover;
 mod scan;
 mod scrub;
 mod segment;
+mod segment_reader;
 mod segments;
 mod sync;
 mod write;
@@ -27,14 +29,15 @@ mod write;
 use alloc::vec::Vec;
 
 pub use disk::{Disk, DiskError};
+pub use export::TileError;
 pub(crate) use index::Block;
 pub use read::Records;
 pub use recover::{JournalFault, RecoveryReport};
 pub use scan::Scan;
-pub use scrub::{Scrub, Scrubbed};
+pub use scrub::{Scrub, ScrubResult};
 pub use segment::{Genesis, HEADER_BYTES, META_BYTES_MAX};
 pub use sync::{Batch, BatchError};
-pub use write::Recorded;
+pub use write::Appendable;
 
 use self::{
     index::Index,
@@ -44,11 +47,11 @@ use self::{
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
-    engine::Engine,
     hash::Hash,
-    log::Missing,
-    tiled::TiledTree,
-    tree::Tree,
+    hash_engine::HashEngine,
+    log::MissingRecord,
+    merkle::tiled_tree::TiledTree,
+    merkle::tree::Tree,
 };
 
 /// How a journal uses its disk.
@@ -88,10 +91,10 @@ pub enum JournalError {
     Poisoned,
     /// A batch was taken out to be written and was not brought back. Nothing changed.
     #[error("a batch is being written")]
-    UnderWay,
+    BatchPending,
     /// There is no such entry, or no longer.
     #[error(transparent)]
-    Missing(#[from] Missing),
+    Missing(#[from] MissingRecord),
     /// What should be read has changed on disk since it was checked.
     #[error("entry {seq} changed on disk since it was checked")]
     Changed {
@@ -152,7 +155,7 @@ pub struct Journal<D> {
     tail: u64,
     owes_mark: bool,
     last_full: bool,
-    engine: Engine,
+    engine: HashEngine,
     durable: u64,
     durable_root: Hash,
 }
@@ -236,7 +239,10 @@ impl<D: Disk> Journal<D> {
             size: recovery.chain.next,
             root: recovery.tree.root(),
             pruned_below: recovery.base.size(),
-            torn_tail_bytes: recovery.stillborn.as_ref().map_or(recovery.torn_bytes, |(_, bytes)| *bytes),
+            torn_tail_bytes: recovery
+                .incomplete_segment
+                .as_ref()
+                .map_or(recovery.torn_bytes, |(_, bytes)| *bytes),
             read_only: state == State::ReadOnly,
             first_bad: fault.map(|(seq, _)| seq),
             reason: fault.map(|(_, fault)| fault),
@@ -273,7 +279,7 @@ impl<D: Disk> Journal<D> {
             last_full: false,
         };
         if state == State::Writable {
-            if let Some((name, _)) = recovery.stillborn {
+            if let Some((name, _)) = recovery.incomplete_segment {
                 journal.disk.remove(&name)?;
                 journal.disk.sync_dir()?;
             }

@@ -16,7 +16,7 @@
 //! # Example
 //!
 //! ```
-//! use ak_audit::{Entry, Integrity, Kind, Log, SigningKey, Verdict, ZERO_HASH, commitment, note::KeyKind, proof};
+//! use ak_audit::{Entry, Integrity, Kind, Log, SigningKey, Decision, ZERO_HASH, commitment, note::KeyKind, proof};
 //!
 //! let mut log = Log::new(1 << 20);
 //! for seq in 0..5 {
@@ -26,7 +26,7 @@
 //!         run: [7; 16],
 //!         operation: 1031,
 //!         kind: Kind::Decision,
-//!         decision: Verdict::Permit,
+//!         decision: Decision::Permit,
 //!         code: 0,
 //!         cause: seq,
 //!         policy: ZERO_HASH,
@@ -49,19 +49,36 @@
 //! let checkpoint = ak_audit::Checkpoint::open(&note, key.verifier())?;
 //! let leaf = ak_audit::leaf_hash(&log.get(3)?.entry);
 //! let path = log.inclusion_proof(3, checkpoint.size)?;
-//! proof::verify_inclusion(&leaf, 3, checkpoint.size, &path, &checkpoint.root)?;
+//! verifier::verify_inclusion(&leaf, 3, checkpoint.size, &path, &checkpoint.root)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Modules
 //!
-//! - [`journal`]: segments, frames, group commit, recovery.
-//! - [`proof`]: verification of inclusion and consistency, without allocation.
-//! - [`seal`]: bodies that are gone once a key is.
-//! - [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes.
+//! **Entries.** `entry` holds [`Entry`] with its enums ([`Kind`], [`Decision`]), and, one file each, the checked bytes of an
+//! entry (`leaf`, `view`) and its JSON and OCSF forms (`json`). `chain` checks that an entry follows its predecessor.
+//!
+//! **The Merkle tree.** `merkle`: the edge that knows the root (`tree`), the tree that proves everything (`full_tree`), the
+//! one that reads the leaves of its tiles from disk (`tiled_tree`), positions and paths of tiles (`tiles`), the making of
+//! proofs (`prover`) and, without allocation, their verification ([`verifier`]). `hash` has the hashes of RFC 6962,
+//! `hash_engine` computes several at once.
+//!
+//! **Logs.** `log` is the bounded log in memory; [`journal`] the durable one: segments, frames, group commit, recovery,
+//! export. `query` finds entries in either.
+//!
+//! **Beside the log.** [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes. [`seal`]: bodies that are
+//! gone once a key is.
 //!
 //! Every byte of every format stands in `docs/audit-format.md`. This crate knows nothing of policies, agents or kernels:
 //! an operation is a number, a body is bytes.
+//!
+//! # Directions
+//!
+//! Imports: `query → journal → log → {chain, checkpoint, merkle}`
+//! Imports: `chain → entry → hash`
+//! Imports: `checkpoint → {hash, note}`
+//! Imports: `merkle → hash_engine → hash`
+//! Imports: `seal → hash`
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -69,39 +86,32 @@ extern crate alloc;
 
 mod chain;
 pub mod checkpoint;
-mod engine;
 mod entry;
-mod full_tree;
 mod hash;
+mod hash_engine;
 pub mod journal;
-mod json;
-mod leaf;
 mod log;
+mod merkle;
 pub mod note;
-pub mod proof;
-mod prove;
 mod query;
 pub mod seal;
-mod tiled;
-mod tiles;
-mod tree;
-mod view;
 
 pub use ak_json::Integrity;
 pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
-pub use engine::{Block, Engine};
-pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC, Verdict};
-pub use full_tree::FullTree;
+pub use entry::leaf::Leaf;
+pub use entry::{Decision, ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC};
 pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
-pub use journal::{Disk, DiskError, Genesis, Journal, JournalError};
-pub use leaf::Leaf;
-pub use log::{Fault, Log, Missing, Record, Report};
+pub use hash_engine::{Block, HashEngine};
+pub use journal::{Disk, DiskError, Genesis, Journal, JournalError, TileError};
+pub use log::{Log, LogFault, MissingRecord, Record, VerifyReport};
+pub use merkle::full_tree::FullTree;
+pub use merkle::prover::ProofError;
+pub use merkle::tiles::Tile;
+pub use merkle::tree::Tree;
+pub use merkle::verifier;
 pub use note::{SigningKey, VerifierKey};
-pub use prove::ProofError;
 pub use query::{Order, Page, Query};
-pub use tiles::{Tile, TileError};
-pub use tree::Tree;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,11 +5,11 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
-    engine::Engine,
-    full_tree::FullTree,
+    entry::leaf::Leaf,
     hash::Hash,
-    leaf::Leaf,
-    prove::ProofError,
+    hash_engine::HashEngine,
+    merkle::full_tree::FullTree,
+    merkle::prover::ProofError,
 };
 
 /// How many entries are hashed at a time when all are verified: as many as stay in a first-level cache.
@@ -42,7 +42,7 @@ impl Record {
 
 /// Why a record is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
+pub enum MissingRecord {
     /// It made room for newer ones.
     #[error("entry was pruned")]
     Pruned,
@@ -53,20 +53,20 @@ pub enum Missing {
 
 /// What re-hashing everything showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct VerifyReport {
     /// Whether everything kept is what was appended.
     pub consistent: bool,
     /// The first entry that is not.
     pub first_bad: Option<u64>,
     /// What is wrong with it.
-    pub reason: Option<Fault>,
+    pub reason: Option<LogFault>,
     /// Entries below this one are no longer kept; of them only the tree's edge could be checked.
     pub pruned_below: u64,
 }
 
 /// What is wrong with an entry or with the root over all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum LogFault {
     /// It does not follow its predecessor.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -83,7 +83,7 @@ pub enum Fault {
 /// What is dropped stays proven: the chain and the tree go on over it, and every proof about later entries holds.
 #[derive(Debug, Clone)]
 pub struct Log {
-    engine: Engine,
+    engine: HashEngine,
     bytes_max: usize,
     bytes: usize,
     /// The chain as it stood before the oldest record kept.
@@ -100,12 +100,12 @@ impl Log {
     /// An empty log that keeps at most `bytes_max` bytes of records (and always the newest one).
     #[must_use]
     pub const fn new(bytes_max: usize) -> Log {
-        Log::with_engine(bytes_max, Engine::PORTABLE)
+        Log::with_engine(bytes_max, HashEngine::PORTABLE)
     }
 
     /// [`Log::new`] that computes with `engine`.
     #[must_use]
-    pub const fn with_engine(bytes_max: usize, engine: Engine) -> Log {
+    pub const fn with_engine(bytes_max: usize, engine: HashEngine) -> Log {
         Log {
             engine,
             bytes_max,
@@ -166,9 +166,9 @@ impl Log {
     ///
     /// # Errors
     /// When it was pruned, or never was.
-    pub fn get(&self, seq: u64) -> Result<&Record, Missing> {
-        let index = seq.checked_sub(self.base.next).ok_or(Missing::Pruned)?;
-        usize::try_from(index).ok().and_then(|index| self.records.get(index)).ok_or(Missing::Absent)
+    pub fn get(&self, seq: u64) -> Result<&Record, MissingRecord> {
+        let index = seq.checked_sub(self.base.next).ok_or(MissingRecord::Pruned)?;
+        usize::try_from(index).ok().and_then(|index| self.records.get(index)).ok_or(MissingRecord::Absent)
     }
 
     /// Lets go of the body of entry `seq`, which then is empty. The entry, and all that proves it, stays.
@@ -248,9 +248,9 @@ impl Log {
 
     /// Hashes everything kept anew and compares it with the chain, the tree and the root.
     #[must_use]
-    pub fn verify(&self) -> Report {
+    pub fn verify(&self) -> VerifyReport {
         let fault = self.first_fault();
-        Report {
+        VerifyReport {
             consistent: fault.is_none(),
             first_bad: fault.map(|(seq, _)| seq),
             reason: fault.map(|(_, fault)| fault),
@@ -258,9 +258,11 @@ impl Log {
         }
     }
 
-    fn first_fault(&self) -> Option<(u64, Fault)> {
+    fn first_fault(&self) -> Option<(u64, LogFault)> {
         let mut chain = self.base;
-        let Ok(mut tree) = self.tree.edge(self.base.next) else { return Some((self.base.next, Fault::Root)) };
+        let Ok(mut tree) = self.tree.edge(self.base.next) else {
+            return Some((self.base.next, LogFault::Root));
+        };
         let mut leaves = Vec::with_capacity(VERIFY_TOGETHER);
         let (older, newer) = self.records.as_slices();
         for records in older.chunks(VERIFY_TOGETHER).chain(newer.chunks(VERIFY_TOGETHER)) {
@@ -270,16 +272,16 @@ impl Log {
                 let seq = chain.next;
                 // The tree tells a changed entry from its unchanged successor.
                 if self.tree.kept_leaf(seq) != Some(leaf) {
-                    return Some((seq, Fault::Leaf));
+                    return Some((seq, LogFault::Leaf));
                 }
                 let followed = chain.check(&record.entry).and_then(|entry| chain.follow(&entry, || *leaf));
                 if let Err(error) = followed {
-                    return Some((seq, Fault::Chain(error)));
+                    return Some((seq, LogFault::Chain(error)));
                 }
             }
             tree.extend(&leaves, &self.engine);
         }
         let whole = chain == self.chain && tree.root() == self.root();
-        (!whole).then_some((self.base.next, Fault::Root))
+        (!whole).then_some((self.base.next, LogFault::Root))
     }
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::{
-    entry::{Entry, Verdict},
+    entry::{Decision, Entry},
     journal::{Block, Disk, Journal, JournalError},
     log::{Log, Record},
 };
@@ -19,7 +19,7 @@ pub struct Query<'q> {
     /// Only this operation.
     pub operation: Option<u16>,
     /// Only decided like this.
-    pub decision: Option<Verdict>,
+    pub decision: Option<Decision>,
     /// Only decided by this rule.
     pub rule: Option<&'q str>,
     /// Not earlier than this, in µs since the Unix epoch.
@@ -83,17 +83,17 @@ impl Query<'_> {
 }
 
 /// A page in the making.
-struct Gathering<'q, K> {
+struct PageBuilder<'q, K> {
     query: &'q Query<'q>,
     limit: usize,
     keep: K,
     page: Page,
 }
 
-impl<'q, K: FnMut(&Entry<'_>, &[u8]) -> bool> Gathering<'q, K> {
-    fn new(query: &'q Query<'q>, limit: usize, keep: K) -> Gathering<'q, K> {
+impl<'q, K: FnMut(&Entry<'_>, &[u8]) -> bool> PageBuilder<'q, K> {
+    fn new(query: &'q Query<'q>, limit: usize, keep: K) -> PageBuilder<'q, K> {
         // An empty page could not say where to go on.
-        Gathering { query, limit: limit.max(1), keep, page: Page { records: Vec::new(), cursor: None } }
+        PageBuilder { query, limit: limit.max(1), keep, page: Page { records: Vec::new(), cursor: None } }
     }
 
     /// Takes the next record in order; false once the page is full and there is more.
@@ -123,12 +123,12 @@ impl Log {
         limit: usize,
         keep: impl FnMut(&Entry<'_>, &[u8]) -> bool,
     ) -> Page {
-        let mut gathering = Gathering::new(query, limit, keep);
+        let mut builder = PageBuilder::new(query, limit, keep);
         match query.order {
-            Order::OldestFirst => self.iter().all(|(seq, record)| gathering.take(seq, record)),
-            Order::NewestFirst => self.iter().rev().all(|(seq, record)| gathering.take(seq, record)),
+            Order::OldestFirst => self.iter().all(|(seq, record)| builder.take(seq, record)),
+            Order::NewestFirst => self.iter().rev().all(|(seq, record)| builder.take(seq, record)),
         };
-        gathering.page
+        builder.page
     }
 }
 
@@ -144,7 +144,7 @@ impl<D: Disk> Journal<D> {
         limit: usize,
         keep: impl FnMut(&Entry<'_>, &[u8]) -> bool,
     ) -> Result<Page, JournalError> {
-        let mut gathering = Gathering::new(query, limit, keep);
+        let mut builder = PageBuilder::new(query, limit, keep);
         let blocks = self.blocks();
         let ahead = |(index, block): &(usize, &Block)| {
             let last = blocks.get(index + 1).map_or(self.len(), |next| next.first).saturating_sub(1);
@@ -154,19 +154,19 @@ impl<D: Disk> Journal<D> {
         match query.order {
             Order::OldestFirst => {
                 for block in found {
-                    if !self.block(block)?.iter().all(|(seq, record)| gathering.take(*seq, record)) {
+                    if !self.block(block)?.iter().all(|(seq, record)| builder.take(*seq, record)) {
                         break;
                     }
                 }
             }
             Order::NewestFirst => {
                 for block in found.rev() {
-                    if !self.block(block)?.iter().rev().all(|(seq, record)| gathering.take(*seq, record)) {
+                    if !self.block(block)?.iter().rev().all(|(seq, record)| builder.take(*seq, record)) {
                         break;
                     }
                 }
             }
         }
-        Ok(gathering.page)
+        Ok(builder.page)
     }
 }

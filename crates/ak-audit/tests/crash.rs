@@ -115,7 +115,7 @@ fn crash_throughout_a_life(seed: u64, model: &[Record]) -> u64 {
                         if random.chance(2) {
                             writing.close_batch();
                         }
-                        assert_eq!(writing.begin_sync().err(), Some(JournalError::UnderWay));
+                        assert_eq!(writing.begin_sync().err(), Some(JournalError::BatchPending));
                         let written = out.write(&mut disk.share());
                         images.push((disk.crash(random), acknowledged, pruned));
                         writing.finish_sync(out, written).map(|size| acknowledged = size)

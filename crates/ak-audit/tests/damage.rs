@@ -57,6 +57,40 @@ fn check_nothing_corrupt(journal: &Journal<SimDisk>, report: &RecoveryReport, mo
     assert_eq!(report.pruned_below + kept.len() as u64, report.size, "{what}");
 }
 
+/// Segments that earlier versions wrote are read, and the journal goes on after them.
+#[test]
+fn segments_with_the_earlier_magic_are_read_and_continued() {
+    let (files, mut model, checkpoints) = journal(10, 13, 24 << 10);
+    let earlier: Files =
+        files.iter().map(|(name, bytes)| (name.clone(), forge::with_earlier_magic(bytes))).collect();
+    assert!(earlier.len() > 1);
+    let genesis = Genesis { id: [3; 16], meta: Vec::new() };
+    let options = Options { segment_bytes_max: 24 << 10, allocation_bytes: 2048, reserve_bytes: 512 };
+    let disk = SimDisk::with(earlier.clone());
+    let (mut journal, report) = Journal::open(disk.share(), &genesis, options, &checkpoints).unwrap();
+    assert_eq!((report.size, report.first_bad, report.read_only), (model.len() as u64, None, false));
+    assert_eq!(report.anchored_at, checkpoints.last().map(|checkpoint| checkpoint.size));
+    for _ in 0..5 {
+        for _ in 0..13 {
+            let record = record(model.len() as u64, journal.chain().head);
+            journal.append(std::slice::from_ref(&record)).unwrap();
+            model.push(record);
+        }
+        journal.sync().unwrap();
+    }
+    drop(journal);
+    // Segments of both kinds stand side by side.
+    let files = disk.files();
+    assert!(files.len() > earlier.len());
+    let (journal, report) = open(&files, &checkpoints);
+    assert_eq!((report.size, report.first_bad), (model.len() as u64, None));
+    check_nothing_corrupt(&journal, &report, &model, "both magics");
+    // No other magic is read.
+    let mut other = earlier;
+    other.values_mut().for_each(|bytes| *bytes = forge::change_header(bytes, 16));
+    assert_eq!(open(&other, &[]).1.reason, Some(JournalFault::Header));
+}
+
 #[test]
 fn every_flipped_bit_of_a_sealed_log_is_found() {
     let (files, model, _) = journal(10, 13, 24 << 10);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 use ak_audit::{
-    ENTRY_BYTES_MAX, Entry, EntryError, Hash, Integrity, Kind, Verdict, ZERO_HASH, commitment, leaf_hash,
+    Decision, ENTRY_BYTES_MAX, Entry, EntryError, Hash, Integrity, Kind, ZERO_HASH, commitment, leaf_hash,
 };
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -22,7 +22,7 @@ fn first() -> Entry<'static> {
         run: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         operation: 1048,
         kind: Kind::Notice,
-        decision: Verdict::Permit,
+        decision: Decision::Permit,
         code: 0,
         cause: 0,
         policy: digest(b"policy"),
@@ -78,7 +78,7 @@ fn golden_bytes() {
         time_us: 1_700_000_000_000_900,
         operation: 65_535,
         kind: Kind::Decision,
-        decision: Verdict::DefaultDeny,
+        decision: Decision::DefaultDeny,
         code: -4201,
         cause: 3,
         target: commit(b"fs"),
@@ -101,15 +101,15 @@ fn golden_bytes() {
 
 #[test]
 fn numbers_are_explicit() {
-    let check = |byte: u8, kind: Option<Kind>, verdict: Option<Verdict>| {
-        assert_eq!((Kind::from_byte(byte), Verdict::from_byte(byte)), (kind, verdict));
+    let check = |byte: u8, kind: Option<Kind>, verdict: Option<Decision>| {
+        assert_eq!((Kind::from_byte(byte), Decision::from_byte(byte)), (kind, verdict));
     };
     check(0, None, None);
-    check(1, Some(Kind::Decision), Some(Verdict::Permit));
-    check(2, Some(Kind::Step), Some(Verdict::Ask));
-    check(3, Some(Kind::Outcome), Some(Verdict::Forbid));
-    check(4, Some(Kind::Notice), Some(Verdict::DefaultDeny));
-    check(5, None, Some(Verdict::Refused));
+    check(1, Some(Kind::Decision), Some(Decision::Permit));
+    check(2, Some(Kind::Step), Some(Decision::Ask));
+    check(3, Some(Kind::Outcome), Some(Decision::Forbid));
+    check(4, Some(Kind::Notice), Some(Decision::DefaultDeny));
+    check(5, None, Some(Decision::Refused));
     check(6, None, None);
 }
 
@@ -189,7 +189,7 @@ prop_compose! {
         let integrity = if untrusted { Integrity::Untrusted } else { Integrity::Trusted };
         let entry = Entry {
             seq, time_us, operation, kind, code, cause, policy, target, request, reply, integrity,
-            decision: Verdict::ALL[decision],
+            decision: Decision::ALL[decision],
             previous: if seq == 0 { ZERO_HASH } else { previous },
             ..first()
         };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ak_audit::{
-    Entry, Hash, Journal, ProofError, Record, TileError, Tree, Verdict, ZERO_HASH,
+    Decision, Entry, Hash, Journal, ProofError, Record, TileError, Tree, ZERO_HASH,
     journal::{Genesis, Options},
     leaf_hash,
 };
@@ -126,7 +126,7 @@ fn entries_as_json() {
     check(&event, "/firewall_rule/uid", "\"only-our-people\"");
     check(&event, "/metadata/sequence", "1");
     let denied =
-        Entry { decision: Verdict::DefaultDeny, code: -4201, rule: "", previous: ZERO_HASH, ..entry };
+        Entry { decision: Decision::DefaultDeny, code: -4201, rule: "", previous: ZERO_HASH, ..entry };
     let event = denied.to_ocsf("call", &leaf);
     check(&event, "/action_id", "2");
     check(&event, "/status_id", "2");

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 use ak_audit::{
-    Chain, FullTree, Journal, JournalError, Log, Missing, Order, ProofError, Query, Record, Verdict,
+    Chain, Decision, FullTree, Journal, JournalError, Log, MissingRecord, Order, ProofError, Query, Record,
     ZERO_HASH,
     journal::{Genesis, META_BYTES_MAX, Options},
     leaf_hash,
@@ -69,11 +69,11 @@ fn what_is_buffered_counts_once_it_is_synced() {
     assert_eq!(journal.append(&model[..2]), Ok(2));
     assert_eq!(journal.append(&model[2..5]), Ok(5));
     assert_eq!((journal.len(), journal.records(0..9).count()), (0, 0));
-    assert_eq!(journal.record(0), Err(Missing::Absent.into()));
+    assert_eq!(journal.record(0), Err(MissingRecord::Absent.into()));
     assert_eq!(journal.inclusion_proof(0, 1), Err(ProofError::Range));
     assert_eq!(journal.sync(), Ok(5));
     assert_eq!(journal.record(4), Ok(model[4].clone()));
-    assert_eq!(journal.record(5), Err(Missing::Absent.into()));
+    assert_eq!(journal.record(5), Err(MissingRecord::Absent.into()));
     journal.append(&model[5..]).unwrap();
     assert_eq!(open(SimDisk::with(journal.disk().files())).len(), 5);
 }
@@ -133,12 +133,12 @@ fn room_is_found_beforehand_and_given_back() {
     const PROMISED: u64 = 300 << 10;
     let model = records(2000);
     let mut journal = open(SimDisk::default());
-    journal.make_room(PROMISED).unwrap();
-    assert!(journal.room() >= PROMISED && length(&journal, 0) as u64 >= PROMISED);
+    journal.ensure_free_bytes(PROMISED).unwrap();
+    assert!(journal.free_bytes() >= PROMISED && length(&journal, 0) as u64 >= PROMISED);
     let mut firsts = vec![0];
     for record in &model {
         // While something is expected each new segment has room for it; then no longer.
-        journal.expect(if firsts.len() < 3 { PROMISED } else { 0 });
+        journal.expect_bytes(if firsts.len() < 3 { PROMISED } else { 0 });
         journal.append(std::slice::from_ref(record)).unwrap();
         let segments = journal.disk().files().len();
         journal.sync().unwrap();
@@ -146,7 +146,7 @@ fn room_is_found_beforehand_and_given_back() {
             let sealed = length(&journal, *firsts.last().unwrap()) as u64;
             assert!(sealed < SMALL.segment_bytes_max + 1024, "a sealed segment keeps {sealed} bytes");
             firsts.push(journal.len());
-            assert_eq!(journal.room() >= PROMISED, firsts.len() <= 3);
+            assert_eq!(journal.free_bytes() >= PROMISED, firsts.len() <= 3);
         }
     }
     assert!(firsts.len() > 4);
@@ -179,7 +179,7 @@ proptest! {
         }
         prop_assert_eq!(journal.pruned_below(), below);
         if let Some(gone) = below.checked_sub(1) {
-            prop_assert_eq!(journal.record(gone), Err(Missing::Pruned.into()));
+            prop_assert_eq!(journal.record(gone), Err(MissingRecord::Pruned.into()));
         }
         let (from, to) = (from, from.saturating_add(length));
         let expected: Vec<u64> = (from.max(below)..to.min(count)).collect();
@@ -240,7 +240,7 @@ proptest! {
         let query = Query {
             agent: agent.map(|agent| AGENTS.get(agent).copied().unwrap_or("nobody")),
             rule: rule.map(|rule| RULES[rule]),
-            decision: decision.map(|decision| Verdict::ALL[decision]),
+            decision: decision.map(|decision| Decision::ALL[decision]),
             operation, since_us, until_us, order, cursor,
         };
         let keep = |_: &ak_audit::Entry<'_>, body: &[u8]| !body.len().is_multiple_of(7);

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use ak_audit::{
-    Chain, ChainError, Kind, Log, Missing, Order, ProofError, Query, Report, Verdict, ZERO_HASH, proof,
+    Chain, ChainError, Decision, Kind, Log, MissingRecord, Order, ProofError, Query, VerifyReport, ZERO_HASH,
+    verifier,
 };
 use proptest::prelude::*;
 
@@ -25,7 +26,7 @@ fn an_empty_log() {
     let log = Log::new(1000);
     assert!(log.is_empty());
     assert_eq!((log.len(), log.head(), log.root()), (0, ZERO_HASH, ak_audit::empty_root()));
-    assert_eq!(log.get(0), Err(Missing::Absent));
+    assert_eq!(log.get(0), Err(MissingRecord::Absent));
     assert!(log.verify().consistent);
 }
 
@@ -57,19 +58,22 @@ fn the_oldest_give_way_and_the_rest_stays_proven() {
     let kept: Vec<u64> = log.iter().map(|(seq, _)| seq).collect();
     assert_eq!(kept, (90..100).collect::<Vec<_>>());
     assert_eq!(log.iter().rev().map(|(seq, _)| seq).next(), Some(99));
-    assert_eq!((log.get(89), log.get(100)), (Err(Missing::Pruned), Err(Missing::Absent)));
+    assert_eq!((log.get(89), log.get(100)), (Err(MissingRecord::Pruned), Err(MissingRecord::Absent)));
     assert_eq!(log.get(90), whole.get(90));
     assert_eq!((log.root(), log.head(), log.len()), (whole.root(), whole.head(), 100));
     assert_eq!(log.inclusion_proof(89, 100), Err(ProofError::Pruned));
     for seq in 90..100 {
         let path = log.inclusion_proof(seq, 100).unwrap();
         let leaf = ak_audit::leaf_hash(&log.get(seq).unwrap().entry);
-        assert_eq!(proof::verify_inclusion(&leaf, seq, 100, &path, &log.root()), Ok(()));
+        assert_eq!(verifier::verify_inclusion(&leaf, seq, 100, &path, &log.root()), Ok(()));
     }
     let old = filled(93, usize::MAX).root();
     let hashes = log.consistency_proof(93, 100).unwrap();
-    assert_eq!(proof::verify_consistency(93, 100, &hashes, &old, &log.root()), Ok(()));
-    assert_eq!(log.verify(), Report { consistent: true, first_bad: None, reason: None, pruned_below: 90 });
+    assert_eq!(verifier::verify_consistency(93, 100, &hashes, &old, &log.root()), Ok(()));
+    assert_eq!(
+        log.verify(),
+        VerifyReport { consistent: true, first_bad: None, reason: None, pruned_below: 90 }
+    );
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn queries() {
     check(Query { since_us: Some(3), ..all }, &[3, 4]);
     check(Query { agent: Some("agent-1"), ..all }, &[1, 4]);
     check(Query { operation: Some(3), ..all }, &[3]);
-    check(Query { decision: Some(Verdict::Forbid), ..all }, &[2]);
+    check(Query { decision: Some(Decision::Forbid), ..all }, &[2]);
     check(Query { rule: Some("rule-0"), ..all }, &[0, 2, 4]);
     check(Query { rule: Some("rule-0"), agent: Some("agent-1"), ..all }, &[4]);
     check(Query { agent: Some("nobody"), ..all }, &[]);

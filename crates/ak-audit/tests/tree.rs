@@ -1,7 +1,7 @@
 //! The trees, the proofs and their verifier against the definitions of RFC 6962, followed to the letter.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
-use ak_audit::{FullTree, Hash, ProofError, Tree, empty_root, leaf_hash, node_hash, proof};
+use ak_audit::{FullTree, Hash, ProofError, Tree, empty_root, leaf_hash, node_hash, verifier};
 use proptest::prelude::*;
 
 fn leaves(count: u64) -> Vec<Hash> {
@@ -75,13 +75,19 @@ fn every_proof_up_to_70_leaves_is_the_one_of_the_rfc_and_verifies() {
         for index in 0..size {
             let path = path(index, leaves);
             assert_eq!(tree.inclusion_proof(index as u64, new), Ok(path.clone()));
-            assert_eq!(proof::verify_inclusion(&leaves[index], index as u64, new, &path, &new_root), Ok(()));
+            assert_eq!(
+                verifier::verify_inclusion(&leaves[index], index as u64, new, &path, &new_root),
+                Ok(())
+            );
         }
         for old in 1..=size {
             let subproof = subproof(old, leaves, true);
             let old_root = root(&leaves[..old]);
             assert_eq!(tree.consistency_proof(old as u64, new), Ok(subproof.clone()));
-            assert_eq!(proof::verify_consistency(old as u64, new, &subproof, &old_root, &new_root), Ok(()));
+            assert_eq!(
+                verifier::verify_consistency(old as u64, new, &subproof, &old_root, &new_root),
+                Ok(())
+            );
         }
     }
 }
@@ -135,7 +141,7 @@ proptest! {
         let mut path = full(&all).inclusion_proof(index, size).unwrap();
         let root = root(&all);
         prop_assume!(damage.apply(&mut path));
-        prop_assert!(proof::verify_inclusion(&all[index as usize], index, size, &path, &root).is_err());
+        prop_assert!(verifier::verify_inclusion(&all[index as usize], index, size, &path, &root).is_err());
     }
 
     #[test]
@@ -145,7 +151,7 @@ proptest! {
         let mut hashes = full(&all).consistency_proof(old, size).unwrap();
         let roots = (root(&all[..old as usize]), root(&all));
         prop_assume!(damage.apply(&mut hashes));
-        prop_assert!(proof::verify_consistency(old, size, &hashes, &roots.0, &roots.1).is_err());
+        prop_assert!(verifier::verify_consistency(old, size, &hashes, &roots.0, &roots.1).is_err());
     }
 
     #[test]
@@ -153,10 +159,10 @@ proptest! {
         numbers: [u64; 3], hashes: [[u8; 32]; 3], proof in proptest::collection::vec(any::<[u8; 32]>(), 0..70),
     ) {
         let ([a, b, c], [x, y, _]) = (numbers, hashes);
-        prop_assert!(proof::verify_subtree_inclusion(&x, a, b, c, &proof, &y).is_err());
-        prop_assert!(proof::verify_subtree_consistency(a, b, c, &proof, &x, &y).is_err());
-        prop_assert!(proof::verify_consistency(a, u64::MAX, &proof, &x, &y).is_err());
-        prop_assert!(proof::verify_inclusion(&x, a, u64::MAX, &proof, &y).is_err());
+        prop_assert!(verifier::verify_subtree_inclusion(&x, a, b, c, &proof, &y).is_err());
+        prop_assert!(verifier::verify_subtree_consistency(a, b, c, &proof, &x, &y).is_err());
+        prop_assert!(verifier::verify_consistency(a, u64::MAX, &proof, &x, &y).is_err());
+        prop_assert!(verifier::verify_inclusion(&x, a, u64::MAX, &proof, &y).is_err());
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ak_audit::{Hash, leaf_hash, proof};
+use ak_audit::{Hash, leaf_hash, verifier};
 use ak_json::{Limits, Value};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -23,9 +23,9 @@ impl Vector {
     }
 
     /// The leaf's hash; of another length it is refused before any proof is looked at.
-    fn leaf(&self) -> Result<Hash, proof::Invalid> {
+    fn leaf(&self) -> Result<Hash, verifier::InvalidProof> {
         let bytes = STANDARD.decode(self.0.get("leafHash").and_then(Value::as_str).unwrap()).unwrap();
-        bytes.try_into().map_err(|_| proof::Invalid::Root)
+        bytes.try_into().map_err(|_| verifier::InvalidProof::Root)
     }
 
     fn proof(&self) -> Vec<Hash> {
@@ -61,7 +61,7 @@ fn read(directory: &Path) -> Vec<(PathBuf, Vector)> {
 }
 
 /// Runs one folder of vectors through `verify`.
-fn check(folder: &str, count: usize, verify: fn(&Vector) -> Result<(), proof::Invalid>) {
+fn check(folder: &str, count: usize, verify: fn(&Vector) -> Result<(), verifier::InvalidProof>) {
     let Some(root) = std::env::var_os("AK_VECTORS") else {
         println!("{folder} skipped: AK_VECTORS is not set");
         return;
@@ -79,7 +79,7 @@ fn check(folder: &str, count: usize, verify: fn(&Vector) -> Result<(), proof::In
 fn inclusion() {
     check("inclusion", 98, |v| {
         let (leaf, root, proof) = (v.leaf()?, v.hash("root"), v.proof());
-        proof::verify_inclusion(&leaf, v.number("leafIdx"), v.number("treeSize"), &proof, &root)
+        verifier::verify_inclusion(&leaf, v.number("leafIdx"), v.number("treeSize"), &proof, &root)
     });
 }
 
@@ -87,7 +87,7 @@ fn inclusion() {
 fn consistency() {
     check("consistency", 98, |v| {
         let (old, new, proof) = (v.hash("root1"), v.hash("root2"), v.proof());
-        proof::verify_consistency(v.number("size1"), v.number("size2"), &proof, &old, &new)
+        verifier::verify_consistency(v.number("size1"), v.number("size2"), &proof, &old, &new)
     });
 }
 
@@ -96,7 +96,7 @@ fn subtree_inclusion() {
     check("subtreeinclusion", 204, |v| {
         let (leaf, root, proof) = (v.leaf()?, v.hash("root"), v.proof());
         let (index, start, end) = (v.number("leafIdx"), v.number("start"), v.number("end"));
-        proof::verify_subtree_inclusion(&leaf, index, start, end, &proof, &root)
+        verifier::verify_subtree_inclusion(&leaf, index, start, end, &proof, &root)
     });
 }
 
@@ -105,6 +105,6 @@ fn subtree_consistency() {
     check("subtreeconsistency", 118, |v| {
         let (start, end, size) = (v.number("start"), v.number("end"), v.number("size"));
         let (subtree, root, proof) = (v.hash("root1"), v.hash("root2"), v.proof());
-        proof::verify_subtree_consistency(start, end, size, &proof, &subtree, &root)
+        verifier::verify_subtree_consistency(start, end, size, &proof, &subtree, &root)
     });
 }

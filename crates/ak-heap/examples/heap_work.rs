@@ -172,7 +172,7 @@ fn patches() -> f64 {
             (0..300).map(|_| array![1]).collect::<Vec<_>>().into(),
             labels,
             Patch::new((0..many).map(|n| add(&format!("/{}/0", n % 300), 1)).collect())
-                .labelled(Labels::untrusted()),
+                .with_labels(Labels::untrusted()),
         ),
     ]
     .into_iter()
@@ -274,7 +274,7 @@ fn queries() -> f64 {
         .into_iter()
         .map(|(name, query, scope)| {
             measure(name, |work| {
-                heap.query_among(&query, scope, |_, _| true, work)
+                heap.query_in_scope(&query, scope, |_, _| true, work)
                     .map(drop)
                     .map_err(|error| error.to_string())
             })

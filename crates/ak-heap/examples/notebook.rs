@@ -43,8 +43,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // What a web page said is untrusted; the note now is too, but only there.
     let patch = Patch::parse(&array![object! { "op": "add", "path": "/price", "value": "2.40" }])?;
-    let plan =
-        heap.plan_write(bread.handle, &patch.labelled(Labels::untrusted()), Some(0), &mut Work::unlimited())?;
+    let plan = heap.plan_write(
+        bread.handle,
+        &patch.with_labels(Labels::untrusted()),
+        Some(0),
+        &mut Work::unlimited(),
+    )?;
     println!("the price costs {} bytes", plan.bytes_delta());
     plan.commit();
     let note = heap.read(bread.handle)?;

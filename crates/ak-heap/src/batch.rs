@@ -170,7 +170,7 @@ fn apply_op(
                 return draft.write(handle, patch, *expected_version);
             }
             let ops = patch.ops().iter().cloned().chain(links(wanted)?).collect();
-            let patch = Patch::new(ops).labelled(patch.labels().clone());
+            let patch = Patch::new(ops).with_labels(patch.labels().clone());
             draft.write(handle, &patch, *expected_version)
         }
         BatchOp::Delete { target: which, expected_version } => {

@@ -23,13 +23,13 @@ pub const TYPES_MAX: usize = 1_024;
 /// Of these, types that agents cannot register, by default.
 pub const TYPES_RESERVED: usize = 256;
 /// Types that one agent and its descendants may register together by default.
-pub const TYPES_PER_FAMILY_MAX: usize = 64;
+pub const TYPES_PER_DELEGATION_TREE_MAX: usize = 64;
 /// Bytes of memory that compiled schemas may take by default.
 pub const TYPE_BYTES_MAX: usize = 128 << 20;
 /// Of these, bytes that agents cannot take, by default.
 pub const TYPE_BYTES_RESERVED: usize = 32 << 20;
 /// Bytes of memory that the compiled schemas of one agent and its descendants may take by default.
-pub const TYPE_BYTES_PER_FAMILY_MAX: usize = 8 << 20;
+pub const TYPE_BYTES_PER_DELEGATION_TREE_MAX: usize = 8 << 20;
 /// Units of [`Work`](ak_json::Work) for one request: 20 ms or less in a release build, also for what is priced least well.
 pub const REQUEST_WORK: u64 = 1_250_000;
 /// Secondary indexes by default.
@@ -69,13 +69,13 @@ pub struct HeapConfig {
     /// Of these, how many are kept for the scope of everybody.
     pub types_reserved: usize,
     /// Types in the scopes of one agent without a parent and all its descendants.
-    pub types_per_family_max: usize,
+    pub types_per_delegation_tree_max: usize,
     /// Bytes of memory of compiled schemas, as [`Schema::memory_bytes`](ak_json::Schema::memory_bytes) counts them.
     pub type_bytes_max: usize,
     /// Of these, how many are kept for the scope of everybody.
     pub type_bytes_reserved: usize,
     /// Bytes of compiled schemas in the scopes of one agent without a parent and all its descendants.
-    pub type_bytes_per_family_max: usize,
+    pub type_bytes_per_delegation_tree_max: usize,
     /// Secondary indexes.
     pub indexes_max: usize,
     /// Objects on one page of a query.
@@ -99,10 +99,10 @@ impl Default for HeapConfig {
             labelled_max: LABELLED_MAX,
             types_max: TYPES_MAX,
             types_reserved: TYPES_RESERVED,
-            types_per_family_max: TYPES_PER_FAMILY_MAX,
+            types_per_delegation_tree_max: TYPES_PER_DELEGATION_TREE_MAX,
             type_bytes_max: TYPE_BYTES_MAX,
             type_bytes_reserved: TYPE_BYTES_RESERVED,
-            type_bytes_per_family_max: TYPE_BYTES_PER_FAMILY_MAX,
+            type_bytes_per_delegation_tree_max: TYPE_BYTES_PER_DELEGATION_TREE_MAX,
             indexes_max: INDEXES_MAX,
             page_objects_max: PAGE_OBJECTS_MAX,
             scan_objects_max: SCAN_OBJECTS_MAX,

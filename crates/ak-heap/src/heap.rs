@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ak_json::{Text, Waste};
+use ak_json::{DropQueue, Text};
 
 use crate::catalog::Catalog;
 use crate::digest::Tree;
@@ -31,9 +31,9 @@ pub struct Heap {
     unlabelled: Arc<SealedLabels>,
     pub(crate) digests: Tree,
     /// Contents that can be read no more, which the next commits give up.
-    waste: Waste,
+    drop_queue: DropQueue,
     /// Those of whom the newest commit took the tombstones.
-    forgotten: Vec<Handle>,
+    dropped_tombstones: Vec<Handle>,
 }
 
 /// Tombstones that one deletion may push out. If there is no room then, the deleted object leaves none.
@@ -52,8 +52,8 @@ impl Clone for Heap {
             catalog: self.catalog.clone(),
             unlabelled: Arc::clone(&self.unlabelled),
             digests: self.digests.clone(),
-            waste: Waste::default(),
-            forgotten: Vec::new(),
+            drop_queue: DropQueue::default(),
+            dropped_tombstones: Vec::new(),
         }
     }
 }
@@ -69,8 +69,8 @@ impl Heap {
             catalog: Catalog::default(),
             unlabelled: Arc::default(),
             digests: Tree::default(),
-            waste: Waste::default(),
-            forgotten: Vec::new(),
+            drop_queue: DropQueue::default(),
+            dropped_tombstones: Vec::new(),
         }
     }
 
@@ -117,8 +117,8 @@ impl Heap {
 
     /// Objects of which the newest commit let the tombstones go, since too many or too large ones were there. Nothing is known
     /// of them any more.
-    pub fn forgotten(&self) -> &[Handle] {
-        &self.forgotten
+    pub fn dropped_tombstones(&self) -> &[Handle] {
+        &self.dropped_tombstones
     }
 
     /// How many objects were ever deleted.
@@ -155,7 +155,7 @@ impl Heap {
     }
 
     /// Erases an object or a tombstone for good, with all versions. What they held is freed by and by, or at once by whoever
-    /// takes it with [`take_waste`](Self::take_waste).
+    /// takes it with [`take_drop_queue`](Self::take_drop_queue).
     ///
     /// # Errors
     /// [`HeapError::NotFound`] when there is neither.
@@ -169,14 +169,14 @@ impl Heap {
     }
 
     /// What was removed and is not freed yet. To drop it frees it, which takes long where it is much.
-    pub fn take_waste(&mut self) -> Waste {
-        core::mem::take(&mut self.waste)
+    pub fn take_drop_queue(&mut self) -> DropQueue {
+        core::mem::take(&mut self.drop_queue)
     }
 
     /// Does what a plan says.
     pub(crate) fn commit(&mut self, staged: Staged) {
         let mut brought = 0_u64;
-        self.forgotten.clear();
+        self.dropped_tombstones.clear();
         for Edit { handle, born, revisions, .. } in staged.edits {
             let index = handle.index();
             if let Some(object) = born {
@@ -189,7 +189,7 @@ impl Heap {
                 if let Some(object) = self.slots.live_mut(index) {
                     self.catalog.update(index, object, revision.content());
                     let bytes_before = object.bytes();
-                    object.push(revision, self.config.history_max, &mut self.waste);
+                    object.push(revision, self.config.history_max, &mut self.drop_queue);
                     self.ledger.resize(object, bytes_before);
                 }
             }
@@ -199,7 +199,7 @@ impl Heap {
             self.evict(index);
         }
         let swept = usize::try_from(brought / BYTES_PER_SWEPT_ITEM).unwrap_or(usize::MAX);
-        self.waste.sweep(swept.saturating_add(SWEPT_ITEMS));
+        self.drop_queue.drop_some(swept.saturating_add(SWEPT_ITEMS));
     }
 
     /// Keeps the limits of tombstones after a death: the oldest go, but no more than a few at once.
@@ -220,7 +220,7 @@ impl Heap {
 
     /// Takes a tombstone away.
     fn forget(&mut self, index: u32) {
-        self.forgotten.extend(self.slots.at(index).map(|slot| Handle::new(slot.generation, index)));
+        self.dropped_tombstones.extend(self.slots.at(index).map(|slot| Handle::new(slot.generation, index)));
         self.vacate(index);
     }
 
@@ -240,11 +240,11 @@ impl Heap {
             State::Live(object) => {
                 self.ledger.subtract(&object);
                 self.catalog.remove(index, &object);
-                object.throw_away(&mut self.waste);
+                object.drop_into(&mut self.drop_queue);
             }
             State::Dead(tombstone) => {
                 self.graveyard.subtract(tombstone.order, &tombstone.object);
-                tombstone.object.throw_away(&mut self.waste);
+                tombstone.object.drop_into(&mut self.drop_queue);
             }
             State::Free | State::Retired => {}
         }

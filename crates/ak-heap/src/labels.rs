@@ -34,7 +34,7 @@ impl LabelMap {
     }
 
     /// What the document as a whole carries.
-    pub fn whole(&self) -> Labels {
+    pub fn joined(&self) -> Labels {
         self.subtrees.values().fold(self.root.clone(), |whole, labels| whole.join(labels))
     }
 
@@ -84,7 +84,7 @@ impl LabelMap {
     /// Joins all labels into the root's if more than `labelled_max` subtrees have some.
     pub(crate) fn bound(&mut self, labelled_max: usize) {
         if self.subtrees.len() > labelled_max {
-            *self = LabelMap::from(self.whole());
+            *self = LabelMap::from(self.joined());
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use ak_json::{Digest, Labels, Text, Value, Waste};
+use ak_json::{Digest, DropQueue, Labels, Text, Value};
 use once_cell::race::OnceBox;
 
 use crate::labels::LabelMap;
@@ -26,9 +26,9 @@ impl Content {
         }
     }
 
-    fn throw_away(self, waste: &mut Waste) {
+    fn drop_into(self, drop_queue: &mut DropQueue) {
         if let Content::Json(value) = self {
-            waste.add(value);
+            drop_queue.add(value);
         }
     }
 
@@ -102,7 +102,7 @@ impl SealedLabels {
 
 impl From<LabelMap> for SealedLabels {
     fn from(map: LabelMap) -> SealedLabels {
-        SealedLabels { whole: map.whole(), map }
+        SealedLabels { whole: map.joined(), map }
     }
 }
 
@@ -198,20 +198,20 @@ impl Object {
     }
 
     /// Makes `revision` the current one and throws away what exceeds `history_max` earlier ones.
-    pub(crate) fn push(&mut self, revision: Revision, history_max: usize, waste: &mut Waste) {
+    pub(crate) fn push(&mut self, revision: Revision, history_max: usize, drop_queue: &mut DropQueue) {
         self.bytes = self.bytes.saturating_add(revision.size);
         self.history.push_back(core::mem::replace(&mut self.current, revision));
         while self.history.len() > history_max {
             let Some(dropped) = self.history.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(dropped.size);
-            dropped.content.throw_away(waste);
+            dropped.content.drop_into(drop_queue);
         }
     }
 
     /// Gives up all revisions, a little at a time.
-    pub(crate) fn throw_away(self, waste: &mut Waste) {
+    pub(crate) fn drop_into(self, drop_queue: &mut DropQueue) {
         for revision in self.history.into_iter().chain([self.current]) {
-            revision.content.throw_away(waste);
+            revision.content.drop_into(drop_queue);
         }
     }
 }

@@ -132,7 +132,11 @@ impl Heap {
         if !scope.is_empty() {
             let types = config.types_max.saturating_sub(config.types_reserved);
             limits.push((agents, types, config.type_bytes_max.saturating_sub(config.type_bytes_reserved)));
-            limits.push((own, config.types_per_family_max, config.type_bytes_per_family_max));
+            limits.push((
+                own,
+                config.types_per_delegation_tree_max,
+                config.type_bytes_per_delegation_tree_max,
+            ));
         }
         let mut room = usize::MAX;
         for (held, types_max, bytes_max) in limits {

@@ -148,7 +148,7 @@ fn agree(heap: &Heap, handle: ak_heap::Handle, tree: &mut Tree) -> Result<(), Te
     for pointer in pointers {
         let expected = tree.above(&pointer).join(&tree.at(&pointer).below());
         prop_assert_eq!(object.label_map().at(&pointer), expected.clone(), "at \"{}\"", &pointer);
-        prop_assert_eq!(object.label_map().subtree(&pointer).whole(), expected, "within \"{}\"", &pointer);
+        prop_assert_eq!(object.label_map().subtree(&pointer).joined(), expected, "within \"{}\"", &pointer);
     }
     Ok(())
 }
@@ -163,7 +163,7 @@ proptest! {
         let handle = heap.alloc("main", "t", Content::Json(document.clone()), base.clone()).unwrap();
         let mut tree = Tree::new(&document, base);
         for (op, written) in patches {
-            let patch = Patch::new(vec![op.clone()]).labelled(written.clone());
+            let patch = Patch::new(vec![op.clone()]).with_labels(written.clone());
             if heap.write(handle, &patch, None).is_ok() {
                 tree.apply(&op, &written);
             }
@@ -179,7 +179,7 @@ proptest! {
         let handle = heap.alloc("main", "t", Content::Json(document.clone()), Labels::default()).unwrap();
         exact.alloc("main", "t", Content::Json(document.clone()), Labels::default()).unwrap();
         for (op, written) in patches {
-            let patch = Patch::new(vec![op]).labelled(written);
+            let patch = Patch::new(vec![op]).with_labels(written);
             let result = heap.write(handle, &patch, None);
             prop_assert_eq!(&result, &exact.write(handle, &patch, None));
             let (coarse, exact) = (heap.read(handle).unwrap(), exact.read(handle).unwrap());

@@ -228,7 +228,7 @@ proptest! {
         loop {
             let run = |heap: &Heap| {
                 let mut work = Work::unlimited();
-                let page = heap.query_among(&query, Scope::Owners(&scope), |handle, _| admits(handle), &mut work).unwrap();
+                let page = heap.query_in_scope(&query, Scope::Owners(&scope), |handle, _| admits(handle), &mut work).unwrap();
                 let handles: Vec<Handle> = page.objects.iter().map(|(handle, _)| *handle).collect();
                 (handles, page.next, work.used())
             };
@@ -249,7 +249,7 @@ proptest! {
         let query = Query { order: Order::Place, ..query };
         let (mut rest, mut found) = (query.clone(), Vec::new());
         loop {
-            match heap.query_among(&rest, Scope::All, |_, _| true, &mut Work::new(units)) {
+            match heap.query_in_scope(&rest, Scope::All, |_, _| true, &mut Work::new(units)) {
                 Ok(page) => {
                     found.extend(page.objects.iter().map(|(handle, _)| *handle));
                     let Some(next) = page.next else { break };
@@ -317,7 +317,7 @@ fn what_is_not_admitted_is_not_told_of() {
         let handles = |page: &Page<'_>| page.objects.iter().map(|(handle, _)| *handle).collect::<Vec<_>>();
         for expected in [2, 1] {
             let page = heap
-                .query_among(
+                .query_in_scope(
                     &any,
                     Scope::All,
                     |_, object| &**object.owner() == "main",
@@ -346,7 +346,7 @@ fn an_order_is_not_refused_for_what_others_hold() {
     let ask = |heap: &Heap, scope: Scope<'_>| {
         let mut work = Work::unlimited();
         let seen = |_, object: &ak_heap::Object| &**object.owner() == "spy";
-        let page = heap.query_among(&query, scope, seen, &mut work).unwrap();
+        let page = heap.query_in_scope(&query, scope, seen, &mut work).unwrap();
         (page.objects.len(), page.next, work.used())
     };
     let before = ask(&heap, Scope::Owners(&["spy"]));

@@ -201,8 +201,12 @@ fn registering_over_many_objects_is_given_up() {
 
 #[test]
 fn nobody_fills_the_types_of_others() {
-    let config =
-        HeapConfig { types_max: 10, types_reserved: 4, types_per_family_max: 3, ..HeapConfig::default() };
+    let config = HeapConfig {
+        types_max: 10,
+        types_reserved: 4,
+        types_per_delegation_tree_max: 3,
+        ..HeapConfig::default()
+    };
     let mut heap = Heap::new(config);
     let limit = |max| Err(TypeError::Limit { limit: "types", max });
     for n in 0..3 {
@@ -222,7 +226,7 @@ fn nobody_fills_the_types_of_others() {
     assert_eq!(heap.types().count(), 10);
     assert!(heap.unregister_type("b", "t0"));
     declare(&mut heap, "c", "t0", "true").unwrap();
-    let bytes = HeapConfig { type_bytes_per_family_max: 20_000, ..HeapConfig::default() };
+    let bytes = HeapConfig { type_bytes_per_delegation_tree_max: 20_000, ..HeapConfig::default() };
     let mut heap = Heap::new(bytes);
     let pattern = r#"{"pattern":"a{100}"}"#;
     declare(&mut heap, "a", "t0", pattern).unwrap();

@@ -135,9 +135,9 @@ fn a_query_looks_at_no_more_than_it_may() {
     let test = Test::Contains("abc".into());
     let query = Query { filters: vec![Filter { pointer: pointer("/s"), test }], ..Query::default() };
     let mut work = Work::new(REQUEST_WORK);
-    let page = heap.query_among(&query, Scope::All, |_, _| true, &mut work).unwrap();
+    let page = heap.query_in_scope(&query, Scope::All, |_, _| true, &mut work).unwrap();
     assert!(page.next.is_some() && work.left() == 0);
-    let error = heap.query_among(&query, Scope::All, |_, _| true, &mut Work::new(1_000)).unwrap_err();
+    let error = heap.query_in_scope(&query, Scope::All, |_, _| true, &mut Work::new(1_000)).unwrap_err();
     assert_eq!(error.to_string(), "query: takes more than the limit of work");
 }
 

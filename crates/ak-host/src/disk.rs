@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ak_audit::{Disk, DiskError, Engine};
+use ak_audit::{Disk, DiskError, HashEngine};
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FallocateFlags, FlockOperation, Mode, OFlags, Stat, fallocate, flock, fstat,
@@ -431,7 +431,7 @@ impl Disk for FileDisk {
         fsync(self.directory()?.as_fd()).map_err(system)
     }
 
-    fn engine(&self) -> Engine {
+    fn engine(&self) -> HashEngine {
         engine()
     }
 }

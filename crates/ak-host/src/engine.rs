@@ -1,11 +1,14 @@
 //! SHA-256 and CRC-32C with the processor's own instructions, for the log.
 
-use ak_audit::Engine;
+use ak_audit::HashEngine;
 
 /// What this machine computes hashes and checksums with: instructions where the processor has them.
 #[must_use]
-pub fn engine() -> Engine {
-    Engine { compress_two: best_compress_two(), crc32c: |[first, second]| append(append(0, first), second) }
+pub fn engine() -> HashEngine {
+    HashEngine {
+        compress_two: best_compress_two(),
+        crc32c: |[first, second]| append(append(0, first), second),
+    }
 }
 
 fn append(crc: u32, bytes: &[u8]) -> u32 {
@@ -17,7 +20,7 @@ fn best_compress_two() -> fn(&mut [[u32; 8]; 2], [&[ak_audit::Block]; 2]) {
     if sha_ni::present() {
         return sha_ni::compress_two;
     }
-    Engine::PORTABLE.compress_two
+    HashEngine::PORTABLE.compress_two
 }
 
 /// Two messages side by side: one alone waits four cycles for each `sha256rnds2`, of which the processor could do two.
@@ -167,12 +170,12 @@ mod tests {
                 core::array::from_fn(|_| core::array::from_fn(|_| random(seed) as u32));
             let (mut found, mut expected) = (states, states);
             (ours.compress_two)(&mut found, [&left, &right]);
-            (Engine::PORTABLE.compress_two)(&mut expected, [&left, &right]);
+            (HashEngine::PORTABLE.compress_two)(&mut expected, [&left, &right]);
             assert_eq!(found, expected, "{count} blocks");
             let (first, second) = (left.as_flattened(), right.as_flattened());
             let cut = random(seed) as usize % (first.len() + 1);
             let parts = [&first[..cut], &second[cut / 2..]];
-            assert_eq!((ours.crc32c)(parts), (Engine::PORTABLE.crc32c)(parts), "{parts:?}");
+            assert_eq!((ours.crc32c)(parts), (HashEngine::PORTABLE.crc32c)(parts), "{parts:?}");
         }
         assert_eq!((ours.crc32c)([b"1234", b"56789"]), 0xe306_9283, "the check value of RFC 3720");
     }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ak_audit::{
-    Hash, Journal, JournalError, Leaf, Missing, ProofError,
-    journal::{Scan, Scrub, Scrubbed},
+    Hash, Journal, JournalError, Leaf, MissingRecord, ProofError,
+    journal::{Scan, Scrub, ScrubResult},
     seal::{self, BodyKey, SealError},
 };
 use ak_json::Value;
@@ -110,7 +110,7 @@ impl Log {
                 let entries = durable.sealed()?;
                 let journal = &mut durable.journal;
                 // Room was found before anything was dispatched; that a segment ends here takes none of it away.
-                journal.expect(expected);
+                journal.expect_bytes(expected);
                 journal.append_reserved(&entries)?;
                 durable.late.clear();
                 journal.sync().map(|_| ())
@@ -125,8 +125,8 @@ impl Log {
             Log::Durable(durable) => {
                 let journal = &durable.journal;
                 // Without room for keys there is none for anything.
-                let ordinary = if durable.vault.has_room() { journal.room() } else { 0 };
-                Room { ordinary, reserve: journal.room_reserved().saturating_sub(ordinary) }
+                let ordinary = if durable.vault.has_room() { journal.free_bytes() } else { 0 };
+                Room { ordinary, reserve: journal.free_bytes_with_reserve().saturating_sub(ordinary) }
             }
             Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => {
                 Room { ordinary: u64::MAX, reserve: 0 }
@@ -157,7 +157,7 @@ impl Log {
         match self {
             Log::Durable(durable) => {
                 durable.vault.reserve()?;
-                durable.journal.make_room(bytes)
+                durable.journal.ensure_free_bytes(bytes)
             }
             Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
@@ -358,7 +358,8 @@ impl Log {
 
     /// The bytes of an entry.
     pub(crate) fn entry(&self, seq: u64) -> Result<Arc<[u8]>, Failure> {
-        let missing = |missing: Missing| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
+        let missing =
+            |missing: MissingRecord| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
         match self {
             Log::Memory(memory) => memory.log.get(seq).map(|kept| kept.entry.clone()).map_err(missing),
             Log::Durable(durable) | Log::ReadOnly(durable) => match durable.journal.record(seq) {
@@ -388,7 +389,7 @@ impl Log {
     ///
     /// # Errors
     /// When it has to be read once more.
-    pub(crate) fn finish_scrub(&mut self, read: Scrubbed) -> Result<(), JournalError> {
+    pub(crate) fn finish_scrub(&mut self, read: ScrubResult) -> Result<(), JournalError> {
         let Log::Durable(durable) = self else { return Ok(()) };
         if let Some((first_bad, fault)) = durable.journal.finish_scrub(read)? {
             *self = Log::Damaged { followed: first_bad, first_bad, reason: fault.to_string() };

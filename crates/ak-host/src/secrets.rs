@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use ak_json::{Text, object};
-use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
+use ak_policy::{Action, CanonicalUrl, Policy, PolicyDecision, Query, Target};
 use hyper::header::HeaderName;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -134,7 +134,7 @@ impl Secrets {
         let profiles = Vec::<ak_json::Value>::new();
         let text = object! { "profiles": profiles, "rule": vec![rule] };
         let to = match table.to.is_empty() {
-            true => Policy::nothing(),
+            true => Policy::deny_all(),
             false => {
                 Policy::parse(&text.to_json(), None).map_err(|error| format!("to: {}", error.message))?
             }
@@ -266,8 +266,8 @@ impl Bound {
             return Err(SecretError::Place(self.name.clone(), place()));
         }
         let target = Target::Url(url.clone());
-        match self.to.decide(&Query::new("main", Action::HttpGet, &target)).verdict {
-            Verdict::Permit => Ok(()),
+        match self.to.decide(&Query::new("main", Action::HttpGet, &target)).decision {
+            PolicyDecision::Permit => Ok(()),
             _ => Err(SecretError::Destination(self.name.clone())),
         }
     }

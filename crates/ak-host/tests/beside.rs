@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ak_audit::{Disk, DiskError, Engine};
+use ak_audit::{Disk, DiskError, HashEngine};
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{Code, Outcome, Reply, Request, ak_heap::Content};
 use ak_host::{CancellationToken, Connection, FileDisk, Options};
@@ -107,7 +107,7 @@ impl Disk for GatedDisk {
         self.0.sync_dir()
     }
 
-    fn engine(&self) -> Engine {
+    fn engine(&self) -> HashEngine {
         self.0.engine()
     }
 }

@@ -38,7 +38,7 @@
 //! structure below both containers, `memo` what its nodes remember, `names` and `index` the names of members;
 //! `work` counts what operations cost;
 //! `parse`, `scan` and `grammar` read, `print` writes; `encode` and `digest` hash; `equal` compares; `deep` walks what
-//! nests too deep for recursion; `waste` gives values up; `pointer`, `labels` and `schema` stand on all of these.
+//! nests too deep for recursion; `drop_queue` drops large values in steps; `pointer`, `labels` and `schema` stand on all of these.
 //!
 //! [encoding]: https://github.com/authority-kernel/authority-kernel/blob/main/docs/decisions/0002-canonical-encoding.md
 
@@ -47,6 +47,7 @@ extern crate alloc;
 mod array;
 mod deep;
 mod digest;
+mod drop_queue;
 mod encode;
 mod encoder;
 mod equal;
@@ -66,11 +67,11 @@ mod schema;
 mod text;
 mod tree;
 mod value;
-mod waste;
 mod work;
 
 pub use array::{Array, Items};
 pub use digest::{Digest, DigestError, sha256};
+pub use drop_queue::DropQueue;
 pub use encoder::{ArrayEncoder, Encoded, ObjectEncoder};
 pub use labels::{Integrity, LABEL_BYTES_MAX, Labels, LabelsError};
 pub use limits::{BYTES_MAX, DEPTH_MAX, Limits, MEMBERS_MAX, VALUES_MAX};
@@ -81,7 +82,6 @@ pub use pointer::{POINTER_TOKENS_MAX, Pointer, PointerError, array_index};
 pub use schema::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, SchemaReason, Unjudged, Violation};
 pub use text::Text;
 pub use value::Value;
-pub use waste::Waste;
 pub use work::{OutOfWork, Work};
 
 /// The README's code is a test.

@@ -214,21 +214,21 @@ fn waste_is_given_up_whatever_its_shape_and_leaves_what_is_shared() {
     for value in [wide.clone(), names.into(), deep, Value::Null, ak_json::array![], wide.clone()] {
         let copy = value.clone();
         for step in [1, 7, usize::MAX] {
-            let mut waste = ak_json::Waste::default();
-            waste.add(value.clone());
+            let mut drop_queue = ak_json::DropQueue::default();
+            drop_queue.add(value.clone());
             let mut rounds = 0;
-            while !waste.is_empty() {
-                waste.sweep(step);
+            while !drop_queue.is_empty() {
+                drop_queue.drop_some(step);
                 rounds += 1;
             }
             assert!(rounds < 2_000_000);
         }
         assert_eq!(value, copy);
-        let mut waste = ak_json::Waste::default();
-        waste.add(value);
+        let mut drop_queue = ak_json::DropQueue::default();
+        drop_queue.add(value);
         drop(copy);
-        waste.sweep(100);
-        drop(waste);
+        drop_queue.drop_some(100);
+        drop(drop_queue);
     }
     assert_eq!(wide.as_array().unwrap().len(), 5_000);
 }

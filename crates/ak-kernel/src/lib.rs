@@ -49,16 +49,16 @@ mod tools;
 
 pub use api::{
     audit_filter::{AuditFilter, QUERY_LIMIT, QUERY_LIMIT_MAX},
-    capability_spec::{METHODS_MAX, RESOURCE_BYTES_MAX, Terms},
-    code::{Class, Code},
+    capability_spec::{CapabilitySpec, METHODS_MAX, RESOURCE_BYTES_MAX},
+    code::{Code, ErrorClass},
     config::Config,
-    effect::{Completion, Effect, FileAction, HOPS_SENT, LogWork, Step, Ticket, Verdict, erased},
+    effect::{Completion, Effect, FileAction, HOPS_SENT, LogWork, Step, StepAnswer, Ticket, erasure_outcome},
     fields::FieldError,
     http_hop::HttpHop,
-    operation::{Operation, Who},
+    operation::{AllowedCaller, Operation},
     policy_files::{POLICY_FILES_MAX, PolicyFile, PolicyFiles},
-    prepared::Ended,
-    presented::{Asked, Presented},
+    prepared::PreparedCompletion,
+    presented::{AuthenticatedRequest, PresentedCapability},
     price::{Media, Price, Rates},
     reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value},
     request::{
@@ -73,7 +73,7 @@ pub use api::{
     usage::{Usage, token_count},
 };
 pub use authz::{admission::THROTTLED_INTERVAL_MS, gate::Permit};
-pub use codec::{frame as wire, input::FORMAT_VERSION};
+pub use codec::{frame, input::FORMAT_VERSION};
 pub use kernel::{host_call::HOST_CALLS_MAX, record_size::OUTCOME_BYTES_MAX};
 pub use models::tokens::{AUDIO_SECOND_TOKENS, COMPLETION_TOKENS, IMAGE_TOKENS, prompt_estimate};
 pub use operations::{
@@ -88,10 +88,10 @@ pub use record::{
     subjects::SUBJECT_BYTES_MAX,
 };
 pub use replay::{
-    export as stream,
-    reexecute::{Followed, Replay, ReplayError, Tools},
+    export,
+    reexecute::{Replay, ReplayError, ReplayedEntry, ToolReplay},
     snapshot::{RestoreError, StateImage},
-    verify::{Examination, Kept, Standing},
+    verify::{EntryStatus, LogVerifier, StoredBody},
 };
 pub use state::{CallId, Kernel, Output};
 pub use tools::{

@@ -21,7 +21,7 @@ fn narrow() -> Config {
 }
 
 /// How many of so many requests are heard, all at one moment.
-fn heard(machine: &mut Machine, session: SessionId, request: &Request, count: usize) -> usize {
+fn admitted(machine: &mut Machine, session: SessionId, request: &Request, count: usize) -> usize {
     let now = machine.now();
     let heard = (0..count).filter(|_| match machine.kernel.dispatch(now, session, request.clone()) {
         Ok(_) => true,
@@ -40,12 +40,12 @@ fn heard(machine: &mut Machine, session: SessionId, request: &Request, count: us
 fn a_flood_leaves_no_more_entries_than_its_rate_allows() {
     let mut machine = Machine::with(narrow());
     let worker = machine.agent("worker");
-    assert_eq!(heard(&mut machine, worker, &file_read("/etc/shadow"), 1000), 3, "refused requests");
+    assert_eq!(admitted(&mut machine, worker, &file_read("/etc/shadow"), 1000), 3, "refused requests");
     machine.sleep_ms(10_000);
-    assert_eq!(heard(&mut machine, worker, &alloc("note", "1"), 1000), 20, "permitted requests");
+    assert_eq!(admitted(&mut machine, worker, &alloc("note", "1"), 1000), 20, "permitted requests");
     machine.sleep_ms(10_000);
     let long = format!("\"{}\"", "x".repeat(60_000));
-    assert_eq!(heard(&mut machine, worker, &alloc("note", &long), 1000), 2, "bytes of journal");
+    assert_eq!(admitted(&mut machine, worker, &alloc("note", &long), 1000), 2, "bytes of journal");
     machine.replayed();
 }
 
@@ -53,12 +53,12 @@ fn a_flood_leaves_no_more_entries_than_its_rate_allows() {
 fn whoever_is_turned_away_is_heard_again_when_told() {
     let mut machine = Machine::with(narrow());
     let worker = machine.agent("worker");
-    heard(&mut machine, worker, &alloc("note", "1"), 100);
+    admitted(&mut machine, worker, &alloc("note", "1"), 100);
     let now = machine.now();
     let turned = machine.kernel.dispatch(now, worker, alloc("note", "1")).unwrap_err();
     let wait = turned.context.get("retry_after_ms").and_then(Value::as_u64).unwrap();
     machine.sleep_ms(wait - 1);
-    assert_eq!(heard(&mut machine, worker, &alloc("note", "1"), 1), 1);
+    assert_eq!(admitted(&mut machine, worker, &alloc("note", "1"), 1), 1);
 }
 
 #[test]
@@ -67,9 +67,9 @@ fn a_flood_is_summed_in_one_record_a_second() {
     let worker = machine.agent("worker");
     let other = machine.agent("other");
     for _ in 0..50 {
-        heard(&mut machine, worker, &file_read("/etc/shadow"), 100);
+        admitted(&mut machine, worker, &file_read("/etc/shadow"), 100);
     }
-    heard(&mut machine, other, &file_read("/etc/shadow"), 5);
+    admitted(&mut machine, other, &file_read("/etc/shadow"), 5);
     machine.sleep_ms(THROTTLED_INTERVAL_MS);
     let now = machine.now();
     machine.kernel.handle_timeout(now);
@@ -90,7 +90,7 @@ fn a_flood_is_summed_in_one_record_a_second() {
 #[test]
 fn the_owner_is_always_heard() {
     let mut machine = Machine::with(narrow());
-    assert_eq!(heard(&mut machine, SessionId::OWNER, &file_read("/etc/shadow"), 1000), 1000);
+    assert_eq!(admitted(&mut machine, SessionId::OWNER, &file_read("/etc/shadow"), 1000), 1000);
     assert_eq!(failure(machine.call(file_read("/x"))).code, Code::PolicyDeny);
 }
 
@@ -98,8 +98,8 @@ fn the_owner_is_always_heard() {
 fn agents_do_not_take_each_others_rate() {
     let mut machine = Machine::with(narrow());
     let (a, b) = (machine.agent("a"), machine.agent("b"));
-    heard(&mut machine, a, &alloc("note", "1"), 1000);
-    assert_eq!(heard(&mut machine, b, &alloc("note", "1"), 5), 5);
+    admitted(&mut machine, a, &alloc("note", "1"), 1000);
+    assert_eq!(admitted(&mut machine, b, &alloc("note", "1"), 5), 5);
 }
 
 /// Deciding takes time too: whoever makes the kernel walk a long policy over and over is slowed down, whatever is decided.
@@ -108,13 +108,13 @@ fn the_steps_of_decisions_are_work() {
     let mut machine =
         Machine::with(Config { work_per_second: 1_000, work_burst: 100_000, ..Config::default() });
     let worker = machine.agent("worker");
-    assert_eq!(heard(&mut machine, worker, &alloc("note", "1"), 50), 50, "the baseline is short");
+    assert_eq!(admitted(&mut machine, worker, &alloc("note", "1"), 50), 50, "the baseline is short");
     machine.sleep_ms(3_600_000);
     let rules = (0..2_000).map(|rule| {
         format!("[[rule]]\neffect = \"forbid\"\noperation = \"heap.alloc\"\ntarget = \"*x{rule}*\"\n")
     });
     machine.policy(&rules.collect::<String>());
-    let count = heard(&mut machine, worker, &alloc("note", "1"), 50);
+    let count = admitted(&mut machine, worker, &alloc("note", "1"), 50);
     assert!((1..=5).contains(&count), "{count} were heard");
     machine.replayed();
 }

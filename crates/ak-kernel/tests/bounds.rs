@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ak_heap::Content;
 use ak_json::{Text, Value, object};
 use ak_kernel::{
-    AdminRequest, Asked, AuditFilter, AuditRequest, BatchPart, Code, Completion, Ended, FileRequest,
-    HeapRequest, HttpRequest, HttpResponse, Request, SessionId, ToolsRequest,
+    AdminRequest, AuditFilter, AuditRequest, AuthenticatedRequest, BatchPart, Code, Completion, FileRequest,
+    HeapRequest, HttpRequest, HttpResponse, PreparedCompletion, Request, SessionId, ToolsRequest,
 };
 
 use support::{Machine, alloc, failure, json, value};
@@ -200,7 +200,8 @@ fn what_was_prepared_is_what_the_kernel_would_have_worked_out() {
         (write, Some(Completion::Done)),
         (get, Some(Completion::Http(response))),
     ];
-    let run = |prepare: fn(Asked) -> Asked, prepare_end: fn(Ended) -> Ended| {
+    let run = |prepare: fn(AuthenticatedRequest) -> AuthenticatedRequest,
+               prepare_end: fn(PreparedCompletion) -> PreparedCompletion| {
         let mut machine = Machine::new();
         let mut outcomes = Vec::new();
         for (request, completion) in steps.clone() {
@@ -222,5 +223,5 @@ fn what_was_prepared_is_what_the_kernel_would_have_worked_out() {
         outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(),
         [false, true, true, false, true, true]
     );
-    assert_eq!(run(Asked::prepared, Ended::prepared), (outcomes, records));
+    assert_eq!(run(AuthenticatedRequest::prepared, PreparedCompletion::prepared), (outcomes, records));
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ak_json::{Value, object};
 use ak_kernel::{
     AgentRequest, Code, Completion, Failure, FileRequest, InferRequest, Outcome, Price, Replay, Request,
-    SessionId, Ticket, Tools,
+    SessionId, Ticket, ToolReplay,
 };
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
@@ -618,8 +618,8 @@ impl Run {
 
     fn restart(&mut self) {
         let (mut replay, from) = match &self.snapshot {
-            Some((at, bytes)) => (Replay::resume(bytes, Tools::Recorded).unwrap(), *at),
-            None => (Replay::new(Tools::Recorded), 0),
+            Some((at, bytes)) => (Replay::resume(bytes, ToolReplay::Recorded).unwrap(), *at),
+            None => (Replay::new(ToolReplay::Recorded), 0),
         };
         for record in &self.machine.records[from..] {
             replay.feed(&record.leaf, &record.body).unwrap_or_else(|error| panic!("{error}"));

@@ -5,8 +5,9 @@ mod support;
 
 use ak_json::{Object, Value};
 use ak_kernel::{
-    AdminRequest, AgentRequest, Asked, AuditRequest, Class, Code, Completion, Config, Failure, FileRequest,
-    HttpRequest, InferRequest, Operation, Presented, Reply, Request, SessionId, Step, Verdict,
+    AdminRequest, AgentRequest, AuditRequest, AuthenticatedRequest, Code, Completion, Config, ErrorClass,
+    Failure, FileRequest, HttpRequest, InferRequest, Operation, PresentedCapability, Reply, Request,
+    SessionId, Step, StepAnswer,
 };
 use ak_policy::{
     Rate,
@@ -48,9 +49,13 @@ fn attenuate(machine: &mut Machine, session: SessionId, parent: CapId, terms: &s
 }
 
 /// As if the host had verified a token of the capability, with these caveats in its blocks.
-fn present(request: Request, capability: CapId, caveats: impl IntoIterator<Item = Caveat>) -> Asked {
+fn present(
+    request: Request,
+    capability: CapId,
+    caveats: impl IntoIterator<Item = Caveat>,
+) -> AuthenticatedRequest {
     let authority: Authority = caveats.into_iter().collect();
-    request.presenting(Presented::new(VerifiedToken { capability, authority }).unwrap())
+    request.presenting(PresentedCapability::new(VerifiedToken { capability, authority }).unwrap())
 }
 
 fn http(url: &str) -> Request {
@@ -69,7 +74,11 @@ fn add() -> Request {
 }
 
 /// Whether a request is let out; what it does is of no interest here.
-fn passes(machine: &mut Machine, session: SessionId, request: impl Into<Asked>) -> Result<(), Failure> {
+fn passes(
+    machine: &mut Machine,
+    session: SessionId,
+    request: impl Into<AuthenticatedRequest>,
+) -> Result<(), Failure> {
     let call = machine.dispatch(session, request);
     while let Some((ticket, _)) = machine.effects.pop() {
         machine.complete(ticket, Completion::failed(Code::Io, "not in this test"));
@@ -80,7 +89,7 @@ fn passes(machine: &mut Machine, session: SessionId, request: impl Into<Asked>) 
     }
 }
 
-fn code_and_class(failure: &Failure) -> (Code, Class) {
+fn code_and_class(failure: &Failure) -> (Code, ErrorClass) {
     (failure.code, failure.class())
 }
 
@@ -92,7 +101,7 @@ fn a_grant_is_all_that_its_agent_reaches() {
     passes(&mut machine, worker, file_read("/data/a/x")).unwrap();
     for request in [file_read("/data/b/x"), add(), http("https://a.example/")] {
         let refused = passes(&mut machine, worker, request).unwrap_err();
-        assert_eq!(code_and_class(&refused), (Code::CapMissing, Class::OperationDenied));
+        assert_eq!(code_and_class(&refused), (Code::CapMissing, ErrorClass::OperationDenied));
         let denial = refused.denial.unwrap();
         assert_eq!((denial.reason_code.as_str(), denial.reason.as_str()), ("CAP_MISSING", "not permitted"));
     }
@@ -146,7 +155,7 @@ fn what_a_presented_capability_does_not_cover_is_refused_by_its_code() {
         machine.sleep_ms(wait_ms);
         let refused = passes(&mut machine, worker, present(file_read("/data/a/x"), narrow, caveats));
         let refused = refused.unwrap_err();
-        assert_eq!(code_and_class(&refused), (expected, Class::Capability), "{terms}");
+        assert_eq!(code_and_class(&refused), (expected, ErrorClass::Capability), "{terms}");
         passes(&mut machine, worker, present(file_read("/data/a/x"), all, [])).unwrap();
         machine.replayed();
     }
@@ -159,13 +168,13 @@ fn what_is_held_lapses_as_a_denial() {
     passes(&mut machine, worker, file_read("/data/x")).unwrap();
     passes(&mut machine, worker, file_read("/data/x")).unwrap();
     let limited = passes(&mut machine, worker, file_read("/data/x")).unwrap_err();
-    assert_eq!(code_and_class(&limited), (Code::CapRate, Class::RateLimit));
+    assert_eq!(code_and_class(&limited), (Code::CapRate, ErrorClass::RateLimit));
     let wait_ms = limited.context.get("retry_after_ms").and_then(Value::as_u64).unwrap();
     machine.sleep_ms(wait_ms);
     passes(&mut machine, worker, file_read("/data/x")).unwrap();
     machine.sleep_ms(5 * MINUTE_MS);
     let expired = passes(&mut machine, worker, file_read("/data/x")).unwrap_err();
-    assert_eq!(code_and_class(&expired), (Code::CapExpired, Class::OperationDenied));
+    assert_eq!(code_and_class(&expired), (Code::CapExpired, ErrorClass::OperationDenied));
 }
 
 #[test]
@@ -185,7 +194,7 @@ fn no_use_after_revoke() {
     machine.call(Request::Agent(AgentRequest::CapRevoke { capability: other })).unwrap();
     let step = Step::Redirect { method: "GET".into(), url: "https://a.example/y".into() };
     assert!(
-        matches!(machine.progress(ticket, step), Verdict::Abort(failure) if failure.code == Code::CapRevoked)
+        matches!(machine.progress(ticket, step), StepAnswer::Abort(failure) if failure.code == Code::CapRevoked)
     );
     machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
     // A policy loaded anew renews nothing, nor does a slot used again.
@@ -193,7 +202,7 @@ fn no_use_after_revoke() {
     grant(&mut machine, r#"{"agent":"other","name":"fs"}"#);
     for capability in [all, child, grandchild] {
         let refused = passes(&mut machine, worker, present(file_read("/data/a/x"), capability, []));
-        assert_eq!(code_and_class(&refused.unwrap_err()), (Code::CapRevoked, Class::Capability));
+        assert_eq!(code_and_class(&refused.unwrap_err()), (Code::CapRevoked, ErrorClass::Capability));
         for operation in [
             Request::Agent(AgentRequest::CapToken { capability }),
             Request::Agent(AgentRequest::CapRevoke { capability }),
@@ -203,7 +212,7 @@ fn no_use_after_revoke() {
         }
     }
     let refused = passes(&mut machine, worker, file_read("/data/a/x")).unwrap_err();
-    assert_eq!(code_and_class(&refused), (Code::CapRevoked, Class::OperationDenied));
+    assert_eq!(code_and_class(&refused), (Code::CapRevoked, ErrorClass::OperationDenied));
     // The same after a restart.
     machine.kernel = machine.replayed();
     let refused = passes(&mut machine, worker, present(file_read("/data/a/x"), all, [])).unwrap_err();
@@ -217,7 +226,7 @@ fn what_was_used_stays_used_after_a_restart_and_a_reload() {
     let child = attenuate(&mut machine, worker, all, r#"{"budget":{"bytes":1500}}"#);
     let (_, ticket, _) = machine.effect(worker, present(file_read("/data/x"), child, []));
     let refused = passes(&mut machine, worker, present(file_read("/data/x"), child, [])).unwrap_err();
-    assert_eq!(code_and_class(&refused), (Code::BudgetExceeded, Class::BudgetExceeded));
+    assert_eq!(code_and_class(&refused), (Code::BudgetExceeded, ErrorClass::BudgetExceeded));
     machine.complete(ticket, Completion::File(b"ten bytes.".as_slice().into()));
     machine.kernel = machine.replayed();
     machine.policy(POLICY);
@@ -299,7 +308,7 @@ fn a_capability_is_good_for_nothing_that_it_does_not_speak_of() {
         Request::Audit(AuditRequest::Verify { key: None, anchor: None }),
     ] {
         let refused = passes(&mut machine, SessionId::OWNER, present(request, all, [])).unwrap_err();
-        assert_eq!(code_and_class(&refused), (Code::CapScope, Class::Capability));
+        assert_eq!(code_and_class(&refused), (Code::CapScope, ErrorClass::Capability));
     }
     machine.call(present(Request::Admin(AdminRequest::LastError), all, [])).unwrap();
     machine.replayed();
@@ -379,8 +388,8 @@ fn terms_are_bounded_and_checked() {
         let token =
             VerifiedToken { capability: CapId::from_u64(1), authority: [caveat].into_iter().collect() };
         assert_eq!(
-            code_and_class(&Presented::new(token).unwrap_err()),
-            (Code::CapInvalid, Class::Capability)
+            code_and_class(&PresentedCapability::new(token).unwrap_err()),
+            (Code::CapInvalid, ErrorClass::Capability)
         );
     }
     passes(&mut machine, worker, file_read("/data/x")).unwrap();
@@ -477,6 +486,6 @@ fn a_stream_is_stopped_only_where_its_server_keeps_no_limit() {
     machine.policy(&format!("{POLICY}[infer]\nmodels = [\"m\"]"));
     let bound = grant(&mut machine, r#"{"agent":"worker","name":"infer","budget":{"tokens":5000}}"#);
     let (_, ticket, _) = machine.effect(worker, present(ask(), bound, []));
-    assert_eq!(machine.progress(ticket, chunk(8_000)), Verdict::Continue);
-    assert!(matches!(machine.progress(ticket, chunk(1)), Verdict::Abort(_)));
+    assert_eq!(machine.progress(ticket, chunk(8_000)), StepAnswer::Continue);
+    assert!(matches!(machine.progress(ticket, chunk(1)), StepAnswer::Abort(_)));
 }

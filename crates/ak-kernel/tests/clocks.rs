@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use ak_json::{Value, object};
 use ak_kernel::{
     AdminRequest, AgentRequest, CLOCK_STEP_US_MAX, CallId, Code, Completion, Config, Failure, FileRequest,
-    Kernel, Now, Operation, Outcome, Output, Presented, Record, Replay, Reply, Request, SessionId, Ticket,
-    Time, Tools,
+    Kernel, Now, Operation, Outcome, Output, PresentedCapability, Record, Replay, Reply, Request, SessionId,
+    Ticket, Time, ToolReplay,
 };
 use ak_policy::{
     budget::Dimension,
@@ -193,8 +193,8 @@ impl World {
     fn restart(&mut self, from_genesis: bool) {
         let newest = self.snapshots.last().filter(|_| !from_genesis);
         let (mut replay, from) = match newest {
-            Some((at, bytes)) => (Replay::resume(bytes, Tools::Recorded).unwrap(), *at),
-            None => (Replay::new(Tools::Recorded), 0),
+            Some((at, bytes)) => (Replay::resume(bytes, ToolReplay::Recorded).unwrap(), *at),
+            None => (Replay::new(ToolReplay::Recorded), 0),
         };
         for record in &self.records[from..] {
             replay.feed(&record.leaf, &record.body).unwrap_or_else(|error| panic!("{error}"));
@@ -390,7 +390,7 @@ fn what_is_left_of_a_token_is_told_by_the_clock_that_it_names() {
     let until_us = world.read().wall.as_micros() + HOUR;
     let authority = [Caveat::ExpiresAt(until_us)].into_iter().collect();
     let token = VerifiedToken { capability: CapId::from_u64(0x1_0000_0001), authority };
-    let presented = Presented::new(token).unwrap();
+    let presented = PresentedCapability::new(token).unwrap();
     let ask = Request::Admin(AdminRequest::Authorize {
         operation: "fs.read".into(),
         target: "/x".into(),

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use ak_json::Value;
-use ak_kernel::{Examination, Kept, Operation, Standing, Tools, ak_audit};
+use ak_kernel::{EntryStatus, LogVerifier, Operation, StoredBody, ToolReplay, ak_audit};
 use sha2::{Digest as _, Sha256};
 
 use editing::{Dice, Outcome, edit, journal, outcome, report};
@@ -113,7 +113,7 @@ fn a_log_is_not_relabelled_as_one_of_an_earlier_version() {
         let (_, examination) = of_version(version, false).examined(&BTreeMap::new());
         assert_eq!(examination.first_wrong().unwrap().0, 0, "version {version}: the genesis is committed to");
         let (standings, examination) = of_version(version, true).examined(&BTreeMap::new());
-        assert_eq!(standings[0], Standing::NotReplayed);
+        assert_eq!(standings[0], EntryStatus::NotReplayed);
         assert_eq!(
             examination.first_wrong().unwrap().0,
             1,
@@ -146,7 +146,7 @@ fn append_upgrade(machine: &mut Machine, from: u64) -> u64 {
     (entry.previous, entry.seq, entry.cause) = (ak_audit::leaf_hash(&leaf), last.seq + 1, last.seq + 1);
     (entry.operation, entry.kind, entry.rule, entry.agent) =
         (Operation::Upgrade.number(), ak_audit::Kind::Notice, "", "");
-    (entry.decision, entry.code) = (ak_audit::Verdict::Permit, 0);
+    (entry.decision, entry.code) = (ak_audit::Decision::Permit, 0);
     let state = machine.kernel.state_digest();
     let body = format!(
         r#"{{"in":"upgrade","from":{from},"to":9,"state":"{state}","time":{0},"uptime":{0}}}"#,
@@ -197,10 +197,10 @@ fn a_pruned_log_is_never_complete_and_its_snapshot_is_held_to_its_entry() {
     let snapshot = machine.snapshot();
     machine.call(alloc("note", "2")).unwrap();
     let examined = |snapshot: Option<&[u8]>, first: usize| {
-        let mut examination = Examination::new(first as u64, Tools::Recorded);
+        let mut examination = LogVerifier::new(first as u64, ToolReplay::Recorded);
         for record in &machine.records[first..] {
             let snapshot = snapshot.filter(|_| record.seq == 2);
-            examination.examine(&record.leaf, Kept::whole(&record.body), snapshot);
+            examination.examine(&record.leaf, StoredBody::whole(&record.body), snapshot);
         }
         examination
     };
@@ -217,9 +217,13 @@ fn a_pruned_log_is_never_complete_and_its_snapshot_is_held_to_its_entry() {
     let mut bent = machine.records[1].body.to_vec();
     let at = bent.iter().position(|byte| *byte == b'1').unwrap();
     bent[at] = b'3';
-    let mut examination = Examination::new(1, Tools::Recorded);
-    examination.examine(&machine.records[1].leaf, Kept::whole(&bent), None);
-    examination.examine(&machine.records[2].leaf, Kept::whole(&machine.records[2].body), Some(&snapshot));
-    examination.examine(&machine.records[3].leaf, Kept::whole(&machine.records[3].body), None);
+    let mut examination = LogVerifier::new(1, ToolReplay::Recorded);
+    examination.examine(&machine.records[1].leaf, StoredBody::whole(&bent), None);
+    examination.examine(
+        &machine.records[2].leaf,
+        StoredBody::whole(&machine.records[2].body),
+        Some(&snapshot),
+    );
+    examination.examine(&machine.records[3].leaf, StoredBody::whole(&machine.records[3].body), None);
     assert_eq!(examination.first_wrong().unwrap().0, 1);
 }

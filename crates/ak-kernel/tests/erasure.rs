@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use ak_heap::Content;
 use ak_json::{Object, Value, object};
 use ak_kernel::{
-    AgentRequest, AuditFilter, AuditRequest, Code, Effect, HeapRequest, Operation, Reply, Request, SessionId,
-    Standing,
+    AgentRequest, AuditFilter, AuditRequest, Code, Effect, EntryStatus, HeapRequest, Operation, Reply,
+    Request, SessionId,
 };
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
@@ -151,10 +151,10 @@ fn the_log_follows_up_to_what_is_gone_and_from_the_snapshot_on() {
     let letters: String = standings
         .iter()
         .map(|standing| match standing {
-            Standing::Follows(_) => 'f',
-            Standing::Opaque => 'o',
-            Standing::Wrong(_) => 'w',
-            Standing::NotReplayed => 'n',
+            EntryStatus::Verified(_) => 'f',
+            EntryStatus::Opaque => 'o',
+            EntryStatus::Invalid(_) => 'w',
+            EntryStatus::NotReplayed => 'n',
         })
         .collect();
     // Genesis, note, alice, note, erase, snapshot begins, snapshot is kept, outcome, note.
@@ -213,7 +213,7 @@ fn a_verdict_that_does_not_follow_is_named_though_its_bytes_are_consistent() {
         entry.previous = previous;
         if entry.seq == 2 {
             entry.code = Code::PolicyDeny.number();
-            entry.decision = ak_audit::Verdict::Forbid;
+            entry.decision = ak_audit::Decision::Forbid;
         }
         let bytes = entry.encode().unwrap();
         previous = ak_audit::leaf_hash(&bytes);
@@ -255,7 +255,7 @@ fn an_erasure_cut_short_is_taken_up_again() {
     let call = machine.dispatch(SessionId::OWNER, erase("alice"));
     let (ticket, work) = machine.effects.pop().unwrap();
     let snapshot = machine.snapshot();
-    let mut restarted = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Recorded).unwrap();
+    let mut restarted = ak_kernel::Replay::resume(&snapshot, ak_kernel::ToolReplay::Recorded).unwrap();
     for record in &machine.records[machine.records.len() - 2..] {
         restarted.feed(&record.leaf, &record.body).unwrap();
     }
@@ -291,7 +291,7 @@ proptest! {
         } else {
             snapshot[at] ^= bent;
         }
-        if let Ok(mut replay) = ak_kernel::Replay::resume(&snapshot, ak_kernel::Tools::Recorded)
+        if let Ok(mut replay) = ak_kernel::Replay::resume(&snapshot, ak_kernel::ToolReplay::Recorded)
             && [begun, kept].iter().all(|record| replay.feed(&record.leaf, &record.body).is_ok())
         {
             prop_assert_eq!(replay.vouched_for(), Some(begun.seq));

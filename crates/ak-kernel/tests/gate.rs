@@ -9,7 +9,7 @@ use ak_json::{Pointer, Value, array, object};
 use ak_kernel::{
     AdminRequest, AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect, FileAction,
     FileRequest, HeapRequest, HttpHop, HttpRequest, HttpResponse, InferRequest, LogWork, Operation,
-    Presented, Request, SessionId, Step, Ticket, ToolsRequest, Verdict,
+    PresentedCapability, Request, SessionId, Step, StepAnswer, Ticket, ToolsRequest,
 };
 use ak_policy::{
     budget::Dimension,
@@ -33,11 +33,11 @@ fn grant(machine: &mut Machine, terms: &str) {
     machine.call(Request::decode(Operation::CapGrant, &json(terms)).unwrap()).unwrap();
 }
 
-fn resolved(machine: &mut Machine, ticket: Ticket, address: &str) -> Verdict {
+fn resolved(machine: &mut Machine, ticket: Ticket, address: &str) -> StepAnswer {
     machine.progress(ticket, Step::Resolved(vec![address.parse().unwrap()]))
 }
 
-fn redirect(machine: &mut Machine, ticket: Ticket, method: &str, url: &str) -> Verdict {
+fn redirect(machine: &mut Machine, ticket: Ticket, method: &str, url: &str) -> StepAnswer {
     machine.progress(ticket, Step::Redirect { method: method.into(), url: url.into() })
 }
 
@@ -228,7 +228,7 @@ fn a_redirect_counts_as_the_request_that_it_is() {
             };
             resolved(&mut machine, ticket, "93.184.216.34");
             let verdict = redirect(&mut machine, ticket, "GET", "https://a.example/pay/x");
-            followed += usize::from(matches!(verdict, Verdict::Follow(_)));
+            followed += usize::from(matches!(verdict, StepAnswer::Follow(_)));
             machine.complete(ticket, answered(1));
         }
         assert_eq!(followed, passes, "{counted}");
@@ -268,17 +268,19 @@ unless.args."/body" = { type = "string" }
     // To another origin the header does not go along, and without it the POST is not permitted.
     let ticket = begin(&mut machine);
     let verdict = redirect(&mut machine, ticket, "POST", "https://www.b.example/x");
-    assert!(matches!(verdict, Verdict::Abort(failure) if failure.code == Code::PolicyDeny));
+    assert!(matches!(verdict, StepAnswer::Abort(failure) if failure.code == Code::PolicyDeny));
     machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
     // A 303 makes a GET of it, which has no body.
     let ticket = begin(&mut machine);
-    let Verdict::Follow(hop) = redirect(&mut machine, ticket, "GET", "https://b.example/x") else { panic!() };
+    let StepAnswer::Follow(hop) = redirect(&mut machine, ticket, "GET", "https://b.example/x") else {
+        panic!()
+    };
     let HttpHop { method, headers, body, .. } = *hop;
     assert_eq!((&*method, headers, body), ("GET", vec![("Accept".into(), "x/y".into())], None));
     machine.complete(ticket, answered(1));
     // To the same origin all of it goes along.
     let ticket = begin(&mut machine);
-    let Verdict::Follow(hop) = redirect(&mut machine, ticket, "POST", "https://www.a.example/y") else {
+    let StepAnswer::Follow(hop) = redirect(&mut machine, ticket, "POST", "https://www.a.example/y") else {
         panic!()
     };
     assert_eq!((hop.headers.len(), hop.body.as_deref()), (3, Some(&b"pay"[..])));
@@ -297,11 +299,11 @@ fn every_sending_counts_with_url_headers_and_body() {
     let size = ("POST".len() + "https://a.example/x".len() + "X-Long".len() + 500 + 400) as u64;
     let (_, ticket, _) = machine.effect(worker, asked.clone());
     resolved(&mut machine, ticket, "93.184.216.34");
-    assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/y"), Verdict::Follow(_)));
-    assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/z"), Verdict::Follow(_)));
+    assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/y"), StepAnswer::Follow(_)));
+    assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/z"), StepAnswer::Follow(_)));
     // Three sendings and the longest answer are set aside: there is no room for a fourth.
     let verdict = redirect(&mut machine, ticket, "POST", "https://a.example/w");
-    assert!(matches!(verdict, Verdict::Abort(failure) if failure.code == Code::BudgetExceeded));
+    assert!(matches!(verdict, StepAnswer::Abort(failure) if failure.code == Code::BudgetExceeded));
     machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
     assert_eq!(used(&mut machine, worker, Dimension::Bytes), 3 * size);
     // What did not leave the machine is not sent.
@@ -343,7 +345,7 @@ fn connections_count() {
         for _ in 0..3 {
             let (_, ticket, _) = machine.effect(worker, http("GET", "http://host.example/", &[], None));
             let verdict = resolved(&mut machine, ticket, "10.0.0.1");
-            connected.push(matches!(verdict, Verdict::Connect(open) if open.len() == 1));
+            connected.push(matches!(verdict, StepAnswer::Connect(open) if open.len() == 1));
             machine.complete(ticket, Completion::failed(Code::Io, "closed"));
         }
         assert_eq!(connected, [true, false, false], "{policy}");
@@ -458,7 +460,7 @@ fn what_was_only_asked_about_is_recorded_as_its_answer() {
     let worker = machine.agent("worker");
     let rows = [
         ("execute", "pay", 5, true, "permit", Some("yes")),
-        ("execute", "pay", 6, false, "deny", None),
+        ("execute", "pay", 6, false, "default_deny", None),
         ("execute", "rm", 1, false, "forbid", Some("never")),
         ("fs.read", "relative", 1, false, "refused", Some("canonical")),
     ];
@@ -591,9 +593,9 @@ fn sending_once_more_counts() {
     let body = json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5}"#);
     let request = Request::Infer(InferRequest { request: body, stream: false, price: None });
     let (_, ticket, _) = machine.effect(worker, request);
-    assert!(matches!(machine.progress(ticket, Step::Resend), Verdict::Continue));
+    assert!(matches!(machine.progress(ticket, Step::Resend), StepAnswer::Continue));
     let verdict = machine.progress(ticket, Step::Resend);
-    assert!(matches!(verdict, Verdict::Abort(failure) if failure.code == Code::BudgetExceeded));
+    assert!(matches!(verdict, StepAnswer::Abort(failure) if failure.code == Code::BudgetExceeded));
     let response = json(r#"{"choices":[]}"#);
     machine.complete(ticket, Completion::Inferred { response, tokens: 9 });
     assert_eq!(used(&mut machine, worker, Dimension::Tokens), 9, "its tokens count once");
@@ -707,7 +709,7 @@ fn connects(machine: &mut Machine, session: SessionId) -> bool {
     let (_, ticket, _) = machine.effect(session, http("GET", "http://host.example/", &[], None));
     let verdict = resolved(machine, ticket, "10.0.0.1");
     machine.complete(ticket, Completion::failed(Code::Io, "closed"));
-    matches!(verdict, Verdict::Connect(open) if open.len() == 1)
+    matches!(verdict, StepAnswer::Connect(open) if open.len() == 1)
 }
 
 #[test]
@@ -865,14 +867,14 @@ fn a_presented_capability_covers_every_hop() {
     let text = granted.get("capability").and_then(Value::as_str).unwrap().trim_start_matches("0x");
     let capability = CapId::from_u64(u64::from_str_radix(text, 16).unwrap());
     let presented =
-        Presented::new(VerifiedToken { capability, authority: [].into_iter().collect() }).unwrap();
+        PresentedCapability::new(VerifiedToken { capability, authority: [].into_iter().collect() }).unwrap();
     // The owner may ask for both; what was presented covers one of them.
     for (to, passes) in [("https://a.example/r/2", true), ("https://a.example/pay", false)] {
         let asked = http("GET", "https://a.example/r/1", &[], None).presenting(presented.clone());
         let (_, ticket, _) = machine.effect(SessionId::OWNER, asked);
         resolved(&mut machine, ticket, "93.184.216.34");
         let verdict = redirect(&mut machine, ticket, "GET", to);
-        assert_eq!(matches!(verdict, Verdict::Follow(_)), passes, "{to}");
+        assert_eq!(matches!(verdict, StepAnswer::Follow(_)), passes, "{to}");
         machine.complete(ticket, answered(1));
     }
     machine.replayed();
@@ -1027,14 +1029,14 @@ fn a_link_is_followed_beneath_its_root_alone_and_under_its_own_path() {
         machine.replayed();
         (follows_links, verdict)
     };
-    assert_eq!(led("/a/x", "/a/y"), (true, Verdict::Continue));
+    assert_eq!(led("/a/x", "/a/y"), (true, StepAnswer::Continue));
     for to in ["/b/y", "/a-beside/y", "/a/secret/y", "/a/../b/y", "/a//y", "/a/./y", "a/y", "", "/", "/a/y\0"]
     {
         let (_, verdict) = led("/a/x", to);
-        assert!(matches!(verdict, Verdict::Abort(_)), "{to:?}: {verdict:?}");
+        assert!(matches!(verdict, StepAnswer::Abort(_)), "{to:?}: {verdict:?}");
     }
     let (follows, verdict) = led("/b/x", "/b/y");
-    assert!(!follows && matches!(verdict, Verdict::Abort(_)), "{verdict:?}");
+    assert!(!follows && matches!(verdict, StepAnswer::Abort(_)), "{verdict:?}");
 }
 
 /// What a rule is shown of a request to a model is what would go out, whether it is made or asked about.

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, path::Path};
 use ak_heap::Created;
 use ak_json::{Object, object};
 use ak_kernel::{
-    AgentRequest, AuditFilter, AuditRequest, BatchPart, Completion, HeapRequest, Operation, Presented,
-    Request, SessionId, stream,
+    AgentRequest, AuditFilter, AuditRequest, BatchPart, Completion, HeapRequest, Operation,
+    PresentedCapability, Request, SessionId, stream,
 };
 use ak_policy::capability::{CapId, Caveat, VerifiedToken};
 
@@ -62,7 +62,7 @@ fn session() -> Machine {
     machine.call_as(worker, Request::decode(Operation::CapAttenuate, &json(narrower)).unwrap()).unwrap();
     let authority = [Caveat::ExpiresAt(u64::MAX)].into_iter().collect();
     let token = VerifiedToken { capability: CapId::from_u64(0x1_0000_0002), authority };
-    let presented = Presented::new(token).unwrap();
+    let presented = PresentedCapability::new(token).unwrap();
     let (_, ticket, _) = machine.effect(worker, file_read("/data/a/x").presenting(presented.clone()));
     machine.complete(ticket, Completion::File(b"content".as_slice().into()));
     failure(machine.call_as(worker, file_read("/data/b").presenting(presented)));
@@ -100,7 +100,7 @@ fn session() -> Machine {
 #[test]
 fn the_journal_is_the_golden_one() {
     let machine = session();
-    let journal = stream::encode(&machine.records, &BTreeMap::new());
+    let journal = export::encode(&machine.records, &BTreeMap::new());
     let head = format!("{}\n", machine.kernel.head());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     if std::env::var_os(BLESS).is_some() {

@@ -9,7 +9,7 @@ use ak_json::{Value, object};
 use ak_kernel::{
     AdminRequest, AgentRequest, AuditFilter, AuditRequest, CallId, Code, Completion, Config, ENV_BYTES_MAX,
     Effect, HOST_CALLS_MAX, HttpResponse, Outcome, RANDOM_BYTES_MAX, Reply, Request, SessionId, Step,
-    TOOLS_NESTED_MAX, Ticket, ToolRequest, Tools, ToolsRequest, Verdict,
+    StepAnswer, TOOLS_NESTED_MAX, Ticket, ToolReplay, ToolRequest, ToolsRequest,
 };
 use ak_sandbox::{HostCall, HostOperation};
 use support::{Machine, alloc, failure, handle, json, relay, tool, value};
@@ -85,7 +85,7 @@ fn the_record_says_who_asked_for_what_and_within_which_call() {
     let row = rows.get("entries").unwrap().as_array().unwrap().get(0).unwrap().clone();
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     assert_eq!(row.get("cause").unwrap().as_u64(), Some(id.seq()), "{}", row.to_json());
-    assert_eq!([text("kind"), text("actor"), text("decision")], ["step", "worker", "deny"]);
+    assert_eq!([text("kind"), text("actor"), text("decision")], ["step", "worker", "default_deny"]);
     assert_eq!([text("rule_id"), text("target"), text("by_tool")], ["needs", "/data/secret", "read@1.0.0"]);
     // The agent learns why, as of a request of its own.
     let told = value(machine.call_as(agent, Request::Admin(AdminRequest::LastError)));
@@ -166,7 +166,7 @@ fn a_redirect_is_held_against_the_tools_needs_too() {
             Completion::Http(HttpResponse { status: 200, headers: vec![], body: Arc::from(&b""[..]) })
         },
     );
-    assert!(matches!(&hops[..], [Verdict::Follow(_), Verdict::Abort(_)]), "{hops:?}");
+    assert!(matches!(&hops[..], [StepAnswer::Follow(_), StepAnswer::Abort(_)]), "{hops:?}");
     assert_eq!(denied(outcome).0, "CAP_SCOPE");
     machine.replayed();
 }
@@ -313,7 +313,7 @@ fn a_tool_that_is_called_by_a_tool_uses_up_the_outer_ones_fuel() {
     assert!(reply.contains(&format!(r#""fuel":{alone}"#)), "{reply}");
     let both = cpu(&mut machine) - alone;
     assert!(both > alone && both < 2 * alone + 10_000, "{both} and {alone}");
-    machine.replayed_with(Tools::Recorded);
+    machine.replayed_with(ToolReplay::Recorded);
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn only_a_running_tool_makes_host_calls() {
     machine.complete(inner, Completion::File(Arc::from(&b""[..])));
     assert!(matches!(machine.replies[&asked], Ok(Reply::Bytes(_))));
     assert_eq!(machine.kernel.tickets(), []);
-    machine.replayed_with(Tools::Recorded);
+    machine.replayed_with(ToolReplay::Recorded);
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn a_snapshot_holds_what_tools_are_doing() {
     machine.complete(outer, Completion::Tool { output: object! {}, fuel: 9, log: "".into() });
     assert!(machine.replies[&call].is_ok());
 
-    let mut replay = ak_kernel::Replay::resume(&snapshot, Tools::Rerun).unwrap();
+    let mut replay = ak_kernel::Replay::resume(&snapshot, ToolReplay::Rerun).unwrap();
     for record in &machine.records[at as usize..] {
         replay.feed(&record.leaf, &record.body).unwrap();
     }
@@ -436,8 +436,8 @@ fn a_tool_that_is_run_again_must_ask_the_same() {
         let mut replay = ak_kernel::Replay::new(tools);
         machine.records.iter().try_for_each(|record| replay.feed(&record.leaf, &record.body).map(|_| ()))
     };
-    replayed(Tools::Recorded).unwrap();
-    let error = replayed(Tools::Rerun).unwrap_err();
+    replayed(ToolReplay::Recorded).unwrap();
+    let error = replayed(ToolReplay::Rerun).unwrap_err();
     assert!(error.reason.contains("/both/x") && error.reason.contains("/both/y"), "{error}");
 }
 
@@ -478,7 +478,7 @@ fn host_calls_are_within_the_agents_rates() {
         machine.sleep_ms(wait);
         machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
         machine.complete(ticket, Completion::Unknown);
-        machine.replayed_with(Tools::Recorded);
+        machine.replayed_with(ToolReplay::Recorded);
     }
 }
 
@@ -522,7 +522,7 @@ fn an_address_inside_is_reached_by_a_tool_that_says_so() {
         machine.host_call(ticket, host_call(HostOperation::Http, &args));
         let (inner, _) = machine.effects.pop().unwrap();
         let verdict = machine.progress(inner, Step::Resolved(vec!["10.0.0.5".parse().unwrap()]));
-        assert_eq!(matches!(verdict, Verdict::Connect(_)), open, "{url} {needs:?}: {verdict:?}");
+        assert_eq!(matches!(verdict, StepAnswer::Connect(_)), open, "{url} {needs:?}: {verdict:?}");
     }
 }
 
@@ -568,7 +568,7 @@ fn a_journal_is_read_however_deep_a_tools_arguments_are() {
     let (_, ticket, _) = machine.effect(SessionId::OWNER, tool("ask", "{}"));
     machine.host_call(ticket, host_call(HostOperation::Infer, &format!(r#"{{"request":{deep}}}"#)));
     machine.complete(ticket, Completion::Unknown);
-    machine.replayed_with(Tools::Recorded);
+    machine.replayed_with(ToolReplay::Recorded);
 }
 
 #[test]
@@ -638,7 +638,7 @@ fn arguments_of_a_command_are_those_it_was_registered_with() {
     let at = machine.kernel.entries();
     let snapshot = machine.snapshot();
     assert_eq!(output(machine.call(tool("second", "{}"))), Value::from("xyz"));
-    let mut replay = ak_kernel::Replay::resume(&snapshot, Tools::Rerun).unwrap();
+    let mut replay = ak_kernel::Replay::resume(&snapshot, ToolReplay::Rerun).unwrap();
     for record in &machine.records[at as usize..] {
         replay.feed(&record.leaf, &record.body).unwrap();
     }
@@ -699,5 +699,5 @@ fn a_tool_asks_for_nothing_that_is_too_long() {
     assert!(machine.effects.is_empty());
     machine.host_call(ticket, ask(100));
     assert_eq!(machine.effects.len(), 1);
-    machine.replayed_with(Tools::Recorded);
+    machine.replayed_with(ToolReplay::Recorded);
 }

@@ -4,7 +4,7 @@
 mod support;
 
 use ak_json::Limits;
-use ak_kernel::{AdminRequest, Operation, PolicyFile, PolicyFiles, Replay, Request, Tools};
+use ak_kernel::{AdminRequest, Operation, PolicyFile, PolicyFiles, Replay, Request, ToolReplay};
 
 use support::Machine;
 
@@ -27,7 +27,7 @@ fn check_snapshot(machine: &mut Machine, expected: &[&str]) {
     assert_eq!(told(machine.replayed().policy_files()), expected, "after the journal was executed again");
     let at = machine.records.len();
     let snapshot = machine.snapshot();
-    let mut replay = Replay::resume(&snapshot, Tools::Rerun).unwrap();
+    let mut replay = Replay::resume(&snapshot, ToolReplay::Rerun).unwrap();
     for record in &machine.records[at..] {
         assert_eq!(replay.feed(&record.leaf, &record.body).unwrap().record.hash, record.hash);
     }

@@ -8,9 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use ak_heap::{Content, Created, Handle};
 use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
-    AdminRequest, AgentRequest, Asked, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect,
-    FileRequest, HeapRequest, HttpRequest, HttpResponse, InferRequest, Operation, Presented, Replay, Reply,
-    Request, SessionId, Standing, Step, ToolRun, ToolStep, Tools, outcome_to_value, stream,
+    AdminRequest, AgentRequest, AuditFilter, AuditRequest, AuthenticatedRequest, BatchPart, Code, Completion,
+    Effect, EntryStatus, FileRequest, HeapRequest, HttpRequest, HttpResponse, InferRequest, Operation,
+    PresentedCapability, Replay, Reply, Request, SessionId, Step, ToolReplay, ToolRun, ToolStep,
+    outcome_to_value, stream,
 };
 use ak_policy::{
     budget::Dimension,
@@ -172,7 +173,7 @@ impl Run {
         }
     }
 
-    fn take(&mut self, act: Act) {
+    fn handle_request(&mut self, act: Act) {
         let object = |index: usize, objects: &[Handle]| objects[index % objects.len()];
         let agents = self.agents.clone();
         let mut presented = None;
@@ -356,7 +357,7 @@ impl Run {
                     .clone();
                 let authority: Authority = caveat.into_iter().collect();
                 let token = VerifiedToken { capability: self.capability(capability), authority };
-                presented = Some(Presented::new(token).unwrap());
+                presented = Some(PresentedCapability::new(token).unwrap());
                 (agent, request)
             }
             Act::Snapshot => {
@@ -397,7 +398,7 @@ impl Run {
             }
             Act::End { effect, how } => return self.end(effect, how),
         };
-        let asked: Asked = match presented {
+        let asked: AuthenticatedRequest = match presented {
             Some(presented) => request.presenting(presented),
             None => request.into(),
         };
@@ -483,10 +484,10 @@ proptest! {
             run.take_unless_erasing(act);
         }
         let machine = &mut run.machine;
-        let bytes = stream::encode(&machine.records, &BTreeMap::new());
-        let mut replay = Replay::new(Tools::Rerun);
+        let bytes = export::encode(&machine.records, &BTreeMap::new());
+        let mut replay = Replay::new(ToolReplay::Rerun);
         let mut replies = 0;
-        for (entry, record) in stream::decode(&bytes).unwrap().zip(&machine.records) {
+        for (entry, record) in export::decode(&bytes).unwrap().zip(&machine.records) {
             let entry = entry.unwrap();
             let followed = replay.feed(entry.leaf, entry.body.unwrap()).map_err(|error| TestCaseError::fail(error.to_string()))?;
             prop_assert_eq!(&followed.record, record);
@@ -514,13 +515,13 @@ proptest! {
         let first_erased = machine.records.iter().position(|record| record.body.is_empty());
         for (seq, standing) in standings.iter().enumerate() {
             let opaque = first_erased.is_some_and(|first| first <= seq) && (seq as u64) < run.erased_below;
-            prop_assert_eq!(matches!(standing, Standing::Opaque), opaque, "entry {}: {:?}", seq, standing);
-            prop_assert!(!matches!(standing, Standing::Wrong(_)), "entry {}: {:?}", seq, standing);
+            prop_assert_eq!(matches!(standing, EntryStatus::Opaque), opaque, "entry {}: {:?}", seq, standing);
+            prop_assert!(!matches!(standing, EntryStatus::Invalid(_)), "entry {}: {:?}", seq, standing);
         }
         let mut again = examination.into_replay().expect("the state is known").finish().unwrap();
         prop_assert_eq!(again.state_digest(), machine.kernel.state_digest());
         for (seq, snapshot) in &run.snapshots {
-            let mut replay = Replay::resume(snapshot, Tools::Rerun).unwrap();
+            let mut replay = Replay::resume(snapshot, ToolReplay::Rerun).unwrap();
             for record in &machine.records[usize::try_from(*seq).unwrap()..] {
                 let followed = replay.feed(&record.leaf, &record.body);
                 let followed = followed.map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -543,7 +544,7 @@ proptest! {
         let mut body = records[forged].body.to_vec();
         let byte = byte.index(body.len());
         body[byte] ^= 1;
-        let mut replay = Replay::new(Tools::Recorded);
+        let mut replay = Replay::new(ToolReplay::Recorded);
         let wrong = records.iter().enumerate().find_map(|(index, record)| {
             let body = if index == forged { &body[..] } else { &record.body };
             replay.feed(&record.leaf, body).err()
@@ -560,7 +561,7 @@ fn a_long_journal_is_executed_again() {
     let entries = std::env::var(ENTRIES.0).map_or(ENTRIES.1, |text| text.parse().unwrap());
     let mut machine = Machine::new();
     let worker = machine.agent("worker");
-    let mut replay = Replay::new(Tools::Recorded);
+    let mut replay = Replay::new(ToolReplay::Recorded);
     let mut took = std::time::Duration::ZERO;
     let mut fed = 0;
     while fed < entries {

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use ak_heap::{Content, Handle, Target};
 use ak_json::{Object, Pointer, Text, Value, object};
 use ak_kernel::{
-    ADDRESSES_MAX, AdminRequest, AgentRequest, Asked, AuditFilter, AuditRequest, BatchPart, Code, Completion,
-    Config, Effect, FILE_STEPS_BYTES_MAX, FileRequest, HTTP_STEPS_BYTES_MAX, HeapRequest, HttpRequest,
-    HttpResponse, InferRequest, Kernel, LISTING_BYTES_MAX, OUTCOME_BYTES_MAX, PolicyFile, PolicyFiles,
-    RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Step, Terms, Ticket, ToolRequest, ToolRun, ToolStep,
-    ToolsRequest, Verdict,
+    ADDRESSES_MAX, AdminRequest, AgentRequest, AuditFilter, AuditRequest, AuthenticatedRequest, BatchPart,
+    CapabilitySpec, Code, Completion, Config, Effect, FILE_STEPS_BYTES_MAX, FileRequest,
+    HTTP_STEPS_BYTES_MAX, HeapRequest, HttpRequest, HttpResponse, InferRequest, Kernel, LISTING_BYTES_MAX,
+    OUTCOME_BYTES_MAX, PolicyFile, PolicyFiles, RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Step,
+    StepAnswer, Ticket, ToolRequest, ToolRun, ToolStep, ToolsRequest,
 };
 use ak_policy::{budget::Dimension, capability::CapId};
 use proptest::{prelude::*, test_runner::Config as Cases};
@@ -135,7 +135,8 @@ impl Seed {
 fn request(number: usize, seed: &Seed) -> Request {
     let capability = CapId::from_u64(7);
     let path = seed.name("/data/file");
-    let terms = Terms { name: Some("fs".into()), resource: Some(seed.long()), ..Terms::default() };
+    let terms =
+        CapabilitySpec { name: Some("fs".into()), resource: Some(seed.long()), ..CapabilitySpec::default() };
     match number {
         0 => Request::Heap(HeapRequest::Alloc {
             type_name: seed.name("doc"),
@@ -301,7 +302,7 @@ fn is_within_its_room(
     end: usize,
 ) -> Result<bool, TestCaseError> {
     let before = machine.records.len();
-    let asked = Asked::from(request.clone());
+    let asked = AuthenticatedRequest::from(request.clone());
     let mut room = machine.kernel.record_bytes_max(&asked);
     // The clock steps before every input: each brings a record of its own.
     machine.step_wall_us(60_000_000);
@@ -411,7 +412,7 @@ fn an_effect_that_comes_to_too_many_steps_ends_as_a_failure() {
             break refused;
         }
         machine.settle();
-        assert!(matches!(machine.verdicts.pop(), Some((_, Verdict::Follow(_)))));
+        assert!(matches!(machine.verdicts.pop(), Some((_, StepAnswer::Follow(_)))));
         taken += 1;
         assert!(taken < 1_000, "nothing is refused");
     };
@@ -438,7 +439,7 @@ fn only_so_many_addresses_are_looked_at() {
     let (mut machine, _) = machine();
     let ticket = http(&mut machine);
     let found: Vec<std::net::IpAddr> = (0..200).map(|last| [93, 184, 216, last].into()).collect();
-    let Verdict::Connect(open) = machine.progress(ticket, Step::Resolved(found.clone())) else { panic!() };
+    let StepAnswer::Connect(open) = machine.progress(ticket, Step::Resolved(found.clone())) else { panic!() };
     assert_eq!(open, found[..ADDRESSES_MAX]);
     machine.replayed();
 }
@@ -544,7 +545,7 @@ fn a_record_is_never_longer_than_a_journal_takes() {
     ];
     for request in rows {
         let name = request.operation().name();
-        let asked = Asked::from(request);
+        let asked = AuthenticatedRequest::from(request);
         asked.check_size().unwrap_or_else(|failure| panic!("{name}: {failure}"));
         // Even if all of it were one record.
         let room = kernel.record_bytes_max(&asked);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use ak_heap::{Content, Handle, Target};
 use ak_json::{Value, object};
 use ak_kernel::{
-    AdminRequest, AgentRequest, AuditFilter, AuditRequest, BatchPart, Class, Code, Completion, Config,
-    Effect, FileAction, FileRequest, HeapRequest, HttpRequest, HttpResponse, InferRequest, Kernel, Output,
-    Reply, Request, SessionId, Step, ToolsRequest, Verdict,
+    AdminRequest, AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Completion, Config, Effect,
+    ErrorClass, FileAction, FileRequest, HeapRequest, HttpRequest, HttpResponse, InferRequest, Kernel,
+    Output, Reply, Request, SessionId, Step, StepAnswer, ToolsRequest,
 };
 use ak_policy::budget::Dimension;
 
@@ -276,7 +276,7 @@ fn the_budget_is_never_exceeded() {
     machine.call(budget(Dimension::Memory, 100)).unwrap();
     let first = handle(machine.call(alloc("text", &format!("\"{}\"", "x".repeat(60)))));
     let denied = failure(machine.call(alloc("text", &format!("\"{}\"", "x".repeat(60)))));
-    assert_eq!((denied.code, denied.code.class()), (Code::BudgetExceeded, Class::BudgetExceeded));
+    assert_eq!((denied.code, denied.code.class()), (Code::BudgetExceeded, ErrorClass::BudgetExceeded));
     assert_eq!(used(&mut machine, Dimension::Memory), 62);
     assert_eq!(used(&mut machine, Dimension::HeapObjects), 1);
     machine.call(Request::Heap(HeapRequest::Delete { handle: first, expected_version: None })).unwrap();
@@ -343,10 +343,10 @@ fn tokens_are_reserved_settled_and_refunded() {
     })));
     let reserved = status.get("tokens").and_then(|row| row.get("reserved")).and_then(Value::as_u64).unwrap();
     assert!(reserved > 40, "prompt and completion at the most: {reserved}");
-    assert_eq!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 5 }), Verdict::Continue);
+    assert_eq!(machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 5 }), StepAnswer::Continue);
     assert!(matches!(
         machine.progress(ticket, Step::Chunk { data: "{}".into(), tokens: 500 }),
-        Verdict::Abort(_)
+        StepAnswer::Abort(_)
     ));
     machine.complete(
         ticket,
@@ -382,7 +382,7 @@ fn wall_time_is_a_deadline() {
     let now = machine.now();
     machine.kernel.handle_timeout(now);
     machine.settle();
-    assert!(matches!(machine.verdicts.pop(), Some((told, Verdict::Abort(_))) if told == ticket));
+    assert!(matches!(machine.verdicts.pop(), Some((told, StepAnswer::Abort(_))) if told == ticket));
     assert!(machine.kernel.poll_timeout().is_none(), "told once");
     machine.complete(ticket, Completion::failed(Code::Io, "cancelled"));
     assert_eq!(machine.replies[&call].as_ref().unwrap_err().code, Code::BudgetExceeded);
@@ -419,18 +419,18 @@ fn private_addresses_are_closed_unless_granted_by_address() {
     let (_, ticket, _) = machine.effect(SessionId::OWNER, http("https://a.example/"));
     let found = ["8.8.8.8", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"]
         .map(|address| address.parse().unwrap());
-    assert_eq!(machine.progress(ticket, Step::Resolved(found.into())), Verdict::Connect(vec![found[0]]));
+    assert_eq!(machine.progress(ticket, Step::Resolved(found.into())), StepAnswer::Connect(vec![found[0]]));
     let rebound = machine.progress(ticket, Step::Resolved(found[1..].into()));
-    assert!(matches!(rebound, Verdict::Abort(_)), "a name that resolves to closed addresses only");
+    assert!(matches!(rebound, StepAnswer::Abort(_)), "a name that resolves to closed addresses only");
 
     let loopback = Step::Resolved(vec!["127.0.0.1".parse().unwrap()]);
     let (_, ticket, _) = machine.effect(SessionId::OWNER, http("http://127.0.0.1:8000/"));
-    assert!(matches!(machine.progress(ticket, loopback.clone()), Verdict::Abort(_)));
+    assert!(matches!(machine.progress(ticket, loopback.clone()), StepAnswer::Abort(_)));
     machine.policy(
         "[http]\nallow = [\"GET http://127.0.0.1:8000/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:8000\"]",
     );
     let (_, ticket, _) = machine.effect(SessionId::OWNER, http("http://127.0.0.1:8000/"));
-    assert!(matches!(machine.progress(ticket, loopback), Verdict::Connect(_)));
+    assert!(matches!(machine.progress(ticket, loopback), StepAnswer::Connect(_)));
 }
 
 #[test]
@@ -440,11 +440,11 @@ fn a_redirect_is_a_decision_of_its_own() {
     let (call, ticket, _) = machine.effect(SessionId::OWNER, http("https://a.example/"));
     let to = |url: &str| Step::Redirect { method: "GET".into(), url: url.into() };
     assert!(
-        matches!(machine.progress(ticket, to("https://a.example/next")), Verdict::Follow(hop) if hop.url.as_str() == "https://a.example/next")
+        matches!(machine.progress(ticket, to("https://a.example/next")), StepAnswer::Follow(hop) if hop.url.as_str() == "https://a.example/next")
     );
-    assert!(matches!(machine.progress(ticket, to("https://evil.example/")), Verdict::Abort(_)));
+    assert!(matches!(machine.progress(ticket, to("https://evil.example/")), StepAnswer::Abort(_)));
     assert!(
-        matches!(machine.progress(ticket, to("https://a.example/")), Verdict::Abort(_)),
+        matches!(machine.progress(ticket, to("https://a.example/")), StepAnswer::Abort(_)),
         "stopped is stopped"
     );
     let response = HttpResponse { status: 200, headers: Vec::new(), body: Arc::from(&b"loot"[..]) };
@@ -515,7 +515,7 @@ fn a_capability_has_a_rate_and_an_end_that_reloading_does_not_renew() {
     machine.call(add()).unwrap();
     machine.call(add()).unwrap();
     let limited = failure(machine.call(add()));
-    assert_eq!((limited.code, limited.code.class()), (Code::CapRate, Class::RateLimit));
+    assert_eq!((limited.code, limited.code.class()), (Code::CapRate, ErrorClass::RateLimit));
     assert!(limited.context.get("retry_after_ms").and_then(Value::as_u64).is_some());
     machine.policy(policy);
     assert_eq!(failure(machine.call(add())).code, Code::CapRate, "reloading refills nothing");

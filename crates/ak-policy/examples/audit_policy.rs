@@ -42,8 +42,8 @@ fn audit(path: &str, cases: Option<&str>) -> Result<bool, Box<dyn std::error::Er
     let Some(cases) = cases else { return Ok(true) };
     let report =
         policy.test(&std::fs::read_to_string(cases)?).map_err(|error| format!("{cases}: {error}"))?;
-    for surprise in &report.failed {
-        println!("  case '{}': expected {}, found {}", surprise.name, surprise.expected, surprise.found);
+    for failure in &report.failed {
+        println!("  case '{}': expected {}, found {}", failure.name, failure.expected, failure.found);
     }
     println!("  {} decisions as expected, {} not", report.passed, report.failed.len());
     Ok(report.failed.is_empty())

@@ -6,17 +6,17 @@ use core::net::IpAddr;
 use ak_json::Pointer;
 
 use crate::action::Action;
-use crate::grant::{Grant, GrantId, GrantState};
-use crate::model::lineage;
+use crate::agent::lineage;
+use crate::model::grant::{Grant, GrantId, GrantState};
+use crate::model::rule::{Effect, Rule, RuleTarget};
 use crate::pattern::Meter;
 use crate::policy::Policy;
 use crate::query::Query;
-use crate::rule::{Effect, Rule, RuleTarget};
 use crate::target::{CanonicalIp, HostOrIp, Target};
 
 /// What a policy says to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PolicyDecision {
     /// It may happen.
     Permit,
     /// Somebody with authority must approve first.
@@ -34,13 +34,13 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl PolicyDecision {
     /// Whether the request may happen now.
     pub fn is_permit(self) -> bool {
         self == Self::Permit
     }
 
-    /// How far the verdict is from a permit, for the worst of several.
+    /// How far the decision is from a permit, for the worst of several.
     fn severity(self) -> u8 {
         match self {
             Self::Permit => 0,
@@ -53,11 +53,11 @@ impl Verdict {
     }
 }
 
-/// A verdict and what it rests on.
+/// A decision and what it rests on.
 #[derive(Clone, Debug)]
-pub struct Decision<'p> {
+pub struct Evaluation<'p> {
     /// What the policy says.
-    pub verdict: Verdict,
+    pub decision: PolicyDecision,
     /// The grant that permits; the caller spends its rate. `None` when a plain rule permits.
     pub grant: Option<GrantId>,
     /// The grants that permit its ancestors the same.
@@ -70,7 +70,7 @@ pub struct Decision<'p> {
     target: Option<&'p RuleTarget>,
 }
 
-impl<'p> Decision<'p> {
+impl<'p> Evaluation<'p> {
     /// The rule that decided, or the grant's rule that would have.
     pub fn rule_id(&self) -> Option<&'p str> {
         self.rule.map(|rule| &*rule.id)
@@ -85,7 +85,7 @@ impl<'p> Decision<'p> {
     /// For a permit over files: whether links beneath [`granted_root`](Self::granted_root) are followed. Where they lead is
     /// asked about under its own path.
     pub fn follows_links(&self) -> bool {
-        self.verdict.is_permit() && self.rule.is_some_and(|rule| rule.follows)
+        self.decision.is_permit() && self.rule.is_some_and(|rule| rule.follows)
     }
 
     /// Every grant that a permit rests on, of the agent and of its ancestors: the caller spends the rate of each.
@@ -103,10 +103,10 @@ impl<'p> Decision<'p> {
     }
 
     fn deny() -> Self {
-        let verdict = Verdict::DefaultDeny;
+        let decision = PolicyDecision::DefaultDeny;
         let ancestor_grants = Vec::new();
         Self {
-            verdict,
+            decision,
             grant: None,
             ancestor_grants,
             args_path: None,
@@ -126,46 +126,46 @@ impl Policy {
     ///
     /// Where the agent has ancestors (`crew` is one of `crew/writer`), each of them must be permitted to do
     /// the same; the decision is the one furthest from a permit, of equals the outermost ancestor's.
-    pub fn decide<'p>(&'p self, query: &Query<'_>) -> Decision<'p> {
+    pub fn decide<'p>(&'p self, query: &Query<'_>) -> Evaluation<'p> {
         if query.action.kind() != query.target.kind() {
-            return Decision { agent_bytes: query.agent.len(), ..Decision::deny() };
+            return Evaluation { agent_bytes: query.agent.len(), ..Evaluation::deny() };
         }
-        let mut worst: Option<Decision<'p>> = None;
+        let mut worst: Option<Evaluation<'p>> = None;
         let mut grant = None;
         let mut ancestor_grants = Vec::new();
         let meter = query.meter();
         for agent in lineage(query.agent) {
-            let decision = Decision { agent_bytes: agent.len(), ..self.decide_for(agent, query, &meter) };
-            if decision.grant.is_some() {
-                ancestor_grants.extend(core::mem::replace(&mut grant, decision.grant));
+            let evaluation = Evaluation { agent_bytes: agent.len(), ..self.decide_for(agent, query, &meter) };
+            if evaluation.grant.is_some() {
+                ancestor_grants.extend(core::mem::replace(&mut grant, evaluation.grant));
             }
-            let worse = |worst: &Decision<'_>| decision.verdict.severity() > worst.verdict.severity();
+            let worse = |worst: &Evaluation<'_>| evaluation.decision.severity() > worst.decision.severity();
             // A permit is the asking agent's own.
-            if worst.as_ref().is_none_or(|worst| worse(worst) || worst.verdict.is_permit()) {
-                worst = Some(decision);
+            if worst.as_ref().is_none_or(|worst| worse(worst) || worst.decision.is_permit()) {
+                worst = Some(evaluation);
             }
         }
         meter.settle(query.steps);
-        let mut decision = worst.unwrap_or_else(Decision::deny);
-        if decision.verdict.is_permit() {
+        let mut evaluation = worst.unwrap_or_else(Evaluation::deny);
+        if evaluation.decision.is_permit() {
             ancestor_grants.retain(|own| Some(*own) != grant);
             ancestor_grants.dedup();
-            (decision.grant, decision.ancestor_grants) = (grant, ancestor_grants);
+            (evaluation.grant, evaluation.ancestor_grants) = (grant, ancestor_grants);
         } else {
-            decision.grant = None;
+            evaluation.grant = None;
         }
-        decision
+        evaluation
     }
 
     /// Decides for one agent, leaving its ancestors aside.
-    pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>, meter: &Meter) -> Decision<'p> {
+    pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>, meter: &Meter) -> Evaluation<'p> {
         // A rule that is not looked at may forbid.
-        let out_of_steps = || Decision { verdict: Verdict::Forbid, ..Decision::deny() };
+        let out_of_steps = || Evaluation { decision: PolicyDecision::Forbid, ..Evaluation::deny() };
         if meter.is_spent() {
             return out_of_steps();
         }
         let rules = self.rules();
-        let facts = query.facts(agent, meter);
+        let context = query.rule_context(agent, meter);
         // Rules stand in the order in which they decide: the first that applies is the answer.
         let mut first: Option<(u32, u32)> = None;
         let mut near: Option<(u32, u32)> = None;
@@ -180,7 +180,7 @@ impl Policy {
             if !target.pattern.matches_within(query.action, query.target, rule.effect.reading(), meter) {
                 return;
             }
-            if rule.applies(facts).is_err() {
+            if rule.applies(context).is_err() {
                 if rule.effect == Effect::Permit {
                     near = near.map_or(Some(place), |near| Some(near.min(place)));
                 }
@@ -205,35 +205,35 @@ impl Policy {
             let rule = rules.get(rule as usize)?;
             Some((rule, rule.targets.get(target as usize)?))
         };
-        let mut decision = Decision::deny();
+        let mut evaluation = Evaluation::deny();
         if let Some((rule, target)) = first.and_then(at) {
-            decision.rule = Some(rule);
-            decision.verdict = match rule.effect {
-                Effect::Forbid => Verdict::Forbid,
-                Effect::Ask => Verdict::Ask,
-                Effect::Permit => Verdict::Permit,
+            evaluation.rule = Some(rule);
+            evaluation.decision = match rule.effect {
+                Effect::Forbid => PolicyDecision::Forbid,
+                Effect::Ask => PolicyDecision::Ask,
+                Effect::Permit => PolicyDecision::Permit,
             };
             match rule.effect {
                 Effect::Permit => {
-                    decision.target = Some(target);
-                    decision.grant = rule.grant;
+                    evaluation.target = Some(target);
+                    evaluation.grant = rule.grant;
                 }
                 Effect::Ask => {
-                    decision.target = Some(target);
-                    decision.args_path = rule.witness(facts);
+                    evaluation.target = Some(target);
+                    evaluation.args_path = rule.witness(context);
                 }
-                Effect::Forbid => decision.args_path = rule.witness(facts),
+                Effect::Forbid => evaluation.args_path = rule.witness(context),
             }
         } else if let Some((rule, target, state)) = lapsed {
-            decision.rule = at((rule, target)).map(|(rule, _)| rule);
-            decision.verdict = match state {
-                GrantState::RateLimited { retry_after_us } => Verdict::RateLimited { retry_after_us },
-                GrantState::Expired | GrantState::Alive => Verdict::Expired,
+            evaluation.rule = at((rule, target)).map(|(rule, _)| rule);
+            evaluation.decision = match state {
+                GrantState::RateLimited { retry_after_us } => PolicyDecision::RateLimited { retry_after_us },
+                GrantState::Expired | GrantState::Alive => PolicyDecision::Expired,
             };
         } else if let Some((rule, _)) = near.and_then(at) {
-            decision.args_path = rule.witness(facts);
+            evaluation.args_path = rule.witness(context);
         }
-        decision
+        evaluation
     }
 
     fn state(&self, rule: &Rule, query: &Query<'_>) -> GrantState {
@@ -275,8 +275,8 @@ impl Policy {
             | Target::Audit(_) => (None, false),
         };
         let ask =
-            |action, target: &Target| self.decide(&Query { action, target, args: None, ..*request }).verdict;
-        let closed = |verdict| matches!(verdict, Verdict::Forbid | Verdict::Ask);
+            |action, target: &Target| self.decide(&Query { action, target, args: None, ..*request }).decision;
+        let closed = |decision| matches!(decision, PolicyDecision::Forbid | PolicyDecision::Ask);
         if let Some(host) = host
             && (closed(ask(Action::Dns, &Target::Host(host.clone())))
                 || closed(ask(Action::Connect, &Target::HostPort(host.clone(), port))))
@@ -284,9 +284,9 @@ impl Policy {
             return false;
         }
         match ask(Action::Connect, &Target::Addr(ip, port)) {
-            Verdict::Permit => true,
-            Verdict::Forbid | Verdict::Ask => false,
-            Verdict::DefaultDeny | Verdict::Expired | Verdict::RateLimited { .. } => {
+            PolicyDecision::Permit => true,
+            PolicyDecision::Forbid | PolicyDecision::Ask => false,
+            PolicyDecision::DefaultDeny | PolicyDecision::Expired | PolicyDecision::RateLimited { .. } => {
                 is_named && ip.is_public()
             }
         }

@@ -17,7 +17,7 @@
 //! - **For people.** Errors have line, column and a guess; a denial comes with the rule that would permit it.
 //!
 //! ```
-//! use ak_policy::{Policy, Query, Target, Verdict};
+//! use ak_policy::{Policy, Query, Target, PolicyDecision};
 //!
 //! let policy = Policy::parse(
 //!     r#"
@@ -27,30 +27,46 @@
 //!     "#,
 //!     None,
 //! )?;
-//! let verdict = |target| {
+//! let decision = |target| {
 //!     let (action, target) = Target::resolve("http", target)?;
-//!     Ok::<_, ak_policy::TargetError>(policy.decide(&Query::new("main", action, &target)).verdict)
+//!     Ok::<_, ak_policy::TargetError>(policy.decide(&Query::new("main", action, &target)).decision)
 //! };
-//! assert_eq!(verdict("https://API.github.com:443/user/./repos")?, Verdict::Permit);
-//! assert_eq!(verdict("https://api.github.com//admin/users")?, Verdict::Forbid);
-//! assert_eq!(verdict("https://api.github.com.evil.net/")?, Verdict::DefaultDeny);
-//! assert!(verdict("https://user@api.github.com/").is_err());
+//! assert_eq!(decision("https://API.github.com:443/user/./repos")?, PolicyDecision::Permit);
+//! assert_eq!(decision("https://api.github.com//admin/users")?, PolicyDecision::Forbid);
+//! assert_eq!(decision("https://api.github.com.evil.net/")?, PolicyDecision::DefaultDeny);
+//! assert!(decision("https://user@api.github.com/").is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! | to | see |
-//! |---|---|
-//! | decide, and tell why | [`Policy`], [`Query`], [`Decision`], [`Explanation`] |
-//! | name what is done to what | [`Action`], [`Target`] |
-//! | keep clocks and rates of grants | [`GrantTable`] |
-//! | keep cumulative limits | [`LimitTable`] |
-//! | keep budgets | [`budget`] |
-//! | say what time has passed | [`Elapsed`] |
-//! | bring the state of a table back | `from_value` of each, `migrate` or `adopt` for one of an earlier version, [`TableError`] |
-//! | hand authority on | [`capability`] |
-//! | label what sources give | [`Policy::labels_of`], [`Origin`] |
-//! | lower labels | [`Declassification`] |
-//! | review policies | [`Policy::lint`], [`Policy::diff`], [`Policy::test`], [`Recorder`] |
+//! # Modules
+//!
+//! **Decisions.** [`Policy`] (`policy`) is the compiled policy. `query` holds [`Query`], the question; `decide` the answer,
+//! [`Evaluation`] and [`PolicyDecision`]; `steps` the work that all decisions on one request may take.
+//!
+//! **Reading policies.** `language` reads TOML and JSON texts into the `model`: rules, grants, limits, labels, settings. `index`
+//! finds the rules whose patterns may match a target. `canonical` orders what has no order; `toml_text` quotes TOML strings.
+//!
+//! **What requests are about.** `action` lists the operations; `target` holds the canonical targets; `agent` the names of
+//! agents. `pattern` matches targets, `condition` tests arguments, labels and provenance.
+//!
+//! **State that the caller keeps.** `tables` holds [`GrantTable`] and [`LimitTable`]; [`budget`] the ledger of accounts;
+//! [`capability`] capabilities and tokens. They rest on `counters`: [`Elapsed`] time, usage, token buckets, and reading a
+//! table's state back (`from_value` of each; `migrate` or `adopt` for the state of an earlier version; [`TableError`]).
+//!
+//! **Labels.** [`Policy::labels_of`] and [`Origin`] tell what sources give; `declassify` lowers labels ([`Declassification`]).
+//!
+//! **Reviewing policies.** `review`: [`Policy::lint`], [`Policy::diff`], [`Policy::test`], [`Policy::explain`], [`Recorder`].
+//!
+//! # Directions
+//!
+//! Imports: `review → decide → policy → {index, language, query} → model → condition → pattern → target → action`
+//! Imports: `tables → policy`
+//! Imports: `{capability, declassify} → query`
+//! Imports: `model → budget → counters`
+//! Imports: `model → agent`
+//! Imports: `condition → canonical`
+//! Imports: `pattern → steps`
+//! Imports: `review → toml_text`
 
 extern crate alloc;
 
@@ -58,60 +74,47 @@ pub mod budget;
 pub mod capability;
 
 mod action;
-mod baseline;
+mod agent;
 mod canonical;
 mod condition;
+mod counters;
 mod decide;
 mod declassify;
-mod diff;
-mod elapsed;
-mod expect;
-mod explain;
-mod family;
-mod grant;
 mod index;
-mod label;
 mod language;
-mod limit;
-mod lint;
 mod model;
 mod pattern;
 mod policy;
 mod query;
-mod rate;
-mod record;
-mod rule;
-mod settings;
-mod state;
+mod review;
 mod steps;
+mod tables;
 mod target;
-mod time;
 mod toml_text;
-mod usage;
 
 pub use action::{Action, Actions, TargetKind};
+pub use agent::GUEST;
 pub use condition::Origin;
-pub use decide::{Decision, Verdict};
+pub use counters::elapsed::Elapsed;
+pub use counters::rate::{Rate, RateError};
+pub use counters::state::TableError;
+pub use decide::{Evaluation, PolicyDecision};
 pub use declassify::{
     DECLASSIFICATION_NAME_BYTES_MAX, Declassification, DeclassificationError, Declassified,
 };
-pub use diff::{Change, Direction};
-pub use elapsed::Elapsed;
-pub use expect::{Report, Surprise};
-pub use explain::{Explanation, Other};
-pub use grant::{Grant, GrantClock, GrantId, GrantState, GrantTable, Unspent};
-pub use label::SourceLabels;
 pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX, profile_path};
-pub use limit::{Amount, Charge, LimitError, LimitId, LimitReservation, LimitTable};
-pub use lint::{Concern, Remark};
-pub use model::GUEST;
+pub use model::amount::Amount;
+pub use model::grant::{FreshGrants, Grant, GrantClock, GrantId, GrantState};
+pub use model::label::SourceLabels;
+pub use model::limit::{Charge, LimitError, LimitId};
+pub use model::rule::Effect;
 pub use policy::Policy;
 pub use query::Query;
-pub use rate::{Rate, RateError};
-pub use record::Recorder;
-pub use rule::Effect;
-pub use state::TableError;
+pub use review::{
+    CaseFailure, Change, Direction, Explanation, Lint, LintKind, OtherRule, Recorder, TestReport,
+};
 pub use steps::Steps;
+pub use tables::{GrantTable, LimitReservation, LimitTable};
 pub use target::{
     CanonicalHost, CanonicalIp, CanonicalName, CanonicalPath, CanonicalTool, CanonicalUrl, HostOrIp,
     NAME_BYTES_MAX, PATH_BYTES_MAX, Scheme, Target, TargetError, URL_BYTES_MAX,

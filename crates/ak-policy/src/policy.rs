@@ -7,17 +7,18 @@ use core::fmt;
 use ak_json::{Digest, Text, Value};
 
 use crate::action::Action;
+use crate::agent::{MAIN, lineage};
 use crate::budget::{BudgetLimit, Dimension};
-use crate::grant::Grant;
 use crate::index::Index;
-use crate::label::{SourceLabels, labels_of};
 use crate::language::{self, Loader, PolicyError};
-use crate::limit::{Charge, Limit, LimitError};
-use crate::model::{MAIN, Model, lineage};
+use crate::model::Model;
+use crate::model::grant::Grant;
+use crate::model::label::{SourceLabels, labels_of};
+use crate::model::limit::{Charge, Limit, LimitError};
+use crate::model::rule::{Effect, Rule};
+use crate::model::settings::{Budgets, Settings, lower};
 use crate::pattern::Meter;
 use crate::query::Query;
-use crate::rule::{Effect, Rule};
-use crate::settings::{Budgets, Settings, lower};
 use crate::target::Target;
 
 /// What agents may do: immutable, compiled once, cheap to clone.
@@ -71,7 +72,7 @@ impl Policy {
     }
 
     /// The policy that permits nothing.
-    pub fn nothing() -> Policy {
+    pub fn deny_all() -> Policy {
         Self::compile(Model::default())
     }
 
@@ -226,7 +227,7 @@ impl Policy {
             if !limit.scope.matches_within(query.action, query.target, meter) {
                 continue;
             }
-            let is_about = |agent: &&str| limit.scope.applies(query.facts(agent, meter)).is_ok();
+            let is_about = |agent: &&str| limit.scope.applies(query.rule_context(agent, meter)).is_ok();
             let agents: Vec<_> = lineage(query.agent).filter(is_about).collect();
             if !agents.is_empty() {
                 charges.extend(limit.charges(query.args, amounts, &agents, meter)?);

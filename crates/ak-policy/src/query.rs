@@ -3,11 +3,11 @@
 use ak_json::{Integrity, Labels, Value};
 
 use crate::action::Action;
-use crate::condition::{Origin, Subject};
-use crate::elapsed::Elapsed;
-use crate::grant::{GrantClock, Unspent};
+use crate::condition::{ConditionInput, Origin};
+use crate::counters::elapsed::Elapsed;
+use crate::model::grant::{FreshGrants, GrantClock};
+use crate::model::rule::RuleContext;
 use crate::pattern::{DECISION_STEPS_MAX, Meter};
-use crate::rule::Facts;
 use crate::steps::Steps;
 use crate::target::Target;
 
@@ -57,18 +57,18 @@ impl<'a> Query<'a> {
             owned: false,
             now_us: 0,
             elapsed: Elapsed::default(),
-            grants: &Unspent,
+            grants: &FreshGrants,
             steps: None,
         }
     }
 
     /// What the conditions of rules are asked about, for one of the agents that must pass.
-    pub(crate) fn facts<'f>(&self, agent: &'f str, meter: &'f Meter) -> Facts<'f>
+    pub(crate) fn rule_context<'f>(&self, agent: &'f str, meter: &'f Meter) -> RuleContext<'f>
     where
         'a: 'f,
     {
-        let subject = Subject { args: self.args, labels: self.labels, origins: self.origins, meter };
-        Facts { agent, now_us: self.now_us, owned: self.owned, subject }
+        let input = ConditionInput { args: self.args, labels: self.labels, origins: self.origins, meter };
+        RuleContext { agent, now_us: self.now_us, owned: self.owned, input }
     }
     /// For one decision.
     pub(crate) fn meter(&self) -> Meter {

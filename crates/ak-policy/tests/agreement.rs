@@ -7,7 +7,7 @@
 mod naive;
 
 use ak_json::{Value, array, object};
-use ak_policy::{Effect, Policy, Query, Target, Verdict};
+use ak_policy::{Effect, Policy, PolicyDecision, Query, Target};
 use naive::{Request, Rule, Test};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -158,9 +158,9 @@ fn parse(text: &str) -> Policy {
     Policy::parse(text, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn verdict(policy: &Policy, request: &Request) -> Verdict {
+fn verdict(policy: &Policy, request: &Request) -> PolicyDecision {
     let (action, target) = Target::resolve(request.operation, &request.target).unwrap();
-    policy.decide(&Query { args: Some(&request.args), ..Query::new(request.agent, action, &target) }).verdict
+    policy.decide(&Query { args: Some(&request.args), ..Query::new(request.agent, action, &target) }).decision
 }
 
 proptest! {
@@ -180,8 +180,8 @@ proptest! {
 
     #[test]
     fn default_is_deny(request in request()) {
-        prop_assert_eq!(verdict(&parse("profiles = []"), &request), Verdict::DefaultDeny);
-        prop_assert_eq!(verdict(&Policy::nothing(), &request), Verdict::DefaultDeny);
+        prop_assert_eq!(verdict(&parse("profiles = []"), &request), PolicyDecision::DefaultDeny);
+        prop_assert_eq!(verdict(&Policy::deny_all(), &request), PolicyDecision::DefaultDeny);
     }
 
     #[test]
@@ -190,25 +190,25 @@ proptest! {
             "[[rule]]\neffect = \"forbid\"\noperation = {:?}\ntarget = {{ literal = {:?} }}\n",
             request.operation, request.target
         );
-        prop_assert_eq!(verdict(&parse(&text), &request), Verdict::Forbid);
+        prop_assert_eq!(verdict(&parse(&text), &request), PolicyDecision::Forbid);
     }
 
     #[test]
     fn more_forbids_and_asks_never_widen(rules in vec(rule(), 0..6), more in rule(), request in request()) {
         let with = |effect| to_toml(&rules) + &rule_to_toml(&Rule { effect, ..more.clone() });
         let before = verdict(&parse(&to_toml(&rules)), &request);
-        prop_assert!(before == Verdict::Permit || verdict(&parse(&with(Effect::Forbid)), &request) != Verdict::Permit);
-        prop_assert!(before == Verdict::Permit || verdict(&parse(&with(Effect::Ask)), &request) != Verdict::Permit);
+        prop_assert!(before == PolicyDecision::Permit || verdict(&parse(&with(Effect::Forbid)), &request) != PolicyDecision::Permit);
+        prop_assert!(before == PolicyDecision::Permit || verdict(&parse(&with(Effect::Ask)), &request) != PolicyDecision::Permit);
     }
 
     #[test]
     fn a_child_never_exceeds_its_parent(rules in vec(rule(), 0..8), request in request()) {
         let policy = parse(&to_toml(&rules));
         let child = Request { agent: "crew/a/x", ..request.clone() };
-        if verdict(&policy, &child) == Verdict::Permit {
+        if verdict(&policy, &child) == PolicyDecision::Permit {
             for parent in ["crew", "crew/a"] {
                 let parent = Request { agent: parent, ..request.clone() };
-                prop_assert_eq!(verdict(&policy, &parent), Verdict::Permit);
+                prop_assert_eq!(verdict(&policy, &parent), PolicyDecision::Permit);
             }
         }
     }
@@ -248,13 +248,13 @@ proptest! {
         let (action, target) = Target::resolve(request.operation, &request.target).unwrap();
         let query = Query { args: Some(&request.args), ..Query::new(request.agent, action, &target) };
         let snippet = policy.suggest(&query);
-        if policy.decide(&query).verdict != Verdict::DefaultDeny {
+        if policy.decide(&query).decision != PolicyDecision::DefaultDeny {
             prop_assert_eq!(snippet, None);
             return Ok(());
         }
         let Some(snippet) = snippet else { return Ok(()) };
         let widened = parse(&(text + &snippet));
-        prop_assert_eq!(widened.decide(&query).verdict, Verdict::Permit);
+        prop_assert_eq!(widened.decide(&query).decision, PolicyDecision::Permit);
         for other in &others {
             // Whoever stands below an agent that may do more, may do more if its own rules already let it.
             let family = |agent: &'static str| agent.split('/').next();
@@ -274,10 +274,10 @@ proptest! {
         ];
         for (action, target) in targets.into_iter().flatten() {
             let query = Query::new("crew/*/\\we\"ird", action, &target);
-            let policy = Policy::nothing();
+            let policy = Policy::deny_all();
             let snippet = policy.suggest(&query).unwrap();
             let widened = parse(&format!("profiles = []\n{snippet}"));
-            prop_assert_eq!(widened.decide(&query).verdict, Verdict::Permit, "{}", snippet);
+            prop_assert_eq!(widened.decide(&query).decision, PolicyDecision::Permit, "{}", snippet);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use ak_json::object;
-use ak_policy::{Policy, Query, Target, Verdict};
+use ak_policy::{Policy, PolicyDecision, Query, Target};
 
 /// The system's allocator, counting what this thread asks of it.
 struct Counting;
@@ -79,9 +79,9 @@ fn a_permit_allocates_nothing() {
     ] {
         let (action, target) = Target::resolve(operation, target).unwrap();
         let query = Query { args: Some(&args), ..Query::new(agent, action, &target) };
-        let mut verdict = Verdict::DefaultDeny;
-        let count = allocations(|| verdict = policy.decide(&query).verdict);
-        assert_eq!((verdict, count), (Verdict::Permit, 0), "{agent}: {action} {target}");
+        let mut verdict = PolicyDecision::DefaultDeny;
+        let count = allocations(|| verdict = policy.decide(&query).decision);
+        assert_eq!((verdict, count), (PolicyDecision::Permit, 0), "{agent}: {action} {target}");
     }
     assert_ne!(allocations(|| drop(Vec::<u8>::with_capacity(1))), 0, "what is counted is counted");
 }

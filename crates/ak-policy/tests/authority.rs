@@ -4,8 +4,8 @@
 
 use ak_json::{Integrity, Labels, Pointer, Text, Value, object};
 use ak_policy::{
-    Action, Elapsed, GrantClock, GrantState, GrantTable, LimitError, LimitTable, Origin, Policy, Query,
-    Target, Verdict,
+    Action, Elapsed, GrantClock, GrantState, GrantTable, LimitError, LimitTable, Origin, Policy,
+    PolicyDecision, Query, Target,
 };
 use proptest::prelude::*;
 
@@ -32,31 +32,31 @@ fn a_grant_lapses_and_reloading_does_not_renew_it() {
     let target = tool("x");
     let verdict = |table: &GrantTable, policy: &Policy, us| {
         let query = Query { elapsed: at(us), grants: table, ..Query::new("main", Action::Execute, &target) };
-        policy.decide(&query).verdict
+        policy.decide(&query).decision
     };
-    assert_eq!(verdict(&table, &first, 60 * MINUTE_US - 1), Verdict::Permit);
-    assert_eq!(verdict(&table, &first, 60 * MINUTE_US), Verdict::Expired);
+    assert_eq!(verdict(&table, &first, 60 * MINUTE_US - 1), PolicyDecision::Permit);
+    assert_eq!(verdict(&table, &first, 60 * MINUTE_US), PolicyDecision::Expired);
     // Reloaded, moved, commented: the same table.
     let again = policy(&format!("# a comment\n[tools]\nallow = [\"y\"]\n{text}"));
     table.load(&again, at(30 * MINUTE_US));
-    assert_eq!(verdict(&table, &again, 60 * MINUTE_US), Verdict::Expired);
+    assert_eq!(verdict(&table, &again, 60 * MINUTE_US), PolicyDecision::Expired);
     // Taken out and put in again.
     table.load(&policy(""), at(40 * MINUTE_US));
     table.load(&first, at(50 * MINUTE_US));
-    assert_eq!(verdict(&table, &first, 60 * MINUTE_US), Verdict::Expired);
+    assert_eq!(verdict(&table, &first, 60 * MINUTE_US), PolicyDecision::Expired);
     // Another lifetime of the same grant, which its name, resource and methods tell: the clock goes on.
     let other = policy("[[capability]]\nname = \"x\"\nexpires_minutes = 61\n");
-    assert_eq!(verdict(&table, &other, 60 * MINUTE_US), Verdict::Permit);
+    assert_eq!(verdict(&table, &other, 60 * MINUTE_US), PolicyDecision::Permit);
     table.load(&other, at(60 * MINUTE_US));
     let grant = &other.grants()[0];
     assert_eq!((grant.id(), grant.name()), (first.grants()[0].id(), "x"));
     assert_eq!(table.remaining_us(grant, at(60 * MINUTE_US)), Some(MINUTE_US));
-    assert_eq!(verdict(&table, &other, 61 * MINUTE_US), Verdict::Expired);
+    assert_eq!(verdict(&table, &other, 61 * MINUTE_US), PolicyDecision::Expired);
     // Another name is another grant, which was not loaded yet.
     let another = policy("[[capability]]\nname = \"x*\"\nexpires_minutes = 61\n");
-    assert_eq!(verdict(&table, &another, 0), Verdict::Expired);
+    assert_eq!(verdict(&table, &another, 0), PolicyDecision::Expired);
     table.load(&another, at(61 * MINUTE_US));
-    assert_eq!(verdict(&table, &another, 100 * MINUTE_US), Verdict::Permit);
+    assert_eq!(verdict(&table, &another, 100 * MINUTE_US), PolicyDecision::Permit);
 }
 
 #[test]
@@ -70,16 +70,16 @@ fn a_rate_is_spent_and_fills_again() {
     let decide = |table: &GrantTable, target, us| {
         let query = Query { elapsed: at(us), grants: table, ..Query::new("main", Action::Execute, target) };
         let decision = policy.decide(&query);
-        (decision.verdict, decision.grant)
+        (decision.decision, decision.grant)
     };
     for _ in 0..2 {
         let (verdict, grant) = decide(&table, &x, 0);
-        assert_eq!(verdict, Verdict::Permit);
+        assert_eq!(verdict, PolicyDecision::Permit);
         assert!(table.spend(grant.unwrap(), at(0)));
     }
-    assert_eq!(decide(&table, &x, 0), (Verdict::RateLimited { retry_after_us: MINUTE_US / 2 }, None));
-    assert_eq!(decide(&table, &x, MINUTE_US / 2).0, Verdict::Permit);
-    assert_eq!(decide(&table, &y, u64::MAX).0, Verdict::RateLimited { retry_after_us: u64::MAX });
+    assert_eq!(decide(&table, &x, 0), (PolicyDecision::RateLimited { retry_after_us: MINUTE_US / 2 }, None));
+    assert_eq!(decide(&table, &x, MINUTE_US / 2).0, PolicyDecision::Permit);
+    assert_eq!(decide(&table, &y, u64::MAX).0, PolicyDecision::RateLimited { retry_after_us: u64::MAX });
     let before = table.digest();
     table.spend(policy.grants()[0].id(), at(MINUTE_US));
     assert_ne!(table.digest(), before);
@@ -91,11 +91,11 @@ fn a_plain_permit_is_preferred_to_a_grant() {
     let decision = |name| {
         let target = tool(name);
         let decision = policy.decide(&Query::new("main", Action::Execute, &target));
-        (decision.verdict, decision.grant.is_some(), decision.rule_id().unwrap().to_string())
+        (decision.decision, decision.grant.is_some(), decision.rule_id().unwrap().to_string())
     };
-    assert_eq!(decision("x"), (Verdict::Permit, false, "tools.allow:x".into()));
+    assert_eq!(decision("x"), (PolicyDecision::Permit, false, "tools.allow:x".into()));
     let (verdict, grant, rule) = decision("y");
-    assert_eq!((verdict, grant), (Verdict::Permit, true));
+    assert_eq!((verdict, grant), (PolicyDecision::Permit, true));
     assert!(rule.starts_with("capability:*:"), "{rule}");
 }
 
@@ -104,7 +104,7 @@ fn the_table_of_an_agent_passes_its_ancestors() {
     let policy = policy("[[capability]]\nname = \"x\"\nrate = \"1/h\"\n");
     let target = tool("x");
     let decision = policy.decide(&Query::new("crew/writer", Action::Execute, &target));
-    assert_eq!((decision.verdict, decision.grant), (Verdict::Permit, Some(policy.grants()[0].id())));
+    assert_eq!((decision.decision, decision.grant), (PolicyDecision::Permit, Some(policy.grants()[0].id())));
     let mut table = GrantTable::default();
     assert!(!table.spend(policy.grants()[0].id(), at(0)));
     assert_eq!(table.state(&policy.grants()[0], at(0)), GrantState::Expired);
@@ -119,11 +119,11 @@ fn windows_open_and_close() {
     );
     let target = tool("x");
     let verdict =
-        |now_us| policy.decide(&Query { now_us, ..Query::new("main", Action::Execute, &target) }).verdict;
+        |now_us| policy.decide(&Query { now_us, ..Query::new("main", Action::Execute, &target) }).decision;
     // The epoch was a Thursday.
-    assert_eq!(verdict(8 * 60 * MINUTE_US - 1), Verdict::DefaultDeny);
-    assert_eq!(verdict(8 * 60 * MINUTE_US), Verdict::Permit);
-    assert_eq!(verdict((2 * 24 + 9) * 60 * MINUTE_US), Verdict::DefaultDeny);
+    assert_eq!(verdict(8 * 60 * MINUTE_US - 1), PolicyDecision::DefaultDeny);
+    assert_eq!(verdict(8 * 60 * MINUTE_US), PolicyDecision::Permit);
+    assert_eq!(verdict((2 * 24 + 9) * 60 * MINUTE_US), PolicyDecision::DefaultDeny);
 }
 
 #[test]
@@ -137,8 +137,12 @@ fn ownership_is_what_the_baseline_asks_for() {
         (Action::AuditRead, &entries),
     ] {
         let query = Query::new("main", action, target);
-        assert_eq!(policy.decide(&query).verdict, Verdict::DefaultDeny, "{action}");
-        assert_eq!(policy.decide(&Query { owned: true, ..query }).verdict, Verdict::Permit, "{action}");
+        assert_eq!(policy.decide(&query).decision, PolicyDecision::DefaultDeny, "{action}");
+        assert_eq!(
+            policy.decide(&Query { owned: true, ..query }).decision,
+            PolicyDecision::Permit,
+            "{action}"
+        );
     }
 }
 
@@ -422,7 +426,10 @@ fn addresses() {
     // A permit for every target does not reach inside.
     let wide = policy("[[rule]]\neffect = \"permit\"\noperation = \"*\"\ntarget = \"*\"\n");
     let metadata = Target::endpoint("169.254.169.254:80").unwrap();
-    assert_eq!(wide.decide(&Query::new("main", Action::Connect, &metadata)).verdict, Verdict::DefaultDeny);
+    assert_eq!(
+        wide.decide(&Query::new("main", Action::Connect, &metadata)).decision,
+        PolicyDecision::DefaultDeny
+    );
     assert!(!wide.address_allowed(
         &Query::new("main", Action::HttpGet, &api),
         "169.254.169.254".parse().unwrap(),
@@ -436,7 +443,11 @@ fn a_permit_over_files_names_its_root() {
         let policy = policy(&format!("[fs]\nread = [{pattern:?}]"));
         let target = Target::path(path).unwrap();
         let decision = policy.decide(&Query::new("main", Action::FsRead, &target));
-        assert_eq!((decision.verdict, decision.granted_root()), (Verdict::Permit, Some(root)), "{pattern}");
+        assert_eq!(
+            (decision.decision, decision.granted_root()),
+            (PolicyDecision::Permit, Some(root)),
+            "{pattern}"
+        );
     };
     check("/tmp/agent/**", "/tmp/agent/x/y", "/tmp/agent");
     check("/tmp/agent/**", "/tmp/agent", "/tmp/agent");
@@ -454,7 +465,7 @@ fn an_ask_over_files_names_the_root_that_an_approval_grants() {
     let policy = policy(&format!("{rule}[fs]\nwrite = [\"/**\"]"));
     let target = Target::path("/tmp/agent/x/y").unwrap();
     let decision = policy.decide(&Query::new("main", Action::FsWrite, &target));
-    assert_eq!((decision.verdict, decision.granted_root()), (Verdict::Ask, Some("/tmp/agent")));
+    assert_eq!((decision.decision, decision.granted_root()), (PolicyDecision::Ask, Some("/tmp/agent")));
 }
 
 #[test]

@@ -59,17 +59,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn meet_is_commutative_associative_idempotent(a in authority(), b in authority(), c in authority()) {
-        prop_assert_eq!(a.meet(&b), b.meet(&a));
-        prop_assert_eq!(a.meet(&b).meet(&c), a.meet(&b.meet(&c)));
-        prop_assert_eq!(a.meet(&a), a.clone());
-        prop_assert_eq!(a.meet(&Authority::everything()), a);
+    fn intersection_is_commutative_associative_idempotent(a in authority(), b in authority(), c in authority()) {
+        prop_assert_eq!(a.intersection(&b), b.intersection(&a));
+        prop_assert_eq!(a.intersection(&b).intersection(&c), a.intersection(&b.intersection(&c)));
+        prop_assert_eq!(a.intersection(&a), a.clone());
+        prop_assert_eq!(a.intersection(&Authority::everything()), a);
     }
 
     #[test]
     fn a_meet_covers_what_both_cover(a in authority(), b in authority(), ask in ask()) {
         let query = ask.query();
-        prop_assert_eq!(a.meet(&b).covers(&query, &RUN), a.covers(&query, &RUN) && b.covers(&query, &RUN));
+        prop_assert_eq!(a.intersection(&b).covers(&query, &RUN), a.covers(&query, &RUN) && b.covers(&query, &RUN));
     }
 
     #[test]
@@ -150,7 +150,7 @@ proptest! {
         let mut whole = first;
         for authority in &more {
             token = attenuate(&token, authority).unwrap();
-            whole = whole.meet(authority);
+            whole = whole.intersection(authority);
         }
         let verified = keys.verify(&token).unwrap();
         prop_assert_eq!((verified.capability, verified.authority), (CapId::from_u64(5), whole));
@@ -191,7 +191,7 @@ proptest! {
         let token = issuer.issue(1, &CONTEXT, CapId::from_u64(5), &first, a.public()).unwrap();
         let token = a.attenuate(&token, &second, b.public()).unwrap();
         let verified = issuers.verify(&token, b"nonce", &b.prove(&token, b"nonce")).unwrap();
-        prop_assert_eq!(verified.authority, first.meet(&second));
+        prop_assert_eq!(verified.authority, first.intersection(&second));
         let mut bent = token.clone();
         bent[at.index(token.len())] ^= 1 << bit;
         prop_assert!(issuers.verify(&bent, b"nonce", &b.prove(&bent, b"nonce")).is_err());

@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use ak_json::{Limits, Value};
-use ak_policy::{Policy, Query, Target, Verdict};
+use ak_policy::{Policy, PolicyDecision, Query, Target};
 
-use Verdict::{Ask, DefaultDeny, Forbid, Permit};
+use PolicyDecision::{Ask, DefaultDeny, Forbid, Permit};
 
 /// One row: under `policy`, `request` (`[agent: ]operation target[ args]`) gets `expected`.
 #[track_caller]
-fn check(policy: &str, request: &str, expected: Verdict) {
+fn check(policy: &str, request: &str, expected: PolicyDecision) {
     let policy = match Policy::parse(policy, Some("/base")) {
         Ok(policy) => policy,
         Err(error) => panic!("{error}\n{policy}"),
@@ -21,7 +21,7 @@ fn check(policy: &str, request: &str, expected: Verdict) {
     assert_eq!(verdict(&again, request), expected, "{request}, canonical");
 }
 
-fn verdict(policy: &Policy, request: &str) -> Verdict {
+fn verdict(policy: &Policy, request: &str) -> PolicyDecision {
     let (first, rest) = request.split_once(' ').unwrap();
     let (agent, operation, rest) = match first.strip_suffix(':') {
         Some(agent) => rest.split_once(' ').map(|(operation, rest)| (agent, operation, rest)).unwrap(),
@@ -30,7 +30,7 @@ fn verdict(policy: &Policy, request: &str) -> Verdict {
     let (target, args) = rest.split_once(" {").map_or((rest, None), |(target, args)| (target, Some(args)));
     let args = args.map(|args| Value::parse(format!("{{{args}").as_bytes(), &Limits::default()).unwrap());
     let Ok((action, target)) = Target::resolve(operation, target) else { panic!("no target: {request}") };
-    policy.decide(&Query { args: args.as_ref(), ..Query::new(agent, action, &target) }).verdict
+    policy.decide(&Query { args: args.as_ref(), ..Query::new(agent, action, &target) }).decision
 }
 
 #[test]
@@ -338,5 +338,5 @@ fn capabilities() {
     check(policy, "http PUT https://api.test/x", DefaultDeny);
     check(policy, "connect dns:db.test:5432", Permit);
     check(policy, "dns db.test", Permit);
-    check(policy, "execute lapsed", Verdict::Expired);
+    check(policy, "execute lapsed", PolicyDecision::Expired);
 }

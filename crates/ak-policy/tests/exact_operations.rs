@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use ak_policy::capability::{Authority, Caveat};
-use ak_policy::{Action, Actions, Policy, Query, Recorder, Target, Verdict};
+use ak_policy::{Action, Actions, Policy, PolicyDecision, Query, Recorder, Target};
 
 fn parse(text: &str) -> Policy {
     Policy::parse(text, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -22,7 +22,9 @@ fn permits(text: &str, expected: &[Action]) {
     for policy in [&policy, &again] {
         let permitted: Vec<Action> = FILES
             .into_iter()
-            .filter(|action| policy.decide(&Query::new("main", *action, &target)).verdict == Verdict::Permit)
+            .filter(|action| {
+                policy.decide(&Query::new("main", *action, &target)).decision == PolicyDecision::Permit
+            })
             .collect();
         assert_eq!(permitted, expected, "{text}");
     }
@@ -79,7 +81,7 @@ fn a_suggestion_permits_one_operation() {
     let target = Target::path("/x").unwrap();
     for action in FILES {
         let query = Query::new("main", action, &target);
-        let snippet = Policy::nothing().suggest(&query).unwrap();
+        let snippet = Policy::deny_all().suggest(&query).unwrap();
         permits(&snippet, &[action]);
         let mut recorder = Recorder::default();
         recorder.note(&query);

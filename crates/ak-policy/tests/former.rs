@@ -97,7 +97,7 @@ fn what_was_used_of_limits_goes_on_counting() {
     let mut table = LimitTable::from_value(&part("limits")).unwrap();
     assert_eq!(LimitTable::from_value(&table.to_value()), Ok(table.clone()));
     // Another policy knows nothing of these limits.
-    table.migrate(&Policy::nothing());
+    table.migrate(&Policy::deny_all());
     assert_eq!(LimitTable::from_value(&table.to_value()), Ok(table.clone()));
     table.migrate(&policy);
     table.migrate(&policy);

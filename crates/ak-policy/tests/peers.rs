@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use ak_policy::{Policy, Query, Target, Verdict};
+use ak_policy::{Policy, PolicyDecision, Query, Target};
 
 /// How many URLs are asked about; `AK_URLS` says otherwise.
 const URLS: usize = 10_000;
@@ -349,8 +349,8 @@ fn what_servers_act_on_is_what_policies_are_about() {
             else {
                 continue;
             };
-            let permitted = permit.decide(&query).verdict == Verdict::Permit;
-            let forbidden = forbid.decide(&query).verdict == Verdict::Forbid;
+            let permitted = permit.decide(&query).decision == PolicyDecision::Permit;
+            let forbidden = forbid.decide(&query).decision == PolicyDecision::Forbid;
             permits += usize::from(permitted);
             forbids += usize::from(forbidden);
             let goes_on = own.split_once('?').is_none() && own.ends_with("**");

@@ -4,7 +4,7 @@
 
 use ak_json::object;
 use ak_policy::capability::{Authority, Caveat};
-use ak_policy::{Policy, Query, Target, Verdict};
+use ak_policy::{Policy, PolicyDecision, Query, Target};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -13,7 +13,7 @@ fn parse(text: &str) -> Policy {
 }
 
 /// What `[http]` lists say to a GET; `None` for a URL that is refused.
-fn decide(allow: &[&str], deny: &[&str], url: &str) -> Option<Verdict> {
+fn decide(allow: &[&str], deny: &[&str], url: &str) -> Option<PolicyDecision> {
     let quoted = |list: &[&str], method: &str| {
         let items: Vec<_> = list.iter().map(|text| format!("'{method}{text}'")).collect();
         items.join(", ")
@@ -24,10 +24,10 @@ fn decide(allow: &[&str], deny: &[&str], url: &str) -> Option<Verdict> {
         quoted(deny, "")
     ));
     let (action, target) = Target::resolve("http.get", url).ok()?;
-    let verdict = policy.decide(&Query::new("main", action, &target)).verdict;
+    let verdict = policy.decide(&Query::new("main", action, &target)).decision;
     // Whoever reads the policy back says the same.
     let again = Policy::from_value(policy.to_value()).unwrap();
-    assert_eq!(again.decide(&Query::new("main", action, &target)).verdict, verdict, "{url}");
+    assert_eq!(again.decide(&Query::new("main", action, &target)).decision, verdict, "{url}");
     assert_eq!(again.digest(), policy.digest());
     Some(verdict)
 }
@@ -36,15 +36,15 @@ fn decide(allow: &[&str], deny: &[&str], url: &str) -> Option<Verdict> {
 #[track_caller]
 fn permits(pattern: &str, url: &str, expected: bool) {
     let verdict = decide(&[pattern], &[], url);
-    assert_eq!(verdict == Some(Verdict::Permit), expected, "{pattern} on {url}: {verdict:?}");
+    assert_eq!(verdict == Some(PolicyDecision::Permit), expected, "{pattern} on {url}: {verdict:?}");
 }
 
 /// One row: a forbid's pattern, a URL that everything else would permit, and whether it is kept from happening.
 #[track_caller]
 fn forbids(pattern: &str, url: &str, expected: bool) {
     let verdict = decide(&["https://**"], &[pattern], url);
-    let kept = matches!(verdict, None | Some(Verdict::Forbid));
-    assert!(kept || verdict == Some(Verdict::Permit));
+    let kept = matches!(verdict, None | Some(PolicyDecision::Forbid));
+    assert!(kept || verdict == Some(PolicyDecision::Permit));
     assert_eq!(kept, expected, "{pattern} on {url}: {verdict:?}");
 }
 
@@ -300,7 +300,7 @@ fn everything_that_takes_a_url_pattern_reads_it_so() {
     };
     let verdict = |text: &str, url: &str| {
         let (action, target) = Target::resolve("http.get", url).unwrap();
-        parse(text).decide(&Query::new("main", action, &target)).verdict
+        parse(text).decide(&Query::new("main", action, &target)).decision
     };
     let literal = "{ literal = \"https://h/a%2Fb?c=d%20e\" }";
     for effect in ["forbid", "ask"] {
@@ -311,23 +311,23 @@ fn everything_that_takes_a_url_pattern_reads_it_so() {
             "https://h//a%252Fb?c=d%2520e",
             "https://h/a/b%3Fc=d%20e",
         ] {
-            assert_ne!(verdict(&text, url), Verdict::Permit, "{effect} {url}");
+            assert_ne!(verdict(&text, url), PolicyDecision::Permit, "{effect} {url}");
         }
         for url in ["https://h/a/b", "https://h/a/b?c=d", "https://h/a/b/c?c=d+e", "https://h:8443/a/b?c=d+e"]
         {
-            assert_eq!(verdict(&text, url), Verdict::Permit, "{effect} {url}");
+            assert_eq!(verdict(&text, url), PolicyDecision::Permit, "{effect} {url}");
         }
     }
     let text = rule("permit", literal);
-    assert_eq!(verdict(&text, "https://h/a%2fb?c=d%20e"), Verdict::Permit);
-    assert_eq!(verdict(&text, "https://h/a/b?c=d%20e"), Verdict::DefaultDeny);
+    assert_eq!(verdict(&text, "https://h/a%2fb?c=d%20e"), PolicyDecision::Permit);
+    assert_eq!(verdict(&text, "https://h/a/b?c=d%20e"), PolicyDecision::DefaultDeny);
 
     // Conditions.
     let call = |text: &str, url: &str| {
         let args = object! { "url": url };
         let target = Target::tool("fetch").unwrap();
         let query = Query { args: Some(&args), ..Query::new("main", ak_policy::Action::Execute, &target) };
-        parse(text).decide(&query).verdict
+        parse(text).decide(&query).decision
     };
     let condition = |key: &str, pattern: &str| {
         format!(
@@ -336,13 +336,13 @@ fn everything_that_takes_a_url_pattern_reads_it_so() {
         )
     };
     let when = condition("when", "https://h/a/*");
-    assert_eq!(call(&when, "https://h/a/b%20c"), Verdict::Permit);
-    assert_eq!(call(&when, "https://h/a/b%2Fc"), Verdict::DefaultDeny);
-    assert_eq!(call(&condition("when", "https://h/a%2Fb"), "https://h/a%2Fb"), Verdict::Permit);
+    assert_eq!(call(&when, "https://h/a/b%20c"), PolicyDecision::Permit);
+    assert_eq!(call(&when, "https://h/a/b%2Fc"), PolicyDecision::DefaultDeny);
+    assert_eq!(call(&condition("when", "https://h/a%2Fb"), "https://h/a%2Fb"), PolicyDecision::Permit);
     let unless = condition("unless", "https://h/admin/**");
-    assert_eq!(call(&unless, "https://h/x"), Verdict::Permit);
+    assert_eq!(call(&unless, "https://h/x"), PolicyDecision::Permit);
     for url in ["https://h//admin", "https://h/admin%5Cx", "https://h/admin;x/y", "https://h/x/..%2fadmin"] {
-        assert_eq!(call(&unless, url), Verdict::DefaultDeny, "{url}");
+        assert_eq!(call(&unless, url), PolicyDecision::DefaultDeny, "{url}");
     }
 
     // Capabilities.
@@ -387,18 +387,24 @@ fn a_source_is_what_servers_read_in_it() {
             origins: &origins,
             ..Query::new("main", ak_policy::Action::Execute, &target)
         };
-        parse(&text).decide(&query).verdict
+        parse(&text).decide(&query).decision
     };
-    assert_eq!(call("permit", "http:https://h/good/*", "http:https://h/good/x"), Verdict::Permit);
-    assert_eq!(call("permit", "http:https://h/good/*", "http:https://h/good%2Fx"), Verdict::DefaultDeny);
-    assert_eq!(call("permit", "http:https://h/good%2Fx", "http:https://h/good%2Fx"), Verdict::Permit);
-    assert_eq!(call("permit", "http:https://h//good/*", "http:https://h//good/x"), Verdict::DefaultDeny);
+    assert_eq!(call("permit", "http:https://h/good/*", "http:https://h/good/x"), PolicyDecision::Permit);
+    assert_eq!(
+        call("permit", "http:https://h/good/*", "http:https://h/good%2Fx"),
+        PolicyDecision::DefaultDeny
+    );
+    assert_eq!(call("permit", "http:https://h/good%2Fx", "http:https://h/good%2Fx"), PolicyDecision::Permit);
+    assert_eq!(
+        call("permit", "http:https://h//good/*", "http:https://h//good/x"),
+        PolicyDecision::DefaultDeny
+    );
     for source in
         ["http:https://h/bad/x", "http:https://h//bad/x", "http:https://h/bad%2Fx", "http:https://h/bad;a/x"]
     {
-        assert_eq!(call("forbid", "http:https://h/bad/*", source), Verdict::Forbid, "{source}");
+        assert_eq!(call("forbid", "http:https://h/bad/*", source), PolicyDecision::Forbid, "{source}");
     }
-    assert_eq!(call("forbid", "http:https://h/bad/*", "http:https://h/good%2Fx"), Verdict::Permit);
+    assert_eq!(call("forbid", "http:https://h/bad/*", "http:https://h/good%2Fx"), PolicyDecision::Permit);
 }
 
 #[test]
@@ -440,8 +446,8 @@ proptest! {
         let url = format!("https://h{path}{query}");
         if let Ok(target) = Target::url(&url) {
             let own = escape(&target.to_string());
-            prop_assert_eq!(decide(&[&own], &[], &url), Some(Verdict::Permit), "{}", own);
-            prop_assert_eq!(decide(&["https://**"], &[&own], &url), Some(Verdict::Forbid), "{}", own);
+            prop_assert_eq!(decide(&[&own], &[], &url), Some(PolicyDecision::Permit), "{}", own);
+            prop_assert_eq!(decide(&["https://**"], &[&own], &url), Some(PolicyDecision::Forbid), "{}", own);
         }
     }
 
@@ -458,10 +464,10 @@ proptest! {
         // Behind `*` as the host no literal text leads to the pattern.
         let anywhere = |own: &&str| {
             let own = own.replace("https://h/", "https://*/");
-            decide(&[], &[&own], &url) == Some(Verdict::Forbid)
+            decide(&[], &[&own], &url) == Some(PolicyDecision::Forbid)
         };
         let alone = good.iter().any(anywhere);
-        let together = decide(&["https://**"], &good, &url) == Some(Verdict::Forbid);
+        let together = decide(&["https://**"], &good, &url) == Some(PolicyDecision::Forbid);
         prop_assert_eq!(alone, together);
     }
 
@@ -470,8 +476,8 @@ proptest! {
     fn what_a_pattern_permits_it_also_forbids(pattern in path(), path in path()) {
         let (pattern, url) = (format!("https://h{pattern}"), format!("https://h{path}"));
         if Policy::parse(&format!("[http]\ndeny=['{pattern}']"), None).is_ok() && Target::url(&url).is_ok()
-            && decide(&[&pattern], &[], &url) == Some(Verdict::Permit) {
-            prop_assert_eq!(decide(&["https://**"], &[&pattern], &url), Some(Verdict::Forbid));
+            && decide(&[&pattern], &[], &url) == Some(PolicyDecision::Permit) {
+            prop_assert_eq!(decide(&["https://**"], &[&pattern], &url), Some(PolicyDecision::Forbid));
         }
     }
 
@@ -480,11 +486,11 @@ proptest! {
         let url = format!("https://h{path}{query}");
         let Ok((action, target)) = Target::resolve("http.get", &url) else { return Ok(()) };
         let ask = Query::new("main", action, &target);
-        let snippet = Policy::nothing().suggest(&ask).unwrap();
+        let snippet = Policy::deny_all().suggest(&ask).unwrap();
         let policy = parse(&format!("profiles = []\n{snippet}"));
-        prop_assert_eq!(policy.decide(&ask).verdict, Verdict::Permit);
+        prop_assert_eq!(policy.decide(&ask).decision, PolicyDecision::Permit);
         if let Ok(other) = Target::url(&format!("https://h{other}")) {
-            let permitted = policy.decide(&Query::new("main", action, &other)).verdict.is_permit();
+            let permitted = policy.decide(&Query::new("main", action, &other)).decision.is_permit();
             prop_assert_eq!(permitted, other == target);
         }
     }

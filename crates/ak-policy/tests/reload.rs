@@ -6,7 +6,7 @@ use ak_json::{Limits, Value, object};
 use ak_policy::budget::Dimension;
 use ak_policy::{
     Action, Charge, Elapsed, GUEST, GrantClock, GrantState, GrantTable, LimitError, LimitTable, Policy,
-    Query, Target, Verdict,
+    PolicyDecision, Query, Target,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -230,7 +230,7 @@ fn a_lifetime_runs_on_the_upper_bound_and_a_rate_on_the_lower() {
             grants: &table,
             ..Query::new("main", Action::Execute, &target)
         };
-        assert_eq!(policy.decide(&query).verdict, Verdict::Permit);
+        assert_eq!(policy.decide(&query).decision, PolicyDecision::Permit);
     }
 }
 
@@ -296,17 +296,17 @@ fn guests_have_nothing_of_the_baseline() {
     for (action, target) in &requests {
         let verdict = |policy: &Policy, agent| {
             let query = Query { owned: true, ..Query::new(agent, *action, target) };
-            assert_eq!(policy.explain(&query).verdict, policy.decide(&query).verdict);
-            policy.decide(&query).verdict
+            assert_eq!(policy.explain(&query).decision, policy.decide(&query).decision);
+            policy.decide(&query).decision
         };
         for agent in ["main", "guests", "guest-1", "crew/guest", "Guest"] {
-            assert_eq!(verdict(&baseline, agent), Verdict::Permit, "{agent} {action}");
+            assert_eq!(verdict(&baseline, agent), PolicyDecision::Permit, "{agent} {action}");
         }
         for agent in ["guest", "guest/1", "guest/1/x"] {
-            assert_eq!(verdict(&baseline, agent), Verdict::DefaultDeny, "{agent} {action}");
+            assert_eq!(verdict(&baseline, agent), PolicyDecision::DefaultDeny, "{agent} {action}");
         }
         let is_written = target.to_string() == "tool:add" || *action == Action::HeapRead;
-        let expected = if is_written { Verdict::Permit } else { Verdict::DefaultDeny };
+        let expected = if is_written { PolicyDecision::Permit } else { PolicyDecision::DefaultDeny };
         assert_eq!(verdict(&written, "guest"), expected, "{action}");
         assert_eq!(verdict(&written, "guest/1"), expected, "{action}");
     }
@@ -409,7 +409,7 @@ proptest! {
                     table.load(&policy, now);
                 }
                 1 => table = GrantTable::from_value(&reread(&table.to_value())).unwrap(),
-                2 => table.load(&Policy::nothing(), now),
+                2 => table.load(&Policy::deny_all(), now),
                 _ => {
                     let state = table.state(&policy.grants()[0], now);
                     let expired = lives[life].is_some_and(|minutes| apart_us >= minutes * MINUTE_US);

@@ -1,8 +1,8 @@
-//! What helps people with policies: expected decisions, remarks, differences, records.
+//! What helps people with policies: expected decisions, lints, differences, records.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
-use ak_policy::{Action, Concern, Direction, Policy, Query, Recorder, Target};
+use ak_policy::{Action, Direction, LintKind, Policy, Query, Recorder, Target};
 use proptest::prelude::*;
 
 fn policy(text: &str) -> Policy {
@@ -24,7 +24,7 @@ macro_rules! examples {
             let again = Policy::parse(&policy.to_value().to_json(), None).unwrap();
             assert_eq!(again.test(&cases).unwrap(), report);
             // A policy that says nothing fails the test.
-            assert!(!Policy::nothing().test(&cases).unwrap().failed.is_empty());
+            assert!(!Policy::deny_all().test(&cases).unwrap().failed.is_empty());
         }
     )*};
 }
@@ -32,7 +32,7 @@ macro_rules! examples {
 examples! { coding mail bank research sql crew }
 
 #[test]
-fn surprises_are_told() {
+fn failures_are_told() {
     let cases = r#"
         [[case]]
         operation = "execute"
@@ -46,54 +46,58 @@ fn surprises_are_told() {
         [[case]]
         operation = "execute"
         target = ""
-        expect = "deny"
+        expect = "default_deny"
+        [[case]]
+        operation = "execute"
+        target = "no_such_tool"
+        expect = "deny" # as earlier versions spelled it
         "#
     .replace("target = \"\"", "target = \" \"");
     let report = Policy::baseline().test(&cases).unwrap();
-    assert_eq!(report.passed, 2);
-    let [surprise] = report.failed.as_slice() else { panic!("{report:?}") };
-    assert_eq!((surprise.name.as_str(), surprise.expected.as_str()), ("nobody reads this", "forbid"));
-    assert_eq!(surprise.found, "deny: no rule permits fs.read on /etc/passwd");
+    assert_eq!(report.passed, 3);
+    let [failure] = report.failed.as_slice() else { panic!("{report:?}") };
+    assert_eq!((failure.name.as_str(), failure.expected.as_str()), ("nobody reads this", "forbid"));
+    assert_eq!(failure.found, "default_deny: no rule permits fs.read on /etc/passwd");
     let error = Policy::baseline()
-        .test("[[case]]\noperation = \"read\"\ntarget = \"/x\"\nexpect = \"dney\"")
+        .test("[[case]]\noperation = \"read\"\ntarget = \"/x\"\nexpect = \"default_dney\"")
         .unwrap_err();
     assert_eq!((error.line, error.column), (4, 10));
-    assert!(error.to_string().contains("did you mean 'deny'"), "{error}");
+    assert!(error.to_string().contains("did you mean 'default_deny'"), "{error}");
 }
 
-/// One row: the policy gets a remark of this concern about this rule, and no other.
+/// One row: the policy gets a lint of this kind about this rule, and no other.
 #[track_caller]
-fn remark(text: &str, rule: &str, concern: Concern) {
-    let remarks = policy(text).lint();
-    let found: Vec<_> = remarks.iter().map(|remark| (remark.rule_id.as_str(), remark.concern)).collect();
-    assert_eq!(found, [(rule, concern)], "{remarks:#?}");
+fn check_lint(text: &str, rule: &str, kind: LintKind) {
+    let lints = policy(text).lint();
+    let found: Vec<_> = lints.iter().map(|lint| (lint.rule_id.as_str(), lint.kind)).collect();
+    assert_eq!(found, [(rule, kind)], "{lints:#?}");
 }
 
 #[test]
 fn lint() {
     let rule = |rest: &str| format!("[[rule]]\nid = \"r\"\neffect = \"permit\"\n{rest}");
-    remark("[fs]\nread = [\"/a/b/**\"]\ndeny = [\"/a/**\"]", "fs.read:/a/b/**", Concern::Shadowed);
-    remark("[tools]\nallow = [\"a\"]\ndeny = [\"a*\"]", "tools.allow:a", Concern::Shadowed);
-    remark("[net]\ndns = [\"*.a.com\", \"x.a.com\"]", "net.dns:x.a.com", Concern::Redundant);
-    remark("[fs]\nread = [\"/a/**\", \"/a/*.txt\"]", "fs.read:/a/*.txt", Concern::Redundant);
-    remark("[fs]\nread = [\"/**\"]", "fs.read:/**", Concern::Broad);
-    remark("[http]\nallow = [\"GET https://**\"]", "http.allow:GET https://**", Concern::Broad);
-    remark("[http]\nallow = [\"GET https://*/x\"]", "http.allow:GET https://*/x", Concern::Broad);
-    remark("[tools]\nallow = [\"*\"]", "tools.allow:*", Concern::Broad);
-    remark("[net]\nconnect = [\"ip:0.0.0.0/0:443\"]", "net.connect:ip:0.0.0.0/0:443", Concern::Broad);
-    remark(&rule("operation = \"*\"\ntarget = \"*\""), "r", Concern::Broad);
+    check_lint("[fs]\nread = [\"/a/b/**\"]\ndeny = [\"/a/**\"]", "fs.read:/a/b/**", LintKind::Shadowed);
+    check_lint("[tools]\nallow = [\"a\"]\ndeny = [\"a*\"]", "tools.allow:a", LintKind::Shadowed);
+    check_lint("[net]\ndns = [\"*.a.com\", \"x.a.com\"]", "net.dns:x.a.com", LintKind::Redundant);
+    check_lint("[fs]\nread = [\"/a/**\", \"/a/*.txt\"]", "fs.read:/a/*.txt", LintKind::Redundant);
+    check_lint("[fs]\nread = [\"/**\"]", "fs.read:/**", LintKind::Broad);
+    check_lint("[http]\nallow = [\"GET https://**\"]", "http.allow:GET https://**", LintKind::Broad);
+    check_lint("[http]\nallow = [\"GET https://*/x\"]", "http.allow:GET https://*/x", LintKind::Broad);
+    check_lint("[tools]\nallow = [\"*\"]", "tools.allow:*", LintKind::Broad);
+    check_lint("[net]\nconnect = [\"ip:0.0.0.0/0:443\"]", "net.connect:ip:0.0.0.0/0:443", LintKind::Broad);
+    check_lint(&rule("operation = \"*\"\ntarget = \"*\""), "r", LintKind::Broad);
     let sql = "operation = \"execute\"\ntarget = \"sql\"\nwhen.args.\"/query\" = { starts = \"SELECT \" }";
-    remark(&rule(sql), "r", Concern::Text);
+    check_lint(&rule(sql), "r", LintKind::Text);
     let url =
         "operation = \"execute\"\ntarget = \"fetch\"\nwhen.args.\"/url\" = { matches = \"https://a.com*\" }";
-    remark(&rule(url), "r", Concern::LooseUrl);
+    check_lint(&rule(url), "r", LintKind::LooseUrl);
     let fine =
         policy(&rule(&url.replace("matches", "format = \"url\", matches").replace("a.com*", "a.com/**")));
     assert_eq!(fine.lint(), []);
     assert_eq!(Policy::baseline().lint(), []);
     // The baseline says nothing of guests, so that what is written for everybody says more.
     assert_eq!(policy("[tools]\nallow = [\"add\"]").lint(), []);
-    remark("[agent.crew]\ntools.allow = [\"add\"]", "agent.crew.tools.allow:add", Concern::Redundant);
+    check_lint("[agent.crew]\ntools.allow = [\"add\"]", "agent.crew.tools.allow:add", LintKind::Redundant);
     assert_eq!(policy("[agent.guest]\ntools.allow = [\"add\"]").lint(), []);
 }
 
@@ -182,10 +186,10 @@ proptest! {
         let text = recorder.to_toml();
         let policy = policy(&text);
         for ((action, target), agent) in &seen {
-            let verdict = policy.decide(&Query::new(agent, *action, target)).verdict;
+            let verdict = policy.decide(&Query::new(agent, *action, target)).decision;
             prop_assert!(verdict.is_permit(), "{} {}\n{}", action, target, text);
         }
         let (action, target) = make(0, &other.0).unwrap();
-        prop_assert!(!policy.decide(&Query::new(agents[other.1], action, &target)).verdict.is_permit());
+        prop_assert!(!policy.decide(&Query::new(agents[other.1], action, &target)).decision.is_permit());
     }
 }

@@ -70,6 +70,6 @@ pub use manifest::{
     VERSION_BYTES_MAX,
 };
 pub use manifest_error::{ManifestError, Position};
-pub use run::{Done, Run, Step};
+pub use run::{Run, RunOutput, Step};
 pub use tool::{Tool, ToolError};
 pub use work::{LOAD_WORK_MAX, ModulePart};

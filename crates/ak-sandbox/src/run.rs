@@ -42,12 +42,12 @@ pub enum Step {
     /// The tool waits for [`Run::reply`].
     HostCall(HostCall),
     /// The tool has finished.
-    Done(Done),
+    Done(RunOutput),
 }
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Done {
+pub struct RunOutput {
     /// The tool's result: parsed, so known to be JSON within the limits.
     pub output: Value,
     /// Fuel spent: the same for the same module, input and replies.
@@ -349,7 +349,7 @@ impl Run {
         if let Err(violation) = self.tool.output_schema().validate(&output, &mut Work::new(SCHEMA_WORK)) {
             return Err(Failure::InvalidOutput { reason: violation.to_string() });
         }
-        Ok(Step::Done(Done { output, fuel: self.fuel, log: core::mem::take(&mut self.log) }))
+        Ok(Step::Done(RunOutput { output, fuel: self.fuel, log: core::mem::take(&mut self.log) }))
     }
 
     /// Hands a host call out.

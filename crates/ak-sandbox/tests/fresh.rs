@@ -7,14 +7,19 @@ mod support;
 use std::fmt::Write;
 
 use ak_json::Value;
-use ak_sandbox::{Abi, Done, RunError, RunLimits, SandboxConfig, Tool};
+use ak_sandbox::{Abi, RunError, RunLimits, RunOutput, SandboxConfig, Tool};
 use proptest::prelude::*;
 use support::{cases, drive, json, limits, manifest};
 
 /// Calls one after the other. The first tells least: it is fresh either way.
 const CALLS: u64 = 4;
 
-fn calls(abi: Abi, module: &[u8], recycled_max: usize, limits: RunLimits) -> Vec<Result<Done, RunError>> {
+fn calls(
+    abi: Abi,
+    module: &[u8],
+    recycled_max: usize,
+    limits: RunLimits,
+) -> Vec<Result<RunOutput, RunError>> {
     let config = SandboxConfig { recycled_max, ..SandboxConfig::default() };
     let tool = Tool::new(manifest(abi, module), module.into(), &config).unwrap();
     let input = |call| json(&format!("{{\"call\":{call}}}"));

@@ -5,7 +5,7 @@
 mod disk;
 mod support;
 
-use ak_sandbox::{Abi, Done, Failure, RunError, RunLimits, SandboxConfig, Tool};
+use ak_sandbox::{Abi, Failure, RunError, RunLimits, RunOutput, SandboxConfig, Tool};
 use disk::Disk;
 use support::{drive, json, load, manifest, native_run};
 
@@ -42,7 +42,7 @@ fn command(body: &str) -> Tool {
     Tool::new(manifest, module.into(), &SandboxConfig::default()).unwrap()
 }
 
-fn run(body: &str, fuel: u64) -> Result<Done, RunError> {
+fn run(body: &str, fuel: u64) -> Result<RunOutput, RunError> {
     let mut disk = Disk::default();
     let limits = RunLimits { fuel, ..RunLimits::default() };
     drive(&command(body), &json("{}"), limits, 1_000, |call| disk.answer(call))

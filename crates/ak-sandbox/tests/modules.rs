@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ak_json::{Value, sha256};
 use ak_sandbox::{
-    Abi, Done, Failure, HostCall, HostOperation, Manifest, Run, RunLimits, SandboxConfig, Tool,
+    Abi, Failure, HostCall, HostOperation, Manifest, Run, RunLimits, RunOutput, SandboxConfig, Tool,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -51,7 +51,7 @@ fn granting(operations: &[HostOperation]) -> impl Fn(&HostCall) -> Result<Value,
 
 /// Calls a tool a few times, in slices of several sizes: each call is like the first.
 #[track_caller]
-fn run(tool: &Tool, granted: &[HostOperation]) -> Result<Done, Failure> {
+fn run(tool: &Tool, granted: &[HostOperation]) -> Result<RunOutput, Failure> {
     let mut first = None;
     for slice in [1_000_000, 1_000_000, 10_000] {
         let started = Instant::now();

@@ -34,7 +34,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("gate.rs", "self.charge_connection(&implied, &connection, *address)", "Ok::<Option<Hold>, Failure>(None)", "connections are charged"),
     mutant("gate.rs", "charges.extend(self.charges(question, &[])?);", "", "connections count against limits"),
     mutant("gate.rs", "self.agents.holdings.counted(&line, &query, &self.run)?", "Vec::new()", "connections count against capabilities"),
-    mutant("gate.rs", "decision.verdict.is_permit() && !CanonicalIp::new(address).is_public()", "false", "connections count against grants of the policy"),
+    mutant("gate.rs", "decision.decision.is_permit() && !CanonicalIp::new(address).is_public()", "false", "connections count against grants of the policy"),
     mutant("gate.rs", "holdings.cover(self.presented.as_ref(), &line, &query, &self.run, &amounts)", "Ok::<Cover, Failure>(Cover::default())", "capabilities cover a request"),
     mutant("gate.rs", "!self.policy.wasm_hostcall_allowed(&self.agent, host_call)", "false", "the policy closes host calls"),
     mutant("gate.rs", "!covered(needs)", "false", "tools have needs"),

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use crate::engine::Engine;
+use crate::hash_engine::HashEngine;
 
 /// A directory of files, held by one journal.
 ///
@@ -81,8 +81,8 @@ pub trait Disk {
     fn sync_dir(&mut self) -> Result<(), DiskError>;
 
     /// How checksums and hashes are computed where this disk is.
-    fn engine(&self) -> Engine {
-        Engine::PORTABLE
+    fn engine(&self) -> HashEngine {
+        HashEngine::PORTABLE
     }
 }
 
@@ -127,7 +127,7 @@ impl<D: Disk + ?Sized> Disk for Box<D> {
         (**self).sync_dir()
     }
 
-    fn engine(&self) -> Engine {
+    fn engine(&self) -> HashEngine {
         (**self).engine()
     }
 }

@@ -12,7 +12,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{engine::Engine, hash::Hash};
+use crate::{hash::Hash, hash_engine::HashEngine};
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEAD_BYTES: usize = 9;
@@ -69,21 +69,28 @@ fn push_open(out: &mut Vec<u8>, kind: u8, payload: &[&[u8]]) {
 }
 
 /// Gives the whole frame in `frame` its checksum, now that it is known to stand at `offset`.
-fn finish(frame: &mut [u8], engine: &Engine, salt: Salt, offset: u64) {
+fn finish(frame: &mut [u8], engine: &HashEngine, salt: Salt, offset: u64) {
     if let Some((crc, covered)) = frame.split_first_chunk_mut() {
         *crc = checksum(engine, salt, offset, covered).to_le_bytes();
     }
 }
 
 /// Appends a frame that will stand at `offset`.
-pub(crate) fn push(out: &mut Vec<u8>, engine: &Engine, salt: Salt, offset: u64, kind: u8, payload: &[&[u8]]) {
+pub(crate) fn push(
+    out: &mut Vec<u8>,
+    engine: &HashEngine,
+    salt: Salt,
+    offset: u64,
+    kind: u8,
+    payload: &[&[u8]],
+) {
     let start = out.len();
     push_open(out, kind, payload);
     finish(out.get_mut(start..).unwrap_or_default(), engine, salt, offset);
 }
 
 /// Of what stands behind the checksum in the frame at `offset`.
-fn checksum(engine: &Engine, salt: Salt, offset: u64, covered: &[u8]) -> u32 {
+fn checksum(engine: &HashEngine, salt: Salt, offset: u64, covered: &[u8]) -> u32 {
     (engine.crc32c)([[salt.0, offset.to_le_bytes()].as_flattened(), covered])
 }
 
@@ -96,7 +103,7 @@ pub(crate) fn push_record(out: &mut Vec<u8>, entry: &[u8], body: &[u8]) {
 /// Finishes the record that `frames` starts with. Gives its entry, and the length of the frame.
 pub(crate) fn finish_record<'f>(
     frames: &'f mut [u8],
-    engine: &Engine,
+    engine: &HashEngine,
     salt: Salt,
     offset: u64,
 ) -> (&'f [u8], usize) {
@@ -108,14 +115,14 @@ pub(crate) fn finish_record<'f>(
     (entry.unwrap_or_default(), length)
 }
 
-pub(crate) fn push_commit(out: &mut Vec<u8>, engine: &Engine, salt: Salt, offset: u64, commit: &Commit) {
+pub(crate) fn push_commit(out: &mut Vec<u8>, engine: &HashEngine, salt: Salt, offset: u64, commit: &Commit) {
     let Commit { first, size, start, root } = commit;
     let numbers = [first.to_le_bytes(), size.to_le_bytes(), start.to_le_bytes()];
     push(out, engine, salt, offset, COMMIT, &[numbers.as_flattened(), root]);
 }
 
 /// Writes a mark that will stand at `offset`.
-pub(crate) fn write_mark(out: &mut [u8], engine: &Engine, salt: Salt, offset: u64, size: u64) {
+pub(crate) fn write_mark(out: &mut [u8], engine: &HashEngine, salt: Salt, offset: u64, size: u64) {
     let mut mark = Vec::with_capacity(MARK_BYTES);
     push(&mut mark, engine, salt, offset, MARK, &[&size.to_le_bytes()]);
     out.iter_mut().zip(mark).for_each(|(to, from)| *to = from);
@@ -130,7 +137,12 @@ pub(crate) fn frame_length(head: &[u8; FRAME_HEAD_BYTES]) -> Option<usize> {
 }
 
 /// The kind and payload of the whole frame in `bytes`, if its checksum holds.
-pub(crate) fn open<'b>(bytes: &'b [u8], engine: &Engine, salt: Salt, offset: u64) -> Option<(u8, &'b [u8])> {
+pub(crate) fn open<'b>(
+    bytes: &'b [u8],
+    engine: &HashEngine,
+    salt: Salt,
+    offset: u64,
+) -> Option<(u8, &'b [u8])> {
     let (crc, rest) = bytes.split_first_chunk::<4>()?;
     if checksum(engine, salt, offset, rest) != u32::from_le_bytes(*crc) {
         return None;
@@ -141,7 +153,7 @@ pub(crate) fn open<'b>(bytes: &'b [u8], engine: &Engine, salt: Salt, offset: u64
 }
 
 /// The whole frame in `bytes`, if its checksum holds and it is one of those that follow a header.
-pub(crate) fn parse<'b>(bytes: &'b [u8], engine: &Engine, salt: Salt, offset: u64) -> Option<Frame<'b>> {
+pub(crate) fn parse<'b>(bytes: &'b [u8], engine: &HashEngine, salt: Salt, offset: u64) -> Option<Frame<'b>> {
     let (kind, payload) = open(bytes, engine, salt, offset)?;
     match kind {
         RECORD => {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{entry::Verdict, tree::TILE_WIDTH, view::View};
+use crate::{entry::Decision, entry::view::View, merkle::tree::TILE_WIDTH};
 
 /// A block ends after this many bytes even if it holds few entries.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -53,7 +53,7 @@ impl Filter {
         self.rules & text_bit(rule.as_bytes()) != 0
     }
 
-    pub(crate) const fn decision(&self, decision: Verdict) -> bool {
+    pub(crate) const fn decision(&self, decision: Decision) -> bool {
         self.decisions >> decision as u8 & 1 == 1
     }
 }

@@ -11,12 +11,12 @@ use super::{
     segment::{self, Header},
 };
 use crate::{
-    full_tree::FullTree,
     hash::{Hash, leaf_hash},
-    log::{Missing, Record},
-    prove::{self, ProofError},
-    tiled::TileReader,
-    tree::{TILE_HEIGHT, TILE_WIDTH},
+    log::{MissingRecord, Record},
+    merkle::full_tree::FullTree,
+    merkle::prover::{self, ProofError},
+    merkle::tiled_tree::TileReader,
+    merkle::tree::{TILE_HEIGHT, TILE_WIDTH},
 };
 
 impl<D: Disk> Journal<D> {
@@ -32,10 +32,10 @@ impl<D: Disk> Journal<D> {
     /// When it was pruned or never was, or the disk fails.
     pub fn record(&self, seq: u64) -> Result<Record, JournalError> {
         if seq < self.base.size() {
-            return Err(Missing::Pruned.into());
+            return Err(MissingRecord::Pruned.into());
         }
         let found = self.records(seq..seq.saturating_add(1)).next();
-        Ok(found.ok_or(Missing::Absent)??.1)
+        Ok(found.ok_or(MissingRecord::Absent)??.1)
     }
 
     /// Proves that entry `seq` stands in the log of the first `size` entries (RFC 6962 §2.1.1). Reads two tiles of 256
@@ -49,7 +49,7 @@ impl<D: Disk> Journal<D> {
             return Err(ProofError::Pruned);
         }
         let mut reader = self.tree_reader();
-        prove::inclusion(seq, size, |level, index| reader.subtree(level, index, size))
+        prover::inclusion(seq, size, |level, index| reader.subtree(level, index, size))
     }
 
     /// Proves that the log of `new` entries begins with the log of `old` (RFC 6962 §2.1.2).
@@ -59,7 +59,7 @@ impl<D: Disk> Journal<D> {
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofError> {
         self.check_size(new)?;
         let mut reader = self.tree_reader();
-        prove::consistency(old, new, |level, index| reader.subtree(level, index, new))
+        prover::consistency(old, new, |level, index| reader.subtree(level, index, new))
     }
 
     /// The root over the first `size` entries.

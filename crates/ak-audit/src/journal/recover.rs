@@ -5,18 +5,17 @@ use alloc::{string::String, vec, vec::Vec};
 use super::{
     cursor::{Cursor, read_fully},
     disk::{Disk, DiskError},
-    frame::{COMMIT_BYTES, Commit, Frame, Salt},
+    frame::Salt,
     index::Index,
     segment::{self, Genesis, HEADER_BYTES, Header},
+    segment_reader::SegmentReader,
 };
 use crate::{
     chain::{Chain, ChainError},
     checkpoint::Checkpoint,
-    entry::Entry,
-    hash::{Hash, leaf_hash},
-    tiled::TiledTree,
-    tree::Tree,
-    view::View,
+    hash::Hash,
+    merkle::tiled_tree::TiledTree,
+    merkle::tree::Tree,
 };
 
 /// What is wrong with a journal, from some entry on.
@@ -113,7 +112,7 @@ pub(crate) struct Recovery {
     /// Unacknowledged bytes at the end of the last segment.
     pub(crate) torn_bytes: u64,
     /// A segment whose creation a crash cut short, and how many bytes of its header are there.
-    pub(crate) stillborn: Option<(String, u64)>,
+    pub(crate) incomplete_segment: Option<(String, u64)>,
     pub(crate) fault: Option<(u64, JournalFault)>,
     /// Root at the size of each checkpoint asked about, as far as the log reaches.
     pub(crate) roots: Vec<(u64, Hash)>,
@@ -167,8 +166,8 @@ pub(crate) fn recover_before<D: Disk>(
         let recovery = recovery.get_or_insert_with(|| Recovery::start(header.clone()));
         recovery.fault = recovery.check_header(&header);
         if recovery.fault.is_none() {
-            let reading = Reading::new(disk, &header, recovery, &[])?;
-            if !reading.read_as_long_as(false, progress)? {
+            let reading = SegmentReader::new(disk, &header, recovery, &[])?;
+            if !reading.read_with_progress(false, progress)? {
                 return Ok(None);
             }
         }
@@ -201,9 +200,12 @@ fn recover_segments<D: Disk>(
         let last = position + 1 == firsts.len();
         let header = read_header(disk, *first)?;
         let Some(header) = header.filter(|header| header.chain.next == *first) else {
-            let stillborn = if last { stillborn(disk, *first, recovery.as_ref())? } else { None };
-            match (&mut recovery, stillborn) {
-                (Some(recovery), Some(bytes)) => recovery.stillborn = Some((segment::name(*first), bytes)),
+            let incomplete_segment =
+                if last { incomplete_segment(disk, *first, recovery.as_ref())? } else { None };
+            match (&mut recovery, incomplete_segment) {
+                (Some(recovery), Some(bytes)) => {
+                    recovery.incomplete_segment = Some((segment::name(*first), bytes))
+                }
                 (Some(recovery), None) => recovery.fault = Some((*first, JournalFault::Header)),
                 (None, Some(_)) => return Ok(None),
                 (None, None) => {
@@ -229,7 +231,7 @@ fn recover_segments<D: Disk>(
         }
         let Some(recovery) = &mut recovery else { break };
         recovery.note_roots(anchors);
-        Reading::new(disk, &header, recovery, anchors)?.read(last)?;
+        SegmentReader::new(disk, &header, recovery, anchors)?.read(last)?;
         if recovery.fault.is_some() {
             break;
         }
@@ -246,7 +248,11 @@ fn read_header<D: Disk>(disk: &D, first: u64) -> Result<Option<Header>, DiskErro
 
 /// Whether the last segment, whose header is not whole, never held a batch: then a crash cut its creation short, nothing
 /// is lost with it, and this many bytes of its header are there.
-fn stillborn<D: Disk>(disk: &D, first: u64, before: Option<&Recovery>) -> Result<Option<u64>, DiskError> {
+fn incomplete_segment<D: Disk>(
+    disk: &D,
+    first: u64,
+    before: Option<&Recovery>,
+) -> Result<Option<u64>, DiskError> {
     let name = segment::name(first);
     let length = disk.length(&name)?;
     let written = Cursor::new(disk, name, 0, length).bytes_until_zeros()?;
@@ -266,7 +272,7 @@ impl Recovery {
             index: Index::default(),
             chain: header.chain,
             torn_bytes: 0,
-            stillborn: None,
+            incomplete_segment: None,
             fault: None,
             roots: Vec::new(),
         }
@@ -292,7 +298,7 @@ impl Recovery {
         (!follows).then_some((size, JournalFault::Header))
     }
 
-    fn note_roots(&mut self, anchors: &[Checkpoint]) {
+    pub(super) fn note_roots(&mut self, anchors: &[Checkpoint]) {
         if anchors.iter().any(|anchor| anchor.size == self.chain.next) {
             self.roots.push((self.chain.next, self.tree.root()));
         }
@@ -315,192 +321,5 @@ impl Recovery {
             agreed = Some(*size);
         }
         (agreed, None)
-    }
-}
-
-/// How often it is told how far the reading is, in bytes.
-const TOLD_BYTES: u64 = 1 << 20;
-
-/// The reading of one segment.
-struct Reading<'r, 'd, D> {
-    cursor: Cursor<'d, D>,
-    salt: Salt,
-    segment: u64,
-    recovery: &'r mut Recovery,
-    anchors: &'r [Checkpoint],
-    batch: Batch,
-}
-
-/// The batch under way: nothing of it counts before its commit.
-struct Batch {
-    /// Offset of its first frame.
-    start: u64,
-    chain: Chain,
-    leaves: Vec<Hash>,
-    /// Edge of the tree's last tile before it.
-    last_tile: Tree,
-}
-
-/// What a frame was good for.
-enum Read {
-    Good,
-    Fault(u64, JournalFault),
-}
-
-impl<'r, 'd, D: Disk> Reading<'r, 'd, D> {
-    fn new(
-        disk: &'d D,
-        header: &Header,
-        recovery: &'r mut Recovery,
-        anchors: &'r [Checkpoint],
-    ) -> Result<Reading<'r, 'd, D>, DiskError> {
-        let segment = header.chain.next;
-        let name = segment::name(segment);
-        let length = disk.length(&name)?;
-        let salt = header.salt();
-        recovery.segments.push(Segment::new(segment, salt));
-        let batch = Batch {
-            start: HEADER_BYTES,
-            chain: recovery.chain,
-            leaves: Vec::new(),
-            last_tile: recovery.tree.last_tile(),
-        };
-        let cursor = Cursor::new(disk, name, HEADER_BYTES, length);
-        Ok(Reading { cursor, salt, segment, recovery, anchors, batch })
-    }
-
-    fn read(self, last: bool) -> Result<(), DiskError> {
-        self.read_as_long_as(last, &mut |_| true).map(|_| ())
-    }
-
-    /// Whether it got to the end before `progress` said to stop.
-    fn read_as_long_as(
-        mut self,
-        last: bool,
-        progress: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<bool, DiskError> {
-        let mut told = self.cursor.offset();
-        let fault = loop {
-            if self.cursor.offset().saturating_sub(told) >= TOLD_BYTES {
-                told = self.cursor.offset();
-                if !progress(self.recovery.chain.next) {
-                    return Ok(false);
-                }
-            }
-            match self.step()? {
-                Some(Read::Good) => {}
-                Some(Read::Fault(seq, fault)) => break Some((seq, fault)),
-                None => break self.end(last)?,
-            }
-        };
-        self.recovery.fault = fault;
-        let size = self.recovery.chain.next;
-        self.recovery.tree.rewind(size, self.batch.last_tile);
-        self.recovery.index.truncate(size);
-        Ok(true)
-    }
-
-    /// Takes in the next frame; none if there is none that is whole.
-    fn step(&mut self) -> Result<Option<Read>, DiskError> {
-        let offset = self.cursor.offset();
-        let Some((frame, length)) = self.cursor.frame(self.salt)? else { return Ok(None) };
-        let next = offset.saturating_add(length);
-        let read = match frame {
-            Frame::Record { entry, .. } => match self.batch.chain.push(entry) {
-                Ok(leaf) => {
-                    self.recovery.index.push(&View::of_leaf(entry), self.segment, offset);
-                    self.batch.leaves.push(leaf);
-                    self.recovery.tree.push(leaf);
-                    let size = self.batch.chain.next;
-                    if self.anchors.iter().any(|anchor| anchor.size == size) {
-                        self.recovery.roots.push((size, self.recovery.tree.root()));
-                    }
-                    Read::Good
-                }
-                Err(ChainError::Previous { seq }) => {
-                    let seq = self.blame(seq)?;
-                    Read::Fault(seq, ChainError::Previous { seq }.into())
-                }
-                Err(error) => Read::Fault(self.batch.chain.next, error.into()),
-            },
-            Frame::Commit(commit) => self.commit(&commit, next),
-            Frame::Mark { size } => {
-                if self.batch.leaves.is_empty() && size == self.recovery.chain.next {
-                    self.batch.start = next;
-                    if let Some(segment) = self.recovery.segments.last_mut() {
-                        segment.end = next;
-                    }
-                    Read::Good
-                } else {
-                    Read::Fault(self.batch.chain.next, JournalFault::Root)
-                }
-            }
-        };
-        self.cursor.seek(next);
-        Ok(Some(read))
-    }
-
-    fn commit(&mut self, commit: &Commit, next: u64) -> Read {
-        let expected = Commit {
-            first: self.recovery.chain.next,
-            size: self.batch.chain.next,
-            start: self.batch.start,
-            root: self.recovery.tree.root(),
-        };
-        if *commit != expected || self.batch.leaves.is_empty() {
-            // The chain vouches for all but the last.
-            return Read::Fault(self.batch.chain.next.saturating_sub(1), JournalFault::Root);
-        }
-        self.recovery.chain = self.batch.chain;
-        self.batch.leaves.clear();
-        self.batch.last_tile = self.recovery.tree.last_tile();
-        self.batch.start = next;
-        if let Some(segment) = self.recovery.segments.last_mut() {
-            segment.take_batch(next);
-        }
-        Read::Good
-    }
-
-    /// No whole frame follows: is this the end, a torn write, or damage?
-    fn end(&mut self, last: bool) -> Result<Option<(u64, JournalFault)>, DiskError> {
-        let damaged = Some((self.batch.chain.next, JournalFault::Damaged));
-        self.cursor.seek(self.batch.start);
-        let trailing = self.cursor.bytes_until_zeros()?;
-        if trailing == 0 {
-            return Ok(None);
-        }
-        // The last frame may itself end in zeros.
-        self.cursor.shorten(self.batch.start.saturating_add(trailing).saturating_add(COMMIT_BYTES as u64));
-        if !last || self.cursor.acknowledged_beyond(self.recovery.chain.next, self.salt)? {
-            return Ok(damaged);
-        }
-        self.recovery.torn_bytes = trailing;
-        Ok(None)
-    }
-
-    /// Entry `seq` names another predecessor than the one that stands before it in its batch: which of the two was
-    /// changed? If the batch's root is right with the hash that `seq` names, then `seq` is right and its predecessor wrong.
-    fn blame(&mut self, seq: u64) -> Result<u64, DiskError> {
-        let Some(kept) = self.batch.leaves.len().checked_sub(1) else { return Ok(seq) };
-        let mut tree = self.recovery.tree.clone();
-        tree.rewind(self.recovery.chain.next, self.batch.last_tile.clone());
-        self.batch.leaves.iter().take(kept).for_each(|leaf| tree.push(*leaf));
-        let mut named = false;
-        loop {
-            let Some((frame, length)) = self.cursor.frame(self.salt)? else { return Ok(seq) };
-            match frame {
-                Frame::Record { entry, .. } => {
-                    if !named {
-                        let Ok(entry) = Entry::decode(entry) else { return Ok(seq) };
-                        tree.push(entry.previous);
-                        named = true;
-                    }
-                    tree.push(leaf_hash(entry));
-                }
-                Frame::Commit(commit) if commit.root == tree.root() => return Ok(seq.saturating_sub(1)),
-                Frame::Commit(_) | Frame::Mark { .. } => return Ok(seq),
-            }
-            self.cursor.seek(self.cursor.offset().saturating_add(length));
-        }
     }
 }

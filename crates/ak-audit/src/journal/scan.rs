@@ -11,7 +11,7 @@ use super::{
 use crate::{
     hash::{Hash, leaf_hash},
     log::Record,
-    tree::Tree,
+    merkle::tree::Tree,
 };
 
 /// A reading of all durable records, in order, through a handle of its own: the journal goes on meanwhile.

@@ -18,7 +18,7 @@ pub struct Scrub {
 
 /// What was read.
 #[must_use = "the journal waits for it"]
-pub struct Scrubbed {
+pub struct ScrubResult {
     recovery: Recovery,
 }
 
@@ -38,9 +38,9 @@ impl Scrub {
         &self,
         disk: &D,
         progress: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Option<Scrubbed>, DiskError> {
+    ) -> Result<Option<ScrubResult>, DiskError> {
         let read = recover::recover_before(disk, &self.end, progress)?;
-        Ok(read.map(|recovery| Scrubbed { recovery }))
+        Ok(read.map(|recovery| ScrubResult { recovery }))
     }
 }
 
@@ -62,7 +62,7 @@ impl<D: Disk> Journal<D> {
     ///
     /// # Errors
     /// When segments were dropped meanwhile: what is left has to be read once more.
-    pub fn finish_scrub(&mut self, read: Scrubbed) -> Result<Option<(u64, JournalFault)>, JournalError> {
+    pub fn finish_scrub(&mut self, read: ScrubResult) -> Result<Option<(u64, JournalFault)>, JournalError> {
         let Recovery { base, segments, index, tree, fault, .. } = read.recovery;
         if fault.is_some() {
             self.state = State::ReadOnly;

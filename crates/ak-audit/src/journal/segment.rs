@@ -5,10 +5,13 @@ use alloc::{format, string::String, vec, vec::Vec};
 use sha2::{Digest as _, Sha256};
 
 use super::frame::{self, FRAME_HEAD_BYTES, Salt};
-use crate::{chain::Chain, engine::Engine, hash::ZERO_HASH, tree::Tree};
+use crate::{chain::Chain, hash::ZERO_HASH, hash_engine::HashEngine, merkle::tree::Tree};
 
-/// What a header's payload starts with; it changes with the format.
-const MAGIC: [u8; 8] = *b"AKJRNL01";
+/// The first bytes of a header's payload; they change with the format.
+const MAGIC: [u8; 8] = *b"AKSEG001";
+
+/// The magic of earlier versions, whose segments have the same layout.
+const EARLIER_MAGIC: [u8; 8] = *b"AKJRNL01";
 
 /// Bytes that a header fills, with zeros after its frame. Batches start here.
 pub const HEADER_BYTES: u64 = 16 << 10;
@@ -51,7 +54,7 @@ impl Header {
             tree.peaks().as_flattened(),
             &genesis.meta,
         ];
-        frame::push(&mut out, &Engine::PORTABLE, Salt([0; 8]), 0, frame::HEADER, &payload);
+        frame::push(&mut out, &HashEngine::PORTABLE, Salt([0; 8]), 0, frame::HEADER, &payload);
         out
     }
 
@@ -65,7 +68,7 @@ impl Header {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Header> {
         let length = frame::frame_length(bytes.first_chunk::<FRAME_HEAD_BYTES>()?)?;
         let (whole, padding) = bytes.split_at_checked(length)?;
-        let (frame::HEADER, payload) = frame::open(whole, &Engine::PORTABLE, Salt([0; 8]), 0)? else {
+        let (frame::HEADER, payload) = frame::open(whole, &HashEngine::PORTABLE, Salt([0; 8]), 0)? else {
             return None;
         };
         let (magic, rest) = payload.split_first_chunk::<8>()?;
@@ -77,7 +80,8 @@ impl Header {
         let (peaks, meta) = rest.split_at_checked(usize::from(*count).checked_mul(32)?)?;
         let (peaks, _) = peaks.as_chunks::<32>();
         let next = u64::from_le_bytes(*next);
-        if *magic != MAGIC || meta.len() > META_BYTES_MAX || padding.iter().any(|byte| *byte != 0) {
+        let is_known = [MAGIC, EARLIER_MAGIC].contains(magic);
+        if !is_known || meta.len() > META_BYTES_MAX || padding.iter().any(|byte| *byte != 0) {
             return None;
         }
         Some(Header {

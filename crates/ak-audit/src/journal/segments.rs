@@ -6,7 +6,7 @@ use super::{
     recover::Segment,
     segment::{self, Header},
 };
-use crate::{chain::Chain, tree::Tree};
+use crate::{chain::Chain, merkle::tree::Tree};
 
 /// Why a segment was not begun.
 pub(super) enum NotBegun {

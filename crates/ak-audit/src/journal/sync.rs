@@ -14,7 +14,7 @@ use super::{
     frame::{self, Commit, FRAME_HEAD_BYTES, MARK_BYTES},
     segment,
 };
-use crate::{chain::Chain, tree::Tree, view::View};
+use crate::{chain::Chain, entry::view::View, merkle::tree::Tree};
 
 /// Records with the frames around them, ready to be written.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl<D: Disk> Journal<D> {
     pub fn begin_sync(&mut self) -> Result<Option<Batch>, JournalError> {
         self.check_writable()?;
         if self.out {
-            return Err(JournalError::UnderWay);
+            return Err(JournalError::BatchPending);
         }
         self.close_batch();
         let batch = self.closed.take();

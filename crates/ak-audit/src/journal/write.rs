@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     chain::{Chain, ChainError},
+    entry::leaf::Leaf,
     hash::Hash,
-    leaf::Leaf,
     log::Record,
 };
 
@@ -18,11 +18,11 @@ use crate::{
 const CLOSING_BYTES: u64 = (MARK_BYTES + COMMIT_BYTES + MARK_BYTES) as u64;
 
 /// What can be appended: bytes that must be checked and hashed, or a leaf with its body.
-pub trait Recorded: private::Parts {}
+pub trait Appendable: private::Parts {}
 
-impl Recorded for Record {}
+impl Appendable for Record {}
 
-impl Recorded for (Leaf, Arc<[u8]>) {}
+impl Appendable for (Leaf, Arc<[u8]>) {}
 
 mod private {
     use super::{Arc, Chain, ChainError, Hash, Leaf, Record};
@@ -71,7 +71,7 @@ impl<D: Disk> Journal<D> {
     /// # Errors
     /// [`JournalError::Full`] when there is no space besides the reserve, [`JournalError::Chain`] when a record does not
     /// follow, [`JournalError::TooLarge`], [`JournalError::ReadOnly`], [`JournalError::Poisoned`]. Nothing changed then.
-    pub fn append<R: Recorded>(&mut self, records: &[R]) -> Result<u64, JournalError> {
+    pub fn append<R: Appendable>(&mut self, records: &[R]) -> Result<u64, JournalError> {
         self.buffer_records(records, self.options.reserve_bytes)
     }
 
@@ -79,11 +79,11 @@ impl<D: Disk> Journal<D> {
     ///
     /// # Errors
     /// As [`Journal::append`].
-    pub fn append_reserved<R: Recorded>(&mut self, records: &[R]) -> Result<u64, JournalError> {
+    pub fn append_reserved<R: Appendable>(&mut self, records: &[R]) -> Result<u64, JournalError> {
         self.buffer_records(records, 0)
     }
 
-    fn buffer_records<R: Recorded>(&mut self, records: &[R], reserve: u64) -> Result<u64, JournalError> {
+    fn buffer_records<R: Appendable>(&mut self, records: &[R], reserve: u64) -> Result<u64, JournalError> {
         self.check_writable()?;
         let mut chain = self.chain;
         let mut leaves = Vec::with_capacity(records.len());
@@ -112,26 +112,26 @@ impl<D: Disk> Journal<D> {
     /// Finds room for so many bytes of records (see [`Record::len`]), the reserve besides.
     ///
     /// # Errors
-    /// [`JournalError::Full`] when there is not so much space: then [`Journal::room`] tells what there is.
-    pub fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
+    /// [`JournalError::Full`] when there is not so much space: then [`Journal::free_bytes`] tells what there is.
+    pub fn ensure_free_bytes(&mut self, bytes: u64) -> Result<(), JournalError> {
         self.check_writable()?;
         self.allocate(bytes, self.options.reserve_bytes)
     }
 
     /// Says how many bytes of records are still to find room: a segment that begins from now on begins with so much.
-    pub const fn expect(&mut self, bytes: u64) {
+    pub const fn expect_bytes(&mut self, bytes: u64) {
         self.expected = bytes;
     }
 
     /// For how many bytes of records there is room already, the reserve not counted.
     #[must_use]
-    pub fn room(&self) -> u64 {
-        self.room_reserved().saturating_sub(self.options.reserve_bytes)
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes_with_reserve().saturating_sub(self.options.reserve_bytes)
     }
 
     /// The same with what is left of the reserve: what [`Journal::append_reserved`] has room for.
     #[must_use]
-    pub fn room_reserved(&self) -> u64 {
+    pub fn free_bytes_with_reserve(&self) -> u64 {
         let taken = self.tail.saturating_add(self.buffer.len() as u64).saturating_add(CLOSING_BYTES);
         self.allocated.saturating_sub(taken)
     }

@@ -96,10 +96,24 @@ pub fn write(segment: &[u8], pieces: &[Piece]) -> Vec<u8> {
 pub fn change_header(segment: &[u8], offset: usize) -> Vec<u8> {
     let mut out = segment.to_vec();
     out[offset] ^= 1;
-    let length = u32::from_le_bytes(out[4..8].try_into().unwrap()) as usize;
-    let crc = crc32c(&[&[0; 8], &0u64.to_le_bytes(), &out[4..9 + length]]);
-    out[..4].copy_from_slice(&crc.to_le_bytes());
+    check_header(&mut out);
     out
+}
+
+/// The segment as earlier versions wrote it, whose headers have another magic.
+pub fn with_earlier_magic(segment: &[u8]) -> Vec<u8> {
+    let mut out = segment.to_vec();
+    assert_eq!(&out[9..17], b"AKSEG001");
+    out[9..17].copy_from_slice(b"AKJRNL01");
+    check_header(&mut out);
+    out
+}
+
+/// Writes the checksum that the header's bytes have.
+fn check_header(segment: &mut [u8]) {
+    let length = u32::from_le_bytes(segment[4..8].try_into().unwrap()) as usize;
+    let crc = crc32c(&[&[0; 8], &0u64.to_le_bytes(), &segment[4..9 + length]]);
+    segment[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Makes every record follow its predecessor again, from the first on, and every commit fit, as whoever holds the

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use ak_audit::{Entry, Hash, Integrity, Kind, Record, Verdict, commitment, leaf_hash};
+use ak_audit::{Decision, Entry, Hash, Integrity, Kind, Record, commitment, leaf_hash};
 
 pub const AGENTS: [&str; 3] = ["agent-0", "agent-1", "agent-2"];
 pub const RULES: [&str; 2] = ["rule-0", "rule-1"];
@@ -22,7 +22,7 @@ pub fn entry(seq: u64, previous: Hash) -> Entry<'static> {
         run: [7; 16],
         operation: (seq % 1000) as u16,
         kind: Kind::Decision,
-        decision: Verdict::ALL[(seq % 5) as usize],
+        decision: Decision::ALL[(seq % 5) as usize],
         code: 0,
         cause: seq,
         policy: [1; 32],

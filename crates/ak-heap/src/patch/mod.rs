@@ -115,7 +115,7 @@ impl Patch {
     /// A value that the patch adds or replaces carries them, beside what a moved or copied one carries already.
     /// Where the patch takes a value out, what contained it carries them from then on.
     #[must_use]
-    pub fn labelled(self, labels: Labels) -> Patch {
+    pub fn with_labels(self, labels: Labels) -> Patch {
         Patch { labels, ..self }
     }
 

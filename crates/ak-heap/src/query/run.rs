@@ -56,9 +56,9 @@ impl Heap {
     /// The next page of what a query finds among all objects, with [`REQUEST_WORK`](crate::REQUEST_WORK).
     ///
     /// # Errors
-    /// As for [`query_among`](Self::query_among).
+    /// As for [`query_in_scope`](Self::query_in_scope).
     pub fn query(&self, query: &Query) -> Result<Page<'_>, QueryError> {
-        self.query_among(query, Scope::All, |_, _| true, &mut Work::new(REQUEST_WORK))
+        self.query_in_scope(query, Scope::All, |_, _| true, &mut Work::new(REQUEST_WORK))
     }
 
     /// The next page of what a query finds among the objects in the scope that `admits` lets be seen.
@@ -72,7 +72,7 @@ impl Heap {
     /// # Errors
     /// The cursor belongs to another query, the query has more than [`QUERY_TERMS_MAX`] conditions, the work is not
     /// enough, or it demands an order for which it would have to look at too many objects and there is no index.
-    pub fn query_among(
+    pub fn query_in_scope(
         &self,
         query: &Query,
         scope: Scope<'_>,

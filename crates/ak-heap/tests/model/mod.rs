@@ -115,7 +115,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Op> {
         6 => (owner, type_name, content(), labels())
             .prop_map(|(owner, type_name, content, labels)| Op::Alloc { owner, type_name, content, labels }),
         8 => (0usize..8, patch(), labels(), expected()).prop_map(|(object, patch, labels, expected)| {
-            Op::Write { object, patch: patch.labelled(labels), expected }
+            Op::Write { object, patch: patch.with_labels(labels), expected }
         }),
         3 => (0usize..8, expected()).prop_map(|(object, expected)| Op::Delete { object, expected }),
         1 => (0usize..8, pointer(), labels())

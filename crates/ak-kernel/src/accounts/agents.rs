@@ -8,13 +8,15 @@ use alloc::{
 };
 
 use ak_json::{Object, Text, Value, array, object};
-use ak_policy::budget::{BudgetExceeded, Dimension, Ledger, LimitedBy, Reservation, Spender};
+use ak_policy::budget::{
+    BudgetExceeded, Dimension, Ledger, LimitedBy, Reservation as BudgetReservation, Spender,
+};
 use ak_policy::{
     Charge, LimitError, LimitReservation, LimitTable, Policy, Target, capability::CapReservation,
 };
 
 use crate::{
-    accounts::capabilities::Holdings,
+    accounts::capabilities::Capabilities,
     api::{
         code::Code,
         fields::{FieldError, Fields},
@@ -43,7 +45,7 @@ pub(crate) struct Agents {
     by_name: BTreeMap<Text, AgentId>,
     next: u32,
     limits: LimitTable,
-    pub(crate) holdings: Holdings,
+    pub(crate) capabilities: Capabilities,
 }
 
 /// What is set aside for one request: a reservation in each account on the way to the root, and in each capability
@@ -51,9 +53,9 @@ pub(crate) struct Agents {
 ///
 /// It ends in [`Agents::settle`] or [`Agents::release`], by value.
 #[derive(Debug, Default)]
-#[must_use]
-pub(crate) struct Hold {
-    parts: Vec<(AgentId, Reservation)>,
+#[must_use = "it is settled or released, exactly once"]
+pub(crate) struct Reservation {
+    parts: Vec<(AgentId, BudgetReservation)>,
     limits: Vec<LimitReservation>,
     pub(crate) capabilities: Vec<CapReservation>,
     /// How many of the capabilities were set aside first, with all that the request may use; the others only for more of the
@@ -61,7 +63,7 @@ pub(crate) struct Hold {
     covers: usize,
 }
 
-impl Hold {
+impl Reservation {
     /// What capabilities set aside for the request that this is for.
     pub(crate) fn cover(&mut self, capabilities: Vec<CapReservation>) {
         self.covers = capabilities.len();
@@ -69,7 +71,7 @@ impl Hold {
     }
 
     /// Adds what was set aside for something else.
-    pub(crate) fn join(&mut self, other: Hold) {
+    pub(crate) fn join(&mut self, other: Reservation) {
         self.parts.extend(other.parts);
         self.limits.extend(other.limits);
         self.capabilities.extend(other.capabilities);
@@ -78,7 +80,7 @@ impl Hold {
 
 /// What a request may cost at most: budgets, and the policy's cumulative limits.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Costs {
+pub(crate) struct Charges {
     pub(crate) amounts: Vec<(Dimension, u64)>,
     pub(crate) charges: Vec<Charge>,
 }
@@ -99,7 +101,7 @@ impl Agents {
             by_name: BTreeMap::new(),
             next: 0,
             limits: LimitTable::default(),
-            holdings: Holdings::default(),
+            capabilities: Capabilities::default(),
         }
     }
 
@@ -244,7 +246,7 @@ impl Agents {
     }
 
     /// The agent and its ancestors, but for the root agent; nobody where the root agent asks.
-    pub(crate) fn line(&self, account: AgentId) -> Vec<AgentId> {
+    pub(crate) fn lineage(&self, account: AgentId) -> Vec<AgentId> {
         self.accounts(account).into_iter().filter(|account| !account.is_main()).collect()
     }
 
@@ -270,7 +272,7 @@ impl Agents {
     }
 
     /// Whether every account and limit has room, and time is left.
-    pub(crate) fn check(&self, by: AgentId, costs: &Costs, now: Elapsed) -> Result<(), Failure> {
+    pub(crate) fn check(&self, by: AgentId, costs: &Charges, now: Elapsed) -> Result<(), Failure> {
         for account in self.accounts(by) {
             let Some(agent) = self.get(account) else { continue };
             let checked = agent.ledger.check(spender(account == by), &costs.amounts, now);
@@ -294,7 +296,12 @@ impl Agents {
     }
 
     /// Sets the costs aside in every account and limit, or in none.
-    pub(crate) fn reserve(&mut self, by: AgentId, costs: &Costs, now: Elapsed) -> Result<Hold, Failure> {
+    pub(crate) fn reserve(
+        &mut self,
+        by: AgentId,
+        costs: &Charges,
+        now: Elapsed,
+    ) -> Result<Reservation, Failure> {
         self.check(by, costs, now)?;
         let limits = match costs.charges.as_slice() {
             [] => Vec::new(),
@@ -311,11 +318,11 @@ impl Agents {
                 parts.push((account, reservation));
             }
         }
-        Ok(Hold { parts, limits, ..Hold::default() })
+        Ok(Reservation { parts, limits, ..Reservation::default() })
     }
 
     /// Sets the costs aside whether or not there is room: an earlier version found that there was.
-    pub(crate) fn reserve_beyond(&mut self, by: AgentId, costs: &Costs, now: Elapsed) -> Hold {
+    pub(crate) fn reserve_beyond(&mut self, by: AgentId, costs: &Charges, now: Elapsed) -> Reservation {
         let limits = self.limits.reserve(&costs.charges, now).into_iter().collect();
         let mut parts = Vec::new();
         for account in self.accounts(by) {
@@ -324,36 +331,36 @@ impl Agents {
                 parts.push((account, reservation));
             }
         }
-        Hold { parts, limits, ..Hold::default() }
+        Reservation { parts, limits, ..Reservation::default() }
     }
 
     /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
-    pub(crate) fn settle(&mut self, hold: Hold, actual: &[(Dimension, u64)], now: Elapsed) {
+    pub(crate) fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)], now: Elapsed) {
         // What was set aside in several parts, as for redirects, was used once.
         let nothing: Vec<_> = actual.iter().map(|(dimension, _)| (*dimension, 0)).collect();
         let mut settled = BTreeSet::new();
-        for (account, reservation) in hold.parts {
+        for (account, reservation) in reservation.parts {
             let actual = if settled.insert(account) { actual } else { &nothing };
             if let Some(agent) = self.get_mut(account) {
                 agent.ledger.settle(reservation, actual, now);
             }
         }
-        hold.limits.into_iter().for_each(|limits| self.limits.commit(limits, actual, now));
-        for (index, reserved) in hold.capabilities.into_iter().enumerate() {
-            let first = index < hold.covers;
-            self.holdings.settle(reserved, if first { actual } else { &nothing });
+        reservation.limits.into_iter().for_each(|limits| self.limits.commit(limits, actual, now));
+        for (index, reserved) in reservation.capabilities.into_iter().enumerate() {
+            let first = index < reservation.covers;
+            self.capabilities.settle(reserved, if first { actual } else { &nothing });
         }
     }
 
     /// Ends a hold of which nothing was used.
-    pub(crate) fn release(&mut self, hold: Hold) {
-        for (account, reservation) in hold.parts {
+    pub(crate) fn release(&mut self, reservation: Reservation) {
+        for (account, reservation) in reservation.parts {
             if let Some(agent) = self.get_mut(account) {
                 agent.ledger.release(reservation);
             }
         }
-        hold.limits.into_iter().for_each(|limits| self.limits.release(limits));
-        hold.capabilities.into_iter().for_each(|reserved| self.holdings.release(reserved));
+        reservation.limits.into_iter().for_each(|limits| self.limits.release(limits));
+        reservation.capabilities.into_iter().for_each(|reserved| self.capabilities.release(reserved));
     }
 
     /// Records what was used without asking.
@@ -473,7 +480,7 @@ impl Agents {
         });
         object! {
             "agents": rows.collect::<Vec<Value>>(), "next": u64::from(self.next), "limits": self.limits.to_value(),
-            "capabilities": self.holdings.to_value(),
+            "capabilities": self.capabilities.to_value(),
         }
     }
 
@@ -499,7 +506,7 @@ impl Agents {
         agents.next = u32::try_from(next).map_err(|_| fields.error("next", "is out of range"))?;
         let limits = LimitTable::from_value(&fields.value("limits")?);
         agents.limits = limits.map_err(|error| fields.error("limits", format!("{error}")))?;
-        agents.holdings = Holdings::from_value(&fields.value("capabilities")?)?;
+        agents.capabilities = Capabilities::from_value(&fields.value("capabilities")?)?;
         fields.finish()?;
         if agents.find(MAIN) != Some(AgentId::MAIN) {
             return Err(FieldError::new("agents.agents", "does not begin with the root agent"));
@@ -549,7 +556,7 @@ impl Agent {
 }
 
 /// A hold in a snapshot: the ids of its claims.
-impl Hold {
+impl Reservation {
     pub(crate) fn to_value(&self) -> Value {
         let parts = self.parts.iter().map(|(account, part)| array![u64::from(account.number()), part.id()]);
         let limits = self.limits.iter().map(|limit| Value::from(limit.id()));
@@ -563,29 +570,32 @@ impl Hold {
 
 impl Agents {
     /// Takes up again what a snapshot says was held.
-    pub(crate) fn hold_again(&self, value: &Value) -> Result<Hold, FieldError> {
+    pub(crate) fn restore_reservation(&self, value: &Value) -> Result<Reservation, FieldError> {
         let mut fields = Fields::new("hold", value)?;
-        let mut hold = Hold::default();
+        let mut reservation = Reservation::default();
         for part in fields.items("parts")?.iter() {
             let number = |index| part.as_array()?.iter().nth(index)?.as_u64();
             let account = number(0).and_then(|number| u32::try_from(number).ok()).map(AgentId::from_number);
             let claim = account
                 .and_then(|account| Some((account, self.get(account)?.ledger.reservation(number(1)?)?)));
-            hold.parts.push(claim.ok_or_else(|| fields.error("parts", "names no open reservation"))?);
+            reservation.parts.push(claim.ok_or_else(|| fields.error("parts", "names no open reservation"))?);
         }
         for limit in fields.items("limits")?.iter() {
             let claim = limit.as_u64().and_then(|id| self.limits.reservation(id));
-            hold.limits.push(claim.ok_or_else(|| fields.error("limits", "names no open reservation"))?);
+            reservation
+                .limits
+                .push(claim.ok_or_else(|| fields.error("limits", "names no open reservation"))?);
         }
         for capability in fields.items("capabilities")?.iter() {
-            let claim = self.holdings.reservation(capability);
-            hold.capabilities
+            let claim = self.capabilities.reservation(capability);
+            reservation
+                .capabilities
                 .push(claim.ok_or_else(|| fields.error("capabilities", "names no open reservation"))?);
         }
         let covers = fields.optional_u64("covers")?.and_then(|covers| usize::try_from(covers).ok());
-        hold.covers = covers.unwrap_or(hold.capabilities.len());
+        reservation.covers = covers.unwrap_or(reservation.capabilities.len());
         fields.finish()?;
-        Ok(hold)
+        Ok(reservation)
     }
 }
 

@@ -16,7 +16,7 @@ use ak_policy::{
 use crate::api::{
     code::Code,
     fields::{FieldError, Fields},
-    presented::Presented,
+    presented::PresentedCapability,
     reply::Failure,
     session::AgentId,
     time::Elapsed,
@@ -35,31 +35,31 @@ pub(crate) struct Cover {
 
 /// All capabilities, and whose they are.
 #[derive(Debug, Default)]
-pub(crate) struct Holdings {
+pub(crate) struct Capabilities {
     table: CapTable,
     root: Option<CapId>,
-    held: BTreeMap<CapId, Held>,
+    by_id: BTreeMap<CapId, HeldCapability>,
     /// The grants of each agent that ever got one, be they revoked since: it holds these and no more.
     own: BTreeMap<AgentId, Vec<CapId>>,
 }
 
 /// What the kernel knows of a capability beside its caveats.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldCapability {
     /// Who may derive from it, make tokens of it, and take it back.
     pub(crate) holder: AgentId,
     /// The name of the grant: a tool, or `fs`, `http`, `net`, `infer`, `spawn`.
     pub(crate) name: Text,
 }
 
-impl Holdings {
+impl Capabilities {
     /// Gives an agent a capability, which counts as its own.
     ///
     /// # Errors
     /// QUOTA where the agent holds as many as it may, or the table is full.
     pub(crate) fn grant(
         &mut self,
-        held: Held,
+        held: HeldCapability,
         caveats: Vec<Caveat>,
         now: Elapsed,
         held_max: u64,
@@ -81,7 +81,7 @@ impl Holdings {
     pub(crate) fn derive(
         &mut self,
         parent: CapId,
-        held: Held,
+        held: HeldCapability,
         caveats: Vec<Caveat>,
         now: Elapsed,
         held_max: u64,
@@ -89,7 +89,7 @@ impl Holdings {
         let holder = held.holder;
         if self.held_by(holder) >= held_max {
             // What is of no use any more makes room first.
-            let own = self.held.iter().filter(|(_, held)| held.holder == holder).map(|(id, _)| *id);
+            let own = self.by_id.iter().filter(|(_, held)| held.holder == holder).map(|(id, _)| *id);
             let over: Vec<CapId> = own.filter(|id| self.is_over(*id, now)).collect();
             for id in over {
                 self.revoke(id);
@@ -102,12 +102,12 @@ impl Holdings {
             ));
         }
         let id = self.table.derive(parent, caveats, now).map_err(underivable)?;
-        self.held.insert(id, held);
+        self.by_id.insert(id, held);
         Ok(id)
     }
 
     fn held_by(&self, holder: AgentId) -> u64 {
-        self.held.values().filter(|held| held.holder == holder).count() as u64
+        self.by_id.values().filter(|held| held.holder == holder).count() as u64
     }
 
     fn is_over(&self, id: CapId, now: Elapsed) -> bool {
@@ -117,7 +117,7 @@ impl Holdings {
     /// Takes a capability away with everything derived from it, at once. Gives how many there were.
     pub(crate) fn revoke(&mut self, id: CapId) -> usize {
         let revoked = self.table.revoke(id);
-        self.held.retain(|id, _| self.table.contains(*id));
+        self.by_id.retain(|id, _| self.table.contains(*id));
         for grants in self.own.values_mut() {
             grants.retain(|id| self.table.contains(*id));
         }
@@ -128,8 +128,8 @@ impl Holdings {
     ///
     /// # Errors
     /// CAP_REVOKED, the same for one of somebody else as for one that never was.
-    pub(crate) fn of(&self, account: AgentId, id: CapId) -> Result<&Held, Failure> {
-        let held = self.held.get(&id).filter(|held| account.is_main() || held.holder == account);
+    pub(crate) fn of(&self, account: AgentId, id: CapId) -> Result<&HeldCapability, Failure> {
+        let held = self.by_id.get(&id).filter(|held| account.is_main() || held.holder == account);
         held.ok_or_else(|| refusal(CapDenial::Revoked))
     }
 
@@ -140,7 +140,7 @@ impl Holdings {
 
     /// Forgets an agent that has ended, and takes back all that it holds.
     pub(crate) fn forget(&mut self, agent: AgentId) {
-        let held = self.held.iter().filter(|(_, held)| held.holder == agent).map(|(id, _)| *id);
+        let held = self.by_id.iter().filter(|(_, held)| held.holder == agent).map(|(id, _)| *id);
         for id in held.collect::<Vec<_>>() {
             self.revoke(id);
         }
@@ -163,17 +163,17 @@ impl Holdings {
     /// Why the presented capability does not cover it, or the agent's own do not.
     pub(crate) fn cover(
         &self,
-        presented: Option<&Presented>,
+        presented: Option<&PresentedCapability>,
         line: &[AgentId],
         query: &Query<'_>,
         run: &[u8; 16],
         amounts: &[(Dimension, u64)],
     ) -> Result<Cover, Failure> {
         let check = |id| self.table.check(id, query, run, amounts);
-        if let Some(Presented { capability, authority }) = presented {
+        if let Some(PresentedCapability { capability, authority }) = presented {
             let checked = check(*capability).and_then(|()| covers(authority, query, run));
             checked.map_err(|denial| refusal(denial).presented())?;
-            let name = self.held.get(capability).map(|held| held.name.clone());
+            let name = self.by_id.get(capability).map(|held| held.name.clone());
             // What a token says by itself are wall times; the table's are kernel times.
             let by_token = end_of(authority)
                 .map(|until_us| query.elapsed.high_us.saturating_add(until_us.saturating_sub(query.now_us)));
@@ -200,7 +200,7 @@ impl Holdings {
                 return Err(closest.map_or_else(|| uncovered(grants.is_empty()), refusal));
             };
             cover.by.push(id);
-            cover.name = cover.name.or_else(|| self.held.get(&id).map(|held| held.name.clone()));
+            cover.name = cover.name.or_else(|| self.by_id.get(&id).map(|held| held.name.clone()));
             cover.expires_us = [cover.expires_us, self.expires_us(id)].into_iter().flatten().min();
         }
         Ok(cover)
@@ -273,7 +273,7 @@ impl Holdings {
 
     /// All that is visible, for the state digest.
     pub(crate) fn to_value(&self) -> Value {
-        let held = self.held.iter().map(|(id, held)| {
+        let held = self.by_id.iter().map(|(id, held)| {
             object! { "id": id.to_u64(), "holder": u64::from(held.holder.number()), "name": held.name.clone() }
         });
         let own = self.own.iter().map(|(agent, grants)| {
@@ -286,7 +286,7 @@ impl Holdings {
         }
     }
 
-    pub(crate) fn from_value(value: &Value) -> Result<Holdings, FieldError> {
+    pub(crate) fn from_value(value: &Value) -> Result<Capabilities, FieldError> {
         let mut fields = Fields::new("capabilities", value)?;
         let table = CapTable::from_value(&fields.value("table")?);
         let table = table.map_err(|error| fields.error("table", format!("{error}")))?;
@@ -294,7 +294,7 @@ impl Holdings {
         for row in fields.items("held")?.iter() {
             let mut fields = Fields::new("capabilities.held", row)?;
             let id = CapId::from_u64(fields.u64("id")?);
-            held.insert(id, Held { holder: fields.account("holder")?, name: fields.text("name")? });
+            held.insert(id, HeldCapability { holder: fields.account("holder")?, name: fields.text("name")? });
             fields.finish()?;
         }
         let mut own = BTreeMap::new();
@@ -309,7 +309,7 @@ impl Holdings {
         }
         let root = fields.optional_u64("root")?.map(CapId::from_u64);
         fields.finish()?;
-        Ok(Holdings { table, root, held, own })
+        Ok(Capabilities { table, root, by_id: held, own })
     }
 
     /// Takes up again what a snapshot says was set aside.

@@ -16,7 +16,7 @@ const AMBIENT: [HostOperation; 2] = [HostOperation::Now, HostOperation::Random];
 
 /// The `needs` of one tool, understood.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Needs {
+pub(crate) struct ToolPermissions {
     /// `name@version` of the tool.
     pub(crate) tool: String,
     /// As the manifest writes them.
@@ -34,17 +34,17 @@ pub(crate) struct NeedError {
     reason: String,
 }
 
-impl Needs {
+impl ToolPermissions {
     /// The needs of a manifest: `operation:pattern`, both as in a policy's rule, or `now:*` and `random:*`.
     ///
     /// # Errors
     /// [`NeedError`] names the first that is neither.
-    pub(crate) fn of(manifest: &Manifest) -> Result<Needs, NeedError> {
-        Needs::parse(format!("{}@{}", manifest.name, manifest.version), manifest.needs.clone())
+    pub(crate) fn of(manifest: &Manifest) -> Result<ToolPermissions, NeedError> {
+        ToolPermissions::parse(format!("{}@{}", manifest.name, manifest.version), manifest.needs.clone())
     }
 
-    pub(crate) fn parse(tool: String, texts: Vec<String>) -> Result<Needs, NeedError> {
-        let mut needs = Needs { tool, texts: Vec::new(), reach: Vec::new(), ambient: Vec::new() };
+    pub(crate) fn parse(tool: String, texts: Vec<String>) -> Result<ToolPermissions, NeedError> {
+        let mut needs = ToolPermissions { tool, texts: Vec::new(), reach: Vec::new(), ambient: Vec::new() };
         for text in &texts {
             let wrong = |reason: String| NeedError { need: text.clone(), reason };
             let (operation, target) = text.split_once(':').unwrap_or((text, ""));
@@ -63,7 +63,7 @@ impl Needs {
             }
             needs.reach.push(reach(useful, target).map_err(wrong)?);
         }
-        Ok(Needs { texts, ..needs })
+        Ok(ToolPermissions { texts, ..needs })
     }
 
     /// Whether one of the needs covers a request.
@@ -77,14 +77,14 @@ impl Needs {
         object! { "tool": self.tool.as_str(), "needs": texts.collect::<Vec<Value>>() }
     }
 
-    pub(crate) fn from_value(value: &Value) -> Result<Needs, FieldError> {
+    pub(crate) fn from_value(value: &Value) -> Result<ToolPermissions, FieldError> {
         let mut fields = Fields::new("needs", value)?;
         let tool = String::from(&*fields.text("tool")?);
         let texts = fields.items("needs")?;
         let texts: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(String::from)).collect();
         let texts = texts.ok_or_else(|| fields.error("needs", "expected texts"))?;
         fields.finish()?;
-        Needs::parse(tool, texts).map_err(|error| FieldError::new("needs", format!("{error}")))
+        ToolPermissions::parse(tool, texts).map_err(|error| FieldError::new("needs", format!("{error}")))
     }
 
     /// Whether it needs the time, or random bytes.
@@ -121,7 +121,7 @@ fn reach(actions: Actions, target: &str) -> Result<Authority, String> {
 }
 
 /// The tools on whose behalf something is asked, the innermost last: it must be within the needs of each.
-pub(crate) type ToolLine = Vec<Arc<Needs>>;
+pub(crate) type CallStack = Vec<Arc<ToolPermissions>>;
 
 #[cfg(test)]
 mod tests {
@@ -131,8 +131,8 @@ mod tests {
 
     use super::*;
 
-    fn needs(texts: &[&str]) -> Result<Needs, NeedError> {
-        Needs::parse("t@1.0.0".into(), texts.iter().map(|text| (*text).into()).collect())
+    fn needs(texts: &[&str]) -> Result<ToolPermissions, NeedError> {
+        ToolPermissions::parse("t@1.0.0".into(), texts.iter().map(|text| (*text).into()).collect())
     }
 
     #[test]

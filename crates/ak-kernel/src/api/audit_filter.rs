@@ -22,7 +22,7 @@ pub struct AuditFilter {
     pub until: Option<u64>,
     /// The operation's name, in any case.
     pub operation: Option<Text>,
-    /// `permit`, `ask`, `forbid`, `deny` or `refused`.
+    /// `permit`, `ask`, `forbid`, `default_deny` or `refused`.
     pub decision: Option<Text>,
     /// What the canonical target begins with.
     pub target: Option<Text>,

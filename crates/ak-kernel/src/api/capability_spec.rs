@@ -25,7 +25,7 @@ const MINUTE_US: u64 = 60_000_000;
 
 /// What narrows a capability. What is absent narrows nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Terms {
+pub struct CapabilitySpec {
     /// A tool, or `fs`, `http`, `net`, `infer`, `spawn`. A grant needs one; an attenuation keeps its parent's.
     pub name: Option<Text>,
     /// A pattern over what the name stands for; `*` is all of it.
@@ -44,7 +44,7 @@ pub struct Terms {
     pub budget: Vec<(Dimension, u64)>,
 }
 
-impl Terms {
+impl CapabilitySpec {
     /// The caveats that say the same, at a time.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ const fn is_set_aside(dimension: Dimension) -> bool {
     }
 }
 
-impl Terms {
+impl CapabilitySpec {
     /// Bytes of everything in them that a caller chooses.
     pub(crate) fn size(&self) -> u64 {
         let texts = [&self.name, &self.resource, &self.only_agent].into_iter().flatten();
@@ -113,7 +113,7 @@ impl Terms {
 const TEXT_BYTES: u64 = 3;
 
 /// The wire form.
-impl Terms {
+impl CapabilitySpec {
     pub(crate) fn insert_into(&self, args: &mut Object) {
         insert_some(args, "name", self.name.clone());
         insert_some(args, "resource", self.resource.clone());
@@ -130,8 +130,8 @@ impl Terms {
         insert_some(args, "budget", Some(budget).filter(|budget| !budget.is_empty()));
     }
 
-    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<Terms, FieldError> {
-        Ok(Terms {
+    pub(crate) fn from_fields(fields: &mut Fields<'_>) -> Result<CapabilitySpec, FieldError> {
+        Ok(CapabilitySpec {
             name: fields.optional_text("name")?,
             resource: fields.optional_text("resource")?,
             methods: methods_field(fields)?,

@@ -6,7 +6,7 @@ use core::fmt;
 ///
 /// Subclassing is the binding's: `PatchTestFailed` is an `InvalidArgument`, `RateLimit` a `BudgetExceeded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ErrorClass {
     /// Transport, loading, internal faults, a closed kernel.
     Libak,
     /// A policy, an approval or a lapsed grant said no.
@@ -45,7 +45,7 @@ pub enum Class {
     UnknownOutcome,
 }
 
-impl Class {
+impl ErrorClass {
     /// The name of the Python exception.
     pub const fn exception(self) -> &'static str {
         match self {
@@ -101,8 +101,8 @@ macro_rules! codes {
             }
 
             /// The exception class.
-            pub const fn class(self) -> Class {
-                match self { $(Code::$variant => Class::$class,)* }
+            pub const fn class(self) -> ErrorClass {
+                match self { $(Code::$variant => ErrorClass::$class,)* }
             }
         }
     };

@@ -114,7 +114,7 @@ pub enum LogWork {
 }
 
 /// What the outcome of an erasure says: whose entries cannot be read any more, and how many they are.
-pub fn erased(subject: SubjectId, objects: u64, entries: Option<u64>) -> Value {
+pub fn erasure_outcome(subject: SubjectId, objects: u64, entries: Option<u64>) -> Value {
     object! { "objects": objects, "subject": subject, "entries": entries.map(Value::from) }
 }
 
@@ -152,9 +152,9 @@ pub enum FileAction {
 /// Something the host met on the way and may not decide by itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// The host name resolved to these addresses. Answered by [`Verdict::Connect`].
+    /// The host name resolved to these addresses. Answered by [`StepAnswer::Connect`].
     Resolved(Vec<IpAddr>),
-    /// The server redirects: method and absolute URL of the next request. Answered by [`Verdict::Follow`].
+    /// The server redirects: method and absolute URL of the next request. Answered by [`StepAnswer::Follow`].
     Redirect {
         /// Method of the next request.
         method: Text,
@@ -162,12 +162,12 @@ pub enum Step {
         url: Text,
     },
     /// The path of a file leads through a symbolic link to this one, which is absolute and beneath the root. Answered by
-    /// [`Verdict::Continue`]: it takes the place of the path.
+    /// [`StepAnswer::Continue`]: it takes the place of the path.
     Link {
         /// Where it leads.
         path: Text,
     },
-    /// A server turned the request to a model away, and it is to be sent once more. Answered by [`Verdict::Continue`].
+    /// A server turned the request to a model away, and it is to be sent once more. Answered by [`StepAnswer::Continue`].
     Resend,
     /// A piece of a streamed answer, and how many tokens it is worth.
     Chunk {
@@ -180,7 +180,7 @@ pub enum Step {
 
 /// The kernel's answer to a [`Step`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum StepAnswer {
     /// Go on.
     Continue,
     /// Connect to one of these addresses and no other.

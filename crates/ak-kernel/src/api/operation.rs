@@ -34,8 +34,8 @@ macro_rules! operations {
             }
 
             /// Who may ask for it at all, whatever the policy says.
-            pub const fn who(self) -> Who {
-                match self { $($(Operation::$variant => Who::$who,)*)* }
+            pub const fn who(self) -> AllowedCaller {
+                match self { $($(Operation::$variant => AllowedCaller::$who,)*)* }
             }
 
             /// The family that it belongs to, and its row there.
@@ -64,7 +64,7 @@ macro_rules! operations {
 
 /// Who may ask for an operation at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum AllowedCaller {
     /// Every session; the policy decides.
     Anyone,
     /// Owner sessions only.

@@ -60,7 +60,7 @@ impl Prepared {
 
 /// How an effect ended, as a host says it to the kernel.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
+pub struct PreparedCompletion {
     pub(crate) completion: Completion,
     forms: Forms,
 }
@@ -83,16 +83,16 @@ impl PartialEq for Forms {
     }
 }
 
-impl From<Completion> for Ended {
-    fn from(completion: Completion) -> Ended {
-        Ended { completion, forms: Forms::default() }
+impl From<Completion> for PreparedCompletion {
+    fn from(completion: Completion) -> PreparedCompletion {
+        PreparedCompletion { completion, forms: Forms::default() }
     }
 }
 
-impl Ended {
+impl PreparedCompletion {
     /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.
     #[must_use]
-    pub fn prepared(self) -> Ended {
+    pub fn prepared(self) -> PreparedCompletion {
         let is_long = |bytes: &[u8]| bytes.len() as u64 >= LONG_BYTES;
         let forms = match &self.completion {
             Completion::File(bytes) if is_long(bytes) => Forms {
@@ -119,7 +119,7 @@ impl Ended {
             | Completion::Unknown => Forms::default(),
         };
         let bytes = Some(self.completion.journal_bytes());
-        Ended { forms: Forms { bytes, ..forms }, ..self }
+        PreparedCompletion { forms: Forms { bytes, ..forms }, ..self }
     }
 
     /// How long the journal's form is, in bytes.

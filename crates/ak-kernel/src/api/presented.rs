@@ -14,18 +14,18 @@ use crate::api::{
 
 /// A capability that comes with a request. Its token was verified by the host: the kernel knows no key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Presented {
+pub struct PresentedCapability {
     pub(crate) capability: CapId,
     pub(crate) authority: Authority,
 }
 
-impl Presented {
+impl PresentedCapability {
     /// What a verified token gives.
     ///
     /// # Errors
     /// CAP_INVALID where the token's own blocks count something (a rate, uses, a budget), which nobody would keep count
     /// of, or hold more caveats than one capability adds.
-    pub fn new(token: VerifiedToken) -> Result<Presented, Failure> {
+    pub fn new(token: VerifiedToken) -> Result<PresentedCapability, Failure> {
         let VerifiedToken { capability, authority } = token;
         let counts = |caveat: &Caveat| match caveat {
             Caveat::Rate(_) | Caveat::Uses(_) | Caveat::Budget(..) => true,
@@ -44,11 +44,11 @@ impl Presented {
         if authority.caveats().len() > CAVEATS_MAX {
             return Err(Failure::new(Code::CapInvalid, "the token has too many caveats").presented());
         }
-        Ok(Presented { capability, authority })
+        Ok(PresentedCapability { capability, authority })
     }
 }
 
-impl Presented {
+impl PresentedCapability {
     /// Which capability it is.
     pub const fn capability(&self) -> CapId {
         self.capability
@@ -56,46 +56,46 @@ impl Presented {
 }
 
 /// The journal's form.
-impl Presented {
+impl PresentedCapability {
     pub(crate) fn to_value(&self) -> Value {
         object! { "capability": capability_text(self.capability), "caveats": base64url(&self.authority.to_bytes()) }
     }
 
-    pub(crate) fn from_value(value: &Value) -> Result<Presented, FieldError> {
+    pub(crate) fn from_value(value: &Value) -> Result<PresentedCapability, FieldError> {
         let mut fields = Fields::new("cap", value)?;
         let capability = capability_field(&mut fields)?;
         let authority = Authority::from_bytes(&fields.bytes("caveats")?)
             .ok_or_else(|| fields.error("caveats", "are not caveats"))?;
         fields.finish()?;
-        Ok(Presented { capability, authority })
+        Ok(PresentedCapability { capability, authority })
     }
 }
 
 /// A request as a session makes it: by itself, or with a capability.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
+pub struct AuthenticatedRequest {
     pub(crate) request: Request,
-    pub(crate) presented: Option<Presented>,
+    pub(crate) presented: Option<PresentedCapability>,
     pub(crate) prepared: Prepared,
 }
 
-impl Asked {
+impl AuthenticatedRequest {
     /// The request itself.
     pub const fn request(&self) -> &Request {
         &self.request
     }
 }
 
-impl From<Request> for Asked {
-    fn from(request: Request) -> Asked {
-        Asked { request, presented: None, prepared: Prepared::default() }
+impl From<Request> for AuthenticatedRequest {
+    fn from(request: Request) -> AuthenticatedRequest {
+        AuthenticatedRequest { request, presented: None, prepared: Prepared::default() }
     }
 }
 
 impl Request {
     /// The same request with a capability: it passes if the policy permits it and the capability covers it.
     #[must_use]
-    pub fn presenting(self, presented: Presented) -> Asked {
-        Asked { presented: Some(presented), ..Asked::from(self) }
+    pub fn presenting(self, presented: PresentedCapability) -> AuthenticatedRequest {
+        AuthenticatedRequest { presented: Some(presented), ..AuthenticatedRequest::from(self) }
     }
 }

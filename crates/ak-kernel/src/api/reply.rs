@@ -6,7 +6,7 @@ use ak_heap::{Content, Handle};
 use ak_json::{Object, Text, Value, object};
 
 use crate::api::{
-    code::{Class, Code},
+    code::{Code, ErrorClass},
     fields::{FieldError, Fields, base64url, content_field, content_members, handle_field, insert_some},
     operation::Operation,
     request::headers_field,
@@ -190,7 +190,7 @@ impl Failure {
     }
 
     /// The exception class: the code's, except that whoever presents a capability is told that it is no good.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorClass {
         match (self.code, self.context.get("presented").and_then(Value::as_bool)) {
             (
                 Code::CapMissing
@@ -200,7 +200,7 @@ impl Failure {
                 | Code::CapRevoked
                 | Code::CapRunMismatch,
                 Some(true),
-            ) => Class::Capability,
+            ) => ErrorClass::Capability,
             (code, _) => code.class(),
         }
     }

@@ -8,9 +8,9 @@ use crate::api::{fields::FieldError, session::AgentId};
 
 /// How many requests of whom were turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Turned(pub(crate) Vec<(Option<AgentId>, u64)>);
+pub(crate) struct Throttled(pub(crate) Vec<(Option<AgentId>, u64)>);
 
-impl Turned {
+impl Throttled {
     pub(crate) fn to_value(&self) -> Value {
         let rows = self
             .0
@@ -19,7 +19,7 @@ impl Turned {
         rows.collect::<Array>().into()
     }
 
-    pub(crate) fn from_value(value: &Value) -> Result<Turned, FieldError> {
+    pub(crate) fn from_value(value: &Value) -> Result<Throttled, FieldError> {
         let wrong = || FieldError::new("input.counts", "expected pairs of an agent and a number");
         let pair = |pair: &Value| {
             let mut items = pair.as_array()?.iter();
@@ -30,6 +30,6 @@ impl Turned {
             Some((account, items.next()?.as_u64()?))
         };
         let rows = value.as_array().ok_or_else(wrong)?;
-        rows.iter().map(pair).collect::<Option<_>>().map(Turned).ok_or_else(wrong)
+        rows.iter().map(pair).collect::<Option<_>>().map(Throttled).ok_or_else(wrong)
     }
 }

@@ -21,13 +21,13 @@ pub const RANDOM_BYTES_MAX: u64 = 64 << 10;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolRequest {
     pub(crate) operation: HostOperation,
-    pub(crate) wish: Wish,
+    pub(crate) wish: ToolRequestKind,
     /// What the tool has left: a tool that it calls gets no more.
     pub(crate) fuel_left: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Wish {
+pub(crate) enum ToolRequestKind {
     /// What an agent could ask for too, under the same name and with the same arguments.
     Request(Box<Request>),
     /// The kernel's time.
@@ -58,24 +58,24 @@ impl ToolRequest {
     fn decode(operation: HostOperation, args: &Value, fuel_left: u64) -> Result<ToolRequest, FieldError> {
         let mut fields = Fields::new("args", args)?;
         let wish = match stands_for(operation) {
-            Some(request) => Wish::Request(Box::new(Request::decode(request, args)?)),
+            Some(request) => ToolRequestKind::Request(Box::new(Request::decode(request, args)?)),
             None if operation == HostOperation::Random => {
                 let bytes = fields.u64("bytes")?;
                 if bytes > RANDOM_BYTES_MAX {
                     return Err(fields.error("bytes", format!("is above {RANDOM_BYTES_MAX}")));
                 }
                 fields.finish()?;
-                Wish::Random(bytes)
+                ToolRequestKind::Random(bytes)
             }
-            None => Wish::Now,
+            None => ToolRequestKind::Now,
         };
         Ok(ToolRequest { operation, wish, fuel_left })
     }
 
-    /// The same with what the tokens of the model cost that it asks, if it asks one; see [`Asked::priced`](crate::Asked::priced).
+    /// The same with what the tokens of the model cost that it asks, if it asks one; see [`AuthenticatedRequest::priced`](crate::Asked::priced).
     #[must_use]
     pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> ToolRequest {
-        if let Wish::Request(request) = &mut self.wish {
+        if let ToolRequestKind::Request(request) = &mut self.wish {
             if let Request::Infer(request) = &mut **request {
                 request.set_price(price);
             }
@@ -92,17 +92,17 @@ impl ToolRequest {
     /// The request that an agent could make too; none for the time and for random bytes.
     pub fn request(&self) -> Option<&Request> {
         match &self.wish {
-            Wish::Request(request) => Some(request),
-            Wish::Now | Wish::Random(_) => None,
+            ToolRequestKind::Request(request) => Some(request),
+            ToolRequestKind::Now | ToolRequestKind::Random(_) => None,
         }
     }
 
     /// The journal's form.
     pub(crate) fn to_value(&self) -> Value {
         let args = match &self.wish {
-            Wish::Request(request) => request.args(),
-            Wish::Now => Object::new().into(),
-            Wish::Random(bytes) => object! { "bytes": *bytes },
+            ToolRequestKind::Request(request) => request.args(),
+            ToolRequestKind::Now => Object::new().into(),
+            ToolRequestKind::Random(bytes) => object! { "bytes": *bytes },
         };
         object! { "call": self.operation.name(), "args": args, "fuel_left": self.fuel_left }
     }

@@ -15,7 +15,7 @@ pub const THROTTLED_INTERVAL_MS: u64 = 1_000;
 pub(crate) struct Admission {
     meters: BTreeMap<AgentId, [Bucket; 4]>,
     /// Of nobody in particular where there is no session.
-    pub(crate) turned_away: BTreeMap<Option<AgentId>, u64>,
+    pub(crate) throttled_requests: BTreeMap<Option<AgentId>, u64>,
     /// When that was last recorded, in kernel time.
     pub(crate) noted_us: u64,
 }
@@ -107,7 +107,8 @@ impl Admission {
 
     /// When what was turned away is to be recorded.
     pub(crate) fn due_us(&self) -> Option<u64> {
-        (!self.turned_away.is_empty()).then(|| self.noted_us.saturating_add(THROTTLED_INTERVAL_MS * 1000))
+        (!self.throttled_requests.is_empty())
+            .then(|| self.noted_us.saturating_add(THROTTLED_INTERVAL_MS * 1000))
     }
 }
 

@@ -8,11 +8,11 @@ use alloc::{
 };
 use core::net::IpAddr;
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision;
 use ak_heap::{Handle, Heap, REQUEST_WORK, Work};
 use ak_json::{Integrity, Labels, Text};
 use ak_policy::{
-    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, Query, Steps, Target, Verdict,
+    Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, PolicyDecision, Query, Steps, Target,
     budget::Dimension,
     capability::{CapDenial, CapId},
 };
@@ -20,23 +20,23 @@ use ak_sandbox::HostOperation;
 
 use crate::{
     accounts::{
-        agents::{Agents, Costs, Hold, over_limit},
+        agents::{Agents, Charges, Reservation, over_limit},
         capabilities::{Cover, refusal},
-        tool_permissions::{Needs, ToolLine},
+        tool_permissions::{CallStack, ToolPermissions},
     },
     api::{
         code::Code,
-        operation::Who,
+        operation::AllowedCaller,
         prepared::Prepared,
-        presented::Presented,
+        presented::PresentedCapability,
         reply::{Denial, Failure},
         request::{AgentRequest, BatchPart, Request},
         session::{AgentId, GUEST},
         time::Clock,
     },
-    authz::query::{QueryContext, Question, Unaskable},
+    authz::query::{InvalidTarget, PolicyQuery, QueryContext},
     models::provider_actions::{self, Act},
-    record::recorded::Recorded,
+    record::recorded::EarlierDecision,
 };
 
 /// The decisions on one request take at most so many steps together.
@@ -53,7 +53,7 @@ pub struct Permit {
     request: Request,
     target: Option<Target>,
     root: Option<Root>,
-    hold: Hold,
+    reservation: Reservation,
     fuel: Option<u64>,
 }
 
@@ -66,40 +66,40 @@ pub(crate) struct Root {
 }
 
 /// A permit taken apart by whoever acts on it.
-pub(crate) struct Granted {
+pub(crate) struct PermitParts {
     pub(crate) request: Request,
     /// The canonical target: what was checked, and so what is used.
     pub(crate) target: Option<Target>,
     /// For files: the root that was granted.
     pub(crate) root: Option<Root>,
     /// What is set aside. It must be settled or released.
-    pub(crate) hold: Hold,
+    pub(crate) reservation: Reservation,
     /// How much fuel of that.
     pub(crate) fuel: Option<u64>,
 }
 
 impl Permit {
-    pub(crate) fn exercise(self) -> Granted {
-        let Permit { request, target, root, hold, fuel } = self;
-        Granted { request, target, root, hold, fuel }
+    pub(crate) fn into_parts(self) -> PermitParts {
+        let Permit { request, target, root, reservation, fuel } = self;
+        PermitParts { request, target, root, reservation, fuel }
     }
 }
 
 /// What the record says of a decision.
 #[derive(Clone, Debug)]
-pub(crate) struct Ruling {
-    pub(crate) ruled: Ruled,
+pub(crate) struct DecisionRecord {
+    pub(crate) decision: Decision,
     pub(crate) rule: Text,
     pub(crate) target: Option<String>,
     /// Of a batch: the rulings on its operations, in order.
-    pub(crate) each: Vec<Ruling>,
+    pub(crate) each: Vec<DecisionRecord>,
     /// The capabilities that it rests on beside the policy.
     pub(crate) by: Vec<CapId>,
 }
 
-impl Ruling {
-    pub(crate) fn new(ruled: Ruled, rule: &str, target: Option<String>) -> Ruling {
-        Ruling { ruled, rule: Text::from(rule), target, each: Vec::new(), by: Vec::new() }
+impl DecisionRecord {
+    pub(crate) fn new(decision: Decision, rule: &str, target: Option<String>) -> DecisionRecord {
+        DecisionRecord { decision, rule: Text::from(rule), target, each: Vec::new(), by: Vec::new() }
     }
 }
 
@@ -108,7 +108,7 @@ impl Ruling {
 struct Pass {
     target: Option<Target>,
     root: Option<Root>,
-    hold: Hold,
+    reservation: Reservation,
 }
 
 /// What comes with a policy's permit.
@@ -131,9 +131,9 @@ pub(crate) struct Gate<'k> {
     pub(crate) owner: bool,
     pub(crate) agent: Text,
     /// The capability that came with the request.
-    pub(crate) presented: Option<Presented>,
+    pub(crate) presented: Option<PresentedCapability>,
     /// The tools that ask on the agent's behalf: the request must be within the needs of each.
-    pub(crate) tools: ToolLine,
+    pub(crate) tools: CallStack,
     /// By which host call of theirs, which the policy may close by name.
     pub(crate) host_call: Option<HostOperation>,
     /// The log's id, for capabilities that are bound to it.
@@ -141,7 +141,7 @@ pub(crate) struct Gate<'k> {
     pub(crate) clock: Clock,
     pub(crate) trace_id: String,
     /// What an earlier version decided, where its journal is continued: nothing is decided anew then.
-    pub(crate) recorded: Option<&'k Recorded>,
+    pub(crate) recorded: Option<&'k EarlierDecision>,
     /// What was worked out of the request beforehand.
     pub(crate) prepared: &'k Prepared,
     /// What deciding may cost; nothing bounds it where an earlier version decided.
@@ -154,14 +154,17 @@ impl Gate<'_> {
         &mut self,
         request: Request,
         amounts: Vec<(Dimension, u64)>,
-    ) -> (Ruling, Result<Permit, Failure>) {
+    ) -> (DecisionRecord, Result<Permit, Failure>) {
         let fuel = amounts.iter().find(|(dimension, _)| *dimension == Dimension::Cpu).map(|(_, fuel)| *fuel);
         if let Some(recorded) = self.recorded {
-            return self.follow_recorded(recorded, request, amounts, fuel);
+            return self.authorize_as_recorded(recorded, request, amounts, fuel);
         }
-        let owner_only = request.operation().who() != Who::Anyone;
+        let owner_only = request.operation().who() != AllowedCaller::Anyone;
         if owner_only && !self.owner && !self.opens_guest(&request) {
-            return (Ruling::new(Ruled::Forbid, "owner-only", None), Err(self.owner_only(&request)));
+            return (
+                DecisionRecord::new(Decision::Forbid, "owner-only", None),
+                Err(self.owner_only(&request)),
+            );
         }
         // The owner can always put a budget right again, and a session can always end; everybody else pays for asking,
         // whatever comes of it.
@@ -170,15 +173,24 @@ impl Gate<'_> {
         if !owner_only
             && !mends_budget
             && !ends
-            && let Err(failure) = self.pay_for_asking(request.operations())
+            && let Err(failure) = self.charge_request(request.operations())
         {
-            return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
+            return (DecisionRecord::new(Decision::Refused, "budget", None), Err(failure));
         }
-        let (ruling, passed) = match request.batch_parts() {
+        let (decided, passed) = match request.batch_parts() {
             Some(parts) => self.pass_each(parts),
             None => self.pass(&request, amounts),
         };
-        (ruling, passed.map(|Pass { target, root, hold }| Permit { request, target, root, hold, fuel }))
+        (
+            decided,
+            passed.map(|Pass { target, root, reservation }| Permit {
+                request,
+                target,
+                root,
+                reservation,
+                fuel,
+            }),
+        )
     }
 
     /// Whether this is the request of the guests' own session for one more guest.
@@ -191,16 +203,16 @@ impl Gate<'_> {
         &mut self,
         request: &Request,
         amounts: Vec<(Dimension, u64)>,
-    ) -> (Ruling, Result<Hold, Failure>) {
+    ) -> (DecisionRecord, Result<Reservation, Failure>) {
         if let Some(recorded) = self.recorded {
-            let (ruling, permit) = self.follow_recorded(recorded, request.clone(), amounts, None);
-            return (ruling, permit.map(|Permit { hold, .. }| hold));
+            let (decided, permit) = self.authorize_as_recorded(recorded, request.clone(), amounts, None);
+            return (decided, permit.map(|Permit { reservation, .. }| reservation));
         }
-        if let Err(failure) = self.pay_for_asking(1) {
-            return (Ruling::new(Ruled::Refused, "budget", None), Err(failure));
+        if let Err(failure) = self.charge_request(1) {
+            return (DecisionRecord::new(Decision::Refused, "budget", None), Err(failure));
         }
-        let (ruling, passed) = self.pass(request, amounts);
-        (ruling, passed.map(|Pass { hold, .. }| hold))
+        let (decided, passed) = self.pass(request, amounts);
+        (decided, passed.map(|Pass { reservation, .. }| reservation))
     }
 
     fn asker<'q>(&'q self, agent: &'q Text, owns: &'q dyn Fn(Handle) -> bool) -> QueryContext<'q> {
@@ -208,76 +220,84 @@ impl Gate<'_> {
     }
 
     /// Does as was decided: what passed then passes now, and is charged.
-    fn follow_recorded(
+    fn authorize_as_recorded(
         &mut self,
-        recorded: &Recorded,
+        recorded: &EarlierDecision,
         request: Request,
         amounts: Vec<(Dimension, u64)>,
         fuel: Option<u64>,
-    ) -> (Ruling, Result<Permit, Failure>) {
-        let ruling = Ruling { rule: recorded.rule.clone(), ..Ruling::new(recorded.decision, "", None) };
-        if request.operation().who() == Who::Anyone {
+    ) -> (DecisionRecord, Result<Permit, Failure>) {
+        let decided = DecisionRecord {
+            rule: recorded.rule.clone(),
+            ..DecisionRecord::new(recorded.decision, "", None)
+        };
+        if request.operation().who() == AllowedCaller::Anyone {
             self.agents.record(self.account, Dimension::Compute, request.operations(), self.clock.elapsed);
         }
-        if recorded.decision != Ruled::Permit || recorded.code != 0 {
+        if recorded.decision != Decision::Permit || recorded.code != 0 {
             let code = Code::from_number(recorded.code).unwrap_or(Code::PolicyDeny);
-            return (ruling, Err(Failure::new(code, code.meaning())));
+            return (decided, Err(Failure::new(code, code.meaning())));
         }
         let agent = self.agent.clone();
         let question = request.query(&self.asker(&agent, &|_| true)).ok().flatten();
         let charges =
             question.as_ref().and_then(|question| self.charges(question, &amounts).ok()).unwrap_or_default();
-        let hold = self.agents.reserve_beyond(self.account, &Costs { amounts, charges }, self.clock.elapsed);
+        let reservation =
+            self.agents.reserve_beyond(self.account, &Charges { amounts, charges }, self.clock.elapsed);
         let target = question.map(|question| question.target);
-        let ruling = Ruling { target: target.as_ref().map(Target::to_string), ..ruling };
+        let decided = DecisionRecord { target: target.as_ref().map(Target::to_string), ..decided };
         (
-            ruling,
+            decided,
             Ok(Permit {
                 request,
                 target,
                 root: Some(Root { path: Text::from("/"), follows: false }),
-                hold,
+                reservation,
                 fuel,
             }),
         )
     }
 
     /// Charges what asking costs.
-    pub(crate) fn pay_for_asking(&mut self, operations: u64) -> Result<(), Failure> {
-        let asking = Costs { amounts: Vec::from([(Dimension::Compute, operations)]), charges: Vec::new() };
-        let hold = self.agents.reserve(self.account, &asking, self.clock.elapsed)?;
-        self.agents.settle(hold, &asking.amounts, self.clock.elapsed);
+    pub(crate) fn charge_request(&mut self, operations: u64) -> Result<(), Failure> {
+        let asking = Charges { amounts: Vec::from([(Dimension::Compute, operations)]), charges: Vec::new() };
+        let reservation = self.agents.reserve(self.account, &asking, self.clock.elapsed)?;
+        self.agents.settle(reservation, &asking.amounts, self.clock.elapsed);
         Ok(())
     }
 
     /// Decides on each operation of a batch as if it came alone. The whole passes if each of them does; else it fails as
     /// the first that does not.
-    fn pass_each(&mut self, parts: &[BatchPart]) -> (Ruling, Result<Pass, Failure>) {
-        let mut whole = Ruling::new(Ruled::Permit, "batch", None);
+    fn pass_each(&mut self, parts: &[BatchPart]) -> (DecisionRecord, Result<Pass, Failure>) {
+        let mut whole = DecisionRecord::new(Decision::Permit, "batch", None);
         let mut all = Ok(Pass::default());
         let mut work = Work::new(REQUEST_WORK);
         for (index, part) in parts.iter().enumerate() {
-            let (ruling, passed) = match part.alone(&mut work) {
+            let (decided, passed) = match part.as_request(&mut work) {
                 Ok(request) => self.pass_question(&request, Vec::new(), part.creates_target()),
-                Err(failure) => (Ruling::new(Ruled::Refused, "limit", None), Err(failure)),
+                Err(failure) => (DecisionRecord::new(Decision::Refused, "limit", None), Err(failure)),
             };
             match (&mut all, passed) {
-                (Ok(all), Ok(passed)) => all.hold.join(passed.hold),
+                (Ok(all), Ok(passed)) => all.reservation.join(passed.reservation),
                 (Ok(before), Err(failure)) => {
-                    self.agents.release(core::mem::take(&mut before.hold));
-                    whole = Ruling { each: whole.each, ..ruling.clone() };
+                    self.agents.release(core::mem::take(&mut before.reservation));
+                    whole = DecisionRecord { each: whole.each, ..decided.clone() };
                     all = Err(failure.at_index(index));
                 }
-                (Err(_), Ok(passed)) => self.agents.release(passed.hold),
+                (Err(_), Ok(passed)) => self.agents.release(passed.reservation),
                 (Err(_), Err(_)) => {}
             }
-            whole.each.push(ruling);
+            whole.each.push(decided);
         }
         (whole, all)
     }
 
     /// Canonical target, policy, limits, and `amounts` set aside: the decision on one request.
-    fn pass(&mut self, request: &Request, amounts: Vec<(Dimension, u64)>) -> (Ruling, Result<Pass, Failure>) {
+    fn pass(
+        &mut self,
+        request: &Request,
+        amounts: Vec<(Dimension, u64)>,
+    ) -> (DecisionRecord, Result<Pass, Failure>) {
         self.pass_question(request, amounts, false)
     }
 
@@ -287,7 +307,7 @@ impl Gate<'_> {
         request: &Request,
         amounts: Vec<(Dimension, u64)>,
         created: bool,
-    ) -> (Ruling, Result<Pass, Failure>) {
+    ) -> (DecisionRecord, Result<Pass, Failure>) {
         if self.is_spent() {
             return too_many_steps(None);
         }
@@ -295,68 +315,69 @@ impl Gate<'_> {
         let question = match request.query(&self.asker(&self.agent, &owns)) {
             Ok(None) if self.presented.is_some() && !request.only_tells() => {
                 let failure = refusal(CapDenial::Scope).presented();
-                return (Ruling::new(Ruled::Forbid, "capability", None), Err(failure));
+                return (DecisionRecord::new(Decision::Forbid, "capability", None), Err(failure));
             }
-            Ok(None) => return (Ruling::new(Ruled::Permit, "session", None), Ok(Pass::default())),
+            Ok(None) => return (DecisionRecord::new(Decision::Permit, "session", None), Ok(Pass::default())),
             Ok(Some(question)) => question,
             Err(unaskable) => {
                 let target = Some(String::from(&*unaskable.target));
-                let ruling = Ruling::new(Ruled::Refused, "canonical", target);
-                return (ruling, Err(self.no_canonical_form(&unaskable)));
+                let decided = DecisionRecord::new(Decision::Refused, "canonical", target);
+                return (decided, Err(self.no_canonical_form(&unaskable)));
             }
         };
-        let (ruling, passed) = self.ask(&question, &amounts);
-        let (ruling, passed) = match passed {
+        let (decided, passed) = self.ask(&question, &amounts);
+        let (decided, passed) = match passed {
             Ok(passed) => match self.closed(&question) {
-                None => (ruling, Ok(passed)),
-                Some((ruling, failure)) => (ruling, Err(failure)),
+                None => (decided, Ok(passed)),
+                Some((decided, failure)) => (decided, Err(failure)),
             },
-            Err(_) if self.is_spent() => return too_many_steps(ruling.target),
+            Err(_) if self.is_spent() => return too_many_steps(decided.target),
             // The same for an object of somebody else's as for one that never was.
             Err(failure)
-                if ruling.ruled == Ruled::DefaultDeny
+                if decided.decision == Decision::DefaultDeny
                     && failure.code == Code::PolicyDeny
                     && !question.owned
                     && is_object(&question.target) =>
             {
-                (ruling, Err(no_object(&question.target)))
+                (decided, Err(no_object(&question.target)))
             }
-            Err(failure) => (ruling, Err(failure)),
+            Err(failure) => (decided, Err(failure)),
         };
         let pass = passed.and_then(|passed| {
-            let costs = Costs { charges: self.charges(&question, &amounts)?, amounts };
-            let hold = self.set_aside(&question, &costs, &passed.cover)?;
+            let costs = Charges { charges: self.charges(&question, &amounts)?, amounts };
+            let reservation = self.set_aside(&question, &costs, &passed.cover)?;
             for grant in passed.grants {
                 self.grants.spend(grant, self.clock.elapsed);
             }
-            Ok(Pass { target: Some(question.target), root: passed.root, hold })
+            Ok(Pass { target: Some(question.target), root: passed.root, reservation })
         });
-        (ruling, pass)
+        (decided, pass)
     }
 
     /// The decision on a request that is only asked about: all of the gate, and nothing is set aside.
-    pub(crate) fn foresee(
+    pub(crate) fn preview(
         &self,
-        question: &Question,
+        question: &PolicyQuery,
         amounts: &[(Dimension, u64)],
-    ) -> (Ruling, Result<Passed, Failure>) {
-        let (ruling, passed) = self.ask(question, amounts);
+    ) -> (DecisionRecord, Result<Passed, Failure>) {
+        let (decided, passed) = self.ask(question, amounts);
         let passed = match passed {
             Ok(passed) => passed,
-            Err(failure) => return (ruling, Err(failure)),
+            Err(failure) => return (decided, Err(failure)),
         };
-        if let Some((ruling, failure)) = self.closed(question) {
-            return (ruling, Err(failure));
+        if let Some((decided, failure)) = self.closed(question) {
+            return (decided, Err(failure));
         }
         let charged = self.charges(question, amounts).and_then(|charges| {
-            let costs = Costs { amounts: amounts.to_vec(), charges };
+            let costs = Charges { amounts: amounts.to_vec(), charges };
             self.agents.check(self.account, &costs, self.clock.elapsed)
         });
         match charged {
-            Ok(()) => (ruling, Ok(passed)),
-            Err(failure) => {
-                (Ruling { ruled: Ruled::Refused, rule: Text::from("budget"), ..ruling }, Err(failure))
-            }
+            Ok(()) => (decided, Ok(passed)),
+            Err(failure) => (
+                DecisionRecord { decision: Decision::Refused, rule: Text::from("budget"), ..decided },
+                Err(failure),
+            ),
         }
     }
 
@@ -371,47 +392,53 @@ impl Gate<'_> {
     }
 
     /// Sets the costs aside in every account, limit and capability, or in none.
-    fn set_aside(&mut self, question: &Question, costs: &Costs, cover: &Cover) -> Result<Hold, Failure> {
-        let mut hold = self.agents.reserve(self.account, costs, self.clock.elapsed)?;
+    fn set_aside(
+        &mut self,
+        question: &PolicyQuery,
+        costs: &Charges,
+        cover: &Cover,
+    ) -> Result<Reservation, Failure> {
+        let mut reservation = self.agents.reserve(self.account, costs, self.clock.elapsed)?;
         let query = Query {
             now_us: self.clock.wall.as_micros(),
             elapsed: self.clock.elapsed,
             ..Query::new(&self.agent, question.action, &question.target)
         };
         let amounts = with_compute(&costs.amounts);
-        match self.agents.holdings.spend(&cover.by, &query, &self.run, &amounts) {
-            Ok(reserved) => hold.cover(reserved),
+        match self.agents.capabilities.spend(&cover.by, &query, &self.run, &amounts) {
+            Ok(reserved) => reservation.cover(reserved),
             Err(failure) => {
-                self.agents.release(hold);
+                self.agents.release(reservation);
                 return Err(failure);
             }
         }
-        Ok(hold)
+        Ok(reservation)
     }
 
     /// A rule that closes the host which a URL names, if there is one: nothing is looked up then.
-    fn closed_endpoint(&self, question: &Question) -> Option<(Ruling, Failure)> {
+    fn closed_endpoint(&self, question: &PolicyQuery) -> Option<(DecisionRecord, Failure)> {
         self.endpoints(question).into_iter().find_map(|(action, target)| {
-            let implied = Question { action, target, args: None, owned: false };
+            let implied = PolicyQuery { action, target, args: None, owned: false };
             match self.verdict(&implied) {
-                Verdict::Forbid | Verdict::Ask => {
-                    let (ruling, asked) = self.ask(&implied, &[]);
-                    asked.err().map(|failure| (ruling, failure))
+                PolicyDecision::Forbid | PolicyDecision::Ask => {
+                    let (decided, asked) = self.ask(&implied, &[]);
+                    asked.err().map(|failure| (decided, failure))
                 }
-                Verdict::Permit | Verdict::DefaultDeny | Verdict::Expired | Verdict::RateLimited { .. } => {
-                    None
-                }
+                PolicyDecision::Permit
+                | PolicyDecision::DefaultDeny
+                | PolicyDecision::Expired
+                | PolicyDecision::RateLimited { .. } => None,
             }
         })
     }
 
     /// The refusal of what a request implies beside its own target.
-    fn closed(&self, question: &Question) -> Option<(Ruling, Failure)> {
+    fn closed(&self, question: &PolicyQuery) -> Option<(DecisionRecord, Failure)> {
         self.closed_endpoint(question).or_else(|| self.closed_provider(question))
     }
 
     /// The refusal of what a request to a model has its provider do beside answering, where no `[infer]` permits it.
-    fn closed_provider(&self, question: &Question) -> Option<(Ruling, Failure)> {
+    fn closed_provider(&self, question: &PolicyQuery) -> Option<(DecisionRecord, Failure)> {
         let (Target::Model(model), Some(request)) = (&question.target, &question.args) else { return None };
         let is_closed = |act: &Act| match act {
             Act::Tool(name) => !self.policy.permits_provider_tool(&self.agent, name),
@@ -430,18 +457,18 @@ impl Gate<'_> {
                 "stateful = true".into(),
             ),
         };
-        let ruling = Ruling::new(Ruled::DefaultDeny, rule, Some(model.as_str().into()));
+        let decided = DecisionRecord::new(Decision::DefaultDeny, rule, Some(model.as_str().into()));
         let denial = Denial {
             rule_id: rule.into(),
             args_path: pointer,
             suggested_snippet: format!("[infer]\n{setting}\n"),
             ..self.denial("infer", model.as_str(), reason, Code::PolicyDeny)
         };
-        Some((ruling, denied(Code::PolicyDeny, denial)))
+        Some((decided, denied(Code::PolicyDeny, denial)))
     }
 
     /// What a request to a URL implies: looking up its host, and connecting to it.
-    fn endpoints(&self, question: &Question) -> Vec<(Action, Target)> {
+    fn endpoints(&self, question: &PolicyQuery) -> Vec<(Action, Target)> {
         let Target::Url(url) = &question.target else { return Vec::new() };
         match url.host() {
             HostOrIp::Host(host) => Vec::from([
@@ -459,16 +486,16 @@ impl Gate<'_> {
     /// is given: each connection is charged once.
     pub(crate) fn authorize_connection(
         &mut self,
-        question: &Question,
+        question: &PolicyQuery,
         found: &[IpAddr],
         port: u16,
-    ) -> (Vec<IpAddr>, Hold, Option<Failure>) {
+    ) -> (Vec<IpAddr>, Reservation, Option<Failure>) {
         let mut open = Vec::new();
         let mut refused = None;
-        let implied: Vec<Question> = self
+        let implied: Vec<PolicyQuery> = self
             .endpoints(question)
             .into_iter()
-            .map(|(action, target)| Question { action, target, args: None, owned: false })
+            .map(|(action, target)| PolicyQuery { action, target, args: None, owned: false })
             .collect();
         for address in found {
             let labels = self.labels();
@@ -477,92 +504,94 @@ impl Gate<'_> {
                 continue;
             }
             let target = Target::addr(*address, port);
-            let connection = Question { action: Action::Connect, target, args: None, owned: false };
+            let connection = PolicyQuery { action: Action::Connect, target, args: None, owned: false };
             match self.charge_connection(&implied, &connection, *address) {
                 Ok(None) => open.push(*address),
-                Ok(Some(hold)) if open.is_empty() => return (Vec::from([*address]), hold, None),
-                Ok(Some(hold)) => self.agents.release(hold),
+                Ok(Some(reservation)) if open.is_empty() => {
+                    return (Vec::from([*address]), reservation, None);
+                }
+                Ok(Some(reservation)) => self.agents.release(reservation),
                 Err(failure) => refused = Some(failure),
             }
         }
-        (open, Hold::default(), refused)
+        (open, Reservation::default(), refused)
     }
 
     /// Sets aside what a connection counts against; none where nothing counts it.
     fn charge_connection(
         &mut self,
-        implied: &[Question],
-        connection: &Question,
+        implied: &[PolicyQuery],
+        connection: &PolicyQuery,
         address: IpAddr,
-    ) -> Result<Option<Hold>, Failure> {
+    ) -> Result<Option<Reservation>, Failure> {
         let mut charges = Vec::new();
         for question in implied.iter().chain([connection]) {
             charges.extend(self.charges(question, &[])?);
         }
         let labels = self.labels();
         let query = self.query(connection, &labels);
-        let line = self.agents.line(self.account);
-        let by = self.agents.holdings.counted(&line, &query, &self.run)?;
+        let line = self.agents.lineage(self.account);
+        let by = self.agents.capabilities.counted(&line, &query, &self.run)?;
         let decision = self.policy.decide(&query);
         // A public address is open to whoever may ask its host: no grant is needed for it.
-        let needs_grant = decision.verdict.is_permit() && !CanonicalIp::new(address).is_public();
+        let needs_grant = decision.decision.is_permit() && !CanonicalIp::new(address).is_public();
         let grants: Vec<GrantId> = if needs_grant { decision.grants().collect() } else { Vec::new() };
         if charges.is_empty() && by.is_empty() && grants.is_empty() {
             return Ok(None);
         }
         let cover = Cover { by, ..Cover::default() };
-        let hold = self.set_aside(connection, &Costs { amounts: Vec::new(), charges }, &cover)?;
+        let reservation = self.set_aside(connection, &Charges { amounts: Vec::new(), charges }, &cover)?;
         for grant in grants {
             self.grants.spend(grant, self.clock.elapsed);
         }
-        Ok(Some(hold))
+        Ok(Some(reservation))
     }
 
     /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
-    pub(crate) fn permits(&self, question: &Question) -> bool {
-        self.verdict(question) == Verdict::Permit
+    pub(crate) fn permits(&self, question: &PolicyQuery) -> bool {
+        self.verdict(question) == PolicyDecision::Permit
     }
 
     /// What the policy says of it, alone.
-    pub(crate) fn verdict(&self, question: &Question) -> Verdict {
+    pub(crate) fn verdict(&self, question: &PolicyQuery) -> PolicyDecision {
         let labels = self.labels();
-        self.policy.decide(&self.query(question, &labels)).verdict
+        self.policy.decide(&self.query(question, &labels)).decision
     }
 
     /// Asks what the request rests on and then the policy, and changes nothing.
     pub(crate) fn ask(
         &self,
-        question: &Question,
+        question: &PolicyQuery,
         amounts: &[(Dimension, u64)],
-    ) -> (Ruling, Result<Passed, Failure>) {
+    ) -> (DecisionRecord, Result<Passed, Failure>) {
         let labels = self.labels();
         let query = self.query(question, &labels);
-        let line = self.agents.line(self.account);
+        let line = self.agents.lineage(self.account);
         let amounts = with_compute(amounts);
-        let holdings = &self.agents.holdings;
-        let cover = match holdings.cover(self.presented.as_ref(), &line, &query, &self.run, &amounts) {
+        let capabilities = &self.agents.capabilities;
+        let cover = match capabilities.cover(self.presented.as_ref(), &line, &query, &self.run, &amounts) {
             Ok(cover) => cover,
             Err(failure) => {
                 let target = question.target.to_string();
                 let op = question.action.as_str();
                 let denial = self.denial(op, &target, failure.message.clone(), failure.code);
-                let ruling = Ruling::new(Ruled::DefaultDeny, "capability", Some(target));
-                return (ruling, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
+                let decided = DecisionRecord::new(Decision::DefaultDeny, "capability", Some(target));
+                return (decided, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
             }
         };
         if let Some((rule, failure)) =
-            self.barred(question.action.as_str(), &question.target.to_string(), |needs| {
+            self.rejected(question.action.as_str(), &question.target.to_string(), |needs| {
                 needs.cover(&query, &self.run)
             })
         {
             let target = Some(question.target.to_string());
-            return (Ruling::new(Ruled::DefaultDeny, rule, target), Err(failure));
+            return (DecisionRecord::new(Decision::DefaultDeny, rule, target), Err(failure));
         }
         let decision = self.policy.decide(&query);
         let rule = Text::from(decision.rule_id().unwrap_or_default());
-        let ruling = |ruled| Ruling {
+        let decided = |ruled| DecisionRecord {
             by: cover.by.clone(),
-            ..Ruling::new(ruled, &rule, Some(question.target.to_string()))
+            ..DecisionRecord::new(ruled, &rule, Some(question.target.to_string()))
         };
         let deny = |ruled, code| {
             let explanation = self.policy.explain_decision(&query, &decision);
@@ -581,22 +610,22 @@ impl Gate<'_> {
                 trace_id: self.trace_id.clone(),
                 timestamp: self.clock.wall.as_micros(),
             };
-            (ruling(ruled), Err(denied(code, denial)))
+            (decided(ruled), Err(denied(code, denial)))
         };
-        match decision.verdict {
-            Verdict::Permit => {
+        match decision.decision {
+            PolicyDecision::Permit => {
                 let follows = decision.follows_links();
                 let root = decision.granted_root().map(|path| Root { path: Text::from(path), follows });
-                (ruling(Ruled::Permit), Ok(Passed { root, grants: decision.grants().collect(), cover }))
+                (decided(Decision::Permit), Ok(Passed { root, grants: decision.grants().collect(), cover }))
             }
-            Verdict::Ask => deny(Ruled::Ask, Code::ApprovalRequired),
-            Verdict::Forbid => deny(Ruled::Forbid, Code::PolicyDeny),
-            Verdict::DefaultDeny => deny(Ruled::DefaultDeny, Code::PolicyDeny),
-            Verdict::Expired => deny(Ruled::DefaultDeny, Code::CapExpired),
-            Verdict::RateLimited { retry_after_us } => {
-                let (ruling, failure) = deny(Ruled::DefaultDeny, Code::CapRate);
+            PolicyDecision::Ask => deny(Decision::Ask, Code::ApprovalRequired),
+            PolicyDecision::Forbid => deny(Decision::Forbid, Code::PolicyDeny),
+            PolicyDecision::DefaultDeny => deny(Decision::DefaultDeny, Code::PolicyDeny),
+            PolicyDecision::Expired => deny(Decision::DefaultDeny, Code::CapExpired),
+            PolicyDecision::RateLimited { retry_after_us } => {
+                let (decided, failure) = deny(Decision::DefaultDeny, Code::CapRate);
                 (
-                    ruling,
+                    decided,
                     failure.map_err(|failure| failure.with("retry_after_ms", retry_after_us.div_ceil(1000))),
                 )
             }
@@ -605,11 +634,11 @@ impl Gate<'_> {
 
     /// Why a tool may not ask for this, and by which rule: the policy closes the host call, or it is not among the needs of a
     /// tool.
-    pub(crate) fn barred(
+    pub(crate) fn rejected(
         &self,
         op: &str,
         target: &str,
-        covered: impl Fn(&Needs) -> bool,
+        covered: impl Fn(&ToolPermissions) -> bool,
     ) -> Option<(&'static str, Failure)> {
         let host_call = self.host_call?.name();
         let (rule, reason, code) = if !self.policy.wasm_hostcall_allowed(&self.agent, host_call) {
@@ -626,7 +655,7 @@ impl Gate<'_> {
     /// What the request adds to the policy's cumulative limits.
     pub(crate) fn charges(
         &self,
-        question: &Question,
+        question: &PolicyQuery,
         amounts: &[(Dimension, u64)],
     ) -> Result<Vec<Charge>, Failure> {
         let labels = self.labels();
@@ -635,7 +664,7 @@ impl Gate<'_> {
 
     /// Whether each tool needs to reach an address. It needs those of the public internet with the URL that leads there; any
     /// other one only if it says so, by the URL itself or as `connect`.
-    fn is_needed(&self, question: &Question, address: IpAddr, port: u16) -> bool {
+    fn is_needed(&self, question: &PolicyQuery, address: IpAddr, port: u16) -> bool {
         let target = Target::addr(address, port);
         let query = Query {
             now_us: self.clock.wall.as_micros(),
@@ -647,7 +676,7 @@ impl Gate<'_> {
             || self.tools.iter().all(|needs| needs.cover(&query, &self.run))
     }
 
-    fn query<'q>(&'q self, question: &'q Question, labels: &'q Labels) -> Query<'q> {
+    fn query<'q>(&'q self, question: &'q PolicyQuery, labels: &'q Labels) -> Query<'q> {
         Query {
             args: question.args.as_ref(),
             labels,
@@ -677,7 +706,7 @@ impl Gate<'_> {
         denied(Code::PolicyDeny, self.denial(operation.event(), "", reason, Code::PolicyDeny))
     }
 
-    fn no_canonical_form(&self, unaskable: &Unaskable) -> Failure {
+    fn no_canonical_form(&self, unaskable: &InvalidTarget) -> Failure {
         let reason = format!("{:?} has no canonical form: {}", &*unaskable.target, unaskable.reason);
         let denial = self.denial(&unaskable.op, &unaskable.target, reason.clone(), Code::InvalidArgument);
         Failure { denial: Some(Box::new(denial)), ..Failure::new(Code::InvalidArgument, reason) }
@@ -717,8 +746,8 @@ pub(crate) fn no_object(target: &Target) -> Failure {
 }
 
 /// What is said of a request that takes too long to decide on.
-fn too_many_steps(target: Option<String>) -> (Ruling, Result<Pass, Failure>) {
-    (Ruling::new(Ruled::Refused, "limit", target), Err(over_steps()))
+fn too_many_steps(target: Option<String>) -> (DecisionRecord, Result<Pass, Failure>) {
+    (DecisionRecord::new(Decision::Refused, "limit", target), Err(over_steps()))
 }
 
 pub(crate) fn over_steps() -> Failure {

@@ -10,7 +10,7 @@ use crate::api::prepared::Prepared;
 
 /// What the policy decides on.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
+pub(crate) struct PolicyQuery {
     pub(crate) action: Action,
     pub(crate) target: Target,
     pub(crate) args: Option<Value>,
@@ -20,7 +20,7 @@ pub(crate) struct Question {
 
 /// Why a request has nothing the policy could decide on: it is refused.
 #[derive(Clone, Debug)]
-pub(crate) struct Unaskable {
+pub(crate) struct InvalidTarget {
     pub(crate) op: Cow<'static, str>,
     pub(crate) target: Text,
     pub(crate) reason: String,

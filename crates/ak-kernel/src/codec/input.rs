@@ -9,13 +9,13 @@ use crate::api::{
     effect::{Completion, Step, Ticket},
     fields::{FieldError, Fields, base64url},
     operation::Operation,
-    prepared::Ended,
-    presented::{Asked, Presented},
+    prepared::PreparedCompletion,
+    presented::{AuthenticatedRequest, PresentedCapability},
     request::Request,
     session::SessionId,
-    throttled::Turned,
+    throttled::Throttled,
     time::{Now, Time},
-    tool_request::{ToolRequest, Wish},
+    tool_request::{ToolRequest, ToolRequestKind},
 };
 
 /// Version of the journal's format. Replay refuses others.
@@ -31,7 +31,7 @@ pub(crate) enum Input {
     },
     Dispatch {
         session: SessionId,
-        asked: Asked,
+        asked: AuthenticatedRequest,
     },
     Progress {
         ticket: Ticket,
@@ -44,7 +44,7 @@ pub(crate) enum Input {
     },
     Complete {
         ticket: Ticket,
-        ended: Ended,
+        ended: PreparedCompletion,
     },
     Tick,
     /// As versions before this one wrote it: the state's digest, so that a snapshot of it can be told from any other.
@@ -58,7 +58,7 @@ pub(crate) enum Input {
         of: u64,
         state: Digest,
     },
-    Throttled(Turned),
+    Throttled(Throttled),
     /// The wall clock stepped since the input before.
     ClockStep,
     /// A journal of an earlier version goes on under this one, from this state.
@@ -70,8 +70,8 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// The journal's form. The entropy stands in it only where the input `drew` on it, the boot where it is a new one.
-    pub(crate) fn to_value(&self, now: &Now, is_new_boot: bool, drew: bool) -> Value {
+    /// The journal's form. The entropy stands in it only where the input `used_entropy` on it, the boot where it is a new one.
+    pub(crate) fn to_value(&self, now: &Now, is_new_boot: bool, used_entropy: bool) -> Value {
         let mut body = ObjectBuilder::with_capacity(9);
         match self {
             Self::Genesis { config, semantics } => {
@@ -80,7 +80,7 @@ impl Input {
                 body.insert("semantics", *semantics);
                 body.insert("config", config.to_value());
             }
-            Self::Dispatch { session, asked: Asked { request, presented, prepared } } => {
+            Self::Dispatch { session, asked: AuthenticatedRequest { request, presented, prepared } } => {
                 body.insert("in", "dispatch");
                 body.insert("session", u64::from(session.number()));
                 body.insert("op", request.operation().name());
@@ -141,7 +141,7 @@ impl Input {
         if !now.synchronised {
             body.insert("synchronised", false);
         }
-        if drew {
+        if used_entropy {
             body.insert("entropy", base64url(&now.entropy));
         }
         body.finish().into()
@@ -161,7 +161,7 @@ impl Input {
     pub(crate) fn draws(&self) -> bool {
         match self {
             Self::Genesis { .. } => true,
-            Self::HostCall { request, .. } => matches!(request.wish, Wish::Random(_)),
+            Self::HostCall { request, .. } => matches!(request.wish, ToolRequestKind::Random(_)),
             Self::Progress { .. }
             | Self::Dispatch { .. }
             | Self::Complete { .. }
@@ -210,8 +210,9 @@ impl Input {
                 let operation = Operation::from_name(&fields.text("op")?)
                     .ok_or_else(|| fields.error("op", "is not an operation"))?;
                 let request = Request::decode(operation, &fields.value("args")?)?;
-                let presented = fields.optional("cap").as_ref().map(Presented::from_value).transpose()?;
-                let asked = Asked { presented, ..Asked::from(request) };
+                let presented =
+                    fields.optional("cap").as_ref().map(PresentedCapability::from_value).transpose()?;
+                let asked = AuthenticatedRequest { presented, ..AuthenticatedRequest::from(request) };
                 Self::Dispatch { session: SessionId::from_number(session), asked }
             }
             "progress" => Self::Progress {
@@ -227,7 +228,7 @@ impl Input {
                 ended: Completion::from_value(&fields.value("result")?)?.into(),
             },
             "tick" => Self::Tick,
-            "throttled" => Self::Throttled(Turned::from_value(&fields.value("counts")?)?),
+            "throttled" => Self::Throttled(Throttled::from_value(&fields.value("counts")?)?),
             "snapshot" => Self::Snapshot { state: fields.digest("state")? },
             "snapshot_begun" => Self::SnapshotBegun,
             "snapshot_kept" => Self::SnapshotKept { of: fields.u64("of")?, state: fields.digest("state")? },

@@ -5,12 +5,12 @@ use alloc::{string::String, vec::Vec};
 use ak_json::Text;
 
 use crate::{
-    accounts::{agents::Hold, tool_permissions::ToolLine},
+    accounts::{agents::Reservation, tool_permissions::CallStack},
     api::{
         effect::{LogWork, Ticket},
         http_hop::HttpHop,
         prepared::Prepared,
-        presented::Presented,
+        presented::PresentedCapability,
         reply::Failure,
         request::Request,
         session::{AgentId, SessionId},
@@ -19,20 +19,20 @@ use crate::{
 
 /// An effect that has started and has not ended.
 #[derive(Debug)]
-pub(crate) struct UnderWay {
+pub(crate) struct PendingEffect {
     /// Who asked for it, and whose session that is.
     pub(crate) session: SessionId,
     pub(crate) account: AgentId,
     pub(crate) request: Request,
     /// The capability that came with the request: it must cover a redirect too.
-    pub(crate) presented: Option<Presented>,
+    pub(crate) presented: Option<PresentedCapability>,
     /// The canonical target.
     pub(crate) target: Option<String>,
-    pub(crate) hold: Hold,
+    pub(crate) reservation: Reservation,
     /// The running tool that asked for it.
     pub(crate) within: Option<Ticket>,
     /// The tools that it is done for, a running tool itself the last of them.
-    pub(crate) tools: ToolLine,
+    pub(crate) tools: CallStack,
     /// Why it was told to stop.
     pub(crate) aborted: Option<Failure>,
     /// What belongs to its kind.
@@ -74,7 +74,7 @@ pub(crate) enum EffectState {
     },
 }
 
-impl UnderWay {
+impl PendingEffect {
     /// The unfinished erasure, if it is one.
     pub(crate) fn erasing(&self) -> Option<&LogWork> {
         match &self.state {

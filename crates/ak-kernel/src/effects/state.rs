@@ -7,7 +7,7 @@ use ak_json::{Object, Text, Value};
 use crate::{
     accounts::{
         agents::Agents,
-        tool_permissions::{Needs, ToolLine},
+        tool_permissions::{CallStack, ToolPermissions},
     },
     api::{
         effect::{LogWork, Ticket},
@@ -15,12 +15,12 @@ use crate::{
         http_hop::HttpHop,
         operation::Operation,
         prepared::Prepared,
-        presented::Presented,
+        presented::PresentedCapability,
         reply::Failure,
         request::Request,
         session::SessionId,
     },
-    effects::pending::{EffectState, UnderWay},
+    effects::pending::{EffectState, PendingEffect},
 };
 
 /// The members of every kind of effect. Each stands in every row, whatever its kind: so the state was always written.
@@ -82,17 +82,17 @@ impl EffectState {
     }
 }
 
-impl UnderWay {
+impl PendingEffect {
     /// `lists` takes the needs of tools, each once.
-    pub(crate) fn to_value<'k>(&'k self, lists: &mut Vec<&'k Arc<Needs>>) -> Object {
+    pub(crate) fn to_value<'k>(&'k self, lists: &mut Vec<&'k Arc<ToolPermissions>>) -> Object {
         let mut row = Object::new();
         row.insert("session", u64::from(self.session.number()));
         row.insert("agent", u64::from(self.account.number()));
         row.insert("op", self.request.operation().name());
         row.insert("args", self.request.args());
-        insert_some(&mut row, "cap", self.presented.as_ref().map(Presented::to_value));
+        insert_some(&mut row, "cap", self.presented.as_ref().map(PresentedCapability::to_value));
         insert_some(&mut row, "target", self.target.clone());
-        row.insert("hold", self.hold.to_value());
+        row.insert("hold", self.reservation.to_value());
         let Members { links_beneath, hop, sent, tokens, tokens_max, host_calls, erasing } =
             Members::of(&self.state);
         insert_some(&mut row, "links_beneath", links_beneath.cloned());
@@ -124,25 +124,25 @@ impl UnderWay {
     pub(crate) fn from_value(
         value: &Value,
         agents: &Agents,
-        needs: &[Arc<Needs>],
-    ) -> Result<(Ticket, UnderWay), FieldError> {
+        needs: &[Arc<ToolPermissions>],
+    ) -> Result<(Ticket, PendingEffect), FieldError> {
         let mut fields = Fields::new("under_way", value)?;
         let operation = Operation::from_name(&fields.text("op")?)
             .ok_or_else(|| fields.error("op", "is not an operation"))?;
         let request = Request::decode(operation, &fields.value("args")?)?;
         let tools = fields.items("tools")?;
         let tools = tools.iter().map(|at| needs.get(usize::try_from(at.as_u64()?).ok()?).cloned());
-        let tools: Option<ToolLine> = tools.collect();
+        let tools: Option<CallStack> = tools.collect();
         let session = SessionId::from_number(fields.account("session")?.number());
         let account = fields.account("agent")?;
-        let open = UnderWay {
+        let open = PendingEffect {
             within: fields.optional_u64("within")?.map(Ticket::new),
             tools: tools.ok_or_else(|| fields.error("tools", "expected numbers of needs"))?,
-            presented: fields.optional("cap").as_ref().map(Presented::from_value).transpose()?,
+            presented: fields.optional("cap").as_ref().map(PresentedCapability::from_value).transpose()?,
             target: fields.optional_text("target")?.as_deref().map(String::from),
             aborted: fields.optional("aborted").as_ref().map(Failure::from_facts).transpose()?,
             state: EffectState::from_fields(&request, &mut fields)?,
-            hold: agents.hold_again(&fields.value("hold")?)?,
+            reservation: agents.restore_reservation(&fields.value("hold")?)?,
             session,
             account,
             request,

@@ -2,7 +2,7 @@
 
 use alloc::{format, vec::Vec};
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision;
 use ak_json::{Value, object};
 
 use crate::{
@@ -10,15 +10,15 @@ use crate::{
         code::Code,
         config::Config,
         operation::Operation,
-        presented::Asked,
+        presented::AuthenticatedRequest,
         reply::Failure,
         request::{AgentRequest, AuditRequest, Request},
         session::{AgentId, GUEST, SessionId},
-        throttled::Turned,
+        throttled::Throttled,
         time::Now,
     },
     codec::input::Input,
-    record::{entry::Facts, subjects::SUBJECT_BYTES_MAX},
+    record::{entry::EntryFields, subjects::SUBJECT_BYTES_MAX},
     state::Kernel,
 };
 
@@ -26,7 +26,7 @@ impl Kernel {
     /// The agent and its ancestors whose rates a request counts against; nobody's where the owner asks.
     fn metered(&self, account: AgentId) -> Vec<(AgentId, bool)> {
         let guests = self.agents.find(GUEST);
-        self.agents.line(account).into_iter().map(|account| (account, Some(account) == guests)).collect()
+        self.agents.lineage(account).into_iter().map(|account| (account, Some(account) == guests)).collect()
     }
 
     /// Whether a request may be heard. One that may not is counted by the caller, and changes nothing else.
@@ -34,7 +34,7 @@ impl Kernel {
         &self,
         now: &Now,
         session: SessionId,
-        Asked { request, prepared, .. }: &Asked,
+        AuthenticatedRequest { request, prepared, .. }: &AuthenticatedRequest,
     ) -> Result<(), Failure> {
         let Some(account) = self.sessions.agent(session) else {
             let message = format!("session {} is not open", session.number());
@@ -68,34 +68,34 @@ impl Kernel {
 
     /// Counts a request that was not heard: its session asks too often, or it could not be understood, or nobody could tell
     /// whose it is. Call it for what a transport refuses.
-    pub fn turn_away(&mut self, now: &Now, session: Option<SessionId>) {
+    pub fn throttle(&mut self, now: &Now, session: Option<SessionId>) {
         let account = session.and_then(|session| self.sessions.agent(session));
-        self.turn_away_account(now, account);
+        self.throttle_account(now, account);
     }
 
-    pub(crate) fn turn_away_account(&mut self, now: &Now, account: Option<AgentId>) {
+    pub(crate) fn throttle_account(&mut self, now: &Now, account: Option<AgentId>) {
         // Guests are counted together: there may be any number of them.
         let guest = account.is_some_and(|account| self.agents.is_guest(account));
         let account = if guest { self.agents.find(GUEST) } else { account };
-        let count = self.admission.turned_away.entry(account).or_default();
+        let count = self.admission.throttled_requests.entry(account).or_default();
         *count = count.saturating_add(1);
-        self.note_turned_away(now);
+        self.record_throttled(now);
     }
 
     /// Records what was turned away, if it is time to.
-    pub(crate) fn note_turned_away(&mut self, now: &Now) {
+    pub(crate) fn record_throttled(&mut self, now: &Now) {
         let now_us = self.clock.after(now).elapsed.low_us;
         if self.admission.due_us().is_none_or(|due_us| now_us < due_us) {
             return;
         }
-        let counts = core::mem::take(&mut self.admission.turned_away);
-        self.note_step(now);
-        self.throttled(now, Turned(counts.into_iter().collect()));
+        let counts = core::mem::take(&mut self.admission.throttled_requests);
+        self.record_clock_step(now);
+        self.throttled(now, Throttled(counts.into_iter().collect()));
     }
 
     /// Of how many agents requests were turned away, and not recorded yet.
-    pub(crate) fn turned_away(&self) -> u64 {
-        self.admission.turned_away.len() as u64
+    pub(crate) fn throttled_requests(&self) -> u64 {
+        self.admission.throttled_requests.len() as u64
     }
 
     /// When turned away requests are to be recorded, in kernel time.
@@ -103,7 +103,7 @@ impl Kernel {
         self.admission.due_us()
     }
 
-    pub(crate) fn throttled(&mut self, now: &Now, turned: Turned) {
+    pub(crate) fn throttled(&mut self, now: &Now, turned: Throttled) {
         self.advance(now);
         self.admission.noted_us = self.clock.elapsed.low_us;
         let agents = turned.0.iter().map(|(account, count)| {
@@ -111,8 +111,8 @@ impl Kernel {
             object! { "agent": agent, "turned_away": *count }
         });
         let details = object! { "agents": agents.collect::<Vec<Value>>() };
-        let facts = Facts {
-            decision: Ruled::Refused,
+        let facts = EntryFields {
+            decision: Decision::Refused,
             code: Code::RateLimit.number(),
             ..self.notice(Operation::Throttled)
         };

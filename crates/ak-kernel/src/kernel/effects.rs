@@ -2,26 +2,26 @@
 
 use alloc::vec::Vec;
 
-use ak_audit::{Kind, Verdict as Ruled};
+use ak_audit::{Decision, Kind};
 use ak_json::{Text, object};
 use ak_policy::CanonicalUrl;
 
 use crate::{
     api::{
         code::Code,
-        effect::{Completion, FUEL, Step, Ticket, Verdict},
+        effect::{Completion, FUEL, Step, StepAnswer, Ticket},
         operation::Operation,
-        prepared::Ended,
+        prepared::PreparedCompletion,
         reply::{Failure, Outcome, outcome_facts},
         request::{Request, ToolsRequest},
         session::MAIN,
         time::{Elapsed, Now},
     },
-    authz::gate::Ruling,
+    authz::gate::DecisionRecord,
     codec::input::Input,
-    effects::pending::{EffectState, UnderWay},
-    operations::{Charged, Completed, Failed, details},
-    record::{entry::Facts, recorded::Recorded},
+    effects::pending::{EffectState, PendingEffect},
+    operations::{Amounts, Completed, Failed, details},
+    record::{entry::EntryFields, recorded::EarlierDecision},
     state::{CallId, Kernel, Output},
 };
 
@@ -36,42 +36,42 @@ impl Kernel {
     /// recorded, no verdict follows, and the host has to stop the effect, which then ends as this failure.
     pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) -> Result<(), Failure> {
         let step = self.bounded_step(ticket, step)?;
-        self.note_step(&now);
-        self.take_step(now, ticket, step);
+        self.record_clock_step(&now);
+        self.handle_step(now, ticket, step);
         Ok(())
     }
 
-    pub(crate) fn take_step(&mut self, now: Now, ticket: Ticket, step: Step) {
+    pub(crate) fn handle_step(&mut self, now: Now, ticket: Ticket, step: Step) {
         self.advance(&now);
         let seq = self.chain.next_seq();
         let input = Input::Progress { ticket, step: step.clone() };
         let details = details::step(&step);
-        let Some(mut under_way) = self.under_way.remove(&ticket) else {
+        let Some(mut pending) = self.pending.remove(&ticket) else {
             return self.stale(&now, &input, ticket);
         };
-        let (ruling, verdict) = match under_way.aborted.clone() {
+        let (decided, verdict) = match pending.aborted.clone() {
             Some(failure) => {
-                let ruling = Ruling::new(Ruled::Refused, "aborted", None);
-                (ruling, Verdict::Abort(failure))
+                let decided = DecisionRecord::new(Decision::Refused, "aborted", None);
+                (decided, StepAnswer::Abort(failure))
             }
-            None => self.on_step(&mut under_way, step),
+            None => self.on_step(&mut pending, step),
         };
         let mut code = 0;
-        if let Verdict::Abort(failure) = &verdict {
+        if let StepAnswer::Abort(failure) = &verdict {
             code = failure.code.number();
-            under_way.aborted = Some(failure.clone());
+            pending.aborted = Some(failure.clone());
         }
-        let mut facts = self.facts_of(&under_way, ticket, Kind::Step);
-        facts.decision = ruling.ruled;
-        facts.rule = ruling.rule;
-        facts.target = ruling.target;
+        let mut facts = self.facts_of(&pending, ticket, Kind::Step);
+        facts.decision = decided.decision;
+        facts.rule = decided.rule;
+        facts.target = decided.target;
         facts.code = code;
-        let about = self.subjects_under_way(&under_way);
-        let account = under_way.account;
-        self.under_way.insert(ticket, under_way);
+        let about = self.subjects_under_way(&pending);
+        let account = pending.account;
+        self.pending.insert(ticket, pending);
         self.record(&now, &input, facts, about, details);
         self.charge_newest(account, 0, false);
-        self.held.push_back((seq, Output::Resume(ticket, verdict)));
+        self.outputs.push_back((seq, Output::Resume(ticket, verdict)));
     }
 
     /// Takes the end of an effect. The reply to its request comes as an output.
@@ -79,36 +79,36 @@ impl Kernel {
     /// A ticket that was never given out or is used up is recorded and has no other consequence. A completion that
     /// is not of the request's kind is refused: what happened counts as unknown. One that takes more bytes than were set aside
     /// for it counts as a failure with BUFFER_OVERFLOW.
-    pub fn complete(&mut self, now: Now, ticket: Ticket, ended: impl Into<Ended>) {
+    pub fn complete(&mut self, now: Now, ticket: Ticket, ended: impl Into<PreparedCompletion>) {
         let ended = self.bounded_end(ticket, ended.into());
-        self.note_step(&now);
-        self.take_completion(now, ticket, ended);
+        self.record_clock_step(&now);
+        self.handle_completion(now, ticket, ended);
     }
 
-    pub(crate) fn take_completion(&mut self, now: Now, ticket: Ticket, ended: Ended) {
+    pub(crate) fn handle_completion(&mut self, now: Now, ticket: Ticket, ended: PreparedCompletion) {
         self.advance(&now);
         let seq = self.chain.next_seq();
         let completion = ended.completion.clone();
         let input = Input::Complete { ticket, ended: ended.clone() };
-        let Some(under_way) = self.under_way.remove(&ticket) else {
+        let Some(pending) = self.pending.remove(&ticket) else {
             return self.stale(&now, &input, ticket);
         };
-        let mut facts = self.facts_of(&under_way, ticket, Kind::Outcome);
-        let about = self.subjects_under_way(&under_way);
-        let caller = under_way.caller();
-        let operation = under_way.request.operation();
+        let mut facts = self.facts_of(&pending, ticket, Kind::Outcome);
+        let about = self.subjects_under_way(&pending);
+        let caller = pending.caller();
+        let operation = pending.request.operation();
         let log = completion.log().cloned();
-        let Ending { used, outcome, belongs } = self.ending(&under_way, completion);
+        let Ending { used, outcome, belongs } = self.ending(&pending, completion);
         if !belongs {
-            (facts.decision, facts.rule) = (Ruled::Refused, Text::from("completion"));
+            (facts.decision, facts.rule) = (Decision::Refused, Text::from("completion"));
         }
-        let UnderWay { hold, aborted, .. } = under_way;
-        self.agents.settle(hold, &used, self.clock.elapsed);
+        let PendingEffect { reservation, aborted, .. } = pending;
+        self.agents.settle(reservation, &used, self.clock.elapsed);
         let outcome = match aborted {
             Some(failure) if outcome.is_ok() => Err(failure),
             _ => outcome,
         };
-        let outcome = outcome.map_err(|failure| self.shown(&caller, failure));
+        let outcome = outcome.map_err(|failure| self.redact_for_caller(&caller, failure));
         if let Err(failure) = &outcome {
             facts.code = failure.code.number();
         }
@@ -117,7 +117,7 @@ impl Kernel {
         facts.message = outcome.as_ref().err().map(|failure| failure.message.clone());
         self.record(&now, &input, facts, about, details);
         self.charge_newest(caller.account, 0, false);
-        self.held.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));
+        self.outputs.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));
     }
 
     /// In how many µs [`handle_timeout`](Self::handle_timeout) is due, if ever, from the newest input on.
@@ -130,20 +130,20 @@ impl Kernel {
 
     /// When the wall time of somebody with an effect under way is over, in kernel time.
     fn deadline(&self) -> Option<u64> {
-        let open = self.under_way.values().filter(|under_way| under_way.aborted.is_none());
-        open.filter_map(|under_way| self.agents.deadline(under_way.account)).min()
+        let open = self.pending.values().filter(|pending| pending.aborted.is_none());
+        open.filter_map(|pending| self.agents.deadline(pending.account)).min()
     }
 
     /// In how many µs from the newest input on the wall time of the agent is over that an effect is for, if it has any.
     pub fn time_left_of(&self, ticket: Ticket) -> Option<u64> {
-        let due_us = self.agents.deadline(self.under_way.get(&ticket)?.account)?;
+        let due_us = self.agents.deadline(self.pending.get(&ticket)?.account)?;
         Some(due_us.saturating_sub(self.clock.elapsed.high_us))
     }
 
     /// Tells effects whose agent's wall time is over to stop. Before [`poll_timeout`](Self::poll_timeout) nothing happens.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.note_turned_away(&now);
-        self.note_step(&now);
+        self.record_throttled(&now);
+        self.record_clock_step(&now);
         let now_us = self.clock.after(&now).elapsed.high_us;
         if self.deadline().is_some_and(|due_us| due_us <= now_us) {
             self.tick(&now);
@@ -155,12 +155,12 @@ impl Kernel {
         self.advance(now);
         let seq = self.chain.next_seq();
         let now_us = self.clock.elapsed.high_us;
-        for (ticket, under_way) in &mut self.under_way {
-            let over = self.agents.deadline(under_way.account).is_some_and(|due_us| due_us <= now_us);
-            if over && under_way.aborted.is_none() {
+        for (ticket, pending) in &mut self.pending {
+            let over = self.agents.deadline(pending.account).is_some_and(|due_us| due_us <= now_us);
+            if over && pending.aborted.is_none() {
                 let failure = Failure::new(Code::BudgetExceeded, "the wall time of the agent is used up");
-                under_way.aborted = Some(failure.clone());
-                self.held.push_back((seq, Output::Resume(*ticket, Verdict::Abort(failure))));
+                pending.aborted = Some(failure.clone());
+                self.outputs.push_back((seq, Output::Resume(*ticket, StepAnswer::Abort(failure))));
             }
         }
         let facts = self.notice(Operation::Tick);
@@ -170,12 +170,12 @@ impl Kernel {
     /// The tickets of all effects under way. After a restart each is completed as [`Completion::Unknown`], save what is
     /// [`unfinished`](Self::unfinished).
     pub fn tickets(&self) -> Vec<Ticket> {
-        self.under_way.keys().copied().collect()
+        self.pending.keys().copied().collect()
     }
 
     pub(crate) fn stale(&mut self, now: &Now, input: &Input, ticket: Ticket) {
         let mut facts = self.notice(Operation::Tick);
-        facts.decision = Ruled::Refused;
+        facts.decision = Decision::Refused;
         facts.rule = Text::from("stale-ticket");
         facts.code = Code::Replay.number();
         // Whatever it brings, nobody knows whom it is about.
@@ -184,24 +184,24 @@ impl Kernel {
     }
 
     /// Whom an effect is about: its agent. The end of an erasure explains which bodies are gone, and so is never erased itself.
-    fn subjects_under_way(&self, under_way: &UnderWay) -> Vec<Text> {
-        match under_way.erasing() {
+    fn subjects_under_way(&self, pending: &PendingEffect) -> Vec<Text> {
+        match pending.erasing() {
             // An earlier version could erase it.
             Some(_) if self.recorded.is_none() => Vec::new(),
-            Some(_) | None => Vec::from([self.agents.name(under_way.account)]),
+            Some(_) | None => Vec::from([self.agents.name(pending.account)]),
         }
     }
 
-    fn facts_of(&self, under_way: &UnderWay, ticket: Ticket, kind: Kind) -> Facts {
-        let agent = self.agents.name(under_way.account);
-        Facts {
-            operation: under_way.request.operation(),
+    fn facts_of(&self, pending: &PendingEffect, ticket: Ticket, kind: Kind) -> EntryFields {
+        let agent = self.agents.name(pending.account);
+        EntryFields {
+            operation: pending.request.operation(),
             kind,
-            decision: Ruled::Permit,
+            decision: Decision::Permit,
             code: 0,
             cause: Some(ticket.cause()),
             policy: self.policy.digest(),
-            target: under_way.target.clone(),
+            target: pending.target.clone(),
             reply: None,
             message: None,
             others: Vec::new(),
@@ -214,48 +214,51 @@ impl Kernel {
 
 impl Kernel {
     /// Decides on a step of an effect.
-    fn on_step(&mut self, pending: &mut UnderWay, step: Step) -> (Ruling, Verdict) {
+    fn on_step(&mut self, pending: &mut PendingEffect, step: Step) -> (DecisionRecord, StepAnswer) {
         if let Some(recorded) = self.recorded.clone() {
             return self.step_as_recorded(pending, step, &recorded);
         }
         let request = pending.request.clone();
         request.on_step(self, pending, step).unwrap_or_else(|| {
             let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
-            (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure))
+            (DecisionRecord::new(Decision::Refused, "step", None), StepAnswer::Abort(failure))
         })
     }
 
     /// Takes a step as an earlier version decided about it.
     fn step_as_recorded(
         &mut self,
-        under_way: &mut UnderWay,
+        pending: &mut PendingEffect,
         step: Step,
-        recorded: &Recorded,
-    ) -> (Ruling, Verdict) {
-        let ruling = Ruling { rule: recorded.rule.clone(), ..Ruling::new(recorded.decision, "", None) };
+        recorded: &EarlierDecision,
+    ) -> (DecisionRecord, StepAnswer) {
+        let decided = DecisionRecord {
+            rule: recorded.rule.clone(),
+            ..DecisionRecord::new(recorded.decision, "", None)
+        };
         if recorded.code != 0 {
             let code = Code::from_number(recorded.code).unwrap_or(Code::PolicyDeny);
-            return (ruling, Verdict::Abort(Failure::new(code, code.meaning())));
+            return (decided, StepAnswer::Abort(Failure::new(code, code.meaning())));
         }
         match step {
             Step::Redirect { method, url } => {
                 let url = CanonicalUrl::parse(&url).ok();
-                if let (EffectState::Http { hop, .. }, Some(url)) = (&mut under_way.state, url) {
+                if let (EffectState::Http { hop, .. }, Some(url)) = (&mut pending.state, url) {
                     *hop = hop.redirected(method, url);
                 }
             }
             Step::Chunk { tokens: more, .. } => {
-                if let EffectState::Infer { tokens, .. } = &mut under_way.state {
+                if let EffectState::Infer { tokens, .. } = &mut pending.state {
                     *tokens = tokens.saturating_add(more);
                 }
             }
             Step::Resolved(_) | Step::Link { .. } | Step::Resend => {}
         }
-        (ruling, Verdict::Continue)
+        (decided, StepAnswer::Continue)
     }
 
     /// What the end of an effect comes to.
-    fn ending(&self, pending: &UnderWay, completion: Completion) -> Ending {
+    fn ending(&self, pending: &PendingEffect, completion: Completion) -> Ending {
         match completion {
             Completion::Unknown => Ending::unknown(pending),
             Completion::Failed { code, message, context, spent } => {
@@ -285,7 +288,7 @@ impl Kernel {
 /// The end of an effect.
 struct Ending {
     /// What it used, of what was set aside. Nothing said is all of it.
-    used: Charged,
+    used: Amounts,
     outcome: Outcome,
     /// Whether an effect of its kind can end so.
     belongs: bool,
@@ -293,10 +296,10 @@ struct Ending {
 
 impl Ending {
     /// Of an effect of which nobody knows whether it happened: whatever was set aside counts as used.
-    fn unknown(pending: &UnderWay) -> Ending {
+    fn unknown(pending: &PendingEffect) -> Ending {
         let message = "this was begun, and nothing reliable came back: it may or may not have happened";
         let failure = pending.aborted.clone();
         let failure = failure.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message));
-        Ending { used: Charged::new(), outcome: Err(failure), belongs: true }
+        Ending { used: Amounts::new(), outcome: Err(failure), belongs: true }
     }
 }

@@ -3,9 +3,9 @@
 
 use alloc::{boxed::Box, format, vec::Vec};
 
-use ak_audit::{Kind, Verdict as Ruled};
+use ak_audit::{Decision, Kind};
 use ak_json::{Text, Value};
-use ak_policy::{Verdict, budget::Dimension};
+use ak_policy::{PolicyDecision, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use crate::{
@@ -15,19 +15,19 @@ use crate::{
         fields::base64url,
         operation::Operation,
         prepared::Prepared,
-        presented::Asked,
+        presented::AuthenticatedRequest,
         reply::{Failure, Outcome, Reply, outcome_facts},
         request::{Request, ToolsRequest},
         time::Now,
-        tool_request::{ToolRequest, Wish},
+        tool_request::{ToolRequest, ToolRequestKind},
     },
     authz::query::QueryContext,
     codec::input::Input,
     effects::pending::EffectState,
     operations::details,
     record::{
-        entry::{Facts, derive},
-        recorded::Recorded,
+        entry::{EntryFields, derive},
+        recorded::EarlierDecision,
     },
     state::{CallId, Caller, Kernel, Output},
 };
@@ -43,21 +43,26 @@ impl Kernel {
     /// RATE_LIMIT with `retry_after_ms` when the agent's rates are used up: nothing was done then, and nothing recorded; ask
     /// again later.
     pub fn host_call(&mut self, now: Now, ticket: Ticket, request: ToolRequest) -> Result<CallId, Failure> {
-        if let Some(tool) = self.under_way.get(&ticket) {
+        if let Some(tool) = self.pending.get(&ticket) {
             self.admit_tool(&now, tool.account)?;
         }
-        self.note_step(&now);
-        Ok(self.heard_host_call(&now, ticket, request))
+        self.record_clock_step(&now);
+        Ok(self.dispatch_admitted_host_call(&now, ticket, request))
     }
 
     /// Takes a host call for which the agent's rates have room.
-    pub(crate) fn heard_host_call(&mut self, now: &Now, ticket: Ticket, request: ToolRequest) -> CallId {
+    pub(crate) fn dispatch_admitted_host_call(
+        &mut self,
+        now: &Now,
+        ticket: Ticket,
+        request: ToolRequest,
+    ) -> CallId {
         self.advance(now);
-        let Some(tool) = self.under_way.get(&ticket) else {
+        let Some(tool) = self.pending.get(&ticket) else {
             let seq = self.chain.next_seq();
             self.stale(now, &Input::HostCall { ticket, request }, ticket);
             let failure = Failure::new(Code::Replay, "no tool runs under this ticket");
-            self.held.push_back((seq, Output::Reply(CallId(seq), Err(failure))));
+            self.outputs.push_back((seq, Output::Reply(CallId(seq), Err(failure))));
             return CallId(seq);
         };
         let ToolRequest { operation, wish, fuel_left } = request;
@@ -70,23 +75,31 @@ impl Kernel {
             fuel_left,
         };
         let presented = tool.presented.clone();
-        let barred = if self.recorded.is_some() { None } else { self.count_host_call(ticket).err() };
+        let rejected = if self.recorded.is_some() { None } else { self.count_host_call(ticket).err() };
         let input = |wish| Input::HostCall { ticket, request: ToolRequest { operation, wish, fuel_left } };
         match wish {
-            Wish::Request(request) => {
+            ToolRequestKind::Request(request) => {
                 let is_long = if self.recorded.is_some() { None } else { request.check_size().err() };
-                let barred = barred.or(is_long);
-                let asked = Asked { presented, ..Asked::from(*request) };
-                let input = |asked: Asked| input(Wish::Request(Box::new(asked.request)));
-                self.take(now, &caller, barred, asked, input)
+                let rejected = rejected.or(is_long);
+                let asked = AuthenticatedRequest { presented, ..AuthenticatedRequest::from(*request) };
+                let input =
+                    |asked: AuthenticatedRequest| input(ToolRequestKind::Request(Box::new(asked.request)));
+                self.handle_request(now, &caller, rejected, asked, input)
             }
-            Wish::Now => {
+            ToolRequestKind::Now => {
                 let time = Value::from(self.clock.wall.as_micros());
-                self.give(now, &caller, operation, time, barred, &input(Wish::Now))
+                self.answer_ambient(now, &caller, operation, time, rejected, &input(ToolRequestKind::Now))
             }
-            Wish::Random(bytes) => {
+            ToolRequestKind::Random(bytes) => {
                 let random = base64url(&random(&now.entropy, bytes));
-                self.give(now, &caller, operation, random, barred, &input(Wish::Random(bytes)))
+                self.answer_ambient(
+                    now,
+                    &caller,
+                    operation,
+                    random,
+                    rejected,
+                    &input(ToolRequestKind::Random(bytes)),
+                )
             }
         }
     }
@@ -96,8 +109,8 @@ impl Kernel {
     /// # Errors
     /// Why it may not be made, whatever it asks for.
     fn count_host_call(&mut self, ticket: Ticket) -> Result<(), Failure> {
-        let line = self.line_of_calls(ticket)?;
-        let first = line.last().and_then(|first| self.under_way.get_mut(first));
+        let line = self.call_chain(ticket)?;
+        let first = line.last().and_then(|first| self.pending.get_mut(first));
         if let Some(EffectState::Tool { host_calls }) = first.map(|first| &mut first.state) {
             if *host_calls >= HOST_CALLS_MAX {
                 let message = format!("one call of a tool leads to at most {HOST_CALLS_MAX} host calls");
@@ -109,11 +122,11 @@ impl Kernel {
     }
 
     /// The tool that runs under a ticket and those that led to it, the agent's own call last.
-    fn line_of_calls(&self, ticket: Ticket) -> Result<Vec<Ticket>, Failure> {
+    fn call_chain(&self, ticket: Ticket) -> Result<Vec<Ticket>, Failure> {
         let mut line = Vec::from([ticket]);
         loop {
             let ticket = line.last().copied().unwrap_or(ticket);
-            let Some(tool) = self.under_way.get(&ticket) else {
+            let Some(tool) = self.pending.get(&ticket) else {
                 return Err(Failure::new(Code::Replay, "the tool that led to this call is gone"));
             };
             if !matches!(tool.request, Request::Tools(ToolsRequest::Call { .. })) {
@@ -133,7 +146,7 @@ impl Kernel {
     /// Whether a tool that runs could still be called: the policy may be another than when it was. That a rate is used up by
     /// now, which the call was counted against, ends nothing.
     fn still_permitted(&mut self, ticket: Ticket) -> Result<(), Failure> {
-        let Some(tool) = self.under_way.get(&ticket) else { return Ok(()) };
+        let Some(tool) = self.pending.get(&ticket) else { return Ok(()) };
         let (account, request) = (tool.account, tool.request.clone());
         // Who called it: the session itself, or a tool.
         let tools = if tool.within.is_some() { tool.tools.clone() } else { Vec::new() };
@@ -148,7 +161,7 @@ impl Kernel {
         let allowed = self.policy.wasm_module_allowed(&agent, module);
         let verdict = self.gate_of(&caller, agent).verdict(&question);
         match verdict {
-            Verdict::Permit | Verdict::RateLimited { .. } if allowed => Ok(()),
+            PolicyDecision::Permit | PolicyDecision::RateLimited { .. } if allowed => Ok(()),
             _ => {
                 let message = format!("the policy does not permit the tool {name} any more");
                 Err(Failure::new(Code::PolicyDeny, message))
@@ -157,32 +170,32 @@ impl Kernel {
     }
 
     /// Gives a tool the time or random bytes, which no rule of a policy speaks of: its needs do.
-    fn give(
+    fn answer_ambient(
         &mut self,
         now: &Now,
         caller: &Caller,
         operation: HostOperation,
         wanted: Value,
-        barred: Option<Failure>,
+        rejected: Option<Failure>,
         input: &Input,
     ) -> CallId {
         let seq = self.chain.next_seq();
         let agent = self.agents.name(caller.account);
         if let Some(recorded) = self.recorded.clone() {
-            return self.give_as_recorded(now, caller, operation, input, &recorded);
+            return self.answer_ambient_as_recorded(now, caller, operation, input, &recorded);
         }
         let mut gate = self.gate_of(caller, agent.clone());
-        let paid = gate.pay_for_asking(1);
+        let paid = gate.charge_request(1);
         let (ruled, rule, outcome): (_, _, Outcome) =
-            match (barred, paid, gate.barred(operation.name(), "", |needs| needs.has(operation))) {
-                (Some(failure), _, _) => (Ruled::Refused, "host-call", Err(failure)),
-                (None, Err(failure), _) => (Ruled::Refused, "budget", Err(failure)),
-                (None, Ok(()), Some((rule, failure))) => (Ruled::DefaultDeny, rule, Err(failure)),
-                (None, Ok(()), None) => (Ruled::Permit, "needs", Ok(Reply::Value(wanted))),
+            match (rejected, paid, gate.rejected(operation.name(), "", |needs| needs.has(operation))) {
+                (Some(failure), _, _) => (Decision::Refused, "host-call", Err(failure)),
+                (None, Err(failure), _) => (Decision::Refused, "budget", Err(failure)),
+                (None, Ok(()), Some((rule, failure))) => (Decision::DefaultDeny, rule, Err(failure)),
+                (None, Ok(()), None) => (Decision::Permit, "needs", Ok(Reply::Value(wanted))),
             };
-        let outcome = outcome.map_err(|failure| self.shown(caller, failure));
+        let outcome = outcome.map_err(|failure| self.redact_for_caller(caller, failure));
         let details = details::ambient(operation, &caller.tools, &outcome);
-        let facts = Facts {
+        let facts = EntryFields {
             kind: Kind::Step,
             cause: caller.within.map(Ticket::cause),
             decision: ruled,
@@ -194,28 +207,28 @@ impl Kernel {
             ..self.notice(Operation::Call)
         };
         self.record(now, input, facts, Vec::from([agent]), details);
-        self.charge_newest(caller.account, 1, ruled != Ruled::Permit);
-        self.held.push_back((seq, Output::Reply(CallId(seq), outcome)));
+        self.charge_newest(caller.account, 1, ruled != Decision::Permit);
+        self.outputs.push_back((seq, Output::Reply(CallId(seq), outcome)));
         CallId(seq)
     }
 }
 
 impl Kernel {
     /// Takes the time or random bytes that an earlier version gave, or did not.
-    fn give_as_recorded(
+    fn answer_ambient_as_recorded(
         &mut self,
         now: &Now,
         caller: &Caller,
         operation: HostOperation,
         input: &Input,
-        recorded: &Recorded,
+        recorded: &EarlierDecision,
     ) -> CallId {
         let seq = self.chain.next_seq();
         let agent = self.agents.name(caller.account);
         self.agents.record(caller.account, Dimension::Compute, 1, self.clock.elapsed);
         let outcome: Outcome = Ok(Reply::Done);
         let details = details::ambient(operation, &caller.tools, &outcome);
-        let facts = Facts {
+        let facts = EntryFields {
             kind: Kind::Step,
             cause: caller.within.map(Ticket::cause),
             decision: recorded.decision,
@@ -225,7 +238,7 @@ impl Kernel {
             ..self.notice(Operation::Call)
         };
         self.record(now, input, facts, Vec::from([agent]), details);
-        self.held.push_back((seq, Output::Reply(CallId(seq), outcome)));
+        self.outputs.push_back((seq, Output::Reply(CallId(seq), outcome)));
         CallId(seq)
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod record_size;
 
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 
-use ak_audit::{Kind, Verdict as Ruled};
+use ak_audit::{Decision, Kind};
 use ak_json::{Text, object};
 use ak_policy::{Policy, budget::Dimension};
 
@@ -19,18 +19,18 @@ use crate::{
         effect::{Effect, Ticket},
         operation::Operation,
         prepared::Prepared,
-        presented::{Asked, Presented},
+        presented::{AuthenticatedRequest, PresentedCapability},
         reply::{Failure, Reply, outcome_facts},
         request::{AuditRequest, HeapRequest, Request},
         session::{AgentId, GUEST, MAIN, SessionId},
         time::{Clock, Now},
     },
-    authz::gate::{Gate, Granted, Permit, Ruling},
+    authz::gate::{DecisionRecord, Gate, Permit, PermitParts},
     codec::input::Input,
-    effects::pending::UnderWay,
+    effects::pending::PendingEffect,
     operations::{Begun, Permitted, Started, details},
     record::{
-        entry::{Chain, Facts, Record, SEMANTICS_VERSION},
+        entry::{Chain, EntryFields, Record, SEMANTICS_VERSION},
         subjects::SUBJECT_BYTES,
     },
     state::{CallId, Caller, Kernel, Output},
@@ -41,7 +41,7 @@ impl Kernel {
     /// A new kernel. Its first record, the genesis entry, waits already.
     pub fn new(now: Now, config: Config) -> Kernel {
         let chain = Chain::new(&now.entropy);
-        let mut kernel = Kernel::bare(config, chain, Policy::baseline(), BTreeMap::new());
+        let mut kernel = Kernel::empty(config, chain, Policy::baseline(), BTreeMap::new());
         kernel.clock = Clock::new(&now);
         kernel.agents = Agents::new(kernel.clock.elapsed);
         let guests = kernel.agents.find(GUEST).unwrap_or(AgentId::MAIN);
@@ -56,7 +56,7 @@ impl Kernel {
 
     /// A kernel as an earlier version began it, by its genesis entry.
     pub(crate) fn earlier(now: &Now, config: Config, version: u64, leaf: &[u8]) -> Kernel {
-        let mut kernel = Kernel::bare(config, Chain::new(&now.entropy), Policy::baseline(), BTreeMap::new());
+        let mut kernel = Kernel::empty(config, Chain::new(&now.entropy), Policy::baseline(), BTreeMap::new());
         kernel.clock = Clock::from_wall(now.wall.as_micros());
         kernel.agents.open_alone(&Text::from(MAIN), &kernel.policy, kernel.clock.elapsed);
         kernel.sessions.adopt(0, AgentId::MAIN);
@@ -64,7 +64,7 @@ impl Kernel {
         kernel.grants.load(&kernel.policy, kernel.clock.elapsed);
         kernel.earlier = Some(version);
         // The kernel itself is the first that anything is about.
-        kernel.subjects.meet(Vec::new(), &now.entropy, None);
+        kernel.subjects.intern(Vec::new(), &now.entropy, None);
         kernel.chain.follow(ak_audit::leaf_hash(leaf).into());
         kernel
     }
@@ -79,36 +79,41 @@ impl Kernel {
         &mut self,
         now: Now,
         session: SessionId,
-        asked: impl Into<Asked>,
+        asked: impl Into<AuthenticatedRequest>,
     ) -> Result<CallId, Failure> {
         let asked = asked.into();
-        self.note_turned_away(&now);
+        self.record_throttled(&now);
         let admitted = self.admit(&now, session, &asked);
         if let Err(failure) = admitted {
             let account = self.sessions.agent(session);
-            self.turn_away_account(&now, account);
+            self.throttle_account(&now, account);
             return Err(failure);
         }
-        self.note_step(&now);
-        Ok(self.heard(now, session, asked))
+        self.record_clock_step(&now);
+        Ok(self.dispatch_admitted(now, session, asked))
     }
 
     /// Takes a request that was admitted.
-    pub(crate) fn heard(&mut self, now: Now, session: SessionId, asked: Asked) -> CallId {
+    pub(crate) fn dispatch_admitted(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        asked: AuthenticatedRequest,
+    ) -> CallId {
         let account = self.sessions.agent(session);
         let caller = Caller::new(session, account.unwrap_or(AgentId::MAIN));
-        let barred = account.is_none().then(|| no_session(session));
-        self.take(&now, &caller, barred, asked, |asked| Input::Dispatch { session, asked })
+        let rejected = account.is_none().then(|| no_session(session));
+        self.handle_request(&now, &caller, rejected, asked, |asked| Input::Dispatch { session, asked })
     }
 
-    /// Takes a request, by which `input` reached the kernel. It is refused at once where it is `barred`.
-    pub(crate) fn take(
+    /// Takes a request, by which `input` reached the kernel. It is refused at once where it is `rejected`.
+    pub(crate) fn handle_request(
         &mut self,
         now: &Now,
         caller: &Caller,
-        barred: Option<Failure>,
-        asked: Asked,
-        input: impl FnOnce(Asked) -> Input,
+        rejected: Option<Failure>,
+        asked: AuthenticatedRequest,
+        input: impl FnOnce(AuthenticatedRequest) -> Input,
     ) -> CallId {
         self.advance(now);
         let seq = self.chain.next_seq();
@@ -123,26 +128,28 @@ impl Kernel {
             let bytes = SUBJECT_BYTES.saturating_add(subject.len() as u64);
             self.agents.record(account, Dimension::Memory, bytes, self.clock.elapsed);
         }
-        let about = self.subjects.meet(about, &now.entropy, named);
-        let (mut ruling, next) = match barred {
-            Some(failure) => (Ruling::new(Ruled::Refused, "host-call", None), Err(failure)),
+        let about = self.subjects.intern(about, &now.entropy, named);
+        let (mut decided, next) = match rejected {
+            Some(failure) => (DecisionRecord::new(Decision::Refused, "host-call", None), Err(failure)),
             None => self.decide(caller, agent.clone(), asked.clone()),
         };
         let (output, outcome) = match next {
-            Ok(Next::Effect(effect, under_way)) => {
+            Ok(Progress::Effect(effect, pending)) => {
                 let ticket = Ticket::new(seq);
-                self.under_way.insert(ticket, *under_way);
+                self.pending.insert(ticket, *pending);
                 (Output::Perform(ticket, effect), None)
             }
-            Ok(Next::Reply(reply)) => (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply)))),
+            Ok(Progress::Reply(reply)) => {
+                (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply))))
+            }
             // A request that was only asked about is recorded as what the answer was.
-            Ok(Next::Preview(decided, reply)) => {
-                ruling = *decided;
+            Ok(Progress::Preview(previewed, reply)) => {
+                decided = *previewed;
                 (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply))))
             }
             Err(failure) => {
                 let code = failure.code.number();
-                let outcome = Err(self.shown(caller, failure));
+                let outcome = Err(self.redact_for_caller(caller, failure));
                 (Output::Reply(CallId(seq), outcome.clone()), Some((code, outcome)))
             }
         };
@@ -161,26 +168,26 @@ impl Kernel {
         let operation = request.operation();
         let reply = outcome.as_ref().map(|(_, outcome)| outcome_facts(operation, outcome, None).digest());
         let details =
-            details::decision(request, caller, &ruling, outcome.as_ref().map(|(_, outcome)| outcome));
-        let refused = code != 0 && ruling.ruled != Ruled::Permit;
-        let facts = Facts {
+            details::decision(request, caller, &decided, outcome.as_ref().map(|(_, outcome)| outcome));
+        let refused = code != 0 && decided.decision != Decision::Permit;
+        let facts = EntryFields {
             operation,
             kind: if caller.within.is_some() { Kind::Step } else { Kind::Decision },
-            decision: ruling.ruled,
+            decision: decided.decision,
             code,
             cause: caller.within.map(Ticket::cause),
             policy: self.policy.digest(),
-            target: ruling.target,
+            target: decided.target,
             reply,
             message: outcome.and_then(|(_, outcome)| outcome.err()).map(|failure| failure.message),
             others,
             agent,
-            rule: ruling.rule,
+            rule: decided.rule,
             event,
         };
         self.record_about(now, &input(asked), facts, about, details);
         self.charge_newest(caller.account, 1, refused);
-        self.held.push_back((seq, output));
+        self.outputs.push_back((seq, output));
         CallId(seq)
     }
 
@@ -189,12 +196,12 @@ impl Kernel {
         &mut self,
         caller: &Caller,
         agent: Text,
-        Asked { request, presented, prepared }: Asked,
-    ) -> (Ruling, Result<Next, Failure>) {
+        AuthenticatedRequest { request, presented, prepared }: AuthenticatedRequest,
+    ) -> (DecisionRecord, Result<Progress, Failure>) {
         self.prepared = prepared;
         let mut request = request;
         if self.recorded.is_none() {
-            let is_bound = presented.is_some() || self.agents.holdings.has_any(caller.account);
+            let is_bound = presented.is_some() || self.agents.capabilities.has_any(caller.account);
             let is_bound = is_bound || self.policy.limits_usage();
             self.limit_answer(caller.account, &agent, &mut request, is_bound);
         }
@@ -202,15 +209,15 @@ impl Kernel {
             Ok(amounts) => amounts,
             Err(failure) => {
                 self.prepared = Prepared::default();
-                let ruling = Ruling::new(Ruled::Refused, "limit", None);
-                return (ruling, Err(failure));
+                let decided = DecisionRecord::new(Decision::Refused, "limit", None);
+                return (decided, Err(failure));
             }
         };
         let mut gate = Gate { presented: presented.clone(), ..self.gate_of(caller, agent) };
-        let (ruling, permit) = gate.authorize(request, amounts);
-        let next = permit.and_then(|permit| self.start(caller, ruling.target.clone(), presented, permit));
+        let (decided, permit) = gate.authorize(request, amounts);
+        let next = permit.and_then(|permit| self.start(caller, decided.target.clone(), presented, permit));
         self.prepared = Prepared::default();
-        (ruling, next)
+        (decided, next)
     }
 
     /// Acts on a permit: answers at once, or lets an effect out. What was set aside is settled with an answer, kept for an effect,
@@ -219,30 +226,30 @@ impl Kernel {
         &mut self,
         caller: &Caller,
         target_text: Option<String>,
-        presented: Option<Presented>,
+        presented: Option<PresentedCapability>,
         permit: Permit,
-    ) -> Result<Next, Failure> {
-        let Granted { request, target, root, hold, fuel } = permit.exercise();
+    ) -> Result<Progress, Failure> {
+        let PermitParts { request, target, root, reservation, fuel } = permit.into_parts();
         let room =
             if request.is_effect() && self.recorded.is_none() { self.check_effects(caller) } else { Ok(()) };
         let permitted = Permitted { caller, target, root, fuel, presented: presented.as_ref() };
         match room.and_then(|()| request.start(self, permitted)) {
             Ok(Started::Reply(reply)) => {
-                self.agents.settle(hold, &[], self.clock.elapsed);
-                Ok(Next::Reply(reply))
+                self.agents.settle(reservation, &[], self.clock.elapsed);
+                Ok(Progress::Reply(reply))
             }
             Ok(Started::Preview(decided, reply)) => {
-                self.agents.settle(hold, &[], self.clock.elapsed);
-                Ok(Next::Preview(decided, reply))
+                self.agents.settle(reservation, &[], self.clock.elapsed);
+                Ok(Progress::Preview(decided, reply))
             }
             Ok(Started::Effect(effect, Begun { request, state, tools })) => {
-                let pending = UnderWay {
+                let pending = PendingEffect {
                     session: caller.session,
                     account: caller.account,
                     request,
                     presented,
                     target: target_text,
-                    hold,
+                    reservation,
                     within: caller.within,
                     tools,
                     aborted: None,
@@ -250,10 +257,10 @@ impl Kernel {
                     steps_bytes: 0,
                     refused: None,
                 };
-                Ok(Next::Effect(effect, Box::new(pending)))
+                Ok(Progress::Effect(effect, Box::new(pending)))
             }
             Err(failure) => {
-                self.agents.release(hold);
+                self.agents.release(reservation);
                 Err(failure)
             }
         }
@@ -262,7 +269,7 @@ impl Kernel {
     /// Whether one more effect may begin. The last ones are the owner's, and one family has no more than its share.
     fn check_effects(&self, caller: &Caller) -> Result<(), Failure> {
         let Config { effects_max, effects_per_agent_max, .. } = self.config;
-        let open = self.under_way.len() as u64;
+        let open = self.pending.len() as u64;
         let refused = |max: u64| Failure::new(Code::Quota, format!("{max} effects are under way already"));
         if caller.account.is_main() {
             return if open < effects_max { Ok(()) } else { Err(refused(effects_max)) };
@@ -271,10 +278,10 @@ impl Kernel {
         if open >= shared {
             return Err(refused(shared));
         }
-        let line = self.agents.line(caller.account);
+        let line = self.agents.lineage(caller.account);
         let family = line.last().copied().unwrap_or(caller.account);
         let own =
-            self.under_way.values().filter(|open| self.agents.line(open.account).contains(&family)).count();
+            self.pending.values().filter(|open| self.agents.lineage(open.account).contains(&family)).count();
         if own as u64 >= effects_per_agent_max { Err(refused(effects_per_agent_max)) } else { Ok(()) }
     }
 
@@ -309,11 +316,11 @@ impl Kernel {
 
     /// The next output whose record is committed.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let (seq, _) = self.held.front()?;
+        let (seq, _) = self.outputs.front()?;
         if Some(*seq) > self.committed {
             return None;
         }
-        self.held.pop_front().map(|(_, output)| output)
+        self.outputs.pop_front().map(|(_, output)| output)
     }
 
     /// The open sessions, but for the owner's first one and the one that guests come through. After a restart nobody holds
@@ -328,11 +335,11 @@ fn no_session(session: SessionId) -> Failure {
 }
 
 /// What acting on a permit came to.
-enum Next {
+enum Progress {
     Reply(Reply),
     /// A request was only asked about: what would be decided, and the answer.
-    Preview(Box<Ruling>, Reply),
-    Effect(Effect, Box<UnderWay>),
+    Preview(Box<DecisionRecord>, Reply),
+    Effect(Effect, Box<PendingEffect>),
 }
 
 /// One part in so many of the effects that may be under way is kept for the owner.

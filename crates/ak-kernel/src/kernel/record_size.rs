@@ -11,8 +11,8 @@ use crate::{
     api::{
         code::Code,
         effect::{Completion, Step, Ticket},
-        prepared::Ended,
-        presented::Asked,
+        prepared::PreparedCompletion,
+        presented::AuthenticatedRequest,
         reply::Failure,
         tool_request::ToolRequest,
     },
@@ -49,9 +49,9 @@ const fn outcome_bytes_max(size: &EffectSize) -> u64 {
 
 impl Kernel {
     /// Upper bound in bytes of the record of those who were turned away, including so many more; 0 where there is nobody. A
-    /// host that finds no such room does not call [`turn_away`](Self::turn_away): what is refused may fill no disk.
-    pub fn turned_away_bytes(&self, more: u64) -> u64 {
-        match self.turned_away().saturating_add(more) {
+    /// host that finds no such room does not call [`throttle`](Self::turn_away): what is refused may fill no disk.
+    pub fn throttled_bytes(&self, more: u64) -> u64 {
+        match self.throttled_requests().saturating_add(more) {
             0 => 0,
             agents => INPUT_BYTES.saturating_add(agents.saturating_mul(TURNED_AWAY_BYTES)),
         }
@@ -71,14 +71,17 @@ impl Kernel {
     pub fn host_call_bytes_max(&self, request: &ToolRequest) -> u64 {
         match request.request() {
             Some(request) => self.record_bytes_max(&request.clone().into()),
-            None => INPUT_BYTES.saturating_add(self.turned_away_bytes(0)),
+            None => INPUT_BYTES.saturating_add(self.throttled_bytes(0)),
         }
     }
 
     /// Upper bound in bytes of the records of a request: the decision, and for an effect its steps and its outcome, the
     /// pieces of a streamed answer excepted (see [`step_bytes_max`](Self::step_bytes_max)). A host that finds no such room
     /// answers LOG_FULL and does not dispatch.
-    pub fn record_bytes_max(&self, Asked { request, presented, prepared }: &Asked) -> u64 {
+    pub fn record_bytes_max(
+        &self,
+        AuthenticatedRequest { request, presented, prepared }: &AuthenticatedRequest,
+    ) -> u64 {
         let outcome = request.effect_size(&self.config).map_or(0, |size| {
             // Its agent's wall time may end meanwhile, and an erasure brings the begin and the end of a snapshot, the clock a
             // step before each: these are inputs too.
@@ -87,7 +90,7 @@ impl Kernel {
         let subjects_max = request.batch_parts().map_or(2, |parts| (parts.len() as u64).saturating_add(1));
         let presented = presented.as_ref().map_or(0, |presented| presented.to_value().json_len() as u64);
         INPUT_BYTES
-            .saturating_add(self.turned_away_bytes(0))
+            .saturating_add(self.throttled_bytes(0))
             .saturating_add(subjects_max.saturating_mul(SUBJECT_BYTES))
             .saturating_add(presented)
             .saturating_add(prepared.args(request).json_len() as u64)
@@ -105,7 +108,7 @@ impl Kernel {
     /// is none, the host stops the effect.
     pub fn step_bytes_max(&self, ticket: Ticket, step: &Step) -> u64 {
         match step {
-            Step::Chunk { .. } if self.under_way.contains_key(&ticket) => {
+            Step::Chunk { .. } if self.pending.contains_key(&ticket) => {
                 INPUT_BYTES.saturating_add(step.to_value().json_len() as u64)
             }
             Step::Chunk { .. }
@@ -118,14 +121,14 @@ impl Kernel {
 
     /// Whether an effect runs under a ticket.
     pub fn is_under_way(&self, ticket: Ticket) -> bool {
-        self.under_way.contains_key(&ticket)
+        self.pending.contains_key(&ticket)
     }
 
     /// Refuses every further step of an effect, of which nothing is recorded: the host found no room for one. The effect has to
     /// stop, and ends as this failure.
     pub fn refuse_steps(&mut self, ticket: Ticket, failure: Failure) {
-        if let Some(under_way) = self.under_way.get_mut(&ticket) {
-            under_way.refused.get_or_insert(failure);
+        if let Some(pending) = self.pending.get_mut(&ticket) {
+            pending.refused.get_or_insert(failure);
         }
     }
 
@@ -135,7 +138,7 @@ impl Kernel {
     /// LIMIT where it is too long, or the effect has taken too many: it is refused, and the effect has to stop.
     pub(crate) fn bounded_step(&mut self, ticket: Ticket, step: Step) -> Result<Step, Failure> {
         let answer_max = answer_bytes_max(&self.config);
-        if let Some(failure) = self.under_way.get(&ticket).and_then(|under_way| under_way.refused.clone()) {
+        if let Some(failure) = self.pending.get(&ticket).and_then(|pending| pending.refused.clone()) {
             return Err(failure);
         }
         let step = match step {
@@ -146,7 +149,7 @@ impl Kernel {
             Step::Redirect { .. } | Step::Link { .. } | Step::Resend | Step::Chunk { .. } => step,
         };
         let length = step.to_value().json_len() as u64;
-        let Some(under_way) = self.under_way.get_mut(&ticket) else {
+        let Some(pending) = self.pending.get_mut(&ticket) else {
             let too_long = || Failure::new(Code::Limit, "nothing is under way that this step belongs to");
             return if length <= RECORD_BYTES { Ok(step) } else { Err(too_long()) };
         };
@@ -154,9 +157,9 @@ impl Kernel {
             (length > answer_max)
                 .then(|| format!("a piece of the answer takes {length} bytes, the limit is {answer_max}"))
         } else {
-            let taken = under_way.steps_bytes.saturating_add(INPUT_BYTES).saturating_add(length);
-            let max = under_way.request.effect_size(&self.config).map_or(0, |size| size.steps_bytes_max);
-            under_way.steps_bytes = taken.min(max);
+            let taken = pending.steps_bytes.saturating_add(INPUT_BYTES).saturating_add(length);
+            let max = pending.request.effect_size(&self.config).map_or(0, |size| size.steps_bytes_max);
+            pending.steps_bytes = taken.min(max);
             (taken > max).then(|| {
                 format!("its redirects, links and addresses take more than the {max} bytes that are recorded of them")
             })
@@ -165,23 +168,23 @@ impl Kernel {
             None => Ok(step),
             Some(message) => {
                 let failure = Failure::new(Code::Limit, message);
-                under_way.refused = Some(failure.clone());
+                pending.refused = Some(failure.clone());
                 Err(failure)
             }
         }
     }
 
     /// The end of an effect as it may be recorded: in the room that was set aside for it.
-    pub(crate) fn bounded_end(&self, ticket: Ticket, ended: Ended) -> Ended {
-        let Some(under_way) = self.under_way.get(&ticket) else {
+    pub(crate) fn bounded_end(&self, ticket: Ticket, ended: PreparedCompletion) -> PreparedCompletion {
+        let Some(pending) = self.pending.get(&ticket) else {
             // Whatever it brings, it has no consequence.
             return Completion::Unknown.into();
         };
-        let ended = match &under_way.refused {
+        let ended = match &pending.refused {
             None => ended,
             Some(failure) => refused(ended.completion, failure).into(),
         };
-        let size = under_way.request.effect_size(&self.config).unwrap_or(EffectSize::SMALL);
+        let size = pending.request.effect_size(&self.config).unwrap_or(EffectSize::SMALL);
         let max = outcome_bytes_max(&size);
         let length = ended.journal_bytes();
         if length <= max { ended } else { shortened(ended.completion, length, max).into() }

@@ -6,7 +6,7 @@ use ak_json::{Object, Text, Value, object};
 use ak_sandbox::HostOperation;
 
 use crate::{
-    accounts::tool_permissions::ToolLine,
+    accounts::tool_permissions::CallStack,
     api::{
         capability_spec::capability_text,
         effect::{LOG, Step},
@@ -15,7 +15,7 @@ use crate::{
         reply::{Outcome, Reply},
         request::Request,
     },
-    authz::gate::Ruling,
+    authz::gate::DecisionRecord,
     state::Caller,
 };
 
@@ -23,16 +23,16 @@ use crate::{
 pub(crate) fn decision(
     request: &Request,
     caller: &Caller,
-    ruling: &Ruling,
+    decided: &DecisionRecord,
     outcome: Option<&Outcome>,
 ) -> Value {
-    let mut keys = request.decision_details(ruling);
+    let mut keys = request.decision_details(decided);
     keys.insert("session", u64::from(caller.session.number()));
     if let Some(needs) = caller.tools.last() {
         keys.insert("by_tool", needs.tool.as_str());
     }
-    if !ruling.by.is_empty() {
-        keys.insert("covered_by", ruling.by.iter().copied().map(capability_text).collect::<Vec<Value>>());
+    if !decided.by.is_empty() {
+        keys.insert("covered_by", decided.by.iter().copied().map(capability_text).collect::<Vec<Value>>());
     }
     if let Some(outcome) = outcome {
         add_outcome(&mut keys, outcome);
@@ -41,7 +41,7 @@ pub(crate) fn decision(
 }
 
 /// Of the time and random bytes that a tool gets, or does not.
-pub(crate) fn ambient(operation: HostOperation, tools: &ToolLine, outcome: &Outcome) -> Value {
+pub(crate) fn ambient(operation: HostOperation, tools: &CallStack, outcome: &Outcome) -> Value {
     let mut keys = super::members(object! { "host_call": operation.name() });
     insert_some(&mut keys, "by_tool", tools.last().map(|needs| needs.tool.as_str()));
     // The reply itself is content.

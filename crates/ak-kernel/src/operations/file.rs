@@ -2,20 +2,20 @@
 
 use alloc::{format, string::ToString, vec::Vec};
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision;
 use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use super::{
-    Begun, Charged, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started,
+    Amounts, Begun, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started,
     VALUE_BYTES_MAX, ask, members,
 };
 use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, FileAction, Step, Verdict},
+        effect::{Completion, Effect, FileAction, Step, StepAnswer},
         fields::{FieldError, Fields, base64url, encoded_bytes},
         operation::FileOperation,
         reply::{Failure, Reply},
@@ -23,10 +23,10 @@ use crate::{
         tool_request::stands_for,
     },
     authz::{
-        gate::{Gate, Ruling},
-        query::{QueryContext, Question, Unaskable},
+        gate::{DecisionRecord, Gate},
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::{EffectState, UnderWay},
+    effects::pending::{EffectState, PendingEffect},
     state::{Caller, Kernel},
 };
 
@@ -135,7 +135,7 @@ impl Family for FileRequest {
         true
     }
 
-    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         let (action, args) = match self {
             Self::Read { .. } => (Action::FsRead, None),
             Self::Write { data, .. } => (Action::FsWrite, Some(object! { "size": data.len() as u64 })),
@@ -146,13 +146,13 @@ impl Family for FileRequest {
         ask(action, Target::path(self.path()), self.path(), args)
     }
 
-    fn charges(&self, kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
+    fn charges(&self, kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
         Ok(match self {
             Self::Read { bytes_max, .. } => {
-                Charged::from([(Dimension::Bytes, (*bytes_max).min(kernel.config.input_bytes_max))])
+                Amounts::from([(Dimension::Bytes, (*bytes_max).min(kernel.config.input_bytes_max))])
             }
-            Self::Write { .. } => Charged::from([(Dimension::Bytes, self.size())]),
-            Self::List { .. } | Self::Stat { .. } | Self::Delete { .. } => Charged::new(),
+            Self::Write { .. } => Amounts::from([(Dimension::Bytes, self.size())]),
+            Self::List { .. } | Self::Stat { .. } | Self::Delete { .. } => Amounts::new(),
         })
     }
 
@@ -169,7 +169,7 @@ impl Family for FileRequest {
         Vec::from([agent.clone()])
     }
 
-    fn decision_details(&self, _ruling: &Ruling) -> Object {
+    fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         match self {
             Self::Read { path, .. } | Self::List { path } | Self::Stat { path } | Self::Delete { path } => {
                 members(object! { "path": path.clone() })
@@ -190,7 +190,12 @@ impl Family for FileRequest {
         Ok(Started::Effect(effect, Begun::new(self, state, caller)))
     }
 
-    fn on_step(&self, kernel: &mut Kernel, pending: &mut UnderWay, step: Step) -> Option<(Ruling, Verdict)> {
+    fn on_step(
+        &self,
+        kernel: &mut Kernel,
+        pending: &mut PendingEffect,
+        step: Step,
+    ) -> Option<(DecisionRecord, StepAnswer)> {
         match (&pending.state, step) {
             (EffectState::File { links_beneath: Some(root) }, Step::Link { path }) => {
                 let root = root.clone();
@@ -207,7 +212,12 @@ impl Family for FileRequest {
         }
     }
 
-    fn complete(&self, _kernel: &Kernel, _pending: &UnderWay, completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        _kernel: &Kernel,
+        _pending: &PendingEffect,
+        completion: Completion,
+    ) -> Option<Completed> {
         match (self, completion) {
             (Self::Write { .. } | Self::Delete { .. }, Completion::Done) => {
                 Some(Completed::moved(Reply::Done, self.written()))
@@ -231,8 +241,8 @@ impl Family for FileRequest {
         }
     }
 
-    fn charge_failure(&self, _kernel: &Kernel, _pending: &UnderWay, _failed: &Failed<'_>) -> Charged {
-        Charged::from([(Dimension::Bytes, self.written())])
+    fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _failed: &Failed<'_>) -> Amounts {
+        Amounts::from([(Dimension::Bytes, self.written())])
     }
 }
 
@@ -241,14 +251,17 @@ impl Kernel {
     /// aside already.
     fn on_link(
         &mut self,
-        pending: &mut UnderWay,
+        pending: &mut PendingEffect,
         asked: &FileRequest,
         root: &Text,
         path: &Text,
-    ) -> (Ruling, Verdict) {
+    ) -> (DecisionRecord, StepAnswer) {
         let refuse = |reason: &str| {
             let failure = Failure::new(Code::PolicyDeny, format!("the link to {}: {reason}", &**path));
-            (Ruling::new(Ruled::Refused, "link", Some(path.to_string())), Verdict::Abort(failure))
+            (
+                DecisionRecord::new(Decision::Refused, "link", Some(path.to_string())),
+                StepAnswer::Abort(failure),
+            )
         };
         let rest = path.strip_prefix(root.trim_end_matches('/'));
         if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -268,11 +281,11 @@ impl Kernel {
         let presented = pending.presented.clone();
         let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
         match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, 0)])) {
-            (ruling, Ok(hold)) => {
-                pending.hold.join(hold);
-                (ruling, Verdict::Continue)
+            (decided, Ok(reservation)) => {
+                pending.reservation.join(reservation);
+                (decided, StepAnswer::Continue)
             }
-            (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
+            (decided, Err(failure)) => (decided, StepAnswer::Abort(failure)),
         }
     }
 }

@@ -10,19 +10,19 @@ use alloc::{
 };
 use core::net::IpAddr;
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision;
 use ak_json::{Limits, Object, Text, Value, object};
 use ak_policy::{Action, CanonicalUrl, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use super::{
-    Begun, Charged, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started, members,
+    Amounts, Begun, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started, members,
 };
 use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, HOPS_SENT, Step, Verdict},
+        effect::{Completion, Effect, HOPS_SENT, Step, StepAnswer},
         fields::{FieldError, Fields, encoded_bytes},
         http_hop::HttpHop,
         operation::HttpOperation,
@@ -31,10 +31,10 @@ use crate::{
         request::{HttpRequest, Request},
     },
     authz::{
-        gate::{Gate, Ruling},
-        query::{QueryContext, Question, Unaskable},
+        gate::{DecisionRecord, Gate},
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::{EffectState, UnderWay},
+    effects::pending::{EffectState, PendingEffect},
     state::{Caller, Kernel},
 };
 
@@ -85,9 +85,9 @@ impl Family for HttpRequest {
         self.has_too_long_headers()
     }
 
-    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         let unaskable =
-            |op: Cow<'static, str>, reason: String| Unaskable { op, target: self.url.clone(), reason };
+            |op: Cow<'static, str>, reason: String| InvalidTarget { op, target: self.url.clone(), reason };
         let action = Action::from_method(&self.method).ok_or_else(|| {
             let reason = "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS";
             unaskable(Cow::Borrowed("http"), reason.into())
@@ -96,12 +96,12 @@ impl Family for HttpRequest {
             .map_err(|error| unaskable(Cow::Owned(action.to_string()), error.to_string()))?;
         let args = http_args(self, asker.prepared)
             .map_err(|reason| unaskable(Cow::Owned(action.to_string()), reason))?;
-        Ok(Some(Question { action, target, args: Some(args), owned: false }))
+        Ok(Some(PolicyQuery { action, target, args: Some(args), owned: false }))
     }
 
-    fn charges(&self, kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
+    fn charges(&self, kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
         let response = self.response_bytes_max.min(kernel.config.response_bytes_max);
-        Ok(Charged::from([(Dimension::Bytes, self.size().saturating_add(response))]))
+        Ok(Amounts::from([(Dimension::Bytes, self.size().saturating_add(response))]))
     }
 
     fn effect_size(&self, config: &Config) -> Option<EffectSize> {
@@ -116,7 +116,7 @@ impl Family for HttpRequest {
         Vec::from([agent.clone()])
     }
 
-    fn decision_details(&self, _ruling: &Ruling) -> Object {
+    fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         members(object! { "method": self.method.clone(), "url": self.url.clone() })
     }
 
@@ -135,7 +135,12 @@ impl Family for HttpRequest {
         Ok(Started::Effect(effect, Begun::new(self, state, caller)))
     }
 
-    fn on_step(&self, kernel: &mut Kernel, pending: &mut UnderWay, step: Step) -> Option<(Ruling, Verdict)> {
+    fn on_step(
+        &self,
+        kernel: &mut Kernel,
+        pending: &mut PendingEffect,
+        step: Step,
+    ) -> Option<(DecisionRecord, StepAnswer)> {
         let EffectState::Http { hop, .. } = &pending.state else { return None };
         let hop = hop.clone();
         match step {
@@ -145,20 +150,25 @@ impl Family for HttpRequest {
         }
     }
 
-    fn complete(&self, _kernel: &Kernel, pending: &UnderWay, completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        _kernel: &Kernel,
+        pending: &PendingEffect,
+        completion: Completion,
+    ) -> Option<Completed> {
         let Completion::Http(response) = completion else { return None };
         let bytes = sent(pending, None).saturating_add(response.body.len() as u64);
         Some(Completed::moved(Reply::Http(response), bytes))
     }
 
-    fn charge_failure(&self, _kernel: &Kernel, pending: &UnderWay, failed: &Failed<'_>) -> Charged {
+    fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, failed: &Failed<'_>) -> Amounts {
         let bytes = sent(pending, Some(failed.context)).saturating_add(failed.spent);
-        Charged::from([(Dimension::Bytes, bytes)])
+        Amounts::from([(Dimension::Bytes, bytes)])
     }
 }
 
 /// Bytes of the requests that left the machine. A failure says in its context how many of them did; otherwise all of them may have.
-fn sent(pending: &UnderWay, failed: Option<&Object>) -> u64 {
+fn sent(pending: &PendingEffect, failed: Option<&Object>) -> u64 {
     let EffectState::Http { sent, .. } = &pending.state else { return 0 };
     let told = failed.and_then(|context| context.get(HOPS_SENT)?.as_u64());
     let hops = told.and_then(|hops| usize::try_from(hops).ok()).unwrap_or(sent.len());
@@ -169,27 +179,35 @@ impl Kernel {
     /// Of a host's addresses those remain that may be connected to.
     fn on_addresses(
         &mut self,
-        pending: &mut UnderWay,
+        pending: &mut PendingEffect,
         first: &HttpRequest,
         hop: &HttpHop,
         found: &[IpAddr],
-    ) -> (Ruling, Verdict) {
+    ) -> (DecisionRecord, StepAnswer) {
         let caller = pending.caller();
         let agent = self.agents.name(caller.account);
         let question = match self.hop_query(pending, first, hop, &agent) {
             Some(question) => question,
-            None => return (Ruling::new(Ruled::Refused, "step", None), Verdict::Connect(Vec::new())),
+            None => {
+                return (
+                    DecisionRecord::new(Decision::Refused, "step", None),
+                    StepAnswer::Connect(Vec::new()),
+                );
+            }
         };
         let port = hop.url.port();
         let mut gate = self.gate_of(&caller, agent);
-        let (open, hold, refused) = gate.authorize_connection(&question, found, port);
-        pending.hold.join(hold);
+        let (open, reservation, refused) = gate.authorize_connection(&question, found, port);
+        pending.reservation.join(reservation);
         let target = open.first().or(found.first()).map(|address| Target::addr(*address, port).to_string());
         if !open.is_empty() {
-            return (Ruling::new(Ruled::Permit, "address", target), Verdict::Connect(open));
+            return (DecisionRecord::new(Decision::Permit, "address", target), StepAnswer::Connect(open));
         }
         if let Some(failure) = refused {
-            return (Ruling::new(Ruled::DefaultDeny, "address", target), Verdict::Abort(failure));
+            return (
+                DecisionRecord::new(Decision::DefaultDeny, "address", target),
+                StepAnswer::Abort(failure),
+            );
         }
         let closed: Vec<_> = found.iter().map(|address| Target::addr(*address, port).to_string()).collect();
         let url = &hop.url;
@@ -201,19 +219,19 @@ impl Kernel {
             ),
         };
         (
-            Ruling::new(Ruled::DefaultDeny, "address", target),
-            Verdict::Abort(Failure::new(Code::PolicyDeny, message)),
+            DecisionRecord::new(Decision::DefaultDeny, "address", target),
+            StepAnswer::Abort(Failure::new(Code::PolicyDeny, message)),
         )
     }
 
     /// What the policy is asked about the request that is sent at the moment.
     fn hop_query(
         &self,
-        pending: &UnderWay,
+        pending: &PendingEffect,
         first: &HttpRequest,
         hop: &HttpHop,
         agent: &Text,
-    ) -> Option<Question> {
+    ) -> Option<PolicyQuery> {
         let EffectState::Http { prepared, .. } = &pending.state else { return None };
         let asker = QueryContext { agent, policy: &self.policy, prepared, owns: &|_| false };
         hop.as_request(first).query(&asker).ok().flatten()
@@ -221,18 +239,18 @@ impl Kernel {
 
     fn on_redirect(
         &mut self,
-        pending: &mut UnderWay,
+        pending: &mut PendingEffect,
         first: &HttpRequest,
         hop: &HttpHop,
         method: &Text,
         url: &Text,
-    ) -> (Ruling, Verdict) {
+    ) -> (DecisionRecord, StepAnswer) {
         let url = match CanonicalUrl::parse(url) {
             Ok(url) => url,
             Err(error) => {
                 let failure = Failure::new(Code::PolicyDeny, format!("redirect to {}: {error}", &**url));
-                let ruling = Ruling::new(Ruled::Refused, "canonical", Some(url.to_string()));
-                return (ruling, Verdict::Abort(failure));
+                let decided = DecisionRecord::new(Decision::Refused, "canonical", Some(url.to_string()));
+                return (decided, StepAnswer::Abort(failure));
             }
         };
         let next = hop.redirected(method.clone(), url);
@@ -244,17 +262,17 @@ impl Kernel {
         let presented = pending.presented.clone();
         let EffectState::Http { hop, sent, prepared } = &mut pending.state else {
             let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
-            return (Ruling::new(Ruled::Refused, "step", None), Verdict::Abort(failure));
+            return (DecisionRecord::new(Decision::Refused, "step", None), StepAnswer::Abort(failure));
         };
         let mut gate = Gate { presented, prepared, ..self.gate_of(&caller, agent) };
         match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, size)])) {
-            (ruling, Ok(hold)) => {
-                pending.hold.join(hold);
+            (decided, Ok(reservation)) => {
+                pending.reservation.join(reservation);
                 *hop = next.clone();
                 sent.push(size);
-                (ruling, Verdict::Follow(Box::new(next)))
+                (decided, StepAnswer::Follow(Box::new(next)))
             }
-            (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
+            (decided, Err(failure)) => (decided, StepAnswer::Abort(failure)),
         }
     }
 }

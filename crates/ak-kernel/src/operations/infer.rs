@@ -2,17 +2,17 @@
 
 use alloc::{format, vec::Vec};
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision;
 use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
-use super::{Begun, Charged, Completed, EffectSize, Failed, Family, Permitted, Started, ask, members};
+use super::{Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, ask, members};
 use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, Step, Verdict},
+        effect::{Completion, Effect, Step, StepAnswer},
         fields::{FieldError, Fields, insert_some},
         operation::InferOperation,
         price::Price,
@@ -21,10 +21,10 @@ use crate::{
         session::AgentId,
     },
     authz::{
-        gate::{Gate, Ruling},
-        query::{QueryContext, Question, Unaskable},
+        gate::{DecisionRecord, Gate},
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::{EffectState, UnderWay},
+    effects::pending::{EffectState, PendingEffect},
     models::tokens::{self, ESTIMATE_FACTOR_MAX},
     state::{Caller, Kernel},
 };
@@ -95,7 +95,7 @@ impl Family for InferRequest {
         look(&self.request)
     }
 
-    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         let model = self.model().cloned().unwrap_or_default();
         // What goes out is what is judged; what cannot go out is refused when its costs are worked out.
         let judged = tokens::judged(asker.policy, asker.agent, &self.request);
@@ -103,7 +103,7 @@ impl Family for InferRequest {
         ask(Action::Infer, Target::model(&model), &model, Some(args))
     }
 
-    fn charges(&self, kernel: &Kernel, _caller: &Caller, agent: &str) -> Result<Charged, Failure> {
+    fn charges(&self, kernel: &Kernel, _caller: &Caller, agent: &str) -> Result<Amounts, Failure> {
         Ok(tokens::tokens(&kernel.policy, agent, &self.request)?.costs(self.price.as_ref()))
     }
 
@@ -118,7 +118,7 @@ impl Family for InferRequest {
         Vec::from([agent.clone()])
     }
 
-    fn decision_details(&self, _ruling: &Ruling) -> Object {
+    fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         members(object! {
             "model": self.request.get("model").cloned().unwrap_or_default(), "stream": self.stream,
         })
@@ -140,7 +140,12 @@ impl Family for InferRequest {
         Ok(Started::Effect(effect, Begun::new(self, state, caller)))
     }
 
-    fn on_step(&self, kernel: &mut Kernel, pending: &mut UnderWay, step: Step) -> Option<(Ruling, Verdict)> {
+    fn on_step(
+        &self,
+        kernel: &mut Kernel,
+        pending: &mut PendingEffect,
+        step: Step,
+    ) -> Option<(DecisionRecord, StepAnswer)> {
         match step {
             Step::Chunk { tokens, .. } => on_chunk(pending, tokens),
             Step::Resend => Some(kernel.on_resend(pending)),
@@ -148,7 +153,12 @@ impl Family for InferRequest {
         }
     }
 
-    fn complete(&self, kernel: &Kernel, pending: &UnderWay, completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        kernel: &Kernel,
+        pending: &PendingEffect,
+        completion: Completion,
+    ) -> Option<Completed> {
         let Completion::Inferred { response, tokens: spent } = completion else { return None };
         let EffectState::Infer { tokens: seen, tokens_max } = pending.state else { return None };
         let agent = kernel.agents.name(pending.account);
@@ -158,8 +168,8 @@ impl Family for InferRequest {
         Some(Completed::new(Reply::Value(response), used))
     }
 
-    fn charge_failure(&self, kernel: &Kernel, pending: &UnderWay, failed: &Failed<'_>) -> Charged {
-        let mut used = Charged::from([(Dimension::Bytes, 0)]);
+    fn charge_failure(&self, kernel: &Kernel, pending: &PendingEffect, failed: &Failed<'_>) -> Amounts {
+        let mut used = Amounts::from([(Dimension::Bytes, 0)]);
         let EffectState::Infer { tokens: seen, tokens_max } = pending.state else { return used };
         let agent = kernel.agents.name(pending.account);
         let asked = (&*agent, &self.request, self.price.as_ref());
@@ -169,34 +179,34 @@ impl Family for InferRequest {
 }
 
 /// Decides whether a stream goes on after so many more tokens of its answer, by their estimate.
-fn on_chunk(pending: &mut UnderWay, more: u64) -> Option<(Ruling, Verdict)> {
+fn on_chunk(pending: &mut PendingEffect, more: u64) -> Option<(DecisionRecord, StepAnswer)> {
     let EffectState::Infer { tokens, tokens_max } = &mut pending.state else { return None };
     *tokens = tokens.saturating_add(more);
     // What the server bounds, an estimate does not: only a server that does not is stopped.
     if *tokens <= tokens_max.saturating_mul(ESTIMATE_FACTOR_MAX) {
-        return Some((Ruling::new(Ruled::Permit, "budget", None), Verdict::Continue));
+        return Some((DecisionRecord::new(Decision::Permit, "budget", None), StepAnswer::Continue));
     }
     let message = format!("the answer exceeds the {tokens_max} tokens that it was limited to");
     let failure = Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
-    Some((Ruling::new(Ruled::Refused, "budget", None), Verdict::Abort(failure)))
+    Some((DecisionRecord::new(Decision::Refused, "budget", None), StepAnswer::Abort(failure)))
 }
 
 impl Kernel {
     /// Sending once more is a request of its own: it is decided on as the first was, and counted. Its tokens are set aside
     /// already.
-    fn on_resend(&mut self, pending: &mut UnderWay) -> (Ruling, Verdict) {
+    fn on_resend(&mut self, pending: &mut PendingEffect) -> (DecisionRecord, StepAnswer) {
         let caller = Caller { host_call: pending.within.map(|_| HostOperation::Infer), ..pending.caller() };
         let agent = self.agents.name(caller.account);
         let presented = pending.presented.clone();
         let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
         let nothing = [(Dimension::Tokens, 0), (Dimension::CostMicroUsd, 0)];
         match gate.authorize_hop(&pending.request, Vec::from(nothing)) {
-            (ruling, Ok(hold)) => {
+            (decided, Ok(reservation)) => {
                 // What it uses is charged once, where it was first set aside.
-                self.agents.settle(hold, &nothing, self.clock.elapsed);
-                (ruling, Verdict::Continue)
+                self.agents.settle(reservation, &nothing, self.clock.elapsed);
+                (decided, StepAnswer::Continue)
             }
-            (ruling, Err(failure)) => (ruling, Verdict::Abort(failure)),
+            (decided, Err(failure)) => (decided, StepAnswer::Abort(failure)),
         }
     }
 

@@ -20,21 +20,21 @@ use ak_json::{Object, Text, Value};
 use ak_policy::{Target, budget::Dimension};
 
 use crate::{
-    accounts::tool_permissions::ToolLine,
+    accounts::tool_permissions::CallStack,
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, Step, Verdict},
+        effect::{Completion, Effect, Step, StepAnswer},
         fields::{FieldError, Fields},
         operation::{Operation, OperationFamily},
         reply::{Failure, Reply},
         request::Request,
     },
     authz::{
-        gate::{Root, Ruling},
-        query::{QueryContext, Question, Unaskable},
+        gate::{DecisionRecord, Root},
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::{EffectState, UnderWay},
+    effects::pending::{EffectState, PendingEffect},
     state::{Caller, Kernel},
 };
 
@@ -84,7 +84,7 @@ pub(crate) trait Family: Sized {
     }
 
     /// What the policy is asked about it; none for an operation that only tells a session about itself.
-    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable>;
+    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget>;
 
     /// Whether it only tells a session about itself, and so may come with any capability.
     fn only_tells(&self) -> bool {
@@ -95,7 +95,7 @@ pub(crate) trait Family: Sized {
     ///
     /// # Errors
     /// A request that is over one of the kernel's own limits.
-    fn charges(&self, kernel: &Kernel, caller: &Caller, agent: &str) -> Result<Charged, Failure>;
+    fn charges(&self, kernel: &Kernel, caller: &Caller, agent: &str) -> Result<Amounts, Failure>;
 
     /// How long what is recorded of its effect may become; none where it is answered at once.
     fn effect_size(&self, config: &Config) -> Option<EffectSize>;
@@ -114,7 +114,7 @@ pub(crate) trait Family: Sized {
     }
 
     /// The keys of its own in the readable entry of its decision. Contents stay out: they are in the journal.
-    fn decision_details(&self, ruling: &Ruling) -> Object;
+    fn decision_details(&self, decided: &DecisionRecord) -> Object;
 
     /// Answers it, or lets its effect out. The gate has permitted it, and what it costs is set aside.
     fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure>;
@@ -123,23 +123,24 @@ pub(crate) trait Family: Sized {
     fn on_step(
         &self,
         _kernel: &mut Kernel,
-        _pending: &mut UnderWay,
+        _pending: &mut PendingEffect,
         _step: Step,
-    ) -> Option<(Ruling, Verdict)> {
+    ) -> Option<(DecisionRecord, StepAnswer)> {
         None
     }
 
     /// What an end of its effect comes to; none where its effect cannot end so.
-    fn complete(&self, kernel: &Kernel, pending: &UnderWay, completion: Completion) -> Option<Completed>;
+    fn complete(&self, kernel: &Kernel, pending: &PendingEffect, completion: Completion)
+    -> Option<Completed>;
 
     /// What is charged for an effect that failed after it used so much.
-    fn charge_failure(&self, _kernel: &Kernel, _pending: &UnderWay, _failed: &Failed<'_>) -> Charged {
-        Charged::from([(Dimension::Bytes, 0)])
+    fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _failed: &Failed<'_>) -> Amounts {
+        Amounts::from([(Dimension::Bytes, 0)])
     }
 }
 
 /// Amounts by budget.
-pub(crate) type Charged = Vec<(Dimension, u64)>;
+pub(crate) type Amounts = Vec<(Dimension, u64)>;
 
 /// What comes with a permit.
 pub(crate) struct Permitted<'c> {
@@ -151,7 +152,7 @@ pub(crate) struct Permitted<'c> {
     /// How much fuel is set aside.
     pub(crate) fuel: Option<u64>,
     /// The capability that came with the request.
-    pub(crate) presented: Option<&'c crate::api::presented::Presented>,
+    pub(crate) presented: Option<&'c crate::api::presented::PresentedCapability>,
 }
 
 /// What acting on a permit came to.
@@ -159,7 +160,7 @@ pub(crate) enum Started {
     /// It is answered.
     Reply(Reply),
     /// A request was only asked about: what would be decided, and the answer.
-    Preview(Box<Ruling>, Reply),
+    Preview(Box<DecisionRecord>, Reply),
     /// The host is to perform an effect.
     Effect(Effect, Begun),
 }
@@ -170,7 +171,7 @@ pub(crate) struct Begun {
     pub(crate) request: Request,
     pub(crate) state: EffectState,
     /// The tools that it is done for.
-    pub(crate) tools: ToolLine,
+    pub(crate) tools: CallStack,
 }
 
 impl Begun {
@@ -195,11 +196,11 @@ impl EffectSize {
 /// An effect that ended well: the reply, and what it used.
 pub(crate) struct Completed {
     pub(crate) reply: Reply,
-    pub(crate) used: Charged,
+    pub(crate) used: Amounts,
 }
 
 impl Completed {
-    pub(crate) fn new(reply: Reply, used: impl Into<Charged>) -> Completed {
+    pub(crate) fn new(reply: Reply, used: impl Into<Amounts>) -> Completed {
         Completed { reply, used: used.into() }
     }
 
@@ -281,7 +282,7 @@ impl Request {
         self.batch_parts().map_or(1, |parts| parts.len() as u64).max(1)
     }
 
-    pub(crate) fn query(&self, asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    pub(crate) fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         each_family!(self, request => request.query(asker))
     }
 
@@ -289,7 +290,7 @@ impl Request {
         each_family!(self, request => request.only_tells())
     }
 
-    pub(crate) fn charges(&self, kernel: &Kernel, caller: &Caller, agent: &str) -> Result<Charged, Failure> {
+    pub(crate) fn charges(&self, kernel: &Kernel, caller: &Caller, agent: &str) -> Result<Amounts, Failure> {
         let operations_max = kernel.heap.config().batch_ops_max as u64;
         if self.operations() > operations_max {
             return Err(Failure::new(
@@ -318,8 +319,8 @@ impl Request {
         each_family!(self, request => request.others_in(kernel, reply))
     }
 
-    pub(crate) fn decision_details(&self, ruling: &Ruling) -> Object {
-        each_family!(self, request => request.decision_details(ruling))
+    pub(crate) fn decision_details(&self, decided: &DecisionRecord) -> Object {
+        each_family!(self, request => request.decision_details(decided))
     }
 
     pub(crate) fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure> {
@@ -329,22 +330,27 @@ impl Request {
     pub(crate) fn on_step(
         &self,
         kernel: &mut Kernel,
-        pending: &mut UnderWay,
+        pending: &mut PendingEffect,
         step: Step,
-    ) -> Option<(Ruling, Verdict)> {
+    ) -> Option<(DecisionRecord, StepAnswer)> {
         each_family!(self, request => request.on_step(kernel, pending, step))
     }
 
     pub(crate) fn complete(
         &self,
         kernel: &Kernel,
-        pending: &UnderWay,
+        pending: &PendingEffect,
         completion: Completion,
     ) -> Option<Completed> {
         each_family!(self, request => request.complete(kernel, pending, completion))
     }
 
-    pub(crate) fn charge_failure(&self, kernel: &Kernel, pending: &UnderWay, failed: &Failed<'_>) -> Charged {
+    pub(crate) fn charge_failure(
+        &self,
+        kernel: &Kernel,
+        pending: &PendingEffect,
+        failed: &Failed<'_>,
+    ) -> Amounts {
         each_family!(self, request => request.charge_failure(kernel, pending, failed))
     }
 
@@ -414,10 +420,10 @@ pub(crate) fn ask(
     target: Result<Target, ak_policy::TargetError>,
     name: &Text,
     args: Option<Value>,
-) -> Result<Option<Question>, Unaskable> {
+) -> Result<Option<PolicyQuery>, InvalidTarget> {
     match target {
-        Ok(target) => Ok(Some(Question { action, target, args, owned: true })),
-        Err(error) => Err(Unaskable {
+        Ok(target) => Ok(Some(PolicyQuery { action, target, args, owned: true })),
+        Err(error) => Err(InvalidTarget {
             op: alloc::borrow::Cow::Owned(alloc::string::ToString::to_string(&action)),
             target: name.clone(),
             reason: alloc::string::ToString::to_string(&error),

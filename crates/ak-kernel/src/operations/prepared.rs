@@ -9,7 +9,7 @@ use crate::{
     api::{
         policy_files::PolicyFiles,
         prepared::{LONG_BYTES, Prepared, Work, digested},
-        presented::Asked,
+        presented::AuthenticatedRequest,
         price::Price,
         reply::Failure,
         request::{AdminRequest, Request, ToolsRequest},
@@ -76,36 +76,36 @@ impl Prepared {
     }
 }
 
-impl Asked {
+impl AuthenticatedRequest {
     /// The same with what the tokens of the model cost that it asks, if it asks one: `price` is given the model's name.
     #[must_use]
-    pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> Asked {
+    pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> AuthenticatedRequest {
         if let Request::Infer(request) = &mut self.request {
             request.set_price(price);
         }
-        Asked { prepared: Prepared::default(), ..self }
+        AuthenticatedRequest { prepared: Prepared::default(), ..self }
     }
 
     /// The same with the environment for a tool, where it registers one: those of the variables that the manifest lists.
     #[must_use]
-    pub fn with_env(mut self, variables: &[(Text, Text)]) -> Asked {
+    pub fn with_env(mut self, variables: &[(Text, Text)]) -> AuthenticatedRequest {
         if let Request::Tools(ToolsRequest::Register { manifest, env, .. }) = &mut self.request {
             // A manifest that is refused lists nothing.
             let listed = registry::manifest(manifest).map(|manifest| manifest.env).unwrap_or_default();
             let variables = variables.iter().filter(|(name, _)| listed.iter().any(|own| **own == **name));
             *env = variables.cloned().collect();
         }
-        Asked { prepared: Prepared::default(), ..self }
+        AuthenticatedRequest { prepared: Prepared::default(), ..self }
     }
 
     /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.
     #[must_use]
-    pub fn prepared(self) -> Asked {
-        Asked { prepared: Prepared::of(&self.request), ..self }
+    pub fn prepared(self) -> AuthenticatedRequest {
+        AuthenticatedRequest { prepared: Prepared::of(&self.request), ..self }
     }
 
     /// Whether it is short enough to be heard. A host that asks need not bring one to the kernel that is not, and says so with
-    /// [`Kernel::turn_away`](crate::Kernel::turn_away) only.
+    /// [`Kernel::throttle`](crate::Kernel::turn_away) only.
     ///
     /// # Errors
     /// LIMIT, which says what of it is too long.

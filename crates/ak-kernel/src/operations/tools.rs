@@ -7,7 +7,7 @@ use ak_policy::{Action, CanonicalTool, Target, budget::Dimension};
 use ak_sandbox::{MODULE_BYTES_MAX, RunLimits};
 
 use super::{
-    Begun, Charged, Completed, EffectSize, Failed, Family, Permitted, Started, VALUE_BYTES_MAX, ask, members,
+    Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, VALUE_BYTES_MAX, ask, members,
 };
 use crate::{
     api::{
@@ -20,10 +20,10 @@ use crate::{
         request::ToolsRequest,
     },
     authz::{
-        gate::Ruling,
-        query::{QueryContext, Question, Unaskable},
+        gate::DecisionRecord,
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::{EffectState, UnderWay},
+    effects::pending::{EffectState, PendingEffect},
     heap::types::{insert_unjudged, unjudged},
     state::{Caller, Kernel},
     tools::{
@@ -108,7 +108,7 @@ impl Family for ToolsRequest {
         }
     }
 
-    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         match self {
             Self::Call { tool, args } => ask(Action::Execute, Target::tool(tool), tool, Some(args.clone())),
             Self::Register { .. } | Self::List => Ok(None),
@@ -122,16 +122,16 @@ impl Family for ToolsRequest {
         }
     }
 
-    fn charges(&self, kernel: &Kernel, caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
+    fn charges(&self, kernel: &Kernel, caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
         Ok(match self {
             // The fuel of a tool that a tool calls is the outer one's.
-            Self::Call { .. } if caller.within.is_some() => Charged::from([(Dimension::ToolCalls, 1)]),
+            Self::Call { .. } if caller.within.is_some() => Amounts::from([(Dimension::ToolCalls, 1)]),
             Self::Call { .. } => {
                 let left = kernel.agents.left(caller.account, Dimension::Cpu, kernel.clock.elapsed);
                 let fuel = kernel.config.tool_fuel_max.min(left.unwrap_or(u64::MAX)).max(1);
-                Charged::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
+                Amounts::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])
             }
-            Self::Register { .. } | Self::List => Charged::new(),
+            Self::Register { .. } | Self::List => Amounts::new(),
         })
     }
 
@@ -156,7 +156,7 @@ impl Family for ToolsRequest {
         }
     }
 
-    fn decision_details(&self, _ruling: &Ruling) -> Object {
+    fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         match self {
             Self::Call { tool, .. } => members(object! { "tool": tool.clone() }),
             Self::Register { .. } | Self::List => Object::new(),
@@ -183,11 +183,16 @@ impl Family for ToolsRequest {
         }
     }
 
-    fn complete(&self, _kernel: &Kernel, pending: &UnderWay, completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        _kernel: &Kernel,
+        pending: &PendingEffect,
+        completion: Completion,
+    ) -> Option<Completed> {
         let (Self::Call { .. }, Completion::Tool { output, fuel, .. }) = (self, completion) else {
             return None;
         };
-        let mut used = Charged::from([(Dimension::ToolCalls, 1)]);
+        let mut used = Amounts::from([(Dimension::ToolCalls, 1)]);
         let mut reply = Object::new();
         reply.insert("output", output);
         if pending.within.is_some() {
@@ -198,8 +203,8 @@ impl Family for ToolsRequest {
         Some(Completed::new(Reply::Value(reply.into()), used))
     }
 
-    fn charge_failure(&self, _kernel: &Kernel, pending: &UnderWay, failed: &Failed<'_>) -> Charged {
-        let mut used = Charged::from([(Dimension::Bytes, 0)]);
+    fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, failed: &Failed<'_>) -> Amounts {
+        let mut used = Amounts::from([(Dimension::Bytes, 0)]);
         // A tool that was called by a tool has used up the outer one's.
         if pending.within.is_none() {
             used.push((Dimension::Cpu, failed.spent));

@@ -2,7 +2,7 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
-use ak_audit::{Entry, Integrity, Kind, Leaf, Verdict as AuditVerdict};
+use ak_audit::{Decision as AuditVerdict, Entry, Integrity, Kind, Leaf};
 use ak_json::{Digest, Text, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +13,7 @@ use crate::{
         time::{Clock, Now},
     },
     codec::input::Input,
-    record::subjects::About,
+    record::subjects::RecordSubjects,
 };
 
 /// Version of the kernel's meaning: raised whenever any decision could come out differently.
@@ -38,7 +38,7 @@ pub struct Record {
 }
 
 /// What the entry says beside the input itself.
-pub(crate) struct Facts {
+pub(crate) struct EntryFields {
     pub(crate) operation: Operation,
     pub(crate) kind: Kind,
     pub(crate) decision: AuditVerdict,
@@ -110,12 +110,12 @@ impl Chain {
         now: &Now,
         clock: &Clock,
         input: &Input,
-        facts: Facts,
-        about: About,
+        facts: EntryFields,
+        about: RecordSubjects,
         reply_salt: &[u8; 32],
     ) -> Record {
-        let drew = about.drew || input.draws();
-        let body = input.to_value(now, clock.is_new_boot, drew);
+        let used_entropy = about.used_entropy || input.draws();
+        let body = input.to_value(now, clock.is_new_boot, used_entropy);
         let commit = |salt: &[u8; 32], digest: Option<Digest>| match digest {
             Some(digest) => ak_audit::commitment(salt, digest.as_bytes()),
             None => [0; 32],

@@ -14,7 +14,7 @@ use crate::{
     },
     record::{
         shared::SharedQueue,
-        view::{View, decision_name},
+        view::{View, stored_decision},
     },
 };
 
@@ -27,11 +27,16 @@ const QUERY_SUBJECTS_MAX: usize = 1_000;
 
 impl AuditFilter {
     fn admits(&self, view: &View) -> bool {
+        // A default denial was called `deny` before.
+        let is_so_decided = |name: &Text| {
+            let decision = view.decision();
+            **name == *decision.name() || **name == *stored_decision(decision)
+        };
         let is_of = |name: &Text| name.eq_ignore_ascii_case(view.operation().name());
         self.since.is_none_or(|since| view.time_us() >= since)
             && self.until.is_none_or(|until| view.time_us() <= until)
             && self.operation.as_ref().is_none_or(is_of)
-            && self.decision.as_ref().is_none_or(|decision| **decision == *decision_name(view.decision()))
+            && self.decision.as_ref().is_none_or(is_so_decided)
             && self.event_type.as_ref().is_none_or(|event| view.is_event(event))
             && self.actor.as_ref().is_none_or(|actor| view.is_by(actor))
             && self.target.as_ref().is_none_or(|start| view.target_begins_with(start))

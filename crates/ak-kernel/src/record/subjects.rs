@@ -75,13 +75,13 @@ const SALTS_TRIED_MAX: u32 = 20_000;
 
 /// Whom one record is about.
 #[derive(Debug)]
-pub(crate) struct About {
+pub(crate) struct RecordSubjects {
     pub(crate) names: Vec<Text>,
     /// Ascending; the kernel itself is not among them.
     pub(crate) ids: Vec<SubjectId>,
     pub(crate) salt: [u8; 32],
     /// Whether somebody was met for the first time, whose salt came from the input's entropy.
-    pub(crate) drew: bool,
+    pub(crate) used_entropy: bool,
 }
 
 impl Subjects {
@@ -117,12 +117,12 @@ impl Subjects {
 
     /// The record's subjects, those that nobody named before among them. Nobody is the kernel itself. `named` is a subject that
     /// an agent itself names.
-    pub(crate) fn meet(
+    pub(crate) fn intern(
         &mut self,
         mut names: Vec<Text>,
         entropy: &[u8; 32],
         named: Option<(&Text, AgentId)>,
-    ) -> About {
+    ) -> RecordSubjects {
         // Guests come and go: what is recorded about any of them is about the guests.
         names.iter_mut().filter(|name| name.starts_with("guest/")).for_each(|name| *name = Text::from(GUEST));
         names.sort();
@@ -148,7 +148,7 @@ impl Subjects {
             self.named.entry(by).or_default().insert(name.clone(), ());
         }
         let (ids, salt) = self.bound(names.iter());
-        About { names, ids, salt, drew: self.next_id > before }
+        RecordSubjects { names, ids, salt, used_entropy: self.next_id > before }
     }
 
     /// Forgets who named a subject; gives them.
@@ -158,7 +158,7 @@ impl Subjects {
     }
 
     /// The salt for what tells of others too.
-    pub(crate) fn salt_with(&self, about: &About, others: &[Text]) -> [u8; 32] {
+    pub(crate) fn salt_with(&self, about: &RecordSubjects, others: &[Text]) -> [u8; 32] {
         if others.iter().all(|other| about.names.contains(other)) {
             return about.salt;
         }
@@ -181,7 +181,7 @@ impl Subjects {
     }
 
     /// Says whether a subject was erased, going by its number: numbers are given out in turn, each once.
-    pub(crate) fn erased(&self) -> impl Fn(SubjectId) -> bool {
+    pub(crate) fn erasure_outcome(&self) -> impl Fn(SubjectId) -> bool {
         let known: BTreeSet<SubjectId> = self.known.iter().map(|(_, subject)| subject.id).collect();
         let next = self.next_id;
         move |id| id > 0 && id < next && !known.contains(&id)

@@ -3,7 +3,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use ak_audit::{Kind, Verdict};
+use ak_audit::{Decision, Kind};
 use ak_json::{Limits, Object, ObjectBuilder, Text, Value, object};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         operation::Operation,
         time::Time,
     },
-    record::entry::Facts,
+    record::entry::EntryFields,
 };
 
 /// Longest JSON text, in bytes, that what an entry says of its own is kept as. What is longer stays a value, which whoever
@@ -30,7 +30,7 @@ pub(crate) struct View {
     counted: u64,
     code: i32,
     operation: Operation,
-    decision: Verdict,
+    decision: Decision,
     kind: Kind,
     marks: Marks,
     /// Texts one after another, each after its length: the actor, then what `marks` says, then the rest as JSON text.
@@ -76,7 +76,7 @@ struct Common<'e> {
     operation: Operation,
     kind: Kind,
     target: Option<&'e str>,
-    decision: Verdict,
+    decision: Decision,
     code: i32,
     rule: Option<&'e str>,
     cause: Option<u64>,
@@ -98,7 +98,7 @@ impl View {
     pub(crate) fn new(
         seq: u64,
         time: Time,
-        facts: &Facts,
+        facts: &EntryFields,
         about: &[Text],
         details: Value,
         message: Option<&str>,
@@ -220,7 +220,7 @@ impl View {
         self.operation
     }
 
-    pub(crate) const fn decision(&self) -> Verdict {
+    pub(crate) const fn decision(&self) -> Decision {
         self.decision
     }
 
@@ -276,7 +276,7 @@ impl View {
     /// What the query returns.
     pub(crate) fn shown(&self) -> Value {
         let parts = self.parts();
-        self.entry(&parts, parts.message.map(utf8)).into()
+        with_names_of_decisions(self.entry(&parts, parts.message.map(utf8))).into()
     }
 
     /// What a snapshot holds of it.
@@ -354,7 +354,7 @@ impl<'e> Common<'e> {
             Some(self.operation.name().into()),
             Some(kind_name(self.kind).into()),
             Some(self.target.map_or(Value::Null, Value::from)),
-            Some(decision_name(self.decision).into()),
+            Some(stored_decision(self.decision).into()),
             Some(i64::from(self.code).into()),
             self.rule.map(Value::from),
             self.cause.map(Value::from),
@@ -414,19 +414,39 @@ impl<'e> Common<'e> {
     }
 }
 
-/// What a decision is called in readable entries.
-pub(crate) const fn decision_name(decision: Verdict) -> &'static str {
+/// What a decision is called in the state, whose digests stand in journals: a query shows [`Decision::name`].
+pub(crate) const fn stored_decision(decision: Decision) -> &'static str {
     match decision {
-        Verdict::Permit => "permit",
-        Verdict::Ask => "ask",
-        Verdict::Forbid => "forbid",
-        Verdict::DefaultDeny => "deny",
-        Verdict::Refused => "refused",
+        Decision::DefaultDeny => "deny",
+        Decision::Permit | Decision::Ask | Decision::Forbid | Decision::Refused => decision.name(),
     }
 }
 
-fn decision_of(name: &str) -> Option<Verdict> {
-    Verdict::ALL.iter().copied().find(|decision| decision_name(*decision) == name)
+/// A readable entry as a query shows it: decisions by their names, those on a batch's operations too.
+fn with_names_of_decisions(mut entry: Object) -> Object {
+    let by_name = |stored: &Value| stored.as_str().and_then(decision_of).map(Decision::name);
+    if let Some(name) = entry.get("decision").and_then(by_name) {
+        entry.insert("decision", name);
+    }
+    if entry.get("operation").and_then(Value::as_str) == Some(Operation::Batch.name())
+        && let Some(operations) = entry.get("operations").and_then(Value::as_array)
+    {
+        let named = |row: &Value| match (row.as_object(), row.get("decision").and_then(by_name)) {
+            (Some(row), Some(name)) => {
+                let mut row = row.clone();
+                row.insert("decision", name);
+                row.into()
+            }
+            _ => row.clone(),
+        };
+        let operations: Vec<Value> = operations.iter().map(named).collect();
+        entry.insert("operations", operations);
+    }
+    entry
+}
+
+fn decision_of(name: &str) -> Option<Decision> {
+    Decision::ALL.iter().copied().find(|decision| stored_decision(*decision) == name)
 }
 
 const fn kind_name(kind: Kind) -> &'static str {
@@ -529,11 +549,11 @@ mod tests {
     const SEQ: u64 = 1 << 40;
     const TIME: Time = Time::from_micros(1_764_590_000_123_456);
 
-    fn facts(event: Option<&str>, target: Option<String>, rule: &str, cause: Option<u64>) -> Facts {
-        Facts {
+    fn facts(event: Option<&str>, target: Option<String>, rule: &str, cause: Option<u64>) -> EntryFields {
+        EntryFields {
             operation: Operation::Http,
             kind: Kind::Outcome,
-            decision: Verdict::DefaultDeny,
+            decision: Decision::DefaultDeny,
             code: -7,
             cause,
             policy: Digest::from([0; 32]),
@@ -548,7 +568,7 @@ mod tests {
     }
 
     /// The entry as one reads it, member by member.
-    fn plain(facts: &Facts, details: &Object, message: Option<&str>) -> Value {
+    fn plain(facts: &EntryFields, details: &Object, message: Option<&str>) -> Value {
         let mut entry = Object::new();
         entry.insert("seq", SEQ);
         entry.insert("timestamp", TIME.as_micros());
@@ -575,7 +595,7 @@ mod tests {
         entry.into()
     }
 
-    fn all_facts() -> Vec<Facts> {
+    fn all_facts() -> Vec<EntryFields> {
         let mut all = Vec::new();
         for event in [None, Some("met \u{1f600}"), Some("http"), Some("")] {
             for target in
@@ -650,7 +670,7 @@ mod tests {
                 assert!(again.is_event(facts.event.as_deref().unwrap_or("http")));
                 assert!(again.target_begins_with(facts.target.as_deref().unwrap_or_default()));
                 assert!(!again.target_begins_with("https://b") && !again.is_ruled_by("rule"));
-                assert_eq!(again.decision(), Verdict::DefaultDeny);
+                assert_eq!(again.decision(), Decision::DefaultDeny);
             }
         }
     }
@@ -666,7 +686,7 @@ mod tests {
         assert_eq!(view.to_value().to_json(), kept.to_json());
         assert_eq!(view.shown().to_json(), entry.to_json());
         assert!(view.is_by("a") && view.is_event("read") && view.is_ruled_by("r"));
-        assert!(view.target_begins_with("heap:") && view.decision() == Verdict::Ask);
+        assert!(view.target_begins_with("heap:") && view.decision() == Decision::Ask);
         let nameless = object! { "about": array![], "entry": object! { "seq": 7u64 } };
         assert!(View::from_value(&nameless).is_err());
     }

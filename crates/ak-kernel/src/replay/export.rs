@@ -26,7 +26,7 @@ pub const EARLIER_MAGIC: [u8; 8] = *b"AKJRNL02";
 /// The bytes are no journal stream, or end in the middle of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a journal stream from byte {offset} on")]
-pub struct StreamError {
+pub struct ExportError {
     /// Where reading stopped.
     pub offset: usize,
 }
@@ -53,7 +53,7 @@ pub fn encode<'a>(
 
 /// One entry of a stream, borrowed from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamEntry<'a> {
+pub struct ExportedEntry<'a> {
     /// The leaf.
     pub leaf: &'a [u8],
     /// The body, unless it was erased.
@@ -67,13 +67,13 @@ pub struct StreamEntry<'a> {
 /// Takes a stream apart, without copying.
 ///
 /// # Errors
-/// [`StreamError`] when the bytes do not start like a stream. A later fault ends the iteration with an error.
-pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, StreamError> {
-    let (magic, rest) = bytes.split_first_chunk().ok_or(StreamError { offset: 0 })?;
+/// [`ExportError`] when the bytes do not start like a stream. A later fault ends the iteration with an error.
+pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, ExportError> {
+    let (magic, rest) = bytes.split_first_chunk().ok_or(ExportError { offset: 0 })?;
     match *magic {
         MAGIC => Ok(Entries { rest, offset: MAGIC.len(), names_subjects: true }),
         EARLIER_MAGIC => Ok(Entries { rest, offset: MAGIC.len(), names_subjects: false }),
-        _ => Err(StreamError { offset: 0 }),
+        _ => Err(ExportError { offset: 0 }),
     }
 }
 
@@ -96,7 +96,7 @@ impl<'a> Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Result<StreamEntry<'a>, StreamError>;
+    type Item = Result<ExportedEntry<'a>, ExportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -110,11 +110,11 @@ impl<'a> Iterator for Entries<'a> {
                 if body.is_empty() || subjects.is_empty() =>
             {
                 let subjects = subjects.iter().map(|subject| SubjectId::from_le_bytes(*subject)).collect();
-                Some(Ok(StreamEntry { leaf, body: given(body), snapshot: given(snapshot), subjects }))
+                Some(Ok(ExportedEntry { leaf, body: given(body), snapshot: given(snapshot), subjects }))
             }
             ((Some(_) | None, _, _), _) => {
                 self.rest = &[];
-                Some(Err(StreamError { offset: self.offset }))
+                Some(Err(ExportError { offset: self.offset }))
             }
         }
     }
@@ -124,7 +124,7 @@ impl<'a> Iterator for Entries<'a> {
 mod tests {
     use alloc::sync::Arc;
 
-    use ak_audit::{Entry, Integrity, Kind, Verdict, ZERO_HASH};
+    use ak_audit::{Decision, Entry, Integrity, Kind, ZERO_HASH};
 
     use super::*;
 
@@ -135,7 +135,7 @@ mod tests {
             run: [0; 16],
             operation: 1,
             kind: Kind::Notice,
-            decision: Verdict::Permit,
+            decision: Decision::Permit,
             code: 0,
             cause: 0,
             policy: ZERO_HASH,
@@ -159,8 +159,8 @@ mod tests {
         let bytes = encode(&records, &BTreeMap::from([(1, b"state".to_vec())]));
         let entries: Result<Vec<_>, _> = decode(&bytes).unwrap().collect();
         let expected = [
-            StreamEntry { leaf: &records[0].leaf, body: Some(b"{}"), snapshot: None, subjects: Vec::new() },
-            StreamEntry {
+            ExportedEntry { leaf: &records[0].leaf, body: Some(b"{}"), snapshot: None, subjects: Vec::new() },
+            ExportedEntry {
                 leaf: &records[1].leaf,
                 body: None,
                 snapshot: Some(b"state"),

@@ -14,7 +14,7 @@ use crate::{
 
 /// What to do with tools when a journal is re-executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tools {
+pub enum ToolReplay {
     /// Take their results from the journal.
     #[default]
     Recorded,
@@ -22,7 +22,7 @@ pub enum Tools {
     Rerun,
 }
 
-impl Tools {
+impl ToolReplay {
     fn rerun(self) -> Option<Rerun> {
         match self {
             Self::Recorded => None,
@@ -43,7 +43,7 @@ pub struct ReplayError {
 
 /// One input that was re-executed.
 #[derive(Clone, Debug)]
-pub struct Followed {
+pub struct ReplayedEntry {
     /// The record it makes: the recorded one, byte for byte.
     pub record: Record,
     /// The replies it releases.
@@ -55,13 +55,13 @@ pub struct Followed {
 /// A kernel in the making, fed with one recorded input after the other.
 ///
 /// ```
-/// use ak_kernel::{Config, Kernel, Now, Replay, ToolsRequest, Request, SessionId, Time, Tools};
+/// use ak_kernel::{Config, Kernel, Now, Replay, ToolsRequest, Request, SessionId, Time, ToolReplay};
 ///
 /// let now = Now::steady(Time::from_micros(1), [7; 32]);
 /// let mut kernel = Kernel::new(now, Config::default());
-/// kernel.dispatch(now, SessionId::OWNER, Request::Tools(ToolsRequest::List)).unwrap();
+/// kernel.dispatch(now, SessionId::OWNER, Request::ToolReplay(ToolsRequest::List)).unwrap();
 ///
-/// let mut replay = Replay::new(Tools::Recorded);
+/// let mut replay = Replay::new(ToolReplay::Recorded);
 /// while let Some(record) = kernel.poll_record() {
 ///     replay.feed(&record.leaf, &record.body)?;
 /// }
@@ -82,7 +82,7 @@ pub struct Replay {
 
 impl Replay {
     /// Begins a replay. The first input must be a genesis.
-    pub fn new(tools: Tools) -> Replay {
+    pub fn new(tools: ToolReplay) -> Replay {
         Replay { kernel: None, rerun: tools.rerun(), seq: 0, vouched_for: None }
     }
 
@@ -91,7 +91,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`RestoreError`] when the bytes are no snapshot.
-    pub fn resume(snapshot: &[u8], tools: Tools) -> Result<Replay, RestoreError> {
+    pub fn resume(snapshot: &[u8], tools: ToolReplay) -> Result<Replay, RestoreError> {
         let kernel = Kernel::restore(snapshot)?;
         let seq = kernel.entries();
         Ok(Replay { kernel: Some(kernel), rerun: tools.rerun(), seq, vouched_for: None })
@@ -101,7 +101,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`ReplayError`] when the body is no input, or the entry that follows from it is not the recorded one.
-    pub fn feed(&mut self, leaf: &[u8], body: &[u8]) -> Result<Followed, ReplayError> {
+    pub fn feed(&mut self, leaf: &[u8], body: &[u8]) -> Result<ReplayedEntry, ReplayError> {
         let seq = self.seq;
         let wrong = |reason: String| ReplayError { seq, reason };
         // The journal's own limits are unknown before its genesis is read; what it holds was within them when written.
@@ -154,19 +154,19 @@ impl Replay {
                 if matches!(input, Input::Snapshot { .. }) {
                     self.vouched_for = Some(seq);
                 }
-                kernel.execute_recorded(now, input, leaf).map_err(wrong)?;
+                kernel.execute_earlier(now, input, leaf).map_err(wrong)?;
                 self.seq += 1;
                 return self.as_recorded(leaf, body).map_err(wrong);
             }
             (Some(kernel), Input::Dispatch { session, asked }) => {
-                kernel.heard(now, session, asked);
+                kernel.dispatch_admitted(now, session, asked);
             }
-            (Some(kernel), Input::Progress { ticket, step }) => kernel.take_step(now, ticket, step),
+            (Some(kernel), Input::Progress { ticket, step }) => kernel.handle_step(now, ticket, step),
             (Some(kernel), Input::HostCall { ticket, request }) => {
-                kernel.heard_host_call(&now, ticket, request);
+                kernel.dispatch_admitted_host_call(&now, ticket, request);
             }
             (Some(kernel), Input::Complete { ticket, ended }) => {
-                kernel.take_completion(now, ticket, ended);
+                kernel.handle_completion(now, ticket, ended);
             }
             (Some(kernel), Input::Tick) => kernel.tick(&now),
             (Some(kernel), Input::Throttled(turned)) => kernel.throttled(&now, turned),
@@ -191,11 +191,11 @@ impl Replay {
         }
         self.seq += 1;
         let replies = self.release(record.seq);
-        Ok(Followed { record, replies, compared: true })
+        Ok(ReplayedEntry { record, replies, compared: true })
     }
 
     /// An entry of an earlier version, which stands as it is.
-    fn as_recorded(&self, leaf: &[u8], body: &[u8]) -> Result<Followed, String> {
+    fn as_recorded(&self, leaf: &[u8], body: &[u8]) -> Result<ReplayedEntry, String> {
         let leaf: Arc<[u8]> = Arc::from(leaf);
         let leaf = ak_audit::Leaf::check(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
         let record = Record {
@@ -205,7 +205,7 @@ impl Replay {
             body: Arc::from(body),
             subjects: Vec::new(),
         };
-        Ok(Followed { record, replies: Vec::new(), compared: false })
+        Ok(ReplayedEntry { record, replies: Vec::new(), compared: false })
     }
 
     /// The version of the journal so far, while that is an earlier one than this kernel's.

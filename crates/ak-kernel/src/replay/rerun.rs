@@ -45,21 +45,21 @@ impl Rerun {
                 let Some(run) = self.running.get_mut(ticket) else { return Ok(()) };
                 self.waiting.insert(call, *ticket);
                 match next(run) {
-                    Next::Asks(again) if again.is_the_same_as(request) => Ok(()),
-                    Next::Asks(again) => {
+                    RerunStep::Asks(again) if again.is_the_same_as(request) => Ok(()),
+                    RerunStep::Asks(again) => {
                         let [again, recorded] =
                             [&again, request].map(|request| request.to_value().to_string());
                         Err(format!("the tool, run again, asks for {again} and not for {recorded}"))
                     }
-                    Next::Ends(_) => {
+                    RerunStep::Ends(_) => {
                         Err("the tool, run again, does not ask for what was recorded".to_string())
                     }
                 }
             }
             Input::Complete { ticket, ended } => match self.running.remove(ticket) {
                 Some(mut run) if ended.completion.is_of_tool() => match next(&mut run) {
-                    Next::Ends(again) if again == ended.completion => Ok(()),
-                    Next::Ends(_) | Next::Asks(_) => {
+                    RerunStep::Ends(again) if again == ended.completion => Ok(()),
+                    RerunStep::Ends(_) | RerunStep::Asks(_) => {
                         Err("the tool, run again, gives another result".to_string())
                     }
                 },
@@ -87,18 +87,18 @@ impl Rerun {
     }
 }
 
-enum Next {
+enum RerunStep {
     Asks(ToolRequest),
     Ends(Completion),
 }
 
 /// Runs a tool until it asks for something, or ends.
-fn next(run: &mut ToolRun) -> Next {
+fn next(run: &mut ToolRun) -> RerunStep {
     loop {
         match run.step() {
             ToolStep::Yields => {}
-            ToolStep::Asks(request) => return Next::Asks(request),
-            ToolStep::Ends(completion) => return Next::Ends(completion),
+            ToolStep::Asks(request) => return RerunStep::Asks(request),
+            ToolStep::Ends(completion) => return RerunStep::Ends(completion),
         }
     }
 }

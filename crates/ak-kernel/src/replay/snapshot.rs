@@ -9,7 +9,7 @@ use ak_json::{ArrayEncoder, Digest, Encoded, Limits, Object, ObjectEncoder, Valu
 use ak_policy::{GrantTable, Policy};
 
 use crate::{
-    accounts::{agents::Agents, sessions::Sessions, tool_permissions::Needs},
+    accounts::{agents::Agents, sessions::Sessions, tool_permissions::ToolPermissions},
     api::{
         config::Config,
         fields::{FieldError, Fields, base64url},
@@ -18,10 +18,10 @@ use crate::{
         time::{Clock, Now},
     },
     codec::input::{FORMAT_VERSION, Input},
-    effects::pending::UnderWay,
+    effects::pending::PendingEffect,
     heap::types::Types,
     record::{
-        entry::{Chain, Facts, SEMANTICS_VERSION},
+        entry::{Chain, EntryFields, SEMANTICS_VERSION},
         history::{History, Views},
         subjects::{Subjects, SubjectsImage},
     },
@@ -139,7 +139,7 @@ impl Kernel {
     ///
     /// A snapshot that begins takes the place of one that has begun before and was not ended.
     pub fn begin_snapshot(&mut self, now: Now) -> StateImage {
-        self.note_step(&now);
+        self.record_clock_step(&now);
         let image = self.image();
         self.note_snapshot_begun(&now, None);
         image
@@ -151,7 +151,7 @@ impl Kernel {
         if self.begun.is_none_or(|begun| begun.seq != of) {
             return false;
         }
-        self.note_step(&now);
+        self.record_clock_step(&now);
         self.note_snapshot_kept(&now, of, state);
         true
     }
@@ -168,7 +168,7 @@ impl Kernel {
     fn note_snapshot_begun(&mut self, now: &Now, state: Option<Digest>) {
         self.begun = Some(SnapshotBegun { seq: self.chain.next_seq(), state });
         self.advance(now);
-        let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
+        let facts = EntryFields { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
         self.record(now, &Input::SnapshotBegun, facts, Vec::new(), object! {});
     }
 
@@ -176,7 +176,7 @@ impl Kernel {
     fn note_snapshot_kept(&mut self, now: &Now, of: u64, state: Digest) {
         self.begun = None;
         self.advance(now);
-        let facts = Facts { kind: Kind::Outcome, cause: Some(of), ..self.notice(Operation::Snapshot) };
+        let facts = EntryFields { kind: Kind::Outcome, cause: Some(of), ..self.notice(Operation::Snapshot) };
         self.record(now, &Input::SnapshotKept { of, state }, facts, Vec::new(), object! {});
     }
 
@@ -206,7 +206,7 @@ impl Kernel {
     /// Records a digest of the state, as versions before this one do.
     pub(crate) fn note_digest(&mut self, now: &Now, state: Digest) {
         self.advance(now);
-        let facts = Facts { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
+        let facts = EntryFields { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
         self.record(now, &Input::Snapshot { state }, facts, Vec::new(), object! {});
     }
 
@@ -245,9 +245,9 @@ impl Kernel {
 
     /// Everything but what is large.
     fn rest(&self) -> Object {
-        let mut lists: Vec<&Arc<Needs>> = Vec::new();
-        let under_way: Vec<Value> = self
-            .under_way
+        let mut lists: Vec<&Arc<ToolPermissions>> = Vec::new();
+        let pending: Vec<Value> = self
+            .pending
             .iter()
             .map(|(ticket, open)| {
                 let mut row = open.to_value(&mut lists);
@@ -270,7 +270,7 @@ impl Kernel {
         rest.insert("agents", self.agents.to_value());
         rest.insert("types", self.types.to_value());
         rest.insert("tools", self.toolbox.state());
-        rest.insert("under_way", under_way);
+        rest.insert("under_way", pending);
         rest.insert("needs", needs);
         rest.insert("upgraded", self.upgraded.map(Value::from));
         if !self.policy_files.is_empty() {
@@ -298,17 +298,19 @@ impl Kernel {
         let run = run.map_err(|_| fields.error("run", "expected 16 bytes"))?;
         let chain = Chain::resumed(run, fields.u64("next")?, fields.digest("head")?);
         let policy = Policy::from_value(&fields.value("policy")?).map_err(unusable)?;
-        let mut under_way = BTreeMap::new();
+        let mut pending = BTreeMap::new();
         let agents = Agents::from_value(&fields.value("agents")?)?;
         let needs = fields.items("needs")?;
-        let needs: Vec<Arc<Needs>> =
-            needs.iter().map(|row| Needs::from_value(row).map(Arc::new)).collect::<Result<_, _>>()?;
+        let needs: Vec<Arc<ToolPermissions>> = needs
+            .iter()
+            .map(|row| ToolPermissions::from_value(row).map(Arc::new))
+            .collect::<Result<_, _>>()?;
         for row in fields.items("under_way")?.iter() {
-            let (ticket, open) = UnderWay::from_value(row, &agents, &needs)?;
-            under_way.insert(ticket, open);
+            let (ticket, open) = PendingEffect::from_value(row, &agents, &needs)?;
+            pending.insert(ticket, open);
         }
         let heap = Heap::restore(heap, Kernel::heap_config(&config)).map_err(unusable)?;
-        let mut kernel = Kernel::bare(config, chain, policy, under_way);
+        let mut kernel = Kernel::empty(config, chain, policy, pending);
         kernel.earlier = earlier;
         kernel.upgraded = fields.optional_u64("upgraded")?;
         if let Some(files) = fields.optional("policy_files") {

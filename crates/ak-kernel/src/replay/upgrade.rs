@@ -22,7 +22,7 @@ use crate::{
     codec::input::Input,
     record::{
         entry::{EARLIER_VERSIONS, SEMANTICS_VERSION},
-        recorded::Recorded,
+        recorded::EarlierDecision,
     },
     state::Kernel,
 };
@@ -32,18 +32,18 @@ impl Kernel {
     ///
     /// # Errors
     /// Why the entry is not the next one.
-    pub(crate) fn execute_recorded(&mut self, now: Now, input: Input, leaf: &[u8]) -> Result<(), String> {
+    pub(crate) fn execute_earlier(&mut self, now: Now, input: Input, leaf: &[u8]) -> Result<(), String> {
         let seq = self.chain.next_seq();
-        self.recorded = Some(Recorded::next_of(&self.chain, leaf)?);
+        self.recorded = Some(EarlierDecision::next_of(&self.chain, leaf)?);
         match input {
             Input::Dispatch { session, asked } => {
-                self.heard(now, session, asked);
+                self.dispatch_admitted(now, session, asked);
             }
-            Input::Progress { ticket, step } => self.take_step(now, ticket, step),
+            Input::Progress { ticket, step } => self.handle_step(now, ticket, step),
             Input::HostCall { ticket, request } => {
-                self.heard_host_call(&now, ticket, request);
+                self.dispatch_admitted_host_call(&now, ticket, request);
             }
-            Input::Complete { ticket, ended } => self.take_completion(now, ticket, ended),
+            Input::Complete { ticket, ended } => self.handle_completion(now, ticket, ended),
             Input::Tick => self.tick(&now),
             Input::Throttled(turned) => self.throttled(&now, turned),
             Input::Snapshot { state } => self.note_digest(&now, state),
@@ -61,7 +61,7 @@ impl Kernel {
             return Err("it led to no entry of its own".into());
         }
         // What was released was released then.
-        self.held.clear();
+        self.outputs.clear();
         Ok(())
     }
 

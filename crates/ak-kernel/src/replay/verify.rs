@@ -8,7 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
-use ak_audit::{Entry, Kind, Verdict as Ruled};
+use ak_audit::{Decision, Entry, Kind};
 use ak_heap::{Handle, Heap, HeapConfig};
 use ak_json::{Digest, Limits, Text, Value, object};
 
@@ -21,45 +21,45 @@ use crate::{
         reply::Outcome,
         request::{AgentRequest, BatchPart, HeapRequest, Request},
         subject::SubjectId,
-        tool_request::Wish,
+        tool_request::ToolRequestKind,
     },
     codec::input::{FORMAT_VERSION, Input},
     record::{
         entry::{SEMANTICS_VERSION, derive},
         subjects::{Found, Subjects},
     },
-    replay::reexecute::{Followed, Replay, Tools},
+    replay::reexecute::{Replay, ReplayedEntry, ToolReplay},
     state::{CallId, Kernel},
 };
 
 /// How one entry of a log stands.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
+pub enum EntryStatus {
     /// It follows from its input and all that came before; these are the replies it releases.
-    Follows(Vec<(CallId, Outcome)>),
+    Verified(Vec<(CallId, Outcome)>),
     /// It is chained to the entry before, and nothing more can be told: its body, or one before it, was erased or pruned. The
-    /// end of the log must explain it: see [`Examination::into_summary`].
+    /// end of the log must explain it: see [`LogVerifier::into_summary`].
     Opaque,
     /// It is chained to the entry before. A version of the kernel before this one wrote it, and a kernel of that version
     /// re-executes it.
     NotReplayed,
     /// It does not follow, and why.
-    Wrong(String),
+    Invalid(String),
 }
 
 /// What is kept of one entry.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Kept<'a> {
+pub struct StoredBody<'a> {
     /// Its body, unless that was erased.
     pub body: Option<&'a [u8]>,
     /// Whom an erased body was about.
     pub subjects: &'a [SubjectId],
 }
 
-impl<'a> Kept<'a> {
+impl<'a> StoredBody<'a> {
     /// An entry with its body.
-    pub const fn whole(body: &'a [u8]) -> Kept<'a> {
-        Kept { body: Some(body), subjects: &[] }
+    pub const fn whole(body: &'a [u8]) -> StoredBody<'a> {
+        StoredBody { body: Some(body), subjects: &[] }
     }
 }
 
@@ -91,8 +91,8 @@ impl<'a> Kept<'a> {
 ///
 /// Each of these leads to another [`head`](Self::head): compare it with one that was kept elsewhere, or with a signed checkpoint.
 #[derive(Debug)]
-pub struct Examination {
-    tools: Tools,
+pub struct LogVerifier {
+    tools: ToolReplay,
     /// The kernel, while its state is known.
     replay: Option<Replay>,
     first: u64,
@@ -173,11 +173,11 @@ struct Unproven {
     objects: Vec<Handle>,
 }
 
-impl Examination {
+impl LogVerifier {
     /// The examination of a log whose first kept entry has this `seq`.
-    pub fn new(first: u64, tools: Tools) -> Examination {
+    pub fn new(first: u64, tools: ToolReplay) -> LogVerifier {
         let replay = (first == 0).then(|| Replay::new(tools));
-        Examination {
+        LogVerifier {
             tools,
             replay,
             first,
@@ -202,37 +202,37 @@ impl Examination {
     }
 
     /// Judges the next entry. `snapshot` is what was kept with it, if anything was.
-    pub fn examine(&mut self, leaf: &[u8], kept: Kept<'_>, snapshot: Option<&[u8]>) -> Standing {
+    pub fn examine(&mut self, leaf: &[u8], kept: StoredBody<'_>, snapshot: Option<&[u8]>) -> EntryStatus {
         let seq = self.next;
         let standing = match self.link(leaf) {
-            Err(reason) => Standing::Wrong(reason),
+            Err(reason) => EntryStatus::Invalid(reason),
             Ok(()) => match self.execute(leaf, kept, snapshot) {
-                standing @ Standing::Follows(_) => standing,
-                standing @ (Standing::Opaque | Standing::NotReplayed) => {
+                standing @ EntryStatus::Verified(_) => standing,
+                standing @ (EntryStatus::Opaque | EntryStatus::NotReplayed) => {
                     match self.look_at(leaf, kept, snapshot, &standing) {
                         Ok(()) => standing,
-                        Err(reason) => Standing::Wrong(reason),
+                        Err(reason) => EntryStatus::Invalid(reason),
                     }
                 }
-                standing @ Standing::Wrong(_) => standing,
+                standing @ EntryStatus::Invalid(_) => standing,
             },
         };
         self.next = self.next.saturating_add(1);
         self.previous = Some(ak_audit::leaf_hash(leaf).into());
         match &standing {
-            Standing::Follows(_) => {
+            EntryStatus::Verified(_) => {
                 self.follows += 1;
                 self.note_erasure(leaf, kept);
             }
-            Standing::Opaque => {
+            EntryStatus::Opaque => {
                 self.opaque += 1;
                 self.note_erasure(leaf, kept);
             }
-            Standing::NotReplayed => {
+            EntryStatus::NotReplayed => {
                 self.not_replayed += 1;
                 self.note_erasure(leaf, kept);
             }
-            Standing::Wrong(reason) => {
+            EntryStatus::Invalid(reason) => {
                 // What was executed is not what was recorded: from here on the state is unknown.
                 self.replay = None;
                 self.first_wrong.get_or_insert((seq, reason.clone()));
@@ -258,7 +258,7 @@ impl Examination {
         }
     }
 
-    fn execute(&mut self, leaf: &[u8], kept: Kept<'_>, snapshot: Option<&[u8]>) -> Standing {
+    fn execute(&mut self, leaf: &[u8], kept: StoredBody<'_>, snapshot: Option<&[u8]>) -> EntryStatus {
         if self.next == 0
             && let Some(standing) = self.begin(leaf, kept)
         {
@@ -269,26 +269,26 @@ impl Examination {
         }
         let Some(body) = kept.body else {
             self.lose_track();
-            return Standing::Opaque;
+            return EntryStatus::Opaque;
         };
         match &mut self.replay {
             Some(replay) => {
                 if let Some(bytes) = snapshot
                     && let Err(reason) = belongs(bytes, leaf, replay)
                 {
-                    return Standing::Wrong(reason);
+                    return EntryStatus::Invalid(reason);
                 }
                 match replay.feed(leaf, body) {
                     Ok(followed) => {
                         self.unvouched = self.unvouched.filter(|seq| replay.vouched_for() < Some(*seq));
                         count(&mut self.about, &followed.record.subjects, 1);
-                        Standing::Follows(followed.replies)
+                        EntryStatus::Verified(followed.replies)
                     }
-                    Err(error) => Standing::Wrong(error.reason),
+                    Err(error) => EntryStatus::Invalid(error.reason),
                 }
             }
             None => match snapshot {
-                None => Standing::Opaque,
+                None => EntryStatus::Opaque,
                 Some(bytes) => self.resume(bytes, leaf, body),
             },
         }
@@ -303,23 +303,23 @@ impl Examination {
     }
 
     /// Goes on from the snapshot that came with an entry.
-    fn resume(&mut self, bytes: &[u8], leaf: &[u8], body: &[u8]) -> Standing {
+    fn resume(&mut self, bytes: &[u8], leaf: &[u8], body: &[u8]) -> EntryStatus {
         self.before = None;
         match resume(bytes, self.tools, leaf, body) {
             Ok((replay, followed)) => {
                 count(&mut self.about, &followed.record.subjects, 1);
                 self.unvouched = Some(self.next).filter(|seq| replay.vouched_for() < Some(*seq));
                 self.replay = Some(replay);
-                Standing::Follows(followed.replies)
+                EntryStatus::Verified(followed.replies)
             }
-            Err(reason) => Standing::Wrong(reason),
+            Err(reason) => EntryStatus::Invalid(reason),
         }
     }
 
     /// Looks at the genesis: of which version the log begins.
-    fn begin(&mut self, leaf: &[u8], kept: Kept<'_>) -> Option<Standing> {
+    fn begin(&mut self, leaf: &[u8], kept: StoredBody<'_>) -> Option<EntryStatus> {
         let Some(body) = kept.body else {
-            return Some(Standing::Wrong("the genesis has no body: it is never erased".into()));
+            return Some(EntryStatus::Invalid("the genesis has no body: it is never erased".into()));
         };
         let body = Value::parse(body, &Limits::default()).ok()?;
         let number = |name| body.get(name).and_then(Value::as_u64);
@@ -335,25 +335,30 @@ impl Examination {
         match (is_genesis, config) {
             (true, Some(Ok(config))) => {
                 self.earlier = Some(Earlier { version, config });
-                Some(Standing::NotReplayed)
+                Some(EntryStatus::NotReplayed)
             }
-            _ => Some(Standing::Wrong("the body is not the genesis that the entry is about".into())),
+            _ => Some(EntryStatus::Invalid("the body is not the genesis that the entry is about".into())),
         }
     }
 
     /// An entry that an earlier version wrote, or the record by which the log goes on under this one.
-    fn of_earlier_version(&mut self, leaf: &[u8], kept: Kept<'_>, snapshot: Option<&[u8]>) -> Standing {
+    fn of_earlier_version(
+        &mut self,
+        leaf: &[u8],
+        kept: StoredBody<'_>,
+        snapshot: Option<&[u8]>,
+    ) -> EntryStatus {
         let upgrades = Entry::decode(leaf).is_ok_and(|entry| entry.operation == Operation::Upgrade.number());
         if !upgrades {
-            return Standing::NotReplayed;
+            return EntryStatus::NotReplayed;
         }
-        let Some(earlier) = self.earlier.take() else { return Standing::NotReplayed };
+        let Some(earlier) = self.earlier.take() else { return EntryStatus::NotReplayed };
         let Some(body) = kept.body else {
-            return Standing::Wrong("the record of an upgrade has no body: it is never erased".into());
+            return EntryStatus::Invalid("the record of an upgrade has no body: it is never erased".into());
         };
         let from = Value::parse(body, &Limits::default()).ok().and_then(|body| body.get("from")?.as_u64());
         if from != Some(earlier.version) {
-            return Standing::Wrong(format!(
+            return EntryStatus::Invalid(format!(
                 "the log does not begin with the version that is upgraded: {}",
                 earlier.version
             ));
@@ -361,7 +366,7 @@ impl Examination {
         match snapshot {
             Some(bytes) => self.resume(bytes, leaf, body),
             // An erasure since then took the snapshot along.
-            None => Standing::Opaque,
+            None => EntryStatus::Opaque,
         }
     }
 
@@ -372,9 +377,9 @@ impl Examination {
     fn look_at(
         &mut self,
         leaf: &[u8],
-        kept: Kept<'_>,
+        kept: StoredBody<'_>,
         snapshot: Option<&[u8]>,
-        standing: &Standing,
+        standing: &EntryStatus,
     ) -> Result<(), String> {
         let entry = Entry::decode(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
         let Some(body) = kept.body else {
@@ -388,7 +393,7 @@ impl Examination {
             Value::parse(body, &JOURNALLED).map_err(|error| format!("the body is not JSON: {error}"))?;
         let (_, input) =
             Input::from_value(&value, &[0; 16]).map_err(|error| format!("the body is no input: {error}"))?;
-        if *standing == Standing::NotReplayed {
+        if *standing == EntryStatus::NotReplayed {
             if value.get("uptime").is_some() {
                 return Err("no earlier version writes such a body".into());
             }
@@ -406,7 +411,7 @@ impl Examination {
             about(&asked.request, &mut names, &mut objects);
         }
         if let Input::HostCall { request, .. } = &input
-            && let Wish::Request(request) = &request.wish
+            && let ToolRequestKind::Request(request) = &request.wish
         {
             about(request, &mut names, &mut objects);
         }
@@ -464,9 +469,9 @@ impl Examination {
     }
 
     /// Takes note of an erasure. One whose own state a later erasure took along is believed as far as its body is there.
-    fn note_erasure(&mut self, leaf: &[u8], kept: Kept<'_>) {
+    fn note_erasure(&mut self, leaf: &[u8], kept: StoredBody<'_>) {
         let Ok(entry) = Entry::decode(leaf) else { return };
-        let ended = entry.kind == Kind::Outcome && entry.code == 0 && entry.decision == Ruled::Permit;
+        let ended = entry.kind == Kind::Outcome && entry.code == 0 && entry.decision == Decision::Permit;
         if !ended || entry.operation != Operation::AuditErase.number() {
             return;
         }
@@ -493,9 +498,9 @@ impl Examination {
                 "the state at the end of the log is not known".into(),
             ));
         }
-        let under_way: Vec<SubjectId> = kernel.map(erasing).unwrap_or_default();
+        let pending: Vec<SubjectId> = kernel.map(erasing).unwrap_or_default();
         let mut gone: BTreeMap<SubjectId, (u64, u64)> = BTreeMap::new();
-        let was_erased = kernel.map(|kernel| kernel.subjects.erased());
+        let was_erased = kernel.map(|kernel| kernel.subjects.erasure_outcome());
         let mut unexplained: Option<u64> = None;
         for (subjects, blank) in &self.blank {
             // The state tells who was erased, whatever is said elsewhere.
@@ -533,7 +538,7 @@ impl Examination {
             }
         }
         // What an erasure that is not over yet takes along may be there or not.
-        let kernel = kernel.filter(|_| under_way.is_empty())?;
+        let kernel = kernel.filter(|_| pending.is_empty())?;
         let mut about = self.about.clone();
         // An earlier version did not count.
         let mut all_told = self.first == 0 && self.not_replayed == 0;
@@ -704,7 +709,12 @@ fn commits_to_genesis(entry: &Entry<'_>, body: &Value) -> bool {
 
 /// A replay from a snapshot, once the entry that it began with follows from it. The bytes must be the ones that the kernel
 /// itself writes.
-fn resume(bytes: &[u8], tools: Tools, leaf: &[u8], body: &[u8]) -> Result<(Replay, Followed), String> {
+fn resume(
+    bytes: &[u8],
+    tools: ToolReplay,
+    leaf: &[u8],
+    body: &[u8],
+) -> Result<(Replay, ReplayedEntry), String> {
     let mut replay = Replay::resume(bytes, tools).map_err(|error| format!("{error}"))?;
     belongs(bytes, leaf, &replay)?;
     let followed = replay.feed(leaf, body);
@@ -779,14 +789,15 @@ mod tests {
     fn what_is_not_executed_again_is_counted_and_not_listed() {
         let log = log();
         let alice = log.iter().find_map(|record| record.subjects.last().copied()).unwrap();
-        let mut examination = Examination::new(0, Tools::Recorded);
+        let mut examination = LogVerifier::new(0, ToolReplay::Recorded);
         let mut gone = 0;
         for record in &log {
             let is_gone = record.subjects.contains(&alice);
             gone += u64::from(is_gone);
-            let kept = Kept { body: Some(&*record.body).filter(|_| !is_gone), subjects: &record.subjects };
+            let kept =
+                StoredBody { body: Some(&*record.body).filter(|_| !is_gone), subjects: &record.subjects };
             let standing = examination.examine(&record.leaf, kept, None);
-            assert!(!matches!(standing, Standing::Wrong(_)), "{standing:?}");
+            assert!(!matches!(standing, EntryStatus::Invalid(_)), "{standing:?}");
         }
         assert!(gone > 0 && examination.opaque() > ROUNDS);
         assert_eq!(examination.unproven.len(), 0);

@@ -8,17 +8,17 @@ use alloc::{
     vec::Vec,
 };
 
-use ak_audit::{Kind, Verdict as Ruled};
+use ak_audit::{Decision, Kind};
 use ak_heap::{Heap, HeapConfig, REQUEST_WORK, Work};
 use ak_json::{Digest, Text, Value, object};
 use ak_policy::{GrantTable, Policy, Steps};
 use ak_sandbox::HostOperation;
 
 use crate::{
-    accounts::{agents::Agents, sessions::Sessions, tool_permissions::ToolLine},
+    accounts::{agents::Agents, sessions::Sessions, tool_permissions::CallStack},
     api::{
         config::Config,
-        effect::{Effect, Ticket, Verdict},
+        effect::{Effect, StepAnswer, Ticket},
         operation::Operation,
         prepared::Prepared,
         reply::{Failure, Outcome},
@@ -30,13 +30,13 @@ use crate::{
         gate::{Gate, REQUEST_STEPS_MAX, STEP_WORK},
     },
     codec::input::Input,
-    effects::pending::UnderWay,
+    effects::pending::PendingEffect,
     heap::types::Types,
     record::{
-        entry::{Chain, Facts, Record},
+        entry::{Chain, EntryFields, Record},
         history::History,
-        recorded::Recorded,
-        subjects::{About, Subjects},
+        recorded::EarlierDecision,
+        subjects::{RecordSubjects, Subjects},
         view::View,
     },
     tools::registry::Toolbox,
@@ -62,7 +62,7 @@ pub(crate) struct Caller {
     /// The running tool that asks for it, on the session's behalf.
     pub(crate) within: Option<Ticket>,
     /// That tool, and those that called it.
-    pub(crate) tools: ToolLine,
+    pub(crate) tools: CallStack,
     /// What that tool has left.
     pub(crate) fuel_left: u64,
     /// By which host call it asks.
@@ -89,7 +89,7 @@ pub enum Output {
     /// The host shall perform this and say how it ended.
     Perform(Ticket, Effect),
     /// The answer to a step of an effect under way.
-    Resume(Ticket, Verdict),
+    Resume(Ticket, StepAnswer),
 }
 
 /// The Authority Kernel: a deterministic state machine.
@@ -111,12 +111,12 @@ pub struct Kernel {
     pub(crate) toolbox: Toolbox,
     pub(crate) history: History,
     pub(crate) subjects: Subjects,
-    pub(crate) under_way: BTreeMap<Ticket, UnderWay>,
+    pub(crate) pending: BTreeMap<Ticket, PendingEffect>,
     pub(crate) admission: Admission,
     pub(crate) chain: Chain,
     pub(crate) records: VecDeque<Record>,
     pub(crate) committed: Option<u64>,
-    pub(crate) held: VecDeque<(u64, Output)>,
+    pub(crate) outputs: VecDeque<(u64, Output)>,
     /// Units of work that the input has taken so far.
     pub(crate) work: u64,
     /// What is left for the decisions on it.
@@ -124,7 +124,7 @@ pub struct Kernel {
     /// What was worked out beforehand of the request that is being decided on.
     pub(crate) prepared: Prepared,
     /// What an earlier version decided about the input that is executed, while a journal of that version is continued.
-    pub(crate) recorded: Option<Recorded>,
+    pub(crate) recorded: Option<EarlierDecision>,
     /// The version that the state comes from, until the journal goes on under this one.
     pub(crate) earlier: Option<u64>,
     /// The version that the state was brought into this one's form from, until that is recorded.
@@ -144,11 +144,11 @@ pub(crate) struct SnapshotBegun {
 
 impl Kernel {
     /// A kernel that knows of nothing but these.
-    pub(crate) fn bare(
+    pub(crate) fn empty(
         config: Config,
         chain: Chain,
         policy: Policy,
-        under_way: BTreeMap<Ticket, UnderWay>,
+        pending: BTreeMap<Ticket, PendingEffect>,
     ) -> Kernel {
         Kernel {
             clock: Clock::default(),
@@ -163,7 +163,7 @@ impl Kernel {
             records: VecDeque::new(),
             admission: Admission::default(),
             committed: None,
-            held: VecDeque::new(),
+            outputs: VecDeque::new(),
             work: 0,
             steps: Steps::new(REQUEST_STEPS_MAX),
             prepared: Prepared::default(),
@@ -174,7 +174,7 @@ impl Kernel {
             begun: None,
             chain,
             policy,
-            under_way,
+            pending,
             config,
         }
     }
@@ -248,7 +248,7 @@ impl Kernel {
     }
 
     /// What whoever asked is shown of a failure. The last denial is kept.
-    pub(crate) fn shown(&mut self, caller: &Caller, mut failure: Failure) -> Failure {
+    pub(crate) fn redact_for_caller(&mut self, caller: &Caller, mut failure: Failure) -> Failure {
         let full = caller.is_owner() || self.policy.denial_detail_full();
         let Some(denial) = failure.denial.take() else {
             return if full { failure } else { failure.redacted() };
@@ -273,7 +273,7 @@ impl Kernel {
     }
 
     /// Records that the wall clock stepped, where it did.
-    pub(crate) fn note_step(&mut self, now: &Now) {
+    pub(crate) fn record_clock_step(&mut self, now: &Now) {
         if self.clock.step_us(now).unsigned_abs() > CLOCK_STEP_US_MAX {
             self.clock_stepped(now);
         }
@@ -287,11 +287,11 @@ impl Kernel {
         self.record(now, &Input::ClockStep, facts, Vec::new(), object! { "step_us": step_us });
     }
 
-    pub(crate) fn notice(&self, operation: Operation) -> Facts {
-        Facts {
+    pub(crate) fn notice(&self, operation: Operation) -> EntryFields {
+        EntryFields {
             operation,
             kind: Kind::Notice,
-            decision: Ruled::Permit,
+            decision: Decision::Permit,
             code: 0,
             cause: None,
             policy: self.policy.digest(),
@@ -310,11 +310,11 @@ impl Kernel {
         &mut self,
         now: &Now,
         input: &Input,
-        facts: Facts,
+        facts: EntryFields,
         about: Vec<Text>,
         details: Value,
     ) {
-        let about = self.subjects.meet(about, &now.entropy, None);
+        let about = self.subjects.intern(about, &now.entropy, None);
         self.record_about(now, input, facts, about, details);
     }
 
@@ -322,8 +322,8 @@ impl Kernel {
         &mut self,
         now: &Now,
         input: &Input,
-        facts: Facts,
-        about: About,
+        facts: EntryFields,
+        about: RecordSubjects,
         details: Value,
     ) {
         // Whoever was erased by this very input leaves no trace in what can be read.
@@ -358,7 +358,7 @@ impl Kernel {
 
     /// What the heap has forgotten with its newest change needs no subject.
     pub(crate) fn forget_subjects_of_forgotten(&mut self) {
-        for handle in self.heap.forgotten() {
+        for handle in self.heap.dropped_tombstones() {
             self.subjects.forget_object(*handle);
         }
     }
@@ -374,7 +374,7 @@ fn trace_id(chain: &Chain) -> String {
     text
 }
 
-impl UnderWay {
+impl PendingEffect {
     /// The caller that it is for.
     pub(crate) fn caller(&self) -> Caller {
         Caller { within: self.within, tools: self.tools.clone(), ..Caller::new(self.session, self.account) }

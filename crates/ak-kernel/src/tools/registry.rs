@@ -14,7 +14,7 @@ use ak_sandbox::{Manifest, ManifestError, SandboxConfig, Tool, builtin};
 use semver::Version;
 
 use crate::{
-    accounts::tool_permissions::Needs,
+    accounts::tool_permissions::ToolPermissions,
     api::{
         code::Code,
         config::Config,
@@ -39,7 +39,7 @@ pub(crate) struct Toolbox {
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) tool: Tool,
-    pub(crate) needs: Arc<Needs>,
+    pub(crate) needs: Arc<ToolPermissions>,
     /// The variables of the environment that its manifest lists, those that there are.
     pub(crate) env: Vec<(Text, Text)>,
     /// As it came, for snapshots.
@@ -85,7 +85,7 @@ impl Toolbox {
         let manifest = tool.manifest();
         let refuse =
             |reason: &str| Failure::new(Code::InvalidArgument, format!("the tool is refused: {reason}"));
-        let needs = Needs::of(manifest).map_err(|error| refuse(&error.to_string()))?;
+        let needs = ToolPermissions::of(manifest).map_err(|error| refuse(&error.to_string()))?;
         env.retain(|(name, _)| manifest.env.iter().any(|listed| **listed == **name));
         if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ENV_BYTES_MAX {
             return Err(refuse(&format!("its environment is longer than {ENV_BYTES_MAX} bytes")));

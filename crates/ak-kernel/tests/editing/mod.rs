@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ak_audit::{Entry, Kind, Verdict};
+use ak_audit::{Decision, Entry, Kind};
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Number, Object, Value, object};
 use ak_kernel::{
-    AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect, Examination, HeapRequest,
-    HttpRequest, HttpResponse, InferRequest, Kept, Operation, Reply, Request, SessionId, Standing, Step,
-    Tools, ak_audit, ak_heap, ak_json, ak_policy, stream,
+    AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect, EntryStatus, HeapRequest,
+    HttpRequest, HttpResponse, InferRequest, LogVerifier, Operation, Reply, Request, SessionId, Step,
+    StoredBody, ToolReplay, ak_audit, ak_heap, ak_json, ak_policy, stream,
 };
 use ak_policy::budget::Dimension;
 
@@ -64,7 +64,7 @@ pub(crate) type Pieces = Vec<Piece>;
 
 /// The stream's bytes.
 fn encode(pieces: &[Piece]) -> Vec<u8> {
-    let mut out = Vec::from(stream::MAGIC);
+    let mut out = Vec::from(export::MAGIC);
     for piece in pieces {
         let subjects: Vec<u8> = piece.subjects.iter().flat_map(|subject| subject.to_le_bytes()).collect();
         for part in [&piece.leaf, &piece.body, &piece.snapshot, &subjects] {
@@ -87,15 +87,15 @@ pub(crate) struct Report {
 
 pub(crate) fn report(pieces: &[Piece]) -> Report {
     let bytes = encode(pieces);
-    let mut examination = Examination::new(0, Tools::Recorded);
+    let mut examination = LogVerifier::new(0, ToolReplay::Recorded);
     let mut follows = Vec::new();
     let mut unreadable = None;
-    for entry in stream::decode(&bytes).unwrap() {
+    for entry in export::decode(&bytes).unwrap() {
         match entry {
-            Ok(stream::StreamEntry { leaf, body, snapshot, subjects }) => {
-                let standing = examination.examine(leaf, Kept { body, subjects: &subjects }, snapshot);
-                follows.push(matches!(standing, Standing::Follows(_)));
-                if matches!(standing, Standing::Wrong(_)) {
+            Ok(export::ExportedEntry { leaf, body, snapshot, subjects }) => {
+                let standing = examination.examine(leaf, StoredBody { body, subjects: &subjects }, snapshot);
+                follows.push(matches!(standing, EntryStatus::Verified(_)));
+                if matches!(standing, EntryStatus::Invalid(_)) {
                     break;
                 }
             }
@@ -289,9 +289,9 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
         let snapshot = machine.snapshot();
         snapshots.insert(machine.kernel.entries() - 2, snapshot);
     }
-    let bytes = stream::encode(&machine.records, &snapshots);
-    let pieces = stream::decode(&bytes).unwrap().map(|entry| {
-        let stream::StreamEntry { leaf, body, snapshot, subjects } = entry.unwrap();
+    let bytes = export::encode(&machine.records, &snapshots);
+    let pieces = export::decode(&bytes).unwrap().map(|entry| {
+        let export::ExportedEntry { leaf, body, snapshot, subjects } = entry.unwrap();
         Piece {
             leaf: leaf.to_vec(),
             body: body.unwrap_or_default().to_vec(),
@@ -476,8 +476,8 @@ fn edit_leaf(dice: &mut Dice<'_>, piece: &mut Piece) -> &'static str {
         1 => entry.run[3] ^= byte,
         2 => entry.operation ^= 1 + u16::from(byte % 16),
         3 => entry.kind = Kind::from_byte(byte % 4).unwrap_or(Kind::Notice),
-        4 | 5 => (entry.decision, entry.code) = (Verdict::Permit, 0),
-        6 => entry.decision = Verdict::from_byte(byte % 5).unwrap_or(Verdict::Forbid),
+        4 | 5 => (entry.decision, entry.code) = (Decision::Permit, 0),
+        6 => entry.decision = Decision::from_byte(byte % 5).unwrap_or(Decision::Forbid),
         7 => entry.code = i32::from(byte),
         8 => entry.cause = number % entry.seq.max(1),
         9 => entry.policy[0] ^= byte,

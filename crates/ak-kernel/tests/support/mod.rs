@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use ak_heap::{Content, Handle};
 use ak_json::{Digest, Limits, Value, object};
 use ak_kernel::{
-    AdminRequest, AgentRequest, Asked, AuditRequest, BatchPart, CallId, Code, Completion, Config, Effect,
-    Examination, Failure, FileRequest, HeapRequest, Kept, Kernel, LogWork, Now, Outcome, Output, Record,
-    Replay, Reply, Request, SessionId, Standing, Step, Ticket, Time, ToolRequest, ToolRun, ToolStep, Tools,
-    ToolsRequest, Verdict, erased,
+    AdminRequest, AgentRequest, AuditRequest, AuthenticatedRequest, BatchPart, CallId, Code, Completion,
+    Config, Effect, EntryStatus, Failure, FileRequest, HeapRequest, Kernel, LogVerifier, LogWork, Now,
+    Outcome, Output, Record, Replay, Reply, Request, SessionId, Step, StepAnswer, StoredBody, Ticket, Time,
+    ToolReplay, ToolRequest, ToolRun, ToolStep, ToolsRequest, erasure_outcome,
 };
 use ak_policy::budget::Dimension;
 use sha2::Digest as _;
@@ -22,7 +22,7 @@ pub(crate) struct Machine {
     pub(crate) records: Vec<Record>,
     pub(crate) replies: BTreeMap<CallId, Outcome>,
     pub(crate) effects: Vec<(Ticket, Effect)>,
-    pub(crate) verdicts: Vec<(Ticket, Verdict)>,
+    pub(crate) verdicts: Vec<(Ticket, StepAnswer)>,
     pub(crate) clock_us: u64,
     /// By how much the wall clock is apart from the one that never steps.
     wall_us: i64,
@@ -91,14 +91,18 @@ impl Machine {
         }
     }
 
-    pub(crate) fn dispatch(&mut self, session: SessionId, request: impl Into<Asked>) -> CallId {
+    pub(crate) fn dispatch(
+        &mut self,
+        session: SessionId,
+        request: impl Into<AuthenticatedRequest>,
+    ) -> CallId {
         self.try_dispatch(session, request).expect("it is heard")
     }
 
     pub(crate) fn try_dispatch(
         &mut self,
         session: SessionId,
-        request: impl Into<Asked>,
+        request: impl Into<AuthenticatedRequest>,
     ) -> Result<CallId, Failure> {
         let now = self.now();
         let call = self.kernel.dispatch(now, session, request);
@@ -106,7 +110,7 @@ impl Machine {
         call
     }
 
-    pub(crate) fn progress(&mut self, ticket: Ticket, step: Step) -> Verdict {
+    pub(crate) fn progress(&mut self, ticket: Ticket, step: Step) -> StepAnswer {
         let now = self.now();
         self.kernel.progress(now, ticket, step).expect("it is short enough");
         self.settle();
@@ -120,7 +124,11 @@ impl Machine {
     }
 
     /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
-    pub(crate) fn call_as(&mut self, session: SessionId, request: impl Into<Asked>) -> Outcome {
+    pub(crate) fn call_as(
+        &mut self,
+        session: SessionId,
+        request: impl Into<AuthenticatedRequest>,
+    ) -> Outcome {
         let call = self.try_dispatch(session, request)?;
         if let Some((ticket, effect)) =
             self.effects.pop_if(|(_, effect)| matches!(effect, Effect::RunTool { .. }))
@@ -173,7 +181,7 @@ impl Machine {
         call
     }
 
-    pub(crate) fn call(&mut self, request: impl Into<Asked>) -> Outcome {
+    pub(crate) fn call(&mut self, request: impl Into<AuthenticatedRequest>) -> Outcome {
         self.call_as(SessionId::OWNER, request)
     }
 
@@ -181,7 +189,7 @@ impl Machine {
     pub(crate) fn effect(
         &mut self,
         session: SessionId,
-        request: impl Into<Asked>,
+        request: impl Into<AuthenticatedRequest>,
     ) -> (CallId, Ticket, Effect) {
         let call = self.dispatch(session, request);
         let (ticket, effect) =
@@ -238,16 +246,16 @@ impl Machine {
                 record.body = [].into();
             }
         }
-        self.complete(ticket, Completion::Value(erased(subject, objects, entries)));
+        self.complete(ticket, Completion::Value(erasure_outcome(subject, objects, entries)));
         Ok((seq, snapshot))
     }
 
     /// Judges everything so far, with snapshots by `seq`.
-    pub(crate) fn examined(&self, snapshots: &BTreeMap<u64, Vec<u8>>) -> (Vec<Standing>, Examination) {
-        let mut examination = Examination::new(0, Tools::Rerun);
+    pub(crate) fn examined(&self, snapshots: &BTreeMap<u64, Vec<u8>>) -> (Vec<EntryStatus>, LogVerifier) {
+        let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
         let standings = self.records.iter().map(|record| {
             let body = Some(&*record.body).filter(|body| !body.is_empty());
-            let kept = Kept { body, subjects: &record.subjects };
+            let kept = StoredBody { body, subjects: &record.subjects };
             examination.examine(&record.leaf, kept, snapshots.get(&record.seq).map(Vec::as_slice))
         });
         (standings.collect(), examination)
@@ -255,11 +263,11 @@ impl Machine {
 
     /// Re-executes everything so far and compares.
     pub(crate) fn replayed(&mut self) -> Kernel {
-        self.replayed_with(Tools::Rerun)
+        self.replayed_with(ToolReplay::Rerun)
     }
 
     /// The same; tools whose host calls a test made by hand cannot be run again.
-    pub(crate) fn replayed_with(&mut self, tools: Tools) -> Kernel {
+    pub(crate) fn replayed_with(&mut self, tools: ToolReplay) -> Kernel {
         let mut replay = Replay::new(tools);
         for record in &self.records {
             let followed = replay.feed(&record.leaf, &record.body).unwrap_or_else(|error| panic!("{error}"));

@@ -7,9 +7,9 @@ use ak_json::{Value, object};
 use super::dimension::Dimension;
 use super::ledger::Status;
 use super::limit::{BudgetLimit, LimitedBy, PERIODS_MAX, Spender};
-use crate::elapsed::Elapsed;
-use crate::state::{Part, Read};
-use crate::usage::Usage;
+use crate::counters::elapsed::Elapsed;
+use crate::counters::state::{Part, ReadResult};
+use crate::counters::usage::Usage;
 
 /// Usage of one dimension, and all that limits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Account {
 
     /// Reads what [`to_value`](Self::to_value) gave; or what versions before 9 of the kernel gave, which kept one
     /// limit, whoever set it, and no times.
-    pub(super) fn read(dimension: Dimension, part: &Part<'_>, is_former: bool) -> Read<Self> {
+    pub(super) fn read(dimension: Dimension, part: &Part<'_>, is_former: bool) -> ReadResult<Self> {
         let mut account = Self::default();
         if is_former {
             let [limit, used, reserved] = part.members(["limit", "used", "reserved"])?;
@@ -202,7 +202,7 @@ impl Tally {
         (*self != Self::default()).then_some(value)
     }
 
-    fn read(dimension: Dimension, part: &Part<'_>) -> Read<Self> {
+    fn read(dimension: Dimension, part: &Part<'_>) -> ReadResult<Self> {
         let tally = part.optional(|part| {
             let [used, reserved, usage] = part.members(["used", "reserved", "usage"])?;
             let tally =

@@ -9,8 +9,8 @@ use ak_json::{Digest, Object, Value, object};
 use super::account::Account;
 use super::dimension::{ByDimension, Dimension, Flow};
 use super::limit::{BudgetLimit, LimitedBy, Spender};
-use crate::elapsed::Elapsed;
-use crate::state::{Part, RESERVATIONS_MAX, Read, TableError};
+use crate::counters::elapsed::Elapsed;
+use crate::counters::state::{Part, RESERVATIONS_MAX, ReadResult, TableError};
 
 /// Limits and usage of one agent in every [`Dimension`].
 ///
@@ -311,7 +311,7 @@ impl Ledger {
         Self::read(&Part::whole("ledger", value))
     }
 
-    pub(crate) fn read(part: &Part<'_>) -> Read<Self> {
+    pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let is_former = part.has("open");
         let reservations = if is_former { "open" } else { "reservations" };
         let [accounts, open, last] = part.members(["accounts", reservations, "last"])?;
@@ -364,7 +364,7 @@ impl Ledger {
 }
 
 /// Reads dimensions and amounts.
-fn amounts(part: &Part<'_>) -> Read<Box<[(Dimension, u64)]>> {
+fn amounts(part: &Part<'_>) -> ReadResult<Box<[(Dimension, u64)]>> {
     let amount = |part: Part<'_>| {
         let [name, amount] = part.tuple()?;
         let dimension = Dimension::from_name(name.text()?);

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::rate::Period;
+use crate::counters::rate::Period;
 
 /// The most limits that one list in a policy may have, and the most periods, the shortest first, for which usage
 /// is kept apart precisely.

@@ -6,11 +6,11 @@ use core::fmt;
 
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
-use crate::elapsed::Elapsed;
-use crate::family::{self, Family, FamilyError};
+use crate::counters::elapsed::Elapsed;
+use crate::counters::rate::Rate;
+use crate::model::scope::{self, MethodTable, ScopeError};
 use crate::pattern::{Meter, PATTERN_STEPS_MAX, PathGlob, Pattern, Reading, parse_agent};
 use crate::query::Query;
-use crate::rate::Rate;
 
 /// A capability carries at most so many caveats of its own.
 pub const CAVEATS_MAX: usize = 32;
@@ -61,7 +61,7 @@ pub struct AgentPattern(PathGlob);
 /// Texts that make no caveat.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
-pub struct CaveatError(#[from] FamilyError);
+pub struct CaveatError(#[from] ScopeError);
 
 impl TargetPattern {
     /// Parses a pattern over targets of a kind: `/data/**`, `https://example.com/**`, `tool:file_*`.
@@ -69,7 +69,7 @@ impl TargetPattern {
     /// # Errors
     /// [`CaveatError`] when the text is no such pattern.
     pub fn parse(kind: TargetKind, text: &str) -> Result<Self, CaveatError> {
-        let pattern = Pattern::parse(kind, text, None).map_err(FamilyError::from)?;
+        let pattern = Pattern::parse(kind, text, None).map_err(ScopeError::from)?;
         Ok(Self { kind, pattern })
     }
 
@@ -85,7 +85,7 @@ impl AgentPattern {
     /// # Errors
     /// [`CaveatError`] when the text is no such pattern.
     pub fn parse(text: &str) -> Result<Self, CaveatError> {
-        Ok(Self(parse_agent(text).map_err(FamilyError::from)?))
+        Ok(Self(parse_agent(text).map_err(ScopeError::from)?))
     }
 }
 
@@ -101,10 +101,10 @@ impl fmt::Display for AgentPattern {
     }
 }
 
-/// What a caveat says to a request, its state aside.
+/// Whether a caveat holds for a request, apart from its rates and budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
-    Yes,
+pub(super) enum CaveatOutcome {
+    Holds,
     OutOfScope,
     TooEarly,
     Expired,
@@ -125,9 +125,9 @@ impl Caveat {
     /// # Errors
     /// [`CaveatError`] when name, resource and methods make no capability.
     pub fn grant(name: &str, resource: &str, methods: &[&str]) -> Result<[Caveat; 2], CaveatError> {
-        let actions = Family::of(name).actions(methods)?;
-        let patterns = family::patterns(name, resource, None)?;
-        let actions = family::fitting(actions, &patterns)?;
+        let actions = MethodTable::of(name).actions(methods)?;
+        let patterns = scope::patterns(name, resource, None)?;
+        let actions = scope::fitting(actions, &patterns)?;
         let mut kinds: Vec<_> = actions.iter().map(Action::kind).collect();
         kinds.dedup();
         let of_kind = |kind: TargetKind| {
@@ -139,8 +139,8 @@ impl Caveat {
 
     /// Checks everything but what the kernel must keep count of, at a time on the clock that the caveat's own
     /// times are on.
-    pub(super) fn says(&self, query: &Query<'_>, run: &[u8; 16], now: Elapsed) -> Says {
-        let within = |holds| if holds { Says::Yes } else { Says::OutOfScope };
+    pub(super) fn outcome(&self, query: &Query<'_>, run: &[u8; 16], now: Elapsed) -> CaveatOutcome {
+        let within = |holds| if holds { CaveatOutcome::Holds } else { CaveatOutcome::OutOfScope };
         match self {
             Self::Operations(actions) => within(actions.contains(query.action)),
             Self::Targets(TargetPatterns(patterns)) => {
@@ -154,15 +154,15 @@ impl Caveat {
                 within(matched)
             }
             Self::Agent(agent) => within(agent.0.matches(query.agent)),
-            Self::NotBefore(from_us) if now.low_us < *from_us => Says::TooEarly,
-            Self::ExpiresAt(until_us) if now.high_us >= *until_us => Says::Expired,
-            Self::Run(own) if own != run => Says::OtherRun,
+            Self::NotBefore(from_us) if now.low_us < *from_us => CaveatOutcome::TooEarly,
+            Self::ExpiresAt(until_us) if now.high_us >= *until_us => CaveatOutcome::Expired,
+            Self::Run(own) if own != run => CaveatOutcome::OtherRun,
             Self::NotBefore(_)
             | Self::ExpiresAt(_)
             | Self::Run(_)
             | Self::Rate(_)
             | Self::Uses(_)
-            | Self::Budget(..) => Says::Yes,
+            | Self::Budget(..) => CaveatOutcome::Holds,
         }
     }
 }
@@ -180,7 +180,7 @@ impl Authority {
 
     /// What both allow. There is no way to have more than either.
     #[must_use]
-    pub fn meet(&self, other: &Self) -> Self {
+    pub fn intersection(&self, other: &Self) -> Self {
         self.0.iter().chain(&other.0).cloned().collect()
     }
 
@@ -216,7 +216,7 @@ impl Authority {
     }
 
     fn covers_at(&self, query: &Query<'_>, run: &[u8; 16], now: Elapsed) -> bool {
-        self.0.iter().all(|caveat| caveat.says(query, run, now) == Says::Yes)
+        self.0.iter().all(|caveat| caveat.outcome(query, run, now) == CaveatOutcome::Holds)
     }
 }
 

@@ -24,8 +24,8 @@ use super::caveat::{
 };
 use crate::action::{Actions, TargetKind};
 use crate::budget::Dimension;
+use crate::counters::rate::Rate;
 use crate::pattern::PATTERN_BYTES_MAX;
-use crate::rate::Rate;
 
 const KINDS: [TargetKind; 10] = [
     TargetKind::Path,

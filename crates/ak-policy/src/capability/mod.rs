@@ -28,7 +28,7 @@
 mod block;
 mod caveat;
 mod encode;
-mod held;
+mod node;
 mod signed;
 mod table;
 mod token;

@@ -7,11 +7,11 @@ use ak_json::{Digest, Value, array, object};
 
 use super::caveat::{Authority, CAVEAT_BYTES_MAX, CAVEATS_MAX, Caveat};
 use super::encode;
-use super::held::Held;
+use super::node::CapNode;
 use crate::budget::{BudgetExceeded, Dimension, Reservation};
-use crate::elapsed::Elapsed;
+use crate::counters::elapsed::Elapsed;
+use crate::counters::state::{Part, ReadResult, TableError};
 use crate::query::Query;
-use crate::state::{Part, Read, TableError};
 
 /// The most capabilities at a time.
 pub const CAPABILITIES_MAX: usize = 65_536;
@@ -59,7 +59,7 @@ pub struct CapTable {
 #[derive(Debug, PartialEq, Eq)]
 struct Slot {
     generation: u32,
-    held: Option<Held>,
+    node: Option<CapNode>,
 }
 
 /// What the use of a capability took from the budgets on its way; see [`Ledger`](crate::budget::Ledger).
@@ -145,7 +145,7 @@ impl CapTable {
         caveats: impl IntoIterator<Item = Caveat>,
         now: Elapsed,
     ) -> Result<CapId, DeriveError> {
-        let depth = self.held(parent).ok_or(DeriveError::Revoked)?.depth + 1;
+        let depth = self.node(parent).ok_or(DeriveError::Revoked)?.depth + 1;
         let own: Authority = caveats.into_iter().take(CAVEATS_MAX + 1).collect();
         if own.caveats().len() > CAVEATS_MAX || !own.caveats().all(encode::has_room) {
             return Err(DeriveError::Caveats);
@@ -154,8 +154,8 @@ impl CapTable {
             return Err(DeriveError::Depth);
         }
         let child = self.insert(Some(parent), depth, own, now)?;
-        if let Some(held) = self.held_mut(parent) {
-            held.children.insert(child);
+        if let Some(node) = self.node_mut(parent) {
+            node.children.insert(child);
         }
         Ok(child)
     }
@@ -170,15 +170,15 @@ impl CapTable {
         if self.count >= CAPABILITIES_MAX {
             return Err(DeriveError::Full);
         }
-        let held = Held::new(parent, depth, own, now);
+        let node = CapNode::new(parent, depth, own, now);
         let id = match self.free.pop().and_then(|index| Some((index, self.slots.get_mut(index as usize)?))) {
             Some((index, slot)) => {
-                slot.held = Some(held);
+                slot.node = Some(node);
                 CapId { generation: slot.generation, index }
             }
             None => {
                 let index = u32::try_from(self.slots.len()).map_err(|_| DeriveError::Full)?;
-                self.slots.push(Slot { generation: 1, held: Some(held) });
+                self.slots.push(Slot { generation: 1, node: Some(node) });
                 CapId { generation: 1, index }
             }
         };
@@ -186,31 +186,31 @@ impl CapTable {
         Ok(id)
     }
 
-    fn held(&self, id: CapId) -> Option<&Held> {
+    fn node(&self, id: CapId) -> Option<&CapNode> {
         let slot = self.slots.get(id.index as usize)?;
-        slot.held.as_ref().filter(|_| slot.generation == id.generation)
+        slot.node.as_ref().filter(|_| slot.generation == id.generation)
     }
 
-    fn held_mut(&mut self, id: CapId) -> Option<&mut Held> {
+    fn node_mut(&mut self, id: CapId) -> Option<&mut CapNode> {
         let slot = self.slots.get_mut(id.index as usize)?;
-        slot.held.as_mut().filter(|_| slot.generation == id.generation)
+        slot.node.as_mut().filter(|_| slot.generation == id.generation)
     }
 
     /// The capability and its ancestors, itself first; nothing when it is revoked.
-    fn line(&self, id: CapId) -> impl Iterator<Item = (CapId, &Held)> {
-        let first = self.held(id).map(|held| (id, held));
-        core::iter::successors(first, |(_, held)| held.parent.and_then(|id| Some((id, self.held(id)?))))
+    fn lineage(&self, id: CapId) -> impl Iterator<Item = (CapId, &CapNode)> {
+        let first = self.node(id).map(|node| (id, node));
+        core::iter::successors(first, |(_, node)| node.parent.and_then(|id| Some((id, self.node(id)?))))
     }
 
     /// Whether the capability is there: it was made, and not revoked since.
     pub fn contains(&self, id: CapId) -> bool {
-        self.held(id).is_some()
+        self.node(id).is_some()
     }
 
     /// What a capability allows, counts aside: its own caveats and those of all its ancestors.
     pub fn authority(&self, id: CapId) -> Option<Authority> {
-        self.held(id)?;
-        Some(self.line(id).fold(Authority::everything(), |all, (_, held)| all.meet(&held.own)))
+        self.node(id)?;
+        Some(self.lineage(id).fold(Authority::everything(), |all, (_, node)| all.intersection(&node.own)))
     }
 
     /// Whether the capability allows a request now. Takes nothing.
@@ -224,8 +224,8 @@ impl CapTable {
         run: &[u8; 16],
         amounts: &[(Dimension, u64)],
     ) -> Result<(), CapDenial> {
-        self.held(id).ok_or(CapDenial::Revoked)?;
-        self.line(id).try_for_each(|(_, held)| held.check(query, run, amounts))
+        self.node(id).ok_or(CapDenial::Revoked)?;
+        self.lineage(id).try_for_each(|(_, node)| node.check(query, run, amounts))
     }
 
     /// Checks, then takes one use and the rates, and reserves the amounts, here and from every ancestor; or
@@ -241,12 +241,12 @@ impl CapTable {
         amounts: &[(Dimension, u64)],
     ) -> Result<CapReservation, CapDenial> {
         self.check(id, query, run, amounts)?;
-        let line: Vec<_> = self.line(id).map(|(id, _)| id).collect();
-        let mut reserved = Vec::with_capacity(line.len());
-        for id in line {
-            let Some(held) = self.held_mut(id) else { continue };
+        let lineage: Vec<_> = self.lineage(id).map(|(id, _)| id).collect();
+        let mut reserved = Vec::with_capacity(lineage.len());
+        for id in lineage {
+            let Some(node) = self.node_mut(id) else { continue };
             // Every one of the line was asked above.
-            if let Some(claim) = held.spend(query.elapsed, amounts)? {
+            if let Some(claim) = node.spend(query.elapsed, amounts)? {
                 reserved.push((id, claim));
             }
         }
@@ -256,10 +256,10 @@ impl CapTable {
     /// Records what was actually used; see [`Ledger::settle`](crate::budget::Ledger::settle).
     pub fn settle(&mut self, reservation: CapReservation, actual: &[(Dimension, u64)]) {
         for (id, claim) in reservation.0 {
-            if let Some(held) = self.held_mut(id) {
-                let limited = held.limited(actual);
+            if let Some(node) = self.node_mut(id) {
+                let limited = node.limited(actual);
                 // A budget caveat is for ever, so that it says nothing when it was used.
-                held.ledger.settle(claim, &limited, Elapsed::default());
+                node.ledger.settle(claim, &limited, Elapsed::default());
             }
         }
     }
@@ -267,16 +267,16 @@ impl CapTable {
     /// Gives back the amounts, not the use: the work was not done.
     pub fn release(&mut self, reservation: CapReservation) {
         for (id, claim) in reservation.0 {
-            if let Some(held) = self.held_mut(id) {
-                held.ledger.release(claim);
+            if let Some(node) = self.node_mut(id) {
+                node.ledger.release(claim);
             }
         }
     }
 
     /// Takes a capability away, and all that was derived from it. Gives how many there were.
     pub fn revoke(&mut self, id: CapId) -> usize {
-        if let Some(parent) = self.held(id).and_then(|held| held.parent)
-            && let Some(parent) = self.held_mut(parent)
+        if let Some(parent) = self.node(id).and_then(|node| node.parent)
+            && let Some(parent) = self.node_mut(parent)
         {
             parent.children.remove(&id);
         }
@@ -288,8 +288,8 @@ impl CapTable {
             else {
                 continue;
             };
-            let Some(held) = slot.held.take() else { continue };
-            doomed.extend(held.children);
+            let Some(node) = slot.node.take() else { continue };
+            doomed.extend(node.children);
             revoked += 1;
             self.count -= 1;
             // A slot whose generations are used up is never used again.
@@ -321,21 +321,21 @@ impl CapTable {
     pub fn reservation(&self, value: &Value) -> Result<CapReservation, TableError> {
         let whole = Part::whole("claim", value);
         let items = whole.items()?;
-        whole.demand(items.len() <= DEPTH_MAX + 1, "longer than a line of capabilities")?;
+        whole.demand(items.len() <= DEPTH_MAX + 1, "longer than a lineage of capabilities")?;
         let mut claims: Vec<(CapId, Reservation)> = Vec::new();
         // The living one before: revoked are those that came first, and on it goes upwards.
         let mut below: Option<CapId> = None;
         for part in items {
             let [id, number] = part.tuple()?;
             let capability = CapId::from_u64(id.number()?);
-            let claim = match self.held(capability) {
-                Some(held) => {
+            let claim = match self.node(capability) {
+                Some(node) => {
                     let is_above = below.is_none_or(|below| {
-                        self.line(below).skip(1).any(|(ancestor, _)| ancestor == capability)
+                        self.lineage(below).skip(1).any(|(ancestor, _)| ancestor == capability)
                     });
                     id.demand(is_above, "no ancestor of the capability before it")?;
                     below = Some(capability);
-                    held.ledger.reservation(number.number()?)
+                    node.ledger.reservation(number.number()?)
                 }
                 None => {
                     let was_revoked = below.is_none() && self.was_revoked(capability);
@@ -351,7 +351,7 @@ impl CapTable {
     fn was_revoked(&self, id: CapId) -> bool {
         let slot = self.slots.get(id.index as usize);
         slot.is_some_and(|slot| {
-            let is_over = id.generation == slot.generation && slot.held.is_none();
+            let is_over = id.generation == slot.generation && slot.node.is_none();
             let is_retired = is_over && id.generation == u32::MAX && !self.free.contains(&id.index);
             (1..slot.generation).contains(&id.generation) || is_retired
         })
@@ -360,8 +360,8 @@ impl CapTable {
     /// The whole state as JSON.
     pub fn to_value(&self) -> Value {
         let slots = self.slots.iter().map(|slot| {
-            let held = slot.held.as_ref().map(Held::to_value);
-            object! { "generation": slot.generation, "held": held }
+            let node = slot.node.as_ref().map(CapNode::to_value);
+            object! { "generation": slot.generation, "held": node }
         });
         let free = self.free.iter().map(|index| Value::from(*index));
         object! { "slots": slots.collect::<Vec<_>>(), "free": free.collect::<Vec<_>>() }
@@ -376,10 +376,10 @@ impl CapTable {
         let [slots, free] = whole.members(["slots", "free"])?;
         let mut table = Self::default();
         for part in slots.items()? {
-            let [generation, held] = part.members(["generation", "held"])?;
-            let slot = Slot { generation: generation.number()?, held: held.optional(Held::read)? };
+            let [generation, node] = part.members(["generation", "held"])?;
+            let slot = Slot { generation: generation.number()?, node: node.optional(CapNode::read)? };
             generation.demand(slot.generation > 0, "generations begin at 1")?;
-            table.count += usize::from(slot.held.is_some());
+            table.count += usize::from(slot.node.is_some());
             table.slots.push(slot);
             part.demand(table.count <= CAPABILITIES_MAX, "too many capabilities")?;
         }
@@ -391,7 +391,7 @@ impl CapTable {
             let is_vacant = table
                 .slots
                 .get(index as usize)
-                .is_some_and(|slot| slot.held.is_none() && slot.generation > 1);
+                .is_some_and(|slot| slot.node.is_none() && slot.generation > 1);
             part.demand(is_vacant, "not a slot that became free")?;
             table.free.push(index);
         }
@@ -402,32 +402,32 @@ impl CapTable {
         free.demand(fits, "more slots than there may be capabilities")?;
         let lost = (0u32..).zip(&table.slots).any(|(index, slot)| {
             let is_used_up = slot.generation == u32::MAX;
-            slot.held.is_none() && !is_used_up && sorted.binary_search(&index).is_err()
+            slot.node.is_none() && !is_used_up && sorted.binary_search(&index).is_err()
         });
         free.demand(!lost, "a slot is neither held nor free")?;
         Ok(table)
     }
 
     /// Finds out the depth of what stands in a slot, and makes it its parent's child.
-    fn place(&mut self, index: u32, part: &Part<'_>) -> Read<()> {
+    fn place(&mut self, index: u32, part: &Part<'_>) -> ReadResult<()> {
         let slot = self.slots.get(index as usize);
-        let Some((generation, held)) = slot.and_then(|slot| Some((slot.generation, slot.held.as_ref()?)))
+        let Some((generation, node)) = slot.and_then(|slot| Some((slot.generation, slot.node.as_ref()?)))
         else {
             return Ok(());
         };
         let id = CapId { generation, index };
-        let is_plain = held.parent.is_some() || held.own.caveats().len() == 0;
+        let is_plain = node.parent.is_some() || node.own.caveats().len() == 0;
         part.demand(is_plain, "a root has no caveats")?;
         // One more than there may be tells what is too deep, and what goes round in a circle.
-        let line = self.line(id).take(DEPTH_MAX + 2);
-        let (length, top) = line.fold((0, None), |(length, _), (_, held)| (length + 1, held.parent));
+        let lineage = self.lineage(id).take(DEPTH_MAX + 2);
+        let (length, top) = lineage.fold((0, None), |(length, _), (_, node)| (length + 1, node.parent));
         part.demand(length <= DEPTH_MAX + 1, "too far from a root")?;
-        part.demand(top.is_none(), "its line does not end at a root")?;
-        let parent = held.parent;
-        if let Some(held) = self.held_mut(id) {
-            held.depth = length - 1;
+        part.demand(top.is_none(), "its lineage does not end at a root")?;
+        let parent = node.parent;
+        if let Some(node) = self.node_mut(id) {
+            node.depth = length - 1;
         }
-        if let Some(parent) = parent.and_then(|parent| self.held_mut(parent)) {
+        if let Some(parent) = parent.and_then(|parent| self.node_mut(parent)) {
             parent.children.insert(id);
         }
         Ok(())

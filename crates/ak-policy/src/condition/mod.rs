@@ -59,7 +59,7 @@ impl Outcome {
 
 /// What a condition looks at.
 #[derive(Clone, Copy)]
-pub(crate) struct Subject<'a> {
+pub(crate) struct ConditionInput<'a> {
     pub(crate) args: Option<&'a Value>,
     pub(crate) labels: &'a ak_json::Labels,
     pub(crate) origins: &'a [Origin],
@@ -85,18 +85,18 @@ pub(crate) struct Constraint {
 
 impl Condition {
     /// Whether the condition holds.
-    pub(crate) fn holds(&self, subject: Subject<'_>, quantifier: Quantifier) -> bool {
-        let labels = || origin::request_labels(subject);
+    pub(crate) fn holds(&self, input: ConditionInput<'_>, quantifier: Quantifier) -> bool {
+        let labels = || origin::request_labels(input);
         (self.labels.is_empty() || self.labels.iter().all(|test| test.holds(&labels())))
-            && self.args.iter().all(|constraint| constraint.holds(subject, quantifier))
+            && self.args.iter().all(|constraint| constraint.holds(input, quantifier))
     }
 
     /// Where in the arguments the condition's answer comes from: the value that breaks it when it does not
     /// hold, the one that satisfies it when it does.
-    pub(crate) fn witness(&self, subject: Subject<'_>, quantifier: Quantifier) -> Option<Pointer> {
-        let holds = self.holds(subject, quantifier);
-        let telling = self.args.iter().find(|constraint| constraint.holds(subject, quantifier) == holds)?;
-        Some(telling.witness(subject, quantifier))
+    pub(crate) fn witness(&self, input: ConditionInput<'_>, quantifier: Quantifier) -> Option<Pointer> {
+        let holds = self.holds(input, quantifier);
+        let telling = self.args.iter().find(|constraint| constraint.holds(input, quantifier) == holds)?;
+        Some(telling.witness(input, quantifier))
     }
 
     pub(crate) fn to_value(&self) -> Value {
@@ -114,15 +114,15 @@ impl Condition {
 }
 
 impl Constraint {
-    fn holds(&self, subject: Subject<'_>, quantifier: Quantifier) -> bool {
+    fn holds(&self, input: ConditionInput<'_>, quantifier: Quantifier) -> bool {
         let mut any = false;
         let mut every = true;
         let mut seen = false;
-        self.selector.select(subject.args, subject.meter, &mut |found| {
+        self.selector.select(input.args, input.meter, &mut |found| {
             let satisfies = match found {
                 Found::Value(value, place) => {
                     seen = true;
-                    self.outcome(value, place, subject, quantifier).satisfies(quantifier)
+                    self.outcome(value, place, input, quantifier).satisfies(quantifier)
                 }
                 Found::Missing(_) => self.optional,
                 Found::Blocked(_) => Outcome::Doubt.satisfies(quantifier),
@@ -146,7 +146,7 @@ impl Constraint {
         &self,
         value: &Value,
         place: &Place<'_>,
-        subject: Subject<'_>,
+        input: ConditionInput<'_>,
         quantifier: Quantifier,
     ) -> Outcome {
         let reading = match quantifier {
@@ -155,20 +155,20 @@ impl Constraint {
         };
         self.tests.iter().fold(Outcome::Holds, |so_far, test| match so_far {
             Outcome::Fails => Outcome::Fails,
-            Outcome::Holds => test.on(value, place, subject, reading),
-            Outcome::Doubt => match test.on(value, place, subject, reading) {
+            Outcome::Holds => test.on(value, place, input, reading),
+            Outcome::Doubt => match test.on(value, place, input, reading) {
                 Outcome::Fails => Outcome::Fails,
                 Outcome::Holds | Outcome::Doubt => Outcome::Doubt,
             },
         })
     }
 
-    fn witness(&self, subject: Subject<'_>, quantifier: Quantifier) -> Pointer {
+    fn witness(&self, input: ConditionInput<'_>, quantifier: Quantifier) -> Pointer {
         let mut witness = None;
-        self.selector.select(subject.args, subject.meter, &mut |found| {
+        self.selector.select(input.args, input.meter, &mut |found| {
             let (satisfies, place) = match found {
                 Found::Value(value, place) => {
-                    (self.outcome(value, place, subject, quantifier).satisfies(quantifier), place)
+                    (self.outcome(value, place, input, quantifier).satisfies(quantifier), place)
                 }
                 Found::Missing(place) => (self.optional, place),
                 Found::Blocked(place) => (Outcome::Doubt.satisfies(quantifier), place),

@@ -7,7 +7,7 @@ use core::fmt;
 use ak_json::{Integrity, Labels, Pointer, Text, Value};
 
 use super::select::Place;
-use super::{Outcome, Subject};
+use super::{ConditionInput, Outcome};
 use crate::pattern::Glob;
 use crate::target::CanonicalUrl;
 
@@ -100,20 +100,24 @@ fn about<'a>(place: &Place<'_>, origins: &'a [Origin]) -> impl Iterator<Item = &
 }
 
 /// Tests the label of a value; one whose origin is unknown carries the request's own label.
-pub(super) fn test_label(tests: &[LabelTest], place: &Place<'_>, subject: Subject<'_>) -> Outcome {
-    let joined = about(place, subject.origins).fold(None::<Labels>, |joined, origin| match joined {
+pub(super) fn test_label(tests: &[LabelTest], place: &Place<'_>, input: ConditionInput<'_>) -> Outcome {
+    let joined = about(place, input.origins).fold(None::<Labels>, |joined, origin| match joined {
         Some(joined) => Some(joined.join(&origin.labels)),
         None => Some(origin.labels.clone()),
     });
-    let labels = joined.as_ref().unwrap_or(subject.labels);
+    let labels = joined.as_ref().unwrap_or(input.labels);
     Outcome::of(tests.iter().all(|test| test.holds(labels)))
 }
 
 /// Tests where a value came from; an unknown origin leaves doubt.
-pub(super) fn test_sources(patterns: &[SourcePattern], place: &Place<'_>, subject: Subject<'_>) -> Outcome {
+pub(super) fn test_sources(
+    patterns: &[SourcePattern],
+    place: &Place<'_>,
+    input: ConditionInput<'_>,
+) -> Outcome {
     let matching = |source: &Text| patterns.iter().any(|pattern| pattern.matches(source));
     let (mut matched, mut other) = (false, false);
-    for source in about(place, subject.origins).flat_map(|origin| origin.sources.iter()) {
+    for source in about(place, input.origins).flat_map(|origin| origin.sources.iter()) {
         if matching(source) {
             matched = true;
         } else {
@@ -144,6 +148,6 @@ fn readings(source: &str) -> Vec<Text> {
 }
 
 /// The label of the whole request: its own, and that of every part.
-pub(super) fn request_labels(subject: Subject<'_>) -> Labels {
-    subject.origins.iter().fold(subject.labels.clone(), |joined, origin| joined.join(&origin.labels))
+pub(super) fn request_labels(input: ConditionInput<'_>) -> Labels {
+    input.origins.iter().fold(input.labels.clone(), |joined, origin| joined.join(&origin.labels))
 }

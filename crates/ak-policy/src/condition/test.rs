@@ -7,7 +7,7 @@ use core::mem::discriminant;
 
 use ak_json::{Number, Text, Value};
 
-use super::{Format, FormatPattern, LabelTest, Only, Outcome, Place, SourcePattern, Subject, origin};
+use super::{ConditionInput, Format, FormatPattern, LabelTest, Only, Outcome, Place, SourcePattern, origin};
 use crate::pattern::{COMPARED_BYTES_PER_STEP, Meter, Reading, SEARCHED_BYTES_PER_STEP};
 
 /// One test on one value.
@@ -151,10 +151,10 @@ impl Test {
         &self,
         value: &Value,
         place: &Place<'_>,
-        subject: Subject<'_>,
+        input: ConditionInput<'_>,
         reading: Reading,
     ) -> Outcome {
-        let meter = subject.meter;
+        let meter = input.meter;
         match self {
             Self::Equals(expected) => equals(expected, value, meter),
             Self::In(choice) => choice.holds(value, meter),
@@ -188,8 +188,8 @@ impl Test {
                 })
             }
             Self::Only(only) => Outcome::of(only.covers(Some(value), meter)),
-            Self::Label(tests) => origin::test_label(tests, place, subject),
-            Self::From(patterns) => origin::test_sources(patterns, place, subject),
+            Self::Label(tests) => origin::test_label(tests, place, input),
+            Self::From(patterns) => origin::test_sources(patterns, place, input),
         }
     }
 

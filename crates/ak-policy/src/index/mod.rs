@@ -14,8 +14,8 @@ pub(crate) use keys::Entry;
 use keys::{Exact, Prefixes, Source};
 
 use crate::action::Action;
+use crate::model::rule::Rule;
 use crate::pattern::{Cidr, EndpointPattern, Glob, HostPattern, LiteralTarget, PathGlob, Pattern, Reading};
-use crate::rule::Rule;
 use crate::target::{CanonicalIp, CanonicalUrl, HostOrIp, Readings, Target};
 
 /// All rules of a policy, by agent, action and target.

@@ -1,14 +1,14 @@
 //! `[budgets]`.
 
 use super::limits::period_us;
-use super::pattern_fault;
-use super::reader::{Node, Read, Table};
+
+use super::reader::{Node, ReadResult, Table, pattern_fault};
 use crate::budget::{Dimension, PERIODS_MAX};
+use crate::model::settings::{Budgets, lower};
 use crate::pattern::parse_agent;
-use crate::settings::{Budgets, lower};
 
 /// Reads the limits that stand in a table under the names of dimensions.
-pub(super) fn read(table: &Table<'_>) -> Read<Budgets> {
+pub(super) fn read(table: &Table<'_>) -> ReadResult<Budgets> {
     let mut budgets = Budgets::new();
     for dimension in Dimension::ALL {
         let Some(node) = table.find(dimension.as_str()) else { continue };
@@ -25,7 +25,7 @@ pub(super) fn read(table: &Table<'_>) -> Read<Budgets> {
 }
 
 /// Reads a number, or `{ max, per }`.
-fn limit(dimension: Dimension, node: &Node<'_>) -> Read<(Option<u64>, u64)> {
+fn limit(dimension: Dimension, node: &Node<'_>) -> ReadResult<(Option<u64>, u64)> {
     if node.value.as_object().is_none() {
         return Ok((None, node.unsigned()?));
     }
@@ -40,7 +40,7 @@ fn limit(dimension: Dimension, node: &Node<'_>) -> Read<(Option<u64>, u64)> {
 }
 
 /// Refuses a pool for a pattern: what it names has no account of its own.
-pub(super) fn check_pool(agent: &str, table: &Table<'_>) -> Read<()> {
+pub(super) fn check_pool(agent: &str, table: &Table<'_>) -> ReadResult<()> {
     let Some(node) = table.find("budgets") else { return Ok(()) };
     let pattern = parse_agent(agent).map_err(|error| pattern_fault(&node, error))?;
     let pools = node.value.as_object().is_some_and(|object| object.keys().any(|name| &**name != "each"));

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use ak_json::Text;
 
-use super::reader::{Node, Read, Table};
+use super::reader::{Node, ReadResult, Table};
 use crate::condition::{
     Choice, Condition, Constraint, Format, FormatPattern, JsonType, LabelTest, Only, PLACES_MAX, Prefixes,
     Selector, SourcePattern, Test,
@@ -29,7 +29,7 @@ const TESTS: [&str; 13] = [
 ];
 
 /// Reads a `when` or `unless`.
-pub(crate) fn condition(node: &Node<'_>) -> Read<Condition> {
+pub(crate) fn condition(node: &Node<'_>) -> ReadResult<Condition> {
     let table = node.table(&["args", "label"])?;
     if table.is_empty() {
         return Err(node
@@ -49,7 +49,7 @@ pub(crate) fn condition(node: &Node<'_>) -> Read<Condition> {
     Ok(Condition { args: args.into(), labels: labels.into() })
 }
 
-fn constraint(selector: Selector, node: &Node<'_>) -> Read<Constraint> {
+fn constraint(selector: Selector, node: &Node<'_>) -> ReadResult<Constraint> {
     let table = node.table(&TESTS)?;
     let optional = table.find("optional").map(|node| node.boolean()).transpose()?.unwrap_or(false);
     let tests = tests(&table)?;
@@ -61,7 +61,7 @@ fn constraint(selector: Selector, node: &Node<'_>) -> Read<Constraint> {
     Ok(Constraint { selector, tests: tests.into(), optional })
 }
 
-fn tests(table: &Table<'_>) -> Read<Vec<Test>> {
+fn tests(table: &Table<'_>) -> ReadResult<Vec<Test>> {
     let mut tests = Vec::new();
     if let Some(node) = table.find("type") {
         tests.push(Test::Type(node.choice(&JsonType::ALL, JsonType::as_str)?));
@@ -80,15 +80,19 @@ fn tests(table: &Table<'_>) -> Read<Vec<Test>> {
     }
     if let Some(node) = table.find("matches") {
         let pattern = |item: &Node<'_>| {
-            FormatPattern::parse(format, item.text()?).map_err(|error| super::pattern_fault(item, error))
+            FormatPattern::parse(format, item.text()?)
+                .map_err(|error| super::reader::pattern_fault(item, error))
         };
-        let mut patterns = node.one_or_many()?.iter().map(pattern).collect::<Read<Vec<_>>>()?;
+        let mut patterns = node.one_or_many()?.iter().map(pattern).collect::<ReadResult<Vec<_>>>()?;
         patterns.sort();
         tests.push(Test::Matches(patterns.into()));
     }
     if let Some(node) = table.find("starts") {
-        let prefixes =
-            node.one_or_many()?.iter().map(|item| item.text().map(Text::from)).collect::<Read<Vec<_>>>()?;
+        let prefixes = node
+            .one_or_many()?
+            .iter()
+            .map(|item| item.text().map(Text::from))
+            .collect::<ReadResult<Vec<_>>>()?;
         tests.push(Test::Starts(Prefixes::new(prefixes)));
     }
     if let Some(node) = table.find("min") {
@@ -108,22 +112,24 @@ fn tests(table: &Table<'_>) -> Read<Vec<Test>> {
     }
     if let Some(node) = table.find("from") {
         let pattern = |item: &Node<'_>| {
-            Glob::parse(item.text()?).map(SourcePattern).map_err(|error| super::pattern_fault(item, error))
+            Glob::parse(item.text()?)
+                .map(SourcePattern)
+                .map_err(|error| super::reader::pattern_fault(item, error))
         };
-        tests.push(Test::From(node.one_or_many()?.iter().map(pattern).collect::<Read<_>>()?));
+        tests.push(Test::From(node.one_or_many()?.iter().map(pattern).collect::<ReadResult<_>>()?));
     }
     Ok(tests)
 }
 
 /// Reads an `only`: a list of pointers, which may be empty.
-pub(crate) fn only(node: &Node<'_>) -> Read<Only> {
+pub(crate) fn only(node: &Node<'_>) -> ReadResult<Only> {
     let place =
         |item: &Node<'_>| Selector::parse(item.any_text()?).map_err(|error| item.fault(error.to_string()));
-    let places = node.items()?.iter().map(place).collect::<Read<Vec<_>>>()?;
+    let places = node.items()?.iter().map(place).collect::<ReadResult<Vec<_>>>()?;
     Only::new(places).ok_or_else(|| node.fault(alloc::format!("more than {PLACES_MAX} pointers")))
 }
 
-fn labels(node: &Node<'_>) -> Read<Vec<LabelTest>> {
+fn labels(node: &Node<'_>) -> ReadResult<Vec<LabelTest>> {
     let test = |item: &Node<'_>| {
         LabelTest::parse(item.text()?).ok_or_else(|| {
             item.fault("not a label test")

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use ak_json::{Array, Limits, Number, Object, Pointer, Value, array_index};
 use toml::de::{DeTable, DeValue};
 
-use super::PolicyError;
+use super::error::PolicyError;
 
 /// The longest policy text, in bytes.
 pub const POLICY_BYTES_MAX: usize = 4 << 20;

@@ -4,20 +4,20 @@ use alloc::string::ToString;
 
 use ak_json::{Integrity, LABEL_BYTES_MAX, Labels, Pointer, Text};
 
-use super::pattern_fault;
-use super::reader::{Node, Read};
+use super::reader::{Node, ReadResult, pattern_fault};
 use super::rules;
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
 use crate::condition::Selector;
-use crate::label::LabelRule;
-use crate::limit::{Amount, Limit, Measure, USAGE_DIMENSIONS, USAGE_PREFIX};
+use crate::counters::rate::parse_period_us;
+use crate::model::amount::Amount;
+use crate::model::label::LabelRule;
+use crate::model::limit::{Limit, Measure, USAGE_DIMENSIONS, USAGE_PREFIX};
+use crate::model::rule::{Effect, Rule};
 use crate::pattern::{Pattern, PatternError};
-use crate::rate::parse_period_us;
-use crate::rule::{Effect, Rule};
 
 /// Reads one `[[limit]]`. `strict` refuses a sum that can never be told.
-pub(crate) fn limit(node: &Node<'_>, base: Option<&str>, strict: bool) -> Read<Limit> {
+pub(crate) fn limit(node: &Node<'_>, base: Option<&str>, strict: bool) -> ReadResult<Limit> {
     let table = node.table(&["id", "operation", "target", "agent", "by", "sum", "count", "max", "per"])?;
     let id = rules::id(&table.need("id")?)?;
     let operations = rules::operations(&table.need("operation")?)?;
@@ -52,7 +52,7 @@ pub(crate) fn limit(node: &Node<'_>, base: Option<&str>, strict: bool) -> Read<L
 }
 
 /// Reads a period in µs.
-pub(super) fn period_us(node: &Node<'_>) -> Read<u64> {
+pub(super) fn period_us(node: &Node<'_>) -> ReadResult<u64> {
     let fault = || node.fault("not a period").with_hint("write '24h', '30min', '7d'");
     parse_period_us(node.text()?).ok_or_else(fault)
 }
@@ -75,7 +75,7 @@ const WITHOUT_ARGUMENTS: [Action; 10] = [
 ];
 
 /// Reads a `sum`: a pointer into the arguments, or `usage:…`.
-fn sum(node: &Node<'_>, actions: Actions, strict: bool) -> Read<Measure> {
+fn sum(node: &Node<'_>, actions: Actions, strict: bool) -> ReadResult<Measure> {
     let text = node.any_text()?;
     if let Some(name) = text.strip_prefix(USAGE_PREFIX) {
         let known = USAGE_DIMENSIONS.map(|dimension| alloc::format!("{USAGE_PREFIX}{dimension}"));
@@ -102,7 +102,7 @@ fn sum(node: &Node<'_>, actions: Actions, strict: bool) -> Read<Measure> {
 }
 
 /// Reads one `[[label]]`.
-pub(crate) fn label(node: &Node<'_>, base: Option<&str>) -> Read<LabelRule> {
+pub(crate) fn label(node: &Node<'_>, base: Option<&str>) -> ReadResult<LabelRule> {
     let table = node.table(&["source", "pointer", "integrity", "secrecy"])?;
     let source = source(&table.need("source")?, base)?;
     let pointer = match table.find("pointer") {
@@ -130,7 +130,7 @@ pub(crate) fn label(node: &Node<'_>, base: Option<&str>) -> Read<LabelRule> {
     Ok(LabelRule { source, pointer, integrity, secrecy: labels.secrecy })
 }
 
-fn secrecy(node: &Node<'_>) -> Read<Text> {
+fn secrecy(node: &Node<'_>) -> ReadResult<Text> {
     let text = node.text()?;
     let reserved = matches!(text, "trusted" | "untrusted" | "public") || text.starts_with('!');
     if reserved || text.len() > LABEL_BYTES_MAX || text.contains(char::is_control) {
@@ -141,7 +141,7 @@ fn secrecy(node: &Node<'_>) -> Read<Text> {
     Ok(text.into())
 }
 
-fn source(node: &Node<'_>, base: Option<&str>) -> Read<Pattern> {
+fn source(node: &Node<'_>, base: Option<&str>) -> ReadResult<Pattern> {
     let text = node.text()?;
     let known = ["tool", "http", "fs", "model", "agent"];
     let (prefix, rest) = text.split_once(':').ok_or_else(|| node.unknown(text, &known))?;

@@ -4,9 +4,10 @@ mod budgets;
 mod capability;
 mod constraint;
 mod document;
+mod error;
 mod hint;
+mod legacy;
 mod limits;
-mod older;
 mod profile;
 mod reader;
 mod rules;
@@ -15,50 +16,22 @@ mod sections;
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 
 use ak_json::{Text, Value};
 
 use crate::model::Model;
-use crate::pattern::PatternError;
 pub(crate) use document::Document;
 use document::Fault;
 pub use document::POLICY_BYTES_MAX;
+pub use error::PolicyError;
 pub use profile::profile_path;
-pub(crate) use reader::{Node, Read, Table};
+pub(crate) use reader::{Node, ReadResult, Table};
 use sections::{SECTIONS, Sections};
 
 /// How deep profiles may include profiles.
 const INCLUDE_DEPTH_MAX: usize = 16;
 /// The most rules a policy may have, its included profiles' among them.
 pub const RULES_MAX: usize = 100_000;
-
-/// Why a policy text is refused, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyError {
-    /// The included profile in which the fault lies; `None` for the text itself.
-    pub source: Option<String>,
-    /// The line, counted from 1.
-    pub line: usize,
-    /// The character within the line, counted from 1.
-    pub column: usize,
-    /// What is wrong, in lower case without a full stop.
-    pub message: String,
-    /// What to write instead, where that can be guessed.
-    pub hint: Option<String>,
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(source) = &self.source {
-            write!(f, "{source}: ")?;
-        }
-        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)?;
-        self.hint.iter().try_for_each(|hint| write!(f, " ({hint})"))
-    }
-}
-
-impl core::error::Error for PolicyError {}
 
 /// Reads included profiles, so that this crate never opens a file.
 pub trait Loader {
@@ -127,13 +100,13 @@ struct Reading<'l> {
     included: BTreeSet<String>,
 }
 
-/// Where a fault lies: in this text, or in one that it includes.
-enum Trouble {
+/// Why a text cannot be read: a fault in this text, or in one that it includes.
+enum ParseError {
     Here(Fault),
     Included(PolicyError),
 }
 
-impl From<Fault> for Trouble {
+impl From<Fault> for ParseError {
     fn from(fault: Fault) -> Self {
         Self::Here(fault)
     }
@@ -161,9 +134,9 @@ impl<'l> Reading<'l> {
         base: Option<&str>,
         default_profiles: &[&str],
     ) -> Result<(), PolicyError> {
-        self.document(&document.value, base, default_profiles).map_err(|trouble| match trouble {
-            Trouble::Here(fault) => document.locate(fault),
-            Trouble::Included(error) => error,
+        self.document(&document.value, base, default_profiles).map_err(|error| match error {
+            ParseError::Here(fault) => document.locate(fault),
+            ParseError::Included(error) => error,
         })
     }
 
@@ -172,7 +145,7 @@ impl<'l> Reading<'l> {
         value: &Value,
         base: Option<&str>,
         default_profiles: &[&str],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ParseError> {
         let allowed: Vec<_> = KEYS.into_iter().chain(SECTIONS).collect();
         let table = Node::root(value).table(&allowed)?;
         if let Some(node) = table.find("version")
@@ -225,7 +198,7 @@ impl<'l> Reading<'l> {
         Ok(())
     }
 
-    fn sections(&mut self, table: &Table<'_>, agent: Option<&str>, base: Option<&str>) -> Read<()> {
+    fn sections(&mut self, table: &Table<'_>, agent: Option<&str>, base: Option<&str>) -> ReadResult<()> {
         let sections = Sections::read(table, agent, base)?;
         self.model.rules.extend(sections.rules);
         self.model.settings_of(agent).merge(sections.settings);
@@ -233,14 +206,14 @@ impl<'l> Reading<'l> {
     }
 
     /// Ids are distinct, except where a rule stands twice word for word.
-    fn check_id(&mut self, id: &Text, node: &Node<'_>) -> Read<()> {
+    fn check_id(&mut self, id: &Text, node: &Node<'_>) -> ReadResult<()> {
         if id.starts_with("rule:") || self.ids.insert(id.clone()) {
             return Ok(());
         }
         Err(node.fault(alloc::format!("the id '{id}' is taken")))
     }
 
-    fn profile(&mut self, item: &Node<'_>, base: Option<&str>) -> Result<(), Trouble> {
+    fn profile(&mut self, item: &Node<'_>, base: Option<&str>) -> Result<(), ParseError> {
         let name = item.text()?;
         if name == "baseline" {
             self.model.baseline = true;
@@ -265,7 +238,7 @@ impl<'l> Reading<'l> {
         let read = self.text(&included.text, included.base_dir.as_deref(), &[]);
         self.including.pop();
         read.map_err(|error| {
-            Trouble::Included(PolicyError {
+            ParseError::Included(PolicyError {
                 source: error.source.or_else(|| Some(name.to_string())),
                 ..error
             })
@@ -274,7 +247,7 @@ impl<'l> Reading<'l> {
 }
 
 /// Refuses sections that a pattern of agents would have and nobody would be held to: they are read by name.
-fn check_pattern(agent: &str, table: &Table<'_>) -> Read<()> {
+fn check_pattern(agent: &str, table: &Table<'_>) -> ReadResult<()> {
     let section = SECTIONS.iter().filter(|name| **name != "budgets").find_map(|name| table.find(name));
     match section.filter(|_| agent.contains('*')) {
         None => Ok(()),
@@ -286,14 +259,6 @@ fn check_pattern(agent: &str, table: &Table<'_>) -> Read<()> {
 }
 
 /// The tables of an array under a key; an absent one has none.
-fn array<'v>(table: &Table<'v>, key: &str) -> Read<Vec<Node<'v>>> {
+fn array<'v>(table: &Table<'v>, key: &str) -> ReadResult<Vec<Node<'v>>> {
     table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
-}
-
-fn pattern_fault(node: &Node<'_>, error: PatternError) -> Fault {
-    let fault = node.fault(error.to_string());
-    match error.hint() {
-        Some(hint) => fault.with_hint(hint),
-        None => fault,
-    }
 }

@@ -1,13 +1,14 @@
 //! Typed access to a document, with faults that say where and what instead.
 
 use alloc::borrow::ToOwned;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use ak_json::{Number, Object, Pointer, Text, Value};
 
 pub(super) use super::document::Fault;
 use super::hint::nearest;
+use crate::pattern::PatternError;
 
 /// A value of the document, and its place.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub(crate) struct Table<'a> {
     at: Pointer,
 }
 
-pub(crate) type Read<T> = Result<T, Fault>;
+pub(crate) type ReadResult<T> = Result<T, Fault>;
 
 impl<'a> Node<'a> {
     pub(crate) fn root(value: &'a Value) -> Self {
@@ -51,7 +52,7 @@ impl<'a> Node<'a> {
     }
 
     /// A table with no other than the allowed keys.
-    pub(crate) fn table(&self, allowed: &[&str]) -> Read<Table<'a>> {
+    pub(crate) fn table(&self, allowed: &[&str]) -> ReadResult<Table<'a>> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("a table"))?;
         for name in object.keys() {
             if !allowed.contains(&&**name) {
@@ -72,18 +73,18 @@ impl<'a> Node<'a> {
     }
 
     /// The members of a table whose keys are free.
-    pub(crate) fn members(&self) -> Read<Vec<(&'a Text, Node<'a>)>> {
+    pub(crate) fn members(&self) -> ReadResult<Vec<(&'a Text, Node<'a>)>> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("a table"))?;
         Ok(object.iter().map(|(name, value)| (name, self.child(name.clone(), value))).collect())
     }
 
-    pub(crate) fn items(&self) -> Read<Vec<Node<'a>>> {
+    pub(crate) fn items(&self) -> ReadResult<Vec<Node<'a>>> {
         let array = self.value.as_array().ok_or_else(|| self.wrong("an array"))?;
         Ok(array.iter().enumerate().map(|(at, value)| self.child(alloc::format!("{at}"), value)).collect())
     }
 
     /// The items of an array, or the one value that stands in its place.
-    pub(crate) fn one_or_many(&self) -> Read<Vec<Node<'a>>> {
+    pub(crate) fn one_or_many(&self) -> ReadResult<Vec<Node<'a>>> {
         let items = if self.value.as_array().is_some() { self.items()? } else { alloc::vec![self.clone()] };
         if items.is_empty() { Err(self.fault("array is empty")) } else { Ok(items) }
     }
@@ -95,32 +96,32 @@ impl<'a> Node<'a> {
     }
 
     /// A string that is not empty.
-    pub(crate) fn text(&self) -> Read<&'a str> {
+    pub(crate) fn text(&self) -> ReadResult<&'a str> {
         let text = self.any_text()?;
         if text.is_empty() { Err(self.fault("string is empty")) } else { Ok(text) }
     }
 
     /// A string that may be empty.
-    pub(crate) fn any_text(&self) -> Read<&'a str> {
+    pub(crate) fn any_text(&self) -> ReadResult<&'a str> {
         self.value.as_str().ok_or_else(|| self.wrong("a string"))
     }
 
-    pub(crate) fn boolean(&self) -> Read<bool> {
+    pub(crate) fn boolean(&self) -> ReadResult<bool> {
         self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
     }
 
-    pub(crate) fn number(&self) -> Read<Number> {
+    pub(crate) fn number(&self) -> ReadResult<Number> {
         self.value.as_number().copied().ok_or_else(|| self.wrong("a number"))
     }
 
     /// An integer that is not negative.
-    pub(crate) fn unsigned(&self) -> Read<u64> {
+    pub(crate) fn unsigned(&self) -> ReadResult<u64> {
         let number = self.number()?;
         number.as_u64().ok_or_else(|| self.fault("expected a whole number that is not negative"))
     }
 
     /// One of several names.
-    pub(crate) fn choice<T: Copy>(&self, options: &[T], name: impl Fn(T) -> &'static str) -> Read<T> {
+    pub(crate) fn choice<T: Copy>(&self, options: &[T], name: impl Fn(T) -> &'static str) -> ReadResult<T> {
         let text = self.text()?;
         let found = options.iter().copied().find(|option| name(*option) == text);
         found.ok_or_else(|| {
@@ -146,7 +147,7 @@ impl<'a> Table<'a> {
         Some(Node { value, at })
     }
 
-    pub(crate) fn need(&self, key: &str) -> Read<Node<'a>> {
+    pub(crate) fn need(&self, key: &str) -> ReadResult<Node<'a>> {
         self.find(key).ok_or_else(|| self.fault(alloc::format!("'{key}' is missing")))
     }
 
@@ -162,5 +163,14 @@ impl<'a> Table<'a> {
 impl Fault {
     pub(crate) fn with_hint(self, hint: &str) -> Self {
         Self { hint: Some(hint.to_owned()), ..self }
+    }
+}
+
+/// The fault of a pattern that cannot be read, with its hint.
+pub(super) fn pattern_fault(node: &Node<'_>, error: PatternError) -> Fault {
+    let fault = node.fault(error.to_string());
+    match error.hint() {
+        Some(hint) => fault.with_hint(hint),
+        None => fault,
     }
 }

@@ -4,13 +4,13 @@ use alloc::vec::Vec;
 
 use ak_json::Text;
 
-use super::reader::{Node, Read};
-use super::{constraint, pattern_fault};
+use super::constraint;
+use super::reader::{Node, ReadResult, pattern_fault};
 use crate::action::{Action, Actions, TargetKind};
+use crate::model::rule::{Effect, FOLLOW_BENEATH, Rule};
+use crate::model::window::Window;
 use crate::pattern::{PathGlob, Pattern, PatternError, parse_agent};
-use crate::rule::{Effect, FOLLOW_BENEATH, Rule};
 use crate::target::Target;
-use crate::time::Window;
 
 /// The longest rule id, in bytes: the length that a leaf of the audit log has room for.
 pub(crate) const ID_BYTES_MAX: usize = 255;
@@ -19,7 +19,7 @@ const KEYS: [&str; 10] =
     ["id", "effect", "operation", "target", "agent", "time", "when", "unless", "only", "follow"];
 
 /// Reads one `[[rule]]`.
-pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> Read<Rule> {
+pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> ReadResult<Rule> {
     let table = node.table(&KEYS)?;
     let effect = table.need("effect")?.choice(&Effect::ALL, Effect::as_str)?;
     let operations = operations(&table.need("operation")?)?;
@@ -50,7 +50,7 @@ pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> Read<Rule> {
 }
 
 /// Reads a `follow`, whose one value is `beneath`.
-pub(crate) fn follows(node: &Node<'_>) -> Read<bool> {
+pub(crate) fn follows(node: &Node<'_>) -> ReadResult<bool> {
     node.choice(&[FOLLOW_BENEATH], |text| text).map(|_| true)
 }
 
@@ -61,7 +61,7 @@ fn anonymous_id(rule: &Rule) -> Text {
 }
 
 /// Reads an `id`.
-pub(crate) fn id(node: &Node<'_>) -> Read<Text> {
+pub(crate) fn id(node: &Node<'_>) -> ReadResult<Text> {
     let text = node.text()?;
     if text.len() > ID_BYTES_MAX {
         return Err(node.fault(alloc::format!("id is longer than {ID_BYTES_MAX} bytes")));
@@ -80,7 +80,7 @@ pub(crate) struct Operation<'a> {
 }
 
 /// Reads an `operation`.
-pub(crate) fn operations<'a>(node: &Node<'a>) -> Read<Vec<Operation<'a>>> {
+pub(crate) fn operations<'a>(node: &Node<'a>) -> ReadResult<Vec<Operation<'a>>> {
     let operation = |item: Node<'a>| {
         let text = item.text()?;
         let known = || Action::ALL.iter().map(|action| action.as_str()).collect::<Vec<_>>();
@@ -103,7 +103,7 @@ pub(crate) fn targets(
     node: &Node<'_>,
     operations: &[Operation<'_>],
     base: Option<&str>,
-) -> Read<Vec<Pattern>> {
+) -> ReadResult<Vec<Pattern>> {
     let mut kinds: Vec<_> =
         operations.iter().flat_map(|operation| operation.actions.iter()).map(Action::kind).collect();
     kinds.sort();
@@ -127,7 +127,7 @@ pub(crate) fn targets(
     Ok(patterns)
 }
 
-fn target(item: &Node<'_>, kinds: &[TargetKind], base: Option<&str>) -> Read<Pattern> {
+fn target(item: &Node<'_>, kinds: &[TargetKind], base: Option<&str>) -> ReadResult<Pattern> {
     if item.value.as_object().is_some() {
         let node = item.table(&["literal"])?.need("literal")?;
         let text = node.text()?;
@@ -167,15 +167,15 @@ fn kind_of(text: &str, kinds: &[TargetKind]) -> Option<TargetKind> {
 }
 
 /// Reads an `agent`.
-pub(crate) fn agents(node: &Node<'_>) -> Read<Vec<PathGlob>> {
+pub(crate) fn agents(node: &Node<'_>) -> ReadResult<Vec<PathGlob>> {
     let agent = |item: &Node<'_>| parse_agent(item.text()?).map_err(|error| pattern_fault(item, error));
-    let mut agents = node.one_or_many()?.iter().map(agent).collect::<Read<Vec<_>>>()?;
+    let mut agents = node.one_or_many()?.iter().map(agent).collect::<ReadResult<Vec<_>>>()?;
     agents.sort();
     agents.dedup();
     Ok(agents)
 }
 
-fn windows(node: &Node<'_>) -> Read<Vec<Window>> {
+fn windows(node: &Node<'_>) -> ReadResult<Vec<Window>> {
     let window = |item: &Node<'_>| {
         Window::parse(item.text()?).map_err(|error| {
             item.fault(alloc::format!("{error}")).with_hint(
@@ -183,7 +183,7 @@ fn windows(node: &Node<'_>) -> Read<Vec<Window>> {
             )
         })
     };
-    let mut windows = node.one_or_many()?.iter().map(window).collect::<Read<Vec<_>>>()?;
+    let mut windows = node.one_or_many()?.iter().map(window).collect::<ReadResult<Vec<_>>>()?;
     windows.sort();
     windows.dedup();
     Ok(windows)

@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 
 use ak_json::Text;
 
-use super::reader::{Node, Read, Table};
-use super::{budgets, older, pattern_fault};
+use super::reader::{Node, ReadResult, Table, pattern_fault};
+use super::{budgets, legacy};
 use crate::action::{Action, Actions, TargetKind};
 use crate::budget::Dimension;
+use crate::model::rule::{Effect, Rule, shortened_id};
+use crate::model::settings::{NameList, Settings};
 use crate::pattern::{Glob, PathGlob, Pattern, PatternError, parse_agent};
-use crate::rule::{Effect, Rule, cut_id};
-use crate::settings::{NameList, Settings};
 
 /// The sections that a policy and an agent's part of it may have.
 pub(crate) const SECTIONS: [&str; 10] =
@@ -26,11 +26,11 @@ pub(crate) struct Sections<'a> {
     base: Option<&'a str>,
 }
 
-type Reader<'a> = fn(&mut Sections<'a>, &Node<'_>) -> Read<()>;
+type Reader<'a> = fn(&mut Sections<'a>, &Node<'_>) -> ReadResult<()>;
 
 impl<'a> Sections<'a> {
     /// Reads the sections that stand in a table.
-    pub(crate) fn read(table: &Table<'_>, agent: Option<&'a str>, base: Option<&'a str>) -> Read<Self> {
+    pub(crate) fn read(table: &Table<'_>, agent: Option<&'a str>, base: Option<&'a str>) -> ReadResult<Self> {
         let mut sections = Self { rules: Vec::new(), settings: Settings::default(), agent, base };
         let readers: [(&str, Reader<'a>); 10] = [
             ("fs", Self::fs),
@@ -52,14 +52,14 @@ impl<'a> Sections<'a> {
         Ok(sections)
     }
 
-    fn fs(&mut self, node: &Node<'_>) -> Read<()> {
+    fn fs(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["read", "write", "deny", "allow"])?;
         let all = actions("fs.*");
         self.patterns(&table, "fs.read", Effect::Permit, actions("fs.read"), TargetKind::Path)?;
         self.patterns(&table, "fs.write", Effect::Permit, actions("fs.write"), TargetKind::Path)?;
         self.patterns(&table, "fs.deny", Effect::Forbid, all, TargetKind::Path)?;
-        for item in older::items(&table, "allow")? {
-            let (actions, path, follows) = older::fs(&item)?;
+        for item in legacy::items(&table, "allow")? {
+            let (actions, path, follows) = legacy::fs(&item)?;
             let before = self.rules.len();
             self.pattern(&path, "fs.allow", Effect::Permit, actions, TargetKind::Path)?;
             self.rules.iter_mut().skip(before).for_each(|rule| rule.follows = follows);
@@ -67,7 +67,7 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    fn net(&mut self, node: &Node<'_>) -> Read<()> {
+    fn net(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["dns", "connect", "bind", "listen", "deny", "allow"])?;
         self.patterns(&table, "net.dns", Effect::Permit, Actions::of(Action::Dns), TargetKind::Host)?;
         self.patterns(
@@ -90,23 +90,23 @@ impl<'a> Sections<'a> {
             let connections = actions_of(&[Action::Dns, Action::Connect, Action::Bind, Action::Listen]);
             self.rule("net.deny", item.text()?, Effect::Forbid, connections, patterns);
         }
-        for item in older::items(&table, "allow")? {
-            let (actions, pattern, text) = older::net(&item)?;
+        for item in legacy::items(&table, "allow")? {
+            let (actions, pattern, text) = legacy::net(&item)?;
             self.rule("net.allow", &text, Effect::Permit, actions, alloc::vec![pattern]);
         }
         Ok(())
     }
 
-    fn dns(&mut self, node: &Node<'_>) -> Read<()> {
+    fn dns(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["allow"])?;
-        for item in older::items(&table, "allow")? {
+        for item in legacy::items(&table, "allow")? {
             let pattern = item.table(&["pattern"])?.need("pattern")?;
             self.pattern(&pattern, "dns.allow", Effect::Permit, Actions::of(Action::Dns), TargetKind::Host)?;
         }
         Ok(())
     }
 
-    fn http(&mut self, node: &Node<'_>) -> Read<()> {
+    fn http(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["allow", "deny"])?;
         for (key, effect) in [("allow", Effect::Permit), ("deny", Effect::Forbid)] {
             for item in list(&table, key)? {
@@ -135,13 +135,13 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    fn tools(&mut self, node: &Node<'_>) -> Read<()> {
+    fn tools(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["allow", "deny"])?;
         for (key, effect) in [("allow", Effect::Permit), ("deny", Effect::Forbid)] {
             let id = alloc::format!("tools.{key}");
             for item in table.find(key).map(|node| node.items()).transpose()?.unwrap_or_default() {
                 if item.value.as_object().is_some() {
-                    let (pattern, text) = older::tool(&item)?;
+                    let (pattern, text) = legacy::tool(&item)?;
                     self.rule(&id, &text, effect, Actions::of(Action::Execute), alloc::vec![pattern]);
                 } else {
                     self.pattern(&item, &id, effect, Actions::of(Action::Execute), TargetKind::Tool)?;
@@ -151,11 +151,11 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    fn wasm(&mut self, node: &Node<'_>) -> Read<()> {
+    fn wasm(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["modules", "hostcalls", "deny", "allow"])?;
         let globs = |key: &str| table.find(key).map(|_| self::globs(&list(&table, key)?)).transpose();
         let mut modules = globs("modules")?;
-        for item in older::items(&table, "allow")? {
+        for item in legacy::items(&table, "allow")? {
             let module = item.table(&["module"])?.need("module")?;
             modules.get_or_insert_default().extend(self::globs(&[module])?);
         }
@@ -165,7 +165,7 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    fn infer(&mut self, node: &Node<'_>) -> Read<()> {
+    fn infer(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["models", "max_tokens", "deny", "provider_tools", "stateful"])?;
         let infer = Actions::of(Action::Infer);
         self.patterns(&table, "infer.models", Effect::Permit, infer, TargetKind::Model)?;
@@ -179,9 +179,9 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    fn inference(&mut self, node: &Node<'_>) -> Read<()> {
+    fn inference(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["allow"])?;
-        for item in older::items(&table, "allow")? {
+        for item in legacy::items(&table, "allow")? {
             let table = item.table(&["model", "max_tokens"])?;
             let infer = Actions::of(Action::Infer);
             self.pattern(&table.need("model")?, "inference.allow", Effect::Permit, infer, TargetKind::Model)?;
@@ -192,14 +192,14 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    fn spawn(&mut self, node: &Node<'_>) -> Read<()> {
+    fn spawn(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let table = node.table(&["allow", "deny"])?;
         let spawn = Actions::of(Action::Spawn);
         self.patterns(&table, "spawn.allow", Effect::Permit, spawn, TargetKind::Agent)?;
         self.patterns(&table, "spawn.deny", Effect::Forbid, spawn, TargetKind::Agent)
     }
 
-    fn budgets(&mut self, node: &Node<'_>) -> Read<()> {
+    fn budgets(&mut self, node: &Node<'_>) -> ReadResult<()> {
         let names: Vec<_> = Dimension::ALL.into_iter().map(Dimension::as_str).chain(["each"]).collect();
         let table = node.table(&names)?;
         self.settings.budgets = budgets::read(&table)?;
@@ -219,7 +219,7 @@ impl<'a> Sections<'a> {
         effect: Effect,
         actions: Actions,
         kind: TargetKind,
-    ) -> Read<()> {
+    ) -> ReadResult<()> {
         let key = id.rsplit_once('.').map_or(id, |(_, key)| key);
         list(table, key)?.iter().try_for_each(|item| self.pattern(item, id, effect, actions, kind))
     }
@@ -231,7 +231,7 @@ impl<'a> Sections<'a> {
         effect: Effect,
         actions: Actions,
         kind: TargetKind,
-    ) -> Read<()> {
+    ) -> ReadResult<()> {
         let text = item.text()?;
         let pattern = Pattern::parse(kind, text, self.base).map_err(|error| pattern_fault(item, error))?;
         self.rule(id, text, effect, actions, alloc::vec![pattern]);
@@ -262,15 +262,15 @@ fn section_id(agent: Option<&str>, section: &str, text: &str) -> Text {
     if id.len() <= super::rules::ID_BYTES_MAX && !id.contains(char::is_control) {
         return id.into();
     }
-    cut_id(&id, ak_json::sha256(id.as_bytes()))
+    shortened_id(&id, ak_json::sha256(id.as_bytes()))
 }
 
 /// The strings under a key; an absent one has none.
-fn list<'v>(table: &Table<'v>, key: &str) -> Read<Vec<Node<'v>>> {
+fn list<'v>(table: &Table<'v>, key: &str) -> ReadResult<Vec<Node<'v>>> {
     table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
 }
 
-fn globs(items: &[Node<'_>]) -> Read<Vec<Glob>> {
+fn globs(items: &[Node<'_>]) -> ReadResult<Vec<Glob>> {
     items.iter().map(|item| Glob::parse(item.text()?).map_err(|error| pattern_fault(item, error))).collect()
 }
 
@@ -288,7 +288,7 @@ fn unknown_method(item: &Node<'_>, method: &str) -> super::document::Fault {
 }
 
 /// What `[net] deny` forbids: `HOST`, `dns:HOST[:PORTS]`, `ip:RANGE[:PORTS]`; without ports, on every one.
-fn net_deny(item: &Node<'_>) -> Read<Vec<Pattern>> {
+fn net_deny(item: &Node<'_>) -> ReadResult<Vec<Pattern>> {
     let text = item.text()?;
     let parse = |kind, text: &str| Pattern::parse(kind, text, None);
     let patterns = match text.split_once(':') {

@@ -139,13 +139,13 @@ fn hash(segment: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Policy, Query, Target, Verdict};
+    use crate::{Action, Policy, PolicyDecision, Query, Target};
     use alloc::string::String;
 
     const RULES: usize = 1_000;
 
-    /// The verdict on a URL under a thousand forbids, everything else permitted, and the steps it takes.
-    fn cost(pattern: impl Fn(usize) -> String, url: &str) -> (Verdict, usize) {
+    /// The decision on a URL under a thousand forbids, everything else permitted, and the steps it takes.
+    fn cost(pattern: impl Fn(usize) -> String, url: &str) -> (PolicyDecision, usize) {
         let rule = |place| {
             let pattern = pattern(place);
             alloc::format!("[[rule]]\neffect = 'forbid'\noperation = 'http.get'\ntarget = '{pattern}'\n")
@@ -154,8 +154,8 @@ mod tests {
         let policy = Policy::parse(&(text + "[http]\nallow = ['GET https://**']\n"), None).unwrap();
         let target = Target::url(url).unwrap();
         let (query, meter) = (Query::new("main", Action::HttpGet, &target), Meter::of_decision());
-        let verdict = policy.decide_for("main", &query, &meter).verdict;
-        (verdict, DECISION_STEPS_MAX - meter.left())
+        let decision = policy.decide_for("main", &query, &meter).decision;
+        (decision, DECISION_STEPS_MAX - meter.left())
     }
 
     /// Thousands of segments, every name that the patterns look for among them.
@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn what_patterns_say_literally_is_looked_for_first() {
         let check = |pattern: &dyn Fn(usize) -> String, url: &str, steps_max: usize| {
-            let (verdict, steps) = cost(pattern, url);
-            assert_eq!(verdict, Verdict::Permit, "{} on {}: {steps}", pattern(1), &url[..40]);
+            let (decision, steps) = cost(pattern, url);
+            assert_eq!(decision, PolicyDecision::Permit, "{} on {}: {steps}", pattern(1), &url[..40]);
             assert!(steps <= steps_max, "{} on {}: {steps} steps", pattern(1), &url[..40]);
         };
         let (many, one) = ("a/".repeat(4_000), "a".repeat(8_000));
@@ -186,9 +186,9 @@ mod tests {
     fn what_takes_more_steps_than_a_decision_has_is_forbidden() {
         for pattern in ["https://h/**/x*{}/**/x*/**/y", "https://h/**/*a*{}*/**", "https://h/**/*a*{}*/**/y"]
         {
-            let (verdict, steps) =
+            let (decision, steps) =
                 cost(|place| pattern.replace("{}", &alloc::format!("-{place}")), &long_url());
-            assert_eq!(verdict, Verdict::Forbid, "{pattern}: {steps}");
+            assert_eq!(decision, PolicyDecision::Forbid, "{pattern}: {steps}");
             assert!(steps <= DECISION_STEPS_MAX);
         }
     }

@@ -3,6 +3,7 @@
 //! A target can only be made by canonicalising a text. So what the policy decided about is, by type, what the
 //! host acts on: there is no second spelling that could slip past a rule.
 
+mod error;
 mod host;
 mod ip;
 mod name;
@@ -16,6 +17,7 @@ use core::net::IpAddr;
 
 use crate::action::TargetKind;
 
+pub use error::TargetError;
 pub use host::CanonicalHost;
 pub use ip::CanonicalIp;
 pub use name::{CanonicalName, CanonicalTool, NAME_BYTES_MAX};
@@ -23,7 +25,7 @@ pub use path::{CanonicalPath, PATH_BYTES_MAX};
 pub use url::{CanonicalUrl, HostOrIp, Scheme, URL_BYTES_MAX};
 
 pub(crate) use readings::{
-    DEEP, PathReading, READINGS_MAX, ReadQuery, Readings, STAR, TooMany, joint_paths, joint_queries,
+    DEEP, PathReading, ReadQuery, Readings, STAR, TooMany, joint_paths, joint_queries,
 };
 pub(crate) use url::{check_segment, parse_port, write_path_literal, write_query_literal};
 
@@ -54,66 +56,6 @@ pub enum Target {
     Type(CanonicalName),
     /// An audit event, or the agent whose entries are read: `audit:name`.
     Audit(CanonicalName),
-}
-
-/// Why a text has no canonical form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// Nothing stands where a name should.
-    #[error("target is empty")]
-    Empty,
-    /// The text is longer than any target of its kind.
-    #[error("target is longer than {bytes_max} bytes")]
-    TooLong {
-        /// The most bytes that are allowed.
-        bytes_max: usize,
-    },
-    /// A NUL byte, plain or escaped.
-    #[error("target holds a NUL")]
-    Nul,
-    /// A file path that does not begin with `/`.
-    #[error("path is not absolute")]
-    NotAbsolute,
-    /// A name with a control character, white space around it, or an `@` where none belongs.
-    #[error("name holds a character that names may not have there")]
-    NameCharacter,
-    /// The text is no host name.
-    #[error("not a host name")]
-    Host,
-    /// The text is no IP address in its usual spelling.
-    #[error("not an IP address in its usual spelling")]
-    Address,
-    /// No port, or none between 0 and 65535 in plain decimal.
-    #[error("port is missing or not a plain number up to 65535")]
-    Port,
-    /// The scheme is missing, or neither `http` nor `https`.
-    #[error("url does not begin with http:// or https://")]
-    Scheme,
-    /// A user name or password before the host.
-    #[error("url carries credentials")]
-    Credentials,
-    /// A backslash or control character in a URL.
-    #[error("url holds a backslash or control character")]
-    UrlCharacter,
-    /// A `%` without two hexadecimal digits.
-    #[error("'%' is not followed by two hexadecimal digits")]
-    Escape,
-    /// A path segment that some programs read as a step upwards.
-    #[error("url hides '.' or '..' behind an escape or parameter")]
-    HiddenStep,
-    /// A path or query that servers may read in more ways than are looked at, by its escapes, parameters and
-    /// slashes.
-    #[error("servers may read the url in more than {READINGS_MAX} ways")]
-    TooManyReadings,
-    /// Not a heap handle.
-    #[error("not a heap handle such as 0x100000001")]
-    Handle,
-    /// The operation's name is unknown.
-    #[error("operation is not known")]
-    Operation,
-    /// The operation is not done to such a target.
-    #[error("target is not of the kind that the operation is done to")]
-    Kind,
 }
 
 impl Target {

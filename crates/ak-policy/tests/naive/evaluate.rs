@@ -1,26 +1,27 @@
 //! The obvious evaluator: every rule is looked at, in no order, and all that a pointer selects is collected.
 
 use ak_json::{Value, array_index};
-use ak_policy::{Effect, Verdict};
+use ak_policy::{Effect, PolicyDecision};
 
 use super::patterns::{glob, segments, target};
 use super::{Request, Rule, Test};
 
 /// Forbid before ask before permit, for the agent and each of its ancestors; the worst of their verdicts.
-pub(crate) fn decide(rules: &[Rule], request: &Request) -> Verdict {
+pub(crate) fn decide(rules: &[Rule], request: &Request) -> PolicyDecision {
     let ends = request.agent.match_indices('/').map(|(at, _)| at).chain([request.agent.len()]);
     let verdicts = ends.map(|end| {
         let applies = |effect| {
             rules.iter().any(|rule| rule.effect == effect && applies(rule, &request.agent[..end], request))
         };
         match Effect::ALL.into_iter().find(|effect| applies(*effect)) {
-            Some(Effect::Forbid) => Verdict::Forbid,
-            Some(Effect::Ask) => Verdict::Ask,
-            Some(Effect::Permit) => Verdict::Permit,
-            None => Verdict::DefaultDeny,
+            Some(Effect::Forbid) => PolicyDecision::Forbid,
+            Some(Effect::Ask) => PolicyDecision::Ask,
+            Some(Effect::Permit) => PolicyDecision::Permit,
+            None => PolicyDecision::DefaultDeny,
         }
     });
-    let order = [Verdict::Permit, Verdict::Ask, Verdict::DefaultDeny, Verdict::Forbid];
+    let order =
+        [PolicyDecision::Permit, PolicyDecision::Ask, PolicyDecision::DefaultDeny, PolicyDecision::Forbid];
     verdicts.max_by_key(|verdict| order.iter().position(|known| known == verdict)).unwrap()
 }
 

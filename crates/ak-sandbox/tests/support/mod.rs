@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ak_json::{Limits, Value, sha256};
 use ak_sandbox::{
-    Abi, Done, HostCall, Manifest, Run, RunError, RunLimits, SandboxConfig, Step, Tool, ToolError,
+    Abi, HostCall, Manifest, Run, RunError, RunLimits, RunOutput, SandboxConfig, Step, Tool, ToolError,
 };
 use proptest::prelude::ProptestConfig;
 
@@ -92,7 +92,7 @@ pub(crate) fn drive(
     limits: RunLimits,
     fuel_slice: u64,
     mut host: impl FnMut(&HostCall) -> Result<Value, Value>,
-) -> Result<Done, RunError> {
+) -> Result<RunOutput, RunError> {
     let mut run = Run::start(tool, input, limits)?;
     loop {
         match run.step(fuel_slice)? {
@@ -104,6 +104,6 @@ pub(crate) fn drive(
 }
 
 /// Runs without any authority.
-pub(crate) fn call(tool: &Tool, input: &Value) -> Result<Done, RunError> {
+pub(crate) fn call(tool: &Tool, input: &Value) -> Result<RunOutput, RunError> {
     drive(tool, input, limits(), 100_000, |_| Err(Value::from("refused")))
 }

@@ -3,7 +3,7 @@
 use ak_json::Text;
 use ak_policy::{budget::Dimension, capability::CapId};
 
-use crate::api::capability_spec::Terms;
+use crate::api::capability_spec::CapabilitySpec;
 
 /// A request about sessions, budgets or capabilities.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,14 +29,14 @@ pub enum AgentRequest {
         /// The agent, which is created if it is not there.
         agent: Text,
         /// What it is for; they need a name.
-        terms: Terms,
+        terms: CapabilitySpec,
     },
     /// Derive a narrower capability.
     CapAttenuate {
         /// From which.
         capability: CapId,
         /// What is added.
-        terms: Terms,
+        terms: CapabilitySpec,
     },
     /// Take a capability back, with all that was derived from it.
     CapRevoke {

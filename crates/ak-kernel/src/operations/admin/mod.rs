@@ -7,7 +7,7 @@ use alloc::{boxed::Box, format, vec::Vec};
 use ak_json::{Object, Text, Value, object};
 use ak_policy::{PATH_BYTES_MAX, POLICY_BYTES_MAX};
 
-use super::{Charged, Completed, EffectSize, Family, Permitted, Started, VALUE_BYTES_MAX, length, members};
+use super::{Amounts, Completed, EffectSize, Family, Permitted, Started, VALUE_BYTES_MAX, length, members};
 use crate::{
     api::{
         code::Code,
@@ -20,10 +20,10 @@ use crate::{
         request::AdminRequest,
     },
     authz::{
-        gate::Ruling,
-        query::{QueryContext, Question, Unaskable},
+        gate::DecisionRecord,
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::UnderWay,
+    effects::pending::PendingEffect,
     state::{Caller, Kernel},
 };
 
@@ -109,7 +109,7 @@ impl Family for AdminRequest {
         }
     }
 
-    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         Ok(None)
     }
 
@@ -120,8 +120,8 @@ impl Family for AdminRequest {
         }
     }
 
-    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
-        Ok(Charged::new())
+    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
+        Ok(Amounts::new())
     }
 
     fn effect_size(&self, _config: &Config) -> Option<EffectSize> {
@@ -136,7 +136,7 @@ impl Family for AdminRequest {
         }
     }
 
-    fn decision_details(&self, _ruling: &Ruling) -> Object {
+    fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         match self {
             Self::Authorize { operation, target, args } => {
                 let mut keys =
@@ -158,7 +158,7 @@ impl Family for AdminRequest {
                 Ok(Started::Reply(Reply::Value(object! { "denial": denial })))
             }
             Self::Authorize { operation, target, args } => {
-                let (decided, reply) = kernel.foresee(caller, presented, &operation, &target, args);
+                let (decided, reply) = kernel.preview(caller, presented, &operation, &target, args);
                 Ok(Started::Preview(Box::new(decided), reply))
             }
             Self::PolicyLoad { text, base_dir, files } => {
@@ -167,7 +167,12 @@ impl Family for AdminRequest {
         }
     }
 
-    fn complete(&self, _kernel: &Kernel, _pending: &UnderWay, _completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        _kernel: &Kernel,
+        _pending: &PendingEffect,
+        _completion: Completion,
+    ) -> Option<Completed> {
         None
     }
 }

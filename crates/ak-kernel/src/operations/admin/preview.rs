@@ -10,18 +10,18 @@ use ak_heap::Handle;
 use ak_json::{Text, Value, object};
 use ak_policy::{Action, GrantClock, Target, budget::Dimension};
 
-use ak_audit::Verdict as Ruled;
+use ak_audit::Decision;
 
 use crate::{
     accounts::capabilities::Cover,
     api::{
         code::Code,
-        presented::Presented,
+        presented::PresentedCapability,
         reply::{Failure, Reply},
     },
     authz::{
-        gate::{Gate, Passed, Ruling},
-        query::Question,
+        gate::{DecisionRecord, Gate, Passed},
+        query::PolicyQuery,
     },
     models::tokens,
     state::{Caller, Kernel},
@@ -29,7 +29,7 @@ use crate::{
 
 /// What is told of a request that is not made.
 #[derive(Default)]
-struct Foreseen {
+struct AuthorizationPreview {
     target: String,
     authorized: bool,
     /// What it would rest on; of a denial, what it lacks.
@@ -42,17 +42,17 @@ struct Foreseen {
 
 impl Kernel {
     /// What would be decided, for the record, and what is told of it.
-    pub(crate) fn foresee(
+    pub(crate) fn preview(
         &mut self,
         caller: &Caller,
-        presented: Option<&Presented>,
+        presented: Option<&PresentedCapability>,
         operation: &Text,
         target: &Text,
         args: Option<Value>,
-    ) -> (Ruling, Reply) {
-        let (ruling, foreseen) = match Target::resolve(operation, target) {
+    ) -> (DecisionRecord, Reply) {
+        let (decided, foreseen) = match Target::resolve(operation, target) {
             Ok((action, resolved)) => {
-                let owned = self.is_ones_own(caller, &resolved);
+                let owned = self.is_own(caller, &resolved);
                 // Of a request to a model what would go out is judged, its limit clamped.
                 let agent = self.agents.name(caller.account);
                 let args = match (action, args) {
@@ -61,19 +61,19 @@ impl Kernel {
                     }
                     (_, args) => args,
                 };
-                let question = Question { action, owned, target: resolved, args };
-                let (ruling, passes) = self.would_pass(caller, presented, &question);
-                let foreseen = passes.unwrap_or_else(|failure| Foreseen {
+                let question = PolicyQuery { action, owned, target: resolved, args };
+                let (decided, passes) = self.would_pass(caller, presented, &question);
+                let foreseen = passes.unwrap_or_else(|failure| AuthorizationPreview {
                     target: question.target.to_string(),
-                    ..Foreseen::denied(&self.shown(caller, failure))
+                    ..AuthorizationPreview::denied(&self.redact_for_caller(caller, failure))
                 });
-                (ruling, foreseen)
+                (decided, foreseen)
             }
             Err(error) => {
                 let reason = format!("{:?} has no canonical form: {error}", &**target);
-                let denied = Foreseen::denied(&Failure::new(Code::InvalidArgument, reason));
-                let ruling = Ruling::new(Ruled::Refused, "canonical", Some(target.to_string()));
-                (ruling, Foreseen { target: target.to_string(), ..denied })
+                let denied = AuthorizationPreview::denied(&Failure::new(Code::InvalidArgument, reason));
+                let decided = DecisionRecord::new(Decision::Refused, "canonical", Some(target.to_string()));
+                (decided, AuthorizationPreview { target: target.to_string(), ..denied })
             }
         };
         let reply = Reply::Value(object! {
@@ -81,15 +81,15 @@ impl Kernel {
             "capability_name": foreseen.capability_name, "ttl_ms": foreseen.ttl_us.map(|us| us / 1000),
             "reason": foreseen.reason, "rule_id": foreseen.rule_id, "suggestion": foreseen.suggestion,
         });
-        (ruling, reply)
+        (decided, reply)
     }
 
     fn would_pass(
         &mut self,
         caller: &Caller,
-        presented: Option<&Presented>,
-        question: &Question,
-    ) -> (Ruling, Result<Foreseen, Failure>) {
+        presented: Option<&PresentedCapability>,
+        question: &PolicyQuery,
+    ) -> (DecisionRecord, Result<AuthorizationPreview, Failure>) {
         let amounts = match question.action {
             Action::Execute => Vec::from([(Dimension::ToolCalls, 1)]),
             Action::Infer => Vec::from([(Dimension::Tokens, 1), (Dimension::CostMicroUsd, 0)]),
@@ -98,7 +98,7 @@ impl Kernel {
         };
         let agent = self.agents.name(caller.account);
         let gate = Gate { presented: presented.cloned(), ..self.gate_of(caller, agent) };
-        let (ruling, passed) = gate.foresee(question, &amounts);
+        let (decided, passed) = gate.preview(question, &amounts);
         let foreseen = passed.map(|Passed { grants, cover, .. }| {
             let elapsed = self.clock.elapsed;
             let mut grants = grants.into_iter().filter_map(|id| self.policy.grant(id));
@@ -106,21 +106,21 @@ impl Kernel {
             let Cover { name, expires_us, .. } = cover;
             let expires = expires_us.map(|until_us| until_us.saturating_sub(elapsed.high_us));
             let name = name.or_else(|| grants.next_back().map(|grant| grant.name().into()));
-            Foreseen {
+            AuthorizationPreview {
                 target: question.target.to_string(),
                 authorized: true,
                 capability_name: name.map(|name| name.to_string()).unwrap_or_default(),
                 ttl_us: left.chain(expires).min(),
                 reason: "permitted".into(),
-                rule_id: ruling.rule.to_string(),
+                rule_id: decided.rule.to_string(),
                 suggestion: String::new(),
             }
         });
-        (ruling, foreseen)
+        (decided, foreseen)
     }
 
     /// An agent is told the same of an object that is not there as of another's.
-    fn is_ones_own(&mut self, caller: &Caller, target: &Target) -> bool {
+    fn is_own(&mut self, caller: &Caller, target: &Target) -> bool {
         let agent = self.agents.name(caller.account);
         match target {
             Target::Heap(handle) => self.gate_of(caller, agent).owns(Handle::from_raw(*handle)),
@@ -138,16 +138,18 @@ impl Kernel {
     }
 }
 
-impl Foreseen {
-    fn denied(failure: &Failure) -> Foreseen {
+impl AuthorizationPreview {
+    fn denied(failure: &Failure) -> AuthorizationPreview {
         match failure.denial.as_deref() {
-            None => Foreseen { reason: failure.message.clone(), ..Foreseen::default() },
-            Some(denial) => Foreseen {
+            None => {
+                AuthorizationPreview { reason: failure.message.clone(), ..AuthorizationPreview::default() }
+            }
+            Some(denial) => AuthorizationPreview {
                 capability_name: denial.missing_cap.clone(),
                 reason: denial.reason.clone(),
                 rule_id: denial.rule_id.clone(),
                 suggestion: denial.suggested_snippet.clone(),
-                ..Foreseen::default()
+                ..AuthorizationPreview::default()
             },
         }
     }

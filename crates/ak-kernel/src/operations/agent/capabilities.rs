@@ -6,9 +6,9 @@ use ak_json::{Text, Value, object};
 use ak_policy::capability::{CapId, Caveat};
 
 use crate::{
-    accounts::capabilities::Held,
+    accounts::capabilities::HeldCapability,
     api::{
-        capability_spec::{Terms, capability_text},
+        capability_spec::{CapabilitySpec, capability_text},
         code::Code,
         reply::{Failure, Reply},
         session::AgentId,
@@ -18,14 +18,14 @@ use crate::{
 
 impl Kernel {
     /// Gives an agent a capability. The agent is made if it is not there.
-    pub(crate) fn grant(&mut self, agent: &Text, terms: &Terms) -> Result<Reply, Failure> {
+    pub(crate) fn grant(&mut self, agent: &Text, terms: &CapabilitySpec) -> Result<Reply, Failure> {
         let Some(name) = terms.name.clone() else {
             return Err(Failure::new(Code::InvalidArgument, "args.name: is missing"));
         };
         let caveats = terms.caveats(&name, self.clock.elapsed)?;
         let holder = self.agents.open(agent, &self.policy, self.clock.elapsed, self.config.agents_max)?;
         let (now, held_max) = (self.clock.elapsed, self.config.capabilities_per_agent_max);
-        let id = self.agents.holdings.grant(Held { holder, name }, caveats, now, held_max)?;
+        let id = self.agents.capabilities.grant(HeldCapability { holder, name }, caveats, now, held_max)?;
         self.described(AgentId::MAIN, id)
     }
 
@@ -34,31 +34,37 @@ impl Kernel {
         &mut self,
         account: AgentId,
         parent: CapId,
-        terms: &Terms,
+        terms: &CapabilitySpec,
     ) -> Result<Reply, Failure> {
-        let Held { holder, name } = self.agents.holdings.of(account, parent)?.clone();
+        let HeldCapability { holder, name } = self.agents.capabilities.of(account, parent)?.clone();
         let name = terms.name.clone().unwrap_or(name);
         let caveats: Vec<Caveat> = terms.caveats(&name, self.clock.elapsed)?;
         let (now, held_max) = (self.clock.elapsed, self.config.capabilities_per_agent_max);
-        let id = self.agents.holdings.derive(parent, Held { holder, name }, caveats, now, held_max)?;
+        let id = self.agents.capabilities.derive(
+            parent,
+            HeldCapability { holder, name },
+            caveats,
+            now,
+            held_max,
+        )?;
         self.described(account, id)
     }
 
     /// Takes a capability back with all that was derived from it. A holder takes back only what it derived itself.
     pub(crate) fn revoke(&mut self, account: AgentId, id: CapId) -> Result<Reply, Failure> {
-        self.agents.holdings.of(account, id)?;
-        if !account.is_main() && self.agents.holdings.is_grant(id) {
+        self.agents.capabilities.of(account, id)?;
+        if !account.is_main() && self.agents.capabilities.is_grant(id) {
             let message = "the owner granted this capability, and only the owner takes it back";
             return Err(Failure::new(Code::PolicyDeny, message));
         }
-        let revoked = self.agents.holdings.revoke(id);
+        let revoked = self.agents.capabilities.revoke(id);
         Ok(Reply::Value(object! { "revoked": revoked as u64 }))
     }
 
     /// What there is to say of a capability that the session holds. For CAP_TOKEN the host adds the token.
     pub(crate) fn described(&self, account: AgentId, id: CapId) -> Result<Reply, Failure> {
-        let held = self.agents.holdings.of(account, id)?;
-        let expires_us = self.agents.holdings.expires_us(id);
+        let held = self.agents.capabilities.of(account, id)?;
+        let expires_us = self.agents.capabilities.expires_us(id);
         let expires_at = expires_us.map_or(Value::Null, |until_us| self.clock.wall_at(until_us).into());
         Ok(Reply::Value(object! {
             "capability": capability_text(id), "name": held.name.clone(),

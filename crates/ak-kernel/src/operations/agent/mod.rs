@@ -8,12 +8,12 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::budget::Dimension;
 
 use super::{
-    Charged, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, length,
+    Amounts, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, length,
     members, subject_named,
 };
 use crate::{
     api::{
-        capability_spec::{Terms, capability_field, capability_text},
+        capability_spec::{CapabilitySpec, capability_field, capability_text},
         code::Code,
         config::Config,
         effect::Completion,
@@ -24,10 +24,10 @@ use crate::{
         session::{AgentId, GUEST, MAIN, SessionId},
     },
     authz::{
-        gate::Ruling,
-        query::{QueryContext, Question, Unaskable},
+        gate::DecisionRecord,
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::UnderWay,
+    effects::pending::PendingEffect,
     state::{Caller, Kernel},
 };
 
@@ -59,11 +59,11 @@ impl Family for AgentRequest {
                 agent: fields.optional_text("agent")?,
             },
             AgentOperation::CapGrant => {
-                Self::CapGrant { agent: fields.text("agent")?, terms: Terms::from_fields(fields)? }
+                Self::CapGrant { agent: fields.text("agent")?, terms: CapabilitySpec::from_fields(fields)? }
             }
             AgentOperation::CapAttenuate => Self::CapAttenuate {
                 capability: capability_field(fields)?,
-                terms: Terms::from_fields(fields)?,
+                terms: CapabilitySpec::from_fields(fields)?,
             },
             AgentOperation::CapRevoke => Self::CapRevoke { capability: capability_field(fields)? },
             AgentOperation::CapToken => Self::CapToken { capability: capability_field(fields)? },
@@ -142,7 +142,7 @@ impl Family for AgentRequest {
         true
     }
 
-    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         Ok(None)
     }
 
@@ -159,8 +159,8 @@ impl Family for AgentRequest {
         }
     }
 
-    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
-        Ok(Charged::new())
+    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
+        Ok(Amounts::new())
     }
 
     fn effect_size(&self, _config: &Config) -> Option<EffectSize> {
@@ -194,7 +194,7 @@ impl Family for AgentRequest {
         }
     }
 
-    fn decision_details(&self, _ruling: &Ruling) -> Object {
+    fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         match self {
             Self::BudgetSet { dimension, limit, .. } => members(object! {
                 "budget": dimension.as_str(), "limit": limit.map_or(Value::Null, Value::from),
@@ -237,7 +237,12 @@ impl Family for AgentRequest {
         Ok(Started::Reply(reply))
     }
 
-    fn complete(&self, _kernel: &Kernel, _pending: &UnderWay, _completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        _kernel: &Kernel,
+        _pending: &PendingEffect,
+        _completion: Completion,
+    ) -> Option<Completed> {
         None
     }
 }
@@ -279,7 +284,7 @@ impl Kernel {
     /// Ends the session of whoever asks. A guest ends with it, and what it had goes.
     fn close_session(&mut self, caller: &Caller) {
         let Some(agent) = self.sessions.close(caller.session) else { return };
-        let busy = self.under_way.values().any(|open| open.account == agent);
+        let busy = self.pending.values().any(|open| open.account == agent);
         if !self.agents.is_guest(agent) || self.sessions.count(agent) > 0 || busy {
             return;
         }
@@ -294,7 +299,7 @@ impl Kernel {
             self.subjects.forget_object(handle);
         }
         self.forget_types(&name);
-        self.agents.holdings.forget(agent);
+        self.agents.capabilities.forget(agent);
         self.admission.forget(agent);
         self.agents.remove(agent);
     }

@@ -2,7 +2,7 @@
 
 use alloc::{format, vec::Vec};
 
-use ak_json::{Text, Waste};
+use ak_json::{DropQueue, Text};
 use ak_policy::budget::Dimension;
 
 use crate::{
@@ -49,8 +49,8 @@ impl Kernel {
 
     /// What the heap let go of and has not freed yet, an erased subject's objects among it. A host drops it where nobody waits:
     /// nothing of it stays in memory then.
-    pub fn take_waste(&mut self) -> Waste {
-        self.heap.take_waste()
+    pub fn take_waste(&mut self) -> DropQueue {
+        self.heap.take_drop_queue()
     }
 
     /// Ends an agent of this name that nobody has a session of and that has none below it: its name stands nowhere then.
@@ -58,7 +58,7 @@ impl Kernel {
         let Some(agent) = self.agents.find(name) else { return };
         if self.sessions.count(agent) == 0 && self.agents.is_leaf(agent) && self.recorded.is_none() {
             self.forget_types(name);
-            self.agents.holdings.forget(agent);
+            self.agents.capabilities.forget(agent);
             self.admission.forget(agent);
             self.agents.remove(agent);
         }
@@ -70,7 +70,7 @@ impl Kernel {
             Failure::new(Code::NotFound, "nothing is recorded about a subject of this name")
         })?;
         let agent = self.agents.find(subject);
-        let open = self.under_way.values().filter(|open| Some(open.account) == agent).count();
+        let open = self.pending.values().filter(|open| Some(open.account) == agent).count();
         if open > 0 {
             let message =
                 format!("{open} effects of this subject are under way: erase it when they have ended");
@@ -82,7 +82,7 @@ impl Kernel {
     /// What a restart finds half done and can do again, unlike an effect whose outcome nobody knows: an erasure.
     pub fn unfinished(&self) -> Vec<(Ticket, Effect)> {
         let erasures =
-            self.under_way.iter().filter_map(|(ticket, open)| Some((*ticket, open.erasing()?.clone())));
+            self.pending.iter().filter_map(|(ticket, open)| Some((*ticket, open.erasing()?.clone())));
         erasures.map(|(ticket, work)| (ticket, Effect::Log(work))).collect()
     }
 }

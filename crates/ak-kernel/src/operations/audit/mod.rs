@@ -8,7 +8,7 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target};
 
 use super::{
-    Begun, Charged, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, ask,
+    Amounts, Begun, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, ask,
     length, members,
 };
 use crate::{
@@ -24,10 +24,10 @@ use crate::{
         session::AgentId,
     },
     authz::{
-        gate::Ruling,
-        query::{QueryContext, Question, Unaskable},
+        gate::DecisionRecord,
+        query::{InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::{EffectState, UnderWay},
+    effects::pending::{EffectState, PendingEffect},
     state::{Caller, Kernel},
 };
 
@@ -131,7 +131,7 @@ impl Family for AuditRequest {
         }
     }
 
-    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         match self {
             Self::Log { event, details, .. } => {
                 ask(Action::AuditLog, Target::audit(event), event, Some(details.clone()))
@@ -143,8 +143,8 @@ impl Family for AuditRequest {
         }
     }
 
-    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
-        Ok(Charged::new())
+    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
+        Ok(Amounts::new())
     }
 
     fn effect_size(&self, _config: &Config) -> Option<EffectSize> {
@@ -187,7 +187,7 @@ impl Family for AuditRequest {
         }
     }
 
-    fn decision_details(&self, _ruling: &Ruling) -> Object {
+    fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         match self {
             Self::Log { details, .. } => members(object! { "details": details.clone() }),
             Self::Prove { seq } => members(object! { "entry": *seq }),
@@ -225,7 +225,12 @@ impl Family for AuditRequest {
         Ok(Started::Effect(Effect::Log(work), Begun::new(request, state, caller)))
     }
 
-    fn complete(&self, _kernel: &Kernel, _pending: &UnderWay, completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        _kernel: &Kernel,
+        _pending: &PendingEffect,
+        completion: Completion,
+    ) -> Option<Completed> {
         match (self, completion) {
             // What the log needs to know of an erasure is no part of the answer.
             (Self::Erase { .. }, Completion::Value(value)) => {

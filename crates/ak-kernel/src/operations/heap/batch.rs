@@ -24,7 +24,7 @@ impl BatchPart {
     ///
     /// # Errors
     /// LIMIT where the work is not enough to write the links in.
-    pub(crate) fn alone(&self, work: &mut Work) -> Result<Request, Failure> {
+    pub(crate) fn as_request(&self, work: &mut Work) -> Result<Request, Failure> {
         let handle = |target: &Target| match target {
             Target::Handle(handle) => *handle,
             Target::Created(_) => Handle::from_raw(0),
@@ -124,14 +124,14 @@ impl Kernel {
         let account = caller.account;
         let owner = self.agents.name(account);
         let mut ops = Vec::with_capacity(parts.len());
-        let mut barred = None;
+        let mut rejected = None;
         let mut work = self.meter();
         for part in parts {
             match part.to_heap(&owner, &mut work) {
                 Ok(op) => ops.push(op),
                 Err(failure) => {
                     // What comes before it may fail first, as it would alone.
-                    barred = Some(failure);
+                    rejected = Some(failure);
                     break;
                 }
             }
@@ -139,7 +139,7 @@ impl Kernel {
         let planned = self.heap.plan_batch(&ops, &mut work);
         self.work = self.work.saturating_add(work.used());
         let plan = planned.map_err(|error| heap_failure(error.error).at_index(error.index))?;
-        if let Some(failure) = barred {
+        if let Some(failure) = rejected {
             return Err(failure.at_index(ops.len()));
         }
         for (index, change) in plan.outcome().iter().enumerate() {

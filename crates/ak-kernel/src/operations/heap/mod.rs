@@ -12,7 +12,7 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target};
 
 use super::{
-    Charged, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, ask,
+    Amounts, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, ask,
     audit::each_once, length, members,
 };
 use crate::{
@@ -25,11 +25,11 @@ use crate::{
         request::{BatchPart, HeapRequest, Request},
     },
     authz::{
-        gate::Ruling,
-        query::{ANY_TYPE, QueryContext, Question, Unaskable},
+        gate::DecisionRecord,
+        query::{ANY_TYPE, InvalidTarget, PolicyQuery, QueryContext},
     },
-    effects::pending::UnderWay,
-    record::view::decision_name,
+    effects::pending::PendingEffect,
+    record::view::stored_decision,
     state::{Caller, Kernel},
 };
 
@@ -188,10 +188,10 @@ impl Family for HeapRequest {
         }
     }
 
-    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<Question>, Unaskable> {
+    fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         let object = |action, handle: &Handle, args| {
             let owned = (asker.owns)(*handle);
-            Ok(Some(Question { action, target: Target::heap(handle.raw()), args, owned }))
+            Ok(Some(PolicyQuery { action, target: Target::heap(handle.raw()), args, owned }))
         };
         match self {
             Self::Alloc { type_name, content, .. } => {
@@ -224,8 +224,8 @@ impl Family for HeapRequest {
     }
 
     /// The heap is a gauge: what it holds is checked and counted as it changes.
-    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Charged, Failure> {
-        Ok(Charged::new())
+    fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
+        Ok(Amounts::new())
     }
 
     fn effect_size(&self, _config: &Config) -> Option<EffectSize> {
@@ -290,7 +290,7 @@ impl Family for HeapRequest {
         }
     }
 
-    fn decision_details(&self, ruling: &Ruling) -> Object {
+    fn decision_details(&self, decided: &DecisionRecord) -> Object {
         match self {
             Self::Alloc { type_name, content, .. } => {
                 let kind = if matches!(content, Content::Json(_)) { "json" } else { "raw" };
@@ -309,14 +309,14 @@ impl Family for HeapRequest {
                 keys
             }
             Self::Batch { parts } => {
-                let row = |(part, ruling): (&BatchPart, &Ruling)| {
+                let row = |(part, decided): (&BatchPart, &DecisionRecord)| {
                     object! {
-                        "operation": part.operation().name(), "target": ruling.target.clone(),
-                        "decision": decision_name(ruling.ruled), "rule_id": ruling.rule.clone(),
+                        "operation": part.operation().name(), "target": decided.target.clone(),
+                        "decision": stored_decision(decided.decision), "rule_id": decided.rule.clone(),
                     }
                 };
                 members(
-                    object! { "operations": parts.iter().zip(&ruling.each).map(row).collect::<Vec<Value>>() },
+                    object! { "operations": parts.iter().zip(&decided.each).map(row).collect::<Vec<Value>>() },
                 )
             }
             Self::TypeRegister { name, .. } | Self::TypeUnregister { name } => {
@@ -344,7 +344,12 @@ impl Family for HeapRequest {
         reply.map(Started::Reply)
     }
 
-    fn complete(&self, _kernel: &Kernel, _pending: &UnderWay, _completion: Completion) -> Option<Completed> {
+    fn complete(
+        &self,
+        _kernel: &Kernel,
+        _pending: &PendingEffect,
+        _completion: Completion,
+    ) -> Option<Completed> {
         None
     }
 }

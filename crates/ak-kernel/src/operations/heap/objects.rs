@@ -7,7 +7,7 @@ use ak_json::{Labels, Object, Value};
 use ak_policy::{Target, budget::Dimension};
 
 use crate::{
-    accounts::agents::{Agents, Costs},
+    accounts::agents::{Agents, Charges},
     api::{
         code::Code,
         reply::{Failure, Reply},
@@ -120,7 +120,7 @@ impl Agents {
         let grows = |by: i64| u64::try_from(by).unwrap_or(0);
         let amounts =
             Vec::from([(Dimension::HeapObjects, grows(objects)), (Dimension::Memory, grows(bytes))]);
-        self.check(account, &Costs { amounts, charges: Vec::new() }, now)?;
+        self.check(account, &Charges { amounts, charges: Vec::new() }, now)?;
         self.follow(account, change, now);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
     },
     authz::{
         gate::{Gate, over_steps},
-        query::Question,
+        query::PolicyQuery,
     },
     operations::heap::objects::description,
     state::{Caller, Kernel},
@@ -52,7 +52,7 @@ impl Kernel {
         let admits = |handle: Handle, object: &ak_heap::Object| {
             (!any_type || gate.may_search(object, &form)) && gate.may_read(handle, object)
         };
-        let mut page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
+        let mut page = heap.query_in_scope(&query, scope, admits, work).map_err(query_refused)?;
         let mut bytes = 0u64;
         let fits = page.objects.iter().take_while(|(_, object)| {
             bytes = bytes.saturating_add(object.size());
@@ -61,7 +61,7 @@ impl Kernel {
         let fits = fits.count().max(1);
         if fits < page.objects.len() {
             query.limit = fits;
-            page = heap.query_among(&query, scope, admits, work).map_err(query_refused)?;
+            page = heap.query_in_scope(&query, scope, admits, work).map_err(query_refused)?;
         }
         // What was not looked at may be the agent's.
         if gate.is_spent() {
@@ -85,7 +85,8 @@ impl Gate<'_> {
     /// Whether the session may search the object's type, where the gate was asked about all types only.
     fn may_search(&self, object: &ak_heap::Object, form: &Value) -> bool {
         let Ok(target) = Target::type_name(object.type_name()) else { return false };
-        let question = Question { action: Action::HeapQuery, target, args: Some(form.clone()), owned: true };
+        let question =
+            PolicyQuery { action: Action::HeapQuery, target, args: Some(form.clone()), owned: true };
         self.permits_uncounted(&question)
     }
 
@@ -93,11 +94,11 @@ impl Gate<'_> {
     fn may_read(&self, handle: Handle, object: &ak_heap::Object) -> bool {
         let owned = self.owner || *object.owner() == self.agent;
         let target = Target::heap(handle.raw());
-        self.permits_uncounted(&Question { action: Action::HeapRead, target, args: None, owned })
+        self.permits_uncounted(&PolicyQuery { action: Action::HeapRead, target, args: None, owned })
     }
 
     /// What a limit counts has to be asked for one by one.
-    fn permits_uncounted(&self, question: &Question) -> bool {
+    fn permits_uncounted(&self, question: &PolicyQuery) -> bool {
         self.permits(question) && self.charges(question, &[]).is_ok_and(|charges| charges.is_empty())
     }
 }

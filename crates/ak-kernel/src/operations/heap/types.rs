@@ -7,7 +7,7 @@ use ak_json::{Object, SchemaError, SchemaReason, Text, Value};
 use ak_policy::budget::Dimension;
 
 use crate::{
-    accounts::agents::Costs,
+    accounts::agents::Charges,
     api::{
         code::Code,
         reply::{Failure, Reply},
@@ -38,7 +38,7 @@ impl Kernel {
         let bytes = schema.json_len() as u64;
         let freed = before.filter(|(registrar, _)| *registrar == account).map_or(0, |(_, bytes)| bytes);
         let amounts = Vec::from([(Dimension::Memory, bytes.saturating_sub(freed))]);
-        self.agents.check(account, &Costs { amounts, charges: Vec::new() }, self.clock.elapsed)?;
+        self.agents.check(account, &Charges { amounts, charges: Vec::new() }, self.clock.elapsed)?;
         let mut work = self.meter();
         let registered = self.heap.register_type(&scope, name, schema, &mut work);
         self.work = self.work.saturating_add(work.used());

@@ -1,0 +1,66 @@
+//! Time that has passed, on a clock that never steps.
+
+use ak_json::{Value, array};
+
+use crate::counters::state::{Part, ReadResult};
+
+/// Time that has passed since some moment in the past, in µs, as two bounds.
+///
+/// Both bounds never fall, and while a machine runs they grow alike. They differ only after a reboot: the time
+/// that the machine was off adds its lower bound to `low_us` and its upper bound to `high_us`. So the time
+/// between two readings lies between the differences of their bounds, and `low_us <= high_us`.
+///
+/// Doubt never widens: what comes back with time (rates, limits, budgets with a period) and what begins
+/// ([`Caveat::NotBefore`](crate::capability::Caveat::NotBefore)) runs on `low_us`; what ends (grants,
+/// [`Caveat::ExpiresAt`](crate::capability::Caveat::ExpiresAt)) runs on `high_us`. Where the time between two
+/// readings counts, both bounds of the earlier are kept: should one bound catch up late, once more is known about
+/// the time that the machine was off, nothing that was used since comes back early, and nothing lasts longer.
+/// The wall clock is for the calendar alone: see [`Query::now_us`](crate::Query::now_us).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elapsed {
+    /// At least so much has passed.
+    pub low_us: u64,
+    /// At most so much has passed.
+    pub high_us: u64,
+}
+
+impl Elapsed {
+    /// So much has passed, without doubt.
+    pub const fn exactly(us: u64) -> Self {
+        Self { low_us: us, high_us: us }
+    }
+
+    /// The least that can have passed since an earlier reading, in µs.
+    pub(crate) fn since_at_least(self, earlier: Elapsed) -> u64 {
+        let low_us = self.low_us.saturating_sub(earlier.low_us);
+        self.high_us.saturating_sub(earlier.high_us).min(low_us)
+    }
+
+    /// The most that can have passed since an earlier reading, in µs.
+    pub(crate) fn since_at_most(self, earlier: Elapsed) -> u64 {
+        let low_us = self.low_us.saturating_sub(earlier.low_us);
+        self.high_us.saturating_sub(earlier.high_us).max(low_us)
+    }
+
+    /// The later of two readings, bound by bound.
+    pub(crate) fn latest(self, other: Elapsed) -> Elapsed {
+        Elapsed { low_us: self.low_us.max(other.low_us), high_us: self.high_us.max(other.high_us) }
+    }
+
+    /// The earlier of two readings, bound by bound.
+    pub(crate) fn earliest(self, other: Elapsed) -> Elapsed {
+        Elapsed { low_us: self.low_us.min(other.low_us), high_us: self.high_us.min(other.high_us) }
+    }
+
+    pub(crate) fn to_value(self) -> Value {
+        array![self.low_us, self.high_us]
+    }
+
+    /// Reads what [`to_value`](Self::to_value) gave.
+    pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
+        let [low, high] = part.tuple()?;
+        let elapsed = Self { low_us: low.number()?, high_us: high.number()? };
+        part.demand(elapsed.low_us <= elapsed.high_us, "the bounds are the wrong way round")?;
+        Ok(elapsed)
+    }
+}

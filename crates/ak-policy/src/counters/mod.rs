@@ -1,0 +1,6 @@
+//! Elapsed time, uses within it, rates, and reading the state of tables back.
+
+pub(crate) mod elapsed;
+pub(crate) mod rate;
+pub(crate) mod state;
+pub(crate) mod usage;

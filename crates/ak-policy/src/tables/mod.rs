@@ -1,0 +1,8 @@
+//! What was used of grants and of cumulative limits.
+
+mod grants;
+mod legacy_limits;
+mod limits;
+
+pub use grants::GrantTable;
+pub use limits::{LimitReservation, LimitTable};
