@@ -10,7 +10,7 @@ use ak_heap::Created;
 use ak_json::{Object, object};
 use ak_kernel::{
     AgentRequest, AuditFilter, AuditRequest, BatchPart, Completion, HeapRequest, Operation,
-    PresentedCapability, Request, SessionId, stream,
+    PresentedCapability, Request, SessionId, export,
 };
 use ak_policy::capability::{CapId, Caveat, VerifiedToken};
 

@@ -10,8 +10,8 @@ use ak_json::{Pointer, Text, Value, object};
 use ak_kernel::{
     AdminRequest, AgentRequest, AuditFilter, AuditRequest, AuthenticatedRequest, BatchPart, Code, Completion,
     Effect, EntryStatus, FileRequest, HeapRequest, HttpRequest, HttpResponse, InferRequest, Operation,
-    PresentedCapability, Replay, Reply, Request, SessionId, Step, ToolReplay, ToolRun, ToolStep,
-    outcome_to_value, stream,
+    PresentedCapability, Replay, Reply, Request, SessionId, Step, ToolReplay, ToolRun, ToolStep, export,
+    outcome_to_value,
 };
 use ak_policy::{
     budget::Dimension,
@@ -173,7 +173,7 @@ impl Run {
         }
     }
 
-    fn handle_request(&mut self, act: Act) {
+    fn take(&mut self, act: Act) {
         let object = |index: usize, objects: &[Handle]| objects[index % objects.len()];
         let agents = self.agents.clone();
         let mut presented = None;

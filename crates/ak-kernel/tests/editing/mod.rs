@@ -8,7 +8,7 @@ use ak_json::{Digest, Limits, Number, Object, Value, object};
 use ak_kernel::{
     AgentRequest, AuditFilter, AuditRequest, BatchPart, Code, Completion, Effect, EntryStatus, HeapRequest,
     HttpRequest, HttpResponse, InferRequest, LogVerifier, Operation, Reply, Request, SessionId, Step,
-    StoredBody, ToolReplay, ak_audit, ak_heap, ak_json, ak_policy, stream,
+    StoredBody, ToolReplay, ak_audit, ak_heap, ak_json, ak_policy, export,
 };
 use ak_policy::budget::Dimension;
 
