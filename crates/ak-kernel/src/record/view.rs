@@ -639,7 +639,12 @@ mod tests {
                     for about in [vec![], vec![facts.agent.clone()], vec!["alice".into(), "bob".into()]] {
                         let view = View::new(SEQ, TIME, &facts, &about, details.clone().into(), message);
                         let entry = plain(&facts, &details, None);
-                        assert_eq!(view.shown().to_json(), plain(&facts, &details, message).to_json());
+                        let mut shown = plain(&facts, &details, message);
+                        if let Value::Object(shown) = &mut shown {
+                            let name = Value::from("default_deny");
+                            shown.insert("decision", name);
+                        }
+                        assert_eq!(view.shown().to_json(), shown.to_json());
                         let names: Vec<&str> = about.iter().map(|name| &**name).collect();
                         assert_eq!(view.about().collect::<Vec<&str>>(), names);
                         assert_eq!(view.about().count_left(), names.len());

@@ -59,7 +59,7 @@ pub struct ReplayedEntry {
 ///
 /// let now = Now::steady(Time::from_micros(1), [7; 32]);
 /// let mut kernel = Kernel::new(now, Config::default());
-/// kernel.dispatch(now, SessionId::OWNER, Request::ToolReplay(ToolsRequest::List)).unwrap();
+/// kernel.dispatch(now, SessionId::OWNER, Request::Tools(ToolsRequest::List)).unwrap();
 ///
 /// let mut replay = Replay::new(ToolReplay::Recorded);
 /// while let Some(record) = kernel.poll_record() {
