@@ -7,8 +7,10 @@
 //! - **Pure.** Time and entropy come in with each input ([`Now`]); the same inputs give the same bytes, so a journal
 //!   can be re-executed by a stranger ([`Replay`]).
 //!
-//! The road of a request: [`Request`] → `question` (canonical target) → `gate` (policy, budget) → `exec` or `answer`
-//! → `record` → [`Output::Reply`], or [`Output::Perform`] → [`Step`]s and [`Completion`] → `settle` → `record` → reply.
+//! The road of a request by folders: `kernel` hears it and asks its family in `operations` what the policy is to judge; `authz`
+//! decides and sets the costs aside in `accounts`; the family answers it, or starts an effect, which waits in `effects`; `record`
+//! makes the entry; [`Kernel::poll_output`] gives the [`Output::Reply`] or [`Output::Perform`]. Of an effect come [`Step`]s and a
+//! [`Completion`], on which the family decides again.
 //!
 //! ```
 //! use ak_heap::Content;
@@ -28,6 +30,55 @@
 //! assert!(outcome.is_ok());
 //! # Ok::<(), ak_kernel::Failure>(())
 //! ```
+//!
+//! # Folders
+//!
+//! Imports: `replay → kernel → operations → state → {authz, effects, tools, heap} → {models, accounts} → record → codec → api`
+//!
+//! ## `api`
+//! Types alone, and their JSON form: `request` (a file for each family), `operation` (the one table), `reply`, `code` (the list of
+//! error codes), `effect` (what the host performs and brings back), `http_hop`, `tool_request`, `presented` (a request with who
+//! asks by which capability), `prepared` (what is worked out before the kernel's lock), `capability_spec`, `audit_filter`, `config`,
+//! `fields` (the reader of JSON objects), `policy_files`, `price`, `usage`, `session`, `subject`, `throttled`, `time`.
+//!
+//! ## `codec`
+//! Bytes: `input` (inputs as the journal keeps them), `frame` (frames of the wire).
+//!
+//! ## `record`
+//! What each input leaves: `entry` (the record and its leaf), `subjects` (whom it is about), `view` and `history` (what can be
+//! queried), `recorded` (what an earlier version decided), `shared` (collections whose copies share).
+//!
+//! ## `accounts`
+//! `agents` with their budgets, `capabilities`, `sessions`, `tool_permissions`.
+//!
+//! ## `models`
+//! What the content of a request to a model decides: `tokens`, `provider_actions`.
+//!
+//! ## `authz`
+//! `gate` (the one), `query` (what the policy is asked), `admission` (how often somebody is heard).
+//!
+//! ## `effects`
+//! Effects that have started: `pending`, and their form in a snapshot, `state`.
+//!
+//! ## `tools`
+//! `registry`, and `run`, one run of a tool.
+//!
+//! ## `heap`
+//! `types`, the registered types of heap objects. The heap itself is `ak-heap`.
+//!
+//! ## `state`
+//! The kernel's state, who asks, and how an input is recorded.
+//!
+//! ## `operations`
+//! A module for each family of operations, behind one signature: `heap`, `file`, `http`, `infer`, `tools`, `agent`, `audit`,
+//! `admin`; and for all of them `prepared` and `details`, the readable keys of an entry.
+//!
+//! ## `kernel`
+//! The inputs: requests, `effects` (steps and ends), `host_call` (what a running tool asks for); `admission` and `record_size` bound
+//! them.
+//!
+//! ## `replay`
+//! A journal again: `reexecute` (with `rerun` of tools), `verify`, `snapshot`, `export`, `upgrade` from an earlier version.
 //!
 //! This crate knows nothing of files, sockets, clocks, threads or Python.
 

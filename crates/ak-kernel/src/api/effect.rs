@@ -255,8 +255,16 @@ impl Completion {
     pub(crate) fn log(&self) -> Option<&Text> {
         let log = match self {
             Self::Tool { log, .. } => Some(log),
-            Self::Failed { code: Code::ToolFail, context, .. } => context.get(LOG).and_then(Value::as_text),
-            _ => None,
+            Self::Failed { code, context, .. } if *code == Code::ToolFail => {
+                context.get(LOG).and_then(Value::as_text)
+            }
+            Self::Done
+            | Self::File(_)
+            | Self::Value(_)
+            | Self::Http(_)
+            | Self::Inferred { .. }
+            | Self::Failed { .. }
+            | Self::Unknown => None,
         };
         log.filter(|log| !log.is_empty())
     }

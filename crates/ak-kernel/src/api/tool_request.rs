@@ -44,15 +44,16 @@ impl ToolRequest {
     /// INVALID_ARGUMENT names the argument; the guest gets it as the reply to the call.
     pub fn of(HostCall { operation, args }: HostCall, fuel_left: u64) -> Result<ToolRequest, Failure> {
         let request = ToolRequest::decode(operation, &args, fuel_left)?;
-        match request.request() {
-            Some(Request::Infer(InferRequest { stream: true, .. })) => {
-                Err(Failure::new(Code::InvalidArgument, "args.stream: a tool takes an answer as a whole"))
+        if let Some(Request::Infer(InferRequest { stream, price, .. })) = request.request() {
+            if *stream {
+                let message = "args.stream: a tool takes an answer as a whole";
+                return Err(Failure::new(Code::InvalidArgument, message));
             }
-            Some(Request::Infer(InferRequest { price: Some(_), .. })) => {
-                Err(Failure::new(Code::InvalidArgument, "args.price: is not a tool's to say"))
+            if price.is_some() {
+                return Err(Failure::new(Code::InvalidArgument, "args.price: is not a tool's to say"));
             }
-            _ => Ok(request),
         }
+        Ok(request)
     }
 
     fn decode(operation: HostOperation, args: &Value, fuel_left: u64) -> Result<ToolRequest, FieldError> {

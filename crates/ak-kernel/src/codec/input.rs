@@ -152,7 +152,16 @@ impl Input {
         match self {
             Self::Dispatch { asked, .. } => asked.prepared.is_long(),
             Self::Complete { ended, .. } => ended.is_long(),
-            _ => false,
+            Self::Genesis { .. }
+            | Self::Progress { .. }
+            | Self::HostCall { .. }
+            | Self::Tick
+            | Self::Snapshot { .. }
+            | Self::SnapshotBegun
+            | Self::SnapshotKept { .. }
+            | Self::Throttled(_)
+            | Self::ClockStep
+            | Self::Upgrade { .. } => false,
         }
     }
 

@@ -102,7 +102,7 @@ impl Kernel {
         if !belongs {
             (facts.decision, facts.rule) = (Decision::Refused, Text::from("completion"));
         }
-        let PendingEffect { reservation, aborted, .. } = pending;
+        let PendingEffect { reservation, aborted, request, .. } = pending;
         self.agents.settle(reservation, &used, self.clock.elapsed);
         let outcome = match aborted {
             Some(failure) if outcome.is_ok() => Err(failure),
@@ -112,7 +112,7 @@ impl Kernel {
         if let Err(failure) = &outcome {
             facts.code = failure.code.number();
         }
-        let details = details::outcome(operation, &outcome, log);
+        let details = details::outcome(&request, &outcome, log);
         facts.reply = Some(outcome_facts(operation, &outcome, ended.reply(&outcome)).digest());
         facts.message = outcome.as_ref().err().map(|failure| failure.message.clone());
         self.record(&now, &input, facts, about, details);

@@ -162,7 +162,12 @@ impl Kernel {
         let verdict = self.gate_of(&caller, agent).verdict(&question);
         match verdict {
             PolicyDecision::Permit | PolicyDecision::RateLimited { .. } if allowed => Ok(()),
-            _ => {
+            PolicyDecision::Permit
+            | PolicyDecision::RateLimited { .. }
+            | PolicyDecision::Ask
+            | PolicyDecision::Forbid
+            | PolicyDecision::DefaultDeny
+            | PolicyDecision::Expired => {
                 let message = format!("the policy does not permit the tool {name} any more");
                 Err(Failure::new(Code::PolicyDeny, message))
             }

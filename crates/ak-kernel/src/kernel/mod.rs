@@ -21,7 +21,6 @@ use crate::{
         prepared::Prepared,
         presented::{AuthenticatedRequest, PresentedCapability},
         reply::{Failure, Reply, outcome_facts},
-        request::{AuditRequest, HeapRequest, Request},
         session::{AgentId, GUEST, MAIN, SessionId},
         time::{Clock, Now},
     },
@@ -154,17 +153,11 @@ impl Kernel {
             }
         };
         let others = match &output {
-            Output::Reply(_, Ok(reply)) => {
-                self.note_subject(request, reply);
-                request.others_in(self, reply)
-            }
+            Output::Reply(_, Ok(reply)) => request.others_in(self, reply),
             Output::Reply(_, Err(_)) | Output::Perform(..) | Output::Resume(..) => Vec::new(),
         };
         let code = outcome.as_ref().map_or(0, |(code, _)| *code);
-        let event = match request {
-            Request::Audit(AuditRequest::Log { event, .. }) if code == 0 => Some(event.clone()),
-            _ => None,
-        };
+        let event = request.event().filter(|_| code == 0).cloned();
         let operation = request.operation();
         let reply = outcome.as_ref().map(|(_, outcome)| outcome_facts(operation, outcome, None).digest());
         let details =
@@ -283,15 +276,6 @@ impl Kernel {
         let own =
             self.pending.values().filter(|open| self.agents.lineage(open.account).contains(&family)).count();
         if own as u64 >= effects_per_agent_max { Err(refused(effects_per_agent_max)) } else { Ok(()) }
-    }
-
-    /// Notes whom a new object is about, where that is not its owner.
-    fn note_subject(&mut self, request: &Request, reply: &Reply) {
-        if let (Request::Heap(HeapRequest::Alloc { subject: Some(subject), .. }), Reply::Handle(handle)) =
-            (request, reply)
-        {
-            self.subjects.note_object(*handle, subject.clone());
-        }
     }
 
     /// The policy in force.

@@ -215,7 +215,15 @@ fn refused(completion: Completion, failure: &Failure) -> Completion {
     let (spent, context) = (spent(&completion), facts(&completion));
     match completion {
         Completion::Unknown => Completion::Unknown,
-        _ => Completion::Failed { code: failure.code, message: failure.message.clone(), context, spent },
+        Completion::Done
+        | Completion::File(_)
+        | Completion::Value(_)
+        | Completion::Http(_)
+        | Completion::Inferred { .. }
+        | Completion::Tool { .. }
+        | Completion::Failed { .. } => {
+            Completion::Failed { code: failure.code, message: failure.message.clone(), context, spent }
+        }
     }
 }
 

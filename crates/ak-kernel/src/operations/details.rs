@@ -11,7 +11,6 @@ use crate::{
         capability_spec::capability_text,
         effect::{LOG, Step},
         fields::insert_some,
-        operation::Operation,
         reply::{Outcome, Reply},
         request::Request,
     },
@@ -60,18 +59,12 @@ pub(crate) fn step(step: &Step) -> Value {
 }
 
 /// Of an outcome: how it ended, the measures in the reply that are not content, and what a tool wrote to the log.
-pub(crate) fn outcome(operation: Operation, outcome: &Outcome, log: Option<Text>) -> Value {
+pub(crate) fn outcome(request: &Request, outcome: &Outcome, log: Option<Text>) -> Value {
     let mut keys = Object::new();
     insert_some(&mut keys, LOG, log);
     add_outcome(&mut keys, outcome);
-    match (operation, outcome) {
-        (Operation::Http, Ok(Reply::Http(response))) => {
-            keys.insert("status", u64::from(response.status));
-        }
-        (Operation::Inference, Ok(Reply::Value(result))) => {
-            insert_some(&mut keys, "usage", result.get("usage").cloned());
-        }
-        _ => {}
+    if let Ok(reply) = outcome {
+        request.outcome_details(reply, &mut keys);
     }
     keys.into()
 }

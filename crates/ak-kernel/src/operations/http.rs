@@ -26,7 +26,7 @@ use crate::{
         fields::{FieldError, Fields, encoded_bytes},
         http_hop::HttpHop,
         operation::HttpOperation,
-        prepared::Prepared,
+        prepared::{LONG_BYTES, Prepared},
         reply::{Failure, Reply},
         request::{HttpRequest, Request},
     },
@@ -116,8 +116,19 @@ impl Family for HttpRequest {
         Vec::from([agent.clone()])
     }
 
+    fn prepare(&self, prepared: &mut Prepared) {
+        let body = self.body.as_ref().filter(|_| self.size() >= LONG_BYTES);
+        prepared.http_body = body.map(|body| (body.clone(), body_value(body)));
+    }
+
     fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         members(object! { "method": self.method.clone(), "url": self.url.clone() })
+    }
+
+    fn outcome_details(&self, reply: &Reply, keys: &mut Object) {
+        if let Reply::Http(response) = reply {
+            keys.insert("status", u64::from(response.status));
+        }
     }
 
     fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure> {

@@ -124,6 +124,12 @@ impl Family for InferRequest {
         })
     }
 
+    fn outcome_details(&self, reply: &Reply, keys: &mut Object) {
+        if let Reply::Value(result) = reply {
+            insert_some(keys, "usage", result.get("usage").cloned());
+        }
+    }
+
     fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure> {
         let Permitted { caller, target: Some(Target::Model(model)), .. } = permitted else {
             return Err(Failure::new(Code::InvalidArgument, "the request names no model"));

@@ -16,6 +16,7 @@ pub(crate) mod tools;
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
+use ak_heap::Handle;
 use ak_json::{Object, Text, Value};
 use ak_policy::{Target, budget::Dimension};
 
@@ -27,6 +28,7 @@ use crate::{
         effect::{Completion, Effect, Step, StepAnswer},
         fields::{FieldError, Fields},
         operation::{Operation, OperationFamily},
+        prepared::Prepared,
         reply::{Failure, Reply},
         request::Request,
     },
@@ -113,8 +115,24 @@ pub(crate) trait Family: Sized {
         Vec::new()
     }
 
+    /// Adds whom it names, and which objects: who verifies a log looks for its subjects among them.
+    fn names(&self, names: &mut Vec<Text>, _objects: &mut Vec<Handle>) {
+        names.extend(self.subject().cloned());
+    }
+
+    /// The event type of the entry that it writes for an agent.
+    fn event(&self) -> Option<&Text> {
+        None
+    }
+
+    /// Works out what can be worked out beforehand.
+    fn prepare(&self, _prepared: &mut Prepared) {}
+
     /// The keys of its own in the readable entry of its decision. Contents stay out: they are in the journal.
     fn decision_details(&self, decided: &DecisionRecord) -> Object;
+
+    /// Adds the measures of its effect's reply to the keys of the readable entry. Contents stay out.
+    fn outcome_details(&self, _reply: &Reply, _keys: &mut Object) {}
 
     /// Answers it, or lets its effect out. The gate has permitted it, and what it costs is set aside.
     fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure>;
@@ -317,6 +335,22 @@ impl Request {
 
     pub(crate) fn others_in(&self, kernel: &Kernel, reply: &Reply) -> Vec<Text> {
         each_family!(self, request => request.others_in(kernel, reply))
+    }
+
+    pub(crate) fn names(&self, names: &mut Vec<Text>, objects: &mut Vec<Handle>) {
+        each_family!(self, request => request.names(names, objects));
+    }
+
+    pub(crate) fn event(&self) -> Option<&Text> {
+        each_family!(self, request => request.event())
+    }
+
+    pub(crate) fn prepare(&self, prepared: &mut Prepared) {
+        each_family!(self, request => request.prepare(prepared));
+    }
+
+    pub(crate) fn outcome_details(&self, reply: &Reply, keys: &mut Object) {
+        each_family!(self, request => request.outcome_details(reply, keys));
     }
 
     pub(crate) fn decision_details(&self, decided: &DecisionRecord) -> Object {

@@ -12,7 +12,7 @@ use crate::{
         presented::AuthenticatedRequest,
         price::Price,
         reply::Failure,
-        request::{AdminRequest, Request, ToolsRequest},
+        request::{Request, ToolsRequest},
     },
     operations::http::body_value,
     tools::registry,
@@ -24,26 +24,10 @@ impl Prepared {
         if heard.is_err() {
             return Prepared { heard: Some(heard), ..Prepared::default() };
         }
-        let work = match request {
-            Request::Admin(AdminRequest::PolicyLoad { text, base_dir, files }) => {
-                let policy = files.parse(text, base_dir.as_deref());
-                Some(Work::Policy(policy.inspect(|policy| {
-                    // It is kept from then on.
-                    let _ = policy.digest();
-                })))
-            }
-            Request::Tools(ToolsRequest::Register { manifest, module, .. }) => {
-                Some(Work::Tool(registry::checked(manifest, module.clone())))
-            }
-            _ => None,
-        };
-        let is_long = request.size() >= LONG_BYTES;
-        let args = is_long.then(|| digested(request.args()));
-        let http_body = match request {
-            Request::Http(http) if is_long => http.body.clone().map(|body| (body.clone(), body_value(&body))),
-            _ => None,
-        };
-        Prepared { work: work.map(Arc::new), args, http_body, heard: Some(heard) }
+        let args = (request.size() >= LONG_BYTES).then(|| digested(request.args()));
+        let mut prepared = Prepared { args, heard: Some(heard), ..Prepared::default() };
+        request.prepare(&mut prepared);
+        prepared
     }
 
     /// Whether the request, which it was made from, is short enough to be heard.

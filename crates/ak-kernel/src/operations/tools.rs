@@ -16,6 +16,7 @@ use crate::{
         effect::{Completion, Effect, FUEL},
         fields::{FieldError, Fields, base64url, insert_some},
         operation::ToolsOperation,
+        prepared::{Prepared, Work},
         reply::{Failure, Reply},
         request::ToolsRequest,
     },
@@ -153,6 +154,16 @@ impl Family for ToolsRequest {
             // Tools are never erased: whoever verifies the log needs them.
             Self::Register { .. } => Vec::new(),
             Self::Call { .. } | Self::List => Vec::from([agent.clone()]),
+        }
+    }
+
+    fn prepare(&self, prepared: &mut Prepared) {
+        match self {
+            Self::Register { manifest, module, .. } => {
+                let tool = registry::checked(manifest, module.clone());
+                prepared.work = Some(Arc::new(Work::Tool(tool)));
+            }
+            Self::Call { .. } | Self::List => {}
         }
     }
 

@@ -14,16 +14,11 @@ use ak_json::{Digest, Limits, Text, Value, object};
 
 use crate::{
     api::{
-        config::Config,
-        effect::{Effect, LogWork},
-        fields::Fields,
-        operation::Operation,
-        reply::Outcome,
-        request::{AgentRequest, BatchPart, HeapRequest, Request},
-        subject::SubjectId,
+        config::Config, fields::Fields, operation::Operation, reply::Outcome, subject::SubjectId,
         tool_request::ToolRequestKind,
     },
     codec::input::{FORMAT_VERSION, Input},
+    effects::pending::PendingEffect,
     record::{
         entry::{SEMANTICS_VERSION, derive},
         subjects::{Found, Subjects},
@@ -408,12 +403,12 @@ impl LogVerifier {
         let mut names = Vec::new();
         let mut objects = Vec::new();
         if let Input::Dispatch { asked, .. } = &input {
-            about(&asked.request, &mut names, &mut objects);
+            asked.request.names(&mut names, &mut objects);
         }
         if let Input::HostCall { request, .. } = &input
             && let ToolRequestKind::Request(request) = &request.wish
         {
-            about(request, &mut names, &mut objects);
+            request.names(&mut names, &mut objects);
         }
         if value.to_json().as_bytes() != body {
             return Err("the body is not in the form that the kernel writes".into());
@@ -668,30 +663,10 @@ fn count(about: &mut BTreeMap<SubjectId, u64>, subjects: &[SubjectId], times: u6
     }
 }
 
-/// Whom a request names, and which objects.
-fn about(request: &Request, names: &mut Vec<Text>, objects: &mut Vec<Handle>) {
-    match request {
-        Request::Agent(AgentRequest::SessionOpen { agent })
-        | Request::Agent(AgentRequest::CapGrant { agent, .. })
-        | Request::Agent(AgentRequest::BudgetSet { agent: Some(agent), .. }) => names.push(agent.clone()),
-        Request::Heap(HeapRequest::Read { handle, .. })
-        | Request::Heap(HeapRequest::Stat { handle })
-        | Request::Heap(HeapRequest::Write { handle, .. })
-        | Request::Heap(HeapRequest::Delete { handle, .. }) => objects.push(*handle),
-        Request::Heap(HeapRequest::Batch { parts }) => {
-            objects.extend(parts.iter().filter_map(BatchPart::handle))
-        }
-        request => names.extend(request.subject().cloned()),
-    }
-}
-
 /// Whom erasures are about that have begun and are not over.
 fn erasing(kernel: &Kernel) -> Vec<SubjectId> {
-    let work = kernel.unfinished().into_iter().filter_map(|(_, effect)| match effect {
-        Effect::Log(LogWork::Erase { subject, .. }) => Some(subject),
-        _ => None,
-    });
-    work.collect()
+    let erasures = kernel.pending.values().filter_map(PendingEffect::erasing);
+    erasures.filter_map(|work| work.erasing().map(|(subject, ..)| subject)).collect()
 }
 
 /// What the journal holds was within the kernel's limits when it was written.
@@ -742,7 +717,7 @@ mod tests {
     use ak_heap::Content;
 
     use super::*;
-    use crate::api::request::{AdminRequest, ToolsRequest};
+    use crate::api::request::{AdminRequest, HeapRequest, Request, ToolsRequest};
     use crate::{
         api::{
             session::SessionId,

@@ -2,7 +2,7 @@
 
 pub(crate) mod preview;
 
-use alloc::{boxed::Box, format, vec::Vec};
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
 use ak_json::{Object, Text, Value, object};
 use ak_policy::{PATH_BYTES_MAX, POLICY_BYTES_MAX};
@@ -16,6 +16,7 @@ use crate::{
         fields::{FieldError, Fields, insert_some},
         operation::AdminOperation,
         policy_files::PolicyFiles,
+        prepared::{Prepared, Work},
         reply::{Failure, Reply},
         request::AdminRequest,
     },
@@ -133,6 +134,19 @@ impl Family for AdminRequest {
             // Policies are never erased: whoever verifies the log needs them.
             Self::PolicyLoad { .. } => Vec::new(),
             Self::LastError | Self::Authorize { .. } => Vec::from([agent.clone()]),
+        }
+    }
+
+    fn prepare(&self, prepared: &mut Prepared) {
+        match self {
+            Self::PolicyLoad { text, base_dir, files } => {
+                let policy = files.parse(text, base_dir.as_deref());
+                prepared.work = Some(Arc::new(Work::Policy(policy.inspect(|policy| {
+                    // It is kept from then on.
+                    let _ = policy.digest();
+                }))));
+            }
+            Self::LastError | Self::Authorize { .. } => {}
         }
     }
 

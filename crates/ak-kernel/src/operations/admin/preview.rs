@@ -3,7 +3,6 @@
 use alloc::{
     format,
     string::{String, ToString},
-    vec::Vec,
 };
 
 use ak_heap::Handle;
@@ -24,6 +23,7 @@ use crate::{
         query::PolicyQuery,
     },
     models::tokens,
+    operations::Amounts,
     state::{Caller, Kernel},
 };
 
@@ -90,12 +90,7 @@ impl Kernel {
         presented: Option<&PresentedCapability>,
         question: &PolicyQuery,
     ) -> (DecisionRecord, Result<AuthorizationPreview, Failure>) {
-        let amounts = match question.action {
-            Action::Execute => Vec::from([(Dimension::ToolCalls, 1)]),
-            Action::Infer => Vec::from([(Dimension::Tokens, 1), (Dimension::CostMicroUsd, 0)]),
-            Action::HeapAlloc => Vec::from([(Dimension::HeapObjects, 1)]),
-            _ => Vec::new(),
-        };
+        let amounts = least_amounts(question.action);
         let agent = self.agents.name(caller.account);
         let gate = Gate { presented: presented.cloned(), ..self.gate_of(caller, agent) };
         let (decided, passed) = gate.preview(question, &amounts);
@@ -152,5 +147,38 @@ impl AuthorizationPreview {
                 ..AuthorizationPreview::default()
             },
         }
+    }
+}
+
+/// What the smallest request for an action costs.
+fn least_amounts(action: Action) -> Amounts {
+    match action {
+        Action::Execute => Amounts::from([(Dimension::ToolCalls, 1)]),
+        Action::Infer => Amounts::from([(Dimension::Tokens, 1), (Dimension::CostMicroUsd, 0)]),
+        Action::HeapAlloc => Amounts::from([(Dimension::HeapObjects, 1)]),
+        Action::FsRead
+        | Action::FsList
+        | Action::FsStat
+        | Action::FsWrite
+        | Action::FsDelete
+        | Action::HeapRead
+        | Action::HeapWrite
+        | Action::HeapDelete
+        | Action::HeapQuery
+        | Action::HttpGet
+        | Action::HttpHead
+        | Action::HttpPost
+        | Action::HttpPut
+        | Action::HttpPatch
+        | Action::HttpDelete
+        | Action::HttpOptions
+        | Action::Dns
+        | Action::Connect
+        | Action::Bind
+        | Action::Listen
+        | Action::Spawn
+        | Action::Send
+        | Action::AuditLog
+        | Action::AuditRead => Amounts::new(),
     }
 }

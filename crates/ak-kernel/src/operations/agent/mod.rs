@@ -4,6 +4,7 @@ pub(crate) mod capabilities;
 
 use alloc::{format, vec::Vec};
 
+use ak_heap::Handle;
 use ak_json::{Object, Text, Value, object};
 use ak_policy::budget::Dimension;
 
@@ -191,6 +192,20 @@ impl Family for AgentRequest {
             | Self::CapRevoke { .. }
             | Self::CapToken { .. }
             | Self::SessionClose => Vec::from([agent.clone()]),
+        }
+    }
+
+    fn names(&self, names: &mut Vec<Text>, _objects: &mut Vec<Handle>) {
+        match self {
+            Self::SessionOpen { agent }
+            | Self::CapGrant { agent, .. }
+            | Self::BudgetSet { agent: Some(agent), .. } => names.push(agent.clone()),
+            Self::BudgetSet { agent: None, .. }
+            | Self::BudgetStatus { .. }
+            | Self::CapAttenuate { .. }
+            | Self::CapRevoke { .. }
+            | Self::CapToken { .. }
+            | Self::SessionClose => {}
         }
     }
 

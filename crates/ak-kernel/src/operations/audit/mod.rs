@@ -187,6 +187,17 @@ impl Family for AuditRequest {
         }
     }
 
+    fn event(&self) -> Option<&Text> {
+        match self {
+            Self::Log { event, .. } => Some(event),
+            Self::Query(_)
+            | Self::Verify { .. }
+            | Self::Checkpoint
+            | Self::Prove { .. }
+            | Self::Erase { .. } => None,
+        }
+    }
+
     fn decision_details(&self, _ruling: &DecisionRecord) -> Object {
         match self {
             Self::Log { details, .. } => members(object! { "details": details.clone() }),

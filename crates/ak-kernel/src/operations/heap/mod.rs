@@ -290,6 +290,20 @@ impl Family for HeapRequest {
         }
     }
 
+    fn names(&self, names: &mut Vec<Text>, objects: &mut Vec<Handle>) {
+        match self {
+            Self::Read { handle, .. }
+            | Self::Stat { handle }
+            | Self::Write { handle, .. }
+            | Self::Delete { handle, .. } => objects.push(*handle),
+            Self::Batch { parts } => objects.extend(parts.iter().filter_map(BatchPart::handle)),
+            Self::Alloc { .. }
+            | Self::Query { .. }
+            | Self::TypeRegister { .. }
+            | Self::TypeUnregister { .. } => names.extend(self.subject().cloned()),
+        }
+    }
+
     fn decision_details(&self, decided: &DecisionRecord) -> Object {
         match self {
             Self::Alloc { type_name, content, .. } => {
@@ -329,7 +343,9 @@ impl Family for HeapRequest {
         let caller = permitted.caller;
         let account = caller.account;
         let reply = match self {
-            Self::Alloc { type_name, content, .. } => kernel.alloc(account, &type_name, content),
+            Self::Alloc { type_name, content, subject } => {
+                kernel.alloc(account, &type_name, content, subject)
+            }
             Self::Read { handle, version } => kernel.read(caller, handle, version),
             Self::Stat { handle } => kernel.stat(caller, handle),
             Self::Write { handle, patch, expected_version } => {

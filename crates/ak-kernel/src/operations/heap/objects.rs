@@ -3,7 +3,7 @@
 use alloc::{string::ToString, vec::Vec};
 
 use ak_heap::{Change, Content, Handle, Heap, HeapError, Patch, PatchErrorKind, Plan, Work};
-use ak_json::{Labels, Object, Value};
+use ak_json::{Labels, Object, Text, Value};
 use ak_policy::{Target, budget::Dimension};
 
 use crate::{
@@ -24,11 +24,15 @@ impl Kernel {
         account: AgentId,
         type_name: &str,
         content: Content,
+        subject: Option<Text>,
     ) -> Result<Reply, Failure> {
         let owner = self.agents.name(account);
         let change = self.change(account, |heap, work| {
             heap.plan_alloc(&owner, type_name, content, Labels::default(), work)
         })?;
+        if let Some(subject) = subject {
+            self.subjects.note_object(change.handle, subject);
+        }
         Ok(Reply::Handle(change.handle))
     }
 
