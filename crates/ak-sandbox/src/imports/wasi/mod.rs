@@ -9,46 +9,34 @@ macro_rules! or_errno {
     ($result:expr) => {
         match $result {
             Ok(value) => value,
-            Err(number) => return Ok(Act::Errno(number)),
+            Err(number) => return Ok($crate::imports::wasi::SyscallOutcome::Errno(number)),
         }
     };
 }
 
-mod answers;
 mod buffers;
 mod calls;
 mod contents;
-mod errno;
-mod files;
 mod layout;
-mod names;
+mod replies;
+mod syscall;
 
 use ak_json::{Object, Value};
 use wasmi::{Caller, Error, Func, FuncType, Store, Val, ValType};
 
-pub(crate) use answers::answered;
-pub(crate) use calls::{Act, Pending};
-pub(crate) use contents::unwritten;
-pub(crate) use errno::{NOT_CAPABLE, SUCCESS};
-pub(crate) use files::Files;
-pub(crate) use names::preopens;
-
-use crate::Failure;
+use self::buffers::{List, read, write};
+pub(crate) use self::contents::unwritten;
+pub(crate) use self::replies::resume;
+pub(crate) use self::syscall::SyscallOutcome;
+use self::syscall::{Answer, STDERR, length, put, syscall, write_u32};
+use crate::files::Kind;
+use crate::files::errno::{self, SUCCESS};
+use crate::files::pending::{ContentUse, Listing, Removal};
 use crate::guest::{Delivery, Guest, Interrupt, admit, enter, range, range_mut};
-use crate::host::{HostCall, HostOperation};
-use buffers::{Buffers, List, read, write};
-use calls::{Listing, Removal, Then};
-use files::Kind;
+use crate::host_call::{HostCall, HostOperation};
 
 /// The import module of this table.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
-
-const STDIN: u32 = 0;
-const STDOUT: u32 = 1;
-const STDERR: u32 = 2;
-
-/// What a host function gives: a WASI error number, or the end of the run.
-type Answer = Result<i32, Error>;
 
 /// The host function of this name, if WASI has one.
 pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
@@ -82,51 +70,55 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
         }),
         "fd_close" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
             // The streams are there to the end, whatever becomes of their numbers.
-            act(caller, |_, guest| match file {
-                ..=STDERR => Ok(Act::Errno(SUCCESS)),
-                _ => contents::let_go(guest, file, true),
+            syscall(caller, |_, guest| match file {
+                ..=STDERR => Ok(SyscallOutcome::Errno(SUCCESS)),
+                _ => contents::close(guest, file),
             })
         }),
         "fd_sync" | "fd_datasync" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
-            act(caller, |_, guest| contents::let_go(guest, file, false))
+            syscall(caller, |_, guest| contents::sync(guest, file))
         }),
         "fd_seek" => {
             Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, offset: i64, whence: u32, at: u32| {
-                act(caller, |memory, guest| calls::seek(memory, guest, "fd_seek", file, (offset, whence), at))
+                syscall(caller, |memory, guest| {
+                    calls::seek(memory, guest, "fd_seek", file, (offset, whence), at)
+                })
             })
         }
         "fd_tell" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
-            act(caller, |memory, guest| calls::seek(memory, guest, "fd_tell", file, (0, 1), at))
+            syscall(caller, |memory, guest| calls::seek(memory, guest, "fd_tell", file, (0, 1), at))
         }),
         "fd_readdir" => Func::wrap(
             store,
             |caller: Caller<'_, Guest>, file: u32, at: u32, bytes: u32, cookie: u64, used: u32| {
                 let listing = Listing { at, bytes, cookie, used };
-                act(caller, |memory, guest| {
+                syscall(caller, |memory, guest| {
                     admit(memory, guest, "fd_readdir", at, bytes)?;
                     calls::fd_readdir(memory, guest, file, listing)
                 })
             },
         ),
         "fd_fdstat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
-            act(caller, |memory, guest| calls::fd_fdstat_get(memory, guest, file, at))
+            syscall(caller, |memory, guest| calls::fd_fdstat_get(memory, guest, file, at))
         }),
         "fd_fdstat_set_flags" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, flags: u32| {
-            act(caller, |_, guest| calls::fd_fdstat_set_flags(guest, file, flags))
+            syscall(caller, |_, guest| calls::fd_fdstat_set_flags(guest, file, flags))
         }),
         "fd_filestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
-            act(caller, |memory, guest| calls::fd_filestat_get(memory, guest, file, at))
+            syscall(caller, |memory, guest| calls::fd_filestat_get(memory, guest, file, at))
         }),
         "fd_filestat_set_size" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, bytes: u64| {
-            act(caller, |memory, guest| contents::with_content(memory, guest, file, Then::Resize(bytes)))
+            syscall(caller, |memory, guest| {
+                contents::with_content(memory, guest, file, ContentUse::Resize(bytes))
+            })
         }),
         // This is how a C library learns which directories there are.
         "fd_prestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
-            act(caller, |memory, guest| calls::fd_prestat_get(memory, guest, file, at))
+            syscall(caller, |memory, guest| calls::fd_prestat_get(memory, guest, file, at))
         }),
         "fd_prestat_dir_name" => {
             Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32, length: u32| {
-                act(caller, |memory, guest| calls::fd_prestat_dir_name(memory, guest, file, (at, length)))
+                syscall(caller, |memory, guest| calls::fd_prestat_dir_name(memory, guest, file, (at, length)))
             })
         }
         "path_open" => Func::wrap(store, path_open),
@@ -134,24 +126,28 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
             store,
             |caller: Caller<'_, Guest>, directory: u32, _follow: u32, name: u32, length: u32, at: u32| {
                 let name = (name, length);
-                act(caller, |memory, guest| calls::path_filestat_get(memory, guest, directory, name, at))
+                syscall(caller, |memory, guest| calls::path_filestat_get(memory, guest, directory, name, at))
             },
         ),
         "path_unlink_file" => {
             Func::wrap(store, |caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
                 let removal = Removal { call: "path_unlink_file", of: Kind::File };
-                act(caller, |memory, guest| calls::remove(memory, guest, removal, directory, (name, length)))
+                syscall(caller, |memory, guest| {
+                    calls::remove(memory, guest, removal, directory, (name, length))
+                })
             })
         }
         "path_remove_directory" => {
             Func::wrap(store, |caller: Caller<'_, Guest>, directory: u32, name: u32, length: u32| {
                 let removal = Removal { call: "path_remove_directory", of: Kind::Directory };
-                act(caller, |memory, guest| calls::remove(memory, guest, removal, directory, (name, length)))
+                syscall(caller, |memory, guest| {
+                    calls::remove(memory, guest, removal, directory, (name, length))
+                })
             })
         }
-        "sched_yield" => {
-            Func::wrap(store, |caller: Caller<'_, Guest>| act(caller, |_, _| Ok(Act::Errno(SUCCESS))))
-        }
+        "sched_yield" => Func::wrap(store, |caller: Caller<'_, Guest>| {
+            syscall(caller, |_, _| Ok(SyscallOutcome::Errno(SUCCESS)))
+        }),
         "proc_exit" => Func::wrap(store, |caller: Caller<'_, Guest>, code: u32| -> Result<(), Error> {
             enter(caller, |_, _| Err(Interrupt::Exit(code)))
         }),
@@ -191,17 +187,6 @@ fn unsupported(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     }))
 }
 
-/// A function that gives an error number, and may ask the world outside first.
-fn act(
-    caller: Caller<'_, Guest>,
-    function: impl FnOnce(&mut [u8], &mut Guest) -> Result<Act, Failure>,
-) -> Answer {
-    enter(caller, |memory, guest| match function(memory, guest)? {
-        Act::Errno(number) => Ok(number),
-        Act::Ask(call, pending) => Err(Interrupt::HostCall(call, Delivery::File(pending))),
-    })
-}
-
 #[expect(clippy::too_many_arguments, reason = "WASI has them")]
 fn path_open(
     caller: Caller<'_, Guest>,
@@ -215,22 +200,9 @@ fn path_open(
     file_flags: u32,
     opened: u32,
 ) -> Answer {
-    act(caller, |memory, guest| {
+    syscall(caller, |memory, guest| {
         calls::path_open(memory, guest, directory, (name, length), (flags, rights, file_flags), opened)
     })
-}
-
-fn write_u32(memory: &mut [u8], call: &'static str, at: u32, value: u32) -> Result<(), Failure> {
-    range_mut(memory, call, at, 4).map(|target| target.copy_from_slice(&value.to_le_bytes()))
-}
-
-fn read_u32(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
-}
-
-/// Lengths within one guest memory always fit; a larger one is reported as the largest.
-fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// `args_get`, `environ_get`: the texts one after the other at `text`, their addresses at `list`.
@@ -241,7 +213,7 @@ fn strings(
     list: u32,
     text: u32,
 ) -> Answer {
-    act(caller, |memory, guest| {
+    syscall(caller, |memory, guest| {
         let bytes = of(guest).iter().map(|item| item.len() as u64 + 4).sum();
         guest.meter.spend_bytes(bytes)?;
         let (mut list, mut text) = (list, text);
@@ -251,7 +223,7 @@ fn strings(
             list = list.saturating_add(4);
             text = text.saturating_add(length(item.len()));
         }
-        Ok(Act::Errno(SUCCESS))
+        Ok(SyscallOutcome::Errno(SUCCESS))
     })
 }
 
@@ -263,19 +235,19 @@ fn string_sizes(
     count: u32,
     bytes: u32,
 ) -> Answer {
-    act(caller, |memory, guest| {
+    syscall(caller, |memory, guest| {
         let items = of(guest);
         write_u32(memory, call, count, length(items.len()))?;
         write_u32(memory, call, bytes, length(items.iter().map(alloc::vec::Vec::len).sum()))?;
-        Ok(Act::Errno(SUCCESS))
+        Ok(SyscallOutcome::Errno(SUCCESS))
     })
 }
 
 /// Microseconds, the kernel's own resolution.
 fn clock_res_get(caller: Caller<'_, Guest>, clock: u32, at: u32) -> Answer {
-    act(caller, |memory, _| match clock {
+    syscall(caller, |memory, _| match clock {
         ..=MONOTONIC => put(memory, "clock_res_get", at, &1_000u64.to_le_bytes()),
-        _ => Ok(Act::Errno(errno::INVALID)),
+        _ => Ok(SyscallOutcome::Errno(errno::INVALID)),
     })
 }
 
@@ -312,10 +284,4 @@ pub(crate) fn random(guest: &Guest, at: u32, length: u32) -> (HostCall, Delivery
     let args = Value::from(Object::from_iter([("bytes", Value::from(bytes))]));
     let call = HostCall { operation: HostOperation::Random, args };
     (call, Delivery::RandomAt { at, bytes, rest: length - bytes })
-}
-
-/// Hands bytes to the guest.
-fn put(memory: &mut [u8], call: &'static str, at: u32, bytes: &[u8]) -> Result<Act, Failure> {
-    range_mut(memory, call, at, length(bytes.len()))?.copy_from_slice(bytes);
-    Ok(Act::Errno(SUCCESS))
 }

@@ -8,9 +8,9 @@ use wasmparser::{
     for_each_visit_simd_operator,
 };
 
-use crate::ToolError;
-use crate::module::{Stop, write_leb128};
-use crate::work::{LoadWork, ModulePart};
+use super::binary::{ReadStop, write_leb128};
+use super::error::ToolError;
+use super::work::{LoadWork, ModulePart};
 
 /// Most locals of a function, of which a vector counts for two. They are put to zero at each call, whose price does not tell how
 /// many there are; compilers need a few dozen, and some hundreds where they do not optimise.
@@ -26,7 +26,7 @@ pub(crate) const MOVED_VALUES_MAX: u64 = 32;
 
 /// The functions of a module, as far as they were read.
 #[derive(Debug, Default)]
-pub(crate) struct Code {
+pub(crate) struct BodyRewrite {
     bodies: Vec<Range<usize>>,
     /// In order.
     edits: Vec<Edit>,
@@ -116,7 +116,7 @@ impl Signatures<'_> {
     }
 }
 
-impl Code {
+impl BodyRewrite {
     /// Adds the function of this index.
     pub(crate) fn add(
         &mut self,
@@ -125,7 +125,7 @@ impl Code {
         signatures: Signatures<'_>,
         bytes_max: usize,
         work: &mut LoadWork,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ReadStop> {
         let bytes = body.range().len();
         if bytes > bytes_max {
             return Err(ToolError::FunctionTooLarge { bytes, bytes_max }.into());
@@ -144,7 +144,7 @@ impl Code {
         self.bodies.push(body.range());
         let mut reader = body.get_operators_reader()?;
         let mut scan = Scan {
-            code: self,
+            rewrite: self,
             signatures,
             widest: signatures.of_function(index).results.max(1),
             values: 0,
@@ -160,11 +160,11 @@ impl Code {
             instructions += 1;
             if let Some(renewal) = scan.inserted.take() {
                 let instructions = Instructions::from_iter(renewal);
-                scan.code.edits.push(Edit { at, replaced: 0, instructions });
+                scan.rewrite.edits.push(Edit { at, replaced: 0, instructions });
             }
             if let Some(instructions) = scan.replacement.take() {
                 let replaced = reader.original_position() - at;
-                scan.code.edits.push(Edit { at, replaced, instructions });
+                scan.rewrite.edits.push(Edit { at, replaced, instructions });
             }
         }
         let (values, block_values) = (scan.values, scan.block_values);
@@ -216,7 +216,7 @@ enum Pushed {
 
 /// A look at each instruction of a function. By visits, for to make a value of each takes longer than all of this.
 struct Scan<'s> {
-    code: &'s mut Code,
+    rewrite: &'s mut BodyRewrite,
     signatures: Signatures<'s>,
     /// The most values that a block or branch of this function was seen to take.
     widest: u64,
@@ -256,7 +256,7 @@ impl Scan<'_> {
     }
 
     fn name_data(&mut self) {
-        self.code.names_data = true;
+        self.rewrite.names_data = true;
         self.push(Pushed::Unknown);
     }
 

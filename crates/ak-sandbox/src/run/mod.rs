@@ -1,3 +1,7 @@
+//! One call of a tool: started, run in slices, suspended by host calls, resumed by replies.
+
+mod reply;
+
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -6,13 +10,18 @@ use alloc::vec::Vec;
 use ak_json::{Limits, Value, Work};
 use wasmi::{Func, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Val};
 
-use crate::guest::{Delivery, Guest, Interrupt, range, range_mut, zero_terminated};
-use crate::host::{HostCall, MESSAGE_BYTES_MAX};
-use crate::machine::Machine;
-use crate::tool::SCHEMA_WORK;
-use crate::{Abi, Failure, RunError, RunLimits, Tool, wasi};
+use crate::failure::{Failure, RunError};
+use crate::guest::streams::zero_terminated;
+use crate::guest::{Delivery, Guest, Interrupt, range, range_mut};
+use crate::host_call::HostCall;
+use crate::imports::ak::MESSAGE_BYTES_MAX;
+use crate::imports::wasi;
+use crate::limits::RunLimits;
+use crate::manifest::Abi;
+use crate::tool::machine::Machine;
+use crate::tool::{SCHEMA_WORK, Tool};
 
-const OVER: Failure = Failure::OutOfOrder("the run is over");
+const RUN_FINISHED: Failure = Failure::OutOfOrder("the run is over");
 
 /// One call of a tool, on an instance of its own.
 ///
@@ -191,7 +200,7 @@ impl Run {
     }
 
     pub(crate) fn machine(&mut self) -> Result<&mut Machine, Failure> {
-        self.machine.as_deref_mut().ok_or(OVER)
+        self.machine.as_deref_mut().ok_or(RUN_FINISHED)
     }
 
     /// Lets the guest run once; `None` when it got to the next stage and may go on at once.
@@ -230,9 +239,9 @@ impl Run {
             State::OutOfFuel(call) => call.resume(store, &mut results),
             State::Resume(call, values) => call.resume(store, &values, &mut results),
             State::Waiting(..) => return Err(Failure::OutOfOrder("a reply is due")),
-            State::Ask(..) | State::Ended | State::Over => return Err(OVER),
+            State::Ask(..) | State::Ended | State::Over => return Err(RUN_FINISHED),
         };
-        self.settle(given)?;
+        self.count_fuel(given)?;
         match outcome {
             Ok(ResumableCall::Finished) => self.finished(results.first()),
             Ok(ResumableCall::OutOfFuel(call)) => {
@@ -248,7 +257,7 @@ impl Run {
     }
 
     /// Adds up what was spent of the fuel `given`.
-    fn settle(&mut self, given: u64) -> Result<(), Failure> {
+    fn count_fuel(&mut self, given: u64) -> Result<(), Failure> {
         let store = &mut self.machine()?.store;
         let used = given.saturating_sub(store.get_fuel()?);
         let debt = store.data_mut().meter.end();
@@ -257,7 +266,7 @@ impl Run {
     }
 
     /// Does something for the guest while it waits, and adds up what that costs.
-    pub(crate) fn meanwhile<T>(
+    pub(crate) fn with_host<T>(
         &mut self,
         work: impl FnOnce(&mut [u8], &mut Guest) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -332,7 +341,7 @@ impl Run {
             };
             return Err(Failure::ToolFailed { message, exit_code: Some(exit_code) });
         }
-        if let Some((call, pending)) = self.meanwhile(|_, guest| wasi::unwritten(guest))? {
+        if let Some((call, pending)) = self.with_host(|_, guest| wasi::unwritten(guest))? {
             return self.ask(None, call, Delivery::File(pending));
         }
         let output = parse_output(&self.machine()?.store.data_mut().stdout.take(), bytes_max);

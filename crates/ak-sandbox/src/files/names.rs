@@ -6,19 +6,19 @@ use alloc::vec::Vec;
 use super::errno;
 
 /// Longest path, in bytes.
-pub(super) const PATH_BYTES_MAX: u32 = 4096;
+pub(crate) const PATH_BYTES_MAX: u32 = 4096;
 
 /// What a name leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ResolvedPath {
     /// Absolute.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The name ends as only that of a directory may: with `/`, `.` or `..`.
-    pub(super) directory: bool,
+    pub(crate) directory: bool,
 }
 
 /// FNV-1a of a path.
-pub(super) fn serial(path: &str) -> u64 {
+pub(crate) fn serial(path: &str) -> u64 {
     let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -60,7 +60,7 @@ fn literal(pattern: &str) -> String {
 }
 
 /// The path of what stands in a directory under this name.
-pub(super) fn join(directory: &str, name: &str) -> String {
+pub(crate) fn join(directory: &str, name: &str) -> String {
     alloc::format!("{}/{name}", directory.trim_end_matches('/'))
 }
 
@@ -68,7 +68,7 @@ pub(super) fn join(directory: &str, name: &str) -> String {
 ///
 /// # Errors
 /// `ENOTCAPABLE` for a name that leads out of it, as an absolute one does.
-pub(super) fn resolve(directory: &str, name: &str) -> Result<Place, i32> {
+pub(crate) fn resolve(directory: &str, name: &str) -> Result<ResolvedPath, i32> {
     if name.is_empty() {
         return Err(errno::NO_ENTRY);
     }
@@ -98,7 +98,7 @@ pub(super) fn resolve(directory: &str, name: &str) -> Result<Place, i32> {
         return Err(errno::NAME_TOO_LONG);
     }
     let directory = name.rsplit('/').next().is_some_and(|last| matches!(last, "" | "." | ".."));
-    Ok(Place { path, directory })
+    Ok(ResolvedPath { path, directory })
 }
 
 #[cfg(test)]

@@ -6,54 +6,65 @@
 
 use ak_json::Value;
 
-use super::buffers::Buffers;
-use super::calls::{Act, Acted, FLAG_APPEND, FLAGS_SYNC, Pending, Then, ask, ask_to_write};
-use super::files::Open;
-use super::{errno, length, write_u32};
-use crate::Failure;
+use super::calls::{FLAG_APPEND, FLAGS_SYNC, ask, ask_to_write};
+use super::syscall::{SyscallOutcome, SyscallResult, length, write_u32};
+use crate::failure::Failure;
+use crate::files::pending::{Buffers, ContentUse, Pending};
+use crate::files::{Open, errno};
 use crate::guest::Guest;
-use crate::host::{HostCall, HostOperation};
+use crate::host_call::{HostCall, HostOperation};
 
 /// How much a file may have grown since it was described, in bytes, to be read at once.
 const GROWTH_BYTES: u64 = 4096;
 
 /// Does what needs the content of a file, now or when it has come.
-pub(super) fn with_content(memory: &mut [u8], guest: &mut Guest, number: u32, then: Then) -> Acted {
+pub(super) fn with_content(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    number: u32,
+    then: ContentUse,
+) -> SyscallResult {
     let (file, content) = or_errno!(guest.files.file(number));
     let allowed = match then {
-        Then::Read(..) => file.readable,
-        Then::Write(..) | Then::Resize(_) => file.writable,
+        ContentUse::Read(..) => file.readable,
+        ContentUse::Write(..) | ContentUse::Resize(_) => file.writable,
     };
     if !allowed {
-        return Ok(Act::Errno(errno::BAD_FILE));
+        return Ok(SyscallOutcome::Errno(errno::BAD_FILE));
     }
     if content.bytes().is_none() {
         return ask_content(guest, number, then, false);
     }
     match then {
-        Then::Read(buffers, at) => read(memory, guest, number, &buffers, at),
-        Then::Write(buffers, at) => write(memory, guest, number, &buffers, at),
-        Then::Resize(bytes) => resize(guest, number, bytes),
+        ContentUse::Read(buffers, at) => read(memory, guest, number, &buffers, at),
+        ContentUse::Write(buffers, at) => write(memory, guest, number, &buffers, at),
+        ContentUse::Resize(bytes) => resize(guest, number, bytes),
     }
 }
 
 /// Asks for the content of a file, and for no more than it has: what is asked for is set aside from a budget.
-pub(super) fn ask_content(guest: &mut Guest, number: u32, then: Then, again: bool) -> Acted {
+pub(super) fn ask_content(guest: &mut Guest, number: u32, then: ContentUse, again: bool) -> SyscallResult {
     let bytes_max = guest.host_call_bytes_max;
     let (_, content) = or_errno!(guest.files.file(number));
     // Under its path there is something else by now, or nothing.
     if content.is_unlinked() {
-        return Ok(Act::Errno(errno::NO_ENTRY));
+        return Ok(SyscallOutcome::Errno(errno::NO_ENTRY));
     }
     if content.stat.bytes > bytes_max {
-        return Ok(Act::Errno(errno::TOO_BIG));
+        return Ok(SyscallOutcome::Errno(errno::TOO_BIG));
     }
     let max = content.stat.bytes.saturating_add(GROWTH_BYTES).min(bytes_max);
     let pending = Pending::Content { file: number, then, again };
     Ok(ask(HostOperation::FsRead, &content.path, Some(("max", Value::from(max))), pending))
 }
 
-fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, at: Option<u64>) -> Acted {
+fn read(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    number: u32,
+    buffers: &Buffers,
+    at: Option<u64>,
+) -> SyscallResult {
     let (file, content) = or_errno!(guest.files.file(number));
     let content = content.bytes().unwrap_or_default();
     let mut position = usize::try_from(at.unwrap_or(file.position)).unwrap_or(usize::MAX);
@@ -72,10 +83,16 @@ fn read(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, at
         file.position = file.position.saturating_add(total.into());
     }
     write_u32(memory, buffers.call, buffers.moved, total)?;
-    Ok(Act::Errno(errno::SUCCESS))
+    Ok(SyscallOutcome::Errno(errno::SUCCESS))
 }
 
-fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, at: Option<u64>) -> Acted {
+fn write(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    number: u32,
+    buffers: &Buffers,
+    at: Option<u64>,
+) -> SyscallResult {
     let (file, content) = or_errno!(guest.files.file(number));
     let (held, flags) = (content.size(), file.flags);
     let position = at.unwrap_or(if flags & FLAG_APPEND != 0 { held } else { file.position });
@@ -84,7 +101,7 @@ fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, a
     // What writes nothing makes nothing longer.
     if bytes > 0 {
         if end > guest.host_call_bytes_max || !guest.files.admits(end.saturating_sub(held)) {
-            return Ok(Act::Errno(errno::NO_SPACE));
+            return Ok(SyscallOutcome::Errno(errno::NO_SPACE));
         }
         // A gap is filled with zeros.
         guest.meter.spend_bytes(position.saturating_sub(held))?;
@@ -110,11 +127,11 @@ fn write(memory: &mut [u8], guest: &mut Guest, number: u32, buffers: &Buffers, a
     written(guest, number, flags)
 }
 
-fn resize(guest: &mut Guest, number: u32, bytes: u64) -> Acted {
+fn resize(guest: &mut Guest, number: u32, bytes: u64) -> SyscallResult {
     let (file, content) = or_errno!(guest.files.file(number));
     let (held, flags) = (content.size(), file.flags);
     if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes.saturating_sub(held)) {
-        return Ok(Act::Errno(errno::NO_SPACE));
+        return Ok(SyscallOutcome::Errno(errno::NO_SPACE));
     }
     // To give memory back may move what stays.
     guest.meter.spend_bytes(bytes.max(held))?;
@@ -124,14 +141,24 @@ fn resize(guest: &mut Guest, number: u32, bytes: u64) -> Acted {
 }
 
 /// What follows a change: one that was asked to be synchronous goes out at once.
-fn written(guest: &mut Guest, number: u32, flags: u16) -> Acted {
-    if flags & FLAGS_SYNC != 0 { let_go(guest, number, false) } else { Ok(Act::Errno(errno::SUCCESS)) }
+fn written(guest: &mut Guest, number: u32, flags: u16) -> SyscallResult {
+    if flags & FLAGS_SYNC != 0 { sync(guest, number) } else { Ok(SyscallOutcome::Errno(errno::SUCCESS)) }
 }
 
-/// `fd_close`, `fd_sync`, `fd_datasync`.
-pub(super) fn let_go(guest: &mut Guest, number: u32, close: bool) -> Acted {
+/// `fd_sync`, `fd_datasync`.
+pub(super) fn sync(guest: &mut Guest, number: u32) -> SyscallResult {
+    write_back(guest, number, false)
+}
+
+/// `fd_close`.
+pub(super) fn close(guest: &mut Guest, number: u32) -> SyscallResult {
+    write_back(guest, number, true)
+}
+
+/// Asks to write what was changed, and closes the file, then or at once, if it is to be closed.
+fn write_back(guest: &mut Guest, number: u32, close: bool) -> SyscallResult {
     match guest.files.at(number) {
-        None => return Ok(Act::Errno(errno::BAD_FILE)),
+        None => return Ok(SyscallOutcome::Errno(errno::BAD_FILE)),
         Some(Open::Directory(_)) => {}
         Some(Open::File(_)) => {
             let (_, content) = or_errno!(guest.files.file(number));
@@ -145,14 +172,14 @@ pub(super) fn let_go(guest: &mut Guest, number: u32, close: bool) -> Acted {
     if close {
         guest.files.close(number);
     }
-    Ok(Act::Errno(errno::SUCCESS))
+    Ok(SyscallOutcome::Errno(errno::SUCCESS))
 }
 
 /// What a command that has ended has still to write, if anything.
 pub(crate) fn unwritten(guest: &mut Guest) -> Result<Option<(HostCall, Pending)>, Failure> {
     let Some(number) = guest.files.unwritten() else { return Ok(None) };
-    Ok(match let_go(guest, number, true)? {
-        Act::Ask(call, pending) => Some((call, pending)),
-        Act::Errno(_) => None,
+    Ok(match close(guest, number)? {
+        SyscallOutcome::Ask(call, pending) => Some((call, pending)),
+        SyscallOutcome::Errno(_) => None,
     })
 }

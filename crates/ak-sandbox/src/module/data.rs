@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::module::write_leb128;
+use super::binary::write_leb128;
 
 /// Largest gap that is filled with zeros, in bytes: to copy them costs less than another segment.
 const GAP_BYTES_MAX: u64 = 256;

@@ -1,12 +1,14 @@
 //! What a tool says of itself.
 
+pub(crate) mod error;
+mod toml;
+
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use ak_json::{Digest, Object, Value};
 
-use crate::manifest_error::{ManifestError, Reason};
-use crate::manifest_toml;
+use self::error::{ManifestError, Reason};
 
 /// Longest tool name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -89,7 +91,7 @@ impl Manifest {
     /// [`ManifestError`] with line and column for bad TOML, an unknown or missing key, a wrong type or an
     /// inadmissible value.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        manifest_toml::parse(text)
+        self::toml::parse(text)
     }
 
     /// Reads a manifest from a JSON object with the same keys.

@@ -1,19 +1,26 @@
 //! What is read from a module before it is compiled, and the exports that are added to it.
 
+pub(crate) mod binary;
+pub(crate) mod body_rewrite;
+pub(crate) mod data;
+pub(crate) mod error;
+pub(crate) mod work;
+
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use wasmparser::{
-    BinaryReaderError, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, Operator, Parser,
-    Payload, TypeRef,
+    ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, Operator, Parser, Payload, TypeRef,
 };
 
-use crate::code::{Code, FunctionType, MOVED_VALUES_MAX, Signatures};
-use crate::data::Data;
-use crate::work::{LOAD_WORK_MAX, LoadWork, ModulePart, TooMuchWork};
-use crate::{SandboxConfig, ToolError};
+use self::binary::{ReadStop, write_leb128};
+use self::body_rewrite::{BodyRewrite, FunctionType, MOVED_VALUES_MAX, Signatures};
+use self::data::Data;
+use self::error::ToolError;
+use self::work::{LOAD_WORK_MAX, LoadWork, ModulePart};
+use crate::limits::SandboxConfig;
 
 /// Export under which a module's start function is found again. No compiler writes such a name, and a module
 /// that has it is refused as a duplicate export.
@@ -50,7 +57,7 @@ pub(crate) fn table_export(index: u32) -> String {
 /// What a module's instances can change, besides their memory, and so what has to be put back before the next
 /// call.
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct ChangeableState {
     /// Indices of the mutable globals.
     pub(crate) globals: Vec<u32>,
     /// How many tables there are.
@@ -63,7 +70,7 @@ pub(crate) struct State {
 pub(crate) struct Prepared<'a> {
     pub(crate) module: Cow<'a, [u8]>,
     /// None for a module that could not be read; compiling it says why.
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<ChangeableState>,
     /// It has a start function, under [`START_EXPORT`].
     pub(crate) starts: bool,
     pub(crate) work: LoadWork,
@@ -73,7 +80,7 @@ pub(crate) struct Prepared<'a> {
 
 /// Adds exports: the start function in place of the start section, so that it runs under fuel slices and may make
 /// host calls like any other; every mutable global and every table, so that they can be put back. Helps the engine
-/// over stores that it cannot translate: see [`Code`]. And merges segments of data: see [`Data`].
+/// over stores that it cannot translate: see [`BodyRewrite`]. And merges segments of data: see [`Data`].
 ///
 /// A malformed module is returned as it is, and validation then refuses it.
 ///
@@ -82,12 +89,12 @@ pub(crate) struct Prepared<'a> {
 pub(crate) fn prepare<'a>(module: &'a [u8], config: &SandboxConfig) -> Result<Prepared<'a>, ToolError> {
     let mut plan = Plan { function_bytes_max: config.function_bytes_max, ..Plan::default() };
     match plan.read(module) {
-        Err(Stop::Refused(error)) => Err(error),
-        Err(Stop::TooMuchWork) => {
+        Err(ReadStop::Refused(error)) => Err(error),
+        Err(ReadStop::TooMuchWork) => {
             let (part, count) = plan.work.largest();
             Err(ToolError::TooMuchWork { part, count, work: plan.work.total(), work_max: LOAD_WORK_MAX })
         }
-        Err(Stop::Malformed) => Ok(Prepared {
+        Err(ReadStop::Malformed) => Ok(Prepared {
             module: Cow::Borrowed(module),
             state: None,
             starts: false,
@@ -104,32 +111,6 @@ pub(crate) fn prepare<'a>(module: &'a [u8], config: &SandboxConfig) -> Result<Pr
     }
 }
 
-/// Why reading ends before the end.
-pub(crate) enum Stop {
-    /// The engine stops at the same place, and says why.
-    Malformed,
-    TooMuchWork,
-    Refused(ToolError),
-}
-
-impl From<BinaryReaderError> for Stop {
-    fn from(_: BinaryReaderError) -> Self {
-        Self::Malformed
-    }
-}
-
-impl From<TooMuchWork> for Stop {
-    fn from(_: TooMuchWork) -> Self {
-        Self::TooMuchWork
-    }
-}
-
-impl From<ToolError> for Stop {
-    fn from(error: ToolError) -> Self {
-        Self::Refused(error)
-    }
-}
-
 /// What is to be written where.
 #[derive(Default)]
 struct Plan {
@@ -138,13 +119,13 @@ struct Plan {
     /// How many exports the module has, and their bytes.
     exports: Option<(u32, Range<usize>)>,
     start: Option<u32>,
-    state: State,
+    state: ChangeableState,
     types: Vec<FunctionType>,
     /// The type of each function, imports included.
     functions: Vec<u32>,
     /// How many function bodies were read.
     bodies: usize,
-    code: Code,
+    body_rewrite: BodyRewrite,
     /// What the memory has at first, in bytes, if the module has one of its own.
     memory_bytes: Option<u64>,
     data_count: Option<u32>,
@@ -156,7 +137,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn read(&mut self, module: &[u8]) -> Result<(), Stop> {
+    fn read(&mut self, module: &[u8]) -> Result<(), ReadStop> {
         self.work.add(ModulePart::Bytes, module.len() as u64)?;
         for payload in Parser::new(0).parse_all(module) {
             let payload = payload?;
@@ -165,7 +146,7 @@ impl Plan {
                 // Custom sections tell a tool nothing, and there may be any number of them.
                 if id != SECTION_CUSTOM {
                     if self.sections.iter().any(|(other, _)| *other == id) {
-                        return Err(Stop::Malformed);
+                        return Err(ReadStop::Malformed);
                     }
                     self.sections.push((id, range));
                 }
@@ -175,7 +156,7 @@ impl Plan {
         Ok(())
     }
 
-    fn payload(&mut self, payload: Payload<'_>) -> Result<(), Stop> {
+    fn payload(&mut self, payload: Payload<'_>) -> Result<(), ReadStop> {
         match payload {
             Payload::TypeSection(types) => {
                 for ty in types.into_iter_err_on_gc_types() {
@@ -263,10 +244,10 @@ impl Plan {
             Payload::DataCountSection { count, .. } => self.data_count = Some(count),
             Payload::DataSection(segments) => self.data(segments)?,
             Payload::CodeSectionEntry(body) => {
-                let index = u32::try_from(self.bodies).map_err(|_| Stop::Malformed)?;
+                let index = u32::try_from(self.bodies).map_err(|_| ReadStop::Malformed)?;
                 self.bodies += 1;
                 let signatures = Signatures { types: &self.types, functions: &self.functions };
-                self.code.add(index, &body, signatures, self.function_bytes_max, &mut self.work)?;
+                self.body_rewrite.add(index, &body, signatures, self.function_bytes_max, &mut self.work)?;
             }
             _ => {}
         }
@@ -274,7 +255,7 @@ impl Plan {
     }
 
     /// Bounds a constant expression; gives its value, if it is nothing but a number of 32 bits.
-    fn constant(&mut self, expression: &ConstExpr<'_>) -> Result<Option<u32>, Stop> {
+    fn constant(&mut self, expression: &ConstExpr<'_>) -> Result<Option<u32>, ReadStop> {
         let (mut instructions, mut value) = (0, None);
         let mut reader = expression.get_operators_reader();
         while !reader.eof() {
@@ -295,11 +276,12 @@ impl Plan {
         Ok(value)
     }
 
-    fn data(&mut self, segments: DataSectionReader<'_>) -> Result<(), Stop> {
+    fn data(&mut self, segments: DataSectionReader<'_>) -> Result<(), ReadStop> {
         let count = segments.count();
         // An instruction names a segment by its number; and a number that is wrong is for the engine to see.
         let counted = self.data_count.is_none_or(|counted| counted == count);
-        let mut merged = self.memory_bytes.filter(|_| counted && !self.code.names_data).map(Data::new);
+        let mut merged =
+            self.memory_bytes.filter(|_| counted && !self.body_rewrite.names_data).map(Data::new);
         let mut bytes = 0;
         for segment in segments {
             self.work.add(ModulePart::DataSegments, 1)?;
@@ -349,7 +331,7 @@ impl Plan {
                 write_section(&mut out, SECTION_EXPORT, &exports)?;
             }
             if *id == SECTION_CODE {
-                write_section(&mut out, *id, &self.code.section(module)?)?;
+                write_section(&mut out, *id, &self.body_rewrite.section(module)?)?;
             } else if let (SECTION_DATA, Some(data)) = (*id, &self.data) {
                 write_section(&mut out, *id, &data.section()?)?;
             } else if *id == SECTION_DATA_COUNT && self.data.is_some() {
@@ -389,13 +371,4 @@ fn write_section(out: &mut Vec<u8>, id: u8, payload: &[u8]) -> Option<()> {
     write_leb128(out, u32::try_from(payload.len()).ok()?);
     out.extend_from_slice(payload);
     Some(())
-}
-
-/// An unsigned number in WebAssembly's variable-length form.
-pub(crate) fn write_leb128(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

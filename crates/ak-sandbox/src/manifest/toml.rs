@@ -2,12 +2,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
 use ak_json::{Number, Object, Value};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
-use crate::Manifest;
-use crate::manifest_error::{ManifestError, Position, Reason};
+use super::Manifest;
+use super::error::{ManifestError, Position, Reason};
 
 /// Reads the TOML into a [`Value`] and that into a manifest, so that both forms obey one set of rules.
 pub(crate) fn parse(text: &str) -> Result<Manifest, ManifestError> {

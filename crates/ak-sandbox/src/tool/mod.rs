@@ -1,3 +1,7 @@
+//! A tool: its manifest, its compiled module, and instances that wait for the next call.
+
+pub(crate) mod machine;
+
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -5,12 +9,17 @@ use alloc::vec::Vec;
 
 use ak_json::{Digest, Schema, Value, Work, sha256};
 use crossbeam_queue::ArrayQueue;
-use wasmi::{Engine, ExternType, Func, FuncType, Module, Store, ValType};
+use wasmi::{Engine, ExternType, FuncType, Module, Store, ValType};
 
+use self::machine::Machine;
+use crate::failure::Failure;
+use crate::files::names::preopens;
 use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::module::{State, prepare};
-use crate::{Abi, Failure, Manifest, ModulePart, RunLimits, SandboxConfig, host, wasi};
+use crate::imports::import;
+use crate::limits::{RunLimits, SandboxConfig};
+use crate::manifest::{Abi, Manifest};
+use crate::module::error::ToolError;
+use crate::module::{ChangeableState, prepare};
 
 /// A tool that is ready to run: its manifest and its compiled module. Cloning shares both.
 ///
@@ -33,7 +42,7 @@ struct Inner {
     load_work: u64,
     instance_fuel: u64,
     /// None if instances of it serve one call only.
-    state: Option<State>,
+    state: Option<ChangeableState>,
     /// Machines for the next calls.
     idle: Option<ArrayQueue<Box<Machine>>>,
     recycled_bytes_max: usize,
@@ -71,7 +80,7 @@ impl Tool {
         check_exports(&module, manifest.abi)?;
         let digest = manifest.to_value().digest();
         let inner = Inner {
-            preopens: wasi::preopens(&manifest.needs),
+            preopens: preopens(&manifest.needs),
             manifest,
             digest,
             input,
@@ -142,7 +151,7 @@ impl Tool {
     }
 
     /// None if no instance is to be used twice.
-    pub(crate) fn state(&self) -> Option<&State> {
+    pub(crate) fn state(&self) -> Option<&ChangeableState> {
         self.inner.state.as_ref().filter(|_| self.inner.idle.is_some())
     }
 
@@ -187,147 +196,12 @@ impl core::fmt::Debug for Tool {
     }
 }
 
-/// Why a tool cannot be loaded.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ToolError {
-    /// The module is larger than the sandbox takes.
-    #[error("module of {bytes} bytes: the limit is {bytes_max}")]
-    TooLarge {
-        /// The module's.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// The module is not the one that the manifest was written for.
-    #[error("module has sha256 {actual}, the manifest says {expected}")]
-    Changed {
-        /// In the manifest.
-        expected: Digest,
-        /// The module's.
-        actual: Digest,
-    },
-    /// A schema is still the path of a file.
-    #[error("{which} schema {path:?} is not loaded")]
-    SchemaNotLoaded {
-        /// `input` or `output`.
-        which: &'static str,
-        /// As in the manifest.
-        path: String,
-    },
-    /// A schema is malformed, or uses what is not supported.
-    #[error("{which} schema: {reason}")]
-    Schema {
-        /// `input` or `output`.
-        which: &'static str,
-        /// What is wrong, and where.
-        reason: String,
-    },
-    /// A function is too long to be translated without interruption.
-    #[error("function of {bytes} bytes: the limit is {bytes_max}; divide it")]
-    FunctionTooLarge {
-        /// The longest function's.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// A function has more locals than are put to zero for what a call costs.
-    #[error("function {function} has {locals} locals: the limit is {locals_max}")]
-    TooManyLocals {
-        /// Its index, imports included.
-        function: u32,
-        /// Besides its parameters.
-        locals: u64,
-        /// The limit.
-        locals_max: u64,
-    },
-    /// The calls, blocks and branches of a function take more values than can be translated without interruption.
-    #[error(
-        "function {function}: calls, blocks and branches of {values} values, the limit is {values_max}; divide it"
-    )]
-    TooManyBranches {
-        /// Its index, imports included.
-        function: u32,
-        /// Of all calls, blocks and targets of branches, each of these as if it were the widest so far; at least one per target.
-        values: u64,
-        /// The limit.
-        values_max: u64,
-    },
-    /// More values are moved at once than a unit of fuel pays for.
-    #[error("{what} {values} values: the limit is {values_max}; put them into memory")]
-    TooWide {
-        /// `a function gives` or `a block takes`.
-        what: &'static str,
-        /// How many.
-        values: u64,
-        /// The limit.
-        values_max: u64,
-    },
-    /// A constant expression that the engine would evaluate by too many calls within calls.
-    #[error("constant expression of more than {instructions_max} instructions: compute it in a function")]
-    ConstantTooLong {
-        /// The limit.
-        instructions_max: u64,
-    },
-    /// The module would take too long to load, whatever its size.
-    #[error(
-        "too much work to load: {count} {}, the largest part of {work} units and more; the limit is {work_max}: strip or divide the module",
-        part.name()
-    )]
-    TooMuchWork {
-        /// What takes most of it.
-        part: ModulePart,
-        /// How many of these there are, as far as they were counted.
-        count: u64,
-        /// All work, as far as it was counted.
-        work: u64,
-        /// The limit.
-        work_max: u64,
-    },
-    /// The module is malformed, breaks a limit on modules, or uses a feature beyond what the sandbox takes.
-    #[error("invalid module: {reason}")]
-    Invalid {
-        /// From the validator.
-        reason: String,
-    },
-    /// The module imports what no sandbox offers.
-    #[error("unknown import {module:?} {name:?}")]
-    UnknownImport {
-        /// Module part of the import.
-        module: String,
-        /// Name part of the import.
-        name: String,
-    },
-    /// The module imports or exports something under a known name, but of another type.
-    #[error("{name:?} has the wrong type: expected {expected}")]
-    WrongType {
-        /// Of the import or export.
-        name: String,
-        /// Its proper type.
-        expected: String,
-    },
-    /// The module lacks an export that its ABI demands.
-    #[error("export {name:?} is missing")]
-    MissingExport {
-        /// Its name.
-        name: &'static str,
-    },
-}
-
 /// Units of [`Work`] for reading a tool's schema, and for each check of arguments or a result: some 20 ms.
 pub(crate) const SCHEMA_WORK: u64 = 2_000_000;
 
 fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {
     Schema::parse(source, &mut Work::new(SCHEMA_WORK))
         .map_err(|error| ToolError::Schema { which, reason: error.to_string() })
-}
-
-/// The host function that an import stands for.
-pub(crate) fn import(store: &mut Store<Guest>, abi: Abi, module: &str, name: &str) -> Option<Func> {
-    match abi {
-        _ if module == host::MODULE => host::function(store, name),
-        Abi::Wasi if module == wasi::MODULE => wasi::function(store, name),
-        Abi::Wasi | Abi::Native => None,
-    }
 }
 
 fn check_imports(engine: &Engine, module: &Module, abi: Abi) -> Result<(), ToolError> {

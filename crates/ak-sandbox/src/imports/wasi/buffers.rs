@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 
 use wasmi::Caller;
 
-use super::calls::{Act, Then};
 use super::contents::with_content;
-use super::{Answer, STDERR, STDIN, STDOUT, SUCCESS, act, errno, length, read_u32, write_u32};
-use crate::Failure;
+use super::syscall::{Answer, STDERR, STDIN, STDOUT, SyscallOutcome, length, read_u32, syscall, write_u32};
+use crate::failure::Failure;
+use crate::files::errno::{self, SUCCESS};
+use crate::files::pending::{Buffers, ContentUse};
 use crate::guest::{Guest, range, range_mut};
 
 /// Most buffers of one read or write, as on Linux.
@@ -21,15 +22,6 @@ pub(super) struct List {
     pub(super) call: &'static str,
     pub(super) list: u32,
     pub(super) count: u32,
-    pub(super) moved: u32,
-}
-
-/// The buffers of a read or write, and where the number of bytes belongs that went through them.
-pub(crate) struct Buffers {
-    pub(super) call: &'static str,
-    /// Address and length of each, as they stood in the guest's list when it was checked and paid for: a read may write over
-    /// the list itself.
-    pub(super) list: Vec<(u32, u32)>,
     pub(super) moved: u32,
 }
 
@@ -70,19 +62,19 @@ impl Buffers {
 }
 
 pub(super) fn read(caller: Caller<'_, Guest>, file: u32, list: List, at: Option<u64>) -> Answer {
-    act(caller, |memory, guest| {
+    syscall(caller, |memory, guest| {
         if list.count > BUFFERS_MAX {
-            return Ok(Act::Errno(errno::INVALID));
+            return Ok(SyscallOutcome::Errno(errno::INVALID));
         }
         if file == STDOUT || file == STDERR {
-            return Ok(Act::Errno(errno::BAD_FILE));
+            return Ok(SyscallOutcome::Errno(errno::BAD_FILE));
         }
         if file == STDIN && at.is_some() {
-            return Ok(Act::Errno(errno::NOT_SEEKABLE));
+            return Ok(SyscallOutcome::Errno(errno::NOT_SEEKABLE));
         }
         let buffers = Buffers::admit(memory, guest, list)?;
         if file != STDIN {
-            return with_content(memory, guest, file, Then::Read(buffers, at));
+            return with_content(memory, guest, file, ContentUse::Read(buffers, at));
         }
         let mut total = 0u32;
         buffers.each(memory, |target| {
@@ -90,24 +82,24 @@ pub(super) fn read(caller: Caller<'_, Guest>, file: u32, list: List, at: Option<
             Ok(())
         })?;
         write_u32(memory, buffers.call, buffers.moved, total)?;
-        Ok(Act::Errno(SUCCESS))
+        Ok(SyscallOutcome::Errno(SUCCESS))
     })
 }
 
 pub(super) fn write(caller: Caller<'_, Guest>, file: u32, list: List, at: Option<u64>) -> Answer {
-    act(caller, |memory, guest| {
+    syscall(caller, |memory, guest| {
         if list.count > BUFFERS_MAX {
-            return Ok(Act::Errno(errno::INVALID));
+            return Ok(SyscallOutcome::Errno(errno::INVALID));
         }
         if file == STDIN {
-            return Ok(Act::Errno(errno::BAD_FILE));
+            return Ok(SyscallOutcome::Errno(errno::BAD_FILE));
         }
         if file <= STDERR && at.is_some() {
-            return Ok(Act::Errno(errno::NOT_SEEKABLE));
+            return Ok(SyscallOutcome::Errno(errno::NOT_SEEKABLE));
         }
         let buffers = Buffers::admit(memory, guest, list)?;
         if file > STDERR {
-            return with_content(memory, guest, file, Then::Write(buffers, at));
+            return with_content(memory, guest, file, ContentUse::Write(buffers, at));
         }
         let mut total = 0u32;
         buffers.each(memory, |source| {
@@ -120,6 +112,6 @@ pub(super) fn write(caller: Caller<'_, Guest>, file: u32, list: List, at: Option
             Ok(())
         })?;
         write_u32(memory, buffers.call, buffers.moved, total)?;
-        Ok(Act::Errno(SUCCESS))
+        Ok(SyscallOutcome::Errno(SUCCESS))
     })
 }

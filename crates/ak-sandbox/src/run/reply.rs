@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use wasmi::Val;
 
+use super::{Run, State};
+use crate::failure::{Failure, RunError};
+use crate::files::errno::{NOT_CAPABLE, SUCCESS};
 use crate::guest::{Delivery, range_mut};
-use crate::host::{HostCall, envelope};
-use crate::run::State;
-use crate::wasi::{self, Act};
-use crate::{Failure, Run, RunError};
+use crate::host_call::HostCall;
+use crate::imports::ak::envelope;
+use crate::imports::wasi::{self, SyscallOutcome};
 
 /// What follows from a reply.
 enum Delivered {
@@ -57,7 +59,7 @@ impl Run {
         let call = call.operation.name();
         let bad = |reason: &str| Failure::BadReply { call, reason: reason.to_string() };
         let bytes_max = self.limits.host_call_bytes_max;
-        self.meanwhile(|memory, guest| {
+        self.with_host(|memory, guest| {
             Ok(match (delivery, reply) {
                 (Delivery::Taken, reply) => {
                     let mut reply = envelope(reply).to_json().into_bytes();
@@ -70,19 +72,19 @@ impl Run {
                     Delivered::Returns(Val::I32(length.cast_signed()))
                 }
                 (Delivery::File(pending), reply) => {
-                    match wasi::answered(memory, guest, call, pending, reply)? {
-                        Act::Errno(number) => Delivered::Returns(Val::I32(number)),
-                        Act::Ask(call, pending) => Delivered::Asks(call, Delivery::File(pending)),
+                    match wasi::resume(memory, guest, call, pending, reply)? {
+                        SyscallOutcome::Errno(number) => Delivered::Returns(Val::I32(number)),
+                        SyscallOutcome::Ask(call, pending) => Delivered::Asks(call, Delivery::File(pending)),
                     }
                 }
                 (Delivery::ClockAt(_) | Delivery::RandomAt { .. }, Err(_)) => {
-                    Delivered::Returns(Val::I32(wasi::NOT_CAPABLE))
+                    Delivered::Returns(Val::I32(NOT_CAPABLE))
                 }
                 (Delivery::ClockAt(at), Ok(time)) => {
                     let micros = time.as_u64().ok_or_else(|| bad("expected an integer"))?;
                     let nanos = micros.saturating_mul(1_000).to_le_bytes();
                     range_mut(memory, call, at, 8)?.copy_from_slice(&nanos);
-                    Delivered::Returns(Val::I32(wasi::SUCCESS))
+                    Delivered::Returns(Val::I32(SUCCESS))
                 }
                 (Delivery::RandomAt { at, bytes: length, rest }, Ok(text)) => {
                     let bytes = text.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
@@ -90,7 +92,7 @@ impl Run {
                     let bytes = bytes.ok_or_else(|| bad("expected that many bytes in base64url"))?;
                     range_mut(memory, call, at, length)?.copy_from_slice(&bytes);
                     if rest == 0 {
-                        Delivered::Returns(Val::I32(wasi::SUCCESS))
+                        Delivered::Returns(Val::I32(SUCCESS))
                     } else {
                         let (call, delivery) = wasi::random(guest, at.saturating_add(length), rest);
                         Delivered::Asks(call, delivery)

@@ -1,20 +1,21 @@
 //! The file functions of WASI. Whatever a guest wants of a file beyond what it has been given becomes a host call, and
-//! what follows from the answer is in [`answered`](super::answered).
+//! what follows from the answer is in [`resume`](super::resume).
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use ak_json::{Object, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::answers::open_found;
-use super::files::{Directory, Kind, Open, Stat};
-use super::names::{PATH_BYTES_MAX, Place, join, resolve, serial};
-use super::{Buffers, errno, layout, length, put, write_u32};
-use crate::Failure;
+use super::layout;
+use super::replies::open_found;
+use super::syscall::{STDERR, STDIN, SyscallOutcome, SyscallResult, length, put, write_u32};
+use crate::failure::Failure;
+use crate::files::names::{PATH_BYTES_MAX, ResolvedPath, join, resolve, serial};
+use crate::files::pending::{Listing, Opening, Pending, Removal};
+use crate::files::{Directory, Kind, Open, Stat, errno};
 use crate::guest::{Guest, admit, range, range_mut};
-use crate::host::{HostCall, HostOperation};
+use crate::host_call::{HostCall, HostOperation};
 
 pub(super) const OPEN_CREATE: u32 = 1;
 pub(super) const OPEN_DIRECTORY: u32 = 2;
@@ -28,87 +29,21 @@ pub(super) const FLAGS_SYNC: u16 = FLAG_DATA_SYNC | FLAG_SYNC;
 /// Every flag of a descriptor that preview 1 knows.
 const FLAGS_ALL: u32 = 31;
 
-/// What a file function comes to: an error number, or a question to the world outside.
-pub(crate) enum Act {
-    Errno(i32),
-    Ask(HostCall, Pending),
-}
-
-/// What waits for the answer to a host call.
-pub(crate) enum Pending {
-    /// `path_open` has asked what is there.
-    Open(Opening),
-    /// `path_open` has asked for an empty file.
-    Created(Opening),
-    /// The content of a file, for what was to be done with it.
-    Content { file: u32, then: Then, again: bool },
-    /// A file turned out to be longer than it was: how long it is now.
-    Grown(u32, Then),
-    /// The entries of a directory, for `fd_readdir`.
-    Entries(u32, Listing),
-    /// `path_filestat_get`: the path, and where the answer belongs.
-    Stat(Place, u32),
-    /// `path_unlink_file` and `path_remove_directory` have asked what is there.
-    Remove(Removal, Place),
-    /// This path has been deleted.
-    Removed(String),
-    /// A file's content has gone out; whether the file is to be closed.
-    Written { file: u32, close: bool },
-}
-
-/// What is to be removed, by which call.
-#[derive(Clone, Copy)]
-pub(crate) struct Removal {
-    pub(super) call: &'static str,
-    /// A file or a directory.
-    pub(super) of: Kind,
-}
-
-/// What is done with a file's content.
-pub(crate) enum Then {
-    Read(Buffers, Option<u64>),
-    Write(Buffers, Option<u64>),
-    Resize(u64),
-}
-
-/// The arguments of `fd_readdir`.
-#[derive(Clone, Copy)]
-pub(crate) struct Listing {
-    pub(super) at: u32,
-    pub(super) bytes: u32,
-    pub(super) cookie: u64,
-    pub(super) used: u32,
-}
-
-/// The arguments of `path_open`.
-pub(crate) struct Opening {
-    pub(super) path: String,
-    /// It must be a directory.
-    pub(super) directory: bool,
-    pub(super) flags: u32,
-    pub(super) rights: u64,
-    /// Of the descriptor.
-    pub(super) file_flags: u16,
-    pub(super) opened: u32,
-}
-
-pub(super) type Acted = Result<Act, Failure>;
-
 pub(super) fn ask(
     operation: HostOperation,
     path: &str,
     more: Option<(&'static str, Value)>,
     pending: Pending,
-) -> Act {
+) -> SyscallOutcome {
     let mut args = Object::new();
     args.insert("path", Value::from(path));
     if let Some((key, value)) = more {
         args.insert(key, value);
     }
-    Act::Ask(HostCall { operation, args: Value::from(args) }, pending)
+    SyscallOutcome::Ask(HostCall { operation, args: Value::from(args) }, pending)
 }
 
-pub(super) fn ask_to_write(path: &str, content: &[u8], pending: Pending) -> Act {
+pub(super) fn ask_to_write(path: &str, content: &[u8], pending: Pending) -> SyscallOutcome {
     let data = Value::from(URL_SAFE_NO_PAD.encode(content));
     ask(HostOperation::FsWrite, path, Some(("data", data)), pending)
 }
@@ -120,7 +55,7 @@ fn place(
     call: &'static str,
     directory: u32,
     (at, bytes): (u32, u32),
-) -> Result<Result<Place, i32>, Failure> {
+) -> Result<Result<ResolvedPath, i32>, Failure> {
     admit(memory, guest, call, at, bytes)?;
     let name = range(memory, call, at, bytes)?;
     if bytes > PATH_BYTES_MAX {
@@ -138,18 +73,18 @@ pub(super) fn path_open(
     name: (u32, u32),
     (flags, rights, file_flags): (u32, u64, u32),
     opened: u32,
-) -> Acted {
+) -> SyscallResult {
     range(memory, "path_open", opened, 4)?;
-    let Place { path, directory } = or_errno!(place(memory, guest, "path_open", directory, name)?);
+    let ResolvedPath { path, directory } = or_errno!(place(memory, guest, "path_open", directory, name)?);
     let has = |flag: u32| flags & flag != 0;
     if has(OPEN_DIRECTORY) && has(OPEN_CREATE | OPEN_TRUNCATE) || file_flags > FLAGS_ALL {
-        return Ok(Act::Errno(errno::INVALID));
+        return Ok(SyscallOutcome::Errno(errno::INVALID));
     }
     if directory && has(OPEN_CREATE) {
-        return Ok(Act::Errno(errno::IS_DIRECTORY));
+        return Ok(SyscallOutcome::Errno(errno::IS_DIRECTORY));
     }
     if !guest.files.has_room() {
-        return Ok(Act::Errno(errno::TOO_MANY_FILES));
+        return Ok(SyscallOutcome::Errno(errno::TOO_MANY_FILES));
     }
     let directory = directory || has(OPEN_DIRECTORY);
     let opening = Opening { path, directory, flags, rights, file_flags: file_flags as u16, opened };
@@ -164,7 +99,7 @@ pub(super) fn path_open(
     Ok(ask(HostOperation::FsStat, &path, None, Pending::Open(opening)))
 }
 
-pub(super) fn create(opening: Opening) -> Act {
+pub(super) fn create(opening: Opening) -> SyscallOutcome {
     let path = opening.path.clone();
     ask_to_write(&path, &[], Pending::Created(opening))
 }
@@ -175,7 +110,7 @@ pub(super) fn path_filestat_get(
     directory: u32,
     name: (u32, u32),
     at: u32,
-) -> Acted {
+) -> SyscallResult {
     range(memory, "path_filestat_get", at, layout::FILESTAT_BYTES as u32)?;
     let place = or_errno!(place(memory, guest, "path_filestat_get", directory, name)?);
     match guest.files.known(&place.path) {
@@ -185,9 +120,9 @@ pub(super) fn path_filestat_get(
 }
 
 /// The answer of `path_filestat_get`.
-pub(super) fn tell(memory: &mut [u8], place: &Place, stat: &Stat, at: u32) -> Acted {
+pub(super) fn tell(memory: &mut [u8], place: &ResolvedPath, stat: &Stat, at: u32) -> SyscallResult {
     if place.directory && stat.kind != Kind::Directory {
-        return Ok(Act::Errno(errno::NOT_DIRECTORY));
+        return Ok(SyscallOutcome::Errno(errno::NOT_DIRECTORY));
     }
     put(memory, "path_filestat_get", at, &layout::filestat(stat))
 }
@@ -199,7 +134,7 @@ pub(super) fn remove(
     removal: Removal,
     directory: u32,
     name: (u32, u32),
-) -> Acted {
+) -> SyscallResult {
     let place = or_errno!(place(memory, guest, removal.call, directory, name)?);
     match guest.files.known(&place.path) {
         Some(stat) => remove_found(removal, place, stat.kind),
@@ -208,18 +143,18 @@ pub(super) fn remove(
 }
 
 /// There is something under the name that was to be removed.
-pub(super) fn remove_found(removal: Removal, place: Place, kind: Kind) -> Acted {
+pub(super) fn remove_found(removal: Removal, place: ResolvedPath, kind: Kind) -> SyscallResult {
     let is_directory = kind == Kind::Directory;
     if is_directory && removal.of != Kind::Directory {
-        return Ok(Act::Errno(errno::IS_DIRECTORY));
+        return Ok(SyscallOutcome::Errno(errno::IS_DIRECTORY));
     }
     if !is_directory && (place.directory || removal.of == Kind::Directory) {
-        return Ok(Act::Errno(errno::NOT_DIRECTORY));
+        return Ok(SyscallOutcome::Errno(errno::NOT_DIRECTORY));
     }
     Ok(ask(HostOperation::FsDelete, &place.path.clone(), None, Pending::Removed(place.path)))
 }
 
-pub(super) fn fd_filestat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> Acted {
+pub(super) fn fd_filestat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> SyscallResult {
     let stat = match guest.files.at(number) {
         Some(Open::File(_)) => {
             let (_, content) = or_errno!(guest.files.file(number));
@@ -228,15 +163,15 @@ pub(super) fn fd_filestat_get(memory: &mut [u8], guest: &mut Guest, number: u32,
         Some(Open::Directory(directory)) => {
             Stat { kind: Kind::Directory, bytes: 0, modified_us: 0, serial: serial(&directory.path) }
         }
-        None if number <= super::STDERR => {
+        None if number <= STDERR => {
             Stat { kind: Kind::Unknown, bytes: 0, modified_us: 0, serial: u64::from(number) + 1 }
         }
-        None => return Ok(Act::Errno(errno::BAD_FILE)),
+        None => return Ok(SyscallOutcome::Errno(errno::BAD_FILE)),
     };
     put(memory, "fd_filestat_get", at, &layout::filestat(&stat))
 }
 
-pub(super) fn fd_fdstat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> Acted {
+pub(super) fn fd_fdstat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> SyscallResult {
     let stream = |right| layout::fdstat(Kind::Unknown, 0, right, right);
     let stat = match guest.files.at(number) {
         Some(Open::File(file)) => {
@@ -249,30 +184,30 @@ pub(super) fn fd_fdstat_get(memory: &mut [u8], guest: &mut Guest, number: u32, a
             layout::fdstat(Kind::Directory, 0, layout::RIGHTS_DIRECTORY, layout::RIGHTS_ALL)
         }
         // A stream of unknown kind: neither a terminal nor a file.
-        None if number == super::STDIN => stream(layout::RIGHT_READ),
-        None if number <= super::STDERR => stream(layout::RIGHT_WRITE),
-        None => return Ok(Act::Errno(errno::BAD_FILE)),
+        None if number == STDIN => stream(layout::RIGHT_READ),
+        None if number <= STDERR => stream(layout::RIGHT_WRITE),
+        None => return Ok(SyscallOutcome::Errno(errno::BAD_FILE)),
     };
     put(memory, "fd_fdstat_get", at, &stat)
 }
 
-pub(super) fn fd_fdstat_set_flags(guest: &mut Guest, number: u32, flags: u32) -> Acted {
+pub(super) fn fd_fdstat_set_flags(guest: &mut Guest, number: u32, flags: u32) -> SyscallResult {
     if flags > FLAGS_ALL {
-        return Ok(Act::Errno(errno::INVALID));
+        return Ok(SyscallOutcome::Errno(errno::INVALID));
     }
     // To a stream they make no difference.
-    if number > super::STDERR {
+    if number > STDERR {
         or_errno!(guest.files.file(number)).0.flags = flags as u16;
     }
-    Ok(Act::Errno(errno::SUCCESS))
+    Ok(SyscallOutcome::Errno(errno::SUCCESS))
 }
 
-pub(super) fn fd_prestat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> Acted {
+pub(super) fn fd_prestat_get(memory: &mut [u8], guest: &mut Guest, number: u32, at: u32) -> SyscallResult {
     match guest.files.at(number) {
         Some(Open::Directory(Directory { path, preopened: true, .. })) => {
             put(memory, "fd_prestat_get", at, &layout::prestat(length(path.len())))
         }
-        Some(_) | None => Ok(Act::Errno(errno::BAD_FILE)),
+        Some(_) | None => Ok(SyscallOutcome::Errno(errno::BAD_FILE)),
     }
 }
 
@@ -281,15 +216,15 @@ pub(super) fn fd_prestat_dir_name(
     guest: &mut Guest,
     number: u32,
     name: (u32, u32),
-) -> Acted {
+) -> SyscallResult {
     match guest.files.at(number) {
         Some(Open::Directory(Directory { path, preopened: true, .. })) => {
             if length(path.len()) > name.1 {
-                return Ok(Act::Errno(errno::NAME_TOO_LONG));
+                return Ok(SyscallOutcome::Errno(errno::NAME_TOO_LONG));
             }
             put(memory, "fd_prestat_dir_name", name.0, path.as_bytes())
         }
-        Some(_) | None => Ok(Act::Errno(errno::BAD_FILE)),
+        Some(_) | None => Ok(SyscallOutcome::Errno(errno::BAD_FILE)),
     }
 }
 
@@ -301,9 +236,9 @@ pub(super) fn seek(
     number: u32,
     (offset, whence): (i64, u32),
     at: u32,
-) -> Acted {
-    if number <= super::STDERR {
-        return Ok(Act::Errno(errno::NOT_SEEKABLE));
+) -> SyscallResult {
+    if number <= STDERR {
+        return Ok(SyscallOutcome::Errno(errno::NOT_SEEKABLE));
     }
     let (file, content) = or_errno!(guest.files.file(number));
     let from = match whence {
@@ -315,13 +250,18 @@ pub(super) fn seek(
     // A position is a signed number to the guest.
     let position = from.and_then(|from| from.checked_add_signed(offset));
     let Some(position) = position.filter(|&position| i64::try_from(position).is_ok()) else {
-        return Ok(Act::Errno(errno::INVALID));
+        return Ok(SyscallOutcome::Errno(errno::INVALID));
     };
     file.position = position;
     put(memory, call, at, &position.to_le_bytes())
 }
 
-pub(super) fn fd_readdir(memory: &mut [u8], guest: &mut Guest, number: u32, listing: Listing) -> Acted {
+pub(super) fn fd_readdir(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    number: u32,
+    listing: Listing,
+) -> SyscallResult {
     range(memory, READDIR, listing.used, 4)?;
     let directory = or_errno!(guest.files.directory(number));
     // Who begins anew sees what is there now.
@@ -335,7 +275,12 @@ pub(super) fn fd_readdir(memory: &mut [u8], guest: &mut Guest, number: u32, list
 const READDIR: &str = "fd_readdir";
 
 /// Hands out the entries of a directory, as far as there is room.
-pub(super) fn hand_entries(memory: &mut [u8], guest: &mut Guest, number: u32, listing: Listing) -> Acted {
+pub(super) fn hand_entries(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    number: u32,
+    listing: Listing,
+) -> SyscallResult {
     let Listing { at, bytes, cookie, used } = listing;
     let target = range_mut(memory, READDIR, at, bytes)?;
     let directory = or_errno!(guest.files.directory(number));
@@ -357,5 +302,5 @@ pub(super) fn hand_entries(memory: &mut [u8], guest: &mut Guest, number: u32, li
         target.copy_from_slice(out);
     }
     write_u32(memory, READDIR, used, length(count))?;
-    Ok(Act::Errno(errno::SUCCESS))
+    Ok(SyscallOutcome::Errno(errno::SUCCESS))
 }

@@ -1,6 +1,6 @@
 //! Fuel for what the host does on a guest's behalf, which the engine does not count.
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::limits::{BYTES_PER_FUEL, NAME_BYTES_PER_FUEL};
 
 /// Pays from the engine's counter while a host function runs, and beyond it from what the run has left.

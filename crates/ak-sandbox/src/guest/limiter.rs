@@ -2,7 +2,8 @@ use wasmi::ResourceLimiter;
 use wasmi::errors::MemoryError;
 use wasmi_core::LimiterError;
 
-use crate::{Failure, RunLimits};
+use crate::failure::Failure;
+use crate::limits::RunLimits;
 
 /// Holds memory and tables to their limits and remembers which limit was met.
 pub(crate) struct Limiter {

@@ -1,4 +1,4 @@
-//! What follows from the answers to a guest's host calls about files.
+//! Goes on with file functions of WASI once the replies to their host calls have come.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,25 +8,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::calls::{
-    Act, Acted, OPEN_CREATE, OPEN_EXCLUSIVE, OPEN_TRUNCATE, Opening, Pending, ask, create, hand_entries,
-    remove_found, tell,
+    OPEN_CREATE, OPEN_EXCLUSIVE, OPEN_TRUNCATE, ask, create, hand_entries, remove_found, tell,
 };
 use super::contents::{ask_content, with_content};
-use super::files::{Kind, Stat, entries_bytes};
-use super::names::serial;
-use super::{errno, layout, write_u32};
-use crate::Failure;
+use super::layout;
+use super::syscall::{SyscallOutcome, SyscallResult, write_u32};
+use crate::failure::Failure;
+use crate::files::names::serial;
+use crate::files::pending::{Opening, Pending};
+use crate::files::{Kind, Stat, entries_bytes, errno};
 use crate::guest::Guest;
-use crate::host::HostOperation;
+use crate::host_call::HostOperation;
 
-/// The guest goes on after the answer to a host call; or asks for more.
-pub(crate) fn answered(
+/// Goes on with a file function after the reply to its host call; it ends, or asks for more.
+pub(crate) fn resume(
     memory: &mut [u8],
     guest: &mut Guest,
     call: &'static str,
     pending: Pending,
     reply: Result<Value, Value>,
-) -> Acted {
+) -> SyscallResult {
     let result = match reply {
         Ok(result) => result,
         Err(error) => return refused(guest, pending, &error),
@@ -52,7 +53,7 @@ pub(crate) fn answered(
             let content = content.ok_or_else(|| bad("expected `bytes` in base64url"))?;
             let bytes = content.len() as u64;
             if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes) {
-                return Ok(Act::Errno(errno::TOO_BIG));
+                return Ok(SyscallOutcome::Errno(errno::TOO_BIG));
             }
             guest.meter.spend_bytes(bytes)?;
             or_errno!(guest.files.fill(file, content));
@@ -67,7 +68,7 @@ pub(crate) fn answered(
             let entries = entries(&result).ok_or_else(|| bad("expected `entries` with `name` and `kind`"))?;
             let bytes = entries_bytes(&entries);
             if !guest.files.admits(bytes) {
-                return Ok(Act::Errno(errno::TOO_BIG));
+                return Ok(SyscallOutcome::Errno(errno::TOO_BIG));
             }
             guest.meter.spend_bytes(bytes)?;
             or_errno!(guest.files.list(number, entries));
@@ -80,20 +81,20 @@ pub(crate) fn answered(
         }
         Pending::Removed(path) => {
             guest.files.unlink(&path);
-            Ok(Act::Errno(errno::SUCCESS))
+            Ok(SyscallOutcome::Errno(errno::SUCCESS))
         }
         Pending::Written { file, close } => {
             or_errno!(guest.files.file(file)).1.changed = false;
             if close {
                 guest.files.close(file);
             }
-            Ok(Act::Errno(errno::SUCCESS))
+            Ok(SyscallOutcome::Errno(errno::SUCCESS))
         }
     }
 }
 
 /// The host has refused.
-fn refused(guest: &mut Guest, pending: Pending, error: &Value) -> Acted {
+fn refused(guest: &mut Guest, pending: Pending, error: &Value) -> SyscallResult {
     let number = errno::of_refusal(error);
     match pending {
         Pending::Open(opening) if number == errno::NO_ENTRY && opening.flags & OPEN_CREATE != 0 => {
@@ -107,28 +108,33 @@ fn refused(guest: &mut Guest, pending: Pending, error: &Value) -> Acted {
         Pending::Written { file, close: true } => guest.files.close(file),
         _ => {}
     }
-    Ok(Act::Errno(number))
+    Ok(SyscallOutcome::Errno(number))
 }
 
 /// There is something under the name that was to be opened.
-pub(super) fn open_found(memory: &mut [u8], guest: &mut Guest, opening: Opening, stat: Stat) -> Acted {
+pub(super) fn open_found(
+    memory: &mut [u8],
+    guest: &mut Guest,
+    opening: Opening,
+    stat: Stat,
+) -> SyscallResult {
     let writing = opening.rights & layout::RIGHT_WRITE != 0;
     let has = |flag: u32| opening.flags & flag != 0;
     match stat.kind {
-        _ if has(OPEN_EXCLUSIVE) && has(OPEN_CREATE) => Ok(Act::Errno(errno::EXISTS)),
+        _ if has(OPEN_EXCLUSIVE) && has(OPEN_CREATE) => Ok(SyscallOutcome::Errno(errno::EXISTS)),
         // wasi-libc asks for every right when it opens what must be a directory.
-        Kind::Directory if writing && !opening.directory => Ok(Act::Errno(errno::IS_DIRECTORY)),
+        Kind::Directory if writing && !opening.directory => Ok(SyscallOutcome::Errno(errno::IS_DIRECTORY)),
         Kind::Directory => {
             let number = or_errno!(guest.files.open_directory(opening.path.clone()));
             opened(memory, &opening, number)
         }
-        Kind::File if opening.directory => Ok(Act::Errno(errno::NOT_DIRECTORY)),
+        Kind::File if opening.directory => Ok(SyscallOutcome::Errno(errno::NOT_DIRECTORY)),
         Kind::File if has(OPEN_TRUNCATE) => Ok(create(opening)),
         Kind::File => {
             let number = or_errno!(open_file(guest, &opening, stat));
             opened(memory, &opening, number)
         }
-        Kind::Link | Kind::Unknown => Ok(Act::Errno(errno::ACCESS)),
+        Kind::Link | Kind::Unknown => Ok(SyscallOutcome::Errno(errno::ACCESS)),
     }
 }
 
@@ -149,9 +155,9 @@ fn entries(value: &Value) -> Option<Vec<(String, Kind)>> {
 }
 
 /// Tells the guest the number of what was opened.
-fn opened(memory: &mut [u8], opening: &Opening, number: u32) -> Acted {
+fn opened(memory: &mut [u8], opening: &Opening, number: u32) -> SyscallResult {
     write_u32(memory, "path_open", opening.opened, number)?;
-    Ok(Act::Errno(errno::SUCCESS))
+    Ok(SyscallOutcome::Errno(errno::SUCCESS))
 }
 
 fn open_file(guest: &mut Guest, opening: &Opening, stat: Stat) -> Result<u32, i32> {

@@ -5,9 +5,13 @@ use alloc::vec::Vec;
 
 use wasmi::{Extern, Func, Global, Instance, Memory, Ref, Store, Table, TableType, Val};
 
+use super::Tool;
+use crate::failure::Failure;
 use crate::guest::Guest;
-use crate::module::{START_EXPORT, State, global_export, table_export};
-use crate::{Abi, Failure, Tool, tool};
+use crate::guest::limiter::Limiter;
+use crate::imports::import;
+use crate::manifest::Abi;
+use crate::module::{ChangeableState, START_EXPORT, global_export, table_export};
 
 /// The store, the instance in it, and what of the instance is used again and again.
 pub(crate) struct Machine {
@@ -125,7 +129,12 @@ impl Machine {
 
 impl Origin {
     /// None if an instance of this module cannot be put back.
-    fn of(store: &mut Store<Guest>, instance: &Instance, memory: Memory, state: &State) -> Option<Self> {
+    fn of(
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        memory: Memory,
+        state: &ChangeableState,
+    ) -> Option<Self> {
         if state.drops {
             return None;
         }
@@ -172,7 +181,7 @@ fn clear(bytes: &mut [u8]) {
 fn copied(store: &mut Store<Guest>, table: Table) -> Option<Table> {
     let (element, size) = (table.ty(&*store).element(), table.size(&*store));
     let ty = TableType::new(element, u32::try_from(size).ok()?, None);
-    let limiter = core::mem::replace(&mut store.data_mut().limiter, crate::limiter::Limiter::unlimited());
+    let limiter = core::mem::replace(&mut store.data_mut().limiter, Limiter::unlimited());
     let copy = Table::new(&mut *store, ty, Ref::null(element));
     store.data_mut().limiter = limiter;
     let copy = copy.ok()?;
@@ -188,7 +197,7 @@ fn instantiate(store: &mut Store<Guest>, tool: &Tool) -> Result<Instance, Failur
     let abi = tool.manifest().abi;
     let mut imports = Vec::new();
     for item in tool.module().imports() {
-        let Some(function) = tool::import(store, abi, item.module(), item.name()) else {
+        let Some(function) = import(store, abi, item.module(), item.name()) else {
             return Err(Failure::Unrunnable(alloc::format!("unknown import {:?}", item.name())));
         };
         imports.push(Extern::Func(function));

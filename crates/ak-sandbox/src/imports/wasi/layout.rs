@@ -1,6 +1,6 @@
 //! How `wasi_snapshot_preview1` lays out what it hands to a guest; numbers are little-endian.
 
-use super::files::{Kind, Stat};
+use crate::files::{Kind, Stat};
 
 /// Every right that preview 1 knows: the gate decides, not these bits.
 pub(super) const RIGHTS_ALL: u64 = (1 << 30) - 1;

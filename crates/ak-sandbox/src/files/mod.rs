@@ -1,18 +1,21 @@
 //! The files that a guest has open, and the names it has for them. Nothing here reaches a disk: contents come and go
 //! by host calls.
 
+pub(crate) mod errno;
+pub(crate) mod names;
+pub(crate) mod pending;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::errno;
-use crate::RunLimits;
+use crate::limits::RunLimits;
 
 /// The first number after the standard streams.
 const FIRST: u32 = 3;
 
 /// What stands in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Unknown,
     Directory,
     File,
@@ -21,7 +24,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// By the name that a host gives it.
-    pub(super) fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         match name {
             "directory" => Self::Directory,
             "file" => Self::File,
@@ -31,7 +34,7 @@ impl Kind {
     }
 
     /// `filetype` of `wasi_snapshot_preview1`.
-    pub(super) fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::Unknown => 0,
             Self::Directory => 3,
@@ -43,34 +46,34 @@ impl Kind {
 
 /// What a host says of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) kind: Kind,
-    pub(super) bytes: u64,
-    pub(super) modified_us: u64,
+pub(crate) struct Stat {
+    pub(crate) kind: Kind,
+    pub(crate) bytes: u64,
+    pub(crate) modified_us: u64,
     /// Of the path: the same for the same path, and never 0, which a C library takes for unknown.
-    pub(super) serial: u64,
+    pub(crate) serial: u64,
 }
 
 /// One open file or directory, by the number that the guest has for it.
-pub(super) enum Open {
+pub(crate) enum Open {
     Directory(Directory),
     File(File),
 }
 
-pub(super) struct Directory {
-    pub(super) path: String,
+pub(crate) struct Directory {
+    pub(crate) path: String,
     /// Handed to the guest before it runs.
-    pub(super) preopened: bool,
+    pub(crate) preopened: bool,
     /// Once they were asked for.
     entries: Option<Vec<(String, Kind)>>,
 }
 
 impl Directory {
-    pub(super) fn new(path: String, preopened: bool) -> Self {
+    pub(crate) fn new(path: String, preopened: bool) -> Self {
         Self { path, preopened, entries: None }
     }
 
-    pub(super) fn entries(&self) -> Option<&[(String, Kind)]> {
+    pub(crate) fn entries(&self) -> Option<&[(String, Kind)]> {
         self.entries.as_deref()
     }
 }
@@ -79,52 +82,52 @@ impl Directory {
 const ENTRY_BYTES: u64 = 32;
 
 /// What entries take, in bytes.
-pub(super) fn entries_bytes(entries: &[(String, Kind)]) -> u64 {
+pub(crate) fn entries_bytes(entries: &[(String, Kind)]) -> u64 {
     entries.iter().map(|(name, _)| ENTRY_BYTES + name.len() as u64).sum()
 }
 
 /// One of those who have a file open.
-pub(super) struct File {
+pub(crate) struct File {
     /// Among the contents.
     content: usize,
-    pub(super) position: u64,
-    pub(super) readable: bool,
-    pub(super) writable: bool,
+    pub(crate) position: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
     /// Of the descriptor, as WASI counts them.
-    pub(super) flags: u16,
+    pub(crate) flags: u16,
 }
 
 /// A file that is open: one for all who have opened its path.
-pub(super) struct Content {
-    pub(super) path: String,
-    pub(super) stat: Stat,
+pub(crate) struct Content {
+    pub(crate) path: String,
+    pub(crate) stat: Stat,
     /// All of it, once it was asked for.
     bytes: Option<Vec<u8>>,
     /// Newer than what the host has.
-    pub(super) changed: bool,
+    pub(crate) changed: bool,
     /// The path stands for it no more, so it is never written again.
     unlinked: bool,
 }
 
 impl Content {
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.bytes.as_ref().map_or(self.stat.bytes, |bytes| bytes.len() as u64)
     }
 
-    pub(super) fn bytes(&self) -> Option<&[u8]> {
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes.as_deref_mut().unwrap_or_default()
     }
 
-    pub(super) fn is_unlinked(&self) -> bool {
+    pub(crate) fn is_unlinked(&self) -> bool {
         self.unlinked
     }
 
     /// Whether the host has still to get it.
-    pub(super) fn is_unwritten(&self) -> bool {
+    pub(crate) fn is_unwritten(&self) -> bool {
         self.changed && !self.unlinked
     }
 
@@ -167,12 +170,12 @@ impl Files {
         (self.opened, self.held) = (0, 0);
     }
 
-    pub(super) fn at(&mut self, number: u32) -> Option<&mut Open> {
+    pub(crate) fn at(&mut self, number: u32) -> Option<&mut Open> {
         self.open.get_mut(number.checked_sub(FIRST)? as usize)?.as_mut()
     }
 
     /// An open file and its content.
-    pub(super) fn file(&mut self, number: u32) -> Result<(&mut File, &mut Content), i32> {
+    pub(crate) fn file(&mut self, number: u32) -> Result<(&mut File, &mut Content), i32> {
         let index = number.checked_sub(FIRST).ok_or(errno::BAD_FILE)?;
         match self.open.get_mut(index as usize) {
             Some(Some(Open::File(file))) => {
@@ -184,7 +187,7 @@ impl Files {
         }
     }
 
-    pub(super) fn directory(&mut self, number: u32) -> Result<&mut Directory, i32> {
+    pub(crate) fn directory(&mut self, number: u32) -> Result<&mut Directory, i32> {
         match self.at(number) {
             Some(Open::Directory(directory)) => Ok(directory),
             Some(Open::File(_)) => Err(errno::NOT_DIRECTORY),
@@ -193,12 +196,12 @@ impl Files {
     }
 
     /// Whether one more can be opened. What the guest finds open does not count.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.opened < self.files_max
     }
 
     /// What is known of a path because somebody has it open.
-    pub(super) fn known(&self, path: &str) -> Option<Stat> {
+    pub(crate) fn known(&self, path: &str) -> Option<Stat> {
         let content = self.contents.get(self.content(path)?)?.as_ref()?;
         Some(Stat { bytes: content.size(), ..content.stat })
     }
@@ -210,7 +213,7 @@ impl Files {
     }
 
     /// Opens a file, of whose content nothing is known yet; or that of all others who have it open.
-    pub(super) fn open_file(
+    pub(crate) fn open_file(
         &mut self,
         path: String,
         stat: Stat,
@@ -228,7 +231,7 @@ impl Files {
     }
 
     /// Opens a directory.
-    pub(super) fn open_directory(&mut self, path: String) -> Result<u32, i32> {
+    pub(crate) fn open_directory(&mut self, path: String) -> Result<u32, i32> {
         self.insert(Open::Directory(Directory::new(path, false)))
     }
 
@@ -243,7 +246,7 @@ impl Files {
     }
 
     /// Closes it; the content goes with the last who had it open.
-    pub(super) fn close(&mut self, number: u32) {
+    pub(crate) fn close(&mut self, number: u32) {
         let place = number.checked_sub(FIRST).and_then(|index| self.open.get_mut(index as usize));
         match place.and_then(Option::take) {
             None => {}
@@ -267,12 +270,12 @@ impl Files {
     }
 
     /// Whether so much more may be held, contents and entries of all together.
-    pub(super) fn admits(&self, bytes: u64) -> bool {
+    pub(crate) fn admits(&self, bytes: u64) -> bool {
         self.held.saturating_add(bytes) <= self.bytes_max
     }
 
     /// Gives a file its content.
-    pub(super) fn fill(&mut self, number: u32, bytes: Vec<u8>) -> Result<(), i32> {
+    pub(crate) fn fill(&mut self, number: u32, bytes: Vec<u8>) -> Result<(), i32> {
         let (_, content) = self.file(number)?;
         let (before, after) = (content.held(), bytes.len() as u64);
         content.bytes = Some(bytes);
@@ -281,7 +284,7 @@ impl Files {
     }
 
     /// Cuts a file's content, or adds zeros to it.
-    pub(super) fn resize(&mut self, number: u32, length: usize) -> Result<(), i32> {
+    pub(crate) fn resize(&mut self, number: u32, length: usize) -> Result<(), i32> {
         let (_, content) = self.file(number)?;
         let before = content.held();
         let bytes = content.bytes.get_or_insert_default();
@@ -296,7 +299,7 @@ impl Files {
     }
 
     /// Gives a directory its entries.
-    pub(super) fn list(&mut self, number: u32, entries: Vec<(String, Kind)>) -> Result<(), i32> {
+    pub(crate) fn list(&mut self, number: u32, entries: Vec<(String, Kind)>) -> Result<(), i32> {
         let directory = self.directory(number)?;
         let before = entries_bytes(directory.entries().unwrap_or_default());
         let after = entries_bytes(&entries);
@@ -306,7 +309,7 @@ impl Files {
     }
 
     /// A path has been deleted: whoever has it open keeps what it was.
-    pub(super) fn unlink(&mut self, path: &str) {
+    pub(crate) fn unlink(&mut self, path: &str) {
         let index = self.content(path);
         if let Some(content) = index.and_then(|index| self.contents.get_mut(index)?.as_mut()) {
             content.unlinked = true;
@@ -314,7 +317,7 @@ impl Files {
     }
 
     /// A file whose content the host has not got yet.
-    pub(super) fn unwritten(&self) -> Option<u32> {
+    pub(crate) fn unwritten(&self) -> Option<u32> {
         let index = self.open.iter().position(|open| match open {
             Some(Open::File(file)) => {
                 let content = self.contents.get(file.content).and_then(Option::as_ref);
