@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::encode::{ARRAY, CHUNK, HASHED, INLINE_BYTES_MAX, NODE, OBJECT, head};
 use crate::digest::{Digest, sha256};
-use crate::encode::{ARRAY, CHUNK, HASHED, INLINE_BYTES_MAX, NODE, OBJECT, head};
-use crate::tree::WIDTH;
 use crate::value::Value;
+use crate::value::tree::WIDTH;
 
 /// The canonical encoding of a value, `docs/decisions/0002-canonical-encoding.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]

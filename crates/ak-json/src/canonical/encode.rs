@@ -3,10 +3,10 @@
 use alloc::vec::Vec;
 
 use crate::digest::{Digest, sha256};
-use crate::number::Repr;
-use crate::text::Text;
-use crate::tree::{self, Chunk, Node, Tree};
 use crate::value::Value;
+use crate::value::number::Repr;
+use crate::value::text::Text;
+use crate::value::tree::{self, Chunk, Node, Tree};
 
 /// Items whose encodings sum to more stand in their container's encoding as a hash.
 pub(crate) const INLINE_BYTES_MAX: usize = 128;

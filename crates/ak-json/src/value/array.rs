@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::tree::{self, Item, SHALLOW_DEPTH_MAX, Slot, Tree};
 use crate::value::Value;
+use crate::value::tree::{self, Item, SHALLOW_DEPTH_MAX, Slot, Tree};
 
 /// A JSON array: clones share its items, and a change copies only the chunk of 32 it touches.
 ///
@@ -72,6 +72,8 @@ impl Array {
     }
 }
 
+const _: () = assert!(size_of::<Slot<Value>>() == size_of::<Value>(), "a slot costs nothing");
+
 impl Item for Value {
     /// Each kind by itself: were they one expression, each copy would be put together elsewhere and moved here.
     #[inline]
@@ -98,8 +100,16 @@ impl Item for Value {
         self.json_len_shallow()
     }
 
-    fn take_deep(&mut self) -> Option<Value> {
+    fn take_deep(&mut self) -> Option<Self> {
         (self.depth() > SHALLOW_DEPTH_MAX).then(|| mem::take(self))
+    }
+
+    fn tree_mut(&mut self) -> Option<&mut Tree<Self>> {
+        match self {
+            Self::Array(array) => Some(&mut array.items),
+            Self::Object(object) => Some(&mut object.values),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => None,
+        }
     }
 }
 

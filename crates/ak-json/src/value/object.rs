@@ -4,10 +4,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::iter::Zip;
 
-use crate::names::Names;
-use crate::text::Text;
-use crate::tree::{self, Tree, WIDTH};
 use crate::value::Value;
+use crate::value::names::Names;
+use crate::value::text::Text;
+use crate::value::tree::{self, Tree, WIDTH};
 use crate::work;
 
 /// A JSON object: members in the order written, no name twice.

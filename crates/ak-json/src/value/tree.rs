@@ -9,8 +9,7 @@ use core::mem;
 
 use triomphe::{Arc, HeaderWithLength, ThinArc};
 
-use crate::memo::{Memo, exact, len32};
-use crate::value::Value;
+use crate::value::memo::{Memo, exact, len32};
 
 /// Items of a chunk, and chunks or nodes of a node.
 pub(crate) const WIDTH: usize = 32;
@@ -30,7 +29,9 @@ pub(crate) trait Item: Clone + Default {
     /// Bytes it has in compact JSON text.
     fn json_len(&self) -> usize;
     /// Moves what nests too deep for recursion out, to be dropped elsewhere.
-    fn take_deep(&mut self) -> Option<Value>;
+    fn take_deep(&mut self) -> Option<Self>;
+    /// What it holds, if it is a container of such items.
+    fn tree_mut(&mut self) -> Option<&mut Tree<Self>>;
 }
 
 /// A sequence of items; empty ones own no memory.
@@ -61,8 +62,6 @@ pub(crate) enum Slot<T: Item> {
     Item(T),
     Kid(Node<T>),
 }
-
-const _: () = assert!(size_of::<Slot<Value>>() == size_of::<Value>(), "a slot costs nothing");
 
 impl<T: Item> Default for Slot<T> {
     fn default() -> Self {
@@ -454,7 +453,7 @@ impl<T: Item> Node<T> {
     }
 
     /// Moves the values that nest too deep for recursion to the worklist, if nobody else holds them.
-    fn drain_deep(&mut self, out: &mut Vec<Value>) {
+    fn drain_deep(&mut self, out: &mut Vec<T>) {
         if self.head().depth <= SHALLOW_DEPTH_MAX {
             return;
         }
@@ -481,12 +480,7 @@ impl<T: Item> Drop for Node<T> {
         let mut deep = Vec::new();
         self.drain_deep(&mut deep);
         while let Some(mut value) = deep.pop() {
-            let tree = match &mut value {
-                Value::Array(array) => &mut array.items,
-                Value::Object(object) => &mut object.values,
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => continue,
-            };
-            if let Some(root) = &mut tree.root {
+            if let Some(root) = value.tree_mut().and_then(|tree| tree.root.as_mut()) {
                 root.drain_deep(&mut deep);
             }
         }

@@ -3,12 +3,10 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::index::Index;
-use crate::print;
-use crate::scan::plain_len;
-use crate::text::Text;
-use crate::tree::{Item, Node, Slot, Tree, WIDTH};
-use crate::value::Value;
+use super::json_len::{plain_len, string_len};
+use crate::value::index::Index;
+use crate::value::text::Text;
+use crate::value::tree::{Item, Node, Slot, Tree, WIDTH};
 
 /// Names in the order written, none twice. Objects that were parsed with the same names share them.
 #[derive(Clone, Default)]
@@ -85,10 +83,14 @@ impl Item for Text {
 
     /// Counts the quotes and the colon.
     fn json_len(&self) -> usize {
-        print::string_len(self).saturating_add(1)
+        string_len(self).saturating_add(1)
     }
 
-    fn take_deep(&mut self) -> Option<Value> {
+    fn take_deep(&mut self) -> Option<Self> {
+        None
+    }
+
+    fn tree_mut(&mut self) -> Option<&mut Tree<Self>> {
         None
     }
 }

@@ -4,8 +4,8 @@
 
 use alloc::vec::Vec;
 
-use crate::parse::{ParseReason, Parsed, Stop, utf8};
-use crate::scan::Cursor;
+use super::error::{ParseReason, Parsed, Stop, utf8};
+use super::scan::Cursor;
 use crate::value::Value;
 
 /// Gives the first offence against the grammar of RFC 8259.

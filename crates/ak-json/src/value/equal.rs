@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::array::Array;
-use crate::object::Object;
 use crate::value::Value;
+use crate::value::array::Array;
+use crate::value::object::Object;
 use crate::work::{self, OutOfWork, Work};
 
 impl PartialEq for Value {

@@ -1,12 +1,25 @@
-//! JSON values.
+//! JSON values and the shared structure below them.
+
+pub(crate) mod array;
+mod deep;
+pub(crate) mod drop_queue;
+mod equal;
+mod index;
+pub(crate) mod json_len;
+mod memo;
+pub(crate) mod names;
+pub(crate) mod number;
+pub(crate) mod object;
+pub(crate) mod text;
+pub(crate) mod tree;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::array::Array;
-use crate::number::Number;
-use crate::object::Object;
-use crate::text::Text;
+use crate::value::array::Array;
+use crate::value::number::Number;
+use crate::value::object::Object;
+use crate::value::text::Text;
 
 /// A JSON value. Clones are cheap: strings and containers share what they hold.
 ///

@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::text::Text;
-use crate::tree::Tree;
+use crate::value::text::Text;
+use crate::value::tree::Tree;
 
 /// A run that has grown to this length is cut in two.
 const RUN_MAX: usize = 512;

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::tree::SHALLOW_DEPTH_MAX;
 use crate::value::Value;
+use crate::value::tree::SHALLOW_DEPTH_MAX;
 
 impl Value {
     /// Calls `visit` on every deep value within this one, innermost first, unless it `is_done`. Recursion

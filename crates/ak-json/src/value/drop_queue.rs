@@ -4,10 +4,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::names::Names;
-use crate::text::Text;
-use crate::tree::Node;
 use crate::value::Value;
+use crate::value::names::Names;
+use crate::value::text::Text;
+use crate::value::tree::Node;
 
 /// Values to be given up in steps: to drop a large one at once would keep everybody else waiting.
 ///

@@ -4,11 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::array::{Array, Items};
-use crate::object::{Members, Object};
-use crate::scan::plain_len;
-use crate::tree::Tree;
 use crate::value::Value;
+use crate::value::array::{Array, Items};
+use crate::value::json_len::{escape, plain_len, string_len};
+use crate::value::object::{Members, Object};
+use crate::value::tree::Tree;
 
 /// What a container still has to print.
 enum Rest<'a> {
@@ -124,30 +124,6 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
         rest = after;
     }
     out.push(b'"');
-}
-
-/// Bytes of a string in quotes.
-pub(crate) fn string_len(text: &str) -> usize {
-    let mut len = text.len().saturating_add(2);
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.get(plain_len(rest)..).and_then(<[u8]>::split_first) {
-        len = len.saturating_add(if escape(*byte) == b'u' { 5 } else { 1 });
-        rest = after;
-    }
-    len
-}
-
-/// The letter after the backslash for a byte that must be escaped; `u` is followed by four digits.
-const fn escape(byte: u8) -> u8 {
-    match byte {
-        0x08 => b'b',
-        0x0c => b'f',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0..0x20 => b'u',
-        _ => byte,
-    }
 }
 
 macro_rules! show {

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use once_cell::race::OnceBox;
 
 use crate::digest::Digest;
-use crate::tree::{Item, Node, Tree};
+use crate::value::tree::{Item, Node, Tree};
 
 /// Worked out when first asked for. Threads that ask at once may both work it out, and find the same.
 #[derive(Default)]

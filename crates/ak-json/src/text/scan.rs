@@ -2,10 +2,11 @@
 
 use alloc::string::String;
 
-use crate::grammar::by_grammar;
-use crate::number::Number;
-use crate::parse::{ParseReason, Parsed, Stop};
+use super::error::{ParseReason, Parsed, Stop};
+use super::grammar::by_grammar;
 use crate::value::Value;
+use crate::value::json_len::plain_len;
+use crate::value::number::Number;
 
 /// A place in a text.
 pub(crate) struct Cursor<'a> {
@@ -269,41 +270,3 @@ impl<'a> Cursor<'a> {
 /// Those that a float holds exactly, as far as [`Cursor::float`] has use for them.
 const POWERS_OF_TEN: [f64; 18] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17];
-
-/// How many bytes come before a quote, a backslash or a control character.
-#[inline]
-pub(crate) fn plain_len(bytes: &[u8]) -> usize {
-    // Most strings are short: two words tell. Longer ones go by blocks, which become vector instructions.
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for word in words.iter().take(2) {
-        match special_in(word) {
-            None => at += 8,
-            Some(place) => return at + place,
-        }
-    }
-    if at == 16 {
-        let (blocks, _) = bytes.get(at..).unwrap_or_default().as_chunks::<32>();
-        let plain = |block: &&[u8; 32]| !block.iter().fold(false, |found, byte| found | is_special(*byte));
-        at += blocks.iter().take_while(plain).count() * 32;
-    }
-    at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| !is_special(**byte)).count()
-}
-
-const fn is_special(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
-}
-
-/// The place of the first special byte of a word.
-fn special_in(word: &[u8; 8]) -> Option<usize> {
-    const fn every(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
-    }
-    // Sets the top bit of the lowest byte that is less than `bound`, and perhaps of bytes above it.
-    const fn below(word: u64, bound: u8) -> u64 {
-        word.wrapping_sub(every(bound)) & !word & every(0x80)
-    }
-    let word = u64::from_le_bytes(*word);
-    let special = below(word ^ every(b'"'), 1) | below(word ^ every(b'\\'), 1) | below(word, 0x20);
-    if special == 0 { None } else { Some(special.trailing_zeros() as usize / 8) }
-}
