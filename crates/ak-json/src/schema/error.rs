@@ -78,7 +78,7 @@ pub enum Violation {
         /// The place in the schema of the object with the keyword.
         schema: Pointer,
     },
-    /// A pattern that cannot be judged decides: see [`Schema::unjudged`].
+    /// A pattern that cannot be judged decides: see [`Schema::unjudged`](crate::Schema::unjudged).
     #[error("'{instance}' cannot be judged by '{keyword}' at '{schema}' of the schema")]
     Unjudged {
         /// The place in the value.

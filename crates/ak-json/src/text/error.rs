@@ -50,16 +50,16 @@ pub enum ParseReason {
     /// A number beyond the range of `f64`.
     #[error("number too large")]
     Float,
-    /// Deeper than [`Limits::depth_max`].
+    /// Deeper than [`Limits::depth_max`](crate::Limits::depth_max).
     #[error("nesting too deep")]
     Depth,
-    /// Longer than [`Limits::bytes_max`].
+    /// Longer than [`Limits::bytes_max`](crate::Limits::bytes_max).
     #[error("text too long")]
     Bytes,
-    /// More in one container than [`Limits::members_max`].
+    /// More in one container than [`Limits::members_max`](crate::Limits::members_max).
     #[error("too many members")]
     Members,
-    /// More values than [`Limits::values_max`].
+    /// More values than [`Limits::values_max`](crate::Limits::values_max).
     #[error("too many values")]
     Values,
 }

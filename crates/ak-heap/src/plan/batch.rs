@@ -5,9 +5,15 @@ use alloc::vec::Vec;
 
 use ak_json::{Pointer, Text, Value, Work};
 
-use crate::draft::Draft;
+use super::draft::Draft;
+use crate::change::Change;
+use crate::error::HeapError;
+use crate::handle::Handle;
+use crate::heap::Heap;
+use crate::labels::LabelMap;
+use crate::object::Content;
 use crate::patch::{Patch, PatchOp};
-use crate::{Change, Content, Handle, Heap, HeapError, LabelMap, Plan};
+use crate::plan::Plan;
 
 /// One operation of a batch.
 ///

@@ -1,10 +1,20 @@
 //! Plans: what an operation would do, known before anything is done.
 
-use ak_json::{Labels, Pointer, Text, Work};
+mod batch;
+mod draft;
 
+use ak_json::{Labels, Pointer, Work};
+
+pub use self::batch::{BatchError, BatchOp, Created, Target};
+use self::draft::Draft;
+use crate::change::{Change, Staged};
 use crate::config::REQUEST_WORK;
-use crate::draft::{Draft, Staged};
-use crate::{Content, Handle, Heap, HeapError, LabelMap, Patch};
+use crate::error::HeapError;
+use crate::handle::Handle;
+use crate::heap::Heap;
+use crate::labels::LabelMap;
+use crate::object::Content;
+use crate::patch::Patch;
 
 /// An operation, or a batch of them, that was checked in full and is ready to happen.
 ///
@@ -30,34 +40,6 @@ pub struct Plan<'h, T = Change> {
     staged: Staged,
     bytes_delta: i64,
     outcome: T,
-}
-
-/// What one operation does to one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Which object.
-    pub handle: Handle,
-    /// What happens to it.
-    pub action: Action,
-    /// Its version afterwards.
-    pub version: u64,
-    /// Who owns it.
-    pub owner: Text,
-    /// By how many bytes [`Usage::bytes`](crate::Usage::bytes) changes, history included.
-    pub bytes_delta: i64,
-}
-
-/// What can happen to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It comes to be.
-    Alloc,
-    /// It gets another content or other labels.
-    Write,
-    /// It becomes a tombstone.
-    Delete,
-    /// It goes for good, with its history and without a tombstone.
-    Erase,
 }
 
 impl<'h, T> Plan<'h, T> {

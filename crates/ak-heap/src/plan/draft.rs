@@ -2,40 +2,25 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use ak_json::{Labels, OutOfWork, Pointer, Value, Work};
 use smallvec::SmallVec;
 
 use crate::catalog::satisfies;
+use crate::change::{Action, Change};
+use crate::change::{Edit, Staged};
+use crate::config::HeapConfig;
 use crate::config::NAME_BYTES_MAX;
+use crate::error::{Absence, HeapError, Quota};
+use crate::handle::Handle;
+use crate::heap::Heap;
+use crate::labels::LabelMap;
 use crate::object::SealedLabels;
+use crate::object::{Content, Object, Revision};
 use crate::patch::{Bounds, apply};
-use crate::{
-    Absence, Action, Change, Content, Handle, Heap, HeapConfig, HeapError, LabelMap, Object, Patch,
-    PatchError, PatchReason, Plan, Quota, Revision, Usage,
-};
-
-/// What is to happen.
-#[derive(Debug, Default)]
-pub(crate) struct Staged {
-    /// What comes to be and what changes, ascending by index, none twice.
-    pub(crate) edits: Vec<Edit>,
-    /// The indexes of objects that become tombstones after that, in this order.
-    pub(crate) deaths: Vec<u32>,
-}
-
-/// What is to happen to one object before it dies, if it does.
-#[derive(Debug)]
-pub(crate) struct Edit {
-    pub(crate) handle: Handle,
-    /// It comes to be.
-    pub(crate) born: Option<Box<Object>>,
-    /// It gets new revisions.
-    pub(crate) revisions: SmallVec<[Revision; 1]>,
-    /// It becomes a tombstone.
-    dies: bool,
-}
+use crate::patch::{Patch, PatchError, PatchReason};
+use crate::plan::Plan;
+use crate::usage::Usage;
 
 /// A picture of the heap as it will be, from which a [`Plan`] is made.
 pub(crate) struct Draft<'h, 'w> {
@@ -59,12 +44,12 @@ impl<'h, 'w> Draft<'h, 'w> {
         Draft { staged: Staged::default(), usage: heap.usage(), taken: None, work, heap }
     }
 
-    /// The plan to do what `operate` drafts.
+    /// The plan to do what `apply_op` drafts.
     pub(crate) fn plan<T, E>(
         mut self,
-        operate: impl FnOnce(&mut Draft<'h, 'w>) -> Result<T, E>,
+        apply_op: impl FnOnce(&mut Draft<'h, 'w>) -> Result<T, E>,
     ) -> Result<Plan<'h, T>, E> {
-        let outcome = operate(&mut self)?;
+        let outcome = apply_op(&mut self)?;
         let bytes_delta = difference(self.usage.bytes, self.heap.usage().bytes);
         Ok(Plan::new(self.heap, self.staged, bytes_delta, outcome))
     }
