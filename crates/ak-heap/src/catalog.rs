@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 
 use ak_json::{CHECK_DEPTH_MAX, OutOfWork, Pointer, Schema, Text, Violation, Work};
 
+use crate::error::HeapError;
+use crate::key::Key;
+use crate::object::{Content, Object};
 use crate::owned::Owned;
-use crate::query::Key;
-use crate::{Content, HeapError, Object};
 
 /// A secondary index: the objects of one type by the value at one pointer, then by place.
 pub(crate) type Index = Owned<(Key, u32)>;
@@ -22,10 +23,10 @@ pub(crate) struct Catalog {
     members: BTreeMap<Text, Owned<u32>>,
     /// The types of which anything is declared for everybody.
     declared: BTreeMap<Text, Declared>,
-    /// The schemas that agents registered for their families, by the type's name, then by the agent's.
+    /// The schemas that agents registered for their delegation trees, by the type's name, then by the agent's.
     scoped: BTreeMap<Text, BTreeMap<Text, Schema>>,
-    /// What the schemas of each family come to; everybody's stand under the empty name.
-    families: BTreeMap<Text, Held>,
+    /// What the schemas of each delegation tree come to; everybody's stand under the empty name.
+    delegation_trees: BTreeMap<Text, Held>,
     held: Held,
 }
 
@@ -54,7 +55,7 @@ impl From<&Schema> for Held {
 }
 
 /// The agent without a parent that a scope descends from.
-fn family(scope: &str) -> &str {
+fn delegation_tree(scope: &str) -> &str {
     scope.split_once('/').map_or(scope, |(first, _)| first)
 }
 
@@ -136,7 +137,7 @@ impl Catalog {
     pub(crate) fn set_schema(&mut self, scope: &str, type_name: &str, schema: Schema) {
         self.remove_schema(scope, type_name);
         self.held.add(&schema);
-        self.families.entry(family(scope).into()).or_default().add(&schema);
+        self.delegation_trees.entry(delegation_tree(scope).into()).or_default().add(&schema);
         let name = self.shared_name(type_name);
         if scope.is_empty() {
             self.declared.entry(name).or_default().schema = Some(schema);
@@ -161,10 +162,10 @@ impl Catalog {
         };
         let Some(schema) = removed else { return false };
         self.held = self.held.without(Held::from(&schema));
-        if let Some(held) = self.families.get_mut(family(scope)) {
+        if let Some(held) = self.delegation_trees.get_mut(delegation_tree(scope)) {
             *held = held.without(Held::from(&schema));
             if held.types == 0 {
-                self.families.remove(family(scope));
+                self.delegation_trees.remove(delegation_tree(scope));
             }
         }
         true
@@ -175,9 +176,9 @@ impl Catalog {
         self.held
     }
 
-    /// What the schemas come to in the scopes of a scope's family.
-    pub(crate) fn held_by_family(&self, scope: &str) -> Held {
-        self.families.get(family(scope)).copied().unwrap_or_default()
+    /// What the schemas come to in the scopes of a scope's delegation tree.
+    pub(crate) fn held_by_delegation_tree(&self, scope: &str) -> Held {
+        self.delegation_trees.get(delegation_tree(scope)).copied().unwrap_or_default()
     }
 
     fn forget_empty(&mut self, type_name: &str) {

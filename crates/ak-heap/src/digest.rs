@@ -20,49 +20,12 @@ use alloc::vec::Vec;
 use ak_json::{Digest, sha256};
 
 use crate::catalog::Declarations;
+use crate::digest_tree::DigestTree;
 use crate::encode::{label_map, length, text};
+use crate::heap::Heap;
+use crate::object::{Content, Object, Revision};
 use crate::slots::{Slot, State};
-use crate::{Content, Heap, Image, Object, Revision};
-
-/// Digests under one node.
-const WIDTH: usize = 16;
-
-/// A Merkle tree over the slots: level 0 are their digests, each level above has one for 16 of the level below.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tree {
-    levels: Vec<Vec<Digest>>,
-}
-
-impl Tree {
-    /// Sets the digests of slots, ascending by index, and returns the root's.
-    fn update(&mut self, slots: Vec<(usize, Digest)>) -> Digest {
-        let mut changed = slots;
-        let mut height = 0;
-        loop {
-            if self.levels.len() == height {
-                self.levels.push(Vec::new());
-            }
-            let Some(level) = self.levels.get_mut(height) else { return node(&[]) };
-            for (index, digest) in &changed {
-                match level.get_mut(*index) {
-                    Some(place) => *place = *digest,
-                    None => level.push(*digest),
-                }
-            }
-            if level.len() <= 1 {
-                return level.first().copied().unwrap_or_else(|| node(&[]));
-            }
-            let mut parents: Vec<usize> = changed.iter().map(|(index, _)| index / WIDTH).collect();
-            parents.dedup();
-            let parent = |index| {
-                let below = level.iter().skip(index * WIDTH).take(WIDTH);
-                (index, node(&below.copied().collect::<Vec<_>>()))
-            };
-            changed = parents.into_iter().map(parent).collect();
-            height += 1;
-        }
-    }
-}
+use crate::snapshot::Image;
 
 impl Heap {
     /// The digest of everything that can be seen through the heap: objects, labels, history, tombstones, and which
@@ -84,7 +47,7 @@ impl Image {
     /// [`Heap::digest`] of the heap as it was. It costs time for the whole of it.
     pub fn digest(&self) -> Digest {
         let slots = self.table.iter().map(|(index, kept)| (index as usize, slot(kept)));
-        let root = Tree::default().update(slots.collect());
+        let root = DigestTree::default().update(slots.collect());
         heap(self.table.len(), self.deaths, &self.declarations, root)
     }
 }
@@ -116,10 +79,6 @@ fn catalog(catalog: &Declarations) -> Digest {
         bytes.extend(schema.source().digest().as_bytes());
     }
     sha256(&bytes)
-}
-
-fn node(below: &[Digest]) -> Digest {
-    Digest::of_parts([[0x32].as_slice()].into_iter().chain(below.iter().map(Digest::as_ref)))
 }
 
 fn slot(slot: &Slot) -> Digest {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use ak_json::{Integrity, Labels, Pointer};
 
-use crate::LabelMap;
+use crate::labels::LabelMap;
 
 /// Appends a label map: the root's labels, then each subtree's, with their count before.
 pub(crate) fn label_map(map: &LabelMap, bytes: &mut Vec<u8>) {

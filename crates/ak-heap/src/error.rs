@@ -5,7 +5,8 @@ use core::fmt;
 
 use ak_json::{OutOfWork, Text};
 
-use crate::{Handle, PatchError};
+use crate::handle::Handle;
+use crate::patch::PatchError;
 
 /// Why the heap refused an operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

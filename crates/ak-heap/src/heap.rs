@@ -6,12 +6,18 @@ use alloc::vec::Vec;
 use ak_json::{DropQueue, Text};
 
 use crate::catalog::Catalog;
-use crate::digest::Tree;
-use crate::draft::{Edit, Staged};
+use crate::change::{Action, Change};
+use crate::change::{Edit, Staged};
+use crate::config::HeapConfig;
+use crate::digest_tree::DigestTree;
+use crate::error::{Absence, HeapError};
+use crate::handle::Handle;
+use crate::labels::LabelMap;
 use crate::object::SealedLabels;
+use crate::object::{Object, Revision};
 use crate::slots::{Slots, State};
-use crate::usage::{Graveyard, Ledger};
-use crate::{Absence, Action, Change, Handle, HeapConfig, HeapError, LabelMap, Object, Revision, Usage};
+use crate::usage::Usage;
+use crate::usage::{Ledger, Tombstones};
 
 /// A store of typed, versioned objects.
 ///
@@ -25,11 +31,11 @@ pub struct Heap {
     config: HeapConfig,
     pub(crate) slots: Slots,
     pub(crate) ledger: Ledger,
-    pub(crate) graveyard: Graveyard,
+    pub(crate) tombstones: Tombstones,
     pub(crate) catalog: Catalog,
     /// The label map of every object without labels.
     unlabelled: Arc<SealedLabels>,
-    pub(crate) digests: Tree,
+    pub(crate) digests: DigestTree,
     /// Contents that can be read no more, which the next commits give up.
     drop_queue: DropQueue,
     /// Those of whom the newest commit took the tombstones.
@@ -39,8 +45,8 @@ pub struct Heap {
 /// Tombstones that one deletion may push out. If there is no room then, the deleted object leaves none.
 const EVICTIONS_MAX: usize = 8;
 /// Items of contents no longer needed that a commit gives up, and one more for so many bytes that it brings.
-const SWEPT_ITEMS: usize = 8_192;
-const BYTES_PER_SWEPT_ITEM: u64 = 2;
+const DROPPED_ITEMS: usize = 8_192;
+const BYTES_PER_DROPPED_ITEM: u64 = 2;
 
 impl Clone for Heap {
     fn clone(&self) -> Heap {
@@ -48,7 +54,7 @@ impl Clone for Heap {
             config: self.config.clone(),
             slots: self.slots.clone(),
             ledger: self.ledger.clone(),
-            graveyard: self.graveyard.clone(),
+            tombstones: self.tombstones.clone(),
             catalog: self.catalog.clone(),
             unlabelled: Arc::clone(&self.unlabelled),
             digests: self.digests.clone(),
@@ -65,10 +71,10 @@ impl Heap {
             config,
             slots: Slots::default(),
             ledger: Ledger::default(),
-            graveyard: Graveyard::default(),
+            tombstones: Tombstones::default(),
             catalog: Catalog::default(),
             unlabelled: Arc::default(),
-            digests: Tree::default(),
+            digests: DigestTree::default(),
             drop_queue: DropQueue::default(),
             dropped_tombstones: Vec::new(),
         }
@@ -112,7 +118,7 @@ impl Heap {
 
     /// What tombstones keep readable, beside [`usage`](Self::usage).
     pub fn tombstones(&self) -> Usage {
-        self.graveyard.usage()
+        self.tombstones.usage()
     }
 
     /// Objects of which the newest commit let the tombstones go, since too many or too large ones were there. Nothing is known
@@ -123,7 +129,7 @@ impl Heap {
 
     /// How many objects were ever deleted.
     pub(crate) fn deaths(&self) -> u64 {
-        self.graveyard.deaths()
+        self.tombstones.deaths()
     }
 
     /// Every live object, in the order of their places in the table.
@@ -142,7 +148,7 @@ impl Heap {
         let of = [owner];
         let live = self.catalog.objects().range(Some(&of), .., false);
         let mut places: Vec<u32> =
-            live.chain(self.graveyard.places().range(Some(&of), .., false)).copied().collect();
+            live.chain(self.tombstones.places().range(Some(&of), .., false)).copied().collect();
         places.sort_unstable();
         let handle = |index: u32| Some(Handle::new(self.slots.at(index)?.generation, index));
         places.into_iter().filter_map(handle).collect()
@@ -195,11 +201,11 @@ impl Heap {
             }
         }
         for index in staged.deaths {
-            self.bury(index);
+            self.make_tombstone(index);
             self.evict(index);
         }
-        let swept = usize::try_from(brought / BYTES_PER_SWEPT_ITEM).unwrap_or(usize::MAX);
-        self.drop_queue.drop_some(swept.saturating_add(SWEPT_ITEMS));
+        let more = usize::try_from(brought / BYTES_PER_DROPPED_ITEM).unwrap_or(usize::MAX);
+        self.drop_queue.drop_some(more.saturating_add(DROPPED_ITEMS));
     }
 
     /// Keeps the limits of tombstones after a death: the oldest go, but no more than a few at once.
@@ -210,7 +216,7 @@ impl Heap {
             if !is_over(self.tombstones()) {
                 return;
             }
-            let Some(oldest) = self.graveyard.oldest() else { return };
+            let Some(oldest) = self.tombstones.oldest() else { return };
             self.forget(oldest);
         }
         if is_over(self.tombstones()) {
@@ -224,12 +230,12 @@ impl Heap {
         self.vacate(index);
     }
 
-    fn bury(&mut self, index: u32) {
-        let order = self.graveyard.next_order();
-        self.slots.bury(index, order);
+    fn make_tombstone(&mut self, index: u32) {
+        let order = self.tombstones.next_order();
+        self.slots.make_tombstone(index, order);
         if let Some(State::Dead(tombstone)) = self.slots.at(index).map(|slot| &slot.state) {
             self.ledger.subtract(&tombstone.object);
-            self.graveyard.add(order, index, &tombstone.object);
+            self.tombstones.add(order, index, &tombstone.object);
             self.catalog.remove(index, &tombstone.object);
         }
     }
@@ -243,7 +249,7 @@ impl Heap {
                 object.drop_into(&mut self.drop_queue);
             }
             State::Dead(tombstone) => {
-                self.graveyard.subtract(tombstone.order, &tombstone.object);
+                self.tombstones.subtract(tombstone.order, &tombstone.object);
                 tombstone.object.drop_into(&mut self.drop_queue);
             }
             State::Free | State::Retired => {}

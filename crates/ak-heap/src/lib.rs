@@ -36,23 +36,45 @@
 //! # Ok::<(), ak_heap::HeapError>(())
 //! ```
 //!
-//! The modules, from what they rest on to what rests on them: `handle`, `object`, `labels` and `patch` are values;
-//! `slots`, `usage`, `owned` and `catalog` keep count of objects; `heap` reads and commits; `draft`, `plan` and `batch` make
-//! plans; `query` finds; `digest`, `snapshot` and `restore` turn all of it into bytes and back.
+//! # Modules
+//!
+//! **Values.** `handle`, `object` and `labels` are what a heap holds; `patch` changes a content (`apply`; `diff` and `merge` make
+//! patches, `error` says why one does not apply). `config` has the limits, `error` why an operation is refused, `change` what an
+//! operation does, `key` the order of values.
+//!
+//! **Counting.** `slots` is the table of objects and tombstones, `usage` counts what they take, `owned` keeps sets by owner,
+//! `catalog` keeps types and indexes, `digest_tree` the digests of slots.
+//!
+//! **Operations.** `heap` reads and commits. `plan` makes plans: `draft` applies operations to a picture of the heap, `batch` is
+//! several of them. `types` registers types. `query` finds objects (`form` reads a query, `run` answers it, `cursor` goes on).
+//!
+//! **Bytes.** `digest`, `snapshot` and `restore` turn all of it into bytes and back, in the encoding of `encode`.
+//!
+//! # Directions
+//!
+//! Imports: `{plan, query, snapshot, types} → heap → {catalog, change, config, digest_tree, slots, usage}`
+//! Imports: `digest → snapshot → encode → labels`
+//! Imports: `restore → {snapshot, types}`
+//! Imports: `{catalog, usage} → {object, owned}`
+//! Imports: `catalog → key`
+//! Imports: `{change, slots} → {handle, object}`
+//! Imports: `{catalog, slots} → error → {handle, patch}`
+//! Imports: `{object, patch} → labels`
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-mod batch;
 mod catalog;
+mod change;
 mod config;
 mod digest;
-mod draft;
+mod digest_tree;
 mod encode;
 mod error;
 mod handle;
 mod heap;
+mod key;
 mod labels;
 mod object;
 mod owned;
@@ -71,7 +93,7 @@ mod readme {}
 
 pub use ak_json::{Digest, Labels, Limits, OutOfWork, Work};
 
-pub use crate::batch::{BatchError, BatchOp, Created, Target};
+pub use crate::change::{Action, Change};
 pub use crate::config::{
     BATCH_OPS_MAX, BYTES_MAX, HISTORY_MAX, HeapConfig, INDEXES_MAX, LABELLED_MAX, NAME_BYTES_MAX,
     OBJECTS_MAX, PAGE_OBJECTS_MAX, PATCH_OPS_MAX, REQUEST_WORK, SCAN_OBJECTS_MAX, SCHEMA_BYTES_MAX,
@@ -81,13 +103,13 @@ pub use crate::config::{
 pub use crate::error::{Absence, HeapError, Quota};
 pub use crate::handle::{Handle, HandleError};
 pub use crate::heap::Heap;
+pub use crate::key::KEY_BYTES_MAX;
 pub use crate::labels::LabelMap;
 pub use crate::object::{Content, Object, Revision};
 pub use crate::patch::{Patch, PatchError, PatchErrorKind, PatchOp, PatchReason};
-pub use crate::plan::{Action, Change, Plan};
+pub use crate::plan::{BatchError, BatchOp, Created, Plan, Target};
 pub use crate::query::{
-    Cursor, CursorError, Filter, KEY_BYTES_MAX, Order, PAGE_OBJECTS, Page, QUERY_TERMS_MAX, Query,
-    QueryError, Scope, Test,
+    Cursor, CursorError, Filter, Order, PAGE_OBJECTS, Page, QUERY_TERMS_MAX, Query, QueryError, Scope, Test,
 };
 pub use crate::restore::{RestoreError, RestoreReason};
 pub use crate::snapshot::Image;

@@ -51,7 +51,7 @@ impl<K: Ord + Clone> Owned<K> {
     }
 
     /// The keys of an agent's objects and its descendants'; of everybody's where the scope is empty.
-    pub(crate) fn of_family<'a>(&'a self, scope: &str) -> Box<dyn Iterator<Item = &'a K> + 'a> {
+    pub(crate) fn of_delegation_tree<'a>(&'a self, scope: &str) -> Box<dyn Iterator<Item = &'a K> + 'a> {
         if scope.is_empty() {
             return Box::new(self.all.iter());
         }

@@ -6,11 +6,16 @@ use alloc::sync::Arc;
 
 use ak_json::{Integrity, Labels, Limits, Pointer, Text, Value, Work};
 
+use crate::config::HeapConfig;
 use crate::config::NAME_BYTES_MAX;
+use crate::error::HeapError;
+use crate::heap::Heap;
+use crate::labels::LabelMap;
+use crate::object::{Content, Object, Revision};
 use crate::slots::{Slot, State, Tombstone};
 use crate::snapshot::{MAGIC_1, MAGIC_2, kind, state};
-use crate::usage::Graveyard;
-use crate::{Content, Heap, HeapConfig, HeapError, LabelMap, Object, Revision, TypeError};
+use crate::types::TypeError;
+use crate::usage::Tombstones;
 
 /// Bytes that are no snapshot, or hold more than the limits allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +71,7 @@ fn restore(reader: &mut Reader<'_>, config: HeapConfig) -> Result<Heap, RestoreR
         return Err(RestoreReason::Magic);
     }
     let mut heap = Heap::new(config);
-    heap.graveyard = Graveyard::after(reader.u64()?);
+    heap.tombstones = Tombstones::after(reader.u64()?);
     // Indexes are filled while objects come in.
     for _ in 0..reader.u32()? {
         let name = reader.name()?;
@@ -134,10 +139,10 @@ fn slot(reader: &mut Reader<'_>, heap: &mut Heap, index: u32) -> Result<(), Rest
         }
         state::DEAD => {
             let (order, object) = object(reader, heap)?;
-            if order >= heap.graveyard.deaths() || heap.graveyard.holds(order) {
+            if order >= heap.tombstones.deaths() || heap.tombstones.holds(order) {
                 return Err(RestoreReason::Form("no such death"));
             }
-            heap.graveyard.add(order, index, &object);
+            heap.tombstones.add(order, index, &object);
             State::Dead(Box::new(Tombstone { object, order }))
         }
         _ => return Err(RestoreReason::Form("no such state")),

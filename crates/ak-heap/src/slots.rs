@@ -5,7 +5,9 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::{Absence, Handle, HeapError, Object};
+use crate::error::{Absence, HeapError};
+use crate::handle::Handle;
+use crate::object::Object;
 
 /// One index of the table.
 #[derive(Clone, Debug)]
@@ -244,7 +246,7 @@ impl Slots {
     }
 
     /// Turns a live object into a tombstone.
-    pub(crate) fn bury(&mut self, index: u32, order: u64) {
+    pub(crate) fn make_tombstone(&mut self, index: u32, order: u64) {
         let Some(slot) = self.touch(index) else { return };
         slot.state = match core::mem::replace(&mut slot.state, State::Free) {
             State::Live(object) => State::Dead(Box::new(Tombstone { object: *object, order })),

@@ -7,8 +7,9 @@ use ak_json::Digest;
 
 use crate::catalog::Declarations;
 use crate::encode::{label_map, length, text};
+use crate::heap::Heap;
+use crate::object::{Content, Object, Revision};
 use crate::slots::{State, Table};
-use crate::{Content, Heap, Object, Revision};
 
 /// How a snapshot begins: format and version. Version 1 has no types that agents registered.
 pub(crate) const MAGIC_1: &[u8; 4] = b"AKH1";

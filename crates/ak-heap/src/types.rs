@@ -4,7 +4,9 @@ use ak_json::{OutOfWork, Schema, SchemaError, SchemaReason, Value, Work};
 
 use crate::catalog::{Held, satisfies};
 use crate::config::{NAME_BYTES_MAX, SCHEMA_BYTES_MAX};
-use crate::{Handle, Heap, HeapError};
+use crate::error::HeapError;
+use crate::handle::Handle;
+use crate::heap::Heap;
 
 /// Why a type was not registered. The one of that name, if there is one, stays as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +97,7 @@ impl Heap {
         if schema.memory_bytes() > room {
             return Err(TypeError::Limit { limit: "bytes of schemas", max: room as u64 });
         }
-        let members = self.catalog.members(name).map(|members| members.of_family(scope));
+        let members = self.catalog.members(name).map(|members| members.of_delegation_tree(scope));
         for index in members.into_iter().flatten() {
             work.spend(50)?;
             let Some((handle, object)) = self.slots.live_at(*index) else { continue };
@@ -125,8 +127,8 @@ impl Heap {
     fn room_for_types(&self, scope: &str, name: &str) -> Result<usize, TypeError> {
         let replaced = self.schema(scope, name).map(Held::from).unwrap_or_default();
         let all = self.catalog.held().without(replaced);
-        let own = self.catalog.held_by_family(scope).without(replaced);
-        let agents = all.without(self.catalog.held_by_family(""));
+        let own = self.catalog.held_by_delegation_tree(scope).without(replaced);
+        let agents = all.without(self.catalog.held_by_delegation_tree(""));
         let config = self.config();
         let mut limits = alloc::vec![(all, config.types_max, config.type_bytes_max)];
         if !scope.is_empty() {

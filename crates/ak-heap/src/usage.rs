@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use ak_json::Text;
 
-use crate::Object;
+use crate::object::Object;
 use crate::owned::Owned;
 
 /// What is held: a gauge, not a counter.
@@ -82,7 +82,7 @@ impl Ledger {
 
 /// The tombstones in the order of their deaths.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Graveyard {
+pub(crate) struct Tombstones {
     usage: Usage,
     /// How many objects were ever deleted.
     deaths: u64,
@@ -90,7 +90,7 @@ pub(crate) struct Graveyard {
     places: Owned<u32>,
 }
 
-impl Graveyard {
+impl Tombstones {
     pub(crate) fn usage(&self) -> Usage {
         self.usage
     }
@@ -99,9 +99,9 @@ impl Graveyard {
         self.deaths
     }
 
-    /// An empty graveyard, so many deaths on.
-    pub(crate) fn after(deaths: u64) -> Graveyard {
-        Graveyard { deaths, ..Graveyard::default() }
+    /// An empty tombstones, so many deaths on.
+    pub(crate) fn after(deaths: u64) -> Tombstones {
+        Tombstones { deaths, ..Tombstones::default() }
     }
 
     pub(crate) fn holds(&self, order: u64) -> bool {

@@ -212,7 +212,7 @@ fn nobody_fills_the_types_of_others() {
     for n in 0..3 {
         declare(&mut heap, if n == 0 { "a" } else { "a/b" }, &format!("t{n}"), "true").unwrap();
     }
-    // A family has one quota, whoever of it registers.
+    // A delegation tree has one quota, whichever agent of it registers.
     assert_eq!(declare(&mut heap, "a/c", "t9", "true"), limit(3));
     declare(&mut heap, "a/b", "t1", "{}").unwrap();
     for n in 0..3 {

@@ -2,7 +2,10 @@
 
 use alloc::collections::BTreeSet;
 
-use crate::{Text, Value, object};
+use crate::object;
+use crate::value::Value;
+use crate::value::array::Array;
+use crate::value::text::Text;
 
 /// A secrecy label has at most this many bytes.
 pub const LABEL_BYTES_MAX: usize = 255;
@@ -82,7 +85,7 @@ impl Labels {
                 Integrity::Trusted => "trusted",
                 Integrity::Untrusted => "untrusted",
             },
-            "secrecy": self.secrecy.iter().cloned().map(Value::String).collect::<crate::Array>(),
+            "secrecy": self.secrecy.iter().cloned().map(Value::String).collect::<Array>(),
         }
     }
 

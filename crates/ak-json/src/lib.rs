@@ -34,54 +34,56 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Map of the modules: `value`, `number`, `text`, `array`, `object` are the types; `tree` is the shared
-//! structure below both containers, `memo` what its nodes remember, `names` and `index` the names of members;
-//! `work` counts what operations cost;
-//! `parse`, `scan` and `grammar` read, `print` writes; `encode` and `digest` hash; `equal` compares; `deep` walks what
-//! nests too deep for recursion; `drop_queue` drops large values in steps; `pointer`, `labels` and `schema` stand on all of these.
+//! # Modules
+//!
+//! **Values.** `value` holds [`Value`] and its kinds: `array`, `object`, `number`, `text` (strings). Below both containers lies
+//! `tree`, a persistent sequence, with `memo`, what its nodes remember; objects keep the names of their members in `names`, large
+//! ones with an `index`. `equal` compares, `deep` walks what nests too deep for recursion, `json_len` measures strings,
+//! `drop_queue` drops large values in steps.
+//!
+//! **JSON text.** `text`: `parse` reads with the tokens of `scan`; `grammar` tells whether a refused text is JSON at all; `limits`
+//! and `error` are what a text may be and why it is refused; `print` writes and measures.
+//!
+//! **Canonical encoding.** `canonical`: `encode` makes a value's digest, `encoder` that of a value that is never built. `digest` is
+//! [`Digest`] and SHA-256.
+//!
+//! **JSON Schema.** `schema`: `compile`, with `keywords`, `dialect`, `reference` and `uri`, reads a schema into what is `compiled`;
+//! `check`, with `evaluated`, `truth`, `unique` and `decimal`, judges values; `pattern` matches what `ecma` translates; `error` says
+//! why a schema or a value is refused.
+//!
+//! **Beside values.** `pointer` is [`Pointer`], `labels` [`Labels`]; `work` counts what operations cost.
+//!
+//! # Directions
+//!
+//! Imports: `schema → pointer → value → {digest, work}`
+//! Imports: `{canonical, labels, text} → value`
 //!
 //! [encoding]: https://github.com/authority-kernel/authority-kernel/blob/main/docs/decisions/0002-canonical-encoding.md
 
 extern crate alloc;
 
-mod array;
-mod deep;
+mod canonical;
 mod digest;
-mod drop_queue;
-mod encode;
-mod encoder;
-mod equal;
-mod grammar;
-mod index;
 mod labels;
-mod limits;
-mod memo;
-mod names;
-mod number;
-mod object;
-mod parse;
 mod pointer;
-mod print;
-mod scan;
 mod schema;
 mod text;
-mod tree;
 mod value;
 mod work;
 
-pub use array::{Array, Items};
+pub use canonical::encoder::{ArrayEncoder, Encoded, ObjectEncoder};
 pub use digest::{Digest, DigestError, sha256};
-pub use drop_queue::DropQueue;
-pub use encoder::{ArrayEncoder, Encoded, ObjectEncoder};
 pub use labels::{Integrity, LABEL_BYTES_MAX, Labels, LabelsError};
-pub use limits::{BYTES_MAX, DEPTH_MAX, Limits, MEMBERS_MAX, VALUES_MAX};
-pub use number::Number;
-pub use object::{Members, Object, ObjectBuilder};
-pub use parse::{ParseError, ParseReason};
 pub use pointer::{POINTER_TOKENS_MAX, Pointer, PointerError, array_index};
 pub use schema::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, SchemaReason, Unjudged, Violation};
-pub use text::Text;
+pub use text::error::{ParseError, ParseReason};
+pub use text::limits::{BYTES_MAX, DEPTH_MAX, Limits, MEMBERS_MAX, VALUES_MAX};
 pub use value::Value;
+pub use value::array::{Array, Items};
+pub use value::drop_queue::DropQueue;
+pub use value::number::Number;
+pub use value::object::{Members, Object, ObjectBuilder};
+pub use value::text::Text;
 pub use work::{OutOfWork, Work};
 
 /// The README's code is a test.

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::work;
-use crate::{Number, OutOfWork, Text, Value, Work};
+use crate::value::Value;
+use crate::value::number::Number;
+use crate::value::text::Text;
+use crate::work::{self, OutOfWork, Work};
 
 /// A pointer has at most this many tokens: it can name nothing deeper than the deepest document.
 pub const POINTER_TOKENS_MAX: usize = 4096;

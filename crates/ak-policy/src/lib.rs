@@ -17,7 +17,7 @@
 //! - **For people.** Errors have line, column and a guess; a denial comes with the rule that would permit it.
 //!
 //! ```
-//! use ak_policy::{Policy, Query, Target, PolicyDecision};
+//! use ak_policy::{Policy, PolicyDecision, Query, Target};
 //!
 //! let policy = Policy::parse(
 //!     r#"

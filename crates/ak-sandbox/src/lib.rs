@@ -34,6 +34,29 @@
 //! assert_eq!(done.output.to_json(), r#"{"result":8}"#);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Modules
+//!
+//! **Loading.** `manifest` reads what a tool says of itself (`toml` its text, `error` what is wrong with it). `module` checks a
+//! module before it is compiled and rewrites it: `work` bounds what loading takes, `body_rewrite` edits functions, `data` merges
+//! data segments, `binary` reads and writes the format, `error` is [`ToolError`]. `tool` compiles it and, in `machine`, makes
+//! instances and puts them back to their first state. `builtin` has the tools that are always there.
+//!
+//! **Running.** `run` is one call, step by step; its `reply` takes the outcome of a host call. `guest` is what one run holds:
+//! memory and streams (`streams`), fuel (`meter`), sizes (`limiter`). `failure` tells why a run ended, `limits` what bounds it.
+//!
+//! **What a guest can call.** `imports`: `ak`, our own functions, and `wasi`, those of `wasi_snapshot_preview1`: `syscall` is
+//! what all of them share, `calls` and `contents` are those about files, `buffers` those that read and write, `replies` goes on
+//! after a host call, `layout` has the byte forms. `files` holds the files that a guest has open (`names`, `errno`, `pending`).
+//! `host_call` names what a guest may ask of the world outside.
+//!
+//! # Directions
+//!
+//! Imports: `run → tool → {imports, module}`
+//! Imports: `imports → guest → files → limits`
+//! Imports: `guest → {failure, host_call}`
+//! Imports: `{builtin, imports} → manifest`
+//! Imports: `module → limits`
 
 extern crate alloc;
 
@@ -42,34 +65,27 @@ extern crate alloc;
 mod readme {}
 
 mod builtin;
-mod code;
-mod data;
 mod failure;
+mod files;
 mod guest;
-mod host;
-mod limiter;
+mod host_call;
+mod imports;
 mod limits;
-mod machine;
 mod manifest;
-mod manifest_error;
-mod manifest_toml;
-mod meter;
 mod module;
-mod reply;
 mod run;
 mod tool;
-mod wasi;
-mod work;
 
 pub use builtin::builtin;
 pub use failure::{Failure, RunError, Trap};
-pub use host::{HostCall, HostOperation};
+pub use host_call::{HostCall, HostOperation};
 pub use limits::{MODULE_BYTES_MAX, RunLimits, SandboxConfig};
+pub use manifest::error::{ManifestError, Position};
 pub use manifest::{
     ARGS_BYTES_MAX, Abi, LISTED_BYTES_MAX, LISTED_MAX, Manifest, ManifestLimits, NAME_BYTES_MAX,
     VERSION_BYTES_MAX,
 };
-pub use manifest_error::{ManifestError, Position};
+pub use module::error::ToolError;
+pub use module::work::{LOAD_WORK_MAX, ModulePart};
 pub use run::{Run, RunOutput, Step};
-pub use tool::{Tool, ToolError};
-pub use work::{LOAD_WORK_MAX, ModulePart};
+pub use tool::Tool;

@@ -6,7 +6,7 @@ use core::str::FromStr;
 
 use ak_json::{Digest, Limits, Value};
 
-use super::key::{KEY_BYTES_MAX, Key};
+use crate::key::{KEY_BYTES_MAX, Key};
 
 /// Where a page of results ended. It names a position in the order, not an object, so it stays valid whatever is
 /// written in between: an object that stays as it is comes exactly once.

@@ -2,7 +2,6 @@
 
 mod cursor;
 mod form;
-mod key;
 mod run;
 
 use alloc::vec::Vec;
@@ -12,10 +11,8 @@ use ak_json::{Labels, OutOfWork, Pointer, Text, Value, Work};
 
 pub use self::cursor::{Cursor, CursorError};
 pub use self::form::QueryError;
-pub use self::key::KEY_BYTES_MAX;
-pub(crate) use self::key::Key;
 pub use self::run::{Page, QUERY_TERMS_MAX, Scope};
-use crate::Object;
+use crate::object::Object;
 
 /// Objects on a page where a query does not say.
 pub const PAGE_OBJECTS: usize = 100;
@@ -88,7 +85,7 @@ pub enum Order {
     /// By place in the heap's table, which for objects never deleted is the order of their creation.
     #[default]
     Place,
-    /// By the value at the pointer: null, `false`, `true`, numbers, strings by their first [`KEY_BYTES_MAX`] bytes,
+    /// By the value at the pointer: null, `false`, `true`, numbers, strings by their first [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX) bytes,
     /// and at last containers and objects without a value there; equals by place.
     Value {
         /// Where the value stands.

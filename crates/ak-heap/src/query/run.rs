@@ -8,9 +8,14 @@ use alloc::vec::Vec;
 
 use ak_json::{OutOfWork, Pointer, Text, Work};
 
-use super::{Cursor, Filter, Key, Order, Query, QueryError, Test};
+use super::{Cursor, Filter, Order, Query, QueryError, Test};
 use crate::catalog::Index;
-use crate::{Handle, Heap, HeapError, NAME_BYTES_MAX, Object, REQUEST_WORK};
+use crate::config::{NAME_BYTES_MAX, REQUEST_WORK};
+use crate::error::HeapError;
+use crate::handle::Handle;
+use crate::heap::Heap;
+use crate::key::Key;
+use crate::object::Object;
 
 /// A query has at most so many conditions, each value of an `in` counting as one.
 pub const QUERY_TERMS_MAX: usize = 256;

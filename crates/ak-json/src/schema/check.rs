@@ -3,16 +3,18 @@
 use alloc::vec::Vec;
 use core::mem;
 
+use super::compiled::Compiled;
+use super::error::{CHECK_DEPTH_MAX, Violation};
 use super::keywords::{Contains, Id, Items, Node, Properties, Rule};
 use super::pattern::{Caches, Pattern};
 use super::truth::{Count, Truth};
-use super::{CHECK_DEPTH_MAX, Compiled, Violation, decimal, unique};
-use crate::array::Array;
-use crate::number::Number;
-use crate::object::Object;
+use super::{decimal, unique};
 use crate::pointer::Pointer;
-use crate::text::Text;
 use crate::value::Value;
+use crate::value::array::Array;
+use crate::value::number::Number;
+use crate::value::object::Object;
+use crate::value::text::Text;
 use crate::work::{OutOfWork, Work};
 
 pub(super) fn validate(schema: &Compiled, value: &Value, work: &mut Work) -> Result<(), Violation> {

@@ -4,17 +4,18 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::compiled::Compiled;
 use super::dialect::Dialect;
+use super::error::{SCHEMA_DEPTH_MAX, SchemaError, SchemaReason, Unjudged};
 use super::keywords::{Conditional, Contains, Id, Items, Node, Properties, Rule, Scope, Types};
 use super::pattern::{self, Pattern};
 use super::reference::{Reference, Resource, cycle};
-use super::{Compiled, SCHEMA_DEPTH_MAX, SchemaError, SchemaReason, Unjudged};
-use crate::array::Array;
-use crate::number::Number;
-use crate::object::Object;
 use crate::pointer::Pointer;
-use crate::text::Text;
 use crate::value::Value;
+use crate::value::array::Array;
+use crate::value::number::Number;
+use crate::value::object::Object;
+use crate::value::text::Text;
 use crate::work::{self, OutOfWork, Work};
 
 pub(super) fn compile(source: &Value, work: &mut Work) -> Result<Compiled, SchemaError> {

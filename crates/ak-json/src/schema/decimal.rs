@@ -1,6 +1,6 @@
 //! `multipleOf`, in decimal, as numbers are written.
 
-use crate::number::Number;
+use crate::value::number::Number;
 
 /// A number as `digits × 10^exponent`, leaving out the sign.
 struct Decimal {

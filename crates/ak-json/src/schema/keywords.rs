@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use super::dialect::Dialect;
 use super::pattern::Pattern;
-use crate::number::Number;
 use crate::pointer::Pointer;
-use crate::text::Text;
 use crate::value::Value;
+use crate::value::number::Number;
+use crate::value::text::Text;
 use crate::work;
 
 /// The number of a node.

@@ -7,8 +7,8 @@ use regex_automata::hybrid::dfa::{self, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::{Input, MatchKind};
 
-use super::SchemaReason;
 use super::ecma::{Untranslated, translate};
+use super::error::SchemaReason;
 use crate::work::{OutOfWork, Work};
 
 /// Bytes of a pattern's text.

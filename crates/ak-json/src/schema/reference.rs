@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 
 use super::compile::{Compiler, Compiling};
 use super::dialect::Dialect;
+use super::error::{SchemaError, SchemaReason};
 use super::keywords::{Id, Node, Rule};
-use super::{SchemaError, SchemaReason, uri};
-use crate::object::Object;
+use super::uri;
 use crate::pointer::Pointer;
-use crate::text::Text;
 use crate::value::Value;
+use crate::value::object::Object;
+use crate::value::text::Text;
 use crate::work;
 
 /// A part of the document with a URI of its own.

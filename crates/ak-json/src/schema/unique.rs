@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::array::Array;
-use crate::object::Object;
-use crate::text::Text;
 use crate::value::Value;
+use crate::value::array::Array;
+use crate::value::object::Object;
+use crate::value::text::Text;
 use crate::work::{self, OutOfWork, Work};
 
 /// Units for a value's copy and its part of a digest.

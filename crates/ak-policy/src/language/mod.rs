@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use ak_json::{Text, Value};
 
 use crate::model::Model;
+use crate::target::Target;
 pub(crate) use document::Document;
 use document::Fault;
 pub use document::POLICY_BYTES_MAX;
@@ -166,7 +167,7 @@ impl<'l> Reading<'l> {
         }
         self.sections(&table, None, base)?;
         for (agent, node) in table.find("agent").map(|node| node.members()).transpose()?.unwrap_or_default() {
-            crate::Target::agent(agent).map_err(|error| node.key_fault(error.to_string()))?;
+            Target::agent(agent).map_err(|error| node.key_fault(error.to_string()))?;
             let table = node.table(&SECTIONS)?;
             if self.strict {
                 budgets::check_pool(agent, &table)?;

@@ -1,6 +1,7 @@
 //! Whether one pattern takes all that another takes. When in doubt it says no.
 
 use super::{EndpointPattern, Glob, HostPattern, Pattern};
+use crate::action::Action;
 
 impl Pattern {
     /// Whether every target that `other` matches is matched by this one; `false` when that cannot be told.
@@ -30,7 +31,7 @@ impl Pattern {
             | (Self::Audit(own), Self::Audit(other)) => own.covers(other),
             (_, Self::Literal(literal)) => {
                 // The narrowest reading is the one that covers least.
-                let action = crate::Action::ALL.iter().find(|action| action.kind() == literal.0.kind());
+                let action = Action::ALL.iter().find(|action| action.kind() == literal.0.kind());
                 action.is_some_and(|action| self.matches(*action, &literal.0, super::Reading::Narrow))
             }
             (_, _) => false,

@@ -1,0 +1,4 @@
+//! The canonical encoding and its hashes.
+
+mod encode;
+pub(crate) mod encoder;

@@ -1,0 +1,164 @@
+//! JSON values and the shared structure below them.
+
+pub(crate) mod array;
+mod deep;
+pub(crate) mod drop_queue;
+mod equal;
+mod index;
+pub(crate) mod json_len;
+mod memo;
+pub(crate) mod names;
+pub(crate) mod number;
+pub(crate) mod object;
+pub(crate) mod text;
+pub(crate) mod tree;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::value::array::Array;
+use crate::value::number::Number;
+use crate::value::object::Object;
+use crate::value::text::Text;
+
+/// A JSON value. Clones are cheap: strings and containers share what they hold.
+///
+/// Two values are equal as RFC 6902 §4.6 has it: numbers by value, objects whatever the order of members.
+#[derive(Clone, Default)]
+pub enum Value {
+    /// `null`
+    #[default]
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A string.
+    String(Text),
+    /// An array.
+    Array(Array),
+    /// An object.
+    Object(Object),
+}
+
+impl Value {
+    /// The member of an object with the name.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        self.as_object()?.get(name)
+    }
+
+    /// Whether this is null.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The boolean.
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// The number.
+    pub fn as_number(&self) -> Option<&Number> {
+        if let Self::Number(value) = self { Some(value) } else { None }
+    }
+
+    /// The number, when it is an integer within the range of `u64`.
+    pub fn as_u64(&self) -> Option<u64> {
+        self.as_number()?.as_u64()
+    }
+
+    /// The number, when it is an integer within the range of `i64`.
+    pub fn as_i64(&self) -> Option<i64> {
+        self.as_number()?.as_i64()
+    }
+
+    /// The number as the nearest `f64`.
+    pub fn as_f64(&self) -> Option<f64> {
+        self.as_number().map(Number::as_f64)
+    }
+
+    /// The string.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(value) = self { Some(value) } else { None }
+    }
+
+    /// The string, to be shared.
+    pub fn as_text(&self) -> Option<&Text> {
+        if let Self::String(value) = self { Some(value) } else { None }
+    }
+
+    /// The array.
+    pub fn as_array(&self) -> Option<&Array> {
+        if let Self::Array(value) = self { Some(value) } else { None }
+    }
+
+    /// The object.
+    pub fn as_object(&self) -> Option<&Object> {
+        if let Self::Object(value) = self { Some(value) } else { None }
+    }
+
+    /// Levels of nesting: 0 for a scalar, 1 for a container of scalars or nothing.
+    pub fn depth(&self) -> u32 {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
+            Self::Array(array) => array.items.depth(),
+            Self::Object(object) => object.values.depth(),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($source:ty => $variant:ident),* $(,)?) => {$(
+        impl From<$source> for Value {
+            fn from(value: $source) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )*};
+}
+
+from! {
+    bool => Bool,
+    Number => Number, u64 => Number, i64 => Number, u32 => Number, i32 => Number, usize => Number,
+    Text => String, &Text => String, String => String, &String => String, &str => String,
+    Array => Array, &Array => Array, Vec<Value> => Array,
+    Object => Object, &Object => Object,
+}
+
+impl From<&Value> for Value {
+    fn from(value: &Value) -> Self {
+        value.clone()
+    }
+}
+
+/// Nothing is null.
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// Builds an object [`Value`] from names, in parentheses unless literal, and anything that converts to a value.
+///
+/// ```
+/// let value = ak_json::object! { "name": "ak", "size": 3, "tags": ak_json::array!["a", 1] };
+/// assert_eq!(value.to_json(), r#"{"name":"ak","size":3,"tags":["a",1]}"#);
+/// ```
+#[macro_export]
+macro_rules! object {
+    ($($name:tt : $value:expr),* $(,)?) => {{
+        #[allow(unused_mut, reason = "no members, nothing to insert")]
+        let mut object = $crate::ObjectBuilder::with_capacity(0usize $(+ { stringify!($name); 1 })*);
+        $(#[allow(unused_parens, reason = "a name that is no literal stands in parentheses")]
+        object.insert($name, $value);)*
+        $crate::Value::Object(object.finish())
+    }};
+}
+
+/// Builds an array [`Value`] from anything that converts to a value.
+#[macro_export]
+macro_rules! array {
+    ($($item:expr),* $(,)?) => {
+        $crate::Value::Array(<$crate::Array as FromIterator<$crate::Value>>::from_iter([$($crate::Value::from($item)),*]))
+    };
+}

@@ -1,0 +1,395 @@
+//! One call of a tool: started, run in slices, suspended by host calls, resumed by replies.
+
+mod reply;
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use ak_json::{Limits, Value, Work};
+use wasmi::{Func, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Val};
+
+use crate::failure::{Failure, RunError};
+use crate::guest::streams::zero_terminated;
+use crate::guest::{Delivery, Guest, Interrupt, range, range_mut};
+use crate::host_call::HostCall;
+use crate::imports::ak::MESSAGE_BYTES_MAX;
+use crate::imports::wasi;
+use crate::limits::RunLimits;
+use crate::manifest::Abi;
+use crate::tool::machine::Machine;
+use crate::tool::{SCHEMA_WORK, Tool};
+
+const RUN_FINISHED: Failure = Failure::OutOfOrder("the run is over");
+
+/// One call of a tool, on an instance of its own.
+///
+/// 1. [`Run::start`] instantiates the module.
+/// 2. [`Run::step`] runs it for a slice of fuel, again and again while it yields.
+/// 3. On [`Step::HostCall`] decide, perform, and give the outcome to [`Run::reply`]; then go on with 2.
+/// 4. [`Step::Done`] or an error is the end. Dropping a run at any point aborts it.
+pub struct Run {
+    tool: Tool,
+    pub(crate) limits: RunLimits,
+    /// Gone once the run is over.
+    machine: Option<Box<Machine>>,
+    input: Arc<[u8]>,
+    stage: Stage,
+    pub(crate) state: State,
+    fuel: u64,
+    host_calls: u32,
+    /// The guest's, once it has ended.
+    log: Vec<u8>,
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub enum Step {
+    /// The slice is used up; the tool wants to go on.
+    Yield,
+    /// The tool waits for [`Run::reply`].
+    HostCall(HostCall),
+    /// The tool has finished.
+    Done(RunOutput),
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunOutput {
+    /// The tool's result: parsed, so known to be JSON within the limits.
+    pub output: Value,
+    /// Fuel spent: the same for the same module, input and replies.
+    pub fuel: u64,
+    /// The guest's log: `ak.log` or stderr.
+    pub log: Vec<u8>,
+}
+
+/// Which of the module's functions is running.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// The start function, if there is one.
+    Start,
+    /// `ak_alloc`, for the input.
+    Alloc,
+    /// `ak_run` or `_start`.
+    Main,
+}
+
+pub(crate) enum State {
+    /// About to call a function.
+    Call(Func, Vec<Val>),
+    /// Interrupted between two instructions.
+    OutOfFuel(ResumableCallOutOfFuel),
+    /// A host function is to return these values.
+    Resume(ResumableCallHostTrap, Vec<Val>),
+    /// The reply to one host call led to another, which is to be asked.
+    Ask(Option<ResumableCallHostTrap>, HostCall, Delivery),
+    /// A reply is due: to the guest, or once it has ended to what it left unwritten.
+    Waiting(Option<ResumableCallHostTrap>, HostCall, Delivery),
+    /// A command has ended well.
+    Ended,
+    /// Over, with or without a result.
+    Over,
+}
+
+impl Run {
+    /// Instantiates the tool with these arguments. Nothing of the guest runs yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] when the module cannot be instantiated within the limits.
+    pub fn start(tool: &Tool, input: &Value, limits: RunLimits) -> Result<Self, RunError> {
+        let manifest = tool.manifest();
+        let lower = |own: Option<u64>, limit: u64| own.map_or(limit, |own| own.min(limit));
+        let limits = RunLimits {
+            fuel: lower(manifest.limits.fuel, limits.fuel),
+            memory_bytes_max: lower(manifest.limits.memory_bytes, limits.memory_bytes_max),
+            output_bytes_max: lower(manifest.limits.output_bytes, limits.output_bytes_max),
+            ..limits
+        };
+        let fail = |failure| RunError { failure, fuel: 0, log: Vec::new() };
+        if let Err(violation) = tool.input_schema().validate(input, &mut Work::new(SCHEMA_WORK)) {
+            return Err(fail(Failure::InvalidInput { reason: violation.to_string() }));
+        }
+        let fuel = tool.instance_fuel();
+        if fuel > limits.fuel {
+            let failure = Failure::OutOfFuel { fuel_max: limits.fuel };
+            return Err(RunError { failure, fuel: limits.fuel, log: Vec::new() });
+        }
+        let input: Arc<[u8]> = input.to_json().into_bytes().into();
+        let argv = core::iter::once(&manifest.name).chain(&manifest.args).map(String::as_str);
+        let guest = Guest::new(input.clone(), argv, tool.preopens(), &limits);
+        let machine = tool.machine(guest).map_err(|failure| RunError { failure, fuel, log: Vec::new() })?;
+        let start = machine.start;
+        let mut run = Self {
+            tool: tool.clone(),
+            limits,
+            machine: Some(machine),
+            input,
+            stage: Stage::Start,
+            state: State::Over,
+            fuel,
+            host_calls: 0,
+            log: Vec::new(),
+        };
+        match start {
+            Some(start) => run.state = State::Call(start, Vec::new()),
+            None => run.enter().map_err(|failure| run.error(failure))?,
+        }
+        Ok(run)
+    }
+
+    /// Sets the environment of a WASI command: of these variables it sees the ones that its manifest lists.
+    #[must_use]
+    pub fn with_env<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let listed = &self.tool.manifest().env;
+        let variables = variables
+            .into_iter()
+            .filter(|(name, value)| listed.iter().any(|listed| listed == name) && !value.contains('\0'))
+            .map(|(name, value)| zero_terminated(&alloc::format!("{name}={value}")));
+        if let Some(machine) = &mut self.machine {
+            machine.store.data_mut().env = variables.collect();
+        }
+        self
+    }
+
+    /// Fuel spent so far.
+    pub fn fuel(&self) -> u64 {
+        self.fuel
+    }
+
+    /// Fuel that is left.
+    pub fn fuel_left(&self) -> u64 {
+        self.limits.fuel.saturating_sub(self.fuel)
+    }
+
+    /// Charges fuel for what the host did on the guest's behalf: another run, say. If it is more than is left, the next step
+    /// says so.
+    pub fn charge(&mut self, fuel: u64) {
+        self.fuel = self.fuel.saturating_add(fuel);
+    }
+
+    /// Runs for about `fuel_slice` units, at least for one block of instructions.
+    ///
+    /// How a run is sliced changes neither its result nor its fuel.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] ends the run.
+    pub fn step(&mut self, fuel_slice: u64) -> Result<Step, RunError> {
+        let spent_before = self.fuel;
+        loop {
+            let slice = fuel_slice.saturating_sub(self.fuel - spent_before);
+            match self.resume(slice) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(failure) => return Err(self.error(failure)),
+            }
+        }
+    }
+
+    /// Ends the run. The machine is not used again.
+    pub(crate) fn error(&mut self, failure: Failure) -> RunError {
+        self.state = State::Over;
+        let log = match self.machine.take() {
+            Some(mut machine) => machine.store.data_mut().log.take(),
+            None => core::mem::take(&mut self.log),
+        };
+        RunError { failure, fuel: self.fuel.min(self.limits.fuel), log }
+    }
+
+    pub(crate) fn machine(&mut self) -> Result<&mut Machine, Failure> {
+        self.machine.as_deref_mut().ok_or(RUN_FINISHED)
+    }
+
+    /// Lets the guest run once; `None` when it got to the next stage and may go on at once.
+    fn resume(&mut self, slice: u64) -> Result<Option<Step>, Failure> {
+        let mut results = match self.stage {
+            Stage::Start => Vec::new(),
+            Stage::Alloc => alloc::vec![Val::I32(0)],
+            Stage::Main => match self.tool.manifest().abi {
+                Abi::Native => alloc::vec![Val::I64(0)],
+                Abi::Wasi => Vec::new(),
+            },
+        };
+        if self.fuel > self.limits.fuel {
+            return Err(self.out_of_fuel());
+        }
+        let left = self.fuel_left();
+        let state = match core::mem::replace(&mut self.state, State::Over) {
+            State::Ask(trap, call, delivery) => return self.ask(trap, call, delivery),
+            State::Ended => return self.exited(0),
+            state => state,
+        };
+        let needed = match &state {
+            State::OutOfFuel(call) => call.required_fuel(),
+            _ => 0,
+        };
+        if needed > left {
+            self.fuel = self.limits.fuel;
+            return Err(self.out_of_fuel());
+        }
+        let given = slice.max(needed).min(left);
+        let store = &mut self.machine()?.store;
+        store.data_mut().meter.begin(left - given);
+        store.set_fuel(given)?;
+        let outcome = match state {
+            State::Call(function, args) => function.call_resumable(store, &args, &mut results),
+            State::OutOfFuel(call) => call.resume(store, &mut results),
+            State::Resume(call, values) => call.resume(store, &values, &mut results),
+            State::Waiting(..) => return Err(Failure::OutOfOrder("a reply is due")),
+            State::Ask(..) | State::Ended | State::Over => return Err(RUN_FINISHED),
+        };
+        self.count_fuel(given)?;
+        match outcome {
+            Ok(ResumableCall::Finished) => self.finished(results.first()),
+            Ok(ResumableCall::OutOfFuel(call)) => {
+                self.state = State::OutOfFuel(call);
+                Ok(Some(Step::Yield))
+            }
+            Ok(ResumableCall::HostTrap(call)) => self.interrupted(call),
+            Err(error) => {
+                let breach = self.machine()?.store.data_mut().limiter.breach.take();
+                Err(breach.unwrap_or_else(|| error.into()))
+            }
+        }
+    }
+
+    /// Adds up what was spent of the fuel `given`.
+    fn count_fuel(&mut self, given: u64) -> Result<(), Failure> {
+        let store = &mut self.machine()?.store;
+        let used = given.saturating_sub(store.get_fuel()?);
+        let debt = store.data_mut().meter.end();
+        self.fuel = self.fuel.saturating_add(used).saturating_add(debt);
+        if self.fuel > self.limits.fuel { Err(self.out_of_fuel()) } else { Ok(()) }
+    }
+
+    /// Does something for the guest while it waits, and adds up what that costs.
+    pub(crate) fn with_host<T>(
+        &mut self,
+        work: impl FnOnce(&mut [u8], &mut Guest) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let left = self.fuel_left();
+        let (memory, guest) = self.machine()?.memory();
+        guest.meter.begin(left);
+        let outcome = work(memory, guest);
+        let debt = guest.meter.end();
+        self.fuel = self.fuel.saturating_add(debt);
+        outcome
+    }
+
+    fn out_of_fuel(&self) -> Failure {
+        Failure::OutOfFuel { fuel_max: self.limits.fuel }
+    }
+
+    /// Leaves the start function behind.
+    fn enter(&mut self) -> Result<(), Failure> {
+        (self.stage, self.state) = match self.tool.manifest().abi {
+            Abi::Native => {
+                let length = Val::I32(self.input_length()?.cast_signed());
+                let alloc = self.machine()?.alloc;
+                let alloc = alloc.ok_or_else(|| Failure::Unrunnable("no `ak_alloc`".to_string()))?;
+                (Stage::Alloc, State::Call(alloc, alloc::vec![length]))
+            }
+            Abi::Wasi => (Stage::Main, State::Call(self.machine()?.main, Vec::new())),
+        };
+        Ok(())
+    }
+
+    fn input_length(&self) -> Result<u32, Failure> {
+        u32::try_from(self.input.len()).map_err(|_| Failure::MemoryLimit { bytes_max: u32::MAX.into() })
+    }
+
+    /// A stage's function has returned.
+    fn finished(&mut self, result: Option<&Val>) -> Result<Option<Step>, Failure> {
+        match (self.stage, result) {
+            (Stage::Start, _) => self.enter().map(|()| None),
+            (Stage::Alloc, result) => {
+                let at = result.and_then(Val::i32).unwrap_or_default().cast_unsigned();
+                let length = self.input_length()?;
+                let input = self.input.clone();
+                range_mut(self.machine()?.memory().0, "ak_alloc", at, length)?.copy_from_slice(&input);
+                let args = alloc::vec![Val::I32(at.cast_signed()), Val::I32(length.cast_signed())];
+                (self.stage, self.state) = (Stage::Main, State::Call(self.machine()?.main, args));
+                Ok(None)
+            }
+            (Stage::Main, Some(packed)) => {
+                let packed = packed.i64().unwrap_or_default().cast_unsigned();
+                let (at, length) = ((packed >> 32) as u32, packed as u32);
+                let bytes_max = self.limits.output_bytes_max;
+                let bytes = range(self.machine()?.memory().0, "ak_run", at, length)?;
+                if u64::from(length) > bytes_max {
+                    return Err(Failure::OutputTooLarge { bytes_max });
+                }
+                let output = parse_output(bytes, bytes_max);
+                self.done(output).map(Some)
+            }
+            (Stage::Main, None) => self.exited(0),
+        }
+    }
+
+    /// A WASI command has ended.
+    fn exited(&mut self, exit_code: u32) -> Result<Option<Step>, Failure> {
+        let bytes_max = self.limits.output_bytes_max;
+        if exit_code != 0 {
+            let log = self.machine()?.store.data_mut().log.bytes();
+            let tail = log.get(log.len().saturating_sub(MESSAGE_BYTES_MAX)..).unwrap_or(log);
+            let message = match String::from_utf8_lossy(tail).trim() {
+                "" => alloc::format!("exit code {exit_code}"),
+                said => said.to_string(),
+            };
+            return Err(Failure::ToolFailed { message, exit_code: Some(exit_code) });
+        }
+        if let Some((call, pending)) = self.with_host(|_, guest| wasi::unwritten(guest))? {
+            return self.ask(None, call, Delivery::File(pending));
+        }
+        let output = parse_output(&self.machine()?.store.data_mut().stdout.take(), bytes_max);
+        self.done(output).map(Some)
+    }
+
+    /// The guest has come to its end, and the machine may serve the next call whatever the output is.
+    fn done(&mut self, output: Result<Value, Failure>) -> Result<Step, Failure> {
+        self.log = self.machine()?.store.data_mut().log.take();
+        if let Some(machine) = self.machine.take() {
+            self.tool.recycle(machine);
+        }
+        let output = output?;
+        if let Err(violation) = self.tool.output_schema().validate(&output, &mut Work::new(SCHEMA_WORK)) {
+            return Err(Failure::InvalidOutput { reason: violation.to_string() });
+        }
+        Ok(Step::Done(RunOutput { output, fuel: self.fuel, log: core::mem::take(&mut self.log) }))
+    }
+
+    /// Hands a host call out.
+    fn ask(
+        &mut self,
+        trap: Option<ResumableCallHostTrap>,
+        call: HostCall,
+        delivery: Delivery,
+    ) -> Result<Option<Step>, Failure> {
+        let calls_max = self.limits.host_calls_max;
+        if self.host_calls >= calls_max {
+            return Err(Failure::HostCallLimit { calls_max });
+        }
+        self.host_calls += 1;
+        self.state = State::Waiting(trap, call.clone(), delivery);
+        Ok(Some(Step::HostCall(call)))
+    }
+
+    /// A host function has stopped the guest.
+    fn interrupted(&mut self, trap: ResumableCallHostTrap) -> Result<Option<Step>, Failure> {
+        match self.machine()?.store.data_mut().interrupt.take() {
+            Some(Interrupt::HostCall(call, delivery)) => self.ask(Some(trap), call, delivery),
+            Some(Interrupt::Fail(message)) => Err(Failure::ToolFailed { message, exit_code: None }),
+            Some(Interrupt::Exit(code)) => self.exited(code),
+            Some(Interrupt::Failure(failure)) => Err(failure),
+            None => Err(trap.into_host_error().into()),
+        }
+    }
+}
+
+fn parse_output(bytes: &[u8], bytes_max: u64) -> Result<Value, Failure> {
+    let limits = Limits { bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX), ..Limits::default() };
+    Value::parse(bytes, &limits).map_err(|error| Failure::InvalidJsonOutput { reason: error.to_string() })
+}
