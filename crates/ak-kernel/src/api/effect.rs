@@ -167,6 +167,12 @@ pub enum Step {
         /// Where it leads.
         path: Text,
     },
+    /// The effect comes to another path beneath the root: a directory that is to be searched, or made. Answered by
+    /// [`StepAnswer::Continue`] or [`StepAnswer::Skip`].
+    Path {
+        /// The path, absolute and in its canonical form.
+        path: Text,
+    },
     /// A server turned the request to a model away, and it is to be sent once more. Answered by [`StepAnswer::Continue`].
     Resend,
     /// A piece of a streamed answer, and how many tokens it is worth.
@@ -183,6 +189,8 @@ pub enum Step {
 pub enum StepAnswer {
     /// Go on.
     Continue,
+    /// Go on without what the step asked for.
+    Skip,
     /// Connect to one of these addresses and no other.
     Connect(Vec<IpAddr>),
     /// Follow the redirect: send exactly this.
@@ -368,6 +376,7 @@ impl Step {
                 object! { "step": "redirect", "method": method.clone(), "url": url.clone() }
             }
             Self::Link { path } => object! { "step": "link", "path": path.clone() },
+            Self::Path { path } => object! { "step": "path", "path": path.clone() },
             Self::Resend => object! { "step": "resend" },
             Self::Chunk { data, tokens } => {
                 object! { "step": "chunk", "data": data.clone(), "tokens": *tokens }
@@ -387,6 +396,7 @@ impl Step {
             }
             "redirect" => Self::Redirect { method: fields.text("method")?, url: fields.text("url")? },
             "link" => Self::Link { path: fields.text("path")? },
+            "path" => Self::Path { path: fields.text("path")? },
             "resend" => Self::Resend,
             "chunk" => Self::Chunk { data: fields.text("data")?, tokens: fields.u64("tokens")? },
             _ => return Err(fields.error("step", "is not known here")),

@@ -9,7 +9,7 @@ use alloc::{
 use core::net::IpAddr;
 
 use ak_audit::Decision;
-use ak_heap::{Handle, Heap, REQUEST_WORK, Work};
+use ak_heap::{Handle, Heap};
 use ak_json::{Integrity, Labels, Text};
 use ak_policy::{
     Action, CanonicalIp, Charge, GrantId, GrantTable, HostOrIp, Policy, PolicyDecision, Query, Steps, Target,
@@ -30,11 +30,11 @@ use crate::{
         prepared::Prepared,
         presented::PresentedCapability,
         reply::{Denial, Failure},
-        request::{AgentRequest, BatchPart, Request},
+        request::{AgentRequest, Request},
         session::{AgentId, GUEST},
         time::Clock,
     },
-    authz::query::{InvalidTarget, PolicyQuery, QueryContext},
+    authz::query::{InvalidTarget, JudgedPart, PolicyQuery, QueryContext},
     models::provider_actions::{self, Act},
     record::recorded::EarlierDecision,
 };
@@ -53,6 +53,7 @@ pub struct Permit {
     request: Request,
     target: Option<Target>,
     root: Option<Root>,
+    parts: Vec<(Target, Root)>,
     reservation: Reservation,
     fuel: Option<u64>,
 }
@@ -72,6 +73,8 @@ pub(crate) struct PermitParts {
     pub(crate) target: Option<Target>,
     /// For files: the root that was granted.
     pub(crate) root: Option<Root>,
+    /// Of a request that was decided on part by part: the files among the targets, each with its root.
+    pub(crate) parts: Vec<(Target, Root)>,
     /// What is set aside. It must be settled or released.
     pub(crate) reservation: Reservation,
     /// How much fuel of that.
@@ -80,8 +83,8 @@ pub(crate) struct PermitParts {
 
 impl Permit {
     pub(crate) fn into_parts(self) -> PermitParts {
-        let Permit { request, target, root, reservation, fuel } = self;
-        PermitParts { request, target, root, reservation, fuel }
+        let Permit { request, target, root, parts, reservation, fuel } = self;
+        PermitParts { request, target, root, parts, reservation, fuel }
     }
 }
 
@@ -108,6 +111,8 @@ impl DecisionRecord {
 struct Pass {
     target: Option<Target>,
     root: Option<Root>,
+    /// Of the parts of a request: the files among their targets, each with its root.
+    parts: Vec<(Target, Root)>,
     reservation: Reservation,
 }
 
@@ -177,20 +182,17 @@ impl Gate<'_> {
         {
             return (DecisionRecord::new(Decision::Refused, "budget", None), Err(failure));
         }
-        let (decided, passed) = match request.batch_parts() {
-            Some(parts) => self.pass_each(parts),
-            None => self.pass(&request, amounts),
-        };
-        (
-            decided,
-            passed.map(|Pass { target, root, reservation }| Permit {
-                request,
-                target,
-                root,
-                reservation,
-                fuel,
-            }),
-        )
+        let each = self.pass_each(&request);
+        let (decided, passed) = each.unwrap_or_else(|| self.pass(&request, amounts));
+        let permit = passed.map(|Pass { target, root, parts, reservation }| Permit {
+            request,
+            target,
+            root,
+            parts,
+            reservation,
+            fuel,
+        });
+        (decided, permit)
     }
 
     /// Whether this is the request of the guests' own session for one more guest.
@@ -252,6 +254,7 @@ impl Gate<'_> {
                 request,
                 target,
                 root: Some(Root { path: Text::from("/"), follows: false }),
+                parts: Vec::new(),
                 reservation,
                 fuel,
             }),
@@ -266,30 +269,32 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// Decides on each operation of a batch as if it came alone. The whole passes if each of them does; else it fails as
-    /// the first that does not.
-    fn pass_each(&mut self, parts: &[BatchPart]) -> (DecisionRecord, Result<Pass, Failure>) {
+    /// Decides on each part of a request as if it came alone; none where it has no parts. The whole passes if each of them does;
+    /// else it fails as the first that does not.
+    fn pass_each(&mut self, request: &Request) -> Option<(DecisionRecord, Result<Pass, Failure>)> {
         let mut whole = DecisionRecord::new(Decision::Permit, "batch", None);
         let mut all = Ok(Pass::default());
-        let mut work = Work::new(REQUEST_WORK);
-        for (index, part) in parts.iter().enumerate() {
-            let (decided, passed) = match part.as_request(&mut work) {
-                Ok(request) => self.pass_question(&request, Vec::new(), part.creates_target()),
+        let has_parts = request.each_part(&mut |JudgedPart { index, request, creates_target }| {
+            let (decided, passed) = match request {
+                Ok(request) => self.pass_question(&request, Vec::new(), creates_target),
                 Err(failure) => (DecisionRecord::new(Decision::Refused, "limit", None), Err(failure)),
             };
             match (&mut all, passed) {
-                (Ok(all), Ok(passed)) => all.reservation.join(passed.reservation),
+                (Ok(all), Ok(passed)) => {
+                    all.reservation.join(passed.reservation);
+                    all.parts.extend(passed.target.zip(passed.root));
+                }
                 (Ok(before), Err(failure)) => {
                     self.agents.release(core::mem::take(&mut before.reservation));
-                    whole = DecisionRecord { each: whole.each, ..decided.clone() };
-                    all = Err(failure.at_index(index));
+                    whole = DecisionRecord { each: core::mem::take(&mut whole.each), ..decided.clone() };
+                    all = Err(index.map_or(failure.clone(), |index| failure.at_index(index)));
                 }
                 (Err(_), Ok(passed)) => self.agents.release(passed.reservation),
                 (Err(_), Err(_)) => {}
             }
             whole.each.push(decided);
-        }
-        (whole, all)
+        });
+        has_parts.then_some((whole, all))
     }
 
     /// Canonical target, policy, limits, and `amounts` set aside: the decision on one request.
@@ -349,7 +354,7 @@ impl Gate<'_> {
             for grant in passed.grants {
                 self.grants.spend(grant, self.clock.elapsed);
             }
-            Ok(Pass { target: Some(question.target), root: passed.root, reservation })
+            Ok(Pass { target: Some(question.target), root: passed.root, parts: Vec::new(), reservation })
         });
         (decided, pass)
     }

@@ -6,7 +6,7 @@ use ak_heap::Handle;
 use ak_json::{Text, Value};
 use ak_policy::{Action, Policy, Target};
 
-use crate::api::prepared::Prepared;
+use crate::api::{prepared::Prepared, reply::Failure, request::Request};
 
 /// What the policy decides on.
 #[derive(Clone, Debug)]
@@ -36,4 +36,13 @@ pub(crate) struct QueryContext<'q> {
     pub(crate) prepared: &'q Prepared,
     /// Whether an object belongs to whoever asks.
     pub(crate) owns: &'q dyn Fn(Handle) -> bool,
+}
+
+/// A part of a request that the gate decides on as if it came alone.
+pub(crate) struct JudgedPart {
+    /// Its place in a batch, which a refusal names.
+    pub(crate) index: Option<usize>,
+    pub(crate) request: Result<Request, Failure>,
+    /// Whether it is about an object that the same request creates, and so is one's own.
+    pub(crate) creates_target: bool,
 }

@@ -252,13 +252,13 @@ impl Kernel {
                     *tokens = tokens.saturating_add(more);
                 }
             }
-            Step::Resolved(_) | Step::Link { .. } | Step::Resend => {}
+            Step::Resolved(_) | Step::Link { .. } | Step::Path { .. } | Step::Resend => {}
         }
         (decided, StepAnswer::Continue)
     }
 
     /// What the end of an effect comes to.
-    fn ending(&self, pending: &PendingEffect, completion: Completion) -> Ending {
+    fn ending(&mut self, pending: &PendingEffect, completion: Completion) -> Ending {
         match completion {
             Completion::Unknown => Ending::unknown(pending),
             Completion::Failed { code, message, context, spent } => {

@@ -222,10 +222,10 @@ impl Kernel {
         presented: Option<PresentedCapability>,
         permit: Permit,
     ) -> Result<Progress, Failure> {
-        let PermitParts { request, target, root, reservation, fuel } = permit.into_parts();
+        let PermitParts { request, target, root, parts, reservation, fuel } = permit.into_parts();
         let room =
             if request.is_effect() && self.recorded.is_none() { self.check_effects(caller) } else { Ok(()) };
-        let permitted = Permitted { caller, target, root, fuel, presented: presented.as_ref() };
+        let permitted = Permitted { caller, target, root, parts, fuel, presented: presented.as_ref() };
         match room.and_then(|()| request.start(self, permitted)) {
             Ok(Started::Reply(reply)) => {
                 self.agents.settle(reservation, &[], self.clock.elapsed);

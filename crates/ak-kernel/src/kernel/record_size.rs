@@ -87,7 +87,7 @@ impl Kernel {
             // step before each: these are inputs too.
             outcome_bytes_max(&size).saturating_add(6 * INPUT_BYTES).saturating_add(size.steps_bytes_max)
         });
-        let subjects_max = request.batch_parts().map_or(2, |parts| (parts.len() as u64).saturating_add(1));
+        let subjects_max = request.operations().saturating_add(1);
         let presented = presented.as_ref().map_or(0, |presented| presented.to_value().json_len() as u64);
         INPUT_BYTES
             .saturating_add(self.throttled_bytes(0))
@@ -115,6 +115,7 @@ impl Kernel {
             | Step::Resolved(_)
             | Step::Redirect { .. }
             | Step::Link { .. }
+            | Step::Path { .. }
             | Step::Resend => 0,
         }
     }
@@ -146,7 +147,11 @@ impl Kernel {
                 addresses.truncate(ADDRESSES_MAX);
                 Step::Resolved(addresses)
             }
-            Step::Redirect { .. } | Step::Link { .. } | Step::Resend | Step::Chunk { .. } => step,
+            Step::Redirect { .. }
+            | Step::Link { .. }
+            | Step::Path { .. }
+            | Step::Resend
+            | Step::Chunk { .. } => step,
         };
         let length = step.to_value().json_len() as u64;
         let Some(pending) = self.pending.get_mut(&ticket) else {

@@ -206,6 +206,7 @@ impl Family for FileRequest {
                 Step::Resolved(_)
                 | Step::Redirect { .. }
                 | Step::Link { .. }
+                | Step::Path { .. }
                 | Step::Resend
                 | Step::Chunk { .. },
             ) => None,
@@ -214,7 +215,7 @@ impl Family for FileRequest {
 
     fn complete(
         &self,
-        _kernel: &Kernel,
+        _kernel: &mut Kernel,
         _pending: &PendingEffect,
         completion: Completion,
     ) -> Option<Completed> {

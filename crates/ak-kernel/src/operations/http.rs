@@ -157,13 +157,13 @@ impl Family for HttpRequest {
         match step {
             Step::Resolved(addresses) => Some(kernel.on_addresses(pending, self, &hop, &addresses)),
             Step::Redirect { method, url } => Some(kernel.on_redirect(pending, self, &hop, &method, &url)),
-            Step::Link { .. } | Step::Resend | Step::Chunk { .. } => None,
+            Step::Link { .. } | Step::Path { .. } | Step::Resend | Step::Chunk { .. } => None,
         }
     }
 
     fn complete(
         &self,
-        _kernel: &Kernel,
+        _kernel: &mut Kernel,
         pending: &PendingEffect,
         completion: Completion,
     ) -> Option<Completed> {

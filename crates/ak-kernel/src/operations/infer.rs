@@ -155,13 +155,13 @@ impl Family for InferRequest {
         match step {
             Step::Chunk { tokens, .. } => on_chunk(pending, tokens),
             Step::Resend => Some(kernel.on_resend(pending)),
-            Step::Resolved(_) | Step::Redirect { .. } | Step::Link { .. } => None,
+            Step::Resolved(_) | Step::Redirect { .. } | Step::Link { .. } | Step::Path { .. } => None,
         }
     }
 
     fn complete(
         &self,
-        kernel: &Kernel,
+        kernel: &mut Kernel,
         pending: &PendingEffect,
         completion: Completion,
     ) -> Option<Completed> {

@@ -34,7 +34,7 @@ use crate::{
     },
     authz::{
         gate::{DecisionRecord, Root},
-        query::{InvalidTarget, PolicyQuery, QueryContext},
+        query::{InvalidTarget, JudgedPart, PolicyQuery, QueryContext},
     },
     effects::pending::{EffectState, PendingEffect},
     state::{Caller, Kernel},
@@ -87,6 +87,16 @@ pub(crate) trait Family: Sized {
 
     /// What the policy is asked about it; none for an operation that only tells a session about itself.
     fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget>;
+
+    /// How many operations it counts as.
+    fn operations(&self) -> u64 {
+        1
+    }
+
+    /// Hands over each of its parts, where it is decided on part by part. Whether it is.
+    fn each_part(&self, _judge: &mut dyn FnMut(JudgedPart)) -> bool {
+        false
+    }
 
     /// Whether it only tells a session about itself, and so may come with any capability.
     fn only_tells(&self) -> bool {
@@ -148,8 +158,12 @@ pub(crate) trait Family: Sized {
     }
 
     /// What an end of its effect comes to; none where its effect cannot end so.
-    fn complete(&self, kernel: &Kernel, pending: &PendingEffect, completion: Completion)
-    -> Option<Completed>;
+    fn complete(
+        &self,
+        kernel: &mut Kernel,
+        pending: &PendingEffect,
+        completion: Completion,
+    ) -> Option<Completed>;
 
     /// What is charged for an effect that failed after it used so much.
     fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _failed: &Failed<'_>) -> Amounts {
@@ -167,6 +181,8 @@ pub(crate) struct Permitted<'c> {
     pub(crate) target: Option<Target>,
     /// For files: the root that was granted.
     pub(crate) root: Option<Root>,
+    /// Of a request that was decided on part by part: the files among the targets, each with its root.
+    pub(crate) parts: Vec<(Target, Root)>,
     /// How much fuel is set aside.
     pub(crate) fuel: Option<u64>,
     /// The capability that came with the request.
@@ -297,7 +313,11 @@ impl Request {
 
     /// How many operations it counts as.
     pub(crate) fn operations(&self) -> u64 {
-        self.batch_parts().map_or(1, |parts| parts.len() as u64).max(1)
+        each_family!(self, request => request.operations())
+    }
+
+    pub(crate) fn each_part(&self, judge: &mut dyn FnMut(JudgedPart)) -> bool {
+        each_family!(self, request => request.each_part(judge))
     }
 
     pub(crate) fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
@@ -372,7 +392,7 @@ impl Request {
 
     pub(crate) fn complete(
         &self,
-        kernel: &Kernel,
+        kernel: &mut Kernel,
         pending: &PendingEffect,
         completion: Completion,
     ) -> Option<Completed> {

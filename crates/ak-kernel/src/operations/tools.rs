@@ -196,7 +196,7 @@ impl Family for ToolsRequest {
 
     fn complete(
         &self,
-        _kernel: &Kernel,
+        _kernel: &mut Kernel,
         pending: &PendingEffect,
         completion: Completion,
     ) -> Option<Completed> {

@@ -183,7 +183,7 @@ impl Family for AdminRequest {
 
     fn complete(
         &self,
-        _kernel: &Kernel,
+        _kernel: &mut Kernel,
         _pending: &PendingEffect,
         _completion: Completion,
     ) -> Option<Completed> {

@@ -254,7 +254,7 @@ impl Family for AgentRequest {
 
     fn complete(
         &self,
-        _kernel: &Kernel,
+        _kernel: &mut Kernel,
         _pending: &PendingEffect,
         _completion: Completion,
     ) -> Option<Completed> {

@@ -238,7 +238,7 @@ impl Family for AuditRequest {
 
     fn complete(
         &self,
-        _kernel: &Kernel,
+        _kernel: &mut Kernel,
         _pending: &PendingEffect,
         completion: Completion,
     ) -> Option<Completed> {

@@ -7,7 +7,7 @@ pub(crate) mod types;
 
 use alloc::{format, string::ToString, vec::Vec};
 
-use ak_heap::{Content, Handle};
+use ak_heap::{Content, Handle, REQUEST_WORK, Work};
 use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target};
 
@@ -22,42 +22,16 @@ use crate::{
         fields::{FieldError, Fields, content_field, content_members, handle_field, insert_some},
         operation::HeapOperation,
         reply::{Failure, Reply},
-        request::{BatchPart, HeapRequest, Request},
+        request::{BatchPart, HeapRequest},
     },
     authz::{
         gate::DecisionRecord,
-        query::{ANY_TYPE, InvalidTarget, PolicyQuery, QueryContext},
+        query::{ANY_TYPE, InvalidTarget, JudgedPart, PolicyQuery, QueryContext},
     },
     effects::pending::PendingEffect,
     record::view::stored_decision,
     state::{Caller, Kernel},
 };
-
-impl Request {
-    /// The operations of a batch.
-    pub(crate) fn batch_parts(&self) -> Option<&[BatchPart]> {
-        match self {
-            Self::Heap(HeapRequest::Batch { parts }) => Some(parts),
-            Self::Heap(
-                HeapRequest::Alloc { .. }
-                | HeapRequest::Read { .. }
-                | HeapRequest::Stat { .. }
-                | HeapRequest::Write { .. }
-                | HeapRequest::Delete { .. }
-                | HeapRequest::Query { .. }
-                | HeapRequest::TypeRegister { .. }
-                | HeapRequest::TypeUnregister { .. },
-            )
-            | Self::File(_)
-            | Self::Http(_)
-            | Self::Infer(_)
-            | Self::Tools(_)
-            | Self::Agent(_)
-            | Self::Audit(_)
-            | Self::Admin(_) => None,
-        }
-    }
-}
 
 impl Family for HeapRequest {
     type Row = HeapOperation;
@@ -223,6 +197,30 @@ impl Family for HeapRequest {
         }
     }
 
+    fn operations(&self) -> u64 {
+        match self {
+            Self::Batch { parts } => (parts.len() as u64).max(1),
+            Self::Alloc { .. }
+            | Self::Read { .. }
+            | Self::Stat { .. }
+            | Self::Write { .. }
+            | Self::Delete { .. }
+            | Self::Query { .. }
+            | Self::TypeRegister { .. }
+            | Self::TypeUnregister { .. } => 1,
+        }
+    }
+
+    fn each_part(&self, judge: &mut dyn FnMut(JudgedPart)) -> bool {
+        let Self::Batch { parts } = self else { return false };
+        let mut work = Work::new(REQUEST_WORK);
+        for (index, part) in parts.iter().enumerate() {
+            let request = part.as_request(&mut work);
+            judge(JudgedPart { index: Some(index), request, creates_target: part.creates_target() });
+        }
+        true
+    }
+
     /// The heap is a gauge: what it holds is checked and counted as it changes.
     fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
         Ok(Amounts::new())
@@ -362,7 +360,7 @@ impl Family for HeapRequest {
 
     fn complete(
         &self,
-        _kernel: &Kernel,
+        _kernel: &mut Kernel,
         _pending: &PendingEffect,
         _completion: Completion,
     ) -> Option<Completed> {
