@@ -4,7 +4,7 @@ use core::fmt;
 
 macro_rules! operations {
     ($($family:ident($rows:ident) {
-        $($number:literal $variant:ident $name:literal $event:literal $who:ident $doc:literal)*
+        $($number:literal $variant:ident $name:literal $event:literal $who:ident $reply:ident $doc:literal)*
     })*) => {
         /// What a request asks for. The number stands on the wire and in leaves.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +36,11 @@ macro_rules! operations {
             /// Who may ask for it at all, whatever the policy says.
             pub const fn who(self) -> AllowedCaller {
                 match self { $($(Operation::$variant => AllowedCaller::$who,)*)* }
+            }
+
+            /// What its reply is.
+            pub(crate) const fn reply(self) -> ReplyForm {
+                match self { $($(Operation::$variant => ReplyForm::$reply,)*)* }
             }
 
             /// The family that it belongs to, and its row there.
@@ -73,66 +78,89 @@ pub enum AllowedCaller {
     Kernel,
 }
 
+/// What the reply to an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyForm {
+    /// That it is done.
+    Done,
+    /// The same, where the host has nothing to add.
+    DoneOrValue,
+    /// The handle of an object.
+    Handle,
+    /// The version of an object.
+    Version,
+    /// What an object holds.
+    Content,
+    /// The bytes of a file.
+    Bytes,
+    /// An HTTP response.
+    Http,
+    /// A session.
+    Session,
+    /// A JSON value.
+    Value,
+}
+
 operations! {
     Heap(HeapOperation) {
-        1024 Read "READ" "read" Anyone "Read a heap object."
-        1025 Alloc "ALLOC" "alloc" Anyone "Create a heap object."
-        1026 Write "WRITE" "write" Anyone "Patch a heap object (RFC 6902)."
-        1027 Delete "DELETE" "delete" Anyone "Delete a heap object."
-        1028 Query "QUERY" "query" Anyone "Search the heap; a session finds what it may read."
-        1029 Batch "BATCH" "batch" Anyone "Several operations on the heap, all of them or none."
-        1049 Stat "STAT" "stat" Anyone "Describe a heap object."
-        1110 TypeRegister "TYPE_REGISTER" "type_register" Anyone "Give a type of heap objects a schema."
-        1111 TypeUnregister "TYPE_UNREGISTER" "type_unregister" Anyone "Take back a type that one registered."
+        1024 Read "READ" "read" Anyone Content "Read a heap object."
+        1025 Alloc "ALLOC" "alloc" Anyone Handle "Create a heap object."
+        1026 Write "WRITE" "write" Anyone Version "Patch a heap object (RFC 6902)."
+        1027 Delete "DELETE" "delete" Anyone Done "Delete a heap object."
+        1028 Query "QUERY" "query" Anyone Value "Search the heap; a session finds what it may read."
+        1029 Batch "BATCH" "batch" Anyone Value "Several operations on the heap, all of them or none."
+        1049 Stat "STAT" "stat" Anyone Value "Describe a heap object."
+        1110 TypeRegister "TYPE_REGISTER" "type_register" Anyone Value "Give a type of heap objects a schema."
+        1111 TypeUnregister "TYPE_UNREGISTER" "type_unregister" Anyone Done "Take back a type that one registered."
     }
     File(FileOperation) {
-        1050 FsRead "FS_READ" "fs_read" Anyone "Read a file."
-        1051 FsWrite "FS_WRITE" "fs_write" Anyone "Write a file."
-        1052 FsList "FS_LIST" "fs_list" Anyone "List a directory."
-        1053 FsStat "FS_STAT" "fs_stat" Anyone "Describe a file."
-        1054 FsDelete "FS_DELETE" "fs_delete" Anyone "Delete a file."
+        1050 FsRead "FS_READ" "fs_read" Anyone Bytes "Read a file."
+        1051 FsWrite "FS_WRITE" "fs_write" Anyone Done "Write a file."
+        1052 FsList "FS_LIST" "fs_list" Anyone Value "List a directory."
+        1053 FsStat "FS_STAT" "fs_stat" Anyone Value "Describe a file."
+        1054 FsDelete "FS_DELETE" "fs_delete" Anyone Done "Delete a file."
     }
     Http(HttpOperation) {
-        1060 Http "HTTP" "http" Anyone "Send an HTTP request."
+        1060 Http "HTTP" "http" Anyone Http "Send an HTTP request."
     }
     Infer(InferOperation) {
-        1037 Inference "INFERENCE" "inference" Anyone "Ask a model."
+        1037 Inference "INFERENCE" "inference" Anyone Value "Ask a model."
     }
     Tools(ToolsOperation) {
-        1031 Call "CALL" "call" Anyone "Call a tool."
-        1120 ToolRegister "TOOL_REGISTER" "tool_register" Owner "Register a tool."
-        1121 ToolList "TOOL_LIST" "tool_list" Anyone "List the registered tools."
+        1031 Call "CALL" "call" Anyone Value "Call a tool."
+        1120 ToolRegister "TOOL_REGISTER" "tool_register" Owner Value "Register a tool."
+        1121 ToolList "TOOL_LIST" "tool_list" Anyone Value "List the registered tools."
     }
     Agent(AgentOperation) {
-        1080 BudgetSet "BUDGET_SET" "budget_set" Anyone "Set a budget; an agent session only lowers its own."
-        1081 BudgetStatus "BUDGET_STATUS" "budget_status" Anyone "Limits and usage of the session's agent."
-        1090 CapGrant "CAP_GRANT" "cap_grant" Owner "Give an agent a capability."
-        1091 CapAttenuate "CAP_ATTENUATE" "cap_attenuate" Anyone "Derive a narrower capability from one's own."
-        1092 CapRevoke "CAP_REVOKE" "cap_revoke" Anyone "Take a capability back, with all that was derived from it."
-        1093 CapToken "CAP_TOKEN" "cap_token" Anyone "A capability as a bearer token."
-        1130 SessionOpen "SESSION_OPEN" "session_open" Owner "Open a session for an agent."
-        1131 SessionClose "SESSION_CLOSE" "session_close" Anyone "End the session that asks."
+        1080 BudgetSet "BUDGET_SET" "budget_set" Anyone Done "Set a budget; an agent session only lowers its own."
+        1081 BudgetStatus "BUDGET_STATUS" "budget_status" Anyone Value "Limits and usage of the session's agent."
+        1090 CapGrant "CAP_GRANT" "cap_grant" Owner Value "Give an agent a capability."
+        1091 CapAttenuate "CAP_ATTENUATE" "cap_attenuate" Anyone Value "Derive a narrower capability from one's own."
+        1092 CapRevoke "CAP_REVOKE" "cap_revoke" Anyone Value "Take a capability back, with all that was derived from it."
+        1093 CapToken "CAP_TOKEN" "cap_token" Anyone Value "A capability as a bearer token."
+        1130 SessionOpen "SESSION_OPEN" "session_open" Owner Session "Open a session for an agent."
+        1131 SessionClose "SESSION_CLOSE" "session_close" Anyone Done "End the session that asks."
     }
     Audit(AuditOperation) {
-        1030 Commit "COMMIT" "commit" Anyone "Sign a checkpoint of the log as it stands."
-        1100 AuditLog "AUDIT_LOG" "audit_log" Anyone "Write an entry of one's own."
-        1101 AuditQuery "AUDIT_QUERY" "audit_query" Anyone "Read entries; an agent session sees its own."
-        1102 AuditVerify "AUDIT_VERIFY" "audit_verify" Owner "Verify the whole log and re-execute it."
-        1103 AuditProof "AUDIT_PROOF" "audit_proof" Anyone "Prove that an entry stands in the log."
-        1104 AuditErase "AUDIT_ERASE" "audit_erase" Owner "Erase all that is recorded about a subject."
+        1030 Commit "COMMIT" "commit" Anyone Value "Sign a checkpoint of the log as it stands."
+        1100 AuditLog "AUDIT_LOG" "audit_log" Anyone Done "Write an entry of one's own."
+        1101 AuditQuery "AUDIT_QUERY" "audit_query" Anyone Value "Read entries; an agent session sees its own."
+        1102 AuditVerify "AUDIT_VERIFY" "audit_verify" Owner Value "Verify the whole log and re-execute it."
+        1103 AuditProof "AUDIT_PROOF" "audit_proof" Anyone Value "Prove that an entry stands in the log."
+        1104 AuditErase "AUDIT_ERASE" "audit_erase" Owner Value "Erase all that is recorded about a subject."
     }
     Admin(AdminOperation) {
-        1040 LastError "LAST_ERROR" "last_error" Anyone "The session's last denial."
-        1048 Authorize "AUTHORIZE" "authorize" Anyone "Ask whether a request would pass."
-        1070 PolicyLoad "POLICY_LOAD" "policy_load" Owner "Replace the policy."
+        1040 LastError "LAST_ERROR" "last_error" Anyone Value "The session's last denial."
+        1048 Authorize "AUTHORIZE" "authorize" Anyone Value "Ask whether a request would pass."
+        1070 PolicyLoad "POLICY_LOAD" "policy_load" Owner DoneOrValue "Replace the policy."
     }
     Kernel(KernelOperation) {
-        1140 Genesis "GENESIS" "genesis" Kernel "The first entry: format, semantics and configuration."
-        1141 Tick "TICK" "tick" Kernel "A deadline passed."
-        1142 Snapshot "SNAPSHOT" "snapshot" Kernel "The digest of the state, for snapshots of it."
-        1143 Throttled "THROTTLED" "throttled" Kernel "How many requests were turned away unheard, by agent."
-        1144 Upgrade "UPGRADE" "upgrade" Kernel "A journal of an earlier version goes on under this one."
-        1145 ClockStep "CLOCK_STEP" "clock_step" Kernel "The wall clock stepped."
+        1140 Genesis "GENESIS" "genesis" Kernel Done "The first entry: format, semantics and configuration."
+        1141 Tick "TICK" "tick" Kernel Done "A deadline passed."
+        1142 Snapshot "SNAPSHOT" "snapshot" Kernel Done "The digest of the state, for snapshots of it."
+        1143 Throttled "THROTTLED" "throttled" Kernel Done "How many requests were turned away unheard, by agent."
+        1144 Upgrade "UPGRADE" "upgrade" Kernel Done "A journal of an earlier version goes on under this one."
+        1145 ClockStep "CLOCK_STEP" "clock_step" Kernel Done "The wall clock stepped."
     }
 }
 

@@ -8,7 +8,7 @@ use ak_json::{Object, Text, Value, object};
 use crate::api::{
     code::{Code, ErrorClass},
     fields::{FieldError, Fields, base64url, content_field, content_members, handle_field, insert_some},
-    operation::Operation,
+    operation::{Operation, ReplyForm},
     request::headers_field,
     session::SessionId,
 };
@@ -89,58 +89,22 @@ impl Reply {
     /// [`FieldError`] where the other side did not answer in the form of that operation.
     pub fn decode(operation: Operation, result: &Value) -> Result<Reply, FieldError> {
         let mut fields = Fields::new("result", result)?;
-        let reply = match operation {
-            Operation::Alloc => Self::Handle(handle_field(&mut fields)?),
-            Operation::Write => Self::Version(fields.u64("version")?),
-            Operation::Read => Self::Content(content_field(&mut fields)?),
-            Operation::FsRead => Self::Bytes(fields.bytes("bytes")?),
-            Operation::Http => Self::Http(HttpResponse::from_fields(&mut fields)?),
-            Operation::SessionOpen => {
+        let reply = match operation.reply() {
+            ReplyForm::Done => Self::Done,
+            // Where there is more to say, the host says it.
+            ReplyForm::DoneOrValue if result.as_object().is_some_and(Object::is_empty) => Self::Done,
+            ReplyForm::DoneOrValue | ReplyForm::Value => return Ok(Self::Value(result.clone())),
+            ReplyForm::Handle => Self::Handle(handle_field(&mut fields)?),
+            ReplyForm::Version => Self::Version(fields.u64("version")?),
+            ReplyForm::Content => Self::Content(content_field(&mut fields)?),
+            ReplyForm::Bytes => Self::Bytes(fields.bytes("bytes")?),
+            ReplyForm::Http => Self::Http(HttpResponse::from_fields(&mut fields)?),
+            ReplyForm::Session => {
                 let number = fields.u64("session")?;
                 let number = u32::try_from(number)
                     .map_err(|_| fields.error("session", "expected a session number"))?;
                 Self::Session(SessionId::from_number(number))
             }
-            // Where there is more to say, the host says it.
-            Operation::PolicyLoad if fields.member("unprotected").is_some() => {
-                return Ok(Self::Value(result.clone()));
-            }
-            Operation::PolicyLoad
-            | Operation::Delete
-            | Operation::FsWrite
-            | Operation::FsDelete
-            | Operation::BudgetSet
-            | Operation::AuditLog
-            | Operation::TypeUnregister
-            | Operation::Genesis
-            | Operation::Tick
-            | Operation::Snapshot
-            | Operation::Throttled
-            | Operation::Upgrade
-            | Operation::ClockStep
-            | Operation::SessionClose => Self::Done,
-            Operation::Call
-            | Operation::Inference
-            | Operation::LastError
-            | Operation::Authorize
-            | Operation::Stat
-            | Operation::Query
-            | Operation::Batch
-            | Operation::FsList
-            | Operation::FsStat
-            | Operation::BudgetStatus
-            | Operation::CapGrant
-            | Operation::CapAttenuate
-            | Operation::CapRevoke
-            | Operation::CapToken
-            | Operation::AuditQuery
-            | Operation::AuditVerify
-            | Operation::Commit
-            | Operation::AuditProof
-            | Operation::AuditErase
-            | Operation::TypeRegister
-            | Operation::ToolRegister
-            | Operation::ToolList => return Ok(Self::Value(result.clone())),
         };
         fields.finish()?;
         Ok(reply)
