@@ -294,6 +294,10 @@ impl Gate<'_> {
             }
             whole.each.push(decided);
         });
+        // Of files the first part stands for the whole.
+        if let Ok(Pass { parts, .. }) = &all {
+            whole.target = parts.first().map(|(target, _)| target.to_string());
+        }
         has_parts.then_some((whole, all))
     }
 

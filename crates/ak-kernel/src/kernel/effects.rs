@@ -278,7 +278,7 @@ impl Kernel {
             | Completion::Http(_)
             | Completion::Inferred { .. }
             | Completion::Tool { .. }) => match pending.request.complete(self, pending, completion) {
-                Some(Completed { reply, used }) => Ending { used, outcome: Ok(reply), belongs: true },
+                Some(Completed { outcome, used }) => Ending { used, outcome, belongs: true },
                 None => Ending { belongs: false, ..Ending::unknown(pending) },
             },
         }

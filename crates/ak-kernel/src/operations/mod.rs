@@ -29,7 +29,7 @@ use crate::{
         fields::{FieldError, Fields},
         operation::{Operation, OperationFamily},
         prepared::Prepared,
-        reply::{Failure, Reply},
+        reply::{Failure, Outcome, Reply},
         request::Request,
     },
     authz::{
@@ -227,15 +227,15 @@ impl EffectSize {
     pub(crate) const SMALL: EffectSize = EffectSize { outcome_bytes_max: 0, steps_bytes_max: 0 };
 }
 
-/// An effect that ended well: the reply, and what it used.
+/// An effect that was performed: what the caller is told, and what it used.
 pub(crate) struct Completed {
-    pub(crate) reply: Reply,
+    pub(crate) outcome: Outcome,
     pub(crate) used: Amounts,
 }
 
 impl Completed {
     pub(crate) fn new(reply: Reply, used: impl Into<Amounts>) -> Completed {
-        Completed { reply, used: used.into() }
+        Completed { outcome: Ok(reply), used: used.into() }
     }
 
     /// Of an effect that moved so many bytes.
