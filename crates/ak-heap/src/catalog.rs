@@ -25,7 +25,7 @@ pub(crate) struct Catalog {
     declared: BTreeMap<Text, Declared>,
     /// The schemas that agents registered for their delegation trees, by the type's name, then by the agent's.
     scoped: BTreeMap<Text, BTreeMap<Text, Schema>>,
-    /// What the schemas of each delegation tree come to; everybody's stand under the empty name.
+    /// The size of the schemas of each delegation tree; those for everybody are under the empty name.
     delegation_trees: BTreeMap<Text, Held>,
     held: Held,
 }
@@ -171,12 +171,12 @@ impl Catalog {
         true
     }
 
-    /// What all schemas come to.
+    /// The size of all schemas.
     pub(crate) fn held(&self) -> Held {
         self.held
     }
 
-    /// What the schemas come to in the scopes of a scope's delegation tree.
+    /// The size of the schemas in all scopes of a scope's delegation tree.
     pub(crate) fn held_by_delegation_tree(&self, scope: &str) -> Held {
         self.delegation_trees.get(delegation_tree(scope)).copied().unwrap_or_default()
     }
