@@ -16,7 +16,7 @@
 //! # Example
 //!
 //! ```
-//! use ak_audit::{Entry, Integrity, Kind, Log, SigningKey, Decision, ZERO_HASH, commitment, note::KeyKind, proof};
+//! use ak_audit::{Decision, Entry, Integrity, Kind, Log, SigningKey, ZERO_HASH, commitment, note::KeyKind, verifier};
 //!
 //! let mut log = Log::new(1 << 20);
 //! for seq in 0..5 {
