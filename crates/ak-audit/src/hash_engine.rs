@@ -1,4 +1,4 @@
-//! The arithmetic that hardware can do faster, and how several hashes are computed at once with it.
+//! SHA-256 and CRC-32C, replaceable by hardware implementations, and hashing of several messages at once.
 
 use alloc::vec::Vec;
 use core::fmt;

@@ -1,22 +1,22 @@
-//! A tamper-evident log: what was decided is written down so that nobody can quietly change it.
+//! A tamper-evident log of decisions: a change to a recorded entry is always detected.
 //!
 //! An [`Entry`] has one byte form. Its RFC 6962 leaf hash is the next entry's `previous` and a leaf of the Merkle tree, so
 //! one hash for each entry pays for chain and tree. A [`Checkpoint`] is the tree's size and root, signed; whoever keeps one
 //! can tell this log from an older or a rewritten copy. What an entry is about stands beside it in a *body*, to which the
-//! entry holds salted commitments only: a body can go, and every proof still holds.
+//! entry holds salted commitments only: a body can be erased, and every proof still holds.
 //!
 //! Principles:
-//! - One form: a decoder refuses whatever the encoder would not write.
-//! - Acknowledged means synced; damage below that is named by entry, never repaired away.
-//! - No clock, no entropy, no files: they come in as arguments, and as a [`Disk`].
-//! - Verification says what it rests on. Without a checkpoint kept elsewhere, it rests on nothing.
+//! - Each value has one encoding: a decoder refuses any bytes that the encoder would not write.
+//! - A record is acknowledged once it is synced; damage to acknowledged records is reported by entry, never dropped.
+//! - Time and entropy are arguments; files are behind the [`Disk`] trait.
+//! - Verification reports the checkpoint it rests on. Without one that was kept elsewhere, a rewritten log goes unnoticed.
 //!
 //! The types to start from: [`Entry`], what is recorded; [`Log`], a bounded log in memory; [`Journal`], the durable one.
 //!
 //! # Example
 //!
 //! ```
-//! use ak_audit::{Entry, Integrity, Kind, Log, SigningKey, Decision, ZERO_HASH, commitment, note::KeyKind, proof};
+//! use ak_audit::{Decision, Entry, Integrity, Kind, Log, SigningKey, ZERO_HASH, commitment, note::KeyKind, verifier};
 //!
 //! let mut log = Log::new(1 << 20);
 //! for seq in 0..5 {

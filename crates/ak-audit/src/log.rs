@@ -40,10 +40,10 @@ impl Record {
     }
 }
 
-/// Why a record is not there.
+/// Why a record cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MissingRecord {
-    /// It made room for newer ones.
+    /// It was dropped to make room for newer ones.
     #[error("entry was pruned")]
     Pruned,
     /// The log does not reach so far.
@@ -51,7 +51,7 @@ pub enum MissingRecord {
     Absent,
 }
 
-/// What re-hashing everything showed.
+/// The result of re-hashing all records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyReport {
     /// Whether everything kept is what was appended.
@@ -64,7 +64,7 @@ pub struct VerifyReport {
     pub pruned_below: u64,
 }
 
-/// What is wrong with an entry or with the root over all.
+/// What verification found wrong with an entry, or with the root over all entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LogFault {
     /// It does not follow its predecessor.

@@ -8,7 +8,7 @@ use crate::{
     log::{Log, Record},
 };
 
-/// What to look for. The default finds everything, newest first.
+/// A filter for entries. The default finds everything, newest first.
 ///
 /// Only what stands in the entry itself can be asked for here; the target, of which an entry holds a commitment only, is
 /// for the `keep` function of [`Log::query`] and [`Journal::query`] to judge, which sees the body.
@@ -32,7 +32,7 @@ pub struct Query<'q> {
     pub cursor: Option<u64>,
 }
 
-/// From which end to look.
+/// The order of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// The latest first.
@@ -42,12 +42,12 @@ pub enum Order {
     OldestFirst,
 }
 
-/// Part of what a query finds.
+/// One page of the results of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// What was found, with its `seq`.
     pub records: Vec<(u64, Record)>,
-    /// Where to go on, unless this was all.
+    /// The cursor for the next page; `None` after the last.
     pub cursor: Option<u64>,
 }
 

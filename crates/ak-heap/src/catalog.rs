@@ -25,32 +25,35 @@ pub(crate) struct Catalog {
     declared: BTreeMap<Text, Declared>,
     /// The schemas that agents registered for their delegation trees, by the type's name, then by the agent's.
     scoped: BTreeMap<Text, BTreeMap<Text, Schema>>,
-    /// What the schemas of each delegation tree come to; everybody's stand under the empty name.
-    delegation_trees: BTreeMap<Text, Held>,
-    held: Held,
+    /// The size of the schemas of each delegation tree; those for everybody are under the empty name.
+    delegation_trees: BTreeMap<Text, SchemaUsage>,
+    schema_usage: SchemaUsage,
 }
 
 /// What limits on types count: how many, and the memory of their schemas.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct SchemaUsage {
     pub(crate) types: usize,
     pub(crate) bytes: usize,
 }
 
-impl Held {
+impl SchemaUsage {
     fn add(&mut self, schema: &Schema) {
         self.types = self.types.saturating_add(1);
         self.bytes = self.bytes.saturating_add(schema.memory_bytes());
     }
 
-    pub(crate) fn without(self, other: Held) -> Held {
-        Held { types: self.types.saturating_sub(other.types), bytes: self.bytes.saturating_sub(other.bytes) }
+    pub(crate) fn without(self, other: SchemaUsage) -> SchemaUsage {
+        SchemaUsage {
+            types: self.types.saturating_sub(other.types),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
     }
 }
 
-impl From<&Schema> for Held {
-    fn from(schema: &Schema) -> Held {
-        Held { types: 1, bytes: schema.memory_bytes() }
+impl From<&Schema> for SchemaUsage {
+    fn from(schema: &Schema) -> SchemaUsage {
+        SchemaUsage { types: 1, bytes: schema.memory_bytes() }
     }
 }
 
@@ -136,7 +139,7 @@ impl Catalog {
 
     pub(crate) fn set_schema(&mut self, scope: &str, type_name: &str, schema: Schema) {
         self.remove_schema(scope, type_name);
-        self.held.add(&schema);
+        self.schema_usage.add(&schema);
         self.delegation_trees.entry(delegation_tree(scope).into()).or_default().add(&schema);
         let name = self.shared_name(type_name);
         if scope.is_empty() {
@@ -161,23 +164,23 @@ impl Catalog {
             removed
         };
         let Some(schema) = removed else { return false };
-        self.held = self.held.without(Held::from(&schema));
-        if let Some(held) = self.delegation_trees.get_mut(delegation_tree(scope)) {
-            *held = held.without(Held::from(&schema));
-            if held.types == 0 {
+        self.schema_usage = self.schema_usage.without(SchemaUsage::from(&schema));
+        if let Some(usage) = self.delegation_trees.get_mut(delegation_tree(scope)) {
+            *usage = usage.without(SchemaUsage::from(&schema));
+            if usage.types == 0 {
                 self.delegation_trees.remove(delegation_tree(scope));
             }
         }
         true
     }
 
-    /// What all schemas come to.
-    pub(crate) fn held(&self) -> Held {
-        self.held
+    /// The size of all schemas.
+    pub(crate) fn schema_usage(&self) -> SchemaUsage {
+        self.schema_usage
     }
 
-    /// What the schemas come to in the scopes of a scope's delegation tree.
-    pub(crate) fn held_by_delegation_tree(&self, scope: &str) -> Held {
+    /// The size of the schemas in all scopes of a scope's delegation tree.
+    pub(crate) fn usage_of_delegation_tree(&self, scope: &str) -> SchemaUsage {
         self.delegation_trees.get(delegation_tree(scope)).copied().unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! What happens to objects: changes as they are told, and as they are staged before they happen.
+//! Changes to objects: as they are reported ([`Change`]) and as they are staged before a commit.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -27,7 +27,7 @@ pub struct Change {
 /// What can happen to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It comes to be.
+    /// The object is created.
     Alloc,
     /// It gets another content or other labels.
     Write,
@@ -37,10 +37,10 @@ pub enum Action {
     Erase,
 }
 
-/// What is to happen.
+/// The changes of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
-    /// What comes to be and what changes, ascending by index, none twice.
+    /// Objects that are created or changed, ascending by index, none twice.
     pub(crate) edits: Vec<Edit>,
     /// The indexes of objects that become tombstones after that, in this order.
     pub(crate) deaths: Vec<u32>,
@@ -50,7 +50,7 @@ pub(crate) struct Staged {
 #[derive(Debug)]
 pub(crate) struct Edit {
     pub(crate) handle: Handle,
-    /// It comes to be.
+    /// The object is created.
     pub(crate) born: Option<Box<Object>>,
     /// It gets new revisions.
     pub(crate) revisions: SmallVec<[Revision; 1]>,

@@ -89,7 +89,7 @@ pub enum HeapError {
     Name(&'static str),
 }
 
-/// Why there is nothing behind a handle.
+/// Why a handle or version cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// No object ever had the handle.
@@ -123,7 +123,7 @@ impl fmt::Display for Absence {
     }
 }
 
-/// What a heap holds a bounded amount of.
+/// The quotas of a heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
     /// Live objects.

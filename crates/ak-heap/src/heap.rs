@@ -36,15 +36,15 @@ pub struct Heap {
     /// The label map of every object without labels.
     unlabelled: Arc<SealedLabels>,
     pub(crate) digests: DigestTree,
-    /// Contents that can be read no more, which the next commits give up.
+    /// Contents that can no longer be read, which the next commits free.
     drop_queue: DropQueue,
-    /// Those of whom the newest commit took the tombstones.
+    /// The objects whose tombstones the newest commit dropped.
     dropped_tombstones: Vec<Handle>,
 }
 
 /// Tombstones that one deletion may push out. If there is no room then, the deleted object leaves none.
 const EVICTIONS_MAX: usize = 8;
-/// Items of contents no longer needed that a commit gives up, and one more for so many bytes that it brings.
+/// Items of removed contents that each commit frees, and one more for each [`BYTES_PER_DROPPED_ITEM`] bytes that it adds.
 const DROPPED_ITEMS: usize = 8_192;
 const BYTES_PER_DROPPED_ITEM: u64 = 2;
 
@@ -106,22 +106,22 @@ impl Heap {
         })
     }
 
-    /// What live objects take.
+    /// The usage of live objects.
     pub fn usage(&self) -> Usage {
         self.ledger.total()
     }
 
-    /// What the live objects of one owner take.
+    /// The usage of one owner's live objects.
     pub fn usage_of(&self, owner: &str) -> Usage {
         self.ledger.of(owner)
     }
 
-    /// What tombstones keep readable, beside [`usage`](Self::usage).
+    /// The usage of tombstones, which [`usage`](Self::usage) does not include.
     pub fn tombstones(&self) -> Usage {
         self.tombstones.usage()
     }
 
-    /// Objects of which the newest commit let the tombstones go, since too many or too large ones were there. Nothing is known
+    /// Objects whose tombstones the newest commit dropped because a limit on tombstones was exceeded. Nothing is known
     /// of them any more.
     pub fn dropped_tombstones(&self) -> &[Handle] {
         &self.dropped_tombstones
@@ -174,7 +174,7 @@ impl Heap {
         Ok(Change { handle, action: Action::Erase, version, owner, bytes_delta })
     }
 
-    /// What was removed and is not freed yet. To drop it frees it, which takes long where it is much.
+    /// Takes the removed contents that are not freed yet. Dropping them frees them, which takes time in their size.
     pub fn take_drop_queue(&mut self) -> DropQueue {
         core::mem::take(&mut self.drop_queue)
     }
@@ -240,7 +240,7 @@ impl Heap {
         }
     }
 
-    /// Empties a slot, whoever stands there.
+    /// Empties a slot, whether an object or a tombstone is there.
     fn vacate(&mut self, index: u32) {
         match self.slots.vacate(index) {
             State::Live(object) => {

@@ -2,7 +2,7 @@
 
 use ak_json::{Number, Text, Value};
 
-/// Strings are ordered by so many bytes from their beginning.
+/// Strings are ordered by their first this many bytes.
 pub const KEY_BYTES_MAX: usize = 256;
 
 /// What a value is ordered by: null, then `false` and `true`, numbers by value, strings by code points, and at last

@@ -33,12 +33,12 @@ impl LabelMap {
         self
     }
 
-    /// What the document as a whole carries.
+    /// The join of all labels of the document.
     pub fn joined(&self) -> Labels {
         self.subtrees.values().fold(self.root.clone(), |whole, labels| whole.join(labels))
     }
 
-    /// What the value at the pointer carries.
+    /// The labels of the value at the pointer.
     pub fn at(&self, pointer: &Pointer) -> Labels {
         self.subtrees
             .iter()

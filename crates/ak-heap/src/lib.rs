@@ -1,6 +1,6 @@
-//! A store of typed, versioned objects: what an agent knows, kept so that nothing about it is ambiguous.
+//! A store of typed, versioned, labelled objects with deterministic behaviour.
 //!
-//! - **A plan before a change.** Whatever would change the heap is checked in full and put into a [`Plan`], which says
+//! - **A plan before a change.** Every change is first checked in full and put into a [`Plan`], which says
 //!   what will happen and what it costs. Committing a plan cannot fail; dropping it changes nothing.
 //! - **Sharing, not copying.** Reading hands out the value itself. A patch rebuilds the containers on its way and
 //!   shares all others with the version before, which stays readable. So does a clone of the heap.
@@ -8,8 +8,8 @@
 //!   errors, bytes and [`digest`](Heap::digest), on any machine.
 //! - **Labels are kept, not judged.** Where a value came from and who may see it follows it through patches, batches
 //!   and history ([`LabelMap`]). Who may read or lower them is for others to decide.
-//! - **Paid for.** What takes longer than its own request is long spends units of [`Work`] before it is done, and is
-//!   refused with nothing changed when they end: [`REQUEST_WORK`] is what one request may take.
+//! - **Metered.** An operation that takes more time than its request has bytes spends units of [`Work`] first, and is
+//!   refused with nothing changed when they are used up: [`REQUEST_WORK`] is the limit for one request.
 //! - **Bounded.** Every size has a limit in [`HeapConfig`]; no input makes the heap panic, recurse deeply or grow past it.
 //!
 //! The types that matter: [`Heap`] holds [`Object`]s, each with its owner, type, version and [`Content`], under

@@ -21,9 +21,9 @@ pub(crate) struct Slot {
 
 #[derive(Clone, Debug)]
 pub(crate) enum State {
-    /// Nobody stands here.
+    /// No object is here.
     Free,
-    /// Nobody stands here nor ever will: the generations are used up.
+    /// No object is here, and none will be: the generations are used up.
     Retired,
     Live(Box<Object>),
     Dead(Box<Tombstone>),

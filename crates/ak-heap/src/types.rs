@@ -2,7 +2,7 @@
 
 use ak_json::{OutOfWork, Schema, SchemaError, SchemaReason, Value, Work};
 
-use crate::catalog::{Held, satisfies};
+use crate::catalog::{SchemaUsage, satisfies};
 use crate::config::{NAME_BYTES_MAX, SCHEMA_BYTES_MAX};
 use crate::error::HeapError;
 use crate::handle::Handle;
@@ -115,7 +115,7 @@ impl Heap {
     pub(crate) fn restore_type(&mut self, scope: &str, name: &str, schema: &Value) -> Result<(), TypeError> {
         check_names(scope, name)?;
         let max = self.config().types_max;
-        if self.schema(scope, name).is_none() && self.catalog.held().types >= max {
+        if self.schema(scope, name).is_none() && self.catalog.schema_usage().types >= max {
             return Err(TypeError::Limit { limit: "types", max: max as u64 });
         }
         let schema = Schema::parse(schema, &mut Work::unlimited())?;
@@ -125,10 +125,10 @@ impl Heap {
 
     /// The bytes that the schema of a type may take in memory, if there is room for the type.
     fn room_for_types(&self, scope: &str, name: &str) -> Result<usize, TypeError> {
-        let replaced = self.schema(scope, name).map(Held::from).unwrap_or_default();
-        let all = self.catalog.held().without(replaced);
-        let own = self.catalog.held_by_delegation_tree(scope).without(replaced);
-        let agents = all.without(self.catalog.held_by_delegation_tree(""));
+        let replaced = self.schema(scope, name).map(SchemaUsage::from).unwrap_or_default();
+        let all = self.catalog.schema_usage().without(replaced);
+        let own = self.catalog.usage_of_delegation_tree(scope).without(replaced);
+        let agents = all.without(self.catalog.usage_of_delegation_tree(""));
         let config = self.config();
         let mut limits = alloc::vec![(all, config.types_max, config.type_bytes_max)];
         if !scope.is_empty() {
@@ -141,11 +141,11 @@ impl Heap {
             ));
         }
         let mut room = usize::MAX;
-        for (held, types_max, bytes_max) in limits {
-            if held.types >= types_max {
+        for (usage, types_max, bytes_max) in limits {
+            if usage.types >= types_max {
                 return Err(TypeError::Limit { limit: "types", max: types_max as u64 });
             }
-            room = room.min(bytes_max.saturating_sub(held.bytes));
+            room = room.min(bytes_max.saturating_sub(usage.bytes));
         }
         Ok(room)
     }

@@ -58,7 +58,7 @@ impl Ledger {
         }
     }
 
-    /// Follows a write to an object that took so many bytes before.
+    /// Updates the usage after a write to an object that took `bytes_before` bytes before.
     pub(crate) fn resize(&mut self, object: &Object, bytes_before: u64) {
         if object.bytes() != bytes_before {
             let resize = |usage: &mut Usage| {
@@ -99,7 +99,7 @@ impl Tombstones {
         self.deaths
     }
 
-    /// An empty tombstones, so many deaths on.
+    /// No tombstones, after this many deletions.
     pub(crate) fn after(deaths: u64) -> Tombstones {
         Tombstones { deaths, ..Tombstones::default() }
     }

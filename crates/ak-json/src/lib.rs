@@ -1,9 +1,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! JSON values with shared structure, pointers, schemas and canonical digests, for programs that must decide
-//! about JSON and prove later what they saw.
+//! JSON values with shared structure, pointers, schemas and canonical digests, for programs that decide
+//! on JSON values and later prove which values they saw.
 //!
-//! - **What was checked is what travels.** Text is parsed once, strictly: duplicate members, integers beyond 64
+//! - **Strict parsing.** Text is parsed once: duplicate members, integers beyond 64
 //!   bits, lone surrogates and whatever exceeds a limit are refused with their position. Members keep the order
 //!   in which they were written, `1` and `1.0` stay apart in print and are equal in comparison.
 //! - **Values share structure.** A clone copies nothing. A change copies the chunks of 32 on its way and leaves
@@ -11,7 +11,7 @@
 //! - **Nothing is hashed or measured twice.** Containers remember the hash and the length of what they hold; a
 //!   digest after a change re-hashes the chunks on the way up.
 //! - **No input makes it panic, overflow the stack or take unbounded time**, whatever the nesting, the names or
-//!   the patterns: what is not linear in its own text is paid for in units of [`Work`] before it is done. Pure
+//!   the patterns: an operation that is not linear in its own text spends units of [`Work`] first. Pure
 //!   computation, `no_std`, no unsafe code.
 //!
 //! The types that matter are [`Value`] with its [`Array`] and [`Object`], [`Pointer`] (RFC 6901), [`Schema`] (JSON

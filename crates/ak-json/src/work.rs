@@ -1,4 +1,4 @@
-//! What operations cost, counted instead of timed.
+//! Work: the cost of operations, counted instead of timed.
 
 /// Units of work that an operation may still take, and has taken.
 ///
@@ -28,7 +28,7 @@ pub struct Work {
 pub struct OutOfWork;
 
 impl Work {
-    /// A meter with so many units.
+    /// A meter with this many units.
     pub const fn new(units: u64) -> Self {
         Self { given: units, left: units }
     }

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::query::Query;
 use crate::target::{CanonicalIp, HostOrIp, Target};
 
-/// What a policy says to a request.
+/// A policy's decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyDecision {
     /// It may happen.
@@ -25,7 +25,7 @@ pub enum PolicyDecision {
     Forbid,
     /// No rule permits it.
     DefaultDeny,
-    /// Only a grant would permit it, and its time is over.
+    /// Only a grant would permit it, and the grant has expired.
     Expired,
     /// Only a grant would permit it, and its rate is used up for now.
     RateLimited {
@@ -53,10 +53,10 @@ impl PolicyDecision {
     }
 }
 
-/// A decision and what it rests on.
+/// A decision with the rule and the grants that it rests on.
 #[derive(Clone, Debug)]
 pub struct Evaluation<'p> {
-    /// What the policy says.
+    /// The decision.
     pub decision: PolicyDecision,
     /// The grant that permits; the caller spends its rate. `None` when a plain rule permits.
     pub grant: Option<GrantId>,

@@ -89,7 +89,7 @@ pub struct Declassified {
 }
 
 impl Declassified {
-    /// What the value carries from now on.
+    /// The labels after declassification.
     pub fn after(&self) -> &Labels {
         &self.after
     }

@@ -1,20 +1,20 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! May this happen? A policy language for AI agents, canonical targets, capabilities and budgets.
+//! A policy language for AI agents, with canonical targets, capabilities and budgets.
 //!
 //! The crate answers one question, [`Policy::decide`], about one thing, a [`Query`]: an agent, an [`Action`],
-//! a [`Target`], and the arguments. It opens nothing, knows no clock, and keeps no state but what it hands
-//! out to be kept.
+//! a [`Target`], and the arguments. It opens no file, reads no clock, and keeps no state: tables of state are handed
+//! out, and the caller keeps them.
 //!
-//! - **Doubt never widens.** `forbid > ask > permit > default deny`. A pattern or condition that leaves
+//! - **Doubt never widens authority.** `forbid > ask > permit > default deny`. A pattern or condition that leaves
 //!   something open is read narrowly where it gives authority and widely where it takes authority away.
-//! - **One form, or none.** A [`Target`] can only be made by canonicalising, and what programs disagree about
-//!   is refused. So what was checked is, by type, what is used.
+//! - **One canonical form.** A [`Target`] can only be made by canonicalising, and a text that programs read differently
+//!   is refused. So the target that was checked is, by type, the target that is used.
 //! - **Authority never grows.** An agent's ancestors must be permitted too; a [capability] is the set of its
 //!   caveats, and nothing takes one away.
-//! - **Compiled once.** Patterns are found by what is literal in them: a thousand rules decide as fast as
+//! - **Compiled once.** An index finds patterns by their literal parts: a thousand rules decide as fast as
 //!   ten, and no pattern costs more than linear time. A permit allocates nothing.
-//! - **For people.** Errors have line, column and a guess; a denial comes with the rule that would permit it.
+//! - **Explained.** Errors have line, column and a suggestion; a denial comes with the rule that would permit it.
 //!
 //! ```
 //! use ak_policy::{Policy, PolicyDecision, Query, Target};

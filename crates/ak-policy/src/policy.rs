@@ -175,14 +175,14 @@ impl Policy {
         granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
     }
 
-    /// Those of them beneath which somebody may write.
+    /// The granted directories beneath which an agent may write.
     pub fn written_roots(&self) -> alloc::collections::BTreeSet<&str> {
         let writing = |rule: &&Rule| rule.effect != Effect::Forbid && rule.actions.contains(Action::FsWrite);
         let granting = self.rules().iter().filter(writing);
         granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
     }
 
-    /// Whether a written rule permits somebody to read heap objects of others: without one nobody but the owner can.
+    /// Whether a written rule permits an agent to read heap objects of others. Without one only the owner can.
     pub fn may_permit_others_objects(&self) -> bool {
         let others = |rule: &Rule| {
             rule.effect == Effect::Permit && rule.actions.contains(Action::HeapRead) && !rule.owned
@@ -245,12 +245,12 @@ impl Policy {
         &self.0.model.limits
     }
 
-    /// Whether it says what the results of any source carry.
+    /// Whether the policy has a `[[label]]`.
     pub fn labels_sources(&self) -> bool {
         !self.0.model.labels.is_empty()
     }
 
-    /// What the results of a source carry: a tool, a URL, a file, a model, an agent.
+    /// The labels of results from a source: a tool, a URL, a file, a model, an agent.
     pub fn labels_of(&self, source: &Target) -> SourceLabels {
         labels_of(&self.0.model.labels, source)
     }

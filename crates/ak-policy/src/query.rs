@@ -1,4 +1,4 @@
-//! What is asked of a policy.
+//! The question that a policy decides.
 
 use ak_json::{Integrity, Labels, Value};
 
@@ -11,9 +11,9 @@ use crate::pattern::{DECISION_STEPS_MAX, Meter};
 use crate::steps::Steps;
 use crate::target::Target;
 
-/// May this agent do this to that? All that the answer may depend on.
+/// Whether an agent may perform an action on a target, with everything that the decision may depend on.
 ///
-/// Made by [`Query::new`] for the least that can be asked; the rest are fields to set.
+/// [`Query::new`] takes the required parts; the other fields have defaults and can be set.
 #[derive(Clone, Copy)]
 pub struct Query<'a> {
     /// Who asks: the path of the agent's names, `main` or `crew/writer`.
@@ -36,7 +36,7 @@ pub struct Query<'a> {
     pub elapsed: Elapsed,
     /// How the policy's grants stand.
     pub grants: &'a dyn GrantClock,
-    /// What all that is asked on behalf of one request may cost together; none where each decision stands alone.
+    /// The steps that all decisions for one request may take together; `None` limits each decision by itself.
     pub steps: Option<&'a Steps>,
 }
 

@@ -1,4 +1,4 @@
-//! What all decisions on one request may cost together.
+//! A limit on the work of all decisions on one request.
 
 use core::cell::Cell;
 
@@ -11,17 +11,17 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// So many; one takes about ten nanoseconds.
+    /// A budget of this many steps; one takes about ten nanoseconds.
     pub const fn new(steps: usize) -> Self {
         Self { left: Cell::new(steps), is_spent: Cell::new(false) }
     }
 
-    /// Whether something could not be looked at any more.
+    /// Whether a decision stopped early because the steps were used up.
     pub fn is_spent(&self) -> bool {
         self.is_spent.get()
     }
 
-    /// How many are left.
+    /// Steps that are left.
     pub fn left(&self) -> usize {
         self.left.get()
     }

@@ -158,7 +158,7 @@ fn parse(text: &str) -> Policy {
     Policy::parse(text, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn verdict(policy: &Policy, request: &Request) -> PolicyDecision {
+fn decide(policy: &Policy, request: &Request) -> PolicyDecision {
     let (action, target) = Target::resolve(request.operation, &request.target).unwrap();
     policy.decide(&Query { args: Some(&request.args), ..Query::new(request.agent, action, &target) }).decision
 }
@@ -170,7 +170,7 @@ proptest! {
     fn compiled_and_naive_agree(rules in vec(rule(), 0..8), requests in vec(request(), REQUESTS)) {
         let policy = parse(&to_toml(&rules));
         for request in &requests {
-            prop_assert_eq!(verdict(&policy, request), naive::decide(&rules, request), "{:?}\n{}", request, to_toml(&rules));
+            prop_assert_eq!(decide(&policy, request), naive::decide(&rules, request), "{:?}\n{}", request, to_toml(&rules));
         }
     }
 }
@@ -180,8 +180,8 @@ proptest! {
 
     #[test]
     fn default_is_deny(request in request()) {
-        prop_assert_eq!(verdict(&parse("profiles = []"), &request), PolicyDecision::DefaultDeny);
-        prop_assert_eq!(verdict(&Policy::deny_all(), &request), PolicyDecision::DefaultDeny);
+        prop_assert_eq!(decide(&parse("profiles = []"), &request), PolicyDecision::DefaultDeny);
+        prop_assert_eq!(decide(&Policy::deny_all(), &request), PolicyDecision::DefaultDeny);
     }
 
     #[test]
@@ -190,25 +190,25 @@ proptest! {
             "[[rule]]\neffect = \"forbid\"\noperation = {:?}\ntarget = {{ literal = {:?} }}\n",
             request.operation, request.target
         );
-        prop_assert_eq!(verdict(&parse(&text), &request), PolicyDecision::Forbid);
+        prop_assert_eq!(decide(&parse(&text), &request), PolicyDecision::Forbid);
     }
 
     #[test]
     fn more_forbids_and_asks_never_widen(rules in vec(rule(), 0..6), more in rule(), request in request()) {
         let with = |effect| to_toml(&rules) + &rule_to_toml(&Rule { effect, ..more.clone() });
-        let before = verdict(&parse(&to_toml(&rules)), &request);
-        prop_assert!(before == PolicyDecision::Permit || verdict(&parse(&with(Effect::Forbid)), &request) != PolicyDecision::Permit);
-        prop_assert!(before == PolicyDecision::Permit || verdict(&parse(&with(Effect::Ask)), &request) != PolicyDecision::Permit);
+        let before = decide(&parse(&to_toml(&rules)), &request);
+        prop_assert!(before == PolicyDecision::Permit || decide(&parse(&with(Effect::Forbid)), &request) != PolicyDecision::Permit);
+        prop_assert!(before == PolicyDecision::Permit || decide(&parse(&with(Effect::Ask)), &request) != PolicyDecision::Permit);
     }
 
     #[test]
     fn a_child_never_exceeds_its_parent(rules in vec(rule(), 0..8), request in request()) {
         let policy = parse(&to_toml(&rules));
         let child = Request { agent: "crew/a/x", ..request.clone() };
-        if verdict(&policy, &child) == PolicyDecision::Permit {
+        if decide(&policy, &child) == PolicyDecision::Permit {
             for parent in ["crew", "crew/a"] {
                 let parent = Request { agent: parent, ..request.clone() };
-                prop_assert_eq!(verdict(&policy, &parent), PolicyDecision::Permit);
+                prop_assert_eq!(decide(&policy, &parent), PolicyDecision::Permit);
             }
         }
     }
@@ -237,7 +237,7 @@ proptest! {
         let again = parse(&policy.to_value().to_json());
         prop_assert_eq!(policy.digest(), again.digest());
         for request in &requests {
-            prop_assert_eq!(verdict(&policy, request), verdict(&again, request));
+            prop_assert_eq!(decide(&policy, request), decide(&again, request));
         }
     }
 
@@ -260,7 +260,7 @@ proptest! {
             let family = |agent: &'static str| agent.split('/').next();
             let same = other.target == request.target && family(other.agent) == family(request.agent);
             if !same {
-                prop_assert_eq!(verdict(&policy, other), verdict(&widened, other), "{}", snippet);
+                prop_assert_eq!(decide(&policy, other), decide(&widened, other), "{}", snippet);
             }
         }
     }

@@ -32,7 +32,7 @@ pub struct HostCall {
     pub args: Value,
 }
 
-/// What a guest can ask for. The sandbox decides nothing: whoever drives the run does.
+/// The operations that a guest can ask for. The sandbox decides nothing: the driver of the run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostOperation {
     /// Read a file.

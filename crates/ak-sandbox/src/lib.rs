@@ -1,16 +1,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! Runs a stranger's tool: WebAssembly with a meter, walls and no surprises.
+//! A sandbox for untrusted WebAssembly tools: metered, isolated and deterministic.
 //!
 //! A [`Tool`] is a [`Manifest`] and the module it names by SHA-256. A [`Run`] is one call of it, on an
 //! instance in its first state: new, or put back to it.
 //!
-//! - **Nothing comes for free.** Fuel, memory, tables, stack, output, log and host calls each have a limit
+//! - **Everything is limited.** Fuel, memory, tables, stack, output, log and host calls each have a limit
 //!   and an error of their own.
-//! - **Nothing happens inside.** This crate touches no file, clock or network. A guest that asks for
+//! - **No effects.** This crate touches no file, clock or network. A guest that asks for
 //!   something from outside, be it by `ak.http` or by `fopen`, is suspended with a [`HostCall`]; whoever
 //!   drives the run decides, performs, and resumes it with the reply.
-//! - **Nothing varies.** The same module, input and replies give the same output and the same fuel, however
+//! - **Deterministic.** The same module, input and replies give the same output and the same fuel, however
 //!   the run is sliced.
 //!
 //! This crate knows JSON ([`ak_json`]) and nothing of policies, agents or audit.

@@ -17,22 +17,22 @@ pub(crate) struct Block {
     pub(crate) offset: u64,
     pub(crate) time_first_us: u64,
     pub(crate) time_last_us: u64,
-    pub(crate) holds: Filter,
+    pub(crate) holds: BlockFilter,
 }
 
 /// What may stand in a block: a bit that is not set says that it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Filter {
+pub(crate) struct BlockFilter {
     operations: u128,
     agents: u128,
     rules: u128,
     decisions: u8,
 }
 
-impl Filter {
+impl BlockFilter {
     /// Of a block of which nothing is known.
-    const ANYTHING: Filter =
-        Filter { operations: u128::MAX, agents: u128::MAX, rules: u128::MAX, decisions: u8::MAX };
+    const ANYTHING: BlockFilter =
+        BlockFilter { operations: u128::MAX, agents: u128::MAX, rules: u128::MAX, decisions: u8::MAX };
 
     fn add(&mut self, entry: &View<'_>) {
         self.operations |= 1 << (entry.operation() % 128);
@@ -87,7 +87,7 @@ impl Index {
             block.time_last_us = block.time_last_us.max(entry.time_us());
             block.holds.add(entry);
         } else {
-            let mut holds = Filter::default();
+            let mut holds = BlockFilter::default();
             holds.add(entry);
             self.blocks.push(Block {
                 first: entry.seq(),
@@ -103,7 +103,7 @@ impl Index {
     /// Takes in a whole segment whose entries were not read yet, the first at `offset`.
     pub(crate) fn push_unread(&mut self, segment: u64, offset: u64) {
         let (time_first_us, time_last_us) = (0, u64::MAX);
-        let holds = Filter::ANYTHING;
+        let holds = BlockFilter::ANYTHING;
         self.blocks.push(Block { first: segment, segment, offset, time_first_us, time_last_us, holds });
     }
 

@@ -1,4 +1,4 @@
-//! Reading a journal back: what is whole, what was torn by a crash, what is damaged.
+//! Recovers a journal: reads the whole batches, and tells writes torn by a crash from damage.
 
 use alloc::{string::String, vec, vec::Vec};
 
@@ -111,7 +111,7 @@ pub(crate) struct Recovery {
     pub(crate) tree: TiledTree,
     /// Unacknowledged bytes at the end of the last segment.
     pub(crate) torn_bytes: u64,
-    /// A segment whose creation a crash cut short, and how many bytes of its header are there.
+    /// The name of a last segment whose creation a crash cut short, and how many bytes of its header were written.
     pub(crate) incomplete_segment: Option<(String, u64)>,
     pub(crate) fault: Option<(u64, JournalFault)>,
     /// Root at the size of each checkpoint asked about, as far as the log reaches.

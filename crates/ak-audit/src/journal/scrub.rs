@@ -1,4 +1,4 @@
-//! Reading what opening left unread, beside the writer.
+//! Reads and verifies, in the background, the segments that opening left unread.
 
 use super::{
     Disk, DiskError, Journal, JournalError, JournalFault, State,
@@ -6,7 +6,7 @@ use super::{
     segment::Header,
 };
 
-/// What is to be read: all segments before the first one that was read when the journal was opened.
+/// A pending read of all segments before the first one that was read when the journal was opened.
 ///
 /// 1. [`Journal::scrub`] gives it.
 /// 2. [`Scrub::read`] reads them, through another handle on the disk, while the journal is used.
@@ -16,7 +16,7 @@ pub struct Scrub {
     end: Header,
 }
 
-/// What was read.
+/// The result of a [`Scrub`], for [`Journal::finish_scrub`].
 #[must_use = "the journal waits for it"]
 pub struct ScrubResult {
     recovery: Recovery,
@@ -61,7 +61,7 @@ impl<D: Disk> Journal<D> {
     /// then.
     ///
     /// # Errors
-    /// When segments were dropped meanwhile: what is left has to be read once more.
+    /// When segments were dropped since the scrub began: the rest has to be read again.
     pub fn finish_scrub(&mut self, read: ScrubResult) -> Result<Option<(u64, JournalFault)>, JournalError> {
         let Recovery { base, segments, index, tree, fault, .. } = read.recovery;
         if fault.is_some() {

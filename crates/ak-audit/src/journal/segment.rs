@@ -19,7 +19,7 @@ pub const HEADER_BYTES: u64 = 16 << 10;
 /// The most bytes of [`Genesis::meta`].
 pub const META_BYTES_MAX: usize = 8 << 10;
 
-/// What a journal is born with. Every segment repeats it.
+/// The identity of a journal, set when it is created. Every segment repeats it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Genesis {
     /// 16 bytes of entropy that nobody outside the directory knows: the segments' salts derive from them.

@@ -12,7 +12,7 @@ use crate::{chain::Chain, merkle::tree::Tree};
 pub(super) enum NotBegun {
     /// Nothing of it is left on the disk.
     Gone(DiskError),
-    /// Nobody knows what of it is on the disk.
+    /// An unknown part of it is on the disk.
     Unknown(DiskError),
 }
 

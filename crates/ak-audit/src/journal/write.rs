@@ -109,27 +109,27 @@ impl<D: Disk> Journal<D> {
         Ok(self.chain.next)
     }
 
-    /// Finds room for so many bytes of records (see [`Record::len`]), the reserve besides.
+    /// Allocates space for `bytes` bytes of records (see [`Record::len`]) in addition to the reserve.
     ///
     /// # Errors
-    /// [`JournalError::Full`] when there is not so much space: then [`Journal::free_bytes`] tells what there is.
+    /// [`JournalError::Full`] when the disk has less space; then [`Journal::free_bytes`] is what there is.
     pub fn ensure_free_bytes(&mut self, bytes: u64) -> Result<(), JournalError> {
         self.check_writable()?;
         self.allocate(bytes, self.options.reserve_bytes)
     }
 
-    /// Says how many bytes of records are still to find room: a segment that begins from now on begins with so much.
+    /// Sets how many bytes of records are still expected: the next segment is allocated with at least this much.
     pub const fn expect_bytes(&mut self, bytes: u64) {
         self.expected = bytes;
     }
 
-    /// For how many bytes of records there is room already, the reserve not counted.
+    /// Bytes of records that fit into the allocated space, without the reserve.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.free_bytes_with_reserve().saturating_sub(self.options.reserve_bytes)
     }
 
-    /// The same with what is left of the reserve: what [`Journal::append_reserved`] has room for.
+    /// Bytes of records that fit into the allocated space and the reserve: what [`Journal::append_reserved`] can take.
     #[must_use]
     pub fn free_bytes_with_reserve(&self) -> u64 {
         let taken = self.tail.saturating_add(self.buffer.len() as u64).saturating_add(CLOSING_BYTES);

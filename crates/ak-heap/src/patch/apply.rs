@@ -11,7 +11,7 @@ use ak_json::{Labels, Limits, OutOfWork, Pointer, Text, Value, Work, array_index
 use super::{Patch, PatchError, PatchOp, PatchReason};
 use crate::labels::LabelMap;
 
-/// What the document may come to.
+/// Limits on the patched document.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) limits: Limits,

@@ -94,7 +94,7 @@ impl Patch {
         Patch::parse_within(document, &mut Work::unlimited())
     }
 
-    /// The same, within so much work.
+    /// As [`parse`](Self::parse), and spends `work` as it goes.
     ///
     /// # Errors
     /// As [`parse`](Self::parse), and where the work is not enough for all reference tokens of all pointers.

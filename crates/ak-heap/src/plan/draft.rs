@@ -200,7 +200,7 @@ impl<'h, 'w> Draft<'h, 'w> {
         Ok(Change { handle, action: Action::Write, version, owner, bytes_delta })
     }
 
-    /// The bytes in use after so many more and so many fewer.
+    /// The bytes in use after adding and removing bytes.
     fn room(&self, more: u64, fewer: u64) -> Result<u64, HeapError> {
         let max = self.heap.config().bytes_max;
         let bytes = self.usage.bytes.saturating_sub(fewer).checked_add(more);

@@ -36,7 +36,7 @@ pub struct Query {
     pub filters: Vec<Filter>,
     /// In this order.
     pub order: Order,
-    /// At most so many on a page.
+    /// The most objects on a page.
     pub limit: usize,
     /// After the page that ended here.
     pub cursor: Option<Cursor>,

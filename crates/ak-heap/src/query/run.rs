@@ -17,7 +17,7 @@ use crate::heap::Heap;
 use crate::key::Key;
 use crate::object::Object;
 
-/// A query has at most so many conditions, each value of an `in` counting as one.
+/// The most conditions of a query, each value of an `in` counting as one.
 pub const QUERY_TERMS_MAX: usize = 256;
 /// So many bytes of content count as one more object that was looked at.
 const BYTES_PER_SCAN: u64 = 4096;

@@ -22,7 +22,7 @@ pub(super) fn validate(schema: &Compiled, value: &Value, work: &mut Work) -> Res
     let mut caches = Vec::new();
     caches.resize_with(schema.automata, || None);
     let mut check = Check { schema, work, depth: 0, is_quiet: false, violation: None, caches };
-    let root = Place { parent: None, value };
+    let root = InstanceLocation { parent: None, value };
     match check.schema(0, &root, "schema") {
         Ok(Truth::Yes) => Ok(()),
         // The first keyword that did not hold has been noted.
@@ -48,8 +48,8 @@ impl From<OutOfWork> for Exhausted {
 pub(super) type Checked = Result<Truth, Exhausted>;
 
 /// A value and the way to it.
-pub(super) struct Place<'a> {
-    parent: Option<(&'a Place<'a>, Step<'a>)>,
+pub(super) struct InstanceLocation<'a> {
+    parent: Option<(&'a InstanceLocation<'a>, Step<'a>)>,
     pub(super) value: &'a Value,
 }
 
@@ -59,21 +59,21 @@ enum Step<'a> {
     Member(&'a Text),
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn item<'b>(&'b self, index: usize, value: &'b Value) -> Place<'b> {
-        Place { parent: Some((self, Step::Item(index))), value }
+impl<'a> InstanceLocation<'a> {
+    pub(super) fn item<'b>(&'b self, index: usize, value: &'b Value) -> InstanceLocation<'b> {
+        InstanceLocation { parent: Some((self, Step::Item(index))), value }
     }
 
-    pub(super) fn member<'b>(&'b self, name: &'b Text, value: &'b Value) -> Place<'b> {
-        Place { parent: Some((self, Step::Member(name))), value }
+    pub(super) fn member<'b>(&'b self, name: &'b Text, value: &'b Value) -> InstanceLocation<'b> {
+        InstanceLocation { parent: Some((self, Step::Member(name))), value }
     }
 
     fn pointer(&self) -> Pointer {
         let mut steps = Vec::new();
-        let mut place = self;
-        while let Some((parent, step)) = place.parent {
+        let mut location = self;
+        while let Some((parent, step)) = location.parent {
             steps.push(step);
-            place = parent;
+            location = parent;
         }
         let mut pointer = Pointer::root();
         for step in steps.into_iter().rev() {
@@ -107,23 +107,23 @@ impl<'s> Check<'s, '_> {
     }
 
     /// Checks a value against a schema, to which the keyword `via` led.
-    pub(super) fn schema(&mut self, id: Id, place: &Place<'_>, via: &'static str) -> Checked {
+    pub(super) fn schema(&mut self, id: Id, location: &InstanceLocation<'_>, via: &'static str) -> Checked {
         self.spend(4)?;
         if self.depth == CHECK_DEPTH_MAX {
             return Err(Exhausted::Depth);
         }
         let Some(node) = self.node(id) else { return Ok(Truth::No) };
         self.depth += 1;
-        let holds = self.rules(node, place, via);
+        let holds = self.rules(node, location, via);
         self.depth -= 1;
         holds
     }
 
-    fn rules(&mut self, node: &'s Node, place: &Place<'_>, via: &'static str) -> Checked {
+    fn rules(&mut self, node: &'s Node, location: &InstanceLocation<'_>, via: &'static str) -> Checked {
         let mut all = Truth::Yes;
         for rule in &node.rules {
             self.spend(1)?;
-            all = all.min(self.rule(node, rule, place, via)?);
+            all = all.min(self.rule(node, rule, location, via)?);
             if all == Truth::No {
                 break;
             }
@@ -132,9 +132,9 @@ impl<'s> Check<'s, '_> {
     }
 
     /// The same, where failure is not yet the value's.
-    pub(super) fn quietly(&mut self, id: Id, place: &Place<'_>) -> Checked {
+    pub(super) fn quietly(&mut self, id: Id, location: &InstanceLocation<'_>) -> Checked {
         let was_quiet = mem::replace(&mut self.is_quiet, true);
-        let holds = self.schema(id, place, "schema");
+        let holds = self.schema(id, location, "schema");
         self.is_quiet = was_quiet;
         holds
     }
@@ -145,23 +145,29 @@ impl<'s> Check<'s, '_> {
         condition: Truth,
         id: Id,
         node: &Node,
-        place: &Place<'_>,
+        location: &InstanceLocation<'_>,
         keyword: &'static str,
     ) -> Checked {
         match condition {
             Truth::No => Ok(Truth::Yes),
-            Truth::Yes => self.schema(id, place, keyword),
+            Truth::Yes => self.schema(id, location, keyword),
             Truth::Maybe => {
-                let holds = Truth::Maybe.max(self.quietly(id, place)?);
-                Ok(self.demand(holds, node, place, keyword))
+                let holds = Truth::Maybe.max(self.quietly(id, location)?);
+                Ok(self.demand(holds, node, location, keyword))
             }
         }
     }
 
     /// Notes a keyword that does not hold, or may not.
-    fn demand(&mut self, holds: Truth, node: &Node, place: &Place<'_>, keyword: &'static str) -> Truth {
+    fn demand(
+        &mut self,
+        holds: Truth,
+        node: &Node,
+        location: &InstanceLocation<'_>,
+        keyword: &'static str,
+    ) -> Truth {
         if holds != Truth::Yes && !self.is_quiet {
-            let (instance, schema) = (place.pointer(), node.at.clone());
+            let (instance, schema) = (location.pointer(), node.at.clone());
             match (holds, &self.violation) {
                 (Truth::No, None | Some(Violation::Unjudged { .. })) => {
                     self.violation = Some(Violation::Keyword { instance, keyword, schema });
@@ -173,8 +179,14 @@ impl<'s> Check<'s, '_> {
         holds
     }
 
-    fn rule(&mut self, node: &'s Node, rule: &'s Rule, place: &Place<'_>, via: &'static str) -> Checked {
-        let value = place.value;
+    fn rule(
+        &mut self,
+        node: &'s Node,
+        rule: &'s Rule,
+        location: &InstanceLocation<'_>,
+        via: &'static str,
+    ) -> Checked {
+        let value = location.value;
         let (holds, keyword) = match rule {
             Rule::Never => (Truth::No, via),
             Rule::Type(types) => (types.has(value).into(), "type"),
@@ -219,20 +231,20 @@ impl<'s> Check<'s, '_> {
                 None => (Truth::Yes, "pattern"),
             },
             Rule::PropertyNames(names) => (self.property_names(*names, value)?, "propertyNames"),
-            Rule::AnyOf(ids) => (self.count(ids, place, 1)?.is_at_least(1), "anyOf"),
+            Rule::AnyOf(ids) => (self.count(ids, location, 1)?.is_at_least(1), "anyOf"),
             Rule::OneOf(ids) => {
-                let count = self.count(ids, place, 2)?;
+                let count = self.count(ids, location, 2)?;
                 (count.is_at_least(1).min(count.is_at_most(1)), "oneOf")
             }
-            Rule::Not(id) => (!self.quietly(*id, place)?, "not"),
-            Rule::Items(items) => return self.items(items, place),
-            Rule::Contains(contains) => return self.contains(node, contains, place),
-            Rule::Properties(properties) => return self.properties(node, properties, place),
+            Rule::Not(id) => (!self.quietly(*id, location)?, "not"),
+            Rule::Items(items) => return self.items(items, location),
+            Rule::Contains(contains) => return self.contains(node, contains, location),
+            Rule::Properties(properties) => return self.properties(node, properties, location),
             Rule::DependentSchemas(keyword, schemas) => {
                 let mut all = Truth::Yes;
                 for (name, id) in schemas {
                     if self.has(value, name)? {
-                        all = all.min(self.schema(*id, place, keyword)?);
+                        all = all.min(self.schema(*id, location, keyword)?);
                     }
                     if all == Truth::No {
                         break;
@@ -243,7 +255,7 @@ impl<'s> Check<'s, '_> {
             Rule::AllOf(ids) => {
                 let mut all = Truth::Yes;
                 for id in ids {
-                    all = all.min(self.schema(*id, place, "allOf")?);
+                    all = all.min(self.schema(*id, location, "allOf")?);
                     if all == Truth::No {
                         break;
                     }
@@ -251,20 +263,20 @@ impl<'s> Check<'s, '_> {
                 return Ok(all);
             }
             Rule::If(rule) => {
-                let test = self.quietly(rule.test, place)?;
+                let test = self.quietly(rule.test, location)?;
                 let mut all = Truth::Yes;
                 for (applies, id, keyword) in [(test, rule.then, "then"), (!test, rule.otherwise, "else")] {
                     if let Some(id) = id {
-                        all = all.min(self.implied(applies, id, node, place, keyword)?);
+                        all = all.min(self.implied(applies, id, node, location, keyword)?);
                     }
                 }
                 return Ok(all);
             }
-            Rule::Ref(id) => return self.schema(*id, place, "$ref"),
-            Rule::UnevaluatedItems(id) => return self.unevaluated_items(node, *id, place),
-            Rule::UnevaluatedProperties(id) => return self.unevaluated_properties(node, *id, place),
+            Rule::Ref(id) => return self.schema(*id, location, "$ref"),
+            Rule::UnevaluatedItems(id) => return self.unevaluated_items(node, *id, location),
+            Rule::UnevaluatedProperties(id) => return self.unevaluated_properties(node, *id, location),
         };
-        Ok(self.demand(holds, node, place, keyword))
+        Ok(self.demand(holds, node, location, keyword))
     }
 
     fn is_one_of(&mut self, values: &[Value], value: &Value) -> Result<bool, Exhausted> {
@@ -313,8 +325,8 @@ impl<'s> Check<'s, '_> {
         Ok(true)
     }
 
-    fn items(&mut self, items: &Items, place: &Place<'_>) -> Checked {
-        let Value::Array(array) = place.value else { return Ok(Truth::Yes) };
+    fn items(&mut self, items: &Items, location: &InstanceLocation<'_>) -> Checked {
+        let Value::Array(array) = location.value else { return Ok(Truth::Yes) };
         let [first, rest] = items.keywords;
         let mut all = Truth::Yes;
         for (index, item) in array.iter().enumerate() {
@@ -323,7 +335,7 @@ impl<'s> Check<'s, '_> {
                 (None, Some(id)) => (id, rest),
                 (None, None) => break,
             };
-            all = all.min(self.schema(id, &place.item(index, item), via)?);
+            all = all.min(self.schema(id, &location.item(index, item), via)?);
             if all == Truth::No {
                 break;
             }
@@ -331,27 +343,32 @@ impl<'s> Check<'s, '_> {
         Ok(all)
     }
 
-    fn contains(&mut self, node: &Node, contains: &Contains, place: &Place<'_>) -> Checked {
-        let Value::Array(array) = place.value else { return Ok(Truth::Yes) };
+    fn contains(&mut self, node: &Node, contains: &Contains, location: &InstanceLocation<'_>) -> Checked {
+        let Value::Array(array) = location.value else { return Ok(Truth::Yes) };
         let mut count = Count::default();
         for (index, item) in array.iter().enumerate() {
-            count.add(self.quietly(contains.item, &place.item(index, item))?);
+            count.add(self.quietly(contains.item, &location.item(index, item))?);
         }
         let keyword = if contains.min == 1 { "contains" } else { "minContains" };
-        let are_enough = self.demand(count.is_at_least(contains.min), node, place, keyword);
+        let are_enough = self.demand(count.is_at_least(contains.min), node, location, keyword);
         let are_few = contains.max.map_or(Truth::Yes, |max| count.is_at_most(max));
-        Ok(are_enough.min(self.demand(are_few, node, place, "maxContains")))
+        Ok(are_enough.min(self.demand(are_few, node, location, "maxContains")))
     }
 
-    fn properties(&mut self, node: &Node, properties: &Properties, place: &Place<'_>) -> Checked {
-        let Value::Object(object) = place.value else { return Ok(Truth::Yes) };
+    fn properties(
+        &mut self,
+        node: &Node,
+        properties: &Properties,
+        location: &InstanceLocation<'_>,
+    ) -> Checked {
+        let Value::Object(object) = location.value else { return Ok(Truth::Yes) };
         let mut all = Truth::Yes;
         for (name, value) in object {
-            let place = place.member(name, value);
+            let location = location.member(name, value);
             self.spend(properties.lookup_work(name))?;
             let named = properties.named.get(name);
             if let Some(id) = named {
-                all = all.min(self.schema(*id, &place, "properties")?);
+                all = all.min(self.schema(*id, &location, "properties")?);
             }
             let mut is_additional = Truth::from(named.is_none());
             for (pattern, id) in &properties.patterns {
@@ -360,13 +377,13 @@ impl<'s> Check<'s, '_> {
                 }
                 let matches = self.matches(pattern.as_ref(), name)?;
                 is_additional = is_additional.min(!matches);
-                all = all.min(self.implied(matches, *id, node, &place, "patternProperties")?);
+                all = all.min(self.implied(matches, *id, node, &location, "patternProperties")?);
             }
             if all == Truth::No {
                 break;
             }
             if let Some(rest) = properties.rest {
-                all = all.min(self.implied(is_additional, rest, node, &place, "additionalProperties")?);
+                all = all.min(self.implied(is_additional, rest, node, &location, "additionalProperties")?);
             }
         }
         Ok(all)
@@ -378,7 +395,7 @@ impl<'s> Check<'s, '_> {
         for name in object.keys() {
             self.spend(3)?;
             let name = Value::String(name.clone());
-            all = all.min(self.quietly(id, &Place { parent: None, value: &name })?);
+            all = all.min(self.quietly(id, &InstanceLocation { parent: None, value: &name })?);
             if all == Truth::No {
                 break;
             }
@@ -387,10 +404,15 @@ impl<'s> Check<'s, '_> {
     }
 
     /// How many of the schemas hold, counted until enough surely do.
-    fn count(&mut self, ids: &[Id], place: &Place<'_>, enough: u64) -> Result<Count, Exhausted> {
+    fn count(
+        &mut self,
+        ids: &[Id],
+        location: &InstanceLocation<'_>,
+        enough: u64,
+    ) -> Result<Count, Exhausted> {
         let mut count = Count::default();
         for id in ids {
-            count.add(self.quietly(*id, place)?);
+            count.add(self.quietly(*id, location)?);
             if count.least == enough {
                 break;
             }

@@ -50,7 +50,7 @@ pub(super) fn compile(source: &Value, work: &mut Work) -> Result<Compiled, Schem
     Ok(Compiled { source: source.clone(), nodes, automata, unjudged, bytes })
 }
 
-/// Bytes of memory that a node takes, by and large.
+/// Approximate bytes of memory that a node takes.
 const NODE_BYTES: usize = 128;
 
 pub(super) struct Compiler<'a> {

@@ -14,6 +14,6 @@ pub(super) struct Compiled {
     /// How many automata its patterns have.
     pub(super) automata: usize,
     pub(super) unjudged: Vec<Unjudged>,
-    /// Bytes of memory it takes, by and large.
+    /// Approximate bytes of memory that it takes.
     pub(super) bytes: usize,
 }

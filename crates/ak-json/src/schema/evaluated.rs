@@ -5,7 +5,7 @@
 
 use alloc::collections::BTreeSet;
 
-use super::check::{Check, Checked, Exhausted, Place};
+use super::check::{Check, Checked, Exhausted, InstanceLocation};
 use super::keywords::{Id, Node, Rule};
 use super::truth::Truth;
 use crate::value::Value;
@@ -66,16 +66,21 @@ impl Bound {
 }
 
 impl<'s> Check<'s, '_> {
-    pub(super) fn unevaluated_items(&mut self, node: &'s Node, id: Id, place: &Place<'_>) -> Checked {
-        let Value::Array(array) = place.value else { return Ok(Truth::Yes) };
-        let seen = self.bounds(node, place)?;
+    pub(super) fn unevaluated_items(
+        &mut self,
+        node: &'s Node,
+        id: Id,
+        location: &InstanceLocation<'_>,
+    ) -> Checked {
+        let Value::Array(array) = location.value else { return Ok(Truth::Yes) };
+        let seen = self.bounds(node, location)?;
         let mut all = Truth::Yes;
         for (index, item) in array.iter().enumerate() {
             self.spend(4)?;
             let is_seen =
                 seen.holds(|seen| seen.all || index < seen.items_before || seen.items.contains(&index));
-            let place = place.item(index, item);
-            all = all.min(self.implied(!is_seen, id, node, &place, "unevaluatedItems")?);
+            let location = location.item(index, item);
+            all = all.min(self.implied(!is_seen, id, node, &location, "unevaluatedItems")?);
             if all == Truth::No {
                 break;
             }
@@ -83,15 +88,20 @@ impl<'s> Check<'s, '_> {
         Ok(all)
     }
 
-    pub(super) fn unevaluated_properties(&mut self, node: &'s Node, id: Id, place: &Place<'_>) -> Checked {
-        let Value::Object(object) = place.value else { return Ok(Truth::Yes) };
-        let seen = self.bounds(node, place)?;
+    pub(super) fn unevaluated_properties(
+        &mut self,
+        node: &'s Node,
+        id: Id,
+        location: &InstanceLocation<'_>,
+    ) -> Checked {
+        let Value::Object(object) = location.value else { return Ok(Truth::Yes) };
+        let seen = self.bounds(node, location)?;
         let mut all = Truth::Yes;
         for (name, value) in object {
             self.spend(seen.lookup_work(name))?;
             let is_seen = seen.holds(|seen| seen.all || seen.members.contains(name.as_str()));
-            let place = place.member(name, value);
-            all = all.min(self.implied(!is_seen, id, node, &place, "unevaluatedProperties")?);
+            let location = location.member(name, value);
+            all = all.min(self.implied(!is_seen, id, node, &location, "unevaluatedProperties")?);
             if all == Truth::No {
                 break;
             }
@@ -99,11 +109,15 @@ impl<'s> Check<'s, '_> {
         Ok(all)
     }
 
-    fn bounds<'v>(&mut self, node: &'s Node, place: &'v Place<'_>) -> Result<Bounds<'v>, Exhausted> {
+    fn bounds<'v>(
+        &mut self,
+        node: &'s Node,
+        location: &'v InstanceLocation<'_>,
+    ) -> Result<Bounds<'v>, Exhausted> {
         let (mut least, mut most) = (Evaluated::default(), None);
-        self.evaluated(node, place, Bound::Least, &mut least)?;
+        self.evaluated(node, location, Bound::Least, &mut least)?;
         if !self.schema.unjudged.is_empty() {
-            self.evaluated(node, place, Bound::Most, most.get_or_insert_default())?;
+            self.evaluated(node, location, Bound::Most, most.get_or_insert_default())?;
         }
         Ok(Bounds { least, most })
     }
@@ -112,13 +126,13 @@ impl<'s> Check<'s, '_> {
     fn evaluated<'v>(
         &mut self,
         node: &'s Node,
-        place: &'v Place<'_>,
+        location: &'v InstanceLocation<'_>,
         bound: Bound,
         seen: &mut Evaluated<'v>,
     ) -> Result<(), Exhausted> {
         for rule in &node.rules {
             self.spend(1)?;
-            match (rule, place.value) {
+            match (rule, location.value) {
                 (Rule::Items(items), Value::Array(_)) => {
                     seen.all |= items.rest.is_some();
                     seen.items_before = seen.items_before.max(items.first.len());
@@ -126,7 +140,7 @@ impl<'s> Check<'s, '_> {
                 (Rule::Contains(contains), Value::Array(array)) if contains.evaluates => {
                     for (index, item) in array.iter().enumerate() {
                         self.spend(8)?;
-                        if bound.takes(self.quietly(contains.item, &place.item(index, item))?) {
+                        if bound.takes(self.quietly(contains.item, &location.item(index, item))?) {
                             seen.items.insert(index);
                         }
                     }
@@ -146,33 +160,33 @@ impl<'s> Check<'s, '_> {
                 }
                 (Rule::AllOf(ids), _) => {
                     for id in ids {
-                        self.evaluated_within(*id, place, bound, seen)?;
+                        self.evaluated_within(*id, location, bound, seen)?;
                     }
                 }
                 (Rule::AnyOf(ids) | Rule::OneOf(ids), _) => {
                     for id in ids {
-                        if bound.takes(self.quietly(*id, place)?) {
-                            self.evaluated_within(*id, place, bound, seen)?;
+                        if bound.takes(self.quietly(*id, location)?) {
+                            self.evaluated_within(*id, location, bound, seen)?;
                         }
                     }
                 }
                 (Rule::If(rule), _) => {
-                    let holds = self.quietly(rule.test, place)?;
+                    let holds = self.quietly(rule.test, location)?;
                     let (test, then) = (Some(rule.test), rule.then);
                     for (applies, ids) in [(holds, [test, then]), (!holds, [rule.otherwise, None])] {
                         for id in ids.into_iter().flatten().filter(|_| bound.takes(applies)) {
-                            self.evaluated_within(id, place, bound, seen)?;
+                            self.evaluated_within(id, location, bound, seen)?;
                         }
                     }
                 }
                 (Rule::DependentSchemas(_, schemas), _) => {
                     for (name, id) in schemas {
-                        if self.has(place.value, name)? {
-                            self.evaluated_within(*id, place, bound, seen)?;
+                        if self.has(location.value, name)? {
+                            self.evaluated_within(*id, location, bound, seen)?;
                         }
                     }
                 }
-                (Rule::Ref(id), _) => self.evaluated_within(*id, place, bound, seen)?,
+                (Rule::Ref(id), _) => self.evaluated_within(*id, location, bound, seen)?,
                 // The other rules look at no item or member, or apply nothing that holds.
                 _ => {}
             }
@@ -183,17 +197,17 @@ impl<'s> Check<'s, '_> {
     fn evaluated_within<'v>(
         &mut self,
         id: Id,
-        place: &'v Place<'_>,
+        location: &'v InstanceLocation<'_>,
         bound: Bound,
         seen: &mut Evaluated<'v>,
     ) -> Result<(), Exhausted> {
         let Some(node) = self.node(id) else { return Ok(()) };
         self.spend(2 + node.rules.len() as u64 / 4)?;
         seen.all |= node.rules.iter().any(|rule| match rule {
-            Rule::UnevaluatedItems(_) => place.value.as_array().is_some(),
-            Rule::UnevaluatedProperties(_) => place.value.as_object().is_some(),
+            Rule::UnevaluatedItems(_) => location.value.as_array().is_some(),
+            Rule::UnevaluatedProperties(_) => location.value.as_object().is_some(),
             _ => false,
         });
-        self.evaluated(node, place, bound, seen)
+        self.evaluated(node, location, bound, seen)
     }
 }

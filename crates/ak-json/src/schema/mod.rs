@@ -81,7 +81,7 @@ impl Schema {
         &self.0.source
     }
 
-    /// Bytes of memory that the schema takes, by and large: those of its text and of its patterns' automata.
+    /// Approximate bytes of memory that the schema takes: its text and its patterns' automata.
     pub fn memory_bytes(&self) -> usize {
         self.0.bytes
     }

@@ -1,4 +1,4 @@
-//! Values that nobody needs any more, given up a little at a time.
+//! Drops large values a few items at a time.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use crate::value::names::Names;
 use crate::value::text::Text;
 use crate::value::tree::Node;
 
-/// Values to be given up in steps: to drop a large one at once would keep everybody else waiting.
+/// Values to be dropped in steps, because dropping a large one at once takes long.
 ///
 /// ```
 /// use ak_json::{Value, DropQueue};
@@ -36,12 +36,12 @@ impl DropQueue {
         }
     }
 
-    /// Whether there is nothing to be given up.
+    /// Whether nothing is left to drop.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty() && self.nodes.is_empty() && self.names.is_empty()
     }
 
-    /// Gives up about so many items and members. What others share costs one, and stays.
+    /// Drops about this many items and members. A value that is shared counts as one and stays alive elsewhere.
     pub fn drop_some(&mut self, items: usize) {
         let mut left = items;
         while left > 0 {

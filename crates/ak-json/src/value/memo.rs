@@ -1,4 +1,4 @@
-//! What a node remembers about what is below it.
+//! Cached length and hash of a node of the tree.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};

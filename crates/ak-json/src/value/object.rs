@@ -169,7 +169,7 @@ pub struct ObjectBuilder {
 }
 
 impl ObjectBuilder {
-    /// With room for so many members.
+    /// With capacity for this many members.
     pub fn with_capacity(members: usize) -> Self {
         Self { names: Vec::with_capacity(members), values: Vec::with_capacity(members) }
     }

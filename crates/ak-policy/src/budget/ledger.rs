@@ -86,7 +86,7 @@ impl Reservation {
         self.0
     }
 
-    /// A claim on what is there no more, which nobody will settle.
+    /// A reservation of a capability that is revoked; settling it has no effect.
     pub(crate) fn of_nothing(id: u64) -> Self {
         Self(id)
     }
@@ -146,7 +146,7 @@ impl Ledger {
         self.accounts.of(dimension).set()
     }
 
-    /// Where a dimension stands for a spender.
+    /// Limits and usage of a dimension for a spender.
     pub fn status(&self, spender: Spender, dimension: Dimension, now: Elapsed) -> Status {
         self.accounts.of(dimension).status(spender, now)
     }

@@ -8,7 +8,7 @@ use crate::counters::rate::Period;
 /// is kept apart precisely.
 pub const PERIODS_MAX: usize = 16;
 
-/// A limit that a policy sets on one dimension of an account: so much ever, or over any span of a length.
+/// A limit that a policy sets on one dimension of an account: in total, or over any span of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BudgetLimit {
     /// Whether it is on what the agent itself uses; else on what it and all below it use together.
@@ -20,12 +20,12 @@ pub struct BudgetLimit {
 }
 
 impl BudgetLimit {
-    /// A limit on what an agent and all below it ever use.
+    /// A limit on the total that an agent and all below it use.
     pub const fn ever(max: u64) -> Self {
         Self { each: false, per_us: None, max }
     }
 
-    /// A limit on what an agent and all below it use over any span of so many µs.
+    /// A limit on what an agent and all below it use over any span of `per_us` microseconds.
     pub const fn per(max: u64, per_us: u64) -> Self {
         Self { per_us: Some(per_us), ..Self::ever(max) }
     }

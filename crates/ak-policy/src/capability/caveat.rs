@@ -12,9 +12,9 @@ use crate::model::scope::{self, MethodTable, ScopeError};
 use crate::pattern::{Meter, PATTERN_STEPS_MAX, PathGlob, Pattern, Reading, parse_agent};
 use crate::query::Query;
 
-/// A capability carries at most so many caveats of its own.
+/// The most caveats that one capability adds to its parent's.
 pub const CAVEATS_MAX: usize = 32;
-/// A caveat of a capability has at most so many bytes in [its encoding](Authority::to_bytes).
+/// The most bytes of a caveat in [its encoding](Authority::to_bytes).
 pub const CAVEAT_BYTES_MAX: usize = u16::MAX as usize;
 
 /// One condition on the use of a capability. A closed list: what is not known is refused, never skipped.
@@ -37,9 +37,9 @@ pub enum Caveat {
     Run([u8; 16]),
     /// At most so often in a period.
     Rate(Rate),
-    /// At most so many times.
+    /// At most this many uses.
     Uses(u64),
-    /// At most so much of a budget.
+    /// At most this amount of a budget.
     Budget(Dimension, u64),
 }
 
@@ -178,7 +178,7 @@ impl Authority {
         Self::default()
     }
 
-    /// What both allow. There is no way to have more than either.
+    /// The authority that both allow; never more than either.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         self.0.iter().chain(&other.0).cloned().collect()

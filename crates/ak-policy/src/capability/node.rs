@@ -1,4 +1,4 @@
-//! One capability of the table, and what is left of it.
+//! One capability of the table: its place in the derivation tree, its own caveats, and their counts.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;

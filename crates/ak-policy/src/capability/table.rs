@@ -15,7 +15,7 @@ use crate::query::Query;
 
 /// The most capabilities at a time.
 pub const CAPABILITIES_MAX: usize = 65_536;
-/// The longest line from a root to a capability.
+/// The most capabilities from a root to a derived one, both included.
 pub const DEPTH_MAX: usize = 16;
 
 /// A capability in the table: an index, and the generation of what stands there.
@@ -84,7 +84,7 @@ pub enum DeriveError {
     /// The table is full.
     #[error("there are {CAPABILITIES_MAX} capabilities already")]
     Full,
-    /// The line from the root is too long.
+    /// The lineage from the root is too long.
     #[error("a capability is at most {DEPTH_MAX} steps from its root")]
     Depth,
     /// Too many caveats, or one that is too long.
@@ -273,7 +273,7 @@ impl CapTable {
         }
     }
 
-    /// Takes a capability away, and all that was derived from it. Gives how many there were.
+    /// Revokes a capability and everything derived from it. Returns how many were revoked.
     pub fn revoke(&mut self, id: CapId) -> usize {
         if let Some(parent) = self.node(id).and_then(|node| node.parent)
             && let Some(parent) = self.node_mut(parent)

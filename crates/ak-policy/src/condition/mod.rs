@@ -19,7 +19,7 @@ pub(crate) use format::{Format, FormatPattern};
 pub(crate) use only::{Only, PLACES_MAX};
 pub use origin::Origin;
 pub(crate) use origin::{LabelTest, SourcePattern};
-pub(crate) use select::{Found, Place, Selector};
+pub(crate) use select::{ArgumentPath, Found, Selector};
 pub(crate) use test::{Choice, JsonType, Prefixes, Test};
 
 use crate::pattern::{Meter, Reading};
@@ -145,7 +145,7 @@ impl Constraint {
     fn outcome(
         &self,
         value: &Value,
-        place: &Place<'_>,
+        place: &ArgumentPath<'_>,
         input: ConditionInput<'_>,
         quantifier: Quantifier,
     ) -> Outcome {

@@ -6,7 +6,7 @@ use core::fmt;
 
 use ak_json::{Integrity, Labels, Pointer, Text, Value};
 
-use super::select::Place;
+use super::select::ArgumentPath;
 use super::{ConditionInput, Outcome};
 use crate::pattern::Glob;
 use crate::target::CanonicalUrl;
@@ -88,7 +88,7 @@ impl SourcePattern {
 }
 
 /// The origins that speak about a value: the closest one around it, and all those within it.
-fn about<'a>(place: &Place<'_>, origins: &'a [Origin]) -> impl Iterator<Item = &'a Origin> {
+fn about<'a>(place: &ArgumentPath<'_>, origins: &'a [Origin]) -> impl Iterator<Item = &'a Origin> {
     let pointer = if origins.is_empty() { Pointer::root() } else { place.pointer() };
     let around = origins.iter().filter(|origin| pointer.starts_with(&origin.pointer));
     let closest = around.map(|origin| origin.pointer.tokens().len()).max();
@@ -100,7 +100,11 @@ fn about<'a>(place: &Place<'_>, origins: &'a [Origin]) -> impl Iterator<Item = &
 }
 
 /// Tests the label of a value; one whose origin is unknown carries the request's own label.
-pub(super) fn test_label(tests: &[LabelTest], place: &Place<'_>, input: ConditionInput<'_>) -> Outcome {
+pub(super) fn test_label(
+    tests: &[LabelTest],
+    place: &ArgumentPath<'_>,
+    input: ConditionInput<'_>,
+) -> Outcome {
     let joined = about(place, input.origins).fold(None::<Labels>, |joined, origin| match joined {
         Some(joined) => Some(joined.join(&origin.labels)),
         None => Some(origin.labels.clone()),
@@ -112,7 +116,7 @@ pub(super) fn test_label(tests: &[LabelTest], place: &Place<'_>, input: Conditio
 /// Tests where a value came from; an unknown origin leaves doubt.
 pub(super) fn test_sources(
     patterns: &[SourcePattern],
-    place: &Place<'_>,
+    place: &ArgumentPath<'_>,
     input: ConditionInput<'_>,
 ) -> Outcome {
     let matching = |source: &Text| patterns.iter().any(|pattern| pattern.matches(source));

@@ -33,8 +33,8 @@ pub(crate) enum SelectorError {
 }
 
 /// Where in the arguments a value stands; a list that lives on the stack of the walk.
-pub(crate) struct Place<'a> {
-    token: Option<(&'a Place<'a>, Key<'a>)>,
+pub(crate) struct ArgumentPath<'a> {
+    token: Option<(&'a ArgumentPath<'a>, Key<'a>)>,
 }
 
 #[derive(Clone, Copy)]
@@ -46,11 +46,11 @@ enum Key<'a> {
 /// What a selector meets.
 pub(crate) enum Found<'v, 'p> {
     /// A selected value.
-    Value(&'v Value, &'p Place<'p>),
+    Value(&'v Value, &'p ArgumentPath<'p>),
     /// Nothing stands where the selector points.
-    Missing(&'p Place<'p>),
+    Missing(&'p ArgumentPath<'p>),
     /// A value on the way is no container of the right sort.
-    Blocked(&'p Place<'p>),
+    Blocked(&'p ArgumentPath<'p>),
 }
 
 /// Receives what a selector meets; `false` ends the walk.
@@ -74,8 +74,8 @@ impl Selector {
     /// spent.
     pub(crate) fn select(&self, root: Option<&Value>, meter: &Meter, visit: &mut Visit<'_>) {
         match root {
-            Some(root) => walk(&self.0, root, &Place { token: None }, meter, visit),
-            None => visit(Found::Missing(&Place { token: None })),
+            Some(root) => walk(&self.0, root, &ArgumentPath { token: None }, meter, visit),
+            None => visit(Found::Missing(&ArgumentPath { token: None })),
         };
     }
 
@@ -93,7 +93,13 @@ impl Selector {
     }
 }
 
-fn walk(tokens: &[Token], value: &Value, place: &Place<'_>, meter: &Meter, visit: &mut Visit<'_>) -> bool {
+fn walk(
+    tokens: &[Token],
+    value: &Value,
+    place: &ArgumentPath<'_>,
+    meter: &Meter,
+    visit: &mut Visit<'_>,
+) -> bool {
     if !meter.take(1) {
         return false;
     }
@@ -129,9 +135,9 @@ fn walk(tokens: &[Token], value: &Value, place: &Place<'_>, meter: &Meter, visit
     }
 }
 
-impl<'a> Place<'a> {
-    fn step(&'a self, key: Key<'a>) -> Place<'a> {
-        Place { token: Some((self, key)) }
+impl<'a> ArgumentPath<'a> {
+    fn step(&'a self, key: Key<'a>) -> ArgumentPath<'a> {
+        ArgumentPath { token: Some((self, key)) }
     }
 
     /// The place as a pointer.

@@ -7,7 +7,9 @@ use core::mem::discriminant;
 
 use ak_json::{Number, Text, Value};
 
-use super::{ConditionInput, Format, FormatPattern, LabelTest, Only, Outcome, Place, SourcePattern, origin};
+use super::{
+    ArgumentPath, ConditionInput, Format, FormatPattern, LabelTest, Only, Outcome, SourcePattern, origin,
+};
 use crate::pattern::{COMPARED_BYTES_PER_STEP, Meter, Reading, SEARCHED_BYTES_PER_STEP};
 
 /// One test on one value.
@@ -150,7 +152,7 @@ impl Test {
     pub(super) fn on(
         &self,
         value: &Value,
-        place: &Place<'_>,
+        place: &ArgumentPath<'_>,
         input: ConditionInput<'_>,
         reading: Reading,
     ) -> Outcome {

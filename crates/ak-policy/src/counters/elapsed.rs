@@ -18,14 +18,14 @@ use crate::counters::state::{Part, ReadResult};
 /// The wall clock is for the calendar alone: see [`Query::now_us`](crate::Query::now_us).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elapsed {
-    /// At least so much has passed.
+    /// Lower bound in µs.
     pub low_us: u64,
-    /// At most so much has passed.
+    /// Upper bound in µs.
     pub high_us: u64,
 }
 
 impl Elapsed {
-    /// So much has passed, without doubt.
+    /// An elapsed time that is known exactly.
     pub const fn exactly(us: u64) -> Self {
         Self { low_us: us, high_us: us }
     }

@@ -9,7 +9,7 @@ use crate::counters::elapsed::Elapsed;
 use crate::counters::state::{Part, ReadResult};
 use crate::counters::usage::Usage;
 
-/// So many uses in a period.
+/// A number of uses in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate {
     count: u32,
@@ -67,7 +67,7 @@ impl Rate {
         Ok(Self { count, per_us: parse_period_us(period).ok_or(RateError)? })
     }
 
-    /// So many uses in a period of so many µs; `None` for a period of nothing.
+    /// `count` uses in each `per_us` microseconds; `None` when `per_us` is 0.
     pub fn new(count: u32, per_us: u64) -> Option<Self> {
         (per_us > 0).then_some(Self { count, per_us })
     }

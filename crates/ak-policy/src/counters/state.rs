@@ -1,4 +1,4 @@
-//! Reading a table back from its JSON, which anybody may have written.
+//! Reads the state of a table back from JSON, which is not trusted.
 
 use alloc::vec::Vec;
 
@@ -91,7 +91,7 @@ impl<'a> Part<'a> {
         Ok(array.iter().enumerate().map(|(index, value)| self.step(Step::Item(index), value)))
     }
 
-    /// The items of an array of so many.
+    /// The items of an array of `N`.
     pub(crate) fn tuple<const N: usize>(&self) -> ReadResult<[Part<'_>; N]> {
         let items: Vec<_> = self.items()?.collect();
         items.try_into().map_err(|_| self.wrong("too few or too many items"))

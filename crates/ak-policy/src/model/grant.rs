@@ -106,7 +106,7 @@ fn table(scope: &Object, ttl_us: Option<u64>, rate: Option<Rate>) -> Value {
     canonical::sorted(&Value::Object(table))
 }
 
-/// Whether a grant can be used now.
+/// The state of a grant at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantState {
     /// It can.
@@ -120,16 +120,16 @@ pub enum GrantState {
     },
 }
 
-/// Tells a decision how its grants stand.
+/// Gives the state of grants to a decision.
 pub trait GrantClock {
-    /// How the grant stands now. Its lifetime runs on the upper bound of what has passed, its rate on the lower.
+    /// The grant's state now. Its lifetime runs on the upper bound of the elapsed time, its rate on the lower.
     fn state(&self, grant: &Grant, now: Elapsed) -> GrantState;
 
     /// How long the grant will last yet, in µs; `None` is for ever.
     fn remaining_us(&self, grant: &Grant, now: Elapsed) -> Option<u64>;
 }
 
-/// Grants as if each had been loaded this very moment: for a policy asked outside a running kernel.
+/// A clock on which every grant was loaded now and is unused, for decisions outside a running kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FreshGrants;
 

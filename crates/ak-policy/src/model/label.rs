@@ -1,4 +1,4 @@
-//! What sources are worth: `[[label]]`.
+//! The labels of results by their source: `[[label]]`.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;

@@ -76,9 +76,9 @@ impl Model {
         });
     }
 
-    /// Sections name their rules by what is written there, and so may give one id to several: `./x` in two
-    /// profiles, or what a written rule has for an id. These get ids of their own, so that in canonical form
-    /// no two rules have one. Gives whether there were any.
+    /// Gives rules that share an id distinct ids. Sections name their rules by their text, so several can share one: `./x` in two
+    /// profiles, or the id of a written rule. In canonical form
+    /// no two rules share an id. Returns whether any was changed.
     fn assign_distinct_ids(&mut self) -> bool {
         // An id that is a digest of the rule tells rules apart already.
         let is_named = |rule: &&mut Rule| rule.source == Source::Written && !rule.id.starts_with("rule:");

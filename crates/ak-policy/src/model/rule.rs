@@ -1,4 +1,4 @@
-//! The one form that everything a policy says about requests is brought into.
+//! Rules, the form into which sections, `[[rule]]` and `[[capability]]` tables are compiled.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -96,7 +96,7 @@ pub(crate) enum Source {
     Capability,
 }
 
-/// What a rule's conditions are asked about.
+/// The parts of a request that a rule's conditions test.
 #[derive(Clone, Copy)]
 pub(crate) struct RuleContext<'a> {
     pub(crate) agent: &'a str,

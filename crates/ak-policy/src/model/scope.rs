@@ -1,4 +1,4 @@
-//! What the name of a capability stands for: a tool, or one of `fs`, `http`, `net`, `infer`, `spawn`.
+//! The scope of a capability: its name (a tool, or `fs`, `http`, `net`, `infer`, `spawn`), resource and methods.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ pub(crate) struct MethodTable {
     pub(crate) methods: &'static [(&'static str, &'static str)],
 }
 
-/// Why name, resource and methods make no capability.
+/// Why a name, a resource and methods are not a valid scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ScopeError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! What a policy says besides rules: budgets, the size of inferences, which modules and host calls WASM tools
+//! Settings, the parts of a policy besides rules: budgets, the size of inferences, which modules and host calls WASM tools
 //! may use.
 
 use alloc::collections::BTreeMap;

@@ -8,10 +8,10 @@ use core::cell::{Cell, OnceCell};
 
 use crate::steps::Steps;
 
-/// One decision takes at most so many steps of matching; a request that would take more is forbidden. A step is
+/// The most steps of matching in one decision; a request that would take more is forbidden. A step is
 /// about ten nanoseconds: a segment compared, or some bytes searched.
 pub(crate) const DECISION_STEPS_MAX: usize = 250_000;
-/// One pattern outside a decision, of a capability, a label or a condition, takes at most so many steps.
+/// The most steps for one pattern outside a decision: of a capability, a label or a condition.
 pub(crate) const PATTERN_STEPS_MAX: usize = 1 << 16;
 
 /// What a search costs for each piece between two stars, beside the bytes that are searched.

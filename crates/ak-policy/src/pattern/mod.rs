@@ -30,7 +30,7 @@ use crate::target::{CanonicalPath, CanonicalTool, Target};
 /// The longest pattern, in bytes.
 pub(crate) const PATTERN_BYTES_MAX: usize = 8192;
 
-/// A pattern has at most so many `**`; neighbours count as one.
+/// The most `**` of a pattern; neighbours count as one.
 pub(crate) const DEEP_MAX: usize = 8;
 
 /// How to read what a pattern leaves open: doubt never widens what may be done.

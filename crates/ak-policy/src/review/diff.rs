@@ -1,4 +1,4 @@
-//! What changes between two policies, as changed authority.
+//! Differences between two policies, as widened or narrowed authority.
 
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
@@ -14,7 +14,7 @@ use crate::model::settings::{Budgets, Settings};
 use crate::pattern::Glob;
 use crate::policy::Policy;
 
-/// Where a change leads.
+/// Whether a change widens or narrows authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// More may happen.

@@ -29,23 +29,23 @@ use crate::policy::Policy;
 use crate::query::Query;
 use crate::target::Target;
 
-/// What became of a file of expected decisions.
+/// The result of testing a policy against a file of expected decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TestReport {
-    /// How many decisions were as expected.
+    /// Number of cases decided as expected.
     pub passed: usize,
-    /// Those that were not.
+    /// The cases that were decided otherwise.
     pub failed: Vec<CaseFailure>,
 }
 
-/// A decision that was not as expected.
+/// A case that was decided otherwise than expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseFailure {
     /// The case's name, or its number, counted from 1.
     pub name: String,
-    /// What was expected.
+    /// The expected decision, rule and place.
     pub expected: String,
-    /// What the policy says, and why.
+    /// The actual decision and its reason.
     pub found: String,
 }
 

@@ -16,7 +16,7 @@ use crate::query::Query;
 use crate::target::Target;
 use crate::toml_text::Quoted;
 
-/// At most so many other rules are told of.
+/// The most other rules that an explanation lists.
 const OTHERS_MAX: usize = 32;
 
 /// Why a request is decided as it is.

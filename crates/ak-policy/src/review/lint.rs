@@ -1,4 +1,4 @@
-//! What is suspicious about a policy.
+//! Lints: rules that are shadowed, redundant, over-broad or unreliable.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,24 +16,24 @@ use crate::policy::Policy;
 pub struct Lint {
     /// The rule.
     pub rule_id: String,
-    /// What is suspicious.
+    /// Which check found it.
     pub kind: LintKind,
     /// One sentence, in lower case without a full stop.
     pub text: String,
 }
 
-/// What can be suspicious about a rule.
+/// The checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LintKind {
     /// A stronger rule always decides before it.
     Shadowed,
     /// Another rule with the same effect applies whenever it does.
     Redundant,
-    /// It permits more than anybody can have in mind.
+    /// It permits more than its author can have intended.
     Broad,
-    /// It tells programs apart by their text.
+    /// It matches the text of a program (SQL, shell), which does not determine what the program does.
     Text,
-    /// It tells URLs apart by their text.
+    /// It matches a URL as text, not as a URL.
     LooseUrl,
 }
 

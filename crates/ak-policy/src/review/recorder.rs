@@ -1,4 +1,4 @@
-//! From what a run did to the policy that it needs.
+//! Drafts a policy from the requests of a run.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -27,7 +27,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Notes a request, whatever became of it.
+    /// Records a request, whatever was decided on it.
     pub fn note(&mut self, query: &Query<'_>) {
         let baseline = Policy::baseline();
         if query.action.kind() != query.target.kind() || baseline.decide(query).decision.is_permit() {

@@ -1,4 +1,4 @@
-//! The clocks of grants, and what was used of their rates.
+//! The clocks of grants and the usage of their rates.
 
 use alloc::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What was used of the limits.
+//! The usage of cumulative limits.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! What was used of grants and of cumulative limits.
+//! The usage of grants and of cumulative limits.
 
 mod grants;
 mod legacy_limits;

@@ -14,7 +14,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A path, and a query, has at most so many readings; a URL or pattern with more is refused.
+/// The most readings of a path, and of a query; a URL or pattern with more is refused.
 pub(crate) const READINGS_MAX: usize = 64;
 /// All readings of a path, and of a query, have at most so many bytes together; a URL or pattern with more is
 /// refused.

@@ -131,7 +131,7 @@ impl Content {
         self.changed && !self.unlinked
     }
 
-    fn held(&self) -> u64 {
+    fn memory_bytes(&self) -> u64 {
         self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)
     }
 }
@@ -144,7 +144,7 @@ pub(crate) struct Files {
     /// Files and directories that the guest has opened itself.
     opened: u32,
     /// Bytes of all contents and entries.
-    held: u64,
+    memory_bytes: u64,
     files_max: u32,
     bytes_max: u64,
 }
@@ -157,7 +157,7 @@ impl Files {
             open: preopens.iter().map(directory).collect(),
             contents: Vec::new(),
             opened: 0,
-            held: 0,
+            memory_bytes: 0,
             files_max: limits.files_max,
             bytes_max: limits.file_bytes_max,
         }
@@ -167,7 +167,7 @@ impl Files {
     pub(crate) fn clear(&mut self) {
         self.open.clear();
         self.contents.clear();
-        (self.opened, self.held) = (0, 0);
+        (self.opened, self.memory_bytes) = (0, 0);
     }
 
     pub(crate) fn at(&mut self, number: u32) -> Option<&mut Open> {
@@ -253,7 +253,7 @@ impl Files {
             Some(Open::Directory(directory)) => {
                 self.opened = self.opened.saturating_sub(u32::from(!directory.preopened));
                 let bytes = entries_bytes(directory.entries().unwrap_or_default());
-                self.held = self.held.saturating_sub(bytes);
+                self.memory_bytes = self.memory_bytes.saturating_sub(bytes);
             }
             Some(Open::File(File { content, .. })) => {
                 self.opened = self.opened.saturating_sub(1);
@@ -263,7 +263,7 @@ impl Files {
                 if others.next().is_none()
                     && let Some(content) = self.contents.get_mut(content).and_then(Option::take)
                 {
-                    self.held = self.held.saturating_sub(content.held());
+                    self.memory_bytes = self.memory_bytes.saturating_sub(content.memory_bytes());
                 }
             }
         }
@@ -271,22 +271,22 @@ impl Files {
 
     /// Whether so much more may be held, contents and entries of all together.
     pub(crate) fn admits(&self, bytes: u64) -> bool {
-        self.held.saturating_add(bytes) <= self.bytes_max
+        self.memory_bytes.saturating_add(bytes) <= self.bytes_max
     }
 
     /// Gives a file its content.
     pub(crate) fn fill(&mut self, number: u32, bytes: Vec<u8>) -> Result<(), i32> {
         let (_, content) = self.file(number)?;
-        let (before, after) = (content.held(), bytes.len() as u64);
+        let (before, after) = (content.memory_bytes(), bytes.len() as u64);
         content.bytes = Some(bytes);
-        self.held = self.held.saturating_sub(before).saturating_add(after);
+        self.memory_bytes = self.memory_bytes.saturating_sub(before).saturating_add(after);
         Ok(())
     }
 
     /// Cuts a file's content, or adds zeros to it.
     pub(crate) fn resize(&mut self, number: u32, length: usize) -> Result<(), i32> {
         let (_, content) = self.file(number)?;
-        let before = content.held();
+        let before = content.memory_bytes();
         let bytes = content.bytes.get_or_insert_default();
         let shorter = length < bytes.len();
         bytes.resize(length, 0);
@@ -294,7 +294,7 @@ impl Files {
             // What is not counted is not kept.
             bytes.shrink_to_fit();
         }
-        self.held = self.held.saturating_sub(before).saturating_add(length as u64);
+        self.memory_bytes = self.memory_bytes.saturating_sub(before).saturating_add(length as u64);
         Ok(())
     }
 
@@ -304,7 +304,7 @@ impl Files {
         let before = entries_bytes(directory.entries().unwrap_or_default());
         let after = entries_bytes(&entries);
         directory.entries = Some(entries);
-        self.held = self.held.saturating_sub(before).saturating_add(after);
+        self.memory_bytes = self.memory_bytes.saturating_sub(before).saturating_add(after);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What a file function of WASI waits for, and what it was asked to do.
+//! File functions of WASI that wait for a reply, with their arguments.
 
 use alloc::string::String;
 use alloc::vec::Vec;

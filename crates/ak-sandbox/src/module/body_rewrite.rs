@@ -1,4 +1,4 @@
-//! What is read from a module's functions before they are compiled, and what is put into them.
+//! Checks function bodies before they are compiled, and rewrites instructions that the engine mistranslates.
 
 use alloc::vec::Vec;
 use core::ops::Range;

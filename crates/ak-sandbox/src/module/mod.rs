@@ -1,4 +1,4 @@
-//! What is read from a module before it is compiled, and the exports that are added to it.
+//! Checks a module before it is compiled, bounds the work of loading it, and rewrites it.
 
 pub(crate) mod binary;
 pub(crate) mod body_rewrite;

@@ -43,7 +43,7 @@ pub struct Run {
     log: Vec<u8>,
 }
 
-/// What a step came to.
+/// The result of [`Run::step`].
 #[derive(Debug)]
 pub enum Step {
     /// The slice is used up; the tool wants to go on.
@@ -265,7 +265,7 @@ impl Run {
         if self.fuel > self.limits.fuel { Err(self.out_of_fuel()) } else { Ok(()) }
     }
 
-    /// Does something for the guest while it waits, and adds up what that costs.
+    /// Runs host code on the waiting guest's memory and state, and adds its cost to the fuel.
     pub(crate) fn with_host<T>(
         &mut self,
         work: impl FnOnce(&mut [u8], &mut Guest) -> Result<T, Failure>,

@@ -94,19 +94,19 @@ fn write(
     at: Option<u64>,
 ) -> SyscallResult {
     let (file, content) = or_errno!(guest.files.file(number));
-    let (held, flags) = (content.size(), file.flags);
-    let position = at.unwrap_or(if flags & FLAG_APPEND != 0 { held } else { file.position });
+    let (size, flags) = (content.size(), file.flags);
+    let position = at.unwrap_or(if flags & FLAG_APPEND != 0 { size } else { file.position });
     let bytes = buffers.bytes();
     let end = position.saturating_add(bytes);
     // What writes nothing makes nothing longer.
     if bytes > 0 {
-        if end > guest.host_call_bytes_max || !guest.files.admits(end.saturating_sub(held)) {
+        if end > guest.host_call_bytes_max || !guest.files.admits(end.saturating_sub(size)) {
             return Ok(SyscallOutcome::Errno(errno::NO_SPACE));
         }
         // A gap is filled with zeros.
-        guest.meter.spend_bytes(position.saturating_sub(held))?;
+        guest.meter.spend_bytes(position.saturating_sub(size))?;
         let index = |position| usize::try_from(position).unwrap_or(usize::MAX);
-        if end > held {
+        if end > size {
             or_errno!(guest.files.resize(number, index(end)));
         }
         let (file, content) = or_errno!(guest.files.file(number));
@@ -129,12 +129,12 @@ fn write(
 
 fn resize(guest: &mut Guest, number: u32, bytes: u64) -> SyscallResult {
     let (file, content) = or_errno!(guest.files.file(number));
-    let (held, flags) = (content.size(), file.flags);
-    if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes.saturating_sub(held)) {
+    let (size, flags) = (content.size(), file.flags);
+    if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes.saturating_sub(size)) {
         return Ok(SyscallOutcome::Errno(errno::NO_SPACE));
     }
     // To give memory back may move what stays.
-    guest.meter.spend_bytes(bytes.max(held))?;
+    guest.meter.spend_bytes(bytes.max(size))?;
     or_errno!(guest.files.resize(number, usize::try_from(bytes).unwrap_or(usize::MAX)));
     or_errno!(guest.files.file(number)).1.changed = true;
     written(guest, number, flags)

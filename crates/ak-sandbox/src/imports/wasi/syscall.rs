@@ -1,4 +1,4 @@
-//! What every function of WASI does: it gives an error number, or asks the world outside first.
+//! The common frame of WASI functions: each gives an error number, or makes a host call first.
 
 use wasmi::{Caller, Error};
 
@@ -15,13 +15,13 @@ pub(super) const STDERR: u32 = 2;
 /// What a function gives to the engine: a WASI error number, or the end of the run.
 pub(super) type Answer = Result<i32, Error>;
 
-/// What a file function comes to: an error number, or a question to the world outside.
+/// How a function of WASI goes on: with an error number for the guest, or with a host call.
 pub(crate) enum SyscallOutcome {
     Errno(i32),
     Ask(HostCall, Pending),
 }
 
-/// What a function comes to, or why the run ends.
+/// The outcome of a function of WASI, or the failure that ends the run.
 pub(super) type SyscallResult = Result<SyscallOutcome, Failure>;
 
 /// A function that gives an error number, and may ask the world outside first.
