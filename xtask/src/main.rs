@@ -2,6 +2,7 @@
 //!
 //! - `demo`: builds the Python package into a private environment and runs the five examples
 //! - `test [--llm]`: everything that is tested; with `--llm` only model calls, against a real server
+//! - `imports`: checks the imports of every crate against the directions that it states
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
@@ -18,6 +19,7 @@ mod demo;
 mod examples;
 mod fuzz;
 mod image;
+mod imports;
 mod llm;
 mod mutants;
 mod nightly;
@@ -25,6 +27,7 @@ mod peer_modules;
 mod peers;
 mod python;
 mod run;
+mod source;
 mod test;
 
 use std::process::ExitCode;
@@ -34,6 +37,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo             build the Python package into target/venv and run the five examples
   test [--llm]     formatting, lints, documentation, Rust tests, the bare-metal image, Python tests, examples;
                    with --llm model calls against a llama.cpp server, which is built and started
+  imports          check the imports of every crate against the directions that its root file states
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::demo(),
         ["test"] => test::test(),
         ["test", "--llm"] => llm::test(),
+        ["imports"] => imports::imports(),
         ["image"] => image::image(None),
         ["image", journal] => image::image(Some(journal.as_ref())),
         ["fuzz"] => fuzz::fuzz(None, FUZZ_SECONDS),
