@@ -22,7 +22,8 @@ const CYCLE_FILES_MAX: usize = 3;
 pub(super) fn check(source: &Crate) -> Vec<String> {
     let imports = imports(source);
     let mut findings = against_directions(source, &imports);
-    findings.extend(imports.iter().filter(|import| import.imported.is_empty()).map(|import| {
+    let from_root = imports.iter().filter(|import| file(source, &import.imported) == source.root_file);
+    findings.extend(from_root.map(|import| {
         let root = source.root_file.display();
         format!("{} imports {root}: a root file holds only re-exports", place(source, import))
     }));
@@ -107,7 +108,7 @@ fn folder_cycles(source: &Crate, imports: &[Import]) -> Vec<String> {
 fn file_cycles(source: &Crate, imports: &[Import]) -> Vec<String> {
     let mut graph: Graph<&Path> = Graph::default();
     let mut stated: BTreeMap<(&Path, &Path), &Import> = BTreeMap::new();
-    for import in imports.iter().filter(|import| !import.imported.is_empty()) {
+    for import in imports {
         let (from, to) = (file(source, &import.importer), file(source, &import.imported));
         graph.add(from, to);
         stated.entry((from, to)).or_insert(import);
@@ -275,6 +276,10 @@ mod tests {
         check_one(
             &[("main.rs", "mod a; struct Failed;"), ("a.rs", "use crate::Failed;")],
             "a.rs:1 imports main.rs: a root file holds only re-exports",
+        );
+        check_one(
+            &[("lib.rs", "mod a; mod inline { use crate::a; struct S; }"), ("a.rs", "use crate::inline::S;")],
+            "a.rs:1 imports lib.rs: a root file holds only re-exports",
         );
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Import {
 /// The imports of a crate, at most one for each pair of modules; those of its root file, which is a map, are left out.
 pub(super) fn imports(source: &Crate) -> Vec<Import> {
     let mut found: BTreeMap<(ModulePath, ModulePath, Vec<ModulePath>), Import> = BTreeMap::new();
-    for (importer, module) in source.modules.iter().filter(|(path, _)| !path.is_empty()) {
+    for (importer, module) in source.modules.iter().filter(|(_, module)| module.file != source.root_file) {
         let uses = module.uses.iter().filter(|item| !is_map_entry(source, importer, module, item));
         let uses = uses.map(|item| (&item.path, item.line));
         let mentions = module.mentions.iter().map(|mention| (&mention.path, mention.line));

@@ -1,7 +1,7 @@
 //! The module tree of a crate, read from its root file on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -32,8 +32,8 @@ pub(crate) struct CrateModule {
     pub(crate) definitions: BTreeMap<String, Definition>,
     pub(crate) uses: Vec<UseItem>,
     pub(crate) mentions: Vec<Mention>,
-    /// Whether an identifier stands in it outside `use` items.
-    pub(crate) identifiers: std::collections::BTreeSet<String>,
+    /// Every identifier outside `use` items.
+    pub(crate) identifiers: BTreeSet<String>,
 }
 
 /// Where the text of files comes from: the disk, or a table in tests.
@@ -99,9 +99,10 @@ impl Crate {
         Ok(())
     }
 
-    /// The names of the top-level modules, in order, and whether each is a folder.
+    /// The names of the top-level modules with files of their own, in order, and whether each is a folder.
     pub(crate) fn top_level(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.modules.keys().filter_map(|path| match path.as_slice() {
+        let own_file = self.modules.iter().filter(|(_, module)| module.file != self.root_file);
+        own_file.filter_map(|(path, _)| match path.as_slice() {
             [name] => Some((name.as_str(), self.is_folder(path))),
             _ => None,
         })
