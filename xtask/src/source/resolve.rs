@@ -145,10 +145,13 @@ impl Crate {
                 self.add_exported_types(&found.module, visited, types);
                 continue;
             };
-            let definition = holder.and_then(|holder| holder.definitions.get(original));
-            if let (Some(holder), Some(ItemKind::Type), Some(name)) =
-                (holder, definition.map(|definition| definition.kind), &item.name)
-            {
+            let (Some(holder), Some(name)) = (holder, &item.name) else { continue };
+            let is_type = match holder.definitions.get(original) {
+                Some(definition) => definition.kind == ItemKind::Type,
+                // Made by a macro: its name tells.
+                None => is_type_name(original),
+            };
+            if is_type {
                 types.insert(name.clone(), holder.file.as_path());
             }
         }
@@ -158,6 +161,11 @@ impl Crate {
             self.add_exported_types(inner, visited, types);
         }
     }
+}
+
+/// Whether a name is written as those of types are.
+fn is_type_name(name: &str) -> bool {
+    name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase)
 }
 
 /// The facades with one more, unless that is too many.
@@ -230,7 +238,10 @@ mod tests {
     #[test]
     fn exported_types_are_those_that_a_user_can_name() {
         let tree = tree(&[
-            ("lib.rs", "mod a; pub mod open; pub use a::{Shown, shown as other, function}; pub use a::part;"),
+            (
+                "lib.rs",
+                "mod a; pub mod open; pub use a::{MADE_MAX, Made, Shown, shown as other, function}; pub use a::part;",
+            ),
             (
                 "a/mod.rs",
                 "pub(crate) mod part; pub struct Shown; pub struct Hidden; pub fn function() {} pub use part::In as shown;",
@@ -239,6 +250,6 @@ mod tests {
             ("open.rs", "pub trait Open {} pub(crate) struct Closed; mod inner { pub struct Sealed; }"),
         ]);
         let names: Vec<String> = tree.exported_types().into_keys().collect();
-        assert_eq!(names, ["In", "Open", "Shown", "other"]);
+        assert_eq!(names, ["In", "Made", "Open", "Shown", "other"]);
     }
 }
