@@ -32,7 +32,7 @@ def test_every_request_leaves_an_entry(ak: AuthorityKernel) -> None:
     alloc, read, denied = parsed(ak.audit_logs())[-3:]
     assert (alloc["event"], alloc["type"], alloc["actor"], alloc["decision"]) == ("alloc", "invoice", "main", "permit")
     assert (read["event"], read["handle_id"]) == ("read", str(handle))
-    assert (denied["event"], denied["target"], denied["decision"]) == ("fs_read", "/etc/shadow", "deny")
+    assert (denied["event"], denied["target"], denied["decision"]) == ("fs_read", "/etc/shadow", "default_deny")
     for entry in (alloc, read, denied):
         assert {"seq", "timestamp", "event", "actor", "origin", "target", "decision"} <= set(entry)
         assert entry["origin"] == "kernel"
@@ -77,7 +77,7 @@ def test_queries(ak: AuthorityKernel) -> None:
     assert seqs(event_type="alloc", cursor=allocs[1]) == allocs[2:]
     assert seqs(event_type="alloc", newest=True, limit=2) == allocs[-2:]
     assert seqs(operation="alloc") == seqs(operation="ALLOC") == allocs
-    assert seqs(actor="nobody") == [] == seqs(event_type="alloc", decision="deny")
+    assert seqs(actor="nobody") == [] == seqs(event_type="alloc", decision="default_deny")
     (note,) = parsed(ak.audit_query(event_type="note", actor="worker"))
     assert note["actor"] == "worker"
     assert seqs(event_type="late", since=before) and not seqs(event_type="alloc", since=before)

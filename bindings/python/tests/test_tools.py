@@ -140,4 +140,4 @@ def test_a_tool_reaches_what_it_needs_and_its_agent_may(ak: AuthorityKernel, tmp
     assert (tmp_path / "notes" / "n.txt").read_text() == "hello"
     assert ak.audit_verify().consistent
     asked = [entry for entry in map(json.loads, ak.audit_query()) if entry.get("by_tool") == "note@1.0.0"]
-    assert [entry["decision"] for entry in asked] == ["permit", "deny", "deny"]
+    assert [entry["decision"] for entry in asked] == ["permit", "default_deny", "default_deny"]
