@@ -9,6 +9,7 @@ import pytest
 from authority_nanos import (
     AsyncAuthorityKernel,
     AuthorityKernel,
+    BudgetExceededError,
     Capability,
     CapabilityError,
     ErrorCode,
@@ -101,7 +102,7 @@ def test_capabilities_have_rates_and_budgets(ak: AuthorityKernel, files: Path) -
     refused(CapabilityError, ErrorCode.CAP_EXPIRED, ak.present(ended), files / "a")
     small = ak.grant("main", "fs", budget={"bytes": 10})
     assert ak.present(small).file_read(files / "a", max_size=10) == b"a"
-    with pytest.raises(Exception, match="budget|limit"):
+    with pytest.raises(BudgetExceededError, match="bytes: 10 requested, 1 used"):
         ak.present(small).file_read(files / "a", max_size=10)
 
 
