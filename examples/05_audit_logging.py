@@ -34,7 +34,7 @@ def read_and_query() -> None:
         queries = {
             "what was allocated": {"event_type": "alloc", "since": began},
             "what worker did": {"actor": "worker", "since": began},
-            "what was denied": {"decision": "deny", "since": began},
+            "what was denied": {"decision": "default_deny", "since": began},
         }
         for question, query in queries.items():
             found = [json.loads(entry) for entry in ak.audit_query(query)]

@@ -1,7 +1,9 @@
-//! Developer commands: `cargo xtask COMMAND`. Each does all its own set-up; what it cannot set up, it names.
+//! Developer commands: `cargo xtask COMMAND`. Each does its own set-up, and names what it cannot set up.
 //!
 //! - `demo`: builds the Python package into a private environment and runs the five examples
 //! - `test [--llm]`: everything that is tested; with `--llm` only model calls, against a real server
+//! - `glossary [--fix]`: checks `docs/glossary.md` against the types that the crates export; with `--fix` it corrects files
+//! - `imports`: checks the imports of every crate against the directions that it states
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
@@ -11,13 +13,26 @@
 //! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
 //! - `bench NAME [--save]`: measures a crate beside its rivals
 //! - `bench stall [--check | --once | --durable] [SEED…]`: how long one agent's requests keep another waiting
+//!
+//! Beside a module for each command there are `run` (other programs), `source` (Rust sources, parsed), `python` (a private
+//! environment), `ak` (the daemon) and `examples`.
+//!
+//! Imports: `nightly → test → {examples, fuzz, glossary, image} → run`
+//! Imports: `nightly → {bench, mutants, peer_modules} → run`
+//! Imports: `peer_modules → peers → run`
+//! Imports: `demo → examples`
+//! Imports: `{examples, image} → {ak, python} → run`
+//! Imports: `{bench, llm} → python`
+//! Imports: `glossary → imports → source → run`
 
 mod ak;
 mod bench;
 mod demo;
 mod examples;
 mod fuzz;
+mod glossary;
 mod image;
+mod imports;
 mod llm;
 mod mutants;
 mod nightly;
@@ -25,6 +40,7 @@ mod peer_modules;
 mod peers;
 mod python;
 mod run;
+mod source;
 mod test;
 
 use std::process::ExitCode;
@@ -34,6 +50,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo             build the Python package into target/venv and run the five examples
   test [--llm]     formatting, lints, documentation, Rust tests, the bare-metal image, Python tests, examples;
                    with --llm model calls against a llama.cpp server, which is built and started
+  glossary [--fix] check docs/glossary.md against the types that the crates export; with --fix correct the files in it
+  imports          check the imports of every crate against the directions that its root file states
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
@@ -46,7 +64,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    how long the requests of one agent keep another waiting, for each seed in fuzz/seeds, or for
                    those whose names contain one of these; --check only reads the seeds, --once repeats none";
 
-/// How long a target is fuzzed where nothing is said.
+/// How long a target is fuzzed by default.
 const FUZZ_SECONDS: u64 = 60;
 
 fn main() -> ExitCode {
@@ -56,13 +74,16 @@ fn main() -> ExitCode {
         ["demo"] => demo::demo(),
         ["test"] => test::test(),
         ["test", "--llm"] => llm::test(),
+        ["glossary"] => glossary::check(),
+        ["glossary", "--fix"] => glossary::fix(),
+        ["imports"] => imports::imports(),
         ["image"] => image::image(None),
         ["image", journal] => image::image(Some(journal.as_ref())),
         ["fuzz"] => fuzz::fuzz(None, FUZZ_SECONDS),
         ["fuzz", name] => fuzz::fuzz(Some(name), FUZZ_SECONDS),
         ["fuzz", name, seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::fuzz(Some(name), seconds),
-            Err(_) => Err(format!("{seconds:?} is no number of seconds")),
+            Err(_) => Err(format!("{seconds:?} is not a number of seconds")),
         },
         ["peers", "urls"] => peers::urls(),
         ["peers", "schemas"] => peers::schemas(),

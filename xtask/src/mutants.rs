@@ -55,7 +55,7 @@ const fn nth(
 
 /// The tests that are to notice: all are of `ak-kernel`.
 const TESTS: [&str; 8] =
-    ["gate", "capabilities", "sessions", "admission", "host_calls", "theorems", "heap", "erasure"];
+    ["gate", "capabilities", "sessions", "admission", "host_calls", "guarantees", "heap", "erasure"];
 
 /// How long the tests of one mutant may take: one that never ends is noticed.
 const TIME_MAX: Duration = Duration::from_secs(120);

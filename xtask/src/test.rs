@@ -3,7 +3,7 @@
 use std::{process::Command, time::Instant};
 
 use crate::{
-    ak, examples, fuzz, image, python,
+    ak, examples, fuzz, glossary, image, imports, python,
     run::{Result, cargo, root, run, target_dir},
 };
 
@@ -12,8 +12,10 @@ const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "ak-image"];
 
 type Stage = (&'static str, fn() -> Result);
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 11] = [
     ("formatting", formatting),
+    ("imports", imports::imports),
+    ("glossary", glossary::check),
     ("lints", lints),
     ("documentation", documentation),
     ("Rust tests", rust_tests),

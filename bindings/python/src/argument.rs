@@ -1,77 +1,26 @@
-//! What the methods take. A wrong type is a `TypeError`, as everywhere in Python; a value of the right type
-//! that cannot be meant is an `InvalidArgumentError`.
+//! The arguments of methods: paths, bytes, JSON, headers, tool calls, messages to models. A wrong type is a `TypeError`; a value of
+//! the right type that no method accepts is an `InvalidArgumentError`.
 
 use std::{ops::Deref, path::PathBuf, sync::Arc};
 
 use ak_host::{
-    ak_json::{Limits, ParseError, Text, Value, array, object},
-    ak_kernel::{
-        Code, Failure,
-        ak_heap::{Content, Handle as HeapHandle},
-    },
+    ak_json::{Limits, Object, ParseError, Text, Value, array, object},
+    ak_kernel::{Code, Failure, ak_heap::Content},
 };
 use pyo3::{
     Borrowed,
     exceptions::{PyTypeError, PyUnicodeError},
     prelude::*,
     pybacked::{PyBackedBytes, PyBackedStr},
-    types::{PyByteArray, PyBytes, PyDict, PyInt, PyMemoryView, PyString},
+    types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString},
 };
 
 use crate::{
-    convert::{from_python, text},
-    error::invalid,
+    error::invalid_argument,
+    from_python::from_python,
     handle::Handle,
+    scalar::{Str, Unsigned, text},
 };
-
-/// A `str`.
-pub(crate) struct Str(pub(crate) Text);
-
-impl<'py> FromPyObject<'_, 'py> for Str {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        Ok(Str(text(&*object.cast::<PyString>()?)?))
-    }
-}
-
-/// An integer from 0 to 2^64-1.
-pub(crate) struct Unsigned(pub(crate) u64);
-
-impl<'py> FromPyObject<'_, 'py> for Unsigned {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let integer = object.cast::<PyInt>()?;
-        match integer.extract() {
-            Ok(number) => Ok(Unsigned(number)),
-            Err(_) => {
-                Err(invalid(object.py(), format!("{} is not an integer from 0 to 2^64-1", integer.str()?)))
-            }
-        }
-    }
-}
-
-/// A `Handle`, its text or its number.
-pub(crate) struct HandleArgument(pub(crate) HeapHandle);
-
-impl<'py> FromPyObject<'_, 'py> for HandleArgument {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(handle) = object.cast::<Handle>() {
-            return Ok(HandleArgument(handle.get().0));
-        }
-        if object.is_instance_of::<PyInt>() {
-            return Ok(HandleArgument(HeapHandle::from_raw(object.extract::<Unsigned>()?.0)));
-        }
-        let Str(text) = object.extract()?;
-        let parsed = text
-            .parse()
-            .map_err(|_| invalid(object.py(), format!("'{text}' is not a handle such as 0x100000000")));
-        parsed.map(HandleArgument)
-    }
-}
 
 /// A path, absolute: a relative one is joined to the working directory of this process.
 pub(crate) struct Path(pub(crate) Text);
@@ -83,15 +32,21 @@ impl<'py> FromPyObject<'_, 'py> for Path {
         let py = object.py();
         let mut path: PathBuf = object.extract().map_err(|error: PyErr| {
             let is_text = error.is_instance_of::<PyUnicodeError>(py);
-            if is_text { invalid(py, "a path is not unicode: it holds a lone surrogate") } else { error }
+            if is_text {
+                invalid_argument(py, "a path is not unicode: it holds a lone surrogate")
+            } else {
+                error
+            }
         })?;
         if path.is_relative() && !path.as_os_str().is_empty() {
             let here = std::env::current_dir();
-            path = here.map_err(|error| invalid(py, format!("no working directory: {error}")))?.join(path);
+            path = here
+                .map_err(|error| invalid_argument(py, format!("no working directory: {error}")))?
+                .join(path);
         }
         match path.to_str() {
             Some(path) => Ok(Path(path.into())),
-            None => Err(invalid(py, "a path is not utf-8")),
+            None => Err(invalid_argument(py, "a path is not utf-8")),
         }
     }
 }
@@ -100,7 +55,7 @@ impl<'py> FromPyObject<'_, 'py> for Path {
 pub(crate) enum Data {
     Bytes(PyBackedBytes),
     Str(PyBackedStr),
-    Nothing,
+    Empty,
 }
 
 impl Deref for Data {
@@ -110,19 +65,19 @@ impl Deref for Data {
         match self {
             Data::Bytes(bytes) => bytes,
             Data::Str(text) => text.as_bytes(),
-            Data::Nothing => &[],
+            Data::Empty => &[],
         }
     }
 }
 
 impl Data {
-    /// The data of an object that is bytes-like or a `str`.
-    fn of(object: Borrowed<'_, '_, PyAny>) -> PyResult<Option<Data>> {
+    /// The data of an object that is bytes-like or a `str`; none for any other.
+    fn from_python(object: Borrowed<'_, '_, PyAny>) -> PyResult<Option<Data>> {
         let py = object.py();
         Ok(if let Ok(string) = object.cast::<PyString>() {
             let text = string
                 .extract()
-                .map_err(|_| invalid(py, "a text is not unicode: it holds a lone surrogate"))?;
+                .map_err(|_| invalid_argument(py, "a text is not unicode: it holds a lone surrogate"))?;
             Some(Data::Str(text))
         } else if object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>() {
             Some(Data::Bytes(object.extract()?))
@@ -142,11 +97,11 @@ impl<'py> FromPyObject<'_, 'py> for Data {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        Data::of(object)?.ok_or_else(|| PyTypeError::new_err("expected bytes or str"))
+        Data::from_python(object)?.ok_or_else(|| PyTypeError::new_err("expected bytes or str"))
     }
 }
 
-/// JSON: text in bytes or a `str`, or an object that stands for a value.
+/// JSON: text in bytes or a `str`, or a Python object that is converted.
 pub(crate) enum Json {
     Text(Data),
     Value(Value),
@@ -156,7 +111,7 @@ impl<'py> FromPyObject<'_, 'py> for Json {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        match Data::of(object)? {
+        match Data::from_python(object)? {
             Some(data) => Ok(Json::Text(data)),
             None => Ok(Json::Value(from_python(&object)?)),
         }
@@ -164,32 +119,32 @@ impl<'py> FromPyObject<'_, 'py> for Json {
 }
 
 impl Json {
-    /// No bytes at all.
+    /// Text without a byte.
     pub(crate) fn empty() -> Json {
-        Json::Text(Data::Nothing)
+        Json::Text(Data::Empty)
     }
 
     /// The value; text must be JSON.
     pub(crate) fn value(&self) -> Result<Value, Failure> {
         match self {
-            Json::Text(data) => Value::parse(data, &Limits::default()).map_err(refusal),
+            Json::Text(data) => Value::parse(data, &Limits::default()).map_err(json_invalid),
             Json::Value(value) => Ok(value.clone()),
         }
     }
 
-    /// The value; text that is not JSON is what it is, but JSON that breaks a limit is refused.
+    /// The value; text that is not JSON becomes raw bytes, and JSON over a limit is an error.
     pub(crate) fn content(&self) -> Result<Content, Failure> {
         match self {
             Json::Value(value) => Ok(Content::Json(value.clone())),
             Json::Text(data) => match Value::parse(data, &Limits::default()) {
                 Ok(value) => Ok(Content::Json(value)),
-                Err(error) if error.reason.is_limit() => Err(refusal(error)),
+                Err(error) if error.reason.is_limit() => Err(json_invalid(error)),
                 Err(_) => Ok(Content::Raw(data.to_shared())),
             },
         }
     }
 
-    /// The value; text that is not JSON is itself a string.
+    /// The value; text that is not JSON becomes a JSON string.
     pub(crate) fn value_or_text(&self) -> Result<Value, Failure> {
         match self.content()? {
             Content::Json(value) => Ok(value),
@@ -201,7 +156,8 @@ impl Json {
     }
 }
 
-fn refusal(error: ParseError) -> Failure {
+/// The failure of a text that is not JSON.
+fn json_invalid(error: ParseError) -> Failure {
     Failure::new(Code::JsonInvalid, error.to_string()).with("line", error.line).with("column", error.column)
 }
 
@@ -221,22 +177,7 @@ impl<'py> FromPyObject<'_, 'py> for Headers {
     }
 }
 
-/// A span of time in seconds, as milliseconds.
-pub(crate) struct Seconds(pub(crate) u64);
-
-impl<'py> FromPyObject<'_, 'py> for Seconds {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let seconds: f64 = object.extract()?;
-        match std::time::Duration::try_from_secs_f64(seconds) {
-            Ok(span) => Ok(Seconds(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))),
-            Err(_) => Err(invalid(object.py(), format!("{seconds} is not a span of seconds"))),
-        }
-    }
-}
-
-/// What `authorize` asks about: a `str`, or a `Handle`.
+/// The target of `authorize`: a `str` or a `Handle`.
 pub(crate) struct Target(pub(crate) Text);
 
 impl<'py> FromPyObject<'_, 'py> for Target {
@@ -249,7 +190,7 @@ impl<'py> FromPyObject<'_, 'py> for Target {
         let string = object.cast::<PyString>()?;
         Ok(Target(match string.extract::<PyBackedStr>() {
             Ok(text) => Text::from(&*text),
-            // Not Unicode, so without canonical form; a NUL says so to the kernel, which records the question.
+            // A lone surrogate has no canonical form. With a NUL in it the kernel refuses the target and records the question.
             Err(_) => format!("{}\0", string.to_string_lossy()).into(),
         }))
     }
@@ -277,22 +218,25 @@ impl ToolCall {
     }
 }
 
-/// An OpenAI chat-completions request.
-pub(crate) struct Chat(pub(crate) Json);
+/// The body of a request to a model: an OpenAI chat-completions request.
+pub(crate) struct Messages(pub(crate) Json);
 
-impl Chat {
-    /// Takes the whole request, or with a prompt the model's name.
+impl Messages {
+    /// Takes the whole request, or a model's name with a prompt and the tokens that the answer may have at most. Where `max_tokens`
+    /// is absent, the kernel's own bounds apply.
     pub(crate) fn new(
         request: &Bound<'_, PyAny>,
         prompt: Option<Str>,
-        max_tokens: Unsigned,
-    ) -> PyResult<Chat> {
-        let Some(Str(prompt)) = prompt else { return Ok(Chat(request.extract()?)) };
+        max_tokens: Option<Unsigned>,
+    ) -> PyResult<Messages> {
+        let Some(Str(prompt)) = prompt else { return Ok(Messages(request.extract()?)) };
         let Str(model) = request.extract()?;
-        Ok(Chat(Json::Value(object! {
-            "model": model,
-            "messages": array![object! { "role": "user", "content": prompt }],
-            "max_tokens": max_tokens.0,
-        })))
+        let mut body = Object::new();
+        body.insert("model", model);
+        body.insert("messages", array![object! { "role": "user", "content": prompt }]);
+        if let Some(Unsigned(max_tokens)) = max_tokens {
+            body.insert("max_tokens", max_tokens);
+        }
+        Ok(Messages(Json::Value(body.into())))
     }
 }

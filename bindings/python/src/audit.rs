@@ -1,8 +1,8 @@
-//! The methods on the log.
+//! The methods of `AuthorityKernel` on the audit log.
 
 use ak_host::{
     ak_json::{Value, object},
-    ak_kernel::{Operation, Request},
+    ak_kernel::{Operation, QUERY_LIMIT, Request},
 };
 use pyo3::{
     prelude::*,
@@ -10,15 +10,17 @@ use pyo3::{
 };
 
 use crate::{
-    argument::{Data, Json, Str, Unsigned},
-    convert::{from_python, members, to_bytes, to_python},
-    error::{invalid, misfit, raise, record},
+    argument::{Data, Json},
+    error::{as_object, dataclass, invalid_argument, raise, type_mismatch},
+    from_python::from_python,
     kernel::AuthorityKernel,
+    scalar::{Str, Unsigned},
+    to_python::{to_bytes, to_dict, to_python},
 };
 
 #[pymethods]
 impl AuthorityKernel {
-    /// Writes an audit entry of one's own. `details` is JSON; a text that is not stays a text.
+    /// Writes an audit entry of the caller's. `details` is JSON; text that is not JSON is recorded as a string.
     #[pyo3(signature = (event_type, details=None, subject=None))]
     fn audit_log<'py>(
         &self,
@@ -34,12 +36,12 @@ impl AuthorityKernel {
                 subject: subject.map(|name| name.0),
             })
         };
-        self.session.done(py, request)
+        self.session.call_no_reply(py, request)
     }
 
-    /// The newest 1,000 audit entries, oldest first, each as JSON bytes.
+    /// The newest audit entries, as many as one page holds at most (`AUDIT_QUERY_LIMIT`), oldest first, each as JSON bytes.
     fn audit_logs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.entries(py, object! { "newest": true, "limit": 1000 })
+        self.entries(py, object! { "newest": true, "limit": QUERY_LIMIT })
     }
 
     /// The audit entries that match, oldest first, each as JSON bytes.
@@ -52,7 +54,7 @@ impl AuthorityKernel {
     ) -> PyResult<Bound<'py, PyAny>> {
         let query = query.map_or_else(|| Ok(object! {}), |query| query.value());
         let Value::Object(mut query) = query.map_err(|failure| raise(py, failure))? else {
-            return Err(invalid(py, "an audit query is a JSON object"));
+            return Err(invalid_argument(py, "an audit query is a JSON object"));
         };
         for (name, value) in conditions.into_iter().flatten() {
             query.insert(name.extract::<Str>()?.0, from_python(&value)?);
@@ -70,12 +72,14 @@ impl AuthorityKernel {
     ) -> PyResult<Bound<'py, PyAny>> {
         let anchor = anchor.map(|note| String::from_utf8_lossy(&note.to_shared()).into_owned().into());
         let request = || Ok(Request::AuditVerify { key: key.map(|key| key.0), anchor });
-        self.session.ask(py, request, |py, report| record(py, "Verification", &members(py, &report)?))
+        self.session.call_json(py, request, |py, report| {
+            dataclass(py, "Verification", &to_dict(py, as_object(py, &report)?)?)
+        })
     }
 
-    /// A signed checkpoint of the log as it stands (C2SP note), to be kept elsewhere and given to `audit_verify`.
+    /// A signed checkpoint of the log (C2SP note), to be kept elsewhere and given to `audit_verify`.
     fn audit_checkpoint<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.session.part(
+        self.session.call_member(
             py,
             "note",
             || Ok(Request::Commit),
@@ -85,27 +89,35 @@ impl AuthorityKernel {
 
     /// The key that verifies the log's checkpoints, as text (C2SP signed-note), to be kept elsewhere.
     fn audit_key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.session.part(py, "key", || Ok(Request::Commit), to_python)
+        self.session.call_member(py, "key", || Ok(Request::Commit), to_python)
     }
 
     /// Makes all that is recorded about a subject unreadable for good: an agent's name, or as it was given to `alloc` and
     /// `audit_log`. Every proof stays valid. Owner only.
     fn erase<'py>(&self, py: Python<'py>, subject: Str) -> PyResult<Bound<'py, PyAny>> {
-        self.session.ask(py, || Ok(Request::Erase { subject: subject.0 }), |py, told| to_python(py, &told))
+        self.session.call_json(
+            py,
+            || Ok(Request::Erase { subject: subject.0 }),
+            |py, reply| to_python(py, &reply),
+        )
     }
 
-    /// The proof that an entry stands in the log (RFC 6962 §2.1.1), and the checkpoint it leads to.
+    /// The proof that an entry is in the log (RFC 6962 §2.1.1), and the checkpoint that it is checked against.
     fn audit_proof<'py>(&self, py: Python<'py>, seq: Unsigned) -> PyResult<Bound<'py, PyAny>> {
-        self.session.ask(py, || Ok(Request::AuditProof { seq: seq.0 }), |py, proof| to_python(py, &proof))
+        self.session.call_json(
+            py,
+            || Ok(Request::AuditProof { seq: seq.0 }),
+            |py, proof| to_python(py, &proof),
+        )
     }
 }
 
 impl AuthorityKernel {
-    /// The audit entries that a query finds, each as compact JSON.
+    /// The audit entries that match a query, each as compact JSON.
     fn entries<'py>(&self, py: Python<'py>, query: Value) -> PyResult<Bound<'py, PyAny>> {
         let request = || Ok(Request::decode(Operation::AuditQuery, &query)?);
-        self.session.part(py, "entries", request, |py, entries| {
-            let entries = entries.as_array().ok_or_else(|| misfit(py))?;
+        self.session.call_member(py, "entries", request, |py, entries| {
+            let entries = entries.as_array().ok_or_else(|| type_mismatch(py))?;
             Ok(PyList::new(py, entries.iter().map(|entry| to_bytes(py, entry)))?.into_any())
         })
     }

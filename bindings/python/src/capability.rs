@@ -1,4 +1,4 @@
-//! Capabilities: what the owner grants, and its holder narrows, gives back and hands on.
+//! The class `Capability` (attenuate, revoke, token), and the methods of `AuthorityKernel` that grant and present one.
 
 use ak_host::{
     ak_json::{Object, Text, Value, object},
@@ -12,15 +12,16 @@ use pyo3::{
 };
 
 use crate::{
-    argument::{Str, Unsigned},
-    convert::{from_python, text, to_python},
-    error::{invalid, misfit},
+    error::{invalid_argument, type_mismatch},
+    from_python::from_python,
     kernel::AuthorityKernel,
+    scalar::{Str, Unsigned, text},
+    to_python::to_python,
 };
 
-/// A capability in the kernel: `AuthorityKernel.grant` and `attenuate` give one.
+/// A capability of an agent, which `AuthorityKernel.grant` and `attenuate` make.
 ///
-/// `id` names it in the kernel; `agent` holds it; `expires_at` is in microseconds since the Unix epoch.
+/// `id` identifies it in the kernel; `agent` is its holder; `expires_at` is in microseconds since the Unix epoch.
 #[pyclass(frozen, module = "authority_nanos")]
 pub(crate) struct Capability {
     kernel: Py<AuthorityKernel>,
@@ -36,8 +37,8 @@ pub(crate) struct Capability {
 
 #[pymethods]
 impl AuthorityKernel {
-    /// This session presenting a capability with every request: one passes if the policy permits it and the capability
-    /// covers it. Takes a `Capability` or a token; whether that is good shows with each request.
+    /// This session presenting a capability with every request: a request passes if the policy permits it and the capability
+    /// covers it. Takes a `Capability` or a token, which is checked with each request.
     fn present(&self, py: Python<'_>, capability: &Bound<'_, PyAny>) -> PyResult<AuthorityKernel> {
         Ok(AuthorityKernel { session: self.session.present(py, &token_of(capability)?)? })
     }
@@ -57,10 +58,10 @@ impl AuthorityKernel {
         uses: Option<Unsigned>,
         budget: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut args = terms(Some(resource), methods, expires_minutes, rate, uses, budget)?;
+        let mut args = capability_spec(Some(resource), methods, expires_minutes, rate, uses, budget)?;
         args.insert("agent", agent.0);
         args.insert("name", name.0);
-        Capability::made(slf, Operation::CapGrant, args)
+        Capability::from_reply(slf, Operation::CapGrant, args)
     }
 }
 
@@ -81,24 +82,24 @@ impl Capability {
         name: Option<Str>,
         only_agent: Option<Str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut args = terms(resource, methods, expires_minutes, rate, uses, budget)?;
+        let mut args = capability_spec(resource, methods, expires_minutes, rate, uses, budget)?;
         args.insert("capability", self.id.as_str());
         args.insert("name", name.map(|name| name.0));
         args.insert("only_agent", only_agent.map(|pattern| pattern.0));
-        Capability::made(self.kernel.bind(py), Operation::CapAttenuate, args)
+        Capability::from_reply(self.kernel.bind(py), Operation::CapAttenuate, args)
     }
 
     /// Takes the capability back, with everything derived from it, at once. A holder takes back only what it derived.
     fn revoke<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let args = object! { "capability": self.id.as_str() };
-        self.kernel.get().session.done(py, || Ok(Request::decode(Operation::CapRevoke, &args)?))
+        self.kernel.get().session.call_no_reply(py, || Ok(Request::decode(Operation::CapRevoke, &args)?))
     }
 
     /// The capability as a bearer token, for `AuthorityKernel.present` or the token file of a connection.
     fn token<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let args = object! { "capability": self.id.as_str() };
         let request = || Ok(Request::decode(Operation::CapToken, &args)?);
-        self.kernel.get().session.part(py, "token", request, to_python)
+        self.kernel.get().session.call_member(py, "token", request, to_python)
     }
 
     fn __repr__(&self) -> String {
@@ -107,24 +108,24 @@ impl Capability {
 }
 
 impl Capability {
-    /// Makes one by a request for it.
-    pub(crate) fn made<'py>(
+    /// Sends a request that makes a capability, and gives the capability of its reply.
+    pub(crate) fn from_reply<'py>(
         kernel: &Bound<'py, AuthorityKernel>,
         operation: Operation,
         args: Object,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (args, holder) = (Value::from(args), kernel.clone().unbind());
         let request = || Ok(Request::decode(operation, &args)?);
-        kernel.get().session.ask(kernel.py(), request, |py, told| {
+        kernel.get().session.call_json(kernel.py(), request, |py, reply| {
             let text = |member| {
-                let text = told.get(member).and_then(Value::as_str);
-                text.map(str::to_owned).ok_or_else(|| misfit(py))
+                let text = reply.get(member).and_then(Value::as_str);
+                text.map(str::to_owned).ok_or_else(|| type_mismatch(py))
             };
             let capability = Capability {
                 id: text("capability")?,
                 name: text("name")?,
                 agent: text("agent")?,
-                expires_at: told.get("expires_at").and_then(Value::as_u64),
+                expires_at: reply.get("expires_at").and_then(Value::as_u64),
                 kernel: holder,
             };
             capability.into_bound_py_any(py)
@@ -132,8 +133,8 @@ impl Capability {
     }
 }
 
-/// What narrows a capability, in its wire form.
-pub(crate) fn terms(
+/// The restrictions of a capability in their wire form.
+pub(crate) fn capability_spec(
     resource: Option<Str>,
     methods: Option<&Bound<'_, PyAny>>,
     expires_minutes: Option<Unsigned>,
@@ -151,7 +152,7 @@ pub(crate) fn terms(
     Ok(args)
 }
 
-/// The token to present: a `Capability`'s, or one given as `str` or `bytes`.
+/// The token of an argument of `present`: a `Capability`'s, or one given as `str` or `bytes`.
 pub(crate) fn token_of(capability: &Bound<'_, PyAny>) -> PyResult<Text> {
     let py = capability.py();
     if let Ok(capability) = capability.cast::<Capability>() {
@@ -161,6 +162,6 @@ pub(crate) fn token_of(capability: &Bound<'_, PyAny>) -> PyResult<Text> {
         return Ok(Text::from(&*capability.extract::<PyBackedStr>()?));
     }
     let bytes: Vec<u8> = capability.extract()?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid(py, "a token is base64url text"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid_argument(py, "a token is base64url text"))?;
     Ok(Text::from(text))
 }

@@ -1,4 +1,4 @@
-//! The methods that reach outside: files, HTTP, tools, models.
+//! The methods of `AuthorityKernel` with effects: files, HTTP, tools, models.
 
 use ak_host::ak_kernel::{
     FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, RESPONSE_BYTES_MAX, Reply, Request,
@@ -9,43 +9,45 @@ use pyo3::{
 };
 
 use crate::{
-    argument::{Chat, Data, Headers, Json, Path, Seconds, Str, ToolCall, Unsigned},
-    convert::{from_python, to_bytes, to_python},
-    error::{misfit, raise, record},
+    argument::{Data, Headers, Json, Messages, Path, ToolCall},
+    error::{dataclass, raise, type_mismatch},
+    from_python::from_python,
     kernel::AuthorityKernel,
+    scalar::{Seconds, Str, Unsigned},
     stream::InferenceStream,
+    to_python::{to_bytes, to_python},
 };
 
 #[pymethods]
 impl AuthorityKernel {
-    /// What a file holds, read by the kernel's host.
+    /// The content of a file, read by the kernel's host.
     #[pyo3(signature = (path, max_size=Unsigned(FILE_BYTES_MAX)))]
     fn file_read<'py>(&self, py: Python<'py>, path: Path, max_size: Unsigned) -> PyResult<Bound<'py, PyAny>> {
         let request = || Ok(Request::FsRead { path: path.0, bytes_max: max_size.0 });
         self.session.call(py, request, |py, reply| match reply {
             Reply::Bytes(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
-            _ => Err(misfit(py)),
+            _ => Err(type_mismatch(py)),
         })
     }
 
-    /// Replaces what a file holds, whole or not at all.
+    /// Replaces the content of a file, whole or not at all.
     fn file_write<'py>(&self, py: Python<'py>, path: Path, data: Data) -> PyResult<Bound<'py, PyAny>> {
-        self.session.done(py, || Ok(Request::FsWrite { path: path.0, data: data.to_shared() }))
+        self.session.call_no_reply(py, || Ok(Request::FsWrite { path: path.0, data: data.to_shared() }))
     }
 
     /// The entries of a directory.
     fn file_list<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.part(py, "entries", || Ok(Request::FsList { path: path.0 }), to_python)
+        self.session.call_member(py, "entries", || Ok(Request::FsList { path: path.0 }), to_python)
     }
 
     /// Kind, size and time of a file.
     fn file_stat<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.ask(py, || Ok(Request::FsStat { path: path.0 }), |py, told| to_python(py, &told))
+        self.session.call_json(py, || Ok(Request::FsStat { path: path.0 }), |py, reply| to_python(py, &reply))
     }
 
     /// Deletes a file.
     fn file_delete<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.done(py, || Ok(Request::FsDelete { path: path.0 }))
+        self.session.call_no_reply(py, || Ok(Request::FsDelete { path: path.0 }))
     }
 
     /// Sends an HTTP request and gives the body of the response, whatever its status.
@@ -61,8 +63,8 @@ impl AuthorityKernel {
         max_response: Unsigned,
         timeout: Seconds,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let request = http(method, url, body, headers, max_response, timeout);
-        self.exchange(py, request, |py, response| Ok(PyBytes::new(py, &response.body).into_any()))
+        let request = http_request(method, url, body, headers, max_response, timeout);
+        self.call_http(py, request, |py, response| Ok(PyBytes::new(py, &response.body).into_any()))
     }
 
     /// Sends an HTTP request and gives status, headers and body.
@@ -78,15 +80,15 @@ impl AuthorityKernel {
         max_response: Unsigned,
         timeout: Seconds,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let request = http(method, url, body, headers, max_response, timeout);
-        self.exchange(py, request, |py, response| {
+        let request = http_request(method, url, body, headers, max_response, timeout);
+        self.call_http(py, request, |py, response| {
             let headers: Vec<(&str, &str)> =
                 response.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
             let fields = PyDict::new(py);
             fields.set_item("status", response.status)?;
             fields.set_item("headers", headers)?;
             fields.set_item("body", PyBytes::new(py, &response.body))?;
-            record(py, "HttpResponse", &fields)
+            dataclass(py, "HttpResponse", &fields)
         })
     }
 
@@ -100,7 +102,7 @@ impl AuthorityKernel {
     ) -> PyResult<Bound<'py, PyAny>> {
         let ToolCall { tool, args } = ToolCall::new(name, args)?;
         let request = || Ok(Request::Call { tool, args: args.value()? });
-        self.session.part(py, "output", request, |py, output| Ok(to_bytes(py, output).into_any()))
+        self.session.call_member(py, "output", request, |py, output| Ok(to_bytes(py, output).into_any()))
     }
 
     /// Calls a tool: Python values in, Python values out.
@@ -111,12 +113,12 @@ impl AuthorityKernel {
         args: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let args = from_python(args)?;
-        self.session.part(py, "output", || Ok(Request::Call { tool: name.0, args }), to_python)
+        self.session.call_member(py, "output", || Ok(Request::Call { tool: name.0, args }), to_python)
     }
 
-    /// The tools there are, each as a dict.
+    /// The registered tools, each as a dict.
     fn list_tools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.session.part(py, "tools", || Ok(Request::ToolList), to_python)
+        self.session.call_member(py, "tools", || Ok(Request::ToolList), to_python)
     }
 
     /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. A schema that the manifest names by
@@ -129,42 +131,43 @@ impl AuthorityKernel {
     ) -> PyResult<Bound<'py, PyAny>> {
         let manifest = from_python(manifest)?;
         let request = || ak_host::tool_request(manifest, module.to_shared(), std::path::Path::new(""));
-        self.session.ask(py, request, |py, told| to_python(py, &told))
+        self.session.call_json(py, request, |py, reply| to_python(py, &reply))
     }
 
     /// Asks a model: an OpenAI chat-completions request, or a model and a prompt. Gives the completion.
-    #[pyo3(signature = (request, prompt=None, max_tokens=Unsigned(1000)))]
+    #[pyo3(signature = (request, prompt=None, max_tokens=None))]
     fn inference<'py>(
         &self,
         py: Python<'py>,
         request: &Bound<'py, PyAny>,
         prompt: Option<Str>,
-        max_tokens: Unsigned,
+        max_tokens: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let chat = Chat::new(request, prompt, max_tokens)?;
-        let request = || Ok(Request::Inference { request: chat.0.value()?, stream: false, price: None });
-        self.session.ask(py, request, |py, answer| Ok(to_bytes(py, &answer).into_any()))
+        let messages = Messages::new(request, prompt, max_tokens)?;
+        let request = || Ok(Request::Inference { request: messages.0.value()?, stream: false, price: None });
+        self.session.call_json(py, request, |py, answer| Ok(to_bytes(py, &answer).into_any()))
     }
 
     /// Asks a model and iterates over the chunks of its answer.
-    #[pyo3(signature = (request, prompt=None, max_tokens=Unsigned(1000)))]
+    #[pyo3(signature = (request, prompt=None, max_tokens=None))]
     fn inference_stream(
         &self,
         py: Python<'_>,
         request: &Bound<'_, PyAny>,
         prompt: Option<Str>,
-        max_tokens: Unsigned,
+        max_tokens: Option<Unsigned>,
     ) -> PyResult<InferenceStream> {
-        let chat = Chat::new(request, prompt, max_tokens)?;
+        let messages = Messages::new(request, prompt, max_tokens)?;
         let connection = self.session.connection(py)?;
-        let request = chat.0.value().map_err(|failure| raise(py, failure))?;
+        let request = messages.0.value().map_err(|failure| raise(py, failure))?;
         let request = Request::Inference { request, stream: true, price: None };
         Ok(py.detach(|| InferenceStream::start(&connection, request)))
     }
 }
 
 impl AuthorityKernel {
-    fn exchange<'py>(
+    /// Sends an HTTP request and converts its response.
+    fn call_http<'py>(
         &self,
         py: Python<'py>,
         request: HttpRequest,
@@ -175,13 +178,14 @@ impl AuthorityKernel {
             || Ok(Request::Http(request)),
             |py, reply| match reply {
                 Reply::Http(response) => convert(py, response),
-                _ => Err(misfit(py)),
+                _ => Err(type_mismatch(py)),
             },
         )
     }
 }
 
-fn http(
+/// An HTTP request of the arguments of `http` and `http_request`.
+fn http_request(
     method: Str,
     url: Str,
     body: Option<Data>,

@@ -1,12 +1,12 @@
-//! Failures become exceptions.
+//! Failures of the kernel as exceptions of `authority_nanos.exceptions`.
 
 use ak_host::{
-    ak_json::Value,
+    ak_json::{Object, Value},
     ak_kernel::{Code, Failure},
 };
 use pyo3::{prelude::*, types::PyDict};
 
-use crate::convert::{members, to_python};
+use crate::to_python::{to_dict, to_python};
 
 /// The exception for a failure: of the class its code names, with code, message, context and denial.
 pub(crate) fn raise(py: Python<'_>, failure: Failure) -> PyErr {
@@ -23,17 +23,17 @@ fn exception(py: Python<'_>, failure: Failure) -> PyResult<Bound<'_, PyAny>> {
     class.call1((failure.code.number(), failure.message, context, denial))
 }
 
-/// A denial in its wire form as a `DenialInfo`; the number is added to the name of the code.
+/// A denial in its wire form as a `DenialInfo`, which has the number of the code beside its name.
 pub(crate) fn denial_info<'py>(py: Python<'py>, denial: &Value) -> PyResult<Bound<'py, PyAny>> {
-    let fields = members(py, denial)?;
+    let fields = to_dict(py, as_object(py, denial)?)?;
     let name = denial.get("reason_code").and_then(Value::as_str);
     let code = Code::ALL.iter().find(|code| Some(code.name()) == name);
     fields.set_item("code", code.map_or(0, |code| code.number()))?;
-    record(py, "DenialInfo", &fields)
+    dataclass(py, "DenialInfo", &fields)
 }
 
 /// A dataclass of `authority_nanos.types`, made from its fields.
-pub(crate) fn record<'py>(
+pub(crate) fn dataclass<'py>(
     py: Python<'py>,
     class: &str,
     fields: &Bound<'py, PyDict>,
@@ -41,12 +41,17 @@ pub(crate) fn record<'py>(
     py.import("authority_nanos.types")?.getattr(class)?.call((), Some(fields))
 }
 
-/// An argument of the right type that says nothing sensible.
-pub(crate) fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
+/// An `InvalidArgumentError`, for an argument of the right type that no method accepts.
+pub(crate) fn invalid_argument(py: Python<'_>, message: impl Into<String>) -> PyErr {
     raise(py, Failure::new(Code::InvalidArgument, message))
 }
 
-/// The other side answered an operation in the form of another.
-pub(crate) fn misfit(py: Python<'_>) -> PyErr {
+/// The error for a reply that has not the form of its operation.
+pub(crate) fn type_mismatch(py: Python<'_>) -> PyErr {
     raise(py, Failure::new(Code::FrameInvalid, "the reply does not belong to this operation"))
+}
+
+/// The object in a reply that must be one.
+pub(crate) fn as_object<'v>(py: Python<'_>, value: &'v Value) -> PyResult<&'v Object> {
+    value.as_object().ok_or_else(|| type_mismatch(py))
 }

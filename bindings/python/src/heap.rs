@@ -1,8 +1,11 @@
-//! The methods on heap objects; queries and batches to and from Python.
+//! The methods of `AuthorityKernel` on heap objects; queries and batches to and from Python.
 
 use ak_host::{
     ak_json::{Object, Value, object},
-    ak_kernel::{Code, Failure, Operation, Reply, Request, ak_heap::Content},
+    ak_kernel::{
+        Code, Failure, Operation, Reply, Request,
+        ak_heap::{Content, PAGE_OBJECTS},
+    },
 };
 use pyo3::{
     Borrowed, IntoPyObjectExt,
@@ -11,11 +14,13 @@ use pyo3::{
 };
 
 use crate::{
-    argument::{HandleArgument, Json, Str, Unsigned},
-    convert::{from_python, members, to_bytes, to_python},
-    error::{misfit, raise},
-    handle::Handle,
+    argument::Json,
+    error::{as_object, raise, type_mismatch},
+    from_python::from_python,
+    handle::{Handle, HandleArgument},
     kernel::AuthorityKernel,
+    scalar::{Str, Unsigned},
+    to_python::{to_bytes, to_dict, to_python},
 };
 
 #[pymethods]
@@ -38,11 +43,11 @@ impl AuthorityKernel {
         };
         self.session.call(py, request, |py, reply| match reply {
             Reply::Handle(handle) => Handle(handle).into_bound_py_any(py),
-            _ => Err(misfit(py)),
+            _ => Err(type_mismatch(py)),
         })
     }
 
-    /// What a heap object holds, or held at a version: compact JSON, or its raw bytes.
+    /// The content of a heap object, now or at a version: compact JSON, or its raw bytes.
     #[pyo3(signature = (handle, version=None))]
     fn read<'py>(
         &self,
@@ -56,7 +61,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// What a heap object holds, parsed.
+    /// The JSON of a heap object, parsed.
     #[pyo3(signature = (handle, version=None))]
     fn read_json<'py>(
         &self,
@@ -74,7 +79,11 @@ impl AuthorityKernel {
 
     /// Type, version, labels and size of a heap object.
     fn stat<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyAny>> {
-        self.session.ask(py, || Ok(Request::Stat { handle: handle.0 }), |py, told| to_python(py, &told))
+        self.session.call_json(
+            py,
+            || Ok(Request::Stat { handle: handle.0 }),
+            |py, reply| to_python(py, &reply),
+        )
     }
 
     /// Applies an RFC 6902 patch, whole or not at all, and gives the new version.
@@ -90,7 +99,7 @@ impl AuthorityKernel {
         let request = || Ok(Request::Write { handle: handle.0, patch: patch.value()?, expected_version });
         self.session.call(py, request, |py, reply| match reply {
             Reply::Version(version) => version.into_bound_py_any(py),
-            _ => Err(misfit(py)),
+            _ => Err(type_mismatch(py)),
         })
     }
 
@@ -103,11 +112,11 @@ impl AuthorityKernel {
         expected_version: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let expected_version = expected_version.map(|version| version.0);
-        self.session.done(py, || Ok(Request::Delete { handle: handle.0, expected_version }))
+        self.session.call_no_reply(py, || Ok(Request::Delete { handle: handle.0, expected_version }))
     }
 
     /// The heap objects that match, among those the session may read, page by page: a dict of `objects` and `cursor`.
-    #[pyo3(signature = (r#type=None, r#where=None, limit=Unsigned(100), cursor=None, **conditions))]
+    #[pyo3(signature = (r#type=None, r#where=None, limit=Unsigned(PAGE_OBJECTS as u64), cursor=None, **conditions))]
     fn query<'py>(
         &self,
         py: Python<'py>,
@@ -130,27 +139,29 @@ impl AuthorityKernel {
             }
             Ok(Request::Query { form })
         };
-        self.session.ask(py, request, |py, found| Ok(page(py, &found)?.into_any()))
+        self.session.call_json(py, request, |py, found| Ok(page_to_dict(py, &found)?.into_any()))
     }
 
-    /// Several allocs, writes and deletes, all or none. Gives what each gave: a handle, a version, or None.
+    /// Applies several allocs, writes and deletes, all or none. Gives the result of each: a handle, a version, or None.
     fn batch<'py>(&self, py: Python<'py>, ops: Operations) -> PyResult<Bound<'py, PyAny>> {
         let request = || Ok(Request::decode(Operation::Batch, &ops.0)?);
-        self.session.part(py, "results", request, |py, given| Ok(results(py, given)?.into_any()))
+        self.session
+            .call_member(py, "results", request, |py, results| Ok(batch_results(py, results)?.into_any()))
     }
 
-    /// Gives a type a JSON Schema: no object of that name breaks it from then on.
+    /// Registers a JSON Schema for a type: every later object of that type is checked against it.
     fn register_type<'py>(&self, py: Python<'py>, name: Str, schema: Json) -> PyResult<Bound<'py, PyAny>> {
-        self.session.done(py, || Ok(Request::TypeRegister { name: name.0, schema: schema.value()? }))
+        self.session.call_no_reply(py, || Ok(Request::TypeRegister { name: name.0, schema: schema.value()? }))
     }
 
-    /// Takes back a type that this session's agent, or the owner, registered.
+    /// Removes a type that this session's agent, or the owner, registered.
     fn unregister_type<'py>(&self, py: Python<'py>, name: Str) -> PyResult<Bound<'py, PyAny>> {
-        self.session.done(py, || Ok(Request::TypeUnregister { name: name.0 }))
+        self.session.call_no_reply(py, || Ok(Request::TypeUnregister { name: name.0 }))
     }
 }
 
 impl AuthorityKernel {
+    /// Reads an object and converts its content.
     fn content<'py>(
         &self,
         py: Python<'py>,
@@ -162,7 +173,7 @@ impl AuthorityKernel {
         let request = || Ok(Request::Read { handle: handle.0, version });
         self.session.call(py, request, |py, reply| match reply {
             Reply::Content(content) => convert(py, content),
-            _ => Err(misfit(py)),
+            _ => Err(type_mismatch(py)),
         })
     }
 }
@@ -183,6 +194,7 @@ impl<'py> FromPyObject<'_, 'py> for Operations {
     }
 }
 
+/// One operation of a batch in its wire form.
 fn operation(op: &Bound<'_, PyDict>) -> PyResult<Value> {
     let failed = |failure| raise(op.py(), failure);
     let mut members = Object::new();
@@ -211,12 +223,12 @@ fn operation(op: &Bound<'_, PyDict>) -> PyResult<Value> {
     Ok(members.into())
 }
 
-/// What each operation of a batch gave: a `Handle`, the new version, or nothing.
-pub(crate) fn results<'py>(py: Python<'py>, results: &Value) -> PyResult<Bound<'py, PyList>> {
+/// The result of each operation of a batch: a `Handle`, the new version, or None.
+pub(crate) fn batch_results<'py>(py: Python<'py>, results: &Value) -> PyResult<Bound<'py, PyList>> {
     let list = PyList::empty(py);
-    for result in results.as_array().ok_or_else(|| misfit(py))? {
+    for result in results.as_array().ok_or_else(|| type_mismatch(py))? {
         match result.get("handle") {
-            Some(handle) => list.append(named(py, handle)?)?,
+            Some(handle) => list.append(handle_of(py, handle)?)?,
             None => list.append(result.get("version").and_then(Value::as_u64))?,
         }
     }
@@ -224,28 +236,29 @@ pub(crate) fn results<'py>(py: Python<'py>, results: &Value) -> PyResult<Bound<'
 }
 
 /// A page of a query as a dict. Each object's `handle` is a `Handle`, its `value` the JSON parsed, or its raw bytes.
-pub(crate) fn page<'py>(py: Python<'py>, page: &Value) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn page_to_dict<'py>(py: Python<'py>, page: &Value) -> PyResult<Bound<'py, PyDict>> {
     let objects = PyList::empty(py);
-    for object in page.get("objects").and_then(Value::as_array).ok_or_else(|| misfit(py))? {
-        let dict = members(py, object)?;
-        dict.set_item("handle", named(py, object.get("handle").ok_or_else(|| misfit(py))?)?)?;
+    for object in page.get("objects").and_then(Value::as_array).ok_or_else(|| type_mismatch(py))? {
+        let dict = to_dict(py, as_object(py, object)?)?;
+        dict.set_item("handle", handle_of(py, object.get("handle").ok_or_else(|| type_mismatch(py))?)?)?;
         if let Some(bytes) = object.get("bytes") {
             match Reply::decode(Operation::Read, &object! { "bytes": bytes.clone() }) {
                 Ok(Reply::Content(Content::Raw(bytes))) => {
                     dict.set_item("value", PyBytes::new(py, &bytes))?
                 }
-                Ok(_) | Err(_) => return Err(misfit(py)),
+                Ok(_) | Err(_) => return Err(type_mismatch(py)),
             }
             dict.del_item("bytes")?;
         }
         objects.append(dict)?;
     }
-    let dict = members(py, page)?;
+    let dict = to_dict(py, as_object(py, page)?)?;
     dict.set_item("objects", objects)?;
     Ok(dict)
 }
 
-fn named(py: Python<'_>, handle: &Value) -> PyResult<Handle> {
+/// The handle that a reply holds as text.
+fn handle_of(py: Python<'_>, handle: &Value) -> PyResult<Handle> {
     let handle = handle.as_str().and_then(|text| text.parse().ok());
-    handle.map(Handle).ok_or_else(|| misfit(py))
+    handle.map(Handle).ok_or_else(|| type_mismatch(py))
 }

@@ -1,5 +1,5 @@
-//! The class `AuthorityKernel`: opening and closing, and what is asked of the gate itself. The methods for objects, effects,
-//! the log and capabilities stand in files of their own.
+//! The class `AuthorityKernel`: its session, and its methods on policy and budgets. Its methods on objects, effects, the log and
+//! capabilities are in `heap`, `effects`, `audit` and `capability`.
 
 use std::path::PathBuf;
 
@@ -11,17 +11,18 @@ use ak_host::{
 use pyo3::{prelude::*, types::PyDict};
 
 use crate::{
-    argument::{Json, Path, Str, Target, Unsigned},
-    convert::{members, to_bytes, to_python},
-    error::{denial_info, invalid, misfit, record},
+    argument::{Json, Path, Target},
+    error::{as_object, dataclass, denial_info, invalid_argument, type_mismatch},
+    scalar::{Str, Unsigned},
     session::Session,
+    to_python::{to_bytes, to_dict, to_python},
 };
 
 /// A session with a kernel: in this process, or behind a socket.
 ///
 /// `url` is `unix:///path` or `tcp://host:port`; without one the kernel lives in this process, in memory or,
 /// with `state_dir`, durably. `host_config` names the operator's file of models, secrets and network for such a kernel.
-/// What is absent comes from AK_URL, AK_STATE_DIR, AK_POLICY, AK_TOKEN_FILE and AK_HOST_CONFIG.
+/// Options that are absent come from AK_URL, AK_STATE_DIR, AK_POLICY, AK_TOKEN_FILE and AK_HOST_CONFIG.
 /// `libak_path` and `debug` are accepted for scripts written for the earlier SDK, and change nothing.
 #[pyclass(frozen, subclass, weakref, module = "authority_nanos")]
 pub(crate) struct AuthorityKernel {
@@ -47,7 +48,7 @@ impl AuthorityKernel {
         let _ = (libak_path, debug);
         let options = Options { url, state_dir, policy, token_file, ca, host_config };
         let mut options = options.or_from_env();
-        // What a daemon says of its files is told by whoever loads them.
+        // What a daemon says of its files is reply by whoever loads them.
         let policy = if options.url.is_some() { options.policy.take() } else { None };
         let session = Session::open(py, options)?;
         policy.map_or(Ok(()), |policy| session.load_policy_file(py, &policy))?;
@@ -85,12 +86,12 @@ impl AuthorityKernel {
         self.session.connection(py).is_ok_and(|connection| connection.is_owner())
     }
 
-    /// The same session with methods that give futures of the running loop: what `AsyncAuthorityKernel` stands on.
+    /// The same session with methods that give futures of the running loop, for `AsyncAuthorityKernel`.
     fn _to_async(&self) -> AuthorityKernel {
         AuthorityKernel { session: self.session.to_async() }
     }
 
-    /// A session of the agent with this name, made if it is not there: what model loops and adapters receive.
+    /// A session of the agent with this name, which is created if there is none. Model loops and adapters receive such a session.
     fn agent(&self, py: Python<'_>, name: Str) -> PyResult<AuthorityKernel> {
         Ok(AuthorityKernel { session: self.session.agent(py, &name.0)? })
     }
@@ -104,10 +105,10 @@ impl AuthorityKernel {
         target: Target,
         args: Option<Json>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.session.part(py, "authorized", || authorize(operation, target, args), to_python)
+        self.session.call_member(py, "authorized", || authorize(operation, target, args), to_python)
     }
 
-    /// The same, with the reason and what would have to change.
+    /// Like `authorize`, with the reason and a suggestion.
     #[pyo3(signature = (operation, target, args=None))]
     fn authorize_details<'py>(
         &self,
@@ -116,14 +117,14 @@ impl AuthorityKernel {
         target: Target,
         args: Option<Json>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.session.ask(
+        self.session.call_json(
             py,
             || authorize(operation, target, args),
-            |py, details| record(py, "AuthorizationDetails", &members(py, &details)?),
+            |py, details| dataclass(py, "AuthorizationDetails", &to_dict(py, as_object(py, &details)?)?),
         )
     }
 
-    /// Replaces the policy by the one in the file or the text; a policy with a fault leaves the one in force.
+    /// Replaces the policy by the one in the file or the text. A policy with an error changes nothing.
     /// Owner only.
     #[pyo3(signature = (path=None, *, text=None))]
     fn load_policy<'py>(
@@ -137,14 +138,16 @@ impl AuthorityKernel {
                 self.session.load_policy_file(py, std::path::Path::new(&*path.0))?;
                 Ok(py.None().into_bound(py))
             }
-            (None, Some(text)) => self.session.done(py, || {
+            (None, Some(text)) => self.session.call_no_reply(py, || {
                 Ok(Request::PolicyLoad { text: text.0, base_dir: None, files: Default::default() })
             }),
-            (Some(_), Some(_)) | (None, None) => Err(invalid(py, "give a policy's path or its text")),
+            (Some(_), Some(_)) | (None, None) => {
+                Err(invalid_argument(py, "give a policy's path or its text"))
+            }
         }
     }
 
-    /// Sets a limit; None takes it away. An agent session lowers only its own; the owner sets any agent's.
+    /// Sets a limit; None removes it. An agent session lowers only its own; the owner sets any agent's.
     #[pyo3(signature = (kind, limit, agent=None))]
     fn set_budget<'py>(
         &self,
@@ -155,7 +158,7 @@ impl AuthorityKernel {
     ) -> PyResult<Bound<'py, PyAny>> {
         let limit = limit.map(|limit| limit.0);
         let args = object! { "kind": kind.0, "limit": limit, "agent": agent.map(|name| name.0) };
-        self.session.done(py, || Ok(Request::decode(Operation::BudgetSet, &args)?))
+        self.session.call_no_reply(py, || Ok(Request::decode(Operation::BudgetSet, &args)?))
     }
 
     /// Limit and usage of one budget, or of all by their names.
@@ -169,15 +172,15 @@ impl AuthorityKernel {
         let agent = agent.map(|agent| agent.0);
         let args = object! { "kind": kind.as_ref().map(|kind| &kind.0), "agent": agent };
         let request = || Ok(Request::decode(Operation::BudgetStatus, &args)?);
-        self.session.ask(py, request, move |py, status| match kind {
-            Some(kind) => to_python(py, status.get(&kind.0).ok_or_else(|| misfit(py))?),
+        self.session.call_json(py, request, move |py, status| match kind {
+            Some(kind) => to_python(py, status.get(&kind.0).ok_or_else(|| type_mismatch(py))?),
             None => to_python(py, &status),
         })
     }
 
-    /// Why the gate last said no to this session; None if it never did.
+    /// The last denial of a request of this session; None if there was none.
     fn get_last_denial<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.session.part(
+        self.session.call_member(
             py,
             "denial",
             || Ok(Request::LastError),
@@ -188,8 +191,8 @@ impl AuthorityKernel {
         )
     }
 
-    /// Any operation by its number, with arguments in their wire form: the code, 0 for success, and the result
-    /// or the error as JSON. Raises nothing that the kernel answers.
+    /// Sends any operation by its number, with arguments in their wire form. Gives the code, 0 for success, and the result or the
+    /// error as JSON. An error of the kernel is not raised.
     fn syscall<'py>(&self, py: Python<'py>, request: (u16, Json)) -> PyResult<Bound<'py, PyAny>> {
         let (number, args) = request;
         let request = || {
@@ -198,7 +201,7 @@ impl AuthorityKernel {
                 .ok_or_else(|| Failure::new(Code::InvalidArgument, format!("no operation {number}")))?;
             Ok(Request::decode(operation, &args.value()?)?)
         };
-        self.session.settle(py, request, |py, outcome| {
+        self.session.send(py, request, |py, outcome| {
             let (code, result) = match outcome {
                 Ok(reply) => (0, reply.to_value()),
                 Err(failure) => (failure.code.number(), failure.to_value()),
@@ -206,11 +209,12 @@ impl AuthorityKernel {
             let fields = PyDict::new(py);
             fields.set_item("err", code)?;
             fields.set_item("result", to_bytes(py, &result))?;
-            record(py, "EffectResponse", &fields)
+            dataclass(py, "EffectResponse", &fields)
         })
     }
 }
 
+/// The request of `authorize` and `authorize_details`.
 fn authorize(operation: Str, target: Target, args: Option<Json>) -> Result<Request, Failure> {
     let args = args.map(|args| args.value()).transpose()?;
     Ok(Request::Authorize { operation: operation.0, target: target.0, args })

@@ -1,33 +1,50 @@
 //! The native half of the Python package `authority_nanos`.
 //!
-//! A shim: it converts what Python gives, calls [`ak_host::Connection`], and converts what comes back. No
-//! rule stands here; what is refused is refused by the kernel, with the kernel's codes. The interpreter is
-//! released around every call, so threads of one process meet only in the kernel.
+//! It converts arguments, calls [`ak_host::Connection`], and converts replies. It decides nothing: denials and errors come from the
+//! kernel, with the kernel's codes. The interpreter is released around every call, so threads of one process meet only in the kernel.
 //!
-//! - `kernel`: the class `AuthorityKernel`: opening, closing, and what is asked of the gate itself
-//! - `heap`, `effects`, `audit`: its methods on objects, on what lies outside, on the log
-//! - `session`: a connection, and the one way a request takes through it
-//! - `stream`: the iterator that `inference_stream` gives
-//! - `handle`: the class `Handle`
-//! - `capability`: the class `Capability`, and the methods that give and present one
-//! - `argument`: what the methods take: handles, paths, numbers, JSON
-//! - `convert`: JSON values to and from Python objects
-//! - `error`: failures become the exceptions of `authority_nanos.exceptions`
+//! Classes and methods:
+//! - `kernel`: the class `AuthorityKernel`: opening, closing, policy, budgets
+//! - `heap`, `effects`, `audit`: its methods on objects, with effects, on the audit log
+//! - `capability`: the class `Capability`, and the methods that grant and present one
+//! - `stream`: the class `InferenceStream`, which `inference_stream` gives
 //! - `tables`: the kernel's codes and operations, from which Python's enums are made
+//!
+//! Sending and waiting:
+//! - `session`: a session, and the one function that sends its requests
+//! - `signals`: waiting with the interpreter released while signals are handled
+//! - `delivery`: asyncio futures, and the thread that resolves them
+//!
+//! Conversion:
+//! - `argument`: paths, bytes, JSON, headers, tool calls, messages to models
+//! - `handle`: the class `Handle`, and arguments that name an object
+//! - `scalar`: texts, integers, durations
+//! - `from_python`, `to_python`: Python objects as JSON values, and back
+//! - `error`: failures as exceptions of `authority_nanos.exceptions`
+//!
+//! Imports: `{audit, capability, effects, heap} → kernel → {argument, session} → error → to_python`
+//! Imports: `argument → from_python → handle → scalar → error`
+//! Imports: `effects → stream → delivery → error`
+//! Imports: `{session, stream} → signals`
+//! Imports: `session → delivery`
+//! Imports: `tables`
 
 mod argument;
 mod audit;
 mod capability;
-mod convert;
+mod delivery;
 mod effects;
 mod error;
+mod from_python;
 mod handle;
 mod heap;
 mod kernel;
+mod scalar;
 mod session;
+mod signals;
 mod stream;
 mod tables;
-mod waiting;
+mod to_python;
 
 use pyo3::{Bound, PyResult, pymodule, types::PyModule};
 
@@ -47,6 +64,6 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
-        crate::waiting::end_delivery_at_exit(module)
+        crate::delivery::end_delivery_at_exit(module)
     }
 }

@@ -1,5 +1,5 @@
-//! A connection that can be closed and opened again, and the one way a request takes through it: a method of Python waits for the
-//! outcome, or gives a future of asyncio's at once.
+//! A session that can be closed and opened again, and the one function that sends its requests: a method of Python waits for the
+//! outcome, or gives an asyncio future at once.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -14,11 +14,12 @@ use ak_host::{
 use pyo3::prelude::*;
 
 use crate::{
-    error::{misfit, raise},
-    waiting::{Heed, aside, future_of, heeding, interrupted},
+    delivery::future_of,
+    error::{raise, type_mismatch},
+    signals::{SignalCheck, interrupted, on_worker_thread, reborrow, with_signal_checks},
 };
 
-/// A session as an object of Python has it.
+/// The session of a Python `AuthorityKernel`.
 pub(crate) struct Session {
     shared: Arc<Shared>,
     /// Whether methods give futures.
@@ -26,53 +27,54 @@ pub(crate) struct Session {
 }
 
 struct Shared {
-    /// The process of which it is. In a child no lock of it is taken.
+    /// The process that opened it. A forked child takes none of its locks.
     origin: Origin,
-    door: Mutex<Door>,
-    /// Told whenever the door moves.
-    moved: Condvar,
-    /// How to open it again; an agent session has nothing: only its owner opens it.
+    state: Mutex<State>,
+    /// Notified whenever the state changes.
+    state_changed: Condvar,
+    /// How to open it again; absent for an agent session, which only its owner opens.
     options: Option<Options>,
 }
 
-enum Door {
+enum State {
     Closed,
     /// Some thread is opening it.
     Opening,
     Open(Connection),
-    /// What was behind it is ending, and may still hold what the next one needs.
+    /// Some thread is closing it. Its connection may still hold locks that the next one needs.
     Closing,
 }
 
-/// Moves a door once what is behind it has opened or ended, however that went: a thread that dies leaves it closed.
-struct Moves {
+/// Ends the states `Opening` and `Closing` when it is dropped. A thread that panics leaves the session closed.
+struct StateGuard {
     shared: Arc<Shared>,
-    to: Door,
+    next: State,
 }
 
-impl Moves {
-    fn new(shared: &Arc<Shared>) -> Moves {
-        Moves { shared: shared.clone(), to: Door::Closed }
+impl StateGuard {
+    fn new(shared: &Arc<Shared>) -> StateGuard {
+        StateGuard { shared: shared.clone(), next: State::Closed }
     }
 }
 
-impl Drop for Moves {
+impl Drop for StateGuard {
     fn drop(&mut self) {
-        *self.shared.door() = std::mem::replace(&mut self.to, Door::Closed);
-        self.shared.moved.notify_all();
+        *self.shared.lock() = std::mem::replace(&mut self.next, State::Closed);
+        self.shared.state_changed.notify_all();
     }
 }
 
 impl Session {
     pub(crate) fn open(py: Python<'_>, options: Options) -> PyResult<Session> {
-        let session = Session::new(Door::Closed, Some(options), false);
+        let session = Session::new(State::Closed, Some(options), false);
         session.reopen(py)?;
         Ok(session)
     }
 
-    fn new(door: Door, options: Option<Options>, is_async: bool) -> Session {
-        let (door, moved) = (Mutex::new(door), Condvar::new());
-        Session { shared: Arc::new(Shared { origin: Origin::here(), door, moved, options }), is_async }
+    fn new(state: State, options: Option<Options>, is_async: bool) -> Session {
+        let (state, state_changed) = (Mutex::new(state), Condvar::new());
+        let shared = Shared { origin: Origin::here(), state, state_changed, options };
+        Session { shared: Arc::new(shared), is_async }
     }
 
     /// The same session with methods that give futures.
@@ -81,29 +83,29 @@ impl Session {
     }
 
     pub(crate) fn agent(&self, py: Python<'_>, name: &str) -> PyResult<Session> {
-        let agent = heeding(py, |mut heed| {
-            let connection = self.shared.connection(again(&mut heed))?;
-            connection.agent_heeding(name, heed)
+        let agent = with_signal_checks(py, |mut check| {
+            let connection = self.shared.connection(reborrow(&mut check))?;
+            connection.agent_heeding(name, check)
         })?;
         let agent = agent.map_err(|failure| raise(py, failure))?;
-        Ok(Session::new(Door::Open(agent), None, self.is_async))
+        Ok(Session::new(State::Open(agent), None, self.is_async))
     }
 
     /// The same session presenting a token with every request.
     pub(crate) fn present(&self, py: Python<'_>, token: &str) -> PyResult<Session> {
         let connection = self.connection(py)?.present(token);
-        Ok(Session::new(Door::Open(connection), None, self.is_async))
+        Ok(Session::new(State::Open(connection), None, self.is_async))
     }
 
     /// Opens the session if it is closed and an owner's.
     pub(crate) fn reopen(&self, py: Python<'_>) -> PyResult<()> {
         let Some(options) = &self.shared.options else { return Ok(()) };
-        let opened = heeding(py, |mut heed| {
-            if !self.shared.begin_opening(again(&mut heed))? {
+        let opened = with_signal_checks(py, |mut check| {
+            if !self.shared.begin_opening(reborrow(&mut check))? {
                 return Ok(());
             }
-            let mut moves = Moves::new(&self.shared);
-            moves.to = Door::Open(open(options, heed)?);
+            let mut guard = StateGuard::new(&self.shared);
+            guard.next = State::Open(open(options, check)?);
             Ok(())
         })?;
         opened.map_err(|failure| raise(py, failure))
@@ -117,15 +119,15 @@ impl Session {
         if !self.shared.origin.is_here() {
             return Ok(());
         }
-        let closed = heeding(py, |heed| match self.shared.close() {
-            // To keep a snapshot takes long where there is much.
+        let closed = with_signal_checks(py, |check| match self.shared.close() {
+            // Closing may write a snapshot, which takes long for a large state.
             Some(connection) => {
-                let moves = Moves::new(&self.shared);
+                let guard = StateGuard::new(&self.shared);
                 let end = move || {
                     connection.close();
-                    drop((connection, moves));
+                    drop((connection, guard));
                 };
-                aside(heed, end, |()| {})
+                on_worker_thread(check, end, |()| {})
             }
             None => Ok(()),
         })?;
@@ -133,18 +135,19 @@ impl Session {
     }
 
     pub(crate) fn connection(&self, py: Python<'_>) -> PyResult<Connection> {
-        let connection = heeding(py, |heed| self.shared.connection(heed))?;
+        let connection = with_signal_checks(py, |check| self.shared.connection(check))?;
         connection.map_err(|failure| raise(py, failure))
     }
 
-    /// Replaces the policy by the one in a file, which no agent reaches from then on.
+    /// Replaces the policy by the one in a file, which the kernel protects from agents from then on. Warns of files that it cannot
+    /// protect.
     pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<()> {
         let path = path.to_owned();
-        let elsewhere = heeding(py, |mut heed| {
-            let connection = self.shared.connection(again(&mut heed))?;
-            aside(heed, move || connection.load_policy_file(&path), drop)?
+        let unprotected = with_signal_checks(py, |mut check| {
+            let connection = self.shared.connection(reborrow(&mut check))?;
+            on_worker_thread(check, move || connection.load_policy_file(&path), drop)?
         })?;
-        for path in elsewhere.map_err(|failure| raise(py, failure))? {
+        for path in unprotected.map_err(|failure| raise(py, failure))? {
             let message =
                 format!("agents are not kept from {path}: it is not the same file on the kernel's machine");
             let message = std::ffi::CString::new(message).unwrap_or_default();
@@ -153,9 +156,9 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a request, and gives what `convert` makes of its outcome, or a future of that. The interpreter is released while the
-    /// request is made and waited for.
-    pub(crate) fn settle<'py>(
+    /// Sends a request, and gives the converted outcome, or a future of it. The interpreter is released while the request is made and
+    /// while this thread waits.
+    pub(crate) fn send<'py>(
         &self,
         py: Python<'py>,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
@@ -173,28 +176,28 @@ impl Session {
             };
             return future_of(py, outcome, stop, convert);
         }
-        let outcome = heeding(py, |mut heed| {
-            let connection = self.shared.connection(again(&mut heed))?;
-            connection.call_heeding(request()?, &mut |_| true, &CancellationToken::new(), heed)
+        let outcome = with_signal_checks(py, |mut check| {
+            let connection = self.shared.connection(reborrow(&mut check))?;
+            connection.call_heeding(request()?, &mut |_| true, &CancellationToken::new(), check)
         })?;
         convert(py, outcome)
     }
 
-    /// The same where a failure is an exception.
+    /// Sends a request, and raises a failure as an exception.
     pub(crate) fn call<'py>(
         &self,
         py: Python<'py>,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
         convert: impl for<'p> FnOnce(Python<'p>, Reply) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.settle(py, request, |py, outcome| match outcome {
+        self.send(py, request, |py, outcome| match outcome {
             Ok(reply) => convert(py, reply),
             Err(failure) => Err(raise(py, failure)),
         })
     }
 
-    /// The same where the reply is JSON.
-    pub(crate) fn ask<'py>(
+    /// Sends a request whose reply is JSON.
+    pub(crate) fn call_json<'py>(
         &self,
         py: Python<'py>,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
@@ -202,23 +205,25 @@ impl Session {
     ) -> PyResult<Bound<'py, PyAny>> {
         self.call(py, request, |py, reply| match reply {
             Reply::Value(value) => convert(py, value),
-            _ => Err(misfit(py)),
+            _ => Err(type_mismatch(py)),
         })
     }
 
-    /// The same where only one member of the reply is wanted.
-    pub(crate) fn part<'py>(
+    /// Sends a request, and converts one member of its reply, which is a JSON object.
+    pub(crate) fn call_member<'py>(
         &self,
         py: Python<'py>,
         member: &'static str,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
         convert: impl for<'p> FnOnce(Python<'p>, &Value) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.ask(py, request, move |py, value| convert(py, value.get(member).ok_or_else(|| misfit(py))?))
+        self.call_json(py, request, move |py, value| {
+            convert(py, value.get(member).ok_or_else(|| type_mismatch(py))?)
+        })
     }
 
-    /// The same where nothing is wanted of the reply.
-    pub(crate) fn done<'py>(
+    /// Sends a request, and gives None in place of its reply.
+    pub(crate) fn call_no_reply<'py>(
         &self,
         py: Python<'py>,
         request: impl FnOnce() -> Result<Request, Failure> + Send,
@@ -229,83 +234,87 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // The last one may end a kernel, which waits for the disk: not while it holds the interpreter.
+        // Dropping the last connection may close a kernel, which waits for the disk: release the interpreter meanwhile.
         if self.shared.origin.is_here()
             && let Some(shared) = Arc::get_mut(&mut self.shared)
         {
-            let door = shared.door.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let last = std::mem::replace(door, Door::Closed);
-            // Where there is no interpreter any more, it is dropped all the same.
+            let state = shared.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let last = std::mem::replace(state, State::Closed);
+            // Once the interpreter is gone, `last` is dropped with the closure.
             let _ = Python::try_attach(|py| py.detach(|| drop(last)));
         }
     }
 }
 
 impl Shared {
-    fn door(&self) -> MutexGuard<'_, Door> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as the door is so.
-    fn settled(&self, mut heed: Heed<'_>, waits: fn(&Door) -> bool) -> Result<MutexGuard<'_, Door>, Failure> {
+    /// Waits as long as the state satisfies `waits`.
+    fn wait_while(
+        &self,
+        mut check: SignalCheck<'_>,
+        waits: fn(&State) -> bool,
+    ) -> Result<MutexGuard<'_, State>, Failure> {
         self.origin.check()?;
-        let mut door = self.door();
-        while waits(&door) {
-            let waited = self.moved.wait_timeout(door, Duration::from_millis(HEED_MS));
-            door = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if waits(&door) && heed.is_some() {
-                // Whoever is asked may want the door itself.
-                drop(door);
-                if heed.as_mut().is_some_and(|heed| !heed()) {
+        let mut state = self.lock();
+        while waits(&state) {
+            let waited = self.state_changed.wait_timeout(state, Duration::from_millis(HEED_MS));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if waits(&state) && check.is_some() {
+                // A signal's handler may use this session: it runs without the lock.
+                drop(state);
+                if check.as_mut().is_some_and(|check| !check()) {
                     return Err(interrupted());
                 }
-                door = self.door();
+                state = self.lock();
             }
         }
-        Ok(door)
+        Ok(state)
     }
 
-    fn connection(&self, heed: Heed<'_>) -> Result<Connection, Failure> {
-        match &*self.settled(heed, |door| matches!(door, Door::Opening))? {
-            Door::Open(connection) => Ok(connection.clone()),
-            Door::Closed | Door::Closing | Door::Opening => {
+    fn connection(&self, check: SignalCheck<'_>) -> Result<Connection, Failure> {
+        match &*self.wait_while(check, |state| matches!(state, State::Opening))? {
+            State::Open(connection) => Ok(connection.clone()),
+            State::Closed | State::Closing | State::Opening => {
                 Err(Failure::new(Code::NotConfigured, "the session is closed"))
             }
         }
     }
 
-    /// Gives what is behind the door, which is closed by [`Moves`] from here on.
+    /// The connection to close, if the session is open. The caller ends the state `Closing` with a [`StateGuard`].
     fn close(&self) -> Option<Connection> {
-        let mut door = self.door();
-        match std::mem::replace(&mut *door, Door::Closing) {
-            Door::Open(connection) => Some(connection),
-            // Whoever is opening or closing it goes on to do so.
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, State::Closing) {
+            State::Open(connection) => Some(connection),
+            // Another thread is opening or closing it.
             other => {
-                *door = other;
+                *state = other;
                 None
             }
         }
     }
 
-    /// Whether the caller is to open the session now, and nobody else.
-    fn begin_opening(&self, heed: Heed<'_>) -> Result<bool, Failure> {
-        let mut door = self.settled(heed, |door| matches!(door, Door::Opening | Door::Closing))?;
-        if !matches!(&*door, Door::Closed) {
+    /// Whether the caller has to open the session now: it was closed, and no other thread is opening it.
+    fn begin_opening(&self, check: SignalCheck<'_>) -> Result<bool, Failure> {
+        let mut state = self.wait_while(check, |state| matches!(state, State::Opening | State::Closing))?;
+        if !matches!(&*state, State::Closed) {
             return Ok(false);
         }
-        *door = Door::Opening;
+        *state = State::Opening;
         Ok(true)
     }
 }
 
-/// Opens a connection; one that nobody waits for any more is closed again.
-fn open(options: &Options, heed: Heed<'_>) -> Result<Connection, Failure> {
+/// Opens a connection. When a signal ends the waiting, the connection is closed once it is open.
+fn open(options: &Options, check: SignalCheck<'_>) -> Result<Connection, Failure> {
     if options.url.is_some() {
-        return Connection::open_heeding(options, heed);
+        return Connection::open_heeding(options, check);
     }
     let options = options.clone();
-    let opened = aside(
-        heed,
+    let opened = on_worker_thread(
+        check,
         move || Connection::open(&options),
         |unwanted| {
             if let Ok(connection) = unwanted {
@@ -314,12 +323,4 @@ fn open(options: &Options, heed: Heed<'_>) -> Result<Connection, Failure> {
         },
     );
     opened?
-}
-
-/// Lends what is heeded, to be heeded again afterwards.
-fn again<'h>(heed: &'h mut Heed<'_>) -> Heed<'h> {
-    match heed {
-        Some(heed) => Some(&mut **heed),
-        None => None,
-    }
 }

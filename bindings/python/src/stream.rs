@@ -1,4 +1,4 @@
-//! The iterator that `inference_stream` gives.
+//! The class `InferenceStream`: the iterator that `inference_stream` gives.
 
 use std::{pin::pin, sync::Arc};
 
@@ -10,37 +10,38 @@ use pyo3::{prelude::*, types::PyBytes};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
+    delivery::{deliver, spawn},
     error::raise,
-    waiting::{deliver, heeding, interrupted, spawn},
+    signals::{interrupted, with_signal_checks},
 };
 
-/// Pieces of an answer that wait for a slow reader, which keeps no server waiting: more than the longest answer has.
-const PIECES_AHEAD: usize = 1 << 24;
+/// How many chunks a stream buffers for a slow reader: more than any answer has, so that no server waits for the reader.
+const CHUNKS_BUFFERED_MAX: usize = 1 << 24;
 
 /// The chunks of a model's answer, each a chat-completion chunk as JSON bytes. Closing or dropping the
-/// iterator stops the model. A refusal is raised by the first `next`.
+/// iterator stops the model. A denial is raised by the first `next`.
 #[pyclass(frozen, module = "authority_nanos")]
 pub(crate) struct InferenceStream {
     origin: Origin,
-    pieces: Arc<Mutex<Pieces>>,
+    chunks: Arc<Mutex<Chunks>>,
     stop: CancellationToken,
 }
 
-struct Pieces {
+struct Chunks {
     ready: mpsc::Receiver<String>,
-    /// Gone once the answer has ended.
+    /// Absent once the answer has ended.
     answer: Option<Answer>,
 }
 
-impl Pieces {
-    /// The next piece; none at the end, and once `stop` is cancelled.
+impl Chunks {
+    /// The next chunk; none at the end, and once `stop` is cancelled.
     async fn next(&mut self, stop: &CancellationToken) -> Result<Option<String>, Failure> {
         stop.run_until_cancelled(self.wait()).await.unwrap_or(Ok(None))
     }
 
     async fn wait(&mut self) -> Result<Option<String>, Failure> {
-        if let Some(piece) = self.ready.recv().await {
-            return Ok(Some(piece));
+        if let Some(chunk) = self.ready.recv().await {
+            return Ok(Some(chunk));
         }
         match &mut self.answer {
             None => Ok(None),
@@ -55,11 +56,11 @@ impl Pieces {
 
 impl InferenceStream {
     pub(crate) fn start(connection: &Connection, request: Request) -> InferenceStream {
-        let (sender, ready) = mpsc::channel(PIECES_AHEAD);
+        let (sender, ready) = mpsc::channel(CHUNKS_BUFFERED_MAX);
         let stop = CancellationToken::new();
         let answer = connection.call_async(request, Some(sender), stop.clone());
-        let pieces = Pieces { ready, answer: Some(answer) };
-        InferenceStream { origin: Origin::here(), pieces: Arc::new(Mutex::new(pieces)), stop }
+        let chunks = Chunks { ready, answer: Some(answer) };
+        InferenceStream { origin: Origin::here(), chunks: Arc::new(Mutex::new(chunks)), stop }
     }
 }
 
@@ -71,30 +72,31 @@ impl InferenceStream {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         self.origin.check().map_err(|failure| raise(py, failure))?;
-        let next = heeding(py, |heed| {
-            let mut next = pin!(async { self.pieces.lock().await.next(&self.stop).await });
-            // Interrupted, the piece that comes next is still the next one.
-            ak_host::heeding(next.as_mut(), heed).unwrap_or_else(|| Err(interrupted()))
+        let next = with_signal_checks(py, |check| {
+            let mut next = pin!(async { self.chunks.lock().await.next(&self.stop).await });
+            // When a signal ends the waiting, no chunk is lost: the next call gives it.
+            ak_host::heeding(next.as_mut(), check).unwrap_or_else(|| Err(interrupted()))
         })?;
-        let piece = next.map_err(|failure| raise(py, failure))?;
-        Ok(piece.map(|piece| PyBytes::new(py, piece.as_bytes())))
+        let chunk = next.map_err(|failure| raise(py, failure))?;
+        Ok(chunk.map(|chunk| PyBytes::new(py, chunk.as_bytes())))
     }
 
-    /// Has `take` called on the running loop for each chunk as it comes: with the chunk, or an exception, or neither at the end.
+    /// Calls `take(chunk, error)` on the running loop for each chunk as it comes; `error` is an exception that ended the answer, and
+    /// both are None at its end.
     fn _pump<'py>(&self, py: Python<'py>, take: Bound<'py, PyAny>) -> PyResult<()> {
         self.origin.check().map_err(|failure| raise(py, failure))?;
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?.unbind();
-        let told = Arc::new((event_loop, take.unbind()));
-        let (pieces, closed) = (self.pieces.clone(), self.stop.clone());
+        let callback = Arc::new((event_loop, take.unbind()));
+        let (chunks, closed) = (self.chunks.clone(), self.stop.clone());
         spawn(py, async move {
-            let mut pieces = pieces.lock().await;
+            let mut chunks = chunks.lock().await;
             loop {
-                let next = pieces.next(&closed).await;
-                let (goes_on, told) = (matches!(next, Ok(Some(_))), told.clone());
+                let next = chunks.next(&closed).await;
+                let (goes_on, callback) = (matches!(next, Ok(Some(_))), callback.clone());
                 deliver(Box::new(move |py| {
-                    let piece = match next {
-                        Ok(Some(piece)) => {
-                            (PyBytes::new(py, piece.as_bytes()).into_any(), py.None().into_bound(py))
+                    let event = match next {
+                        Ok(Some(chunk)) => {
+                            (PyBytes::new(py, chunk.as_bytes()).into_any(), py.None().into_bound(py))
                         }
                         Ok(None) => (py.None().into_bound(py), py.None().into_bound(py)),
                         Err(failure) => (
@@ -102,9 +104,9 @@ impl InferenceStream {
                             raise(py, failure).into_value(py).into_bound(py).into_any(),
                         ),
                     };
-                    let (event_loop, take) = &*told;
-                    // A loop that is closed meanwhile waits for nothing.
-                    let _ = event_loop.call_method1(py, "call_soon_threadsafe", (take, piece.0, piece.1));
+                    let (event_loop, take) = &*callback;
+                    // The loop may be closed by now.
+                    let _ = event_loop.call_method1(py, "call_soon_threadsafe", (take, event.0, event.1));
                 }));
                 if !goes_on {
                     return;
@@ -113,7 +115,7 @@ impl InferenceStream {
         })
     }
 
-    /// Takes no more chunks, and stops the model.
+    /// Stops the model. No further chunk is given.
     fn close(&self) {
         self.stop.cancel();
     }

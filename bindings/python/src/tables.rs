@@ -3,7 +3,7 @@
 use ak_host::ak_kernel::{Code, Operation};
 use pyo3::prelude::*;
 
-/// Every code: its name, its number, and the name of the exception that carries it.
+/// Every error code: its name, its number, and the name of its exception class.
 #[pyfunction]
 pub(crate) fn codes() -> Vec<(&'static str, i32, &'static str)> {
     Code::ALL.iter().map(|code| (code.name(), code.number(), code.class().exception())).collect()

@@ -1,4 +1,4 @@
-"""One scripted session, in the wire form that every form of the kernel takes. As a program it records the session's
+"""A scripted session in the wire form, which every form of the kernel takes. As a program it records the session's
 journal: ``session.py STATE_DIR``."""
 
 import sys
@@ -48,12 +48,12 @@ SESSION: List[Tuple[int, Dict[str, Any]]] = [
 
 
 def play(call: Call) -> List[Tuple[int, bytes]]:
-    """Makes the session's requests one after the other and gives what came back."""
+    """Sends the requests of the session one after the other and gives the replies."""
     return [call(operation, args) for operation, args in SESSION]
 
 
 def through(ak: AuthorityKernel) -> Call:
-    """A kernel of this package as what ``play`` takes."""
+    """A kernel of this package as the ``call`` that ``play`` takes."""
 
     def call(operation: int, args: Dict[str, Any]) -> Tuple[int, bytes]:
         response = ak.syscall(EffectRequest(operation, args))

@@ -1,4 +1,4 @@
-"""The form for asyncio: nothing waits in a thread, and what is cancelled is given up."""
+"""The asyncio form: calls hold no thread, and cancelling one cancels its request."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ async def until(condition: Any, seconds: float = 30) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_what_is_cancelled_is_free_at_once(form: str) -> None:
+def test_cancelling_a_call_releases_its_reservation_at_once(form: str) -> None:
     silent = Silent()
 
     async def main() -> None:
@@ -46,7 +46,7 @@ def test_what_is_cancelled_is_free_at_once(form: str) -> None:
     asyncio.run(main())
 
 
-def test_many_wait_at_once_and_the_executor_is_the_programs(form: str) -> None:
+def test_many_calls_wait_at_once_without_the_loops_executor(form: str) -> None:
     with serve(Echo) as server:
         port = server.server_address[1]
 
@@ -67,7 +67,7 @@ def test_many_wait_at_once_and_the_executor_is_the_programs(form: str) -> None:
         assert asyncio.run(main()) < 10
 
 
-def test_a_thousand_wait_on_a_few_threads() -> None:
+def test_a_thousand_calls_wait_on_a_few_threads() -> None:
     silent = Silent()
 
     async def main() -> None:
@@ -119,7 +119,7 @@ def test_every_method_is_a_coroutine(form: str) -> None:
     asyncio.run(main())
 
 
-def test_a_reader_that_stops_waiting_loses_no_piece(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_anext_loses_no_chunk(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if form != "embedded":
         pytest.skip("the daemon of the tests knows no models")
     from web import Model
@@ -144,7 +144,7 @@ def test_a_reader_that_stops_waiting_loses_no_piece(form: str, monkeypatch: pyte
         assert [word for word in ("one", "two", "three", "four", "five") if word in text] == ["one", "two", "three", "four", "five"]
 
 
-def test_an_opening_that_is_given_up_serves_the_next_loop(tmp_path: Path) -> None:
+def test_a_cancelled_opening_serves_the_next_loop(tmp_path: Path) -> None:
     ak = AsyncAuthorityKernel(state_dir=str(tmp_path / "state"))
 
     async def give_up() -> None:
@@ -178,7 +178,7 @@ def test_loops_of_several_threads_open_one_session(tmp_path: Path) -> None:
     asyncio.run(ak.close())
 
 
-def test_a_stream_that_was_given_up_before_it_began_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_cancelled_before_its_start_can_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(Model) as server:
         port = server.server_address[1]
         monkeypatch.setenv("AK_INFER_URL", f"http://127.0.0.1:{port}/v1")
@@ -224,7 +224,7 @@ loop.run_until_complete(main())
 """
 
 
-def test_an_interpreter_that_ends_waits_for_what_is_delivered() -> None:
+def test_an_interpreter_that_ends_waits_for_results_being_delivered() -> None:
     ended = subprocess.run([sys.executable, "-c", ENDS_WHILE_DELIVERING], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (0, b"ended well"), ended.stderr.decode()
 
@@ -248,6 +248,6 @@ asyncio.run(ak.alloc("t", {}))
 """
 
 
-def test_what_is_asked_after_the_end_is_refused() -> None:
+def test_calls_after_the_interpreters_end_are_refused() -> None:
     ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, timeout=60, text=True)
     assert "the interpreter is ending" in ended.stdout, ended.stderr

@@ -1,4 +1,4 @@
-"""The audit log: one entry for each request, found again, and proof against a forger."""
+"""The audit log: entries, queries, verification, erasure."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ def test_every_request_leaves_an_entry(ak: AuthorityKernel) -> None:
     alloc, read, denied = parsed(ak.audit_logs())[-3:]
     assert (alloc["event"], alloc["type"], alloc["actor"], alloc["decision"]) == ("alloc", "invoice", "main", "permit")
     assert (read["event"], read["handle_id"]) == ("read", str(handle))
-    assert (denied["event"], denied["target"], denied["decision"]) == ("fs_read", "/etc/shadow", "deny")
+    assert (denied["event"], denied["target"], denied["decision"]) == ("fs_read", "/etc/shadow", "default_deny")
     for entry in (alloc, read, denied):
         assert {"seq", "timestamp", "event", "actor", "origin", "target", "decision"} <= set(entry)
         assert entry["origin"] == "kernel"
@@ -48,7 +48,7 @@ def test_every_request_leaves_an_entry(ak: AuthorityKernel) -> None:
         (None, {}),
     ],
 )
-def test_entries_of_ones_own(ak: AuthorityKernel, details: Any, kept: Any) -> None:
+def test_audit_log_records_details(ak: AuthorityKernel, details: Any, kept: Any) -> None:
     ak.audit_log("custom_event", details)
     (entry,) = parsed(ak.audit_query(event_type="custom_event"))
     assert entry["event"] == "custom_event" and entry["origin"] == "agent" and entry["details"] == kept
@@ -77,7 +77,7 @@ def test_queries(ak: AuthorityKernel) -> None:
     assert seqs(event_type="alloc", cursor=allocs[1]) == allocs[2:]
     assert seqs(event_type="alloc", newest=True, limit=2) == allocs[-2:]
     assert seqs(operation="alloc") == seqs(operation="ALLOC") == allocs
-    assert seqs(actor="nobody") == [] == seqs(event_type="alloc", decision="deny")
+    assert seqs(actor="nobody") == [] == seqs(event_type="alloc", decision="default_deny")
     (note,) = parsed(ak.audit_query(event_type="note", actor="worker"))
     assert note["actor"] == "worker"
     assert seqs(event_type="late", since=before) and not seqs(event_type="alloc", since=before)
@@ -88,7 +88,7 @@ def test_queries(ak: AuthorityKernel) -> None:
 
 
 @pytest.mark.parametrize("query", [b"not json", [], 5, {"evnt": "alloc"}, {"limit": -1}, {"limit": "all"}, {"limit": 10**9}])
-def test_bad_queries_are_refused(ak: AuthorityKernel, query: Any) -> None:
+def test_malformed_queries_are_refused(ak: AuthorityKernel, query: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.audit_query(query)
 
@@ -101,14 +101,14 @@ def test_audit_logs_gives_the_newest_thousand(ak: AuthorityKernel) -> None:
     assert [entry["seq"] for entry in entries] == list(range(entries[0]["seq"], entries[0]["seq"] + 1_000))
 
 
-def test_an_agent_sees_its_own(ak: AuthorityKernel) -> None:
+def test_an_agent_sees_its_own_entries(ak: AuthorityKernel) -> None:
     ak.alloc("thing", {})
     agent = ak.agent("worker")
     agent.audit_log("note", {})
     assert {entry["actor"] for entry in parsed(agent.audit_query())} == {"worker"}
 
 
-def test_a_good_log_verifies(ak: AuthorityKernel) -> None:
+def test_an_untouched_log_verifies(ak: AuthorityKernel) -> None:
     ak.call_tool("add", {"a": 1, "b": 2})
     with pytest.raises(OperationDeniedError):
         ak.file_read("/etc/shadow")
@@ -117,7 +117,7 @@ def test_a_good_log_verifies(ak: AuthorityKernel) -> None:
     assert report.signed_by is None and report.anchored_at is None
 
 
-def test_a_log_is_verified_against_what_the_caller_kept(ak: AuthorityKernel, tmp_path: Path) -> None:
+def test_a_log_is_verified_against_a_kept_checkpoint_and_key(ak: AuthorityKernel, tmp_path: Path) -> None:
     ak.audit_log("before", {})
     key, anchor = ak.audit_key(), ak.audit_checkpoint()
     size = int(anchor.split(b"\n")[1])
@@ -157,7 +157,7 @@ def test_a_proof_leads_to_the_checkpoint(ak: AuthorityKernel) -> None:
         ak.audit_proof(10_000)
 
 
-def test_a_journal_that_was_put_back_is_found_out(tmp_path: Path) -> None:
+def test_a_rolled_back_journal_is_detected(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with AuthorityKernel(state_dir=state) as ak:
         ak.audit_log("first", {})
@@ -179,7 +179,7 @@ def segment(state: Path) -> Path:
 
 
 def place(journal: bytes, seq: int) -> int:
-    """Where the entry `seq` stands in a segment (docs/audit-format.md)."""
+    """The offset of the entry `seq` in a segment (docs/audit-format.md)."""
     return journal.index(struct.pack("<4sQ", b"AKL1", seq))
 
 
@@ -192,7 +192,7 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def test_a_log_outlives_its_kernel(state: Path) -> None:
+def test_a_log_survives_a_restart(state: Path) -> None:
     with AuthorityKernel(state_dir=state) as ak:
         assert ak.audit_verify()
         payments = parsed(ak.audit_query(event_type="payment"))
@@ -201,13 +201,13 @@ def test_a_log_outlives_its_kernel(state: Path) -> None:
         assert ak.read_json(alloc["handle_id"]) == {"a": 1}
 
 
-def test_what_is_recorded_is_sealed_on_disk(state: Path) -> None:
+def test_recorded_bodies_are_sealed_on_disk(state: Path) -> None:
     for file in state.rglob("*"):
         assert not file.is_file() or b"amount" not in file.read_bytes(), file
 
 
 @pytest.mark.parametrize("forged", [b"evil", b"MAIN"])
-def test_a_forged_entry_is_named(state: Path, forged: bytes) -> None:
+def test_verification_names_a_forged_entry(state: Path, forged: bytes) -> None:
     with AuthorityKernel(state_dir=state) as ak:
         seq = parsed(ak.audit_query(event_type="payment"))[0]["seq"]
     file = segment(state)
@@ -221,7 +221,7 @@ def test_a_forged_entry_is_named(state: Path, forged: bytes) -> None:
             ak.alloc("thing", {})
 
 
-def test_any_flipped_byte_of_an_entry_is_caught(state: Path) -> None:
+def test_any_flipped_byte_of_an_entry_is_detected(state: Path) -> None:
     file = segment(state)
     good = file.read_bytes()
     start = place(good, 2) - 13
@@ -237,7 +237,7 @@ def test_any_flipped_byte_of_an_entry_is_caught(state: Path) -> None:
         assert ak.audit_verify()
 
 
-def test_a_subject_is_erased_and_the_log_still_holds(ak: AuthorityKernel) -> None:
+def test_a_log_verifies_after_a_subject_is_erased(ak: AuthorityKernel) -> None:
     kept = ak.alloc("note", {"text": "kept"})
     note = ak.alloc("note", {"text": "secret"}, subject="alice")
     ak.write(note, [{"op": "add", "path": "/more", "value": "secret"}])

@@ -1,4 +1,4 @@
-"""Budgets: what is set, what is used, and what happens at the limit."""
+"""Budgets: limits, usage, and requests over a limit."""
 
 import pytest
 
@@ -9,12 +9,12 @@ KINDS = [
 ]  # fmt: skip
 
 
-def test_the_kinds(ak: AuthorityKernel) -> None:
+def test_budget_status_has_every_kind(ak: AuthorityKernel) -> None:
     assert set(ak.budget_status()) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_limit_is_set_and_taken_away(ak: AuthorityKernel, kind: str) -> None:
+def test_a_limit_is_set_and_removed(ak: AuthorityKernel, kind: str) -> None:
     assert ak.budget_status(kind)["limit"] is None
     ak.set_budget(kind, 10_000_000)
     status = ak.budget_status(kind)
@@ -32,7 +32,7 @@ def test_a_limit_is_set_and_taken_away(ak: AuthorityKernel, kind: str) -> None:
         ("compute", 0, lambda ak: ak.read("0x100000001")),
     ],
 )
-def test_at_the_limit_nothing_happens(ak: AuthorityKernel, kind: str, limit: int, spend: object) -> None:
+def test_a_request_over_a_limit_changes_nothing(ak: AuthorityKernel, kind: str, limit: int, spend: object) -> None:
     ak.set_budget(kind, limit)
     with pytest.raises(BudgetExceededError) as raised:
         spend(ak)  # type: ignore[operator]
@@ -42,7 +42,7 @@ def test_at_the_limit_nothing_happens(ak: AuthorityKernel, kind: str, limit: int
         spend(ak)  # type: ignore[operator]
 
 
-def test_what_is_deleted_is_given_back(ak: AuthorityKernel) -> None:
+def test_deleting_an_object_frees_its_memory_budget(ak: AuthorityKernel) -> None:
     ak.set_budget("heap_objects", 1)
     handle = ak.alloc("thing", b"x")
     with pytest.raises(BudgetExceededError):
@@ -58,7 +58,7 @@ def test_a_policy_sets_budgets(ak: AuthorityKernel) -> None:
         ak.tool_call("add", {"a": 1, "b": 2})
 
 
-def test_an_agent_only_lowers_its_own(ak: AuthorityKernel) -> None:
+def test_an_agent_only_lowers_its_own_limits(ak: AuthorityKernel) -> None:
     agent = ak.agent("worker")
     ak.set_budget("tool_calls", 10, agent="worker")
     agent.set_budget("tool_calls", 5)
@@ -71,7 +71,7 @@ def test_an_agent_only_lowers_its_own(ak: AuthorityKernel) -> None:
 
 
 @pytest.mark.parametrize("kind, limit", [("no such", 1), ("", 1), ("tokens", -1), ("tokens", 2**64)])
-def test_bad_budgets_are_refused(ak: AuthorityKernel, kind: str, limit: int) -> None:
+def test_malformed_budgets_are_refused(ak: AuthorityKernel, kind: str, limit: int) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.set_budget(kind, limit)
 

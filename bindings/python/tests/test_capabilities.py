@@ -1,4 +1,4 @@
-"""Capabilities: what the owner grants, and what holders make of it."""
+"""Capabilities: granting, presenting, attenuating, revoking."""
 
 import asyncio
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from authority_nanos import (
     AsyncAuthorityKernel,
     AuthorityKernel,
+    BudgetExceededError,
     Capability,
     CapabilityError,
     ErrorCode,
@@ -33,7 +34,7 @@ def refused(kind: Any, code: ErrorCode, session: AuthorityKernel, path: Path) ->
     return raised.value
 
 
-def test_a_grant_is_all_that_its_agent_reaches(ak: AuthorityKernel, files: Path) -> None:
+def test_an_agent_with_a_grant_reaches_nothing_else(ak: AuthorityKernel, files: Path) -> None:
     worker = ak.agent("worker")
     assert worker.file_read(files / "b") == b"b"
     capability = ak.grant("worker", "fs", f"{files}/a", methods=["read"], expires_minutes=60)
@@ -48,7 +49,7 @@ def test_a_grant_is_all_that_its_agent_reaches(ak: AuthorityKernel, files: Path)
     refused(OperationDeniedError, ErrorCode.CAP_REVOKED, worker, files / "a")
 
 
-def test_a_token_is_presented(ak: AuthorityKernel, files: Path) -> None:
+def test_a_session_presents_a_token(ak: AuthorityKernel, files: Path) -> None:
     capability = ak.grant("main", "fs", methods=["read"])
     narrow = capability.attenuate(f"{files}/a", uses=3)
     bearer = ak.agent("bearer")
@@ -65,7 +66,7 @@ def test_a_token_is_presented(ak: AuthorityKernel, files: Path) -> None:
             gone()
 
 
-def test_a_bent_token_is_no_token(ak: AuthorityKernel, files: Path) -> None:
+def test_an_altered_token_is_invalid(ak: AuthorityKernel, files: Path) -> None:
     token = ak.grant("main", "fs").token()
     with AuthorityKernel(state_dir=files / "state") as other:
         foreign = other.grant("main", "fs").token()
@@ -73,7 +74,7 @@ def test_a_bent_token_is_no_token(ak: AuthorityKernel, files: Path) -> None:
         refused(CapabilityError, ErrorCode.CAP_INVALID, ak.present(bent), files / "a")
 
 
-def test_who_presents_a_capability_is_no_owner(ak: AuthorityKernel) -> None:
+def test_a_session_that_presents_a_capability_has_no_owner_rights(ak: AuthorityKernel) -> None:
     presented = ak.present(ak.grant("main", "fs"))
     assert not presented.is_owner
     for call in (
@@ -88,7 +89,7 @@ def test_who_presents_a_capability_is_no_owner(ak: AuthorityKernel) -> None:
     ak.alloc("note", {})
 
 
-def test_rates_and_budgets(ak: AuthorityKernel, files: Path) -> None:
+def test_capabilities_have_rates_and_budgets(ak: AuthorityKernel, files: Path) -> None:
     worker = ak.agent("worker")
     ak.grant("worker", "fs", rate="2/24h")
     worker.file_read(files / "a")
@@ -101,7 +102,7 @@ def test_rates_and_budgets(ak: AuthorityKernel, files: Path) -> None:
     refused(CapabilityError, ErrorCode.CAP_EXPIRED, ak.present(ended), files / "a")
     small = ak.grant("main", "fs", budget={"bytes": 10})
     assert ak.present(small).file_read(files / "a", max_size=10) == b"a"
-    with pytest.raises(Exception, match="budget|limit"):
+    with pytest.raises(BudgetExceededError, match="bytes: 10 requested, 1 used"):
         ak.present(small).file_read(files / "a", max_size=10)
 
 
@@ -143,7 +144,7 @@ def test_capabilities_survive_a_restart(tmp_path: Path) -> None:
         assert ak.audit_verify()
 
 
-def test_a_capability_is_awaitable(form: str, tmp_path: Path) -> None:
+def test_methods_of_an_async_capability_are_coroutines(form: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with AsyncAuthorityKernel() as ak:
             await ak.load_policy(text=f'[fs]\nread = ["{tmp_path.resolve()}/**"]')

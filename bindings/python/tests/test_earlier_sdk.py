@@ -146,7 +146,7 @@ expires_minutes = 60
 
 
 @pytest.mark.parametrize("script", [HEAP, TOOLS, AUTHORIZATION, INFERENCE, AUDIT, CUSTOM_POLICY, BATCH, BUDGETS])
-def test_it_runs(form: str, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_for_the_earlier_sdk_runs(form: str, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import authority_nanos
 
     (tmp_path / "policy.toml").write_text(POLICY)
@@ -158,7 +158,7 @@ def test_it_runs(form: str, script: str, tmp_path: Path, monkeypatch: pytest.Mon
     )
 
 
-def test_the_capability_of_the_page_opens_that_tool(form: str, tmp_path: Path) -> None:
+def test_the_documented_capability_permits_its_tool(form: str, tmp_path: Path) -> None:
     from authority_nanos import AuthorityKernel, NotFoundError
 
     (tmp_path / "policy.toml").write_text(POLICY)

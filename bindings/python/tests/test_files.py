@@ -1,4 +1,4 @@
-"""Files through the gate: beneath what was granted, and nowhere else."""
+"""Files: reading and writing beneath a granted directory, and nowhere else."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def granted(ak: AuthorityKernel, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\xff", "text", bytearray(b"a"), memoryview(b"b"), b"x" * 1_000_000])
-def test_what_is_written_is_read(ak: AuthorityKernel, granted: Path, data: Any) -> None:
+def test_a_written_file_is_read_back(ak: AuthorityKernel, granted: Path, data: Any) -> None:
     ak.file_write(granted / "file", data)
     expected = data.encode() if isinstance(data, str) else bytes(data)
     assert ak.file_read(str(granted / "file")) == expected == (granted / "file").read_bytes()
@@ -53,14 +53,14 @@ def test_relative_paths_join_the_working_directory(
         ak.file_read("../secret.txt")
 
 
-def test_max_size_is_the_callers(ak: AuthorityKernel, granted: Path) -> None:
+def test_a_file_over_max_size_raises_buffer_overflow(ak: AuthorityKernel, granted: Path) -> None:
     ak.file_write(granted / "file", b"12345")
     assert ak.file_read(granted / "file", max_size=5) == b"12345"
     with pytest.raises(BufferOverflowError):
         ak.file_read(granted / "file", max_size=4)
 
 
-def test_nothing_leads_out(ak: AuthorityKernel, granted: Path) -> None:
+def test_links_and_dots_do_not_lead_out_of_a_granted_directory(ak: AuthorityKernel, granted: Path) -> None:
     outside = granted.parent / "secret.txt"
     (granted / "link").symlink_to(outside)
     (granted / "directory").symlink_to(granted.parent)
@@ -90,7 +90,7 @@ def test_paths_without_canonical_form_are_refused(ak: AuthorityKernel, granted: 
             call(path)
 
 
-def test_reading_is_not_writing(ak: AuthorityKernel, granted: Path, denied: Callable[..., Any]) -> None:
+def test_a_grant_to_read_does_not_permit_writing(ak: AuthorityKernel, granted: Path, denied: Callable[..., Any]) -> None:
     ak.load_policy(text=f'[fs]\nread = ["{granted}/**"]')
     (granted / "file").write_text("x")
     assert ak.file_read(granted / "file") == b"x"
@@ -98,7 +98,7 @@ def test_reading_is_not_writing(ak: AuthorityKernel, granted: Path, denied: Call
     denied(lambda: ak.file_delete(granted / "file"))
 
 
-def test_the_kernels_own_files_are_closed(form: str, tmp_path: Path) -> None:
+def test_the_kernels_own_files_are_denied(form: str, tmp_path: Path) -> None:
     if form != "embedded":
         pytest.skip("the daemon has no state directory here")
     root = tmp_path.resolve()

@@ -1,4 +1,4 @@
-"""One kernel, several forms: the same session gives the same replies everywhere, and each journal, replayed on a host
+"""The forms of the kernel: the same session gives the same replies in each, and each journal, replayed on a host
 and on bare metal, gives its own leaf hash.
 
 AK_BIN names the program ``ak``, AK_LIB the library ``libak``, AK_IMAGE the bare-metal image; `cargo xtask test` sets them.

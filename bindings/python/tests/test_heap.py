@@ -1,4 +1,4 @@
-"""Heap objects: what they hold, how they change, and what is refused."""
+"""Heap objects: content, patches, queries, batches, types."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ HUGE = 100 << 20
         (b"", b""),
     ],
 )
-def test_what_is_allocated_is_read(ak: AuthorityKernel, value: Any, kept: bytes) -> None:
+def test_an_allocated_object_is_read_back(ak: AuthorityKernel, value: Any, kept: bytes) -> None:
     handle = ak.alloc("thing", value)
     assert ak.read(handle) == kept
     stat = ak.stat(handle)
@@ -96,13 +96,13 @@ def test_deep_objects_are_refused(ak: AuthorityKernel) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, {"a": {1, 2}}, 1j])
-def test_what_is_not_json_is_a_type_error(ak: AuthorityKernel, value: Any) -> None:
+def test_values_that_are_not_json_are_type_errors(ak: AuthorityKernel, value: Any) -> None:
     with pytest.raises(TypeError):
         ak.alloc("thing", value)
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
-def test_bad_type_names_are_refused(ak: AuthorityKernel, name: str) -> None:
+def test_malformed_type_names_are_refused(ak: AuthorityKernel, name: str) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.alloc(name, b"{}")
 
@@ -163,7 +163,7 @@ def test_a_stale_version_conflicts(ak: AuthorityKernel) -> None:
 
 
 @pytest.mark.parametrize("version", [-1, 2**64])
-def test_versions_are_counts(ak: AuthorityKernel, version: int) -> None:
+def test_versions_outside_64_bits_are_refused(ak: AuthorityKernel, version: int) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.write(ak.alloc("thing", {}), b"[]", expected_version=version)
 
@@ -180,13 +180,13 @@ def test_handles_have_a_text(ak: AuthorityKernel) -> None:
 
 
 @pytest.mark.parametrize("handle", ["", "0x", "1x0", "0x1ffffffffffffffff", -1, 2**64])
-def test_what_is_no_handle_is_refused(ak: AuthorityKernel, handle: Any) -> None:
+def test_malformed_handles_are_refused(ak: AuthorityKernel, handle: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.read(handle)
 
 
 @pytest.mark.parametrize("handle", [None, 1.5, b"0x1"])
-def test_handles_of_another_type_are_type_errors(ak: AuthorityKernel, handle: Any) -> None:
+def test_handles_of_a_wrong_type_are_type_errors(ak: AuthorityKernel, handle: Any) -> None:
     with pytest.raises(TypeError):
         ak.read(handle)
 
@@ -202,7 +202,7 @@ def test_unknown_and_deleted_handles_are_not_found(ak: AuthorityKernel) -> None:
             assert raised.value.code == ErrorCode.NOT_FOUND
 
 
-def test_a_query_finds_what_matches(ak: AuthorityKernel) -> None:
+def test_a_query_finds_matching_objects(ak: AuthorityKernel) -> None:
     users = [ak.alloc("user", {"name": name, "age": age}) for name, age in [("a", 30), ("b", 10), ("c", 20)]]
     ak.alloc("blob", b"\xff")
     found = ak.query("user", {"/age": {">=": 15}}, order={"pointer": "/age"})
@@ -218,7 +218,7 @@ def test_a_query_finds_what_matches(ak: AuthorityKernel) -> None:
     assert len(ak.query("link", {"/to": users[1]})["objects"]) == 1
 
 
-def test_a_query_comes_in_pages(ak: AuthorityKernel) -> None:
+def test_a_query_gives_pages(ak: AuthorityKernel) -> None:
     handles = [ak.alloc("n", number) for number in range(7)]
     seen, cursor = [], None
     while True:
@@ -234,12 +234,12 @@ def test_a_query_comes_in_pages(ak: AuthorityKernel) -> None:
     "query",
     [{"limit": 0}, {"limit": -1}, {"cursor": "x"}, {"where": []}, {"where": {"a": 1}}, {"where": "{"}, {"typo": 1}],
 )
-def test_queries_of_another_form_are_refused(ak: AuthorityKernel, query: Any) -> None:
+def test_queries_of_a_wrong_form_are_refused(ak: AuthorityKernel, query: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.query(**query)
 
 
-def test_an_agent_finds_its_own(ak: AuthorityKernel) -> None:
+def test_an_agent_finds_its_own_objects(ak: AuthorityKernel) -> None:
     secret = ak.alloc("note", "mine")
     worker = ak.agent("worker")
     own = worker.alloc("note", "its")
@@ -248,7 +248,7 @@ def test_an_agent_finds_its_own(ak: AuthorityKernel) -> None:
     assert [each["handle"] for each in ak.query("note")["objects"]] == [secret, own]
 
 
-def test_a_batch_happens_whole(ak: AuthorityKernel) -> None:
+def test_a_batch_applies_whole(ak: AuthorityKernel) -> None:
     old = ak.alloc("node", {"a": 1})
     root, leaf, version, none = ak.batch(
         [
@@ -292,7 +292,7 @@ def test_a_refused_batch_names_the_operation_and_changes_nothing(ak: AuthorityKe
 @pytest.mark.parametrize(
     "ops", [[{}], [{"op": "read", "handle": 1}], [{"op": "delete"}], [{"op": "delete", "handle": 1, "typo": 1}]]
 )
-def test_batches_of_another_form_are_refused(ak: AuthorityKernel, ops: List[Any]) -> None:
+def test_batches_of_a_wrong_form_are_refused(ak: AuthorityKernel, ops: List[Any]) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.batch(ops)
     for wrong in (7, [7], [None]):
@@ -300,7 +300,7 @@ def test_batches_of_another_form_are_refused(ak: AuthorityKernel, ops: List[Any]
             ak.batch(wrong)  # type: ignore[arg-type]
 
 
-def test_a_registered_type_is_kept(ak: AuthorityKernel) -> None:
+def test_objects_of_a_registered_type_are_checked(ak: AuthorityKernel) -> None:
     ak.register_type("user", {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}})
     user = ak.alloc("user", {"age": 1})
     for call in (
@@ -329,7 +329,7 @@ def test_a_registered_type_is_kept(ak: AuthorityKernel) -> None:
         worker.unregister_type("task")
 
 
-def test_the_same_in_asyncio(form: str) -> None:
+def test_heap_methods_work_in_asyncio(form: str) -> None:
     async def main() -> Any:
         async with AsyncAuthorityKernel() as ak:
             await ak.register_type("n", {"type": "integer"})

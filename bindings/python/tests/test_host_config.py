@@ -1,4 +1,4 @@
-"""The host's configuration: models, secrets, and the file itself out of reach."""
+"""The host configuration: models, secrets, and protection of the file itself."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_models_are_routed_by_name(tmp_path: Path) -> None:
         assert "authorization" not in plain and unnamed["model"] == "large"
 
 
-def test_a_secret_is_named_and_never_seen(tmp_path: Path, web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_is_sent_and_never_shown_to_agents(tmp_path: Path, web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AK_TEST_TOKEN", TOKEN)
     address = f"127.0.0.1:{web.server_port}"
     config = tmp_path / "host.toml"
@@ -67,7 +67,7 @@ def test_a_secret_is_named_and_never_seen(tmp_path: Path, web: Any, monkeypatch:
         assert not any(TOKEN.encode() in entry for entry in ak.audit_logs())
 
 
-def test_the_configuration_is_out_of_reach(tmp_path: Path) -> None:
+def test_agents_cannot_reach_the_host_configuration(tmp_path: Path) -> None:
     config = tmp_path / "host.toml"
     config.write_text('protect = ["closed"]')
     (tmp_path / "closed").write_text("closed")
@@ -83,7 +83,7 @@ def test_the_configuration_is_out_of_reach(tmp_path: Path) -> None:
                 ak.file_write(tmp_path / name, b"")
 
 
-def test_a_fault_is_told_by_its_place(tmp_path: Path) -> None:
+def test_an_error_in_the_configuration_names_its_position(tmp_path: Path) -> None:
     config = tmp_path / "host.toml"
     config.write_text("[dns]\nserver = []")
     with pytest.raises(LibakError, match="line 2, column 1: unknown field `server`"):

@@ -1,4 +1,4 @@
-"""HTTP through the gate: what is sent, what comes back, and what is never sent."""
+"""HTTP: requests, responses, and requests that are denied."""
 
 import json
 import threading
@@ -32,7 +32,7 @@ def url(ak: AuthorityKernel, web: Any) -> str:
     return f"http://{address}"
 
 
-def test_a_request_goes_out_and_comes_back(ak: AuthorityKernel, url: str) -> None:
+def test_a_request_is_sent_and_answered(ak: AuthorityKernel, url: str) -> None:
     response = ak.http("POST", f"{url}/a?b=c", b"the body", {"X-Test": "1"})
     assert response.status == 200
     assert response.json() == {"method": "POST", "path": "/a?b=c", "body": "the body", "x": ["1"]}
@@ -51,13 +51,13 @@ def test_http_request_gives_the_body(ak: AuthorityKernel, url: str) -> None:
     assert ak.http("HEAD", f"{url}/a").body == b""
 
 
-def test_max_response_is_the_callers(ak: AuthorityKernel, url: str) -> None:
+def test_a_response_over_max_response_raises_buffer_overflow(ak: AuthorityKernel, url: str) -> None:
     assert len(ak.http_request("GET", f"{url}/long", max_response=100_000)) == 100_000
     with pytest.raises(BufferOverflowError):
         ak.http_request("GET", f"{url}/long", max_response=99_999)
 
 
-def test_a_timeout_is_both_timeouts(ak: AuthorityKernel, url: str) -> None:
+def test_a_timeout_raises_both_timeout_classes(ak: AuthorityKernel, url: str) -> None:
     import builtins
 
     with pytest.raises(TimeoutError) as raised:
@@ -66,12 +66,12 @@ def test_a_timeout_is_both_timeouts(ak: AuthorityKernel, url: str) -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf")])
-def test_bad_timeouts_are_refused(ak: AuthorityKernel, url: str, timeout: float) -> None:
+def test_malformed_timeouts_are_refused(ak: AuthorityKernel, url: str, timeout: float) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.http_request("GET", url, timeout=timeout)
 
 
-def test_what_is_not_permitted_is_not_sent(ak: AuthorityKernel, url: str, web: Any, denied: Callable[..., Any]) -> None:
+def test_a_denied_request_is_not_sent(ak: AuthorityKernel, url: str, web: Any, denied: Callable[..., Any]) -> None:
     assert denied(lambda: ak.http_request("DELETE", f"{url}/a")).op == "http.delete"
     denied(lambda: ak.http_request("GET", "http://127.0.0.1:1/"))
     denied(lambda: ak.http_request("GET", url.replace("127.0.0.1", "localhost")))
@@ -79,7 +79,7 @@ def test_what_is_not_permitted_is_not_sent(ak: AuthorityKernel, url: str, web: A
     assert web.asked == []
 
 
-def test_a_permitted_url_opens_no_private_address(ak: AuthorityKernel, web: Any) -> None:
+def test_a_permitted_url_does_not_permit_its_private_address(ak: AuthorityKernel, web: Any) -> None:
     address = f"127.0.0.1:{web.server_port}"
     web.asked.clear()
     ak.load_policy(text=f'[http]\nallow = ["GET http://{address}/**"]')
@@ -88,7 +88,7 @@ def test_a_permitted_url_opens_no_private_address(ak: AuthorityKernel, web: Any)
     assert web.asked == []
 
 
-def test_a_redirect_is_decided_anew(ak: AuthorityKernel, url: str, web: Any) -> None:
+def test_a_redirect_is_decided_as_a_new_request(ak: AuthorityKernel, url: str, web: Any) -> None:
     assert json.loads(ak.http_request("GET", f"{url}/to?{url}/there"))["path"] == "/there"
     web.asked.clear()
     with pytest.raises(OperationDeniedError):
@@ -97,7 +97,7 @@ def test_a_redirect_is_decided_anew(ak: AuthorityKernel, url: str, web: Any) -> 
 
 
 @pytest.mark.parametrize("url", ["", "not a url", "/etc/passwd", "file:///etc/passwd", "http://", "http://a\0b/"])
-def test_what_is_no_url_is_refused(ak: AuthorityKernel, url: str) -> None:
+def test_malformed_urls_are_refused(ak: AuthorityKernel, url: str) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.http_request("GET", url)
 
@@ -109,7 +109,7 @@ def test_headers_cannot_smuggle(ak: AuthorityKernel, url: str, web: Any, headers
     assert web.asked == []
 
 
-def test_other_threads_go_on_meanwhile(ak: AuthorityKernel, url: str) -> None:
+def test_other_threads_run_during_a_request(ak: AuthorityKernel, url: str) -> None:
     results = []
     threads = [
         threading.Thread(target=lambda: results.append(ak.http_request("GET", f"{url}/slow"))),

@@ -48,7 +48,7 @@ def words(chunks: List[bytes]) -> str:
     return "".join(choice["delta"]["content"] for event in events for choice in event["choices"])
 
 
-def test_a_completion(ak: AuthorityKernel, model: Any) -> None:
+def test_inference_gives_a_completion(ak: AuthorityKernel, model: Any) -> None:
     request = {"model": "tiny", "messages": [{"role": "user", "content": "count"}], "max_tokens": 3, "temperature": 0.5}
     for form in (json.dumps(request).encode(), json.dumps(request), request):
         answer = ak.inference(form)
@@ -59,7 +59,7 @@ def test_a_completion(ak: AuthorityKernel, model: Any) -> None:
     assert {key: sent[key] for key in request} == request
 
 
-def test_a_model_and_a_prompt(ak: AuthorityKernel, model: Any) -> None:
+def test_inference_takes_a_model_and_a_prompt(ak: AuthorityKernel, model: Any) -> None:
     assert content(ak.inference("tiny", "count", max_tokens=2)) == "one two "
     assert content(ak.inference(InferenceRequest("tiny", "count", max_tokens=2, temperature=0))) == "one two "
     for _, _, sent in model.asked:
@@ -72,7 +72,7 @@ def test_the_policy_clamps_the_tokens(ak: AuthorityKernel, model: Any) -> None:
     assert model.asked[0][2]["max_tokens"] == 4
 
 
-def test_a_stream(ak: AuthorityKernel) -> None:
+def test_a_stream_gives_every_chunk(ak: AuthorityKernel) -> None:
     chunks = list(ak.inference_stream("tiny", "count", max_tokens=3))
     assert words(chunks) == "one two three "
     assert list(ak.inference_stream("tiny", "count", max_tokens=1))
@@ -92,7 +92,7 @@ def test_tokens_are_counted(ak: AuthorityKernel) -> None:
     assert ak.budget_status("tokens")["reserved"] == 0
 
 
-def test_the_budget_is_set_aside_before_anything_is_sent(ak: AuthorityKernel, model: Any) -> None:
+def test_the_token_budget_is_reserved_before_a_request_is_sent(ak: AuthorityKernel, model: Any) -> None:
     ak.set_budget("tokens", 10)
     with pytest.raises(BudgetExceededError):
         ak.inference("tiny", "a prompt of many more tokens than ten " * 10)
@@ -137,7 +137,7 @@ def test_another_model_is_denied(ak: AuthorityKernel, model: Any, denied: Callab
 
 
 @pytest.mark.parametrize("name", ["broken", "nonsense"])
-def test_a_server_that_fails(ak: AuthorityKernel, name: str) -> None:
+def test_a_failing_server_raises(ak: AuthorityKernel, name: str) -> None:
     for call in (lambda: ak.inference(name, "count"), lambda: list(ak.inference_stream(name, "count"))):
         with pytest.raises(LibakError):
             call()  # type: ignore[no-untyped-call]
@@ -145,13 +145,13 @@ def test_a_server_that_fails(ak: AuthorityKernel, name: str) -> None:
 
 
 @pytest.mark.parametrize("request_json", [b"not json", b"[]", b"{}", {"model": "tiny"}, {"model": "tiny", "messages": []}])
-def test_requests_that_are_none(ak: AuthorityKernel, model: Any, request_json: Any) -> None:
+def test_malformed_inference_requests_are_refused(ak: AuthorityKernel, model: Any, request_json: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.inference(request_json)
     assert model.asked == []
 
 
-def test_an_async_stream(model: Any, form: str) -> None:
+def test_an_async_stream_gives_every_chunk(model: Any, form: str) -> None:
     async def main() -> List[bytes]:
         async with AsyncAuthorityKernel() as ak:
             await ak.load_policy(text=POLICY)

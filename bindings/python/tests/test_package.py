@@ -41,7 +41,7 @@ def test_every_exception_of_the_table_is_exported_and_raised_for_a_code() -> Non
         ("PatchTestFailedError", "InvalidArgumentError"),
     ],
 )
-def test_which_exception_is_which(child: str, parent: str) -> None:
+def test_exceptions_have_their_parents(child: str, parent: str) -> None:
     assert issubclass(getattr(authority_nanos, child), getattr(authority_nanos, parent))
     assert issubclass(authority_nanos.TimeoutError, builtins.TimeoutError)
 
@@ -55,7 +55,7 @@ def test_an_exception_carries_code_message_context(name: str) -> None:
     assert getattr(authority_nanos, name)(-1).context == {}
 
 
-def test_what_is_exported_is_there() -> None:
+def test_exported_names_exist() -> None:
     assert authority_nanos.__all__ == sorted(authority_nanos.__all__)
     for name in authority_nanos.__all__:
         assert getattr(authority_nanos, name)
@@ -67,7 +67,7 @@ def public(names: Any) -> Set[str]:
 
 
 @pytest.mark.parametrize("module", [_native, aio, tables])
-def test_the_stubs_name_what_is_there(module: Any) -> None:
+def test_the_stubs_match_the_classes(module: Any) -> None:
     tree = ast.parse((PACKAGE / f"{module.__name__.rpartition('.')[2]}.pyi").read_text())
     stubs: Dict[str, Any] = {
         node.name: node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))
@@ -83,7 +83,7 @@ def test_the_stubs_name_what_is_there(module: Any) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(public(vars(_native.AuthorityKernel))))
-def test_the_stubs_take_what_the_methods_take(name: str) -> None:
+def test_the_stubs_match_the_signatures(name: str) -> None:
     method = getattr(_native.AuthorityKernel, name)
     if not callable(method):
         return

@@ -1,4 +1,4 @@
-"""Policy and authorization: default deny, what a denial says, and who may change what."""
+"""Policy and authorization: the baseline, denials, and operations of the owner."""
 
 from pathlib import Path
 from typing import Any, Callable
@@ -42,7 +42,7 @@ def test_baseline_permits_nothing_outside(ak: AuthorityKernel, operation: str, t
     assert details.reason
 
 
-def test_own_objects_are_open(ak: AuthorityKernel) -> None:
+def test_the_baseline_permits_own_objects(ak: AuthorityKernel) -> None:
     handle = ak.alloc("thing", {})
     assert ak.authorize("read", handle) and ak.authorize("write", str(handle))
 
@@ -56,7 +56,7 @@ def test_authorize_consumes_only_compute(ak: AuthorityKernel) -> None:
     assert used.pop("compute") == 4 and set(used.values()) == {0}
 
 
-def test_a_denial_tells_what_would_permit_it(ak: AuthorityKernel, denied: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_denial_suggests_a_rule_that_permits_the_request(ak: AuthorityKernel, denied: Callable[..., Any], tmp_path: Path) -> None:
     assert ak.get_last_denial() is None
     path = tmp_path.resolve() / 'odd "name" [*]'
     path.write_text("secret")
@@ -69,7 +69,7 @@ def test_a_denial_tells_what_would_permit_it(ak: AuthorityKernel, denied: Callab
     denied(lambda: ak.file_read(f"{path}x"))
 
 
-def test_a_false_sets_the_last_denial(ak: AuthorityKernel) -> None:
+def test_authorize_sets_the_last_denial(ak: AuthorityKernel) -> None:
     assert not ak.authorize("read", "/etc/shadow")
     denial = ak.get_last_denial()
     assert denial is not None and denial.target == "/etc/shadow" and denial.reason
@@ -87,7 +87,7 @@ def test_a_false_sets_the_last_denial(ak: AuthorityKernel) -> None:
         ('version = "7.0"', 1),
     ],
 )
-def test_a_faulty_policy_is_refused_whole(ak: AuthorityKernel, text: str, line: int) -> None:
+def test_a_policy_with_an_error_changes_nothing(ak: AuthorityKernel, text: str, line: int) -> None:
     ak.load_policy(text='[tools]\nallow = ["only_this"]')
     with pytest.raises(InvalidArgumentError) as raised:
         ak.load_policy(text=text)
@@ -174,7 +174,7 @@ def test_agents_do_not_see_each_other(ak: AuthorityKernel) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "x" * 10_000])
-def test_bad_agent_names_are_refused(ak: AuthorityKernel, name: str) -> None:
+def test_malformed_agent_names_are_refused(ak: AuthorityKernel, name: str) -> None:
     with pytest.raises(InvalidArgumentError):
         ak.agent(name)
 

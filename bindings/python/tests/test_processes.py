@@ -39,7 +39,7 @@ def url(server: Any, path: str) -> str:
 
 
 def in_a_child(work: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether the work says so in a forked child, which must end by itself."""
+    """Whether `work` gives True in a forked child, which must end by itself."""
     child = os.fork()
     if child == 0:
         good = False
@@ -59,7 +59,7 @@ def in_a_child(work: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def is_refused(call: Callable[[], Any]) -> bool:
-    """Whether a call is told that it is a child's, and what to do."""
+    """Whether a call raises the error of a forked child, which says what to do."""
     try:
         call()
     except LibakError as refused:
@@ -83,7 +83,7 @@ def inherited_is_refused(ak: AuthorityKernel, agent: AuthorityKernel, target: st
     return refused and not ak.is_owner and is_refused(lambda: ak.alloc("t", {}))
 
 
-def test_a_forked_child_is_told(ak: AuthorityKernel, echo: Any) -> None:
+def test_a_forked_child_cannot_use_an_inherited_kernel(ak: AuthorityKernel, echo: Any) -> None:
     ak.load_policy(text=policy(echo))
     agent = ak.agent("worker")
     assert ak.http_request("GET", url(echo, "/"))
@@ -143,7 +143,7 @@ def use_own(number: int) -> int:
         return int(own.audit_verify().verified_to)
 
 
-def test_a_pool_of_forked_workers(tmp_path: Path) -> None:
+def test_a_pool_of_forked_workers_cannot_use_an_inherited_kernel(tmp_path: Path) -> None:
     global KERNEL
     with AuthorityKernel(state_dir=tmp_path / "state") as KERNEL:
         KERNEL.alloc("t", {})
@@ -156,7 +156,7 @@ def test_a_pool_of_forked_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_workers_with_kernels_of_their_own(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_open_kernels_of_their_own(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with AuthorityKernel() as ak:
         ak.alloc("t", {})
@@ -180,7 +180,7 @@ for number in range(3):
         except LibakError:
             with AuthorityKernel(state_dir=sys.argv[1] + str(number)) as own:
                 own.alloc("t", {})
-            # As a worker ends that a server made, with all that Python does then.
+            # Ends as a worker of a server does: Python runs its exit handlers.
             sys.exit(7)
         sys.exit(1)
     workers.append(child)
@@ -193,7 +193,7 @@ print("good")
 """
 
 
-def test_a_server_that_forks_its_workers(tmp_path: Path) -> None:
+def test_a_preforking_server_opens_a_kernel_per_worker(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PREFORK, str(tmp_path / "state")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout == "good\n", done.stderr
@@ -233,7 +233,7 @@ HEARD_SECONDS = 2.0
 
 
 def reads(pipe: Path) -> bool:
-    """Whether somebody waits for what comes out of a pipe; whoever does goes on to."""
+    """Whether a process reads from the pipe. The reader goes on afterwards."""
     try:
         os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
@@ -242,7 +242,7 @@ def reads(pipe: Path) -> bool:
 
 
 @pytest.mark.parametrize("what", ["http", "inference", "stream", "open", "load"])
-def test_ctrl_c_is_heard(what: str, form: str, echo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_a_waiting_call(what: str, form: str, echo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Silent()
     port = silent.port
     text = f'[http]\nallow = ["GET http://127.0.0.1:{port}/**"]\n[net]\nconnect = ["ip:127.0.0.1:{port}"]\n[infer]\nmodels = ["*"]\n'
@@ -264,7 +264,7 @@ def test_ctrl_c_is_heard(what: str, form: str, echo: Any, tmp_path: Path, monkey
 
 
 class Silent:
-    """A server that takes every connection, and says nothing."""
+    """A server that accepts every connection and never answers."""
 
     def __init__(self) -> None:
         import socket
@@ -281,7 +281,7 @@ class Silent:
             self.taken += 1
 
 
-def test_other_threads_go_on_while_a_kernel_is_opened(tmp_path: Path) -> None:
+def test_other_threads_run_while_a_kernel_opens(tmp_path: Path) -> None:
     with AuthorityKernel(state_dir=tmp_path / "state") as ak:
         for number in range(3_000):
             ak.audit_log("own.entry", {"number": number})
@@ -321,7 +321,7 @@ def test_other_threads_go_on_while_a_kernel_is_opened(tmp_path: Path) -> None:
     assert len(gaps) > 3 and max(gaps) < max(0.5, took / 2), (max(gaps), took)
 
 
-def test_a_session_that_is_being_closed_can_be_opened_again(tmp_path: Path) -> None:
+def test_a_session_can_be_opened_while_it_is_being_closed(tmp_path: Path) -> None:
     ak = AuthorityKernel(state_dir=str(tmp_path / "state"))
     for _ in range(100):
         closing = threading.Thread(target=ak.close)
@@ -356,7 +356,7 @@ print("ended well")
 """
 
 
-def test_a_handler_may_close_what_another_thread_opens(tmp_path: Path) -> None:
+def test_a_signal_handler_may_close_a_session_that_is_being_opened(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HANDLER_MEETS_AN_OPENING, str(tmp_path / "state")]
     ended = subprocess.run(command, capture_output=True, timeout=60, text=True)
     assert ended.stdout == "ended well\n", ended.stderr

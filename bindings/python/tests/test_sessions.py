@@ -1,4 +1,4 @@
-"""Opening, closing and sharing sessions; the async form; the generic call."""
+"""Sessions: opening, closing, sharing; the asyncio form; `syscall`."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from authority_nanos import (
 )
 
 
-def test_a_closed_session_is_closed(form: str) -> None:
+def test_calls_on_a_closed_session_raise(form: str) -> None:
     with AuthorityKernel() as ak:
         agent = ak.agent("worker")
     for session in (ak, agent):
@@ -33,7 +33,7 @@ def test_a_closed_session_is_closed(form: str) -> None:
     ak.shutdown()
 
 
-def test_a_closed_agent_session_leaves_its_kernel(ak: AuthorityKernel) -> None:
+def test_closing_an_agent_session_leaves_the_kernel_open(ak: AuthorityKernel) -> None:
     agent = ak.agent("worker")
     with agent:
         agent.alloc("thing", b"")
@@ -45,7 +45,7 @@ def test_a_closed_agent_session_leaves_its_kernel(ak: AuthorityKernel) -> None:
     ak.agent("worker").alloc("thing", b"")
 
 
-def test_the_earlier_ways_to_open(form: str) -> None:
+def test_init_and_shutdown_open_and_close(form: str) -> None:
     ak = AuthorityKernel(libak_path="/usr/lib/libak.so", debug=True)
     ak.init()
     ak.alloc("thing", b"")
@@ -55,7 +55,7 @@ def test_the_earlier_ways_to_open(form: str) -> None:
     ak.shutdown()
 
 
-def test_a_state_directory_keeps_everything(tmp_path: Path) -> None:
+def test_a_state_directory_keeps_the_state(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text('[tools]\nallow = ["from_the_file"]')
     with AuthorityKernel(state_dir=tmp_path / "state", policy=policy) as ak:
@@ -85,12 +85,12 @@ def test_the_environment_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "http://127.0.0.1/", "unix:///no/such.sock", "unix://"])
-def test_a_url_that_leads_nowhere(url: str) -> None:
+def test_an_unreachable_url_raises(url: str) -> None:
     with pytest.raises((InvalidArgumentError, LibakError)):
         AuthorityKernel(url)
 
 
-def test_a_faulty_policy_opens_nothing(tmp_path: Path) -> None:
+def test_opening_with_an_invalid_policy_fails(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     with pytest.raises(NotFoundError):
         AuthorityKernel(policy=policy)
@@ -99,7 +99,7 @@ def test_a_faulty_policy_opens_nothing(tmp_path: Path) -> None:
         AuthorityKernel(policy=policy)
 
 
-def test_without_the_token_nobody_comes_in(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_without_the_token_is_refused(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if form != "socket":
         pytest.skip("an embedded kernel belongs to its process")
     monkeypatch.delenv("AK_TOKEN_FILE")
@@ -148,7 +148,7 @@ def test_a_kernel_can_be_subclassed_and_not_pickled(form: str) -> None:
             pickle.dumps(ak)
 
 
-def test_every_method_is_awaitable(form: str) -> None:
+def test_methods_of_an_async_kernel_are_awaitable(form: str) -> None:
     async def main() -> Any:
         async with AsyncAuthorityKernel() as ak:
             handles = await asyncio.gather(*(ak.alloc("thing", {"n": number}) for number in range(20)))
@@ -174,7 +174,7 @@ def test_an_async_kernel_opens_with_its_first_call(form: str) -> None:
     asyncio.run(main())
 
 
-def test_any_operation_by_its_number(ak: AuthorityKernel) -> None:
+def test_syscall_sends_any_operation_by_number(ak: AuthorityKernel) -> None:
     done = ak.syscall(EffectRequest(Syscall.ALLOC, {"type": "thing", "value": {"a": 1}}))
     assert done.err == ErrorCode.OK
     handle = json.loads(done.result)["handle"]

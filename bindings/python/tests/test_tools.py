@@ -1,4 +1,4 @@
-"""Tools: JSON in, JSON out, and every way in which a call fails."""
+"""Tools: calls, results, failures, registration."""
 
 import json
 import pathlib
@@ -29,7 +29,7 @@ from authority_nanos import (
         ("concat", {"str1": '"\\', "str2": "\u00e9\n"}, '{"result":"\\"\\\\\u00e9\\n"}'.encode()),
     ],
 )
-def test_what_a_tool_gives(ak: AuthorityKernel, tool: str, args: Any, result: bytes) -> None:
+def test_tools_give_their_results(ak: AuthorityKernel, tool: str, args: Any, result: bytes) -> None:
     assert ak.tool_call(tool, args) == result
     assert ak.tool_call(ToolCall(tool, args)) == result
     if isinstance(args, dict):
@@ -40,7 +40,7 @@ def test_what_a_tool_gives(ak: AuthorityKernel, tool: str, args: Any, result: by
     "args",
     [{}, {"a": 1}, {"a": 1, "b": "2"}, {"a": 1, "b": None}, {"a": 1, "b": 2, "c": 3}, [1, 2], 1, b"null"],
 )
-def test_other_arguments_fail_in_the_tool(ak: AuthorityKernel, args: Any) -> None:
+def test_wrong_arguments_fail_in_the_tool(ak: AuthorityKernel, args: Any) -> None:
     with pytest.raises(ToolError) as raised:
         ak.tool_call("add", args)
     assert "add" in str(raised.value)
@@ -55,7 +55,7 @@ def test_arguments_that_are_not_json_are_refused(ak: AuthorityKernel, args: byte
     assert ak.budget_status("tool_calls")["used"] == before
 
 
-def test_a_tool_that_is_not_there(ak: AuthorityKernel, denied: Callable[..., Any]) -> None:
+def test_an_unknown_tool_raises(ak: AuthorityKernel, denied: Callable[..., Any]) -> None:
     denied(lambda: ak.tool_call("no_such_tool", {}))
     ak.load_policy(text='[tools]\nallow = ["*"]')
     with pytest.raises(NotFoundError):
@@ -65,18 +65,18 @@ def test_a_tool_that_is_not_there(ak: AuthorityKernel, denied: Callable[..., Any
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
-def test_bad_names_are_refused(ak: AuthorityKernel, name: str) -> None:
+def test_malformed_tool_names_are_refused(ak: AuthorityKernel, name: str) -> None:
     with pytest.raises(AuthorityKernelError):
         ak.tool_call(name, {})
 
 
-def test_how_a_tool_is_called(ak: AuthorityKernel) -> None:
+def test_tool_call_takes_names_and_tool_calls(ak: AuthorityKernel) -> None:
     for call in (lambda: ak.tool_call("add"), lambda: ak.tool_call(ToolCall("add"), {}), lambda: ak.tool_call(5, {})):
         with pytest.raises(TypeError):
             call()  # type: ignore[no-untyped-call]
 
 
-def test_the_tools_there_are(ak: AuthorityKernel) -> None:
+def test_list_tools_gives_manifests(ak: AuthorityKernel) -> None:
     names = {tool["manifest"]["name"] for tool in ak.list_tools()}
     assert {"add", "concat"} <= names
 
@@ -109,7 +109,7 @@ def test_a_tool_is_registered(ak: AuthorityKernel) -> None:
 
 
 @pytest.mark.parametrize("manifest", ["", "not toml", {}, {"name": "x"}, 'name = "x"\nunknown = 1'])
-def test_a_faulty_manifest_is_refused(ak: AuthorityKernel, manifest: Any) -> None:
+def test_an_invalid_manifest_is_refused(ak: AuthorityKernel, manifest: Any) -> None:
     before = ak.list_tools()
     with pytest.raises(InvalidArgumentError):
         ak.register_tool(manifest, MODULE)
@@ -119,7 +119,7 @@ def test_a_faulty_manifest_is_refused(ak: AuthorityKernel, manifest: Any) -> Non
 EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples" / "tools"
 
 
-def test_a_tool_reaches_what_it_needs_and_its_agent_may(ak: AuthorityKernel, tmp_path: pathlib.Path) -> None:
+def test_a_tool_reaches_what_its_manifest_and_its_agents_policy_permit(ak: AuthorityKernel, tmp_path: pathlib.Path) -> None:
     """`note`, written in Zig, asks for `fs_write` and waits for the kernel's decision."""
     manifest = (EXAMPLES / "note" / "note.toml").read_text().replace("/notes/", f"{tmp_path}/notes/")
     ak.register_tool(manifest, (EXAMPLES / "note" / "note.wasm").read_bytes())
@@ -140,4 +140,4 @@ def test_a_tool_reaches_what_it_needs_and_its_agent_may(ak: AuthorityKernel, tmp
     assert (tmp_path / "notes" / "n.txt").read_text() == "hello"
     assert ak.audit_verify().consistent
     asked = [entry for entry in map(json.loads, ak.audit_query()) if entry.get("by_tool") == "note@1.0.0"]
-    assert [entry["decision"] for entry in asked] == ["permit", "deny", "deny"]
+    assert [entry["decision"] for entry in asked] == ["permit", "default_deny", "default_deny"]

@@ -1,4 +1,4 @@
-"""Servers on the loopback for the tests: one that tells what it was asked, one that answers like a model."""
+"""Servers on the loopback for the tests: one that echoes requests, one that answers like a model."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Echo(Handler):
-    """Tells what it was asked; some paths do something else."""
+    """Answers with the request that it received; some paths do something else."""
 
     def answer(self) -> None:
         self.server.asked.append((self.command, self.path))
@@ -93,13 +93,13 @@ class Model(Handler):
 
 
 class Server(ThreadingHTTPServer):
-    # Many connect at once in some tests.
+    # Some tests open many connections at once.
     request_queue_size = 256
 
 
 @contextmanager
 def serve(handler: Type[Handler]) -> Iterator[Any]:
-    """A server of this kind; ``asked`` holds what it was asked."""
+    """A server with this handler; ``asked`` lists the requests that it received."""
     server: Any = Server(("127.0.0.1", 0), handler)
     server.asked, server.sent, server.cut = [], 0, False
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

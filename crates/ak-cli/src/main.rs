@@ -1,5 +1,13 @@
 //! `ak`: the Authority Kernel's daemon and tools.
+//!
+//! - `serve`: `ak serve`, the daemon
+//! - `replay`: `ak replay`, which re-executes a journal
+//! - `progress`: how far a journal has been re-executed, on a terminal
+//! - `error`: failures of commands, and their exit codes
+//!
+//! Imports: `{serve, replay} → {progress, error}`
 
+mod error;
 mod progress;
 mod replay;
 mod serve;
@@ -19,27 +27,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Offer a kernel on a Unix socket.
-    Serve(serve::Serve),
+    Serve(serve::ServeCommand),
     /// Re-execute a journal and check that every decision follows.
     Replay(replay::ReplayCommand),
-}
-
-/// Why a command ended without success: its exit code, and a line for stderr.
-#[derive(Debug)]
-struct Failed {
-    code: u8,
-    message: String,
-}
-
-impl Failed {
-    const ERROR: u8 = 1;
-    const VERIFICATION: u8 = 4;
-    const IN_PART: u8 = 5;
-    const STOPPED: u8 = 6;
-
-    fn error(message: impl ToString) -> Failed {
-        Failed { code: Failed::ERROR, message: message.to_string() }
-    }
 }
 
 fn main() -> ExitCode {
@@ -49,9 +39,9 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            eprintln!("ak: {}", failed.message);
-            ExitCode::from(failed.code)
+        Err(error) => {
+            eprintln!("ak: {}", error.message);
+            ExitCode::from(error.exit_code)
         }
     }
 }

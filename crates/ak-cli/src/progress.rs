@@ -1,23 +1,23 @@
-//! Progress on work that takes a while, for people.
+//! Progress of a replay, on a terminal.
 
 use std::{
     io::IsTerminal,
     time::{Duration, Instant},
 };
 
-/// How long work goes on in silence.
-const SILENCE: Duration = Duration::from_secs(1);
+/// A replay that ends sooner shows no progress.
+const SHOWN_AFTER: Duration = Duration::from_secs(1);
 
-/// Tells a terminal how far a journal is executed again, once that takes a while: entries done, and how many there are.
-pub(crate) fn progress() -> impl FnMut(u64, u64) {
+/// Gives a function of the entries done and of all entries that shows the progress of a replay, where stderr is a terminal.
+pub(crate) fn show_progress() -> impl FnMut(u64, u64) {
     let (started, terminal) = (Instant::now(), std::io::stderr().is_terminal());
-    let mut told = false;
-    move |done, all| {
-        if terminal && (told || started.elapsed() >= SILENCE) {
-            told = true;
-            let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
-            let end = if done == all { "\n" } else { "" };
-            eprint!("\rexecuting the journal again: {done} of {all} entries, {percent}%{end}");
+    let mut is_shown = false;
+    move |done, total| {
+        if terminal && (is_shown || started.elapsed() >= SHOWN_AFTER) {
+            is_shown = true;
+            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+            let end = if done == total { "\n" } else { "" };
+            eprint!("\rexecuting the journal again: {done} of {total} entries, {percent}%{end}");
         }
     }
 }

@@ -8,10 +8,10 @@ use ak_host::{
 };
 use clap::Args;
 
-use crate::{Failed, progress::progress};
+use crate::{error::CommandError, progress::show_progress};
 
-/// Re-execute a journal and check that every decision follows. Exits with 0 when all of it was verified, with 5 when only a part
-/// could be, and with 4 when something is wrong.
+/// Re-execute a journal and check that every decision follows from the policy then in force. Exits with 0 when every entry was
+/// verified, with 5 when some could not be, and with 4 when an entry is invalid.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayCommand {
     /// A state directory, or a journal stream.
@@ -20,50 +20,52 @@ pub(crate) struct ReplayCommand {
     /// Run the tools again instead of taking their results from the journal.
     #[arg(long)]
     rerun_tools: bool,
-    /// Print how every entry stands: whether it follows, is opaque because a body was erased, or is not_replayed because an
-    /// earlier version wrote it.
+    /// Print the status of every entry: `follows`, `opaque` where a body was erased, or `not_replayed` where an earlier version
+    /// wrote it.
     #[arg(long)]
     entries: bool,
     /// Print every reply as JSON.
     #[arg(long)]
     replies: bool,
-    /// Write the journal as one stream, to be replayed elsewhere.
+    /// Write the journal to one file, which can be replayed elsewhere.
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
 
-/// How often progress is told, in entries.
+/// How many entries lie between two reports of progress.
 const PROGRESS_ENTRIES: u64 = 4096;
 
 impl ReplayCommand {
-    pub(crate) fn run(self) -> Result<(), Failed> {
+    pub(crate) fn run(self) -> Result<(), CommandError> {
         let bytes = match self.journal.is_dir() {
-            true => ak_host::read_journal(&self.journal).map_err(Failed::error)?.to_stream(),
+            true => ak_host::read_journal(&self.journal).map_err(CommandError::failed)?.to_stream(),
             false => std::fs::read(&self.journal)
-                .map_err(|error| Failed::error(format!("{}: {error}", self.journal.display())))?,
+                .map_err(|error| CommandError::failed(format!("{}: {error}", self.journal.display())))?,
         };
         if let Some(export) = &self.export {
             std::fs::write(export, &bytes)
-                .map_err(|error| Failed::error(format!("{}: {error}", export.display())))?;
+                .map_err(|error| CommandError::failed(format!("{}: {error}", export.display())))?;
         }
-        let wrong = |message: String| Failed { code: Failed::VERIFICATION, message };
         let tools = if self.rerun_tools { Tools::Rerun } else { Tools::Recorded };
         let mut examination = Examination::new(0, tools);
-        let decoded = stream::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
-        let (mut progress, all) = (progress(), decoded.clone().count() as u64);
+        let decoded =
+            stream::decode(&bytes).map_err(|error| CommandError::invalid_journal(error.to_string()))?;
+        let (mut progress, total) = (show_progress(), decoded.clone().count() as u64);
         for entry in decoded {
             let stream::StreamEntry { leaf, body, snapshot, subjects } =
-                entry.map_err(|error| wrong(error.to_string()))?;
+                entry.map_err(|error| CommandError::invalid_journal(error.to_string()))?;
             let seq = examination.entries();
             let standing = examination.examine(leaf, Kept { body, subjects: &subjects }, snapshot);
             let (name, replies) = match standing {
                 Standing::Follows(replies) => ("follows", replies),
                 Standing::Opaque => ("opaque", Vec::new()),
                 Standing::NotReplayed => ("not_replayed", Vec::new()),
-                Standing::Wrong(reason) => return Err(wrong(format!("entry {seq} is wrong: {reason}"))),
+                Standing::Wrong(reason) => {
+                    return Err(CommandError::invalid_journal(format!("entry {seq} is wrong: {reason}")));
+                }
             };
-            if (seq + 1).is_multiple_of(PROGRESS_ENTRIES) || seq + 1 == all {
-                progress(seq + 1, all);
+            if (seq + 1).is_multiple_of(PROGRESS_ENTRIES) || seq + 1 == total {
+                progress(seq + 1, total);
             }
             if self.entries {
                 println!("{}", object! { "seq": seq, "standing": name }.to_json());
@@ -74,10 +76,10 @@ impl ReplayCommand {
             }
         }
         if examination.entries() == 0 {
-            return Err(wrong(String::from("the journal is empty")));
+            return Err(CommandError::invalid_journal(String::from("the journal is empty")));
         }
         if let Some((seq, reason)) = examination.first_wrong() {
-            return Err(wrong(format!("entry {seq} is wrong: {reason}")));
+            return Err(CommandError::invalid_journal(format!("entry {seq} is wrong: {reason}")));
         }
         let (complete, opaque, earlier) =
             (examination.is_complete(), examination.opaque(), examination.not_replayed());
@@ -88,6 +90,6 @@ impl ReplayCommand {
         let message = format!(
             "verified in part: {opaque} entries are opaque, and {earlier} were written by an earlier version, which re-executes them"
         );
-        Err(Failed { code: Failed::IN_PART, message })
+        Err(CommandError::partly_verified(message))
     }
 }

@@ -9,37 +9,37 @@ use ak_host::{
 };
 use clap::Args;
 
-use crate::{Failed, progress::progress};
+use crate::{error::CommandError, progress::show_progress};
 
-/// Offer a kernel on a Unix socket. Exits with 6 when the kernel had to stop because its journal could not be written: started
-/// again, it goes on from what is on the disk, and what was under way ended with nobody knowing whether it happened.
+/// Offer a kernel on a Unix socket. Exits with 6 when the kernel stopped because its journal could not be written. Started again,
+/// it continues from the journal on disk; effects that were pending end with an unknown outcome.
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
+pub(crate) struct ServeCommand {
     /// Where to listen.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// The owner's token; made there, readable by its owner alone, if it is not there.
+    /// The file with the owner's token. It is created where it does not exist, readable by its owner only.
     #[arg(long, value_name = "PATH")]
     token_file: PathBuf,
     /// A policy to load at once.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Where to keep the journal; in memory where absent.
+    /// Where to keep the journal. In memory by default.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// The host configuration: models, secrets and network; from AK_HOST_CONFIG where absent.
+    /// The host configuration: models, secrets and network. AK_HOST_CONFIG by default.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How many connections at a time may come without a credential. Each is an agent `guest/N` of its own, with nothing but
-    /// what the policy permits `guest/**`.
+    /// How many connections without a credential may be open at a time. Each is an agent `guest/N` of its own, which may do what
+    /// the policy permits `guest/**`.
     #[arg(long, value_name = "N", default_value_t = 0)]
     guests: u64,
 }
 
-impl Serve {
-    pub(crate) fn run(self) -> Result<(), Failed> {
+impl ServeCommand {
+    pub(crate) fn run(self) -> Result<(), CommandError> {
         raise_descriptor_limit();
-        let token = owner_token(&self.token_file).map_err(Failed::error)?;
+        let token = owner_token(&self.token_file).map_err(CommandError::failed)?;
         let token_file = Some(self.token_file);
         let options = Options {
             state_dir: self.state_dir,
@@ -48,41 +48,42 @@ impl Serve {
             host_config: self.config.or_else(config_from_env),
             ..Options::default()
         };
-        let kernel = Connection::open_telling(&options, &mut progress()).map_err(Failed::error)?;
-        let server = Server::bind(&kernel, &self.socket, &token).map_err(Failed::error)?;
+        let kernel =
+            Connection::open_telling(&options, &mut show_progress()).map_err(CommandError::failed)?;
+        let server = Server::bind(&kernel, &self.socket, &token).map_err(CommandError::failed)?;
         let server = server.with_guests(self.guests);
         eprintln!("listening on unix:{}", self.socket.display());
         let (sender, ended) = channel();
         if let Some(driver) = kernel.driver() {
             let sender = sender.clone();
-            std::thread::spawn(move || sender.send(End::Stopped(driver.wait_until_stopped())));
+            std::thread::spawn(move || sender.send(End::KernelStopped(driver.wait_until_stopped())));
         }
-        std::thread::spawn(move || sender.send(End::Socket(server.run())));
+        std::thread::spawn(move || sender.send(End::SocketClosed(server.run())));
         loop {
             match ended.recv() {
-                // Whoever closed the kernel ends the daemon in its own way.
-                Ok(End::Stopped(failure)) if failure.code == Code::NotConfigured => {}
-                Ok(End::Stopped(failure)) => {
-                    // Those who wait are told so first.
-                    std::thread::sleep(LAST_WORDS);
-                    return Err(Failed { code: Failed::STOPPED, message: failure.message });
+                // The kernel was closed on purpose: the socket's end is what counts.
+                Ok(End::KernelStopped(failure)) if failure.code == Code::NotConfigured => {}
+                Ok(End::KernelStopped(failure)) => {
+                    // Pending requests get their failures before the process ends.
+                    std::thread::sleep(SHUTDOWN_GRACE);
+                    return Err(CommandError::kernel_stopped(failure.message));
                 }
-                Ok(End::Socket(broken)) => return broken.map_err(Failed::error),
-                Err(error) => return Err(Failed::error(error)),
+                Ok(End::SocketClosed(result)) => return result.map_err(CommandError::failed),
+                Err(error) => return Err(CommandError::failed(error)),
             }
         }
     }
 }
 
-/// How long the daemon still writes answers once its kernel has stopped.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long the daemon goes on writing answers once its kernel has stopped.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
-/// How a daemon ends.
+/// Why a daemon ends.
 enum End {
-    /// Its kernel stopped: to begin anew recovers it.
-    Stopped(Failure),
-    /// Nobody is heard any more.
-    Socket(std::io::Result<()>),
+    /// Its kernel stopped. A new process recovers it.
+    KernelStopped(Failure),
+    /// The socket is closed.
+    SocketClosed(std::io::Result<()>),
 }
 
 fn config_from_env() -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! What the C interface calls: a session, spoken to in JSON.
+//! A session with requests and outcomes in JSON.
 
 use std::{
     collections::BTreeMap,
@@ -21,18 +21,18 @@ pub struct AkSession {
 impl AkSession {
     pub(crate) fn open(options: &str) -> Result<AkSession, Failure> {
         let value = parse(options)?;
-        let wrong = |message: String| Failure::new(Code::InvalidArgument, message);
-        let members = value.as_object().ok_or_else(|| wrong("options: expected an object".into()))?;
+        let invalid = |message: String| Failure::new(Code::InvalidArgument, message);
+        let members = value.as_object().ok_or_else(|| invalid("options: expected an object".into()))?;
         let mut options = Options::default();
         for (name, value) in members.iter() {
             let text =
-                value.as_str().ok_or_else(|| wrong(format!("options.{}: expected a string", &**name)))?;
+                value.as_str().ok_or_else(|| invalid(format!("options.{}: expected a string", &**name)))?;
             match &**name {
                 "url" => options.url = Some(text.to_owned()),
                 "state_dir" => options.state_dir = Some(PathBuf::from(text)),
                 "policy" => options.policy = Some(PathBuf::from(text)),
                 "token_file" => options.token_file = Some(PathBuf::from(text)),
-                unknown => return Err(wrong(format!("options.{unknown}: is not known here"))),
+                unknown => return Err(invalid(format!("options.{unknown}: is not known here"))),
             }
         }
         Ok(AkSession { connection: Connection::open(&options)? })
@@ -53,12 +53,13 @@ impl AkSession {
     }
 }
 
+/// Parses the JSON of an argument.
 fn parse(text: &str) -> Result<Value, Failure> {
     Value::parse(text.as_bytes(), &Limits::default())
         .map_err(|error| Failure::new(Code::JsonInvalid, format!("the text is not JSON: {error}")))
 }
 
-/// The name of a code as a C string that lives for ever.
+/// The name of a code as a C string that is never freed.
 pub(crate) fn code_name(code: i32) -> &'static CStr {
     static NAMES: OnceLock<BTreeMap<i32, CString>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {

@@ -29,7 +29,7 @@ fn header() -> String {
         documentation_style: cbindgen::DocumentationStyle::C99,
         ..cbindgen::Config::default()
     };
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/c_api.rs");
     let mut out = Vec::new();
     cbindgen::Builder::new()
         .with_config(config)

@@ -1,4 +1,4 @@
-//! A flood is turned away, counted, and forgotten.
+//! Throttling: a flooding agent is rejected, the rejected requests are counted, and the agent is admitted again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -20,7 +20,7 @@ fn narrow() -> Config {
     }
 }
 
-/// How many of so many requests are heard, all at one moment.
+/// How many of `count` requests at one moment are admitted.
 fn admitted(machine: &mut Machine, session: SessionId, request: &Request, count: usize) -> usize {
     let now = machine.now();
     let heard = (0..count).filter(|_| match machine.kernel.dispatch(now, session, request.clone()) {
@@ -50,7 +50,7 @@ fn a_flood_leaves_no_more_entries_than_its_rate_allows() {
 }
 
 #[test]
-fn whoever_is_turned_away_is_heard_again_when_told() {
+fn a_throttled_agent_is_admitted_after_the_retry_time() {
     let mut machine = Machine::with(narrow());
     let worker = machine.agent("worker");
     admitted(&mut machine, worker, &alloc("note", "1"), 100);
@@ -62,7 +62,7 @@ fn whoever_is_turned_away_is_heard_again_when_told() {
 }
 
 #[test]
-fn a_flood_is_summed_in_one_record_a_second() {
+fn a_flood_leaves_one_throttling_record_a_second() {
     let mut machine = Machine::with(narrow());
     let worker = machine.agent("worker");
     let other = machine.agent("other");
@@ -88,23 +88,23 @@ fn a_flood_is_summed_in_one_record_a_second() {
 }
 
 #[test]
-fn the_owner_is_always_heard() {
+fn the_owner_is_never_throttled() {
     let mut machine = Machine::with(narrow());
     assert_eq!(admitted(&mut machine, SessionId::OWNER, &file_read("/etc/shadow"), 1000), 1000);
     assert_eq!(failure(machine.call(file_read("/x"))).code, Code::PolicyDeny);
 }
 
 #[test]
-fn agents_do_not_take_each_others_rate() {
+fn one_agents_flood_does_not_throttle_another() {
     let mut machine = Machine::with(narrow());
     let (a, b) = (machine.agent("a"), machine.agent("b"));
     admitted(&mut machine, a, &alloc("note", "1"), 1000);
     assert_eq!(admitted(&mut machine, b, &alloc("note", "1"), 5), 5);
 }
 
-/// Deciding takes time too: whoever makes the kernel walk a long policy over and over is slowed down, whatever is decided.
+/// Decisions cost work too: an agent whose requests make the kernel walk a long policy is throttled, whatever is decided.
 #[test]
-fn the_steps_of_decisions_are_work() {
+fn decision_steps_count_as_work() {
     let mut machine =
         Machine::with(Config { work_per_second: 1_000, work_burst: 100_000, ..Config::default() });
     let worker = machine.agent("worker");

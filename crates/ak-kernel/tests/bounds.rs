@@ -1,4 +1,4 @@
-//! What one request may cost while others wait.
+//! Bounds on the work of one request while others wait.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -35,7 +35,7 @@ fn policy(text: &str) -> Request {
 }
 
 #[test]
-fn a_query_of_the_log_goes_on_where_it_stopped() {
+fn an_audit_query_continues_from_its_cursor() {
     let mut machine = Machine::new();
     let text = "x".repeat(50_000);
     for _ in 0..100 {
@@ -66,7 +66,7 @@ fn a_query_of_the_log_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn an_answer_names_each_it_tells_of_once() {
+fn an_answer_names_each_subject_once() {
     let mut machine = Machine::new();
     for number in 0..200 {
         machine.call_as(OWNER, log("e", "", Some(format!("subject-{}", number % 4)))).unwrap();
@@ -101,7 +101,7 @@ fn a_batch_costs_no_more_decisions_than_a_request_has_steps() {
 }
 
 #[test]
-fn long_lists_in_conditions_are_searched_and_long_walks_end() {
+fn long_lists_in_conditions_are_searched_and_long_walks_are_bounded() {
     let mut machine = Machine::new();
     let names: Vec<String> = (0..20_000).map(|name| format!("\"n{name}\"")).collect();
     let text = format!(
@@ -120,7 +120,7 @@ fn long_lists_in_conditions_are_searched_and_long_walks_end() {
 }
 
 #[test]
-fn a_request_of_too_many_values_or_bytes_is_not_heard() {
+fn a_request_with_too_many_values_or_bytes_is_rejected() {
     let mut machine = Machine::new();
     let check = |machine: &mut Machine, request: Request| {
         assert_eq!(failure(machine.call_as(OWNER, request)).code, Code::Limit);
@@ -135,7 +135,7 @@ fn a_request_of_too_many_values_or_bytes_is_not_heard() {
 }
 
 #[test]
-fn an_input_above_its_own_limit_is_not_heard() {
+fn an_input_over_its_own_limit_is_rejected() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"POST https://h/**\"]\n");
     let post = |headers: Vec<(Text, Text)>| {
@@ -177,7 +177,7 @@ fn an_input_above_its_own_limit_is_not_heard() {
 }
 
 #[test]
-fn what_was_prepared_is_what_the_kernel_would_have_worked_out() {
+fn prepared_forms_equal_those_that_the_kernel_computes() {
     let read = Request::File(FileRequest::Read { path: "/a/f".into(), bytes_max: 1 << 20 });
     let data: Arc<[u8]> = (0..100_000u32).map(|number| number as u8).collect();
     let write = Request::File(FileRequest::Write { path: "/a/f".into(), data: data.clone() });

@@ -23,7 +23,7 @@ fn set(agent: Option<&str>, dimension: Dimension, limit: Option<u64>) -> Request
     Request::Agent(AgentRequest::BudgetSet { dimension, limit, agent: agent.map(Into::into) })
 }
 
-/// How many calls of a tool pass, of ten.
+/// How many of ten calls of a tool are permitted.
 fn calls(machine: &mut Machine, session: SessionId) -> usize {
     let passed = (0..10).filter(|_| match machine.call_as(session, add()) {
         Ok(_) => true,
@@ -35,7 +35,7 @@ fn calls(machine: &mut Machine, session: SessionId) -> usize {
     passed.count()
 }
 
-/// What is told of a session's budget: limit, used, remaining, and what limits it.
+/// The budget status of a session: limit, used, remaining, and what limits it.
 fn status(
     machine: &mut Machine,
     session: SessionId,
@@ -55,7 +55,7 @@ use Dimension::ToolCalls;
 // Rows B1 to B4 and B7.
 
 #[test]
-fn a_limit_that_is_lowered_by_reloading_resets_nothing() {
+fn lowering_a_limit_by_reloading_keeps_its_usage() {
     let mut machine = Machine::new();
     let policy = |max: u64, per: &str| {
         format!(
@@ -77,7 +77,7 @@ fn a_limit_that_is_lowered_by_reloading_resets_nothing() {
 }
 
 #[test]
-fn a_policy_grant_that_is_given_other_numbers_keeps_its_clock_and_its_uses() {
+fn a_grant_with_changed_numbers_keeps_its_clock_and_uses() {
     let mut machine = Machine::new();
     let policy = |rest: &str| {
         format!(
@@ -100,7 +100,7 @@ fn a_policy_grant_that_is_given_other_numbers_keeps_its_clock_and_its_uses() {
 }
 
 #[test]
-fn budgets_of_main_hold_for_everybody() {
+fn budgets_of_main_bind_every_agent() {
     let mut machine = Machine::new();
     machine.policy(&format!("{TOOLS}[agent.main.budgets]\ntool_calls = 3\n"));
     let worker = machine.agent("worker");
@@ -114,7 +114,7 @@ fn budgets_of_main_hold_for_everybody() {
 }
 
 #[test]
-fn budgets_of_an_agent_are_one_pool_for_its_family() {
+fn an_agents_budget_is_one_pool_for_its_descendants() {
     let mut machine = Machine::new();
     machine.policy(&format!(
         "{TOOLS}[agent.\"crew\".budgets]\ntool_calls = 4\n[agent.crew.budgets.each]\ntool_calls = 3\n"
@@ -134,7 +134,7 @@ fn budgets_of_an_agent_are_one_pool_for_its_family() {
 }
 
 #[test]
-fn a_policy_that_is_loaded_raises_no_limit_that_was_set() {
+fn loading_a_policy_raises_no_limit_that_was_set() {
     let mut machine = Machine::new();
     machine.policy(TOOLS);
     machine.call(set(None, ToolCalls, Some(10))).unwrap();
@@ -153,7 +153,7 @@ fn a_policy_that_is_loaded_raises_no_limit_that_was_set() {
 }
 
 #[test]
-fn tokens_and_dollars_can_be_had_per_day() {
+fn tokens_and_cost_can_be_limited_per_day() {
     let budget = "[agent.worker.budgets]\ntokens = { max = 300, per = \"24h\" }\ncost_micro_usd = { max = 5000, per = \"7d\" }\n";
     let limit = |sum: &str, max: u64| {
         format!(
@@ -186,7 +186,7 @@ fn tokens_and_dollars_can_be_had_per_day() {
 }
 
 #[test]
-fn an_answer_is_charged_by_the_limit_that_went_out_whatever_policy_is_loaded_meanwhile() {
+fn an_answer_is_charged_by_the_limit_that_was_sent() {
     let policy =
         |max: u64| format!("[infer]\nmodels = [\"m\"]\nmax_tokens = {max}\n[budgets]\ntokens = 100000\n");
     let mut machine = Machine::new();
@@ -210,14 +210,14 @@ fn question() -> Request {
     Request::Infer(InferRequest { request, stream: false, price: Some(Price::flat(2_000_000, 2_000_000)) })
 }
 
-/// An answer that took so many tokens, half of them for the prompt.
+/// An answer with this usage in tokens, half of them in the prompt.
 fn answer(tokens: u64) -> Completion {
     let usage =
         object! { "prompt_tokens": tokens / 2, "completion_tokens": tokens / 2, "total_tokens": tokens };
     Completion::Inferred { response: object! { "usage": usage }, tokens }
 }
 
-/// Asks a model that takes so many tokens. Whether it was asked.
+/// Makes a request to a model that uses this many tokens, and gives whether it was sent.
 fn ask(machine: &mut Machine, session: SessionId, tokens: u64) -> bool {
     let call = machine.dispatch(session, question());
     match machine.effects.pop() {
@@ -236,7 +236,7 @@ fn ask(machine: &mut Machine, session: SessionId, tokens: u64) -> bool {
 // set_budget and budget_status.
 
 #[test]
-fn the_owner_sets_any_budget_and_lifts_what_it_set() {
+fn the_owner_sets_and_removes_any_limit() {
     let mut machine = Machine::new();
     machine.policy(&format!("{TOOLS}[agent.worker.budgets]\ntool_calls = 20\n"));
     let worker = machine.agent("worker");
@@ -362,16 +362,16 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Whether one agent is another or stands below it.
+/// Whether an agent is another or a descendant of it.
 fn is_within(name: usize, of: usize) -> bool {
     let (name, of) = (NAMES[name], NAMES[of]);
     of == "main" || name == of || name.strip_prefix(of).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// How much of each dimension.
+/// An amount in each dimension.
 type Amounts = Vec<(usize, u64)>;
 
-/// The obvious bookkeeping: every charge, added up anew each time.
+/// The naive model: a list of charges, summed anew for each question.
 #[derive(Default)]
 struct Naive {
     limits: Vec<Limit>,

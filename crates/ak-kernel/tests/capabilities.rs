@@ -1,4 +1,4 @@
-//! Capabilities: authority that is handed on, and can only get less on the way.
+//! Capabilities: a derived one never allows more than its parent.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -48,7 +48,7 @@ fn attenuate(machine: &mut Machine, session: SessionId, parent: CapId, terms: &s
     id(&value(machine.call_as(session, narrower)))
 }
 
-/// As if the host had verified a token of the capability, with these caveats in its blocks.
+/// A presented capability, as a host gives it after verifying a token with these caveats in its blocks.
 fn present(
     request: Request,
     capability: CapId,
@@ -73,7 +73,7 @@ fn add() -> Request {
     tool("add", r#"{"a":1,"b":2}"#)
 }
 
-/// Whether a request is let out; what it does is of no interest here.
+/// Whether a request passes the gate; what it does is of no interest here.
 fn passes(
     machine: &mut Machine,
     session: SessionId,
@@ -94,7 +94,7 @@ fn code_and_class(failure: &Failure) -> (Code, ErrorClass) {
 }
 
 #[test]
-fn a_grant_is_all_that_its_agent_reaches() {
+fn an_agent_with_a_grant_reaches_nothing_else() {
     let (mut machine, worker) = machine();
     passes(&mut machine, worker, file_read("/data/b/x")).unwrap();
     grant(&mut machine, r#"{"agent":"worker","name":"fs","resource":"/data/a/**","methods":["read"]}"#);
@@ -134,9 +134,9 @@ fn every_ancestor_must_be_covered() {
     passes(&mut machine, crew, file_read("/data/a/y")).unwrap();
 }
 
-/// Every row: terms, and the caveats of a token's own blocks; how long one waits; and what comes of presenting it.
+/// Each row: a capability spec, the caveats of the token's own blocks, the time waited, and the result of presenting it.
 #[test]
-fn what_a_presented_capability_does_not_cover_is_refused_by_its_code() {
+fn a_request_outside_a_presented_capability_fails_with_its_code() {
     let fs = r#"{"resource":"/data/a/**"}"#;
     let rows: [(&str, Vec<Caveat>, u64, Code); 8] = [
         (r#"{"resource":"/data/b/**"}"#, vec![], 0, Code::CapScope),
@@ -162,7 +162,7 @@ fn what_a_presented_capability_does_not_cover_is_refused_by_its_code() {
 }
 
 #[test]
-fn what_is_held_lapses_as_a_denial() {
+fn a_request_under_an_expired_grant_is_denied() {
     let (mut machine, worker) = machine();
     grant(&mut machine, r#"{"agent":"worker","name":"fs","expires_minutes":5,"rate":"2/min"}"#);
     passes(&mut machine, worker, file_read("/data/x")).unwrap();
@@ -220,7 +220,7 @@ fn no_use_after_revoke() {
 }
 
 #[test]
-fn what_was_used_stays_used_after_a_restart_and_a_reload() {
+fn uses_survive_a_restart_and_a_reload() {
     let (mut machine, worker) = machine();
     let all = grant(&mut machine, r#"{"agent":"worker","name":"fs","uses":3}"#);
     let child = attenuate(&mut machine, worker, all, r#"{"budget":{"bytes":1500}}"#);
@@ -239,7 +239,7 @@ fn what_was_used_stays_used_after_a_restart_and_a_reload() {
 }
 
 #[test]
-fn a_refused_request_uses_nothing_up() {
+fn a_denied_request_consumes_no_use() {
     let (mut machine, worker) = machine();
     let once = grant(&mut machine, r#"{"agent":"worker","name":"fs","uses":1}"#);
     for path in ["/etc/passwd", "/data/\0"] {
@@ -265,7 +265,7 @@ fn a_refused_request_uses_nothing_up() {
 }
 
 #[test]
-fn only_owner_and_holder_dispose_of_a_capability() {
+fn only_owner_and_holder_attenuate_and_revoke_a_capability() {
     let (mut machine, worker) = machine();
     let other = machine.agent("other");
     let all = grant(&mut machine, r#"{"agent":"worker","name":"fs"}"#);
@@ -297,7 +297,7 @@ fn only_owner_and_holder_dispose_of_a_capability() {
 }
 
 #[test]
-fn a_capability_is_good_for_nothing_that_it_does_not_speak_of() {
+fn a_capability_covers_nothing_beyond_its_caveats() {
     let (mut machine, _) = machine();
     let all = grant(&mut machine, r#"{"agent":"main","name":"fs"}"#);
     for request in [
@@ -315,7 +315,7 @@ fn a_capability_is_good_for_nothing_that_it_does_not_speak_of() {
 }
 
 #[test]
-fn authorize_tells_what_a_request_rests_on() {
+fn authorize_names_what_a_request_rests_on() {
     let (mut machine, worker) = machine();
     let ask = |target: &str| {
         Request::Admin(AdminRequest::Authorize {
@@ -354,7 +354,7 @@ fn authorize_tells_what_a_request_rests_on() {
 }
 
 #[test]
-fn terms_are_bounded_and_checked() {
+fn capability_specs_are_bounded_and_checked() {
     let (mut machine, worker) = machine();
     let long = "x".repeat(5000);
     let rows = [
@@ -397,7 +397,7 @@ fn terms_are_bounded_and_checked() {
 }
 
 #[test]
-fn an_agent_holds_so_many_capabilities_and_no_more() {
+fn the_capabilities_of_an_agent_are_limited() {
     let mut machine = Machine::with(Config { capabilities_per_agent_max: 3, ..Config::default() });
     machine.policy(POLICY);
     let worker = machine.agent("worker");
@@ -418,7 +418,7 @@ fn an_agent_holds_so_many_capabilities_and_no_more() {
 }
 
 #[test]
-fn a_line_of_capabilities_is_so_long_and_no_longer() {
+fn the_length_of_a_delegation_chain_is_limited() {
     let (mut machine, worker) = machine();
     let mut last = grant(&mut machine, r#"{"agent":"worker","name":"fs"}"#);
     for _ in 1..ak_policy::capability::DEPTH_MAX {
@@ -476,7 +476,7 @@ proptest! {
     }
 }
 
-/// The length of a streamed answer is no count of its tokens: what the server bounds, no estimate stops.
+/// The length of a streamed answer is not its number of tokens: an estimate does not stop a stream that its server limits.
 #[test]
 fn a_stream_is_stopped_only_where_its_server_keeps_no_limit() {
     let chunk = |tokens| Step::Chunk { data: "{}".into(), tokens };

@@ -1,5 +1,5 @@
-//! Two clocks: what lives, refills and ends goes by the time that passed, whatever the wall clock says; the calendar goes by
-//! the wall clock.
+//! Two clocks: lifetimes, rates and deadlines run on elapsed time, whatever the wall clock says; calendar conditions use the
+//! wall clock.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -25,7 +25,7 @@ const SECOND: u64 = 1_000_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
-/// By how much the wall clock of a new boot may lag behind before anybody minds.
+/// By how much the wall clock of a new boot may lag behind before the kernel takes notice.
 const REBOOT_DOUBT: u64 = 10 * SECOND;
 
 /// A machine with a true time line, a wall clock that may be wrong, and boots.
@@ -46,7 +46,7 @@ struct World {
     inputs: u64,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq)]
 enum Fate {
     Passed,
@@ -382,7 +382,7 @@ fn an_input_that_arrives_late_moves_neither_clock() {
 }
 
 #[test]
-fn what_is_left_of_a_token_is_told_by_the_clock_that_it_names() {
+fn the_remaining_life_of_a_token_is_counted_by_its_own_clock() {
     let mut world = World::new(Config::default(), "[fs]\nread = [\"/x\"]\n");
     let worker = world.agent("worker");
     world.grant(r#"{"agent":"worker","name":"fs","expires_minutes":120}"#);
@@ -450,7 +450,7 @@ fn a_grant_ends_while_the_machine_is_off() {
     }
 }
 
-/// A machine without a clock of its own does not know that it was off, until somebody tells it.
+/// A machine without a battery-backed clock does not know how long it was off until its wall clock is set.
 #[test]
 fn a_grant_ends_at_the_latest_when_the_wall_clock_is_right_again() {
     let policy = lease("/lease/**", "expires_minutes = 600") + "[fs]\nread = [\"/cap/**\"]\n";
@@ -468,7 +468,7 @@ fn a_grant_ends_at_the_latest_when_the_wall_clock_is_right_again() {
 }
 
 #[test]
-fn a_wrong_wall_clock_at_the_end_of_a_boot_refills_nothing() {
+fn a_wrong_wall_clock_at_the_end_of_a_boot_refills_no_rate() {
     let mut world = World::new(Config::default(), &lease("/rated/**", "rate = \"1/h\""));
     let worker = world.agent("worker");
     (world.offset_us, world.synchronised) = (-5 * (DAY as i64), false);
@@ -483,7 +483,7 @@ fn a_wrong_wall_clock_at_the_end_of_a_boot_refills_nothing() {
 }
 
 #[test]
-fn what_refills_while_the_machine_is_off_is_there_where_the_wall_clock_is_right_from_the_start() {
+fn rates_refill_while_the_machine_is_off_if_the_wall_clock_is_right_at_boot() {
     let policy = lease("/rated/**", "rate = \"1/h\"")
         + "[fs]\nread = [\"/data/**\", \"/limited/**\"]\n\
            [agent.worker.budgets]\nbytes = { max = 100, per = \"24h\" }\n\
@@ -513,7 +513,7 @@ fn what_refills_while_the_machine_is_off_is_there_where_the_wall_clock_is_right_
 }
 
 #[test]
-fn what_begins_before_the_wall_clock_is_right_lives_on_when_it_is() {
+fn a_grant_that_begins_before_the_wall_clock_is_right_survives_its_correction() {
     let mut world = World::new(Config::default(), "[fs]\nread = [\"/cap/**\"]\n");
     world.reboot(DAY, 0);
     world
@@ -529,7 +529,7 @@ fn what_begins_before_the_wall_clock_is_right_lives_on_when_it_is() {
 
 /// Between the reboots a use was made of which nobody can tell on which side of it the machine was off.
 #[test]
-fn two_reboots_before_the_wall_clock_is_right_refill_nothing_early() {
+fn two_reboots_before_the_wall_clock_is_right_refill_no_rate_early() {
     for between in [0, 5 * (DAY as i64), -(DAY as i64)] {
         let mut world = World::new(Config::default(), &lease("/rated/**", "rate = \"1/h\""));
         let worker = world.agent("worker");
@@ -546,7 +546,7 @@ fn two_reboots_before_the_wall_clock_is_right_refill_nothing_early() {
 }
 
 #[test]
-fn a_deadline_goes_by_the_time_that_passed() {
+fn a_deadline_counts_elapsed_time() {
     let mut world = World::new(
         Config::default(),
         "[fs]\nread = [\"/x\"]\n[agent.worker.budgets]\nwall_time_ms = 3600000\n",
@@ -595,7 +595,7 @@ impl Drop for Seed {
     }
 }
 
-/// Something that lasts for so long.
+/// A grant or token with a lifetime.
 struct Life {
     path: String,
     session: SessionId,
@@ -608,7 +608,7 @@ struct Life {
     is_sure: bool,
 }
 
-/// Something that may be used so often: a bucket, or any span.
+/// A rate: so many uses in a bucket, or in any span.
 struct Rate {
     path: &'static str,
     amount: u64,
@@ -638,7 +638,7 @@ impl Rate {
     }
 }
 
-/// What a run knows beside the kernel: the truth.
+/// The model that a run compares the kernel with.
 struct Run {
     world: World,
     random: Random,
@@ -979,7 +979,7 @@ impl Run {
 /// No grant lives longer than its minutes, no rate gives more than its rate in any span, no deadline is missed; nothing that
 /// should live dies within a boot, and all of it comes back after a restart. `AK_SEED` runs one seed again.
 #[test]
-fn time_that_passed_is_told_from_the_wall_clock() {
+fn elapsed_time_is_told_from_the_wall_clock() {
     let seeds: Vec<u64> = match std::env::var("AK_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (1..=24).collect(),

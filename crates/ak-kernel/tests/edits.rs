@@ -1,4 +1,4 @@
-//! No edit of an exported journal is accepted without a finding, as long as whoever makes it knows no salt and no key.
+//! Verification finds every edit of an exported journal by an editor who knows neither salts nor keys.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod editing;
@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 use editing::{Dice, Outcome, edit, journal, outcome, report};
 use support::{Machine, alloc, json};
 
-/// How many edits are made; many more in the nightly run.
+/// How many edits are tried; many more in the nightly run.
 const EDITS: (&str, u64) = ("AK_EDITS", 2_000);
-/// How many edits are made of one journal.
+/// How many edits are tried on one journal.
 const EDITS_OF_ONE: u64 = 25;
 
 /// A finding is what [`first_wrong`](ak_kernel::Examination::first_wrong) says, or that the bytes are no stream. Where what is left is
@@ -57,7 +57,7 @@ fn no_edit_of_a_journal_is_accepted_without_a_finding() {
     assert!(accepted.is_empty(), "{} of {made}:\n{}", accepted.len(), accepted.join("\n"));
 }
 
-/// What a purpose makes of an input's entropy, as the kernel does it.
+/// The bytes that the kernel derives from an input's entropy for a purpose.
 fn derived(entropy: &[u8; 32], purpose: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(entropy);
@@ -191,7 +191,7 @@ fn an_upgrade_belongs_to_an_earlier_version_and_its_snapshot() {
 }
 
 #[test]
-fn a_pruned_log_is_never_complete_and_its_snapshot_is_held_to_its_entry() {
+fn a_pruned_log_is_never_complete_and_its_snapshot_must_match_its_entry() {
     let mut machine = Machine::new();
     machine.call(alloc("note", "1")).unwrap();
     let snapshot = machine.snapshot();

@@ -1,4 +1,4 @@
-//! Erasure: what goes, what stays proven, and that nothing is left to guess at.
+//! Erasure: what it removes, what remains proven, and that nothing is left to guess the removed data from.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use support::{Machine, alloc, failure, file_read, handle, json, value, write};
 
-/// What nobody may find afterwards.
+/// The text that must not be found afterwards.
 const SECRET: &str = "born in Ulm";
 
 fn about_alice(content: &str) -> Request {
@@ -31,14 +31,14 @@ fn erase(subject: &str) -> Request {
     Request::Audit(AuditRequest::Erase { subject: subject.into() })
 }
 
-/// Whether a text stands anywhere in what a host keeps.
+/// Whether a text occurs anywhere in what a host stores.
 fn found(machine: &Machine, snapshot: &[u8], text: &str) -> bool {
     let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     holds(snapshot) || machine.records.iter().any(|record| holds(&record.leaf) || holds(&record.body))
 }
 
 #[test]
-fn nothing_of_a_subject_is_left() {
+fn an_erasure_leaves_nothing_of_its_subject() {
     let mut machine = Machine::new();
     let worker = machine.agent("worker");
     let kept = handle(machine.call_as(worker, alloc("note", "{\"of\":\"worker\"}")));
@@ -86,7 +86,7 @@ fn nothing_of_a_subject_is_left() {
     assert!(machine.erase("alice").is_ok());
 }
 
-/// Content that takes nearly as much as an object may.
+/// Content of nearly the largest size of an object.
 fn large(fill: u8) -> Request {
     let bytes = vec![fill; 4_000_000];
     Request::Heap(HeapRequest::Alloc {
@@ -97,7 +97,7 @@ fn large(fill: u8) -> Request {
 }
 
 #[test]
-fn whom_a_forgotten_object_was_about_is_no_part_of_the_state() {
+fn the_subject_of_a_dropped_object_is_not_part_of_the_state() {
     let mut machine = Machine::new();
     let notes: Vec<_> = (0..20).map(|_| handle(machine.call(about_alice("{}")))).collect();
     for note in &notes[1..] {
@@ -119,7 +119,7 @@ fn whom_a_forgotten_object_was_about_is_no_part_of_the_state() {
 }
 
 #[test]
-fn what_was_said_of_several_goes_with_any_of_them() {
+fn a_body_about_several_subjects_is_erased_with_any_of_them() {
     let mut machine = Machine::new();
     let object = handle(machine.call(about_alice(&format!("{{\"was\":\"{SECRET}\"}}"))));
     let batch = object! { "ops": vec![
@@ -139,7 +139,7 @@ fn what_was_said_of_several_goes_with_any_of_them() {
 }
 
 #[test]
-fn the_log_follows_up_to_what_is_gone_and_from_the_snapshot_on() {
+fn the_log_verifies_up_to_an_erased_body_and_from_the_next_snapshot_on() {
     let mut machine = Machine::new();
     machine.call(alloc("note", "1")).unwrap();
     machine.call(about_alice("{}")).unwrap();
@@ -200,7 +200,7 @@ fn the_record_of_an_erasure_outlives_every_other_erasure() {
 }
 
 #[test]
-fn a_verdict_that_does_not_follow_is_named_though_its_bytes_are_consistent() {
+fn a_wrong_decision_is_found_though_its_bytes_are_consistent() {
     let mut machine = Machine::new();
     for n in 0..4 {
         machine.call(alloc("note", &n.to_string())).unwrap();
@@ -226,7 +226,7 @@ fn a_verdict_that_does_not_follow_is_named_though_its_bytes_are_consistent() {
 }
 
 #[test]
-fn only_the_owner_erases_and_only_what_is_there() {
+fn only_the_owner_erases_and_only_known_subjects() {
     let mut machine = Machine::new();
     let worker = machine.agent("worker");
     assert_eq!(failure(machine.call_as(worker, erase("worker"))).code, Code::PolicyDeny);
@@ -238,7 +238,7 @@ fn only_the_owner_erases_and_only_what_is_there() {
 }
 
 #[test]
-fn a_subject_with_effects_under_way_waits() {
+fn a_subject_with_pending_effects_is_not_erased() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]");
     let worker = machine.agent("worker");
@@ -249,7 +249,7 @@ fn a_subject_with_effects_under_way_waits() {
 }
 
 #[test]
-fn an_erasure_cut_short_is_taken_up_again() {
+fn an_interrupted_erasure_is_resumed() {
     let mut machine = Machine::new();
     machine.call(about_alice("{}")).unwrap();
     let call = machine.dispatch(SessionId::OWNER, erase("alice"));

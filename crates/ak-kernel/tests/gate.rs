@@ -1,5 +1,4 @@
-//! There is one way through the gate: whatever leaves the host or changes state is decided with the arguments that will
-//! really be used, and charged.
+//! The gate: everything that leaves the host or changes state is decided with the arguments that are really used, and charged.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
@@ -73,7 +72,7 @@ unless.args."/patch/*/path" = { starts = ["/secret"] }
 "#;
 
 #[test]
-fn the_owner_of_an_object_and_the_arguments_meet_in_one_decision() {
+fn object_owner_and_arguments_are_judged_in_one_decision() {
     let mut machine = Machine::new();
     machine.policy(SECRETS_KEPT);
     let worker = machine.agent("worker");
@@ -93,7 +92,7 @@ fn the_owner_of_an_object_and_the_arguments_meet_in_one_decision() {
 }
 
 #[test]
-fn an_object_of_somebody_else_and_one_that_never_was_are_answered_alike() {
+fn another_agents_object_and_an_unknown_one_get_the_same_answer() {
     let mut machine = Machine::new();
     let worker = machine.agent("worker");
     let foreign = handle(machine.call(alloc("note", "{}")));
@@ -132,7 +131,7 @@ fn an_object_of_somebody_else_and_one_that_never_was_are_answered_alike() {
 }
 
 #[test]
-fn the_links_of_a_batch_are_part_of_what_it_writes() {
+fn the_links_of_a_batch_count_as_written() {
     let forbid = r#"
 [[rule]]
 id = "no-approval"
@@ -180,7 +179,7 @@ when.args."/value/approved" = { type = "string" }
     machine.replayed();
 }
 
-/// A policy, what is granted besides, and how many requests to `/pay/**` pass, be they made or redirected to.
+/// A policy, an additional grant, and how many requests to `/pay/**` pass, made or reached by a redirect.
 const COUNTED: [(&str, Option<&str>, usize); 4] = [
     (
         "[[limit]]\nid = \"once\"\noperation = \"http.get\"\ntarget = \"https://a.example/pay/**\"\ncount = true\nmax = 1\nper = \"24h\"\n",
@@ -203,7 +202,7 @@ const COUNTED: [(&str, Option<&str>, usize); 4] = [
 ];
 
 #[test]
-fn a_redirect_counts_as_the_request_that_it_is() {
+fn a_redirect_is_charged_as_a_request() {
     for (counted, granted, passes) in COUNTED {
         let mut machine = Machine::new();
         // What a limit counts may be permitted by a plain section.
@@ -237,7 +236,7 @@ fn a_redirect_counts_as_the_request_that_it_is() {
 }
 
 #[test]
-fn a_redirect_is_judged_with_what_it_will_carry() {
+fn a_redirect_is_judged_with_the_headers_and_body_that_it_sends() {
     let mut machine = Machine::new();
     machine.policy(
         r#"
@@ -289,7 +288,7 @@ unless.args."/body" = { type = "string" }
 }
 
 #[test]
-fn every_sending_counts_with_url_headers_and_body() {
+fn url_headers_and_body_of_every_send_are_charged() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"* https://a.example/**\"]");
     let worker = machine.agent("worker");
@@ -323,7 +322,7 @@ fn every_sending_counts_with_url_headers_and_body() {
 }
 
 #[test]
-fn connections_count() {
+fn connections_are_charged() {
     let open = "[http]\nallow = [\"GET http://host.example/**\"]\n";
     let limit = |operation: &str, target: &str| {
         format!(
@@ -354,7 +353,7 @@ fn connections_count() {
 }
 
 #[test]
-fn a_host_that_a_rule_closes_is_not_looked_up() {
+fn a_forbidden_host_is_not_resolved() {
     for (operation, target) in [("dns", "dns:host.example"), ("connect", "dns:host.example:443")] {
         let mut machine = Machine::new();
         machine.policy(&format!(
@@ -408,7 +407,7 @@ when.args."/headers/x-tenant" = { equals = "mine" }
 }
 
 #[test]
-fn rules_judge_the_limit_that_goes_out() {
+fn rules_judge_the_token_limit_that_is_sent() {
     let mut machine = Machine::new();
     machine.policy(
         r#"
@@ -451,7 +450,7 @@ only = ["/model", "/messages", "/max_tokens", "/n"]
 }
 
 #[test]
-fn what_was_only_asked_about_is_recorded_as_its_answer() {
+fn authorize_is_recorded_with_the_decision_that_it_gives() {
     let mut machine = Machine::new();
     machine.policy(
         "[[rule]]\nid = \"yes\"\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"pay\"\nwhen.args.\"/sum\" = { max = 5 }\n\
@@ -500,7 +499,7 @@ fn outcomes_and_steps_count_for_the_journal_rate() {
 }
 
 #[test]
-fn a_request_that_is_too_long_leaves_nothing() {
+fn a_request_that_is_too_long_leaves_no_record() {
     let config = ak_kernel::Config { input_bytes_max: 1_000, ..ak_kernel::Config::default() };
     let mut machine = Machine::with(config);
     let worker = machine.agent("worker");
@@ -542,7 +541,7 @@ fn a_request_that_is_too_long_leaves_nothing() {
 }
 
 #[test]
-fn effects_are_shared_and_some_are_kept_for_the_owner() {
+fn pending_effects_are_shared_and_some_are_reserved_for_the_owner() {
     let config =
         ak_kernel::Config { effects_max: 20, effects_per_agent_max: 6, ..ak_kernel::Config::default() };
     let mut machine = Machine::with(config);
@@ -584,7 +583,7 @@ fn no_timeout_is_longer_than_the_kernels() {
 }
 
 #[test]
-fn sending_once_more_counts() {
+fn a_resend_is_charged() {
     let mut machine = Machine::new();
     machine.policy(
         "[infer]\nmodels = [\"m\"]\n[[limit]]\nid = \"two\"\noperation = \"infer\"\ntarget = \"m\"\ncount = true\nmax = 2\nper = \"24h\"\n",
@@ -603,7 +602,7 @@ fn sending_once_more_counts() {
 }
 
 #[test]
-fn an_agent_learns_nothing_of_the_owners_limits_and_of_what_others_used() {
+fn an_agent_is_not_told_the_owners_limits_and_others_usage() {
     let mut machine = Machine::new();
     machine.policy(
         "[tools]\nallow = [\"add\"]\n[budgets]\ntool_calls = 1\n[[limit]]\nid = \"secret-limit\"\noperation = \"audit.log\"\n\
@@ -629,7 +628,7 @@ fn an_agent_learns_nothing_of_the_owners_limits_and_of_what_others_used() {
 }
 
 #[test]
-fn nothing_of_a_subject_stays_in_what_is_never_erased() {
+fn leaves_and_snapshots_hold_nothing_of_an_erased_subject() {
     const NAME: &str = "zebedee";
     let mut machine = Machine::new();
     let session = machine.agent(NAME);
@@ -667,7 +666,7 @@ fn nothing_of_a_subject_stays_in_what_is_never_erased() {
 }
 
 #[test]
-fn a_rule_that_asks_lets_nothing_out() {
+fn an_ask_rule_permits_no_effect() {
     let mut machine = Machine::new();
     machine.policy(
         "[http]\nallow = [\"GET https://a.example/**\"]\n[[rule]]\nid = \"ask\"\neffect = \"ask\"\noperation = \"http.get\"\n\
@@ -692,7 +691,7 @@ fn a_batch_is_bounded() {
 }
 
 #[test]
-fn a_tool_that_a_tool_calls_counts_as_a_call() {
+fn a_tool_called_by_a_tool_is_charged_as_a_call() {
     let mut machine = Machine::new();
     machine.policy("[tools]\nallow = [\"*\"]");
     machine.call(relay("outer", "call", &["execute:*"])).unwrap();
@@ -704,7 +703,7 @@ fn a_tool_that_a_tool_calls_counts_as_a_call() {
 const PRIVATE: &str =
     "[http]\nallow = [\"GET http://host.example/**\"]\n[net]\nconnect = [\"ip:10.0.0.0/8:80\"]\n";
 
-/// Whether a request gets to connect to a private address.
+/// Whether a request is permitted to connect to a private address.
 fn connects(machine: &mut Machine, session: SessionId) -> bool {
     let (_, ticket, _) = machine.effect(session, http("GET", "http://host.example/", &[], None));
     let verdict = resolved(machine, ticket, "10.0.0.1");
@@ -713,7 +712,7 @@ fn connects(machine: &mut Machine, session: SessionId) -> bool {
 }
 
 #[test]
-fn a_grant_counts_the_connections_that_it_speaks_of() {
+fn a_grant_counts_the_connections_that_it_covers() {
     let mut machine = Machine::new();
     machine.policy(PRIVATE);
     let worker = machine.agent("worker");
@@ -730,7 +729,7 @@ fn a_grant_counts_the_connections_that_it_speaks_of() {
 }
 
 #[test]
-fn what_a_used_up_capability_refuses_is_charged_to_nobody() {
+fn a_request_denied_by_a_used_up_capability_is_charged_to_nobody() {
     let limit = "[[limit]]\nid = \"l\"\noperation = \"connect\"\ntarget = \"ip:10.0.0.0/8:80\"\ncount = true\nmax = 2\nper = \"24h\"\n";
     let mut machine = Machine::new();
     machine.policy(&format!("{PRIVATE}{limit}"));
@@ -747,7 +746,7 @@ fn what_a_used_up_capability_refuses_is_charged_to_nobody() {
 }
 
 #[test]
-fn a_request_costs_a_capability_compute() {
+fn a_request_charges_compute_to_its_capability() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]");
     let worker = machine.agent("worker");
@@ -788,7 +787,7 @@ fn a_batch_that_fails_is_charged_to_no_limit() {
 }
 
 #[test]
-fn what_is_written_is_set_aside_first() {
+fn bytes_to_write_are_reserved_first() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nwrite = [\"/data/**\"]");
     let worker = machine.agent("worker");
@@ -846,7 +845,7 @@ fn a_module_that_the_policy_does_not_list_does_not_run() {
 }
 
 #[test]
-fn a_connection_counts_until_its_time_is_over() {
+fn a_connection_counts_until_its_limit_period_ends() {
     let limit = "[[limit]]\nid = \"l\"\noperation = \"connect\"\ntarget = \"ip:10.0.0.0/8:80\"\ncount = true\nmax = 1\nper = \"1m\"\n";
     let mut machine = Machine::new();
     machine.policy(&format!("{PRIVATE}{limit}"));
@@ -859,7 +858,7 @@ fn a_connection_counts_until_its_time_is_over() {
 }
 
 #[test]
-fn a_presented_capability_covers_every_hop() {
+fn every_hop_must_be_covered_by_the_presented_capability() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
     let terms = r#"{"agent":"worker","name":"http","resource":"https://a.example/r/**","methods":["get"]}"#;
@@ -897,7 +896,7 @@ fn a_long_step_counts_for_the_journal_rate() {
 }
 
 #[test]
-fn what_does_not_begin_is_charged_to_nobody() {
+fn an_effect_that_does_not_start_is_charged_to_nobody() {
     let config = ak_kernel::Config { effects_per_agent_max: 1, ..ak_kernel::Config::default() };
     let mut machine = Machine::with(config);
     machine.policy("[fs]\nread = [\"/data/**\"]");
@@ -920,7 +919,7 @@ fn what_does_not_begin_is_charged_to_nobody() {
 }
 
 #[test]
-fn what_an_ancestors_capability_refuses_is_charged_to_no_other() {
+fn a_request_denied_by_an_ancestors_capability_is_charged_to_no_other() {
     let mut machine = Machine::new();
     machine.policy(PRIVATE);
     machine.agent("crew");
@@ -967,7 +966,7 @@ fn random_bytes_for_a_tool_cost_compute() {
 }
 
 #[test]
-fn a_tool_calls_no_tool_that_its_agent_may_not_pay_for() {
+fn a_tool_calls_no_tool_that_its_agents_budget_does_not_cover() {
     let mut machine = Machine::new();
     machine.policy("[tools]\nallow = [\"*\"]");
     machine.call(relay("outer", "call", &["execute:*"])).unwrap();
@@ -979,9 +978,9 @@ fn a_tool_calls_no_tool_that_its_agent_may_not_pay_for() {
     machine.replayed();
 }
 
-/// What a model's provider would do beside answering needs a permit of its own, whether it is asked for or asked about.
+/// What a provider does beside answering needs a permit of its own, in a request and in `authorize`.
 #[test]
-fn what_acts_at_a_provider_is_refused_and_foreseen_to_be() {
+fn provider_tools_are_denied_in_request_and_preview() {
     let body = json(
         r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5,"tools":[{"type":"mcp","server_url":"https://a"}]}"#,
     );
@@ -1014,9 +1013,9 @@ fn what_acts_at_a_provider_is_refused_and_foreseen_to_be() {
     }
 }
 
-/// A host that says where a link leads is believed about nothing else.
+/// The host reports where a link leads; the kernel trusts it in nothing else.
 #[test]
-fn a_link_is_followed_beneath_its_root_alone_and_under_its_own_path() {
+fn a_link_is_followed_only_beneath_its_root_and_judged_by_its_own_path() {
     let policy = "[[fs.allow]]\npath = \"/a/**\"\nread = true\nfollow = \"beneath\"\n[fs]\nread = [\"/b/**\", \"/a-beside/**\"]\ndeny = [\"/a/secret/**\"]";
     let led = |from: &str, to: &str| {
         let mut machine = Machine::new();
@@ -1039,9 +1038,9 @@ fn a_link_is_followed_beneath_its_root_alone_and_under_its_own_path() {
     assert!(!follows && matches!(verdict, StepAnswer::Abort(_)), "{verdict:?}");
 }
 
-/// What a rule is shown of a request to a model is what would go out, whether it is made or asked about.
+/// Rules see a request to a model as it is sent, in a request and in `authorize`.
 #[test]
-fn a_request_to_a_model_is_foreseen_as_it_would_go_out() {
+fn the_preview_of_a_model_request_equals_what_is_sent() {
     let body =
         json(r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_completion_tokens":100}"#);
     for (max, permitted) in [(50, true), (200, false)] {

@@ -1,4 +1,4 @@
-//! A scripted session's journal, byte for byte. When it changes, every journal ever written reads differently: raise
+//! The journal of a scripted session, byte for byte. A change of these bytes changes how existing journals read: raise
 //! `FORMAT_VERSION` or `SEMANTICS_VERSION` with it.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -98,7 +98,7 @@ fn session() -> Machine {
 }
 
 #[test]
-fn the_journal_is_the_golden_one() {
+fn the_journal_equals_the_golden_file() {
     let machine = session();
     let journal = export::encode(&machine.records, &BTreeMap::new());
     let head = format!("{}\n", machine.kernel.head());
@@ -113,6 +113,6 @@ fn the_journal_is_the_golden_one() {
 }
 
 #[test]
-fn it_replays() {
+fn the_golden_journal_replays() {
     session().replayed();
 }

@@ -57,7 +57,7 @@ fn budget(dimension: Dimension, limit: u64) -> Request {
 }
 
 #[test]
-fn a_query_finds_what_it_asks_for_in_pages() {
+fn a_query_gives_matching_objects_in_pages() {
     let mut machine = Machine::new();
     for age in [30, 10, 20] {
         machine.call(alloc("user", &format!("{{\"age\":{age}}}"))).unwrap();
@@ -141,7 +141,7 @@ fn a_page_has_a_bounded_size() {
 }
 
 #[test]
-fn a_batch_is_one_entry_with_a_verdict_for_each_operation() {
+fn a_batch_is_one_entry_with_a_decision_for_each_operation() {
     let mut machine = Machine::new();
     let old = handle(machine.call(alloc("n", "{}")));
     let before = machine.records.len();
@@ -175,7 +175,7 @@ fn a_batch_is_one_entry_with_a_verdict_for_each_operation() {
 }
 
 #[test]
-fn a_batch_happens_whole_or_names_the_first_refusal() {
+fn a_batch_applies_whole_or_names_the_first_refusal() {
     let mut machine = Machine::new();
     machine.policy("[[rule]]\nid = \"no\"\neffect = \"forbid\"\noperation = [\"heap.alloc\", \"heap.delete\"]\ntarget = [\"type:bad\", \"heap:0x100000001\"]\n");
     let worker = machine.agent("worker");
@@ -226,7 +226,7 @@ fn a_batch_happens_whole_or_names_the_first_refusal() {
 }
 
 #[test]
-fn a_batch_pays_as_its_operations_would_alone() {
+fn a_batch_is_charged_as_its_operations_one_by_one() {
     let mut machine = Machine::new();
     let worker = machine.agent("worker");
     let object = handle(machine.call_as(worker, alloc("n", "\"0123456789\"")));
@@ -270,7 +270,7 @@ fn a_batch_pays_as_its_operations_would_alone() {
 }
 
 #[test]
-fn limits_count_what_happens_on_the_heap() {
+fn limits_count_heap_operations() {
     let mut machine = Machine::new();
     machine.policy("[[limit]]\nid = \"few\"\noperation = \"heap.alloc\"\ntarget = \"*\"\ncount = true\nmax = 3\nper = \"1h\"\n");
     machine.call(alloc("n", "1")).unwrap();
@@ -312,7 +312,7 @@ fn register(name: &str, schema: &str) -> Request {
 }
 
 #[test]
-fn a_schema_is_taken_with_what_cannot_be_judged_named() {
+fn a_schema_is_registered_and_its_unjudged_patterns_are_named() {
     let mut machine = Machine::new();
     assert_eq!(value(machine.call(register("mail", r#"{"format":"email"}"#))), object! {});
     let schema = r#"{"properties":{"a/b":{"pattern":"a(?=b)"},"n":{"pattern":"^n"}}}"#;
@@ -372,7 +372,7 @@ fn a_type_binds_every_object_of_its_name() {
 }
 
 #[test]
-fn an_agents_types_bind_its_own_family_and_the_owners_everybody() {
+fn an_agents_types_bind_its_delegation_tree_and_the_owners_bind_everyone() {
     let mut machine = Machine::new();
     let (a, below, b) = (machine.agent("a"), machine.agent("a/below"), machine.agent("b"));
     machine.call_as(a, register("mine", "{}")).unwrap();
@@ -409,7 +409,7 @@ fn an_agents_types_bind_its_own_family_and_the_owners_everybody() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_and_still_replays() {
+fn a_request_that_is_too_large_is_refused_and_replays() {
     let mut machine = Machine::with(Config { input_bytes_max: 100, ..Config::default() });
     let long = format!("\"{}\"", "x".repeat(10_000));
     let rows = [

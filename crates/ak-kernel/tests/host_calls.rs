@@ -1,4 +1,4 @@
-//! What running tools ask for: the agent's authority and the tool's, and never more than both.
+//! Host calls of running tools: permitted only where both the agent and the tool's manifest permit them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -25,7 +25,7 @@ fn machine(policy: &str, tools: impl IntoIterator<Item = Request>) -> (Machine, 
     (machine, agent)
 }
 
-/// Has an agent call a tool, in a world that this function is.
+/// Lets an agent call a tool; `world` performs the effects of its host calls.
 fn call(
     machine: &mut Machine,
     agent: SessionId,
@@ -37,7 +37,7 @@ fn call(
     machine.replies[&call].clone()
 }
 
-/// A world of one file.
+/// Performs the effects on one file.
 fn file(_: &mut Machine, _: Ticket, effect: &Effect) -> Completion {
     match effect {
         Effect::File { path, .. } => Completion::File(path.to_string().into_bytes().into()),
@@ -45,7 +45,7 @@ fn file(_: &mut Machine, _: Ticket, effect: &Effect) -> Completion {
     }
 }
 
-/// The error that the tool was given.
+/// The error that the tool received.
 fn denied(outcome: Outcome) -> (String, String) {
     let output = value(outcome);
     let error = output.get("output").unwrap().get("error").unwrap_or_else(|| panic!("{}", output.to_json()));
@@ -56,7 +56,7 @@ fn denied(outcome: Outcome) -> (String, String) {
 const FILES: &str = "[fs]\nread = [\"/data/**\", \"/both/**\"]\n[tools]\nallow = [\"*\"]";
 
 #[test]
-fn a_tool_reaches_what_both_it_and_its_agent_may() {
+fn a_tool_reaches_only_what_its_manifest_and_its_agent_are_permitted() {
     let (mut machine, agent) =
         machine(FILES, [relay("read", "fs_read", &["fs.read:/tool/**", "fs.read:/both/**"])]);
     let read = |path: &str| tool("read", &format!(r#"{{"path":"{path}"}}"#));
@@ -76,7 +76,7 @@ fn a_tool_reaches_what_both_it_and_its_agent_may() {
 }
 
 #[test]
-fn the_record_says_who_asked_for_what_and_within_which_call() {
+fn the_record_of_a_host_call_names_the_tool_and_its_call() {
     let (mut machine, agent) = machine(FILES, [relay("read", "fs_read", &["fs.read:/both/**"])]);
     let (id, ticket, effect) = machine.effect(agent, tool("read", r#"{"path":"/data/secret"}"#));
     machine.run_tool(ticket, effect, &mut file);
@@ -93,7 +93,7 @@ fn the_record_says_who_asked_for_what_and_within_which_call() {
 }
 
 #[test]
-fn a_tool_that_needs_nothing_gets_nothing() {
+fn a_tool_without_permissions_gets_no_host_call() {
     for (call_name, args) in [
         ("fs_read", r#"{"path":"/data/x"}"#),
         ("fs_write", r#"{"path":"/data/x","data":""}"#),
@@ -118,7 +118,7 @@ fn a_tool_that_needs_nothing_gets_nothing() {
 }
 
 #[test]
-fn the_policy_may_close_host_calls_by_name() {
+fn a_policy_can_forbid_host_calls_by_name() {
     let policy = format!("{FILES}\n[wasm]\nmodules = [\"*\"]\nhostcalls = [\"now\"]");
     let tools = [relay("read", "fs_read", &["fs.read:/both/**"]), relay("time", "now", &["now:*"])];
     let (mut machine, agent) = machine(&policy, tools);
@@ -150,7 +150,7 @@ fn random_bytes_are_the_same_when_the_journal_is_executed_again() {
 }
 
 #[test]
-fn a_redirect_is_held_against_the_tools_needs_too() {
+fn a_redirect_is_checked_against_the_tools_permissions_too() {
     let policy = "[http]\nallow = [\"GET https://a.example/**\", \"GET https://b.example/**\"]\n[tools]\nallow = [\"*\"]";
     let (mut machine, agent) = machine(policy, [relay("get", "http", &["http.get:https://a.example/**"])]);
     let mut hops = Vec::new();
@@ -172,7 +172,7 @@ fn a_redirect_is_held_against_the_tools_needs_too() {
 }
 
 #[test]
-fn a_model_is_asked_within_the_agents_budget() {
+fn a_tools_inference_is_within_the_agents_budget() {
     let policy =
         "[infer]\nmodels = [\"*\"]\nmax_tokens = 10\n[tools]\nallow = [\"*\"]\n[budgets]\ntokens = 150";
     let (mut machine, agent) = machine(policy, [relay("ask", "infer", &["infer:gpt-*"])]);
@@ -221,7 +221,7 @@ fn a_tool_reads_and_writes_its_agents_objects_alone() {
 }
 
 #[test]
-fn a_tool_gets_no_more_from_another_than_it_needs_itself() {
+fn a_called_tool_has_no_permission_that_its_caller_lacks() {
     let tools = [
         relay("outer", "call", &["execute:inner", "fs.read:/both/a"]),
         relay("inner", "fs_read", &["fs.read:/both/**"]),
@@ -238,13 +238,13 @@ fn a_tool_gets_no_more_from_another_than_it_needs_itself() {
     machine.replayed();
 }
 
-/// Arguments for a tool that calls itself, this deep, and then something that is not there.
+/// Arguments for a tool that calls itself to this depth, and then an unknown tool.
 fn nested(depth: usize) -> String {
     (0..depth).fold("{}".to_owned(), |args, _| format!(r#"{{"tool":"again","args":{args}}}"#))
 }
 
 #[test]
-fn tools_call_tools_only_so_deep() {
+fn the_depth_of_nested_tool_calls_is_limited() {
     let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", [relay("again", "call", &["execute:*"])]);
     let deep =
         value(call(&mut machine, agent, tool("again", &nested(TOOLS_NESTED_MAX)), &mut file)).to_json();
@@ -255,7 +255,7 @@ fn tools_call_tools_only_so_deep() {
     machine.replayed();
 }
 
-/// What a tool of these tests has left.
+/// The fuel that a tool of these tests has left when it makes a host call.
 const FUEL: u64 = 1_000_000;
 
 fn host_call(operation: HostOperation, args: &str) -> ToolRequest {
@@ -267,7 +267,7 @@ fn code(machine: &Machine, call: CallId) -> Option<Code> {
 }
 
 #[test]
-fn one_call_leads_to_so_many_host_calls_and_no_more() {
+fn the_host_calls_of_one_call_are_limited() {
     let tools = [relay("outer", "call", &["execute:inner", "now:*"]), relay("inner", "now", &["now:*"])];
     let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", tools);
     let (_, outer, _) = machine.effect(agent, tool("outer", r#"{"tool":"inner","args":{}}"#));
@@ -289,7 +289,7 @@ fn one_call_leads_to_so_many_host_calls_and_no_more() {
 }
 
 #[test]
-fn a_tool_that_is_called_by_a_tool_uses_up_the_outer_ones_fuel() {
+fn a_nested_tool_consumes_the_outer_tools_fuel() {
     let tools = [relay("outer", "call", &["execute:add"])];
     let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", tools);
     let (_, outer, _) = machine.effect(agent, tool("outer", "{}"));
@@ -317,7 +317,7 @@ fn a_tool_that_is_called_by_a_tool_uses_up_the_outer_ones_fuel() {
 }
 
 #[test]
-fn a_budget_of_fuel_is_held_to() {
+fn a_fuel_budget_is_enforced() {
     let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", []);
     let add = || tool("add", r#"{"a":1,"b":2}"#);
     let limit = |machine: &mut Machine, limit| {
@@ -364,7 +364,7 @@ fn only_a_running_tool_makes_host_calls() {
 }
 
 #[test]
-fn a_tool_that_is_to_stop_asks_in_vain() {
+fn a_tool_past_its_deadline_gets_no_host_call() {
     let (mut machine, agent) =
         machine(&format!("{FILES}\n[budgets]\nwall_time_ms = 1000"), [relay("time", "now", &["now:*"])]);
     let (_, ticket, _) = machine.effect(agent, tool("time", "{}"));
@@ -378,7 +378,7 @@ fn a_tool_that_is_to_stop_asks_in_vain() {
 }
 
 #[test]
-fn one_agents_deadline_is_no_other_agents() {
+fn one_agents_deadline_does_not_bind_another() {
     let (mut machine, agent) = machine(FILES, []);
     let other = machine.agent("other");
     let dimension = ak_policy::budget::Dimension::WallTimeMs;
@@ -396,7 +396,7 @@ fn one_agents_deadline_is_no_other_agents() {
 }
 
 #[test]
-fn a_snapshot_holds_what_tools_are_doing() {
+fn a_snapshot_holds_running_tools() {
     let tools = [
         relay("outer", "call", &["execute:inner", "fs.read:/both/**"]),
         relay("inner", "fs_read", &["fs.read:/both/**"]),
@@ -424,7 +424,7 @@ fn a_snapshot_holds_what_tools_are_doing() {
 }
 
 #[test]
-fn a_tool_that_is_run_again_must_ask_the_same() {
+fn a_rerun_tool_must_make_the_same_host_calls() {
     let (mut machine, agent) = machine(FILES, [relay("read", "fs_read", &["fs.read:/both/**"])]);
     let (_, ticket, _) = machine.effect(agent, tool("read", r#"{"path":"/both/x"}"#));
     // A host that says that the tool asked for something else.
@@ -442,7 +442,7 @@ fn a_tool_that_is_run_again_must_ask_the_same() {
 }
 
 #[test]
-fn what_the_policy_closes_counts_too() {
+fn host_calls_that_the_policy_forbids_count_too() {
     let policy = "[tools]\nallow = [\"*\"]\n[wasm]\nhostcalls = [\"call\"]";
     let (mut machine, agent) = machine(policy, [relay("time", "now", &["now:*"])]);
     let (_, ticket, _) = machine.effect(agent, tool("time", "{}"));
@@ -483,7 +483,7 @@ fn host_calls_are_within_the_agents_rates() {
 }
 
 #[test]
-fn a_tool_that_the_owner_calls_is_no_owner() {
+fn a_tool_run_by_the_owner_gets_no_owner_rights() {
     let policy = "[tools]\nallow = [\"*\"]\n[http]\nallow = [\"POST https://**\"]\n[[rule]]\neffect = \"forbid\"\n\
                   operation = \"http.post\"\ntarget = \"https://**\"\nwhen.label = \"untrusted\"";
     let tools = [
@@ -508,7 +508,7 @@ fn a_tool_that_the_owner_calls_is_no_owner() {
 }
 
 #[test]
-fn an_address_inside_is_reached_by_a_tool_that_says_so() {
+fn a_tool_reaches_a_private_address_that_its_manifest_names() {
     let policy = "[tools]\nallow = [\"*\"]\n[http]\nallow = [\"GET https://**\"]\n[net]\nconnect = [\"ip:10.0.0.5:443\"]";
     for (url, needs, open) in [
         ("https://evil.example/", &["http.get:https://evil.example/**"][..], false),
@@ -527,7 +527,7 @@ fn an_address_inside_is_reached_by_a_tool_that_says_so() {
 }
 
 #[test]
-fn a_tool_that_is_taken_away_asks_no_more() {
+fn a_tool_that_the_policy_no_longer_permits_gets_no_host_call() {
     let files = "[fs]\nread = [\"/data/**\"]\n";
     for taken in [
         "[tools]\nallow = [\"*\"]\ndeny = [\"read\"]",
@@ -544,7 +544,7 @@ fn a_tool_that_is_taken_away_asks_no_more() {
 }
 
 #[test]
-fn a_rate_that_the_call_used_up_ends_nothing_but_a_grant_that_lapsed_does() {
+fn a_running_tool_outlives_a_used_up_rate_and_not_an_expired_grant() {
     let policy = "[fs]\nread = [\"/data/**\"]\n[[capability]]\nname = \"read\"\nresource = \"*\"\nmethods = [\"execute\"]\n\
                   expires_minutes = 1\nrate = \"1/min\"";
     let (mut machine, _) = machine(policy, [relay("read", "fs_read", &["fs.read:/data/**"])]);
@@ -560,7 +560,7 @@ fn a_rate_that_the_call_used_up_ends_nothing_but_a_grant_that_lapsed_does() {
 }
 
 #[test]
-fn a_journal_is_read_however_deep_a_tools_arguments_are() {
+fn a_journal_with_deep_tool_arguments_is_read() {
     let mut machine = Machine::with(Config { json_depth_max: 16, ..Config::default() });
     machine.policy("[tools]\nallow = [\"*\"]");
     machine.call(relay("ask", "infer", &[])).unwrap();
@@ -572,7 +572,7 @@ fn a_journal_is_read_however_deep_a_tools_arguments_are() {
 }
 
 #[test]
-fn needs_and_variables_are_bounded() {
+fn permissions_and_variables_are_bounded() {
     let mut machine = Machine::new();
     let needs: Vec<String> =
         (0..=ak_sandbox::LISTED_MAX).map(|number| format!("fs.read:/{number}/x")).collect();
@@ -598,7 +598,7 @@ fn needs_and_variables_are_bounded() {
     machine.replayed();
 }
 
-/// A command that gives its second argument back, as text.
+/// A command that returns its second argument as text.
 fn second_argument(args: &[&str]) -> Request {
     let wat = r#"(module
         (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
@@ -652,7 +652,7 @@ fn arguments_of_a_command_are_those_it_was_registered_with() {
 }
 
 #[test]
-fn what_cannot_be_judged_in_a_tools_schemas_is_named() {
+fn unjudged_patterns_of_tool_schemas_are_named() {
     let mut machine = Machine::new();
     let with_input = |input: &str| {
         let Request::Tools(ToolsRequest::Register { manifest, module, env }) = relay("t", "now", &[]) else {
@@ -673,7 +673,7 @@ fn what_cannot_be_judged_in_a_tools_schemas_is_named() {
 }
 
 #[test]
-fn a_need_that_is_not_understood_is_told() {
+fn a_malformed_permission_in_a_manifest_is_named() {
     let mut machine = Machine::new();
     for need in ["fs.raed:/x", "http.get:nowhere", "now:1"] {
         let failure = support::failure(machine.call(relay("t", "now", &[need])));
@@ -681,9 +681,9 @@ fn a_need_that_is_not_understood_is_told() {
     }
 }
 
-/// What a session may not bring, its tools may not either.
+/// The bounds on requests of sessions hold for host calls too.
 #[test]
-fn a_tool_asks_for_nothing_that_is_too_long() {
+fn a_host_call_that_is_too_long_is_refused() {
     let policy = "[infer]\nmodels = [\"*\"]\n[tools]\nallow = [\"*\"]\n";
     let (mut machine, agent) = machine(policy, [relay("ask", "infer", &["infer:*"])]);
     let (_, ticket, _) = machine.effect(agent, tool("ask", "{}"));

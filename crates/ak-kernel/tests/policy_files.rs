@@ -1,4 +1,4 @@
-//! The files of the policy in force are state.
+//! The files of the policy in force are part of the state.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;

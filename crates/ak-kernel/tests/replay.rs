@@ -1,4 +1,4 @@
-//! I6: re-executing the journal reproduces every decision, reply, leaf and the state.
+//! Replay reproduces every decision, reply, leaf and the state.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -21,7 +21,7 @@ use proptest::prelude::*;
 
 use support::{Machine, alloc, json, load, new, relay, tool, write};
 
-/// What a random run does next. Numbers are taken modulo what there is.
+/// The next act of a random run. Numbers are taken modulo what exists.
 #[derive(Clone, Debug)]
 enum Act {
     Alloc { agent: usize, value: i64 },
@@ -122,7 +122,7 @@ const TERMS: [&str; 4] = [
     r#"{"name":"http","only_agent":"a"}"#,
 ];
 
-/// Tools that make one host call, and what they are called with.
+/// Tools that make one host call, and their arguments.
 const RELAYED: [(&str, &str); 7] = [
     ("read", r#"{"path":"/data/x"}"#),
     ("read", r#"{"path":"/data/y"}"#),
@@ -503,7 +503,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_erased_follows_and_a_snapshot_goes_on_as_the_log_does(
+    fn unerased_entries_replay_and_a_snapshot_continues_as_the_log_does(
         acts in proptest::collection::vec(act(), 1..60),
     ) {
         let mut run = Run::new();
@@ -534,7 +534,7 @@ proptest! {
     }
 
     #[test]
-    fn no_forged_body_follows(acts in proptest::collection::vec(act(), 1..20), at in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>()) {
+    fn no_forged_body_replays(acts in proptest::collection::vec(act(), 1..20), at in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>()) {
         let mut run = Run::new();
         for act in acts {
             run.take_unless_erasing(act);
@@ -553,11 +553,11 @@ proptest! {
     }
 }
 
-/// How many entries are executed again at a stretch; a million in the nightly run.
+/// How many entries are re-executed in one run; a million in the nightly run.
 const ENTRIES: (&str, u64) = ("AK_REPLAY_ENTRIES", 20_000);
 
 #[test]
-fn a_long_journal_is_executed_again() {
+fn a_long_journal_is_replayed() {
     let entries = std::env::var(ENTRIES.0).map_or(ENTRIES.1, |text| text.parse().unwrap());
     let mut machine = Machine::new();
     let worker = machine.agent("worker");

@@ -1,4 +1,4 @@
-//! Sessions are lines, agents are who stands behind them.
+//! Sessions and agents: an agent may have several sessions, and guests share one account.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
@@ -75,7 +75,7 @@ fn names_of_the_owner_and_of_guests_are_reserved() {
 }
 
 #[test]
-fn guests_are_strangers_to_each_other_and_share_one_account() {
+fn guests_do_not_see_each_other_and_share_one_account() {
     let mut machine = Machine::new();
     let (one, other) = (
         open(&mut machine, SessionId::GUESTS, "guest").unwrap(),
@@ -112,7 +112,7 @@ fn guests_are_strangers_to_each_other_and_share_one_account() {
 }
 
 #[test]
-fn guests_are_few_in_the_journal() {
+fn a_flood_of_guests_leaves_few_records() {
     let config = Config { guest_requests_per_second: 1, guest_requests_burst: 5, ..Config::default() };
     let mut machine = Machine::with(config);
     let opened = (0..50).filter(|_| open(&mut machine, SessionId::GUESTS, "guest").is_ok()).count();

@@ -23,17 +23,17 @@ class AsyncCapability:
 
     @property
     def id(self) -> str:
-        """Its name in the kernel."""
+        """Its identifier in the kernel."""
         return self._capability.id
 
     @property
     def name(self) -> str:
-        """What it is for."""
+        """The name that it was granted under."""
         return self._capability.name
 
     @property
     def agent(self) -> str:
-        """Who holds it."""
+        """The agent that holds it."""
         return self._capability.agent
 
     @property
@@ -47,7 +47,7 @@ class AsyncCapability:
         return AsyncCapability(await derived)
 
     async def revoke(self) -> None:
-        """Takes the capability back, with everything derived from it."""
+        """Revokes the capability and everything derived from it."""
         revoked: Any = self._capability.revoke()
         await revoked
 
@@ -58,51 +58,51 @@ class AsyncCapability:
 
 
 class AsyncAuthorityKernel:
-    """:class:`AuthorityKernel` with every method a coroutine. A call holds no thread while it waits, and one that is cancelled is
-    given up: what was set aside for it is free again.
+    """:class:`AuthorityKernel` with every method a coroutine. A call holds no thread while it waits. Cancelling it cancels the
+    request and releases its reservation.
 
     It takes what :class:`AuthorityKernel` takes, and is opened by ``async with`` or by the first call.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._open: Callable[[], AuthorityKernel] = functools.partial(AuthorityKernel, *args, **options)
-        self._plain: Optional[AuthorityKernel] = None
-        # Who waits until it is open, on whichever loop, and the process of the thread that opens it.
+        self._kernel: Optional[AuthorityKernel] = None
+        # The calls that wait until it is open, each on its own loop, and the process of the thread that opens it.
         self._waiting: List[Tuple[asyncio.AbstractEventLoop, "asyncio.Future[AuthorityKernel]"]] = []
         self._opener: Optional[int] = None
         self._lock = threading.Lock()
 
     async def _session(self) -> Any:
-        """The session whose methods give futures."""
+        """The session with methods that give futures."""
         return (await self._opened())._to_async()
 
     async def _opened(self) -> AuthorityKernel:
-        if self._plain is not None:
-            return self._plain
+        if self._kernel is not None:
+            return self._kernel
         loop = asyncio.get_running_loop()
         opened: "asyncio.Future[AuthorityKernel]" = loop.create_future()
         with self._lock:
-            if self._plain is not None:
-                return self._plain
+            if self._kernel is not None:
+                return self._kernel
             self._waiting.append((loop, opened))
-            # A fork leaves the thread behind that was opening it.
-            begins, self._opener = self._opener != os.getpid(), os.getpid()
-        if begins:
-            threading.Thread(target=self._open_for_all, name="ak-aside", daemon=True).start()
-        # Whoever gives up waiting leaves it to the others, and to who comes later.
+            # After a fork, the thread that was opening it exists in the parent only.
+            is_first, self._opener = self._opener != os.getpid(), os.getpid()
+        if is_first:
+            threading.Thread(target=self._open_for_all, name="ak-worker", daemon=True).start()
+        # A cancelled wait does not stop the opening: other calls use it.
         return await opened
 
     def _open_for_all(self) -> None:
-        plain, error = None, None
+        kernel, error = None, None
         try:
-            plain = self._open()
+            kernel = self._open()
         except BaseException as raised:
             error = raised
         with self._lock:
-            self._plain, self._opener = plain, None
+            self._kernel, self._opener = kernel, None
             waiting, self._waiting = self._waiting, []
         for loop, opened in waiting:
-            _tell(loop, opened, plain, error)
+            _resolve(loop, opened, kernel, error)
 
     async def __aenter__(self) -> "AsyncAuthorityKernel":
         await self.init()
@@ -113,35 +113,35 @@ class AsyncAuthorityKernel:
 
     async def init(self) -> None:
         """Opens the session, again after `close`."""
-        await _aside((await self._opened()).init)
+        await _in_thread((await self._opened()).init)
 
     async def close(self) -> None:
         """Ends the session: every later call is a `LibakError`. Ending it twice is no error."""
-        await _aside((await self._opened()).close)
+        await _in_thread((await self._opened()).close)
 
     async def shutdown(self) -> None:
         """The same as `close`."""
         await self.close()
 
     async def agent(self, name: str) -> "AsyncAuthorityKernel":
-        """A session of the agent with this name."""
-        plain = await self._opened()
-        return _around(await _aside(lambda: plain.agent(name)))
+        """A session of the agent with this name, which is created if there is none."""
+        kernel = await self._opened()
+        return _wrap(await _in_thread(lambda: kernel.agent(name)))
 
     async def present(self, capability: Any) -> "AsyncAuthorityKernel":
         """This session presenting a capability with every request."""
-        plain = await self._opened()
+        kernel = await self._opened()
         token = await capability.token() if isinstance(capability, AsyncCapability) else capability
-        return _around(await _aside(lambda: plain.present(token)))
+        return _wrap(await _in_thread(lambda: kernel.present(token)))
 
     async def grant(self, *args: Any, **options: Any) -> AsyncCapability:
-        """Gives an agent a capability."""
+        """Grants an agent a capability."""
         return AsyncCapability(await (await self._session()).grant(*args, **options))
 
     async def load_policy(self, *args: Any, **options: Any) -> None:
         """Replaces the policy by the one in the file or the text."""
-        plain = await self._opened()
-        await _aside(lambda: plain.load_policy(*args, **options))
+        kernel = await self._opened()
+        await _in_thread(lambda: kernel.load_policy(*args, **options))
 
     def inference_stream(self, *args: Any, **options: Any) -> "AsyncInferenceStream":
         """The chunks of a model's answer, for ``async for``."""
@@ -154,15 +154,15 @@ class AsyncAuthorityKernel:
 
 
 class AsyncInferenceStream:
-    """The chunks of a model's answer, each a chat-completion chunk as JSON bytes. The request is sent by the first ``anext``; a
-    refusal is raised by it. Whoever gives up waiting for a chunk loses none. Closing or dropping the stream stops the model.
+    """The chunks of a model's answer, each a chat-completion chunk as JSON bytes. The first ``anext`` sends the request and raises
+    a denial. A cancelled ``anext`` loses no chunk. Closing or dropping the stream stops the model.
     """
 
     def __init__(self, start: Callable[[], Awaitable[InferenceStream]]) -> None:
         self._start: Optional[Callable[[], Awaitable[InferenceStream]]] = start
         self._stream: Optional[InferenceStream] = None
         self._ready: Deque[Tuple[Optional[bytes], Optional[BaseException]]] = collections.deque()
-        self._more = asyncio.Event()
+        self._chunk_ready = asyncio.Event()
 
     def __aiter__(self) -> "AsyncInferenceStream":
         return self
@@ -170,15 +170,15 @@ class AsyncInferenceStream:
     async def __anext__(self) -> bytes:
         if self._start is not None:
             stream = await self._start()
-            # Whoever waited for that beside, or has closed it meanwhile, needs no second one.
+            # Another ``anext`` may have begun the stream meanwhile, or ``aclose`` may have ended it.
             if self._start is not None:
                 self._start = None
                 self._begin(stream)
         while not self._ready:
             if self._stream is None:
                 raise StopAsyncIteration
-            self._more.clear()
-            await self._more.wait()
+            self._chunk_ready.clear()
+            await self._chunk_ready.wait()
         chunk, error = self._ready.popleft()
         if chunk is not None:
             return chunk
@@ -188,30 +188,30 @@ class AsyncInferenceStream:
         raise StopAsyncIteration
 
     def _begin(self, stream: InferenceStream) -> None:
-        self._stream, ready, more = stream, self._ready, self._more
+        self._stream, ready, chunk_ready = stream, self._ready, self._chunk_ready
 
-        def take(chunk: Optional[bytes], error: Optional[BaseException]) -> None:
+        def on_chunk(chunk: Optional[bytes], error: Optional[BaseException]) -> None:
             ready.append((chunk, error))
-            more.set()
+            chunk_ready.set()
 
-        stream._pump(take)
+        stream._pump(on_chunk)
 
     async def aclose(self) -> None:
-        """Takes no more chunks, and stops the model."""
+        """Stops the model. No further chunk is given."""
         stream, self._stream, self._start = self._stream, None, None
         self._ready.clear()
         if stream is not None:
             stream.close()
 
 
-def _around(session: AuthorityKernel) -> AsyncAuthorityKernel:
+def _wrap(session: AuthorityKernel) -> AsyncAuthorityKernel:
     kernel = AsyncAuthorityKernel()
-    kernel._plain = session
+    kernel._kernel = session
     return kernel
 
 
-async def _aside(work: Callable[[], _T]) -> _T:
-    """Does what opens and closes on a thread of its own: the loop's executor is the program's."""
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    """Runs blocking work on a thread of its own, and leaves the loop's executor to the program."""
     loop = asyncio.get_running_loop()
     future: "asyncio.Future[_T]" = loop.create_future()
 
@@ -221,22 +221,22 @@ async def _aside(work: Callable[[], _T]) -> _T:
             result = work()
         except BaseException as raised:
             error = raised
-        _tell(loop, future, result, error)
+        _resolve(loop, future, result, error)
 
-    threading.Thread(target=run, name="ak-aside", daemon=True).start()
+    threading.Thread(target=run, name="ak-worker", daemon=True).start()
     return await future
 
 
-def _tell(
+def _resolve(
     loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", result: Any, error: Optional[BaseException]
 ) -> None:
-    """Ends a future of a loop's from another thread. A loop that is closed meanwhile waits for nothing."""
+    """Resolves a future from another thread. Does nothing once the loop is closed."""
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(_settle, future, result, error)
+        loop.call_soon_threadsafe(_set_result, future, result, error)
 
 
-def _settle(future: "asyncio.Future[Any]", result: Any, error: Optional[BaseException]) -> None:
-    """Ends a future that may have been cancelled meanwhile. The native module calls it too."""
+def _set_result(future: "asyncio.Future[Any]", result: Any, error: Optional[BaseException]) -> None:
+    """Resolves a future, unless it was cancelled meanwhile. The native module calls this too."""
     if future.done():
         return
     if error is None:

@@ -1,4 +1,4 @@
-"""What the kernel raises: one class per meaning. Which code raises which class stands in the kernel's table."""
+"""The exceptions, one class per kind of failure. The kernel's table of codes says which code raises which class."""
 
 import builtins
 from typing import Any, Dict, Optional
@@ -29,10 +29,10 @@ __all__ = [
 
 
 class AuthorityKernelError(Exception):
-    """Whatever the kernel refuses or fails to do.
+    """A request was denied, or failed.
 
-    ``code`` is a number of :class:`ErrorCode`, ``message`` a sentence, ``context`` facts for programs,
-    ``denial`` what the gate said where it was the gate that refused.
+    ``code`` is a number of :class:`ErrorCode`, ``message`` is for people, ``context`` for programs; ``denial`` is present where the
+    gate denied the request.
     """
 
     code: int
@@ -61,7 +61,7 @@ class AuthorityKernelError(Exception):
 
 
 class OperationDeniedError(AuthorityKernelError):
-    """The policy, or a grant that has lapsed, does not let this pass; ``denial`` says why."""
+    """The policy or an expired grant denies the request; ``denial`` says why."""
 
 
 class ApprovalRequiredError(OperationDeniedError):
@@ -69,46 +69,46 @@ class ApprovalRequiredError(OperationDeniedError):
 
     @property
     def approval_id(self) -> Any:
-        """What to approve."""
+        """The identifier of the approval."""
         return self.context.get("approval_id")
 
     @property
     def expires_at(self) -> Any:
-        """Until when it can be approved, in microseconds since the Unix epoch."""
+        """When the approval expires, in microseconds since the Unix epoch."""
         return self.context.get("expires_at")
 
 
 class TaintError(OperationDeniedError):
-    """Untrusted or secret data may not flow there."""
+    """Untrusted or secret data may not flow to the target."""
 
 
 class CapabilityError(AuthorityKernelError):
-    """The token presented is no good."""
+    """The presented token is invalid, expired, revoked or does not cover the request."""
 
 
 class BudgetExceededError(AuthorityKernelError):
-    """A budget has no room for this."""
+    """A budget does not cover the request."""
 
 
 class RateLimitError(BudgetExceededError):
-    """Too much in too short a time."""
+    """A rate limit does not allow the request now."""
 
     @property
     def retry_after_ms(self) -> Any:
-        """When to try again, in milliseconds from the refusal."""
+        """After how many milliseconds to try again."""
         return self.context.get("retry_after_ms")
 
 
 class InvalidArgumentError(AuthorityKernelError):
-    """The request itself is wrong."""
+    """The request is malformed, or over a limit."""
 
 
 class SchemaError(InvalidArgumentError):
-    """A value does not fit its type's schema, or the schema is not one the kernel knows."""
+    """A value does not match the schema of its type, or the schema is not supported."""
 
 
 class PatchTestFailedError(InvalidArgumentError):
-    """A ``test`` operation of a patch did not hold; nothing was changed."""
+    """A ``test`` operation of a patch failed; nothing was changed."""
 
 
 class NotFoundError(AuthorityKernelError):
@@ -120,23 +120,23 @@ class ConflictError(AuthorityKernelError):
 
 
 class BufferOverflowError(AuthorityKernelError):
-    """The result is longer than the caller's own ``max_...``."""
+    """The result is longer than the ``max_...`` argument of the call."""
 
 
 class TimeoutError(AuthorityKernelError, builtins.TimeoutError):
-    """Time ran out."""
+    """A deadline passed."""
 
 
 class OutOfMemoryError(AuthorityKernelError):
-    """The kernel's own quota is used up."""
+    """A quota of the kernel is used up."""
 
 
 class ToolError(AuthorityKernelError):
-    """A tool failed; the message is the tool's."""
+    """A tool failed; the message comes from the tool."""
 
 
 class AuditError(AuthorityKernelError):
-    """The log cannot take another entry, or is damaged."""
+    """The log is full or damaged."""
 
 
 class UnknownOutcomeError(AuthorityKernelError):
@@ -144,4 +144,4 @@ class UnknownOutcomeError(AuthorityKernelError):
 
 
 class LibakError(AuthorityKernelError):
-    """No kernel to talk to: it is closed, unreachable, not configured, or broken."""
+    """There is no usable kernel: it is closed, unreachable or not configured."""

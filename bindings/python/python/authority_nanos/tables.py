@@ -1,4 +1,4 @@
-"""The kernel's tables as enums. They are made from what the kernel exports, so that they cannot differ from it."""
+"""The kernel's tables of codes and operations as enums, made from the native module's."""
 
 from enum import IntEnum
 

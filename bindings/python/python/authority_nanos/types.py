@@ -1,4 +1,4 @@
-"""What goes into the kernel's methods and comes out of them, where a plain Python type would not say enough."""
+"""The types of arguments and results that are no plain Python types."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DenialInfo:
-    """Why the gate said no. To an agent session only the class of reason is told; ``trace_id`` leads the owner
-    to the rest."""
+    """Why the gate denied a request. An agent session is told the class of the reason only; the owner finds the rest in the log
+    under ``trace_id``."""
 
     op: str
     target: str
@@ -51,7 +51,7 @@ class DenialInfo:
 
 @dataclass(frozen=True)
 class AuthorizationDetails:
-    """What ``authorize_details`` found."""
+    """The result of ``authorize_details``: the decision on a request that was not made."""
 
     operation: str
     target: str
@@ -65,12 +65,12 @@ class AuthorizationDetails:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``audit_verify`` found. True if and only if the log is consistent.
+    """The result of ``audit_verify``. True if and only if the log is consistent.
 
-    ``first_bad`` is the first entry that is wrong, and ``reason`` says in what way; ``replayed`` entries were
-    re-executed and follow, ``opaque`` ones could not be because a body was erased or pruned, ``not_replayed`` ones were
-    written by an earlier version, which re-executes them; ``verified_to`` entries were looked at; ``signed_by`` names the key given if it is the one that signs
-    for this log, ``anchored_at`` is the size of the log in the anchor; ``rests_on`` says what the finding rests on.
+    ``verified_to`` is the number of entries examined. Of these ``replayed`` were re-executed with the same result, ``opaque`` could
+    not be because a body was erased or pruned, and ``not_replayed`` were written by an earlier version, which re-executes them.
+    ``first_bad`` is the first invalid entry, and ``reason`` says what is invalid. ``signed_by`` is the given key if it signs for
+    this log, ``anchored_at`` the size of the log in the anchor. ``rests_on`` says what the result rests on.
     """
 
     consistent: bool
@@ -90,7 +90,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An HTTP response; headers in the order in which they came."""
+    """An HTTP response; headers in the order of the response."""
 
     status: int
     headers: Sequence[Tuple[str, str]]
@@ -113,14 +113,16 @@ class ToolCall(NamedTuple):
 
 
 class InferenceRequest(Dict[str, Any]):
-    """A chat-completions request, for ``inference``: a dict with the members that OpenAI's format has."""
+    """A chat-completions request for ``inference``: a dict with the members of OpenAI's format."""
 
-    def __init__(self, model: str, prompt: str, max_tokens: int = 1000, **others: Any) -> None:
-        super().__init__(model=model, messages=[{"role": "user", "content": prompt}], max_tokens=max_tokens, **others)
+    def __init__(self, model: str, prompt: str, max_tokens: Optional[int] = None, **others: Any) -> None:
+        super().__init__(model=model, messages=[{"role": "user", "content": prompt}], **others)
+        if max_tokens is not None:
+            self["max_tokens"] = max_tokens
 
 
 class EffectRequest(NamedTuple):
-    """Any operation by its number, with arguments in their wire form, for ``syscall``."""
+    """An operation by its number, with arguments in their wire form, for ``syscall``."""
 
     op: int
     args: Union[bytes, str, Dict[str, Any]] = b"{}"
@@ -128,7 +130,7 @@ class EffectRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class EffectResponse:
-    """What ``syscall`` gives: ``err`` is 0 or a code, ``result`` the result or the error as JSON."""
+    """The result of ``syscall``: ``err`` is 0 or an error code, ``result`` the result or the error as JSON."""
 
     err: int
     result: bytes = field(repr=False)

@@ -1,4 +1,4 @@
-//! The serial console: a 16550 at COM1. Slow, so for text that people read.
+//! The serial console: a 16550 at COM1. Slow: for text that people read.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! Faults of the processor: printed, then the end. There are no interrupts here, and no fault is survived.
+//! Faults of the processor: each is printed and ends the image. Interrupts are off.
 
 use core::arch::{asm, global_asm};
 use core::fmt::Write;
@@ -6,7 +6,7 @@ use core::fmt::Write;
 use ak_image::ExitCode;
 
 use crate::console::Console;
-use crate::exit;
+use crate::exit::exit;
 
 /// Vectors that the processor itself raises.
 const VECTORS: usize = 32;
@@ -55,7 +55,7 @@ extern "C" fn report(frame: &Frame) -> ! {
     let address: u64;
     // SAFETY: reading a control register has no effect.
     unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack, preserves_flags)) }
-    // The console cannot fail, and there would be nobody to tell.
+    // The console cannot fail, and no other output exists.
     let _ = match *vector {
         PAGE_FAULT if STACK_GUARD.contains(&address) => {
             writeln!(console, "stack overflow at {instruction:#x}")
@@ -109,7 +109,7 @@ static mut TABLES: Tables = Tables {
     stack: [0; STACK_BYTES],
 };
 
-/// Has every fault reported on a stack of its own, so that a stack overflow can be told too.
+/// Installs a handler for every fault, on a stack of its own, so that a stack overflow is reported too.
 pub(crate) fn install() {
     unsafe extern "C" {
         static fault_stubs: u8;

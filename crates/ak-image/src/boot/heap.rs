@@ -1,4 +1,4 @@
-//! The heap: all the memory that is left.
+//! The allocator: the heap is the largest free range of RAM.
 
 use core::ops::Range;
 

@@ -5,9 +5,20 @@
     reason = "this is where the machine is touched; everything above it forbids unsafe code"
 )]
 #![deny(unsafe_op_in_unsafe_fn)]
-//! The image: boots, claims memory, re-executes the journal it was given as its boot module, says how that went, ends.
+//! The image: boots, claims memory, re-executes the journal that is its boot module, prints the result, and ends.
+//!
+//! - `fault`: the processor's faults, printed
+//! - `runtime`: the functions that compiled code expects of a runtime
+//! - `heap`: the allocator
+//! - `console`: the serial console
+//! - `exit`: the end of the image, with a code for QEMU
+//! - `port`: x86 input and output ports
+//!
+//! Imports: `{fault, runtime} → {console, exit} → port`
+//! Imports: `heap`
 
 mod console;
+mod exit;
 mod fault;
 mod heap;
 mod port;
@@ -20,6 +31,7 @@ use core::ops::Range;
 use ak_image::{Boot, ExitCode, MEMORY_END, run};
 
 use console::Console;
+use exit::exit;
 
 global_asm!(include_str!("entry.s"));
 
@@ -48,14 +60,6 @@ fn fail(console: &mut Console, reason: impl core::fmt::Display) -> ExitCode {
     match writeln!(console, "cannot boot: {reason}") {
         Ok(()) | Err(core::fmt::Error) => ExitCode::Failure,
     }
-}
-
-/// Ends QEMU through its `isa-debug-exit` device at port 0xf4; a machine without one stops.
-fn exit(code: ExitCode) -> ! {
-    const DEBUG_EXIT: u16 = 0xf4;
-    // SAFETY: the port belongs to the debug exit device or to nothing.
-    unsafe { port::write(DEBUG_EXIT, code as u8) };
-    port::halt()
 }
 
 /// Where the linker put this program.

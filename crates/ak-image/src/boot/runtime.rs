@@ -1,4 +1,4 @@
-//! What compiled code expects a runtime to supply.
+//! The functions that compiled code expects of a runtime.
 
 use core::arch::global_asm;
 use core::fmt::Write;
@@ -7,13 +7,13 @@ use core::panic::PanicInfo;
 use ak_image::ExitCode;
 
 use crate::console::Console;
-use crate::{exit, port};
+use crate::{exit::exit, port};
 
 global_asm!(include_str!("memory.s"));
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    // The console cannot fail, and there would be nobody to tell.
+    // The console cannot fail, and no other output exists.
     let _ = writeln!(Console::new(), "{info}");
     exit(ExitCode::Fault)
 }

@@ -1,4 +1,4 @@
-//! What is set aside for a request bounds what is recorded of it, whatever its host brings.
+//! The record size reserved for a request bounds what is recorded of it, whatever its host reports.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -42,7 +42,7 @@ operation = "execute"
 target = "*"
 "#;
 
-/// Small limits, so that what goes beyond them is made fast.
+/// Small limits, so that data over them is generated fast.
 fn config() -> Config {
     Config {
         input_bytes_max: 512 << 10,
@@ -52,7 +52,7 @@ fn config() -> Config {
     }
 }
 
-/// Bytes that a journal takes for a record which is a batch of its own: docs/audit-format.md.
+/// The bytes that a record takes in a journal as a batch of its own: docs/audit-format.md.
 fn journal_bytes(record: &Record) -> u64 {
     const FRAME: usize = 9;
     let seal = if record.subjects.is_empty() { 1 } else { 3 + 8 * record.subjects.len() + 16 };
@@ -104,10 +104,10 @@ fn number(request: &Request) -> usize {
     }
 }
 
-/// How many kinds of requests there are.
+/// The number of kinds of requests.
 const KINDS: usize = 36;
 
-/// What a request is made of: texts that grow when JSON escapes them, and a size.
+/// The material of a request: texts that grow when JSON escapes them, and a size.
 #[derive(Clone, Debug)]
 struct Seed {
     text: String,
@@ -244,7 +244,7 @@ fn request(number: usize, seed: &Seed) -> Request {
     }
 }
 
-/// A step that such an effect may come to, or any other.
+/// A step of such an effect, or of any other.
 fn step(kind: usize, seed: &Seed) -> Step {
     match kind % 5 {
         0 => Step::Resolved(vec![[255; 16].into(); seed.size % 1000]),
@@ -258,7 +258,7 @@ fn step(kind: usize, seed: &Seed) -> Step {
     }
 }
 
-/// An end that fits the request, or a failure, larger than any limit where the seed is.
+/// A completion of the request's kind, or a failure, of a size over any limit where the seed is.
 fn completion(kind: usize, request: &Request, seed: &Seed) -> Completion {
     let failed = || {
         let context = object! { "hops_sent": 1u64, "text": seed.long(), (seed.long()): true };
@@ -293,7 +293,7 @@ fn completion(kind: usize, request: &Request, seed: &Seed) -> Completion {
     }
 }
 
-/// Records everything that a request comes to, and compares with what was set aside. Gives whether it became an effect.
+/// Records every step and the end of a request, and compares the sizes with the reserved one. Gives whether it became an effect.
 fn is_within_its_room(
     machine: &mut Machine,
     request: Request,
@@ -397,7 +397,7 @@ fn http(machine: &mut Machine) -> Ticket {
 }
 
 #[test]
-fn an_effect_that_comes_to_too_many_steps_ends_as_a_failure() {
+fn an_effect_with_too_many_steps_fails() {
     let (mut machine, _) = machine();
     let ticket = http(&mut machine);
     let redirect = |path: usize| Step::Redirect {
@@ -435,7 +435,7 @@ fn an_effect_that_comes_to_too_many_steps_ends_as_a_failure() {
 }
 
 #[test]
-fn only_so_many_addresses_are_looked_at() {
+fn the_number_of_resolved_addresses_is_limited() {
     let (mut machine, _) = machine();
     let ticket = http(&mut machine);
     let found: Vec<std::net::IpAddr> = (0..200).map(|last| [93, 184, 216, last].into()).collect();
@@ -444,9 +444,9 @@ fn only_so_many_addresses_are_looked_at() {
     machine.replayed();
 }
 
-/// What comes back, and whether it is above the limit.
+/// A completion, and whether it is over the limit.
 #[test]
-fn what_comes_back_is_bounded_before_it_is_recorded() {
+fn completions_are_bounded_before_they_are_recorded() {
     let text = |bytes: u64| Text::from("\u{1}".repeat(usize::try_from(bytes / 6).unwrap()));
     let header =
         |bytes| HttpResponse { status: 200, headers: vec![("x".into(), text(bytes))], body: [].into() };
@@ -485,7 +485,7 @@ fn a_failure_that_is_too_long_keeps_its_code_and_its_numbers() {
 }
 
 #[test]
-fn a_stale_step_or_end_is_recorded_short() {
+fn a_stale_step_or_completion_leaves_a_short_record() {
     let (mut machine, _) = machine();
     let ticket = http(&mut machine);
     machine.complete(ticket, Completion::Unknown);
@@ -504,7 +504,7 @@ fn a_stale_step_or_end_is_recorded_short() {
 }
 
 #[test]
-fn a_file_effect_follows_only_so_many_long_links() {
+fn the_bytes_of_links_in_a_file_effect_are_limited() {
     let (mut machine, object) = machine();
     let seed = Seed { text: "x".into(), size: 0, object, wild: false };
     let (_, ticket, _) = machine.effect(SessionId::OWNER, request(16, &seed));
@@ -514,9 +514,9 @@ fn a_file_effect_follows_only_so_many_long_links() {
     assert!(machine.kernel.progress(now, ticket, link).is_err());
 }
 
-/// The longest of everything, under the limits that kernels have: a journal's frame takes 64 MiB.
+/// Everything at its longest, under the default limits: a frame of a journal holds 64 MiB.
 #[test]
-fn a_record_is_never_longer_than_a_journal_takes() {
+fn a_record_is_never_longer_than_a_journal_accepts() {
     const FRAME_BYTES: u64 = 64 << 20;
     let kernel = Machine::new().kernel;
     let escaped = |bytes: usize| Text::from("\u{1}".repeat(bytes));
@@ -553,9 +553,9 @@ fn a_record_is_never_longer_than_a_journal_takes() {
     }
 }
 
-/// A host call takes room as a request does.
+/// A host call reserves its record size as a request does.
 #[test]
-fn what_a_tool_asks_for_is_within_its_room() {
+fn host_calls_fit_the_record_size_of_their_tool() {
     let (mut machine, _) = machine();
     machine.call(relay("reader", "fs_read", &["fs.read:/data/**"])).unwrap();
     let args = object! { "path": "/data/x" };

@@ -1,4 +1,4 @@
-//! The kernel's promises, one by one.
+//! The kernel's guarantees: each test states one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -45,7 +45,7 @@ fn used(machine: &mut Machine, dimension: Dimension) -> u64 {
     status.get(dimension.as_str()).and_then(|row| row.get("used")).and_then(Value::as_u64).unwrap()
 }
 
-/// Every row: a request, and the code it must fail with while nothing changes.
+/// Each row: a request, and the code that it fails with while nothing changes.
 #[test]
 fn bad_input_is_refused_and_nothing_changes() {
     let mut machine = Machine::new();
@@ -147,7 +147,7 @@ fn nothing_leaves_before_its_record_is_committed() {
 }
 
 #[test]
-fn a_denial_explains_itself_and_its_suggestion_is_enough() {
+fn the_suggestion_of_a_denial_permits_the_request() {
     let mut machine = Machine::new();
     let policy = "[fs]\nread = [\"/data/**\"]";
     machine.policy(policy);
@@ -296,7 +296,7 @@ fn denied_operations_cost_compute_too() {
 }
 
 #[test]
-fn a_child_s_spending_counts_for_the_root() {
+fn a_childs_spending_is_charged_to_the_root() {
     let mut machine = Machine::new();
     let agent = machine.agent("worker");
     machine.call(budget(Dimension::ToolCalls, 1)).unwrap();
@@ -434,7 +434,7 @@ fn private_addresses_are_closed_unless_granted_by_address() {
 }
 
 #[test]
-fn a_redirect_is_a_decision_of_its_own() {
+fn a_redirect_is_decided_as_a_new_request() {
     let mut machine = Machine::new();
     machine.policy("[http]\nallow = [\"GET https://a.example/**\"]");
     let (call, ticket, _) = machine.effect(SessionId::OWNER, http("https://a.example/"));
@@ -457,7 +457,7 @@ fn a_redirect_is_a_decision_of_its_own() {
 }
 
 #[test]
-fn a_ticket_is_good_once() {
+fn a_ticket_is_valid_once() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]");
     let (_, ticket, _) = machine.effect(SessionId::OWNER, file_read("/data/x"));
@@ -473,7 +473,7 @@ fn a_ticket_is_good_once() {
 }
 
 #[test]
-fn a_lost_effect_is_unknown_and_paid_in_full() {
+fn a_lost_effect_ends_unknown_and_is_charged_in_full() {
     let mut machine = Machine::new();
     machine.policy("[infer]\nmodels = [\"m\"]\n[budgets]\ntokens = 2000");
     let (call, _, _) = machine.effect(SessionId::OWNER, infer("m", 100));
@@ -527,7 +527,7 @@ fn a_capability_has_a_rate_and_an_end_that_reloading_does_not_renew() {
 }
 
 #[test]
-fn tools_answer_or_say_why_not() {
+fn a_tool_call_gives_a_result_or_a_reason() {
     let mut machine = Machine::new();
     let sum = value(machine.call(tool("add", r#"{"a":5,"b":3}"#)));
     assert_eq!(sum.to_json(), r#"{"output":{"result":8}}"#);
@@ -563,7 +563,7 @@ fn the_newest_version_of_a_tool_is_the_highest() {
 }
 
 #[test]
-fn a_completion_of_another_kind_is_never_taken() {
+fn a_completion_of_the_wrong_kind_is_rejected() {
     let mut machine = Machine::new();
     machine.policy(
         "[fs]\nread = [\"/data/**\"]\nwrite = [\"/data/**\"]\n[http]\nallow = [\"GET https://a.example/**\"]\n\
@@ -609,7 +609,7 @@ fn a_completion_of_another_kind_is_never_taken() {
 }
 
 #[test]
-fn authorize_asks_without_doing() {
+fn authorize_decides_without_acting() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]\n[budgets]\ntool_calls = 0");
     let mut ask = |operation: &str, target: &str| {
@@ -641,7 +641,7 @@ fn last_denial(machine: &mut Machine) -> LastDenial {
 }
 
 #[test]
-fn a_broken_policy_is_refused_whole_and_the_one_in_force_stays() {
+fn an_invalid_policy_leaves_the_policy_in_force() {
     let mut machine = Machine::new();
     machine.policy("[fs]\nread = [\"/data/**\"]");
     let refused = failure(machine.call(load("[fs]\nread = [\"/**\"]\nwriite = []")));
@@ -660,7 +660,7 @@ fn about(subject: &str) -> Request {
 }
 
 #[test]
-fn limits_are_limits() {
+fn limits_of_the_configuration_are_enforced() {
     let mut machine = Machine::with(Config {
         input_bytes_max: 100,
         heap_objects_max: 2,
@@ -687,7 +687,7 @@ fn limits_are_limits() {
 }
 
 #[test]
-fn one_agent_takes_no_other_agents_subjects() {
+fn one_agent_cannot_use_up_another_agents_subjects() {
     let mut machine = Machine::with(Config { subjects_per_agent_max: 3, ..Config::default() });
     let (one, other) = (machine.agent("one"), machine.agent("other"));
     for name in ["a", "b", "c"] {
