@@ -37,95 +37,60 @@
 //! | `secrets`, `redact`, `pieces` | secrets, put where they belong and cut from what comes back |
 //! | `server`, `client`, `wire` | the daemon's socket, both ends |
 
-mod answer;
-mod anthropic;
-mod asker;
-mod attest;
-mod beneath;
 mod call;
-mod choice;
-mod circuit;
-mod client;
 mod clock;
-mod commit;
 mod config;
 mod connection;
+mod daemon;
 mod descriptors;
-mod disk;
-mod draft;
 mod driver;
-mod embedded;
-mod engine;
-mod files;
+mod effects;
 mod fork;
-mod head;
-mod http;
-mod infer;
-mod keep;
-mod keyring;
-mod line;
-mod log;
+mod fs;
 mod net;
-mod pieces;
-mod policy_files;
-mod protected;
-mod recover;
-mod redact;
-mod responses;
-mod roots;
-mod routes;
 mod runtime;
-mod scrub;
-mod secret;
 mod secrets;
-mod server;
-mod snapshots;
-mod spare;
-mod sse;
-mod stream;
-mod thinking;
-mod tools;
-mod trust;
-mod usage;
-mod vault;
+mod storage;
+mod temp_file;
+mod trusted_file;
 mod wire;
 
-pub use answer::BYTES_PER_TOKEN;
-pub use attest::CHECKPOINT_KEY;
 pub use call::{Answer, HEED_MS, heeding};
-pub use circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
-pub use client::GREETING_MS_MAX;
 pub use config::CONFIG_BYTES_MAX;
+pub use connection::policy_files::policy_request;
+pub use connection::remote::GREETING_MS_MAX;
 pub use connection::{Connection, Options, tool_request};
-pub use descriptors::raise_descriptor_limit;
-pub use disk::FileDisk;
-pub use draft::SWEPT_ENTRIES_MAX;
-pub use driver::Driver;
-pub use engine::engine;
-pub use files::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
-pub use fork::{Origin, PerProcess};
-pub use http::REDIRECTS_MAX;
-pub use infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
-pub use keyring::KEYS_FILE;
-pub use log::MEMORY_LOG_BYTES_MAX;
-pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS, HEAD_BYTES_MAX, HEADERS_MAX};
-pub use policy_files::policy_request;
-pub use protected::PROTECTED_ENTRIES_MAX;
-pub use recover::{
-    JOURNAL_DIRECTORY, OWNER_RESERVE_BYTES, Progress, StoredJournal, VAULT_DIRECTORY, read_journal,
-};
-pub use redact::{HELD_BYTES_MAX, REDACTED};
-pub use routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
-pub use runtime::{RUNTIME_THREADS_MAX, spawn};
-pub use secrets::SECRET_BYTES_MIN;
-pub use server::{
+pub use daemon::server::{
     EFFECTS_MAX, HELLO_TIMEOUT_MS, RECEIVED_BYTES_MAX, REQUEST_TIMEOUT_MS, SESSIONS_EFFECTS_MAX,
     SESSIONS_MAX, STRANGERS_MAX, Server, WRITE_TIMEOUT_MS, owner_token,
 };
-pub use snapshots::SNAPSHOT_ENTRIES;
-pub use sse::EVENT_BYTES_MAX;
-pub use tools::TOOL_WALL_MS_MAX;
-pub use vault::VAULT_RESERVE_BYTES;
+pub use descriptors::raise_descriptor_limit;
+pub use driver::Driver;
+pub use driver::snapshots::SNAPSHOT_ENTRIES;
+pub use effects::http::REDIRECTS_MAX;
+pub use effects::infer::circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
+pub use effects::infer::completion::BYTES_PER_TOKEN;
+pub use effects::infer::routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
+pub use effects::infer::sse::EVENT_BYTES_MAX;
+pub use effects::infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
+pub use effects::tools::TOOL_WALL_MS_MAX;
+pub use fork::{Origin, PerProcess};
+pub use fs::protected::PROTECTED_ENTRIES_MAX;
+pub use fs::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
+pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS, HEAD_BYTES_MAX, HEADERS_MAX};
+pub use runtime::{RUNTIME_THREADS_MAX, spawn};
+pub use secrets::redact::{HELD_BYTES_MAX, REDACTED};
+pub use secrets::store::SECRET_BYTES_MIN;
+pub use secrets::tokens::KEYS_FILE;
+pub use storage::disk::FileDisk;
+pub use storage::hash_accel::engine;
+pub use storage::log::MEMORY_LOG_BYTES_MAX;
+pub use storage::recover::{
+    JOURNAL_DIRECTORY, OWNER_RESERVE_BYTES, Progress, StoredJournal, VAULT_DIRECTORY, read_journal,
+};
+pub use storage::vault::VAULT_RESERVE_BYTES;
+pub use storage::verify::CHECKPOINT_KEY;
+pub use temp_file::SWEPT_ENTRIES_MAX;
 
 pub use tokio_util::sync::CancellationToken;
 pub use {ak_json, ak_kernel};

@@ -1,0 +1,264 @@
+//! The operator's own settings: where models are, how the network is reached, which secrets go where.
+//!
+//! The file is TOML, at a path that the operator names; it is never looked for. No agent reaches it, and no value of a
+//! secret stands in it: it says where each one comes from.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use ak_json::Text;
+use ak_policy::{CanonicalUrl, Scheme};
+use serde::Deserialize;
+
+use crate::{
+    effects::infer::routes::{ModelTable, Routes},
+    net::NetConfig,
+    secrets::redact::{Pattern, RedactTable},
+    secrets::store::{SecretTable, Secrets},
+    trusted_file::{self, Trust},
+};
+
+/// Longest host configuration, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Longest file of one secret, in bytes.
+const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// What the file says, each reference resolved.
+#[derive(Debug, Default)]
+pub(crate) struct HostFile {
+    pub(crate) net: NetConfig,
+    pub(crate) secrets: Secrets,
+    pub(crate) routes: Routes,
+    /// The variables of the environment that tools may list.
+    pub(crate) env: Vec<(Text, Text)>,
+    /// What is cut from replies besides secrets.
+    pub(crate) redact: Vec<Pattern>,
+    /// Files and directories that no agent may touch: those named, and those that secrets come from.
+    pub(crate) protected: Vec<PathBuf>,
+}
+
+/// The file's tables.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Tables {
+    protect: Vec<PathBuf>,
+    dns: DnsTable,
+    http: HttpTable,
+    env: BTreeMap<String, String>,
+    secret: BTreeMap<String, SecretTable>,
+    model: Vec<ModelTable>,
+    redact: RedactTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DnsTable {
+    servers: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HttpTable {
+    proxy: Option<Url>,
+    ca: Vec<PathBuf>,
+}
+
+impl HostFile {
+    /// Reads the file at `path`. Paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// One sentence with file, line and column; it holds no value of a secret.
+    pub(crate) fn read(path: &Path) -> Result<HostFile, String> {
+        let within = |error: String| format!("host configuration {}: {error}", path.display());
+        let text = trusted_file::read(path, Trust::Settings, CONFIG_BYTES_MAX);
+        let text = text.map_err(|error| within(error.to_string()))?;
+        let directory = std::path::absolute(path).map_err(|error| within(error.to_string()))?;
+        HostFile::parse(&text, directory.parent().unwrap_or(Path::new("/"))).map_err(within)
+    }
+
+    fn parse(text: &str, directory: &Path) -> Result<HostFile, String> {
+        let tables: Tables = toml::from_str(text).map_err(|error| located(text, &error))?;
+        let place = |path: PathBuf| directory.join(path);
+        let mut protected: Vec<PathBuf> = tables.protect.into_iter().map(place).collect();
+        let ca: Vec<PathBuf> = tables.http.ca.into_iter().map(place).collect();
+        // Whoever writes them decides which servers are believed.
+        protected.extend(ca.iter().cloned());
+        if let Some(Url(proxy)) = &tables.http.proxy
+            && (proxy.scheme() != Scheme::Http || proxy.path_and_query() != "/")
+        {
+            return Err("[http] proxy: expected http://HOST:PORT, which takes CONNECT".into());
+        }
+        let mut source = |source: &Source| source.read(directory, &mut protected);
+        let mut secrets = Secrets::default();
+        for (name, table) in tables.secret {
+            secrets.bind(&name, table, &mut source).map_err(|error| format!("[secret.{name}]: {error}"))?;
+        }
+        let routes = Routes::new(tables.model, &mut secrets, &mut source)?;
+        let net =
+            NetConfig { dns_servers: tables.dns.servers, proxy: tables.http.proxy.map(|proxy| proxy.0), ca };
+        let env =
+            tables.env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+        Ok(HostFile { net, secrets, routes, env, redact: tables.redact.patterns()?, protected })
+    }
+}
+
+/// The place of an error and what is wrong, without the text around it: that may be a secret which does not belong there.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let offset = error.span().map_or(0, |span| span.start);
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+    let message = error.message();
+    // serde quotes what it found in place of something else.
+    let message = match (message.split_once("string \""), message.rsplit_once("\", expected")) {
+        (Some((before, _)), Some((_, after))) => format!("{before}a string, expected{after}"),
+        _ => match (message.split_once("unknown variant `"), message.rsplit_once("`, expected")) {
+            (Some((before, _)), Some((_, after))) => format!("{before}unknown variant, expected{after}"),
+            _ => message.to_owned(),
+        },
+    };
+    format!("line {line}, column {column}: {}", message.lines().next().unwrap_or_default())
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) enum Source {
+    /// A variable of the environment.
+    Env(String),
+    /// A file, whose last line break does not count.
+    File(PathBuf),
+}
+
+impl TryFrom<String> for Source {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Source, &'static str> {
+        match text.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => Ok(Source::Env(name.into())),
+            Some(("file", path)) if !path.is_empty() => Ok(Source::File(path.into())),
+            // What stands there may be the secret itself.
+            _ => Err("expected env:NAME or file:PATH; a secret itself does not belong in this file"),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl Source {
+    fn read(
+        &self,
+        directory: &Path,
+        protected: &mut Vec<PathBuf>,
+    ) -> Result<zeroize::Zeroizing<String>, String> {
+        let read = match self {
+            Self::Env(name) => {
+                std::env::var(name).map_err(|_| String::from("the variable is not set, or no text"))
+            }
+            Self::File(path) => {
+                let path = directory.join(path);
+                let text = trusted_file::read(&path, Trust::Credential, SECRET_FILE_BYTES_MAX);
+                let text = text.map_err(|error| error.to_string());
+                protected.push(path);
+                text
+            }
+        };
+        let text = zeroize::Zeroizing::new(read.map_err(|error| format!("{self}: {error}"))?);
+        Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
+/// An absolute HTTP URL.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Url(pub(crate) CanonicalUrl);
+
+impl TryFrom<String> for Url {
+    type Error = ak_policy::TargetError;
+
+    fn try_from(text: String) -> Result<Url, ak_policy::TargetError> {
+        CanonicalUrl::parse(text.trim_end_matches('/')).map(Url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        HostFile::parse(text, Path::new("/nowhere")).unwrap_err()
+    }
+
+    #[test]
+    fn a_fault_is_told_by_line_and_column() {
+        let check = |text: &str, place: &str, says: &str| {
+            let error = refused(text);
+            assert!(error.starts_with(place) && error.contains(says), "{text:?}: {error}");
+        };
+        check("[dns]\nserver = []", "line 2, column 1", "unknown field `server`");
+        check("x = 1", "line 1, column 1", "unknown field `x`");
+        check("[http]\nproxy = \"ftp://x\"", "line 2, column 9", "http");
+        check("[dns]\nservers = [\n  \"nowhere\"\n]", "line 3, column 3", "socket address");
+        check("[dns]\nservers = []\nservers = []", "line 3, column 1", "duplicate key");
+        check(
+            "[[model]]\nmatch = \"x\"\nformat = \"cobol\"\nurl = \"http://x\"",
+            "line 3, column 10",
+            "unknown variant",
+        );
+        check("[[model]]\nmatch = \"x\"", "line 1, column 1", "missing field `url`");
+        check("[secret.x]\nfrom = \"env:X\"", "line 1, column 1", "missing field `to`");
+    }
+
+    #[test]
+    fn no_error_tells_a_secret() {
+        const KEY: &str = "sk-pasted-by-mistake";
+        for text in [
+            format!("[secret.x]\nfrom = \"{KEY}\"\nto = []\nin = []"),
+            format!("secret.x = \"{KEY}\""),
+            format!("[[model]]\nmatch = \"x\"\nurl = \"http://x\"\nkey = \"{KEY}\""),
+            format!("[[model]]\nmatch = \"x\"\nurl = \"http://x\"\ntimeout_ms = \"{KEY}\""),
+            format!("[dns]\nservers = [\"{KEY}\"]"),
+            format!("[redact]\nbuiltin = \"{KEY}\""),
+            format!("[[model]]\nmatch = \"x\"\nurl = \"http://x\"\nformat = \"{KEY}\""),
+        ] {
+            let error = refused(&text);
+            assert!(error.starts_with("line ") && !error.contains(KEY), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_spoken_to_in_clear_and_has_no_path() {
+        for proxy in ["https://proxy:3128", "http://proxy:3128/there"] {
+            let error = refused(&format!("[http]\nproxy = \"{proxy}\""));
+            assert!(error.starts_with("[http] proxy: expected http://"), "{error}");
+        }
+        HostFile::parse("[http]\nproxy = \"http://proxy:3128\"", Path::new("/nowhere")).unwrap();
+    }
+
+    #[test]
+    fn what_secrets_come_from_is_protected() {
+        let directory = std::env::temp_dir().join(format!("ak-config-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("key"), "the-long-secret\n").unwrap();
+        let text = "protect = [\"more\"]\n[secret.x]\nfrom = \"file:key\"\nto = [\"https://a/**\"]\nin = [\"header:x\"]";
+        let file = HostFile::parse(text, &directory).unwrap();
+        assert_eq!(file.protected, [directory.join("more"), directory.join("key")]);
+        assert_eq!(
+            file.secrets.filter(Vec::new()).text("a the-long-secret b").as_deref(),
+            Some("a secret://x b")
+        );
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,405 @@
+//! A choice of an answer as it comes together from the deltas of a stream: texts that come in pieces are let out as far as
+//! nothing in them may be a secret.
+
+use std::collections::BTreeMap;
+
+use ak_json::{Array, Object, Text, Value, object};
+
+use crate::{
+    secrets::redact::{Filter, REDACTED},
+    secrets::redact_stream::Pieces,
+};
+
+/// Most choices, and most items of one list in a choice: tool calls, say.
+pub(crate) const CHOICES_MAX: usize = 128;
+/// Most texts of one choice that are put together.
+pub(crate) const TEXTS_MAX: usize = 1_024;
+/// Longest name that is put together, in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 1_024;
+
+/// Texts that come in one piece, wherever they stand. Every other may come piece by piece.
+const WHOLE: [&str; 6] = ["finish_reason", "format", "id", "name", "role", "type"];
+/// What the tokens of an answer are estimated from, beside what was thought.
+const SAID: [&str; 4] = ["content", "function_call", "refusal", "tool_calls"];
+/// What was thought. Some servers tell it under several of these names at once.
+const THOUGHT: [&str; 3] = ["reasoning", "reasoning_content", "reasoning_details"];
+
+/// A choice as far as it came.
+#[derive(Default)]
+pub(crate) struct Choice {
+    /// All but the texts that come in pieces.
+    message: Object,
+    texts: BTreeMap<Path, Pieced>,
+    /// How many items came of lists that come item by item.
+    lists: BTreeMap<Path, usize>,
+    /// Bytes of what was said, and of what was thought under each name.
+    said: usize,
+    thought: [usize; THOUGHT.len()],
+    /// Of each tool call the index that the server gave it, if any, and its id.
+    calls: Vec<(Option<u64>, Text)>,
+    /// Null until it has ended.
+    pub(crate) finish_reason: Value,
+}
+
+/// Where in a choice something stands.
+type Path = Vec<Place>;
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Member(Text),
+    Item(usize),
+}
+
+/// A text that comes in pieces.
+#[derive(Default)]
+struct Pieced {
+    whole: String,
+    pieces: Pieces,
+}
+
+impl Choice {
+    /// Takes a piece of a choice; gives it as it may be let out.
+    pub(crate) fn take(&mut self, item: &Value, filter: &Filter, bytes: &mut usize) -> Value {
+        let reason = item.get("finish_reason").filter(|reason| !reason.is_null());
+        if let Some(reason) = reason {
+            self.finish_reason = filter.value(reason).unwrap_or_else(|| reason.clone());
+        }
+        let mut item = item.as_object().cloned().unwrap_or_default();
+        // What is no object is no delta.
+        if let Some(Value::Object(mut delta)) = item.remove("delta") {
+            if let Some(calls) = delta.get("tool_calls").and_then(Value::as_array) {
+                let calls = calls.iter().filter_map(|call| self.numbered(call)).collect::<Array>();
+                delta.insert("tool_calls", calls);
+            }
+            item.insert("delta", delta);
+        }
+        let item = Value::from(item);
+        let mut out = self.strain(&item, &mut Path::new(), filter, bytes);
+        if let Some(delta) = out.get("delta") {
+            merge(&mut self.message, delta);
+        }
+        // They tell the same text again, token by token.
+        if let Value::Object(object) = &mut out
+            && item.get("logprobs").is_some_and(|told| !told.is_null())
+            && (item.get("delta") != object.get("delta")
+                || self.texts.values().any(|text| !text.pieces.is_empty()))
+        {
+            object.insert("logprobs", Value::Null);
+        }
+        if reason.is_some() {
+            self.flush(&mut out, filter);
+        }
+        out
+    }
+
+    /// Whether the model was seen to think.
+    pub(crate) fn has_thought(&self) -> bool {
+        self.thought.iter().any(|bytes| *bytes > 0)
+    }
+
+    /// How long the answer is, for what its tokens are estimated from.
+    pub(crate) fn length(&self) -> usize {
+        self.said.saturating_add(self.thought.into_iter().max().unwrap_or(0))
+    }
+
+    /// A tool call with its place among the choice's calls. Some servers give none, or the same to all: a new id with a new
+    /// name is a new call then.
+    fn numbered(&mut self, call: &Value) -> Option<Value> {
+        let given = index_of(call);
+        let id = call.get("id").and_then(Value::as_text).cloned().unwrap_or_default();
+        let named = |kind| call.get(kind)?.get("name")?.as_str();
+        let begins = named("function").or_else(|| named("custom")).is_some_and(|name| !name.is_empty());
+        let same = |(index, known): &(Option<u64>, Text)| {
+            let is_other = !id.is_empty() && !known.is_empty() && *known != id;
+            *index == given && !(is_other && (begins || given.is_none()))
+        };
+        let known = match given {
+            // An id tells one from another; without one a piece belongs to the last.
+            None if !id.is_empty() => self.calls.iter().position(same),
+            _ => self.calls.iter().rposition(same),
+        };
+        let at = known.unwrap_or(self.calls.len());
+        let own = slot(&mut self.calls, at)?;
+        own.0 = given;
+        if own.1.is_empty() {
+            own.1 = id;
+        }
+        let mut call = call.as_object().cloned().unwrap_or_default();
+        call.insert("index", at as u64);
+        // Some give the arguments as they are, not as a text.
+        let function = call.get("function").and_then(Value::as_object).cloned();
+        if let Some(mut function) = function
+            && let Some(arguments @ Value::Object(_)) = function.get("arguments")
+        {
+            let arguments = arguments.to_json();
+            function.insert("arguments", arguments);
+            call.insert("function", function);
+        }
+        Some(call.into())
+    }
+
+    /// A copy of what came, with what can be let out of each text. A text is told from another by where it stands.
+    fn strain(&mut self, value: &Value, path: &mut Path, filter: &Filter, bytes: &mut usize) -> Value {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+            Value::String(text) => {
+                *bytes = bytes.saturating_add(text.len());
+                self.measure(path, text.len());
+                let is_whole = matches!(path.last(), Some(Place::Member(name)) if WHOLE.contains(&&**name));
+                let is_one_more = self.texts.len() >= TEXTS_MAX && !self.texts.contains_key(path);
+                // What is not put together could let a secret through piece by piece.
+                if is_one_more && !is_whole && !filter.is_idle() {
+                    return Value::from(REDACTED);
+                }
+                if is_whole || is_one_more {
+                    return filter.value(value).unwrap_or_else(|| value.clone());
+                }
+                let text = self.texts.entry(path.clone()).or_default().push(filter, text);
+                Value::from(text)
+            }
+            Value::Array(items) => {
+                let before = match path.last() {
+                    Some(Place::Member(name)) if comes_by_item(name, items) => {
+                        let came = self.lists.entry(path.clone()).or_default();
+                        std::mem::replace(came, came.saturating_add(items.len()))
+                    }
+                    _ => 0,
+                };
+                let strained = items.iter().enumerate().filter_map(|(at, item)| {
+                    let at = index_of(item)
+                        .map_or(before + at, |index| usize::try_from(index).unwrap_or(usize::MAX));
+                    path.push(Place::Item(at));
+                    let fits = at < CHOICES_MAX || item.as_object().is_none();
+                    let item = fits.then(|| self.strain(item, path, filter, bytes));
+                    path.pop();
+                    item
+                });
+                Value::Array(strained.collect())
+            }
+            Value::Object(members) => {
+                let mut out = Object::new();
+                for (name, value) in members {
+                    let name = filter.text(name).map_or_else(|| name.clone(), Text::from);
+                    // Beside the delta nothing comes in pieces.
+                    if path.is_empty() && &*name != "delta" && &*name != "text" {
+                        out.insert(name, filter.value(value).unwrap_or_else(|| value.clone()));
+                        continue;
+                    }
+                    path.push(Place::Member(name.clone()));
+                    let value = self.strain(value, path, filter, bytes);
+                    path.pop();
+                    out.insert(name, value);
+                }
+                Value::Object(out)
+            }
+        }
+    }
+
+    /// Counts a text by where it stands.
+    fn measure(&mut self, path: &[Place], bytes: usize) {
+        let name = match path {
+            [Place::Member(delta), Place::Member(name), ..] if &**delta == "delta" => name,
+            [Place::Member(text)] => text,
+            _ => return,
+        };
+        if SAID.contains(&&**name) || &**name == "text" {
+            self.said = self.said.saturating_add(bytes);
+        } else if let Some(place) = THOUGHT.iter().position(|thought| *thought == &**name)
+            && let Some(thought) = self.thought.get_mut(place)
+        {
+            *thought = thought.saturating_add(bytes);
+        }
+    }
+
+    /// Adds what was held back to a piece of the choice; says whether there was something.
+    pub(crate) fn flush(&mut self, item: &mut Value, filter: &Filter) -> bool {
+        let mut some = false;
+        for (path, text) in &mut self.texts {
+            let rest = text.finish(filter);
+            if !rest.is_empty() {
+                some = true;
+                append(item, path, &rest);
+            }
+        }
+        some
+    }
+
+    pub(crate) fn into_value(self, index: usize) -> Value {
+        let mut message = object! { "role": "assistant", "content": "" };
+        if let Value::Object(message) = &mut message {
+            for (name, value) in self.message.iter().filter(|(_, value)| !value.is_null()) {
+                message.insert(name, value.clone());
+            }
+        }
+        for (path, text) in &self.texts {
+            if let Some((Place::Member(first), rest)) = path.split_first()
+                && &**first == "delta"
+                && !text.whole.is_empty()
+            {
+                append(&mut message, rest, &text.whole);
+            }
+        }
+        if let Value::Object(message) = &mut message {
+            // The place in the list says it.
+            change_calls(message, |call, _| drop(call.remove("index")));
+        }
+        object! { "index": index as u64, "message": message, "finish_reason": self.finish_reason }
+    }
+}
+
+impl Pieced {
+    fn push(&mut self, filter: &Filter, piece: &str) -> String {
+        let out = self.pieces.push(filter, piece);
+        self.whole.push_str(&out);
+        out
+    }
+
+    fn finish(&mut self, filter: &Filter) -> String {
+        let rest = self.pieces.finish(filter);
+        self.whole.push_str(&rest);
+        rest
+    }
+}
+
+/// Adds to what came of a message all of a delta but the texts that come in pieces.
+fn merge(message: &mut Object, delta: &Value) {
+    for (name, value) in delta.as_object().into_iter().flatten() {
+        let merged = match (value, message.get(name)) {
+            (Value::Null, Some(_)) => continue,
+            (Value::String(text), Some(Value::String(before))) if &**name == "name" => {
+                if text == before || before.len().saturating_add(text.len()) > NAME_BYTES_MAX {
+                    continue;
+                }
+                Value::from(format!("{before}{text}"))
+            }
+            (Value::String(text), _) if !WHOLE.contains(&&**name) || text.is_empty() => {
+                if message.contains_key(name) {
+                    continue;
+                }
+                Value::from("")
+            }
+            (Value::Object(_), before) => {
+                let mut members = before.and_then(Value::as_object).cloned().unwrap_or_default();
+                merge(&mut members, value);
+                members.into()
+            }
+            (Value::Array(items), _) if items.iter().any(|item| item.as_object().is_none()) => blank(value),
+            (Value::Array(items), before) if comes_by_item(name, items) => {
+                let mut list = before.and_then(Value::as_array).cloned().unwrap_or_default();
+                items.iter().for_each(|item| list.push(blank(item)));
+                list.into()
+            }
+            (Value::Array(items), before) => {
+                let mut list = before.and_then(Value::as_array).cloned().unwrap_or_default();
+                for (at, item) in items.iter().enumerate() {
+                    let at = index_of(item).map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
+                    merge_item(&mut list, at, item);
+                }
+                list.into()
+            }
+            (value, _) => value.clone(),
+        };
+        message.insert(name, merged);
+    }
+}
+
+/// Whether a list comes item by item: its items say nothing of their places, and are not parts of a text.
+fn comes_by_item(name: &str, items: &Array) -> bool {
+    let is_part = |item: &Value| item.get("text").is_some_and(|text| text.as_str().is_some());
+    let stands_alone =
+        |item: &Value| item.as_object().is_some() && index_of(item).is_none() && !is_part(item);
+    name != "content" && items.iter().all(stands_alone)
+}
+
+/// A value without the texts that are put together elsewhere.
+fn blank(value: &Value) -> Value {
+    match value {
+        Value::String(_) => Value::from(""),
+        Value::Array(items) => Value::Array(items.iter().map(blank).collect()),
+        Value::Object(members) => {
+            let keep = |name: &Text, value: &Value| match value {
+                Value::String(_) if WHOLE.contains(&&**name) => value.clone(),
+                _ => blank(value),
+            };
+            members.iter().map(|(name, value)| (name.clone(), keep(name, value))).collect::<Object>().into()
+        }
+        _ => value.clone(),
+    }
+}
+
+fn merge_item(list: &mut Array, at: usize, item: &Value) {
+    while list.len() <= at && at < CHOICES_MAX {
+        list.push(Object::new());
+    }
+    let mut members = list.get(at).and_then(Value::as_object).cloned().unwrap_or_default();
+    merge(&mut members, item);
+    list.set(at, members);
+}
+
+/// Appends to the text at a path, which is made where it is not there.
+fn append(value: &mut Value, path: &[Place], text: &str) {
+    match (path.split_first(), &*value) {
+        // A text beside the parts of one is a part too.
+        (None, Value::Array(parts)) => {
+            let mut parts = parts.clone();
+            parts.push(object! { "type": "text", "text": text });
+            *value = parts.into();
+        }
+        (None, Value::Null | Value::String(_)) => {
+            *value = Value::from(format!("{}{text}", value.as_str().unwrap_or_default()));
+        }
+        // Where something of another kind came, that stays.
+        (None, _) => {}
+        (Some((Place::Member(_), _)), Value::Array(_)) => {}
+        (Some(_), Value::String(before)) if !before.is_empty() => {}
+        (Some((Place::Member(name), rest)), _) => {
+            let mut members = value.as_object().cloned().unwrap_or_default();
+            let mut member = members.get(name).cloned().unwrap_or_default();
+            append(&mut member, rest, text);
+            members.insert(name, member);
+            *value = members.into();
+        }
+        (Some((Place::Item(_), _)), Value::Object(_)) => {}
+        (Some((Place::Item(index), rest)), _) => {
+            let mut list = value.as_array().cloned().unwrap_or_default();
+            let own = u64::try_from(*index).ok();
+            let is_it = |item: &Value| index_of(item).is_none_or(|index| Some(index) == own);
+            let here = list.get(*index).is_some_and(is_it).then_some(*index);
+            let at = here.or_else(|| list.iter().position(|item| index_of(item) == own));
+            let at = at.unwrap_or_else(|| {
+                list.push(object! { "index": *index as u64 });
+                list.len() - 1
+            });
+            let mut item = list.get(at).cloned().unwrap_or_default();
+            append(&mut item, rest, text);
+            list.set(at, item);
+            *value = list.into();
+        }
+    }
+}
+
+/// Changes each tool call of a message. Some servers say with every piece that there are none: that is left out.
+pub(crate) fn change_calls(message: &mut Object, change: impl Fn(&mut Object, usize)) {
+    let Some(Value::Array(calls)) = message.get("tool_calls") else { return };
+    let changed = calls.iter().enumerate().map(|(index, call)| {
+        let mut call = call.as_object().cloned().unwrap_or_default();
+        change(&mut call, index);
+        Value::from(call)
+    });
+    let changed: Array = changed.collect();
+    match changed.is_empty() {
+        true => message.remove("tool_calls"),
+        false => message.insert("tool_calls", changed),
+    };
+}
+
+pub(crate) fn index_of(item: &Value) -> Option<u64> {
+    item.get("index").and_then(Value::as_u64)
+}
+
+pub(crate) fn slot<T: Default>(list: &mut Vec<T>, index: usize) -> Option<&mut T> {
+    if index < CHOICES_MAX && list.len() <= index {
+        list.resize_with(index + 1, T::default);
+    }
+    list.get_mut(index)
+}

@@ -1,0 +1,103 @@
+//! A model's stream, event by event: the chunk that each makes, in whatever format the server speaks, and what is an error.
+
+pub(crate) mod anthropic;
+pub(crate) mod responses;
+pub(crate) mod usage;
+
+use ak_json::{Limits, Value};
+
+use crate::{effects::infer::routes::Format, effects::infer::sse::Event};
+
+/// A stream's events in the route's format.
+pub(crate) enum Stream {
+    Chat { done: bool },
+    Responses(responses::Stream),
+    Anthropic(anthropic::Stream),
+}
+
+impl Stream {
+    pub(crate) fn of(format: Format) -> Stream {
+        match format {
+            Format::Chat => Stream::Chat { done: false },
+            Format::Responses => Stream::Responses(responses::Stream::default()),
+            Format::Anthropic => Stream::Anthropic(anthropic::Stream::default()),
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            Self::Chat { done } => *done,
+            Self::Responses(stream) => stream.done,
+            Self::Anthropic(stream) => stream.done,
+        }
+    }
+
+    /// What the server has said of the usage so far, where no chunk tells it.
+    pub(crate) fn usage(&self) -> Option<Value> {
+        match self {
+            Self::Chat { .. } => None,
+            Self::Responses(stream) => stream.usage.clone(),
+            Self::Anthropic(stream) => stream.usage(),
+        }
+    }
+
+    /// The chunk that an event makes, if it makes one.
+    pub(crate) fn chunk(&mut self, event: &Event) -> Result<Option<Value>, Fault> {
+        let (kind, data) = (event.kind.as_str(), event.data.trim());
+        if self.is_done() || data.is_empty() {
+            return Ok(None);
+        }
+        if data == "[DONE]" {
+            if let Self::Chat { done } = self {
+                *done = true;
+            }
+            return Ok(None);
+        }
+        let read = Value::parse(data.as_bytes(), &Limits::default());
+        if kind == "error" {
+            // Its name says what it is, whatever stands in it.
+            return Err(Fault::Said(read.map_or_else(|_| data.to_owned(), |value| said(&value))));
+        }
+        let value = read.map_err(|error| Fault::Unreadable(format!("a chunk is not JSON: {error}")))?;
+        if value.as_object().is_none() {
+            // Gemini puts its errors into a list.
+            let error = value.as_array().and_then(|list| error_in(list.get(0)?));
+            return Err(error.map_or_else(|| Fault::Unreadable("a chunk is no object".into()), Fault::Said));
+        }
+        // Events of the other formats say by their type what they are.
+        if (matches!(self, Self::Chat { .. }) || value.get("type").is_none())
+            && let Some(error) = error_in(&value)
+        {
+            return Err(Fault::Said(error));
+        }
+        match self {
+            Self::Responses(stream) => stream.event(&value).map_err(Fault::Said),
+            Self::Anthropic(stream) => stream.event(&value).map_err(Fault::Said),
+            Self::Chat { .. } => Ok(Some(value)),
+        }
+    }
+}
+
+/// Why an event makes no chunk.
+pub(crate) enum Fault {
+    /// Nobody can read it.
+    Unreadable(String),
+    /// The server says that it failed.
+    Said(String),
+}
+
+/// What a server says went wrong, where it says so in place of an answer, whatever the status.
+pub(crate) fn error_in(value: &Value) -> Option<String> {
+    let error = value.get("error").filter(|error| !error.is_null());
+    let is_one = |name: &str| value.get(name).and_then(Value::as_str) == Some("error");
+    let error = error.or_else(|| (is_one("object") || is_one("type")).then_some(value))?;
+    let message = error.as_str().or_else(|| error.get("message").and_then(Value::as_str));
+    Some(message.unwrap_or("the server says that it failed and not why").to_owned())
+}
+
+/// What an event says went wrong that is known to be an error, whatever its form.
+pub(crate) fn said(event: &Value) -> String {
+    let error = event.get("error").filter(|error| !error.is_null()).unwrap_or(event);
+    let message = ["message", "detail", "error"].into_iter().find_map(|name| error.get(name)?.as_str());
+    message.or_else(|| error.as_str()).unwrap_or("no reason given").to_owned()
+}

@@ -1,0 +1,473 @@
+//! Files, opened beneath the root that the gate granted.
+//!
+//! A path is resolved from the root's descriptor, through no symbolic link and on the root's own mount. Canonical paths
+//! hold no `..`. So what is opened is what was checked, whatever is renamed meanwhile.
+
+pub(crate) mod preserve;
+pub(crate) mod protected;
+pub(crate) mod resolve;
+pub(crate) mod roots;
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use ak_json::{Value, object};
+use ak_kernel::{Code, Completion, FileAction, Verdict};
+use rustix::{
+    fs::{
+        Access, AtFlags, Dir, FileType, Mode, OFlags, Stat, accessat, fstat, fsync, openat, readlinkat,
+        statat, unlinkat,
+    },
+    io::Errno,
+};
+
+use crate::{
+    fs::preserve::{KeepError, keep},
+    fs::protected::{Fence, Protected},
+    fs::resolve::{Way, is_procfs},
+    fs::roots::Roots,
+    temp_file::{Draft, is_draft},
+};
+
+/// Most names in one listing.
+pub const LIST_ENTRIES_MAX: usize = 100_000;
+/// Most symbolic links that are followed from one path, as on Linux.
+pub(crate) const LINKS_MAX: usize = 40;
+/// Most bytes of one listing, as JSON writes the names.
+pub const LIST_BYTES_MAX: usize = 4 << 20;
+/// How often a file is written again that others change meanwhile.
+const WRITE_TRIES_MAX: usize = 8;
+/// What a new file's mode is made of: the process's mask, or the directory's default access list, takes from it.
+const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+
+/// What file effects rest on.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) protected: Protected,
+    pub(crate) roots: Roots,
+}
+
+/// Why a file effect did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error("{0}")]
+    System(#[from] io::Error),
+    #[error(
+        "there is a symbolic link in the path: a permit with follow = \"beneath\" follows those that stay beneath its root"
+    )]
+    Link,
+    #[error("more than {LINKS_MAX} symbolic links lead from one to the next")]
+    Links,
+    #[error("the symbolic link to {0:?} is not followed: {1}")]
+    LinkTo(String, &'static str),
+    #[error("no such file: a name that is not UTF-8 cannot be asked for")]
+    Nameless,
+    #[error("the path crosses into another file system")]
+    Mount,
+    #[error("it is {0}, not a {1}")]
+    Kind(&'static str, &'static str),
+    #[error("it has several links")]
+    HardLink,
+    #[error("the kernel's own files are out of reach")]
+    Protected,
+    #[error("{0}")]
+    Keep(#[from] KeepError),
+    #[error("it is longer than {0} bytes")]
+    TooLong(u64),
+    #[error("it does not lie beneath the granted root")]
+    Outside,
+}
+
+impl From<Errno> for FileError {
+    fn from(errno: Errno) -> FileError {
+        FileError::System(errno.into())
+    }
+}
+
+impl FileError {
+    fn code(&self) -> Code {
+        match self {
+            Self::System(error) if error.kind() == io::ErrorKind::NotFound => Code::NotFound,
+            Self::System(_) | Self::Kind(..) | Self::Keep(_) => Code::Io,
+            Self::Nameless => Code::NotFound,
+            Self::Link
+            | Self::Links
+            | Self::LinkTo(..)
+            | Self::Mount
+            | Self::HardLink
+            | Self::Protected
+            | Self::Outside => Code::PolicyDeny,
+            Self::TooLong(_) => Code::BufferOverflow,
+        }
+    }
+}
+
+impl Files {
+    /// Performs one file effect. Where links are followed, `ask` is asked about each path that one leads to.
+    pub(crate) fn perform(
+        &self,
+        root: &str,
+        path: &str,
+        action: &FileAction,
+        ask: Option<&dyn Fn(&str) -> Verdict>,
+    ) -> Completion {
+        let mut at = path.to_owned();
+        for _ in 0..=LINKS_MAX {
+            match (self.attempt(root, &at, action, ask.is_some()), ask) {
+                (Ok(completion), _) => return completion,
+                (Err(FileError::Link), Some(ask)) => {
+                    at = match self.leads_to(root, &at, action) {
+                        Ok(next) => next,
+                        Err(error) => return failed(path, &error),
+                    };
+                    if let Verdict::Abort(failure) = ask(&at) {
+                        return Completion::failed(failure.code, failure.message);
+                    }
+                }
+                (Err(error), _) => return failed(path, &error),
+            }
+        }
+        failed(path, &FileError::Links)
+    }
+
+    /// Where a path leads whose first symbolic link is followed: an absolute path without `.` and `..`.
+    fn leads_to(&self, root: &str, path: &str, action: &FileAction) -> Result<String, FileError> {
+        let components = components(root, path)?;
+        let resolved = self.roots.find(root)?;
+        let way = Way::best();
+        let mut directory = way.root(&resolved)?;
+        for (index, component) in components.iter().enumerate() {
+            let is_last = index + 1 == components.len();
+            // What is deleted is the link itself.
+            if is_last && matches!(action, FileAction::Delete) {
+                break;
+            }
+            match readlinkat(&directory, *component, Vec::new()) {
+                Ok(target) => {
+                    let target = target.into_string().map_err(|_| FileError::Nameless)?;
+                    let (before, after) = components.split_at(index);
+                    return follow(root, &resolved, before, &target, after.get(1..).unwrap_or_default());
+                }
+                // It is no link.
+                Err(Errno::INVAL) if is_last => break,
+                Err(Errno::INVAL) => {
+                    directory =
+                        way.open(directory.as_fd(), &[component], OFlags::PATH | OFlags::DIRECTORY)?;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        // It was one a moment ago.
+        Err(FileError::Link)
+    }
+
+    /// Does it, unless there is a link in the path. `follows` says that a link at its end is not what is meant.
+    fn attempt(
+        &self,
+        root: &str,
+        path: &str,
+        action: &FileAction,
+        follows: bool,
+    ) -> Result<Completion, FileError> {
+        let mut components = components(root, path)?;
+        let name = components.pop().unwrap_or(".");
+        let (way, root) = (Way::best(), self.roots.find(root)?);
+        let parent = way.open(way.root(&root)?.as_fd(), &components, OFlags::PATH | OFlags::DIRECTORY)?;
+        let fence = self.protected.fence()?;
+        let place = Place { way, parent: parent.as_fd(), name, fence: &fence };
+        if is_draft(name.as_bytes())
+            || fence.covers_directory(place.parent)?
+            || fence.covers_name(place.parent, name)?
+        {
+            return Err(FileError::Protected);
+        }
+        // What processes hold, this one's keys among it, lies on procfs in directories named by numbers.
+        let is_process = |component: &str| component.bytes().all(|byte| byte.is_ascii_digit());
+        let mut names =
+            root.split('/').filter(|component| !component.is_empty()).chain(components).chain([name]);
+        if names.any(is_process) && is_procfs(place.parent)? {
+            return Err(FileError::Protected);
+        }
+        match action {
+            FileAction::Read { bytes_max } => place.read(*bytes_max),
+            FileAction::Write { data } => place.write(data),
+            FileAction::List => place.list(),
+            FileAction::Stat => place.describe(follows),
+            FileAction::Delete => place.delete(),
+        }
+    }
+}
+
+/// The names on the way from the root to a path.
+fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, FileError> {
+    let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::Outside)?;
+    if !(beneath.is_empty() || beneath.starts_with('/')) {
+        return Err(FileError::Outside);
+    }
+    Ok(beneath.split('/').filter(|component| !component.is_empty()).collect())
+}
+
+/// The path behind a link that stands in the directory `before` beneath the root: the link's own text, then `after`.
+///
+/// # Errors
+/// Where it leads out of the root, or its text holds `..` behind a name: where that leads depends on what the name is.
+fn follow(
+    root: &str,
+    resolved: &str,
+    before: &[&str],
+    target: &str,
+    after: &[&str],
+) -> Result<String, FileError> {
+    let refuse = |reason| FileError::LinkTo(target.to_owned(), reason);
+    let out = || refuse("it leads out of the granted root");
+    let (mut names, text): (Vec<&str>, &str) = match target.starts_with('/') {
+        false => (before.to_vec(), target),
+        true => {
+            let within = [root, resolved].into_iter().find_map(|root| components(root, target).ok());
+            (within.ok_or_else(out)?, "")
+        }
+    };
+    if target.starts_with('/') && names.contains(&"..") {
+        return Err(refuse("its `..` stands behind a name"));
+    }
+    let mut named = false;
+    for name in text.split('/').filter(|name| !matches!(*name, "" | ".")) {
+        match name {
+            ".." if named => return Err(refuse("its `..` stands behind a name")),
+            ".." => drop(names.pop().ok_or_else(out)?),
+            name => {
+                named = true;
+                names.push(name);
+            }
+        }
+    }
+    names.retain(|name| *name != ".");
+    names.extend(after);
+    let path = format!("{}/{}", root.trim_end_matches('/'), names.join("/"));
+    Ok(if names.is_empty() { root.to_owned() } else { path })
+}
+
+fn failed(path: &str, error: &FileError) -> Completion {
+    let is_missing = matches!(error, FileError::System(error) if error.kind() == io::ErrorKind::NotFound);
+    let error =
+        if is_missing && path.contains(char::REPLACEMENT_CHARACTER) { &FileError::Nameless } else { error };
+    Completion::failed(error.code(), format!("{path}: {error}"))
+}
+
+/// Where a file effect happens: a name in a directory that is held open.
+struct Place<'p> {
+    way: Way,
+    parent: BorrowedFd<'p>,
+    name: &'p str,
+    fence: &'p Fence,
+}
+
+impl Place<'_> {
+    /// Opens what stands there and looks at what was opened.
+    fn open(&self, flags: OFlags) -> Result<(File, Stat), FileError> {
+        // NONBLOCK: opening a fifo must not hang; it is refused below.
+        let components: &[&str] = if self.name == "." { &[] } else { &[self.name] };
+        let file = self.way.open(self.parent, components, flags | OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let stat = fstat(&file)?;
+        if self.fence.covers(&stat) {
+            return Err(FileError::Protected);
+        }
+        Ok((File::from(file), stat))
+    }
+
+    /// Describes what stands there without opening it: not a link's target, nothing of another mount.
+    fn look(&self) -> Result<Stat, FileError> {
+        let stat = statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if self.fence.covers(&stat) {
+            return Err(FileError::Protected);
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink && self.name != "." {
+            self.way.open(self.parent, &[self.name], OFlags::PATH)?;
+        }
+        Ok(stat)
+    }
+
+    fn read(&self, bytes_max: u64) -> Result<Completion, FileError> {
+        // Before it is opened: to open a fifo or a device is to do something with it.
+        regular(&statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)?;
+        let (file, stat) = self.open(OFlags::empty())?;
+        regular(&stat)?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(FileError::TooLong(bytes_max));
+        }
+        Ok(Completion::File(bytes.into()))
+    }
+
+    /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
+    fn write(&self, data: &[u8]) -> Result<Completion, FileError> {
+        for _ in 0..WRITE_TRIES_MAX {
+            let is_written = match self.look() {
+                Ok(stat) => self.write_over(&stat, data)?,
+                Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    self.write_new(data)?
+                }
+                Err(error) => return Err(error),
+            };
+            if is_written {
+                self.settle()?;
+                return Ok(Completion::Done);
+            }
+        }
+        Err(FileError::System(io::Error::other("others changed it all the time")))
+    }
+
+    /// Writes a file whose name is free, with the mode and access list that the system gives new files there. False where
+    /// the name was taken meanwhile.
+    fn write_new(&self, data: &[u8]) -> Result<bool, FileError> {
+        let mut draft = Draft::create(self.parent, NEW_FILE_MODE)?;
+        draft.file.write_all(data)?;
+        draft.file.sync_all()?;
+        match draft.place(self.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            placed => Ok(placed.map(|()| true)?),
+        }
+    }
+
+    /// Writes a file in place of another, which has what the other had but for its content. False where the other changed
+    /// meanwhile.
+    fn write_over(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
+        regular(before)?;
+        if before.st_nlink > 1 {
+            return Err(FileError::HardLink);
+        }
+        // To rename takes no right to the file that is replaced; to write takes it.
+        self.may_write()?;
+        let old = self.open_to_keep()?;
+        let mut draft = Draft::create(self.parent, Mode::RUSR | Mode::WUSR)?;
+        draft.file.write_all(data)?;
+        keep(old.as_fd(), before, &draft.file)?;
+        draft.file.sync_all()?;
+        if !is_same(before, &fstat(&old)?) || !is_same(before, &self.look()?) {
+            return Ok(false);
+        }
+        draft.replace(self.name)?;
+        Ok(true)
+    }
+
+    /// Whether this process may write the file that stands there.
+    fn may_write(&self) -> Result<(), Errno> {
+        match accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::EACCESS) {
+            // Some sandboxes forbid the call that takes the flag. Without it the process's real user is looked at.
+            Err(Errno::PERM) => accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::empty()),
+            told => told,
+        }
+    }
+
+    /// Opens the file that is replaced, to see what it has: for reading, or where that is not permitted for writing.
+    fn open_to_keep(&self) -> Result<OwnedFd, FileError> {
+        let open = |flags| self.way.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
+        match open(OFlags::RDONLY) {
+            Err(FileError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open(OFlags::WRONLY)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Sees to it that the directory's new names are on the disk.
+    fn settle(&self) -> Result<(), FileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let synced = openat(self.parent, ".", flags, Mode::empty()).and_then(fsync);
+        match synced {
+            // A directory that may be written and not read, or a file system that does not know of it.
+            Ok(()) | Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn list(&self) -> Result<Completion, FileError> {
+        let (directory, _) = self.open(OFlags::DIRECTORY)?;
+        if self.fence.covers_directory(directory.as_fd())? {
+            return Err(FileError::Protected);
+        }
+        let mut entries: Vec<(String, &'static str, bool)> = Vec::new();
+        let mut bytes = 0;
+        for entry in Dir::read_from(&directory)? {
+            let entry = entry?;
+            let is_text = entry.file_name().to_str().is_ok();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." && !is_draft(name.as_bytes()) {
+                bytes += Value::from(&name).json_len();
+                entries.push((name, kind_name(entry.file_type()), is_text));
+            }
+            if entries.len() > LIST_ENTRIES_MAX {
+                return Err(FileError::TooLong(LIST_ENTRIES_MAX as u64));
+            }
+            if bytes > LIST_BYTES_MAX {
+                return Err(FileError::TooLong(LIST_BYTES_MAX as u64));
+            }
+        }
+        entries.sort_unstable();
+        let entries: Vec<Value> = entries
+            .into_iter()
+            .map(|(name, kind, is_text)| match is_text {
+                true => object! { "name": name, "kind": kind },
+                // What stands there can be seen and not be asked for.
+                false => object! { "name": name, "kind": kind, "utf8": false },
+            })
+            .collect();
+        Ok(Completion::Value(object! { "entries": entries }))
+    }
+
+    fn describe(&self, follows: bool) -> Result<Completion, FileError> {
+        let stat = self.look()?;
+        if follows && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Err(FileError::Link);
+        }
+        let modified_us = i128::from(stat.st_mtime) * 1_000_000 + i128::from(stat.st_mtime_nsec) / 1000;
+        Ok(Completion::Value(object! {
+            "kind": kind_name(FileType::from_raw_mode(stat.st_mode)),
+            "size": u64::try_from(stat.st_size).unwrap_or(0),
+            "modified": u64::try_from(modified_us).unwrap_or(0),
+        }))
+    }
+
+    fn delete(&self) -> Result<Completion, FileError> {
+        let stat = self.look()?;
+        let flags = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => AtFlags::REMOVEDIR,
+            _ => AtFlags::empty(),
+        };
+        unlinkat(self.parent, self.name, flags)?;
+        self.settle()?;
+        Ok(Completion::Done)
+    }
+}
+
+/// Whether nothing was done to a file between two looks at it, as far as the file system tells times.
+fn is_same(before: &Stat, now: &Stat) -> bool {
+    let told = |stat: &Stat| {
+        (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_ctime, stat.st_ctime_nsec)
+    };
+    told(before) == told(now)
+}
+
+fn regular(stat: &Stat) -> Result<(), FileError> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Symlink => Err(FileError::Link),
+        other => Err(FileError::Kind(kind_name(other), "file")),
+    }
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "file",
+        FileType::Directory => "directory",
+        FileType::Symlink => "link",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,173 @@
+//! An HTTP/1.1 connection without a task of its own: it moves while somebody waits for something that comes over it, on the
+//! waiting thread, and ends when it is dropped.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::{Body, Bytes, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    effects::http::HttpError,
+    net::head_limit::{HeadRoom, Metered},
+    net::{HEAD_BYTES_MAX, HEADERS_MAX},
+};
+
+/// How long a kept connection may take until it can be used again.
+const READY: Duration = Duration::from_secs(1);
+
+/// One connection to a server.
+pub(crate) struct Line {
+    sender: http1::SendRequest<Full<Bytes>>,
+    wire: Wire,
+    head: Arc<HeadRoom>,
+}
+
+/// The moving part. None once the connection has ended.
+struct Wire(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
+
+impl Wire {
+    /// Waits for something while the connection moves.
+    async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            self.advance(context);
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Waits for the head of an answer, or for the next piece of its body. None where more than [`HEAD_BYTES_MAX`] bytes
+    /// came and it is not there.
+    async fn within_room<T>(&mut self, room: &HeadRoom, work: impl Future<Output = T>) -> Option<T> {
+        room.begin(HEAD_BYTES_MAX);
+        let mut work = pin!(work);
+        let found = poll_fn(|context| {
+            self.advance(context);
+            match work.as_mut().poll(context) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending if room.is_spent() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        room.end();
+        if found.is_none() {
+            // What comes now belongs to no answer.
+            self.0 = None;
+        }
+        found
+    }
+
+    /// Moves the connection, before anybody looks at what it brings. Its error shows in the response.
+    fn advance(&mut self, context: &mut Context<'_>) {
+        if self.0.as_mut().is_some_and(|wire| wire.as_mut().poll(context).is_ready()) {
+            self.0 = None;
+        }
+    }
+}
+
+/// Why a request that was to go over a kept connection has no response.
+pub(crate) enum Unanswered {
+    /// The server had closed it: nothing was sent.
+    Unsent(Box<Request<Full<Bytes>>>),
+    /// It broke on the way.
+    Broken(HttpError),
+}
+
+impl Line {
+    /// Takes a stream to a server.
+    pub(crate) async fn over<S>(stream: S) -> Result<Line, HttpError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        // A head may fill the buffer, and is refused when it wants more than that.
+        builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX + 1);
+        let head = HeadRoom::new();
+        let stream = Metered::new(stream, head.clone());
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        Ok(Line { sender, wire: Wire(Some(Box::pin(connection))), head })
+    }
+
+    /// Sends a request; gives the response's head and what its body comes from.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, HttpError> {
+        let answer = self.wire.within_room(&self.head, self.sender.send_request(request)).await;
+        Ok(answer.ok_or_else(too_long)??)
+    }
+
+    /// Sends over a connection that was kept, of which nobody knows whether the server has closed it meanwhile. `sending` is
+    /// called before anything is sent.
+    pub(crate) async fn send_again(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        sending: impl FnOnce(),
+    ) -> Result<Response<Incoming>, Unanswered> {
+        // Its last answer is read, and so it is ready at once; or else its last request was never taken in full.
+        let ready = tokio::time::timeout(READY, self.wire.during(self.sender.ready()));
+        if !matches!(ready.await, Ok(Ok(()))) {
+            return Err(Unanswered::Unsent(Box::new(request)));
+        }
+        sending();
+        let answer = self.wire.within_room(&self.head, self.sender.try_send_request(request)).await;
+        answer.ok_or_else(|| Unanswered::Broken(too_long()))?.map_err(|mut error| {
+            match error.take_message() {
+                Some(unsent) => Unanswered::Unsent(Box::new(unsent)),
+                None => Unanswered::Broken(error.into_error().into()),
+            }
+        })
+    }
+
+    /// The next piece of a body, or none at its end. Trailers are no part of it.
+    pub(crate) async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+            let frame = self.wire.within_room(&self.head, frame).await.ok_or_else(|| {
+                HttpError::Answer(format!("more than {HEAD_BYTES_MAX} bytes came, and nothing of the body"))
+            })?;
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// The next piece of a body, if it is there already.
+    pub(crate) async fn at_hand(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
+        let look = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context)));
+        match self.wire.during(look).await {
+            Poll::Ready(Some(frame)) => Ok(frame?.into_data().ok()),
+            // The end is seen again by who waits for it.
+            Poll::Ready(None) | Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Whether it is known to be of no further use: that the server closed it shows only when it is used again.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+fn too_long() -> HttpError {
+    HttpError::Answer(format!("the head of the response is longer than {HEAD_BYTES_MAX} bytes"))
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}

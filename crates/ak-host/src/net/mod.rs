@@ -1,0 +1,242 @@
+//! The network as the operator set it up: who resolves names, who vouches for servers, whether a proxy stands between.
+//!
+//! A name is resolved once; the connection goes to one of the addresses that were permitted and no other, through a proxy
+//! too: it is told the address, not the name. Nothing is taken from the environment.
+
+pub(crate) mod connection;
+pub(crate) mod head_limit;
+
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use ak_policy::{CanonicalUrl, HostOrIp, Scheme};
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
+    net::runtime::TokioRuntimeProvider,
+};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    effects::http::HttpError,
+    net::connection::Line,
+    runtime::{Home, Work},
+    trusted_file::{self, Trust},
+};
+
+/// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Longest head of a response in bytes: status line and headers, with all informational answers (1xx) before it. No more
+/// comes between two pieces of a body either.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most headers of a response.
+pub const HEADERS_MAX: usize = 256;
+/// Most addresses of a name that are considered.
+pub const ADDRESSES_MAX: usize = 64;
+/// How long one name server may take, in milliseconds.
+const DNS_TIMEOUT_MS: u64 = 5_000;
+/// Longest answer of a proxy to CONNECT, in bytes.
+const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// What the operator says of the network.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NetConfig {
+    /// Who resolves names; the system where empty.
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    /// An HTTP proxy that takes CONNECT.
+    pub(crate) proxy: Option<CanonicalUrl>,
+    /// Files of certificates (PEM) that vouch for servers, beside the public ones.
+    pub(crate) ca: Vec<PathBuf>,
+}
+
+/// How a server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Through the proxy, where there is one.
+    Configured,
+    Direct,
+}
+
+impl Way {
+    /// How a server of the operator's is reached where nothing is said: this machine without the proxy, for which it would be
+    /// another.
+    pub(crate) fn to(url: &CanonicalUrl) -> Way {
+        let is_here = match url.host() {
+            HostOrIp::Ip(ip) => ip.get().to_canonical().is_loopback(),
+            HostOrIp::Host(host) => host.as_str() == "localhost",
+        };
+        if is_here { Self::Direct } else { Self::Configured }
+    }
+}
+
+/// The network.
+pub(crate) struct Net {
+    resolver: Option<TokioResolver>,
+    proxy: Option<CanonicalUrl>,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Net {
+    /// # Errors
+    /// One sentence where a file of certificates cannot be used.
+    pub(crate) fn new(config: NetConfig) -> Result<Net, String> {
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        for path in &config.ca {
+            let wrong = |error: &dyn std::fmt::Display| format!("[http] ca: {}: {error}", path.display());
+            let file = trusted_file::open(path, Trust::Settings).map_err(|error| wrong(&error))?;
+            let certificates = CertificateDer::pem_reader_iter(std::io::BufReader::new(file));
+            let mut count = 0;
+            for certificate in certificates {
+                roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+                count += 1;
+            }
+            if count == 0 {
+                return Err(wrong(&"there is no certificate in it"));
+            }
+        }
+        let tls =
+            Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+        let resolver = match config.dns_servers.as_slice() {
+            [] => None,
+            servers => Some(resolver(servers).map_err(|error| format!("[dns] servers: {error}"))?),
+        };
+        Ok(Net { resolver, proxy: config.proxy, tls })
+    }
+
+    /// The addresses of a URL's host, looked up once.
+    pub(crate) async fn resolve(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, HttpError> {
+        let host = match url.host() {
+            HostOrIp::Ip(ip) => return Ok(vec![ip.get()]),
+            HostOrIp::Host(host) => host.as_str(),
+        };
+        let unknown = |error: String| HttpError::Connect(format!("{host}: {error}"));
+        let mut addresses: Vec<IpAddr> = match &self.resolver {
+            // The name is whole: no search domain is tried behind it.
+            Some(resolver) => resolver
+                .lookup_ip(format!("{host}."))
+                .await
+                .map_err(|error| unknown(error.to_string()))?
+                .iter()
+                .collect(),
+            None => look_up(host.to_owned(), url.port()).await.map_err(|error| unknown(error.to_string()))?,
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        addresses.retain(|address| seen.insert(*address));
+        addresses.truncate(ADDRESSES_MAX);
+        Ok(addresses)
+    }
+
+    /// Connects to the first of these addresses that answers, ready to send; `way` says whether through the proxy.
+    ///
+    /// # Errors
+    /// Only before anything of a request was sent.
+    pub(crate) async fn connect(
+        &self,
+        url: &CanonicalUrl,
+        addresses: &[IpAddr],
+        way: Way,
+    ) -> Result<Line, HttpError> {
+        let mut refused = String::from("there is none");
+        for address in addresses {
+            let opened = self.open(url, SocketAddr::new(*address, url.port()), way);
+            match tokio::time::timeout(Duration::from_millis(CONNECT_TIMEOUT_MS), opened).await {
+                Ok(Ok(line)) => return Ok(line),
+                Ok(Err(error)) => refused = format!("{address}: {error}"),
+                Err(_) => refused = format!("{address}: no connection after {CONNECT_TIMEOUT_MS} ms"),
+            }
+        }
+        Err(HttpError::Connect(refused))
+    }
+
+    async fn open(&self, url: &CanonicalUrl, address: SocketAddr, way: Way) -> Result<Line, HttpError> {
+        let stream = match self.proxy.as_ref().filter(|_| way == Way::Configured) {
+            None => TcpStream::connect(address).await?,
+            Some(proxy) => through(self.reach(proxy).await?, address).await?,
+        };
+        // A request goes out as it is written: it is not held back for more.
+        stream.set_nodelay(true)?;
+        match url.scheme() {
+            Scheme::Http => Line::over(stream).await,
+            Scheme::Https => {
+                let name = match url.host() {
+                    HostOrIp::Ip(ip) => ServerName::IpAddress(ip.get().into()),
+                    HostOrIp::Host(host) => ServerName::try_from(host.as_str().to_owned())
+                        .map_err(|error| HttpError::Request(format!("{host}: {error}")))?,
+                };
+                Line::over(TlsConnector::from(self.tls.clone()).connect(name, stream).await?).await
+            }
+        }
+    }
+
+    /// The proxy is the operator's: its address is not judged.
+    async fn reach(&self, proxy: &CanonicalUrl) -> Result<TcpStream, HttpError> {
+        let mut refused = String::from("it has no address");
+        for address in self.resolve(proxy).await? {
+            match TcpStream::connect((address, proxy.port())).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => refused = error.to_string(),
+            }
+        }
+        Err(HttpError::Connect(format!("the proxy does not answer: {refused}")))
+    }
+}
+
+impl std::fmt::Debug for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Net").field("proxy", &self.proxy).finish_non_exhaustive()
+    }
+}
+
+/// Asks the system, which may take long, on a thread for that.
+async fn look_up(host: String, port: u16) -> std::io::Result<Vec<IpAddr>> {
+    let work = move || Ok((host.as_str(), port).to_socket_addrs()?.map(|address| address.ip()).collect());
+    let died = || std::io::Error::other("the lookup died");
+    Home::get()?.elsewhere(Work::Lookup, work).await.ok_or_else(died)?
+}
+
+fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
+    let server = |address: &SocketAddr| {
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+            connection.port = address.port();
+            connection
+        });
+        NameServerConfig::new(address.ip(), true, connections.to_vec())
+    };
+    let config = ResolverConfig::from_parts(None, Vec::new(), servers.iter().map(server).collect());
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let options = builder.options_mut();
+    // Each request asks anew: what it is decided on is what there is now.
+    options.cache_size = 0;
+    options.timeout = Duration::from_millis(DNS_TIMEOUT_MS);
+    options.attempts = 2;
+    options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
+    builder.build().map_err(|error| error.to_string())
+}
+
+/// Has a proxy connect to an address (RFC 9110 §9.3.6).
+async fn through(mut stream: TcpStream, address: SocketAddr) -> Result<TcpStream, HttpError> {
+    let refused = |reason: &str| HttpError::Connect(format!("the proxy does not connect: {reason}"));
+    stream.write_all(format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut head = Vec::new();
+    // Byte by byte: what follows the head belongs to the server behind.
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= PROXY_HEAD_BYTES_MAX {
+            return Err(refused("its answer is too long"));
+        }
+        head.push(stream.read_u8().await?);
+    }
+    let status = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    match status {
+        [b'2', _, _] => Ok(stream),
+        status => Err(refused(&format!("status {}", String::from_utf8_lossy(status)))),
+    }
+}

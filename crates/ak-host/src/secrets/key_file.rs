@@ -1,0 +1,125 @@
+//! Secrets in files that only their owner may read.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    path::Path,
+};
+
+use rustix::fs::Mode;
+
+use crate::{
+    temp_file::{Draft, sweep_directory},
+    trusted_file::{self, Trust},
+};
+
+/// Longest file of secrets, in bytes.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// What a file of secrets holds. Where it is not there it is made, with what `make` gives, whole or not at all, and is
+/// on the disk before anything rests on it.
+///
+/// # Errors
+/// When the file cannot be read or made, others may read it or could have written it, or it is not text; the error names it.
+pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
+    // What a process left that died while it made a file.
+    if let Ok(directory) = File::open(directory_of(path)) {
+        sweep_directory(directory.as_fd());
+    }
+    let found = match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make().and_then(|text| put(path, &text)).and_then(|()| read(path))
+        }
+        found => found,
+    };
+    found.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    trusted_file::read(path, Trust::Own, BYTES_MAX)
+}
+
+/// Puts a new file in its place under another name first, so that nobody ever finds half of it. Where another process
+/// was faster, its file stays.
+fn put(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
+    let opened = File::open(directory_of(path))?;
+    let mut draft = Draft::create(opened.as_fd(), Mode::RUSR | Mode::WUSR)?;
+    draft.file.write_all(text.as_bytes())?;
+    draft.file.sync_all()?;
+    match draft.place(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        placed => placed?,
+    }
+    opened.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// 32 fresh bytes from the system's random source.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes)
+}
+
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 32 bytes from 64 hexadecimal digits.
+pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        for digit in pair {
+            let value = char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())?;
+            *byte = *byte << 4 | value;
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_whole_and_once() {
+        let directory = std::env::temp_dir().join(format!("ak-secret-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("key");
+        // What a process left that died while it made the file is in nobody's way.
+        std::fs::write(directory.join(".ak-0123456789abcdef.tmp"), "ha").unwrap();
+        let made = |text: &'static str| move || Ok(text.to_owned());
+        assert_eq!(read_or_make(&path, made("first")).unwrap(), "first");
+        assert_eq!(read_or_make(&path, made("second")).unwrap(), "first");
+        put(&path, "late").unwrap();
+        assert_eq!(read(&path).unwrap(), "first", "the faster one's stays");
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no draft is left");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = read_or_make(&path, made("third")).unwrap_err().to_string();
+        assert!(refused.contains("key: others may read it"), "{refused}");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn hexadecimal_digits_come_back_as_bytes() {
+        let bytes = random().unwrap();
+        assert_eq!(from_hex(&to_hex(&bytes)), Some(bytes));
+        for refused in ["", "0", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32)] {
+            assert_eq!(from_hex(refused), None, "{refused}");
+        }
+    }
+}

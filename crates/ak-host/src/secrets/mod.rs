@@ -1,0 +1,7 @@
+//! TODO
+
+pub(crate) mod key_file;
+pub(crate) mod redact;
+pub(crate) mod redact_stream;
+pub(crate) mod store;
+pub(crate) mod tokens;

@@ -1,0 +1,283 @@
+//! Secrets: put where they belong after the decision, and cut from whatever comes back.
+//!
+//! An agent writes `secret://github` where the value of the secret shall stand. What it asked for is what the kernel
+//! decides on and records; the value takes the name's place only in the bytes that go to a destination which the
+//! operator bound it to.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use ak_json::{Text, object};
+use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
+use hyper::header::HeaderName;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    config::Source,
+    secrets::redact::{Filter, Pattern},
+};
+
+/// What stands before a secret's name in a request.
+const SCHEME: &str = "secret://";
+/// Shorter values are refused, in bytes: to cut them from replies would cut what only looks like them.
+pub const SECRET_BYTES_MIN: usize = 8;
+
+/// The value of a secret. Neither its `Debug` nor any error shows it; its memory is cleared.
+#[derive(Clone)]
+pub(crate) struct SecretValue(Arc<Zeroizing<String>>);
+
+impl SecretValue {
+    /// Takes a value as it is to be sent.
+    ///
+    /// # Errors
+    /// When it is shorter than [`SECRET_BYTES_MIN`] or holds what no header may hold.
+    pub(crate) fn new(value: Zeroizing<String>) -> Result<SecretValue, String> {
+        if value.len() < SECRET_BYTES_MIN {
+            return Err(format!("the value is shorter than {SECRET_BYTES_MIN} bytes"));
+        }
+        if value.contains(|c: char| c.is_control()) {
+            return Err("the value holds a line break or another control character".into());
+        }
+        Ok(SecretValue(Arc::new(value)))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+/// `[secret.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretTable {
+    from: Source,
+    to: Vec<String>,
+    r#in: Vec<Place>,
+}
+
+/// Where in a request a secret may stand.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+enum Place {
+    Header(HeaderName),
+    Body,
+}
+
+impl TryFrom<String> for Place {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Place, &'static str> {
+        let expected = "expected header:NAME or body";
+        match text.split_once(':') {
+            Some(("header", name)) => {
+                HeaderName::from_bytes(name.as_bytes()).map(Place::Header).map_err(|_| expected)
+            }
+            None if text == "body" => Ok(Place::Body),
+            _ => Err(expected),
+        }
+    }
+}
+
+/// Why a request that names a secret is not sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error("there is no secret {0:?}")]
+    Unknown(String),
+    #[error("the secret {0:?} is not bound to this destination")]
+    Destination(String),
+    #[error("the secret {0:?} may not stand in {1}")]
+    Place(String, String),
+}
+
+/// A secret and what it is bound to.
+#[derive(Debug)]
+struct Bound {
+    name: String,
+    value: SecretValue,
+    /// A policy that permits what may be asked with it.
+    to: Policy,
+    places: Vec<Place>,
+}
+
+/// All that the host must never let out.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets {
+    bound: Vec<Bound>,
+    /// By the name that stands in their place.
+    values: Vec<(String, SecretValue)>,
+}
+
+impl Secrets {
+    /// Adds a secret that requests may name.
+    ///
+    /// # Errors
+    /// When its source cannot be read, or a pattern is none.
+    pub(crate) fn bind(
+        &mut self,
+        name: &str,
+        table: SecretTable,
+        source: &mut impl FnMut(&Source) -> Result<Zeroizing<String>, String>,
+    ) -> Result<(), String> {
+        if name.is_empty() || !name.bytes().all(is_name_byte) {
+            return Err("a secret's name is made of a to z, 0 to 9, '-' and '_'".into());
+        }
+        let rule = object! {
+            "effect": "permit", "operation": "http.get",
+            "target": table.to.iter().map(|to| Text::from(to.as_str()).into()).collect::<Vec<ak_json::Value>>(),
+        };
+        let profiles = Vec::<ak_json::Value>::new();
+        let text = object! { "profiles": profiles, "rule": vec![rule] };
+        let to = match table.to.is_empty() {
+            true => Policy::nothing(),
+            false => {
+                Policy::parse(&text.to_json(), None).map_err(|error| format!("to: {}", error.message))?
+            }
+        };
+        let value = SecretValue::new(source(&table.from)?)?;
+        self.values.push((format!("{SCHEME}{name}"), value.clone()));
+        self.bound.push(Bound { name: name.into(), value, to, places: table.r#in });
+        Ok(())
+    }
+
+    /// Adds the key of a server. It is cut from replies, where `label` takes its place; but local servers take any key, and
+    /// are given short ones: such a one is not looked for.
+    ///
+    /// # Errors
+    /// When it holds what no header may hold.
+    pub(crate) fn add_key(&mut self, label: String, key: Zeroizing<String>) -> Result<SecretValue, String> {
+        if (1..SECRET_BYTES_MIN).contains(&key.len()) && !key.contains(char::is_control) {
+            return Ok(SecretValue(Arc::new(key)));
+        }
+        let key = SecretValue::new(key)?;
+        self.values.push((label, key.clone()));
+        Ok(key)
+    }
+
+    /// What cuts these values from replies, and what the patterns match besides.
+    pub(crate) fn filter(&self, patterns: Vec<Pattern>) -> Filter {
+        Filter::new(&self.values, patterns)
+    }
+
+    /// The values of the secrets in place of their names, where all of them belong there.
+    ///
+    /// # Errors
+    /// When one is not known, not bound to this destination, or not to this place.
+    pub(crate) fn fill<'r>(
+        &self,
+        url: &CanonicalUrl,
+        headers: &'r [(Text, Text)],
+        body: Option<&'r [u8]>,
+    ) -> Result<Filled<'r>, SecretError> {
+        let plain = url.as_str().replace("%2F", "/").replace("%3A", ":");
+        if let Some((_, rest)) = plain.split_once(SCHEME) {
+            return Err(SecretError::Place(name_of(rest.as_bytes()), "the url".into()));
+        }
+        let mut filled = Vec::with_capacity(headers.len());
+        for (name, value) in headers {
+            filled.push((name, self.header(url, name, value)?));
+        }
+        let body = body.map(|body| self.body(url, body)).transpose()?;
+        Ok(Filled { headers: filled, body })
+    }
+
+    fn header<'r>(
+        &self,
+        url: &CanonicalUrl,
+        name: &str,
+        value: &'r Text,
+    ) -> Result<Cow<'r, str>, SecretError> {
+        if !value.contains(SCHEME) {
+            return Ok(Cow::Borrowed(value));
+        }
+        let mut pieces = value.split(SCHEME);
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let secret = name_of(piece.as_bytes());
+            let bound = self.find(&secret).ok_or_else(|| SecretError::Unknown(secret.clone()))?;
+            let belongs =
+                |place: &Place| matches!(place, Place::Header(at) if at.as_str().eq_ignore_ascii_case(name));
+            bound.check(url, belongs, || format!("the header {name}"))?;
+            text.push_str(bound.value.expose());
+            text.push_str(piece.get(secret.len()..).unwrap_or_default());
+        }
+        Ok(Cow::Owned(text))
+    }
+
+    /// In a body only the names of secrets that there are mean anything: it may be a text about them.
+    fn body<'r>(&self, url: &CanonicalUrl, body: &'r [u8]) -> Result<Cow<'r, [u8]>, SecretError> {
+        let mut filled = Vec::new();
+        let mut rest = body;
+        while let Some(at) = rest.windows(SCHEME.len()).position(|window| window == SCHEME.as_bytes()) {
+            let (before, after) = rest.split_at(at + SCHEME.len());
+            let secret = name_of(after);
+            rest = match self.find(&secret) {
+                None => {
+                    filled.extend_from_slice(before);
+                    after
+                }
+                Some(bound) => {
+                    bound.check(url, |place| *place == Place::Body, || "the body".into())?;
+                    filled.extend_from_slice(before.get(..at).unwrap_or_default());
+                    filled.extend_from_slice(bound.value.expose().as_bytes());
+                    after.get(secret.len()..).unwrap_or_default()
+                }
+            };
+        }
+        if filled.is_empty() {
+            return Ok(Cow::Borrowed(body));
+        }
+        filled.extend_from_slice(rest);
+        Ok(Cow::Owned(filled))
+    }
+
+    fn find(&self, name: &str) -> Option<&Bound> {
+        self.bound.iter().find(|bound| bound.name == name)
+    }
+}
+
+/// What is sent: never shown, never kept.
+pub(crate) struct Filled<'r> {
+    pub(crate) headers: Vec<(&'r Text, Cow<'r, str>)>,
+    pub(crate) body: Option<Cow<'r, [u8]>>,
+}
+
+impl Filled<'_> {
+    /// Whether a secret is in it.
+    pub(crate) fn holds_secret(&self) -> bool {
+        let is_filled = |(_, value): &(&Text, Cow<'_, str>)| matches!(value, Cow::Owned(_));
+        self.headers.iter().any(is_filled) || matches!(self.body, Some(Cow::Owned(_)))
+    }
+}
+
+impl Bound {
+    fn check(
+        &self,
+        url: &CanonicalUrl,
+        belongs: impl Fn(&Place) -> bool,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), SecretError> {
+        if !self.places.iter().any(belongs) {
+            return Err(SecretError::Place(self.name.clone(), place()));
+        }
+        let target = Target::Url(url.clone());
+        match self.to.decide(&Query::new("main", Action::HttpGet, &target)).verdict {
+            Verdict::Permit => Ok(()),
+            _ => Err(SecretError::Destination(self.name.clone())),
+        }
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+}
+
+/// The longest name that `text` begins with.
+fn name_of(text: &[u8]) -> String {
+    text.iter().copied().take_while(|byte| is_name_byte(*byte)).map(char::from).collect()
+}

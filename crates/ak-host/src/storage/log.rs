@@ -1,0 +1,586 @@
+//! Where records are kept: in memory, or in a journal on disk with their bodies sealed.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use ak_audit::{
+    Hash, Journal, JournalError, Leaf, Missing, ProofError,
+    journal::{Scan, Scrub, Scrubbed},
+    seal::{self, BodyKey, SealError},
+};
+use ak_json::Value;
+use ak_kernel::{Code, Failure, Record, SubjectId};
+
+use crate::{
+    driver::group_commit::Turn,
+    storage::disk::BoxedDisk,
+    storage::hash_accel::engine,
+    storage::vault::{SnapshotFile, Vault},
+    storage::verify::{Anchor, Followed},
+};
+
+/// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
+pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
+/// So many entries are read at once. The keys of their bodies are looked up while nobody else gets at the log.
+const PAGE_ENTRIES: usize = 1 << 10;
+/// Once so many bytes of records were read, no more are read at once.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The records of one kernel, in order.
+pub(crate) enum Log {
+    /// They end with the process.
+    Memory(Box<Memory>),
+    /// They are synced before anything rests on them.
+    Durable(Box<Durable>),
+    /// What was found on disk may not be written: it can be read and verified.
+    ReadOnly(Box<Durable>),
+    /// What was found on disk is damaged or does not follow: nothing is added to it.
+    Damaged { followed: u64, first_bad: u64, reason: String },
+    /// The kernel is closed.
+    Closed,
+}
+
+/// A log in memory. Nobody but this process reads it, so its bodies are open, and an erased one is emptied.
+pub(crate) struct Memory {
+    log: ak_audit::Log,
+    /// Whom the records kept are about.
+    subjects: VecDeque<Vec<SubjectId>>,
+    /// The snapshot of the last erasure, and the entry that it belongs to.
+    snapshot: Option<(u64, Arc<Vec<u8>>)>,
+    erasures: u64,
+}
+
+/// A journal, and the keys of its bodies.
+pub(crate) struct Durable {
+    pub(crate) journal: Journal<BoxedDisk>,
+    pub(crate) vault: Vault,
+    erasures: u64,
+    /// Records that found no space to be sealed or buffered, and come before all others.
+    late: Vec<Record>,
+}
+
+/// For how many bytes of records a log has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// For whatever is asked; 2^64 - 1 where there is no disk.
+    pub(crate) ordinary: u64,
+    /// Beside that for what the owner must be able to do on a full disk.
+    pub(crate) reserve: u64,
+}
+
+impl Durable {
+    pub(crate) const fn new(journal: Journal<BoxedDisk>, vault: Vault) -> Durable {
+        Durable { journal, vault, erasures: 0, late: Vec::new() }
+    }
+}
+
+impl Log {
+    pub(crate) fn in_memory() -> Log {
+        let log = ak_audit::Log::with_engine(MEMORY_LOG_BYTES_MAX, engine());
+        Log::Memory(Box::new(Memory { log, subjects: VecDeque::new(), snapshot: None, erasures: 0 }))
+    }
+
+    /// Why nothing can be recorded, if nothing can.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        match self {
+            Log::Memory(_) | Log::Durable(_) => None,
+            Log::Damaged { first_bad, reason, .. } => {
+                let message = format!(
+                    "the journal is damaged from entry {first_bad} on and can only be verified: {reason}"
+                );
+                Some(Failure::new(Code::LogCorrupt, message).with("first_bad", *first_bad))
+            }
+            Log::ReadOnly(_) => {
+                let message =
+                    "the state directory may not be written: its log can be verified, and nothing else";
+                Some(Failure::new(Code::NotConfigured, message))
+            }
+            Log::Closed => Some(Failure::new(Code::NotConfigured, "the kernel is closed")),
+        }
+    }
+
+    /// Makes records durable; `expected` more bytes of records have been promised room. After [`JournalError::Full`] nothing is
+    /// lost: the next call makes these durable first.
+    pub(crate) fn append(&mut self, new: Vec<Record>, expected: u64) -> Result<(), JournalError> {
+        match self {
+            Log::Memory(memory) => new.into_iter().try_for_each(|record| memory.append(record)),
+            Log::Durable(durable) => {
+                durable.late.extend(new);
+                let entries = durable.sealed()?;
+                let journal = &mut durable.journal;
+                // Room was found before anything was dispatched; that a segment ends here takes none of it away.
+                journal.expect(expected);
+                journal.append_reserved(&entries)?;
+                durable.late.clear();
+                journal.sync().map(|_| ())
+            }
+            Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(JournalError::ReadOnly),
+        }
+    }
+
+    /// For how many bytes of records there is room without asking the disk for more.
+    pub(crate) fn room(&self) -> Room {
+        match self {
+            Log::Durable(durable) => {
+                let journal = &durable.journal;
+                // Without room for keys there is none for anything.
+                let ordinary = if durable.vault.has_room() { journal.room() } else { 0 };
+                Room { ordinary, reserve: journal.room_reserved().saturating_sub(ordinary) }
+            }
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => {
+                Room { ordinary: u64::MAX, reserve: 0 }
+            }
+        }
+    }
+
+    /// Finds room for a snapshot of about so many bytes, which an erasure needs.
+    ///
+    /// # Errors
+    /// LOG_FULL where there is none.
+    pub(crate) fn reserve_snapshot(&mut self, bytes: u64) -> Result<(), Failure> {
+        match self {
+            Log::Durable(durable) => durable.vault.reserve_snapshot(bytes).map_err(|error| match error {
+                ak_audit::DiskError::Full => Failure::new(
+                    Code::LogFull,
+                    "the disk has no room for the snapshot of the state that an erasure needs; nothing was done. Free \
+                     some, and ask again",
+                ),
+                error => unkept(error),
+            }),
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
+        }
+    }
+
+    /// Asks the disk for room for so many bytes of records.
+    pub(crate) fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
+        match self {
+            Log::Durable(durable) => {
+                durable.vault.reserve()?;
+                durable.journal.make_room(bytes)
+            }
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
+        }
+    }
+
+    /// Begins a reading of every record that is kept now.
+    pub(crate) fn reading(&self) -> Reading {
+        let erasures = self.erasures();
+        let (source, first) = match self {
+            Log::Memory(memory) => {
+                let first = memory.log.pruned_below();
+                (Source::Memory(first..memory.log.len()), first)
+            }
+            Log::Durable(durable) | Log::ReadOnly(durable) => {
+                let scan = durable.journal.scan(durable.journal.disk().handle());
+                let first = scan.next();
+                (Source::Disk(Box::new(scan)), first)
+            }
+            Log::Damaged { .. } | Log::Closed => (Source::Memory(0..0), 0),
+        };
+        let snapshots = match self {
+            Log::Memory(memory) => memory.snapshot.iter().map(|(seq, _)| *seq).collect(),
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.vault.snapshots().into_iter().collect(),
+            Log::Damaged { .. } | Log::Closed => BTreeSet::new(),
+        };
+        Reading { source, erasures, first, snapshots }
+    }
+
+    /// The next records of a log in memory. None are left where it is empty.
+    fn page(&self, entries: &mut Range<u64>) -> Vec<Result<Record, Failure>> {
+        let Log::Memory(memory) = self else { return Vec::new() };
+        let first = memory.log.pruned_below();
+        let subjects = |seq: u64| memory.subjects.get(usize::try_from(seq.checked_sub(first)?).ok()?);
+        let (mut records, mut bytes) = (Vec::new(), 0usize);
+        while let Ok(kept) = memory.log.get(entries.start)
+            && !entries.is_empty()
+            && records.len() < PAGE_ENTRIES
+            && bytes < PAGE_BYTES
+        {
+            bytes = bytes.saturating_add(kept.len());
+            let seq = entries.start;
+            records.push(record(seq, kept.clone(), subjects(seq).cloned().unwrap_or_default()));
+            entries.start += 1;
+        }
+        records
+    }
+
+    /// How many subjects were erased since it was opened.
+    pub(crate) fn erasures(&self) -> u64 {
+        match self {
+            Log::Memory(memory) => memory.erasures,
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.erasures,
+            Log::Damaged { .. } | Log::Closed => 0,
+        }
+    }
+
+    /// The snapshot that belongs to entry `seq`, to be read while others get at the log. None where it is not kept any more.
+    pub(crate) fn stored_snapshot(&self, seq: u64) -> Option<StoredSnapshot> {
+        match self {
+            Log::Memory(memory) => {
+                let kept = memory.snapshot.as_ref().filter(|(kept, _)| *kept == seq);
+                kept.map(|(_, snapshot)| StoredSnapshot::Memory(snapshot.clone()))
+            }
+            Log::Durable(durable) | Log::ReadOnly(durable) => {
+                durable.vault.stored(seq).map(StoredSnapshot::Disk)
+            }
+            Log::Damaged { .. } | Log::Closed => None,
+        }
+    }
+
+    /// Begins to keep the snapshot that belongs to entry `seq`. None where there is no disk to write it to. That of an erasure may
+    /// take what was reserved for it.
+    pub(crate) fn begin_snapshot(
+        &mut self,
+        seq: u64,
+        is_erasure: bool,
+    ) -> Result<Option<SnapshotFile>, Failure> {
+        match self {
+            Log::Memory(_) => Ok(None),
+            Log::Durable(durable) => {
+                if is_erasure {
+                    durable.vault.release_reserve();
+                }
+                durable.vault.begin(seq, false).map(Some).map_err(unkept)
+            }
+            Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// Keeps a snapshot whose digest was recorded, and which was written to `file` where there is one. Gives the files of older
+    /// ones, to be removed.
+    pub(crate) fn keep_snapshot(
+        &mut self,
+        seq: u64,
+        snapshot: Vec<u8>,
+        file: Option<&SnapshotFile>,
+    ) -> Result<Vec<String>, Failure> {
+        match (self, file) {
+            (Log::Memory(memory), _) => {
+                memory.snapshot = Some((seq, Arc::new(snapshot)));
+                Ok(Vec::new())
+            }
+            (Log::Durable(durable), Some(file)) => durable.vault.adopt(file).map_err(unkept),
+            (log, _) => Err(log.gone()),
+        }
+    }
+
+    /// Sets aside again what an erasure's snapshot will take.
+    pub(crate) fn take_reserve(&mut self) {
+        if let Log::Durable(durable) = self {
+            durable.vault.take_reserve();
+        }
+    }
+
+    /// Bytes of the newest snapshot that is kept.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        match self {
+            Log::Durable(durable) => durable.vault.snapshot_bytes(),
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => 0,
+        }
+    }
+
+    /// Keeps the snapshot by which a journal of an earlier version goes on: that of entry `seq`, which comes next.
+    pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
+        match self {
+            Log::Durable(durable) => durable.vault.keep(seq, snapshot, true).map_err(unkept),
+            Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// Makes what is about a subject unreadable for good, once the snapshot of entry `seq` is kept: the bodies, and
+    /// every snapshot before that one. Gives the files of those, to be removed.
+    pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<Vec<String>, Failure> {
+        match self {
+            Log::Memory(memory) => {
+                memory.erase(subject);
+                Ok(Vec::new())
+            }
+            Log::Durable(durable) => {
+                durable.erasures += 1;
+                let vault = &mut durable.vault;
+                let gone = vault.forget_below(seq).map_err(unkept)?;
+                vault.destroy(subject).map_err(unkept)?;
+                Ok(gone)
+            }
+            Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// What a verification says of a journal that was found damaged.
+    pub(crate) fn verdict(&self) -> Value {
+        match self {
+            Log::Damaged { followed, first_bad, reason } => {
+                let wrong = Some((*first_bad, reason.clone()));
+                Anchor::NONE.verdict(Followed {
+                    replayed: *followed,
+                    opaque: 0,
+                    not_replayed: 0,
+                    entries: *followed,
+                    wrong,
+                })
+            }
+            Log::Memory(_) | Log::Durable(_) | Log::ReadOnly(_) | Log::Closed => Anchor::NONE
+                .verdict(Followed { replayed: 0, opaque: 0, not_replayed: 0, entries: 0, wrong: None }),
+        }
+    }
+
+    /// How many entries there are, and the root over them.
+    pub(crate) fn tree_head(&self) -> Result<(u64, Hash), Failure> {
+        match self {
+            Log::Memory(memory) => Ok((memory.log.len(), memory.log.root())),
+            Log::Durable(durable) | Log::ReadOnly(durable) => {
+                Ok((durable.journal.len(), durable.journal.root()))
+            }
+            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// The root over the first `size` entries.
+    pub(crate) fn root_at(&self, size: u64) -> Result<Hash, Failure> {
+        let root = match self {
+            Log::Memory(memory) => memory.log.tree().root_at(size),
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.root_at(size),
+            Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
+        };
+        root.map_err(unprovable)
+    }
+
+    /// Proves that an entry stands among the first `size`.
+    pub(crate) fn inclusion_proof(&self, seq: u64, size: u64) -> Result<Vec<Hash>, Failure> {
+        let path = match self {
+            Log::Memory(memory) => memory.log.inclusion_proof(seq, size),
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.inclusion_proof(seq, size),
+            Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
+        };
+        path.map_err(unprovable)
+    }
+
+    /// The bytes of an entry.
+    pub(crate) fn entry(&self, seq: u64) -> Result<Arc<[u8]>, Failure> {
+        let missing = |missing: Missing| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
+        match self {
+            Log::Memory(memory) => memory.log.get(seq).map(|kept| kept.entry.clone()).map_err(missing),
+            Log::Durable(durable) | Log::ReadOnly(durable) => match durable.journal.record(seq) {
+                Ok(kept) => Ok(kept.entry),
+                Err(JournalError::Missing(reason)) => Err(missing(reason)),
+                Err(error) => Err(Failure::new(Code::Io, error.to_string())),
+            },
+            Log::Damaged { .. } | Log::Closed => Err(self.gone()),
+        }
+    }
+
+    /// What of the journal was not read yet when it was opened, and a handle to read it by.
+    pub(crate) fn scrub(&self) -> Option<(Scrub, BoxedDisk)> {
+        let Log::Durable(durable) = self else { return None };
+        Some((durable.journal.scrub()?, durable.journal.disk().handle()))
+    }
+
+    /// The first entry for which everything can be proven: what was before was not read yet.
+    pub(crate) fn unread_below(&self) -> u64 {
+        match self {
+            Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.unread_below(),
+            Log::Memory(_) | Log::Damaged { .. } | Log::Closed => 0,
+        }
+    }
+
+    /// Takes note of what was read. A journal that turns out damaged can only be verified from here on.
+    ///
+    /// # Errors
+    /// When it has to be read once more.
+    pub(crate) fn finish_scrub(&mut self, read: Scrubbed) -> Result<(), JournalError> {
+        let Log::Durable(durable) = self else { return Ok(()) };
+        if let Some((first_bad, fault)) = durable.journal.finish_scrub(read)? {
+            *self = Log::Damaged { followed: first_bad, first_bad, reason: fault.to_string() };
+        }
+        Ok(())
+    }
+
+    fn gone(&self) -> Failure {
+        self.refusal().unwrap_or_else(|| Failure::new(Code::NotConfigured, "there is no log"))
+    }
+
+    pub(crate) const fn is_memory(&self) -> bool {
+        matches!(self, Log::Memory(_))
+    }
+
+    pub(crate) const fn is_durable(&self) -> bool {
+        matches!(self, Log::Durable(_))
+    }
+
+    /// Lets go of the journal, so that it can be opened again.
+    pub(crate) fn close(&mut self) {
+        *self = Log::Closed;
+    }
+}
+
+impl Memory {
+    fn append(&mut self, record: Record) -> Result<(), JournalError> {
+        self.log.append_leaf(record.leaf, record.body)?;
+        self.subjects.push_back(record.subjects);
+        let kept = usize::try_from(self.log.len() - self.log.pruned_below()).unwrap_or(usize::MAX);
+        while self.subjects.len() > kept {
+            self.subjects.pop_front();
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, subject: SubjectId) {
+        self.erasures += 1;
+        let first = self.log.pruned_below();
+        let about = self.subjects.iter().enumerate().filter(|(_, subjects)| subjects.contains(&subject));
+        for (index, _) in about {
+            self.log.erase_body(first + index as u64);
+        }
+    }
+}
+
+/// A reading of a log from its beginning to where it stood, page by page, beside whoever adds to it.
+pub(crate) struct Reading {
+    source: Source,
+    erasures: u64,
+    /// The first entry that is kept.
+    pub(crate) first: u64,
+    /// The entries that snapshots belonged to.
+    pub(crate) snapshots: BTreeSet<u64>,
+}
+
+enum Source {
+    /// What is left to be read.
+    Memory(Range<u64>),
+    Disk(Box<Scan<BoxedDisk>>),
+}
+
+/// A snapshot that can be read.
+pub(crate) enum StoredSnapshot {
+    Memory(Arc<Vec<u8>>),
+    Disk(SnapshotFile),
+}
+
+impl StoredSnapshot {
+    /// Its bytes, if it is whole.
+    pub(crate) fn read(&self) -> Option<Arc<Vec<u8>>> {
+        match self {
+            StoredSnapshot::Memory(bytes) => Some(bytes.clone()),
+            StoredSnapshot::Disk(file) => file.read().map(Arc::new),
+        }
+    }
+}
+
+impl Reading {
+    /// The next records; none where there are no more. A body that was erased is empty. `log` gives hold of the log, for a
+    /// moment. None where what was read is worth nothing any more: an erasure came between, or what was not read yet is gone.
+    pub(crate) fn page<'l>(
+        &mut self,
+        log: impl Fn() -> Result<Turn<'l, Log>, Failure>,
+    ) -> Result<Option<Vec<Record>>, Failure> {
+        match &mut self.source {
+            Source::Memory(entries) => {
+                let log = log()?;
+                if log.erasures() != self.erasures {
+                    return Ok(None);
+                }
+                let page = log.page(entries);
+                if page.is_empty() && !entries.is_empty() {
+                    return log.refusal().map_or(Ok(None), Err);
+                }
+                page.into_iter().collect::<Result<_, _>>().map(Some)
+            }
+            Source::Disk(scan) => {
+                let page = scan.page(PAGE_ENTRIES, PAGE_BYTES).map_err(unread)?;
+                let keys = {
+                    let log = log()?;
+                    match &*log {
+                        Log::Durable(durable) | Log::ReadOnly(durable)
+                            if durable.erasures == self.erasures =>
+                        {
+                            durable.vault.keys_of(page.iter().map(|(_, record)| &*record.body))
+                        }
+                        Log::Durable(_) | Log::ReadOnly(_) => return Ok(None),
+                        log => return Err(log.gone()),
+                    }
+                };
+                let opened = page.into_iter().map(|(seq, kept)| open_record(seq, kept, |id| keys.get(&id)));
+                opened.collect::<Result<_, _>>().map(Some)
+            }
+        }
+    }
+}
+
+/// A record whose body is opened with these keys; one that was erased is empty.
+fn open_record<'k>(
+    seq: u64,
+    kept: ak_audit::Record,
+    key: impl FnMut(u64) -> Option<&'k BodyKey>,
+) -> Result<Record, Failure> {
+    let mut subjects = Vec::new();
+    let body: Arc<[u8]> = match seal::open(&kept.body, &ak_audit::leaf_hash(&kept.entry), key) {
+        Ok(body) => body.into(),
+        Err(SealError::Erased { .. }) => {
+            subjects = seal::key_ids(&kept.body).unwrap_or_default();
+            Arc::default()
+        }
+        Err(error) => {
+            return Err(
+                Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
+            );
+        }
+    };
+    record(seq, ak_audit::Record { entry: kept.entry, body }, subjects)
+}
+
+/// Why the journal could not be read.
+fn unread(error: JournalError) -> Failure {
+    match error {
+        JournalError::Changed { seq } => {
+            Failure::new(Code::LogCorrupt, error.to_string()).with("first_bad", seq)
+        }
+        error => Failure::new(Code::Io, format!("the journal: {error}")),
+    }
+}
+
+/// A record as it goes to the disk: its entry, and its body sealed.
+type Stored = (Leaf, Arc<[u8]>);
+
+impl Durable {
+    /// The records that are not in the journal yet as they go to the disk, their bodies sealed.
+    fn sealed(&mut self) -> Result<Vec<Stored>, JournalError> {
+        let new = &self.late;
+        self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
+        let sealed = new.iter().map(|record| {
+            let body = self.vault.seal(&record.subjects, record.hash.as_bytes(), &record.body);
+            let body = body.map_err(|error| ak_audit::DiskError::Failed(error.to_string()))?;
+            Ok((record.leaf.clone(), body.into()))
+        });
+        sealed.collect()
+    }
+
+    /// The records of these entries, their bodies opened; one that was erased is empty.
+    pub(crate) fn records(&self, entries: Range<u64>) -> impl Iterator<Item = Result<Record, Failure>> {
+        self.journal.records(entries).map(|found| {
+            let (seq, kept) = found.map_err(unread)?;
+            open_record(seq, kept, |id| self.vault.key(id))
+        })
+    }
+}
+
+/// A record as it comes back.
+fn record(seq: u64, kept: ak_audit::Record, subjects: Vec<SubjectId>) -> Result<Record, Failure> {
+    let leaf = Leaf::check(kept.entry).map_err(|error| {
+        Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
+    })?;
+    Ok(Record { seq, hash: leaf.hash().into(), leaf, body: kept.body, subjects })
+}
+
+fn unprovable(error: ProofError) -> Failure {
+    Failure::new(Code::NotFound, error.to_string())
+}
+
+pub(crate) fn unkept(error: ak_audit::DiskError) -> Failure {
+    match error {
+        ak_audit::DiskError::Full => {
+            Failure::new(Code::LogFull, "the disk has no room for a snapshot of the state")
+        }
+        error => Failure::new(Code::Io, format!("the vault, where keys and snapshots are kept: {error}")),
+    }
+}

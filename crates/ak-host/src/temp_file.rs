@@ -1,0 +1,244 @@
+//! Files under way: written under a name that nobody could guess, then given the name that they are for.
+//!
+//! Whoever writes one holds a lock on it, so that what a killed process left is told from what a living one writes.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::{
+    fs::{
+        AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, fstat, linkat,
+        openat, renameat, renameat_with, statat, unlinkat,
+    },
+    io::Errno,
+    path::Arg,
+    process::geteuid,
+};
+
+use crate::{fs::FileError, fs::resolve::Way};
+
+/// Most names that are looked at beneath one directory in search of what a killed process left there.
+pub const SWEPT_ENTRIES_MAX: usize = 50_000;
+/// How deep beneath a directory such files are looked for.
+const SWEPT_DEPTH_MAX: usize = 64;
+/// How often a name is drawn until its file is this process's own.
+const CREATE_TRIES_MAX: usize = 8;
+
+const PREFIX: &str = ".ak-";
+const SUFFIX: &str = ".tmp";
+const DIGITS: usize = 16;
+
+/// Whether a file of this name is one under way: `.ak-`, 16 hexadecimal digits in lower case, `.tmp`.
+pub(crate) fn is_draft(name: &[u8]) -> bool {
+    name.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes())).is_some_and(
+        |digits| {
+            digits.len() == DIGITS && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        },
+    )
+}
+
+/// A file under way. Without [`place`](Self::place) it is removed again.
+#[derive(Debug)]
+pub(crate) struct Draft<'d> {
+    directory: BorrowedFd<'d>,
+    name: String,
+    pub(crate) file: File,
+    is_placed: bool,
+}
+
+impl<'d> Draft<'d> {
+    /// Makes an empty one in a directory, with `mode` as the process masks it.
+    ///
+    /// # Errors
+    /// When the directory takes no file, or there is no random source.
+    pub(crate) fn create(directory: BorrowedFd<'d>, mode: Mode) -> io::Result<Draft<'d>> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for _ in 0..CREATE_TRIES_MAX {
+            let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+            let name = format!("{PREFIX}{number:0DIGITS$x}{SUFFIX}");
+            let file = File::from(openat(directory, &*name, flags, mode)?);
+            let draft = Draft { directory, name, file, is_placed: false };
+            match flock(&draft.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if fstat(&draft.file)?.st_nlink > 0 => return Ok(draft),
+                // Somebody took it for a left one before it was locked.
+                Ok(()) | Err(Errno::WOULDBLOCK) => {}
+                // A file system without locks: nobody can lock it there, and so nobody removes it either.
+                Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => return Ok(draft),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(io::Error::other("another process removes temporary files as soon as they are made"))
+    }
+
+    /// Gives it its name, in place of what has that name.
+    pub(crate) fn replace(mut self, name: impl Arg) -> io::Result<()> {
+        renameat(self.directory, &*self.name, self.directory, name)?;
+        self.is_placed = true;
+        Ok(())
+    }
+
+    /// Gives it its name where nothing has it.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has it; not on a file system that cannot see to it.
+    pub(crate) fn place(mut self, name: impl Arg + Copy) -> io::Result<()> {
+        let renamed =
+            renameat_with(self.directory, &*self.name, self.directory, name, RenameFlags::NOREPLACE);
+        match renamed {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            renamed => {
+                renamed?;
+                self.is_placed = true;
+                return Ok(());
+            }
+        }
+        // The name under way goes when this is dropped.
+        match linkat(self.directory, &*self.name, self.directory, name, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => self.replace(name),
+            linked => Ok(linked?),
+        }
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            // The write failed already. What stays is removed when the directory is swept the next time.
+            let _ = unlinkat(self.directory, &*self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Removes what killed processes of this user left under way in a directory and beneath it, on its own file system. What
+/// cannot be looked at stays; so does what lies behind more than [`SWEPT_ENTRIES_MAX`] names.
+pub(crate) fn sweep(root: &Path) {
+    let Some(opened) = root.to_str().and_then(|root| Way::best().root(root).ok()) else { return };
+    let Ok(device) = fstat(&opened).map(|stat| stat.st_dev) else { return };
+    let mut seen = 0;
+    let mut directories = vec![(opened, 0)];
+    while let Some((directory, depth)) = directories.pop() {
+        // A directory that cannot be read was not written into by what could not read it.
+        let _ = sweep_one(directory.as_fd(), &mut seen, &mut |beneath| {
+            if depth < SWEPT_DEPTH_MAX && fstat(&beneath).is_ok_and(|stat| stat.st_dev == device) {
+                directories.push((beneath, depth + 1));
+            }
+        });
+        if seen > SWEPT_ENTRIES_MAX {
+            return;
+        }
+    }
+}
+
+/// Removes what killed processes of this user left under way in a directory itself.
+pub(crate) fn sweep_directory(directory: BorrowedFd<'_>) {
+    // Without it everything works; what is left is out of every agent's reach.
+    let _ = sweep_one(directory, &mut 0, &mut drop);
+}
+
+fn sweep_one(
+    directory: BorrowedFd<'_>,
+    seen: &mut usize,
+    beneath: &mut impl FnMut(OwnedFd),
+) -> Result<(), FileError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = openat(directory, ".", flags, Mode::empty())?;
+    for entry in Dir::read_from(&readable)? {
+        let entry = entry?;
+        *seen += 1;
+        if *seen > SWEPT_ENTRIES_MAX {
+            return Ok(());
+        }
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if is_draft(name.to_bytes()) {
+            // It may be gone, or somebody else's: then it stays.
+            let _ = remove_left(readable.as_fd(), name);
+        } else if entry.file_type() == FileType::Directory {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if let Ok(opened) = openat(&readable, name, flags, Mode::empty()) {
+                beneath(opened);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes one that nobody writes.
+fn remove_left(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // To open a fifo or a device is to do something with it.
+    if !is_own_file(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?) {
+        return Ok(());
+    }
+    let file = openat(directory, name, flags, Mode::empty())?;
+    let stat = fstat(&file)?;
+    if !is_own_file(&stat) {
+        return Ok(());
+    }
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let there = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    match (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
+        true => unlinkat(directory, name, AtFlags::empty()),
+        false => Ok(()),
+    }
+}
+
+fn is_own_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_uid == geteuid().as_raw()
+        && stat.st_nlink == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_under_way_is_known_by_its_exact_name() {
+        assert!(is_draft(b".ak-0123456789abcdef.tmp"));
+        for name in [
+            ".ak-0123456789abcde.tmp",
+            ".ak-0123456789abcdef0.tmp",
+            ".ak-0123456789abcdeF.tmp",
+            ".ak-0123456789abcdeg.tmp",
+            "ak-0123456789abcdef.tmp",
+            ".ak-0123456789abcdef.tmp~",
+            ".ak-.tmp",
+            ".ak-",
+        ] {
+            assert!(!is_draft(name.as_bytes()), "{name}");
+        }
+    }
+
+    /// What a dead process left goes; what somebody writes, links to, or merely looks alike stays.
+    #[test]
+    fn only_what_nobody_writes_is_removed() {
+        let root = std::env::temp_dir().join(format!("ak-sweep-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        let root = root.canonicalize().unwrap();
+        let there = |name: &str| root.join(name).symlink_metadata().is_ok();
+        let left = ["a/b/.ak-0000000000000001.tmp", ".ak-0000000000000002.tmp"];
+        let kept = ["a/.ak-0000000000000003.tmp", "a/.ak-03.tmp", "a/other"];
+        left.iter().chain(&kept).for_each(|name| std::fs::write(root.join(name), "x").unwrap());
+        std::fs::hard_link(root.join("a/.ak-0000000000000003.tmp"), root.join("a/name")).unwrap();
+        std::os::unix::fs::symlink("other", root.join("a/.ak-0000000000000004.tmp")).unwrap();
+        std::fs::create_dir(root.join("a/.ak-0000000000000005.tmp")).unwrap();
+        let opened = File::open(root.join("a")).unwrap();
+        let draft = Draft::create(opened.as_fd(), Mode::RUSR | Mode::WUSR).unwrap();
+        let under_way = format!("a/{}", draft.name);
+        sweep(&root);
+        assert!(!left.iter().any(|name| there(name)));
+        assert!(kept.iter().all(|name| there(name)));
+        assert!(there("a/.ak-0000000000000004.tmp") && there("a/.ak-0000000000000005.tmp"));
+        assert!(there(&under_way), "a living process writes it");
+        drop(draft);
+        assert!(!there(&under_way));
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}
