@@ -34,6 +34,9 @@ use crate::{
     connection::Connection,
     connection::embedded::Embedded,
     descriptors::raise_descriptor_limit,
+    hex::from_hex,
+    hex::to_hex,
+    random::random_bytes,
     runtime::{Home, drive},
     secrets::key_file,
     wire::{self, Frame, PIECE_BYTES, Room},
@@ -257,8 +260,8 @@ impl Drop for Server {
 /// # Errors
 /// When the file cannot be read or made, others may read it, or it holds something else.
 pub fn owner_token(path: &Path) -> io::Result<String> {
-    let token = key_file::read_or_make(path, || Ok(key_file::to_hex(&key_file::random()?)))?;
-    match key_file::from_hex(token.trim()) {
+    let token = key_file::read_or_make(path, || Ok(to_hex(&random_bytes()?)))?;
+    match from_hex(token.trim()) {
         Some(_) => Ok(token.trim().to_owned()),
         None => {
             let message = format!("{}: is not an owner token", path.display());

@@ -8,8 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::{Deref, DerefMut},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
 };
 
@@ -26,6 +25,7 @@ use crate::{
     clock,
     driver::scrub::Scrubber,
     driver::snapshots::{Snapshots, Unsaved},
+    fair_mutex::{FairGuard, FairMutex},
     fork::Origin,
     storage::log::{Log, Room, StoredSnapshot},
 };
@@ -33,8 +33,8 @@ use crate::{
 /// A kernel and its log.
 pub(crate) struct Ledger {
     /// Taken before `state` where both are taken.
-    log: InTurn<Log>,
-    state: InTurn<State>,
+    log: FairMutex<Log>,
+    state: FairMutex<State>,
     /// Whether the log is kept in memory: no sync is worth waiting for.
     in_memory: bool,
     /// Sessions whose holders are gone. The kernel is told with the next request.
@@ -169,8 +169,8 @@ impl Ledger {
         };
         Arc::new_cyclic(|ledger| Ledger {
             in_memory: log.is_memory(),
-            log: InTurn::new(log),
-            state: InTurn::new(state),
+            log: FairMutex::new(log),
+            state: FairMutex::new(state),
             ended: Mutex::default(),
             origin: Origin::here(),
             halt,
@@ -194,7 +194,7 @@ impl Ledger {
         self.in_memory
     }
 
-    pub(crate) fn state(&self) -> Result<Turn<'_, State>, Failure> {
+    pub(crate) fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
         self.origin.check()?;
         self.state.lock().map_err(|poisoned| {
             // Whoever waits would do so for ever.
@@ -203,7 +203,7 @@ impl Ledger {
         })
     }
 
-    pub(crate) fn log(&self) -> Result<Turn<'_, Log>, Failure> {
+    pub(crate) fn log(&self) -> Result<FairGuard<'_, Log>, Failure> {
         self.origin.check()?;
         self.log.lock().map_err(|_| panicked())
     }
@@ -384,7 +384,7 @@ impl Ledger {
 
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
     /// another leads already.
-    pub(crate) fn commit(&self, mut state: Turn<'_, State>) {
+    pub(crate) fn commit(&self, mut state: FairGuard<'_, State>) {
         if state.led {
             return;
         }
@@ -418,7 +418,7 @@ impl Ledger {
 
     /// Writes what is recorded now, and releases what rests on it. Gives the state, and whether somebody else leads from
     /// here on, or nobody needs to.
-    pub(crate) fn write(&self, log: &mut Log) -> Result<(Turn<'_, State>, bool), Failure> {
+    pub(crate) fn write(&self, log: &mut Log) -> Result<(FairGuard<'_, State>, bool), Failure> {
         let mut state = self.state()?;
         let Some((seq, records)) = state.records() else {
             state.led = false;
@@ -466,64 +466,6 @@ impl Drop for Leading<'_> {
             Ok(mut state) => state.stop(panicked()),
             Err(poisoned) => poisoned.into_inner().stop(panicked()),
         }
-    }
-}
-
-/// What threads hold one at a time, and in turn: whoever lets go of it after long hands it to who waits longest, and
-/// stands behind the others when it asks again. Of a plain mutex a thread that asks over and over gets hold again
-/// before one that waits is awake, and a wait is as long as many of its turns.
-struct InTurn<T> {
-    turn: parking_lot::Mutex<()>,
-    /// It is never waited for: whoever has the turn has it. It tells whether a thread died that had it.
-    held: Mutex<T>,
-}
-
-/// Hold of something; both are let go of in this order.
-pub(crate) struct Turn<'t, T> {
-    held: MutexGuard<'t, T>,
-    _turn: parking_lot::MutexGuard<'t, ()>,
-}
-
-impl<T> InTurn<T> {
-    fn new(held: T) -> InTurn<T> {
-        InTurn { turn: parking_lot::Mutex::new(()), held: Mutex::new(held) }
-    }
-
-    /// Takes hold if nobody else has it, and no thread died that had it before.
-    fn try_lock(&self) -> Option<Turn<'_, T>> {
-        self.hold(self.turn.try_lock()?).ok()
-    }
-
-    /// Waits for its turn.
-    ///
-    /// # Errors
-    /// The same hold, where a thread died that had it before.
-    fn lock(&self) -> Result<Turn<'_, T>, PoisonError<Turn<'_, T>>> {
-        self.hold(self.turn.lock())
-    }
-
-    fn hold<'t>(
-        &'t self,
-        turn: parking_lot::MutexGuard<'t, ()>,
-    ) -> Result<Turn<'t, T>, PoisonError<Turn<'t, T>>> {
-        match self.held.lock() {
-            Ok(held) => Ok(Turn { held, _turn: turn }),
-            Err(poisoned) => Err(PoisonError::new(Turn { held: poisoned.into_inner(), _turn: turn })),
-        }
-    }
-}
-
-impl<T> Deref for Turn<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.held
-    }
-}
-
-impl<T> DerefMut for Turn<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.held
     }
 }
 

@@ -26,11 +26,12 @@ use crate::{
     call::{self, Answer, Patience, Place, Sink},
     connection::policy_files::Elsewhere,
     driver::context::Asker,
-    driver::group_commit::{Event, Ledger, Pending, State, Turn},
+    driver::group_commit::{Event, Ledger, Pending, State},
     effects::http::{self, HttpJob},
     effects::infer::routes::Routes,
     effects::infer::{self, Around, InferJob},
     effects::tools::ToolJob,
+    fair_mutex::FairGuard,
     fork::{Origin, Own},
     fs::Files,
     net::Net,
@@ -449,7 +450,7 @@ impl Driver {
         self.shared.ledger.read(|_| Vec::new(), take)
     }
 
-    fn state(&self) -> Result<Turn<'_, State>, Failure> {
+    fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
         self.shared.ledger.state()
     }
 

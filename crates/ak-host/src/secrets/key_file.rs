@@ -59,36 +59,6 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// 32 fresh bytes from the system's random source.
-///
-/// # Errors
-/// When there is none.
-pub(crate) fn random() -> io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes)
-}
-
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// 32 bytes from 64 hexadecimal digits.
-pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        for digit in pair {
-            let value = char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())?;
-            *byte = *byte << 4 | value;
-        }
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -112,14 +82,5 @@ mod tests {
         let refused = read_or_make(&path, made("third")).unwrap_err().to_string();
         assert!(refused.contains("key: others may read it"), "{refused}");
         std::fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[test]
-    fn hexadecimal_digits_come_back_as_bytes() {
-        let bytes = random().unwrap();
-        assert_eq!(from_hex(&to_hex(&bytes)), Some(bytes));
-        for refused in ["", "0", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32)] {
-            assert_eq!(from_hex(refused), None, "{refused}");
-        }
     }
 }

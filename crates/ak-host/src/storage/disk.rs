@@ -27,7 +27,8 @@ use rustix::{
 };
 
 use crate::{
-    fork::KeptFromChildren, secrets::key_file, storage::hash_accel::engine, storage::preallocate::Spare,
+    fork::KeptFromChildren, hex::to_hex, random::random_bytes, storage::hash_accel::engine,
+    storage::preallocate::Spare,
 };
 
 /// The name of the file whose lock is the right to write.
@@ -301,7 +302,7 @@ impl FileDisk {
             Err(Errno::WOULDBLOCK) => return Err(DiskError::Locked),
             Err(errno) => return Err(system(errno)),
         }
-        let mut epoch = key_file::to_hex(&key_file::random().map_err(failed)?).into_bytes();
+        let mut epoch = to_hex(&random_bytes().map_err(failed)?).into_bytes();
         match file.write_all_at(&epoch, 0) {
             Ok(()) => {}
             // Without space for it the file itself has to do.

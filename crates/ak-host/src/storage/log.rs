@@ -13,7 +13,7 @@ use ak_json::Value;
 use ak_kernel::{Code, Failure, Record, SubjectId};
 
 use crate::{
-    driver::group_commit::Turn,
+    fair_mutex::FairGuard,
     storage::disk::BoxedDisk,
     storage::hash_accel::engine,
     storage::vault::{SnapshotFile, Vault},
@@ -472,7 +472,7 @@ impl Reading {
     /// moment. None where what was read is worth nothing any more: an erasure came between, or what was not read yet is gone.
     pub(crate) fn page<'l>(
         &mut self,
-        log: impl Fn() -> Result<Turn<'l, Log>, Failure>,
+        log: impl Fn() -> Result<FairGuard<'l, Log>, Failure>,
     ) -> Result<Option<Vec<Record>>, Failure> {
         match &mut self.source {
             Source::Memory(entries) => {

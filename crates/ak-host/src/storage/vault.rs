@@ -16,7 +16,7 @@ use ak_json::Digest;
 use ak_kernel::SubjectId;
 
 use crate::{
-    secrets::key_file,
+    random::random_bytes,
     storage::disk::{BoxedDisk, HostDisk},
 };
 
@@ -181,7 +181,7 @@ impl Vault {
             if self.next_slot >= self.slots {
                 self.reserve()?;
             }
-            let key = key_file::random().map_err(|error| failed(&error.to_string()))?;
+            let key = random_bytes().map_err(|error| failed(&error.to_string()))?;
             self.disk.write(KEYS_FILE, self.next_slot * SLOT_BYTES as u64, &slot(id, &key))?;
             self.is_unsynced = true;
             self.keys.insert(id, (BodyKey::new(key), self.next_slot));
@@ -388,7 +388,7 @@ impl SnapshotFile {
     /// # Errors
     /// When the disk fails or is full, or it is wanted no more; nothing is left of it then.
     pub(crate) fn write(&mut self, snapshot: &[u8], is_wanted: &dyn Fn() -> bool) -> Result<(), DiskError> {
-        let context = key_file::random().map_err(|error| failed(&error.to_string()))?;
+        let context = random_bytes().map_err(|error| failed(&error.to_string()))?;
         let sealed = seal::seal(&[(self.id, &self.key)], &context, snapshot);
         let sealed = sealed.map_err(|error| failed(&error.to_string()))?;
         let written = self.write_parts(&[&context, &sealed], is_wanted);

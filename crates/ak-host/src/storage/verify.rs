@@ -11,6 +11,9 @@ use ak_kernel::{Code, Examination, Failure, Kept, LogWork, Tools};
 
 use crate::{
     driver::group_commit::{Ledger, SnapshotGone},
+    hex::from_hex,
+    hex::to_hex,
+    random::random_bytes,
     secrets::key_file,
     storage::log::Log,
 };
@@ -30,18 +33,14 @@ impl Signer {
     /// When the key cannot be read or made, or others may read it.
     pub(crate) fn open(directory: Option<&Path>, run: &[u8; 16]) -> io::Result<Signer> {
         let seed = match directory {
-            None => key_file::random()?,
+            None => random_bytes()?,
             Some(directory) => {
-                let made = || Ok(key_file::to_hex(&key_file::random()?));
+                let made = || Ok(to_hex(&random_bytes()?));
                 let digits = key_file::read_or_make(&directory.join(CHECKPOINT_KEY), made)?;
-                key_file::from_hex(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
+                from_hex(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
             }
         };
-        let key = SigningKey::from_seed(
-            &format!("authority-kernel/{}", key_file::to_hex(run)),
-            KeyKind::Log,
-            &seed,
-        );
+        let key = SigningKey::from_seed(&format!("authority-kernel/{}", to_hex(run)), KeyKind::Log, &seed);
         key.map(Signer).map_err(invalid)
     }
 
@@ -69,14 +68,11 @@ pub(crate) fn perform(ledger: &Ledger, signer: &Signer, work: LogWork) -> Result
         LogWork::Prove { seq, with_entry } => {
             let (size, _) = log.tree_head()?;
             let entry = log.entry(seq)?;
-            let path: Vec<Value> = log
-                .inclusion_proof(seq, size)?
-                .iter()
-                .map(|hash| Value::from(key_file::to_hex(hash)))
-                .collect();
+            let path: Vec<Value> =
+                log.inclusion_proof(seq, size)?.iter().map(|hash| Value::from(to_hex(hash))).collect();
             Ok(object! {
-                "seq": seq, "size": size, "leaf_hash": key_file::to_hex(&ak_audit::leaf_hash(&entry)), "path": path,
-                "entry": with_entry.then(|| key_file::to_hex(&entry)), "checkpoint": signer.checkpoint(&log)?,
+                "seq": seq, "size": size, "leaf_hash": to_hex(&ak_audit::leaf_hash(&entry)), "path": path,
+                "entry": with_entry.then(|| to_hex(&entry)), "checkpoint": signer.checkpoint(&log)?,
             })
         }
         LogWork::Erase { .. } => Err(Failure::new(Code::Io, "an erasure needs the whole kernel")),
