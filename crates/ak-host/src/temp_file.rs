@@ -6,7 +6,6 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
 };
 
 use rustix::{
@@ -19,12 +18,8 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::{fs::FileError, fs::resolve::Way};
-
 /// Most names that are looked at beneath one directory in search of what a killed process left there.
 pub const SWEPT_ENTRIES_MAX: usize = 50_000;
-/// How deep beneath a directory such files are looked for.
-const SWEPT_DEPTH_MAX: usize = 64;
 /// How often a name is drawn until its file is this process's own.
 const CREATE_TRIES_MAX: usize = 8;
 
@@ -74,6 +69,12 @@ impl<'d> Draft<'d> {
         Err(io::Error::other("another process removes temporary files as soon as they are made"))
     }
 
+    /// Its temporary name.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Gives it its name, in place of what has that name.
     pub(crate) fn replace(mut self, name: impl Arg) -> io::Result<()> {
         renameat(self.directory, &*self.name, self.directory, name)?;
@@ -113,37 +114,19 @@ impl Drop for Draft<'_> {
     }
 }
 
-/// Removes what killed processes of this user left under way in a directory and beneath it, on its own file system. What
-/// cannot be looked at stays; so does what lies behind more than [`SWEPT_ENTRIES_MAX`] names.
-pub(crate) fn sweep(root: &Path) {
-    let Some(opened) = root.to_str().and_then(|root| Way::best().root(root).ok()) else { return };
-    let Ok(device) = fstat(&opened).map(|stat| stat.st_dev) else { return };
-    let mut seen = 0;
-    let mut directories = vec![(opened, 0)];
-    while let Some((directory, depth)) = directories.pop() {
-        // A directory that cannot be read was not written into by what could not read it.
-        let _ = sweep_one(directory.as_fd(), &mut seen, &mut |beneath| {
-            if depth < SWEPT_DEPTH_MAX && fstat(&beneath).is_ok_and(|stat| stat.st_dev == device) {
-                directories.push((beneath, depth + 1));
-            }
-        });
-        if seen > SWEPT_ENTRIES_MAX {
-            return;
-        }
-    }
-}
-
 /// Removes what killed processes of this user left under way in a directory itself.
 pub(crate) fn sweep_directory(directory: BorrowedFd<'_>) {
     // Without it everything works; what is left is out of every agent's reach.
-    let _ = sweep_one(directory, &mut 0, &mut drop);
+    let _ = sweep_entries(directory, &mut 0, &mut drop);
 }
 
-fn sweep_one(
+/// Removes the abandoned temporary files among a directory's entries, and passes each of its subdirectories to `subdirectory`.
+/// `seen` counts entries; after [`SWEPT_ENTRIES_MAX`] of them it stops.
+pub(crate) fn sweep_entries(
     directory: BorrowedFd<'_>,
     seen: &mut usize,
-    beneath: &mut impl FnMut(OwnedFd),
-) -> Result<(), FileError> {
+    subdirectory: &mut impl FnMut(OwnedFd),
+) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let readable = openat(directory, ".", flags, Mode::empty())?;
     for entry in Dir::read_from(&readable)? {
@@ -162,7 +145,7 @@ fn sweep_one(
         } else if entry.file_type() == FileType::Directory {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             if let Ok(opened) = openat(&readable, name, flags, Mode::empty()) {
-                beneath(opened);
+                subdirectory(opened);
             }
         }
     }
@@ -214,31 +197,5 @@ mod tests {
         ] {
             assert!(!is_draft(name.as_bytes()), "{name}");
         }
-    }
-
-    /// What a dead process left goes; what somebody writes, links to, or merely looks alike stays.
-    #[test]
-    fn only_what_nobody_writes_is_removed() {
-        let root = std::env::temp_dir().join(format!("ak-sweep-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("a/b")).unwrap();
-        let root = root.canonicalize().unwrap();
-        let there = |name: &str| root.join(name).symlink_metadata().is_ok();
-        let left = ["a/b/.ak-0000000000000001.tmp", ".ak-0000000000000002.tmp"];
-        let kept = ["a/.ak-0000000000000003.tmp", "a/.ak-03.tmp", "a/other"];
-        left.iter().chain(&kept).for_each(|name| std::fs::write(root.join(name), "x").unwrap());
-        std::fs::hard_link(root.join("a/.ak-0000000000000003.tmp"), root.join("a/name")).unwrap();
-        std::os::unix::fs::symlink("other", root.join("a/.ak-0000000000000004.tmp")).unwrap();
-        std::fs::create_dir(root.join("a/.ak-0000000000000005.tmp")).unwrap();
-        let opened = File::open(root.join("a")).unwrap();
-        let draft = Draft::create(opened.as_fd(), Mode::RUSR | Mode::WUSR).unwrap();
-        let under_way = format!("a/{}", draft.name);
-        sweep(&root);
-        assert!(!left.iter().any(|name| there(name)));
-        assert!(kept.iter().all(|name| there(name)));
-        assert!(there("a/.ak-0000000000000004.tmp") && there("a/.ak-0000000000000005.tmp"));
-        assert!(there(&under_way), "a living process writes it");
-        drop(draft);
-        assert!(!there(&under_way));
-        std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ak_json::{Text, object};
-use ak_kernel::{Code, Completion, HOPS_SENT, HttpHop, HttpResponse, Step, Verdict};
+use ak_kernel::{Completion, HOPS_SENT, HttpHop, HttpResponse, Step, Verdict};
 use ak_policy::CanonicalUrl;
 use http_body_util::Full;
 use hyper::{
@@ -15,6 +15,7 @@ use hyper::{
 use crate::{
     driver::context::Asker,
     net::connection::Line,
+    net::error::HttpError,
     net::{Net, Way},
     secrets::redact::Filter,
     secrets::store::{SecretError, Secrets},
@@ -58,72 +59,6 @@ pub(crate) struct Around<'a> {
     pub(crate) filter: &'a Filter,
 }
 
-/// Why a request has no response.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpError {
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("{}", with_cause(.0))]
-    Protocol(#[from] hyper::Error),
-    #[error("no address answered: {0}")]
-    Connect(String),
-    #[error("{0}")]
-    Answer(String),
-    /// In place of an answer, in its own words.
-    #[error("the server says: {0}")]
-    Said(String),
-    #[error("{0}")]
-    Request(String),
-    #[error("{0}")]
-    Secret(#[from] SecretError),
-    #[error("the response is longer than {0} bytes")]
-    TooLong(u64),
-    #[error("more than {REDIRECTS_MAX} redirects")]
-    Redirects,
-    #[error("not finished after {0} ms")]
-    Timeout(u64),
-    #[error("stopped by the kernel")]
-    Aborted,
-    #[error("given up: nobody waits for it any more")]
-    Unwanted,
-}
-
-/// hyper keeps what is really wrong behind what it was doing.
-fn with_cause(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
-}
-
-impl HttpError {
-    pub(crate) fn code(&self) -> Code {
-        match self {
-            Self::Io(_)
-            | Self::Protocol(_)
-            | Self::Connect(_)
-            | Self::Answer(_)
-            | Self::Said(_)
-            | Self::Redirects
-            | Self::Aborted => Code::Io,
-            Self::Request(_) => Code::InvalidArgument,
-            Self::Secret(_) => Code::PolicyDeny,
-            Self::TooLong(_) => Code::BufferOverflow,
-            Self::Timeout(_) => Code::Deadline,
-            Self::Unwanted => Code::UnknownOutcome,
-        }
-    }
-
-    fn completion(&self, what: &str, came: Came) -> Completion {
-        let (code, message) = (self.code(), format!("{what}: {self}"));
-        let context = match object! { "sent": came.hops_sent > 0, (HOPS_SENT): came.hops_sent } {
-            ak_json::Value::Object(context) => context,
-            _ => ak_json::Object::new(),
-        };
-        Completion::Failed { code, message, context, spent: came.bytes }
-    }
-}
-
 /// How far a request came.
 #[derive(Clone, Copy, Default)]
 struct Came {
@@ -131,6 +66,22 @@ struct Came {
     hops_sent: u64,
     /// Of the response's body.
     bytes: u64,
+}
+
+/// The completion of a request that failed.
+fn failed(error: &HttpError, what: &str, came: Came) -> Completion {
+    let (code, message) = (error.code(), format!("{what}: {error}"));
+    let context = match object! { "sent": came.hops_sent > 0, (HOPS_SENT): came.hops_sent } {
+        ak_json::Value::Object(context) => context,
+        _ => ak_json::Object::new(),
+    };
+    Completion::Failed { code, message, context, spent: came.bytes }
+}
+
+impl From<SecretError> for HttpError {
+    fn from(error: SecretError) -> HttpError {
+        HttpError::Secret(error.to_string())
+    }
 }
 
 /// Performs one request, redirects included.
@@ -142,9 +93,9 @@ pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &Asker<'_>
     let followed = tokio::time::timeout(Duration::from_millis(timeout_ms), followed);
     match asker.while_wanted(followed).await {
         Some(Ok(Ok(response))) => Completion::Http(response),
-        Some(Ok(Err(error))) => error.completion(&what, came),
-        Some(Err(_)) => HttpError::Timeout(timeout_ms).completion(&what, came),
-        None => HttpError::Unwanted.completion(&what, came),
+        Some(Ok(Err(error))) => failed(&error, &what, came),
+        Some(Err(_)) => failed(&HttpError::Timeout(timeout_ms), &what, came),
+        None => failed(&HttpError::Unwanted, &what, came),
     }
 }
 
@@ -185,7 +136,7 @@ async fn follow(
             }
         }
     }
-    Err(HttpError::Redirects)
+    Err(HttpError::TooManyRedirects(REDIRECTS_MAX))
 }
 
 /// Where a redirect leads, and with which method (RFC 9110 §15.4).

@@ -3,10 +3,12 @@
 //! A path is resolved from the root's descriptor, through no symbolic link and on the root's own mount. Canonical paths
 //! hold no `..`. So what is opened is what was checked, whatever is renamed meanwhile.
 
+pub(crate) mod error;
 pub(crate) mod preserve;
 pub(crate) mod protected;
 pub(crate) mod resolve;
 pub(crate) mod roots;
+pub(crate) mod sweep;
 
 use std::{
     fs::File,
@@ -15,7 +17,7 @@ use std::{
 };
 
 use ak_json::{Value, object};
-use ak_kernel::{Code, Completion, FileAction, Verdict};
+use ak_kernel::{Completion, FileAction, Verdict};
 use rustix::{
     fs::{
         Access, AtFlags, Dir, FileType, Mode, OFlags, Stat, accessat, fstat, fsync, openat, readlinkat,
@@ -25,7 +27,8 @@ use rustix::{
 };
 
 use crate::{
-    fs::preserve::{KeepError, keep},
+    fs::error::{FileError, LINKS_MAX},
+    fs::preserve::keep,
     fs::protected::{Fence, Protected},
     fs::resolve::{Way, is_procfs},
     fs::roots::Roots,
@@ -34,8 +37,6 @@ use crate::{
 
 /// Most names in one listing.
 pub const LIST_ENTRIES_MAX: usize = 100_000;
-/// Most symbolic links that are followed from one path, as on Linux.
-pub(crate) const LINKS_MAX: usize = 40;
 /// Most bytes of one listing, as JSON writes the names.
 pub const LIST_BYTES_MAX: usize = 4 << 20;
 /// How often a file is written again that others change meanwhile.
@@ -48,61 +49,6 @@ const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 pub(crate) struct Files {
     pub(crate) protected: Protected,
     pub(crate) roots: Roots,
-}
-
-/// Why a file effect did not happen.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FileError {
-    #[error("{0}")]
-    System(#[from] io::Error),
-    #[error(
-        "there is a symbolic link in the path: a permit with follow = \"beneath\" follows those that stay beneath its root"
-    )]
-    Link,
-    #[error("more than {LINKS_MAX} symbolic links lead from one to the next")]
-    Links,
-    #[error("the symbolic link to {0:?} is not followed: {1}")]
-    LinkTo(String, &'static str),
-    #[error("no such file: a name that is not UTF-8 cannot be asked for")]
-    Nameless,
-    #[error("the path crosses into another file system")]
-    Mount,
-    #[error("it is {0}, not a {1}")]
-    Kind(&'static str, &'static str),
-    #[error("it has several links")]
-    HardLink,
-    #[error("the kernel's own files are out of reach")]
-    Protected,
-    #[error("{0}")]
-    Keep(#[from] KeepError),
-    #[error("it is longer than {0} bytes")]
-    TooLong(u64),
-    #[error("it does not lie beneath the granted root")]
-    Outside,
-}
-
-impl From<Errno> for FileError {
-    fn from(errno: Errno) -> FileError {
-        FileError::System(errno.into())
-    }
-}
-
-impl FileError {
-    fn code(&self) -> Code {
-        match self {
-            Self::System(error) if error.kind() == io::ErrorKind::NotFound => Code::NotFound,
-            Self::System(_) | Self::Kind(..) | Self::Keep(_) => Code::Io,
-            Self::Nameless => Code::NotFound,
-            Self::Link
-            | Self::Links
-            | Self::LinkTo(..)
-            | Self::Mount
-            | Self::HardLink
-            | Self::Protected
-            | Self::Outside => Code::PolicyDeny,
-            Self::TooLong(_) => Code::BufferOverflow,
-        }
-    }
 }
 
 impl Files {

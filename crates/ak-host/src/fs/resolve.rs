@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::fs::FileError;
+use crate::fs::error::FileError;
 
 /// How a path is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::{
 
 use ak_policy::Policy;
 
-use crate::temp_file::sweep;
+use crate::fs::sweep::sweep;
 
 /// Each granted root and what it stands for.
 #[derive(Debug, Default)]

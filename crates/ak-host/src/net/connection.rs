@@ -19,11 +19,15 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    effects::http::HttpError,
+    net::error::HttpError,
     net::head_limit::{HeadRoom, Metered},
-    net::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
+/// Longest head of a response in bytes: status line and headers, with all informational answers (1xx) before it. No more
+/// comes between two pieces of a body either.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most headers of a response.
+pub const HEADERS_MAX: usize = 256;
 /// How long a kept connection may take until it can be used again.
 const READY: Duration = Duration::from_secs(1);
 

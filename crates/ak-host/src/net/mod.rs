@@ -4,6 +4,7 @@
 //! too: it is told the address, not the name. Nothing is taken from the environment.
 
 pub(crate) mod connection;
+pub(crate) mod error;
 pub(crate) mod head_limit;
 
 use std::{
@@ -27,19 +28,14 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    effects::http::HttpError,
     net::connection::Line,
+    net::error::HttpError,
     runtime::{Home, Work},
     trusted_file::{self, Trust},
 };
 
 /// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
-/// Longest head of a response in bytes: status line and headers, with all informational answers (1xx) before it. No more
-/// comes between two pieces of a body either.
-pub const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Most headers of a response.
-pub const HEADERS_MAX: usize = 256;
 /// Most addresses of a name that are considered.
 pub const ADDRESSES_MAX: usize = 64;
 /// How long one name server may take, in milliseconds.

@@ -5,3 +5,4 @@ pub(crate) mod redact;
 pub(crate) mod redact_stream;
 pub(crate) mod store;
 pub(crate) mod tokens;
+pub(crate) mod value;

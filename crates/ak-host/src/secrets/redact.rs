@@ -10,7 +10,7 @@ use regex::bytes::Regex;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{secrets::redact_stream::Rule, secrets::store::SecretValue};
+use crate::{secrets::redact_stream::Rule, secrets::value::SecretValue};
 
 /// What stands in place of something that looked like a key.
 pub const REDACTED: &str = "[redacted]";

@@ -7,7 +7,7 @@ use memchr::memmem;
 
 use crate::{
     secrets::redact::{Filter, HELD_BYTES_MAX, Pattern, REDACTED, Reach},
-    secrets::store::SecretValue,
+    secrets::value::SecretValue,
 };
 
 /// How far a pattern looks to either side of what it matches, in bytes: one character.

@@ -4,7 +4,7 @@
 //! decides on and records; the value takes the name's place only in the bytes that go to a destination which the
 //! operator bound it to.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::borrow::Cow;
 
 use ak_json::{Text, object};
 use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
@@ -15,43 +15,11 @@ use zeroize::Zeroizing;
 use crate::{
     config::Source,
     secrets::redact::{Filter, Pattern},
+    secrets::value::SecretValue,
 };
 
 /// What stands before a secret's name in a request.
 const SCHEME: &str = "secret://";
-/// Shorter values are refused, in bytes: to cut them from replies would cut what only looks like them.
-pub const SECRET_BYTES_MIN: usize = 8;
-
-/// The value of a secret. Neither its `Debug` nor any error shows it; its memory is cleared.
-#[derive(Clone)]
-pub(crate) struct SecretValue(Arc<Zeroizing<String>>);
-
-impl SecretValue {
-    /// Takes a value as it is to be sent.
-    ///
-    /// # Errors
-    /// When it is shorter than [`SECRET_BYTES_MIN`] or holds what no header may hold.
-    pub(crate) fn new(value: Zeroizing<String>) -> Result<SecretValue, String> {
-        if value.len() < SECRET_BYTES_MIN {
-            return Err(format!("the value is shorter than {SECRET_BYTES_MIN} bytes"));
-        }
-        if value.contains(|c: char| c.is_control()) {
-            return Err("the value holds a line break or another control character".into());
-        }
-        Ok(SecretValue(Arc::new(value)))
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretValue(…)")
-    }
-}
-
 /// `[secret.NAME]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -151,11 +119,10 @@ impl Secrets {
     /// # Errors
     /// When it holds what no header may hold.
     pub(crate) fn add_key(&mut self, label: String, key: Zeroizing<String>) -> Result<SecretValue, String> {
-        if (1..SECRET_BYTES_MIN).contains(&key.len()) && !key.contains(char::is_control) {
-            return Ok(SecretValue(Arc::new(key)));
+        let key = SecretValue::new_key(key)?;
+        if !key.is_short() {
+            self.values.push((label, key.clone()));
         }
-        let key = SecretValue::new(key)?;
-        self.values.push((label, key.clone()));
         Ok(key)
     }
 

@@ -24,7 +24,7 @@ use hyper::{
 
 use crate::{
     driver::context::Asker,
-    effects::http::{self, HttpError},
+    effects::http,
     effects::infer::circuit::Try,
     effects::infer::completion::{Answer, BYTES_PER_TOKEN, as_chunk},
     effects::infer::formats::anthropic,
@@ -36,6 +36,7 @@ use crate::{
     effects::infer::sse::Events,
     net::Net,
     net::connection::{Line, Unanswered},
+    net::error::HttpError,
     secrets::redact::Filter,
 };
 

@@ -19,7 +19,8 @@ use crate::{
     effects::infer::circuit::Circuit,
     net::Way,
     net::connection::Line,
-    secrets::store::{SecretValue, Secrets},
+    secrets::store::Secrets,
+    secrets::value::SecretValue,
 };
 
 /// How long a model may take for its whole answer where the route does not say, in milliseconds.
