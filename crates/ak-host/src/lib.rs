@@ -60,9 +60,10 @@ mod wire;
 
 pub use call::{Answer, HEED_MS, heeding};
 pub use config::CONFIG_BYTES_MAX;
+pub use config::pattern::HELD_BYTES_MAX;
 pub use connection::policy_files::policy_request;
 pub use connection::remote::GREETING_MS_MAX;
-pub use connection::{Connection, Options, tool_request};
+pub use connection::{Connection, options::Options, tool_files::tool_request};
 pub use daemon::server::{
     EFFECTS_MAX, HELLO_TIMEOUT_MS, RECEIVED_BYTES_MAX, REQUEST_TIMEOUT_MS, SESSIONS_EFFECTS_MAX,
     SESSIONS_MAX, STRANGERS_MAX, Server, WRITE_TIMEOUT_MS, owner_token,
@@ -73,7 +74,7 @@ pub use driver::snapshots::SNAPSHOT_ENTRIES;
 pub use effects::http::REDIRECTS_MAX;
 pub use effects::infer::circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use effects::infer::completion::BYTES_PER_TOKEN;
-pub use effects::infer::routes::{IDLE_CONNECTIONS_MAX, INFER_TIMEOUT_MS};
+pub use effects::infer::routes::INFER_TIMEOUT_MS;
 pub use effects::infer::sse::EVENT_BYTES_MAX;
 pub use effects::infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
 pub use effects::tools::TOOL_WALL_MS_MAX;
@@ -81,9 +82,11 @@ pub use fork::{Origin, PerProcess};
 pub use fs::protected::PROTECTED_ENTRIES_MAX;
 pub use fs::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
 pub use net::connection::{HEAD_BYTES_MAX, HEADERS_MAX};
+pub use net::pool::IDLE_CONNECTIONS_MAX;
 pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS};
 pub use runtime::{RUNTIME_THREADS_MAX, spawn};
-pub use secrets::redact::{HELD_BYTES_MAX, REDACTED};
+pub use secrets::checkpoint_key::CHECKPOINT_KEY;
+pub use secrets::redact::REDACTED;
 pub use secrets::tokens::KEYS_FILE;
 pub use secrets::value::SECRET_BYTES_MIN;
 pub use storage::disk::FileDisk;
@@ -93,7 +96,6 @@ pub use storage::recover::{
     JOURNAL_DIRECTORY, OWNER_RESERVE_BYTES, Progress, StoredJournal, VAULT_DIRECTORY, read_journal,
 };
 pub use storage::vault::VAULT_RESERVE_BYTES;
-pub use storage::verify::CHECKPOINT_KEY;
 pub use temp_file::SWEPT_ENTRIES_MAX;
 
 pub use tokio_util::sync::CancellationToken;

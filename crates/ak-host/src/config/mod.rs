@@ -3,68 +3,45 @@
 //! The file is TOML, at a path that the operator names; it is never looked for. No agent reaches it, and no value of a
 //! secret stands in it: it says where each one comes from.
 
+pub(crate) mod pattern;
+pub(crate) mod price;
+pub(crate) mod source;
+pub(crate) mod tables;
+
 use std::{
     collections::BTreeMap,
-    fmt,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use ak_json::Text;
-use ak_policy::{CanonicalUrl, Scheme};
-use serde::Deserialize;
+use ak_policy::Scheme;
 
 use crate::{
-    effects::infer::routes::{ModelTable, Routes},
-    net::NetConfig,
-    secrets::redact::{Pattern, RedactTable},
-    secrets::store::{SecretTable, Secrets},
+    config::{
+        source::Url,
+        tables::{ModelTable, NetConfig, RedactTable, SecretTable, Tables},
+    },
     trusted_file::{self, Trust},
 };
 
 /// Longest host configuration, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
-/// Longest file of one secret, in bytes.
-const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
-
-/// What the file says, each reference resolved.
+/// The host configuration, checked. Secrets are named by their sources and not read yet.
 #[derive(Debug, Default)]
 pub(crate) struct HostFile {
+    pub(crate) path: PathBuf,
+    /// What relative paths in it are relative to.
+    pub(crate) directory: PathBuf,
     pub(crate) net: NetConfig,
-    pub(crate) secrets: Secrets,
-    pub(crate) routes: Routes,
+    /// By the names that requests use.
+    pub(crate) secrets: BTreeMap<String, SecretTable>,
+    pub(crate) models: Vec<ModelTable>,
     /// The variables of the environment that tools may list.
     pub(crate) env: Vec<(Text, Text)>,
     /// What is cut from replies besides secrets.
-    pub(crate) redact: Vec<Pattern>,
+    pub(crate) redact: RedactTable,
     /// Files and directories that no agent may touch: those named, and those that secrets come from.
     pub(crate) protected: Vec<PathBuf>,
-}
-
-/// The file's tables.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Tables {
-    protect: Vec<PathBuf>,
-    dns: DnsTable,
-    http: HttpTable,
-    env: BTreeMap<String, String>,
-    secret: BTreeMap<String, SecretTable>,
-    model: Vec<ModelTable>,
-    redact: RedactTable,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DnsTable {
-    servers: Vec<SocketAddr>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct HttpTable {
-    proxy: Option<Url>,
-    ca: Vec<PathBuf>,
 }
 
 impl HostFile {
@@ -73,18 +50,20 @@ impl HostFile {
     /// # Errors
     /// One sentence with file, line and column; it holds no value of a secret.
     pub(crate) fn read(path: &Path) -> Result<HostFile, String> {
-        let within = |error: String| format!("host configuration {}: {error}", path.display());
+        let located = |error: &dyn std::fmt::Display| locate(path, &error.to_string());
         let text = trusted_file::read(path, Trust::Settings, CONFIG_BYTES_MAX);
-        let text = text.map_err(|error| within(error.to_string()))?;
-        let directory = std::path::absolute(path).map_err(|error| within(error.to_string()))?;
-        HostFile::parse(&text, directory.parent().unwrap_or(Path::new("/"))).map_err(within)
+        let text = text.map_err(|error| located(&error))?;
+        let absolute = std::path::absolute(path).map_err(|error| located(&error))?;
+        let directory = absolute.parent().unwrap_or(Path::new("/"));
+        let parsed = HostFile::parse(&text, directory).map_err(|error| located(&error))?;
+        Ok(HostFile { path: path.to_owned(), ..parsed })
     }
 
     fn parse(text: &str, directory: &Path) -> Result<HostFile, String> {
-        let tables: Tables = toml::from_str(text).map_err(|error| located(text, &error))?;
-        let place = |path: PathBuf| directory.join(path);
-        let mut protected: Vec<PathBuf> = tables.protect.into_iter().map(place).collect();
-        let ca: Vec<PathBuf> = tables.http.ca.into_iter().map(place).collect();
+        let tables: Tables = toml::from_str(text).map_err(|error| describe(text, &error))?;
+        let within = |path: PathBuf| directory.join(path);
+        let mut protected: Vec<PathBuf> = tables.protect.into_iter().map(within).collect();
+        let ca: Vec<PathBuf> = tables.http.ca.into_iter().map(within).collect();
         // Whoever writes them decides which servers are believed.
         protected.extend(ca.iter().cloned());
         if let Some(Url(proxy)) = &tables.http.proxy
@@ -92,22 +71,33 @@ impl HostFile {
         {
             return Err("[http] proxy: expected http://HOST:PORT, which takes CONNECT".into());
         }
-        let mut source = |source: &Source| source.read(directory, &mut protected);
-        let mut secrets = Secrets::default();
-        for (name, table) in tables.secret {
-            secrets.bind(&name, table, &mut source).map_err(|error| format!("[secret.{name}]: {error}"))?;
-        }
-        let routes = Routes::new(tables.model, &mut secrets, &mut source)?;
+        let keys = tables.model.iter().filter_map(|table| table.key.as_ref());
+        let sources = tables.secret.values().map(|table| &table.from).chain(keys);
+        protected.extend(sources.filter_map(|source| source.file(directory)));
         let net =
             NetConfig { dns_servers: tables.dns.servers, proxy: tables.http.proxy.map(|proxy| proxy.0), ca };
         let env =
             tables.env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
-        Ok(HostFile { net, secrets, routes, env, redact: tables.redact.patterns()?, protected })
+        Ok(HostFile {
+            path: PathBuf::new(),
+            directory: directory.to_owned(),
+            net,
+            secrets: tables.secret,
+            models: tables.model,
+            env,
+            redact: tables.redact,
+            protected,
+        })
     }
 }
 
+/// An error with the name of the host configuration that it is about.
+pub(crate) fn locate(path: &Path, error: &str) -> String {
+    format!("host configuration {}: {error}", path.display())
+}
+
 /// The place of an error and what is wrong, without the text around it: that may be a secret which does not belong there.
-fn located(text: &str, error: &toml::de::Error) -> String {
+fn describe(text: &str, error: &toml::de::Error) -> String {
     let offset = error.span().map_or(0, |span| span.start);
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
@@ -123,74 +113,6 @@ fn located(text: &str, error: &toml::de::Error) -> String {
         },
     };
     format!("line {line}, column {column}: {}", message.lines().next().unwrap_or_default())
-}
-
-/// Where a secret comes from.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
-pub(crate) enum Source {
-    /// A variable of the environment.
-    Env(String),
-    /// A file, whose last line break does not count.
-    File(PathBuf),
-}
-
-impl TryFrom<String> for Source {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Source, &'static str> {
-        match text.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Ok(Source::Env(name.into())),
-            Some(("file", path)) if !path.is_empty() => Ok(Source::File(path.into())),
-            // What stands there may be the secret itself.
-            _ => Err("expected env:NAME or file:PATH; a secret itself does not belong in this file"),
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-        }
-    }
-}
-
-impl Source {
-    fn read(
-        &self,
-        directory: &Path,
-        protected: &mut Vec<PathBuf>,
-    ) -> Result<zeroize::Zeroizing<String>, String> {
-        let read = match self {
-            Self::Env(name) => {
-                std::env::var(name).map_err(|_| String::from("the variable is not set, or no text"))
-            }
-            Self::File(path) => {
-                let path = directory.join(path);
-                let text = trusted_file::read(&path, Trust::Credential, SECRET_FILE_BYTES_MAX);
-                let text = text.map_err(|error| error.to_string());
-                protected.push(path);
-                text
-            }
-        };
-        let text = zeroize::Zeroizing::new(read.map_err(|error| format!("{self}: {error}"))?);
-        Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-    }
-}
-
-/// An absolute HTTP URL.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Url(pub(crate) CanonicalUrl);
-
-impl TryFrom<String> for Url {
-    type Error = ak_policy::TargetError;
-
-    fn try_from(text: String) -> Result<Url, ak_policy::TargetError> {
-        CanonicalUrl::parse(text.trim_end_matches('/')).map(Url)
-    }
 }
 
 #[cfg(test)]
@@ -255,10 +177,8 @@ mod tests {
         let text = "protect = [\"more\"]\n[secret.x]\nfrom = \"file:key\"\nto = [\"https://a/**\"]\nin = [\"header:x\"]";
         let file = HostFile::parse(text, &directory).unwrap();
         assert_eq!(file.protected, [directory.join("more"), directory.join("key")]);
-        assert_eq!(
-            file.secrets.filter(Vec::new()).text("a the-long-secret b").as_deref(),
-            Some("a secret://x b")
-        );
+        let secrets = crate::secrets::store::Secrets::new(file.secrets, &file.directory).unwrap();
+        assert_eq!(secrets.filter(Vec::new()).text("a the-long-secret b").as_deref(), Some("a secret://x b"));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

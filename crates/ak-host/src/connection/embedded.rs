@@ -1,14 +1,24 @@
 //! A kernel in this process as its sessions use it: tokens are verified before a request goes in, and made after the
 //! reply has come out.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use ak_json::Value;
-use ak_kernel::{Asked, Code, Failure, Outcome, Reply, Request, SessionId};
+use ak_kernel::{Asked, Code, Failure, Kernel, Outcome, Reply, Request, SessionId};
 use ak_policy::capability::CapId;
 use tokio_util::sync::CancellationToken;
 
-use crate::{call::Sink, connection::policy_files::Elsewhere, driver::Driver, secrets::tokens::Keyring};
+use crate::{
+    call::Sink,
+    config::{self, HostFile},
+    connection::{options::Options, policy_files::Elsewhere},
+    driver::{Driver, HostConfig, snapshots::SNAPSHOT_ENTRIES},
+    effects::infer::routes::Routes,
+    fs::{Files, protected::Protected, roots::Roots},
+    net::Net,
+    secrets::{checkpoint_key, redact, store::Secrets, tokens::Keyring},
+    storage::recover::Recovered,
+};
 
 /// A driver and what stands around it. Cheap to clone; all clones are the same kernel.
 #[derive(Clone)]
@@ -18,8 +28,24 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    pub(crate) fn new(driver: Driver, keyring: Keyring) -> Embedded {
-        Embedded { driver, keyring: Arc::new(keyring) }
+    /// Starts a recovered kernel: reads the host configuration and the keys, and completes what the last stop interrupted.
+    ///
+    /// # Errors
+    /// NOT_CONFIGURED when the host configuration is wrong; IO when a key cannot be read or a file cannot be protected.
+    pub(crate) fn open(recovered: Recovered, options: &Options) -> Result<Embedded, Failure> {
+        let Recovered { kernel, log, replayed } = recovered;
+        let no_key =
+            |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
+        let config = host_config(&kernel, options)?;
+        let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
+        let driver = Driver::new(kernel, log, replayed, config);
+        driver.settle_unknown()?;
+        driver.end_former_sessions()?;
+        if replayed >= SNAPSHOT_ENTRIES {
+            // Without it the next start takes as long again, and nothing else.
+            driver.keep_snapshot();
+        }
+        Ok(Embedded { driver, keyring: Arc::new(keyring) })
     }
 
     /// Makes a request, with the capability of a token where one is presented, and waits for its outcome. While it waits, `heed` is
@@ -63,7 +89,7 @@ impl Embedded {
             _ => None,
         };
         let is_owners = session == SessionId::OWNER && cap.is_none();
-        let elsewhere = self.driver.place_policy(&mut request, is_owners)?;
+        let elsewhere = Elsewhere::of(&mut request, is_owners, self.driver.protected())?;
         let asked = match cap {
             None => request.into(),
             Some(token) => {
@@ -90,6 +116,36 @@ impl Embedded {
             _ => Err(Failure::new(Code::Io, "the kernel did not say whose the capability is")),
         }
     }
+}
+
+/// What the driver of a kernel is configured with.
+fn host_config(kernel: &Kernel, options: &Options) -> Result<HostConfig, Failure> {
+    let unusable =
+        |error: std::io::Error| Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"));
+    let no_key = |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
+    let wrong = |message: String| Failure::new(Code::NotConfigured, message);
+    let path = options.host_config.as_deref();
+    let HostFile { path, directory, net, secrets, models, env, redact, protected } =
+        path.map(HostFile::read).transpose().map_err(wrong)?.unwrap_or_default();
+    let wrong_in_file = |error: String| wrong(config::locate(&path, &error));
+    let mut secrets = Secrets::new(secrets, &directory).map_err(wrong_in_file)?;
+    let mut routes = Routes::new(models, &mut secrets, &directory).map_err(wrong_in_file)?;
+    let patterns = redact::patterns(redact).map_err(wrong_in_file)?;
+    routes.add_from_env(&mut secrets).map_err(wrong)?;
+    let named = [&options.state_dir, &options.policy, &options.token_file, &options.host_config];
+    // Whoever writes the program is the kernel the next time.
+    let named = named.into_iter().flatten().cloned().chain(std::env::current_exe());
+    let policies = kernel.policy_files().iter().map(|path| PathBuf::from(&**path));
+    let protected = Protected::new(named.chain(protected).chain(policies)).map_err(unusable)?;
+    Ok(HostConfig {
+        filter: secrets.filter(patterns),
+        routes,
+        net: Net::new(net).map_err(wrong)?,
+        secrets,
+        env,
+        files: Files { protected, roots: Roots::default() },
+        checkpoint_key: checkpoint_key::open(options.state_dir.as_deref(), &kernel.run()).map_err(no_key)?,
+    })
 }
 
 /// What a reply wants beside what the kernel says.

@@ -610,7 +610,7 @@ mod tests {
     use ak_kernel::wire::encode;
 
     use super::*;
-    use crate::connection::Options;
+    use crate::connection::options::Options;
 
     /// How a connection ends whose other end is given.
     fn served(server: UnixStream) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Through this an effect under way asks the kernel what it may do next, and hands over what comes of it.
+//! The context of an effect under way: it asks the kernel, and hands pieces of the answer to the caller.
 
 use std::time::Instant;
 
@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Place, Sink},
-    driver::Driver,
+    driver::group_commit::Ledger,
+    effects::context::EffectContext,
 };
 
-/// An effect under way, to those who perform it.
-pub(crate) struct Asker<'p> {
-    pub(crate) driver: &'p Driver,
+/// The context of one effect.
+pub(crate) struct DriverContext<'p> {
+    pub(crate) ledger: &'p Ledger,
     pub(crate) ticket: Ticket,
     pub(crate) sink: Mutex<Sink<'p>>,
     pub(crate) stop: CancellationToken,
@@ -21,9 +22,8 @@ pub(crate) struct Asker<'p> {
     pub(crate) place: Place,
 }
 
-impl Asker<'_> {
-    /// Does the work as long as somebody waits for it; none when it is given up.
-    pub(crate) async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+impl EffectContext for DriverContext<'_> {
+    async fn while_wanted<T: Send>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
         let work = self.stop.run_until_cancelled(work);
         match self.due {
             None => work.await,
@@ -31,15 +31,12 @@ impl Asker<'_> {
         }
     }
 
-    /// Puts a step to the kernel. Without an answer the effect stops.
-    pub(crate) async fn ask(&self, step: Step) -> Verdict {
-        self.driver.put(self.ticket, step, self.place).await
+    async fn ask(&self, step: Step) -> Verdict {
+        self.ledger.ask(self.ticket, step, self.place).await
     }
 
-    /// Hands a piece of the answer to the caller; false when the caller wants no more.
-    ///
-    /// Work that always has something at hand gives [`Self::while_wanted`] no turn to look: it is done here too.
-    pub(crate) async fn deliver(&self, chunk: &str) -> bool {
+    /// It looks whether somebody still waits: work that always has something ready never lets [`Self::while_wanted`] look.
+    async fn deliver(&self, chunk: &str) -> bool {
         let wants_more = match &mut *self.sink.lock().await {
             Sink::Nobody => true,
             // The caller's own code may do anything, even drive a runtime of its own: it runs on the caller's own thread.

@@ -189,11 +189,6 @@ impl Ledger {
         }
     }
 
-    /// Whether records are kept in memory, so that to record one waits for no disk.
-    pub(crate) const fn is_in_memory(&self) -> bool {
-        self.in_memory
-    }
-
     pub(crate) fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
         self.origin.check()?;
         self.state.lock().map_err(|poisoned| {
@@ -334,6 +329,18 @@ impl Ledger {
         if let (Err(failure), Some(verdict)) = (stepped, untold) {
             let _ = verdict.send(Verdict::Abort(failure));
         }
+    }
+
+    /// Puts a step of an effect to the kernel and waits for the verdict. Without one the effect stops.
+    pub(crate) async fn ask(&self, ticket: Ticket, step: Step, place: Place) -> Verdict {
+        let (sender, receiver) = oneshot::channel();
+        self.hold_up(place, || self.step(ticket, step, sender));
+        receiver.await.unwrap_or_else(|_| kernel_stopped())
+    }
+
+    /// Does what may have to write to the log.
+    pub(crate) fn hold_up<T>(&self, place: Place, work: impl FnOnce() -> T) -> T {
+        if self.in_memory { work() } else { place.hold_up(work) }
     }
 
     fn put_step(
@@ -653,6 +660,10 @@ fn append(log: &mut Log, records: Vec<Record>, needed: u64) -> Result<(), Journa
 
 fn close() -> Asked {
     Request::SessionClose.into()
+}
+
+pub(crate) fn kernel_stopped() -> Verdict {
+    Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped"))
 }
 
 fn log_full() -> Failure {

@@ -5,41 +5,38 @@
 
 pub(crate) mod context;
 pub(crate) mod group_commit;
+mod host_calls;
+pub(crate) mod log_work;
+mod pending_request;
+mod perform;
 pub(crate) mod scrub;
 pub(crate) mod snapshots;
 
-use std::{pin::pin, sync::Arc, time::Instant};
+use std::sync::Arc;
 
+use ak_audit::SigningKey;
 use ak_json::{Text, Value};
 use ak_kernel::{
-    Asked, Code, Completion, Effect, Ended, Failure, FileAction, GUEST, Kernel, LogWork, Outcome, Price,
-    Record, Reply, Request, SessionId, Step, SubjectId, Ticket, ToolRequest, Verdict, erased,
+    Asked, Code, Completion, Effect, Ended, Failure, GUEST, Kernel, LogWork, Outcome, Price, Record, Reply,
+    Request, SessionId, SubjectId, Ticket, erased,
 };
 use ak_policy::Policy;
-use tokio::sync::{
-    mpsc::{self, UnboundedReceiver, unbounded_channel},
-    oneshot,
-};
+use tokio::sync::mpsc::{self, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{self, Answer, Patience, Place, Sink},
-    connection::policy_files::Elsewhere,
-    driver::context::Asker,
-    driver::group_commit::{Event, Ledger, Pending, State},
-    effects::http::{self, HttpJob},
+    driver::{
+        group_commit::{Event, Ledger, Pending, State},
+        pending_request::PendingRequest,
+    },
     effects::infer::routes::Routes,
-    effects::infer::{self, Around, InferJob},
-    effects::tools::ToolJob,
     fair_mutex::FairGuard,
     fork::{Origin, Own},
-    fs::Files,
+    fs::{Files, protected::Protected},
     net::Net,
-    runtime::{Home, Work, drive},
-    secrets::redact::Filter,
-    secrets::store::Secrets,
+    secrets::{redact::Filter, store::Secrets},
     storage::log::Log,
-    storage::verify::{self, Signer},
 };
 
 /// What the operator configures; none of it can be reached by an agent.
@@ -55,8 +52,8 @@ pub(crate) struct HostConfig {
     pub(crate) files: Files,
     /// The variables of the environment that tools may list.
     pub(crate) env: Vec<(Text, Text)>,
-    /// What signs checkpoints of the log.
-    pub(crate) signer: Signer,
+    /// Signs checkpoints of the log.
+    pub(crate) checkpoint_key: SigningKey,
 }
 
 /// One kernel with its log and its drivers. Cheap to clone; all clones are the same kernel.
@@ -76,80 +73,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.ledger.scrubber.give_up();
         self.ledger.snapshots.give_up();
-    }
-}
-
-/// A request that the kernel has heard, and what it says of it. Dropped before its end, the request is given up: what was set
-/// aside for it is free again.
-struct Call {
-    driver: Driver,
-    receiver: UnboundedReceiver<Event>,
-    /// What was received and not dealt with yet.
-    next: Option<Event>,
-    loads_policy: bool,
-    has_ended: bool,
-}
-
-impl Call {
-    fn new(driver: &Driver, receiver: UnboundedReceiver<Event>) -> Call {
-        Call { driver: driver.clone(), receiver, next: None, loads_policy: false, has_ended: false }
-    }
-
-    /// The outcome, where there is one already.
-    fn at_once(&mut self) -> Option<Outcome> {
-        match self.next.take().or_else(|| self.receiver.try_recv().ok()) {
-            Some(Event::Ended(outcome)) => Some(self.end(outcome)),
-            other => {
-                self.next = other;
-                None
-            }
-        }
-    }
-
-    /// Waits for the outcome, and performs the effect that leads to it.
-    async fn outcome(&mut self, patience: &mut Patience<'_>) -> Outcome {
-        loop {
-            let event = match self.next.take() {
-                None => self.receiver.recv().await,
-                some => some,
-            };
-            match event {
-                Some(Event::Lead) => patience.place.hold_up(|| self.driver.shared.ledger.lead()),
-                Some(Event::Perform(ticket, effect, due)) => {
-                    let driver = self.driver.clone();
-                    // What a tool asks for is performed within what it performs: a future of unknown depth.
-                    Box::pin(driver.perform(ticket, effect, due, patience)).await;
-                }
-                Some(Event::Ended(outcome)) => return self.end(outcome),
-                None => {
-                    let gone = Failure::new(Code::UnknownOutcome, "the effect's driver is gone");
-                    return self.end(Err(gone));
-                }
-            }
-        }
-    }
-
-    fn end(&mut self, outcome: Outcome) -> Outcome {
-        self.has_ended = true;
-        if outcome.is_ok() && self.loads_policy {
-            self.driver.adopt_roots();
-        }
-        outcome
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if self.has_ended || !self.driver.shared.origin().is_here() {
-            return;
-        }
-        // Its effect may not have begun, and others may count on it to lead.
-        let receiver = std::mem::replace(&mut self.receiver, unbounded_channel().1);
-        let mut left = Call::new(&self.driver, receiver);
-        (left.next, left.loads_policy) = (self.next.take(), self.loads_policy);
-        if let Ok(home) = Home::get() {
-            home.spawn(async move { left.outcome(&mut Patience::none()).await });
-        }
     }
 }
 
@@ -244,7 +167,7 @@ impl Driver {
     ///
     /// # Errors
     /// Where the kernel does not hear it. A log that was found damaged can still be verified; nothing else is possible.
-    fn begin(&self, session: SessionId, asked: Asked, place: Place) -> Result<Call, Failure> {
+    fn begin(&self, session: SessionId, asked: Asked, place: Place) -> Result<PendingRequest, Failure> {
         self.shared.origin().check()?;
         let asked = asked.priced(|model| self.price(model)).with_env(&self.shared.config.env);
         let asked =
@@ -257,10 +180,10 @@ impl Driver {
         // Whoever loads a policy lets go of the one before, outside the lock: that takes long where it was long.
         let _former = loads_policy.then(|| self.policy());
         let (sender, receiver) = unbounded_channel();
-        let mut call = Call::new(self, receiver);
+        let mut call = PendingRequest::new(self, receiver);
         call.loads_policy = loads_policy;
         let pending = Pending::Request(session, &asked);
-        let entered = self.hold_up(place, || self.shared.ledger.enter(&pending, sender, place));
+        let entered = self.shared.ledger.hold_up(place, || self.shared.ledger.enter(&pending, sender, place));
         if let Err(failure) = entered {
             call.has_ended = true;
             // A log that was found damaged, or may not be written, can still be verified; nothing else is possible.
@@ -268,9 +191,9 @@ impl Driver {
             if session != SessionId::OWNER {
                 return Err(failure);
             }
-            let signer = &self.shared.config.signer;
+            let key_pair = &self.shared.config.checkpoint_key;
             let verified =
-                verify::verify_only(&self.shared.ledger, signer, key.as_deref(), anchor.as_deref())?;
+                log_work::verify_only(&self.shared.ledger, key_pair, key.as_deref(), anchor.as_deref())?;
             call.next = Some(Event::Ended(Ok(Reply::Value(verified.ok_or(failure)?))));
         }
         Ok(call)
@@ -296,9 +219,9 @@ impl Driver {
         self.shared.config.files.protected.add(path)
     }
 
-    /// Keeps every agent away from the files of a policy that is loaded.
-    pub(crate) fn place_policy(&self, request: &mut Request, is_owners: bool) -> Result<Elsewhere, Failure> {
-        Elsewhere::of(request, is_owners, &self.shared.config.files.protected)
+    /// The files that no agent may touch.
+    pub(crate) fn protected(&self) -> &Protected {
+        &self.shared.config.files.protected
     }
 
     /// Where models are asked, as a list of objects: `match`, `origin`, `format`, and `circuit`, which is `closed`, or
@@ -310,27 +233,6 @@ impl Driver {
     /// What the tokens of a model cost.
     pub(crate) fn price(&self, model: &str) -> Option<Price> {
         self.shared.config.routes.find(model)?.price.clone()
-    }
-
-    /// Puts what a running tool asks for to the kernel, and performs what comes of it.
-    ///
-    /// # Errors
-    /// As for [`Ledger::enter`].
-    pub(crate) async fn ask_for(
-        &self,
-        ticket: Ticket,
-        request: &ToolRequest,
-        patience: &mut Patience<'_>,
-    ) -> Result<Outcome, Failure> {
-        let (sender, receiver) = unbounded_channel();
-        let mut call = Call::new(self, receiver);
-        let pending = Pending::HostCall(ticket, request);
-        let place = patience.place;
-        if let Err(failure) = self.hold_up(place, || self.shared.ledger.enter(&pending, sender, place)) {
-            call.has_ended = true;
-            return Err(failure);
-        }
-        Ok(call.outcome(patience).await)
     }
 
     /// Has the kernel see what time it is.
@@ -454,151 +356,6 @@ impl Driver {
         self.shared.ledger.state()
     }
 
-    /// Performs an effect, and tells the kernel how it ended.
-    async fn perform(
-        self,
-        ticket: Ticket,
-        effect: Effect,
-        due: Option<Instant>,
-        patience: &mut Patience<'_>,
-    ) {
-        let home = match Home::get() {
-            Ok(home) => home,
-            Err(error) => {
-                let failure = call::no_runtime(&error);
-                let completion = Completion::failed(failure.code, failure.message);
-                return self.finish(ticket, completion, patience.place);
-            }
-        };
-        // Whatever becomes of it, it ends.
-        let ending = Ending { driver: &self, ticket, place: patience.place };
-        let work = home.within(self.carry_out(home, ticket, effect, due, patience));
-        let done = self.shared.closing.run_until_cancelled(work).await;
-        ending.end(done.unwrap_or(Completion::Unknown));
-    }
-
-    async fn carry_out(
-        &self,
-        home: &Home,
-        ticket: Ticket,
-        effect: Effect,
-        agent_due: Option<Instant>,
-        patience: &mut Patience<'_>,
-    ) -> Completion {
-        let HostConfig { net, secrets, filter, routes, .. } = &self.shared.config;
-        match effect {
-            Effect::File { root, path, action, follows_links } => {
-                let driver = self.clone();
-                let work = move || driver.file(ticket, &root, path.as_str(), &action, follows_links);
-                self.elsewhere(home, Work::File, work, patience).await
-            }
-            Effect::Log(work) => {
-                let driver = self.clone();
-                let verifies = matches!(work, LogWork::Verify { .. });
-                let kind = if verifies { Work::Verification } else { Work::Log };
-                self.elsewhere(home, kind, move || driver.log_work(work), patience).await
-            }
-            Effect::RunTool { tool, env, input, limits } => {
-                let job = ToolJob { tool, env, input, limits, agent_due };
-                self.run_tool(home, ticket, &job, patience).await
-            }
-            Effect::Http { hop, response_bytes_max, timeout_ms } => {
-                let job = HttpJob { hop, response_bytes_max, timeout_ms };
-                let asker = self.asker(ticket, agent_due, patience);
-                let done = http::perform(job, &http::Around { net, secrets, filter }, &asker).await;
-                self.look_at_time(agent_due);
-                done
-            }
-            Effect::Infer { model, request, stream, response_bytes_max } => match routes.find(&model) {
-                None => Completion::failed(Code::NotConfigured, routes.why_not(&model)),
-                Some(route) => {
-                    let job = InferJob { request, stream, response_bytes_max };
-                    let asker = self.asker(ticket, agent_due, patience);
-                    let done = infer::perform(&route, job, &Around { net, filter, asker: &asker }).await;
-                    self.look_at_time(agent_due);
-                    done
-                }
-            },
-        }
-    }
-
-    /// What performs an effect that waits for others: until its agent's wall time is over, or the patience of whoever asked.
-    fn asker<'p, 's: 'p>(
-        &'p self,
-        ticket: Ticket,
-        agent_due: Option<Instant>,
-        patience: &mut Patience<'s>,
-    ) -> Asker<'p> {
-        Asker {
-            driver: self,
-            ticket,
-            sink: tokio::sync::Mutex::new(std::mem::replace(&mut patience.sink, Sink::Nobody)),
-            stop: patience.stop.clone(),
-            due: patience.due.into_iter().chain(agent_due).min(),
-            place: patience.place,
-        }
-    }
-
-    /// Where the wall time of an agent is over, the kernel should see it.
-    fn look_at_time(&self, agent_due: Option<Instant>) {
-        if agent_due.is_some_and(|due| Instant::now() >= due) {
-            self.tick();
-        }
-    }
-
-    /// Does what holds a thread: on the caller's own where that waits for nothing else. Of what is given up, or died, nobody knows
-    /// what it did.
-    async fn elsewhere(
-        &self,
-        home: &Home,
-        kind: Work,
-        work: impl FnOnce() -> Completion + Send + 'static,
-        patience: &mut Patience<'_>,
-    ) -> Completion {
-        match patience.place {
-            Place::Caller => work(),
-            Place::Watched | Place::Task => {
-                let done = patience.stop.run_until_cancelled(home.elsewhere(kind, work)).await;
-                done.flatten().unwrap_or(Completion::Unknown)
-            }
-        }
-    }
-
-    fn file(
-        &self,
-        ticket: Ticket,
-        root: &str,
-        path: &str,
-        action: &FileAction,
-        follows_links: bool,
-    ) -> Completion {
-        // Whoever reads files on this thread waits on it for the kernel too.
-        let ask = |path: &str| {
-            let verdict = self.put(ticket, Step::Link { path: path.into() }, Place::Caller);
-            drive(pin!(verdict), None).unwrap_or_else(stopped)
-        };
-        self.shared.config.files.perform(root, path, action, follows_links.then_some(&ask))
-    }
-
-    fn log_work(&self, work: LogWork) -> Completion {
-        let done = match work {
-            // Where it got as far as the log and failed, the kernel has stopped and said so to whoever waits.
-            LogWork::Erase { subject, objects, entries } => self.erase(subject, objects, entries),
-            work => verify::perform(&self.shared.ledger, &self.shared.config.signer, work),
-        };
-        match done {
-            Ok(done) => Completion::Value(done),
-            Err(failure) => Completion::failed(failure.code, failure.message),
-        }
-    }
-
-    /// Puts a step of an effect to the kernel. Without an answer the effect stops.
-    pub(crate) async fn put(&self, ticket: Ticket, step: Step, place: Place) -> Verdict {
-        let (sender, receiver) = oneshot::channel();
-        self.hold_up(place, || self.shared.ledger.step(ticket, step, sender));
-        receiver.await.unwrap_or_else(|_| stopped())
-    }
-
     /// Hands the end of an effect to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion, place: Place) {
         // What came may be long, and is searched for secrets and digested here.
@@ -611,42 +368,11 @@ impl Driver {
     fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
         self.shared.ledger.feed(input);
     }
-
-    /// Does what may have to write to the log.
-    fn hold_up<T>(&self, place: Place, work: impl FnOnce() -> T) -> T {
-        if self.shared.ledger.is_in_memory() { work() } else { place.hold_up(work) }
-    }
 }
 
 fn opened(reply: Reply) -> Result<SessionId, Failure> {
     match reply {
         Reply::Session(session) => Ok(session),
         other => Err(Failure::new(Code::Io, format!("the kernel opened no session but gave {other:?}"))),
-    }
-}
-
-fn stopped() -> Verdict {
-    Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped"))
-}
-
-/// The end of an effect under way. One that dies, or is dropped, ends too: nobody knows what it did.
-struct Ending<'d> {
-    driver: &'d Driver,
-    ticket: Ticket,
-    place: Place,
-}
-
-impl Ending<'_> {
-    fn end(self, completion: Completion) {
-        let (driver, ticket, place) = (self.driver, self.ticket, self.place);
-        std::mem::forget(self);
-        driver.finish(ticket, completion, place);
-    }
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        // Wherever it is dropped, that is no place to wait in.
-        self.driver.finish(self.ticket, Completion::Unknown, Place::Caller);
     }
 }

@@ -13,7 +13,7 @@ use hyper::{
 };
 
 use crate::{
-    driver::context::Asker,
+    effects::context::EffectContext,
     net::connection::Line,
     net::error::HttpError,
     net::{Net, Way},
@@ -85,7 +85,7 @@ impl From<SecretError> for HttpError {
 }
 
 /// Performs one request, redirects included.
-pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &Asker<'_>) -> Completion {
+pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &impl EffectContext) -> Completion {
     let what = format!("{} {}", &*job.hop.method, job.hop.url);
     let timeout_ms = job.timeout_ms;
     let mut came = Came::default();
@@ -102,7 +102,7 @@ pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &Asker<'_>
 async fn follow(
     mut job: HttpJob,
     around: &Around<'_>,
-    asker: &Asker<'_>,
+    asker: &impl EffectContext,
     came: &mut Came,
 ) -> Result<HttpResponse, HttpError> {
     let Around { net, secrets, filter } = around;

@@ -1,15 +1,17 @@
 //! Tools, run slice by slice. What one asks for goes through the kernel as any request does, and the tool waits for it.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use ak_json::{Text, Value};
-use ak_kernel::{Code, Completion, Failure, Outcome, Ticket, ToolRequest, ToolRun, ToolStep};
+use ak_kernel::{Code, Completion, Failure, Outcome, Price, Ticket, ToolRequest, ToolRun, ToolStep};
 use ak_sandbox::{RunLimits, Tool};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Patience, Place, Sink},
-    driver::Driver,
     runtime::{Home, Work, give_way},
 };
 
@@ -63,77 +65,97 @@ impl TimeLeft {
 /// What a slice of a tool's run came to, and the run, unless it died.
 type Sliced = Option<(ToolRun, ToolStep)>;
 
-impl Driver {
-    /// Runs a tool to its end, or until its time is over or nobody waits for it any more.
-    pub(crate) async fn run_tool(
-        &self,
-        home: &Home,
-        ticket: Ticket,
-        job: &ToolJob,
-        patience: &mut Patience<'_>,
-    ) -> Completion {
-        let wall_ms = job.tool.manifest().limits.wall_ms.unwrap_or(u64::MAX).min(TOOL_WALL_MS_MAX);
-        let time = TimeLeft {
-            stop: patience.stop.clone(),
-            place: patience.place,
-            wall_ms,
-            own_due: Instant::now() + Duration::from_millis(wall_ms),
-            callers_due: patience.due,
-            agent_due: job.agent_due,
-        };
-        let mut run = ToolRun::start(&job.tool, &job.input, job.limits, &job.env);
-        loop {
-            if let Some((code, reason)) = time.over() {
-                if code == Code::BudgetExceeded {
-                    self.tick();
-                }
-                return run.give_up(code, &reason);
-            }
-            let Some((stepped, step)) = slice(home, run, time.place).await else {
-                return Completion::Unknown;
-            };
-            run = stepped;
-            match step {
-                ToolStep::Yields => {}
-                ToolStep::Asks(request) => match self.host_call(ticket, request, &time).await {
-                    Ok(Some(outcome)) => run.reply(&outcome),
-                    // It is over: the next look tells why.
-                    Ok(None) => {}
-                    Err(failure) => return run.give_up(failure.code, &failure.message),
-                },
-                ToolStep::Ends(completion) => return completion,
-            }
-        }
-    }
+/// How a call from a tool to the host ends.
+pub(crate) type HostCallFuture<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>>;
 
-    /// Puts what a tool asks for to the kernel, and performs what comes of it. A tool that asks more often than its agent may
-    /// waits; none when its time is over meanwhile.
+/// What a running tool needs of the kernel's driver.
+pub(crate) trait HostCalls: Sync {
+    /// What the tokens of a model cost, where the operator says.
+    fn price(&self, model: &str) -> Option<Price>;
+
+    /// Tells the kernel the time, so that it sees that an agent's is over.
+    fn tick(&self);
+
+    /// Puts what a running tool asks for to the kernel, and performs what comes of it.
     ///
     /// # Errors
     /// LOG_FULL, or why the kernel is stopped: nothing was asked then.
-    async fn host_call(
-        &self,
+    fn call<'a>(
+        &'a self,
         ticket: Ticket,
-        request: ToolRequest,
-        time: &TimeLeft,
-    ) -> Result<Option<Outcome>, Failure> {
-        let request = request.priced(|model| self.price(model));
-        loop {
-            // Nobody takes a tool's answer in pieces.
-            let stop = time.stop.clone();
-            let mut patience =
-                Patience { sink: Sink::Nobody, stop, due: Some(time.due()), place: time.place };
-            match self.ask_for(ticket, &request, &mut patience).await {
-                Err(failure) if failure.code == Code::RateLimit => {
-                    let wait = failure.context.get("retry_after_ms").and_then(Value::as_u64);
-                    let again = Instant::now() + Duration::from_millis(wait.unwrap_or(0));
-                    let sleep = tokio::time::sleep_until(again.min(time.due()).into());
-                    if time.stop.run_until_cancelled(sleep).await.is_none() || time.over().is_some() {
-                        return Ok(None);
-                    }
-                }
-                asked => return asked.map(Some),
+        request: &'a ToolRequest,
+        patience: Patience<'a>,
+    ) -> HostCallFuture<'a>;
+}
+
+/// Runs a tool to its end, or until its time is over or nobody waits for it any more.
+pub(crate) async fn run(
+    home: &Home,
+    ticket: Ticket,
+    job: &ToolJob,
+    patience: &mut Patience<'_>,
+    calls: &dyn HostCalls,
+) -> Completion {
+    let wall_ms = job.tool.manifest().limits.wall_ms.unwrap_or(u64::MAX).min(TOOL_WALL_MS_MAX);
+    let time = TimeLeft {
+        stop: patience.stop.clone(),
+        place: patience.place,
+        wall_ms,
+        own_due: Instant::now() + Duration::from_millis(wall_ms),
+        callers_due: patience.due,
+        agent_due: job.agent_due,
+    };
+    let mut run = ToolRun::start(&job.tool, &job.input, job.limits, &job.env);
+    loop {
+        if let Some((code, reason)) = time.over() {
+            if code == Code::BudgetExceeded {
+                calls.tick();
             }
+            return run.give_up(code, &reason);
+        }
+        let Some((stepped, step)) = slice(home, run, time.place).await else {
+            return Completion::Unknown;
+        };
+        run = stepped;
+        match step {
+            ToolStep::Yields => {}
+            ToolStep::Asks(request) => match host_call(calls, ticket, request, &time).await {
+                Ok(Some(outcome)) => run.reply(&outcome),
+                // It is over: the next look tells why.
+                Ok(None) => {}
+                Err(failure) => return run.give_up(failure.code, &failure.message),
+            },
+            ToolStep::Ends(completion) => return completion,
+        }
+    }
+}
+
+/// Makes one call from a tool to the host. A tool that asks more often than its agent may waits; `None` when its time is over
+/// meanwhile.
+///
+/// # Errors
+/// As for [`HostCalls::call`].
+async fn host_call(
+    calls: &dyn HostCalls,
+    ticket: Ticket,
+    request: ToolRequest,
+    time: &TimeLeft,
+) -> Result<Option<Outcome>, Failure> {
+    let request = request.priced(|model| calls.price(model));
+    loop {
+        // Nobody takes a tool's answer in pieces.
+        let stop = time.stop.clone();
+        let patience = Patience { sink: Sink::Nobody, stop, due: Some(time.due()), place: time.place };
+        match calls.call(ticket, &request, patience).await {
+            Err(failure) if failure.code == Code::RateLimit => {
+                let wait = failure.context.get("retry_after_ms").and_then(Value::as_u64);
+                let again = Instant::now() + Duration::from_millis(wait.unwrap_or(0));
+                let sleep = tokio::time::sleep_until(again.min(time.due()).into());
+                if time.stop.run_until_cancelled(sleep).await.is_none() || time.over().is_some() {
+                    return Ok(None);
+                }
+            }
+            asked => return asked.map(Some),
         }
     }
 }

@@ -6,10 +6,10 @@
 pub(crate) mod connection;
 pub(crate) mod error;
 pub(crate) mod head_limit;
+pub(crate) mod pool;
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -28,6 +28,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
+    config::tables::NetConfig,
     net::connection::Line,
     net::error::HttpError,
     runtime::{Home, Work},
@@ -42,17 +43,6 @@ pub const ADDRESSES_MAX: usize = 64;
 const DNS_TIMEOUT_MS: u64 = 5_000;
 /// Longest answer of a proxy to CONNECT, in bytes.
 const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
-
-/// What the operator says of the network.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct NetConfig {
-    /// Who resolves names; the system where empty.
-    pub(crate) dns_servers: Vec<SocketAddr>,
-    /// An HTTP proxy that takes CONNECT.
-    pub(crate) proxy: Option<CanonicalUrl>,
-    /// Files of certificates (PEM) that vouch for servers, beside the public ones.
-    pub(crate) ca: Vec<PathBuf>,
-}
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! TODO
 
+pub(crate) mod checkpoint_key;
 pub(crate) mod key_file;
 pub(crate) mod redact;
 pub(crate) mod redact_stream;

@@ -7,16 +7,19 @@ use ak_json::{Array, Object, Text, Value};
 use ak_kernel::{Code, Completion, HttpResponse};
 use memchr::memmem;
 use regex::bytes::Regex;
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{secrets::redact_stream::Rule, secrets::value::SecretValue};
+use crate::{
+    config::{
+        pattern::{Pattern, Reach},
+        tables::RedactTable,
+    },
+    secrets::redact_stream::Rule,
+    secrets::value::SecretValue,
+};
 
 /// What stands in place of something that looked like a key.
 pub const REDACTED: &str = "[redacted]";
-/// Longest piece of a stream that is held back until it shows whether it must be cut, in bytes: so much a pattern may match.
-pub const HELD_BYTES_MAX: usize = 16 << 10;
-
 /// What begins and what ends the PEM block of a private key, and such a block.
 const PEM_BEGIN: &str = "-----BEGIN [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----";
 const PEM_END: &str = "-----END [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----";
@@ -37,77 +40,20 @@ const FORMS: &str = concat!(
     r"|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dop_v1_[a-f0-9]{64}",
 );
 
-/// `[redact]`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RedactTable {
-    /// Keys of known forms, tokens, PEM blocks of private keys.
-    builtin: bool,
-    /// Regular expressions besides.
-    patterns: Vec<Pattern>,
-}
-
-/// A regular expression of the operator's, looked for as far as it reaches.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Pattern {
-    pub(crate) regex: Regex,
-    pub(crate) reach: Reach,
-}
-
-/// How much of a text must be known until a pattern is known to match or not.
-#[derive(Clone, Debug)]
-pub(crate) enum Reach {
-    /// So many bytes from where it begins.
-    Bytes(usize),
-    /// The word that it lies in.
-    Word,
-    /// From the line that the pattern finds to what ends the block.
-    Block { end: Regex },
-}
-
-impl TryFrom<String> for Pattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Pattern, String> {
-        let short = |error: &dyn std::fmt::Display| {
-            error.to_string().lines().last().unwrap_or_default().trim().to_owned()
-        };
-        let regex = Regex::new(&text).map_err(|error| short(&error))?;
-        let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(&text);
-        let parsed = parsed.map_err(|error| short(&error))?;
-        if parsed.properties().minimum_len().is_none_or(|least| least == 0) {
-            return Err("the pattern matches where nothing is".into());
-        }
-        match parsed.properties().maximum_len() {
-            None => Err(format!(
-                "the pattern has no longest match, and a stream can be held back for {HELD_BYTES_MAX} bytes at most: \
-                 write {{1,200}} for +, {{0,200}} for *"
-            )),
-            Some(most) if most > HELD_BYTES_MAX => Err(format!(
-                "the pattern matches up to {most} bytes, and a stream can be held back for {HELD_BYTES_MAX} at most"
-            )),
-            Some(most) => Ok(Pattern { regex, reach: Reach::Bytes(most) }),
-        }
+/// Everything that is cut from replies beside the values of secrets.
+///
+/// # Errors
+/// None in practice: the built-in expressions are constants.
+pub(crate) fn patterns(table: RedactTable) -> Result<Vec<Pattern>, String> {
+    let mut patterns = Vec::new();
+    if table.builtin {
+        let fixed = |text: &str| Regex::new(text).map_err(|error| format!("[redact] builtin: {error}"));
+        let end = fixed(PEM_END)?;
+        patterns.push(Pattern { regex: fixed(PEM_BEGIN)?, reach: Reach::Block { end } });
+        patterns.push(Pattern { regex: fixed(FORMS)?, reach: Reach::Word });
     }
-}
-
-impl RedactTable {
-    /// All that is looked for.
-    ///
-    /// # Errors
-    /// None in practice: the forms are fixed.
-    pub(crate) fn patterns(self) -> Result<Vec<Pattern>, String> {
-        let mut patterns = Vec::new();
-        if self.builtin {
-            let fixed = |text: &str| Regex::new(text).map_err(|error| format!("[redact] builtin: {error}"));
-            let end = fixed(PEM_END)?;
-            patterns.push(Pattern { regex: fixed(PEM_BEGIN)?, reach: Reach::Block { end } });
-            patterns.push(Pattern { regex: fixed(FORMS)?, reach: Reach::Word });
-        }
-        patterns.extend(self.patterns);
-        Ok(patterns)
-    }
+    patterns.extend(table.patterns);
+    Ok(patterns)
 }
 
 impl Pattern {
@@ -265,7 +211,7 @@ pub(crate) mod tests {
     pub(crate) fn filter(values: &[&str], redact: &str) -> Filter {
         let value = |text: &&str| SecretValue::new(zeroize::Zeroizing::new((*text).to_owned())).unwrap();
         let values: Vec<_> = values.iter().map(|text| ("secret://x".to_owned(), value(text))).collect();
-        Filter::new(&values, toml::from_str::<RedactTable>(redact).unwrap().patterns().unwrap())
+        Filter::new(&values, patterns(toml::from_str::<RedactTable>(redact).unwrap()).unwrap())
     }
 
     const PEM: &str = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc+/=\n-----END RSA PRIVATE KEY-----";

@@ -6,7 +6,8 @@
 use memchr::memmem;
 
 use crate::{
-    secrets::redact::{Filter, HELD_BYTES_MAX, Pattern, REDACTED, Reach},
+    config::pattern::{HELD_BYTES_MAX, Pattern, Reach},
+    secrets::redact::{Filter, REDACTED},
     secrets::value::SecretValue,
 };
 

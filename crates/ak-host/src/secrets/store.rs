@@ -4,54 +4,23 @@
 //! decides on and records; the value takes the name's place only in the bytes that go to a destination which the
 //! operator bound it to.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use ak_json::{Text, object};
 use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
-use hyper::header::HeaderName;
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Source,
-    secrets::redact::{Filter, Pattern},
+    config::{
+        pattern::Pattern,
+        tables::{SecretPlacement, SecretTable},
+    },
+    secrets::redact::Filter,
     secrets::value::SecretValue,
 };
 
 /// What stands before a secret's name in a request.
 const SCHEME: &str = "secret://";
-/// `[secret.NAME]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SecretTable {
-    from: Source,
-    to: Vec<String>,
-    r#in: Vec<Place>,
-}
-
-/// Where in a request a secret may stand.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
-enum Place {
-    Header(HeaderName),
-    Body,
-}
-
-impl TryFrom<String> for Place {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Place, &'static str> {
-        let expected = "expected header:NAME or body";
-        match text.split_once(':') {
-            Some(("header", name)) => {
-                HeaderName::from_bytes(name.as_bytes()).map(Place::Header).map_err(|_| expected)
-            }
-            None if text == "body" => Ok(Place::Body),
-            _ => Err(expected),
-        }
-    }
-}
-
 /// Why a request that names a secret is not sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
@@ -60,7 +29,7 @@ pub(crate) enum SecretError {
     #[error("the secret {0:?} is not bound to this destination")]
     Destination(String),
     #[error("the secret {0:?} may not stand in {1}")]
-    Place(String, String),
+    Placement(String, String),
 }
 
 /// A secret and what it is bound to.
@@ -70,7 +39,7 @@ struct Bound {
     value: SecretValue,
     /// A policy that permits what may be asked with it.
     to: Policy,
-    places: Vec<Place>,
+    placements: Vec<SecretPlacement>,
 }
 
 /// All that the host must never let out.
@@ -82,16 +51,20 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// Adds a secret that requests may name.
+    /// Reads the secrets of the tables, by name. Relative paths are relative to `directory`.
     ///
     /// # Errors
-    /// When its source cannot be read, or a pattern is none.
-    pub(crate) fn bind(
-        &mut self,
-        name: &str,
-        table: SecretTable,
-        source: &mut impl FnMut(&Source) -> Result<Zeroizing<String>, String>,
-    ) -> Result<(), String> {
+    /// Names the table and says what is wrong with it, without a value.
+    pub(crate) fn new(tables: BTreeMap<String, SecretTable>, directory: &Path) -> Result<Secrets, String> {
+        let mut secrets = Secrets::default();
+        for (name, table) in tables {
+            secrets.add(&name, table, directory).map_err(|error| format!("[secret.{name}]: {error}"))?;
+        }
+        Ok(secrets)
+    }
+
+    /// Adds a secret that requests may name.
+    fn add(&mut self, name: &str, table: SecretTable, directory: &Path) -> Result<(), String> {
         if name.is_empty() || !name.bytes().all(is_name_byte) {
             return Err("a secret's name is made of a to z, 0 to 9, '-' and '_'".into());
         }
@@ -107,9 +80,9 @@ impl Secrets {
                 Policy::parse(&text.to_json(), None).map_err(|error| format!("to: {}", error.message))?
             }
         };
-        let value = SecretValue::new(source(&table.from)?)?;
+        let value = SecretValue::new(table.from.read(directory)?)?;
         self.values.push((format!("{SCHEME}{name}"), value.clone()));
-        self.bound.push(Bound { name: name.into(), value, to, places: table.r#in });
+        self.bound.push(Bound { name: name.into(), value, to, placements: table.r#in });
         Ok(())
     }
 
@@ -143,7 +116,7 @@ impl Secrets {
     ) -> Result<Filled<'r>, SecretError> {
         let plain = url.as_str().replace("%2F", "/").replace("%3A", ":");
         if let Some((_, rest)) = plain.split_once(SCHEME) {
-            return Err(SecretError::Place(name_of(rest.as_bytes()), "the url".into()));
+            return Err(SecretError::Placement(name_of(rest.as_bytes()), "the url".into()));
         }
         let mut filled = Vec::with_capacity(headers.len());
         for (name, value) in headers {
@@ -167,8 +140,7 @@ impl Secrets {
         for piece in pieces {
             let secret = name_of(piece.as_bytes());
             let bound = self.find(&secret).ok_or_else(|| SecretError::Unknown(secret.clone()))?;
-            let belongs =
-                |place: &Place| matches!(place, Place::Header(at) if at.as_str().eq_ignore_ascii_case(name));
+            let belongs = |place: &SecretPlacement| matches!(place, SecretPlacement::Header(at) if at.as_str().eq_ignore_ascii_case(name));
             bound.check(url, belongs, || format!("the header {name}"))?;
             text.push_str(bound.value.expose());
             text.push_str(piece.get(secret.len()..).unwrap_or_default());
@@ -189,7 +161,7 @@ impl Secrets {
                     after
                 }
                 Some(bound) => {
-                    bound.check(url, |place| *place == Place::Body, || "the body".into())?;
+                    bound.check(url, |place| *place == SecretPlacement::Body, || "the body".into())?;
                     filled.extend_from_slice(before.get(..at).unwrap_or_default());
                     filled.extend_from_slice(bound.value.expose().as_bytes());
                     after.get(secret.len()..).unwrap_or_default()
@@ -226,11 +198,11 @@ impl Bound {
     fn check(
         &self,
         url: &CanonicalUrl,
-        belongs: impl Fn(&Place) -> bool,
+        belongs: impl Fn(&SecretPlacement) -> bool,
         place: impl FnOnce() -> String,
     ) -> Result<(), SecretError> {
-        if !self.places.iter().any(belongs) {
-            return Err(SecretError::Place(self.name.clone(), place()));
+        if !self.placements.iter().any(belongs) {
+            return Err(SecretError::Placement(self.name.clone(), place()));
         }
         let target = Target::Url(url.clone());
         match self.to.decide(&Query::new("main", Action::HttpGet, &target)).verdict {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use ak_audit::DiskError;
 use ak_audit::journal::{self, Genesis, Journal, RecoveryReport};
 use ak_json::object;
-use ak_kernel::{Code, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, Tools, stream};
+use ak_kernel::{Code, Config, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, Tools, stream};
 
 use crate::{
     clock,
@@ -37,15 +37,11 @@ pub(crate) struct Recovered {
     pub(crate) replayed: u64,
 }
 
-/// Opens the journal beneath `directory`; `fresh` makes the kernel of a new one.
+/// Opens the journal beneath `directory`, which begins a new kernel where it holds no entry.
 ///
 /// # Errors
 /// When the directory cannot be used, or another kernel uses it.
-pub(crate) fn open(
-    directory: &Path,
-    fresh: impl FnOnce() -> Result<Kernel, Failure>,
-    progress: Progress<'_>,
-) -> Result<Recovered, Failure> {
+pub(crate) fn open(directory: &Path, progress: Progress<'_>) -> Result<Recovered, Failure> {
     // A segment, a vault and what effects open take more than the few that a process has at first.
     raise_descriptor_limit();
     let within = |failure: Failure| Failure {
@@ -57,28 +53,23 @@ pub(crate) fn open(
     let found = existing(JOURNAL_DIRECTORY)?;
     if found.is_there() && !found.may_be_written() {
         let vault = existing(VAULT_DIRECTORY)?;
-        return open_to_verify(Box::new(found), Box::new(vault), fresh, progress).map_err(within);
+        return open_to_verify(Box::new(found), Box::new(vault), progress).map_err(within);
     }
     let disk = |name: &str| FileDisk::new(&directory.join(name)).map_err(unusable);
     let (journal, vault) = (disk(JOURNAL_DIRECTORY)?, disk(VAULT_DIRECTORY)?);
-    open_on(Box::new(journal), Box::new(vault), journal_options(), fresh, progress).map_err(within)
+    open_on(Box::new(journal), Box::new(vault), journal_options(), progress).map_err(within)
 }
 
 /// Opens a journal that may not be written, on a file system that is mounted read-only for one: it can be verified, and makes
 /// nothing.
-fn open_to_verify(
-    disk: BoxedDisk,
-    vault: BoxedDisk,
-    fresh: impl FnOnce() -> Result<Kernel, Failure>,
-    progress: Progress<'_>,
-) -> Result<Recovered, Failure> {
+fn open_to_verify(disk: BoxedDisk, vault: BoxedDisk, progress: Progress<'_>) -> Result<Recovered, Failure> {
     let opened = Journal::open_read_only(disk, &[]).map_err(|error| unusable(error.to_string()))?;
     let Some((journal, report)) = opened else {
         return Err(unusable(String::from("is read-only, and holds no journal")));
     };
     let vault = Vault::read_only(vault).map_err(|error| unusable(error.to_string()))?;
     let mut durable = Box::new(Durable::new(journal, vault));
-    let (kernel, wrong, followed, first) = execute(&mut durable, &report, fresh, progress)?;
+    let (kernel, wrong, followed, first) = execute(&mut durable, &report, progress)?;
     let log = match wrong {
         None => Log::ReadOnly(durable),
         Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
@@ -94,7 +85,6 @@ pub(crate) fn open_on(
     disk: BoxedDisk,
     vault: BoxedDisk,
     options: journal::Options,
-    fresh: impl FnOnce() -> Result<Kernel, Failure>,
     progress: Progress<'_>,
 ) -> Result<Recovered, Failure> {
     let entropy = clock::now().map_err(|error| unusable(error.to_string()))?.entropy;
@@ -115,9 +105,9 @@ pub(crate) fn open_on(
     let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
     let mut durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {
-        return Ok(Recovered { kernel: fresh()?, log: Log::Durable(durable), replayed: 0 });
+        return Ok(Recovered { kernel: new_kernel()?, log: Log::Durable(durable), replayed: 0 });
     }
-    let (mut kernel, wrong, followed, first) = execute(&mut durable, &report, fresh, progress)?;
+    let (mut kernel, wrong, followed, first) = execute(&mut durable, &report, progress)?;
     let mut log = match wrong {
         None => Log::Durable(durable),
         Some((first_bad, reason)) => Log::Damaged { followed, first_bad, reason },
@@ -143,7 +133,6 @@ type Executed = (Kernel, Option<(u64, String)>, u64, u64);
 fn execute(
     durable: &mut Durable,
     report: &RecoveryReport,
-    fresh: impl FnOnce() -> Result<Kernel, Failure>,
     progress: Progress<'_>,
 ) -> Result<Executed, Failure> {
     let damage =
@@ -157,7 +146,7 @@ fn execute(
     let followed = replay.entries();
     let kernel = match replay.finish() {
         Ok(kernel) => kernel,
-        Err(_) => fresh()?,
+        Err(_) => new_kernel()?,
     };
     Ok((kernel, wrong.or(damage), followed, first))
 }
@@ -332,4 +321,13 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
 
 fn unusable(error: String) -> Failure {
     Failure::new(Code::Io, error)
+}
+
+/// A kernel without history.
+///
+/// # Errors
+/// IO when the system has no random source.
+pub(crate) fn new_kernel() -> Result<Kernel, Failure> {
+    let now = clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))?;
+    Ok(Kernel::new(now, Config::default()))
 }

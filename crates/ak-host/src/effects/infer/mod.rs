@@ -23,7 +23,8 @@ use hyper::{
 };
 
 use crate::{
-    driver::context::Asker,
+    config::tables::ApiFormat,
+    effects::context::EffectContext,
     effects::http,
     effects::infer::circuit::Try,
     effects::infer::completion::{Answer, BYTES_PER_TOKEN, as_chunk},
@@ -32,7 +33,7 @@ use crate::{
     effects::infer::formats::usage,
     effects::infer::formats::{Fault, Stream, error_in},
     effects::infer::reasoning::thinks,
-    effects::infer::routes::{Format, Route},
+    effects::infer::routes::Route,
     effects::infer::sse::Events,
     net::Net,
     net::connection::{Line, Unanswered},
@@ -68,10 +69,10 @@ pub(crate) struct InferJob {
 }
 
 /// What the call rests on.
-pub(crate) struct Around<'a, 'p> {
+pub(crate) struct Around<'a, C> {
     pub(crate) net: &'a Net,
     pub(crate) filter: &'a Filter,
-    pub(crate) asker: &'a Asker<'p>,
+    pub(crate) asker: &'a C,
 }
 
 /// Why there is no answer.
@@ -116,7 +117,11 @@ enum Reached {
 }
 
 /// Asks the model on a route.
-pub(crate) async fn perform(route: &Arc<Route>, job: InferJob, around: &Around<'_, '_>) -> Completion {
+pub(crate) async fn perform<C: EffectContext>(
+    route: &Arc<Route>,
+    job: InferJob,
+    around: &Around<'_, C>,
+) -> Completion {
     let prompt_tokens = prompt_estimate(&job.request, BYTES_PER_TOKEN);
     let stream = Stream::of(route.format);
     let answer = Answer::default();
@@ -181,10 +186,10 @@ fn failed(failure: Failure, route: &Route, spent: u64) -> Completion {
     Completion::Failed { code: failure.code, message: failure.message, context: failure.context, spent }
 }
 
-struct Call<'c, 'p> {
+struct Call<'c, C> {
     route: &'c Arc<Route>,
     job: InferJob,
-    around: &'c Around<'c, 'p>,
+    around: &'c Around<'c, C>,
     /// Until it is known whether the server answers.
     leave: Option<Try<'c>>,
     stream: Stream,
@@ -195,7 +200,7 @@ struct Call<'c, 'p> {
     is_plain: bool,
 }
 
-impl Call<'_, '_> {
+impl<C: EffectContext> Call<'_, C> {
     async fn run(&mut self) -> Result<(), Ended> {
         let mut body = self.outgoing()?;
         let mut tries = 0;
@@ -255,7 +260,7 @@ impl Call<'_, '_> {
             };
             self.tell(true);
             if is_over {
-                self.route.leave(line);
+                self.route.pool.put(line);
             }
             return Ok(());
         }
@@ -286,7 +291,7 @@ impl Call<'_, '_> {
     /// Sends over a connection that is there, else over a new one. What a closed connection did not take is sent again.
     async fn send(&mut self, body: &[u8]) -> Result<(Response<Incoming>, Line), HttpError> {
         let mut request = self.request(body)?;
-        while let Some(mut line) = self.route.reuse() {
+        while let Some(mut line) = self.route.pool.take() {
             match line.send_again(request, || self.reached = Reached::Sent).await {
                 Ok(response) => return Ok((response, line)),
                 Err(Unanswered::Unsent(unsent)) => request = *unsent,
@@ -305,12 +310,14 @@ impl Call<'_, '_> {
         let bearer = key.map(|key| zeroize::Zeroizing::new(format!("Bearer {key}")));
         let mut headers = vec![("content-type", "application/json"), ("accept-encoding", "identity")];
         match (self.route.format, key, &bearer) {
-            (Format::Anthropic, key, _) => {
+            (ApiFormat::Anthropic, key, _) => {
                 headers.push(("anthropic-version", anthropic::VERSION));
                 headers.extend(key.map(|key| ("x-api-key", key)));
             }
-            (Format::Chat | Format::Responses, _, Some(bearer)) => headers.push(("authorization", bearer)),
-            (Format::Chat | Format::Responses, _, None) => {}
+            (ApiFormat::Chat | ApiFormat::Responses, _, Some(bearer)) => {
+                headers.push(("authorization", bearer))
+            }
+            (ApiFormat::Chat | ApiFormat::Responses, _, None) => {}
         }
         http::build("POST", &self.route.url, headers.into_iter(), body)
             .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")))
@@ -352,8 +359,8 @@ impl Call<'_, '_> {
             // What it took all the same, it says.
             self.answer = Answer::default();
             self.answer.told(value.get("usage").and_then(|usage| match self.route.format {
-                Format::Responses => responses::usage(usage),
-                Format::Chat | Format::Anthropic => usage::in_form(usage),
+                ApiFormat::Responses => responses::usage(usage),
+                ApiFormat::Chat | ApiFormat::Anthropic => usage::in_form(usage),
             }));
             self.answer.end();
             let is_told = self.answer.reported().is_some();
@@ -362,9 +369,9 @@ impl Call<'_, '_> {
             return Err(HttpError::Said(error).into());
         }
         let value = match self.route.format {
-            Format::Chat => value,
-            Format::Responses => responses::answer(&value).map_err(no_answer)?,
-            Format::Anthropic => anthropic::answer(&value).map_err(no_answer)?,
+            ApiFormat::Chat => value,
+            ApiFormat::Responses => responses::answer(&value).map_err(no_answer)?,
+            ApiFormat::Anthropic => anthropic::answer(&value).map_err(no_answer)?,
         };
         if value.get("choices").and_then(Value::as_array).is_none() {
             return Err(no_answer("it has no `choices`".into()).into());
@@ -386,7 +393,7 @@ impl Call<'_, '_> {
     async fn read_stream(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<bool, Ended> {
         self.reached = Reached::Answer;
         let mut events = Events::default();
-        let Around { filter, asker, .. } = self.around;
+        let Around { filter, asker, .. } = *self.around;
         let bytes_max = self.job.response_bytes_max;
         let mut body = Taken::of(response, line, bytes_max.saturating_mul(STREAM_FRAMING_MAX));
         let mut unread: Option<String> = None;
@@ -457,7 +464,7 @@ impl Call<'_, '_> {
 }
 
 /// Has the kernel see what came, and hands it over if it may go on.
-async fn deliver(chunks: Vec<(Value, u64)>, asker: &Asker<'_>) -> Result<(), HttpError> {
+async fn deliver(chunks: Vec<(Value, u64)>, asker: &impl EffectContext) -> Result<(), HttpError> {
     if chunks.is_empty() {
         return Ok(());
     }
@@ -516,19 +523,19 @@ fn outgoing(route: &Route, job: &InferJob, is_plain: bool) -> Result<Vec<u8>, St
         chat.insert("model", name.clone());
     }
     let mut request: Object = match route.format {
-        Format::Chat => {
+        ApiFormat::Chat => {
             if let Some(name) = &route.limit_name {
                 let given = ["max_tokens", "max_completion_tokens"].map(|given| chat.remove(given));
                 given.into_iter().flatten().for_each(|limit| drop(chat.insert(*name, limit)));
             }
             chat
         }
-        Format::Responses => responses::request(&chat)?,
-        Format::Anthropic => anthropic::request(&chat)?,
+        ApiFormat::Responses => responses::request(&chat)?,
+        ApiFormat::Anthropic => anthropic::request(&chat)?,
     };
     if job.stream {
         request.insert("stream", true);
-        if route.format == Format::Chat && !is_plain && route.takes_stream_options() {
+        if route.format == ApiFormat::Chat && !is_plain && route.takes_stream_options() {
             request.insert("stream_options", object! { "include_usage": true });
         }
     }

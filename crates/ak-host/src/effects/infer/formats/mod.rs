@@ -6,7 +6,7 @@ pub(crate) mod usage;
 
 use ak_json::{Limits, Value};
 
-use crate::{effects::infer::routes::Format, effects::infer::sse::Event};
+use crate::{config::tables::ApiFormat, effects::infer::sse::Event};
 
 /// A stream's events in the route's format.
 pub(crate) enum Stream {
@@ -16,11 +16,11 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    pub(crate) fn of(format: Format) -> Stream {
+    pub(crate) fn of(format: ApiFormat) -> Stream {
         match format {
-            Format::Chat => Stream::Chat { done: false },
-            Format::Responses => Stream::Responses(responses::Stream::default()),
-            Format::Anthropic => Stream::Anthropic(anthropic::Stream::default()),
+            ApiFormat::Chat => Stream::Chat { done: false },
+            ApiFormat::Responses => Stream::Responses(responses::Stream::default()),
+            ApiFormat::Anthropic => Stream::Anthropic(anthropic::Stream::default()),
         }
     }
 

@@ -1,0 +1,99 @@
+//! Effects on the log itself: checkpoints, proofs and verification.
+
+use ak_audit::{Checkpoint, SigningKey};
+use ak_json::{Value, object};
+use ak_kernel::{Code, Examination, Failure, Kept, LogWork, Tools};
+
+use crate::{
+    driver::group_commit::{Ledger, SnapshotGone},
+    hex::to_hex,
+    storage::{
+        log::Log,
+        verify::{Anchor, Followed, rejected},
+    },
+};
+
+/// Does what was permitted with the log, which is not held while anything is executed again.
+pub(crate) fn perform(ledger: &Ledger, signer: &SigningKey, work: LogWork) -> Result<Value, Failure> {
+    if let LogWork::Prove { seq, .. } = &work {
+        ledger.scrubber.wait_for(*seq);
+    }
+    if let LogWork::Verify { anchor: Some(_), .. } = &work {
+        ledger.scrubber.wait_for(0);
+    }
+    let log = ledger.log()?;
+    match work {
+        LogWork::Checkpoint => {
+            Ok(object! { "note": checkpoint(signer, &log)?, "key": signer.verifier().to_string() })
+        }
+        LogWork::Prove { seq, with_entry } => {
+            let (size, _) = log.tree_head()?;
+            let entry = log.entry(seq)?;
+            let path: Vec<Value> =
+                log.inclusion_proof(seq, size)?.iter().map(|hash| Value::from(to_hex(hash))).collect();
+            Ok(object! {
+                "seq": seq, "size": size, "leaf_hash": to_hex(&ak_audit::leaf_hash(&entry)), "path": path,
+                "entry": with_entry.then(|| to_hex(&entry)), "checkpoint": checkpoint(signer, &log)?,
+            })
+        }
+        LogWork::Erase { .. } => Err(Failure::new(Code::Io, "an erasure needs the whole kernel")),
+        LogWork::Verify { key, anchor } => {
+            let anchor = Anchor::new(signer, &log, key.as_deref(), anchor.as_deref())?;
+            drop(log);
+            Ok(anchor.verdict(follow(ledger)?))
+        }
+    }
+}
+
+/// Verifies the log of a kernel that can do nothing else; none where the kernel is stopped for another reason.
+pub(crate) fn verify_only(
+    ledger: &Ledger,
+    signer: &SigningKey,
+    key: Option<&str>,
+    note: Option<&str>,
+) -> Result<Option<Value>, Failure> {
+    let log = ledger.log()?;
+    match &*log {
+        Log::Damaged { .. } => Ok(Some(log.verdict())),
+        Log::ReadOnly(_) => {
+            let anchor = Anchor::new(signer, &log, key, note)?;
+            drop(log);
+            Ok(Some(anchor.verdict(follow(ledger)?)))
+        }
+        Log::Memory(_) | Log::Durable(_) | Log::Closed => Ok(None),
+    }
+}
+
+/// A signed checkpoint of the log as it is now (C2SP note).
+fn checkpoint(signer: &SigningKey, log: &Log) -> Result<String, Failure> {
+    let (size, root) = log.tree_head()?;
+    let signed = Checkpoint::new(signer.verifier().name(), size, root).sign(signer);
+    // A note is text.
+    signed.map(|note| String::from_utf8_lossy(&note).into_owned()).map_err(rejected("the checkpoint"))
+}
+
+/// Re-executes the records of a log, tools included, as far as their bodies are there.
+fn follow(ledger: &Ledger) -> Result<Followed, Failure> {
+    let begin = |pruned| (pruned, Examination::new(pruned, Tools::Rerun));
+    let examined = ledger.read(begin, |(_, examination), record, snapshot| {
+        let body = Some(&*record.body).filter(|body| !body.is_empty());
+        let kept = Kept { body, subjects: &record.subjects };
+        // What is not needed is not read: it is as large as the state.
+        let snapshot = snapshot.filter(|_| examination.wants_snapshot());
+        let snapshot = snapshot.map(|stored| stored.read().ok_or(SnapshotGone)).transpose()?;
+        examination.examine(&record.leaf, kept, snapshot.as_ref().map(|bytes| bytes.as_slice()));
+        Ok(())
+    });
+    let (pruned, examination) = match examined {
+        // What lies on the disk is not what was written.
+        Err(failure) if failure.code == Code::LogCorrupt => return Followed::damaged(failure),
+        examined => examined?,
+    };
+    Ok(Followed {
+        replayed: examination.follows(),
+        opaque: pruned.saturating_add(examination.opaque()),
+        not_replayed: examination.not_replayed(),
+        entries: examination.entries(),
+        wrong: examination.first_wrong(),
+    })
+}
