@@ -71,7 +71,7 @@ fn reopen(scale: &Scale) -> std::result::Result<(f64, u64), String> {
     let started = Instant::now();
     let options = Options { state_dir: Some(scale.directory.clone()), ..Options::default() };
     let mut replayed = 0;
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).map_err(told)?;
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = done).map_err(told)?;
     kernel.call(Request::LastError).map_err(told)?;
     Ok((seconds(started), replayed))
 }

@@ -48,7 +48,7 @@ impl Serve {
             host_config: self.config.or_else(config_from_env),
             ..Options::default()
         };
-        let kernel = Connection::open_telling(&options, &mut progress()).map_err(Failed::error)?;
+        let kernel = Connection::open_with_progress(&options, &mut progress()).map_err(Failed::error)?;
         let server = Server::bind(&kernel, &self.socket, &token).map_err(Failed::error)?;
         let server = server.with_guests(self.guests);
         eprintln!("listening on unix:{}", self.socket.display());

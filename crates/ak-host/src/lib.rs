@@ -64,23 +64,24 @@ pub use config::pattern::HELD_BYTES_MAX;
 pub use connection::policy_files::policy_request;
 pub use connection::remote::GREETING_MS_MAX;
 pub use connection::{Connection, options::Options, tool_files::tool_request};
-pub use daemon::server::{
-    EFFECTS_MAX, HELLO_TIMEOUT_MS, RECEIVED_BYTES_MAX, REQUEST_TIMEOUT_MS, SESSIONS_EFFECTS_MAX,
-    SESSIONS_MAX, STRANGERS_MAX, Server, WRITE_TIMEOUT_MS, owner_token,
-};
+pub use daemon::hello::{HELLO_TIMEOUT_MS, owner_token};
+pub use daemon::limits::{RECEIVED_BYTES_MAX, SESSIONS_EFFECTS_MAX, SESSIONS_MAX, STRANGERS_MAX};
+pub use daemon::server::Server;
+pub use daemon::session::{EFFECTS_MAX, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
 pub use descriptors::raise_descriptor_limit;
 pub use driver::Driver;
-pub use driver::snapshots::SNAPSHOT_ENTRIES;
+pub use driver::unsaved::SNAPSHOT_ENTRIES;
 pub use effects::http::REDIRECTS_MAX;
+pub use effects::infer::body::STREAM_IDLE_MS_MAX;
 pub use effects::infer::circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use effects::infer::completion::BYTES_PER_TOKEN;
 pub use effects::infer::routes::INFER_TIMEOUT_MS;
 pub use effects::infer::sse::EVENT_BYTES_MAX;
-pub use effects::infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX, STREAM_IDLE_MS_MAX};
+pub use effects::infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX};
 pub use effects::tools::TOOL_WALL_MS_MAX;
 pub use fork::{Origin, PerProcess};
 pub use fs::protected::PROTECTED_ENTRIES_MAX;
-pub use fs::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
+pub use fs::target::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
 pub use net::connection::{HEAD_BYTES_MAX, HEADERS_MAX};
 pub use net::pool::IDLE_CONNECTIONS_MAX;
 pub use net::{ADDRESSES_MAX, CONNECT_TIMEOUT_MS};
@@ -91,7 +92,7 @@ pub use secrets::tokens::KEYS_FILE;
 pub use secrets::value::SECRET_BYTES_MIN;
 pub use storage::disk::FileDisk;
 pub use storage::hash_accel::engine;
-pub use storage::log::MEMORY_LOG_BYTES_MAX;
+pub use storage::memory_log::MEMORY_LOG_BYTES_MAX;
 pub use storage::recover::{
     JOURNAL_DIRECTORY, OWNER_RESERVE_BYTES, Progress, StoredJournal, VAULT_DIRECTORY, read_journal,
 };

@@ -186,7 +186,7 @@ fn a_long_journal_starts_from_a_snapshot() {
     assert_eq!(stored.snapshots.len(), 1);
     let mut replayed = 0;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = done).unwrap();
     // One was made while the kernel ran, and spared a later one.
     assert!(replayed < SNAPSHOT_ENTRIES, "{replayed} entries were executed again");
     let report = verified(&kernel);
@@ -206,6 +206,6 @@ fn a_long_journal_starts_from_a_snapshot() {
             std::fs::write(&path, bytes).unwrap();
         }
     }
-    Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    Connection::open_with_progress(&options, &mut |done, _| replayed = done).unwrap();
     assert!(replayed > SNAPSHOT_ENTRIES, "{replayed} entries were executed again");
 }

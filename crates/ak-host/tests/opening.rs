@@ -74,7 +74,7 @@ fn what_was_left_unread_is_proven_and_verified_all_the_same() {
     two_segments(&state);
     let mut replayed = None;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = Some(done)).unwrap();
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = Some(done)).unwrap();
     assert!(replayed.unwrap() < 10, "{replayed:?} entries were executed again");
     for seq in [0, 7, LARGE_REQUESTS as u64 + 2] {
         kernel.call(Request::AuditProof { seq }).unwrap();
@@ -145,7 +145,7 @@ fn snapshots_are_kept_while_the_kernel_runs_and_spare_the_next_start() {
     drop(kernel);
     let mut replayed = SNAPSHOT_ENTRIES;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = done).unwrap();
     assert!((100..SNAPSHOT_ENTRIES / 2).contains(&replayed), "{replayed} entries were executed again");
     let report = verified(&kernel).unwrap();
     assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "{report}");

@@ -12,7 +12,7 @@ use crate::{
     call::Sink,
     config::{self, HostFile},
     connection::{options::Options, policy_files::Elsewhere},
-    driver::{Driver, HostConfig, snapshots::SNAPSHOT_ENTRIES},
+    driver::{Driver, HostConfig, unsaved::SNAPSHOT_ENTRIES},
     effects::infer::routes::Routes,
     fs::{Files, protected::Protected, roots::Roots},
     net::Net,

@@ -7,27 +7,31 @@
 //! what was admitted before goes on.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Condvar, Mutex},
+    collections::VecDeque,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use ak_audit::JournalError;
-use ak_kernel::{
-    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, Step, Ticket,
-    ToolRequest, Verdict,
-};
-
+use ak_kernel::{Asked, Code, Failure, Kernel, Now, Record, Request, SessionId, Step, Ticket, Verdict};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
     call::Place,
     clock,
-    driver::scrub::Scrubber,
-    driver::snapshots::{Snapshots, Unsaved},
+    driver::{
+        commit_state::{Event, Pending, State, log_full},
+        scrub::Scrubber,
+        snapshots::Snapshots,
+        stop_signal::StopSignal,
+        unsaved::Unsaved,
+    },
     fair_mutex::{FairGuard, FairMutex},
     fork::Origin,
-    storage::log::{Log, Room, StoredSnapshot},
+    storage::{
+        log::{Log, Room},
+        log_reader::StoredSnapshot,
+    },
 };
 
 /// A kernel and its log.
@@ -41,139 +45,35 @@ pub(crate) struct Ledger {
     ended: Mutex<VecDeque<SessionId>>,
     /// The process that it works in: in no other is a lock of it taken.
     origin: Origin,
-    halt: Arc<Halt>,
+    stop_signal: Arc<StopSignal>,
     pub(crate) snapshots: Snapshots,
     pub(crate) scrubber: Scrubber,
     /// Held by whoever reads the log through a handle of its own: the log is let go of when nobody does.
     readings: parking_lot::RwLock<()>,
 }
 
-/// Tells that a kernel has stopped that ran before.
-#[derive(Default)]
-struct Halt {
-    why: Mutex<Option<Failure>>,
-    told: Condvar,
-}
-
-impl Halt {
-    fn tell(&self, failure: &Failure) {
-        if let Ok(mut why) = self.why.lock() {
-            why.get_or_insert_with(|| failure.clone());
-            self.told.notify_all();
-        }
-    }
-}
-
-/// A kernel, and who waits for what it gives.
-pub(crate) struct State {
-    pub(crate) kernel: Kernel,
-    /// By the `seq` of the request's record.
-    waiting: BTreeMap<u64, Waiting>,
-    /// Bytes of records that may yet come of all who wait, and of effects that a restart cut short.
-    needed: u64,
-    /// The decisions of effects that a restart cut short, until they end.
-    cut_short: BTreeSet<u64>,
-    /// Bytes of records that were taken from the kernel and are being written.
-    unwritten: u64,
-    /// The `seq` of the newest record that was taken to be written.
-    taken: u64,
-    /// Bytes of records for which the log has room.
-    room: Room,
-    /// Who waits for the answer to a step.
-    asking: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
-    /// Whether somebody leads.
-    pub(crate) led: bool,
-    /// What was recorded since the newest snapshot began.
-    pub(crate) unsaved: Unsaved,
-    /// Why nothing can be done any more.
-    pub(crate) stopped: Option<Failure>,
-    halt: Arc<Halt>,
-}
-
-struct Waiting {
-    sender: UnboundedSender<Event>,
-    needed: u64,
-    /// Whether it leads when it is told to. A caller that heeds something else may be long about that, and even wait there for
-    /// somebody to lead.
-    leads: bool,
-}
-
-/// Room is asked for in steps of so many bytes, so that few calls ask.
-const ROOM_STEP_BYTES: u64 = 1 << 20;
 /// How long records wait for space that was found and is gone all the same, before the kernel stops.
 const FULL_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the disk is asked for it again.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 
-/// A request that the kernel has not heard yet.
-pub(crate) enum Pending<'p> {
-    /// A session's own.
-    Request(SessionId, &'p Asked),
-    /// A running tool's.
-    HostCall(Ticket, &'p ToolRequest),
-}
-
-impl Pending<'_> {
-    /// Whether the reserve is for this: on a full disk the owner revokes, replaces the policy, erases and verifies.
-    fn may_take_reserve(&self) -> bool {
-        let Pending::Request(SessionId::OWNER, asked) = self else { return false };
-        matches!(
-            asked.request(),
-            Request::CapRevoke { .. }
-                | Request::PolicyLoad { .. }
-                | Request::Erase { .. }
-                | Request::AuditVerify { .. }
-        )
-    }
-
-    /// Whether it erases, and so needs a snapshot.
-    fn erases(&self) -> bool {
-        matches!(self, Pending::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
-    }
-}
 /// A snapshot made room for a newer one while it was to be read.
 pub(crate) struct SnapshotGone;
-
-/// What a caller waits for.
-pub(crate) enum Event {
-    /// It is its turn to lead.
-    Lead,
-    /// Its effect may happen, until the wall time of its agent is over.
-    Perform(Ticket, Effect, Option<Instant>),
-    Ended(Outcome),
-}
 
 impl Ledger {
     /// Takes a kernel whose records so far are in `log`; so many entries of them are newer than the newest snapshot.
     pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64) -> Arc<Ledger> {
         let stopped = log.refusal();
         let unsaved = Unsaved::new(&log, unsaved);
-        let room = log.room();
-        let (waiting, asking) = (BTreeMap::new(), BTreeMap::new());
-        let cut_short: BTreeSet<u64> = kernel.tickets().iter().map(|ticket| ticket.cause()).collect();
-        let needed = (cut_short.len() as u64).saturating_mul(Kernel::unknown_bytes_max());
-        let halt = Arc::<Halt>::default();
-        let state = State {
-            kernel,
-            waiting,
-            needed,
-            cut_short,
-            unwritten: 0,
-            taken: 0,
-            room,
-            asking,
-            led: false,
-            unsaved,
-            stopped,
-            halt: halt.clone(),
-        };
+        let stop_signal = Arc::<StopSignal>::default();
+        let state = State::new(kernel, log.room(), unsaved, stopped, stop_signal.clone());
         Arc::new_cyclic(|ledger| Ledger {
             in_memory: log.is_memory(),
             log: FairMutex::new(log),
             state: FairMutex::new(state),
             ended: Mutex::default(),
             origin: Origin::here(),
-            halt,
+            stop_signal,
             snapshots: Snapshots::new(ledger.clone()),
             scrubber: Scrubber::new(ledger.clone()),
             readings: parking_lot::RwLock::new(()),
@@ -182,11 +82,7 @@ impl Ledger {
 
     /// Waits until the kernel stops, and says why. One that was stopped when it was opened never stops.
     pub(crate) fn wait_until_stopped(&self) -> Failure {
-        let Ok(why) = self.halt.why.lock() else { return panicked() };
-        match self.halt.told.wait_while(why, |why| why.is_none()) {
-            Ok(why) => why.clone().unwrap_or_else(panicked),
-            Err(_) => panicked(),
-        }
+        self.stop_signal.wait().unwrap_or_else(panicked)
     }
 
     pub(crate) fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
@@ -476,177 +372,6 @@ impl Drop for Leading<'_> {
     }
 }
 
-impl State {
-    /// Bytes of records that may come of what was taken on: of all who wait, of what is recorded and not written yet, and of
-    /// those who were turned away.
-    fn promised(&self) -> u64 {
-        if self.room.ordinary == u64::MAX {
-            // Without a disk there is room for everything, and no need to look.
-            return 0;
-        }
-        let own = self.kernel.unpolled_bytes().saturating_add(self.kernel.turned_away_bytes(0));
-        self.needed.saturating_add(self.unwritten).saturating_add(own)
-    }
-
-    /// The same with a step of an effect.
-    fn needed_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
-        match self.room.ordinary {
-            u64::MAX => 0,
-            _ => match self.kernel.step_bytes_max(ticket, step) {
-                // It was found before.
-                0 => 0,
-                bytes => self.promised().saturating_add(bytes),
-            },
-        }
-    }
-
-    /// Whether there is room for so many bytes of records beside what is promised.
-    pub(crate) fn has_room(&self, more: u64) -> bool {
-        self.promised().saturating_add(more) <= self.room.ordinary
-    }
-
-    /// Sees to it that there is room for so many bytes of records beside what is promised.
-    ///
-    /// # Errors
-    /// LOG_FULL where there is none.
-    pub(crate) fn find_room(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
-        if !self.has_room(more) {
-            self.make_room(log, self.promised().saturating_add(more));
-        }
-        if self.has_room(more) { Ok(()) } else { Err(log_full()) }
-    }
-
-    /// Asks the log for room, for more than this where that is to be had.
-    fn make_room(&mut self, log: &mut Log, needed: u64) {
-        let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
-        self.room = log.room();
-    }
-
-    /// Bytes of records that may come of what was taken on and of this request.
-    fn needed_with(&self, pending: &Pending<'_>) -> Result<u64, Failure> {
-        match &self.stopped {
-            Some(failure) => Err(failure.clone()),
-            None => Ok(self.promised().saturating_add(self.bytes_max_of(pending))),
-        }
-    }
-
-    /// Bytes of records that may come of a request.
-    fn bytes_max_of(&self, pending: &Pending<'_>) -> u64 {
-        match pending {
-            _ if self.room.ordinary == u64::MAX => 0,
-            Pending::Request(_, asked) => self.kernel.record_bytes_max(asked),
-            Pending::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
-        }
-    }
-
-    /// What was recorded since this was last asked, and the last `seq` of it. A kernel that is stopped records nothing more.
-    fn records(&mut self) -> Option<(u64, Vec<Record>)> {
-        let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
-        let seq = records.last()?.seq;
-        self.unwritten = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
-        self.unsaved.count(&records);
-        if self.stopped.is_some() {
-            return None;
-        }
-        self.taken = seq;
-        Some((seq, records))
-    }
-
-    /// Takes note of what became of the records up to `seq`.
-    fn written(&mut self, seq: u64, written: Result<(), JournalError>) {
-        match written {
-            Ok(()) => self.release(seq),
-            Err(error) => {
-                // The kernel is ahead of its journal now, whether or not anything is on the disk: room was found before, and
-                // what is recorded is bounded, so this is no fault of one request. Fail-stop, and let recovery find out.
-                let message = format!("the journal could not be written, reopen the kernel: {error}");
-                self.stop(Failure::new(Code::UnknownOutcome, message));
-            }
-        }
-    }
-
-    fn enter(
-        &mut self,
-        now: Now,
-        pending: &Pending<'_>,
-        sender: UnboundedSender<Event>,
-        place: Place,
-    ) -> Result<(), Failure> {
-        let needed = self.bytes_max_of(pending);
-        if let Some(failure) = &self.stopped {
-            return Err(failure.clone());
-        }
-        let call = match *pending {
-            Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
-            Pending::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
-        };
-        let leads = place != Place::Watched;
-        self.waiting.insert(call.seq(), Waiting { sender, needed, leads });
-        self.needed = self.needed.saturating_add(needed);
-        Ok(())
-    }
-
-    /// Releases what rests on the records up to `seq`. A caller that is gone needs no reply.
-    fn release(&mut self, seq: u64) {
-        self.kernel.committed(seq);
-        while let Some(output) = self.kernel.poll_output() {
-            match output {
-                Output::Reply(call, outcome) => {
-                    if self.cut_short.remove(&call.seq()) {
-                        self.needed = self.needed.saturating_sub(Kernel::unknown_bytes_max());
-                    }
-                    if let Some(Waiting { sender, needed, .. }) = self.waiting.remove(&call.seq()) {
-                        self.needed = self.needed.saturating_sub(needed);
-                        let _ = sender.send(Event::Ended(outcome));
-                    }
-                }
-                Output::Perform(ticket, effect) => {
-                    // A caller waits at least until its effect is let out.
-                    if let Some(Waiting { sender, .. }) = self.waiting.get(&ticket.cause()) {
-                        let left_us = self.kernel.time_left_of(ticket);
-                        // A millisecond more, so that the time is over for the kernel as well.
-                        let left = left_us.map(|us| Duration::from_micros(us.saturating_add(1_000)));
-                        let due = left.and_then(|left| Instant::now().checked_add(left));
-                        let _ = sender.send(Event::Perform(ticket, effect, due));
-                    }
-                }
-                Output::Resume(ticket, verdict) => {
-                    // A verdict that nobody asked for, as when the time is over, ends with its effect.
-                    if let Some(asking) = self.asking.remove(&ticket) {
-                        let _ = asking.send(verdict);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Has someone lead whose record is not durable yet, and who does nothing but wait for that.
-    fn hand_over(&self, committed: u64) -> bool {
-        let mut waiting = self.waiting.range(committed + 1..);
-        waiting.any(|(_, waiting)| waiting.leads && waiting.sender.send(Event::Lead).is_ok())
-    }
-
-    /// Where the answer to the next step of an effect goes.
-    pub(crate) fn expect(&mut self, ticket: Ticket, verdict: oneshot::Sender<Verdict>) {
-        // Where nobody will answer, the sender ends here: the kernel has stopped, or this is no effect under way.
-        if self.stopped.is_none() && self.waiting.contains_key(&ticket.cause()) {
-            self.asking.insert(ticket, verdict);
-        }
-    }
-
-    /// Fails everyone who waits, and whoever comes. Of those whose decision was taken to be written, nobody knows what became.
-    pub(crate) fn stop(&mut self, failure: Failure) {
-        let unknown = unknown(&failure);
-        for (seq, waiting) in std::mem::take(&mut self.waiting) {
-            let told = if seq <= self.taken { &unknown } else { &failure };
-            let _ = waiting.sender.send(Event::Ended(Err(told.clone())));
-        }
-        self.asking.clear();
-        self.halt.tell(&failure);
-        self.stopped.get_or_insert(failure);
-    }
-}
-
 /// Makes records durable. Space that was found and is gone all the same is waited for, for a while: until then nothing is lost.
 fn append(log: &mut Log, records: Vec<Record>, needed: u64) -> Result<(), JournalError> {
     let until = Instant::now() + FULL_PATIENCE;
@@ -666,23 +391,8 @@ pub(crate) fn kernel_stopped() -> Verdict {
     Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped"))
 }
 
-fn log_full() -> Failure {
-    let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
-    Failure::new(Code::LogFull, message)
-}
-
 pub(crate) fn now() -> Result<Now, Failure> {
     clock::now().map_err(|error| Failure::new(Code::Io, format!("no entropy: {error}")))
-}
-
-fn unknown(failure: &Failure) -> Failure {
-    match failure.code {
-        Code::UnknownOutcome => failure.clone(),
-        _ => {
-            let message = format!("{}: what was under way may or may not have happened", failure.message);
-            Failure::new(Code::UnknownOutcome, message)
-        }
-    }
 }
 
 pub(crate) fn panicked() -> Failure {

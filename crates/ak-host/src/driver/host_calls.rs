@@ -5,7 +5,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::{
     call::Patience,
-    driver::{Driver, group_commit::Pending, pending_request::PendingRequest},
+    driver::{Driver, commit_state::Pending, pending_request::PendingRequest},
     effects::tools::{HostCallFuture, HostCalls},
 };
 

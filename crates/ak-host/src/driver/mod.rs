@@ -3,6 +3,7 @@
 //! A call dispatches on its own thread and sees to it that its records become durable. Its effect waits on the runtime of the
 //! process: driven by the caller's thread where that waits for nothing else, as a task where nobody's thread waits.
 
+pub(crate) mod commit_state;
 pub(crate) mod context;
 pub(crate) mod group_commit;
 mod host_calls;
@@ -11,6 +12,8 @@ mod pending_request;
 mod perform;
 pub(crate) mod scrub;
 pub(crate) mod snapshots;
+pub(crate) mod stop_signal;
+pub(crate) mod unsaved;
 
 use std::sync::Arc;
 
@@ -27,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     call::{self, Answer, Patience, Place, Sink},
     driver::{
-        group_commit::{Event, Ledger, Pending, State},
+        commit_state::{Event, Pending, State},
+        group_commit::Ledger,
         pending_request::PendingRequest,
     },
     effects::infer::routes::Routes,

@@ -5,7 +5,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{
     call::Patience,
-    driver::{Driver, group_commit::Event},
+    driver::{Driver, commit_state::Event},
     runtime::Home,
 };
 

@@ -9,7 +9,7 @@ use crate::{
     driver::{Driver, HostConfig, context::DriverContext, group_commit::kernel_stopped, log_work},
     effects::{
         http::{self, HttpJob},
-        infer::{self, Around, InferJob},
+        infer::{self, Around, outgoing::InferJob},
         tools::{self, ToolJob},
     },
     runtime::{Home, Work, drive},

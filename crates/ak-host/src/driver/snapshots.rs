@@ -16,51 +16,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use ak_kernel::{Code, Failure, Kernel, Record, StateImage, SubjectId};
+use ak_kernel::{Code, Failure, Kernel, StateImage, SubjectId};
 
 use crate::{
     driver::group_commit::{Ledger, now},
     storage::log::{Log, unkept},
 };
-
-/// A snapshot spares the next start at least so many entries, or it is not made.
-pub const SNAPSHOT_ENTRIES: u64 = 10_000;
-/// A snapshot is made once as many bytes were recorded as this part of the newest one has: its cost is spread over them.
-const SNAPSHOT_PART: u64 = 2;
-
-/// What was recorded since the newest snapshot began.
-pub(crate) struct Unsaved {
-    entries: u64,
-    bytes: u64,
-    /// Bytes of records after which the next one is due. Never, where there is no disk.
-    bytes_due: Option<u64>,
-}
-
-impl Unsaved {
-    pub(crate) fn new(log: &Log, entries: u64) -> Unsaved {
-        let bytes_due = log.is_durable().then(|| log.snapshot_bytes() / SNAPSHOT_PART);
-        Unsaved { entries, bytes: 0, bytes_due }
-    }
-
-    pub(crate) fn count(&mut self, records: &[Record]) {
-        self.entries = self.entries.saturating_add(records.len() as u64);
-        let bytes = records.iter().map(|record| (record.leaf.len() + record.body.len()) as u64);
-        self.bytes = bytes.fold(self.bytes, u64::saturating_add);
-    }
-
-    /// Whether the next start would take long without another snapshot.
-    pub(crate) fn is_due(&self) -> bool {
-        self.is_worthwhile() && self.bytes_due.is_some_and(|due| self.bytes >= due)
-    }
-
-    fn is_worthwhile(&self) -> bool {
-        self.bytes_due.is_some() && self.entries >= SNAPSHOT_ENTRIES
-    }
-
-    fn begin(&mut self) {
-        (self.entries, self.bytes) = (0, 0);
-    }
-}
 
 /// Who makes snapshots of a kernel: one at a time.
 pub(crate) struct Snapshots {
@@ -168,7 +129,7 @@ impl Ledger {
             gone
         };
         if let Ok(mut state) = self.state() {
-            state.unsaved.bytes_due = state.unsaved.bytes_due.map(|_| bytes / SNAPSHOT_PART);
+            state.unsaved.snapshot_kept(bytes);
         }
         let removed = file.map_or(Ok(()), |mut file| file.remove(&gone).map_err(unkept));
         if erased.is_some() {

@@ -4,25 +4,19 @@
 //! hold no `..`. So what is opened is what was checked, whatever is renamed meanwhile.
 
 pub(crate) mod error;
+mod links;
 pub(crate) mod preserve;
 pub(crate) mod protected;
 pub(crate) mod resolve;
 pub(crate) mod roots;
 pub(crate) mod sweep;
+pub(crate) mod target;
 
-use std::{
-    fs::File,
-    io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::{io, os::fd::AsFd};
 
-use ak_json::{Value, object};
 use ak_kernel::{Completion, FileAction, Verdict};
 use rustix::{
-    fs::{
-        Access, AtFlags, Dir, FileType, Mode, OFlags, Stat, accessat, fstat, fsync, openat, readlinkat,
-        statat, unlinkat,
-    },
+    fs::{OFlags, readlinkat},
     io::Errno,
 };
 
@@ -32,17 +26,12 @@ use crate::{
     fs::protected::{Fence, Protected},
     fs::resolve::{Way, is_procfs},
     fs::roots::Roots,
+    fs::{
+        links::{components, follow},
+        target::Place,
+    },
     temp_file::{Draft, is_draft},
 };
-
-/// Most names in one listing.
-pub const LIST_ENTRIES_MAX: usize = 100_000;
-/// Most bytes of one listing, as JSON writes the names.
-pub const LIST_BYTES_MAX: usize = 4 << 20;
-/// How often a file is written again that others change meanwhile.
-const WRITE_TRIES_MAX: usize = 8;
-/// What a new file's mode is made of: the process's mask, or the directory's default access list, takes from it.
-const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// What file effects rest on.
 #[derive(Debug, Default)]
@@ -147,273 +136,9 @@ impl Files {
     }
 }
 
-/// The names on the way from the root to a path.
-fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, FileError> {
-    let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::Outside)?;
-    if !(beneath.is_empty() || beneath.starts_with('/')) {
-        return Err(FileError::Outside);
-    }
-    Ok(beneath.split('/').filter(|component| !component.is_empty()).collect())
-}
-
-/// The path behind a link that stands in the directory `before` beneath the root: the link's own text, then `after`.
-///
-/// # Errors
-/// Where it leads out of the root, or its text holds `..` behind a name: where that leads depends on what the name is.
-fn follow(
-    root: &str,
-    resolved: &str,
-    before: &[&str],
-    target: &str,
-    after: &[&str],
-) -> Result<String, FileError> {
-    let refuse = |reason| FileError::LinkTo(target.to_owned(), reason);
-    let out = || refuse("it leads out of the granted root");
-    let (mut names, text): (Vec<&str>, &str) = match target.starts_with('/') {
-        false => (before.to_vec(), target),
-        true => {
-            let within = [root, resolved].into_iter().find_map(|root| components(root, target).ok());
-            (within.ok_or_else(out)?, "")
-        }
-    };
-    if target.starts_with('/') && names.contains(&"..") {
-        return Err(refuse("its `..` stands behind a name"));
-    }
-    let mut named = false;
-    for name in text.split('/').filter(|name| !matches!(*name, "" | ".")) {
-        match name {
-            ".." if named => return Err(refuse("its `..` stands behind a name")),
-            ".." => drop(names.pop().ok_or_else(out)?),
-            name => {
-                named = true;
-                names.push(name);
-            }
-        }
-    }
-    names.retain(|name| *name != ".");
-    names.extend(after);
-    let path = format!("{}/{}", root.trim_end_matches('/'), names.join("/"));
-    Ok(if names.is_empty() { root.to_owned() } else { path })
-}
-
 fn failed(path: &str, error: &FileError) -> Completion {
     let is_missing = matches!(error, FileError::System(error) if error.kind() == io::ErrorKind::NotFound);
     let error =
         if is_missing && path.contains(char::REPLACEMENT_CHARACTER) { &FileError::Nameless } else { error };
     Completion::failed(error.code(), format!("{path}: {error}"))
-}
-
-/// Where a file effect happens: a name in a directory that is held open.
-struct Place<'p> {
-    way: Way,
-    parent: BorrowedFd<'p>,
-    name: &'p str,
-    fence: &'p Fence,
-}
-
-impl Place<'_> {
-    /// Opens what stands there and looks at what was opened.
-    fn open(&self, flags: OFlags) -> Result<(File, Stat), FileError> {
-        // NONBLOCK: opening a fifo must not hang; it is refused below.
-        let components: &[&str] = if self.name == "." { &[] } else { &[self.name] };
-        let file = self.way.open(self.parent, components, flags | OFlags::RDONLY | OFlags::NONBLOCK)?;
-        let stat = fstat(&file)?;
-        if self.fence.covers(&stat) {
-            return Err(FileError::Protected);
-        }
-        Ok((File::from(file), stat))
-    }
-
-    /// Describes what stands there without opening it: not a link's target, nothing of another mount.
-    fn look(&self) -> Result<Stat, FileError> {
-        let stat = statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if self.fence.covers(&stat) {
-            return Err(FileError::Protected);
-        }
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink && self.name != "." {
-            self.way.open(self.parent, &[self.name], OFlags::PATH)?;
-        }
-        Ok(stat)
-    }
-
-    fn read(&self, bytes_max: u64) -> Result<Completion, FileError> {
-        // Before it is opened: to open a fifo or a device is to do something with it.
-        regular(&statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)?;
-        let (file, stat) = self.open(OFlags::empty())?;
-        regular(&stat)?;
-        let mut bytes = Vec::new();
-        file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > bytes_max {
-            return Err(FileError::TooLong(bytes_max));
-        }
-        Ok(Completion::File(bytes.into()))
-    }
-
-    /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
-    fn write(&self, data: &[u8]) -> Result<Completion, FileError> {
-        for _ in 0..WRITE_TRIES_MAX {
-            let is_written = match self.look() {
-                Ok(stat) => self.write_over(&stat, data)?,
-                Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
-                    self.write_new(data)?
-                }
-                Err(error) => return Err(error),
-            };
-            if is_written {
-                self.settle()?;
-                return Ok(Completion::Done);
-            }
-        }
-        Err(FileError::System(io::Error::other("others changed it all the time")))
-    }
-
-    /// Writes a file whose name is free, with the mode and access list that the system gives new files there. False where
-    /// the name was taken meanwhile.
-    fn write_new(&self, data: &[u8]) -> Result<bool, FileError> {
-        let mut draft = Draft::create(self.parent, NEW_FILE_MODE)?;
-        draft.file.write_all(data)?;
-        draft.file.sync_all()?;
-        match draft.place(self.name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            placed => Ok(placed.map(|()| true)?),
-        }
-    }
-
-    /// Writes a file in place of another, which has what the other had but for its content. False where the other changed
-    /// meanwhile.
-    fn write_over(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
-        regular(before)?;
-        if before.st_nlink > 1 {
-            return Err(FileError::HardLink);
-        }
-        // To rename takes no right to the file that is replaced; to write takes it.
-        self.may_write()?;
-        let old = self.open_to_keep()?;
-        let mut draft = Draft::create(self.parent, Mode::RUSR | Mode::WUSR)?;
-        draft.file.write_all(data)?;
-        keep(old.as_fd(), before, &draft.file)?;
-        draft.file.sync_all()?;
-        if !is_same(before, &fstat(&old)?) || !is_same(before, &self.look()?) {
-            return Ok(false);
-        }
-        draft.replace(self.name)?;
-        Ok(true)
-    }
-
-    /// Whether this process may write the file that stands there.
-    fn may_write(&self) -> Result<(), Errno> {
-        match accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::EACCESS) {
-            // Some sandboxes forbid the call that takes the flag. Without it the process's real user is looked at.
-            Err(Errno::PERM) => accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::empty()),
-            told => told,
-        }
-    }
-
-    /// Opens the file that is replaced, to see what it has: for reading, or where that is not permitted for writing.
-    fn open_to_keep(&self) -> Result<OwnedFd, FileError> {
-        let open = |flags| self.way.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
-        match open(OFlags::RDONLY) {
-            Err(FileError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                open(OFlags::WRONLY)
-            }
-            opened => opened,
-        }
-    }
-
-    /// Sees to it that the directory's new names are on the disk.
-    fn settle(&self) -> Result<(), FileError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let synced = openat(self.parent, ".", flags, Mode::empty()).and_then(fsync);
-        match synced {
-            // A directory that may be written and not read, or a file system that does not know of it.
-            Ok(()) | Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn list(&self) -> Result<Completion, FileError> {
-        let (directory, _) = self.open(OFlags::DIRECTORY)?;
-        if self.fence.covers_directory(directory.as_fd())? {
-            return Err(FileError::Protected);
-        }
-        let mut entries: Vec<(String, &'static str, bool)> = Vec::new();
-        let mut bytes = 0;
-        for entry in Dir::read_from(&directory)? {
-            let entry = entry?;
-            let is_text = entry.file_name().to_str().is_ok();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name != "." && name != ".." && !is_draft(name.as_bytes()) {
-                bytes += Value::from(&name).json_len();
-                entries.push((name, kind_name(entry.file_type()), is_text));
-            }
-            if entries.len() > LIST_ENTRIES_MAX {
-                return Err(FileError::TooLong(LIST_ENTRIES_MAX as u64));
-            }
-            if bytes > LIST_BYTES_MAX {
-                return Err(FileError::TooLong(LIST_BYTES_MAX as u64));
-            }
-        }
-        entries.sort_unstable();
-        let entries: Vec<Value> = entries
-            .into_iter()
-            .map(|(name, kind, is_text)| match is_text {
-                true => object! { "name": name, "kind": kind },
-                // What stands there can be seen and not be asked for.
-                false => object! { "name": name, "kind": kind, "utf8": false },
-            })
-            .collect();
-        Ok(Completion::Value(object! { "entries": entries }))
-    }
-
-    fn describe(&self, follows: bool) -> Result<Completion, FileError> {
-        let stat = self.look()?;
-        if follows && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-            return Err(FileError::Link);
-        }
-        let modified_us = i128::from(stat.st_mtime) * 1_000_000 + i128::from(stat.st_mtime_nsec) / 1000;
-        Ok(Completion::Value(object! {
-            "kind": kind_name(FileType::from_raw_mode(stat.st_mode)),
-            "size": u64::try_from(stat.st_size).unwrap_or(0),
-            "modified": u64::try_from(modified_us).unwrap_or(0),
-        }))
-    }
-
-    fn delete(&self) -> Result<Completion, FileError> {
-        let stat = self.look()?;
-        let flags = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => AtFlags::REMOVEDIR,
-            _ => AtFlags::empty(),
-        };
-        unlinkat(self.parent, self.name, flags)?;
-        self.settle()?;
-        Ok(Completion::Done)
-    }
-}
-
-/// Whether nothing was done to a file between two looks at it, as far as the file system tells times.
-fn is_same(before: &Stat, now: &Stat) -> bool {
-    let told = |stat: &Stat| {
-        (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_ctime, stat.st_ctime_nsec)
-    };
-    told(before) == told(now)
-}
-
-fn regular(stat: &Stat) -> Result<(), FileError> {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(()),
-        FileType::Symlink => Err(FileError::Link),
-        other => Err(FileError::Kind(kind_name(other), "file")),
-    }
-}
-
-fn kind_name(kind: FileType) -> &'static str {
-    match kind {
-        FileType::RegularFile => "file",
-        FileType::Directory => "directory",
-        FileType::Symlink => "link",
-        FileType::Fifo => "fifo",
-        FileType::Socket => "socket",
-        FileType::CharacterDevice | FileType::BlockDevice => "device",
-        FileType::Unknown => "unknown",
-    }
 }

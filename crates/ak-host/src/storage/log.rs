@@ -1,31 +1,22 @@
 //! Where records are kept: in memory, or in a journal on disk with their bodies sealed.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ak_audit::{
-    Hash, Journal, JournalError, Leaf, Missing, ProofError,
-    journal::{Scan, Scrub, Scrubbed},
-    seal::{self, BodyKey, SealError},
+    Hash, JournalError, Missing, ProofError,
+    journal::{Scrub, Scrubbed},
 };
 use ak_json::Value;
 use ak_kernel::{Code, Failure, Record, SubjectId};
 
-use crate::{
-    fair_mutex::FairGuard,
-    storage::disk::BoxedDisk,
-    storage::hash_accel::engine,
-    storage::vault::{SnapshotFile, Vault},
-    storage::verify::{Anchor, Followed},
+use crate::storage::{
+    disk::BoxedDisk,
+    durable_log::Durable,
+    log_reader::{Reading, Source, StoredSnapshot},
+    memory_log::Memory,
+    snapshot_file::SnapshotFile,
+    verify::{Anchor, Followed},
 };
-
-/// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
-pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
-/// So many entries are read at once. The keys of their bodies are looked up while nobody else gets at the log.
-const PAGE_ENTRIES: usize = 1 << 10;
-/// Once so many bytes of records were read, no more are read at once.
-const PAGE_BYTES: usize = 1 << 20;
 
 /// The records of one kernel, in order.
 pub(crate) enum Log {
@@ -41,25 +32,6 @@ pub(crate) enum Log {
     Closed,
 }
 
-/// A log in memory. Nobody but this process reads it, so its bodies are open, and an erased one is emptied.
-pub(crate) struct Memory {
-    log: ak_audit::Log,
-    /// Whom the records kept are about.
-    subjects: VecDeque<Vec<SubjectId>>,
-    /// The snapshot of the last erasure, and the entry that it belongs to.
-    snapshot: Option<(u64, Arc<Vec<u8>>)>,
-    erasures: u64,
-}
-
-/// A journal, and the keys of its bodies.
-pub(crate) struct Durable {
-    pub(crate) journal: Journal<BoxedDisk>,
-    pub(crate) vault: Vault,
-    erasures: u64,
-    /// Records that found no space to be sealed or buffered, and come before all others.
-    late: Vec<Record>,
-}
-
 /// For how many bytes of records a log has room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
@@ -69,16 +41,9 @@ pub(crate) struct Room {
     pub(crate) reserve: u64,
 }
 
-impl Durable {
-    pub(crate) const fn new(journal: Journal<BoxedDisk>, vault: Vault) -> Durable {
-        Durable { journal, vault, erasures: 0, late: Vec::new() }
-    }
-}
-
 impl Log {
     pub(crate) fn in_memory() -> Log {
-        let log = ak_audit::Log::with_engine(MEMORY_LOG_BYTES_MAX, engine());
-        Log::Memory(Box::new(Memory { log, subjects: VecDeque::new(), snapshot: None, erasures: 0 }))
+        Log::Memory(Box::new(Memory::new()))
     }
 
     /// Why nothing can be recorded, if nothing can.
@@ -184,25 +149,6 @@ impl Log {
             Log::Damaged { .. } | Log::Closed => BTreeSet::new(),
         };
         Reading { source, erasures, first, snapshots }
-    }
-
-    /// The next records of a log in memory. None are left where it is empty.
-    fn page(&self, entries: &mut Range<u64>) -> Vec<Result<Record, Failure>> {
-        let Log::Memory(memory) = self else { return Vec::new() };
-        let first = memory.log.pruned_below();
-        let subjects = |seq: u64| memory.subjects.get(usize::try_from(seq.checked_sub(first)?).ok()?);
-        let (mut records, mut bytes) = (Vec::new(), 0usize);
-        while let Ok(kept) = memory.log.get(entries.start)
-            && !entries.is_empty()
-            && records.len() < PAGE_ENTRIES
-            && bytes < PAGE_BYTES
-        {
-            bytes = bytes.saturating_add(kept.len());
-            let seq = entries.start;
-            records.push(record(seq, kept.clone(), subjects(seq).cloned().unwrap_or_default()));
-            entries.start += 1;
-        }
-        records
     }
 
     /// How many subjects were erased since it was opened.
@@ -396,7 +342,7 @@ impl Log {
         Ok(())
     }
 
-    fn gone(&self) -> Failure {
+    pub(super) fn gone(&self) -> Failure {
         self.refusal().unwrap_or_else(|| Failure::new(Code::NotConfigured, "there is no log"))
     }
 
@@ -412,164 +358,6 @@ impl Log {
     pub(crate) fn close(&mut self) {
         *self = Log::Closed;
     }
-}
-
-impl Memory {
-    fn append(&mut self, record: Record) -> Result<(), JournalError> {
-        self.log.append_leaf(record.leaf, record.body)?;
-        self.subjects.push_back(record.subjects);
-        let kept = usize::try_from(self.log.len() - self.log.pruned_below()).unwrap_or(usize::MAX);
-        while self.subjects.len() > kept {
-            self.subjects.pop_front();
-        }
-        Ok(())
-    }
-
-    fn erase(&mut self, subject: SubjectId) {
-        self.erasures += 1;
-        let first = self.log.pruned_below();
-        let about = self.subjects.iter().enumerate().filter(|(_, subjects)| subjects.contains(&subject));
-        for (index, _) in about {
-            self.log.erase_body(first + index as u64);
-        }
-    }
-}
-
-/// A reading of a log from its beginning to where it stood, page by page, beside whoever adds to it.
-pub(crate) struct Reading {
-    source: Source,
-    erasures: u64,
-    /// The first entry that is kept.
-    pub(crate) first: u64,
-    /// The entries that snapshots belonged to.
-    pub(crate) snapshots: BTreeSet<u64>,
-}
-
-enum Source {
-    /// What is left to be read.
-    Memory(Range<u64>),
-    Disk(Box<Scan<BoxedDisk>>),
-}
-
-/// A snapshot that can be read.
-pub(crate) enum StoredSnapshot {
-    Memory(Arc<Vec<u8>>),
-    Disk(SnapshotFile),
-}
-
-impl StoredSnapshot {
-    /// Its bytes, if it is whole.
-    pub(crate) fn read(&self) -> Option<Arc<Vec<u8>>> {
-        match self {
-            StoredSnapshot::Memory(bytes) => Some(bytes.clone()),
-            StoredSnapshot::Disk(file) => file.read().map(Arc::new),
-        }
-    }
-}
-
-impl Reading {
-    /// The next records; none where there are no more. A body that was erased is empty. `log` gives hold of the log, for a
-    /// moment. None where what was read is worth nothing any more: an erasure came between, or what was not read yet is gone.
-    pub(crate) fn page<'l>(
-        &mut self,
-        log: impl Fn() -> Result<FairGuard<'l, Log>, Failure>,
-    ) -> Result<Option<Vec<Record>>, Failure> {
-        match &mut self.source {
-            Source::Memory(entries) => {
-                let log = log()?;
-                if log.erasures() != self.erasures {
-                    return Ok(None);
-                }
-                let page = log.page(entries);
-                if page.is_empty() && !entries.is_empty() {
-                    return log.refusal().map_or(Ok(None), Err);
-                }
-                page.into_iter().collect::<Result<_, _>>().map(Some)
-            }
-            Source::Disk(scan) => {
-                let page = scan.page(PAGE_ENTRIES, PAGE_BYTES).map_err(unread)?;
-                let keys = {
-                    let log = log()?;
-                    match &*log {
-                        Log::Durable(durable) | Log::ReadOnly(durable)
-                            if durable.erasures == self.erasures =>
-                        {
-                            durable.vault.keys_of(page.iter().map(|(_, record)| &*record.body))
-                        }
-                        Log::Durable(_) | Log::ReadOnly(_) => return Ok(None),
-                        log => return Err(log.gone()),
-                    }
-                };
-                let opened = page.into_iter().map(|(seq, kept)| open_record(seq, kept, |id| keys.get(&id)));
-                opened.collect::<Result<_, _>>().map(Some)
-            }
-        }
-    }
-}
-
-/// A record whose body is opened with these keys; one that was erased is empty.
-fn open_record<'k>(
-    seq: u64,
-    kept: ak_audit::Record,
-    key: impl FnMut(u64) -> Option<&'k BodyKey>,
-) -> Result<Record, Failure> {
-    let mut subjects = Vec::new();
-    let body: Arc<[u8]> = match seal::open(&kept.body, &ak_audit::leaf_hash(&kept.entry), key) {
-        Ok(body) => body.into(),
-        Err(SealError::Erased { .. }) => {
-            subjects = seal::key_ids(&kept.body).unwrap_or_default();
-            Arc::default()
-        }
-        Err(error) => {
-            return Err(
-                Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
-            );
-        }
-    };
-    record(seq, ak_audit::Record { entry: kept.entry, body }, subjects)
-}
-
-/// Why the journal could not be read.
-fn unread(error: JournalError) -> Failure {
-    match error {
-        JournalError::Changed { seq } => {
-            Failure::new(Code::LogCorrupt, error.to_string()).with("first_bad", seq)
-        }
-        error => Failure::new(Code::Io, format!("the journal: {error}")),
-    }
-}
-
-/// A record as it goes to the disk: its entry, and its body sealed.
-type Stored = (Leaf, Arc<[u8]>);
-
-impl Durable {
-    /// The records that are not in the journal yet as they go to the disk, their bodies sealed.
-    fn sealed(&mut self) -> Result<Vec<Stored>, JournalError> {
-        let new = &self.late;
-        self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
-        let sealed = new.iter().map(|record| {
-            let body = self.vault.seal(&record.subjects, record.hash.as_bytes(), &record.body);
-            let body = body.map_err(|error| ak_audit::DiskError::Failed(error.to_string()))?;
-            Ok((record.leaf.clone(), body.into()))
-        });
-        sealed.collect()
-    }
-
-    /// The records of these entries, their bodies opened; one that was erased is empty.
-    pub(crate) fn records(&self, entries: Range<u64>) -> impl Iterator<Item = Result<Record, Failure>> {
-        self.journal.records(entries).map(|found| {
-            let (seq, kept) = found.map_err(unread)?;
-            open_record(seq, kept, |id| self.vault.key(id))
-        })
-    }
-}
-
-/// A record as it comes back.
-fn record(seq: u64, kept: ak_audit::Record, subjects: Vec<SubjectId>) -> Result<Record, Failure> {
-    let leaf = Leaf::check(kept.entry).map_err(|error| {
-        Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)
-    })?;
-    Ok(Record { seq, hash: leaf.hash().into(), leaf, body: kept.body, subjects })
 }
 
 fn unprovable(error: ProofError) -> Failure {

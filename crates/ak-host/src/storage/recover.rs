@@ -11,7 +11,8 @@ use crate::{
     clock,
     descriptors::raise_descriptor_limit,
     storage::disk::{BoxedDisk, FileDisk},
-    storage::log::{Durable, Log},
+    storage::durable_log::Durable,
+    storage::log::Log,
     storage::vault::Vault,
 };
 

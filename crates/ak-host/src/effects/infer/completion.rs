@@ -4,8 +4,11 @@ use ak_json::{Array, Object, Value, object};
 use ak_kernel::Usage;
 
 use crate::{
-    effects::infer::delta::{Choice, change_calls, index_of, slot},
     effects::infer::formats::usage,
+    effects::infer::{
+        delta::Choice,
+        merge::{change_calls, index_of, slot},
+    },
     secrets::redact::Filter,
 };
 
@@ -193,7 +196,10 @@ mod tests {
     use ak_json::Limits;
 
     use super::*;
-    use crate::effects::infer::delta::{CHOICES_MAX, NAME_BYTES_MAX, TEXTS_MAX};
+    use crate::effects::infer::{
+        delta::TEXTS_MAX,
+        merge::{CHOICES_MAX, NAME_BYTES_MAX},
+    };
 
     fn json(text: &str) -> Value {
         Value::parse(text.as_bytes(), &Limits::default()).unwrap()

@@ -1,40 +1,46 @@
 //! Asking models: the kernel's request in the server's format, the answer as a chat completion, streamed or whole.
 
+pub(crate) mod body;
 pub(crate) mod circuit;
 pub(crate) mod completion;
 pub(crate) mod delta;
+mod error;
 pub(crate) mod formats;
+pub(crate) mod merge;
+pub(crate) mod outgoing;
 pub(crate) mod reasoning;
 pub(crate) mod routes;
 pub(crate) mod sse;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use ak_json::{Limits, Object, Text, Value, object};
+use ak_json::{Limits, Text, Value, object};
 use ak_kernel::{Code, Completion, Failure, Step, Verdict, prompt_estimate};
-use http_body_util::Full;
-use hyper::{
-    Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
-};
+use hyper::{Response, StatusCode, body::Incoming};
 
 use crate::{
     config::tables::ApiFormat,
     effects::context::EffectContext,
-    effects::http,
     effects::infer::circuit::Try,
     effects::infer::completion::{Answer, BYTES_PER_TOKEN, as_chunk},
     effects::infer::formats::anthropic,
     effects::infer::formats::responses,
     effects::infer::formats::usage,
-    effects::infer::formats::{Fault, Stream, error_in},
+    effects::infer::formats::{
+        Stream,
+        error::{Fault, error_in},
+    },
     effects::infer::reasoning::thinks,
     effects::infer::routes::Route,
     effects::infer::sse::Events,
+    effects::infer::{
+        body::{Taken, coding, is_json, wait},
+        error::Ended,
+        outgoing::InferJob,
+    },
     net::Net,
     net::connection::{Line, Unanswered},
     net::error::HttpError,
@@ -47,62 +53,21 @@ pub const INFER_RETRIES_MAX: u32 = 2;
 pub const RETRY_WAIT_MS_MAX: u64 = 2_000;
 /// First wait before a request is sent again, in milliseconds; it doubles.
 const RETRY_WAIT_MS: u64 = 100;
-/// How long a stream may say nothing, in milliseconds.
-pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
 /// How many times longer than the longest answer a stream may be: most of it is not text.
 pub const STREAM_FRAMING_MAX: u64 = 16;
 /// How long a connection is waited for whose stream is over, so that it can be used again.
 const STREAM_END: Duration = Duration::from_millis(20);
-/// From so many bytes on, what has come of a stream is put to the kernel though there is more at hand.
-const STEP_BYTES_MAX: usize = 8 << 10;
 /// Longest error text of a server that is passed on, in bytes.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 /// Tokens where nobody knows what became of a request: the kernel charges what it has set aside.
 const EVERYTHING: u64 = u64::MAX;
 
-/// One request as the gate has permitted it.
-pub(crate) struct InferJob {
-    pub(crate) request: Value,
-    pub(crate) stream: bool,
-    pub(crate) response_bytes_max: u64,
-}
-
 /// What the call rests on.
 pub(crate) struct Around<'a, C> {
     pub(crate) net: &'a Net,
     pub(crate) filter: &'a Filter,
     pub(crate) asker: &'a C,
-}
-
-/// Why there is no answer.
-enum Ended {
-    Http(HttpError),
-    /// The server answered, and it was no answer.
-    Refused(Failure),
-}
-
-impl<E: Into<HttpError>> From<E> for Ended {
-    fn from(error: E) -> Ended {
-        Ended::Http(error.into())
-    }
-}
-
-impl Ended {
-    /// Whether the server failed, as far as anybody can tell: to say that it will not answer this is no failure.
-    fn is_servers(&self) -> bool {
-        match self {
-            Self::Refused(_) => false,
-            Self::Http(error) => !matches!(
-                error,
-                HttpError::Request(_)
-                    | HttpError::Said(_)
-                    | HttpError::Aborted
-                    | HttpError::Unwanted
-                    | HttpError::TooLong(_)
-            ),
-        }
-    }
 }
 
 /// How far a call came: what it may have cost depends on it.
@@ -267,7 +232,7 @@ impl<C: EffectContext> Call<'_, C> {
     }
 
     fn outgoing(&self) -> Result<Vec<u8>, Ended> {
-        outgoing(self.route, &self.job, self.is_plain)
+        outgoing::outgoing(self.route, &self.job, self.is_plain)
             .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))
     }
 
@@ -290,7 +255,7 @@ impl<C: EffectContext> Call<'_, C> {
 
     /// Sends over a connection that is there, else over a new one. What a closed connection did not take is sent again.
     async fn send(&mut self, body: &[u8]) -> Result<(Response<Incoming>, Line), HttpError> {
-        let mut request = self.request(body)?;
+        let mut request = outgoing::http_request(self.route, body)?;
         while let Some(mut line) = self.route.pool.take() {
             match line.send_again(request, || self.reached = Reached::Sent).await {
                 Ok(response) => return Ok((response, line)),
@@ -303,24 +268,6 @@ impl<C: EffectContext> Call<'_, C> {
         let mut line = self.around.net.connect(&self.route.url, &addresses, self.route.way).await?;
         self.reached = Reached::Sent;
         Ok((line.send(request).await?, line))
-    }
-
-    fn request(&self, body: &[u8]) -> Result<Request<Full<Bytes>>, HttpError> {
-        let key = self.route.key.as_ref().map(|key| key.expose());
-        let bearer = key.map(|key| zeroize::Zeroizing::new(format!("Bearer {key}")));
-        let mut headers = vec![("content-type", "application/json"), ("accept-encoding", "identity")];
-        match (self.route.format, key, &bearer) {
-            (ApiFormat::Anthropic, key, _) => {
-                headers.push(("anthropic-version", anthropic::VERSION));
-                headers.extend(key.map(|key| ("x-api-key", key)));
-            }
-            (ApiFormat::Chat | ApiFormat::Responses, _, Some(bearer)) => {
-                headers.push(("authorization", bearer))
-            }
-            (ApiFormat::Chat | ApiFormat::Responses, _, None) => {}
-        }
-        http::build("POST", &self.route.url, headers.into_iter(), body)
-            .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")))
     }
 
     /// What a server says when it does not answer.
@@ -482,107 +429,8 @@ async fn deliver(chunks: Vec<(Value, u64)>, asker: &impl EffectContext) -> Resul
     Ok(())
 }
 
-/// How a body is compressed, if it is.
-fn coding(response: &Response<Incoming>) -> Option<String> {
-    let codings = response.headers().get_all(CONTENT_ENCODING).into_iter();
-    let mut codings = codings.map(|coding| String::from_utf8_lossy(coding.as_bytes()).trim().to_owned());
-    codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
-}
-
-fn is_json(response: &Response<Incoming>) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next());
-    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-}
-
-/// How long a server wants one to wait, in milliseconds, where it says so (RFC 9110 §10.2.3).
-fn wait(response: &Response<Incoming>) -> Option<u64> {
-    let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
-    let milliseconds = header("retry-after-ms").and_then(|told| told.parse::<u64>().ok());
-    milliseconds.or_else(|| {
-        let told = header(RETRY_AFTER.as_str())?;
-        if let Ok(seconds) = told.parse::<u64>() {
-            return Some(seconds.saturating_mul(1_000));
-        }
-        let wait =
-            httpdate::parse_http_date(told).ok()?.duration_since(SystemTime::now()).unwrap_or_default();
-        u64::try_from(wait.as_millis()).ok()
-    })
-}
-
 fn open(route: &Route, left: Duration) -> Failure {
     let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     let message = format!("{}: not asked for another {left} ms: it failed too often", route.url);
     Failure::new(Code::Io, message).with("retry_after_ms", left)
-}
-
-/// The request in the route's format.
-fn outgoing(route: &Route, job: &InferJob, is_plain: bool) -> Result<Vec<u8>, String> {
-    let mut chat = job.request.as_object().cloned().unwrap_or_default();
-    if let Some(name) = &route.name {
-        chat.insert("model", name.clone());
-    }
-    let mut request: Object = match route.format {
-        ApiFormat::Chat => {
-            if let Some(name) = &route.limit_name {
-                let given = ["max_tokens", "max_completion_tokens"].map(|given| chat.remove(given));
-                given.into_iter().flatten().for_each(|limit| drop(chat.insert(*name, limit)));
-            }
-            chat
-        }
-        ApiFormat::Responses => responses::request(&chat)?,
-        ApiFormat::Anthropic => anthropic::request(&chat)?,
-    };
-    if job.stream {
-        request.insert("stream", true);
-        if route.format == ApiFormat::Chat && !is_plain && route.takes_stream_options() {
-            request.insert("stream_options", object! { "include_usage": true });
-        }
-    }
-    Ok(Value::from(request).to_json().into_bytes())
-}
-
-/// A body, taken piece by piece, and no more of it than is wanted.
-struct Taken<'l> {
-    body: Incoming,
-    line: &'l mut Line,
-    total: u64,
-    bytes_max: u64,
-}
-
-impl Taken<'_> {
-    fn of(response: Response<Incoming>, line: &mut Line, bytes_max: u64) -> Taken<'_> {
-        Taken { body: response.into_body(), line, total: 0, bytes_max }
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
-        let idle = Duration::from_millis(STREAM_IDLE_MS_MAX);
-        match tokio::time::timeout(idle, self.line.next(&mut self.body)).await {
-            Ok(data) => self.count(data?),
-            Err(_) => Err(HttpError::Timeout(STREAM_IDLE_MS_MAX)),
-        }
-    }
-
-    /// Waits for the next piece, and takes with it what is there already: one step, one record. False at the end.
-    async fn gather(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, HttpError> {
-        let Some(mut data) = self.next().await? else { return Ok(false) };
-        let mut bytes = 0;
-        loop {
-            bytes += data.len();
-            take(&data);
-            if bytes >= STEP_BYTES_MAX {
-                return Ok(true);
-            }
-            let at_hand = self.line.at_hand(&mut self.body).await?;
-            match self.count(at_hand)? {
-                Some(more) => data = more,
-                None => return Ok(true),
-            }
-        }
-    }
-
-    fn count(&mut self, data: Option<Bytes>) -> Result<Option<Bytes>, HttpError> {
-        self.total = self.total.saturating_add(data.as_ref().map_or(0, Bytes::len) as u64);
-        if self.total > self.bytes_max { Err(HttpError::TooLong(self.bytes_max)) } else { Ok(data) }
-    }
 }

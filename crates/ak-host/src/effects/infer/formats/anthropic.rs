@@ -3,7 +3,7 @@
 use ak_json::{Array, Limits, Object, Value, object};
 use ak_kernel::COMPLETION_TOKENS;
 
-use crate::{effects::infer::formats::said, effects::infer::formats::usage};
+use crate::{effects::infer::formats::error::said, effects::infer::formats::usage};
 
 /// The version of the format, which every request names.
 pub(crate) const VERSION: &str = "2023-06-01";

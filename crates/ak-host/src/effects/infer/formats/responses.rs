@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ak_json::{Array, Object, Value, object};
 
-use crate::{effects::infer::formats::said, effects::infer::formats::usage};
+use crate::{effects::infer::formats::error::said, effects::infer::formats::usage};
 
 /// Members that mean the same in both formats.
 const SAME: [&str; 13] = [

@@ -1,0 +1,237 @@
+//! The requests of one connection. What the kernel answers by itself is answered in order; each effect is a task of its own.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ak_json::{Text, Value, object};
+use ak_kernel::{
+    Code, Failure, Outcome, Request, SessionId, outcome_to_value,
+    wire::{Flags, PAYLOAD_BYTES_MAX},
+};
+use tokio::{
+    io::BufReader,
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    call::Sink,
+    daemon::limits::{SESSIONS_EFFECTS_MAX, Shared},
+    wire::{self, Frame, Room},
+};
+
+/// Most effects of one connection under way at once.
+pub const EFFECTS_MAX: usize = 256;
+/// How long a client may take nothing of what is written to it, in milliseconds. Its connection is closed then.
+pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
+/// How long a client may take for one whole request once it has begun, in milliseconds, however it comes.
+pub const REQUEST_TIMEOUT_MS: u64 = if cfg!(test) { 200 } else { 60_000 };
+/// Pieces of a streamed answer that may wait to be written.
+const PIECES_AHEAD: usize = 16;
+
+pub(super) type Reader = BufReader<OwnedReadHalf>;
+
+pub(super) fn too_slow(what: &str) -> Failure {
+    Failure::new(Code::Io, format!("the client takes too long for {what}"))
+}
+
+pub(super) async fn within_write_time(
+    write: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let written = timeout(Duration::from_millis(WRITE_TIMEOUT_MS), write).await;
+    written.unwrap_or_else(|_| Err(too_slow("what is written to it")))
+}
+
+/// What the tasks of one connection share.
+pub(super) struct ServerLine {
+    pub(super) server: Arc<Shared>,
+    pub(super) session: SessionId,
+    /// The token that came with HELLO in the owner's place: every request presents it that presents no other.
+    pub(super) cap: Option<Text>,
+    pub(super) is_owner: bool,
+    /// None once half a frame was written: nobody can read on.
+    pub(super) writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
+    /// The requests that are being performed, and what stops each.
+    pub(super) under_way: Mutex<BTreeMap<u64, CancellationToken>>,
+    /// Cancelled when nothing can be written any more.
+    pub(super) broken: CancellationToken,
+}
+
+/// Takes requests until the client is gone. What the kernel answers by itself is answered here; an effect is a task of its own, so
+/// that what follows it need not wait.
+pub(super) async fn requests(
+    line: &Arc<ServerLine>,
+    stream: &mut Reader,
+    mut newest: u64,
+) -> Result<(), Failure> {
+    while let Some(frame) = line.next(stream).await? {
+        let sequence = frame.sequence;
+        if frame.flags == Flags::REQUEST.with(Flags::END) {
+            line.stop(sequence);
+            continue;
+        }
+        if sequence <= newest {
+            let message = format!("sequence {sequence} does not rise above {newest}");
+            line.answer(sequence, &Err(Failure::new(Code::Replay, message))).await?;
+            continue;
+        }
+        newest = sequence;
+        if frame.flags != Flags::REQUEST {
+            let failure = Failure::new(Code::FrameInvalid, "the frame is not a request");
+            line.answer(sequence, &Err(failure)).await?;
+            continue;
+        }
+        match wire::request_of(&frame.payload) {
+            Err(failure) => {
+                line.server.kernel.driver.turn_away(Some(line.session));
+                line.answer(sequence, &Err(failure)).await?;
+            }
+            Ok((request, cap)) if request.is_effect() => line.perform(sequence, request, cap).await?,
+            Ok((request, cap)) => {
+                let outcome = line.call(request, cap, Sink::Nobody, CancellationToken::new()).await;
+                line.answer(sequence, &outcome).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl ServerLine {
+    /// The next frame, which may begin when it likes and has little time then. Memory for it is shared by all but the owner.
+    async fn next(&self, stream: &mut Reader) -> Result<Option<Frame>, Failure> {
+        let Some(first) = wire::first(stream).await? else { return Ok(None) };
+        let mut room = match self.is_owner {
+            true => Room::Bytes(PAYLOAD_BYTES_MAX),
+            false => {
+                let rest = self.server.places.received.free.clone();
+                Room::Shared { rest, has_first: false, held: Vec::new() }
+            }
+        };
+        let frame = wire::rest(stream, first, &mut room);
+        let frame = timeout(Duration::from_millis(REQUEST_TIMEOUT_MS), frame).await;
+        frame.map_err(|_| too_slow("a request"))?.map(Some)
+    }
+
+    async fn call(
+        &self,
+        request: Request,
+        cap: Option<Text>,
+        sink: Sink<'static>,
+        stop: CancellationToken,
+    ) -> Outcome {
+        let cap = cap.as_ref().or(self.cap.as_ref()).map(|cap| &**cap);
+        self.server.kernel.answer(self.session, request, cap, sink, stop).await
+    }
+
+    /// Performs an effect in a task of its own.
+    async fn perform(
+        self: &Arc<Self>,
+        sequence: u64,
+        request: Request,
+        cap: Option<Text>,
+    ) -> Result<(), Failure> {
+        let place = if self.is_owner { None } else { self.server.places.effects.take() };
+        let stop = CancellationToken::new();
+        let full = match self.under_way.lock() {
+            Ok(under_way) if under_way.len() >= EFFECTS_MAX => {
+                Some(format!("{EFFECTS_MAX} requests of this connection are under way already"))
+            }
+            Ok(_) if place.is_none() && !self.is_owner => {
+                Some(format!("{SESSIONS_EFFECTS_MAX} requests of all sessions are under way already"))
+            }
+            Ok(mut under_way) => {
+                under_way.insert(sequence, stop.clone());
+                None
+            }
+            Err(_) => Some(String::from("a thread died while it held the connection")),
+        };
+        if let Some(message) = full {
+            return self.answer(sequence, &Err(Failure::new(Code::Quota, message))).await;
+        }
+        let line = self.clone();
+        tokio::spawn(async move {
+            let outcome = line.stream(sequence, request, cap, stop).await;
+            // A client that is gone needs no answer. Its request counts until it is written.
+            let _ = line.answer(sequence, &outcome).await;
+            line.ended(sequence);
+            drop(place);
+        });
+        Ok(())
+    }
+
+    /// Performs an effect, and writes the pieces of its answer as they come. One that dies is answered too: nobody knows what it
+    /// did.
+    async fn stream(
+        self: &Arc<Self>,
+        sequence: u64,
+        request: Request,
+        cap: Option<Text>,
+        stop: CancellationToken,
+    ) -> Outcome {
+        let (pieces, mut ready) = mpsc::channel::<String>(PIECES_AHEAD);
+        let line = self.clone();
+        let call = tokio::spawn(async move { line.call(request, cap, Sink::Channel(pieces), stop).await });
+        while let Some(piece) = ready.recv().await {
+            let flags = Flags::RESPONSE.with(Flags::CHUNK);
+            if self.write(flags, sequence, &object! { "data": piece }).await.is_err() {
+                break;
+            }
+        }
+        drop(ready);
+        let died = |_| Err(Failure::new(Code::UnknownOutcome, "the request's task died"));
+        call.await.unwrap_or_else(died)
+    }
+
+    async fn answer(&self, sequence: u64, outcome: &Outcome) -> Result<(), Failure> {
+        let flags = if outcome.is_ok() { Flags::RESPONSE } else { Flags::RESPONSE.with(Flags::ERROR) };
+        match self.write(flags.with(Flags::END), sequence, &outcome_to_value(outcome)).await {
+            Err(failure) if failure.code == Code::FrameTooLarge => {
+                let flags = Flags::RESPONSE.with(Flags::ERROR).with(Flags::END);
+                self.write(flags, sequence, &outcome_to_value(&Err(failure))).await
+            }
+            written => written,
+        }
+    }
+
+    async fn write(&self, flags: Flags, sequence: u64, payload: &Value) -> Result<(), Failure> {
+        let gone = || Failure::new(Code::Io, "the connection broke");
+        let mut writer = self.writer.lock().await;
+        let written = match writer.as_mut() {
+            Some(stream) => within_write_time(wire::write(stream, flags, sequence, payload)).await,
+            None => Err(gone()),
+        };
+        written.inspect_err(|failure| {
+            // A frame that is too long was never begun.
+            if failure.code == Code::Io {
+                *writer = None;
+                self.broken.cancel();
+            }
+        })
+    }
+
+    /// The client does not wait for this any longer: what is under way is given up. It counts until it has ended.
+    fn stop(&self, sequence: u64) {
+        if let Ok(under_way) = self.under_way.lock()
+            && let Some(stop) = under_way.get(&sequence)
+        {
+            stop.cancel();
+        }
+    }
+
+    pub(super) fn stop_all(&self) {
+        if let Ok(under_way) = self.under_way.lock() {
+            under_way.values().for_each(CancellationToken::cancel);
+        }
+    }
+
+    fn ended(&self, sequence: u64) {
+        if let Ok(mut under_way) = self.under_way.lock() {
+            under_way.remove(&sequence);
+        }
+    }
+}

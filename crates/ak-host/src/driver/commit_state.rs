@@ -1,0 +1,304 @@
+//! The kernel under its lock, those who wait for it, and the room in the log that was promised to them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ak_audit::JournalError;
+use ak_kernel::{
+    Asked, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, Request, SessionId, Step, Ticket,
+    ToolRequest, Verdict,
+};
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+use crate::{
+    call::Place,
+    driver::{stop_signal::StopSignal, unsaved::Unsaved},
+    storage::log::{Log, Room},
+};
+
+/// Room is asked for in steps of so many bytes, so that few calls ask.
+const ROOM_STEP_BYTES: u64 = 1 << 20;
+
+/// A request that the kernel has not heard yet.
+pub(crate) enum Pending<'p> {
+    /// A session's own.
+    Request(SessionId, &'p Asked),
+    /// A running tool's.
+    HostCall(Ticket, &'p ToolRequest),
+}
+
+impl Pending<'_> {
+    /// Whether the reserve is for this: on a full disk the owner revokes, replaces the policy, erases and verifies.
+    pub(super) fn may_take_reserve(&self) -> bool {
+        let Pending::Request(SessionId::OWNER, asked) = self else { return false };
+        matches!(
+            asked.request(),
+            Request::CapRevoke { .. }
+                | Request::PolicyLoad { .. }
+                | Request::Erase { .. }
+                | Request::AuditVerify { .. }
+        )
+    }
+
+    /// Whether it erases, and so needs a snapshot.
+    pub(super) fn erases(&self) -> bool {
+        matches!(self, Pending::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
+    }
+}
+
+/// What a caller waits for.
+pub(crate) enum Event {
+    /// It is its turn to lead.
+    Lead,
+    /// Its effect may happen, until the wall time of its agent is over.
+    Perform(Ticket, Effect, Option<Instant>),
+    Ended(Outcome),
+}
+
+/// A kernel, and who waits for what it gives.
+pub(crate) struct State {
+    pub(crate) kernel: Kernel,
+    /// By the `seq` of the request's record.
+    waiting: BTreeMap<u64, Waiting>,
+    /// Bytes of records that may yet come of all who wait, and of effects that a restart cut short.
+    needed: u64,
+    /// The decisions of effects that a restart cut short, until they end.
+    cut_short: BTreeSet<u64>,
+    /// Bytes of records that were taken from the kernel and are being written.
+    pub(super) unwritten: u64,
+    /// The `seq` of the newest record that was taken to be written.
+    taken: u64,
+    /// Bytes of records for which the log has room.
+    pub(super) room: Room,
+    /// Who waits for the answer to a step.
+    pub(super) asking: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
+    /// Whether somebody leads.
+    pub(crate) led: bool,
+    /// What was recorded since the newest snapshot began.
+    pub(crate) unsaved: Unsaved,
+    /// Why nothing can be done any more.
+    pub(crate) stopped: Option<Failure>,
+    pub(super) stop_signal: Arc<StopSignal>,
+}
+
+struct Waiting {
+    sender: UnboundedSender<Event>,
+    needed: u64,
+    /// Whether it leads when it is told to. A caller that heeds something else may be long about that, and even wait there for
+    /// somebody to lead.
+    leads: bool,
+}
+
+impl State {
+    pub(super) fn new(
+        kernel: Kernel,
+        room: Room,
+        unsaved: Unsaved,
+        stopped: Option<Failure>,
+        stop_signal: Arc<StopSignal>,
+    ) -> State {
+        let cut_short: BTreeSet<u64> = kernel.tickets().iter().map(|ticket| ticket.cause()).collect();
+        let needed = (cut_short.len() as u64).saturating_mul(Kernel::unknown_bytes_max());
+        State {
+            kernel,
+            waiting: BTreeMap::new(),
+            needed,
+            cut_short,
+            unwritten: 0,
+            taken: 0,
+            room,
+            asking: BTreeMap::new(),
+            led: false,
+            unsaved,
+            stopped,
+            stop_signal,
+        }
+    }
+
+    /// Bytes of records that may come of what was taken on: of all who wait, of what is recorded and not written yet, and of
+    /// those who were turned away.
+    pub(super) fn promised(&self) -> u64 {
+        if self.room.ordinary == u64::MAX {
+            // Without a disk there is room for everything, and no need to look.
+            return 0;
+        }
+        let own = self.kernel.unpolled_bytes().saturating_add(self.kernel.turned_away_bytes(0));
+        self.needed.saturating_add(self.unwritten).saturating_add(own)
+    }
+
+    /// The same with a step of an effect.
+    pub(super) fn needed_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
+        match self.room.ordinary {
+            u64::MAX => 0,
+            _ => match self.kernel.step_bytes_max(ticket, step) {
+                // It was found before.
+                0 => 0,
+                bytes => self.promised().saturating_add(bytes),
+            },
+        }
+    }
+
+    /// Whether there is room for so many bytes of records beside what is promised.
+    pub(crate) fn has_room(&self, more: u64) -> bool {
+        self.promised().saturating_add(more) <= self.room.ordinary
+    }
+
+    /// Sees to it that there is room for so many bytes of records beside what is promised.
+    ///
+    /// # Errors
+    /// LOG_FULL where there is none.
+    pub(crate) fn find_room(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
+        if !self.has_room(more) {
+            self.make_room(log, self.promised().saturating_add(more));
+        }
+        if self.has_room(more) { Ok(()) } else { Err(log_full()) }
+    }
+
+    /// Asks the log for room, for more than this where that is to be had.
+    pub(super) fn make_room(&mut self, log: &mut Log, needed: u64) {
+        let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
+        self.room = log.room();
+    }
+
+    /// Bytes of records that may come of what was taken on and of this request.
+    pub(super) fn needed_with(&self, pending: &Pending<'_>) -> Result<u64, Failure> {
+        match &self.stopped {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(self.promised().saturating_add(self.bytes_max_of(pending))),
+        }
+    }
+
+    /// Bytes of records that may come of a request.
+    pub(super) fn bytes_max_of(&self, pending: &Pending<'_>) -> u64 {
+        match pending {
+            _ if self.room.ordinary == u64::MAX => 0,
+            Pending::Request(_, asked) => self.kernel.record_bytes_max(asked),
+            Pending::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
+        }
+    }
+
+    /// What was recorded since this was last asked, and the last `seq` of it. A kernel that is stopped records nothing more.
+    pub(super) fn records(&mut self) -> Option<(u64, Vec<Record>)> {
+        let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
+        let seq = records.last()?.seq;
+        self.unwritten = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
+        self.unsaved.count(&records);
+        if self.stopped.is_some() {
+            return None;
+        }
+        self.taken = seq;
+        Some((seq, records))
+    }
+
+    /// Takes note of what became of the records up to `seq`.
+    pub(super) fn written(&mut self, seq: u64, written: Result<(), JournalError>) {
+        match written {
+            Ok(()) => self.release(seq),
+            Err(error) => {
+                // The kernel is ahead of its journal now, whether or not anything is on the disk: room was found before, and
+                // what is recorded is bounded, so this is no fault of one request. Fail-stop, and let recovery find out.
+                let message = format!("the journal could not be written, reopen the kernel: {error}");
+                self.stop(Failure::new(Code::UnknownOutcome, message));
+            }
+        }
+    }
+
+    pub(super) fn enter(
+        &mut self,
+        now: Now,
+        pending: &Pending<'_>,
+        sender: UnboundedSender<Event>,
+        place: Place,
+    ) -> Result<(), Failure> {
+        let needed = self.bytes_max_of(pending);
+        if let Some(failure) = &self.stopped {
+            return Err(failure.clone());
+        }
+        let call = match *pending {
+            Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
+            Pending::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
+        };
+        let leads = place != Place::Watched;
+        self.waiting.insert(call.seq(), Waiting { sender, needed, leads });
+        self.needed = self.needed.saturating_add(needed);
+        Ok(())
+    }
+
+    /// Releases what rests on the records up to `seq`. A caller that is gone needs no reply.
+    fn release(&mut self, seq: u64) {
+        self.kernel.committed(seq);
+        while let Some(output) = self.kernel.poll_output() {
+            match output {
+                Output::Reply(call, outcome) => {
+                    if self.cut_short.remove(&call.seq()) {
+                        self.needed = self.needed.saturating_sub(Kernel::unknown_bytes_max());
+                    }
+                    if let Some(Waiting { sender, needed, .. }) = self.waiting.remove(&call.seq()) {
+                        self.needed = self.needed.saturating_sub(needed);
+                        let _ = sender.send(Event::Ended(outcome));
+                    }
+                }
+                Output::Perform(ticket, effect) => {
+                    // A caller waits at least until its effect is let out.
+                    if let Some(Waiting { sender, .. }) = self.waiting.get(&ticket.cause()) {
+                        let left_us = self.kernel.time_left_of(ticket);
+                        // A millisecond more, so that the time is over for the kernel as well.
+                        let left = left_us.map(|us| Duration::from_micros(us.saturating_add(1_000)));
+                        let due = left.and_then(|left| Instant::now().checked_add(left));
+                        let _ = sender.send(Event::Perform(ticket, effect, due));
+                    }
+                }
+                Output::Resume(ticket, verdict) => {
+                    // A verdict that nobody asked for, as when the time is over, ends with its effect.
+                    if let Some(asking) = self.asking.remove(&ticket) {
+                        let _ = asking.send(verdict);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has someone lead whose record is not durable yet, and who does nothing but wait for that.
+    pub(super) fn hand_over(&self, committed: u64) -> bool {
+        let mut waiting = self.waiting.range(committed + 1..);
+        waiting.any(|(_, waiting)| waiting.leads && waiting.sender.send(Event::Lead).is_ok())
+    }
+
+    /// Where the answer to the next step of an effect goes.
+    pub(crate) fn expect(&mut self, ticket: Ticket, verdict: oneshot::Sender<Verdict>) {
+        // Where nobody will answer, the sender ends here: the kernel has stopped, or this is no effect under way.
+        if self.stopped.is_none() && self.waiting.contains_key(&ticket.cause()) {
+            self.asking.insert(ticket, verdict);
+        }
+    }
+
+    /// Fails everyone who waits, and whoever comes. Of those whose decision was taken to be written, nobody knows what became.
+    pub(crate) fn stop(&mut self, failure: Failure) {
+        let unknown = unknown(&failure);
+        for (seq, waiting) in std::mem::take(&mut self.waiting) {
+            let told = if seq <= self.taken { &unknown } else { &failure };
+            let _ = waiting.sender.send(Event::Ended(Err(told.clone())));
+        }
+        self.asking.clear();
+        self.stop_signal.set(&failure);
+        self.stopped.get_or_insert(failure);
+    }
+}
+
+pub(super) fn log_full() -> Failure {
+    let message = "the disk has no room for the journal; nothing was done. Free some, and ask again";
+    Failure::new(Code::LogFull, message)
+}
+
+fn unknown(failure: &Failure) -> Failure {
+    match failure.code {
+        Code::UnknownOutcome => failure.clone(),
+        _ => {
+            let message = format!("{}: what was under way may or may not have happened", failure.message);
+            Failure::new(Code::UnknownOutcome, message)
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Reads a whole log page by page, beside whoever adds to it.
+
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
+
+use ak_audit::journal::Scan;
+use ak_kernel::{Failure, Record};
+
+use crate::{
+    fair_mutex::FairGuard,
+    storage::{
+        disk::BoxedDisk,
+        durable_log::{PAGE_BYTES, PAGE_ENTRIES, open_record, unread},
+        log::Log,
+        snapshot_file::SnapshotFile,
+    },
+};
+
+/// A reading of a log from its beginning to where it stood, page by page, beside whoever adds to it.
+pub(crate) struct Reading {
+    pub(super) source: Source,
+    pub(super) erasures: u64,
+    /// The first entry that is kept.
+    pub(crate) first: u64,
+    /// The entries that snapshots belonged to.
+    pub(crate) snapshots: BTreeSet<u64>,
+}
+
+pub(super) enum Source {
+    /// What is left to be read.
+    Memory(Range<u64>),
+    Disk(Box<Scan<BoxedDisk>>),
+}
+
+/// A snapshot that can be read.
+pub(crate) enum StoredSnapshot {
+    Memory(Arc<Vec<u8>>),
+    Disk(SnapshotFile),
+}
+
+impl StoredSnapshot {
+    /// Its bytes, if it is whole.
+    pub(crate) fn read(&self) -> Option<Arc<Vec<u8>>> {
+        match self {
+            StoredSnapshot::Memory(bytes) => Some(bytes.clone()),
+            StoredSnapshot::Disk(file) => file.read().map(Arc::new),
+        }
+    }
+}
+
+impl Reading {
+    /// The next records; none where there are no more. A body that was erased is empty. `log` gives hold of the log, for a
+    /// moment. None where what was read is worth nothing any more: an erasure came between, or what was not read yet is gone.
+    pub(crate) fn page<'l>(
+        &mut self,
+        log: impl Fn() -> Result<FairGuard<'l, Log>, Failure>,
+    ) -> Result<Option<Vec<Record>>, Failure> {
+        match &mut self.source {
+            Source::Memory(entries) => {
+                let log = log()?;
+                if log.erasures() != self.erasures {
+                    return Ok(None);
+                }
+                let page = match &*log {
+                    Log::Memory(memory) => memory.page(entries),
+                    _ => Vec::new(),
+                };
+                if page.is_empty() && !entries.is_empty() {
+                    return log.refusal().map_or(Ok(None), Err);
+                }
+                page.into_iter().collect::<Result<_, _>>().map(Some)
+            }
+            Source::Disk(scan) => {
+                let page = scan.page(PAGE_ENTRIES, PAGE_BYTES).map_err(unread)?;
+                let keys = {
+                    let log = log()?;
+                    match &*log {
+                        Log::Durable(durable) | Log::ReadOnly(durable)
+                            if durable.erasures == self.erasures =>
+                        {
+                            durable.vault.keys_of(page.iter().map(|(_, record)| &*record.body))
+                        }
+                        Log::Durable(_) | Log::ReadOnly(_) => return Ok(None),
+                        log => return Err(log.gone()),
+                    }
+                };
+                let opened = page.into_iter().map(|(seq, kept)| open_record(seq, kept, |id| keys.get(&id)));
+                opened.collect::<Result<_, _>>().map(Some)
+            }
+        }
+    }
+}
