@@ -1,7 +1,7 @@
 //! The class `AuthorityKernel`: opening and closing, and what is asked of the gate itself. The methods for objects, effects,
 //! the log and capabilities stand in files of their own.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use ak_host::{
     Options,
@@ -13,7 +13,7 @@ use pyo3::{prelude::*, types::PyDict};
 use crate::{
     argument::{Json, Path, Str, Target, Unsigned},
     convert::{members, to_bytes, to_python},
-    error::{denial_info, invalid, misfit, record},
+    error::{denial_info, invalid, misfit, raise, record},
     session::Session,
 };
 
@@ -45,7 +45,17 @@ impl AuthorityKernel {
         debug: bool,
     ) -> PyResult<AuthorityKernel> {
         let _ = (libak_path, debug);
-        let options = Options { url, state_dir, policy, token_file, ca, host_config };
+        let mut options = Options::default();
+        for (name, value) in [
+            ("url", url.map(OsString::from)),
+            ("state_dir", state_dir.map(OsString::from)),
+            ("policy", policy.map(OsString::from)),
+            ("token_file", token_file.map(OsString::from)),
+            ("ca", ca.map(OsString::from)),
+            ("host_config", host_config.map(OsString::from)),
+        ] {
+            value.map_or(Ok(()), |value| options.set(name, value)).map_err(|failure| raise(py, failure))?;
+        }
         let mut options = options.or_from_env();
         // What a daemon says of its files is told by whoever loads them.
         let policy = if options.url.is_some() { options.policy.take() } else { None };

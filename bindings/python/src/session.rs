@@ -7,7 +7,7 @@ use std::{
 };
 
 use ak_host::{
-    CancellationToken, Connection, HEED_MS, Options, Origin,
+    CancellationToken, Connection, INTERRUPT_POLL_MS, Options, ProcessIdentity,
     ak_json::Value,
     ak_kernel::{Code, Failure, Outcome, Reply, Request},
 };
@@ -27,7 +27,7 @@ pub(crate) struct Session {
 
 struct Shared {
     /// The process of which it is. In a child no lock of it is taken.
-    origin: Origin,
+    origin: ProcessIdentity,
     door: Mutex<Door>,
     /// Told whenever the door moves.
     moved: Condvar,
@@ -72,7 +72,10 @@ impl Session {
 
     fn new(door: Door, options: Option<Options>, is_async: bool) -> Session {
         let (door, moved) = (Mutex::new(door), Condvar::new());
-        Session { shared: Arc::new(Shared { origin: Origin::here(), door, moved, options }), is_async }
+        Session {
+            shared: Arc::new(Shared { origin: ProcessIdentity::current(), door, moved, options }),
+            is_async,
+        }
     }
 
     /// The same session with methods that give futures.
@@ -83,7 +86,7 @@ impl Session {
     pub(crate) fn agent(&self, py: Python<'_>, name: &str) -> PyResult<Session> {
         let agent = heeding(py, |mut heed| {
             let connection = self.shared.connection(again(&mut heed))?;
-            connection.agent_heeding(name, heed)
+            connection.agent_interruptible(name, heed)
         })?;
         let agent = agent.map_err(|failure| raise(py, failure))?;
         Ok(Session::new(Door::Open(agent), None, self.is_async))
@@ -114,7 +117,7 @@ impl Session {
     /// # Errors
     /// What the handler of a signal raises meanwhile; the session ends all the same.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.shared.origin.is_here() {
+        if !self.shared.origin.is_current() {
             return Ok(());
         }
         let closed = heeding(py, |heed| match self.shared.close() {
@@ -175,7 +178,7 @@ impl Session {
         }
         let outcome = heeding(py, |mut heed| {
             let connection = self.shared.connection(again(&mut heed))?;
-            connection.call_heeding(request()?, &mut |_| true, &CancellationToken::new(), heed)
+            connection.call_interruptible(request()?, &mut |_| true, &CancellationToken::new(), heed)
         })?;
         convert(py, outcome)
     }
@@ -230,7 +233,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // The last one may end a kernel, which waits for the disk: not while it holds the interpreter.
-        if self.shared.origin.is_here()
+        if self.shared.origin.is_current()
             && let Some(shared) = Arc::get_mut(&mut self.shared)
         {
             let door = shared.door.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -251,7 +254,7 @@ impl Shared {
         self.origin.check()?;
         let mut door = self.door();
         while waits(&door) {
-            let waited = self.moved.wait_timeout(door, Duration::from_millis(HEED_MS));
+            let waited = self.moved.wait_timeout(door, Duration::from_millis(INTERRUPT_POLL_MS));
             door = waited.unwrap_or_else(PoisonError::into_inner).0;
             if waits(&door) && heed.is_some() {
                 // Whoever is asked may want the door itself.
@@ -301,7 +304,7 @@ impl Shared {
 /// Opens a connection; one that nobody waits for any more is closed again.
 fn open(options: &Options, heed: Heed<'_>) -> Result<Connection, Failure> {
     if options.url.is_some() {
-        return Connection::open_heeding(options, heed);
+        return Connection::open_interruptible(options, heed);
     }
     let options = options.clone();
     let opened = aside(

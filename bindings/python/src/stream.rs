@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use ak_host::{
-    Answer, CancellationToken, Connection, Origin,
+    CancellationToken, Connection, OutcomeFuture, ProcessIdentity,
     ak_kernel::{Failure, Outcome, Request},
 };
 use pyo3::{prelude::*, types::PyBytes};
@@ -21,7 +21,7 @@ const PIECES_AHEAD: usize = 1 << 24;
 /// iterator stops the model. A refusal is raised by the first `next`.
 #[pyclass(frozen, module = "authority_nanos")]
 pub(crate) struct InferenceStream {
-    origin: Origin,
+    origin: ProcessIdentity,
     pieces: Arc<Mutex<Pieces>>,
     stop: CancellationToken,
 }
@@ -29,7 +29,7 @@ pub(crate) struct InferenceStream {
 struct Pieces {
     ready: mpsc::Receiver<String>,
     /// Gone once the answer has ended.
-    answer: Option<Answer>,
+    answer: Option<OutcomeFuture>,
 }
 
 impl Pieces {
@@ -59,7 +59,7 @@ impl InferenceStream {
         let stop = CancellationToken::new();
         let answer = connection.call_async(request, Some(sender), stop.clone());
         let pieces = Pieces { ready, answer: Some(answer) };
-        InferenceStream { origin: Origin::here(), pieces: Arc::new(Mutex::new(pieces)), stop }
+        InferenceStream { origin: ProcessIdentity::current(), pieces: Arc::new(Mutex::new(pieces)), stop }
     }
 }
 
@@ -74,7 +74,7 @@ impl InferenceStream {
         let next = heeding(py, |heed| {
             let mut next = pin!(async { self.pieces.lock().await.next(&self.stop).await });
             // Interrupted, the piece that comes next is still the next one.
-            ak_host::heeding(next.as_mut(), heed).unwrap_or_else(|| Err(interrupted()))
+            ak_host::drive_interruptible(next.as_mut(), heed).unwrap_or_else(|| Err(interrupted()))
         })?;
         let piece = next.map_err(|failure| raise(py, failure))?;
         Ok(piece.map(|piece| PyBytes::new(py, piece.as_bytes())))
@@ -121,7 +121,7 @@ impl InferenceStream {
 
 impl Drop for InferenceStream {
     fn drop(&mut self) {
-        if self.origin.is_here() {
+        if self.origin.is_current() {
             self.stop.cancel();
         }
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ak_host::{
-    CancellationToken, HEED_MS, Origin, PerProcess,
+    CancellationToken, INTERRUPT_POLL_MS, PerProcess, ProcessIdentity,
     ak_kernel::{Code, Failure, Outcome},
 };
 use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
@@ -81,7 +81,7 @@ pub(crate) fn aside<T: Send + 'static>(
         )
     })?;
     loop {
-        match receiver.recv_timeout(Duration::from_millis(HEED_MS)) {
+        match receiver.recv_timeout(Duration::from_millis(INTERRUPT_POLL_MS)) {
             Ok(done) => return Ok(done),
             Err(RecvTimeoutError::Timeout) if heed() => {}
             Err(RecvTimeoutError::Timeout) => return receiver.try_recv().map_err(|_| interrupted()),
@@ -94,14 +94,14 @@ pub(crate) fn aside<T: Send + 'static>(
 
 /// Whether this is Python's main thread, the only one that handles signals. A fork makes another thread the main one.
 fn is_main(py: Python<'_>) -> PyResult<bool> {
-    thread_local!(static MAIN: Cell<Option<(Origin, bool)>> = const { Cell::new(None) });
-    if let Some((_, is_main)) = MAIN.get().filter(|(origin, _)| origin.is_here()) {
+    thread_local!(static MAIN: Cell<Option<(ProcessIdentity, bool)>> = const { Cell::new(None) });
+    if let Some((_, is_main)) = MAIN.get().filter(|(origin, _)| origin.is_current()) {
         return Ok(is_main);
     }
     let threading = py.import("threading")?;
     let main: u64 = threading.call_method0("main_thread")?.getattr("ident")?.extract()?;
     let own: u64 = threading.call_method0("get_ident")?.extract()?;
-    MAIN.set(Some((Origin::here(), main == own)));
+    MAIN.set(Some((ProcessIdentity::current(), main == own)));
     Ok(main == own)
 }
 

@@ -40,14 +40,15 @@ impl Serve {
     pub(crate) fn run(self) -> Result<(), Failed> {
         raise_descriptor_limit();
         let token = owner_token(&self.token_file).map_err(Failed::error)?;
-        let token_file = Some(self.token_file);
-        let options = Options {
-            state_dir: self.state_dir,
-            policy: self.policy,
-            token_file,
-            host_config: self.config.or_else(config_from_env),
-            ..Options::default()
-        };
+        let mut options = Options::default();
+        for (name, path) in [
+            ("state_dir", self.state_dir),
+            ("policy", self.policy),
+            ("token_file", Some(self.token_file)),
+            ("host_config", self.config.or_else(config_from_env)),
+        ] {
+            path.map_or(Ok(()), |path| options.set(name, path)).map_err(Failed::error)?;
+        }
         let kernel = Connection::open_with_progress(&options, &mut progress()).map_err(Failed::error)?;
         let server = Server::bind(&kernel, &self.socket, &token).map_err(Failed::error)?;
         let server = server.with_guests(self.guests);

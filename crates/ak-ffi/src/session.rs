@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     ffi::{CStr, CString},
-    path::PathBuf,
     sync::OnceLock,
 };
 
@@ -27,13 +26,7 @@ impl AkSession {
         for (name, value) in members.iter() {
             let text =
                 value.as_str().ok_or_else(|| wrong(format!("options.{}: expected a string", &**name)))?;
-            match &**name {
-                "url" => options.url = Some(text.to_owned()),
-                "state_dir" => options.state_dir = Some(PathBuf::from(text)),
-                "policy" => options.policy = Some(PathBuf::from(text)),
-                "token_file" => options.token_file = Some(PathBuf::from(text)),
-                unknown => return Err(wrong(format!("options.{unknown}: is not known here"))),
-            }
+            options.set(name, text)?;
         }
         Ok(AkSession { connection: Connection::open(&options)? })
     }

@@ -14,18 +14,18 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::runtime::{Home, drive};
+use crate::runtime::{Runtime, drive};
 
 /// How often a caller that heeds something else looks at it, in milliseconds.
-pub const HEED_MS: u64 = 20;
+pub const INTERRUPT_POLL_MS: u64 = 20;
 /// How long a call that is given up may take to end by itself, in milliseconds. It is left behind then, and ends without its
 /// caller.
-const GIVE_UP_MS: u64 = 40;
+const CANCEL_GRACE_MS: u64 = 40;
 
 /// Where the pieces of a streamed answer go.
-pub(crate) enum Sink<'s> {
+pub(crate) enum ChunkSink<'s> {
     /// Nowhere.
-    Nobody,
+    Discard,
     /// To a function that gives false when it wants no more, on the thread of the caller, who waits: it may do anything, also wait
     /// for a call of its own.
     Callback(Box<dyn FnMut(&str) -> bool + Send + 's>),
@@ -33,113 +33,113 @@ pub(crate) enum Sink<'s> {
     Channel(mpsc::Sender<String>),
 }
 
-impl Sink<'static> {
-    pub(crate) fn of(pieces: Option<mpsc::Sender<String>>) -> Sink<'static> {
-        pieces.map_or(Sink::Nobody, Sink::Channel)
+impl ChunkSink<'static> {
+    pub(crate) fn from_channel(pieces: Option<mpsc::Sender<String>>) -> ChunkSink<'static> {
+        pieces.map_or(ChunkSink::Discard, ChunkSink::Channel)
     }
 }
 
 /// Where the work of a call is done that cannot wait on the runtime: files, tools, the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum CallMode {
     /// On the thread of the caller, who waits for nothing else.
-    Caller,
+    Blocking,
     /// The caller's thread drives the call and looks up now and then: on threads of the runtime, but for the slices of tools.
-    Watched,
+    Polling,
     /// The call is a task of the runtime: on threads of the runtime.
     Task,
 }
 
-impl Place {
+impl CallMode {
     /// Does what may wait for the disk for a moment.
-    pub(crate) fn hold_up<T>(self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn block_briefly<T>(self, work: impl FnOnce() -> T) -> T {
         match self {
-            Self::Caller | Self::Watched => work(),
+            Self::Blocking | Self::Polling => work(),
             Self::Task => block_in_place(work),
         }
     }
 }
 
 /// How long whoever asked for an effect waits for it, and what is done with what comes of it meanwhile.
-pub(crate) struct Patience<'s> {
-    pub(crate) sink: Sink<'s>,
+pub(crate) struct CallOptions<'s> {
+    pub(crate) chunks: ChunkSink<'s>,
     /// Says that nobody waits any more.
     pub(crate) stop: CancellationToken,
     /// When the waiting is over, if ever.
     pub(crate) due: Option<Instant>,
-    pub(crate) place: Place,
+    pub(crate) mode: CallMode,
 }
 
-impl Patience<'_> {
+impl CallOptions<'_> {
     /// Of a caller who is gone.
-    pub(crate) fn none() -> Patience<'static> {
+    pub(crate) fn abandoned() -> CallOptions<'static> {
         let stop = CancellationToken::new();
         stop.cancel();
-        Patience { sink: Sink::Nobody, stop, due: None, place: Place::Task }
+        CallOptions { chunks: ChunkSink::Discard, stop, due: None, mode: CallMode::Task }
     }
 }
 
-/// Drives a call on this thread to its end. Every [`HEED_MS`] it asks `heed` whether to go on, where there is one; when not, the
+/// Drives a call on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue` whether to go on, where there is one; when not, the
 /// call is given up by `stop`, unless its outcome is there already.
-pub(crate) fn wait(
+pub(crate) fn wait_for_outcome(
     call: impl Future<Output = Outcome>,
     stop: &CancellationToken,
-    heed: Option<&mut dyn FnMut() -> bool>,
+    should_continue: Option<&mut dyn FnMut() -> bool>,
 ) -> Outcome {
     let mut call = pin!(call);
-    heeding(call.as_mut(), heed).unwrap_or_else(|| {
+    drive_interruptible(call.as_mut(), should_continue).unwrap_or_else(|| {
         stop.cancel();
-        let ended = drive(call, Some(Duration::from_millis(GIVE_UP_MS)));
-        ended.unwrap_or_else(|| Err(given_up()))
+        let ended = drive(call, Some(Duration::from_millis(CANCEL_GRACE_MS)));
+        ended.unwrap_or_else(|| Err(abandoned()))
     })
 }
 
-/// Drives a future on this thread to its end. Every [`HEED_MS`] it asks `heed` whether to go on, where there is one; none when not,
+/// Drives a future on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue` whether to go on, where there is one; none when not,
 /// and it has not ended meanwhile.
-pub fn heeding<T>(
+pub fn drive_interruptible<T>(
     mut future: Pin<&mut impl Future<Output = T>>,
-    heed: Option<&mut dyn FnMut() -> bool>,
+    should_continue: Option<&mut dyn FnMut() -> bool>,
 ) -> Option<T> {
-    let Some(heed) = heed else { return drive(future, None) };
+    let Some(should_continue) = should_continue else { return drive(future, None) };
     loop {
-        let ended = drive(future.as_mut(), Some(Duration::from_millis(HEED_MS)));
+        let ended = drive(future.as_mut(), Some(Duration::from_millis(INTERRUPT_POLL_MS)));
         if ended.is_some() {
             return ended;
         }
-        if !heed() {
+        if !should_continue() {
             // What has come meanwhile is not lost.
             return drive(future, Some(Duration::ZERO));
         }
     }
 }
 
-pub(crate) fn given_up() -> Failure {
+pub(crate) fn abandoned() -> Failure {
     Failure::new(Code::UnknownOutcome, "given up: nobody waits for it any more")
 }
 
 /// The outcome of a request that was made without waiting for it. It can be awaited on any runtime. Dropped, it gives the request
 /// up, and what was set aside for it is free again.
 #[derive(Debug)]
-pub struct Answer {
+pub struct OutcomeFuture {
     task: Result<JoinHandle<Outcome>, Option<Failure>>,
     _stop: DropGuard,
 }
 
-impl Answer {
+impl OutcomeFuture {
     /// Has the runtime work on a call that `stop` gives up.
-    pub(crate) fn of(
+    pub(crate) fn spawn(
         call: impl Future<Output = Outcome> + Send + 'static,
         stop: CancellationToken,
-    ) -> Answer {
-        let task = match Home::get() {
-            Ok(home) => Ok(home.spawn(call)),
-            Err(error) => Err(Some(no_runtime(&error))),
+    ) -> OutcomeFuture {
+        let task = match Runtime::get() {
+            Ok(runtime) => Ok(runtime.spawn(call)),
+            Err(error) => Err(Some(runtime_unavailable(&error))),
         };
-        Answer { task, _stop: stop.drop_guard() }
+        OutcomeFuture { task, _stop: stop.drop_guard() }
     }
 }
 
-impl Future for Answer {
+impl Future for OutcomeFuture {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
@@ -147,11 +147,11 @@ impl Future for Answer {
             Ok(task) => Pin::new(task).poll(context).map(|ended| {
                 ended.unwrap_or_else(|_| Err(Failure::new(Code::UnknownOutcome, "the request's task died")))
             }),
-            Err(failure) => Poll::Ready(Err(failure.take().unwrap_or_else(given_up))),
+            Err(failure) => Poll::Ready(Err(failure.take().unwrap_or_else(abandoned))),
         }
     }
 }
 
-pub(crate) fn no_runtime(error: &std::io::Error) -> Failure {
+pub(crate) fn runtime_unavailable(error: &std::io::Error) -> Failure {
     Failure::new(Code::Io, format!("no threads for what waits: {error}"))
 }

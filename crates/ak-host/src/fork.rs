@@ -20,45 +20,45 @@ use ak_kernel::{Code, Failure};
 
 /// The process that something was made in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin(u64);
+pub struct ProcessIdentity(u64);
 
-impl Origin {
+impl ProcessIdentity {
     /// This process.
-    pub fn here() -> Origin {
-        Origin(process())
+    pub fn current() -> ProcessIdentity {
+        ProcessIdentity(process_number())
     }
 
     /// Whether that is still this process, and not a child of it.
-    pub fn is_here(self) -> bool {
-        self.0 == process()
+    pub fn is_current(self) -> bool {
+        self.0 == process_number()
     }
 
     /// # Errors
     /// NOT_CONFIGURED in a child of that process.
     pub fn check(self) -> Result<(), Failure> {
-        if self.is_here() { Ok(()) } else { Err(inherited()) }
+        if self.is_current() { Ok(()) } else { Err(used_after_fork()) }
     }
 }
 
 /// A value that ends in the process that made it. In a child it is leaked: to end it there would wait for threads that the child
 /// does not have, or end what the parent still uses.
 #[derive(Debug)]
-pub(crate) struct Own<T> {
+pub(crate) struct ProcessOwned<T> {
     value: ManuallyDrop<T>,
-    origin: Origin,
+    process: ProcessIdentity,
 }
 
-impl<T> Own<T> {
-    pub(crate) fn new(value: T) -> Own<T> {
-        Own { value: ManuallyDrop::new(value), origin: Origin::here() }
+impl<T> ProcessOwned<T> {
+    pub(crate) fn new(value: T) -> ProcessOwned<T> {
+        ProcessOwned { value: ManuallyDrop::new(value), process: ProcessIdentity::current() }
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        self.origin
+    pub(crate) fn process(&self) -> ProcessIdentity {
+        self.process
     }
 }
 
-impl<T> Deref for Own<T> {
+impl<T> Deref for ProcessOwned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -66,15 +66,15 @@ impl<T> Deref for Own<T> {
     }
 }
 
-impl<T: Clone> Clone for Own<T> {
-    fn clone(&self) -> Own<T> {
-        Own { value: self.value.clone(), origin: self.origin }
+impl<T: Clone> Clone for ProcessOwned<T> {
+    fn clone(&self) -> ProcessOwned<T> {
+        ProcessOwned { value: self.value.clone(), process: self.process }
     }
 }
 
-impl<T> Drop for Own<T> {
+impl<T> Drop for ProcessOwned<T> {
     fn drop(&mut self) {
-        if self.origin.is_here() {
+        if self.process.is_current() {
             #[expect(unsafe_code, reason = "whether a value is dropped is decided at its end")]
             // SAFETY: this is its only end, and nobody reaches it afterwards.
             unsafe {
@@ -88,7 +88,7 @@ impl<T> Drop for Own<T> {
 /// thread could hold at the moment of a fork.
 #[derive(Debug)]
 pub struct PerProcess<T> {
-    made: AtomicPtr<(Origin, T)>,
+    made: AtomicPtr<(ProcessIdentity, T)>,
 }
 
 impl<T: Send + Sync + 'static> PerProcess<T> {
@@ -104,12 +104,12 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     /// Those of `make`.
     pub fn get<E>(&'static self, make: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
         let known = self.made.load(Ordering::Acquire);
-        if let Some(value) = own(known) {
+        if let Some(value) = value_of_this_process(known) {
             return Ok(value);
         }
-        let made = Box::into_raw(Box::new((Origin::here(), make()?)));
+        let made = Box::into_raw(Box::new((ProcessIdentity::current(), make()?)));
         let faster = self.made.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire).err();
-        if let Some(value) = faster.and_then(own) {
+        if let Some(value) = faster.and_then(value_of_this_process) {
             #[expect(unsafe_code, reason = "the box was taken apart above")]
             // SAFETY: it comes from `Box::into_raw`, and was given to nobody.
             drop(unsafe { Box::from_raw(made) });
@@ -122,11 +122,11 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
 }
 
 /// The value at a place of [`PerProcess`] where this process made it.
-fn own<T>(made: *mut (Origin, T)) -> Option<&'static T> {
+fn value_of_this_process<T>(made: *mut (ProcessIdentity, T)) -> Option<&'static T> {
     #[expect(unsafe_code, reason = "a reference to what was leaked")]
     // SAFETY: what stands at such a place was leaked from a box, whole, and is never freed.
-    let found: Option<&'static (Origin, T)> = unsafe { made.as_ref() };
-    found.filter(|(origin, _)| origin.is_here()).map(|(_, value)| value)
+    let found: Option<&'static (ProcessIdentity, T)> = unsafe { made.as_ref() };
+    found.filter(|(process, _)| process.is_current()).map(|(_, value)| value)
 }
 
 impl<T: Send + Sync + 'static> Default for PerProcess<T> {
@@ -135,14 +135,14 @@ impl<T: Send + Sync + 'static> Default for PerProcess<T> {
     }
 }
 
-fn inherited() -> Failure {
+fn used_after_fork() -> Failure {
     let message = "this session was opened before the process forked and belongs to the parent process; open one in the child, \
                    after the fork (with multiprocessing in the worker or its initializer, in a server in its post-fork hook)";
     Failure::new(Code::NotConfigured, message)
 }
 
 /// A number of this process that no parent and no child of it has.
-fn process() -> u64 {
+fn process_number() -> u64 {
     let page = page();
     if page.is_null() {
         return u64::from(std::process::id());
@@ -203,52 +203,52 @@ fn page() -> *const AtomicU64 {
 }
 
 /// Most descriptors that are taken from a child.
-const KEPT_MAX: usize = 1_024;
+const CLOSED_MAX: usize = 1_024;
 
 /// The descriptors that a child must not hold; negative where there is none.
-static KEPT: [AtomicI32; KEPT_MAX] = [const { AtomicI32::new(-1) }; KEPT_MAX];
+static CLOSED: [AtomicI32; CLOSED_MAX] = [const { AtomicI32::new(-1) }; CLOSED_MAX];
 
 /// A descriptor that a forked child does not keep open: in the child it leads to `/dev/null`. A lock ends with its holder then,
 /// and a connection with its client, though a child lives on. Declare it before what owns the descriptor, so that it is
 /// forgotten before it is closed.
 #[derive(Debug)]
-pub(crate) struct KeptFromChildren(Option<usize>);
+pub(crate) struct ClosedInChild(Option<usize>);
 
-impl KeptFromChildren {
-    /// Beyond [`KEPT_MAX`] descriptors a child holds them as long as it lives.
-    pub(crate) fn new(file: BorrowedFd<'_>) -> KeptFromChildren {
+impl ClosedInChild {
+    /// Beyond [`CLOSED_MAX`] descriptors a child holds them as long as it lives.
+    pub(crate) fn new(file: BorrowedFd<'_>) -> ClosedInChild {
         static AT_FORK: Once = Once::new();
-        AT_FORK.call_once(register);
+        AT_FORK.call_once(register_fork_handler);
         let fd = file.as_raw_fd();
         let taken =
             |slot: &AtomicI32| slot.compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        KeptFromChildren(KEPT.iter().position(taken))
+        ClosedInChild(CLOSED.iter().position(taken))
     }
 }
 
-impl Drop for KeptFromChildren {
+impl Drop for ClosedInChild {
     fn drop(&mut self) {
-        if let Some(slot) = self.0.and_then(|slot| KEPT.get(slot)) {
+        if let Some(slot) = self.0.and_then(|slot| CLOSED.get(slot)) {
             slot.store(-1, Ordering::Relaxed);
         }
     }
 }
 
 #[expect(unsafe_code, reason = "registering for forks has no safe wrapper")]
-fn register() {
+fn register_fork_handler() {
     // SAFETY: the handler makes system calls and reads atomics: all that a child of several threads may do.
-    unsafe { libc::pthread_atfork(None, None, Some(let_go)) };
+    unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
 }
 
 /// Runs in a child, before anything else does.
 #[expect(unsafe_code, reason = "system calls that the standard library makes only with allocations")]
-extern "C" fn let_go() {
+extern "C" fn close_in_child() {
     // SAFETY: the path is a constant C string.
     let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     if null < 0 {
         return;
     }
-    for fd in KEPT.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|fd| *fd >= 0) {
+    for fd in CLOSED.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|fd| *fd >= 0) {
         // SAFETY: `fd` is open and stays open; whoever owns it in the child owns what leads to /dev/null.
         unsafe { libc::dup3(null, fd, libc::O_CLOEXEC) };
     }
@@ -284,15 +284,17 @@ mod tests {
 
     #[test]
     fn a_child_is_another_process_and_so_is_its_child() {
-        let origin = Origin::here();
-        assert!(origin.is_here());
+        let process = ProcessIdentity::current();
+        assert!(process.is_current());
         let told = in_a_child(|| {
-            let own = Origin::here();
-            let grandchild = in_a_child(|| !own.is_here() && !origin.is_here() && Origin::here().is_here());
-            !origin.is_here() && own.is_here() && grandchild == 0
+            let own = ProcessIdentity::current();
+            let grandchild = in_a_child(|| {
+                !own.is_current() && !process.is_current() && ProcessIdentity::current().is_current()
+            });
+            !process.is_current() && own.is_current() && grandchild == 0
         });
         assert_eq!(told, 0);
-        assert!(origin.is_here(), "the parent stays what it was");
+        assert!(process.is_current(), "the parent stays what it was");
     }
 
     #[test]
@@ -320,7 +322,7 @@ mod tests {
     #[test]
     fn a_descriptor_that_is_kept_leads_nowhere_in_a_child() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let kept = KeptFromChildren::new(ours.as_fd());
+        let kept = ClosedInChild::new(ours.as_fd());
         let told = in_a_child(|| {
             let stat = rustix::fs::fstat(&ours).unwrap();
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice

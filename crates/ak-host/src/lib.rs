@@ -29,7 +29,7 @@
 //! | `recover` | from a state directory back to a kernel |
 //! | `embedded`, `keyring`, `secret`, `trust` | capability tokens: verified before a request goes in, made after the reply |
 //! | `config` | the operator's own settings |
-//! | `files`, `draft`, `keep`, `beneath`, `roots`, `protected`, `policy_files` | file effects, beneath the granted root and away from the kernel's own files |
+//! | `files`, `temp_file`, `keep`, `beneath`, `roots`, `protected`, `policy_files` | file effects, beneath the granted root and away from the kernel's own files |
 //! | `http`, `net`, `line`, `head` | HTTP calls, to permitted addresses, over connections |
 //! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
 //! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
@@ -58,14 +58,15 @@ mod temp_file;
 mod trusted_file;
 mod wire;
 
-pub use call::{Answer, HEED_MS, heeding};
+pub use call::{INTERRUPT_POLL_MS, OutcomeFuture, drive_interruptible};
 pub use config::CONFIG_BYTES_MAX;
-pub use config::pattern::HELD_BYTES_MAX;
+pub use config::options::Options;
+pub use config::pattern::REDACT_BUFFER_BYTES_MAX;
 pub use connection::policy_files::policy_request;
-pub use connection::remote::GREETING_MS_MAX;
-pub use connection::{Connection, options::Options, tool_files::tool_request};
+pub use connection::remote::HELLO_REPLY_TIMEOUT_MS;
+pub use connection::{Connection, tool_files::tool_request};
 pub use daemon::hello::{HELLO_TIMEOUT_MS, owner_token};
-pub use daemon::limits::{RECEIVED_BYTES_MAX, SESSIONS_EFFECTS_MAX, SESSIONS_MAX, STRANGERS_MAX};
+pub use daemon::limits::{RECEIVED_BYTES_MAX, SESSIONS_EFFECTS_MAX, SESSIONS_MAX, UNAUTHENTICATED_MAX};
 pub use daemon::server::Server;
 pub use daemon::session::{EFFECTS_MAX, REQUEST_TIMEOUT_MS, WRITE_TIMEOUT_MS};
 pub use descriptors::raise_descriptor_limit;
@@ -79,7 +80,7 @@ pub use effects::infer::routes::INFER_TIMEOUT_MS;
 pub use effects::infer::sse::EVENT_BYTES_MAX;
 pub use effects::infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX};
 pub use effects::tools::TOOL_WALL_MS_MAX;
-pub use fork::{Origin, PerProcess};
+pub use fork::{PerProcess, ProcessIdentity};
 pub use fs::protected::PROTECTED_ENTRIES_MAX;
 pub use fs::target::{LIST_BYTES_MAX, LIST_ENTRIES_MAX};
 pub use net::connection::{HEAD_BYTES_MAX, HEADERS_MAX};

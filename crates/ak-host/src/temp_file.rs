@@ -28,7 +28,7 @@ const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 
 /// Whether a file of this name is one under way: `.ak-`, 16 hexadecimal digits in lower case, `.tmp`.
-pub(crate) fn is_draft(name: &[u8]) -> bool {
+pub(crate) fn is_temp_name(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes())).is_some_and(
         |digits| {
             digits.len() == DIGITS && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
@@ -38,31 +38,31 @@ pub(crate) fn is_draft(name: &[u8]) -> bool {
 
 /// A file under way. Without [`place`](Self::place) it is removed again.
 #[derive(Debug)]
-pub(crate) struct Draft<'d> {
+pub(crate) struct TempFile<'d> {
     directory: BorrowedFd<'d>,
     name: String,
     pub(crate) file: File,
-    is_placed: bool,
+    is_named: bool,
 }
 
-impl<'d> Draft<'d> {
+impl<'d> TempFile<'d> {
     /// Makes an empty one in a directory, with `mode` as the process masks it.
     ///
     /// # Errors
     /// When the directory takes no file, or there is no random source.
-    pub(crate) fn create(directory: BorrowedFd<'d>, mode: Mode) -> io::Result<Draft<'d>> {
+    pub(crate) fn create(directory: BorrowedFd<'d>, mode: Mode) -> io::Result<TempFile<'d>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..CREATE_TRIES_MAX {
             let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
             let name = format!("{PREFIX}{number:0DIGITS$x}{SUFFIX}");
             let file = File::from(openat(directory, &*name, flags, mode)?);
-            let draft = Draft { directory, name, file, is_placed: false };
-            match flock(&draft.file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) if fstat(&draft.file)?.st_nlink > 0 => return Ok(draft),
+            let temp_file = TempFile { directory, name, file, is_named: false };
+            match flock(&temp_file.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if fstat(&temp_file.file)?.st_nlink > 0 => return Ok(temp_file),
                 // Somebody took it for a left one before it was locked.
                 Ok(()) | Err(Errno::WOULDBLOCK) => {}
                 // A file system without locks: nobody can lock it there, and so nobody removes it either.
-                Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => return Ok(draft),
+                Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => return Ok(temp_file),
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -76,9 +76,9 @@ impl<'d> Draft<'d> {
     }
 
     /// Gives it its name, in place of what has that name.
-    pub(crate) fn replace(mut self, name: impl Arg) -> io::Result<()> {
+    pub(crate) fn rename_over(mut self, name: impl Arg) -> io::Result<()> {
         renameat(self.directory, &*self.name, self.directory, name)?;
-        self.is_placed = true;
+        self.is_named = true;
         Ok(())
     }
 
@@ -86,28 +86,28 @@ impl<'d> Draft<'d> {
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has it; not on a file system that cannot see to it.
-    pub(crate) fn place(mut self, name: impl Arg + Copy) -> io::Result<()> {
+    pub(crate) fn rename_new(mut self, name: impl Arg + Copy) -> io::Result<()> {
         let renamed =
             renameat_with(self.directory, &*self.name, self.directory, name, RenameFlags::NOREPLACE);
         match renamed {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             renamed => {
                 renamed?;
-                self.is_placed = true;
+                self.is_named = true;
                 return Ok(());
             }
         }
         // The name under way goes when this is dropped.
         match linkat(self.directory, &*self.name, self.directory, name, AtFlags::empty()) {
-            Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => self.replace(name),
+            Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => self.rename_over(name),
             linked => Ok(linked?),
         }
     }
 }
 
-impl Drop for Draft<'_> {
+impl Drop for TempFile<'_> {
     fn drop(&mut self) {
-        if !self.is_placed {
+        if !self.is_named {
             // The write failed already. What stays is removed when the directory is swept the next time.
             let _ = unlinkat(self.directory, &*self.name, AtFlags::empty());
         }
@@ -139,9 +139,9 @@ pub(crate) fn sweep_entries(
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        if is_draft(name.to_bytes()) {
+        if is_temp_name(name.to_bytes()) {
             // It may be gone, or somebody else's: then it stays.
-            let _ = remove_left(readable.as_fd(), name);
+            let _ = remove_abandoned(readable.as_fd(), name);
         } else if entry.file_type() == FileType::Directory {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             if let Ok(opened) = openat(&readable, name, flags, Mode::empty()) {
@@ -153,7 +153,7 @@ pub(crate) fn sweep_entries(
 }
 
 /// Removes one that nobody writes.
-fn remove_left(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
+fn remove_abandoned(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // To open a fifo or a device is to do something with it.
     if !is_own_file(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?) {
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_file_under_way_is_known_by_its_exact_name() {
-        assert!(is_draft(b".ak-0123456789abcdef.tmp"));
+        assert!(is_temp_name(b".ak-0123456789abcdef.tmp"));
         for name in [
             ".ak-0123456789abcde.tmp",
             ".ak-0123456789abcdef0.tmp",
@@ -195,7 +195,7 @@ mod tests {
             ".ak-.tmp",
             ".ak-",
         ] {
-            assert!(!is_draft(name.as_bytes()), "{name}");
+            assert!(!is_temp_name(name.as_bytes()), "{name}");
         }
     }
 }

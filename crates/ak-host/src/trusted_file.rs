@@ -24,7 +24,7 @@ pub(crate) enum Trust {
     /// Also that it belongs to this process's user or to root.
     Credential,
     /// Also that nobody else may read it.
-    Own,
+    OwnerOnly,
 }
 
 /// Reads a text file of at most `bytes_max` bytes that may be believed. A symbolic link is judged by what it leads to.
@@ -49,13 +49,13 @@ pub(crate) fn open(path: &Path, trust: Trust) -> io::Result<File> {
     // A fifo must not hang here; what is no file is refused below.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
-    judge(&file.metadata()?, trust, geteuid().as_raw())?;
-    judge_directory(path)?;
-    judge_directory(&path.canonicalize()?)?;
+    check_file(&file.metadata()?, trust, geteuid().as_raw())?;
+    check_directory(path)?;
+    check_directory(&path.canonicalize()?)?;
     Ok(file)
 }
 
-fn judge(file: &Metadata, trust: Trust, own: u32) -> io::Result<()> {
+fn check_file(file: &Metadata, trust: Trust, own: u32) -> io::Result<()> {
     let (mode, uid) = (file.mode() & 0o7777, file.uid());
     if !file.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
@@ -65,7 +65,7 @@ fn judge(file: &Metadata, trust: Trust, own: u32) -> io::Result<()> {
             "it belongs to user {uid}, who could change it, and not to this process's user ({own}) or root"
         )));
     }
-    if trust == Trust::Own && mode & OPEN_TO_OTHERS != 0 {
+    if trust == Trust::OwnerOnly && mode & OPEN_TO_OTHERS != 0 {
         return Err(refused(format!("others may read it (mode {mode:o}); make it 0600")));
     }
     if mode & WRITTEN_BY_OTHERS != 0 {
@@ -75,7 +75,7 @@ fn judge(file: &Metadata, trust: Trust, own: u32) -> io::Result<()> {
 }
 
 /// Whether everybody could put another file in the place of one.
-fn judge_directory(path: &Path) -> io::Result<()> {
+fn check_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mode = directory.metadata()?.mode() & 0o7777;
     if mode & WRITTEN_BY_OTHERS != 0 && mode & STICKY == 0 {
@@ -117,17 +117,17 @@ mod tests {
                 assert!(!says.is_empty() && error.to_string().contains(says), "{name} {trust:?}: {error}")
             }
         };
-        let all = [Trust::Settings, Trust::Credential, Trust::Own];
+        let all = [Trust::Settings, Trust::Credential, Trust::OwnerOnly];
         all.iter().for_each(|trust| check("key", *trust, ""));
         set("key", 0o644);
         check("key", Trust::Credential, "");
-        check("key", Trust::Own, "others may read it (mode 644)");
+        check("key", Trust::OwnerOnly, "others may read it (mode 644)");
         set("key", 0o622);
         all.iter().for_each(|trust| {
             check(
                 "key",
                 *trust,
-                if *trust == Trust::Own { "others may read" } else { "everybody may write it" },
+                if *trust == Trust::OwnerOnly { "others may read" } else { "everybody may write it" },
             )
         });
         check("open", Trust::Settings, "it is not a file");
@@ -137,13 +137,15 @@ mod tests {
         all.iter().for_each(|trust| check("link", *trust, "has mode 777"));
         set("open", 0o1777);
         all.iter().for_each(|trust| check("link", *trust, ""));
-        assert!(read(&root.join("link"), Trust::Own, 5).unwrap_err().to_string().contains("longer than 5"));
+        assert!(
+            read(&root.join("link"), Trust::OwnerOnly, 5).unwrap_err().to_string().contains("longer than 5")
+        );
         // By what the link leads to: it may be anybody's itself.
         if chown(root.join("open/key"), Some(54_321), None).is_ok() {
             set("open/key", 0o600);
             check("link", Trust::Settings, "");
             check("link", Trust::Credential, "belongs to user 54321");
-            check("open/key", Trust::Own, "belongs to user 54321");
+            check("open/key", Trust::OwnerOnly, "belongs to user 54321");
         } else {
             eprintln!("SKIPPED: files cannot be given away here");
         }

@@ -13,7 +13,7 @@ use std::{
 use ak_host::ak_kernel::wire::{Flags, HEADER_BYTES, Header, encode};
 use ak_host::ak_kernel::{Code, Reply, Request};
 use ak_host::{
-    Answer, Connection, EFFECTS_MAX, Options, RECEIVED_BYTES_MAX, SESSIONS_MAX, STRANGERS_MAX, Server,
+    Answer, Connection, EFFECTS_MAX, Options, RECEIVED_BYTES_MAX, SESSIONS_MAX, Server, UNAUTHENTICATED_MAX,
     owner_token,
 };
 use support::{
@@ -83,7 +83,7 @@ fn resident_kib() -> u64 {
 #[test]
 fn strangers_that_say_nothing_leave_room_for_others() {
     let daemon = Daemon::start(0);
-    let mut strangers: Vec<UnixStream> = (0..3 * STRANGERS_MAX).map(|_| daemon.raw()).collect();
+    let mut strangers: Vec<UnixStream> = (0..3 * UNAUTHENTICATED_MAX).map(|_| daemon.raw()).collect();
     daemon.is_well();
     let half = encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; 1_000]).unwrap();
     for stranger in &mut strangers {

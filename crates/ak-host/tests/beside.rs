@@ -268,7 +268,8 @@ fn a_caller_that_heeds_something_else_holds_up_nobody() {
         true
     };
     let stop = CancellationToken::new();
-    let outcome = kernel.call_heeding(alloc("written too", None), &mut |_| true, &stop, Some(&mut heed));
+    let outcome =
+        kernel.call_interruptible(alloc("written too", None), &mut |_| true, &stop, Some(&mut heed));
     assert!(outcome.is_ok(), "{outcome:?}");
     assert!(third.expect("nobody waits for the one that looks at something else").is_ok());
 }

@@ -6,7 +6,7 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use ak_host::ak_kernel::Reply;
-use ak_host::{Answer, Connection, RUNTIME_THREADS_MAX};
+use ak_host::{Connection, OutcomeFuture, RUNTIME_THREADS_MAX};
 use support::{
     Scratch, embedded, over_a_socket,
     silent::{Silent, start, wait, wait_until},
@@ -36,7 +36,7 @@ fn a_thousand_effects_wait_on_a_few_threads() {
             let connection = &connections[number as usize % connections.len()];
             start(connection, server.get())
         });
-        let answers: Vec<Answer> = answers.collect();
+        let answers: Vec<OutcomeFuture> = answers.collect();
         wait_until("all wait", || server.taken.load(Ordering::SeqCst) == before + WAITING);
         let threads = threads();
         assert!(threads.len() <= RUNTIME_THREADS_MAX + OWN_THREADS, "{threads:?}");

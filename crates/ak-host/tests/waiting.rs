@@ -11,7 +11,7 @@ use std::{
 
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{Code, Reply, Request};
-use ak_host::{Answer, CancellationToken, Connection, Options};
+use ak_host::{CancellationToken, Connection, Options, OutcomeFuture};
 use support::{
     Scratch, embedded, over_a_socket,
     silent::{Silent, start, wait, wait_until},
@@ -55,8 +55,12 @@ fn a_caller_that_heeds_something_else_stops_waiting() {
     for connection in [&kernel, &owner] {
         let before = server.taken.load(Ordering::SeqCst);
         let mut heed = || server.taken.load(Ordering::SeqCst) == before;
-        let outcome =
-            connection.call_heeding(server.get(), &mut |_| true, &CancellationToken::new(), Some(&mut heed));
+        let outcome = connection.call_interruptible(
+            server.get(),
+            &mut |_| true,
+            &CancellationToken::new(),
+            Some(&mut heed),
+        );
         assert_eq!(outcome.unwrap_err().code, Code::UnknownOutcome);
         wait_until("nothing is reserved", || reserved(&kernel) == 0);
     }
@@ -91,7 +95,7 @@ fn an_outcome_that_has_come_is_not_lost() {
         false
     };
     let outcome =
-        kernel.call_heeding(server.get(), &mut |_| true, &CancellationToken::new(), Some(&mut heed));
+        kernel.call_interruptible(server.get(), &mut |_| true, &CancellationToken::new(), Some(&mut heed));
     assert!(matches!(outcome, Ok(Reply::Http(_))), "{outcome:?}");
 }
 
@@ -131,7 +135,7 @@ fn tools_and_files_are_done_beside() {
     support::load(&kernel, &policy);
     let add = || Request::Call { tool: "add".into(), args: object! { "a": 1, "b": 2 } };
     let read = || Request::FsRead { path: scratch.text("f").into(), bytes_max: 100 };
-    let answers: Vec<Answer> =
+    let answers: Vec<OutcomeFuture> =
         (0..200).map(|number| start(&kernel, if number % 2 == 0 { add() } else { read() })).collect();
     for (number, outcome) in wait(answers).into_iter().enumerate() {
         match outcome {

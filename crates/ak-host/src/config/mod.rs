@@ -3,6 +3,7 @@
 //! The file is TOML, at a path that the operator names; it is never looked for. No agent reaches it, and no value of a
 //! secret stands in it: it says where each one comes from.
 
+pub(crate) mod options;
 pub(crate) mod pattern;
 pub(crate) mod price;
 pub(crate) mod source;
@@ -178,7 +179,10 @@ mod tests {
         let file = HostFile::parse(text, &directory).unwrap();
         assert_eq!(file.protected, [directory.join("more"), directory.join("key")]);
         let secrets = crate::secrets::store::Secrets::new(file.secrets, &file.directory).unwrap();
-        assert_eq!(secrets.filter(Vec::new()).text("a the-long-secret b").as_deref(), Some("a secret://x b"));
+        assert_eq!(
+            secrets.redactor(Vec::new()).text("a the-long-secret b").as_deref(),
+            Some("a secret://x b")
+        );
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

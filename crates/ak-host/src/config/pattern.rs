@@ -4,7 +4,7 @@ use regex::bytes::Regex;
 use serde::Deserialize;
 
 /// Longest piece of a stream that is held back until it shows whether it must be cut, in bytes: so much a pattern may match.
-pub const HELD_BYTES_MAX: usize = 16 << 10;
+pub const REDACT_BUFFER_BYTES_MAX: usize = 16 << 10;
 
 /// A regular expression of the operator's, looked for as far as it reaches.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,11 +40,11 @@ impl TryFrom<String> for Pattern {
         }
         match parsed.properties().maximum_len() {
             None => Err(format!(
-                "the pattern has no longest match, and a stream can be held back for {HELD_BYTES_MAX} bytes at most: \
+                "the pattern has no longest match, and a stream can be held back for {REDACT_BUFFER_BYTES_MAX} bytes at most: \
                  write {{1,200}} for +, {{0,200}} for *"
             )),
-            Some(most) if most > HELD_BYTES_MAX => Err(format!(
-                "the pattern matches up to {most} bytes, and a stream can be held back for {HELD_BYTES_MAX} at most"
+            Some(most) if most > REDACT_BUFFER_BYTES_MAX => Err(format!(
+                "the pattern matches up to {most} bytes, and a stream can be held back for {REDACT_BUFFER_BYTES_MAX} at most"
             )),
             Some(most) => Ok(Pattern { regex, reach: Reach::Bytes(most) }),
         }

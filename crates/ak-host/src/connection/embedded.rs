@@ -9,14 +9,14 @@ use ak_policy::capability::CapId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::Sink,
-    config::{self, HostFile},
-    connection::{options::Options, policy_files::Elsewhere},
-    driver::{Driver, HostConfig, unsaved::SNAPSHOT_ENTRIES},
+    call::ChunkSink,
+    config::{self, HostFile, options::Options},
+    connection::policy_files::UnprotectedFiles,
+    driver::{Driver, DriverConfig, unsaved::SNAPSHOT_ENTRIES},
     effects::infer::routes::Routes,
-    fs::{Files, protected::Protected, roots::Roots},
+    fs::{FileEffects, protected::Protected, roots::Roots},
     net::Net,
-    secrets::{checkpoint_key, redact, store::Secrets, tokens::Keyring},
+    secrets::{checkpoint_key, redact, store::Secrets, tokens::CapabilityTokens},
     storage::recover::Recovered,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Embedded {
     pub(crate) driver: Driver,
-    keyring: Arc<Keyring>,
+    tokens: Arc<CapabilityTokens>,
 }
 
 impl Embedded {
@@ -37,18 +37,18 @@ impl Embedded {
         let no_key =
             |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
         let config = host_config(&kernel, options)?;
-        let keyring = Keyring::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
+        let tokens = CapabilityTokens::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
         let driver = Driver::new(kernel, log, replayed, config);
-        driver.settle_unknown()?;
-        driver.end_former_sessions()?;
+        driver.complete_interrupted()?;
+        driver.close_former_sessions()?;
         if replayed >= SNAPSHOT_ENTRIES {
             // Without it the next start takes as long again, and nothing else.
-            driver.keep_snapshot();
+            driver.start_snapshot();
         }
-        Ok(Embedded { driver, keyring: Arc::new(keyring) })
+        Ok(Embedded { driver, tokens: Arc::new(tokens) })
     }
 
-    /// Makes a request, with the capability of a token where one is presented, and waits for its outcome. While it waits, `heed` is
+    /// Makes a request, with the capability of a token where one is presented, and waits for its outcome. While it waits, `should_continue` is
     /// asked whether to go on, where there is one.
     pub(crate) fn call(
         &self,
@@ -57,57 +57,60 @@ impl Embedded {
         cap: Option<&str>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
-        heed: Option<&mut dyn FnMut() -> bool>,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
-        let (asked, wanted) = self.ask(session, request, cap)?;
-        wanted.tell(self, self.driver.call_heeding(session, asked, on_chunk, stop, heed)?)
+        let (asked, extras) = self.prepare(session, request, cap)?;
+        extras.add_to(self, self.driver.call_interruptible(session, asked, on_chunk, stop, should_continue)?)
     }
 
     /// The same within a task of the runtime.
-    pub(crate) async fn answer(
+    pub(crate) async fn call_on_task(
         &self,
         session: SessionId,
         request: Request,
         cap: Option<&str>,
-        sink: Sink<'static>,
+        chunks: ChunkSink<'static>,
         stop: CancellationToken,
     ) -> Outcome {
-        let (asked, wanted) = self.ask(session, request, cap)?;
-        wanted.tell(self, self.driver.answer(session, asked, sink, stop).await?)
+        let (asked, extras) = self.prepare(session, request, cap)?;
+        extras.add_to(self, self.driver.call_on_task(session, asked, chunks, stop).await?)
     }
 
     /// The request as the kernel takes it, with the capability of a token, and what its reply wants beside.
-    fn ask(
+    fn prepare(
         &self,
         session: SessionId,
         mut request: Request,
         cap: Option<&str>,
-    ) -> Result<(Asked, Wanted), Failure> {
-        self.driver.origin().check()?;
+    ) -> Result<(Asked, ReplyExtras), Failure> {
+        self.driver.process().check()?;
         let token = match &request {
             Request::CapToken { capability } => Some(*capability),
             _ => None,
         };
         let is_owners = session == SessionId::OWNER && cap.is_none();
-        let elsewhere = Elsewhere::of(&mut request, is_owners, self.driver.protected())?;
+        let unprotected = UnprotectedFiles::protect_local(&mut request, is_owners, self.driver.protected())?;
         let asked = match cap {
             None => request.into(),
             Some(token) => {
-                let verified = self.keyring.verify(token);
-                request.presenting(verified.inspect_err(|_| self.driver.turn_away(Some(session)))?)
+                let verified = self.tokens.verify(token);
+                request.presenting(verified.inspect_err(|_| self.driver.count_throttled(Some(session)))?)
             }
         };
-        Ok((asked, Wanted { token, elsewhere }))
+        Ok((asked, ReplyExtras { token, unprotected }))
     }
 
     /// A session of the agent that holds the capability of a token, within a task of the runtime. Its requests have to present it.
     ///
     /// # Errors
     /// CAP_INVALID where it is no token of this kernel, CAP_REVOKED where the capability is gone.
-    pub(crate) async fn holder(&self, token: &str) -> Result<SessionId, Failure> {
-        let capability = self.keyring.verify(token)?.capability();
+    pub(crate) async fn open_holder_session(&self, token: &str) -> Result<SessionId, Failure> {
+        let capability = self.tokens.verify(token)?.capability();
         let asked = Request::CapToken { capability }.into();
-        let told = self.driver.answer(SessionId::OWNER, asked, Sink::Nobody, CancellationToken::new()).await;
+        let told = self
+            .driver
+            .call_on_task(SessionId::OWNER, asked, ChunkSink::Discard, CancellationToken::new())
+            .await;
         match told.map_err(Failure::presented)? {
             Reply::Value(told) => {
                 let agent = told.get("agent").and_then(Value::as_str).unwrap_or_default();
@@ -119,7 +122,7 @@ impl Embedded {
 }
 
 /// What the driver of a kernel is configured with.
-fn host_config(kernel: &Kernel, options: &Options) -> Result<HostConfig, Failure> {
+fn host_config(kernel: &Kernel, options: &Options) -> Result<DriverConfig, Failure> {
     let unusable =
         |error: std::io::Error| Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"));
     let no_key = |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
@@ -137,32 +140,32 @@ fn host_config(kernel: &Kernel, options: &Options) -> Result<HostConfig, Failure
     let named = named.into_iter().flatten().cloned().chain(std::env::current_exe());
     let policies = kernel.policy_files().iter().map(|path| PathBuf::from(&**path));
     let protected = Protected::new(named.chain(protected).chain(policies)).map_err(unusable)?;
-    Ok(HostConfig {
-        filter: secrets.filter(patterns),
+    Ok(DriverConfig {
+        redactor: secrets.redactor(patterns),
         routes,
         net: Net::new(net).map_err(wrong)?,
         secrets,
         env,
-        files: Files { protected, roots: Roots::default() },
+        files: FileEffects { protected, roots: Roots::default() },
         checkpoint_key: checkpoint_key::open(options.state_dir.as_deref(), &kernel.run()).map_err(no_key)?,
     })
 }
 
 /// What a reply wants beside what the kernel says.
-struct Wanted {
+struct ReplyExtras {
     /// The capability whose token is asked for.
     token: Option<CapId>,
-    elsewhere: Elsewhere,
+    unprotected: UnprotectedFiles,
 }
 
-impl Wanted {
-    fn tell(self, kernel: &Embedded, reply: Reply) -> Outcome {
+impl ReplyExtras {
+    fn add_to(self, kernel: &Embedded, reply: Reply) -> Outcome {
         match (self.token, reply) {
             (Some(capability), Reply::Value(Value::Object(mut told))) => {
-                told.insert("token", kernel.keyring.sign(capability)?);
+                told.insert("token", kernel.tokens.sign(capability)?);
                 Ok(Reply::Value(told.into()))
             }
-            (_, reply) => Ok(self.elsewhere.tell(reply)),
+            (_, reply) => Ok(self.unprotected.report_in(reply)),
         }
     }
 }

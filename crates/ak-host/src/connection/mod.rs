@@ -4,7 +4,6 @@ pub(crate) mod embedded;
 pub(crate) mod policy_files;
 pub(crate) mod remote;
 
-pub(crate) mod options;
 pub(crate) mod tool_files;
 
 use std::{path::Path, sync::Arc};
@@ -15,15 +14,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::{Answer, Sink},
+    call::{ChunkSink, OutcomeFuture},
+    config::options::Options,
     connection::{
         embedded::Embedded,
-        options::Options,
-        policy_files::{policy_request, unprotected},
+        policy_files::{policy_request, unprotected_paths},
         remote::Client,
     },
     driver::Driver,
-    fork::Origin,
+    fork::ProcessIdentity,
     storage::{
         log::Log,
         recover::{self, Progress, Recovered},
@@ -72,23 +71,23 @@ impl Connection {
     /// # Errors
     /// When the daemon cannot be reached or refuses, the journal cannot be opened, or the policy is refused.
     pub fn open(options: &Options) -> Result<Connection, Failure> {
-        Connection::open_heeding(options, None)
+        Connection::open_interruptible(options, None)
     }
 
-    /// [`open`](Self::open) that asks `heed` whether to go on while it waits for a daemon.
+    /// [`open`](Self::open) that asks `should_continue` whether to go on while it waits for a daemon.
     ///
     /// # Errors
-    /// As for [`open`](Self::open); UNKNOWN_OUTCOME where `heed` says no.
-    pub fn open_heeding(
+    /// As for [`open`](Self::open); UNKNOWN_OUTCOME where `should_continue` says no.
+    pub fn open_interruptible(
         options: &Options,
-        heed: Option<&mut dyn FnMut() -> bool>,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<Connection, Failure> {
         match &options.url {
             None => Connection::embed(options, &mut |_, _| {}),
             Some(url) => match url.strip_prefix("unix://") {
                 Some(path) => {
                     let token = options.token_file.as_deref().map(read_token).transpose()?;
-                    let client = Client::connect(Path::new(path), token, None, heed)?;
+                    let client = Client::connect(Path::new(path), token, None, should_continue)?;
                     let connection = Connection::new(Backend::Remote(Arc::new(client)));
                     connection.load_policy(options.policy.as_deref())?;
                     Ok(connection)
@@ -103,7 +102,7 @@ impl Connection {
     }
 
     /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, and what can be
-    /// destroyed of it (keys and snapshots) on another, in place of [`Options::state_dir`]. Clones of a disk are handles on the
+    /// destroyed of it (keys and snapshots) on another, in mode of [`Options::state_dir`]. Clones of a disk are handles on the
     /// same one. `segments` says how the journal uses its disk.
     ///
     /// # Errors
@@ -172,7 +171,7 @@ impl Connection {
     /// # Errors
     /// When a file cannot be read, or the policy is refused; the one in force stays then.
     pub fn load_policy_file(&self, path: &Path) -> Result<Vec<String>, Failure> {
-        unprotected(self.call(policy_request(path)?))
+        unprotected_paths(self.call(policy_request(path)?))
     }
 
     /// Makes a request and waits for its outcome.
@@ -198,23 +197,25 @@ impl Connection {
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
-        self.call_heeding(request, on_chunk, stop, None)
+        self.call_interruptible(request, on_chunk, stop, None)
     }
 
-    /// The same; while it waits, `heed` is asked every [`HEED_MS`](crate::HEED_MS) milliseconds whether to go on. When not, the request
+    /// The same; while it waits, `should_continue` is asked every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) milliseconds whether to go on. When not, the request
     /// is given up, unless its outcome is there already.
-    pub fn call_heeding(
+    pub fn call_interruptible(
         &self,
         request: Request,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
-        heed: Option<&mut dyn FnMut() -> bool>,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
         match &self.backend {
             Backend::Embedded(kernel, open) => {
-                kernel.call(open.session, request, self.cap.as_deref(), on_chunk, stop, heed)
+                kernel.call(open.session, request, self.cap.as_deref(), on_chunk, stop, should_continue)
             }
-            Backend::Remote(client) => client.call(&request, self.cap.as_deref(), on_chunk, stop, heed),
+            Backend::Remote(client) => {
+                client.call(&request, self.cap.as_deref(), on_chunk, stop, should_continue)
+            }
         }
     }
 
@@ -227,18 +228,19 @@ impl Connection {
         request: Request,
         pieces: Option<mpsc::Sender<String>>,
         stop: CancellationToken,
-    ) -> Answer {
-        let sink = Sink::of(pieces);
+    ) -> OutcomeFuture {
+        let chunks = ChunkSink::from_channel(pieces);
         match &self.backend {
             Backend::Embedded(kernel, open) => {
                 // The session is open as long as the request is under way.
                 let (kernel, open, cap, stopped) =
                     (kernel.clone(), open.clone(), self.cap.clone(), stop.clone());
-                let call =
-                    async move { kernel.answer(open.session, request, cap.as_deref(), sink, stopped).await };
-                Answer::of(call, stop)
+                let call = async move {
+                    kernel.call_on_task(open.session, request, cap.as_deref(), chunks, stopped).await
+                };
+                OutcomeFuture::spawn(call, stop)
             }
-            Backend::Remote(client) => client.call_async(request, self.cap.clone(), sink, stop),
+            Backend::Remote(client) => client.call_async(request, self.cap.clone(), chunks, stop),
         }
     }
 
@@ -247,17 +249,17 @@ impl Connection {
     /// # Errors
     /// When this is not the owner's session, or the name is no agent's name.
     pub fn agent(&self, name: &str) -> Result<Connection, Failure> {
-        self.agent_heeding(name, None)
+        self.agent_interruptible(name, None)
     }
 
-    /// [`agent`](Self::agent) that asks `heed` whether to go on while it waits for a daemon.
+    /// [`agent`](Self::agent) that asks `should_continue` whether to go on while it waits for a daemon.
     ///
     /// # Errors
-    /// As for [`agent`](Self::agent); UNKNOWN_OUTCOME where `heed` says no.
-    pub fn agent_heeding(
+    /// As for [`agent`](Self::agent); UNKNOWN_OUTCOME where `should_continue` says no.
+    pub fn agent_interruptible(
         &self,
         name: &str,
-        heed: Option<&mut dyn FnMut() -> bool>,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<Connection, Failure> {
         if self.cap.is_some() {
             let message = "a session that presents a capability opens no other";
@@ -268,7 +270,9 @@ impl Connection {
                 let session = kernel.driver.open_agent(open.session, name)?;
                 Ok(Connection::new(Backend::embedded(kernel.clone(), session)))
             }
-            Backend::Remote(client) => Ok(Connection::new(Backend::Remote(client.agent(name, heed)?))),
+            Backend::Remote(client) => {
+                Ok(Connection::new(Backend::Remote(client.agent(name, should_continue)?)))
+            }
         }
     }
 
@@ -302,10 +306,10 @@ impl Connection {
     }
 
     /// The process that it was opened in. In no other can it be used.
-    pub fn origin(&self) -> Origin {
+    pub fn process(&self) -> ProcessIdentity {
         match &self.backend {
-            Backend::Embedded(kernel, _) => kernel.driver.origin(),
-            Backend::Remote(client) => client.origin(),
+            Backend::Embedded(kernel, _) => kernel.driver.process(),
+            Backend::Remote(client) => client.process(),
         }
     }
 

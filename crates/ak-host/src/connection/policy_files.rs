@@ -25,7 +25,7 @@ pub fn policy_request(path: &Path) -> Result<Request, Failure> {
     let not_text = || unreadable(&io::Error::other("the path is not UTF-8"));
     let source = source.to_str().ok_or_else(not_text)?;
     let base_dir = Path::new(source).parent().and_then(Path::to_str);
-    let files = Files::default();
+    let files = IncludeReader::default();
     // What is wrong with a text is the kernel's to say, and to record.
     let _ = Policy::parse_with(&text, base_dir, &files);
     if let Some(failure) = files.failure.into_inner() {
@@ -53,13 +53,13 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
 
 /// Reads what a policy includes, and keeps it.
 #[derive(Default)]
-struct Files {
+struct IncludeReader {
     included: RefCell<Vec<PolicyFile>>,
     /// Why the first of those cannot be read that cannot.
     failure: RefCell<Option<Failure>>,
 }
 
-impl Loader for Files {
+impl Loader for IncludeReader {
     fn load(&self, name: &str, base_dir: Option<&str>) -> Result<Included, String> {
         let path = profile_path(base_dir, name).ok_or("it is relative to no file")?;
         let directory = Path::new(&path).parent().and_then(Path::to_str).map(String::from);
@@ -78,7 +78,7 @@ impl Loader for Files {
     }
 }
 
-impl Files {
+impl IncludeReader {
     fn add(&self, path: &str) -> Result<Text, Failure> {
         let mut included = self.included.borrow_mut();
         if included.len() + 1 >= POLICY_FILES_MAX {
@@ -94,28 +94,28 @@ impl Files {
 
 /// The files of a policy that do not lie on the kernel's machine, or not as they were read: nothing keeps agents from them.
 #[derive(Debug, Default)]
-pub(crate) struct Elsewhere(Vec<Text>);
+pub(crate) struct UnprotectedFiles(Vec<Text>);
 
-impl Elsewhere {
+impl UnprotectedFiles {
     /// Says of a policy's files which lie here, and keeps every agent away from them. `is_owners` tells whether the request is
     /// the owner's: for nobody else anything is looked at.
     ///
     /// # Errors
     /// When a file is here and cannot be protected.
-    pub(crate) fn of(
+    pub(crate) fn protect_local(
         request: &mut Request,
         is_owners: bool,
         protected: &Protected,
-    ) -> Result<Elsewhere, Failure> {
-        let Request::PolicyLoad { text, files, .. } = request else { return Ok(Elsewhere::default()) };
+    ) -> Result<UnprotectedFiles, Failure> {
+        let Request::PolicyLoad { text, files, .. } = request else { return Ok(UnprotectedFiles::default()) };
         files.here.clear();
         if !is_owners {
-            return Ok(Elsewhere::default());
+            return Ok(UnprotectedFiles::default());
         }
         let paths = files.each(text).take(POLICY_FILES_MAX);
-        let (here, elsewhere): (Vec<_>, Vec<_>) = paths.partition(|(path, text)| is_here(path, text));
+        let (here, others): (Vec<_>, Vec<_>) = paths.partition(|(path, text)| is_local(path, text));
         let here: Vec<Text> = here.into_iter().map(|(path, _)| path.clone()).collect();
-        let elsewhere = elsewhere.into_iter().map(|(path, _)| path.clone()).collect();
+        let others = others.into_iter().map(|(path, _)| path.clone()).collect();
         for path in &here {
             // Before the policy is in force, so that nobody is faster.
             protected.add(Path::new(&**path)).map_err(|error| {
@@ -123,11 +123,11 @@ impl Elsewhere {
             })?;
         }
         files.here = here;
-        Ok(Elsewhere(elsewhere))
+        Ok(UnprotectedFiles(others))
     }
 
     /// The outcome, with the paths that are not protected.
-    pub(crate) fn tell(self, reply: Reply) -> Reply {
+    pub(crate) fn report_in(self, reply: Reply) -> Reply {
         match reply {
             Reply::Done if !self.0.is_empty() => {
                 let paths: Vec<Value> = self.0.into_iter().map(Value::from).collect();
@@ -139,7 +139,7 @@ impl Elsewhere {
 }
 
 /// The paths that a reply tells as not protected.
-pub(crate) fn unprotected(outcome: Outcome) -> Result<Vec<String>, Failure> {
+pub(crate) fn unprotected_paths(outcome: Outcome) -> Result<Vec<String>, Failure> {
     match outcome? {
         Reply::Value(told) => {
             let paths = told.get("unprotected").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -150,7 +150,7 @@ pub(crate) fn unprotected(outcome: Outcome) -> Result<Vec<String>, Failure> {
 }
 
 /// Whether this very text stands in a file here.
-fn is_here(path: &str, text: &str) -> bool {
+fn is_local(path: &str, text: &str) -> bool {
     // To open a fifo or a device is to do something with it.
     let is_file =
         std::fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == text.len() as u64);

@@ -26,16 +26,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::{self, Answer, HEED_MS, Sink, given_up, no_runtime},
-    fork::{KeptFromChildren, Origin, Own},
-    runtime::{Home, drive},
+    call::{self, ChunkSink, INTERRUPT_POLL_MS, OutcomeFuture, abandoned, runtime_unavailable},
+    fork::{ClosedInChild, ProcessIdentity, ProcessOwned},
+    runtime::{Runtime, drive},
     wire::{self, Frame},
 };
 
 /// How long a daemon may take to answer a HELLO, in milliseconds, the time included until it takes the connection.
-pub const GREETING_MS_MAX: u64 = 10_000;
+pub const HELLO_REPLY_TIMEOUT_MS: u64 = 10_000;
 /// How long it is waited when the daemon takes no more connections at the moment.
-const PAUSE: Duration = Duration::from_millis(20);
+const CONNECT_RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Frames that may wait to be written.
 const FRAMES_AHEAD: usize = 16;
 
@@ -44,24 +44,24 @@ pub(crate) struct Client {
     path: PathBuf,
     token: Option<String>,
     owner: bool,
-    line: Own<Arc<Line>>,
+    shared: ProcessOwned<Arc<SharedStream>>,
     /// Agents' connections opened through this one: they end with it.
     agents: Mutex<Vec<Weak<Client>>>,
 }
 
 /// A connection, as those who call share it.
-struct Line {
+struct SharedStream {
     /// Takes frames to be written, whole and in order.
     outgoing: Sender<Vec<u8>>,
-    waiting: Mutex<Waiting>,
-    _kept: KeptFromChildren,
+    pending: Mutex<PendingReplies>,
+    _closed_in_child: ClosedInChild,
     /// To end it while somebody writes.
     stream: StdStream,
 }
 
 /// Who waits for what.
 #[derive(Default)]
-struct Waiting {
+struct PendingReplies {
     sequence: u64,
     senders: BTreeMap<u64, UnboundedSender<Frame>>,
     /// Why there is no connection any more.
@@ -69,55 +69,64 @@ struct Waiting {
 }
 
 impl Client {
-    /// Connects and says HELLO. With the owner's token this is an owner session, unless it opens as `agent`. While it waits, `heed`
+    /// Connects and says HELLO. With the owner's token this is an owner session, unless it opens as `agent`. While it waits, `should_continue`
     /// is asked whether to go on.
     pub(crate) fn connect(
         path: &Path,
         token: Option<String>,
         agent: Option<&str>,
-        mut heed: Option<&mut dyn FnMut() -> bool>,
+        mut should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<Client, Failure> {
-        let home = Home::get().map_err(|error| no_runtime(&error))?;
-        let limit = Duration::from_millis(GREETING_MS_MAX);
-        let greeting = async { tokio::time::timeout(limit, greet(path, token.as_deref(), agent)).await };
-        let mut greeting = pin!(home.within(greeting));
-        let greeted = loop {
-            let look = heed.is_some().then_some(Duration::from_millis(HEED_MS));
-            match drive(greeting.as_mut(), look) {
-                Some(greeted) => break greeted,
-                None if heed.as_mut().is_some_and(|heed| !heed()) => return Err(given_up()),
+        let runtime = Runtime::get().map_err(|error| runtime_unavailable(&error))?;
+        let limit = Duration::from_millis(HELLO_REPLY_TIMEOUT_MS);
+        let hello = async { tokio::time::timeout(limit, say_hello(path, token.as_deref(), agent)).await };
+        let mut hello = pin!(runtime.in_context(hello));
+        let answered = loop {
+            let poll_interval = should_continue.is_some().then_some(Duration::from_millis(INTERRUPT_POLL_MS));
+            match drive(hello.as_mut(), poll_interval) {
+                Some(answered) => break answered,
+                None if should_continue.as_mut().is_some_and(|should_continue| !should_continue()) => {
+                    return Err(abandoned());
+                }
                 None => {}
             }
         };
-        let silent = |_| unreachable(path, &format!("no answer to HELLO after {GREETING_MS_MAX} ms"));
-        let (stream, owner) = greeted.map_err(silent)??;
-        let line =
-            home.enter(|| Line::over(stream)).map_err(|error| unreachable(path, &error.to_string()))?;
+        let silent = |_| unreachable(path, &format!("no answer to HELLO after {HELLO_REPLY_TIMEOUT_MS} ms"));
+        let (stream, owner) = answered.map_err(silent)??;
+        let shared = runtime
+            .enter(|| SharedStream::start(stream))
+            .map_err(|error| unreachable(path, &error.to_string()))?;
         // Only the owner's connection needs the token again.
         let token = token.clone().filter(|_| owner);
-        Ok(Client { path: path.to_owned(), token, owner, line: Own::new(line), agents: Mutex::default() })
+        Ok(Client {
+            path: path.to_owned(),
+            token,
+            owner,
+            shared: ProcessOwned::new(shared),
+            agents: Mutex::default(),
+        })
     }
 
     pub(crate) fn is_owner(&self) -> bool {
         self.owner
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        self.line.origin()
+    pub(crate) fn process(&self) -> ProcessIdentity {
+        self.shared.process()
     }
 
     /// Another connection, as an agent.
     pub(crate) fn agent(
         &self,
         name: &str,
-        heed: Option<&mut dyn FnMut() -> bool>,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<Arc<Client>, Failure> {
-        self.line.origin().check()?;
+        self.shared.process().check()?;
         if !self.owner {
             return Err(Failure::new(Code::PolicyDeny, "only the owner opens a session for an agent"));
         }
-        self.line.waiting()?.check()?;
-        let agent = Arc::new(Client::connect(&self.path, self.token.clone(), Some(name), heed)?);
+        self.shared.pending()?.check()?;
+        let agent = Arc::new(Client::connect(&self.path, self.token.clone(), Some(name), should_continue)?);
         if let Ok(mut agents) = self.agents.lock() {
             agents.retain(|agent| agent.strong_count() > 0);
             agents.push(Arc::downgrade(&agent));
@@ -125,37 +134,44 @@ impl Client {
         Ok(agent)
     }
 
-    /// Makes a request and waits for its outcome. While it waits, `heed` is asked whether to go on, where there is one.
+    /// Makes a request and waits for its outcome. While it waits, `should_continue` is asked whether to go on, where there is one.
     pub(crate) fn call(
         &self,
         request: &Request,
         cap: Option<&str>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
-        heed: Option<&mut dyn FnMut() -> bool>,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
-        let sink = Sink::Callback(Box::new(on_chunk));
-        call::wait(answer(self.line.clone(), request, cap, sink, stop.clone()), stop, heed)
+        let chunks = ChunkSink::Callback(Box::new(on_chunk));
+        call::wait_for_outcome(
+            request_outcome(self.shared.clone(), request, cap, chunks, stop.clone()),
+            stop,
+            should_continue,
+        )
     }
 
-    /// Makes a request without waiting for it.
+    /// Makes a request without pending for it.
     pub(crate) fn call_async(
         &self,
         request: Request,
         cap: Option<Arc<str>>,
-        sink: Sink<'static>,
+        chunks: ChunkSink<'static>,
         stop: CancellationToken,
-    ) -> Answer {
-        let (line, stopped) = (self.line.clone(), stop.clone());
-        Answer::of(async move { answer(line, &request, cap.as_deref(), sink, stopped).await }, stop)
+    ) -> OutcomeFuture {
+        let (shared, stopped) = (self.shared.clone(), stop.clone());
+        OutcomeFuture::spawn(
+            async move { request_outcome(shared, &request, cap.as_deref(), chunks, stopped).await },
+            stop,
+        )
     }
 
     /// Ends the connection, and those of its agents. In a process that was forked from the client's own it does nothing.
     pub(crate) fn close(&self) {
-        if !self.line.origin().is_here() {
+        if !self.shared.process().is_current() {
             return;
         }
-        self.line.end(Failure::new(Code::NotConfigured, "the kernel is closed"));
+        self.shared.end(Failure::new(Code::NotConfigured, "the kernel is closed"));
         let agents = self.agents.lock().map(|mut agents| std::mem::take(&mut *agents)).unwrap_or_default();
         for agent in agents.iter().filter_map(Weak::upgrade) {
             agent.close();
@@ -176,12 +192,18 @@ fn unreachable(path: &Path, error: &str) -> Failure {
 }
 
 /// Connects, and gives the stream once the daemon has answered HELLO, with whether this is the owner's session.
-async fn greet(path: &Path, token: Option<&str>, agent: Option<&str>) -> Result<(UnixStream, bool), Failure> {
+async fn say_hello(
+    path: &Path,
+    token: Option<&str>,
+    agent: Option<&str>,
+) -> Result<(UnixStream, bool), Failure> {
     let mut stream = loop {
         match UnixStream::connect(path).await {
             Ok(stream) => break stream,
             // The queue of connections is full: the daemon takes them one by one.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::time::sleep(PAUSE).await,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(CONNECT_RETRY_PAUSE).await
+            }
             Err(error) => return Err(unreachable(path, &error.to_string())),
         }
     };
@@ -189,8 +211,8 @@ async fn greet(path: &Path, token: Option<&str>, agent: Option<&str>) -> Result<
     hello.insert("versions", vec![Value::from(u64::from(ak_kernel::wire::VERSION))]);
     hello.insert("token", token);
     hello.insert("agent", agent);
-    wire::write(&mut stream, Flags::HELLO.with(Flags::REQUEST), 0, &hello.into()).await?;
-    let Some(answer) = wire::read(&mut stream).await? else {
+    wire::write_frame(&mut stream, Flags::HELLO.with(Flags::REQUEST), 0, &hello.into()).await?;
+    let Some(answer) = wire::read_frame(&mut stream).await? else {
         return Err(Failure::new(Code::FrameInvalid, "the kernel closed the connection at HELLO"));
     };
     if let Some(error) = answer.payload.get("error") {
@@ -201,38 +223,38 @@ async fn greet(path: &Path, token: Option<&str>, agent: Option<&str>) -> Result<
 }
 
 /// Makes a request over a connection. Dropped before its end, it tells the kernel that nobody waits for the rest.
-async fn answer(
-    line: Own<Arc<Line>>,
+async fn request_outcome(
+    shared: ProcessOwned<Arc<SharedStream>>,
     request: &Request,
     cap: Option<&str>,
-    mut sink: Sink<'_>,
+    mut chunks: ChunkSink<'_>,
     stop: CancellationToken,
 ) -> Outcome {
-    line.origin().check()?;
+    shared.process().check()?;
     let payload = wire::request_payload(request, cap).to_json();
     if payload.len() > PAYLOAD_BYTES_MAX {
         let message =
             format!("a request of {} bytes is above the limit of {PAYLOAD_BYTES_MAX} bytes", payload.len());
         return Err(Failure::new(Code::Limit, message));
     }
-    let (sequence, mut frames) = line.send(payload.as_bytes()).await?;
-    let mut under_way = UnderWay { line: &line, sequence, has_ended: false };
-    let lost = || line.waiting().map_or_else(|failure| failure, |waiting| waiting.lost());
+    let (sequence, mut frames) = shared.send(payload.as_bytes()).await?;
+    let mut guard = RequestGuard { shared: &shared, sequence, has_ended: false };
+    let lost = || shared.pending().map_or_else(|failure| failure, |pending| pending.lost_reply());
     loop {
-        let Some(frame) = stop.run_until_cancelled(frames.recv()).await else { return Err(given_up()) };
+        let Some(frame) = stop.run_until_cancelled(frames.recv()).await else { return Err(abandoned()) };
         let Some(frame) = frame else {
-            under_way.has_ended = true;
+            guard.has_ended = true;
             return Err(lost());
         };
         if !frame.flags.has(Flags::CHUNK) {
-            under_way.has_ended = true;
+            guard.has_ended = true;
             return outcome_from_value(request.operation(), &frame.payload)?;
         }
         let chunk = frame.payload.get("data").and_then(Value::as_str).unwrap_or_default();
-        let wants_more = match &mut sink {
-            Sink::Nobody => true,
-            Sink::Callback(take) => take(chunk),
-            Sink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
+        let wants_more = match &mut chunks {
+            ChunkSink::Discard => true,
+            ChunkSink::Callback(take) => take(chunk),
+            ChunkSink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
         };
         if !wants_more {
             return Err(Failure::new(Code::UnknownOutcome, "the caller stopped the stream"));
@@ -241,81 +263,86 @@ async fn answer(
 }
 
 /// A request that was sent. What is given up before its end is cancelled.
-struct UnderWay<'l> {
-    line: &'l Own<Arc<Line>>,
+struct RequestGuard<'l> {
+    shared: &'l ProcessOwned<Arc<SharedStream>>,
     sequence: u64,
     has_ended: bool,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
-        if self.has_ended || !self.line.origin().is_here() {
+        if self.has_ended || !self.shared.process().is_current() {
             return;
         }
-        if let Ok(mut waiting) = self.line.waiting() {
-            waiting.senders.remove(&self.sequence);
+        if let Ok(mut pending) = self.shared.pending() {
+            pending.senders.remove(&self.sequence);
         }
         let Ok(frame) = encode(Flags::REQUEST.with(Flags::END), self.sequence, b"{}") else { return };
-        let (line, home) = (self.line.clone(), Home::get());
+        let (shared, runtime) = (self.shared.clone(), Runtime::get());
         // Where there is no room for it at once, somebody else waits for that.
-        if let (Err(full), Ok(home)) = (line.outgoing.try_send(frame), home) {
-            home.spawn(async move { line.outgoing.send(full.into_inner()).await });
+        if let (Err(full), Ok(runtime)) = (shared.outgoing.try_send(frame), runtime) {
+            runtime.spawn(async move { shared.outgoing.send(full.into_inner()).await });
         }
     }
 }
 
-impl Line {
+impl SharedStream {
     /// Takes a stream whose HELLO is done, and starts what reads from it and writes to it.
-    fn over(stream: UnixStream) -> std::io::Result<Arc<Line>> {
+    fn start(stream: UnixStream) -> std::io::Result<Arc<SharedStream>> {
         let stream = stream.into_std()?;
         let ender = stream.try_clone()?;
         let (reading, writing) = UnixStream::from_std(stream)?.into_split();
         let (outgoing, frames) = channel(FRAMES_AHEAD);
-        let kept = KeptFromChildren::new(ender.as_fd());
-        let line = Arc::new(Line { outgoing, waiting: Mutex::default(), _kept: kept, stream: ender });
-        tokio::spawn(write_all(writing, frames, Arc::downgrade(&line)));
-        tokio::spawn(listen(reading, Arc::downgrade(&line)));
-        Ok(line)
+        let kept = ClosedInChild::new(ender.as_fd());
+        let shared = Arc::new(SharedStream {
+            outgoing,
+            pending: Mutex::default(),
+            _closed_in_child: kept,
+            stream: ender,
+        });
+        tokio::spawn(write_frames(writing, frames, Arc::downgrade(&shared)));
+        tokio::spawn(read_frames(reading, Arc::downgrade(&shared)));
+        Ok(shared)
     }
 
-    fn waiting(&self) -> Result<MutexGuard<'_, Waiting>, Failure> {
-        self.waiting.lock().map_err(|_| Failure::new(Code::Io, "a thread died while it held the connection"))
+    fn pending(&self) -> Result<MutexGuard<'_, PendingReplies>, Failure> {
+        self.pending.lock().map_err(|_| Failure::new(Code::Io, "a thread died while it held the connection"))
     }
 
     /// Sends a request; gives its number, and what brings its frames.
     async fn send(&self, payload: &[u8]) -> Result<(u64, UnboundedReceiver<Frame>), Failure> {
-        self.waiting()?.check()?;
-        let place = self.outgoing.reserve().await;
-        let mut waiting = self.waiting()?;
-        waiting.check()?;
-        let place = place.map_err(|_| waiting.lost())?;
-        let sequence = waiting.sequence + 1;
-        let frame = encode(Flags::REQUEST, sequence, payload).map_err(wire::refused)?;
+        self.pending()?.check()?;
+        let mode = self.outgoing.reserve().await;
+        let mut pending = self.pending()?;
+        pending.check()?;
+        let mode = mode.map_err(|_| pending.lost_reply())?;
+        let sequence = pending.sequence + 1;
+        let frame = encode(Flags::REQUEST, sequence, payload).map_err(wire::frame_failure)?;
         let (sender, receiver) = unbounded_channel();
-        waiting.sequence = sequence;
-        waiting.senders.insert(sequence, sender);
+        pending.sequence = sequence;
+        pending.senders.insert(sequence, sender);
         // Under the lock, so that numbers rise on the wire.
-        place.send(frame);
+        mode.send(frame);
         Ok((sequence, receiver))
     }
 
     fn end(&self, failure: Failure) {
-        if let Ok(mut waiting) = self.waiting.lock() {
-            waiting.ended.get_or_insert(failure);
-            waiting.senders.clear();
+        if let Ok(mut pending) = self.pending.lock() {
+            pending.ended.get_or_insert(failure);
+            pending.senders.clear();
         }
         // The other side may have closed it already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 
-impl Waiting {
+impl PendingReplies {
     fn check(&self) -> Result<(), Failure> {
         self.ended.clone().map_or(Ok(()), Err)
     }
 
     /// Why a call that was sent got no answer: it may have been performed, also where this side ended the connection.
-    fn lost(&self) -> Failure {
+    fn lost_reply(&self) -> Failure {
         let closed = self.ended.as_ref().is_some_and(|failure| failure.code == Code::NotConfigured);
         let who = if closed { "the session was closed" } else { "the kernel closed the connection" };
         Failure::new(Code::UnknownOutcome, format!("{who} before the answer came"))
@@ -323,37 +350,37 @@ impl Waiting {
 }
 
 /// Writes frames in their order, until the connection ends or nobody can send any more.
-async fn write_all(mut stream: OwnedWriteHalf, mut frames: Receiver<Vec<u8>>, line: Weak<Line>) {
+async fn write_frames(mut stream: OwnedWriteHalf, mut frames: Receiver<Vec<u8>>, shared: Weak<SharedStream>) {
     while let Some(frame) = frames.recv().await {
         if let Err(error) = stream.write_all(&frame).await {
             // Half a frame leaves a stream that nobody can read on.
             let failure = Failure::new(Code::UnknownOutcome, format!("the connection broke: {error}"));
-            return line.upgrade().map_or((), |line| line.end(failure));
+            return shared.upgrade().map_or((), |shared| shared.end(failure));
         }
     }
 }
 
 /// Hands each frame to whoever waits for it, until the stream ends.
-async fn listen(stream: OwnedReadHalf, line: Weak<Line>) {
+async fn read_frames(stream: OwnedReadHalf, shared: Weak<SharedStream>) {
     let mut stream = BufReader::new(stream);
     loop {
-        let read = wire::read(&mut stream).await;
-        let Some(line) = line.upgrade() else { return };
+        let read = wire::read_frame(&mut stream).await;
+        let Some(shared) = shared.upgrade() else { return };
         match read {
             Ok(Some(frame)) => {
-                let Ok(mut waiting) = line.waiting.lock() else { return };
+                let Ok(mut pending) = shared.pending.lock() else { return };
                 let sequence = frame.sequence;
                 let last = !frame.flags.has(Flags::CHUNK);
-                if let Some(sender) = waiting.senders.get(&sequence) {
+                if let Some(sender) = pending.senders.get(&sequence) {
                     // A caller that is gone needs no frame.
                     let _ = sender.send(frame);
                 }
                 if last {
-                    waiting.senders.remove(&sequence);
+                    pending.senders.remove(&sequence);
                 }
             }
-            Ok(None) => return line.end(Failure::new(Code::Io, "the kernel closed the connection")),
-            Err(failure) => return line.end(failure),
+            Ok(None) => return shared.end(Failure::new(Code::Io, "the kernel closed the connection")),
+            Err(failure) => return shared.end(failure),
         }
     }
 }

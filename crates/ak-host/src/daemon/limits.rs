@@ -13,7 +13,7 @@ use crate::connection::embedded::Embedded;
 /// Most sessions at once that are not the owner's; the next one is told so and closed.
 pub const SESSIONS_MAX: usize = 1_024;
 /// Most connections at once that said no HELLO yet; the oldest gives way to the next one.
-pub const STRANGERS_MAX: usize = 128;
+pub const UNAUTHENTICATED_MAX: usize = 128;
 /// Most effects of all connections but the owner's under way at once.
 pub const SESSIONS_EFFECTS_MAX: usize = 4_096;
 /// Most bytes of long requests that are being received at once, of all connections but the owner's, beside 64 KiB for each. What
@@ -28,66 +28,66 @@ const DESCRIPTOR_PARTS: usize = 4;
 pub(super) struct Shared {
     pub(super) kernel: Embedded,
     pub(super) token: Box<str>,
-    pub(super) places: Places,
-    pub(super) strangers: Strangers,
+    pub(super) limits: ConnectionLimits,
+    pub(super) unauthenticated: UnauthenticatedConnections,
 }
 
 /// How many there may be of something.
-pub(super) struct Limited {
+pub(super) struct CountLimit {
     pub(super) max: usize,
     pub(super) free: Arc<Semaphore>,
 }
 
-pub(super) type Place = OwnedSemaphorePermit;
+pub(super) type Permit = OwnedSemaphorePermit;
 
-impl Limited {
-    pub(super) fn new(max: usize) -> Limited {
-        Limited { max, free: Arc::new(Semaphore::new(max)) }
+impl CountLimit {
+    pub(super) fn new(max: usize) -> CountLimit {
+        CountLimit { max, free: Arc::new(Semaphore::new(max)) }
     }
 
     /// One of them, where one is left.
-    pub(super) fn take(&self) -> Option<Place> {
+    pub(super) fn try_acquire(&self) -> Option<Permit> {
         self.free.clone().try_acquire_owned().ok()
     }
 }
 
 /// What those who are not the owner share.
-pub(super) struct Places {
-    pub(super) sessions: Limited,
-    pub(super) guests: Limited,
-    pub(super) effects: Limited,
+pub(super) struct ConnectionLimits {
+    pub(super) sessions: CountLimit,
+    pub(super) guests: CountLimit,
+    pub(super) effects: CountLimit,
     /// In [`PIECE_BYTES`].
-    pub(super) received: Limited,
+    pub(super) received: CountLimit,
 }
 
 /// Connections that said no HELLO yet, the oldest first, with what ends each.
 #[derive(Default)]
-pub(super) struct Strangers(Mutex<VecDeque<(u64, CancellationToken)>>);
+pub(super) struct UnauthenticatedConnections(Mutex<VecDeque<(u64, CancellationToken)>>);
 
-impl Strangers {
+impl UnauthenticatedConnections {
     /// Takes in one more, by its number.
-    pub(super) fn take_in(&self, number: u64) -> CancellationToken {
-        let leaves = CancellationToken::new();
-        if let Ok(mut strangers) = self.0.lock() {
-            if strangers.len() >= STRANGERS_MAX
-                && let Some((_, oldest)) = strangers.pop_front()
+    pub(super) fn add(&self, number: u64) -> CancellationToken {
+        let evicted = CancellationToken::new();
+        if let Ok(mut unauthenticated) = self.0.lock() {
+            if unauthenticated.len() >= UNAUTHENTICATED_MAX
+                && let Some((_, oldest)) = unauthenticated.pop_front()
             {
                 oldest.cancel();
             }
-            strangers.push_back((number, leaves.clone()));
+            unauthenticated.push_back((number, evicted.clone()));
         }
-        leaves
+        evicted
     }
 
-    pub(super) fn let_go(&self, number: u64) {
-        if let Ok(mut strangers) = self.0.lock() {
-            strangers.retain(|(other, _)| *other != number);
+    pub(super) fn remove(&self, number: u64) {
+        if let Ok(mut unauthenticated) = self.0.lock() {
+            unauthenticated.retain(|(other, _)| *other != number);
         }
     }
 }
 
 /// How many sessions, and effects of theirs, there may be where this process may have so many descriptors.
-pub(super) fn places(descriptors: Option<u64>) -> (usize, usize) {
+pub(super) fn limits_for(descriptors: Option<u64>) -> (usize, usize) {
     let left = descriptors.map_or(usize::MAX, |descriptors| {
         usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)
     });
@@ -101,30 +101,31 @@ mod tests {
 
     #[test]
     fn the_oldest_stranger_gives_way() {
-        let strangers = Strangers::default();
-        let taken: Vec<_> = (0..STRANGERS_MAX as u64).map(|number| strangers.take_in(number)).collect();
-        strangers.let_go(0);
-        let next = strangers.take_in(STRANGERS_MAX as u64);
-        assert!(taken.iter().all(|stranger| !stranger.is_cancelled()), "one had left");
-        strangers.take_in(STRANGERS_MAX as u64 + 1);
+        let unauthenticated = UnauthenticatedConnections::default();
+        let taken: Vec<_> =
+            (0..UNAUTHENTICATED_MAX as u64).map(|number| unauthenticated.add(number)).collect();
+        unauthenticated.remove(0);
+        let next = unauthenticated.add(UNAUTHENTICATED_MAX as u64);
+        assert!(taken.iter().all(|connection| !connection.is_cancelled()), "one had left");
+        unauthenticated.add(UNAUTHENTICATED_MAX as u64 + 1);
         assert!(taken[1].is_cancelled() && !taken[2].is_cancelled() && !next.is_cancelled());
     }
 
     #[test]
     fn descriptors_are_kept_for_the_journal_and_divided_among_the_others() {
-        assert_eq!(places(None), (SESSIONS_MAX, SESSIONS_EFFECTS_MAX));
-        assert_eq!(places(Some(1 << 20)), (SESSIONS_MAX, SESSIONS_EFFECTS_MAX));
-        let (sessions, effects) = places(Some(1_024));
+        assert_eq!(limits_for(None), (SESSIONS_MAX, SESSIONS_EFFECTS_MAX));
+        assert_eq!(limits_for(Some(1 << 20)), (SESSIONS_MAX, SESSIONS_EFFECTS_MAX));
+        let (sessions, effects) = limits_for(Some(1_024));
         assert!(sessions + effects + OWN_DESCRIPTORS as usize <= 1_024 && sessions > 100, "{sessions}");
-        assert_eq!(places(Some(0)), (1, 1));
+        assert_eq!(limits_for(Some(0)), (1, 1));
     }
 
     #[test]
     fn a_place_is_free_again_when_its_session_ends() {
-        let limited = Limited::new(2);
-        let places = [limited.take().unwrap(), limited.take().unwrap()];
-        assert!(limited.take().is_none());
+        let limited = CountLimit::new(2);
+        let places = [limited.try_acquire().unwrap(), limited.try_acquire().unwrap()];
+        assert!(limited.try_acquire().is_none());
         drop(places);
-        assert!(limited.take().is_some());
+        assert!(limited.try_acquire().is_some());
     }
 }

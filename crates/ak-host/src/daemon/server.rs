@@ -1,7 +1,7 @@
 //! The daemon: one kernel offered on a Unix socket. A connection is a task, and so is each effect of it: none holds a thread.
 //!
-//! Whoever connects is nobody until a HELLO came: such strangers have little time and few places, and the oldest gives way to the
-//! newest. What comes of them, and of agents, leaves places, memory and effects for the owner.
+//! Whoever connects is nobody until a HELLO came: such unauthenticated have little time and few places, and the oldest gives way to the
+//! newest. What comes of them, and of agents, evicted places, memory and effects for the owner.
 
 use std::{
     io,
@@ -24,15 +24,18 @@ use tokio::{io::BufReader, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::given_up,
+    call::abandoned,
     connection::Connection,
     daemon::{
-        hello::{HELLO_TIMEOUT_MS, greet, hello},
-        limits::{Limited, Places, RECEIVED_BYTES_MAX, SESSIONS_MAX, Shared, Strangers, places},
-        session::{ServerLine, requests, too_slow, within_write_time},
+        hello::{HELLO_TIMEOUT_MS, authenticate, read_hello},
+        limits::{
+            ConnectionLimits, CountLimit, RECEIVED_BYTES_MAX, SESSIONS_MAX, Shared,
+            UnauthenticatedConnections, limits_for,
+        },
+        session::{ServedSession, requests, too_slow, within_write_time},
     },
     descriptors::raise_descriptor_limit,
-    runtime::{Home, drive},
+    runtime::{Runtime, drive},
     wire::{self, PIECE_BYTES},
 };
 
@@ -43,7 +46,7 @@ pub struct Server {
     listener: UnixListener,
     path: PathBuf,
     /// Device and number of the socket's file.
-    file: (u64, u64),
+    socket_id: (u64, u64),
     shared: Arc<Shared>,
 }
 
@@ -56,22 +59,27 @@ impl Server {
     pub fn bind(connection: &Connection, path: &Path, token: &str) -> io::Result<Server> {
         let kernel =
             connection.embedded().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
-        make_room(path)?;
+        remove_stale_socket(path)?;
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         // Whoever could put another socket there would be asked in the kernel's place, and told the owner's token.
         kernel.driver.protect(path)?;
-        let file = file_id(path)?;
-        let (sessions, effects) = places(raise_descriptor_limit());
-        let places = Places {
-            sessions: Limited::new(sessions),
-            guests: Limited::new(0),
-            effects: Limited::new(effects),
-            received: Limited::new(RECEIVED_BYTES_MAX / PIECE_BYTES),
+        let socket_id = file_id(path)?;
+        let (sessions, effects) = limits_for(raise_descriptor_limit());
+        let limits = ConnectionLimits {
+            sessions: CountLimit::new(sessions),
+            guests: CountLimit::new(0),
+            effects: CountLimit::new(effects),
+            received: CountLimit::new(RECEIVED_BYTES_MAX / PIECE_BYTES),
         };
-        let shared = Shared { kernel, token: token.into(), places, strangers: Strangers::default() };
-        Ok(Server { listener, path: path.to_owned(), file, shared: Arc::new(shared) })
+        let shared = Shared {
+            kernel,
+            token: token.into(),
+            limits,
+            unauthenticated: UnauthenticatedConnections::default(),
+        };
+        Ok(Server { listener, path: path.to_owned(), socket_id, shared: Arc::new(shared) })
     }
 
     /// Lets in so many connections at a time that bring no credential. Each is a guest of its own, whom nothing is permitted but
@@ -79,8 +87,8 @@ impl Server {
     #[must_use]
     pub fn with_guests(mut self, max: u64) -> Server {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.places.guests =
-                Limited::new(usize::try_from(max).map_or(SESSIONS_MAX, |max| max.min(SESSIONS_MAX)));
+            shared.limits.guests =
+                CountLimit::new(usize::try_from(max).map_or(SESSIONS_MAX, |max| max.min(SESSIONS_MAX)));
         }
         self
     }
@@ -90,12 +98,12 @@ impl Server {
     /// # Errors
     /// When the socket breaks, or there are no threads.
     pub fn run(&self) -> io::Result<()> {
-        let home = Home::get()?;
-        let serving = home.within(self.serve_all(home));
+        let runtime = Runtime::get()?;
+        let serving = runtime.in_context(self.serve_all(runtime));
         drive(pin!(serving), None).unwrap_or(Ok(()))
     }
 
-    async fn serve_all(&self, home: &Home) -> io::Result<()> {
+    async fn serve_all(&self, runtime: &Runtime) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         for number in 0.. {
             let stream = loop {
@@ -107,11 +115,11 @@ impl Server {
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }
             };
-            let (shared, leaves) = (self.shared.clone(), self.shared.strangers.take_in(number));
-            home.spawn(async move {
+            let (shared, evicted) = (self.shared.clone(), self.shared.unauthenticated.add(number));
+            runtime.spawn(async move {
                 // A connection that breaks concerns nobody else; its client sees it.
-                let _ = serve(&shared, stream, number, &leaves).await;
-                shared.strangers.let_go(number);
+                let _ = serve(&shared, stream, number, &evicted).await;
+                shared.unauthenticated.remove(number);
             });
         }
         Ok(())
@@ -124,7 +132,7 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Removes the socket that a daemon which is gone has left at `path`.
-fn make_room(path: &Path) -> io::Result<()> {
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let told = |kind, what: &str| io::Error::new(kind, format!("{} {what}", path.display()));
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -146,7 +154,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         // The socket file is of no use without its listener. What has been put in its place since is somebody else's, and in a
         // child the parent goes on listening.
-        if self.shared.kernel.driver.is_here() && file_id(&self.path).is_ok_and(|id| id == self.file) {
+        if self.shared.kernel.driver.is_current() && file_id(&self.path).is_ok_and(|id| id == self.socket_id)
+        {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -157,47 +166,47 @@ async fn serve(
     server: &Arc<Shared>,
     stream: tokio::net::UnixStream,
     number: u64,
-    leaves: &CancellationToken,
+    evicted: &CancellationToken,
 ) -> Result<(), Failure> {
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
-    let greeted = timeout(Duration::from_millis(HELLO_TIMEOUT_MS), hello(&mut reading));
-    let greeted = leaves.run_until_cancelled(greeted).await.ok_or_else(given_up)?;
+    let greeted = timeout(Duration::from_millis(HELLO_TIMEOUT_MS), read_hello(&mut reading));
+    let greeted = evicted.run_until_cancelled(greeted).await.ok_or_else(abandoned)?;
     let Some(hello) = greeted.map_err(|_| too_slow("HELLO"))?? else { return Ok(()) };
-    server.strangers.let_go(number);
+    server.unauthenticated.remove(number);
     let opened = match hello.flags.has(Flags::HELLO) {
-        true => greet(server, &hello.payload).await,
+        true => authenticate(server, &hello.payload).await,
         false => Err(Failure::new(Code::FrameInvalid, "the first frame is not HELLO")),
     };
-    let (held, cap) = match opened {
+    let (admitted, cap) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
-            server.kernel.driver.turn_away(None);
+            server.kernel.driver.count_throttled(None);
             let error = outcome_to_value(&Err(failure));
             let flags = Flags::HELLO.with(Flags::ERROR);
-            return within_write_time(wire::write(&mut writing, flags, hello.sequence, &error)).await;
+            return within_write_time(wire::write_frame(&mut writing, flags, hello.sequence, &error)).await;
         }
     };
     let limits = object! { "payload_bytes_max": PAYLOAD_BYTES_MAX as u64 };
-    let session = held.session;
+    let session = admitted.session;
     let owner = session == SessionId::OWNER && cap.is_none();
     let welcome = object! { "version": u64::from(VERSION), "limits": limits, "owner": owner };
     let welcome = object! { "ok": true, "result": welcome };
     let flags = Flags::HELLO.with(Flags::RESPONSE);
-    within_write_time(wire::write(&mut writing, flags, hello.sequence, &welcome)).await?;
-    let line = Arc::new(ServerLine {
+    within_write_time(wire::write_frame(&mut writing, flags, hello.sequence, &welcome)).await?;
+    let served = Arc::new(ServedSession {
         server: server.clone(),
         session,
         cap,
         is_owner: session == SessionId::OWNER,
         writer: tokio::sync::Mutex::new(Some(writing)),
-        under_way: Mutex::default(),
+        in_progress: Mutex::default(),
         broken: CancellationToken::new(),
     });
-    let broken = line.broken.clone();
-    let ended = broken.run_until_cancelled(requests(&line, &mut reading, hello.sequence)).await;
-    line.stop_all();
-    drop(held);
+    let broken = served.broken.clone();
+    let ended = broken.run_until_cancelled(requests(&served, &mut reading, hello.sequence)).await;
+    served.cancel_all();
+    drop(admitted);
     ended.unwrap_or(Ok(()))
 }
 
@@ -208,7 +217,7 @@ mod tests {
     use ak_kernel::wire::encode;
 
     use super::*;
-    use crate::{connection::options::Options, daemon::hello::HELLO_BYTES_MAX};
+    use crate::{config::options::Options, daemon::hello::HELLO_BYTES_MAX};
 
     /// How a connection ends whose other end is given.
     fn served(server: UnixStream) -> Result<(), Failure> {
@@ -217,10 +226,10 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let bound = Server::bind(&kernel, &directory.join(format!("{:p}", &server)), "token").unwrap();
         server.set_nonblocking(true).unwrap();
-        let home = Home::get().unwrap();
-        let stream = home.enter(|| tokio::net::UnixStream::from_std(server)).unwrap();
-        let (shared, leaves) = (bound.shared.clone(), CancellationToken::new());
-        let ended = home.spawn(async move { serve(&shared, stream, 0, &leaves).await });
+        let runtime = Runtime::get().unwrap();
+        let stream = runtime.enter(|| tokio::net::UnixStream::from_std(server)).unwrap();
+        let (shared, evicted) = (bound.shared.clone(), CancellationToken::new());
+        let ended = runtime.spawn(async move { serve(&shared, stream, 0, &evicted).await });
         drive(pin!(ended), Some(Duration::from_secs(60))).expect("the connection ends").unwrap()
     }
 

@@ -20,9 +20,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::Sink,
+    call::ChunkSink,
     daemon::limits::{SESSIONS_EFFECTS_MAX, Shared},
-    wire::{self, Frame, Room},
+    wire::{self, Frame, ReceiveBudget},
 };
 
 /// Most effects of one connection under way at once.
@@ -48,7 +48,7 @@ pub(super) async fn within_write_time(
 }
 
 /// What the tasks of one connection share.
-pub(super) struct ServerLine {
+pub(super) struct ServedSession {
     pub(super) server: Arc<Shared>,
     pub(super) session: SessionId,
     /// The token that came with HELLO in the owner's place: every request presents it that presents no other.
@@ -57,7 +57,7 @@ pub(super) struct ServerLine {
     /// None once half a frame was written: nobody can read on.
     pub(super) writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
     /// The requests that are being performed, and what stops each.
-    pub(super) under_way: Mutex<BTreeMap<u64, CancellationToken>>,
+    pub(super) in_progress: Mutex<BTreeMap<u64, CancellationToken>>,
     /// Cancelled when nothing can be written any more.
     pub(super) broken: CancellationToken,
 }
@@ -65,54 +65,54 @@ pub(super) struct ServerLine {
 /// Takes requests until the client is gone. What the kernel answers by itself is answered here; an effect is a task of its own, so
 /// that what follows it need not wait.
 pub(super) async fn requests(
-    line: &Arc<ServerLine>,
+    served: &Arc<ServedSession>,
     stream: &mut Reader,
     mut newest: u64,
 ) -> Result<(), Failure> {
-    while let Some(frame) = line.next(stream).await? {
+    while let Some(frame) = served.next_frame(stream).await? {
         let sequence = frame.sequence;
         if frame.flags == Flags::REQUEST.with(Flags::END) {
-            line.stop(sequence);
+            served.cancel(sequence);
             continue;
         }
         if sequence <= newest {
             let message = format!("sequence {sequence} does not rise above {newest}");
-            line.answer(sequence, &Err(Failure::new(Code::Replay, message))).await?;
+            served.respond(sequence, &Err(Failure::new(Code::Replay, message))).await?;
             continue;
         }
         newest = sequence;
         if frame.flags != Flags::REQUEST {
             let failure = Failure::new(Code::FrameInvalid, "the frame is not a request");
-            line.answer(sequence, &Err(failure)).await?;
+            served.respond(sequence, &Err(failure)).await?;
             continue;
         }
-        match wire::request_of(&frame.payload) {
+        match wire::parse_request(&frame.payload) {
             Err(failure) => {
-                line.server.kernel.driver.turn_away(Some(line.session));
-                line.answer(sequence, &Err(failure)).await?;
+                served.server.kernel.driver.count_throttled(Some(served.session));
+                served.respond(sequence, &Err(failure)).await?;
             }
-            Ok((request, cap)) if request.is_effect() => line.perform(sequence, request, cap).await?,
+            Ok((request, cap)) if request.is_effect() => served.perform(sequence, request, cap).await?,
             Ok((request, cap)) => {
-                let outcome = line.call(request, cap, Sink::Nobody, CancellationToken::new()).await;
-                line.answer(sequence, &outcome).await?;
+                let outcome = served.call(request, cap, ChunkSink::Discard, CancellationToken::new()).await;
+                served.respond(sequence, &outcome).await?;
             }
         }
     }
     Ok(())
 }
 
-impl ServerLine {
+impl ServedSession {
     /// The next frame, which may begin when it likes and has little time then. Memory for it is shared by all but the owner.
-    async fn next(&self, stream: &mut Reader) -> Result<Option<Frame>, Failure> {
-        let Some(first) = wire::first(stream).await? else { return Ok(None) };
-        let mut room = match self.is_owner {
-            true => Room::Bytes(PAYLOAD_BYTES_MAX),
+    async fn next_frame(&self, stream: &mut Reader) -> Result<Option<Frame>, Failure> {
+        let Some(first) = wire::read_first_byte(stream).await? else { return Ok(None) };
+        let mut budget = match self.is_owner {
+            true => ReceiveBudget::Bytes(PAYLOAD_BYTES_MAX),
             false => {
-                let rest = self.server.places.received.free.clone();
-                Room::Shared { rest, has_first: false, held: Vec::new() }
+                let pieces = self.server.limits.received.free.clone();
+                ReceiveBudget::Shared { pieces, has_first_piece: false, permits: Vec::new() }
             }
         };
-        let frame = wire::rest(stream, first, &mut room);
+        let frame = wire::read_rest(stream, first, &mut budget);
         let frame = timeout(Duration::from_millis(REQUEST_TIMEOUT_MS), frame).await;
         frame.map_err(|_| too_slow("a request"))?.map(Some)
     }
@@ -121,11 +121,11 @@ impl ServerLine {
         &self,
         request: Request,
         cap: Option<Text>,
-        sink: Sink<'static>,
+        chunks: ChunkSink<'static>,
         stop: CancellationToken,
     ) -> Outcome {
         let cap = cap.as_ref().or(self.cap.as_ref()).map(|cap| &**cap);
-        self.server.kernel.answer(self.session, request, cap, sink, stop).await
+        self.server.kernel.call_on_task(self.session, request, cap, chunks, stop).await
     }
 
     /// Performs an effect in a task of its own.
@@ -135,31 +135,31 @@ impl ServerLine {
         request: Request,
         cap: Option<Text>,
     ) -> Result<(), Failure> {
-        let place = if self.is_owner { None } else { self.server.places.effects.take() };
+        let permit = if self.is_owner { None } else { self.server.limits.effects.try_acquire() };
         let stop = CancellationToken::new();
-        let full = match self.under_way.lock() {
-            Ok(under_way) if under_way.len() >= EFFECTS_MAX => {
+        let full = match self.in_progress.lock() {
+            Ok(in_progress) if in_progress.len() >= EFFECTS_MAX => {
                 Some(format!("{EFFECTS_MAX} requests of this connection are under way already"))
             }
-            Ok(_) if place.is_none() && !self.is_owner => {
+            Ok(_) if permit.is_none() && !self.is_owner => {
                 Some(format!("{SESSIONS_EFFECTS_MAX} requests of all sessions are under way already"))
             }
-            Ok(mut under_way) => {
-                under_way.insert(sequence, stop.clone());
+            Ok(mut in_progress) => {
+                in_progress.insert(sequence, stop.clone());
                 None
             }
-            Err(_) => Some(String::from("a thread died while it held the connection")),
+            Err(_) => Some(String::from("a thread died while it admitted the connection")),
         };
         if let Some(message) = full {
-            return self.answer(sequence, &Err(Failure::new(Code::Quota, message))).await;
+            return self.respond(sequence, &Err(Failure::new(Code::Quota, message))).await;
         }
-        let line = self.clone();
+        let served = self.clone();
         tokio::spawn(async move {
-            let outcome = line.stream(sequence, request, cap, stop).await;
+            let outcome = served.stream(sequence, request, cap, stop).await;
             // A client that is gone needs no answer. Its request counts until it is written.
-            let _ = line.answer(sequence, &outcome).await;
-            line.ended(sequence);
-            drop(place);
+            let _ = served.respond(sequence, &outcome).await;
+            served.finished(sequence);
+            drop(permit);
         });
         Ok(())
     }
@@ -174,8 +174,9 @@ impl ServerLine {
         stop: CancellationToken,
     ) -> Outcome {
         let (pieces, mut ready) = mpsc::channel::<String>(PIECES_AHEAD);
-        let line = self.clone();
-        let call = tokio::spawn(async move { line.call(request, cap, Sink::Channel(pieces), stop).await });
+        let served = self.clone();
+        let call =
+            tokio::spawn(async move { served.call(request, cap, ChunkSink::Channel(pieces), stop).await });
         while let Some(piece) = ready.recv().await {
             let flags = Flags::RESPONSE.with(Flags::CHUNK);
             if self.write(flags, sequence, &object! { "data": piece }).await.is_err() {
@@ -187,7 +188,7 @@ impl ServerLine {
         call.await.unwrap_or_else(died)
     }
 
-    async fn answer(&self, sequence: u64, outcome: &Outcome) -> Result<(), Failure> {
+    async fn respond(&self, sequence: u64, outcome: &Outcome) -> Result<(), Failure> {
         let flags = if outcome.is_ok() { Flags::RESPONSE } else { Flags::RESPONSE.with(Flags::ERROR) };
         match self.write(flags.with(Flags::END), sequence, &outcome_to_value(outcome)).await {
             Err(failure) if failure.code == Code::FrameTooLarge => {
@@ -202,7 +203,7 @@ impl ServerLine {
         let gone = || Failure::new(Code::Io, "the connection broke");
         let mut writer = self.writer.lock().await;
         let written = match writer.as_mut() {
-            Some(stream) => within_write_time(wire::write(stream, flags, sequence, payload)).await,
+            Some(stream) => within_write_time(wire::write_frame(stream, flags, sequence, payload)).await,
             None => Err(gone()),
         };
         written.inspect_err(|failure| {
@@ -215,23 +216,23 @@ impl ServerLine {
     }
 
     /// The client does not wait for this any longer: what is under way is given up. It counts until it has ended.
-    fn stop(&self, sequence: u64) {
-        if let Ok(under_way) = self.under_way.lock()
-            && let Some(stop) = under_way.get(&sequence)
+    fn cancel(&self, sequence: u64) {
+        if let Ok(in_progress) = self.in_progress.lock()
+            && let Some(stop) = in_progress.get(&sequence)
         {
             stop.cancel();
         }
     }
 
-    pub(super) fn stop_all(&self) {
-        if let Ok(under_way) = self.under_way.lock() {
-            under_way.values().for_each(CancellationToken::cancel);
+    pub(super) fn cancel_all(&self) {
+        if let Ok(in_progress) = self.in_progress.lock() {
+            in_progress.values().for_each(CancellationToken::cancel);
         }
     }
 
-    fn ended(&self, sequence: u64) {
-        if let Ok(mut under_way) = self.under_way.lock() {
-            under_way.remove(&sequence);
+    fn finished(&self, sequence: u64) {
+        if let Ok(mut in_progress) = self.in_progress.lock() {
+            in_progress.remove(&sequence);
         }
     }
 }

@@ -14,26 +14,26 @@ use ak_kernel::{
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
-    call::Place,
+    call::CallMode,
     driver::{stop_signal::StopSignal, unsaved::Unsaved},
-    storage::log::{Log, Room},
+    storage::log::{Log, LogSpace},
 };
 
-/// Room is asked for in steps of so many bytes, so that few calls ask.
+/// LogSpace is asked for in steps of so many bytes, so that few calls ask.
 const ROOM_STEP_BYTES: u64 = 1 << 20;
 
 /// A request that the kernel has not heard yet.
-pub(crate) enum Pending<'p> {
+pub(crate) enum Submission<'p> {
     /// A session's own.
     Request(SessionId, &'p Asked),
     /// A running tool's.
     HostCall(Ticket, &'p ToolRequest),
 }
 
-impl Pending<'_> {
+impl Submission<'_> {
     /// Whether the reserve is for this: on a full disk the owner revokes, replaces the policy, erases and verifies.
     pub(super) fn may_take_reserve(&self) -> bool {
-        let Pending::Request(SessionId::OWNER, asked) = self else { return false };
+        let Submission::Request(SessionId::OWNER, asked) = self else { return false };
         matches!(
             asked.request(),
             Request::CapRevoke { .. }
@@ -45,7 +45,7 @@ impl Pending<'_> {
 
     /// Whether it erases, and so needs a snapshot.
     pub(super) fn erases(&self) -> bool {
-        matches!(self, Pending::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
+        matches!(self, Submission::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
     }
 }
 
@@ -62,21 +62,21 @@ pub(crate) enum Event {
 pub(crate) struct State {
     pub(crate) kernel: Kernel,
     /// By the `seq` of the request's record.
-    waiting: BTreeMap<u64, Waiting>,
+    waiters: BTreeMap<u64, Waiter>,
     /// Bytes of records that may yet come of all who wait, and of effects that a restart cut short.
-    needed: u64,
+    needed_bytes: u64,
     /// The decisions of effects that a restart cut short, until they end.
-    cut_short: BTreeSet<u64>,
+    interrupted: BTreeSet<u64>,
     /// Bytes of records that were taken from the kernel and are being written.
-    pub(super) unwritten: u64,
+    pub(super) unwritten_bytes: u64,
     /// The `seq` of the newest record that was taken to be written.
-    taken: u64,
+    newest_polled: u64,
     /// Bytes of records for which the log has room.
-    pub(super) room: Room,
+    pub(super) room: LogSpace,
     /// Who waits for the answer to a step.
-    pub(super) asking: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
+    pub(super) verdict_senders: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
     /// Whether somebody leads.
-    pub(crate) led: bool,
+    pub(crate) has_leader: bool,
     /// What was recorded since the newest snapshot began.
     pub(crate) unsaved: Unsaved,
     /// Why nothing can be done any more.
@@ -84,9 +84,9 @@ pub(crate) struct State {
     pub(super) stop_signal: Arc<StopSignal>,
 }
 
-struct Waiting {
+struct Waiter {
     sender: UnboundedSender<Event>,
-    needed: u64,
+    needed_bytes: u64,
     /// Whether it leads when it is told to. A caller that heeds something else may be long about that, and even wait there for
     /// somebody to lead.
     leads: bool,
@@ -95,23 +95,23 @@ struct Waiting {
 impl State {
     pub(super) fn new(
         kernel: Kernel,
-        room: Room,
+        room: LogSpace,
         unsaved: Unsaved,
         stopped: Option<Failure>,
         stop_signal: Arc<StopSignal>,
     ) -> State {
-        let cut_short: BTreeSet<u64> = kernel.tickets().iter().map(|ticket| ticket.cause()).collect();
-        let needed = (cut_short.len() as u64).saturating_mul(Kernel::unknown_bytes_max());
+        let interrupted: BTreeSet<u64> = kernel.tickets().iter().map(|ticket| ticket.cause()).collect();
+        let needed_bytes = (interrupted.len() as u64).saturating_mul(Kernel::unknown_bytes_max());
         State {
             kernel,
-            waiting: BTreeMap::new(),
-            needed,
-            cut_short,
-            unwritten: 0,
-            taken: 0,
+            waiters: BTreeMap::new(),
+            needed_bytes,
+            interrupted,
+            unwritten_bytes: 0,
+            newest_polled: 0,
             room,
-            asking: BTreeMap::new(),
-            led: false,
+            verdict_senders: BTreeMap::new(),
+            has_leader: false,
             unsaved,
             stopped,
             stop_signal,
@@ -120,30 +120,30 @@ impl State {
 
     /// Bytes of records that may come of what was taken on: of all who wait, of what is recorded and not written yet, and of
     /// those who were turned away.
-    pub(super) fn promised(&self) -> u64 {
+    pub(super) fn promised_bytes(&self) -> u64 {
         if self.room.ordinary == u64::MAX {
             // Without a disk there is room for everything, and no need to look.
             return 0;
         }
         let own = self.kernel.unpolled_bytes().saturating_add(self.kernel.turned_away_bytes(0));
-        self.needed.saturating_add(self.unwritten).saturating_add(own)
+        self.needed_bytes.saturating_add(self.unwritten_bytes).saturating_add(own)
     }
 
     /// The same with a step of an effect.
-    pub(super) fn needed_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
+    pub(super) fn required_bytes_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
         match self.room.ordinary {
             u64::MAX => 0,
             _ => match self.kernel.step_bytes_max(ticket, step) {
                 // It was found before.
                 0 => 0,
-                bytes => self.promised().saturating_add(bytes),
+                bytes => self.promised_bytes().saturating_add(bytes),
             },
         }
     }
 
     /// Whether there is room for so many bytes of records beside what is promised.
     pub(crate) fn has_room(&self, more: u64) -> bool {
-        self.promised().saturating_add(more) <= self.room.ordinary
+        self.promised_bytes().saturating_add(more) <= self.room.ordinary
     }
 
     /// Sees to it that there is room for so many bytes of records beside what is promised.
@@ -152,31 +152,33 @@ impl State {
     /// LOG_FULL where there is none.
     pub(crate) fn find_room(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
         if !self.has_room(more) {
-            self.make_room(log, self.promised().saturating_add(more));
+            self.make_room(log, self.promised_bytes().saturating_add(more));
         }
         if self.has_room(more) { Ok(()) } else { Err(log_full()) }
     }
 
     /// Asks the log for room, for more than this where that is to be had.
-    pub(super) fn make_room(&mut self, log: &mut Log, needed: u64) {
-        let _ = log.make_room(needed.saturating_add(ROOM_STEP_BYTES)).or_else(|_| log.make_room(needed));
+    pub(super) fn make_room(&mut self, log: &mut Log, needed_bytes: u64) {
+        let _ = log
+            .make_room(needed_bytes.saturating_add(ROOM_STEP_BYTES))
+            .or_else(|_| log.make_room(needed_bytes));
         self.room = log.room();
     }
 
     /// Bytes of records that may come of what was taken on and of this request.
-    pub(super) fn needed_with(&self, pending: &Pending<'_>) -> Result<u64, Failure> {
+    pub(super) fn required_bytes_with(&self, submission: &Submission<'_>) -> Result<u64, Failure> {
         match &self.stopped {
             Some(failure) => Err(failure.clone()),
-            None => Ok(self.promised().saturating_add(self.bytes_max_of(pending))),
+            None => Ok(self.promised_bytes().saturating_add(self.bytes_max_of(submission))),
         }
     }
 
     /// Bytes of records that may come of a request.
-    pub(super) fn bytes_max_of(&self, pending: &Pending<'_>) -> u64 {
-        match pending {
+    pub(super) fn bytes_max_of(&self, submission: &Submission<'_>) -> u64 {
+        match submission {
             _ if self.room.ordinary == u64::MAX => 0,
-            Pending::Request(_, asked) => self.kernel.record_bytes_max(asked),
-            Pending::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
+            Submission::Request(_, asked) => self.kernel.record_bytes_max(asked),
+            Submission::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
         }
     }
 
@@ -184,12 +186,12 @@ impl State {
     pub(super) fn records(&mut self) -> Option<(u64, Vec<Record>)> {
         let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
         let seq = records.last()?.seq;
-        self.unwritten = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
+        self.unwritten_bytes = records.iter().map(Record::journal_bytes_max).fold(0, u64::saturating_add);
         self.unsaved.count(&records);
         if self.stopped.is_some() {
             return None;
         }
-        self.taken = seq;
+        self.newest_polled = seq;
         Some((seq, records))
     }
 
@@ -206,24 +208,24 @@ impl State {
         }
     }
 
-    pub(super) fn enter(
+    pub(super) fn dispatch(
         &mut self,
         now: Now,
-        pending: &Pending<'_>,
+        submission: &Submission<'_>,
         sender: UnboundedSender<Event>,
-        place: Place,
+        mode: CallMode,
     ) -> Result<(), Failure> {
-        let needed = self.bytes_max_of(pending);
+        let needed_bytes = self.bytes_max_of(submission);
         if let Some(failure) = &self.stopped {
             return Err(failure.clone());
         }
-        let call = match *pending {
-            Pending::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
-            Pending::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
+        let call = match *submission {
+            Submission::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
+            Submission::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
         };
-        let leads = place != Place::Watched;
-        self.waiting.insert(call.seq(), Waiting { sender, needed, leads });
-        self.needed = self.needed.saturating_add(needed);
+        let leads = mode != CallMode::Polling;
+        self.waiters.insert(call.seq(), Waiter { sender, needed_bytes, leads });
+        self.needed_bytes = self.needed_bytes.saturating_add(needed_bytes);
         Ok(())
     }
 
@@ -233,17 +235,17 @@ impl State {
         while let Some(output) = self.kernel.poll_output() {
             match output {
                 Output::Reply(call, outcome) => {
-                    if self.cut_short.remove(&call.seq()) {
-                        self.needed = self.needed.saturating_sub(Kernel::unknown_bytes_max());
+                    if self.interrupted.remove(&call.seq()) {
+                        self.needed_bytes = self.needed_bytes.saturating_sub(Kernel::unknown_bytes_max());
                     }
-                    if let Some(Waiting { sender, needed, .. }) = self.waiting.remove(&call.seq()) {
-                        self.needed = self.needed.saturating_sub(needed);
+                    if let Some(Waiter { sender, needed_bytes, .. }) = self.waiters.remove(&call.seq()) {
+                        self.needed_bytes = self.needed_bytes.saturating_sub(needed_bytes);
                         let _ = sender.send(Event::Ended(outcome));
                     }
                 }
                 Output::Perform(ticket, effect) => {
                     // A caller waits at least until its effect is let out.
-                    if let Some(Waiting { sender, .. }) = self.waiting.get(&ticket.cause()) {
+                    if let Some(Waiter { sender, .. }) = self.waiters.get(&ticket.cause()) {
                         let left_us = self.kernel.time_left_of(ticket);
                         // A millisecond more, so that the time is over for the kernel as well.
                         let left = left_us.map(|us| Duration::from_micros(us.saturating_add(1_000)));
@@ -253,8 +255,8 @@ impl State {
                 }
                 Output::Resume(ticket, verdict) => {
                     // A verdict that nobody asked for, as when the time is over, ends with its effect.
-                    if let Some(asking) = self.asking.remove(&ticket) {
-                        let _ = asking.send(verdict);
+                    if let Some(verdict_senders) = self.verdict_senders.remove(&ticket) {
+                        let _ = verdict_senders.send(verdict);
                     }
                 }
             }
@@ -262,27 +264,27 @@ impl State {
     }
 
     /// Has someone lead whose record is not durable yet, and who does nothing but wait for that.
-    pub(super) fn hand_over(&self, committed: u64) -> bool {
-        let mut waiting = self.waiting.range(committed + 1..);
-        waiting.any(|(_, waiting)| waiting.leads && waiting.sender.send(Event::Lead).is_ok())
+    pub(super) fn transfer_leadership(&self, committed: u64) -> bool {
+        let mut waiters = self.waiters.range(committed + 1..);
+        waiters.any(|(_, waiter)| waiter.leads && waiter.sender.send(Event::Lead).is_ok())
     }
 
     /// Where the answer to the next step of an effect goes.
-    pub(crate) fn expect(&mut self, ticket: Ticket, verdict: oneshot::Sender<Verdict>) {
+    pub(crate) fn register(&mut self, ticket: Ticket, verdict: oneshot::Sender<Verdict>) {
         // Where nobody will answer, the sender ends here: the kernel has stopped, or this is no effect under way.
-        if self.stopped.is_none() && self.waiting.contains_key(&ticket.cause()) {
-            self.asking.insert(ticket, verdict);
+        if self.stopped.is_none() && self.waiters.contains_key(&ticket.cause()) {
+            self.verdict_senders.insert(ticket, verdict);
         }
     }
 
     /// Fails everyone who waits, and whoever comes. Of those whose decision was taken to be written, nobody knows what became.
     pub(crate) fn stop(&mut self, failure: Failure) {
         let unknown = unknown(&failure);
-        for (seq, waiting) in std::mem::take(&mut self.waiting) {
-            let told = if seq <= self.taken { &unknown } else { &failure };
-            let _ = waiting.sender.send(Event::Ended(Err(told.clone())));
+        for (seq, waiter) in std::mem::take(&mut self.waiters) {
+            let told = if seq <= self.newest_polled { &unknown } else { &failure };
+            let _ = waiter.sender.send(Event::Ended(Err(told.clone())));
         }
-        self.asking.clear();
+        self.verdict_senders.clear();
         self.stop_signal.set(&failure);
         self.stopped.get_or_insert(failure);
     }

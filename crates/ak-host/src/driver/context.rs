@@ -7,19 +7,19 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::{Place, Sink},
-    driver::group_commit::Ledger,
+    call::{CallMode, ChunkSink},
+    driver::group_commit::GroupCommit,
     effects::context::EffectContext,
 };
 
 /// The context of one effect.
 pub(crate) struct DriverContext<'p> {
-    pub(crate) ledger: &'p Ledger,
+    pub(crate) group_commit: &'p GroupCommit,
     pub(crate) ticket: Ticket,
-    pub(crate) sink: Mutex<Sink<'p>>,
+    pub(crate) chunks: Mutex<ChunkSink<'p>>,
     pub(crate) stop: CancellationToken,
     pub(crate) due: Option<Instant>,
-    pub(crate) place: Place,
+    pub(crate) mode: CallMode,
 }
 
 impl EffectContext for DriverContext<'_> {
@@ -32,16 +32,16 @@ impl EffectContext for DriverContext<'_> {
     }
 
     async fn ask(&self, step: Step) -> Verdict {
-        self.ledger.ask(self.ticket, step, self.place).await
+        self.group_commit.ask(self.ticket, step, self.mode).await
     }
 
     /// It looks whether somebody still waits: work that always has something ready never lets [`Self::while_wanted`] look.
     async fn deliver(&self, chunk: &str) -> bool {
-        let wants_more = match &mut *self.sink.lock().await {
-            Sink::Nobody => true,
+        let wants_more = match &mut *self.chunks.lock().await {
+            ChunkSink::Discard => true,
             // The caller's own code may do anything, even drive a runtime of its own: it runs on the caller's own thread.
-            Sink::Callback(take) => take(chunk),
-            Sink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
+            ChunkSink::Callback(take) => take(chunk),
+            ChunkSink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
         };
         wants_more && !self.stop.is_cancelled() && self.due.is_none_or(|due| Instant::now() < due)
     }

@@ -17,25 +17,25 @@ use ak_kernel::{Asked, Code, Failure, Kernel, Now, Record, Request, SessionId, S
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
-    call::Place,
+    call::CallMode,
     clock,
     driver::{
-        commit_state::{Event, Pending, State, log_full},
+        commit_state::{Event, State, Submission, log_full},
         scrub::Scrubber,
-        snapshots::Snapshots,
+        snapshots::Snapshotter,
         stop_signal::StopSignal,
         unsaved::Unsaved,
     },
     fair_mutex::{FairGuard, FairMutex},
-    fork::Origin,
+    fork::ProcessIdentity,
     storage::{
-        log::{Log, Room},
+        log::{Log, LogSpace},
         log_reader::StoredSnapshot,
     },
 };
 
 /// A kernel and its log.
-pub(crate) struct Ledger {
+pub(crate) struct GroupCommit {
     /// Taken before `state` where both are taken.
     log: FairMutex<Log>,
     state: FairMutex<State>,
@@ -44,12 +44,12 @@ pub(crate) struct Ledger {
     /// Sessions whose holders are gone. The kernel is told with the next request.
     ended: Mutex<VecDeque<SessionId>>,
     /// The process that it works in: in no other is a lock of it taken.
-    origin: Origin,
+    process: ProcessIdentity,
     stop_signal: Arc<StopSignal>,
-    pub(crate) snapshots: Snapshots,
+    pub(crate) snapshots: Snapshotter,
     pub(crate) scrubber: Scrubber,
     /// Held by whoever reads the log through a handle of its own: the log is let go of when nobody does.
-    readings: parking_lot::RwLock<()>,
+    readers: parking_lot::RwLock<()>,
 }
 
 /// How long records wait for space that was found and is gone all the same, before the kernel stops.
@@ -60,23 +60,23 @@ const FULL_PAUSE: Duration = Duration::from_millis(50);
 /// A snapshot made room for a newer one while it was to be read.
 pub(crate) struct SnapshotGone;
 
-impl Ledger {
+impl GroupCommit {
     /// Takes a kernel whose records so far are in `log`; so many entries of them are newer than the newest snapshot.
-    pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64) -> Arc<Ledger> {
+    pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64) -> Arc<GroupCommit> {
         let stopped = log.refusal();
         let unsaved = Unsaved::new(&log, unsaved);
         let stop_signal = Arc::<StopSignal>::default();
         let state = State::new(kernel, log.room(), unsaved, stopped, stop_signal.clone());
-        Arc::new_cyclic(|ledger| Ledger {
+        Arc::new_cyclic(|group_commit| GroupCommit {
             in_memory: log.is_memory(),
             log: FairMutex::new(log),
             state: FairMutex::new(state),
             ended: Mutex::default(),
-            origin: Origin::here(),
+            process: ProcessIdentity::current(),
             stop_signal,
-            snapshots: Snapshots::new(ledger.clone()),
-            scrubber: Scrubber::new(ledger.clone()),
-            readings: parking_lot::RwLock::new(()),
+            snapshots: Snapshotter::new(group_commit.clone()),
+            scrubber: Scrubber::new(group_commit.clone()),
+            readers: parking_lot::RwLock::new(()),
         })
     }
 
@@ -86,7 +86,7 @@ impl Ledger {
     }
 
     pub(crate) fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
-        self.origin.check()?;
+        self.process.check()?;
         self.state.lock().map_err(|poisoned| {
             // Whoever waits would do so for ever.
             poisoned.into_inner().stop(panicked());
@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     pub(crate) fn log(&self) -> Result<FairGuard<'_, Log>, Failure> {
-        self.origin.check()?;
+        self.process.check()?;
         self.log.lock().map_err(|_| panicked())
     }
 
@@ -107,9 +107,9 @@ impl Ledger {
         begin: impl Fn(u64) -> R,
         take: impl Fn(&mut R, Record, Option<&StoredSnapshot>) -> Result<(), SnapshotGone>,
     ) -> Result<R, Failure> {
-        let _reading = self.readings.read();
+        let _reading = self.readers.read();
         'again: loop {
-            let mut reading = self.log()?.reading();
+            let mut reading = self.log()?.reader();
             let mut read = begin(reading.first);
             loop {
                 let Some(page) = reading.page(|| self.log())? else { continue 'again };
@@ -137,7 +137,7 @@ impl Ledger {
     /// Takes note that nobody holds a session any more. Waits for nothing.
     pub(crate) fn end_session(&self, session: SessionId) {
         // A child that lets go of what it inherited ends no session of its parent's.
-        if self.origin.is_here()
+        if self.process.is_current()
             && let Ok(mut ended) = self.ended.lock()
         {
             ended.push_back(session);
@@ -166,19 +166,19 @@ impl Ledger {
     /// # Errors
     /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
     /// hear it.
-    pub(crate) fn enter(
+    pub(crate) fn dispatch(
         &self,
-        pending: &Pending<'_>,
+        submission: &Submission<'_>,
         sender: UnboundedSender<Event>,
-        place: Place,
+        mode: CallMode,
     ) -> Result<(), Failure> {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
         // An erasure needs room for a snapshot too. How long that is shows an image of the state, beside whatever comes.
-        let image = (pending.erases() && !self.in_memory).then(|| state.kernel.image());
-        if image.is_none() && state.needed_with(pending)? <= state.room.ordinary {
-            let entered = state.enter(now, pending, sender, place);
+        let image = (submission.erases() && !self.in_memory).then(|| state.kernel.image());
+        if image.is_none() && state.required_bytes_with(submission)? <= state.room.ordinary {
+            let entered = state.dispatch(now, submission, sender, mode);
             // One that was turned away may have been recorded as such.
             self.commit(state);
             return entered;
@@ -187,17 +187,17 @@ impl Ledger {
         let snapshot_bytes = image.map(|image| image.encode().0.len() as u64);
         let mut log = self.log()?;
         let mut state = self.state()?;
-        let needed = state.needed_with(pending)?;
+        let needed = state.required_bytes_with(submission)?;
         state.make_room(&mut log, needed);
-        let Room { ordinary, reserve } = state.room;
-        let reserve = if pending.may_take_reserve() { reserve } else { 0 };
+        let LogSpace { ordinary, reserve } = state.room;
+        let reserve = if submission.may_take_reserve() { reserve } else { 0 };
         if needed > ordinary.saturating_add(reserve) {
             return Err(log_full());
         }
         if let Some(bytes) = snapshot_bytes {
             log.reserve_snapshot(bytes)?;
         }
-        let entered = state.enter(now, pending, sender, place);
+        let entered = state.dispatch(now, submission, sender, mode);
         drop(log);
         self.commit(state);
         entered
@@ -205,7 +205,7 @@ impl Ledger {
 
     /// Gives the kernel an input that nobody waits for, and for which room was found with the request that it belongs to. A
     /// kernel that is stopped takes none.
-    pub(crate) fn feed(&self, input: impl FnOnce(&mut Kernel, Now)) {
+    pub(crate) fn handle_input(&self, input: impl FnOnce(&mut Kernel, Now)) {
         let now = now();
         let Ok(mut state) = self.state() else { return };
         match now {
@@ -228,15 +228,15 @@ impl Ledger {
     }
 
     /// Puts a step of an effect to the kernel and waits for the verdict. Without one the effect stops.
-    pub(crate) async fn ask(&self, ticket: Ticket, step: Step, place: Place) -> Verdict {
+    pub(crate) async fn ask(&self, ticket: Ticket, step: Step, mode: CallMode) -> Verdict {
         let (sender, receiver) = oneshot::channel();
-        self.hold_up(place, || self.step(ticket, step, sender));
+        self.block_briefly(mode, || self.step(ticket, step, sender));
         receiver.await.unwrap_or_else(|_| kernel_stopped())
     }
 
     /// Does what may have to write to the log.
-    pub(crate) fn hold_up<T>(&self, place: Place, work: impl FnOnce() -> T) -> T {
-        if self.in_memory { work() } else { place.hold_up(work) }
+    pub(crate) fn block_briefly<T>(&self, mode: CallMode, work: impl FnOnce() -> T) -> T {
+        if self.in_memory { work() } else { mode.block_briefly(work) }
     }
 
     fn put_step(
@@ -246,11 +246,11 @@ impl Ledger {
         verdict: &mut Option<oneshot::Sender<Verdict>>,
     ) -> Result<(), Failure> {
         let mut state = self.state()?;
-        if state.needed_with_step(ticket, &step) > state.room.ordinary {
+        if state.required_bytes_with_step(ticket, &step) > state.room.ordinary {
             drop(state);
             let mut log = self.log()?;
             state = self.state()?;
-            let needed = state.needed_with_step(ticket, &step);
+            let needed = state.required_bytes_with_step(ticket, &step);
             state.make_room(&mut log, needed);
             if needed > state.room.ordinary {
                 let message =
@@ -263,10 +263,10 @@ impl Ledger {
         let now = now()?;
         if state.stopped.is_none() && state.kernel.is_under_way(ticket) {
             if let Some(verdict) = verdict.take() {
-                state.expect(ticket, verdict);
+                state.register(ticket, verdict);
             }
             if let Err(failure) = state.kernel.progress(now, ticket, step) {
-                *verdict = state.asking.remove(&ticket);
+                *verdict = state.verdict_senders.remove(&ticket);
                 return Err(failure);
             }
         }
@@ -275,7 +275,7 @@ impl Ledger {
     }
 
     /// Whether the log has room to record that one more was turned away, beside what was promised.
-    pub(crate) fn has_room_to_turn_away(&self) -> bool {
+    pub(crate) fn has_room_to_throttle(&self) -> bool {
         let bytes = |state: &State| state.kernel.turned_away_bytes(1);
         if self.state().is_ok_and(|state| state.has_room(bytes(&state))) {
             return true;
@@ -288,7 +288,7 @@ impl Ledger {
     /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
     /// another leads already.
     pub(crate) fn commit(&self, mut state: FairGuard<'_, State>) {
-        if state.led {
+        if state.has_leader {
             return;
         }
         // What is kept in memory is kept at once, under this very lock. Only here it is taken first, and so not waited for.
@@ -301,18 +301,18 @@ impl Ledger {
             }
             return;
         }
-        state.led = true;
+        state.has_leader = true;
         drop(state);
         self.lead();
     }
 
     /// Makes durable what is recorded, and releases what rests on it, until nothing is left or another takes over.
     pub(crate) fn lead(&self) {
-        let leading = Leading(self);
+        let guard = LeaderGuard(self);
         let Ok(mut log) = self.log() else { return };
         loop {
             match self.write(&mut log) {
-                Ok((_, true)) => return std::mem::forget(leading),
+                Ok((_, true)) => return std::mem::forget(guard),
                 Ok((_, false)) => {}
                 Err(_) => return,
             }
@@ -324,20 +324,20 @@ impl Ledger {
     pub(crate) fn write(&self, log: &mut Log) -> Result<(FairGuard<'_, State>, bool), Failure> {
         let mut state = self.state()?;
         let Some((seq, records)) = state.records() else {
-            state.led = false;
+            state.has_leader = false;
             return Ok((state, true));
         };
-        let needed = state.promised();
+        let needed = state.promised_bytes();
         drop(state);
         let written = append(log, records, needed);
         let mut state = self.state()?;
-        (state.room, state.unwritten) = (log.room(), 0);
+        (state.room, state.unwritten_bytes) = (log.room(), 0);
         state.written(seq, written);
         if state.unsaved.is_due() {
-            self.snapshots.take_one();
+            self.snapshots.start();
         }
-        let handed_over = state.hand_over(seq);
-        Ok((state, handed_over))
+        let is_transferred = state.transfer_leadership(seq);
+        Ok((state, is_transferred))
     }
 
     /// Ends the kernel and lets go of the journal.
@@ -354,16 +354,16 @@ impl Ledger {
             log.close();
         }
         // Whoever is about to read more is refused, and then nobody holds the disk any more.
-        self.scrubber.give_up();
-        self.snapshots.give_up();
-        drop(self.readings.write());
+        self.scrubber.cancel();
+        self.snapshots.cancel();
+        drop(self.readers.write());
     }
 }
 
 /// The thread that leads. Should it die, nobody waits for it in vain.
-struct Leading<'a>(&'a Ledger);
+struct LeaderGuard<'a>(&'a GroupCommit);
 
-impl Drop for Leading<'_> {
+impl Drop for LeaderGuard<'_> {
     fn drop(&mut self) {
         match self.0.state.lock() {
             Ok(mut state) => state.stop(panicked()),
@@ -373,12 +373,12 @@ impl Drop for Leading<'_> {
 }
 
 /// Makes records durable. Space that was found and is gone all the same is waited for, for a while: until then nothing is lost.
-fn append(log: &mut Log, records: Vec<Record>, needed: u64) -> Result<(), JournalError> {
+fn append(log: &mut Log, records: Vec<Record>, needed_bytes: u64) -> Result<(), JournalError> {
     let until = Instant::now() + FULL_PATIENCE;
-    let mut written = log.append(records, needed);
+    let mut written = log.append(records, needed_bytes);
     while matches!(written, Err(JournalError::Full)) && Instant::now() < until {
         std::thread::sleep(FULL_PAUSE);
-        written = log.append(Vec::new(), needed);
+        written = log.append(Vec::new(), needed_bytes);
     }
     written
 }

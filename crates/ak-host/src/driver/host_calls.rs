@@ -4,8 +4,8 @@ use ak_kernel::{Price, Ticket, ToolRequest};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::{
-    call::Patience,
-    driver::{Driver, commit_state::Pending, pending_request::PendingRequest},
+    call::CallOptions,
+    driver::{Driver, commit_state::Submission, dispatched::DispatchedRequest},
     effects::tools::{HostCallFuture, HostCalls},
 };
 
@@ -22,20 +22,22 @@ impl HostCalls for Driver {
         &'a self,
         ticket: Ticket,
         request: &'a ToolRequest,
-        mut patience: Patience<'a>,
+        mut options: CallOptions<'a>,
     ) -> HostCallFuture<'a> {
         Box::pin(async move {
             let (sender, receiver) = unbounded_channel();
-            let mut call = PendingRequest::new(self, receiver);
-            let pending = Pending::HostCall(ticket, request);
-            let place = patience.place;
-            if let Err(failure) =
-                self.shared.ledger.hold_up(place, || self.shared.ledger.enter(&pending, sender, place))
+            let mut call = DispatchedRequest::new(self, receiver);
+            let submission = Submission::HostCall(ticket, request);
+            let mode = options.mode;
+            if let Err(failure) = self
+                .shared
+                .group_commit
+                .block_briefly(mode, || self.shared.group_commit.dispatch(&submission, sender, mode))
             {
                 call.has_ended = true;
                 return Err(failure);
             }
-            Ok(call.outcome(&mut patience).await)
+            Ok(call.outcome(&mut options).await)
         })
     }
 }

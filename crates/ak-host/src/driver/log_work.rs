@@ -5,23 +5,27 @@ use ak_json::{Value, object};
 use ak_kernel::{Code, Examination, Failure, Kept, LogWork, Tools};
 
 use crate::{
-    driver::group_commit::{Ledger, SnapshotGone},
+    driver::group_commit::{GroupCommit, SnapshotGone},
     hex::to_hex,
     storage::{
         log::Log,
-        verify::{Anchor, Followed, rejected},
+        verify::{Anchor, VerificationSummary, rejected},
     },
 };
 
 /// Does what was permitted with the log, which is not held while anything is executed again.
-pub(crate) fn perform(ledger: &Ledger, signer: &SigningKey, work: LogWork) -> Result<Value, Failure> {
+pub(crate) fn perform(
+    group_commit: &GroupCommit,
+    signer: &SigningKey,
+    work: LogWork,
+) -> Result<Value, Failure> {
     if let LogWork::Prove { seq, .. } = &work {
-        ledger.scrubber.wait_for(*seq);
+        group_commit.scrubber.wait_for(*seq);
     }
     if let LogWork::Verify { anchor: Some(_), .. } = &work {
-        ledger.scrubber.wait_for(0);
+        group_commit.scrubber.wait_for(0);
     }
-    let log = ledger.log()?;
+    let log = group_commit.log()?;
     match work {
         LogWork::Checkpoint => {
             Ok(object! { "note": checkpoint(signer, &log)?, "key": signer.verifier().to_string() })
@@ -40,25 +44,25 @@ pub(crate) fn perform(ledger: &Ledger, signer: &SigningKey, work: LogWork) -> Re
         LogWork::Verify { key, anchor } => {
             let anchor = Anchor::new(signer, &log, key.as_deref(), anchor.as_deref())?;
             drop(log);
-            Ok(anchor.verdict(follow(ledger)?))
+            Ok(anchor.result(replay(group_commit)?))
         }
     }
 }
 
 /// Verifies the log of a kernel that can do nothing else; none where the kernel is stopped for another reason.
 pub(crate) fn verify_only(
-    ledger: &Ledger,
+    group_commit: &GroupCommit,
     signer: &SigningKey,
     key: Option<&str>,
     note: Option<&str>,
 ) -> Result<Option<Value>, Failure> {
-    let log = ledger.log()?;
+    let log = group_commit.log()?;
     match &*log {
-        Log::Damaged { .. } => Ok(Some(log.verdict())),
+        Log::Damaged { .. } => Ok(Some(log.verification_result())),
         Log::ReadOnly(_) => {
             let anchor = Anchor::new(signer, &log, key, note)?;
             drop(log);
-            Ok(Some(anchor.verdict(follow(ledger)?)))
+            Ok(Some(anchor.result(replay(group_commit)?)))
         }
         Log::Memory(_) | Log::Durable(_) | Log::Closed => Ok(None),
     }
@@ -73,9 +77,9 @@ fn checkpoint(signer: &SigningKey, log: &Log) -> Result<String, Failure> {
 }
 
 /// Re-executes the records of a log, tools included, as far as their bodies are there.
-fn follow(ledger: &Ledger) -> Result<Followed, Failure> {
+fn replay(group_commit: &GroupCommit) -> Result<VerificationSummary, Failure> {
     let begin = |pruned| (pruned, Examination::new(pruned, Tools::Rerun));
-    let examined = ledger.read(begin, |(_, examination), record, snapshot| {
+    let examined = group_commit.read(begin, |(_, examination), record, snapshot| {
         let body = Some(&*record.body).filter(|body| !body.is_empty());
         let kept = Kept { body, subjects: &record.subjects };
         // What is not needed is not read: it is as large as the state.
@@ -86,10 +90,10 @@ fn follow(ledger: &Ledger) -> Result<Followed, Failure> {
     });
     let (pruned, examination) = match examined {
         // What lies on the disk is not what was written.
-        Err(failure) if failure.code == Code::LogCorrupt => return Followed::damaged(failure),
+        Err(failure) if failure.code == Code::LogCorrupt => return VerificationSummary::damaged(failure),
         examined => examined?,
     };
-    Ok(Followed {
+    Ok(VerificationSummary {
         replayed: examination.follows(),
         opaque: pruned.saturating_add(examination.opaque()),
         not_replayed: examination.not_replayed(),

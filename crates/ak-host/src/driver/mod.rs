@@ -5,10 +5,10 @@
 
 pub(crate) mod commit_state;
 pub(crate) mod context;
+mod dispatched;
 pub(crate) mod group_commit;
 mod host_calls;
 pub(crate) mod log_work;
-mod pending_request;
 mod perform;
 pub(crate) mod scrub;
 pub(crate) mod snapshots;
@@ -28,32 +28,32 @@ use tokio::sync::mpsc::{self, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::{self, Answer, Patience, Place, Sink},
+    call::{self, CallMode, CallOptions, ChunkSink, OutcomeFuture},
     driver::{
-        commit_state::{Event, Pending, State},
-        group_commit::Ledger,
-        pending_request::PendingRequest,
+        commit_state::{Event, State, Submission},
+        dispatched::DispatchedRequest,
+        group_commit::GroupCommit,
     },
     effects::infer::routes::Routes,
     fair_mutex::FairGuard,
-    fork::{Origin, Own},
-    fs::{Files, protected::Protected},
+    fork::{ProcessIdentity, ProcessOwned},
+    fs::{FileEffects, protected::Protected},
     net::Net,
-    secrets::{redact::Filter, store::Secrets},
+    secrets::{redact::Redactor, store::Secrets},
     storage::log::Log,
 };
 
 /// What the operator configures; none of it can be reached by an agent.
 #[derive(Debug)]
-pub(crate) struct HostConfig {
+pub(crate) struct DriverConfig {
     /// Where models are asked.
     pub(crate) routes: Routes,
     pub(crate) net: Net,
     pub(crate) secrets: Secrets,
     /// What is cut from everything that comes back.
-    pub(crate) filter: Filter,
+    pub(crate) redactor: Redactor,
     /// What file effects rest on, and keep away from.
-    pub(crate) files: Files,
+    pub(crate) files: FileEffects,
     /// The variables of the environment that tools may list.
     pub(crate) env: Vec<(Text, Text)>,
     /// Signs checkpoints of the log.
@@ -63,20 +63,20 @@ pub(crate) struct HostConfig {
 /// One kernel with its log and its drivers. Cheap to clone; all clones are the same kernel.
 #[derive(Clone)]
 pub struct Driver {
-    shared: Own<Arc<Shared>>,
+    shared: ProcessOwned<Arc<Shared>>,
 }
 
 struct Shared {
-    ledger: Arc<Ledger>,
-    config: HostConfig,
+    group_commit: Arc<GroupCommit>,
+    config: DriverConfig,
     /// Cancelled when the kernel is closed: what is under way is given up.
     closing: CancellationToken,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.ledger.scrubber.give_up();
-        self.ledger.snapshots.give_up();
+        self.group_commit.scrubber.cancel();
+        self.group_commit.snapshots.cancel();
     }
 }
 
@@ -84,16 +84,16 @@ impl Driver {
     /// Takes a kernel whose records so far are in `log`.
     ///
     /// `unsaved` of them are newer than the newest snapshot.
-    pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64, config: HostConfig) -> Driver {
-        let ledger = Ledger::new(kernel, log, unsaved);
+    pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64, config: DriverConfig) -> Driver {
+        let group_commit = GroupCommit::new(kernel, log, unsaved);
         // A new kernel's genesis is durable before anything else happens.
-        if let Ok(state) = ledger.state() {
-            ledger.commit(state);
+        if let Ok(state) = group_commit.state() {
+            group_commit.commit(state);
         }
-        ledger.begin_scrub();
-        let shared = Shared { ledger, config, closing: CancellationToken::new() };
-        let driver = Driver { shared: Own::new(Arc::new(shared)) };
-        driver.adopt_roots();
+        group_commit.begin_scrub();
+        let shared = Shared { group_commit, config, closing: CancellationToken::new() };
+        let driver = Driver { shared: ProcessOwned::new(Arc::new(shared)) };
+        driver.resolve_roots();
         driver
     }
 
@@ -113,27 +113,31 @@ impl Driver {
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
-        self.call_heeding(session, asked.into(), on_chunk, stop, None)
+        self.call_interruptible(session, asked.into(), on_chunk, stop, None)
     }
 
-    /// The same; while it waits, `heed` is asked every [`HEED_MS`](crate::HEED_MS) milliseconds whether to go on. When not, the
+    /// The same; while it waits, `should_continue` is asked every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) milliseconds whether to go on. When not, the
     /// request is given up, unless its outcome is there.
-    pub(crate) fn call_heeding(
+    pub(crate) fn call_interruptible(
         &self,
         session: SessionId,
         asked: Asked,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
-        heed: Option<&mut dyn FnMut() -> bool>,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
-        let place = if heed.is_some() { Place::Watched } else { Place::Caller };
-        let mut call = self.begin(session, asked, place)?;
-        if let Some(outcome) = call.at_once() {
+        let mode = if should_continue.is_some() { CallMode::Polling } else { CallMode::Blocking };
+        let mut call = self.begin(session, asked, mode)?;
+        if let Some(outcome) = call.ready_outcome() {
             return outcome;
         }
-        let mut patience =
-            Patience { sink: Sink::Callback(Box::new(on_chunk)), stop: stop.clone(), due: None, place };
-        call::wait(call.outcome(&mut patience), stop, heed)
+        let mut options = CallOptions {
+            chunks: ChunkSink::Callback(Box::new(on_chunk)),
+            stop: stop.clone(),
+            due: None,
+            mode,
+        };
+        call::wait_for_outcome(call.outcome(&mut options), stop, should_continue)
     }
 
     /// Makes a request without waiting for it: no thread waits, however long its effect takes. The pieces of a streamed answer go to
@@ -146,24 +150,27 @@ impl Driver {
         asked: impl Into<Asked>,
         pieces: Option<mpsc::Sender<String>>,
         stop: CancellationToken,
-    ) -> Answer {
+    ) -> OutcomeFuture {
         let (driver, asked, stopped) = (self.clone(), asked.into(), stop.clone());
-        Answer::of(async move { driver.answer(session, asked, Sink::of(pieces), stopped).await }, stop)
+        OutcomeFuture::spawn(
+            async move { driver.call_on_task(session, asked, ChunkSink::from_channel(pieces), stopped).await },
+            stop,
+        )
     }
 
     /// [`call_async`](Self::call_async) within a task of the runtime.
-    pub(crate) async fn answer(
+    pub(crate) async fn call_on_task(
         &self,
         session: SessionId,
         asked: Asked,
-        sink: Sink<'static>,
+        chunks: ChunkSink<'static>,
         stop: CancellationToken,
     ) -> Outcome {
-        let place = Place::Task;
-        let mut call = self.begin(session, asked, place)?;
-        match call.at_once() {
+        let mode = CallMode::Task;
+        let mut call = self.begin(session, asked, mode)?;
+        match call.ready_outcome() {
             Some(outcome) => outcome,
-            None => call.outcome(&mut Patience { sink, stop, due: None, place }).await,
+            None => call.outcome(&mut CallOptions { chunks, stop, due: None, mode }).await,
         }
     }
 
@@ -171,23 +178,29 @@ impl Driver {
     ///
     /// # Errors
     /// Where the kernel does not hear it. A log that was found damaged can still be verified; nothing else is possible.
-    fn begin(&self, session: SessionId, asked: Asked, place: Place) -> Result<PendingRequest, Failure> {
-        self.shared.origin().check()?;
+    fn begin(&self, session: SessionId, asked: Asked, mode: CallMode) -> Result<DispatchedRequest, Failure> {
+        self.shared.process().check()?;
         let asked = asked.priced(|model| self.price(model)).with_env(&self.shared.config.env);
-        let asked =
-            if asked.request().is_effect() { place.hold_up(|| asked.prepared()) } else { asked.prepared() };
+        let asked = if asked.request().is_effect() {
+            mode.block_briefly(|| asked.prepared())
+        } else {
+            asked.prepared()
+        };
         if let Err(failure) = asked.check_size() {
-            self.turn_away(Some(session));
+            self.count_throttled(Some(session));
             return Err(failure);
         }
         let loads_policy = matches!(asked.request(), Request::PolicyLoad { .. });
         // Whoever loads a policy lets go of the one before, outside the lock: that takes long where it was long.
         let _former = loads_policy.then(|| self.policy());
         let (sender, receiver) = unbounded_channel();
-        let mut call = PendingRequest::new(self, receiver);
+        let mut call = DispatchedRequest::new(self, receiver);
         call.loads_policy = loads_policy;
-        let pending = Pending::Request(session, &asked);
-        let entered = self.shared.ledger.hold_up(place, || self.shared.ledger.enter(&pending, sender, place));
+        let submission = Submission::Request(session, &asked);
+        let entered = self
+            .shared
+            .group_commit
+            .block_briefly(mode, || self.shared.group_commit.dispatch(&submission, sender, mode));
         if let Err(failure) = entered {
             call.has_ended = true;
             // A log that was found damaged, or may not be written, can still be verified; nothing else is possible.
@@ -196,18 +209,22 @@ impl Driver {
                 return Err(failure);
             }
             let key_pair = &self.shared.config.checkpoint_key;
-            let verified =
-                log_work::verify_only(&self.shared.ledger, key_pair, key.as_deref(), anchor.as_deref())?;
+            let verified = log_work::verify_only(
+                &self.shared.group_commit,
+                key_pair,
+                key.as_deref(),
+                anchor.as_deref(),
+            )?;
             call.next = Some(Event::Ended(Ok(Reply::Value(verified.ok_or(failure)?))));
         }
         Ok(call)
     }
 
     /// Resolves the roots that the policy in force grants.
-    fn adopt_roots(&self) {
-        let Files { roots, protected } = &self.shared.config.files;
-        protected.look_beneath();
-        roots.adopt(|| self.policy());
+    fn resolve_roots(&self) {
+        let FileEffects { roots, protected } = &self.shared.config.files;
+        protected.rescan();
+        roots.resolve_all(|| self.policy());
     }
 
     /// The policy in force, while the kernel runs.
@@ -241,7 +258,7 @@ impl Driver {
 
     /// Has the kernel see what time it is.
     pub(crate) fn tick(&self) {
-        self.feed(|kernel, now| kernel.handle_timeout(now));
+        self.handle_input(|kernel, now| kernel.handle_timeout(now));
     }
 
     /// Opens a session for an agent, if `session` may.
@@ -256,7 +273,9 @@ impl Driver {
         name: &str,
     ) -> Result<SessionId, Failure> {
         let request = Request::SessionOpen { agent: name.into() };
-        opened(self.answer(session, request.into(), Sink::Nobody, CancellationToken::new()).await?)
+        opened(
+            self.call_on_task(session, request.into(), ChunkSink::Discard, CancellationToken::new()).await?,
+        )
     }
 
     /// Opens a session for a new guest, within a task of the runtime.
@@ -265,21 +284,21 @@ impl Driver {
     }
 
     /// Whether this is the kernel's own process, and not one that was forked from it.
-    pub(crate) fn is_here(&self) -> bool {
-        self.origin().is_here()
+    pub(crate) fn is_current(&self) -> bool {
+        self.process().is_current()
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        self.shared.origin()
+    pub(crate) fn process(&self) -> ProcessIdentity {
+        self.shared.process()
     }
 
     /// Ends a session that nobody holds any more.
     pub(crate) fn end_session(&self, session: SessionId) {
-        self.shared.ledger.end_session(session);
+        self.shared.group_commit.end_session(session);
     }
 
     /// Ends the sessions of those who held them when the kernel last stopped.
-    pub(crate) fn end_former_sessions(&self) -> Result<(), Failure> {
+    pub(crate) fn close_former_sessions(&self) -> Result<(), Failure> {
         let former = self.state()?.kernel.sessions();
         former.into_iter().for_each(|session| self.end_session(session));
         Ok(())
@@ -288,12 +307,12 @@ impl Driver {
     /// Ends the kernel: later calls fail. What is under way is given up and not waited for. In a process that was forked from the
     /// kernel's own it does nothing.
     pub fn close(&self) {
-        if !self.shared.origin().is_here() {
+        if !self.shared.process().is_current() {
             return;
         }
         // Without it the next start takes longer, and nothing else.
-        let _ = self.shared.ledger.keep_last_snapshot();
-        self.shared.ledger.close();
+        let _ = self.shared.group_commit.keep_final_snapshot();
+        self.shared.group_commit.close();
         self.shared.closing.cancel();
     }
 
@@ -301,19 +320,19 @@ impl Driver {
     /// knows what of the newest records is on the disk. One that could only be verified from the start never stops.
     #[must_use]
     pub fn wait_until_stopped(&self) -> Failure {
-        self.shared.ledger.wait_until_stopped()
+        self.shared.group_commit.wait_until_stopped()
     }
 
     /// Has the kernel count a request that did not get as far as the kernel, if there is room to record that.
-    pub(crate) fn turn_away(&self, session: Option<SessionId>) {
-        if self.shared.ledger.has_room_to_turn_away() {
-            self.feed(|kernel, now| kernel.turn_away(&now, session));
+    pub(crate) fn count_throttled(&self, session: Option<SessionId>) {
+        if self.shared.group_commit.has_room_to_throttle() {
+            self.handle_input(|kernel, now| kernel.turn_away(&now, session));
         }
     }
 
     /// Begins to keep a snapshot of the state beside whatever comes, from which the kernel starts next time.
-    pub(crate) fn keep_snapshot(&self) {
-        self.shared.ledger.snapshots.take_one();
+    pub(crate) fn start_snapshot(&self) {
+        self.shared.group_commit.snapshots.start();
     }
 
     /// Completes what was under way when the kernel last stopped: an erasure is brought to its end; of anything else nobody
@@ -321,7 +340,7 @@ impl Driver {
     ///
     /// # Errors
     /// When an erasure cannot be brought to its end.
-    pub(crate) fn settle_unknown(&self) -> Result<(), Failure> {
+    pub(crate) fn complete_interrupted(&self) -> Result<(), Failure> {
         let (unfinished, tickets) = {
             let state = self.state()?;
             (state.kernel.unfinished(), state.kernel.tickets())
@@ -329,11 +348,11 @@ impl Driver {
         for (ticket, effect) in &unfinished {
             if let Effect::Log(LogWork::Erase { subject, objects, entries }) = effect {
                 let done = self.erase(*subject, *objects, *entries)?;
-                self.finish(*ticket, Completion::Value(done), Place::Caller);
+                self.finish(*ticket, Completion::Value(done), CallMode::Blocking);
             }
         }
         for ticket in tickets.into_iter().filter(|ticket| unfinished.iter().all(|(done, _)| done != ticket)) {
-            self.finish(ticket, Completion::Unknown, Place::Caller);
+            self.finish(ticket, Completion::Unknown, CallMode::Blocking);
         }
         Ok(())
     }
@@ -343,7 +362,7 @@ impl Driver {
         // Nothing of it is to stay in memory; to free it takes long where it is much, and keeps nobody waiting here.
         let waste = self.state().map(|mut state| state.kernel.take_waste())?;
         drop(waste);
-        self.shared.ledger.keep_snapshot(Some(subject))?;
+        self.shared.group_commit.keep_snapshot(Some(subject))?;
         Ok(erased(subject, objects, entries))
     }
 
@@ -353,24 +372,24 @@ impl Driver {
             records.push(record);
             Ok(())
         };
-        self.shared.ledger.read(|_| Vec::new(), take)
+        self.shared.group_commit.read(|_| Vec::new(), take)
     }
 
     fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
-        self.shared.ledger.state()
+        self.shared.group_commit.state()
     }
 
     /// Hands the end of an effect to the kernel.
-    fn finish(&self, ticket: Ticket, completion: Completion, place: Place) {
+    fn finish(&self, ticket: Ticket, completion: Completion, mode: CallMode) {
         // What came may be long, and is searched for secrets and digested here.
-        place.hold_up(|| {
-            let ended = Ended::from(self.shared.config.filter.completion(completion)).prepared();
-            self.feed(|kernel, now| kernel.complete(now, ticket, ended));
+        mode.block_briefly(|| {
+            let ended = Ended::from(self.shared.config.redactor.completion(completion)).prepared();
+            self.handle_input(|kernel, now| kernel.complete(now, ticket, ended));
         });
     }
 
-    fn feed(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
-        self.shared.ledger.feed(input);
+    fn handle_input(&self, input: impl FnOnce(&mut Kernel, ak_kernel::Now)) {
+        self.shared.group_commit.handle_input(input);
     }
 }
 

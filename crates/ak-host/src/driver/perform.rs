@@ -5,14 +5,14 @@ use std::{pin::pin, time::Instant};
 use ak_kernel::{Code, Completion, Effect, FileAction, LogWork, Step, Ticket};
 
 use crate::{
-    call::{self, Patience, Place, Sink},
-    driver::{Driver, HostConfig, context::DriverContext, group_commit::kernel_stopped, log_work},
+    call::{self, CallMode, CallOptions, ChunkSink},
+    driver::{Driver, DriverConfig, context::DriverContext, group_commit::kernel_stopped, log_work},
     effects::{
         http::{self, HttpJob},
-        infer::{self, Around, outgoing::InferJob},
+        infer::{self, InferContext, outgoing::InferJob},
         tools::{self, ToolJob},
     },
-    runtime::{Home, Work, drive},
+    runtime::{Runtime, WorkKind, drive},
 };
 
 impl Driver {
@@ -22,87 +22,88 @@ impl Driver {
         ticket: Ticket,
         effect: Effect,
         due: Option<Instant>,
-        patience: &mut Patience<'_>,
+        options: &mut CallOptions<'_>,
     ) {
-        let home = match Home::get() {
-            Ok(home) => home,
+        let runtime = match Runtime::get() {
+            Ok(runtime) => runtime,
             Err(error) => {
-                let failure = call::no_runtime(&error);
+                let failure = call::runtime_unavailable(&error);
                 let completion = Completion::failed(failure.code, failure.message);
-                return self.finish(ticket, completion, patience.place);
+                return self.finish(ticket, completion, options.mode);
             }
         };
         // Whatever becomes of it, it ends.
-        let ending = Ending { driver: &self, ticket, place: patience.place };
-        let work = home.within(self.carry_out(home, ticket, effect, due, patience));
+        let guard = EffectGuard { driver: &self, ticket, mode: options.mode };
+        let work = runtime.in_context(self.run_effect(runtime, ticket, effect, due, options));
         let done = self.shared.closing.run_until_cancelled(work).await;
-        ending.end(done.unwrap_or(Completion::Unknown));
+        guard.complete(done.unwrap_or(Completion::Unknown));
     }
 
-    async fn carry_out(
+    async fn run_effect(
         &self,
-        home: &Home,
+        runtime: &Runtime,
         ticket: Ticket,
         effect: Effect,
         agent_due: Option<Instant>,
-        patience: &mut Patience<'_>,
+        options: &mut CallOptions<'_>,
     ) -> Completion {
-        let HostConfig { net, secrets, filter, routes, .. } = &self.shared.config;
+        let DriverConfig { net, secrets, redactor, routes, .. } = &self.shared.config;
         match effect {
             Effect::File { root, path, action, follows_links } => {
                 let driver = self.clone();
                 let work = move || driver.file(ticket, &root, path.as_str(), &action, follows_links);
-                self.elsewhere(home, Work::File, work, patience).await
+                self.run_blocking(runtime, WorkKind::File, work, options).await
             }
             Effect::Log(work) => {
                 let driver = self.clone();
                 let verifies = matches!(work, LogWork::Verify { .. });
-                let kind = if verifies { Work::Verification } else { Work::Log };
-                self.elsewhere(home, kind, move || driver.log_work(work), patience).await
+                let kind = if verifies { WorkKind::Verification } else { WorkKind::Log };
+                self.run_blocking(runtime, kind, move || driver.log_work(work), options).await
             }
             Effect::RunTool { tool, env, input, limits } => {
                 let job = ToolJob { tool, env, input, limits, agent_due };
-                tools::run(home, ticket, &job, patience, self).await
+                tools::run(runtime, ticket, &job, options, self).await
             }
             Effect::Http { hop, response_bytes_max, timeout_ms } => {
                 let job = HttpJob { hop, response_bytes_max, timeout_ms };
-                let asker = self.asker(ticket, agent_due, patience);
-                let done = http::perform(job, &http::Around { net, secrets, filter }, &asker).await;
-                self.look_at_time(agent_due);
+                let context = self.effect_context(ticket, agent_due, options);
+                let done = http::perform(job, &http::HttpContext { net, secrets, redactor }, &context).await;
+                self.tick_if_due(agent_due);
                 done
             }
             Effect::Infer { model, request, stream, response_bytes_max } => match routes.find(&model) {
                 None => Completion::failed(Code::NotConfigured, routes.why_not(&model)),
                 Some(route) => {
                     let job = InferJob { request, stream, response_bytes_max };
-                    let asker = self.asker(ticket, agent_due, patience);
-                    let done = infer::perform(&route, job, &Around { net, filter, asker: &asker }).await;
-                    self.look_at_time(agent_due);
+                    let context = self.effect_context(ticket, agent_due, options);
+                    let done =
+                        infer::perform(&route, job, &InferContext { net, redactor, effect: &context }).await;
+                    self.tick_if_due(agent_due);
                     done
                 }
             },
         }
     }
 
-    /// What performs an effect that waits for others: until its agent's wall time is over, or the patience of whoever asked.
-    fn asker<'p, 's: 'p>(
+    /// What performs an effect that waits for others: until its agent's wall time is over, or the options of whoever asked.
+    fn effect_context<'p, 's: 'p>(
         &'p self,
         ticket: Ticket,
         agent_due: Option<Instant>,
-        patience: &mut Patience<'s>,
+        options: &mut CallOptions<'s>,
     ) -> DriverContext<'p> {
         DriverContext {
-            ledger: &self.shared.ledger,
+            group_commit: &self.shared.group_commit,
             ticket,
-            sink: tokio::sync::Mutex::new(std::mem::replace(&mut patience.sink, Sink::Nobody)),
-            stop: patience.stop.clone(),
-            due: patience.due.into_iter().chain(agent_due).min(),
-            place: patience.place,
+            chunks: tokio::sync::Mutex::new(std::mem::replace(&mut options.chunks, ChunkSink::Discard)),
+            stop: options.stop.clone(),
+            due: options.due.into_iter().chain(agent_due).min(),
+            mode: options.mode,
         }
     }
 
     /// Where the wall time of an agent is over, the kernel should see it.
-    fn look_at_time(&self, agent_due: Option<Instant>) {
+    fn tick_if_due(&self, agent_due: Option<Instant>) {
         if agent_due.is_some_and(|due| Instant::now() >= due) {
             self.tick();
         }
@@ -110,17 +111,17 @@ impl Driver {
 
     /// Does what holds a thread: on the caller's own where that waits for nothing else. Of what is given up, or died, nobody knows
     /// what it did.
-    async fn elsewhere(
+    async fn run_blocking(
         &self,
-        home: &Home,
-        kind: Work,
+        runtime: &Runtime,
+        kind: WorkKind,
         work: impl FnOnce() -> Completion + Send + 'static,
-        patience: &mut Patience<'_>,
+        options: &mut CallOptions<'_>,
     ) -> Completion {
-        match patience.place {
-            Place::Caller => work(),
-            Place::Watched | Place::Task => {
-                let done = patience.stop.run_until_cancelled(home.elsewhere(kind, work)).await;
+        match options.mode {
+            CallMode::Blocking => work(),
+            CallMode::Polling | CallMode::Task => {
+                let done = options.stop.run_until_cancelled(runtime.run_blocking(kind, work)).await;
                 done.flatten().unwrap_or(Completion::Unknown)
             }
         }
@@ -136,7 +137,8 @@ impl Driver {
     ) -> Completion {
         // Whoever reads files on this thread waits on it for the kernel too.
         let ask = |path: &str| {
-            let verdict = self.shared.ledger.ask(ticket, Step::Link { path: path.into() }, Place::Caller);
+            let verdict =
+                self.shared.group_commit.ask(ticket, Step::Link { path: path.into() }, CallMode::Blocking);
             drive(pin!(verdict), None).unwrap_or_else(kernel_stopped)
         };
         self.shared.config.files.perform(root, path, action, follows_links.then_some(&ask))
@@ -146,7 +148,7 @@ impl Driver {
         let done = match work {
             // Where it got as far as the log and failed, the kernel has stopped and said so to whoever waits.
             LogWork::Erase { subject, objects, entries } => self.erase(subject, objects, entries),
-            work => log_work::perform(&self.shared.ledger, &self.shared.config.checkpoint_key, work),
+            work => log_work::perform(&self.shared.group_commit, &self.shared.config.checkpoint_key, work),
         };
         match done {
             Ok(done) => Completion::Value(done),
@@ -156,23 +158,23 @@ impl Driver {
 }
 
 /// The end of an effect under way. One that dies, or is dropped, ends too: nobody knows what it did.
-struct Ending<'d> {
+struct EffectGuard<'d> {
     driver: &'d Driver,
     ticket: Ticket,
-    place: Place,
+    mode: CallMode,
 }
 
-impl Ending<'_> {
-    fn end(self, completion: Completion) {
-        let (driver, ticket, place) = (self.driver, self.ticket, self.place);
+impl EffectGuard<'_> {
+    fn complete(self, completion: Completion) {
+        let (driver, ticket, mode) = (self.driver, self.ticket, self.mode);
         std::mem::forget(self);
-        driver.finish(ticket, completion, place);
+        driver.finish(ticket, completion, mode);
     }
 }
 
-impl Drop for Ending<'_> {
+impl Drop for EffectGuard<'_> {
     fn drop(&mut self) {
-        // Wherever it is dropped, that is no place to wait in.
-        self.driver.finish(self.ticket, Completion::Unknown, Place::Caller);
+        // Wherever it is dropped, that is no mode to wait in.
+        self.driver.finish(self.ticket, Completion::Unknown, CallMode::Blocking);
     }
 }

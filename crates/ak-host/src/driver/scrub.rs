@@ -11,23 +11,23 @@ use std::{
 use ak_audit::DiskError;
 use ak_kernel::{Code, Failure};
 
-use crate::driver::group_commit::Ledger;
+use crate::driver::group_commit::GroupCommit;
 
 /// Reads the journal's beginning beside whatever comes. At the first damage the kernel stops: its journal can only be verified
 /// from then on.
 pub(crate) struct Scrubber {
-    ledger: Weak<Ledger>,
+    group_commit: Weak<GroupCommit>,
     /// The first entry that was read when the journal was opened; 0 once all is read.
     unread_below: Mutex<u64>,
     done: Condvar,
-    given_up: AtomicBool,
+    is_cancelled: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Scrubber {
-    pub(crate) fn new(ledger: Weak<Ledger>) -> Scrubber {
-        let (unread_below, done, given_up, thread) = Default::default();
-        Scrubber { ledger, unread_below, done, given_up, thread }
+    pub(crate) fn new(group_commit: Weak<GroupCommit>) -> Scrubber {
+        let (unread_below, done, is_cancelled, thread) = Default::default();
+        Scrubber { group_commit, unread_below, done, is_cancelled, thread }
     }
 
     /// Begins, where there is anything to read.
@@ -36,10 +36,10 @@ impl Scrubber {
             return;
         }
         self.set(unread_below);
-        let ledger = self.ledger.clone();
+        let group_commit = self.group_commit.clone();
         let work = move || {
-            if let Some(ledger) = ledger.upgrade() {
-                ledger.scrub();
+            if let Some(group_commit) = group_commit.upgrade() {
+                group_commit.scrub();
             }
         };
         let thread = thread::Builder::new().name("ak-scrub".into()).spawn(work);
@@ -64,15 +64,15 @@ impl Scrubber {
     }
 
     /// Ends it, done or not.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    pub(crate) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ = thread.map(JoinHandle::join);
         self.set(0);
     }
 }
 
-impl Ledger {
+impl GroupCommit {
     /// Begins to read what opening left unread.
     pub(crate) fn begin_scrub(&self) {
         self.scrubber.begin(self.log().map_or(0, |log| log.unread_below()));
@@ -92,7 +92,7 @@ impl Ledger {
     fn try_scrub(&self) -> Result<(), DiskError> {
         loop {
             let Some((scrub, disk)) = self.log().ok().and_then(|log| log.scrub()) else { return Ok(()) };
-            let read = scrub.read(&disk, &mut |_| !self.scrubber.given_up.load(Ordering::Relaxed))?;
+            let read = scrub.read(&disk, &mut |_| !self.scrubber.is_cancelled.load(Ordering::Relaxed))?;
             let Some(read) = read else { return Ok(()) };
             let Ok(mut log) = self.log() else { return Ok(()) };
             // Where segments were dropped meanwhile, what is left is read once more.

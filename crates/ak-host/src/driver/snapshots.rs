@@ -1,4 +1,4 @@
-//! Snapshots of the kernel's state, made beside whatever comes.
+//! Snapshotter of the kernel's state, made beside whatever comes.
 //!
 //! 1. The kernel's lock: a record says that a snapshot begins; the state is copied, which shares all that is large.
 //! 2. No lock: the copy is encoded and digested.
@@ -19,39 +19,39 @@ use std::{
 use ak_kernel::{Code, Failure, Kernel, StateImage, SubjectId};
 
 use crate::{
-    driver::group_commit::{Ledger, now},
-    storage::log::{Log, unkept},
+    driver::group_commit::{GroupCommit, now},
+    storage::log::{Log, vault_failure},
 };
 
 /// Who makes snapshots of a kernel: one at a time.
-pub(crate) struct Snapshots {
-    ledger: Weak<Ledger>,
-    turn: Mutex<()>,
-    given_up: AtomicBool,
+pub(crate) struct Snapshotter {
+    group_commit: Weak<GroupCommit>,
+    running: Mutex<()>,
+    is_cancelled: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Snapshots {
-    pub(crate) fn new(ledger: Weak<Ledger>) -> Snapshots {
-        let (turn, given_up, thread) = Default::default();
-        Snapshots { ledger, turn, given_up, thread }
+impl Snapshotter {
+    pub(crate) fn new(group_commit: Weak<GroupCommit>) -> Snapshotter {
+        let (running, is_cancelled, thread) = Default::default();
+        Snapshotter { group_commit, running, is_cancelled, thread }
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, ()> {
         // Nothing is left half done by a thread that died: the log tells what there is.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a snapshot in the background, unless one is made there already.
-    pub(crate) fn take_one(&self) {
+    pub(crate) fn start(&self) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
-        let ledger = self.ledger.clone();
+        let group_commit = self.group_commit.clone();
         let work = move || {
             // Without it the next start takes longer, and nothing else.
-            let _ = ledger.upgrade().map(|ledger| ledger.keep_snapshot(None));
+            let _ = group_commit.upgrade().map(|group_commit| group_commit.keep_snapshot(None));
         };
         *thread = thread::Builder::new().name("ak-snapshot".into()).spawn(work).ok();
     }
@@ -63,26 +63,26 @@ impl Snapshots {
     }
 
     /// Ends what is done in the background, done or not.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    pub(crate) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
         self.wait();
         // Nor is one made by whoever erases.
-        drop(self.turn());
+        drop(self.lock());
     }
 
     fn is_wanted(&self) -> bool {
-        !self.given_up.load(Ordering::Relaxed)
+        !self.is_cancelled.load(Ordering::Relaxed)
     }
 }
 
-impl Ledger {
+impl GroupCommit {
     /// Keeps a snapshot of the state, then makes unreadable what is about `erased`, who is in the state no more. Should that
     /// fail, the kernel stops: opened again, it takes the erasure up where it was. Others go on meanwhile.
     ///
     /// # Errors
     /// When the disk fails or is full, or the kernel is stopped.
     pub(crate) fn keep_snapshot(&self, erased: Option<SubjectId>) -> Result<(), Failure> {
-        let _turn = self.snapshots.turn();
+        let _running = self.snapshots.lock();
         let Some(subject) = erased else { return self.make_snapshot(None) };
         self.make_snapshot(Some(subject)).map_err(|failure| {
             let begun = "open the kernel again: the erasure that was begun is then brought to its end";
@@ -98,7 +98,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As for [`keep_snapshot`](Self::keep_snapshot).
-    pub(crate) fn keep_last_snapshot(&self) -> Result<(), Failure> {
+    pub(crate) fn keep_final_snapshot(&self) -> Result<(), Failure> {
         self.snapshots.wait();
         let is_worthwhile =
             self.state().is_ok_and(|state| state.stopped.is_none() && state.unsaved.is_worthwhile());
@@ -117,7 +117,7 @@ impl Ledger {
             file
         };
         if let Some(file) = &mut file {
-            file.write(&snapshot, &|| self.snapshots.is_wanted()).map_err(unkept)?;
+            file.write(&snapshot, &|| self.snapshots.is_wanted()).map_err(vault_failure)?;
         }
         let bytes = snapshot.len() as u64;
         let gone = {
@@ -131,14 +131,14 @@ impl Ledger {
         if let Ok(mut state) = self.state() {
             state.unsaved.snapshot_kept(bytes);
         }
-        let removed = file.map_or(Ok(()), |mut file| file.remove(&gone).map_err(unkept));
+        let removed = file.map_or(Ok(()), |mut file| file.remove(&gone).map_err(vault_failure));
         if erased.is_some() {
-            self.log()?.take_reserve();
+            self.log()?.fill_reserve();
         }
         removed
     }
 
-    /// Room for the two records of a snapshot is found first; for those of an erasure it was found with its request.
+    /// LogSpace for the two records of a snapshot is found first; for those of an erasure it was found with its request.
     fn begin_snapshot(&self, is_erasure: bool) -> Result<StateImage, Failure> {
         let mut state = self.state()?;
         let records = 2 * Kernel::own_record_bytes_max();
@@ -175,11 +175,11 @@ impl Ledger {
         if !state.kernel.end_snapshot(now()?, seq, digest) {
             return Err(Failure::new(Code::Conflict, "another snapshot began meanwhile"));
         }
-        let led = state.led;
+        let has_leader = state.has_leader;
         drop(state);
         let (mut state, _) = self.write(log)?;
-        // Whoever led before still waits for the log, and leads on.
-        state.led = led;
+        // Whoever has_leader before still waits for the log, and leads on.
+        state.has_leader = has_leader;
         state.stopped.clone().map_or(Ok(()), Err)
     }
 }

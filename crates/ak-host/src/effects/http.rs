@@ -14,17 +14,17 @@ use hyper::{
 
 use crate::{
     effects::context::EffectContext,
-    net::connection::Line,
+    net::connection::HttpConnection,
     net::error::HttpError,
-    net::{Net, Way},
-    secrets::redact::Filter,
+    net::{Net, ProxyMode},
+    secrets::redact::Redactor,
     secrets::store::{SecretError, Secrets},
 };
 
 /// What the host calls itself where the request does not: some servers answer nobody without a name.
 const USER: &str = concat!("authority-kernel/", env!("CARGO_PKG_VERSION"));
 /// Headers by which a server may be told to answer so that a secret in its answer is not recognised.
-const DISGUISES: [&str; 4] = ["accept-encoding", "if-range", "range", "te"];
+const TRANSFORMING_HEADERS: [&str; 4] = ["accept-encoding", "if-range", "range", "te"];
 /// Most redirects that are followed.
 pub const REDIRECTS_MAX: usize = 10;
 
@@ -53,15 +53,15 @@ pub(crate) struct HttpJob {
 }
 
 /// What the call rests on.
-pub(crate) struct Around<'a> {
+pub(crate) struct HttpContext<'a> {
     pub(crate) net: &'a Net,
     pub(crate) secrets: &'a Secrets,
-    pub(crate) filter: &'a Filter,
+    pub(crate) redactor: &'a Redactor,
 }
 
-/// How far a request came.
+/// How far a request transferred.
 #[derive(Clone, Copy, Default)]
-struct Came {
+struct Transferred {
     /// How many requests servers may have acted on, redirects included.
     hops_sent: u64,
     /// Of the response's body.
@@ -69,13 +69,13 @@ struct Came {
 }
 
 /// The completion of a request that failed.
-fn failed(error: &HttpError, what: &str, came: Came) -> Completion {
+fn failed(error: &HttpError, what: &str, transferred: Transferred) -> Completion {
     let (code, message) = (error.code(), format!("{what}: {error}"));
-    let context = match object! { "sent": came.hops_sent > 0, (HOPS_SENT): came.hops_sent } {
+    let context = match object! { "sent": transferred.hops_sent > 0, (HOPS_SENT): transferred.hops_sent } {
         ak_json::Value::Object(context) => context,
         _ => ak_json::Object::new(),
     };
-    Completion::Failed { code, message, context, spent: came.bytes }
+    Completion::Failed { code, message, context, spent: transferred.bytes }
 }
 
 impl From<SecretError> for HttpError {
@@ -85,49 +85,53 @@ impl From<SecretError> for HttpError {
 }
 
 /// Performs one request, redirects included.
-pub(crate) async fn perform(job: HttpJob, around: &Around<'_>, asker: &impl EffectContext) -> Completion {
+pub(crate) async fn perform(
+    job: HttpJob,
+    resources: &HttpContext<'_>,
+    context: &impl EffectContext,
+) -> Completion {
     let what = format!("{} {}", &*job.hop.method, job.hop.url);
     let timeout_ms = job.timeout_ms;
-    let mut came = Came::default();
-    let followed = follow(job, around, asker, &mut came);
+    let mut transferred = Transferred::default();
+    let followed = send_following_redirects(job, resources, context, &mut transferred);
     let followed = tokio::time::timeout(Duration::from_millis(timeout_ms), followed);
-    match asker.while_wanted(followed).await {
+    match context.while_wanted(followed).await {
         Some(Ok(Ok(response))) => Completion::Http(response),
-        Some(Ok(Err(error))) => failed(&error, &what, came),
-        Some(Err(_)) => failed(&HttpError::Timeout(timeout_ms), &what, came),
-        None => failed(&HttpError::Unwanted, &what, came),
+        Some(Ok(Err(error))) => failed(&error, &what, transferred),
+        Some(Err(_)) => failed(&HttpError::Timeout(timeout_ms), &what, transferred),
+        None => failed(&HttpError::Abandoned, &what, transferred),
     }
 }
 
-async fn follow(
+async fn send_following_redirects(
     mut job: HttpJob,
-    around: &Around<'_>,
-    asker: &impl EffectContext,
-    came: &mut Came,
+    resources: &HttpContext<'_>,
+    context: &impl EffectContext,
+    transferred: &mut Transferred,
 ) -> Result<HttpResponse, HttpError> {
-    let Around { net, secrets, filter } = around;
+    let HttpContext { net, secrets, redactor } = resources;
     for followed in 0.. {
         // Before the name is looked up: what must not be sent makes no traffic at all.
-        let (request, holds_secret) = request(&job, secrets)?;
+        let (request, holds_secret) = build_request(&job, secrets)?;
         let addresses = net.resolve(&job.hop.url).await?;
-        let addresses = match asker.ask(Step::Resolved(addresses)).await {
+        let addresses = match context.ask(Step::Resolved(addresses)).await {
             Verdict::Connect(addresses) => addresses,
             Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
         };
-        let mut line = net.connect(&job.hop.url, &addresses, Way::Configured).await?;
-        came.hops_sent += 1;
-        let response = line.send(request).await?;
-        if holds_secret && is_disguised(&response) {
+        let mut connection = net.connect(&job.hop.url, &addresses, ProxyMode::Configured).await?;
+        transferred.hops_sent += 1;
+        let response = connection.send(request).await?;
+        if holds_secret && is_transformed(&response) {
             let reason =
                 "it is encoded or a part, and the request held a secret, which could not be cut from it";
-            return Err(HttpError::Answer(format!("the response is not taken: {reason}")));
+            return Err(HttpError::BadResponse(format!("the response is not taken: {reason}")));
         }
-        match redirect(&job, &response, filter)? {
-            None => return collect(&mut line, response, job.response_bytes_max, came).await,
+        match redirect_target(&job, &response, redactor)? {
+            None => return read_body(&mut connection, response, job.response_bytes_max, transferred).await,
             // Before it is decided, and charged for.
             Some(_) if followed == REDIRECTS_MAX => break,
             Some((method, url)) => {
-                job.hop = match asker.ask(Step::Redirect { method, url }).await {
+                job.hop = match context.ask(Step::Redirect { method, url }).await {
                     Verdict::Follow(hop) => *hop,
                     Verdict::Continue | Verdict::Connect(_) | Verdict::Abort(_) => {
                         return Err(HttpError::Aborted);
@@ -140,10 +144,10 @@ async fn follow(
 }
 
 /// Where a redirect leads, and with which method (RFC 9110 §15.4).
-fn redirect(
+fn redirect_target(
     job: &HttpJob,
     response: &Response<Incoming>,
-    filter: &Filter,
+    redactor: &Redactor,
 ) -> Result<Option<(Text, Text)>, HttpError> {
     let see_other = match response.status() {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => &*job.hop.method == "POST",
@@ -152,10 +156,11 @@ fn redirect(
         _ => return Ok(None),
     };
     let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
-    let wrong = |reason: String| HttpError::Answer(format!("the redirect's location is wrong: {reason}"));
+    let wrong =
+        |reason: String| HttpError::BadResponse(format!("the redirect's location is wrong: {reason}"));
     let location = std::str::from_utf8(location.as_bytes()).map_err(|error| wrong(error.to_string()))?;
     // It goes into records, and to whoever is asked next.
-    if filter.holds_value(location) {
+    if redactor.holds_value(location) {
         return Err(wrong("it holds a secret".into()));
     }
     let base = url::Url::parse(job.hop.url.as_str()).map_err(|error| wrong(error.to_string()))?;
@@ -165,7 +170,7 @@ fn redirect(
 }
 
 /// Whether what is in a response could not be recognised by looking at its bytes.
-fn is_disguised(response: &Response<Incoming>) -> bool {
+fn is_transformed(response: &Response<Incoming>) -> bool {
     let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     response.status() == StatusCode::PARTIAL_CONTENT
         || response.headers().get_all(CONTENT_ENCODING).iter().any(|value| !is_plain(value))
@@ -173,17 +178,17 @@ fn is_disguised(response: &Response<Incoming>) -> bool {
 
 /// Builds the request, secrets in their places, and says whether there are any. What belongs to the connection is the
 /// host's to set.
-fn request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
+fn build_request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
     let hop = &job.hop;
-    let filled = secrets.fill(&hop.url, &hop.headers, hop.body.as_deref())?;
+    let filled = secrets.substitute(&hop.url, &hop.headers, hop.body.as_deref())?;
     let holds_secret = filled.holds_secret();
     if let Some((name, _)) = filled.headers.iter().find(|(name, value)| {
-        holds_secret && is_one_of(name, &DISGUISES) && !value.eq_ignore_ascii_case("identity")
+        holds_secret && is_one_of(name, &TRANSFORMING_HEADERS) && !value.eq_ignore_ascii_case("identity")
     }) {
         return Err(HttpError::Request(format!("header {name:?} may not stand beside a secret")));
     }
     let headers = filled.headers.iter().map(|(name, value)| (&***name, &**value));
-    let request = build(&hop.method, &hop.url, headers, filled.body.as_deref().unwrap_or_default());
+    let request = new_request(&hop.method, &hop.url, headers, filled.body.as_deref().unwrap_or_default());
     // What is wrong with a header is told without its value.
     let request = request
         .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")));
@@ -191,7 +196,7 @@ fn request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bo
 }
 
 /// A request, or what is wrong in it: what it is and its name.
-pub(crate) fn build<'h>(
+pub(crate) fn new_request<'h>(
     method: &str,
     url: &CanonicalUrl,
     headers: impl Iterator<Item = (&'h str, &'h str)>,
@@ -223,20 +228,20 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
 }
 
 /// Takes the body as it comes, and no more of it than is wanted.
-async fn collect(
-    line: &mut Line,
+async fn read_body(
+    connection: &mut HttpConnection,
     response: Response<Incoming>,
     bytes_max: u64,
-    came: &mut Came,
+    transferred: &mut Transferred,
 ) -> Result<HttpResponse, HttpError> {
     let (head, mut body) = response.into_parts();
     if body.size_hint().lower() > bytes_max {
         return Err(HttpError::TooLong(bytes_max));
     }
     let mut bytes = Vec::new();
-    while let Some(data) = line.next(&mut body).await? {
+    while let Some(data) = connection.next_chunk(&mut body).await? {
         bytes.extend_from_slice(&data);
-        came.bytes = bytes.len() as u64;
+        transferred.bytes = bytes.len() as u64;
         if bytes.len() as u64 > bytes_max {
             return Err(HttpError::TooLong(bytes_max));
         }

@@ -11,8 +11,8 @@ use ak_sandbox::{RunLimits, Tool};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::{Patience, Place, Sink},
-    runtime::{Home, Work, give_way},
+    call::{CallMode, CallOptions, ChunkSink},
+    runtime::{Runtime, WorkKind, yield_once},
 };
 
 /// Longest run of a tool, in milliseconds, what it waits for included. A manifest's `wall_ms` can only lower it.
@@ -31,7 +31,7 @@ pub(crate) struct ToolJob {
 /// How long a tool may run.
 struct TimeLeft {
     stop: CancellationToken,
-    place: Place,
+    mode: CallMode,
     wall_ms: u64,
     own_due: Instant,
     /// Of whoever called it: the tool that did, if one did.
@@ -84,25 +84,25 @@ pub(crate) trait HostCalls: Sync {
         &'a self,
         ticket: Ticket,
         request: &'a ToolRequest,
-        patience: Patience<'a>,
+        options: CallOptions<'a>,
     ) -> HostCallFuture<'a>;
 }
 
 /// Runs a tool to its end, or until its time is over or nobody waits for it any more.
 pub(crate) async fn run(
-    home: &Home,
+    runtime: &Runtime,
     ticket: Ticket,
     job: &ToolJob,
-    patience: &mut Patience<'_>,
+    options: &mut CallOptions<'_>,
     calls: &dyn HostCalls,
 ) -> Completion {
     let wall_ms = job.tool.manifest().limits.wall_ms.unwrap_or(u64::MAX).min(TOOL_WALL_MS_MAX);
     let time = TimeLeft {
-        stop: patience.stop.clone(),
-        place: patience.place,
+        stop: options.stop.clone(),
+        mode: options.mode,
         wall_ms,
         own_due: Instant::now() + Duration::from_millis(wall_ms),
-        callers_due: patience.due,
+        callers_due: options.due,
         agent_due: job.agent_due,
     };
     let mut run = ToolRun::start(&job.tool, &job.input, job.limits, &job.env);
@@ -113,7 +113,7 @@ pub(crate) async fn run(
             }
             return run.give_up(code, &reason);
         }
-        let Some((stepped, step)) = slice(home, run, time.place).await else {
+        let Some((stepped, step)) = slice(runtime, run, time.mode).await else {
             return Completion::Unknown;
         };
         run = stepped;
@@ -145,8 +145,9 @@ async fn host_call(
     loop {
         // Nobody takes a tool's answer in pieces.
         let stop = time.stop.clone();
-        let patience = Patience { sink: Sink::Nobody, stop, due: Some(time.due()), place: time.place };
-        match calls.call(ticket, &request, patience).await {
+        let options =
+            CallOptions { chunks: ChunkSink::Discard, stop, due: Some(time.due()), mode: time.mode };
+        match calls.call(ticket, &request, options).await {
             Err(failure) if failure.code == Code::RateLimit => {
                 let wait = failure.context.get("retry_after_ms").and_then(Value::as_u64);
                 let again = Instant::now() + Duration::from_millis(wait.unwrap_or(0));
@@ -161,21 +162,21 @@ async fn host_call(
 }
 
 /// Runs a tool for a slice, after which others have a turn.
-async fn slice(home: &Home, mut run: ToolRun, place: Place) -> Sliced {
-    match place {
-        Place::Caller | Place::Watched => {
+async fn slice(runtime: &Runtime, mut run: ToolRun, mode: CallMode) -> Sliced {
+    match mode {
+        CallMode::Blocking | CallMode::Polling => {
             let step = run.step();
             if matches!(step, ToolStep::Yields) {
-                give_way().await;
+                yield_once().await;
             }
             Some((run, step))
         }
-        Place::Task => {
+        CallMode::Task => {
             let work = move || {
                 let step = run.step();
                 (run, step)
             };
-            home.elsewhere(Work::Tool, work).await
+            runtime.run_blocking(WorkKind::Tool, work).await
         }
     }
 }

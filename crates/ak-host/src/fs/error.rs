@@ -5,7 +5,7 @@ use std::io;
 use ak_kernel::Code;
 use rustix::io::Errno;
 
-use crate::fs::preserve::KeepError;
+use crate::fs::preserve::PreserveError;
 
 /// Most symbolic links that are followed from one path, as on Linux.
 pub(crate) const LINKS_MAX: usize = 40;
@@ -20,25 +20,25 @@ pub(crate) enum FileError {
     )]
     Link,
     #[error("more than {LINKS_MAX} symbolic links lead from one to the next")]
-    Links,
+    TooManyLinks,
     #[error("the symbolic link to {0:?} is not followed: {1}")]
-    LinkTo(String, &'static str),
+    LinkNotFollowed(String, &'static str),
     #[error("no such file: a name that is not UTF-8 cannot be asked for")]
-    Nameless,
+    NotUtf8,
     #[error("the path crosses into another file system")]
-    Mount,
-    #[error("it is {0}, not a {1}")]
-    Kind(&'static str, &'static str),
+    CrossesMount,
+    #[error("expected a {1}, found a {0}")]
+    WrongKind(&'static str, &'static str),
     #[error("it has several links")]
     HardLink,
     #[error("the kernel's own files are out of reach")]
     Protected,
     #[error("{0}")]
-    Keep(#[from] KeepError),
+    Preserve(#[from] PreserveError),
     #[error("it is longer than {0} bytes")]
     TooLong(u64),
     #[error("it does not lie beneath the granted root")]
-    Outside,
+    OutsideRoot,
 }
 
 impl From<Errno> for FileError {
@@ -51,15 +51,15 @@ impl FileError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => Code::NotFound,
-            Self::System(_) | Self::Kind(..) | Self::Keep(_) => Code::Io,
-            Self::Nameless => Code::NotFound,
+            Self::System(_) | Self::WrongKind(..) | Self::Preserve(_) => Code::Io,
+            Self::NotUtf8 => Code::NotFound,
             Self::Link
-            | Self::Links
-            | Self::LinkTo(..)
-            | Self::Mount
+            | Self::TooManyLinks
+            | Self::LinkNotFollowed(..)
+            | Self::CrossesMount
             | Self::HardLink
             | Self::Protected
-            | Self::Outside => Code::PolicyDeny,
+            | Self::OutsideRoot => Code::PolicyDeny,
             Self::TooLong(_) => Code::BufferOverflow,
         }
     }

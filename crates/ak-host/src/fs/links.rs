@@ -4,9 +4,9 @@ use crate::fs::error::FileError;
 
 /// The names on the way from the root to a path.
 pub(super) fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, FileError> {
-    let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::Outside)?;
+    let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::OutsideRoot)?;
     if !(beneath.is_empty() || beneath.starts_with('/')) {
-        return Err(FileError::Outside);
+        return Err(FileError::OutsideRoot);
     }
     Ok(beneath.split('/').filter(|component| !component.is_empty()).collect())
 }
@@ -15,14 +15,14 @@ pub(super) fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, 
 ///
 /// # Errors
 /// Where it leads out of the root, or its text holds `..` behind a name: where that leads depends on what the name is.
-pub(super) fn follow(
+pub(super) fn link_target(
     root: &str,
     resolved: &str,
     before: &[&str],
     target: &str,
     after: &[&str],
 ) -> Result<String, FileError> {
-    let refuse = |reason| FileError::LinkTo(target.to_owned(), reason);
+    let refuse = |reason| FileError::LinkNotFollowed(target.to_owned(), reason);
     let out = || refuse("it leads out of the granted root");
     let (mut names, text): (Vec<&str>, &str) = match target.starts_with('/') {
         false => (before.to_vec(), target),

@@ -1,4 +1,4 @@
-//! Files, opened beneath the root that the gate granted.
+//! FileEffects, opened beneath the root that the gate granted.
 //!
 //! A path is resolved from the root's descriptor, through no symbolic link and on the root's own mount. Canonical paths
 //! hold no `..`. So what is opened is what was checked, whatever is renamed meanwhile.
@@ -22,25 +22,24 @@ use rustix::{
 
 use crate::{
     fs::error::{FileError, LINKS_MAX},
-    fs::preserve::keep,
-    fs::protected::{Fence, Protected},
-    fs::resolve::{Way, is_procfs},
+    fs::protected::Protected,
+    fs::resolve::{Resolver, is_procfs},
     fs::roots::Roots,
     fs::{
-        links::{components, follow},
-        target::Place,
+        links::{components, link_target},
+        target::FileTarget,
     },
-    temp_file::{Draft, is_draft},
+    temp_file::is_temp_name,
 };
 
 /// What file effects rest on.
 #[derive(Debug, Default)]
-pub(crate) struct Files {
+pub(crate) struct FileEffects {
     pub(crate) protected: Protected,
     pub(crate) roots: Roots,
 }
 
-impl Files {
+impl FileEffects {
     /// Performs one file effect. Where links are followed, `ask` is asked about each path that one leads to.
     pub(crate) fn perform(
         &self,
@@ -54,7 +53,7 @@ impl Files {
             match (self.attempt(root, &at, action, ask.is_some()), ask) {
                 (Ok(completion), _) => return completion,
                 (Err(FileError::Link), Some(ask)) => {
-                    at = match self.leads_to(root, &at, action) {
+                    at = match self.next_target(root, &at, action) {
                         Ok(next) => next,
                         Err(error) => return failed(path, &error),
                     };
@@ -65,15 +64,15 @@ impl Files {
                 (Err(error), _) => return failed(path, &error),
             }
         }
-        failed(path, &FileError::Links)
+        failed(path, &FileError::TooManyLinks)
     }
 
     /// Where a path leads whose first symbolic link is followed: an absolute path without `.` and `..`.
-    fn leads_to(&self, root: &str, path: &str, action: &FileAction) -> Result<String, FileError> {
+    fn next_target(&self, root: &str, path: &str, action: &FileAction) -> Result<String, FileError> {
         let components = components(root, path)?;
         let resolved = self.roots.find(root)?;
-        let way = Way::best();
-        let mut directory = way.root(&resolved)?;
+        let resolver = Resolver::detect();
+        let mut directory = resolver.open_root(&resolved)?;
         for (index, component) in components.iter().enumerate() {
             let is_last = index + 1 == components.len();
             // What is deleted is the link itself.
@@ -82,15 +81,15 @@ impl Files {
             }
             match readlinkat(&directory, *component, Vec::new()) {
                 Ok(target) => {
-                    let target = target.into_string().map_err(|_| FileError::Nameless)?;
+                    let target = target.into_string().map_err(|_| FileError::NotUtf8)?;
                     let (before, after) = components.split_at(index);
-                    return follow(root, &resolved, before, &target, after.get(1..).unwrap_or_default());
+                    return link_target(root, &resolved, before, &target, after.get(1..).unwrap_or_default());
                 }
                 // It is no link.
                 Err(Errno::INVAL) if is_last => break,
                 Err(Errno::INVAL) => {
                     directory =
-                        way.open(directory.as_fd(), &[component], OFlags::PATH | OFlags::DIRECTORY)?;
+                        resolver.open(directory.as_fd(), &[component], OFlags::PATH | OFlags::DIRECTORY)?;
                 }
                 Err(errno) => return Err(errno.into()),
             }
@@ -109,13 +108,17 @@ impl Files {
     ) -> Result<Completion, FileError> {
         let mut components = components(root, path)?;
         let name = components.pop().unwrap_or(".");
-        let (way, root) = (Way::best(), self.roots.find(root)?);
-        let parent = way.open(way.root(&root)?.as_fd(), &components, OFlags::PATH | OFlags::DIRECTORY)?;
-        let fence = self.protected.fence()?;
-        let place = Place { way, parent: parent.as_fd(), name, fence: &fence };
-        if is_draft(name.as_bytes())
-            || fence.covers_directory(place.parent)?
-            || fence.covers_name(place.parent, name)?
+        let (resolver, root) = (Resolver::detect(), self.roots.find(root)?);
+        let parent = resolver.open(
+            resolver.open_root(&root)?.as_fd(),
+            &components,
+            OFlags::PATH | OFlags::DIRECTORY,
+        )?;
+        let protected = self.protected.paths()?;
+        let target = FileTarget { resolver, parent: parent.as_fd(), name, protected: &protected };
+        if is_temp_name(name.as_bytes())
+            || protected.covers_directory(target.parent)?
+            || protected.covers_name(target.parent, name)?
         {
             return Err(FileError::Protected);
         }
@@ -123,15 +126,15 @@ impl Files {
         let is_process = |component: &str| component.bytes().all(|byte| byte.is_ascii_digit());
         let mut names =
             root.split('/').filter(|component| !component.is_empty()).chain(components).chain([name]);
-        if names.any(is_process) && is_procfs(place.parent)? {
+        if names.any(is_process) && is_procfs(target.parent)? {
             return Err(FileError::Protected);
         }
         match action {
-            FileAction::Read { bytes_max } => place.read(*bytes_max),
-            FileAction::Write { data } => place.write(data),
-            FileAction::List => place.list(),
-            FileAction::Stat => place.describe(follows),
-            FileAction::Delete => place.delete(),
+            FileAction::Read { bytes_max } => target.read(*bytes_max),
+            FileAction::Write { data } => target.write(data),
+            FileAction::List => target.list(),
+            FileAction::Stat => target.describe(follows),
+            FileAction::Delete => target.delete(),
         }
     }
 }
@@ -139,6 +142,6 @@ impl Files {
 fn failed(path: &str, error: &FileError) -> Completion {
     let is_missing = matches!(error, FileError::System(error) if error.kind() == io::ErrorKind::NotFound);
     let error =
-        if is_missing && path.contains(char::REPLACEMENT_CHARACTER) { &FileError::Nameless } else { error };
+        if is_missing && path.contains(char::REPLACEMENT_CHARACTER) { &FileError::NotUtf8 } else { error };
     Completion::failed(error.code(), format!("{path}: {error}"))
 }

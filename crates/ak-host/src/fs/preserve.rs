@@ -24,11 +24,11 @@ const BOUND_TO_CONTENT: [&str; 3] = ["security.capability", "security.ima", "sec
 /// The kinds of attributes that xattr(7) knows. Others are the file system's own.
 const KINDS: [&str; 4] = ["user.", "security.", "trusted.", "system."];
 /// Who may do what, and the sticky bit. Set-user-ID and set-group-ID are dropped, as by every write.
-const MODE_KEPT: u32 = 0o1777;
+const MODE_PRESERVED: u32 = 0o1777;
 
 /// Why a file cannot have what the one has whose place it takes.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepError {
+pub(crate) enum PreserveError {
     #[error(
         "its owner and group ({0}:{1}) cannot be kept by this process ({2}), and it is not given to another"
     )]
@@ -46,46 +46,47 @@ pub(crate) enum KeepError {
 /// # Errors
 /// When one of them cannot be kept. What the process may not see, it cannot keep: `trusted.*`, where it has no
 /// `CAP_SYS_ADMIN`.
-pub(crate) fn keep(old: BorrowedFd<'_>, stat: &Stat, new: &File) -> Result<(), KeepError> {
-    keep_owner(stat, new)?;
-    let names = names(old).map_err(KeepError::Attributes)?;
+pub(crate) fn preserve_metadata(old: BorrowedFd<'_>, stat: &Stat, new: &File) -> Result<(), PreserveError> {
+    copy_owner(stat, new)?;
+    let names = names(old).map_err(PreserveError::Attributes)?;
     drop_inherited(&names, new)?;
     for name in names.iter().filter(|name| !BOUND_TO_CONTENT.contains(&name.as_str())) {
-        let kept = keep_attribute(old, new, name);
+        let kept = copy_attribute(old, new, name);
         // A file system shows some of its own that nobody can set.
         let is_known = KINDS.iter().any(|kind| name.starts_with(kind));
         kept.or_else(|error| if is_known { Err(error) } else { Ok(()) })
-            .map_err(|error| KeepError::Attribute(name.clone(), error))?;
+            .map_err(|error| PreserveError::Attribute(name.clone(), error))?;
     }
     // Last: until now its owner alone may read it, but for those whom the old access list names. Where there is such a list
     // the mode's group bits are its mask.
-    fchmod(new, Mode::from_raw_mode(stat.st_mode & MODE_KEPT)).map_err(|errno| KeepError::Mode(errno.into()))
+    fchmod(new, Mode::from_raw_mode(stat.st_mode & MODE_PRESERVED))
+        .map_err(|errno| PreserveError::Mode(errno.into()))
 }
 
-fn keep_owner(stat: &Stat, new: &File) -> Result<(), KeepError> {
+fn copy_owner(stat: &Stat, new: &File) -> Result<(), PreserveError> {
     let (uid, gid) = (stat.st_uid, stat.st_gid);
-    let own = fstat(new).map_err(|errno| KeepError::Owner(uid, gid, errno.into()))?;
+    let own = fstat(new).map_err(|errno| PreserveError::Owner(uid, gid, errno.into()))?;
     if (own.st_uid, own.st_gid) == (uid, gid) {
         return Ok(());
     }
     fchown(new, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-        .map_err(|errno| KeepError::Owner(uid, gid, errno.into()))
+        .map_err(|errno| PreserveError::Owner(uid, gid, errno.into()))
 }
 
 /// Takes access lists from the new file that it has of its directory and the old one does not have. Labels of security
 /// modules stay: every file has one.
-fn drop_inherited(kept: &[String], new: &File) -> Result<(), KeepError> {
-    let inherited = names(new.as_fd()).map_err(KeepError::Attributes)?;
+fn drop_inherited(kept: &[String], new: &File) -> Result<(), PreserveError> {
+    let inherited = names(new.as_fd()).map_err(PreserveError::Attributes)?;
     for name in inherited.iter().filter(|name| name.starts_with("system.") && !kept.contains(name)) {
         match fremovexattr(new, name.as_str()) {
             Ok(()) | Err(Errno::NODATA) => {}
-            Err(errno) => return Err(KeepError::Attribute(name.clone(), errno.into())),
+            Err(errno) => return Err(PreserveError::Attribute(name.clone(), errno.into())),
         }
     }
     Ok(())
 }
 
-fn keep_attribute(old: BorrowedFd<'_>, new: &File, name: &str) -> io::Result<()> {
+fn copy_attribute(old: BorrowedFd<'_>, new: &File, name: &str) -> io::Result<()> {
     let Some(value) = value_of(old, name)? else { return Ok(()) };
     // Where it has it already, it need not be allowed to set it.
     if value_of(new.as_fd(), name).ok().flatten().as_ref() == Some(&value) {

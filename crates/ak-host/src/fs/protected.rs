@@ -18,11 +18,11 @@ use rustix::{
     io::Errno,
 };
 
-/// Most files and directories beneath a protected one that are looked at.
+/// Most files and directories beneath a protected one that are walk_at_most at.
 pub const PROTECTED_ENTRIES_MAX: usize = 100_000;
 
 /// Device and inode.
-type Node = (u64, u64);
+type FileId = (u64, u64);
 
 /// Files and directories that no agent may touch. It can grow while it is in use, and never shrinks.
 #[derive(Debug, Default)]
@@ -33,28 +33,28 @@ pub(crate) struct Protected {
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
-    /// What stood there when it was protected: it stays protected wherever it goes. As long as it is held, no other file is
+    /// What stood there when it was protected: it stays protected wherever it goes. As long as it is open_files, no other file is
     /// given its number.
-    held: Vec<(Node, OwnedFd)>,
-    /// The directories beneath it, when they were last looked for: another mount may lead to them.
-    beneath: Vec<Node>,
+    open_files: Vec<(FileId, OwnedFd)>,
+    /// The directories beneath it, when they were last walk_at_most for: another mount may lead to them.
+    beneath: Vec<FileId>,
 }
 
 /// What is protected at one moment.
 #[derive(Debug, Default)]
-pub(crate) struct Fence {
-    nodes: Vec<Node>,
+pub(crate) struct ProtectedPaths {
+    ids: Vec<FileId>,
     /// All protected paths.
     paths: Vec<PathBuf>,
     /// Directory and name of each place.
-    places: Vec<(Node, OsString)>,
+    names: Vec<(FileId, OsString)>,
 }
 
 impl Protected {
     /// Protects these paths, and everything beneath those that are directories.
     ///
     /// # Errors
-    /// When one that is there cannot be looked at.
+    /// When one that is there cannot be walk_at_most at.
     pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Protected> {
         let protected = Protected::default();
         paths.into_iter().try_for_each(|path| protected.add(&path))?;
@@ -64,26 +64,26 @@ impl Protected {
     /// Protects one more, whether it is there or not.
     ///
     /// # Errors
-    /// When it is there and cannot be looked at.
+    /// When it is there and cannot be walk_at_most at.
     pub(crate) fn add(&self, path: &Path) -> io::Result<()> {
         let path = std::path::absolute(path)?;
-        let mut now = held_at(&path)?;
+        let mut now = open_at(&path)?;
         let died = |_| io::Error::other("a thread died while it held the protected files");
         let mut entries = self.entries.write().map_err(died)?;
         match entries.iter_mut().find(|entry| entry.path == path) {
             Some(entry) => {
                 // What has no name any more needs no protection: nobody can reach it.
-                entry.held.retain(|(_, file)| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
-                now.retain(|(node, _)| entry.held.iter().all(|(known, _)| known != node));
-                entry.held.extend(now);
+                entry.open_files.retain(|(_, file)| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
+                now.retain(|(node, _)| entry.open_files.iter().all(|(known, _)| known != node));
+                entry.open_files.extend(now);
             }
-            None => entries.push(Entry { path, held: now, beneath: Vec::new() }),
+            None => entries.push(Entry { path, open_files: now, beneath: Vec::new() }),
         }
         Ok(())
     }
 
     /// Looks for the directories beneath what is protected, as far as this process may.
-    pub(crate) fn look_beneath(&self) {
+    pub(crate) fn rescan(&self) {
         let Ok(paths) = self
             .entries
             .read()
@@ -96,7 +96,7 @@ impl Protected {
             // Where it breaks off, what was found is protected all the same.
             let _ = walk(&path, None, &mut |stat| {
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                    beneath.push(node(stat));
+                    beneath.push(file_id(stat));
                 }
                 false
             });
@@ -111,41 +111,41 @@ impl Protected {
     /// What is protected now.
     ///
     /// # Errors
-    /// When a protected path cannot be looked at: then nobody knows what it is.
-    pub(crate) fn fence(&self) -> io::Result<Fence> {
+    /// When a protected path cannot be walk_at_most at: then nobody knows what it is.
+    pub(crate) fn paths(&self) -> io::Result<ProtectedPaths> {
         let died = |_| io::Error::other("a thread died while it held the protected files");
-        let mut fence = Fence::default();
+        let mut protected = ProtectedPaths::default();
         for entry in self.entries.read().map_err(died)?.iter() {
-            fence.nodes.extend(entry.held.iter().map(|(node, _)| node));
-            fence.nodes.extend(&entry.beneath);
-            fence.nodes.extend(nodes_at(&entry.path)?);
-            fence.paths.push(entry.path.clone());
+            protected.ids.extend(entry.open_files.iter().map(|(node, _)| node));
+            protected.ids.extend(&entry.beneath);
+            protected.ids.extend(file_ids_at(&entry.path)?);
+            protected.paths.push(entry.path.clone());
             if let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.file_name())
-                && let Some(parent) = node_at(stat(parent))?
+                && let Some(parent) = file_id_at(stat(parent))?
             {
-                fence.places.push((parent, name.to_owned()));
+                protected.names.push((parent, name.to_owned()));
             }
         }
-        Ok(fence)
+        Ok(protected)
     }
 }
 
 /// Holds what a path leads to, and the link that it may be itself.
-fn held_at(path: &Path) -> io::Result<Vec<(Node, OwnedFd)>> {
-    let mut held = Vec::new();
+fn open_at(path: &Path) -> io::Result<Vec<(FileId, OwnedFd)>> {
+    let mut open_files = Vec::new();
     for flags in [OFlags::PATH | OFlags::CLOEXEC, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW] {
         match open(path, flags, Mode::empty()) {
             Ok(file) => {
-                let node = node(&fstat(&file)?);
-                if held.iter().all(|(known, _)| *known != node) {
-                    held.push((node, file));
+                let id = file_id(&fstat(&file)?);
+                if open_files.iter().all(|(known, _)| *known != id) {
+                    open_files.push((id, file));
                 }
             }
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(held)
+    Ok(open_files)
 }
 
 /// Looks at what is beneath a directory, on `device` only if one is named, until `found` says that it is enough; says whether
@@ -201,47 +201,47 @@ fn walk_some(
 }
 
 /// What a path leads to, and the link that it may be itself.
-fn nodes_at(path: &Path) -> io::Result<impl Iterator<Item = Node> + use<>> {
-    Ok(node_at(stat(path))?.into_iter().chain(node_at(lstat(path))?))
+fn file_ids_at(path: &Path) -> io::Result<impl Iterator<Item = FileId> + use<>> {
+    Ok(file_id_at(stat(path))?.into_iter().chain(file_id_at(lstat(path))?))
 }
 
-fn node_at(found: Result<Stat, Errno>) -> io::Result<Option<Node>> {
+fn file_id_at(found: Result<Stat, Errno>) -> io::Result<Option<FileId>> {
     match found {
-        Ok(stat) => Ok(Some(node(&stat))),
+        Ok(stat) => Ok(Some(file_id(&stat))),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
-fn node(stat: &Stat) -> Node {
+fn file_id(stat: &Stat) -> FileId {
     (stat.st_dev, stat.st_ino)
 }
 
-impl Fence {
+impl ProtectedPaths {
     pub(crate) fn covers(&self, stat: &Stat) -> bool {
-        self.nodes.contains(&node(stat)) || self.covers_another_name(stat)
+        self.ids.contains(&file_id(stat)) || self.covers_another_name(stat)
     }
 
     /// Whether a file with several names has one of them beneath a protected directory. Where that cannot be seen, it has.
     fn covers_another_name(&self, stat: &Stat) -> bool {
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let is_it = |path: &PathBuf| {
-            walk(path, Some(stat.st_dev), &mut |other| node(other) == node(stat)).unwrap_or(true)
+            walk(path, Some(stat.st_dev), &mut |other| file_id(other) == file_id(stat)).unwrap_or(true)
         };
         is_file && stat.st_nlink > 1 && self.paths.iter().any(is_it)
     }
 
-    /// Whether a name in this directory is a protected place, taken or free, or that of a draft of one or of its lock:
+    /// Whether a name in this directory is a protected place, taken or free, or that of a temp_file of one or of its lock:
     /// `NAME.….new`, `NAME.lock`.
     pub(crate) fn covers_name(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
-        let here = node(&fstat(directory)?);
+        let here = file_id(&fstat(directory)?);
         let name = OsStr::from_bytes(name.as_bytes());
-        Ok(self.places.iter().any(|(parent, own)| *parent == here && (own == name || is_beside(name, own))))
+        Ok(self.names.iter().any(|(parent, own)| *parent == here && (own == name || is_beside(name, own))))
     }
 
     /// Whether the directory is protected or lies beneath one that is.
     pub(crate) fn covers_directory(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
-        if self.nodes.is_empty() {
+        if self.ids.is_empty() {
             return Ok(false);
         }
         let mut here = fstat(directory)?;
@@ -252,7 +252,7 @@ impl Fence {
         let mut current = openat(directory, "..", flags, Mode::empty())?;
         loop {
             let parent = fstat(&current)?;
-            if node(&parent) == node(&here) {
+            if file_id(&parent) == file_id(&here) {
                 return Ok(false);
             }
             if self.covers(&parent) {
@@ -264,7 +264,7 @@ impl Fence {
     }
 }
 
-/// Whether a name is that of a draft or of the lock of another.
+/// Whether a name is that of a temp_file or of the lock of another.
 fn is_beside(name: &OsStr, own: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(own.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
     rest.is_some_and(|rest| matches!(rest, b"lock" | b"new") || rest.ends_with(b".new"))
@@ -279,9 +279,9 @@ mod tests {
         let root = std::env::temp_dir().join(format!("ak-protected-{}", std::process::id()));
         std::fs::create_dir_all(root.join("deep")).unwrap();
         std::fs::write(root.join("deep/file"), "x").unwrap();
-        let looked = |entries_max| walk_some(&root, None, entries_max, &mut |_| false);
-        assert!(!looked(2).unwrap());
-        assert!(looked(1).unwrap_err().to_string().contains("too much"));
+        let walk_at_most = |entries_max| walk_some(&root, None, entries_max, &mut |_| false);
+        assert!(!walk_at_most(2).unwrap());
+        assert!(walk_at_most(1).unwrap_err().to_string().contains("too much"));
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

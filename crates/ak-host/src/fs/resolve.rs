@@ -17,7 +17,7 @@ use crate::fs::error::FileError;
 
 /// How a path is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Resolver {
     /// By the kernel, in one call.
     Openat2,
     /// Here, component by component.
@@ -29,32 +29,32 @@ const TRIES_MAX: usize = 8;
 /// The type of procfs (`PROC_SUPER_MAGIC`, statfs(2)).
 const PROCFS: i64 = 0x9fa0;
 
-impl Way {
+impl Resolver {
     /// The better way that this system has.
-    pub(crate) fn best() -> Way {
-        static BEST: OnceLock<Way> = OnceLock::new();
+    pub(crate) fn detect() -> Resolver {
+        static BEST: OnceLock<Resolver> = OnceLock::new();
         *BEST.get_or_init(|| {
             match openat2(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
             {
-                Ok(_) => Way::Openat2,
-                Err(_) => Way::Walk,
+                Ok(_) => Resolver::Openat2,
+                Err(_) => Resolver::Walk,
             }
         })
     }
 
     /// Opens a directory by an absolute path that was resolved before: it may lie on any mount, and none of its
     /// components may have become a link since.
-    pub(crate) fn root(self, path: &str) -> Result<OwnedFd, FileError> {
+    pub(crate) fn open_root(self, path: &str) -> Result<OwnedFd, FileError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = openat(CWD, "/", flags, Mode::empty())?;
         let components: Vec<&str> = path.split('/').filter(|component| !component.is_empty()).collect();
         match self {
             _ if components.is_empty() => Ok(top),
-            Way::Openat2 => {
+            Resolver::Openat2 => {
                 let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-                ask(top.as_fd(), &components.join("/"), flags, resolve)
+                open_with_openat2(top.as_fd(), &components.join("/"), flags, resolve)
             }
-            Way::Walk => walk(top, &components, flags | OFlags::NOFOLLOW, false),
+            Resolver::Walk => walk(top, &components, flags | OFlags::NOFOLLOW, false),
         }
     }
 
@@ -66,18 +66,18 @@ impl Way {
         flags: OFlags,
     ) -> Result<OwnedFd, FileError> {
         // With NOFOLLOW a link at the end would be what is opened: the rules below refuse it.
-        let own = if self == Way::Walk { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let own = if self == Resolver::Walk { OFlags::NOFOLLOW } else { OFlags::empty() };
         let flags = flags | own | OFlags::CLOEXEC;
         match (self, components) {
             (_, []) => Ok(openat(beneath, ".", flags, Mode::empty())?),
-            (Way::Openat2, components) => {
+            (Resolver::Openat2, components) => {
                 let resolve = ResolveFlags::BENEATH
                     | ResolveFlags::NO_SYMLINKS
                     | ResolveFlags::NO_MAGICLINKS
                     | ResolveFlags::NO_XDEV;
-                ask(beneath, &components.join("/"), flags, resolve)
+                open_with_openat2(beneath, &components.join("/"), flags, resolve)
             }
-            (Way::Walk, components) => {
+            (Resolver::Walk, components) => {
                 let start =
                     openat(beneath, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
                 walk(start, components, flags, true)
@@ -86,7 +86,7 @@ impl Way {
     }
 }
 
-fn ask(
+fn open_with_openat2(
     beneath: BorrowedFd<'_>,
     path: &str,
     flags: OFlags,
@@ -94,14 +94,16 @@ fn ask(
 ) -> Result<OwnedFd, FileError> {
     for _ in 0..TRIES_MAX {
         match openat2(beneath, path, flags, Mode::empty(), resolve) {
-            Ok(opened) => return plain(opened),
+            Ok(opened) => return reject_link(opened),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::LOOP) => return Err(FileError::Link),
-            Err(Errno::XDEV) => return Err(FileError::Mount),
+            Err(Errno::XDEV) => return Err(FileError::CrossesMount),
             Err(errno) => return Err(errno.into()),
         }
     }
-    Err(FileError::System(std::io::Error::other("it is renamed all the time")))
+    Err(FileError::System(std::io::Error::other(format!(
+        "the path kept changing while it was resolved; gave up after {TRIES_MAX} tries"
+    ))))
 }
 
 /// Goes down from a directory, and opens the last component with `flags`.
@@ -112,16 +114,16 @@ fn walk(start: OwnedFd, components: &[&str], flags: OFlags, one_mount: bool) -> 
         let last = index + 1 == components.len();
         let through = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let next = openat(&current, *component, if last { flags } else { through }, Mode::empty());
-        current = next.map_err(|errno| link_or(current.as_fd(), component, errno))?;
+        current = next.map_err(|errno| link_or_errno(current.as_fd(), component, errno))?;
         if one_mount && Mount::of(current.as_fd())? != mount {
-            return Err(FileError::Mount);
+            return Err(FileError::CrossesMount);
         }
     }
-    plain(current)
+    reject_link(current)
 }
 
 /// A descriptor opened as a mere place (`PATH`) may be that of a link itself.
-fn plain(opened: OwnedFd) -> Result<OwnedFd, FileError> {
+fn reject_link(opened: OwnedFd) -> Result<OwnedFd, FileError> {
     match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
         FileType::Symlink => Err(FileError::Link),
         _ => Ok(opened),
@@ -129,7 +131,7 @@ fn plain(opened: OwnedFd) -> Result<OwnedFd, FileError> {
 }
 
 /// What cannot be entered may be a symbolic link, which deserves its own name.
-fn link_or(parent: BorrowedFd<'_>, name: &str, errno: Errno) -> FileError {
+fn link_or_errno(parent: BorrowedFd<'_>, name: &str, errno: Errno) -> FileError {
     match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         _ if errno == Errno::LOOP => FileError::Link,
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => FileError::Link,
@@ -182,15 +184,15 @@ mod tests {
         let root = base.join("root");
         let check = |root: &str, path: &str, expected: &str| {
             let components: Vec<&str> = path.split('/').filter(|component| !component.is_empty()).collect();
-            for way in [Way::best(), Way::Walk] {
-                let opened = way
-                    .root(root)
-                    .and_then(|root| way.open(root.as_fd(), &components, OFlags::RDONLY | OFlags::NONBLOCK));
+            for resolver in [Resolver::detect(), Resolver::Walk] {
+                let opened = resolver.open_root(root).and_then(|root| {
+                    resolver.open(root.as_fd(), &components, OFlags::RDONLY | OFlags::NONBLOCK)
+                });
                 let told = match opened {
                     Ok(_) => "opened".to_owned(),
                     Err(error) => error.to_string(),
                 };
-                assert!(told.starts_with(expected), "{way:?} {root} {path}: {told}");
+                assert!(told.starts_with(expected), "{resolver:?} {root} {path}: {told}");
             }
         };
         let (root, link) = (root.to_str().unwrap(), "there is a symbolic link");

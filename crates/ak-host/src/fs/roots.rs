@@ -20,7 +20,7 @@ use crate::fs::sweep::sweep;
 pub(crate) struct Roots {
     resolved: Mutex<BTreeMap<String, String>>,
     /// Held by whoever resolves the roots of a policy, so that the newest policy is the last one.
-    adopting: Mutex<Swept>,
+    resolving: Mutex<Swept>,
 }
 
 /// Where this process has looked already for files that a killed one left under way.
@@ -30,17 +30,17 @@ struct Swept(BTreeSet<String>);
 impl Roots {
     /// Resolves the roots of the policy in force. One that cannot be resolved is refused when it is used. Where somebody may
     /// write, what a killed process left under way is removed, once for each root.
-    pub(crate) fn adopt(&self, policy: impl FnOnce() -> Option<Policy>) {
-        let mut adopting = self.adopting.lock();
+    pub(crate) fn resolve_all(&self, policy: impl FnOnce() -> Option<Policy>) {
+        let mut resolving = self.resolving.lock();
         let Some(policy) = policy() else { return };
         let roots = policy.granted_roots().into_iter();
         let resolved = roots.filter_map(|root| Some((root.to_owned(), resolve(Path::new(root)).ok()?)));
         let resolved: BTreeMap<String, String> = resolved.collect();
-        if let Ok(swept) = adopting.as_mut() {
-            swept.look(&resolved, &policy);
+        if let Ok(swept) = resolving.as_mut() {
+            swept.sweep_new(&resolved, &policy);
         }
-        if let Ok(mut held) = self.resolved.lock() {
-            *held = resolved;
+        if let Ok(mut resolved_roots) = self.resolved.lock() {
+            *resolved_roots = resolved;
         }
     }
 
@@ -49,19 +49,19 @@ impl Roots {
     /// # Errors
     /// When it cannot be resolved.
     pub(crate) fn find(&self, root: &str) -> io::Result<String> {
-        let mut held =
+        let mut resolved_roots =
             self.resolved.lock().map_err(|_| io::Error::other("a thread died while it held the roots"))?;
-        if let Some(found) = held.get(root) {
+        if let Some(found) = resolved_roots.get(root) {
             return Ok(found.clone());
         }
         let found = resolve(Path::new(root))?;
-        held.insert(root.to_owned(), found.clone());
+        resolved_roots.insert(root.to_owned(), found.clone());
         Ok(found)
     }
 }
 
 impl Swept {
-    fn look(&mut self, resolved: &BTreeMap<String, String>, policy: &Policy) {
+    fn sweep_new(&mut self, resolved: &BTreeMap<String, String>, policy: &Policy) {
         for root in policy.written_roots().into_iter().filter_map(|root| resolved.get(root)) {
             if self.0.insert(root.clone()) {
                 sweep(Path::new(root));

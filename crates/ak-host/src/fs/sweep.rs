@@ -5,7 +5,7 @@ use std::{os::fd::AsFd, path::Path};
 use rustix::fs::fstat;
 
 use crate::{
-    fs::resolve::Way,
+    fs::resolve::Resolver,
     temp_file::{SWEPT_ENTRIES_MAX, sweep_entries},
 };
 
@@ -15,7 +15,7 @@ const SWEPT_DEPTH_MAX: usize = 64;
 /// Removes what killed processes of this user left under way in a directory and beneath it, on its own file system. What
 /// cannot be looked at stays; so does what lies behind more than [`SWEPT_ENTRIES_MAX`] names.
 pub(crate) fn sweep(root: &Path) {
-    let Some(opened) = root.to_str().and_then(|root| Way::best().root(root).ok()) else { return };
+    let Some(opened) = root.to_str().and_then(|root| Resolver::detect().open_root(root).ok()) else { return };
     let Ok(device) = fstat(&opened).map(|stat| stat.st_dev) else { return };
     let mut seen = 0;
     let mut directories = vec![(opened, 0)];
@@ -39,7 +39,7 @@ mod tests {
     use rustix::fs::Mode;
 
     use super::*;
-    use crate::temp_file::Draft;
+    use crate::temp_file::TempFile;
 
     /// What a dead process left goes; what somebody writes, links to, or merely looks alike stays.
     #[test]
@@ -55,14 +55,14 @@ mod tests {
         std::os::unix::fs::symlink("other", root.join("a/.ak-0000000000000004.tmp")).unwrap();
         std::fs::create_dir(root.join("a/.ak-0000000000000005.tmp")).unwrap();
         let opened = File::open(root.join("a")).unwrap();
-        let draft = Draft::create(opened.as_fd(), Mode::RUSR | Mode::WUSR).unwrap();
-        let under_way = format!("a/{}", draft.name());
+        let temp_file = TempFile::create(opened.as_fd(), Mode::RUSR | Mode::WUSR).unwrap();
+        let under_way = format!("a/{}", temp_file.name());
         sweep(&root);
         assert!(!left.iter().any(|name| there(name)));
         assert!(kept.iter().all(|name| there(name)));
         assert!(there("a/.ak-0000000000000004.tmp") && there("a/.ak-0000000000000005.tmp"));
         assert!(there(&under_way), "a living process writes it");
-        drop(draft);
+        drop(temp_file);
         assert!(!there(&under_way));
         std::fs::remove_dir_all(&root).unwrap();
     }

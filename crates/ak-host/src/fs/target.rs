@@ -16,8 +16,8 @@ use rustix::{
 };
 
 use crate::{
-    fs::{error::FileError, preserve::keep, protected::Fence, resolve::Way},
-    temp_file::{Draft, is_draft},
+    fs::{error::FileError, preserve::preserve_metadata, protected::ProtectedPaths, resolve::Resolver},
+    temp_file::{TempFile, is_temp_name},
 };
 
 /// Most names in one listing.
@@ -30,34 +30,34 @@ const WRITE_TRIES_MAX: usize = 8;
 const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// Where a file effect happens: a name in a directory that is held open.
-pub(super) struct Place<'p> {
-    pub(super) way: Way,
+pub(super) struct FileTarget<'p> {
+    pub(super) resolver: Resolver,
     pub(super) parent: BorrowedFd<'p>,
     pub(super) name: &'p str,
-    pub(super) fence: &'p Fence,
+    pub(super) protected: &'p ProtectedPaths,
 }
 
-impl Place<'_> {
+impl FileTarget<'_> {
     /// Opens what stands there and looks at what was opened.
     fn open(&self, flags: OFlags) -> Result<(File, Stat), FileError> {
         // NONBLOCK: opening a fifo must not hang; it is refused below.
         let components: &[&str] = if self.name == "." { &[] } else { &[self.name] };
-        let file = self.way.open(self.parent, components, flags | OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let file = self.resolver.open(self.parent, components, flags | OFlags::RDONLY | OFlags::NONBLOCK)?;
         let stat = fstat(&file)?;
-        if self.fence.covers(&stat) {
+        if self.protected.covers(&stat) {
             return Err(FileError::Protected);
         }
         Ok((File::from(file), stat))
     }
 
     /// Describes what stands there without opening it: not a link's target, nothing of another mount.
-    fn look(&self) -> Result<Stat, FileError> {
+    fn stat_checked(&self) -> Result<Stat, FileError> {
         let stat = statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if self.fence.covers(&stat) {
+        if self.protected.covers(&stat) {
             return Err(FileError::Protected);
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink && self.name != "." {
-            self.way.open(self.parent, &[self.name], OFlags::PATH)?;
+            self.resolver.open(self.parent, &[self.name], OFlags::PATH)?;
         }
         Ok(stat)
     }
@@ -78,7 +78,7 @@ impl Place<'_> {
     /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
     pub(super) fn write(&self, data: &[u8]) -> Result<Completion, FileError> {
         for _ in 0..WRITE_TRIES_MAX {
-            let is_written = match self.look() {
+            let is_written = match self.stat_checked() {
                 Ok(stat) => self.write_over(&stat, data)?,
                 Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
                     self.write_new(data)?
@@ -86,7 +86,7 @@ impl Place<'_> {
                 Err(error) => return Err(error),
             };
             if is_written {
-                self.settle()?;
+                self.sync_directory()?;
                 return Ok(Completion::Done);
             }
         }
@@ -96,10 +96,10 @@ impl Place<'_> {
     /// Writes a file whose name is free, with the mode and access list that the system gives new files there. False where
     /// the name was taken meanwhile.
     fn write_new(&self, data: &[u8]) -> Result<bool, FileError> {
-        let mut draft = Draft::create(self.parent, NEW_FILE_MODE)?;
-        draft.file.write_all(data)?;
-        draft.file.sync_all()?;
-        match draft.place(self.name) {
+        let mut temp_file = TempFile::create(self.parent, NEW_FILE_MODE)?;
+        temp_file.file.write_all(data)?;
+        temp_file.file.sync_all()?;
+        match temp_file.rename_new(self.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             placed => Ok(placed.map(|()| true)?),
         }
@@ -114,15 +114,15 @@ impl Place<'_> {
         }
         // To rename takes no right to the file that is replaced; to write takes it.
         self.may_write()?;
-        let old = self.open_to_keep()?;
-        let mut draft = Draft::create(self.parent, Mode::RUSR | Mode::WUSR)?;
-        draft.file.write_all(data)?;
-        keep(old.as_fd(), before, &draft.file)?;
-        draft.file.sync_all()?;
-        if !is_same(before, &fstat(&old)?) || !is_same(before, &self.look()?) {
+        let old = self.open_replaced()?;
+        let mut temp_file = TempFile::create(self.parent, Mode::RUSR | Mode::WUSR)?;
+        temp_file.file.write_all(data)?;
+        preserve_metadata(old.as_fd(), before, &temp_file.file)?;
+        temp_file.file.sync_all()?;
+        if !is_same(before, &fstat(&old)?) || !is_same(before, &self.stat_checked()?) {
             return Ok(false);
         }
-        draft.replace(self.name)?;
+        temp_file.rename_over(self.name)?;
         Ok(true)
     }
 
@@ -136,8 +136,8 @@ impl Place<'_> {
     }
 
     /// Opens the file that is replaced, to see what it has: for reading, or where that is not permitted for writing.
-    fn open_to_keep(&self) -> Result<OwnedFd, FileError> {
-        let open = |flags| self.way.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
+    fn open_replaced(&self) -> Result<OwnedFd, FileError> {
+        let open = |flags| self.resolver.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
         match open(OFlags::RDONLY) {
             Err(FileError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 open(OFlags::WRONLY)
@@ -147,7 +147,7 @@ impl Place<'_> {
     }
 
     /// Sees to it that the directory's new names are on the disk.
-    fn settle(&self) -> Result<(), FileError> {
+    fn sync_directory(&self) -> Result<(), FileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let synced = openat(self.parent, ".", flags, Mode::empty()).and_then(fsync);
         match synced {
@@ -159,7 +159,7 @@ impl Place<'_> {
 
     pub(super) fn list(&self) -> Result<Completion, FileError> {
         let (directory, _) = self.open(OFlags::DIRECTORY)?;
-        if self.fence.covers_directory(directory.as_fd())? {
+        if self.protected.covers_directory(directory.as_fd())? {
             return Err(FileError::Protected);
         }
         let mut entries: Vec<(String, &'static str, bool)> = Vec::new();
@@ -168,7 +168,7 @@ impl Place<'_> {
             let entry = entry?;
             let is_text = entry.file_name().to_str().is_ok();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name != "." && name != ".." && !is_draft(name.as_bytes()) {
+            if name != "." && name != ".." && !is_temp_name(name.as_bytes()) {
                 bytes += Value::from(&name).json_len();
                 entries.push((name, kind_name(entry.file_type()), is_text));
             }
@@ -192,7 +192,7 @@ impl Place<'_> {
     }
 
     pub(super) fn describe(&self, follows: bool) -> Result<Completion, FileError> {
-        let stat = self.look()?;
+        let stat = self.stat_checked()?;
         if follows && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             return Err(FileError::Link);
         }
@@ -205,13 +205,13 @@ impl Place<'_> {
     }
 
     pub(super) fn delete(&self) -> Result<Completion, FileError> {
-        let stat = self.look()?;
+        let stat = self.stat_checked()?;
         let flags = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => AtFlags::REMOVEDIR,
             _ => AtFlags::empty(),
         };
         unlinkat(self.parent, self.name, flags)?;
-        self.settle()?;
+        self.sync_directory()?;
         Ok(Completion::Done)
     }
 }
@@ -228,7 +228,7 @@ pub(super) fn regular(stat: &Stat) -> Result<(), FileError> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),
         FileType::Symlink => Err(FileError::Link),
-        other => Err(FileError::Kind(kind_name(other), "file")),
+        other => Err(FileError::WrongKind(kind_name(other), "file")),
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     net::error::HttpError,
-    net::head_limit::{HeadRoom, Metered},
+    net::head_limit::{HeadLimit, LimitedStream},
 };
 
 /// Longest head of a response in bytes: status line and headers, with all informational answers (1xx) before it. No more
@@ -29,21 +29,21 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Most headers of a response.
 pub const HEADERS_MAX: usize = 256;
 /// How long a kept connection may take until it can be used again.
-const READY: Duration = Duration::from_secs(1);
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One connection to a server.
-pub(crate) struct Line {
+pub(crate) struct HttpConnection {
     sender: http1::SendRequest<Full<Bytes>>,
-    wire: Wire,
-    head: Arc<HeadRoom>,
+    task: ConnectionTask,
+    head_limit: Arc<HeadLimit>,
 }
 
 /// The moving part. None once the connection has ended.
-struct Wire(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
+struct ConnectionTask(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
 
-impl Wire {
+impl ConnectionTask {
     /// Waits for something while the connection moves.
-    async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
             self.advance(context);
@@ -54,19 +54,19 @@ impl Wire {
 
     /// Waits for the head of an answer, or for the next piece of its body. None where more than [`HEAD_BYTES_MAX`] bytes
     /// came and it is not there.
-    async fn within_room<T>(&mut self, room: &HeadRoom, work: impl Future<Output = T>) -> Option<T> {
-        room.begin(HEAD_BYTES_MAX);
+    async fn drive_within_limit<T>(&mut self, limit: &HeadLimit, work: impl Future<Output = T>) -> Option<T> {
+        limit.begin(HEAD_BYTES_MAX);
         let mut work = pin!(work);
         let found = poll_fn(|context| {
             self.advance(context);
             match work.as_mut().poll(context) {
                 Poll::Ready(done) => Poll::Ready(Some(done)),
-                Poll::Pending if room.is_spent() => Poll::Ready(None),
+                Poll::Pending if limit.is_spent() => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         })
         .await;
-        room.end();
+        limit.end();
         if found.is_none() {
             // What comes now belongs to no answer.
             self.0 = None;
@@ -76,33 +76,33 @@ impl Wire {
 
     /// Moves the connection, before anybody looks at what it brings. Its error shows in the response.
     fn advance(&mut self, context: &mut Context<'_>) {
-        if self.0.as_mut().is_some_and(|wire| wire.as_mut().poll(context).is_ready()) {
+        if self.0.as_mut().is_some_and(|task| task.as_mut().poll(context).is_ready()) {
             self.0 = None;
         }
     }
 }
 
 /// Why a request that was to go over a kept connection has no response.
-pub(crate) enum Unanswered {
+pub(crate) enum SendError {
     /// The server had closed it: nothing was sent.
     Unsent(Box<Request<Full<Bytes>>>),
     /// It broke on the way.
     Broken(HttpError),
 }
 
-impl Line {
+impl HttpConnection {
     /// Takes a stream to a server.
-    pub(crate) async fn over<S>(stream: S) -> Result<Line, HttpError>
+    pub(crate) async fn handshake<S>(stream: S) -> Result<HttpConnection, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut builder = http1::Builder::new();
         // A head may fill the buffer, and is refused when it wants more than that.
         builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX + 1);
-        let head = HeadRoom::new();
-        let stream = Metered::new(stream, head.clone());
+        let head_limit = HeadLimit::new();
+        let stream = LimitedStream::new(stream, head_limit.clone());
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Line { sender, wire: Wire(Some(Box::pin(connection))), head })
+        Ok(HttpConnection { sender, task: ConnectionTask(Some(Box::pin(connection))), head_limit })
     }
 
     /// Sends a request; gives the response's head and what its body comes from.
@@ -110,38 +110,41 @@ impl Line {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, HttpError> {
-        let answer = self.wire.within_room(&self.head, self.sender.send_request(request)).await;
-        Ok(answer.ok_or_else(too_long)??)
+        let answer = self.task.drive_within_limit(&self.head_limit, self.sender.send_request(request)).await;
+        Ok(answer.ok_or_else(head_too_long)??)
     }
 
     /// Sends over a connection that was kept, of which nobody knows whether the server has closed it meanwhile. `sending` is
     /// called before anything is sent.
-    pub(crate) async fn send_again(
+    pub(crate) async fn send_reused(
         &mut self,
         request: Request<Full<Bytes>>,
         sending: impl FnOnce(),
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> Result<Response<Incoming>, SendError> {
         // Its last answer is read, and so it is ready at once; or else its last request was never taken in full.
-        let ready = tokio::time::timeout(READY, self.wire.during(self.sender.ready()));
+        let ready = tokio::time::timeout(READY_TIMEOUT, self.task.drive(self.sender.ready()));
         if !matches!(ready.await, Ok(Ok(()))) {
-            return Err(Unanswered::Unsent(Box::new(request)));
+            return Err(SendError::Unsent(Box::new(request)));
         }
         sending();
-        let answer = self.wire.within_room(&self.head, self.sender.try_send_request(request)).await;
-        answer.ok_or_else(|| Unanswered::Broken(too_long()))?.map_err(|mut error| {
+        let answer =
+            self.task.drive_within_limit(&self.head_limit, self.sender.try_send_request(request)).await;
+        answer.ok_or_else(|| SendError::Broken(head_too_long()))?.map_err(|mut error| {
             match error.take_message() {
-                Some(unsent) => Unanswered::Unsent(Box::new(unsent)),
-                None => Unanswered::Broken(error.into_error().into()),
+                Some(unsent) => SendError::Unsent(Box::new(unsent)),
+                None => SendError::Broken(error.into_error().into()),
             }
         })
     }
 
     /// The next piece of a body, or none at its end. Trailers are no part of it.
-    pub(crate) async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
+    pub(crate) async fn next_chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
         loop {
             let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
-            let frame = self.wire.within_room(&self.head, frame).await.ok_or_else(|| {
-                HttpError::Answer(format!("more than {HEAD_BYTES_MAX} bytes came, and nothing of the body"))
+            let frame = self.task.drive_within_limit(&self.head_limit, frame).await.ok_or_else(|| {
+                HttpError::BadResponse(format!(
+                    "more than {HEAD_BYTES_MAX} bytes came, and nothing of the body"
+                ))
             })?;
             let Some(frame) = frame else { return Ok(None) };
             if let Ok(data) = frame?.into_data() {
@@ -151,9 +154,9 @@ impl Line {
     }
 
     /// The next piece of a body, if it is there already.
-    pub(crate) async fn at_hand(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
+    pub(crate) async fn try_next_ready(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
         let look = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context)));
-        match self.wire.during(look).await {
+        match self.task.drive(look).await {
             Poll::Ready(Some(frame)) => Ok(frame?.into_data().ok()),
             // The end is seen again by who waits for it.
             Poll::Ready(None) | Poll::Pending => Ok(None),
@@ -166,12 +169,12 @@ impl Line {
     }
 }
 
-fn too_long() -> HttpError {
-    HttpError::Answer(format!("the head of the response is longer than {HEAD_BYTES_MAX} bytes"))
+fn head_too_long() -> HttpError {
+    HttpError::BadResponse(format!("the head of the response is longer than {HEAD_BYTES_MAX} bytes"))
 }
 
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for HttpConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("closed", &self.is_closed()).finish_non_exhaustive()
+        f.debug_struct("HttpConnection").field("closed", &self.is_closed()).finish_non_exhaustive()
     }
 }

@@ -12,10 +12,10 @@ pub(crate) enum HttpError {
     #[error("no address answered: {0}")]
     Connect(String),
     #[error("{0}")]
-    Answer(String),
+    BadResponse(String),
     /// In place of an answer, in its own words.
     #[error("the server says: {0}")]
-    Said(String),
+    ServerError(String),
     #[error("{0}")]
     Request(String),
     /// A secret may not be sent there.
@@ -30,7 +30,7 @@ pub(crate) enum HttpError {
     #[error("stopped by the kernel")]
     Aborted,
     #[error("given up: nobody waits for it any more")]
-    Unwanted,
+    Abandoned,
 }
 
 /// hyper keeps what is really wrong behind what it was doing.
@@ -47,15 +47,15 @@ impl HttpError {
             Self::Io(_)
             | Self::Protocol(_)
             | Self::Connect(_)
-            | Self::Answer(_)
-            | Self::Said(_)
+            | Self::BadResponse(_)
+            | Self::ServerError(_)
             | Self::TooManyRedirects(_)
             | Self::Aborted => Code::Io,
             Self::Request(_) => Code::InvalidArgument,
             Self::Secret(_) => Code::PolicyDeny,
             Self::TooLong(_) => Code::BufferOverflow,
             Self::Timeout(_) => Code::Deadline,
-            Self::Unwanted => Code::UnknownOutcome,
+            Self::Abandoned => Code::UnknownOutcome,
         }
     }
 }

@@ -18,16 +18,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How much may still come before what is waited for. Shared by a connection and whoever waits.
 #[derive(Debug)]
-pub(crate) struct HeadRoom {
+pub(crate) struct HeadLimit {
     /// In bytes; `usize::MAX` while nothing is waited for.
     left: AtomicUsize,
     /// Whether more was wanted than may come.
     is_spent: AtomicBool,
 }
 
-impl HeadRoom {
-    pub(crate) fn new() -> Arc<HeadRoom> {
-        Arc::new(HeadRoom { left: AtomicUsize::new(usize::MAX), is_spent: AtomicBool::new(false) })
+impl HeadLimit {
+    pub(crate) fn new() -> Arc<HeadLimit> {
+        Arc::new(HeadLimit { left: AtomicUsize::new(usize::MAX), is_spent: AtomicBool::new(false) })
     }
 
     /// From now on something is waited for.
@@ -49,31 +49,31 @@ impl HeadRoom {
 
 /// A connection over which no more comes than there is room for.
 ///
-/// Who polls it again after [`HeadRoom::end`] is not woken for that: a connection moves whenever its user is polled.
-pub(crate) struct Metered<S> {
+/// Who polls it again after [`HeadLimit::end`] is not woken for that: a connection moves whenever its user is polled.
+pub(crate) struct LimitedStream<S> {
     stream: S,
-    room: Arc<HeadRoom>,
+    limit: Arc<HeadLimit>,
 }
 
-impl<S> Metered<S> {
-    pub(crate) const fn new(stream: S, room: Arc<HeadRoom>) -> Metered<S> {
-        Metered { stream, room }
+impl<S> LimitedStream<S> {
+    pub(crate) const fn new(stream: S, limit: Arc<HeadLimit>) -> LimitedStream<S> {
+        LimitedStream { stream, limit }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let left = this.room.left.load(Ordering::Relaxed);
+        let left = this.limit.left.load(Ordering::Relaxed);
         if left == usize::MAX {
             return Pin::new(&mut this.stream).poll_read(context, buffer);
         }
         if left == 0 {
-            this.room.is_spent.store(true, Ordering::Relaxed);
+            this.limit.is_spent.store(true, Ordering::Relaxed);
             return Poll::Pending;
         }
         let size = left.min(buffer.remaining());
@@ -81,12 +81,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let polled = Pin::new(&mut this.stream).poll_read(context, &mut part);
         let count = part.filled().len();
         buffer.advance(count);
-        this.room.left.store(left.saturating_sub(count), Ordering::Relaxed);
+        this.limit.left.store(left.saturating_sub(count), Ordering::Relaxed);
         polled
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }

@@ -29,9 +29,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     config::tables::NetConfig,
-    net::connection::Line,
+    net::connection::HttpConnection,
     net::error::HttpError,
-    runtime::{Home, Work},
+    runtime::{Runtime, WorkKind},
     trusted_file::{self, Trust},
 };
 
@@ -46,16 +46,16 @@ const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum ProxyMode {
     /// Through the proxy, where there is one.
     Configured,
     Direct,
 }
 
-impl Way {
+impl ProxyMode {
     /// How a server of the operator's is reached where nothing is said: this machine without the proxy, for which it would be
     /// another.
-    pub(crate) fn to(url: &CanonicalUrl) -> Way {
+    pub(crate) fn default_for(url: &CanonicalUrl) -> ProxyMode {
         let is_here = match url.host() {
             HostOrIp::Ip(ip) => ip.get().to_canonical().is_loopback(),
             HostOrIp::Host(host) => host.as_str() == "localhost",
@@ -113,7 +113,9 @@ impl Net {
                 .map_err(|error| unknown(error.to_string()))?
                 .iter()
                 .collect(),
-            None => look_up(host.to_owned(), url.port()).await.map_err(|error| unknown(error.to_string()))?,
+            None => lookup_by_system(host.to_owned(), url.port())
+                .await
+                .map_err(|error| unknown(error.to_string()))?,
         };
         let mut seen = std::collections::BTreeSet::new();
         addresses.retain(|address| seen.insert(*address));
@@ -129,13 +131,13 @@ impl Net {
         &self,
         url: &CanonicalUrl,
         addresses: &[IpAddr],
-        way: Way,
-    ) -> Result<Line, HttpError> {
+        proxy_mode: ProxyMode,
+    ) -> Result<HttpConnection, HttpError> {
         let mut refused = String::from("there is none");
         for address in addresses {
-            let opened = self.open(url, SocketAddr::new(*address, url.port()), way);
+            let opened = self.open(url, SocketAddr::new(*address, url.port()), proxy_mode);
             match tokio::time::timeout(Duration::from_millis(CONNECT_TIMEOUT_MS), opened).await {
-                Ok(Ok(line)) => return Ok(line),
+                Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => refused = format!("{address}: {error}"),
                 Err(_) => refused = format!("{address}: no connection after {CONNECT_TIMEOUT_MS} ms"),
             }
@@ -143,28 +145,34 @@ impl Net {
         Err(HttpError::Connect(refused))
     }
 
-    async fn open(&self, url: &CanonicalUrl, address: SocketAddr, way: Way) -> Result<Line, HttpError> {
-        let stream = match self.proxy.as_ref().filter(|_| way == Way::Configured) {
+    async fn open(
+        &self,
+        url: &CanonicalUrl,
+        address: SocketAddr,
+        proxy_mode: ProxyMode,
+    ) -> Result<HttpConnection, HttpError> {
+        let stream = match self.proxy.as_ref().filter(|_| proxy_mode == ProxyMode::Configured) {
             None => TcpStream::connect(address).await?,
-            Some(proxy) => through(self.reach(proxy).await?, address).await?,
+            Some(proxy) => connect_via_proxy(self.connect_to_proxy(proxy).await?, address).await?,
         };
         // A request goes out as it is written: it is not held back for more.
         stream.set_nodelay(true)?;
         match url.scheme() {
-            Scheme::Http => Line::over(stream).await,
+            Scheme::Http => HttpConnection::handshake(stream).await,
             Scheme::Https => {
                 let name = match url.host() {
                     HostOrIp::Ip(ip) => ServerName::IpAddress(ip.get().into()),
                     HostOrIp::Host(host) => ServerName::try_from(host.as_str().to_owned())
                         .map_err(|error| HttpError::Request(format!("{host}: {error}")))?,
                 };
-                Line::over(TlsConnector::from(self.tls.clone()).connect(name, stream).await?).await
+                HttpConnection::handshake(TlsConnector::from(self.tls.clone()).connect(name, stream).await?)
+                    .await
             }
         }
     }
 
     /// The proxy is the operator's: its address is not judged.
-    async fn reach(&self, proxy: &CanonicalUrl) -> Result<TcpStream, HttpError> {
+    async fn connect_to_proxy(&self, proxy: &CanonicalUrl) -> Result<TcpStream, HttpError> {
         let mut refused = String::from("it has no address");
         for address in self.resolve(proxy).await? {
             match TcpStream::connect((address, proxy.port())).await {
@@ -183,10 +191,10 @@ impl std::fmt::Debug for Net {
 }
 
 /// Asks the system, which may take long, on a thread for that.
-async fn look_up(host: String, port: u16) -> std::io::Result<Vec<IpAddr>> {
+async fn lookup_by_system(host: String, port: u16) -> std::io::Result<Vec<IpAddr>> {
     let work = move || Ok((host.as_str(), port).to_socket_addrs()?.map(|address| address.ip()).collect());
     let died = || std::io::Error::other("the lookup died");
-    Home::get()?.elsewhere(Work::Lookup, work).await.ok_or_else(died)?
+    Runtime::get()?.run_blocking(WorkKind::Lookup, work).await.ok_or_else(died)?
 }
 
 fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
@@ -209,7 +217,7 @@ fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
 }
 
 /// Has a proxy connect to an address (RFC 9110 §9.3.6).
-async fn through(mut stream: TcpStream, address: SocketAddr) -> Result<TcpStream, HttpError> {
+async fn connect_via_proxy(mut stream: TcpStream, address: SocketAddr) -> Result<TcpStream, HttpError> {
     let refused = |reason: &str| HttpError::Connect(format!("the proxy does not connect: {reason}"));
     stream.write_all(format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
     let mut head = Vec::new();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::connection::Line;
+use crate::net::connection::HttpConnection;
 
 /// Most connections to a model's server that are kept open while nobody uses them.
 pub const IDLE_CONNECTIONS_MAX: usize = 64;
@@ -17,17 +17,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionPool {
     /// With the time since which each is idle.
-    idle: Mutex<Vec<(Line, Instant)>>,
+    idle: Mutex<Vec<(HttpConnection, Instant)>>,
 }
 
 impl ConnectionPool {
     /// Takes the connection that was returned last.
-    pub(crate) fn take(&self) -> Option<Line> {
+    pub(crate) fn take(&self) -> Option<HttpConnection> {
         self.usable().pop().map(|(connection, _)| connection)
     }
 
     /// Keeps a connection for a later request; drops it when [`IDLE_CONNECTIONS_MAX`] are kept already.
-    pub(crate) fn put(&self, connection: Line) {
+    pub(crate) fn put(&self, connection: HttpConnection) {
         let mut usable = self.usable();
         if usable.len() < IDLE_CONNECTIONS_MAX {
             usable.push((connection, Instant::now()));
@@ -35,7 +35,7 @@ impl ConnectionPool {
     }
 
     /// The connections that are neither known to be closed nor idle for too long. A server may have closed one all the same.
-    fn usable(&self) -> MutexGuard<'_, Vec<(Line, Instant)>> {
+    fn usable(&self) -> MutexGuard<'_, Vec<(HttpConnection, Instant)>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(connection, since)| !connection.is_closed() && since.elapsed() < IDLE_TIMEOUT);
         idle

@@ -23,7 +23,7 @@ pub(crate) fn open(directory: Option<&Path>, run: &[u8; 16]) -> io::Result<Signi
         None => random_bytes()?,
         Some(directory) => {
             let made = || Ok(to_hex(&random_bytes()?));
-            let digits = key_file::read_or_make(&directory.join(CHECKPOINT_KEY), made)?;
+            let digits = key_file::read_or_create(&directory.join(CHECKPOINT_KEY), made)?;
             from_hex(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
         }
     };

@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::Mode;
 
 use crate::{
-    temp_file::{Draft, sweep_directory},
+    temp_file::{TempFile, sweep_directory},
     trusted_file::{self, Trust},
 };
 
@@ -22,14 +22,14 @@ const BYTES_MAX: u64 = 64 << 10;
 ///
 /// # Errors
 /// When the file cannot be read or made, others may read it or could have written it, or it is not text; the error names it.
-pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
+pub(crate) fn read_or_create(path: &Path, make: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
     // What a process left that died while it made a file.
     if let Ok(directory) = File::open(directory_of(path)) {
         sweep_directory(directory.as_fd());
     }
     let found = match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make().and_then(|text| put(path, &text)).and_then(|()| read(path))
+            make().and_then(|text| create(path, &text)).and_then(|()| read(path))
         }
         found => found,
     };
@@ -37,18 +37,18 @@ pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<String
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    trusted_file::read(path, Trust::Own, BYTES_MAX)
+    trusted_file::read(path, Trust::OwnerOnly, BYTES_MAX)
 }
 
 /// Puts a new file in its place under another name first, so that nobody ever finds half of it. Where another process
 /// was faster, its file stays.
-fn put(path: &Path, text: &str) -> io::Result<()> {
+fn create(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
     let opened = File::open(directory_of(path))?;
-    let mut draft = Draft::create(opened.as_fd(), Mode::RUSR | Mode::WUSR)?;
-    draft.file.write_all(text.as_bytes())?;
-    draft.file.sync_all()?;
-    match draft.place(name) {
+    let mut temp_file = TempFile::create(opened.as_fd(), Mode::RUSR | Mode::WUSR)?;
+    temp_file.file.write_all(text.as_bytes())?;
+    temp_file.file.sync_all()?;
+    match temp_file.rename_new(name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         placed => placed?,
     }
@@ -73,13 +73,13 @@ mod tests {
         // What a process left that died while it made the file is in nobody's way.
         std::fs::write(directory.join(".ak-0123456789abcdef.tmp"), "ha").unwrap();
         let made = |text: &'static str| move || Ok(text.to_owned());
-        assert_eq!(read_or_make(&path, made("first")).unwrap(), "first");
-        assert_eq!(read_or_make(&path, made("second")).unwrap(), "first");
-        put(&path, "late").unwrap();
+        assert_eq!(read_or_create(&path, made("first")).unwrap(), "first");
+        assert_eq!(read_or_create(&path, made("second")).unwrap(), "first");
+        create(&path, "late").unwrap();
         assert_eq!(read(&path).unwrap(), "first", "the faster one's stays");
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no draft is left");
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no temp_file is left");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let refused = read_or_make(&path, made("third")).unwrap_err().to_string();
+        let refused = read_or_create(&path, made("third")).unwrap_err().to_string();
         assert!(refused.contains("key: others may read it"), "{refused}");
         std::fs::remove_dir_all(&directory).unwrap();
     }

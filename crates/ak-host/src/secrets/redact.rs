@@ -14,7 +14,7 @@ use crate::{
         pattern::{Pattern, Reach},
         tables::RedactTable,
     },
-    secrets::redact_stream::Rule,
+    secrets::redact_stream::RedactionRule,
     secrets::value::SecretValue,
 };
 
@@ -80,17 +80,17 @@ impl Pattern {
 
 /// Cuts secrets out of what comes back.
 #[derive(Debug, Default)]
-pub(crate) struct Filter {
+pub(crate) struct Redactor {
     /// With what takes its place. The longest first: one may be part of another.
     values: Vec<(String, SecretValue)>,
     patterns: Vec<Pattern>,
 }
 
-impl Filter {
-    pub(crate) fn new(values: &[(String, SecretValue)], patterns: Vec<Pattern>) -> Filter {
+impl Redactor {
+    pub(crate) fn new(values: &[(String, SecretValue)], patterns: Vec<Pattern>) -> Redactor {
         let mut values = values.to_vec();
         values.sort_by_key(|(_, value)| std::cmp::Reverse(value.expose().len()));
-        Filter { values, patterns }
+        Redactor { values, patterns }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -98,9 +98,9 @@ impl Filter {
     }
 
     /// What is cut, in the order in which it is.
-    pub(crate) fn rules(&self) -> impl Iterator<Item = Rule<'_>> {
-        let values = self.values.iter().map(|(label, value)| Rule::Value(label, value));
-        values.chain(self.patterns.iter().map(Rule::Pattern))
+    pub(crate) fn rules(&self) -> impl Iterator<Item = RedactionRule<'_>> {
+        let values = self.values.iter().map(|(label, value)| RedactionRule::Value(label, value));
+        values.chain(self.patterns.iter().map(RedactionRule::Pattern))
     }
 
     /// Whether the exact value of a secret is in a text, be it percent-encoded or in another case: names of hosts and of
@@ -208,19 +208,19 @@ impl Filter {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn filter(values: &[&str], redact: &str) -> Filter {
+    pub(crate) fn redactor(values: &[&str], redact: &str) -> Redactor {
         let value = |text: &&str| SecretValue::new(zeroize::Zeroizing::new((*text).to_owned())).unwrap();
         let values: Vec<_> = values.iter().map(|text| ("secret://x".to_owned(), value(text))).collect();
-        Filter::new(&values, patterns(toml::from_str::<RedactTable>(redact).unwrap()).unwrap())
+        Redactor::new(&values, patterns(toml::from_str::<RedactTable>(redact).unwrap()).unwrap())
     }
 
     const PEM: &str = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc+/=\n-----END RSA PRIVATE KEY-----";
 
     #[test]
     fn keys_of_known_forms_are_cut() {
-        let filter = filter(&[], "builtin = true");
+        let redactor = redactor(&[], "builtin = true");
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(filter.text(text).as_deref(), expected, "{text:?}")
+            assert_eq!(redactor.text(text).as_deref(), expected, "{text:?}")
         };
         for key in [
             "sk-abcdefghijklmnopqrstuvwx",
@@ -254,20 +254,23 @@ pub(crate) mod tests {
 
     #[test]
     fn exact_values_are_cut_everywhere() {
-        let filter = filter(&["hunter2hunter2", "hunter2hunter2-and-more"], "");
+        let redactor = redactor(&["hunter2hunter2", "hunter2hunter2-and-more"], "");
         let value = ak_json::object! { "a": ak_json::array!["x hunter2hunter2-and-more y", 1], "hunter2hunter2": "b" };
-        assert_eq!(filter.value(&value).unwrap().to_json(), r#"{"a":["x secret://x y",1],"secret://x":"b"}"#);
-        assert_eq!(filter.value(&ak_json::object! { "a": "hunter2" }), None);
-        assert_eq!(filter.bytes(b"\xff hunter2hunter2 \xff").unwrap(), b"\xff secret://x \xff");
+        assert_eq!(
+            redactor.value(&value).unwrap().to_json(),
+            r#"{"a":["x secret://x y",1],"secret://x":"b"}"#
+        );
+        assert_eq!(redactor.value(&ak_json::object! { "a": "hunter2" }), None);
+        assert_eq!(redactor.bytes(b"\xff hunter2hunter2 \xff").unwrap(), b"\xff secret://x \xff");
     }
 
     #[test]
     fn a_value_is_found_in_other_spellings() {
-        let filter = filter(&["ghp_Abc/def1"], "");
+        let redactor = redactor(&["ghp_Abc/def1"], "");
         for text in ["https://x/?t=ghp_Abc/def1", "ghp_abc%2Fdef1.example", "x-ghp_abc/def1"] {
-            assert!(filter.holds_value(text), "{text}");
+            assert!(redactor.holds_value(text), "{text}");
         }
-        assert!(!filter.holds_value("ghp_Abc/def"));
+        assert!(!redactor.holds_value("ghp_Abc/def"));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use memchr::memmem;
 
 use crate::{
-    config::pattern::{HELD_BYTES_MAX, Pattern, Reach},
-    secrets::redact::{Filter, REDACTED},
+    config::pattern::{Pattern, REDACT_BUFFER_BYTES_MAX, Reach},
+    secrets::redact::{REDACTED, Redactor},
     secrets::value::SecretValue,
 };
 
@@ -24,38 +24,38 @@ const PEM_LINE_BYTES_MAX: usize = PEM_BEGIN.len() + PEM_LABEL_BYTES_MAX + "PRIVA
 
 /// Filters a text that comes in pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces {
+pub(crate) struct StreamRedactor {
     stages: Vec<Stage>,
     /// The beginning of a character whose rest has not come.
     partial: Vec<u8>,
 }
 
-impl Pieces {
+impl StreamRedactor {
     /// Whether nothing is held back.
     pub(crate) fn is_empty(&self) -> bool {
         self.partial.is_empty() && self.stages.iter().all(Stage::is_empty)
     }
 
     /// Takes a piece and gives what can be let out.
-    pub(crate) fn push(&mut self, filter: &Filter, piece: &str) -> String {
-        if filter.is_idle() {
+    pub(crate) fn push(&mut self, redactor: &Redactor, piece: &str) -> String {
+        if redactor.is_idle() {
             return piece.to_owned();
         }
-        let bytes = self.advance(filter, piece.as_bytes(), false);
+        let bytes = self.advance(redactor, piece.as_bytes(), false);
         self.text(bytes, false)
     }
 
     /// What is left at the end.
-    pub(crate) fn finish(&mut self, filter: &Filter) -> String {
-        let bytes = self.advance(filter, &[], true);
+    pub(crate) fn finish(&mut self, redactor: &Redactor) -> String {
+        let bytes = self.advance(redactor, &[], true);
         let rest = self.text(bytes, true);
-        *self = Pieces::default();
+        *self = StreamRedactor::default();
         rest
     }
 
-    fn advance(&mut self, filter: &Filter, piece: &[u8], is_last: bool) -> Vec<u8> {
+    fn advance(&mut self, redactor: &Redactor, piece: &[u8], is_last: bool) -> Vec<u8> {
         let mut piece = piece.to_vec();
-        for (at, rule) in filter.rules().enumerate() {
+        for (at, rule) in redactor.rules().enumerate() {
             if self.stages.len() <= at {
                 self.stages.push(Stage::default());
             }
@@ -82,7 +82,7 @@ impl Pieces {
 }
 
 /// One thing that is cut from a text.
-pub(crate) enum Rule<'f> {
+pub(crate) enum RedactionRule<'f> {
     /// The exact value of a secret, and what takes its place.
     Value(&'f str, &'f SecretValue),
     Pattern(&'f Pattern),
@@ -96,7 +96,7 @@ struct Stage {
     /// Where what is held back begins.
     from: usize,
     /// Whether what comes belongs to something that was replaced already.
-    swallows: bool,
+    is_dropping: bool,
 }
 
 impl Stage {
@@ -104,18 +104,20 @@ impl Stage {
         self.from == self.text.len()
     }
 
-    fn push(&mut self, rule: &Rule<'_>, piece: &[u8], is_last: bool) -> Vec<u8> {
+    fn push(&mut self, rule: &RedactionRule<'_>, piece: &[u8], is_last: bool) -> Vec<u8> {
         self.text.extend_from_slice(piece);
         let mut out = Vec::new();
         match rule {
-            Rule::Value(label, value) => {
+            RedactionRule::Value(label, value) => {
                 self.value(label.as_bytes(), value.expose().as_bytes(), is_last, &mut out)
             }
-            Rule::Pattern(Pattern { regex, reach: Reach::Bytes(most) }) => {
+            RedactionRule::Pattern(Pattern { regex, reach: Reach::Bytes(most) }) => {
                 self.bounded(regex, *most, is_last, &mut out);
             }
-            Rule::Pattern(Pattern { regex, reach: Reach::Word }) => self.words(regex, is_last, &mut out),
-            Rule::Pattern(Pattern { regex, reach: Reach::Block { end } }) => {
+            RedactionRule::Pattern(Pattern { regex, reach: Reach::Word }) => {
+                self.words(regex, is_last, &mut out)
+            }
+            RedactionRule::Pattern(Pattern { regex, reach: Reach::Block { end } }) => {
                 self.blocks(regex, end, is_last, &mut out);
             }
         }
@@ -125,7 +127,7 @@ impl Stage {
     }
 
     /// Lets out what stands before a place.
-    fn let_out(&mut self, to: usize, out: &mut Vec<u8>) {
+    fn release(&mut self, to: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(self.text.get(self.from..to).unwrap_or_default());
         self.from = self.from.max(to);
     }
@@ -133,7 +135,7 @@ impl Stage {
     fn value(&mut self, label: &[u8], value: &[u8], is_last: bool, out: &mut Vec<u8>) {
         let finder = memmem::Finder::new(value);
         while let Some(at) = finder.find(self.text.get(self.from..).unwrap_or_default()) {
-            self.let_out(self.from + at, out);
+            self.release(self.from + at, out);
             out.extend_from_slice(label);
             self.from += value.len();
         }
@@ -141,7 +143,7 @@ impl Stage {
         let most = if is_last { 0 } else { value.len().saturating_sub(1).min(rest.len()) };
         let begun =
             (1..=most).rev().find(|length| value.get(..*length).is_some_and(|start| rest.ends_with(start)));
-        self.let_out(self.text.len() - begun.unwrap_or(0), out);
+        self.release(self.text.len() - begun.unwrap_or(0), out);
     }
 
     /// A pattern that matches at most so many bytes: whether it matches at a place is known once so many came behind it.
@@ -151,7 +153,7 @@ impl Stage {
             false => (self.text.len() + 1).saturating_sub(most + LOOK_BYTES),
         };
         self.replace(regex, known, out);
-        self.let_out(known, out);
+        self.release(known, out);
     }
 
     /// Replaces what begins before a place.
@@ -160,7 +162,7 @@ impl Stage {
             if found.start >= before {
                 return;
             }
-            self.let_out(found.start, out);
+            self.release(found.start, out);
             out.extend_from_slice(REDACTED.as_bytes());
             self.from = found.end;
         }
@@ -168,27 +170,27 @@ impl Stage {
 
     /// Keys of known forms lie within one word. A word that is too long to be held back is cut from its key on.
     fn words(&mut self, regex: &regex::bytes::Regex, is_last: bool, out: &mut Vec<u8>) {
-        if self.swallows {
+        if self.is_dropping {
             let rest = self.text.get(self.from..).unwrap_or_default();
             let Some(end) = rest.iter().position(|byte| !is_of_word(*byte)) else {
                 self.from = self.text.len();
                 return;
             };
             self.from += end;
-            self.swallows = false;
+            self.is_dropping = false;
         }
         let held = self.text.get(self.from..).unwrap_or_default();
         let word = if is_last { 0 } else { held.iter().rev().take_while(|byte| is_of_word(**byte)).count() };
         let known = self.text.len() - word;
         self.replace(regex, known, out);
-        self.let_out(known, out);
-        if self.text.len() - self.from <= HELD_BYTES_MAX {
+        self.release(known, out);
+        if self.text.len() - self.from <= REDACT_BUFFER_BYTES_MAX {
             return;
         }
         self.replace(regex, self.text.len(), out);
         // A key that comes to the end may go on.
-        self.swallows = self.from == self.text.len();
-        self.let_out(self.text.len().saturating_sub(KEY_START_BYTES), out);
+        self.is_dropping = self.from == self.text.len();
+        self.release(self.text.len().saturating_sub(KEY_START_BYTES), out);
     }
 
     /// A block that goes on to its end, or to the end of the text.
@@ -200,27 +202,27 @@ impl Stage {
         out: &mut Vec<u8>,
     ) {
         loop {
-            let line = if self.swallows { end } else { begin };
+            let line = if self.is_dropping { end } else { begin };
             let Some(found) = line.find_at(&self.text, self.from).map(|found| found.range()) else { break };
-            if self.swallows {
+            if self.is_dropping {
                 self.from = found.end;
             } else {
-                self.let_out(found.start, out);
+                self.release(found.start, out);
                 out.extend_from_slice(REDACTED.as_bytes());
                 self.from = found.end;
             }
-            self.swallows = !self.swallows;
+            self.is_dropping = !self.is_dropping;
         }
         let known = if is_last { self.text.len() } else { self.begun_line() };
-        match self.swallows {
+        match self.is_dropping {
             true => self.from = self.from.max(known),
-            false => self.let_out(known, out),
+            false => self.release(known, out),
         }
     }
 
     /// From where on the text may be the beginning of the line that is waited for.
     fn begun_line(&self) -> usize {
-        let start = if self.swallows { PEM_END } else { PEM_BEGIN };
+        let start = if self.is_dropping { PEM_END } else { PEM_BEGIN };
         let is_label = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'-');
         let may_begin = |at: &usize| {
             let text = self.text.get(*at..).unwrap_or_default();
@@ -241,27 +243,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::secrets::redact::tests::filter;
+    use crate::secrets::redact::tests::redactor;
 
     /// Comes in the given pieces; more at the end.
-    fn in_pieces(filter: &Filter, pieces: impl IntoIterator<Item = String>) -> String {
-        let mut held = Pieces::default();
-        let mut out: String = pieces.into_iter().map(|piece| held.push(filter, &piece)).collect();
-        out += &held.finish(filter);
+    fn in_pieces(redactor: &Redactor, pieces: impl IntoIterator<Item = String>) -> String {
+        let mut held = StreamRedactor::default();
+        let mut out: String = pieces.into_iter().map(|piece| held.push(redactor, &piece)).collect();
+        out += &held.finish(redactor);
         assert!(held.is_empty());
         out
     }
 
     /// Values that are part of one another, patterns with blanks, at borders of words and lines, over several characters,
     /// and all the known forms.
-    fn filters() -> Vec<Filter> {
+    fn filters() -> Vec<Redactor> {
         let patterns = r#"patterns = ['(?:[0-9]{4} ){3}[0-9]{4}', '\bab{1,3}\b', '(?m)^x.y$', '(?i)пар.{0,3}ь', '[0-9]{3}-?[0-9]{2}', '(?-u:\xd0)']"#;
         vec![
-            filter(&["hunter2hunter2", "ter2hunt"], ""),
-            filter(&["aaaaaaab"], ""),
-            filter(&[], "builtin = true"),
-            filter(&[], patterns),
-            filter(&["4111 111", "aababbab"], &format!("builtin = true\n{patterns}")),
+            redactor(&["hunter2hunter2", "ter2hunt"], ""),
+            redactor(&["aaaaaaab"], ""),
+            redactor(&[], "builtin = true"),
+            redactor(&[], patterns),
+            redactor(&["4111 111", "aababbab"], &format!("builtin = true\n{patterns}")),
         ]
     }
 
@@ -305,9 +307,9 @@ mod tests {
         #[test]
         fn pieces_come_out_like_the_whole(pieces in texts()) {
             let whole = pieces.concat();
-            for filter in filters() {
-                let expected = filter.text(&whole).unwrap_or_else(|| whole.clone());
-                prop_assert_eq!(in_pieces(&filter, pieces.clone()), expected);
+            for redactor in filters() {
+                let expected = redactor.text(&whole).unwrap_or_else(|| whole.clone());
+                prop_assert_eq!(in_pieces(&redactor, pieces.clone()), expected);
             }
         }
     }
@@ -315,46 +317,46 @@ mod tests {
     /// A stream holds back what a pattern can reach, and no more.
     #[test]
     fn no_more_is_held_back_than_a_pattern_reaches() {
-        let mut held = Pieces::default();
-        let filter = filter(&[], "patterns = ['[0-9]{4} [0-9]{4}']");
+        let mut held = StreamRedactor::default();
+        let redactor = redactor(&[], "patterns = ['[0-9]{4} [0-9]{4}']");
         let mut out = String::new();
         for piece in ["some words of text, ", "and a number: 1234", " ", "5678", "."] {
-            out += &held.push(&filter, piece);
+            out += &held.push(&redactor, piece);
             let all: usize = held.stages.iter().map(|stage| stage.text.len() - stage.from).sum();
             assert!(all <= 9 + LOOK_BYTES, "{all}");
         }
-        assert_eq!(out + &held.finish(&filter), "some words of text, and a number: [redacted].");
+        assert_eq!(out + &held.finish(&redactor), "some words of text, and a number: [redacted].");
     }
 
     #[test]
     fn a_block_is_cut_whatever_its_length() {
-        let filter = filter(&[], "builtin = true");
-        let lines = std::iter::repeat_n("MIIE\n".to_owned(), HELD_BYTES_MAX);
+        let redactor = redactor(&[], "builtin = true");
+        let lines = std::iter::repeat_n("MIIE\n".to_owned(), REDACT_BUFFER_BYTES_MAX);
         let begin = ["before\n-----BEGIN PRIV", "ATE KEY-----\n"].map(str::to_owned);
         let end = ["-----END PRIVATE KEY", "-----\nafter "].map(str::to_owned);
-        let out = in_pieces(&filter, begin.into_iter().chain(lines).chain(end));
+        let out = in_pieces(&redactor, begin.into_iter().chain(lines).chain(end));
         assert_eq!(out, "before\n[redacted]\nafter ");
     }
 
     /// What is too long to be held back lets out no part of a value, and none of a key that began.
     #[test]
     fn a_word_that_is_too_long_to_be_held_is_cut_all_the_same() {
-        let filter = filter(&["hunter2hunter2"], "builtin = true");
-        let long = "x".repeat(2 * HELD_BYTES_MAX);
+        let redactor = redactor(&["hunter2hunter2"], "builtin = true");
+        let long = "x".repeat(2 * REDACT_BUFFER_BYTES_MAX);
         let pieces = [long.clone(), "hunter2hun".into(), "ter2 after".into()];
-        assert_eq!(in_pieces(&filter, pieces), format!("{long}secret://x after"));
+        assert_eq!(in_pieces(&redactor, pieces), format!("{long}secret://x after"));
         let pieces = ["a sk-".to_owned(), long.clone(), long.clone(), " after".into()];
-        assert_eq!(in_pieces(&filter, pieces), "a [redacted] after");
+        assert_eq!(in_pieces(&redactor, pieces), "a [redacted] after");
         let pieces = [long.clone(), "-sk-abcdefghij".into(), "klmnopqrstuvw after".into()];
-        assert_eq!(in_pieces(&filter, pieces), format!("{long}-[redacted] after"));
+        assert_eq!(in_pieces(&redactor, pieces), format!("{long}-[redacted] after"));
     }
 
     /// A script without spaces comes through as it comes.
     #[test]
     fn a_text_without_spaces_is_not_held_back() {
-        let (filter, mut pieces) = (filter(&[], "builtin = true"), Pieces::default());
-        assert_eq!(pieces.push(&filter, "\u{4f60}\u{597d}"), "\u{4f60}\u{597d}");
-        assert_eq!(pieces.push(&filter, "\u{4f60}sk-abcdefghij"), "\u{4f60}");
-        assert_eq!(pieces.push(&filter, "klmnopqrstuvwx\u{597d}"), "[redacted]\u{597d}");
+        let (redactor, mut pieces) = (redactor(&[], "builtin = true"), StreamRedactor::default());
+        assert_eq!(pieces.push(&redactor, "\u{4f60}\u{597d}"), "\u{4f60}\u{597d}");
+        assert_eq!(pieces.push(&redactor, "\u{4f60}sk-abcdefghij"), "\u{4f60}");
+        assert_eq!(pieces.push(&redactor, "klmnopqrstuvwx\u{597d}"), "[redacted]\u{597d}");
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         pattern::Pattern,
         tables::{SecretPlacement, SecretTable},
     },
-    secrets::redact::Filter,
+    secrets::redact::Redactor,
     secrets::value::SecretValue,
 };
 
@@ -34,7 +34,7 @@ pub(crate) enum SecretError {
 
 /// A secret and what it is bound to.
 #[derive(Debug)]
-struct Bound {
+struct BoundSecret {
     name: String,
     value: SecretValue,
     /// A policy that permits what may be asked with it.
@@ -45,7 +45,7 @@ struct Bound {
 /// All that the host must never let out.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
-    bound: Vec<Bound>,
+    bound: Vec<BoundSecret>,
     /// By the name that stands in their place.
     values: Vec<(String, SecretValue)>,
 }
@@ -82,7 +82,7 @@ impl Secrets {
         };
         let value = SecretValue::new(table.from.read(directory)?)?;
         self.values.push((format!("{SCHEME}{name}"), value.clone()));
-        self.bound.push(Bound { name: name.into(), value, to, placements: table.r#in });
+        self.bound.push(BoundSecret { name: name.into(), value, to, placements: table.r#in });
         Ok(())
     }
 
@@ -100,30 +100,30 @@ impl Secrets {
     }
 
     /// What cuts these values from replies, and what the patterns match besides.
-    pub(crate) fn filter(&self, patterns: Vec<Pattern>) -> Filter {
-        Filter::new(&self.values, patterns)
+    pub(crate) fn redactor(&self, patterns: Vec<Pattern>) -> Redactor {
+        Redactor::new(&self.values, patterns)
     }
 
     /// The values of the secrets in place of their names, where all of them belong there.
     ///
     /// # Errors
     /// When one is not known, not bound to this destination, or not to this place.
-    pub(crate) fn fill<'r>(
+    pub(crate) fn substitute<'r>(
         &self,
         url: &CanonicalUrl,
         headers: &'r [(Text, Text)],
         body: Option<&'r [u8]>,
-    ) -> Result<Filled<'r>, SecretError> {
+    ) -> Result<SubstitutedRequest<'r>, SecretError> {
         let plain = url.as_str().replace("%2F", "/").replace("%3A", ":");
         if let Some((_, rest)) = plain.split_once(SCHEME) {
-            return Err(SecretError::Placement(name_of(rest.as_bytes()), "the url".into()));
+            return Err(SecretError::Placement(leading_name(rest.as_bytes()), "the url".into()));
         }
         let mut filled = Vec::with_capacity(headers.len());
         for (name, value) in headers {
             filled.push((name, self.header(url, name, value)?));
         }
         let body = body.map(|body| self.body(url, body)).transpose()?;
-        Ok(Filled { headers: filled, body })
+        Ok(SubstitutedRequest { headers: filled, body })
     }
 
     fn header<'r>(
@@ -138,7 +138,7 @@ impl Secrets {
         let mut pieces = value.split(SCHEME);
         let mut text = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
-            let secret = name_of(piece.as_bytes());
+            let secret = leading_name(piece.as_bytes());
             let bound = self.find(&secret).ok_or_else(|| SecretError::Unknown(secret.clone()))?;
             let belongs = |place: &SecretPlacement| matches!(place, SecretPlacement::Header(at) if at.as_str().eq_ignore_ascii_case(name));
             bound.check(url, belongs, || format!("the header {name}"))?;
@@ -154,7 +154,7 @@ impl Secrets {
         let mut rest = body;
         while let Some(at) = rest.windows(SCHEME.len()).position(|window| window == SCHEME.as_bytes()) {
             let (before, after) = rest.split_at(at + SCHEME.len());
-            let secret = name_of(after);
+            let secret = leading_name(after);
             rest = match self.find(&secret) {
                 None => {
                     filled.extend_from_slice(before);
@@ -175,18 +175,18 @@ impl Secrets {
         Ok(Cow::Owned(filled))
     }
 
-    fn find(&self, name: &str) -> Option<&Bound> {
+    fn find(&self, name: &str) -> Option<&BoundSecret> {
         self.bound.iter().find(|bound| bound.name == name)
     }
 }
 
 /// What is sent: never shown, never kept.
-pub(crate) struct Filled<'r> {
+pub(crate) struct SubstitutedRequest<'r> {
     pub(crate) headers: Vec<(&'r Text, Cow<'r, str>)>,
     pub(crate) body: Option<Cow<'r, [u8]>>,
 }
 
-impl Filled<'_> {
+impl SubstitutedRequest<'_> {
     /// Whether a secret is in it.
     pub(crate) fn holds_secret(&self) -> bool {
         let is_filled = |(_, value): &(&Text, Cow<'_, str>)| matches!(value, Cow::Owned(_));
@@ -194,7 +194,7 @@ impl Filled<'_> {
     }
 }
 
-impl Bound {
+impl BoundSecret {
     fn check(
         &self,
         url: &CanonicalUrl,
@@ -217,6 +217,6 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 /// The longest name that `text` begins with.
-fn name_of(text: &[u8]) -> String {
+fn leading_name(text: &[u8]) -> String {
     text.iter().copied().take_while(|byte| is_name_byte(*byte)).map(char::from).collect()
 }

@@ -13,20 +13,20 @@ use crate::{hex::from_hex, hex::to_hex, random::random_bytes, secrets::key_file}
 pub const KEYS_FILE: &str = "token-keys";
 
 /// Makes and verifies the tokens of one kernel.
-pub(crate) struct Keyring(TokenKeys);
+pub(crate) struct CapabilityTokens(TokenKeys);
 
-impl Keyring {
+impl CapabilityTokens {
     /// The keys in the state directory, made there at first use; without a directory a key that ends with the process.
     ///
     /// `run` is the id of the kernel's log: tokens of another log are not good here, even under the same key.
     ///
     /// # Errors
     /// When the file cannot be read or made, others may read it, or it does not hold keys.
-    pub(crate) fn open(directory: Option<&Path>, run: [u8; 16]) -> io::Result<Keyring> {
+    pub(crate) fn open(directory: Option<&Path>, run: [u8; 16]) -> io::Result<CapabilityTokens> {
         let fresh = || Ok(format!("1 {}\n", to_hex(&random_bytes()?)));
         let text = match directory {
             None => fresh()?,
-            Some(directory) => key_file::read_or_make(&directory.join(KEYS_FILE), fresh)?,
+            Some(directory) => key_file::read_or_create(&directory.join(KEYS_FILE), fresh)?,
         };
         let key = |line: &str| -> Option<(KeyId, [u8; 32])> {
             let (id, key) = line.split_once(' ')?;
@@ -38,7 +38,7 @@ impl Keyring {
             *to = from;
         }
         let keys = keys.and_then(|keys| TokenKeys::new(context, &keys));
-        keys.map(Keyring).ok_or_else(|| {
+        keys.map(CapabilityTokens).ok_or_else(|| {
             let message = format!("{KEYS_FILE}: expected lines of a number and 64 hexadecimal digits");
             io::Error::new(io::ErrorKind::InvalidData, message)
         })
@@ -75,34 +75,37 @@ mod tests {
 
     #[test]
     fn a_token_is_good_under_its_key_and_in_its_log_only() {
-        let keyring = Keyring::open(None, [1; 16]).unwrap();
-        let token = keyring.sign(CapId::from_u64(7)).unwrap();
-        assert!(keyring.verify(&token).is_ok());
-        let others = [Keyring::open(None, [1; 16]).unwrap(), Keyring(keyring.0.clone())];
+        let tokens = CapabilityTokens::open(None, [1; 16]).unwrap();
+        let token = tokens.sign(CapId::from_u64(7)).unwrap();
+        assert!(tokens.verify(&token).is_ok());
+        let others = [CapabilityTokens::open(None, [1; 16]).unwrap(), CapabilityTokens(tokens.0.clone())];
         assert_eq!(others[0].verify(&token).unwrap_err().code, Code::CapInvalid);
         assert!(others[1].verify(&token).is_ok());
         for bent in
             ["", "AKH1", &format!("{token}A"), &token.to_uppercase(), &"A".repeat(6000), "not base64!"]
         {
-            assert_eq!(keyring.verify(bent).unwrap_err().code, Code::CapInvalid, "{bent}");
+            assert_eq!(tokens.verify(bent).unwrap_err().code, Code::CapInvalid, "{bent}");
         }
     }
 
     #[test]
     fn keys_change_with_overlap() {
-        let directory = std::env::temp_dir().join(format!("ak-keyring-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("ak-tokens-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let old = Keyring::open(Some(&directory), [1; 16]).unwrap();
+        let old = CapabilityTokens::open(Some(&directory), [1; 16]).unwrap();
         let token = old.sign(CapId::from_u64(7)).unwrap();
         let file = directory.join(KEYS_FILE);
         let keys = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, format!("{keys}2 {}\n", "ab".repeat(32))).unwrap();
-        let both = Keyring::open(Some(&directory), [1; 16]).unwrap();
+        let both = CapabilityTokens::open(Some(&directory), [1; 16]).unwrap();
         assert!(both.verify(&token).is_ok() && old.verify(&both.sign(CapId::from_u64(7)).unwrap()).is_err());
-        assert!(Keyring::open(Some(&directory), [2; 16]).unwrap().verify(&token).is_err(), "another log");
+        assert!(
+            CapabilityTokens::open(Some(&directory), [2; 16]).unwrap().verify(&token).is_err(),
+            "another log"
+        );
         for bad in ["", "1", "1 xyz", &format!("{keys}{keys}")] {
             std::fs::write(&file, bad).unwrap();
-            assert!(Keyring::open(Some(&directory), [1; 16]).is_err(), "{bad:?}");
+            assert!(CapabilityTokens::open(Some(&directory), [1; 16]).is_err(), "{bad:?}");
         }
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -22,7 +22,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{storage::hash_accel::engine, storage::preallocate::Spare, storage::write_lock::Writer};
+use crate::{storage::hash_accel::engine, storage::preallocate::Preallocator, storage::write_lock::Writer};
 
 /// The name of the file whose lock is the right to write.
 pub(super) const LOCK_FILE: &str = "lock";
@@ -37,7 +37,7 @@ const SPARE_FILE: &str = "spare";
 /// The length of a file from which on the one after it is prepared: what stays small needs none.
 const BUSY_BYTES: u64 = 16 << 20;
 /// How many descriptors are held for files that will be opened: the next segment, a snapshot.
-const HELD_DESCRIPTORS: usize = 2;
+const RESERVE_DESCRIPTORS: usize = 2;
 /// What is so short is a mark, which follows its batch at once: before that it was seen that nobody else writes here.
 const MARK_BYTES: usize = 32;
 /// A directory, its files opened once and kept open. Clones are handles on the same one, and share its lock.
@@ -55,9 +55,9 @@ pub(super) struct Shared {
     directory: Option<Arc<OwnedFd>>,
     files: Mutex<BTreeMap<String, Arc<Opened>>>,
     /// Descriptors that give way where no other is to be had.
-    held: Mutex<Vec<OwnedFd>>,
+    reserve: Mutex<Vec<OwnedFd>>,
     pub(super) writer: Mutex<Option<Writer>>,
-    spare: Spare,
+    preallocator: Preallocator,
 }
 
 /// A file, and its device and number.
@@ -75,14 +75,14 @@ impl FileDisk {
     pub fn new(directory: &Path) -> io::Result<FileDisk> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        FileDisk::existing(directory)
+        FileDisk::open_existing(directory)
     }
 
     /// The directory to look into. One that is not there is empty, and is not made.
     ///
     /// # Errors
     /// When it is there and cannot be opened.
-    pub(crate) fn existing(directory: &Path) -> io::Result<FileDisk> {
+    pub(crate) fn open_existing(directory: &Path) -> io::Result<FileDisk> {
         let path = std::path::absolute(directory)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match open(&path, flags, Mode::empty()) {
@@ -90,11 +90,18 @@ impl FileDisk {
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(errno.into()),
         };
-        let spare = Spare::new(opened.clone(), SPARE_FILE);
+        let preallocator = Preallocator::new(opened.clone(), SPARE_FILE);
         let (files, writer) = (Mutex::default(), Mutex::default());
         let lock_path = path.join(LOCK_FILE);
-        let shared =
-            Shared { path, lock_path, directory: opened, files, held: Mutex::default(), writer, spare };
+        let shared = Shared {
+            path,
+            lock_path,
+            directory: opened,
+            files,
+            reserve: Mutex::default(),
+            writer,
+            preallocator,
+        };
         Ok(FileDisk { shared: Arc::new(shared) })
     }
 
@@ -104,14 +111,14 @@ impl FileDisk {
     }
 
     /// Whether this process may write here. It may not where the file system is mounted read-only, or the directory is another's.
-    pub(crate) fn may_be_written(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         let locked = self.open_at(LOCK_FILE, OFlags::RDWR | OFlags::CREATE);
         !matches!(locked, Err(Errno::ACCESS | Errno::PERM | Errno::ROFS))
     }
 
     /// Waits until nothing is done in the background.
-    pub fn rest(&self) {
-        self.shared.spare.wait();
+    pub fn wait_idle(&self) {
+        self.shared.preallocator.wait();
     }
 
     pub(super) fn directory(&self) -> Result<&Arc<OwnedFd>, DiskError> {
@@ -119,7 +126,7 @@ impl FileDisk {
     }
 
     fn open(&self, name: &str, create: bool) -> Result<Arc<Opened>, DiskError> {
-        let mut files = self.shared.files.lock().map_err(|_| died())?;
+        let mut files = self.shared.files.lock().map_err(|_| poisoned())?;
         if let Some(file) = files.get(name) {
             return Ok(file.clone());
         }
@@ -142,9 +149,9 @@ impl FileDisk {
         let try_open = || openat(&**directory, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
         loop {
             match try_open() {
-                Err(Errno::MFILE | Errno::NFILE) if self.give_way() => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.release_descriptor() => {}
                 opened => {
-                    self.hold_descriptors();
+                    self.refill_descriptors();
                     return opened;
                 }
             }
@@ -152,21 +159,21 @@ impl FileDisk {
     }
 
     /// Lets go of a descriptor that is held. Whether there was one.
-    fn give_way(&self) -> bool {
-        self.shared.held.lock().is_ok_and(|mut held| held.pop().is_some())
+    fn release_descriptor(&self) -> bool {
+        self.shared.reserve.lock().is_ok_and(|mut reserve| reserve.pop().is_some())
     }
 
     /// Holds descriptors for what a writer will open, as far as they are to be had.
-    fn hold_descriptors(&self) {
+    fn refill_descriptors(&self) {
         let is_writer = self.shared.writer.lock().is_ok_and(|writer| writer.is_some());
-        let (Some(directory), Ok(mut held)) = (&self.shared.directory, self.shared.held.lock()) else {
+        let (Some(directory), Ok(mut reserve)) = (&self.shared.directory, self.shared.reserve.lock()) else {
             return;
         };
         while is_writer
-            && held.len() < HELD_DESCRIPTORS
+            && reserve.len() < RESERVE_DESCRIPTORS
             && let Ok(another) = directory.try_clone()
         {
-            held.push(another);
+            reserve.push(another);
         }
     }
 
@@ -203,15 +210,15 @@ pub(super) fn id_of(stat: &Stat) -> (u64, u64) {
 
 impl Disk for FileDisk {
     fn lock(&mut self) -> Result<(), DiskError> {
-        if self.shared.writer.lock().map_err(|_| died())?.is_some() {
+        if self.shared.writer.lock().map_err(|_| poisoned())?.is_some() {
             return self.check();
         }
         let writer = self.take_over()?;
-        *self.shared.writer.lock().map_err(|_| died())? = Some(writer);
+        *self.shared.writer.lock().map_err(|_| poisoned())? = Some(writer);
         self.check()?;
-        self.hold_descriptors();
+        self.refill_descriptors();
         // Of whoever was here before.
-        self.shared.spare.discard();
+        self.shared.preallocator.discard();
         Ok(())
     }
 
@@ -253,15 +260,15 @@ impl Disk for FileDisk {
     fn allocate(&mut self, name: &str, length: u64) -> Result<(), DiskError> {
         self.check()?;
         let is_new = matches!(self.open(name, false), Err(DiskError::Absent));
-        if is_new && self.shared.spare.take(name) {
-            self.shared.spare.prepare();
+        if is_new && self.shared.preallocator.take(name) {
+            self.shared.preallocator.prepare();
         }
         if length > BUSY_BYTES {
-            self.shared.spare.prepare();
+            self.shared.preallocator.prepare();
         }
         match self.grow(name, length) {
             // What is prepared for later gives way to what is needed now.
-            Err(DiskError::Full) if self.shared.spare.discard() => self.grow(name, length),
+            Err(DiskError::Full) if self.shared.preallocator.discard() => self.grow(name, length),
             done => done,
         }
     }
@@ -288,7 +295,7 @@ impl Disk for FileDisk {
             files.remove(name);
         }
         unlinkat(&**self.directory()?, name, AtFlags::empty()).map_err(system)?;
-        self.hold_descriptors();
+        self.refill_descriptors();
         Ok(())
     }
 
@@ -316,7 +323,7 @@ impl<D: Disk + Send + Clone + 'static> HostDisk for D {
 /// Whatever disk a journal stands on.
 pub(crate) type BoxedDisk = Box<dyn HostDisk>;
 
-pub(super) fn died() -> DiskError {
+pub(super) fn poisoned() -> DiskError {
     DiskError::Failed("a thread died holding the disk".into())
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Durable {
     pub(crate) vault: Vault,
     pub(super) erasures: u64,
     /// Records that found no space to be sealed or buffered, and come before all others.
-    pub(super) late: Vec<Record>,
+    pub(super) unwritten: Vec<Record>,
 }
 
 /// A record as it goes to the disk: its entry, and its body sealed.
@@ -29,14 +29,14 @@ type Stored = (Leaf, Arc<[u8]>);
 
 impl Durable {
     pub(crate) const fn new(journal: Journal<BoxedDisk>, vault: Vault) -> Durable {
-        Durable { journal, vault, erasures: 0, late: Vec::new() }
+        Durable { journal, vault, erasures: 0, unwritten: Vec::new() }
     }
 }
 
 impl Durable {
     /// The records that are not in the journal yet as they go to the disk, their bodies sealed.
     pub(super) fn sealed(&mut self) -> Result<Vec<Stored>, JournalError> {
-        let new = &self.late;
+        let new = &self.unwritten;
         self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
         let sealed = new.iter().map(|record| {
             let body = self.vault.seal(&record.subjects, record.hash.as_bytes(), &record.body);
@@ -49,7 +49,7 @@ impl Durable {
     /// The records of these entries, their bodies opened; one that was erased is empty.
     pub(crate) fn records(&self, entries: Range<u64>) -> impl Iterator<Item = Result<Record, Failure>> {
         self.journal.records(entries).map(|found| {
-            let (seq, kept) = found.map_err(unread)?;
+            let (seq, kept) = found.map_err(journal_failure)?;
             open_record(seq, kept, |id| self.vault.key(id))
         })
     }
@@ -78,7 +78,7 @@ pub(super) fn open_record<'k>(
 }
 
 /// Why the journal could not be read.
-pub(super) fn unread(error: JournalError) -> Failure {
+pub(super) fn journal_failure(error: JournalError) -> Failure {
     match error {
         JournalError::Changed { seq } => {
             Failure::new(Code::LogCorrupt, error.to_string()).with("first_bad", seq)

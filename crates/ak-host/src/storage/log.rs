@@ -12,10 +12,10 @@ use ak_kernel::{Code, Failure, Record, SubjectId};
 use crate::storage::{
     disk::BoxedDisk,
     durable_log::Durable,
-    log_reader::{Reading, Source, StoredSnapshot},
+    log_reader::{LogReader, Source, StoredSnapshot},
     memory_log::Memory,
     snapshot_file::SnapshotFile,
-    verify::{Anchor, Followed},
+    verify::{Anchor, VerificationSummary},
 };
 
 /// The records of one kernel, in order.
@@ -34,7 +34,7 @@ pub(crate) enum Log {
 
 /// For how many bytes of records a log has room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct LogSpace {
     /// For whatever is asked; 2^64 - 1 where there is no disk.
     pub(crate) ordinary: u64,
     /// Beside that for what the owner must be able to do on a full disk.
@@ -71,13 +71,13 @@ impl Log {
         match self {
             Log::Memory(memory) => new.into_iter().try_for_each(|record| memory.append(record)),
             Log::Durable(durable) => {
-                durable.late.extend(new);
+                durable.unwritten.extend(new);
                 let entries = durable.sealed()?;
                 let journal = &mut durable.journal;
-                // Room was found before anything was dispatched; that a segment ends here takes none of it away.
+                // LogSpace was found before anything was dispatched; that a segment ends here takes none of it away.
                 journal.expect(expected);
                 journal.append_reserved(&entries)?;
-                durable.late.clear();
+                durable.unwritten.clear();
                 journal.sync().map(|_| ())
             }
             Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(JournalError::ReadOnly),
@@ -85,16 +85,16 @@ impl Log {
     }
 
     /// For how many bytes of records there is room without asking the disk for more.
-    pub(crate) fn room(&self) -> Room {
+    pub(crate) fn room(&self) -> LogSpace {
         match self {
             Log::Durable(durable) => {
                 let journal = &durable.journal;
                 // Without room for keys there is none for anything.
                 let ordinary = if durable.vault.has_room() { journal.room() } else { 0 };
-                Room { ordinary, reserve: journal.room_reserved().saturating_sub(ordinary) }
+                LogSpace { ordinary, reserve: journal.room_reserved().saturating_sub(ordinary) }
             }
             Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => {
-                Room { ordinary: u64::MAX, reserve: 0 }
+                LogSpace { ordinary: u64::MAX, reserve: 0 }
             }
         }
     }
@@ -111,7 +111,7 @@ impl Log {
                     "the disk has no room for the snapshot of the state that an erasure needs; nothing was done. Free \
                      some, and ask again",
                 ),
-                error => unkept(error),
+                error => vault_failure(error),
             }),
             Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Ok(()),
         }
@@ -129,7 +129,7 @@ impl Log {
     }
 
     /// Begins a reading of every record that is kept now.
-    pub(crate) fn reading(&self) -> Reading {
+    pub(crate) fn reader(&self) -> LogReader {
         let erasures = self.erasures();
         let (source, first) = match self {
             Log::Memory(memory) => {
@@ -148,7 +148,7 @@ impl Log {
             Log::Durable(durable) | Log::ReadOnly(durable) => durable.vault.snapshots().into_iter().collect(),
             Log::Damaged { .. } | Log::Closed => BTreeSet::new(),
         };
-        Reading { source, erasures, first, snapshots }
+        LogReader { source, erasures, first, snapshots }
     }
 
     /// How many subjects were erased since it was opened.
@@ -168,7 +168,7 @@ impl Log {
                 kept.map(|(_, snapshot)| StoredSnapshot::Memory(snapshot.clone()))
             }
             Log::Durable(durable) | Log::ReadOnly(durable) => {
-                durable.vault.stored(seq).map(StoredSnapshot::Disk)
+                durable.vault.snapshot_file(seq).map(StoredSnapshot::Disk)
             }
             Log::Damaged { .. } | Log::Closed => None,
         }
@@ -187,7 +187,7 @@ impl Log {
                 if is_erasure {
                     durable.vault.release_reserve();
                 }
-                durable.vault.begin(seq, false).map(Some).map_err(unkept)
+                durable.vault.begin_snapshot(seq, false).map(Some).map_err(vault_failure)
             }
             Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
@@ -206,15 +206,15 @@ impl Log {
                 memory.snapshot = Some((seq, Arc::new(snapshot)));
                 Ok(Vec::new())
             }
-            (Log::Durable(durable), Some(file)) => durable.vault.adopt(file).map_err(unkept),
+            (Log::Durable(durable), Some(file)) => durable.vault.adopt_snapshot(file).map_err(vault_failure),
             (log, _) => Err(log.gone()),
         }
     }
 
     /// Sets aside again what an erasure's snapshot will take.
-    pub(crate) fn take_reserve(&mut self) {
+    pub(crate) fn fill_reserve(&mut self) {
         if let Log::Durable(durable) = self {
-            durable.vault.take_reserve();
+            durable.vault.fill_reserve();
         }
     }
 
@@ -229,7 +229,7 @@ impl Log {
     /// Keeps the snapshot by which a journal of an earlier version goes on: that of entry `seq`, which comes next.
     pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
         match self {
-            Log::Durable(durable) => durable.vault.keep(seq, snapshot, true).map_err(unkept),
+            Log::Durable(durable) => durable.vault.write_snapshot(seq, snapshot, true).map_err(vault_failure),
             Log::Memory(_) | Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }
     }
@@ -245,8 +245,8 @@ impl Log {
             Log::Durable(durable) => {
                 durable.erasures += 1;
                 let vault = &mut durable.vault;
-                let gone = vault.forget_below(seq).map_err(unkept)?;
-                vault.destroy(subject).map_err(unkept)?;
+                let gone = vault.forget_snapshots_below(seq).map_err(vault_failure)?;
+                vault.destroy_key(subject).map_err(vault_failure)?;
                 Ok(gone)
             }
             Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
@@ -254,11 +254,11 @@ impl Log {
     }
 
     /// What a verification says of a journal that was found damaged.
-    pub(crate) fn verdict(&self) -> Value {
+    pub(crate) fn verification_result(&self) -> Value {
         match self {
             Log::Damaged { followed, first_bad, reason } => {
                 let wrong = Some((*first_bad, reason.clone()));
-                Anchor::NONE.verdict(Followed {
+                Anchor::NONE.result(VerificationSummary {
                     replayed: *followed,
                     opaque: 0,
                     not_replayed: 0,
@@ -266,8 +266,15 @@ impl Log {
                     wrong,
                 })
             }
-            Log::Memory(_) | Log::Durable(_) | Log::ReadOnly(_) | Log::Closed => Anchor::NONE
-                .verdict(Followed { replayed: 0, opaque: 0, not_replayed: 0, entries: 0, wrong: None }),
+            Log::Memory(_) | Log::Durable(_) | Log::ReadOnly(_) | Log::Closed => {
+                Anchor::NONE.result(VerificationSummary {
+                    replayed: 0,
+                    opaque: 0,
+                    not_replayed: 0,
+                    entries: 0,
+                    wrong: None,
+                })
+            }
         }
     }
 
@@ -289,7 +296,7 @@ impl Log {
             Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.root_at(size),
             Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
         };
-        root.map_err(unprovable)
+        root.map_err(proof_failure)
     }
 
     /// Proves that an entry stands among the first `size`.
@@ -299,7 +306,7 @@ impl Log {
             Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.inclusion_proof(seq, size),
             Log::Damaged { .. } | Log::Closed => return Err(self.gone()),
         };
-        path.map_err(unprovable)
+        path.map_err(proof_failure)
     }
 
     /// The bytes of an entry.
@@ -360,11 +367,11 @@ impl Log {
     }
 }
 
-fn unprovable(error: ProofError) -> Failure {
+fn proof_failure(error: ProofError) -> Failure {
     Failure::new(Code::NotFound, error.to_string())
 }
 
-pub(crate) fn unkept(error: ak_audit::DiskError) -> Failure {
+pub(crate) fn vault_failure(error: ak_audit::DiskError) -> Failure {
     match error {
         ak_audit::DiskError::Full => {
             Failure::new(Code::LogFull, "the disk has no room for a snapshot of the state")

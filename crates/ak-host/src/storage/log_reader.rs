@@ -9,14 +9,14 @@ use crate::{
     fair_mutex::FairGuard,
     storage::{
         disk::BoxedDisk,
-        durable_log::{PAGE_BYTES, PAGE_ENTRIES, open_record, unread},
+        durable_log::{PAGE_BYTES, PAGE_ENTRIES, journal_failure, open_record},
         log::Log,
         snapshot_file::SnapshotFile,
     },
 };
 
 /// A reading of a log from its beginning to where it stood, page by page, beside whoever adds to it.
-pub(crate) struct Reading {
+pub(crate) struct LogReader {
     pub(super) source: Source,
     pub(super) erasures: u64,
     /// The first entry that is kept.
@@ -47,7 +47,7 @@ impl StoredSnapshot {
     }
 }
 
-impl Reading {
+impl LogReader {
     /// The next records; none where there are no more. A body that was erased is empty. `log` gives hold of the log, for a
     /// moment. None where what was read is worth nothing any more: an erasure came between, or what was not read yet is gone.
     pub(crate) fn page<'l>(
@@ -70,7 +70,7 @@ impl Reading {
                 page.into_iter().collect::<Result<_, _>>().map(Some)
             }
             Source::Disk(scan) => {
-                let page = scan.page(PAGE_ENTRIES, PAGE_BYTES).map_err(unread)?;
+                let page = scan.page(PAGE_ENTRIES, PAGE_BYTES).map_err(journal_failure)?;
                 let keys = {
                     let log = log()?;
                     match &*log {

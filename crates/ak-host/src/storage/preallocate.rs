@@ -17,13 +17,13 @@ use std::{
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatvfs, openat, renameat, unlinkat};
 
 /// A segment of a journal, and a batch that goes beyond its end.
-const SPARE_BYTES: u64 = 68 << 20;
+const FILE_BYTES: u64 = 68 << 20;
 /// How much is written at a time.
 const ZEROS_BYTES: usize = 1 << 20;
 
 /// The file, whoever is writing it, and whether that should end.
 #[derive(Debug)]
-pub(crate) struct Spare {
+pub(crate) struct Preallocator {
     /// None where there is no directory, and so no spare.
     directory: Option<Arc<OwnedFd>>,
     name: &'static str,
@@ -31,9 +31,9 @@ pub(crate) struct Spare {
     stop: Arc<AtomicBool>,
 }
 
-impl Spare {
-    pub(crate) fn new(directory: Option<Arc<OwnedFd>>, name: &'static str) -> Spare {
-        Spare { directory, name, writer: Mutex::default(), stop: Arc::default() }
+impl Preallocator {
+    pub(crate) fn new(directory: Option<Arc<OwnedFd>>, name: &'static str) -> Preallocator {
+        Preallocator { directory, name, writer: Mutex::default(), stop: Arc::default() }
     }
 
     /// Begins to write it, if nobody did.
@@ -42,7 +42,7 @@ impl Spare {
         if writer.is_none() {
             let (directory, name, stop) = (directory.clone(), self.name, self.stop.clone());
             stop.store(false, Ordering::Relaxed);
-            let work = move || zeros(&directory, name, &stop).is_ok();
+            let work = move || write_zeros(&directory, name, &stop).is_ok();
             // Without it the journal is slower, and no less safe.
             *writer = thread::Builder::new().name("ak-spare".into()).spawn(work).ok();
         }
@@ -78,7 +78,7 @@ impl Spare {
     }
 }
 
-impl Drop for Spare {
+impl Drop for Preallocator {
     fn drop(&mut self) {
         if self.writer.get_mut().is_ok_and(|writer| writer.is_some()) {
             self.discard();
@@ -86,18 +86,18 @@ impl Drop for Spare {
     }
 }
 
-fn zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result<()> {
+fn write_zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result<()> {
     let disk = fstatvfs(directory)?;
-    if disk.f_bavail.saturating_mul(disk.f_frsize) < 2 * SPARE_BYTES {
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < 2 * FILE_BYTES {
         // What may be needed soon is not taken for what may be needed later.
         return Err(io::ErrorKind::StorageFull.into());
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let file = File::from(openat(directory, name, flags, Mode::from_raw_mode(0o600))?);
-    fallocate(&file, FallocateFlags::empty(), 0, SPARE_BYTES)?;
+    fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES)?;
     let zeros = vec![0; ZEROS_BYTES];
     let mut at = 0;
-    while at < SPARE_BYTES {
+    while at < FILE_BYTES {
         if stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("stopped"));
         }
@@ -121,13 +121,13 @@ mod tests {
         fs::create_dir_all(&directory).expect("it can be made");
         let path = directory.join("spare");
         let held = OwnedFd::from(File::open(&directory).expect("it can be opened"));
-        let spare = Spare::new(Some(Arc::new(held)), "spare");
+        let spare = Preallocator::new(Some(Arc::new(held)), "spare");
         assert!(!spare.take("segment"), "nobody began");
         spare.prepare();
         spare.wait();
         assert!(spare.take("segment") && !path.exists());
         let bytes = fs::read(directory.join("segment")).expect("it is there");
-        assert!(bytes.len() as u64 == SPARE_BYTES && bytes.iter().all(|byte| *byte == 0));
+        assert!(bytes.len() as u64 == FILE_BYTES && bytes.iter().all(|byte| *byte == 0));
         assert!(!spare.take("segment"), "there is but one");
         spare.prepare();
         assert!(spare.discard() && !path.exists());

@@ -50,9 +50,9 @@ pub(crate) fn open(directory: &Path, progress: Progress<'_>) -> Result<Recovered
         ..failure
     };
     let unusable = |error: std::io::Error| within(unusable(error.to_string()));
-    let existing = |name: &str| FileDisk::existing(&directory.join(name)).map_err(unusable);
+    let existing = |name: &str| FileDisk::open_existing(&directory.join(name)).map_err(unusable);
     let found = existing(JOURNAL_DIRECTORY)?;
-    if found.is_there() && !found.may_be_written() {
+    if found.is_there() && !found.is_writable() {
         let vault = existing(VAULT_DIRECTORY)?;
         return open_to_verify(Box::new(found), Box::new(vault), progress).map_err(within);
     }
@@ -94,7 +94,9 @@ pub(crate) fn open_on(
     for (to, from) in genesis.id.iter_mut().zip(entropy) {
         *to = from;
     }
-    if !holds_segments(&*disk)? && Vault::is_used(&*vault).map_err(|error| unusable(error.to_string()))? {
+    if !holds_segments(&*disk)?
+        && Vault::is_populated(&*vault).map_err(|error| unusable(error.to_string()))?
+    {
         let message = "the journal is missing: its directory holds no segment, but the vault beside it holds keys or \
                        snapshots of one. Put the journal back; to begin a new one, move the vault away";
         return Err(Failure::new(Code::LogCorrupt, message));
@@ -298,7 +300,7 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
         return Err(within(Code::NotFound, String::from("holds no journal")));
     }
     let disk = |name: &str| {
-        let disk = FileDisk::existing(&directory.join(name));
+        let disk = FileDisk::open_existing(&directory.join(name));
         disk.map(|disk| Box::new(disk) as BoxedDisk).map_err(|error| within(Code::Io, error.to_string()))
     };
     let opened = Journal::open_read_only(disk(JOURNAL_DIRECTORY)?, &[]);

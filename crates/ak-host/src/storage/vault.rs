@@ -69,7 +69,7 @@ impl Vault {
             Ok(()) | Err(DiskError::Full) => {}
             Err(error) => return Err(error),
         }
-        vault.take_reserve();
+        vault.fill_reserve();
         Ok(vault)
     }
 
@@ -101,7 +101,7 @@ impl Vault {
     ///
     /// # Errors
     /// When the disk fails.
-    pub(crate) fn is_used(disk: &dyn HostDisk) -> Result<bool, DiskError> {
+    pub(crate) fn is_populated(disk: &dyn HostDisk) -> Result<bool, DiskError> {
         for name in disk.list()? {
             if parse_name(&name).is_some() {
                 return Ok(true);
@@ -205,7 +205,7 @@ impl Vault {
     }
 
     /// Reserves what every erasure may need. Where there is no space, the next one that asks finds that out.
-    pub(crate) fn take_reserve(&mut self) {
+    pub(crate) fn fill_reserve(&mut self) {
         let _ = self.reserve_snapshot(0);
     }
 
@@ -244,7 +244,7 @@ impl Vault {
     ///
     /// # Errors
     /// When the disk fails, and the key may still be there.
-    pub(crate) fn destroy(&mut self, id: u64) -> Result<(), DiskError> {
+    pub(crate) fn destroy_key(&mut self, id: u64) -> Result<(), DiskError> {
         if let Some((_, slot)) = self.keys.get(&id) {
             self.disk.write(KEYS_FILE, slot * SLOT_BYTES as u64, &[0; SLOT_BYTES])?;
             self.disk.sync(KEYS_FILE)?;
@@ -257,7 +257,7 @@ impl Vault {
     ///
     /// # Errors
     /// When the disk fails or is full.
-    pub(crate) fn begin(&mut self, seq: u64, is_upgrade: bool) -> Result<SnapshotFile, DiskError> {
+    pub(crate) fn begin_snapshot(&mut self, seq: u64, is_upgrade: bool) -> Result<SnapshotFile, DiskError> {
         let id = SNAPSHOT_IDS | seq;
         self.make_keys([id].into_iter())?;
         let key = self.key(id).ok_or_else(|| failed("a key is gone"))?.clone();
@@ -269,14 +269,14 @@ impl Vault {
     ///
     /// # Errors
     /// When the disk fails.
-    pub(crate) fn adopt(&mut self, written: &SnapshotFile) -> Result<Vec<String>, DiskError> {
+    pub(crate) fn adopt_snapshot(&mut self, written: &SnapshotFile) -> Result<Vec<String>, DiskError> {
         self.snapshots.insert(written.seq, written.is_upgrade);
         let mut gone = Vec::new();
         let kept = |vault: &Vault| vault.snapshots.values().filter(|is_upgrade| !**is_upgrade).count();
         while kept(self) > SNAPSHOTS_MAX {
             let oldest = self.snapshots.iter().find(|(_, is_upgrade)| !**is_upgrade);
             let Some(oldest) = oldest.map(|(seq, _)| *seq) else { break };
-            gone.extend(self.forget(oldest)?);
+            gone.extend(self.forget_snapshot(oldest)?);
         }
         Ok(gone)
     }
@@ -285,10 +285,15 @@ impl Vault {
     ///
     /// # Errors
     /// When the disk fails or is full; the snapshot then is not kept.
-    pub(crate) fn keep(&mut self, seq: u64, snapshot: &[u8], is_upgrade: bool) -> Result<(), DiskError> {
-        let mut file = self.begin(seq, is_upgrade)?;
+    pub(crate) fn write_snapshot(
+        &mut self,
+        seq: u64,
+        snapshot: &[u8],
+        is_upgrade: bool,
+    ) -> Result<(), DiskError> {
+        let mut file = self.begin_snapshot(seq, is_upgrade)?;
         file.write(snapshot, &|| true)?;
-        let gone = self.adopt(&file)?;
+        let gone = self.adopt_snapshot(&file)?;
         file.remove(&gone)
     }
 
@@ -297,14 +302,14 @@ impl Vault {
     ///
     /// # Errors
     /// When the disk fails, and one may still be readable.
-    pub(crate) fn forget_below(&mut self, seq: u64) -> Result<Vec<String>, DiskError> {
+    pub(crate) fn forget_snapshots_below(&mut self, seq: u64) -> Result<Vec<String>, DiskError> {
         let older: Vec<u64> = self.snapshots.range(..seq).map(|(seq, _)| *seq).collect();
-        older.into_iter().filter_map(|seq| self.forget(seq).transpose()).collect()
+        older.into_iter().filter_map(|seq| self.forget_snapshot(seq).transpose()).collect()
     }
 
     /// Destroys the key of a snapshot. Gives the file that is left of it.
-    fn forget(&mut self, seq: u64) -> Result<Option<String>, DiskError> {
-        self.destroy(SNAPSHOT_IDS | seq)?;
+    fn forget_snapshot(&mut self, seq: u64) -> Result<Option<String>, DiskError> {
+        self.destroy_key(SNAPSHOT_IDS | seq)?;
         Ok(self.snapshots.remove(&seq).map(|is_upgrade| name(seq, is_upgrade)))
     }
 
@@ -314,7 +319,7 @@ impl Vault {
     /// When the disk fails.
     pub(crate) fn drop_unreadable(&mut self, seqs: &[u64]) -> Result<(), DiskError> {
         for seq in seqs {
-            if let Some(name) = self.forget(*seq)? {
+            if let Some(name) = self.forget_snapshot(*seq)? {
                 remove(&mut *self.disk, &name)?;
             }
         }
@@ -356,7 +361,7 @@ impl Vault {
     }
 
     /// The snapshot that belongs to entry `seq`, to be read beside whoever uses the vault.
-    pub(crate) fn stored(&self, seq: u64) -> Option<SnapshotFile> {
+    pub(crate) fn snapshot_file(&self, seq: u64) -> Option<SnapshotFile> {
         let (is_upgrade, id) = (*self.snapshots.get(&seq)?, SNAPSHOT_IDS | seq);
         let key = self.key(id)?.clone();
         Some(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
@@ -413,7 +418,7 @@ mod tests {
         let bytes = std::fs::read(place.0.join(KEYS_FILE)).unwrap();
         let key = *vault.key(3).unwrap().as_bytes();
         assert!(bytes.windows(32).any(|window| window == key));
-        vault.destroy(3).unwrap();
+        vault.destroy_key(3).unwrap();
         let bytes = std::fs::read(place.0.join(KEYS_FILE)).unwrap();
         assert!(!bytes.windows(32).any(|window| window == key), "no trace of it is in the file");
         assert_eq!(seal::open(&sealed, &[7; 32], |id| vault.key(id)), Err(SealError::Erased { id: 3 }));
@@ -442,14 +447,14 @@ mod tests {
         let place = scratch("snapshots");
         let mut vault = open(&place);
         for seq in [5, 9, 70] {
-            vault.keep(seq, format!("state at {seq}").as_bytes(), false).unwrap();
+            vault.write_snapshot(seq, format!("state at {seq}").as_bytes(), false).unwrap();
         }
         drop(vault);
         let mut vault = open(&place);
         assert_eq!(vault.snapshots(), [70, 9]);
         assert_eq!(vault.snapshot(9).unwrap(), b"state at 9");
         assert_eq!(vault.snapshot(5), None);
-        assert_eq!(vault.forget_below(70).unwrap(), [name(9, false)]);
+        assert_eq!(vault.forget_snapshots_below(70).unwrap(), [name(9, false)]);
         assert_eq!((vault.snapshots(), vault.keys.len()), (vec![70], 1));
         let file = place.0.join(name(70, false));
         let mut bytes = std::fs::read(&file).unwrap();
@@ -468,8 +473,8 @@ mod tests {
         let mut vault = Vault::open(Box::new(disk.clone())).unwrap();
         let snapshot = vec![7; 17 << 20];
         for seq in [5, 9] {
-            vault.keep(seq, &snapshot, false).unwrap();
-            disk.rest();
+            vault.write_snapshot(seq, &snapshot, false).unwrap();
+            disk.wait_idle();
             assert!(vault.snapshot(seq).as_ref() == Some(&snapshot), "{seq}");
         }
     }
@@ -478,8 +483,8 @@ mod tests {
     fn a_snapshot_that_is_given_up_leaves_nothing_and_one_cut_short_is_none() {
         let place = scratch("cut-short");
         let mut vault = open(&place);
-        vault.keep(5, b"state at 5", false).unwrap();
-        let mut file = vault.begin(9, false).unwrap();
+        vault.write_snapshot(5, b"state at 5", false).unwrap();
+        let mut file = vault.begin_snapshot(9, false).unwrap();
         assert!(file.write(b"state at 9", &|| false).is_err());
         assert!(!place.0.join(name(9, false)).exists());
         file.write(b"state at 9", &|| true).unwrap();

@@ -11,12 +11,12 @@ pub(crate) struct Anchor {
     signed_by: Option<String>,
     anchored_at: Option<u64>,
     /// What speaks against the log: from which entry on, if that is known, and why.
-    against: Option<(Option<u64>, String)>,
+    contradiction: Option<(Option<u64>, String)>,
 }
 
 impl Anchor {
     /// Nothing.
-    pub(crate) const NONE: Anchor = Anchor { signed_by: None, anchored_at: None, against: None };
+    pub(crate) const NONE: Anchor = Anchor { signed_by: None, anchored_at: None, contradiction: None };
 
     pub(crate) fn new(
         signer: &SigningKey,
@@ -38,10 +38,10 @@ impl Anchor {
         let (size, _) = log.tree_head()?;
         if kept.size > size {
             let reason = format!("there were {} entries, and there are {size}: some are gone", kept.size);
-            anchor.against = Some((Some(size), reason));
+            anchor.contradiction = Some((Some(size), reason));
         } else if log.root_at(kept.size)? != kept.root {
             let reason = format!("the first {} entries are not those that the anchor saw", kept.size);
-            anchor.against = Some((None, reason));
+            anchor.contradiction = Some((None, reason));
         } else {
             anchor.anchored_at = Some(kept.size);
         }
@@ -49,15 +49,15 @@ impl Anchor {
     }
 
     /// The result of a verification.
-    pub(crate) fn verdict(self, followed: Followed) -> Value {
-        let against = followed.wrong.map(|(seq, reason)| (Some(seq), reason)).or(self.against);
+    pub(crate) fn result(self, followed: VerificationSummary) -> Value {
+        let contradiction = followed.wrong.map(|(seq, reason)| (Some(seq), reason)).or(self.contradiction);
         let rests_on = match self.anchored_at {
             Some(size) => format!("the first {size} entries are those that the anchor saw"),
             None => String::from("unanchored: whoever holds this log could have rewritten it"),
         };
         object! {
-            "consistent": against.is_none(), "first_bad": against.as_ref().and_then(|(seq, _)| *seq),
-            "reason": against.map(|(_, reason)| reason), "replayed": followed.replayed,
+            "consistent": contradiction.is_none(), "first_bad": contradiction.as_ref().and_then(|(seq, _)| *seq),
+            "reason": contradiction.map(|(_, reason)| reason), "replayed": followed.replayed,
             "opaque": followed.opaque, "not_replayed": followed.not_replayed, "verified_to": followed.entries,
             "signed_by": self.signed_by, "anchored_at": self.anchored_at,
             "rests_on": rests_on,
@@ -66,7 +66,7 @@ impl Anchor {
 }
 
 /// How far a log follows from its inputs.
-pub(crate) struct Followed {
+pub(crate) struct VerificationSummary {
     /// Entries that follow.
     pub(crate) replayed: u64,
     /// Entries that could not be executed again, because a body was erased or pruned.
@@ -79,14 +79,14 @@ pub(crate) struct Followed {
     pub(crate) wrong: Option<(u64, String)>,
 }
 
-impl Followed {
+impl VerificationSummary {
     /// Of a log that cannot be read beyond the entry that a failure names.
-    pub(crate) fn damaged(failure: Failure) -> Result<Followed, Failure> {
+    pub(crate) fn damaged(failure: Failure) -> Result<VerificationSummary, Failure> {
         let Some(first_bad) = failure.context.get("first_bad").and_then(Value::as_u64) else {
             return Err(failure);
         };
         let wrong = Some((first_bad, failure.message));
-        Ok(Followed { replayed: 0, opaque: 0, not_replayed: 0, entries: first_bad, wrong })
+        Ok(VerificationSummary { replayed: 0, opaque: 0, not_replayed: 0, entries: first_bad, wrong })
     }
 }
 

@@ -18,10 +18,10 @@ use rustix::{
 };
 
 use crate::{
-    fork::KeptFromChildren,
+    fork::ClosedInChild,
     hex::to_hex,
     random::random_bytes,
-    storage::disk::{FileDisk, LOCK_FILE, Opened, died, failed, id_of, system},
+    storage::disk::{FileDisk, LOCK_FILE, Opened, failed, id_of, poisoned, system},
 };
 
 /// Clocks of file systems tick this slowly at most: what happens in one tick shows in no time of change.
@@ -31,7 +31,7 @@ const FILE_CLOCK_TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Writer {
     /// A child holds neither lock.
-    _kept: [KeptFromChildren; 2],
+    _closed_in_child: [ClosedInChild; 2],
     /// Both stay locked until the right to write ends.
     file: File,
     directory: Arc<OwnedFd>,
@@ -58,12 +58,14 @@ impl FileDisk {
     ///
     /// A directory that was renamed is still this writer's, as long as no other stands in its place.
     pub(super) fn check(&self) -> Result<(), DiskError> {
-        let mut writer = self.shared.writer.lock().map_err(|_| died())?;
+        let mut writer = self.shared.writer.lock().map_err(|_| poisoned())?;
         // Tests write without a lock.
         let Some(writer) = writer.as_mut() else { return Ok(()) };
         let found = match statat(CWD, &self.shared.lock_path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if id_of(&found) == writer.id => found,
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM) => self.moved(writer)?,
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM) => {
+                self.check_moved(writer)?
+            }
             Err(errno) => return Err(system(errno)),
         };
         let changed = changed_at(&found);
@@ -77,7 +79,7 @@ impl FileDisk {
     }
 
     /// The lock file of a directory whose path leads elsewhere by now, or nowhere.
-    fn moved(&self, writer: &Writer) -> Result<Stat, DiskError> {
+    fn check_moved(&self, writer: &Writer) -> Result<Stat, DiskError> {
         let held = statat(&**self.directory()?, LOCK_FILE, AtFlags::SYMLINK_NOFOLLOW);
         let held = held.ok().filter(|held| id_of(held) == writer.id);
         let Some(held) = held else {
@@ -93,7 +95,7 @@ impl FileDisk {
 
     /// Sees to it that the name of a file leads to what was written.
     pub(super) fn check_file(&self, name: &str, opened: &Opened) -> Result<(), DiskError> {
-        if self.shared.writer.lock().map_err(|_| died())?.is_none() {
+        if self.shared.writer.lock().map_err(|_| poisoned())?.is_none() {
             return Ok(());
         }
         match statat(&**self.directory()?, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -134,7 +136,10 @@ impl FileDisk {
         }
         let stat = fstat(&file).map_err(system)?;
         Ok(Writer {
-            _kept: [KeptFromChildren::new(file.as_fd()), KeptFromChildren::new(self.directory()?.as_fd())],
+            _closed_in_child: [
+                ClosedInChild::new(file.as_fd()),
+                ClosedInChild::new(self.directory()?.as_fd()),
+            ],
             directory: self.directory()?.clone(),
             id: id_of(&stat),
             changed: changed_at(&stat),

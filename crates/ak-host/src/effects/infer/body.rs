@@ -8,7 +8,7 @@ use hyper::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 
-use crate::net::{connection::Line, error::HttpError};
+use crate::net::{connection::HttpConnection, error::HttpError};
 
 /// How long a stream may say nothing, in milliseconds.
 pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
@@ -16,28 +16,32 @@ pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
 const STEP_BYTES_MAX: usize = 8 << 10;
 
 /// A body, taken piece by piece, and no more of it than is wanted.
-pub(super) struct Taken<'l> {
+pub(super) struct BodyReader<'l> {
     body: Incoming,
-    line: &'l mut Line,
+    connection: &'l mut HttpConnection,
     total: u64,
     bytes_max: u64,
 }
 
-impl Taken<'_> {
-    pub(super) fn of(response: Response<Incoming>, line: &mut Line, bytes_max: u64) -> Taken<'_> {
-        Taken { body: response.into_body(), line, total: 0, bytes_max }
+impl BodyReader<'_> {
+    pub(super) fn of(
+        response: Response<Incoming>,
+        connection: &mut HttpConnection,
+        bytes_max: u64,
+    ) -> BodyReader<'_> {
+        BodyReader { body: response.into_body(), connection, total: 0, bytes_max }
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
         let idle = Duration::from_millis(STREAM_IDLE_MS_MAX);
-        match tokio::time::timeout(idle, self.line.next(&mut self.body)).await {
+        match tokio::time::timeout(idle, self.connection.next_chunk(&mut self.body)).await {
             Ok(data) => self.count(data?),
             Err(_) => Err(HttpError::Timeout(STREAM_IDLE_MS_MAX)),
         }
     }
 
     /// Waits for the next piece, and takes with it what is there already: one step, one record. False at the end.
-    pub(super) async fn gather(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, HttpError> {
+    pub(super) async fn read_available(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, HttpError> {
         let Some(mut data) = self.next().await? else { return Ok(false) };
         let mut bytes = 0;
         loop {
@@ -46,8 +50,8 @@ impl Taken<'_> {
             if bytes >= STEP_BYTES_MAX {
                 return Ok(true);
             }
-            let at_hand = self.line.at_hand(&mut self.body).await?;
-            match self.count(at_hand)? {
+            let ready = self.connection.try_next_ready(&mut self.body).await?;
+            match self.count(ready)? {
                 Some(more) => data = more,
                 None => return Ok(true),
             }
@@ -61,7 +65,7 @@ impl Taken<'_> {
 }
 
 /// How a body is compressed, if it is.
-pub(super) fn coding(response: &Response<Incoming>) -> Option<String> {
+pub(super) fn content_coding(response: &Response<Incoming>) -> Option<String> {
     let codings = response.headers().get_all(CONTENT_ENCODING).into_iter();
     let mut codings = codings.map(|coding| String::from_utf8_lossy(coding.as_bytes()).trim().to_owned());
     codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
@@ -74,7 +78,7 @@ pub(super) fn is_json(response: &Response<Incoming>) -> bool {
 }
 
 /// How long a server wants one to wait, in milliseconds, where it says so (RFC 9110 §10.2.3).
-pub(super) fn wait(response: &Response<Incoming>) -> Option<u64> {
+pub(super) fn retry_after_ms(response: &Response<Incoming>) -> Option<u64> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
     let milliseconds = header("retry-after-ms").and_then(|told| told.parse::<u64>().ok());
     milliseconds.or_else(|| {

@@ -18,7 +18,7 @@ pub(crate) enum CircuitState {
     /// It failed too often: it is not, for a while.
     Open,
     /// One request tries whether it answers again.
-    Trying,
+    HalfOpen,
 }
 
 impl CircuitState {
@@ -26,7 +26,7 @@ impl CircuitState {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
-            Self::Trying => "trying",
+            Self::HalfOpen => "trying",
         }
     }
 }
@@ -40,48 +40,48 @@ struct Count {
     failures: u32,
     /// When it opened last.
     opened: Option<Instant>,
-    trying: bool,
+    is_half_open: bool,
 }
 
 /// Leave to ask once. Dropped without a word, as when the call is given up, it changes nothing.
 #[derive(Debug)]
-pub(crate) struct Try<'c> {
+pub(crate) struct CircuitPermit<'c> {
     circuit: &'c Circuit,
-    told: bool,
+    is_reported: bool,
 }
 
 impl Circuit {
     /// Leave to ask once, or how long to wait for it.
-    pub(crate) fn admit(&self, now: Instant) -> Result<Try<'_>, Duration> {
+    pub(crate) fn admit(&self, now: Instant) -> Result<CircuitPermit<'_>, Duration> {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = count.opened {
             let open = Duration::from_millis(CIRCUIT_OPEN_MS);
             match open.checked_sub(now.saturating_duration_since(opened)) {
                 Some(left) if !left.is_zero() => return Err(left),
-                _ if count.trying => return Err(open),
-                _ => count.trying = true,
+                _ if count.is_half_open => return Err(open),
+                _ => count.is_half_open = true,
             }
         }
-        Ok(Try { circuit: self, told: false })
+        Ok(CircuitPermit { circuit: self, is_reported: false })
     }
 
     pub(crate) fn state(&self) -> CircuitState {
         let count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (count.opened, count.trying) {
+        match (count.opened, count.is_half_open) {
             (None, _) => CircuitState::Closed,
             (Some(_), false) => CircuitState::Open,
-            (Some(_), true) => CircuitState::Trying,
+            (Some(_), true) => CircuitState::HalfOpen,
         }
     }
 
     /// Counts a failure of a server that had answered.
     pub(crate) fn fail(&self, now: Instant) {
-        self.tell(false, now);
+        self.report(false, now);
     }
 
-    fn tell(&self, good: bool, now: Instant) {
+    fn report(&self, good: bool, now: Instant) {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        count.trying = false;
+        count.is_half_open = false;
         if good {
             *count = Count::default();
             return;
@@ -93,23 +93,23 @@ impl Circuit {
     }
 }
 
-impl Try<'_> {
+impl CircuitPermit<'_> {
     /// The server has begun to answer: others may ask it too. Whether it comes to an end is not known yet.
-    pub(crate) fn is_answered(&mut self) {
-        self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).trying = false;
+    pub(crate) fn response_started(&mut self) {
+        self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).is_half_open = false;
     }
 
     /// The server answered, whatever it said, or it did not.
-    pub(crate) fn tell(mut self, good: bool, now: Instant) {
-        self.told = true;
-        self.circuit.tell(good, now);
+    pub(crate) fn report(mut self, good: bool, now: Instant) {
+        self.is_reported = true;
+        self.circuit.report(good, now);
     }
 }
 
-impl Drop for Try<'_> {
+impl Drop for CircuitPermit<'_> {
     fn drop(&mut self) {
-        if !self.told {
-            self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).trying = false;
+        if !self.is_reported {
+            self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).is_half_open = false;
         }
     }
 }
@@ -124,21 +124,21 @@ mod tests {
         let later = |ms| start + Duration::from_millis(ms);
         for _ in 0..CIRCUIT_FAILURES_MAX {
             assert_eq!(circuit.state(), CircuitState::Closed);
-            circuit.admit(start).unwrap().tell(false, start);
+            circuit.admit(start).unwrap().report(false, start);
         }
         assert_eq!(circuit.state(), CircuitState::Open);
         assert_eq!(circuit.admit(later(1)).unwrap_err(), Duration::from_millis(CIRCUIT_OPEN_MS - 1));
         // One tries, and no other meanwhile.
         let first = circuit.admit(later(CIRCUIT_OPEN_MS)).unwrap();
-        assert_eq!(circuit.state(), CircuitState::Trying);
+        assert_eq!(circuit.state(), CircuitState::HalfOpen);
         assert!(circuit.admit(later(CIRCUIT_OPEN_MS)).is_err());
-        first.tell(false, later(CIRCUIT_OPEN_MS));
+        first.report(false, later(CIRCUIT_OPEN_MS));
         assert!(circuit.admit(later(CIRCUIT_OPEN_MS + 1)).is_err(), "open again, for as long");
         // One that is given up says nothing, and the next tries.
         drop(circuit.admit(later(2 * CIRCUIT_OPEN_MS)).unwrap());
-        circuit.admit(later(2 * CIRCUIT_OPEN_MS)).unwrap().tell(true, later(2 * CIRCUIT_OPEN_MS));
+        circuit.admit(later(2 * CIRCUIT_OPEN_MS)).unwrap().report(true, later(2 * CIRCUIT_OPEN_MS));
         assert_eq!(circuit.state(), CircuitState::Closed);
-        circuit.admit(start).unwrap().tell(false, start);
+        circuit.admit(start).unwrap().report(false, start);
         assert_eq!(circuit.state(), CircuitState::Closed, "one failure is not too many");
     }
 }

@@ -9,19 +9,19 @@ use crate::{
         delta::Choice,
         merge::{change_calls, index_of, slot},
     },
-    secrets::redact::Filter,
+    secrets::redact::Redactor,
 };
 
 /// Bytes of text that count as one token where the provider reports no usage.
 pub const BYTES_PER_TOKEN: u64 = 4;
 /// What so many bytes of text count for where nobody says.
-pub(crate) fn count(bytes: usize) -> u64 {
+pub(crate) fn estimate_tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(BYTES_PER_TOKEN)
 }
 
 /// An answer as far as it came.
 #[derive(Default)]
-pub(crate) struct Answer {
+pub(crate) struct ChatCompletion {
     head: Object,
     choices: Vec<Choice>,
     usage: Option<Value>,
@@ -33,31 +33,31 @@ pub(crate) struct Answer {
     whole: usize,
 }
 
-impl Answer {
+impl ChatCompletion {
     /// A whole answer.
-    pub(crate) fn whole(value: &Value) -> Answer {
-        Answer {
+    pub(crate) fn whole(value: &Value) -> ChatCompletion {
+        ChatCompletion {
             usage: usage::of(value),
             ended: true,
             whole: value.get("choices").map_or(0, Value::json_len),
-            ..Answer::default()
+            ..ChatCompletion::default()
         }
     }
 
     /// Counts what came and cannot be read, by its length; gives its tokens.
-    pub(crate) fn lose(&mut self, bytes: usize) -> u64 {
-        let before = self.counted();
+    pub(crate) fn count_unreadable(&mut self, bytes: usize) -> u64 {
+        let before = self.estimated_tokens();
         self.bytes = self.bytes.saturating_add(bytes);
         self.whole = self.whole.saturating_add(bytes);
-        self.counted() - before
+        self.estimated_tokens() - before
     }
 
     /// Takes a chunk; gives it as it may be let out, and the tokens that are counted for it.
-    pub(crate) fn take(&mut self, chunk: &Value, filter: &Filter) -> (Value, u64) {
+    pub(crate) fn add_chunk(&mut self, chunk: &Value, redactor: &Redactor) -> (Value, u64) {
         if let Some(told) = usage::of(chunk) {
             self.usage = Some(usage::merge(self.usage.take(), told));
         }
-        let filtered = |value: &Value| filter.value(value).unwrap_or_else(|| value.clone());
+        let filtered = |value: &Value| redactor.value(value).unwrap_or_else(|| value.clone());
         let mut out = Object::new();
         for (name, value) in chunk.as_object().into_iter().flatten() {
             match &**name {
@@ -71,23 +71,23 @@ impl Answer {
             }
         }
         let Some(items) = chunk.get("choices").and_then(Value::as_array) else { return (out.into(), 0) };
-        let before = self.counted();
+        let before = self.estimated_tokens();
         let mut choices = Array::new();
         for item in items.iter() {
             let index = index_of(item).map_or(0, |index| usize::try_from(index).unwrap_or(usize::MAX));
             if let Some(choice) = slot(&mut self.choices, index) {
-                choices.push(choice.take(item, filter, &mut self.bytes));
+                choices.push(choice.take(item, redactor, &mut self.bytes));
             }
         }
         out.insert("choices", choices);
-        (out.into(), self.counted() - before)
+        (out.into(), self.estimated_tokens() - before)
     }
 
     /// What was held back and never came to an end: a last chunk, where there is something.
-    pub(crate) fn rest(&mut self, filter: &Filter) -> Option<Value> {
+    pub(crate) fn remaining(&mut self, redactor: &Redactor) -> Option<Value> {
         let rest = self.choices.iter_mut().enumerate().filter_map(|(index, choice)| {
             let mut item = object! { "index": index as u64, "finish_reason": Value::Null };
-            choice.flush(&mut item, filter).then_some(item)
+            choice.flush(&mut item, redactor).then_some(item)
         });
         let rest: Vec<Value> = rest.collect();
         let mut chunk = self.head.clone();
@@ -114,15 +114,15 @@ impl Answer {
     }
 
     /// Takes what was said of the usage beside the chunks.
-    pub(crate) fn told(&mut self, told: Option<Value>) {
+    pub(crate) fn add_usage(&mut self, told: Option<Value>) {
         if let Some(told) = told {
             self.usage = Some(usage::merge(self.usage.take(), told));
         }
     }
 
     /// Whether the model was seen to think.
-    pub(crate) fn has_thought(&self) -> bool {
-        self.choices.iter().any(Choice::has_thought)
+    pub(crate) fn has_reasoning(&self) -> bool {
+        self.choices.iter().any(Choice::has_reasoning)
     }
 
     /// Bytes of text that came so far.
@@ -131,21 +131,21 @@ impl Answer {
     }
 
     /// Tokens of the answer, counted here.
-    fn counted(&self) -> u64 {
-        count(self.choices.iter().map(Choice::length).fold(self.whole, usize::saturating_add))
+    fn estimated_tokens(&self) -> u64 {
+        estimate_tokens(self.choices.iter().map(Choice::length).fold(self.whole, usize::saturating_add))
     }
 
     /// Tokens of the answer: the provider's own count where it is there.
     pub(crate) fn completion_tokens(&self) -> u64 {
         let told = self.usage.as_ref().and_then(Usage::of);
-        told.map_or_else(|| self.counted(), |usage| usage.completion)
+        told.map_or_else(|| self.estimated_tokens(), |usage| usage.completion)
     }
 
     /// Tokens to charge: the provider's own count, else ours. Of an answer that broke off the provider may have told a part.
     pub(crate) fn tokens(&self, prompt_tokens: u64) -> u64 {
         let told = self.usage.as_ref().and_then(Usage::of).unwrap_or_default();
         let prompt = if told.prompt > 0 { told.prompt } else { prompt_tokens };
-        self.reported().unwrap_or_else(|| prompt.saturating_add(told.completion.max(self.counted())))
+        self.reported().unwrap_or_else(|| prompt.saturating_add(told.completion.max(self.estimated_tokens())))
     }
 
     /// What the provider says of the whole answer. It does not count if it is nothing but zeros.
@@ -157,7 +157,7 @@ impl Answer {
     pub(crate) fn usage(&self, prompt_tokens: u64) -> Value {
         match (&self.usage, self.reported()) {
             (Some(usage), Some(_)) => usage.clone(),
-            _ => usage::estimate(prompt_tokens, self.counted()),
+            _ => usage::estimate(prompt_tokens, self.estimated_tokens()),
         }
     }
 
@@ -207,9 +207,10 @@ mod tests {
 
     /// What comes of these deltas of one choice.
     fn together(deltas: &[&str]) -> String {
-        let (mut answer, filter) = (Answer::default(), Filter::default());
+        let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
         for delta in deltas {
-            answer.take(&json(&format!("{{\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}")), &filter);
+            answer
+                .add_chunk(&json(&format!("{{\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}")), &redactor);
         }
         answer
             .into_completion(0)
@@ -297,10 +298,10 @@ mod tests {
     /// Only what the model said counts, and what it thought once, under however many names.
     #[test]
     fn what_is_not_said_is_not_counted() {
-        let (mut answer, filter) = (Answer::default(), Filter::default());
+        let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
         let chunk = r#"{"choices":[{"index":0,"delta":{"content":"four","reasoning":"12345678","reasoning_content":"12345678","odd":"xxxxxxxx"},
             "content_filter_results":{"hate":{"severity":"safe"}},"message":{"content":"four"}}]}"#;
-        let (told, tokens) = answer.take(&json(chunk), &filter);
+        let (told, tokens) = answer.add_chunk(&json(chunk), &redactor);
         assert_eq!((told, tokens), (json(chunk), 3));
         assert_eq!(answer.text_bytes(), 4 + 8 + 8 + 8);
     }
@@ -309,11 +310,11 @@ mod tests {
     #[test]
     fn a_place_far_away_is_left_out() {
         let far = CHOICES_MAX;
-        let (mut answer, filter) = (Answer::default(), Filter::default());
+        let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
         let chunk = format!(
             "{{\"choices\":[{{\"index\":{far},\"delta\":{{\"content\":\"x\"}}}},{{\"index\":18446744073709551615}}]}}"
         );
-        assert_eq!(answer.take(&json(&chunk), &filter).1, 0);
+        assert_eq!(answer.add_chunk(&json(&chunk), &redactor).1, 0);
         assert!(answer.choices.is_empty());
         let calls: Vec<String> = (0..=far).map(|id| format!("{{\"id\":\"{id}\"}}")).collect();
         let message = together(&[&format!("{{\"tool_calls\":[{}]}}", calls.join(","))]);
@@ -327,9 +328,9 @@ mod tests {
         let texts: Vec<String> = (0..TEXTS_MAX + 5).map(|text| format!("\"t{text}\":\"x\"")).collect();
         let deltas = format!("{{{}}}", texts.join(","));
         let (mut answer, chunk) =
-            (Answer::default(), json(&format!("{{\"choices\":[{{\"delta\":{deltas}}}]}}")));
+            (ChatCompletion::default(), json(&format!("{{\"choices\":[{{\"delta\":{deltas}}}]}}")));
         assert_eq!(
-            answer.take(&chunk, &filter).0,
+            answer.add_chunk(&chunk, &redactor).0,
             chunk,
             "what is too much to be kept is let out all the same"
         );

@@ -7,30 +7,31 @@ use ak_json::{Array, Object, Text, Value, object};
 
 use crate::{
     effects::infer::merge::{
-        CHOICES_MAX, Path, Place, WHOLE, append, change_calls, comes_by_item, index_of, merge, slot,
+        CHOICES_MAX, Path, PathSegment, REPLACED_FIELDS, append, change_calls, comes_by_item, index_of,
+        merge, slot,
     },
-    secrets::redact::{Filter, REDACTED},
-    secrets::redact_stream::Pieces,
+    secrets::redact::{REDACTED, Redactor},
+    secrets::redact_stream::StreamRedactor,
 };
 
 /// Most texts of one choice that are put together.
 pub(crate) const TEXTS_MAX: usize = 1_024;
 /// What the tokens of an answer are estimated from, beside what was thought.
-const SAID: [&str; 4] = ["content", "function_call", "refusal", "tool_calls"];
+const OUTPUT_FIELDS: [&str; 4] = ["content", "function_call", "refusal", "tool_calls"];
 /// What was thought. Some servers tell it under several of these names at once.
-const THOUGHT: [&str; 3] = ["reasoning", "reasoning_content", "reasoning_details"];
+const REASONING_FIELDS: [&str; 3] = ["reasoning", "reasoning_content", "reasoning_details"];
 
 /// A choice as far as it came.
 #[derive(Default)]
 pub(crate) struct Choice {
     /// All but the texts that come in pieces.
     message: Object,
-    texts: BTreeMap<Path, Pieced>,
+    texts: BTreeMap<Path, StreamedText>,
     /// How many items came of lists that come item by item.
     lists: BTreeMap<Path, usize>,
     /// Bytes of what was said, and of what was thought under each name.
-    said: usize,
-    thought: [usize; THOUGHT.len()],
+    output_bytes: usize,
+    reasoning_bytes: [usize; REASONING_FIELDS.len()],
     /// Of each tool call the index that the server gave it, if any, and its id.
     calls: Vec<(Option<u64>, Text)>,
     /// Null until it has ended.
@@ -39,29 +40,29 @@ pub(crate) struct Choice {
 
 /// A text that comes in pieces.
 #[derive(Default)]
-struct Pieced {
+struct StreamedText {
     whole: String,
-    pieces: Pieces,
+    pieces: StreamRedactor,
 }
 
 impl Choice {
     /// Takes a piece of a choice; gives it as it may be let out.
-    pub(crate) fn take(&mut self, item: &Value, filter: &Filter, bytes: &mut usize) -> Value {
+    pub(crate) fn take(&mut self, item: &Value, redactor: &Redactor, bytes: &mut usize) -> Value {
         let reason = item.get("finish_reason").filter(|reason| !reason.is_null());
         if let Some(reason) = reason {
-            self.finish_reason = filter.value(reason).unwrap_or_else(|| reason.clone());
+            self.finish_reason = redactor.value(reason).unwrap_or_else(|| reason.clone());
         }
         let mut item = item.as_object().cloned().unwrap_or_default();
         // What is no object is no delta.
         if let Some(Value::Object(mut delta)) = item.remove("delta") {
             if let Some(calls) = delta.get("tool_calls").and_then(Value::as_array) {
-                let calls = calls.iter().filter_map(|call| self.numbered(call)).collect::<Array>();
+                let calls = calls.iter().filter_map(|call| self.with_index(call)).collect::<Array>();
                 delta.insert("tool_calls", calls);
             }
             item.insert("delta", delta);
         }
         let item = Value::from(item);
-        let mut out = self.strain(&item, &mut Path::new(), filter, bytes);
+        let mut out = self.filter_deltas(&item, &mut Path::new(), redactor, bytes);
         if let Some(delta) = out.get("delta") {
             merge(&mut self.message, delta);
         }
@@ -74,24 +75,24 @@ impl Choice {
             object.insert("logprobs", Value::Null);
         }
         if reason.is_some() {
-            self.flush(&mut out, filter);
+            self.flush(&mut out, redactor);
         }
         out
     }
 
     /// Whether the model was seen to think.
-    pub(crate) fn has_thought(&self) -> bool {
-        self.thought.iter().any(|bytes| *bytes > 0)
+    pub(crate) fn has_reasoning(&self) -> bool {
+        self.reasoning_bytes.iter().any(|bytes| *bytes > 0)
     }
 
     /// How long the answer is, for what its tokens are estimated from.
     pub(crate) fn length(&self) -> usize {
-        self.said.saturating_add(self.thought.into_iter().max().unwrap_or(0))
+        self.output_bytes.saturating_add(self.reasoning_bytes.into_iter().max().unwrap_or(0))
     }
 
     /// A tool call with its place among the choice's calls. Some servers give none, or the same to all: a new id with a new
     /// name is a new call then.
-    fn numbered(&mut self, call: &Value) -> Option<Value> {
+    fn with_index(&mut self, call: &Value) -> Option<Value> {
         let given = index_of(call);
         let id = call.get("id").and_then(Value::as_text).cloned().unwrap_or_default();
         let named = |kind| call.get(kind)?.get("name")?.as_str();
@@ -126,54 +127,60 @@ impl Choice {
     }
 
     /// A copy of what came, with what can be let out of each text. A text is told from another by where it stands.
-    fn strain(&mut self, value: &Value, path: &mut Path, filter: &Filter, bytes: &mut usize) -> Value {
+    fn filter_deltas(
+        &mut self,
+        value: &Value,
+        path: &mut Path,
+        redactor: &Redactor,
+        bytes: &mut usize,
+    ) -> Value {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
             Value::String(text) => {
                 *bytes = bytes.saturating_add(text.len());
-                self.measure(path, text.len());
-                let is_whole = matches!(path.last(), Some(Place::Member(name)) if WHOLE.contains(&&**name));
+                self.count_text(path, text.len());
+                let is_whole = matches!(path.last(), Some(PathSegment::Member(name)) if REPLACED_FIELDS.contains(&&**name));
                 let is_one_more = self.texts.len() >= TEXTS_MAX && !self.texts.contains_key(path);
                 // What is not put together could let a secret through piece by piece.
-                if is_one_more && !is_whole && !filter.is_idle() {
+                if is_one_more && !is_whole && !redactor.is_idle() {
                     return Value::from(REDACTED);
                 }
                 if is_whole || is_one_more {
-                    return filter.value(value).unwrap_or_else(|| value.clone());
+                    return redactor.value(value).unwrap_or_else(|| value.clone());
                 }
-                let text = self.texts.entry(path.clone()).or_default().push(filter, text);
+                let text = self.texts.entry(path.clone()).or_default().push(redactor, text);
                 Value::from(text)
             }
             Value::Array(items) => {
                 let before = match path.last() {
-                    Some(Place::Member(name)) if comes_by_item(name, items) => {
+                    Some(PathSegment::Member(name)) if comes_by_item(name, items) => {
                         let came = self.lists.entry(path.clone()).or_default();
                         std::mem::replace(came, came.saturating_add(items.len()))
                     }
                     _ => 0,
                 };
-                let strained = items.iter().enumerate().filter_map(|(at, item)| {
+                let filtered = items.iter().enumerate().filter_map(|(at, item)| {
                     let at = index_of(item)
                         .map_or(before + at, |index| usize::try_from(index).unwrap_or(usize::MAX));
-                    path.push(Place::Item(at));
+                    path.push(PathSegment::Item(at));
                     let fits = at < CHOICES_MAX || item.as_object().is_none();
-                    let item = fits.then(|| self.strain(item, path, filter, bytes));
+                    let item = fits.then(|| self.filter_deltas(item, path, redactor, bytes));
                     path.pop();
                     item
                 });
-                Value::Array(strained.collect())
+                Value::Array(filtered.collect())
             }
             Value::Object(members) => {
                 let mut out = Object::new();
                 for (name, value) in members {
-                    let name = filter.text(name).map_or_else(|| name.clone(), Text::from);
+                    let name = redactor.text(name).map_or_else(|| name.clone(), Text::from);
                     // Beside the delta nothing comes in pieces.
                     if path.is_empty() && &*name != "delta" && &*name != "text" {
-                        out.insert(name, filter.value(value).unwrap_or_else(|| value.clone()));
+                        out.insert(name, redactor.value(value).unwrap_or_else(|| value.clone()));
                         continue;
                     }
-                    path.push(Place::Member(name.clone()));
-                    let value = self.strain(value, path, filter, bytes);
+                    path.push(PathSegment::Member(name.clone()));
+                    let value = self.filter_deltas(value, path, redactor, bytes);
                     path.pop();
                     out.insert(name, value);
                 }
@@ -183,26 +190,26 @@ impl Choice {
     }
 
     /// Counts a text by where it stands.
-    fn measure(&mut self, path: &[Place], bytes: usize) {
+    fn count_text(&mut self, path: &[PathSegment], bytes: usize) {
         let name = match path {
-            [Place::Member(delta), Place::Member(name), ..] if &**delta == "delta" => name,
-            [Place::Member(text)] => text,
+            [PathSegment::Member(delta), PathSegment::Member(name), ..] if &**delta == "delta" => name,
+            [PathSegment::Member(text)] => text,
             _ => return,
         };
-        if SAID.contains(&&**name) || &**name == "text" {
-            self.said = self.said.saturating_add(bytes);
-        } else if let Some(place) = THOUGHT.iter().position(|thought| *thought == &**name)
-            && let Some(thought) = self.thought.get_mut(place)
+        if OUTPUT_FIELDS.contains(&&**name) || &**name == "text" {
+            self.output_bytes = self.output_bytes.saturating_add(bytes);
+        } else if let Some(place) = REASONING_FIELDS.iter().position(|thought| *thought == &**name)
+            && let Some(thought) = self.reasoning_bytes.get_mut(place)
         {
             *thought = thought.saturating_add(bytes);
         }
     }
 
     /// Adds what was held back to a piece of the choice; says whether there was something.
-    pub(crate) fn flush(&mut self, item: &mut Value, filter: &Filter) -> bool {
+    pub(crate) fn flush(&mut self, item: &mut Value, redactor: &Redactor) -> bool {
         let mut some = false;
         for (path, text) in &mut self.texts {
-            let rest = text.finish(filter);
+            let rest = text.finish(redactor);
             if !rest.is_empty() {
                 some = true;
                 append(item, path, &rest);
@@ -219,7 +226,7 @@ impl Choice {
             }
         }
         for (path, text) in &self.texts {
-            if let Some((Place::Member(first), rest)) = path.split_first()
+            if let Some((PathSegment::Member(first), rest)) = path.split_first()
                 && &**first == "delta"
                 && !text.whole.is_empty()
             {
@@ -234,15 +241,15 @@ impl Choice {
     }
 }
 
-impl Pieced {
-    fn push(&mut self, filter: &Filter, piece: &str) -> String {
-        let out = self.pieces.push(filter, piece);
+impl StreamedText {
+    fn push(&mut self, redactor: &Redactor, piece: &str) -> String {
+        let out = self.pieces.push(redactor, piece);
         self.whole.push_str(&out);
         out
     }
 
-    fn finish(&mut self, filter: &Filter) -> String {
-        let rest = self.pieces.finish(filter);
+    fn finish(&mut self, redactor: &Redactor) -> String {
+        let rest = self.pieces.finish(redactor);
         self.whole.push_str(&rest);
         rest
     }

@@ -8,12 +8,12 @@ pub(crate) const CHOICES_MAX: usize = 128;
 pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 
 /// Texts that come in one piece, wherever they stand. Every other may come piece by piece.
-pub(super) const WHOLE: [&str; 6] = ["finish_reason", "format", "id", "name", "role", "type"];
+pub(super) const REPLACED_FIELDS: [&str; 6] = ["finish_reason", "format", "id", "name", "role", "type"];
 /// Where in a choice something stands.
-pub(super) type Path = Vec<Place>;
+pub(super) type Path = Vec<PathSegment>;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum PathSegment {
     Member(Text),
     Item(usize),
 }
@@ -29,7 +29,7 @@ pub(super) fn merge(message: &mut Object, delta: &Value) {
                 }
                 Value::from(format!("{before}{text}"))
             }
-            (Value::String(text), _) if !WHOLE.contains(&&**name) || text.is_empty() => {
+            (Value::String(text), _) if !REPLACED_FIELDS.contains(&&**name) || text.is_empty() => {
                 if message.contains_key(name) {
                     continue;
                 }
@@ -75,7 +75,7 @@ pub(super) fn blank(value: &Value) -> Value {
         Value::Array(items) => Value::Array(items.iter().map(blank).collect()),
         Value::Object(members) => {
             let keep = |name: &Text, value: &Value| match value {
-                Value::String(_) if WHOLE.contains(&&**name) => value.clone(),
+                Value::String(_) if REPLACED_FIELDS.contains(&&**name) => value.clone(),
                 _ => blank(value),
             };
             members.iter().map(|(name, value)| (name.clone(), keep(name, value))).collect::<Object>().into()
@@ -94,7 +94,7 @@ pub(super) fn merge_item(list: &mut Array, at: usize, item: &Value) {
 }
 
 /// Appends to the text at a path, which is made where it is not there.
-pub(super) fn append(value: &mut Value, path: &[Place], text: &str) {
+pub(super) fn append(value: &mut Value, path: &[PathSegment], text: &str) {
     match (path.split_first(), &*value) {
         // A text beside the parts of one is a part too.
         (None, Value::Array(parts)) => {
@@ -107,17 +107,17 @@ pub(super) fn append(value: &mut Value, path: &[Place], text: &str) {
         }
         // Where something of another kind came, that stays.
         (None, _) => {}
-        (Some((Place::Member(_), _)), Value::Array(_)) => {}
+        (Some((PathSegment::Member(_), _)), Value::Array(_)) => {}
         (Some(_), Value::String(before)) if !before.is_empty() => {}
-        (Some((Place::Member(name), rest)), _) => {
+        (Some((PathSegment::Member(name), rest)), _) => {
             let mut members = value.as_object().cloned().unwrap_or_default();
             let mut member = members.get(name).cloned().unwrap_or_default();
             append(&mut member, rest, text);
             members.insert(name, member);
             *value = members.into();
         }
-        (Some((Place::Item(_), _)), Value::Object(_)) => {}
-        (Some((Place::Item(index), rest)), _) => {
+        (Some((PathSegment::Item(_), _)), Value::Object(_)) => {}
+        (Some((PathSegment::Item(index), rest)), _) => {
             let mut list = value.as_array().cloned().unwrap_or_default();
             let own = u64::try_from(*index).ok();
             let is_it = |item: &Value| index_of(item).is_none_or(|index| Some(index) == own);

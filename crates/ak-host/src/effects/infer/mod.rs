@@ -24,27 +24,27 @@ use hyper::{Response, StatusCode, body::Incoming};
 use crate::{
     config::tables::ApiFormat,
     effects::context::EffectContext,
-    effects::infer::circuit::Try,
-    effects::infer::completion::{Answer, BYTES_PER_TOKEN, as_chunk},
+    effects::infer::circuit::CircuitPermit,
+    effects::infer::completion::{BYTES_PER_TOKEN, ChatCompletion, as_chunk},
     effects::infer::formats::anthropic,
     effects::infer::formats::responses,
     effects::infer::formats::usage,
     effects::infer::formats::{
         Stream,
-        error::{Fault, error_in},
+        error::{StreamError, find_error},
     },
-    effects::infer::reasoning::thinks,
+    effects::infer::reasoning::may_reason,
     effects::infer::routes::Route,
     effects::infer::sse::Events,
     effects::infer::{
-        body::{Taken, coding, is_json, wait},
-        error::Ended,
+        body::{BodyReader, content_coding, is_json, retry_after_ms},
+        error::InferError,
         outgoing::InferJob,
     },
     net::Net,
-    net::connection::{Line, Unanswered},
+    net::connection::{HttpConnection, SendError},
     net::error::HttpError,
-    secrets::redact::Filter,
+    secrets::redact::Redactor,
 };
 
 /// How often a request is sent again that surely did not run.
@@ -56,68 +56,68 @@ const RETRY_WAIT_MS: u64 = 100;
 /// How many times longer than the longest answer a stream may be: most of it is not text.
 pub const STREAM_FRAMING_MAX: u64 = 16;
 /// How long a connection is waited for whose stream is over, so that it can be used again.
-const STREAM_END: Duration = Duration::from_millis(20);
+const STREAM_END_GRACE: Duration = Duration::from_millis(20);
 /// Longest error text of a server that is passed on, in bytes.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 /// Tokens where nobody knows what became of a request: the kernel charges what it has set aside.
-const EVERYTHING: u64 = u64::MAX;
+const ALL_RESERVED: u64 = u64::MAX;
 
 /// What the call rests on.
-pub(crate) struct Around<'a, C> {
+pub(crate) struct InferContext<'a, C> {
     pub(crate) net: &'a Net,
-    pub(crate) filter: &'a Filter,
-    pub(crate) asker: &'a C,
+    pub(crate) redactor: &'a Redactor,
+    pub(crate) effect: &'a C,
 }
 
 /// How far a call came: what it may have cost depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reached {
+enum RequestProgress {
     /// Nothing was sent that could have run.
-    Nothing,
+    NotSent,
     /// It was sent, and nobody knows what became of it.
     Sent,
     /// An answer began.
-    Answer,
+    Answering,
 }
 
 /// Asks the model on a route.
 pub(crate) async fn perform<C: EffectContext>(
     route: &Arc<Route>,
     job: InferJob,
-    around: &Around<'_, C>,
+    context: &InferContext<'_, C>,
 ) -> Completion {
     let prompt_tokens = prompt_estimate(&job.request, BYTES_PER_TOKEN);
     let stream = Stream::of(route.format);
-    let answer = Answer::default();
+    let answer = ChatCompletion::default();
     let mut call = Call {
         route,
         job,
-        around,
-        leave: None,
+        context,
+        permit: None,
         stream,
         answer,
-        reached: Reached::Nothing,
+        progress: RequestProgress::NotSent,
         whole: None,
-        is_plain: false,
+        omits_stream_options: false,
     };
     let whole = Duration::from_millis(route.timeout_ms);
-    let ended = match around.asker.while_wanted(tokio::time::timeout(whole, call.run())).await {
+    let ended = match context.effect.while_wanted(tokio::time::timeout(whole, call.run())).await {
         Some(Ok(ended)) => ended,
         Some(Err(_)) => Err(HttpError::Timeout(route.timeout_ms).into()),
-        None => Err(HttpError::Unwanted.into()),
+        None => Err(HttpError::Abandoned.into()),
     };
-    if ended.as_ref().is_err_and(Ended::is_servers) {
-        call.tell(false);
+    if ended.as_ref().is_err_and(InferError::is_server_failure) {
+        call.report(false);
     }
-    call.answer.told(call.stream.usage());
-    let thinks = call.answer.has_thought() || thinks(&call.job.request);
-    let spent = match call.reached {
-        Reached::Nothing => 0,
-        Reached::Sent => EVERYTHING,
+    call.answer.add_usage(call.stream.usage());
+    let may_reason = call.answer.has_reasoning() || may_reason(&call.job.request);
+    let spent = match call.progress {
+        RequestProgress::NotSent => 0,
+        RequestProgress::Sent => ALL_RESERVED,
         // What a model thought shows nowhere but in what the server tells.
-        Reached::Answer if thinks && call.answer.reported().is_none() => EVERYTHING,
-        Reached::Answer => call.answer.tokens(prompt_tokens),
+        RequestProgress::Answering if may_reason && call.answer.reported().is_none() => ALL_RESERVED,
+        RequestProgress::Answering => call.answer.tokens(prompt_tokens),
     };
     // What nobody told is an estimate.
     let is_estimated = spent > 0 && call.answer.reported() != Some(spent);
@@ -138,11 +138,11 @@ pub(crate) async fn perform<C: EffectContext>(
             };
             Completion::Inferred { response, tokens: spent }
         }
-        Err(Ended::Http(error)) => {
+        Err(InferError::Http(error)) => {
             let message = format!("{}: {error}", route.url);
             failed(Failure::new(error.code(), message))
         }
-        Err(Ended::Refused(failure)) => failed(failure),
+        Err(InferError::Refused(failure)) => failed(failure),
     }
 }
 
@@ -154,29 +154,29 @@ fn failed(failure: Failure, route: &Route, spent: u64) -> Completion {
 struct Call<'c, C> {
     route: &'c Arc<Route>,
     job: InferJob,
-    around: &'c Around<'c, C>,
+    context: &'c InferContext<'c, C>,
     /// Until it is known whether the server answers.
-    leave: Option<Try<'c>>,
+    permit: Option<CircuitPermit<'c>>,
     stream: Stream,
-    answer: Answer,
+    answer: ChatCompletion,
     whole: Option<Value>,
-    reached: Reached,
+    progress: RequestProgress,
     /// Whether the server refused `stream_options`, and is asked without.
-    is_plain: bool,
+    omits_stream_options: bool,
 }
 
 impl<C: EffectContext> Call<'_, C> {
-    async fn run(&mut self) -> Result<(), Ended> {
+    async fn run(&mut self) -> Result<(), InferError> {
         let mut body = self.outgoing()?;
         let mut tries = 0;
         loop {
-            let leave = self.route.circuit.admit(Instant::now());
-            self.leave = Some(leave.map_err(|left| Ended::Refused(open(self.route, left)))?);
+            let permit = self.route.circuit.admit(Instant::now());
+            self.permit = Some(permit.map_err(|left| InferError::Refused(open(self.route, left)))?);
             let sent = self.send(&body).await;
             let again = match &sent {
                 // A request that was turned away did not run.
                 Ok((response, _)) => {
-                    (response.status() == StatusCode::TOO_MANY_REQUESTS).then(|| wait(response))
+                    (response.status() == StatusCode::TOO_MANY_REQUESTS).then(|| retry_after_ms(response))
                 }
                 Err(HttpError::Connect(_)) => Some(None),
                 Err(_) => None,
@@ -185,103 +185,105 @@ impl<C: EffectContext> Call<'_, C> {
             if let Some(pause) =
                 pause.filter(|pause| tries < INFER_RETRIES_MAX && *pause <= RETRY_WAIT_MS_MAX)
             {
-                self.tell(sent.is_ok());
+                self.report(sent.is_ok());
                 tries += 1;
-                self.reached = Reached::Nothing;
+                self.progress = RequestProgress::NotSent;
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 if sent.is_ok() {
                     self.ask_again().await?;
                 }
                 continue;
             }
-            let (response, mut line) = sent?;
+            let (response, mut connection) = sent?;
             if !response.status().is_success() {
-                self.tell(!response.status().is_server_error());
+                self.report(!response.status().is_server_error());
                 // Whoever gave up waiting for a model does not know whether it ran.
                 let is_unknown = matches!(response.status().as_u16(), 408 | 502 | 504 | 520..=527);
-                self.reached = if is_unknown { Reached::Sent } else { Reached::Nothing };
-                let failure = self.refusal(response, &mut line).await;
-                let asked = self.job.stream && !self.is_plain && self.route.takes_stream_options();
+                self.progress = if is_unknown { RequestProgress::Sent } else { RequestProgress::NotSent };
+                let failure = self.read_refusal(response, &mut connection).await;
+                let asked =
+                    self.job.stream && !self.omits_stream_options && self.route.takes_stream_options();
                 if asked && self.route.is_about_stream_options(&failure) {
-                    self.is_plain = true;
+                    self.omits_stream_options = true;
                     body = self.outgoing()?;
                     self.ask_again().await?;
                     continue;
                 }
-                return Err(Ended::Refused(failure));
+                return Err(InferError::Refused(failure));
             }
-            if self.is_plain {
+            if self.omits_stream_options {
                 // Without it the same request is taken: it was that.
                 self.route.refuse_stream_options();
             }
-            if let Some(coding) = coding(&response) {
-                self.reached = Reached::Sent;
+            if let Some(coding) = content_coding(&response) {
+                self.progress = RequestProgress::Sent;
                 let reason = format!("the server compressed its answer ({coding}), which nobody asked for");
-                return Err(HttpError::Answer(reason).into());
+                return Err(HttpError::BadResponse(reason).into());
             }
             let is_over = match self.job.stream && !is_json(&response) {
-                true => self.read_stream(response, &mut line).await?,
-                false => self.read_whole(response, &mut line).await?,
+                true => self.read_stream(response, &mut connection).await?,
+                false => self.read_whole(response, &mut connection).await?,
             };
-            self.tell(true);
+            self.report(true);
             if is_over {
-                self.route.pool.put(line);
+                self.route.pool.put(connection);
             }
             return Ok(());
         }
     }
 
-    fn outgoing(&self) -> Result<Vec<u8>, Ended> {
-        outgoing::outgoing(self.route, &self.job, self.is_plain)
-            .map_err(|message| Ended::Refused(Failure::new(Code::InvalidArgument, message)))
+    fn outgoing(&self) -> Result<Vec<u8>, InferError> {
+        outgoing::outgoing(self.route, &self.job, self.omits_stream_options)
+            .map_err(|message| InferError::Refused(Failure::new(Code::InvalidArgument, message)))
     }
 
     /// Asks the kernel whether the request may be sent once more.
-    async fn ask_again(&self) -> Result<(), Ended> {
-        match self.around.asker.ask(Step::Resend).await {
-            Verdict::Abort(failure) => Err(Ended::Refused(failure)),
+    async fn ask_again(&self) -> Result<(), InferError> {
+        match self.context.effect.ask(Step::Resend).await {
+            Verdict::Abort(failure) => Err(InferError::Refused(failure)),
             Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) => Ok(()),
         }
     }
 
     /// Says of the server whether it answers; once it did, only that it failed after all.
-    fn tell(&mut self, good: bool) {
-        match self.leave.take() {
-            Some(leave) => leave.tell(good, Instant::now()),
+    fn report(&mut self, good: bool) {
+        match self.permit.take() {
+            Some(permit) => permit.report(good, Instant::now()),
             None if good => {}
             None => self.route.circuit.fail(Instant::now()),
         }
     }
 
     /// Sends over a connection that is there, else over a new one. What a closed connection did not take is sent again.
-    async fn send(&mut self, body: &[u8]) -> Result<(Response<Incoming>, Line), HttpError> {
+    async fn send(&mut self, body: &[u8]) -> Result<(Response<Incoming>, HttpConnection), HttpError> {
         let mut request = outgoing::http_request(self.route, body)?;
-        while let Some(mut line) = self.route.pool.take() {
-            match line.send_again(request, || self.reached = Reached::Sent).await {
-                Ok(response) => return Ok((response, line)),
-                Err(Unanswered::Unsent(unsent)) => request = *unsent,
-                Err(Unanswered::Broken(error)) => return Err(error),
+        while let Some(mut connection) = self.route.pool.take() {
+            match connection.send_reused(request, || self.progress = RequestProgress::Sent).await {
+                Ok(response) => return Ok((response, connection)),
+                Err(SendError::Unsent(unsent)) => request = *unsent,
+                Err(SendError::Broken(error)) => return Err(error),
             }
         }
-        self.reached = Reached::Nothing;
-        let addresses = self.around.net.resolve(&self.route.url).await?;
-        let mut line = self.around.net.connect(&self.route.url, &addresses, self.route.way).await?;
-        self.reached = Reached::Sent;
-        Ok((line.send(request).await?, line))
+        self.progress = RequestProgress::NotSent;
+        let addresses = self.context.net.resolve(&self.route.url).await?;
+        let mut connection =
+            self.context.net.connect(&self.route.url, &addresses, self.route.proxy_mode).await?;
+        self.progress = RequestProgress::Sent;
+        Ok((connection.send(request).await?, connection))
     }
 
     /// What a server says when it does not answer.
-    async fn refusal(&self, response: Response<Incoming>, line: &mut Line) -> Failure {
-        let (status, wait) = (response.status(), wait(&response));
+    async fn read_refusal(&self, response: Response<Incoming>, connection: &mut HttpConnection) -> Failure {
+        let (status, wait) = (response.status(), retry_after_ms(&response));
         let mut text = Vec::new();
         // The status says enough where the text is too long or breaks off.
-        let mut body = Taken::of(response, line, ERROR_BYTES_MAX);
+        let mut body = BodyReader::of(response, connection, ERROR_BYTES_MAX);
         while let Ok(Some(data)) = body.next().await {
             text.extend_from_slice(&data);
         }
         let text = match Value::parse(&text, &Limits::default()) {
             // Within JSON a secret may stand in another form.
-            Ok(value) => self.around.filter.value(&value).unwrap_or(value).to_json(),
+            Ok(value) => self.context.redactor.value(&value).unwrap_or(value).to_json(),
             Err(_) => String::from_utf8_lossy(&text).into_owned(),
         };
         let message = format!("{}: the server answered {status}: {text}", self.route.url);
@@ -291,45 +293,50 @@ impl<C: EffectContext> Call<'_, C> {
     }
 
     /// Reads an answer that comes in one piece. True where the connection can be used again.
-    async fn read_whole(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<bool, Ended> {
+    async fn read_whole(
+        &mut self,
+        response: Response<Incoming>,
+        connection: &mut HttpConnection,
+    ) -> Result<bool, InferError> {
         let mut text = Vec::new();
-        let mut body = Taken::of(response, line, self.job.response_bytes_max);
+        let mut body = BodyReader::of(response, connection, self.job.response_bytes_max);
         // Until all of it is there, it may have cost whatever it was allowed to.
         while let Some(data) = body.next().await? {
             text.extend_from_slice(&data);
         }
         // Until it is understood, nobody knows what it took.
-        let no_answer =
-            |reason: String| HttpError::Answer(format!("the answer is not what was asked for: {reason}"));
+        let no_answer = |reason: String| {
+            HttpError::BadResponse(format!("the answer is not what was asked for: {reason}"))
+        };
         let value = Value::parse(&text, &Limits::default()).map_err(|error| no_answer(error.to_string()))?;
-        if let Some(error) = error_in(&value) {
+        if let Some(error) = find_error(&value) {
             // What it took all the same, it says.
-            self.answer = Answer::default();
-            self.answer.told(value.get("usage").and_then(|usage| match self.route.format {
+            self.answer = ChatCompletion::default();
+            self.answer.add_usage(value.get("usage").and_then(|usage| match self.route.format {
                 ApiFormat::Responses => responses::usage(usage),
-                ApiFormat::Chat | ApiFormat::Anthropic => usage::in_form(usage),
+                ApiFormat::Chat | ApiFormat::Anthropic => usage::normalize(usage),
             }));
             self.answer.end();
             let is_told = self.answer.reported().is_some();
-            self.reached = if is_told { Reached::Answer } else { Reached::Nothing };
-            self.tell(true);
-            return Err(HttpError::Said(error).into());
+            self.progress = if is_told { RequestProgress::Answering } else { RequestProgress::NotSent };
+            self.report(true);
+            return Err(HttpError::ServerError(error).into());
         }
         let value = match self.route.format {
             ApiFormat::Chat => value,
-            ApiFormat::Responses => responses::answer(&value).map_err(no_answer)?,
-            ApiFormat::Anthropic => anthropic::answer(&value).map_err(no_answer)?,
+            ApiFormat::Responses => responses::completion(&value).map_err(no_answer)?,
+            ApiFormat::Anthropic => anthropic::completion(&value).map_err(no_answer)?,
         };
         if value.get("choices").and_then(Value::as_array).is_none() {
             return Err(no_answer("it has no `choices`".into()).into());
         }
-        self.reached = Reached::Answer;
-        self.answer = Answer::whole(&value);
+        self.progress = RequestProgress::Answering;
+        self.answer = ChatCompletion::whole(&value);
         if self.job.stream {
             // The server does not stream.
             let chunk = as_chunk(&value);
-            let chunk = self.around.filter.value(&chunk).unwrap_or(chunk);
-            deliver(vec![(chunk, self.answer.completion_tokens())], self.around.asker).await?;
+            let chunk = self.context.redactor.value(&chunk).unwrap_or(chunk);
+            deliver(vec![(chunk, self.answer.completion_tokens())], self.context.effect).await?;
         }
         self.whole = Some(value);
         Ok(true)
@@ -337,18 +344,22 @@ impl<C: EffectContext> Call<'_, C> {
 
     /// Reads server-sent events: a chunk reaches the caller only after the kernel has seen what it costs. True where the
     /// connection can be used again.
-    async fn read_stream(&mut self, response: Response<Incoming>, line: &mut Line) -> Result<bool, Ended> {
-        self.reached = Reached::Answer;
+    async fn read_stream(
+        &mut self,
+        response: Response<Incoming>,
+        connection: &mut HttpConnection,
+    ) -> Result<bool, InferError> {
+        self.progress = RequestProgress::Answering;
         let mut events = Events::default();
-        let Around { filter, asker, .. } = *self.around;
+        let InferContext { redactor, effect, .. } = *self.context;
         let bytes_max = self.job.response_bytes_max;
-        let mut body = Taken::of(response, line, bytes_max.saturating_mul(STREAM_FRAMING_MAX));
+        let mut body = BodyReader::of(response, connection, bytes_max.saturating_mul(STREAM_FRAMING_MAX));
         let mut unread: Option<String> = None;
         loop {
             let mut found = Vec::new();
             let mut fed = Ok(());
             let more = body
-                .gather(|data| {
+                .read_available(|data| {
                     if fed.is_ok() {
                         fed = events.feed(data, |event| found.push(event));
                     }
@@ -357,28 +368,28 @@ impl<C: EffectContext> Call<'_, C> {
             let (mut chunks, mut broken) = (Vec::new(), Ok(()));
             for event in found {
                 match self.stream.chunk(&event) {
-                    Ok(chunk) => chunks.extend(chunk.map(|chunk| self.answer.take(&chunk, filter))),
+                    Ok(chunk) => chunks.extend(chunk.map(|chunk| self.answer.add_chunk(&chunk, redactor))),
                     // What cannot be read is told of, counted by its length, and ends nothing.
-                    Err(Fault::Unreadable(reason)) => {
+                    Err(StreamError::Unreadable(reason)) => {
                         unread.get_or_insert_with(|| reason.clone());
                         let chunk =
                             object! { "error": object! { "type": "unreadable_chunk", "message": reason } };
-                        let chunk = filter.value(&chunk).unwrap_or(chunk);
-                        chunks.push((chunk, self.answer.lose(event.data.len())));
+                        let chunk = redactor.value(&chunk).unwrap_or(chunk);
+                        chunks.push((chunk, self.answer.count_unreadable(event.data.len())));
                     }
-                    Err(Fault::Said(reason)) => {
-                        broken = Err(HttpError::Said(reason));
+                    Err(StreamError::Reported(reason)) => {
+                        broken = Err(HttpError::ServerError(reason));
                         break;
                     }
                 }
             }
-            if let Some(leave) = self.leave.as_mut().filter(|_| !chunks.is_empty()) {
-                leave.is_answered();
+            if let Some(permit) = self.permit.as_mut().filter(|_| !chunks.is_empty()) {
+                permit.response_started();
             }
             // What came before the fault was said, and counts.
-            deliver(chunks, asker).await?;
+            deliver(chunks, effect).await?;
             broken?;
-            fed.map_err(|error| HttpError::Answer(error.to_string()))?;
+            fed.map_err(|error| HttpError::BadResponse(error.to_string()))?;
             if self.answer.text_bytes() > bytes_max {
                 return Err(HttpError::TooLong(bytes_max).into());
             }
@@ -388,14 +399,14 @@ impl<C: EffectContext> Call<'_, C> {
             }
         }
         if !self.stream.is_done() && !self.answer.is_ended() {
-            return Err(HttpError::Answer("the stream broke off".into()).into());
+            return Err(HttpError::BadResponse("the stream broke off".into()).into());
         }
         if let Some(reason) = unread.filter(|_| !self.answer.has_choices()) {
-            return Err(HttpError::Answer(reason).into());
+            return Err(HttpError::BadResponse(reason).into());
         }
         self.answer.end();
-        let rest = self.answer.rest(filter);
-        deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), asker).await?;
+        let rest = self.answer.remaining(redactor);
+        deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), effect).await?;
         // Nobody waits for a server that has said all and does not end.
         let end = async {
             loop {
@@ -406,24 +417,24 @@ impl<C: EffectContext> Call<'_, C> {
                 }
             }
         };
-        Ok(tokio::time::timeout(STREAM_END, end).await.unwrap_or(false))
+        Ok(tokio::time::timeout(STREAM_END_GRACE, end).await.unwrap_or(false))
     }
 }
 
 /// Has the kernel see what came, and hands it over if it may go on.
-async fn deliver(chunks: Vec<(Value, u64)>, asker: &impl EffectContext) -> Result<(), HttpError> {
+async fn deliver(chunks: Vec<(Value, u64)>, effect: &impl EffectContext) -> Result<(), HttpError> {
     if chunks.is_empty() {
         return Ok(());
     }
     let tokens = chunks.iter().fold(0, |sum, (_, tokens)| tokens.saturating_add(sum));
     let texts: Vec<String> = chunks.iter().map(|(chunk, _)| chunk.to_json()).collect();
-    match asker.ask(Step::Chunk { data: Text::from(texts.join("\n")), tokens }).await {
+    match effect.ask(Step::Chunk { data: Text::from(texts.join("\n")), tokens }).await {
         Verdict::Continue => {}
         Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
     }
     for text in &texts {
-        if !asker.deliver(text).await {
-            return Err(HttpError::Unwanted);
+        if !effect.deliver(text).await {
+            return Err(HttpError::Abandoned);
         }
     }
     Ok(())

@@ -24,7 +24,7 @@ pub(crate) struct InferJob {
 }
 
 /// The request in the route's format.
-pub(super) fn outgoing(route: &Route, job: &InferJob, is_plain: bool) -> Result<Vec<u8>, String> {
+pub(super) fn outgoing(route: &Route, job: &InferJob, omits_stream_options: bool) -> Result<Vec<u8>, String> {
     let mut chat = job.request.as_object().cloned().unwrap_or_default();
     if let Some(name) = &route.name {
         chat.insert("model", name.clone());
@@ -42,7 +42,7 @@ pub(super) fn outgoing(route: &Route, job: &InferJob, is_plain: bool) -> Result<
     };
     if job.stream {
         request.insert("stream", true);
-        if route.format == ApiFormat::Chat && !is_plain && route.takes_stream_options() {
+        if route.format == ApiFormat::Chat && !omits_stream_options && route.takes_stream_options() {
             request.insert("stream_options", object! { "include_usage": true });
         }
     }
@@ -62,6 +62,6 @@ pub(super) fn http_request(route: &Route, body: &[u8]) -> Result<Request<Full<By
         (ApiFormat::Chat | ApiFormat::Responses, _, Some(bearer)) => headers.push(("authorization", bearer)),
         (ApiFormat::Chat | ApiFormat::Responses, _, None) => {}
     }
-    http::build("POST", &route.url, headers.into_iter(), body)
+    http::new_request("POST", &route.url, headers.into_iter(), body)
         .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")))
 }

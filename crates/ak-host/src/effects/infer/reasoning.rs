@@ -3,11 +3,11 @@
 use ak_json::Value;
 
 /// Members by which a request has the model think.
-const THINKING: [&str; 6] =
+const REASONING_MEMBERS: [&str; 6] =
     ["enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget", "thinking_config"];
 /// How the names of models begin that think unless they are told otherwise; the name of a vendor may stand before, as `openai/`
 /// or `openai.`.
-const THINKERS: [&str; 14] = [
+const REASONING_MODEL_PREFIXES: [&str; 14] = [
     "ernie-x1",
     "gemini-2.5",
     "gemini-3",
@@ -24,10 +24,10 @@ const THINKERS: [&str; 14] = [
     "qwen3",
 ];
 /// What stands in the names of others of them.
-const THOUGHTFUL: [&str; 6] = ["-r1", ".r1", "reason", "think", "qwq", "kimi-k2"];
+const REASONING_MODEL_PARTS: [&str; 6] = ["-r1", ".r1", "reason", "think", "qwq", "kimi-k2"];
 
 /// Whether the model may think beside what it says, as far as the request and the model's name tell.
-pub(crate) fn thinks(request: &Value) -> bool {
+pub(crate) fn may_reason(request: &Value) -> bool {
     let asked = |name: &&str| match request.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(value) => {
@@ -42,9 +42,9 @@ pub(crate) fn thinks(request: &Value) -> bool {
         let mut places = model.match_indices(start).map(|(at, _)| model.get(..at).unwrap_or_default());
         places.any(|before| before.is_empty() || before.ends_with(['/', '.', ':']))
     };
-    THINKING.iter().any(asked)
-        || THINKERS.iter().any(begins)
-        || THOUGHTFUL.iter().any(|part| model.contains(part))
+    REASONING_MEMBERS.iter().any(asked)
+        || REASONING_MODEL_PREFIXES.iter().any(begins)
+        || REASONING_MODEL_PARTS.iter().any(|part| model.contains(part))
 }
 
 #[cfg(test)]
@@ -67,10 +67,10 @@ mod tests {
             ("gpt-4o", false),
             ("llama-3.1-8b", false),
         ] {
-            assert_eq!(thinks(&object! { "model": model }), expected, "{model}");
+            assert_eq!(may_reason(&object! { "model": model }), expected, "{model}");
         }
-        assert!(thinks(&object! { "model": "m", "reasoning_effort": "low" }));
-        assert!(!thinks(
+        assert!(may_reason(&object! { "model": "m", "reasoning_effort": "low" }));
+        assert!(!may_reason(
             &object! { "model": "m", "reasoning_effort": "none", "thinking": object! { "type": "disabled" } }
         ));
     }

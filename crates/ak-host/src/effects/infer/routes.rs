@@ -19,7 +19,7 @@ use crate::{
         tables::{ApiFormat, LimitName, ModelTable, Patterns},
     },
     effects::infer::circuit::Circuit,
-    net::Way,
+    net::ProxyMode,
     net::pool::ConnectionPool,
     secrets::store::Secrets,
     secrets::value::SecretValue,
@@ -54,7 +54,7 @@ pub(crate) struct Route {
     pub(crate) name: Option<Text>,
     /// By which name the server takes a limit; the one that the agent chose where it is not known.
     pub(crate) limit_name: Option<&'static str>,
-    pub(crate) way: Way,
+    pub(crate) proxy_mode: ProxyMode,
     pub(crate) timeout_ms: u64,
     pub(crate) price: Option<Price>,
     pub(crate) circuit: Circuit,
@@ -108,7 +108,7 @@ impl Route {
         };
         let url =
             CanonicalUrl::parse(&format!("{base}{path}{query}")).map_err(|error| format!("url: {error}"))?;
-        let (host, way) = (url.host().to_string(), Way::to(&url));
+        let (host, proxy_mode) = (url.host().to_string(), ProxyMode::default_for(&url));
         Ok(Route {
             label,
             models,
@@ -116,7 +116,7 @@ impl Route {
             format,
             key: None,
             name: None,
-            way,
+            proxy_mode,
             limit_name: limit_name_of(&host).map(LimitName::as_str),
             timeout_ms: INFER_TIMEOUT_MS,
             price: None,
@@ -161,10 +161,10 @@ impl Routes {
             }
             route.name = table.name.map(Text::from);
             route.limit_name = table.limit_name.map(LimitName::as_str).or(route.limit_name);
-            route.way = match table.proxy {
-                Some(true) => Way::Configured,
-                Some(false) => Way::Direct,
-                None => route.way,
+            route.proxy_mode = match table.proxy {
+                Some(true) => ProxyMode::Configured,
+                Some(false) => ProxyMode::Direct,
+                None => route.proxy_mode,
             };
             route.timeout_ms = table.timeout_ms.unwrap_or(INFER_TIMEOUT_MS);
             *route.refuses_stream_options.get_mut() = table.stream_options == Some(false);

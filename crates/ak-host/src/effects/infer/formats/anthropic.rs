@@ -3,7 +3,7 @@
 use ak_json::{Array, Limits, Object, Value, object};
 use ak_kernel::COMPLETION_TOKENS;
 
-use crate::{effects::infer::formats::error::said, effects::infer::formats::usage};
+use crate::{effects::infer::formats::error::error_message, effects::infer::formats::usage};
 
 /// The version of the format, which every request names.
 pub(crate) const VERSION: &str = "2023-06-01";
@@ -12,7 +12,7 @@ pub(crate) const VERSION: &str = "2023-06-01";
 const THOUGHT: &str = "reasoning_content";
 
 /// Members that say how to serve a request, not what to answer: they have no counterpart and are left out.
-const HINTS: [&str; 12] = [
+const IGNORED_MEMBERS: [&str; 12] = [
     "frequency_penalty",
     "logit_bias",
     "metadata",
@@ -60,7 +60,7 @@ pub(crate) fn request(chat: &Object) -> Result<Object, String> {
             "n" if value.as_u64() == Some(1) => {}
             "logprobs" if value.as_bool() == Some(false) => {}
             "response_format" if value.get("type").and_then(Value::as_str) == Some("text") => {}
-            hint if HINTS.contains(&hint) => {}
+            hint if IGNORED_MEMBERS.contains(&hint) => {}
             other => {
                 return Err(format!("`{other}` has no counterpart in the format of this model's server"));
             }
@@ -260,7 +260,7 @@ fn finish_reason(stop: Option<&str>) -> Value {
 ///
 /// # Errors
 /// When it is none.
-pub(crate) fn answer(message: &Value) -> Result<Value, String> {
+pub(crate) fn completion(message: &Value) -> Result<Value, String> {
     if message.get("content").and_then(Value::as_array).is_none() {
         return Err("it has no `content`".into());
     }
@@ -297,8 +297,8 @@ pub(crate) fn answer(message: &Value) -> Result<Value, String> {
     }
     out.insert("object", "chat.completion");
     out.insert("choices", vec![choice]);
-    if let Some(told) = message.get("usage").and_then(usage::in_form) {
-        out.insert("usage", usage::plain(&told));
+    if let Some(told) = message.get("usage").and_then(usage::normalize) {
+        out.insert("usage", usage::standard_members(&told));
     }
     Ok(out.into())
 }
@@ -377,7 +377,7 @@ impl Stream {
                 self.done = true;
                 Ok(None)
             }
-            "error" => Err(said(event)),
+            "error" => Err(error_message(event)),
             _ => Ok(None),
         }
     }
@@ -394,7 +394,7 @@ impl Stream {
 
     /// What was said of it so far.
     pub(crate) fn usage(&self) -> Option<Value> {
-        self.usage.as_ref().and_then(usage::in_form).as_ref().map(usage::plain)
+        self.usage.as_ref().and_then(usage::normalize).as_ref().map(usage::standard_members)
     }
 
     fn take_usage(&mut self, told: Option<&Value>) {

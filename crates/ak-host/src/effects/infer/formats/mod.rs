@@ -9,7 +9,7 @@ use ak_json::{Limits, Value};
 
 use crate::{
     config::tables::ApiFormat,
-    effects::infer::formats::error::{Fault, error_in, said},
+    effects::infer::formats::error::{StreamError, error_message, find_error},
     effects::infer::sse::Event,
 };
 
@@ -47,7 +47,7 @@ impl Stream {
     }
 
     /// The chunk that an event makes, if it makes one.
-    pub(crate) fn chunk(&mut self, event: &Event) -> Result<Option<Value>, Fault> {
+    pub(crate) fn chunk(&mut self, event: &Event) -> Result<Option<Value>, StreamError> {
         let (kind, data) = (event.kind.as_str(), event.data.trim());
         if self.is_done() || data.is_empty() {
             return Ok(None);
@@ -61,23 +61,28 @@ impl Stream {
         let read = Value::parse(data.as_bytes(), &Limits::default());
         if kind == "error" {
             // Its name says what it is, whatever stands in it.
-            return Err(Fault::Said(read.map_or_else(|_| data.to_owned(), |value| said(&value))));
+            return Err(StreamError::Reported(
+                read.map_or_else(|_| data.to_owned(), |value| error_message(&value)),
+            ));
         }
-        let value = read.map_err(|error| Fault::Unreadable(format!("a chunk is not JSON: {error}")))?;
+        let value = read.map_err(|error| StreamError::Unreadable(format!("a chunk is not JSON: {error}")))?;
         if value.as_object().is_none() {
             // Gemini puts its errors into a list.
-            let error = value.as_array().and_then(|list| error_in(list.get(0)?));
-            return Err(error.map_or_else(|| Fault::Unreadable("a chunk is no object".into()), Fault::Said));
+            let error = value.as_array().and_then(|list| find_error(list.get(0)?));
+            return Err(error.map_or_else(
+                || StreamError::Unreadable("a chunk is no object".into()),
+                StreamError::Reported,
+            ));
         }
         // Events of the other formats say by their type what they are.
         if (matches!(self, Self::Chat { .. }) || value.get("type").is_none())
-            && let Some(error) = error_in(&value)
+            && let Some(error) = find_error(&value)
         {
-            return Err(Fault::Said(error));
+            return Err(StreamError::Reported(error));
         }
         match self {
-            Self::Responses(stream) => stream.event(&value).map_err(Fault::Said),
-            Self::Anthropic(stream) => stream.event(&value).map_err(Fault::Said),
+            Self::Responses(stream) => stream.event(&value).map_err(StreamError::Reported),
+            Self::Anthropic(stream) => stream.event(&value).map_err(StreamError::Reported),
             Self::Chat { .. } => Ok(Some(value)),
         }
     }

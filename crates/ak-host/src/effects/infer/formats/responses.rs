@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use ak_json::{Array, Object, Value, object};
 
-use crate::{effects::infer::formats::error::said, effects::infer::formats::usage};
+use crate::{effects::infer::formats::error::error_message, effects::infer::formats::usage};
 
 /// Members that mean the same in both formats.
-const SAME: [&str; 13] = [
+const SHARED_MEMBERS: [&str; 13] = [
     "metadata",
     "model",
     "parallel_tool_calls",
@@ -23,7 +23,8 @@ const SAME: [&str; 13] = [
     "verbosity",
 ];
 /// Members that say how to serve a request, not what to answer: they have no counterpart and are left out.
-const HINTS: [&str; 5] = ["frequency_penalty", "logit_bias", "presence_penalty", "seed", "stream_options"];
+const IGNORED_MEMBERS: [&str; 5] =
+    ["frequency_penalty", "logit_bias", "presence_penalty", "seed", "stream_options"];
 
 /// A chat-completions request in this format.
 ///
@@ -36,7 +37,7 @@ pub(crate) fn request(chat: &Object) -> Result<Object, String> {
     for (name, value) in chat.iter().filter(|(_, value)| !value.is_null()) {
         match &**name {
             "verbosity" => format(&mut out, "verbosity", value.clone()),
-            same if SAME.contains(&same) => drop(out.insert(same, value.clone())),
+            same if SHARED_MEMBERS.contains(&same) => drop(out.insert(same, value.clone())),
             "max_tokens" | "max_completion_tokens" => drop(out.insert("max_output_tokens", value.clone())),
             "messages" => drop(out.insert("input", input(value)?)),
             "reasoning_effort" => drop(out.insert("reasoning", object! { "effort": value.clone() })),
@@ -45,7 +46,7 @@ pub(crate) fn request(chat: &Object) -> Result<Object, String> {
             "tool_choice" => drop(out.insert("tool_choice", tool_choice(value))),
             "n" if value.as_u64() == Some(1) => {}
             "logprobs" if value.as_bool() == Some(false) => {}
-            hint if HINTS.contains(&hint) => {}
+            hint if IGNORED_MEMBERS.contains(&hint) => {}
             other => {
                 return Err(format!("`{other}` has no counterpart in the format of this model's server"));
             }
@@ -169,7 +170,7 @@ fn parts(content: &Value, role: &str) -> Result<Vec<Value>, String> {
 }
 
 pub(crate) fn usage(told: &Value) -> Option<Value> {
-    usage::in_form(told).as_ref().map(usage::plain)
+    usage::normalize(told).as_ref().map(usage::standard_members)
 }
 
 fn finish_reason(response: &Value, has_calls: bool) -> Value {
@@ -187,9 +188,9 @@ fn finish_reason(response: &Value, has_calls: bool) -> Value {
 ///
 /// # Errors
 /// What the server says went wrong.
-pub(crate) fn answer(response: &Value) -> Result<Value, String> {
+pub(crate) fn completion(response: &Value) -> Result<Value, String> {
     if matches!(response.get("status").and_then(Value::as_str), Some("failed" | "cancelled")) {
-        return Err(said(response));
+        return Err(error_message(response));
     }
     if response.get("output").and_then(Value::as_array).is_none() {
         return Err("it has no `output`".into());
@@ -341,9 +342,9 @@ impl Stream {
             }
             "response.failed" => {
                 self.usage = response.get("usage").and_then(usage);
-                Err(said(response))
+                Err(error_message(response))
             }
-            "error" => Err(said(event)),
+            "error" => Err(error_message(event)),
             _ => Ok(None),
         }
     }

@@ -7,10 +7,10 @@ use ak_json::{Object, Value, object};
 use ak_kernel::{Usage, token_count};
 
 /// A member within members.
-type Place = &'static [&'static str];
+type FieldPath = &'static [&'static str];
 
 /// Where a chunk or an answer tells of its usage; the first that is there counts.
-const USAGES: [Place; 7] = [
+const USAGES: [FieldPath; 7] = [
     &["usage"],
     // Groq, in the last chunk of a stream.
     &["x_groq", "usage"],
@@ -25,7 +25,7 @@ const USAGES: [Place; 7] = [
 ];
 
 /// Tokens of the prompt.
-const PROMPT: [Place; 6] = [
+const PROMPT: [FieldPath; 6] = [
     &["prompt_tokens"],
     &["input_tokens"],
     &["promptTokenCount"],
@@ -34,7 +34,7 @@ const PROMPT: [Place; 6] = [
     &["prompt_n"],
 ];
 /// Tokens of the answer.
-const COMPLETION: [Place; 6] = [
+const COMPLETION: [FieldPath; 6] = [
     &["completion_tokens"],
     &["output_tokens"],
     &["candidatesTokenCount"],
@@ -43,9 +43,9 @@ const COMPLETION: [Place; 6] = [
     &["predicted_n"],
 ];
 /// Tokens of both.
-const TOTAL: [Place; 2] = [&["total_tokens"], &["totalTokenCount"]];
+const TOTAL: [FieldPath; 2] = [&["total_tokens"], &["totalTokenCount"]];
 /// Tokens of the prompt that a cache served.
-const CACHE_READ: [Place; 9] = [
+const CACHE_READ: [FieldPath; 9] = [
     &["prompt_tokens_details", "cached_tokens"],
     &["input_tokens_details", "cached_tokens"],
     &["cache_read_input_tokens"],
@@ -59,7 +59,7 @@ const CACHE_READ: [Place; 9] = [
     &["cache_n"],
 ];
 /// Tokens of the prompt that a cache took, for however long.
-const CACHE_WRITE: [Place; 5] = [
+const CACHE_WRITE: [FieldPath; 5] = [
     &["cache_creation_input_tokens"],
     &["prompt_tokens_details", "cache_write_tokens"],
     &["prompt_tokens_details", "cache_creation_tokens"],
@@ -67,10 +67,10 @@ const CACHE_WRITE: [Place; 5] = [
     &["cacheWriteInputTokenCount"],
 ];
 /// Those of them that it took for an hour.
-const CACHE_WRITE_1H: [Place; 2] =
+const CACHE_WRITE_1H: [FieldPath; 2] =
     [&["cache_creation", "ephemeral_1h_input_tokens"], &["prompt_tokens_details", "cache_write_1h_tokens"]];
 /// Tokens of what the model thought.
-const REASONING: [Place; 4] = [
+const REASONING: [FieldPath; 4] = [
     &["completion_tokens_details", "reasoning_tokens"],
     &["output_tokens_details", "reasoning_tokens"],
     &["reasoning_tokens"],
@@ -78,40 +78,40 @@ const REASONING: [Place; 4] = [
 ];
 /// Names of tokens of the prompt beside which cached ones are told, and not among them: Anthropic's, Bedrock's, and those that
 /// llama.cpp evaluated.
-const BESIDE: [(Place, [Place; 2]); 3] = [
+const CACHED_SEPARATELY: [(FieldPath, [FieldPath; 2]); 3] = [
     (&["input_tokens"], [&["cache_read_input_tokens"], &["cache_creation_input_tokens"]]),
     (&["inputTokenCount"], [&["cacheReadInputTokenCount"], &["cacheWriteInputTokenCount"]]),
     (&["prompt_n"], [&["cache_n"], &["cache_n"]]),
 ];
 
-fn at(value: &Value, place: Place) -> Option<&Value> {
+fn member_at(value: &Value, place: FieldPath) -> Option<&Value> {
     let found = place.iter().try_fold(value, |value, name| value.get(name))?;
     (!found.is_null()).then_some(found)
 }
 
-fn number(told: &Value, places: &[Place]) -> Option<u64> {
-    places.iter().find_map(|place| token_count(at(told, place)?))
+fn number(told: &Value, places: &[FieldPath]) -> Option<u64> {
+    places.iter().find_map(|place| token_count(member_at(told, place)?))
 }
 
 /// What a chunk or an answer says of its usage, in the one form, if it says anything.
 pub(crate) fn of(value: &Value) -> Option<Value> {
     let choices = value.get("choices").and_then(Value::as_array).into_iter().flat_map(|list| list.iter());
     // Moonshot tells it in the choice that ends.
-    let told = USAGES.iter().filter_map(|place| at(value, place));
-    told.chain(choices.filter_map(|choice| at(choice, &["usage"]))).find_map(in_form)
+    let told = USAGES.iter().filter_map(|place| member_at(value, place));
+    told.chain(choices.filter_map(|choice| member_at(choice, &["usage"]))).find_map(normalize)
 }
 
 /// What is told of a usage, in the one form: its own members, and those of the form. Nothing where it tells no tokens.
-pub(crate) fn in_form(told: &Value) -> Option<Value> {
+pub(crate) fn normalize(told: &Value) -> Option<Value> {
     let mut prompt = number(told, &PROMPT);
     let (completion, total) = (number(told, &COMPLETION), number(told, &TOTAL));
     if prompt.is_none() && completion.is_none() && total.is_none() {
         return None;
     }
-    for (name, [read, write]) in BESIDE {
-        if at(told, PROMPT[0]).is_none() && at(told, name).is_some() {
+    for (name, [read, write]) in CACHED_SEPARATELY {
+        if member_at(told, PROMPT[0]).is_none() && member_at(told, name).is_some() {
             let parts = if read == write { vec![read] } else { vec![read, write] };
-            let beside = parts.iter().filter_map(|place| token_count(at(told, place)?));
+            let beside = parts.iter().filter_map(|place| token_count(member_at(told, place)?));
             prompt = prompt.map(|prompt| beside.fold(prompt, u64::saturating_add));
         }
     }
@@ -127,7 +127,7 @@ pub(crate) fn in_form(told: &Value) -> Option<Value> {
     let hour = number(told, &CACHE_WRITE_1H).unwrap_or(0);
     let minutes = number(told, &CACHE_WRITE).map(|write| {
         // Told together, or told apart already.
-        let together = at(told, CACHE_WRITE[0]).is_some();
+        let together = member_at(told, CACHE_WRITE[0]).is_some();
         if together { write.saturating_sub(hour) } else { write }
     });
     detail(&mut usage, "prompt_tokens_details", "cached_tokens", number(told, &CACHE_READ));
@@ -145,7 +145,7 @@ fn detail(usage: &mut Object, list: &str, name: &str, tokens: Option<u64>) {
 }
 
 /// The usage by no other members than those of the form: what is left of another format's.
-pub(crate) fn plain(usage: &Value) -> Value {
+pub(crate) fn standard_members(usage: &Value) -> Value {
     let names = [
         "prompt_tokens",
         "completion_tokens",
@@ -326,13 +326,13 @@ mod tests {
 
     #[test]
     fn what_is_left_out_later_stays() {
-        let start = in_form(&json(r#"{"input_tokens":120,"output_tokens":1}"#)).unwrap();
+        let start = normalize(&json(r#"{"input_tokens":120,"output_tokens":1}"#)).unwrap();
         for later in [
             r#"{"input_tokens":0,"output_tokens":50}"#,
             r#"{"output_tokens":50}"#,
             r#"{"input_tokens":null,"output_tokens":50}"#,
         ] {
-            let merged = merge(Some(start.clone()), in_form(&json(later)).unwrap());
+            let merged = merge(Some(start.clone()), normalize(&json(later)).unwrap());
             assert_eq!(total(&merged), Some(170), "{later}: {merged}");
         }
     }

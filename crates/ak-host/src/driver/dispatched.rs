@@ -4,14 +4,14 @@ use ak_kernel::{Code, Failure, Outcome};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{
-    call::Patience,
+    call::CallOptions,
     driver::{Driver, commit_state::Event},
-    runtime::Home,
+    runtime::Runtime,
 };
 
 /// A request that the kernel has heard, and what it says of it. Dropped before its end, the request is given up: what was set
 /// aside for it is free again.
-pub(super) struct PendingRequest {
+pub(super) struct DispatchedRequest {
     driver: Driver,
     receiver: UnboundedReceiver<Event>,
     /// What was received and not dealt with yet.
@@ -20,15 +20,21 @@ pub(super) struct PendingRequest {
     pub(super) has_ended: bool,
 }
 
-impl PendingRequest {
-    pub(super) fn new(driver: &Driver, receiver: UnboundedReceiver<Event>) -> PendingRequest {
-        PendingRequest { driver: driver.clone(), receiver, next: None, loads_policy: false, has_ended: false }
+impl DispatchedRequest {
+    pub(super) fn new(driver: &Driver, receiver: UnboundedReceiver<Event>) -> DispatchedRequest {
+        DispatchedRequest {
+            driver: driver.clone(),
+            receiver,
+            next: None,
+            loads_policy: false,
+            has_ended: false,
+        }
     }
 
     /// The outcome, where there is one already.
-    pub(super) fn at_once(&mut self) -> Option<Outcome> {
+    pub(super) fn ready_outcome(&mut self) -> Option<Outcome> {
         match self.next.take().or_else(|| self.receiver.try_recv().ok()) {
-            Some(Event::Ended(outcome)) => Some(self.end(outcome)),
+            Some(Event::Ended(outcome)) => Some(self.finish(outcome)),
             other => {
                 self.next = other;
                 None
@@ -37,48 +43,48 @@ impl PendingRequest {
     }
 
     /// Waits for the outcome, and performs the effect that leads to it.
-    pub(super) async fn outcome(&mut self, patience: &mut Patience<'_>) -> Outcome {
+    pub(super) async fn outcome(&mut self, options: &mut CallOptions<'_>) -> Outcome {
         loop {
             let event = match self.next.take() {
                 None => self.receiver.recv().await,
                 some => some,
             };
             match event {
-                Some(Event::Lead) => patience.place.hold_up(|| self.driver.shared.ledger.lead()),
+                Some(Event::Lead) => options.mode.block_briefly(|| self.driver.shared.group_commit.lead()),
                 Some(Event::Perform(ticket, effect, due)) => {
                     let driver = self.driver.clone();
                     // What a tool asks for is performed within what it performs: a future of unknown depth.
-                    Box::pin(driver.perform(ticket, effect, due, patience)).await;
+                    Box::pin(driver.perform(ticket, effect, due, options)).await;
                 }
-                Some(Event::Ended(outcome)) => return self.end(outcome),
+                Some(Event::Ended(outcome)) => return self.finish(outcome),
                 None => {
                     let gone = Failure::new(Code::UnknownOutcome, "the effect's driver is gone");
-                    return self.end(Err(gone));
+                    return self.finish(Err(gone));
                 }
             }
         }
     }
 
-    fn end(&mut self, outcome: Outcome) -> Outcome {
+    fn finish(&mut self, outcome: Outcome) -> Outcome {
         self.has_ended = true;
         if outcome.is_ok() && self.loads_policy {
-            self.driver.adopt_roots();
+            self.driver.resolve_roots();
         }
         outcome
     }
 }
 
-impl Drop for PendingRequest {
+impl Drop for DispatchedRequest {
     fn drop(&mut self) {
-        if self.has_ended || !self.driver.shared.origin().is_here() {
+        if self.has_ended || !self.driver.shared.process().is_current() {
             return;
         }
         // Its effect may not have begun, and others may count on it to lead.
         let receiver = std::mem::replace(&mut self.receiver, unbounded_channel().1);
-        let mut left = PendingRequest::new(&self.driver, receiver);
-        (left.next, left.loads_policy) = (self.next.take(), self.loads_policy);
-        if let Ok(home) = Home::get() {
-            home.spawn(async move { left.outcome(&mut Patience::none()).await });
+        let mut rest = DispatchedRequest::new(&self.driver, receiver);
+        (rest.next, rest.loads_policy) = (self.next.take(), self.loads_policy);
+        if let Ok(runtime) = Runtime::get() {
+            runtime.spawn(async move { rest.outcome(&mut CallOptions::abandoned()).await });
         }
     }
 }
