@@ -1,4 +1,4 @@
-//! A call and its caller: who waits for it and how, where its pieces go, and what becomes of it when nobody waits any more.
+//! How a caller waits for a call, where pieces of the answer go, and how a call ends that nobody waits for any more.
 
 use std::{
     future::Future,
@@ -16,20 +16,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::runtime::{Runtime, drive};
 
-/// How often a caller that heeds something else looks at it, in milliseconds.
+/// How often an interruptible wait asks whether to go on, in milliseconds.
 pub const INTERRUPT_POLL_MS: u64 = 20;
-/// How long a call that is given up may take to end by itself, in milliseconds. It is left behind then, and ends without its
-/// caller.
+/// How long a cancelled call may take to end by itself, in milliseconds. After that its caller returns, and the call ends alone.
 const CANCEL_GRACE_MS: u64 = 40;
 
 /// Where the pieces of a streamed answer go.
 pub(crate) enum ChunkSink<'s> {
-    /// Nowhere.
+    /// They are dropped.
     Discard,
-    /// To a function that gives false when it wants no more, on the thread of the caller, who waits: it may do anything, also wait
-    /// for a call of its own.
+    /// A function that returns false when it wants no more. It runs on the thread of the caller, who waits, and may block or make
+    /// calls of its own.
     Callback(Box<dyn FnMut(&str) -> bool + Send + 's>),
-    /// Into a channel. A full one holds the stream up; a closed one ends it.
+    /// A channel. A full one pauses the stream; a closed one ends it.
     Channel(mpsc::Sender<String>),
 }
 
@@ -39,19 +38,19 @@ impl ChunkSink<'static> {
     }
 }
 
-/// Where the work of a call is done that cannot wait on the runtime: files, tools, the log.
+/// How the caller waits, which decides on which threads blocking work (files, tools, the log) is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallMode {
-    /// On the thread of the caller, who waits for nothing else.
+    /// The caller's thread waits for nothing else and does the blocking work itself.
     Blocking,
-    /// The caller's thread drives the call and looks up now and then: on threads of the runtime, but for the slices of tools.
+    /// The caller's thread drives the call and polls for interrupts: blocking work is done on threads of the runtime, except slices of tools.
     Polling,
-    /// The call is a task of the runtime: on threads of the runtime.
+    /// The call is a task of the runtime, whose threads do the blocking work.
     Task,
 }
 
 impl CallMode {
-    /// Does what may wait for the disk for a moment.
+    /// Runs work that may block briefly on the disk.
     pub(crate) fn block_briefly<T>(self, work: impl FnOnce() -> T) -> T {
         match self {
             Self::Blocking | Self::Polling => work(),
@@ -60,18 +59,18 @@ impl CallMode {
     }
 }
 
-/// How long whoever asked for an effect waits for it, and what is done with what comes of it meanwhile.
+/// How a caller waits for an effect, and what is done with pieces of its answer.
 pub(crate) struct CallOptions<'s> {
     pub(crate) chunks: ChunkSink<'s>,
-    /// Says that nobody waits any more.
+    /// Cancelled when nobody waits any more.
     pub(crate) stop: CancellationToken,
-    /// When the waiting is over, if ever.
+    /// When the caller stops waiting, if ever.
     pub(crate) due: Option<Instant>,
     pub(crate) mode: CallMode,
 }
 
 impl CallOptions<'_> {
-    /// Of a caller who is gone.
+    /// Options for a call whose caller is gone: it is cancelled from the start.
     pub(crate) fn abandoned() -> CallOptions<'static> {
         let stop = CancellationToken::new();
         stop.cancel();
@@ -79,8 +78,8 @@ impl CallOptions<'_> {
     }
 }
 
-/// Drives a call on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue` whether to go on, where there is one; when not, the
-/// call is given up by `stop`, unless its outcome is there already.
+/// Drives a call on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue`, where there is one; when that
+/// returns false, the call is cancelled through `stop`, unless its outcome is there already.
 pub(crate) fn wait_for_outcome(
     call: impl Future<Output = Outcome>,
     stop: &CancellationToken,
@@ -94,8 +93,8 @@ pub(crate) fn wait_for_outcome(
     })
 }
 
-/// Drives a future on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue` whether to go on, where there is one; none when not,
-/// and it has not ended meanwhile.
+/// Drives a future on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue`, where there is one. Returns
+/// `None` when that returned false and the future has not ended.
 pub fn drive_interruptible<T>(
     mut future: Pin<&mut impl Future<Output = T>>,
     should_continue: Option<&mut dyn FnMut() -> bool>,
@@ -107,7 +106,7 @@ pub fn drive_interruptible<T>(
             return ended;
         }
         if !should_continue() {
-            // What has come meanwhile is not lost.
+            // It may have ended since it was last polled.
             return drive(future, Some(Duration::ZERO));
         }
     }
@@ -117,8 +116,8 @@ pub(crate) fn abandoned() -> Failure {
     Failure::new(Code::UnknownOutcome, "given up: nobody waits for it any more")
 }
 
-/// The outcome of a request that was made without waiting for it. It can be awaited on any runtime. Dropped, it gives the request
-/// up, and what was set aside for it is free again.
+/// The outcome of a request that no thread waits for. It can be awaited on any runtime. Dropping it cancels the request and releases
+/// its reservations.
 #[derive(Debug)]
 pub struct OutcomeFuture {
     task: Result<JoinHandle<Outcome>, Option<Failure>>,
@@ -126,7 +125,7 @@ pub struct OutcomeFuture {
 }
 
 impl OutcomeFuture {
-    /// Has the runtime work on a call that `stop` gives up.
+    /// Spawns a call on the runtime; `stop` cancels it.
     pub(crate) fn spawn(
         call: impl Future<Output = Outcome> + Send + 'static,
         stop: CancellationToken,

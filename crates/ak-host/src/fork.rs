@@ -1,9 +1,9 @@
-//! Which process this is: what was opened before a fork belongs to the parent.
+//! The identity of this process: what was opened before a fork belongs to the parent.
 //!
-//! A child has copies of the parent's memory and descriptors, and none of its threads. A kernel that both went on using would
-//! be two kernels that write one journal; so a child may not use what it inherited. Whether a thing was inherited tells a page
-//! that the system wipes in a child (`MADV_WIPEONFORK`, Linux 4.14). Where that is missing the process id tells, which two
-//! processes of different namespaces can share.
+//! A child has copies of the parent's memory and descriptors, and none of its threads. If both used one kernel, two kernels would
+//! write one journal; so a child may not use what it inherited. A page that the system wipes in a child (`MADV_WIPEONFORK`, Linux
+//! 4.14) shows whether a value was inherited. Without that page the process id does, which two processes of different namespaces
+//! can share.
 
 use std::{
     mem::ManuallyDrop,
@@ -18,17 +18,17 @@ use std::{
 
 use ak_kernel::{Code, Failure};
 
-/// The process that something was made in.
+/// Identifies the process in which a value was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessIdentity(u64);
 
 impl ProcessIdentity {
-    /// This process.
+    /// The identity of this process.
     pub fn current() -> ProcessIdentity {
         ProcessIdentity(process_number())
     }
 
-    /// Whether that is still this process, and not a child of it.
+    /// Whether this is the current process, and not one that a child was forked from.
     pub fn is_current(self) -> bool {
         self.0 == process_number()
     }
@@ -40,8 +40,8 @@ impl ProcessIdentity {
     }
 }
 
-/// A value that ends in the process that made it. In a child it is leaked: to end it there would wait for threads that the child
-/// does not have, or end what the parent still uses.
+/// A value that is dropped only in the process that made it. In a child it is leaked: to drop it there would wait for threads that
+/// the child does not have, or end what the parent still uses.
 #[derive(Debug)]
 pub(crate) struct ProcessOwned<T> {
     value: ManuallyDrop<T>,
@@ -84,8 +84,8 @@ impl<T> Drop for ProcessOwned<T> {
     }
 }
 
-/// A value that each process makes for itself at first use, and that lives as long as the process. No lock guards it, which another
-/// thread could hold at the moment of a fork.
+/// A value that each process makes for itself at first use and keeps for its lifetime. It takes no lock, since another thread could
+/// hold one at the moment of a fork.
 #[derive(Debug)]
 pub struct PerProcess<T> {
     made: AtomicPtr<(ProcessIdentity, T)>,
@@ -98,7 +98,7 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         PerProcess { made: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// The value of this process. If two threads make one at once, both get the one that was ready first, and the other is dropped.
+    /// The value of this process. When two threads make one at once, both get the one that was ready first, and the other is dropped.
     ///
     /// # Errors
     /// Those of `make`.
@@ -121,7 +121,7 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     }
 }
 
-/// The value at a place of [`PerProcess`] where this process made it.
+/// The value behind the pointer of a [`PerProcess`], if this process made it.
 fn value_of_this_process<T>(made: *mut (ProcessIdentity, T)) -> Option<&'static T> {
     #[expect(unsafe_code, reason = "a reference to what was leaked")]
     // SAFETY: what stands at such a place was leaked from a box, whole, and is never freed.
@@ -141,7 +141,7 @@ fn used_after_fork() -> Failure {
     Failure::new(Code::NotConfigured, message)
 }
 
-/// A number of this process that no parent and no child of it has.
+/// A number that distinguishes this process from its parents and children.
 fn process_number() -> u64 {
     let page = page();
     if page.is_null() {
@@ -161,7 +161,7 @@ fn process_number() -> u64 {
     }
 }
 
-/// The newest number that was given; a child inherits it.
+/// The newest number in use; a child inherits it and counts on.
 static NEWEST: AtomicU64 = AtomicU64::new(0);
 
 /// The page that is wiped in a child; null where the system has none.
@@ -202,20 +202,20 @@ fn page() -> *const AtomicU64 {
     }
 }
 
-/// Most descriptors that are taken from a child.
+/// Most descriptors that are closed in a child.
 const CLOSED_MAX: usize = 1_024;
 
-/// The descriptors that a child must not hold; negative where there is none.
+/// The descriptors to close in a child; negative where a slot is free.
 static CLOSED: [AtomicI32; CLOSED_MAX] = [const { AtomicI32::new(-1) }; CLOSED_MAX];
 
-/// A descriptor that a forked child does not keep open: in the child it leads to `/dev/null`. A lock ends with its holder then,
-/// and a connection with its client, though a child lives on. Declare it before what owns the descriptor, so that it is
-/// forgotten before it is closed.
+/// Marks a descriptor that a forked child must not keep: there it is redirected to `/dev/null`. So a lock ends with its holder and a
+/// connection with its client, though a child lives on. Declare it before the owner of the descriptor, so that it is unmarked before
+/// the descriptor is closed.
 #[derive(Debug)]
 pub(crate) struct ClosedInChild(Option<usize>);
 
 impl ClosedInChild {
-    /// Beyond [`CLOSED_MAX`] descriptors a child holds them as long as it lives.
+    /// Beyond [`CLOSED_MAX`] descriptors a child keeps them open.
     pub(crate) fn new(file: BorrowedFd<'_>) -> ClosedInChild {
         static AT_FORK: Once = Once::new();
         AT_FORK.call_once(register_fork_handler);

@@ -15,27 +15,68 @@
 //! # Ok::<(), ak_host::ak_kernel::Failure>(())
 //! ```
 //!
-//! | file | what it drives |
-//! |---|---|
-//! | `driver` | the run loop: persist → committed → perform → progress → complete |
-//! | `call`, `asker`, `runtime` | who waits for a call and how; what an effect under way asks; the one runtime of a process |
-//! | `fork` | what a forked child may not use of its parent's |
-//! | `commit` | group commit: one sync for all who wait |
-//! | `attest` | verdicts on the log, checkpoints, proofs |
-//! | `log`, `disk` | records, in memory or in a journal on disk |
-//! | `vault` | the keys of bodies, and snapshots: what an erasure destroys |
-//! | `snapshots`, `scrub` | snapshots, and the rest of a journal that opening left unread: made and read beside the writer |
-//! | `spare`, `descriptors`, `engine` | disk space prepared ahead, the limit on descriptors, hashing by instructions of the processor |
-//! | `recover` | from a state directory back to a kernel |
-//! | `embedded`, `keyring`, `secret`, `trust` | capability tokens: verified before a request goes in, made after the reply |
-//! | `config` | the operator's own settings |
-//! | `files`, `temp_file`, `keep`, `beneath`, `roots`, `protected`, `policy_files` | file effects, beneath the granted root and away from the kernel's own files |
-//! | `http`, `net`, `line`, `head` | HTTP calls, to permitted addresses, over connections |
-//! | `infer`, `routes`, `circuit` | model calls: where they go, and whether |
-//! | `answer`, `sse`, `responses`, `anthropic` | answers of models, in each server's format |
-//! | `tools` | runs of tools, and what they ask for |
-//! | `secrets`, `redact`, `pieces` | secrets, put where they belong and cut from what comes back |
-//! | `server`, `client`, `wire` | the daemon's socket, both ends |
+//! # Folders
+//!
+//! A request passes them from top to bottom: a connection takes it, the driver puts it to the kernel and records it, and an effect
+//! happens beneath `effects` or `fs`.
+//!
+//! ## `daemon`: one kernel offered on a Unix socket
+//! `server` accepts connections. `hello` authenticates each; `session` serves its requests. `limits` bounds what those who are not the
+//! owner may take.
+//!
+//! ## `connection`: one session with a kernel, wherever the kernel runs
+//! `embedded` is a kernel in this process, `remote` one behind a socket. `policy_files` and `tool_files` read what a policy and a
+//! tool's manifest name.
+//!
+//! ## `driver`: the run loop around one kernel
+//! `dispatched` is a request from its dispatch to its outcome. `group_commit` makes records durable, one sync for all who wait, over
+//! `commit_state` (the kernel under its lock and the space promised in the log) and `stop_signal`. `perform` performs effects, with a
+//! `context` for each; `host_calls` serves running tools; `log_work` verifies the log and proves entries. `snapshots`, whose need
+//! `unsaved` measures, and `scrub`, which reads what opening left unread, work beside the writer.
+//!
+//! ## `effects`: what the kernel permits, performed
+//! `context` is the way from an effect back to the kernel and the caller. `http` performs HTTP calls, `tools` runs tools. `infer` asks
+//! models: `routes` says where, `circuit` whether; `outgoing` is the request, `body` reads the answer, `sse` splits its stream into
+//! events. `formats` turns each server's format into chat completions: `responses`, `anthropic`, their `usage` and `error` reports.
+//! `delta` redacts the pieces of a stream, `merge` puts them together, `completion` is the whole and what it costs; `reasoning` knows
+//! which models may reason; `error` is why there is no answer.
+//!
+//! ## `fs`: files beneath granted roots
+//! `target` is the file that an effect acts on. `resolve` opens paths, `links` follows links that a permit follows, `roots` are what a
+//! policy grants. `protected` keeps every agent away from the kernel's own files. `preserve` carries owner, mode and attributes to a
+//! file's replacement; `sweep` removes what killed processes abandoned; `error` is why an effect fails.
+//!
+//! ## `net`: the network as the operator set it up
+//! `connection` is one HTTP/1.1 connection, whose heads `head_limit` bounds; `pool` keeps idle ones; `error` is why there is no response.
+//!
+//! ## `secrets`: what must not get out
+//! `value` is one secret, `store` puts secrets where they belong in requests, `redact` cuts them from what comes back and
+//! `redact_stream` does so piece by piece. `key_file` reads and creates files of keys: `tokens` (of capabilities) and `checkpoint_key`.
+//!
+//! ## `config`: the operator's settings
+//! `options` say how to reach or make a kernel. `tables` are the host configuration as it is written, with `source` (of a secret, and
+//! URLs), `pattern` and `price`.
+//!
+//! ## `storage`: records, keys and snapshots
+//! `log` is where records are kept: `memory_log` or `durable_log`, read by `log_reader`. `vault` holds what an erasure destroys, with
+//! `snapshot_file`. `disk` is a directory as a journal's disk: `write_lock` tells two writers apart, `preallocate` writes zeros ahead.
+//! `recover` opens a state directory, `verify` is the result of a verification, `hash_accel` hashes by the processor's instructions.
+//!
+//! ## At the bottom
+//! `call` (how a caller waits, and where pieces of an answer go), `wire` (frames over a socket), `runtime` (the one runtime of a
+//! process), `fork` (what a forked child may not use), `clock`, `random`, `hex`, `fair_mutex`, `descriptors` (their limit),
+//! `trusted_file` (who else could have written it), `temp_file` (written, then named).
+//!
+//! # Directions
+//!
+//! Imports: `daemon → connection → {driver, wire}`
+//! Imports: `driver → effects → {net, fs, secrets} → config → trusted_file`
+//! Imports: `driver → storage → {clock, descriptors, fair_mutex, fork, hex, random}`
+//! Imports: `effects → call → runtime → fork`
+//! Imports: `daemon → {descriptors, hex, random}`
+//! Imports: `net → runtime`
+//! Imports: `{fs, secrets} → temp_file`
+//! Imports: `secrets → {hex, random}`
 
 mod call;
 mod clock;

@@ -1,4 +1,4 @@
-//! The one runtime of a process, on which effects wait, and the few threads on which work is done that cannot wait there.
+//! The one runtime of a process: effects wait on it, and a few threads of it do blocking work.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,46 +17,46 @@ use tokio::{runtime, sync::Semaphore};
 
 use crate::fork::PerProcess;
 
-/// Threads that drive what waits.
+/// Threads that drive tasks.
 const WORKERS: usize = 2;
-/// Threads on which names are looked up by the system at once.
+/// Threads for name lookups by the system.
 const LOOKUPS: usize = 3;
-/// Threads on which files are read and written at once, for those who wait on the runtime.
+/// Threads for reading and writing files, for calls that are tasks.
 const FILES: usize = 3;
-/// Threads on which tools run at once, for those who wait on the runtime.
+/// Threads for running tools, for calls that are tasks.
 const TOOLS: usize = 2;
-/// Threads on which the log is proved or erased from at once.
+/// Threads for proofs and erasures.
 const LOG_WORK: usize = 1;
-/// Threads on which the log is verified at once.
+/// Threads for verifying the log.
 const VERIFICATIONS: usize = 1;
-/// Threads that take a worker's permit while it waits for the disk.
+/// Threads that replace a worker while it blocks on the disk.
 const STAND_INS: usize = 2;
 /// Most threads of the runtime, however many effects wait.
 pub const RUNTIME_THREADS_MAX: usize =
     WORKERS + LOOKUPS + FILES + TOOLS + LOG_WORK + VERIFICATIONS + STAND_INS;
 
-/// WorkKind that holds a thread while it is done. Each kind has threads of its own, so that none keeps another waiting.
+/// Kinds of work that block a thread. Each kind has threads of its own, so that none delays another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkKind {
     Lookup,
     File,
     Tool,
     Log,
-    /// It takes minutes where the log is long, and keeps no erasure waiting.
+    /// Takes minutes on a long log, and must not delay an erasure.
     Verification,
 }
 
 /// The runtime of one process.
 pub(crate) struct Runtime {
-    /// None at its end alone.
+    /// `None` only while it is dropped.
     inner: Option<runtime::Runtime>,
     handle: runtime::Handle,
-    /// By [`WorkKind`], in its order.
+    /// One per [`WorkKind`], in its order.
     permits: [Arc<Semaphore>; 5],
 }
 
 impl Runtime {
-    /// The runtime of this process, made at first use. It lives as long as the process: a child that is forked makes its own.
+    /// The runtime of this process, made at first use. It lives as long as the process; a forked child makes its own.
     ///
     /// # Errors
     /// When the system has no threads or descriptors for it.
@@ -74,7 +74,7 @@ impl Runtime {
         Ok(Runtime { handle: runtime.handle().clone(), inner: Some(runtime), permits })
     }
 
-    /// Does the work on a thread of its kind, once one is free. None where the work died.
+    /// Runs work on a thread for its kind, once one is free. Returns `None` when the work panicked.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         kind: WorkKind,
@@ -90,7 +90,7 @@ impl Runtime {
         let permit = permits.clone().acquire_owned().await.ok()?;
         let done = self.handle.spawn_blocking(move || {
             let done = work();
-            // Whoever waits for it may be gone: it holds its permit all the same until it has ended.
+            // The waiting caller may be gone: the work keeps its permit until it has ended.
             drop(permit);
             done
         });
@@ -104,13 +104,13 @@ impl Runtime {
         self.handle.spawn(task)
     }
 
-    /// Does what makes timers, sockets or tasks of this runtime.
+    /// Runs code that creates timers, sockets or tasks of this runtime.
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.handle.enter();
         work()
     }
 
-    /// Whoever drives this future, its timers and sockets are those of this runtime.
+    /// Polls a future so that its timers and sockets belong to this runtime, whichever thread polls it.
     pub(crate) async fn in_context<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| self.enter(|| future.as_mut().poll(context))).await
@@ -119,14 +119,14 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // Its threads end by themselves: whoever drops it may be a task of another runtime, which must not wait for them.
+        // Its threads end by themselves: a task of another runtime may drop it, and must not block.
         if let Some(runtime) = self.inner.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Has the runtime of this process work on a task.
+/// Spawns a task on the runtime of this process.
 ///
 /// # Errors
 /// When the system has no threads or descriptors for it.
@@ -134,8 +134,8 @@ pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> 
     Runtime::get().map(|runtime| drop(runtime.spawn(task)))
 }
 
-/// Drives a future on this thread, for `limit` at most where there is one; none where it has not ended then, and can be driven
-/// on. May be called on any thread, also on one that drives a runtime.
+/// Drives a future on this thread, for at most `limit`; `None` when it has not ended by then, and can be driven on. May be called on
+/// any thread, also on one that drives a runtime.
 pub(crate) fn drive<F: Future + ?Sized>(
     mut future: Pin<&mut F>,
     limit: Option<Duration>,
@@ -151,7 +151,7 @@ pub(crate) fn drive<F: Future + ?Sized>(
         }
         let is_over = until.is_some_and(|until| Instant::now() >= until);
         match until {
-            // What was polled may have parked this thread for something else, and taken what was to wake it.
+            // The future may have parked this thread for something else and consumed the wake-up.
             _ if woken.is_woken.load(Ordering::Acquire) && !is_over => {}
             None => thread::park(),
             Some(until) => match until.saturating_duration_since(Instant::now()) {
@@ -162,7 +162,7 @@ pub(crate) fn drive<F: Future + ?Sized>(
     }
 }
 
-/// Whether what a thread drives is to be polled again.
+/// Wakes the thread that drives a future.
 struct ThreadWaker {
     thread: Thread,
     is_woken: AtomicBool,
@@ -175,7 +175,7 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// Lets others have a turn, and whoever drives this look at the time.
+/// Yields once to other tasks, and lets the driving thread check the time.
 pub(crate) async fn yield_once() {
     let mut given = false;
     poll_fn(|context| {

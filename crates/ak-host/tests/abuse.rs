@@ -13,8 +13,8 @@ use std::{
 use ak_host::ak_kernel::wire::{Flags, HEADER_BYTES, Header, encode};
 use ak_host::ak_kernel::{Code, Reply, Request};
 use ak_host::{
-    Answer, Connection, EFFECTS_MAX, Options, RECEIVED_BYTES_MAX, SESSIONS_MAX, Server, UNAUTHENTICATED_MAX,
-    owner_token,
+    Connection, EFFECTS_MAX, Options, OutcomeFuture, RECEIVED_BYTES_MAX, SESSIONS_MAX, Server,
+    UNAUTHENTICATED_MAX, owner_token,
 };
 use support::{
     Scratch, load,
@@ -187,7 +187,7 @@ fn effects_without_end_leave_the_owner_his() {
     let owner = daemon.owner();
     let agents: Vec<Connection> = (0..6).map(|number| owner.agent(&format!("a{number}")).unwrap()).collect();
     let effects = EFFECTS_MAX + 10;
-    let answers: Vec<Answer> =
+    let answers: Vec<OutcomeFuture> =
         agents.iter().flat_map(|agent| (0..effects).map(|_| start(agent, server.get()))).collect();
     wait_until("as many wait as may", || {
         server.taken.load(Ordering::SeqCst) >= (agents.len() * EFFECTS_MAX) as u64

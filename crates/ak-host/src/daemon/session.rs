@@ -148,7 +148,7 @@ impl ServedSession {
                 in_progress.insert(sequence, stop.clone());
                 None
             }
-            Err(_) => Some(String::from("a thread died while it admitted the connection")),
+            Err(_) => Some(String::from("a thread died while it held the connection")),
         };
         if let Some(message) = full {
             return self.respond(sequence, &Err(Failure::new(Code::Quota, message))).await;

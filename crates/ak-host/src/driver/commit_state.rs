@@ -1,4 +1,4 @@
-//! The kernel under its lock, those who wait for it, and the room in the log that was promised to them.
+//! The state under the kernel's lock: the kernel, those who wait for it, and the log space promised to them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,19 +19,19 @@ use crate::{
     storage::log::{Log, LogSpace},
 };
 
-/// LogSpace is asked for in steps of so many bytes, so that few calls ask.
+/// Log space is requested in steps of this many bytes, so that few calls request any.
 const ROOM_STEP_BYTES: u64 = 1 << 20;
 
-/// A request that the kernel has not heard yet.
+/// A request to be dispatched.
 pub(crate) enum Submission<'p> {
-    /// A session's own.
+    /// From a session.
     Request(SessionId, &'p Asked),
-    /// A running tool's.
+    /// From a running tool.
     HostCall(Ticket, &'p ToolRequest),
 }
 
 impl Submission<'_> {
-    /// Whether the reserve is for this: on a full disk the owner revokes, replaces the policy, erases and verifies.
+    /// Whether it may use the reserve: on a full disk the owner can still revoke, replace the policy, erase and verify.
     pub(super) fn may_take_reserve(&self) -> bool {
         let Submission::Request(SessionId::OWNER, asked) = self else { return false };
         matches!(
@@ -43,43 +43,43 @@ impl Submission<'_> {
         )
     }
 
-    /// Whether it erases, and so needs a snapshot.
+    /// Whether it is an erasure, which needs a snapshot.
     pub(super) fn erases(&self) -> bool {
         matches!(self, Submission::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
     }
 }
 
-/// What a caller waits for.
+/// What a waiting caller is told.
 pub(crate) enum Event {
-    /// It is its turn to lead.
+    /// It becomes the leader of the next commit.
     Lead,
-    /// Its effect may happen, until the wall time of its agent is over.
+    /// Its effect is permitted, until the wall time of its agent is over.
     Perform(Ticket, Effect, Option<Instant>),
     Ended(Outcome),
 }
 
-/// A kernel, and who waits for what it gives.
+/// A kernel, and those who wait for its outputs.
 pub(crate) struct State {
     pub(crate) kernel: Kernel,
     /// By the `seq` of the request's record.
     waiters: BTreeMap<u64, Waiter>,
-    /// Bytes of records that may yet come of all who wait, and of effects that a restart cut short.
+    /// Upper bound in bytes of the records still to come from all waiters, and from effects that a restart interrupted.
     needed_bytes: u64,
-    /// The decisions of effects that a restart cut short, until they end.
+    /// The decision records of effects that a restart interrupted, until they complete.
     interrupted: BTreeSet<u64>,
-    /// Bytes of records that were taken from the kernel and are being written.
+    /// Bytes of the records that are being written.
     pub(super) unwritten_bytes: u64,
-    /// The `seq` of the newest record that was taken to be written.
+    /// The `seq` of the newest record that was polled from the kernel.
     newest_polled: u64,
-    /// Bytes of records for which the log has room.
+    /// Log space that is allocated.
     pub(super) room: LogSpace,
-    /// Who waits for the answer to a step.
+    /// Where the verdict on each pending step goes.
     pub(super) verdict_senders: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
-    /// Whether somebody leads.
+    /// Whether a thread leads a commit.
     pub(crate) has_leader: bool,
     /// What was recorded since the newest snapshot began.
     pub(crate) unsaved: Unsaved,
-    /// Why nothing can be done any more.
+    /// Why the kernel has stopped, once it has.
     pub(crate) stopped: Option<Failure>,
     pub(super) stop_signal: Arc<StopSignal>,
 }
@@ -87,8 +87,8 @@ pub(crate) struct State {
 struct Waiter {
     sender: UnboundedSender<Event>,
     needed_bytes: u64,
-    /// Whether it leads when it is told to. A caller that heeds something else may be long about that, and even wait there for
-    /// somebody to lead.
+    /// Whether it can be made leader. A caller that polls for interrupts cannot: it may take long to react, or even wait for another
+    /// leader meanwhile.
     leads: bool,
 }
 
@@ -118,38 +118,37 @@ impl State {
         }
     }
 
-    /// Bytes of records that may come of what was taken on: of all who wait, of what is recorded and not written yet, and of
-    /// those who were turned away.
+    /// Upper bound in bytes of the records to come from everything admitted: all waiters, records not written yet, and throttled callers.
     pub(super) fn promised_bytes(&self) -> u64 {
         if self.room.ordinary == u64::MAX {
-            // Without a disk there is room for everything, and no need to look.
+            // Without a disk space is unlimited.
             return 0;
         }
         let own = self.kernel.unpolled_bytes().saturating_add(self.kernel.turned_away_bytes(0));
         self.needed_bytes.saturating_add(self.unwritten_bytes).saturating_add(own)
     }
 
-    /// The same with a step of an effect.
+    /// [`Self::promised_bytes`] with a step of an effect.
     pub(super) fn required_bytes_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
         match self.room.ordinary {
             u64::MAX => 0,
             _ => match self.kernel.step_bytes_max(ticket, step) {
-                // It was found before.
+                // Its space was found with its request.
                 0 => 0,
                 bytes => self.promised_bytes().saturating_add(bytes),
             },
         }
     }
 
-    /// Whether there is room for so many bytes of records beside what is promised.
+    /// Whether there is space for `more` bytes of records beside what is promised.
     pub(crate) fn has_room(&self, more: u64) -> bool {
         self.promised_bytes().saturating_add(more) <= self.room.ordinary
     }
 
-    /// Sees to it that there is room for so many bytes of records beside what is promised.
+    /// Allocates space for `more` bytes of records beside what is promised.
     ///
     /// # Errors
-    /// LOG_FULL where there is none.
+    /// LOG_FULL when the disk has none.
     pub(crate) fn find_room(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
         if !self.has_room(more) {
             self.make_room(log, self.promised_bytes().saturating_add(more));
@@ -157,7 +156,7 @@ impl State {
         if self.has_room(more) { Ok(()) } else { Err(log_full()) }
     }
 
-    /// Asks the log for room, for more than this where that is to be had.
+    /// Allocates log space: a step more than needed, if the disk has it.
     pub(super) fn make_room(&mut self, log: &mut Log, needed_bytes: u64) {
         let _ = log
             .make_room(needed_bytes.saturating_add(ROOM_STEP_BYTES))
@@ -165,7 +164,7 @@ impl State {
         self.room = log.room();
     }
 
-    /// Bytes of records that may come of what was taken on and of this request.
+    /// [`Self::promised_bytes`] with a request that is to be dispatched.
     pub(super) fn required_bytes_with(&self, submission: &Submission<'_>) -> Result<u64, Failure> {
         match &self.stopped {
             Some(failure) => Err(failure.clone()),
@@ -173,7 +172,7 @@ impl State {
         }
     }
 
-    /// Bytes of records that may come of a request.
+    /// Upper bound in bytes of the records of one request.
     pub(super) fn bytes_max_of(&self, submission: &Submission<'_>) -> u64 {
         match submission {
             _ if self.room.ordinary == u64::MAX => 0,
@@ -182,7 +181,7 @@ impl State {
         }
     }
 
-    /// What was recorded since this was last asked, and the last `seq` of it. A kernel that is stopped records nothing more.
+    /// Polls all new records, and returns them with the last `seq`; `None` when there are none or the kernel has stopped.
     pub(super) fn records(&mut self) -> Option<(u64, Vec<Record>)> {
         let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
         let seq = records.last()?.seq;
@@ -195,13 +194,13 @@ impl State {
         Some((seq, records))
     }
 
-    /// Takes note of what became of the records up to `seq`.
+    /// Handles the result of writing the records up to `seq`.
     pub(super) fn written(&mut self, seq: u64, written: Result<(), JournalError>) {
         match written {
             Ok(()) => self.release(seq),
             Err(error) => {
-                // The kernel is ahead of its journal now, whether or not anything is on the disk: room was found before, and
-                // what is recorded is bounded, so this is no fault of one request. Fail-stop, and let recovery find out.
+                // The kernel is ahead of its journal now. Space was found before and records are bounded, so no single request is at fault:
+                // stop, and let recovery find out what is on the disk.
                 let message = format!("the journal could not be written, reopen the kernel: {error}");
                 self.stop(Failure::new(Code::UnknownOutcome, message));
             }
@@ -229,7 +228,7 @@ impl State {
         Ok(())
     }
 
-    /// Releases what rests on the records up to `seq`. A caller that is gone needs no reply.
+    /// Lets out the outputs that depend on the records up to `seq`. A caller that is gone needs no reply.
     fn release(&mut self, seq: u64) {
         self.kernel.committed(seq);
         while let Some(output) = self.kernel.poll_output() {
@@ -254,7 +253,7 @@ impl State {
                     }
                 }
                 Output::Resume(ticket, verdict) => {
-                    // A verdict that nobody asked for, as when the time is over, ends with its effect.
+                    // A verdict without a question, such as a timeout, ends with its effect.
                     if let Some(verdict_senders) = self.verdict_senders.remove(&ticket) {
                         let _ = verdict_senders.send(verdict);
                     }
@@ -263,21 +262,21 @@ impl State {
         }
     }
 
-    /// Has someone lead whose record is not durable yet, and who does nothing but wait for that.
+    /// Makes a waiter the leader whose record is not durable yet. Returns whether there is one.
     pub(super) fn transfer_leadership(&self, committed: u64) -> bool {
         let mut waiters = self.waiters.range(committed + 1..);
         waiters.any(|(_, waiter)| waiter.leads && waiter.sender.send(Event::Lead).is_ok())
     }
 
-    /// Where the answer to the next step of an effect goes.
+    /// Registers where the verdict on the next step of an effect goes.
     pub(crate) fn register(&mut self, ticket: Ticket, verdict: oneshot::Sender<Verdict>) {
-        // Where nobody will answer, the sender ends here: the kernel has stopped, or this is no effect under way.
+        // The sender is dropped when no verdict will come: the kernel has stopped, or the effect is not pending.
         if self.stopped.is_none() && self.waiters.contains_key(&ticket.cause()) {
             self.verdict_senders.insert(ticket, verdict);
         }
     }
 
-    /// Fails everyone who waits, and whoever comes. Of those whose decision was taken to be written, nobody knows what became.
+    /// Fails all current and later callers. The outcome is unknown for those whose decision was being written.
     pub(crate) fn stop(&mut self, failure: Failure) {
         let unknown = unknown(&failure);
         for (seq, waiter) in std::mem::take(&mut self.waiters) {

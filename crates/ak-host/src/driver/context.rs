@@ -1,4 +1,4 @@
-//! The context of an effect under way: it asks the kernel, and hands pieces of the answer to the caller.
+//! Implements [`EffectContext`] for one effect: asks the kernel, and hands pieces of the answer to the caller.
 
 use std::time::Instant;
 
@@ -35,11 +35,11 @@ impl EffectContext for DriverContext<'_> {
         self.group_commit.ask(self.ticket, step, self.mode).await
     }
 
-    /// It looks whether somebody still waits: work that always has something ready never lets [`Self::while_wanted`] look.
+    /// Also checks whether somebody still waits: work that always has something ready never lets [`Self::while_wanted`] check.
     async fn deliver(&self, chunk: &str) -> bool {
         let wants_more = match &mut *self.chunks.lock().await {
             ChunkSink::Discard => true,
-            // The caller's own code may do anything, even drive a runtime of its own: it runs on the caller's own thread.
+            // The callback may block or drive a runtime of its own: it runs on the caller's own thread.
             ChunkSink::Callback(take) => take(chunk),
             ChunkSink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
         };

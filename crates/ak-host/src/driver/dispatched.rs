@@ -9,12 +9,12 @@ use crate::{
     runtime::Runtime,
 };
 
-/// A request that the kernel has heard, and what it says of it. Dropped before its end, the request is given up: what was set
-/// aside for it is free again.
+/// A request that the kernel has taken, and the events about it. Dropping it before its outcome cancels the request and releases its
+/// reservations.
 pub(super) struct DispatchedRequest {
     driver: Driver,
     receiver: UnboundedReceiver<Event>,
-    /// What was received and not dealt with yet.
+    /// An event that was received and not handled yet.
     pub(super) next: Option<Event>,
     pub(super) loads_policy: bool,
     pub(super) has_ended: bool,
@@ -31,7 +31,7 @@ impl DispatchedRequest {
         }
     }
 
-    /// The outcome, where there is one already.
+    /// The outcome, if it is there already.
     pub(super) fn ready_outcome(&mut self) -> Option<Outcome> {
         match self.next.take().or_else(|| self.receiver.try_recv().ok()) {
             Some(Event::Ended(outcome)) => Some(self.finish(outcome)),
@@ -42,7 +42,7 @@ impl DispatchedRequest {
         }
     }
 
-    /// Waits for the outcome, and performs the effect that leads to it.
+    /// Waits for the outcome, performing the effect that leads to it.
     pub(super) async fn outcome(&mut self, options: &mut CallOptions<'_>) -> Outcome {
         loop {
             let event = match self.next.take() {
@@ -53,7 +53,7 @@ impl DispatchedRequest {
                 Some(Event::Lead) => options.mode.block_briefly(|| self.driver.shared.group_commit.lead()),
                 Some(Event::Perform(ticket, effect, due)) => {
                     let driver = self.driver.clone();
-                    // What a tool asks for is performed within what it performs: a future of unknown depth.
+                    // A tool's host calls are performed inside its own effect: the depth of the future is unknown, so it is boxed.
                     Box::pin(driver.perform(ticket, effect, due, options)).await;
                 }
                 Some(Event::Ended(outcome)) => return self.finish(outcome),
@@ -79,7 +79,7 @@ impl Drop for DispatchedRequest {
         if self.has_ended || !self.driver.shared.process().is_current() {
             return;
         }
-        // Its effect may not have begun, and others may count on it to lead.
+        // The effect may not have begun, and this request may have been chosen to lead a commit.
         let receiver = std::mem::replace(&mut self.receiver, unbounded_channel().1);
         let mut rest = DispatchedRequest::new(&self.driver, receiver);
         (rest.next, rest.loads_policy) = (self.next.take(), self.loads_policy);

@@ -1,10 +1,10 @@
-//! Group commit: one caller leads and writes the records of all who wait, with one sync.
+//! Group commit: one caller leads and writes the records of all waiting callers with one sync.
 //!
-//! The kernel and the log have a lock each. While the leader syncs the log, others dispatch; their records gather in
-//! the kernel. After each sync one of those who came meanwhile leads the next, so that nobody serves others for long.
+//! The kernel and the log have a lock each. While the leader syncs the log, others dispatch, and their records collect in the kernel.
+//! After each sync one of them leads the next, so that no caller serves others for long.
 //!
-//! Nothing is dispatched before there is room in the log for all records that may come of it: a full disk refuses, and
-//! what was admitted before goes on.
+//! A request is dispatched only after log space was found for all records that may come of it: a full disk refuses new requests, and
+//! admitted ones complete.
 
 use std::{
     collections::VecDeque,
@@ -36,32 +36,32 @@ use crate::{
 
 /// A kernel and its log.
 pub(crate) struct GroupCommit {
-    /// Taken before `state` where both are taken.
+    /// Locked before `state` when both are.
     log: FairMutex<Log>,
     state: FairMutex<State>,
-    /// Whether the log is kept in memory: no sync is worth waiting for.
+    /// Whether the log is in memory, so that no sync is awaited.
     in_memory: bool,
-    /// Sessions whose holders are gone. The kernel is told with the next request.
+    /// Sessions whose holders are gone. The kernel is told before the next request.
     ended: Mutex<VecDeque<SessionId>>,
-    /// The process that it works in: in no other is a lock of it taken.
+    /// The process that opened it; in any other no lock of it is taken.
     process: ProcessIdentity,
     stop_signal: Arc<StopSignal>,
     pub(crate) snapshots: Snapshotter,
     pub(crate) scrubber: Scrubber,
-    /// Held by whoever reads the log through a handle of its own: the log is let go of when nobody does.
+    /// Read-locked by those who read the log through handles of their own: closing waits for them.
     readers: parking_lot::RwLock<()>,
 }
 
-/// How long records wait for space that was found and is gone all the same, before the kernel stops.
+/// How long a commit retries when allocated space turns out to be gone, before the kernel stops.
 const FULL_PATIENCE: Duration = Duration::from_secs(2);
-/// How often the disk is asked for it again.
+/// Pause between such retries.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 
-/// A snapshot made room for a newer one while it was to be read.
+/// A snapshot was removed before it could be read.
 pub(crate) struct SnapshotGone;
 
 impl GroupCommit {
-    /// Takes a kernel whose records so far are in `log`; so many entries of them are newer than the newest snapshot.
+    /// Takes a kernel whose records so far are in `log`; `unsaved` entries are newer than the newest snapshot.
     pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64) -> Arc<GroupCommit> {
         let stopped = log.refusal();
         let unsaved = Unsaved::new(&log, unsaved);
@@ -80,7 +80,7 @@ impl GroupCommit {
         })
     }
 
-    /// Waits until the kernel stops, and says why. One that was stopped when it was opened never stops.
+    /// Waits until the kernel stops, and returns why. A kernel that was opened stopped never stops.
     pub(crate) fn wait_until_stopped(&self) -> Failure {
         self.stop_signal.wait().unwrap_or_else(panicked)
     }
@@ -88,7 +88,7 @@ impl GroupCommit {
     pub(crate) fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
         self.process.check()?;
         self.state.lock().map_err(|poisoned| {
-            // Whoever waits would do so for ever.
+            // Otherwise the waiters would wait for ever.
             poisoned.into_inner().stop(panicked());
             panicked()
         })
@@ -99,9 +99,8 @@ impl GroupCommit {
         self.log.lock().map_err(|_| panicked())
     }
 
-    /// Gives every record that is kept to what `begin` makes for the first of them, with a snapshot that belongs to it. They are
-    /// read page by page, beside whoever records more: once more from the beginning where an erasure came between, or what
-    /// was not read yet is gone.
+    /// Reads all kept records: `begin` makes an accumulator from the first `seq`, `take` adds each record, with the snapshot that belongs
+    /// to it. Reading goes page by page beside the writer, and starts again when an erasure or a pruning comes between.
     pub(crate) fn read<R>(
         &self,
         begin: impl Fn(u64) -> R,
@@ -134,9 +133,9 @@ impl GroupCommit {
         }
     }
 
-    /// Takes note that nobody holds a session any more. Waits for nothing.
+    /// Marks a session as ended. Does not block.
     pub(crate) fn end_session(&self, session: SessionId) {
-        // A child that lets go of what it inherited ends no session of its parent's.
+        // A forked child that drops its copy ends no session of its parent's.
         if self.process.is_current()
             && let Ok(mut ended) = self.ended.lock()
         {
@@ -144,7 +143,7 @@ impl GroupCommit {
         }
     }
 
-    /// Tells the kernel which sessions have ended, as far as the log has room for it.
+    /// Tells the kernel which sessions have ended, as far as there is log space.
     fn close_sessions(&self, state: &mut State) {
         while state.stopped.is_none()
             && let Some(session) = self.ended.lock().ok().and_then(|ended| ended.front().copied())
@@ -153,7 +152,7 @@ impl GroupCommit {
             if !state.has_room(state.kernel.record_bytes_max(&close())) {
                 return;
             }
-            // One that is not open has ended already.
+            // A session that is not open has ended already.
             let _ = state.kernel.dispatch(now, session, Request::SessionClose);
             if let Ok(mut ended) = self.ended.lock() {
                 ended.pop_front();
@@ -161,11 +160,10 @@ impl GroupCommit {
         }
     }
 
-    /// Gives the kernel a request, whose events go to `sender` once they are committed.
+    /// Dispatches a request; its events go to `sender` once they are committed.
     ///
     /// # Errors
-    /// LOG_FULL when the log has no room for what may come of it; nothing was done then. Why the kernel is stopped, or does not
-    /// hear it.
+    /// LOG_FULL when there is no log space for its records; nothing was done then. Otherwise why the kernel refused it or has stopped.
     pub(crate) fn dispatch(
         &self,
         submission: &Submission<'_>,
@@ -175,11 +173,11 @@ impl GroupCommit {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
-        // An erasure needs room for a snapshot too. How long that is shows an image of the state, beside whatever comes.
+        // An erasure needs space for a snapshot too. Encoding an image of the state outside the lock shows how long that is.
         let image = (submission.erases() && !self.in_memory).then(|| state.kernel.image());
         if image.is_none() && state.required_bytes_with(submission)? <= state.room.ordinary {
             let entered = state.dispatch(now, submission, sender, mode);
-            // One that was turned away may have been recorded as such.
+            // A throttled request may have been recorded.
             self.commit(state);
             return entered;
         }
@@ -203,8 +201,7 @@ impl GroupCommit {
         entered
     }
 
-    /// Gives the kernel an input that nobody waits for, and for which room was found with the request that it belongs to. A
-    /// kernel that is stopped takes none.
+    /// Gives the kernel an input whose log space was found with the request that it belongs to. A stopped kernel takes none.
     pub(crate) fn handle_input(&self, input: impl FnOnce(&mut Kernel, Now)) {
         let now = now();
         let Ok(mut state) = self.state() else { return };
@@ -216,25 +213,25 @@ impl GroupCommit {
         self.commit(state);
     }
 
-    /// Puts a step of an effect to the kernel, whose verdict goes to `verdict`. Where nobody will answer, because the kernel is
-    /// stopped or this is no effect under way, the sender is dropped.
+    /// Puts a step of an effect to the kernel; the verdict goes to `verdict`. The sender is dropped when no verdict will come, because the
+    /// kernel has stopped or the effect is not pending.
     pub(crate) fn step(&self, ticket: Ticket, step: Step, verdict: oneshot::Sender<Verdict>) {
         let mut untold = Some(verdict);
         let stepped = self.put_step(ticket, step, &mut untold);
-        // Nobody waits for it any more, or it is told why the effect has to stop.
+        // The receiver may be gone; else it learns why the effect has to stop.
         if let (Err(failure), Some(verdict)) = (stepped, untold) {
             let _ = verdict.send(Verdict::Abort(failure));
         }
     }
 
-    /// Puts a step of an effect to the kernel and waits for the verdict. Without one the effect stops.
+    /// Puts a step of an effect to the kernel and waits for the verdict: an abort when the kernel has stopped.
     pub(crate) async fn ask(&self, ticket: Ticket, step: Step, mode: CallMode) -> Verdict {
         let (sender, receiver) = oneshot::channel();
         self.block_briefly(mode, || self.step(ticket, step, sender));
         receiver.await.unwrap_or_else(|_| kernel_stopped())
     }
 
-    /// Does what may have to write to the log.
+    /// Runs work that may write to the log, which blocks unless that is in memory.
     pub(crate) fn block_briefly<T>(&self, mode: CallMode, work: impl FnOnce() -> T) -> T {
         if self.in_memory { work() } else { mode.block_briefly(work) }
     }
@@ -274,7 +271,7 @@ impl GroupCommit {
         Ok(())
     }
 
-    /// Whether the log has room to record that one more was turned away, beside what was promised.
+    /// Whether there is log space to record one more throttled caller, beside what is promised.
     pub(crate) fn has_room_to_throttle(&self) -> bool {
         let bytes = |state: &State| state.kernel.turned_away_bytes(1);
         if self.state().is_ok_and(|state| state.has_room(bytes(&state))) {
@@ -285,13 +282,12 @@ impl GroupCommit {
         state.find_room(&mut log, bytes).is_ok()
     }
 
-    /// Sees to it that what is recorded becomes durable and what rests on it is released: by this thread, unless
-    /// another leads already.
+    /// Makes all records durable and releases the outputs that depend on them: on this thread, unless another leads already.
     pub(crate) fn commit(&self, mut state: FairGuard<'_, State>) {
         if state.has_leader {
             return;
         }
-        // What is kept in memory is kept at once, under this very lock. Only here it is taken first, and so not waited for.
+        // A log in memory is appended to under this very lock. Only here the state's lock is taken first, so the log's is only tried.
         if self.in_memory
             && let Some(mut log) = self.log.try_lock()
         {
@@ -306,7 +302,7 @@ impl GroupCommit {
         self.lead();
     }
 
-    /// Makes durable what is recorded, and releases what rests on it, until nothing is left or another takes over.
+    /// Writes records and releases outputs until none are left or another caller leads.
     pub(crate) fn lead(&self) {
         let guard = LeaderGuard(self);
         let Ok(mut log) = self.log() else { return };
@@ -319,8 +315,8 @@ impl GroupCommit {
         }
     }
 
-    /// Writes what is recorded now, and releases what rests on it. Gives the state, and whether somebody else leads from
-    /// here on, or nobody needs to.
+    /// Writes the records of this moment and releases their outputs. Returns the state, and whether this thread is done: another leads,
+    /// or nothing is left.
     pub(crate) fn write(&self, log: &mut Log) -> Result<(FairGuard<'_, State>, bool), Failure> {
         let mut state = self.state()?;
         let Some((seq, records)) = state.records() else {
@@ -340,7 +336,7 @@ impl GroupCommit {
         Ok((state, is_transferred))
     }
 
-    /// Ends the kernel and lets go of the journal.
+    /// Stops the kernel and closes the journal.
     pub(crate) fn close(&self) {
         if let Ok(mut state) = self.state() {
             self.close_sessions(&mut state);
@@ -353,14 +349,14 @@ impl GroupCommit {
         if let Ok(mut log) = log {
             log.close();
         }
-        // Whoever is about to read more is refused, and then nobody holds the disk any more.
+        // Readers are refused their next page; after that nobody holds the disk.
         self.scrubber.cancel();
         self.snapshots.cancel();
         drop(self.readers.write());
     }
 }
 
-/// The thread that leads. Should it die, nobody waits for it in vain.
+/// Marks the leading thread. If it panics, everyone who waits is failed.
 struct LeaderGuard<'a>(&'a GroupCommit);
 
 impl Drop for LeaderGuard<'_> {
@@ -372,7 +368,7 @@ impl Drop for LeaderGuard<'_> {
     }
 }
 
-/// Makes records durable. Space that was found and is gone all the same is waited for, for a while: until then nothing is lost.
+/// Makes records durable. When allocated space is gone it retries for [`FULL_PATIENCE`]; nothing is lost until then.
 fn append(log: &mut Log, records: Vec<Record>, needed_bytes: u64) -> Result<(), JournalError> {
     let until = Instant::now() + FULL_PATIENCE;
     let mut written = log.append(records, needed_bytes);

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Does what was permitted with the log, which is not held while anything is executed again.
+/// Performs an effect on the log. The log is not locked while anything is replayed.
 pub(crate) fn perform(
     group_commit: &GroupCommit,
     signer: &SigningKey,
@@ -49,7 +49,7 @@ pub(crate) fn perform(
     }
 }
 
-/// Verifies the log of a kernel that can do nothing else; none where the kernel is stopped for another reason.
+/// Verifies a damaged or read-only log; `None` when the kernel has stopped for another reason.
 pub(crate) fn verify_only(
     group_commit: &GroupCommit,
     signer: &SigningKey,
@@ -72,24 +72,24 @@ pub(crate) fn verify_only(
 fn checkpoint(signer: &SigningKey, log: &Log) -> Result<String, Failure> {
     let (size, root) = log.tree_head()?;
     let signed = Checkpoint::new(signer.verifier().name(), size, root).sign(signer);
-    // A note is text.
+    // A signed note is always text.
     signed.map(|note| String::from_utf8_lossy(&note).into_owned()).map_err(rejected("the checkpoint"))
 }
 
-/// Re-executes the records of a log, tools included, as far as their bodies are there.
+/// Replays the records of a log, tools included, as far as their bodies are kept.
 fn replay(group_commit: &GroupCommit) -> Result<VerificationSummary, Failure> {
     let begin = |pruned| (pruned, Examination::new(pruned, Tools::Rerun));
     let examined = group_commit.read(begin, |(_, examination), record, snapshot| {
         let body = Some(&*record.body).filter(|body| !body.is_empty());
         let kept = Kept { body, subjects: &record.subjects };
-        // What is not needed is not read: it is as large as the state.
+        // A snapshot is as large as the state: it is read only when needed.
         let snapshot = snapshot.filter(|_| examination.wants_snapshot());
         let snapshot = snapshot.map(|stored| stored.read().ok_or(SnapshotGone)).transpose()?;
         examination.examine(&record.leaf, kept, snapshot.as_ref().map(|bytes| bytes.as_slice()));
         Ok(())
     });
     let (pruned, examination) = match examined {
-        // What lies on the disk is not what was written.
+        // The bytes on the disk are not those that were written.
         Err(failure) if failure.code == Code::LogCorrupt => return VerificationSummary::damaged(failure),
         examined => examined?,
     };

@@ -1,7 +1,7 @@
 //! The run loop around one kernel: persist, commit, perform, complete.
 //!
-//! A call dispatches on its own thread and sees to it that its records become durable. Its effect waits on the runtime of the
-//! process: driven by the caller's thread where that waits for nothing else, as a task where nobody's thread waits.
+//! A call is dispatched on the caller's thread, which also sees that its records become durable. Its effect waits on the runtime of
+//! the process: driven by the caller's thread when that waits for nothing else, else as a task.
 
 pub(crate) mod commit_state;
 pub(crate) mod context;
@@ -43,16 +43,16 @@ use crate::{
     storage::log::Log,
 };
 
-/// What the operator configures; none of it can be reached by an agent.
+/// What the operator configured. No agent can change any of it.
 #[derive(Debug)]
 pub(crate) struct DriverConfig {
-    /// Where models are asked.
+    /// Which server serves which model.
     pub(crate) routes: Routes,
     pub(crate) net: Net,
     pub(crate) secrets: Secrets,
-    /// What is cut from everything that comes back.
+    /// Cuts secrets from everything that comes back.
     pub(crate) redactor: Redactor,
-    /// What file effects rest on, and keep away from.
+    /// Performs file effects, and knows the files that no agent may touch.
     pub(crate) files: FileEffects,
     /// The variables of the environment that tools may list.
     pub(crate) env: Vec<(Text, Text)>,
@@ -69,7 +69,7 @@ pub struct Driver {
 struct Shared {
     group_commit: Arc<GroupCommit>,
     config: DriverConfig,
-    /// Cancelled when the kernel is closed: what is under way is given up.
+    /// Cancelled when the kernel is closed, and with it every pending effect.
     closing: CancellationToken,
 }
 
@@ -81,12 +81,10 @@ impl Drop for Shared {
 }
 
 impl Driver {
-    /// Takes a kernel whose records so far are in `log`.
-    ///
-    /// `unsaved` of them are newer than the newest snapshot.
+    /// Drives a kernel whose records so far are in `log`; `unsaved` of them are newer than the newest snapshot.
     pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64, config: DriverConfig) -> Driver {
         let group_commit = GroupCommit::new(kernel, log, unsaved);
-        // A new kernel's genesis is durable before anything else happens.
+        // The genesis record of a new kernel becomes durable first.
         if let Ok(state) = group_commit.state() {
             group_commit.commit(state);
         }
@@ -104,8 +102,8 @@ impl Driver {
 
     /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
     ///
-    /// When `on_chunk` gives false a stream is stopped at its next piece. Once `stop` is cancelled whatever is under way is
-    /// given up: nobody knows then whether it happened.
+    /// When `on_chunk` returns false, a stream stops at its next piece. Cancelling `stop` abandons a pending effect: its outcome is unknown
+    /// then.
     pub fn call_streaming(
         &self,
         session: SessionId,
@@ -116,8 +114,8 @@ impl Driver {
         self.call_interruptible(session, asked.into(), on_chunk, stop, None)
     }
 
-    /// The same; while it waits, `should_continue` is asked every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) milliseconds whether to go on. When not, the
-    /// request is given up, unless its outcome is there.
+    /// The same; every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) it asks `should_continue`. When that returns false, the request is
+    /// cancelled, unless its outcome is there already.
     pub(crate) fn call_interruptible(
         &self,
         session: SessionId,
@@ -140,10 +138,10 @@ impl Driver {
         call::wait_for_outcome(call.outcome(&mut options), stop, should_continue)
     }
 
-    /// Makes a request without waiting for it: no thread waits, however long its effect takes. The pieces of a streamed answer go to
-    /// `pieces`: a full channel holds the stream up, a closed one ends it.
+    /// Makes a request without a waiting thread, however long its effect takes. The pieces of a streamed answer go to `pieces`: a full
+    /// channel pauses the stream, a closed one ends it.
     ///
-    /// Once `stop` is cancelled, or the answer is dropped, whatever is under way is given up.
+    /// Cancelling `stop`, or dropping the returned future, cancels the request.
     pub fn call_async(
         &self,
         session: SessionId,
@@ -174,10 +172,10 @@ impl Driver {
         }
     }
 
-    /// Gives the kernel a request.
+    /// Dispatches a request to the kernel.
     ///
     /// # Errors
-    /// Where the kernel does not hear it. A log that was found damaged can still be verified; nothing else is possible.
+    /// Why the kernel did not take it. AUDIT_VERIFY alone still works on a damaged or read-only log.
     fn begin(&self, session: SessionId, asked: Asked, mode: CallMode) -> Result<DispatchedRequest, Failure> {
         self.shared.process().check()?;
         let asked = asked.priced(|model| self.price(model)).with_env(&self.shared.config.env);
@@ -191,7 +189,7 @@ impl Driver {
             return Err(failure);
         }
         let loads_policy = matches!(asked.request(), Request::PolicyLoad { .. });
-        // Whoever loads a policy lets go of the one before, outside the lock: that takes long where it was long.
+        // The former policy is dropped outside the lock: that takes long for a long policy.
         let _former = loads_policy.then(|| self.policy());
         let (sender, receiver) = unbounded_channel();
         let mut call = DispatchedRequest::new(self, receiver);
@@ -203,7 +201,7 @@ impl Driver {
             .block_briefly(mode, || self.shared.group_commit.dispatch(&submission, sender, mode));
         if let Err(failure) = entered {
             call.has_ended = true;
-            // A log that was found damaged, or may not be written, can still be verified; nothing else is possible.
+            // AUDIT_VERIFY works on a damaged or read-only log; nothing else does.
             let Request::AuditVerify { key, anchor } = asked.request() else { return Err(failure) };
             if session != SessionId::OWNER {
                 return Err(failure);
@@ -235,7 +233,7 @@ impl Driver {
     /// Keeps every agent away from one more file, whether it is there or not.
     ///
     /// # Errors
-    /// When it is there and cannot be looked at.
+    /// When the file exists and cannot be examined.
     pub fn protect(&self, path: &std::path::Path) -> std::io::Result<()> {
         self.shared.config.files.protected.add(path)
     }
@@ -245,18 +243,18 @@ impl Driver {
         &self.shared.config.files.protected
     }
 
-    /// Where models are asked, as a list of objects: `match`, `origin`, `format`, and `circuit`, which is `closed`, or
-    /// `open` while a server that failed too often is left alone, or `trying` while one request sees whether it is back.
+    /// The routes of models as a list of objects: `match`, `origin`, `format`, and `circuit`, which is `closed`, `open` (the server failed
+    /// too often and is left alone) or `trying` (one request tests whether it is back).
     pub fn models(&self) -> ak_json::Value {
         self.shared.config.routes.to_value()
     }
 
-    /// What the tokens of a model cost.
+    /// The price of a model's tokens, if the operator set one.
     pub(crate) fn price(&self, model: &str) -> Option<Price> {
         self.shared.config.routes.find(model)?.price.clone()
     }
 
-    /// Has the kernel see what time it is.
+    /// Tells the kernel the time.
     pub(crate) fn tick(&self) {
         self.handle_input(|kernel, now| kernel.handle_timeout(now));
     }
@@ -283,7 +281,7 @@ impl Driver {
         self.open_agent_on_task(SessionId::GUESTS, GUEST).await
     }
 
-    /// Whether this is the kernel's own process, and not one that was forked from it.
+    /// Whether this is the process that opened the kernel, and not a fork of it.
     pub(crate) fn is_current(&self) -> bool {
         self.process().is_current()
     }
@@ -292,54 +290,54 @@ impl Driver {
         self.shared.process()
     }
 
-    /// Ends a session that nobody holds any more.
+    /// Ends a session whose last holder is gone.
     pub(crate) fn end_session(&self, session: SessionId) {
         self.shared.group_commit.end_session(session);
     }
 
-    /// Ends the sessions of those who held them when the kernel last stopped.
+    /// Ends the sessions that were open when the kernel last stopped.
     pub(crate) fn close_former_sessions(&self) -> Result<(), Failure> {
         let former = self.state()?.kernel.sessions();
         former.into_iter().for_each(|session| self.end_session(session));
         Ok(())
     }
 
-    /// Ends the kernel: later calls fail. What is under way is given up and not waited for. In a process that was forked from the
-    /// kernel's own it does nothing.
+    /// Ends the kernel: later calls fail, and pending effects are abandoned. In a process that was forked from the kernel's it does
+    /// nothing.
     pub fn close(&self) {
         if !self.shared.process().is_current() {
             return;
         }
-        // Without it the next start takes longer, and nothing else.
+        // Without the snapshot the next start takes longer.
         let _ = self.shared.group_commit.keep_final_snapshot();
         self.shared.group_commit.close();
         self.shared.closing.cancel();
     }
 
-    /// Waits until the kernel stops, and says why: it was closed (NOT_CONFIGURED), or it has to be opened again since nobody
-    /// knows what of the newest records is on the disk. One that could only be verified from the start never stops.
+    /// Waits until the kernel stops, and returns why: it was closed (NOT_CONFIGURED), or a write failed and it has to be opened again,
+    /// since it is unknown which of the newest records are on disk. A kernel that could only be verified from the start never stops.
     #[must_use]
     pub fn wait_until_stopped(&self) -> Failure {
         self.shared.group_commit.wait_until_stopped()
     }
 
-    /// Has the kernel count a request that did not get as far as the kernel, if there is room to record that.
+    /// Counts a request that was rejected before the kernel saw it, if there is space to record that.
     pub(crate) fn count_throttled(&self, session: Option<SessionId>) {
         if self.shared.group_commit.has_room_to_throttle() {
             self.handle_input(|kernel, now| kernel.turn_away(&now, session));
         }
     }
 
-    /// Begins to keep a snapshot of the state beside whatever comes, from which the kernel starts next time.
+    /// Starts a snapshot of the state in the background. The next start resumes from it.
     pub(crate) fn start_snapshot(&self) {
         self.shared.group_commit.snapshots.start();
     }
 
-    /// Completes what was under way when the kernel last stopped: an erasure is brought to its end; of anything else nobody
-    /// knows whether it happened.
+    /// Completes the effects that were pending when the kernel last stopped: an erasure is finished, the outcome of anything else is
+    /// unknown.
     ///
     /// # Errors
-    /// When an erasure cannot be brought to its end.
+    /// When an erasure cannot be finished.
     pub(crate) fn complete_interrupted(&self) -> Result<(), Failure> {
         let (unfinished, tickets) = {
             let state = self.state()?;
@@ -357,9 +355,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Makes what is about a subject unreadable for good.
+    /// Erases a subject's data: nobody can read it any more.
     fn erase(&self, subject: SubjectId, objects: u64, entries: Option<u64>) -> Result<Value, Failure> {
-        // Nothing of it is to stay in memory; to free it takes long where it is much, and keeps nobody waiting here.
+        // No copy may stay in memory. Freeing a large one takes long, so it happens outside the lock.
         let waste = self.state().map(|mut state| state.kernel.take_waste())?;
         drop(waste);
         self.shared.group_commit.keep_snapshot(Some(subject))?;
@@ -379,9 +377,9 @@ impl Driver {
         self.shared.group_commit.state()
     }
 
-    /// Hands the end of an effect to the kernel.
+    /// Reports a completion to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion, mode: CallMode) {
-        // What came may be long, and is searched for secrets and digested here.
+        // A long completion is redacted and digested here, outside the lock.
         mode.block_briefly(|| {
             let ended = Ended::from(self.shared.config.redactor.completion(completion)).prepared();
             self.handle_input(|kernel, now| kernel.complete(now, ticket, ended));

@@ -32,7 +32,7 @@ impl Driver {
                 return self.finish(ticket, completion, options.mode);
             }
         };
-        // Whatever becomes of it, it ends.
+        // The guard completes the effect in every case.
         let guard = EffectGuard { driver: &self, ticket, mode: options.mode };
         let work = runtime.in_context(self.run_effect(runtime, ticket, effect, due, options));
         let done = self.shared.closing.run_until_cancelled(work).await;
@@ -85,7 +85,7 @@ impl Driver {
         }
     }
 
-    /// What performs an effect that waits for others: until its agent's wall time is over, or the options of whoever asked.
+    /// The context of an effect, which ends with its agent's wall time or its caller's deadline.
     fn effect_context<'p, 's: 'p>(
         &'p self,
         ticket: Ticket,
@@ -102,15 +102,15 @@ impl Driver {
         }
     }
 
-    /// Where the wall time of an agent is over, the kernel should see it.
+    /// Lets the kernel see that an agent's wall time is over.
     fn tick_if_due(&self, agent_due: Option<Instant>) {
         if agent_due.is_some_and(|due| Instant::now() >= due) {
             self.tick();
         }
     }
 
-    /// Does what holds a thread: on the caller's own where that waits for nothing else. Of what is given up, or died, nobody knows
-    /// what it did.
+    /// Runs blocking work: on the caller's thread if that waits for nothing else, else on a thread of the runtime. The outcome is unknown
+    /// when the work is abandoned or panics.
     async fn run_blocking(
         &self,
         runtime: &Runtime,
@@ -135,7 +135,7 @@ impl Driver {
         action: &FileAction,
         follows_links: bool,
     ) -> Completion {
-        // Whoever reads files on this thread waits on it for the kernel too.
+        // The thread that performs file effects waits for the kernel too.
         let ask = |path: &str| {
             let verdict =
                 self.shared.group_commit.ask(ticket, Step::Link { path: path.into() }, CallMode::Blocking);
@@ -146,7 +146,7 @@ impl Driver {
 
     fn log_work(&self, work: LogWork) -> Completion {
         let done = match work {
-            // Where it got as far as the log and failed, the kernel has stopped and said so to whoever waits.
+            // After a failure that reached the log, the kernel has stopped and told everyone who waits.
             LogWork::Erase { subject, objects, entries } => self.erase(subject, objects, entries),
             work => log_work::perform(&self.shared.group_commit, &self.shared.config.checkpoint_key, work),
         };
@@ -157,7 +157,7 @@ impl Driver {
     }
 }
 
-/// The end of an effect under way. One that dies, or is dropped, ends too: nobody knows what it did.
+/// Completes a pending effect exactly once: as unknown when its future panics or is dropped.
 struct EffectGuard<'d> {
     driver: &'d Driver,
     ticket: Ticket,
@@ -174,7 +174,7 @@ impl EffectGuard<'_> {
 
 impl Drop for EffectGuard<'_> {
     fn drop(&mut self) {
-        // Wherever it is dropped, that is no mode to wait in.
+        // A drop may happen anywhere, so it must not yield to the runtime.
         self.driver.finish(self.ticket, Completion::Unknown, CallMode::Blocking);
     }
 }

@@ -1,4 +1,4 @@
-//! The background reading of what opening left unread.
+//! Checks in the background the beginning of a journal, which opening left unread.
 
 use std::{
     sync::{
@@ -13,8 +13,8 @@ use ak_kernel::{Code, Failure};
 
 use crate::driver::group_commit::GroupCommit;
 
-/// Reads the journal's beginning beside whatever comes. At the first damage the kernel stops: its journal can only be verified
-/// from then on.
+/// Reads the journal's beginning beside the writer. At the first damage the kernel stops, and its journal can only be verified from
+/// then on.
 pub(crate) struct Scrubber {
     group_commit: Weak<GroupCommit>,
     /// The first entry that was read when the journal was opened; 0 once all is read.
@@ -30,7 +30,7 @@ impl Scrubber {
         Scrubber { group_commit, unread_below, done, is_cancelled, thread }
     }
 
-    /// Begins, where there is anything to read.
+    /// Starts, if there is anything to read.
     pub(crate) fn begin(&self, unread_below: u64) {
         if unread_below == 0 {
             return;
@@ -45,7 +45,7 @@ impl Scrubber {
         let thread = thread::Builder::new().name("ak-scrub".into()).spawn(work);
         match thread {
             Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
-            // Nobody is to wait for it.
+            // Without a thread nobody must wait for it.
             Err(_) => self.set(0),
         }
     }
@@ -63,7 +63,7 @@ impl Scrubber {
         }
     }
 
-    /// Ends it, done or not.
+    /// Cancels it and waits for its thread.
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -73,7 +73,7 @@ impl Scrubber {
 }
 
 impl GroupCommit {
-    /// Begins to read what opening left unread.
+    /// Starts reading what opening left unread.
     pub(crate) fn begin_scrub(&self) {
         self.scrubber.begin(self.log().map_or(0, |log| log.unread_below()));
     }
@@ -95,7 +95,7 @@ impl GroupCommit {
             let read = scrub.read(&disk, &mut |_| !self.scrubber.is_cancelled.load(Ordering::Relaxed))?;
             let Some(read) = read else { return Ok(()) };
             let Ok(mut log) = self.log() else { return Ok(()) };
-            // Where segments were dropped meanwhile, what is left is read once more.
+            // When segments were dropped meanwhile, the rest is read again.
             if log.finish_scrub(read).is_ok() {
                 let refusal = log.refusal();
                 drop(log);

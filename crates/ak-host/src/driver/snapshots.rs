@@ -1,12 +1,12 @@
-//! Snapshotter of the kernel's state, made beside whatever comes.
+//! Snapshots of the kernel's state, made beside the writer.
 //!
-//! 1. The kernel's lock: a record says that a snapshot begins; the state is copied, which shares all that is large.
-//! 2. No lock: the copy is encoded and digested.
-//! 3. Both locks: a record holds the digest, and is durable. From here on the log vouches for the snapshot.
-//! 4. No lock: the snapshot is sealed and written, a piece at a time.
-//! 5. The log's lock: the vault counts on it. Older ones are forgotten, and whoever is erased.
+//! 1. Under the kernel's lock: a record says that a snapshot begins; the state is copied, sharing all that is large.
+//! 2. Without a lock: the copy is encoded and digested.
+//! 3. Under both locks: a record with the digest becomes durable. From here on the log vouches for the snapshot.
+//! 4. Without a lock: the snapshot is sealed and written piece by piece.
+//! 5. Under the log's lock: the vault adopts it, forgets older ones, and erases.
 //!
-//! A crash before 5 leaves the older snapshots, and an erasure under way, which the next opening takes up again.
+//! A crash before step 5 leaves the older snapshots; the next opening resumes an interrupted erasure.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use crate::{
     storage::log::{Log, vault_failure},
 };
 
-/// Who makes snapshots of a kernel: one at a time.
+/// Makes snapshots of a kernel, one at a time.
 pub(crate) struct Snapshotter {
     group_commit: Weak<GroupCommit>,
     running: Mutex<()>,
@@ -38,11 +38,11 @@ impl Snapshotter {
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
-        // Nothing is left half done by a thread that died: the log tells what there is.
+        // A thread that panicked left nothing half done: the log tells what there is.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a snapshot in the background, unless one is made there already.
+    /// Starts a snapshot in the background, unless one is running.
     pub(crate) fn start(&self) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
@@ -50,23 +50,23 @@ impl Snapshotter {
         }
         let group_commit = self.group_commit.clone();
         let work = move || {
-            // Without it the next start takes longer, and nothing else.
+            // Without the snapshot the next start takes longer.
             let _ = group_commit.upgrade().map(|group_commit| group_commit.keep_snapshot(None));
         };
         *thread = thread::Builder::new().name("ak-snapshot".into()).spawn(work).ok();
     }
 
-    /// Waits until none is made in the background.
+    /// Waits until none is running in the background.
     fn wait(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ = thread.map(JoinHandle::join);
     }
 
-    /// Ends what is done in the background, done or not.
+    /// Cancels the background snapshot and waits for it.
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         self.wait();
-        // Nor is one made by whoever erases.
+        // An erasure may be making one too.
         drop(self.lock());
     }
 
@@ -76,8 +76,8 @@ impl Snapshotter {
 }
 
 impl GroupCommit {
-    /// Keeps a snapshot of the state, then makes unreadable what is about `erased`, who is in the state no more. Should that
-    /// fail, the kernel stops: opened again, it takes the erasure up where it was. Others go on meanwhile.
+    /// Keeps a snapshot of the state, then erases the subject `erased`, whom the state no longer mentions. If that fails the kernel
+    /// stops; opened again, it resumes the erasure. Other requests go on meanwhile.
     ///
     /// # Errors
     /// When the disk fails or is full, or the kernel is stopped.
@@ -94,7 +94,7 @@ impl GroupCommit {
         })
     }
 
-    /// Keeps a snapshot before the kernel ends, if it spares the next start enough. One that is under way is waited for.
+    /// Keeps a snapshot before the kernel ends, if it shortens the next start enough. Waits for one that is running.
     ///
     /// # Errors
     /// As for [`keep_snapshot`](Self::keep_snapshot).
@@ -138,7 +138,7 @@ impl GroupCommit {
         removed
     }
 
-    /// LogSpace for the two records of a snapshot is found first; for those of an erasure it was found with its request.
+    /// Finds log space for the two records of a snapshot; that of an erasure was found with its request.
     fn begin_snapshot(&self, is_erasure: bool) -> Result<StateImage, Failure> {
         let mut state = self.state()?;
         let records = 2 * Kernel::own_record_bytes_max();
@@ -157,7 +157,7 @@ impl GroupCommit {
         Ok(image)
     }
 
-    /// Records the digest of the state that the snapshot of entry `seq` is of. It is durable then.
+    /// Records the digest of the snapshot of entry `seq` durably.
     fn record_snapshot(
         &self,
         log: &mut Log,
@@ -178,7 +178,7 @@ impl GroupCommit {
         let has_leader = state.has_leader;
         drop(state);
         let (mut state, _) = self.write(log)?;
-        // Whoever has_leader before still waits for the log, and leads on.
+        // An earlier leader still waits for the log, and leads on.
         state.has_leader = has_leader;
         state.stopped.clone().map_or(Ok(()), Err)
     }

@@ -1,12 +1,12 @@
-//! How much was recorded since the newest snapshot: whether another one is due.
+//! Counts what was recorded since the newest snapshot, to tell when another one is due.
 
 use ak_kernel::Record;
 
 use crate::storage::log::Log;
 
-/// A snapshot spares the next start at least so many entries, or it is not made.
+/// Fewest entries that a snapshot must save the next start from replaying.
 pub const SNAPSHOT_ENTRIES: u64 = 10_000;
-/// A snapshot is made once as many bytes were recorded as this part of the newest one has: its cost is spread over them.
+/// A snapshot is due once the new records are this fraction (1/N) of the newest one's length, which spreads its cost over them.
 const SNAPSHOT_PART: u64 = 2;
 
 /// What was recorded since the newest snapshot began.
@@ -29,7 +29,7 @@ impl Unsaved {
         self.bytes = bytes.fold(self.bytes, u64::saturating_add);
     }
 
-    /// Whether the next start would take long without another snapshot.
+    /// Whether another snapshot is due.
     pub(crate) fn is_due(&self) -> bool {
         self.is_worthwhile() && self.bytes_due.is_some_and(|due| self.bytes >= due)
     }

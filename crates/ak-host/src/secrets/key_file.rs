@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(read_or_create(&path, made("second")).unwrap(), "first");
         create(&path, "late").unwrap();
         assert_eq!(read(&path).unwrap(), "first", "the faster one's stays");
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no temp_file is left");
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1, "no temporary file is left");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let refused = read_or_create(&path, made("third")).unwrap_err().to_string();
         assert!(refused.contains("key: others may read it"), "{refused}");
