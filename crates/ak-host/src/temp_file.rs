@@ -1,6 +1,6 @@
-//! Files under way: written under a name that nobody could guess, then given the name that they are for.
+//! Temporary files: written under an unguessable name, then renamed to the final one.
 //!
-//! Whoever writes one holds a lock on it, so that what a killed process left is told from what a living one writes.
+//! The writer locks its file, so that a sweep can tell an abandoned file from one that is being written.
 
 use std::{
     fs::File,
@@ -18,16 +18,16 @@ use rustix::{
     process::geteuid,
 };
 
-/// Most names that are looked at beneath one directory in search of what a killed process left there.
+/// Most names that a sweep examines beneath one directory.
 pub const SWEPT_ENTRIES_MAX: usize = 50_000;
-/// How often a name is drawn until its file is this process's own.
+/// How often a name is drawn until the new file is locked by this process.
 const CREATE_TRIES_MAX: usize = 8;
 
 const PREFIX: &str = ".ak-";
 const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 
-/// Whether a file of this name is one under way: `.ak-`, 16 hexadecimal digits in lower case, `.tmp`.
+/// Whether this is the name of a temporary file: `.ak-`, 16 hexadecimal digits in lower case, `.tmp`.
 pub(crate) fn is_temp_name(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes())).is_some_and(
         |digits| {
@@ -36,7 +36,7 @@ pub(crate) fn is_temp_name(name: &[u8]) -> bool {
     )
 }
 
-/// A file under way. Without [`place`](Self::place) it is removed again.
+/// A temporary file. It is removed when dropped, unless it was renamed.
 #[derive(Debug)]
 pub(crate) struct TempFile<'d> {
     directory: BorrowedFd<'d>,
@@ -46,7 +46,7 @@ pub(crate) struct TempFile<'d> {
 }
 
 impl<'d> TempFile<'d> {
-    /// Makes an empty one in a directory, with `mode` as the process masks it.
+    /// Creates an empty temporary file in a directory, with `mode` as the process masks it.
     ///
     /// # Errors
     /// When the directory takes no file, or there is no random source.
@@ -59,7 +59,7 @@ impl<'d> TempFile<'d> {
             let temp_file = TempFile { directory, name, file, is_named: false };
             match flock(&temp_file.file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if fstat(&temp_file.file)?.st_nlink > 0 => return Ok(temp_file),
-                // Somebody took it for a left one before it was locked.
+                // A sweep took it for an abandoned one before it was locked.
                 Ok(()) | Err(Errno::WOULDBLOCK) => {}
                 // A file system without locks: nobody can lock it there, and so nobody removes it either.
                 Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => return Ok(temp_file),
@@ -75,14 +75,14 @@ impl<'d> TempFile<'d> {
         &self.name
     }
 
-    /// Gives it its name, in place of what has that name.
+    /// Renames it, replacing what has that name.
     pub(crate) fn rename_over(mut self, name: impl Arg) -> io::Result<()> {
         renameat(self.directory, &*self.name, self.directory, name)?;
         self.is_named = true;
         Ok(())
     }
 
-    /// Gives it its name where nothing has it.
+    /// Renames it if the name is free.
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has it; not on a file system that cannot see to it.
@@ -97,7 +97,7 @@ impl<'d> TempFile<'d> {
                 return Ok(());
             }
         }
-        // The name under way goes when this is dropped.
+        // The temporary name is removed on drop.
         match linkat(self.directory, &*self.name, self.directory, name, AtFlags::empty()) {
             Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => self.rename_over(name),
             linked => Ok(linked?),
@@ -108,15 +108,15 @@ impl<'d> TempFile<'d> {
 impl Drop for TempFile<'_> {
     fn drop(&mut self) {
         if !self.is_named {
-            // The write failed already. What stays is removed when the directory is swept the next time.
+            // The write has failed already; a later sweep removes what stays.
             let _ = unlinkat(self.directory, &*self.name, AtFlags::empty());
         }
     }
 }
 
-/// Removes what killed processes of this user left under way in a directory itself.
+/// Removes the temporary files that killed processes of this user abandoned in a directory itself.
 pub(crate) fn sweep_directory(directory: BorrowedFd<'_>) {
-    // Without it everything works; what is left is out of every agent's reach.
+    // A failed sweep changes nothing else: abandoned files are out of every agent's reach.
     let _ = sweep_entries(directory, &mut 0, &mut drop);
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn sweep_entries(
             continue;
         }
         if is_temp_name(name.to_bytes()) {
-            // It may be gone, or somebody else's: then it stays.
+            // It may be gone, or another user's: then it stays.
             let _ = remove_abandoned(readable.as_fd(), name);
         } else if entry.file_type() == FileType::Directory {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -152,7 +152,7 @@ pub(crate) fn sweep_entries(
     Ok(())
 }
 
-/// Removes one that nobody writes.
+/// Removes a temporary file unless a living process has locked it.
 fn remove_abandoned(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // To open a fifo or a device is to do something with it.

@@ -1,4 +1,4 @@
-//! Whether a file may be believed: who else could have written it.
+//! Reads files only if nobody untrusted could have written them.
 
 use std::{
     fs::{File, Metadata},
@@ -16,18 +16,18 @@ const STICKY: u32 = 0o1000;
 /// The group or everybody may read or write.
 const OPEN_TO_OTHERS: u32 = 0o077;
 
-/// What is asked of a file.
+/// What a file must satisfy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// That not everybody may write it.
+    /// Not writable by everybody.
     Settings,
-    /// Also that it belongs to this process's user or to root.
+    /// Also owned by this process's user or root.
     Credential,
-    /// Also that nobody else may read it.
+    /// Also readable by its owner alone.
     OwnerOnly,
 }
 
-/// Reads a text file of at most `bytes_max` bytes that may be believed. A symbolic link is judged by what it leads to.
+/// Reads a trusted text file of at most `bytes_max` bytes. A symbolic link is judged by its target.
 ///
 /// # Errors
 /// When it cannot be read, is no file, is not UTF-8, is longer, or others could have written it.
@@ -41,7 +41,7 @@ pub(crate) fn read(path: &Path, trust: Trust, bytes_max: u64) -> io::Result<Stri
     Ok(text)
 }
 
-/// Opens a file that may be believed.
+/// Opens a trusted file.
 ///
 /// # Errors
 /// As for [`read`], but for the content.

@@ -1,5 +1,5 @@
-//! A kernel in this process as its sessions use it: tokens are verified before a request goes in, and made after the
-//! reply has come out.
+//! A kernel in this process as its sessions use it: capability tokens are verified before a request is dispatched, and made after the
+//! reply.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
     storage::recover::Recovered,
 };
 
-/// A driver and what stands around it. Cheap to clone; all clones are the same kernel.
+/// A driver and the keys of capability tokens. Cheap to clone; all clones are the same kernel.
 #[derive(Clone)]
 pub(crate) struct Embedded {
     pub(crate) driver: Driver,
@@ -48,8 +48,8 @@ impl Embedded {
         Ok(Embedded { driver, tokens: Arc::new(tokens) })
     }
 
-    /// Makes a request, with the capability of a token where one is presented, and waits for its outcome. While it waits, `should_continue` is
-    /// asked whether to go on, where there is one.
+    /// Makes a request, with the capability of a presented token, and waits for its outcome. While it waits, it asks `should_continue`, if
+    /// there is one.
     pub(crate) fn call(
         &self,
         session: SessionId,
@@ -76,7 +76,7 @@ impl Embedded {
         extras.add_to(self, self.driver.call_on_task(session, asked, chunks, stop).await?)
     }
 
-    /// The request as the kernel takes it, with the capability of a token, and what its reply wants beside.
+    /// The request with the presented capability, and what its reply needs beside the kernel's answer.
     fn prepare(
         &self,
         session: SessionId,
@@ -151,7 +151,7 @@ fn host_config(kernel: &Kernel, options: &Options) -> Result<DriverConfig, Failu
     })
 }
 
-/// What a reply wants beside what the kernel says.
+/// What is added to the kernel's reply.
 struct ReplyExtras {
     /// The capability whose token is asked for.
     token: Option<CapId>,

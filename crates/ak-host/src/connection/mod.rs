@@ -44,7 +44,7 @@ enum Backend {
     Remote(Arc<Client>),
 }
 
-/// A session with an embedded kernel. It ends with its last holder.
+/// A session with an embedded kernel. It ends when its last holder is dropped.
 struct OpenSession {
     kernel: Embedded,
     session: SessionId,
@@ -102,8 +102,8 @@ impl Connection {
     }
 
     /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, and what can be
-    /// destroyed of it (keys and snapshots) on another, in mode of [`Options::state_dir`]. Clones of a disk are handles on the
-    /// same one. `segments` says how the journal uses its disk.
+    /// destroyed of it (keys and snapshots) on another, instead of [`Options::state_dir`]. Clones of a disk are handles on the
+    /// same one.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -115,7 +115,7 @@ impl Connection {
         Connection::open_with(journal, vault, recover::journal_options(), options)
     }
 
-    /// [`open_on`](Self::open_on) that says how the journal uses its disk: how long its segments are, and what it sets aside.
+    /// [`open_on`](Self::open_on) with a choice of how the journal uses its disk: segment length and reserve.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -130,7 +130,7 @@ impl Connection {
         Connection::from_recovered(recovered, options)
     }
 
-    /// [`open`](Self::open) that says how far it is where a journal has to be executed again.
+    /// [`open`](Self::open) that reports the progress of a replay.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -190,7 +190,7 @@ impl Connection {
         self.call_until(request, on_chunk, &CancellationToken::new())
     }
 
-    /// The same; once `stop` is cancelled, what is under way is given up: nobody knows then whether it happened.
+    /// The same; cancelling `stop` abandons the request: its outcome is unknown then.
     pub fn call_until(
         &self,
         request: Request,
@@ -200,8 +200,8 @@ impl Connection {
         self.call_interruptible(request, on_chunk, stop, None)
     }
 
-    /// The same; while it waits, `should_continue` is asked every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) milliseconds whether to go on. When not, the request
-    /// is given up, unless its outcome is there already.
+    /// The same; every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) it asks `should_continue`. When that returns false, the request is
+    /// cancelled, unless its outcome is there already.
     pub fn call_interruptible(
         &self,
         request: Request,
@@ -219,10 +219,10 @@ impl Connection {
         }
     }
 
-    /// Makes a request without waiting for it: no thread waits, however long its effect takes. The pieces of a streamed answer go to
-    /// `pieces`: a full channel holds the stream up, a closed one ends it.
+    /// Makes a request without a waiting thread, however long its effect takes. The pieces of a streamed answer go to `pieces`: a full
+    /// channel pauses the stream, a closed one ends it.
     ///
-    /// Once `stop` is cancelled, or the answer is dropped, what is under way is given up, and what was set aside for it is free again.
+    /// Cancelling `stop`, or dropping the returned future, cancels the request and releases its reservations.
     pub fn call_async(
         &self,
         request: Request,

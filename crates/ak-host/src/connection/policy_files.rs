@@ -1,4 +1,4 @@
-//! Policies in files: read with what they include by whoever loads them, and kept from every agent by the kernel's host.
+//! Policies in files: read with their includes by the client, and kept from every agent by the kernel's host.
 
 use std::{
     cell::RefCell,
@@ -92,13 +92,12 @@ impl IncludeReader {
     }
 }
 
-/// The files of a policy that do not lie on the kernel's machine, or not as they were read: nothing keeps agents from them.
+/// The files of a policy that are not on the kernel's machine, or differ from what was read: agents are not kept from them.
 #[derive(Debug, Default)]
 pub(crate) struct UnprotectedFiles(Vec<Text>);
 
 impl UnprotectedFiles {
-    /// Says of a policy's files which lie here, and keeps every agent away from them. `is_owners` tells whether the request is
-    /// the owner's: for nobody else anything is looked at.
+    /// Protects those files of a policy that are on this machine. Only for the owner's requests: for anybody else no file is examined.
     ///
     /// # Errors
     /// When a file is here and cannot be protected.
@@ -117,7 +116,7 @@ impl UnprotectedFiles {
         let here: Vec<Text> = here.into_iter().map(|(path, _)| path.clone()).collect();
         let others = others.into_iter().map(|(path, _)| path.clone()).collect();
         for path in &here {
-            // Before the policy is in force, so that nobody is faster.
+            // Before the policy is in force, so that no agent is faster.
             protected.add(Path::new(&**path)).map_err(|error| {
                 Failure::new(Code::Io, format!("cannot protect the policy {}: {error}", &**path))
             })?;
@@ -126,7 +125,7 @@ impl UnprotectedFiles {
         Ok(UnprotectedFiles(others))
     }
 
-    /// The outcome, with the paths that are not protected.
+    /// Adds the unprotected paths to the reply.
     pub(crate) fn report_in(self, reply: Reply) -> Reply {
         match reply {
             Reply::Done if !self.0.is_empty() => {

@@ -1,4 +1,4 @@
-//! A kernel behind a Unix socket. Calls share the connection and pipeline; none of them holds a thread.
+//! A kernel behind a Unix socket. Calls share the connection and are pipelined; none of them blocks a thread.
 
 use std::{
     collections::BTreeMap,
@@ -32,9 +32,9 @@ use crate::{
     wire::{self, Frame},
 };
 
-/// How long a daemon may take to answer a HELLO, in milliseconds, the time included until it takes the connection.
+/// How long a daemon may take to accept a connection and answer its HELLO, in milliseconds.
 pub const HELLO_REPLY_TIMEOUT_MS: u64 = 10_000;
-/// How long it is waited when the daemon takes no more connections at the moment.
+/// Pause before connecting again when the daemon's queue is full.
 const CONNECT_RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Frames that may wait to be written.
 const FRAMES_AHEAD: usize = 16;
@@ -49,17 +49,17 @@ pub(crate) struct Client {
     agents: Mutex<Vec<Weak<Client>>>,
 }
 
-/// A connection, as those who call share it.
+/// The stream that concurrent calls share.
 struct SharedStream {
     /// Takes frames to be written, whole and in order.
     outgoing: Sender<Vec<u8>>,
     pending: Mutex<PendingReplies>,
     _closed_in_child: ClosedInChild,
-    /// To end it while somebody writes.
+    /// Shuts the stream down while another thread writes.
     stream: StdStream,
 }
 
-/// Who waits for what.
+/// The calls that wait for replies.
 #[derive(Default)]
 struct PendingReplies {
     sequence: u64,
@@ -69,8 +69,8 @@ struct PendingReplies {
 }
 
 impl Client {
-    /// Connects and says HELLO. With the owner's token this is an owner session, unless it opens as `agent`. While it waits, `should_continue`
-    /// is asked whether to go on.
+    /// Connects and says HELLO. The owner's token opens an owner session, unless `agent` is named. While it waits, it asks
+    /// `should_continue` whether to go on.
     pub(crate) fn connect(
         path: &Path,
         token: Option<String>,
@@ -151,7 +151,7 @@ impl Client {
         )
     }
 
-    /// Makes a request without pending for it.
+    /// Makes a request without a waiting thread.
     pub(crate) fn call_async(
         &self,
         request: Request,
@@ -262,7 +262,7 @@ async fn request_outcome(
     }
 }
 
-/// A request that was sent. What is given up before its end is cancelled.
+/// A request that was sent. Dropping it before its outcome cancels it.
 struct RequestGuard<'l> {
     shared: &'l ProcessOwned<Arc<SharedStream>>,
     sequence: u64,
@@ -279,7 +279,7 @@ impl Drop for RequestGuard<'_> {
         }
         let Ok(frame) = encode(Flags::REQUEST.with(Flags::END), self.sequence, b"{}") else { return };
         let (shared, runtime) = (self.shared.clone(), Runtime::get());
-        // Where there is no room for it at once, somebody else waits for that.
+        // When the queue is full, a task waits for space in it.
         if let (Err(full), Ok(runtime)) = (shared.outgoing.try_send(frame), runtime) {
             runtime.spawn(async move { shared.outgoing.send(full.into_inner()).await });
         }
@@ -309,7 +309,7 @@ impl SharedStream {
         self.pending.lock().map_err(|_| Failure::new(Code::Io, "a thread died while it held the connection"))
     }
 
-    /// Sends a request; gives its number, and what brings its frames.
+    /// Sends a request; returns its sequence number and the receiver of its frames.
     async fn send(&self, payload: &[u8]) -> Result<(u64, UnboundedReceiver<Frame>), Failure> {
         self.pending()?.check()?;
         let mode = self.outgoing.reserve().await;
@@ -341,7 +341,7 @@ impl PendingReplies {
         self.ended.clone().map_or(Ok(()), Err)
     }
 
-    /// Why a call that was sent got no answer: it may have been performed, also where this side ended the connection.
+    /// Why a sent call has no reply: it may have been performed, also when this side ended the connection.
     fn lost_reply(&self) -> Failure {
         let closed = self.ended.as_ref().is_some_and(|failure| failure.code == Code::NotConfigured);
         let who = if closed { "the session was closed" } else { "the kernel closed the connection" };

@@ -73,7 +73,7 @@ pub(super) async fn authenticate(
     let agent = hello.get("agent").and_then(Value::as_str);
     let Shared { kernel, token, limits, .. } = server;
     let admitted = |session, permits| AdmittedSession { kernel: kernel.clone(), session, _permits: permits };
-    // The owner finds a place where nobody else does any more.
+    // The owner is admitted even when nobody else is.
     let is_owner = agent.is_none() && presented.is_some_and(|given| equals_in_constant_time(given, token));
     let permit = if is_owner { None } else { Some(limits.sessions.try_acquire().ok_or_else(sessions_full)?) };
     match (presented, agent) {
@@ -121,7 +121,7 @@ fn sessions_full() -> Failure {
     Failure::new(Code::Quota, message)
 }
 
-/// Whether that is the owner's token, found out in a time that tells nothing of it.
+/// Compares the presented token with the owner's in constant time.
 fn equals_in_constant_time(given: &str, token: &str) -> bool {
     let (given, token) = (given.as_bytes(), token.as_bytes());
     given.len() == token.len()

@@ -1,4 +1,4 @@
-//! What the connections of a daemon share: the kernel, and how many sessions, effects and bytes there may be of all but the owner's.
+//! What connections share: the kernel, and limits on everyone but the owner.
 
 use std::{
     collections::VecDeque,
@@ -10,18 +10,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::embedded::Embedded;
 
-/// Most sessions at once that are not the owner's; the next one is told so and closed.
+/// Most concurrent sessions other than the owner's; the next one is refused.
 pub const SESSIONS_MAX: usize = 1_024;
-/// Most connections at once that said no HELLO yet; the oldest gives way to the next one.
+/// Most connections without a HELLO; the oldest gives way to the next one.
 pub const UNAUTHENTICATED_MAX: usize = 128;
-/// Most effects of all connections but the owner's under way at once.
+/// Most concurrent effects of all connections but the owner's.
 pub const SESSIONS_EFFECTS_MAX: usize = 4_096;
-/// Most bytes of long requests that are being received at once, of all connections but the owner's, beside 64 KiB for each. What
-/// comes beyond that waits.
+/// Most bytes of long requests that are received at a time, over all connections but the owner's, beside 64 KiB for each. More has to
+/// wait.
 pub const RECEIVED_BYTES_MAX: usize = 128 << 20;
 /// Descriptors that are no session's: the journal's files, the vault's, the owner's connections.
 const OWN_DESCRIPTORS: u64 = 256;
-/// Into so many parts the others are divided: one is the connections', the rest the effects'.
+/// The other descriptors are divided into this many parts: one for connections, the rest for effects.
 const DESCRIPTOR_PARTS: usize = 4;
 
 /// What connections share.
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) unauthenticated: UnauthenticatedConnections,
 }
 
-/// How many there may be of something.
+/// A limit on how many of something exist at a time.
 pub(super) struct CountLimit {
     pub(super) max: usize,
     pub(super) free: Arc<Semaphore>,
@@ -45,13 +45,13 @@ impl CountLimit {
         CountLimit { max, free: Arc::new(Semaphore::new(max)) }
     }
 
-    /// One of them, where one is left.
+    /// Takes a permit, if one is left.
     pub(super) fn try_acquire(&self) -> Option<Permit> {
         self.free.clone().try_acquire_owned().ok()
     }
 }
 
-/// What those who are not the owner share.
+/// The limits that all connections but the owner's share.
 pub(super) struct ConnectionLimits {
     pub(super) sessions: CountLimit,
     pub(super) guests: CountLimit,
@@ -60,12 +60,12 @@ pub(super) struct ConnectionLimits {
     pub(super) received: CountLimit,
 }
 
-/// Connections that said no HELLO yet, the oldest first, with what ends each.
+/// Connections without a HELLO, the oldest first, each with the token that ends it.
 #[derive(Default)]
 pub(super) struct UnauthenticatedConnections(Mutex<VecDeque<(u64, CancellationToken)>>);
 
 impl UnauthenticatedConnections {
-    /// Takes in one more, by its number.
+    /// Adds a connection by its number, evicting the oldest when there are too many.
     pub(super) fn add(&self, number: u64) -> CancellationToken {
         let evicted = CancellationToken::new();
         if let Ok(mut unauthenticated) = self.0.lock() {
@@ -86,7 +86,7 @@ impl UnauthenticatedConnections {
     }
 }
 
-/// How many sessions, and effects of theirs, there may be where this process may have so many descriptors.
+/// The limits on sessions and effects for a process with this many descriptors.
 pub(super) fn limits_for(descriptors: Option<u64>) -> (usize, usize) {
     let left = descriptors.map_or(usize::MAX, |descriptors| {
         usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)

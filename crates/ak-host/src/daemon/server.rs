@@ -1,7 +1,7 @@
-//! The daemon: one kernel offered on a Unix socket. A connection is a task, and so is each effect of it: none holds a thread.
+//! Accepts the connections of the daemon. Each connection is a task, and so is each of its effects: none blocks a thread.
 //!
-//! Whoever connects is nobody until a HELLO came: such unauthenticated have little time and few places, and the oldest gives way to the
-//! newest. What comes of them, and of agents, evicted places, memory and effects for the owner.
+//! A connection is unauthenticated until its HELLO: there is a small number of these, with little time, and the oldest gives way to the
+//! newest. The limits on everyone but the owner leave sessions, memory and effects for the owner.
 
 use std::{
     io,
@@ -51,8 +51,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`. Whoever presents `token` is the owner; see [`owner_token`]. A socket that nobody listens on any more is
-    /// replaced, and nothing else is.
+    /// Listens at `path`. Presenting `token` makes a client the owner; see [`owner_token`]. A socket that nobody listens on is replaced;
+    /// nothing else is.
     ///
     /// # Errors
     /// When the socket cannot be made, another daemon listens already, or something else stands there.
@@ -63,7 +63,7 @@ impl Server {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        // Whoever could put another socket there would be asked in the kernel's place, and told the owner's token.
+        // A replaced socket would receive the owner's token.
         kernel.driver.protect(path)?;
         let socket_id = file_id(path)?;
         let (sessions, effects) = limits_for(raise_descriptor_limit());
@@ -82,8 +82,8 @@ impl Server {
         Ok(Server { listener, path: path.to_owned(), socket_id, shared: Arc::new(shared) })
     }
 
-    /// Lets in so many connections at a time that bring no credential. Each is a guest of its own, whom nothing is permitted but
-    /// what rules of the policy say of `guest/**`; all guests together are charged to one account. Without this there are none.
+    /// Admits at most `max` connections at a time without a credential. Each is a guest of its own, permitted only what rules for `guest/**`
+    /// permit; all guests share one account. Without this there are none.
     #[must_use]
     pub fn with_guests(mut self, max: u64) -> Server {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
@@ -131,7 +131,7 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
 }
 
-/// Removes the socket that a daemon which is gone has left at `path`.
+/// Removes the socket that an ended daemon left at `path`.
 fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let told = |kind, what: &str| io::Error::new(kind, format!("{} {what}", path.display()));
     match std::fs::symlink_metadata(path) {

@@ -1,4 +1,4 @@
-//! The requests of one connection. What the kernel answers by itself is answered in order; each effect is a task of its own.
+//! Serves the requests of one connection. Requests that the kernel answers itself are answered in order; each effect is a task of its own.
 
 use std::{
     collections::BTreeMap,
@@ -25,9 +25,9 @@ use crate::{
     wire::{self, Frame, ReceiveBudget},
 };
 
-/// Most effects of one connection under way at once.
+/// Most concurrent effects of one connection.
 pub const EFFECTS_MAX: usize = 256;
-/// How long a client may take nothing of what is written to it, in milliseconds. Its connection is closed then.
+/// How long a client may read nothing of what is written to it, in milliseconds. After that its connection is closed.
 pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
 /// How long a client may take for one whole request once it has begun, in milliseconds, however it comes.
 pub const REQUEST_TIMEOUT_MS: u64 = if cfg!(test) { 200 } else { 60_000 };
@@ -51,19 +51,18 @@ pub(super) async fn within_write_time(
 pub(super) struct ServedSession {
     pub(super) server: Arc<Shared>,
     pub(super) session: SessionId,
-    /// The token that came with HELLO in the owner's place: every request presents it that presents no other.
+    /// The capability token of the HELLO, presented by every request without a token of its own.
     pub(super) cap: Option<Text>,
     pub(super) is_owner: bool,
-    /// None once half a frame was written: nobody can read on.
+    /// `None` once half a frame was written: the client cannot resynchronise.
     pub(super) writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
-    /// The requests that are being performed, and what stops each.
+    /// The requests in progress, and what cancels each.
     pub(super) in_progress: Mutex<BTreeMap<u64, CancellationToken>>,
     /// Cancelled when nothing can be written any more.
     pub(super) broken: CancellationToken,
 }
 
-/// Takes requests until the client is gone. What the kernel answers by itself is answered here; an effect is a task of its own, so
-/// that what follows it need not wait.
+/// Serves requests until the client is gone. An effect becomes a task, so that later requests need not wait for it.
 pub(super) async fn requests(
     served: &Arc<ServedSession>,
     stream: &mut Reader,
@@ -102,7 +101,7 @@ pub(super) async fn requests(
 }
 
 impl ServedSession {
-    /// The next frame, which may begin when it likes and has little time then. Memory for it is shared by all but the owner.
+    /// Reads the next frame. It may begin at any time and has [`REQUEST_TIMEOUT_MS`] then. All but the owner share memory for frames.
     async fn next_frame(&self, stream: &mut Reader) -> Result<Option<Frame>, Failure> {
         let Some(first) = wire::read_first_byte(stream).await? else { return Ok(None) };
         let mut budget = match self.is_owner {
@@ -164,8 +163,7 @@ impl ServedSession {
         Ok(())
     }
 
-    /// Performs an effect, and writes the pieces of its answer as they come. One that dies is answered too: nobody knows what it
-    /// did.
+    /// Performs an effect and writes the pieces of its answer as they come. If its task panics, the outcome is unknown.
     async fn stream(
         self: &Arc<Self>,
         sequence: u64,
@@ -215,7 +213,7 @@ impl ServedSession {
         })
     }
 
-    /// The client does not wait for this any longer: what is under way is given up. It counts until it has ended.
+    /// Cancels a request that the client no longer waits for. It counts until it has ended.
     fn cancel(&self, sequence: u64) {
         if let Ok(in_progress) = self.in_progress.lock()
             && let Some(stop) = in_progress.get(&sequence)

@@ -21,9 +21,9 @@ use crate::{
     secrets::store::{SecretError, Secrets},
 };
 
-/// What the host calls itself where the request does not: some servers answer nobody without a name.
+/// The default User-Agent: some servers reject requests without one.
 const USER: &str = concat!("authority-kernel/", env!("CARGO_PKG_VERSION"));
-/// Headers by which a server may be told to answer so that a secret in its answer is not recognised.
+/// Headers that can make a server encode its answer so that a secret in it is not recognised.
 const TRANSFORMING_HEADERS: [&str; 4] = ["accept-encoding", "if-range", "range", "te"];
 /// Most redirects that are followed.
 pub const REDIRECTS_MAX: usize = 10;
@@ -46,25 +46,25 @@ const CONNECTION_HEADERS: [&str; 12] = [
 
 /// One HTTP request as the gate has permitted it.
 pub(crate) struct HttpJob {
-    /// The request that is sent at the moment.
+    /// The current request of the chain of redirects.
     pub(crate) hop: HttpHop,
     pub(crate) response_bytes_max: u64,
     pub(crate) timeout_ms: u64,
 }
 
-/// What the call rests on.
+/// What HTTP calls use of the host.
 pub(crate) struct HttpContext<'a> {
     pub(crate) net: &'a Net,
     pub(crate) secrets: &'a Secrets,
     pub(crate) redactor: &'a Redactor,
 }
 
-/// How far a request transferred.
+/// How much of a request was transferred.
 #[derive(Clone, Copy, Default)]
 struct Transferred {
     /// How many requests servers may have acted on, redirects included.
     hops_sent: u64,
-    /// Of the response's body.
+    /// Bytes of the response's body.
     bytes: u64,
 }
 
@@ -111,7 +111,7 @@ async fn send_following_redirects(
 ) -> Result<HttpResponse, HttpError> {
     let HttpContext { net, secrets, redactor } = resources;
     for followed in 0.. {
-        // Before the name is looked up: what must not be sent makes no traffic at all.
+        // Before the lookup: a request that must not be sent causes no traffic at all.
         let (request, holds_secret) = build_request(&job, secrets)?;
         let addresses = net.resolve(&job.hop.url).await?;
         let addresses = match context.ask(Step::Resolved(addresses)).await {
@@ -128,7 +128,7 @@ async fn send_following_redirects(
         }
         match redirect_target(&job, &response, redactor)? {
             None => return read_body(&mut connection, response, job.response_bytes_max, transferred).await,
-            // Before it is decided, and charged for.
+            // Before the redirect is decided and charged.
             Some(_) if followed == REDIRECTS_MAX => break,
             Some((method, url)) => {
                 job.hop = match context.ask(Step::Redirect { method, url }).await {
@@ -159,7 +159,7 @@ fn redirect_target(
     let wrong =
         |reason: String| HttpError::BadResponse(format!("the redirect's location is wrong: {reason}"));
     let location = std::str::from_utf8(location.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-    // It goes into records, and to whoever is asked next.
+    // The location is recorded, and shown to approvers.
     if redactor.holds_value(location) {
         return Err(wrong("it holds a secret".into()));
     }
@@ -169,15 +169,14 @@ fn redirect_target(
     Ok(Some((method, Text::from(target.as_str()))))
 }
 
-/// Whether what is in a response could not be recognised by looking at its bytes.
+/// Whether the body is encoded or partial, so that a secret in it could not be recognised.
 fn is_transformed(response: &Response<Incoming>) -> bool {
     let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     response.status() == StatusCode::PARTIAL_CONTENT
         || response.headers().get_all(CONTENT_ENCODING).iter().any(|value| !is_plain(value))
 }
 
-/// Builds the request, secrets in their places, and says whether there are any. What belongs to the connection is the
-/// host's to set.
+/// Builds the request with secrets substituted, and says whether there are any. Headers of the connection are the host's to set.
 fn build_request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
     let hop = &job.hop;
     let filled = secrets.substitute(&hop.url, &hop.headers, hop.body.as_deref())?;
@@ -195,7 +194,7 @@ fn build_request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes
     Ok((request?, holds_secret))
 }
 
-/// A request, or what is wrong in it: what it is and its name.
+/// Builds a request; the error names the kind of the invalid part and the part.
 pub(crate) fn new_request<'h>(
     method: &str,
     url: &CanonicalUrl,
@@ -227,7 +226,7 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
     list.iter().any(|item| name.eq_ignore_ascii_case(item))
 }
 
-/// Takes the body as it comes, and no more of it than is wanted.
+/// Reads the body, at most `bytes_max` bytes of it.
 async fn read_body(
     connection: &mut HttpConnection,
     response: Response<Incoming>,

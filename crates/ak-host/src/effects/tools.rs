@@ -1,4 +1,4 @@
-//! Tools, run slice by slice. What one asks for goes through the kernel as any request does, and the tool waits for it.
+//! Runs tools slice by slice. A tool's host call goes through the kernel like any request while the tool waits.
 
 use std::{
     pin::Pin,
@@ -24,7 +24,7 @@ pub(crate) struct ToolJob {
     pub(crate) env: Vec<(Text, Text)>,
     pub(crate) input: Value,
     pub(crate) limits: RunLimits,
-    /// When the wall time of its agent is over.
+    /// When the wall time of its agent ends.
     pub(crate) agent_due: Option<Instant>,
 }
 
@@ -34,18 +34,18 @@ struct TimeLeft {
     mode: CallMode,
     wall_ms: u64,
     own_due: Instant,
-    /// Of whoever called it: the tool that did, if one did.
+    /// The deadline of the calling tool, if a tool called it.
     callers_due: Option<Instant>,
     agent_due: Option<Instant>,
 }
 
 impl TimeLeft {
-    /// When the first of all this is over.
+    /// The earliest deadline.
     fn due(&self) -> Instant {
         self.callers_due.into_iter().chain(self.agent_due).fold(self.own_due, Instant::min)
     }
 
-    /// Why the tool is to be given up, if it is.
+    /// Why the tool has to be stopped, if it has.
     fn over(&self) -> Option<(Code, String)> {
         let now = Instant::now();
         if self.stop.is_cancelled() {
@@ -62,7 +62,7 @@ impl TimeLeft {
     }
 }
 
-/// What a slice of a tool's run came to, and the run, unless it died.
+/// The result of one slice and the run; `None` when it panicked.
 type Sliced = Option<(ToolRun, ToolStep)>;
 
 /// How a call from a tool to the host ends.
@@ -88,7 +88,7 @@ pub(crate) trait HostCalls: Sync {
     ) -> HostCallFuture<'a>;
 }
 
-/// Runs a tool to its end, or until its time is over or nobody waits for it any more.
+/// Runs a tool until it ends, its time is over, or nobody waits for it any more.
 pub(crate) async fn run(
     runtime: &Runtime,
     ticket: Ticket,
@@ -121,7 +121,7 @@ pub(crate) async fn run(
             ToolStep::Yields => {}
             ToolStep::Asks(request) => match host_call(calls, ticket, request, &time).await {
                 Ok(Some(outcome)) => run.reply(&outcome),
-                // It is over: the next look tells why.
+                // Its time is over: the next check says why.
                 Ok(None) => {}
                 Err(failure) => return run.give_up(failure.code, &failure.message),
             },
@@ -130,8 +130,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Makes one call from a tool to the host. A tool that asks more often than its agent may waits; `None` when its time is over
-/// meanwhile.
+/// Makes one host call. A tool above its agent's rate waits; `None` when its time ends meanwhile.
 ///
 /// # Errors
 /// As for [`HostCalls::call`].
@@ -143,7 +142,7 @@ async fn host_call(
 ) -> Result<Option<Outcome>, Failure> {
     let request = request.priced(|model| calls.price(model));
     loop {
-        // Nobody takes a tool's answer in pieces.
+        // A tool does not read a streamed answer.
         let stop = time.stop.clone();
         let options =
             CallOptions { chunks: ChunkSink::Discard, stop, due: Some(time.due()), mode: time.mode };
@@ -161,7 +160,7 @@ async fn host_call(
     }
 }
 
-/// Runs a tool for a slice, after which others have a turn.
+/// Runs a tool for one slice, then yields.
 async fn slice(runtime: &Runtime, mut run: ToolRun, mode: CallMode) -> Sliced {
     match mode {
         CallMode::Blocking | CallMode::Polling => {

@@ -14,7 +14,7 @@ pub(super) fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, 
 /// The path behind a link that stands in the directory `before` beneath the root: the link's own text, then `after`.
 ///
 /// # Errors
-/// Where it leads out of the root, or its text holds `..` behind a name: where that leads depends on what the name is.
+/// When it leads out of the root, or its text holds `..` after a name: where that leads depends on what the name is.
 pub(super) fn link_target(
     root: &str,
     resolved: &str,

@@ -1,7 +1,7 @@
-//! FileEffects, opened beneath the root that the gate granted.
+//! File effects, performed beneath the root that the gate granted.
 //!
-//! A path is resolved from the root's descriptor, through no symbolic link and on the root's own mount. Canonical paths
-//! hold no `..`. So what is opened is what was checked, whatever is renamed meanwhile.
+//! A path is resolved from the root's descriptor, through no symbolic link and on the root's own mount. Canonical paths hold no `..`.
+//! So the file that is opened is the one that was checked, whatever is renamed meanwhile.
 
 pub(crate) mod error;
 mod links;
@@ -32,7 +32,7 @@ use crate::{
     temp_file::is_temp_name,
 };
 
-/// What file effects rest on.
+/// Performs file effects.
 #[derive(Debug, Default)]
 pub(crate) struct FileEffects {
     pub(crate) protected: Protected,
@@ -40,7 +40,7 @@ pub(crate) struct FileEffects {
 }
 
 impl FileEffects {
-    /// Performs one file effect. Where links are followed, `ask` is asked about each path that one leads to.
+    /// Performs one file effect. If links are followed, `ask` judges each path that one leads to.
     pub(crate) fn perform(
         &self,
         root: &str,
@@ -67,7 +67,7 @@ impl FileEffects {
         failed(path, &FileError::TooManyLinks)
     }
 
-    /// Where a path leads whose first symbolic link is followed: an absolute path without `.` and `..`.
+    /// Resolves the first symbolic link of a path; returns an absolute path without `.` and `..`.
     fn next_target(&self, root: &str, path: &str, action: &FileAction) -> Result<String, FileError> {
         let components = components(root, path)?;
         let resolved = self.roots.find(root)?;
@@ -75,7 +75,7 @@ impl FileEffects {
         let mut directory = resolver.open_root(&resolved)?;
         for (index, component) in components.iter().enumerate() {
             let is_last = index + 1 == components.len();
-            // What is deleted is the link itself.
+            // Deleting a link deletes the link itself.
             if is_last && matches!(action, FileAction::Delete) {
                 break;
             }
@@ -85,7 +85,7 @@ impl FileEffects {
                     let (before, after) = components.split_at(index);
                     return link_target(root, &resolved, before, &target, after.get(1..).unwrap_or_default());
                 }
-                // It is no link.
+                // Not a link.
                 Err(Errno::INVAL) if is_last => break,
                 Err(Errno::INVAL) => {
                     directory =
@@ -94,11 +94,11 @@ impl FileEffects {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        // It was one a moment ago.
+        // The link was replaced meanwhile.
         Err(FileError::Link)
     }
 
-    /// Does it, unless there is a link in the path. `follows` says that a link at its end is not what is meant.
+    /// Performs the effect, unless the path contains a link. With `follows` a link at its end is not the target either.
     fn attempt(
         &self,
         root: &str,
@@ -122,7 +122,7 @@ impl FileEffects {
         {
             return Err(FileError::Protected);
         }
-        // What processes hold, this one's keys among it, lies on procfs in directories named by numbers.
+        // What processes hold, such as the keys of this one, shows on procfs in directories named by numbers.
         let is_process = |component: &str| component.bytes().all(|byte| byte.is_ascii_digit());
         let mut names =
             root.split('/').filter(|component| !component.is_empty()).chain(components).chain([name]);

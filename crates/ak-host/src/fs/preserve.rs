@@ -1,7 +1,7 @@
-//! What a file keeps when another takes its place: owner, group, mode, access list and other extended attributes.
+//! Copies the metadata of a file to its replacement: owner, group, mode, access list and other extended attributes.
 //!
-//! The file that takes its place is made readable by its owner alone, and is given the rest before it gets the name. So
-//! nobody may read it at any moment who could not read the old one.
+//! The replacement is created readable by its owner alone and gets its metadata before its name, so that at no moment anybody can read
+//! it who could not read the old one.
 
 use std::{
     fs::File,
@@ -26,7 +26,7 @@ const KINDS: [&str; 4] = ["user.", "security.", "trusted.", "system."];
 /// Who may do what, and the sticky bit. Set-user-ID and set-group-ID are dropped, as by every write.
 const MODE_PRESERVED: u32 = 0o1777;
 
-/// Why a file cannot have what the one has whose place it takes.
+/// Why the metadata of a file cannot be copied to its replacement.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PreserveError {
     #[error(
@@ -73,8 +73,8 @@ fn copy_owner(stat: &Stat, new: &File) -> Result<(), PreserveError> {
         .map_err(|errno| PreserveError::Owner(uid, gid, errno.into()))
 }
 
-/// Takes access lists from the new file that it has of its directory and the old one does not have. Labels of security
-/// modules stay: every file has one.
+/// Removes access lists that the new file inherited from its directory and the old one lacks. Labels of security modules stay: every
+/// file has one.
 fn drop_inherited(kept: &[String], new: &File) -> Result<(), PreserveError> {
     let inherited = names(new.as_fd()).map_err(PreserveError::Attributes)?;
     for name in inherited.iter().filter(|name| name.starts_with("system.") && !kept.contains(name)) {
@@ -88,7 +88,7 @@ fn drop_inherited(kept: &[String], new: &File) -> Result<(), PreserveError> {
 
 fn copy_attribute(old: BorrowedFd<'_>, new: &File, name: &str) -> io::Result<()> {
     let Some(value) = value_of(old, name)? else { return Ok(()) };
-    // Where it has it already, it need not be allowed to set it.
+    // An attribute that is equal already needs no permission to set it.
     if value_of(new.as_fd(), name).ok().flatten().as_ref() == Some(&value) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
-//! What no agent may touch: state, keys, policies, the operator's settings.
+//! Files that no agent may touch: state, keys, policies, the operator's settings.
 //!
-//! By device and inode, so that no other name leads to it; and by path, so that what takes its place is as far away.
+//! They are known by device and inode, so that no other name leads to one; and by path, so that a replacement is protected too.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,7 +18,7 @@ use rustix::{
     io::Errno,
 };
 
-/// Most files and directories beneath a protected one that are walk_at_most at.
+/// Most entries that are examined beneath a protected directory.
 pub const PROTECTED_ENTRIES_MAX: usize = 100_000;
 
 /// Device and inode.
@@ -33,20 +33,19 @@ pub(crate) struct Protected {
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
-    /// What stood there when it was protected: it stays protected wherever it goes. As long as it is open_files, no other file is
-    /// given its number.
+    /// What the path led to when it was protected, held open: it stays protected wherever it is moved, and no other file gets its inode.
     open_files: Vec<(FileId, OwnedFd)>,
-    /// The directories beneath it, when they were last walk_at_most for: another mount may lead to them.
+    /// The directories beneath it at the last scan: another mount may lead to them.
     beneath: Vec<FileId>,
 }
 
-/// What is protected at one moment.
+/// A snapshot of what is protected.
 #[derive(Debug, Default)]
 pub(crate) struct ProtectedPaths {
     ids: Vec<FileId>,
     /// All protected paths.
     paths: Vec<PathBuf>,
-    /// Directory and name of each place.
+    /// Directory and name of each protected path.
     names: Vec<(FileId, OsString)>,
 }
 
@@ -54,17 +53,17 @@ impl Protected {
     /// Protects these paths, and everything beneath those that are directories.
     ///
     /// # Errors
-    /// When one that is there cannot be walk_at_most at.
+    /// When an existing one cannot be examined.
     pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Protected> {
         let protected = Protected::default();
         paths.into_iter().try_for_each(|path| protected.add(&path))?;
         Ok(protected)
     }
 
-    /// Protects one more, whether it is there or not.
+    /// Protects one more path, whether it exists or not.
     ///
     /// # Errors
-    /// When it is there and cannot be walk_at_most at.
+    /// When it exists and cannot be examined.
     pub(crate) fn add(&self, path: &Path) -> io::Result<()> {
         let path = std::path::absolute(path)?;
         let mut now = open_at(&path)?;
@@ -72,7 +71,7 @@ impl Protected {
         let mut entries = self.entries.write().map_err(died)?;
         match entries.iter_mut().find(|entry| entry.path == path) {
             Some(entry) => {
-                // What has no name any more needs no protection: nobody can reach it.
+                // A file without a name needs no protection: nobody can reach it.
                 entry.open_files.retain(|(_, file)| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
                 now.retain(|(node, _)| entry.open_files.iter().all(|(known, _)| known != node));
                 entry.open_files.extend(now);
@@ -82,7 +81,7 @@ impl Protected {
         Ok(())
     }
 
-    /// Looks for the directories beneath what is protected, as far as this process may.
+    /// Scans for directories beneath protected ones, as far as this process may read.
     pub(crate) fn rescan(&self) {
         let Ok(paths) = self
             .entries
@@ -93,7 +92,7 @@ impl Protected {
         };
         for path in paths {
             let mut beneath = Vec::new();
-            // Where it breaks off, what was found is protected all the same.
+            // What was found before an error is protected all the same.
             let _ = walk(&path, None, &mut |stat| {
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                     beneath.push(file_id(stat));
@@ -108,10 +107,10 @@ impl Protected {
         }
     }
 
-    /// What is protected now.
+    /// A snapshot of what is protected now.
     ///
     /// # Errors
-    /// When a protected path cannot be walk_at_most at: then nobody knows what it is.
+    /// When a protected path cannot be examined.
     pub(crate) fn paths(&self) -> io::Result<ProtectedPaths> {
         let died = |_| io::Error::other("a thread died while it held the protected files");
         let mut protected = ProtectedPaths::default();
@@ -130,7 +129,7 @@ impl Protected {
     }
 }
 
-/// Holds what a path leads to, and the link that it may be itself.
+/// Opens what a path leads to, and the link that it may be itself.
 fn open_at(path: &Path) -> io::Result<Vec<(FileId, OwnedFd)>> {
     let mut open_files = Vec::new();
     for flags in [OFlags::PATH | OFlags::CLOEXEC, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW] {
@@ -148,11 +147,11 @@ fn open_at(path: &Path) -> io::Result<Vec<(FileId, OwnedFd)>> {
     Ok(open_files)
 }
 
-/// Looks at what is beneath a directory, on `device` only if one is named, until `found` says that it is enough; says whether
-/// it did. A path that is no directory has nothing beneath it, and neither has one that this process may not read.
+/// Walks the entries beneath a directory, on `device` only if one is given, until `found` returns true; returns whether it did. A path
+/// that is not a directory, or that this process may not read, has none.
 ///
 /// # Errors
-/// When there are more than [`PROTECTED_ENTRIES_MAX`], or the disk fails.
+/// When there are more than [`PROTECTED_ENTRIES_MAX`] entries, or the disk fails.
 fn walk(root: &Path, device: Option<u64>, found: &mut impl FnMut(&Stat) -> bool) -> io::Result<bool> {
     walk_some(root, device, PROTECTED_ENTRIES_MAX, found)
 }
@@ -183,7 +182,7 @@ fn walk_some(
                 return Err(io::Error::other("there is too much beneath a protected directory"));
             }
             let path = entry?.path();
-            // What is gone meanwhile is beneath it no more.
+            // An entry that is gone meanwhile is skipped.
             let stat = match lstat(&path) {
                 Err(Errno::NOENT | Errno::ACCESS) => continue,
                 stat => stat?,
@@ -200,7 +199,7 @@ fn walk_some(
     Ok(false)
 }
 
-/// What a path leads to, and the link that it may be itself.
+/// The ids of what a path leads to, and of the link that it may be itself.
 fn file_ids_at(path: &Path) -> io::Result<impl Iterator<Item = FileId> + use<>> {
     Ok(file_id_at(stat(path))?.into_iter().chain(file_id_at(lstat(path))?))
 }
@@ -222,7 +221,7 @@ impl ProtectedPaths {
         self.ids.contains(&file_id(stat)) || self.covers_another_name(stat)
     }
 
-    /// Whether a file with several names has one of them beneath a protected directory. Where that cannot be seen, it has.
+    /// Whether one of a file's several names lies beneath a protected directory; true when that cannot be determined.
     fn covers_another_name(&self, stat: &Stat) -> bool {
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let is_it = |path: &PathBuf| {
@@ -231,8 +230,8 @@ impl ProtectedPaths {
         is_file && stat.st_nlink > 1 && self.paths.iter().any(is_it)
     }
 
-    /// Whether a name in this directory is a protected place, taken or free, or that of a temp_file of one or of its lock:
-    /// `NAME.….new`, `NAME.lock`.
+    /// Whether a name in this directory is that of a protected path, existing or not, or of a draft of one or its lock: `NAME.….new`,
+    /// `NAME.lock`.
     pub(crate) fn covers_name(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
         let here = file_id(&fstat(directory)?);
         let name = OsStr::from_bytes(name.as_bytes());
@@ -264,7 +263,7 @@ impl ProtectedPaths {
     }
 }
 
-/// Whether a name is that of a temp_file or of the lock of another.
+/// Whether a name is that of a draft or a lock of another.
 fn is_beside(name: &OsStr, own: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(own.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
     rest.is_some_and(|rest| matches!(rest, b"lock" | b"new") || rest.ends_with(b".new"))

@@ -1,4 +1,4 @@
-//! Opening what lies beneath a directory, and nothing else: by descriptor, through no link and no mount.
+//! Opens paths strictly beneath a directory: by descriptor, through no link and no mount.
 //!
 //! Where the kernel has `openat2` (Linux 5.6), one call resolves the path under its rules; elsewhere, or where a sandbox
 //! forbids the call, the path is walked one component at a time. Both give the same.
@@ -18,19 +18,19 @@ use crate::fs::error::FileError;
 /// How a path is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolver {
-    /// By the kernel, in one call.
+    /// `openat2`: the kernel resolves the path in one call.
     Openat2,
-    /// Here, component by component.
+    /// The path is walked here, component by component.
     Walk,
 }
 
-/// How often `openat2` is asked again when something was renamed meanwhile.
+/// How often `openat2` is retried when a rename interferes.
 const TRIES_MAX: usize = 8;
 /// The type of procfs (`PROC_SUPER_MAGIC`, statfs(2)).
 const PROCFS: i64 = 0x9fa0;
 
 impl Resolver {
-    /// The better way that this system has.
+    /// The better resolver that this system supports.
     pub(crate) fn detect() -> Resolver {
         static BEST: OnceLock<Resolver> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -122,7 +122,7 @@ fn walk(start: OwnedFd, components: &[&str], flags: OFlags, one_mount: bool) -> 
     reject_link(current)
 }
 
-/// A descriptor opened as a mere place (`PATH`) may be that of a link itself.
+/// Rejects a descriptor of a link itself, which `PATH` may open.
 fn reject_link(opened: OwnedFd) -> Result<OwnedFd, FileError> {
     match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
         FileType::Symlink => Err(FileError::Link),
@@ -130,7 +130,7 @@ fn reject_link(opened: OwnedFd) -> Result<OwnedFd, FileError> {
     }
 }
 
-/// What cannot be entered may be a symbolic link, which deserves its own name.
+/// A component that cannot be entered may be a symbolic link, which has an error of its own.
 fn link_or_errno(parent: BorrowedFd<'_>, name: &str, errno: Errno) -> FileError {
     match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         _ if errno == Errno::LOOP => FileError::Link,

@@ -1,7 +1,7 @@
 //! The roots that a policy grants, resolved when it is loaded.
 //!
-//! A root may be reached through links: the operator wrote it. What it led to then is what it stands for as long as the
-//! policy is in force; a link that appears in it later leads nowhere.
+//! A root may be reached through links, since the operator wrote it. It stands for what it led to when the policy was loaded; a link
+//! that appears in it later is not followed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,17 +19,17 @@ use crate::fs::sweep::sweep;
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     resolved: Mutex<BTreeMap<String, String>>,
-    /// Held by whoever resolves the roots of a policy, so that the newest policy is the last one.
+    /// Locked while the roots of a policy are resolved, so that those of the newest policy are the last.
     resolving: Mutex<Swept>,
 }
 
-/// Where this process has looked already for files that a killed one left under way.
+/// Roots that were swept of temporary files already.
 #[derive(Debug, Default)]
 struct Swept(BTreeSet<String>);
 
 impl Roots {
-    /// Resolves the roots of the policy in force. One that cannot be resolved is refused when it is used. Where somebody may
-    /// write, what a killed process left under way is removed, once for each root.
+    /// Resolves the roots of the policy in force; a root that cannot be resolved is refused when it is used. Writable roots are swept once
+    /// of the temporary files that killed processes abandoned.
     pub(crate) fn resolve_all(&self, policy: impl FnOnce() -> Option<Policy>) {
         let mut resolving = self.resolving.lock();
         let Some(policy) = policy() else { return };
@@ -78,7 +78,7 @@ fn resolve(path: &Path) -> io::Result<String> {
         match there.canonicalize() {
             Ok(found) => break found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A link that leads nowhere is there, and nobody knows what it will lead to.
+                // A dangling link: nobody knows what it will lead to.
                 if there.symlink_metadata().is_ok() {
                     return Err(error);
                 }

@@ -12,15 +12,15 @@ use crate::{
 /// How deep beneath a directory such files are looked for.
 const SWEPT_DEPTH_MAX: usize = 64;
 
-/// Removes what killed processes of this user left under way in a directory and beneath it, on its own file system. What
-/// cannot be looked at stays; so does what lies behind more than [`SWEPT_ENTRIES_MAX`] names.
+/// Removes the temporary files that killed processes of this user abandoned in a directory and beneath it, on its own file system.
+/// Unreadable directories are skipped; it stops after [`SWEPT_ENTRIES_MAX`] names.
 pub(crate) fn sweep(root: &Path) {
     let Some(opened) = root.to_str().and_then(|root| Resolver::detect().open_root(root).ok()) else { return };
     let Ok(device) = fstat(&opened).map(|stat| stat.st_dev) else { return };
     let mut seen = 0;
     let mut directories = vec![(opened, 0)];
     while let Some((directory, depth)) = directories.pop() {
-        // A directory that cannot be read was not written into by what could not read it.
+        // A process that cannot read a directory wrote no temporary file there.
         let _ = sweep_entries(directory.as_fd(), &mut seen, &mut |subdirectory| {
             if depth < SWEPT_DEPTH_MAX && fstat(&subdirectory).is_ok_and(|stat| stat.st_dev == device) {
                 directories.push((subdirectory, depth + 1));

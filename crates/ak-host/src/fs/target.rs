@@ -24,12 +24,12 @@ use crate::{
 pub const LIST_ENTRIES_MAX: usize = 100_000;
 /// Most bytes of one listing, as JSON writes the names.
 pub const LIST_BYTES_MAX: usize = 4 << 20;
-/// How often a file is written again that others change meanwhile.
+/// How often a write is retried when the file changes meanwhile.
 const WRITE_TRIES_MAX: usize = 8;
-/// What a new file's mode is made of: the process's mask, or the directory's default access list, takes from it.
+/// The mode of a new file before the process's mask, or the directory's default access list, is applied.
 const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
-/// Where a file effect happens: a name in a directory that is held open.
+/// A name in an open directory, on which a file effect acts.
 pub(super) struct FileTarget<'p> {
     pub(super) resolver: Resolver,
     pub(super) parent: BorrowedFd<'p>,
@@ -38,7 +38,7 @@ pub(super) struct FileTarget<'p> {
 }
 
 impl FileTarget<'_> {
-    /// Opens what stands there and looks at what was opened.
+    /// Opens the target and examines what was opened.
     fn open(&self, flags: OFlags) -> Result<(File, Stat), FileError> {
         // NONBLOCK: opening a fifo must not hang; it is refused below.
         let components: &[&str] = if self.name == "." { &[] } else { &[self.name] };
@@ -50,7 +50,7 @@ impl FileTarget<'_> {
         Ok((File::from(file), stat))
     }
 
-    /// Describes what stands there without opening it: not a link's target, nothing of another mount.
+    /// Examines the target without opening it: not a link's target, nothing on another mount.
     fn stat_checked(&self) -> Result<Stat, FileError> {
         let stat = statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
         if self.protected.covers(&stat) {
@@ -63,7 +63,7 @@ impl FileTarget<'_> {
     }
 
     pub(super) fn read(&self, bytes_max: u64) -> Result<Completion, FileError> {
-        // Before it is opened: to open a fifo or a device is to do something with it.
+        // Checked before it is opened: opening a fifo or a device has effects.
         regular(&statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)?;
         let (file, stat) = self.open(OFlags::empty())?;
         regular(&stat)?;
@@ -93,8 +93,8 @@ impl FileTarget<'_> {
         Err(FileError::System(io::Error::other("others changed it all the time")))
     }
 
-    /// Writes a file whose name is free, with the mode and access list that the system gives new files there. False where
-    /// the name was taken meanwhile.
+    /// Writes a file under a free name, with the mode and access list that the system gives new files there. False when the name was
+    /// taken meanwhile.
     fn write_new(&self, data: &[u8]) -> Result<bool, FileError> {
         let mut temp_file = TempFile::create(self.parent, NEW_FILE_MODE)?;
         temp_file.file.write_all(data)?;
@@ -105,14 +105,13 @@ impl FileTarget<'_> {
         }
     }
 
-    /// Writes a file in place of another, which has what the other had but for its content. False where the other changed
-    /// meanwhile.
+    /// Replaces a file by one with the same metadata and new content. False when the file changed meanwhile.
     fn write_over(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
         regular(before)?;
         if before.st_nlink > 1 {
             return Err(FileError::HardLink);
         }
-        // To rename takes no right to the file that is replaced; to write takes it.
+        // Renaming over a file needs no right to it; writing does.
         self.may_write()?;
         let old = self.open_replaced()?;
         let mut temp_file = TempFile::create(self.parent, Mode::RUSR | Mode::WUSR)?;
@@ -126,16 +125,16 @@ impl FileTarget<'_> {
         Ok(true)
     }
 
-    /// Whether this process may write the file that stands there.
+    /// Whether this process may write the target.
     fn may_write(&self) -> Result<(), Errno> {
         match accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::EACCESS) {
-            // Some sandboxes forbid the call that takes the flag. Without it the process's real user is looked at.
+            // Some sandboxes forbid the call that takes the flag. Without the flag the process's real user is checked.
             Err(Errno::PERM) => accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::empty()),
             told => told,
         }
     }
 
-    /// Opens the file that is replaced, to see what it has: for reading, or where that is not permitted for writing.
+    /// Opens the file that is replaced, to read its metadata: for reading, or for writing where reading is not permitted.
     fn open_replaced(&self) -> Result<OwnedFd, FileError> {
         let open = |flags| self.resolver.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
         match open(OFlags::RDONLY) {
@@ -146,12 +145,12 @@ impl FileTarget<'_> {
         }
     }
 
-    /// Sees to it that the directory's new names are on the disk.
+    /// Syncs the directory, so that its new names are on the disk.
     fn sync_directory(&self) -> Result<(), FileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let synced = openat(self.parent, ".", flags, Mode::empty()).and_then(fsync);
         match synced {
-            // A directory that may be written and not read, or a file system that does not know of it.
+            // A directory that is writable but unreadable, or a file system that cannot sync one.
             Ok(()) | Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -184,7 +183,7 @@ impl FileTarget<'_> {
             .into_iter()
             .map(|(name, kind, is_text)| match is_text {
                 true => object! { "name": name, "kind": kind },
-                // What stands there can be seen and not be asked for.
+                // It can be seen, and not be asked for.
                 false => object! { "name": name, "kind": kind, "utf8": false },
             })
             .collect();
@@ -216,7 +215,7 @@ impl FileTarget<'_> {
     }
 }
 
-/// Whether nothing was done to a file between two looks at it, as far as the file system tells times.
+/// Whether a file is unchanged between two examinations, as far as its change time shows.
 pub(super) fn is_same(before: &Stat, now: &Stat) -> bool {
     let told = |stat: &Stat| {
         (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_ctime, stat.st_ctime_nsec)

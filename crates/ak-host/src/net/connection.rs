@@ -1,5 +1,4 @@
-//! An HTTP/1.1 connection without a task of its own: it moves while somebody waits for something that comes over it, on the
-//! waiting thread, and ends when it is dropped.
+//! An HTTP/1.1 connection without a task of its own: it is driven by the thread that waits for a response, and closed when dropped.
 
 use std::{
     future::{Future, poll_fn},
@@ -38,11 +37,11 @@ pub(crate) struct HttpConnection {
     head_limit: Arc<HeadLimit>,
 }
 
-/// The moving part. None once the connection has ended.
+/// The future that moves bytes. `None` once the connection has ended.
 struct ConnectionTask(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
 
 impl ConnectionTask {
-    /// Waits for something while the connection moves.
+    /// Awaits `work` while driving the connection.
     async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -52,8 +51,7 @@ impl ConnectionTask {
         .await
     }
 
-    /// Waits for the head of an answer, or for the next piece of its body. None where more than [`HEAD_BYTES_MAX`] bytes
-    /// came and it is not there.
+    /// Awaits the head of a response, or the next piece of its body. `None` when more than [`HEAD_BYTES_MAX`] bytes came without it.
     async fn drive_within_limit<T>(&mut self, limit: &HeadLimit, work: impl Future<Output = T>) -> Option<T> {
         limit.begin(HEAD_BYTES_MAX);
         let mut work = pin!(work);
@@ -68,13 +66,13 @@ impl ConnectionTask {
         .await;
         limit.end();
         if found.is_none() {
-            // What comes now belongs to no answer.
+            // Later bytes belong to no response.
             self.0 = None;
         }
         found
     }
 
-    /// Moves the connection, before anybody looks at what it brings. Its error shows in the response.
+    /// Drives the connection before its results are examined. Its error shows in the response.
     fn advance(&mut self, context: &mut Context<'_>) {
         if self.0.as_mut().is_some_and(|task| task.as_mut().poll(context).is_ready()) {
             self.0 = None;
@@ -82,16 +80,16 @@ impl ConnectionTask {
     }
 }
 
-/// Why a request that was to go over a kept connection has no response.
+/// Why a request over a reused connection has no response.
 pub(crate) enum SendError {
-    /// The server had closed it: nothing was sent.
+    /// The server had closed the connection: nothing was sent.
     Unsent(Box<Request<Full<Bytes>>>),
-    /// It broke on the way.
+    /// The connection broke after sending began.
     Broken(HttpError),
 }
 
 impl HttpConnection {
-    /// Takes a stream to a server.
+    /// Starts HTTP/1.1 over a stream.
     pub(crate) async fn handshake<S>(stream: S) -> Result<HttpConnection, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -114,8 +112,7 @@ impl HttpConnection {
         Ok(answer.ok_or_else(head_too_long)??)
     }
 
-    /// Sends over a connection that was kept, of which nobody knows whether the server has closed it meanwhile. `sending` is
-    /// called before anything is sent.
+    /// Sends over a reused connection, which the server may have closed meanwhile. `sending` is called before anything is sent.
     pub(crate) async fn send_reused(
         &mut self,
         request: Request<Full<Bytes>>,

@@ -1,5 +1,5 @@
-//! What comes over a connection beside bodies, bounded: status line and headers with all informational answers (1xx) before
-//! them, and what stands between two pieces of a body.
+//! Bounds what comes over a connection outside of bodies: status line and headers with all informational answers (1xx) before them, and
+//! what comes between two pieces of a body.
 //!
 //! hyper's own bounds are on what it holds at a time: a head that comes in one read passes them, and informational answers
 //! are forgotten as they are read.
@@ -16,7 +16,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much may still come before what is waited for. Shared by a connection and whoever waits.
+/// How many bytes may still come before what is awaited. Shared by a connection and its user.
 #[derive(Debug)]
 pub(crate) struct HeadLimit {
     /// In bytes; `usize::MAX` while nothing is waited for.
@@ -47,7 +47,7 @@ impl HeadLimit {
     }
 }
 
-/// A connection over which no more comes than there is room for.
+/// A stream that delivers no more bytes than the limit permits.
 ///
 /// Who polls it again after [`HeadLimit::end`] is not woken for that: a connection moves whenever its user is polled.
 pub(crate) struct LimitedStream<S> {

@@ -53,8 +53,7 @@ pub(crate) enum ProxyMode {
 }
 
 impl ProxyMode {
-    /// How a server of the operator's is reached where nothing is said: this machine without the proxy, for which it would be
-    /// another.
+    /// The mode for a server of the operator's that names none: direct for this machine, which would be another one to the proxy.
     pub(crate) fn default_for(url: &CanonicalUrl) -> ProxyMode {
         let is_here = match url.host() {
             HostOrIp::Ip(ip) => ip.get().to_canonical().is_loopback(),
@@ -123,7 +122,7 @@ impl Net {
         Ok(addresses)
     }
 
-    /// Connects to the first of these addresses that answers, ready to send; `way` says whether through the proxy.
+    /// Connects to the first of these addresses that answers; `proxy_mode` says whether through the proxy.
     ///
     /// # Errors
     /// Only before anything of a request was sent.

@@ -17,13 +17,13 @@ use crate::{
 /// Longest file of secrets, in bytes.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// What a file of secrets holds. Where it is not there it is made, with what `make` gives, whole or not at all, and is
-/// on the disk before anything rests on it.
+/// Reads a file of secrets. If it is missing it is created, whole or not at all, with what `make` returns, and synced before anything
+/// depends on it.
 ///
 /// # Errors
 /// When the file cannot be read or made, others may read it or could have written it, or it is not text; the error names it.
 pub(crate) fn read_or_create(path: &Path, make: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
-    // What a process left that died while it made a file.
+    // A process that was killed while it created a file left a temporary one.
     if let Ok(directory) = File::open(directory_of(path)) {
         sweep_directory(directory.as_fd());
     }
@@ -40,8 +40,7 @@ fn read(path: &Path) -> io::Result<String> {
     trusted_file::read(path, Trust::OwnerOnly, BYTES_MAX)
 }
 
-/// Puts a new file in its place under another name first, so that nobody ever finds half of it. Where another process
-/// was faster, its file stays.
+/// Creates the file under a temporary name first, so that nobody ever finds half of it. If another process was faster, its file stays.
 fn create(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
     let opened = File::open(directory_of(path))?;

@@ -1,4 +1,4 @@
-//! TODO
+//! Secrets: read, put into requests, and cut from whatever comes back.
 
 pub(crate) mod checkpoint_key;
 pub(crate) mod key_file;

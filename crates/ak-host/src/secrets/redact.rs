@@ -1,7 +1,6 @@
-//! What is cut from everything that comes back: the exact values of secrets always, what looks like a key where the
-//! operator says so.
+//! Cuts secrets from everything that comes back: the exact values always, texts that look like keys if the operator says so.
 //!
-//! It is done before the kernel sees what came back, so that neither replies nor the log hold it.
+//! This happens before the kernel sees a completion, so that neither replies nor the log hold a secret.
 
 use ak_json::{Array, Object, Text, Value};
 use ak_kernel::{Code, Completion, HttpResponse};
@@ -78,7 +77,7 @@ impl Pattern {
     }
 }
 
-/// Cuts secrets out of what comes back.
+/// Replaces secrets in what comes back.
 #[derive(Debug, Default)]
 pub(crate) struct Redactor {
     /// With what takes its place. The longest first: one may be part of another.
@@ -97,7 +96,7 @@ impl Redactor {
         self.values.is_empty() && self.patterns.is_empty()
     }
 
-    /// What is cut, in the order in which it is.
+    /// The rules in the order in which they are applied.
     pub(crate) fn rules(&self) -> impl Iterator<Item = RedactionRule<'_>> {
         let values = self.values.iter().map(|(label, value)| RedactionRule::Value(label, value));
         values.chain(self.patterns.iter().map(RedactionRule::Pattern))
@@ -114,7 +113,7 @@ impl Redactor {
         })
     }
 
-    /// The bytes without what must not be in them; `None` where they stay as they are.
+    /// The redacted bytes; `None` when nothing changed.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut cut: Option<Vec<u8>> = None;
         for (label, value) in &self.values {
@@ -144,7 +143,7 @@ impl Redactor {
         self.bytes(text.as_bytes()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The value with every text in it filtered, names of members too; `None` where it stays as it is.
+    /// The value with every text in it redacted, names of members too; `None` when nothing changed.
     pub(crate) fn value(&self, value: &Value) -> Option<Value> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => None,
@@ -172,7 +171,7 @@ impl Redactor {
         changed.then_some(members)
     }
 
-    /// How an effect ended, without what must not be told of it.
+    /// A completion, redacted.
     pub(crate) fn completion(&self, completion: Completion) -> Completion {
         if self.is_idle() {
             return completion;

@@ -1,7 +1,7 @@
-//! Redaction of a text that comes in pieces: what comes out is what comes out of the whole text.
+//! Redacts a text that comes in pieces: the result equals the redaction of the whole text.
 //!
-//! Each rule is a stage of its own that takes the pieces of the one before. A stage lets out what nothing that follows can
-//! change, and holds the rest back. It keeps a little of what it let out: a pattern may look at what stands before it.
+//! Each rule is a stage that takes the output of the one before. A stage releases what later text cannot change and holds the rest
+//! back. It keeps a few released bytes, since a pattern may look at what precedes a match.
 
 use memchr::memmem;
 

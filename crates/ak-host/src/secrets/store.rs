@@ -1,4 +1,4 @@
-//! Secrets: put where they belong after the decision, and cut from whatever comes back.
+//! Puts secrets into requests after the decision.
 //!
 //! An agent writes `secret://github` where the value of the secret shall stand. What it asked for is what the kernel
 //! decides on and records; the value takes the name's place only in the bytes that go to a destination which the
@@ -42,7 +42,7 @@ struct BoundSecret {
     placements: Vec<SecretPlacement>,
 }
 
-/// All that the host must never let out.
+/// All secrets that the host knows.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
     bound: Vec<BoundSecret>,
@@ -148,7 +148,7 @@ impl Secrets {
         Ok(Cow::Owned(text))
     }
 
-    /// In a body only the names of secrets that there are mean anything: it may be a text about them.
+    /// In a body, names of unknown secrets are left alone: it may be a text about them.
     fn body<'r>(&self, url: &CanonicalUrl, body: &'r [u8]) -> Result<Cow<'r, [u8]>, SecretError> {
         let mut filled = Vec::new();
         let mut rest = body;

@@ -1,8 +1,8 @@
 //! A directory of the file system as the journal's disk.
 //!
-//! The directory is opened once and held: what it is renamed to, or what is put in its place, changes nothing for whoever holds it.
-//! Of two writers each notices the other. The lock is on the directory itself, and on a file in it whose path, inode and content
-//! (the *epoch* of its writer, 32 random bytes) are compared before anything is written: see [`FileDisk::check`].
+//! The directory is opened once and held open, so renaming or replacing it does not redirect the holder. Two writers notice each other:
+//! the lock is on the directory itself and on a file in it, whose path, inode and content (the *epoch* of its writer, 32 random bytes)
+//! are checked before each write: see `FileDisk::check`.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use rustix::{
 
 use crate::{storage::hash_accel::engine, storage::preallocate::Preallocator, storage::write_lock::Writer};
 
-/// The name of the file whose lock is the right to write.
+/// The file whose lock is the right to write.
 pub(super) const LOCK_FILE: &str = "lock";
 
 /// How much is written at a time where space is allocated.
@@ -34,13 +34,13 @@ const WRITTEN_AHEAD_BYTES: u64 = 8 << 20;
 
 /// The name of the file that the next segment will be.
 const SPARE_FILE: &str = "spare";
-/// The length of a file from which on the one after it is prepared: what stays small needs none.
+/// A file longer than this has its successor preallocated.
 const BUSY_BYTES: u64 = 16 << 20;
-/// How many descriptors are held for files that will be opened: the next segment, a snapshot.
+/// How many descriptors are reserved for files to be opened later: the next segment, a snapshot.
 const RESERVE_DESCRIPTORS: usize = 2;
-/// What is so short is a mark, which follows its batch at once: before that it was seen that nobody else writes here.
+/// A write this short is a commit mark, right after its batch, for which the lock was checked already.
 const MARK_BYTES: usize = 32;
-/// A directory, its files opened once and kept open. Clones are handles on the same one, and share its lock.
+/// A directory whose files stay open. Clones are handles on the same one and share its lock.
 #[derive(Debug, Clone)]
 pub struct FileDisk {
     pub(super) shared: Arc<Shared>,
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     /// None where there was none.
     directory: Option<Arc<OwnedFd>>,
     files: Mutex<BTreeMap<String, Arc<Opened>>>,
-    /// Descriptors that give way where no other is to be had.
+    /// Reserved descriptors, closed when no other is to be had.
     reserve: Mutex<Vec<OwnedFd>>,
     pub(super) writer: Mutex<Option<Writer>>,
     preallocator: Preallocator,
@@ -68,7 +68,7 @@ pub(super) struct Opened {
 }
 
 impl FileDisk {
-    /// The directory, which is made if it is not there, for its owner alone.
+    /// Opens the directory, creating it for its owner alone if it is missing.
     ///
     /// # Errors
     /// When it cannot be made, or opened.
@@ -78,7 +78,7 @@ impl FileDisk {
         FileDisk::open_existing(directory)
     }
 
-    /// The directory to look into. One that is not there is empty, and is not made.
+    /// Opens the directory to read it. A missing one is empty, and is not created.
     ///
     /// # Errors
     /// When it is there and cannot be opened.
@@ -110,13 +110,13 @@ impl FileDisk {
         self.shared.directory.is_some()
     }
 
-    /// Whether this process may write here. It may not where the file system is mounted read-only, or the directory is another's.
+    /// Whether this process may write: false on a read-only file system or in another user's directory.
     pub(crate) fn is_writable(&self) -> bool {
         let locked = self.open_at(LOCK_FILE, OFlags::RDWR | OFlags::CREATE);
         !matches!(locked, Err(Errno::ACCESS | Errno::PERM | Errno::ROFS))
     }
 
-    /// Waits until nothing is done in the background.
+    /// Waits until the background preallocation has ended.
     pub fn wait_idle(&self) {
         self.shared.preallocator.wait();
     }
@@ -143,7 +143,7 @@ impl FileDisk {
         Ok(file)
     }
 
-    /// Opens a file of the directory. Where no descriptor is to be had, one that is held for that gives way.
+    /// Opens a file of the directory, releasing a reserved descriptor if no other is to be had.
     pub(super) fn open_at(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let directory = self.shared.directory.as_ref().ok_or(Errno::NOENT)?;
         let try_open = || openat(&**directory, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
@@ -158,12 +158,12 @@ impl FileDisk {
         }
     }
 
-    /// Lets go of a descriptor that is held. Whether there was one.
+    /// Closes a reserved descriptor; returns whether there was one.
     fn release_descriptor(&self) -> bool {
         self.shared.reserve.lock().is_ok_and(|mut reserve| reserve.pop().is_some())
     }
 
-    /// Holds descriptors for what a writer will open, as far as they are to be had.
+    /// Reserves descriptors for a writer, as far as they are to be had.
     fn refill_descriptors(&self) {
         let is_writer = self.shared.writer.lock().is_ok_and(|writer| writer.is_some());
         let (Some(directory), Ok(mut reserve)) = (&self.shared.directory, self.shared.reserve.lock()) else {
@@ -217,7 +217,7 @@ impl Disk for FileDisk {
         *self.shared.writer.lock().map_err(|_| poisoned())? = Some(writer);
         self.check()?;
         self.refill_descriptors();
-        // Of whoever was here before.
+        // A former writer's.
         self.shared.preallocator.discard();
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Disk for FileDisk {
         if self.shared.directory.is_none() {
             return Ok(names);
         }
-        // Of its own, so that nobody moves its place meanwhile.
+        // A descriptor of its own, so that nobody else moves its position.
         let own = self.open_at(".", OFlags::RDONLY | OFlags::DIRECTORY).map_err(system)?;
         for entry in Dir::new(own).map_err(system)? {
             let name = entry.map_err(system)?.file_name().to_string_lossy().into_owned();
@@ -267,7 +267,7 @@ impl Disk for FileDisk {
             self.shared.preallocator.prepare();
         }
         match self.grow(name, length) {
-            // What is prepared for later gives way to what is needed now.
+            // The preallocated file gives its space up.
             Err(DiskError::Full) if self.shared.preallocator.discard() => self.grow(name, length),
             done => done,
         }
@@ -308,7 +308,7 @@ impl Disk for FileDisk {
     }
 }
 
-/// A disk of which there can be several handles.
+/// A disk with several handles.
 pub(crate) trait HostDisk: Disk + Send {
     /// Another handle on the same disk, which shares its lock.
     fn handle(&self) -> BoxedDisk;
@@ -320,7 +320,7 @@ impl<D: Disk + Send + Clone + 'static> HostDisk for D {
     }
 }
 
-/// Whatever disk a journal stands on.
+/// Any disk that a journal can use.
 pub(crate) type BoxedDisk = Box<dyn HostDisk>;
 
 pub(super) fn poisoned() -> DiskError {

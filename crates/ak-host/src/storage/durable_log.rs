@@ -10,17 +10,17 @@ use ak_kernel::{Code, Failure, Record, SubjectId};
 
 use crate::storage::{disk::BoxedDisk, vault::Vault};
 
-/// So many entries are read at once. The keys of their bodies are looked up while nobody else gets at the log.
+/// Most entries of a page. The keys of their bodies are looked up under the log's lock.
 pub(super) const PAGE_ENTRIES: usize = 1 << 10;
-/// Once so many bytes of records were read, no more are read at once.
+/// A page ends once it holds this many bytes of records.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
-/// A journal, and the keys of its bodies.
+/// A journal, and the vault with the keys of its bodies.
 pub(crate) struct Durable {
     pub(crate) journal: Journal<BoxedDisk>,
     pub(crate) vault: Vault,
     pub(super) erasures: u64,
-    /// Records that found no space to be sealed or buffered, and come before all others.
+    /// Records that a full disk kept from being written; they come before all others.
     pub(super) unwritten: Vec<Record>,
 }
 
@@ -34,7 +34,7 @@ impl Durable {
 }
 
 impl Durable {
-    /// The records that are not in the journal yet as they go to the disk, their bodies sealed.
+    /// Seals the bodies of the unwritten records.
     pub(super) fn sealed(&mut self) -> Result<Vec<Stored>, JournalError> {
         let new = &self.unwritten;
         self.vault.make_keys(new.iter().flat_map(|record| record.subjects.iter().copied()))?;
@@ -87,7 +87,7 @@ pub(super) fn journal_failure(error: JournalError) -> Failure {
     }
 }
 
-/// A record as it comes back.
+/// Rebuilds a record from its stored form.
 pub(super) fn record(seq: u64, kept: ak_audit::Record, subjects: Vec<SubjectId>) -> Result<Record, Failure> {
     let leaf = Leaf::check(kept.entry).map_err(|error| {
         Failure::new(Code::LogCorrupt, format!("entry {seq}: {error}")).with("first_bad", seq)

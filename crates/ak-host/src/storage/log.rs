@@ -20,24 +20,24 @@ use crate::storage::{
 
 /// The records of one kernel, in order.
 pub(crate) enum Log {
-    /// They end with the process.
+    /// In memory, until the process ends.
     Memory(Box<Memory>),
-    /// They are synced before anything rests on them.
+    /// On disk, synced before anything depends on them.
     Durable(Box<Durable>),
-    /// What was found on disk may not be written: it can be read and verified.
+    /// The journal on disk is not writable: it can be read and verified.
     ReadOnly(Box<Durable>),
-    /// What was found on disk is damaged or does not follow: nothing is added to it.
+    /// The journal on disk is damaged or does not replay: nothing is appended.
     Damaged { followed: u64, first_bad: u64, reason: String },
     /// The kernel is closed.
     Closed,
 }
 
-/// For how many bytes of records a log has room.
+/// Allocated space of a log, in bytes of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogSpace {
-    /// For whatever is asked; 2^64 - 1 where there is no disk.
+    /// For any request; 2^64 - 1 without a disk.
     pub(crate) ordinary: u64,
-    /// Beside that for what the owner must be able to do on a full disk.
+    /// Beside that, for what the owner must be able to do on a full disk.
     pub(crate) reserve: u64,
 }
 
@@ -46,7 +46,7 @@ impl Log {
         Log::Memory(Box::new(Memory::new()))
     }
 
-    /// Why nothing can be recorded, if nothing can.
+    /// Why nothing can be recorded; `None` when records can be.
     pub(crate) fn refusal(&self) -> Option<Failure> {
         match self {
             Log::Memory(_) | Log::Durable(_) => None,
@@ -65,8 +65,8 @@ impl Log {
         }
     }
 
-    /// Makes records durable; `expected` more bytes of records have been promised room. After [`JournalError::Full`] nothing is
-    /// lost: the next call makes these durable first.
+    /// Makes records durable; `expected` more bytes are promised. After [`JournalError::Full`] nothing is lost: the next call writes these
+    /// records first.
     pub(crate) fn append(&mut self, new: Vec<Record>, expected: u64) -> Result<(), JournalError> {
         match self {
             Log::Memory(memory) => new.into_iter().try_for_each(|record| memory.append(record)),
@@ -74,7 +74,7 @@ impl Log {
                 durable.unwritten.extend(new);
                 let entries = durable.sealed()?;
                 let journal = &mut durable.journal;
-                // LogSpace was found before anything was dispatched; that a segment ends here takes none of it away.
+                // Space was found before dispatch; the end of a segment takes none of it away.
                 journal.expect(expected);
                 journal.append_reserved(&entries)?;
                 durable.unwritten.clear();
@@ -84,12 +84,12 @@ impl Log {
         }
     }
 
-    /// For how many bytes of records there is room without asking the disk for more.
+    /// The allocated space.
     pub(crate) fn room(&self) -> LogSpace {
         match self {
             Log::Durable(durable) => {
                 let journal = &durable.journal;
-                // Without room for keys there is none for anything.
+                // Without space for keys there is none for records.
                 let ordinary = if durable.vault.has_room() { journal.room() } else { 0 };
                 LogSpace { ordinary, reserve: journal.room_reserved().saturating_sub(ordinary) }
             }
@@ -99,7 +99,7 @@ impl Log {
         }
     }
 
-    /// Finds room for a snapshot of about so many bytes, which an erasure needs.
+    /// Reserves space for a snapshot of about `bytes` bytes, which an erasure needs.
     ///
     /// # Errors
     /// LOG_FULL where there is none.
@@ -117,7 +117,7 @@ impl Log {
         }
     }
 
-    /// Asks the disk for room for so many bytes of records.
+    /// Allocates space for `bytes` bytes of records.
     pub(crate) fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
         match self {
             Log::Durable(durable) => {
@@ -128,7 +128,7 @@ impl Log {
         }
     }
 
-    /// Begins a reading of every record that is kept now.
+    /// A reader of every record that is kept now.
     pub(crate) fn reader(&self) -> LogReader {
         let erasures = self.erasures();
         let (source, first) = match self {
@@ -151,7 +151,7 @@ impl Log {
         LogReader { source, erasures, first, snapshots }
     }
 
-    /// How many subjects were erased since it was opened.
+    /// How many subjects were erased since the log was opened.
     pub(crate) fn erasures(&self) -> u64 {
         match self {
             Log::Memory(memory) => memory.erasures,
@@ -160,7 +160,7 @@ impl Log {
         }
     }
 
-    /// The snapshot that belongs to entry `seq`, to be read while others get at the log. None where it is not kept any more.
+    /// The snapshot of entry `seq`, readable without the log's lock; `None` when it is no longer kept.
     pub(crate) fn stored_snapshot(&self, seq: u64) -> Option<StoredSnapshot> {
         match self {
             Log::Memory(memory) => {
@@ -174,8 +174,7 @@ impl Log {
         }
     }
 
-    /// Begins to keep the snapshot that belongs to entry `seq`. None where there is no disk to write it to. That of an erasure may
-    /// take what was reserved for it.
+    /// Begins to write the snapshot of entry `seq`; `None` without a disk. That of an erasure may use the reserve.
     pub(crate) fn begin_snapshot(
         &mut self,
         seq: u64,
@@ -193,8 +192,8 @@ impl Log {
         }
     }
 
-    /// Keeps a snapshot whose digest was recorded, and which was written to `file` where there is one. Gives the files of older
-    /// ones, to be removed.
+    /// Adopts a snapshot whose digest was recorded, and which was written to `file` if there is one. Returns the files of older ones, to be
+    /// removed.
     pub(crate) fn keep_snapshot(
         &mut self,
         seq: u64,
@@ -211,7 +210,7 @@ impl Log {
         }
     }
 
-    /// Sets aside again what an erasure's snapshot will take.
+    /// Reserves again what an erasure's snapshot will need.
     pub(crate) fn fill_reserve(&mut self) {
         if let Log::Durable(durable) = self {
             durable.vault.fill_reserve();
@@ -226,7 +225,7 @@ impl Log {
         }
     }
 
-    /// Keeps the snapshot by which a journal of an earlier version goes on: that of entry `seq`, which comes next.
+    /// Writes the snapshot from which a journal of an earlier version continues: that of entry `seq`, the next one.
     pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
         match self {
             Log::Durable(durable) => durable.vault.write_snapshot(seq, snapshot, true).map_err(vault_failure),
@@ -234,8 +233,7 @@ impl Log {
         }
     }
 
-    /// Makes what is about a subject unreadable for good, once the snapshot of entry `seq` is kept: the bodies, and
-    /// every snapshot before that one. Gives the files of those, to be removed.
+    /// Erases a subject once the snapshot of entry `seq` is kept: its bodies, and every earlier snapshot, whose files it returns for removal.
     pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<Vec<String>, Failure> {
         match self {
             Log::Memory(memory) => {
@@ -253,7 +251,7 @@ impl Log {
         }
     }
 
-    /// What a verification says of a journal that was found damaged.
+    /// The result of verifying a damaged journal.
     pub(crate) fn verification_result(&self) -> Value {
         match self {
             Log::Damaged { followed, first_bad, reason } => {
@@ -278,7 +276,7 @@ impl Log {
         }
     }
 
-    /// How many entries there are, and the root over them.
+    /// The number of entries, and the Merkle root over them.
     pub(crate) fn tree_head(&self) -> Result<(u64, Hash), Failure> {
         match self {
             Log::Memory(memory) => Ok((memory.log.len(), memory.log.root())),
@@ -323,13 +321,13 @@ impl Log {
         }
     }
 
-    /// What of the journal was not read yet when it was opened, and a handle to read it by.
+    /// The part of the journal that opening left unread, and a handle to read it by.
     pub(crate) fn scrub(&self) -> Option<(Scrub, BoxedDisk)> {
         let Log::Durable(durable) = self else { return None };
         Some((durable.journal.scrub()?, durable.journal.disk().handle()))
     }
 
-    /// The first entry for which everything can be proven: what was before was not read yet.
+    /// The first entry that can be proven: earlier ones were not read yet.
     pub(crate) fn unread_below(&self) -> u64 {
         match self {
             Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.unread_below(),
@@ -337,10 +335,10 @@ impl Log {
         }
     }
 
-    /// Takes note of what was read. A journal that turns out damaged can only be verified from here on.
+    /// Handles the result of a scrub. A journal found damaged can only be verified from then on.
     ///
     /// # Errors
-    /// When it has to be read once more.
+    /// When the scrub has to be repeated.
     pub(crate) fn finish_scrub(&mut self, read: Scrubbed) -> Result<(), JournalError> {
         let Log::Durable(durable) = self else { return Ok(()) };
         if let Some((first_bad, fault)) = durable.journal.finish_scrub(read)? {
@@ -361,7 +359,7 @@ impl Log {
         matches!(self, Log::Durable(_))
     }
 
-    /// Lets go of the journal, so that it can be opened again.
+    /// Closes the journal, so that it can be opened again.
     pub(crate) fn close(&mut self) {
         *self = Log::Closed;
     }

@@ -1,4 +1,4 @@
-//! Reads a whole log page by page, beside whoever adds to it.
+//! Reads a whole log page by page, without keeping the writer waiting.
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A reading of a log from its beginning to where it stood, page by page, beside whoever adds to it.
+/// Reads a log from its first kept entry to its end at creation.
 pub(crate) struct LogReader {
     pub(super) source: Source,
     pub(super) erasures: u64,
@@ -48,8 +48,8 @@ impl StoredSnapshot {
 }
 
 impl LogReader {
-    /// The next records; none where there are no more. A body that was erased is empty. `log` gives hold of the log, for a
-    /// moment. None where what was read is worth nothing any more: an erasure came between, or what was not read yet is gone.
+    /// The next page, empty at the end; an erased body is empty. `log` locks the log for a moment. `None` when reading has to start again,
+    /// since an erasure or a pruning came between.
     pub(crate) fn page<'l>(
         &mut self,
         log: impl Fn() -> Result<FairGuard<'l, Log>, Failure>,

@@ -10,15 +10,15 @@ use crate::storage::{
     hash_accel::engine,
 };
 
-/// Bytes of records that the memory log keeps. Older ones are dropped; the chain goes on.
+/// Bytes of records that a log in memory keeps. Older ones are dropped; the hash chain continues.
 pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
 
-/// A log in memory. Nobody but this process reads it, so its bodies are open, and an erased one is emptied.
+/// A log in memory. Only this process reads it, so bodies are not sealed, and an erased one is emptied.
 pub(crate) struct Memory {
     pub(super) log: ak_audit::Log,
-    /// Whom the records kept are about.
+    /// The subjects of each kept record.
     subjects: VecDeque<Vec<SubjectId>>,
-    /// The snapshot of the last erasure, and the entry that it belongs to.
+    /// The snapshot of the last erasure, with its entry.
     pub(super) snapshot: Option<(u64, Arc<Vec<u8>>)>,
     pub(super) erasures: u64,
 }
@@ -48,7 +48,7 @@ impl Memory {
         }
     }
 
-    /// The next records of a log in self. None are left where it is empty.
+    /// The next page of `entries`, which shrinks by those; empty when none are left.
     pub(super) fn page(&self, entries: &mut Range<u64>) -> Vec<Result<Record, Failure>> {
         let first = self.log.pruned_below();
         let subjects = |seq: u64| self.subjects.get(usize::try_from(seq.checked_sub(first)?).ok()?);

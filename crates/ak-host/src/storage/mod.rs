@@ -1,4 +1,4 @@
-//! TODO
+//! Storage: the log, the vault beside it, the disk under both, and recovery from them.
 
 pub(crate) mod disk;
 pub(crate) mod durable_log;

@@ -1,7 +1,7 @@
-//! A file of zeros for the journal's next segment, written and synced in the background.
+//! Preallocates the journal's next segment: a file of zeros, written and synced in the background.
 //!
-//! Blocks that were never written cost a commit of the file system's own journal with each sync of a batch; to write them
-//! in the way of a batch costs as much again as the batch. So it is done beside, and before it is needed.
+//! The first write to a fresh block commits the file system's own journal at the next sync. Zero-filling on the commit path doubles a
+//! batch's cost, so it is done ahead, in the background.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatvfs, openat, renameat, unlinkat};
 
-/// A segment of a journal, and a batch that goes beyond its end.
+/// Length of the file: a segment, and a batch that goes beyond its end.
 const FILE_BYTES: u64 = 68 << 20;
 /// How much is written at a time.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -24,7 +24,7 @@ const ZEROS_BYTES: usize = 1 << 20;
 /// The file, whoever is writing it, and whether that should end.
 #[derive(Debug)]
 pub(crate) struct Preallocator {
-    /// None where there is no directory, and so no spare.
+    /// `None` without a directory, and so without a file.
     directory: Option<Arc<OwnedFd>>,
     name: &'static str,
     writer: Mutex<Option<JoinHandle<bool>>>,
@@ -36,26 +36,26 @@ impl Preallocator {
         Preallocator { directory, name, writer: Mutex::default(), stop: Arc::default() }
     }
 
-    /// Begins to write it, if nobody did.
+    /// Starts to write the file, unless it is there.
     pub(crate) fn prepare(&self) {
         let (Some(directory), Ok(mut writer)) = (&self.directory, self.writer.lock()) else { return };
         if writer.is_none() {
             let (directory, name, stop) = (directory.clone(), self.name, self.stop.clone());
             stop.store(false, Ordering::Relaxed);
             let work = move || write_zeros(&directory, name, &stop).is_ok();
-            // Without it the journal is slower, and no less safe.
+            // Without the file the journal is slower, and as safe.
             *writer = thread::Builder::new().name("ak-spare".into()).spawn(work).ok();
         }
     }
 
-    /// Puts it in the place of `to`, if it is ready.
+    /// Renames the file to `to`, if it is ready.
     pub(crate) fn take(&self, to: &str) -> bool {
         let (Some(directory), Ok(mut writer)) = (&self.directory, self.writer.lock()) else { return false };
         let ready = writer.take_if(|writer| writer.is_finished()).and_then(|writer| writer.join().ok());
         ready == Some(true) && renameat(&**directory, self.name, &**directory, to).is_ok()
     }
 
-    /// Waits until it is written, if somebody writes it.
+    /// Waits until the background write has ended.
     pub(crate) fn wait(&self) {
         while let Ok(writer) = self.writer.lock()
             && writer.as_ref().is_some_and(|writer| !writer.is_finished())
@@ -65,7 +65,7 @@ impl Preallocator {
         }
     }
 
-    /// Gives its space back. Whether there was any.
+    /// Removes the file; returns whether there was one.
     pub(crate) fn discard(&self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         if let Ok(mut writer) = self.writer.lock()
@@ -89,7 +89,7 @@ impl Drop for Preallocator {
 fn write_zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result<()> {
     let disk = fstatvfs(directory)?;
     if disk.f_bavail.saturating_mul(disk.f_frsize) < 2 * FILE_BYTES {
-        // What may be needed soon is not taken for what may be needed later.
+        // A nearly full disk keeps its space for what is needed now.
         return Err(io::ErrorKind::StorageFull.into());
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
@@ -102,7 +102,7 @@ fn write_zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result
             return Err(io::Error::other("stopped"));
         }
         file.write_all_at(&zeros, at)?;
-        // Little by little, so that no other sync waits for much of it.
+        // In small steps, so that other syncs wait for little of it.
         file.sync_data()?;
         at += zeros.len() as u64;
     }

@@ -1,4 +1,4 @@
-//! From a state directory back to a kernel: the newest snapshot that holds, and everything recorded since.
+//! Recovers a kernel from a state directory: the newest valid snapshot, and everything recorded since.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -16,25 +16,25 @@ use crate::{
     storage::vault::Vault,
 };
 
-/// The journal's place in the state directory.
+/// The journal's directory in the state directory.
 pub const JOURNAL_DIRECTORY: &str = "journal";
-/// The place of the keys of bodies and of the snapshots in the state directory.
+/// The vault's directory in the state directory.
 pub const VAULT_DIRECTORY: &str = "vault";
 
-/// Says how far a recovery is: entries executed again, and how many there are to execute.
+/// Told how far a recovery is: entries replayed, and entries to replay.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
-/// What is to be done where a disk could not be read.
+/// Advice when a disk could not be read.
 const OPEN_AGAIN: &str = "once the disk can be read again, open the kernel again";
 
-/// How often progress is told, in entries.
+/// Entries between two progress reports.
 const PROGRESS_ENTRIES: u64 = 4096;
 
 /// A kernel as its journal leaves it.
 pub(crate) struct Recovered {
     pub(crate) kernel: Kernel,
     pub(crate) log: Log,
-    /// Entries that had to be executed again.
+    /// Entries that were replayed.
     pub(crate) replayed: u64,
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn open_on(
         return Err(Failure::new(Code::LogCorrupt, message));
     }
     let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
-    // What comes before the newest snapshot is read beside, once the kernel runs.
+    // Entries before the newest snapshot are read in the background, once the kernel runs.
     let newest = vault.snapshots().first().copied().unwrap_or_default();
     let opened = Journal::open_from(disk, &genesis, options, newest);
     let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
@@ -132,7 +132,7 @@ fn holds_segments(disk: &dyn ak_audit::Disk) -> Result<bool, Failure> {
 /// newest snapshot stands for.
 type Executed = (Kernel, Option<(u64, String)>, u64, u64);
 
-/// Executes a journal again, from its newest snapshot on.
+/// Replays a journal from its newest snapshot on.
 fn execute(
     durable: &mut Durable,
     report: &RecoveryReport,
@@ -154,8 +154,8 @@ fn execute(
     Ok((kernel, wrong.or(damage), followed, first))
 }
 
-/// Continues a journal of an earlier version: the state that it led to is kept, and then recorded. A crash between the two
-/// leaves a snapshot that no entry belongs to, and the next opening begins anew.
+/// Continues a journal of an earlier version: the state that it led to is kept as a snapshot, and then recorded. A crash between the two
+/// leaves a snapshot without an entry, and the next opening starts again.
 fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
     let from = kernel.earlier_version().unwrap_or_default();
     let full = |error: String| {
@@ -186,7 +186,7 @@ pub const OWNER_RESERVE_BYTES: u64 = 1 << 20;
 /// Room for the record by which a journal goes on under this version, in bytes.
 const UPGRADE_BYTES: u64 = 16 << 10;
 
-/// What the journal led to, executed again.
+/// The result of a replay.
 struct Execution {
     replay: Replay,
     /// The first entry that was executed.
@@ -197,8 +197,8 @@ struct Execution {
     unread: Option<String>,
 }
 
-/// Executes the journal again from the newest snapshot on that can be read and that the journal vouches for; from the beginning
-/// where there is none. Snapshots that cannot be read are removed.
+/// Replays the journal from the newest snapshot that is readable and that the journal vouches for, else from the beginning. Removes
+/// unreadable snapshots.
 fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, DiskError> {
     let (mut unreadable, mut unread) = (Vec::new(), None);
     let mut executed = None;
@@ -217,7 +217,7 @@ fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, D
         let Ok(replay) = Replay::resume(&snapshot, Tools::Recorded) else { continue };
         drop(snapshot);
         let execution = re_execute(replay, durable, progress);
-        // What the journal does not vouch for is no start, whatever follows from it.
+        // A snapshot that the journal does not vouch for is no start, whatever follows from it.
         if execution.replay.vouched_for() >= Some(seq) {
             executed = Some(execution);
             break;
@@ -232,7 +232,7 @@ fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, D
     Ok(executed)
 }
 
-/// Executes the journal again from where `replay` stands.
+/// Continues a replay to the journal's end.
 fn re_execute(mut replay: Replay, durable: &Durable, progress: Progress<'_>) -> Execution {
     let (first, end) = (replay.entries(), durable.journal.len());
     let count = end.saturating_sub(first);

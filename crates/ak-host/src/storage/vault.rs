@@ -1,5 +1,4 @@
-//! What can be destroyed: the keys of bodies, and snapshots of the kernel's state. Beside the journal, which never forgets,
-//! this directory of the state directory forgets on demand.
+//! The vault holds what an erasure destroys: the keys of bodies, and snapshots of the kernel's state. The journal beside it never forgets.
 //!
 //! `keys` holds slots of 64 bytes: id (u64, little-endian), key (32), and the first 24 bytes of
 //! `SHA-256("ak-host body key\n" ‖ id ‖ key)`. A slot of zeros is free; a slot that does not check was torn by a crash before
@@ -24,7 +23,7 @@ use crate::{
 /// The file of keys.
 const KEYS_FILE: &str = "keys";
 const SLOT_BYTES: usize = 64;
-/// Slots that are kept free, so that a full disk stops nothing that was admitted.
+/// Slots that are kept free, so that a full disk fails no admitted request.
 const FREE_SLOTS_MIN: u64 = 8 << 10;
 /// Slots are allocated so many at a time beyond that.
 const SLOTS_AHEAD: u64 = 8 << 10;
@@ -65,7 +64,7 @@ impl Vault {
         let mut vault = Vault::read_only(disk)?;
         vault.repair_keys()?;
         match vault.reserve() {
-            // It goes on with what it has.
+            // The vault uses the slots that it has.
             Ok(()) | Err(DiskError::Full) => {}
             Err(error) => return Err(error),
         }
@@ -73,7 +72,7 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Opens the vault to look into it, beside whoever uses it.
+    /// Opens the vault for reading, beside its writer.
     ///
     /// # Errors
     /// When the disk fails.
@@ -132,8 +131,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Writes the keys again. Where a sync failed before, or none came to it, they may stand in a cache only, which gives them to
-    /// readers and leaves them out of every later sync: nothing may be sealed under such a key.
+    /// Writes the keys again. After a failed or missing sync they may exist only in the page cache, which serves reads and is left out of
+    /// later syncs: nothing may be sealed under such a key.
     fn repair_keys(&mut self) -> Result<(), DiskError> {
         if self.next_slot == 0 {
             return Ok(());
@@ -209,7 +208,7 @@ impl Vault {
         let _ = self.reserve_snapshot(0);
     }
 
-    /// Gives back what is reserved, to an erasure.
+    /// Releases the reserve to an erasure.
     pub(crate) fn release_reserve(&mut self) {
         self.reserved = 0;
         // Without it the snapshot finds space or not, and says so.
@@ -253,7 +252,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Begins to keep the snapshot that belongs to entry `seq`: makes its key. What is left can be done beside.
+    /// Begins to write the snapshot of entry `seq` by making its key. The rest needs no lock.
     ///
     /// # Errors
     /// When the disk fails or is full.
@@ -264,8 +263,8 @@ impl Vault {
         Ok(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
     }
 
-    /// Counts on a snapshot that was written, and forgets the oldest of too many: their keys are gone then. Gives the files
-    /// that are left of them, to be removed.
+    /// Adopts a written snapshot and forgets the oldest beyond the limit by destroying their keys. Returns the files left of them, for
+    /// removal.
     ///
     /// # Errors
     /// When the disk fails.
@@ -281,7 +280,7 @@ impl Vault {
         Ok(gone)
     }
 
-    /// Keeps a snapshot at once. It is that by which a journal of an earlier version goes on, or none.
+    /// Writes and adopts a snapshot at once; `is_upgrade` for the one from which a journal of an earlier version continues.
     ///
     /// # Errors
     /// When the disk fails or is full; the snapshot then is not kept.

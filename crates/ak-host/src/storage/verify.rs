@@ -1,4 +1,4 @@
-//! What a verification of the log rests on, and what it comes to.
+//! The result of a verification of the log, and the anchor that it rests on.
 
 use ak_audit::{Checkpoint, SigningKey, VerifierKey, note::NoteError};
 use ak_json::{Value, object};
@@ -6,16 +6,16 @@ use ak_kernel::{Code, Failure};
 
 use crate::storage::log::Log;
 
-/// What a verification rests on, besides the log itself.
+/// The checkpoint that a verification compares the log with, if any.
 pub(crate) struct Anchor {
     signed_by: Option<String>,
     anchored_at: Option<u64>,
-    /// What speaks against the log: from which entry on, if that is known, and why.
+    /// How the log contradicts the anchor: from which entry on, if known, and why.
     contradiction: Option<(Option<u64>, String)>,
 }
 
 impl Anchor {
-    /// Nothing.
+    /// No anchor.
     pub(crate) const NONE: Anchor = Anchor { signed_by: None, anchored_at: None, contradiction: None };
 
     pub(crate) fn new(
@@ -65,7 +65,7 @@ impl Anchor {
     }
 }
 
-/// How far a log follows from its inputs.
+/// How much of a log was replayed, and the first entry that does not follow.
 pub(crate) struct VerificationSummary {
     /// Entries that follow.
     pub(crate) replayed: u64,
@@ -80,7 +80,7 @@ pub(crate) struct VerificationSummary {
 }
 
 impl VerificationSummary {
-    /// Of a log that cannot be read beyond the entry that a failure names.
+    /// The summary of a log that cannot be read beyond the entry named in `failure`.
     pub(crate) fn damaged(failure: Failure) -> Result<VerificationSummary, Failure> {
         let Some(first_bad) = failure.context.get("first_bad").and_then(Value::as_u64) else {
             return Err(failure);

@@ -24,7 +24,7 @@ use crate::{
     storage::disk::{FileDisk, LOCK_FILE, Opened, failed, id_of, poisoned, system},
 };
 
-/// Clocks of file systems tick this slowly at most: what happens in one tick shows in no time of change.
+/// Longest tick of a file system's clock: changes within one tick have the same change time.
 const FILE_CLOCK_TICK: Duration = Duration::from_millis(100);
 
 /// The right to write.
@@ -37,7 +37,7 @@ pub(super) struct Writer {
     directory: Arc<OwnedFd>,
     /// Device and number of the lock file.
     id: (u64, u64),
-    /// What the lock file holds; nothing where there was no space for it.
+    /// The content of the lock file; empty when there was no space for it.
     epoch: Vec<u8>,
     /// When the lock file was changed last, as far as that is known to be this writer's doing.
     changed: (i64, i64),
@@ -53,10 +53,10 @@ impl Drop for Writer {
 }
 
 impl FileDisk {
-    /// Sees to it that nobody else writes here: the path of the lock file leads to the file that this writer locked, and that holds
-    /// this writer's epoch. One system call, where nothing changed.
+    /// Checks that no other writer took over: the lock file's path still leads to the file that this writer locked, which holds its epoch.
+    /// One system call when nothing changed.
     ///
-    /// A directory that was renamed is still this writer's, as long as no other stands in its place.
+    /// A renamed directory is still this writer's, as long as no other stands in its place.
     pub(super) fn check(&self) -> Result<(), DiskError> {
         let mut writer = self.shared.writer.lock().map_err(|_| poisoned())?;
         // Tests write without a lock.
@@ -78,7 +78,7 @@ impl FileDisk {
         Ok(())
     }
 
-    /// The lock file of a directory whose path leads elsewhere by now, or nowhere.
+    /// The lock file of a directory whose path leads elsewhere, or nowhere.
     fn check_moved(&self, writer: &Writer) -> Result<Stat, DiskError> {
         let held = statat(&**self.directory()?, LOCK_FILE, AtFlags::SYMLINK_NOFOLLOW);
         let held = held.ok().filter(|held| id_of(held) == writer.id);
@@ -93,7 +93,7 @@ impl FileDisk {
         }
     }
 
-    /// Sees to it that the name of a file leads to what was written.
+    /// Checks that a file's name still leads to what was written.
     pub(super) fn check_file(&self, name: &str, opened: &Opened) -> Result<(), DiskError> {
         if self.shared.writer.lock().map_err(|_| poisoned())?.is_none() {
             return Ok(());
@@ -118,7 +118,7 @@ impl FileDisk {
         }
     }
 
-    /// Takes the right to write, and says so in the lock file.
+    /// Locks the directory and writes this writer's epoch into the lock file.
     pub(super) fn take_over(&self) -> Result<Writer, DiskError> {
         self.lock_directory()?;
         let file = File::from(self.open_at(LOCK_FILE, OFlags::RDWR | OFlags::CREATE).map_err(system)?);
@@ -130,7 +130,7 @@ impl FileDisk {
         let mut epoch = to_hex(&random_bytes().map_err(failed)?).into_bytes();
         match file.write_all_at(&epoch, 0) {
             Ok(()) => {}
-            // Without space for it the file itself has to do.
+            // Without space for the epoch, the lock on the file has to do.
             Err(error) if matches!(failed(io::Error::from(error.kind())), DiskError::Full) => epoch.clear(),
             Err(error) => return Err(failed(error)),
         }

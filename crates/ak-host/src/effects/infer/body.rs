@@ -10,12 +10,12 @@ use hyper::{
 
 use crate::net::{connection::HttpConnection, error::HttpError};
 
-/// How long a stream may say nothing, in milliseconds.
+/// Longest pause of a stream, in milliseconds.
 pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
-/// From so many bytes on, what has come of a stream is put to the kernel though there is more at hand.
+/// Once this many bytes of a stream were read, they are put to the kernel though more are ready.
 const STEP_BYTES_MAX: usize = 8 << 10;
 
-/// A body, taken piece by piece, and no more of it than is wanted.
+/// Reads a body piece by piece, up to a limit.
 pub(super) struct BodyReader<'l> {
     body: Incoming,
     connection: &'l mut HttpConnection,
@@ -40,7 +40,7 @@ impl BodyReader<'_> {
         }
     }
 
-    /// Waits for the next piece, and takes with it what is there already: one step, one record. False at the end.
+    /// Waits for the next piece and takes with it those that are ready: one step, one record. False at the end.
     pub(super) async fn read_available(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, HttpError> {
         let Some(mut data) = self.next().await? else { return Ok(false) };
         let mut bytes = 0;
@@ -64,7 +64,7 @@ impl BodyReader<'_> {
     }
 }
 
-/// How a body is compressed, if it is.
+/// The content coding of a body other than `identity`.
 pub(super) fn content_coding(response: &Response<Incoming>) -> Option<String> {
     let codings = response.headers().get_all(CONTENT_ENCODING).into_iter();
     let mut codings = codings.map(|coding| String::from_utf8_lossy(coding.as_bytes()).trim().to_owned());
@@ -77,7 +77,7 @@ pub(super) fn is_json(response: &Response<Incoming>) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// How long a server wants one to wait, in milliseconds, where it says so (RFC 9110 §10.2.3).
+/// How long the server asks to wait before a retry, in milliseconds (RFC 9110 §10.2.3).
 pub(super) fn retry_after_ms(response: &Response<Incoming>) -> Option<u64> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
     let milliseconds = header("retry-after-ms").and_then(|told| told.parse::<u64>().ok());

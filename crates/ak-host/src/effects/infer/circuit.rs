@@ -1,4 +1,4 @@
-//! A server that keeps failing is left alone for a while.
+//! A circuit breaker: a server that keeps failing is left alone for a while.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,14 +10,14 @@ pub const CIRCUIT_FAILURES_MAX: u32 = 5;
 /// How long an open circuit refuses before one request tries again, in milliseconds.
 pub const CIRCUIT_OPEN_MS: u64 = 10_000;
 
-/// Whether a server is asked.
+/// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CircuitState {
-    /// It is.
+    /// Requests are sent.
     Closed,
-    /// It failed too often: it is not, for a while.
+    /// The server failed too often: requests are refused for a while.
     Open,
-    /// One request tries whether it answers again.
+    /// One request tests whether the server answers again.
     HalfOpen,
 }
 
@@ -43,7 +43,7 @@ struct Count {
     is_half_open: bool,
 }
 
-/// Leave to ask once. Dropped without a word, as when the call is given up, it changes nothing.
+/// Permission for one attempt. Dropping it without reporting leaves the breaker unchanged.
 #[derive(Debug)]
 pub(crate) struct CircuitPermit<'c> {
     circuit: &'c Circuit,
@@ -51,7 +51,7 @@ pub(crate) struct CircuitPermit<'c> {
 }
 
 impl Circuit {
-    /// Leave to ask once, or how long to wait for it.
+    /// Permits one attempt, or returns how long to wait for one.
     pub(crate) fn admit(&self, now: Instant) -> Result<CircuitPermit<'_>, Duration> {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = count.opened {
@@ -94,12 +94,12 @@ impl Circuit {
 }
 
 impl CircuitPermit<'_> {
-    /// The server has begun to answer: others may ask it too. Whether it comes to an end is not known yet.
+    /// The response has started: others may ask the server too. How it ends is not known yet.
     pub(crate) fn response_started(&mut self) {
         self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).is_half_open = false;
     }
 
-    /// The server answered, whatever it said, or it did not.
+    /// Reports whether the server answered, whatever it said.
     pub(crate) fn report(mut self, good: bool, now: Instant) {
         self.is_reported = true;
         self.circuit.report(good, now);

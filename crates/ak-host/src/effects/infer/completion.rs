@@ -1,4 +1,4 @@
-//! An answer as it comes together from the chunks of a stream, and what it costs.
+//! A chat completion assembled from the chunks of a stream, and what it costs.
 
 use ak_json::{Array, Object, Value, object};
 use ak_kernel::Usage;
@@ -14,12 +14,12 @@ use crate::{
 
 /// Bytes of text that count as one token where the provider reports no usage.
 pub const BYTES_PER_TOKEN: u64 = 4;
-/// What so many bytes of text count for where nobody says.
+/// Estimated tokens of a text, for when the provider reports no usage.
 pub(crate) fn estimate_tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(BYTES_PER_TOKEN)
 }
 
-/// An answer as far as it came.
+/// A chat completion as far as it was received.
 #[derive(Default)]
 pub(crate) struct ChatCompletion {
     head: Object,
@@ -29,7 +29,7 @@ pub(crate) struct ChatCompletion {
     ended: bool,
     /// Bytes of all text in it.
     bytes: usize,
-    /// Bytes of an answer that came whole, or that nobody has understood.
+    /// Bytes of an answer that was not streamed, or was unreadable.
     whole: usize,
 }
 
@@ -44,7 +44,7 @@ impl ChatCompletion {
         }
     }
 
-    /// Counts what came and cannot be read, by its length; gives its tokens.
+    /// Counts unreadable bytes by their length; returns the tokens.
     pub(crate) fn count_unreadable(&mut self, bytes: usize) -> u64 {
         let before = self.estimated_tokens();
         self.bytes = self.bytes.saturating_add(bytes);
@@ -52,7 +52,7 @@ impl ChatCompletion {
         self.estimated_tokens() - before
     }
 
-    /// Takes a chunk; gives it as it may be let out, and the tokens that are counted for it.
+    /// Adds a chunk; returns it redacted, with the tokens counted for it.
     pub(crate) fn add_chunk(&mut self, chunk: &Value, redactor: &Redactor) -> (Value, u64) {
         if let Some(told) = usage::of(chunk) {
             self.usage = Some(usage::merge(self.usage.take(), told));
@@ -83,7 +83,7 @@ impl ChatCompletion {
         (out.into(), self.estimated_tokens() - before)
     }
 
-    /// What was held back and never came to an end: a last chunk, where there is something.
+    /// The text that was held back at the end, as a last chunk, if there is any.
     pub(crate) fn remaining(&mut self, redactor: &Redactor) -> Option<Value> {
         let rest = self.choices.iter_mut().enumerate().filter_map(|(index, choice)| {
             let mut item = object! { "index": index as u64, "finish_reason": Value::Null };
@@ -98,7 +98,7 @@ impl ChatCompletion {
         })
     }
 
-    /// Says that it came to its end, and so does what was said of its usage.
+    /// Marks the answer, and its reported usage, as complete.
     pub(crate) fn end(&mut self) {
         self.ended = true;
     }
@@ -113,14 +113,14 @@ impl ChatCompletion {
         !self.choices.is_empty() && self.choices.iter().all(|choice| !choice.finish_reason.is_null())
     }
 
-    /// Takes what was said of the usage beside the chunks.
+    /// Adds usage that was reported outside the chunks.
     pub(crate) fn add_usage(&mut self, told: Option<Value>) {
         if let Some(told) = told {
             self.usage = Some(usage::merge(self.usage.take(), told));
         }
     }
 
-    /// Whether the model was seen to think.
+    /// Whether reasoning was received.
     pub(crate) fn has_reasoning(&self) -> bool {
         self.choices.iter().any(Choice::has_reasoning)
     }
@@ -130,7 +130,7 @@ impl ChatCompletion {
         self.bytes as u64
     }
 
-    /// Tokens of the answer, counted here.
+    /// Tokens of the answer as estimated here.
     fn estimated_tokens(&self) -> u64 {
         estimate_tokens(self.choices.iter().map(Choice::length).fold(self.whole, usize::saturating_add))
     }
@@ -148,12 +148,12 @@ impl ChatCompletion {
         self.reported().unwrap_or_else(|| prompt.saturating_add(told.completion.max(self.estimated_tokens())))
     }
 
-    /// What the provider says of the whole answer. It does not count if it is nothing but zeros.
+    /// The total that the provider reports for the whole answer, unless it is all zeros.
     pub(crate) fn reported(&self) -> Option<u64> {
         usage::total(self.usage.as_ref().filter(|_| self.ended)?)
     }
 
-    /// The usage to tell: the provider's own, else ours.
+    /// The usage to report: the provider's own, else an estimate.
     pub(crate) fn usage(&self, prompt_tokens: u64) -> Value {
         match (&self.usage, self.reported()) {
             (Some(usage), Some(_)) => usage.clone(),

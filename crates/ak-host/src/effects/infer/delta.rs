@@ -1,5 +1,4 @@
-//! A choice of an answer as it comes together from the deltas of a stream: texts that come in pieces are let out as far as
-//! nothing in them may be a secret.
+//! Assembles one choice of an answer from the deltas of a stream, and releases streamed texts as far as they cannot hold a secret.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +20,10 @@ const OUTPUT_FIELDS: [&str; 4] = ["content", "function_call", "refusal", "tool_c
 /// What was thought. Some servers tell it under several of these names at once.
 const REASONING_FIELDS: [&str; 3] = ["reasoning", "reasoning_content", "reasoning_details"];
 
-/// A choice as far as it came.
+/// A choice as far as it was received.
 #[derive(Default)]
 pub(crate) struct Choice {
-    /// All but the texts that come in pieces.
+    /// Everything except streamed texts.
     message: Object,
     texts: BTreeMap<Path, StreamedText>,
     /// How many items came of lists that come item by item.
@@ -38,7 +37,7 @@ pub(crate) struct Choice {
     pub(crate) finish_reason: Value,
 }
 
-/// A text that comes in pieces.
+/// A text that is streamed in pieces.
 #[derive(Default)]
 struct StreamedText {
     whole: String,
@@ -46,7 +45,7 @@ struct StreamedText {
 }
 
 impl Choice {
-    /// Takes a piece of a choice; gives it as it may be let out.
+    /// Adds a piece of a choice; returns it redacted.
     pub(crate) fn take(&mut self, item: &Value, redactor: &Redactor, bytes: &mut usize) -> Value {
         let reason = item.get("finish_reason").filter(|reason| !reason.is_null());
         if let Some(reason) = reason {
@@ -126,7 +125,7 @@ impl Choice {
         Some(call.into())
     }
 
-    /// A copy of what came, with what can be let out of each text. A text is told from another by where it stands.
+    /// Copies a value with its texts replaced by what can be released of them. Texts are distinguished by their path.
     fn filter_deltas(
         &mut self,
         value: &Value,

@@ -7,7 +7,7 @@ use crate::net::error::HttpError;
 /// Why there is no answer.
 pub(super) enum InferError {
     Http(HttpError),
-    /// The server answered, and it was no answer.
+    /// The server, or the host, refused the request.
     Refused(Failure),
 }
 
@@ -18,7 +18,7 @@ impl<E: Into<HttpError>> From<E> for InferError {
 }
 
 impl InferError {
-    /// Whether the server failed, as far as anybody can tell: to say that it will not answer this is no failure.
+    /// Whether the server failed, as far as can be told: rejecting a request is no failure.
     pub(super) fn is_server_failure(&self) -> bool {
         match self {
             Self::Refused(_) => false,

@@ -1,4 +1,4 @@
-//! Puts the deltas of a message together, by where in it each piece stands.
+//! Merges the deltas of a message by the path of each piece.
 
 use ak_json::{Array, Object, Text, Value, object};
 
@@ -7,9 +7,9 @@ pub(crate) const CHOICES_MAX: usize = 128;
 /// Longest name that is put together, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 
-/// Texts that come in one piece, wherever they stand. Every other may come piece by piece.
+/// Fields whose value replaces the former one. All other texts may be streamed in pieces.
 pub(super) const REPLACED_FIELDS: [&str; 6] = ["finish_reason", "format", "id", "name", "role", "type"];
-/// Where in a choice something stands.
+/// A path within a choice.
 pub(super) type Path = Vec<PathSegment>;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,12 +1,11 @@
-//! Which models may think beside what they say: of such an answer that breaks off, nobody knows what it took.
+//! Which models may reason beside their output: the usage of such an answer is unknown when it breaks off.
 
 use ak_json::Value;
 
-/// Members by which a request has the model think.
+/// Members of a request that enable reasoning.
 const REASONING_MEMBERS: [&str; 6] =
     ["enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget", "thinking_config"];
-/// How the names of models begin that think unless they are told otherwise; the name of a vendor may stand before, as `openai/`
-/// or `openai.`.
+/// Prefixes of the names of models that reason by default; a vendor's name may come before, as `openai/` or `openai.`.
 const REASONING_MODEL_PREFIXES: [&str; 14] = [
     "ernie-x1",
     "gemini-2.5",
@@ -23,10 +22,10 @@ const REASONING_MODEL_PREFIXES: [&str; 14] = [
     "o4",
     "qwen3",
 ];
-/// What stands in the names of others of them.
+/// Parts of the names of other such models.
 const REASONING_MODEL_PARTS: [&str; 6] = ["-r1", ".r1", "reason", "think", "qwq", "kimi-k2"];
 
-/// Whether the model may think beside what it says, as far as the request and the model's name tell.
+/// Whether the model may reason, as far as the request and the model's name tell.
 pub(crate) fn may_reason(request: &Value) -> bool {
     let asked = |name: &&str| match request.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,

@@ -1,4 +1,4 @@
-//! Which model is asked where, in which format, with which key.
+//! Routes: which server serves which model, in which format, with which key.
 
 use std::{
     path::Path,
@@ -36,12 +36,12 @@ const fn path_of(format: ApiFormat) -> &'static str {
     }
 }
 
-/// What is known of a host: OpenAI's newer models refuse the older name, and all of them take the newer one.
+/// The name of the token limit at known hosts: OpenAI's newer models reject the older name, and all of them take the newer one.
 fn limit_name_of(host: &str) -> Option<LimitName> {
     (host == "api.openai.com").then_some(LimitName::MaxCompletionTokens)
 }
 
-/// Where some models are asked.
+/// The server of some models.
 #[derive(Debug)]
 pub(crate) struct Route {
     label: String,
@@ -202,7 +202,7 @@ impl Routes {
         self.0.iter().find(|route| route.serves(&target)).cloned()
     }
 
-    /// What to do so that a model is served.
+    /// Advice on how to have the model served.
     pub(crate) fn why_not(&self, model: &str) -> String {
         if !self.0.is_empty() {
             return format!("no [[model]] of the host configuration serves {model}");
