@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_another_process_and_so_is_its_child() {
+    fn a_child_and_a_grandchild_have_identities_of_their_own() {
         let process = ProcessIdentity::current();
         assert!(process.is_current());
         let told = in_a_child(|| {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_is_kept_leads_nowhere_in_a_child() {
+    fn a_marked_descriptor_is_redirected_in_a_child() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let kept = ClosedInChild::new(ours.as_fd());
         let told = in_a_child(|| {

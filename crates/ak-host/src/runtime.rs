@@ -195,7 +195,7 @@ mod tests {
     /// What a future calls may wait on this very thread, as a caller's callback does that makes a call of its own, and take
     /// what was to wake the thread.
     #[test]
-    fn a_wake_that_something_else_takes_from_the_thread_is_not_lost() {
+    fn a_wake_up_consumed_by_nested_code_is_not_lost() {
         let (sender, receiver) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let mut polled = 0;

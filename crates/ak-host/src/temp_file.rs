@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_under_way_is_known_by_its_exact_name() {
+    fn a_temporary_file_is_known_by_its_exact_name() {
         assert!(is_temp_name(b".ak-0123456789abcdef.tmp"));
         for name in [
             ".ak-0123456789abcde.tmp",

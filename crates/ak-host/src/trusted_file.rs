@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_could_have_written_is_refused() {
+    fn files_that_others_could_have_written_are_refused() {
         let root = std::env::temp_dir().join(format!("ak-trust-{}", std::process::id()));
         fs::create_dir_all(root.join("open")).unwrap();
         let set =

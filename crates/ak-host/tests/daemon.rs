@@ -62,7 +62,7 @@ fn exchange(stream: &mut UnixStream, flags: Flags, sequence: u64, payload: &str)
 }
 
 #[test]
-fn owner_and_agents_get_what_is_theirs() {
+fn owner_and_agents_get_their_own_sessions() {
     let daemon = Daemon::start();
     let owner = daemon.connect(true);
     assert!(owner.is_owner());
@@ -87,7 +87,7 @@ fn owner_and_agents_get_what_is_theirs() {
 }
 
 #[test]
-fn without_a_credential_nobody_comes_in_unless_guests_are_let_in() {
+fn without_a_credential_only_an_admitted_guest_connects() {
     let closed = Daemon::with_guests(0);
     assert_eq!(closed.try_connect(false).map(|_| ()).unwrap_err().code, Code::CapMissing);
     let owner = closed.connect(true);
@@ -132,7 +132,7 @@ fn a_wrong_hello_is_refused() {
 }
 
 #[test]
-fn bad_requests_are_answered_and_the_connection_goes_on() {
+fn a_bad_request_gets_an_error_and_the_connection_stays_open() {
     let daemon = Daemon::start();
     let mut stream = daemon.raw();
     exchange(&mut stream, Flags::HELLO.with(Flags::REQUEST), 0, r#"{"versions":[1]}"#);
@@ -168,7 +168,7 @@ fn garbage_closes_one_connection_and_no_other() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_counted() {
+fn malformed_requests_are_counted() {
     let daemon = Daemon::start();
     let mut stranger = daemon.raw();
     assert!(
@@ -183,7 +183,7 @@ fn what_cannot_be_understood_is_counted() {
 
 /// Large requests and large replies at once: neither side stops reading because it writes.
 #[test]
-fn large_frames_cross_each_other() {
+fn large_frames_in_both_directions_do_not_deadlock() {
     let daemon = Daemon::start();
     let owner = daemon.connect(true);
     let text = "x".repeat(1 << 20);

@@ -116,7 +116,7 @@ fn nothing_of_a_subject_remains_on_disk() {
 }
 
 #[test]
-fn erasing_one_leaves_the_others() {
+fn erasing_one_subject_leaves_the_others() {
     let scratch = Scratch::new("erase-two");
     let state = scratch.join("state");
     let kernel = open(&state);
@@ -149,7 +149,7 @@ fn a_log_in_memory_erases_too() {
 }
 
 #[test]
-fn a_lost_vault_is_damage_and_nothing_is_begun_anew() {
+fn a_lost_vault_is_damage_and_no_new_journal_is_begun() {
     let scratch = Scratch::new("lost-vault");
     let state = scratch.join("state");
     let kernel = open(&state);

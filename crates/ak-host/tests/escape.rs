@@ -323,7 +323,7 @@ fn path_lists_produce_denials_and_no_content() {
 }
 
 #[test]
-fn names_that_look_like_steps_are_names() {
+fn names_of_dots_are_ordinary_names() {
     let scratch = Scratch::new("escape-names");
     tree(&scratch);
     let (kernel, data) = (granted(&scratch), scratch.text("data"));
@@ -372,7 +372,7 @@ fn mounts_and_processes_are_closed() {
 
 /// A root may be a link when the policy is loaded; it stands for what it led to then.
 #[test]
-fn a_root_stands_for_what_it_was() {
+fn a_root_stands_for_what_it_led_to_at_load() {
     let scratch = Scratch::new("escape-root");
     tree(&scratch);
     symlink(scratch.join("data"), scratch.join("alias")).unwrap();
@@ -395,7 +395,7 @@ const RACES: u32 = 3000;
 
 /// While names are exchanged all the time, what is read is either inside or refused.
 #[test]
-fn renames_race_in_vain() {
+fn racing_renames_do_not_escape_the_root() {
     let scratch = Scratch::new("escape-race");
     tree(&scratch);
     let (kernel, data) = (granted(&scratch), scratch.text("data"));
@@ -441,7 +441,7 @@ fn renames_race_in_vain() {
 
 /// What takes the place of a protected file is as protected, and so is a place where nothing stands yet.
 #[test]
-fn protected_places_stay_protected() {
+fn protected_paths_stay_protected() {
     let scratch = Scratch::new("escape-protected");
     let root = scratch.text("").trim_end_matches('/').to_owned();
     let everything = format!("[fs]\nread = [\"{root}/**\"]\nwrite = [\"{root}/**\"]");
@@ -531,7 +531,7 @@ fn no_other_name_leads_into_the_state() {
 
 /// What was protected and is gone leaves no trace: the next file that gets its number is like any other.
 #[test]
-fn what_is_gone_protects_nothing_else() {
+fn a_deleted_file_does_not_protect_its_reused_inode() {
     let scratch = Scratch::new("escape-reuse");
     let root = scratch.text("").trim_end_matches('/').to_owned();
     let policy = format!("[fs]\nread = [\"{root}/data/**\"]\nwrite = [\"{root}/data/**\"]");

@@ -24,7 +24,7 @@ fn granted(scratch: &Scratch) -> String {
 }
 
 #[test]
-fn what_is_granted_works() {
+fn granted_operations_work() {
     let scratch = Scratch::new("files");
     fs::create_dir_all(scratch.join("data/sub")).unwrap();
     let kernel = embedded(&granted(&scratch));
@@ -48,7 +48,7 @@ fn what_is_granted_works() {
 
 /// Every way out of the granted directory: a path relative to it, and the code that meets it.
 #[test]
-fn no_path_leads_out() {
+fn no_path_leads_out_of_the_root() {
     let scratch = Scratch::new("escape");
     let data = scratch.join("data");
     fs::create_dir_all(data.join("sub")).unwrap();
@@ -96,7 +96,7 @@ fn no_path_leads_out() {
 }
 
 #[test]
-fn what_is_no_file_is_not_read() {
+fn only_regular_files_are_read() {
     let scratch = Scratch::new("fifo");
     fs::create_dir(scratch.join("data")).unwrap();
     let fifo = scratch.join("data/fifo");
@@ -114,7 +114,7 @@ fn what_is_no_file_is_not_read() {
 }
 
 #[test]
-fn a_longer_file_than_asked_for_is_refused() {
+fn a_file_longer_than_the_limit_is_refused() {
     let scratch = Scratch::new("long");
     fs::create_dir(scratch.join("data")).unwrap();
     fs::write(scratch.join("data/long"), vec![b'x'; 101]).unwrap();
@@ -169,7 +169,7 @@ fn state_survives_and_only_one_kernel_has_it() {
 
 /// What a killed process left under way is out of reach, and goes when the root is granted the next time.
 #[test]
-fn files_under_way_are_out_of_reach_and_removed() {
+fn temporary_files_are_out_of_reach_and_swept() {
     let scratch = Scratch::new("under-way");
     fs::create_dir_all(scratch.join("data/sub")).unwrap();
     let left = scratch.text("data/sub/.ak-0123456789abcdef.tmp");
@@ -230,7 +230,7 @@ fn sockets_and_credentials_are_out_of_reach() {
 
 /// A credential that somebody else could change is none.
 #[test]
-fn a_credential_of_somebody_else_s_is_refused() {
+fn a_credential_file_of_another_user_is_refused() {
     let scratch = Scratch::new("foreign");
     ak_host::owner_token(&scratch.join("token")).unwrap();
     fs::write(scratch.join("key"), "the-long-secret").unwrap();

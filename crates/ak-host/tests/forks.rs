@@ -61,7 +61,7 @@ fn is_refused(connection: &Connection) -> bool {
 }
 
 #[test]
-fn a_child_uses_nothing_that_it_inherited_and_opens_its_own() {
+fn a_forked_child_cannot_use_inherited_sessions_and_opens_its_own() {
     let scratch = Scratch::new("forks");
     let (port, _) = web(|_| ok("answer"));
     let url = format!("http://127.0.0.1:{port}/");
@@ -129,7 +129,7 @@ fn a_child_uses_nothing_that_it_inherited_and_opens_its_own() {
 
 /// A child that lives on keeps no lock of its parent's.
 #[test]
-fn a_journal_is_free_when_its_kernel_is_closed_though_a_child_lives() {
+fn closing_a_kernel_unlocks_its_journal_though_a_forked_child_lives() {
     let scratch = Scratch::new("lock");
     let options = Options { state_dir: Some(scratch.join("state")), ..Options::default() };
     let kernel = Connection::open(&options).unwrap();

@@ -145,7 +145,7 @@ fn many_waiters_share_a_sync() {
 }
 
 #[test]
-fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
+fn a_full_disk_refuses_requests_but_lets_the_owner_act() {
     let (scratch, faults) = (Scratch::new("full"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
@@ -174,7 +174,7 @@ fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
 /// What the owner does day by day takes nothing of the reserve, and what the reserve is for goes on until it is used up. Then
 /// everything is refused, and nothing stops.
 #[test]
-fn the_reserve_is_for_what_takes_authority_away() {
+fn the_reserve_serves_only_operations_that_reduce_authority() {
     let (scratch, faults) = (Scratch::new("reserve"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
@@ -230,7 +230,7 @@ fn the_reserve_is_for_what_takes_authority_away() {
 
 /// A stream that is longer than the disk has room for ends by itself, and nobody else notices.
 #[test]
-fn a_stream_that_finds_no_room_stops_alone() {
+fn a_stream_without_log_space_stops_alone() {
     let (scratch, faults) = (Scratch::new("stream"), Faults::default());
     let text = "x".repeat(4_000);
     let chunk = object! { "choices": vec![object! { "index": 0u64, "delta": object! { "content": text } }] };
@@ -267,7 +267,7 @@ fn a_stream_that_finds_no_room_stops_alone() {
 
 /// A disk that is full when it is opened: everything that was acknowledged is there, and can be taken away.
 #[test]
-fn a_full_disk_is_opened_again_and_again() {
+fn a_full_disk_can_be_reopened_repeatedly() {
     let (scratch, faults) = (Scratch::new("reopen-full"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
@@ -303,7 +303,7 @@ fn fill(owner: &Connection) -> usize {
 }
 
 #[test]
-fn what_is_turned_away_takes_no_room_that_a_full_disk_lacks() {
+fn throttled_callers_are_not_recorded_on_a_full_disk() {
     let (scratch, faults) = (Scratch::new("turned-away"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
@@ -349,7 +349,7 @@ fn a_journal_has_one_writer() {
 }
 
 #[test]
-fn to_read_a_state_directory_makes_nothing() {
+fn reading_a_state_directory_creates_nothing() {
     let scratch = Scratch::new("read-only");
     let options = Options { state_dir: Some(scratch.path().into()), ..Options::default() };
     let kernel = Connection::open(&options).unwrap();

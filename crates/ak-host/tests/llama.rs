@@ -49,7 +49,7 @@ fn a_completion_is_clamped_and_settled_to_the_servers_count() {
 
 #[test]
 #[ignore = "needs a llama.cpp server: cargo xtask test --llm"]
-fn a_stream_is_counted_here() {
+fn a_stream_without_usage_is_estimated() {
     let scratch = Scratch::new("llama-stream");
     let kernel = kernel(&scratch);
     let mut text = String::new();
@@ -69,7 +69,7 @@ fn a_stream_is_counted_here() {
 
 #[test]
 #[ignore = "needs a llama.cpp server: cargo xtask test --llm"]
-fn a_stream_that_is_stopped_is_paid_for_as_far_as_it_came() {
+fn a_stopped_stream_is_charged_for_what_was_received() {
     let scratch = Scratch::new("llama-stopped");
     let kernel = kernel(&scratch);
     let stop = kernel

@@ -68,7 +68,7 @@ fn comes(what: &str, mut is_there: impl FnMut() -> bool) {
 }
 
 #[test]
-fn what_was_left_unread_is_proven_and_verified_all_the_same() {
+fn entries_that_opening_left_unread_can_be_proven_and_verified() {
     let scratch = Scratch::new("unread");
     let state = scratch.join("state");
     two_segments(&state);
@@ -90,7 +90,7 @@ fn what_was_left_unread_is_proven_and_verified_all_the_same() {
 }
 
 #[test]
-fn damage_in_what_was_left_unread_ends_the_writing() {
+fn damage_in_entries_that_opening_left_unread_stops_the_kernel() {
     let scratch = Scratch::new("unread-damage");
     let state = scratch.join("state");
     two_segments(&state);
@@ -118,7 +118,7 @@ fn damage_in_what_was_left_unread_ends_the_writing() {
 }
 
 #[test]
-fn snapshots_are_kept_while_the_kernel_runs_and_spare_the_next_start() {
+fn snapshots_are_kept_while_the_kernel_runs_and_shorten_the_next_start() {
     let scratch = Scratch::new("running");
     let state = scratch.join("state");
     let kernel = open(&state);

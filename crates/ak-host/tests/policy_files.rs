@@ -80,7 +80,7 @@ fn a_policy_s_files_are_out_of_reach_after_a_restart() {
 
 /// Whoever executes the journal needs no file: all texts are in it.
 #[test]
-fn what_is_included_is_recorded_whole() {
+fn included_files_are_recorded_whole() {
     let scratch = Scratch::new("policy-recorded");
     policy(&scratch);
     let kernel = durable(&scratch);

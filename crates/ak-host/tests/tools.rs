@@ -109,7 +109,7 @@ fn ordinary_programs_read_list_and_write_files() {
 }
 
 #[test]
-fn a_journal_with_tools_in_it_is_executed_again_tools_and_all() {
+fn a_journal_is_replayed_with_its_tool_runs() {
     let scratch = Scratch::new("tools-journal");
     std::fs::create_dir(scratch.join("data")).unwrap();
     std::fs::write(scratch.join("data/a.txt"), "one\n").unwrap();
@@ -137,7 +137,7 @@ fn a_journal_with_tools_in_it_is_executed_again_tools_and_all() {
 }
 
 #[test]
-fn a_tool_has_so_much_time_and_no_more() {
+fn the_time_of_a_tool_is_limited() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     let forever = r#"(module (memory (export "memory") 1)
         (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
@@ -187,7 +187,7 @@ fn granting(port: u16) -> String {
 }
 
 #[test]
-fn what_a_tool_waits_for_ends_with_the_tools_time() {
+fn a_host_call_ends_with_its_tools_time() {
     let Silent { port, hung_up, .. } = silent();
     let kernel = embedded(&granting(port));
     kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 1_000)).unwrap();
@@ -202,7 +202,7 @@ fn what_a_tool_waits_for_ends_with_the_tools_time() {
 }
 
 #[test]
-fn a_tools_request_is_the_agents_own_to_every_limit() {
+fn a_host_call_counts_towards_every_limit_of_the_agent() {
     let (port, _) = web(|_| ok("hello"));
     let kernel = embedded(&format!("{}\n[budgets]\nbytes = 20000", granting(port)));
     kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 10_000)).unwrap();
@@ -244,7 +244,7 @@ fn a_command_sees_the_variables_that_its_manifest_lists_and_the_operator_set() {
 }
 
 #[test]
-fn a_client_that_hangs_up_stops_what_it_asked_for() {
+fn a_client_that_disconnects_stops_its_requests() {
     let Silent { port, asked, hung_up } = silent();
     let scratch = Scratch::new("tools-daemon");
     let token = owner_token(&scratch.join("token")).unwrap();
@@ -322,7 +322,7 @@ fn one_agents_wall_time_ends_no_other_agents_effects() {
 }
 
 #[test]
-fn what_looks_like_a_key_in_a_tools_result_makes_no_journal_wrong() {
+fn a_key_like_text_in_a_tools_result_does_not_break_replay() {
     let scratch = Scratch::new("tools-redacted");
     let config = scratch.join("host.toml");
     std::fs::write(&config, "[redact]\nbuiltin = true").unwrap();
@@ -333,7 +333,7 @@ fn what_looks_like_a_key_in_a_tools_result_makes_no_journal_wrong() {
 }
 
 #[test]
-fn a_tool_that_is_called_by_a_tool_has_no_more_time_than_it() {
+fn a_tool_called_by_a_tool_has_no_more_time_than_its_caller() {
     let Silent { port, hung_up, .. } = silent();
     let kernel = embedded(&granting(port));
     let need = format!("http.get:http://127.0.0.1:{port}/**");
@@ -347,7 +347,7 @@ fn a_tool_that_is_called_by_a_tool_has_no_more_time_than_it() {
 }
 
 #[test]
-fn calls_that_make_no_sense_take_no_more_time_than_there_is() {
+fn senseless_calls_end_with_the_tools_time() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     // `fs_read` with a string of 512 KiB in place of its arguments, again and again.
     let wat = r#"(module
@@ -365,7 +365,7 @@ fn calls_that_make_no_sense_take_no_more_time_than_there_is() {
 }
 
 #[test]
-fn no_record_holds_a_variable_that_no_tool_lists() {
+fn records_hold_only_variables_that_a_tool_lists() {
     let scratch = Scratch::new("tools-unlisted");
     let config = scratch.join("host.toml");
     std::fs::write(&config, "[env]\nOTHER = \"hidden-value\"\nREGION = \"listed-value\"").unwrap();
@@ -380,7 +380,7 @@ fn no_record_holds_a_variable_that_no_tool_lists() {
 }
 
 #[test]
-fn a_deep_result_reaches_a_client_and_ends_no_connection() {
+fn a_deeply_nested_result_reaches_a_client() {
     let scratch = Scratch::new("tools-deep");
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     let deepest = Limits::default().depth_max;
@@ -399,7 +399,7 @@ fn a_deep_result_reaches_a_client_and_ends_no_connection() {
 }
 
 #[test]
-fn a_thread_of_somebodys_runtime_may_call_too() {
+fn a_call_may_be_made_on_a_thread_of_another_runtime() {
     let (port, _) = web(|_| ok("hello"));
     let kernel = embedded(&granting(port));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -409,7 +409,7 @@ fn a_thread_of_somebodys_runtime_may_call_too() {
 
 /// What a tool writes to stderr, or gives to `log`, stands in the log: the end of it.
 #[test]
-fn what_a_tool_says_beside_its_result_goes_to_the_log() {
+fn a_tools_log_output_is_recorded() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     let says = |length: usize, exit: u32| {
         let text = format!("{}the end", "x".repeat(length));
@@ -449,7 +449,7 @@ fn what_a_tool_says_beside_its_result_goes_to_the_log() {
 
 /// What a policy permits by the name of a shipped tool is that tool, whoever registers what.
 #[test]
-fn nobody_takes_the_name_of_a_shipped_tool() {
+fn the_name_of_a_shipped_tool_cannot_be_registered() {
     let kernel = embedded("");
     let refused = failure(kernel.call(relay("add", "now", &["now:*"], 1_000)));
     assert_eq!(refused.code, Code::InvalidArgument);

@@ -134,7 +134,7 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
 }
 
 #[test]
-fn a_crash_between_snapshot_and_record_begins_the_upgrade_anew() {
+fn a_crash_between_snapshot_and_record_restarts_the_upgrade() {
     let scratch = Scratch::new("upgrade");
     let place = fixture(&scratch, "version-8-killed");
     let before: Vec<PathBuf> = ["journal", "vault"].map(|name| place.join(name)).into();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_by_line_and_column() {
+    fn an_error_names_line_and_column() {
         let check = |text: &str, place: &str, says: &str| {
             let error = refused(text);
             assert!(error.starts_with(place) && error.contains(says), "{text:?}: {error}");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_error_tells_a_secret() {
+    fn no_error_shows_a_secret() {
         const KEY: &str = "sk-pasted-by-mistake";
         for text in [
             format!("[secret.x]\nfrom = \"{KEY}\"\nto = []\nin = []"),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_secrets_come_from_is_protected() {
+    fn files_that_secrets_come_from_are_protected() {
         let directory = std::env::temp_dir().join(format!("ak-config-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("key"), "the-long-secret\n").unwrap();

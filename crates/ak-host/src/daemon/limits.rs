@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_stranger_gives_way() {
+    fn the_oldest_unauthenticated_connection_is_evicted() {
         let unauthenticated = UnauthenticatedConnections::default();
         let taken: Vec<_> =
             (0..UNAUTHENTICATED_MAX as u64).map(|number| unauthenticated.add(number)).collect();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_when_its_session_ends() {
+    fn a_permit_is_free_again_when_its_session_ends() {
         let limited = CountLimit::new(2);
         let places = [limited.try_acquire().unwrap(), limited.try_acquire().unwrap()];
         assert!(limited.try_acquire().is_none());

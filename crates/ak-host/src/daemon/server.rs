@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_says_nothing_is_let_go() {
+    fn a_silent_client_is_disconnected() {
         let (client, server) = UnixStream::pair().unwrap();
         assert_eq!(served(server).unwrap_err().code, Code::Io);
         drop(client);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_that_comes_byte_by_byte_is_let_go() {
+    fn a_client_that_trickles_its_hello_is_disconnected() {
         let (client, server) = UnixStream::pair().unwrap();
         trickle(client, encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; 60_000]).unwrap());
         assert_eq!(served(server).unwrap_err().code, Code::Io);
@@ -262,7 +262,7 @@ mod tests {
     const HELLO: &str = r#"{"versions":[1],"token":"token"}"#;
 
     #[test]
-    fn a_request_that_comes_byte_by_byte_is_let_go() {
+    fn a_client_that_trickles_a_request_is_disconnected() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let hello = encode(Flags::HELLO.with(Flags::REQUEST), 0, HELLO.as_bytes()).unwrap();
         client.write_all(&hello).unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_has_a_length() {
+    fn the_length_of_a_hello_is_limited() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let hello = encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; HELLO_BYTES_MAX + 1]).unwrap();
         std::thread::spawn(move || client.write_all(&hello));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_nothing_is_let_go() {
+    fn a_client_that_reads_nothing_is_disconnected() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let writing = std::thread::spawn(move || {
             let mut send = |flags: Flags, sequence: u64, payload: &str| {

@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_much_is_looked_at_and_no_more() {
+    fn a_walk_stops_at_its_limit() {
         let root = std::env::temp_dir().join(format!("ak-protected-{}", std::process::id()));
         std::fs::create_dir_all(root.join("deep")).unwrap();
         std::fs::write(root.join("deep/file"), "x").unwrap();

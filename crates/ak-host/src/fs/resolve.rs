@@ -171,7 +171,7 @@ mod tests {
 
     /// Both ways agree on everything: what is opened, and why something is not.
     #[test]
-    fn both_ways_give_the_same() {
+    fn both_resolvers_agree() {
         let base = std::env::temp_dir().join(format!("ak-beneath-{}", std::process::id()));
         std::fs::create_dir_all(base.join("root/a/b")).unwrap();
         let base = base.canonicalize().unwrap();

@@ -43,7 +43,7 @@ mod tests {
 
     /// What a dead process left goes; what somebody writes, links to, or merely looks alike stays.
     #[test]
-    fn only_what_nobody_writes_is_removed() {
+    fn only_abandoned_files_are_swept() {
         let root = std::env::temp_dir().join(format!("ak-sweep-{}", std::process::id()));
         std::fs::create_dir_all(root.join("a/b")).unwrap();
         let root = root.canonicalize().unwrap();

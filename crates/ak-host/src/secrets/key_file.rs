@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_made_whole_and_once() {
+    fn a_key_file_is_created_whole_and_once() {
         let directory = std::env::temp_dir().join(format!("ak-secret-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("key");

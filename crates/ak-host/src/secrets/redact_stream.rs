@@ -305,7 +305,7 @@ mod tests {
 
         /// However a text is cut, it comes out like the whole.
         #[test]
-        fn pieces_come_out_like_the_whole(pieces in texts()) {
+        fn streamed_redaction_equals_whole_redaction(pieces in texts()) {
             let whole = pieces.concat();
             for redactor in filters() {
                 let expected = redactor.text(&whole).unwrap_or_else(|| whole.clone());

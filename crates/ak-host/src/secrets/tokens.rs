@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_good_under_its_key_and_in_its_log_only() {
+    fn a_token_is_valid_under_its_key_and_log_only() {
         let tokens = CapabilityTokens::open(None, [1; 16]).unwrap();
         let token = tokens.sign(CapId::from_u64(7)).unwrap();
         assert!(tokens.verify(&token).is_ok());

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spare_is_taken_once_it_is_whole_and_all_zeros() {
+    fn a_preallocated_file_is_taken_once_complete_and_all_zeros() {
         let directory = std::env::temp_dir().join(format!("ak-spare-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("it can be made");
         let path = directory.join("spare");

@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_is_given_up_leaves_nothing_and_one_cut_short_is_none() {
+    fn a_cancelled_snapshot_leaves_nothing_and_a_truncated_one_is_unreadable() {
         let place = scratch("cut-short");
         let mut vault = open(&place);
         vault.write_snapshot(5, b"state at 5", false).unwrap();

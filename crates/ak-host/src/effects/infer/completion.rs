@@ -297,7 +297,7 @@ mod tests {
 
     /// Only what the model said counts, and what it thought once, under however many names.
     #[test]
-    fn what_is_not_said_is_not_counted() {
+    fn only_output_and_reasoning_are_counted() {
         let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
         let chunk = r#"{"choices":[{"index":0,"delta":{"content":"four","reasoning":"12345678","reasoning_content":"12345678","odd":"xxxxxxxx"},
             "content_filter_results":{"hate":{"severity":"safe"}},"message":{"content":"four"}}]}"#;
@@ -308,7 +308,7 @@ mod tests {
 
     /// Numbers that mean no place take none.
     #[test]
-    fn a_place_far_away_is_left_out() {
+    fn an_index_beyond_the_limit_is_ignored() {
         let far = CHOICES_MAX;
         let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
         let chunk = format!(

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_thinks_is_known_by_name_or_request() {
+    fn reasoning_is_recognised_by_model_name_or_request() {
         for (model, expected) in [
             ("o3-mini", true),
             ("openai/gpt-5", true),

@@ -210,7 +210,7 @@ mod tests {
     /// One row for each way in which a provider tells what an answer took: who, the last chunk or the answer, and the tokens
     /// of prompt, answer, cache read, cache written, written for an hour, thought.
     #[test]
-    fn every_provider_is_understood() {
+    fn the_usage_of_every_provider_is_understood() {
         for (who, told, expected) in [
             (
                 "OpenAI chat",
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_later_stays() {
+    fn usage_omitted_by_a_later_event_stays() {
         let start = normalize(&json(r#"{"input_tokens":120,"output_tokens":1}"#)).unwrap();
         for later in [
             r#"{"input_tokens":0,"output_tokens":50}"#,

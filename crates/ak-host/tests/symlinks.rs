@@ -73,7 +73,7 @@ fn a_mounted_directory_of_links_is_read() {
 }
 
 #[test]
-fn what_a_link_leads_to_is_judged_under_its_own_path() {
+fn the_target_of_a_link_is_judged_under_its_own_path() {
     let scratch = config_map("links-judged");
     let data = scratch.join("data");
     fs::create_dir_all(data.join("private")).unwrap();
@@ -159,7 +159,7 @@ fn no_link_leads_out_of_the_root() {
 }
 
 #[test]
-fn a_name_that_is_no_text_is_seen_and_refused_clearly() {
+fn a_name_that_is_not_utf8_is_listed_and_refused() {
     let scratch = Scratch::new("no-text");
     fs::create_dir_all(scratch.join("data")).unwrap();
     let odd = scratch.join("data").join(OsStr::from_bytes(b"caf\xe9"));

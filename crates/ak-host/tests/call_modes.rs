@@ -24,7 +24,7 @@ fn reserved(kernel: &Connection) -> u64 {
 }
 
 #[test]
-fn what_is_given_up_is_free_again_at_once() {
+fn a_cancelled_request_releases_its_reservation_at_once() {
     let server = Silent::start();
     let kernel = embedded(&server.policy());
     let scratch = Scratch::new("given-up");
@@ -47,7 +47,7 @@ fn what_is_given_up_is_free_again_at_once() {
 
 /// A caller that heeds something else is not held up by an effect.
 #[test]
-fn a_caller_that_heeds_something_else_stops_waiting() {
+fn an_interrupted_caller_stops_waiting() {
     let server = Silent::start();
     let kernel = embedded(&server.policy());
     let scratch = Scratch::new("heeding");
@@ -68,7 +68,7 @@ fn a_caller_that_heeds_something_else_stops_waiting() {
 
 /// What was begun may have happened, though its caller closes the kernel.
 #[test]
-fn what_is_under_way_at_the_end_is_told_to_be_unknown() {
+fn an_effect_pending_at_close_is_unknown() {
     let server = Silent::start();
     let kernel = embedded(&server.policy());
     let scratch = Scratch::new("closing");
@@ -84,7 +84,7 @@ fn what_is_under_way_at_the_end_is_told_to_be_unknown() {
 
 /// An outcome that is there when the caller stops waiting is given.
 #[test]
-fn an_outcome_that_has_come_is_not_lost() {
+fn an_outcome_that_arrived_before_an_interrupt_is_not_lost() {
     let server = Silent::start();
     let kernel = embedded(&server.policy());
     let mut heed = || {
@@ -127,7 +127,7 @@ fn calls_may_be_made_on_any_runtime() {
 
 /// A tool that runs on and on, and files, keep neither each other nor anything else waiting.
 #[test]
-fn tools_and_files_are_done_beside() {
+fn tools_and_files_run_on_threads_of_their_own() {
     let scratch = Scratch::new("beside");
     std::fs::write(scratch.join("f"), "inside").unwrap();
     let policy = format!("[tools]\nallow = [\"*\"]\n[fs]\nread = [\"{}/**\"]\n", scratch.path().display());

@@ -202,7 +202,7 @@ fn kernel_victim() {
 const READ_ALL: u64 = 40;
 
 #[test]
-fn a_kernel_killed_while_it_snapshots_erases_and_rotates_loses_nothing_and_keeps_nothing_erased() {
+fn a_kernel_killed_during_snapshots_erasures_and_rotations_loses_nothing_and_keeps_nothing_erased() {
     if std::env::var_os(VICTIM).is_some() {
         return;
     }
@@ -269,7 +269,7 @@ fn a_kernel_killed_while_it_snapshots_erases_and_rotates_loses_nothing_and_keeps
 
 /// Root may write everything, and sees nothing of this.
 #[test]
-fn a_copy_that_may_only_be_read_is_verified() {
+fn a_read_only_copy_is_verified() {
     let scratch = Scratch::new("copy");
     let (mut journal, _) = open(scratch.path());
     let next = record(0, journal.chain().head);

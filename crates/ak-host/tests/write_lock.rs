@@ -58,7 +58,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_holder_of_a_lock_takes_it_again_and_nobody_else_does() {
+fn only_the_holder_of_the_lock_can_lock_again() {
     let scratch = Scratch::new("lock-twice");
     let mut disk = FileDisk::new(scratch.path()).unwrap();
     disk.lock().unwrap();
@@ -70,7 +70,7 @@ fn the_holder_of_a_lock_takes_it_again_and_nobody_else_does() {
 }
 
 #[test]
-fn a_writer_whose_lock_file_is_removed_stops_and_no_other_comes_in() {
+fn a_writer_whose_lock_file_is_removed_stops_and_no_other_can_lock() {
     let scratch = Scratch::new("lock-removed");
     let first = open(scratch.path());
     alloc(&first, "kept").unwrap();
@@ -88,7 +88,7 @@ fn a_writer_whose_lock_file_is_removed_stops_and_no_other_comes_in() {
 }
 
 #[test]
-fn a_writer_in_whose_place_another_directory_stands_stops() {
+fn a_writer_whose_directory_was_replaced_stops() {
     let scratch = Scratch::new("replaced");
     let (state, away) = (scratch.join("state"), scratch.join("away"));
     let first = open(&state);
@@ -107,7 +107,7 @@ fn a_writer_in_whose_place_another_directory_stands_stops() {
 }
 
 #[test]
-fn a_directory_that_is_renamed_while_it_is_open_stays_the_writers() {
+fn a_renamed_directory_stays_the_writers() {
     let scratch = Scratch::new("renamed");
     let (state, moved) = (scratch.join("state"), scratch.join("moved"));
     let kernel = open(&state);
@@ -126,7 +126,7 @@ fn a_directory_that_is_renamed_while_it_is_open_stays_the_writers() {
 }
 
 #[test]
-fn a_writer_that_finds_the_epoch_of_another_stops() {
+fn a_writer_that_finds_another_epoch_stops() {
     let scratch = Scratch::new("epoch");
     let kernel = open(scratch.path());
     alloc(&kernel, "kept").unwrap();
@@ -139,7 +139,7 @@ fn a_writer_that_finds_the_epoch_of_another_stops() {
 }
 
 #[test]
-fn what_was_written_into_a_file_that_was_replaced_is_not_acknowledged() {
+fn a_write_into_a_replaced_file_is_not_acknowledged() {
     let scratch = Scratch::new("segment");
     let kernel = open(scratch.path());
     alloc(&kernel, "kept").unwrap();
@@ -155,7 +155,7 @@ fn what_was_written_into_a_file_that_was_replaced_is_not_acknowledged() {
 }
 
 #[test]
-fn the_next_segment_lies_beside_the_first_wherever_the_directory_is_by_then() {
+fn the_next_segment_is_created_beside_the_first_after_a_rename() {
     let scratch = Scratch::new("segments");
     let (place, moved) = (scratch.join("journal"), scratch.join("moved"));
     let options = JournalOptions { segment_bytes_max: 8 << 10, allocation_bytes: 4096, reserve_bytes: 512 };
@@ -179,7 +179,7 @@ fn the_next_segment_lies_beside_the_first_wherever_the_directory_is_by_then() {
 }
 
 #[test]
-fn a_journal_that_is_missing_beside_a_used_vault_is_not_begun_anew() {
+fn no_new_journal_is_begun_beside_a_used_vault() {
     let scratch = Scratch::new("missing");
     let kernel = open(scratch.path());
     alloc(&kernel, "kept").unwrap();
@@ -202,7 +202,7 @@ fn a_journal_that_is_missing_beside_a_used_vault_is_not_begun_anew() {
 
 /// Where the test may mount: as root.
 #[test]
-fn a_state_directory_on_a_read_only_file_system_is_verified_and_nothing_is_made() {
+fn a_state_directory_on_a_read_only_file_system_is_verified_without_writing() {
     let scratch = Scratch::new("read-only-mount");
     let kernel = open(scratch.path());
     alloc(&kernel, "kept").unwrap();

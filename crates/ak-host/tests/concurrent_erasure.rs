@@ -165,7 +165,7 @@ fn found(kernel: &Connection) -> String {
 }
 
 #[test]
-fn others_go_on_while_an_erasure_writes_its_snapshot() {
+fn requests_proceed_while_an_erasure_writes_its_snapshot() {
     let world = World::new("beside");
     let kernel = world.open();
     kernel.call(alloc("of alice", Some("alice"))).unwrap();
@@ -204,7 +204,7 @@ fn others_go_on_while_an_erasure_writes_its_snapshot() {
 }
 
 #[test]
-fn an_erasure_whose_snapshot_finds_no_room_is_taken_up_by_the_next_opening() {
+fn the_next_opening_resumes_an_erasure_whose_snapshot_found_no_space() {
     let world = World::new("beside-full");
     let kernel = world.open();
     kernel.call(alloc("of alice", Some("alice"))).unwrap();
@@ -223,7 +223,7 @@ fn an_erasure_whose_snapshot_finds_no_room_is_taken_up_by_the_next_opening() {
 }
 
 #[test]
-fn a_kernel_that_is_closed_while_it_erases_lets_go_of_the_disk_and_erases_later() {
+fn closing_during_an_erasure_releases_the_disk_and_the_next_opening_erases() {
     let world = World::new("beside-closed");
     let kernel = world.open();
     kernel.call(alloc("of alice", Some("alice"))).unwrap();
@@ -246,7 +246,7 @@ fn a_kernel_that_is_closed_while_it_erases_lets_go_of_the_disk_and_erases_later(
 
 /// A caller that looks at something else may be long about it, and even wait there for the kernel.
 #[test]
-fn a_caller_that_heeds_something_else_holds_up_nobody() {
+fn an_interruptible_caller_delays_nobody() {
     let world = World::new("beside-heeding");
     let disk = |name| FileDisk::new(&world.scratch.join(name)).unwrap();
     let journal = GatedDisk(disk("journal"), world.gate.clone(), world.full.clone(), Gated::Syncs);

@@ -50,7 +50,7 @@ fn check_refused(answer: String, says: &str) {
 }
 
 #[test]
-fn a_head_is_taken_up_to_its_limit_and_no_further() {
+fn a_head_is_read_up_to_its_limit() {
     let too_long = format!("the head of the response is longer than {HEAD_BYTES_MAX} bytes");
     for each in [1_000, HEAD_BYTES_MAX] {
         assert_eq!(answered(head(HEAD_BYTES_MAX, each) + "ok").unwrap(), 200, "{each}");
@@ -65,7 +65,7 @@ fn a_head_is_taken_up_to_its_limit_and_no_further() {
 }
 
 #[test]
-fn informational_answers_count() {
+fn informational_responses_count_towards_the_head_limit() {
     let once = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
     let last = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
     assert_eq!(answered(once.repeat(10) + last).unwrap(), 200);

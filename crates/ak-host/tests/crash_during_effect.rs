@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use support::{Scratch, get, load};
 
 /// Tells the process that it is the one to be killed: where its state is, and the port that it is to ask.
-const VICTIM: &str = "AK_CUT_OFF_VICTIM";
+const VICTIM: &str = "AK_CRASH_DURING_EFFECT_VICTIM";
 
 fn open(state: &Path) -> Connection {
     Connection::open(&Options { state_dir: Some(state.to_owned()), ..Options::default() }).unwrap()
@@ -63,7 +63,7 @@ fn victim() {
 }
 
 #[test]
-fn what_was_under_way_is_unknown_and_is_not_done_again() {
+fn an_effect_interrupted_by_a_crash_is_unknown_and_not_repeated() {
     let scratch = Scratch::new("cut-off");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -27,7 +27,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A server that ignores `max_tokens` is stopped when what was set aside is used up.
 #[test]
-fn a_stream_stops_when_its_budget_is_gone() {
+fn a_stream_stops_when_its_token_budget_is_used_up() {
     let server = model(|_, _| Then::Endless(delta("word")));
     let (kernel, _scratch) =
         kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]\nmax_tokens = 20\n[budgets]\ntokens = 1000");
@@ -40,7 +40,7 @@ fn a_stream_stops_when_its_budget_is_gone() {
 
 /// However long the prompt was: of what was set aside for it nothing is left for an answer that costs money.
 #[test]
-fn a_stream_stops_when_its_money_is_gone() {
+fn a_stream_stops_when_its_cost_budget_is_used_up() {
     let server = model(|_, _| Then::Endless(delta("word")));
     let (kernel, _scratch) = kernel(
         &[("*", &server, "price = { input = 0, output = 10 }")],
@@ -54,7 +54,7 @@ fn a_stream_stops_when_its_money_is_gone() {
 
 /// Where the budget has room, an answer of long words is not cut at what its length would count for.
 #[test]
-fn an_answer_as_long_as_it_may_be_comes_whole() {
+fn an_answer_of_exactly_the_limit_is_complete() {
     let server = model(|_, _| {
         let words = std::iter::repeat_n(delta(" words"), 1_000);
         let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
@@ -67,7 +67,7 @@ fn an_answer_as_long_as_it_may_be_comes_whole() {
 }
 
 #[test]
-fn a_caller_that_has_enough_stops_the_server() {
+fn a_caller_that_stops_a_stream_disconnects_the_server() {
     let server = model(|_, _| Then::Endless(delta("")));
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
     let mut seen = 0;
@@ -83,7 +83,7 @@ fn a_caller_that_has_enough_stops_the_server() {
 
 /// A caller that waits no more need not wait for the server's next word.
 #[test]
-fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
+fn a_cancelled_call_ends_though_the_server_is_silent() {
     let server = model(|_, _| Then::Silence);
     let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
     let remote = support::over_a_socket(&kernel, &scratch);
@@ -103,7 +103,7 @@ fn a_call_that_is_given_up_ends_though_the_server_is_silent() {
 
 /// What is given up in the middle costs what came of it, wherever the caller is.
 #[test]
-fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
+fn a_cancelled_stream_is_charged_for_what_was_received() {
     let server = model(|_, _| Then::Stall(vec![delta("word")]));
     let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
     let remote = support::over_a_socket(&kernel, &scratch);
@@ -128,7 +128,7 @@ fn a_stream_that_is_given_up_is_paid_for_as_far_as_it_came() {
 
 /// However fast the server is, a caller that gives up gets no more.
 #[test]
-fn a_stream_that_is_given_up_ends_though_the_server_goes_on() {
+fn a_cancelled_stream_ends_though_the_server_continues() {
     let server = model(|_, _| Then::Endless(delta("word")));
     let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
     let remote = support::over_a_socket(&kernel, &scratch);

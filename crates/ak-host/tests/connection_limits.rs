@@ -81,7 +81,7 @@ fn resident_kib() -> u64 {
 }
 
 #[test]
-fn strangers_that_say_nothing_leave_room_for_others() {
+fn silent_connections_do_not_block_others() {
     let daemon = Daemon::start(0);
     let mut strangers: Vec<UnixStream> = (0..3 * UNAUTHENTICATED_MAX).map(|_| daemon.raw()).collect();
     daemon.is_well();
@@ -94,7 +94,7 @@ fn strangers_that_say_nothing_leave_room_for_others() {
 }
 
 #[test]
-fn guests_without_end_leave_room_for_the_owner() {
+fn any_number_of_guests_leaves_room_for_the_owner() {
     let daemon = Daemon::start(10 * SESSIONS_MAX as u64);
     let hello = r#"{"versions":[1]}"#;
     let mut guests = Vec::new();
@@ -116,7 +116,7 @@ fn guests_without_end_leave_room_for_the_owner() {
 }
 
 #[test]
-fn agents_without_end_leave_room_for_the_owner() {
+fn any_number_of_agents_leaves_room_for_the_owner() {
     let daemon = Daemon::start(0);
     let token = std::fs::read_to_string(daemon.scratch.join("token")).unwrap();
     let hello = format!("{{\"versions\":[1],\"token\":\"{}\",\"agent\":\"worker\"}}", token.trim());
@@ -137,7 +137,7 @@ fn agents_without_end_leave_room_for_the_owner() {
 
 /// Requests that never come whole take no more memory than is set aside for all of them.
 #[test]
-fn half_requests_take_bounded_memory() {
+fn partial_requests_take_bounded_memory() {
     let daemon = Daemon::start(0);
     let token = std::fs::read_to_string(daemon.scratch.join("token")).unwrap();
     let hello = format!("{{\"versions\":[1],\"token\":\"{}\",\"agent\":\"worker\"}}", token.trim());
@@ -180,7 +180,7 @@ fn half_requests_take_bounded_memory() {
 }
 
 #[test]
-fn effects_without_end_leave_the_owner_his() {
+fn any_number_of_effects_leaves_the_owners_quota() {
     let server = Silent::start();
     let daemon = Daemon::start(0);
     load(&daemon.kernel, &server.policy());

@@ -92,7 +92,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_access_list_of_a_file_is_kept() {
+fn the_access_list_of_a_file_is_preserved() {
     let scratch = Scratch::new("acl");
     let kernel = writing_into(&scratch);
     let path = scratch.join("data/file");
@@ -130,7 +130,7 @@ fn the_directory_s_default_list_does_not_widen_an_old_file() {
 }
 
 #[test]
-fn other_attributes_are_kept() {
+fn other_attributes_are_preserved() {
     let scratch = Scratch::new("xattr");
     let kernel = writing_into(&scratch);
     let path = scratch.join("data/file");
@@ -152,7 +152,7 @@ fn other_attributes_are_kept() {
 }
 
 #[test]
-fn mode_owner_and_group_are_kept_and_no_rights_to_be_another() {
+fn mode_owner_and_group_are_preserved_without_set_id_bits() {
     let scratch = Scratch::new("mode");
     let kernel = writing_into(&scratch);
     let path = scratch.join("data/file");
@@ -223,7 +223,7 @@ fn a_file_that_is_marked_as_unchangeable_is_refused() {
 
 /// While it is written, the file under way is readable by nobody who may not read the old one.
 #[test]
-fn the_file_under_way_is_no_wider_than_the_old_one() {
+fn the_temporary_file_is_no_more_accessible_than_the_old_one() {
     let scratch = Scratch::new("window");
     let kernel = writing_into(&scratch);
     let path = scratch.join("data/file");
@@ -255,7 +255,7 @@ fn the_file_under_way_is_no_wider_than_the_old_one() {
 
 /// A file of somebody else's that this process may write, and may not give back.
 #[test]
-fn a_file_is_refused_whose_owner_cannot_be_kept() {
+fn a_file_whose_owner_cannot_be_preserved_is_refused() {
     const HERE: &str = "AK_TEST_KEEP_AS_OTHER";
     if let Ok(directory) = std::env::var(HERE) {
         let kernel = embedded(&format!("[fs]\nread = [\"{directory}/**\"]\nwrite = [\"{directory}/**\"]"));
@@ -282,7 +282,7 @@ fn a_file_is_refused_whose_owner_cannot_be_kept() {
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let mut command = std::process::Command::new(&program);
     std::os::unix::process::CommandExt::uid(&mut command, OTHER);
-    command.args(["--exact", "a_file_is_refused_whose_owner_cannot_be_kept"]).env(HERE, &directory);
+    command.args(["--exact", "a_file_whose_owner_cannot_be_preserved_is_refused"]).env(HERE, &directory);
     let told = command.current_dir("/").output().unwrap();
     let kept = fs::read_to_string(directory.join("file")).unwrap();
     let names = fs::read_dir(&directory).unwrap().count();
