@@ -286,14 +286,14 @@ mod tests {
     fn a_child_and_a_grandchild_have_identities_of_their_own() {
         let process = ProcessIdentity::current();
         assert!(process.is_current());
-        let told = in_a_child(|| {
+        let exit_code = in_a_child(|| {
             let own = ProcessIdentity::current();
             let grandchild = in_a_child(|| {
                 !own.is_current() && !process.is_current() && ProcessIdentity::current().is_current()
             });
             !process.is_current() && own.is_current() && grandchild == 0
         });
-        assert_eq!(told, 0);
+        assert_eq!(exit_code, 0);
         assert!(process.is_current(), "the parent stays what it was");
     }
 
@@ -323,16 +323,16 @@ mod tests {
     fn a_marked_descriptor_is_redirected_in_a_child() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let kept = ClosedInChild::new(ours.as_fd());
-        let told = in_a_child(|| {
+        let exit_code = in_a_child(|| {
             let stat = rustix::fs::fstat(&ours).unwrap();
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice
         });
-        assert_eq!(told, 0);
+        assert_eq!(exit_code, 0);
         drop(kept);
-        let told = in_a_child(|| {
+        let exit_code = in_a_child(|| {
             let stat = rustix::fs::fstat(&theirs).unwrap();
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
         });
-        assert_eq!(told, 0);
+        assert_eq!(exit_code, 0);
     }
 }

@@ -58,8 +58,8 @@
 //! URLs), `pattern` and `price`.
 //!
 //! ## `storage`: records, keys and snapshots
-//! `log` is where records are kept: `memory_log` or `durable_log`, read by `log_reader`. `vault` holds what an erasure destroys, with
-//! `snapshot_file`. `disk` is a directory as a journal's disk: `write_lock` tells two writers apart, `preallocate` writes zeros ahead.
+//! `log` is where records are kept: `memory_log` or `durable_log`, read by `log_reader`. `vault` holds what an erasure destroys: keys, each in a
+//! `key_slot`, and `vault_snapshots`, each in a `snapshot_file`. `disk` is a directory as a journal's disk: `write_lock` tells two writers apart, `preallocate` writes zeros ahead.
 //! `recover` opens a state directory, `verify` is the result of a verification, `hash_accel` hashes by the processor's instructions.
 //!
 //! ## At the bottom

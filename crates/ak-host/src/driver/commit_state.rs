@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Log space is requested in steps of this many bytes, so that few calls request any.
-const ROOM_STEP_BYTES: u64 = 1 << 20;
+const SPACE_STEP_BYTES: u64 = 1 << 20;
 
 /// A request to be dispatched.
 pub(crate) enum Submission<'p> {
@@ -33,9 +33,9 @@ pub(crate) enum Submission<'p> {
 impl Submission<'_> {
     /// Whether it may use the reserve: on a full disk the owner can still revoke, replace the policy, erase and verify.
     pub(super) fn may_take_reserve(&self) -> bool {
-        let Submission::Request(SessionId::OWNER, asked) = self else { return false };
+        let Submission::Request(SessionId::OWNER, authenticated) = self else { return false };
         matches!(
-            asked.request(),
+            authenticated.request(),
             Request::CapRevoke { .. }
                 | Request::PolicyLoad { .. }
                 | Request::Erase { .. }
@@ -45,7 +45,7 @@ impl Submission<'_> {
 
     /// Whether it is an erasure, which needs a snapshot.
     pub(super) fn erases(&self) -> bool {
-        matches!(self, Submission::Request(SessionId::OWNER, asked) if matches!(asked.request(), Request::Erase { .. }))
+        matches!(self, Submission::Request(SessionId::OWNER, authenticated) if matches!(authenticated.request(), Request::Erase { .. }))
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct State {
     /// The `seq` of the newest record that was polled from the kernel.
     newest_polled: u64,
     /// Log space that is allocated.
-    pub(super) room: LogSpace,
+    pub(super) space: LogSpace,
     /// Where the verdict on each pending step goes.
     pub(super) verdict_senders: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
     /// Whether a thread leads a commit.
@@ -95,7 +95,7 @@ struct Waiter {
 impl State {
     pub(super) fn new(
         kernel: Kernel,
-        room: LogSpace,
+        space: LogSpace,
         unsaved: Unsaved,
         stopped: Option<Failure>,
         stop_signal: Arc<StopSignal>,
@@ -109,7 +109,7 @@ impl State {
             interrupted,
             unwritten_bytes: 0,
             newest_polled: 0,
-            room,
+            space,
             verdict_senders: BTreeMap::new(),
             has_leader: false,
             unsaved,
@@ -120,7 +120,7 @@ impl State {
 
     /// Upper bound in bytes of the records to come from everything admitted: all waiters, records not written yet, and throttled callers.
     pub(super) fn promised_bytes(&self) -> u64 {
-        if self.room.ordinary == u64::MAX {
+        if self.space.ordinary == u64::MAX {
             // Without a disk space is unlimited.
             return 0;
         }
@@ -130,7 +130,7 @@ impl State {
 
     /// [`Self::promised_bytes`] with a step of an effect.
     pub(super) fn required_bytes_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
-        match self.room.ordinary {
+        match self.space.ordinary {
             u64::MAX => 0,
             _ => match self.kernel.step_bytes_max(ticket, step) {
                 // Its space was found with its request.
@@ -141,27 +141,27 @@ impl State {
     }
 
     /// Whether there is space for `more` bytes of records beside what is promised.
-    pub(crate) fn has_room(&self, more: u64) -> bool {
-        self.promised_bytes().saturating_add(more) <= self.room.ordinary
+    pub(crate) fn has_space(&self, more: u64) -> bool {
+        self.promised_bytes().saturating_add(more) <= self.space.ordinary
     }
 
     /// Allocates space for `more` bytes of records beside what is promised.
     ///
     /// # Errors
     /// LOG_FULL when the disk has none.
-    pub(crate) fn find_room(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
-        if !self.has_room(more) {
-            self.make_room(log, self.promised_bytes().saturating_add(more));
+    pub(crate) fn ensure_space(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
+        if !self.has_space(more) {
+            self.allocate_space(log, self.promised_bytes().saturating_add(more));
         }
-        if self.has_room(more) { Ok(()) } else { Err(log_full()) }
+        if self.has_space(more) { Ok(()) } else { Err(log_full()) }
     }
 
     /// Allocates log space: a step more than needed, if the disk has it.
-    pub(super) fn make_room(&mut self, log: &mut Log, needed_bytes: u64) {
+    pub(super) fn allocate_space(&mut self, log: &mut Log, needed_bytes: u64) {
         let _ = log
-            .make_room(needed_bytes.saturating_add(ROOM_STEP_BYTES))
-            .or_else(|_| log.make_room(needed_bytes));
-        self.room = log.room();
+            .allocate_space(needed_bytes.saturating_add(SPACE_STEP_BYTES))
+            .or_else(|_| log.allocate_space(needed_bytes));
+        self.space = log.space();
     }
 
     /// [`Self::promised_bytes`] with a request that is to be dispatched.
@@ -175,8 +175,8 @@ impl State {
     /// Upper bound in bytes of the records of one request.
     pub(super) fn bytes_max_of(&self, submission: &Submission<'_>) -> u64 {
         match submission {
-            _ if self.room.ordinary == u64::MAX => 0,
-            Submission::Request(_, asked) => self.kernel.record_bytes_max(asked),
+            _ if self.space.ordinary == u64::MAX => 0,
+            Submission::Request(_, authenticated) => self.kernel.record_bytes_max(authenticated),
             Submission::HostCall(_, request) => self.kernel.host_call_bytes_max(request),
         }
     }
@@ -219,7 +219,9 @@ impl State {
             return Err(failure.clone());
         }
         let call = match *submission {
-            Submission::Request(session, asked) => self.kernel.dispatch(now, session, asked.clone())?,
+            Submission::Request(session, authenticated) => {
+                self.kernel.dispatch(now, session, authenticated.clone())?
+            }
             Submission::HostCall(ticket, request) => self.kernel.host_call(now, ticket, request.clone())?,
         };
         let leads = mode != CallMode::Polling;
@@ -228,7 +230,7 @@ impl State {
         Ok(())
     }
 
-    /// Lets out the outputs that depend on the records up to `seq`. A caller that is gone needs no reply.
+    /// Lets out the outputs that depend on the records up to `seq`. A caller that is obsolete needs no reply.
     fn release(&mut self, seq: u64) {
         self.kernel.committed(seq);
         while let Some(output) = self.kernel.poll_output() {
@@ -280,8 +282,8 @@ impl State {
     pub(crate) fn stop(&mut self, failure: Failure) {
         let unknown = unknown(&failure);
         for (seq, waiter) in std::mem::take(&mut self.waiters) {
-            let told = if seq <= self.newest_polled { &unknown } else { &failure };
-            let _ = waiter.sender.send(Event::Ended(Err(told.clone())));
+            let reason = if seq <= self.newest_polled { &unknown } else { &failure };
+            let _ = waiter.sender.send(Event::Ended(Err(reason.clone())));
         }
         self.verdict_senders.clear();
         self.stop_signal.set(&failure);

@@ -58,8 +58,8 @@ impl DispatchedRequest {
                 }
                 Some(Event::Ended(outcome)) => return self.finish(outcome),
                 None => {
-                    let gone = Failure::new(Code::UnknownOutcome, "the effect's driver is gone");
-                    return self.finish(Err(gone));
+                    let obsolete = Failure::new(Code::UnknownOutcome, "the effect's driver is gone");
+                    return self.finish(Err(obsolete));
                 }
             }
         }

@@ -41,7 +41,7 @@ pub(crate) struct GroupCommit {
     state: FairMutex<State>,
     /// Whether the log is in memory, so that no sync is awaited.
     in_memory: bool,
-    /// Sessions whose holders are gone. The kernel is told before the next request.
+    /// Sessions whose holders are obsolete. The kernel is told before the next request.
     ended: Mutex<VecDeque<SessionId>>,
     /// The process that opened it; in any other no lock of it is taken.
     process: ProcessIdentity,
@@ -66,7 +66,7 @@ impl GroupCommit {
         let stopped = log.refusal();
         let unsaved = Unsaved::new(&log, unsaved);
         let stop_signal = Arc::<StopSignal>::default();
-        let state = State::new(kernel, log.room(), unsaved, stopped, stop_signal.clone());
+        let state = State::new(kernel, log.space(), unsaved, stopped, stop_signal.clone());
         Arc::new_cyclic(|group_commit| GroupCommit {
             in_memory: log.is_memory(),
             log: FairMutex::new(log),
@@ -149,7 +149,7 @@ impl GroupCommit {
             && let Some(session) = self.ended.lock().ok().and_then(|ended| ended.front().copied())
         {
             let Ok(now) = now() else { return };
-            if !state.has_room(state.kernel.record_bytes_max(&close())) {
+            if !state.has_space(state.kernel.record_bytes_max(&close())) {
                 return;
             }
             // A session that is not open has ended already.
@@ -175,19 +175,19 @@ impl GroupCommit {
         let now = now()?;
         // An erasure needs space for a snapshot too. Encoding an image of the state outside the lock shows how long that is.
         let image = (submission.erases() && !self.in_memory).then(|| state.kernel.image());
-        if image.is_none() && state.required_bytes_with(submission)? <= state.room.ordinary {
-            let entered = state.dispatch(now, submission, sender, mode);
+        if image.is_none() && state.required_bytes_with(submission)? <= state.space.ordinary {
+            let dispatched = state.dispatch(now, submission, sender, mode);
             // A throttled request may have been recorded.
             self.commit(state);
-            return entered;
+            return dispatched;
         }
         drop(state);
         let snapshot_bytes = image.map(|image| image.encode().0.len() as u64);
         let mut log = self.log()?;
         let mut state = self.state()?;
         let needed = state.required_bytes_with(submission)?;
-        state.make_room(&mut log, needed);
-        let LogSpace { ordinary, reserve } = state.room;
+        state.allocate_space(&mut log, needed);
+        let LogSpace { ordinary, reserve } = state.space;
         let reserve = if submission.may_take_reserve() { reserve } else { 0 };
         if needed > ordinary.saturating_add(reserve) {
             return Err(log_full());
@@ -195,10 +195,10 @@ impl GroupCommit {
         if let Some(bytes) = snapshot_bytes {
             log.reserve_snapshot(bytes)?;
         }
-        let entered = state.dispatch(now, submission, sender, mode);
+        let dispatched = state.dispatch(now, submission, sender, mode);
         drop(log);
         self.commit(state);
-        entered
+        dispatched
     }
 
     /// Gives the kernel an input whose log space was found with the request that it belongs to. A stopped kernel takes none.
@@ -216,10 +216,10 @@ impl GroupCommit {
     /// Puts a step of an effect to the kernel; the verdict goes to `verdict`. The sender is dropped when no verdict will come, because the
     /// kernel has stopped or the effect is not pending.
     pub(crate) fn step(&self, ticket: Ticket, step: Step, verdict: oneshot::Sender<Verdict>) {
-        let mut untold = Some(verdict);
-        let stepped = self.put_step(ticket, step, &mut untold);
-        // The receiver may be gone; else it learns why the effect has to stop.
-        if let (Err(failure), Some(verdict)) = (stepped, untold) {
+        let mut unanswered = Some(verdict);
+        let result = self.put_step(ticket, step, &mut unanswered);
+        // The receiver may be obsolete; else it learns why the effect has to stop.
+        if let (Err(failure), Some(verdict)) = (result, unanswered) {
             let _ = verdict.send(Verdict::Abort(failure));
         }
     }
@@ -243,13 +243,13 @@ impl GroupCommit {
         verdict: &mut Option<oneshot::Sender<Verdict>>,
     ) -> Result<(), Failure> {
         let mut state = self.state()?;
-        if state.required_bytes_with_step(ticket, &step) > state.room.ordinary {
+        if state.required_bytes_with_step(ticket, &step) > state.space.ordinary {
             drop(state);
             let mut log = self.log()?;
             state = self.state()?;
             let needed = state.required_bytes_with_step(ticket, &step);
-            state.make_room(&mut log, needed);
-            if needed > state.room.ordinary {
+            state.allocate_space(&mut log, needed);
+            if needed > state.space.ordinary {
                 let message =
                     "the disk has no room to record what came, so it was stopped. Free some, and ask again";
                 let failure = Failure::new(Code::LogFull, message);
@@ -272,14 +272,14 @@ impl GroupCommit {
     }
 
     /// Whether there is log space to record one more throttled caller, beside what is promised.
-    pub(crate) fn has_room_to_throttle(&self) -> bool {
+    pub(crate) fn has_space_to_throttle(&self) -> bool {
         let bytes = |state: &State| state.kernel.turned_away_bytes(1);
-        if self.state().is_ok_and(|state| state.has_room(bytes(&state))) {
+        if self.state().is_ok_and(|state| state.has_space(bytes(&state))) {
             return true;
         }
         let (Ok(mut log), Ok(mut state)) = (self.log(), self.state()) else { return false };
         let bytes = bytes(&state);
-        state.find_room(&mut log, bytes).is_ok()
+        state.ensure_space(&mut log, bytes).is_ok()
     }
 
     /// Makes all records durable and releases the outputs that depend on them: on this thread, unless another leads already.
@@ -327,7 +327,7 @@ impl GroupCommit {
         drop(state);
         let written = append(log, records, needed);
         let mut state = self.state()?;
-        (state.room, state.unwritten_bytes) = (log.room(), 0);
+        (state.space, state.unwritten_bytes) = (log.space(), 0);
         state.written(seq, written);
         if state.unsaved.is_due() {
             self.snapshots.start();
@@ -368,7 +368,7 @@ impl Drop for LeaderGuard<'_> {
     }
 }
 
-/// Makes records durable. When allocated space is gone it retries for [`FULL_PATIENCE`]; nothing is lost until then.
+/// Makes records durable. When allocated space is obsolete it retries for [`FULL_PATIENCE`]; nothing is lost until then.
 fn append(log: &mut Log, records: Vec<Record>, needed_bytes: u64) -> Result<(), JournalError> {
     let until = Instant::now() + FULL_PATIENCE;
     let mut written = log.append(records, needed_bytes);

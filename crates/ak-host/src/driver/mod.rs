@@ -107,11 +107,11 @@ impl Driver {
     pub fn call_streaming(
         &self,
         session: SessionId,
-        asked: impl Into<Asked>,
+        authenticated: impl Into<Asked>,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
     ) -> Outcome {
-        self.call_interruptible(session, asked.into(), on_chunk, stop, None)
+        self.call_interruptible(session, authenticated.into(), on_chunk, stop, None)
     }
 
     /// The same; every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) it asks `should_continue`. When that returns false, the request is
@@ -119,13 +119,13 @@ impl Driver {
     pub(crate) fn call_interruptible(
         &self,
         session: SessionId,
-        asked: Asked,
+        authenticated: Asked,
         on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
         stop: &CancellationToken,
         should_continue: Option<&mut dyn FnMut() -> bool>,
     ) -> Outcome {
         let mode = if should_continue.is_some() { CallMode::Polling } else { CallMode::Blocking };
-        let mut call = self.begin(session, asked, mode)?;
+        let mut call = self.begin(session, authenticated, mode)?;
         if let Some(outcome) = call.ready_outcome() {
             return outcome;
         }
@@ -145,13 +145,15 @@ impl Driver {
     pub fn call_async(
         &self,
         session: SessionId,
-        asked: impl Into<Asked>,
+        authenticated: impl Into<Asked>,
         pieces: Option<mpsc::Sender<String>>,
         stop: CancellationToken,
     ) -> OutcomeFuture {
-        let (driver, asked, stopped) = (self.clone(), asked.into(), stop.clone());
+        let (driver, authenticated, stopped) = (self.clone(), authenticated.into(), stop.clone());
         OutcomeFuture::spawn(
-            async move { driver.call_on_task(session, asked, ChunkSink::from_channel(pieces), stopped).await },
+            async move {
+                driver.call_on_task(session, authenticated, ChunkSink::from_channel(pieces), stopped).await
+            },
             stop,
         )
     }
@@ -160,12 +162,12 @@ impl Driver {
     pub(crate) async fn call_on_task(
         &self,
         session: SessionId,
-        asked: Asked,
+        authenticated: Asked,
         chunks: ChunkSink<'static>,
         stop: CancellationToken,
     ) -> Outcome {
         let mode = CallMode::Task;
-        let mut call = self.begin(session, asked, mode)?;
+        let mut call = self.begin(session, authenticated, mode)?;
         match call.ready_outcome() {
             Some(outcome) => outcome,
             None => call.outcome(&mut CallOptions { chunks, stop, due: None, mode }).await,
@@ -176,33 +178,38 @@ impl Driver {
     ///
     /// # Errors
     /// Why the kernel did not take it. AUDIT_VERIFY alone still works on a damaged or read-only log.
-    fn begin(&self, session: SessionId, asked: Asked, mode: CallMode) -> Result<DispatchedRequest, Failure> {
+    fn begin(
+        &self,
+        session: SessionId,
+        authenticated: Asked,
+        mode: CallMode,
+    ) -> Result<DispatchedRequest, Failure> {
         self.shared.process().check()?;
-        let asked = asked.priced(|model| self.price(model)).with_env(&self.shared.config.env);
-        let asked = if asked.request().is_effect() {
-            mode.block_briefly(|| asked.prepared())
+        let authenticated = authenticated.priced(|model| self.price(model)).with_env(&self.shared.config.env);
+        let authenticated = if authenticated.request().is_effect() {
+            mode.block_briefly(|| authenticated.prepared())
         } else {
-            asked.prepared()
+            authenticated.prepared()
         };
-        if let Err(failure) = asked.check_size() {
+        if let Err(failure) = authenticated.check_size() {
             self.count_throttled(Some(session));
             return Err(failure);
         }
-        let loads_policy = matches!(asked.request(), Request::PolicyLoad { .. });
+        let loads_policy = matches!(authenticated.request(), Request::PolicyLoad { .. });
         // The former policy is dropped outside the lock: that takes long for a long policy.
         let _former = loads_policy.then(|| self.policy());
         let (sender, receiver) = unbounded_channel();
         let mut call = DispatchedRequest::new(self, receiver);
         call.loads_policy = loads_policy;
-        let submission = Submission::Request(session, &asked);
-        let entered = self
+        let submission = Submission::Request(session, &authenticated);
+        let dispatched = self
             .shared
             .group_commit
             .block_briefly(mode, || self.shared.group_commit.dispatch(&submission, sender, mode));
-        if let Err(failure) = entered {
+        if let Err(failure) = dispatched {
             call.has_ended = true;
             // AUDIT_VERIFY works on a damaged or read-only log; nothing else does.
-            let Request::AuditVerify { key, anchor } = asked.request() else { return Err(failure) };
+            let Request::AuditVerify { key, anchor } = authenticated.request() else { return Err(failure) };
             if session != SessionId::OWNER {
                 return Err(failure);
             }
@@ -290,7 +297,7 @@ impl Driver {
         self.shared.process()
     }
 
-    /// Ends a session whose last holder is gone.
+    /// Ends a session whose last holder is obsolete.
     pub(crate) fn end_session(&self, session: SessionId) {
         self.shared.group_commit.end_session(session);
     }
@@ -323,7 +330,7 @@ impl Driver {
 
     /// Counts a request that was rejected before the kernel saw it, if there is space to record that.
     pub(crate) fn count_throttled(&self, session: Option<SessionId>) {
-        if self.shared.group_commit.has_room_to_throttle() {
+        if self.shared.group_commit.has_space_to_throttle() {
             self.handle_input(|kernel, now| kernel.turn_away(&now, session));
         }
     }

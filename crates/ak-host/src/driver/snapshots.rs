@@ -120,18 +120,18 @@ impl GroupCommit {
             file.write(&snapshot, &|| self.snapshots.is_wanted()).map_err(vault_failure)?;
         }
         let bytes = snapshot.len() as u64;
-        let gone = {
+        let obsolete = {
             let mut log = self.log()?;
-            let mut gone = log.keep_snapshot(seq, snapshot, file.as_ref())?;
+            let mut obsolete = log.keep_snapshot(seq, snapshot, file.as_ref())?;
             if let Some(subject) = erased {
-                gone.extend(log.erase(subject, seq)?);
+                obsolete.extend(log.erase(subject, seq)?);
             }
-            gone
+            obsolete
         };
         if let Ok(mut state) = self.state() {
             state.unsaved.snapshot_kept(bytes);
         }
-        let removed = file.map_or(Ok(()), |mut file| file.remove(&gone).map_err(vault_failure));
+        let removed = file.map_or(Ok(()), |mut file| file.remove(&obsolete).map_err(vault_failure));
         if erased.is_some() {
             self.log()?.fill_reserve();
         }
@@ -142,11 +142,11 @@ impl GroupCommit {
     fn begin_snapshot(&self, is_erasure: bool) -> Result<StateImage, Failure> {
         let mut state = self.state()?;
         let records = 2 * Kernel::own_record_bytes_max();
-        if !is_erasure && !state.has_room(records) {
+        if !is_erasure && !state.has_space(records) {
             drop(state);
             let mut log = self.log()?;
             state = self.state()?;
-            state.find_room(&mut log, records)?;
+            state.ensure_space(&mut log, records)?;
         }
         if let Some(failure) = &state.stopped {
             return Err(failure.clone());
@@ -170,7 +170,7 @@ impl GroupCommit {
             return Err(failure.clone());
         }
         if !is_erasure {
-            state.find_room(log, Kernel::own_record_bytes_max())?;
+            state.ensure_space(log, Kernel::own_record_bytes_max())?;
         }
         if !state.kernel.end_snapshot(now()?, seq, digest) {
             return Err(Failure::new(Code::Conflict, "another snapshot began meanwhile"));

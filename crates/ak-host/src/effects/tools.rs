@@ -155,7 +155,7 @@ async fn host_call(
                     return Ok(None);
                 }
             }
-            asked => return asked.map(Some),
+            ended => return ended.map(Some),
         }
     }
 }

@@ -85,7 +85,7 @@ impl Log {
     }
 
     /// The allocated space.
-    pub(crate) fn room(&self) -> LogSpace {
+    pub(crate) fn space(&self) -> LogSpace {
         match self {
             Log::Durable(durable) => {
                 let journal = &durable.journal;
@@ -118,7 +118,7 @@ impl Log {
     }
 
     /// Allocates space for `bytes` bytes of records.
-    pub(crate) fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
+    pub(crate) fn allocate_space(&mut self, bytes: u64) -> Result<(), JournalError> {
         match self {
             Log::Durable(durable) => {
                 durable.vault.reserve()?;
@@ -243,9 +243,9 @@ impl Log {
             Log::Durable(durable) => {
                 durable.erasures += 1;
                 let vault = &mut durable.vault;
-                let gone = vault.forget_snapshots_below(seq).map_err(vault_failure)?;
+                let obsolete = vault.forget_snapshots_below(seq).map_err(vault_failure)?;
                 vault.destroy_key(subject).map_err(vault_failure)?;
-                Ok(gone)
+                Ok(obsolete)
             }
             Log::ReadOnly(_) | Log::Damaged { .. } | Log::Closed => Err(self.gone()),
         }

@@ -169,7 +169,7 @@ fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
     let Some(snapshot) = kernel.upgrade(now) else { return Ok(()) };
     log.keep_upgrade(seq, &snapshot).map_err(|failure| full(failure.message))?;
     let records: Vec<Record> = std::iter::from_fn(|| kernel.poll_record()).collect();
-    log.make_room(UPGRADE_BYTES).map_err(|error| full(error.to_string()))?;
+    log.allocate_space(UPGRADE_BYTES).map_err(|error| full(error.to_string()))?;
     log.append(records, 0).map_err(|error| full(error.to_string()))?;
     kernel.committed(seq);
     Ok(())
@@ -244,9 +244,6 @@ fn re_execute(mut replay: Replay, durable: &Durable, progress: Progress<'_>) -> 
             }
             Ok(record) => {
                 replay.feed(&record.leaf, &record.body).map(|_| ()).map_err(|error| (error.seq, error.reason))
-            }
-            Err(failure) if failure.code == Code::Io => {
-                Err((replay.entries(), format!("{}; {OPEN_AGAIN}", failure.message)))
             }
             Err(failure) if failure.code == Code::Io => {
                 Err((replay.entries(), format!("{}; {OPEN_AGAIN}", failure.message)))

@@ -11,24 +11,21 @@ use ak_audit::{
     DiskError, Hash,
     seal::{self, BodyKey, SealError},
 };
-use ak_json::Digest;
 use ak_kernel::SubjectId;
 
 use crate::{
     random::random_bytes,
     storage::disk::{BoxedDisk, HostDisk},
-    storage::snapshot_file::{SnapshotFile, failed, name, parse_name, read, remove},
+    storage::key_slot::{SLOT_BYTES, parse_slot, slot},
+    storage::snapshot_file::{failed, parse_name, read},
 };
 
 /// The file of keys.
 const KEYS_FILE: &str = "keys";
-const SLOT_BYTES: usize = 64;
 /// Slots that are kept free, so that a full disk fails no admitted request.
 const FREE_SLOTS_MIN: u64 = 8 << 10;
 /// Slots are allocated so many at a time beyond that.
 const SLOTS_AHEAD: u64 = 8 << 10;
-/// Ids from here on are those of snapshots' keys.
-const SNAPSHOT_IDS: u64 = 1 << 63;
 /// The file whose space an erasure's snapshot takes on a full disk.
 const RESERVE_FILE: &str = "reserve";
 /// How long it is at least, in bytes: erasing works on a full disk as long as the state is not longer.
@@ -36,12 +33,10 @@ pub const VAULT_RESERVE_BYTES: u64 = 1 << 20;
 /// What a snapshot may grow by between the request to erase and the erasure: a part in so many, and at least so many bytes.
 const GROWTH_SHARE: u64 = 8;
 const GROWTH_BYTES_MIN: u64 = 64 << 10;
-/// How many snapshots are kept at most.
-const SNAPSHOTS_MAX: usize = 2;
 pub(crate) struct Vault {
-    disk: BoxedDisk,
+    pub(super) disk: BoxedDisk,
     /// By id, with the slot.
-    keys: BTreeMap<u64, (BodyKey, u64)>,
+    pub(super) keys: BTreeMap<u64, (BodyKey, u64)>,
     /// The first slot that was never used.
     next_slot: u64,
     /// How many slots have room on the disk.
@@ -51,7 +46,7 @@ pub(crate) struct Vault {
     /// How many bytes are reserved for an erasure's snapshot.
     reserved: u64,
     /// By entry, and whether it is the one by which a journal of an earlier version goes on: that is kept until an erasure.
-    snapshots: BTreeMap<u64, bool>,
+    pub(super) snapshots: BTreeMap<u64, bool>,
 }
 
 impl Vault {
@@ -239,7 +234,7 @@ impl Vault {
         self.keys.get(&id).map(|(key, _)| key)
     }
 
-    /// Destroys a key: what was sealed under it is gone.
+    /// Destroys a key: what was sealed under it is obsolete.
     ///
     /// # Errors
     /// When the disk fails, and the key may still be there.
@@ -251,142 +246,12 @@ impl Vault {
         }
         Ok(())
     }
-
-    /// Begins to write the snapshot of entry `seq` by making its key. The rest needs no lock.
-    ///
-    /// # Errors
-    /// When the disk fails or is full.
-    pub(crate) fn begin_snapshot(&mut self, seq: u64, is_upgrade: bool) -> Result<SnapshotFile, DiskError> {
-        let id = SNAPSHOT_IDS | seq;
-        self.make_keys([id].into_iter())?;
-        let key = self.key(id).ok_or_else(|| failed("a key is gone"))?.clone();
-        Ok(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
-    }
-
-    /// Adopts a written snapshot and forgets the oldest beyond the limit by destroying their keys. Returns the files left of them, for
-    /// removal.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub(crate) fn adopt_snapshot(&mut self, written: &SnapshotFile) -> Result<Vec<String>, DiskError> {
-        self.snapshots.insert(written.seq, written.is_upgrade);
-        let mut gone = Vec::new();
-        let kept = |vault: &Vault| vault.snapshots.values().filter(|is_upgrade| !**is_upgrade).count();
-        while kept(self) > SNAPSHOTS_MAX {
-            let oldest = self.snapshots.iter().find(|(_, is_upgrade)| !**is_upgrade);
-            let Some(oldest) = oldest.map(|(seq, _)| *seq) else { break };
-            gone.extend(self.forget_snapshot(oldest)?);
-        }
-        Ok(gone)
-    }
-
-    /// Writes and adopts a snapshot at once; `is_upgrade` for the one from which a journal of an earlier version continues.
-    ///
-    /// # Errors
-    /// When the disk fails or is full; the snapshot then is not kept.
-    pub(crate) fn write_snapshot(
-        &mut self,
-        seq: u64,
-        snapshot: &[u8],
-        is_upgrade: bool,
-    ) -> Result<(), DiskError> {
-        let mut file = self.begin_snapshot(seq, is_upgrade)?;
-        file.write(snapshot, &|| true)?;
-        let gone = self.adopt_snapshot(&file)?;
-        file.remove(&gone)
-    }
-
-    /// Forgets every snapshot that belongs to an entry before this one: their keys are gone then. Gives the files that are left
-    /// of them, to be removed.
-    ///
-    /// # Errors
-    /// When the disk fails, and one may still be readable.
-    pub(crate) fn forget_snapshots_below(&mut self, seq: u64) -> Result<Vec<String>, DiskError> {
-        let older: Vec<u64> = self.snapshots.range(..seq).map(|(seq, _)| *seq).collect();
-        older.into_iter().filter_map(|seq| self.forget_snapshot(seq).transpose()).collect()
-    }
-
-    /// Destroys the key of a snapshot. Gives the file that is left of it.
-    fn forget_snapshot(&mut self, seq: u64) -> Result<Option<String>, DiskError> {
-        self.destroy_key(SNAPSHOT_IDS | seq)?;
-        Ok(self.snapshots.remove(&seq).map(|is_upgrade| name(seq, is_upgrade)))
-    }
-
-    /// Removes snapshots that cannot be read: a crash cut them short, or came before their files were removed.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub(crate) fn drop_unreadable(&mut self, seqs: &[u64]) -> Result<(), DiskError> {
-        for seq in seqs {
-            if let Some(name) = self.forget_snapshot(*seq)? {
-                remove(&mut *self.disk, &name)?;
-            }
-        }
-        if seqs.is_empty() { Ok(()) } else { self.disk.sync_dir() }
-    }
-
-    /// Bytes of the newest snapshot.
-    pub(crate) fn snapshot_bytes(&self) -> u64 {
-        let newest = self.snapshots.last_key_value();
-        newest.and_then(|(seq, is_upgrade)| self.disk.length(&name(*seq, *is_upgrade)).ok()).unwrap_or(0)
-    }
-
-    /// The entries that snapshots belong to, newest first.
-    pub(crate) fn snapshots(&self) -> Vec<u64> {
-        self.snapshots.keys().rev().copied().collect()
-    }
-
-    /// All snapshots that are whole.
-    pub(crate) fn all_snapshots(&self) -> BTreeMap<u64, Vec<u8>> {
-        self.snapshots.keys().filter_map(|seq| Some((*seq, self.snapshot(*seq)?))).collect()
-    }
-
-    /// The snapshot that belongs to entry `seq`, if it is there and whole.
-    pub(crate) fn snapshot(&self, seq: u64) -> Option<Vec<u8>> {
-        self.read_snapshot(seq).ok().flatten()
-    }
-
-    /// The snapshot that belongs to entry `seq`; none where it is not there or not whole.
-    ///
-    /// # Errors
-    /// When the disk cannot be read: nobody knows then whether it is whole.
-    pub(crate) fn read_snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DiskError> {
-        let Some(is_upgrade) = self.snapshots.get(&seq) else { return Ok(None) };
-        let bytes = read(&*self.disk, &name(seq, *is_upgrade))?;
-        let opened = bytes
-            .split_first_chunk()
-            .and_then(|(context, sealed)| seal::open(sealed, context, |id| self.key(id)).ok());
-        Ok(opened)
-    }
-
-    /// The snapshot that belongs to entry `seq`, to be read beside whoever uses the vault.
-    pub(crate) fn snapshot_file(&self, seq: u64) -> Option<SnapshotFile> {
-        let (is_upgrade, id) = (*self.snapshots.get(&seq)?, SNAPSHOT_IDS | seq);
-        let key = self.key(id)?.clone();
-        Some(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
-    }
-}
-
-fn check(id: u64, key: &[u8]) -> [u8; 24] {
-    let digest = Digest::of_parts([&b"ak-host body key\n"[..], &id.to_le_bytes(), key]);
-    digest.as_bytes().first_chunk().copied().unwrap_or_default()
-}
-
-fn slot(id: u64, key: &[u8; 32]) -> Vec<u8> {
-    [&id.to_le_bytes()[..], key, &check(id, key)].concat()
-}
-
-fn parse_slot(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, BodyKey)> {
-    let (id, rest) = bytes.split_first_chunk::<8>()?;
-    let (key, found) = rest.split_first_chunk::<32>()?;
-    let id = u64::from_le_bytes(*id);
-    (*found == check(id, key)).then(|| (id, BodyKey::new(*key)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::disk::FileDisk;
+    use crate::storage::{disk::FileDisk, snapshot_file::name, vault_snapshots::SNAPSHOT_IDS};
 
     struct Scratch(std::path::PathBuf);
 

@@ -37,7 +37,7 @@ impl ChatCompletion {
     /// A whole answer.
     pub(crate) fn whole(value: &Value) -> ChatCompletion {
         ChatCompletion {
-            usage: usage::of(value),
+            usage: usage::find(value),
             ended: true,
             whole: value.get("choices").map_or(0, Value::json_len),
             ..ChatCompletion::default()
@@ -54,8 +54,8 @@ impl ChatCompletion {
 
     /// Adds a chunk; returns it redacted, with the tokens counted for it.
     pub(crate) fn add_chunk(&mut self, chunk: &Value, redactor: &Redactor) -> (Value, u64) {
-        if let Some(told) = usage::of(chunk) {
-            self.usage = Some(usage::merge(self.usage.take(), told));
+        if let Some(reported_usage) = usage::find(chunk) {
+            self.usage = Some(usage::merge(self.usage.take(), reported_usage));
         }
         let filtered = |value: &Value| redactor.value(value).unwrap_or_else(|| value.clone());
         let mut out = Object::new();
@@ -114,9 +114,9 @@ impl ChatCompletion {
     }
 
     /// Adds usage that was reported outside the chunks.
-    pub(crate) fn add_usage(&mut self, told: Option<Value>) {
-        if let Some(told) = told {
-            self.usage = Some(usage::merge(self.usage.take(), told));
+    pub(crate) fn add_usage(&mut self, reported_usage: Option<Value>) {
+        if let Some(reported_usage) = reported_usage {
+            self.usage = Some(usage::merge(self.usage.take(), reported_usage));
         }
     }
 
@@ -137,15 +137,16 @@ impl ChatCompletion {
 
     /// Tokens of the answer: the provider's own count where it is there.
     pub(crate) fn completion_tokens(&self) -> u64 {
-        let told = self.usage.as_ref().and_then(Usage::of);
-        told.map_or_else(|| self.estimated_tokens(), |usage| usage.completion)
+        let reported_usage = self.usage.as_ref().and_then(Usage::of);
+        reported_usage.map_or_else(|| self.estimated_tokens(), |usage| usage.completion)
     }
 
-    /// Tokens to charge: the provider's own count, else ours. Of an answer that broke off the provider may have told a part.
+    /// Tokens to charge: the provider's own count, else ours. Of an answer that broke off the provider may have reported_usage a part.
     pub(crate) fn tokens(&self, prompt_tokens: u64) -> u64 {
-        let told = self.usage.as_ref().and_then(Usage::of).unwrap_or_default();
-        let prompt = if told.prompt > 0 { told.prompt } else { prompt_tokens };
-        self.reported().unwrap_or_else(|| prompt.saturating_add(told.completion.max(self.estimated_tokens())))
+        let reported_usage = self.usage.as_ref().and_then(Usage::of).unwrap_or_default();
+        let prompt = if reported_usage.prompt > 0 { reported_usage.prompt } else { prompt_tokens };
+        self.reported()
+            .unwrap_or_else(|| prompt.saturating_add(reported_usage.completion.max(self.estimated_tokens())))
     }
 
     /// The total that the provider reports for the whole answer, unless it is all zeros.
@@ -301,8 +302,8 @@ mod tests {
         let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
         let chunk = r#"{"choices":[{"index":0,"delta":{"content":"four","reasoning":"12345678","reasoning_content":"12345678","odd":"xxxxxxxx"},
             "content_filter_results":{"hate":{"severity":"safe"}},"message":{"content":"four"}}]}"#;
-        let (told, tokens) = answer.add_chunk(&json(chunk), &redactor);
-        assert_eq!((told, tokens), (json(chunk), 3));
+        let (reported_usage, tokens) = answer.add_chunk(&json(chunk), &redactor);
+        assert_eq!((reported_usage, tokens), (json(chunk), 3));
         assert_eq!(answer.text_bytes(), 4 + 8 + 8 + 8);
     }
 

@@ -153,8 +153,8 @@ impl Choice {
             Value::Array(items) => {
                 let before = match path.last() {
                     Some(PathSegment::Member(name)) if comes_by_item(name, items) => {
-                        let came = self.lists.entry(path.clone()).or_default();
-                        std::mem::replace(came, came.saturating_add(items.len()))
+                        let received = self.lists.entry(path.clone()).or_default();
+                        std::mem::replace(received, received.saturating_add(items.len()))
                     }
                     _ => 0,
                 };

@@ -181,7 +181,7 @@ impl<C: EffectContext> Call<'_, C> {
                 Err(HttpError::Connect(_)) => Some(None),
                 Err(_) => None,
             };
-            let pause = again.map(|asked| asked.unwrap_or(RETRY_WAIT_MS << tries.min(8)));
+            let pause = again.map(|wait_ms| wait_ms.unwrap_or(RETRY_WAIT_MS << tries.min(8)));
             if let Some(pause) =
                 pause.filter(|pause| tries < INFER_RETRIES_MAX && *pause <= RETRY_WAIT_MS_MAX)
             {
@@ -201,9 +201,9 @@ impl<C: EffectContext> Call<'_, C> {
                 let is_unknown = matches!(response.status().as_u16(), 408 | 502 | 504 | 520..=527);
                 self.progress = if is_unknown { RequestProgress::Sent } else { RequestProgress::NotSent };
                 let failure = self.read_refusal(response, &mut connection).await;
-                let asked =
+                let sent_options =
                     self.job.stream && !self.omits_stream_options && self.route.takes_stream_options();
-                if asked && self.route.is_about_stream_options(&failure) {
+                if sent_options && self.route.is_about_stream_options(&failure) {
                     self.omits_stream_options = true;
                     body = self.outgoing()?;
                     self.ask_again().await?;

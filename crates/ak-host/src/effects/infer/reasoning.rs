@@ -27,7 +27,7 @@ const REASONING_MODEL_PARTS: [&str; 6] = ["-r1", ".r1", "reason", "think", "qwq"
 
 /// Whether the model may reason, as far as the request and the model's name tell.
 pub(crate) fn may_reason(request: &Value) -> bool {
-    let asked = |name: &&str| match request.get(name) {
+    let is_enabled = |name: &&str| match request.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(value) => {
             let is_off = |value: &Value| matches!(value.as_str(), Some("none" | "disabled" | "off"));
@@ -41,7 +41,7 @@ pub(crate) fn may_reason(request: &Value) -> bool {
         let mut places = model.match_indices(start).map(|(at, _)| model.get(..at).unwrap_or_default());
         places.any(|before| before.is_empty() || before.ends_with(['/', '.', ':']))
     };
-    REASONING_MEMBERS.iter().any(asked)
+    REASONING_MEMBERS.iter().any(is_enabled)
         || REASONING_MODEL_PREFIXES.iter().any(begins)
         || REASONING_MODEL_PARTS.iter().any(|part| model.contains(part))
 }

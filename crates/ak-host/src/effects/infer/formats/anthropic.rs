@@ -297,8 +297,8 @@ pub(crate) fn completion(message: &Value) -> Result<Value, String> {
     }
     out.insert("object", "chat.completion");
     out.insert("choices", vec![choice]);
-    if let Some(told) = message.get("usage").and_then(usage::normalize) {
-        out.insert("usage", usage::standard_members(&told));
+    if let Some(reported) = message.get("usage").and_then(usage::normalize) {
+        out.insert("usage", usage::standard_members(&reported));
     }
     Ok(out.into())
 }
@@ -397,9 +397,9 @@ impl Stream {
         self.usage.as_ref().and_then(usage::normalize).as_ref().map(usage::standard_members)
     }
 
-    fn take_usage(&mut self, told: Option<&Value>) {
-        if let Some(told) = told.filter(|told| told.as_object().is_some()) {
-            self.usage = Some(usage::fold(self.usage.take(), told.clone()));
+    fn take_usage(&mut self, reported: Option<&Value>) {
+        if let Some(reported) = reported.filter(|reported| reported.as_object().is_some()) {
+            self.usage = Some(usage::fold(self.usage.take(), reported.clone()));
         }
     }
 

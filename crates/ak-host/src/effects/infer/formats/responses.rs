@@ -169,8 +169,8 @@ fn parts(content: &Value, role: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-pub(crate) fn usage(told: &Value) -> Option<Value> {
-    usage::normalize(told).as_ref().map(usage::standard_members)
+pub(crate) fn usage(reported: &Value) -> Option<Value> {
+    usage::normalize(reported).as_ref().map(usage::standard_members)
 }
 
 fn finish_reason(response: &Value, has_calls: bool) -> Value {

@@ -76,7 +76,7 @@ const REASONING: [FieldPath; 4] = [
     &["reasoning_tokens"],
     &["thoughtsTokenCount"],
 ];
-/// Names of tokens of the prompt beside which cached ones are told, and not among them: Anthropic's, Bedrock's, and those that
+/// Names of tokens of the prompt beside which cached ones are reported, and not among them: Anthropic's, Bedrock's, and those that
 /// llama.cpp evaluated.
 const CACHED_SEPARATELY: [(FieldPath, [FieldPath; 2]); 3] = [
     (&["input_tokens"], [&["cache_read_input_tokens"], &["cache_creation_input_tokens"]]),
@@ -84,38 +84,38 @@ const CACHED_SEPARATELY: [(FieldPath, [FieldPath; 2]); 3] = [
     (&["prompt_n"], [&["cache_n"], &["cache_n"]]),
 ];
 
-fn member_at(value: &Value, place: FieldPath) -> Option<&Value> {
-    let found = place.iter().try_fold(value, |value, name| value.get(name))?;
+fn member_at(value: &Value, path: FieldPath) -> Option<&Value> {
+    let found = path.iter().try_fold(value, |value, name| value.get(name))?;
     (!found.is_null()).then_some(found)
 }
 
-fn number(told: &Value, places: &[FieldPath]) -> Option<u64> {
-    places.iter().find_map(|place| token_count(member_at(told, place)?))
+fn number(reported: &Value, paths: &[FieldPath]) -> Option<u64> {
+    paths.iter().find_map(|path| token_count(member_at(reported, path)?))
 }
 
 /// What a chunk or an answer says of its usage, in the one form, if it says anything.
-pub(crate) fn of(value: &Value) -> Option<Value> {
+pub(crate) fn find(value: &Value) -> Option<Value> {
     let choices = value.get("choices").and_then(Value::as_array).into_iter().flat_map(|list| list.iter());
     // Moonshot tells it in the choice that ends.
-    let told = USAGES.iter().filter_map(|place| member_at(value, place));
-    told.chain(choices.filter_map(|choice| member_at(choice, &["usage"]))).find_map(normalize)
+    let reported = USAGES.iter().filter_map(|path| member_at(value, path));
+    reported.chain(choices.filter_map(|choice| member_at(choice, &["usage"]))).find_map(normalize)
 }
 
-/// What is told of a usage, in the one form: its own members, and those of the form. Nothing where it tells no tokens.
-pub(crate) fn normalize(told: &Value) -> Option<Value> {
-    let mut prompt = number(told, &PROMPT);
-    let (completion, total) = (number(told, &COMPLETION), number(told, &TOTAL));
+/// What is reported of a usage, in the one form: its own members, and those of the form. Nothing where it tells no tokens.
+pub(crate) fn normalize(reported: &Value) -> Option<Value> {
+    let mut prompt = number(reported, &PROMPT);
+    let (completion, total) = (number(reported, &COMPLETION), number(reported, &TOTAL));
     if prompt.is_none() && completion.is_none() && total.is_none() {
         return None;
     }
     for (name, [read, write]) in CACHED_SEPARATELY {
-        if member_at(told, PROMPT[0]).is_none() && member_at(told, name).is_some() {
+        if member_at(reported, PROMPT[0]).is_none() && member_at(reported, name).is_some() {
             let parts = if read == write { vec![read] } else { vec![read, write] };
-            let beside = parts.iter().filter_map(|place| token_count(member_at(told, place)?));
+            let beside = parts.iter().filter_map(|path| token_count(member_at(reported, path)?));
             prompt = prompt.map(|prompt| beside.fold(prompt, u64::saturating_add));
         }
     }
-    let mut usage = told.as_object().cloned().unwrap_or_default();
+    let mut usage = reported.as_object().cloned().unwrap_or_default();
     if let Some(prompt) = prompt {
         usage.insert("prompt_tokens", prompt);
     }
@@ -124,16 +124,16 @@ pub(crate) fn normalize(told: &Value) -> Option<Value> {
     }
     let sum = prompt.unwrap_or(0).saturating_add(completion.unwrap_or(0));
     usage.insert("total_tokens", total.unwrap_or(sum));
-    let hour = number(told, &CACHE_WRITE_1H).unwrap_or(0);
-    let minutes = number(told, &CACHE_WRITE).map(|write| {
-        // Told together, or told apart already.
-        let together = member_at(told, CACHE_WRITE[0]).is_some();
+    let hour = number(reported, &CACHE_WRITE_1H).unwrap_or(0);
+    let minutes = number(reported, &CACHE_WRITE).map(|write| {
+        // Told together, or reported apart already.
+        let together = member_at(reported, CACHE_WRITE[0]).is_some();
         if together { write.saturating_sub(hour) } else { write }
     });
-    detail(&mut usage, "prompt_tokens_details", "cached_tokens", number(told, &CACHE_READ));
+    detail(&mut usage, "prompt_tokens_details", "cached_tokens", number(reported, &CACHE_READ));
     detail(&mut usage, "prompt_tokens_details", "cache_write_tokens", minutes);
     detail(&mut usage, "prompt_tokens_details", "cache_write_1h_tokens", Some(hour));
-    detail(&mut usage, "completion_tokens_details", "reasoning_tokens", number(told, &REASONING));
+    detail(&mut usage, "completion_tokens_details", "reasoning_tokens", number(reported, &REASONING));
     Some(usage.into())
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn merge(before: Option<Value>, now: Value) -> Value {
     merged.into()
 }
 
-/// What was told before and what is told now, in whatever form: a number that is left out or zero now stays what it was.
+/// What was reported before and what is reported now, in whatever form: a number that is left out or zero now stays what it was.
 pub(crate) fn fold(before: Option<Value>, now: Value) -> Value {
     let Some(Value::Object(mut merged)) = before else { return now };
     for (name, value) in now.as_object().into_iter().flatten() {
@@ -184,7 +184,7 @@ pub(crate) fn fold(before: Option<Value>, now: Value) -> Value {
     merged.into()
 }
 
-/// A usage that nobody told.
+/// A usage that nobody reported.
 pub(crate) fn estimate(prompt: u64, completion: u64) -> Value {
     object! {
         "prompt_tokens": prompt, "completion_tokens": completion,
@@ -211,7 +211,7 @@ mod tests {
     /// of prompt, answer, cache read, cache written, written for an hour, thought.
     #[test]
     fn the_usage_of_every_provider_is_understood() {
-        for (who, told, expected) in [
+        for (who, reported, expected) in [
             (
                 "OpenAI chat",
                 r#"{"choices":[],"usage":{"prompt_tokens":2006,"completion_tokens":300,"total_tokens":2306,
@@ -311,7 +311,7 @@ mod tests {
                 [3000, 120, 0, 0, 0, 0],
             ),
         ] {
-            let usage = of(&json(told)).unwrap_or_else(|| panic!("{who} tells nothing"));
+            let usage = find(&json(reported)).unwrap_or_else(|| panic!("{who} tells nothing"));
             let Usage { prompt, completion, cache_read, cache_write, cache_write_1h, reasoning } =
                 Usage::of(&usage).unwrap();
             let found = [prompt, completion, cache_read, cache_write, cache_write_1h, reasoning];
@@ -320,7 +320,7 @@ mod tests {
         for nothing in
             ["{}", r#"{"usage":null}"#, r#"{"usage":{"cost":1}}"#, r#"{"usage":[5]}"#, r#"{"usage":"x"}"#]
         {
-            assert_eq!(of(&json(nothing)), None, "{nothing}");
+            assert_eq!(find(&json(nothing)), None, "{nothing}");
         }
     }
 
