@@ -36,7 +36,7 @@
 //!
 //! ## `effects`: what the kernel permits, performed
 //! `context` is the way from an effect back to the kernel and the caller. `http` performs HTTP calls, `tools` runs tools. `infer` asks
-//! models: `routes` says where, `circuit` whether; `outgoing` is the request, `body` reads the answer, `sse` splits its stream into
+//! models: `routes` says where, `circuit` whether; `call` is one call, `outgoing` its request, `body` reads the answer, `sse` splits its stream into
 //! events. `formats` turns each server's format into chat completions: `responses`, `anthropic`, their `usage` and `error` reports.
 //! `delta` redacts the pieces of a stream, `merge` puts them together, `completion` is the whole and what it costs; `reasoning` knows
 //! which models may reason; `error` is why there is no answer.
@@ -115,11 +115,11 @@ pub use driver::Driver;
 pub use driver::unsaved::SNAPSHOT_ENTRIES;
 pub use effects::http::REDIRECTS_MAX;
 pub use effects::infer::body::STREAM_IDLE_MS_MAX;
+pub use effects::infer::call::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX};
 pub use effects::infer::circuit::{CIRCUIT_FAILURES_MAX, CIRCUIT_OPEN_MS};
 pub use effects::infer::completion::BYTES_PER_TOKEN;
 pub use effects::infer::routes::INFER_TIMEOUT_MS;
 pub use effects::infer::sse::EVENT_BYTES_MAX;
-pub use effects::infer::{INFER_RETRIES_MAX, RETRY_WAIT_MS_MAX, STREAM_FRAMING_MAX};
 pub use effects::tools::TOOL_WALL_MS_MAX;
 pub use fork::{PerProcess, ProcessIdentity};
 pub use fs::protected::PROTECTED_ENTRIES_MAX;

@@ -3,7 +3,6 @@
 pub(crate) mod embedded;
 pub(crate) mod policy_files;
 pub(crate) mod remote;
-
 pub(crate) mod tool_files;
 
 use std::{path::Path, sync::Arc};

@@ -312,17 +312,17 @@ impl SharedStream {
     /// Sends a request; returns its sequence number and the receiver of its frames.
     async fn send(&self, payload: &[u8]) -> Result<(u64, UnboundedReceiver<Frame>), Failure> {
         self.pending()?.check()?;
-        let mode = self.outgoing.reserve().await;
+        let permit = self.outgoing.reserve().await;
         let mut pending = self.pending()?;
         pending.check()?;
-        let mode = mode.map_err(|_| pending.lost_reply())?;
+        let permit = permit.map_err(|_| pending.lost_reply())?;
         let sequence = pending.sequence + 1;
         let frame = encode(Flags::REQUEST, sequence, payload).map_err(wire::frame_failure)?;
         let (sender, receiver) = unbounded_channel();
         pending.sequence = sequence;
         pending.senders.insert(sequence, sender);
         // Under the lock, so that numbers rise on the wire.
-        mode.send(frame);
+        permit.send(frame);
         Ok((sequence, receiver))
     }
 
