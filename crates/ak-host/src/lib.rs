@@ -36,10 +36,10 @@
 //!
 //! ## `effects`: what the kernel permits, performed
 //! `context` is the way from an effect back to the kernel and the caller. `http` performs HTTP calls, `tools` runs tools. `infer` asks
-//! models: `routes` says where, `circuit` whether; `call` is one call, `outgoing` its request, `body` reads the answer, `sse` splits its stream into
-//! events. `formats` turns each server's format into chat completions: `responses`, `anthropic`, their `usage` and `error` reports.
-//! `delta` redacts the pieces of a stream, `merge` puts them together, `completion` is the whole and what it costs; `reasoning` knows
-//! which models may reason; `error` is why there is no answer.
+//! models: `routes` says where, `circuit` whether; `call` is one call, `outgoing` its request, `body` reads the answer, `sse` splits its
+//! stream into events. `formats` translates to and from each server's format: `responses` and `anthropic`, each with its `request`, and
+//! their `usage` and `error` reports. `delta` redacts the pieces of a stream, `merge` puts them together, `completion` is the whole and
+//! what it costs; `reasoning` knows which models may reason; `error` is why there is no answer.
 //!
 //! ## `fs`: files beneath granted roots
 //! `target` is the file that an effect acts on. `resolve` opens paths, `links` follows links that a permit follows, `roots` are what a
@@ -58,9 +58,9 @@
 //! URLs), `pattern` and `price`.
 //!
 //! ## `storage`: records, keys and snapshots
-//! `log` is where records are kept: `memory_log` or `durable_log`, read by `log_reader`. `vault` holds what an erasure destroys: keys, each in a
-//! `key_slot`, and `vault_snapshots`, each in a `snapshot_file`. `disk` is a directory as a journal's disk: `write_lock` tells two writers apart, `preallocate` writes zeros ahead.
-//! `recover` opens a state directory, `verify` is the result of a verification, `hash_accel` hashes by the processor's instructions.
+//! `log` is where records are kept: `memory_log` or `durable_log`, read by `log_reader`. `vault` holds what an erasure destroys: keys, each
+//! in a `key_slot`, and `vault_snapshots`, each in a `snapshot_file`. `disk` is a directory as a journal's disk: `write_lock` tells two
+//! writers apart, `preallocate` writes zeros ahead. `recover` opens a state directory, `verify` is the result of a verification, `hash_accel` hashes by the processor's instructions.
 //!
 //! ## At the bottom
 //! `call` (how a caller waits, and where pieces of an answer go), `wire` (frames over a socket), `runtime` (the one runtime of a

@@ -37,8 +37,8 @@ pub(super) fn outgoing(route: &Route, job: &InferJob, omits_stream_options: bool
             }
             chat
         }
-        ApiFormat::Responses => responses::request(&chat)?,
-        ApiFormat::Anthropic => anthropic::request(&chat)?,
+        ApiFormat::Responses => responses::request::encode(&chat)?,
+        ApiFormat::Anthropic => anthropic::request::encode(&chat)?,
     };
     if job.stream {
         request.insert("stream", true);
