@@ -63,3 +63,30 @@ pub(crate) fn code_name(code: i32) -> &'static CStr {
         _ => names.get(&code).map_or(c"UNKNOWN", |name| name.as_c_str()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(options: &str) -> Failure {
+        AkSession::open(options).err().unwrap_or_else(|| Failure::new(Code::Io, "it was opened"))
+    }
+
+    #[test]
+    fn a_host_configuration_can_be_named() {
+        let failure = refusal(r#"{"host_config":"/nowhere/host.toml"}"#);
+        assert_eq!(failure.code, Code::NotConfigured);
+        assert!(failure.message.starts_with("host configuration /nowhere/host.toml: "), "{}", failure.message);
+    }
+
+    #[test]
+    fn an_unknown_option_and_a_value_that_is_no_string_are_rejected() {
+        let check = |options: &str, message: &str| {
+            let failure = refusal(options);
+            assert_eq!((failure.code, &*failure.message), (Code::InvalidArgument, message));
+        };
+        check(r#"{"config":"x"}"#, "options.config: is not known here");
+        check(r#"{"policy":1}"#, "options.policy: expected a string");
+        check("[]", "options: expected an object");
+    }
+}
