@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use ak_host::{
     Connection, Options,
     ak_json::{Limits, Value},
-    ak_kernel::{HttpRequest, Reply, Request as Asked},
+    ak_kernel::{HttpRequest, Reply, Request as AuthenticatedRequest},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -143,7 +143,7 @@ pub(crate) fn kernel(port: u16) -> Contender {
         "[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]\n[infer]\nmodels = [\"*\"]"
     );
     owner
-        .call(Asked::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() })
+        .call(AuthenticatedRequest::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() })
         .expect("a policy");
     let agent = owner.agent("worker").expect("an agent");
     let url = format!("http://127.0.0.1:{port}/x");
@@ -151,7 +151,7 @@ pub(crate) fn kernel(port: u16) -> Contender {
         // What keeps the kernel open.
         let _ = &owner;
         let request = match case {
-            Case::Http => Asked::Http(HttpRequest {
+            Case::Http => AuthenticatedRequest::Http(HttpRequest {
                 method: "GET".into(),
                 url: url.as_str().into(),
                 headers: Vec::new(),
@@ -161,7 +161,7 @@ pub(crate) fn kernel(port: u16) -> Contender {
             }),
             Case::Completion | Case::Stream => {
                 let request = Value::parse(chat(false).as_bytes(), &Limits::default()).expect("JSON");
-                Asked::Inference { request, stream: case == Case::Stream, price: None }
+                AuthenticatedRequest::Inference { request, stream: case == Case::Stream, price: None }
             }
         };
         let outcome = agent.call_streaming(request, &mut |chunk| {

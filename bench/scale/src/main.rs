@@ -18,7 +18,7 @@ use std::{
 use ak_host::{
     Connection, Options,
     ak_json::object,
-    ak_kernel::{Reply, Request, ak_heap::Content},
+    ak_kernel::{Reply, HeapRequest, Request, ak_heap::Content},
 };
 
 /// What a case measured.
@@ -96,7 +96,7 @@ pub(crate) fn open(directory: Option<&Path>) -> std::result::Result<Connection, 
 pub(crate) fn note(number: u64, subject: Option<&str>) -> Request {
     let content =
         Content::Json(object! { "n": number, "text": "as long as an object of an agent usually is" });
-    Request::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) }
+    Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) })
 }
 
 /// Allocates, reads and deletes an object: three entries.
@@ -104,8 +104,8 @@ pub(crate) fn round(kernel: &Connection, number: u64) -> Result {
     let Reply::Handle(handle) = kernel.call(note(number, None)).map_err(told)? else {
         return Err("no handle".into());
     };
-    kernel.call(Request::Read { handle, version: None }).map_err(told)?;
-    kernel.call(Request::Delete { handle, expected_version: None }).map_err(told)?;
+    kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })).map_err(told)?;
+    kernel.call(Request::Heap(HeapRequest::Delete { handle, expected_version: None })).map_err(told)?;
     Ok(())
 }
 

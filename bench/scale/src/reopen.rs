@@ -11,7 +11,7 @@ use std::{
 use ak_host::{
     Connection, Options, VAULT_DIRECTORY,
     ak_json::Value,
-    ak_kernel::{Reply, Request},
+    ak_kernel::{Reply, AdminRequest, AuditRequest, Request},
 };
 
 use crate::{Result, Scale, forget_peak, give_back, hold, open, resident_mb, round, row, seconds, told};
@@ -71,8 +71,8 @@ fn reopen(scale: &Scale) -> std::result::Result<(f64, u64), String> {
     let started = Instant::now();
     let options = Options { state_dir: Some(scale.directory.clone()), ..Options::default() };
     let mut replayed = 0;
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).map_err(told)?;
-    kernel.call(Request::LastError).map_err(told)?;
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = done).map_err(told)?;
+    kernel.call(Request::Admin(AdminRequest::LastError)).map_err(told)?;
     Ok((seconds(started), replayed))
 }
 
@@ -99,13 +99,13 @@ fn come_to_rest(scale: &Scale) -> Result {
 fn verify(scale: &Scale) -> std::result::Result<bool, String> {
     let kernel = open(Some(&scale.directory))?;
     // A snapshot is due where the newest one is many entries old.
-    kernel.call(Request::LastError).map_err(told)?;
+    kernel.call(Request::Admin(AdminRequest::LastError)).map_err(told)?;
     come_to_rest(scale)?;
     give_back();
     let (before, _) = resident_mb()?;
     forget_peak()?;
     let started = Instant::now();
-    let report = kernel.call(Request::AuditVerify { key: None, anchor: None }).map_err(told)?;
+    let report = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })).map_err(told)?;
     let took = seconds(started);
     match report {
         Reply::Value(report) if report.get("consistent") == Some(&Value::Bool(true)) => {}

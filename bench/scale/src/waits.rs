@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ak_host::{Connection, ak_kernel::Request};
+use ak_host::{Connection, ak_kernel::{AdminRequest, AuditRequest, Request}};
 
 use crate::{Result, Scale, hold, note, open, row, seconds, told};
 
@@ -29,8 +29,8 @@ pub(crate) fn run(scale: &Scale) -> Result {
         })?;
         row("waits", &format!("{mode}: longest of a call while nothing else happens"), quiet, None, "ms");
         for (what, request) in [
-            ("erase", Request::Erase { subject: "alice".into() }),
-            ("audit_verify", Request::AuditVerify { key: None, anchor: None }),
+            ("erase", Request::Audit(AuditRequest::Erase { subject: "alice".into() })),
+            ("audit_verify", Request::Audit(AuditRequest::Verify { key: None, anchor: None })),
         ] {
             let (wait, took) = longest_wait(&kernel, || kernel.call(request).map(|_| ()).map_err(told))?;
             bounds.push(row(
@@ -73,7 +73,7 @@ fn longest_wait(
             let mut longest = Duration::ZERO;
             while !done.load(Ordering::Relaxed) {
                 let started = Instant::now();
-                kernel.call(Request::LastError).map_err(told)?;
+                kernel.call(Request::Admin(AdminRequest::LastError)).map_err(told)?;
                 longest = longest.max(started.elapsed());
             }
             Ok(longest)

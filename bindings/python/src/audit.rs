@@ -2,7 +2,7 @@
 
 use ak_host::{
     ak_json::{Value, object},
-    ak_kernel::{Operation, QUERY_LIMIT, Request},
+    ak_kernel::{Operation, QUERY_LIMIT, AuditRequest, Request},
 };
 use pyo3::{
     prelude::*,
@@ -30,11 +30,11 @@ impl AuthorityKernel {
         subject: Option<Str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let request = || {
-            Ok(Request::AuditLog {
+            Ok(Request::Audit(AuditRequest::Log {
                 event: event_type.0,
                 details: details.map_or_else(|| Ok(object! {}), |details| details.value_or_text())?,
                 subject: subject.map(|name| name.0),
-            })
+            }))
         };
         self.session.call_no_reply(py, request)
     }
@@ -71,7 +71,7 @@ impl AuthorityKernel {
         anchor: Option<Data>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let anchor = anchor.map(|note| String::from_utf8_lossy(&note.to_shared()).into_owned().into());
-        let request = || Ok(Request::AuditVerify { key: key.map(|key| key.0), anchor });
+        let request = || Ok(Request::Audit(AuditRequest::Verify { key: key.map(|key| key.0), anchor }));
         self.session.call_json(py, request, |py, report| {
             dataclass(py, "Verification", &to_dict(py, as_object(py, &report)?)?)
         })
@@ -82,14 +82,14 @@ impl AuthorityKernel {
         self.session.call_member(
             py,
             "note",
-            || Ok(Request::Commit),
+            || Ok(Request::Audit(AuditRequest::Checkpoint)),
             |py, note| Ok(PyBytes::new(py, note.as_str().unwrap_or_default().as_bytes()).into_any()),
         )
     }
 
     /// The key that verifies the log's checkpoints, as text (C2SP signed-note), to be kept elsewhere.
     fn audit_key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_member(py, "key", || Ok(Request::Commit), to_python)
+        self.session.call_member(py, "key", || Ok(Request::Audit(AuditRequest::Checkpoint)), to_python)
     }
 
     /// Makes all that is recorded about a subject unreadable for good: an agent's name, or as it was given to `alloc` and
@@ -97,7 +97,7 @@ impl AuthorityKernel {
     fn erase<'py>(&self, py: Python<'py>, subject: Str) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_json(
             py,
-            || Ok(Request::Erase { subject: subject.0 }),
+            || Ok(Request::Audit(AuditRequest::Erase { subject: subject.0 })),
             |py, reply| to_python(py, &reply),
         )
     }
@@ -106,7 +106,7 @@ impl AuthorityKernel {
     fn audit_proof<'py>(&self, py: Python<'py>, seq: Unsigned) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_json(
             py,
-            || Ok(Request::AuditProof { seq: seq.0 }),
+            || Ok(Request::Audit(AuditRequest::Prove { seq: seq.0 })),
             |py, proof| to_python(py, &proof),
         )
     }

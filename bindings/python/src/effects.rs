@@ -1,7 +1,7 @@
 //! The methods of `AuthorityKernel` with effects: files, HTTP, tools, models.
 
 use ak_host::ak_kernel::{
-    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, RESPONSE_BYTES_MAX, Reply, Request,
+    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, RESPONSE_BYTES_MAX, Reply, FileRequest, InferRequest, ToolsRequest, Request,
 };
 use pyo3::{
     prelude::*,
@@ -23,7 +23,7 @@ impl AuthorityKernel {
     /// The content of a file, read by the kernel's host.
     #[pyo3(signature = (path, max_size=Unsigned(FILE_BYTES_MAX)))]
     fn file_read<'py>(&self, py: Python<'py>, path: Path, max_size: Unsigned) -> PyResult<Bound<'py, PyAny>> {
-        let request = || Ok(Request::FsRead { path: path.0, bytes_max: max_size.0 });
+        let request = || Ok(Request::File(FileRequest::Read { path: path.0, bytes_max: max_size.0 }));
         self.session.call(py, request, |py, reply| match reply {
             Reply::Bytes(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
             _ => Err(type_mismatch(py)),
@@ -32,22 +32,22 @@ impl AuthorityKernel {
 
     /// Replaces the content of a file, whole or not at all.
     fn file_write<'py>(&self, py: Python<'py>, path: Path, data: Data) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_no_reply(py, || Ok(Request::FsWrite { path: path.0, data: data.to_shared() }))
+        self.session.call_no_reply(py, || Ok(Request::File(FileRequest::Write { path: path.0, data: data.to_shared() })))
     }
 
     /// The entries of a directory.
     fn file_list<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_member(py, "entries", || Ok(Request::FsList { path: path.0 }), to_python)
+        self.session.call_member(py, "entries", || Ok(Request::File(FileRequest::List { path: path.0 })), to_python)
     }
 
     /// Kind, size and time of a file.
     fn file_stat<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_json(py, || Ok(Request::FsStat { path: path.0 }), |py, reply| to_python(py, &reply))
+        self.session.call_json(py, || Ok(Request::File(FileRequest::Stat { path: path.0 })), |py, reply| to_python(py, &reply))
     }
 
     /// Deletes a file.
     fn file_delete<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_no_reply(py, || Ok(Request::FsDelete { path: path.0 }))
+        self.session.call_no_reply(py, || Ok(Request::File(FileRequest::Delete { path: path.0 })))
     }
 
     /// Sends an HTTP request and gives the body of the response, whatever its status.
@@ -101,7 +101,7 @@ impl AuthorityKernel {
         args: Option<Json>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let ToolCall { tool, args } = ToolCall::new(name, args)?;
-        let request = || Ok(Request::Call { tool, args: args.value()? });
+        let request = || Ok(Request::Tools(ToolsRequest::Call { tool, args: args.value()? }));
         self.session.call_member(py, "output", request, |py, output| Ok(to_bytes(py, output).into_any()))
     }
 
@@ -113,12 +113,12 @@ impl AuthorityKernel {
         args: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let args = from_python(args)?;
-        self.session.call_member(py, "output", || Ok(Request::Call { tool: name.0, args }), to_python)
+        self.session.call_member(py, "output", || Ok(Request::Tools(ToolsRequest::Call { tool: name.0, args })), to_python)
     }
 
     /// The registered tools, each as a dict.
     fn list_tools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_member(py, "tools", || Ok(Request::ToolList), to_python)
+        self.session.call_member(py, "tools", || Ok(Request::Tools(ToolsRequest::List)), to_python)
     }
 
     /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. A schema that the manifest names by
@@ -144,7 +144,7 @@ impl AuthorityKernel {
         max_tokens: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let messages = Messages::new(request, prompt, max_tokens)?;
-        let request = || Ok(Request::Inference { request: messages.0.value()?, stream: false, price: None });
+        let request = || Ok(Request::Infer(InferRequest { request: messages.0.value()?, stream: false, price: None }));
         self.session.call_json(py, request, |py, answer| Ok(to_bytes(py, &answer).into_any()))
     }
 
@@ -160,7 +160,7 @@ impl AuthorityKernel {
         let messages = Messages::new(request, prompt, max_tokens)?;
         let connection = self.session.connection(py)?;
         let request = messages.0.value().map_err(|failure| raise(py, failure))?;
-        let request = Request::Inference { request, stream: true, price: None };
+        let request = Request::Infer(InferRequest { request, stream: true, price: None });
         Ok(py.detach(|| InferenceStream::start(&connection, request)))
     }
 }

@@ -3,7 +3,7 @@
 use ak_host::{
     ak_json::{Object, Value, object},
     ak_kernel::{
-        Code, Failure, Operation, Reply, Request,
+        Code, Failure, Operation, Reply, HeapRequest, Request,
         ak_heap::{Content, PAGE_OBJECTS},
     },
 };
@@ -35,11 +35,11 @@ impl AuthorityKernel {
         subject: Option<Str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let request = || {
-            Ok(Request::Alloc {
+            Ok(Request::Heap(HeapRequest::Alloc {
                 type_name: type_name.0,
                 content: value.content()?,
                 subject: subject.map(|name| name.0),
-            })
+            }))
         };
         self.session.call(py, request, |py, reply| match reply {
             Reply::Handle(handle) => Handle(handle).into_bound_py_any(py),
@@ -81,7 +81,7 @@ impl AuthorityKernel {
     fn stat<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_json(
             py,
-            || Ok(Request::Stat { handle: handle.0 }),
+            || Ok(Request::Heap(HeapRequest::Stat { handle: handle.0 })),
             |py, reply| to_python(py, &reply),
         )
     }
@@ -96,7 +96,7 @@ impl AuthorityKernel {
         expected_version: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let expected_version = expected_version.map(|version| version.0);
-        let request = || Ok(Request::Write { handle: handle.0, patch: patch.value()?, expected_version });
+        let request = || Ok(Request::Heap(HeapRequest::Write { handle: handle.0, patch: patch.value()?, expected_version }));
         self.session.call(py, request, |py, reply| match reply {
             Reply::Version(version) => version.into_bound_py_any(py),
             _ => Err(type_mismatch(py)),
@@ -112,7 +112,7 @@ impl AuthorityKernel {
         expected_version: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let expected_version = expected_version.map(|version| version.0);
-        self.session.call_no_reply(py, || Ok(Request::Delete { handle: handle.0, expected_version }))
+        self.session.call_no_reply(py, || Ok(Request::Heap(HeapRequest::Delete { handle: handle.0, expected_version })))
     }
 
     /// The heap objects that match, among those the session may read, page by page: a dict of `objects` and `cursor`.
@@ -137,7 +137,7 @@ impl AuthorityKernel {
             if let Some(conditions) = r#where {
                 form.insert("where", conditions.value()?);
             }
-            Ok(Request::Query { form })
+            Ok(Request::Heap(HeapRequest::Query { form }))
         };
         self.session.call_json(py, request, |py, found| Ok(page_to_dict(py, &found)?.into_any()))
     }
@@ -151,12 +151,12 @@ impl AuthorityKernel {
 
     /// Registers a JSON Schema for a type: every later object of that type is checked against it.
     fn register_type<'py>(&self, py: Python<'py>, name: Str, schema: Json) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_no_reply(py, || Ok(Request::TypeRegister { name: name.0, schema: schema.value()? }))
+        self.session.call_no_reply(py, || Ok(Request::Heap(HeapRequest::TypeRegister { name: name.0, schema: schema.value()? })))
     }
 
     /// Removes a type that this session's agent, or the owner, registered.
     fn unregister_type<'py>(&self, py: Python<'py>, name: Str) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_no_reply(py, || Ok(Request::TypeUnregister { name: name.0 }))
+        self.session.call_no_reply(py, || Ok(Request::Heap(HeapRequest::TypeUnregister { name: name.0 })))
     }
 }
 
@@ -170,7 +170,7 @@ impl AuthorityKernel {
         convert: impl for<'p> FnOnce(Python<'p>, Content) -> PyResult<Bound<'p, PyAny>> + Send + 'static,
     ) -> PyResult<Bound<'py, PyAny>> {
         let version = version.map(|version| version.0);
-        let request = || Ok(Request::Read { handle: handle.0, version });
+        let request = || Ok(Request::Heap(HeapRequest::Read { handle: handle.0, version }));
         self.session.call(py, request, |py, reply| match reply {
             Reply::Content(content) => convert(py, content),
             _ => Err(type_mismatch(py)),

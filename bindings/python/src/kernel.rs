@@ -1,12 +1,12 @@
 //! The class `AuthorityKernel`: its session, and its methods on policy and budgets. Its methods on objects, effects, the log and
 //! capabilities are in `heap`, `effects`, `audit` and `capability`.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use ak_host::{
     Options,
     ak_json::{Value, object},
-    ak_kernel::{Code, Failure, Operation, Request},
+    ak_kernel::{Code, Failure, Operation, AdminRequest, Request},
 };
 use pyo3::{prelude::*, types::PyDict};
 
@@ -46,7 +46,17 @@ impl AuthorityKernel {
         debug: bool,
     ) -> PyResult<AuthorityKernel> {
         let _ = (libak_path, debug);
-        let options = Options { url, state_dir, policy, token_file, ca, host_config };
+        let mut options = Options::default();
+        for (name, value) in [
+            ("url", url.map(OsString::from)),
+            ("state_dir", state_dir.map(OsString::from)),
+            ("policy", policy.map(OsString::from)),
+            ("token_file", token_file.map(OsString::from)),
+            ("ca", ca.map(OsString::from)),
+            ("host_config", host_config.map(OsString::from)),
+        ] {
+            value.map_or(Ok(()), |value| options.set(name, value)).map_err(|failure| raise(py, failure))?;
+        }
         let mut options = options.or_from_env();
         // What a daemon says of its files is reply by whoever loads them.
         let policy = if options.url.is_some() { options.policy.take() } else { None };
@@ -139,7 +149,7 @@ impl AuthorityKernel {
                 Ok(py.None().into_bound(py))
             }
             (None, Some(text)) => self.session.call_no_reply(py, || {
-                Ok(Request::PolicyLoad { text: text.0, base_dir: None, files: Default::default() })
+                Ok(Request::Admin(AdminRequest::PolicyLoad { text: text.0, base_dir: None, files: Default::default() }))
             }),
             (Some(_), Some(_)) | (None, None) => {
                 Err(invalid_argument(py, "give a policy's path or its text"))
@@ -183,7 +193,7 @@ impl AuthorityKernel {
         self.session.call_member(
             py,
             "denial",
-            || Ok(Request::LastError),
+            || Ok(Request::Admin(AdminRequest::LastError)),
             |py, denial| match denial {
                 Value::Null => Ok(py.None().into_bound(py)),
                 denial => denial_info(py, denial),
@@ -217,5 +227,5 @@ impl AuthorityKernel {
 /// The request of `authorize` and `authorize_details`.
 fn authorize(operation: Str, target: Target, args: Option<Json>) -> Result<Request, Failure> {
     let args = args.map(|args| args.value()).transpose()?;
-    Ok(Request::Authorize { operation: operation.0, target: target.0, args })
+    Ok(Request::Admin(AdminRequest::Authorize { operation: operation.0, target: target.0, args }))
 }

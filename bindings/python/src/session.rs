@@ -7,7 +7,7 @@ use std::{
 };
 
 use ak_host::{
-    CancellationToken, Connection, HEED_MS, Options, Origin,
+    CancellationToken, Connection, INTERRUPT_POLL_MS, Options, ProcessIdentity,
     ak_json::Value,
     ak_kernel::{Code, Failure, Outcome, Reply, Request},
 };
@@ -28,7 +28,7 @@ pub(crate) struct Session {
 
 struct Shared {
     /// The process that opened it. A forked child takes none of its locks.
-    origin: Origin,
+    origin: ProcessIdentity,
     state: Mutex<State>,
     /// Notified whenever the state changes.
     state_changed: Condvar,
@@ -73,7 +73,7 @@ impl Session {
 
     fn new(state: State, options: Option<Options>, is_async: bool) -> Session {
         let (state, state_changed) = (Mutex::new(state), Condvar::new());
-        let shared = Shared { origin: Origin::here(), state, state_changed, options };
+        let shared = Shared { origin: ProcessIdentity::current(), state, state_changed, options };
         Session { shared: Arc::new(shared), is_async }
     }
 
@@ -85,7 +85,7 @@ impl Session {
     pub(crate) fn agent(&self, py: Python<'_>, name: &str) -> PyResult<Session> {
         let agent = with_signal_checks(py, |mut check| {
             let connection = self.shared.connection(reborrow(&mut check))?;
-            connection.agent_heeding(name, check)
+            connection.agent_interruptible(name, check)
         })?;
         let agent = agent.map_err(|failure| raise(py, failure))?;
         Ok(Session::new(State::Open(agent), None, self.is_async))
@@ -116,7 +116,7 @@ impl Session {
     /// # Errors
     /// What the handler of a signal raises meanwhile; the session ends all the same.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.shared.origin.is_here() {
+        if !self.shared.origin.is_current() {
             return Ok(());
         }
         let closed = with_signal_checks(py, |check| match self.shared.close() {
@@ -178,7 +178,7 @@ impl Session {
         }
         let outcome = with_signal_checks(py, |mut check| {
             let connection = self.shared.connection(reborrow(&mut check))?;
-            connection.call_heeding(request()?, &mut |_| true, &CancellationToken::new(), check)
+            connection.call_interruptible(request()?, &mut |_| true, &CancellationToken::new(), check)
         })?;
         convert(py, outcome)
     }
@@ -235,7 +235,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Dropping the last connection may close a kernel, which waits for the disk: release the interpreter meanwhile.
-        if self.shared.origin.is_here()
+        if self.shared.origin.is_current()
             && let Some(shared) = Arc::get_mut(&mut self.shared)
         {
             let state = shared.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -260,7 +260,7 @@ impl Shared {
         self.origin.check()?;
         let mut state = self.lock();
         while waits(&state) {
-            let waited = self.state_changed.wait_timeout(state, Duration::from_millis(HEED_MS));
+            let waited = self.state_changed.wait_timeout(state, Duration::from_millis(INTERRUPT_POLL_MS));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if waits(&state) && check.is_some() {
                 // A signal's handler may use this session: it runs without the lock.
@@ -310,7 +310,7 @@ impl Shared {
 /// Opens a connection. When a signal ends the waiting, the connection is closed once it is open.
 fn open(options: &Options, check: SignalCheck<'_>) -> Result<Connection, Failure> {
     if options.url.is_some() {
-        return Connection::open_heeding(options, check);
+        return Connection::open_interruptible(options, check);
     }
     let options = options.clone();
     let opened = on_worker_thread(

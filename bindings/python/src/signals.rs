@@ -8,12 +8,12 @@ use std::{
 };
 
 use ak_host::{
-    HEED_MS, Origin,
+    INTERRUPT_POLL_MS, ProcessIdentity,
     ak_kernel::{Code, Failure},
 };
 use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
 
-/// Called every [`HEED_MS`] milliseconds while a thread waits; where it gives false, the waiting ends. Absent on threads that handle
+/// Called every [`INTERRUPT_POLL_MS`] milliseconds while a thread waits; where it gives false, the waiting ends. Absent on threads that handle
 /// no signals.
 pub(crate) type SignalCheck<'c> = Option<&'c mut dyn FnMut() -> bool>;
 
@@ -75,7 +75,7 @@ pub(crate) fn on_worker_thread<T: Send + 'static>(
         )
     })?;
     loop {
-        match receiver.recv_timeout(Duration::from_millis(HEED_MS)) {
+        match receiver.recv_timeout(Duration::from_millis(INTERRUPT_POLL_MS)) {
             Ok(done) => return Ok(done),
             Err(RecvTimeoutError::Timeout) if check() => {}
             Err(RecvTimeoutError::Timeout) => return receiver.try_recv().map_err(|_| interrupted()),
@@ -88,14 +88,14 @@ pub(crate) fn on_worker_thread<T: Send + 'static>(
 
 /// Whether this is Python's main thread, the only one that handles signals. After a fork another thread may be the main one.
 fn is_main(py: Python<'_>) -> PyResult<bool> {
-    thread_local!(static MAIN: Cell<Option<(Origin, bool)>> = const { Cell::new(None) });
-    if let Some((_, is_main)) = MAIN.get().filter(|(origin, _)| origin.is_here()) {
+    thread_local!(static MAIN: Cell<Option<(ProcessIdentity, bool)>> = const { Cell::new(None) });
+    if let Some((_, is_main)) = MAIN.get().filter(|(origin, _)| origin.is_current()) {
         return Ok(is_main);
     }
     let threading = py.import("threading")?;
     let main: u64 = threading.call_method0("main_thread")?.getattr("ident")?.extract()?;
     let own: u64 = threading.call_method0("get_ident")?.extract()?;
-    MAIN.set(Some((Origin::here(), main == own)));
+    MAIN.set(Some((ProcessIdentity::current(), main == own)));
     Ok(main == own)
 }
 

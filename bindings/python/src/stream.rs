@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use ak_host::{
-    Answer, CancellationToken, Connection, Origin,
+    CancellationToken, Connection, OutcomeFuture, ProcessIdentity,
     ak_kernel::{Failure, Outcome, Request},
 };
 use pyo3::{prelude::*, types::PyBytes};
@@ -22,7 +22,7 @@ const CHUNKS_BUFFERED_MAX: usize = 1 << 24;
 /// iterator stops the model. A denial is raised by the first `next`.
 #[pyclass(frozen, module = "authority_nanos")]
 pub(crate) struct InferenceStream {
-    origin: Origin,
+    origin: ProcessIdentity,
     chunks: Arc<Mutex<Chunks>>,
     stop: CancellationToken,
 }
@@ -30,7 +30,7 @@ pub(crate) struct InferenceStream {
 struct Chunks {
     ready: mpsc::Receiver<String>,
     /// Absent once the answer has ended.
-    answer: Option<Answer>,
+    answer: Option<OutcomeFuture>,
 }
 
 impl Chunks {
@@ -60,7 +60,7 @@ impl InferenceStream {
         let stop = CancellationToken::new();
         let answer = connection.call_async(request, Some(sender), stop.clone());
         let chunks = Chunks { ready, answer: Some(answer) };
-        InferenceStream { origin: Origin::here(), chunks: Arc::new(Mutex::new(chunks)), stop }
+        InferenceStream { origin: ProcessIdentity::current(), chunks: Arc::new(Mutex::new(chunks)), stop }
     }
 }
 
@@ -75,7 +75,7 @@ impl InferenceStream {
         let next = with_signal_checks(py, |check| {
             let mut next = pin!(async { self.chunks.lock().await.next(&self.stop).await });
             // When a signal ends the waiting, no chunk is lost: the next call gives it.
-            ak_host::heeding(next.as_mut(), check).unwrap_or_else(|| Err(interrupted()))
+            ak_host::drive_interruptible(next.as_mut(), check).unwrap_or_else(|| Err(interrupted()))
         })?;
         let chunk = next.map_err(|failure| raise(py, failure))?;
         Ok(chunk.map(|chunk| PyBytes::new(py, chunk.as_bytes())))
@@ -123,7 +123,7 @@ impl InferenceStream {
 
 impl Drop for InferenceStream {
     fn drop(&mut self) {
-        if self.origin.is_here() {
+        if self.origin.is_current() {
             self.stop.cancel();
         }
     }

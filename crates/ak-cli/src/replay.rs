@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ak_host::{
     ak_json::object,
-    ak_kernel::{Examination, Kept, Standing, Tools, outcome_to_value, stream},
+    ak_kernel::{LogVerifier, Kept, EntryStatus, Tools, outcome_to_value, stream},
 };
 use clap::Args;
 
@@ -46,21 +46,21 @@ impl ReplayCommand {
             std::fs::write(export, &bytes)
                 .map_err(|error| CommandError::failed(format!("{}: {error}", export.display())))?;
         }
-        let tools = if self.rerun_tools { Tools::Rerun } else { Tools::Recorded };
-        let mut examination = Examination::new(0, tools);
+        let tools = if self.rerun_tools { ToolReplay::Rerun } else { ToolReplay::Recorded };
+        let mut examination = LogVerifier::new(0, tools);
         let decoded =
             stream::decode(&bytes).map_err(|error| CommandError::invalid_journal(error.to_string()))?;
         let (mut progress, total) = (show_progress(), decoded.clone().count() as u64);
         for entry in decoded {
-            let stream::StreamEntry { leaf, body, snapshot, subjects } =
+            let stream::ExportedEntry { leaf, body, snapshot, subjects } =
                 entry.map_err(|error| CommandError::invalid_journal(error.to_string()))?;
             let seq = examination.entries();
-            let standing = examination.examine(leaf, Kept { body, subjects: &subjects }, snapshot);
+            let standing = examination.examine(leaf, StoredBody { body, subjects: &subjects }, snapshot);
             let (name, replies) = match standing {
-                Standing::Follows(replies) => ("follows", replies),
-                Standing::Opaque => ("opaque", Vec::new()),
-                Standing::NotReplayed => ("not_replayed", Vec::new()),
-                Standing::Wrong(reason) => {
+                EntryStatus::Verified(replies) => ("follows", replies),
+                EntryStatus::Opaque => ("opaque", Vec::new()),
+                EntryStatus::NotReplayed => ("not_replayed", Vec::new()),
+                EntryStatus::Invalid(reason) => {
                     return Err(CommandError::invalid_journal(format!("entry {seq} is wrong: {reason}")));
                 }
             };

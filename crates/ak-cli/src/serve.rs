@@ -40,16 +40,16 @@ impl ServeCommand {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         raise_descriptor_limit();
         let token = owner_token(&self.token_file).map_err(CommandError::failed)?;
-        let token_file = Some(self.token_file);
-        let options = Options {
-            state_dir: self.state_dir,
-            policy: self.policy,
-            token_file,
-            host_config: self.config.or_else(config_from_env),
-            ..Options::default()
-        };
-        let kernel =
-            Connection::open_telling(&options, &mut show_progress()).map_err(CommandError::failed)?;
+        let mut options = Options::default();
+        for (name, path) in [
+            ("state_dir", self.state_dir),
+            ("policy", self.policy),
+            ("token_file", Some(self.token_file)),
+            ("host_config", self.config.or_else(config_from_env)),
+        ] {
+            path.map_or(Ok(()), |path| options.set(name, path)).map_err(CommandError::failed)?;
+        }
+        let kernel = Connection::open_with_progress(&options, &mut show_progress()).map_err(CommandError::failed)?;
         let server = Server::bind(&kernel, &self.socket, &token).map_err(CommandError::failed)?;
         let server = server.with_guests(self.guests);
         eprintln!("listening on unix:{}", self.socket.display());

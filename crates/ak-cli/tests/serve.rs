@@ -9,7 +9,7 @@ use std::{
 
 use ak_host::{
     Connection, JOURNAL_DIRECTORY, Options,
-    ak_kernel::{Code, Request},
+    ak_kernel::{Code, ToolsRequest, Request},
 };
 
 /// A directory that is gone with the value.
@@ -56,17 +56,17 @@ fn a_daemon_whose_kernel_stopped_exits_with_6_and_goes_on_when_it_is_started_aga
     std::fs::create_dir_all(&scratch.0).unwrap();
     let (mut daemon, mut said) = serve(&scratch.0);
     let owner = connect(&scratch.0);
-    owner.call(Request::ToolList).unwrap();
+    owner.call(Request::Tools(ToolsRequest::List)).unwrap();
     // Its lock is taken away: it cannot know any more whether it is the only one that writes.
     std::fs::remove_file(scratch.0.join("state").join(JOURNAL_DIRECTORY).join("lock")).unwrap();
-    let refused = owner.call(Request::ToolList).unwrap_err();
+    let refused = owner.call(Request::Tools(ToolsRequest::List)).unwrap_err();
     assert_eq!(refused.code, Code::UnknownOutcome, "{refused}");
     assert_eq!(daemon.wait().unwrap().code(), Some(6));
     let mut why = String::new();
     std::io::Read::read_to_string(&mut said, &mut why).unwrap();
     assert!(why.contains("reopen the kernel"), "{why}");
     let (mut daemon, _said) = serve(&scratch.0);
-    connect(&scratch.0).call(Request::ToolList).unwrap();
+    connect(&scratch.0).call(Request::Tools(ToolsRequest::List)).unwrap();
     daemon.kill().unwrap();
     daemon.wait().unwrap();
 }

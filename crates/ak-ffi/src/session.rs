@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     ffi::{CStr, CString},
-    path::PathBuf,
     sync::OnceLock,
 };
 
@@ -27,13 +26,7 @@ impl AkSession {
         for (name, value) in members.iter() {
             let text =
                 value.as_str().ok_or_else(|| invalid(format!("options.{}: expected a string", &**name)))?;
-            match &**name {
-                "url" => options.url = Some(text.to_owned()),
-                "state_dir" => options.state_dir = Some(PathBuf::from(text)),
-                "policy" => options.policy = Some(PathBuf::from(text)),
-                "token_file" => options.token_file = Some(PathBuf::from(text)),
-                unknown => return Err(invalid(format!("options.{unknown}: is not known here"))),
-            }
+            options.set(name, text)?;
         }
         Ok(AkSession { connection: Connection::open(&options)? })
     }
@@ -69,5 +62,32 @@ pub(crate) fn code_name(code: i32) -> &'static CStr {
     match code {
         0 => c"OK",
         _ => names.get(&code).map_or(c"UNKNOWN", |name| name.as_c_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(options: &str) -> Failure {
+        AkSession::open(options).err().unwrap_or_else(|| Failure::new(Code::Io, "it was opened"))
+    }
+
+    #[test]
+    fn a_host_configuration_can_be_named() {
+        let failure = refusal(r#"{"host_config":"/nowhere/host.toml"}"#);
+        assert_eq!(failure.code, Code::NotConfigured);
+        assert!(failure.message.starts_with("host configuration /nowhere/host.toml: "), "{}", failure.message);
+    }
+
+    #[test]
+    fn an_unknown_option_and_a_value_that_is_no_string_are_rejected() {
+        let check = |options: &str, message: &str| {
+            let failure = refusal(options);
+            assert_eq!((failure.code, &*failure.message), (Code::InvalidArgument, message));
+        };
+        check(r#"{"config":"x"}"#, "options.config: is not known here");
+        check(r#"{"policy":1}"#, "options.policy: expected a string");
+        check("[]", "options: expected an object");
     }
 }

@@ -52,7 +52,7 @@ fn its_journal_can_be_re_executed() {
 
     use ak_host::ak_kernel::{Replay, Tools};
     let records = ak_host::read_journal(&state_dir).unwrap().records;
-    let mut replay = Replay::new(Tools::Rerun);
+    let mut replay = Replay::new(ToolReplay::Rerun);
     for record in &records {
         let followed = replay.feed(&record.leaf, &record.body).unwrap();
         assert_eq!(followed.record.hash, record.hash);

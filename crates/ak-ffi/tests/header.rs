@@ -11,7 +11,7 @@ const BLESS: &str = "AK_BLESS";
 
 fn header() -> String {
     let mut tables = String::new();
-    for operation in Operation::ALL.iter().filter(|operation| operation.who() != Who::Kernel) {
+    for operation in Operation::ALL.iter().filter(|operation| operation.who() != AllowedCaller::Kernel) {
         writeln!(tables, "#define AK_OP_{} {}", operation.name(), operation.number()).unwrap();
     }
     tables.push('\n');

@@ -1,4 +1,4 @@
-//! A call and its caller: who waits for it and how, where its pieces go, and what becomes of it when nobody waits any more.
+//! How a caller waits for a call, where pieces of the answer go, and how a call ends that nobody waits for any more.
 
 use std::{
     future::Future,
@@ -14,132 +14,131 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::runtime::{Home, drive};
+use crate::runtime::{Runtime, drive};
 
-/// How often a caller that heeds something else looks at it, in milliseconds.
-pub const HEED_MS: u64 = 20;
-/// How long a call that is given up may take to end by itself, in milliseconds. It is left behind then, and ends without its
-/// caller.
-const GIVE_UP_MS: u64 = 40;
+/// How often an interruptible wait asks whether to go on, in milliseconds.
+pub const INTERRUPT_POLL_MS: u64 = 20;
+/// How long a cancelled call may take to end by itself, in milliseconds. After that its caller returns, and the call ends alone.
+const CANCEL_GRACE_MS: u64 = 40;
 
 /// Where the pieces of a streamed answer go.
-pub(crate) enum Sink<'s> {
-    /// Nowhere.
-    Nobody,
-    /// To a function that gives false when it wants no more, on the thread of the caller, who waits: it may do anything, also wait
-    /// for a call of its own.
+pub(crate) enum ChunkSink<'s> {
+    /// They are dropped.
+    Discard,
+    /// A function that returns false when it wants no more. It runs on the thread of the caller, who waits, and may block or make
+    /// calls of its own.
     Callback(Box<dyn FnMut(&str) -> bool + Send + 's>),
-    /// Into a channel. A full one holds the stream up; a closed one ends it.
+    /// A channel. A full one pauses the stream; a closed one ends it.
     Channel(mpsc::Sender<String>),
 }
 
-impl Sink<'static> {
-    pub(crate) fn of(pieces: Option<mpsc::Sender<String>>) -> Sink<'static> {
-        pieces.map_or(Sink::Nobody, Sink::Channel)
+impl ChunkSink<'static> {
+    pub(crate) fn from_channel(pieces: Option<mpsc::Sender<String>>) -> ChunkSink<'static> {
+        pieces.map_or(ChunkSink::Discard, ChunkSink::Channel)
     }
 }
 
-/// Where the work of a call is done that cannot wait on the runtime: files, tools, the log.
+/// How the caller waits, which decides on which threads blocking work (files, tools, the log) is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// On the thread of the caller, who waits for nothing else.
-    Caller,
-    /// The caller's thread drives the call and looks up now and then: on threads of the runtime, but for the slices of tools.
-    Watched,
-    /// The call is a task of the runtime: on threads of the runtime.
+pub(crate) enum CallMode {
+    /// The caller's thread waits for nothing else and does the blocking work itself.
+    Blocking,
+    /// The caller's thread drives the call and polls for interrupts: blocking work is done on threads of the runtime, except slices of tools.
+    Polling,
+    /// The call is a task of the runtime, whose threads do the blocking work.
     Task,
 }
 
-impl Place {
-    /// Does what may wait for the disk for a moment.
-    pub(crate) fn hold_up<T>(self, work: impl FnOnce() -> T) -> T {
+impl CallMode {
+    /// Runs work that may block briefly on the disk.
+    pub(crate) fn block_briefly<T>(self, work: impl FnOnce() -> T) -> T {
         match self {
-            Self::Caller | Self::Watched => work(),
+            Self::Blocking | Self::Polling => work(),
             Self::Task => block_in_place(work),
         }
     }
 }
 
-/// How long whoever asked for an effect waits for it, and what is done with what comes of it meanwhile.
-pub(crate) struct Patience<'s> {
-    pub(crate) sink: Sink<'s>,
-    /// Says that nobody waits any more.
+/// How a caller waits for an effect, and what is done with pieces of its answer.
+pub(crate) struct CallOptions<'s> {
+    pub(crate) chunks: ChunkSink<'s>,
+    /// Cancelled when nobody waits any more.
     pub(crate) stop: CancellationToken,
-    /// When the waiting is over, if ever.
+    /// When the caller stops waiting, if ever.
     pub(crate) due: Option<Instant>,
-    pub(crate) place: Place,
+    pub(crate) mode: CallMode,
 }
 
-impl Patience<'_> {
-    /// Of a caller who is gone.
-    pub(crate) fn none() -> Patience<'static> {
+impl CallOptions<'_> {
+    /// Options for a call whose caller is gone: it is cancelled from the start.
+    pub(crate) fn abandoned() -> CallOptions<'static> {
         let stop = CancellationToken::new();
         stop.cancel();
-        Patience { sink: Sink::Nobody, stop, due: None, place: Place::Task }
+        CallOptions { chunks: ChunkSink::Discard, stop, due: None, mode: CallMode::Task }
     }
 }
 
-/// Drives a call on this thread to its end. Every [`HEED_MS`] it asks `heed` whether to go on, where there is one; when not, the
-/// call is given up by `stop`, unless its outcome is there already.
-pub(crate) fn wait(
+/// Drives a call on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue`, where there is one; when that
+/// returns false, the call is cancelled through `stop`, unless its outcome is there already.
+pub(crate) fn wait_for_outcome(
     call: impl Future<Output = Outcome>,
     stop: &CancellationToken,
-    heed: Option<&mut dyn FnMut() -> bool>,
+    should_continue: Option<&mut dyn FnMut() -> bool>,
 ) -> Outcome {
     let mut call = pin!(call);
-    heeding(call.as_mut(), heed).unwrap_or_else(|| {
+    drive_interruptible(call.as_mut(), should_continue).unwrap_or_else(|| {
         stop.cancel();
-        let ended = drive(call, Some(Duration::from_millis(GIVE_UP_MS)));
-        ended.unwrap_or_else(|| Err(given_up()))
+        let ended = drive(call, Some(Duration::from_millis(CANCEL_GRACE_MS)));
+        ended.unwrap_or_else(|| Err(abandoned()))
     })
 }
 
-/// Drives a future on this thread to its end. Every [`HEED_MS`] it asks `heed` whether to go on, where there is one; none when not,
-/// and it has not ended meanwhile.
-pub fn heeding<T>(
+/// Drives a future on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue`, where there is one. Returns
+/// `None` when that returned false and the future has not ended.
+pub fn drive_interruptible<T>(
     mut future: Pin<&mut impl Future<Output = T>>,
-    heed: Option<&mut dyn FnMut() -> bool>,
+    should_continue: Option<&mut dyn FnMut() -> bool>,
 ) -> Option<T> {
-    let Some(heed) = heed else { return drive(future, None) };
+    let Some(should_continue) = should_continue else { return drive(future, None) };
     loop {
-        let ended = drive(future.as_mut(), Some(Duration::from_millis(HEED_MS)));
+        let ended = drive(future.as_mut(), Some(Duration::from_millis(INTERRUPT_POLL_MS)));
         if ended.is_some() {
             return ended;
         }
-        if !heed() {
-            // What has come meanwhile is not lost.
+        if !should_continue() {
+            // It may have ended since it was last polled.
             return drive(future, Some(Duration::ZERO));
         }
     }
 }
 
-pub(crate) fn given_up() -> Failure {
+pub(crate) fn abandoned() -> Failure {
     Failure::new(Code::UnknownOutcome, "given up: nobody waits for it any more")
 }
 
-/// The outcome of a request that was made without waiting for it. It can be awaited on any runtime. Dropped, it gives the request
-/// up, and what was set aside for it is free again.
+/// The outcome of a request that no thread waits for. It can be awaited on any runtime. Dropping it cancels the request and releases
+/// its reservations.
 #[derive(Debug)]
-pub struct Answer {
+pub struct OutcomeFuture {
     task: Result<JoinHandle<Outcome>, Option<Failure>>,
     _stop: DropGuard,
 }
 
-impl Answer {
-    /// Has the runtime work on a call that `stop` gives up.
-    pub(crate) fn of(
+impl OutcomeFuture {
+    /// Spawns a call on the runtime; `stop` cancels it.
+    pub(crate) fn spawn(
         call: impl Future<Output = Outcome> + Send + 'static,
         stop: CancellationToken,
-    ) -> Answer {
-        let task = match Home::get() {
-            Ok(home) => Ok(home.spawn(call)),
-            Err(error) => Err(Some(no_runtime(&error))),
+    ) -> OutcomeFuture {
+        let task = match Runtime::get() {
+            Ok(runtime) => Ok(runtime.spawn(call)),
+            Err(error) => Err(Some(runtime_unavailable(&error))),
         };
-        Answer { task, _stop: stop.drop_guard() }
+        OutcomeFuture { task, _stop: stop.drop_guard() }
     }
 }
 
-impl Future for Answer {
+impl Future for OutcomeFuture {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
@@ -147,11 +146,11 @@ impl Future for Answer {
             Ok(task) => Pin::new(task).poll(context).map(|ended| {
                 ended.unwrap_or_else(|_| Err(Failure::new(Code::UnknownOutcome, "the request's task died")))
             }),
-            Err(failure) => Poll::Ready(Err(failure.take().unwrap_or_else(given_up))),
+            Err(failure) => Poll::Ready(Err(failure.take().unwrap_or_else(abandoned))),
         }
     }
 }
 
-pub(crate) fn no_runtime(error: &std::io::Error) -> Failure {
+pub(crate) fn runtime_unavailable(error: &std::io::Error) -> Failure {
     Failure::new(Code::Io, format!("no threads for what waits: {error}"))
 }

@@ -1,9 +1,9 @@
-//! Which process this is: what was opened before a fork belongs to the parent.
+//! The identity of this process: what was opened before a fork belongs to the parent.
 //!
-//! A child has copies of the parent's memory and descriptors, and none of its threads. A kernel that both went on using would
-//! be two kernels that write one journal; so a child may not use what it inherited. Whether a thing was inherited tells a page
-//! that the system wipes in a child (`MADV_WIPEONFORK`, Linux 4.14). Where that is missing the process id tells, which two
-//! processes of different namespaces can share.
+//! A child has copies of the parent's memory and descriptors, and none of its threads. If both used one kernel, two kernels would
+//! write one journal; so a child may not use what it inherited. A page that the system wipes in a child (`MADV_WIPEONFORK`, Linux
+//! 4.14) shows whether a value was inherited. Without that page the process id does, which two processes of different namespaces
+//! can share.
 
 use std::{
     mem::ManuallyDrop,
@@ -18,47 +18,47 @@ use std::{
 
 use ak_kernel::{Code, Failure};
 
-/// The process that something was made in.
+/// Identifies the process in which a value was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin(u64);
+pub struct ProcessIdentity(u64);
 
-impl Origin {
-    /// This process.
-    pub fn here() -> Origin {
-        Origin(process())
+impl ProcessIdentity {
+    /// The identity of this process.
+    pub fn current() -> ProcessIdentity {
+        ProcessIdentity(process_number())
     }
 
-    /// Whether that is still this process, and not a child of it.
-    pub fn is_here(self) -> bool {
-        self.0 == process()
+    /// Whether this is the current process, and not one that a child was forked from.
+    pub fn is_current(self) -> bool {
+        self.0 == process_number()
     }
 
     /// # Errors
     /// NOT_CONFIGURED in a child of that process.
     pub fn check(self) -> Result<(), Failure> {
-        if self.is_here() { Ok(()) } else { Err(inherited()) }
+        if self.is_current() { Ok(()) } else { Err(used_after_fork()) }
     }
 }
 
-/// A value that ends in the process that made it. In a child it is leaked: to end it there would wait for threads that the child
-/// does not have, or end what the parent still uses.
+/// A value that is dropped only in the process that made it. In a child it is leaked: to drop it there would wait for threads that
+/// the child does not have, or end what the parent still uses.
 #[derive(Debug)]
-pub(crate) struct Own<T> {
+pub(crate) struct ProcessOwned<T> {
     value: ManuallyDrop<T>,
-    origin: Origin,
+    process: ProcessIdentity,
 }
 
-impl<T> Own<T> {
-    pub(crate) fn new(value: T) -> Own<T> {
-        Own { value: ManuallyDrop::new(value), origin: Origin::here() }
+impl<T> ProcessOwned<T> {
+    pub(crate) fn new(value: T) -> ProcessOwned<T> {
+        ProcessOwned { value: ManuallyDrop::new(value), process: ProcessIdentity::current() }
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        self.origin
+    pub(crate) fn process(&self) -> ProcessIdentity {
+        self.process
     }
 }
 
-impl<T> Deref for Own<T> {
+impl<T> Deref for ProcessOwned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -66,15 +66,15 @@ impl<T> Deref for Own<T> {
     }
 }
 
-impl<T: Clone> Clone for Own<T> {
-    fn clone(&self) -> Own<T> {
-        Own { value: self.value.clone(), origin: self.origin }
+impl<T: Clone> Clone for ProcessOwned<T> {
+    fn clone(&self) -> ProcessOwned<T> {
+        ProcessOwned { value: self.value.clone(), process: self.process }
     }
 }
 
-impl<T> Drop for Own<T> {
+impl<T> Drop for ProcessOwned<T> {
     fn drop(&mut self) {
-        if self.origin.is_here() {
+        if self.process.is_current() {
             #[expect(unsafe_code, reason = "whether a value is dropped is decided at its end")]
             // SAFETY: this is its only end, and nobody reaches it afterwards.
             unsafe {
@@ -84,11 +84,11 @@ impl<T> Drop for Own<T> {
     }
 }
 
-/// A value that each process makes for itself at first use, and that lives as long as the process. No lock guards it, which another
-/// thread could hold at the moment of a fork.
+/// A value that each process makes for itself at first use and keeps for its lifetime. It takes no lock, since another thread could
+/// hold one at the moment of a fork.
 #[derive(Debug)]
 pub struct PerProcess<T> {
-    made: AtomicPtr<(Origin, T)>,
+    made: AtomicPtr<(ProcessIdentity, T)>,
 }
 
 impl<T: Send + Sync + 'static> PerProcess<T> {
@@ -98,18 +98,18 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         PerProcess { made: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// The value of this process. If two threads make one at once, both get the one that was ready first, and the other is dropped.
+    /// The value of this process. When two threads make one at once, both get the one that was ready first, and the other is dropped.
     ///
     /// # Errors
     /// Those of `make`.
     pub fn get<E>(&'static self, make: impl FnOnce() -> Result<T, E>) -> Result<&'static T, E> {
         let known = self.made.load(Ordering::Acquire);
-        if let Some(value) = own(known) {
+        if let Some(value) = value_of_this_process(known) {
             return Ok(value);
         }
-        let made = Box::into_raw(Box::new((Origin::here(), make()?)));
+        let made = Box::into_raw(Box::new((ProcessIdentity::current(), make()?)));
         let faster = self.made.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire).err();
-        if let Some(value) = faster.and_then(own) {
+        if let Some(value) = faster.and_then(value_of_this_process) {
             #[expect(unsafe_code, reason = "the box was taken apart above")]
             // SAFETY: it comes from `Box::into_raw`, and was given to nobody.
             drop(unsafe { Box::from_raw(made) });
@@ -121,12 +121,12 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     }
 }
 
-/// The value at a place of [`PerProcess`] where this process made it.
-fn own<T>(made: *mut (Origin, T)) -> Option<&'static T> {
+/// The value behind the pointer of a [`PerProcess`], if this process made it.
+fn value_of_this_process<T>(made: *mut (ProcessIdentity, T)) -> Option<&'static T> {
     #[expect(unsafe_code, reason = "a reference to what was leaked")]
     // SAFETY: what stands at such a place was leaked from a box, whole, and is never freed.
-    let found: Option<&'static (Origin, T)> = unsafe { made.as_ref() };
-    found.filter(|(origin, _)| origin.is_here()).map(|(_, value)| value)
+    let found: Option<&'static (ProcessIdentity, T)> = unsafe { made.as_ref() };
+    found.filter(|(process, _)| process.is_current()).map(|(_, value)| value)
 }
 
 impl<T: Send + Sync + 'static> Default for PerProcess<T> {
@@ -135,14 +135,14 @@ impl<T: Send + Sync + 'static> Default for PerProcess<T> {
     }
 }
 
-fn inherited() -> Failure {
+fn used_after_fork() -> Failure {
     let message = "this session was opened before the process forked and belongs to the parent process; open one in the child, \
                    after the fork (with multiprocessing in the worker or its initializer, in a server in its post-fork hook)";
     Failure::new(Code::NotConfigured, message)
 }
 
-/// A number of this process that no parent and no child of it has.
-fn process() -> u64 {
+/// A number that distinguishes this process from its parents and children.
+fn process_number() -> u64 {
     let page = page();
     if page.is_null() {
         return u64::from(std::process::id());
@@ -161,7 +161,7 @@ fn process() -> u64 {
     }
 }
 
-/// The newest number that was given; a child inherits it.
+/// The newest number in use; a child inherits it and counts on.
 static NEWEST: AtomicU64 = AtomicU64::new(0);
 
 /// The page that is wiped in a child; null where the system has none.
@@ -202,53 +202,53 @@ fn page() -> *const AtomicU64 {
     }
 }
 
-/// Most descriptors that are taken from a child.
-const KEPT_MAX: usize = 1_024;
+/// Most descriptors that are closed in a child.
+const CLOSED_MAX: usize = 1_024;
 
-/// The descriptors that a child must not hold; negative where there is none.
-static KEPT: [AtomicI32; KEPT_MAX] = [const { AtomicI32::new(-1) }; KEPT_MAX];
+/// The descriptors to close in a child; negative where a slot is free.
+static CLOSED: [AtomicI32; CLOSED_MAX] = [const { AtomicI32::new(-1) }; CLOSED_MAX];
 
-/// A descriptor that a forked child does not keep open: in the child it leads to `/dev/null`. A lock ends with its holder then,
-/// and a connection with its client, though a child lives on. Declare it before what owns the descriptor, so that it is
-/// forgotten before it is closed.
+/// Marks a descriptor that a forked child must not keep: there it is redirected to `/dev/null`. So a lock ends with its holder and a
+/// connection with its client, though a child lives on. Declare it before the owner of the descriptor, so that it is unmarked before
+/// the descriptor is closed.
 #[derive(Debug)]
-pub(crate) struct KeptFromChildren(Option<usize>);
+pub(crate) struct ClosedInChild(Option<usize>);
 
-impl KeptFromChildren {
-    /// Beyond [`KEPT_MAX`] descriptors a child holds them as long as it lives.
-    pub(crate) fn new(file: BorrowedFd<'_>) -> KeptFromChildren {
+impl ClosedInChild {
+    /// Beyond [`CLOSED_MAX`] descriptors a child keeps them open.
+    pub(crate) fn new(file: BorrowedFd<'_>) -> ClosedInChild {
         static AT_FORK: Once = Once::new();
-        AT_FORK.call_once(register);
+        AT_FORK.call_once(register_fork_handler);
         let fd = file.as_raw_fd();
         let taken =
             |slot: &AtomicI32| slot.compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        KeptFromChildren(KEPT.iter().position(taken))
+        ClosedInChild(CLOSED.iter().position(taken))
     }
 }
 
-impl Drop for KeptFromChildren {
+impl Drop for ClosedInChild {
     fn drop(&mut self) {
-        if let Some(slot) = self.0.and_then(|slot| KEPT.get(slot)) {
+        if let Some(slot) = self.0.and_then(|slot| CLOSED.get(slot)) {
             slot.store(-1, Ordering::Relaxed);
         }
     }
 }
 
 #[expect(unsafe_code, reason = "registering for forks has no safe wrapper")]
-fn register() {
+fn register_fork_handler() {
     // SAFETY: the handler makes system calls and reads atomics: all that a child of several threads may do.
-    unsafe { libc::pthread_atfork(None, None, Some(let_go)) };
+    unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
 }
 
 /// Runs in a child, before anything else does.
 #[expect(unsafe_code, reason = "system calls that the standard library makes only with allocations")]
-extern "C" fn let_go() {
+extern "C" fn close_in_child() {
     // SAFETY: the path is a constant C string.
     let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     if null < 0 {
         return;
     }
-    for fd in KEPT.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|fd| *fd >= 0) {
+    for fd in CLOSED.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|fd| *fd >= 0) {
         // SAFETY: `fd` is open and stays open; whoever owns it in the child owns what leads to /dev/null.
         unsafe { libc::dup3(null, fd, libc::O_CLOEXEC) };
     }
@@ -283,16 +283,18 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_another_process_and_so_is_its_child() {
-        let origin = Origin::here();
-        assert!(origin.is_here());
-        let told = in_a_child(|| {
-            let own = Origin::here();
-            let grandchild = in_a_child(|| !own.is_here() && !origin.is_here() && Origin::here().is_here());
-            !origin.is_here() && own.is_here() && grandchild == 0
+    fn a_child_and_a_grandchild_have_identities_of_their_own() {
+        let process = ProcessIdentity::current();
+        assert!(process.is_current());
+        let exit_code = in_a_child(|| {
+            let own = ProcessIdentity::current();
+            let grandchild = in_a_child(|| {
+                !own.is_current() && !process.is_current() && ProcessIdentity::current().is_current()
+            });
+            !process.is_current() && own.is_current() && grandchild == 0
         });
-        assert_eq!(told, 0);
-        assert!(origin.is_here(), "the parent stays what it was");
+        assert_eq!(exit_code, 0);
+        assert!(process.is_current(), "the parent stays what it was");
     }
 
     #[test]
@@ -318,19 +320,19 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_is_kept_leads_nowhere_in_a_child() {
+    fn a_marked_descriptor_is_redirected_in_a_child() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let kept = KeptFromChildren::new(ours.as_fd());
-        let told = in_a_child(|| {
+        let kept = ClosedInChild::new(ours.as_fd());
+        let exit_code = in_a_child(|| {
             let stat = rustix::fs::fstat(&ours).unwrap();
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice
         });
-        assert_eq!(told, 0);
+        assert_eq!(exit_code, 0);
         drop(kept);
-        let told = in_a_child(|| {
+        let exit_code = in_a_child(|| {
             let stat = rustix::fs::fstat(&theirs).unwrap();
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
         });
-        assert_eq!(told, 0);
+        assert_eq!(exit_code, 0);
     }
 }

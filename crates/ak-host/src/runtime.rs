@@ -1,4 +1,4 @@
-//! The one runtime of a process, on which effects wait, and the few threads on which work is done that cannot wait there.
+//! The one runtime of a process: effects wait on it, and a few threads of it do blocking work.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,81 +17,81 @@ use tokio::{runtime, sync::Semaphore};
 
 use crate::fork::PerProcess;
 
-/// Threads that drive what waits.
+/// Threads that drive tasks.
 const WORKERS: usize = 2;
-/// Threads on which names are looked up by the system at once.
+/// Threads for name lookups by the system.
 const LOOKUPS: usize = 3;
-/// Threads on which files are read and written at once, for those who wait on the runtime.
+/// Threads for reading and writing files, for calls that are tasks.
 const FILES: usize = 3;
-/// Threads on which tools run at once, for those who wait on the runtime.
+/// Threads for running tools, for calls that are tasks.
 const TOOLS: usize = 2;
-/// Threads on which the log is proved or erased from at once.
+/// Threads for proofs and erasures.
 const LOG_WORK: usize = 1;
-/// Threads on which the log is verified at once.
+/// Threads for verifying the log.
 const VERIFICATIONS: usize = 1;
-/// Threads that take a worker's place while it waits for the disk.
+/// Threads that replace a worker while it blocks on the disk.
 const STAND_INS: usize = 2;
 /// Most threads of the runtime, however many effects wait.
 pub const RUNTIME_THREADS_MAX: usize =
     WORKERS + LOOKUPS + FILES + TOOLS + LOG_WORK + VERIFICATIONS + STAND_INS;
 
-/// Work that holds a thread while it is done. Each kind has threads of its own, so that none keeps another waiting.
+/// Kinds of work that block a thread. Each kind has threads of its own, so that none delays another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
+pub(crate) enum WorkKind {
     Lookup,
     File,
     Tool,
     Log,
-    /// It takes minutes where the log is long, and keeps no erasure waiting.
+    /// Takes minutes on a long log, and must not delay an erasure.
     Verification,
 }
 
 /// The runtime of one process.
-pub(crate) struct Home {
-    /// None at its end alone.
-    runtime: Option<runtime::Runtime>,
+pub(crate) struct Runtime {
+    /// `None` only while it is dropped.
+    inner: Option<runtime::Runtime>,
     handle: runtime::Handle,
-    /// By [`Work`], in its order.
-    places: [Arc<Semaphore>; 5],
+    /// One per [`WorkKind`], in its order.
+    permits: [Arc<Semaphore>; 5],
 }
 
-impl Home {
-    /// The runtime of this process, made at first use. It lives as long as the process: a child that is forked makes its own.
+impl Runtime {
+    /// The runtime of this process, made at first use. It lives as long as the process; a forked child makes its own.
     ///
     /// # Errors
     /// When the system has no threads or descriptors for it.
-    pub(crate) fn get() -> io::Result<&'static Home> {
-        static HOME: PerProcess<Home> = PerProcess::new();
-        HOME.get(Home::new)
+    pub(crate) fn get() -> io::Result<&'static Runtime> {
+        static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+        RUNTIME.get(Runtime::new)
     }
 
-    fn new() -> io::Result<Home> {
+    fn new() -> io::Result<Runtime> {
         let mut builder = runtime::Builder::new_multi_thread();
         builder.worker_threads(WORKERS).max_blocking_threads(RUNTIME_THREADS_MAX - WORKERS);
         let runtime = builder.thread_name("ak-runtime").enable_all().build()?;
-        let places = [LOOKUPS, FILES, TOOLS, LOG_WORK, VERIFICATIONS];
-        let places = places.map(|count| Arc::new(Semaphore::new(count)));
-        Ok(Home { handle: runtime.handle().clone(), runtime: Some(runtime), places })
+        let permits = [LOOKUPS, FILES, TOOLS, LOG_WORK, VERIFICATIONS];
+        let permits = permits.map(|count| Arc::new(Semaphore::new(count)));
+        Ok(Runtime { handle: runtime.handle().clone(), inner: Some(runtime), permits })
     }
 
-    /// Does the work on a thread of its kind, once one is free. None where the work died.
-    pub(crate) async fn elsewhere<T: Send + 'static>(
+    /// Runs work on a thread for its kind, once one is free. Returns `None` when the work panicked.
+    pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
-        kind: Work,
+        kind: WorkKind,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let places = match kind {
-            Work::Lookup => &self.places[0],
-            Work::File => &self.places[1],
-            Work::Tool => &self.places[2],
-            Work::Log => &self.places[3],
-            Work::Verification => &self.places[4],
+        let permits = match kind {
+            WorkKind::Lookup => &self.permits[0],
+            WorkKind::File => &self.permits[1],
+            WorkKind::Tool => &self.permits[2],
+            WorkKind::Log => &self.permits[3],
+            WorkKind::Verification => &self.permits[4],
         };
-        let place = places.clone().acquire_owned().await.ok()?;
+        let permit = permits.clone().acquire_owned().await.ok()?;
         let done = self.handle.spawn_blocking(move || {
             let done = work();
-            // Whoever waits for it may be gone: it holds its place all the same until it has ended.
-            drop(place);
+            // The waiting caller may be gone: the work keeps its permit until it has ended.
+            drop(permit);
             done
         });
         done.await.ok()
@@ -104,55 +104,55 @@ impl Home {
         self.handle.spawn(task)
     }
 
-    /// Does what makes timers, sockets or tasks of this runtime.
+    /// Runs code that creates timers, sockets or tasks of this runtime.
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.handle.enter();
         work()
     }
 
-    /// Whoever drives this future, its timers and sockets are those of this runtime.
-    pub(crate) async fn within<F: Future>(&self, future: F) -> F::Output {
+    /// Polls a future so that its timers and sockets belong to this runtime, whichever thread polls it.
+    pub(crate) async fn in_context<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| self.enter(|| future.as_mut().poll(context))).await
     }
 }
 
-impl Drop for Home {
+impl Drop for Runtime {
     fn drop(&mut self) {
-        // Its threads end by themselves: whoever drops it may be a task of another runtime, which must not wait for them.
-        if let Some(runtime) = self.runtime.take() {
+        // Its threads end by themselves: a task of another runtime may drop it, and must not block.
+        if let Some(runtime) = self.inner.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Has the runtime of this process work on a task.
+/// Spawns a task on the runtime of this process.
 ///
 /// # Errors
 /// When the system has no threads or descriptors for it.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    Home::get().map(|home| drop(home.spawn(task)))
+    Runtime::get().map(|runtime| drop(runtime.spawn(task)))
 }
 
-/// Drives a future on this thread, for `limit` at most where there is one; none where it has not ended then, and can be driven
-/// on. May be called on any thread, also on one that drives a runtime.
+/// Drives a future on this thread, for at most `limit`; `None` when it has not ended by then, and can be driven on. May be called on
+/// any thread, also on one that drives a runtime.
 pub(crate) fn drive<F: Future + ?Sized>(
     mut future: Pin<&mut F>,
     limit: Option<Duration>,
 ) -> Option<F::Output> {
     let until = limit.and_then(|limit| Instant::now().checked_add(limit));
-    let woken = Arc::new(Woken { thread: thread::current(), is_so: AtomicBool::new(false) });
+    let woken = Arc::new(ThreadWaker { thread: thread::current(), is_woken: AtomicBool::new(false) });
     let waker = Waker::from(woken.clone());
     let mut context = Context::from_waker(&waker);
     loop {
-        woken.is_so.store(false, Ordering::Release);
+        woken.is_woken.store(false, Ordering::Release);
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
         let is_over = until.is_some_and(|until| Instant::now() >= until);
         match until {
-            // What was polled may have parked this thread for something else, and taken what was to wake it.
-            _ if woken.is_so.load(Ordering::Acquire) && !is_over => {}
+            // The future may have parked this thread for something else and consumed the wake-up.
+            _ if woken.is_woken.load(Ordering::Acquire) && !is_over => {}
             None => thread::park(),
             Some(until) => match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => return None,
@@ -162,21 +162,21 @@ pub(crate) fn drive<F: Future + ?Sized>(
     }
 }
 
-/// Whether what a thread drives is to be polled again.
-struct Woken {
+/// Wakes the thread that drives a future.
+struct ThreadWaker {
     thread: Thread,
-    is_so: AtomicBool,
+    is_woken: AtomicBool,
 }
 
-impl Wake for Woken {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
-        self.is_so.store(true, Ordering::Release);
+        self.is_woken.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
 
-/// Lets others have a turn, and whoever drives this look at the time.
-pub(crate) async fn give_way() {
+/// Yields once to other tasks, and lets the driving thread check the time.
+pub(crate) async fn yield_once() {
     let mut given = false;
     poll_fn(|context| {
         if std::mem::replace(&mut given, true) {
@@ -195,7 +195,7 @@ mod tests {
     /// What a future calls may wait on this very thread, as a caller's callback does that makes a call of its own, and take
     /// what was to wake the thread.
     #[test]
-    fn a_wake_that_something_else_takes_from_the_thread_is_not_lost() {
+    fn a_wake_up_consumed_by_nested_code_is_not_lost() {
         let (sender, receiver) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let mut polled = 0;

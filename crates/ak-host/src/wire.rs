@@ -29,17 +29,17 @@ pub(crate) const PIECE_BYTES: usize = 64 << 10;
 const LONG_BYTES: usize = 256 << 10;
 
 /// Memory for a frame that is being received.
-pub(crate) enum Room {
+pub(crate) enum ReceiveBudget {
     /// So many bytes are left.
     Bytes(usize),
     /// Each has a first piece of its own, so that short frames wait for nobody. Of the rest others take too, each permit a piece;
     /// what is held is free again with this.
-    Shared { rest: Arc<Semaphore>, has_first: bool, held: Vec<OwnedSemaphorePermit> },
+    Shared { pieces: Arc<Semaphore>, has_first_piece: bool, permits: Vec<OwnedSemaphorePermit> },
 }
 
-impl Room {
+impl ReceiveBudget {
     /// Takes so many bytes, [`PIECE_BYTES`] at most, once there are any.
-    async fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+    async fn acquire(&mut self, bytes: usize) -> Result<(), Failure> {
         let too_large = |left: usize| {
             Failure::new(
                 Code::FrameTooLarge,
@@ -50,9 +50,9 @@ impl Room {
             Self::Bytes(left) => {
                 *left = left.checked_sub(bytes).ok_or_else(|| too_large(*left))?;
             }
-            Self::Shared { has_first, .. } if !*has_first => *has_first = true,
-            Self::Shared { rest, held, .. } => {
-                held.push(rest.clone().acquire_owned().await.map_err(|_| too_large(0))?);
+            Self::Shared { has_first_piece, .. } if !*has_first_piece => *has_first_piece = true,
+            Self::Shared { pieces, permits, .. } => {
+                permits.push(pieces.clone().acquire_owned().await.map_err(|_| too_large(0))?);
             }
         }
         Ok(())
@@ -60,7 +60,7 @@ impl Room {
 }
 
 /// Waits for the first byte of a frame; none when the other side has closed the stream between two frames.
-pub(crate) async fn first(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u8>, Failure> {
+pub(crate) async fn read_first_byte(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u8>, Failure> {
     match stream.read_u8().await {
         Ok(byte) => Ok(Some(byte)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
@@ -68,11 +68,11 @@ pub(crate) async fn first(stream: &mut (impl AsyncRead + Unpin)) -> Result<Optio
     }
 }
 
-/// Reads the rest of a frame. Room is taken for each piece of its payload before the piece is.
-pub(crate) async fn rest(
+/// Reads the rest of a frame. ReceiveBudget is taken for each piece of its payload before the piece is.
+pub(crate) async fn read_rest(
     stream: &mut (impl AsyncRead + Unpin),
     first: u8,
-    room: &mut Room,
+    budget: &mut ReceiveBudget,
 ) -> Result<Frame, Failure> {
     let inside = |what: &str, error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -84,12 +84,12 @@ pub(crate) async fn rest(
     if let Some(rest) = header.get_mut(1..) {
         stream.read_exact(rest).await.map_err(|error| inside("a frame's header", error))?;
     }
-    let header = Header::decode(&header).map_err(refused)?;
+    let header = Header::decode(&header).map_err(frame_failure)?;
     // Grows with what arrives: a length alone takes no memory.
     let mut payload = Vec::new();
     while payload.len() < header.payload_bytes {
         let (had, piece) = (payload.len(), PIECE_BYTES.min(header.payload_bytes - payload.len()));
-        room.take(piece).await?;
+        budget.acquire(piece).await?;
         payload.resize(had + piece, 0);
         let piece = payload.get_mut(had..).unwrap_or_default();
         stream.read_exact(piece).await.map_err(|error| inside("a frame", error))?;
@@ -103,7 +103,7 @@ pub(crate) async fn rest(
 }
 
 fn parse(header: &Header, payload: &[u8]) -> Result<Value, Failure> {
-    header.verify(payload).map_err(refused)?;
+    header.verify(payload).map_err(frame_failure)?;
     let limits = Limits { bytes_max: PAYLOAD_BYTES_MAX, ..Limits::default() };
     let limits = Limits { depth_max: limits.depth_max + WRAPPED_DEPTH, ..limits };
     Value::parse(payload, &limits)
@@ -111,21 +111,21 @@ fn parse(header: &Header, payload: &[u8]) -> Result<Value, Failure> {
 }
 
 /// Reads one frame; `None` when the other side has closed the stream between two frames.
-pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, Failure> {
-    match first(stream).await? {
-        Some(byte) => rest(stream, byte, &mut Room::Bytes(PAYLOAD_BYTES_MAX)).await.map(Some),
+pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, Failure> {
+    match read_first_byte(stream).await? {
+        Some(byte) => read_rest(stream, byte, &mut ReceiveBudget::Bytes(PAYLOAD_BYTES_MAX)).await.map(Some),
         None => Ok(None),
     }
 }
 
 /// Writes one frame.
-pub(crate) async fn write(
+pub(crate) async fn write_frame(
     stream: &mut (impl AsyncWrite + Unpin),
     flags: Flags,
     sequence: u64,
     payload: &Value,
 ) -> Result<(), Failure> {
-    let frame = encode(flags, sequence, payload.to_json().as_bytes()).map_err(refused)?;
+    let frame = encode(flags, sequence, payload.to_json().as_bytes()).map_err(frame_failure)?;
     stream.write_all(&frame).await.map_err(|error| broken(&error))
 }
 
@@ -133,8 +133,8 @@ fn broken(error: &io::Error) -> Failure {
     Failure::new(Code::Io, format!("the connection broke: {error}"))
 }
 
-pub(crate) fn refused(error: ak_kernel::wire::FrameError) -> Failure {
-    use ak_kernel::wire::FrameError;
+pub(crate) fn frame_failure(error: ak_kernel::frame::FrameError) -> Failure {
+    use ak_kernel::frame::FrameError;
     let code = match error {
         FrameError::TooLarge(_) => Code::FrameTooLarge,
         FrameError::Version(_) => Code::Version,
@@ -155,7 +155,7 @@ pub(crate) fn request_payload(request: &Request, cap: Option<&str>) -> Value {
 }
 
 /// Takes the payload of a request apart: the request, and the token that it presents.
-pub(crate) fn request_of(payload: &Value) -> Result<(Request, Option<Text>), Failure> {
+pub(crate) fn parse_request(payload: &Value) -> Result<(Request, Option<Text>), Failure> {
     let invalid = |message: &str| Failure::new(Code::InvalidArgument, message);
     let object = payload.as_object().ok_or_else(|| invalid("the payload is not an object"))?;
     if let Some((name, _)) =

@@ -8,8 +8,8 @@ use std::{
     os::unix::net::{UnixDatagram, UnixListener, UnixStream},
 };
 
-use ak_host::ak_kernel::wire::{Flags, HEADER_BYTES, Header, encode};
-use ak_host::ak_kernel::{Code, Failure, Filter, Reply, Request, ak_heap::Content, ak_json::object};
+use ak_host::ak_kernel::frame::{Flags, HEADER_BYTES, Header, encode};
+use ak_host::ak_kernel::{Code, Failure, Filter, Reply, AdminRequest, AuditRequest, HeapRequest, ToolsRequest, Request, ak_heap::Content, ak_json::object};
 use ak_host::{Connection, Options, Server, owner_token};
 
 use support::{Scratch, code};
@@ -62,51 +62,51 @@ fn exchange(stream: &mut UnixStream, flags: Flags, sequence: u64, payload: &str)
 }
 
 #[test]
-fn owner_and_agents_get_what_is_theirs() {
+fn owner_and_agents_get_their_own_sessions() {
     let daemon = Daemon::start();
     let owner = daemon.connect(true);
     assert!(owner.is_owner());
     let content = Content::Json(object! { "value": 1 });
-    let alloc = Request::Alloc { type_name: "t".into(), content: content.clone(), subject: None };
+    let alloc = Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
     let Ok(Reply::Handle(handle)) = owner.call(alloc) else { panic!() };
-    assert_eq!(owner.call(Request::Read { handle, version: None }), Ok(Reply::Content(content)));
-    owner.call(Request::AuditVerify { key: None, anchor: None }).unwrap();
+    assert_eq!(owner.call(Request::Heap(HeapRequest::Read { handle, version: None })), Ok(Reply::Content(content)));
+    owner.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })).unwrap();
 
     let worker = owner.agent("worker").unwrap();
     assert!(!worker.is_owner());
-    assert_eq!(code(worker.call(Request::Read { handle, version: None })), Code::NotFound);
-    assert_eq!(code(worker.call(Request::AuditVerify { key: None, anchor: None })), Code::PolicyDeny);
+    assert_eq!(code(worker.call(Request::Heap(HeapRequest::Read { handle, version: None }))), Code::NotFound);
+    assert_eq!(code(worker.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))), Code::PolicyDeny);
 
     let guest = daemon.connect(false);
     assert!(!guest.is_owner(), "without a token nobody is the owner");
     assert_eq!(
-        code(guest.call(Request::PolicyLoad { text: "".into(), base_dir: None, files: Default::default() })),
+        code(guest.call(Request::Admin(AdminRequest::PolicyLoad { text: "".into(), base_dir: None, files: Default::default() }))),
         Code::PolicyDeny
     );
     assert!(guest.agent("worker").is_err(), "nor any agent they name");
 }
 
 #[test]
-fn without_a_credential_nobody_comes_in_unless_guests_are_let_in() {
+fn without_a_credential_only_an_admitted_guest_connects() {
     let closed = Daemon::with_guests(0);
     assert_eq!(closed.try_connect(false).map(|_| ()).unwrap_err().code, Code::CapMissing);
     let owner = closed.connect(true);
-    let Ok(Reply::Value(found)) = owner.call(Request::AuditQuery(Filter::default())) else { panic!() };
+    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(Filter::default()))) else { panic!() };
     assert!(!found.to_json().contains("session_open"), "a refusal is no record of the owner's");
 
     let daemon = Daemon::with_guests(2);
     let (one, other) = (daemon.connect(false), daemon.connect(false));
     assert_eq!(daemon.try_connect(false).map(|_| ()).unwrap_err().code, Code::Quota);
     let alloc =
-        || Request::Alloc { type_name: "t".into(), content: Content::Json(object! {}), subject: None };
+        || Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: Content::Json(object! {}), subject: None });
     assert_eq!(code(one.call(alloc())), Code::PolicyDeny, "a guest has nothing of the baseline");
     let text = "[[rule]]\nid = \"g\"\neffect = \"permit\"\noperation = [\"heap.alloc\"]\ntarget = \"*\"\nagent = [\"guest\", \"guest/**\"]\n";
     daemon
         .connect(true)
-        .call(Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() })
+        .call(Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() }))
         .unwrap();
     let Ok(Reply::Handle(handle)) = one.call(alloc()) else { panic!() };
-    assert_eq!(code(other.call(Request::Read { handle, version: None })), Code::NotFound);
+    assert_eq!(code(other.call(Request::Heap(HeapRequest::Read { handle, version: None }))), Code::NotFound);
     drop(one);
     // Its place is free again once the daemon has seen it go.
     while daemon.try_connect(false).is_err() {
@@ -132,7 +132,7 @@ fn a_wrong_hello_is_refused() {
 }
 
 #[test]
-fn bad_requests_are_answered_and_the_connection_goes_on() {
+fn a_bad_request_gets_an_error_and_the_connection_stays_open() {
     let daemon = Daemon::start();
     let mut stream = daemon.raw();
     exchange(&mut stream, Flags::HELLO.with(Flags::REQUEST), 0, r#"{"versions":[1]}"#);
@@ -164,11 +164,11 @@ fn garbage_closes_one_connection_and_no_other() {
         // Closed, whether or not an answer came first.
         let _ = stream.read_to_end(&mut rest);
     }
-    owner.call(Request::ToolList).unwrap();
+    owner.call(Request::Tools(ToolsRequest::List)).unwrap();
 }
 
 #[test]
-fn what_cannot_be_understood_is_counted() {
+fn malformed_requests_are_counted() {
     let daemon = Daemon::start();
     let mut stranger = daemon.raw();
     assert!(
@@ -177,13 +177,13 @@ fn what_cannot_be_understood_is_counted() {
     );
     let owner = daemon.connect(true);
     let filter = ak_host::ak_kernel::Filter { event_type: Some("throttled".into()), ..Default::default() };
-    let Ok(Reply::Value(found)) = owner.call(Request::AuditQuery(filter)) else { panic!("no entries") };
+    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else { panic!("no entries") };
     assert!(found.to_json().contains(r#""agents":[{"agent":null,"turned_away":1}]"#), "{found}");
 }
 
 /// Large requests and large replies at once: neither side stops reading because it writes.
 #[test]
-fn large_frames_cross_each_other() {
+fn large_frames_in_both_directions_do_not_deadlock() {
     let daemon = Daemon::start();
     let owner = daemon.connect(true);
     let text = "x".repeat(1 << 20);
@@ -194,9 +194,9 @@ fn large_frames_cross_each_other() {
                 for _ in 0..4 {
                     let content = Content::Json(object! { "text": text.as_str() });
                     let made =
-                        owner.call(Request::Alloc { type_name: "large".into(), content, subject: None });
+                        owner.call(Request::Heap(HeapRequest::Alloc { type_name: "large".into(), content, subject: None }));
                     let Ok(Reply::Handle(handle)) = made else { panic!("{made:?}") };
-                    let read = owner.call(Request::Read { handle, version: None });
+                    let read = owner.call(Request::Heap(HeapRequest::Read { handle, version: None }));
                     assert!(matches!(read, Ok(Reply::Content(_))), "{read:?}");
                 }
             });

@@ -30,7 +30,7 @@ fn append(journal: &mut Journal<FileDisk>, count: usize) {
 }
 
 #[test]
-fn without_descriptors_segments_begin_as_far_as_some_are_held_and_then_the_last_one_grows() {
+fn without_descriptors_segments_use_the_reserved_ones_and_then_the_last_one_grows() {
     let scratch = Scratch::new("descriptors");
     let segments = || {
         let names = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().path());

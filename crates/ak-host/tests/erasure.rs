@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{
-    Code, Examination, Kept, Outcome, Reply, Request, Standing, Tools, ak_heap::Content,
+    Code, LogVerifier, Kept, Outcome, Reply, AdminRequest, AuditRequest, HeapRequest, Request, EntryStatus, Tools, ak_heap::Content,
 };
 use ak_host::{Connection, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY, read_journal};
 
@@ -21,15 +21,15 @@ fn open(state: &Path) -> Connection {
 
 fn alloc(text: &str, subject: Option<&str>) -> Request {
     let content = Content::Json(object! { "text": text });
-    Request::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) }
+    Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) })
 }
 
 fn erase(kernel: &Connection, subject: &str) -> Outcome {
-    kernel.call(Request::Erase { subject: subject.into() })
+    kernel.call(Request::Audit(AuditRequest::Erase { subject: subject.into() }))
 }
 
 fn verified(kernel: &Connection) -> Value {
-    match kernel.call(Request::AuditVerify { key: None, anchor: None }) {
+    match kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })) {
         Ok(Reply::Value(report)) => report,
         other => panic!("{other:?}"),
     }
@@ -56,8 +56,8 @@ fn nothing_of_a_subject_remains_on_disk() {
     let kernel = open(&state);
     kernel.call(alloc("kept", None)).unwrap();
     let Ok(Reply::Handle(handle)) = kernel.call(alloc(SECRET, Some("alice"))) else { panic!("no handle") };
-    kernel.call(Request::Read { handle, version: None }).unwrap();
-    let Ok(Reply::Value(before)) = kernel.call(Request::Commit) else { panic!("no checkpoint") };
+    kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })).unwrap();
+    let Ok(Reply::Value(before)) = kernel.call(Request::Audit(AuditRequest::Checkpoint)) else { panic!("no checkpoint") };
     let note = before.get("note").and_then(Value::as_str).unwrap().to_owned();
     // What lies on the disk is sealed, before anything is erased.
     assert_eq!(holding(&state, SECRET), Vec::<String>::new());
@@ -79,7 +79,7 @@ fn nothing_of_a_subject_remains_on_disk() {
     assert_eq!(left.snapshots.len(), 1);
     assert_eq!((holding(&state, SECRET), holding(&state, "alice")), (Vec::new(), Vec::new()));
     // The checkpoint from before still holds, and each entry follows or is opaque.
-    let report = match kernel.call(Request::AuditVerify { key: None, anchor: Some(note.as_str().into()) }) {
+    let report = match kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: Some(note.as_str().into()) })) {
         Ok(Reply::Value(report)) => report,
         other => panic!("{other:?}"),
     };
@@ -87,14 +87,14 @@ fn nothing_of_a_subject_remains_on_disk() {
     assert!(report.get("opaque").and_then(Value::as_u64).unwrap() >= 3);
     assert!(report.get("anchored_at").and_then(Value::as_u64).is_some());
     for seq in 0..left.records.len() as u64 {
-        kernel.call(Request::AuditProof { seq }).unwrap();
+        kernel.call(Request::Audit(AuditRequest::Prove { seq })).unwrap();
     }
     kernel.close();
 
     // It goes on from the snapshot, and what is left is all there.
     let kernel = open(&state);
-    assert_eq!(kernel.call(Request::Read { handle, version: None }).unwrap_err().code, Code::NotFound);
-    let found = kernel.call(Request::Query { form: Default::default() });
+    assert_eq!(kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })).unwrap_err().code, Code::NotFound);
+    let found = kernel.call(Request::Heap(HeapRequest::Query { form: Default::default() }));
     assert!(matches!(found, Ok(Reply::Value(page)) if page.to_json().contains("kept")));
     kernel.call(alloc("after", None)).unwrap();
     assert_eq!(erase(&kernel, "alice").unwrap_err().code, Code::NotFound);
@@ -102,21 +102,21 @@ fn nothing_of_a_subject_remains_on_disk() {
 
     let stored = read_journal(&state).unwrap();
     let stream = stored.to_stream();
-    let mut examination = Examination::new(0, Tools::Rerun);
-    for entry in ak_host::ak_kernel::stream::decode(&stream).unwrap() {
+    let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
+    for entry in ak_host::ak_kernel::export::decode(&stream).unwrap() {
         let entry = entry.unwrap();
         let standing = examination.examine(
             entry.leaf,
-            Kept { body: entry.body, subjects: &entry.subjects },
+            StoredBody { body: entry.body, subjects: &entry.subjects },
             entry.snapshot,
         );
-        assert!(!matches!(standing, Standing::Wrong(_)), "{standing:?}");
+        assert!(!matches!(standing, EntryStatus::Invalid(_)), "{standing:?}");
     }
     assert!(examination.into_replay().is_some(), "the state at the end is known");
 }
 
 #[test]
-fn erasing_one_leaves_the_others() {
+fn erasing_one_subject_leaves_the_others() {
     let scratch = Scratch::new("erase-two");
     let state = scratch.join("state");
     let kernel = open(&state);
@@ -127,7 +127,7 @@ fn erasing_one_leaves_the_others() {
     erase(&kernel, "carol").unwrap();
     kernel.close();
     let kernel = open(&state);
-    let Ok(Reply::Value(page)) = kernel.call(Request::Query { form: Default::default() }) else {
+    let Ok(Reply::Value(page)) = kernel.call(Request::Heap(HeapRequest::Query { form: Default::default() })) else {
         panic!("the query failed")
     };
     let page = page.to_json();
@@ -149,7 +149,7 @@ fn a_log_in_memory_erases_too() {
 }
 
 #[test]
-fn a_lost_vault_is_damage_and_nothing_is_begun_anew() {
+fn a_lost_vault_is_damage_and_no_new_journal_is_begun() {
     let scratch = Scratch::new("lost-vault");
     let state = scratch.join("state");
     let kernel = open(&state);
@@ -172,7 +172,7 @@ fn a_long_journal_starts_from_a_snapshot() {
     let state = scratch.join("state");
     let kernel = open(&state);
     let agent = kernel.agent("worker").unwrap();
-    let request = Request::Authorize { operation: "read".into(), target: "/x".into(), args: None };
+    let request = Request::Admin(AdminRequest::Authorize { operation: "read".into(), target: "/x".into(), args: None });
     for chunk in 0..SNAPSHOT_ENTRIES / 100 {
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -186,7 +186,7 @@ fn a_long_journal_starts_from_a_snapshot() {
     assert_eq!(stored.snapshots.len(), 1);
     let mut replayed = 0;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = done).unwrap();
     // One was made while the kernel ran, and spared a later one.
     assert!(replayed < SNAPSHOT_ENTRIES, "{replayed} entries were executed again");
     let report = verified(&kernel);
@@ -206,6 +206,6 @@ fn a_long_journal_starts_from_a_snapshot() {
             std::fs::write(&path, bytes).unwrap();
         }
     }
-    Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    Connection::open_with_progress(&options, &mut |done, _| replayed = done).unwrap();
     assert!(replayed > SNAPSHOT_ENTRIES, "{replayed} entries were executed again");
 }

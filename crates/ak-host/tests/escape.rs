@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use ak_host::ak_kernel::{Code, Outcome, Reply, Request};
+use ak_host::ak_kernel::{Code, Outcome, Reply, FileRequest, Request};
 use ak_host::{Connection, Options};
 use support::{Scratch, bytes, code, embedded, load};
 
@@ -21,11 +21,11 @@ const SECRET: &str = "the secret outside";
 const INSIDE: &str = "the content inside";
 
 fn read(path: &str) -> Request {
-    Request::FsRead { path: path.into(), bytes_max: 1000 }
+    Request::File(FileRequest::Read { path: path.into(), bytes_max: 1000 })
 }
 
 fn write(path: &str) -> Request {
-    Request::FsWrite { path: path.into(), data: Arc::from(&b"overwritten"[..]) }
+    Request::File(FileRequest::Write { path: path.into(), data: Arc::from(&b"overwritten"[..]) })
 }
 
 /// What lies where: `data` is granted, everything else is not. Each name beneath `data/links` leads out of it.
@@ -304,15 +304,15 @@ fn path_lists_produce_denials_and_no_content() {
         // What is canonical may stand for something inside by its text alone.
         if !link.contains("..") {
             refused(&kernel, &link, write);
-            refused(&kernel, &link, |path| Request::FsList { path: path.into() });
+            refused(&kernel, &link, |path| Request::File(FileRequest::List { path: path.into() }));
         }
     }
     for way in WAYS_OUT.iter().filter(|way| !way.starts_with("links/")) {
         for tail in TAILS {
             let path = format!("{data}/{way}/{tail}");
             refused(&kernel, &path, write);
-            refused(&kernel, &path, |path| Request::FsDelete { path: path.into() });
-            refused(&kernel, &path, |path| Request::FsStat { path: path.into() });
+            refused(&kernel, &path, |path| Request::File(FileRequest::Delete { path: path.into() }));
+            refused(&kernel, &path, |path| Request::File(FileRequest::Stat { path: path.into() }));
         }
     }
     for file in
@@ -323,7 +323,7 @@ fn path_lists_produce_denials_and_no_content() {
 }
 
 #[test]
-fn names_that_look_like_steps_are_names() {
+fn names_of_dots_are_ordinary_names() {
     let scratch = Scratch::new("escape-names");
     tree(&scratch);
     let (kernel, data) = (granted(&scratch), scratch.text("data"));
@@ -332,7 +332,7 @@ fn names_that_look_like_steps_are_names() {
         assert_eq!(bytes(kernel.call(read(&format!("{data}/{path}")))), INSIDE.as_bytes(), "{path}");
     }
     assert_eq!(code(kernel.call(write(&format!("{data}/links/hard")))), Code::PolicyDeny, "several links");
-    kernel.call(Request::FsDelete { path: format!("{data}/links/absolute").into() }).unwrap();
+    kernel.call(Request::File(FileRequest::Delete { path: format!("{data}/links/absolute").into() })).unwrap();
     assert_eq!(
         fs::read_to_string(scratch.join("secret")).unwrap(),
         SECRET,
@@ -345,7 +345,7 @@ fn names_that_look_like_steps_are_names() {
 fn mounts_and_processes_are_closed() {
     let kernel = embedded("[fs]\nread = [\"/**\"]");
     assert_eq!(code(kernel.call(read("/proc/version"))), Code::PolicyDeny, "another mount");
-    assert_eq!(code(kernel.call(Request::FsStat { path: "/proc".into() })), Code::PolicyDeny);
+    assert_eq!(code(kernel.call(Request::File(FileRequest::Stat { path: "/proc".into() }))), Code::PolicyDeny);
     load(&kernel, "[fs]\nread = [\"/proc/**\"]");
     assert!(matches!(kernel.call(read("/proc/version")), Ok(Reply::Bytes(_))));
     let own = std::process::id();
@@ -372,7 +372,7 @@ fn mounts_and_processes_are_closed() {
 
 /// A root may be a link when the policy is loaded; it stands for what it led to then.
 #[test]
-fn a_root_stands_for_what_it_was() {
+fn a_root_stands_for_what_it_led_to_at_load() {
     let scratch = Scratch::new("escape-root");
     tree(&scratch);
     symlink(scratch.join("data"), scratch.join("alias")).unwrap();
@@ -395,7 +395,7 @@ const RACES: u32 = 3000;
 
 /// While names are exchanged all the time, what is read is either inside or refused.
 #[test]
-fn renames_race_in_vain() {
+fn racing_renames_do_not_escape_the_root() {
     let scratch = Scratch::new("escape-race");
     tree(&scratch);
     let (kernel, data) = (granted(&scratch), scratch.text("data"));
@@ -441,7 +441,7 @@ fn renames_race_in_vain() {
 
 /// What takes the place of a protected file is as protected, and so is a place where nothing stands yet.
 #[test]
-fn protected_places_stay_protected() {
+fn protected_paths_stay_protected() {
     let scratch = Scratch::new("escape-protected");
     let root = scratch.text("").trim_end_matches('/').to_owned();
     let everything = format!("[fs]\nread = [\"{root}/**\"]\nwrite = [\"{root}/**\"]");
@@ -487,12 +487,12 @@ fn protected_places_stay_protected() {
         assert_eq!(code(kernel.call(read(&path))), Code::PolicyDeny, "read {name}");
         assert_eq!(code(kernel.call(write(&path))), Code::PolicyDeny, "write {name}");
         assert_eq!(
-            code(kernel.call(Request::FsDelete { path: path.as_str().into() })),
+            code(kernel.call(Request::File(FileRequest::Delete { path: path.as_str().into() }))),
             Code::PolicyDeny,
             "delete {name}"
         );
         assert_eq!(
-            code(kernel.call(Request::FsStat { path: path.as_str().into() })),
+            code(kernel.call(Request::File(FileRequest::Stat { path: path.as_str().into() }))),
             Code::PolicyDeny,
             "stat {name}"
         );
@@ -531,7 +531,7 @@ fn no_other_name_leads_into_the_state() {
 
 /// What was protected and is gone leaves no trace: the next file that gets its number is like any other.
 #[test]
-fn what_is_gone_protects_nothing_else() {
+fn a_deleted_file_does_not_protect_its_reused_inode() {
     let scratch = Scratch::new("escape-reuse");
     let root = scratch.text("").trim_end_matches('/').to_owned();
     let policy = format!("[fs]\nread = [\"{root}/data/**\"]\nwrite = [\"{root}/data/**\"]");

@@ -17,7 +17,7 @@ use std::{
 use ak_audit::{Disk, DiskError, journal::Options as JournalOptions};
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{
-    Code, Failure, Outcome, Reply, Request, Terms,
+    Code, Failure, Outcome, Reply, AdminRequest, AgentRequest, AuditRequest, FileRequest, HeapRequest, ToolsRequest, Request, CapabilitySpec,
     ak_heap::{Content, Handle},
     ak_policy::capability::CapId,
 };
@@ -218,7 +218,7 @@ impl Acknowledged {
 
 fn alloc(text: &str, subject: Option<&str>) -> Request {
     let content = Content::Json(object! { "text": text });
-    Request::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) }
+    Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) })
 }
 
 fn capability(reply: &Reply) -> Option<CapId> {
@@ -228,8 +228,8 @@ fn capability(reply: &Reply) -> Option<CapId> {
 }
 
 fn grant(kernel: &Connection) -> Outcome {
-    let terms = Terms { name: Some("fs".into()), ..Terms::default() };
-    kernel.call(Request::CapGrant { agent: "worker".into(), terms })
+    let terms = CapabilitySpec { name: Some("fs".into()), ..CapabilitySpec::default() };
+    kernel.call(Request::Agent(AgentRequest::CapGrant { agent: "worker".into(), terms }))
 }
 
 /// A whole session, from its opening to its end: `file` is one that it may read. Whatever fails, it goes on.
@@ -238,11 +238,11 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
     let policy = format!(
         "profiles = [\"baseline\"]\n[fs]\nread = [\"{directory}/**\"]\nwrite = [\"{directory}/**\"]\n"
     );
-    told.take(kernel.call(Request::PolicyLoad {
+    told.take(kernel.call(Request::Admin(AdminRequest::PolicyLoad {
         text: policy.into(),
         base_dir: None,
         files: Default::default(),
-    }));
+    })));
     let agent = kernel.agent("worker").map_err(|failure| told.refused.push(failure)).ok();
     let note = |told: &mut Acknowledged, by: &Connection, text: String| {
         if let Some(Reply::Handle(handle)) = told.take(by.call(alloc(&text, None))) {
@@ -259,7 +259,7 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
     if let Some((handle, _)) = told.notes.first().cloned() {
         let patch =
             Value::parse(br#"[{"op":"replace","path":"/text","value":"written"}]"#, &Default::default());
-        let write = Request::Write { handle, patch: patch.unwrap(), expected_version: None };
+        let write = Request::Heap(HeapRequest::Write { handle, patch: patch.unwrap(), expected_version: None });
         match kernel.call(write) {
             Ok(_) => told.notes[0].1 = "written".into(),
             Err(failure) => {
@@ -271,48 +271,48 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
     }
     if let Some(granted) = told.take(grant(kernel)).as_ref().and_then(capability) {
         told.granted = Some(granted);
-        if told.take(kernel.call(Request::CapRevoke { capability: granted })).is_some() {
+        if told.take(kernel.call(Request::Agent(AgentRequest::CapRevoke { capability: granted }))).is_some() {
             told.revoked = Some(granted);
         }
     }
     let path = file.to_str().unwrap();
-    told.take(kernel.call(Request::FsRead { path: path.into(), bytes_max: 1_000 }));
-    told.take(kernel.call(Request::FsWrite { path: path.into(), data: b"written"[..].into() }));
-    told.take(kernel.call(Request::Call { tool: "add".into(), args: object! { "a": 3u64, "b": 5u64 } }));
+    told.take(kernel.call(Request::File(FileRequest::Read { path: path.into(), bytes_max: 1_000 })));
+    told.take(kernel.call(Request::File(FileRequest::Write { path: path.into(), data: b"written"[..].into() })));
+    told.take(kernel.call(Request::Tools(ToolsRequest::Call { tool: "add".into(), args: object! { "a": 3u64, "b": 5u64 } })));
     if let Some(Reply::Handle(handle)) = told.take(kernel.call(alloc("of a person", Some("person")))) {
         told.person = Some(handle);
         told.is_erasing = true;
-        told.is_erased = told.take(kernel.call(Request::Erase { subject: "person".into() })).is_some();
+        told.is_erased = told.take(kernel.call(Request::Audit(AuditRequest::Erase { subject: "person".into() }))).is_some();
     }
     for round in 0..4 {
         note(told, kernel, format!("later {round}"));
     }
-    told.take(kernel.call(Request::Commit));
-    told.take(kernel.call(Request::AuditVerify { key: None, anchor: None }));
+    told.take(kernel.call(Request::Audit(AuditRequest::Checkpoint)));
+    told.take(kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })));
 }
 
 /// Everything that was acknowledged is there, the log holds, and the kernel can be used.
 fn check(kernel: &Connection, told: &Acknowledged, context: &str) {
     for (handle, text) in &told.notes {
-        let read = kernel.call(Request::Read { handle: *handle, version: None });
+        let read = kernel.call(Request::Heap(HeapRequest::Read { handle: *handle, version: None }));
         let Ok(Reply::Content(Content::Json(value))) = read else {
             panic!("{context}: {text:.20}: {read:?}")
         };
         assert_eq!(value.get("text").and_then(Value::as_str), Some(text.as_str()), "{context}");
     }
     if let Some(capability) = told.revoked {
-        let token = kernel.call(Request::CapToken { capability });
+        let token = kernel.call(Request::Agent(AgentRequest::CapToken { capability }));
         assert!(token.is_err(), "{context}: a revoked capability is back: {token:?}");
     }
     if let Some(handle) = told.person {
-        let read = kernel.call(Request::Read { handle, version: None });
+        let read = kernel.call(Request::Heap(HeapRequest::Read { handle, version: None }));
         match (told.is_erased, told.is_erasing) {
             (true, _) => assert!(read.is_err(), "{context}: what was erased is back"),
             (false, true) => {}
             (false, false) => assert!(read.is_ok(), "{context}: {read:?}"),
         }
     }
-    let verified = kernel.call(Request::AuditVerify { key: None, anchor: None });
+    let verified = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }));
     let Ok(Reply::Value(verified)) = verified else { panic!("{context}: {verified:?}") };
     assert_eq!(verified.get("consistent").and_then(Value::as_bool), Some(true), "{context}: {verified:?}");
     kernel.call(alloc("goes on", None)).unwrap_or_else(|failure| panic!("{context}: {failure}"));
@@ -337,8 +337,8 @@ fn life(scratch: &Scratch, fault: Option<(u64, Fault)>) -> (u64, Option<&'static
         if session == 0 {
             live(&kernel, &file, &mut told);
         }
-        let read = kernel.call(Request::ToolList);
-        let revoked = told.granted.map(|capability| kernel.call(Request::CapRevoke { capability }));
+        let read = kernel.call(Request::Tools(ToolsRequest::List));
+        let revoked = told.granted.map(|capability| kernel.call(Request::Agent(AgentRequest::CapRevoke { capability })));
         for outcome in [Some(read), revoked].into_iter().flatten() {
             let Err(failure) = outcome else { continue };
             // That it is revoked already is an answer.
@@ -429,16 +429,16 @@ fn a_full_file_system_stops_nothing() {
     for _ in 0..200 {
         assert_eq!(owner.call(alloc("x", None)).map_err(|failure| failure.code), Err(Code::LogFull));
     }
-    owner.call(Request::CapRevoke { capability: granted }).unwrap();
-    let policy = Request::PolicyLoad {
+    owner.call(Request::Agent(AgentRequest::CapRevoke { capability: granted })).unwrap();
+    let policy = Request::Admin(AdminRequest::PolicyLoad {
         text: "profiles = [\"baseline\"]\n".into(),
         base_dir: None,
         files: Default::default(),
-    };
+    });
     owner.call(policy.clone()).unwrap();
-    owner.call(Request::AuditVerify { key: None, anchor: None }).unwrap();
+    owner.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })).unwrap();
     // The state is longer than what is reserved for its snapshot: nothing was done, and nothing stops.
-    let erased = owner.call(Request::Erase { subject: "person".into() });
+    let erased = owner.call(Request::Audit(AuditRequest::Erase { subject: "person".into() }));
     assert_eq!(erased.map_err(|failure| failure.code), Err(Code::LogFull));
     owner.close();
     drop((owner, agent));

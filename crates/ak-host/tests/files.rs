@@ -5,17 +5,17 @@ mod support;
 
 use std::{fs, os::unix::fs::symlink, sync::Arc};
 
-use ak_host::ak_kernel::{Code, Reply, Request};
+use ak_host::ak_kernel::{Code, Reply, FileRequest, HeapRequest, ToolsRequest, Request};
 use ak_host::{Connection, Options};
 
 use support::{Scratch, bytes, code, embedded, load};
 
 fn read(path: &str) -> Request {
-    Request::FsRead { path: path.into(), bytes_max: 100 }
+    Request::File(FileRequest::Read { path: path.into(), bytes_max: 100 })
 }
 
 fn write(path: &str, data: &[u8]) -> Request {
-    Request::FsWrite { path: path.into(), data: Arc::from(data) }
+    Request::File(FileRequest::Write { path: path.into(), data: Arc::from(data) })
 }
 
 fn granted(scratch: &Scratch) -> String {
@@ -24,7 +24,7 @@ fn granted(scratch: &Scratch) -> String {
 }
 
 #[test]
-fn what_is_granted_works() {
+fn granted_operations_work() {
     let scratch = Scratch::new("files");
     fs::create_dir_all(scratch.join("data/sub")).unwrap();
     let kernel = embedded(&granted(&scratch));
@@ -34,21 +34,21 @@ fn what_is_granted_works() {
     assert_eq!(bytes(kernel.call(read(&path))), b"second");
     assert_eq!(fs::read_dir(scratch.join("data/sub")).unwrap().count(), 1, "no temporary file stays");
 
-    let Ok(Reply::Value(list)) = kernel.call(Request::FsList { path: scratch.text("data").into() }) else {
+    let Ok(Reply::Value(list)) = kernel.call(Request::File(FileRequest::List { path: scratch.text("data").into() })) else {
         panic!()
     };
     assert_eq!(list.to_json(), r#"{"entries":[{"name":"sub","kind":"directory"}]}"#);
-    let Ok(Reply::Value(stat)) = kernel.call(Request::FsStat { path: path.as_str().into() }) else {
+    let Ok(Reply::Value(stat)) = kernel.call(Request::File(FileRequest::Stat { path: path.as_str().into() })) else {
         panic!()
     };
     assert_eq!(stat.get("size").and_then(|size| size.as_u64()), Some(6));
-    kernel.call(Request::FsDelete { path: path.as_str().into() }).unwrap();
+    kernel.call(Request::File(FileRequest::Delete { path: path.as_str().into() })).unwrap();
     assert_eq!(code(kernel.call(read(&path))), Code::NotFound);
 }
 
 /// Every way out of the granted directory: a path relative to it, and the code that meets it.
 #[test]
-fn no_path_leads_out() {
+fn no_path_leads_out_of_the_root() {
     let scratch = Scratch::new("escape");
     let data = scratch.join("data");
     fs::create_dir_all(data.join("sub")).unwrap();
@@ -96,7 +96,7 @@ fn no_path_leads_out() {
 }
 
 #[test]
-fn what_is_no_file_is_not_read() {
+fn only_regular_files_are_read() {
     let scratch = Scratch::new("fifo");
     fs::create_dir(scratch.join("data")).unwrap();
     let fifo = scratch.join("data/fifo");
@@ -114,7 +114,7 @@ fn what_is_no_file_is_not_read() {
 }
 
 #[test]
-fn a_longer_file_than_asked_for_is_refused() {
+fn a_file_longer_than_the_limit_is_refused() {
     let scratch = Scratch::new("long");
     fs::create_dir(scratch.join("data")).unwrap();
     fs::write(scratch.join("data/long"), vec![b'x'; 101]).unwrap();
@@ -142,7 +142,7 @@ fn the_kernel_s_own_files_are_out_of_reach() {
         let path = scratch.text(path);
         assert_eq!(code(kernel.call(read(&path))), Code::PolicyDeny, "read {path}");
         assert_eq!(
-            code(kernel.call(Request::FsDelete { path: path.as_str().into() })),
+            code(kernel.call(Request::File(FileRequest::Delete { path: path.as_str().into() }))),
             Code::PolicyDeny,
             "delete {path}"
         );
@@ -158,18 +158,18 @@ fn state_survives_and_only_one_kernel_has_it() {
     let options = Options { state_dir: Some(scratch.join("state")), ..Options::default() };
     let kernel = Connection::open(&options).unwrap();
     let content = ak_host::ak_kernel::ak_heap::Content::Json(ak_host::ak_json::object! { "value": 7 });
-    let alloc = Request::Alloc { type_name: "t".into(), content: content.clone(), subject: None };
+    let alloc = Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
     let Ok(Reply::Handle(handle)) = kernel.call(alloc) else { panic!() };
     assert!(Connection::open(&options).is_err(), "a second kernel is refused");
     kernel.close();
-    assert!(kernel.call(Request::ToolList).is_err(), "a closed kernel answers nothing");
+    assert!(kernel.call(Request::Tools(ToolsRequest::List)).is_err(), "a closed kernel answers nothing");
     let again = Connection::open(&options).unwrap();
-    assert_eq!(again.call(Request::Read { handle, version: None }), Ok(Reply::Content(content)));
+    assert_eq!(again.call(Request::Heap(HeapRequest::Read { handle, version: None })), Ok(Reply::Content(content)));
 }
 
 /// What a killed process left under way is out of reach, and goes when the root is granted the next time.
 #[test]
-fn files_under_way_are_out_of_reach_and_removed() {
+fn temporary_files_are_out_of_reach_and_swept() {
     let scratch = Scratch::new("under-way");
     fs::create_dir_all(scratch.join("data/sub")).unwrap();
     let left = scratch.text("data/sub/.ak-0123456789abcdef.tmp");
@@ -179,9 +179,9 @@ fn files_under_way_are_out_of_reach_and_removed() {
     fs::write(&left, "half").unwrap();
     assert_eq!(code(kernel.call(read(&left))), Code::PolicyDeny);
     assert_eq!(code(kernel.call(write(&left, b"x"))), Code::PolicyDeny);
-    assert_eq!(code(kernel.call(Request::FsStat { path: left.as_str().into() })), Code::PolicyDeny);
-    assert_eq!(code(kernel.call(Request::FsDelete { path: left.as_str().into() })), Code::PolicyDeny);
-    let Ok(Reply::Value(list)) = kernel.call(Request::FsList { path: scratch.text("data/sub").into() })
+    assert_eq!(code(kernel.call(Request::File(FileRequest::Stat { path: left.as_str().into() }))), Code::PolicyDeny);
+    assert_eq!(code(kernel.call(Request::File(FileRequest::Delete { path: left.as_str().into() }))), Code::PolicyDeny);
+    let Ok(Reply::Value(list)) = kernel.call(Request::File(FileRequest::List { path: scratch.text("data/sub").into() }))
     else {
         panic!()
     };
@@ -216,8 +216,8 @@ fn sockets_and_credentials_are_out_of_reach() {
         for request in [
             read(&path),
             write(&path, b"x"),
-            Request::FsStat { path: path.as_str().into() },
-            Request::FsDelete { path: path.as_str().into() },
+            Request::File(FileRequest::Stat { path: path.as_str().into() }),
+            Request::File(FileRequest::Delete { path: path.as_str().into() }),
         ] {
             assert_eq!(code(kernel.call(request.clone())), Code::PolicyDeny, "{request:?}");
         }
@@ -230,7 +230,7 @@ fn sockets_and_credentials_are_out_of_reach() {
 
 /// A credential that somebody else could change is none.
 #[test]
-fn a_credential_of_somebody_else_s_is_refused() {
+fn a_credential_file_of_another_user_is_refused() {
     let scratch = Scratch::new("foreign");
     ak_host::owner_token(&scratch.join("token")).unwrap();
     fs::write(scratch.join("key"), "the-long-secret").unwrap();
@@ -297,7 +297,7 @@ fn a_killed_writer_leaves_nothing_behind() {
         let kernel = embedded(&granted(&scratch.text("data")));
         assert_eq!(names(), ["file"]);
         let path = scratch.text("data/sub/file");
-        let whole = bytes(kernel.call(Request::FsRead { path: path.as_str().into(), bytes_max: 4 << 20 }));
+        let whole = bytes(kernel.call(Request::File(FileRequest::Read { path: path.as_str().into(), bytes_max: 4 << 20 })));
         assert!(whole.len() == 2 << 20 && whole.iter().all(|byte| *byte == whole[0]));
     }
     eprintln!("{left} files were left under way");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Reply, Request, ak_heap::Content};
+use ak_host::ak_kernel::{Code, Reply, AuditRequest, HeapRequest, Request, ak_heap::Content};
 use ak_host::{CancellationToken, Connection, Options};
 use support::{Scratch, embedded, get, load, ok, over_a_socket, web};
 
@@ -43,7 +43,7 @@ fn in_a_child(work: impl FnOnce() -> bool) -> bool {
 
 fn alloc(value: u64) -> Request {
     let content = Content::Json(object! { "value": value });
-    Request::Alloc { type_name: "t".into(), content, subject: None }
+    Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content, subject: None })
 }
 
 /// What a child finds of a connection that it inherited, all of it at once.
@@ -61,7 +61,7 @@ fn is_refused(connection: &Connection) -> bool {
 }
 
 #[test]
-fn a_child_uses_nothing_that_it_inherited_and_opens_its_own() {
+fn a_forked_child_cannot_use_inherited_sessions_and_opens_its_own() {
     let scratch = Scratch::new("forks");
     let (port, _) = web(|_| ok("answer"));
     let url = format!("http://127.0.0.1:{port}/");
@@ -121,7 +121,7 @@ fn a_child_uses_nothing_that_it_inherited_and_opens_its_own() {
     let [_, durable, _, _] = connections;
     durable.close();
     let reopened = Connection::open(&options).unwrap();
-    let Ok(Reply::Value(verdict)) = reopened.call(Request::AuditVerify { key: None, anchor: None }) else {
+    let Ok(Reply::Value(verdict)) = reopened.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })) else {
         panic!()
     };
     assert_eq!(verdict.get("consistent").and_then(Value::as_bool), Some(true), "{}", verdict.to_json());
@@ -129,7 +129,7 @@ fn a_child_uses_nothing_that_it_inherited_and_opens_its_own() {
 
 /// A child that lives on keeps no lock of its parent's.
 #[test]
-fn a_journal_is_free_when_its_kernel_is_closed_though_a_child_lives() {
+fn closing_a_kernel_unlocks_its_journal_though_a_forked_child_lives() {
     let scratch = Scratch::new("lock");
     let options = Options { state_dir: Some(scratch.join("state")), ..Options::default() };
     let kernel = Connection::open(&options).unwrap();

@@ -158,7 +158,7 @@ fn openai_responses_are_spoken() {
 
 /// Error with status 200, in whatever form: it is no answer.
 #[test]
-fn an_error_is_no_answer_whatever_its_status() {
+fn an_error_body_is_an_error_whatever_the_status() {
     let (text, format) = (Arc::new(Mutex::new("")), |format| format!("format = \"{format}\""));
     let served = text.clone();
     let server = model(move |asked, _| match at(&asked.body, "stream").as_bool() {
@@ -202,7 +202,7 @@ fn an_error_is_no_answer_whatever_its_status() {
 
 /// A server that has said all and keeps the connection open is not waited for.
 #[test]
-fn a_stream_that_is_done_is_done() {
+fn data_after_the_end_of_a_stream_is_ignored() {
     let server = model(|_, _| Then::Stall(vec![delta("word"), FINISH.into(), USAGE.into(), DONE.into()]));
     let (kernel, _scratch) = kernel(&[("*", &server, "timeout_ms = 20000")], ANY);
     let started = std::time::Instant::now();
@@ -225,7 +225,7 @@ fn a_whole_answer_to_a_stream_is_one_chunk() {
 
 /// Each server numbers the calls of a stream in its own way, or not at all; arguments come late, or as they are.
 #[test]
-fn tool_calls_come_together() {
+fn tool_calls_are_assembled_from_deltas() {
     let chunk = |calls: &str| {
         format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"tool_calls\":{calls}}}}}]}}\n\n")
     };
@@ -270,7 +270,7 @@ fn tool_calls_come_together() {
 
 /// A stream is mostly not text: its length is measured by what is.
 #[test]
-fn a_stream_may_be_longer_than_an_answer() {
+fn a_stream_may_have_more_bytes_than_its_text() {
     let server = model(|_, _| {
         let event = delta("word").replace("\"id\":\"1\"", &format!("\"id\":\"{}\"", "1".repeat(4_000)));
         Then::Stream(std::iter::repeat_n(event, 3_000).chain([FINISH.into(), DONE.into()]).collect())

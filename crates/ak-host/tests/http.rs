@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use ak_host::ak_kernel::{Code, Reply, Request};
+use ak_host::ak_kernel::{Code, Reply, AgentRequest, Request};
 
 use support::{code, embedded, get, ok, redirect, web};
 
@@ -69,7 +69,7 @@ fn credentials_do_not_cross_origins() {
 }
 
 #[test]
-fn redirects_in_a_circle_end() {
+fn circular_redirects_end() {
     let (port, hits) = web(|_| redirect("/"));
     let kernel = embedded(&granting(&[port]));
     assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{port}/")))), Code::Io);
@@ -77,7 +77,7 @@ fn redirects_in_a_circle_end() {
 }
 
 #[test]
-fn a_response_that_is_too_long_or_too_slow_is_given_up() {
+fn a_response_that_is_too_long_or_too_slow_fails() {
     let (long, _) = web(|_| ok(&"x".repeat(1001)));
     let (slow, _) = web(|_| {
         std::thread::sleep(std::time::Duration::from_secs(5));
@@ -89,7 +89,7 @@ fn a_response_that_is_too_long_or_too_slow_is_given_up() {
 }
 
 #[test]
-fn headers_of_the_connection_are_the_host_s() {
+fn connection_headers_are_set_by_the_host_alone() {
     let (port, hits) = web(|_| ok(""));
     let kernel = embedded(&granting(&[port]));
     for (name, value) in
@@ -122,7 +122,7 @@ fn raw(answer: Vec<u8>, then: impl Fn(&mut std::net::TcpStream) + Send + Sync + 
 
 /// What a server may do to a client that trusts it: each is given up, in bounded time and memory.
 #[test]
-fn bombs_and_nonsense_are_given_up() {
+fn malformed_and_oversized_responses_fail() {
     use std::io::Write;
     let endless = |piece: &'static [u8]| {
         move |stream: &mut std::net::TcpStream| while stream.write_all(piece).is_ok() {}
@@ -170,7 +170,7 @@ fn bombs_and_nonsense_are_given_up() {
         assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{port}/")))), expected, "{what}");
     }
     // What came was paid for, though nobody got it.
-    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else {
+    let Ok(Reply::Value(status)) = kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })) else {
         panic!()
     };
     let used = status.get("bytes").and_then(|bytes| bytes.get("used")?.as_u64());
@@ -178,7 +178,7 @@ fn bombs_and_nonsense_are_given_up() {
 }
 
 #[test]
-fn a_body_of_unknown_length_is_taken_to_its_end() {
+fn a_body_of_unknown_length_is_read_to_its_end() {
     use std::io::Write;
     let (close, chunked) = (
         b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
@@ -303,7 +303,7 @@ fn a_model_on_this_machine_is_asked_directly() {
 }
 
 #[test]
-fn a_request_has_so_many_headers_and_no_more() {
+fn the_number_of_request_headers_is_limited() {
     let (port, hits) = web(ok);
     let kernel = embedded(&format!(
         "[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]"
@@ -325,7 +325,7 @@ fn a_request_has_so_many_headers_and_no_more() {
 
 /// The proxy is told the address that was checked, so that it looks nothing up itself.
 #[test]
-fn a_proxy_is_the_operator_s_and_gets_the_checked_address() {
+fn the_configured_proxy_gets_the_checked_address() {
     let scratch = support::Scratch::new("proxy");
     let (server, hits) = web(|_| ok("through"));
     let (through, asked) = proxy();
@@ -377,7 +377,7 @@ fn tls(name: &str) -> (u16, String) {
 }
 
 #[test]
-fn a_server_over_tls_is_who_it_says_or_is_not_asked() {
+fn a_server_without_a_valid_certificate_gets_no_request() {
     let scratch = support::Scratch::new("tls");
     let (port, pem) = tls("inside.test");
     let (names, _) = support::dns::dns(|_, _| vec!["127.0.0.1".parse().unwrap()]);

@@ -14,7 +14,7 @@ use std::{
 
 use ak_audit::{Disk, DiskError};
 use ak_host::ak_kernel::{
-    Code, Failure, Filter, Reply, Request, Terms, ak_heap::Content, ak_json::object,
+    Code, Failure, Filter, Reply, AdminRequest, AgentRequest, AuditRequest, HeapRequest, InferRequest, ToolsRequest, Request, CapabilitySpec, ak_heap::Content, ak_json::object,
     ak_policy::capability::CapId,
 };
 use ak_host::{Connection, FileDisk, OWNER_RESERVE_BYTES, Options};
@@ -100,7 +100,7 @@ fn try_open(scratch: &Scratch, faults: &Faults) -> Result<Connection, Failure> {
 
 fn alloc(kernel: &Connection, text: &str) -> Result<(), Code> {
     let content = Content::Json(object! { "text": text });
-    let request = Request::Alloc { type_name: "note".into(), content, subject: None };
+    let request = Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: None });
     kernel.call(request).map(|_| ()).map_err(|failure| failure.code)
 }
 
@@ -113,7 +113,7 @@ fn notes(kernel: &Connection) -> usize {
         if let (ak_host::ak_json::Value::Object(form), Some(cursor)) = (&mut form, cursor.take()) {
             form.insert("cursor", cursor);
         }
-        let request = Request::Query { form: form.as_object().unwrap().clone() };
+        let request = Request::Heap(HeapRequest::Query { form: form.as_object().unwrap().clone() });
         let Ok(Reply::Value(page)) = kernel.call(request) else { panic!("the query failed") };
         found += page.get("objects").unwrap().as_array().unwrap().len();
         match page.get("cursor").filter(|cursor| !cursor.is_null()) {
@@ -145,7 +145,7 @@ fn many_waiters_share_a_sync() {
 }
 
 #[test]
-fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
+fn a_full_disk_refuses_requests_but_lets_the_owner_act() {
     let (scratch, faults) = (Scratch::new("full"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
@@ -160,7 +160,7 @@ fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
     assert_eq!(alloc(&agent, &long), Err(Code::LogFull));
     // The owner can still take something away, from the reserve.
     let policy =
-        |text: &str| Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() };
+        |text: &str| Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() });
     owner.call(policy("profiles = []\n")).unwrap();
     // Nothing that was refused was done, and nothing that was done is lost.
     faults.file_bytes_max.store(0, SeqCst);
@@ -174,24 +174,24 @@ fn a_full_disk_refuses_what_is_new_and_lets_the_owner_act() {
 /// What the owner does day by day takes nothing of the reserve, and what the reserve is for goes on until it is used up. Then
 /// everything is refused, and nothing stops.
 #[test]
-fn the_reserve_is_for_what_takes_authority_away() {
+fn the_reserve_serves_only_operations_that_reduce_authority() {
     let (scratch, faults) = (Scratch::new("reserve"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
     let text = "profiles = [\"baseline\"]\n";
     let policy =
-        || owner.call(Request::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() });
-    let grant = owner.call(Request::CapGrant {
+        || owner.call(Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() }));
+    let grant = owner.call(Request::Agent(AgentRequest::CapGrant {
         agent: "worker".into(),
-        terms: Terms { name: Some("fs".into()), ..Terms::default() },
-    });
+        terms: CapabilitySpec { name: Some("fs".into()), ..CapabilitySpec::default() },
+    }));
     let Ok(Reply::Value(granted)) = grant else { panic!("{grant:?}") };
     owner
-        .call(Request::AuditLog {
+        .call(Request::Audit(AuditRequest::Log {
             event: "e".into(),
             details: object! { "x": 1u64 },
             subject: Some("person".into()),
-        })
+        }))
         .unwrap();
     let stored = fill(&owner);
     // Not one of these takes anything of the reserve, however often it is asked.
@@ -201,9 +201,9 @@ fn the_reserve_is_for_what_takes_authority_away() {
     let capability = granted.get("capability").and_then(|id| id.as_str()).unwrap();
     let digits = capability.strip_prefix("0x").unwrap();
     let capability = CapId::from_u64(u64::from_str_radix(digits, 16).unwrap());
-    owner.call(Request::CapRevoke { capability }).unwrap();
-    owner.call(Request::Erase { subject: "person".into() }).unwrap();
-    let verified = owner.call(Request::AuditVerify { key: None, anchor: None });
+    owner.call(Request::Agent(AgentRequest::CapRevoke { capability })).unwrap();
+    owner.call(Request::Audit(AuditRequest::Erase { subject: "person".into() })).unwrap();
+    let verified = owner.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }));
     assert!(
         matches!(&verified, Ok(Reply::Value(told)) if told.get("first_bad").is_none_or(|bad| bad.is_null()))
     );
@@ -230,7 +230,7 @@ fn the_reserve_is_for_what_takes_authority_away() {
 
 /// A stream that is longer than the disk has room for ends by itself, and nobody else notices.
 #[test]
-fn a_stream_that_finds_no_room_stops_alone() {
+fn a_stream_without_log_space_stops_alone() {
     let (scratch, faults) = (Scratch::new("stream"), Faults::default());
     let text = "x".repeat(4_000);
     let chunk = object! { "choices": vec![object! { "index": 0u64, "delta": object! { "content": text } }] };
@@ -242,14 +242,14 @@ fn a_stream_that_finds_no_room_stops_alone() {
     let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
     let owner = Connection::open_on(disk, vault, &options).unwrap();
     let policy = "profiles = [\"baseline\"]\n[infer]\nmodels = [\"*\"]\n";
-    let policy = Request::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() };
+    let policy = Request::Admin(AdminRequest::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() });
     owner.call(policy.clone()).unwrap();
     let agent = owner.agent("worker").unwrap();
     // What its end may take fits, and some of its pieces.
     faults.file_bytes_max.store(16 << 20, SeqCst);
     let mut pieces = 0;
     let request = object! { "model": "m", "messages": vec![object! { "role": "user", "content": "go on" }] };
-    let request = Request::Inference { request, stream: true, price: None };
+    let request = Request::Infer(InferRequest { request, stream: true, price: None });
     let ended = agent.call_streaming(request, &mut |_| {
         pieces += 1;
         true
@@ -267,7 +267,7 @@ fn a_stream_that_finds_no_room_stops_alone() {
 
 /// A disk that is full when it is opened: everything that was acknowledged is there, and can be taken away.
 #[test]
-fn a_full_disk_is_opened_again_and_again() {
+fn a_full_disk_can_be_reopened_repeatedly() {
     let (scratch, faults) = (Scratch::new("reopen-full"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
@@ -277,11 +277,11 @@ fn a_full_disk_is_opened_again_and_again() {
     for _ in 0..20 {
         let owner = open(&scratch, &faults);
         owner
-            .call(Request::PolicyLoad {
+            .call(Request::Admin(AdminRequest::PolicyLoad {
                 text: "profiles = [\"baseline\"]\n".into(),
                 base_dir: None,
                 files: Default::default(),
-            })
+            }))
             .unwrap();
         assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
         owner.close();
@@ -303,7 +303,7 @@ fn fill(owner: &Connection) -> usize {
 }
 
 #[test]
-fn what_is_turned_away_takes_no_room_that_a_full_disk_lacks() {
+fn throttled_callers_are_not_recorded_on_a_full_disk() {
     let (scratch, faults) = (Scratch::new("turned-away"), Faults::default());
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
@@ -316,7 +316,7 @@ fn what_is_turned_away_takes_no_room_that_a_full_disk_lacks() {
     faults.file_bytes_max.store(0, SeqCst);
     let throttled = || {
         let filter = Filter { event_type: Some("throttled".into()), ..Filter::default() };
-        let Ok(Reply::Value(found)) = owner.call(Request::AuditQuery(filter)) else { panic!("no entries") };
+        let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else { panic!("no entries") };
         found.get("entries").unwrap().as_array().unwrap().len()
     };
     assert_eq!(throttled(), 0);
@@ -349,11 +349,11 @@ fn a_journal_has_one_writer() {
 }
 
 #[test]
-fn to_read_a_state_directory_makes_nothing() {
+fn reading_a_state_directory_creates_nothing() {
     let scratch = Scratch::new("read-only");
     let options = Options { state_dir: Some(scratch.path().into()), ..Options::default() };
     let kernel = Connection::open(&options).unwrap();
-    kernel.call(Request::ToolList).unwrap();
+    kernel.call(Request::Tools(ToolsRequest::List)).unwrap();
     kernel.close();
     std::fs::remove_dir_all(scratch.join(ak_host::VAULT_DIRECTORY)).unwrap();
     let stored = ak_host::read_journal(scratch.path()).unwrap();

@@ -10,14 +10,14 @@ use std::sync::{
 
 use ak_host::Connection;
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Request};
+use ak_host::ak_kernel::{Code, AgentRequest, InferRequest, Request};
 use support::model::{
-    ANY, Asked, DONE, FINISH, KEY, TEN, Then, ask, at, completion, content, delta, failure, good, json,
+    ANY, AuthenticatedRequest, DONE, FINISH, KEY, TEN, Then, ask, at, completion, content, delta, failure, good, json,
     kernel, model, request, stream, tokens, value,
 };
 
 #[test]
-fn each_model_goes_its_own_way() {
+fn each_model_is_asked_at_its_route() {
     let (cloud, local) = (model(good), model(good));
     let rows = [("gpt-4*", &cloud, "name = \"gpt-4o-2024\""), ("*", &local, "")];
     let (kernel, _scratch) = kernel(&rows, ANY);
@@ -38,7 +38,7 @@ fn each_model_goes_its_own_way() {
 }
 
 #[test]
-fn a_model_that_nobody_serves_is_told_of() {
+fn a_model_without_a_route_is_reported() {
     let (kernel, _scratch) = kernel(&[("gpt-4*", &model(good), "")], ANY);
     let failure = failure(ask(&kernel, request("claude-x", object! {})));
     assert_eq!(failure.code, Code::NotConfigured);
@@ -47,7 +47,7 @@ fn a_model_that_nobody_serves_is_told_of() {
 }
 
 #[test]
-fn connections_are_used_again() {
+fn connections_are_reused() {
     let server = model(good);
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
     for _ in 0..5 {
@@ -102,7 +102,7 @@ fn every_token_is_accounted_for() {
 }
 
 #[test]
-fn a_stream_comes_through_and_ends_in_a_whole() {
+fn a_stream_is_delivered_and_assembled() {
     let server = model(good);
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
     let (chunks, outcome) = stream(&kernel, request("m", object! {}));
@@ -115,7 +115,7 @@ fn a_stream_comes_through_and_ends_in_a_whole() {
 
 /// What was turned away, or never arrived, did not run and is sent again; everything else is not.
 #[test]
-fn only_what_surely_did_not_run_is_sent_again() {
+fn only_requests_that_did_not_run_are_retried() {
     type Row = (&'static str, fn(usize) -> Then, usize, Option<Code>);
     let rows: [Row; 8] = [
         (
@@ -159,12 +159,12 @@ fn only_what_surely_did_not_run_is_sent_again() {
 
 /// A connection that the server closed meanwhile took nothing: the request goes over a new one.
 #[test]
-fn a_connection_that_was_closed_is_not_missed() {
+fn a_closed_connection_is_replaced() {
     let server = model(|_, before| {
         if before % 2 == 0 {
             Then::Answer(200, completion(TEN))
         } else {
-            good(&Asked { path: String::new(), head: String::new(), body: Value::Null }, 0)
+            good(&AuthenticatedRequest { path: String::new(), head: String::new(), body: Value::Null }, 0)
         }
     });
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
@@ -175,7 +175,7 @@ fn a_connection_that_was_closed_is_not_missed() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_in_time_is_given_up() {
+fn a_server_that_does_not_answer_in_time_fails() {
     let server = model(|_, _| Then::Silence);
     let (kernel, _scratch) = kernel(&[("*", &server, "timeout_ms = 200")], ANY);
     let failure = failure(ask(&kernel, request("m", object! { "max_tokens": 100u64 })));
@@ -207,8 +207,8 @@ fn a_server_that_keeps_failing_is_left_alone() {
 
 /// The key is nowhere in what comes back, even from a server that tells it.
 #[test]
-fn a_key_does_not_come_back() {
-    let tell = |asked: &Asked, _| {
+fn a_key_is_cut_from_replies() {
+    let tell = |asked: &AuthenticatedRequest, _| {
         let key = asked
             .head
             .lines()
@@ -294,12 +294,12 @@ fn of_64_calls_a_budget_for_10_admits_exactly_10() {
 
 /// What a call costs is set aside with its tokens, and settled by what the provider says was used of which.
 #[test]
-fn a_price_is_set_aside_and_settled() {
+fn a_price_is_reserved_and_settled() {
     let server = model(good);
     let rows = [("gpt-4*", &server, "price = { input = 2.5, output = 10 }"), ("*", &server, "")];
     let (kernel, _scratch) = kernel(&rows, ANY);
     let cost = |kernel: &Connection| {
-        let status = value(kernel.call(Request::BudgetStatus { dimension: None, agent: None }));
+        let status = value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
         let part = |name| at(&status, &format!("cost_micro_usd.{name}")).as_u64().unwrap();
         (part("used"), part("reserved"))
     };
@@ -310,14 +310,14 @@ fn a_price_is_set_aside_and_settled() {
     value(stream(&kernel, request("gpt-4", object! {})).1);
     assert_eq!(cost(&kernel), (96, 0));
     let dimension = ak_policy::budget::Dimension::CostMicroUsd;
-    kernel.call(Request::BudgetSet { dimension, limit: Some(1000), agent: None }).unwrap();
+    kernel.call(Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(1000), agent: None })).unwrap();
     // The worst case of 100 tokens is 1000 and the prompt.
     let refused = failure(ask(&kernel, request("gpt-4", object! { "max_tokens": 100u64 })));
     assert_eq!(refused.code, Code::BudgetExceeded);
     // Whoever asks does not set the price.
     let free = Some(ak_host::ak_kernel::Price::flat(0, 0));
     let asked = request("gpt-4", object! { "max_tokens": 100u64 });
-    let refused = failure(kernel.call(Request::Inference { request: asked, stream: false, price: free }));
+    let refused = failure(kernel.call(Request::Infer(InferRequest { request: asked, stream: false, price: free })));
     assert_eq!((refused.code, server.count()), (Code::BudgetExceeded, 3));
 }
 
@@ -339,7 +339,7 @@ fn the_tokens_of_a_request_are_clamped_for_each_agent() {
 
 /// Whatever a server calls it, an agent gets no more than it may; what nobody can count is refused.
 #[test]
-fn no_name_of_a_limit_leads_past_it() {
+fn no_name_of_a_limit_bypasses_it() {
     let server = model(good);
     let rows = [
         ("openai*", &server, "limit_name = \"max_completion_tokens\""),
@@ -408,7 +408,7 @@ fn a_server_that_breaks_off_opens_its_circuit_and_one_that_explains_does_not() {
 
 /// What broke off costs what the provider has told of it, or what came, whichever is more; what never came, the worst case.
 #[test]
-fn what_breaks_off_is_charged_for() {
+fn an_interrupted_answer_is_charged_for() {
     let long = "x".repeat(400);
     let early =
         r#"data: {"choices":[],"usage":{"prompt_tokens":5000,"completion_tokens":1,"total_tokens":5001}}"#;
@@ -524,7 +524,7 @@ fn a_url_keeps_its_query() {
 }
 
 fn budget(limit: Option<u64>) -> Request {
-    Request::BudgetSet { dimension: ak_policy::budget::Dimension::Tokens, limit, agent: None }
+    Request::Agent(AgentRequest::BudgetSet { dimension: ak_policy::budget::Dimension::Tokens, limit, agent: None })
 }
 
 /// Rates for each model and agent are the policy's: they are counted with everything else.

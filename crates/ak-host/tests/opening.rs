@@ -9,7 +9,7 @@ use std::{
 };
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Failure, Reply, Request, ak_heap::Content};
+use ak_host::ak_kernel::{Code, Failure, Reply, AdminRequest, AuditRequest, FileRequest, HeapRequest, Request, ak_heap::Content};
 use ak_host::{Connection, JOURNAL_DIRECTORY, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY};
 
 use support::Scratch;
@@ -26,11 +26,11 @@ fn open(state: &Path) -> Connection {
 
 fn alloc(text: &str, subject: Option<&str>) -> Request {
     let content = Content::Json(object! { "text": text });
-    Request::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) }
+    Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) })
 }
 
 fn verified(kernel: &Connection) -> Result<Value, Failure> {
-    match kernel.call(Request::AuditVerify { key: None, anchor: None })? {
+    match kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))? {
         Reply::Value(report) => Ok(report),
         other => panic!("{other:?}"),
     }
@@ -39,12 +39,12 @@ fn verified(kernel: &Connection) -> Result<Value, Failure> {
 /// Fills a segment with what leaves nothing in the state, then erases somebody: the snapshot lies in the second segment.
 fn two_segments(state: &Path) {
     let kernel = open(state);
-    let write = Request::FsWrite { path: "/nowhere".into(), data: vec![b'x'; LARGE_BYTES].into() };
+    let write = Request::File(FileRequest::Write { path: "/nowhere".into(), data: vec![b'x'; LARGE_BYTES].into() });
     for _ in 0..LARGE_REQUESTS {
         assert_eq!(kernel.call(write.clone()).unwrap_err().code, Code::PolicyDeny);
     }
     kernel.call(alloc("of alice", Some("alice"))).unwrap();
-    kernel.call(Request::Erase { subject: "alice".into() }).unwrap();
+    kernel.call(Request::Audit(AuditRequest::Erase { subject: "alice".into() })).unwrap();
     kernel.call(alloc("kept", None)).unwrap();
     kernel.close();
     assert_eq!(segments(state).len(), 2);
@@ -68,29 +68,29 @@ fn comes(what: &str, mut is_there: impl FnMut() -> bool) {
 }
 
 #[test]
-fn what_was_left_unread_is_proven_and_verified_all_the_same() {
+fn entries_that_opening_left_unread_can_be_proven_and_verified() {
     let scratch = Scratch::new("unread");
     let state = scratch.join("state");
     two_segments(&state);
     let mut replayed = None;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = Some(done)).unwrap();
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = Some(done)).unwrap();
     assert!(replayed.unwrap() < 10, "{replayed:?} entries were executed again");
     for seq in [0, 7, LARGE_REQUESTS as u64 + 2] {
-        kernel.call(Request::AuditProof { seq }).unwrap();
+        kernel.call(Request::Audit(AuditRequest::Prove { seq })).unwrap();
     }
-    let Ok(Reply::Value(before)) = kernel.call(Request::Commit) else { panic!("no checkpoint") };
+    let Ok(Reply::Value(before)) = kernel.call(Request::Audit(AuditRequest::Checkpoint)) else { panic!("no checkpoint") };
     let note = before.get("note").and_then(Value::as_str).unwrap().to_owned();
     kernel.close();
     let kernel = open(&state);
-    let report = kernel.call(Request::AuditVerify { key: None, anchor: Some(note.as_str().into()) });
+    let report = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: Some(note.as_str().into()) }));
     let Ok(Reply::Value(report)) = report else { panic!("{report:?}") };
     assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "{report}");
     assert!(report.get("anchored_at").and_then(Value::as_u64).is_some(), "{report}");
 }
 
 #[test]
-fn damage_in_what_was_left_unread_ends_the_writing() {
+fn damage_in_entries_that_opening_left_unread_stops_the_kernel() {
     let scratch = Scratch::new("unread-damage");
     let state = scratch.join("state");
     two_segments(&state);
@@ -103,7 +103,7 @@ fn damage_in_what_was_left_unread_ends_the_writing() {
     let kernel = open(&state);
     let mut failure = None;
     comes("the damage is found", || {
-        failure = kernel.call(Request::LastError).err();
+        failure = kernel.call(Request::Admin(AdminRequest::LastError)).err();
         failure.is_some()
     });
     let failure = failure.unwrap();
@@ -118,7 +118,7 @@ fn damage_in_what_was_left_unread_ends_the_writing() {
 }
 
 #[test]
-fn snapshots_are_kept_while_the_kernel_runs_and_spare_the_next_start() {
+fn snapshots_are_kept_while_the_kernel_runs_and_shorten_the_next_start() {
     let scratch = Scratch::new("running");
     let state = scratch.join("state");
     let kernel = open(&state);
@@ -128,7 +128,7 @@ fn snapshots_are_kept_while_the_kernel_runs_and_spare_the_next_start() {
             .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot-"))
             .count()
     };
-    let request = Request::Authorize { operation: "read".into(), target: "/x".into(), args: None };
+    let request = Request::Admin(AdminRequest::Authorize { operation: "read".into(), target: "/x".into(), args: None });
     let call = |count: u64| {
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -145,7 +145,7 @@ fn snapshots_are_kept_while_the_kernel_runs_and_spare_the_next_start() {
     drop(kernel);
     let mut replayed = SNAPSHOT_ENTRIES;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };
-    let kernel = Connection::open_telling(&options, &mut |done, _| replayed = done).unwrap();
+    let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = done).unwrap();
     assert!((100..SNAPSHOT_ENTRIES / 2).contains(&replayed), "{replayed} entries were executed again");
     let report = verified(&kernel).unwrap();
     assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "{report}");

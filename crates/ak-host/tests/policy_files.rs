@@ -5,17 +5,17 @@ mod support;
 
 use std::{fs, sync::Arc};
 
-use ak_host::ak_kernel::{Code, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, Request};
+use ak_host::ak_kernel::{Code, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, AdminRequest, AuditRequest, FileRequest, Request};
 use ak_host::{Connection, Options, policy_request, read_journal};
 
 use support::{Scratch, bytes, code, over_a_socket};
 
 fn read(scratch: &Scratch, name: &str) -> Request {
-    Request::FsRead { path: scratch.text(name).into(), bytes_max: 10_000 }
+    Request::File(FileRequest::Read { path: scratch.text(name).into(), bytes_max: 10_000 })
 }
 
 fn write(scratch: &Scratch, name: &str) -> Request {
-    Request::FsWrite { path: scratch.text(name).into(), data: Arc::from(&b"[fs]"[..]) }
+    Request::File(FileRequest::Write { path: scratch.text(name).into(), data: Arc::from(&b"[fs]"[..]) })
 }
 
 /// A policy in three files, by which an agent may read and write everything beside them.
@@ -36,7 +36,7 @@ fn check_closed(kernel: &Connection, scratch: &Scratch, names: &[&str]) {
     for name in names {
         assert_eq!(code(kernel.call(read(scratch, name))), Code::PolicyDeny, "read {name}");
         assert_eq!(code(kernel.call(write(scratch, name))), Code::PolicyDeny, "write {name}");
-        let delete = Request::FsDelete { path: scratch.text(name).into() };
+        let delete = Request::File(FileRequest::Delete { path: scratch.text(name).into() });
         assert_eq!(code(kernel.call(delete)), Code::PolicyDeny, "delete {name}");
     }
 }
@@ -73,14 +73,14 @@ fn a_policy_s_files_are_out_of_reach_after_a_restart() {
     drop(kernel);
     let kernel = durable(&scratch);
     kernel.call(write(&scratch, "more.toml")).unwrap();
-    let verdict = kernel.call(Request::AuditVerify { key: None, anchor: None });
+    let verdict = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }));
     let Ok(Reply::Value(verdict)) = verdict else { panic!("{verdict:?}") };
     assert_eq!(verdict.get("consistent").and_then(|told| told.as_bool()), Some(true), "{verdict:?}");
 }
 
 /// Whoever executes the journal needs no file: all texts are in it.
 #[test]
-fn what_is_included_is_recorded_whole() {
+fn included_files_are_recorded_whole() {
     let scratch = Scratch::new("policy-recorded");
     policy(&scratch);
     let kernel = durable(&scratch);
@@ -107,7 +107,7 @@ fn a_policy_that_is_loaded_over_a_socket_is_protected_where_it_is_the_same_file(
 
     // Files of another machine: here stands something else, or nothing.
     let mut request = policy_request(&scratch.join("policy.toml")).unwrap();
-    let Request::PolicyLoad { files, base_dir, .. } = &mut request else { panic!() };
+    let Request::Admin(AdminRequest::PolicyLoad { files, base_dir, .. }) = &mut request else { panic!() };
     let (other, none) = (scratch.text("free"), scratch.text("nothing.toml"));
     files.source = Some(none.as_str().into());
     files.included.push(PolicyFile { path: other.as_str().into(), text: "[fs]".into() });
@@ -129,7 +129,7 @@ fn an_agent_learns_nothing_of_files_by_naming_them() {
     let agent = kernel.agent("worker").unwrap();
     let guess = |text: &str| {
         let files = PolicyFiles { source: Some(scratch.text("free").into()), ..PolicyFiles::default() };
-        agent.call(Request::PolicyLoad { text: text.into(), base_dir: None, files }).unwrap_err()
+        agent.call(Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files })).unwrap_err()
     };
     let (right, wrong) = (guess("free"), guess("nope"));
     assert_eq!((right.code, &right.message, &right.context), (wrong.code, &wrong.message, &wrong.context));
@@ -167,7 +167,7 @@ fn a_policy_that_cannot_be_read_whole_is_refused() {
     // A text of no file includes none; files that do not come with it, or too many, are refused by the kernel itself.
     let load = |text: &str, base_dir: Option<&str>, files: PolicyFiles| {
         let text = text.into();
-        kernel.call(Request::PolicyLoad { text, base_dir: base_dir.map(Into::into), files }).unwrap_err()
+        kernel.call(Request::Admin(AdminRequest::PolicyLoad { text, base_dir: base_dir.map(Into::into), files })).unwrap_err()
     };
     let failure = load("profiles = [\"./inc.toml\"]", None, PolicyFiles::default());
     assert!(

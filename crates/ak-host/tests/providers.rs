@@ -143,7 +143,7 @@ fn a_stream_is_charged_as_its_provider_counts() {
 }
 
 #[test]
-fn a_call_of_a_response_that_comes_whole_is_not_lost() {
+fn a_tool_call_of_an_unstreamed_response_is_not_lost() {
     let call = r#"{"type":"function_call","call_id":"c","name":"add","arguments":"{\"a\":1}"}"#;
     let done = format!("{{\"type\":\"response.output_item.done\",\"output_index\":1,\"item\":{call}}}");
     let end = format!(
@@ -160,7 +160,7 @@ fn a_call_of_a_response_that_comes_whole_is_not_lost() {
 }
 
 #[test]
-fn an_event_that_is_named_error_is_one() {
+fn an_event_named_error_is_an_error() {
     for (format, event) in [
         ("openai", "event: error\ndata: {\"message\":\"gone\"}\n\n"),
         ("openai", "event: error\ndata: gone\n\n"),
@@ -181,7 +181,7 @@ fn an_event_that_is_named_error_is_one() {
 }
 
 #[test]
-fn a_chunk_that_cannot_be_read_is_told_of_and_ends_nothing() {
+fn an_unreadable_chunk_is_reported_and_the_stream_continues() {
     for broken in [
         r#"{"choices":[{"index":0,"delta":{"content":"\ud800"}}]}"#,
         r#"{"choices":[],"choices":[]}"#,
@@ -204,7 +204,7 @@ fn a_chunk_that_cannot_be_read_is_told_of_and_ends_nothing() {
 }
 
 #[test]
-fn what_the_provider_bounds_no_estimate_stops() {
+fn an_estimate_does_not_stop_what_the_provider_bounds() {
     // 2,688 tokens of some 8 bytes each, as it says itself.
     let mut told: Vec<String> = (0..84).map(|_| delta(&"eight b ".repeat(32))).collect();
     told.push(FINISH.into());
@@ -259,7 +259,7 @@ fn a_picture_is_bounded_by_what_pictures_take() {
 }
 
 #[test]
-fn a_usage_that_cannot_be_is_clamped_and_flagged() {
+fn an_impossible_usage_is_clamped_and_flagged() {
     for (told, least, most) in [
         (
             ",\"usage\":{\"prompt_tokens\":18446744073709551615,\"completion_tokens\":18446744073709551615}",
@@ -284,7 +284,7 @@ fn a_usage_that_cannot_be_is_clamped_and_flagged() {
 
 /// Whoever breaks off may have thought a lot: then all that was set aside counts.
 #[test]
-fn what_broke_off_while_it_thought_costs_the_whole_reservation() {
+fn an_answer_interrupted_while_reasoning_costs_the_whole_reservation() {
     let charged = |model_name: &str, members: Value, told: Vec<String>| {
         let server = serves(Then::Break(told));
         let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
@@ -307,7 +307,7 @@ fn what_broke_off_while_it_thought_costs_the_whole_reservation() {
 }
 
 #[test]
-fn a_server_that_refuses_stream_options_is_asked_once_more_without() {
+fn a_server_that_refuses_stream_options_is_asked_again_without() {
     let server = model(|asked, _| match at(&asked.body, "stream_options").is_null() {
         false => Then::Answer(
             422,
@@ -340,7 +340,7 @@ fn kernel_with(server: &Model, lines: &str) -> (ak_host::Connection, support::Sc
 }
 
 #[test]
-fn what_is_said_to_a_cache_reaches_it() {
+fn cache_control_members_are_forwarded() {
     let server = serves(Then::Answer(
         200,
         r#"{"content":[{"type":"text","text":"x"}],"usage":{"input_tokens":1,"output_tokens":1}}"#.into(),
@@ -364,7 +364,7 @@ fn what_is_said_to_a_cache_reaches_it() {
 }
 
 #[test]
-fn an_answer_that_is_compressed_unasked_is_refused() {
+fn an_unrequested_compression_is_refused() {
     let server = serves(Then::With(
         200,
         "content-type: application/json\r\ncontent-encoding: gzip\r\n",
@@ -377,7 +377,7 @@ fn an_answer_that_is_compressed_unasked_is_refused() {
 }
 
 #[test]
-fn what_acts_at_the_provider_needs_a_permit_of_its_own() {
+fn provider_tools_need_a_permit_of_their_own() {
     let server = serves(Then::Answer(200, completion(TEN)));
     let asked = |policy: &str, members: &str| {
         let (kernel, _scratch) =
@@ -411,7 +411,7 @@ fn what_acts_at_the_provider_needs_a_permit_of_its_own() {
 
 /// A limit on what is used counts it once, however often the server has to be asked.
 #[test]
-fn what_is_sent_again_is_charged_once() {
+fn a_retried_request_is_charged_once() {
     let server = model(|_, before| match before {
         0 | 1 => Then::With(429, "retry-after-ms: 1\r\n", "{}".into()),
         _ => Then::Answer(200, completion(TEN)),
@@ -445,7 +445,7 @@ fn a_request_cannot_have_a_route_forget_what_its_server_tells() {
 
 /// A search that is permitted brings in what the request does not hold.
 #[test]
-fn what_a_permitted_act_brings_in_is_charged_as_told() {
+fn tokens_from_provider_tools_are_charged_as_reported() {
     let server =
         serves(Then::Answer(200, completion(",\"usage\":{\"prompt_tokens\":60000,\"completion_tokens\":3}")));
     let policy = "[infer]\nmodels = [\"*\"]\nprovider_tools = [\"web_search\"]\n";

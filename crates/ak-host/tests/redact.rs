@@ -31,7 +31,7 @@ fn told(choice: u64, delta: impl Fn(&str) -> Value) -> Vec<String> {
 }
 
 #[test]
-fn a_pattern_with_blanks_does_not_pass_on_a_stream() {
+fn a_pattern_with_blanks_is_cut_from_a_stream() {
     let call = |piece: &str| {
         let function = object! { "name": "", "arguments": piece };
         object! { "tool_calls": ak_host::ak_json::array![object! { "index": 0, "id": "c", "function": function }] }
@@ -68,7 +68,7 @@ fn a_pattern_with_blanks_does_not_pass_on_a_stream() {
 
 /// In bodies, values and names of headers, and in what a server says of a failure.
 #[test]
-fn a_pattern_does_not_pass_beside_a_stream_either() {
+fn a_pattern_is_cut_from_the_rest_of_a_stream() {
     let no_card = |outcome: &Outcome| {
         let told = format!("{outcome:?}");
         assert!(told.contains("redacted") && !told.contains("1111"), "{told}");
@@ -95,7 +95,7 @@ fn a_pattern_does_not_pass_beside_a_stream_either() {
 }
 
 #[test]
-fn a_pattern_that_reaches_too_far_opens_no_kernel() {
+fn a_pattern_without_a_short_longest_match_is_refused_at_opening() {
     let scratch = Scratch::new("redact-far");
     std::fs::write(scratch.join("host.toml"), "[redact]\npatterns = [\"key: .+\"]").unwrap();
     let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
@@ -105,7 +105,7 @@ fn a_pattern_that_reaches_too_far_opens_no_kernel() {
 
 /// A server that names more texts than are put together cannot tell a card's number piece by piece in one of the rest.
 #[test]
-fn a_text_that_is_not_put_together_does_not_come_through() {
+fn a_text_beyond_the_assembled_ones_is_replaced() {
     let many: ak_host::ak_json::Object =
         (0..1_024).map(|at| (ak_host::ak_json::Text::from(format!("x{at}")), Value::from("a"))).collect();
     let event = |delta: Value| {

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ak_host::ak_kernel::{Code, HttpRequest, Outcome, Reply, Request, ak_heap::Content};
+use ak_host::ak_kernel::{Code, HttpRequest, Outcome, Reply, FileRequest, HeapRequest, Request, ak_heap::Content};
 use ak_host::{Connection, Options};
 use support::{Scratch, load, ok, redirect, web};
 
@@ -117,7 +117,7 @@ fn body(outcome: &Outcome) -> String {
 }
 
 #[test]
-fn a_secret_arrives_and_does_not_come_back() {
+fn a_secret_is_sent_and_cut_from_the_reply() {
     let world = world("");
     let bearer = [("authorization", "Bearer secret://github"), ("x-other", "secret://other")];
     let outcome = world.ask(world.port, "/api/user", &bearer, None);
@@ -147,7 +147,7 @@ fn a_secret_arrives_and_does_not_come_back() {
 
 /// Where a secret does not belong, nothing is sent at all.
 #[test]
-fn elsewhere_it_is_denied_before_connecting() {
+fn a_secret_for_another_destination_is_denied_before_connecting() {
     let world = world("");
     let (here, there) = (world.port, world.elsewhere);
     let github = "secret://github";
@@ -183,7 +183,7 @@ fn elsewhere_it_is_denied_before_connecting() {
 
 /// A server may send its caller on; the secret goes along only where it belongs too.
 #[test]
-fn a_redirect_takes_no_secret_along() {
+fn a_redirect_drops_secrets() {
     let world = world("");
     let bearer = [("authorization", "Bearer secret://github"), ("x-other", "secret://other")];
     // Within the destination's own server, but off the paths it is bound to.
@@ -204,7 +204,7 @@ fn a_redirect_takes_no_secret_along() {
 
 /// Where a server sends its caller with the secret in the address, nobody goes, and nobody learns it.
 #[test]
-fn a_redirect_that_holds_a_secret_leads_nowhere() {
+fn a_redirect_whose_location_holds_a_secret_is_not_followed() {
     let world = world("");
     let bearer = [("authorization", "Bearer secret://github")];
     for path in ["/api/leak", "/api/leak/encoded", "/api/leak/host", "/api/leak/scheme"] {
@@ -219,7 +219,7 @@ fn a_redirect_that_holds_a_secret_leads_nowhere() {
 
 /// An agent cannot have the server answer so that the secret is not seen.
 #[test]
-fn an_answer_to_a_secret_comes_plain_and_whole() {
+fn a_response_to_a_secret_must_be_plain_and_complete() {
     let world = world("");
     for disguise in ["Accept-Encoding", "Range", "If-Range", "TE"] {
         let headers = [("authorization", "secret://github"), (disguise, "gzip")];
@@ -246,20 +246,20 @@ fn a_secret_s_own_file_is_out_of_reach() {
     let world = world("");
     for file in ["token", "other", "host.toml"] {
         let outcome =
-            world.kernel.call(Request::FsRead { path: world.scratch.text(file).into(), bytes_max: 1000 });
+            world.kernel.call(Request::File(FileRequest::Read { path: world.scratch.text(file).into(), bytes_max: 1000 }));
         assert_eq!(outcome.as_ref().unwrap_err().code, Code::PolicyDeny, "{file}");
     }
     // A copy that somebody left lying about is read without it.
     std::fs::write(world.scratch.join("copy"), format!("GITHUB_TOKEN={TOKEN}\n")).unwrap();
     let outcome =
-        world.kernel.call(Request::FsRead { path: world.scratch.text("copy").into(), bytes_max: 1000 });
+        world.kernel.call(Request::File(FileRequest::Read { path: world.scratch.text("copy").into(), bytes_max: 1000 }));
     assert!(matches!(&outcome, Ok(Reply::Bytes(bytes)) if &**bytes == b"GITHUB_TOKEN=secret://github\n"));
     world.check_nothing_leaked(&outcome);
 }
 
 /// Redaction is the operator's to turn on; what the agent itself wrote stays.
 #[test]
-fn what_looks_like_a_key_is_cut_where_the_operator_says_so() {
+fn texts_that_look_like_keys_are_cut_if_configured() {
     const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
     for (config, expected) in [("", KEY), ("[redact]\nbuiltin = true", "[redacted]")] {
         let world = world(config);
@@ -269,13 +269,13 @@ fn what_looks_like_a_key_is_cut_where_the_operator_says_so() {
     let world = world("[redact]\npatterns = [\"[0-9]{3}-[0-9]{2}\"]");
     assert!(body(&world.ask(world.port, "/x", &[("x-id", "123-45")], None)).contains("x-id: [redacted]\r\n"));
     let content = Content::Json(ak_host::ak_json::object! { "id": "123-45" });
-    let alloc = Request::Alloc { type_name: "t".into(), content: content.clone(), subject: None };
+    let alloc = Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
     let Ok(Reply::Handle(handle)) = world.kernel.call(alloc) else { panic!() };
-    assert_eq!(world.kernel.call(Request::Read { handle, version: None }), Ok(Reply::Content(content)));
+    assert_eq!(world.kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })), Ok(Reply::Content(content)));
 }
 
 #[test]
-fn a_configuration_with_a_fault_opens_no_kernel() {
+fn a_faulty_configuration_is_refused_at_opening() {
     let scratch = Scratch::new("faults");
     let check = |config: &str, says: &str| {
         std::fs::write(scratch.join("host.toml"), config).unwrap();

@@ -399,7 +399,7 @@ fn payload_lists_produce_denials_and_no_connections() {
 }
 
 #[test]
-fn the_server_is_there_for_whom_it_is_granted() {
+fn the_server_answers_those_with_a_grant() {
     let world = world(EVERY_URL);
     load(&world.kernel, &format!("{EVERY_URL}\n[net]\nconnect = [\"ip:127.0.0.1:{}\"]", world.canary));
     for host in ["127.0.0.1", "loopback.test", "mapped.test", "[::ffff:127.0.0.1]", "both.test"] {
@@ -410,7 +410,7 @@ fn the_server_is_there_for_whom_it_is_granted() {
 }
 
 #[test]
-fn redirects_lead_to_no_place_that_is_closed() {
+fn redirects_do_not_reach_closed_addresses() {
     let world = world(EVERY_URL);
     let (start, starts) = web(|request| {
         // The request line holds the target, in hexadecimal so that it stays as it is.

@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 
 use ak_host::ak_json::{Limits, Value};
-use ak_host::ak_kernel::{Class, Code, Failure, Operation, Reply, Request};
+use ak_host::ak_kernel::{Class, Code, Failure, Operation, Reply, FileRequest, Request};
 use ak_host::{Connection, KEYS_FILE, Options, Server, owner_token, read_journal};
 
 use support::{Scratch, load};
@@ -35,7 +35,7 @@ fn granted(owner: &Connection, scratch: &Scratch) -> String {
 }
 
 fn read(scratch: &Scratch, name: &str) -> Request {
-    Request::FsRead { path: scratch.text(name).as_str().into(), bytes_max: 1000 }
+    Request::File(FileRequest::Read { path: scratch.text(name).as_str().into(), bytes_max: 1000 })
 }
 
 fn refusal(connection: &Connection, request: Request) -> (Code, Class) {

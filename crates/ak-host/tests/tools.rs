@@ -12,8 +12,8 @@ use std::{
 };
 
 use ak_host::ak_json::{Digest, Limits, Value, object};
-use ak_host::ak_kernel::wire::{Flags, encode};
-use ak_host::ak_kernel::{Code, Failure, Filter, Outcome, Reply, Request};
+use ak_host::ak_kernel::frame::{Flags, encode};
+use ak_host::ak_kernel::{Code, Failure, Filter, Outcome, Reply, AgentRequest, AuditRequest, ToolsRequest, Request};
 use ak_host::{Connection, Options, Server, owner_token};
 
 use sha2::{Digest as _, Sha256};
@@ -30,7 +30,7 @@ fn example(name: &str, scratch: &Scratch) -> Request {
     let manifest = manifest.replace(":/data/", &format!(":{root}/data/"));
     let manifest = manifest.replace(":/notes/", &format!(":{root}/notes/"));
     let module = std::fs::read(format!("{directory}/{name}.wasm")).unwrap();
-    Request::ToolRegister { manifest: manifest.as_str().into(), module: module.into(), env: Vec::new() }
+    Request::Tools(ToolsRequest::Register { manifest: manifest.as_str().into(), module: module.into(), env: Vec::new() })
 }
 
 /// A tool in text, with `wall_ms` of time.
@@ -42,7 +42,7 @@ fn tool(name: &str, wat: &str, needs: &[&str], abi: &str, wall_ms: u64) -> Reque
         "name": name, "version": "1.0.0", "abi": abi, "sha256": sha256.to_string(), "needs": needs,
         "env": vec![Value::from("REGION")], "limits": object! { "wall_ms": wall_ms },
     };
-    Request::ToolRegister { manifest, module: module.into(), env: Vec::new() }
+    Request::Tools(ToolsRequest::Register { manifest, module: module.into(), env: Vec::new() })
 }
 
 /// A tool that makes one host call with its own arguments, and gives the reply.
@@ -53,7 +53,7 @@ fn relay(name: &str, call: &str, needs: &[&str], wall_ms: u64) -> Request {
 
 fn call(kernel: &Connection, name: &str, args: &str) -> Outcome {
     let args = Value::parse(args.as_bytes(), &Limits::default()).unwrap();
-    kernel.call(Request::Call { tool: name.into(), args })
+    kernel.call(Request::Tools(ToolsRequest::Call { tool: name.into(), args }))
 }
 
 fn output(outcome: Outcome) -> String {
@@ -68,7 +68,7 @@ fn failure(outcome: Outcome) -> Failure {
 }
 
 fn verified(kernel: &Connection) {
-    let Ok(Reply::Value(verdict)) = kernel.call(Request::AuditVerify { key: None, anchor: None }) else {
+    let Ok(Reply::Value(verdict)) = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })) else {
         panic!("there is a verdict")
     };
     assert_eq!(verdict.get("consistent").and_then(Value::as_bool), Some(true), "{}", verdict.to_json());
@@ -109,7 +109,7 @@ fn ordinary_programs_read_list_and_write_files() {
 }
 
 #[test]
-fn a_journal_with_tools_in_it_is_executed_again_tools_and_all() {
+fn a_journal_is_replayed_with_its_tool_runs() {
     let scratch = Scratch::new("tools-journal");
     std::fs::create_dir(scratch.join("data")).unwrap();
     std::fs::write(scratch.join("data/a.txt"), "one\n").unwrap();
@@ -126,7 +126,7 @@ fn a_journal_with_tools_in_it_is_executed_again_tools_and_all() {
     // Neither the file nor the entropy is needed again.
     std::fs::remove_file(scratch.join("data/a.txt")).unwrap();
 
-    let mut replay = ak_host::ak_kernel::Replay::new(ak_host::ak_kernel::Tools::Rerun);
+    let mut replay = ak_host::ak_kernel::Replay::new(ak_host::ak_kernel::ToolReplay::Rerun);
     let stored = ak_host::read_journal(&scratch.join("state")).unwrap();
     let mut replies = Vec::new();
     for record in stored.records {
@@ -137,7 +137,7 @@ fn a_journal_with_tools_in_it_is_executed_again_tools_and_all() {
 }
 
 #[test]
-fn a_tool_has_so_much_time_and_no_more() {
+fn the_time_of_a_tool_is_limited() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     let forever = r#"(module (memory (export "memory") 1)
         (func (export "ak_alloc") (param i32) (result i32) (i32.const 16))
@@ -187,7 +187,7 @@ fn granting(port: u16) -> String {
 }
 
 #[test]
-fn what_a_tool_waits_for_ends_with_the_tools_time() {
+fn a_host_call_ends_with_its_tools_time() {
     let Silent { port, hung_up, .. } = silent();
     let kernel = embedded(&granting(port));
     kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 1_000)).unwrap();
@@ -196,13 +196,13 @@ fn what_a_tool_waits_for_ends_with_the_tools_time() {
     hung_up.recv_timeout(SOON).expect("the connection is closed");
     // Nothing stays under way.
     let filter = Filter { operation: Some("HTTP".into()), ..Filter::default() };
-    let Ok(Reply::Value(rows)) = kernel.call(Request::AuditQuery(filter)) else { panic!() };
+    let Ok(Reply::Value(rows)) = kernel.call(Request::Audit(AuditRequest::Query(filter))) else { panic!() };
     assert!(rows.to_json().contains("UNKNOWN_OUTCOME"), "{}", rows.to_json());
     verified(&kernel);
 }
 
 #[test]
-fn a_tools_request_is_the_agents_own_to_every_limit() {
+fn a_host_call_counts_towards_every_limit_of_the_agent() {
     let (port, _) = web(|_| ok("hello"));
     let kernel = embedded(&format!("{}\n[budgets]\nbytes = 20000", granting(port)));
     kernel.call(relay("get", "http", &[&format!("http.get:http://127.0.0.1:{port}/**")], 10_000)).unwrap();
@@ -235,7 +235,7 @@ fn a_command_sees_the_variables_that_its_manifest_lists_and_the_operator_set() {
             (i32.store (i32.const 36) (i32.add (i32.const 1) (i32.load (i32.const 4))))
             (drop (call $write (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 40)))))"#;
     let mut request = tool("env", wat, &[], "wasi", 1_000);
-    if let Request::ToolRegister { env, .. } = &mut request {
+    if let Request::Tools(ToolsRequest::Register { env, .. }) = &mut request {
         // What a caller says of it counts for nothing.
         env.push(("REGION".into(), "south".into()));
     }
@@ -244,7 +244,7 @@ fn a_command_sees_the_variables_that_its_manifest_lists_and_the_operator_set() {
 }
 
 #[test]
-fn a_client_that_hangs_up_stops_what_it_asked_for() {
+fn a_client_that_disconnects_stops_its_requests() {
     let Silent { port, asked, hung_up } = silent();
     let scratch = Scratch::new("tools-daemon");
     let token = owner_token(&scratch.join("token")).unwrap();
@@ -280,7 +280,7 @@ fn a_client_that_hangs_up_stops_what_it_asked_for() {
 }
 
 fn bytes_reserved(kernel: &Connection) -> u64 {
-    let Ok(Reply::Value(status)) = kernel.call(Request::BudgetStatus { dimension: None, agent: None }) else {
+    let Ok(Reply::Value(status)) = kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })) else {
         panic!()
     };
     status.get("bytes").and_then(|bytes| bytes.get("reserved")).and_then(Value::as_u64).unwrap()
@@ -311,7 +311,7 @@ fn one_agents_wall_time_ends_no_other_agents_effects() {
     let kernel = embedded(&granting(port));
     let (hasty, patient) = (kernel.agent("hasty").unwrap(), kernel.agent("patient").unwrap());
     let dimension = ak_host::ak_kernel::ak_policy::budget::Dimension::WallTimeMs;
-    kernel.call(Request::BudgetSet { dimension, limit: Some(60), agent: Some("hasty".into()) }).unwrap();
+    kernel.call(Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(60), agent: Some("hasty".into()) })).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
     std::thread::scope(|scope| {
         let first = scope.spawn(|| code(hasty.call(get(&url))));
@@ -322,7 +322,7 @@ fn one_agents_wall_time_ends_no_other_agents_effects() {
 }
 
 #[test]
-fn what_looks_like_a_key_in_a_tools_result_makes_no_journal_wrong() {
+fn a_key_like_text_in_a_tools_result_does_not_break_replay() {
     let scratch = Scratch::new("tools-redacted");
     let config = scratch.join("host.toml");
     std::fs::write(&config, "[redact]\nbuiltin = true").unwrap();
@@ -333,7 +333,7 @@ fn what_looks_like_a_key_in_a_tools_result_makes_no_journal_wrong() {
 }
 
 #[test]
-fn a_tool_that_is_called_by_a_tool_has_no_more_time_than_it() {
+fn a_tool_called_by_a_tool_has_no_more_time_than_its_caller() {
     let Silent { port, hung_up, .. } = silent();
     let kernel = embedded(&granting(port));
     let need = format!("http.get:http://127.0.0.1:{port}/**");
@@ -347,7 +347,7 @@ fn a_tool_that_is_called_by_a_tool_has_no_more_time_than_it() {
 }
 
 #[test]
-fn calls_that_make_no_sense_take_no_more_time_than_there_is() {
+fn senseless_calls_end_with_the_tools_time() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     // `fs_read` with a string of 512 KiB in place of its arguments, again and again.
     let wat = r#"(module
@@ -365,7 +365,7 @@ fn calls_that_make_no_sense_take_no_more_time_than_there_is() {
 }
 
 #[test]
-fn no_record_holds_a_variable_that_no_tool_lists() {
+fn records_hold_only_variables_that_a_tool_lists() {
     let scratch = Scratch::new("tools-unlisted");
     let config = scratch.join("host.toml");
     std::fs::write(&config, "[env]\nOTHER = \"hidden-value\"\nREGION = \"listed-value\"").unwrap();
@@ -380,7 +380,7 @@ fn no_record_holds_a_variable_that_no_tool_lists() {
 }
 
 #[test]
-fn a_deep_result_reaches_a_client_and_ends_no_connection() {
+fn a_deeply_nested_result_reaches_a_client() {
     let scratch = Scratch::new("tools-deep");
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     let deepest = Limits::default().depth_max;
@@ -395,11 +395,11 @@ fn a_deep_result_reaches_a_client_and_ends_no_connection() {
     kernel.call(tool("deep", &wat, &[], "native", 10_000)).unwrap();
     let client = support::over_a_socket(&kernel, &scratch);
     assert_eq!(output(call(&client, "deep", "{}")), json);
-    client.call(Request::ToolList).unwrap();
+    client.call(Request::Tools(ToolsRequest::List)).unwrap();
 }
 
 #[test]
-fn a_thread_of_somebodys_runtime_may_call_too() {
+fn a_call_may_be_made_on_a_thread_of_another_runtime() {
     let (port, _) = web(|_| ok("hello"));
     let kernel = embedded(&granting(port));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -409,7 +409,7 @@ fn a_thread_of_somebodys_runtime_may_call_too() {
 
 /// What a tool writes to stderr, or gives to `log`, stands in the log: the end of it.
 #[test]
-fn what_a_tool_says_beside_its_result_goes_to_the_log() {
+fn a_tools_log_output_is_recorded() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
     let says = |length: usize, exit: u32| {
         let text = format!("{}the end", "x".repeat(length));
@@ -430,7 +430,7 @@ fn what_a_tool_says_beside_its_result_goes_to_the_log() {
     };
     let logged = || {
         let query = Filter { operation: Some("call".into()), ..Filter::default() };
-        let Ok(Reply::Value(found)) = kernel.call(Request::AuditQuery(query)) else { panic!() };
+        let Ok(Reply::Value(found)) = kernel.call(Request::Audit(AuditRequest::Query(query))) else { panic!() };
         let entries = found.get("entries").and_then(Value::as_array).unwrap();
         entries.iter().filter_map(|entry| entry.get("log")?.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
@@ -449,7 +449,7 @@ fn what_a_tool_says_beside_its_result_goes_to_the_log() {
 
 /// What a policy permits by the name of a shipped tool is that tool, whoever registers what.
 #[test]
-fn nobody_takes_the_name_of_a_shipped_tool() {
+fn the_name_of_a_shipped_tool_cannot_be_registered() {
     let kernel = embedded("");
     let refused = failure(kernel.call(relay("add", "now", &["now:*"], 1_000)));
     assert_eq!(refused.code, Code::InvalidArgument);
@@ -462,7 +462,7 @@ fn nobody_takes_the_name_of_a_shipped_tool() {
 fn a_schema_may_be_a_file() {
     let scratch = Scratch::new("tools-schema");
     let kernel = embedded("[tools]\nallow = [\"*\"]");
-    let Request::ToolRegister { manifest, module, .. } = relay("t", "now", &["now:*"], 1_000) else {
+    let Request::Tools(ToolsRequest::Register { manifest, module, .. }) = relay("t", "now", &["now:*"], 1_000) else {
         panic!()
     };
     let mut manifest = manifest.as_object().cloned().unwrap();

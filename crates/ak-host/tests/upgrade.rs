@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ak_host::ak_kernel::{Code, Examination, Kept, Operation, Outcome, Reply, Request, Tools, stream};
+use ak_host::ak_kernel::{Code, LogVerifier, Kept, Operation, Outcome, Reply, Request, Tools, stream};
 use ak_host::{
     Connection, Options,
     ak_json::{Value, array, object},
@@ -118,12 +118,12 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
         // The same from the outside, as `ak replay` does it.
         let stored = read_journal(&place).unwrap();
         let bytes = stored.to_stream();
-        let mut examination = Examination::new(0, Tools::Rerun);
+        let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
         for entry in stream::decode(&bytes).unwrap() {
             let entry = entry.unwrap();
             examination.examine(
                 entry.leaf,
-                Kept { body: entry.body, subjects: &entry.subjects },
+                StoredBody { body: entry.body, subjects: &entry.subjects },
                 entry.snapshot,
             );
         }
@@ -134,7 +134,7 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
 }
 
 #[test]
-fn a_crash_between_snapshot_and_record_begins_the_upgrade_anew() {
+fn a_crash_between_snapshot_and_record_restarts_the_upgrade() {
     let scratch = Scratch::new("upgrade");
     let place = fixture(&scratch, "version-8-killed");
     let before: Vec<PathBuf> = ["journal", "vault"].map(|name| place.join(name)).into();

@@ -1,7 +1,7 @@
 use core::fmt::{self, Write};
 
 use ak_kernel::ak_json::object;
-use ak_kernel::{Examination, Kept, Standing, Tools, outcome_to_value, stream};
+use ak_kernel::{LogVerifier, Kept, EntryStatus, Tools, outcome_to_value, stream};
 
 /// How the image ends; the number is what it writes to QEMU's debug exit device, which ends with `number << 1 | 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn run(journal: &[u8], out: &mut dyn Write) -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error("{0}")]
-    Stream(#[from] stream::StreamError),
+    Stream(#[from] stream::ExportError),
     #[error("entry {0} is wrong: {1}")]
     Wrong(u64, alloc::string::String),
     #[error("the journal is empty")]
@@ -43,19 +43,19 @@ enum RunError {
 }
 
 fn replay(journal: &[u8], out: &mut dyn Write) -> Result<(), RunError> {
-    let mut examination = Examination::new(0, Tools::Rerun);
+    let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
     for entry in stream::decode(journal)? {
-        let stream::StreamEntry { leaf, body, snapshot, subjects } = entry?;
+        let stream::ExportedEntry { leaf, body, snapshot, subjects } = entry?;
         let seq = examination.entries();
-        match examination.examine(leaf, Kept { body, subjects: &subjects }, snapshot) {
-            Standing::Follows(replies) => {
+        match examination.examine(leaf, StoredBody { body, subjects: &subjects }, snapshot) {
+            EntryStatus::Verified(replies) => {
                 for (call, outcome) in replies {
                     let line = object! { "call": call.seq(), "outcome": outcome_to_value(&outcome) };
                     writeln!(out, "{}", line.to_json())?;
                 }
             }
-            Standing::Opaque | Standing::NotReplayed => {}
-            Standing::Wrong(reason) => return Err(RunError::Wrong(seq, reason)),
+            EntryStatus::Opaque | EntryStatus::NotReplayed => {}
+            EntryStatus::Invalid(reason) => return Err(RunError::Wrong(seq, reason)),
         }
     }
     if let Some((seq, reason)) = examination.first_wrong() {

@@ -10,7 +10,7 @@ use ak_image::{ExitCode, run};
 use ak_kernel::ak_heap::Content;
 use ak_kernel::ak_json::{Limits, Value, array, object};
 use ak_kernel::{
-    Config, Effect, Kernel, Now, Output, Record, Reply, Request, SessionId, Time, ToolRun, ToolStep, stream,
+    Config, Effect, Kernel, Now, Output, Record, Reply, HeapRequest, ToolsRequest, Request, SessionId, Time, ToolRun, ToolStep, stream,
 };
 
 /// A kernel in memory that keeps its journal, and performs tool calls itself.
@@ -64,7 +64,7 @@ fn now(second: u64) -> Now {
 }
 
 fn call(tool: &str, args: Value) -> Request {
-    Request::Call { tool: tool.into(), args }
+    Request::Tools(ToolsRequest::Call { tool: tool.into(), args })
 }
 
 /// A session with a bit of everything: objects, a patch, tools that work and fail, a denial.
@@ -72,13 +72,13 @@ fn session() -> Host {
     let mut host = Host::new();
     let counter = Content::Json(object! { "value": 0, "name": "counter" });
     let Ok(Reply::Handle(handle)) =
-        host.ask(2, Request::Alloc { type_name: "counter".into(), content: counter, subject: None })
+        host.ask(2, Request::Heap(HeapRequest::Alloc { type_name: "counter".into(), content: counter, subject: None }))
     else {
         panic!("no handle");
     };
     let patch = array![object! { "op": "replace", "path": "/value", "value": 42 }];
-    host.ask(3, Request::Write { handle, patch, expected_version: Some(0) }).unwrap();
-    host.ask(4, Request::Read { handle, version: None }).unwrap();
+    host.ask(3, Request::Heap(HeapRequest::Write { handle, patch, expected_version: Some(0) })).unwrap();
+    host.ask(4, Request::Heap(HeapRequest::Read { handle, version: None })).unwrap();
     let numbers = Value::parse(br#"{"a":3,"b":5.25}"#, &Limits::default()).unwrap();
     host.ask(5, call("add", numbers)).unwrap();
     host.ask(6, call("add", object! { "a": 3 })).unwrap_err();

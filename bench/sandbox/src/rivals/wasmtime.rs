@@ -14,7 +14,7 @@ pub(crate) struct Wasmtime {
     instance: InstancePre<()>,
 }
 
-fn engine() -> Engine {
+fn engine() -> HashEngine {
     let mut config = Config::new();
     config.consume_fuel(true);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()));

@@ -11,14 +11,14 @@ use std::{
 };
 
 use ak_host::ak_json::{Limits, Value, object};
-use ak_host::ak_kernel::{Failure, Outcome, Reply, Request};
+use ak_host::ak_kernel::{Failure, Outcome, Reply, AgentRequest, InferRequest, Request};
 use ak_host::{Connection, Options};
 
 use super::{Scratch, load};
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct AuthenticatedRequest {
     pub(crate) path: String,
     pub(crate) head: String,
     pub(crate) body: Value,
@@ -48,7 +48,7 @@ pub(crate) enum Then {
 #[derive(Clone)]
 pub(crate) struct Model {
     pub(crate) port: u16,
-    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
+    pub(crate) asked: Arc<Mutex<Vec<AuthenticatedRequest>>>,
     pub(crate) connections: Arc<AtomicU64>,
     /// How many endless answers the client put an end to.
     pub(crate) cut: Arc<AtomicU64>,
@@ -63,12 +63,12 @@ impl Model {
         self.asked.lock().unwrap().len()
     }
 
-    pub(crate) fn last(&self) -> Asked {
+    pub(crate) fn last(&self) -> AuthenticatedRequest {
         self.asked.lock().unwrap().last().unwrap().clone()
     }
 }
 
-pub(crate) fn model(answer: impl Fn(&Asked, usize) -> Then + Send + Sync + 'static) -> Model {
+pub(crate) fn model(answer: impl Fn(&AuthenticatedRequest, usize) -> Then + Send + Sync + 'static) -> Model {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let model = Model { port, asked: Arc::default(), connections: Arc::default(), cut: Arc::default() };
@@ -87,7 +87,7 @@ pub(crate) fn model(answer: impl Fn(&Asked, usize) -> Then + Send + Sync + 'stat
 fn serve(
     mut stream: TcpStream,
     model: &Model,
-    answer: &dyn Fn(&Asked, usize) -> Then,
+    answer: &dyn Fn(&AuthenticatedRequest, usize) -> Then,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -104,7 +104,7 @@ fn serve(
         reader.read_exact(&mut body)?;
         let body = Value::parse(&body, &Limits::default()).unwrap_or_default();
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        let asked = Asked { path, head, body };
+        let asked = AuthenticatedRequest { path, head, body };
         let before = {
             let mut list = model.asked.lock().unwrap();
             list.push(asked.clone());
@@ -178,14 +178,14 @@ pub(crate) fn request(model: &str, members: Value) -> Value {
 }
 
 pub(crate) fn ask(kernel: &Connection, request: Value) -> Outcome {
-    kernel.call(Request::Inference { request, stream: false, price: None })
+    kernel.call(Request::Infer(InferRequest { request, stream: false, price: None }))
 }
 
 /// The chunks and the end of a stream.
 pub(crate) fn stream(kernel: &Connection, request: Value) -> (Vec<Value>, Outcome) {
     let mut chunks = Vec::new();
     let outcome =
-        kernel.call_streaming(Request::Inference { request, stream: true, price: None }, &mut |chunk| {
+        kernel.call_streaming(Request::Infer(InferRequest { request, stream: true, price: None }), &mut |chunk| {
             chunks.push(json(chunk));
             true
         });
@@ -217,14 +217,14 @@ pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
 
 /// Tokens used and set aside.
 pub(crate) fn tokens(kernel: &Connection) -> (u64, u64) {
-    let status = value(kernel.call(Request::BudgetStatus { dimension: None, agent: None }));
+    let status = value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
     let part = |name| at(&status, &format!("tokens.{name}")).as_u64().unwrap();
     (part("used"), part("reserved"))
 }
 
 /// Tokens used, and millionths of a dollar.
 pub(crate) fn spent(kernel: &Connection) -> (u64, u64) {
-    let status = value(kernel.call(Request::BudgetStatus { dimension: None, agent: None }));
+    let status = value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
     let used = |name: &str| at(&status, &format!("{name}.used")).as_u64().unwrap();
     (used("tokens"), used("cost_micro_usd"))
 }
@@ -255,7 +255,7 @@ pub(crate) fn completion(usage: &str) -> String {
 pub(crate) const TEN: &str = ",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}";
 
 /// A chat-completions server that behaves.
-pub(crate) fn good(asked: &Asked, _: usize) -> Then {
+pub(crate) fn good(asked: &AuthenticatedRequest, _: usize) -> Then {
     match at(&asked.body, "stream").as_bool() {
         Some(true) => Then::Stream(
             [&delta("one "), &delta("two "), &delta("three"), FINISH, USAGE, DONE].map(String::from).to_vec(),

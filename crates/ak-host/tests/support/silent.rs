@@ -11,7 +11,7 @@ use std::{
 };
 
 use ak_host::ak_kernel::{HttpRequest, Outcome, Request};
-use ak_host::{Answer, CancellationToken, Connection};
+use ak_host::{CancellationToken, Connection, OutcomeFuture};
 
 /// A server that takes every connection and answers none before it is told to.
 pub(crate) struct Silent {
@@ -70,7 +70,7 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn wait(answers: Vec<Answer>) -> Vec<Outcome> {
+pub(crate) fn wait(answers: Vec<OutcomeFuture>) -> Vec<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut outcomes = Vec::new();
@@ -81,6 +81,6 @@ pub(crate) fn wait(answers: Vec<Answer>) -> Vec<Outcome> {
     })
 }
 
-pub(crate) fn start(connection: &Connection, request: Request) -> Answer {
+pub(crate) fn start(connection: &Connection, request: Request) -> OutcomeFuture {
     connection.call_async(request, None, CancellationToken::new())
 }

@@ -1,0 +1,171 @@
+//! A kernel in this process as its sessions use it: capability tokens are verified before a request is dispatched, and made after the
+//! reply.
+
+use std::{path::PathBuf, sync::Arc};
+
+use ak_json::Value;
+use ak_kernel::{AuthenticatedRequest, Code, Failure, Kernel, Outcome, Reply, AgentRequest, Request, SessionId};
+use ak_policy::capability::CapId;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    call::ChunkSink,
+    config::{self, HostFile, options::Options},
+    connection::policy_files::UnprotectedFiles,
+    driver::{Driver, DriverConfig, unsaved::SNAPSHOT_ENTRIES},
+    effects::infer::routes::Routes,
+    fs::{FileEffects, protected::Protected, roots::Roots},
+    net::Net,
+    secrets::{checkpoint_key, redact, store::Secrets, tokens::CapabilityTokens},
+    storage::recover::Recovered,
+};
+
+/// A driver and the keys of capability tokens. Cheap to clone; all clones are the same kernel.
+#[derive(Clone)]
+pub(crate) struct Embedded {
+    pub(crate) driver: Driver,
+    tokens: Arc<CapabilityTokens>,
+}
+
+impl Embedded {
+    /// Starts a recovered kernel: reads the host configuration and the keys, and completes what the last stop interrupted.
+    ///
+    /// # Errors
+    /// NOT_CONFIGURED when the host configuration is wrong; IO when a key cannot be read or a file cannot be protected.
+    pub(crate) fn open(recovered: Recovered, options: &Options) -> Result<Embedded, Failure> {
+        let Recovered { kernel, log, replayed } = recovered;
+        let no_key =
+            |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
+        let config = host_config(&kernel, options)?;
+        let tokens = CapabilityTokens::open(options.state_dir.as_deref(), kernel.run()).map_err(no_key)?;
+        let driver = Driver::new(kernel, log, replayed, config);
+        driver.complete_interrupted()?;
+        driver.close_former_sessions()?;
+        if replayed >= SNAPSHOT_ENTRIES {
+            // Without it the next start takes as long again, and nothing else.
+            driver.start_snapshot();
+        }
+        Ok(Embedded { driver, tokens: Arc::new(tokens) })
+    }
+
+    /// Makes a request, with the capability of a presented token, and waits for its outcome. While it waits, it asks `should_continue`, if
+    /// there is one.
+    pub(crate) fn call(
+        &self,
+        session: SessionId,
+        request: Request,
+        cap: Option<&str>,
+        on_chunk: &mut (dyn FnMut(&str) -> bool + Send),
+        stop: &CancellationToken,
+        should_continue: Option<&mut dyn FnMut() -> bool>,
+    ) -> Outcome {
+        let (asked, extras) = self.prepare(session, request, cap)?;
+        extras.add_to(self, self.driver.call_interruptible(session, asked, on_chunk, stop, should_continue)?)
+    }
+
+    /// The same within a task of the runtime.
+    pub(crate) async fn call_on_task(
+        &self,
+        session: SessionId,
+        request: Request,
+        cap: Option<&str>,
+        chunks: ChunkSink<'static>,
+        stop: CancellationToken,
+    ) -> Outcome {
+        let (asked, extras) = self.prepare(session, request, cap)?;
+        extras.add_to(self, self.driver.call_on_task(session, asked, chunks, stop).await?)
+    }
+
+    /// The request with the presented capability, and what its reply needs beside the kernel's answer.
+    fn prepare(
+        &self,
+        session: SessionId,
+        mut request: Request,
+        cap: Option<&str>,
+    ) -> Result<(AuthenticatedRequest, ReplyExtras), Failure> {
+        self.driver.process().check()?;
+        let token = match &request {
+            Request::Agent(AgentRequest::CapToken { capability }) => Some(*capability),
+            _ => None,
+        };
+        let is_owners = session == SessionId::OWNER && cap.is_none();
+        let unprotected = UnprotectedFiles::protect_local(&mut request, is_owners, self.driver.protected())?;
+        let asked = match cap {
+            None => request.into(),
+            Some(token) => {
+                let verified = self.tokens.verify(token);
+                request.presenting(verified.inspect_err(|_| self.driver.count_throttled(Some(session)))?)
+            }
+        };
+        Ok((asked, ReplyExtras { token, unprotected }))
+    }
+
+    /// A session of the agent that holds the capability of a token, within a task of the runtime. Its requests have to present it.
+    ///
+    /// # Errors
+    /// CAP_INVALID where it is no token of this kernel, CAP_REVOKED where the capability is gone.
+    pub(crate) async fn open_holder_session(&self, token: &str) -> Result<SessionId, Failure> {
+        let capability = self.tokens.verify(token)?.capability();
+        let asked = Request::Agent(AgentRequest::CapToken { capability }).into();
+        let told = self
+            .driver
+            .call_on_task(SessionId::OWNER, asked, ChunkSink::Discard, CancellationToken::new())
+            .await;
+        match told.map_err(Failure::presented)? {
+            Reply::Value(told) => {
+                let agent = told.get("agent").and_then(Value::as_str).unwrap_or_default();
+                self.driver.open_agent_on_task(SessionId::OWNER, agent).await
+            }
+            _ => Err(Failure::new(Code::Io, "the kernel did not say whose the capability is")),
+        }
+    }
+}
+
+/// What the driver of a kernel is configured with.
+fn host_config(kernel: &Kernel, options: &Options) -> Result<DriverConfig, Failure> {
+    let unusable =
+        |error: std::io::Error| Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"));
+    let no_key = |error: std::io::Error| Failure::new(Code::Io, format!("a key of the kernel's: {error}"));
+    let wrong = |message: String| Failure::new(Code::NotConfigured, message);
+    let path = options.host_config.as_deref();
+    let HostFile { path, directory, net, secrets, models, env, redact, protected } =
+        path.map(HostFile::read).transpose().map_err(wrong)?.unwrap_or_default();
+    let wrong_in_file = |error: String| wrong(config::locate(&path, &error));
+    let mut secrets = Secrets::new(secrets, &directory).map_err(wrong_in_file)?;
+    let mut routes = Routes::new(models, &mut secrets, &directory).map_err(wrong_in_file)?;
+    let patterns = redact::patterns(redact).map_err(wrong_in_file)?;
+    routes.add_from_env(&mut secrets).map_err(wrong)?;
+    let named = [&options.state_dir, &options.policy, &options.token_file, &options.host_config];
+    // Whoever writes the program is the kernel the next time.
+    let named = named.into_iter().flatten().cloned().chain(std::env::current_exe());
+    let policies = kernel.policy_files().iter().map(|path| PathBuf::from(&**path));
+    let protected = Protected::new(named.chain(protected).chain(policies)).map_err(unusable)?;
+    Ok(DriverConfig {
+        redactor: secrets.redactor(patterns),
+        routes,
+        net: Net::new(net).map_err(wrong)?,
+        secrets,
+        env,
+        files: FileEffects { protected, roots: Roots::default() },
+        checkpoint_key: checkpoint_key::open(options.state_dir.as_deref(), &kernel.run()).map_err(no_key)?,
+    })
+}
+
+/// What is added to the kernel's reply.
+struct ReplyExtras {
+    /// The capability whose token is asked for.
+    token: Option<CapId>,
+    unprotected: UnprotectedFiles,
+}
+
+impl ReplyExtras {
+    fn add_to(self, kernel: &Embedded, reply: Reply) -> Outcome {
+        match (self.token, reply) {
+            (Some(capability), Reply::Value(Value::Object(mut told))) => {
+                told.insert("token", kernel.tokens.sign(capability)?);
+                Ok(Reply::Value(told.into()))
+            }
+            (_, reply) => Ok(self.unprotected.report_in(reply)),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Policies in files: read with their includes by the client, and kept from every agent by the kernel's host.
+
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use ak_json::{Text, Value, object};
+use ak_kernel::{Code, Failure, Outcome, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, AdminRequest, Request};
+use ak_policy::{Included, Loader, POLICY_BYTES_MAX, Policy, profile_path};
+
+use crate::fs::protected::Protected;
+
+/// The request that loads the policy file at `path`, and with it the files that it includes. `./…` in each is relative to
+/// where it stands.
+///
+/// # Errors
+/// When a file cannot be read as UTF-8, or there are more than [`POLICY_FILES_MAX`].
+pub fn policy_request(path: &Path) -> Result<Request, Failure> {
+    let unreadable = |error: &io::Error| failed("policy", path, error);
+    let source = std::path::absolute(path).map_err(|error| unreadable(&error))?;
+    let text = read(&source).map_err(|error| unreadable(&error))?;
+    let not_text = || unreadable(&io::Error::other("the path is not UTF-8"));
+    let source = source.to_str().ok_or_else(not_text)?;
+    let base_dir = Path::new(source).parent().and_then(Path::to_str);
+    let files = IncludeReader::default();
+    // What is wrong with a text is the kernel's to say, and to record.
+    let _ = Policy::parse_with(&text, base_dir, &files);
+    if let Some(failure) = files.failure.into_inner() {
+        return Err(failure);
+    }
+    let (source, included) = (Some(Text::from(source)), files.included.into_inner());
+    Ok(Request::Admin(AdminRequest::PolicyLoad {
+        text: Text::from(text),
+        base_dir: base_dir.map(Text::from),
+        files: PolicyFiles { source, included, here: Vec::new() },
+    }))
+}
+
+/// One byte more than a policy may have is read, so that it is refused for its length.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(POLICY_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
+    let code = if error.kind() == io::ErrorKind::NotFound { Code::NotFound } else { Code::Io };
+    Failure::new(code, format!("{what} {}: {error}", path.display()))
+}
+
+/// Reads what a policy includes, and keeps it.
+#[derive(Default)]
+struct IncludeReader {
+    included: RefCell<Vec<PolicyFile>>,
+    /// Why the first of those cannot be read that cannot.
+    failure: RefCell<Option<Failure>>,
+}
+
+impl Loader for IncludeReader {
+    fn load(&self, name: &str, base_dir: Option<&str>) -> Result<Included, String> {
+        let path = profile_path(base_dir, name).ok_or("it is relative to no file")?;
+        let directory = Path::new(&path).parent().and_then(Path::to_str).map(String::from);
+        let known =
+            self.included.borrow().iter().find(|file| *file.path == *path).map(|file| file.text.clone());
+        let text = match known {
+            Some(text) => text,
+            None => self
+                .add(&path)
+                .inspect_err(|failure| {
+                    self.failure.borrow_mut().get_or_insert_with(|| failure.clone());
+                })
+                .map_err(|failure| failure.message)?,
+        };
+        Ok(Included { identity: path, text: text.as_ref().into(), base_dir: directory })
+    }
+}
+
+impl IncludeReader {
+    fn add(&self, path: &str) -> Result<Text, Failure> {
+        let mut included = self.included.borrow_mut();
+        if included.len() + 1 >= POLICY_FILES_MAX {
+            let message = format!("the policy is read from more than {POLICY_FILES_MAX} files");
+            return Err(Failure::new(Code::Limit, message));
+        }
+        let text = read(Path::new(path)).map_err(|error| failed("policy", Path::new(path), &error))?;
+        let text = Text::from(text);
+        included.push(PolicyFile { path: Text::from(path), text: text.clone() });
+        Ok(text)
+    }
+}
+
+/// The files of a policy that are not on the kernel's machine, or differ from what was read: agents are not kept from them.
+#[derive(Debug, Default)]
+pub(crate) struct UnprotectedFiles(Vec<Text>);
+
+impl UnprotectedFiles {
+    /// Protects those files of a policy that are on this machine. Only for the owner's requests: for anybody else no file is examined.
+    ///
+    /// # Errors
+    /// When a file is here and cannot be protected.
+    pub(crate) fn protect_local(
+        request: &mut Request,
+        is_owners: bool,
+        protected: &Protected,
+    ) -> Result<UnprotectedFiles, Failure> {
+        let Request::Admin(AdminRequest::PolicyLoad { text, files, .. }) = request else { return Ok(UnprotectedFiles::default()) };
+        files.here.clear();
+        if !is_owners {
+            return Ok(UnprotectedFiles::default());
+        }
+        let paths = files.each(text).take(POLICY_FILES_MAX);
+        let (here, others): (Vec<_>, Vec<_>) = paths.partition(|(path, text)| is_local(path, text));
+        let here: Vec<Text> = here.into_iter().map(|(path, _)| path.clone()).collect();
+        let others = others.into_iter().map(|(path, _)| path.clone()).collect();
+        for path in &here {
+            // Before the policy is in force, so that no agent is faster.
+            protected.add(Path::new(&**path)).map_err(|error| {
+                Failure::new(Code::Io, format!("cannot protect the policy {}: {error}", &**path))
+            })?;
+        }
+        files.here = here;
+        Ok(UnprotectedFiles(others))
+    }
+
+    /// Adds the unprotected paths to the reply.
+    pub(crate) fn report_in(self, reply: Reply) -> Reply {
+        match reply {
+            Reply::Done if !self.0.is_empty() => {
+                let paths: Vec<Value> = self.0.into_iter().map(Value::from).collect();
+                Reply::Value(object! { "unprotected": paths })
+            }
+            reply => reply,
+        }
+    }
+}
+
+/// The paths that a reply tells as not protected.
+pub(crate) fn unprotected_paths(outcome: Outcome) -> Result<Vec<String>, Failure> {
+    match outcome? {
+        Reply::Value(told) => {
+            let paths = told.get("unprotected").and_then(Value::as_array).cloned().unwrap_or_default();
+            Ok(paths.iter().filter_map(Value::as_str).map(String::from).collect())
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Whether this very text stands in a file here.
+fn is_local(path: &str, text: &str) -> bool {
+    // To open a fifo or a device is to do something with it.
+    let is_file =
+        std::fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == text.len() as u64);
+    let mut there = Vec::new();
+    let read = |there: &mut Vec<u8>| File::open(path)?.take(text.len() as u64 + 1).read_to_end(there);
+    path.starts_with('/') && is_file && read(&mut there).is_ok() && there == text.as_bytes()
+}

@@ -1,0 +1,48 @@
+//! Implements [`EffectContext`] for one effect: asks the kernel, and hands pieces of the answer to the caller.
+
+use std::time::Instant;
+
+use ak_kernel::{Step, Ticket, Verdict};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    call::{CallMode, ChunkSink},
+    driver::group_commit::GroupCommit,
+    effects::context::EffectContext,
+};
+
+/// The context of one effect.
+pub(crate) struct DriverContext<'p> {
+    pub(crate) group_commit: &'p GroupCommit,
+    pub(crate) ticket: Ticket,
+    pub(crate) chunks: Mutex<ChunkSink<'p>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) due: Option<Instant>,
+    pub(crate) mode: CallMode,
+}
+
+impl EffectContext for DriverContext<'_> {
+    async fn while_wanted<T: Send>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
+        let work = self.stop.run_until_cancelled(work);
+        match self.due {
+            None => work.await,
+            Some(due) => tokio::time::timeout_at(due.into(), work).await.ok().flatten(),
+        }
+    }
+
+    async fn ask(&self, step: Step) -> Verdict {
+        self.group_commit.ask(self.ticket, step, self.mode).await
+    }
+
+    /// Also checks whether somebody still waits: work that always has something ready never lets [`Self::while_wanted`] check.
+    async fn deliver(&self, chunk: &str) -> bool {
+        let wants_more = match &mut *self.chunks.lock().await {
+            ChunkSink::Discard => true,
+            // The callback may block or drive a runtime of its own: it runs on the caller's own thread.
+            ChunkSink::Callback(take) => take(chunk),
+            ChunkSink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
+        };
+        wants_more && !self.stop.is_cancelled() && self.due.is_none_or(|due| Instant::now() < due)
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a file effect fails, and with which code.
+
+use std::io;
+
+use ak_kernel::Code;
+use rustix::io::Errno;
+
+use crate::fs::preserve::PreserveError;
+
+/// Most symbolic links that are followed from one path, as on Linux.
+pub(crate) const LINKS_MAX: usize = 40;
+
+/// Why a file effect did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error("{0}")]
+    System(#[from] io::Error),
+    #[error(
+        "there is a symbolic link in the path: a permit with follow = \"beneath\" follows those that stay beneath its root"
+    )]
+    Link,
+    #[error("more than {LINKS_MAX} symbolic links lead from one to the next")]
+    TooManyLinks,
+    #[error("the symbolic link to {0:?} is not followed: {1}")]
+    LinkNotFollowed(String, &'static str),
+    #[error("no such file: a name that is not UTF-8 cannot be asked for")]
+    NotUtf8,
+    #[error("the path crosses into another file system")]
+    CrossesMount,
+    #[error("expected a {1}, found a {0}")]
+    WrongKind(&'static str, &'static str),
+    #[error("it has several links")]
+    HardLink,
+    #[error("the kernel's own files are out of reach")]
+    Protected,
+    #[error("{0}")]
+    Preserve(#[from] PreserveError),
+    #[error("it is longer than {0} bytes")]
+    TooLong(u64),
+    #[error("it does not lie beneath the granted root")]
+    OutsideRoot,
+}
+
+impl From<Errno> for FileError {
+    fn from(errno: Errno) -> FileError {
+        FileError::System(errno.into())
+    }
+}
+
+impl FileError {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::System(error) if error.kind() == io::ErrorKind::NotFound => Code::NotFound,
+            Self::System(_) | Self::WrongKind(..) | Self::Preserve(_) => Code::Io,
+            Self::NotUtf8 => Code::NotFound,
+            Self::Link
+            | Self::TooManyLinks
+            | Self::LinkNotFollowed(..)
+            | Self::CrossesMount
+            | Self::HardLink
+            | Self::Protected
+            | Self::OutsideRoot => Code::PolicyDeny,
+            Self::TooLong(_) => Code::BufferOverflow,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The file that an effect acts on: a name in an open directory.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use ak_json::{Value, object};
+use ak_kernel::Completion;
+use rustix::{
+    fs::{
+        Access, AtFlags, Dir, FileType, Mode, OFlags, Stat, accessat, fstat, fsync, openat, statat, unlinkat,
+    },
+    io::Errno,
+};
+
+use crate::{
+    fs::{error::FileError, preserve::preserve_metadata, protected::ProtectedPaths, resolve::Resolver},
+    temp_file::{TempFile, is_temp_name},
+};
+
+/// Most names in one listing.
+pub const LIST_ENTRIES_MAX: usize = 100_000;
+/// Most bytes of one listing, as JSON writes the names.
+pub const LIST_BYTES_MAX: usize = 4 << 20;
+/// How often a write is retried when the file changes meanwhile.
+const WRITE_TRIES_MAX: usize = 8;
+/// The mode of a new file before the process's mask, or the directory's default access list, is applied.
+const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+
+/// A name in an open directory, on which a file effect acts.
+pub(super) struct FileTarget<'p> {
+    pub(super) resolver: Resolver,
+    pub(super) parent: BorrowedFd<'p>,
+    pub(super) name: &'p str,
+    pub(super) protected: &'p ProtectedPaths,
+}
+
+impl FileTarget<'_> {
+    /// Opens the target and examines what was opened.
+    fn open(&self, flags: OFlags) -> Result<(File, Stat), FileError> {
+        // NONBLOCK: opening a fifo must not hang; it is refused below.
+        let components: &[&str] = if self.name == "." { &[] } else { &[self.name] };
+        let file = self.resolver.open(self.parent, components, flags | OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let stat = fstat(&file)?;
+        if self.protected.covers(&stat) {
+            return Err(FileError::Protected);
+        }
+        Ok((File::from(file), stat))
+    }
+
+    /// Examines the target without opening it: not a link's target, nothing on another mount.
+    fn stat_checked(&self) -> Result<Stat, FileError> {
+        let stat = statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if self.protected.covers(&stat) {
+            return Err(FileError::Protected);
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink && self.name != "." {
+            self.resolver.open(self.parent, &[self.name], OFlags::PATH)?;
+        }
+        Ok(stat)
+    }
+
+    pub(super) fn read(&self, bytes_max: u64) -> Result<Completion, FileError> {
+        // Checked before it is opened: opening a fifo or a device has effects.
+        regular(&statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)?;
+        let (file, stat) = self.open(OFlags::empty())?;
+        regular(&stat)?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(FileError::TooLong(bytes_max));
+        }
+        Ok(Completion::File(bytes.into()))
+    }
+
+    /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
+    pub(super) fn write(&self, data: &[u8]) -> Result<Completion, FileError> {
+        for _ in 0..WRITE_TRIES_MAX {
+            let is_written = match self.stat_checked() {
+                Ok(stat) => self.write_over(&stat, data)?,
+                Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    self.write_new(data)?
+                }
+                Err(error) => return Err(error),
+            };
+            if is_written {
+                self.sync_directory()?;
+                return Ok(Completion::Done);
+            }
+        }
+        Err(FileError::System(io::Error::other("others changed it all the time")))
+    }
+
+    /// Writes a file under a free name, with the mode and access list that the system gives new files there. False when the name was
+    /// taken meanwhile.
+    fn write_new(&self, data: &[u8]) -> Result<bool, FileError> {
+        let mut temp_file = TempFile::create(self.parent, NEW_FILE_MODE)?;
+        temp_file.file.write_all(data)?;
+        temp_file.file.sync_all()?;
+        match temp_file.rename_new(self.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            placed => Ok(placed.map(|()| true)?),
+        }
+    }
+
+    /// Replaces a file by one with the same metadata and new content. False when the file changed meanwhile.
+    fn write_over(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
+        regular(before)?;
+        if before.st_nlink > 1 {
+            return Err(FileError::HardLink);
+        }
+        // Renaming over a file needs no right to it; writing does.
+        self.may_write()?;
+        let old = self.open_replaced()?;
+        let mut temp_file = TempFile::create(self.parent, Mode::RUSR | Mode::WUSR)?;
+        temp_file.file.write_all(data)?;
+        preserve_metadata(old.as_fd(), before, &temp_file.file)?;
+        temp_file.file.sync_all()?;
+        if !is_same(before, &fstat(&old)?) || !is_same(before, &self.stat_checked()?) {
+            return Ok(false);
+        }
+        temp_file.rename_over(self.name)?;
+        Ok(true)
+    }
+
+    /// Whether this process may write the target.
+    fn may_write(&self) -> Result<(), Errno> {
+        match accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::EACCESS) {
+            // Some sandboxes forbid the call that takes the flag. Without the flag the process's real user is checked.
+            Err(Errno::PERM) => accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::empty()),
+            told => told,
+        }
+    }
+
+    /// Opens the file that is replaced, to read its metadata: for reading, or for writing where reading is not permitted.
+    fn open_replaced(&self) -> Result<OwnedFd, FileError> {
+        let open = |flags| self.resolver.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
+        match open(OFlags::RDONLY) {
+            Err(FileError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open(OFlags::WRONLY)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Syncs the directory, so that its new names are on the disk.
+    fn sync_directory(&self) -> Result<(), FileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let synced = openat(self.parent, ".", flags, Mode::empty()).and_then(fsync);
+        match synced {
+            // A directory that is writable but unreadable, or a file system that cannot sync one.
+            Ok(()) | Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub(super) fn list(&self) -> Result<Completion, FileError> {
+        let (directory, _) = self.open(OFlags::DIRECTORY)?;
+        if self.protected.covers_directory(directory.as_fd())? {
+            return Err(FileError::Protected);
+        }
+        let mut entries: Vec<(String, &'static str, bool)> = Vec::new();
+        let mut bytes = 0;
+        for entry in Dir::read_from(&directory)? {
+            let entry = entry?;
+            let is_text = entry.file_name().to_str().is_ok();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." && !is_temp_name(name.as_bytes()) {
+                bytes += Value::from(&name).json_len();
+                entries.push((name, kind_name(entry.file_type()), is_text));
+            }
+            if entries.len() > LIST_ENTRIES_MAX {
+                return Err(FileError::TooLong(LIST_ENTRIES_MAX as u64));
+            }
+            if bytes > LIST_BYTES_MAX {
+                return Err(FileError::TooLong(LIST_BYTES_MAX as u64));
+            }
+        }
+        entries.sort_unstable();
+        let entries: Vec<Value> = entries
+            .into_iter()
+            .map(|(name, kind, is_text)| match is_text {
+                true => object! { "name": name, "kind": kind },
+                // It can be seen, and not be asked for.
+                false => object! { "name": name, "kind": kind, "utf8": false },
+            })
+            .collect();
+        Ok(Completion::Value(object! { "entries": entries }))
+    }
+
+    pub(super) fn describe(&self, follows: bool) -> Result<Completion, FileError> {
+        let stat = self.stat_checked()?;
+        if follows && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Err(FileError::Link);
+        }
+        let modified_us = i128::from(stat.st_mtime) * 1_000_000 + i128::from(stat.st_mtime_nsec) / 1000;
+        Ok(Completion::Value(object! {
+            "kind": kind_name(FileType::from_raw_mode(stat.st_mode)),
+            "size": u64::try_from(stat.st_size).unwrap_or(0),
+            "modified": u64::try_from(modified_us).unwrap_or(0),
+        }))
+    }
+
+    pub(super) fn delete(&self) -> Result<Completion, FileError> {
+        let stat = self.stat_checked()?;
+        let flags = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => AtFlags::REMOVEDIR,
+            _ => AtFlags::empty(),
+        };
+        unlinkat(self.parent, self.name, flags)?;
+        self.sync_directory()?;
+        Ok(Completion::Done)
+    }
+}
+
+/// Whether a file is unchanged between two examinations, as far as its change time shows.
+pub(super) fn is_same(before: &Stat, now: &Stat) -> bool {
+    let told = |stat: &Stat| {
+        (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_ctime, stat.st_ctime_nsec)
+    };
+    told(before) == told(now)
+}
+
+pub(super) fn regular(stat: &Stat) -> Result<(), FileError> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Symlink => Err(FileError::Link),
+        other => Err(FileError::WrongKind(kind_name(other), "file")),
+    }
+}
+
+pub(super) fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "file",
+        FileType::Directory => "directory",
+        FileType::Symlink => "link",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,35 @@
+//! The key that signs checkpoints of the log.
+
+use std::{io, path::Path};
+
+use ak_audit::{SigningKey, note::KeyKind};
+
+use crate::{
+    hex::{from_hex, to_hex},
+    random::random_bytes,
+    secrets::key_file,
+};
+
+/// The file in the state directory that holds the seed of the key that signs checkpoints.
+pub const CHECKPOINT_KEY: &str = "checkpoint.key";
+
+/// Reads the key in the state directory, which is made there at first use; without a directory it makes a key that ends with
+/// the process. The key is named by `run`, the id of the kernel's log.
+///
+/// # Errors
+/// When the key cannot be read or made, or others may read it.
+pub(crate) fn open(directory: Option<&Path>, run: &[u8; 16]) -> io::Result<SigningKey> {
+    let seed = match directory {
+        None => random_bytes()?,
+        Some(directory) => {
+            let made = || Ok(to_hex(&random_bytes()?));
+            let digits = key_file::read_or_create(&directory.join(CHECKPOINT_KEY), made)?;
+            from_hex(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
+        }
+    };
+    SigningKey::from_seed(&format!("authority-kernel/{}", to_hex(run)), KeyKind::Log, &seed).map_err(invalid)
+}
+
+fn invalid(error: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{CHECKPOINT_KEY}: {}", error.to_string()))
+}

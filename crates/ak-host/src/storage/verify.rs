@@ -1,0 +1,95 @@
+//! The result of a verification of the log, and the anchor that it rests on.
+
+use ak_audit::{Checkpoint, SigningKey, VerifierKey, note::NoteError};
+use ak_json::{Value, object};
+use ak_kernel::{Code, Failure};
+
+use crate::storage::log::Log;
+
+/// The checkpoint that a verification compares the log with, if any.
+pub(crate) struct Anchor {
+    signed_by: Option<String>,
+    anchored_at: Option<u64>,
+    /// How the log contradicts the anchor: from which entry on, if known, and why.
+    contradiction: Option<(Option<u64>, String)>,
+}
+
+impl Anchor {
+    /// No anchor.
+    pub(crate) const NONE: Anchor = Anchor { signed_by: None, anchored_at: None, contradiction: None };
+
+    pub(crate) fn new(
+        signer: &SigningKey,
+        log: &Log,
+        key: Option<&str>,
+        note: Option<&str>,
+    ) -> Result<Anchor, Failure> {
+        let own = signer.verifier();
+        let key = key.map(VerifierKey::parse).transpose().map_err(rejected("the key"))?;
+        let mut anchor = Anchor::NONE;
+        anchor.signed_by = key.as_ref().filter(|key| *key == own).map(|key| key.name().to_owned());
+        let Some(note) = note else { return Ok(anchor) };
+        let kept = Checkpoint::open(note.as_bytes(), key.as_ref().unwrap_or(own));
+        let kept = kept.map_err(rejected("the anchor"))?;
+        if kept.origin != own.name() {
+            return Err(Failure::new(Code::InvalidArgument, "the anchor: it is of another log"));
+        }
+        anchor.signed_by = key.map(|key| key.name().to_owned());
+        let (size, _) = log.tree_head()?;
+        if kept.size > size {
+            let reason = format!("there were {} entries, and there are {size}: some are gone", kept.size);
+            anchor.contradiction = Some((Some(size), reason));
+        } else if log.root_at(kept.size)? != kept.root {
+            let reason = format!("the first {} entries are not those that the anchor saw", kept.size);
+            anchor.contradiction = Some((None, reason));
+        } else {
+            anchor.anchored_at = Some(kept.size);
+        }
+        Ok(anchor)
+    }
+
+    /// The result of a verification.
+    pub(crate) fn result(self, followed: VerificationSummary) -> Value {
+        let contradiction = followed.wrong.map(|(seq, reason)| (Some(seq), reason)).or(self.contradiction);
+        let rests_on = match self.anchored_at {
+            Some(size) => format!("the first {size} entries are those that the anchor saw"),
+            None => String::from("unanchored: whoever holds this log could have rewritten it"),
+        };
+        object! {
+            "consistent": contradiction.is_none(), "first_bad": contradiction.as_ref().and_then(|(seq, _)| *seq),
+            "reason": contradiction.map(|(_, reason)| reason), "replayed": followed.replayed,
+            "opaque": followed.opaque, "not_replayed": followed.not_replayed, "verified_to": followed.entries,
+            "signed_by": self.signed_by, "anchored_at": self.anchored_at,
+            "rests_on": rests_on,
+        }
+    }
+}
+
+/// How much of a log was replayed, and the first entry that does not follow.
+pub(crate) struct VerificationSummary {
+    /// Entries that follow.
+    pub(crate) replayed: u64,
+    /// Entries that could not be executed again, because a body was erased or pruned.
+    pub(crate) opaque: u64,
+    /// Entries that an earlier version of the kernel wrote, and re-executes.
+    pub(crate) not_replayed: u64,
+    /// How many entries were looked at, and those before the first that is kept.
+    pub(crate) entries: u64,
+    /// The first that does not follow, and why.
+    pub(crate) wrong: Option<(u64, String)>,
+}
+
+impl VerificationSummary {
+    /// The summary of a log that cannot be read beyond the entry named in `failure`.
+    pub(crate) fn damaged(failure: Failure) -> Result<VerificationSummary, Failure> {
+        let Some(first_bad) = failure.context.get("first_bad").and_then(Value::as_u64) else {
+            return Err(failure);
+        };
+        let wrong = Some((first_bad, failure.message));
+        Ok(VerificationSummary { replayed: 0, opaque: 0, not_replayed: 0, entries: first_bad, wrong })
+    }
+}
+
+pub(crate) fn rejected(what: &'static str) -> impl Fn(NoteError) -> Failure {
+    move |error| Failure::new(Code::InvalidArgument, format!("{what}: {error}"))
+}

@@ -1,0 +1,149 @@
+//! What is under way ends when nobody waits for it any more, and costs what came of it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use ak_host::CancellationToken;
+use ak_host::ak_json::{Value, object};
+use ak_host::ak_kernel::{Code, InferRequest, Request};
+use support::model::{ANY, Then, delta, failure, kernel, model, request, stream, tokens};
+
+fn streamed(members: Value) -> Request {
+    Request::Infer(InferRequest { request: request("m", members), stream: true, price: None })
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed().as_secs() < 20, "not so after 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A server that ignores `max_tokens` is stopped when what was set aside is used up.
+#[test]
+fn a_stream_stops_when_its_token_budget_is_used_up() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, _scratch) =
+        kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]\nmax_tokens = 20\n[budgets]\ntokens = 1000");
+    let (chunks, outcome) = stream(&kernel, request("m", object! {}));
+    assert_eq!(failure(outcome).code, Code::BudgetExceeded);
+    assert!(chunks.len() < 200, "{} chunks", chunks.len());
+    let (used, reserved) = tokens(&kernel);
+    assert!(used > 0 && used <= 1000 && reserved == 0, "{used}");
+}
+
+/// However long the prompt was: of what was set aside for it nothing is left for an answer that costs money.
+#[test]
+fn a_stream_stops_when_its_cost_budget_is_used_up() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, _scratch) = kernel(
+        &[("*", &server, "price = { input = 0, output = 10 }")],
+        "[infer]\nmodels = [\"*\"]\nmax_tokens = 100\n[budgets]\ncost_micro_usd = 1000",
+    );
+    let prompt = ak_host::ak_json::array![object! { "role": "user", "content": "x".repeat(300_000) }];
+    let (_, outcome) = stream(&kernel, request("m", object! { "messages": prompt }));
+    assert_eq!(failure(outcome).code, Code::BudgetExceeded);
+    assert!(tokens(&kernel).0 < 75_100 + 1_000, "{:?}", tokens(&kernel));
+}
+
+/// Where the budget has room, an answer of long words is not cut at what its length would count for.
+#[test]
+fn an_answer_of_exactly_the_limit_is_complete() {
+    let server = model(|_, _| {
+        let words = std::iter::repeat_n(delta(" words"), 1_000);
+        let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
+        Then::Stream(words.chain([end.into()]).collect())
+    });
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], "[infer]\nmodels = [\"*\"]\nmax_tokens = 1000");
+    let (chunks, outcome) = stream(&kernel, request("m", object! { "max_tokens": 1_000u64 }));
+    assert_eq!(chunks.len(), 1_001);
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
+#[test]
+fn a_caller_that_stops_a_stream_disconnects_the_server() {
+    let server = model(|_, _| Then::Endless(delta("")));
+    let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
+    let mut seen = 0;
+    let outcome = kernel.call_streaming(streamed(object! {}), &mut |_| {
+        seen += 1;
+        seen < 3
+    });
+    assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+    wait_until("the server is asked no more", || {
+        server.cut.load(Ordering::SeqCst) > 0 && tokens(&kernel).1 == 0
+    });
+}
+
+/// A caller that waits no more need not wait for the server's next word.
+#[test]
+fn a_cancelled_call_ends_though_the_server_is_silent() {
+    let server = model(|_, _| Then::Silence);
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let remote = support::over_a_socket(&kernel, &scratch);
+    for connection in [&kernel, &remote] {
+        let before = server.count();
+        let stop = CancellationToken::new();
+        let outcome = std::thread::scope(|scope| {
+            let call = scope.spawn(|| connection.call_until(streamed(object! {}), &mut |_| true, &stop));
+            wait_until("the server is asked", || server.count() > before);
+            stop.cancel();
+            call.join().unwrap()
+        });
+        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+    }
+    wait_until("nothing is under way", || tokens(&kernel).1 == 0);
+}
+
+/// What is given up in the middle costs what came of it, wherever the caller is.
+#[test]
+fn a_cancelled_stream_is_charged_for_what_was_received() {
+    let server = model(|_, _| Then::Stall(vec![delta("word")]));
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let remote = support::over_a_socket(&kernel, &scratch);
+    let mut before = 0;
+    for connection in [&kernel, &remote] {
+        let stop = CancellationToken::new();
+        let outcome = connection.call_until(
+            streamed(object! {}),
+            &mut |_| {
+                stop.cancel();
+                true
+            },
+            &stop,
+        );
+        assert_eq!(failure(outcome).code, Code::UnknownOutcome);
+        wait_until("nothing is under way", || tokens(&kernel).1 == 0);
+        let used = tokens(&kernel).0 - before;
+        assert!(used > 0 && used < 100, "{used}");
+        before += used;
+    }
+}
+
+/// However fast the server is, a caller that gives up gets no more.
+#[test]
+fn a_cancelled_stream_ends_though_the_server_continues() {
+    let server = model(|_, _| Then::Endless(delta("word")));
+    let (kernel, scratch) = kernel(&[("*", &server, "")], ANY);
+    let remote = support::over_a_socket(&kernel, &scratch);
+    for connection in [&kernel, &remote] {
+        let stop = CancellationToken::new();
+        let mut pieces = 0;
+        let outcome = connection.call_until(
+            streamed(object! {}),
+            &mut |_| {
+                stop.cancel();
+                pieces += 1;
+                true
+            },
+            &stop,
+        );
+        assert_eq!((failure(outcome).code, pieces), (Code::UnknownOutcome, 1));
+    }
+}
