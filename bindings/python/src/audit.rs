@@ -2,7 +2,7 @@
 
 use ak_host::{
     ak_json::{Value, object},
-    ak_kernel::{Operation, QUERY_LIMIT, AuditRequest, Request},
+    ak_kernel::{AuditRequest, Operation, QUERY_LIMIT, Request},
 };
 use pyo3::{
     prelude::*,

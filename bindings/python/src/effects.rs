@@ -1,7 +1,8 @@
 //! The methods of `AuthorityKernel` with effects: files, HTTP, tools, models.
 
 use ak_host::ak_kernel::{
-    FILE_BYTES_MAX, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, RESPONSE_BYTES_MAX, Reply, FileRequest, InferRequest, ToolsRequest, Request,
+    FILE_BYTES_MAX, FileRequest, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, InferRequest,
+    RESPONSE_BYTES_MAX, Reply, Request, ToolsRequest,
 };
 use pyo3::{
     prelude::*,
@@ -32,17 +33,28 @@ impl AuthorityKernel {
 
     /// Replaces the content of a file, whole or not at all.
     fn file_write<'py>(&self, py: Python<'py>, path: Path, data: Data) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_no_reply(py, || Ok(Request::File(FileRequest::Write { path: path.0, data: data.to_shared() })))
+        self.session.call_no_reply(py, || {
+            Ok(Request::File(FileRequest::Write { path: path.0, data: data.to_shared() }))
+        })
     }
 
     /// The entries of a directory.
     fn file_list<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_member(py, "entries", || Ok(Request::File(FileRequest::List { path: path.0 })), to_python)
+        self.session.call_member(
+            py,
+            "entries",
+            || Ok(Request::File(FileRequest::List { path: path.0 })),
+            to_python,
+        )
     }
 
     /// Kind, size and time of a file.
     fn file_stat<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_json(py, || Ok(Request::File(FileRequest::Stat { path: path.0 })), |py, reply| to_python(py, &reply))
+        self.session.call_json(
+            py,
+            || Ok(Request::File(FileRequest::Stat { path: path.0 })),
+            |py, reply| to_python(py, &reply),
+        )
     }
 
     /// Deletes a file.
@@ -113,7 +125,12 @@ impl AuthorityKernel {
         args: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let args = from_python(args)?;
-        self.session.call_member(py, "output", || Ok(Request::Tools(ToolsRequest::Call { tool: name.0, args })), to_python)
+        self.session.call_member(
+            py,
+            "output",
+            || Ok(Request::Tools(ToolsRequest::Call { tool: name.0, args })),
+            to_python,
+        )
     }
 
     /// The registered tools, each as a dict.
@@ -144,7 +161,8 @@ impl AuthorityKernel {
         max_tokens: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let messages = Messages::new(request, prompt, max_tokens)?;
-        let request = || Ok(Request::Infer(InferRequest { request: messages.0.value()?, stream: false, price: None }));
+        let request =
+            || Ok(Request::Infer(InferRequest { request: messages.0.value()?, stream: false, price: None }));
         self.session.call_json(py, request, |py, answer| Ok(to_bytes(py, &answer).into_any()))
     }
 

@@ -3,7 +3,7 @@
 use ak_host::{
     ak_json::{Object, Value, object},
     ak_kernel::{
-        Code, Failure, Operation, Reply, HeapRequest, Request,
+        Code, Failure, HeapRequest, Operation, Reply, Request,
         ak_heap::{Content, PAGE_OBJECTS},
     },
 };
@@ -96,7 +96,13 @@ impl AuthorityKernel {
         expected_version: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let expected_version = expected_version.map(|version| version.0);
-        let request = || Ok(Request::Heap(HeapRequest::Write { handle: handle.0, patch: patch.value()?, expected_version }));
+        let request = || {
+            Ok(Request::Heap(HeapRequest::Write {
+                handle: handle.0,
+                patch: patch.value()?,
+                expected_version,
+            }))
+        };
         self.session.call(py, request, |py, reply| match reply {
             Reply::Version(version) => version.into_bound_py_any(py),
             _ => Err(type_mismatch(py)),
@@ -112,7 +118,9 @@ impl AuthorityKernel {
         expected_version: Option<Unsigned>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let expected_version = expected_version.map(|version| version.0);
-        self.session.call_no_reply(py, || Ok(Request::Heap(HeapRequest::Delete { handle: handle.0, expected_version })))
+        self.session.call_no_reply(py, || {
+            Ok(Request::Heap(HeapRequest::Delete { handle: handle.0, expected_version }))
+        })
     }
 
     /// The heap objects that match, among those the session may read, page by page: a dict of `objects` and `cursor`.
@@ -151,7 +159,9 @@ impl AuthorityKernel {
 
     /// Registers a JSON Schema for a type: every later object of that type is checked against it.
     fn register_type<'py>(&self, py: Python<'py>, name: Str, schema: Json) -> PyResult<Bound<'py, PyAny>> {
-        self.session.call_no_reply(py, || Ok(Request::Heap(HeapRequest::TypeRegister { name: name.0, schema: schema.value()? })))
+        self.session.call_no_reply(py, || {
+            Ok(Request::Heap(HeapRequest::TypeRegister { name: name.0, schema: schema.value()? }))
+        })
     }
 
     /// Removes a type that this session's agent, or the owner, registered.

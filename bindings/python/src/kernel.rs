@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 use ak_host::{
     Options,
     ak_json::{Value, object},
-    ak_kernel::{Code, Failure, Operation, AdminRequest, Request},
+    ak_kernel::{AdminRequest, Code, Failure, Operation, Request},
 };
 use pyo3::{prelude::*, types::PyDict};
 
@@ -149,7 +149,11 @@ impl AuthorityKernel {
                 Ok(py.None().into_bound(py))
             }
             (None, Some(text)) => self.session.call_no_reply(py, || {
-                Ok(Request::Admin(AdminRequest::PolicyLoad { text: text.0, base_dir: None, files: Default::default() }))
+                Ok(Request::Admin(AdminRequest::PolicyLoad {
+                    text: text.0,
+                    base_dir: None,
+                    files: Default::default(),
+                }))
             }),
             (Some(_), Some(_)) | (None, None) => {
                 Err(invalid_argument(py, "give a policy's path or its text"))

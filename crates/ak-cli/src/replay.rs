@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ak_host::{
     ak_json::object,
-    ak_kernel::{LogVerifier, Kept, EntryStatus, Tools, outcome_to_value, stream},
+    ak_kernel::{EntryStatus, LogVerifier, StoredBody, ToolReplay, outcome_to_value, stream},
 };
 use clap::Args;
 

@@ -49,7 +49,8 @@ impl ServeCommand {
         ] {
             path.map_or(Ok(()), |path| options.set(name, path)).map_err(CommandError::failed)?;
         }
-        let kernel = Connection::open_with_progress(&options, &mut show_progress()).map_err(CommandError::failed)?;
+        let kernel =
+            Connection::open_with_progress(&options, &mut show_progress()).map_err(CommandError::failed)?;
         let server = Server::bind(&kernel, &self.socket, &token).map_err(CommandError::failed)?;
         let server = server.with_guests(self.guests);
         eprintln!("listening on unix:{}", self.socket.display());

@@ -9,7 +9,7 @@ use std::{
 
 use ak_host::{
     Connection, JOURNAL_DIRECTORY, Options,
-    ak_kernel::{Code, ToolsRequest, Request},
+    ak_kernel::{Code, Request, ToolsRequest},
 };
 
 /// A directory that is gone with the value.

@@ -50,7 +50,7 @@ fn its_journal_can_be_re_executed() {
     let output = run(Some(&format!(r#"{{"state_dir":{:?}}}"#, state_dir.display())));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    use ak_host::ak_kernel::{Replay, Tools};
+    use ak_host::ak_kernel::{Replay, ToolReplay};
     let records = ak_host::read_journal(&state_dir).unwrap().records;
     let mut replay = Replay::new(ToolReplay::Rerun);
     for record in &records {

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use ak_host::ak_kernel::{Code, Operation, Who};
+use ak_host::ak_kernel::{AllowedCaller, Code, Operation};
 
 /// Set to write the header instead of comparing it.
 const BLESS: &str = "AK_BLESS";

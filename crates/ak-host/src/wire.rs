@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use ak_json::{Limits, Object, Text, Value};
 use ak_kernel::{
     Code, Failure, Operation, Request,
-    wire::{Flags, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX, encode},
+    frame::{Flags, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX, encode},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},

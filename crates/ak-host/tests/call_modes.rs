@@ -10,7 +10,7 @@ use std::{
 };
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Reply, AdminRequest, AgentRequest, FileRequest, ToolsRequest, Request};
+use ak_host::ak_kernel::{AdminRequest, AgentRequest, Code, FileRequest, Reply, Request, ToolsRequest};
 use ak_host::{CancellationToken, Connection, Options, OutcomeFuture};
 use support::{
     Scratch, embedded, over_a_socket,
@@ -78,7 +78,10 @@ fn an_effect_pending_at_close_is_unknown() {
         wait_until("it waits", || server.taken.load(Ordering::SeqCst) == taken);
         connection.close();
         assert_eq!(wait(vec![waiting])[0].as_ref().unwrap_err().code, Code::UnknownOutcome);
-        assert_eq!(connection.call(Request::Admin(AdminRequest::LastError)).unwrap_err().code, Code::NotConfigured);
+        assert_eq!(
+            connection.call(Request::Admin(AdminRequest::LastError)).unwrap_err().code,
+            Code::NotConfigured
+        );
     }
 }
 

@@ -17,7 +17,10 @@ use std::{
 };
 
 use ak_host::Connection;
-use ak_host::ak_kernel::{Code, HttpRequest, Operation, Outcome, Reply, AdminRequest, AgentRequest, FileRequest, ToolsRequest, Request};
+use ak_host::ak_kernel::{
+    AdminRequest, AgentRequest, Code, FileRequest, HttpRequest, Operation, Outcome, Reply, Request,
+    ToolsRequest,
+};
 use ak_json::{Limits, Value};
 use ak_policy::budget::Dimension;
 use proptest::prelude::*;
@@ -301,27 +304,32 @@ impl Run {
             }
             Act::Write { by, file, bytes } => {
                 let path = path(file);
-                let request = Request::File(FileRequest::Write { path: path.as_str().into(), data: vec![b'z'; bytes].into() });
+                let request = Request::File(FileRequest::Write {
+                    path: path.as_str().into(),
+                    data: vec![b'z'; bytes].into(),
+                });
                 if self.sessions[by].call(request).is_ok() {
                     *self.bytes.entry(by).or_default() += size(&path).unwrap();
                 }
             }
             Act::Read { by, file, bytes_max } => {
                 let path = path(file);
-                let outcome =
-                    self.sessions[by].call(Request::File(FileRequest::Read { path: path.as_str().into(), bytes_max }));
+                let outcome = self.sessions[by]
+                    .call(Request::File(FileRequest::Read { path: path.as_str().into(), bytes_max }));
                 if outcome.is_ok() {
                     *self.bytes.entry(by).or_default() += size(&path).unwrap();
                 }
             }
             Act::Delete { by, file } => {
                 let path = path(file);
-                let _ = self.sessions[by].call(Request::File(FileRequest::Delete { path: path.as_str().into() }));
+                let _ =
+                    self.sessions[by].call(Request::File(FileRequest::Delete { path: path.as_str().into() }));
             }
             Act::Tool { by, good } => {
                 let args = if good { r#"{"a":1,"b":2}"# } else { r#"{"a":"x"}"# };
                 let args = Value::parse(args.as_bytes(), &Limits::default()).unwrap();
-                match self.sessions[by].call(Request::Tools(ToolsRequest::Call { tool: "add".into(), args })) {
+                match self.sessions[by].call(Request::Tools(ToolsRequest::Call { tool: "add".into(), args }))
+                {
                     Err(failure) if failure.code == Code::BudgetExceeded => {}
                     _ => *self.tools.entry(by).or_default() += 1,
                 }
@@ -335,8 +343,8 @@ impl Run {
     }
 
     fn used(&self, by: usize, dimension: Dimension) -> u64 {
-        let status =
-            self.sessions[by].call(Request::Agent(AgentRequest::BudgetStatus { dimension: Some(dimension), agent: None }));
+        let status = self.sessions[by]
+            .call(Request::Agent(AgentRequest::BudgetStatus { dimension: Some(dimension), agent: None }));
         let Ok(Reply::Value(told)) = status else { panic!("{status:?}") };
         told.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
     }

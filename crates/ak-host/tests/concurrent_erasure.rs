@@ -12,7 +12,9 @@ use std::{
 
 use ak_audit::{Disk, DiskError, HashEngine};
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Outcome, Reply, AdminRequest, AuditRequest, HeapRequest, Request, ak_heap::Content};
+use ak_host::ak_kernel::{
+    AdminRequest, AuditRequest, Code, HeapRequest, Outcome, Reply, Request, ak_heap::Content,
+};
 use ak_host::{CancellationToken, Connection, FileDisk, Options};
 
 use support::Scratch;
@@ -150,7 +152,9 @@ fn erase(kernel: &Connection, subject: &str) -> Outcome {
 
 /// What a verification counts as opaque.
 fn opaque(kernel: &Connection) -> u64 {
-    let Ok(Reply::Value(report)) = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })) else {
+    let Ok(Reply::Value(report)) =
+        kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))
+    else {
         panic!("no verdict")
     };
     assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "{report}");

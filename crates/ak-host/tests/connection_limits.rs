@@ -11,7 +11,7 @@ use std::{
 };
 
 use ak_host::ak_kernel::frame::{Flags, HEADER_BYTES, Header, encode};
-use ak_host::ak_kernel::{Code, Reply, AgentRequest, ToolsRequest, Request};
+use ak_host::ak_kernel::{AgentRequest, Code, Reply, Request, ToolsRequest};
 use ak_host::{
     Connection, EFFECTS_MAX, Options, OutcomeFuture, RECEIVED_BYTES_MAX, SESSIONS_MAX, Server,
     UNAUTHENTICATED_MAX, owner_token,
@@ -70,7 +70,9 @@ impl Daemon {
 
     fn is_well(&self) {
         let owner = self.owner();
-        assert!(owner.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })).is_ok());
+        assert!(
+            owner.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })).is_ok()
+        );
     }
 }
 

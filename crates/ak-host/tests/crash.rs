@@ -23,7 +23,7 @@ use ak_audit::{
 };
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{
-    Outcome, Reply, AuditRequest, HeapRequest, Request,
+    AuditRequest, HeapRequest, Outcome, Reply, Request,
     ak_heap::{Content, Handle},
 };
 use ak_host::{Connection, FileDisk, JOURNAL_DIRECTORY, VAULT_DIRECTORY, read_journal};
@@ -178,7 +178,11 @@ fn kernel_victim() {
             let patch = Value::parse(br#"[{"op":"replace","path":"/n","value":1}]"#, &Default::default());
             let patch = patch.unwrap();
             loop {
-                let write = Request::Heap(HeapRequest::Write { handle: counter, patch: patch.clone(), expected_version: None });
+                let write = Request::Heap(HeapRequest::Write {
+                    handle: counter,
+                    patch: patch.clone(),
+                    expected_version: None,
+                });
                 match kernel.call(write) {
                     Ok(Reply::Version(version)) => say(format!("counted {version}")),
                     other => panic!("{other:?}"),
@@ -249,7 +253,9 @@ fn a_kernel_killed_during_snapshots_erasures_and_rotations_loses_nothing_and_kee
             continue;
         }
         let kernel = open_kernel(directory);
-        let Ok(Reply::Value(report)) = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })) else {
+        let Ok(Reply::Value(report)) =
+            kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))
+        else {
             panic!("cycle {cycle}: no verdict")
         };
         assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "cycle {cycle}: {report}");

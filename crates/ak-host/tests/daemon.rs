@@ -9,7 +9,10 @@ use std::{
 };
 
 use ak_host::ak_kernel::frame::{Flags, HEADER_BYTES, Header, encode};
-use ak_host::ak_kernel::{Code, Failure, Filter, Reply, AdminRequest, AuditRequest, HeapRequest, ToolsRequest, Request, ak_heap::Content, ak_json::object};
+use ak_host::ak_kernel::{
+    AdminRequest, AuditRequest, Code, Failure, Filter, HeapRequest, Reply, Request, ToolsRequest,
+    ak_heap::Content, ak_json::object,
+};
 use ak_host::{Connection, Options, Server, owner_token};
 
 use support::{Scratch, code};
@@ -67,20 +70,31 @@ fn owner_and_agents_get_their_own_sessions() {
     let owner = daemon.connect(true);
     assert!(owner.is_owner());
     let content = Content::Json(object! { "value": 1 });
-    let alloc = Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
+    let alloc =
+        Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
     let Ok(Reply::Handle(handle)) = owner.call(alloc) else { panic!() };
-    assert_eq!(owner.call(Request::Heap(HeapRequest::Read { handle, version: None })), Ok(Reply::Content(content)));
+    assert_eq!(
+        owner.call(Request::Heap(HeapRequest::Read { handle, version: None })),
+        Ok(Reply::Content(content))
+    );
     owner.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })).unwrap();
 
     let worker = owner.agent("worker").unwrap();
     assert!(!worker.is_owner());
     assert_eq!(code(worker.call(Request::Heap(HeapRequest::Read { handle, version: None }))), Code::NotFound);
-    assert_eq!(code(worker.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))), Code::PolicyDeny);
+    assert_eq!(
+        code(worker.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))),
+        Code::PolicyDeny
+    );
 
     let guest = daemon.connect(false);
     assert!(!guest.is_owner(), "without a token nobody is the owner");
     assert_eq!(
-        code(guest.call(Request::Admin(AdminRequest::PolicyLoad { text: "".into(), base_dir: None, files: Default::default() }))),
+        code(guest.call(Request::Admin(AdminRequest::PolicyLoad {
+            text: "".into(),
+            base_dir: None,
+            files: Default::default()
+        }))),
         Code::PolicyDeny
     );
     assert!(guest.agent("worker").is_err(), "nor any agent they name");
@@ -91,19 +105,30 @@ fn without_a_credential_only_an_admitted_guest_connects() {
     let closed = Daemon::with_guests(0);
     assert_eq!(closed.try_connect(false).map(|_| ()).unwrap_err().code, Code::CapMissing);
     let owner = closed.connect(true);
-    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(Filter::default()))) else { panic!() };
+    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(Filter::default()))) else {
+        panic!()
+    };
     assert!(!found.to_json().contains("session_open"), "a refusal is no record of the owner's");
 
     let daemon = Daemon::with_guests(2);
     let (one, other) = (daemon.connect(false), daemon.connect(false));
     assert_eq!(daemon.try_connect(false).map(|_| ()).unwrap_err().code, Code::Quota);
-    let alloc =
-        || Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: Content::Json(object! {}), subject: None });
+    let alloc = || {
+        Request::Heap(HeapRequest::Alloc {
+            type_name: "t".into(),
+            content: Content::Json(object! {}),
+            subject: None,
+        })
+    };
     assert_eq!(code(one.call(alloc())), Code::PolicyDeny, "a guest has nothing of the baseline");
     let text = "[[rule]]\nid = \"g\"\neffect = \"permit\"\noperation = [\"heap.alloc\"]\ntarget = \"*\"\nagent = [\"guest\", \"guest/**\"]\n";
     daemon
         .connect(true)
-        .call(Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() }))
+        .call(Request::Admin(AdminRequest::PolicyLoad {
+            text: text.into(),
+            base_dir: None,
+            files: Default::default(),
+        }))
         .unwrap();
     let Ok(Reply::Handle(handle)) = one.call(alloc()) else { panic!() };
     assert_eq!(code(other.call(Request::Heap(HeapRequest::Read { handle, version: None }))), Code::NotFound);
@@ -177,7 +202,9 @@ fn malformed_requests_are_counted() {
     );
     let owner = daemon.connect(true);
     let filter = ak_host::ak_kernel::Filter { event_type: Some("throttled".into()), ..Default::default() };
-    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else { panic!("no entries") };
+    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else {
+        panic!("no entries")
+    };
     assert!(found.to_json().contains(r#""agents":[{"agent":null,"turned_away":1}]"#), "{found}");
 }
 
@@ -193,8 +220,11 @@ fn large_frames_in_both_directions_do_not_deadlock() {
             scope.spawn(|| {
                 for _ in 0..4 {
                     let content = Content::Json(object! { "text": text.as_str() });
-                    let made =
-                        owner.call(Request::Heap(HeapRequest::Alloc { type_name: "large".into(), content, subject: None }));
+                    let made = owner.call(Request::Heap(HeapRequest::Alloc {
+                        type_name: "large".into(),
+                        content,
+                        subject: None,
+                    }));
                     let Ok(Reply::Handle(handle)) = made else { panic!("{made:?}") };
                     let read = owner.call(Request::Heap(HeapRequest::Read { handle, version: None }));
                     assert!(matches!(read, Ok(Reply::Content(_))), "{read:?}");

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{
-    Code, LogVerifier, Kept, Outcome, Reply, AdminRequest, AuditRequest, HeapRequest, Request, EntryStatus, Tools, ak_heap::Content,
+    AdminRequest, AuditRequest, Code, EntryStatus, HeapRequest, LogVerifier, Outcome, Reply, Request,
+    StoredBody, ToolReplay, ak_heap::Content,
 };
 use ak_host::{Connection, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY, read_journal};
 
@@ -57,7 +58,9 @@ fn nothing_of_a_subject_remains_on_disk() {
     kernel.call(alloc("kept", None)).unwrap();
     let Ok(Reply::Handle(handle)) = kernel.call(alloc(SECRET, Some("alice"))) else { panic!("no handle") };
     kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })).unwrap();
-    let Ok(Reply::Value(before)) = kernel.call(Request::Audit(AuditRequest::Checkpoint)) else { panic!("no checkpoint") };
+    let Ok(Reply::Value(before)) = kernel.call(Request::Audit(AuditRequest::Checkpoint)) else {
+        panic!("no checkpoint")
+    };
     let note = before.get("note").and_then(Value::as_str).unwrap().to_owned();
     // What lies on the disk is sealed, before anything is erased.
     assert_eq!(holding(&state, SECRET), Vec::<String>::new());
@@ -79,7 +82,9 @@ fn nothing_of_a_subject_remains_on_disk() {
     assert_eq!(left.snapshots.len(), 1);
     assert_eq!((holding(&state, SECRET), holding(&state, "alice")), (Vec::new(), Vec::new()));
     // The checkpoint from before still holds, and each entry follows or is opaque.
-    let report = match kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: Some(note.as_str().into()) })) {
+    let report = match kernel
+        .call(Request::Audit(AuditRequest::Verify { key: None, anchor: Some(note.as_str().into()) }))
+    {
         Ok(Reply::Value(report)) => report,
         other => panic!("{other:?}"),
     };
@@ -93,7 +98,10 @@ fn nothing_of_a_subject_remains_on_disk() {
 
     // It goes on from the snapshot, and what is left is all there.
     let kernel = open(&state);
-    assert_eq!(kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })).unwrap_err().code, Code::NotFound);
+    assert_eq!(
+        kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })).unwrap_err().code,
+        Code::NotFound
+    );
     let found = kernel.call(Request::Heap(HeapRequest::Query { form: Default::default() }));
     assert!(matches!(found, Ok(Reply::Value(page)) if page.to_json().contains("kept")));
     kernel.call(alloc("after", None)).unwrap();
@@ -127,7 +135,8 @@ fn erasing_one_subject_leaves_the_others() {
     erase(&kernel, "carol").unwrap();
     kernel.close();
     let kernel = open(&state);
-    let Ok(Reply::Value(page)) = kernel.call(Request::Heap(HeapRequest::Query { form: Default::default() })) else {
+    let Ok(Reply::Value(page)) = kernel.call(Request::Heap(HeapRequest::Query { form: Default::default() }))
+    else {
         panic!("the query failed")
     };
     let page = page.to_json();
@@ -172,7 +181,8 @@ fn a_long_journal_starts_from_a_snapshot() {
     let state = scratch.join("state");
     let kernel = open(&state);
     let agent = kernel.agent("worker").unwrap();
-    let request = Request::Admin(AdminRequest::Authorize { operation: "read".into(), target: "/x".into(), args: None });
+    let request =
+        Request::Admin(AdminRequest::Authorize { operation: "read".into(), target: "/x".into(), args: None });
     for chunk in 0..SNAPSHOT_ENTRIES / 100 {
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use ak_host::ak_kernel::{Code, Outcome, Reply, FileRequest, Request};
+use ak_host::ak_kernel::{Code, FileRequest, Outcome, Reply, Request};
 use ak_host::{Connection, Options};
 use support::{Scratch, bytes, code, embedded, load};
 
@@ -332,7 +332,9 @@ fn names_of_dots_are_ordinary_names() {
         assert_eq!(bytes(kernel.call(read(&format!("{data}/{path}")))), INSIDE.as_bytes(), "{path}");
     }
     assert_eq!(code(kernel.call(write(&format!("{data}/links/hard")))), Code::PolicyDeny, "several links");
-    kernel.call(Request::File(FileRequest::Delete { path: format!("{data}/links/absolute").into() })).unwrap();
+    kernel
+        .call(Request::File(FileRequest::Delete { path: format!("{data}/links/absolute").into() }))
+        .unwrap();
     assert_eq!(
         fs::read_to_string(scratch.join("secret")).unwrap(),
         SECRET,
@@ -345,7 +347,10 @@ fn names_of_dots_are_ordinary_names() {
 fn mounts_and_processes_are_closed() {
     let kernel = embedded("[fs]\nread = [\"/**\"]");
     assert_eq!(code(kernel.call(read("/proc/version"))), Code::PolicyDeny, "another mount");
-    assert_eq!(code(kernel.call(Request::File(FileRequest::Stat { path: "/proc".into() }))), Code::PolicyDeny);
+    assert_eq!(
+        code(kernel.call(Request::File(FileRequest::Stat { path: "/proc".into() }))),
+        Code::PolicyDeny
+    );
     load(&kernel, "[fs]\nread = [\"/proc/**\"]");
     assert!(matches!(kernel.call(read("/proc/version")), Ok(Reply::Bytes(_))));
     let own = std::process::id();

@@ -17,7 +17,8 @@ use std::{
 use ak_audit::{Disk, DiskError, journal::Options as JournalOptions};
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{
-    Code, Failure, Outcome, Reply, AdminRequest, AgentRequest, AuditRequest, FileRequest, HeapRequest, ToolsRequest, Request, CapabilitySpec,
+    AdminRequest, AgentRequest, AuditRequest, CapabilitySpec, Code, Failure, FileRequest, HeapRequest,
+    Outcome, Reply, Request, ToolsRequest,
     ak_heap::{Content, Handle},
     ak_policy::capability::CapId,
 };
@@ -259,7 +260,8 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
     if let Some((handle, _)) = told.notes.first().cloned() {
         let patch =
             Value::parse(br#"[{"op":"replace","path":"/text","value":"written"}]"#, &Default::default());
-        let write = Request::Heap(HeapRequest::Write { handle, patch: patch.unwrap(), expected_version: None });
+        let write =
+            Request::Heap(HeapRequest::Write { handle, patch: patch.unwrap(), expected_version: None });
         match kernel.call(write) {
             Ok(_) => told.notes[0].1 = "written".into(),
             Err(failure) => {
@@ -277,12 +279,19 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
     }
     let path = file.to_str().unwrap();
     told.take(kernel.call(Request::File(FileRequest::Read { path: path.into(), bytes_max: 1_000 })));
-    told.take(kernel.call(Request::File(FileRequest::Write { path: path.into(), data: b"written"[..].into() })));
-    told.take(kernel.call(Request::Tools(ToolsRequest::Call { tool: "add".into(), args: object! { "a": 3u64, "b": 5u64 } })));
+    told.take(
+        kernel.call(Request::File(FileRequest::Write { path: path.into(), data: b"written"[..].into() })),
+    );
+    told.take(kernel.call(Request::Tools(ToolsRequest::Call {
+        tool: "add".into(),
+        args: object! { "a": 3u64, "b": 5u64 },
+    })));
     if let Some(Reply::Handle(handle)) = told.take(kernel.call(alloc("of a person", Some("person")))) {
         told.person = Some(handle);
         told.is_erasing = true;
-        told.is_erased = told.take(kernel.call(Request::Audit(AuditRequest::Erase { subject: "person".into() }))).is_some();
+        told.is_erased = told
+            .take(kernel.call(Request::Audit(AuditRequest::Erase { subject: "person".into() })))
+            .is_some();
     }
     for round in 0..4 {
         note(told, kernel, format!("later {round}"));
@@ -338,7 +347,9 @@ fn life(scratch: &Scratch, fault: Option<(u64, Fault)>) -> (u64, Option<&'static
             live(&kernel, &file, &mut told);
         }
         let read = kernel.call(Request::Tools(ToolsRequest::List));
-        let revoked = told.granted.map(|capability| kernel.call(Request::Agent(AgentRequest::CapRevoke { capability })));
+        let revoked = told
+            .granted
+            .map(|capability| kernel.call(Request::Agent(AgentRequest::CapRevoke { capability })));
         for outcome in [Some(read), revoked].into_iter().flatten() {
             let Err(failure) = outcome else { continue };
             // That it is revoked already is an answer.

@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, os::unix::fs::symlink, sync::Arc};
 
-use ak_host::ak_kernel::{Code, Reply, FileRequest, HeapRequest, ToolsRequest, Request};
+use ak_host::ak_kernel::{Code, FileRequest, HeapRequest, Reply, Request, ToolsRequest};
 use ak_host::{Connection, Options};
 
 use support::{Scratch, bytes, code, embedded, load};
@@ -34,11 +34,14 @@ fn granted_operations_work() {
     assert_eq!(bytes(kernel.call(read(&path))), b"second");
     assert_eq!(fs::read_dir(scratch.join("data/sub")).unwrap().count(), 1, "no temporary file stays");
 
-    let Ok(Reply::Value(list)) = kernel.call(Request::File(FileRequest::List { path: scratch.text("data").into() })) else {
+    let Ok(Reply::Value(list)) =
+        kernel.call(Request::File(FileRequest::List { path: scratch.text("data").into() }))
+    else {
         panic!()
     };
     assert_eq!(list.to_json(), r#"{"entries":[{"name":"sub","kind":"directory"}]}"#);
-    let Ok(Reply::Value(stat)) = kernel.call(Request::File(FileRequest::Stat { path: path.as_str().into() })) else {
+    let Ok(Reply::Value(stat)) = kernel.call(Request::File(FileRequest::Stat { path: path.as_str().into() }))
+    else {
         panic!()
     };
     assert_eq!(stat.get("size").and_then(|size| size.as_u64()), Some(6));
@@ -158,13 +161,17 @@ fn state_survives_and_only_one_kernel_has_it() {
     let options = Options { state_dir: Some(scratch.join("state")), ..Options::default() };
     let kernel = Connection::open(&options).unwrap();
     let content = ak_host::ak_kernel::ak_heap::Content::Json(ak_host::ak_json::object! { "value": 7 });
-    let alloc = Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
+    let alloc =
+        Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
     let Ok(Reply::Handle(handle)) = kernel.call(alloc) else { panic!() };
     assert!(Connection::open(&options).is_err(), "a second kernel is refused");
     kernel.close();
     assert!(kernel.call(Request::Tools(ToolsRequest::List)).is_err(), "a closed kernel answers nothing");
     let again = Connection::open(&options).unwrap();
-    assert_eq!(again.call(Request::Heap(HeapRequest::Read { handle, version: None })), Ok(Reply::Content(content)));
+    assert_eq!(
+        again.call(Request::Heap(HeapRequest::Read { handle, version: None })),
+        Ok(Reply::Content(content))
+    );
 }
 
 /// What a killed process left under way is out of reach, and goes when the root is granted the next time.
@@ -179,9 +186,16 @@ fn temporary_files_are_out_of_reach_and_swept() {
     fs::write(&left, "half").unwrap();
     assert_eq!(code(kernel.call(read(&left))), Code::PolicyDeny);
     assert_eq!(code(kernel.call(write(&left, b"x"))), Code::PolicyDeny);
-    assert_eq!(code(kernel.call(Request::File(FileRequest::Stat { path: left.as_str().into() }))), Code::PolicyDeny);
-    assert_eq!(code(kernel.call(Request::File(FileRequest::Delete { path: left.as_str().into() }))), Code::PolicyDeny);
-    let Ok(Reply::Value(list)) = kernel.call(Request::File(FileRequest::List { path: scratch.text("data/sub").into() }))
+    assert_eq!(
+        code(kernel.call(Request::File(FileRequest::Stat { path: left.as_str().into() }))),
+        Code::PolicyDeny
+    );
+    assert_eq!(
+        code(kernel.call(Request::File(FileRequest::Delete { path: left.as_str().into() }))),
+        Code::PolicyDeny
+    );
+    let Ok(Reply::Value(list)) =
+        kernel.call(Request::File(FileRequest::List { path: scratch.text("data/sub").into() }))
     else {
         panic!()
     };
@@ -297,7 +311,9 @@ fn a_killed_writer_leaves_nothing_behind() {
         let kernel = embedded(&granted(&scratch.text("data")));
         assert_eq!(names(), ["file"]);
         let path = scratch.text("data/sub/file");
-        let whole = bytes(kernel.call(Request::File(FileRequest::Read { path: path.as_str().into(), bytes_max: 4 << 20 })));
+        let whole = bytes(
+            kernel.call(Request::File(FileRequest::Read { path: path.as_str().into(), bytes_max: 4 << 20 })),
+        );
         assert!(whole.len() == 2 << 20 && whole.iter().all(|byte| *byte == whole[0]));
     }
     eprintln!("{left} files were left under way");

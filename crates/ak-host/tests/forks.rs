@@ -9,7 +9,7 @@ use std::{
 };
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Reply, AuditRequest, HeapRequest, Request, ak_heap::Content};
+use ak_host::ak_kernel::{AuditRequest, Code, HeapRequest, Reply, Request, ak_heap::Content};
 use ak_host::{CancellationToken, Connection, Options};
 use support::{Scratch, embedded, get, load, ok, over_a_socket, web};
 
@@ -121,7 +121,9 @@ fn a_forked_child_cannot_use_inherited_sessions_and_opens_its_own() {
     let [_, durable, _, _] = connections;
     durable.close();
     let reopened = Connection::open(&options).unwrap();
-    let Ok(Reply::Value(verdict)) = reopened.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })) else {
+    let Ok(Reply::Value(verdict)) =
+        reopened.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))
+    else {
         panic!()
     };
     assert_eq!(verdict.get("consistent").and_then(Value::as_bool), Some(true), "{}", verdict.to_json());

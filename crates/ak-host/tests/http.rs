@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use ak_host::ak_kernel::{Code, Reply, AgentRequest, Request};
+use ak_host::ak_kernel::{AgentRequest, Code, Reply, Request};
 
 use support::{code, embedded, get, ok, redirect, web};
 
@@ -170,7 +170,9 @@ fn malformed_and_oversized_responses_fail() {
         assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{port}/")))), expected, "{what}");
     }
     // What came was paid for, though nobody got it.
-    let Ok(Reply::Value(status)) = kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })) else {
+    let Ok(Reply::Value(status)) =
+        kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None }))
+    else {
         panic!()
     };
     let used = status.get("bytes").and_then(|bytes| bytes.get("used")?.as_u64());

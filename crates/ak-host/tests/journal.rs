@@ -14,7 +14,8 @@ use std::{
 
 use ak_audit::{Disk, DiskError};
 use ak_host::ak_kernel::{
-    Code, Failure, Filter, Reply, AdminRequest, AgentRequest, AuditRequest, HeapRequest, InferRequest, ToolsRequest, Request, CapabilitySpec, ak_heap::Content, ak_json::object,
+    AdminRequest, AgentRequest, AuditRequest, CapabilitySpec, Code, Failure, Filter, HeapRequest,
+    InferRequest, Reply, Request, ToolsRequest, ak_heap::Content, ak_json::object,
     ak_policy::capability::CapId,
 };
 use ak_host::{Connection, FileDisk, OWNER_RESERVE_BYTES, Options};
@@ -159,8 +160,13 @@ fn a_full_disk_refuses_requests_but_lets_the_owner_act() {
     assert!(stored > 10);
     assert_eq!(alloc(&agent, &long), Err(Code::LogFull));
     // The owner can still take something away, from the reserve.
-    let policy =
-        |text: &str| Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() });
+    let policy = |text: &str| {
+        Request::Admin(AdminRequest::PolicyLoad {
+            text: text.into(),
+            base_dir: None,
+            files: Default::default(),
+        })
+    };
     owner.call(policy("profiles = []\n")).unwrap();
     // Nothing that was refused was done, and nothing that was done is lost.
     faults.file_bytes_max.store(0, SeqCst);
@@ -179,8 +185,13 @@ fn the_reserve_serves_only_operations_that_reduce_authority() {
     faults.file_bytes_max.store(6 << 20, SeqCst);
     let owner = open(&scratch, &faults);
     let text = "profiles = [\"baseline\"]\n";
-    let policy =
-        || owner.call(Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() }));
+    let policy = || {
+        owner.call(Request::Admin(AdminRequest::PolicyLoad {
+            text: text.into(),
+            base_dir: None,
+            files: Default::default(),
+        }))
+    };
     let grant = owner.call(Request::Agent(AgentRequest::CapGrant {
         agent: "worker".into(),
         terms: CapabilitySpec { name: Some("fs".into()), ..CapabilitySpec::default() },
@@ -242,7 +253,11 @@ fn a_stream_without_log_space_stops_alone() {
     let options = Options { host_config: Some(scratch.join("host.toml")), ..Options::default() };
     let owner = Connection::open_on(disk, vault, &options).unwrap();
     let policy = "profiles = [\"baseline\"]\n[infer]\nmodels = [\"*\"]\n";
-    let policy = Request::Admin(AdminRequest::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() });
+    let policy = Request::Admin(AdminRequest::PolicyLoad {
+        text: policy.into(),
+        base_dir: None,
+        files: Default::default(),
+    });
     owner.call(policy.clone()).unwrap();
     let agent = owner.agent("worker").unwrap();
     // What its end may take fits, and some of its pieces.
@@ -316,7 +331,9 @@ fn throttled_callers_are_not_recorded_on_a_full_disk() {
     faults.file_bytes_max.store(0, SeqCst);
     let throttled = || {
         let filter = Filter { event_type: Some("throttled".into()), ..Filter::default() };
-        let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else { panic!("no entries") };
+        let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else {
+            panic!("no entries")
+        };
         found.get("entries").unwrap().as_array().unwrap().len()
     };
     assert_eq!(throttled(), 0);

@@ -5,7 +5,7 @@
 mod support;
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Outcome, Reply, AgentRequest, InferRequest, Request};
+use ak_host::ak_kernel::{AgentRequest, Code, InferRequest, Outcome, Reply, Request};
 use ak_host::{Connection, Options};
 use support::{Scratch, load};
 
@@ -25,7 +25,9 @@ fn request(max_tokens: u64) -> Value {
 }
 
 fn tokens(kernel: &Connection) -> (u64, u64) {
-    let Ok(Reply::Value(status)) = kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })) else {
+    let Ok(Reply::Value(status)) =
+        kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None }))
+    else {
         panic!()
     };
     let part = |name| status.get("tokens").unwrap().get(name).and_then(Value::as_u64).unwrap();
@@ -41,7 +43,8 @@ fn number(value: &Value, name: &str) -> u64 {
 fn a_completion_is_clamped_and_settled_to_the_servers_count() {
     let scratch = Scratch::new("llama");
     let kernel = kernel(&scratch);
-    let outcome = kernel.call(Request::Infer(InferRequest { request: request(1000), stream: false, price: None }));
+    let outcome =
+        kernel.call(Request::Infer(InferRequest { request: request(1000), stream: false, price: None }));
     let Ok(Reply::Value(answer)) = outcome else { panic!("{outcome:?}") };
     assert!(number(&answer, "completion_tokens") <= 12, "clamped: {}", answer.to_json());
     assert_eq!(tokens(&kernel), (number(&answer, "total_tokens"), 0));
@@ -72,10 +75,10 @@ fn a_stream_without_usage_is_estimated() {
 fn a_stopped_stream_is_charged_for_what_was_received() {
     let scratch = Scratch::new("llama-stopped");
     let kernel = kernel(&scratch);
-    let stop = kernel
-        .call_streaming(Request::Infer(InferRequest { request: request(12), stream: true, price: None }), &mut |_| {
-            false
-        });
+    let stop = kernel.call_streaming(
+        Request::Infer(InferRequest { request: request(12), stream: true, price: None }),
+        &mut |_| false,
+    );
     assert_eq!(stop.unwrap_err().code, Code::UnknownOutcome);
     let started = std::time::Instant::now();
     while tokens(&kernel).1 > 0 {

@@ -9,7 +9,7 @@ use std::{
 
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{
-    Config, Kernel, Now, Operation, Output, Reply, HeapRequest, Request, SessionId, Time,
+    Config, HeapRequest, Kernel, Now, Operation, Output, Reply, Request, SessionId, Time,
     ak_audit::Log,
     ak_heap::{BATCH_OPS_MAX, Content, TOMBSTONES_MAX},
 };
@@ -95,7 +95,8 @@ impl Host {
     fn run(&mut self, calls: u64) {
         for number in 0..calls / 3 {
             let content = Content::Json(note(number));
-            let request = Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: None });
+            let request =
+                Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: None });
             let Reply::Handle(handle) = self.call(request) else { panic!("no handle") };
             self.call(Request::Heap(HeapRequest::Read { handle, version: None }));
             self.call(Request::Heap(HeapRequest::Delete { handle, expected_version: None }));

@@ -10,10 +10,10 @@ use std::sync::{
 
 use ak_host::Connection;
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, AgentRequest, InferRequest, Request};
+use ak_host::ak_kernel::{AgentRequest, Code, InferRequest, Request};
 use support::model::{
-    ANY, AuthenticatedRequest, DONE, FINISH, KEY, TEN, Then, ask, at, completion, content, delta, failure, good, json,
-    kernel, model, request, stream, tokens, value,
+    ANY, AuthenticatedRequest, DONE, FINISH, KEY, TEN, Then, ask, at, completion, content, delta, failure,
+    good, json, kernel, model, request, stream, tokens, value,
 };
 
 #[test]
@@ -299,7 +299,8 @@ fn a_price_is_reserved_and_settled() {
     let rows = [("gpt-4*", &server, "price = { input = 2.5, output = 10 }"), ("*", &server, "")];
     let (kernel, _scratch) = kernel(&rows, ANY);
     let cost = |kernel: &Connection| {
-        let status = value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
+        let status =
+            value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
         let part = |name| at(&status, &format!("cost_micro_usd.{name}")).as_u64().unwrap();
         (part("used"), part("reserved"))
     };
@@ -310,14 +311,17 @@ fn a_price_is_reserved_and_settled() {
     value(stream(&kernel, request("gpt-4", object! {})).1);
     assert_eq!(cost(&kernel), (96, 0));
     let dimension = ak_policy::budget::Dimension::CostMicroUsd;
-    kernel.call(Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(1000), agent: None })).unwrap();
+    kernel
+        .call(Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(1000), agent: None }))
+        .unwrap();
     // The worst case of 100 tokens is 1000 and the prompt.
     let refused = failure(ask(&kernel, request("gpt-4", object! { "max_tokens": 100u64 })));
     assert_eq!(refused.code, Code::BudgetExceeded);
     // Whoever asks does not set the price.
     let free = Some(ak_host::ak_kernel::Price::flat(0, 0));
     let asked = request("gpt-4", object! { "max_tokens": 100u64 });
-    let refused = failure(kernel.call(Request::Infer(InferRequest { request: asked, stream: false, price: free })));
+    let refused =
+        failure(kernel.call(Request::Infer(InferRequest { request: asked, stream: false, price: free })));
     assert_eq!((refused.code, server.count()), (Code::BudgetExceeded, 3));
 }
 
@@ -524,7 +528,11 @@ fn a_url_keeps_its_query() {
 }
 
 fn budget(limit: Option<u64>) -> Request {
-    Request::Agent(AgentRequest::BudgetSet { dimension: ak_policy::budget::Dimension::Tokens, limit, agent: None })
+    Request::Agent(AgentRequest::BudgetSet {
+        dimension: ak_policy::budget::Dimension::Tokens,
+        limit,
+        agent: None,
+    })
 }
 
 /// Rates for each model and agent are the policy's: they are counted with everything else.

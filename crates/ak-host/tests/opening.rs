@@ -9,7 +9,9 @@ use std::{
 };
 
 use ak_host::ak_json::{Value, object};
-use ak_host::ak_kernel::{Code, Failure, Reply, AdminRequest, AuditRequest, FileRequest, HeapRequest, Request, ak_heap::Content};
+use ak_host::ak_kernel::{
+    AdminRequest, AuditRequest, Code, Failure, FileRequest, HeapRequest, Reply, Request, ak_heap::Content,
+};
 use ak_host::{Connection, JOURNAL_DIRECTORY, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY};
 
 use support::Scratch;
@@ -39,7 +41,8 @@ fn verified(kernel: &Connection) -> Result<Value, Failure> {
 /// Fills a segment with what leaves nothing in the state, then erases somebody: the snapshot lies in the second segment.
 fn two_segments(state: &Path) {
     let kernel = open(state);
-    let write = Request::File(FileRequest::Write { path: "/nowhere".into(), data: vec![b'x'; LARGE_BYTES].into() });
+    let write =
+        Request::File(FileRequest::Write { path: "/nowhere".into(), data: vec![b'x'; LARGE_BYTES].into() });
     for _ in 0..LARGE_REQUESTS {
         assert_eq!(kernel.call(write.clone()).unwrap_err().code, Code::PolicyDeny);
     }
@@ -79,11 +82,14 @@ fn entries_that_opening_left_unread_can_be_proven_and_verified() {
     for seq in [0, 7, LARGE_REQUESTS as u64 + 2] {
         kernel.call(Request::Audit(AuditRequest::Prove { seq })).unwrap();
     }
-    let Ok(Reply::Value(before)) = kernel.call(Request::Audit(AuditRequest::Checkpoint)) else { panic!("no checkpoint") };
+    let Ok(Reply::Value(before)) = kernel.call(Request::Audit(AuditRequest::Checkpoint)) else {
+        panic!("no checkpoint")
+    };
     let note = before.get("note").and_then(Value::as_str).unwrap().to_owned();
     kernel.close();
     let kernel = open(&state);
-    let report = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: Some(note.as_str().into()) }));
+    let report =
+        kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: Some(note.as_str().into()) }));
     let Ok(Reply::Value(report)) = report else { panic!("{report:?}") };
     assert_eq!(report.get("consistent"), Some(&Value::Bool(true)), "{report}");
     assert!(report.get("anchored_at").and_then(Value::as_u64).is_some(), "{report}");
@@ -128,7 +134,8 @@ fn snapshots_are_kept_while_the_kernel_runs_and_shorten_the_next_start() {
             .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot-"))
             .count()
     };
-    let request = Request::Admin(AdminRequest::Authorize { operation: "read".into(), target: "/x".into(), args: None });
+    let request =
+        Request::Admin(AdminRequest::Authorize { operation: "read".into(), target: "/x".into(), args: None });
     let call = |count: u64| {
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -5,7 +5,9 @@ mod support;
 
 use std::{fs, sync::Arc};
 
-use ak_host::ak_kernel::{Code, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, AdminRequest, AuditRequest, FileRequest, Request};
+use ak_host::ak_kernel::{
+    AdminRequest, AuditRequest, Code, FileRequest, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, Request,
+};
 use ak_host::{Connection, Options, policy_request, read_journal};
 
 use support::{Scratch, bytes, code, over_a_socket};
@@ -129,7 +131,9 @@ fn an_agent_learns_nothing_of_files_by_naming_them() {
     let agent = kernel.agent("worker").unwrap();
     let guess = |text: &str| {
         let files = PolicyFiles { source: Some(scratch.text("free").into()), ..PolicyFiles::default() };
-        agent.call(Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files })).unwrap_err()
+        agent
+            .call(Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files }))
+            .unwrap_err()
     };
     let (right, wrong) = (guess("free"), guess("nope"));
     assert_eq!((right.code, &right.message, &right.context), (wrong.code, &wrong.message, &wrong.context));
@@ -167,7 +171,13 @@ fn a_policy_that_cannot_be_read_whole_is_refused() {
     // A text of no file includes none; files that do not come with it, or too many, are refused by the kernel itself.
     let load = |text: &str, base_dir: Option<&str>, files: PolicyFiles| {
         let text = text.into();
-        kernel.call(Request::Admin(AdminRequest::PolicyLoad { text, base_dir: base_dir.map(Into::into), files })).unwrap_err()
+        kernel
+            .call(Request::Admin(AdminRequest::PolicyLoad {
+                text,
+                base_dir: base_dir.map(Into::into),
+                files,
+            }))
+            .unwrap_err()
     };
     let failure = load("profiles = [\"./inc.toml\"]", None, PolicyFiles::default());
     assert!(

@@ -14,7 +14,7 @@ use std::{
 };
 
 use ak_host::Connection;
-use ak_host::ak_kernel::{Code, Outcome, FileRequest, Request};
+use ak_host::ak_kernel::{Code, FileRequest, Outcome, Request};
 use rustix::fs::{IFlags, XattrFlags, getxattr, ioctl_setflags, setxattr};
 use rustix::io::Errno;
 use rustix::process::{geteuid, umask};
@@ -27,7 +27,10 @@ const DEFAULT: &str = "system.posix_acl_default";
 const OTHER: u32 = 54_321;
 
 fn write(kernel: &Connection, path: &Path) -> Outcome {
-    kernel.call(Request::File(FileRequest::Write { path: path.to_str().unwrap().into(), data: Arc::from(&b"new"[..]) }))
+    kernel.call(Request::File(FileRequest::Write {
+        path: path.to_str().unwrap().into(),
+        data: Arc::from(&b"new"[..]),
+    }))
 }
 
 fn writing_into(scratch: &Scratch) -> Connection {

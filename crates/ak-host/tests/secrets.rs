@@ -8,7 +8,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ak_host::ak_kernel::{Code, HttpRequest, Outcome, Reply, FileRequest, HeapRequest, Request, ak_heap::Content};
+use ak_host::ak_kernel::{
+    Code, FileRequest, HeapRequest, HttpRequest, Outcome, Reply, Request, ak_heap::Content,
+};
 use ak_host::{Connection, Options};
 use support::{Scratch, load, ok, redirect, web};
 
@@ -245,14 +247,17 @@ fn a_response_to_a_secret_must_be_plain_and_complete() {
 fn a_secret_s_own_file_is_out_of_reach() {
     let world = world("");
     for file in ["token", "other", "host.toml"] {
-        let outcome =
-            world.kernel.call(Request::File(FileRequest::Read { path: world.scratch.text(file).into(), bytes_max: 1000 }));
+        let outcome = world.kernel.call(Request::File(FileRequest::Read {
+            path: world.scratch.text(file).into(),
+            bytes_max: 1000,
+        }));
         assert_eq!(outcome.as_ref().unwrap_err().code, Code::PolicyDeny, "{file}");
     }
     // A copy that somebody left lying about is read without it.
     std::fs::write(world.scratch.join("copy"), format!("GITHUB_TOKEN={TOKEN}\n")).unwrap();
-    let outcome =
-        world.kernel.call(Request::File(FileRequest::Read { path: world.scratch.text("copy").into(), bytes_max: 1000 }));
+    let outcome = world
+        .kernel
+        .call(Request::File(FileRequest::Read { path: world.scratch.text("copy").into(), bytes_max: 1000 }));
     assert!(matches!(&outcome, Ok(Reply::Bytes(bytes)) if &**bytes == b"GITHUB_TOKEN=secret://github\n"));
     world.check_nothing_leaked(&outcome);
 }
@@ -269,9 +274,13 @@ fn texts_that_look_like_keys_are_cut_if_configured() {
     let world = world("[redact]\npatterns = [\"[0-9]{3}-[0-9]{2}\"]");
     assert!(body(&world.ask(world.port, "/x", &[("x-id", "123-45")], None)).contains("x-id: [redacted]\r\n"));
     let content = Content::Json(ak_host::ak_json::object! { "id": "123-45" });
-    let alloc = Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
+    let alloc =
+        Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content: content.clone(), subject: None });
     let Ok(Reply::Handle(handle)) = world.kernel.call(alloc) else { panic!() };
-    assert_eq!(world.kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })), Ok(Reply::Content(content)));
+    assert_eq!(
+        world.kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })),
+        Ok(Reply::Content(content))
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, os::unix::fs::symlink, sync::
 
 use ak_host::Connection;
 use ak_host::ak_json::Value;
-use ak_host::ak_kernel::{Code, Operation, Reply, FileRequest, Request};
+use ak_host::ak_kernel::{Code, FileRequest, Operation, Reply, Request};
 
 use support::{Scratch, bytes, code, embedded};
 
@@ -53,7 +53,8 @@ fn a_mounted_directory_of_links_is_read() {
         (stat.get("kind").unwrap().as_str(), stat.get("size").unwrap().as_u64()),
         (Some("file"), Some(7))
     );
-    let list = members(kernel.call(Request::File(FileRequest::List { path: scratch.text("data/..data").into() })));
+    let list =
+        members(kernel.call(Request::File(FileRequest::List { path: scratch.text("data/..data").into() })));
     assert_eq!(list.to_json(), r#"{"entries":[{"name":"app.yaml","kind":"file"}]}"#);
     // Both steps are on record, each under the path that it leads to.
     let records = kernel.driver().unwrap().records().unwrap();

@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 
 use ak_host::ak_json::{Limits, Value};
-use ak_host::ak_kernel::{Class, Code, Failure, Operation, Reply, FileRequest, Request};
+use ak_host::ak_kernel::{Class, Code, Failure, FileRequest, Operation, Reply, Request};
 use ak_host::{Connection, KEYS_FILE, Options, Server, owner_token, read_journal};
 
 use support::{Scratch, load};

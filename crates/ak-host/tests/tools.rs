@@ -13,7 +13,9 @@ use std::{
 
 use ak_host::ak_json::{Digest, Limits, Value, object};
 use ak_host::ak_kernel::frame::{Flags, encode};
-use ak_host::ak_kernel::{Code, Failure, Filter, Outcome, Reply, AgentRequest, AuditRequest, ToolsRequest, Request};
+use ak_host::ak_kernel::{
+    AgentRequest, AuditRequest, Code, Failure, Filter, Outcome, Reply, Request, ToolsRequest,
+};
 use ak_host::{Connection, Options, Server, owner_token};
 
 use sha2::{Digest as _, Sha256};
@@ -30,7 +32,11 @@ fn example(name: &str, scratch: &Scratch) -> Request {
     let manifest = manifest.replace(":/data/", &format!(":{root}/data/"));
     let manifest = manifest.replace(":/notes/", &format!(":{root}/notes/"));
     let module = std::fs::read(format!("{directory}/{name}.wasm")).unwrap();
-    Request::Tools(ToolsRequest::Register { manifest: manifest.as_str().into(), module: module.into(), env: Vec::new() })
+    Request::Tools(ToolsRequest::Register {
+        manifest: manifest.as_str().into(),
+        module: module.into(),
+        env: Vec::new(),
+    })
 }
 
 /// A tool in text, with `wall_ms` of time.
@@ -68,7 +74,9 @@ fn failure(outcome: Outcome) -> Failure {
 }
 
 fn verified(kernel: &Connection) {
-    let Ok(Reply::Value(verdict)) = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })) else {
+    let Ok(Reply::Value(verdict)) =
+        kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))
+    else {
         panic!("there is a verdict")
     };
     assert_eq!(verdict.get("consistent").and_then(Value::as_bool), Some(true), "{}", verdict.to_json());
@@ -280,7 +288,9 @@ fn a_client_that_disconnects_stops_its_requests() {
 }
 
 fn bytes_reserved(kernel: &Connection) -> u64 {
-    let Ok(Reply::Value(status)) = kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })) else {
+    let Ok(Reply::Value(status)) =
+        kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None }))
+    else {
         panic!()
     };
     status.get("bytes").and_then(|bytes| bytes.get("reserved")).and_then(Value::as_u64).unwrap()
@@ -311,7 +321,13 @@ fn one_agents_wall_time_ends_no_other_agents_effects() {
     let kernel = embedded(&granting(port));
     let (hasty, patient) = (kernel.agent("hasty").unwrap(), kernel.agent("patient").unwrap());
     let dimension = ak_host::ak_kernel::ak_policy::budget::Dimension::WallTimeMs;
-    kernel.call(Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(60), agent: Some("hasty".into()) })).unwrap();
+    kernel
+        .call(Request::Agent(AgentRequest::BudgetSet {
+            dimension,
+            limit: Some(60),
+            agent: Some("hasty".into()),
+        }))
+        .unwrap();
     let url = format!("http://127.0.0.1:{port}/");
     std::thread::scope(|scope| {
         let first = scope.spawn(|| code(hasty.call(get(&url))));
@@ -430,7 +446,9 @@ fn a_tools_log_output_is_recorded() {
     };
     let logged = || {
         let query = Filter { operation: Some("call".into()), ..Filter::default() };
-        let Ok(Reply::Value(found)) = kernel.call(Request::Audit(AuditRequest::Query(query))) else { panic!() };
+        let Ok(Reply::Value(found)) = kernel.call(Request::Audit(AuditRequest::Query(query))) else {
+            panic!()
+        };
         let entries = found.get("entries").and_then(Value::as_array).unwrap();
         entries.iter().filter_map(|entry| entry.get("log")?.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
@@ -462,7 +480,9 @@ fn the_name_of_a_shipped_tool_cannot_be_registered() {
 fn a_schema_may_be_a_file() {
     let scratch = Scratch::new("tools-schema");
     let kernel = embedded("[tools]\nallow = [\"*\"]");
-    let Request::Tools(ToolsRequest::Register { manifest, module, .. }) = relay("t", "now", &["now:*"], 1_000) else {
+    let Request::Tools(ToolsRequest::Register { manifest, module, .. }) =
+        relay("t", "now", &["now:*"], 1_000)
+    else {
         panic!()
     };
     let mut manifest = manifest.as_object().cloned().unwrap();

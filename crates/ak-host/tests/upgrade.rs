@@ -12,7 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ak_host::ak_kernel::{Code, LogVerifier, Kept, Operation, Outcome, Reply, Request, Tools, stream};
+use ak_host::ak_kernel::{
+    Code, LogVerifier, Operation, Outcome, Reply, Request, StoredBody, ToolReplay, export,
+};
 use ak_host::{
     Connection, Options,
     ak_json::{Value, array, object},
@@ -119,7 +121,7 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
         let stored = read_journal(&place).unwrap();
         let bytes = stored.to_stream();
         let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
-        for entry in stream::decode(&bytes).unwrap() {
+        for entry in export::decode(&bytes).unwrap() {
             let entry = entry.unwrap();
             examination.examine(
                 entry.leaf,

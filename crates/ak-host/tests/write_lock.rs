@@ -11,7 +11,9 @@ use ak_audit::{
     Disk, DiskError,
     journal::{Genesis, Journal, JournalError, Options as JournalOptions},
 };
-use ak_host::ak_kernel::{Code, Failure, Reply, AuditRequest, HeapRequest, Request, ak_heap::Content, ak_json::object};
+use ak_host::ak_kernel::{
+    AuditRequest, Code, Failure, HeapRequest, Reply, Request, ak_heap::Content, ak_json::object,
+};
 use ak_host::{Connection, FileDisk, JOURNAL_DIRECTORY, Options, VAULT_DIRECTORY};
 
 use records::record;
@@ -27,7 +29,9 @@ fn open(directory: &Path) -> Connection {
 
 fn alloc(kernel: &Connection, text: &str) -> Result<(), Failure> {
     let content = Content::Json(object! { "text": text });
-    kernel.call(Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: None })).map(|_| ())
+    kernel
+        .call(Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: None }))
+        .map(|_| ())
 }
 
 /// How many notes a state directory holds that nobody uses any more.

@@ -10,13 +10,13 @@
 //!
 //! ```
 //! use ak_image::{ExitCode, run};
-//! use ak_kernel::{Config, Kernel, Now, Time, stream};
+//! use ak_kernel::{Config, Kernel, Now, Time, export};
 //!
 //! let mut kernel = Kernel::new(Now::steady(Time::from_micros(1), [7; 32]), Config::default());
 //! let journal: Vec<_> = core::iter::from_fn(|| kernel.poll_record()).collect();
 //!
 //! let mut console = String::new();
-//! assert_eq!(run(&stream::encode(&journal, &Default::default()), &mut console), ExitCode::Success);
+//! assert_eq!(run(&export::encode(&journal, &Default::default()), &mut console), ExitCode::Success);
 //! assert!(console.contains(&kernel.head().to_string()));
 //! ```
 

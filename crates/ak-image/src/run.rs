@@ -1,7 +1,7 @@
 use core::fmt::{self, Write};
 
 use ak_kernel::ak_json::object;
-use ak_kernel::{LogVerifier, Kept, EntryStatus, Tools, outcome_to_value, stream};
+use ak_kernel::{EntryStatus, LogVerifier, StoredBody, ToolReplay, export, outcome_to_value};
 
 /// How the image ends; the number is what it writes to QEMU's debug exit device, which ends with `number << 1 | 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ enum RunError {
 
 fn replay(journal: &[u8], out: &mut dyn Write) -> Result<(), RunError> {
     let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
-    for entry in stream::decode(journal)? {
+    for entry in export::decode(journal)? {
         let stream::ExportedEntry { leaf, body, snapshot, subjects } = entry?;
         let seq = examination.entries();
         match examination.examine(leaf, StoredBody { body, subjects: &subjects }, snapshot) {

@@ -10,7 +10,8 @@ use ak_image::{ExitCode, run};
 use ak_kernel::ak_heap::Content;
 use ak_kernel::ak_json::{Limits, Value, array, object};
 use ak_kernel::{
-    Config, Effect, Kernel, Now, Output, Record, Reply, HeapRequest, ToolsRequest, Request, SessionId, Time, ToolRun, ToolStep, stream,
+    Config, Effect, HeapRequest, Kernel, Now, Output, Record, Reply, Request, SessionId, Time, ToolRun,
+    ToolStep, ToolsRequest, export,
 };
 
 /// A kernel in memory that keeps its journal, and performs tool calls itself.
@@ -71,9 +72,10 @@ fn call(tool: &str, args: Value) -> Request {
 fn session() -> Host {
     let mut host = Host::new();
     let counter = Content::Json(object! { "value": 0, "name": "counter" });
-    let Ok(Reply::Handle(handle)) =
-        host.ask(2, Request::Heap(HeapRequest::Alloc { type_name: "counter".into(), content: counter, subject: None }))
-    else {
+    let Ok(Reply::Handle(handle)) = host.ask(
+        2,
+        Request::Heap(HeapRequest::Alloc { type_name: "counter".into(), content: counter, subject: None }),
+    ) else {
         panic!("no handle");
     };
     let patch = array![object! { "op": "replace", "path": "/value", "value": 42 }];
@@ -102,7 +104,7 @@ fn console(journal: &[u8]) -> (ExitCode, Vec<Value>) {
 #[test]
 fn a_journal_that_follows_is_printed_and_succeeds() {
     let mut host = session();
-    let (code, lines) = console(&stream::encode(&host.journal, &BTreeMap::new()));
+    let (code, lines) = console(&export::encode(&host.journal, &BTreeMap::new()));
     assert_eq!(code, ExitCode::Success, "{lines:?}");
     let (last, replies) = lines.split_last().unwrap();
     assert_eq!(replies.len(), 6);
@@ -118,7 +120,7 @@ fn a_journal_that_follows_is_printed_and_succeeds() {
 
 #[test]
 fn a_journal_that_does_not_follow_fails_where_it_is_wrong() {
-    let journal = stream::encode(&session().journal, &BTreeMap::new());
+    let journal = export::encode(&session().journal, &BTreeMap::new());
     let fails = |journal: &[u8], what: &str| {
         let (code, lines) = console(journal);
         assert_eq!(code, ExitCode::Failure);
@@ -178,7 +180,7 @@ fn the_metal_prints_what_the_host_prints() {
         println!("skipped: AK_IMAGE names no image");
         return;
     };
-    let journal = stream::encode(&session().journal, &BTreeMap::new());
+    let journal = export::encode(&session().journal, &BTreeMap::new());
     for journal in [journal.clone(), forge(journal), b"no journal".to_vec()] {
         let mut expected = String::new();
         let code = run(&journal, &mut expected);

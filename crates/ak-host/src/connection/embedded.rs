@@ -4,7 +4,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use ak_json::Value;
-use ak_kernel::{AuthenticatedRequest, Code, Failure, Kernel, Outcome, Reply, AgentRequest, Request, SessionId};
+use ak_kernel::{
+    AgentRequest, AuthenticatedRequest, Code, Failure, Kernel, Outcome, Reply, Request, SessionId,
+};
 use ak_policy::capability::CapId;
 use tokio_util::sync::CancellationToken;
 

@@ -8,7 +8,9 @@ use std::{
 };
 
 use ak_json::{Text, Value, object};
-use ak_kernel::{Code, Failure, Outcome, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, AdminRequest, Request};
+use ak_kernel::{
+    AdminRequest, Code, Failure, Outcome, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, Request,
+};
 use ak_policy::{Included, Loader, POLICY_BYTES_MAX, Policy, profile_path};
 
 use crate::fs::protected::Protected;
@@ -106,7 +108,9 @@ impl UnprotectedFiles {
         is_owners: bool,
         protected: &Protected,
     ) -> Result<UnprotectedFiles, Failure> {
-        let Request::Admin(AdminRequest::PolicyLoad { text, files, .. }) = request else { return Ok(UnprotectedFiles::default()) };
+        let Request::Admin(AdminRequest::PolicyLoad { text, files, .. }) = request else {
+            return Ok(UnprotectedFiles::default());
+        };
         files.here.clear();
         if !is_owners {
             return Ok(UnprotectedFiles::default());

@@ -12,8 +12,9 @@ use std::{
 
 use ak_json::{Object, Value};
 use ak_kernel::{
-    Code, Failure, Outcome, Request, outcome_from_value,
-    wire::{Flags, PAYLOAD_BYTES_MAX, encode},
+    Code, Failure, Outcome, Request,
+    frame::{Flags, PAYLOAD_BYTES_MAX, encode},
+    outcome_from_value,
 };
 use tokio::{
     io::{AsyncWriteExt, BufReader},

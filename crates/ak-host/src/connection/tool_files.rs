@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ak_json::{Limits, Value};
-use ak_kernel::{Code, Failure, ToolsRequest, Request};
+use ak_kernel::{Code, Failure, Request, ToolsRequest};
 use ak_sandbox::Manifest;
 
 /// The request that registers a tool. A schema that its manifest names by the path of a file is read, relative to

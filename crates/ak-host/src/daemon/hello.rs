@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use ak_json::{Text, Value};
-use ak_kernel::{Code, Failure, SessionId, wire::VERSION};
+use ak_kernel::{Code, Failure, SessionId, frame::VERSION};
 
 use crate::{
     connection::embedded::Embedded,

@@ -17,8 +17,9 @@ use std::{
 
 use ak_json::object;
 use ak_kernel::{
-    Code, Failure, SessionId, outcome_to_value,
-    wire::{Flags, PAYLOAD_BYTES_MAX, VERSION},
+    Code, Failure, SessionId,
+    frame::{Flags, PAYLOAD_BYTES_MAX, VERSION},
+    outcome_to_value,
 };
 use tokio::{io::BufReader, time::timeout};
 use tokio_util::sync::CancellationToken;

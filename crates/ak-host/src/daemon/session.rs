@@ -8,8 +8,9 @@ use std::{
 
 use ak_json::{Text, Value, object};
 use ak_kernel::{
-    Code, Failure, Outcome, Request, SessionId, outcome_to_value,
-    wire::{Flags, PAYLOAD_BYTES_MAX},
+    Code, Failure, Outcome, Request, SessionId,
+    frame::{Flags, PAYLOAD_BYTES_MAX},
+    outcome_to_value,
 };
 use tokio::{
     io::BufReader,

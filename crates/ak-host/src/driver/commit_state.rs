@@ -8,8 +8,8 @@ use std::{
 
 use ak_audit::JournalError;
 use ak_kernel::{
-    AuthenticatedRequest, Code, Effect, Failure, Kernel, Now, Outcome, Output, Record, AdminRequest, AgentRequest, AuditRequest, Request, SessionId, Step, Ticket,
-    ToolRequest, Verdict,
+    AdminRequest, AgentRequest, AuditRequest, AuthenticatedRequest, Code, Effect, Failure, Kernel, Now,
+    Outcome, Output, Record, Request, SessionId, Step, StepAnswer, Ticket, ToolRequest,
 };
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -74,7 +74,7 @@ pub(crate) struct State {
     /// Log space that is allocated.
     pub(super) space: LogSpace,
     /// Where the verdict on each pending step goes.
-    pub(super) verdict_senders: BTreeMap<Ticket, oneshot::Sender<Verdict>>,
+    pub(super) verdict_senders: BTreeMap<Ticket, oneshot::Sender<StepAnswer>>,
     /// Whether a thread leads a commit.
     pub(crate) has_leader: bool,
     /// What was recorded since the newest snapshot began.
@@ -271,7 +271,7 @@ impl State {
     }
 
     /// Registers where the verdict on the next step of an effect goes.
-    pub(crate) fn register(&mut self, ticket: Ticket, verdict: oneshot::Sender<Verdict>) {
+    pub(crate) fn register(&mut self, ticket: Ticket, verdict: oneshot::Sender<StepAnswer>) {
         // The sender is dropped when no verdict will come: the kernel has stopped, or the effect is not pending.
         if self.stopped.is_none() && self.waiters.contains_key(&ticket.cause()) {
             self.verdict_senders.insert(ticket, verdict);

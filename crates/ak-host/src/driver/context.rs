@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ak_kernel::{Step, Ticket, Verdict};
+use ak_kernel::{Step, StepAnswer, Ticket};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ impl EffectContext for DriverContext<'_> {
         }
     }
 
-    async fn ask(&self, step: Step) -> Verdict {
+    async fn ask(&self, step: Step) -> StepAnswer {
         self.group_commit.ask(self.ticket, step, self.mode).await
     }
 

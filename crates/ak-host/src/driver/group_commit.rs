@@ -13,7 +13,10 @@ use std::{
 };
 
 use ak_audit::JournalError;
-use ak_kernel::{AuthenticatedRequest, Code, Failure, Kernel, Now, Record, AgentRequest, Request, SessionId, Step, Ticket, Verdict};
+use ak_kernel::{
+    AgentRequest, AuthenticatedRequest, Code, Failure, Kernel, Now, Record, Request, SessionId, Step,
+    StepAnswer, Ticket,
+};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
@@ -215,17 +218,17 @@ impl GroupCommit {
 
     /// Puts a step of an effect to the kernel; the verdict goes to `verdict`. The sender is dropped when no verdict will come, because the
     /// kernel has stopped or the effect is not pending.
-    pub(crate) fn step(&self, ticket: Ticket, step: Step, verdict: oneshot::Sender<Verdict>) {
+    pub(crate) fn step(&self, ticket: Ticket, step: Step, verdict: oneshot::Sender<StepAnswer>) {
         let mut unanswered = Some(verdict);
         let result = self.put_step(ticket, step, &mut unanswered);
         // The receiver may be obsolete; else it learns why the effect has to stop.
         if let (Err(failure), Some(verdict)) = (result, unanswered) {
-            let _ = verdict.send(Verdict::Abort(failure));
+            let _ = verdict.send(StepAnswer::Abort(failure));
         }
     }
 
     /// Puts a step of an effect to the kernel and waits for the verdict: an abort when the kernel has stopped.
-    pub(crate) async fn ask(&self, ticket: Ticket, step: Step, mode: CallMode) -> Verdict {
+    pub(crate) async fn ask(&self, ticket: Ticket, step: Step, mode: CallMode) -> StepAnswer {
         let (sender, receiver) = oneshot::channel();
         self.block_briefly(mode, || self.step(ticket, step, sender));
         receiver.await.unwrap_or_else(|_| kernel_stopped())
@@ -240,7 +243,7 @@ impl GroupCommit {
         &self,
         ticket: Ticket,
         step: Step,
-        verdict: &mut Option<oneshot::Sender<Verdict>>,
+        verdict: &mut Option<oneshot::Sender<StepAnswer>>,
     ) -> Result<(), Failure> {
         let mut state = self.state()?;
         if state.required_bytes_with_step(ticket, &step) > state.space.ordinary {
@@ -383,8 +386,8 @@ fn close() -> AuthenticatedRequest {
     Request::Agent(AgentRequest::SessionClose).into()
 }
 
-pub(crate) fn kernel_stopped() -> Verdict {
-    Verdict::Abort(Failure::new(Code::Io, "the kernel is stopped"))
+pub(crate) fn kernel_stopped() -> StepAnswer {
+    StepAnswer::Abort(Failure::new(Code::Io, "the kernel is stopped"))
 }
 
 pub(crate) fn now() -> Result<Now, Failure> {

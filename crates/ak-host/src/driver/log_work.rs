@@ -2,7 +2,7 @@
 
 use ak_audit::{Checkpoint, SigningKey};
 use ak_json::{Value, object};
-use ak_kernel::{Code, LogVerifier, Failure, Kept, LogWork, Tools};
+use ak_kernel::{Code, Failure, LogVerifier, LogWork, StoredBody, ToolReplay};
 
 use crate::{
     driver::group_commit::{GroupCommit, SnapshotGone},

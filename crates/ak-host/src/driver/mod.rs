@@ -20,8 +20,9 @@ use std::sync::Arc;
 use ak_audit::SigningKey;
 use ak_json::{Text, Value};
 use ak_kernel::{
-    AuthenticatedRequest, Code, Completion, Effect, Ended, Failure, GUEST, Kernel, LogWork, Outcome, Price, Record, Reply,
-    AdminRequest, AgentRequest, AuditRequest, Request, SessionId, SubjectId, Ticket, erased,
+    AdminRequest, AgentRequest, AuditRequest, AuthenticatedRequest, Code, Completion, Effect, Failure, GUEST,
+    Kernel, LogWork, Outcome, PreparedCompletion, Price, Record, Reply, Request, SessionId, SubjectId,
+    Ticket, erasure_outcome,
 };
 use ak_policy::Policy;
 use tokio::sync::mpsc::{self, unbounded_channel};
@@ -209,7 +210,9 @@ impl Driver {
         if let Err(failure) = dispatched {
             call.has_ended = true;
             // AUDIT_VERIFY works on a damaged or read-only log; nothing else does.
-            let Request::Audit(AuditRequest::Verify { key, anchor }) = authenticated.request() else { return Err(failure) };
+            let Request::Audit(AuditRequest::Verify { key, anchor }) = authenticated.request() else {
+                return Err(failure);
+            };
             if session != SessionId::OWNER {
                 return Err(failure);
             }
@@ -368,7 +371,7 @@ impl Driver {
         let waste = self.state().map(|mut state| state.kernel.take_waste())?;
         drop(waste);
         self.shared.group_commit.keep_snapshot(Some(subject))?;
-        Ok(erased(subject, objects, entries))
+        Ok(erasure_outcome(subject, objects, entries))
     }
 
     /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
@@ -388,7 +391,8 @@ impl Driver {
     fn finish(&self, ticket: Ticket, completion: Completion, mode: CallMode) {
         // A long completion is redacted and digested here, outside the lock.
         mode.block_briefly(|| {
-            let ended = Ended::from(self.shared.config.redactor.completion(completion)).prepared();
+            let ended =
+                PreparedCompletion::from(self.shared.config.redactor.completion(completion)).prepared();
             self.handle_input(|kernel, now| kernel.complete(now, ticket, ended));
         });
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ak_json::{Text, object};
-use ak_kernel::{Completion, HOPS_SENT, HttpHop, HttpResponse, Step, Verdict};
+use ak_kernel::{Completion, HOPS_SENT, HttpHop, HttpResponse, Step, StepAnswer};
 use ak_policy::CanonicalUrl;
 use http_body_util::Full;
 use hyper::{
@@ -115,8 +115,10 @@ async fn send_following_redirects(
         let (request, holds_secret) = build_request(&job, secrets)?;
         let addresses = net.resolve(&job.hop.url).await?;
         let addresses = match context.ask(Step::Resolved(addresses)).await {
-            Verdict::Connect(addresses) => addresses,
-            Verdict::Continue | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
+            StepAnswer::Connect(addresses) => addresses,
+            StepAnswer::Continue | StepAnswer::Skip | StepAnswer::Follow(_) | StepAnswer::Abort(_) => {
+                return Err(HttpError::Aborted);
+            }
         };
         let mut connection = net.connect(&job.hop.url, &addresses, ProxyMode::Configured).await?;
         transferred.hops_sent += 1;
@@ -132,8 +134,11 @@ async fn send_following_redirects(
             Some(_) if followed == REDIRECTS_MAX => break,
             Some((method, url)) => {
                 job.hop = match context.ask(Step::Redirect { method, url }).await {
-                    Verdict::Follow(hop) => *hop,
-                    Verdict::Continue | Verdict::Connect(_) | Verdict::Abort(_) => {
+                    StepAnswer::Follow(hop) => *hop,
+                    StepAnswer::Continue
+                    | StepAnswer::Skip
+                    | StepAnswer::Connect(_)
+                    | StepAnswer::Abort(_) => {
                         return Err(HttpError::Aborted);
                     }
                 };

@@ -14,7 +14,7 @@ pub(crate) mod target;
 
 use std::{io, os::fd::AsFd};
 
-use ak_kernel::{Completion, FileAction, Verdict};
+use ak_kernel::{Completion, FileAction, StepAnswer};
 use rustix::{
     fs::{OFlags, readlinkat},
     io::Errno,
@@ -46,7 +46,7 @@ impl FileEffects {
         root: &str,
         path: &str,
         action: &FileAction,
-        ask: Option<&dyn Fn(&str) -> Verdict>,
+        ask: Option<&dyn Fn(&str) -> StepAnswer>,
     ) -> Completion {
         let mut at = path.to_owned();
         for _ in 0..=LINKS_MAX {
@@ -57,7 +57,7 @@ impl FileEffects {
                         Ok(next) => next,
                         Err(error) => return failed(path, &error),
                     };
-                    if let Verdict::Abort(failure) = ask(&at) {
+                    if let StepAnswer::Abort(failure) = ask(&at) {
                         return Completion::failed(failure.code, failure.message);
                     }
                 }

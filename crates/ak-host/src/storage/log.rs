@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ak_audit::{
-    Hash, JournalError, Missing, ProofError,
+    Hash, JournalError, MissingRecord, ProofError,
     journal::{Scrub, ScrubResult},
 };
 use ak_json::Value;
@@ -309,7 +309,8 @@ impl Log {
 
     /// The bytes of an entry.
     pub(crate) fn entry(&self, seq: u64) -> Result<Arc<[u8]>, Failure> {
-        let missing = |missing: MissingRecord| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
+        let missing =
+            |missing: MissingRecord| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
         match self {
             Log::Memory(memory) => memory.log.get(seq).map(|kept| kept.entry.clone()).map_err(missing),
             Log::Durable(durable) | Log::ReadOnly(durable) => match durable.journal.record(seq) {

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 use ak_audit::DiskError;
 use ak_audit::journal::{self, Genesis, Journal, RecoveryReport};
 use ak_json::object;
-use ak_kernel::{Code, Config, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, Tools, stream};
+use ak_kernel::{
+    Code, Config, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, ToolReplay, export,
+};
 
 use crate::{
     clock,
@@ -281,7 +283,7 @@ impl StoredJournal {
         };
         let whole = self.records.iter().all(|record| !record.body.is_empty() && !upgrades(record));
         let none = BTreeMap::new();
-        stream::encode(&self.records, if whole { &none } else { &self.snapshots })
+        export::encode(&self.records, if whole { &none } else { &self.snapshots })
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use ak_host::ak_kernel::{Code, HttpRequest, Outcome, Reply, AdminRequest, Request};
+use ak_host::ak_kernel::{AdminRequest, Code, HttpRequest, Outcome, Reply, Request};
 use ak_host::{Connection, Options, Server, owner_token};
 
 /// A directory that is gone with the value.
@@ -95,7 +95,11 @@ pub(crate) fn embedded(policy: &str) -> Connection {
 
 pub(crate) fn load(kernel: &Connection, policy: &str) {
     kernel
-        .call(Request::Admin(AdminRequest::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() }))
+        .call(Request::Admin(AdminRequest::PolicyLoad {
+            text: policy.into(),
+            base_dir: None,
+            files: Default::default(),
+        }))
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ak_host::ak_json::{Limits, Value, object};
-use ak_host::ak_kernel::{Failure, Outcome, Reply, AgentRequest, InferRequest, Request};
+use ak_host::ak_kernel::{AgentRequest, Failure, InferRequest, Outcome, Reply, Request};
 use ak_host::{Connection, Options};
 
 use super::{Scratch, load};
@@ -184,11 +184,13 @@ pub(crate) fn ask(kernel: &Connection, request: Value) -> Outcome {
 /// The chunks and the end of a stream.
 pub(crate) fn stream(kernel: &Connection, request: Value) -> (Vec<Value>, Outcome) {
     let mut chunks = Vec::new();
-    let outcome =
-        kernel.call_streaming(Request::Infer(InferRequest { request, stream: true, price: None }), &mut |chunk| {
+    let outcome = kernel.call_streaming(
+        Request::Infer(InferRequest { request, stream: true, price: None }),
+        &mut |chunk| {
             chunks.push(json(chunk));
             true
-        });
+        },
+    );
     (chunks, outcome)
 }
 
@@ -217,14 +219,16 @@ pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
 
 /// Tokens used and set aside.
 pub(crate) fn tokens(kernel: &Connection) -> (u64, u64) {
-    let status = value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
+    let status =
+        value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
     let part = |name| at(&status, &format!("tokens.{name}")).as_u64().unwrap();
     (part("used"), part("reserved"))
 }
 
 /// Tokens used, and millionths of a dollar.
 pub(crate) fn spent(kernel: &Connection) -> (u64, u64) {
-    let status = value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
+    let status =
+        value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
     let used = |name: &str| at(&status, &format!("{name}.used")).as_u64().unwrap();
     (used("tokens"), used("cost_micro_usd"))
 }

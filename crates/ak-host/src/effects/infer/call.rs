@@ -6,7 +6,7 @@ use std::{
 };
 
 use ak_json::{Limits, Text, Value, object};
-use ak_kernel::{Code, Failure, Step, Verdict};
+use ak_kernel::{Code, Failure, Step, StepAnswer};
 use hyper::{Response, StatusCode, body::Incoming};
 
 use crate::{
@@ -150,8 +150,12 @@ impl<C: EffectContext> Call<'_, C> {
     /// Asks the kernel whether the request may be sent once more.
     async fn ask_again(&self) -> Result<(), InferError> {
         match self.context.effect.ask(Step::Resend).await {
-            Verdict::Abort(failure) => Err(InferError::Refused(failure)),
-            Verdict::Continue | Verdict::Connect(_) | Verdict::Follow(_) => Ok(()),
+            StepAnswer::Abort(failure) => Err(InferError::Refused(failure)),
+            StepAnswer::Continue => Ok(()),
+            StepAnswer::Skip | StepAnswer::Connect(_) | StepAnswer::Follow(_) => {
+                let message = "the kernel did not answer whether to send once more";
+                Err(InferError::Refused(Failure::new(Code::Io, message)))
+            }
         }
     }
 
@@ -339,8 +343,10 @@ async fn deliver(chunks: Vec<(Value, u64)>, effect: &impl EffectContext) -> Resu
     let tokens = chunks.iter().fold(0, |sum, (_, tokens)| tokens.saturating_add(sum));
     let texts: Vec<String> = chunks.iter().map(|(chunk, _)| chunk.to_json()).collect();
     match effect.ask(Step::Chunk { data: Text::from(texts.join("\n")), tokens }).await {
-        Verdict::Continue => {}
-        Verdict::Connect(_) | Verdict::Follow(_) | Verdict::Abort(_) => return Err(HttpError::Aborted),
+        StepAnswer::Continue => {}
+        StepAnswer::Skip | StepAnswer::Connect(_) | StepAnswer::Follow(_) | StepAnswer::Abort(_) => {
+            return Err(HttpError::Aborted);
+        }
     }
     for text in &texts {
         if !effect.deliver(text).await {

@@ -10,7 +10,7 @@ use std::{
 
 use ak_json::{Text, Value, object};
 use ak_kernel::{Failure, Price};
-use ak_policy::{Action, CanonicalUrl, Policy, Query, Target, Verdict};
+use ak_policy::{Action, CanonicalUrl, Policy, PolicyDecision, Query, Target};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -127,7 +127,7 @@ impl Route {
     }
 
     fn serves(&self, model: &Target) -> bool {
-        self.models.decide(&Query::new("main", Action::Infer, model)).decision == Verdict::Permit
+        self.models.decide(&Query::new("main", Action::Infer, model)).decision == PolicyDecision::Permit
     }
 }
 
