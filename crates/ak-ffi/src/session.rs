@@ -76,7 +76,11 @@ mod tests {
     fn a_host_configuration_can_be_named() {
         let failure = refusal(r#"{"host_config":"/nowhere/host.toml"}"#);
         assert_eq!(failure.code, Code::NotConfigured);
-        assert!(failure.message.starts_with("host configuration /nowhere/host.toml: "), "{}", failure.message);
+        assert!(
+            failure.message.starts_with("host configuration /nowhere/host.toml: "),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]
