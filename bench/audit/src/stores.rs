@@ -123,7 +123,7 @@ impl Store for Ours {
         let size = journal.len();
         journal.prune(size).expect("the disk works");
         // Nobody else's turn is disturbed by what is prepared here.
-        self.disk.rest();
+        self.disk.wait_idle();
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) struct ConnectionLimits {
     pub(super) sessions: CountLimit,
     pub(super) guests: CountLimit,
     pub(super) effects: CountLimit,
-    /// In [`PIECE_BYTES`].
+    /// In pieces of [`PIECE_BYTES`](crate::wire::PIECE_BYTES).
     pub(super) received: CountLimit,
 }
 

@@ -52,7 +52,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`. Presenting `token` makes a client the owner; see [`owner_token`]. A socket that nobody listens on is replaced;
+    /// Listens at `path`. Presenting `token` makes a client the owner; see [`owner_token`](crate::owner_token). A socket that nobody listens on is replaced;
     /// nothing else is.
     ///
     /// # Errors
