@@ -12,7 +12,7 @@ use pyo3::{prelude::*, types::PyDict};
 
 use crate::{
     argument::{Json, Path, Target},
-    error::{as_object, dataclass, denial_info, invalid_argument, type_mismatch},
+    error::{as_object, dataclass, denial_info, invalid_argument, raise, type_mismatch},
     scalar::{Str, Unsigned},
     session::Session,
     to_python::{to_bytes, to_dict, to_python},
@@ -58,7 +58,7 @@ impl AuthorityKernel {
             value.map_or(Ok(()), |value| options.set(name, value)).map_err(|failure| raise(py, failure))?;
         }
         let mut options = options.or_from_env();
-        // What a daemon says of its files is reply by whoever loads them.
+        // A policy for a daemon is read here, by the client that loads it.
         let policy = if options.url.is_some() { options.policy.take() } else { None };
         let session = Session::open(py, options)?;
         policy.map_or(Ok(()), |policy| session.load_policy_file(py, &policy))?;

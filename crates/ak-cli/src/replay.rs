@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ak_host::{
     ak_json::object,
-    ak_kernel::{EntryStatus, LogVerifier, StoredBody, ToolReplay, outcome_to_value, stream},
+    ak_kernel::{EntryStatus, LogVerifier, StoredBody, ToolReplay, export, outcome_to_value},
 };
 use clap::Args;
 
@@ -49,10 +49,10 @@ impl ReplayCommand {
         let tools = if self.rerun_tools { ToolReplay::Rerun } else { ToolReplay::Recorded };
         let mut examination = LogVerifier::new(0, tools);
         let decoded =
-            stream::decode(&bytes).map_err(|error| CommandError::invalid_journal(error.to_string()))?;
+            export::decode(&bytes).map_err(|error| CommandError::invalid_journal(error.to_string()))?;
         let (mut progress, total) = (show_progress(), decoded.clone().count() as u64);
         for entry in decoded {
-            let stream::ExportedEntry { leaf, body, snapshot, subjects } =
+            let export::ExportedEntry { leaf, body, snapshot, subjects } =
                 entry.map_err(|error| CommandError::invalid_journal(error.to_string()))?;
             let seq = examination.entries();
             let standing = examination.examine(leaf, StoredBody { body, subjects: &subjects }, snapshot);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ak_host::ak_json::{Digest, Limits, Value, object};
-use ak_host::ak_kernel::{AuditRequest, Code, Filter, Reply, Request, ToolsRequest};
+use ak_host::ak_kernel::{AuditFilter, AuditRequest, Code, Reply, Request, ToolsRequest};
 use ak_host::{Connection, Options};
 use sha2::{Digest as _, Sha256};
 use support::{Scratch, get, load};
@@ -93,7 +93,8 @@ fn an_effect_interrupted_by_a_crash_is_unknown_and_not_repeated() {
     assert_eq!(paths, ["GET /own HTTP/1.1\r\n", "GET /tool HTTP/1.1\r\n"]);
 
     let kernel = open(&state);
-    let Ok(Reply::Value(found)) = kernel.call(Request::Audit(AuditRequest::Query(Filter::default()))) else {
+    let Ok(Reply::Value(found)) = kernel.call(Request::Audit(AuditRequest::Query(AuditFilter::default())))
+    else {
         panic!()
     };
     let entries = found.get("entries").and_then(Value::as_array).unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use ak_host::ak_kernel::frame::{Flags, HEADER_BYTES, Header, encode};
 use ak_host::ak_kernel::{
-    AdminRequest, AuditRequest, Code, Failure, Filter, HeapRequest, Reply, Request, ToolsRequest,
+    AdminRequest, AuditFilter, AuditRequest, Code, Failure, HeapRequest, Reply, Request, ToolsRequest,
     ak_heap::Content, ak_json::object,
 };
 use ak_host::{Connection, Options, Server, owner_token};
@@ -105,7 +105,8 @@ fn without_a_credential_only_an_admitted_guest_connects() {
     let closed = Daemon::with_guests(0);
     assert_eq!(closed.try_connect(false).map(|_| ()).unwrap_err().code, Code::CapMissing);
     let owner = closed.connect(true);
-    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(Filter::default()))) else {
+    let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(AuditFilter::default())))
+    else {
         panic!()
     };
     assert!(!found.to_json().contains("session_open"), "a refusal is no record of the owner's");
@@ -201,7 +202,8 @@ fn malformed_requests_are_counted() {
             .contains("CAP_INVALID")
     );
     let owner = daemon.connect(true);
-    let filter = ak_host::ak_kernel::Filter { event_type: Some("throttled".into()), ..Default::default() };
+    let filter =
+        ak_host::ak_kernel::AuditFilter { event_type: Some("throttled".into()), ..Default::default() };
     let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else {
         panic!("no entries")
     };

@@ -14,7 +14,7 @@ use std::{
 
 use ak_audit::{Disk, DiskError};
 use ak_host::ak_kernel::{
-    AdminRequest, AgentRequest, AuditRequest, CapabilitySpec, Code, Failure, Filter, HeapRequest,
+    AdminRequest, AgentRequest, AuditFilter, AuditRequest, CapabilitySpec, Code, Failure, HeapRequest,
     InferRequest, Reply, Request, ToolsRequest, ak_heap::Content, ak_json::object,
     ak_policy::capability::CapId,
 };
@@ -330,7 +330,7 @@ fn throttled_callers_are_not_recorded_on_a_full_disk() {
     assert_eq!(alloc(&stranger, "x"), Err(Code::CapInvalid));
     faults.file_bytes_max.store(0, SeqCst);
     let throttled = || {
-        let filter = Filter { event_type: Some("throttled".into()), ..Filter::default() };
+        let filter = AuditFilter { event_type: Some("throttled".into()), ..AuditFilter::default() };
         let Ok(Reply::Value(found)) = owner.call(Request::Audit(AuditRequest::Query(filter))) else {
             panic!("no entries")
         };

@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 
 use ak_host::ak_json::{Limits, Value};
-use ak_host::ak_kernel::{Class, Code, Failure, FileRequest, Operation, Reply, Request};
+use ak_host::ak_kernel::{Code, ErrorClass, Failure, FileRequest, Operation, Reply, Request};
 use ak_host::{Connection, KEYS_FILE, Options, Server, owner_token, read_journal};
 
 use support::{Scratch, load};
@@ -38,7 +38,7 @@ fn read(scratch: &Scratch, name: &str) -> Request {
     Request::File(FileRequest::Read { path: scratch.text(name).as_str().into(), bytes_max: 1000 })
 }
 
-fn refusal(connection: &Connection, request: Request) -> (Code, Class) {
+fn refusal(connection: &Connection, request: Request) -> (Code, ErrorClass) {
     let failure: Failure = connection.call(request).unwrap_err();
     (failure.code, failure.class())
 }
@@ -59,17 +59,20 @@ fn a_token_covers_what_it_says(owner: &Connection, scratch: &Scratch) {
     let presented = bearer.present(&token(&worker, &capability));
     bearer.call(read(scratch, "b")).unwrap();
     presented.call(read(scratch, "a")).unwrap();
-    assert_eq!(refusal(&presented, read(scratch, "b")), (Code::CapScope, Class::Capability));
-    assert_eq!(refusal(&worker, read(scratch, "b")), (Code::CapMissing, Class::OperationDenied));
+    assert_eq!(refusal(&presented, read(scratch, "b")), (Code::CapScope, ErrorClass::Capability));
+    assert_eq!(refusal(&worker, read(scratch, "b")), (Code::CapMissing, ErrorClass::OperationDenied));
     for bent in ["", "x", &token(&worker, &capability).replace('A', "B")] {
-        assert_eq!(refusal(&bearer.present(bent), read(scratch, "a")), (Code::CapInvalid, Class::Capability));
+        assert_eq!(
+            refusal(&bearer.present(bent), read(scratch, "a")),
+            (Code::CapInvalid, ErrorClass::Capability)
+        );
     }
     let narrowed = owner.present(&token(owner, &capability));
     assert!(!narrowed.is_owner() && narrowed.agent("x").is_err());
     assert_eq!(refusal(&narrowed, request(Operation::PolicyLoad, r#"{"text":""}"#)).0, Code::CapScope);
     owner.call(request(Operation::CapRevoke, &format!(r#"{{"capability":"{capability}"}}"#))).unwrap();
-    assert_eq!(refusal(&presented, read(scratch, "a")), (Code::CapRevoked, Class::Capability));
-    assert_eq!(refusal(&worker, read(scratch, "a")), (Code::CapRevoked, Class::OperationDenied));
+    assert_eq!(refusal(&presented, read(scratch, "a")), (Code::CapRevoked, ErrorClass::Capability));
+    assert_eq!(refusal(&worker, read(scratch, "a")), (Code::CapRevoked, ErrorClass::OperationDenied));
 }
 
 #[test]
@@ -96,11 +99,11 @@ fn over_a_socket() {
     let bearer = Connection::open(&by_token).unwrap();
     assert!(!bearer.is_owner());
     bearer.call(read(&scratch, "a")).unwrap();
-    assert_eq!(refusal(&bearer, read(&scratch, "b")), (Code::CapScope, Class::Capability));
+    assert_eq!(refusal(&bearer, read(&scratch, "b")), (Code::CapScope, ErrorClass::Capability));
     owner.call(request(Operation::CapRevoke, &format!(r#"{{"capability":"{capability}"}}"#))).unwrap();
     assert_eq!(refusal(&bearer, read(&scratch, "a")).0, Code::CapRevoked);
     let refused = Connection::open(&by_token).map(|_| ()).unwrap_err();
-    assert_eq!((refused.code, refused.class()), (Code::CapRevoked, Class::Capability));
+    assert_eq!((refused.code, refused.class()), (Code::CapRevoked, ErrorClass::Capability));
     a_token_covers_what_it_says(&owner, &scratch);
 }
 

@@ -14,7 +14,7 @@ use std::{
 use ak_host::ak_json::{Digest, Limits, Value, object};
 use ak_host::ak_kernel::frame::{Flags, encode};
 use ak_host::ak_kernel::{
-    AgentRequest, AuditRequest, Code, Failure, Filter, Outcome, Reply, Request, ToolsRequest,
+    AgentRequest, AuditFilter, AuditRequest, Code, Failure, Outcome, Reply, Request, ToolsRequest,
 };
 use ak_host::{Connection, Options, Server, owner_token};
 
@@ -203,7 +203,7 @@ fn a_host_call_ends_with_its_tools_time() {
     assert_eq!(failure(call(&kernel, "get", &args)).code, Code::ToolTimeout);
     hung_up.recv_timeout(SOON).expect("the connection is closed");
     // Nothing stays under way.
-    let filter = Filter { operation: Some("HTTP".into()), ..Filter::default() };
+    let filter = AuditFilter { operation: Some("HTTP".into()), ..AuditFilter::default() };
     let Ok(Reply::Value(rows)) = kernel.call(Request::Audit(AuditRequest::Query(filter))) else { panic!() };
     assert!(rows.to_json().contains("UNKNOWN_OUTCOME"), "{}", rows.to_json());
     verified(&kernel);
@@ -445,7 +445,7 @@ fn a_tools_log_output_is_recorded() {
         )
     };
     let logged = || {
-        let query = Filter { operation: Some("call".into()), ..Filter::default() };
+        let query = AuditFilter { operation: Some("call".into()), ..AuditFilter::default() };
         let Ok(Reply::Value(found)) = kernel.call(Request::Audit(AuditRequest::Query(query))) else {
             panic!()
         };

@@ -33,7 +33,7 @@ pub fn run(journal: &[u8], out: &mut dyn Write) -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error("{0}")]
-    Stream(#[from] stream::ExportError),
+    Stream(#[from] export::ExportError),
     #[error("entry {0} is wrong: {1}")]
     Wrong(u64, alloc::string::String),
     #[error("the journal is empty")]
@@ -45,7 +45,7 @@ enum RunError {
 fn replay(journal: &[u8], out: &mut dyn Write) -> Result<(), RunError> {
     let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
     for entry in export::decode(journal)? {
-        let stream::ExportedEntry { leaf, body, snapshot, subjects } = entry?;
+        let export::ExportedEntry { leaf, body, snapshot, subjects } = entry?;
         let seq = examination.entries();
         match examination.examine(leaf, StoredBody { body, subjects: &subjects }, snapshot) {
             EntryStatus::Verified(replies) => {

@@ -208,3 +208,29 @@ pub(crate) fn env_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, Fi
 pub(crate) const fn encoded_bytes(bytes: u64) -> u64 {
     bytes.saturating_add(bytes / 3).saturating_add(4)
 }
+
+/// Headers: an object, or an array of `[name, value]` where a name comes twice.
+pub(crate) fn headers_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
+    let wrong = || FieldError::new("args.headers", "expected names and values that are strings");
+    let pair = |name: &Value, value: &Value| match (name, value) {
+        (Value::String(name), Value::String(value)) => Ok((name.clone(), value.clone())),
+        _ => Err(wrong()),
+    };
+    match fields.optional("headers") {
+        None => Ok(Vec::new()),
+        Some(Value::Object(members)) => {
+            members.iter().map(|(name, value)| pair(&Value::from(name.clone()), value)).collect()
+        }
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| match item.as_array() {
+                Some(both) if both.len() == 2 => match (both.get(0), both.get(1)) {
+                    (Some(name), Some(value)) => pair(name, value),
+                    _ => Err(wrong()),
+                },
+                _ => Err(wrong()),
+            })
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}

@@ -7,9 +7,11 @@ use ak_json::{Object, Text, Value, object};
 
 use crate::api::{
     code::{Code, ErrorClass},
-    fields::{FieldError, Fields, base64url, content_field, content_members, handle_field, insert_some},
+    fields::{
+        FieldError, Fields, base64url, content_field, content_members, handle_field, headers_field,
+        insert_some,
+    },
     operation::{Operation, ReplyForm},
-    request::headers_field,
     session::SessionId,
 };
 

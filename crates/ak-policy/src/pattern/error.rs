@@ -1,6 +1,6 @@
 //! Why a text is no pattern, and what to write instead.
 
-use super::{DEEP_MAX, PATTERN_BYTES_MAX};
+use super::limits::{DEEP_MAX, PATTERN_BYTES_MAX};
 use crate::target::TargetError;
 
 /// Why a text is no pattern.

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use super::PatternError;
+use super::error::PatternError;
 use super::meter::{Meter, PIECE_STEPS, SEARCHED_BYTES_PER_STEP};
 use crate::target::{DEEP, STAR};
 

@@ -6,9 +6,11 @@
 mod cover;
 mod error;
 mod glob;
+mod limits;
 mod meter;
 mod net;
 mod path;
+mod reading;
 mod url;
 
 use alloc::string::{String, ToString};
@@ -17,30 +19,17 @@ use core::fmt;
 
 pub(crate) use error::PatternError;
 pub(crate) use glob::Glob;
+pub(crate) use limits::{PATTERN_BYTES_MAX, SEARCHED_BYTES_MIN};
 pub(crate) use meter::{
     COMPARED_BYTES_PER_STEP, DECISION_STEPS_MAX, Meter, PATTERN_STEPS_MAX, SEARCHED_BYTES_PER_STEP,
 };
-pub(crate) use net::{Cidr, EndpointPattern, HostPattern, Ports};
+pub(crate) use net::{Cidr, EndpointPattern, HostPattern};
 pub(crate) use path::{Part, PathGlob};
+pub(crate) use reading::Reading;
 pub(crate) use url::UrlPattern;
 
 use crate::action::{Action, TargetKind};
 use crate::target::{CanonicalPath, CanonicalTool, Target};
-
-/// The longest pattern, in bytes.
-pub(crate) const PATTERN_BYTES_MAX: usize = 8192;
-
-/// The most `**` of a pattern; neighbours count as one.
-pub(crate) const DEEP_MAX: usize = 8;
-
-/// How to read what a pattern leaves open: doubt never widens what may be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// A permit: what the pattern does not say is not meant.
-    Narrow,
-    /// A forbid or an ask: what the pattern does not say may be meant.
-    Wide,
-}
 
 /// A pattern over targets of one kind, or over every target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -307,9 +296,6 @@ fn is_longer(value: &impl fmt::Display, bytes_max: usize) -> bool {
     }
     fmt::Write::write_fmt(&mut Room(bytes_max), format_args!("{value}")).is_err()
 }
-
-/// Shorter paths are searched at once; in longer ones the literal segments are looked for first.
-const SEARCHED_BYTES_MIN: usize = 128;
 
 fn parse_path(text: &str, base: Option<&str>) -> Result<Pattern, PatternError> {
     let (below, relative) = match (text.strip_prefix("./"), text.strip_prefix('/')) {

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use super::PatternError;
+use super::error::PatternError;
 use crate::target::{CanonicalHost, CanonicalIp, parse_port};
 
 /// A pattern over host names.

@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 
 use super::glob::{is_plain, write_literal};
 use super::meter::{COMPARED_BYTES_PER_STEP, Meter, SegmentSet};
-use super::{DEEP_MAX, Glob, PatternError};
+use super::{error::PatternError, glob::Glob, limits::DEEP_MAX};
 use crate::target::{DEEP, STAR};
 
 /// One step of a [`PathGlob`].

@@ -10,7 +10,14 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::meter::{Meter, READ_STEPS_PER_BYTE};
-use super::{Glob, HostPattern, Part, PathGlob, PatternError, Ports, Reading, SEARCHED_BYTES_MIN};
+use super::{
+    error::PatternError,
+    glob::Glob,
+    limits::SEARCHED_BYTES_MIN,
+    net::{HostPattern, Ports},
+    path::{Part, PathGlob},
+    reading::Reading,
+};
 use crate::target::{
     CanonicalIp, CanonicalUrl, HostOrIp, PathReading, ReadQuery, Readings, Scheme, TargetError, TooMany,
     check_segment, joint_paths, joint_queries, write_path_literal, write_query_literal,

@@ -4,7 +4,7 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use ak_json::{Object, Text, Value};
 
-use crate::api::fields::{FieldError, Fields, base64url, insert_some};
+use crate::api::fields::{FieldError, Fields, base64url, headers_field, insert_some};
 
 /// Most headers of an HTTP request.
 pub const HTTP_HEADERS_MAX: usize = 256;
@@ -60,32 +60,6 @@ impl HttpRequest {
             response_bytes_max: fields.optional_u64("max")?.unwrap_or(RESPONSE_BYTES_MAX),
             timeout_ms: fields.optional_u64("timeout_ms")?.unwrap_or(HTTP_TIMEOUT_MS),
         })
-    }
-}
-
-/// Headers: an object, or an array of `[name, value]` where a name comes twice.
-pub(crate) fn headers_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
-    let wrong = || FieldError::new("args.headers", "expected names and values that are strings");
-    let pair = |name: &Value, value: &Value| match (name, value) {
-        (Value::String(name), Value::String(value)) => Ok((name.clone(), value.clone())),
-        _ => Err(wrong()),
-    };
-    match fields.optional("headers") {
-        None => Ok(Vec::new()),
-        Some(Value::Object(members)) => {
-            members.iter().map(|(name, value)| pair(&Value::from(name.clone()), value)).collect()
-        }
-        Some(Value::Array(items)) => items
-            .iter()
-            .map(|item| match item.as_array() {
-                Some(both) if both.len() == 2 => match (both.get(0), both.get(1)) {
-                    (Some(name), Some(value)) => pair(name, value),
-                    _ => Err(wrong()),
-                },
-                _ => Err(wrong()),
-            })
-            .collect(),
-        Some(_) => Err(wrong()),
     }
 }
 

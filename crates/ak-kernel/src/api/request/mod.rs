@@ -14,7 +14,6 @@ pub use agent::AgentRequest;
 pub use audit::AuditRequest;
 pub use file::{FILE_BYTES_MAX, FileRequest};
 pub use heap::{BatchPart, HeapRequest};
-pub(crate) use http::headers_field;
 pub use http::{HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX};
 pub use infer::InferRequest;
 pub use tools::ToolsRequest;
