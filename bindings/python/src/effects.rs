@@ -1,7 +1,7 @@
 //! The methods of `AuthorityKernel` with effects: files, HTTP, tools, models.
 
 use ak_host::ak_kernel::{
-    FILE_BYTES_MAX, FileRequest, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, InferRequest,
+    FILE_BYTES_MAX, FileRequest, GLOB_LIMIT, HTTP_TIMEOUT_MS, HttpRequest, HttpResponse, InferRequest,
     RESPONSE_BYTES_MAX, Reply, Request, ToolsRequest,
 };
 use pyo3::{
@@ -60,6 +60,36 @@ impl AuthorityKernel {
     /// Deletes a file.
     fn file_delete<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_no_reply(py, || Ok(Request::File(FileRequest::Delete { path: path.0 })))
+    }
+
+    /// Creates a directory; with `parents` also those above it, and one that exists already is no error.
+    #[pyo3(signature = (path, parents=false))]
+    fn file_mkdir<'py>(&self, py: Python<'py>, path: Path, parents: bool) -> PyResult<Bound<'py, PyAny>> {
+        self.session
+            .call_no_reply(py, || Ok(Request::File(FileRequest::MakeDirectory { path: path.0, parents })))
+    }
+
+    /// Appends to a file, which is created if it is not there.
+    fn file_append<'py>(&self, py: Python<'py>, path: Path, data: Data) -> PyResult<Bound<'py, PyAny>> {
+        self.session.call_no_reply(py, || {
+            Ok(Request::File(FileRequest::Append { path: path.0, data: data.to_shared() }))
+        })
+    }
+
+    /// Gives a file another path and replaces the file that stands there, as `os.replace` does. Directories are refused.
+    fn file_rename<'py>(&self, py: Python<'py>, old: Path, new: Path) -> PyResult<Bound<'py, PyAny>> {
+        self.session.call_no_reply(py, || Ok(Request::File(FileRequest::Rename { old: old.0, new: new.0 })))
+    }
+
+    /// The paths that match a pattern and may be read, ascending: `*`, `?` and `[…]` within a name, `**` for any directories.
+    #[pyo3(signature = (pattern, limit=Unsigned(GLOB_LIMIT)))]
+    fn file_glob<'py>(&self, py: Python<'py>, pattern: Path, limit: Unsigned) -> PyResult<Bound<'py, PyAny>> {
+        self.session.call_member(
+            py,
+            "paths",
+            || Ok(Request::File(FileRequest::Glob { pattern: pattern.0, limit: limit.0 })),
+            to_python,
+        )
     }
 
     /// Sends an HTTP request and gives the body of the response, whatever its status.

@@ -110,3 +110,22 @@ def test_the_kernels_own_files_are_denied(form: str, tmp_path: Path) -> None:
             for call in (ak.file_read, ak.file_delete, lambda path: ak.file_write(path, b"")):
                 with pytest.raises(OperationDeniedError):
                     call(path)
+
+
+def test_mkdir_append_rename_glob(ak: AuthorityKernel, granted: Path) -> None:
+    ak.file_mkdir(granted / "a" / "b", parents=True)
+    with pytest.raises(NotFoundError):
+        ak.file_mkdir(granted / "x" / "y")
+    ak.file_append(granted / "a" / "b" / "log.txt", b"one ")
+    ak.file_append(granted / "a" / "b" / "log.txt", "two")
+    ak.file_rename(granted / "a" / "b" / "log.txt", granted / "a" / "kept.txt")
+    assert (granted / "a" / "kept.txt").read_text() == "one two"
+    assert ak.file_glob(granted / "**" / "*.txt") == [str(granted / "a" / "kept.txt")]
+    assert ak.file_glob(f"{granted}/*", limit=1) == [str(granted / "a")]
+    assert ak.file_glob(f"{granted}/*", limit=0) == []
+    with pytest.raises(InvalidArgumentError, match="limit"):
+        ak.file_glob(f"{granted}/*", limit=10_001)
+    with pytest.raises(OperationDeniedError):
+        ak.file_rename(granted / "a" / "kept.txt", granted.parent / "out.txt")
+    with pytest.raises(OperationDeniedError):
+        ak.file_glob(granted.parent / "*")

@@ -318,3 +318,170 @@ fn a_killed_writer_leaves_nothing_behind() {
     }
     eprintln!("{left} files were left under way");
 }
+
+fn mkdir(path: &str, parents: bool) -> Request {
+    Request::File(FileRequest::MakeDirectory { path: path.into(), parents })
+}
+
+fn append(path: &str, data: &[u8]) -> Request {
+    Request::File(FileRequest::Append { path: path.into(), data: Arc::from(data) })
+}
+
+fn rename(old: &str, new: &str) -> Request {
+    Request::File(FileRequest::Rename { old: old.into(), new: new.into() })
+}
+
+/// What a glob finds, by paths relative to the scratch directory.
+fn glob(kernel: &Connection, scratch: &Scratch, pattern: &str) -> Vec<String> {
+    let pattern = scratch.text(pattern);
+    let request = Request::File(FileRequest::Glob { pattern: pattern.into(), limit: 10_000 });
+    let Ok(Reply::Value(found)) = kernel.call(request) else { panic!("the glob is permitted") };
+    let base = scratch.text("");
+    let relative = |path: &str| {
+        path.strip_prefix(base.trim_end_matches('/')).unwrap().trim_start_matches('/').to_owned()
+    };
+    let paths = found.get("paths").unwrap();
+    paths.as_array().unwrap().iter().map(|path| relative(path.as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_directory_is_created_with_its_parents_or_not_at_all() {
+    let scratch = Scratch::new("mkdir");
+    fs::create_dir(scratch.join("data")).unwrap();
+    let closed = scratch.text("data/closed");
+    let policy = format!(
+        "{}\n[[rule]]\neffect = \"forbid\"\noperation = \"fs.write!\"\ntarget = \"{closed}\"\n",
+        granted(&scratch)
+    );
+    let kernel = embedded(&policy);
+    let make = |path: &str, parents| kernel.call(mkdir(&scratch.text(path), parents));
+    make("data/a", false).unwrap();
+    assert_eq!(code(make("data/a", false)), Code::Io, "it exists");
+    assert_eq!(code(make("data/x/y", false)), Code::NotFound);
+    make("data/x/y/z", true).unwrap();
+    make("data/x/y/z", true).unwrap();
+    assert!(scratch.join("data/x/y/z").is_dir());
+    assert_eq!(code(make("data/closed/a", true)), Code::PolicyDeny, "the directory above may not be made");
+    assert!(!scratch.join("data/closed").exists());
+    fs::write(scratch.join("data/file"), "").unwrap();
+    assert_eq!(code(make("data/file/a", true)), Code::Io);
+    symlink(scratch.join("data/a"), scratch.join("data/link")).unwrap();
+    assert_eq!(code(make("data/link/b", true)), Code::PolicyDeny);
+    assert_eq!(fs::read_dir(scratch.join("data/a")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_append_keeps_what_stood_there() {
+    let scratch = Scratch::new("append");
+    fs::create_dir(scratch.join("data")).unwrap();
+    let kernel = embedded(&granted(&scratch));
+    let path = scratch.text("data/log");
+    for part in ["one ", "two ", "three"] {
+        kernel.call(append(&path, part.as_bytes())).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "one two three");
+    symlink(&path, scratch.join("data/link")).unwrap();
+    fs::hard_link(&path, scratch.join("data/second")).unwrap();
+    for (name, expected) in
+        [("data/link", Code::PolicyDeny), ("data/second", Code::PolicyDeny), ("data", Code::Io)]
+    {
+        assert_eq!(code(kernel.call(append(&scratch.text(name), b"more"))), expected, "{name}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "one two three");
+}
+
+#[test]
+fn a_rename_replaces_a_file_and_moves_no_directory() {
+    let scratch = Scratch::new("rename");
+    for directory in ["data/sub/closed", "data/other"] {
+        fs::create_dir_all(scratch.join(directory)).unwrap();
+    }
+    fs::write(scratch.join("data/a"), "new").unwrap();
+    fs::write(scratch.join("data/b"), "old").unwrap();
+    fs::write(scratch.join("data/sub/closed/secret"), "secret").unwrap();
+    fs::write(scratch.join("outside"), "outside").unwrap();
+    symlink(scratch.join("outside"), scratch.join("data/link")).unwrap();
+    let kernel = embedded(&granted(&scratch));
+    let rename = |old: &str, new: &str| kernel.call(rename(&scratch.text(old), &scratch.text(new)));
+    rename("data/a", "data/b").unwrap();
+    assert_eq!(fs::read_to_string(scratch.join("data/b")).unwrap(), "new");
+    assert!(!scratch.join("data/a").exists());
+    rename("data/b", "data/other/c").unwrap();
+    assert_eq!(fs::read_to_string(scratch.join("data/other/c")).unwrap(), "new");
+    for (old, new, expected) in [
+        ("data/sub", "data/moved", Code::Io),
+        ("data/other/c", "data/sub", Code::Io),
+        ("data/none", "data/d", Code::NotFound),
+        ("data/link", "data/d", Code::PolicyDeny),
+        ("data/other/c", "data/link", Code::PolicyDeny),
+        ("data/other/c", "outside", Code::PolicyDeny),
+        ("outside", "data/d", Code::PolicyDeny),
+    ] {
+        assert_eq!(code(rename(old, new)), expected, "{old} to {new}");
+    }
+    assert_eq!(fs::read_to_string(scratch.join("outside")).unwrap(), "outside");
+    assert!(scratch.join("data/sub/closed/secret").exists() && scratch.join("data/other/c").exists());
+}
+
+#[test]
+fn a_glob_finds_what_may_be_read_and_follows_no_link() {
+    let scratch = Scratch::new("glob");
+    for directory in ["data/a/deep/deeper", "data/closed", "data/.hidden", "outside"] {
+        fs::create_dir_all(scratch.join(directory)).unwrap();
+    }
+    for file in [
+        "data/one.txt",
+        "data/two.md",
+        "data/a/three.txt",
+        "data/a/deep/four.txt",
+        "data/a/deep/deeper/five.txt",
+        "data/closed/six.txt",
+        "data/.hidden/seven.txt",
+        "data/secret.txt",
+        "outside/eight.txt",
+    ] {
+        fs::write(scratch.join(file), "").unwrap();
+    }
+    symlink(scratch.join("outside"), scratch.join("data/link")).unwrap();
+    symlink(scratch.join("data/one.txt"), scratch.join("data/alias.txt")).unwrap();
+    let rule = |operation: &str, target: &str| {
+        let target = scratch.text(target);
+        format!("[[rule]]\neffect = \"forbid\"\noperation = \"{operation}\"\ntarget = \"{target}\"\n")
+    };
+    let closed = rule("fs.list", "data/closed") + &rule("fs.read!", "data/secret.txt");
+    let kernel = embedded(&format!("{}\n{closed}", granted(&scratch)));
+    for (pattern, expected) in [
+        ("data/*.txt", vec!["data/one.txt"]),
+        ("data/*/*.txt", vec!["data/a/three.txt"]),
+        (
+            "data/**/*.txt",
+            vec!["data/a/deep/deeper/five.txt", "data/a/deep/four.txt", "data/a/three.txt", "data/one.txt"],
+        ),
+        ("data/a/**/deeper/*", vec!["data/a/deep/deeper/five.txt"]),
+        ("data/[ot]*", vec!["data/one.txt", "data/two.md"]),
+        ("data/t?o.md", vec!["data/two.md"]),
+        ("data/one.txt", vec!["data/one.txt"]),
+        ("data/none/*", vec![]),
+        ("data/link/*", vec![]),
+        (
+            "data/a/**",
+            vec![
+                "data/a/deep",
+                "data/a/deep/deeper",
+                "data/a/deep/deeper/five.txt",
+                "data/a/deep/four.txt",
+                "data/a/three.txt",
+            ],
+        ),
+    ] {
+        if pattern == "data/none/*" || pattern == "data/link/*" {
+            let request =
+                Request::File(FileRequest::Glob { pattern: scratch.text(pattern).into(), limit: 10 });
+            assert!(matches!(code(kernel.call(request)), Code::NotFound | Code::PolicyDeny), "{pattern}");
+            continue;
+        }
+        assert_eq!(glob(&kernel, &scratch, pattern), expected, "{pattern}");
+    }
+    let bad = Request::File(FileRequest::Glob { pattern: scratch.text("data/[a").into(), limit: 10 });
+    assert_eq!(code(kernel.call(bad)), Code::InvalidArgument);
+}

@@ -113,9 +113,9 @@ pub use api::{
     price::{Media, Price, Rates},
     reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value},
     request::{
-        AdminRequest, AgentRequest, AuditRequest, BatchPart, FILE_BYTES_MAX, FileRequest,
-        HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HeapRequest, HttpRequest, InferRequest,
-        RESPONSE_BYTES_MAX, Request, ToolsRequest,
+        AdminRequest, AgentRequest, AuditRequest, BatchPart, FILE_BYTES_MAX, FileRequest, GLOB_LIMIT,
+        GLOB_LIMIT_MAX, HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HeapRequest, HttpRequest,
+        InferRequest, RESPONSE_BYTES_MAX, Request, ToolsRequest,
     },
     session::{AGENT_NAME_BYTES_MAX, AgentId, GUEST, MAIN, SessionId},
     subject::SubjectId,

@@ -101,11 +101,15 @@ fn number(request: &Request) -> usize {
         Request::Tools(ToolsRequest::List) => 33,
         Request::Agent(AgentRequest::SessionOpen { .. }) => 34,
         Request::Agent(AgentRequest::SessionClose) => 35,
+        Request::File(FileRequest::MakeDirectory { .. }) => 36,
+        Request::File(FileRequest::Append { .. }) => 37,
+        Request::File(FileRequest::Rename { .. }) => 38,
+        Request::File(FileRequest::Glob { .. }) => 39,
     }
 }
 
 /// The number of kinds of requests.
-const KINDS: usize = 36;
+const KINDS: usize = 40;
 
 /// The material of a request: texts that grow when JSON escapes them, and a size.
 #[derive(Clone, Debug)]
@@ -240,13 +244,17 @@ fn request(number: usize, seed: &Seed) -> Request {
         33 => Request::Tools(ToolsRequest::List),
         34 => Request::Agent(AgentRequest::SessionOpen { agent: seed.name("worker") }),
         35 => Request::Agent(AgentRequest::SessionClose),
+        36 => Request::File(FileRequest::MakeDirectory { path, parents: seed.size.is_multiple_of(2) }),
+        37 => Request::File(FileRequest::Append { path, data: seed.long().as_bytes().into() }),
+        38 => Request::File(FileRequest::Rename { old: path, new: seed.name("/data/other") }),
+        39 => Request::File(FileRequest::Glob { pattern: seed.name("/data/**/*.txt"), limit: 10_000 }),
         other => panic!("there is no request {other}"),
     }
 }
 
 /// A step of such an effect, or of any other.
 fn step(kind: usize, seed: &Seed) -> Step {
-    match kind % 5 {
+    match kind % 6 {
         0 => Step::Resolved(vec![[255; 16].into(); seed.size % 1000]),
         1 => {
             let path = "x".repeat(seed.size % 60_000);
@@ -254,6 +262,7 @@ fn step(kind: usize, seed: &Seed) -> Step {
         }
         2 => Step::Link { path: format!("/data/{}", seed.text.repeat(seed.size % 900)).into() },
         3 => Step::Resend,
+        4 => Step::Path { path: format!("/data/{}", seed.text.repeat(seed.size % 900)).into() },
         _ => Step::Chunk { data: seed.long(), tokens: 1 },
     }
 }
@@ -276,9 +285,13 @@ fn completion(kind: usize, request: &Request, seed: &Seed) -> Completion {
     }
     match request {
         Request::File(FileRequest::Read { .. }) => Completion::File(seed.long().as_bytes().into()),
-        Request::File(FileRequest::Write { .. }) | Request::File(FileRequest::Delete { .. }) => {
-            Completion::Done
-        }
+        Request::File(
+            FileRequest::Write { .. }
+            | FileRequest::Delete { .. }
+            | FileRequest::MakeDirectory { .. }
+            | FileRequest::Append { .. }
+            | FileRequest::Rename { .. },
+        ) => Completion::Done,
         Request::Http(_) => Completion::Http(HttpResponse {
             status: 200,
             headers: vec![("x-text".into(), seed.long()); 3],
@@ -381,7 +394,7 @@ fn every_kind_of_request_is_covered_and_every_effect_is_performed() {
         }
         assert_eq!(effects.contains(&kind), is_effect, "request {kind}");
     }
-    assert_eq!(effects.len(), 12);
+    assert_eq!(effects.len(), 16);
 }
 
 fn http(machine: &mut Machine) -> Ticket {

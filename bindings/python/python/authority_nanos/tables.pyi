@@ -58,6 +58,10 @@ class Syscall(IntEnum):
     FS_LIST = 1052
     FS_STAT = 1053
     FS_DELETE = 1054
+    FS_MKDIR = 1055
+    FS_APPEND = 1056
+    FS_RENAME = 1057
+    FS_GLOB = 1058
     HTTP = 1060
     POLICY_LOAD = 1070
     BUDGET_SET = 1080

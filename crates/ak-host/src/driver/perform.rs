@@ -136,12 +136,11 @@ impl Driver {
         follows_links: bool,
     ) -> Completion {
         // The thread that performs file effects waits for the kernel too.
-        let ask = |path: &str| {
-            let verdict =
-                self.shared.group_commit.ask(ticket, Step::Link { path: path.into() }, CallMode::Blocking);
-            drive(pin!(verdict), None).unwrap_or_else(kernel_stopped)
+        let ask = |step: Step| {
+            let answer = self.shared.group_commit.ask(ticket, step, CallMode::Blocking);
+            drive(pin!(answer), None).unwrap_or_else(kernel_stopped)
         };
-        self.shared.config.files.perform(root, path, action, follows_links.then_some(&ask))
+        self.shared.config.files.perform(root, path, action, follows_links, &ask)
     }
 
     fn log_work(&self, work: LogWork) -> Completion {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ak_kernel::Code;
+use ak_kernel::{Code, Failure};
 use rustix::io::Errno;
 
 use crate::fs::preserve::PreserveError;
@@ -39,6 +39,14 @@ pub(crate) enum FileError {
     TooLong(u64),
     #[error("it does not lie beneath the granted root")]
     OutsideRoot,
+    #[error("the pattern is refused: {0}")]
+    Pattern(String),
+    #[error("the search enters more than {0} directories: begin it deeper, or use fewer `**`")]
+    TooManyDirectories(usize),
+    #[error("the file was replaced by a {0} while it was renamed; it stands at its old path")]
+    Replaced(&'static str),
+    #[error("{}", .0.message)]
+    Refused(Box<Failure>),
 }
 
 impl From<Errno> for FileError {
@@ -48,6 +56,28 @@ impl From<Errno> for FileError {
 }
 
 impl FileError {
+    /// Whether it only says that nothing can be reached at the path: nothing stands there, or it is not an agent's.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::System(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+            ),
+            Self::Link | Self::CrossesMount | Self::Protected | Self::WrongKind(..) => true,
+            Self::TooManyLinks
+            | Self::LinkNotFollowed(..)
+            | Self::NotUtf8
+            | Self::HardLink
+            | Self::Preserve(_)
+            | Self::TooLong(_)
+            | Self::OutsideRoot
+            | Self::Pattern(_)
+            | Self::TooManyDirectories(_)
+            | Self::Replaced(_)
+            | Self::Refused(_) => false,
+        }
+    }
+
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => Code::NotFound,
@@ -61,6 +91,10 @@ impl FileError {
             | Self::Protected
             | Self::OutsideRoot => Code::PolicyDeny,
             Self::TooLong(_) => Code::BufferOverflow,
+            Self::Pattern(_) => Code::InvalidArgument,
+            Self::TooManyDirectories(_) => Code::Limit,
+            Self::Replaced(_) => Code::Conflict,
+            Self::Refused(failure) => failure.code,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! So the file that is opened is the one that was checked, whatever is renamed meanwhile.
 
 pub(crate) mod error;
+pub(crate) mod glob;
 mod links;
 pub(crate) mod preserve;
 pub(crate) mod protected;
@@ -14,7 +15,7 @@ pub(crate) mod target;
 
 use std::{io, os::fd::AsFd};
 
-use ak_kernel::{Completion, FileAction, StepAnswer};
+use ak_kernel::{Completion, FileAction, Step, StepAnswer};
 use rustix::{
     fs::{OFlags, readlinkat},
     io::Errno,
@@ -26,6 +27,7 @@ use crate::{
     fs::resolve::{Resolver, is_procfs},
     fs::roots::Roots,
     fs::{
+        glob::Search,
         links::{components, link_target},
         target::FileTarget,
     },
@@ -40,31 +42,103 @@ pub(crate) struct FileEffects {
 }
 
 impl FileEffects {
-    /// Performs one file effect. If links are followed, `ask` judges each path that one leads to.
+    /// Performs one file effect. `ask` judges each other path that it comes to: one that a link leads to, if links are followed, a
+    /// directory that is searched, or made.
     pub(crate) fn perform(
         &self,
         root: &str,
         path: &str,
         action: &FileAction,
-        ask: Option<&dyn Fn(&str) -> StepAnswer>,
+        follows_links: bool,
+        ask: &dyn Fn(Step) -> StepAnswer,
+    ) -> Completion {
+        let done = match action {
+            FileAction::Read { .. }
+            | FileAction::Write { .. }
+            | FileAction::List
+            | FileAction::Stat
+            | FileAction::Delete
+            | FileAction::Append { .. } => {
+                return self.perform_following(root, path, action, follows_links, ask);
+            }
+            FileAction::MakeDirectory { parents: false } => self.attempt(root, path, action, false),
+            FileAction::MakeDirectory { parents: true } => self.make_directories(root, path, ask),
+            FileAction::Rename { root: new_root, path: new } => {
+                self.rename((root, path), (new_root, new.as_str()))
+            }
+            FileAction::Glob { pattern, matches_max } => {
+                Search::new(self, root, ask, *matches_max).run(path, pattern)
+            }
+        };
+        done.unwrap_or_else(|error| failed(path, &error))
+    }
+
+    fn perform_following(
+        &self,
+        root: &str,
+        path: &str,
+        action: &FileAction,
+        follows_links: bool,
+        ask: &dyn Fn(Step) -> StepAnswer,
     ) -> Completion {
         let mut at = path.to_owned();
         for _ in 0..=LINKS_MAX {
-            match (self.attempt(root, &at, action, ask.is_some()), ask) {
-                (Ok(completion), _) => return completion,
-                (Err(FileError::Link), Some(ask)) => {
+            match self.attempt(root, &at, action, follows_links) {
+                Ok(completion) => return completion,
+                Err(FileError::Link) if follows_links => {
                     at = match self.next_target(root, &at, action) {
                         Ok(next) => next,
                         Err(error) => return failed(path, &error),
                     };
-                    if let StepAnswer::Abort(failure) = ask(&at) {
+                    if let StepAnswer::Abort(failure) = ask(Step::Link { path: at.as_str().into() }) {
                         return Completion::failed(failure.code, failure.message);
                     }
                 }
-                (Err(error), _) => return failed(path, &error),
+                Err(error) => return failed(path, &error),
             }
         }
         failed(path, &FileError::TooManyLinks)
+    }
+
+    /// Creates a directory with those above it that are missing, each asked for first.
+    fn make_directories(
+        &self,
+        root: &str,
+        path: &str,
+        ask: &dyn Fn(Step) -> StepAnswer,
+    ) -> Result<Completion, FileError> {
+        let names = components(root, path)?;
+        let mut at = root.trim_end_matches('/').to_owned();
+        for (index, name) in names.iter().enumerate() {
+            at = format!("{at}/{name}");
+            match self.with_target(root, &at, |target| target.is_directory()) {
+                Ok(()) => continue,
+                Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            let is_last = index + 1 == names.len();
+            if !is_last {
+                match ask(Step::Path { path: at.as_str().into() }) {
+                    StepAnswer::Continue => {}
+                    StepAnswer::Abort(failure) => return Err(FileError::Refused(Box::new(failure))),
+                    StepAnswer::Skip | StepAnswer::Connect(_) | StepAnswer::Follow(_) => {
+                        return Err(FileError::OutsideRoot);
+                    }
+                }
+            }
+            match self.attempt(root, &at, &FileAction::MakeDirectory { parents: false }, false) {
+                Ok(_) => {}
+                // Another was faster; whether it is a directory shows with what is made in it.
+                Err(FileError::System(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Completion::Done)
+    }
+
+    /// Renames a file. Directories are refused.
+    fn rename(&self, old: (&str, &str), new: (&str, &str)) -> Result<Completion, FileError> {
+        self.with_target(old.0, old.1, |old| self.with_target(new.0, new.1, |new| old.rename_to(new)))
     }
 
     /// Resolves the first symbolic link of a path; returns an absolute path without `.` and `..`.
@@ -98,7 +172,7 @@ impl FileEffects {
         Err(FileError::Link)
     }
 
-    /// Performs the effect, unless the path contains a link. With `follows` a link at its end is not the target either.
+    /// Performs the effect on one path, unless it contains a link. With `follows` a link at its end is not the target either.
     fn attempt(
         &self,
         root: &str,
@@ -106,6 +180,26 @@ impl FileEffects {
         action: &FileAction,
         follows: bool,
     ) -> Result<Completion, FileError> {
+        self.with_target(root, path, |target| match action {
+            FileAction::Read { bytes_max } => target.read(*bytes_max),
+            FileAction::Write { data } => target.write(data),
+            FileAction::List => target.list(),
+            FileAction::Stat => target.describe(follows),
+            FileAction::Delete => target.delete(),
+            FileAction::Append { data } => target.append(data),
+            FileAction::MakeDirectory { .. } => target.make_directory(),
+            // These come to more than one path.
+            FileAction::Rename { .. } | FileAction::Glob { .. } => Err(FileError::OutsideRoot),
+        })
+    }
+
+    /// Opens the directory of a path, and acts on its last name unless that is protected.
+    fn with_target<T>(
+        &self,
+        root: &str,
+        path: &str,
+        act: impl FnOnce(&FileTarget<'_>) -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
         let mut components = components(root, path)?;
         let name = components.pop().unwrap_or(".");
         let (resolver, root) = (Resolver::detect(), self.roots.find(root)?);
@@ -129,13 +223,7 @@ impl FileEffects {
         if names.any(is_process) && is_procfs(target.parent)? {
             return Err(FileError::Protected);
         }
-        match action {
-            FileAction::Read { bytes_max } => target.read(*bytes_max),
-            FileAction::Write { data } => target.write(data),
-            FileAction::List => target.list(),
-            FileAction::Stat => target.describe(follows),
-            FileAction::Delete => target.delete(),
-        }
+        act(&target)
     }
 }
 

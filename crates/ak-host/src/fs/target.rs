@@ -10,7 +10,8 @@ use ak_json::{Value, object};
 use ak_kernel::Completion;
 use rustix::{
     fs::{
-        Access, AtFlags, Dir, FileType, Mode, OFlags, Stat, accessat, fstat, fsync, openat, statat, unlinkat,
+        Access, AtFlags, Dir, FileType, Mode, OFlags, Stat, accessat, fstat, fsync, mkdirat, openat,
+        renameat, statat, unlinkat,
     },
     io::Errno,
 };
@@ -28,6 +29,8 @@ pub const LIST_BYTES_MAX: usize = 4 << 20;
 const WRITE_TRIES_MAX: usize = 8;
 /// The mode of a new file before the process's mask, or the directory's default access list, is applied.
 const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+/// The same for a new directory.
+const NEW_DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 
 /// A name in an open directory, on which a file effect acts.
 pub(super) struct FileTarget<'p> {
@@ -201,6 +204,105 @@ impl FileTarget<'_> {
             "size": u64::try_from(stat.st_size).unwrap_or(0),
             "modified": u64::try_from(modified_us).unwrap_or(0),
         }))
+    }
+
+    /// Appends to the file, which is created if it is not there. Of an append that fails halfway nothing stays.
+    pub(super) fn append(&self, data: &[u8]) -> Result<Completion, FileError> {
+        for _ in 0..WRITE_TRIES_MAX {
+            let is_written = match self.stat_checked() {
+                Ok(stat) => self.append_to(&stat, data)?,
+                Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    self.write_new(data)? && {
+                        self.sync_directory()?;
+                        true
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            if is_written {
+                return Ok(Completion::Done);
+            }
+        }
+        Err(FileError::System(io::Error::other("others changed it all the time")))
+    }
+
+    /// False when another file stands at the name meanwhile.
+    fn append_to(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
+        regular(before)?;
+        if before.st_nlink > 1 {
+            return Err(FileError::HardLink);
+        }
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK;
+        let mut file = File::from(self.resolver.open(self.parent, &[self.name], flags)?);
+        let opened = fstat(&file)?;
+        if (opened.st_dev, opened.st_ino) != (before.st_dev, before.st_ino) {
+            return Ok(false);
+        }
+        let length = u64::try_from(opened.st_size).unwrap_or(0);
+        let mut written = 0_usize;
+        let appended = loop {
+            match data.get(written..) {
+                None | Some([]) => break file.sync_all(),
+                Some(rest) => match file.write(rest) {
+                    Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                    Ok(more) => written += more,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        if let Err(error) = appended {
+            // Where others appended meanwhile, theirs is not cut.
+            if file.metadata().is_ok_and(|now| now.len() == length.saturating_add(written as u64)) {
+                let _ = file.set_len(length);
+            }
+            return Err(error.into());
+        }
+        Ok(true)
+    }
+
+    /// # Errors
+    /// Where nothing stands there, or something else.
+    pub(super) fn is_directory(&self) -> Result<(), FileError> {
+        match FileType::from_raw_mode(self.stat_checked()?.st_mode) {
+            FileType::Directory => Ok(()),
+            FileType::Symlink => Err(FileError::Link),
+            other => Err(FileError::WrongKind(kind_name(other), "directory")),
+        }
+    }
+
+    pub(super) fn make_directory(&self) -> Result<Completion, FileError> {
+        mkdirat(self.parent, self.name, NEW_DIRECTORY_MODE)?;
+        self.sync_directory()?;
+        Ok(Completion::Done)
+    }
+
+    /// Gives the file the name of `new`, and replaces the file that has it.
+    pub(super) fn rename_to(&self, new: &FileTarget<'_>) -> Result<Completion, FileError> {
+        let before = self.stat_checked()?;
+        regular(&before)?;
+        match new.stat_checked() {
+            Ok(replaced) => {
+                regular(&replaced)?;
+                new.may_write()?;
+            }
+            Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        match renameat(self.parent, self.name, new.parent, new.name) {
+            Err(Errno::XDEV) => return Err(FileError::CrossesMount),
+            renamed => renamed?,
+        }
+        // Whoever put another thing at the old path meanwhile does not get it through.
+        let now = statat(new.parent, new.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let kind = FileType::from_raw_mode(now.st_mode);
+        if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino) && kind != FileType::RegularFile {
+            renameat(new.parent, new.name, self.parent, self.name)?;
+            return Err(FileError::Replaced(kind_name(kind)));
+        }
+        self.sync_directory()?;
+        new.sync_directory()?;
+        Ok(Completion::Done)
     }
 
     pub(super) fn delete(&self) -> Result<Completion, FileError> {

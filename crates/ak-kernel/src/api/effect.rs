@@ -147,6 +147,32 @@ pub enum FileAction {
     Stat,
     /// Remove it.
     Delete,
+    /// Create the directory.
+    MakeDirectory {
+        /// Whether the missing directories above it are created too, each asked for as a [`Step::Path`] first, and one that
+        /// exists already is no failure.
+        parents: bool,
+    },
+    /// Append this; create the file if it is not there.
+    Append {
+        /// What is appended.
+        data: Arc<[u8]>,
+    },
+    /// Rename the file, which is no directory, and replace the file at the new path.
+    Rename {
+        /// The root that was granted for the new path.
+        root: Text,
+        /// The new path, which begins with that root.
+        path: CanonicalPath,
+    },
+    /// Find the paths beneath the directory that match. Each directory below it is asked for as a [`Step::Path`] before it is
+    /// entered. The kernel leaves out of them what may not be read.
+    Glob {
+        /// The pattern relative to the directory.
+        pattern: Text,
+        /// Most paths to bring back.
+        matches_max: u64,
+    },
 }
 
 /// Something the host met on the way and may not decide by itself.

@@ -119,6 +119,10 @@ operations! {
         1052 FsList "FS_LIST" "fs_list" Anyone Value "List a directory."
         1053 FsStat "FS_STAT" "fs_stat" Anyone Value "Describe a file."
         1054 FsDelete "FS_DELETE" "fs_delete" Anyone Done "Delete a file."
+        1055 FsMkdir "FS_MKDIR" "fs_mkdir" Anyone Done "Create a directory."
+        1056 FsAppend "FS_APPEND" "fs_append" Anyone Done "Append to a file."
+        1057 FsRename "FS_RENAME" "fs_rename" Anyone Done "Rename a file, replacing what stands at the new path."
+        1058 FsGlob "FS_GLOB" "fs_glob" Anyone Value "Find the paths that match a pattern."
     }
     Http(HttpOperation) {
         1060 Http "HTTP" "http" Anyone Http "Send an HTTP request."

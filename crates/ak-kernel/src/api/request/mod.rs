@@ -12,7 +12,7 @@ mod tools;
 pub use admin::AdminRequest;
 pub use agent::AgentRequest;
 pub use audit::AuditRequest;
-pub use file::{FILE_BYTES_MAX, FileRequest};
+pub use file::{FILE_BYTES_MAX, FileRequest, GLOB_LIMIT, GLOB_LIMIT_MAX};
 pub use heap::{BatchPart, HeapRequest};
 pub use http::{HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HttpRequest, RESPONSE_BYTES_MAX};
 pub use infer::InferRequest;
