@@ -36,7 +36,7 @@
 //! Imports: `replay → kernel → operations → state → {authz, effects, tools, heap} → {models, accounts} → record → codec → api`
 //!
 //! ## `api`
-//! Types alone, and their JSON form: `request` (a file for each family), `operation` (the one table), `reply`, `code` (the list of
+//! Types alone, and their JSON form: `request` (a file for each family), `operation` (the one table), `kernel_rule` (ids of what no policy decides), `reply`, `code` (the list of
 //! error codes), `effect` (what the host performs and brings back), `http_hop`, `tool_request`, `presented` (a request with who
 //! asks by which capability), `prepared` (what is worked out before the kernel's lock), `capability_spec`, `audit_filter`, `config`,
 //! `fields` (the reader of JSON objects), `policy_files`, `price`, `usage`, `session`, `subject`, `throttled`, `time`.

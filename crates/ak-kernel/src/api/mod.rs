@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod effect;
 pub(crate) mod fields;
 pub(crate) mod http_hop;
+pub(crate) mod kernel_rule;
 pub(crate) mod operation;
 pub(crate) mod policy_files;
 pub(crate) mod prepared;

@@ -26,6 +26,7 @@ use crate::{
     },
     api::{
         code::Code,
+        kernel_rule::KernelRule,
         operation::AllowedCaller,
         prepared::Prepared,
         presented::PresentedCapability,
@@ -101,8 +102,8 @@ pub(crate) struct DecisionRecord {
 }
 
 impl DecisionRecord {
-    pub(crate) fn new(decision: Decision, rule: &str, target: Option<String>) -> DecisionRecord {
-        DecisionRecord { decision, rule: Text::from(rule), target, each: Vec::new(), by: Vec::new() }
+    pub(crate) fn new(decision: Decision, rule: impl Into<Text>, target: Option<String>) -> DecisionRecord {
+        DecisionRecord { decision, rule: rule.into(), target, each: Vec::new(), by: Vec::new() }
     }
 }
 
@@ -167,7 +168,7 @@ impl Gate<'_> {
         let owner_only = request.operation().who() != AllowedCaller::Anyone;
         if owner_only && !self.owner && !self.opens_guest(&request) {
             return (
-                DecisionRecord::new(Decision::Forbid, "owner-only", None),
+                DecisionRecord::new(Decision::Forbid, KernelRule::OwnerOnly, None),
                 Err(self.owner_only(&request)),
             );
         }
@@ -180,7 +181,7 @@ impl Gate<'_> {
             && !ends
             && let Err(failure) = self.charge_request(request.operations())
         {
-            return (DecisionRecord::new(Decision::Refused, "budget", None), Err(failure));
+            return (DecisionRecord::new(Decision::Refused, KernelRule::Budget, None), Err(failure));
         }
         let each = self.pass_each(&request);
         let (decided, passed) = each.unwrap_or_else(|| self.pass(&request, amounts));
@@ -211,7 +212,7 @@ impl Gate<'_> {
             return (decided, permit.map(|Permit { reservation, .. }| reservation));
         }
         if let Err(failure) = self.charge_request(1) {
-            return (DecisionRecord::new(Decision::Refused, "budget", None), Err(failure));
+            return (DecisionRecord::new(Decision::Refused, KernelRule::Budget, None), Err(failure));
         }
         let (decided, passed) = self.pass(request, amounts);
         (decided, passed.map(|Pass { reservation, .. }| reservation))
@@ -272,12 +273,14 @@ impl Gate<'_> {
     /// Decides on each part of a request as if it came alone; none where it has no parts. The whole passes if each of them does;
     /// else it fails as the first that does not.
     fn pass_each(&mut self, request: &Request) -> Option<(DecisionRecord, Result<Pass, Failure>)> {
-        let mut whole = DecisionRecord::new(Decision::Permit, "batch", None);
+        let mut whole = DecisionRecord::new(Decision::Permit, KernelRule::Batch, None);
         let mut all = Ok(Pass::default());
         let has_parts = request.each_part(&mut |JudgedPart { index, request, creates_target }| {
             let (decided, passed) = match request {
                 Ok(request) => self.pass_question(&request, Vec::new(), creates_target),
-                Err(failure) => (DecisionRecord::new(Decision::Refused, "limit", None), Err(failure)),
+                Err(failure) => {
+                    (DecisionRecord::new(Decision::Refused, KernelRule::Limit, None), Err(failure))
+                }
             };
             match (&mut all, passed) {
                 (Ok(all), Ok(passed)) => {
@@ -324,13 +327,18 @@ impl Gate<'_> {
         let question = match request.query(&self.asker(&self.agent, &owns)) {
             Ok(None) if self.presented.is_some() && !request.only_tells() => {
                 let failure = refusal(CapDenial::Scope).presented();
-                return (DecisionRecord::new(Decision::Forbid, "capability", None), Err(failure));
+                return (DecisionRecord::new(Decision::Forbid, KernelRule::Capability, None), Err(failure));
             }
-            Ok(None) => return (DecisionRecord::new(Decision::Permit, "session", None), Ok(Pass::default())),
+            Ok(None) => {
+                return (
+                    DecisionRecord::new(Decision::Permit, KernelRule::Session, None),
+                    Ok(Pass::default()),
+                );
+            }
             Ok(Some(question)) => question,
             Err(unaskable) => {
                 let target = Some(String::from(&*unaskable.target));
-                let decided = DecisionRecord::new(Decision::Refused, "canonical", target);
+                let decided = DecisionRecord::new(Decision::Refused, KernelRule::Canonical, target);
                 return (decided, Err(self.no_canonical_form(&unaskable)));
             }
         };
@@ -384,7 +392,11 @@ impl Gate<'_> {
         match charged {
             Ok(()) => (decided, Ok(passed)),
             Err(failure) => (
-                DecisionRecord { decision: Decision::Refused, rule: Text::from("budget"), ..decided },
+                DecisionRecord {
+                    decision: Decision::Refused,
+                    rule: Text::from(KernelRule::Budget),
+                    ..decided
+                },
                 Err(failure),
             ),
         }
@@ -456,19 +468,19 @@ impl Gate<'_> {
         let (act, pointer) = provider_actions::find(request, is_closed)?;
         let (rule, reason, setting) = match &act {
             Act::Tool(name) => (
-                "infer.provider_tools",
+                KernelRule::ProviderTools,
                 format!("{pointer} has the provider act ({name}), and no [infer] provider_tools permits it"),
                 format!("provider_tools = [{name:?}]"),
             ),
             Act::State => (
-                "infer.stateful",
+                KernelRule::ProviderState,
                 format!("{pointer} uses or leaves state at the provider, and no [infer] stateful permits it"),
                 "stateful = true".into(),
             ),
         };
         let decided = DecisionRecord::new(Decision::DefaultDeny, rule, Some(model.as_str().into()));
         let denial = Denial {
-            rule_id: rule.into(),
+            rule_id: rule.id().into(),
             args_path: pointer,
             suggested_snippet: format!("[infer]\n{setting}\n"),
             ..self.denial("infer", model.as_str(), reason, Code::PolicyDeny)
@@ -584,7 +596,8 @@ impl Gate<'_> {
                 let target = question.target.to_string();
                 let op = question.action.as_str();
                 let denial = self.denial(op, &target, failure.message.clone(), failure.code);
-                let decided = DecisionRecord::new(Decision::DefaultDeny, "capability", Some(target));
+                let decided =
+                    DecisionRecord::new(Decision::DefaultDeny, KernelRule::Capability, Some(target));
                 return (decided, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
             }
         };
@@ -648,15 +661,15 @@ impl Gate<'_> {
         op: &str,
         target: &str,
         covered: impl Fn(&ToolPermissions) -> bool,
-    ) -> Option<(&'static str, Failure)> {
+    ) -> Option<(KernelRule, Failure)> {
         let host_call = self.host_call?.name();
         let (rule, reason, code) = if !self.policy.wasm_hostcall_allowed(&self.agent, host_call) {
             let reason = format!("the policy's `[wasm] hostcalls` does not list {host_call}");
-            ("wasm.hostcalls", reason, Code::PolicyDeny)
+            (KernelRule::Hostcalls, reason, Code::PolicyDeny)
         } else {
             let needs = self.tools.iter().find(|needs| !covered(needs))?;
             let reason = format!("the tool {} may not: its manifest's `needs` do not list it", needs.tool);
-            ("needs", reason, Code::CapScope)
+            (KernelRule::Needs, reason, Code::CapScope)
         };
         Some((rule, denied(code, self.denial(op, target, reason, code))))
     }
@@ -756,7 +769,7 @@ pub(crate) fn no_object(target: &Target) -> Failure {
 
 /// What is said of a request that takes too long to decide on.
 fn too_many_steps(target: Option<String>) -> (DecisionRecord, Result<Pass, Failure>) {
-    (DecisionRecord::new(Decision::Refused, "limit", target), Err(over_steps()))
+    (DecisionRecord::new(Decision::Refused, KernelRule::Limit, target), Err(over_steps()))
 }
 
 pub(crate) fn over_steps() -> Failure {

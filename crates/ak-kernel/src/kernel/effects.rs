@@ -10,6 +10,7 @@ use crate::{
     api::{
         code::Code,
         effect::{Completion, FUEL, Step, StepAnswer, Ticket},
+        kernel_rule::KernelRule,
         operation::Operation,
         prepared::PreparedCompletion,
         reply::{Failure, Outcome, outcome_facts},
@@ -51,7 +52,7 @@ impl Kernel {
         };
         let (decided, verdict) = match pending.aborted.clone() {
             Some(failure) => {
-                let decided = DecisionRecord::new(Decision::Refused, "aborted", None);
+                let decided = DecisionRecord::new(Decision::Refused, KernelRule::Aborted, None);
                 (decided, StepAnswer::Abort(failure))
             }
             None => self.on_step(&mut pending, step),
@@ -100,7 +101,7 @@ impl Kernel {
         let log = completion.log().cloned();
         let Ending { used, outcome, belongs } = self.ending(&pending, completion);
         if !belongs {
-            (facts.decision, facts.rule) = (Decision::Refused, Text::from("completion"));
+            (facts.decision, facts.rule) = (Decision::Refused, Text::from(KernelRule::Completion));
         }
         let PendingEffect { reservation, aborted, request, .. } = pending;
         self.agents.settle(reservation, &used, self.clock.elapsed);
@@ -176,7 +177,7 @@ impl Kernel {
     pub(crate) fn stale(&mut self, now: &Now, input: &Input, ticket: Ticket) {
         let mut facts = self.notice(Operation::Tick);
         facts.decision = Decision::Refused;
-        facts.rule = Text::from("stale-ticket");
+        facts.rule = Text::from(KernelRule::StaleTicket);
         facts.code = Code::Replay.number();
         // Whatever it brings, nobody knows whom it is about.
         let about = Vec::from([Text::from(MAIN)]);
@@ -221,7 +222,7 @@ impl Kernel {
         let request = pending.request.clone();
         request.on_step(self, pending, step).unwrap_or_else(|| {
             let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
-            (DecisionRecord::new(Decision::Refused, "step", None), StepAnswer::Abort(failure))
+            (DecisionRecord::new(Decision::Refused, KernelRule::Step, None), StepAnswer::Abort(failure))
         })
     }
 

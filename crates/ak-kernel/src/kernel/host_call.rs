@@ -13,6 +13,7 @@ use crate::{
         code::Code,
         effect::Ticket,
         fields::base64url,
+        kernel_rule::KernelRule,
         operation::Operation,
         prepared::Prepared,
         presented::AuthenticatedRequest,
@@ -193,10 +194,10 @@ impl Kernel {
         let paid = gate.charge_request(1);
         let (ruled, rule, outcome): (_, _, Outcome) =
             match (rejected, paid, gate.rejected(operation.name(), "", |needs| needs.has(operation))) {
-                (Some(failure), _, _) => (Decision::Refused, "host-call", Err(failure)),
-                (None, Err(failure), _) => (Decision::Refused, "budget", Err(failure)),
+                (Some(failure), _, _) => (Decision::Refused, KernelRule::HostCall, Err(failure)),
+                (None, Err(failure), _) => (Decision::Refused, KernelRule::Budget, Err(failure)),
                 (None, Ok(()), Some((rule, failure))) => (Decision::DefaultDeny, rule, Err(failure)),
-                (None, Ok(()), None) => (Decision::Permit, "needs", Ok(Reply::Value(wanted))),
+                (None, Ok(()), None) => (Decision::Permit, KernelRule::Needs, Ok(Reply::Value(wanted))),
             };
         let outcome = outcome.map_err(|failure| self.redact_for_caller(caller, failure));
         let details = details::ambient(operation, &caller.tools, &outcome);

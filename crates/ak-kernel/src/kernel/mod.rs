@@ -17,6 +17,7 @@ use crate::{
         code::Code,
         config::Config,
         effect::{Effect, Ticket},
+        kernel_rule::KernelRule,
         operation::Operation,
         prepared::Prepared,
         presented::{AuthenticatedRequest, PresentedCapability},
@@ -129,7 +130,9 @@ impl Kernel {
         }
         let about = self.subjects.intern(about, &now.entropy, named);
         let (mut decided, next) = match rejected {
-            Some(failure) => (DecisionRecord::new(Decision::Refused, "host-call", None), Err(failure)),
+            Some(failure) => {
+                (DecisionRecord::new(Decision::Refused, KernelRule::HostCall, None), Err(failure))
+            }
             None => self.decide(caller, agent.clone(), asked.clone()),
         };
         let (output, outcome) = match next {
@@ -202,7 +205,7 @@ impl Kernel {
             Ok(amounts) => amounts,
             Err(failure) => {
                 self.prepared = Prepared::default();
-                let decided = DecisionRecord::new(Decision::Refused, "limit", None);
+                let decided = DecisionRecord::new(Decision::Refused, KernelRule::Limit, None);
                 return (decided, Err(failure));
             }
         };

@@ -18,6 +18,7 @@ use crate::{
         config::Config,
         effect::{Completion, Effect, FileAction, Step, StepAnswer},
         fields::{FieldError, Fields, base64url, encoded_bytes},
+        kernel_rule::KernelRule,
         operation::FileOperation,
         reply::{Failure, Reply},
         request::{FILE_BYTES_MAX, FileRequest, GLOB_LIMIT, GLOB_LIMIT_MAX, Request},
@@ -463,7 +464,7 @@ impl Kernel {
         let path = request.path().clone();
         if !belongs || !Target::path(&path).is_ok_and(|target| target.to_string() == *path) {
             let message = format!("{}: this path does not belong to the effect", &*path);
-            let decided = DecisionRecord::new(Decision::Refused, "path", Some(path.to_string()));
+            let decided = DecisionRecord::new(Decision::Refused, KernelRule::Path, Some(path.to_string()));
             return (decided, StepAnswer::Abort(Failure::new(Code::InvalidArgument, message)));
         }
         let caller = pending.caller();
@@ -516,7 +517,7 @@ impl Kernel {
         let refuse = |reason: &str| {
             let failure = Failure::new(Code::PolicyDeny, format!("the link to {}: {reason}", &**path));
             (
-                DecisionRecord::new(Decision::Refused, "link", Some(path.to_string())),
+                DecisionRecord::new(Decision::Refused, KernelRule::Link, Some(path.to_string())),
                 StepAnswer::Abort(failure),
             )
         };

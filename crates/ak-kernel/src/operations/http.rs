@@ -25,6 +25,7 @@ use crate::{
         effect::{Completion, Effect, HOPS_SENT, Step, StepAnswer},
         fields::{FieldError, Fields, encoded_bytes},
         http_hop::HttpHop,
+        kernel_rule::KernelRule,
         operation::HttpOperation,
         prepared::{LONG_BYTES, Prepared},
         reply::{Failure, Reply},
@@ -201,7 +202,7 @@ impl Kernel {
             Some(question) => question,
             None => {
                 return (
-                    DecisionRecord::new(Decision::Refused, "step", None),
+                    DecisionRecord::new(Decision::Refused, KernelRule::Step, None),
                     StepAnswer::Connect(Vec::new()),
                 );
             }
@@ -212,11 +213,14 @@ impl Kernel {
         pending.reservation.join(reservation);
         let target = open.first().or(found.first()).map(|address| Target::addr(*address, port).to_string());
         if !open.is_empty() {
-            return (DecisionRecord::new(Decision::Permit, "address", target), StepAnswer::Connect(open));
+            return (
+                DecisionRecord::new(Decision::Permit, KernelRule::Address, target),
+                StepAnswer::Connect(open),
+            );
         }
         if let Some(failure) = refused {
             return (
-                DecisionRecord::new(Decision::DefaultDeny, "address", target),
+                DecisionRecord::new(Decision::DefaultDeny, KernelRule::Address, target),
                 StepAnswer::Abort(failure),
             );
         }
@@ -230,7 +234,7 @@ impl Kernel {
             ),
         };
         (
-            DecisionRecord::new(Decision::DefaultDeny, "address", target),
+            DecisionRecord::new(Decision::DefaultDeny, KernelRule::Address, target),
             StepAnswer::Abort(Failure::new(Code::PolicyDeny, message)),
         )
     }
@@ -260,7 +264,8 @@ impl Kernel {
             Ok(url) => url,
             Err(error) => {
                 let failure = Failure::new(Code::PolicyDeny, format!("redirect to {}: {error}", &**url));
-                let decided = DecisionRecord::new(Decision::Refused, "canonical", Some(url.to_string()));
+                let decided =
+                    DecisionRecord::new(Decision::Refused, KernelRule::Canonical, Some(url.to_string()));
                 return (decided, StepAnswer::Abort(failure));
             }
         };
@@ -273,7 +278,10 @@ impl Kernel {
         let presented = pending.presented.clone();
         let EffectState::Http { hop, sent, prepared } = &mut pending.state else {
             let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
-            return (DecisionRecord::new(Decision::Refused, "step", None), StepAnswer::Abort(failure));
+            return (
+                DecisionRecord::new(Decision::Refused, KernelRule::Step, None),
+                StepAnswer::Abort(failure),
+            );
         };
         let mut gate = Gate { presented, prepared, ..self.gate_of(&caller, agent) };
         match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, size)])) {

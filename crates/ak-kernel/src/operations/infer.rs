@@ -14,6 +14,7 @@ use crate::{
         config::Config,
         effect::{Completion, Effect, Step, StepAnswer},
         fields::{FieldError, Fields, insert_some},
+        kernel_rule::KernelRule,
         operation::InferOperation,
         price::Price,
         reply::{Failure, Reply},
@@ -190,11 +191,11 @@ fn on_chunk(pending: &mut PendingEffect, more: u64) -> Option<(DecisionRecord, S
     *tokens = tokens.saturating_add(more);
     // What the server bounds, an estimate does not: only a server that does not is stopped.
     if *tokens <= tokens_max.saturating_mul(ESTIMATE_FACTOR_MAX) {
-        return Some((DecisionRecord::new(Decision::Permit, "budget", None), StepAnswer::Continue));
+        return Some((DecisionRecord::new(Decision::Permit, KernelRule::Budget, None), StepAnswer::Continue));
     }
     let message = format!("the answer exceeds the {tokens_max} tokens that it was limited to");
     let failure = Failure::new(Code::BudgetExceeded, message).with("kind", Dimension::Tokens.as_str());
-    Some((DecisionRecord::new(Decision::Refused, "budget", None), StepAnswer::Abort(failure)))
+    Some((DecisionRecord::new(Decision::Refused, KernelRule::Budget, None), StepAnswer::Abort(failure)))
 }
 
 impl Kernel {

@@ -15,6 +15,7 @@ use crate::{
     accounts::capabilities::Cover,
     api::{
         code::Code,
+        kernel_rule::KernelRule,
         presented::PresentedCapability,
         reply::{Failure, Reply},
     },
@@ -72,7 +73,8 @@ impl Kernel {
             Err(error) => {
                 let reason = format!("{:?} has no canonical form: {error}", &**target);
                 let denied = AuthorizationPreview::denied(&Failure::new(Code::InvalidArgument, reason));
-                let decided = DecisionRecord::new(Decision::Refused, "canonical", Some(target.to_string()));
+                let decided =
+                    DecisionRecord::new(Decision::Refused, KernelRule::Canonical, Some(target.to_string()));
                 (decided, AuthorizationPreview { target: target.to_string(), ..denied })
             }
         };
