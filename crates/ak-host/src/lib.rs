@@ -64,19 +64,19 @@
 //!
 //! ## At the bottom
 //! `call` (how a caller waits, and where pieces of an answer go), `wire` (frames over a socket), `runtime` (the one runtime of a
-//! process), `fork` (what a forked child may not use), `clock`, `random`, `hex`, `fair_mutex`, `descriptors` (their limit),
+//! process), `fork` (what a forked child may not use), `clock`, `random`, `fair_mutex`, `descriptors` (their limit),
 //! `trusted_file` (who else could have written it), `temp_file` (written, then named).
 //!
 //! # Directions
 //!
 //! Imports: `daemon → connection → {driver, wire}`
 //! Imports: `driver → effects → {net, fs, secrets} → config → trusted_file`
-//! Imports: `driver → storage → {clock, descriptors, fair_mutex, fork, hex, random}`
+//! Imports: `driver → storage → {clock, descriptors, fair_mutex, fork, random}`
 //! Imports: `effects → call → runtime → fork`
-//! Imports: `daemon → {descriptors, hex, random}`
+//! Imports: `daemon → {descriptors, random}`
 //! Imports: `net → runtime`
 //! Imports: `{fs, secrets} → temp_file`
-//! Imports: `secrets → {hex, random}`
+//! Imports: `secrets → random`
 
 mod call;
 mod clock;
@@ -89,7 +89,6 @@ mod effects;
 mod fair_mutex;
 mod fork;
 mod fs;
-mod hex;
 mod net;
 mod random;
 mod runtime;

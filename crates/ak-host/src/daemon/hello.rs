@@ -11,7 +11,6 @@ use crate::{
         limits::{Permit, Shared},
         session::Reader,
     },
-    hex::{from_hex, to_hex},
     random::random_bytes,
     secrets::key_file,
     wire::{self, Frame, ReceiveBudget},
@@ -27,8 +26,8 @@ pub(super) const HELLO_BYTES_MAX: usize = 64 << 10;
 /// # Errors
 /// When the file cannot be read or made, others may read it, or it holds something else.
 pub fn owner_token(path: &Path) -> io::Result<String> {
-    let token = key_file::read_or_create(path, || Ok(to_hex(&random_bytes()?)))?;
-    match from_hex(token.trim()) {
+    let token = key_file::read_or_create(path, || Ok(hex::encode(&random_bytes()?)))?;
+    match key_file::parse_hex_key(token.trim()) {
         Some(_) => Ok(token.trim().to_owned()),
         None => {
             let message = format!("{}: is not an owner token", path.display());

@@ -6,7 +6,6 @@ use ak_kernel::{Code, Failure, LogVerifier, LogWork, StoredBody, ToolReplay};
 
 use crate::{
     driver::group_commit::{GroupCommit, SnapshotGone},
-    hex::to_hex,
     storage::{
         log::Log,
         verify::{Anchor, VerificationSummary, rejected},
@@ -34,10 +33,10 @@ pub(crate) fn perform(
             let (size, _) = log.tree_head()?;
             let entry = log.entry(seq)?;
             let path: Vec<Value> =
-                log.inclusion_proof(seq, size)?.iter().map(|hash| Value::from(to_hex(hash))).collect();
+                log.inclusion_proof(seq, size)?.iter().map(|hash| Value::from(hex::encode(hash))).collect();
             Ok(object! {
-                "seq": seq, "size": size, "leaf_hash": to_hex(&ak_audit::leaf_hash(&entry)), "path": path,
-                "entry": with_entry.then(|| to_hex(&entry)), "checkpoint": checkpoint(signer, &log)?,
+                "seq": seq, "size": size, "leaf_hash": hex::encode(&ak_audit::leaf_hash(&entry)), "path": path,
+                "entry": with_entry.then(|| hex::encode(&entry)), "checkpoint": checkpoint(signer, &log)?,
             })
         }
         LogWork::Erase { .. } => Err(Failure::new(Code::Io, "an erasure needs the whole kernel")),

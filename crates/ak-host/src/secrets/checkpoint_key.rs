@@ -4,11 +4,7 @@ use std::{io, path::Path};
 
 use ak_audit::{SigningKey, note::KeyKind};
 
-use crate::{
-    hex::{from_hex, to_hex},
-    random::random_bytes,
-    secrets::key_file,
-};
+use crate::{random::random_bytes, secrets::key_file};
 
 /// The file in the state directory that holds the seed of the key that signs checkpoints.
 pub const CHECKPOINT_KEY: &str = "checkpoint.key";
@@ -22,12 +18,13 @@ pub(crate) fn open(directory: Option<&Path>, run: &[u8; 16]) -> io::Result<Signi
     let seed = match directory {
         None => random_bytes()?,
         Some(directory) => {
-            let made = || Ok(to_hex(&random_bytes()?));
+            let made = || Ok(hex::encode(&random_bytes()?));
             let digits = key_file::read_or_create(&directory.join(CHECKPOINT_KEY), made)?;
-            from_hex(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
+            key_file::parse_hex_key(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
         }
     };
-    SigningKey::from_seed(&format!("authority-kernel/{}", to_hex(run)), KeyKind::Log, &seed).map_err(invalid)
+    SigningKey::from_seed(&format!("authority-kernel/{}", hex::encode(run)), KeyKind::Log, &seed)
+        .map_err(invalid)
 }
 
 fn invalid(error: impl ToString) -> io::Error {

@@ -58,6 +58,12 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// The key of 32 bytes that 64 hexadecimal digits stand for; none for any other text.
+pub(crate) fn parse_hex_key(text: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    hex::decode_to_slice(text, &mut key).ok().map(|()| key)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -81,5 +87,14 @@ mod tests {
         let refused = read_or_create(&path, made("third")).unwrap_err().to_string();
         assert!(refused.contains("key: others may read it"), "{refused}");
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_key_is_64_hexadecimal_digits_and_nothing_else() {
+        let key = crate::random::random_bytes().unwrap();
+        assert_eq!(parse_hex_key(&hex::encode(key)), Some(key));
+        for refused in ["", "0", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32)] {
+            assert_eq!(parse_hex_key(refused), None, "{refused}");
+        }
     }
 }

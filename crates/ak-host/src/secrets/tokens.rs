@@ -6,7 +6,7 @@ use ak_kernel::{Code, Failure, PresentedCapability};
 use ak_policy::capability::{Authority, CapId, KeyId, TOKEN_BYTES_MAX, TokenKeys};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{hex::from_hex, hex::to_hex, random::random_bytes, secrets::key_file};
+use crate::{random::random_bytes, secrets::key_file};
 
 /// The keys' place in the state directory: a line `id key` for each, the newest last. The newest makes tokens, all
 /// verify; to change keys, add a line, and take the old one away once its tokens are out of use.
@@ -23,14 +23,14 @@ impl CapabilityTokens {
     /// # Errors
     /// When the file cannot be read or made, others may read it, or it does not hold keys.
     pub(crate) fn open(directory: Option<&Path>, run: [u8; 16]) -> io::Result<CapabilityTokens> {
-        let fresh = || Ok(format!("1 {}\n", to_hex(&random_bytes()?)));
+        let fresh = || Ok(format!("1 {}\n", hex::encode(&random_bytes()?)));
         let text = match directory {
             None => fresh()?,
             Some(directory) => key_file::read_or_create(&directory.join(KEYS_FILE), fresh)?,
         };
         let key = |line: &str| -> Option<(KeyId, [u8; 32])> {
             let (id, key) = line.split_once(' ')?;
-            Some((id.parse().ok()?, from_hex(key.trim())?))
+            Some((id.parse().ok()?, key_file::parse_hex_key(key.trim())?))
         };
         let keys: Option<Vec<_>> = text.lines().filter(|line| !line.trim().is_empty()).map(key).collect();
         let mut context = [0; 32];

@@ -19,7 +19,6 @@ use rustix::{
 
 use crate::{
     fork::ClosedInChild,
-    hex::to_hex,
     random::random_bytes,
     storage::disk::{FileDisk, LOCK_FILE, Opened, failed, id_of, poisoned, system},
 };
@@ -127,7 +126,7 @@ impl FileDisk {
             Err(Errno::WOULDBLOCK) => return Err(DiskError::Locked),
             Err(errno) => return Err(system(errno)),
         }
-        let mut epoch = to_hex(&random_bytes().map_err(failed)?).into_bytes();
+        let mut epoch = hex::encode(&random_bytes().map_err(failed)?).into_bytes();
         match file.write_all_at(&epoch, 0) {
             Ok(()) => {}
             // Without space for the epoch, the lock on the file has to do.

@@ -366,12 +366,8 @@ impl Kernel {
 
 /// Names the next entry: run and `seq`.
 fn trace_id(chain: &Chain) -> String {
-    let mut text = String::new();
-    for byte in chain.run().iter().take(4) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text.push_str(&format!("-{}", chain.next_seq()));
-    text
+    let [a, b, c, d, ..] = chain.run();
+    format!("{}-{}", hex::encode([*a, *b, *c, *d]), chain.next_seq())
 }
 
 impl PendingEffect {

@@ -48,7 +48,7 @@ pub(super) fn write(authority: &Authority, out: &mut Vec<u8>) {
 pub(super) fn to_hex(caveat: &Caveat) -> String {
     let mut bytes = Vec::new();
     write_caveat(caveat, &mut bytes);
-    bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
@@ -104,15 +104,7 @@ fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
 
 /// The caveat that [`to_hex`] wrote; `None` for any other text.
 pub(super) fn from_hex(text: &str) -> Option<Caveat> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let bytes: Option<Vec<_>> =
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    let authority = read(&bytes?)?;
+    let authority = read(&hex::decode(text).ok()?)?;
     let mut caveats = authority.caveats();
     caveats.next().filter(|_| caveats.len() == 0).cloned()
 }
