@@ -36,10 +36,10 @@
 #define AK_OP_AUDIT_LOG 1100
 #define AK_OP_AUDIT_QUERY 1101
 #define AK_OP_AUDIT_VERIFY 1102
+#define AK_OP_AUDIT_PROOF 1103
 #define AK_OP_AUDIT_ERASE 1104
 #define AK_OP_TYPE_REGISTER 1110
 #define AK_OP_TYPE_UNREGISTER 1111
-#define AK_OP_AUDIT_PROOF 1103
 #define AK_OP_TOOL_REGISTER 1120
 #define AK_OP_TOOL_LIST 1121
 #define AK_OP_SESSION_OPEN 1130
@@ -93,8 +93,8 @@ extern "C" {
 
 // Opens a kernel and gives the owner's session.
 //
-// `options` is a JSON object with any of `url`, `state_dir`, `policy`, `token_file`, `ca`, `host_config`, or NULL for an embedded
-// kernel in memory. The environment is not consulted.
+// `options` is a JSON object with any of `url`, `state_dir`, `policy`, `token_file`, `ca`, `host_config`, or NULL for an embedded kernel in
+// memory. The environment is not consulted.
 //
 // Returns 0, or a code; `*session` is NULL then. `*reply` is NULL, or a JSON outcome that says why; free it with `ak_free`.
 //

@@ -14,7 +14,7 @@ use crate::session::{AkSession, code_name};
 
 /// Opens a kernel and gives the owner's session.
 ///
-/// `options` is a JSON object with any of `url`, `state_dir`, `policy`, `token_file`, or NULL for an embedded kernel in
+/// `options` is a JSON object with any of `url`, `state_dir`, `policy`, `token_file`, `ca`, `host_config`, or NULL for an embedded kernel in
 /// memory. The environment is not consulted.
 ///
 /// Returns 0, or a code; `*session` is NULL then. `*reply` is NULL, or a JSON outcome that says why; free it with `ak_free`.

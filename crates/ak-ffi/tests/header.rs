@@ -11,7 +11,10 @@ const BLESS: &str = "AK_BLESS";
 
 fn header() -> String {
     let mut tables = String::new();
-    for operation in Operation::ALL.iter().filter(|operation| operation.who() != AllowedCaller::Kernel) {
+    let offered = Operation::ALL.iter().filter(|operation| operation.who() != AllowedCaller::Kernel);
+    let mut offered: Vec<&Operation> = offered.collect();
+    offered.sort_unstable_by_key(|operation| operation.number());
+    for operation in offered {
         writeln!(tables, "#define AK_OP_{} {}", operation.name(), operation.number()).unwrap();
     }
     tables.push('\n');

@@ -158,7 +158,7 @@ fn a_glob_enters_no_directory_that_may_not_be_listed_and_tells_no_name_that_may_
     assert_eq!(machine.progress(ticket, step("/data/closed")), StepAnswer::Skip);
     assert_eq!(machine.progress(ticket, step("/etc")), StepAnswer::Skip);
     let found = array!["/data/closed/a.txt", "/data/open/a.txt", "/etc/passwd", "/data/open/b.txt"];
-    machine.complete(ticket, Completion::Value(found.into()));
+    machine.complete(ticket, Completion::Value(found));
     let call = machine.replies.values().last().unwrap().clone();
     assert_eq!(call, Ok(Reply::Value(object! { "paths": array!["/data/open/a.txt", "/data/open/b.txt"] })));
     machine.replayed();
@@ -168,7 +168,7 @@ fn a_glob_enters_no_directory_that_may_not_be_listed_and_tells_no_name_that_may_
 fn a_glob_gives_no_more_paths_than_were_asked_for() {
     let mut machine = machine();
     let (ticket, _) = started(&mut machine, glob("/data/*", 1)).unwrap();
-    machine.complete(ticket, Completion::Value(array!["/data/a", "/data/b"].into()));
+    machine.complete(ticket, Completion::Value(array!["/data/a", "/data/b"]));
     assert_eq!(
         machine.replies.values().last(),
         Some(&Ok(Reply::Value(object! { "paths": array!["/data/a"] })))
@@ -190,7 +190,7 @@ fn a_glob_begins_where_its_pattern_begins() {
             panic!("a glob")
         };
         assert_eq!((path.as_str(), &*found), (base, rest), "{pattern}");
-        machine.complete(ticket, Completion::Value(array![].into()));
+        machine.complete(ticket, Completion::Value(array![]));
     }
     for pattern in ["*.txt", "data/*", "", "/data/", "/*/data", "/etc/*"] {
         let code = refused(&mut machine, glob(pattern, 1));

@@ -26,7 +26,7 @@ pub(super) const HELLO_BYTES_MAX: usize = 64 << 10;
 /// # Errors
 /// When the file cannot be read or made, others may read it, or it holds something else.
 pub fn owner_token(path: &Path) -> io::Result<String> {
-    let token = key_file::read_or_create(path, || Ok(hex::encode(&random_bytes()?)))?;
+    let token = key_file::read_or_create(path, || Ok(hex::encode(random_bytes()?)))?;
     match key_file::parse_hex_key(token.trim()) {
         Some(_) => Ok(token.trim().to_owned()),
         None => {

@@ -35,7 +35,7 @@ pub(crate) fn perform(
             let path: Vec<Value> =
                 log.inclusion_proof(seq, size)?.iter().map(|hash| Value::from(hex::encode(hash))).collect();
             Ok(object! {
-                "seq": seq, "size": size, "leaf_hash": hex::encode(&ak_audit::leaf_hash(&entry)), "path": path,
+                "seq": seq, "size": size, "leaf_hash": hex::encode(ak_audit::leaf_hash(&entry)), "path": path,
                 "entry": with_entry.then(|| hex::encode(&entry)), "checkpoint": checkpoint(signer, &log)?,
             })
         }

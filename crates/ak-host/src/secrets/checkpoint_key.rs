@@ -18,7 +18,7 @@ pub(crate) fn open(directory: Option<&Path>, run: &[u8; 16]) -> io::Result<Signi
     let seed = match directory {
         None => random_bytes()?,
         Some(directory) => {
-            let made = || Ok(hex::encode(&random_bytes()?));
+            let made = || Ok(hex::encode(random_bytes()?));
             let digits = key_file::read_or_create(&directory.join(CHECKPOINT_KEY), made)?;
             key_file::parse_hex_key(digits.trim()).ok_or_else(|| invalid("expected 64 hexadecimal digits"))?
         }

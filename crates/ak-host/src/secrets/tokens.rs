@@ -23,7 +23,7 @@ impl CapabilityTokens {
     /// # Errors
     /// When the file cannot be read or made, others may read it, or it does not hold keys.
     pub(crate) fn open(directory: Option<&Path>, run: [u8; 16]) -> io::Result<CapabilityTokens> {
-        let fresh = || Ok(format!("1 {}\n", hex::encode(&random_bytes()?)));
+        let fresh = || Ok(format!("1 {}\n", hex::encode(random_bytes()?)));
         let text = match directory {
             None => fresh()?,
             Some(directory) => key_file::read_or_create(&directory.join(KEYS_FILE), fresh)?,

@@ -126,7 +126,7 @@ impl FileDisk {
             Err(Errno::WOULDBLOCK) => return Err(DiskError::Locked),
             Err(errno) => return Err(system(errno)),
         }
-        let mut epoch = hex::encode(&random_bytes().map_err(failed)?).into_bytes();
+        let mut epoch = hex::encode(random_bytes().map_err(failed)?).into_bytes();
         match file.write_all_at(&epoch, 0) {
             Ok(()) => {}
             // Without space for the epoch, the lock on the file has to do.

@@ -56,6 +56,7 @@ macro_rules! operations {
         $(
             /// The operations of one family.
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            #[allow(clippy::enum_variant_names, reason = "a row has the name of the operation")]
             pub(crate) enum $rows { $($variant,)* }
 
             impl From<$rows> for Operation {

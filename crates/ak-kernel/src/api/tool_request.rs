@@ -73,13 +73,13 @@ impl ToolRequest {
         Ok(ToolRequest { operation, wish, fuel_left })
     }
 
-    /// The same with what the tokens of the model cost that it asks, if it asks one; see [`AuthenticatedRequest::priced`](crate::Asked::priced).
+    /// The same with what the tokens of the model cost that it asks, if it asks one; see [`AuthenticatedRequest::priced`](crate::AuthenticatedRequest::priced).
     #[must_use]
     pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> ToolRequest {
-        if let ToolRequestKind::Request(request) = &mut self.wish {
-            if let Request::Infer(request) = &mut **request {
-                request.set_price(price);
-            }
+        if let ToolRequestKind::Request(request) = &mut self.wish
+            && let Request::Infer(request) = &mut **request
+        {
+            request.set_price(price);
         }
         self
     }

@@ -1,6 +1,6 @@
 //! An effect between permit and completion.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use ak_json::Text;
 
@@ -52,7 +52,7 @@ pub(crate) enum EffectState {
     },
     Http {
         /// The request that is sent at the moment.
-        hop: HttpHop,
+        hop: Box<HttpHop>,
         /// The size of each request so far, in bytes.
         sent: Vec<u64>,
         /// What was worked out of the request beforehand. It is no part of the kernel's state.

@@ -1,6 +1,6 @@
 //! Pending effects as a snapshot of the state holds them.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use ak_json::{Object, Text, Value};
 
@@ -70,7 +70,7 @@ impl EffectState {
             Request::File(_) => EffectState::File { links_beneath },
             Request::Http(_) => {
                 let hop = hop.ok_or_else(|| fields.error("hop", "is missing"))?;
-                EffectState::Http { hop, sent, prepared: Prepared::default() }
+                EffectState::Http { hop: Box::new(hop), sent, prepared: Prepared::default() }
             }
             Request::Infer(_) => EffectState::Infer { tokens, tokens_max },
             Request::Tools(_) => EffectState::Tool { host_calls },

@@ -245,7 +245,7 @@ impl Kernel {
             Step::Redirect { method, url } => {
                 let url = CanonicalUrl::parse(&url).ok();
                 if let (EffectState::Http { hop, .. }, Some(url)) = (&mut pending.state, url) {
-                    *hop = hop.redirected(method, url);
+                    **hop = hop.redirected(method, url);
                 }
             }
             Step::Chunk { tokens: more, .. } => {

@@ -238,7 +238,8 @@ impl Kernel {
                 self.agents.settle(reservation, &[], self.clock.elapsed);
                 Ok(Progress::Preview(decided, reply))
             }
-            Ok(Started::Effect(effect, Begun { request, state, tools })) => {
+            Ok(Started::Effect(effect, begun)) => {
+                let Begun { request, state, tools } = *begun;
                 let pending = PendingEffect {
                     session: caller.session,
                     account: caller.account,

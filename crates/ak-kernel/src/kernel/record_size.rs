@@ -49,7 +49,7 @@ const fn outcome_bytes_max(size: &EffectSize) -> u64 {
 
 impl Kernel {
     /// Upper bound in bytes of the record of those who were turned away, including so many more; 0 where there is nobody. A
-    /// host that finds no such room does not call [`throttle`](Self::turn_away): what is refused may fill no disk.
+    /// host that finds no such room does not call [`throttle`](Self::throttle): what is refused may fill no disk.
     pub fn throttled_bytes(&self, more: u64) -> u64 {
         match self.throttled_requests().saturating_add(more) {
             0 => 0,

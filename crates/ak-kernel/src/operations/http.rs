@@ -143,7 +143,7 @@ impl Family for HttpRequest {
             timeout_ms: self.timeout_ms.min(kernel.config.http_timeout_ms_max),
         };
         let sent = Vec::from([self.size()]);
-        let state = EffectState::Http { hop, sent, prepared: kernel.prepared.clone() };
+        let state = EffectState::Http { hop: Box::new(hop), sent, prepared: kernel.prepared.clone() };
         Ok(Started::Effect(effect, Begun::new(self, state, caller)))
     }
 
@@ -287,7 +287,7 @@ impl Kernel {
         match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, size)])) {
             (decided, Ok(reservation)) => {
                 pending.reservation.join(reservation);
-                *hop = next.clone();
+                **hop = next.clone();
                 sent.push(size);
                 (decided, StepAnswer::Follow(Box::new(next)))
             }

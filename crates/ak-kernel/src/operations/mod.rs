@@ -196,7 +196,7 @@ pub(crate) enum Started {
     /// A request was only asked about: what would be decided, and the answer.
     Preview(Box<DecisionRecord>, Reply),
     /// The host is to perform an effect.
-    Effect(Effect, Begun),
+    Effect(Effect, Box<Begun>),
 }
 
 /// An effect that begins.
@@ -209,8 +209,8 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    pub(crate) fn new(request: impl Into<Request>, state: EffectState, caller: &Caller) -> Begun {
-        Begun { request: request.into(), state, tools: caller.tools.clone() }
+    pub(crate) fn new(request: impl Into<Request>, state: EffectState, caller: &Caller) -> Box<Begun> {
+        Box::new(Begun { request: request.into(), state, tools: caller.tools.clone() })
     }
 }
 

@@ -89,7 +89,7 @@ impl AuthenticatedRequest {
     }
 
     /// Whether it is short enough to be heard. A host that asks need not bring one to the kernel that is not, and says so with
-    /// [`Kernel::throttle`](crate::Kernel::turn_away) only.
+    /// [`Kernel::throttle`](crate::Kernel::throttle) only.
     ///
     /// # Errors
     /// LIMIT, which says what of it is too long.
