@@ -320,6 +320,10 @@ fn is_within_its_room(
     // The clock steps before every input: each brings a record of its own.
     machine.step_wall_us(60_000_000);
     let heard = machine.try_dispatch(SessionId::OWNER, asked);
+    if heard.is_ok() {
+        let read = Request::decode(request.operation(), &request.args());
+        prop_assert_eq!(read.as_ref(), Ok(&request), "what is recorded can be read again");
+    }
     let effect = machine.effects.pop();
     if let Some((ticket, effect)) = &effect {
         prop_assert!(heard.is_ok(), "{effect:?}");

@@ -285,7 +285,8 @@ impl Gate<'_> {
             match (&mut all, passed) {
                 (Ok(all), Ok(passed)) => {
                     all.reservation.join(passed.reservation);
-                    all.parts.extend(passed.target.zip(passed.root));
+                    let file = passed.target.zip(passed.root);
+                    all.parts.extend(file.filter(|(target, _)| matches!(target, Target::Path(_))));
                 }
                 (Ok(before), Err(failure)) => {
                     self.agents.release(core::mem::take(&mut before.reservation));
