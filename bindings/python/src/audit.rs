@@ -39,7 +39,7 @@ impl AuthorityKernel {
         self.session.call_no_reply(py, request)
     }
 
-    /// The newest audit entries, as many as one page holds at most (`AUDIT_QUERY_LIMIT`), oldest first, each as JSON bytes.
+    /// The newest audit entries, as many as one page holds at most (`QUERY_LIMIT`), oldest first, each as JSON bytes.
     fn audit_logs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.entries(py, object! { "newest": true, "limit": QUERY_LIMIT })
     }

@@ -100,7 +100,7 @@ pub unsafe extern "C" fn ak_call(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ak_free(text: *mut c_char) {
     if !text.is_null() {
-        // SAFETY: it was made by `CString::into_raw` in `give_text`, and the caller vouches that it is freed once.
+        // SAFETY: it was made by `CString::into_raw` in `write_text`, and the caller vouches that it is freed once.
         drop(unsafe { CString::from_raw(text) });
     }
 }
@@ -118,7 +118,7 @@ pub extern "C" fn ak_strerror(code: i32) -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ak_shutdown(session: *mut AkSession) {
     if !session.is_null() {
-        // SAFETY: it was made by `Box::into_raw` in `give_session`, and the caller vouches that it is freed once.
+        // SAFETY: it was made by `Box::into_raw` in `write_session`, and the caller vouches that it is freed once.
         let session = unsafe { Box::from_raw(session) };
         // A panic while closing cannot be reported; the session is gone either way.
         let _ = catch_unwind(AssertUnwindSafe(|| session.close()));

@@ -74,7 +74,7 @@ pub(crate) struct State {
     /// Log space that is allocated.
     pub(super) space: LogSpace,
     /// Where the verdict on each pending step goes.
-    pub(super) verdict_senders: BTreeMap<Ticket, oneshot::Sender<StepAnswer>>,
+    pub(super) answer_senders: BTreeMap<Ticket, oneshot::Sender<StepAnswer>>,
     /// Whether a thread leads a commit.
     pub(crate) has_leader: bool,
     /// What was recorded since the newest snapshot began.
@@ -110,7 +110,7 @@ impl State {
             unwritten_bytes: 0,
             newest_polled: 0,
             space,
-            verdict_senders: BTreeMap::new(),
+            answer_senders: BTreeMap::new(),
             has_leader: false,
             unsaved,
             stopped,
@@ -254,10 +254,10 @@ impl State {
                         let _ = sender.send(Event::Perform(ticket, effect, due));
                     }
                 }
-                Output::Resume(ticket, verdict) => {
+                Output::Resume(ticket, answer) => {
                     // A verdict without a question, such as a timeout, ends with its effect.
-                    if let Some(verdict_senders) = self.verdict_senders.remove(&ticket) {
-                        let _ = verdict_senders.send(verdict);
+                    if let Some(answer_senders) = self.answer_senders.remove(&ticket) {
+                        let _ = answer_senders.send(answer);
                     }
                 }
             }
@@ -271,10 +271,10 @@ impl State {
     }
 
     /// Registers where the verdict on the next step of an effect goes.
-    pub(crate) fn register(&mut self, ticket: Ticket, verdict: oneshot::Sender<StepAnswer>) {
+    pub(crate) fn register(&mut self, ticket: Ticket, answer: oneshot::Sender<StepAnswer>) {
         // The sender is dropped when no verdict will come: the kernel has stopped, or the effect is not pending.
         if self.stopped.is_none() && self.waiters.contains_key(&ticket.cause()) {
-            self.verdict_senders.insert(ticket, verdict);
+            self.answer_senders.insert(ticket, answer);
         }
     }
 
@@ -285,7 +285,7 @@ impl State {
             let reason = if seq <= self.newest_polled { &unknown } else { &failure };
             let _ = waiter.sender.send(Event::Ended(Err(reason.clone())));
         }
-        self.verdict_senders.clear();
+        self.answer_senders.clear();
         self.stop_signal.set(&failure);
         self.stopped.get_or_insert(failure);
     }

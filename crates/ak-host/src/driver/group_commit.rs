@@ -216,14 +216,14 @@ impl GroupCommit {
         self.commit(state);
     }
 
-    /// Puts a step of an effect to the kernel; the verdict goes to `verdict`. The sender is dropped when no verdict will come, because the
+    /// Puts a step of an effect to the kernel; the verdict goes to `answer`. The sender is dropped when no verdict will come, because the
     /// kernel has stopped or the effect is not pending.
-    pub(crate) fn step(&self, ticket: Ticket, step: Step, verdict: oneshot::Sender<StepAnswer>) {
-        let mut unanswered = Some(verdict);
+    pub(crate) fn step(&self, ticket: Ticket, step: Step, answer: oneshot::Sender<StepAnswer>) {
+        let mut unanswered = Some(answer);
         let result = self.put_step(ticket, step, &mut unanswered);
         // The receiver may be obsolete; else it learns why the effect has to stop.
-        if let (Err(failure), Some(verdict)) = (result, unanswered) {
-            let _ = verdict.send(StepAnswer::Abort(failure));
+        if let (Err(failure), Some(answer)) = (result, unanswered) {
+            let _ = answer.send(StepAnswer::Abort(failure));
         }
     }
 
@@ -243,7 +243,7 @@ impl GroupCommit {
         &self,
         ticket: Ticket,
         step: Step,
-        verdict: &mut Option<oneshot::Sender<StepAnswer>>,
+        answer: &mut Option<oneshot::Sender<StepAnswer>>,
     ) -> Result<(), Failure> {
         let mut state = self.state()?;
         if state.required_bytes_with_step(ticket, &step) > state.space.ordinary {
@@ -262,11 +262,11 @@ impl GroupCommit {
         }
         let now = now()?;
         if state.stopped.is_none() && state.kernel.is_under_way(ticket) {
-            if let Some(verdict) = verdict.take() {
-                state.register(ticket, verdict);
+            if let Some(answer) = answer.take() {
+                state.register(ticket, answer);
             }
             if let Err(failure) = state.kernel.progress(now, ticket, step) {
-                *verdict = state.verdict_senders.remove(&ticket);
+                *answer = state.answer_senders.remove(&ticket);
                 return Err(failure);
             }
         }

@@ -21,7 +21,7 @@ pub const RANDOM_BYTES_MAX: u64 = 64 << 10;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolRequest {
     pub(crate) operation: HostOperation,
-    pub(crate) wish: ToolRequestKind,
+    pub(crate) kind: ToolRequestKind,
     /// What the tool has left: a tool that it calls gets no more.
     pub(crate) fuel_left: u64,
 }
@@ -58,7 +58,7 @@ impl ToolRequest {
 
     fn decode(operation: HostOperation, args: &Value, fuel_left: u64) -> Result<ToolRequest, FieldError> {
         let mut fields = Fields::new("args", args)?;
-        let wish = match stands_for(operation) {
+        let kind = match stands_for(operation) {
             Some(request) => ToolRequestKind::Request(Box::new(Request::decode(request, args)?)),
             None if operation == HostOperation::Random => {
                 let bytes = fields.u64("bytes")?;
@@ -70,13 +70,13 @@ impl ToolRequest {
             }
             None => ToolRequestKind::Now,
         };
-        Ok(ToolRequest { operation, wish, fuel_left })
+        Ok(ToolRequest { operation, kind, fuel_left })
     }
 
     /// The same with what the tokens of the model cost that it asks, if it asks one; see [`AuthenticatedRequest::priced`](crate::AuthenticatedRequest::priced).
     #[must_use]
     pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> ToolRequest {
-        if let ToolRequestKind::Request(request) = &mut self.wish
+        if let ToolRequestKind::Request(request) = &mut self.kind
             && let Request::Infer(request) = &mut **request
         {
             request.set_price(price);
@@ -92,7 +92,7 @@ impl ToolRequest {
 
     /// The request that an agent could make too; none for the time and for random bytes.
     pub fn request(&self) -> Option<&Request> {
-        match &self.wish {
+        match &self.kind {
             ToolRequestKind::Request(request) => Some(request),
             ToolRequestKind::Now | ToolRequestKind::Random(_) => None,
         }
@@ -100,7 +100,7 @@ impl ToolRequest {
 
     /// The journal's form.
     pub(crate) fn to_value(&self) -> Value {
-        let args = match &self.wish {
+        let args = match &self.kind {
             ToolRequestKind::Request(request) => request.args(),
             ToolRequestKind::Now => Object::new().into(),
             ToolRequestKind::Random(bytes) => object! { "bytes": *bytes },

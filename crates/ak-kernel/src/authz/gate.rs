@@ -441,7 +441,7 @@ impl Gate<'_> {
     fn closed_endpoint(&self, question: &PolicyQuery) -> Option<(DecisionRecord, Failure)> {
         self.endpoints(question).into_iter().find_map(|(action, target)| {
             let implied = PolicyQuery { action, target, args: None, owned: false };
-            match self.verdict(&implied) {
+            match self.policy_decision(&implied) {
                 PolicyDecision::Forbid | PolicyDecision::Ask => {
                     let (decided, asked) = self.ask(&implied, &[]);
                     asked.err().map(|failure| (decided, failure))
@@ -571,11 +571,11 @@ impl Gate<'_> {
 
     /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
     pub(crate) fn permits(&self, question: &PolicyQuery) -> bool {
-        self.verdict(question) == PolicyDecision::Permit
+        self.policy_decision(question) == PolicyDecision::Permit
     }
 
     /// What the policy says of it, alone.
-    pub(crate) fn verdict(&self, question: &PolicyQuery) -> PolicyDecision {
+    pub(crate) fn policy_decision(&self, question: &PolicyQuery) -> PolicyDecision {
         let labels = self.labels();
         self.policy.decide(&self.query(question, &labels)).decision
     }

@@ -170,7 +170,7 @@ impl Input {
     pub(crate) fn draws(&self) -> bool {
         match self {
             Self::Genesis { .. } => true,
-            Self::HostCall { request, .. } => matches!(request.wish, ToolRequestKind::Random(_)),
+            Self::HostCall { request, .. } => matches!(request.kind, ToolRequestKind::Random(_)),
             Self::Progress { .. }
             | Self::Dispatch { .. }
             | Self::Complete { .. }

@@ -50,7 +50,7 @@ impl Kernel {
         let Some(mut pending) = self.pending.remove(&ticket) else {
             return self.stale(&now, &input, ticket);
         };
-        let (decided, verdict) = match pending.aborted.clone() {
+        let (decided, answer) = match pending.aborted.clone() {
             Some(failure) => {
                 let decided = DecisionRecord::new(Decision::Refused, KernelRule::Aborted, None);
                 (decided, StepAnswer::Abort(failure))
@@ -58,7 +58,7 @@ impl Kernel {
             None => self.on_step(&mut pending, step),
         };
         let mut code = 0;
-        if let StepAnswer::Abort(failure) = &verdict {
+        if let StepAnswer::Abort(failure) = &answer {
             code = failure.code.number();
             pending.aborted = Some(failure.clone());
         }
@@ -72,7 +72,7 @@ impl Kernel {
         self.pending.insert(ticket, pending);
         self.record(&now, &input, facts, about, details);
         self.charge_newest(account, 0, false);
-        self.outputs.push_back((seq, Output::Resume(ticket, verdict)));
+        self.outputs.push_back((seq, Output::Resume(ticket, answer)));
     }
 
     /// Takes the end of an effect. The reply to its request comes as an output.

@@ -66,7 +66,7 @@ impl Kernel {
             self.outputs.push_back((seq, Output::Reply(CallId(seq), Err(failure))));
             return CallId(seq);
         };
-        let ToolRequest { operation, wish, fuel_left } = request;
+        let ToolRequest { operation, kind, fuel_left } = request;
         let caller = Caller {
             session: tool.session,
             account: tool.account,
@@ -77,8 +77,8 @@ impl Kernel {
         };
         let presented = tool.presented.clone();
         let rejected = if self.recorded.is_some() { None } else { self.count_host_call(ticket).err() };
-        let input = |wish| Input::HostCall { ticket, request: ToolRequest { operation, wish, fuel_left } };
-        match wish {
+        let input = |kind| Input::HostCall { ticket, request: ToolRequest { operation, kind, fuel_left } };
+        match kind {
             ToolRequestKind::Request(request) => {
                 let is_long = if self.recorded.is_some() { None } else { request.check_size().err() };
                 let rejected = rejected.or(is_long);
@@ -160,8 +160,8 @@ impl Kernel {
         let Ok(Some(question)) = request.query(&asker) else { return Ok(()) };
         let module = name.split_once('@').map_or(&*name, |(module, _)| module);
         let allowed = self.policy.wasm_module_allowed(&agent, module);
-        let verdict = self.gate_of(&caller, agent).verdict(&question);
-        match verdict {
+        let decision = self.gate_of(&caller, agent).policy_decision(&question);
+        match decision {
             PolicyDecision::Permit | PolicyDecision::RateLimited { .. } if allowed => Ok(()),
             PolicyDecision::Permit
             | PolicyDecision::RateLimited { .. }

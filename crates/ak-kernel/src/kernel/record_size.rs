@@ -32,7 +32,7 @@ const FRAMES_BYTES: u64 = 256;
 /// What each subject takes in a sealed body.
 const SUBJECT_BYTES: u64 = 8;
 /// What each agent takes in a record of those who were turned away.
-const TURNED_AWAY_BYTES: u64 = 64;
+const THROTTLED_AGENT_BYTES: u64 = 64;
 
 /// Most bytes of any other outcome, as JSON writes it, and of what an outcome holds beside its data.
 pub const OUTCOME_BYTES_MAX: u64 = 128 << 10;
@@ -53,7 +53,7 @@ impl Kernel {
     pub fn throttled_bytes(&self, more: u64) -> u64 {
         match self.throttled_requests().saturating_add(more) {
             0 => 0,
-            agents => INPUT_BYTES.saturating_add(agents.saturating_mul(TURNED_AWAY_BYTES)),
+            agents => INPUT_BYTES.saturating_add(agents.saturating_mul(THROTTLED_AGENT_BYTES)),
         }
     }
 

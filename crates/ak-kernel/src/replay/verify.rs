@@ -406,7 +406,7 @@ impl LogVerifier {
             asked.request.names(&mut names, &mut objects);
         }
         if let Input::HostCall { request, .. } = &input
-            && let ToolRequestKind::Request(request) = &request.wish
+            && let ToolRequestKind::Request(request) = &request.kind
         {
             request.names(&mut names, &mut objects);
         }
