@@ -111,7 +111,9 @@ pub use api::{
     prepared::PreparedCompletion,
     presented::{AuthenticatedRequest, PresentedCapability},
     price::{Media, Price, Rates},
-    reply::{Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value},
+    reply::{
+        CapabilityUse, Denial, Failure, HttpResponse, Outcome, Reply, outcome_from_value, outcome_to_value,
+    },
     request::{
         AdminRequest, AgentRequest, AuditRequest, BatchPart, FILE_BYTES_MAX, FileRequest, GLOB_LIMIT,
         GLOB_LIMIT_MAX, HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HeapRequest, HttpRequest,

@@ -207,7 +207,11 @@ impl BoundSecret {
         let target = Target::Url(url.clone());
         match self.to.decide(&Query::new("main", Action::HttpGet, &target)).decision {
             PolicyDecision::Permit => Ok(()),
-            _ => Err(SecretError::Destination(self.name.clone())),
+            PolicyDecision::Ask
+            | PolicyDecision::Forbid
+            | PolicyDecision::DefaultDeny
+            | PolicyDecision::Expired
+            | PolicyDecision::RateLimited { .. } => Err(SecretError::Destination(self.name.clone())),
         }
     }
 }

@@ -125,7 +125,22 @@ pub struct Failure {
     pub context: Object,
     /// The denial, where the gate said no.
     pub denial: Option<Box<Denial>>,
+    /// Which capability it is about, if it is about one.
+    pub capability: CapabilityUse,
 }
+
+/// How somebody comes to rest on a capability.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CapabilityUse {
+    /// The agent holds it.
+    #[default]
+    Held,
+    /// Its token came with the request, or with the session.
+    Presented,
+}
+
+/// The member of `context` that says so on the wire and in the state.
+const PRESENTED: &str = "presented";
 
 impl Failure {
     /// The failure of one operation of a batch, as the batch's.
@@ -139,7 +154,8 @@ impl Failure {
 
     /// A failure with nothing but a sentence.
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), context: Object::new(), denial: None }
+        let (context, denial, capability) = Default::default();
+        Failure { code, message: message.into(), context, denial, capability }
     }
 
     /// The same with one more fact.
@@ -152,12 +168,28 @@ impl Failure {
     /// The same of a capability that was presented, as opposed to one that the agent holds.
     #[must_use]
     pub fn presented(self) -> Failure {
-        self.with("presented", true)
+        Failure { capability: CapabilityUse::Presented, ..self }
+    }
+
+    /// The facts for programs, with how it comes to a capability.
+    fn written_context(&self) -> Object {
+        let mut context = self.context.clone();
+        match self.capability {
+            CapabilityUse::Held => {}
+            CapabilityUse::Presented => drop(context.insert(PRESENTED, true)),
+        }
+        context
+    }
+
+    fn with_written_context(self, mut context: Object) -> Failure {
+        let is_presented = context.remove(PRESENTED).is_some_and(|value| value.as_bool() == Some(true));
+        let capability = if is_presented { CapabilityUse::Presented } else { CapabilityUse::Held };
+        Failure { context, capability, ..self }
     }
 
     /// The exception class: the code's, except that whoever presents a capability is told that it is no good.
     pub fn class(&self) -> ErrorClass {
-        match (self.code, self.context.get("presented").and_then(Value::as_bool)) {
+        match (self.code, self.capability) {
             (
                 Code::CapMissing
                 | Code::CapInvalid
@@ -165,7 +197,7 @@ impl Failure {
                 | Code::CapScope
                 | Code::CapRevoked
                 | Code::CapRunMismatch,
-                Some(true),
+                CapabilityUse::Presented,
             ) => ErrorClass::Capability,
             (code, _) => code.class(),
         }
@@ -186,6 +218,7 @@ impl Failure {
         let told = ["kind", "index", "retry_after_ms"];
         let kept = self.context.iter().filter(|(name, _)| told.contains(&&***name));
         self.context = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.capability = CapabilityUse::Held;
         self
     }
 
@@ -195,8 +228,9 @@ impl Failure {
         error.insert("code", self.code.number());
         error.insert("name", self.code.name());
         error.insert("message", self.message.as_str());
-        if !self.context.is_empty() {
-            error.insert("context", self.context.clone());
+        let context = self.written_context();
+        if !context.is_empty() {
+            error.insert("context", context);
         }
         insert_some(&mut error, "denial", self.denial.as_deref().map(Denial::to_value));
         error.into()
@@ -221,7 +255,7 @@ impl Failure {
             None => None,
         };
         fields.finish()?;
-        Ok(Failure { code, message, context, denial })
+        Ok(Failure { denial, ..Failure::new(code, message).with_written_context(context) })
     }
 }
 
@@ -231,8 +265,9 @@ impl Failure {
     pub(crate) fn facts(&self) -> Value {
         let mut facts = Object::new();
         facts.insert("code", self.code.number());
-        if !self.context.is_empty() {
-            facts.insert("context", self.context.clone());
+        let context = self.written_context();
+        if !context.is_empty() {
+            facts.insert("context", context);
         }
         insert_some(&mut facts, "denial", self.denial.as_deref().map(Denial::facts));
         facts.into()
@@ -249,7 +284,8 @@ impl Failure {
         };
         let denial = fields.optional("denial").as_ref().map(Denial::from_facts).transpose()?;
         fields.finish()?;
-        Ok(Failure { context, denial: denial.map(Box::new), ..Failure::new(code, code.meaning()) })
+        let failure = Failure::new(code, code.meaning()).with_written_context(context);
+        Ok(Failure { denial: denial.map(Box::new), ..failure })
     }
 }
 

@@ -599,7 +599,8 @@ impl Gate<'_> {
                 let denial = self.denial(op, &target, failure.message.clone(), failure.code);
                 let decided =
                     DecisionRecord::new(Decision::DefaultDeny, KernelRule::Capability, Some(target));
-                return (decided, Err(Failure { context: failure.context, ..denied(failure.code, denial) }));
+                let Failure { code, context, capability, .. } = failure;
+                return (decided, Err(Failure { context, capability, ..denied(code, denial) }));
             }
         };
         if let Some((rule, failure)) =

@@ -10,7 +10,7 @@ use ak_sandbox::HostOperation;
 
 use super::{
     Amounts, Begun, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started,
-    VALUE_BYTES_MAX, ask, members,
+    VALUE_BYTES_MAX, members, query_for,
 };
 use crate::{
     api::{
@@ -259,10 +259,10 @@ impl Family for FileRequest {
                 })?;
                 let base = Text::from(base);
                 let args = object! { "pattern": pattern.clone() };
-                return ask(Action::FsList, Target::path(&base), &base, Some(args));
+                return query_for(Action::FsList, Target::path(&base), &base, Some(args));
             }
         };
-        ask(action, Target::path(path), path, args)
+        query_for(action, Target::path(path), path, args)
     }
 
     fn operations(&self) -> u64 {

@@ -7,7 +7,7 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
-use super::{Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, ask, members};
+use super::{Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, members, query_for};
 use crate::{
     api::{
         code::Code,
@@ -101,7 +101,7 @@ impl Family for InferRequest {
         // What goes out is what is judged; what cannot go out is refused when its costs are worked out.
         let judged = tokens::judged(asker.policy, asker.agent, &self.request);
         let args = judged.unwrap_or_else(|_| self.request.clone());
-        ask(Action::Infer, Target::model(&model), &model, Some(args))
+        query_for(Action::Infer, Target::model(&model), &model, Some(args))
     }
 
     fn charges(&self, kernel: &Kernel, _caller: &Caller, agent: &str) -> Result<Amounts, Failure> {

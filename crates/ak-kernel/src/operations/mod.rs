@@ -14,11 +14,17 @@ pub(crate) mod infer;
 pub(crate) mod prepared;
 pub(crate) mod tools;
 
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{
+    borrow::Cow,
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
-use ak_heap::Handle;
+use ak_heap::{BATCH_OPS_MAX, Handle};
 use ak_json::{Object, Text, Value};
-use ak_policy::{Target, budget::Dimension};
+use ak_policy::{Action, Target, TargetError, budget::Dimension};
 
 use crate::{
     accounts::tool_permissions::CallStack,
@@ -29,6 +35,7 @@ use crate::{
         fields::{FieldError, Fields},
         operation::{Operation, OperationFamily},
         prepared::Prepared,
+        presented::PresentedCapability,
         reply::{Failure, Outcome, Reply},
         request::Request,
     },
@@ -37,6 +44,7 @@ use crate::{
         query::{InvalidTarget, JudgedPart, PolicyQuery, QueryContext},
     },
     effects::pending::{EffectState, PendingEffect},
+    record::subjects::SUBJECT_BYTES_MAX,
     state::{Caller, Kernel},
 };
 
@@ -186,7 +194,7 @@ pub(crate) struct Permitted<'c> {
     /// How much fuel is set aside.
     pub(crate) fuel: Option<u64>,
     /// The capability that came with the request.
-    pub(crate) presented: Option<&'c crate::api::presented::PresentedCapability>,
+    pub(crate) presented: Option<&'c PresentedCapability>,
 }
 
 /// What acting on a permit came to.
@@ -431,8 +439,8 @@ impl Request {
         if named > NAME_BYTES_MAX {
             return limit(format!("a name of {named} bytes is above the limit of {NAME_BYTES_MAX}"));
         }
-        if self.operations() > ak_heap::BATCH_OPS_MAX as u64 {
-            return limit(format!("a batch has at most {} operations", ak_heap::BATCH_OPS_MAX));
+        if self.operations() > BATCH_OPS_MAX as u64 {
+            return limit(format!("a batch has at most {} operations", BATCH_OPS_MAX));
         }
         Ok(())
     }
@@ -468,19 +476,22 @@ fn counts(value: &Value, left: &mut usize) -> bool {
     }
 }
 
-/// A question about a target that has a canonical form, or says why it has none.
-pub(crate) fn ask(
-    action: ak_policy::Action,
-    target: Result<Target, ak_policy::TargetError>,
+/// The query for an action on a target, which stands as `name` in the request.
+///
+/// # Errors
+/// Where the target has no canonical form.
+pub(crate) fn query_for(
+    action: Action,
+    target: Result<Target, TargetError>,
     name: &Text,
     args: Option<Value>,
 ) -> Result<Option<PolicyQuery>, InvalidTarget> {
     match target {
         Ok(target) => Ok(Some(PolicyQuery { action, target, args, owned: true })),
         Err(error) => Err(InvalidTarget {
-            op: alloc::borrow::Cow::Owned(alloc::string::ToString::to_string(&action)),
+            op: Cow::Owned(action.to_string()),
             target: name.clone(),
-            reason: alloc::string::ToString::to_string(&error),
+            reason: error.to_string(),
         }),
     }
 }
@@ -500,6 +511,6 @@ pub(crate) fn length(text: &Option<Text>) -> u64 {
 
 /// A name that an agent gives, where it can be a subject's.
 pub(crate) fn subject_named<'n>(named: &'n Text, agent: &'n Text) -> Text {
-    let fits = !named.is_empty() && named.len() <= crate::record::subjects::SUBJECT_BYTES_MAX;
+    let fits = !named.is_empty() && named.len() <= SUBJECT_BYTES_MAX;
     if fits { named.clone() } else { agent.clone() }
 }

@@ -7,7 +7,8 @@ use ak_policy::{Action, CanonicalTool, Target, budget::Dimension};
 use ak_sandbox::{MODULE_BYTES_MAX, RunLimits};
 
 use super::{
-    Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, VALUE_BYTES_MAX, ask, members,
+    Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, VALUE_BYTES_MAX, members,
+    query_for,
 };
 use crate::{
     api::{
@@ -111,7 +112,9 @@ impl Family for ToolsRequest {
 
     fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         match self {
-            Self::Call { tool, args } => ask(Action::Execute, Target::tool(tool), tool, Some(args.clone())),
+            Self::Call { tool, args } => {
+                query_for(Action::Execute, Target::tool(tool), tool, Some(args.clone()))
+            }
             Self::Register { .. } | Self::List => Ok(None),
         }
     }

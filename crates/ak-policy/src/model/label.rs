@@ -48,7 +48,17 @@ impl LabelRule {
         let prefix = match &self.source {
             Pattern::Path(_) => "fs:",
             Pattern::Url(_) | Pattern::UrlAny => "http:",
-            _ => "",
+            Pattern::Any
+            | Pattern::Host(_)
+            | Pattern::Endpoint(_)
+            | Pattern::Tool(..)
+            | Pattern::Model(_)
+            | Pattern::Agent(_)
+            | Pattern::Heap(_)
+            | Pattern::HeapAny
+            | Pattern::Type(_)
+            | Pattern::Audit(_)
+            | Pattern::Literal(_) => "",
         };
         label.insert("source", alloc::format!("{prefix}{}", self.source));
         Value::Object(label)

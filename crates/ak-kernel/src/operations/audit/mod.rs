@@ -8,8 +8,8 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target};
 
 use super::{
-    Amounts, Begun, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, ask,
-    length, members,
+    Amounts, Begun, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX,
+    length, members, query_for,
 };
 use crate::{
     api::{
@@ -148,10 +148,10 @@ impl Family for AuditRequest {
     fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         match self {
             Self::Log { event, details, .. } => {
-                ask(Action::AuditLog, Target::audit(event), event, Some(details.clone()))
+                query_for(Action::AuditLog, Target::audit(event), event, Some(details.clone()))
             }
             Self::Query(_) | Self::Checkpoint | Self::Prove { .. } => {
-                ask(Action::AuditRead, Target::audit(asker.agent), asker.agent, None)
+                query_for(Action::AuditRead, Target::audit(asker.agent), asker.agent, None)
             }
             Self::Verify { .. } | Self::Erase { .. } => Ok(None),
         }

@@ -12,8 +12,8 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target};
 
 use super::{
-    Amounts, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, ask,
-    audit::each_once, length, members,
+    Amounts, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX,
+    audit::each_once, length, members, query_for,
 };
 use crate::{
     api::{
@@ -173,7 +173,7 @@ impl Family for HeapRequest {
                     Content::Json(value) => object! { "value": value.clone() },
                     Content::Raw(bytes) => object! { "size": bytes.len() as u64 },
                 };
-                ask(Action::HeapAlloc, Target::type_name(type_name), type_name, Some(args))
+                query_for(Action::HeapAlloc, Target::type_name(type_name), type_name, Some(args))
             }
             Self::Read { handle, .. } | Self::Stat { handle } => object(Action::HeapRead, handle, None),
             Self::Write { handle, patch, .. } => {
@@ -184,14 +184,16 @@ impl Family for HeapRequest {
                 let wanted = form.get("type").and_then(Value::as_text).cloned();
                 let type_name = wanted.unwrap_or_else(|| Text::from(ANY_TYPE));
                 let target = Target::type_name(&type_name);
-                ask(Action::HeapQuery, target, &type_name, Some(form.clone().into()))
+                query_for(Action::HeapQuery, target, &type_name, Some(form.clone().into()))
             }
             // Who may create objects of a type may say what they hold, as long as nobody else uses the type.
             Self::TypeRegister { name, schema } => {
                 let args = object! { "schema": schema.clone() };
-                ask(Action::HeapAlloc, Target::type_name(name), name, Some(args))
+                query_for(Action::HeapAlloc, Target::type_name(name), name, Some(args))
             }
-            Self::TypeUnregister { name } => ask(Action::HeapAlloc, Target::type_name(name), name, None),
+            Self::TypeUnregister { name } => {
+                query_for(Action::HeapAlloc, Target::type_name(name), name, None)
+            }
             // Each operation of a batch puts its own question.
             Self::Batch { .. } => Ok(None),
         }
