@@ -128,7 +128,9 @@ pub use api::{
 pub use authz::{admission::THROTTLED_INTERVAL_MS, gate::Permit};
 pub use codec::{frame, input::FORMAT_VERSION};
 pub use kernel::{host_call::HOST_CALLS_MAX, record_size::OUTCOME_BYTES_MAX};
-pub use models::tokens::{AUDIO_SECOND_TOKENS, COMPLETION_TOKENS, IMAGE_TOKENS, prompt_estimate};
+pub use models::tokens::{
+    AUDIO_SECOND_TOKENS, COMPLETION_TOKENS, IMAGE_TOKENS, OUTGOING_LIMITS, prompt_estimate,
+};
 pub use operations::{
     file::{FILE_STEPS_BYTES_MAX, LISTING_BYTES_MAX},
     heap::search::PAGE_BYTES_MAX,

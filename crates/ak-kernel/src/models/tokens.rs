@@ -38,11 +38,13 @@ const ANSWER_TOKENS_MAX: u64 = 1 << 22;
 /// limit by that is one whose server does not keep the limit.
 pub(crate) const ESTIMATE_FACTOR_MAX: u64 = 8;
 
+/// The names under which a limit on the tokens of an answer goes out: one of them, whatever name it came by.
+pub const OUTGOING_LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 /// The names by which servers take a limit on the tokens of an answer. The first is the one that goes out, unless the
 /// request names the second: some models take only that.
 const LIMITS: [&str; 6] = [
-    "max_tokens",
-    "max_completion_tokens",
+    OUTGOING_LIMITS[0],
+    OUTGOING_LIMITS[1],
     "max_output_tokens",
     "max_new_tokens",
     "n_predict",

@@ -1,6 +1,7 @@
 //! The request that is sent to a model's server, in its format.
 
 use ak_json::{Object, Value, object};
+use ak_kernel::OUTGOING_LIMITS;
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
 
@@ -32,7 +33,7 @@ pub(super) fn outgoing(route: &Route, job: &InferJob, omits_stream_options: bool
     let mut request: Object = match route.format {
         ApiFormat::Chat => {
             if let Some(name) = &route.limit_name {
-                let given = ["max_tokens", "max_completion_tokens"].map(|given| chat.remove(given));
+                let given = OUTGOING_LIMITS.map(|given| chat.remove(given));
                 given.into_iter().flatten().for_each(|limit| drop(chat.insert(*name, limit)));
             }
             chat

@@ -1,7 +1,7 @@
 //! A chat-completions request as a request for Anthropic messages.
 
 use ak_json::{Array, Limits, Object, Value, object};
-use ak_kernel::COMPLETION_TOKENS;
+use ak_kernel::{COMPLETION_TOKENS, OUTGOING_LIMITS};
 
 /// Members that say how to serve a request, not what to answer: they have no counterpart and are left out.
 const IGNORED_MEMBERS: [&str; 12] = [
@@ -33,7 +33,7 @@ pub(crate) fn encode(chat: &Object) -> Result<Object, String> {
             "model" | "temperature" | "top_p" | "top_k" | "stream" | "thinking" | "cache_control" => {
                 drop(out.insert(&**name, value.clone()))
             }
-            "max_tokens" | "max_completion_tokens" => drop(out.insert("max_tokens", value.clone())),
+            limit if OUTGOING_LIMITS.contains(&limit) => drop(out.insert("max_tokens", value.clone())),
             "messages" => messages(value, &mut out)?,
             "stop" => {
                 let stop =

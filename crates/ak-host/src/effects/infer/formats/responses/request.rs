@@ -1,6 +1,7 @@
 //! A chat-completions request as a request for OpenAI responses.
 
 use ak_json::{Array, Object, Value, object};
+use ak_kernel::OUTGOING_LIMITS;
 
 /// Members that mean the same in both formats.
 const SHARED_MEMBERS: [&str; 13] = [
@@ -34,7 +35,7 @@ pub(crate) fn encode(chat: &Object) -> Result<Object, String> {
         match &**name {
             "verbosity" => format(&mut out, "verbosity", value.clone()),
             same if SHARED_MEMBERS.contains(&same) => drop(out.insert(same, value.clone())),
-            "max_tokens" | "max_completion_tokens" => drop(out.insert("max_output_tokens", value.clone())),
+            limit if OUTGOING_LIMITS.contains(&limit) => drop(out.insert("max_output_tokens", value.clone())),
             "messages" => drop(out.insert("input", input(value)?)),
             "reasoning_effort" => drop(out.insert("reasoning", object! { "effort": value.clone() })),
             "response_format" => format(&mut out, "format", response_format(value)),
