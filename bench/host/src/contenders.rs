@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use ak_host::{
     Connection, Options,
     ak_json::{Limits, Value},
-    ak_kernel::{HttpRequest, Reply, Request as AuthenticatedRequest},
+    ak_kernel::{AdminRequest, HttpRequest, InferRequest, Reply, Request as KernelRequest},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -143,7 +143,10 @@ pub(crate) fn kernel(port: u16) -> Contender {
         "[http]\nallow = [\"GET http://127.0.0.1:{port}/**\"]\n[net]\nconnect = [\"ip:127.0.0.1:{port}\"]\n[infer]\nmodels = [\"*\"]"
     );
     owner
-        .call(AuthenticatedRequest::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() })
+        .call(
+            AdminRequest::PolicyLoad { text: policy.into(), base_dir: None, files: Default::default() }
+                .into(),
+        )
         .expect("a policy");
     let agent = owner.agent("worker").expect("an agent");
     let url = format!("http://127.0.0.1:{port}/x");
@@ -151,7 +154,7 @@ pub(crate) fn kernel(port: u16) -> Contender {
         // What keeps the kernel open.
         let _ = &owner;
         let request = match case {
-            Case::Http => AuthenticatedRequest::Http(HttpRequest {
+            Case::Http => KernelRequest::Http(HttpRequest {
                 method: "GET".into(),
                 url: url.as_str().into(),
                 headers: Vec::new(),
@@ -161,7 +164,7 @@ pub(crate) fn kernel(port: u16) -> Contender {
             }),
             Case::Completion | Case::Stream => {
                 let request = Value::parse(chat(false).as_bytes(), &Limits::default()).expect("JSON");
-                AuthenticatedRequest::Inference { request, stream: case == Case::Stream, price: None }
+                KernelRequest::Infer(InferRequest { request, stream: case == Case::Stream, price: None })
             }
         };
         let outcome = agent.call_streaming(request, &mut |chunk| {

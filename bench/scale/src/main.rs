@@ -18,7 +18,7 @@ use std::{
 use ak_host::{
     Connection, Options,
     ak_json::object,
-    ak_kernel::{Reply, HeapRequest, Request, ak_heap::Content},
+    ak_kernel::{HeapRequest, Reply, Request, ak_heap::Content},
 };
 
 /// What a case measured.

@@ -11,7 +11,7 @@ use std::{
 use ak_host::{
     Connection, Options, VAULT_DIRECTORY,
     ak_json::Value,
-    ak_kernel::{Reply, AdminRequest, AuditRequest, Request},
+    ak_kernel::{AdminRequest, AuditRequest, Reply, Request},
 };
 
 use crate::{Result, Scale, forget_peak, give_back, hold, open, resident_mb, round, row, seconds, told};
@@ -105,7 +105,8 @@ fn verify(scale: &Scale) -> std::result::Result<bool, String> {
     let (before, _) = resident_mb()?;
     forget_peak()?;
     let started = Instant::now();
-    let report = kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })).map_err(told)?;
+    let report =
+        kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })).map_err(told)?;
     let took = seconds(started);
     match report {
         Reply::Value(report) if report.get("consistent") == Some(&Value::Bool(true)) => {}

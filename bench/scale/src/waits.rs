@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ak_host::{Connection, ak_kernel::{AdminRequest, AuditRequest, Request}};
+use ak_host::{
+    Connection,
+    ak_kernel::{AdminRequest, AuditRequest, Request},
+};
 
 use crate::{Result, Scale, hold, note, open, row, seconds, told};
 

@@ -15,7 +15,7 @@ use std::{
 use ak_host::{
     Connection, Options,
     ak_json::{Object, Value, object},
-    ak_kernel::{Outcome, AdminRequest, Request},
+    ak_kernel::{AdminRequest, Outcome, Request},
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -47,7 +47,11 @@ pub(crate) fn run(seed: &Seed, is_durable: bool, directory: &Path) -> Result<(),
     let owner = open(seed, is_durable, directory, &mut scope)?;
     if let Some(policy) = &seed.policy {
         let text = text_of(&scope, policy).map_err(|reason| format!("policy: {reason}"))?;
-        let request = Request::Admin(AdminRequest::PolicyLoad { text: text.into(), base_dir: None, files: Default::default() });
+        let request = Request::Admin(AdminRequest::PolicyLoad {
+            text: text.into(),
+            base_dir: None,
+            files: Default::default(),
+        });
         // Without it the attack would be another.
         owner.call(request).map_err(|failure| format!("policy: {}", failure.message))?;
     }

@@ -12,7 +12,7 @@ use std::{
 use ak_host::{
     Connection,
     ak_json::object,
-    ak_kernel::{Reply, HeapRequest, Request, ak_heap::Content},
+    ak_kernel::{HeapRequest, Reply, Request, ak_heap::Content},
 };
 
 /// Between two rounds.
@@ -75,7 +75,10 @@ impl Victim {
 impl Shared {
     fn round(&self, agent: &Connection) {
         let content = Content::Json(object! { "note": 1 });
-        let made = self.time(agent, Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: None }));
+        let made = self.time(
+            agent,
+            Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: None }),
+        );
         if let Some(Reply::Handle(handle)) = made {
             self.time(agent, Request::Heap(HeapRequest::Read { handle, version: None }));
             self.time(agent, Request::Heap(HeapRequest::Stat { handle }));

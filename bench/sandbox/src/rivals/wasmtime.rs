@@ -14,7 +14,7 @@ pub(crate) struct Wasmtime {
     instance: InstancePre<()>,
 }
 
-fn engine() -> HashEngine {
+fn engine() -> Engine {
     let mut config = Config::new();
     config.consume_fuel(true);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()));
