@@ -50,7 +50,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("operations/http.rs", "dashed != lower", "false", "an underscore in a header's name is judged as a dash"),
     mutant("operations/infer.rs", "judged.unwrap_or_else(|_| self.request.clone())", "self.request.clone()", "a model's limits are judged as they go out"),
     // What effects cost.
-    mutant("operations/mod.rs", "self.operations() > ak_heap::BATCH_OPS_MAX as u64", "false", "batches are bounded"),
+    mutant("operations/mod.rs", "self.operations() > BATCH_OPS_MAX as u64", "false", "batches are bounded"),
     nth("operations/tools.rs", ("Amounts::from([(Dimension::ToolCalls, 1)])", 0, 2), "Amounts::new()", "a tool's call of a tool costs"),
     mutant("operations/tools.rs", "Amounts::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])", "Amounts::new()", "calls cost"),
     mutant("operations/infer.rs", "tokens::tokens(&kernel.policy, agent, &self.request)?.costs(self.price.as_ref())", "Amounts::new()", "inference costs"),
