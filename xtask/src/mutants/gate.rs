@@ -160,7 +160,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("kernel/host_call.rs", "*host_calls >= HOST_CALLS_MAX", "false", "host calls are bounded"),
     mutant("kernel/host_call.rs", "line.into_iter().try_for_each(|ticket| self.still_permitted(ticket))", "Ok(())", "a tool that runs is still permitted"),
     mutant("kernel/host_call.rs", "gate.charge_request(1)", "Ok::<(), Failure>(())", "the time and random bytes cost compute"),
-    mutant("kernel/host_call.rs", "gate.rejected(operation.name(), \"\", |needs| needs.has(operation))", "None::<(&'static str, Failure)>", "the time and random bytes are needed"),
+    mutant("kernel/host_call.rs", "gate.rejected(operation.name(), \"\", |needs| needs.has(operation))", "gate.rejected(operation.name(), \"\", |needs| needs.has(operation)).filter(|_| false)", "the time and random bytes are needed"),
     mutant("kernel/host_call.rs", "self.charge_newest(caller.account, 1, ruled != Decision::Permit);", "", "the time and random bytes count for the rates"),
     mutant("operations/agent/mod.rs", "!caller.is_owner()", "false", "a guest's name is not its own choice"),
     mutant("operations/agent/mod.rs", "by.is_main() || *found == by", "true", "an agent sets its own budgets alone"),
