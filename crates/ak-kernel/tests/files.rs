@@ -5,10 +5,14 @@ mod support;
 
 use ak_json::{Value, array, object};
 use ak_kernel::{
-    AuditFilter, AuditRequest, Code, Completion, Effect, FileAction, FileRequest, Outcome, Reply, Request,
-    SessionId, Step, StepAnswer, Ticket,
+    AgentRequest, AuditFilter, AuditRequest, Code, Completion, Effect, FileAction, FileRequest, Operation,
+    Outcome, PresentedCapability, Reply, Request, SessionId, Step, StepAnswer, Ticket,
 };
-use support::Machine;
+use ak_policy::{
+    budget::Dimension,
+    capability::{CapId, VerifiedToken},
+};
+use support::{Machine, json, value};
 
 /// Everything beneath `/data` may be read and written, save what is closed.
 const POLICY: &str = r#"
@@ -27,6 +31,12 @@ id = "sealed"
 effect = "forbid"
 operation = "fs.write"
 target = "/data/sealed/**"
+
+[[rule]]
+id = "unreadable"
+effect = "forbid"
+operation = "fs.read"
+target = "/data/unreadable/**"
 "#;
 
 fn machine() -> Machine {
@@ -82,6 +92,7 @@ fn a_rename_needs_reading_and_deleting_the_old_path_and_writing_the_new_one() {
         ("/data/sealed/a", "/data/b"),
         ("/data/a", "/data/sealed/b"),
         ("/data/a", "/data/closed/b"),
+        ("/data/unreadable/a", "/data/b"),
         ("/etc/passwd", "/data/b"),
         ("/data/a", "/tmp/b"),
     ] {
@@ -197,4 +208,115 @@ fn a_glob_begins_where_its_pattern_begins() {
         assert!(matches!(code, Code::InvalidArgument | Code::PolicyDeny), "{pattern}: {code:?}");
     }
     assert_eq!(refused(&mut machine, glob("/data/*", 10_001)), Code::InvalidArgument, "the limit is bounded");
+}
+
+fn step(path: &str) -> Step {
+    Step::Path { path: path.into() }
+}
+
+fn used(machine: &mut Machine, session: SessionId, dimension: Dimension) -> u64 {
+    let asked = AgentRequest::BudgetStatus { dimension: Some(dimension), agent: None };
+    let status = value(machine.call_as(session, Request::Agent(asked)));
+    status.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
+}
+
+#[test]
+fn a_rename_counts_as_three_operations() {
+    let mut machine = machine();
+    let worker = machine.agent("worker");
+    let costs = |machine: &mut Machine, request: FileRequest| {
+        let before = used(machine, worker, Dimension::Compute);
+        let (_, ticket, _) = machine.effect(worker, Request::File(request));
+        machine.complete(ticket, Completion::Done);
+        used(machine, worker, Dimension::Compute) - before
+    };
+    let one = costs(&mut machine, FileRequest::Delete { path: "/data/a".into() });
+    assert_eq!(costs(&mut machine, rename("/data/a", "/data/b")), one + 2);
+    machine.replayed();
+}
+
+#[test]
+fn a_write_that_failed_is_charged_in_full() {
+    let mut machine = machine();
+    let worker = machine.agent("worker");
+    let write = FileRequest::Write { path: "/data/a".into(), data: (*b"0123456789").into() };
+    let (_, ticket, _) = machine.effect(worker, Request::File(write));
+    machine.complete(ticket, Completion::failed(Code::Io, "the disk is full"));
+    assert_eq!(used(&mut machine, worker, Dimension::Bytes), 10, "any part of it may have been written");
+    machine.replayed();
+}
+
+#[test]
+fn a_glob_enters_only_directories_beneath_its_own_by_their_canonical_paths() {
+    let mut machine = machine();
+    let (ticket, _) = started(&mut machine, glob("/data/open/**", 10)).unwrap();
+    assert_eq!(machine.progress(ticket, step("/data/open/a")), StepAnswer::Continue);
+    for other in ["/data/other", "/data/openly", "/data/open/./a", "/data/open/../other", "/data/open/"] {
+        assert_eq!(machine.progress(ticket, step(other)), StepAnswer::Skip, "{other}");
+    }
+    machine.replayed();
+}
+
+#[test]
+fn a_directory_of_a_glob_counts_until_its_limit_period_ends() {
+    let limit = "[[limit]]\nid = \"l\"\noperation = \"fs.list\"\ntarget = \"/data/*\"\ncount = true\nmax = 1\nper = \"1m\"\n";
+    let mut machine = Machine::new();
+    machine.policy(&format!("{POLICY}{limit}"));
+    let entered = |machine: &mut Machine| {
+        let (ticket, _) = started(machine, glob("/data/*/*", 10)).unwrap();
+        let answers = ["/data/a", "/data/b"].map(|path| machine.progress(ticket, step(path)));
+        machine.complete(ticket, Completion::Value(array![]));
+        answers
+    };
+    assert_eq!(entered(&mut machine), [StepAnswer::Continue, StepAnswer::Skip]);
+    machine.sleep_ms(200_000);
+    let again = entered(&mut machine);
+    assert_eq!(
+        again,
+        [StepAnswer::Continue, StepAnswer::Skip],
+        "what was set aside for the first was settled"
+    );
+    machine.replayed();
+}
+
+#[test]
+fn a_presented_capability_must_cover_what_a_glob_enters_and_what_it_tells() {
+    for (methods, told) in [(r#"["list"]"#, array![]), (r#"["list","read"]"#, array!["/data/open/a"])] {
+        let mut machine = machine();
+        let terms =
+            format!(r#"{{"agent":"worker","name":"fs","resource":"/data/open/*","methods":{methods}}}"#);
+        let granted = value(machine.call(Request::decode(Operation::CapGrant, &json(&terms)).unwrap()));
+        let text = granted.get("capability").and_then(Value::as_str).unwrap().trim_start_matches("0x");
+        let capability = CapId::from_u64(u64::from_str_radix(text, 16).unwrap());
+        let token = VerifiedToken { capability, authority: [].into_iter().collect() };
+        let presented = PresentedCapability::new(token).unwrap();
+        // The owner may list and read all of it.
+        let asked = Request::File(glob("/data/open/x/**", 10)).presenting(presented);
+        let (call, ticket, _) = machine.effect(SessionId::OWNER, asked);
+        assert_eq!(machine.progress(ticket, step("/data/open/x")), StepAnswer::Continue);
+        assert_eq!(machine.progress(ticket, step("/data/open/x/y")), StepAnswer::Skip);
+        let found = array!["/data/open/a", "/data/b"];
+        machine.complete(ticket, Completion::Value(found));
+        assert_eq!(machine.replies[&call], Ok(Reply::Value(object! { "paths": told })), "{methods}");
+        machine.replayed();
+    }
+}
+
+#[test]
+fn a_glob_whose_paths_take_too_many_steps_to_decide_on_fails() {
+    let rules: String = (0..60)
+        .map(|n| {
+            format!(
+                "[[rule]]\neffect = \"forbid\"\noperation = \"fs.read\"\ntarget = \"/data/**/{n}/**/x\"\n"
+            )
+        })
+        .collect();
+    let mut machine = Machine::new();
+    machine.policy(&format!("{POLICY}{rules}"));
+    let (ticket, _) = started(&mut machine, glob("/data/*", 10_000)).unwrap();
+    let found: Vec<Value> = (0..10_000).map(|n| Value::from(format!("/data/a/b/c/{n}"))).collect();
+    machine.complete(ticket, Completion::Value(found.into()));
+    let outcome = machine.replies.values().last().unwrap().clone();
+    assert_eq!(outcome.unwrap_err().code, Code::Limit);
+    machine.replayed();
 }
