@@ -164,6 +164,11 @@ fn is_beneath(path: &str, directory: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether a path is written as the policy writes it.
+fn is_canonical(path: &str) -> bool {
+    Target::path(path).is_ok_and(|target| target.to_string() == path)
+}
+
 impl Family for FileRequest {
     type Row = FileOperation;
 
@@ -461,17 +466,31 @@ impl Kernel {
         request: FileRequest,
         belongs: bool,
     ) -> (DecisionRecord, StepAnswer) {
-        let path = request.path().clone();
-        if !belongs || !Target::path(&path).is_ok_and(|target| target.to_string() == *path) {
-            let message = format!("{}: this path does not belong to the effect", &*path);
+        let path = request.path();
+        if !belongs || !is_canonical(path) {
+            let message = format!("{}: this path does not belong to the effect", &**path);
             let decided = DecisionRecord::new(Decision::Refused, KernelRule::Path, Some(path.to_string()));
             return (decided, StepAnswer::Abort(Failure::new(Code::InvalidArgument, message)));
         }
-        let caller = pending.caller();
+        self.authorize_path(pending, request, Amounts::new())
+    }
+
+    /// Asks the gate about another path of an effect, and sets these amounts aside beside what the effect has already.
+    fn authorize_path(
+        &mut self,
+        pending: &mut PendingEffect,
+        request: FileRequest,
+        amounts: Amounts,
+    ) -> (DecisionRecord, StepAnswer) {
+        let request = Request::File(request);
+        let operation = HostOperation::ALL
+            .into_iter()
+            .find(|operation| stands_for(*operation) == Some(request.operation()));
+        let caller = Caller { host_call: pending.within.and(operation), ..pending.caller() };
         let agent = self.agents.name(caller.account);
         let presented = pending.presented.clone();
         let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
-        match gate.authorize_hop(&request.into(), Amounts::new()) {
+        match gate.authorize_hop(&request, amounts) {
             (decided, Ok(reservation)) => {
                 pending.reservation.join(reservation);
                 (decided, StepAnswer::Continue)
@@ -521,29 +540,14 @@ impl Kernel {
                 StepAnswer::Abort(failure),
             )
         };
-        let rest = path.strip_prefix(root.trim_end_matches('/'));
-        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        if !is_beneath(path, root) {
             return refuse(&format!("it leads out of {}", &**root));
         }
-        if !Target::path(path).is_ok_and(|target| target.to_string() == **path) {
+        if !is_canonical(path) {
             return refuse("it is not in its canonical form");
         }
         let mut request = asked.clone();
         request.path_mut().clone_from(path);
-        let request = Request::File(request);
-        let operation = HostOperation::ALL
-            .into_iter()
-            .find(|operation| stands_for(*operation) == Some(request.operation()));
-        let caller = Caller { host_call: pending.within.and(operation), ..pending.caller() };
-        let agent = self.agents.name(caller.account);
-        let presented = pending.presented.clone();
-        let mut gate = Gate { presented, ..self.gate_of(&caller, agent) };
-        match gate.authorize_hop(&request, Vec::from([(Dimension::Bytes, 0)])) {
-            (decided, Ok(reservation)) => {
-                pending.reservation.join(reservation);
-                (decided, StepAnswer::Continue)
-            }
-            (decided, Err(failure)) => (decided, StepAnswer::Abort(failure)),
-        }
+        self.authorize_path(pending, request, Amounts::from([(Dimension::Bytes, 0)]))
     }
 }
