@@ -1,6 +1,6 @@
 //! An effect between permit and completion.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use ak_json::Text;
 
@@ -23,7 +23,8 @@ pub(crate) struct PendingEffect {
     /// Who asked for it, and whose session that is.
     pub(crate) session: SessionId,
     pub(crate) account: AgentId,
-    pub(crate) request: Request,
+    /// Shared, so that deciding on a step copies nothing of it.
+    pub(crate) request: Arc<Request>,
     /// The capability that came with the request: it must cover a redirect too.
     pub(crate) presented: Option<PresentedCapability>,
     /// The canonical target.

@@ -96,7 +96,7 @@ impl PendingEffect {
         let Members { links_beneath, hop, sent, tokens, tokens_max, host_calls, erasing } =
             Members::of(&self.state);
         insert_some(&mut row, "links_beneath", links_beneath.cloned());
-        if let (Request::Http(first), Some(hop)) = (&self.request, hop) {
+        if let (Request::Http(first), Some(hop)) = (&*self.request, hop) {
             row.insert("hop", hop.to_value(first));
         }
         row.insert("sent", sent.iter().copied().map(Value::from).collect::<Vec<Value>>());
@@ -145,7 +145,7 @@ impl PendingEffect {
             reservation: agents.restore_reservation(&fields.value("hold")?)?,
             session,
             account,
-            request,
+            request: Arc::new(request),
             steps_bytes: 0,
             refused: None,
         };

@@ -1,6 +1,6 @@
 //! The inputs that carry effects on, end them, and tell them to stop.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use ak_audit::{Decision, Kind};
 use ak_json::{Text, object};
@@ -27,14 +27,14 @@ use crate::{
 };
 
 impl Kernel {
-    /// Takes a step of an effect under way. The verdict comes as an output.
+    /// Takes a step of an effect under way. The answer comes as an output.
     ///
-    /// A ticket that names no effect under way gets no verdict: there is nobody to give it to. A short step is recorded all the
+    /// A ticket that names no effect under way gets no answer: there is nobody to give it to. A short step is recorded all the
     /// same.
     ///
     /// # Errors
     /// LIMIT where the step, or all steps of the effect together, are longer than what is recorded of them. The step is not
-    /// recorded, no verdict follows, and the host has to stop the effect, which then ends as this failure.
+    /// recorded, no answer follows, and the host has to stop the effect, which then ends as this failure.
     pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) -> Result<(), Failure> {
         let step = self.bounded_step(ticket, step)?;
         self.record_clock_step(&now);
@@ -211,15 +211,13 @@ impl Kernel {
             event: None,
         }
     }
-}
 
-impl Kernel {
     /// Decides on a step of an effect.
     fn on_step(&mut self, pending: &mut PendingEffect, step: Step) -> (DecisionRecord, StepAnswer) {
         if let Some(recorded) = self.recorded.clone() {
             return self.step_as_recorded(pending, step, &recorded);
         }
-        let request = pending.request.clone();
+        let request = Arc::clone(&pending.request);
         request.on_step(self, pending, step).unwrap_or_else(|| {
             let failure = Failure::new(Code::InvalidArgument, "this step does not belong to this effect");
             (DecisionRecord::new(Decision::Refused, KernelRule::Step, None), StepAnswer::Abort(failure))
@@ -267,7 +265,7 @@ impl Kernel {
                     pending.request.charge_failure(self, pending, &Failed { spent, context: &context });
                 let failure = Failure { context, ..Failure::new(code, message) };
                 let mut failure = pending.aborted.clone().unwrap_or(failure);
-                let is_call = matches!(pending.request, Request::Tools(ToolsRequest::Call { .. }));
+                let is_call = matches!(*pending.request, Request::Tools(ToolsRequest::Call { .. }));
                 if pending.within.is_some() && is_call {
                     failure = failure.with(FUEL, spent);
                 }

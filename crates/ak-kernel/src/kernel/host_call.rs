@@ -130,7 +130,7 @@ impl Kernel {
             let Some(tool) = self.pending.get(&ticket) else {
                 return Err(Failure::new(Code::Replay, "the tool that led to this call is gone"));
             };
-            if !matches!(tool.request, Request::Tools(ToolsRequest::Call { .. })) {
+            if !matches!(*tool.request, Request::Tools(ToolsRequest::Call { .. })) {
                 return Err(Failure::new(Code::InvalidArgument, "only a running tool makes host calls"));
             }
             if let Some(failure) = &tool.aborted {

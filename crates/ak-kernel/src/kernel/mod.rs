@@ -5,7 +5,7 @@ pub(crate) mod effects;
 pub(crate) mod host_call;
 pub(crate) mod record_size;
 
-use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::{Decision, Kind};
 use ak_json::{Text, object};
@@ -243,7 +243,7 @@ impl Kernel {
                 let pending = PendingEffect {
                     session: caller.session,
                     account: caller.account,
-                    request,
+                    request: Arc::new(request),
                     presented,
                     target: target_text,
                     reservation,
@@ -263,7 +263,8 @@ impl Kernel {
         }
     }
 
-    /// Whether one more effect may begin. The last ones are the owner's, and one family has no more than its share.
+    /// Whether one more effect may begin. The last ones are the owner's. An agent below `main` has at most
+    /// [`Config::effects_per_agent_max`] together with all its descendants.
     fn check_effects(&self, caller: &Caller) -> Result<(), Failure> {
         let Config { effects_max, effects_per_agent_max, .. } = self.config;
         let open = self.pending.len() as u64;
@@ -276,9 +277,9 @@ impl Kernel {
             return Err(refused(shared));
         }
         let line = self.agents.lineage(caller.account);
-        let family = line.last().copied().unwrap_or(caller.account);
+        let top = line.last().copied().unwrap_or(caller.account);
         let own =
-            self.pending.values().filter(|open| self.agents.lineage(open.account).contains(&family)).count();
+            self.pending.values().filter(|open| self.agents.lineage(open.account).contains(&top)).count();
         if own as u64 >= effects_per_agent_max { Err(refused(effects_per_agent_max)) } else { Ok(()) }
     }
 
