@@ -73,7 +73,7 @@ pub(crate) struct State {
     newest_polled: u64,
     /// Log space that is allocated.
     pub(super) space: LogSpace,
-    /// Where the verdict on each pending step goes.
+    /// Where the answer to each pending step goes.
     pub(super) answer_senders: BTreeMap<Ticket, oneshot::Sender<StepAnswer>>,
     /// Whether a thread leads a commit.
     pub(crate) has_leader: bool,
@@ -255,7 +255,7 @@ impl State {
                     }
                 }
                 Output::Resume(ticket, answer) => {
-                    // A verdict without a question, such as a timeout, ends with its effect.
+                    // An answer without a question, such as a timeout, ends with its effect.
                     if let Some(answer_senders) = self.answer_senders.remove(&ticket) {
                         let _ = answer_senders.send(answer);
                     }
@@ -270,9 +270,9 @@ impl State {
         waiters.any(|(_, waiter)| waiter.leads && waiter.sender.send(Event::Lead).is_ok())
     }
 
-    /// Registers where the verdict on the next step of an effect goes.
+    /// Registers where the answer to the next step of an effect goes.
     pub(crate) fn register(&mut self, ticket: Ticket, answer: oneshot::Sender<StepAnswer>) {
-        // The sender is dropped when no verdict will come: the kernel has stopped, or the effect is not pending.
+        // The sender is dropped when no answer will come: the kernel has stopped, or the effect is not pending.
         if self.stopped.is_none() && self.waiters.contains_key(&ticket.cause()) {
             self.answer_senders.insert(ticket, answer);
         }

@@ -216,7 +216,7 @@ impl GroupCommit {
         self.commit(state);
     }
 
-    /// Puts a step of an effect to the kernel; the verdict goes to `answer`. The sender is dropped when no verdict will come, because the
+    /// Puts a step of an effect to the kernel; the answer goes to `answer`. The sender is dropped when no answer will come, because the
     /// kernel has stopped or the effect is not pending.
     pub(crate) fn step(&self, ticket: Ticket, step: Step, answer: oneshot::Sender<StepAnswer>) {
         let mut unanswered = Some(answer);
@@ -227,7 +227,7 @@ impl GroupCommit {
         }
     }
 
-    /// Puts a step of an effect to the kernel and waits for the verdict: an abort when the kernel has stopped.
+    /// Puts a step of an effect to the kernel and waits for the answer: an abort when the kernel has stopped.
     pub(crate) async fn ask(&self, ticket: Ticket, step: Step, mode: CallMode) -> StepAnswer {
         let (sender, receiver) = oneshot::channel();
         self.block_briefly(mode, || self.step(ticket, step, sender));

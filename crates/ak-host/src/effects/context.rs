@@ -4,7 +4,7 @@ use ak_kernel::{Step, StepAnswer};
 
 /// The way from an effect under way back to the kernel and to the caller.
 pub(crate) trait EffectContext: Sync {
-    /// Puts a step to the kernel and waits for its verdict: an abort when the kernel has stopped.
+    /// Puts a step to the kernel and waits for its answer: an abort when the kernel has stopped.
     fn ask(&self, step: Step) -> impl Future<Output = StepAnswer> + Send;
 
     /// Hands a piece of the answer to the caller; false when the caller wants no more, or its time is over.

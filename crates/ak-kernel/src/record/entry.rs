@@ -2,7 +2,7 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
-use ak_audit::{Decision as AuditVerdict, Entry, Integrity, Kind, Leaf};
+use ak_audit::{Decision, Entry, Integrity, Kind, Leaf};
 use ak_json::{Digest, Text, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -41,7 +41,7 @@ pub struct Record {
 pub(crate) struct EntryFields {
     pub(crate) operation: Operation,
     pub(crate) kind: Kind,
-    pub(crate) decision: AuditVerdict,
+    pub(crate) decision: Decision,
     pub(crate) code: i32,
     /// The decision that this entry belongs to; its own `seq` where absent.
     pub(crate) cause: Option<u64>,
