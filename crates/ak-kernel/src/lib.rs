@@ -103,7 +103,7 @@ pub use api::{
     capability_spec::{CapabilitySpec, METHODS_MAX, RESOURCE_BYTES_MAX},
     code::{Code, ErrorClass},
     config::Config,
-    effect::{Completion, Effect, FileAction, HOPS_SENT, LogWork, Step, StepAnswer, Ticket, erasure_outcome},
+    effect::{Completion, Effect, FileAction, LogWork, Spent, Step, StepAnswer, Ticket, erasure_outcome},
     fields::FieldError,
     http_hop::HttpHop,
     operation::{AllowedCaller, Operation},

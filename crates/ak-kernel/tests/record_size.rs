@@ -11,8 +11,8 @@ use ak_kernel::{
     ADDRESSES_MAX, AdminRequest, AgentRequest, AuditFilter, AuditRequest, AuthenticatedRequest, BatchPart,
     CapabilitySpec, Code, Completion, Config, Effect, FILE_STEPS_BYTES_MAX, FileRequest,
     HTTP_STEPS_BYTES_MAX, HeapRequest, HttpRequest, HttpResponse, InferRequest, Kernel, LISTING_BYTES_MAX,
-    OUTCOME_BYTES_MAX, PolicyFile, PolicyFiles, RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Step,
-    StepAnswer, Ticket, ToolRequest, ToolRun, ToolStep, ToolsRequest,
+    OUTCOME_BYTES_MAX, PolicyFile, PolicyFiles, RESPONSE_HEAD_BYTES_MAX, Record, Request, SessionId, Spent,
+    Step, StepAnswer, Ticket, ToolRequest, ToolRun, ToolStep, ToolsRequest,
 };
 use ak_policy::{budget::Dimension, capability::CapId};
 use proptest::{prelude::*, test_runner::Config as Cases};
@@ -270,12 +270,12 @@ fn step(kind: usize, seed: &Seed) -> Step {
 /// A completion of the request's kind, or a failure, of a size over any limit where the seed is.
 fn completion(kind: usize, request: &Request, seed: &Seed) -> Completion {
     let failed = || {
-        let context = object! { "hops_sent": 1u64, "text": seed.long(), (seed.long()): true };
+        let context = object! { "text": seed.long(), (seed.long()): true };
         Completion::Failed {
             code: if seed.wild { Code::ToolFail } else { Code::Io },
             message: String::from(&*seed.long()),
             context: context.as_object().unwrap().clone(),
-            spent: 1,
+            spent: Spent { hops_sent: Some(1), log: Some(seed.long()), ..Spent::from(1) },
         }
     };
     match kind % 4 {
@@ -439,9 +439,8 @@ fn an_effect_with_too_many_steps_fails() {
     assert_eq!(machine.kernel.progress(now, ticket, redirect(1)), Err(refused.clone()), "nor any other step");
     let before = machine.records.len();
     // Whatever the host says of it: what was refused is why it ended.
-    let context = object! { "hops_sent": 3u64 };
-    let context = context.as_object().unwrap().clone();
-    let ended = Completion::Failed { code: Code::Io, message: "stopped".into(), context, spent: 9 };
+    let (context, spent) = (Object::new(), Spent { hops_sent: Some(3), ..Spent::from(9) });
+    let ended = Completion::Failed { code: Code::Io, message: "stopped".into(), context, spent };
     machine.complete(ticket, ended);
     assert_eq!(machine.records.len(), before + 1);
     let outcome = machine.replies.values().next_back().cloned().unwrap();
@@ -492,9 +491,9 @@ fn a_failure_that_is_too_long_keeps_its_code_and_its_numbers() {
     let (mut machine, _) = machine();
     let ticket = http(&mut machine);
     let long = "\u{1}".repeat(usize::try_from(OUTCOME_BYTES_MAX).unwrap());
-    let context = object! { "hops_sent": 1u64, "text": long.as_str() };
-    let context: Object = context.as_object().unwrap().clone();
-    machine.complete(ticket, Completion::Failed { code: Code::Deadline, message: long, context, spent: 5 });
+    let context = Object::from_iter([("text", long.as_str())]);
+    let spent = Spent { hops_sent: Some(1), ..Spent::from(5) };
+    machine.complete(ticket, Completion::Failed { code: Code::Deadline, message: long, context, spent });
     let outcome = failure(machine.replies.values().next_back().cloned().unwrap());
     assert_eq!(outcome.code, Code::Deadline);
     assert!(outcome.message.len() <= 1024 && outcome.context.len() == 1, "{}", outcome.message.len());

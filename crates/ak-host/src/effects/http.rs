@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ak_json::{Text, object};
-use ak_kernel::{Completion, HOPS_SENT, HttpHop, HttpResponse, Step, StepAnswer};
+use ak_json::{Object, Text};
+use ak_kernel::{Completion, HttpHop, HttpResponse, Spent, Step, StepAnswer};
 use ak_policy::CanonicalUrl;
 use http_body_util::Full;
 use hyper::{
@@ -71,11 +71,10 @@ struct Transferred {
 /// The completion of a request that failed.
 fn failed(error: &HttpError, what: &str, transferred: Transferred) -> Completion {
     let (code, message) = (error.code(), format!("{what}: {error}"));
-    let context = match object! { "sent": transferred.hops_sent > 0, (HOPS_SENT): transferred.hops_sent } {
-        ak_json::Value::Object(context) => context,
-        _ => ak_json::Object::new(),
-    };
-    Completion::Failed { code, message, context, spent: transferred.bytes }
+    let Transferred { hops_sent, bytes } = transferred;
+    let context = Object::from_iter([("sent", hops_sent > 0)]);
+    let spent = Spent { hops_sent: Some(hops_sent), ..Spent::from(bytes) };
+    Completion::Failed { code, message, context, spent }
 }
 
 impl From<SecretError> for HttpError {

@@ -9,7 +9,7 @@ use ak_sandbox::{RunLimits, Tool};
 
 use crate::api::{
     code::Code,
-    fields::{FieldError, Fields, base64url},
+    fields::{FieldError, Fields, base64url, insert_some},
     http_hop::HttpHop,
     reply::{Failure, HttpResponse},
     subject::SubjectId,
@@ -225,12 +225,52 @@ pub enum StepAnswer {
     Abort(Failure),
 }
 
-/// By which name it goes along with a failure.
+/// By which name a failure tells the end of a tool's log.
 pub(crate) const LOG: &str = "log";
 /// What a reply to a tool says of the fuel that the tool it called has used up.
 pub(crate) const FUEL: &str = "fuel";
-/// By which name a failed HTTP effect says how many of its requests were sent.
-pub const HOPS_SENT: &str = "hops_sent";
+/// By which name a failure tells [`Spent::hops_sent`].
+const HOPS_SENT: &str = "hops_sent";
+
+/// What a failed effect used up, and what it left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Tokens, fuel, or bytes of the response.
+    pub amount: u64,
+    /// Of an HTTP effect: how many of its requests left the machine, redirects included. All of them may have where it is not told.
+    pub hops_sent: Option<u64>,
+    /// Of a tool: the end of what it wrote to its log, or to stderr.
+    pub log: Option<Text>,
+}
+
+impl From<u64> for Spent {
+    fn from(amount: u64) -> Spent {
+        Spent { amount, ..Spent::default() }
+    }
+}
+
+impl Spent {
+    /// The facts of a failure, these among them.
+    pub(crate) fn tell(&self, context: Object) -> Object {
+        let mut facts = context;
+        insert_some(&mut facts, LOG, self.log.clone());
+        insert_some(&mut facts, HOPS_SENT, self.hops_sent);
+        facts
+    }
+
+    /// Undoes [`tell`](Self::tell).
+    fn take_from(context: &mut Object, amount: u64) -> Spent {
+        let log = context.get(LOG).and_then(Value::as_text).cloned();
+        if log.is_some() {
+            context.remove(LOG);
+        }
+        let hops_sent = context.get(HOPS_SENT).and_then(Value::as_u64);
+        if hops_sent.is_some() {
+            context.remove(HOPS_SENT);
+        }
+        Spent { amount, hops_sent, log }
+    }
+}
 
 /// How an effect ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -259,7 +299,7 @@ pub enum Completion {
         /// The end of what it wrote to its log, or to stderr.
         log: Text,
     },
-    /// It did not happen, or failed in a known way; what it used up all the same.
+    /// It did not happen, or failed in a known way.
     Failed {
         /// Why.
         code: Code,
@@ -267,8 +307,8 @@ pub enum Completion {
         message: String,
         /// Facts for programs.
         context: Object,
-        /// Tokens or fuel used up.
-        spent: u64,
+        /// What it used up all the same.
+        spent: Spent,
     },
     /// Nobody knows whether it happened.
     Unknown,
@@ -277,7 +317,7 @@ pub enum Completion {
 impl Completion {
     /// A failure that used nothing up.
     pub fn failed(code: Code, message: impl Into<String>) -> Completion {
-        Completion::Failed { code, message: message.into(), context: Object::new(), spent: 0 }
+        Completion::Failed { code, message: message.into(), context: Object::new(), spent: Spent::default() }
     }
 
     /// Whether a tool's own run made this, rather than a host that could not run it or lost it.
@@ -289,9 +329,7 @@ impl Completion {
     pub(crate) fn log(&self) -> Option<&Text> {
         let log = match self {
             Self::Tool { log, .. } => Some(log),
-            Self::Failed { code, context, .. } if *code == Code::ToolFail => {
-                context.get(LOG).and_then(Value::as_text)
-            }
+            Self::Failed { code: Code::ToolFail, spent, .. } => spent.log.as_ref(),
             Self::Done
             | Self::File(_)
             | Self::Value(_)
@@ -317,7 +355,7 @@ impl Completion {
             }
             Self::Failed { code, message, context, spent } => object! {
                 "end": "failed", "code": code.number(), "message": message.as_str(),
-                "context": context.clone(), "spent": *spent,
+                "context": spent.tell(context.clone()), "spent": spent.amount,
             },
             Self::Unknown => object! { "end": "unknown" },
         }
@@ -370,17 +408,12 @@ impl Completion {
             },
             "failed" => {
                 let number = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
-                Self::Failed {
-                    code: number
-                        .and_then(Code::from_number)
-                        .ok_or_else(|| fields.error("code", "is not a code"))?,
-                    message: String::from(&*fields.text("message")?),
-                    context: match fields.value("context")? {
-                        Value::Object(context) => context,
-                        _ => return Err(fields.error("context", "expected an object")),
-                    },
-                    spent: fields.u64("spent")?,
-                }
+                let code = number.and_then(Code::from_number);
+                let code = code.ok_or_else(|| fields.error("code", "is not a code"))?;
+                let message = String::from(&*fields.text("message")?);
+                let mut context = fields.members("context")?;
+                let spent = Spent::take_from(&mut context, fields.u64("spent")?);
+                Self::Failed { code, message, context, spent }
             }
             "unknown" => Self::Unknown,
             _ => return Err(fields.error("end", "is not known here")),

@@ -21,7 +21,7 @@ use crate::{
     authz::gate::DecisionRecord,
     codec::input::Input,
     effects::pending::{EffectState, PendingEffect},
-    operations::{Amounts, Completed, Failed, details},
+    operations::{Amounts, Completed, details},
     record::{entry::EntryFields, recorded::EarlierDecision},
     state::{CallId, Kernel, Output},
 };
@@ -261,13 +261,12 @@ impl Kernel {
         match completion {
             Completion::Unknown => Ending::unknown(pending),
             Completion::Failed { code, message, context, spent } => {
-                let used =
-                    pending.request.charge_failure(self, pending, &Failed { spent, context: &context });
-                let failure = Failure { context, ..Failure::new(code, message) };
+                let used = pending.request.charge_failure(self, pending, &spent);
+                let failure = Failure { context: spent.tell(context), ..Failure::new(code, message) };
                 let mut failure = pending.aborted.clone().unwrap_or(failure);
                 let is_call = matches!(*pending.request, Request::Tools(ToolsRequest::Call { .. }));
                 if pending.within.is_some() && is_call {
-                    failure = failure.with(FUEL, spent);
+                    failure = failure.with(FUEL, spent.amount);
                 }
                 Ending { used, outcome: Err(failure), belongs: true }
             }

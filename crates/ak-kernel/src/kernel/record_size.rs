@@ -10,7 +10,7 @@ use ak_json::{Object, Value};
 use crate::{
     api::{
         code::Code,
-        effect::{Completion, Step, Ticket},
+        effect::{Completion, Spent, Step, Ticket},
         prepared::PreparedCompletion,
         presented::AuthenticatedRequest,
         reply::Failure,
@@ -204,14 +204,16 @@ impl Record {
     }
 }
 
-/// What an effect used up, by what its end says.
-fn spent(completion: &Completion) -> u64 {
+/// What an effect used up, by what its end says. A log is left out: it may be what is too long.
+fn spent(completion: &Completion) -> Spent {
     match completion {
-        Completion::Http(response) => response.body.len() as u64,
-        Completion::Inferred { tokens, .. } => *tokens,
-        Completion::Tool { fuel, .. } => *fuel,
-        Completion::Failed { spent, .. } => *spent,
-        Completion::Done | Completion::File(_) | Completion::Value(_) | Completion::Unknown => 0,
+        Completion::Http(response) => Spent::from(response.body.len() as u64),
+        Completion::Inferred { tokens, .. } => Spent::from(*tokens),
+        Completion::Tool { fuel, .. } => Spent::from(*fuel),
+        Completion::Failed { spent, .. } => Spent { log: None, ..spent.clone() },
+        Completion::Done | Completion::File(_) | Completion::Value(_) | Completion::Unknown => {
+            Spent::default()
+        }
     }
 }
 

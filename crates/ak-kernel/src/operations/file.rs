@@ -1,7 +1,7 @@
 //! Files, beneath the roots that the policy grants: read, write, append, list, describe, delete, rename, create directories, and
 //! find paths by a pattern.
 
-use alloc::{borrow::Cow, format, string::ToString, vec::Vec};
+use alloc::{borrow::Cow, format, string::{String, ToString}, vec::Vec};
 
 use ak_audit::Decision;
 use ak_json::{Object, Text, Value, object};
@@ -9,14 +9,14 @@ use ak_policy::{Action, CanonicalPath, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
 use super::{
-    Amounts, Begun, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started,
-    VALUE_BYTES_MAX, members, query_for,
+    Amounts, Begun, Completed, DATA_BYTES_MAX, EffectSize, Family, Permitted, Started, VALUE_BYTES_MAX,
+    members, query_for,
 };
 use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, FileAction, Step, StepAnswer},
+        effect::{Completion, Effect, FileAction, Spent, Step, StepAnswer},
         fields::{FieldError, Fields, base64url, encoded_bytes},
         kernel_rule::KernelRule,
         operation::FileOperation,
@@ -243,6 +243,23 @@ impl Family for FileRequest {
         true
     }
 
+    fn over_limit(&self) -> Option<String> {
+        match self {
+            Self::Glob { limit, .. } if *limit > GLOB_LIMIT_MAX => {
+                Some(format!("args.limit: is above {GLOB_LIMIT_MAX}"))
+            }
+            Self::Glob { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::List { .. }
+            | Self::Stat { .. }
+            | Self::Delete { .. }
+            | Self::MakeDirectory { .. }
+            | Self::Append { .. }
+            | Self::Rename { .. } => None,
+        }
+    }
+
     fn query(&self, _asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
         let sized = |bytes: usize| Some(object! { "size": bytes as u64 });
         let (action, path, args) = match self {
@@ -347,12 +364,6 @@ impl Family for FileRequest {
 
     fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure> {
         let Permitted { caller, target, root, parts, .. } = permitted;
-        if let Self::Glob { limit, .. } = &self
-            && *limit > GLOB_LIMIT_MAX
-        {
-            let message = format!("args.limit: is above {GLOB_LIMIT_MAX}");
-            return Err(Failure::new(Code::InvalidArgument, message));
-        }
         let mut ends = parts.into_iter().chain(target.zip(root)).filter_map(|(target, root)| match target {
             Target::Path(path) => Some((path, root)),
             Target::Url(_)
@@ -453,7 +464,7 @@ impl Family for FileRequest {
         }
     }
 
-    fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _failed: &Failed<'_>) -> Amounts {
+    fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _spent: &Spent) -> Amounts {
         Amounts::from([(Dimension::Bytes, self.written())])
     }
 }

@@ -15,14 +15,12 @@ use ak_json::{Limits, Object, Text, Value, object};
 use ak_policy::{Action, CanonicalUrl, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
-use super::{
-    Amounts, Begun, Completed, DATA_BYTES_MAX, EffectSize, Failed, Family, Permitted, Started, members,
-};
+use super::{Amounts, Begun, Completed, DATA_BYTES_MAX, EffectSize, Family, Permitted, Started, members};
 use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, HOPS_SENT, Step, StepAnswer},
+        effect::{Completion, Effect, Spent, Step, StepAnswer},
         fields::{FieldError, Fields, encoded_bytes},
         http_hop::HttpHop,
         kernel_rule::KernelRule,
@@ -173,17 +171,16 @@ impl Family for HttpRequest {
         Some(Completed::moved(Reply::Http(response), bytes))
     }
 
-    fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, failed: &Failed<'_>) -> Amounts {
-        let bytes = sent(pending, Some(failed.context)).saturating_add(failed.spent);
+    fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, spent: &Spent) -> Amounts {
+        let bytes = sent(pending, spent.hops_sent).saturating_add(spent.amount);
         Amounts::from([(Dimension::Bytes, bytes)])
     }
 }
 
-/// Bytes of the requests that left the machine. A failure says in its context how many of them did; otherwise all of them may have.
-fn sent(pending: &PendingEffect, failed: Option<&Object>) -> u64 {
+/// Bytes of the requests that left the machine: so many of them as a failure tells, all where it does not.
+fn sent(pending: &PendingEffect, hops_sent: Option<u64>) -> u64 {
     let EffectState::Http { sent, .. } = &pending.state else { return 0 };
-    let told = failed.and_then(|context| context.get(HOPS_SENT)?.as_u64());
-    let hops = told.and_then(|hops| usize::try_from(hops).ok()).unwrap_or(sent.len());
+    let hops = hops_sent.and_then(|hops| usize::try_from(hops).ok()).unwrap_or(sent.len());
     sent.iter().take(hops).sum()
 }
 

@@ -7,12 +7,12 @@ use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target, budget::Dimension};
 use ak_sandbox::HostOperation;
 
-use super::{Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, members, query_for};
+use super::{Amounts, Begun, Completed, EffectSize, Family, Permitted, Started, members, query_for};
 use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, Step, StepAnswer},
+        effect::{Completion, Effect, Spent, Step, StepAnswer},
         fields::{FieldError, Fields, insert_some},
         kernel_rule::KernelRule,
         operation::InferOperation,
@@ -175,12 +175,12 @@ impl Family for InferRequest {
         Some(Completed::new(Reply::Value(response), used))
     }
 
-    fn charge_failure(&self, kernel: &Kernel, pending: &PendingEffect, failed: &Failed<'_>) -> Amounts {
+    fn charge_failure(&self, kernel: &Kernel, pending: &PendingEffect, spent: &Spent) -> Amounts {
         let mut used = Amounts::from([(Dimension::Bytes, 0)]);
         let EffectState::Infer { tokens: seen, tokens_max } = pending.state else { return used };
         let agent = kernel.agents.name(pending.account);
         let asked = (&*agent, &self.request, self.price.as_ref());
-        used.extend(tokens::charge_failure(&kernel.policy, asked, (failed.spent, seen, tokens_max)));
+        used.extend(tokens::charge_failure(&kernel.policy, asked, (spent.amount, seen, tokens_max)));
         used
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, Step, StepAnswer},
+        effect::{Completion, Effect, Spent, Step, StepAnswer},
         fields::{FieldError, Fields},
         operation::{Operation, OperationFamily},
         prepared::Prepared,
@@ -174,7 +174,7 @@ pub(crate) trait Family: Sized {
     ) -> Option<Completed>;
 
     /// What is charged for an effect that failed after it used so much.
-    fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _failed: &Failed<'_>) -> Amounts {
+    fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _spent: &Spent) -> Amounts {
         Amounts::from([(Dimension::Bytes, 0)])
     }
 }
@@ -250,13 +250,6 @@ impl Completed {
     pub(crate) fn moved(reply: Reply, bytes: u64) -> Completed {
         Completed::new(reply, [(Dimension::Bytes, bytes)])
     }
-}
-
-/// How an effect failed.
-pub(crate) struct Failed<'f> {
-    /// Tokens, fuel or bytes used up.
-    pub(crate) spent: u64,
-    pub(crate) context: &'f Object,
 }
 
 /// Does the same for the request's family, whichever it is.
@@ -407,13 +400,8 @@ impl Request {
         each_family!(self, request => request.complete(kernel, pending, completion))
     }
 
-    pub(crate) fn charge_failure(
-        &self,
-        kernel: &Kernel,
-        pending: &PendingEffect,
-        failed: &Failed<'_>,
-    ) -> Amounts {
-        each_family!(self, request => request.charge_failure(kernel, pending, failed))
+    pub(crate) fn charge_failure(&self, kernel: &Kernel, pending: &PendingEffect, spent: &Spent) -> Amounts {
+        each_family!(self, request => request.charge_failure(kernel, pending, spent))
     }
 
     /// Whether it is short enough to be heard: its bytes, values, names, headers and operations are bounded before anybody looks at

@@ -7,14 +7,13 @@ use ak_policy::{Action, CanonicalTool, Target, budget::Dimension};
 use ak_sandbox::{MODULE_BYTES_MAX, RunLimits};
 
 use super::{
-    Amounts, Begun, Completed, EffectSize, Failed, Family, Permitted, Started, VALUE_BYTES_MAX, members,
-    query_for,
+    Amounts, Begun, Completed, EffectSize, Family, Permitted, Started, VALUE_BYTES_MAX, members, query_for,
 };
 use crate::{
     api::{
         code::Code,
         config::Config,
-        effect::{Completion, Effect, FUEL},
+        effect::{Completion, Effect, FUEL, Spent},
         fields::{FieldError, Fields, base64url, insert_some},
         operation::ToolsOperation,
         prepared::{Prepared, Work},
@@ -217,11 +216,11 @@ impl Family for ToolsRequest {
         Some(Completed::new(Reply::Value(reply.into()), used))
     }
 
-    fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, failed: &Failed<'_>) -> Amounts {
+    fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, spent: &Spent) -> Amounts {
         let mut used = Amounts::from([(Dimension::Bytes, 0)]);
         // A tool that was called by a tool has used up the outer one's.
         if pending.within.is_none() {
-            used.push((Dimension::Cpu, failed.spent));
+            used.push((Dimension::Cpu, spent.amount));
         }
         used.push((Dimension::ToolCalls, 1));
         used

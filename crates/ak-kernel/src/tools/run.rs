@@ -7,7 +7,7 @@ use ak_sandbox::{Failure as RunFailure, HostOperation, Run, RunError, RunLimits,
 
 use crate::api::{
     code::Code,
-    effect::{Completion, FUEL, LOG},
+    effect::{Completion, FUEL, Spent},
     reply::{Failure, Outcome, Reply},
     tool_request::ToolRequest,
 };
@@ -130,7 +130,7 @@ impl ToolRun {
             State::PreparedCompletion(_) => 0,
         };
         let message = format!("tool {}: {reason}", self.tool);
-        Completion::Failed { code, message, context: Object::new(), spent }
+        Completion::Failed { code, message, context: Object::new(), spent: Spent::from(spent) }
     }
 }
 
@@ -138,11 +138,9 @@ fn failed(tool: &str, error: &RunError) -> Completion {
     let message = format!("tool {tool}: {error}");
     // That this machine is short of memory is no property of the tool.
     let code = if error.failure == RunFailure::HostMemory { Code::Quota } else { Code::ToolFail };
-    let mut context = Object::new();
-    if !error.log.is_empty() {
-        context.insert(LOG, end_of(&error.log));
-    }
-    Completion::Failed { code, message, context, spent: error.fuel }
+    let log = (!error.log.is_empty()).then(|| end_of(&error.log));
+    let spent = Spent { log, ..Spent::from(error.fuel) };
+    Completion::Failed { code, message, context: Object::new(), spent }
 }
 
 /// The end of a tool's log as text.

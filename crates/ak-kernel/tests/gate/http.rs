@@ -1,8 +1,8 @@
 //! HTTP requests: every hop is decided on and charged with what it sends.
 
-use ak_json::{Value, object};
+use ak_json::{Object, Value};
 use ak_kernel::{
-    Code, Completion, Effect, HttpHop, Operation, PresentedCapability, Request, SessionId, StepAnswer,
+    Code, Completion, Effect, HttpHop, Operation, PresentedCapability, Request, SessionId, Spent, StepAnswer,
 };
 use ak_policy::budget::Dimension;
 use ak_policy::capability::{CapId, VerifiedToken};
@@ -138,12 +138,9 @@ fn url_headers_and_body_of_every_send_are_charged() {
     assert_eq!(used(&mut machine, worker, Dimension::Bytes), 3 * size);
     // What did not leave the machine is not sent.
     let (_, ticket, _) = machine.effect(worker, http("GET", "https://a.example/x", &[], None));
-    let context = match object! { "hops_sent": 0 } {
-        Value::Object(context) => context,
-        _ => unreachable!(),
-    };
-    let message = "no address".into();
-    machine.complete(ticket, Completion::Failed { code: Code::Io, message, context, spent: 0 });
+    let (message, context) = ("no address".into(), Object::new());
+    let spent = Spent { hops_sent: Some(0), ..Spent::default() };
+    machine.complete(ticket, Completion::Failed { code: Code::Io, message, context, spent });
     assert_eq!(used(&mut machine, worker, Dimension::Bytes), 3 * size);
     // Headers alone can be too much.
     let huge = "v".repeat(5_000);

@@ -3,7 +3,7 @@
 use ak_json::Value;
 use ak_kernel::{
     AgentRequest, Code, Completion, Effect, ErrorClass, HeapRequest, Kernel, Output, Reply, Request,
-    SessionId, Step, StepAnswer,
+    SessionId, Spent, Step, StepAnswer,
 };
 use ak_policy::budget::Dimension;
 
@@ -105,7 +105,7 @@ fn tokens_are_reserved_settled_and_refunded() {
             code: Code::Io,
             message: "stopped".into(),
             context: ak_json::Object::new(),
-            spent: 505,
+            spent: Spent::from(505),
         },
     );
     assert_eq!(

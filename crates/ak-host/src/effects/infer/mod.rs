@@ -16,7 +16,7 @@ pub(crate) mod sse;
 use std::{sync::Arc, time::Duration};
 
 use ak_json::Value;
-use ak_kernel::{Completion, Failure, prompt_estimate};
+use ak_kernel::{Completion, Failure, Spent, prompt_estimate};
 
 use crate::{
     effects::{
@@ -112,5 +112,10 @@ pub(crate) async fn perform<C: EffectContext>(
 
 fn failed(failure: Failure, route: &Route, spent: u64) -> Completion {
     let failure = failure.with("circuit", route.circuit.state().as_str());
-    Completion::Failed { code: failure.code, message: failure.message, context: failure.context, spent }
+    Completion::Failed {
+        code: failure.code,
+        message: failure.message,
+        context: failure.context,
+        spent: Spent::from(spent),
+    }
 }
