@@ -258,17 +258,13 @@ impl Spent {
         facts
     }
 
-    /// Undoes [`tell`](Self::tell).
-    fn take_from(context: &mut Object, amount: u64) -> Spent {
-        let log = context.get(LOG).and_then(Value::as_text).cloned();
-        if log.is_some() {
-            context.remove(LOG);
+    /// Reads what [`tell`](Self::tell) put among the facts. They stay there, so that what is decoded encodes to the same bytes.
+    fn told(amount: u64, context: &Object) -> Spent {
+        Spent {
+            amount,
+            hops_sent: context.get(HOPS_SENT).and_then(Value::as_u64),
+            log: context.get(LOG).and_then(Value::as_text).cloned(),
         }
-        let hops_sent = context.get(HOPS_SENT).and_then(Value::as_u64);
-        if hops_sent.is_some() {
-            context.remove(HOPS_SENT);
-        }
-        Spent { amount, hops_sent, log }
     }
 }
 
@@ -411,8 +407,8 @@ impl Completion {
                 let code = number.and_then(Code::from_number);
                 let code = code.ok_or_else(|| fields.error("code", "is not a code"))?;
                 let message = String::from(&*fields.text("message")?);
-                let mut context = fields.members("context")?;
-                let spent = Spent::take_from(&mut context, fields.u64("spent")?);
+                let context = fields.members("context")?;
+                let spent = Spent::told(fields.u64("spent")?, &context);
                 Self::Failed { code, message, context, spent }
             }
             "unknown" => Self::Unknown,

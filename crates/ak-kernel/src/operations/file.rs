@@ -1,7 +1,12 @@
 //! Files, beneath the roots that the policy grants: read, write, append, list, describe, delete, rename, create directories, and
 //! find paths by a pattern.
 
-use alloc::{borrow::Cow, format, string::{String, ToString}, vec::Vec};
+use alloc::{
+    borrow::Cow,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use ak_audit::Decision;
 use ak_json::{Object, Text, Value, object};
