@@ -19,7 +19,7 @@ use crate::{
     error::invalid_argument,
     from_python::from_python,
     handle::Handle,
-    scalar::{Str, Unsigned, text},
+    scalar::{Str, Unsigned, shown, text},
 };
 
 /// A path, absolute: a relative one is joined to the working directory of this process.
@@ -196,6 +196,23 @@ impl<'py> FromPyObject<'_, 'py> for Target {
     }
 }
 
+/// A WebAssembly module: bytes.
+pub(crate) struct Module(pub(crate) Data);
+
+impl<'py> FromPyObject<'_, 'py> for Module {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match Data::from_python(object)? {
+            Some(data) => Ok(Module(data)),
+            None => Err(PyTypeError::new_err(format!(
+                "a tool is a WebAssembly module: expected its bytes, got {}",
+                shown(&object)?
+            ))),
+        }
+    }
+}
+
 /// A tool and its arguments.
 pub(crate) struct ToolCall {
     pub(crate) tool: Text,
@@ -229,7 +246,16 @@ impl Messages {
         prompt: Option<Str>,
         max_tokens: Option<Unsigned>,
     ) -> PyResult<Messages> {
-        let Some(Str(prompt)) = prompt else { return Ok(Messages(request.extract()?)) };
+        let Some(Str(prompt)) = prompt else {
+            let name = request.cast::<PyString>().ok().map(|text| text.to_string_lossy().into_owned());
+            return match name.filter(|text| !text.trim_start().starts_with('{')) {
+                Some(_) => Err(invalid_argument(
+                    request.py(),
+                    "the prompt is missing: ask with a model and a prompt, or with a whole request as a dict or JSON text",
+                )),
+                None => Ok(Messages(request.extract()?)),
+            };
+        };
         let Str(model) = request.extract()?;
         let mut body = Object::new();
         body.insert("model", model);

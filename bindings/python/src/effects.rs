@@ -10,7 +10,7 @@ use pyo3::{
 };
 
 use crate::{
-    argument::{Data, Headers, Json, Messages, Path, ToolCall},
+    argument::{Data, Headers, Json, Messages, Module, Path, ToolCall},
     error::{dataclass, raise, type_mismatch},
     from_python::from_python,
     kernel::AuthorityKernel,
@@ -174,10 +174,10 @@ impl AuthorityKernel {
         &self,
         py: Python<'py>,
         manifest: &Bound<'py, PyAny>,
-        module: Data,
+        module: Module,
     ) -> PyResult<Bound<'py, PyAny>> {
         let manifest = from_python(manifest)?;
-        let request = || ak_host::tool_request(manifest, module.to_shared(), std::path::Path::new(""));
+        let request = || ak_host::tool_request(manifest, module.0.to_shared(), std::path::Path::new(""));
         self.session.call_json(py, request, |py, reply| to_python(py, &reply))
     }
 

@@ -145,7 +145,15 @@ impl AuthorityKernel {
     ) -> PyResult<Bound<'py, PyAny>> {
         match (path, text) {
             (Some(path), None) => {
-                self.session.load_policy_file(py, std::path::Path::new(&*path.0))?;
+                let file = std::path::Path::new(&*path.0);
+                let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+                let is_text = path.0.contains('\n') || path.0.contains(" = ") || name.starts_with('[');
+                if is_text && !file.exists() {
+                    let message =
+                        "this looks like the text of a policy, not the path of one: load_policy(text=...)";
+                    return Err(invalid_argument(py, message));
+                }
+                self.session.load_policy_file(py, file)?;
                 Ok(py.None().into_bound(py))
             }
             (None, Some(text)) => self.session.call_no_reply(py, || {

@@ -4,6 +4,7 @@
 use ak_host::ak_json::Text;
 use pyo3::{
     Borrowed,
+    exceptions::PyTypeError,
     prelude::*,
     pybacked::PyBackedStr,
     types::{PyInt, PyString},
@@ -20,6 +21,15 @@ pub(crate) fn text(string: &Bound<'_, PyString>) -> PyResult<Text> {
         Ok(text) => Ok(Text::from(&*text)),
         Err(_) => Err(invalid_argument(string.py(), "a text is not unicode: it holds a lone surrogate")),
     }
+}
+
+/// A value as an error shows it: its start, and its type where that says more.
+pub(crate) fn shown(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    /// Most characters of a value that an error shows.
+    const SHOWN_CHARACTERS_MAX: usize = 40;
+    let repr = object.repr()?.to_string();
+    let start: String = repr.chars().take(SHOWN_CHARACTERS_MAX).collect();
+    Ok(if start.len() == repr.len() { repr } else { format!("{start}…, a {}", object.get_type().name()?) })
 }
 
 /// A `str`.
@@ -40,7 +50,10 @@ impl<'py> FromPyObject<'_, 'py> for Unsigned {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let integer = object.cast::<PyInt>()?;
+        let Ok(integer) = object.cast::<PyInt>() else {
+            let message = format!("expected an integer, got {}", shown(&object)?);
+            return Err(PyTypeError::new_err(message));
+        };
         match integer.extract() {
             Ok(number) => Ok(Unsigned(number)),
             Err(_) => Err(invalid_argument(

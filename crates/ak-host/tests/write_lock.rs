@@ -81,7 +81,8 @@ fn a_writer_whose_lock_file_is_removed_stops_and_no_other_can_lock() {
     fs::remove_file(scratch.join(JOURNAL_DIRECTORY).join("lock")).unwrap();
     // The directory is locked too, which nobody can undo by removing a file.
     let second = try_open(scratch.path()).err().expect("it is used");
-    assert!(second.message.contains("another writer holds the journal"), "{second}");
+    assert!(second.message.contains("this process has it open; one kernel"), "{second}");
+    assert_eq!(second.context.get("pid").and_then(Value::as_u64), Some(std::process::id().into()));
     let refused = alloc(&first, "not recorded").unwrap_err();
     assert_eq!(refused.code, Code::UnknownOutcome);
     assert!(refused.message.contains("lock file was removed or replaced"), "{refused}");

@@ -49,7 +49,7 @@
 //!
 //! **JSON Schema.** `schema`: `compile`, with `keywords`, `dialect`, `reference` and `uri`, reads a schema into what is `compiled`;
 //! `check`, with `evaluated`, `truth`, `unique` and `decimal`, judges values; `pattern` matches what `ecma` translates; `error` says
-//! why a schema or a value is refused.
+//! why a schema or a value is refused, `explain` in words.
 //!
 //! **Beside values.** `pointer` is [`Pointer`], `labels` [`Labels`]; `work` counts what operations cost.
 //!

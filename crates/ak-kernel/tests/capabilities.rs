@@ -103,7 +103,10 @@ fn an_agent_with_a_grant_reaches_nothing_else() {
         let refused = passes(&mut machine, worker, request).unwrap_err();
         assert_eq!(code_and_class(&refused), (Code::CapMissing, ErrorClass::OperationDenied));
         let denial = refused.denial.unwrap();
-        assert_eq!((denial.reason_code.as_str(), denial.reason.as_str()), ("CAP_MISSING", "not permitted"));
+        assert_eq!(
+            (denial.reason_code.as_str(), denial.reason.as_str()),
+            ("CAP_MISSING", "no capability covers the request")
+        );
     }
     grant(&mut machine, r#"{"agent":"worker","name":"add"}"#);
     passes(&mut machine, worker, add()).unwrap();

@@ -248,10 +248,10 @@ fn the_depth_of_nested_tool_calls_is_limited() {
     let (mut machine, agent) = machine("[tools]\nallow = [\"*\"]", [relay("again", "call", &["execute:*"])]);
     let deep =
         value(call(&mut machine, agent, tool("again", &nested(TOOLS_NESTED_MAX)), &mut file)).to_json();
-    assert!(deep.contains(&format!("at most {TOOLS_NESTED_MAX} deep")), "{deep}");
+    assert!(deep.contains(r#""name":"LIMIT""#), "{deep}");
     let less =
         value(call(&mut machine, agent, tool("again", &nested(TOOLS_NESTED_MAX - 1)), &mut file)).to_json();
-    assert!(!less.contains("deep"), "{less}");
+    assert!(!less.contains("LIMIT"), "{less}");
     machine.replayed();
 }
 

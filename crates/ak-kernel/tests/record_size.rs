@@ -562,7 +562,7 @@ fn a_record_is_never_longer_than_a_journal_accepts() {
     for request in rows {
         let name = request.operation().name();
         let asked = AuthenticatedRequest::from(request);
-        asked.check_size().unwrap_or_else(|failure| panic!("{name}: {failure}"));
+        asked.check_form().unwrap_or_else(|failure| panic!("{name}: {failure}"));
         // Even if all of it were one record.
         let room = kernel.record_bytes_max(&asked);
         assert!(room < FRAME_BYTES, "{name}: {room}");

@@ -280,7 +280,7 @@ impl Run {
                     ("read", "/data/x"),
                     ("execute", "add"),
                     ("http.get", "https://a.example/"),
-                    ("fly", "moon"),
+                    ("read", "moon"),
                     ("read", "0x1"),
                 ][what % 5];
                 (

@@ -173,6 +173,17 @@ impl Actions {
         (actions != Self::NONE).then_some(actions)
     }
 
+    /// The operations of all families that a verb names, and what they cover: `read` is `fs.read`, `heap.read` and
+    /// `audit.read`; `GET` is `http.get`.
+    pub(crate) fn of_verb(verb: &str) -> Option<Actions> {
+        let named = |action: &Action| {
+            let is_last = action.as_str().split_once('.').is_some_and(|(_, last)| last == verb);
+            is_last || action.method() == Some(verb)
+        };
+        let actions = Action::ALL.iter().copied().filter(named).collect::<Actions>().covering();
+        (actions != Self::NONE).then_some(actions)
+    }
+
     /// Adds what the actions of this set cover: `fs.read` list and stat, `fs.write` delete.
     const fn covering(self) -> Actions {
         let mut bits = self.0;

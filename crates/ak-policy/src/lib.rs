@@ -44,7 +44,8 @@
 //! [`Evaluation`] and [`PolicyDecision`]; `steps` the work that all decisions on one request may take.
 //!
 //! **Reading policies.** `language` reads TOML and JSON texts into the `model`: rules, grants, limits, labels, settings. `index`
-//! finds the rules whose patterns may match a target. `canonical` orders what has no order; `toml_text` quotes TOML strings.
+//! finds the rules whose patterns may match a target. `canonical` orders what has no order; [`did_you_mean`] guesses words;
+//! `toml_text` quotes TOML strings.
 //!
 //! **What requests are about.** `action` lists the operations; `target` holds the canonical targets; `agent` the names of
 //! agents. `pattern` matches targets, `condition` tests arguments, labels and provenance.
@@ -102,7 +103,7 @@ pub use decide::{Evaluation, PolicyDecision};
 pub use declassify::{
     DECLASSIFICATION_NAME_BYTES_MAX, Declassification, DeclassificationError, Declassified,
 };
-pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX, profile_path};
+pub use language::{Included, Loader, POLICY_BYTES_MAX, PolicyError, RULES_MAX, did_you_mean, profile_path};
 pub use model::amount::Amount;
 pub use model::grant::{FreshGrants, Grant, GrantClock, GrantId, GrantState};
 pub use model::label::SourceLabels;

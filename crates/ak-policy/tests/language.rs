@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use ak_policy::budget::{BudgetLimit, Dimension};
-use ak_policy::{Included, Loader, Policy, PolicyError};
+use ak_policy::{Included, Loader, Policy, PolicyDecision, PolicyError, Query, Target};
 
 /// One row: the text is refused at `line:column` with a message and hint that hold these words.
 #[track_caller]
@@ -74,7 +74,10 @@ fn wrong_types() {
 
 #[test]
 fn bad_patterns() {
-    refused("[fs]\nread = [\"/app\", \"data\"]", "2:17", "not an absolute path", "begin with '/'");
+    refused("[fs]\nread = [\"/app\", \"data\"]", "2:17", "not an absolute path", "'/data', './data'");
+    refused("[fs]\ndeny = [\"**/.env\"]", "2:9", "not an absolute path", "write '/**/.env'");
+    refused("[fs]\ndeny = [\"~/.ssh/**\"]", "2:9", "not an absolute path", "write the home directory out");
+    refused("[fs]\ndeny = [\"../x\"]", "2:9", "not an absolute path", "begin with '/'");
     refused("[fs]\nread = [\"./data\"]", "2:9", "no directory to start from", "load the policy from a file");
     refused("[fs]\nread = [\"/a/../b\"]", "2:9", "'..'", "");
     refused("[fs]\nread = [\"/a/\"]", "2:9", "empty", "/app/**");
@@ -106,6 +109,10 @@ fn bad_rules() {
         "'allow'",
         "permit",
     );
+    for (effect, meant) in [("deny", "'forbid'"), ("block", "'forbid'"), ("approve", "'ask'")] {
+        let rule = format!("[[rule]]\neffect = {effect:?}\noperation = \"execute\"\ntarget = \"x\"");
+        refused(&rule, "2:10", "not known here", meant);
+    }
     refused(
         "[[rule]]\neffect = \"permit\"\noperation = \"exeucte\"\ntarget = \"x\"",
         "3:13",
@@ -154,12 +161,56 @@ fn bad_rules() {
     refused(&twice.repeat(2), "6:1", "the id 'a' is taken", "");
 }
 
+/// A verb without its family means the operation that is done to the rule's targets, as in `authorize`.
+#[test]
+fn a_verb_takes_its_family_from_the_targets() {
+    let rule = |operation: &str, target: &str| {
+        format!("[[rule]]\neffect = \"permit\"\noperation = {operation}\ntarget = {target}")
+    };
+    let same = |verb: &str, operation: &str, target: &str| {
+        let [verb, operation] = [verb, operation].map(|operation| {
+            let policy = Policy::parse(&rule(operation, target), None).unwrap();
+            let permitted = |operation: &str, target: &str| {
+                let (action, target) = Target::resolve(operation, target).unwrap();
+                policy.decide(&Query::new("main", action, &target)).decision == PolicyDecision::Permit
+            };
+            [
+                permitted("fs.read", "/data/a"),
+                permitted("fs.list", "/data"),
+                permitted("fs.write", "/data/a"),
+                permitted("fs.delete", "/data/a"),
+                permitted("heap.read", "0x100000000"),
+                permitted("heap.write", "0x100000000"),
+                permitted("http.get", "https://a.example/x"),
+                permitted("audit.read", "main"),
+            ]
+        });
+        assert_eq!(verb, operation);
+        assert!(verb.contains(&true));
+    };
+    same(r#""read""#, r#""fs.read""#, r#""/data/**""#);
+    same(r#""read""#, r#""heap.read""#, r#""heap:*""#);
+    same(r#""write""#, r#""fs.write""#, r#"["/data/**"]"#);
+    same(r#"["read", "write"]"#, r#"["heap.read", "heap.write"]"#, r#""heap:*""#);
+    same(r#""GET""#, r#""http.get""#, r#""https://a.example/**""#);
+    same(r#""get""#, r#""http.get""#, r#""*""#);
+    let several = "the targets do not tell which operation this is";
+    refused(&rule(r#""read""#, r#""*""#), "3:13", several, "'fs.read' or");
+    refused(&rule(r#""write""#, r#"["/data/**", "heap:*"]"#), "3:13", several, "'fs.write' or");
+    refused(&rule(r#""read""#, r#""tool:x""#), "4:10", "no operation", "");
+    refused(&rule(r#""Read""#, r#""/data/**""#), "3:13", "'Read' is not known", "'fs.read'");
+}
+
 #[test]
 fn bad_capabilities_limits_and_labels() {
     refused("[[capability]]\nresource = \"*\"", "1:1", "'name' is missing", "");
     refused("[[capability]]\nname = \"fs\"", "1:1", "'methods' is missing", "\"*\"");
     refused("[[capability]]\nname = \"x\"\nmethods = [\"run\"]", "3:12", "'run'", "execute");
-    refused("[[capability]]\nname = \"x\"\nresource = \"/data\"", "3:12", "no resources", "");
+    refused("[[capability]]\nname = \"x\"\nresource = \"/data\"", "3:12", "no resources", "fs, http, net");
+    let file = "[[capability]]\nname = \"file\"\nresource = \"/data\"";
+    refused(file, "3:12", "'file' was read as the name of a tool", "write 'fs'");
+    refused(&format!("{file}\nmethods = [\"read\"]"), "1:1", "'file' was read as", "write 'fs'");
+    refused("[[capability]]\nname = \"fs\"\nmethods = [\"rd\"]", "3:12", "'rd'", "read, list, stat");
     refused("[[capability]]\nname = \"x\"\nrate = \"10 per minute\"", "3:8", "not a rate", "'10/min'");
     refused(
         "[[capability]]\nname = \"net\"\nresource = \"ip:10.0.0.0/8:80\"\nmethods = [\"dns\"]",

@@ -64,13 +64,13 @@ pub enum Failure {
         reason: String,
     },
     /// The arguments are not what the tool takes.
-    #[error("input: {reason}")]
+    #[error("argument {reason}")]
     InvalidInput {
         /// Which part breaks which part of the schema.
         reason: String,
     },
     /// The result is JSON, but not what the tool gives.
-    #[error("output: {reason}")]
+    #[error("result {reason}")]
     InvalidOutput {
         /// Which part breaks which part of the schema.
         reason: String,

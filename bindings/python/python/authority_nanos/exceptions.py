@@ -1,7 +1,7 @@
 """The exceptions, one class per kind of failure. The kernel's table of codes says which code raises which class."""
 
 import builtins
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Union
 
 from .types import DenialInfo
 
@@ -31,8 +31,8 @@ __all__ = [
 class AuthorityKernelError(Exception):
     """A request was denied, or failed.
 
-    ``code`` is a number of :class:`ErrorCode`, ``message`` is for people, ``context`` for programs; ``denial`` is present where the
-    gate denied the request.
+    ``code`` is a number of :class:`ErrorCode`, or 0 where a program raises the error itself; ``message`` is for people, ``context``
+    for programs; ``denial`` is present where the gate denied the request.
     """
 
     code: int
@@ -42,11 +42,13 @@ class AuthorityKernelError(Exception):
 
     def __init__(
         self,
-        code: int,
+        code: Union[int, str] = 0,
         message: str = "",
         context: Optional[Dict[str, Any]] = None,
         denial: Optional[DenialInfo] = None,
     ) -> None:
+        if isinstance(code, str):  # raised as any exception is: with a message
+            code, message = 0, code
         super().__init__(message)
         self.code = code
         self.message = message

@@ -192,7 +192,7 @@ impl Driver {
         } else {
             authenticated.prepared()
         };
-        if let Err(failure) = authenticated.check_size() {
+        if let Err(failure) = authenticated.check_form() {
             self.count_throttled(Some(session));
             return Err(failure);
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use ak_audit::DiskError;
-use ak_audit::journal::{self, Genesis, Journal, RecoveryReport};
+use ak_audit::journal::{self, Genesis, Journal, JournalError, RecoveryReport};
 use ak_json::object;
 use ak_kernel::{
     Code, Config, Failure, Kernel, Operation, Record, Replay, SEMANTICS_VERSION, ToolReplay, export,
@@ -16,6 +16,7 @@ use crate::{
     storage::durable_log::Durable,
     storage::log::Log,
     storage::vault::Vault,
+    storage::write_lock::lock_holder,
 };
 
 /// The journal's directory in the state directory.
@@ -60,7 +61,10 @@ pub(crate) fn open(directory: &Path, progress: Progress<'_>) -> Result<Recovered
     }
     let disk = |name: &str| FileDisk::new(&directory.join(name)).map_err(unusable);
     let (journal, vault) = (disk(JOURNAL_DIRECTORY)?, disk(VAULT_DIRECTORY)?);
-    open_on(Box::new(journal), Box::new(vault), journal_options(), progress).map_err(within)
+    open_on(Box::new(journal), Box::new(vault), journal_options(), progress).map_err(|failure| {
+        let is_locked = failure.context.get(LOCKED).is_some();
+        within(if is_locked { tell_holder(failure, directory) } else { failure })
+    })
 }
 
 /// Opens a journal that may not be written, on a file system that is mounted read-only for one: it can be verified, and makes
@@ -103,11 +107,14 @@ pub(crate) fn open_on(
                        snapshots of one. Put the journal back; to begin a new one, move the vault away";
         return Err(Failure::new(Code::LogCorrupt, message));
     }
-    let vault = Vault::open(vault).map_err(|error| unusable(error.to_string()))?;
+    let vault = Vault::open(vault).map_err(|error| unusable_disk(&error))?;
     // Entries before the newest snapshot are read in the background, once the kernel runs.
     let newest = vault.snapshots().first().copied().unwrap_or_default();
     let opened = Journal::open_from(disk, &genesis, options, newest);
-    let (journal, report) = opened.map_err(|error| unusable(error.to_string()))?;
+    let (journal, report) = opened.map_err(|error| match &error {
+        JournalError::Disk(error) => unusable_disk(error),
+        error => unusable(error.to_string()),
+    })?;
     let mut durable = Box::new(Durable::new(journal, vault));
     if report.size == 0 && report.first_bad.is_none() {
         return Ok(Recovered { kernel: new_kernel()?, log: Log::Durable(durable), replayed: 0 });
@@ -319,6 +326,33 @@ pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
         records: records.map_err(|failure| within(failure.code, failure.message))?,
         snapshots,
     })
+}
+
+/// By which name a failure tells that another kernel has the directory open.
+const LOCKED: &str = "locked";
+
+/// The failure of a disk, which tells where another has it open.
+fn unusable_disk(error: &DiskError) -> Failure {
+    let failure = unusable(error.to_string());
+    if *error == DiskError::Locked { failure.with(LOCKED, true) } else { failure }
+}
+
+/// Who has a directory open, and what to do then.
+fn tell_holder(failure: Failure, directory: &Path) -> Failure {
+    let holder =
+        [JOURNAL_DIRECTORY, VAULT_DIRECTORY].iter().find_map(|name| lock_holder(&directory.join(name)));
+    let who = match holder {
+        Some(pid) if pid == std::process::id() => String::from("this process has it open"),
+        Some(pid) => format!("process {pid} has it open"),
+        None => String::from("another kernel has it open"),
+    };
+    let message =
+        format!("{who}; one kernel at a time uses a directory, several programs share one with `ak serve`");
+    let failure = Failure { message, ..failure };
+    match holder {
+        Some(pid) => failure.with("pid", u64::from(pid)),
+        None => failure,
+    }
 }
 
 fn unusable(error: String) -> Failure {

@@ -5,8 +5,9 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::FileExt,
+        unix::fs::{FileExt, MetadataExt},
     },
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -154,6 +155,23 @@ fn changed_at(stat: &Stat) -> (i64, i64) {
 }
 
 /// The epoch that a lock file holds.
+/// The process that locks a directory or its lock file, as the system tells it (proc_locks(5)). `None` where it does not tell, as for
+/// a process outside this one's namespace.
+pub(super) fn lock_holder(directory: &Path) -> Option<u32> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let holder_of = |path: &Path| {
+        let file = std::fs::metadata(path).ok()?;
+        let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        let wanted = format!("{major:02x}:{minor:02x}:{}", file.ino());
+        locks.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [_, "FLOCK", _, _, pid, file, ..] = fields.as_slice() else { return None };
+            pid.parse().ok().filter(|pid: &u32| *pid > 0 && *file == wanted)
+        })
+    };
+    holder_of(&directory.join(LOCK_FILE)).or_else(|| holder_of(directory))
+}
+
 fn epoch_in(file: &File) -> io::Result<Vec<u8>> {
     let mut epoch = vec![0; 64];
     let read = file.read_at(&mut epoch, 0)?;

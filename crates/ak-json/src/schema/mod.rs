@@ -8,6 +8,7 @@ mod dialect;
 mod ecma;
 mod error;
 mod evaluated;
+mod explain;
 mod keywords;
 mod pattern;
 mod reference;

@@ -391,7 +391,7 @@ pub(crate) fn refusal(denial: CapDenial) -> Failure {
     };
     let failure = Failure::new(code, denial.to_string());
     match denial {
-        CapDenial::Rate { retry_after_us } => failure.with("retry_after_ms", retry_after_us.div_ceil(1000)),
+        CapDenial::Rate { retry_after_us } => failure.retry_after(retry_after_us),
         CapDenial::Budget(exceeded) => failure.with("kind", exceeded.dimension.as_str()),
         CapDenial::Revoked
         | CapDenial::TooEarly

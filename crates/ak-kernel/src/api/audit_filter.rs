@@ -1,13 +1,30 @@
 //! Which entries of the log a query wants.
 
-use ak_json::{Object, Text, Value};
+use alloc::{format, vec::Vec};
 
-use crate::api::fields::{FieldError, Fields, insert_some};
+use ak_audit::Decision;
+use ak_json::{Object, Text, Value};
+use ak_policy::did_you_mean;
+
+use crate::api::{
+    code::Code,
+    fields::{FieldError, Fields, insert_some},
+    operation::Operation,
+    reply::Failure,
+};
 
 /// Most entries that one query returns.
 pub const QUERY_LIMIT_MAX: u64 = 10_000;
 /// How many entries a query returns that names no limit.
 pub const QUERY_LIMIT: u64 = 1_000;
+
+/// Most characters of a word that an error repeats.
+const QUOTED_CHARACTERS_MAX: usize = 64;
+
+/// The beginning of a word, for an error that repeats it.
+pub(crate) fn quoted(word: &str) -> &str {
+    word.char_indices().nth(QUOTED_CHARACTERS_MAX).map_or(word, |(end, _)| word.get(..end).unwrap_or(word))
+}
 
 /// Which entries a query wants. Conditions that are absent hold for every entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +37,7 @@ pub struct AuditFilter {
     pub since: Option<u64>,
     /// Not after, in µs since the Unix epoch.
     pub until: Option<u64>,
-    /// The operation's name, in any case.
+    /// The operation: its name in any case (`FS_READ`), or as rules spell it (`fs.read`, `execute`).
     pub operation: Option<Text>,
     /// `permit`, `ask`, `forbid`, `default_deny` or `refused`.
     pub decision: Option<Text>,
@@ -86,6 +103,32 @@ impl AuditFilter {
             Some(limit) if limit > QUERY_LIMIT_MAX => Err(fields.error("limit", "is above 10000")),
             _ => Ok(filter),
         }
+    }
+
+    /// Why nothing can match it: its limit is above the most, or it names a decision or an operation that does not exist.
+    pub(crate) fn rejection(&self) -> Option<Failure> {
+        let invalid = |message| Some(Failure::new(Code::InvalidArgument, message));
+        if self.limit.is_some_and(|limit| limit > QUERY_LIMIT_MAX) {
+            return Some(Failure::new(Code::Limit, format!("args.limit: is above {QUERY_LIMIT_MAX}")));
+        }
+        if let Some(name) = self.decision.as_deref()
+            && Decision::ALL.iter().all(|decision| decision.name() != name)
+        {
+            let known: Vec<&str> = Decision::ALL.iter().map(|decision| decision.name()).collect();
+            let hint = match name {
+                "denied" | "deny" => "a denial is forbid, default_deny or refused".into(),
+                name => did_you_mean(name, &known),
+            };
+            return invalid(format!("args.decision: {:?} is no decision: {hint}", quoted(name)));
+        }
+        if let Some(name) = self.operation.as_deref()
+            && Operation::from_word(name).is_none()
+        {
+            let known: Vec<&str> = Operation::ALL.iter().map(|operation| operation.event()).collect();
+            let hint = did_you_mean(&name.replace('.', "_"), &known);
+            return invalid(format!("args.operation: {:?} is no operation: {hint}", quoted(name)));
+        }
+        None
     }
 
     /// Bytes of everything in it that a caller chooses.

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use ak_policy::Action;
+
 macro_rules! operations {
     ($($family:ident($rows:ident) {
         $($number:literal $variant:ident $name:literal $event:literal $who:ident $reply:ident $doc:literal)*
@@ -173,6 +175,42 @@ impl Operation {
     /// The operation with this upper-case name.
     pub fn from_name(name: &str) -> Option<Operation> {
         Self::ALL.iter().copied().find(|operation| operation.name() == name)
+    }
+
+    /// The operation that a word names: a name of the table in any case (`FS_READ`, `fs_read`), or an operation of the policy
+    /// language (`fs.read`, `execute`). The methods of HTTP are one operation.
+    pub fn from_word(word: &str) -> Option<Operation> {
+        let named = Self::from_name(&word.to_ascii_uppercase().replace('.', "_"));
+        named.or_else(|| match Action::from_name(word)? {
+            Action::HeapRead => Some(Operation::Read),
+            Action::HeapWrite => Some(Operation::Write),
+            Action::HeapAlloc => Some(Operation::Alloc),
+            Action::HeapDelete => Some(Operation::Delete),
+            Action::HeapQuery => Some(Operation::Query),
+            Action::HttpGet
+            | Action::HttpHead
+            | Action::HttpPost
+            | Action::HttpPut
+            | Action::HttpPatch
+            | Action::HttpDelete
+            | Action::HttpOptions => Some(Operation::Http),
+            Action::Execute => Some(Operation::Call),
+            Action::Infer => Some(Operation::Inference),
+            Action::Spawn => Some(Operation::SessionOpen),
+            Action::AuditRead => Some(Operation::AuditQuery),
+            // These are named alike in the table, or no request of their own.
+            Action::FsRead
+            | Action::FsList
+            | Action::FsStat
+            | Action::FsWrite
+            | Action::FsDelete
+            | Action::AuditLog
+            | Action::Dns
+            | Action::Connect
+            | Action::Bind
+            | Action::Listen
+            | Action::Send => None,
+        })
     }
 
     /// Whether an agent may not use this text as an event type of its own.

@@ -26,8 +26,8 @@ pub(crate) struct Prepared {
     pub(crate) args: Option<Value>,
     /// The body of an HTTP request, as rules see it.
     pub(crate) http_body: Option<(Arc<[u8]>, Value)>,
-    /// Why it is not heard, if it was looked at.
-    pub(crate) heard: Option<Result<(), Failure>>,
+    /// The result of [`Request::check_form`], where that was called.
+    pub(crate) checked: Option<Result<(), Failure>>,
 }
 
 #[derive(Debug)]

@@ -203,6 +203,21 @@ impl Failure {
         }
     }
 
+    /// A failure of a rate, which a repetition after so many µs may pass.
+    #[must_use]
+    pub(crate) fn retry_after(self, wait_us: u64) -> Failure {
+        let mut failure = self.with(RETRY_AFTER_MS, wait_us.div_ceil(1000));
+        failure.tell_wait();
+        failure
+    }
+
+    /// Appends to the message when the request can be repeated, where that is known.
+    pub(crate) fn tell_wait(&mut self) {
+        if let Some(wait_ms) = self.context.get(RETRY_AFTER_MS).and_then(Value::as_u64) {
+            self.message.push_str(&format!("; again in {} s", wait_ms.div_ceil(1000)));
+        }
+    }
+
     /// What an agent session is told of a budget or limit that is used up: which kind of thing, and when to ask again. Whose
     /// rule it is, and what others used, it is not told.
     #[must_use]
@@ -215,7 +230,7 @@ impl Failure {
             Some(kind) => format!("the {kind} budget is used up"),
             None => String::from("a limit of the policy is reached"),
         };
-        let told = ["kind", "index", "retry_after_ms"];
+        let told = ["kind", "index", RETRY_AFTER_MS];
         let kept = self.context.iter().filter(|(name, _)| told.contains(&&***name));
         self.context = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
         self.capability = CapabilityUse::Held;
@@ -234,6 +249,17 @@ impl Failure {
         }
         insert_some(&mut error, "denial", self.denial.as_deref().map(Denial::to_value));
         error.into()
+    }
+
+    /// What a tool is told of a failure: its code and facts, and the code's meaning in place of all texts for people. A tool may
+    /// answer with what it was told; so its answer is the same when another version, which words its messages otherwise, executes
+    /// the journal again.
+    pub(crate) fn to_tool_value(&self) -> Value {
+        let reason = plain(self.code.meaning());
+        let denial = self.denial.as_deref().map(|denial| {
+            Box::new(Denial { reason: reason.clone(), suggested_snippet: String::new(), ..denial.clone() })
+        });
+        Failure { message: reason, denial, ..self.clone() }.to_value()
     }
 
     /// Takes a failure from its wire form.
@@ -384,13 +410,28 @@ impl Denial {
         Ok(denial)
     }
 
-    /// What an agent session is shown: the class of reason, and where the owner finds the rest.
+    /// What an agent session is shown: the class of reason, and where the owner finds the rest. What is wrong with the request
+    /// itself is the agent's own, and stays.
     #[must_use]
     pub(crate) fn redacted(&self) -> Denial {
+        let code = Code::ALL.iter().find(|code| code.name() == self.reason_code);
+        let reason = match code {
+            Some(Code::InvalidArgument) => self.reason.clone(),
+            Some(
+                code @ (Code::CapMissing
+                | Code::CapExpired
+                | Code::CapScope
+                | Code::CapRevoked
+                | Code::CapRate
+                | Code::CapRunMismatch
+                | Code::ApprovalRequired),
+            ) => plain(code.meaning()),
+            Some(_) | None => String::from("not permitted"),
+        };
         Denial {
             op: self.op.clone(),
             target: self.target.clone(),
-            reason: String::from("not permitted"),
+            reason,
             reason_code: self.reason_code.clone(),
             trace_id: self.trace_id.clone(),
             timestamp: self.timestamp,
@@ -398,6 +439,15 @@ impl Denial {
         }
     }
 }
+
+/// A sentence as a part of another.
+fn plain(sentence: &str) -> String {
+    let mut letters = sentence.strip_suffix('.').unwrap_or(sentence).chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// By which name a failure tells after how many ms the request can be repeated.
+const RETRY_AFTER_MS: &str = "retry_after_ms";
 
 /// What the log commits to of an outcome: all of it but the texts for people. `known` is the wire form of its reply, where
 /// that was worked out before.

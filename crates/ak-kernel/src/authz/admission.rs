@@ -74,10 +74,8 @@ impl Admission {
                 let missing = UNIT.saturating_sub(bucket.level_at(now_us, (rate, burst)));
                 if missing > 0 {
                     let wait_us = u64::try_from(missing / i128::from(rate.max(1))).unwrap_or(u64::MAX);
-                    let message = format!("too many {what}: {rate} a second are heard, {burst} at once");
-                    return Err(
-                        Failure::new(Code::RateLimit, message).with("retry_after_ms", wait_us.div_ceil(1000))
-                    );
+                    let message = format!("too many {what}: {rate} a second are admitted, {burst} at once");
+                    return Err(Failure::new(Code::RateLimit, message).retry_after(wait_us));
                 }
             }
         }

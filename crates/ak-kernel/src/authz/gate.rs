@@ -648,10 +648,7 @@ impl Gate<'_> {
             PolicyDecision::Expired => deny(Decision::DefaultDeny, Code::CapExpired),
             PolicyDecision::RateLimited { retry_after_us } => {
                 let (decided, failure) = deny(Decision::DefaultDeny, Code::CapRate);
-                (
-                    decided,
-                    failure.map_err(|failure| failure.with("retry_after_ms", retry_after_us.div_ceil(1000))),
-                )
+                (decided, failure.map_err(|failure| failure.retry_after(retry_after_us)))
             }
         }
     }
@@ -730,9 +727,9 @@ impl Gate<'_> {
         denied(Code::PolicyDeny, self.denial(operation.event(), "", reason, Code::PolicyDeny))
     }
 
-    fn no_canonical_form(&self, unaskable: &InvalidTarget) -> Failure {
-        let reason = format!("{:?} has no canonical form: {}", &*unaskable.target, unaskable.reason);
-        let denial = self.denial(&unaskable.op, &unaskable.target, reason.clone(), Code::InvalidArgument);
+    fn no_canonical_form(&self, InvalidTarget { op, target, reason }: &InvalidTarget) -> Failure {
+        let reason = reason.clone();
+        let denial = self.denial(op, target, reason.clone(), Code::InvalidArgument);
         Failure { denial: Some(Box::new(denial)), ..Failure::new(Code::InvalidArgument, reason) }
     }
 

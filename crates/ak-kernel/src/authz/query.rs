@@ -23,6 +23,7 @@ pub(crate) struct PolicyQuery {
 pub(crate) struct InvalidTarget {
     pub(crate) op: Cow<'static, str>,
     pub(crate) target: Text,
+    /// What of the request is wrong, and how.
     pub(crate) reason: String,
 }
 

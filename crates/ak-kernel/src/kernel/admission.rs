@@ -40,7 +40,7 @@ impl Kernel {
             let message = format!("session {} is not open", session.number());
             return Err(Failure::new(Code::InvalidArgument, message));
         };
-        prepared.check_size(request)?;
+        prepared.check_form(request)?;
         let (size, size_max) = (request.size(), self.config.input_bytes_max);
         if size > size_max {
             return Err(request.too_long(size, size_max));

@@ -80,7 +80,7 @@ impl Kernel {
         let input = |kind| Input::HostCall { ticket, request: ToolRequest { operation, kind, fuel_left } };
         match kind {
             ToolRequestKind::Request(request) => {
-                let is_long = if self.recorded.is_some() { None } else { request.check_size().err() };
+                let is_long = if self.recorded.is_some() { None } else { request.check_form().err() };
                 let rejected = rejected.or(is_long);
                 let asked = AuthenticatedRequest { presented, ..AuthenticatedRequest::from(*request) };
                 let input =

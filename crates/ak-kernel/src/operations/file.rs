@@ -1,12 +1,7 @@
 //! Files, beneath the roots that the policy grants: read, write, append, list, describe, delete, rename, create directories, and
 //! find paths by a pattern.
 
-use alloc::{
-    borrow::Cow,
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{borrow::Cow, format, string::ToString, vec::Vec};
 
 use ak_audit::Decision;
 use ak_json::{Object, Text, Value, object};
@@ -248,10 +243,10 @@ impl Family for FileRequest {
         true
     }
 
-    fn over_limit(&self) -> Option<String> {
+    fn rejection(&self) -> Option<Failure> {
         match self {
             Self::Glob { limit, .. } if *limit > GLOB_LIMIT_MAX => {
-                Some(format!("args.limit: is above {GLOB_LIMIT_MAX}"))
+                Some(Failure::new(Code::Limit, format!("args.limit: is above {GLOB_LIMIT_MAX}")))
             }
             Self::Glob { .. }
             | Self::Read { .. }
@@ -282,7 +277,7 @@ impl Family for FileRequest {
                 let (base, _) = glob_base(pattern).ok_or_else(|| InvalidTarget {
                     op: Cow::Borrowed(Action::FsList.as_str()),
                     target: pattern.clone(),
-                    reason: "the pattern is not an absolute path with a last name".into(),
+                    reason: format!("{:?}: the pattern is not an absolute path with a last name", &**pattern),
                 })?;
                 let base = Text::from(base);
                 let args = object! { "pattern": pattern.clone() };

@@ -80,21 +80,19 @@ impl Family for HttpRequest {
         true
     }
 
-    fn over_limit(&self) -> Option<String> {
-        self.has_too_long_headers()
+    fn rejection(&self) -> Option<Failure> {
+        self.has_too_long_headers().map(|message| Failure::new(Code::Limit, message))
     }
 
     fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
-        let unaskable =
+        let invalid =
             |op: Cow<'static, str>, reason: String| InvalidTarget { op, target: self.url.clone(), reason };
-        let action = Action::from_method(&self.method).ok_or_else(|| {
-            let reason = "the method is none of GET HEAD POST PUT PATCH DELETE OPTIONS";
-            unaskable(Cow::Borrowed("http"), reason.into())
-        })?;
+        let action = Action::from_method(&self.method)
+            .ok_or_else(|| invalid(Cow::Borrowed("http"), wrong_method(&self.method)))?;
+        let named: Cow<'static, str> = Cow::Owned(action.to_string());
         let target = Target::url(&self.url)
-            .map_err(|error| unaskable(Cow::Owned(action.to_string()), error.to_string()))?;
-        let args = http_args(self, asker.prepared)
-            .map_err(|reason| unaskable(Cow::Owned(action.to_string()), reason))?;
+            .map_err(|error| invalid(named.clone(), format!("{:?}: {error}", &*self.url)))?;
+        let args = http_args(self, asker.prepared).map_err(|reason| invalid(named, reason))?;
         Ok(Some(PolicyQuery { action, target, args: Some(args), owned: false }))
     }
 
@@ -174,6 +172,15 @@ impl Family for HttpRequest {
     fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, spent: &Spent) -> Amounts {
         let bytes = sent(pending, spent.hops_sent).saturating_add(spent.amount);
         Amounts::from([(Dimension::Bytes, bytes)])
+    }
+}
+
+/// What is wrong with a method that the policy does not know.
+fn wrong_method(method: &str) -> String {
+    let upper = method.to_ascii_uppercase();
+    match Action::from_method(&upper) {
+        Some(_) => format!("method {method:?}: write {upper:?}"),
+        None => format!("method {method:?}: it is none of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests to models: what goes out, what the policy judges, when a streamed answer has taken too many tokens.
 
-use alloc::{format, vec::Vec};
+use alloc::{borrow::Cow, format, vec::Vec};
 
 use ak_audit::Decision;
 use ak_json::{Object, Text, Value, object};
@@ -97,11 +97,17 @@ impl Family for InferRequest {
     }
 
     fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget> {
-        let model = self.model().cloned().unwrap_or_default();
+        let Some(model) = self.model().filter(|model| !model.is_empty()) else {
+            return Err(InvalidTarget {
+                op: Cow::Borrowed(Action::Infer.as_str()),
+                target: Text::default(),
+                reason: "the request names no `model`".into(),
+            });
+        };
         // What goes out is what is judged; what cannot go out is refused when its costs are worked out.
         let judged = tokens::judged(asker.policy, asker.agent, &self.request);
         let args = judged.unwrap_or_else(|_| self.request.clone());
-        query_for(Action::Infer, Target::model(&model), &model, Some(args))
+        query_for(Action::Infer, Target::model(model), model, Some(args))
     }
 
     fn charges(&self, kernel: &Kernel, _caller: &Caller, agent: &str) -> Result<Amounts, Failure> {

@@ -14,13 +14,7 @@ pub(crate) mod infer;
 pub(crate) mod prepared;
 pub(crate) mod tools;
 
-use alloc::{
-    borrow::Cow,
-    boxed::Box,
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{borrow::Cow, boxed::Box, format, string::ToString, vec::Vec};
 
 use ak_heap::{BATCH_OPS_MAX, Handle};
 use ak_json::{Object, Text, Value};
@@ -88,8 +82,8 @@ pub(crate) trait Family: Sized {
     /// Shows each JSON value that it brings, until `look` says no. Whether it never did.
     fn each_value(&self, look: &mut dyn FnMut(&Value) -> bool) -> bool;
 
-    /// What else of it is too long, if anything.
-    fn over_limit(&self) -> Option<String> {
+    /// Why it cannot be admitted, beside its size: it is over a limit of its family, or has a word that nothing can mean.
+    fn rejection(&self) -> Option<Failure> {
         None
     }
 
@@ -404,16 +398,13 @@ impl Request {
         each_family!(self, request => request.charge_failure(kernel, pending, spent))
     }
 
-    /// Whether it is short enough to be heard: its bytes, values, names, headers and operations are bounded before anybody looks at
-    /// them.
+    /// Whether it can be admitted: its bytes, values, names, headers and operations are bounded before anything is decided. A
+    /// request that is not admitted leaves no record; so a journal that is executed again is not checked for this.
     ///
     /// # Errors
-    /// LIMIT, which says what of it is too long.
-    pub(crate) fn check_size(&self) -> Result<(), Failure> {
+    /// LIMIT, which says what of it is too long; INVALID_ARGUMENT where it has a word that nothing can mean.
+    pub(crate) fn check_form(&self) -> Result<(), Failure> {
         let limit = |message| Err(Failure::new(Code::Limit, message));
-        if let Some(message) = each_family!(self, request => request.over_limit()) {
-            return limit(message);
-        }
         let (size, size_max) = (self.size(), self.size_max());
         if size > size_max {
             return Err(self.too_long(size, size_max));
@@ -430,7 +421,7 @@ impl Request {
         if self.operations() > BATCH_OPS_MAX as u64 {
             return limit(format!("a batch has at most {} operations", BATCH_OPS_MAX));
         }
-        Ok(())
+        each_family!(self, request => request.rejection()).map_or(Ok(()), Err)
     }
 
     pub(crate) fn size_max(&self) -> u64 {
@@ -479,7 +470,7 @@ pub(crate) fn query_for(
         Err(error) => Err(InvalidTarget {
             op: Cow::Owned(action.to_string()),
             target: name.clone(),
-            reason: error.to_string(),
+            reason: format!("{:?}: {error}", &**name),
         }),
     }
 }

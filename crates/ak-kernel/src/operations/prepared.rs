@@ -20,19 +20,19 @@ use crate::{
 
 impl Prepared {
     pub(crate) fn of(request: &Request) -> Prepared {
-        let heard = request.check_size();
-        if heard.is_err() {
-            return Prepared { heard: Some(heard), ..Prepared::default() };
+        let checked = request.check_form();
+        if checked.is_err() {
+            return Prepared { checked: Some(checked), ..Prepared::default() };
         }
         let args = (request.size() >= LONG_BYTES).then(|| digested(request.args()));
-        let mut prepared = Prepared { args, heard: Some(heard), ..Prepared::default() };
+        let mut prepared = Prepared { args, checked: Some(checked), ..Prepared::default() };
         request.prepare(&mut prepared);
         prepared
     }
 
-    /// Whether the request, which it was made from, is short enough to be heard.
-    pub(crate) fn check_size(&self, request: &Request) -> Result<(), Failure> {
-        self.heard.clone().unwrap_or_else(|| request.check_size())
+    /// Whether the request that this was made from can be admitted: see [`Request::check_form`].
+    pub(crate) fn check_form(&self, request: &Request) -> Result<(), Failure> {
+        self.checked.clone().unwrap_or_else(|| request.check_form())
     }
 
     /// A body as rules see it: worked out beforehand where it is the one of the request that this was made from.
@@ -93,7 +93,7 @@ impl AuthenticatedRequest {
     ///
     /// # Errors
     /// LIMIT, which says what of it is too long.
-    pub fn check_size(&self) -> Result<(), Failure> {
-        self.prepared.check_size(&self.request)
+    pub fn check_form(&self) -> Result<(), Failure> {
+        self.prepared.check_form(&self.request)
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     api::{
         audit_filter::{AuditFilter, QUERY_LIMIT},
         fields::FieldError,
+        operation::Operation,
     },
     record::{
         shared::SharedQueue,
@@ -26,16 +27,16 @@ const QUERY_SCANNED_MAX: usize = 50_000;
 const QUERY_SUBJECTS_MAX: usize = 1_000;
 
 impl AuditFilter {
-    fn admits(&self, view: &View) -> bool {
+    /// Whether an entry is wanted. `operation` is the one that the filter names, read once for all entries.
+    fn admits(&self, view: &View, operation: Option<Operation>) -> bool {
         // A default denial was called `deny` before.
         let is_so_decided = |name: &Text| {
             let decision = view.decision();
             **name == *decision.name() || **name == *stored_decision(decision)
         };
-        let is_of = |name: &Text| name.eq_ignore_ascii_case(view.operation().name());
         self.since.is_none_or(|since| view.time_us() >= since)
             && self.until.is_none_or(|until| view.time_us() <= until)
-            && self.operation.as_ref().is_none_or(is_of)
+            && (self.operation.is_none() || operation == Some(view.operation()))
             && self.decision.as_ref().is_none_or(is_so_decided)
             && self.event_type.as_ref().is_none_or(|event| view.is_event(event))
             && self.actor.as_ref().is_none_or(|actor| view.is_by(actor))
@@ -168,8 +169,10 @@ impl<'q> Page<'q> {
         let limit = usize::try_from(self.filter.limit.unwrap_or(QUERY_LIMIT)).unwrap_or(usize::MAX);
         let (mut bytes, mut subjects) = (0u64, 0usize);
         let mut last = None;
+        let operation = self.filter.operation.as_deref().and_then(Operation::from_word);
         for (scanned, view) in views.enumerate() {
-            let admitted = self.actor.is_none_or(|actor| view.is_by(actor)) && self.filter.admits(view);
+            let admitted =
+                self.actor.is_none_or(|actor| view.is_by(actor)) && self.filter.admits(view, operation);
             let names = if admitted { view.about().count_left() } else { 0 };
             let (more, told) = (bytes.saturating_add(view.counted()), subjects.saturating_add(names));
             let fits = more <= QUERY_BYTES_MAX && told <= QUERY_SUBJECTS_MAX || self.found.is_empty();

@@ -58,7 +58,7 @@ impl Rerun {
             }
             Input::Complete { ticket, ended } => match self.running.remove(ticket) {
                 Some(mut run) if ended.completion.is_of_tool() => match next(&mut run) {
-                    RerunStep::Ends(again) if again == ended.completion => Ok(()),
+                    RerunStep::Ends(again) if ends_the_same(&again, &ended.completion) => Ok(()),
                     RerunStep::Ends(_) | RerunStep::Asks(_) => {
                         Err("the tool, run again, gives another result".to_string())
                     }
@@ -84,6 +84,20 @@ impl Rerun {
         if let Some(run) = ticket.and_then(|ticket| self.running.get_mut(&ticket)) {
             run.reply(outcome);
         }
+    }
+}
+
+/// Whether two ends of a tool are the same. What a failure tells people may differ: another version words it otherwise.
+fn ends_the_same(again: &Completion, recorded: &Completion) -> bool {
+    match (again, recorded) {
+        (
+            Completion::Failed { code, context, spent, .. },
+            Completion::Failed { code: code_then, context: context_then, spent: spent_then, .. },
+        ) => {
+            let facts = (spent.tell(context.clone()), spent_then.tell(context_then.clone()));
+            code == code_then && spent == spent_then && facts.0 == facts.1
+        }
+        (again, recorded) => again == recorded,
     }
 }
 

@@ -259,6 +259,7 @@ impl Kernel {
                 "" => format!("{}: {}", denial.op, denial.reason),
                 target => format!("{} {target}: {}", denial.op, denial.reason),
             };
+            failure.tell_wait();
         }
         if let Some(agent) = self.agents.get_mut(caller.account) {
             agent.last_denial = Some(denial.clone());

@@ -112,7 +112,7 @@ impl ToolRun {
     /// Gives it the outcome of what it asked for.
     pub fn reply(&mut self, outcome: &Outcome) {
         let State::Running(Guest(run)) = &mut self.state else { return };
-        let reply = outcome.as_ref().map(Reply::to_value).map_err(Failure::to_value);
+        let reply = outcome.as_ref().map(Reply::to_value).map_err(Failure::to_tool_value);
         if core::mem::take(&mut self.called) {
             // A tool that it called has used up its fuel.
             let said = reply.as_ref().unwrap_or_else(|error| error.get("context").unwrap_or(&Value::Null));

@@ -39,11 +39,6 @@ fn a_request_that_is_too_long_leaves_no_record() {
             target: format!("/{long}").into(),
             args: None,
         }),
-        Request::Admin(AdminRequest::Authorize {
-            operation: long.clone().into(),
-            target: "/x".into(),
-            args: None,
-        }),
         Request::File(FileRequest::Read { path: format!("/{long}").into(), bytes_max: 1 }),
         Request::Audit(AuditRequest::Log { event: long.clone().into(), details: Value::Null, subject: None }),
         Request::Tools(ToolsRequest::Call { tool: long.clone().into(), args: object! {} }),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ak_heap::{Content, Handle};
-use ak_json::Value;
+use ak_json::{Value, object};
 use ak_kernel::{
     AdminRequest, AgentRequest, AuditFilter, AuditRequest, Code, Completion, Config, Effect, ErrorClass,
-    HeapRequest, Output, Reply, Request, SessionId, ToolsRequest,
+    HeapRequest, Operation, Output, Reply, Request, SessionId, ToolsRequest,
 };
 
 use crate::support::{Machine, alloc, failure, file_read, handle, json, load, tool, value, write};
@@ -168,11 +168,59 @@ fn authorize_decides_without_acting() {
     assert!(!ask("write", "/data/x"));
     assert!(!ask("read", "/etc/passwd"));
     assert!(!ask("execute", "add"), "the budget is part of the gate");
-    assert!(!ask("fly", "/moon"));
+    assert!(!ask("read", "moon"));
     assert!(!ask("read", "\0"));
     assert!(machine.effects.is_empty());
     let LastDenial(last) = last_denial(&mut machine);
     assert!(last.is_some(), "a false sets the last denial");
+}
+
+/// What nothing can mean is an error, which is not recorded: a False or an empty answer would hide the slip.
+#[test]
+fn a_word_that_nothing_can_mean_is_an_error() {
+    let mut machine = Machine::new();
+    let authorize = |operation: &str| {
+        Request::Admin(AdminRequest::Authorize {
+            operation: operation.into(),
+            target: "/x".into(),
+            args: None,
+        })
+    };
+    let query =
+        |name: &str, word: &str| Request::decode(Operation::AuditQuery, &object! { (name): word }).unwrap();
+    let records = machine.records.len();
+    for (request, message) in [
+        (authorize("wirte"), r#"args.operation: "wirte" is no operation: did you mean 'write'?"#),
+        (
+            query("decision", "denied"),
+            r#"args.decision: "denied" is no decision: a denial is forbid, default_deny or refused"#,
+        ),
+        (query("decision", "premit"), r#"args.decision: "premit" is no decision: did you mean 'permit'?"#),
+        (
+            query("operation", "fs.raed"),
+            r#"args.operation: "fs.raed" is no operation: did you mean 'fs_read'?"#,
+        ),
+    ] {
+        let failure = machine.try_dispatch(SessionId::OWNER, request).unwrap_err();
+        assert_eq!((failure.code, failure.message.as_str()), (Code::InvalidArgument, message));
+    }
+    let long = "x".repeat(10_000);
+    let failure = machine.try_dispatch(SessionId::OWNER, authorize(&long)).unwrap_err();
+    assert!(failure.code == Code::InvalidArgument && failure.message.len() < 1_000, "{}", failure.message);
+    let recorded = machine.records.len() - records;
+    assert!(recorded <= 1, "what was not admitted is counted once a second, and not recorded one by one");
+    machine.call(query("decision", "default_deny")).unwrap();
+    machine.call(file_read("/data/x")).unwrap_err();
+    for word in ["FS_READ", "fs_read", "fs.read"] {
+        let found = value(machine.call(query("operation", word)));
+        assert_eq!(
+            found.get("entries").and_then(Value::as_array).map(|entries| entries.len()),
+            Some(1),
+            "{word}"
+        );
+    }
+    machine.call(query("operation", "heap.read")).unwrap();
+    machine.call(query("operation", "execute")).unwrap();
 }
 
 struct LastDenial(Option<Value>);

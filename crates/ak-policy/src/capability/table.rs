@@ -111,7 +111,7 @@ pub enum CapDenial {
     #[error("the capability belongs to another run")]
     OtherRun,
     /// It was used as often as it may be.
-    #[error("the capability is used up")]
+    #[error("the uses of the capability are spent")]
     UsedUp,
     /// Its rate is used up for now.
     #[error("the capability's rate is used up")]

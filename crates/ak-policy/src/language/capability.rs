@@ -45,21 +45,27 @@ pub(crate) fn capability(node: &Node<'_>, base: Option<&str>) -> ReadResult<(Gra
 fn method_fault(
     node: &Node<'_>,
     methods: &[Node<'_>],
-    method_table: &MethodTable,
+    method_table: &MethodTable<'_>,
     error: ScopeError,
 ) -> Fault {
     let unknown = |method: &str| methods.iter().find(|item| item.text().is_ok_and(|text| text == method));
     let known: Vec<_> = method_table.methods.iter().map(|(method, _)| *method).collect();
     match &error {
-        ScopeError::Method(method) => unknown(method).unwrap_or(node).unknown(method, &known),
-        _ => node.fault(error.to_string()).with_hint("write methods = [\"*\"] for all of them"),
+        ScopeError::Method { method, .. } => unknown(method).unwrap_or(node).unknown(method, &known),
+        ScopeError::Tool { hint, .. } => node.fault(error.to_string()).with_hint(hint),
+        ScopeError::MethodsMissing | ScopeError::Unfit | ScopeError::Pattern(_) => {
+            node.fault(error.to_string()).with_hint("write methods = [\"*\"] for all of them")
+        }
     }
 }
 
 fn resource_fault(node: &Node<'_>, error: ScopeError) -> Fault {
     match error {
         ScopeError::Pattern(error) => pattern_fault(node, error),
-        error => node.fault(error.to_string()).with_hint("leave it out, or write resource = \"*\""),
+        ScopeError::Tool { ref hint, .. } => node.fault(error.to_string()).with_hint(hint),
+        ScopeError::MethodsMissing | ScopeError::Method { .. } | ScopeError::Unfit => {
+            node.fault(error.to_string()).with_hint("leave it out, or write resource = \"*\"")
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) use document::Document;
 use document::Fault;
 pub use document::POLICY_BYTES_MAX;
 pub use error::PolicyError;
+pub use hint::did_you_mean;
 pub use profile::profile_path;
 pub(crate) use reader::{Node, ReadResult, Table};
 use sections::{SECTIONS, Sections};

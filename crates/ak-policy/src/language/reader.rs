@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use ak_json::{Number, Object, Pointer, Text, Value};
 
 pub(super) use super::document::Fault;
-use super::hint::nearest;
+use super::hint::did_you_mean;
 use crate::pattern::PatternError;
 
 /// A value of the document, and its place.
@@ -65,11 +65,8 @@ impl<'a> Node<'a> {
     fn unknown_key(&self, name: &Text, allowed: &[&str]) -> Fault {
         let mut at = self.at.clone();
         at.push(name.clone());
-        let hint = match nearest(name, allowed.iter().copied()) {
-            Some(known) => alloc::format!("did you mean '{known}'?"),
-            None => alloc::format!("known here: {}", allowed.join(", ")),
-        };
-        Fault { at, key: true, message: alloc::format!("unknown key '{name}'"), hint: Some(hint) }
+        let hint = Some(did_you_mean(name, allowed));
+        Fault { at, key: true, message: alloc::format!("unknown key '{name}'"), hint }
     }
 
     /// The members of a table whose keys are free.
@@ -131,11 +128,10 @@ impl<'a> Node<'a> {
 
     /// A fault about a name that is none of those known.
     pub(crate) fn unknown(&self, text: &str, known: &[&str]) -> Fault {
-        let hint = match nearest(text, known.iter().copied()) {
-            Some(name) => alloc::format!("did you mean '{name}'?"),
-            None => alloc::format!("known here: {}", known.join(", ")),
-        };
-        Fault { hint: Some(hint), ..self.fault(alloc::format!("'{text}' is not known here")) }
+        Fault {
+            hint: Some(did_you_mean(text, known)),
+            ..self.fault(alloc::format!("'{text}' is not known here"))
+        }
     }
 }
 
@@ -169,8 +165,25 @@ impl Fault {
 /// The fault of a pattern that cannot be read, with its hint.
 pub(super) fn pattern_fault(node: &Node<'_>, error: PatternError) -> Fault {
     let fault = node.fault(error.to_string());
-    match error.hint() {
-        Some(hint) => fault.with_hint(hint),
-        None => fault,
+    let written = node.value.as_str().filter(|_| error == PatternError::NotAbsolute);
+    match (written, error.hint()) {
+        (Some(text), _) => fault.with_hint(&absolute_form(text)),
+        (None, Some(hint)) => fault.with_hint(hint),
+        (None, None) => fault,
+    }
+}
+
+/// How to write a path pattern that does not begin with '/'.
+fn absolute_form(text: &str) -> String {
+    if text.starts_with('~') {
+        "'~' is not expanded: write the home directory out".into()
+    } else if text.starts_with("**/") {
+        alloc::format!("write '/{text}'")
+    } else if text.starts_with("../") || text.chars().count() > 40 {
+        "begin with '/', or with './' for the policy file's directory".into()
+    } else {
+        alloc::format!(
+            "write '/{text}', './{text}' for the policy file's directory, or '/**/{text}' for any depth"
+        )
     }
 }

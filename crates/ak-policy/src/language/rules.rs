@@ -76,7 +76,18 @@ pub(crate) fn id(node: &Node<'_>) -> ReadResult<Text> {
 pub(crate) struct Operation<'a> {
     node: Node<'a>,
     pub(crate) actions: Actions,
-    is_family: bool,
+    reach: Reach,
+}
+
+/// What an operation text means, beside what its targets say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Each of these: a target must fit.
+    Named,
+    /// Those of a family (`fs.*`) that are done to the rule's targets.
+    Family,
+    /// One verb (`read`) of whichever family is done to the rule's targets.
+    Verb,
 }
 
 /// Reads an `operation`.
@@ -84,8 +95,11 @@ pub(crate) fn operations<'a>(node: &Node<'a>) -> ReadResult<Vec<Operation<'a>>> 
     let operation = |item: Node<'a>| {
         let text = item.text()?;
         let known = || Action::ALL.iter().map(|action| action.as_str()).collect::<Vec<_>>();
-        let actions = Actions::parse(text).ok_or_else(|| item.unknown(text, &known()))?;
-        Ok(Operation { is_family: text.ends_with('*'), node: item, actions })
+        let reach = if text.ends_with('*') { Reach::Family } else { Reach::Named };
+        let named = Actions::parse(text).map(|actions| (actions, reach));
+        let found = named.or_else(|| Some((Actions::of_verb(text)?, Reach::Verb)));
+        let (actions, reach) = found.ok_or_else(|| item.unknown(text, &known()))?;
+        Ok(Operation { node: item, actions, reach })
     };
     node.one_or_many()?.into_iter().map(operation).collect()
 }
@@ -116,10 +130,27 @@ pub(crate) fn targets(
         }
         patterns.push(pattern);
     }
-    for operation in operations.iter().filter(|operation| !operation.is_family) {
-        let fits = |action: Action| patterns.iter().any(|pattern| pattern.fits(action.kind()));
-        if !operation.actions.iter().any(fits) {
-            return Err(operation.node.fault("no target of the rule fits this operation"));
+    for Operation { node, actions, reach } in operations.iter() {
+        let fits = |action: &Action| patterns.iter().any(|pattern| pattern.fits(action.kind()));
+        let fitting: Actions = actions.iter().filter(fits).collect();
+        match reach {
+            Reach::Family => {}
+            Reach::Named | Reach::Verb if fitting.is_empty() => {
+                return Err(node.fault("no target of the rule fits this operation"));
+            }
+            Reach::Named => {}
+            // Authority over objects is not to come along with authority over files.
+            Reach::Verb => {
+                let mut kinds: Vec<_> = fitting.iter().map(Action::kind).collect();
+                kinds.dedup();
+                if kinds.len() > 1 {
+                    let names: Vec<_> = fitting.iter().map(|action| alloc::format!("'{action}'")).collect();
+                    let hint = alloc::format!("write {}", names.join(" or "));
+                    return Err(node
+                        .fault("the targets do not tell which operation this is")
+                        .with_hint(&hint));
+                }
+            }
         }
     }
     patterns.sort();

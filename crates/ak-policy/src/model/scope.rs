@@ -6,8 +6,42 @@ use alloc::vec::Vec;
 use crate::action::{Action, Actions, TargetKind};
 use crate::pattern::{EndpointPattern, Pattern, PatternError};
 
+/// The names that are not tools.
+const FAMILIES: [&str; 5] = ["fs", "http", "net", "infer", "spawn"];
+/// Other words for them.
+const FAMILY_WORDS: [(&str, &str); 13] = [
+    ("file", "fs"),
+    ("files", "fs"),
+    ("filesystem", "fs"),
+    ("path", "fs"),
+    ("https", "http"),
+    ("url", "http"),
+    ("web", "http"),
+    ("network", "net"),
+    ("dns", "net"),
+    ("model", "infer"),
+    ("inference", "infer"),
+    ("llm", "infer"),
+    ("agent", "spawn"),
+];
+
+/// The name that another word for it stands for.
+fn family_of(word: &str) -> Option<&'static str> {
+    let word = word.to_lowercase();
+    FAMILY_WORDS.iter().find(|(other, _)| *other == word).map(|(_, name)| *name)
+}
+
+fn read_as_tool(name: &str) -> ScopeError {
+    let hint = match family_of(name) {
+        Some(family) => alloc::format!("write '{family}'"),
+        None => alloc::format!("leave the resource out; {} have resources", FAMILIES.join(", ")),
+    };
+    ScopeError::Tool { name: name.into(), hint }
+}
+
 /// The methods that a name has, and the operations they stand for.
-pub(crate) struct MethodTable {
+pub(crate) struct MethodTable<'n> {
+    name: &'n str,
     pub(crate) methods: &'static [(&'static str, &'static str)],
 }
 
@@ -16,18 +50,18 @@ pub(crate) struct MethodTable {
 pub(crate) enum ScopeError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    #[error("a tool has no resources")]
-    ToolResource,
+    #[error("'{name}' was read as the name of a tool, which has no resources and the method 'execute' alone")]
+    Tool { name: String, hint: String },
     #[error("'methods' is missing")]
     MethodsMissing,
-    #[error("'{0}' is not known here")]
-    Method(String),
+    #[error("'{method}' is no method of '{name}', which has {known}")]
+    Method { method: String, name: String, known: String },
     #[error("no method is done to such a resource")]
     Unfit,
 }
 
-impl MethodTable {
-    pub(crate) fn of(name: &str) -> Self {
+impl<'n> MethodTable<'n> {
+    pub(crate) fn of(name: &'n str) -> Self {
         let methods: &[_] = match name {
             "fs" => &[
                 ("read", "fs.read"),
@@ -50,7 +84,7 @@ impl MethodTable {
             "spawn" => &[("spawn", "spawn")],
             _ => &[("execute", "execute")],
         };
-        Self { methods }
+        Self { name, methods }
     }
 
     /// The operations of methods, `*` for all of them; without any, those of the only method there is.
@@ -62,10 +96,18 @@ impl MethodTable {
             (methods, _) => methods.iter().try_fold(Actions::NONE, |actions, method| {
                 Ok(actions.union(match *method {
                     "*" => all().fold(Actions::NONE, Actions::union),
-                    method => self.method(method).ok_or_else(|| ScopeError::Method(method.into()))?,
+                    method => self.method(method).ok_or_else(|| self.unknown(method))?,
                 }))
             }),
         }
+    }
+
+    fn unknown(&self, method: &str) -> ScopeError {
+        if family_of(self.name).is_some() {
+            return read_as_tool(self.name);
+        }
+        let known: Vec<_> = self.methods.iter().map(|(name, _)| *name).collect();
+        ScopeError::Method { method: method.into(), name: self.name.into(), known: known.join(", ") }
     }
 
     fn method(&self, method: &str) -> Option<Actions> {
@@ -92,7 +134,7 @@ pub(crate) fn patterns(name: &str, resource: &str, base: Option<&str>) -> Result
         ("spawn", agent) => one(TargetKind::Agent, agent),
         ("net", endpoint) => net(endpoint),
         (tool, "*") => one(TargetKind::Tool, tool),
-        (_, _) => Err(ScopeError::ToolResource),
+        (tool, _) => Err(read_as_tool(tool)),
     }
 }
 

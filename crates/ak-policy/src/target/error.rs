@@ -57,6 +57,9 @@ pub enum TargetError {
     /// The operation's name is unknown.
     #[error("operation is not known")]
     Operation,
+    /// The operation is done to several kinds of targets, and the target's text is of none of them.
+    #[error("target is neither an absolute path, a handle such as 0x100000001 nor a URL")]
+    Form,
     /// The operation is not done to such a target.
     #[error("target is not of the kind that the operation is done to")]
     Kind,

@@ -32,6 +32,18 @@ impl Target {
         Ok((action, Self::parse(action.kind(), target)?))
     }
 
+    /// Whether an operation, as [`resolve`](Self::resolve) reads it, exists, whatever its target.
+    ///
+    /// # Example
+    /// ```
+    /// use ak_policy::Target;
+    /// assert!(Target::knows_operation("READ") && Target::knows_operation("fs_read"));
+    /// assert!(!Target::knows_operation("wirte"));
+    /// ```
+    pub fn knows_operation(operation: &str) -> bool {
+        resolve_action(operation, None, "") != Err(TargetError::Operation)
+    }
+
     /// Reads a target of a known kind, with or without the prefix that names the kind.
     ///
     /// # Errors
@@ -77,6 +89,10 @@ fn split_method(target: &str) -> (Option<Action>, &str) {
     }
 }
 
+/// The operations that the target's form decides.
+const VERBS: [&str; 11] =
+    ["read", "stat", "write", "delete", "list", "get", "head", "post", "put", "patch", "options"];
+
 fn resolve_action(operation: &str, method: Option<Action>, target: &str) -> Result<Action, TargetError> {
     let name = canonical_name(operation);
     let kind = TargetForm::of(target);
@@ -98,6 +114,7 @@ fn resolve_action(operation: &str, method: Option<Action>, target: &str) -> Resu
         }
         ("call" | "tool", _) => Action::Execute,
         ("inference", _) => Action::Infer,
+        (verb, _) if VERBS.contains(&verb) => return Err(TargetError::Form),
         (canonical, _) => Action::from_name(canonical).ok_or(TargetError::Operation)?,
     };
     // A method before the URL must not contradict the operation.

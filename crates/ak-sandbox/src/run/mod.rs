@@ -3,11 +3,12 @@
 mod reply;
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ak_json::{Limits, Value, Work};
+use ak_json::{Limits, Schema, Value, Violation, Work};
 use wasmi::{Func, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, Val};
 
 use crate::failure::{Failure, RunError};
@@ -110,7 +111,7 @@ impl Run {
         };
         let fail = |failure| RunError { failure, fuel: 0, log: Vec::new() };
         if let Err(violation) = tool.input_schema().validate(input, &mut Work::new(SCHEMA_WORK)) {
-            return Err(fail(Failure::InvalidInput { reason: violation.to_string() }));
+            return Err(fail(Failure::InvalidInput { reason: told(tool.input_schema(), &violation, input) }));
         }
         let fuel = tool.instance_fuel();
         if fuel > limits.fuel {
@@ -356,7 +357,8 @@ impl Run {
         }
         let output = output?;
         if let Err(violation) = self.tool.output_schema().validate(&output, &mut Work::new(SCHEMA_WORK)) {
-            return Err(Failure::InvalidOutput { reason: violation.to_string() });
+            let reason = told(self.tool.output_schema(), &violation, &output);
+            return Err(Failure::InvalidOutput { reason });
         }
         Ok(Step::Done(RunOutput { output, fuel: self.fuel, log: core::mem::take(&mut self.log) }))
     }
@@ -386,6 +388,15 @@ impl Run {
             Some(Interrupt::Failure(failure)) => Err(failure),
             None => Err(trap.into_host_error().into()),
         }
+    }
+}
+
+/// What a violation is about, and what is wrong there: `` `b` is missing ``.
+fn told(schema: &Schema, violation: &Violation, value: &Value) -> String {
+    let (place, what) = schema.explain(violation, value);
+    match place.is_root() {
+        true => format!("value {what}"),
+        false => format!("`{}` {what}", place.tokens().join("/")),
     }
 }
 

@@ -5,11 +5,12 @@ pub(crate) mod preview;
 use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
 use ak_json::{Object, Text, Value, object};
-use ak_policy::{PATH_BYTES_MAX, POLICY_BYTES_MAX};
+use ak_policy::{Action, PATH_BYTES_MAX, POLICY_BYTES_MAX, Target, did_you_mean};
 
 use super::{Amounts, Completed, EffectSize, Family, Permitted, Started, VALUE_BYTES_MAX, length, members};
 use crate::{
     api::{
+        audit_filter::quoted,
         code::Code,
         config::Config,
         effect::Completion,
@@ -107,6 +108,19 @@ impl Family for AdminRequest {
         match self {
             Self::Authorize { args: Some(args), .. } => look(args),
             Self::Authorize { args: None, .. } | Self::LastError | Self::PolicyLoad { .. } => true,
+        }
+    }
+
+    fn rejection(&self) -> Option<Failure> {
+        match self {
+            Self::Authorize { operation, .. } if !Target::knows_operation(operation) => {
+                let known: Vec<&str> =
+                    Action::ALL.iter().map(|action| action.as_str()).chain(["read", "write"]).collect();
+                let hint = did_you_mean(operation, &known);
+                let message = format!("args.operation: {:?} is no operation: {hint}", quoted(operation));
+                Some(Failure::new(Code::InvalidArgument, message))
+            }
+            Self::Authorize { .. } | Self::LastError | Self::PolicyLoad { .. } => None,
         }
     }
 

@@ -71,7 +71,7 @@ impl Kernel {
                 (decided, foreseen)
             }
             Err(error) => {
-                let reason = format!("{:?} has no canonical form: {error}", &**target);
+                let reason = format!("{:?}: {error}", &**target);
                 let denied = AuthorizationPreview::denied(&Failure::new(Code::InvalidArgument, reason));
                 let decided =
                     DecisionRecord::new(Decision::Refused, KernelRule::Canonical, Some(target.to_string()));

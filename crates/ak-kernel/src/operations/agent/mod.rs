@@ -6,7 +6,7 @@ use alloc::{format, vec::Vec};
 
 use ak_heap::Handle;
 use ak_json::{Object, Text, Value, object};
-use ak_policy::budget::Dimension;
+use ak_policy::{budget::Dimension, did_you_mean};
 
 use super::{
     Amounts, Completed, EffectSize, FORM_BYTES_MAX, Family, Permitted, Started, VALUE_BYTES_MAX, length,
@@ -347,7 +347,11 @@ fn dimension_field(fields: &mut Fields<'_>) -> Result<Option<Dimension>, FieldEr
         None => Ok(None),
         Some(name) => match Dimension::from_name(&name) {
             Some(dimension) => Ok(Some(dimension)),
-            None => Err(fields.error("kind", format!("no budget is called '{}'", &*name))),
+            None => {
+                let known: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.as_str()).collect();
+                let hint = did_you_mean(&name, &known);
+                Err(fields.error("kind", format!("no budget is called '{}': {hint}", &*name)))
+            }
         },
     }
 }

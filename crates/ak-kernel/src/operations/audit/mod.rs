@@ -2,7 +2,7 @@
 
 pub(crate) mod erase;
 
-use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, vec::Vec};
 
 use ak_json::{Object, Text, Value, object};
 use ak_policy::{Action, Target};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{
-        audit_filter::{AuditFilter, QUERY_LIMIT_MAX},
+        audit_filter::AuditFilter,
         code::Code,
         config::Config,
         effect::{Completion, Effect, LogWork},
@@ -131,13 +131,10 @@ impl Family for AuditRequest {
         }
     }
 
-    fn over_limit(&self) -> Option<String> {
+    fn rejection(&self) -> Option<Failure> {
         match self {
-            Self::Query(AuditFilter { limit: Some(limit), .. }) if *limit > QUERY_LIMIT_MAX => {
-                Some(format!("args.limit: is above {QUERY_LIMIT_MAX}"))
-            }
-            Self::Query(_)
-            | Self::Log { .. }
+            Self::Query(filter) => filter.rejection(),
+            Self::Log { .. }
             | Self::Verify { .. }
             | Self::Checkpoint
             | Self::Prove { .. }
