@@ -6,7 +6,6 @@ use crate::hash_engine::HashEngine;
 
 /// A directory of files that one journal uses; the host implements it.
 ///
-///
 /// The journal relies on this and nothing more:
 /// - bytes written to a file before [`Disk::sync`] returned without error are read back after any crash, and the file
 ///   stays in the directory once [`Disk::sync_dir`] has returned without error;

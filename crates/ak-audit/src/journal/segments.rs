@@ -84,7 +84,6 @@ impl<D: Disk> Journal<D> {
 
     /// Starts a segment: allocates its file and writes its header.
     ///
-    ///
     /// # Errors
     /// [`NotBegun`], which tells whether part of it may be on the disk.
     pub(super) fn start_segment(&mut self, chain: Chain, tree: Tree) -> Result<(), NotBegun> {
