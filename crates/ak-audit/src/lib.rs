@@ -47,7 +47,7 @@
 //! }
 //! assert!(log.verify().consistent);
 //!
-//! // Somebody holds a checkpoint, and is shown that entry 3 stands in the log it speaks of.
+//! // Prove to the holder of a checkpoint that entry 3 is in the log.
 //! let key = SigningKey::from_seed("log.example", KeyKind::Log, &[1; 32])?;
 //! let note = log.checkpoint("log.example").sign(&key)?;
 //! let checkpoint = ak_audit::Checkpoint::open(&note, key.verifier())?;

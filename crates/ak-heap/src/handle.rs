@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-/// Identifies one object, and no other one ever: `generation << 32 | index`.
+/// The number of one object, never used for another one: `generation << 32 | index`.
 ///
 /// The index is the object's position in the heap's table. The generation tells apart the objects that have had this
 /// index one after another. Generations begin at 1, so 0 identifies nothing.

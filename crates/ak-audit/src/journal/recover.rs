@@ -76,7 +76,7 @@ pub struct RecoveryReport {
 /// A segment that was read, or whose size and header were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// `seq` of its first entry, which gives the file its name.
+    /// `seq` of the segment's first entry, from which the file name is made.
     pub(crate) first: u64,
     pub(crate) salt: Salt,
     /// Offset where the last batch but one ends; `None` if there is no batch. Later bytes may not have reached the

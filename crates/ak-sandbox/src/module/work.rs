@@ -156,8 +156,7 @@ impl LoadWork {
         counts.max_by_key(|(part, count)| count.saturating_mul(part.cost())).unwrap_or((ModulePart::Bytes, 0))
     }
 
-    /// Fuel for an instance with this many bytes of exports and of data: the engine's meter does not count the making
-    /// of it.
+    /// Fuel for an instance with this many bytes of exports and of data: the engine's meter does not count making it.
     pub(crate) fn instance_fuel(&self, export_bytes: u64, data_bytes: u64) -> u64 {
         let parts = [
             (ModulePart::Imports, 100),

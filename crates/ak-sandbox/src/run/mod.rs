@@ -141,8 +141,8 @@ impl Run {
         Ok(run)
     }
 
-    /// Sets the environment of a WASI command. It sees those of the variables that its manifest lists; a value with a
-    /// zero byte is left out.
+    /// Sets the environment of a WASI command. It sees only the variables that its manifest lists; one whose value
+    /// has a zero byte is left out.
     #[must_use]
     pub fn with_env<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let listed = &self.tool.manifest().env;
