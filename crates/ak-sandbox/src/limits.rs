@@ -84,7 +84,8 @@ const STACK_BYTES_INITIAL: usize = 1_000;
 /// Limits on what one [`Run`](crate::Run) may use. A manifest's own limits can only lower these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunLimits {
-    /// Fuel units: about one per WebAssembly instruction, 30 per host call, and one per 64 bytes that the host moves.
+    /// Units of fuel: about one per WebAssembly instruction, 30 per call of a host function, and one per 64 bytes that the
+    /// host moves.
     pub fuel: u64,
     /// Linear memory, in bytes.
     pub memory_bytes_max: u64,

@@ -111,7 +111,8 @@ impl<D: Disk> Journal<D> {
         Ok(self.chain.next)
     }
 
-    /// Allocates space for `bytes` bytes of records (see [`Record::len`]) in addition to the reserve.
+    /// Allocates space for `bytes` bytes of records in addition to the reserve. A record takes 13 bytes more than
+    /// [`Record::len`], for its frame.
     ///
     /// # Errors
     /// [`JournalError::Full`] when the disk has less space; [`Journal::free_bytes`] then tells how much is left.
